@@ -1,0 +1,56 @@
+"""panscape: panoptic segmentation, every pixel's category and object.
+
+Importing this package imports nothing heavy: each public name is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from panscape.convert import load_published as load_published
+    from panscape.errors import PanscapeError as PanscapeError
+    from panscape.geometry import Size as Size
+    from panscape.images import load_image as load_image
+    from panscape.labels import Category as Category
+    from panscape.labels import LabelSpace as LabelSpace
+    from panscape.models import PanopticModel as PanopticModel
+    from panscape.models import create_model as create_model
+    from panscape.models import list_models as list_models
+    from panscape.panoptic import PanopticMap as PanopticMap
+    from panscape.visualize import draw as draw
+    from panscape.zoo import list_weights as list_weights
+    from panscape.zoo import load as load
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Category": "labels",
+    "LabelSpace": "labels",
+    "PanopticMap": "panoptic",
+    "PanopticModel": "models",
+    "PanscapeError": "errors",
+    "Size": "geometry",
+    "create_model": "models",
+    "draw": "visualize",
+    "list_models": "models",
+    "list_weights": "zoo",
+    "load": "zoo",
+    "load_image": "images",
+    "load_published": "convert",
+}
+
+__all__ = [*sorted(_HOME), "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'panscape' has no attribute {name!r}; public names: {', '.join(sorted(_HOME))}")
+    value = getattr(importlib.import_module(f"panscape.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

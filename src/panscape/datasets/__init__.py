@@ -1,0 +1,1 @@
+"""Datasets: each reads disk (or draws) and gives samples; none knows a model."""

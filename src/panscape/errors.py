@@ -1,0 +1,105 @@
+"""The errors panscape raises for its users; each composes its own remedy.
+
+Every error derives from :class:`PanscapeError` and from the built-in exception a caller would expect, so that both
+``except PanscapeError`` and ``except ValueError`` work.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PanscapeError(Exception):
+    """Base of every error that panscape raises on purpose."""
+
+
+class InvalidMapError(PanscapeError, ValueError):
+    """A panoptic map was given parts that do not belong together."""
+
+
+class InvalidLabelSpaceError(PanscapeError, ValueError):
+    """A label space contradicts itself."""
+
+
+class InvalidAnnotationError(PanscapeError, ValueError):
+    """An annotation or prediction on disk contradicts its own description."""
+
+
+class InvalidArgumentError(PanscapeError, ValueError):
+    """An argument has a value, shape or type that the call cannot use."""
+
+
+class UnreadableFileError(PanscapeError, OSError):
+    """A file could not be read as what it was taken for.
+
+    Args:
+        path: the file.
+        reason: what went wrong, and what to do.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {reason}")
+
+
+class UnknownNameError(PanscapeError, KeyError):
+    """A name is not in the table it was looked up in; the nearest known names are suggested.
+
+    Args:
+        kind: what was looked up, for example "model".
+        name: what was asked for.
+        known: the names in the table.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        close = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known) or 'none'}"
+        self.message = f"unknown {kind} {name!r}; {hint}"
+        super().__init__(self.message)
+
+    def __str__(self) -> str:  # KeyError prints its argument's repr
+        return self.message
+
+
+class MissingExtraError(PanscapeError, ImportError):
+    """A command needs a package that a plain installation leaves out.
+
+    Args:
+        package: the import name that is missing.
+        extra: the extra of panscape that brings it.
+        purpose: what it is needed for.
+    """
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}; install it with: pip install 'panscape[{extra}]'")
+
+
+class CheckpointMismatchError(PanscapeError, ValueError):
+    """A checkpoint and a model do not fit each other tensor by tensor.
+
+    Args:
+        path: the checkpoint.
+        missing: names that the model needs and the checkpoint lacks.
+        unused: names that the checkpoint has and the model has no place for.
+        misshapen: ``name: expected shape, found shape`` lines.
+        remedy: what to do.
+    """
+
+    def __init__(
+        self,
+        path: object,
+        *,
+        missing: Iterable[str] = (),
+        unused: Iterable[str] = (),
+        misshapen: Iterable[str] = (),
+        remedy: str,
+    ) -> None:
+        parts = [f"{path} does not fit the model"]
+        for title, names in (("missing", missing), ("unused", unused), ("of another shape", misshapen)):
+            names = sorted(names)
+            if names:
+                shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+                parts.append(f"{len(names)} {title}: {shown}")
+        super().__init__("; ".join([*parts, remedy]))

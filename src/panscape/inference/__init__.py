@@ -1,0 +1,1 @@
+"""From files to results: pictures, folders and videos in, maps and drawings out."""

@@ -1,0 +1,162 @@
+"""What a pixel can be: categories and the label spaces that order them.
+
+A category's id is its position in its :class:`LabelSpace`, ``0 .. K-1``. The numbers that a dataset uses on disk
+(``source_id``) matter to :mod:`panscape.codecs` and to readers, and to nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from panscape.errors import InvalidLabelSpaceError, UnknownNameError, UnreadableFileError
+
+_BUNDLED = Path(__file__).parent / "datasets" / "labels"
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One kind of pixel.
+
+    Attributes:
+        name: for people, unique within a label space.
+        is_thing: whether its pixels belong to countable objects (a thing) or not (stuff).
+        source_id: the number that the dataset's files use.
+        color: red, green, blue in 0..255, for pictures.
+    """
+
+    name: str
+    is_thing: bool
+    source_id: int
+    color: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise InvalidLabelSpaceError("a category needs a name, got an empty one")
+        if len(self.color) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in self.color):
+            raise InvalidLabelSpaceError(
+                f"category {self.name!r}: expected a color of three integers in 0..255, got {self.color!r}"
+            )
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """An ordered set of categories; a category's id is its position.
+
+    Attributes:
+        name: of the label space, for example "cityscapes".
+        categories: in id order.
+
+    Raises:
+        InvalidLabelSpaceError: no category, or a name or source id given twice.
+    """
+
+    name: str
+    categories: tuple[Category, ...]
+
+    def __post_init__(self) -> None:
+        if not self.categories:
+            raise InvalidLabelSpaceError(f"label space {self.name!r} has no category; it needs at least one")
+        for what, values in (
+            ("name", [c.name for c in self.categories]),
+            ("source_id", [c.source_id for c in self.categories]),
+        ):
+            twice = sorted({str(v) for v in values if values.count(v) > 1})
+            if twice:
+                raise InvalidLabelSpaceError(
+                    f"label space {self.name!r}: each category needs its own {what}, given twice: {', '.join(twice)}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.categories)
+
+    def __iter__(self) -> Iterator[Category]:
+        return iter(self.categories)
+
+    def __getitem__(self, category_id: int) -> Category:
+        return self.categories[category_id]
+
+    @cached_property
+    def thing_ids(self) -> tuple[int, ...]:
+        """Ids of the things, ascending."""
+        return tuple(i for i, c in enumerate(self.categories) if c.is_thing)
+
+    @cached_property
+    def stuff_ids(self) -> tuple[int, ...]:
+        """Ids of the stuff, ascending."""
+        return tuple(i for i, c in enumerate(self.categories) if not c.is_thing)
+
+    @cached_property
+    def id_of_source(self) -> Mapping[int, int]:
+        """From the number that the dataset's files use to the category id."""
+        return {c.source_id: i for i, c in enumerate(self.categories)}
+
+    def index(self, name: str) -> int:
+        """Return the id of the category called ``name``.
+
+        Raises:
+            UnknownNameError: there is none; the nearest names are suggested.
+        """
+        for i, category in enumerate(self.categories):
+            if category.name == name:
+                return i
+        raise UnknownNameError(f"category of {self.name}", name, [c.name for c in self.categories])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists and dicts for JSON; :meth:`from_dict` reads them back."""
+        return {"name": self.name, "categories": [asdict(c) for c in self.categories]}
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> LabelSpace:
+        """Build a label space from what :meth:`to_dict` gives.
+
+        Raises:
+            InvalidLabelSpaceError: a field is missing or of the wrong kind.
+        """
+        try:
+            categories = tuple(
+                Category(
+                    name=str(c["name"]),
+                    is_thing=bool(c["is_thing"]),
+                    source_id=int(c["source_id"]),
+                    color=(int(c["color"][0]), int(c["color"][1]), int(c["color"][2])),
+                )
+                for c in description["categories"]
+            )
+            return cls(str(description["name"]), categories)
+        except (KeyError, TypeError, IndexError) as error:
+            raise InvalidLabelSpaceError(
+                "expected {'name', 'categories': [{'name', 'is_thing', 'source_id', 'color'}]}, "
+                f"but {type(error).__name__}: {error}"
+            ) from error
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> LabelSpace:
+        """Load a bundled label space by name, or one from a JSON file.
+
+        Args:
+            name_or_path: a name that :meth:`bundled` lists, or a path that ends in ``.json``.
+
+        Raises:
+            UnknownNameError: no bundled label space has this name.
+            UnreadableFileError: the file is missing or is not JSON.
+            InvalidLabelSpaceError: the JSON does not describe a label space.
+        """
+        path = Path(name_or_path)
+        if path.suffix != ".json":
+            path = _BUNDLED / f"{name_or_path}.json"
+            if not path.is_file():
+                raise UnknownNameError("label space", str(name_or_path), cls.bundled())
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise UnreadableFileError(path, f"expected a label space as JSON, but {error}") from error
+
+    @staticmethod
+    def bundled() -> list[str]:
+        """Return the names of the label spaces that come with panscape."""
+        return sorted(p.stem for p in _BUNDLED.glob("*.json"))

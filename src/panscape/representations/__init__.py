@@ -1,0 +1,1 @@
+"""How a system says "instance": outputs, targets, encode, loss, decode. None knows a network or a dataset."""
