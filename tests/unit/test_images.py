@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from panscape import PanscapeError
+from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.images import IMAGE_SUFFIXES, load_image, save_png, to_image_tensor
+
+
+def noise(height=5, width=7, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def written(tmp_path, image, name="picture.png", **options):
+    path = tmp_path / name
+    image.save(path, **options)
+    return path
+
+
+def test_rgb_comes_back_as_channels_rows_columns(tmp_path):
+    rgb = noise()
+    picture = load_image(written(tmp_path, Image.fromarray(rgb)))
+    assert picture.dtype == torch.uint8
+    assert picture.is_contiguous()
+    assert np.array_equal(picture.numpy(), rgb.transpose(2, 0, 1))
+    picture += 1  # writable
+
+
+@pytest.mark.parametrize(
+    ("orientation", "undo"),
+    [
+        # What the EXIF standard says the stored row 0 and column 0 are, as numpy moves on [H, W, C].
+        (1, lambda a: a),
+        (2, lambda a: a[:, ::-1]),
+        (3, lambda a: a[::-1, ::-1]),
+        (4, lambda a: a[::-1]),
+        (5, lambda a: a.transpose(1, 0, 2)),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: a[::-1, ::-1].transpose(1, 0, 2)),
+        (8, lambda a: np.rot90(a, 1)),
+    ],
+)
+def test_the_orientation_of_the_camera_is_applied_once(tmp_path, orientation, undo):
+    rgb = noise()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = written(tmp_path, Image.fromarray(rgb), exif=exif)
+    want = undo(rgb).transpose(2, 0, 1)
+    assert np.array_equal(load_image(path).numpy(), want)
+    with Image.open(path) as image:
+        assert np.array_equal(to_image_tensor(image).numpy(), want)
+        assert np.array_equal(to_image_tensor(image).numpy(), want), "the caller's image was changed"
+
+
+def test_grey_becomes_three_equal_channels(tmp_path):
+    grey = noise()[..., 0]
+    picture = load_image(written(tmp_path, Image.fromarray(grey)))
+    assert np.array_equal(picture.numpy(), np.stack([grey] * 3))
+
+
+def test_one_bit_is_black_and_white(tmp_path):
+    bits = noise()[..., 0] > 127
+    picture = load_image(written(tmp_path, Image.fromarray(bits)))
+    assert np.array_equal(picture[1].numpy(), np.where(bits, 255, 0))
+
+
+def test_palette_shows_its_colours(tmp_path):
+    image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8))
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    assert image.mode == "P"
+    picture = load_image(written(tmp_path, image))
+    assert picture[0].tolist() == [[10, 40], [70, 40]]
+    assert picture[2].tolist() == [[30, 60], [90, 60]]
+
+
+def test_a_transparent_palette_entry_is_white(tmp_path):
+    image = Image.fromarray(np.array([[0, 1]], np.uint8))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    picture = load_image(written(tmp_path, image, transparency=0))
+    assert picture[:, 0].T.tolist() == [[255, 255, 255], [40, 50, 60]]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_is_laid_over_white(tmp_path, mode):
+    bands = len(mode)
+    pixels = np.zeros((1, 3, bands), np.uint8)
+    pixels[0, :, : bands - 1] = 100
+    pixels[0, :, bands - 1] = [0, 51, 255]  # 51 / 255 is a fifth
+    picture = load_image(written(tmp_path, Image.fromarray(pixels)))
+    # 255, then 100 / 5 + 255 * 4 / 5 = 224, then 100
+    assert picture[0, 0].tolist() == pytest.approx([255, 224, 100], abs=1)
+    assert torch.equal(picture[0], picture[1])
+    assert torch.equal(picture[0], picture[2])
+
+
+def test_a_transparent_colour_is_white(tmp_path):
+    rgb = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
+    picture = load_image(written(tmp_path, Image.fromarray(rgb), transparency=(1, 2, 3)))
+    assert picture[:, 0].T.tolist() == [[255, 255, 255], [4, 5, 6]]
+
+
+def test_cmyk_is_mixed_to_rgb(tmp_path):
+    ink = np.zeros((16, 16, 4), np.uint8)
+    ink[..., 0] = 255  # cyan alone takes away red
+    picture = load_image(written(tmp_path, Image.frombytes("CMYK", (16, 16), ink.tobytes()), "picture.tif"))
+    assert picture[:, 0, 0].tolist() == [0, 255, 255]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path, suffix):
+    deep = np.array([[0, 128, 129, 257, 32896, 65535]], np.uint16)
+    picture = load_image(written(tmp_path, Image.fromarray(deep), f"picture.{suffix}"))
+    assert picture[0, 0].tolist() == [0, 0, 1, 1, 128, 255]
+    assert torch.equal(picture[0], picture[2])
+
+
+def test_grey_of_thirty_two_bits_is_scaled_while_it_fits_sixteen(tmp_path):
+    image = Image.fromarray(np.array([[0, 257, 65535]], np.int32))
+    assert image.mode == "I"
+    assert load_image(written(tmp_path, image, "picture.tif"))[0, 0].tolist() == [0, 1, 255]
+    too_deep = written(tmp_path, Image.fromarray(np.array([[0, 65536]], np.int32)), "deep.tif")
+    with pytest.raises(UnreadableFileError, match=r"grey values 0\.\.65536 leave the 16 bits"):
+        load_image(too_deep)
+
+
+def test_floating_grey_is_refused(tmp_path):
+    path = written(tmp_path, Image.fromarray(np.zeros((2, 2), np.float32)), "picture.tif")
+    with pytest.raises(UnreadableFileError, match="floating-point numbers of unknown range"):
+        load_image(path)
+
+
+def test_damaged_files_say_so(tmp_path):
+    whole = io.BytesIO()
+    Image.fromarray(noise(64, 64)).save(whole, "JPEG")
+    truncated = tmp_path / "truncated.jpg"
+    truncated.write_bytes(whole.getvalue()[: whole.tell() // 2])
+    with pytest.raises(UnreadableFileError, match=r"truncated\.jpg: expected a whole picture.*truncated.*replace"):
+        load_image(truncated)
+    text = tmp_path / "text.png"
+    text.write_text("not a picture")
+    with pytest.raises(UnreadableFileError, match=r"text\.png: expected a whole picture"):
+        load_image(text)
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    with pytest.raises(UnreadableFileError, match=r"empty\.png: expected a whole picture"):
+        load_image(empty)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of the damage we did
+def test_random_damage_never_escapes_as_another_error(tmp_path):
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "damaged"
+    outcomes = set()
+    for form in ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP"):
+        whole = io.BytesIO()
+        Image.fromarray(noise(32, 32)).save(whole, form, exif=exif)
+        for _ in range(40):
+            data = bytearray(whole.getvalue())
+            for position in rng.integers(0, min(len(data), 400), 6):
+                data[position] = rng.integers(0, 256)
+            path.write_bytes(data)
+            try:
+                load_image(path)
+                outcomes.add("read")
+            except UnreadableFileError:
+                outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
+
+
+def test_a_missing_file_and_a_folder_say_what_to_do(tmp_path):
+    with pytest.raises(UnreadableFileError, match=r"nothing\.png: no such file; check the path"):
+        load_image(tmp_path / "nothing.png")
+    with pytest.raises(UnreadableFileError, match="this is a folder; give one of the files"):
+        load_image(tmp_path)
+
+
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+    path = written(tmp_path, Image.fromarray(noise(20, 20)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UnreadableFileError, match=r"decompression bombs.*MAX_IMAGE_PIXELS if you trust it"):
+        load_image(path)
+
+
+def test_every_source_gives_the_same_tensor(tmp_path):
+    rgb = noise()
+    path = written(tmp_path, Image.fromarray(rgb))
+    want = torch.from_numpy(rgb.transpose(2, 0, 1).copy())
+    read_only = rgb.copy()
+    read_only.flags.writeable = False
+    sources = [
+        path,
+        str(path),
+        Image.fromarray(rgb),
+        rgb,
+        read_only,
+        rgb[::-1][::-1],
+        want,
+        want / 255,
+        want.double() / 255,
+    ]
+    for source in sources:
+        assert torch.equal(to_image_tensor(source), want)
+    assert torch.equal(to_image_tensor(rgb[..., 0]), want[:1].expand(3, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (3, "path, a PIL image.*got int"),
+        (np.zeros((4, 4, 3), np.float32), r"uint8 array \[H, W, 3\] or \[H, W\], got float32 \[4, 4, 3\]"),
+        (np.zeros((4, 4, 4), np.uint8), r"got uint8 \[4, 4, 4\]"),
+        (np.zeros((0, 4), np.uint8), r"got uint8 \[0, 4\]"),
+        (torch.zeros(4, 5, 3, dtype=torch.uint8), r"got uint8 \[4, 5, 3\]; move the channels"),
+        (torch.zeros(1, 3, 4, 5), r"got float32 \[1, 3, 4, 5\]"),
+        (torch.zeros(3, 4, 5, dtype=torch.int64), r"got int64 \[3, 4, 5\]; convert it"),
+        (torch.full((3, 4, 5), 2.0), r"got values in 2\.\.2; scale them"),
+        (torch.full((3, 4, 5), -0.1), r"got values in -0\.1"),
+        (torch.full((3, 4, 5), float("nan")), "got values in nan"),
+    ],
+)
+def test_wrong_sources_say_what_was_expected_and_came(source, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        to_image_tensor(source)
+
+
+def test_png_round_trip_and_nothing_half_written(tmp_path):
+    picture = torch.from_numpy(noise().transpose(2, 0, 1).copy())
+    path = tmp_path / "out.png"
+    save_png(path, picture)
+    assert torch.equal(load_image(path), picture)
+    with pytest.raises(InvalidArgumentError, match=r"uint8 tensor \[3, H, W\], got float32 \[3, 5, 7\]"):
+        save_png(path, picture.float())
+    with pytest.raises(InvalidArgumentError, match="folder .*missing does not exist; create it first"):
+        save_png(tmp_path / "missing" / "out.png", picture)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "out.png"
+    path.write_bytes(b"old")
+
+    def fails(self, target, *_, **__):
+        target.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", fails)
+    with pytest.raises(OSError, match="disk full"):
+        save_png(path, torch.zeros(3, 2, 2, dtype=torch.uint8))
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_suffixes_are_what_pillow_reads():
+    assert IMAGE_SUFFIXES <= set(Image.registered_extensions())
+    assert issubclass(UnreadableFileError, PanscapeError)
