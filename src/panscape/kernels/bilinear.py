@@ -1,0 +1,86 @@
+"""Bilinear enlargement with a fixed order of operations, so that every implementation here agrees bit for bit.
+
+The published implementations enlarge network outputs with the framework's own resize, whose rounding differs between
+processors and releases. Here every output value is, in float32 and rounded after each operation,
+
+    top    = (1 - u) * in[y0, x0] + u * in[y0, x1]
+    bottom = (1 - u) * in[y1, x0] + u * in[y1, x1]
+    out    = (1 - v) * top + v * bottom
+
+with the positions and fractions of :func:`taps`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Taps(NamedTuple):
+    """Where the outputs along one axis take their value from.
+
+    Attributes:
+        low: int32 [N], the input before (or at) the output's position.
+        high: int32 [N], the input after it, at most the last one.
+        fraction: float32 [N] in 0..1, the weight of ``high``; ``low`` has one minus it.
+    """
+
+    low: NDArray[np.int32]
+    high: NDArray[np.int32]
+    fraction: NDArray[np.float32]
+
+
+@lru_cache(maxsize=64)
+def taps(num_inputs: int, num_outputs: int, align_corners: bool, num_kept: int) -> Taps:
+    """Return the taps of the first ``num_kept`` of ``num_outputs`` outputs; positions as torch's resize has them.
+
+    Args:
+        num_inputs: inputs along the axis, at least 1.
+        num_outputs: outputs along the axis, at least 1.
+        align_corners: whether the first and last outputs lie on the first and last inputs; otherwise pixels are areas.
+        num_kept: 1..num_outputs.
+    """
+    index = np.arange(num_kept, dtype=np.float32)
+    one, half = np.float32(1), np.float32(0.5)
+    if align_corners:
+        steps = max(num_outputs - 1, 1)
+        position = index * (np.float32(num_inputs - 1) / np.float32(steps))
+        if num_outputs == 1:
+            position[:] = 0
+    else:
+        position = np.maximum((index + half) * (np.float32(num_inputs) / np.float32(num_outputs)) - half, np.float32(0))
+    low = np.minimum(position.astype(np.int32), num_inputs - 1)
+    fraction = np.clip(position - low.astype(np.float32), np.float32(0), one)
+    result = Taps(low, np.minimum(low + 1, num_inputs - 1).astype(np.int32), fraction)
+    for part in result:
+        part.setflags(write=False)  # the cache hands the same arrays to every caller
+    return result
+
+
+def enlarge(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int], align_corners: bool) -> Tensor:
+    """Enlarge ``planes`` to ``padded_size`` and keep the top left ``size`` of it.
+
+    Args:
+        planes: float32 [..., h, w].
+        padded_size: height and width of the whole result.
+        size: height and width of the part that is computed.
+        align_corners: as in :func:`taps`.
+
+    Returns:
+        float32 [..., size].
+    """
+    device = planes.device
+    rows = taps(planes.shape[-2], padded_size[0], align_corners, size[0])
+    columns = taps(planes.shape[-1], padded_size[1], align_corners, size[1])
+    u = torch.tensor(columns.fraction, device=device)
+    wide = (1 - u) * planes[..., torch.tensor(columns.low, device=device).long()]
+    wide += u * planes[..., torch.tensor(columns.high, device=device).long()]
+    v = torch.tensor(rows.fraction, device=device)[:, None]
+    out = (1 - v) * wide[..., torch.tensor(rows.low, device=device).long(), :]
+    out += v * wide[..., torch.tensor(rows.high, device=device).long(), :]
+    return out
