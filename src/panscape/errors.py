@@ -8,10 +8,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class PanscapeError(Exception):
     """Base of every error that panscape raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Worker processes send their errors pickled; the default would call __init__ with the finished message.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[PanscapeError], args: tuple[Any, ...], state: dict[str, Any]) -> PanscapeError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class InvalidMapError(PanscapeError, ValueError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -43,12 +45,27 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
         UnreadableFileError: there is no such file, it is no picture, it is damaged, or it is larger than
             ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
     """
+    with opened(path) as image:
+        return _to_tensor(image)
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """Open a picture; what Pillow raises while the block decodes it becomes one kind of error.
+
+    Args:
+        path: a file that Pillow reads.
+
+    Raises:
+        UnreadableFileError: there is no such file, it is no picture, it is damaged, or it is larger than
+            ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
+    """
     path = Path(path)
     if path.is_dir():
         raise UnreadableFileError(path, "expected a picture, but this is a folder; give one of the files in it")
     try:
         with Image.open(path) as image:
-            return _to_tensor(image)
+            yield image
     except FileNotFoundError as error:
         raise UnreadableFileError(path, f"no such file; check the path (looked from {Path.cwd()})") from error
     except _BOMB as error:

@@ -7,7 +7,8 @@ A category's id is its position in its :class:`LabelSpace`, ``0 .. K-1``. The nu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,9 +64,9 @@ class LabelSpace:
             raise InvalidLabelSpaceError(f"label space {self.name!r} has no category; it needs at least one")
         for what, values in (
             ("name", [c.name for c in self.categories]),
-            ("source_id", [c.source_id for c in self.categories]),
+            ("source_id", [str(c.source_id) for c in self.categories]),
         ):
-            twice = sorted({str(v) for v in values if values.count(v) > 1})
+            twice = sorted(value for value, times in Counter(values).items() if times > 1)
             if twice:
                 raise InvalidLabelSpaceError(
                     f"label space {self.name!r}: each category needs its own {what}, given twice: {', '.join(twice)}"
@@ -123,12 +124,14 @@ class LabelSpace:
                     name=str(c["name"]),
                     is_thing=bool(c["is_thing"]),
                     source_id=int(c["source_id"]),
-                    color=(int(c["color"][0]), int(c["color"][1]), int(c["color"][2])),
+                    color=_three_integers(c["color"]),
                 )
                 for c in description["categories"]
             )
             return cls(str(description["name"]), categories)
-        except (KeyError, TypeError, IndexError) as error:
+        except InvalidLabelSpaceError:
+            raise  # it is a ValueError too, and says already what is wrong
+        except (KeyError, TypeError, ValueError) as error:
             raise InvalidLabelSpaceError(
                 "expected {'name', 'categories': [{'name', 'is_thing', 'source_id', 'color'}]}, "
                 f"but {type(error).__name__}: {error}"
@@ -160,3 +163,8 @@ class LabelSpace:
     def bundled() -> list[str]:
         """Return the names of the label spaces that come with panscape."""
         return sorted(p.stem for p in _BUNDLED.glob("*.json"))
+
+
+def _three_integers(values: Sequence[Any]) -> tuple[int, int, int]:
+    red, green, blue = values
+    return int(red), int(green), int(blue)

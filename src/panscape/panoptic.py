@@ -50,6 +50,10 @@ class PanopticMap:
                     raise InvalidMapError(
                         f"expected one {name} for each of the {rows} segments in category, got {part.shape[0]}"
                     )
+        parts = (self.ids, self.category, self.score, self.crowd)
+        devices = sorted({str(part.device) for part in parts if part is not None})
+        if len(devices) > 1:
+            raise InvalidMapError(f"expected all parts on one device, got {', '.join(devices)}; move them first")
         if self.ids.numel():
             low, high = (int(v) for v in torch.stack(self.ids.aminmax()))
             if low < 0 or high > rows:
@@ -94,21 +98,22 @@ class PanopticMap:
 
     def boxes(self) -> Tensor:
         """Return the tight box of every segment, float32 [S, 4], xyxy in pixels, half-open; zeros without pixels."""
-        rows, device = self.num_segments, self.ids.device
-        height, width = self.size
-        ids = self.ids.long()
+        width = self.size.width
+        # Runs of equal ids along the rows have the same extent as the pixels and are a hundred times fewer.
+        is_start = torch.ones_like(self.ids, dtype=torch.bool)
+        is_start[:, 1:] = self.ids[:, 1:] != self.ids[:, :-1]
+        y, start = is_start.nonzero(as_tuple=True)
+        stop = torch.cat([start[1:], start.new_zeros(1)])[: len(start)]
+        stop[stop == 0] = width  # the next run begins a row, so this one ends its own
+        index = self.ids[y, start].long()
         extent = []
-        for coordinate, length in (
-            (torch.arange(width, device=device).expand(height, width), width),
-            (torch.arange(height, device=device)[:, None].expand(height, width), height),
-        ):
-            flat, index = coordinate.reshape(-1), ids.reshape(-1)
-            low = torch.full((rows + 1,), length, device=device).scatter_reduce(0, index, flat, "amin")
-            high = torch.full((rows + 1,), -1, device=device).scatter_reduce(0, index, flat, "amax")
-            extent.append((low[1:], high[1:] + 1))
+        for low, high in ((start, stop), (y, y + 1)):
+            first = torch.full((self.num_segments + 1,), torch.iinfo(torch.int64).max, device=index.device)
+            last = torch.zeros_like(first)
+            extent.append((first.scatter_reduce(0, index, low, "amin"), last.scatter_reduce(0, index, high, "amax")))
         (left, right), (top, bottom) = extent
-        boxes = torch.stack([left, top, right, bottom], dim=1).float()
-        return torch.where((right > 0)[:, None], boxes, torch.zeros_like(boxes))
+        boxes = torch.stack([left, top, right, bottom], dim=1)[1:]
+        return torch.where(boxes[:, 2:3] > 0, boxes, torch.zeros_like(boxes)).float()
 
     def equals(self, other: PanopticMap) -> bool:
         """Return whether both describe the same segments, whatever their order; scores are not compared."""
@@ -117,14 +122,14 @@ class PanopticMap:
         mine, theirs = self.compact(), other.compact()
         if mine.num_segments != theirs.num_segments:
             return False
-        pairs = torch.unique(torch.stack([mine.ids.flatten(), theirs.ids.flatten()]), dim=1).long()
+        # Each pair of ids that shares a pixel, packed into one number: those sort an order faster than rows.
+        factor = theirs.num_segments + 1
+        packed = torch.unique(mine.ids.long() * factor + theirs.ids)
+        pairs = torch.stack([packed // factor, packed % factor])
         # One partner each, both ways, and void with void alone.
-        if (
-            any(len(torch.unique(side)) != pairs.shape[1] for side in pairs)
-            or (pairs.amin(0) != 0).ne(pairs.amax(0) != 0).any()
-        ):
+        if any(len(torch.unique(side)) != len(packed) for side in pairs) or (pairs[0] > 0).ne(pairs[1] > 0).any():
             return False
-        a, b = pairs[:, pairs.amin(0) > 0] - 1
+        a, b = pairs[:, pairs[0] > 0] - 1
         return torch.equal(mine.category[a], theirs.category[b]) and torch.equal(
             mine._crowd_or_false()[a], theirs._crowd_or_false()[b]
         )
@@ -265,10 +270,16 @@ def stack_masks(masks: Tensor, category: Sequence[int] | Tensor) -> PanopticMap:
     Args:
         masks: bool [S, H, W].
         category: category id of each mask.
+
+    Raises:
+        InvalidMapError: the masks have another type or shape, or there are not as many categories.
     """
     if masks.ndim != 3 or masks.dtype != torch.bool:
         raise InvalidMapError(f"expected masks as bool [S, H, W], got {masks.dtype} {list(masks.shape)}")
-    ids = torch.zeros(masks.shape[1:], dtype=torch.int32)
+    category = torch.as_tensor(category, dtype=torch.int64, device=masks.device)
+    if category.shape != masks.shape[:1]:
+        raise InvalidMapError(f"expected one category for each of {len(masks)} masks, got {list(category.shape)}")
+    ids = torch.zeros(masks.shape[1:], dtype=torch.int32, device=masks.device)
     for row, mask in enumerate(masks, start=1):
         ids[mask] = row
-    return PanopticMap(ids, torch.as_tensor(category, dtype=torch.int64))
+    return PanopticMap(ids, category)

@@ -1,0 +1,18 @@
+"""Panoptic annotations in other formats <-> :class:`panscape.PanopticMap`.
+
+Only this package knows how files number their segments and categories: COCO's colours, Cityscapes' thousands, and the
+``source_id`` of categories. Everything else sees maps.
+"""
+
+from panscape.codecs.cityscapes import decode_cityscapes as decode_cityscapes
+from panscape.codecs.cityscapes import encode_cityscapes as encode_cityscapes
+from panscape.codecs.coco import coco_categories as coco_categories
+from panscape.codecs.coco import decode_coco as decode_coco
+from panscape.codecs.coco import encode_coco as encode_coco
+from panscape.codecs.coco import labels_from_coco as labels_from_coco
+from panscape.codecs.coco_files import CocoPanopticWriter as CocoPanopticWriter
+from panscape.codecs.coco_files import load_coco as load_coco
+from panscape.codecs.coco_files import load_coco_json as load_coco_json
+from panscape.codecs.coco_files import load_coco_png as load_coco_png
+from panscape.codecs.coco_files import save_coco as save_coco
+from panscape.codecs.sources import load_numbers as load_numbers
