@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from panscape import errors
+
+EVERY = [
+    (errors.InvalidMapError("wrong ids"), ValueError, "wrong ids"),
+    (errors.InvalidLabelSpaceError("no category"), ValueError, "no category"),
+    (errors.InvalidAnnotationError("two descriptions"), ValueError, "two descriptions"),
+    (errors.InvalidArgumentError("too small"), ValueError, "too small"),
+    (errors.UnreadableFileError("a.png", "no such file"), OSError, "a.png: no such file"),
+    (errors.UnknownNameError("model", "swift", ["a", "b"]), KeyError, "unknown model 'swift'; known: a, b"),
+    (errors.UnknownNameError("model", "swift", []), KeyError, "unknown model 'swift'; known: none"),
+    (
+        errors.MissingExtraError("av", "video", "reading video"),
+        ImportError,
+        "reading video needs av; install it with: pip install 'panscape[video]'",
+    ),
+    (
+        errors.CheckpointMismatchError("a.pth", missing=["b", "a"], unused="cdefghi", remedy="give another"),
+        ValueError,
+        "a.pth does not fit the model; 2 missing: a, b; 7 unused: c, d, e, f, g and 2 more; give another",
+    ),
+]
+
+
+def test_the_table_is_complete():
+    kinds = {v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, errors.PanscapeError)}
+    assert {type(e) for e, _, _ in EVERY} | {errors.PanscapeError} == kinds
+
+
+@pytest.mark.parametrize(("error", "builtin", "message"), EVERY)
+def test_each_is_what_a_caller_expects_and_one_line(error, builtin, message):
+    assert isinstance(error, builtin)
+    assert isinstance(error, errors.PanscapeError)
+    assert str(error) == message
+
+
+@pytest.mark.parametrize(("error", "builtin", "message"), EVERY)
+def test_each_survives_the_way_out_of_a_worker_process(error, builtin, message):
+    other = pickle.loads(pickle.dumps(error))
+    assert type(other) is type(error)
+    assert str(other) == message
+    assert vars(other) == vars(error)

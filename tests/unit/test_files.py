@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from panscape.errors import InvalidArgumentError
+from panscape.files import replacing, write_json
+
+
+def test_the_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "a.txt"
+    with replacing(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".txt"
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def fail_halfway(path):
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("stopped")
+
+
+def test_an_error_keeps_the_old_file_and_leaves_nothing(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="stopped"):
+        fail_halfway(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json(tmp_path):
+    write_json(tmp_path / "a.json", {"a": [1, "ü"]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1, "ü"]}
+    with pytest.raises(
+        InvalidArgumentError, match=r"cannot write .*a\.json: the folder .*no does not exist; create it"
+    ):
+        write_json(tmp_path / "no" / "a.json", {})

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from panscape import Size
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import padded_size, round_up, size_with_longest_side
+
+
+def test_size_is_height_then_width():
+    assert Size(2, 3) == (2, 3)
+    assert (Size(2, 3).height, Size(2, 3).width, Size(2, 3).area) == (2, 3, 6)
+
+
+def test_round_up_is_the_smallest_multiple():
+    for value in range(40):
+        for multiple in range(1, 9):
+            assert round_up(value, multiple) == next(m for m in range(0, 99, multiple) if m >= value)
+
+
+def test_padded_size():
+    assert padded_size((1024, 2048), 32) == (1024, 2048)
+    assert padded_size((427, 640), 32) == (448, 640)
+    assert padded_size((1, 33), 32) == (32, 64)
+
+
+def test_longest_side():
+    assert size_with_longest_side((1024, 2048), 512) == (256, 512)
+    assert size_with_longest_side((640, 427), 1024) == (1024, 683)
+    assert size_with_longest_side((1, 1000), 10) == (1, 10)
+    with pytest.raises(InvalidArgumentError, match="positive sizes, got 0x5 scaled to 10 pixels"):
+        size_with_longest_side((0, 5), 10)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from panscape import Category, LabelSpace
+from panscape.errors import InvalidLabelSpaceError, UnknownNameError, UnreadableFileError
+
+SKY = Category("sky", False, 11, (70, 130, 180))
+CAR = Category("car", True, 26, (0, 0, 142))
+
+
+class TestLabelSpace:
+    def test_a_category_is_its_position(self):
+        labels = LabelSpace("two", (SKY, CAR))
+        assert len(labels) == 2
+        assert list(labels) == [SKY, CAR]
+        assert labels[1] is CAR
+        assert labels.index("car") == 1
+        assert labels.thing_ids == (1,)
+        assert labels.stuff_ids == (0,)
+        assert labels.id_of_source == {11: 0, 26: 1}
+        assert hash(labels) == hash(LabelSpace("two", (SKY, CAR)))
+
+    def test_an_unknown_name_suggests_the_nearest(self):
+        with pytest.raises(UnknownNameError, match=r"unknown category of two 'cat'; did you mean car\?"):
+            LabelSpace("two", (SKY, CAR)).index("cat")
+
+    def test_dict_and_json_round_trip(self, tmp_path):
+        labels = LabelSpace("two", (SKY, CAR))
+        assert LabelSpace.from_dict(labels.to_dict()) == labels
+        path = tmp_path / "two.json"
+        path.write_text(json.dumps(labels.to_dict()))
+        assert LabelSpace.load(path) == labels
+        assert LabelSpace.load(str(path)) == labels
+
+    def test_contradictions_are_refused(self):
+        with pytest.raises(InvalidLabelSpaceError, match="'none' has no category; it needs at least one"):
+            LabelSpace("none", ())
+        with pytest.raises(InvalidLabelSpaceError, match="each category needs its own name, given twice: sky"):
+            LabelSpace("two", (SKY, Category("sky", True, 2, (0, 0, 0))))
+        with pytest.raises(InvalidLabelSpaceError, match="each category needs its own source_id, given twice: 11"):
+            LabelSpace("two", (SKY, Category("air", True, 11, (0, 0, 0))))
+        with pytest.raises(InvalidLabelSpaceError, match="a category needs a name"):
+            Category("", False, 0, (0, 0, 0))
+        for color in ((0, 0), (0, 0, 256), (0, 0, 0.5), (-1, 0, 0)):
+            with pytest.raises(InvalidLabelSpaceError, match=r"'sky': expected a color of three integers in 0\.\.255"):
+                Category("sky", False, 0, color)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda d: d.pop("name"),
+            lambda d: d.pop("categories"),
+            lambda d: d["categories"][0].pop("is_thing"),
+            lambda d: d["categories"][0].update(source_id="eleven"),
+            lambda d: d["categories"][0].update(color=[1, 2]),
+            lambda d: d["categories"][0].update(color=[1, 2, 3, 4]),
+            lambda d: d["categories"][0].update(color=5),
+            lambda d: d.update(categories=[3]),
+        ],
+    )
+    def test_an_incomplete_description_says_what_is_needed(self, change):
+        description = json.loads(json.dumps(LabelSpace("two", (SKY, CAR)).to_dict()))
+        change(description)
+        with pytest.raises(InvalidLabelSpaceError, match=r"expected \{'name', 'categories'.*but \w+Error"):
+            LabelSpace.from_dict(description)
+
+    def test_what_cannot_be_loaded(self, tmp_path):
+        with pytest.raises(UnknownNameError, match=r"unknown label space 'cityscape'; did you mean cityscapes\?"):
+            LabelSpace.load("cityscape")
+        with pytest.raises(UnreadableFileError, match=r"no\.json: expected a label space as JSON, but .*No such file"):
+            LabelSpace.load(tmp_path / "no.json")
+        (tmp_path / "bad.json").write_text("{")
+        with pytest.raises(UnreadableFileError, match=r"bad\.json: expected a label space as JSON, but"):
+            LabelSpace.load(tmp_path / "bad.json")
+        (tmp_path / "list.json").write_text("[]")
+        with pytest.raises(InvalidLabelSpaceError, match="but TypeError"):
+            LabelSpace.load(tmp_path / "list.json")
+
+
+class TestBundled:
+    @pytest.mark.parametrize("name", LabelSpace.bundled())
+    def test_every_file_is_a_label_space_of_its_name(self, name):
+        labels = LabelSpace.load(name)
+        assert labels.name == name
+        assert LabelSpace.from_dict(labels.to_dict()) == labels
+        assert len({c.color for c in labels}) == len(labels), "two categories share a colour"
+
+    def test_cityscapes_has_the_nineteen_training_categories(self):
+        labels = LabelSpace.load("cityscapes")
+        # Label ids, things and colours as published in cityscapesScripts (helpers/labels.py).
+        assert [c.source_id for c in labels] == [7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33]
+        assert labels.thing_ids == tuple(range(11, 19))
+        assert [c.name for c in labels][:3] == ["road", "sidewalk", "building"]
+        assert {c.name: c.color for c in labels}["rider"] == (255, 0, 0)
+
+    def test_coco_has_eighty_things_and_fifty_three_stuff(self):
+        labels = LabelSpace.load("coco_panoptic")
+        assert (len(labels), labels.thing_ids) == (133, tuple(range(80)))
+        assert (labels[0].source_id, labels[79].source_id, labels[132].source_id) == (1, 90, 200)
+
+    def test_camvid_and_aerial(self):
+        camvid = LabelSpace.load("camvid")
+        assert [c.source_id for c in camvid] == list(range(11))
+        assert [camvid[i].name for i in camvid.thing_ids] == ["sign", "car", "pedestrian", "bicyclist"]
+        aerial = LabelSpace.load("aerial")
+        assert [c.name for c in aerial] == ["building", "land", "road", "vegetation", "water"]
+        assert aerial.thing_ids == (0,)
+
+    @pytest.mark.real_data
+    def test_coco_equals_the_published_list(self):
+        path = Path("../shared/data/coco_panoptic_sample/panoptic_coco_categories.json")
+        if not path.exists():
+            pytest.skip(f"{path} is not here")
+        for category, published in zip(LabelSpace.load("coco_panoptic"), json.loads(path.read_text()), strict=True):
+            assert category == Category(
+                published["name"], bool(published["isthing"]), published["id"], tuple(published["color"])
+            )
