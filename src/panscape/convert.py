@@ -1,0 +1,136 @@
+"""Checkpoints that authors published, read into panscape's models: every key used, every tensor filled, or an error."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
+from panscape.models import PanopticModel
+from panscape.models.swiftnet import PanopticSwiftNet, SpatialPyramidPooling
+from panscape.nn.backbones import PreActivationResNet
+
+
+def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
+    """Load a checkpoint in its authors' layout into a model, strictly, and return the model in eval mode.
+
+    Args:
+        model: built with the options that fit the checkpoint: ``create_model("swiftnet_r18", "cityscapes")`` for
+            Panoptic SwiftNet's three-level Cityscapes weights. It is left as it was when loading fails.
+        path: a ``.pth`` file; only tensors and plain containers are unpickled.
+
+    Raises:
+        UnreadableFileError: the file is missing, is not a checkpoint, or holds more than tensors.
+        CheckpointMismatchError: keys or shapes differ; both differences are listed.
+        InvalidArgumentError: no published layout is known for this model.
+    """
+    found = _read_state(Path(path))
+    if not isinstance(model, PanopticSwiftNet) or not isinstance(model.pyramid.levels[0], PreActivationResNet):
+        raise InvalidArgumentError(
+            f"no published checkpoint layout is known for {type(model).__name__} on this backbone; "
+            "published weights exist for swiftnet_r18"
+        )
+    _fill(model, found, _swiftnet_key(model), path)
+    return model.eval()
+
+
+def _read_state(path: Path) -> Mapping[str, Tensor]:
+    """Read a state dict from a ``.pth`` file, bare or under "model" as training frameworks write it."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UnreadableFileError(path, "no such file; give the path of a downloaded .pth checkpoint") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise UnreadableFileError(
+            path, f"expected a .pth checkpoint of tensors and plain containers, but {str(error).splitlines()[0]}"
+        ) from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise UnreadableFileError(path, 'expected a state dict (name to tensor), bare or under "model"')
+    return content
+
+
+def _fill(model: PanopticModel, found: Mapping[str, Tensor], their_key: Callable[[str], str], path: str | Path) -> None:
+    """Copy ``found`` into ``model`` if names and shapes agree one to one."""
+    # A parameter that pyramid levels share has a name at each of them: the first stands for all.
+    ours: dict[str, tuple[str, Tensor]] = {}
+    for name, tensor in _state_without_aliases(model):
+        ours[their_key(name)] = (name, tensor)
+    both = ours.keys() & found.keys()
+    misshapen = [
+        f"{key} (expected {list(ours[key][1].shape)}, got {list(found[key].shape)})"
+        for key in both
+        if ours[key][1].shape != found[key].shape
+    ]
+    if misshapen or len(both) < max(len(ours), len(found)):
+        raise CheckpointMismatchError(
+            path,
+            missing=ours.keys() - found.keys(),
+            unused=found.keys() - ours.keys(),
+            misshapen=misshapen,
+            remedy="build the model with the label space, levels and context that the checkpoint was trained with",
+        )
+    with torch.no_grad():
+        for key in both:
+            ours[key][1].copy_(found[key])
+
+
+def _state_without_aliases(model: PanopticModel) -> Iterator[tuple[str, Tensor]]:
+    seen: set[int] = set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield name, tensor
+
+
+_UNIT = {"0": "norm", "2": "conv"}  # positions of norm_relu_conv under the authors' names
+
+
+def _swiftnet_key(model: PanopticSwiftNet) -> Callable[[str], str]:
+    """Return the translation of this model's names into those of the authors of Panoptic SwiftNet."""
+    levels = len(model.pyramid.levels)
+    num_skips = [len(module.projections) for module in model.path]  # type: ignore[arg-type]
+    is_spp = isinstance(model.start, SpatialPyramidPooling)
+    head = {"semantic": "sem_seg_head.classifier.sem_seg"} | {
+        name: f"ins_embed_head.classifier.{name}" for name in ("center", "offset")
+    }
+    decoder = "decoder.semantic_decoder"  # it serves all three heads there too, under this name
+
+    def backbone_key(level: str, rest: str) -> str:
+        *module, leaf = rest.split(".")
+        is_norm = module[-1].startswith("bn") or module[-2:] == ["downsample", "1"]
+        per_level = [f"norms.{level}"] if is_norm and levels > 1 else []
+        return ".".join(["backbone", *module, *per_level, leaf])
+
+    def start_key(parts: list[str]) -> str:
+        if not is_spp:
+            return f"{decoder}.bottleneck.conv.{parts[-1]}"
+        unit = {"reduce": "spp_bn", "fuse": "spp_fuse"}.get(parts[0], f"spp{parts[1]}")
+        return f"{decoder}.spp.spp.{unit}.{_UNIT[parts[-2]]}.{parts[-1]}"
+
+    def path_key(parts: list[str]) -> str:
+        step, block, *rest = parts
+        if block == "blend":
+            unit = "blend_conv"
+        else:
+            # A module with one skip holds it without a list.
+            unit = f"bottleneck.{rest[0]}" if num_skips[int(step)] > 1 else "bottleneck"
+        return f"{decoder}.upsamples.{step}.{unit}.{_UNIT[rest[-2]]}.{rest[-1]}"
+
+    def key(name: str) -> str:
+        top, *parts = name.split(".")
+        if top == "pyramid":
+            return backbone_key(parts[1], ".".join(parts[2:]))
+        if top == "start":
+            return start_key(parts)
+        if top == "path":
+            return path_key(parts)
+        return ".".join([head[top], *parts])
+
+    return key

@@ -1,0 +1,29 @@
+"""Keep a dataset's samples in memory once they have been read."""
+
+from __future__ import annotations
+
+from panscape.datasets.sample import PanopticDataset, Sample
+from panscape.labels import LabelSpace
+
+
+class InMemory:
+    """A dataset that reads each sample of another one once, at construction.
+
+    Args:
+        dataset: small enough to fit: a picture takes ``7 * height * width`` bytes with its map.
+    """
+
+    def __init__(self, dataset: PanopticDataset) -> None:
+        self._labels = dataset.labels
+        self._samples = [dataset[i] for i in range(len(dataset))]
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The label space of every truth."""
+        return self._labels
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._samples[index]

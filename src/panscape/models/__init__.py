@@ -1,0 +1,49 @@
+"""The models: one file per paper, and the table of their names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from panscape.errors import InvalidArgumentError, UnknownNameError
+from panscape.labels import LabelSpace
+from panscape.models.panoptic_model import ModelSpec, PanopticModel
+from panscape.models.swiftnet import swiftnet, swiftnet_r18
+
+__all__ = ["ModelSpec", "PanopticModel", "create_model", "list_models", "swiftnet", "swiftnet_r18"]
+
+_FACTORIES: dict[str, Callable[..., PanopticModel]] = {
+    "swiftnet": swiftnet,
+    "swiftnet_r18": swiftnet_r18,
+}
+
+
+def list_models() -> list[str]:
+    """Return the names that :func:`create_model` knows."""
+    return sorted(_FACTORIES)
+
+
+def create_model(name: str, labels: LabelSpace | str, **options: Any) -> PanopticModel:
+    """Build a model by name, with random weights unless an option says otherwise.
+
+    Args:
+        name: one of :func:`list_models`.
+        labels: a label space, or the name or path of one.
+        **options: keyword arguments of the factory called ``name``.
+
+    Raises:
+        UnknownNameError: no model, label space or backbone has this name; the nearest are suggested.
+        InvalidArgumentError: an option that the factory does not have, or a value that it cannot use.
+    """
+    if name not in _FACTORIES:
+        raise UnknownNameError("model", name, _FACTORIES)
+    factory = _FACTORIES[name]
+    known = [p for p in inspect.signature(factory).parameters if p != "labels"]
+    for option in options:
+        if option not in known:
+            raise InvalidArgumentError(f"{name} has no option {option!r}; it has {', '.join(known)}")
+    model = factory(labels=LabelSpace.load(labels) if isinstance(labels, str) else labels, **options)
+    # Weights of a backbone are part of the model's own from now on.
+    model.spec = ModelSpec(name, {k: v for k, v in options.items() if k != "pretrained"})
+    return model

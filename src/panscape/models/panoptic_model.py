@@ -1,0 +1,100 @@
+"""What every model is: a network with four verbs, `encode`, `forward`, `loss` and `decode`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from panscape.geometry import Size, padded_size
+from panscape.images import to_image_tensor
+from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class ModelSpec(NamedTuple):
+    """How :func:`panscape.create_model` was called, so that saved weights can be rebuilt into a model."""
+
+    name: str
+    options: dict[str, Any]
+
+
+class PanopticModel(nn.Module, ABC):
+    """Base of all models. What a verb returns depends neither on train or eval mode nor on the length of its input.
+
+    Attributes:
+        labels: the label space of its maps.
+        stride: images are padded to multiples of this many pixels before they enter the network.
+        spec: how it was created; None if its class was instantiated directly.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, labels: LabelSpace, stride: int) -> None:
+        super().__init__()
+        self.labels = labels
+        self.stride = stride
+        self.spec: ModelSpec | None = None
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
+
+    @abstractmethod
+    def encode(self, truth: PanopticMap) -> NamedTuple:
+        """Turn one truth into what :meth:`loss` compares outputs with; runs on the CPU, in loader workers."""
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> NamedTuple:
+        """Map images, float [B, 3, H, W] in 0..1, RGB, to outputs. Normalises and pads them itself."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        """Return named scalar losses, already weighted: the total is their sum."""
+
+    @abstractmethod
+    def decode(self, outputs: Any, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
+        """Recover one map per image.
+
+        Args:
+            outputs: what :meth:`forward` returned for a batch.
+            sizes: height and width of each image before padding.
+        """
+
+    @abstractmethod
+    def panels(self, outputs: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Draw the outputs of one image (a batch of one) as uint8 [3, H, W] pictures by name."""
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Normalise images and pad them with the mean colour, right and bottom, to a multiple of ``stride``."""
+        height, width = images.shape[-2:]
+        rows, columns = padded_size((height, width), self.stride)
+        return F.pad((images - self.mean) / self.std, (0, columns - width, 0, rows - height))
+
+    def predict(self, source: Any) -> Any:
+        """Predict the map of a picture, or a list of maps for a list of pictures.
+
+        Args:
+            source: a path, PIL image, array [H, W, 3] or tensor uint8 [3, H, W]; or a list of these, each of its own
+                size, predicted one by one.
+
+        Returns:
+            One :class:`PanopticMap` on the CPU, or a list of them.
+        """
+        if isinstance(source, (list, tuple)):
+            return [self.predict(one) for one in source]
+        image = to_image_tensor(source)
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                outputs = self(image[None].to(self.mean.device).float() / 255)
+                return self.decode(outputs, [Size(*image.shape[-2:])])[0].to("cpu")
+        finally:
+            self.train(was_training)

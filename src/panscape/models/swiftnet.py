@@ -1,0 +1,262 @@
+"""Panoptic SwiftNet: pyramidal fusion for real-time panoptic segmentation.
+
+Josip Saric, Marin Orsic, Sinisa Segvic. Remote Sensing 15(8), 2023. arXiv:2203.07908.
+
+One backbone looks at the picture at several scales; one upsampling path fuses all its features into a map at a quarter
+of the resolution; three heads of one convolution each say category, object centre and offset to the centre.
+
+Where the paper and the authors' released code disagree, this follows the code, so that their weights work here:
+
+- Every level of the pyramid has BatchNorm layers of its own (the paper does not mention it).
+- A module of the upsampling path enlarges, adds, then convolves (the paper: adds, convolves, then enlarges).
+- Skips are taken before the last ReLU of a residual stage.
+- The offset loss is divided by the sum of its weights, not by the number of pixels (Equation 1); the paper's reading is
+  ``CenterRepresentation(offset_divisor="pixels")``.
+- Gaussians of centres have sigma 10 (COCO: 8), not 5.
+- The regions of boundary-aware learning are three bands and a ridge, not four (see ``kernels/boundary_weights.py``).
+
+Where this differs from both:
+
+- Boundary weights are computed on the augmented crop, as all targets are; the authors compute them once on the whole
+  annotation. They differ on objects that the crop cuts.
+- Distances to the boundary are exact; the authors use a 5x5 chamfer approximation.
+- Images are padded to multiples of ``32 * 2 ** (levels - 1)``: 128 for three levels, as published, and less for fewer.
+- Any timm backbone, and any width, can take the place of ResNet-18 and 256 channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from panscape.errors import InvalidArgumentError
+from panscape.labels import LabelSpace
+from panscape.models.panoptic_model import PanopticModel
+from panscape.nn.backbones import STRIDES, Backbone, create_backbone
+from panscape.nn.blocks import norm_relu_conv
+from panscape.nn.pyramids import SharedPyramid
+from panscape.panoptic import PanopticMap
+from panscape.representations.centers import (
+    CenterDecoding,
+    CenterOutputs,
+    CenterRepresentation,
+    CenterTargets,
+)
+
+_OUTPUT_STRIDE = 4
+
+# What the released configurations use, by label space.
+PUBLISHED: Mapping[str, CenterRepresentation] = {
+    "cityscapes": CenterRepresentation(semantic_fraction=0.2, decoding=CenterDecoding(align_corners=True)),
+    "coco_panoptic": CenterRepresentation(sigma=8, decoding=CenterDecoding(nms_kernel=41, stuff_area=4096)),
+    "vistas": CenterRepresentation(decoding=CenterDecoding(stuff_area=4096)),
+}
+
+
+class UpsamplingModule(nn.Module):
+    """Enlarge, add the skips, blend: one step of the upsampling path (Section 2.1).
+
+    Args:
+        skip_channels: channels of each skip; every one has its own projection.
+        width: channels of the path.
+    """
+
+    def __init__(self, skip_channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(norm_relu_conv(channels, width, 1) for channels in skip_channels)
+        self.blend = norm_relu_conv(width, width, 3)
+
+    def forward(self, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
+        """Map x [B, D, h, w] and skips [B, C_i, H, W] to [B, D, H, W]."""
+        skip = sum(project(s) for project, s in zip(self.projections, skips, strict=True))
+        x = F.interpolate(x, size=skips[0].shape[-2:], mode="bilinear", align_corners=True)
+        return cast(Tensor, self.blend(x + skip))
+
+
+class RectifiedProjection(nn.Sequential):
+    """ReLU and a 1x1 convolution: where the upsampling path of a pyramid starts."""
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__(nn.ReLU(), nn.Conv2d(in_channels, width, 1, bias=False))
+
+
+class SpatialPyramidPooling(nn.Module):
+    """Context by pooling the coarsest features to grids (Table 6, "SPP"); the alternative to a pyramid of pictures.
+
+    Args:
+        in_channels: channels of the coarsest features, before their ReLU.
+        width: channels of the upsampling path; each grid gets a third.
+    """
+
+    grids = (8, 4, 2)  # cells along the height; along the width in proportion
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__()
+        third, slow = width // 3, 0.005
+        self.reduce = norm_relu_conv(in_channels, width, 1, momentum=slow)
+        self.pooled = nn.ModuleList(norm_relu_conv(width, third, 1, momentum=slow) for _ in self.grids)
+        self.fuse = norm_relu_conv(width + third * len(self.grids), width, 1, momentum=slow)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, H, W] to [B, D, H, W]."""
+        height, width = x.shape[-2:]
+        x = self.reduce(torch.relu(x))
+        branches = [x]
+        for grid, project in zip(self.grids, self.pooled, strict=True):
+            cells = (grid, max(1, round(width / height * grid)))
+            pooled = project(F.adaptive_avg_pool2d(x, cells))
+            branches.append(F.interpolate(pooled, size=(height, width), mode="bilinear", align_corners=True))
+        return cast(Tensor, self.fuse(torch.cat(branches, dim=1)))
+
+
+def skips_by_module(levels: int) -> list[list[tuple[int, int]]]:
+    """Return for each upsampling module the (stage, level) of the skips it sums, level ascending.
+
+    Stage ``i`` has stride ``4 * 2 ** i`` on its level, and level ``l`` shows the picture at ``1 / 2 ** l``: features
+    of equal ``stage + level`` have the same size. ``levels + 2`` modules lead down to stride 4.
+    """
+    coarsest = len(STRIDES) - 1 + levels - 1
+    return [
+        [(total - level, level) for level in range(levels) if 0 <= total - level < len(STRIDES)]
+        for total in range(coarsest - 1, -1, -1)
+    ]
+
+
+class PanopticSwiftNet(PanopticModel):
+    """The network and its verbs.
+
+    Args:
+        labels: the label space; the semantic head has one channel per category.
+        backbone: features at strides 4 to 32.
+        levels: scales of the image pyramid.
+        context: "pyramid", or "spp" for spatial pyramid pooling (one level).
+        width: channels of the upsampling path; 256 in the paper.
+        representation: targets, losses and recovery.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSpace,
+        backbone: Backbone,
+        *,
+        levels: int,
+        context: Literal["pyramid", "spp"],
+        width: int,
+        representation: CenterRepresentation,
+    ) -> None:
+        super().__init__(labels, stride=STRIDES[-1] * 2 ** (levels - 1))
+        self.representation = representation
+        self.pyramid = SharedPyramid(backbone, levels)
+        channels = backbone.channels
+        start = SpatialPyramidPooling if context == "spp" else RectifiedProjection
+        self.start = start(channels[-1], width)
+        self._skips = skips_by_module(levels)
+        self.path = nn.ModuleList(
+            UpsamplingModule([channels[stage] for stage, _ in skips], width) for skips in self._skips
+        )
+        self.semantic = norm_relu_conv(width, len(labels), 1, bias=True)
+        self.center = norm_relu_conv(width, 1, 1, bias=True)
+        self.offset = norm_relu_conv(width, 2, 1, bias=True)
+
+    def encode(self, truth: PanopticMap) -> CenterTargets:
+        """See :meth:`CenterRepresentation.encode`."""
+        return self.representation.encode(truth, self.labels)
+
+    def forward(self, images: Tensor) -> CenterOutputs:
+        """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size."""
+        features = self.pyramid(self.prepare(images))
+        x = self.start(features[-1][-1])
+        for module, skips in zip(self.path, self._skips, strict=True):
+            x = module(x, [features[level][stage] for stage, level in skips])
+        # The offset head works in units of its own grid; at half precision these are finer than input pixels.
+        return CenterOutputs(
+            semantic=self.semantic(x).float(),
+            center=self.center(x).float(),
+            offset=self.offset(x).float() * _OUTPUT_STRIDE,
+        )
+
+    def loss(self, outputs: CenterOutputs, targets: CenterTargets) -> dict[str, Tensor]:
+        """See :meth:`CenterRepresentation.loss`."""
+        return self.representation.loss(outputs, targets, _OUTPUT_STRIDE)
+
+    def decode(self, outputs: CenterOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
+        """See :meth:`CenterRepresentation.decode`."""
+        return self.representation.decode(outputs, sizes, self.labels, _OUTPUT_STRIDE)
+
+    def panels(self, outputs: CenterOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
+        """See :meth:`CenterRepresentation.panels`."""
+        return self.representation.panels(outputs, size, self.labels, _OUTPUT_STRIDE)
+
+
+def swiftnet(
+    labels: LabelSpace,
+    backbone: str | Backbone = "resnet18",
+    *,
+    levels: int = 3,
+    context: Literal["pyramid", "spp"] = "pyramid",
+    width: int = 256,
+    pretrained: bool = False,
+    representation: CenterRepresentation | None = None,
+) -> PanopticSwiftNet:
+    """Build Panoptic SwiftNet on any backbone.
+
+    Args:
+        labels: the label space.
+        backbone: a name for :func:`~panscape.nn.backbones.create_backbone`, or a module that fulfils its protocol.
+        levels: scales of the image pyramid, 1 to 4.
+        context: "pyramid", or "spp" (then ``levels`` is 1).
+        width: channels of the upsampling path.
+        pretrained: start the backbone from timm's ImageNet weights.
+        representation: targets, losses and recovery; by default the published values for the label space.
+
+    Raises:
+        InvalidArgumentError: levels, context or width cannot be used, or the backbone lacks a stride.
+        UnknownNameError: no backbone has this name.
+    """
+    if context not in ("pyramid", "spp"):
+        raise InvalidArgumentError(f'expected context "pyramid" or "spp", got {context!r}')
+    if not 1 <= levels <= 4 or (context == "spp" and levels != 1):
+        raise InvalidArgumentError(
+            f'expected 1 to 4 levels, and 1 with context="spp", got levels={levels} with context={context!r}'
+        )
+    if width < 4:
+        raise InvalidArgumentError(f"expected a width of at least 4 channels, got {width}")
+    if isinstance(backbone, str):
+        backbone = create_backbone(backbone, pretrained=pretrained)
+    return PanopticSwiftNet(
+        labels,
+        backbone,
+        levels=levels,
+        context=context,
+        width=width,
+        representation=representation or PUBLISHED.get(labels.name, CenterRepresentation()),
+    )
+
+
+def swiftnet_r18(
+    labels: LabelSpace,
+    *,
+    levels: int | None = None,
+    context: Literal["pyramid", "spp"] = "pyramid",
+    width: int = 256,
+    pretrained: bool = False,
+    representation: CenterRepresentation | None = None,
+) -> PanopticSwiftNet:
+    """Build the published network: ResNet-18, 256 channels, three levels (or one with ``context="spp"``).
+
+    Rows of Table 6: ``levels=1`` (single), ``context="spp"``, ``levels=2`` and ``levels=3``. For the arguments see
+    :func:`swiftnet`.
+    """
+    return swiftnet(
+        labels,
+        "resnet18",
+        levels=(1 if context == "spp" else 3) if levels is None else levels,
+        context=context,
+        width=width,
+        pretrained=pretrained,
+        representation=representation,
+    )

@@ -1,0 +1,232 @@
+"""Objects as centres: a heatmap of centres, and for every pixel the offset to its own.
+
+The representation of Panoptic-DeepLab (Cheng et al., CVPR 2020) and Panoptic SwiftNet (Saric et al., 2023), with the
+semantics of the latter's released code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from panscape.errors import InvalidArgumentError
+from panscape.kernels.boundary_weights import boundary_weights
+from panscape.kernels.center_grouping import CenterDecoding, group_centers
+from panscape.kernels.center_targets import center_targets
+from panscape.labels import LabelSpace
+from panscape.losses import hardest_cross_entropy, weighted_absolute_error, weighted_squared_error
+from panscape.panoptic import PanopticMap
+from panscape.visualize import draw_heatmap, draw_offsets, draw_semantic
+
+__all__ = ["CenterDecoding", "CenterOutputs", "CenterRepresentation", "CenterTargets"]
+
+
+class CenterOutputs(NamedTuple):
+    """What a network gives, at a fraction of the padded input's size.
+
+    Attributes:
+        semantic: category logits, float [B, K, h, w].
+        center: centre heatmap, float [B, 1, h, w], 1 at a centre.
+        offset: from the pixel to its centre, (dy, dx) in pixels of the input image, float [B, 2, h, w].
+    """
+
+    semantic: Tensor
+    center: Tensor
+    offset: Tensor
+
+
+class CenterTargets(NamedTuple):
+    """An encoded truth at full resolution; :meth:`CenterRepresentation.loss` takes these stacked along a first axis.
+
+    Attributes:
+        semantic: category id + 1, int64 [H, W]; 0 is void.
+        semantic_weight: float32 [H, W]; larger on small objects.
+        center: float32 [H, W].
+        center_weight: float32 [H, W]; 0 on void and crowds.
+        offset: float32 [2, H, W].
+        offset_weight: float32 [H, W]; 0 on everything but objects.
+    """
+
+    semantic: Tensor
+    semantic_weight: Tensor
+    center: Tensor
+    center_weight: Tensor
+    offset: Tensor
+    offset_weight: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class CenterRepresentation:
+    """Targets, losses and recovery. Defaults are those of Panoptic SwiftNet's released Cityscapes configuration.
+
+    Attributes:
+        sigma: of the Gaussian around a centre, pixels.
+        small_area: objects below this many pixels ...
+        small_weight: ... get this weight in the semantic loss.
+        boundary_alphas: offset weights from the boundary of an object inwards (Section 2.2, Table 8); (8, 4, 2, 1) for
+            four regions, (8, 4, 1) for three, (8, 7, 6, 5, 4, 3, 2, 1) for eight; empty for plain L1.
+        boundary_thresholds: "released" or "equal"; see :func:`~panscape.kernels.boundary_weights.boundary_weights`.
+        semantic_fraction: share of hardest pixels in the semantic loss; the paper uses 0.2 on Cityscapes, else 1.
+        semantic_loss_weight: weight of the semantic loss.
+        center_loss_weight: weight of the centre loss.
+        offset_loss_weight: of the offset loss; None is 0.0025 with boundary weights and 0.01 without (Section 3.6).
+        offset_divisor: "weights" as released, "pixels" as in Equation 1.
+        decoding: how maps are recovered.
+    """
+
+    sigma: float = 10.0
+    small_area: int = 4096
+    small_weight: float = 3.0
+    boundary_alphas: tuple[float, ...] = (8.0, 4.0, 2.0, 1.0)
+    boundary_thresholds: Literal["released", "equal"] = "released"
+    semantic_fraction: float = 1.0
+    semantic_loss_weight: float = 1.0
+    center_loss_weight: float = 200.0
+    offset_loss_weight: float | None = None
+    offset_divisor: Literal["weights", "pixels"] = "weights"
+    decoding: CenterDecoding = field(default_factory=lambda: CenterDecoding(align_corners=False))
+
+    def __post_init__(self) -> None:
+        if not self.sigma > 0:
+            raise InvalidArgumentError(f"expected a positive sigma in pixels, got {self.sigma}")
+        if not 0 < self.semantic_fraction <= 1:
+            raise InvalidArgumentError(f"expected semantic_fraction in (0, 1], got {self.semantic_fraction}")
+        if any(not alpha > 0 for alpha in self.boundary_alphas):
+            raise InvalidArgumentError(f"expected positive boundary_alphas, got {self.boundary_alphas}")
+
+    def encode(self, truth: PanopticMap, labels: LabelSpace) -> CenterTargets:
+        """Encode a truth at its own resolution.
+
+        Args:
+            truth: on the CPU; crowds stay in the semantic target and are left out of the others.
+            labels: tells things from stuff.
+
+        Raises:
+            InvalidArgumentError: the truth has categories that the label space lacks.
+        """
+        if truth.num_segments and int(truth.category.max()) >= len(labels):
+            raise InvalidArgumentError(
+                f"expected category ids below {len(labels)} ({labels.name}), got {int(truth.category.max())}; "
+                "the truth was read with another label space"
+            )
+        is_thing = torch.tensor([c.is_thing for c in labels])[truth.category]
+        is_crowd = torch.zeros_like(is_thing) if truth.crowd is None else truth.crowd
+        targets = CenterTargets(
+            *center_targets(
+                truth.ids,
+                truth.category + 1,
+                is_thing,
+                is_crowd,
+                sigma=self.sigma,
+                small_area=self.small_area,
+                small_weight=self.small_weight,
+                void=0,
+            )
+        )
+        if not self.boundary_alphas:
+            return targets
+        weights = boundary_weights(
+            truth.ids, truth.num_segments, alphas=self.boundary_alphas, thresholds=self.boundary_thresholds
+        )
+        return targets._replace(offset_weight=targets.offset_weight * weights)
+
+    def loss(self, outputs: CenterOutputs, targets: CenterTargets, output_stride: int) -> dict[str, Tensor]:
+        """Compare outputs with stacked targets at full resolution (Section 2.3); the total is the sum of the values.
+
+        Args:
+            outputs: enlarged bilinearly by ``output_stride``, corners not aligned (the published training).
+            targets: each with a first axis B; smaller than the enlarged outputs, they are padded with void.
+            output_stride: input pixels per output pixel.
+        """
+        height, width = (side * output_stride for side in outputs.semantic.shape[-2:])
+        semantic, center, offset = (
+            F.interpolate(o, size=(height, width), mode="bilinear", align_corners=False) if output_stride > 1 else o
+            for o in outputs
+        )
+        rows, columns = height - targets.semantic.shape[-2], width - targets.semantic.shape[-1]
+        if rows < 0 or columns < 0:
+            raise InvalidArgumentError(
+                f"expected targets of at most {height}x{width} pixels, got {tuple(targets.semantic.shape[-2:])}; "
+                "encode the same crop that entered the network"
+            )
+        if rows or columns:
+            targets = CenterTargets(*(F.pad(t, (0, columns, 0, rows)) for t in targets))
+        offset_loss_weight = self.offset_loss_weight
+        if offset_loss_weight is None:
+            offset_loss_weight = 0.0025 if self.boundary_alphas else 0.01
+        return {
+            "semantic": self.semantic_loss_weight
+            * hardest_cross_entropy(semantic, targets.semantic, targets.semantic_weight, self.semantic_fraction),
+            "center": self.center_loss_weight
+            * weighted_squared_error(center[:, 0], targets.center, targets.center_weight),
+            "offset": offset_loss_weight
+            * weighted_absolute_error(offset, targets.offset, targets.offset_weight, self.offset_divisor),
+        }
+
+    def decode(
+        self, outputs: CenterOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace, output_stride: int
+    ) -> list[PanopticMap]:
+        """Recover one map per image from a batch of outputs (Section 2.4).
+
+        Args:
+            outputs: at ``1 / output_stride`` of the padded size.
+            sizes: height and width of each image; the enlarged outputs are cut to it.
+            labels: tells things from stuff.
+            output_stride: input pixels per output pixel.
+        """
+        batch, _, height, width = outputs.semantic.shape
+        if len(sizes) != batch:
+            raise InvalidArgumentError(f"expected one size for each of the {batch} images, got {len(sizes)}")
+        padded = (height * output_stride, width * output_stride)
+        for size in sizes:
+            if min(size) < 1 or size[0] > padded[0] or size[1] > padded[1]:
+                raise InvalidArgumentError(f"expected sizes of at most {padded[0]}x{padded[1]}, got {tuple(size)}")
+        return [
+            group_centers(
+                outputs.semantic[i].float(),
+                outputs.center[i, 0].float(),
+                outputs.offset[i].float(),
+                padded_size=padded,
+                size=(int(size[0]), int(size[1])),
+                thing_ids=labels.thing_ids,
+                decoding=self.decoding,
+            )
+            for i, size in enumerate(sizes)
+        ]
+
+    def panels(
+        self, outputs: CenterOutputs, size: tuple[int, int], labels: LabelSpace, output_stride: int
+    ) -> dict[str, Tensor]:
+        """Draw the outputs of one image as the paper's Figures 3 and 4 do: semantic, centres, offset directions.
+
+        Args:
+            outputs: a batch of one.
+            size: height and width of the image.
+            labels: gives the colours.
+            output_stride: input pixels per output pixel.
+
+        Returns:
+            Pictures by name, uint8 [3, H, W].
+        """
+        height, width = size
+        semantic, center, offset = (
+            F.interpolate(
+                o[:1].float().cpu(),
+                scale_factor=output_stride,
+                mode="bilinear",
+                align_corners=self.decoding.align_corners,
+            )[0, :, :height, :width]
+            for o in outputs
+        )
+        category = semantic.argmax(dim=0)
+        is_thing = torch.tensor([c.is_thing for c in labels])[category]
+        return {
+            "semantic": draw_semantic(category, labels),
+            "centers": draw_heatmap(center[0].clamp(0, 1)),
+            "offsets": draw_offsets(offset, mask=is_thing),
+        }

@@ -1,0 +1,161 @@
+"""Saved models: one safetensors file that holds the weights and says how to rebuild the model around them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from panscape.errors import (
+    CheckpointMismatchError,
+    InvalidArgumentError,
+    MissingExtraError,
+    UnknownNameError,
+    UnreadableFileError,
+)
+from panscape.files import replacing
+from panscape.labels import LabelSpace
+from panscape.models import PanopticModel, create_model
+from panscape.representations.centers import CenterDecoding, CenterRepresentation
+
+_BUNDLED = Path(__file__).parent / "weights"
+_KEY = "panscape"
+# Parts of models that may appear among the options of a saved model.
+_PARTS = {part.__name__: part for part in (CenterRepresentation, CenterDecoding)}
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A saved model.
+
+    Attributes:
+        name: for :func:`load`.
+        path: of its file.
+        card: facts about it: data, licence, measured numbers.
+    """
+
+    name: str
+    path: Path
+    card: Mapping[str, Any]
+
+
+def load(name_or_path: str | Path) -> PanopticModel:
+    """Load a model, ready to predict.
+
+    Args:
+        name_or_path: a bundled model (:func:`list_weights`), the path of a ``.safetensors`` file, or the id of a
+            repository on the Hugging Face hub ("owner/name") that holds ``model.safetensors``.
+
+    Raises:
+        UnknownNameError: no bundled model has this name; the nearest are suggested.
+        UnreadableFileError: the file is missing or damaged, or was not saved by panscape.
+        CheckpointMismatchError: the weights do not fit the model they claim to be.
+        MissingExtraError: a hub id was given and huggingface_hub is not installed.
+    """
+    path = _locate(name_or_path)
+    description = _describe(path)
+    try:
+        options = {k: _from_json(v) for k, v in description["options"].items()}
+        model = create_model(description["model"], LabelSpace.from_dict(description["labels"]), **options)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UnreadableFileError(path, f"its description of the model is incomplete: {error}") from error
+    from safetensors.torch import load_model
+
+    try:
+        load_model(model, path, strict=True)
+    except RuntimeError as error:
+        raise CheckpointMismatchError(
+            path, misshapen=str(error).splitlines(), remedy="the file is damaged or from another version of panscape"
+        ) from error
+    return model.eval()
+
+
+def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None = None) -> None:
+    """Save a model so that :func:`load` gives it back; the file appears whole or not at all.
+
+    Args:
+        model: made by :func:`panscape.create_model`.
+        path: must end in ``.safetensors``.
+        card: facts to keep with the weights, as plain JSON values.
+
+    Raises:
+        InvalidArgumentError: the model was not made by ``create_model``, or the path ends otherwise.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InvalidArgumentError(f"expected a path that ends in .safetensors, got {path}")
+    if model.spec is None:
+        raise InvalidArgumentError("expected a model made by panscape.create_model, whose options can be saved with it")
+    from safetensors.torch import save_model
+
+    description = {
+        "model": model.spec.name,
+        "options": {k: _to_json(v) for k, v in model.spec.options.items()},
+        "labels": model.labels.to_dict(),
+        "card": dict(card or {}),
+    }
+    with replacing(path) as temporary:
+        save_model(model, str(temporary), metadata={_KEY: json.dumps(description)})
+
+
+def list_weights() -> list[Weights]:
+    """Return the bundled models."""
+    return [Weights(p.stem, p, _describe(p).get("card", {})) for p in sorted(_BUNDLED.glob("*.safetensors"))]
+
+
+def _locate(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    if path.suffix == ".safetensors":
+        return path
+    bundled = _BUNDLED / f"{name_or_path}.safetensors"
+    if bundled.is_file():
+        return bundled
+    if str(name_or_path).count("/") == 1 and not path.exists():
+        try:
+            from huggingface_hub import hf_hub_download
+        except ImportError as error:
+            raise MissingExtraError("huggingface_hub", "hub", f"loading {name_or_path} from the hub") from error
+        return Path(hf_hub_download(str(name_or_path), "model.safetensors"))
+    raise UnknownNameError("model", str(name_or_path), [w.name for w in list_weights()])
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        description = json.loads(metadata[_KEY])
+    except FileNotFoundError as error:
+        raise UnreadableFileError(path, "no such file") from error
+    except KeyError as error:
+        raise UnreadableFileError(
+            path, "these weights were not saved by panscape; load an author's checkpoint with panscape.load_published"
+        ) from error
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise UnreadableFileError(path, f"expected a whole safetensors file, but {error}") from error
+    if not isinstance(description, dict):
+        raise UnreadableFileError(path, "its description of the model is not a JSON object")
+    return description
+
+
+def _to_json(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        fields = {f: _to_json(getattr(value, f)) for f in asdict(value)}
+        return {"part": type(value).__name__} | fields
+    if isinstance(value, (tuple, list)):
+        return [_to_json(v) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise InvalidArgumentError(
+        f"cannot save a model whose options hold a {type(value).__name__}; name the part (a backbone, say) instead"
+    )
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        fields = {k: _from_json(v) for k, v in value.items() if k != "part"}
+        return _PARTS[value["part"]](**fields)
+    return tuple(_from_json(v) for v in value) if isinstance(value, list) else value

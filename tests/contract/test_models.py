@@ -1,0 +1,181 @@
+"""What every model promises. A new model passes by adding its line to MODELS."""
+
+from __future__ import annotations
+
+import copy
+import threading
+
+import pytest
+import torch
+from maps import SHAPES, generated_map
+
+from panscape import PanopticMap, create_model, zoo
+from panscape.errors import CheckpointMismatchError, UnreadableFileError
+from panscape.models import PanopticModel, list_models
+
+MODELS = {
+    "swiftnet, three levels": ("swiftnet", {"backbone": "test_resnet", "width": 16}),
+    "swiftnet, one level": ("swiftnet", {"backbone": "test_resnet", "width": 16, "levels": 1}),
+    "swiftnet, spp": ("swiftnet", {"backbone": "test_resnet", "width": 16, "levels": 1, "context": "spp"}),
+    "swiftnet, residual": ("swiftnet", {"backbone": "residual_xs", "width": 16, "levels": 2}),
+    "swiftnet, mobilenet": ("swiftnet", {"backbone": "mobilenetv3_small_050", "width": 16, "levels": 2}),
+    "swiftnet_r18": ("swiftnet_r18", {"width": 8}),
+}
+
+
+@pytest.fixture(params=MODELS, scope="module")
+def model(request: pytest.FixtureRequest) -> PanopticModel:
+    torch.manual_seed(0)
+    name, options = MODELS[request.param]
+    return create_model(name, SHAPES, **options).eval()
+
+
+def images(batch: int, size: tuple[int, int], seed: int = 0) -> torch.Tensor:
+    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def stacked(model: PanopticModel, truths: list[PanopticMap]) -> object:
+    targets = [model.encode(t) for t in truths]
+    return type(targets[0])(*(torch.stack(parts) for parts in zip(*targets, strict=True)))
+
+
+def test_every_name_in_the_table_is_covered() -> None:
+    assert {name for name, _ in MODELS.values()} == set(list_models())
+
+
+@pytest.mark.parametrize("size", [(128, 128), (100, 157)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_outputs_are_finite_and_decode_to_valid_maps(model: PanopticModel, size: tuple[int, int], batch: int) -> None:
+    with torch.inference_mode():
+        outputs = model(images(batch, size))
+    for output in outputs:
+        assert output.shape[0] == batch
+        assert output.dtype == torch.float32
+        assert torch.isfinite(output).all()
+    maps = model.decode(outputs, [size] * batch)
+    assert [m.size for m in maps] == [size] * batch
+    for m in maps:
+        assert m.num_segments == 0 or int(m.category.max()) < len(SHAPES)
+        assert torch.equal(m.areas() > 0, torch.ones(m.num_segments, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [
+        PanopticMap.empty((96, 128)),
+        PanopticMap(torch.ones(96, 128, dtype=torch.int32), torch.tensor([2])),
+        PanopticMap(torch.ones(96, 128, dtype=torch.int32), torch.tensor([2]), None, torch.tensor([True])),
+        PanopticMap(torch.zeros(96, 128, dtype=torch.int32), torch.tensor([0, 2])),
+        generated_map(1, crowd=True),
+    ],
+    ids=["empty", "one segment", "one crowd", "described without pixels", "scene"],
+)
+def test_losses_are_finite_for_every_truth(model: PanopticModel, truth: PanopticMap) -> None:
+    losses = model.loss(model(images(1, truth.size)), stacked(model, [truth]))
+    assert losses
+    for name, loss in losses.items():
+        assert loss.ndim == 0, name
+        assert torch.isfinite(loss), name
+        assert loss >= 0, name
+
+
+def test_every_parameter_gets_a_gradient(model: PanopticModel) -> None:
+    trained = copy.deepcopy(model).train()
+    losses = trained.loss(trained(images(2, (96, 128))), stacked(trained, [generated_map(1), generated_map(2)]))
+    sum(losses.values()).backward()
+    without = [n for n, p in trained.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert without == []
+
+
+def test_verbs_do_not_depend_on_the_mode(model: PanopticModel) -> None:
+    trained = copy.deepcopy(model).train()
+    outputs = trained(images(2, (96, 128)))
+    assert type(outputs) is type(model(images(2, (96, 128))))
+    assert all(a.shape == b.shape for a, b in zip(outputs, model(images(2, (96, 128))), strict=True))
+
+
+def test_a_batch_of_two_equals_two_of_one(model: PanopticModel) -> None:
+    pictures = images(2, (96, 128), seed=5)
+    with torch.inference_mode():
+        both, single = model(pictures), [model(p[None]) for p in pictures]
+    for i, outputs in enumerate(single):
+        for a, b in zip(both, outputs, strict=True):
+            torch.testing.assert_close(a[i], b[0], atol=1e-4, rtol=1e-4)
+    sizes = [(96, 128), (90, 100)]
+    together = model.decode(both, sizes)
+    for i, size in enumerate(sizes):
+        alone = model.decode(type(both)(*(o[i : i + 1] for o in both)), [size])[0]
+        assert together[i].equals(alone)
+
+
+def test_two_threads_do_not_disturb_each_other(model: PanopticModel) -> None:
+    pictures = [images(1, (128, 128), seed=s) for s in range(2)]
+    with torch.inference_mode():
+        expected = [model(p) for p in pictures]
+    wrong: set[int] = set()
+
+    def work(i: int) -> None:
+        with torch.inference_mode():
+            for _ in range(5):
+                if not all(
+                    torch.allclose(a, b, atol=1e-5) for a, b in zip(model(pictures[i]), expected[i], strict=True)
+                ):
+                    wrong.add(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_padding_is_on_the_right_and_at_the_bottom(model: PanopticModel) -> None:
+    odd = images(1, (100, 101))
+    rows, columns = (-(-s // model.stride) * model.stride for s in (100, 101))
+    prepared = model.prepare(odd)
+    assert prepared.shape[-2:] == (rows, columns)
+    assert prepared[..., 100:, :].abs().sum() == 0
+    assert prepared[..., :, 101:].abs().sum() == 0
+    torch.testing.assert_close(prepared[..., :100, :101] * model.std + model.mean, odd)
+
+
+def test_save_and_load_give_the_same_outputs(model: PanopticModel, tmp_path: object) -> None:
+    path = tmp_path / "model.safetensors"  # type: ignore[operator]
+    zoo.save(model, path, {"note": "x"})
+    again = zoo.load(path)
+    assert again.labels == model.labels
+    with torch.inference_mode():
+        for a, b in zip(model(images(1, (96, 128))), again(images(1, (96, 128))), strict=True):
+            assert torch.equal(a, b)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises((UnreadableFileError, CheckpointMismatchError), match=r"model\.safetensors"):
+        zoo.load(path)
+
+
+def test_forward_exports_and_the_graph_agrees(model: PanopticModel) -> None:
+    picture = images(1, (128, 128))
+    graph = torch.export.export(model, (picture,)).module()
+    with torch.inference_mode():
+        for a, b in zip(model(picture), graph(picture), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_predict_gives_one_map_per_picture(model: PanopticModel) -> None:
+    picture = (images(1, (70, 90))[0] * 255).to(torch.uint8)
+    one = model.predict(picture)
+    assert isinstance(one, PanopticMap)
+    assert one.size == (70, 90)
+    several = model.predict([picture, picture[:, :40]])
+    assert [m.size for m in several] == [(70, 90), (40, 90)]
+    assert several[0].equals(one)
+
+
+def test_panels_have_the_size_of_the_picture(model: PanopticModel) -> None:
+    with torch.inference_mode():
+        pictures = model.panels(model(images(1, (70, 90))), (70, 90))
+    assert pictures
+    for name, picture in pictures.items():
+        assert picture.shape == (3, 70, 90), name
+        assert picture.dtype == torch.uint8, name
