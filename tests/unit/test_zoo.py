@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from maps import SHAPES
+from safetensors.torch import save_file
+
+from panscape import create_model, zoo
+from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameError, UnreadableFileError
+from panscape.models.swiftnet import PanopticSwiftNet
+from panscape.nn.backbones import create_backbone
+from panscape.representations.centers import CenterDecoding, CenterRepresentation
+
+
+def test_options_with_parts_survive(tmp_path: Path) -> None:
+    representation = CenterRepresentation(
+        sigma=4, boundary_alphas=(8, 4, 1), decoding=CenterDecoding(stuff_area=64, align_corners=False)
+    )
+    model = create_model("swiftnet", SHAPES, backbone="residual_xs", width=8, levels=2, representation=representation)
+    zoo.save(model, tmp_path / "m.safetensors", {"licence": "CC0"})
+    again = zoo.load(tmp_path / "m.safetensors")
+    assert isinstance(again, PanopticSwiftNet)
+    assert again.representation == representation
+    assert not again.training
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_shared_parameters_are_stored_once_and_stay_shared(tmp_path: Path) -> None:
+    model = create_model("swiftnet", SHAPES, backbone="residual_xs", width=8, levels=3)
+    zoo.save(model, tmp_path / "m.safetensors")
+    parameters = sum(p.numel() for p in model.parameters())
+    assert (tmp_path / "m.safetensors").stat().st_size < parameters * 4 * 1.15 + 60_000
+    again = zoo.load(tmp_path / "m.safetensors")
+    first, second = again.pyramid.levels[0], again.pyramid.levels[1]  # type: ignore[attr-defined]
+    assert first.stem[0].weight is second.stem[0].weight
+    assert first.stem[1].weight is not second.stem[1].weight
+
+
+def test_unknown_names_suggest_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="unknown model 'swiftnt_r18'; did you mean swiftnet_r18"):
+        create_model("swiftnt_r18", SHAPES)
+    with pytest.raises(UnknownNameError, match="unknown label space 'cityscape'; did you mean cityscapes"):
+        create_model("swiftnet_r18", "cityscape")
+    with pytest.raises(UnknownNameError, match="unknown backbone 'resnet19'; did you mean resnet18"):
+        create_model("swiftnet", SHAPES, backbone="resnet19")
+    with pytest.raises(UnknownNameError, match="unknown model 'nowhere'"):
+        zoo.load("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lvls": 3}, "swiftnet has no option 'lvls'; it has backbone, levels"),
+        ({"levels": 0}, "expected 1 to 4 levels"),
+        ({"levels": 2, "context": "spp"}, 'and 1 with context="spp", got levels=2'),
+        ({"context": "aspp"}, "expected context"),
+        ({"width": 2}, "expected a width of at least 4 channels, got 2"),
+        ({"backbone": "vit_tiny_patch16_224"}, "expected a backbone with features at strides"),
+        ({"backbone": "residual_s", "pretrained": True}, "residual_s has no pretrained weights"),
+    ],
+)
+def test_options_that_cannot_be_used(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        create_model("swiftnet", SHAPES, **options)
+
+
+def test_files_that_are_not_models(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFileError, match="no such file"):
+        zoo.load(tmp_path / "absent.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(UnreadableFileError, match="not saved by panscape"):
+        zoo.load(tmp_path / "other.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(UnreadableFileError, match="expected a whole safetensors file"):
+        zoo.load(tmp_path / "text.safetensors")
+
+
+def test_what_cannot_be_saved_leaves_nothing_behind(tmp_path: Path) -> None:
+    backbone = create_backbone("residual_xs")
+    model = create_model("swiftnet", SHAPES, backbone=backbone, width=8)
+    with pytest.raises(InvalidArgumentError, match="ResidualBackbone; name the part"):
+        zoo.save(model, tmp_path / "m.safetensors")
+    with pytest.raises(InvalidArgumentError, match=r"ends in \.safetensors"):
+        zoo.save(model, tmp_path / "m.pth")
+    with pytest.raises(PanscapeError, match=r"the folder .* does not exist"):
+        zoo.save(create_model("swiftnet", SHAPES, backbone="residual_xs", width=8), tmp_path / "no" / "m.safetensors")
+    assert list(tmp_path.iterdir()) == []
