@@ -11,7 +11,7 @@ implementation uses a chamfer approximation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 import torch
@@ -19,9 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.kernels.compiling import compiled
+
+Ints = NDArray[np.int32]
+Longs = NDArray[np.int64]
+Floats = NDArray[np.float32]
 
 Thresholds = Literal["released", "equal"]
 NO_BOUNDARY = 2**31 - 1  # squared distance where the picture holds one segment only
+_LONGEST_SIDE = 32767  # the sum of two squared sides stays below NO_BOUNDARY
 
 
 def boundary_weights(
@@ -53,7 +59,17 @@ def boundary_weights(
         InvalidArgumentError: the ids are no int32 map or exceed ``num_segments``, or there is no alpha, or the
             thresholds are unknown.
     """
-    return boundary_weights_reference(ids, num_segments, alphas, thresholds)
+    _check(ids, alphas, thresholds)
+    ids = ids.contiguous()
+    squared = np.empty(ids.shape, dtype=np.int32)
+    largest = np.zeros(num_segments + 1, dtype=np.int64)
+    if not _measure_columns(ids.numpy(), num_segments, squared):
+        _refuse_ids(ids, num_segments)
+    _measure_rows(ids.numpy(), squared, largest)
+    limits = squared_thresholds(largest, len(alphas), thresholds)
+    weights = torch.empty(ids.shape)
+    _weigh(ids.numpy(), squared, limits, np.array(alphas, dtype=np.float32), weights.numpy())
+    return weights
 
 
 def boundary_weights_reference(
@@ -63,7 +79,9 @@ def boundary_weights_reference(
     thresholds: Thresholds = "released",
 ) -> Tensor:
     """Return what :func:`boundary_weights` does, in plain torch; it must be equal to this."""
-    _check(ids, num_segments, alphas, thresholds)
+    _check(ids, alphas, thresholds)
+    if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) > num_segments):
+        _refuse_ids(ids, num_segments)
     squared = squared_distances_reference(ids)
     index = ids.long()
     largest = torch.zeros(num_segments + 1, dtype=torch.int64)
@@ -129,14 +147,125 @@ def squared_thresholds(largest: NDArray[np.int64], num_regions: int, thresholds:
     return limits
 
 
-def _check(ids: Tensor, num_segments: int, alphas: Sequence[float], thresholds: str) -> None:
+def _check(ids: Tensor, alphas: Sequence[float], thresholds: str) -> None:
     if ids.ndim != 2 or ids.dtype != torch.int32:
         raise InvalidArgumentError(f"expected ids as int32 [H, W], got {ids.dtype} {list(ids.shape)}")
-    if ids.numel():
-        low, high = (int(v) for v in torch.stack(ids.aminmax()))
-        if low < 0 or high > num_segments:
-            raise InvalidArgumentError(f"expected ids in 0..{num_segments}, got {low}..{high}")
+    if max(ids.shape) > _LONGEST_SIDE:
+        raise InvalidArgumentError(f"expected sides of at most {_LONGEST_SIDE} pixels, got {list(ids.shape)}")
     if not alphas:
         raise InvalidArgumentError("expected at least one alpha, got none")
     if thresholds not in ("released", "equal"):
         raise InvalidArgumentError(f"expected thresholds 'released' or 'equal', got {thresholds!r}")
+
+
+def _refuse_ids(ids: Tensor, num_segments: int) -> NoReturn:
+    raise InvalidArgumentError(f"expected ids in 0..{num_segments}, got {int(ids.min())}..{int(ids.max())}")
+
+
+@compiled
+def _measure_columns(ids: Ints, num_segments: int, distance: Ints) -> bool:
+    """Write each pixel's distance to another id in its column; return whether all ids are described.
+
+    Without another id in the column it is at least the sum of height and width.
+    """
+    height, width = ids.shape
+    described = True
+    for x in range(width):
+        distance[0, x] = height + width
+        described &= 0 <= ids[0, x] <= num_segments
+    for y in range(1, height):
+        for x in range(width):
+            described &= 0 <= ids[y, x] <= num_segments
+            distance[y, x] = distance[y - 1, x] + 1 if ids[y, x] == ids[y - 1, x] else 1
+    for y in range(height - 2, -1, -1):
+        for x in range(width):
+            below = distance[y + 1, x] + 1 if ids[y, x] == ids[y + 1, x] else 1
+            distance[y, x] = min(distance[y, x], below)
+    return described
+
+
+@compiled
+def _measure_rows(ids: Ints, distance: Ints, largest: Longs) -> None:
+    """Replace distances within columns by squared distances; note each id's largest.
+
+    A row is handled in runs of equal ids. A pixel's squared distance is the lowest of the parabolas that stand on the
+    run's columns, at the height of the squared distance within the column, and on the pixels that end the run, at
+    height 0 (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions").
+    """
+    height, width = ids.shape
+    far = height + width
+    # The lower envelope: where each parabola stands, how high, and from where on it is the lowest, as a fraction.
+    foot = np.empty(width + 2, dtype=np.int64)
+    base = np.empty(width + 2, dtype=np.int64)
+    start = np.empty(width + 2, dtype=np.int64)
+    over = np.empty(width + 2, dtype=np.int64)
+    for y in range(height):
+        end = 0
+        while end < width:
+            value = ids[y, end]
+            first = end
+            while end < width and ids[y, end] == value:
+                end += 1
+            if value == 0:
+                continue
+            num = 0
+            for x in range(max(first - 1, 0), min(end + 1, width)):
+                if first <= x < end:
+                    if distance[y, x] >= far:
+                        continue
+                    rise = np.int64(distance[y, x]) * np.int64(distance[y, x])
+                else:
+                    rise = np.int64(0)
+                # Parabolas p < q meet at (q^2 + rise_q - p^2 - rise_p) / 2 (q - p).
+                while num > 0:
+                    meet = x * x + rise - foot[num - 1] * foot[num - 1] - base[num - 1]
+                    span = 2 * (x - foot[num - 1])
+                    if num > 1 and meet * over[num - 1] <= start[num - 1] * span:
+                        num -= 1
+                        continue
+                    start[num] = meet
+                    over[num] = span
+                    break
+                foot[num] = x
+                base[num] = rise
+                num += 1
+            deepest = np.int64(0)
+            if num == 0:
+                for x in range(first, end):
+                    distance[y, x] = NO_BOUNDARY
+                deepest = np.int64(NO_BOUNDARY)
+            else:
+                k = 0
+                for x in range(first, end):
+                    square = (x - foot[k]) * (x - foot[k]) + base[k]
+                    while k + 1 < num:
+                        following = (x - foot[k + 1]) * (x - foot[k + 1]) + base[k + 1]
+                        if following > square:
+                            break
+                        square = following
+                        k += 1
+                    distance[y, x] = square
+                    deepest = max(deepest, square)
+            largest[value] = max(largest[value], deepest)
+
+
+@compiled
+def _weigh(ids: Ints, squared: Ints, limits: Longs, alphas: Floats, weights: Floats) -> None:
+    """Write each pixel's alpha: the one at the number of limits it reaches."""
+    height, width = ids.shape
+    for y in range(height):
+        end = 0
+        while end < width:
+            value = ids[y, end]
+            first = end
+            while end < width and ids[y, end] == value:
+                end += 1
+            if value == 0:
+                weights[y, first:end] = 0
+                continue
+            weights[y, first:end] = alphas[0]
+            for i in range(limits.shape[1]):
+                limit = limits[value, i]
+                for x in range(first, end):
+                    if squared[y, x] >= limit:
+                        weights[y, x] = alphas[i + 1]

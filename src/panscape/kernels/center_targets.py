@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -22,6 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.kernels.compiling import compiled
+
+Ints = NDArray[np.int32]
+Longs = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 
 class CenterTargetMaps(NamedTuple):
@@ -70,16 +77,34 @@ def center_targets(
     Raises:
         InvalidArgumentError: the ids are no int32 map, a part has not one entry a segment, or sigma is not positive.
     """
-    return center_targets_reference(
-        ids,
-        category,
-        is_thing,
-        is_crowd,
-        sigma=sigma,
-        small_area=small_area,
-        small_weight=small_weight,
-        void=void,
+    if is_crowd is None:
+        is_crowd = torch.zeros_like(is_thing)
+    _check(ids, category, is_thing, is_crowd, sigma)
+    ids, num_rows = ids.contiguous(), len(category) + 1
+    area, sum_y, sum_x = (np.zeros(num_rows, dtype=np.int64) for _ in range(3))
+    if not _measure(ids.numpy(), area, sum_y, sum_x):
+        _refuse_ids(ids, len(category))
+    # Tables by id, void first.
+    kind = torch.tensor([void, *category.tolist()], dtype=torch.int64)
+    thing = torch.tensor([False, *is_thing.tolist()])
+    single = torch.tensor([False, *is_crowd.logical_not().tolist()])
+    semantic_weight = torch.where(thing & (torch.from_numpy(area) < small_area), small_weight, 1.0)
+    semantic_weight[0] = 0.0
+    tables = (kind, semantic_weight, single.float(), (thing & single).float())
+    # Zeros are pages that nobody has touched yet: what has none of these targets costs neither time nor memory.
+    maps = CenterTargetMaps(
+        semantic=torch.empty(ids.shape, dtype=torch.int64),
+        semantic_weight=torch.empty(ids.shape),
+        center=torch.zeros(ids.shape),
+        center_weight=torch.empty(ids.shape),
+        offset=torch.zeros(2, *ids.shape),
+        offset_weight=torch.zeros(ids.shape),
     )
+    painted = (maps.semantic, maps.semantic_weight, maps.center_weight, maps.offset, maps.offset_weight)
+    centers = (thing.numpy(), sum_y / np.maximum(area, 1), sum_x / np.maximum(area, 1))
+    _paint(ids.numpy(), *centers, *(t.numpy() for t in (*tables, *painted)))
+    _stamp(area, *centers, gaussian_stamp(sigma), maps.center.numpy())
+    return maps
 
 
 def center_targets_reference(
@@ -97,6 +122,8 @@ def center_targets_reference(
     if is_crowd is None:
         is_crowd = torch.zeros_like(is_thing)
     _check(ids, category, is_thing, is_crowd, sigma)
+    if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) > len(category)):
+        _refuse_ids(ids, len(category))
     height, width = ids.shape
     stamp = torch.tensor(gaussian_stamp(sigma))
     reach = stamp.shape[0] // 2
@@ -147,9 +174,79 @@ def _check(ids: Tensor, category: Tensor, is_thing: Tensor, is_crowd: Tensor, si
                 f"expected {name} as bool {list(category.shape)} (one for each segment), "
                 f"got {part.dtype} {list(part.shape)}"
             )
-    if ids.numel():
-        low, high = (int(v) for v in torch.stack(ids.aminmax()))
-        if low < 0 or high > len(category):
-            raise InvalidArgumentError(f"expected ids in 0..{len(category)}, got {low}..{high}")
     if not sigma > 0:
         raise InvalidArgumentError(f"expected a positive sigma, got {sigma}")
+
+
+def _refuse_ids(ids: Tensor, num_segments: int) -> NoReturn:
+    raise InvalidArgumentError(f"expected ids in 0..{num_segments}, got {int(ids.min())}..{int(ids.max())}")
+
+
+@compiled
+def _measure(ids: Ints, area: Longs, sum_y: Longs, sum_x: Longs) -> bool:
+    """Sum up each id's pixels and their coordinates; return whether all ids have a place in the tables."""
+    height, width = ids.shape
+    for y in range(height):
+        x = 0
+        while x < width:
+            value = ids[y, x]
+            if value < 0 or value >= len(area):
+                return False
+            first = x
+            while x < width and ids[y, x] == value:
+                x += 1
+            length = x - first
+            area[value] += length
+            sum_y[value] += length * y
+            sum_x[value] += length * (first + x - 1) // 2
+    return True
+
+
+@compiled
+def _paint(
+    ids: Ints,
+    thing: Flags,
+    center_y: Doubles,
+    center_x: Doubles,
+    kind: Longs,
+    semantic_weights: Floats,
+    center_weights: Floats,
+    offset_weights: Floats,
+    semantic: Longs,
+    semantic_weight: Floats,
+    center_weight: Floats,
+    offset: Floats,
+    offset_weight: Floats,
+) -> None:
+    """Write all maps but the heatmap, one run of equal ids in a row at a time."""
+    height, width = ids.shape
+    for y in range(height):
+        x = 0
+        while x < width:
+            value = ids[y, x]
+            first = x
+            while x < width and ids[y, x] == value:
+                x += 1
+            semantic[y, first:x] = kind[value]
+            semantic_weight[y, first:x] = semantic_weights[value]
+            center_weight[y, first:x] = center_weights[value]
+            if thing[value]:
+                offset_weight[y, first:x] = offset_weights[value]
+                offset[0, y, first:x] = np.float32(center_y[value] - y)
+                for i in range(first, x):
+                    offset[1, y, i] = np.float32(center_x[value] - i)
+
+
+@compiled
+def _stamp(area: Longs, thing: Flags, center_y: Doubles, center_x: Doubles, stamp: Floats, center: Floats) -> None:
+    """Draw each thing's Gaussian where it is higher than what is there."""
+    height, width = center.shape
+    side = stamp.shape[0]
+    for row in range(1, len(area)):
+        if area[row] == 0 or not thing[row]:
+            continue
+        top = int(np.rint(center_y[row])) - side // 2
+        left = int(np.rint(center_x[row])) - side // 2
+        for y in range(max(top, 0), min(top + side, height)):
+            for x in range(max(left, 0), min(left + side, width)):
+                center[y, x] = max(center[y, x], stamp[y - top, x - left])
