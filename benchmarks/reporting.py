@@ -1,0 +1,42 @@
+"""What every benchmark shares: how it names the machine, times, and prints a table."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+
+def machine() -> str:
+    """Return processor (or GPU), threads and versions in one line."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        if cpuinfo.is_file()
+        else []
+    )
+    processor = names[0] if names else platform.processor() or platform.machine()
+    parts = [f"{processor}, {torch.get_num_threads()} thread(s)"]
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join([*parts, f"Python {platform.python_version()}", f"torch {torch.__version__}"])
+
+
+def cpu_milliseconds(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Time each way in turn, ``repeats`` rounds; return the least CPU time of the process for each."""
+    best = dict.fromkeys(ways, float("inf"))
+    for _ in range(repeats):
+        for name, way in ways.items():
+            started = time.process_time()
+            way()
+            best[name] = min(best[name], (time.process_time() - started) * 1000)
+    return best
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
