@@ -1,1 +1,46 @@
-"""Datasets: each reads disk (or draws) and gives samples; none knows a model."""
+"""Datasets: each reads disk (or draws) and gives samples; none knows a model.
+
+Each name is fetched when it is first used, so that a procedural dataset does not wait for scipy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from panscape.datasets.cityscapes import Cityscapes as Cityscapes
+    from panscape.datasets.coco_panoptic import CocoPanoptic as CocoPanoptic
+    from panscape.datasets.masks import CategoryMasks as CategoryMasks
+    from panscape.datasets.masks import aerial as aerial
+    from panscape.datasets.masks import camvid as camvid
+    from panscape.datasets.memory import InMemory as InMemory
+    from panscape.datasets.sample import PanopticDataset as PanopticDataset
+    from panscape.datasets.sample import Sample as Sample
+    from panscape.datasets.town import Town as Town
+
+_HOME = {
+    "CategoryMasks": "masks",
+    "Cityscapes": "cityscapes",
+    "CocoPanoptic": "coco_panoptic",
+    "InMemory": "memory",
+    "PanopticDataset": "sample",
+    "Sample": "sample",
+    "Town": "town",
+    "aerial": "masks",
+    "camvid": "masks",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'panscape.datasets' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f"panscape.datasets.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,58 @@
+"""Cityscapes: 2048x1024 street scenes of German cities.
+
+Source: Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from panscape.codecs import decode_cityscapes, load_numbers
+from panscape.datasets.pairing import checked_sample, files_by_name, pair_files
+from panscape.datasets.sample import Sample
+from panscape.images import load_image
+from panscape.labels import LabelSpace
+
+_PICTURE, _ANNOTATION = "_leftImg8bit", "_gtFine_instanceIds"
+_LAYOUT = (
+    f"ROOT/leftImg8bit/SPLIT/CITY/NAME{_PICTURE}.png with ROOT/gtFine/SPLIT/CITY/NAME{_ANNOTATION}.png, "
+    "as unpacked from leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip"
+)
+
+
+class Cityscapes:
+    """Cityscapes with fine annotations, read from the downloaded files as they are; nothing is to be prepared.
+
+    What is in none of the 19 training categories is void; pixels of a thing category that nobody took apart are a
+    crowd (see :func:`panscape.codecs.decode_cityscapes`).
+
+    Args:
+        root: the folder of ``leftImg8bit`` and ``gtFine``.
+        split: ``"train"`` or ``"val"``; the annotations of ``"test"`` are not public.
+        labels: other categories than the 19; their source ids are label ids of Cityscapes.
+
+    Raises:
+        UnreadableFileError: a folder is missing or empty; on access, a file is damaged.
+        InvalidAnnotationError: a picture has no annotation or an annotation no picture; on access, their sizes differ.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], split: str, labels: LabelSpace | None = None) -> None:
+        self.labels = labels or LabelSpace.load("cityscapes")
+        images, annotations = (Path(root) / kind / split for kind in ("leftImg8bit", "gtFine"))
+        self._pairs = pair_files(
+            files_by_name(images, f"*/*{_PICTURE}.png", lambda path: path.stem.removesuffix(_PICTURE), _LAYOUT),
+            files_by_name(
+                annotations, f"*/*{_ANNOTATION}.png", lambda path: path.stem.removesuffix(_ANNOTATION), _LAYOUT
+            ),
+            lambda picture: annotations / picture.parent.name / picture.name.replace(_PICTURE, _ANNOTATION),
+            images,
+        )
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        pair = self._pairs[index]
+        truth = decode_cityscapes(load_numbers(pair.annotation), self.labels)
+        return checked_sample(pair, load_image(pair.picture), truth)

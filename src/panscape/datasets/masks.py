@@ -1,0 +1,152 @@
+"""Datasets whose labels are one category a pixel; objects are the connected parts of each thing category.
+
+Two objects of a category that touch become one: labels without objects cannot tell. What a category mask cannot say is
+thus the same for the truth of training and of evaluation, which both come from here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from panscape.codecs import load_numbers
+from panscape.datasets.pairing import checked_sample, files_by_name, pair_files
+from panscape.datasets.sample import Sample
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError
+from panscape.images import load_image
+from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
+
+# Diagonal neighbours belong together: thin objects stay whole at low resolution.
+_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+class CategoryMasks:
+    """Pictures with one category a pixel, in two folders.
+
+    ``ROOT/images/SPLIT/NAME.jpg`` (or another picture format) belongs to ``ROOT/labels/SPLIT/NAME.png``, a grey or
+    palette PNG whose numbers are the source ids of ``labels``. The map of each picture is :func:`map_of_categories`.
+
+    Args:
+        root: the folder of ``images`` and ``labels``.
+        split: the folder within both, for example ``"train"``.
+        labels: the categories.
+        min_area: in pixels; connected parts of a thing category below it become void.
+        void: the number of pixels without category.
+
+    Raises:
+        UnreadableFileError: a folder is missing or empty; on access, a file is damaged.
+        InvalidAnnotationError: a picture has no labels or labels no picture; on access, their sizes differ or a number
+            is no category.
+        InvalidArgumentError: ``min_area`` is below 1, or ``void`` is a category.
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str], split: str, labels: LabelSpace, *, min_area: int = 50, void: int = 255
+    ) -> None:
+        if min_area < 1:
+            raise InvalidArgumentError(f"expected a smallest area of at least 1 pixel, got min_area={min_area}")
+        if void in labels.id_of_source:
+            raise InvalidArgumentError(
+                f"expected a void number that no category of {labels.name!r} has, got void={void}, "
+                f"which is {labels[labels.id_of_source[void]].name!r}"
+            )
+        self.labels = labels
+        self.min_area = min_area
+        self.void = void
+        layout = "ROOT/images/SPLIT/NAME.jpg (or .png, ...) with ROOT/labels/SPLIT/NAME.png"
+        images, annotations = (Path(root) / kind / split for kind in ("images", "labels"))
+        self._pairs = pair_files(
+            files_by_name(images, "*", lambda path: path.stem, layout),
+            files_by_name(annotations, "*.png", lambda path: path.stem, layout),
+            lambda picture: annotations / f"{picture.stem}.png",
+            images,
+        )
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        pair = self._pairs[index]
+        numbers = load_numbers(pair.annotation)
+        try:
+            truth = map_of_categories(numbers, self.labels, min_area=self.min_area, void=self.void)
+        except InvalidAnnotationError as error:
+            raise InvalidAnnotationError(f"{pair.annotation}: {error}") from error
+        return checked_sample(pair, load_image(pair.picture), truth)
+
+
+def map_of_categories(numbers: NDArray[Any], labels: LabelSpace, *, min_area: int, void: int) -> PanopticMap:
+    """Make a map of one category a pixel.
+
+    Each stuff category is one segment. Of a thing category every part connected over edges or corners is an object. A
+    part of fewer than ``min_area`` pixels is void: too small to be told from a slip of the brush, so it is neither
+    learnt nor counted.
+
+    Args:
+        numbers: non-negative integers [H, W], source ids of ``labels``, or ``void``.
+        labels: the categories.
+        min_area: of an object, in pixels.
+        void: the number of pixels without category.
+
+    Returns:
+        A map; stuff first, then the objects category by category.
+
+    Raises:
+        InvalidAnnotationError: a number is neither a category nor ``void``.
+    """
+    present = np.flatnonzero(np.bincount(numbers.ravel())).tolist()
+    unknown = [number for number in present if number != void and number not in labels.id_of_source]
+    if unknown:
+        raise InvalidAnnotationError(
+            f"expected numbers of label space {labels.name!r} ({', '.join(map(str, sorted(labels.id_of_source)))}; "
+            f"void {void}), got {', '.join(map(str, unknown[:5]))}; give the label space and void of these labels"
+        )
+    found = [(labels.id_of_source[number], number) for number in present if number != void]
+    category = [c for c, _ in found if not labels[c].is_thing]
+    table = np.zeros(max(present, default=0) + 1, np.int32)
+    for row, c in enumerate(category, start=1):
+        table[labels[c].source_id] = row
+    ids = table[numbers]
+    for c, number in found:
+        if labels[c].is_thing:
+            num_objects = _add_objects(ids, numbers == number, len(category), min_area)
+            category.extend([c] * num_objects)
+    return PanopticMap(torch.from_numpy(ids), torch.tensor(category, dtype=torch.int64))
+
+
+def camvid(root: str | os.PathLike[str], split: str) -> CategoryMasks:
+    """Return CamVid as published with the SegNet tutorial: 480x360 photos from a moving car, 11 categories.
+
+    Signs, cars, pedestrians and bicyclists of at least 50 pixels are objects.
+
+    Source: Brostow et al., "Semantic object classes in video: a high-definition ground truth database", 2008;
+    Badrinarayanan et al., "SegNet", 2015.
+    """
+    return CategoryMasks(root, split, LabelSpace.load("camvid"), min_area=50, void=11)
+
+
+def aerial(root: str | os.PathLike[str], split: str) -> CategoryMasks:
+    """Return the satellite pictures of Dubai by Humans in the Loop and MBRSC (CC0): 5 categories.
+
+    Buildings of at least 100 pixels are objects.
+    """
+    return CategoryMasks(root, split, LabelSpace.load("aerial"), min_area=100, void=255)
+
+
+def _add_objects(ids: NDArray[np.int32], mask: NDArray[np.bool_], last: int, min_area: int) -> int:
+    """Number the parts of ``mask`` in ``ids`` from ``last + 1`` on, and return how many they are."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    parts, num_parts = ndimage.label(mask[box], _NEIGHBOURS)
+    is_object = np.bincount(parts.ravel(), minlength=num_parts + 1) >= min_area
+    is_object[0] = False
+    number = np.where(is_object, last + np.cumsum(is_object), 0).astype(np.int32)
+    ids[box] += number[parts]  # zero there so far: a pixel has one category
+    return int(is_object.sum())

@@ -1,0 +1,235 @@
+"""What every dataset promises. A new dataset joins by its line in the table."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+import trees
+from maps import SHAPES
+
+from panscape import LabelSpace
+from panscape.datasets import CategoryMasks, Cityscapes, CocoPanoptic, PanopticDataset, Sample, aerial, camvid
+from panscape.errors import InvalidAnnotationError, UnreadableFileError
+
+
+@dataclass(frozen=True)
+class Case:
+    """A dataset under test.
+
+    Attributes:
+        name: in the names of the tests.
+        open: the dataset of a folder.
+        write: writes the folder; None for a dataset that reads no disk.
+        texts: what ``open(folder)[0]`` says after each damage of :data:`DAMAGES`.
+    """
+
+    name: str
+    open: Callable[[Path], PanopticDataset]
+    write: Callable[[Path], trees.Tree] | None = None
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+MASKS_LAYOUT = "ROOT/images/SPLIT/NAME.jpg (or .png, ...) with ROOT/labels/SPLIT/NAME.png"
+CITY_LAYOUT = (
+    "ROOT/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png with ROOT/gtFine/SPLIT/CITY/NAME_gtFine_instanceIds.png, "
+    "as unpacked from leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip"
+)
+SIZES_DIFFER = (
+    "{annotation}: expected labels of 5x7 pixels like {picture}, got 48x72; "
+    "resize neither, find the labels of this picture"
+)
+TURNED = (
+    "{annotation}: expected labels of 72x48 pixels like {picture} (turned by its EXIF orientation?), got 48x72; "
+    "resize neither, find the labels of this picture"
+)
+PICTURE_MISSING = "{annotation}: expected the picture '{name}' in {images}, found none; add it, or remove the labels"
+LABELS_MISSING = "{picture}: expected its labels at {annotation}, found none; add them, or remove the picture"
+COCO_NAMES_IT = "no such file, though {root}/panoptic.json names it; check the folder"
+MASKS_TEXTS = {
+    "picture missing": PICTURE_MISSING,
+    "labels missing": LABELS_MISSING,
+    "all labels missing but one": LABELS_MISSING.replace("{picture}:", "{picture} and 1 more:"),
+    "sizes differ": SIZES_DIFFER,
+    "picture turned": TURNED,
+    "nothing in the folders": "{images}: expected files *, found none; expected " + MASKS_LAYOUT,
+    "another folder": "{root}/elsewhere/images/train: no such folder; expected " + MASKS_LAYOUT,
+}
+
+CASES = [
+    Case(
+        "category_masks",
+        lambda root: CategoryMasks(root, "train", SHAPES),
+        trees.category_masks,
+        MASKS_TEXTS,
+    ),
+    Case(
+        "camvid",
+        lambda root: camvid(root, "train"),
+        lambda root: trees.category_masks(root, LabelSpace.load("camvid"), void=11),
+        MASKS_TEXTS,
+    ),
+    Case(
+        "aerial",
+        lambda root: aerial(root, "train"),
+        lambda root: trees.category_masks(root, LabelSpace.load("aerial")),
+        MASKS_TEXTS,
+    ),
+    Case(
+        "cityscapes",
+        lambda root: Cityscapes(root, "train"),
+        trees.cityscapes,
+        {
+            "picture missing": PICTURE_MISSING,
+            "labels missing": LABELS_MISSING,
+            "all labels missing but one": LABELS_MISSING.replace("{picture}:", "{picture} and 1 more:"),
+            "sizes differ": SIZES_DIFFER,
+            "picture turned": TURNED,
+            "nothing in the folders": "{images}: expected files */*_leftImg8bit.png, found none; expected "
+            + CITY_LAYOUT,
+            "another folder": "{root}/elsewhere/leftImg8bit/train: no such folder; expected " + CITY_LAYOUT,
+        },
+    ),
+    Case(
+        "coco_panoptic",
+        lambda root: CocoPanoptic(root / "panoptic.json", root / "panoptic", root / "images", SHAPES),
+        trees.coco_panoptic,
+        {
+            "picture missing": "{picture}: " + COCO_NAMES_IT,
+            "labels missing": "{annotation}: " + COCO_NAMES_IT,
+            "all labels missing but one": "{annotation}: " + COCO_NAMES_IT,
+            "sizes differ": SIZES_DIFFER,
+            "picture turned": TURNED,
+            "nothing in the folders": "{picture}: " + COCO_NAMES_IT,
+            "another folder": "{root}/elsewhere/panoptic.json: no such file; "
+            "expected the JSON of a COCO panoptic annotation",
+        },
+    ),
+    Case(
+        "coco_panoptic_own_categories",
+        lambda root: CocoPanoptic(root / "panoptic.json", root / "panoptic", root / "images"),
+        trees.coco_panoptic,
+    ),
+]
+
+
+def unlink(*paths: Path) -> None:
+    for path in paths:
+        path.unlink()
+
+
+# Each changes the folder around the first picture.
+DAMAGES: dict[str, Callable[[trees.Tree, str], None]] = {
+    "picture missing": lambda tree, name: unlink(tree.pictures[name]),
+    "labels missing": lambda tree, name: unlink(tree.annotations[name]),
+    "all labels missing but one": lambda tree, name: unlink(*list(tree.annotations.values())[:2]),
+    "sizes differ": lambda tree, name: trees.write_picture(tree.pictures[name], (5, 7), (0, 0, 0)),
+    "picture turned": lambda tree, name: trees.write_picture(
+        tree.pictures[name], tree.truths[name].size[::-1], (0, 0, 0)
+    ),
+    "nothing in the folders": lambda tree, name: unlink(*tree.pictures.values(), *tree.annotations.values()),
+    "another folder": lambda tree, name: None,
+}
+
+cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def opened(case: Case, root: Path) -> tuple[PanopticDataset, trees.Tree | None]:
+    tree = case.write(root) if case.write else None
+    return case.open(root), tree
+
+
+@cases
+def test_it_is_a_dataset_of_samples(case, tmp_path):
+    dataset, tree = opened(case, tmp_path)
+    assert isinstance(dataset, PanopticDataset)
+    assert isinstance(dataset.labels, LabelSpace)
+    assert len(dataset) > 0
+    if tree:
+        assert len(dataset) == len(tree.truths)
+        assert dataset.labels.categories == tree.labels.categories
+    names = set()
+    for i in range(min(len(dataset), 3)):
+        sample = dataset[i]
+        assert isinstance(sample, Sample)
+        assert sample.image.dtype == torch.uint8
+        assert sample.image.is_contiguous()
+        assert sample.image.shape == (3, *sample.truth.size)
+        assert sample.truth.score is None
+        assert int(sample.truth.category.max()) < len(dataset.labels)
+        stuff = [c for c in sample.truth.category.tolist() if not dataset.labels[c].is_thing]
+        assert len(stuff) == len(set(stuff)), "a stuff category is one segment"
+        assert Path(sample.name).name == sample.name, "predictions are written under this name"
+        names.add(sample.name)
+    assert len(names) == min(len(dataset), 3)
+
+
+@cases
+def test_pictures_and_truths_are_those_of_the_disk(case, tmp_path):
+    dataset, tree = opened(case, tmp_path)
+    if tree is None:
+        pytest.skip("reads no disk")
+    assert [dataset[i].name for i in range(len(dataset))] == list(tree.truths)
+    for i in range(len(dataset)):
+        sample = dataset[i]
+        assert sample.truth.equals(tree.truths[sample.name])
+        want = trees.picture_of_color(tree.colors[sample.name], sample.truth.size)
+        assert int((sample.image.int() - want.int()).abs().max()) <= 2, "JPEG rounds even a single colour"
+
+
+@cases
+def test_a_sample_is_always_the_same_also_in_a_worker(case, tmp_path):
+    dataset, _ = opened(case, tmp_path)
+    there = pickle.loads(pickle.dumps(dataset))
+    for again in (dataset, there):
+        assert again.labels == dataset.labels
+        assert torch.equal(again[0].image, dataset[0].image)
+        assert torch.equal(again[0].truth.ids, dataset[0].truth.ids)
+        assert torch.equal(again[0].truth.category, dataset[0].truth.category)
+
+
+@cases
+def test_beyond_the_last_sample_is_an_index_error(case, tmp_path):
+    dataset, _ = opened(case, tmp_path)
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
+
+
+@pytest.mark.parametrize(
+    ("case", "damage"),
+    [pytest.param(case, damage, id=f"{case.name}-{damage}") for case in CASES for damage in case.texts],
+)
+def test_damage_is_named_with_the_remedy(case, damage, tmp_path):
+    tree = case.write(tmp_path)
+    name = next(iter(tree.truths))
+    DAMAGES[damage](tree, name)
+    with pytest.raises((InvalidAnnotationError, UnreadableFileError)) as caught:
+        case.open(tmp_path / "elsewhere" if damage == "another folder" else tmp_path)[0]
+    picture, annotation = tree.pictures[name], tree.annotations[name]
+    images = next(p for p in (picture.parent, picture.parent.parent) if p.name in ("train", "images"))
+    assert str(caught.value) == case.texts[damage].format(
+        root=tmp_path, name=name, picture=picture, annotation=annotation, images=images
+    )
+
+
+@cases
+def test_a_damaged_picture_is_named(case, tmp_path):
+    if case.write is None:
+        pytest.skip("reads no disk")
+    dataset, tree = opened(case, tmp_path)
+    for paths in (tree.pictures, tree.annotations):
+        path = paths[dataset[0].name]
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(UnreadableFileError) as caught:
+            dataset[0]
+        assert caught.value.path == path
+        path.write_bytes(whole)
+
+
+def test_every_damage_is_tried_on_every_dataset_that_reads_a_disk():
+    assert all(not case.texts or set(case.texts) == set(DAMAGES) for case in CASES)

@@ -1,0 +1,152 @@
+"""Small datasets on disk in the layouts of the real ones, written without panscape's encoders, with the truth known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from maps import SHAPES, a_map
+from PIL import Image
+
+from panscape import LabelSpace, PanopticMap
+
+# A and E are stuff, B and D objects of one thing category, C of another; objects touch no object of their category.
+DRAWINGS = {
+    "000001": "AAAAAA\nABADAC\nEEEDEC\nEEEE..",
+    "000002": "AAAA\nACEE\n..EB",
+    "000010": "EEEEE\nEBAAD",
+}
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What was written.
+
+    Attributes:
+        labels: of the maps.
+        truths: the map of each picture, by name.
+        colors: each picture is of one colour, by name.
+        pictures: paths, by name.
+        annotations: paths, by name.
+    """
+
+    labels: LabelSpace
+    truths: dict[str, PanopticMap]
+    colors: dict[str, tuple[int, int, int]]
+    pictures: dict[str, Path]
+    annotations: dict[str, Path]
+
+
+def drawn_truths(labels: LabelSpace, crowd: str = "") -> dict[str, PanopticMap]:
+    """Draw the truths; every character is a square of 12 x 12 pixels, more than the smallest object of any dataset."""
+    stuff, things = labels.stuff_ids, labels.thing_ids
+    categories = {"A": stuff[0], "E": stuff[-1], "B": things[0], "D": things[0], "C": things[-1]}
+    maps = {name: a_map(drawing, categories, crowd) for name, drawing in DRAWINGS.items()}
+    return {name: m.resize(12 * m.size.height, 12 * m.size.width) for name, m in maps.items()}
+
+
+def category_masks(root: Path, labels: LabelSpace = SHAPES, split: str = "train", void: int = 255) -> Tree:
+    """images/SPLIT/NAME.jpg and labels/SPLIT/NAME.png with one category a pixel."""
+    truths = drawn_truths(labels)
+
+    def annotate(name: str, path: Path) -> None:
+        numbers = np.full(truths[name].size, void, np.uint8)
+        for category, mask in zip(truths[name].category, truths[name].masks(), strict=True):
+            numbers[mask.numpy()] = labels[category].source_id
+        Image.fromarray(numbers).save(path)
+
+    return _written(
+        labels, truths, annotate, lambda n: root / f"images/{split}/{n}.jpg", lambda n: root / f"labels/{split}/{n}.png"
+    )
+
+
+def cityscapes(root: Path, split: str = "train") -> Tree:
+    """leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png and gtFine/SPLIT/CITY/NAME_gtFine_instanceIds.png; C is a crowd."""
+    labels = LabelSpace.load("cityscapes")
+    truths = {f"aachen_{name}_000019": truth for name, truth in drawn_truths(labels, crowd="C").items()}
+
+    def annotate(name: str, path: Path) -> None:
+        truth = truths[name]
+        numbers = np.full(truth.size, 4, np.uint16)  # "static", none of the 19 categories
+        for row, (category, mask) in enumerate(zip(truth.category, truth.masks(), strict=True)):
+            is_object = labels[category].is_thing and not truth.crowd[row]
+            source = labels[category].source_id
+            numbers[mask.numpy()] = source * 1000 + row if is_object else source
+        Image.fromarray(numbers).save(path)
+
+    return _written(
+        labels,
+        truths,
+        annotate,
+        lambda n: root / f"leftImg8bit/{split}/aachen/{n}_leftImg8bit.png",
+        lambda n: root / f"gtFine/{split}/aachen/{n}_gtFine_instanceIds.png",
+    )
+
+
+def coco_panoptic(root: Path, labels: LabelSpace = SHAPES, crowd: str = "C") -> Tree:
+    """panoptic.json, panoptic/NAME.png with ids of three bytes, and images/NAME.jpg."""
+    truths = drawn_truths(labels, crowd)
+    annotations: list[dict[str, object]] = []
+
+    def annotate(name: str, path: Path) -> None:
+        truth = truths[name]
+        rgb = np.zeros((*truth.size, 3), np.uint8)
+        segments = []
+        for row, (category, mask) in enumerate(zip(truth.category, truth.masks(), strict=True)):
+            rgb[mask.numpy()] = (row, 7 * row, 255 - row)
+            segments.append(
+                {
+                    "id": row + 256 * 7 * row + 65536 * (255 - row),
+                    "category_id": labels[category].source_id,
+                    "iscrowd": int(truth.crowd is not None and bool(truth.crowd[row])),
+                }
+            )
+        Image.fromarray(rgb).save(path)
+        annotations.append({"image_id": int(name), "file_name": path.name, "segments_info": segments})
+
+    tree = _written(labels, truths, annotate, lambda n: root / f"images/{n}.jpg", lambda n: root / f"panoptic/{n}.png")
+    content = {
+        "images": [{"id": int(name), "file_name": f"{name}.jpg"} for name in truths],
+        "annotations": annotations[::-1],  # nothing promises the same order
+        "categories": [
+            {"id": c.source_id, "name": c.name, "isthing": int(c.is_thing), "color": c.color} for c in labels
+        ],
+    }
+    (root / "panoptic.json").write_text(json.dumps(content))
+    return tree
+
+
+def _written(
+    labels: LabelSpace,
+    truths: dict[str, PanopticMap],
+    annotate: Callable[[str, Path], None],
+    picture_of: Callable[[str], Path],
+    annotation_of: Callable[[str], Path],
+) -> Tree:
+    tree = Tree(
+        labels,
+        truths,
+        {name: (50 * i, 200, 100) for i, name in enumerate(truths)},
+        {name: picture_of(name) for name in truths},
+        {name: annotation_of(name) for name in truths},
+    )
+    for name, truth in truths.items():
+        write_picture(tree.pictures[name], truth.size, tree.colors[name])
+        tree.annotations[name].parent.mkdir(parents=True, exist_ok=True)
+        annotate(name, tree.annotations[name])
+    return tree
+
+
+def write_picture(path: Path, size: tuple[int, int], color: tuple[int, int, int]) -> None:
+    """Write a picture of one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (size[1], size[0]), color).save(path)
+
+
+def picture_of_color(color: tuple[int, int, int], size: tuple[int, int]) -> torch.Tensor:
+    """Return the picture as a tensor."""
+    return torch.tensor(color, dtype=torch.uint8)[:, None, None].expand(3, *size)
