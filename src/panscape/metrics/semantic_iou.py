@@ -1,0 +1,170 @@
+"""Mean intersection over union of categories, whatever the segments.
+
+Pixels that are void in the truth are ignored. A pixel that is void in the prediction counts against the category of the
+truth. Crowds are pixels of their category like all others, as in the pixel-level evaluation of Cityscapes. Pixels are
+pooled over all pictures; categories that occur neither in truth nor in prediction stay out of the mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from panscape.kernels.joint_histogram import JointHistogram
+from panscape.labels import LabelSpace
+from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
+from panscape.metrics.tables import aligned, percent
+from panscape.panoptic import PanopticMap
+
+
+def count_confusion(
+    prediction: PanopticMap, truth: PanopticMap, num_categories: int, histogram: JointHistogram | None = None
+) -> Tensor:
+    """Count the pixels of every pair of categories.
+
+    Args:
+        prediction: of the same size as ``truth``; category ids below ``num_categories``, like those of ``truth``.
+        truth: pixels that are void here are left out.
+        num_categories: K.
+        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+
+    Returns:
+        int64 [K, K + 1], on the CPU: rows are the categories of the truth, columns those of the prediction, the last
+        one its void.
+
+    Raises:
+        InvalidArgumentError: the maps differ in size.
+    """
+    histogram = overlaps(prediction, truth) if histogram is None else histogram
+    columns = num_categories + 1
+    table = torch.cat([torch.tensor([num_categories]), prediction.category.cpu()])
+    known = histogram.truth > 0
+    row = truth.category.cpu()[histogram.truth[known] - 1]
+    cell = row * columns + table[histogram.prediction[known]]
+    counts = torch.zeros(num_categories * columns, dtype=torch.int64).index_add_(0, cell, histogram.area[known])
+    return counts.view(num_categories, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryIoU:
+    """The pixels of one category.
+
+    Attributes:
+        tp: number of pixels that have the category in truth and prediction.
+        fp: number of pixels with it in the prediction and another one in the truth.
+        fn: number of pixels with it in the truth and another one, or void, in the prediction.
+    """
+
+    tp: int
+    fp: int
+    fn: int
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union in 0..1; nan without pixels."""
+        union = self.tp + self.fp + self.fn
+        return self.tp / union if union else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticIoUReport:
+    """The semantic quality of a set of pictures; ``str()`` gives a table in percent.
+
+    Attributes:
+        mean_iou: mean over the categories that have pixels, in 0..1; nan without any.
+        pixel_accuracy: share of the truth's pixels that get their category, in 0..1; nan without any.
+        per_category: by category name, in the order of the label space.
+    """
+
+    mean_iou: float
+    pixel_accuracy: float
+    per_category: Mapping[str, CategoryIoU]
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def table(self) -> str:
+        """Return lines with the mean, then the categories that have pixels, in percent."""
+        present = {name: c for name, c in self.per_category.items() if not math.isnan(c.iou)}
+        rows = [["", "IoU"], [f"mean ({len(present)})", percent(self.mean_iou)]]
+        rows += [[name, percent(category.iou)] for name, category in present.items()]
+        return aligned(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts for JSON; None stands for nan."""
+        means = {"mean_iou": self.mean_iou, "pixel_accuracy": self.pixel_accuracy}
+        return {
+            **{name: None if math.isnan(value) else value for name, value in means.items()},
+            "per_category": {
+                name: {"iou": None if math.isnan(c.iou) else c.iou, **asdict(c)}
+                for name, c in self.per_category.items()
+            },
+        }
+
+
+class SemanticIoU:
+    """Accumulates a confusion matrix over pictures, by the rules at the top of this module.
+
+    Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`confusion`.
+
+    Attributes:
+        labels: the label space of predictions and truth.
+        confusion: int64 [K, K + 1] pixels; rows are truth, columns prediction, the last one its void.
+    """
+
+    def __init__(self, labels: LabelSpace) -> None:
+        """Start without pictures.
+
+        Args:
+            labels: the label space of predictions and truth.
+        """
+        self.labels = labels
+        self.confusion = torch.zeros(len(labels), len(labels) + 1, dtype=torch.int64)
+
+    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
+        """Take one picture into account.
+
+        Args:
+            prediction: of the same size as ``truth``.
+            truth: pixels that are void here are ignored.
+            histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+
+        Raises:
+            InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
+        """
+        require_categories(self.labels, prediction, truth)
+        self.confusion += count_confusion(prediction, truth, len(self.labels), histogram)
+
+    def merge(self, other: SemanticIoU) -> None:
+        """Add the pictures of another accumulator to this one.
+
+        Raises:
+            InvalidArgumentError: it has another label space.
+        """
+        require_same_labels(self.labels, other.labels)
+        self.confusion += other.confusion
+
+    def reset(self) -> None:
+        """Forget all pictures."""
+        self.confusion.zero_()
+
+    def compute(self) -> SemanticIoUReport:
+        """Report on all pictures so far."""
+        hits = self.confusion.diagonal()
+        columns, rows = self.confusion[:, :-1].sum(0) - hits, self.confusion.sum(1) - hits
+        per_category = {
+            category.name: CategoryIoU(*counts)
+            for category, *counts in zip(self.labels, hits.tolist(), columns.tolist(), rows.tolist(), strict=True)
+        }
+        ious = [c.iou for c in per_category.values() if not math.isnan(c.iou)]
+        pixels = int(self.confusion.sum())
+        return SemanticIoUReport(
+            mean_iou=sum(ious) / len(ious) if ious else math.nan,
+            pixel_accuracy=int(hits.sum()) / pixels if pixels else math.nan,
+            per_category=per_category,
+        )

@@ -1,0 +1,96 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from maps import SHAPES, a_map, generated_map
+
+from panscape import PanopticMap
+from panscape.errors import InvalidArgumentError
+from panscape.metrics import Evaluator, PanopticQuality, SemanticIoU
+
+
+def test_against_counting_masks() -> None:
+    pairs = [(generated_map(s + 100, void=s % 2 == 0), generated_map(s, crowd=s % 3 == 0)) for s in range(40)]
+    metric, evaluator = SemanticIoU(SHAPES), Evaluator(SHAPES)
+    for prediction, truth in pairs:
+        metric.update(prediction, truth)
+        evaluator.update(prediction, truth)
+    report = metric.compute()
+    predicted = np.stack([p.semantic(void=-1).numpy() for p, _ in pairs])
+    true = np.stack([t.semantic(void=-1).numpy() for _, t in pairs])
+    ious = []
+    for i, category in enumerate(SHAPES):
+        shared = ((predicted == i) & (true == i)).sum()
+        union = (((predicted == i) & (true != -1)) | (true == i)).sum()
+        ious.append(shared / union)
+        assert report.per_category[category.name].iou == ious[-1]
+        assert report.per_category[category.name].tp == shared
+    assert report.mean_iou == pytest.approx(np.mean(ious), abs=1e-15)
+    assert report.pixel_accuracy == (predicted == true)[true != -1].mean()
+    assert (predicted[true != -1] == -1).any()
+    assert report == evaluator.compute().semantic
+
+
+def test_void_on_either_side() -> None:
+    metric = SemanticIoU(SHAPES)
+    metric.update(a_map("AA.BBB", {"A": 0, "B": 1}), a_map("AAAB..", {"A": 0, "B": 1}))
+    report = metric.compute()
+    assert report.per_category["sky"].iou == 2 / 3  # predicted void counts against it
+    assert report.per_category["ground"].iou == 1  # true void is ignored
+    assert metric.confusion.tolist() == [[2, 0, 0, 0, 1], [0, 1, 0, 0, 0], [0] * 5, [0] * 5]
+
+
+def test_segments_of_a_category_are_one() -> None:
+    metric = SemanticIoU(SHAPES)
+    metric.update(a_map("AABB", {"A": 2, "B": 2}), a_map("ABBB", {"A": 2, "B": 2}))
+    assert metric.compute().mean_iou == 1
+
+
+def test_a_category_that_is_only_predicted_counts_with_nothing() -> None:
+    metric = SemanticIoU(SHAPES)
+    metric.update(a_map("AB", {"A": 0, "B": 3}), a_map("AB", {"A": 0, "B": 0}))
+    report = metric.compute()
+    assert report.per_category["box"].iou == 0
+    assert math.isnan(report.per_category["disc"].iou)
+    assert report.mean_iou == (0.5 + 0) / 2
+
+
+def test_nothing_is_nan() -> None:
+    metric = SemanticIoU(SHAPES)
+    metric.update(a_map("A"), PanopticMap.empty((1, 1)))
+    assert math.isnan(metric.compute().mean_iou)
+    assert math.isnan(metric.compute().pixel_accuracy)
+    json.dumps(metric.compute().to_dict(), allow_nan=False)
+
+
+def test_merge_and_reset() -> None:
+    pairs = [(generated_map(s + 9), generated_map(s)) for s in range(4)]
+    whole, parts = Evaluator(SHAPES), [Evaluator(SHAPES) for _ in range(2)]
+    for i, pair in enumerate(pairs):
+        whole.update(*pair)
+        parts[i // 2].update(*pair)
+    parts[0].merge(parts[1])
+    assert parts[0].compute() == whole.compute()
+    whole.reset()
+    assert math.isnan(whole.compute().semantic.mean_iou)
+    assert math.isnan(whole.compute().panoptic.all.pq)
+
+
+def test_maps_that_do_not_fit() -> None:
+    for metric in (SemanticIoU(SHAPES), Evaluator(SHAPES)):
+        with pytest.raises(InvalidArgumentError, match=r"truth of 1x2 and a prediction of 1x1; decode or resize"):
+            metric.update(a_map("A"), a_map("AA"))
+        with pytest.raises(InvalidArgumentError, match=r"got 7 in the truth; evaluate"):
+            metric.update(a_map("A"), a_map("A", {"A": 7}))
+
+
+def test_tables() -> None:
+    evaluator = Evaluator(SHAPES)
+    evaluator.update(a_map("AAB", {"A": 0, "B": 2}), a_map("AAA", {"A": 0}))
+    report = evaluator.compute()
+    assert str(report.semantic).splitlines() == ["           IoU", "mean (2)  33.3", "sky       66.7", "disc       0.0"]
+    panoptic = PanopticQuality(SHAPES)
+    panoptic.update(a_map("AAB", {"A": 0, "B": 2}), a_map("AAA", {"A": 0}))
+    assert str(report) == f"{panoptic.compute()}\n\n{report.semantic}"
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["semantic"]["per_category"]["sky"]["tp"] == 2
