@@ -91,4 +91,4 @@ def test_a_loss_that_is_not_finite_stops_with_the_step() -> None:
     with torch.no_grad():
         next(model.parameters()).fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="the loss is nan at step 1"):
-        train(model, Scenes(), unchanged, Training(steps=2, batch_size=1, workers=0))
+        train(model, Scenes(), unchanged, Training(steps=2, batch_size=2, workers=0))
