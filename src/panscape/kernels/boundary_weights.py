@@ -27,7 +27,8 @@ Floats = NDArray[np.float32]
 
 Thresholds = Literal["released", "equal"]
 NO_BOUNDARY = 2**31 - 1  # squared distance where the picture holds one segment only
-_LONGEST_SIDE = 32767  # the sum of two squared sides stays below NO_BOUNDARY
+_FAR = 2**30  # above any squared distance in a picture whose sides are at most
+_LONGEST_SIDE = 23169
 
 
 def boundary_weights(
@@ -62,13 +63,13 @@ def boundary_weights(
     _check(ids, alphas, thresholds)
     ids = ids.contiguous()
     squared = np.empty(ids.shape, dtype=np.int32)
-    largest = np.zeros(num_segments + 1, dtype=np.int64)
+    largest = np.zeros(num_segments + 1, dtype=np.int32)
     if not _measure_columns(ids.numpy(), num_segments, squared):
         _refuse_ids(ids, num_segments)
     _measure_rows(ids.numpy(), squared, largest)
-    limits = squared_thresholds(largest, len(alphas), thresholds)
+    limits = squared_thresholds(largest.astype(np.int64), len(alphas), thresholds)
     weights = torch.empty(ids.shape)
-    _weigh(ids.numpy(), squared, limits, np.array(alphas, dtype=np.float32), weights.numpy())
+    _weigh(ids.numpy(), squared, limits.astype(np.int32), np.array(alphas, dtype=np.float32), weights.numpy())
     return weights
 
 
@@ -185,21 +186,20 @@ def _measure_columns(ids: Ints, num_segments: int, distance: Ints) -> bool:
 
 
 @compiled
-def _measure_rows(ids: Ints, distance: Ints, largest: Longs) -> None:
+def _measure_rows(ids: Ints, distance: Ints, largest: Ints) -> None:
     """Replace distances within columns by squared distances; note each id's largest.
 
     A row is handled in runs of equal ids. A pixel's squared distance is the lowest of the parabolas that stand on the
     run's columns, at the height of the squared distance within the column, and on the pixels that end the run, at
-    height 0 (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions").
+    height 0 (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions"). As x grows, the lowest
+    parabola is one further right or the same. So it is searched for at every 64th pixel only, and the pixels between
+    two of those compare the few parabolas from the one's to the other's: plain loops that compile to vectors.
     """
     height, width = ids.shape
-    far = height + width
-    # The lower envelope: where each parabola stands, how high, and from where on it is the lowest, as a fraction.
-    foot = np.empty(width + 2, dtype=np.int64)
-    base = np.empty(width + 2, dtype=np.int64)
-    start = np.empty(width + 2, dtype=np.int64)
-    over = np.empty(width + 2, dtype=np.int64)
+    rise = np.empty(width + 2, dtype=np.int32)
+    lowest = np.empty(64, dtype=np.int32)
     for y in range(height):
+        line = distance[y]
         end = 0
         while end < width:
             value = ids[y, end]
@@ -208,49 +208,53 @@ def _measure_rows(ids: Ints, distance: Ints, largest: Longs) -> None:
                 end += 1
             if value == 0:
                 continue
-            num = 0
-            for x in range(max(first - 1, 0), min(end + 1, width)):
-                if first <= x < end:
-                    if distance[y, x] >= far:
-                        continue
-                    rise = np.int64(distance[y, x]) * np.int64(distance[y, x])
-                else:
-                    rise = np.int64(0)
-                # Parabolas p < q meet at (q^2 + rise_q - p^2 - rise_p) / 2 (q - p).
-                while num > 0:
-                    meet = x * x + rise - foot[num - 1] * foot[num - 1] - base[num - 1]
-                    span = 2 * (x - foot[num - 1])
-                    if num > 1 and meet * over[num - 1] <= start[num - 1] * span:
-                        num -= 1
-                        continue
-                    start[num] = meet
-                    over[num] = span
-                    break
-                foot[num] = x
-                base[num] = rise
-                num += 1
-            deepest = np.int64(0)
-            if num == 0:
-                for x in range(first, end):
-                    distance[y, x] = NO_BOUNDARY
-                deepest = np.int64(NO_BOUNDARY)
-            else:
-                k = 0
-                for x in range(first, end):
-                    square = (x - foot[k]) * (x - foot[k]) + base[k]
-                    while k + 1 < num:
-                        following = (x - foot[k + 1]) * (x - foot[k + 1]) + base[k + 1]
-                        if following > square:
-                            break
-                        square = following
-                        k += 1
-                    distance[y, x] = square
-                    deepest = max(deepest, square)
+            # Places within the run count from 1; 0 and num + 1 are the pixels that end it.
+            num = end - first
+            rise[0] = 0 if first > 0 else _FAR
+            rise[num + 1] = 0 if end < width else _FAR
+            for i in range(num):
+                rise[i + 1] = line[first + i] * line[first + i] if line[first + i] < height + width else _FAR
+            deepest = np.int32(0)
+            foot = 0
+            for start in range(1, num + 1, 64):
+                stop = min(start + 64, num + 1)
+                last = num + 1 if stop == num + 1 else _lowest_parabola(rise[: num + 2], foot, stop - 1)
+                lowest[:] = 2**31 - 1
+                for v in range(foot, last + 1):
+                    offset, height_v = np.int32(start - v), rise[v]
+                    for i in range(len(lowest)):  # all 64, whatever the block's length: a vector loop without a rest
+                        step = np.int32(offset + np.int32(i))
+                        lowest[i] = min(lowest[i], np.int32(np.int32(step * step) + height_v))
+                part = line[first + start - 1 : first + stop - 1]
+                for i in range(len(part)):
+                    part[i] = lowest[i] if lowest[i] < _FAR else NO_BOUNDARY
+                    deepest = max(deepest, part[i])
+                foot = last
             largest[value] = max(largest[value], deepest)
 
 
 @compiled
-def _weigh(ids: Ints, squared: Ints, limits: Longs, alphas: Floats, weights: Floats) -> None:
+def _lowest_parabola(rise: Ints, foot: int, x: int) -> int:
+    """Return the place of a lowest parabola at ``x``, given that none before ``foot`` is lower."""
+    # At x itself and at the ends some are known; what is lower than those stands within reach.
+    known = min(rise[x], x * x + rise[0], (len(rise) - 1 - x) ** 2 + rise[-1])
+    reach = int(np.sqrt(known)) + 1
+    foot = max(foot, x - reach)
+    part = rise[foot : x + reach + 1]
+    offset = np.int32(foot - x)
+    best = np.int32(2**31 - 1)
+    for i in range(len(part)):
+        step = np.int32(offset + np.int32(i))
+        best = min(best, np.int32(np.int32(step * step) + part[i]))
+    for i in range(len(part)):
+        step = np.int32(offset + np.int32(i))
+        if np.int32(np.int32(step * step) + part[i]) == best:
+            return foot + i
+    return foot
+
+
+@compiled
+def _weigh(ids: Ints, squared: Ints, limits: Ints, alphas: Floats, weights: Floats) -> None:
     """Write each pixel's alpha: the one at the number of limits it reaches."""
     height, width = ids.shape
     for y in range(height):
@@ -260,12 +264,10 @@ def _weigh(ids: Ints, squared: Ints, limits: Longs, alphas: Floats, weights: Flo
             first = end
             while end < width and ids[y, end] == value:
                 end += 1
-            if value == 0:
-                weights[y, first:end] = 0
-                continue
-            weights[y, first:end] = alphas[0]
-            for i in range(limits.shape[1]):
-                limit = limits[value, i]
-                for x in range(first, end):
-                    if squared[y, x] >= limit:
-                        weights[y, x] = alphas[i + 1]
+            distances, run = squared[y, first:end], weights[y, first:end]
+            run[:] = alphas[0] if value > 0 else np.float32(0)
+            if value > 0:
+                for i in range(limits.shape[1]):
+                    limit, alpha = limits[value, i], alphas[i + 1]
+                    for x in range(len(run)):
+                        run[x] = alpha if distances[x] >= limit else run[x]
