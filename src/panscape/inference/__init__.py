@@ -1,1 +1,1 @@
-"""From files to results: pictures, folders and videos in, maps and drawings out."""
+"""From sources to files: find pictures and videos, predict them one after the other, write what was found."""

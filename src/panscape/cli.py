@@ -1,0 +1,198 @@
+"""The command line.
+
+Nothing heavy is imported here: options are plain dataclasses, and each command imports what it runs when it runs, so
+that help and complaints about wrong options come at once.
+
+Exit codes: 0 all went well; 1 some inputs could not be used, the others were; 2 the command could not be carried out;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, arg, subcommand
+
+from panscape import __version__
+from panscape.errors import PanscapeError, UnknownNameError
+
+_DESCRIPTION = """Panoptic segmentation: every pixel's category and object.
+
+"panscape COMMAND --help" explains a command, "panscape --version" prints the version. Exit codes: 0 all went well, 1
+some inputs could not be used, the others were, 2 the command could not be carried out, 130 interrupted."""
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Find every category and object in photos and videos."""
+
+    sources: Annotated[Positional[tuple[str, ...]], arg(metavar="SOURCE [SOURCE ...]", help_behavior_hint="")] = ()
+    """Photos, videos, folders (searched with the folders in them) and patterns such as "shots/**/*.jpg"."""
+
+    model: str = "street"
+    """A bundled model (see "panscape weights list"), a .safetensors file, or the id of a Hugging Face repository."""
+
+    out: Path = Path("panscape_out")
+    """Folder for the results: overlays, and all maps in COCO panoptic form (panoptic.json and panoptic/)."""
+
+    panels: bool = False
+    """Also write what the network said of each photo, as NAME_panels.png."""
+
+    frame_maps: bool = False
+    """Also write the map of every frame of videos."""
+
+    opacity: float = 0.5
+    """Of the overlays' colors, 0 to 1."""
+
+    hide_names: bool = False
+    """Leave the names of categories off the overlays."""
+
+    device: str = "auto"
+    """"auto" is CUDA where there is a device, else the CPU; or a name such as "cpu" or "cuda:1"."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the numbers inside the network."""
+
+    channels_last: bool = False
+    """Lay memory out pixel by pixel; faster on some processors."""
+
+    longest_side: Annotated[int | None, arg(metavar="PIXELS")] = None
+    """Resize pictures so that their longer side has this many pixels (maps keep the picture's size)."""
+
+    json: bool = False
+    """Print one JSON object for each photo or video in place of text."""
+
+    def run(self) -> int:
+        """Predict; return 1 if a source could not be used."""
+        import panscape
+        from panscape.inference.console import Reporter
+        from panscape.inference.outputs import OutputFolder
+        from panscape.inference.predictor import Predictor
+        from panscape.inference.run import Run
+        from panscape.inference.sources import find_sources
+
+        sources = find_sources(self.sources, leave_out=self.out)
+        predictor = Predictor(
+            panscape.load(self.model),
+            device=self.device,
+            precision=self.precision,
+            channels_last=self.channels_last,
+            longest_side=self.longest_side,
+        )
+        labels = predictor.model.labels
+        with (
+            OutputFolder(self.out, labels, opacity=self.opacity, names=not self.hide_names) as outputs,
+            Reporter(sources, as_json=self.json) as reporter,
+        ):
+            run = Run(predictor, outputs, panels=self.panels, frame_maps=self.frame_maps)
+            failures = run.over(sources, reporter)
+        if not self.json:
+            count = len(sources) - len(failures)
+            print(f"{count} of {len(sources)} predicted; results in {self.out}")
+        if failures and len(sources) > 1 and not self.json:
+            print(f"panscape: {len(failures)} of {len(sources)} could not be used:", file=sys.stderr)
+            for failure in failures:
+                print(f"  {failure.source}: {failure.error}", file=sys.stderr)
+        return 1 if failures else 0
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Draw a few scenes, predict them, compare with the truth and show it all on one page."""
+
+    out: Path = Path("panscape_demo")
+    """Folder for the page."""
+
+    model: str = "town"
+    """A model for the drawn town."""
+
+    device: str = "auto"
+    """As in "panscape predict"."""
+
+    def run(self) -> int:
+        """Run the demonstration."""
+        from panscape.inference.demo import run_demo
+
+        page = run_demo(self.out, model_name=self.model, device=self.device)
+        print(f"open {page.resolve()} in a browser")
+        return 0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Show the models that come with panscape."""
+
+    action: Positional[Literal["list"]]
+    """"list" names them with what is known about them."""
+
+    json: bool = False
+    """Print one JSON object for each."""
+
+    def run(self) -> int:
+        """List the bundled models."""
+        import panscape
+
+        for weights in panscape.list_weights():
+            if self.json:
+                print(json.dumps({"name": weights.name, "path": str(weights.path), "card": dict(weights.card)}))
+                continue
+            print(f"{weights.name}  ({weights.path.stat().st_size / 1e6:.1f} MB)")
+            for fact, value in weights.card.items():
+                print(f"  {fact}: {value if isinstance(value, str) else json.dumps(value)}")
+        return 0
+
+
+_Command = (
+    Annotated[Predict, subcommand("predict")]
+    | Annotated[Demo, subcommand("demo")]
+    | Annotated[Weights, subcommand("weights")]
+)
+_COMMANDS = ("predict", "demo", "weights")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; by default those of the process.
+
+    Returns:
+        The exit code, see the top of this file. Wrong options end the process with 2 right away.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments == ["--version"]:
+            print(f"panscape {__version__}")
+            return 0
+        if not arguments:
+            arguments = ["--help"]
+        if not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
+            raise UnknownNameError("command", arguments[0], _COMMANDS)
+        command = tyro.cli(
+            _Command,
+            prog="panscape",
+            description=_DESCRIPTION,
+            args=arguments,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+        return command.run()
+    except (PanscapeError, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # the reader of our lines has gone; so do we, without a word
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        print(f"panscape: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("panscape: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""The demonstration: drawn scenes whose truth is exact, predicted and shown beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from panscape.datasets.sample import Sample
+from panscape.datasets.town import Town
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import Size
+from panscape.inference.page import Figure, Scene, write_page
+from panscape.inference.predictor import Prediction, Predictor
+from panscape.labels import LabelSpace
+from panscape.metrics import PanopticQuality, match_segments
+from panscape.metrics.tables import aligned, percent
+from panscape.panoptic import PanopticMap
+from panscape.visualize import draw, draw_segments
+from panscape.zoo import load
+
+_SEED = 7_000_000  # far from what anything was trained on
+
+
+@dataclass(frozen=True, slots=True)
+class DemoScene:
+    """Which scene to draw.
+
+    Attributes:
+        view: from where it is seen.
+        size: in pixels.
+        index: its number in the endless row of scenes.
+    """
+
+    view: Literal["street", "above"]
+    size: Size
+    index: int
+
+
+SCENES = (
+    DemoScene("street", Size(384, 768), 0),
+    DemoScene("above", Size(512, 512), 0),
+    DemoScene("street", Size(512, 512), 1),
+    DemoScene("above", Size(448, 768), 1),
+    DemoScene("street", Size(256, 512), 2),
+    DemoScene("above", Size(384, 384), 2),
+)
+
+_INTRODUCTION = (
+    "Scenes that no one has seen before, drawn with their exact truth, and what the model makes of them: every pixel's "
+    "category, and for things also its object, in a shade of its own."
+)
+
+
+def run_demo(
+    out: Path, *, model_name: str | Path = "town", device: str = "auto", scenes: Sequence[DemoScene] | None = None
+) -> Path:
+    """Draw scenes, predict them, print a table and write a page.
+
+    Args:
+        out: folder for the page; is made if it does not exist.
+        model_name: for :func:`panscape.load`; a model whose label space is the town's.
+        device: see :class:`~panscape.inference.predictor.Predictor`.
+        scenes: which ones; by default `SCENES`.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InvalidArgumentError: the model has another label space, or a file lies where the folder should be.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InvalidArgumentError(f"expected a folder for the page, but {error.filename} is a file") from error
+    predictor = Predictor(load(model_name), device=device)
+    labels = Town(1).labels
+    if [c.name for c in predictor.model.labels] != [c.name for c in labels]:
+        raise InvalidArgumentError(
+            f"the demonstration needs a model of the label space {labels.name!r}, "
+            f"{str(model_name)!r} has {predictor.model.labels.name!r}"
+        )
+    # The first scene and picture would otherwise pay for loading kernels, or for compiling them once.
+    predictor.predict(Town(1, (64, 64))[0].image)
+
+    quality = PanopticQuality(labels)
+    shown: list[Scene] = []
+    rows = [["scene", "size", "segments", "PQ", "draw", "network", "recover"]]
+    network_ms = recover_ms = 0.0
+    for scene in SCENES if scenes is None else scenes:
+        started = perf_counter()
+        sample = Town(scene.index + 1, scene.size, scene.view, seed=_SEED)[scene.index]
+        draw_ms = 1000 * (perf_counter() - started)
+        prediction = predictor.predict(sample.image)
+        of_scene = PanopticQuality(labels)
+        of_scene.update(prediction.map, sample.truth)
+        quality.merge(of_scene)
+        network_ms += prediction.network_ms
+        recover_ms += prediction.recover_ms
+        facts = {
+            "size": f"{scene.size.height}x{scene.size.width}",
+            "segments": str(prediction.map.num_segments),
+            "PQ": percent(of_scene.compute().all.pq),
+            "drawn in": f"{draw_ms:.0f} ms",
+            "network": f"{prediction.network_ms:.0f} ms",
+            "recovery": f"{prediction.recover_ms:.0f} ms",
+        }
+        title = f"{scene.view} {scene.index + 1}"
+        rows.append([title, *facts.values()])
+        shown.append(Scene(title, facts, _figures(sample, prediction, predictor, labels)))
+    report = quality.compute()
+    print(aligned(rows))
+    print(f"\n{report.table()}\n")
+    page = out / "index.html"
+    write_page(
+        page,
+        title="panscape: a demonstration",
+        introduction=_INTRODUCTION,
+        facts={
+            "model": str(model_name),
+            "device": str(predictor.device),
+            "scenes": str(len(shown)),
+            "PQ": percent(report.all.pq),
+            "PQ of things": percent(report.things.pq),
+            "PQ of stuff": percent(report.stuff.pq),
+            "network, mean": f"{network_ms / len(shown):.0f} ms",
+            "recovery, mean": f"{recover_ms / len(shown):.0f} ms",
+        },
+        labels=labels,
+        report=report,
+        scenes=shown,
+    )
+    return page
+
+
+def _figures(sample: Sample, prediction: Prediction, predictor: Predictor, labels: LabelSpace) -> list[Figure]:
+    captions = {"semantic": "network: category", "centers": "network: centers", "offsets": "network: offset directions"}
+    return [
+        Figure("picture", sample.image, is_photo=True),
+        Figure("truth", draw_segments(sample.truth, labels), is_photo=False),
+        Figure("prediction", draw_segments(prediction.map, labels), is_photo=False),
+        Figure("mistakes, in red", draw_mistakes(sample.image, prediction.map, sample.truth), is_photo=True),
+        Figure("prediction over the picture", draw(sample.image, prediction.map, labels), is_photo=True),
+        *(
+            Figure(captions.get(name, name), picture, is_photo=name == "offsets")
+            for name, picture in predictor.panels(prediction).items()
+        ),
+    ]
+
+
+def draw_mistakes(image: Tensor, prediction: PanopticMap, truth: PanopticMap) -> Tensor:
+    """Draw the picture in grey, and red where a pixel is not in the segment that its true segment was matched with.
+
+    Args:
+        image: uint8 [3, H, W].
+        prediction: of the same size.
+        truth: likewise; its void is never a mistake.
+
+    Returns:
+        uint8 [3, H, W].
+    """
+    matches = match_segments(prediction, truth)
+    partner = torch.full((truth.num_segments + 1,), -1, dtype=torch.int32)
+    partner[matches.truth + 1] = matches.prediction.to(torch.int32) + 1
+    is_wrong = (truth.ids > 0) & (partner[truth.ids.long()] != prediction.ids)
+    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    grey = (image.float() * weights).sum(0, keepdim=True).expand(3, -1, -1) * 0.6 + 60
+    red = grey * 0.35 + torch.tensor([230.0, 40.0, 40.0])[:, None, None] * 0.65
+    return torch.where(is_wrong, red, grey).round().to(torch.uint8)

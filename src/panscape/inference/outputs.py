@@ -1,0 +1,103 @@
+"""The folder of results: overlays, maps in COCO panoptic form, and sheets of what the network said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch import Tensor
+
+from panscape.codecs import CocoPanopticWriter
+from panscape.errors import InvalidArgumentError
+from panscape.images import save_png
+from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
+from panscape.visualize import draw, draw_segments, side_by_side
+
+_PANEL_TITLES = {"semantic": "semantic segmentation", "centers": "centers", "offsets": "offset directions"}
+
+
+class OutputFolder:
+    """Writes results; a context manager, so that the description of all maps comes last and only when all went well.
+
+    Layout: ``<name>.png`` is the overlay, ``panoptic/<name>.png`` the map, ``panoptic.json`` describes all maps (both
+    as COCO's panoptic format has it), ``<name>_panels.png`` a sheet of the network's outputs, ``<name>.mp4`` the
+    overlay of a video. Every file appears whole or not at all.
+
+    Args:
+        folder: is made if it does not exist.
+        labels: of the maps.
+        opacity: of the overlays' colours, see :func:`panscape.draw`.
+        names: write names on the overlays.
+
+    Raises:
+        InvalidArgumentError: a file lies where the folder should be.
+    """
+
+    def __init__(self, folder: Path, labels: LabelSpace, *, opacity: float = 0.5, names: bool = True) -> None:
+        if not 0 <= opacity <= 1:
+            raise InvalidArgumentError(f"expected an opacity from 0 to 1, got {opacity}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InvalidArgumentError(f"expected a folder for results, but {error.filename} is a file") from error
+        self.folder = folder
+        self.labels = labels
+        self._opacity = opacity
+        self._names = names
+        self._json = folder / "panoptic.json"
+        self._maps: CocoPanopticWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self._maps is not None:
+            self._maps.close()
+
+    def overlay(self, image: Tensor, result: PanopticMap) -> Tensor:
+        """Draw a map over its picture with the folder's settings."""
+        return draw(image, result, self.labels, opacity=self._opacity, names=self._names)
+
+    def write_map(self, name: str, result: PanopticMap, picture: str) -> Path:
+        """Write a map; ``picture`` is the file name noted beside it."""
+        if self._maps is None:
+            # An earlier run's description would be wrong as soon as one of its maps is replaced.
+            self._json.unlink(missing_ok=True)
+            self._maps = CocoPanopticWriter(self._json, self.folder / "panoptic", self.labels)
+        return self._maps.write(name, result, picture=picture)
+
+    def write_overlay(self, name: str, image: Tensor, result: PanopticMap) -> Path:
+        """Draw a map over its picture and write that."""
+        path = self.folder / f"{name}.png"
+        save_png(path, self.overlay(image, result))
+        return path
+
+    def write_panels(self, name: str, image: Tensor, result: PanopticMap, panels: dict[str, Tensor]) -> Path:
+        """Write image, outputs, map and overlay as one sheet."""
+        path = self.folder / f"{name}_panels.png"
+        save_png(path, panel_sheet(image, result, self.labels, panels))
+        return path
+
+
+def panel_sheet(image: Tensor, result: PanopticMap, labels: LabelSpace, panels: dict[str, Tensor]) -> Tensor:
+    """Put a picture, what the network said of it and its map on one sheet, in the order of the paper's Figures 3 and 4.
+
+    Args:
+        image: uint8 [3, H, W].
+        result: its map.
+        labels: of the map.
+        panels: the network's outputs as pictures of the same size, by name.
+
+    Returns:
+        uint8 [3, H', W'].
+    """
+    pictures = {"image": image.cpu()}
+    pictures |= {_PANEL_TITLES.get(name, name): picture for name, picture in panels.items()}
+    pictures["panoptic segmentation"] = draw_segments(result, labels)
+    pictures["overlay"] = draw(image, result, labels)
+    is_wide = image.shape[2] > 1.2 * image.shape[1]
+    return side_by_side(list(pictures.values()), list(pictures), columns=2 if is_wide else 3)

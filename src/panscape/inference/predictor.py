@@ -1,0 +1,149 @@
+"""A model at work on one picture: device, precision, working size, and where the time goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import Size, size_with_longest_side
+from panscape.models import PanopticModel
+from panscape.panoptic import PanopticMap
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A map and how it came about.
+
+    Attributes:
+        map: on the CPU, of the picture's size.
+        outputs: of the network, a batch of one, on its device.
+        working_size: of the picture as the network saw it.
+        network_ms: time in the network, milliseconds.
+        recover_ms: time from its outputs to the map, milliseconds.
+    """
+
+    map: PanopticMap
+    outputs: Any
+    working_size: Size
+    network_ms: float
+    recover_ms: float
+
+
+class Predictor:
+    """Predicts pictures one at a time.
+
+    Args:
+        model: is moved to the device, set to eval mode and kept there.
+        device: "auto" (CUDA where there is a device, else the CPU), or a name that torch knows, such as "cuda:1".
+        precision: "bf16" runs the network in bfloat16 where that is safe (autocast).
+        channels_last: lay memory out pixel by pixel, which is faster on some processors; results stay the same but
+            for rounding.
+        longest_side: the picture is resized so that its longer side has this many pixels, and the map back to the
+            picture's size; None leaves pictures as they are.
+
+    Raises:
+        InvalidArgumentError: an option has a value that cannot be used here.
+    """
+
+    def __init__(
+        self,
+        model: PanopticModel,
+        *,
+        device: str = "auto",
+        precision: Precision = "fp32",
+        channels_last: bool = False,
+        longest_side: int | None = None,
+    ) -> None:
+        if precision not in ("fp32", "bf16"):
+            raise InvalidArgumentError(f'expected precision "fp32" or "bf16", got {precision!r}')
+        if longest_side is not None and longest_side < 1:
+            raise InvalidArgumentError(f"expected a longest side of at least 1 pixel, got {longest_side}")
+        self.device = choose_device(device)
+        self.precision = precision
+        self.longest_side = longest_side
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.model = model.to(self.device).eval()
+        if channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def predict(self, image: Tensor) -> Prediction:
+        """Predict one picture.
+
+        Args:
+            image: uint8 [3, H, W].
+
+        Raises:
+            InvalidArgumentError: the picture does not fit into memory.
+        """
+        size = Size(*image.shape[-2:])
+        started = perf_counter()
+        try:
+            batch = self._prepare(image)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                outputs = self.model(batch)
+            self._wait()
+            forwarded = perf_counter()
+            working_size = Size(*batch.shape[-2:])
+            result = self.model.decode(outputs, [working_size])[0].to("cpu")
+        except torch.OutOfMemoryError as error:
+            raise InvalidArgumentError(
+                f"a picture of {size.height}x{size.width} does not fit into the memory of {self.device}; "
+                "give a smaller longest side, or another device"
+            ) from error
+        if result.size != size:
+            result = result.resize(*size).compact()
+        recovered = perf_counter()
+        return Prediction(result, outputs, working_size, 1000 * (forwarded - started), 1000 * (recovered - forwarded))
+
+    def panels(self, prediction: Prediction) -> dict[str, Tensor]:
+        """Draw what the network said, by name, as uint8 [3, H, W] pictures of the map's size."""
+        pictures = self.model.panels(prediction.outputs, prediction.working_size)
+        return {name: _resize(picture, prediction.map.size) for name, picture in pictures.items()}
+
+    def _prepare(self, image: Tensor) -> Tensor:
+        batch = image[None].to(self.device).float() / 255
+        if self.longest_side is not None:
+            height, width = image.shape[-2:]
+            size = size_with_longest_side((height, width), self.longest_side)
+            if size != (height, width):
+                batch = F.interpolate(batch, size, mode="bilinear", align_corners=False, antialias=True).clamp_(0, 1)
+        return batch.contiguous(memory_format=self._layout)
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called ``name``; "auto" is CUDA where there is a device, else the CPU.
+
+    Raises:
+        InvalidArgumentError: torch does not know the name, or the device is not here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InvalidArgumentError(f'expected a device such as "auto", "cpu" or "cuda", got {name!r}') from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InvalidArgumentError(
+            f"device {name} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices; "
+            'use "cpu" or "auto"'
+        )
+    return device
+
+
+def _resize(picture: Tensor, size: Size) -> Tensor:
+    if tuple(picture.shape[1:]) == tuple(size):
+        return picture
+    return F.interpolate(picture[None], tuple(size), mode="nearest")[0]

@@ -1,0 +1,229 @@
+"""A run over many sources: read, predict, write and tell, one file after the other; a broken file stops no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from time import perf_counter
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from panscape.errors import InvalidArgumentError, PanscapeError, UnreadableFileError
+from panscape.files import replacing
+from panscape.images import load_image
+from panscape.inference.ahead import ahead
+from panscape.inference.outputs import OutputFolder
+from panscape.inference.predictor import Predictor
+from panscape.inference.sources import Source
+from panscape.inference.video import VideoReader, VideoWriter, import_av
+
+
+@dataclass(slots=True)
+class Times:
+    """Milliseconds spent on a picture, or on average on a frame of a video. Reading overlaps with the rest."""
+
+    read: float = 0.0
+    network: float = 0.0
+    recover: float = 0.0
+    write: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a source that was predicted.
+
+    Attributes:
+        source: path of the file.
+        name: under which its results were written.
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+        frames: how many pictures there were; 1 but for videos.
+        segments: found in the picture, or on average in a frame.
+        things: how many of them are things.
+        times: where the time went.
+        output: path of the overlay.
+    """
+
+    source: str
+    name: str
+    height: int
+    width: int
+    frames: int
+    segments: float
+    things: float
+    times: Times
+    output: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a line of JSON; times as ``read_ms`` and so on."""
+        plain = asdict(self)
+        times = plain.pop("times")
+        return plain | {f"{stage}_ms": round(spent, 3) for stage, spent in times.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A source that could not be predicted.
+
+    Attributes:
+        source: path of the file.
+        error: why, in one line.
+    """
+
+    source: str
+    error: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a line of JSON."""
+        return asdict(self)
+
+
+class Listener(Protocol):
+    """Is told how a run goes on."""
+
+    def tell(self, outcome: Done | Failed) -> None:
+        """A source has been dealt with."""
+
+    def frame(self, source: Source, index: int, num_frames: int | None) -> None:
+        """Frame ``index`` (from 1) of a video has been dealt with."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Sums over the frames of one source."""
+
+    height: int = 0
+    width: int = 0
+    frames: int = 0
+    segments: int = 0
+    things: int = 0
+    times: Times = field(default_factory=Times)
+
+
+class Run:
+    """Predicts sources into a folder.
+
+    Args:
+        predictor: does the work.
+        outputs: takes the results.
+        panels: also write what the network said, for pictures.
+        frame_maps: also write the map of every frame of videos.
+    """
+
+    def __init__(
+        self, predictor: Predictor, outputs: OutputFolder, *, panels: bool = False, frame_maps: bool = False
+    ) -> None:
+        self._predictor = predictor
+        self._outputs = outputs
+        self._panels = panels
+        self._frame_maps = frame_maps
+
+    def over(self, sources: Sequence[Source], listener: Listener) -> list[Failed]:
+        """Deal with all sources in their order.
+
+        Returns:
+            Those that could not be predicted.
+
+        Raises:
+            MissingExtraError: there is a video and PyAV is not installed.
+        """
+        if any(s.is_video for s in sources):
+            import_av()
+        failures = []
+        for is_video, group in groupby(sources, key=lambda s: s.is_video):
+            for outcome in self._videos(group, listener) if is_video else self._pictures(group):
+                listener.tell(outcome)
+                if isinstance(outcome, Failed):
+                    failures.append(outcome)
+        return failures
+
+    def _pictures(self, sources: Iterable[Source]) -> Iterator[Done | Failed]:
+        with closing(ahead(_read(s) for s in sources)) as items:
+            for source, image, read_ms in items:
+                try:
+                    if isinstance(image, PanscapeError):
+                        raise image
+                    yield self._picture(source, image, read_ms)
+                except (UnreadableFileError, InvalidArgumentError) as error:
+                    yield Failed(str(source.path), _without_path(error, source))
+
+    def _picture(self, source: Source, image: Tensor, read_ms: float) -> Done:
+        tally = _Tally()
+        prediction = self._predict(image, read_ms, tally)
+        started = perf_counter()
+        path = self._outputs.write_overlay(source.name, image, prediction.map)
+        self._outputs.write_map(source.name, prediction.map, source.path.name)
+        if self._panels:
+            self._outputs.write_panels(source.name, image, prediction.map, self._predictor.panels(prediction))
+        tally.times.write += 1000 * (perf_counter() - started)
+        return _done(source, tally, str(path))
+
+    def _videos(self, sources: Iterable[Source], listener: Listener) -> Iterator[Done | Failed]:
+        for source in sources:
+            try:
+                yield self._video(source, listener)
+            except (UnreadableFileError, InvalidArgumentError) as error:
+                yield Failed(str(source.path), _without_path(error, source))
+
+    def _video(self, source: Source, listener: Listener) -> Done:
+        tally = _Tally()
+        path = self._outputs.folder / f"{source.name}.mp4"
+        with (
+            VideoReader(source.path) as reader,
+            replacing(path) as temporary,
+            VideoWriter(temporary, reader.rate) as writer,
+            closing(ahead(_timed(reader.frames()))) as frames,
+        ):
+            for image, read_ms in frames:
+                prediction = self._predict(image, read_ms, tally)
+                started = perf_counter()
+                writer.write(self._outputs.overlay(image, prediction.map))
+                if self._frame_maps:
+                    self._outputs.write_map(f"{source.name}_{tally.frames:06d}", prediction.map, source.path.name)
+                tally.times.write += 1000 * (perf_counter() - started)
+                listener.frame(source, tally.frames, reader.num_frames)
+        return _done(source, tally, str(path))
+
+    def _predict(self, image: Tensor, read_ms: float, tally: _Tally) -> Any:
+        prediction = self._predictor.predict(image)
+        is_thing = [c.is_thing for c in self._outputs.labels]
+        tally.frames += 1
+        tally.height, tally.width = image.shape[-2:]
+        tally.segments += prediction.map.num_segments
+        tally.things += sum(is_thing[c] for c in prediction.map.category.tolist())
+        tally.times.read += read_ms
+        tally.times.network += prediction.network_ms
+        tally.times.recover += prediction.recover_ms
+        return prediction
+
+
+def _read(source: Source) -> tuple[Source, Tensor | UnreadableFileError, float]:
+    started = perf_counter()
+    image: Tensor | UnreadableFileError
+    try:
+        image = load_image(source.path)
+    except UnreadableFileError as error:  # kept for its turn
+        image = error
+    return source, image, 1000 * (perf_counter() - started)
+
+
+def _timed(frames: Iterator[Tensor]) -> Iterator[tuple[Tensor, float]]:
+    started = perf_counter()
+    for frame in frames:
+        yield frame, 1000 * (perf_counter() - started)
+        started = perf_counter()
+
+
+def _done(source: Source, tally: _Tally, output: str) -> Done:
+    count = tally.frames
+    mean = Times(**{stage: spent / count for stage, spent in asdict(tally.times).items()})
+    segments, things = (n if count == 1 else round(n / count, 2) for n in (tally.segments, tally.things))
+    return Done(str(source.path), source.name, tally.height, tally.width, count, segments, things, mean, output)
+
+
+def _without_path(error: PanscapeError, source: Source) -> str:
+    """Return the message in one line, without the path that is told beside it."""
+    return " ".join(str(error).removeprefix(f"{source.path}: ").split())

@@ -1,0 +1,149 @@
+"""What a user names on the command line: photos, folders, patterns and videos, as a list of files with unique names."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.images import IMAGE_SUFFIXES
+
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+"""Endings, in lower case, by which a video is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file to predict.
+
+    Attributes:
+        path: of the file.
+        name: under which its results are written, unique among the sources found together.
+    """
+
+    path: Path
+    name: str
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the file's ending is that of a video; every other file is taken for a picture."""
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) -> list[Source]:
+    """Find the files that a user means, in the order given; within a folder or pattern, in order of their paths.
+
+    Args:
+        given: files; folders, searched with all folders in them for pictures and videos (hidden ones are passed
+            over); patterns with ``*``, ``**``, ``?`` or ``[...]``.
+        leave_out: the folder for results; what an earlier run left in it is passed over.
+
+    Returns:
+        Every file once, even if it was meant twice. Names are the files' stems; where these clash, without regard to
+        upper and lower case, the ending or the names of folders are added.
+
+    Raises:
+        InvalidArgumentError: nothing was given, a folder or pattern has no picture or video, or a file or folder lies
+            in the folder for results, where results might replace it.
+        UnreadableFileError: there is no such file or folder, or a folder cannot be listed.
+    """
+    if not given:
+        raise InvalidArgumentError("expected a photo, folder, pattern or video, got nothing")
+    forbidden = leave_out.resolve() if leave_out is not None else None
+    found: dict[Path, Path] = {}
+    for one in given:
+        for path in _expand(str(one), forbidden):
+            found.setdefault(path.resolve(), path)
+    paths = list(found.values())
+    return [Source(path, name) for path, name in zip(paths, _unique_names(paths), strict=True)]
+
+
+def _expand(given: str, forbidden: Path | None) -> list[Path]:
+    path = Path(given)
+    if path.exists() and _lies_in(path, forbidden):
+        raise InvalidArgumentError(f"{path} lies in the folder for results, {forbidden}; choose another for results")
+    if path.is_dir():
+        paths = [p for p in _walk(path) if not _lies_in(p, forbidden)]
+        if not paths:
+            raise InvalidArgumentError(
+                f"found no picture or video in the folder {path} or the folders in it; "
+                f"their names end in {', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}"
+            )
+        return paths
+    if path.exists():
+        return [path]
+    if glob.has_magic(given):
+        matches = sorted(Path(m) for m in glob.glob(given, recursive=True))  # noqa: PTH207 - Path.glob is relative
+        files = [m for m in matches if m.is_file() and _is_wanted(m) and not _lies_in(m, forbidden)]
+        if not files:
+            raise InvalidArgumentError(f"no picture or video matches the pattern {given!r}; check it, and quote it")
+        return files
+    if "://" in given:
+        raise UnreadableFileError(given, "addresses are not fetched; download the file and give its path")
+    raise UnreadableFileError(given, f"no such file or folder{_nearest(path)} (looked from {Path.cwd()})")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise UnreadableFileError(error.filename, f"cannot list this folder: {error.strerror}") from error
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        yield from (p for p in sorted(Path(parent, f) for f in files) if _is_wanted(p))
+
+
+def _is_wanted(path: Path) -> bool:
+    return not path.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+
+
+def _lies_in(path: Path, folder: Path | None) -> bool:
+    return folder is not None and path.resolve().is_relative_to(folder)
+
+
+def _nearest(path: Path) -> str:
+    """Return a hint at a neighbour of almost the same name."""
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, siblings, n=1)
+    return f"; did you mean {path.parent / close[0]}?" if close else ""
+
+
+def _unique_names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each path that differs from all others, also as ``<name>_panels``."""
+    twins = Counter((p.parent, _key(p.stem)) for p in paths)
+    bases = [f"{p.stem}_{p.suffix[1:]}" if p.suffix and twins[p.parent, _key(p.stem)] > 1 else p.stem for p in paths]
+    names = list(bases)
+    folders = [[part for part in p.absolute().parent.parts if part != p.absolute().anchor] for p in paths]
+    for depth in range(1, max((len(f) for f in folders), default=0) + 1):
+        clashing = _clashing(names)
+        if not clashing:
+            return names
+        for i in clashing:
+            names[i] = "_".join([*folders[i][-depth:], bases[i]])
+    for i in sorted(_clashing(names))[1:]:  # folders and stems joined may still read the same: a_b/c and a/b_c
+        stem, number = names[i], 2
+        while True:
+            names[i] = f"{stem}_{number}"
+            if i not in _clashing(names):
+                break
+            number += 1
+    return names
+
+
+def _clashing(names: Sequence[str]) -> set[int]:
+    """Return which names some file system, COCO's number of a picture, or the name of a sheet of panels confuses."""
+    keys = [_key(n) for n in names]
+    count = Counter(keys)
+    return {
+        i
+        for i, key in enumerate(keys)
+        if count[key] > 1 or f"{key}_panels" in count or (key.endswith("_panels") and key[: -len("_panels")] in count)
+    }
+
+
+def _key(name: str) -> str:
+    return str(int(name)) if name.isdecimal() else name.casefold()

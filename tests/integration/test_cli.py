@@ -1,0 +1,238 @@
+"""The command line as people and programs use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from color_model import ColorModel, painted
+from maps import SHAPES, generated_map
+
+import panscape
+from panscape import zoo
+from panscape.cli import main
+from panscape.codecs import load_coco_json
+from panscape.images import load_image, save_png
+
+TESTS = Path(__file__).parent.parent
+# The command line with a model that needs no weights.
+_WITH_COLOR_MODEL = """
+import sys, panscape
+from color_model import ColorModel
+panscape.load = lambda name: ColorModel()
+from panscape.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("photos/a.png", 0), ("photos/b.png", 1), ("photos/night/a.png", 2)):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        save_png(name, painted(generated_map(seed, (48, 64))))
+    return Path("photos")
+
+
+@pytest.fixture
+def color_model(monkeypatch):
+    """The last name of a model that was asked for."""
+    asked = []
+
+    def load(name):
+        asked.append(name)
+        return ColorModel()
+
+    monkeypatch.setattr(panscape, "load", load)
+    return asked
+
+
+def spawned(*arguments: str, **options) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", _WITH_COLOR_MODEL, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
+def test_a_saved_network_predicts_a_folder_in_a_process_of_its_own(photos, tmp_path):
+    torch.manual_seed(0)
+    model = panscape.create_model("swiftnet", SHAPES, backbone="test_resnet", levels=1, width=8)
+    zoo.save(model, tmp_path / "tiny.safetensors")
+    command = [sys.executable, "-m", "panscape.cli", "predict", "photos", "--model", "tiny.safetensors", "--panels"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("photos/a.png ")
+    assert all("48x64" in line and line.endswith(" ms") for line in lines[:3])
+    assert lines[3] == "3 of 3 predicted; results in panscape_out"
+    names = ["b", "night_a", "photos_a"]
+    overlays = [*(f"{n}.png" for n in names), *(f"{n}_panels.png" for n in names)]
+    assert sorted(p.name for p in Path("panscape_out").iterdir()) == sorted([*overlays, "panoptic", "panoptic.json"])
+    assert sorted(p.stem for p in Path("panscape_out/panoptic").iterdir()) == names
+    described = load_coco_json("panscape_out/panoptic.json")
+    expected = zoo.load(tmp_path / "tiny.safetensors").predict("photos/b.png")
+    (annotation,) = [a for a in described["annotations"] if a["file_name"] == "b.png"]
+    assert [s["area"] for s in annotation["segments_info"]] == expected.compact().areas().tolist()
+
+
+class TestPredict:
+    def test_options_reach_their_places(self, photos, color_model, capsys):
+        arguments = ["predict", "photos/a.png", "--model", "mine", "--out", "deep/er", "--longest-side", "32"]
+        arguments += ["--opacity", "0", "--hide-names", "--device", "cpu", "--precision", "bf16", "--channels-last"]
+        assert main(arguments) == 0
+        assert color_model == ["mine"]
+        assert load_image("deep/er/a.png").shape == (3, 48, 64)
+        assert capsys.readouterr().err == ""
+
+    def test_opacity_and_names_change_the_overlay(self, photos, color_model):
+        for folder, options in (("x", []), ("y", ["--hide-names"]), ("z", ["--hide-names", "--opacity", "1"])):
+            assert main(["predict", "photos/a.png", "--out", folder, *options]) == 0
+        x, y, z = (load_image(f"{folder}/a.png") for folder in "xyz")
+        assert not torch.equal(x, y)
+        assert not torch.equal(y, z)
+
+    def test_a_broken_photo_is_named_twice_and_the_exit_code_is_one(self, photos, color_model, capsys):
+        (photos / "b.png").write_bytes(b"broken")
+        assert main(["predict", "photos"]) == 1
+        out, err = capsys.readouterr()
+        assert out.splitlines()[-1] == "2 of 3 predicted; results in panscape_out"
+        first, title, again = err.splitlines()
+        assert first.startswith("panscape: photos/b.png: expected a whole picture")
+        assert title == "panscape: 1 of 3 could not be used:"
+        assert again.strip() == first.removeprefix("panscape: ")
+
+    def test_json_lines(self, photos, color_model, capsys):
+        (photos / "b.png").write_bytes(b"broken")
+        assert main(["predict", "photos", "--json"]) == 1
+        out, err = capsys.readouterr()
+        lines = [json.loads(line) for line in out.splitlines()]
+        assert [line["source"] for line in lines] == ["photos/a.png", "photos/b.png", "photos/night/a.png"]
+        assert ["error" in line for line in lines] == [False, True, False]
+        assert lines[0]["height"] == 48
+        assert lines[0]["output"] == "panscape_out/photos_a.png"
+        assert err == ""
+
+    def test_running_twice_does_not_predict_the_first_results(self, photos, color_model, capsys):
+        for _ in range(2):
+            assert main(["predict", "."]) == 0
+        assert capsys.readouterr().out.count("3 of 3 predicted") == 2
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["predict"], "expected a photo, folder, pattern or video, got nothing"),
+            (["predict", "photo"], "photo: no such file or folder; did you mean photos?"),
+            (["predict", "photos/*.bmp"], "no picture or video matches the pattern 'photos/*.bmp'"),
+            (
+                ["predict", "photos", "--out", "photos/a.png"],
+                "expected a folder for results, but photos/a.png is a file",
+            ),
+            (["predict", "photos", "--out", "photos"], "photos lies in the folder for results"),
+            (["predict", "photos", "--device", "gpu"], "expected a device such as"),
+            (["predict", "photos", "--opacity", "2"], "expected an opacity from 0 to 1, got 2.0"),
+            (["predict", "photos", "--longest-side", "0"], "expected a longest side of at least 1 pixel, got 0"),
+            (["predct", "photos"], "unknown command 'predct'; did you mean predict?"),
+        ],
+    )
+    def test_what_cannot_be_done_is_one_line_and_exit_code_two(self, photos, color_model, capsys, arguments, message):
+        assert main(arguments) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"panscape: error: {message}")
+        assert err.count("\n") == 1
+
+    def test_an_unknown_model_is_one_line(self, photos, capsys):
+        assert main(["predict", "photos", "--model", "no_such_model"]) == 2
+        assert capsys.readouterr().err.startswith("panscape: error: unknown model 'no_such_model'; ")
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["predict", "a.jpg", "--longest-sid", "5"], "--longest-side"),
+            (["predict", "a.jpg", "--longest-side", "wide"], "wide"),
+            (["predict", "a.jpg", "--precision", "fp16"], "bf16"),
+            (["weights", "lst"], "list"),
+        ],
+    )
+    def test_wrong_options_say_what_was_meant(self, capsys, arguments, said):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == 2
+        assert said in capsys.readouterr().err
+
+
+def test_interrupting_leaves_whole_files_only(photos):
+    for i in range(300):
+        save_png(photos / f"more_{i}.png", painted(generated_map(i % 5, (48, 64))))
+    with spawned("predict", "photos", "--json") as process:
+        for _ in range(3):
+            assert json.loads(process.stdout.readline())["segments"] > 0
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err == "panscape: interrupted\n"
+    files = [p for p in Path("panscape_out").rglob("*") if p.is_file()]
+    assert 6 <= len(files) < 600
+    assert not [p for p in files if p.name.startswith(".")]
+    for path in files:
+        assert load_image(path).shape == (3, 48, 64)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
+def test_a_reader_that_goes_away_is_no_accident(photos):
+    for i in range(60):
+        save_png(photos / f"more_{i}.png", painted(generated_map(i % 5, (48, 64))))
+    with spawned("predict", "photos", "--json") as process:
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+        process.wait(timeout=120)
+    assert (process.returncode, err) == (1, "")
+
+
+class TestWeights:
+    def test_each_bundled_model_is_listed_with_its_card(self, tmp_path, monkeypatch, capsys):
+        model = panscape.create_model("swiftnet", SHAPES, backbone="test_resnet", levels=1, width=8)
+        zoo.save(model, tmp_path / "tiny.safetensors", {"licence": "Apache-2.0", "quality": {"pq": 0.5}})
+        monkeypatch.setattr(zoo, "_BUNDLED", tmp_path)
+        assert main(["weights", "list"]) == 0
+        title, licence, quality = capsys.readouterr().out.splitlines()
+        assert title.startswith("tiny  (")
+        assert (licence.strip(), quality.strip()) == ("licence: Apache-2.0", 'quality: {"pq": 0.5}')
+        assert main(["weights", "list", "--json"]) == 0
+        line = json.loads(capsys.readouterr().out)
+        assert line["name"] == "tiny"
+        assert line["card"] == {"licence": "Apache-2.0", "quality": {"pq": 0.5}}
+
+
+def test_the_demonstration_writes_its_page(tmp_path, monkeypatch, capsys):
+    from panscape.datasets.town import Town
+    from panscape.geometry import Size
+    from panscape.inference import demo
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "load", lambda name: ColorModel(Town(1).labels))
+    monkeypatch.setattr(demo, "SCENES", (demo.DemoScene("street", Size(64, 64), 0),))
+    assert main(["demo", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == f"open {tmp_path / 'panscape_demo/index.html'} in a browser"
+    assert "street 1" in out
+    assert "all (" in out
+    assert (tmp_path / "panscape_demo/index.html").read_text().startswith("<!doctype html>")
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"panscape {panscape.__version__}\n"

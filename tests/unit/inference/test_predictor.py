@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from color_model import ColorModel, painted
+from maps import generated_map
+
+from panscape.errors import InvalidArgumentError
+from panscape.inference.predictor import Predictor, choose_device
+
+
+def connected(seed: int, size=(96, 128)):
+    """A truth whose things are connected pixels, as the model has them."""
+    image = painted(generated_map(seed, size))
+    model = ColorModel().eval()
+    return image, model.decode(model(image[None].float() / 255), [size])[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"channels_last": True}, {"longest_side": 128}, {"device": "cpu"}])
+def test_a_picture_becomes_its_map(options):
+    image, truth = connected(0)
+    prediction = Predictor(ColorModel(), **options).predict(image)
+    assert prediction.map.equals(truth)
+    assert prediction.network_ms > 0
+    assert prediction.recover_ms > 0
+
+
+@pytest.mark.parametrize("longest_side", [32, 64, 200, 512])
+def test_another_working_size_gives_a_map_of_the_pictures_size(longest_side):
+    image, truth = connected(1)
+    model = ColorModel()
+    prediction = Predictor(model, longest_side=longest_side).predict(image)
+    assert model.seen[-1][1] == (1, 3, longest_side * 96 // 128, longest_side)
+    assert prediction.map.size == (96, 128)
+    assert (prediction.map.areas() > 0).all()
+    agreement = prediction.map.semantic(void=-1) == truth.semantic(void=-1)
+    # All pixels but those near a boundary, which blend with their neighbours.
+    assert agreement.float().mean() > (0.85 if longest_side < 64 else 0.93)
+
+
+def test_the_picture_enters_in_fractions_of_one():
+    model = ColorModel()
+    Predictor(model).predict(torch.full((3, 4, 4), 255, dtype=torch.uint8))
+    assert model.seen == [(torch.float32, (1, 3, 4, 4), False)]
+
+
+def test_bf16_runs_the_network_under_autocast_and_nothing_else():
+    model = ColorModel()
+    image, truth = connected(2)
+    assert Predictor(model, precision="bf16").predict(image).map.equals(truth)
+    assert model.seen[-1][2]
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_panels_have_the_pictures_size_whatever_the_network_saw():
+    image, _ = connected(3)
+    predictor = Predictor(ColorModel(), longest_side=40)
+    panels = predictor.panels(predictor.predict(image))
+    assert {name: tuple(p.shape) for name, p in panels.items()} == {"semantic": (3, 96, 128)}
+    assert panels["semantic"].dtype == torch.uint8
+
+
+def test_a_model_in_training_is_put_to_work():
+    model = ColorModel().train()
+    Predictor(model).predict(connected(0)[0])
+    assert not model.training
+
+
+def test_too_large_a_picture_says_what_to_do(monkeypatch):
+    model = ColorModel()
+
+    def burst(images):
+        raise torch.OutOfMemoryError("tried to allocate 9 PiB")
+
+    monkeypatch.setattr(model, "forward", burst)
+    with pytest.raises(
+        InvalidArgumentError, match="4x5 does not fit into the memory of cpu; give a smaller longest side"
+    ):
+        Predictor(model, device="cpu").predict(torch.zeros(3, 4, 5, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "fp16"}, 'precision "fp32" or "bf16", got \'fp16\''),
+        ({"longest_side": 0}, "at least 1 pixel, got 0"),
+        ({"device": "gpu"}, "got 'gpu'"),
+        ({"device": "cuda:64"}, 'cuda:64 is not here.*use "cpu" or "auto"'),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(options, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        Predictor(ColorModel(), **options)
+
+
+def test_auto_is_cuda_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto").type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import itertools
+import os
+
+import pytest
+
+from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.inference.sources import find_sources
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name in (
+        "b.jpg",
+        "a.PNG",
+        "notes.txt",
+        ".hidden.png",
+        "inner/c.tif",
+        "inner/deep/d.webp",
+        ".git/e.png",
+        "v.mp4",
+    ):
+        path = tmp_path / "shots" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "shots"
+
+
+def found(*given, **options):
+    return [(s.path.as_posix(), s.name) for s in find_sources(given, **options)]
+
+
+def test_a_folder_is_searched_with_the_folders_in_it(folder):
+    assert found("shots") == [
+        ("shots/a.PNG", "a"),
+        ("shots/b.jpg", "b"),
+        ("shots/v.mp4", "v"),
+        ("shots/inner/c.tif", "c"),
+        ("shots/inner/deep/d.webp", "d"),
+    ]
+
+
+def test_videos_are_told_by_their_ending(folder):
+    assert [s.is_video for s in find_sources([folder])] == [False, False, True, False, False]
+
+
+def test_a_pattern_matches_sorted(folder):
+    assert found("shots/*.*") == [("shots/a.PNG", "a"), ("shots/b.jpg", "b"), ("shots/v.mp4", "v")]
+    assert found("shots/**/[cd].*") == [("shots/inner/c.tif", "c"), ("shots/inner/deep/d.webp", "d")]
+
+
+def test_the_order_given_is_kept_and_nothing_comes_twice(folder):
+    assert found("shots/b.jpg", "shots/inner", "shots/b.jpg", str(folder / "b.jpg"), "shots/a.PNG") == [
+        ("shots/b.jpg", "b"),
+        ("shots/inner/c.tif", "c"),
+        ("shots/inner/deep/d.webp", "d"),
+        ("shots/a.PNG", "a"),
+    ]
+
+
+def test_a_file_named_outright_is_taken_whatever_its_ending(folder):
+    assert found("shots/notes.txt") == [("shots/notes.txt", "notes")]
+
+
+def test_a_name_with_brackets_that_exists_is_no_pattern(folder):
+    (folder / "odd[1].png").touch()
+    assert found("shots/odd[1].png") == [("shots/odd[1].png", "odd[1]")]
+
+
+def test_results_of_an_earlier_run_are_left_out(folder):
+    for name in ("b.png", "panoptic/b.png"):
+        path = folder / "out" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert not [p for p, _ in found("shots", leave_out=folder / "out") if "out" in p]
+    assert not [p for p, _ in found("shots/**/*.[pt]*", leave_out=folder / "out") if "out" in p]
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["x/a.jpg", "y/a.jpg"], ["x_a", "y_a"]),
+        (["x/1/a.jpg", "y/1/a.jpg", "y/2/b.jpg"], ["x_1_a", "y_1_a", "b"]),
+        (["x/a.jpg", "x/a.png"], ["a_jpg", "a_png"]),
+        (["x/a.jpg", "x/A.png"], ["a_jpg", "A_png"]),
+        (["x/a.jpg", "y/A.jpg"], ["x_a", "y_A"]),
+        (["x/7.jpg", "y/007.jpg"], ["x_7", "y_007"]),  # one number in COCO's JSON
+        (["x/a.jpg", "y/a_panels.jpg"], ["x_a", "y_a_panels"]),
+    ],
+)
+def test_names_never_clash(tmp_path, paths, names):
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert [s.name for s in find_sources([tmp_path / p for p in paths])] == names
+
+
+def test_names_that_read_the_same_in_every_way_are_numbered(tmp_path):
+    paths = [f"{'/'.join(parts)}.jpg" for parts in itertools.product(("p_q", "p/q"), ("r",))]
+    paths += ["p_q_r.jpg"]
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    names = [s.name for s in find_sources([tmp_path / p for p in paths])]
+    assert len(set(names)) == 3
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("given", ["shots", "shots/a.PNG", "shots/inner"])
+    def test_sources_that_results_might_replace(self, folder, given):
+        with pytest.raises(InvalidArgumentError, match="lies in the folder for results"):
+            find_sources([given], leave_out=folder)
+
+    def test_nothing_given(self):
+        with pytest.raises(InvalidArgumentError, match="got nothing"):
+            find_sources([])
+
+    def test_a_folder_without_pictures(self, tmp_path):
+        (tmp_path / "notes.txt").touch()
+        with pytest.raises(InvalidArgumentError, match=r"no picture or video in the folder .*\.jpg.*\.mp4"):
+            find_sources([tmp_path])
+
+    def test_a_pattern_without_matches(self, folder):
+        with pytest.raises(InvalidArgumentError, match=r"matches the pattern 'shots/\*\.bmp'"):
+            find_sources(["shots/*.bmp"])
+
+    def test_a_path_that_is_not_there_suggests_its_neighbour(self, folder):
+        with pytest.raises(
+            UnreadableFileError, match=r"shots/bb\.jpg: no such file or folder; did you mean shots/b\.jpg"
+        ):
+            find_sources(["shots/bb.jpg"])
+        with pytest.raises(UnreadableFileError, match="no such file or folder"):
+            find_sources(["nowhere/at/all.jpg"])
+
+    def test_an_address(self):
+        with pytest.raises(UnreadableFileError, match="download the file"):
+            find_sources(["https://example.org/a.jpg"])
+
+    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may list every folder")
+    def test_a_folder_that_may_not_be_listed(self, folder):
+        (folder / "inner").chmod(0)
+        try:
+            with pytest.raises(UnreadableFileError, match="cannot list this folder"):
+                find_sources([folder])
+        finally:
+            (folder / "inner").chmod(0o755)

@@ -1,0 +1,64 @@
+"""What start-up may cost: help, complaints and `import panscape` load nothing heavy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "numba", "timm", "scipy", "numpy", "PIL", "av", "huggingface_hub")
+
+_PROBE = """
+import sys
+try:
+    {statement}
+except SystemExit as end:
+    code = end.code
+else:
+    code = 0
+print([m for m in {heavy!r} if m in sys.modules], code or 0, file=sys.__stderr__)
+"""
+
+
+def probe(statement: str) -> tuple[str, str]:
+    """Run a statement in a fresh process; return what it printed and what it loaded with its exit code."""
+    script = _PROBE.format(statement=statement, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout + done.stderr, done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("import panscape", 0),
+        ("import panscape; dir(panscape); panscape.LabelSpace.bundled()", 0),
+        ("import panscape.cli", 0),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['--help']))", 0),
+        ("import panscape.cli; sys.exit(panscape.cli.main([]))", 0),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['--version']))", 0),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['predict', '--help']))", 0),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['demo', '--help']))", 0),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['weights', '--help']))", 0),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['predct', 'a.jpg']))", 2),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['predict', 'a.jpg', '--modle', 'x']))", 2),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['predict', 'a.jpg', '--precision', 'fp8']))", 2),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['weights', 'lst']))", 2),
+    ],
+)
+def test_nothing_heavy_is_loaded(statement, code):
+    _, loaded = probe(statement)
+    assert loaded == f"[] {code}"
+
+
+def test_the_probe_sees_what_is_loaded():
+    _, loaded = probe("import panscape; panscape.PanopticMap")
+    assert loaded.startswith("['torch'")
+
+
+def test_drawing_and_finding_sources_leave_training_alone():
+    _, loaded = probe(
+        "import panscape.inference.sources, panscape.inference.outputs, panscape.visualize, panscape.images"
+    )
+    assert loaded.startswith("['torch'")
+    assert not {"torchvision", "timm"} & set(loaded.split("'"))
