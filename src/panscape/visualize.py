@@ -195,7 +195,7 @@ def side_by_side(pictures: Sequence[Tensor], titles: Sequence[str] = (), *, colu
     height, width = (max(c.shape[axis] for c in cells) for axis in (0, 1))
     columns = min(columns or len(cells), len(cells))
     rows = -(-len(cells) // columns)
-    size = _text_size(height, width)
+    size = round(1.35 * _text_size(height, width))  # the sheet is seen smaller than one picture
     gap = max(4, size // 2)
     head = 2 * size if titles else 0
 
