@@ -20,7 +20,8 @@ from panscape.datasets.town_plan import build_town
 from panscape.datasets.town_scene import Dice, grain_row, noise_tile
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
-from panscape.kernels.painting import develop, paint, settle
+from panscape.kernels.developing import develop, settle
+from panscape.kernels.painting import paint
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -112,5 +113,6 @@ def _take_picture(dice: Dice, size: Size, view: str) -> tuple[NDArray[np.uint8],
     paint(furniture.vertices, furniture.parts, things, materials, camera, light, noise, color, nearness, ids, ground)
     image = np.empty((3, *size), np.uint8)
     develop(color, nearness, ids, camera, air, noise, grain_row(), image)
-    kept = settle(ids, len(scene.categories), SMALLEST_AREA)
-    return image, ids, np.array(scene.categories, np.int64)[kept - 1]
+    kept = np.empty(len(scene.categories), np.int64)
+    count = settle(ids, len(scene.categories), SMALLEST_AREA, kept)
+    return image, ids, np.array(scene.categories, np.int64)[kept[:count] - 1]

@@ -189,7 +189,7 @@ def put_tree(scene: Scene, x: float, z: float, scale: float | None = None) -> bo
     return True
 
 
-def put_vehicle(scene: Scene, x: float, z: float, yaw: float, bus: float = 0.16) -> float:
+def put_vehicle(scene: Scene, x: float, z: float, yaw: float, bus: float = 0.12) -> float:
     """Put a car or, with probability ``bus``, a bus; return its length in metres."""
     dice = scene.dice
     if dice.chance(bus):
@@ -335,6 +335,9 @@ def put_boat(
     return radius
 
 
+_HERO_RADII = {"bus": 5.0, "car": 2.4, "boat": 6.0}
+
+
 def put_hero(scene: Scene, half: float, is_canal: bool) -> None:
     """Put up to two objects close to a camera in the street, so that large ones are not rare."""
     dice = scene.dice
@@ -364,6 +367,9 @@ def put_hero(scene: Scene, half: float, is_canal: bool) -> None:
         z = scene.camera.position[2] + aside * right[2] + depth * forward[2]
         x = min(max(x, -half - 2.0), half + 2.0)
         heading = (0.0 if x > 0 else math.pi) if dice.chance(0.7) else dice.between(0, 6.28)
+        if kind in _HERO_RADII and not scene.is_free(x, z, _HERO_RADII[kind]):
+            continue
+        scene.taken.append((x, z, _HERO_RADII.get(kind, 0.8)))
         if kind == "bus":
             put_bus(scene, x, z, heading)
         elif kind == "car":

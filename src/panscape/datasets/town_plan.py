@@ -1,53 +1,16 @@
-"""The plan of the town: where roads, blocks and water lie, what stands on them, and the weather."""
+"""The plan of the town: where roads, blocks and water lie, and what stands on them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.datasets.town_objects import (
-    put_animal,
-    put_bicycle,
-    put_boat,
-    put_building,
-    put_bush,
-    put_hero,
-    put_lamp,
-    put_parasol,
-    put_person,
-    put_tree,
-    put_vehicle,
-)
-from panscape.datasets.town_scene import (
-    PAVEMENT,
-    ROAD,
-    VEGETATION,
-    WATER,
-    Camera,
-    Color,
-    Dice,
-    Material,
-    Scene,
-    material,
-    turn,
-)
-
-Rect = tuple[float, float, float, float]  # x0, z0, x1, z1
-
-
-@dataclass(slots=True)
-class _Areas:
-    """Where things may stand."""
-
-    pavements: list[Rect] = field(default_factory=list)
-    parks: list[Rect] = field(default_factory=list)
-    plazas: list[Rect] = field(default_factory=list)
-    waters: list[Rect] = field(default_factory=list)
-    parkings: list[Rect] = field(default_factory=list)
+from panscape.datasets.town_life import Areas, Rect, close_the_view, drive, populate, sit_in_a_car
+from panscape.datasets.town_objects import put_building, put_bush, put_hero, put_tree
+from panscape.datasets.town_scene import PAVEMENT, ROAD, VEGETATION, WATER, Color, Dice, Material, Scene, material
+from panscape.datasets.town_weather import draw_weather, fly_above, stand_in_the_street
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,46 +65,19 @@ def build_town(dice: Dice, size: tuple[int, int], view: str) -> tuple[Scene, NDA
     is_night = dice.chance(0.1)
     half = dice.between(3.2, 6.5)
     if is_street:
-        scene, reach = _from_the_street(dice, size, half)
+        scene, reach = stand_in_the_street(dice, size, half)
     else:
-        scene, reach = _from_above(dice, size)
+        scene, reach = fly_above(dice, size)
     scene.is_night = is_night
-    columns = _street_columns(dice, half) if is_street else _strips(dice, reach, 0.25)
-    rows = (
-        [(a - 22.0, b - 22.0, u) for a, b, u in _strips(dice, reach, 0.0, 0.0)]
-        if is_street
-        else _strips(dice, reach, 0.0)
-    )
+    if is_street:
+        columns = _street_columns(dice, half)
+        rows = [(a - 22.0, b - 22.0, use) for a, b, use in _strips(dice, reach, 0.0, 0.0)]
+    else:
+        columns = _centered(dice, _strips(dice, 1.3 * reach + 40.0, 0.25), reach)
+        rows = _strips(dice, reach, 0.0)
     _lay_out(scene, columns, rows, is_street)
-    light, air = _weather(dice, scene, is_street)
+    light, air = draw_weather(dice, scene, is_street)
     return scene, light, air
-
-
-def _from_the_street(dice: Dice, size: tuple[int, int], half: float) -> tuple[Scene, float]:
-    height, width = size
-    focal = height * dice.between(0.85, 1.25)
-    above = dice.between(1.3, 2.4) if dice.chance(0.65) else dice.between(2.4, 6.5)
-    pitch = dice.between(-0.06, 0.08) + 0.03 * (above - 1.3)
-    center = (width * dice.between(0.4, 0.6), height * dice.between(0.42, 0.58))
-    camera = Camera((half * dice.between(-0.9, 0.9), above, 0.0), dice.between(-0.28, 0.28), pitch, focal, center, size)
-    # Farther than this even a bus is below the smallest extent.
-    return Scene(dice, camera), min(focal * 3.2 / 8.0, 420.0)
-
-
-def _from_above(dice: Dice, size: tuple[int, int]) -> tuple[Scene, float]:
-    height, width = size
-    largest = 64.0 * min(max(max(height, width) / 256.0, 1.0), 1.6)
-    car = 11.0 * (largest / 11.0) ** round(dice.draw(), 6)
-    focal = 1.8 * max(height, width)
-    altitude = focal / (round(car, 6) / 4.4)
-    tilt = dice.between(0.0, 0.5) if dice.chance(0.6) else 0.0
-    yaw = dice.between(0.0, 2 * math.pi)
-    c, s = turn(yaw)
-    cp, sp = turn(math.pi / 2 - tilt)
-    position = (-s * cp * altitude, sp * altitude, -c * cp * altitude)
-    camera = Camera(position, yaw, math.pi / 2 - tilt, focal, (width / 2, height / 2), size)
-    reach = 0.6 * math.hypot(height, width) * 4.4 / round(car, 6) * (1 + 0.8 * tilt)
-    return Scene(dice, camera), reach
 
 
 Strip = tuple[float, float, str]  # from, to, what: road, block or water
@@ -161,6 +97,13 @@ def _strips(dice: Dice, reach: float, water: float, start: float | None = None) 
     return strips
 
 
+def _centered(dice: Dice, strips: list[Strip], reach: float) -> list[Strip]:
+    """Shift strips so that a road passes near the middle of the picture."""
+    roads = [(a + b) / 2 for a, b, use in strips if use == "road"]
+    shift = dice.between(-0.3, 0.3) * reach - min(roads, key=abs)
+    return [(a + shift, b + shift, use) for a, b, use in strips]
+
+
 def _street_columns(dice: Dice, half: float) -> list[Strip]:
     canal = dice.chance(0.16)
     far = dice.between(34.0, 60.0)
@@ -171,10 +114,11 @@ def _street_columns(dice: Dice, half: float) -> list[Strip]:
 
 
 def _lay_out(scene: Scene, columns: list[Strip], rows: list[Strip], is_street: bool) -> None:
-    dice, areas = scene.dice, _Areas()
+    dice, areas = scene.dice, Areas()
     surfaces = _Surfaces.draw(dice)
     x0, x1, z0, z1 = columns[0][0], columns[-1][1], rows[0][0], rows[-1][1]
-    scene.lay(VEGETATION, -2500, -60, 2500, 2500, surfaces.grass) if is_street else None
+    if is_street:
+        scene.lay(VEGETATION, -2500, -60, 2500, 2500, surfaces.grass)
     scene.lay(ROAD, x0, z0, x1, z1, surfaces.road)
     rim = dice.between(1.6, 4.0)
     style = dice.between(4.0, 18.0)
@@ -197,23 +141,23 @@ def _lay_out(scene: Scene, columns: list[Strip], rows: list[Strip], is_street: b
                 _fill_block(scene, areas, surfaces, (a, c, b, d), rim, style, is_street)
     _mark_roads(scene, columns, rows, surfaces)
     if is_street:
-        if dice.chance(0.1):
-            _sit_in_a_car(scene)
-        _close_the_view(scene, z1, surfaces)
+        if dice.chance(0.07):
+            sit_in_a_car(scene)
+        close_the_view(scene, z1, surfaces.grass)
         put_hero(scene, columns[1][1], columns[1][2] == "canal")
     verticals = [(a, b) for a, b, use in columns if use == "road"]
     for a, b in verticals:
-        _drive(scene, a, b, z0, z1, along_z=True)
+        drive(scene, a, b, z0, z1, along_z=True)
     # Who comes from the side waits.
     junctions = [(a - 4.0, b + 4.0) for a, b, use in columns if use in ("road", "canal")]
     for c, d, cross in rows:
         if cross == "road":
-            _drive(scene, c, d, x0, x1, along_z=False, keep_clear=junctions)
-    _populate(scene, areas, is_street)
+            drive(scene, c, d, x0, x1, along_z=False, keep_clear=junctions)
+    populate(scene, areas, is_street)
 
 
 def _fill_block(
-    scene: Scene, areas: _Areas, surfaces: _Surfaces, rect: Rect, rim: float, style: float, is_street: bool
+    scene: Scene, areas: Areas, surfaces: _Surfaces, rect: Rect, rim: float, style: float, is_street: bool
 ) -> None:
     dice = scene.dice
     a, c, b, d = rect
@@ -229,6 +173,8 @@ def _fill_block(
         if dice.chance(0.75):
             scene.lay(VEGETATION, a, c, b, d, surfaces.grass)
         _build_rows(scene, (a, c, b, d), style, is_street)
+        for _ in range(int(dice.between(0, 4)) if not is_street and b - a > 28 else 0):
+            put_tree(scene, dice.between(a + 13, b - 13), dice.between(c + 2, d - 2))
     elif fate < 0.82:
         scene.lay(VEGETATION, a, c, b, d, surfaces.grass)
         areas.parks.append((a, c, b, d))
@@ -295,199 +241,3 @@ def _mark_roads(scene: Scene, columns: list[Strip], rows: list[Strip], surfaces:
                     scene.lay(ROAD, a + 5, (c + d) / 2 - 0.09, b - 5, (c + d) / 2 + 0.09, dashed_x)
                     if dice.chance(0.3) and kind == "block":
                         scene.lay(ROAD, a + 1.0, c + 0.4, a + 4.0, d - 0.4, zebra_x)
-
-
-def _close_the_view(scene: Scene, z: float, surfaces: _Surfaces) -> None:
-    """Put hills or a far skyline at the end of the street."""
-    dice = scene.dice
-    is_city = dice.chance(0.5)
-    x = -z * 1.2
-    while x < z * 1.2:
-        step = dice.between(0.05, 0.16) * z
-        if is_city:
-            if dice.chance(0.8):
-                put_building(scene, (x, z + 20, x + step, z + 40), dice.between(0.03, 0.16) * z, far=True)
-        else:
-            leaves = (surfaces.grass[0] * 0.8, surfaces.grass[1] * 0.8, surfaces.grass[2] * 0.8)
-            size = (step, dice.between(0.4, 1.0) * step, step)
-            scene.put("bush", VEGETATION, (x, z + 30), 0.0, size, [material(leaves, noise=(0.4, 6.0))], 2)
-        x += step
-
-
-def _sit_in_a_car(scene: Scene) -> None:
-    """Show the bonnet of the car that the camera is in; it is void, as in Cityscapes."""
-    dice, (x, y, z) = scene.dice, scene.camera.position
-    c, s = turn(scene.camera.yaw)
-    paint = material((dice.draw() * 0.6, dice.draw() * 0.6, dice.draw() * 0.6), noise=(0.1, 4.0))
-    ahead, drop = 1.5, dice.between(0.55, 0.8)
-    size = (1.7, max(y - drop, 0.3), 1.2)
-    scene.put("block", 0, (x + s * ahead, z + c * ahead), scene.camera.yaw, size, [paint, paint])
-
-
-def _drive(
-    scene: Scene,
-    a: float,
-    b: float,
-    start: float,
-    end: float,
-    *,
-    along_z: bool,
-    keep_clear: Sequence[tuple[float, float]] = (),
-) -> None:
-    """Fill both lanes of a road with traffic, and its edges with parked cars."""
-    dice = scene.dice
-    width = b - a
-    jam = dice.pick((0.15, 0.35, 0.8))
-    lanes = [(a + width * 0.28, -1, jam), (a + width * 0.72, 1, jam * dice.between(0.3, 1.0))]
-    if width > 9.5:
-        lanes = [(a + width * 0.36, -1, jam), (a + width * 0.64, 1, jam), (a + 1.2, -1, 0.5), (b - 1.2, 1, 0.5)]
-    px, _, pz = scene.camera.position
-    for lane, heading, density in lanes:
-        at = start + dice.between(0.0, 8.0)
-        while at < end:
-            x, z = (lane, at) if along_z else (at, lane)
-            yaw = (0.0 if heading > 0 else math.pi) if along_z else (math.pi / 2 if heading < 0 else -math.pi / 2)
-            length = 5.5
-            is_clear = not any(low < at < high for low, high in keep_clear)
-            if is_clear and dice.chance(density) and abs(x - px) + abs(z - pz) > 5.0:
-                length = put_vehicle(scene, x, z, yaw)
-            at += length + dice.between(0.6, 3.0)
-
-
-def _spot(dice: Dice, rect: Rect, margin: float = 0.6) -> tuple[float, float]:
-    a, c, b, d = rect
-    mx, mz = min(margin, (b - a) / 2), min(margin, (d - c) / 2)
-    return dice.between(a + mx, b - mx), dice.between(c + mz, d - mz)
-
-
-def _populate(scene: Scene, areas: _Areas, is_street: bool) -> None:
-    dice = scene.dice
-    crowd = dice.pick((0.4, 1.0, 2.2))
-    avenue = dice.chance(0.5)
-    for rect in areas.pavements:
-        a, c, b, d = rect
-        length = max(b - a, d - c)
-        for _ in range(int(crowd * length / 11 + dice.draw())):
-            _put_group(scene, *_spot(dice, rect, 0.4))
-        if avenue:
-            step = dice.between(7.0, 14.0)
-            for i in range(int(length / step)):
-                t = (i + 0.5) * step
-                put_tree(scene, *((a + 0.7, c + t) if d - c > b - a else (a + t, c + 0.7)))
-        if is_street:
-            for i in range(int(length / 22)):
-                put_lamp(scene, a + 0.4 if a > 0 else b - 0.4, c + 5 + 22 * i)
-        if dice.chance(0.3):
-            x, z = _spot(dice, rect)
-            for i in range(int(dice.between(1, 5))):
-                put_bicycle(scene, x, z + 0.75 * i, dice.between(1.3, 1.8), rider=False)
-    for rect in areas.parks:
-        for _ in range(int(dice.between(2, 4 + _area(rect) / 120))):
-            put_tree(scene, *_spot(dice, rect, 2.0))
-        for _ in range(int(dice.between(0, 5))):
-            put_animal(scene, *_spot(dice, rect))
-        for _ in range(int(crowd * dice.between(0, 3))):
-            _put_group(scene, *_spot(dice, rect))
-    for rect in areas.plazas:
-        _furnish_plaza(scene, rect, crowd)
-    for rect in areas.parkings:
-        _park_cars(scene, rect)
-    for rect in areas.waters:
-        _moor_boats(scene, rect)
-
-
-def _area(rect: Rect) -> float:
-    return (rect[2] - rect[0]) * (rect[3] - rect[1])
-
-
-def _put_group(scene: Scene, x: float, z: float) -> None:
-    dice = scene.dice
-    fate = dice.draw()
-    if not scene.sees(x, z, 1.75 if scene.is_street else 0.6):
-        return
-    if fate < 0.12:
-        put_bicycle(scene, x, z, dice.pick((0.0, math.pi)) + dice.between(-0.3, 0.3), rider=True)
-        return
-    yaw = dice.between(0.0, 2 * math.pi)
-    for i in range(dice.pick((1, 1, 1, 2, 2, 3, 5))):
-        put_person(
-            scene, x + 0.55 * i + dice.between(-0.2, 0.2), z + dice.between(-0.5, 0.5), yaw + dice.between(-0.4, 0.4)
-        )
-    if fate > 0.86:
-        put_animal(scene, x - 0.7, z + dice.between(-0.4, 0.4), pet=True)
-    elif fate > 0.8:
-        put_parasol(scene, x + 1.6, z + 1.2)
-
-
-def _furnish_plaza(scene: Scene, rect: Rect, crowd: float) -> None:
-    dice = scene.dice
-    step = dice.between(3.4, 5.0)
-    a, c, b, d = rect
-    share = dice.between(0.2, 0.8)
-    for i in range(int((b - a) / step)):
-        for j in range(int((d - c) / step)):
-            if dice.chance(share):
-                put_parasol(scene, a + (i + 0.5) * step, c + (j + 0.5) * step)
-    for _ in range(int(crowd * (2 + _area(rect) / 90))):
-        _put_group(scene, *_spot(dice, rect))
-    for _ in range(int(dice.between(0, 5))):
-        put_tree(scene, *_spot(dice, rect, 2.0))
-
-
-def _park_cars(scene: Scene, rect: Rect) -> None:
-    dice = scene.dice
-    a, c, b, d = rect
-    z = c + 3.0
-    while z < d - 2.5:
-        for i in range(int((b - a) / 2.7)):
-            if dice.chance(0.7):
-                put_vehicle(scene, a + (i + 0.5) * 2.7, z, dice.pick((0.0, math.pi)), bus=0.0)
-        z += 5.4 if dice.chance(0.5) else 10.0
-
-
-def _moor_boats(scene: Scene, rect: Rect) -> None:
-    dice = scene.dice
-    a, c, b, d = rect
-    is_small = min(b - a, d - c) < 14
-    count = 1.5 + dice.between(0.3, 1.0) * _area(rect) / 160
-    taken: list[tuple[float, float, float]] = []
-    for _ in range(int(count)):
-        x, z = _spot(dice, rect, 2.2 if is_small else 4.0)
-        size = put_boat(scene, x, z, dice.between(-0.25, 0.25) + dice.pick((0.0, math.pi)), is_small, taken)
-        if size:
-            taken.append((x, z, size))
-
-
-def _weather(dice: Dice, scene: Scene, is_street: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the light and the air of :mod:`panscape.kernels.painting`."""
-    elevation, direction = dice.between(0.45, 1.15), dice.between(0.0, 2 * math.pi)
-    (ce, se), (cd, sd) = turn(elevation), turn(direction)
-    overcast = 0.0 if dice.chance(0.6) else dice.between(0.3, 0.95)
-    strength = dice.between(0.55, 0.85) * (1 - 0.85 * overcast)
-    warm = dice.between(0.0, 0.25) * (1 - overcast)
-    sun = (strength, strength * (1 - 0.5 * warm), strength * (1 - warm))
-    base = dice.between(0.38, 0.5) + 0.25 * overcast
-    sky = (base * (1 - 0.3 * warm), base, base * (1.08 + 0.3 * warm))
-    pale = dice.between(0.72, 0.92)
-    horizon: Color = (pale * (1 - 0.1 * (1 - overcast)) + 0.3 * warm, pale, pale * (1.04 - 0.8 * warm))
-    deep = dice.between(0.0, 0.35)
-    zenith: Color = (
-        0.5 - deep + 0.25 * overcast,
-        0.66 - 0.6 * deep + 0.05 * overcast,
-        0.88 - 0.25 * deep - 0.08 * overcast,
-    )
-    clouds: Color = (0.95 - 0.3 * overcast, 0.95 - 0.29 * overcast, 0.97 - 0.27 * overcast)
-    shadow = 0.45 + 0.5 * overcast
-    if scene.is_night:
-        dim = dice.between(0.26, 0.42)
-        sun, sky, shadow = (0.08, 0.09, 0.12), (dim, dim * 1.05, dim * 1.3), 0.8
-        horizon, zenith, clouds = (0.16, 0.17, 0.25), (0.03, 0.04, 0.1), (0.12, 0.12, 0.17)
-    haze = round(dice.draw() ** 3 * 0.02 + 0.0008, 9) if is_street else 0.0
-    gain = dice.between(0.88, 1.12) if is_street else dice.between(1.05, 1.4)
-    air = [*horizon, *zenith, *clouds]
-    air += [dice.between(-0.25, 0.35), dice.between(1.5, 4.0), dice.between(0, 500), dice.between(0, 500), haze]
-    air += [gain * dice.between(0.93, 1.07), gain, gain * dice.between(0.93, 1.07)]
-    air += [dice.between(0.8, 1.15), dice.between(-0.05, 0.05), dice.between(0.06, 0.15)]
-    air += [dice.between(0.004, 0.03), float(int(dice.between(0, 65536))), 1.0, 0.0]
-    light = [ce * sd, se, ce * cd, *sun, *sky, shadow]
-    return np.array(light), np.array(air)

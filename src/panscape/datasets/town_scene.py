@@ -103,6 +103,7 @@ class Scene:
     ground: list[tuple[float, ...]] = field(default_factory=list)
     things: list[tuple[float, ...]] = field(default_factory=list)
     categories: list[int] = field(default_factory=lambda: list(range(6)))
+    taken: list[tuple[float, float, float]] = field(default_factory=list)
     axes: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -130,10 +131,15 @@ class Scene:
             return False
         pixels = self.camera.focal * extent / depth
         height, width = self.camera.size
-        if not SMALLEST_EXTENT <= pixels <= min(LARGEST_EXTENT, 0.97 * max(height, 0.6 * width)):
+        largest = min(LARGEST_EXTENT, 0.97 * max(height, 0.6 * width)) if self.is_street else LARGEST_EXTENT
+        if not SMALLEST_EXTENT <= pixels <= largest:
             return False
         margin = 0.4 * pixels
         return -margin < column < width + margin and -margin < row < height + margin
+
+    def is_free(self, x: float, z: float, radius: float) -> bool:
+        """Return whether a circle on the ground touches none of ``taken`` (x, z, radius)."""
+        return not any((x - a) ** 2 + (z - b) ** 2 < (radius + r) ** 2 for a, b, r in self.taken)
 
     def new_segment(self, category: int) -> int:
         """Describe one more object and return its segment."""

@@ -114,63 +114,70 @@ def _grid(
 
 
 @compiled
+def _lay_plane(view: Floats, count: int, one_sided: bool, sun: Floats, plane: Floats) -> bool:
+    """Describe the plane of a face in ``plane`` and return whether it is seen.
+
+    Along a ray d the plane lies at nearness d.n / offset, and its coordinates there are d.a / d.n and d.b / d.n. The
+    row is n (3), a (3), b (3), offset, and the cosine of the angle to the sun.
+    """
+    ux, uy, uz = view[1, 0] - view[0, 0], view[1, 1] - view[0, 1], view[1, 2] - view[0, 2]
+    length = np.sqrt(ux * ux + uy * uy + uz * uz) + 1e-12
+    ux, uy, uz = ux / length, uy / length, uz / length
+    x, y, z = view[0, 0], view[0, 1], view[0, 2]
+    vx, vy, vz = view[count - 1, 0] - x, view[count - 1, 1] - y, view[count - 1, 2] - z
+    nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    length = np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-12
+    nx, ny, nz = nx / length, ny / length, nz / length
+    offset = nx * x + ny * y + nz * z
+    if (one_sided and offset >= 0) or abs(offset) < 1e-9:
+        return False
+    vx, vy, vz = ny * uz - nz * uy, nz * ux - nx * uz, nx * uy - ny * ux
+    plane[0], plane[1], plane[2] = nx, ny, nz
+    plane[3], plane[4], plane[5] = vy * z - vz * y, vz * x - vx * z, vx * y - vy * x
+    plane[6], plane[7], plane[8] = y * uz - z * uy, z * ux - x * uz, x * uy - y * ux
+    facing = nx * sun[0] + ny * sun[1] + nz * sun[2]
+    plane[9], plane[10] = offset, max(facing if offset < 0 else -facing, 0.0)
+    return True
+
+
+@compiled
 def _paint_face(
-    view: Floats,
-    screen: Floats,
+    plane: Floats,
+    rows: tuple[int, int],
     spans: Ids,
-    one_sided: bool,
     material: Floats,
     segment: int,
     camera: Floats,
-    sun: Floats,
     light: Floats,
     noise: Pixels,
     color: Pixels,
     nearness: Pixels,
     ids: Ids,
-    count: int,
-    order: float,
     ground: NDArray[np.uint8],
     is_ground: int,
 ) -> None:
-    ux, uy, uz = view[1, 0] - view[0, 0], view[1, 1] - view[0, 1], view[1, 2] - view[0, 2]
-    length = np.sqrt(ux * ux + uy * uy + uz * uz) + 1e-12
-    ux, uy, uz = ux / length, uy / length, uz / length
-    x0, y0, z0 = view[0, 0], view[0, 1], view[0, 2]
-    vx, vy, vz = view[count - 1, 0] - x0, view[count - 1, 1] - y0, view[count - 1, 2] - z0
-    nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-    length = np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-12
-    nx, ny, nz = nx / length, ny / length, nz / length
-    vx, vy, vz = ny * uz - nz * uy, nz * ux - nx * uz, nx * uy - ny * ux
-    offset = nx * x0 + ny * y0 + nz * z0
-    if (one_sided and offset >= 0) or abs(offset) < 1e-9:
-        return
-    facing = nx * sun[0] + ny * sun[1] + nz * sun[2]
-    facing = max(facing if offset < 0 else -facing, 0.0)
-    red = max(light[6] + light[3] * facing, material[12])
-    green = max(light[7] + light[4] * facing, material[12])
-    blue = max(light[8] + light[5] * facing, material[12])
-    corners = _project(view, count, camera, screen)
-    height, width = ids.shape
-    first, last = _spans(screen, corners, spans, height, width)
-    # Along a ray d the plane lies at 1 / (d.n / offset), its coordinates are d.(v x p) / d.n and d.(p x u) / d.n.
-    ax, ay, az = vy * z0 - vz * y0, vz * x0 - vx * z0, vx * y0 - vy * x0
-    bx, by, bz = y0 * uz - z0 * uy, z0 * ux - x0 * uz, x0 * uy - y0 * ux
-    per_pixel, per_offset = 1.0 / camera[12], 1.0 / offset
+    red = max(light[6] + light[3] * plane[10], material[12])
+    green = max(light[7] + light[4] * plane[10], material[12])
+    blue = max(light[8] + light[5] * plane[10], material[12])
+    per_pixel, per_offset = 1.0 / camera[12], 1.0 / plane[9]
     per_u, per_v = 1.0 / max(material[6], 1e-6), 1.0 / max(material[7], 1e-6)
-    cells = noise.shape[0] - 1
-    for y in range(first, last):
+    cells, scale = noise.shape[0] - 1, material[11]
+    order = 0.0 if is_ground else COPLANAR
+    for y in range(rows[0], rows[1]):
         dy = (y + 0.5 - camera[14]) * per_pixel
         for x in range(spans[y, 0], spans[y, 1]):
             dx = (x + 0.5 - camera[13]) * per_pixel
-            along = dx * nx + dy * ny + nz
+            along = dx * plane[0] + dy * plane[1] + plane[2]
             near = along * per_offset
             if near * order < nearness[y, x]:
                 continue
             inverse = 1.0 / along
-            u, v = (dx * ax + dy * ay + az) * inverse, (dx * bx + dy * by + bz) * inverse
+            u, v = (
+                (dx * plane[3] + dy * plane[4] + plane[5]) * inverse,
+                (dx * plane[6] + dy * plane[7] + plane[8]) * inverse,
+            )
             # Surfaces seen at a flat angle squeeze more of themselves into a pixel.
-            footprint = abs(offset * inverse) * min(abs(inverse), 12.0) * per_pixel
+            footprint = abs(plane[9] * inverse) * min(abs(inverse), 12.0) * per_pixel
             r, g, b = material[0] * red, material[1] * green, material[2] * blue
             if material[6] > 0:
                 ink, bright, glows = _grid(material, u, v, per_u, per_v, footprint)
@@ -180,7 +187,6 @@ def _paint_face(
                     r += ink * (material[3] * bright * red - r)
                     g += ink * (material[4] * bright * green - g)
                     b += ink * (material[5] * bright * blue - b)
-            scale = material[11]
             grain = noise[int(np.floor(v * scale)) & cells, int(np.floor(u * scale)) & cells]
             shade = 1.0 + material[10] * grain / (1.0 + 0.25 * footprint * scale)
             color[y, x, 0], color[y, x, 1], color[y, x, 2] = r * shade, g * shade, b * shade
@@ -191,10 +197,9 @@ def _paint_face(
 
 @compiled
 def _paint_round(
-    ends: Floats,
-    radius: tuple[float, float],
-    squash: float,
-    rough: float,
+    view: Floats,
+    part: Floats,
+    radii: tuple[float, float],
     material: Floats,
     segment: int,
     camera: Floats,
@@ -205,15 +210,20 @@ def _paint_round(
     nearness: Pixels,
     ids: Ids,
 ) -> None:
-    """Paint a limb (a capsule between two points, a radius at each) or a ball (both points the same)."""
-    focal, near = camera[12], camera[15]
-    z0, z1 = ends[0, 2], ends[1, 2]
+    """Paint a limb (a capsule between two points, a radius at each) or a ball (one point, radii across and up)."""
+    focal, near, rough = camera[12], camera[15], part[7]
+    r0, r1, squash, end = radii[0], radii[1], 1.0, 1
+    if part[0] == BALL:
+        # From above one sees how wide it is, from the side how high.
+        pitch = camera[10] * camera[10]
+        squash, r1, end = np.sqrt(r1 * r1 * (1 - pitch) + r0 * r0 * pitch) / r0, r0, 0
+    z0, z1 = view[0, 2], view[end, 2]
     if z0 < near or z1 < near:
         return
-    x0, y0 = camera[13] + focal * ends[0, 0] / z0, camera[14] + focal * ends[0, 1] / z0
-    ex, ey = camera[13] + focal * ends[1, 0] / z1 - x0, camera[14] + focal * ends[1, 1] / z1 - y0
+    x0, y0 = camera[13] + focal * view[0, 0] / z0, camera[14] + focal * view[0, 1] / z0
+    ex, ey = camera[13] + focal * view[end, 0] / z1 - x0, camera[14] + focal * view[end, 1] / z1 - y0
     # Thinner than a pixel would tear the segment to crumbs.
-    r0, r1 = max(radius[0] * focal / z0, 0.6), max(radius[1] * focal / z1, 0.6)
+    r0, r1 = max(r0 * focal / z0, 0.6), max(r1 * focal / z1, 0.6)
     height, width = ids.shape
     spread = max(r0, r1) * (1.0 + rough)
     left, right = int(max(min(x0, x0 + ex) - spread, 0.0)), int(min(max(x0, x0 + ex) + spread + 1, float(width)))
@@ -251,65 +261,50 @@ def _paint_round(
 
 
 @compiled
-def _cast(screen: Floats, corners: int, spans: Ids, left_over: float, color: Pixels, ground: NDArray[np.uint8]) -> None:
-    """Darken a polygon of the ground, each pixel once."""
-    height, width = ground.shape
-    first, last = _spans(screen, corners, spans, height, width)
-    for y in range(first, last):
+def _darken(rows: tuple[int, int], spans: Ids, left_over: float, color: Pixels, ground: NDArray[np.uint8]) -> None:
+    """Darken what a polygon covers of the ground, each pixel once."""
+    for y in range(rows[0], rows[1]):
         for x in range(spans[y, 0], spans[y, 1]):
             if ground[y, x] == 1:
                 ground[y, x] = 2
-                for k in range(3):
-                    color[y, x, k] *= left_over
+                color[y, x, 0] *= left_over
+                color[y, x, 1] *= left_over
+                color[y, x, 2] *= left_over
 
 
 @compiled
-def _cast_part(
-    part: Floats,
-    corners: Floats,
-    view: Floats,
-    screen: Floats,
-    spans: Ids,
-    scale: float,
-    camera: Floats,
-    light: Floats,
-    color: Pixels,
-    ground: NDArray[np.uint8],
-) -> None:
-    """Throw one part's shadow on the ground; ``corners`` are its world points and are overwritten."""
+def _shadow(part: Floats, corners: Floats, scale: float, light: Floats) -> int:
+    """Replace a part's world points by the outline of its shadow on the ground; return the number of its corners."""
     sx, sy, sz = light[0], light[1], light[2]
     count = int(part[2])
     if part[0] != FACE:
-        dx, dy, dz = corners[1, 0] - corners[0, 0], corners[1, 1] - corners[0, 1], corners[1, 2] - corners[0, 2]
-        if part[0] == BALL:
-            dx, dy, dz = 0.0, 1.0, 0.0
+        # A round part throws the shadow of a disc, or of a band, that looks at the sun.
+        is_ball = part[0] == BALL
+        x0, y0, z0 = corners[0, 0], corners[0, 1], corners[0, 2]
+        x1, y1, z1 = corners[1, 0], corners[1, 1], corners[1, 2]
+        dx, dy, dz = (0.0, 1.0, 0.0) if is_ball else (x1 - x0, y1 - y0, z1 - z0)
         ax, ay, az = dy * sz - dz * sy, dz * sx - dx * sz, dx * sy - dy * sx
         length = np.sqrt(ax * ax + ay * ay + az * az) + 1e-9
         ax, ay, az = ax / length, ay / length, az / length
+        bx, by, bz = sy * az - sz * ay, sz * ax - sx * az, sx * ay - sy * ax
         r0, r1 = part[4] * scale, part[5] * scale
-        x0, y0, z0 = corners[0, 0], corners[0, 1], corners[0, 2]
-        x1, y1, z1 = corners[1, 0], corners[1, 1], corners[1, 2]
-        if part[0] == BALL:
-            bx, by, bz = sy * az - sz * ay, sz * ax - sx * az, sx * ay - sy * ax
-            for i in range(8):
-                p = (1.0, 0.71, 0.0, -0.71, -1.0, -0.71, 0.0, 0.71)[i] * r0
-                q = (0.0, 0.71, 1.0, 0.71, 0.0, -0.71, -1.0, -0.71)[i] * r1
-                corners[i, 0], corners[i, 1], corners[i, 2] = (
-                    x0 + p * ax + q * bx,
-                    y0 + p * ay + q * by,
-                    z0 + p * az + q * bz,
-                )
-            count = 8
-        else:
-            corners[0, 0], corners[0, 1], corners[0, 2] = x0 + r0 * ax, y0 + r0 * ay, z0 + r0 * az
-            corners[1, 0], corners[1, 1], corners[1, 2] = x1 + r1 * ax, y1 + r1 * ay, z1 + r1 * az
-            corners[2, 0], corners[2, 1], corners[2, 2] = x1 - r1 * ax, y1 - r1 * ay, z1 - r1 * az
-            corners[3, 0], corners[3, 1], corners[3, 2] = x0 - r0 * ax, y0 - r0 * ay, z0 - r0 * az
-            count = 4
+        count = 8 if is_ball else 4
+        p, q = r0, 0.0
+        for i in range(count):
+            if is_ball:
+                corners[i, 0], corners[i, 1] = x0 + p * ax + q * bx, y0 + p * ay + q * by
+                corners[i, 2] = z0 + p * az + q * bz
+                p, q = 0.70710678 * (p - q), 0.70710678 * (p + q)
+            else:
+                side = r0 if i == 0 else (r1 if i == 1 else (-r1 if i == 2 else -r0))
+                is_start = i == 0 or i == 3
+                corners[i, 0] = (x0 if is_start else x1) + side * ax
+                corners[i, 1] = (y0 if is_start else y1) + side * ay
+                corners[i, 2] = (z0 if is_start else z1) + side * az
     for i in range(count):
         fall = max(corners[i, 1], 0.0) / sy
-        view[i, 0], view[i, 1], view[i, 2] = _to_view(camera, corners[i, 0] - fall * sx, 0.0, corners[i, 2] - fall * sz)
-    _cast(screen, _project(view, count, camera, screen), spans, light[9], color, ground)
+        corners[i, 0], corners[i, 1], corners[i, 2] = corners[i, 0] - fall * sx, 0.0, corners[i, 2] - fall * sz
+    return count
 
 
 @compiled
@@ -342,166 +337,38 @@ def paint(
         ground: uint8 [H, W], zeros on entry; 1 where the ground is seen, 2 where it lies in shadow.
     """
     corners, view, screen = np.zeros((16, 3)), np.zeros((16, 3)), np.zeros((18, 2))
-    spans = np.zeros((ids.shape[0] + 1, 2), np.int32)
-    sun = np.zeros(3)
+    spans, plane, sun = np.zeros((ids.shape[0] + 1, 2), np.int32), np.zeros(11), np.zeros(3)
     for k in range(3):
         sun[k] = camera[3 + 3 * k] * light[0] + camera[4 + 3 * k] * light[1] + camera[5 + 3 * k] * light[2]
-    pitch = camera[10] * camera[10]
     for turn in range(3):  # what stands, ground, shadows
         for i in range(things.shape[0]):
             thing = things[i]
             if (thing[12] == GROUND) != (turn == 1) or (turn == 2 and thing[12] != CASTING):
                 continue
+            segment = int(thing[2])
             for p in range(int(thing[0]), int(thing[0] + thing[1])):
-                part = parts[p]
+                part, material = parts[p], materials[int(thing[3] + parts[p, 3])]
                 start, count = int(part[1]), int(part[2])
                 for c in range(count):
                     corners[c, 0], corners[c, 1], corners[c, 2] = _to_world(thing, vertices[start + c])
                 if turn == 2:
-                    _cast_part(part, corners, view, screen, spans, thing[9], camera, light, color, ground)
-                    continue
-                ahead = False
+                    count = _shadow(part, corners, thing[9], light)
+                is_ahead = False
                 for c in range(count):
                     view[c, 0], view[c, 1], view[c, 2] = _to_view(camera, corners[c, 0], corners[c, 1], corners[c, 2])
-                    ahead = ahead or view[c, 2] > camera[15]
-                if not ahead:
+                    is_ahead = is_ahead or view[c, 2] > camera[15]
+                if not is_ahead:
                     continue
-                material = materials[int(thing[3] + part[3])]
-                if part[0] == FACE:
-                    _paint_face(
-                        view,
-                        screen,
-                        spans,
-                        part[6] > 0,
-                        material,
-                        int(thing[2]),
-                        camera,
-                        sun,
-                        light,
-                        noise,
-                        color,
-                        nearness,
-                        ids,
-                        count,
-                        COPLANAR * (1 - turn),
-                        ground,
-                        turn,
-                    )
+                if turn < 2 and part[0] != FACE:
+                    radii = (part[4] * thing[9], part[5] * (thing[10] if part[0] == BALL else thing[9]))
+                    _paint_round(view, part, radii, material, segment, camera, sun, light, noise, color, nearness, ids)
+                    continue
+                if turn < 2 and not _lay_plane(view, count, part[6] > 0, sun, plane):
+                    continue
+                rows = _spans(screen, _project(view, count, camera, screen), spans, ids.shape[0], ids.shape[1])
+                if turn == 2:
+                    _darken(rows, spans, light[9], color, ground)
                 else:
-                    across, upright = part[4] * thing[9], part[5] * thing[9]
-                    squash = 1.0
-                    if part[0] == BALL:
-                        upright = part[5] * thing[10]
-                        squash = np.sqrt(upright * upright * (1 - pitch) + across * across * pitch) / across
-                        upright = across
-                        view[1, 0], view[1, 1], view[1, 2] = view[0, 0], view[0, 1], view[0, 2]
-                    _paint_round(
-                        view,
-                        (across, upright),
-                        squash,
-                        part[7],
-                        material,
-                        int(thing[2]),
-                        camera,
-                        sun,
-                        light,
-                        noise,
-                        color,
-                        nearness,
-                        ids,
+                    _paint_face(
+                        plane, rows, spans, material, segment, camera, light, noise, color, nearness, ids, ground, turn
                     )
-
-
-@compiled
-def develop(
-    color: Pixels,
-    nearness: Pixels,
-    ids: Ids,
-    camera: Floats,
-    air: Floats,
-    noise: Pixels,
-    grain: Pixels,
-    image: NDArray[np.uint8],
-) -> None:
-    """Add sky, haze, grading, lens blur and sensor noise to what :func:`paint` left, and round to bytes.
-
-    Args:
-        color: float32 [H, W, 3], overwritten.
-        nearness: float32 [H, W]; 0 is sky.
-        ids: int32 [H, W]; the sky's segment is written.
-        camera: as for :func:`paint`.
-        air: float64 [24]: the sky's color at the horizon (3) and above (3), the clouds' (3), their threshold, sharpness
-            and offset (2), haze, gains (3), contrast, lift, blur, noise, grain offset, the sky's segment.
-        noise: float32 [N, N], as for :func:`paint`.
-        grain: float32 [G], G a power of two; normal noise.
-        image: uint8 [3, H, W], written.
-    """
-    height, width = ids.shape
-    cells = noise.shape[0] - 1
-    segment = int(air[22])
-    for y in range(height):
-        for x in range(width):
-            if nearness[y, x] > 0:
-                veil = air[13] / (air[13] + nearness[y, x])
-                for k in range(3):
-                    color[y, x, k] += veil * (air[k] - color[y, x, k])
-            else:
-                ids[y, x] = segment
-                a, b = (x + 0.5 - camera[13]) / camera[12], (y + 0.5 - camera[14]) / camera[12]
-                right = camera[3] * a + camera[6] * b + camera[9]
-                up = max(camera[4] * a + camera[7] * b + camera[10], 0.0)
-                forward = max(camera[5] * a + camera[8] * b + camera[11], 0.2)
-                u = 40.0 * right / (up + 0.12) / forward + air[11]
-                v = 40.0 / (up + 0.12) + air[12]
-                iu, iv = int(np.floor(u)), int(np.floor(v))
-                fu, fv = u - iu, v - iv
-                n = (1 - fv) * ((1 - fu) * noise[iv & cells, iu & cells] + fu * noise[iv & cells, (iu + 1) & cells])
-                n += fv * (
-                    (1 - fu) * noise[(iv + 1) & cells, iu & cells] + fu * noise[(iv + 1) & cells, (iu + 1) & cells]
-                )
-                cloud = min(max((n - air[9]) * air[10], 0.0), 0.9)
-                high = min(up * 2.2, 1.0)
-                for k in range(3):
-                    clear = air[k] + high * (air[3 + k] - air[k])
-                    color[y, x, k] = clear + cloud * (air[6 + k] - clear)
-            for k in range(3):
-                color[y, x, k] = (color[y, x, k] * air[14 + k] - 0.45) * air[17] + 0.45 + air[18]
-    blur, strength, start, last = air[19], air[20], int(air[21]), grain.shape[0] - 1
-    for y in range(height):
-        up, down = max(y - 1, 0), min(y + 1, height - 1)
-        for x in range(width):
-            left, right = max(x - 1, 0), min(x + 1, width - 1)
-            for k in range(3):
-                around = color[up, x, k] + color[down, x, k] + color[y, left, k] + color[y, right, k]
-                speck = grain[(start + y * 8191 + x * 3 + k) & last]
-                value = color[y, x, k] * (1 - 4 * blur) + blur * around + strength * speck
-                image[k, y, x] = np.uint8(min(max(value, 0.0), 1.0) * 255.0 + 0.5)
-
-
-@compiled
-def settle(ids: Ids, num_segments: int, smallest: int) -> NDArray[np.int64]:
-    """Number the segments of ``ids`` densely in place; those of fewer than ``smallest`` pixels become void.
-
-    Args:
-        ids: int32 [H, W], values in 0..``num_segments``.
-        num_segments: number of segments that were painted.
-        smallest: pixels.
-
-    Returns:
-        int64 [S], the former id of each segment that is left.
-    """
-    area = np.zeros(num_segments + 1, np.int64)
-    for value in ids.flat:
-        area[value] += 1
-    table = np.zeros(num_segments + 1, np.int32)
-    kept = np.zeros(num_segments, np.int64)
-    count = 0
-    for s in range(1, num_segments + 1):
-        if area[s] >= smallest:
-            kept[count] = s
-            count += 1
-            table[s] = count
-    for y in range(ids.shape[0]):
-        for x in range(ids.shape[1]):
-            ids[y, x] = table[ids[y, x]]
-    return kept[:count]
