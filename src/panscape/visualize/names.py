@@ -1,0 +1,138 @@
+"""Names on segments: legible, apart from each other, inside the picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from panscape.labels import LabelSpace
+from panscape.visualize.palette import segment_colors
+
+if TYPE_CHECKING:
+    from panscape.panoptic import PanopticMap
+
+_Box = tuple[int, int, int, int]  # left, top, right, bottom; half-open
+_MOST_NAMES = 250  # more than this cannot be read on any picture
+
+
+def draw_names(pixels: NDArray[np.uint8], result: PanopticMap, labels: LabelSpace) -> NDArray[np.uint8]:
+    """Return pixels, uint8 [H, W, 3], with names: largest segments first, none over another or outside."""
+    size = text_size(*pixels.shape[:2])
+    font = load_font(size)
+    areas = result.areas().cpu().numpy()
+    colors = segment_colors(result, labels)
+    anchors = _anchors(result)
+    boxes = result.boxes().cpu().numpy().astype(int)
+    canvas = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(canvas)
+    taken: list[_Box] = []
+    for row in np.argsort(-areas, kind="stable")[:_MOST_NAMES]:
+        if areas[row] < (1.5 * size) ** 2 or int(row) not in anchors:
+            break
+        text = _name(result, labels, int(row))
+        width = math.ceil(pen.textlength(text, font=font)) + size
+        height = round(1.5 * size)
+        # Stuff comes in many parts: a name beside the box of them all would lie on something else.
+        box = boxes[row] if labels[int(result.category[row])].is_thing else None
+        if box is None and areas[row] < 2 * height * width:
+            continue
+        place = _place((height, width), anchors[int(row)], box, pixels.shape[:2], taken)
+        if place is None:
+            continue
+        taken.append(place)
+        left, top, right, bottom = place
+        fill = tuple(int(v) for v in colors[row])
+        is_light = 0.299 * fill[0] + 0.587 * fill[1] + 0.114 * fill[2] > 140
+        ink = (15, 15, 20) if is_light else (255, 255, 255)
+        pen.rounded_rectangle(
+            (left, top, right - 1, bottom - 1), radius=height // 3, fill=fill, outline=ink, width=max(1, size // 14)
+        )
+        pen.text(((left + right) / 2, (top + bottom) / 2), text, fill=ink, font=font, anchor="mm")
+    return np.array(canvas)
+
+
+def _name(result: PanopticMap, labels: LabelSpace, row: int) -> str:
+    text = labels[int(result.category[row])].name
+    if result.crowd is not None and bool(result.crowd[row]):
+        text += " (crowd)"
+    if result.score is not None:
+        text += f" {float(result.score[row]):.2f}"
+    return text
+
+
+def _place(
+    label: tuple[int, int],
+    anchor: tuple[int, int],
+    box: Sequence[int] | None,
+    picture: Sequence[int],
+    taken: Iterable[_Box],
+) -> _Box | None:
+    """Return where a label of ``(height, width)`` can lie, or None.
+
+    Inside the segment around ``anchor`` (y, x), or just above or below its ``box`` where the label would hide it.
+    """
+    height, width = label
+    if height > picture[0] or width > picture[1]:
+        return None
+    y, x = anchor
+    if box is None or (box[3] - box[1] >= 2.5 * height and box[2] - box[0] >= 1.2 * width):
+        centers = [(y, x), (y - height, x), (y + height, x), (y, x - width // 2), (y, x + width // 2)]
+    else:
+        middle = (box[0] + box[2]) // 2
+        centers = [(box[1] - height // 2 - 1, middle), (box[3] + height // 2 + 1, middle)]
+    for center_y, center_x in centers:
+        start_x = min(max(center_x - width // 2, 0), picture[1] - width)
+        start_y = min(max(center_y - height // 2, 0), picture[0] - height)
+        place = (start_x, start_y, start_x + width, start_y + height)
+        if not any(_overlap(place, other) for other in taken):
+            return place
+    return None
+
+
+def _overlap(a: _Box, b: _Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _anchors(result: PanopticMap) -> Mapping[int, tuple[int, int]]:
+    """Return a point (y, x) deep inside every segment that a small copy of the map still shows, by row."""
+    height, width = result.size
+    step = max(1, max(height, width) // 256)
+    ids = result.ids.cpu().numpy()[step // 2 :: step, step // 2 :: step]
+    depth = np.zeros(ids.shape, np.int32)
+    # Peel layer by layer: a pixel's depth is the number of times that its whole neighbourhood was of its segment.
+    alive = np.pad(ids, 1, constant_values=-1)
+    while True:
+        core = alive[1:-1, 1:-1]
+        same = core > 0
+        for neighbour in (alive[:-2, 1:-1], alive[2:, 1:-1], alive[1:-1, :-2], alive[1:-1, 2:]):
+            same &= neighbour == core
+        if not same.any():
+            break
+        depth += same
+        alive[1:-1, 1:-1] = np.where(same, core, -1)
+    flat = ids.ravel()
+    order = np.lexsort((depth.ravel(), flat))
+    last = np.flatnonzero(np.diff(flat[order], append=-1))
+    deepest = order[last]
+    return {
+        int(flat[i]) - 1: (int(i // ids.shape[1]) * step + step // 2, int(i % ids.shape[1]) * step + step // 2)
+        for i in deepest
+        if flat[i] > 0
+    }
+
+
+def text_size(height: int, width: int) -> int:
+    """Return a size of text in pixels that reads well on a picture of this size."""
+    return max(10, round(max(height, width) / 95))
+
+
+@cache
+def load_font(size: int) -> Any:
+    """Return the font of names and titles."""
+    return ImageFont.load_default(size)  # the outline font that Pillow carries: the same pictures on every machine
