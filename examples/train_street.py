@@ -2,8 +2,8 @@
 
     python examples/train_street.py path/to/camvid street.safetensors
 
-The folder has ``images/{train,val}`` and ``labels/{train,val}``. Every thousand steps the averaged model is evaluated on
-val at native resolution, printed, and saved with its numbers.
+The folder has ``images/{train,val}`` and ``labels/{train,val}``. Every thousand steps the averaged model is
+evaluated on val at native resolution, printed, and saved with its numbers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
