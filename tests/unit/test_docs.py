@@ -1,0 +1,182 @@
+"""The documentation holds: links lead somewhere, lines of code run and print what is said, tables agree with the code.
+
+Every ``python`` block runs, in the order of its page and in one namespace, in a folder of generated pictures; a
+``text`` block right after it is what it prints. So does every ``$ panscape`` line of a ``console`` block. A block below
+``<!-- not run: REASON -->`` does not run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from maps import SHAPES, generated_map
+from markdown.extensions.toc import slugify
+from PIL import Image
+
+from panscape import list_weights
+from panscape.cli import main
+from panscape.inference.video import VideoWriter
+from panscape.models import swiftnet
+from panscape.representations.centers import CenterDecoding, CenterRepresentation
+from panscape.visualize import draw_segments
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = {str(p.relative_to(DOCS)): p.read_text(encoding="utf-8") for p in sorted(DOCS.rglob("*.md"))}
+OTHERS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUTING.md", "CHANGELOG.md")}
+
+# Links and headings
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+
+
+def anchors(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {slugify(re.sub(r"[`*]", "", title), "-") for title in titles}
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "text"),
+    [*((DOCS, *item) for item in PAGES.items()), *((ROOT, *item) for item in OTHERS.items())],
+    ids=[*PAGES, *OTHERS],
+)
+def test_links_lead_to_files_and_headings(folder: Path, name: str, text: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(text)):
+        if target.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (folder / name).parent / path if path else folder / name
+        assert file.is_file(), f"{name} links to {target}"
+        if anchor:
+            assert anchor in anchors(file.read_text(encoding="utf-8")), f"{name} links to {target}"
+
+
+def leaves(nav: Any) -> list[str]:
+    if isinstance(nav, str):
+        return [nav]
+    return [leaf for part in (nav.values() if isinstance(nav, dict) else nav) for leaf in leaves(part)]
+
+
+def test_the_navigation_lists_every_page_once() -> None:
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    assert sorted(leaves(nav)) == sorted(PAGES)
+
+
+# Code
+
+
+class Block(NamedTuple):
+    language: str
+    line: int  # of its first line in the page
+    code: str
+    printed: str | None  # what it must print
+
+
+def blocks(text: str) -> list[Block]:
+    found: list[Block] = []
+    lines = text.splitlines()
+    above, start, language, last_end = "", 0, "", -2
+    for number, line in enumerate(lines):
+        if line.startswith("```") and not language:
+            language, start = line[3:].strip() or "text", number + 1
+            above = next((before for before in reversed(lines[:number]) if before.strip()), "")
+        elif line == "```":
+            code = "\n".join(lines[start:number])
+            if language == "text" and found and above == "```" and lines[last_end] == above and start - last_end <= 3:
+                found[-1] = found[-1]._replace(printed=code)
+            elif language in ("python", "console") and not above.startswith("<!-- not run: "):
+                found.append(Block(language, start + 1, code, None))
+                last_end = number
+            language = ""
+    return found
+
+
+@pytest.fixture
+def folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    def picture(seed: int) -> Any:
+        return draw_segments(generated_map(seed, size=(96, 144)), SHAPES)
+
+    names = ["photo.jpg", "shots/a.jpg", "shots/b.png", "more/deep/c.jpg"]
+    for seed, name in enumerate(names):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(seed).permute(1, 2, 0).numpy()).save(path)
+    with VideoWriter(tmp_path / "clip.mp4", Fraction(10)) as writer:
+        for seed in range(3):
+            writer.write(picture(seed))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def bundled_models_named_in(code: str) -> set[str]:
+    defaults = {"panscape predict": "street", "panscape demo": "town"}
+    return set(re.findall(r'panscape\.load\("([a-z]+)"\)', code)) | {
+        m for command, m in defaults.items() if command in code
+    }
+
+
+def run(block: Block, name: str, namespace: dict[str, Any]) -> None:
+    if block.language == "python":
+        exec(compile("\n" * (block.line - 1) + block.code, name, "exec"), namespace)
+        return
+    for line in re.findall(r"^\$ panscape (.*)$", block.code, re.MULTILINE):
+        assert main(shlex.split(line)) == 0, line
+
+
+@pytest.mark.parametrize("name", [name for name, text in PAGES.items() if blocks(text)])
+def test_code_runs_and_prints_what_is_said(
+    name: str, folder_of_pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = blocks(PAGES[name])
+    missing = set().union(*(bundled_models_named_in(b.code) for b in page)) - {w.name for w in list_weights()}
+    missing.discard("stret")  # the example of an error
+    if missing:
+        pytest.skip(f"this checkout has no weights of {', '.join(sorted(missing))}")
+    namespace: dict[str, Any] = {"__name__": "documentation"}
+    for block in page:
+        run(block, name, namespace)
+        printed = capsys.readouterr().out
+        if block.printed is not None:
+            assert printed.strip() == block.printed.strip(), f"{name}:{block.line}"
+
+
+def test_blocks_are_found() -> None:
+    page = "# A\n```python\nx = 1\n```\n\n```text\n1\n```\n<!-- not run: no -->\n```python\ny\n```\n\n```text\nz\n```\n"
+    assert blocks(page) == [Block("python", 3, "x = 1", "1")]
+
+
+# Tables of options
+
+
+def defaults_of(kind: Callable[..., Any]) -> dict[str, Any]:
+    return {p.name: p.default for p in inspect.signature(kind).parameters.values() if p.default is not p.empty}
+
+
+@pytest.mark.parametrize(
+    ("heading", "expected"),
+    [
+        ('`create_model("swiftnet", labels, ...)` takes:', defaults_of(swiftnet)),
+        (
+            "`CenterRepresentation` takes:",
+            {f.name: getattr(CenterRepresentation(), f.name) for f in fields(CenterRepresentation)},
+        ),
+        ("`CenterDecoding` takes:", {f.name: getattr(CenterDecoding(), f.name) for f in fields(CenterDecoding)}),
+    ],
+    ids=["swiftnet", "CenterRepresentation", "CenterDecoding"],
+)
+def test_documented_defaults_are_those_of_the_code(heading: str, expected: dict[str, Any]) -> None:
+    table = PAGES["models/panoptic_swiftnet.md"].split(heading)[1].strip().split("\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \|", table, re.MULTILINE))
+    documented = {name: eval(text, {"CenterDecoding": CenterDecoding}) for name, text in rows.items()}
+    assert documented == expected
