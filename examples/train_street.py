@@ -26,7 +26,7 @@ from panscape.transforms import Compose, Photometric, RandomCrop, RandomFlip, Sc
 REPRESENTATION = CenterRepresentation(
     sigma=4.0,
     small_area=340,
-    semantic_fraction=0.3,
+    semantic_fraction=0.5,
     offset_loss_weight=0.01,
     decoding=CenterDecoding(stuff_area=100, align_corners=False),
 )
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=5500)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -25,7 +25,7 @@ from panscape.transforms import Compose, RandomCrop, RandomFlip, ScaleJitter
 REPRESENTATION = CenterRepresentation(
     sigma=4.0,
     small_area=340,
-    semantic_fraction=0.3,
+    semantic_fraction=0.5,
     offset_loss_weight=0.01,
     decoding=CenterDecoding(stuff_area=64, align_corners=False),
 )

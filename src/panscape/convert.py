@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
+from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.models import PanopticModel
 from panscape.models.swiftnet import PanopticSwiftNet, SpatialPyramidPooling
 from panscape.nn.backbones import PreActivationResNet
+from panscape.zoo import fill
 
 
 def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
@@ -34,7 +35,8 @@ def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
             f"no published checkpoint layout is known for {type(model).__name__} on this backbone; "
             "published weights exist for swiftnet_r18"
         )
-    _fill(model, found, _swiftnet_key(model), path)
+    remedy = "build the model with the label space, levels and context that the checkpoint was trained with"
+    fill(model, found, path, remedy=remedy, rename=_swiftnet_key(model))
     return model.eval()
 
 
@@ -54,39 +56,6 @@ def _read_state(path: Path) -> Mapping[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise UnreadableFileError(path, 'expected a state dict (name to tensor), bare or under "model"')
     return content
-
-
-def _fill(model: PanopticModel, found: Mapping[str, Tensor], their_key: Callable[[str], str], path: str | Path) -> None:
-    """Copy ``found`` into ``model`` if names and shapes agree one to one."""
-    # A parameter that pyramid levels share has a name at each of them: the first stands for all.
-    ours: dict[str, tuple[str, Tensor]] = {}
-    for name, tensor in _state_without_aliases(model):
-        ours[their_key(name)] = (name, tensor)
-    both = ours.keys() & found.keys()
-    misshapen = [
-        f"{key} (expected {list(ours[key][1].shape)}, got {list(found[key].shape)})"
-        for key in both
-        if ours[key][1].shape != found[key].shape
-    ]
-    if misshapen or len(both) < max(len(ours), len(found)):
-        raise CheckpointMismatchError(
-            path,
-            missing=ours.keys() - found.keys(),
-            unused=found.keys() - ours.keys(),
-            misshapen=misshapen,
-            remedy="build the model with the label space, levels and context that the checkpoint was trained with",
-        )
-    with torch.no_grad():
-        for key in both:
-            ours[key][1].copy_(found[key])
-
-
-def _state_without_aliases(model: PanopticModel) -> Iterator[tuple[str, Tensor]]:
-    seen: set[int] = set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            yield name, tensor
 
 
 _UNIT = {"0": "norm", "2": "conv"}  # positions of norm_relu_conv under the authors' names

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from panscape.errors import (
     CheckpointMismatchError,
@@ -61,14 +64,9 @@ def load(name_or_path: str | Path) -> PanopticModel:
         model = create_model(description["model"], LabelSpace.from_dict(description["labels"]), **options)
     except (KeyError, TypeError, AttributeError) as error:
         raise UnreadableFileError(path, f"its description of the model is incomplete: {error}") from error
-    from safetensors.torch import load_model
+    from safetensors.torch import load_file
 
-    try:
-        load_model(model, path, strict=True)
-    except RuntimeError as error:
-        raise CheckpointMismatchError(
-            path, misshapen=str(error).splitlines(), remedy="the file is damaged or from another version of panscape"
-        ) from error
+    fill(model, load_file(path), path, remedy="the file is damaged or from another version of panscape")
     return model.eval()
 
 
@@ -88,7 +86,7 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
         raise InvalidArgumentError(f"expected a path that ends in .safetensors, got {path}")
     if model.spec is None:
         raise InvalidArgumentError("expected a model made by panscape.create_model, whose options can be saved with it")
-    from safetensors.torch import save_model
+    from safetensors.torch import save_file
 
     description = {
         "model": model.spec.name,
@@ -97,7 +95,59 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
         "card": dict(card or {}),
     }
     with replacing(path) as temporary:
-        save_model(model, str(temporary), metadata={_KEY: json.dumps(description)})
+        tensors = {name: tensor.detach().contiguous() for name, tensor in unaliased_state(model).items()}
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(description)})
+
+
+def unaliased_state(model: PanopticModel) -> dict[str, Tensor]:
+    """Return the state of a model by name, each tensor once: what pyramid levels share has its first level's name."""
+    seen: set[int] = set()
+    state = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            state[name] = tensor
+    return state
+
+
+def fill(
+    model: PanopticModel,
+    found: Mapping[str, Tensor],
+    path: str | Path,
+    *,
+    remedy: str,
+    rename: Callable[[str], str] = str,
+) -> None:
+    """Copy tensors from a file into a model if names and shapes agree one to one; else leave it as it was.
+
+    Args:
+        model: to be filled.
+        found: the file's tensors.
+        path: of the file, for messages.
+        remedy: what to do when they do not fit.
+        rename: from a name of :func:`unaliased_state` to the file's.
+
+    Raises:
+        CheckpointMismatchError: they do not fit; all differences are listed.
+    """
+    needed = {rename(name): tensor for name, tensor in unaliased_state(model).items()}
+    both = needed.keys() & found.keys()
+    misshapen = [
+        f"{name} (expected {list(needed[name].shape)}, got {list(found[name].shape)})"
+        for name in both
+        if needed[name].shape != found[name].shape
+    ]
+    if misshapen or needed.keys() != found.keys():
+        raise CheckpointMismatchError(
+            path,
+            missing=needed.keys() - both,
+            unused=found.keys() - both,
+            misshapen=misshapen,
+            remedy=remedy,
+        )
+    with torch.no_grad():
+        for name, tensor in needed.items():
+            tensor.copy_(found[name])
 
 
 def list_weights() -> list[Weights]:

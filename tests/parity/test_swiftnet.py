@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from panscape import create_model, load_published
-from panscape.convert import _state_without_aliases, _swiftnet_key
+from panscape.convert import _swiftnet_key
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
 from panscape.models.swiftnet import skips_by_module
+from panscape.zoo import unaliased_state
 
 KEYS = Path(__file__).with_name("psn_r18_pyrx3_keys.txt")  # name, shape and dtype of each tensor in the released file
 
@@ -182,7 +183,7 @@ def test_a_checkpoint_for_other_levels_does_not_fit(tmp_path: Path) -> None:
 def test_the_layout_of_the_other_rows(options: dict[str, object], entries: int, names: list[str]) -> None:
     model = create_model("swiftnet_r18", "cityscapes", **options)
     key = _swiftnet_key(model)
-    keys = {key(name) for name, _ in _state_without_aliases(model)}
+    keys = {key(name) for name in unaliased_state(model)}
     assert len(keys) == entries
     assert set(names) <= keys
 

@@ -38,6 +38,16 @@ def test_shared_parameters_are_stored_once_and_stay_shared(tmp_path: Path) -> No
     assert first.stem[1].weight is not second.stem[1].weight
 
 
+def test_a_model_laid_out_channels_last_is_saved_too(tmp_path: Path) -> None:
+    model = create_model("swiftnet", SHAPES, backbone="residual_xs", width=8).eval()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    zoo.save(model, tmp_path / "m.safetensors")
+    images = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for a, b in zip(model(images), zoo.load(tmp_path / "m.safetensors")(images), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
 def test_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="unknown model 'swiftnt_r18'; did you mean swiftnet_r18"):
         create_model("swiftnt_r18", SHAPES)

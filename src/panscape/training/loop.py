@@ -178,8 +178,12 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
 def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     for mean, value in zip(average.parameters(), model.parameters(), strict=True):
         mean.lerp_(value, 1 - decay)
+    # Running statistics must follow at the same pace: they belong to the averaged weights, not to the latest ones.
     for kept, buffer in zip(average.buffers(), model.buffers(), strict=True):
-        kept.copy_(buffer)
+        if kept.is_floating_point():
+            kept.lerp_(buffer, 1 - decay)
+        else:
+            kept.copy_(buffer)
 
 
 def _print(progress: Progress) -> None:
