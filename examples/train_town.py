@@ -34,7 +34,7 @@ REPRESENTATION = CenterRepresentation(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -42,7 +42,7 @@ def main() -> None:
 
     train_set = Town(length=100_000, size=(384, 384), view="both", seed=0)
     val_set = InMemory(Town(length=100, size=(384, 384), view="both", seed=1))
-    model = create_model("swiftnet", train_set.labels, backbone="residual_s", width=64, representation=REPRESENTATION)
+    model = create_model("swiftnet", train_set.labels, backbone="residual_xs", width=64, representation=REPRESENTATION)
     augment = Compose((ScaleJitter(0.6, 1.4), RandomCrop((256, 256)), RandomFlip()))
     started = time.time()
 
