@@ -86,7 +86,7 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
         raise InvalidArgumentError(f"expected a path that ends in .safetensors, got {path}")
     if model.spec is None:
         raise InvalidArgumentError("expected a model made by panscape.create_model, whose options can be saved with it")
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     description = {
         "model": model.spec.name,
@@ -96,7 +96,7 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
     }
     with replacing(path) as temporary:
         tensors = {name: tensor.detach().contiguous() for name, tensor in unaliased_state(model).items()}
-        save_file(tensors, temporary, metadata={_KEY: json.dumps(description)})
+        temporary.write_bytes(to_bytes(tensors, metadata={_KEY: json.dumps(description)}))
 
 
 def unaliased_state(model: PanopticModel) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from panscape import create_model, load_published
 from panscape.convert import _swiftnet_key
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
-from panscape.models.swiftnet import skips_by_module
+from panscape.models.swiftnet import PUBLISHED, skips_by_module
 from panscape.zoo import unaliased_state
 
 KEYS = Path(__file__).with_name("psn_r18_pyrx3_keys.txt")  # name, shape and dtype of each tensor in the released file
@@ -42,6 +42,25 @@ def test_parameters_with_coco_categories() -> None:
     with torch.device("meta"):
         model = create_model("swiftnet_r18", "coco_panoptic")
     assert sum(p.numel() for p in model.parameters()) == 14_925_896
+
+
+@pytest.mark.parametrize(
+    ("labels", "sigma", "fraction", "align_corners", "nms_kernel", "stuff_area"),
+    [
+        ("cityscapes", 10, 0.2, True, 7, 2048),
+        ("coco_panoptic", 8, 1.0, False, 41, 4096),
+        ("vistas", 10, 1.0, False, 7, 4096),
+    ],
+)
+def test_released_configurations(
+    labels: str, sigma: float, fraction: float, align_corners: bool, nms_kernel: int, stuff_area: int
+) -> None:
+    released = PUBLISHED[labels]
+    assert (released.sigma, released.semantic_fraction) == (sigma, fraction)
+    assert released.boundary_alphas == (8, 4, 2, 1)
+    decoding = released.decoding
+    assert (decoding.align_corners, decoding.nms_kernel, decoding.stuff_area) == (align_corners, nms_kernel, stuff_area)
+    assert (decoding.threshold, decoding.top_k) == (0.1, 200)
 
 
 def test_level_matching() -> None:

@@ -20,6 +20,9 @@ def test_options_with_parts_survive(tmp_path: Path) -> None:
     )
     model = create_model("swiftnet", SHAPES, backbone="residual_xs", width=8, levels=2, representation=representation)
     zoo.save(model, tmp_path / "m.safetensors", {"licence": "CC0"})
+    (tmp_path / "other").touch()
+    assert (tmp_path / "m.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+    (tmp_path / "other").unlink()
     again = zoo.load(tmp_path / "m.safetensors")
     assert isinstance(again, PanopticSwiftNet)
     assert again.representation == representation

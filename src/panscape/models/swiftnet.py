@@ -52,8 +52,10 @@ _OUTPUT_STRIDE = 4
 # What the released configurations use, by label space.
 PUBLISHED: Mapping[str, CenterRepresentation] = {
     "cityscapes": CenterRepresentation(semantic_fraction=0.2, decoding=CenterDecoding(align_corners=True)),
-    "coco_panoptic": CenterRepresentation(sigma=8, decoding=CenterDecoding(nms_kernel=41, stuff_area=4096)),
-    "vistas": CenterRepresentation(decoding=CenterDecoding(stuff_area=4096)),
+    "coco_panoptic": CenterRepresentation(
+        sigma=8, decoding=CenterDecoding(nms_kernel=41, stuff_area=4096, align_corners=False)
+    ),
+    "vistas": CenterRepresentation(decoding=CenterDecoding(stuff_area=4096, align_corners=False)),
 }
 
 
@@ -172,7 +174,8 @@ class PanopticSwiftNet(PanopticModel):
         x = self.start(features[-1][-1])
         for module, skips in zip(self.path, self._skips, strict=True):
             x = module(x, [features[level][stage] for stage, level in skips])
-        # The offset head works in units of its own grid; at half precision these are finer than input pixels.
+        # Enlarging in half precision would move centres by a pixel or two, hence float here. The offset head works in
+        # units of its own grid.
         return CenterOutputs(
             semantic=self.semantic(x).float(),
             center=self.center(x).float(),
@@ -253,7 +256,7 @@ def swiftnet_r18(
     """
     return swiftnet(
         labels,
-        "resnet18",
+        "resnet18.tv_in1k",  # as torchvision trained it: what the authors start from
         levels=(1 if context == "spp" else 3) if levels is None else levels,
         context=context,
         width=width,
