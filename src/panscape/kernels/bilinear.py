@@ -20,6 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+# Share of its inputs' magnitude by which rounding moves an interpolated value at most: four operations of 2^-24 each
+# on both of two values compared make 2^-21. This leaves room beside that.
+ROUNDING = np.float32(2.0**-19)
+
 
 class Taps(NamedTuple):
     """Where the outputs along one axis take their value from.
@@ -60,6 +64,33 @@ def taps(num_inputs: int, num_outputs: int, align_corners: bool, num_kept: int) 
     for part in result:
         part.setflags(write=False)  # the cache hands the same arrays to every caller
     return result
+
+
+class Axis(NamedTuple):
+    """The taps of one axis, by cell: outputs ``start[t]`` to ``start[t + 1]`` lie between the same two inputs.
+
+    Attributes:
+        start: int32 [T + 1].
+        low: int32 [T], the input before.
+        high: int32 [T], the input after.
+        near: float32 [N], the weight of ``low`` for each output.
+        far: float32 [N], the weight of ``high``.
+    """
+
+    start: NDArray[np.int32]
+    low: NDArray[np.int32]
+    high: NDArray[np.int32]
+    near: NDArray[np.float32]
+    far: NDArray[np.float32]
+
+
+@lru_cache(maxsize=64)
+def cells(num_inputs: int, num_outputs: int, align_corners: bool, num_kept: int) -> Axis:
+    """Return the cells of one axis; arguments as for :func:`taps`."""
+    low, high, fraction = taps(num_inputs, num_outputs, align_corners, num_kept)
+    first = np.flatnonzero(np.diff(low, prepend=-1))
+    start = np.append(first, num_kept).astype(np.int32)
+    return Axis(start, low[first], high[first], np.float32(1) - fraction, fraction.copy())
 
 
 def enlarge(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int], align_corners: bool) -> Tensor:

@@ -1,0 +1,102 @@
+"""What the implementations of grouping by centres share: their settings, their checks, and where centres are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from panscape.errors import InvalidArgumentError
+
+
+@dataclass(frozen=True, slots=True)
+class CenterDecoding:
+    """How centres are found and segments kept; the defaults are those published for Cityscapes.
+
+    Attributes:
+        threshold: a centre's heatmap value is above it; 0 or more.
+        nms_kernel: side in pixels of the window in which a centre is not exceeded; odd.
+        top_k: no more centres than this.
+        stuff_area: stuff categories of fewer pixels in the whole map become void.
+        align_corners: how outputs are enlarged, see :func:`panscape.kernels.bilinear.taps`. True is published for
+            Cityscapes, False for COCO and Mapillary Vistas.
+
+    Raises:
+        InvalidArgumentError: a value is out of its range.
+    """
+
+    threshold: float = 0.1
+    nms_kernel: int = 7
+    top_k: int = 200
+    stuff_area: int = 2048
+    align_corners: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.threshold >= 0:
+            raise InvalidArgumentError(f"expected a threshold of 0 or more, got {self.threshold}")
+        if self.nms_kernel < 1 or self.nms_kernel % 2 == 0:
+            raise InvalidArgumentError(f"expected an odd nms_kernel of 1 or more, got {self.nms_kernel}")
+        if self.top_k < 1:
+            raise InvalidArgumentError(f"expected a top_k of 1 or more, got {self.top_k}")
+
+
+def first_largest(logits: Tensor, whole: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the category of every pixel, int64; one enlarged plane at a time, for all of them are 160 MB and more."""
+    best = whole(logits[0])
+    semantic = torch.zeros(best.shape, dtype=torch.int64, device=best.device)
+    for c in range(1, logits.shape[0]):
+        value = whole(logits[c])
+        semantic.masked_fill_(value > best, c)
+        best = torch.maximum(best, value)
+    return semantic
+
+
+def is_center(heat: Tensor, decoding: CenterDecoding) -> Tensor:
+    """Return which pixels of heatmaps [..., H, W] are centres."""
+    height, width = heat.shape[-2:]
+    kernel = decoding.nms_kernel
+    kept = torch.where(heat > decoding.threshold, heat, -1.0)
+    # Outside the map max_pool2d has minus infinity.
+    highest = F.max_pool2d(kept.reshape(-1, 1, height, width), kernel, stride=1, padding=kernel // 2)
+    return (kept == highest.reshape(heat.shape)) & (kept > 0)
+
+
+def thing_table(thing_ids: Collection[int], num_categories: int, device: torch.device) -> Tensor:
+    """Return which categories are things, bool [C]."""
+    table = [c in thing_ids for c in range(num_categories)]
+    return torch.tensor(table, dtype=torch.bool, device=device)
+
+
+def check_outputs(
+    semantic_logits: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    padded_size: tuple[int, int],
+    sizes: Sequence[tuple[int, int]],
+    thing_ids: Collection[int],
+) -> None:
+    """Refuse batched outputs that contradict each other."""
+    if semantic_logits.ndim != 4 or 0 in semantic_logits.shape:
+        shape = list(semantic_logits.shape)
+        raise InvalidArgumentError(f"expected logits of one plane a category, with the batch in front, got {shape}")
+    batch, num_categories, height, width = semantic_logits.shape
+    for name, part, expected in (
+        ("center", center, [batch, height, width]),
+        ("offset", offset, [batch, 2, height, width]),
+    ):
+        if list(part.shape) != expected:
+            raise InvalidArgumentError(
+                f"expected {name} as {expected} to go with logits {list(semantic_logits.shape)}, got {list(part.shape)}"
+            )
+    if len(sizes) != batch:
+        raise InvalidArgumentError(f"expected one size for each of the {batch} pictures, got {len(sizes)}")
+    for size in sizes:
+        if min(size) < 1 or size[0] > padded_size[0] or size[1] > padded_size[1]:
+            raise InvalidArgumentError(
+                f"expected a size within the padded size {padded_size[0]}x{padded_size[1]}, got {size[0]}x{size[1]}"
+            )
+    if any(not 0 <= c < num_categories for c in thing_ids):
+        raise InvalidArgumentError(f"expected things among the {num_categories} categories, got {sorted(thing_ids)}")

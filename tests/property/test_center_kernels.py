@@ -1,0 +1,132 @@
+"""The implementations of each centre kernel agree in every bit, above all where values tie."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from panscape.kernels.boundary_weights import boundary_weights, boundary_weights_reference
+from panscape.kernels.center_grouping import (
+    CenterDecoding,
+    group_centers,
+    group_centers_batched,
+    group_centers_reference,
+)
+from panscape.kernels.center_targets import CenterTargetMaps, center_targets, center_targets_reference
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def same_map(one, other):
+    return (
+        torch.equal(one.ids, other.ids)
+        and torch.equal(one.category, other.category)
+        and torch.equal(one.score, other.score)
+    )
+
+
+@st.composite
+def groupings(draw):
+    """Outputs whose values come from few levels, so that logits, peaks and distances tie, or from many."""
+    g = torch.Generator().manual_seed(draw(seeds))
+    height, width = draw(st.integers(1, 10)), draw(st.integers(1, 12))
+    stride = draw(st.sampled_from([1, 2, 4, 4, 4, 5]))
+    padded = (height * stride + draw(st.integers(0, 1)), width * stride)
+    size = (draw(st.integers(1, padded[0])), draw(st.integers(1, padded[1]))) if draw(st.booleans()) else padded
+    num_categories = draw(st.sampled_from([1, 2, 3, 19, 133]))
+
+    def values(*shape):
+        levels = draw(st.sampled_from([0, 1, 2, 4, 16]))
+        noise = torch.rand(*shape, generator=g)
+        return (noise * levels).round() / levels if levels else noise
+
+    logits = values(num_categories, height, width) * draw(st.sampled_from([0, 1, 3e-7, 40, 1e8]))
+    if draw(st.booleans()):  # whole areas of one category
+        logits += 2 * (torch.arange(num_categories) == draw(st.integers(0, num_categories - 1)))[:, None, None]
+    center = values(height, width) * draw(st.sampled_from([0, 0.1, 0.8, 1, 1, 1]))
+    offset = (values(2, height, width) - 0.5) * draw(st.sampled_from([0, 2, 8, 30, 200, 9000, 1e6]))
+    things = draw(
+        st.sampled_from([(), tuple(range(num_categories)), tuple(range(1, num_categories, 2)), (num_categories - 1,)])
+    )
+    decoding = CenterDecoding(
+        threshold=draw(st.sampled_from([0.1, 0.1, 0.25, 0.5, 0.0])),
+        nms_kernel=draw(st.sampled_from([1, 3, 7, 41])),
+        top_k=draw(st.sampled_from([1, 2, 3, 5, 12, 200])),
+        stuff_area=draw(st.sampled_from([0, 1, 20, 100])),
+        align_corners=draw(st.booleans()),
+    )
+    return logits, center, offset, padded, size, things, decoding
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(groupings())
+def test_grouping(case):
+    logits, center, offset, padded, size, things, decoding = case
+    expected = group_centers_reference(*case)
+    assert same_map(group_centers(*case), expected)
+    batch = group_centers_batched(logits[None], center[None], offset[None], padded, [size], things, decoding)
+    assert same_map(batch[0], expected)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(groupings(), st.integers(-1, 1))
+def test_grouping_when_there_are_about_top_k_centres(case, more):
+    *outputs, decoding = case
+    unlimited = CenterDecoding(decoding.threshold, decoding.nms_kernel, 10**6, 0, decoding.align_corners)
+    everything = group_centers_reference(*outputs[:-1], tuple(range(len(outputs[0]))), unlimited)
+    top_k = max(everything.num_segments + more, 1)
+    limited = CenterDecoding(decoding.threshold, decoding.nms_kernel, top_k, 0, decoding.align_corners)
+    assert same_map(group_centers(*outputs, limited), group_centers_reference(*outputs, limited))
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seeds)
+def test_grouping_of_smooth_outputs_over_many_buckets(seed):
+    g = torch.Generator().manual_seed(seed)
+    size, noise = (24, 40), 0.02
+
+    def smooth(channels, scale):
+        coarse = torch.randn(1, channels, 4, 6, generator=g) * scale
+        return torch.nn.functional.interpolate(coarse, size, mode="bilinear")[0] + noise * torch.randn(
+            channels, *size, generator=g
+        )
+
+    case = (smooth(5, 3), smooth(1, 0.5)[0], smooth(2, 30), (96, 160), (93, 151), (1, 3, 4), CenterDecoding())
+    assert same_map(group_centers(*case), group_centers_reference(*case))
+
+
+@st.composite
+def maps(draw):
+    """Ragged segments of blocks, each of several components, up to a few words of pixels wide."""
+    g = torch.Generator().manual_seed(draw(seeds))
+    block_y, block_x = draw(st.integers(1, 6)), draw(st.sampled_from([1, 2, 7, 40]))
+    height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    num_segments = draw(st.integers(0, 6))
+    ids = torch.randint(0, num_segments + 1, (height, width), generator=g, dtype=torch.int32)
+    if draw(st.booleans()):
+        ids = ids.clamp(min=min(1, num_segments))
+    ids = ids.repeat_interleave(block_y, 0).repeat_interleave(block_x, 1)
+    return ids[draw(st.integers(0, block_y - 1)) :, draw(st.integers(0, block_x - 1)) :], num_segments
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(maps(), st.sampled_from([(8, 4, 2, 1), (8, 4, 1), (3,), (8, 7, 6, 5, 4, 3, 2, 1)]), st.booleans())
+def test_boundary_weights(case, alphas, released):
+    thresholds = "released" if released else "equal"
+    fast = boundary_weights(*case, alphas, thresholds)
+    assert torch.equal(fast, boundary_weights_reference(*case, alphas, thresholds))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(maps(), seeds, st.sampled_from([0.3, 1, 2, 10]), st.sampled_from([0, 30, 4096]))
+def test_targets(case, seed, sigma, small_area):
+    ids, num_segments = case
+    g = torch.Generator().manual_seed(seed)
+    category = torch.randint(0, 19, (num_segments,), generator=g)
+    is_thing, is_crowd = (torch.randint(0, 2, (num_segments,), generator=g).bool() for _ in range(2))
+    arguments = {"sigma": sigma, "small_area": small_area, "small_weight": 3.0, "void": 255}
+    fast = center_targets(ids, category, is_thing, is_crowd, **arguments)
+    plain = center_targets_reference(ids, category, is_thing, is_crowd, **arguments)
+    for name, a, b in zip(CenterTargetMaps._fields, fast, plain, strict=True):
+        assert torch.equal(a, b), name
