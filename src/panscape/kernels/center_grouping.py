@@ -26,7 +26,14 @@ import torch
 from torch import Tensor
 
 from panscape.kernels.bilinear import cells, enlarge
-from panscape.kernels.center_decoding import CenterDecoding, check_outputs, first_largest, is_center, thing_table
+from panscape.kernels.center_decoding import (
+    CenterDecoding,
+    check_outputs,
+    first_largest,
+    is_center,
+    rounded_root,
+    thing_table,
+)
 from panscape.kernels.center_grouping_batched import group_centers_batched
 from panscape.kernels.center_grouping_compiled import group, paint
 from panscape.kernels.center_peaks import find_peaks
@@ -170,7 +177,7 @@ def _nearest(points: Tensor, y: Tensor, x: Tensor) -> Tensor:
     nearest = torch.zeros(x.shape, dtype=torch.int64, device=x.device)
     for k, (center_y, center_x) in enumerate(points.tolist()):
         down, right = center_y - y, center_x - x
-        distance = (down * down + right * right).sqrt()
+        distance = rounded_root(down * down + right * right)
         nearest.masked_fill_(distance < best, k)
         best = torch.minimum(best, distance)
     return nearest

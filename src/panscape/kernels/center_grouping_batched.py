@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from panscape.kernels.bilinear import enlarge
-from panscape.kernels.center_decoding import CenterDecoding, check_outputs, first_largest, is_center, thing_table
+from panscape.kernels.center_decoding import (
+    CenterDecoding,
+    check_outputs,
+    first_largest,
+    is_center,
+    rounded_root,
+    thing_table,
+)
 from panscape.panoptic import PanopticMap
 
 
@@ -104,7 +111,7 @@ def _nearest_batched(points: Tensor, counts: Tensor, y: Tensor, x: Tensor) -> Te
     far = torch.where((slot < counts[:, None])[..., None], points.float(), torch.inf)
     for k in range(points.shape[1]):
         down, right = far[:, k, 0, None, None] - y, far[:, k, 1, None, None] - x
-        distance = (down * down + right * right).sqrt()
+        distance = rounded_root(down * down + right * right)
         nearest.masked_fill_(distance < best, k)
         best = torch.minimum(best, distance)
     return nearest
