@@ -1,4 +1,4 @@
-"""Do more pyramid levels help on large objects? One small network, one budget, with 1 and with 3 levels, on town.
+"""Do more pyramid levels help on large objects? One small network, one budget, with 1 and with 3 levels, on town streets.
 
 Run ``python benchmarks/pyramid.py --levels 1 3 --steps 1500``; it prints a Markdown table of PQ over things by the
 square root of an object's area. A pair of segments counts at the truth's size, an invented segment at its own.
@@ -76,7 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     size = (args.size[0], args.size[1])
-    val = InMemory(Town(100, size, "both", seed=1))
+    val = InMemory(Town(100, size, "street", seed=1))
     rows = []
     for seed in args.seeds:
         for levels in args.levels:
@@ -91,7 +91,7 @@ def main() -> None:
             )
             started = time.time()
             training = Training(args.steps, batch_size=4, learning_rate=2e-3, seed=seed, log_every=100)
-            averaged = train(model, Town(100_000, size, "both", seed=0), Compose((RandomFlip(),)), training)
+            averaged = train(model, Town(100_000, size, "street", seed=0), Compose((RandomFlip(),)), training)
             by_size, pq, mean_iou = evaluated(averaged, val)
             scores = [f"{100 * s:.1f}" for s in [*by_size, pq, mean_iou]]
             rows.append([str(levels), str(seed), *scores, f"{(time.time() - started) / 60:.0f}"])

@@ -36,13 +36,19 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", help="weights to go on from, instead of random ones")
+    parser.add_argument("--seed", type=int, default=0, help="of the scenes; give a new one when going on")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    torch.manual_seed(args.seed)
 
-    train_set = Town(length=100_000, size=(384, 384), view="both", seed=0)
+    train_set = Town(length=100_000, size=(384, 384), view="both", seed=args.seed)
     val_set = InMemory(Town(length=100, size=(384, 384), view="both", seed=1))
-    model = create_model("swiftnet", train_set.labels, backbone="residual_xs", width=64, representation=REPRESENTATION)
+    if args.start:
+        model = zoo.load(args.start)
+    else:
+        options = {"backbone": "residual_xs", "width": 64, "representation": REPRESENTATION}
+        model = create_model("swiftnet", train_set.labels, **options)
     augment = Compose((ScaleJitter(0.6, 1.4), RandomCrop((256, 256)), RandomFlip()))
     started = time.time()
 
@@ -56,15 +62,17 @@ def main() -> None:
             scores = evaluator.compute()
             print(f"after {(time.time() - started) / 60:.1f} minutes, on 100 other scenes:\n{scores}", flush=True)
             card = {
-                "data": "procedural scenes of panscape.datasets.town, seed 0; val is seed 1",
-                "command": f"python examples/train_town.py OUT --steps {args.steps}",
+                "data": "procedural scenes of panscape.datasets.town; val is seed 1",
+                "command": f"python examples/train_town.py OUT --steps {args.steps} --seed {args.seed} --start {args.start}",
                 "step": progress.step,
                 "minutes": round((time.time() - started) / 60, 1),
                 "val": scores.to_dict(),
             }
             zoo.save(progress.model, args.out, card)
 
-    train(model, train_set, augment, Training(steps=args.steps, learning_rate=2e-3, log_every=100), report)
+    train(
+        model, train_set, augment, Training(steps=args.steps, learning_rate=2e-3, log_every=100, seed=args.seed), report
+    )
 
 
 if __name__ == "__main__":
