@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", help="weights to go on from, instead of random ones")
-    parser.add_argument("--seed", type=int, default=0, help="of the scenes; give a new one when going on")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the scenes; give a new one when going on, but not 1, which is val"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
@@ -63,7 +65,7 @@ def main() -> None:
             print(f"after {(time.time() - started) / 60:.1f} minutes, on 100 other scenes:\n{scores}", flush=True)
             card = {
                 "data": "procedural scenes of panscape.datasets.town; val is seed 1",
-                "command": f"python examples/train_town.py OUT --steps {args.steps} --seed {args.seed} --start {args.start}",
+                "command": f"train_town.py OUT --steps {args.steps} --seed {args.seed} --start {args.start}",
                 "step": progress.step,
                 "minutes": round((time.time() - started) / 60, 1),
                 "val": scores.to_dict(),
