@@ -64,7 +64,8 @@ class Predict:
     """Lay memory out pixel by pixel; faster on some processors."""
 
     longest_side: Annotated[int | None, arg(metavar="PIXELS")] = None
-    """Resize pictures so that their longer side has this many pixels (maps keep the picture's size)."""
+    """Resize pictures so that their longer side has this many pixels; maps keep the picture's size. By default only
+    pictures larger than the model was made for are shrunk."""
 
     json: bool = False
     """Print one JSON object for each photo or video in place of text."""

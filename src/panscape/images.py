@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.files import replacing
@@ -109,6 +110,18 @@ def to_image_tensor(source: ImageSource) -> Tensor:
         "expected a picture as a path, a PIL image, a uint8 array [H, W, 3] or [H, W], or a tensor [3, H, W], "
         f"got {type(source).__name__}"
     )
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images at another size, bilinear with a low-pass filter; the same object where the size is theirs already.
+
+    Args:
+        images: float [B, C, H, W] in 0..1.
+        size: height and width in pixels.
+    """
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return F.interpolate(images, tuple(size), mode="bilinear", align_corners=False, antialias=True).clamp_(0, 1)
 
 
 def save_png(path: str | os.PathLike[str], picture: Tensor) -> None:

@@ -172,6 +172,18 @@ def test_predict_gives_one_map_per_picture(model: PanopticModel) -> None:
     assert several[0].equals(one)
 
 
+def test_large_pictures_are_shrunk_to_the_longest_side(model: PanopticModel) -> None:
+    picture = (images(1, (70, 140))[0] * 255).to(torch.uint8)
+    limited = copy.deepcopy(model)
+    limited.longest_side = 128
+    assert limited.working_size((70, 140)) == (64, 128)
+    assert limited.working_size((128, 90)) == (128, 90)
+    seen: list[tuple[int, ...]] = []
+    limited.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
+    assert limited.predict(picture).size == (70, 140)
+    assert seen == [(1, 3, 64, 128)]
+
+
 def test_panels_have_the_size_of_the_picture(model: PanopticModel) -> None:
     with torch.inference_mode():
         pictures = model.panels(model(images(1, (70, 90))), (70, 90))

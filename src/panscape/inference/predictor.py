@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size, size_with_longest_side
+from panscape.images import resized
 from panscape.models import PanopticModel
 from panscape.panoptic import PanopticMap
 
@@ -47,7 +48,7 @@ class Predictor:
         channels_last: lay memory out pixel by pixel, which is faster on some processors; results stay the same but
             for rounding.
         longest_side: the picture is resized so that its longer side has this many pixels, and the map back to the
-            picture's size; None leaves pictures as they are.
+            picture's size; None leaves that to the model, which shrinks pictures larger than it was made for.
 
     Raises:
         InvalidArgumentError: an option has a value that cannot be used here.
@@ -110,12 +111,12 @@ class Predictor:
         return {name: _resize(picture, prediction.map.size) for name, picture in pictures.items()}
 
     def _prepare(self, image: Tensor) -> Tensor:
-        batch = image[None].to(self.device).float() / 255
-        if self.longest_side is not None:
-            height, width = image.shape[-2:]
+        height, width = image.shape[-2:]
+        if self.longest_side is None:
+            size = self.model.working_size((height, width))
+        else:
             size = size_with_longest_side((height, width), self.longest_side)
-            if size != (height, width):
-                batch = F.interpolate(batch, size, mode="bilinear", align_corners=False, antialias=True).clamp_(0, 1)
+        batch = resized(image[None].to(self.device).float() / 255, size)
         return batch.contiguous(memory_format=self._layout)
 
     def _wait(self) -> None:

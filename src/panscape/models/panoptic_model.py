@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from panscape.geometry import Size, padded_size
-from panscape.images import to_image_tensor
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import Size, padded_size, size_with_longest_side
+from panscape.images import resized, to_image_tensor
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -32,16 +33,21 @@ class PanopticModel(nn.Module, ABC):
     Attributes:
         labels: the label space of its maps.
         stride: images are padded to multiples of this many pixels before they enter the network.
+        longest_side: pictures with a longer side are shrunk to it for prediction, and their maps enlarged; None if the
+            network takes pictures of any size. Set it to what the network was trained for.
         spec: how it was created; None if its class was instantiated directly.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, labels: LabelSpace, stride: int) -> None:
+    def __init__(self, labels: LabelSpace, stride: int, longest_side: int | None = None) -> None:
         super().__init__()
+        if longest_side is not None and longest_side < 1:
+            raise InvalidArgumentError(f"expected a longest side of at least 1 pixel, got {longest_side}")
         self.labels = labels
         self.stride = stride
+        self.longest_side = longest_side
         self.spec: ModelSpec | None = None
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
@@ -77,6 +83,12 @@ class PanopticModel(nn.Module, ABC):
         rows, columns = padded_size((height, width), self.stride)
         return F.pad((images - self.mean) / self.std, (0, columns - width, 0, rows - height))
 
+    def working_size(self, size: tuple[int, int]) -> Size:
+        """Return the size at which the network sees a picture of ``size``, see ``longest_side``."""
+        if self.longest_side is None or max(size) <= self.longest_side:
+            return Size(*size)
+        return size_with_longest_side(size, self.longest_side)
+
     def predict(self, source: Any) -> Any:
         """Predict the map of a picture, or a list of maps for a list of pictures.
 
@@ -94,7 +106,10 @@ class PanopticModel(nn.Module, ABC):
         self.eval()
         try:
             with torch.inference_mode():
-                outputs = self(image[None].to(self.mean.device).float() / 255)
-                return self.decode(outputs, [Size(*image.shape[-2:])])[0].to("cpu")
+                size = Size(*image.shape[-2:])
+                working_size = self.working_size(size)
+                images = resized(image[None].to(self.mean.device).float() / 255, working_size)
+                result = self.decode(self(images), [working_size])[0].to("cpu")
+                return result if working_size == size else result.resize(*size).compact()
         finally:
             self.train(was_training)

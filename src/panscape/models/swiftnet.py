@@ -138,6 +138,7 @@ class PanopticSwiftNet(PanopticModel):
         context: "pyramid", or "spp" for spatial pyramid pooling (one level).
         width: channels of the upsampling path; 256 in the paper.
         representation: targets, losses and recovery.
+        longest_side: see :class:`~panscape.models.PanopticModel`.
     """
 
     def __init__(
@@ -149,8 +150,9 @@ class PanopticSwiftNet(PanopticModel):
         context: Literal["pyramid", "spp"],
         width: int,
         representation: CenterRepresentation,
+        longest_side: int | None = None,
     ) -> None:
-        super().__init__(labels, stride=STRIDES[-1] * 2 ** (levels - 1))
+        super().__init__(labels, stride=STRIDES[-1] * 2 ** (levels - 1), longest_side=longest_side)
         self.representation = representation
         self.pyramid = SharedPyramid(backbone, levels)
         channels = backbone.channels
@@ -204,6 +206,7 @@ def swiftnet(
     width: int = 256,
     pretrained: bool = False,
     representation: CenterRepresentation | None = None,
+    longest_side: int | None = None,
 ) -> PanopticSwiftNet:
     """Build Panoptic SwiftNet on any backbone.
 
@@ -215,6 +218,7 @@ def swiftnet(
         width: channels of the upsampling path.
         pretrained: start the backbone from timm's ImageNet weights.
         representation: targets, losses and recovery; by default the published values for the label space.
+        longest_side: larger pictures are shrunk to it for prediction.
 
     Raises:
         InvalidArgumentError: levels, context or width cannot be used, or the backbone lacks a stride.
@@ -237,6 +241,7 @@ def swiftnet(
         context=context,
         width=width,
         representation=representation or PUBLISHED.get(labels.name, CenterRepresentation()),
+        longest_side=longest_side,
     )
 
 
@@ -248,6 +253,7 @@ def swiftnet_r18(
     width: int = 256,
     pretrained: bool = False,
     representation: CenterRepresentation | None = None,
+    longest_side: int | None = None,
 ) -> PanopticSwiftNet:
     """Build the published network: ResNet-18, 256 channels, three levels (or one with ``context="spp"``).
 
@@ -262,4 +268,5 @@ def swiftnet_r18(
         width=width,
         pretrained=pretrained,
         representation=representation,
+        longest_side=longest_side,
     )

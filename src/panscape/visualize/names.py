@@ -61,7 +61,7 @@ def _name(result: PanopticMap, labels: LabelSpace, row: int) -> str:
     text = labels[int(result.category[row])].name
     if result.crowd is not None and bool(result.crowd[row]):
         text += " (crowd)"
-    if result.score is not None:
+    if result.score is not None and labels[int(result.category[row])].is_thing:  # stuff has no confidence of its own
         text += f" {float(result.score[row]):.2f}"
     return text
 
