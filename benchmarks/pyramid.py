@@ -29,7 +29,7 @@ REPRESENTATION = CenterRepresentation(
     small_area=512,
     semantic_fraction=0.3,
     offset_loss_weight=0.01,
-    decoding=CenterDecoding(stuff_area=128, align_corners=False),
+    decoding=CenterDecoding(stuff_area=128),
 )
 
 

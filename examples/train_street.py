@@ -28,7 +28,7 @@ REPRESENTATION = CenterRepresentation(
     small_area=340,
     semantic_fraction=0.5,
     offset_loss_weight=0.01,
-    decoding=CenterDecoding(stuff_area=100, align_corners=False),
+    decoding=CenterDecoding(stuff_area=100),
 )
 
 

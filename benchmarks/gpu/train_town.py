@@ -31,7 +31,7 @@ def main() -> None:
     size, steps = ((128, 256), 4) if args.quick else ((512, 1024), args.steps)
     data, val = Town(1_000_000, size, "both", args.seed), InMemory(Town(4 if args.quick else 100, size, "both", 1_000))
     representation = CenterRepresentation(
-        sigma=6, small_area=1024, semantic_fraction=0.3, decoding=CenterDecoding(stuff_area=256, align_corners=False)
+        sigma=6, small_area=1024, semantic_fraction=0.3, decoding=CenterDecoding(stuff_area=256)
     )
     model = create_model(
         "swiftnet_r18", data.labels, levels=args.levels, context=args.context, representation=representation

@@ -14,7 +14,7 @@ from panscape.representations.centers import CenterDecoding, CenterOutputs, Cent
 
 def centers_round_trip(truth: PanopticMap) -> PanopticMap:
     """Encode, take the targets for perfect outputs of a network of stride 1, decode."""
-    representation = CenterRepresentation(decoding=CenterDecoding(stuff_area=1, align_corners=False))
+    representation = CenterRepresentation(decoding=CenterDecoding(stuff_area=1))
     targets = representation.encode(truth, SHAPES)
     # Void has no channel: no network can say it, so these pixels are compared no further.
     semantic = torch.nn.functional.one_hot((targets.semantic - 1).clamp_min(0), len(SHAPES)).permute(2, 0, 1).float()

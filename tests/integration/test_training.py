@@ -19,7 +19,7 @@ SMALL = CenterRepresentation(
     small_area=1,
     center_loss_weight=100,
     offset_loss_weight=0.02,
-    decoding=CenterDecoding(stuff_area=16, align_corners=False),
+    decoding=CenterDecoding(stuff_area=16),
 )
 
 

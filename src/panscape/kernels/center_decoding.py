@@ -14,15 +14,15 @@ from panscape.errors import InvalidArgumentError
 
 @dataclass(frozen=True, slots=True)
 class CenterDecoding:
-    """How centres are found and segments kept; the defaults are those published for Cityscapes.
+    """How centres are found and segments kept; the defaults are those published for Cityscapes, but for the last.
 
     Attributes:
         threshold: a centre's heatmap value is above it; 0 or more.
         nms_kernel: side in pixels of the window in which a centre is not exceeded; odd.
         top_k: no more centres than this.
         stuff_area: stuff categories of fewer pixels in the whole map become void.
-        align_corners: how outputs are enlarged, see :func:`panscape.kernels.bilinear.taps`. True is published for
-            Cityscapes, False for COCO and Mapillary Vistas.
+        align_corners: how outputs are enlarged, see :func:`panscape.kernels.bilinear.taps`. Training enlarges them with
+            False, as does the published recovery for COCO and Mapillary Vistas; that for Cityscapes uses True.
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -32,7 +32,7 @@ class CenterDecoding:
     nms_kernel: int = 7
     top_k: int = 200
     stuff_area: int = 2048
-    align_corners: bool = True
+    align_corners: bool = False
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0:

@@ -53,9 +53,9 @@ _OUTPUT_STRIDE = 4
 PUBLISHED: Mapping[str, CenterRepresentation] = {
     "cityscapes": CenterRepresentation(semantic_fraction=0.2, decoding=CenterDecoding(align_corners=True)),
     "coco_panoptic": CenterRepresentation(
-        sigma=8, decoding=CenterDecoding(nms_kernel=41, stuff_area=4096, align_corners=False)
+        sigma=8, decoding=CenterDecoding(nms_kernel=41, stuff_area=4096)
     ),
-    "vistas": CenterRepresentation(decoding=CenterDecoding(stuff_area=4096, align_corners=False)),
+    "vistas": CenterRepresentation(decoding=CenterDecoding(stuff_area=4096)),
 }
 
 

@@ -7,7 +7,7 @@ semantics of the latter's released code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -89,7 +89,7 @@ class CenterRepresentation:
     center_loss_weight: float = 200.0
     offset_loss_weight: float | None = None
     offset_divisor: Literal["weights", "pixels"] = "weights"
-    decoding: CenterDecoding = field(default_factory=lambda: CenterDecoding(align_corners=False))
+    decoding: CenterDecoding = CenterDecoding()
 
     def __post_init__(self) -> None:
         if not self.sigma > 0:
