@@ -68,9 +68,9 @@ def boundary_weights(
         _refuse_ids(ids, num_segments)
     _measure_rows(ids.numpy(), squared, largest)
     limits = squared_thresholds(largest.astype(np.int64), len(alphas), thresholds)
-    weights = torch.empty(ids.shape)
-    _weigh(ids.numpy(), squared, limits.astype(np.int32), np.array(alphas, dtype=np.float32), weights.numpy())
-    return weights
+    weights = np.empty(ids.shape, dtype=np.float32)
+    _weigh(ids.numpy(), squared, limits.astype(np.int32), np.array(alphas, dtype=np.float32), weights)
+    return torch.from_numpy(weights)
 
 
 def boundary_weights_reference(

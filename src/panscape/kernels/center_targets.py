@@ -80,31 +80,29 @@ def center_targets(
     if is_crowd is None:
         is_crowd = torch.zeros_like(is_thing)
     _check(ids, category, is_thing, is_crowd, sigma)
-    ids, num_rows = ids.contiguous(), len(category) + 1
-    area, sum_y, sum_x = (np.zeros(num_rows, dtype=np.int64) for _ in range(3))
-    if not _measure(ids.numpy(), area, sum_y, sum_x):
+    pixels = ids.contiguous().numpy()
+    area, sum_y, sum_x = (np.zeros(len(category) + 1, dtype=np.int64) for _ in range(3))
+    if not _measure(pixels, area, sum_y, sum_x):
         _refuse_ids(ids, len(category))
     # Tables by id, void first.
-    kind = torch.tensor([void, *category.tolist()], dtype=torch.int64)
-    thing = torch.tensor([False, *is_thing.tolist()])
-    single = torch.tensor([False, *is_crowd.logical_not().tolist()])
-    semantic_weight = torch.where(thing & (torch.from_numpy(area) < small_area), small_weight, 1.0)
-    semantic_weight[0] = 0.0
-    tables = (kind, semantic_weight, single.float(), (thing & single).float())
-    # Zeros are pages that nobody has touched yet: what has none of these targets costs neither time nor memory.
-    maps = CenterTargetMaps(
-        semantic=torch.empty(ids.shape, dtype=torch.int64),
-        semantic_weight=torch.empty(ids.shape),
-        center=torch.zeros(ids.shape),
-        center_weight=torch.empty(ids.shape),
-        offset=torch.zeros(2, *ids.shape),
-        offset_weight=torch.zeros(ids.shape),
-    )
-    painted = (maps.semantic, maps.semantic_weight, maps.center_weight, maps.offset, maps.offset_weight)
-    centers = (thing.numpy(), sum_y / np.maximum(area, 1), sum_x / np.maximum(area, 1))
-    _paint(ids.numpy(), *centers, *(t.numpy() for t in (*tables, *painted)))
-    _stamp(area, *centers, gaussian_stamp(sigma), maps.center.numpy())
-    return maps
+    kind = np.concatenate([[void], category.numpy()])
+    thing, single = (np.concatenate([[False], part.numpy()]) for part in (is_thing, ~is_crowd))
+    semantic_weights = np.where(thing & (area < small_area), small_weight, 1).astype(np.float32)
+    semantic_weights[0] = 0
+    offset_weights = (thing & single).astype(np.float32)
+    centers = (thing, sum_y / np.maximum(area, 1), sum_x / np.maximum(area, 1))
+
+    # Numpy puts large arrays into huge pages where the system has them, which torch does not: half the time.
+    semantic = np.empty(pixels.shape, dtype=np.int64)
+    semantic_weight, center_weight = (np.empty(pixels.shape, dtype=np.float32) for _ in range(2))
+    # What has no centre or offset is left as it comes, zero.
+    center, offset_weight = (np.zeros(pixels.shape, dtype=np.float32) for _ in range(2))
+    offset = np.zeros((2, *pixels.shape), dtype=np.float32)
+    tables = (kind, semantic_weights, single.astype(np.float32), offset_weights)
+    _paint(pixels, *centers, *tables, semantic, semantic_weight, center_weight, offset, offset_weight)
+    _stamp(area, *centers, gaussian_stamp(sigma), center)
+    maps = (semantic, semantic_weight, center, center_weight, offset, offset_weight)
+    return CenterTargetMaps(*(torch.from_numpy(part) for part in maps))
 
 
 def center_targets_reference(
