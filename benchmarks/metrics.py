@@ -14,15 +14,13 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import platform
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba
 import numpy as np
 import torch
+from reporting import cpu_milliseconds, machine, table
 
 from panscape import LabelSpace, PanopticMap
 from panscape.kernels.joint_histogram import JointHistogram
@@ -134,27 +132,6 @@ def with_published_algorithm(scenes: Sequence[Scene]) -> np.ndarray:
     return total
 
 
-def measured(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the least CPU time of each way in seconds."""
-    best = dict.fromkeys(ways, float("inf"))
-    for _ in range(repeats):
-        for name, way in ways.items():
-            start = time.process_time()
-            way()
-            best[name] = min(best[name], time.process_time() - start)
-    return best
-
-
-def machine() -> str:
-    """Return processor and versions."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    versions = f"torch {torch.__version__}, numpy {np.__version__}, numba {numba.__version__}"
-    processor = names[0] if names else platform.processor() or platform.machine()
-    return f"{processor}, one thread; Python {platform.python_version()}, {versions}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=4)
@@ -175,17 +152,16 @@ def main() -> None:
     if not all(np.array_equal(way(scenes), expected) for way in ways.values()):
         raise SystemExit("the ways disagree; the times would mean nothing")
     tp, fp, fn, _ = expected.sum(0)
-    times = measured({name: lambda way=way: way(scenes) for name, way in ways.items()}, arguments.repeats)
+    times = cpu_milliseconds({name: lambda way=way: way(scenes) for name, way in ways.items()}, arguments.repeats)
 
     height, width = arguments.size
     true, predicted = (sum(scene[side].num_segments for scene in scenes) / len(scenes) for side in (1, 0))
-    print(f"{machine()}.\n")
+    print(f"{machine()}, numpy {np.__version__}, numba {numba.__version__}\n")
     print(f"{len(scenes)} pictures of {height} x {width}, {true:.0f} true and {predicted:.0f} predicted segments each;")
     print(f"all ways find the same {tp:.0f} matches, {fp:.0f} false positives, {fn:.0f} misses and sums of IoU.\n")
-    print("| | CPU ms a picture | times as fast |\n|---|---|---|")
     slowest = max(times.values())
-    for name, seconds in times.items():
-        print(f"| {name} | {1000 * seconds / len(scenes):.2f} | {slowest / seconds:.1f} |")
+    rows = [[name, f"{ms / len(scenes):.2f}", f"{slowest / ms:.1f}"] for name, ms in times.items()]
+    print(table(["way", "CPU ms a picture", "times as fast"], rows))
 
 
 if __name__ == "__main__":
