@@ -1,4 +1,4 @@
-"""Do more pyramid levels help on large objects? One small network, one budget, with 1 and with 3 levels, on town streets.
+"""Do more pyramid levels help on large objects? One small network, one budget, 1 and 3 levels, on town streets.
 
 Run ``python benchmarks/pyramid.py --levels 1 3 --steps 1500``; it prints a Markdown table of PQ over things by the
 square root of an object's area. A pair of segments counts at the truth's size, an invented segment at its own.

@@ -63,9 +63,10 @@ def main() -> None:
                 evaluator.update(progress.model.predict(sample.image), sample.truth)
             scores = evaluator.compute()
             print(f"after {(time.time() - started) / 60:.1f} minutes, on 100 other scenes:\n{scores}", flush=True)
+            start = f" --start {Path(args.start).name}" if args.start else ""
             card = {
                 "data": "procedural scenes of panscape.datasets.town; val is seed 1",
-                "command": f"train_town.py OUT --steps {args.steps} --seed {args.seed} --start {args.start}",
+                "command": f"train_town.py OUT --steps {args.steps} --seed {args.seed}{start}",
                 "step": progress.step,
                 "minutes": round((time.time() - started) / 60, 1),
                 "val": scores.to_dict(),

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panscape.errors import InvalidArgumentError
+
 
 def hardest_cross_entropy(logits: Tensor, category: Tensor, weight: Tensor, fraction: float) -> Tensor:
     """Weighted cross entropy averaged over the hardest pixels (DeepLab's hard-pixel mining).
@@ -51,7 +53,12 @@ def weighted_absolute_error(
         weight: float [B, H, W], not negative.
         divisor: "weights" divides by the sum of the weights (one per pixel, not per channel: the published code);
             "pixels" divides by the number of pixels (Panoptic SwiftNet, Equation 1).
+
+    Raises:
+        InvalidArgumentError: another divisor.
     """
+    if divisor not in ("weights", "pixels"):
+        raise InvalidArgumentError(f'expected divisor "weights" or "pixels", got {divisor!r}')
     total = ((prediction - target).abs().sum(dim=1) * weight).sum()
     if divisor == "pixels":
         return total / weight.numel()

@@ -81,10 +81,15 @@ def test_losses_are_finite_for_every_truth(model: PanopticModel, truth: Panoptic
 
 def test_every_parameter_gets_a_gradient(model: PanopticModel) -> None:
     trained = copy.deepcopy(model).train()
+    for module in trained.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # some start at zero and would stop the gradient of a whole branch
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
     losses = trained.loss(trained(images(2, (96, 128))), stacked(trained, [generated_map(1), generated_map(2)]))
     sum(losses.values()).backward()
-    without = [n for n, p in trained.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
-    assert without == []
+    for name, parameter in trained.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert (parameter.grad != 0).any(), name
 
 
 def test_verbs_do_not_depend_on_the_mode(model: PanopticModel) -> None:
@@ -167,9 +172,21 @@ def test_predict_gives_one_map_per_picture(model: PanopticModel) -> None:
     one = model.predict(picture)
     assert isinstance(one, PanopticMap)
     assert one.size == (70, 90)
+    assert not any(module.training for module in model.modules())
     several = model.predict([picture, picture[:, :40]])
     assert [m.size for m in several] == [(70, 90), (40, 90)]
     assert several[0].equals(one)
+
+
+def test_predict_leaves_every_module_in_its_mode(model: PanopticModel) -> None:
+    mixed = copy.deepcopy(model).train()
+    frozen = next(m for m in mixed.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    frozen.eval()
+    before = [m.training for m in mixed.modules()]
+    mixed.predict(torch.zeros(3, 64, 64, dtype=torch.uint8))
+    assert [m.training for m in mixed.modules()] == before
+    assert True in before
+    assert False in before
 
 
 def test_large_pictures_are_shrunk_to_the_longest_side(model: PanopticModel) -> None:

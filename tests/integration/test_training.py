@@ -65,7 +65,7 @@ def test_two_scenes_are_learnt_to_pq_90() -> None:
     assert sum(progress[-1].losses.values()) < 0.1 * sum(progress[0].losses.values())
 
 
-def test_the_seed_decides_the_result_whatever_the_workers() -> None:
+def test_the_seed_decides_the_result() -> None:
     results = []
     for _ in range(2):
         torch.manual_seed(0)
@@ -84,6 +84,13 @@ def test_what_cannot_be_trained() -> None:
         train(other, Scenes(), unchanged, Training(steps=1))
     with pytest.raises(InvalidArgumentError, match="expected at least one step"):
         Training(steps=0)
+
+
+def test_more_workers_than_samples() -> None:
+    model = create_model("swiftnet", SHAPES, backbone="residual_xs", width=8, levels=1, representation=SMALL)
+    seen: list[int] = []
+    train(model, Scenes((1,)), unchanged, Training(steps=5, batch_size=2, workers=2), lambda p: seen.append(p.step))
+    assert seen == [5]
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step() -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from panscape.errors import InvalidArgumentError
 from panscape.losses import hardest_cross_entropy, weighted_absolute_error, weighted_squared_error
 
 
@@ -54,6 +55,12 @@ def test_absolute_error_sums_channels_and_divides_once(divisor: str, expected: f
     weight = torch.tensor([[[2.0, 8.0, 0.0]]])
     found = weighted_absolute_error(prediction, torch.zeros_like(prediction), weight, divisor)  # type: ignore[arg-type]
     torch.testing.assert_close(found, torch.tensor(expected))
+
+
+def test_an_unknown_divisor_is_refused() -> None:
+    ones = torch.ones(1, 2, 3, 3)
+    with pytest.raises(InvalidArgumentError, match=r'expected divisor "weights" or "pixels", got \'pixles\''):
+        weighted_absolute_error(ones, ones, ones[:, 0], "pixles")  # type: ignore[arg-type]
 
 
 def test_absolute_error_without_weight_is_zero_with_a_gradient_path() -> None:

@@ -102,7 +102,7 @@ class PanopticModel(nn.Module, ABC):
         if isinstance(source, (list, tuple)):
             return [self.predict(one) for one in source]
         image = to_image_tensor(source)
-        was_training = self.training
+        modes = [(module, module.training) for module in self.modules()]  # some may be kept in eval mode
         self.eval()
         try:
             with torch.inference_mode():
@@ -112,4 +112,5 @@ class PanopticModel(nn.Module, ABC):
                 result = self.decode(self(images), [working_size])[0].to("cpu")
                 return result if working_size == size else result.resize(*size).compact()
         finally:
-            self.train(was_training)
+            for module, is_training in modes:
+                module.training = is_training

@@ -52,9 +52,7 @@ _OUTPUT_STRIDE = 4
 # What the released configurations use, by label space.
 PUBLISHED: Mapping[str, CenterRepresentation] = {
     "cityscapes": CenterRepresentation(semantic_fraction=0.2, decoding=CenterDecoding(align_corners=True)),
-    "coco_panoptic": CenterRepresentation(
-        sigma=8, decoding=CenterDecoding(nms_kernel=41, stuff_area=4096)
-    ),
+    "coco_panoptic": CenterRepresentation(sigma=8, decoding=CenterDecoding(nms_kernel=41, stuff_area=4096)),
     "vistas": CenterRepresentation(decoding=CenterDecoding(stuff_area=4096)),
 }
 

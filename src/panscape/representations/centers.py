@@ -7,7 +7,8 @@ semantics of the latter's released code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from typing import Literal, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.kernels.boundary_weights import boundary_weights
-from panscape.kernels.center_grouping import CenterDecoding, group_centers
+from panscape.kernels.center_grouping import CenterDecoding, group_centers, group_centers_batched
 from panscape.kernels.center_targets import center_targets
 from panscape.labels import LabelSpace
 from panscape.losses import hardest_cross_entropy, weighted_absolute_error, weighted_squared_error
@@ -74,9 +75,13 @@ class CenterRepresentation:
         semantic_fraction: share of hardest pixels in the semantic loss; the paper uses 0.2 on Cityscapes, else 1.
         semantic_loss_weight: weight of the semantic loss.
         center_loss_weight: weight of the centre loss.
-        offset_loss_weight: of the offset loss; None is 0.0025 with boundary weights and 0.01 without (Section 3.6).
+        offset_loss_weight: of the offset loss; None is 0.0025 with boundary weights (Section 2.3) and 0.01 without
+            (Section 3.6).
         offset_divisor: "weights" as released, "pixels" as in Equation 1.
         decoding: how maps are recovered.
+
+    Raises:
+        InvalidArgumentError: a value is out of its range.
     """
 
     sigma: float = 10.0
@@ -89,15 +94,25 @@ class CenterRepresentation:
     center_loss_weight: float = 200.0
     offset_loss_weight: float | None = None
     offset_divisor: Literal["weights", "pixels"] = "weights"
-    decoding: CenterDecoding = CenterDecoding()
+    decoding: CenterDecoding = field(default_factory=CenterDecoding)
 
     def __post_init__(self) -> None:
         if not self.sigma > 0:
             raise InvalidArgumentError(f"expected a positive sigma in pixels, got {self.sigma}")
         if not 0 < self.semantic_fraction <= 1:
             raise InvalidArgumentError(f"expected semantic_fraction in (0, 1], got {self.semantic_fraction}")
-        if any(not alpha > 0 for alpha in self.boundary_alphas):
+        if not all(0 < alpha < inf for alpha in self.boundary_alphas):
             raise InvalidArgumentError(f"expected positive boundary_alphas, got {self.boundary_alphas}")
+        for name in ("small_weight", "semantic_loss_weight", "center_loss_weight", "offset_loss_weight"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < inf:
+                raise InvalidArgumentError(f"expected {name} of 0 or more, got {value}")
+        if self.boundary_thresholds not in ("released", "equal"):
+            raise InvalidArgumentError(
+                f'expected boundary_thresholds "released" or "equal", got {self.boundary_thresholds!r}'
+            )
+        if self.offset_divisor not in ("weights", "pixels"):
+            raise InvalidArgumentError(f'expected offset_divisor "weights" or "pixels", got {self.offset_divisor!r}')
 
     def encode(self, truth: PanopticMap, labels: LabelSpace) -> CenterTargets:
         """Encode a truth at its own resolution.
@@ -186,17 +201,12 @@ class CenterRepresentation:
         for size in sizes:
             if min(size) < 1 or size[0] > padded[0] or size[1] > padded[1]:
                 raise InvalidArgumentError(f"expected sizes of at most {padded[0]}x{padded[1]}, got {tuple(size)}")
+        semantic, center, offset = outputs.semantic.float(), outputs.center[:, 0].float(), outputs.offset.float()
+        if semantic.device.type != "cpu":
+            return group_centers_batched(semantic, center, offset, padded, sizes, labels.thing_ids, self.decoding)
         return [
-            group_centers(
-                outputs.semantic[i].float(),
-                outputs.center[i, 0].float(),
-                outputs.offset[i].float(),
-                padded_size=padded,
-                size=(int(size[0]), int(size[1])),
-                thing_ids=labels.thing_ids,
-                decoding=self.decoding,
-            )
-            for i, size in enumerate(sizes)
+            group_centers(*parts, padded, size, labels.thing_ids, self.decoding)
+            for *parts, size in zip(semantic, center, offset, sizes, strict=True)
         ]
 
     def panels(

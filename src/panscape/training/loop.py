@@ -35,7 +35,7 @@ class Training:
         clip_norm: gradients are scaled down to this norm.
         ema_decay: of the averaged weights that are the result.
         bf16: compute in bfloat16 where autocast deems it safe.
-        workers: processes that prepare samples.
+        workers: processes that prepare samples; each batch comes from one of them, so their number decides its samples.
         seed: decides order and augmentation.
         log_every: steps between reports.
     """
@@ -127,13 +127,7 @@ def train(
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(_parameter_groups(model, training.weight_decay), lr=training.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, training))
-    loader = DataLoader(
-        _Crops(dataset, augment, model, training.seed),
-        training.batch_size,
-        num_workers=training.workers,
-        persistent_workers=training.workers > 0,
-        prefetch_factor=4 if training.workers else None,
-    )
+    loader = _loader(dataset, augment, model, training)
     sums: dict[str, float] = {}
     since, started = 0, time.perf_counter()
     for step, (images, targets) in zip(range(1, training.steps + 1), loader, strict=False):
@@ -144,7 +138,7 @@ def train(
         losses = model.loss(outputs, targets)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
-            raise FloatingPointError(f"the loss is {float(total)} at step {step}; lower the learning rate")
+            raise FloatingPointError(f"the loss is {float(total.detach())} at step {step}; lower the learning rate")
         optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
@@ -159,6 +153,18 @@ def train(
             (report or _print)(Progress(step, means, since * training.batch_size / elapsed, average))
             sums, since, started = {}, 0, time.perf_counter()
     return average
+
+
+def _loader(
+    dataset: PanopticDataset, augment: Augmentation, model: PanopticModel, training: Training
+) -> DataLoader[tuple[Tensor, Any]]:
+    workers = min(training.workers, len(dataset))  # a worker without samples would give none and never end
+    return DataLoader(
+        _Crops(dataset, augment, model, training.seed),
+        training.batch_size,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )
 
 
 def _rate(step: int, training: Training) -> float:

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from maps import SHAPES, generated_map
+
+from panscape import LabelSpace, PanopticMap
+from panscape.errors import InvalidArgumentError
+from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation, CenterTargets
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sigma": 0}, "expected a positive sigma"),
+        ({"semantic_fraction": 1.5}, r"expected semantic_fraction in \(0, 1\], got 1.5"),
+        ({"boundary_alphas": (8, 0)}, "expected positive boundary_alphas"),
+        ({"center_loss_weight": float("nan")}, "expected center_loss_weight of 0 or more, got nan"),
+        ({"small_weight": -1.0}, "expected small_weight of 0 or more"),
+        ({"offset_divisor": "pixles"}, "expected offset_divisor"),
+        ({"boundary_thresholds": "quantile"}, "expected boundary_thresholds"),
+    ],
+)
+def test_values_out_of_range(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        CenterRepresentation(**options)  # type: ignore[arg-type]
+
+
+def stacked(targets: CenterTargets) -> CenterTargets:
+    return CenterTargets(*(t[None] for t in targets))
+
+
+def test_offset_loss_of_a_hand_counted_case() -> None:
+    # One object of 2x2 pixels; every pixel is its boundary, distance 1 = dmax, hence the lowest weight, 1.
+    truth = PanopticMap(torch.tensor([[1, 1], [1, 1]], dtype=torch.int32), torch.tensor([2]))
+    representation = CenterRepresentation()
+    targets = representation.encode(truth, SHAPES)
+    assert targets.offset[:, 0, 0].tolist() == [0.5, 0.5]
+    outputs = CenterOutputs(torch.zeros(1, 4, 2, 2), torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2))
+    losses = representation.loss(outputs, stacked(targets), 1)
+    # |dy| + |dx| = 1 everywhere; a small object counts three times in the semantic loss.
+    torch.testing.assert_close(losses["offset"], torch.tensor(0.0025))
+    torch.testing.assert_close(losses["semantic"], 3 * torch.tensor(4.0).log())
+
+
+def test_boundary_weights_change_the_default_weight_of_the_offset_loss() -> None:
+    truth = generated_map(4)
+    size = (*truth.size,)
+    outputs = CenterOutputs(torch.zeros(1, 4, *size), torch.zeros(1, 1, *size), torch.full((1, 2, *size), 3.0))
+    plain, explicit = CenterRepresentation(boundary_alphas=()), CenterRepresentation(offset_loss_weight=0.01)
+    assert plain.encode(truth, SHAPES).offset_weight.unique().tolist() == [0, 1]
+    assert set(explicit.encode(truth, SHAPES).offset_weight.unique().tolist()) <= {0, 1, 2, 4, 8}
+    for representation in (plain, explicit):
+        targets = representation.encode(truth, SHAPES)
+        w = targets.offset_weight
+        expected = 0.01 * ((targets.offset - 3).abs().sum(0) * w).sum() / w.sum()
+        torch.testing.assert_close(representation.loss(outputs, stacked(targets), 1)["offset"], expected)
+
+
+def test_targets_smaller_than_the_outputs_are_padded_with_void() -> None:
+    truth = generated_map(2, size=(20, 30))
+    representation = CenterRepresentation()
+    targets = stacked(representation.encode(truth, SHAPES))
+    padded = stacked(representation.encode(truth.pad(32, 32), SHAPES))
+    g = torch.Generator().manual_seed(0)
+    outputs = CenterOutputs(*(torch.randn(1, c, 8, 8, generator=g) for c in (4, 1, 2)))
+    ours, theirs = (representation.loss(outputs, t, 4) for t in (targets, padded))
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name])
+    with pytest.raises(InvalidArgumentError, match="expected targets of at most 16x16 pixels, got \\(20, 30\\)"):
+        representation.loss(CenterOutputs(*(o[..., :4, :4] for o in outputs)), targets, 4)
+
+
+def test_what_does_not_belong_together_is_refused() -> None:
+    representation = CenterRepresentation()
+    truth = PanopticMap(torch.ones(4, 4, dtype=torch.int32), torch.tensor([7]))
+    with pytest.raises(InvalidArgumentError, match=r"expected category ids below 4 \(shapes\), got 7"):
+        representation.encode(truth, SHAPES)
+    outputs = CenterOutputs(torch.zeros(2, 4, 4, 4), torch.zeros(2, 1, 4, 4), torch.zeros(2, 2, 4, 4))
+    with pytest.raises(InvalidArgumentError, match="expected one size for each of the 2 images, got 1"):
+        representation.decode(outputs, [(16, 16)], SHAPES, 4)
+    with pytest.raises(InvalidArgumentError, match="expected sizes of at most 16x16"):
+        representation.decode(outputs, [(16, 16), (17, 16)], SHAPES, 4)
+
+
+def test_stuff_alone_and_things_alone() -> None:
+    things = LabelSpace("things", tuple(c for c in SHAPES if c.is_thing))
+    decoding = CenterDecoding(stuff_area=1)
+    outputs = CenterOutputs(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 4), torch.zeros(1, 2, 4, 4))
+    empty = CenterRepresentation(decoding=decoding).decode(outputs, [(16, 16)], things, 4)[0]
+    assert empty.num_segments == 0  # no centre: things are void
+    outputs.center[0, 0, 2, 2] = 1
+    # Enlarged by 4, a lone peak lies between pixels: the four around it are equally high and all of them are centres.
+    four = CenterRepresentation(decoding=decoding).decode(outputs, [(16, 16)], things, 4)[0]
+    assert sorted(four.areas().tolist()) == [36, 60, 60, 100]
