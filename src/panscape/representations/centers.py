@@ -205,8 +205,8 @@ class CenterRepresentation:
         if semantic.device.type != "cpu":
             return group_centers_batched(semantic, center, offset, padded, sizes, labels.thing_ids, self.decoding)
         return [
-            group_centers(*parts, padded, size, labels.thing_ids, self.decoding)
-            for *parts, size in zip(semantic, center, offset, sizes, strict=True)
+            group_centers(semantic[i], center[i], offset[i], padded, size, labels.thing_ids, self.decoding)
+            for i, size in enumerate(sizes)
         ]
 
     def panels(
