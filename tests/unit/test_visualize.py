@@ -189,6 +189,12 @@ class TestNames:
         draw(a_picture((360, 480)), truth, SHAPES)
         assert written[1] == ["sky", "box 1.00", "disc 0.12"]  # stuff has no score of its own
 
+    def test_a_wire_too_thin_for_a_name_takes_none_from_smaller_segments(self, written):
+        ids = torch.ones(1024, 2048, dtype=torch.int32)
+        ids[5:8], ids[400:460, 500:560], ids[700:740, 900:940] = 2, 3, 4  # areas: 6144, 3600 and 1600
+        draw_segments(PanopticMap(ids, torch.tensor([0, 1, 2, 3])), SHAPES, names=True)
+        assert written[1] == ["sky", "disc", "box"]
+
     def test_truth_has_names_without_scores_and_says_crowd(self, written):
         ids = torch.ones(100, 200, dtype=torch.int32)
         draw_segments(PanopticMap(ids, torch.tensor([2]), None, torch.tensor([True])), SHAPES, names=True)

@@ -33,8 +33,10 @@ def draw_names(pixels: NDArray[np.uint8], result: PanopticMap, labels: LabelSpac
     pen = ImageDraw.Draw(canvas)
     taken: list[_Box] = []
     for row in np.argsort(-areas, kind="stable")[:_MOST_NAMES]:
-        if areas[row] < (1.5 * size) ** 2 or int(row) not in anchors:
+        if areas[row] < (1.5 * size) ** 2:
             break
+        if int(row) not in anchors:  # a wire may slip through the small copy, whatever its area
+            continue
         text = _name(result, labels, int(row))
         width = math.ceil(pen.textlength(text, font=font)) + size
         height = round(1.5 * size)
