@@ -43,7 +43,7 @@ def main() -> None:
     torch.manual_seed(0)
 
     train_set, val_set = (InMemory(camvid(args.data, split)) for split in ("train", "val"))
-    options = {"backbone": "residual_s", "width": 64, "longest_side": 800, "representation": REPRESENTATION}
+    options = {"backbone": "residual_s", "width": 64, "longest_side": 640, "representation": REPRESENTATION}
     model = create_model("swiftnet", train_set.labels, **options)
     augment = Compose((ScaleJitter(0.6, 1.8), RandomCrop((256, 320)), RandomFlip(), Photometric()))
     started = time.time()
