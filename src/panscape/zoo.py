@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 from panscape.errors import (
     CheckpointMismatchError,
     InvalidArgumentError,
+    InvalidLabelSpaceError,
     MissingExtraError,
     UnknownNameError,
     UnreadableFileError,
@@ -25,6 +27,9 @@ from panscape.representations.centers import CenterDecoding, CenterRepresentatio
 
 _BUNDLED = Path(__file__).parent / "weights"
 _KEY = "panscape"
+# One folder and a name as the hub allows them; what ends like a file is a path that somebody mistyped.
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_FILE_ENDINGS = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".tar", ".zip")
 # Parts of models that may appear among the options of a saved model.
 _PARTS = {part.__name__: part for part in (CenterRepresentation, CenterDecoding)}
 
@@ -53,7 +58,8 @@ def load(name_or_path: str | Path) -> PanopticModel:
 
     Raises:
         UnknownNameError: no bundled model has this name; the nearest are suggested.
-        UnreadableFileError: the file is missing or damaged, or was not saved by panscape.
+        UnreadableFileError: the file is missing or damaged, was not saved by panscape or by a newer version of it, or
+            the hub does not give it.
         CheckpointMismatchError: the weights do not fit the model they claim to be.
         MissingExtraError: a hub id was given and huggingface_hub is not installed.
     """
@@ -62,6 +68,10 @@ def load(name_or_path: str | Path) -> PanopticModel:
     try:
         options = {k: _from_json(v) for k, v in description["options"].items()}
         model = create_model(description["model"], LabelSpace.from_dict(description["labels"]), **options)
+    except (InvalidArgumentError, InvalidLabelSpaceError, UnknownNameError) as error:
+        raise UnreadableFileError(
+            path, f"this version of panscape cannot build its model: {error}; update panscape, or save the model again"
+        ) from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UnreadableFileError(path, f"its description of the model is incomplete: {error}") from error
     from safetensors.torch import load_file
@@ -156,19 +166,46 @@ def list_weights() -> list[Weights]:
 
 
 def _locate(name_or_path: str | Path) -> Path:
-    path = Path(name_or_path)
+    name, path = str(name_or_path), Path(name_or_path)
     if path.suffix == ".safetensors":
         return path
-    bundled = _BUNDLED / f"{name_or_path}.safetensors"
-    if bundled.is_file():
+    if path.suffix == ".pth":
+        raise UnreadableFileError(
+            path,
+            "expected a .safetensors file that panscape saved, got a .pth; read an author's checkpoint with "
+            "panscape.load_published, then save the model with panscape.zoo.save",
+        )
+    bundled = _BUNDLED / f"{name}.safetensors"
+    if path.name == name and bundled.is_file():
         return bundled
-    if str(name_or_path).count("/") == 1 and not path.exists():
-        try:
-            from huggingface_hub import hf_hub_download
-        except ImportError as error:
-            raise MissingExtraError("huggingface_hub", "hub", f"loading {name_or_path} from the hub") from error
-        return Path(hf_hub_download(str(name_or_path), "model.safetensors"))
-    raise UnknownNameError("model", str(name_or_path), [w.name for w in list_weights()])
+    if path.exists():
+        raise UnreadableFileError(path, "expected a file that ends in .safetensors, saved by panscape; give its path")
+    if path.name == name:
+        raise UnknownNameError("model", name, [w.name for w in list_weights()])
+    # Where the first folder exists, a path was meant; asking the hub would only cost the time of its retries.
+    if _HUB_ID.fullmatch(name) and path.suffix not in _FILE_ENDINGS and not path.parent.is_dir():
+        return _download(name)
+    raise UnreadableFileError(
+        path, "no such file; expected a bundled model, the path of a .safetensors file, or a hub id like owner/name"
+    )
+
+
+def _download(hub_id: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+    except ImportError as error:
+        raise MissingExtraError("huggingface_hub", "hub", f"loading {hub_id} from the hub") from error
+    try:
+        return Path(hf_hub_download(hub_id, "model.safetensors"))
+    # Without network, the hub's errors are OSErrors; those of an answer are not in all of its versions.
+    except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(" .:")
+        raise UnreadableFileError(
+            hub_id,
+            f"expected a repository on the Hugging Face hub that holds model.safetensors, but {reason}; check the id "
+            "and the network, or give the path of a .safetensors file",
+        ) from error
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""What `zoo.load` takes a name for: a bundled model, a path, or a repository on the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from maps import SHAPES
+from safetensors.torch import save_file
+
+from panscape import zoo
+from panscape.errors import PanscapeError, UnknownNameError, UnreadableFileError
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """The ids that the hub was asked for, which knows none; the working folder is empty."""
+    hub = pytest.importorskip("huggingface_hub")
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    ids: list[str] = []
+
+    def without_network(repo_id: str, filename: str) -> str:
+        ids.append(repo_id)
+        raise LocalEntryNotFoundError(f"cannot find {filename} in the local cache.\nMore lines")
+
+    monkeypatch.setattr(hub, "hf_hub_download", without_network)
+    monkeypatch.chdir(tmp_path)
+    return ids
+
+
+@pytest.mark.parametrize("name", ["./tiny", "../tiny", "~/tiny", "a/b/c", "/nowhere/tiny", "owner/.tiny", "out/m.ckpt"])
+def test_paths_do_not_ask_the_hub(name: str, asked: list[str]) -> None:
+    with pytest.raises(UnreadableFileError, match="no such file; expected a bundled model, the path of"):
+        zoo.load(name)
+    assert asked == []
+
+
+def test_a_name_within_a_folder_that_exists_does_not_ask_the_hub(asked: list[str]) -> None:
+    Path("models").mkdir()
+    with pytest.raises(UnreadableFileError, match="models/mine: no such file"):
+        zoo.load("models/mine")
+    assert asked == []
+
+
+@pytest.mark.parametrize("name", ["owner/name", "an-owner/name_v1.5", "0x/Tiny.Model"])
+def test_what_the_hub_says_becomes_an_error_with_a_remedy(name: str, asked: list[str]) -> None:
+    with pytest.raises(UnreadableFileError) as caught:
+        zoo.load(name)
+    assert asked == [name]
+    assert str(caught.value) == (
+        f"{name}: expected a repository on the Hugging Face hub that holds model.safetensors, but cannot find "
+        "model.safetensors in the local cache; check the id and the network, or give the path of a .safetensors file"
+    )
+
+
+def test_an_id_that_the_hub_refuses_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnreadableFileError, match=r"but .*; check the id"):  # the hub's own check, before any network
+        zoo.load("owner/na--me")
+
+
+@pytest.mark.parametrize("name", ["x.pth", "../x.pth", "owner/x.pth"])
+def test_pth_files_belong_to_load_published(name: str, asked: list[str]) -> None:
+    with pytest.raises(UnreadableFileError, match=r"got a \.pth; read an author's checkpoint with panscape\.load_publ"):
+        zoo.load(name)
+    assert asked == []
+
+
+def test_what_exists_but_is_no_safetensors_says_so(asked: list[str]) -> None:
+    Path("owner").mkdir()
+    Path("owner/tiny").write_text("x")
+    Path("plain").write_text("x")
+    for name in ("owner", "owner/tiny", "plain", "./plain"):
+        with pytest.raises(UnreadableFileError, match=r"expected a file that ends in \.safetensors, saved by panscape"):
+            zoo.load(name)
+    assert asked == []
+
+
+def test_a_bundled_name_is_no_path(asked: list[str]) -> None:
+    bundled = zoo.list_weights()
+    if not bundled:
+        pytest.skip("no model is bundled")
+    Path(bundled[0].name).mkdir()  # a folder of the same name does not hide the model
+    assert zoo.load(bundled[0].name).labels.name
+    with pytest.raises(UnreadableFileError):
+        zoo.load(f"./{bundled[0].name}")
+    with pytest.raises(UnknownNameError):
+        zoo.load(bundled[0].name + "x")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"options": {"attention": True}}, "swiftnet has no option 'attention'"),
+        ({"options": {"backbone": "residual_xxl"}}, "unknown backbone 'residual_xxl'"),
+        ({"model": "swiftnet_next"}, "unknown model 'swiftnet_next'"),
+        ({"labels": {"name": "x", "categories": []}}, "label space 'x' has no category"),
+    ],
+)
+def test_a_file_of_another_version_is_named(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    description = {"model": "swiftnet", "options": {}, "labels": SHAPES.to_dict(), "card": {}} | change
+    path = tmp_path / "new.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata={"panscape": json.dumps(description)})
+    with pytest.raises(UnreadableFileError) as caught:
+        zoo.load(path)
+    assert str(caught.value).startswith(f"{path}: this version of panscape cannot build its model: {message}")
+    assert str(caught.value).endswith("; update panscape, or save the model again")
+    assert isinstance(caught.value, PanscapeError)
