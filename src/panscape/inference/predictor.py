@@ -18,6 +18,8 @@ from panscape.panoptic import PanopticMap
 
 Precision = Literal["fp32", "bf16"]
 
+_WARM_UP_SIZE = Size(64, 64)  # large enough for every network's stride
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -43,7 +45,8 @@ class Predictor:
 
     Args:
         model: is moved to the device, set to eval mode and kept there.
-        device: "auto" (CUDA where there is a device, else the CPU), or a name that torch knows, such as "cuda:1".
+        device: "auto" (CUDA where there is a device, else the CPU), or the name of a device that is here, as torch has
+            it, such as "cuda:1".
         precision: "bf16" runs the network in bfloat16 where that is safe (autocast).
         channels_last: lay memory out pixel by pixel, which is faster on some processors; results stay the same but
             for rounding.
@@ -75,7 +78,16 @@ class Predictor:
         if channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
 
-    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Predict a small empty picture, so that the next one does not pay for loading libraries and kernels.
+
+        Where kernels have never run they are compiled, which takes seconds and happens once.
+
+        Raises:
+            InvalidArgumentError: the device has no memory left.
+        """
+        self._predict(torch.zeros(3, *_WARM_UP_SIZE, dtype=torch.uint8), _WARM_UP_SIZE)
+
     def predict(self, image: Tensor) -> Prediction:
         """Predict one picture.
 
@@ -85,23 +97,29 @@ class Predictor:
         Raises:
             InvalidArgumentError: the picture does not fit into memory.
         """
+        return self._predict(image, self._working_size(Size(*image.shape[-2:])))
+
+    @torch.inference_mode()
+    def _predict(self, image: Tensor, working_size: Size) -> Prediction:
         size = Size(*image.shape[-2:])
         started = perf_counter()
         try:
-            batch = self._prepare(image)
+            batch = resized(image[None].to(self.device).float() / 255, working_size)
+            batch = batch.contiguous(memory_format=self._layout)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 outputs = self.model(batch)
             self._wait()
             forwarded = perf_counter()
-            working_size = Size(*batch.shape[-2:])
             result = self.model.decode(outputs, [working_size])[0].to("cpu")
-        except torch.OutOfMemoryError as error:
+            if result.size != size:
+                result = result.resize(*size).compact()
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
             raise InvalidArgumentError(
                 f"a picture of {size.height}x{size.width} does not fit into the memory of {self.device}; "
                 "give a smaller longest side, or another device"
             ) from error
-        if result.size != size:
-            result = result.resize(*size).compact()
         recovered = perf_counter()
         return Prediction(result, outputs, working_size, 1000 * (forwarded - started), 1000 * (recovered - forwarded))
 
@@ -110,18 +128,14 @@ class Predictor:
         pictures = self.model.panels(prediction.outputs, prediction.working_size)
         return {name: _resize(picture, prediction.map.size) for name, picture in pictures.items()}
 
-    def _prepare(self, image: Tensor) -> Tensor:
-        height, width = image.shape[-2:]
+    def _working_size(self, size: Size) -> Size:
         if self.longest_side is None:
-            size = self.model.working_size((height, width))
-        else:
-            size = size_with_longest_side((height, width), self.longest_side)
-        batch = resized(image[None].to(self.device).float() / 255, size)
-        return batch.contiguous(memory_format=self._layout)
+            return self.model.working_size(size)
+        return size_with_longest_side(size, self.longest_side)
 
     def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
 
 
 def choose_device(name: str) -> torch.device:
@@ -136,12 +150,26 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InvalidArgumentError(f'expected a device such as "auto", "cpu" or "cuda", got {name!r}') from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    here = _devices_here()
+    if (device.type, device.index or 0) not in here:
+        known = ", ".join(kind if kind == "cpu" else f"{kind}:{index}" for kind, index in here)
         raise InvalidArgumentError(
-            f"device {name} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices; "
-            'use "cpu" or "auto"'
+            f'device {name} is not here: torch {torch.__version__} sees {known}; use one of these, or "auto"'
         )
     return device
+
+
+def _devices_here() -> list[tuple[str, int]]:
+    """Return kind and index of the CPU and of each device of the accelerator that torch was built for, if any."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None:
+        return [("cpu", 0)]
+    return [("cpu", 0), *((accelerator.type, i) for i in range(torch.accelerator.device_count()))]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # For the CPU, torch has no error of its own: only this text tells.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator: " in str(error)
 
 
 def _resize(picture: Tensor, size: Size) -> Tensor:

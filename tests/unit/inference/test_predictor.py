@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from color_model import ColorModel, painted
@@ -79,18 +82,74 @@ def test_too_large_a_picture_says_what_to_do(monkeypatch):
         Predictor(model, device="cpu").predict(torch.zeros(3, 4, 5, dtype=torch.uint8))
 
 
+def test_too_large_a_picture_for_the_cpu_says_what_to_do(monkeypatch):
+    model = ColorModel()
+    # More than any processor can address: torch refuses at once, in its own words.
+    monkeypatch.setattr(model, "forward", lambda images: torch.empty(2**58, dtype=torch.uint8))
+    with pytest.raises(InvalidArgumentError, match="4x5 does not fit into the memory of cpu") as refusal:
+        Predictor(model, device="cpu").predict(torch.zeros(3, 4, 5, dtype=torch.uint8))
+    assert type(refusal.value.__cause__) is RuntimeError
+
+
+def test_other_errors_of_the_network_stay_what_they_are(monkeypatch):
+    model = ColorModel()
+    monkeypatch.setattr(model, "forward", lambda images: images @ torch.zeros(7, 7))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        Predictor(model, device="cpu").predict(torch.zeros(3, 4, 5, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("longest_side", [None, 4096])
+def test_warming_up_runs_everything_on_a_small_picture(longest_side):
+    model = ColorModel()
+    Predictor(model, longest_side=longest_side).warm_up()
+    assert [shape for _, shape, _ in model.seen] == [(1, 3, 64, 64)]
+
+
+def test_after_warming_up_no_library_is_left_to_load():
+    script = """
+import sys, torch, panscape
+from panscape.inference.predictor import Predictor
+model = panscape.create_model("swiftnet", "town", backbone="residual_xs", width=8)
+predictor = Predictor(model, device="cpu")
+assert "numba" not in sys.modules
+predictor.warm_up()
+before = set(sys.modules)
+predictor.predict(torch.zeros(3, 96, 128, dtype=torch.uint8))
+assert "numba" in before
+print(sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=250)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"precision": "fp16"}, 'precision "fp32" or "bf16", got \'fp16\''),
         ({"longest_side": 0}, "at least 1 pixel, got 0"),
         ({"device": "gpu"}, "got 'gpu'"),
-        ({"device": "cuda:64"}, 'cuda:64 is not here.*use "cpu" or "auto"'),
+        ({"device": "cuda:64"}, 'cuda:64 is not here.*sees cpu.*use one of these, or "auto"'),
+        ({"device": "cpu:3"}, "cpu:3 is not here"),
+        ({"device": "vulkan"}, "vulkan is not here"),
+        ({"device": "hpu"}, "hpu is not here"),
+        ({"device": "meta"}, "meta is not here"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         Predictor(ColorModel(), **options)
+
+
+@pytest.mark.parametrize("kind", ["mps", "xpu"])
+def test_a_device_is_taken_only_where_it_is(monkeypatch, kind):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    with pytest.raises(InvalidArgumentError, match=f"device {kind} is not here: torch .* sees cpu; use one"):
+        choose_device(kind)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device(kind))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    assert choose_device(kind).type == kind
+    with pytest.raises(InvalidArgumentError, match=f"device {kind}:1 is not here: torch .* sees cpu, {kind}:0; use"):
+        choose_device(f"{kind}:1")
 
 
 def test_auto_is_cuda_where_there_is_one(monkeypatch):
