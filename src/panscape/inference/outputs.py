@@ -25,6 +25,9 @@ class OutputFolder:
     as COCO's panoptic format has it), ``<name>_panels.png`` a sheet of the network's outputs, ``<name>.mp4`` the
     overlay of a video. Every file appears whole or not at all.
 
+    ``file_name`` of a picture in ``panoptic.json`` is its path from the folder that all sources have in common; that of
+    a video's frame is the map's name in a folder that has the video's path.
+
     Args:
         folder: is made if it does not exist.
         labels: of the maps.
@@ -38,10 +41,7 @@ class OutputFolder:
     def __init__(self, folder: Path, labels: LabelSpace, *, opacity: float = 0.5, names: bool = True) -> None:
         if not 0 <= opacity <= 1:
             raise InvalidArgumentError(f"expected an opacity from 0 to 1, got {opacity}")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise InvalidArgumentError(f"expected a folder for results, but {error.filename} is a file") from error
+        make_folder(folder, "results")
         self.folder = folder
         self.labels = labels
         self._opacity = opacity
@@ -63,7 +63,7 @@ class OutputFolder:
         return draw(image, result, self.labels, opacity=self._opacity, names=self._names)
 
     def write_map(self, name: str, result: PanopticMap, picture: str) -> Path:
-        """Write a map; ``picture`` is the file name noted beside it."""
+        """Write a map; ``picture`` is the path noted beside it."""
         if self._maps is None:
             # An earlier run's description would be wrong as soon as one of its maps is replaced.
             self._json.unlink(missing_ok=True)
@@ -81,6 +81,18 @@ class OutputFolder:
         path = self.folder / f"{name}_panels.png"
         save_png(path, panel_sheet(image, result, self.labels, panels))
         return path
+
+
+def make_folder(folder: Path, purpose: str) -> None:
+    """Make a folder, and those that it lies in, if they do not exist.
+
+    Raises:
+        InvalidArgumentError: a file lies in its place; the message names what the folder is for.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InvalidArgumentError(f"expected a folder for {purpose}, but {error.filename} is a file") from error
 
 
 def panel_sheet(image: Tensor, result: PanopticMap, labels: LabelSpace, panels: dict[str, Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ from panscape.images import load_image
 from panscape.inference.ahead import ahead
 from panscape.inference.outputs import OutputFolder
 from panscape.inference.predictor import Predictor
-from panscape.inference.sources import Source
+from panscape.inference.sources import Source, paths_from_common_folder
 from panscape.inference.video import VideoReader, VideoWriter, import_av
 
 
@@ -120,6 +120,7 @@ class Run:
         self._outputs = outputs
         self._panels = panels
         self._frame_maps = frame_maps
+        self._noted: dict[Source, str] = {}  # paths as they are noted beside maps
 
     def over(self, sources: Sequence[Source], listener: Listener) -> list[Failed]:
         """Deal with all sources in their order.
@@ -129,9 +130,12 @@ class Run:
 
         Raises:
             MissingExtraError: there is a video and PyAV is not installed.
+            InvalidArgumentError: the device has no memory left.
         """
         if any(s.is_video for s in sources):
             import_av()
+        self._noted = dict(zip(sources, paths_from_common_folder([s.path for s in sources]), strict=True))
+        self._predictor.warm_up()  # or the first line would tell of times that none of the others take
         failures = []
         for is_video, group in groupby(sources, key=lambda s: s.is_video):
             for outcome in self._videos(group, listener) if is_video else self._pictures(group):
@@ -155,7 +159,7 @@ class Run:
         prediction = self._predict(image, read_ms, tally)
         started = perf_counter()
         path = self._outputs.write_overlay(source.name, image, prediction.map)
-        self._outputs.write_map(source.name, prediction.map, source.path.name)
+        self._outputs.write_map(source.name, prediction.map, self._noted[source])
         if self._panels:
             self._outputs.write_panels(source.name, image, prediction.map, self._predictor.panels(prediction))
         tally.times.write += 1000 * (perf_counter() - started)
@@ -182,7 +186,8 @@ class Run:
                 started = perf_counter()
                 writer.write(self._outputs.overlay(image, prediction.map))
                 if self._frame_maps:
-                    self._outputs.write_map(f"{source.name}_{tally.frames:06d}", prediction.map, source.path.name)
+                    name = f"{source.name}_{tally.frames:06d}"
+                    self._outputs.write_map(name, prediction.map, f"{self._noted[source]}/{name}.png")
                 tally.times.write += 1000 * (perf_counter() - started)
                 listener.frame(source, tally.frames, reader.num_frames)
         return _done(source, tally, str(path))

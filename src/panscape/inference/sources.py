@@ -6,7 +6,7 @@ import difflib
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from panscape.images import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 """Endings, in lower case, by which a video is known."""
+
+_PANELS = "_panels"  # ends the name of the sheet of panels
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) 
 
     Returns:
         Every file once, even if it was meant twice. Names are the files' stems; where these clash, without regard to
-        upper and lower case, the ending or the names of folders are added.
+        upper and lower case, the ending is added to those of one folder, and the names of folders to others.
 
     Raises:
         InvalidArgumentError: nothing was given, a folder or pattern has no picture or video, or a file or folder lies
@@ -61,6 +63,19 @@ def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) 
             found.setdefault(path.resolve(), path)
     paths = list(found.values())
     return [Source(path, name) for path, name in zip(paths, _unique_names(paths), strict=True)]
+
+
+def paths_from_common_folder(paths: Sequence[Path]) -> list[str]:
+    """Return the paths, with ``/`` between their parts, from the deepest folder that all files lie in.
+
+    Where there is no such folder, as on two drives, they are absolute.
+    """
+    absolute = [Path(os.path.abspath(p)) for p in paths]  # noqa: PTH100 - without ``..``, but links stay as given
+    try:
+        common = os.path.commonpath([p.parent for p in absolute])
+    except ValueError:
+        return [p.as_posix() for p in absolute]
+    return [p.relative_to(common).as_posix() for p in absolute]
 
 
 def _expand(given: str, forbidden: Path | None) -> list[Path]:
@@ -114,24 +129,41 @@ def _nearest(path: Path) -> str:
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:
     """Return a name for each path that differs from all others, also as ``<name>_panels``."""
-    twins = Counter((p.parent, _key(p.stem)) for p in paths)
-    bases = [f"{p.stem}_{p.suffix[1:]}" if p.suffix and twins[p.parent, _key(p.stem)] > 1 else p.stem for p in paths]
+    stems = Counter((p.parent, _key(p.stem)) for p in paths)
+    bases = [f"{p.stem}_{p.suffix[1:]}" if p.suffix and _has_twin(p, stems) else p.stem for p in paths]
     names = list(bases)
     folders = [[part for part in p.absolute().parent.parts if part != p.absolute().anchor] for p in paths]
     for depth in range(1, max((len(f) for f in folders), default=0) + 1):
-        clashing = _clashing(names)
+        clashing = _helped_by_folders(_clashing(names), names, paths)
         if not clashing:
-            return names
+            break
         for i in clashing:
             names[i] = "_".join([*folders[i][-depth:], bases[i]])
-    for i in sorted(_clashing(names))[1:]:  # folders and stems joined may still read the same: a_b/c and a/b_c
+    # What is left lies in one folder (a.png, a.jpg and a_png.gif), or reads the same once joined (a_b/c and a/b_c).
+    for i in sorted(_clashing(names)):
         stem, number = names[i], 2
-        while True:
+        if i not in _clashing(names[: i + 1]):
+            continue
+        while i in _clashing(names):
             names[i] = f"{stem}_{number}"
-            if i not in _clashing(names):
-                break
             number += 1
     return names
+
+
+def _has_twin(path: Path, stems: Mapping[tuple[Path, str], int]) -> bool:
+    """Return whether another file of the folder has the stem, or the one of this file's panels, or is that other's."""
+    key = _key(path.stem)
+    owner = key.removesuffix(_PANELS)
+    is_taken = (path.parent, key + _PANELS) in stems or (owner != key and (path.parent, owner) in stems)
+    return is_taken or stems[path.parent, key] > 1
+
+
+def _helped_by_folders(clashing: set[int], names: Sequence[str], paths: Sequence[Path]) -> list[int]:
+    """Return which of ``clashing`` clash with a file of another folder."""
+    parents: dict[str, set[Path]] = {}
+    for i in clashing:
+        parents.setdefault(_key(names[i]).removesuffix(_PANELS), set()).add(paths[i].parent)
+    return [i for i in clashing if len(parents[_key(names[i]).removesuffix(_PANELS)]) > 1]
 
 
 def _clashing(names: Sequence[str]) -> set[int]:
@@ -141,7 +173,7 @@ def _clashing(names: Sequence[str]) -> set[int]:
     return {
         i
         for i, key in enumerate(keys)
-        if count[key] > 1 or f"{key}_panels" in count or (key.endswith("_panels") and key[: -len("_panels")] in count)
+        if count[key] > 1 or key + _PANELS in count or (key.endswith(_PANELS) and key.removesuffix(_PANELS) in count)
     }
 
 

@@ -13,6 +13,7 @@ from maps import SHAPES, generated_map
 from PIL import Image
 
 from panscape.codecs import load_coco_json
+from panscape.datasets.coco_panoptic import CocoPanoptic
 from panscape.errors import InvalidArgumentError
 from panscape.images import load_image, save_png
 from panscape.inference.outputs import OutputFolder, panel_sheet
@@ -95,6 +96,27 @@ def test_overlays_and_maps_of_a_folder(photos, tmp_path):
     ]
 
 
+def test_a_run_can_be_read_back_with_its_pictures(tmp_path):
+    folder = tmp_path / "photos"
+    pictures = {f"{part}/x.png": painted(generated_map(i, (64, 96))) for i, part in enumerate(("a", "b", "b/c"))}
+    for name, picture in pictures.items():
+        (folder / name).parent.mkdir(parents=True)
+        save_png(folder / name, picture)
+    predict(folder, tmp_path / "out")
+    samples = list(CocoPanoptic(tmp_path / "out/panoptic.json", tmp_path / "out/panoptic", folder))
+    assert len(samples) == 3
+    for sample, picture in zip(samples, pictures.values(), strict=True):
+        assert torch.equal(sample.image, picture)
+        assert torch.equal(sample.truth.semantic(void=-1), truth_of(picture).semantic(void=-1))
+
+
+def test_libraries_and_kernels_are_loaded_before_the_first_picture(photos, tmp_path):
+    model = ColorModel()
+    heard, _ = predict(photos, tmp_path / "out", model=model)
+    assert len(model.seen) == 1 + len(heard.outcomes)
+    assert model.seen[0][1] == (1, 3, 64, 64)
+
+
 def test_every_kind_of_photo_is_read(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -150,7 +172,7 @@ def test_an_earlier_runs_description_does_not_outlive_its_maps(photos, tmp_path)
 
     class Breaks(ColorModel):
         def decode(self, outputs, sizes):
-            if len(self.seen) == 2:
+            if len(self.seen) == 3:  # the first was for warming up
                 raise KeyboardInterrupt
             return super().decode(outputs, sizes)
 
@@ -195,12 +217,14 @@ class TestVideo:
         predict(shots, tmp_path / "out", frame_maps=True)
         names = [f"ride_{i:06d}" for i in range(1, 7)]
         assert sorted(p.stem for p in (tmp_path / "out/panoptic").iterdir()) == names
-        assert [i["id"] for i in load_coco_json(tmp_path / "out/panoptic.json")["images"]] == names
+        images = load_coco_json(tmp_path / "out/panoptic.json")["images"]
+        assert [i["id"] for i in images] == names
+        assert [i["file_name"] for i in images] == [f"ride.mp4/{n}.png" for n in names]
 
     def test_an_interruption_leaves_no_part_of_a_video(self, shots, tmp_path):
         class Breaks(ColorModel):
             def decode(self, outputs, sizes):
-                if len(self.seen) == 3:
+                if len(self.seen) == 4:  # the first was for warming up
                     raise KeyboardInterrupt
                 return super().decode(outputs, sizes)
 

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import itertools
 import os
+from pathlib import Path
 
 import pytest
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.inference.sources import find_sources
+from panscape.inference.sources import find_sources, paths_from_common_folder
 
 
 @pytest.fixture
@@ -88,6 +89,11 @@ def test_results_of_an_earlier_run_are_left_out(folder):
         (["x/a.jpg", "y/A.jpg"], ["x_a", "y_A"]),
         (["x/7.jpg", "y/007.jpg"], ["x_7", "y_007"]),  # one number in COCO's JSON
         (["x/a.jpg", "y/a_panels.jpg"], ["x_a", "y_a_panels"]),
+        (["x/a.png", "x/a_panels.png"], ["a_png", "a_panels_png"]),
+        (["x/a_panels", "x/a"], ["a_panels", "a_2"]),  # no ending to add
+        (["x/a.png", "x/a.jpg", "x/a_png.gif"], ["a_png", "a_jpg", "a_png_2"]),
+        (["x/a.png", "x/a_panels.png", "y/a.png"], ["a_png", "a_panels_png", "a"]),
+        (["x/a.jpg", "x/a.png", "y/a.jpg", "y/a.png"], ["x_a_jpg", "x_a_png", "y_a_jpg", "y_a_png"]),
     ],
 )
 def test_names_never_clash(tmp_path, paths, names):
@@ -105,6 +111,22 @@ def test_names_that_read_the_same_in_every_way_are_numbered(tmp_path):
         (tmp_path / path).touch()
     names = [s.name for s in find_sources([tmp_path / p for p in paths])]
     assert len(set(names)) == 3
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["photos/a/x.png", "photos/b/x.png"], ["a/x.png", "b/x.png"]),
+        (["photos/x.png", "photos/night/../b/x.png", "photos/b/c/x.png"], ["x.png", "b/x.png", "b/c/x.png"]),
+        (["photos/a/x.png"], ["x.png"]),
+        (["a/x.png", "/x.png"], None),
+    ],
+)
+def test_paths_from_the_common_folder_are_unique_and_lead_back(tmp_path, monkeypatch, paths, expected):
+    monkeypatch.chdir(tmp_path)
+    if expected is None:
+        expected = [(tmp_path / "a/x.png").as_posix().lstrip("/"), "x.png"]
+    assert paths_from_common_folder([Path(p) for p in paths]) == expected
 
 
 class TestRefusals:
