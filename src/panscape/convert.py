@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,19 @@ from panscape.models import PanopticModel
 from panscape.models.swiftnet import PanopticSwiftNet, SpatialPyramidPooling
 from panscape.nn.backbones import PreActivationResNet
 from panscape.zoo import fill
+
+# What torch's readers are known to raise on other files and damaged ones.
+_REFUSALS = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    struct.error,
+)
 
 
 def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
@@ -46,16 +60,33 @@ def _read_state(path: Path) -> Mapping[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UnreadableFileError(path, "no such file; give the path of a downloaded .pth checkpoint") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise UnreadableFileError(
-            path, f"expected a .pth checkpoint of tensors and plain containers, but {str(error).splitlines()[0]}"
-        ) from error
+    except OSError as error:
+        raise UnreadableFileError(path, f"expected a .pth checkpoint, but {error}; check the path") from error
+    except _REFUSALS as error:
+        raise UnreadableFileError(path, _why_not_read(path, error)) from error
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise UnreadableFileError(path, 'expected a state dict (name to tensor), bare or under "model"')
     return content
+
+
+def _why_not_read(path: Path, error: Exception) -> str:
+    # torch's own words are advice to unpickle whatever the file holds, or the state of its reader ("101").
+    with path.open("rb") as file:
+        head = file.read(2)
+    expected = "expected a .pth checkpoint of tensors and plain containers"
+    if not head:
+        return f"{expected}, but the file is empty; download it again"
+    if head not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        return f"{expected}, but this is another kind of file (a web page or text, perhaps); download it again"
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            f"{expected}, but it holds other Python objects, which could run code, or it is damaged; if you trust its "
+            "authors, read it with their code and save the state dict alone with torch.save"
+        )
+    return f"{expected}, but the file is damaged or cut off; download it again"
 
 
 _UNIT = {"0": "norm", "2": "conv"}  # positions of norm_relu_conv under the authors' names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from panscape import create_model, load_published
-from panscape.convert import _swiftnet_key
+from panscape.convert import _read_state, _swiftnet_key
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
 from panscape.models.swiftnet import PUBLISHED, skips_by_module
 from panscape.zoo import unaliased_state
@@ -218,6 +219,34 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, capsys: pytest.Captur
     with pytest.raises(UnreadableFileError, match="tensors and plain containers"):
         load_published(create_model("swiftnet_r18", "cityscapes"), path)
     assert "must not run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "but the file is empty; download it again"),
+        (b"hello there", "but this is another kind of file (a web page or text, perhaps); download it again"),
+        (b"<!DOCTYPE html>", "but this is another kind of file (a web page or text, perhaps); download it again"),
+        (b"PK\x03\x04aaaa", "but the file is damaged or cut off; download it again"),
+        (b"\x80\x02abcdef", "but the file is damaged or cut off; download it again"),
+        (
+            pickle.dumps({"a": _Payload()}, 2),
+            "but it holds other Python objects, which could run code, or it is damaged; "
+            "if you trust its authors, read it with their code and save the state dict alone with torch.save",
+        ),
+    ],
+)
+def test_what_is_no_checkpoint_says_why_and_what_to_do(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "model_final.pth"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFileError) as caught:
+        _read_state(path)
+    assert str(caught.value) == f"{path}: expected a .pth checkpoint of tensors and plain containers, {message}"
+
+
+def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFileError, match=r"expected a \.pth checkpoint, but .*directory.*; check the path"):
+        _read_state(tmp_path)
 
 
 def test_missing_file_and_unknown_layout(tmp_path: Path) -> None:
