@@ -155,9 +155,13 @@ class LabelSpace:
             if not path.is_file():
                 raise UnknownNameError("label space", str(name_or_path), cls.bundled())
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            description = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise UnreadableFileError(path, f"expected a label space as JSON, but {error}") from error
+        try:
+            return cls.from_dict(description)
+        except InvalidLabelSpaceError as error:
+            raise InvalidLabelSpaceError(f"{path}: {error}") from error
 
     @staticmethod
     def bundled() -> list[str]:

@@ -77,8 +77,11 @@ class TestLabelSpace:
         with pytest.raises(UnreadableFileError, match=r"bad\.json: expected a label space as JSON, but"):
             LabelSpace.load(tmp_path / "bad.json")
         (tmp_path / "list.json").write_text("[]")
-        with pytest.raises(InvalidLabelSpaceError, match="but TypeError"):
+        with pytest.raises(InvalidLabelSpaceError, match=r"list\.json: expected \{'name', .*but TypeError"):
             LabelSpace.load(tmp_path / "list.json")
+        (tmp_path / "none.json").write_text('{"name": "none", "categories": []}')
+        with pytest.raises(InvalidLabelSpaceError, match=r"none\.json: label space 'none' has no category"):
+            LabelSpace.load(tmp_path / "none.json")
 
 
 class TestBundled:
