@@ -7,8 +7,8 @@ import trees
 from maps import SHAPES
 
 from panscape import Category, LabelSpace
+from panscape.codecs import map_of_categories
 from panscape.datasets import CategoryMasks
-from panscape.datasets.masks import map_of_categories
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
 
 SKY, GROUND, DISC, BOX = 11, 7, 24, 26

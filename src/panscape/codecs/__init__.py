@@ -1,9 +1,10 @@
 """Panoptic annotations in other formats <-> :class:`panscape.PanopticMap`.
 
-Only this package knows how files number their segments and categories: COCO's colours, Cityscapes' thousands, and the
-``source_id`` of categories. Everything else sees maps.
+Only this package knows how files number their segments and categories: COCO's colours, Cityscapes' thousands, the number
+of void, and the ``source_id`` of categories. Readers hand such numbers on; everything else sees maps.
 """
 
+from panscape.codecs.categories import map_of_categories as map_of_categories
 from panscape.codecs.cityscapes import decode_cityscapes as decode_cityscapes
 from panscape.codecs.cityscapes import encode_cityscapes as encode_cityscapes
 from panscape.codecs.coco import coco_categories as coco_categories

@@ -8,30 +8,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from scipy import ndimage
-
-from panscape.codecs import load_numbers
+from panscape.codecs import load_numbers, map_of_categories
 from panscape.datasets.pairing import checked_sample, files_by_name, pair_files
 from panscape.datasets.sample import Sample
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
 from panscape.images import load_image
 from panscape.labels import LabelSpace
-from panscape.panoptic import PanopticMap
-
-# Diagonal neighbours belong together: thin objects stay whole at low resolution.
-_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
 class CategoryMasks:
     """Pictures with one category a pixel, in two folders.
 
     ``ROOT/images/SPLIT/NAME.jpg`` (or another picture format) belongs to ``ROOT/labels/SPLIT/NAME.png``, a grey or
-    palette PNG whose numbers are the source ids of ``labels``. The map of each picture is :func:`map_of_categories`.
+    palette PNG whose numbers are the source ids of ``labels``. The map of each picture is
+    :func:`panscape.codecs.map_of_categories`.
 
     Args:
         root: the folder of ``images`` and ``labels``.
@@ -82,45 +73,6 @@ class CategoryMasks:
         return checked_sample(pair, load_image(pair.picture), truth)
 
 
-def map_of_categories(numbers: NDArray[Any], labels: LabelSpace, *, min_area: int, void: int) -> PanopticMap:
-    """Make a map of one category a pixel.
-
-    Each stuff category is one segment. Of a thing category every part connected over edges or corners is an object. A
-    part of fewer than ``min_area`` pixels is void: too small to be told from a slip of the brush, so it is neither
-    learnt nor counted.
-
-    Args:
-        numbers: non-negative integers [H, W], source ids of ``labels``, or ``void``.
-        labels: the categories.
-        min_area: of an object, in pixels.
-        void: the number of pixels without category.
-
-    Returns:
-        A map; stuff first, then the objects category by category.
-
-    Raises:
-        InvalidAnnotationError: a number is neither a category nor ``void``.
-    """
-    present = np.flatnonzero(np.bincount(numbers.ravel())).tolist()
-    unknown = [number for number in present if number != void and number not in labels.id_of_source]
-    if unknown:
-        raise InvalidAnnotationError(
-            f"expected numbers of label space {labels.name!r} ({', '.join(map(str, sorted(labels.id_of_source)))}; "
-            f"void {void}), got {', '.join(map(str, unknown[:5]))}; give the label space and void of these labels"
-        )
-    found = [(labels.id_of_source[number], number) for number in present if number != void]
-    category = [c for c, _ in found if not labels[c].is_thing]
-    table = np.zeros(max(present, default=0) + 1, np.int32)
-    for row, c in enumerate(category, start=1):
-        table[labels[c].source_id] = row
-    ids = table[numbers]
-    for c, number in found:
-        if labels[c].is_thing:
-            num_objects = _add_objects(ids, numbers == number, len(category), min_area)
-            category.extend([c] * num_objects)
-    return PanopticMap(torch.from_numpy(ids), torch.tensor(category, dtype=torch.int64))
-
-
 def camvid(root: str | os.PathLike[str], split: str) -> CategoryMasks:
     """Return CamVid as published with the SegNet tutorial: 480x360 photos from a moving car, 11 categories.
 
@@ -138,15 +90,3 @@ def aerial(root: str | os.PathLike[str], split: str) -> CategoryMasks:
     Buildings of at least 100 pixels are objects.
     """
     return CategoryMasks(root, split, LabelSpace.load("aerial"), min_area=100, void=255)
-
-
-def _add_objects(ids: NDArray[np.int32], mask: NDArray[np.bool_], last: int, min_area: int) -> int:
-    """Number the parts of ``mask`` in ``ids`` from ``last + 1`` on, and return how many they are."""
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    parts, num_parts = ndimage.label(mask[box], _NEIGHBOURS)
-    is_object = np.bincount(parts.ravel(), minlength=num_parts + 1) >= min_area
-    is_object[0] = False
-    number = np.where(is_object, last + np.cumsum(is_object), 0).astype(np.int32)
-    ids[box] += number[parts]  # zero there so far: a pixel has one category
-    return int(is_object.sum())
