@@ -215,7 +215,7 @@ def _measure_rows(ids: Ints, distance: Ints, largest: Ints) -> None:
             for i in range(num):
                 rise[i + 1] = line[first + i] * line[first + i] if line[first + i] < height + width else _FAR
             deepest = np.int32(0)
-            foot = 0
+            foot: int | np.int64 = np.int64(0)  # a literal 0 would be a type of its own, compiled once more
             for start in range(1, num + 1, 64):
                 stop = min(start + 64, num + 1)
                 last = num + 1 if stop == num + 1 else _lowest_parabola(rise[: num + 2], foot, stop - 1)
@@ -234,7 +234,7 @@ def _measure_rows(ids: Ints, distance: Ints, largest: Ints) -> None:
 
 
 @compiled
-def _lowest_parabola(rise: Ints, foot: int, x: int) -> int:
+def _lowest_parabola(rise: Ints, foot: int | np.int64, x: int) -> int | np.int64:
     """Return the place of a lowest parabola at ``x``, given that none before ``foot`` is lower."""
     # At x itself and at the ends some are known; what is lower than those stands within reach.
     known = min(rise[x], x * x + rise[0], (len(rise) - 1 - x) ** 2 + rise[-1])

@@ -365,6 +365,6 @@ def _fill_bucket(center_y: Floats, center_x: Floats, i: int, j: int, numbers: In
 @compiled
 def paint(code: Ints, table: Ints) -> None:
     """Replace each code by its entry in ``table``."""
-    flat = code.reshape(-1)
-    for i in range(len(flat)):
-        flat[i] = table[flat[i]]
+    for y in range(code.shape[0]):
+        for x in range(code.shape[1]):
+            code[y, x] = table[code[y, x]]
