@@ -16,6 +16,7 @@ from torch import Tensor
 from panscape.files import replacing
 from panscape.labels import LabelSpace
 from panscape.metrics import PanopticQualityReport
+from panscape.metrics.tables import percent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +107,7 @@ def _quality(report: PanopticQualityReport, labels: LabelSpace) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("PQ", "SQ", "RQ", "found", "wrong", "missed"))
     rows = []
     for name, group in (("all", report.all), ("things", report.things), ("stuff", report.stuff)):
-        shares = "".join(f"<td>{_percent(v)}</td>" for v in (group.pq, group.sq, group.rq))
+        shares = "".join(f"<td>{percent(v)}</td>" for v in (group.pq, group.sq, group.rq))
         rows.append(
             f'<tr class="group"><th>{name} <small>{group.num_categories} categories</small></th>{shares}'
             "<td></td><td></td><td></td></tr>"
@@ -114,8 +115,8 @@ def _quality(report: PanopticQualityReport, labels: LabelSpace) -> str:
     for category in labels:
         quality = report.per_category[category.name]
         bar = f' class="bar" style="--share:{0 if math.isnan(quality.pq) else 100 * quality.pq:.1f}%"'
-        numbers = [f"<td{bar}>{_percent(quality.pq)}</td>", f"<td>{_percent(quality.sq)}</td>"]
-        numbers += [f"<td>{_percent(quality.rq)}</td>"]
+        numbers = [f"<td{bar}>{percent(quality.pq)}</td>", f"<td>{percent(quality.sq)}</td>"]
+        numbers += [f"<td>{percent(quality.rq)}</td>"]
         numbers += [f"<td>{count}</td>" for count in (quality.tp, quality.fp, quality.fn)]
         swatch = f'<i style="background:rgb{category.color}"></i>'
         kind = "thing" if category.is_thing else "stuff"
@@ -123,10 +124,6 @@ def _quality(report: PanopticQualityReport, labels: LabelSpace) -> str:
     return (
         f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
-
-
-def _percent(fraction: float) -> str:
-    return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
 def _embedded(figure: Figure) -> str:
