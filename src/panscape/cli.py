@@ -40,13 +40,14 @@ class Predict:
     """A bundled model (see "panscape weights list"), a .safetensors file, or the id of a Hugging Face repository."""
 
     out: Path = Path("panscape_out")
-    """Folder for the results: overlays, and all maps in COCO panoptic form (panoptic.json and panoptic/)."""
+    """Folder for the results: overlays, and the maps of photos (those of videos with --frame-maps) in COCO panoptic
+    form, panoptic.json and panoptic/."""
 
     panels: bool = False
-    """Also write what the network said of each photo, as NAME_panels.png."""
+    """Also write what the network said of each photo, as NAME_panels.png; videos have none."""
 
     frame_maps: bool = False
-    """Also write the map of every frame of videos."""
+    """Also write the map of every frame of videos; photos always have theirs."""
 
     opacity: float = 0.5
     """Of the overlays' colors, 0 to 1."""
@@ -55,7 +56,7 @@ class Predict:
     """Leave the names of categories off the overlays."""
 
     device: str = "auto"
-    """"auto" is CUDA where there is a device, else the CPU; or a name such as "cpu" or "cuda:1"."""
+    """"auto" is CUDA where there is a device, else the CPU; or a device that is here, such as "cpu" or "cuda:1"."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the numbers inside the network."""

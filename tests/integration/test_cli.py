@@ -103,6 +103,13 @@ class TestPredict:
         assert not torch.equal(x, y)
         assert not torch.equal(y, z)
 
+    def test_help_says_which_results_videos_have(self, capsys):
+        with pytest.raises(SystemExit):
+            main(["predict", "--help"])
+        text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert "the maps of photos (those of videos with --frame-maps) in COCO panoptic form" in text
+        assert "NAME_panels.png; videos have none" in text
+
     def test_a_broken_photo_is_named_twice_and_the_exit_code_is_one(self, photos, color_model, capsys):
         (photos / "b.png").write_bytes(b"broken")
         assert main(["predict", "photos"]) == 1
@@ -141,6 +148,7 @@ class TestPredict:
             ),
             (["predict", "photos", "--out", "photos"], "photos lies in the folder for results"),
             (["predict", "photos", "--device", "gpu"], "expected a device such as"),
+            (["predict", "photos", "--device", "vulkan"], "device vulkan is not here: torch "),
             (["predict", "photos", "--opacity", "2"], "expected an opacity from 0 to 1, got 2.0"),
             (["predict", "photos", "--longest-side", "0"], "expected a longest side of at least 1 pixel, got 0"),
             (["predct", "photos"], "unknown command 'predct'; did you mean predict?"),
