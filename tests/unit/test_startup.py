@@ -6,6 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from maps import SHAPES
+
+import panscape
+from panscape import zoo
 
 HEAVY = ("torch", "torchvision", "numba", "timm", "scipy", "numpy", "PIL", "av", "huggingface_hub")
 
@@ -61,4 +65,16 @@ def test_drawing_and_finding_sources_leave_training_alone():
         "import panscape.inference.sources, panscape.inference.outputs, panscape.visualize, panscape.images"
     )
     assert loaded.startswith("['torch'")
+    assert not {"torchvision", "timm"} & set(loaded.split("'"))
+
+
+def test_predicting_with_saved_weights_leaves_training_alone(tmp_path):
+    path = tmp_path / "residual.safetensors"
+    zoo.save(panscape.create_model("swiftnet", SHAPES, backbone="residual_xs", width=8), path)
+    _, loaded = probe(
+        f"import panscape, torch; "
+        f"panscape.load({str(path)!r}).predict(torch.zeros(3, 64, 96, dtype=torch.uint8)).num_segments"
+    )
+    assert loaded.startswith("['torch', 'numba'")
+    assert loaded.endswith("] 0")
     assert not {"torchvision", "timm"} & set(loaded.split("'"))
