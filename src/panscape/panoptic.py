@@ -65,6 +65,12 @@ class PanopticMap:
             raise InvalidMapError(
                 f"expected category ids from 0 on, got {int(self.category.min())}; pixels without category are void (0)"
             )
+        if rows and self.score is not None:
+            lowest, highest = (float(v) for v in torch.stack(self.score.aminmax()))
+            if not (lowest >= 0 and highest <= 1):  # also when one is not a number
+                raise InvalidMapError(
+                    f"expected scores in 0..1, got {lowest:g}..{highest:g}; give probabilities, not logits or percent"
+                )
 
     # What it holds
 
@@ -213,6 +219,9 @@ class PanopticMap:
 
     def paste(self, other: PanopticMap, top: int, left: int) -> PanopticMap:
         """Return the map with ``other`` laid over it; where ``other`` is void, this map shows through.
+
+        The result has scores only if both maps have them, since the segments of the other map have no confidence that
+        could be written down. It has crowds if either map has.
 
         Args:
             other: the map on top; it may leave this map on any side and is then cut.

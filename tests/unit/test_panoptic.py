@@ -48,6 +48,9 @@ class TestWhatItAccepts:
                 (ids([[1]]), torch.tensor([0]), None, torch.zeros(2).bool()),
                 r"one crowd for each of the 1 segments.*got 2",
             ),
+            ((ids([[1]]), torch.tensor([0]), torch.tensor([5.0])), r"scores in 0\.\.1, got 5\.\.5; give probabilities"),
+            ((ids([[2]]), torch.tensor([0, 1]), torch.tensor([-0.1, 1])), r"scores in 0\.\.1, got -0\.1\.\.1; give"),
+            ((ids([[2]]), torch.tensor([0, 1]), torch.tensor([0.5, torch.nan])), r"scores in 0\.\.1, got nan\.\.nan"),
             ((ids([[1]]), torch.tensor([0]), None, [True]), r"crowd as a torch.bool tensor \[S\], got list"),
             ((ids([[1]]), torch.tensor([0]).to("meta")), "all parts on one device, got cpu, meta; move them"),
         ],
@@ -215,6 +218,8 @@ class TestNewMaps:
         below, above = a_map("AA"), a_map("A", crowd="A")
         assert below.paste(above, 0, 0).crowd.tolist() == [False, True]
         assert below.paste(above, 0, 0).score is None
+        assert scored(below, 0.5).paste(above, 0, 0).score is None
+        assert below.paste(scored(above, 0.5), 0, 0).score is None
         assert scored(below, 0.5).paste(scored(above, 1.0), 0, 0).score.tolist() == [0.5, 1.0]
 
     def test_nothing_changes_the_map_it_came_from(self):

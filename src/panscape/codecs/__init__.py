@@ -1,7 +1,7 @@
 """Panoptic annotations in other formats <-> :class:`panscape.PanopticMap`.
 
-Only this package knows how files number their segments and categories: COCO's colours, Cityscapes' thousands, the number
-of void, and the ``source_id`` of categories. Readers hand such numbers on; everything else sees maps.
+Only this package knows how files number their segments and categories: COCO's colours, Cityscapes' thousands, the
+number of void, and the ``source_id`` of categories. Readers hand such numbers on; everything else sees maps.
 """
 
 from panscape.codecs.categories import map_of_categories as map_of_categories

@@ -193,6 +193,11 @@ def _scores(segments_info: Sequence[Mapping[str, Any]]) -> Tensor | None:
         raise InvalidAnnotationError(
             f"expected a score for every segment or for none, got {len(scores)} for {len(segments_info)} segments"
         )
+    for segment in segments_info:
+        if not 0 <= segment["score"] <= 1:
+            raise InvalidAnnotationError(
+                f"segment {segment['id']}: expected a score in 0..1, got {segment['score']}; scale the scores"
+            )
     return torch.tensor(scores, dtype=torch.float32)
 
 
