@@ -29,12 +29,16 @@ _DAMAGE = (OSError, EOFError, SyntaxError, ValueError, IndexError, KeyError, Typ
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
+class _UnsuitableValuesError(ValueError):
+    """A picture that was read well but whose values say nothing about brightness."""
+
+
 def load_image(path: str | os.PathLike[str]) -> Tensor:
     """Read a picture.
 
-    The camera's orientation (EXIF) is applied. Grey becomes three equal channels, 16 bits are scaled to 8 (divided by
-    257 and rounded, never clipped), transparency is laid over white, CMYK and palettes become RGB. Of a file with
-    several frames the first is taken.
+    The camera's orientation (EXIF) is applied. Grey becomes three equal channels; its 16 bits are scaled to 8 (divided
+    by 257 and rounded, never clipped). Of colours with 16 bits a channel Pillow reads only the upper 8. Transparency is
+    laid over white, CMYK and palettes become RGB. Of a file with several frames the first is taken.
 
     Args:
         path: a file that Pillow reads.
@@ -75,6 +79,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
             f"the picture is larger than the limit against decompression bombs ({error}); cut it into tiles, or raise "
             "PIL.Image.MAX_IMAGE_PIXELS if you trust it",
         ) from error
+    except _UnsuitableValuesError as error:
+        raise UnreadableFileError(path, str(error)) from error
     except _DAMAGE as error:
         raise UnreadableFileError(
             path, f"expected a whole picture in a format that Pillow reads, but {_in_one_line(error)}; replace the file"
@@ -100,6 +106,8 @@ def to_image_tensor(source: ImageSource) -> Tensor:
     if isinstance(source, Image.Image):
         try:
             return _to_tensor(source)
+        except _UnsuitableValuesError as error:
+            raise InvalidArgumentError(str(error)) from error
         except _DAMAGE as error:  # PIL images are lazy: a damaged file shows only now
             raise InvalidArgumentError(f"expected a readable PIL image, but {_in_one_line(error)}") from error
     if isinstance(source, np.ndarray):
@@ -152,7 +160,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _from_deep_grey(np.asarray(image).astype(np.int64))
     if image.mode == "F":
-        raise ValueError("its values are floating-point numbers of unknown range; save it with 8 or 16 bits")
+        raise _UnsuitableValuesError(
+            "expected a picture of whole numbers, got floating-point ones of unknown range; save it with 8 or 16 bits"
+        )
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -162,7 +172,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _from_deep_grey(values: NDArray[np.int64]) -> Image.Image:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
-        raise ValueError(f"its grey values {low}..{high} leave the 16 bits 0..65535; save it with 8 or 16 bits")
+        raise _UnsuitableValuesError(
+            f"expected grey values of 16 bits, 0..65535, got {low}..{high}; save the picture with 8 or 16 bits"
+        )
     # 65535 / 255 = 257: white stays white.
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
 

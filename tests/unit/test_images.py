@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -124,14 +126,37 @@ def test_grey_of_thirty_two_bits_is_scaled_while_it_fits_sixteen(tmp_path):
     assert image.mode == "I"
     assert load_image(written(tmp_path, image, "picture.tif"))[0, 0].tolist() == [0, 1, 255]
     too_deep = written(tmp_path, Image.fromarray(np.array([[0, 65536]], np.int32)), "deep.tif")
-    with pytest.raises(UnreadableFileError, match=r"grey values 0\.\.65536 leave the 16 bits"):
+    with pytest.raises(
+        UnreadableFileError, match=r"deep\.tif: expected grey values of 16 bits, 0\.\.65535, got 0\.\.65536"
+    ):
         load_image(too_deep)
 
 
 def test_floating_grey_is_refused(tmp_path):
     path = written(tmp_path, Image.fromarray(np.zeros((2, 2), np.float32)), "picture.tif")
-    with pytest.raises(UnreadableFileError, match="floating-point numbers of unknown range"):
+    message = "expected a picture of whole numbers, got floating-point ones of unknown range; save it with 8 or 16 bits"
+    with pytest.raises(UnreadableFileError) as caught:
         load_image(path)
+    assert str(caught.value) == f"{path}: {message}"
+    with Image.open(path) as image, pytest.raises(InvalidArgumentError) as caught_too:
+        to_image_tensor(image)
+    assert str(caught_too.value) == message
+
+
+def test_colours_of_sixteen_bits_keep_their_upper_byte(tmp_path):
+    # A PNG by its specification: 1x1, 16 bits, colour type 2; 0x80FF would round to 129.
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    pixel = struct.pack(">HHH", 0x80FF, 0x0000, 0xFFFF)
+    path = tmp_path / "deep.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(b"\0" + pixel))
+        + chunk(b"IEND", b"")
+    )
+    assert load_image(path)[:, 0, 0].tolist() == [0x80, 0, 0xFF]
 
 
 def test_damaged_files_say_so(tmp_path):
