@@ -13,7 +13,7 @@ import trees
 from maps import SHAPES
 
 from panscape import LabelSpace
-from panscape.datasets import CategoryMasks, Cityscapes, CocoPanoptic, PanopticDataset, Sample, aerial, camvid
+from panscape.datasets import CategoryMasks, Cityscapes, CocoPanoptic, PanopticDataset, Sample, Town, aerial, camvid
 from panscape.errors import InvalidAnnotationError, UnreadableFileError
 
 
@@ -114,6 +114,7 @@ CASES = [
         lambda root: CocoPanoptic(root / "panoptic.json", root / "panoptic", root / "images"),
         trees.coco_panoptic,
     ),
+    Case("town", lambda root: Town(4, (64, 64))),
 ]
 
 
@@ -232,4 +233,7 @@ def test_a_damaged_picture_is_named(case, tmp_path):
 
 
 def test_every_damage_is_tried_on_every_dataset_that_reads_a_disk():
-    assert all(not case.texts or set(case.texts) == set(DAMAGES) for case in CASES)
+    # The categories of a JSON are read after the files were found, so its damages are those of the case above it.
+    tried = {case.name: set(case.texts) for case in CASES if case.write and case.name != "coco_panoptic_own_categories"}
+    assert len(tried) == 5
+    assert tried == {name: set(DAMAGES) for name in tried}

@@ -8,6 +8,7 @@ import pytest
 import trees
 from maps import SHAPES
 
+from panscape import LabelSpace
 from panscape.codecs import CocoPanopticWriter
 from panscape.datasets import CocoPanoptic
 from panscape.errors import InvalidAnnotationError, UnreadableFileError
@@ -105,8 +106,40 @@ def test_what_the_writer_writes_is_a_dataset(root):
     tree = opened(root, labels=SHAPES)
     with CocoPanopticWriter(root / "again.json", root / "again", SHAPES) as writer:
         for i in range(len(tree)):
-            writer.write(tree[i].name, tree[i].truth)
+            writer.write(tree[i].name, tree[i].truth, picture=f"{tree[i].name}.jpg")
     again = CocoPanoptic(root / "again.json", root / "again", root / "images")
     assert again.labels.categories == SHAPES.categories
     for i in range(len(tree)):
         assert again[i].truth.equals(tree[i].truth)
+
+
+def test_two_pictures_of_one_name_are_refused(root):
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    for i, image in enumerate(content["images"][:2]):
+        (root / "images" / f"f{i}").mkdir()
+        (root / "images" / image["file_name"]).rename(root / "images" / f"f{i}" / "x.jpg")
+        image["file_name"] = f"f{i}/x.jpg"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InvalidAnnotationError) as caught:
+        opened(root)
+    assert str(caught.value) == (
+        f"{path}: expected one picture called 'x', got f0/x.jpg and f1/x.jpg; "
+        "rename one, or make each folder a set of its own"
+    )
+
+
+def test_the_categories_of_coco_are_known_by_their_numbers_and_names(root):
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    coco = LabelSpace.load("coco_panoptic")
+    content["categories"] = [{"id": c.source_id, "name": c.name, "isthing": int(c.is_thing)} for c in coco]
+    path.write_text(json.dumps(content))
+    assert opened(root).labels == coco
+    content["categories"][5]["isthing"] = 0
+    path.write_text(json.dumps(content))
+    assert opened(root).labels.name == "panoptic"
+    del content["categories"][5]
+    path.write_text(json.dumps(content))
+    assert opened(root).labels.name == "panoptic"
+    assert len(opened(root).labels) == 132

@@ -154,13 +154,19 @@ class TestLabelsOfCoco:
             labels_from_coco("x", [{**twice, "color": [1, 2]}])
 
 
+@pytest.mark.parametrize("score", [5.0, -0.1, float("nan")])
+def test_scores_out_of_range_name_the_segment(score):
+    with pytest.raises(InvalidAnnotationError, match=r"segment 1: expected a score in 0\.\.1, got .*; scale"):
+        decode_coco(colours([[1]]), described(1, score=score), SHAPES)
+
+
 class TestCocoFiles:
     def test_a_saved_map_is_read_back(self, tmp_path):
         panoptic = generated_map(1, crowd=True)
         panoptic.save(tmp_path / "000042.png", SHAPES)
         assert load_coco(tmp_path / "000042.png", SHAPES).equals(panoptic)
         content = json.loads((tmp_path / "000042.json").read_text())
-        assert content["images"] == [{"id": 42, "file_name": "000042.jpg", "height": 96, "width": 128}]
+        assert content["images"] == [{"id": 42, "file_name": "000042.png", "height": 96, "width": 128}]
         assert labels_from_coco("shapes", content["categories"]) == SHAPES
         assert sorted(p.name for p in tmp_path.iterdir()) == ["000042.json", "000042.png"]
         with Image.open(tmp_path / "000042.png") as image:
@@ -180,6 +186,10 @@ class TestCocoFiles:
             save_coco(generated_map(2), path)
         assert load_coco(path).equals(old)
         assert len(list(tmp_path.iterdir())) == 2
+
+    def test_a_missing_folder_is_named_with_the_png(self, tmp_path):
+        with pytest.raises(InvalidArgumentError, match=r"cannot write .*x\.png: the folder .*nofolder does not exist"):
+            save_coco(generated_map(0), tmp_path / "nofolder" / "x.png")
 
     def test_a_path_of_a_lossy_format_is_refused(self, tmp_path):
         with pytest.raises(InvalidArgumentError, match=r"ends in \.png"):
@@ -221,6 +231,11 @@ class TestCocoFiles:
 
 
 class TestCocoPanopticWriter:
+    def test_without_a_name_of_the_picture_the_png_is_noted(self, tmp_path):
+        with CocoPanopticWriter(tmp_path / "set.json", tmp_path / "set", SHAPES) as writer:
+            writer.write("7", generated_map(1))
+        assert [i["file_name"] for i in load_coco_json(writer.json_path)["images"]] == ["7.png"]
+
     def test_a_set_is_a_folder_and_a_json(self, tmp_path):
         maps = {"7": generated_map(1), "aachen_1": generated_map(2)}
         with CocoPanopticWriter(tmp_path / "out" / "set.json", tmp_path / "out" / "set", SHAPES) as writer:

@@ -27,7 +27,8 @@ def save_coco(panoptic: PanopticMap, path: str | os.PathLike[str], labels: Label
 
     Args:
         panoptic: the map.
-        path: ends in ``.png``; its folder must exist. The JSON has the same name with ``.json``.
+        path: ends in ``.png``; its folder must exist. The JSON has the same name with ``.json``. The picture is not
+            known here, so ``images`` notes the name of the PNG.
         labels: as in :func:`encode_coco`; also writes the ``categories``.
 
     Raises:
@@ -40,9 +41,10 @@ def save_coco(panoptic: PanopticMap, path: str | os.PathLike[str], labels: Label
         )
     rgb, segments = encode_coco(panoptic, labels)
     image_id = _image_id(path.stem)
-    image = _image(image_id, f"{path.stem}.jpg", panoptic)
+    image = _image(image_id, path.name, panoptic)
     content = _coco_json([image], [_annotation(image_id, path.name, segments)], labels)
-    with replacing(path.with_suffix(".json")) as json_file, replacing(path) as png_file:
+    # The PNG first: if the folder is missing, the error names the file that was asked for.
+    with replacing(path) as png_file, replacing(path.with_suffix(".json")) as json_file:
         json_file.write_text(json.dumps(content), encoding="utf-8")
         Image.fromarray(rgb.numpy()).save(png_file, "PNG", compress_level=1)
 
@@ -144,7 +146,7 @@ class CocoPanopticWriter:
             name: of the picture, without folder and ending. Its id in the JSON is this name, or its number if it
                 consists of digits, as in COCO.
             panoptic: the map.
-            picture: file name of the picture, noted in the JSON; ``name`` with ``.jpg`` if not given.
+            picture: file name of the picture, noted in the JSON; ``name`` with ``.png`` if not given.
 
         Returns:
             The path of the PNG.
@@ -160,7 +162,7 @@ class CocoPanopticWriter:
         path = self.folder / f"{name}.png"
         rgb, segments = encode_coco(panoptic, self.labels)
         save_png(path, rgb.permute(2, 0, 1))
-        self._images[image_id] = _image(image_id, picture or f"{name}.jpg", panoptic)
+        self._images[image_id] = _image(image_id, picture or f"{name}.png", panoptic)
         self._annotations.append(_annotation(image_id, path.name, segments))
         return path
 

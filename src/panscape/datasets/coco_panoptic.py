@@ -1,4 +1,4 @@
-"""Any dataset in COCO panoptic form: COCO itself, Mapillary Vistas, and what ``panscape data`` builds.
+"""Any dataset in COCO panoptic form: COCO itself, Mapillary Vistas, and what panscape writes in that form.
 
 Source: the COCO data format, section "Panoptic Segmentation" (https://cocodataset.org/#format-data).
 """
@@ -27,11 +27,13 @@ class CocoPanoptic:
         json_path: with ``images`` and ``annotations``, for example ``panoptic_val2017.json``.
         annotations: the folder of the PNGs that the JSON names.
         images: the folder of the pictures that the JSON names.
-        labels: the categories; without them, those that the JSON lists, in its order.
+        labels: the categories; without them, those that the JSON lists, in its order. If they are COCO's own 133, the
+            bundled label space ``"coco_panoptic"`` is taken, whose name tells models which published settings fit.
 
     Raises:
         UnreadableFileError: the JSON or a file it names is missing, or the set is empty; on access, a file is damaged.
-        InvalidAnnotationError: the JSON contradicts itself; on access, picture, PNG and description do.
+        InvalidAnnotationError: the JSON contradicts itself, or two pictures have one name; on access, picture, PNG and
+            description contradict each other.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class CocoPanoptic:
         self._pairs: list[Pair] = []
         # As text: in worker processes every Python object that is looked at gets copied, and COCO has millions of them.
         self._segments: list[bytes] = []
+        named: dict[str, str] = {}
         for image_id, file_name in self._pictures(content).items():
             if image_id not in described:
                 raise InvalidAnnotationError(
@@ -55,7 +58,15 @@ class CocoPanoptic:
                     "add it, or remove the image"
                 )
             annotation = described.pop(image_id)
-            pair = Pair(Path(file_name).stem, Path(images) / file_name, Path(annotations) / annotation["file_name"])
+            name = Path(file_name).stem
+            if name in named:
+                # Predictions are written under these names, without folders.
+                raise InvalidAnnotationError(
+                    f"{self.json_path}: expected one picture called {name!r}, got {named[name]} and {file_name}; "
+                    "rename one, or make each folder a set of its own"
+                )
+            named[name] = file_name
+            pair = Pair(name, Path(images) / file_name, Path(annotations) / annotation["file_name"])
             for path in (pair.picture, pair.annotation):
                 if not path.is_file():
                     raise UnreadableFileError(path, f"no such file, though {self.json_path} names it; check the folder")
@@ -84,9 +95,11 @@ class CocoPanoptic:
         if not content.get("categories"):
             raise InvalidAnnotationError(f"{self.json_path}: expected 'categories', found none; give labels=")
         try:
-            return labels_from_coco(self.json_path.stem, content["categories"])
+            listed = labels_from_coco(self.json_path.stem, content["categories"])
         except InvalidAnnotationError as error:
             raise InvalidAnnotationError(f"{self.json_path}: {error}") from error
+        coco = LabelSpace.load("coco_panoptic")
+        return coco if _without_colors(coco) == _without_colors(listed) else listed
 
     def _pictures(self, content: dict[str, Any]) -> dict[int | str, str]:
         pictures: dict[int | str, str] = {}
@@ -110,3 +123,8 @@ class CocoPanoptic:
                 )
             described[annotation["image_id"]] = annotation
         return described
+
+
+def _without_colors(labels: LabelSpace) -> list[tuple[str, bool, int]]:
+    # The JSONs that COCO publishes leave colours out.
+    return [(c.name, c.is_thing, c.source_id) for c in labels]
