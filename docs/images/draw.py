@@ -11,13 +11,15 @@ from torch import Tensor
 from panscape.datasets.town import Town
 from panscape.representations.centers import CenterRepresentation
 from panscape.visualize import draw, draw_heatmap, draw_offsets, draw_segments, side_by_side
+from panscape.zoo import load
 
 SCENE = 17
+README_SCENE = 6
 HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Draw a scene of the town with its truth, and its training targets."""
+    """Draw a scene of the town with its truth, its training targets, and a prediction."""
     labels = Town().labels
     sample = Town(SCENE + 1, size=(270, 480), view="street", seed=5)[SCENE]
     overlay = draw(sample.image, sample.truth, labels, names=False)
@@ -34,10 +36,15 @@ def main() -> None:
     }
     save("town_targets.jpg", list(pictures.values()), list(pictures))
 
+    scene = Town(README_SCENE + 1, size=(270, 480), view="street", seed=5)[README_SCENE]
+    predicted = load("town").predict(scene.image)
+    pictures = [scene.image, draw(scene.image, scene.truth, labels), draw(scene.image, predicted, labels)]
+    save("readme.jpg", pictures, ["a drawn scene", "its truth", "what the bundled model makes of it"], columns=3)
 
-def save(name: str, pictures: Sequence[Tensor], titles: Sequence[str]) -> None:
-    """Write pictures in two columns as a JPEG, for they have the grain of photos."""
-    sheet = side_by_side(pictures, titles, columns=2)
+
+def save(name: str, pictures: Sequence[Tensor], titles: Sequence[str], columns: int = 2) -> None:
+    """Write pictures side by side as a JPEG, for they have the grain of photos."""
+    sheet = side_by_side(pictures, titles, columns=columns)
     Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(HERE / name, quality=88, subsampling=0)
 
 

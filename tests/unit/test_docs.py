@@ -32,7 +32,7 @@ from panscape.visualize import draw_segments
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = {str(p.relative_to(DOCS)): p.read_text(encoding="utf-8") for p in sorted(DOCS.rglob("*.md"))}
-OTHERS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUTING.md", "CHANGELOG.md")}
+OTHERS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")}
 
 # Links and headings
 
@@ -119,13 +119,6 @@ def folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def bundled_models_named_in(code: str) -> set[str]:
-    defaults = {"panscape predict": "street", "panscape demo": "town"}
-    return set(re.findall(r'panscape\.load\("([a-z]+)"\)', code)) | {
-        m for command, m in defaults.items() if command in code
-    }
-
-
 def run(block: Block, name: str, namespace: dict[str, Any]) -> None:
     if block.language == "python":
         exec(compile("\n" * (block.line - 1) + block.code, name, "exec"), namespace)
@@ -134,21 +127,21 @@ def run(block: Block, name: str, namespace: dict[str, Any]) -> None:
         assert main(shlex.split(line)) == 0, line
 
 
-@pytest.mark.parametrize("name", [name for name, text in PAGES.items() if blocks(text)])
+@pytest.mark.parametrize("name", [name for name, text in (PAGES | OTHERS).items() if blocks(text)])
 def test_code_runs_and_prints_what_is_said(
     name: str, folder_of_pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = blocks(PAGES[name])
-    missing = set().union(*(bundled_models_named_in(b.code) for b in page)) - {w.name for w in list_weights()}
-    missing.discard("stret")  # the example of an error
-    if missing:
-        pytest.skip(f"this checkout has no weights of {', '.join(sorted(missing))}")
+    page = blocks((PAGES | OTHERS)[name])
     namespace: dict[str, Any] = {"__name__": "documentation"}
     for block in page:
         run(block, name, namespace)
         printed = capsys.readouterr().out
         if block.printed is not None:
             assert printed.strip() == block.printed.strip(), f"{name}:{block.line}"
+
+
+def test_the_models_that_the_documentation_uses_are_bundled() -> None:
+    assert [w.name for w in list_weights()] == ["street", "town"]
 
 
 def test_blocks_are_found() -> None:
