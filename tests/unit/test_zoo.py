@@ -15,9 +15,7 @@ from panscape.representations.centers import CenterDecoding, CenterRepresentatio
 
 
 def test_options_with_parts_survive(tmp_path: Path) -> None:
-    representation = CenterRepresentation(
-        sigma=4, boundary_alphas=(8, 4, 1), decoding=CenterDecoding(stuff_area=64)
-    )
+    representation = CenterRepresentation(sigma=4, boundary_alphas=(8, 4, 1), decoding=CenterDecoding(stuff_area=64))
     model = create_model("swiftnet", SHAPES, backbone="residual_xs", width=8, levels=2, representation=representation)
     zoo.save(model, tmp_path / "m.safetensors", {"licence": "CC0"})
     (tmp_path / "other").touch()
