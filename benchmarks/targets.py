@@ -87,7 +87,7 @@ def main() -> None:
     truth = street_map()
     is_thing = truth.category >= THINGS[0]
 
-    maps = center_targets(truth.ids, truth.category, is_thing, sigma=SIGMA)
+    maps = center_targets(truth.ids, truth.category, is_thing, sigma=SIGMA, void=255)
     for ours, theirs in zip(maps, targets_by_loop(truth), strict=True):
         assert np.array_equal(ours.numpy(), theirs)
     weights = boundary_weights(truth.ids, truth.num_segments)
@@ -95,7 +95,7 @@ def main() -> None:
         assert np.array_equal(weights.numpy(), weights_by_loop(truth, crop=crop))
 
     fast = {
-        "centre targets, panscape": lambda: center_targets(truth.ids, truth.category, is_thing, sigma=SIGMA),
+        "centre targets, panscape": lambda: center_targets(truth.ids, truth.category, is_thing, sigma=SIGMA, void=255),
         "boundary weights, panscape": lambda: boundary_weights(truth.ids, truth.num_segments),
         "boundary weights, scipy on boxes": lambda: weights_by_loop(truth, crop=True),
     }

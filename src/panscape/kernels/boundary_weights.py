@@ -1,6 +1,6 @@
 """Weights that make the offset loss attend to the boundaries of segments.
 
-Boundary-aware offset loss of Panoptic SwiftNet (arXiv 2203.07908, section 3.3). Each segment is cut into regions by
+Boundary-aware offset loss of Panoptic SwiftNet (arXiv 2203.07908, Section 2.2). Each segment is cut into regions by
 the distance of its pixels from its own boundary, and the weight falls from region to region towards its middle.
 
 The distance of a pixel is the Euclidean distance to the nearest pixel of another segment or of void; pixels on the

@@ -60,7 +60,7 @@ def center_targets(
     sigma: float = 10,
     small_area: int = 4096,
     small_weight: float = 3.0,
-    void: int = 255,
+    void: int,
 ) -> CenterTargetMaps:
     """Return the targets of one picture.
 
@@ -114,7 +114,7 @@ def center_targets_reference(
     sigma: float = 10,
     small_area: int = 4096,
     small_weight: float = 3.0,
-    void: int = 255,
+    void: int,
 ) -> CenterTargetMaps:
     """Return what :func:`center_targets` does, one segment at a time as published; it must be equal to this."""
     if is_crowd is None:

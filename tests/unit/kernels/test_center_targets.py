@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,11 @@ from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
 from panscape.kernels.center_targets import CenterTargetMaps, center_targets, center_targets_reference
 
-BOTH = pytest.mark.parametrize("targets", [center_targets, center_targets_reference])
+BOTH = pytest.mark.parametrize(
+    "targets",
+    [partial(center_targets, void=255), partial(center_targets_reference, void=255)],
+    ids=["compiled", "reference"],
+)
 
 
 def flags(truth: PanopticMap) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,10 +135,10 @@ def test_both_implementations_agree_bit_for_bit(seed):
 def test_contradictions_are_refused():
     ids = torch.ones(2, 2, dtype=torch.int32)
     with pytest.raises(InvalidArgumentError, match=r"ids as int32 \[H, W\], got torch.int64"):
-        center_targets(ids.long(), torch.tensor([1]), torch.tensor([True]))
+        center_targets(ids.long(), torch.tensor([1]), torch.tensor([True]), void=255)
     with pytest.raises(InvalidArgumentError, match=r"is_thing as bool \[1\]"):
-        center_targets(ids, torch.tensor([1]), torch.tensor([True, False]))
+        center_targets(ids, torch.tensor([1]), torch.tensor([True, False]), void=255)
     with pytest.raises(InvalidArgumentError, match=r"ids in 0\.\.1, got 1\.\.2"):
-        center_targets(ids + torch.eye(2).int(), torch.tensor([1]), torch.tensor([True]))
+        center_targets(ids + torch.eye(2).int(), torch.tensor([1]), torch.tensor([True]), void=255)
     with pytest.raises(InvalidArgumentError, match="positive sigma"):
-        center_targets(ids, torch.tensor([1]), torch.tensor([True]), sigma=0)
+        center_targets(ids, torch.tensor([1]), torch.tensor([True]), sigma=0, void=255)

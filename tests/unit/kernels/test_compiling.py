@@ -59,7 +59,7 @@ def test_the_first_process_compiles_and_says_so_once_and_the_next_one_loads(tmp_
 import numpy as np, torch, sys
 from panscape.kernels.center_targets import center_targets
 ids = torch.ones(4, 5, dtype=torch.int32)
-center_targets(ids, torch.tensor([1]), torch.tensor([True]))
+center_targets(ids, torch.tensor([1]), torch.tensor([True]), void=255)
 """
     first, second = run(code, tmp_path), run(code, tmp_path)
     assert first.stderr.count("panscape: compiling kernels for this processor, once") == 1
