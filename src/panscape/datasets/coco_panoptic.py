@@ -50,7 +50,6 @@ class CocoPanoptic:
         self._pairs: list[Pair] = []
         # As text: in worker processes every Python object that is looked at gets copied, and COCO has millions of them.
         self._segments: list[bytes] = []
-        named: dict[str, str] = {}
         for image_id, file_name in self._pictures(content).items():
             if image_id not in described:
                 raise InvalidAnnotationError(
@@ -58,14 +57,8 @@ class CocoPanoptic:
                     "add it, or remove the image"
                 )
             annotation = described.pop(image_id)
-            name = Path(file_name).stem
-            if name in named:
-                # Predictions are written under these names, without folders.
-                raise InvalidAnnotationError(
-                    f"{self.json_path}: expected one picture called {name!r}, got {named[name]} and {file_name}; "
-                    "rename one, or make each folder a set of its own"
-                )
-            named[name] = file_name
+            # Pictures of several folders may share a name; their maps lie in one.
+            name = Path(annotation["file_name"]).with_suffix("").as_posix()
             pair = Pair(name, Path(images) / file_name, Path(annotations) / annotation["file_name"])
             for path in (pair.picture, pair.annotation):
                 if not path.is_file():
