@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
+from panscape.kernels.bilinear import enlarge
 from panscape.kernels.boundary_weights import boundary_weights
+from panscape.kernels.center_decoding import first_largest
 from panscape.kernels.center_grouping import CenterDecoding, group_centers, group_centers_batched
 from panscape.kernels.center_targets import center_targets
 from panscape.labels import LabelSpace
@@ -223,20 +225,16 @@ class CenterRepresentation:
         Returns:
             Pictures by name, uint8 [3, H, W].
         """
-        height, width = size
-        semantic, center, offset = (
-            F.interpolate(
-                o[:1].float().cpu(),
-                scale_factor=output_stride,
-                mode="bilinear",
-                align_corners=self.decoding.align_corners,
-            )[0, :, :height, :width]
-            for o in outputs
-        )
-        category = semantic.argmax(dim=0)
+        padded = [side * output_stride for side in outputs.semantic.shape[-2:]]
+
+        def whole(plane: Tensor) -> Tensor:
+            return enlarge(plane, (padded[0], padded[1]), size, self.decoding.align_corners)
+
+        semantic, center, offset = (o[0].detach().float().cpu() for o in outputs)
+        category = first_largest(semantic, whole)  # plane by plane, as all enlarged at once may be a gigabyte
         is_thing = torch.tensor([c.is_thing for c in labels])[category]
         return {
             "semantic": draw_semantic(category, labels),
-            "centers": draw_heatmap(center[0].clamp(0, 1)),
-            "offsets": draw_offsets(offset, mask=is_thing),
+            "centers": draw_heatmap(whole(center[0]).clamp(0, 1)),
+            "offsets": draw_offsets(whole(offset), mask=is_thing),
         }
