@@ -1,8 +1,9 @@
-"""Train a bundled model from scratch, in about an hour on one core.
+"""Train a bundled model from scratch, in 60 (street) or 80 minutes (town, all three commands) on one core.
 
     python examples/train_bundled.py street.safetensors --data path/to/camvid --steps 4200
     python examples/train_bundled.py town.safetensors --steps 3000
     python examples/train_bundled.py town.safetensors --steps 3000 --start town.safetensors --seed 2
+    python examples/train_bundled.py town.safetensors --steps 1200 --start town.safetensors --seed 3
 
 With ``--data`` it is ``street``, from CamVid's train split (``images/{train,val}`` and ``labels/{train,val}``);
 without, ``town``, from scenes that are drawn while training, half from the street and half from above. Every thousand
