@@ -16,7 +16,6 @@ from panscape.errors import (
     CheckpointMismatchError,
     InvalidArgumentError,
     InvalidLabelSpaceError,
-    MissingExtraError,
     UnknownNameError,
     UnreadableFileError,
 )
@@ -61,7 +60,6 @@ def load(name_or_path: str | Path) -> PanopticModel:
         UnreadableFileError: the file is missing or damaged, was not saved by panscape or by a newer version of it, or
             the hub does not give it.
         CheckpointMismatchError: the weights do not fit the model they claim to be.
-        MissingExtraError: a hub id was given and huggingface_hub is not installed.
     """
     path = _locate(name_or_path)
     description = _describe(path)
@@ -191,11 +189,9 @@ def _locate(name_or_path: str | Path) -> Path:
 
 
 def _download(hub_id: str) -> Path:
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
-    except ImportError as error:
-        raise MissingExtraError("huggingface_hub", "hub", f"loading {hub_id} from the hub") from error
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
     try:
         return Path(hf_hub_download(hub_id, "model.safetensors"))
     # Without network, the hub's errors are OSErrors; those of an answer are not in all of its versions.

@@ -17,7 +17,7 @@ from panscape.errors import PanscapeError, UnknownNameError, UnreadableFileError
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """The ids that the hub was asked for, which knows none; the working folder is empty."""
-    hub = pytest.importorskip("huggingface_hub")
+    import huggingface_hub as hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     ids: list[str] = []
@@ -57,7 +57,6 @@ def test_what_the_hub_says_becomes_an_error_with_a_remedy(name: str, asked: list
 
 
 def test_an_id_that_the_hub_refuses_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pytest.importorskip("huggingface_hub")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnreadableFileError, match=r"but .*; check the id"):  # the hub's own check, before any network
         zoo.load("owner/na--me")
