@@ -1,0 +1,194 @@
+"""`Recipe`: everything that decides what a training gives, as one frozen value.
+
+A recipe names no folder, device or number of processes: those belong to a run of it. Every part is a frozen dataclass
+whose fields the command line offers as options (``--optimizer.learning-rate 1e-4``) with the help written here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from panscape.datasets.sample import PanopticDataset
+from panscape.errors import InvalidArgumentError
+from panscape.labels import LabelSpace
+from panscape.models import PanopticModel
+from panscape.transforms import RotationPolicy
+
+
+class ModelOptions(ABC):
+    """What a recipe says about its network: a frozen dataclass for each family."""
+
+    @abstractmethod
+    def create(self, labels: LabelSpace) -> PanopticModel:
+        """Build the network, on the CPU, with random or pretrained weights."""
+
+
+class DataOptions(ABC):
+    """What a recipe says about its data: a frozen dataclass for each kind."""
+
+    @abstractmethod
+    def load(self, root: Path | None, split: Literal["train", "val"]) -> PanopticDataset:
+        """Open the pictures to train on, or those to evaluate on.
+
+        Args:
+            root: the folder given as ``--data``; None if none was given.
+            split: which part.
+
+        Raises:
+            InvalidArgumentError: a folder is needed and was not given.
+            PanscapeError: what the dataset raises for a folder that does not hold it.
+        """
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training pictures are varied: resize, cut out, rotate, flip, paste objects, recolour, in this order."""
+
+    crop: tuple[int, int] = (512, 512)
+    """Height and width of the crops that enter the network, pixels."""
+
+    scale: tuple[float, float] = (0.5, 2.0)
+    """Smallest and largest factor of a uniform random resize; not used where shortest_sides are given."""
+
+    shortest_sides: tuple[int, ...] = ()
+    """Lengths of the shorter side in pixels, one of which is drawn."""
+
+    longest_side: int = 4096
+    """With shortest_sides: the longer side never gets longer than this."""
+
+    rotation: RotationPolicy = "none"
+    """"none", "right_angles" or "any" (Panoptic SwiftNet, Table 2)."""
+
+    flip: float = 0.5
+    """Chance of exchanging left and right."""
+
+    recolor: float = 0.0
+    """Chance of changing brightness, contrast, saturation and hue."""
+
+    copy_paste: float = 0.0
+    """Chance of pasting objects of another training picture into a crop."""
+
+    rare_crop: float = 0.0
+    """Chance of a crop that must meet an object of a rare category (Mapillary Vistas: 0.5)."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which pictures are drawn how often."""
+
+    repeat_threshold: float = 0.0
+    """Categories in a smaller share of the pictures are rare: a picture is repeated sqrt(threshold / share) times for
+    its rarest category. 0 draws every picture once an epoch."""
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How weights follow gradients."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    """"adam" adds the weight decay to the gradient, "adamw" shrinks weights apart from it."""
+
+    learning_rate: float = 1e-4
+    """The highest; see schedule."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the running means of the gradient and of its square."""
+
+    eps: float = 1e-8
+    """Added to the root of the mean square."""
+
+    weight_decay: float = 0.0
+    """Of the weights of convolutions and linear layers."""
+
+    norm_weight_decay: float = 0.0
+    """Of biases and of the weights of normalisation layers."""
+
+    backbone_factor: float = 1.0
+    """The backbone's learning rate is this times the others'."""
+
+    clip_norm: float = 0.0
+    """Gradients are scaled down to this norm; 0 leaves them as they are."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate goes: up along a line, then down."""
+
+    decay: Literal["poly", "cosine", "constant"] = "poly"
+    """"poly" falls as (1 - done) ** power, "cosine" along half a cosine."""
+
+    power: float = 0.9
+    """Of "poly"."""
+
+    end: float = 0.0
+    """Learning rate at the last step."""
+
+    warmup_steps: int = 0
+    """Steps until the highest rate is reached."""
+
+    warmup_factor: float = 1e-3
+    """The first step's rate as a share of the highest, if there is a warm-up."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training.
+
+    Raises:
+        InvalidArgumentError: a number is out of its range.
+    """
+
+    name: str
+    """Of the recipe; runs and models are labelled with it."""
+
+    model: ModelOptions
+    """The network."""
+
+    data: DataOptions
+    """What it learns from."""
+
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """How training pictures are varied."""
+
+    sampling: Sampling = field(default_factory=Sampling)
+    """Which training pictures are drawn how often."""
+
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    """How weights follow gradients."""
+
+    schedule: Schedule = field(default_factory=Schedule)
+    """How the learning rate goes."""
+
+    steps: int = 90_000
+    """Optimiser steps."""
+
+    batch_size: int = 8
+    """Crops a step, over all processes: each takes its share, so that a recipe means the same on one device or many."""
+
+    accumulate: int = 1
+    """Parts in which each process computes its share of a batch, one after the other, to need less memory."""
+
+    average_decay: float = 0.0
+    """Of the running average of weights that is evaluated and saved (0.999 follows about 1000 steps); 0 for none."""
+
+    sync_batch_norm: bool = True
+    """With several processes: normalise over the whole batch, not each process over its share."""
+
+    eval_every: int = 5000
+    """Steps between evaluations on the val pictures; 0 for one at the end."""
+
+    eval_pictures: int = 0
+    """Evaluate during training on no more than this many val pictures; 0 for all. At the end all are used."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise InvalidArgumentError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        if not 0 <= self.average_decay < 1:
+            raise InvalidArgumentError(f"expected average_decay in [0, 1), got {self.average_decay}")
+        for name in ("eval_every", "eval_pictures"):
+            if getattr(self, name) < 0:
+                raise InvalidArgumentError(f"expected {name} of 0 or more, got {getattr(self, name)}")
