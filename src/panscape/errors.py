@@ -115,3 +115,38 @@ class CheckpointMismatchError(PanscapeError, ValueError):
                 shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
                 parts.append(f"{len(names)} {title}: {shown}")
         super().__init__("; ".join([*parts, remedy]))
+
+
+class BadSampleError(PanscapeError, ValueError):
+    """A picture of the training data cannot be used.
+
+    Args:
+        picture: its file or name.
+        reason: what is wrong with it; may begin with the file.
+        remedy: what to do.
+    """
+
+    def __init__(
+        self,
+        picture: object,
+        reason: str,
+        remedy: str = "repair or remove it, or leave out what cannot be used with --on-bad-sample skip",
+    ) -> None:
+        self.picture = str(picture)
+        reason = " ".join(reason.split())
+        self.reason = reason if reason.startswith(self.picture) else f"{self.picture}: {reason}"
+        super().__init__(f"{self.reason}; {remedy}")
+
+
+class WorkerDiedError(PanscapeError, RuntimeError):
+    """A process that prepares training pictures is gone.
+
+    Args:
+        detail: what is known of its end.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            f"a process that prepares training pictures died: {detail}. Most often memory ran out, or the shared "
+            "memory in /dev/shm; give the same command with fewer --workers, it resumes from the last checkpoint"
+        )

@@ -24,6 +24,22 @@ EVERY = [
         ValueError,
         "a.pth does not fit the model; 2 missing: a, b; 7 unused: c, d, e, f, g and 2 more; give another",
     ),
+    (
+        errors.BadSampleError("a.png", "a.png: no such\nfile", "remove it"),
+        ValueError,
+        "a.png: no such file; remove it",
+    ),
+    (
+        errors.BadSampleError("a", "too dark"),
+        ValueError,
+        "a: too dark; repair or remove it, or leave out what cannot be used with --on-bad-sample skip",
+    ),
+    (
+        errors.WorkerDiedError("pid 7 was killed"),
+        RuntimeError,
+        "a process that prepares training pictures died: pid 7 was killed. Most often memory ran out, or the shared "
+        "memory in /dev/shm; give the same command with fewer --workers, it resumes from the last checkpoint",
+    ),
 ]
 
 
