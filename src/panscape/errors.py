@@ -55,6 +55,23 @@ class UnreadableFileError(PanscapeError, OSError):
         super().__init__(f"{path}: {reason}")
 
 
+class UnwritableFileError(PanscapeError, OSError):
+    """A file could not be written; what was there before is as it was.
+
+    Args:
+        path: the file.
+        reason: what went wrong, and what to do.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path = path
+        super().__init__(f"cannot write {path}: {reason}")
+
+
+class DiskFullError(UnwritableFileError):
+    """A file found no room: the disk or a quota is full, or the file would be larger than is allowed."""
+
+
 class UnknownNameError(PanscapeError, KeyError):
     """A name is not in the table it was looked up in; the nearest known names are suggested.
 

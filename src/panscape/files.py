@@ -13,13 +13,14 @@ from panscape.errors import InvalidArgumentError
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary path beside ``path``; when the block ends well, it takes the place of ``path``.
 
     A reader sees the old file or the whole new one, never a part. When the block raises, nothing is left behind.
 
     Args:
         path: the file to write; its folder must exist.
+        durable: return only when the file is on the disk, so that it outlives a loss of power, too.
 
     Raises:
         InvalidArgumentError: the folder does not exist.
@@ -31,9 +32,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary
+        if durable:
+            _sync(temporary)  # before the rename, or the name could outlive the content
         os.replace(temporary, path)  # noqa: PTH105 - Path.replace reads like str.replace here
+        if durable and os.name != "nt":  # Windows has no descriptors of folders
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: str | Path, content: object) -> None:

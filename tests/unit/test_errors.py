@@ -12,6 +12,8 @@ EVERY = [
     (errors.InvalidAnnotationError("two descriptions"), ValueError, "two descriptions"),
     (errors.InvalidArgumentError("too small"), ValueError, "too small"),
     (errors.UnreadableFileError("a.png", "no such file"), OSError, "a.png: no such file"),
+    (errors.UnwritableFileError("a.png", "a folder"), OSError, "cannot write a.png: a folder"),
+    (errors.DiskFullError("a.png", "no space"), OSError, "cannot write a.png: no space"),
     (errors.UnknownNameError("model", "swift", ["a", "b"]), KeyError, "unknown model 'swift'; known: a, b"),
     (errors.UnknownNameError("model", "swift", []), KeyError, "unknown model 'swift'; known: none"),
     (

@@ -8,9 +8,10 @@ from panscape.errors import InvalidArgumentError
 from panscape.files import replacing, write_json
 
 
-def test_the_file_appears_when_the_block_ends(tmp_path):
+@pytest.mark.parametrize("durable", [False, True])
+def test_the_file_appears_when_the_block_ends(tmp_path, durable):
     path = tmp_path / "a.txt"
-    with replacing(path) as temporary:
+    with replacing(path, durable=durable) as temporary:
         assert temporary.parent == path.parent
         assert temporary.suffix == ".txt"
         temporary.write_text("new")
