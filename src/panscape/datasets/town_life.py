@@ -99,7 +99,7 @@ def _spot(dice: Dice, rect: Rect, margin: float = 0.6) -> tuple[float, float]:
 def populate(scene: Scene, areas: Areas, is_street: bool) -> None:
     """Fill every area with who and what belongs there."""
     dice = scene.dice
-    crowd = dice.pick((0.4, 1.0, 2.2))
+    crowd = dice.pick((0.4, 0.8, 1.6))
     avenue = dice.chance(0.5)
     for rect in areas.pavements:
         a, c, b, d = rect
@@ -142,17 +142,17 @@ def _put_group(scene: Scene, x: float, z: float) -> None:
     fate = dice.draw()
     if not scene.sees(x, z, 1.75 if scene.is_street else 0.6):
         return
-    if fate < 0.12:
+    if fate < 0.25:
         put_bicycle(scene, x, z, dice.pick((0.0, math.pi)) + dice.between(-0.3, 0.3), rider=True)
         return
     yaw = dice.between(0.0, 2 * math.pi)
-    for i in range(dice.pick((1, 1, 1, 2, 2, 3, 5))):
+    for i in range(dice.pick((1, 1, 1, 2, 2, 3, 4))):
         put_person(
             scene, x + 0.55 * i + dice.between(-0.2, 0.2), z + dice.between(-0.5, 0.5), yaw + dice.between(-0.4, 0.4)
         )
-    if fate > 0.8:
+    if fate > 0.75:
         put_animal(scene, x - 0.7, z + dice.between(-0.4, 0.4), pet=True)
-    elif fate > 0.74:
+    elif fate > 0.65:
         put_parasol(scene, x + 1.6, z + 1.2)
 
 

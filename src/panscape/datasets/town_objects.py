@@ -339,15 +339,15 @@ _HERO_RADII = {"bus": 5.0, "car": 2.4, "boat": 6.0}
 
 
 def put_hero(scene: Scene, half: float, is_canal: bool) -> None:
-    """Put up to two objects close to a camera in the street, so that large ones are not rare."""
+    """Put a few objects close to a camera in the street, all kinds alike, so that none is known from afar alone."""
     dice = scene.dice
     height = scene.camera.size[0]
     right, _, forward = scene.axes[3:6], 0, scene.axes[9:12]
-    for _ in range(dice.pick((0, 1, 1, 2))):
+    for _ in range(dice.pick((1, 2, 2, 3, 4))):
         kind = (
             dice.pick(("boat",) * 3 + ("parasol",))
             if is_canal
-            else dice.pick(("bus", "bus", "car", "person", "animal", "tree", "parasol", "bicycle"))
+            else dice.pick(("bus", "car", "person", "animal", "animal", "tree", "parasol", "bicycle", "bicycle"))
         )
         extent = {
             "bus": 3.2,
@@ -358,7 +358,7 @@ def put_hero(scene: Scene, half: float, is_canal: bool) -> None:
             "parasol": 2.7,
             "bicycle": 1.1,
         }.get(kind, 4)
-        share = dice.between(0.35, 0.9) * min(1.0, 520.0 / height)
+        share = dice.between(0.15, 0.85) * min(1.0, 520.0 / height)
         depth = max(scene.camera.focal * extent / (share * height), 2.0)
         if kind in ("bus", "boat"):
             depth += 4.5  # to its middle
