@@ -7,7 +7,7 @@ Every error derives from :class:`PanscapeError` and from the built-in exception 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -166,4 +166,24 @@ class WorkerDiedError(PanscapeError, RuntimeError):
         super().__init__(
             f"a process that prepares training pictures died: {detail}. Most often memory ran out, or the shared "
             "memory in /dev/shm; give the same command with fewer --workers, it resumes from the last checkpoint"
+        )
+
+
+class TrainingDivergedError(PanscapeError, FloatingPointError):
+    """A loss or a gradient is not finite.
+
+    Args:
+        step: at which.
+        losses: by name; None if they are finite and only the gradient is not.
+        names: of the pictures in the batch.
+        checkpoint: where to go on from.
+    """
+
+    def __init__(self, step: int, losses: Mapping[str, float] | None, names: Sequence[str], checkpoint: str) -> None:
+        what = "the gradient is not finite"
+        if losses is not None:
+            what = "the loss is not finite (" + ", ".join(f"{name} {value:g}" for name, value in losses.items()) + ")"
+        super().__init__(
+            f"{what} at step {step}, pictures {', '.join(names)}; {checkpoint}; look at these pictures and their "
+            "labels, or lower the learning rate or set a clip_norm"
         )
