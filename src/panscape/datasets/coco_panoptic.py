@@ -84,6 +84,21 @@ class CocoPanoptic:
             raise InvalidAnnotationError(f"{pair.annotation}: {error}") from error
         return checked_sample(pair, load_image(pair.picture), truth)
 
+    def categories_of(self, index: int) -> frozenset[int]:
+        """Return the ids of the categories in the map at ``index``, from the JSON alone; no picture is read.
+
+        Raises:
+            InvalidAnnotationError: a category is not in the label space.
+        """
+        sources = {segment["category_id"] for segment in json.loads(self._segments[index])}
+        unknown = sources - self.labels.id_of_source.keys()
+        if unknown:
+            raise InvalidAnnotationError(
+                f"{self.json_path}: expected categories of label space {self.labels.name!r}, got category_id "
+                f"{min(unknown)} for {self._pairs[index].annotation.name}; add it to the categories"
+            )
+        return frozenset(self.labels.id_of_source[source] for source in sources)
+
     def _listed_labels(self, content: dict[str, Any]) -> LabelSpace:
         if not content.get("categories"):
             raise InvalidAnnotationError(f"{self.json_path}: expected 'categories', found none; give labels=")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from panscape.datasets.sample import PanopticDataset
 from panscape.errors import InvalidArgumentError
@@ -74,6 +75,21 @@ class Augmentation:
     rare_crop: float = 0.0
     """Chance of a crop that must meet an object of a rare category (Mapillary Vistas: 0.5)."""
 
+    def __post_init__(self) -> None:
+        if len(self.crop) != 2 or min(self.crop) < 1:
+            raise InvalidArgumentError(f"expected a crop as height and width of at least one pixel, got {self.crop}")
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < inf:
+            raise InvalidArgumentError(f"expected a scale as smallest and largest factor above 0, got {self.scale}")
+        if min((*self.shortest_sides, self.longest_side)) < 1:
+            raise InvalidArgumentError(
+                "expected shortest_sides and longest_side of at least one pixel, "
+                f"got {self.shortest_sides} and {self.longest_side}"
+            )
+        _require_choice(self, "rotation")
+        for name in ("flip", "recolor", "copy_paste", "rare_crop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidArgumentError(f"expected {name} as a chance in 0..1, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -82,6 +98,12 @@ class Sampling:
     repeat_threshold: float = 0.0
     """Categories in a smaller share of the pictures are rare: a picture is repeated sqrt(threshold / share) times for
     its rarest category. 0 draws every picture once an epoch."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.repeat_threshold <= 1:
+            raise InvalidArgumentError(
+                f"expected repeat_threshold as a share of the pictures in 0..1, got {self.repeat_threshold}"
+            )
 
 
 @dataclass(frozen=True)
@@ -112,6 +134,17 @@ class Optimizer:
     clip_norm: float = 0.0
     """Gradients are scaled down to this norm; 0 leaves them as they are."""
 
+    def __post_init__(self) -> None:
+        _require_choice(self, "name")
+        for name in ("learning_rate", "eps"):
+            if not 0 < getattr(self, name) < inf:
+                raise InvalidArgumentError(f"expected a positive {name}, got {getattr(self, name)}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise InvalidArgumentError(f"expected two betas in [0, 1), got {self.betas}")
+        for name in ("weight_decay", "norm_weight_decay", "backbone_factor", "clip_norm"):
+            if not 0 <= getattr(self, name) < inf:
+                raise InvalidArgumentError(f"expected {name} of 0 or more, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -131,6 +164,17 @@ class Schedule:
 
     warmup_factor: float = 1e-3
     """The first step's rate as a share of the highest, if there is a warm-up."""
+
+    def __post_init__(self) -> None:
+        _require_choice(self, "decay")
+        if not 0 < self.power < inf:
+            raise InvalidArgumentError(f"expected a positive power, got {self.power}")
+        if not 0 <= self.end < inf:
+            raise InvalidArgumentError(f"expected a learning rate of 0 or more at the end, got {self.end}")
+        if self.warmup_steps < 0:
+            raise InvalidArgumentError(f"expected warmup_steps of 0 or more, got {self.warmup_steps}")
+        if not 0 < self.warmup_factor <= 1:
+            raise InvalidArgumentError(f"expected warmup_factor in (0, 1], got {self.warmup_factor}")
 
 
 @dataclass(frozen=True)
@@ -192,3 +236,14 @@ class Recipe:
         for name in ("eval_every", "eval_pictures"):
             if getattr(self, name) < 0:
                 raise InvalidArgumentError(f"expected {name} of 0 or more, got {getattr(self, name)}")
+        if self.schedule.end > self.optimizer.learning_rate:
+            raise InvalidArgumentError(
+                f"expected the learning rate to end at {self.optimizer.learning_rate} or below, where it is highest, "
+                f"got schedule.end={self.schedule.end}"
+            )
+
+
+def _require_choice(options: Any, name: str) -> None:
+    choices = get_args(get_type_hints(type(options))[name])
+    if getattr(options, name) not in choices:
+        raise InvalidArgumentError(f"expected {name} as one of {', '.join(choices)}, got {getattr(options, name)!r}")

@@ -1,0 +1,48 @@
+"""BSB Aerial: 512x512 tiles of aerial pictures of Brasília, 3 stuff and 11 thing categories.
+
+Source: de Carvalho et al., "Panoptic Segmentation Meets Remote Sensing", Remote Sensing 14(4), 2022. The authors hand
+the set out on request. It has 3000 tiles to train on, 200 to evaluate on and 200 to test on.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from panscape.datasets.coco_panoptic import CocoPanoptic
+from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.labels import LabelSpace
+
+_SPLITS = ("train", "val", "test")
+_LAYOUT = "ROOT/SPLIT with ROOT/annotations/panoptic_SPLIT.json and ROOT/annotations/panoptic_SPLIT"
+
+
+def bsb(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
+    """Return BSB Aerial, whose annotations are in COCO panoptic form.
+
+    Its publication does not say how the folders are called; they are expected as COCO has them::
+
+        ROOT/train/NAME.tif  (or another format of pictures, as the JSON says)
+        ROOT/annotations/panoptic_train.json
+        ROOT/annotations/panoptic_train/NAME.png
+
+    and ``val`` and ``test`` likewise. The JSON lists the categories; the label space is called ``"bsb"``.
+
+    Args:
+        root: the folder of ``annotations``.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+
+    Raises:
+        InvalidArgumentError: there is no such split.
+        UnreadableFileError: the JSON is missing; or as :class:`CocoPanoptic`.
+        InvalidAnnotationError: as :class:`CocoPanoptic`.
+    """
+    if split not in _SPLITS:
+        raise InvalidArgumentError(f"expected split as one of {', '.join(_SPLITS)}, got {split!r}")
+    annotations = Path(root) / "annotations" / f"panoptic_{split}"
+    json_path = annotations.with_suffix(".json")
+    if not json_path.is_file():
+        raise UnreadableFileError(json_path, f"no such file; expected {_LAYOUT}; rename the folders to that")
+    dataset = CocoPanoptic(json_path, annotations, Path(root) / split)
+    dataset.labels = LabelSpace("bsb", dataset.labels.categories)
+    return dataset

@@ -1,0 +1,53 @@
+"""Mapillary Vistas: street photos from all over the world, 18 000 to train on and 2000 to evaluate on.
+
+Source: Neuhold et al., "The Mapillary Vistas Dataset for Semantic Understanding of Street Scenes", ICCV 2017. The
+pictures are handed out by Mapillary after registration, for research (CC BY-NC-SA).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from panscape.datasets.coco_panoptic import CocoPanoptic
+from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.labels import LabelSpace
+
+_FOLDERS = {"train": "training", "val": "validation"}
+_LAYOUT = (
+    "ROOT/training/images with ROOT/training/panoptic/panoptic_2018.json and its PNGs beside it (v1.2; in the release "
+    "of v2.0 they lie in ROOT/training/v1.2/panoptic), and ROOT/validation likewise"
+)
+
+
+def vistas(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
+    """Return Mapillary Vistas v1.2, read as unpacked; nothing is to be prepared.
+
+    Its annotations are in COCO panoptic form, and the JSON lists the 65 categories, things and stuff mixed. The label
+    space is called ``"vistas"``, which tells models which published settings fit::
+
+        ROOT/training/images/NAME.jpg              ROOT/validation/images/NAME.jpg
+        ROOT/training/panoptic/panoptic_2018.json  ROOT/validation/panoptic/panoptic_2018.json
+        ROOT/training/panoptic/NAME.png            ROOT/validation/panoptic/NAME.png
+
+    In the release of v2.0 the older annotations lie in ``ROOT/training/v1.2/panoptic``; they are found there too.
+
+    Args:
+        root: the folder of ``training`` and ``validation``.
+        split: ``"train"`` or ``"val"``; the annotations of the test pictures are not public.
+
+    Raises:
+        InvalidArgumentError: there is no such split.
+        UnreadableFileError: the annotations are missing; or as :class:`CocoPanoptic`.
+        InvalidAnnotationError: as :class:`CocoPanoptic`.
+    """
+    if split not in _FOLDERS:
+        raise InvalidArgumentError(f"expected split as one of {', '.join(_FOLDERS)}, got {split!r}")
+    folder = Path(root) / _FOLDERS[split]
+    places = [folder / "panoptic", folder / "v1.2" / "panoptic"]
+    found = [place for place in places if (place / "panoptic_2018.json").is_file()]
+    if not found:
+        raise UnreadableFileError(places[0] / "panoptic_2018.json", f"no such file; expected {_LAYOUT}")
+    dataset = CocoPanoptic(found[0] / "panoptic_2018.json", found[0], folder / "images")
+    dataset.labels = LabelSpace("vistas", dataset.labels.categories)
+    return dataset

@@ -1,0 +1,80 @@
+"""Recipes: whole trainings by name.
+
+A recipe is a function that returns a frozen :class:`~panscape.training.recipe.Recipe`. Its docstring says the command,
+the hardware, the hours, the published numbers and ours. Names and summaries stand in the table below, so that asking
+for them imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from panscape.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from panscape.training.recipe import Recipe
+
+# Name: module and first line of the docstring, by module.
+_TABLE: dict[str, dict[str, str]] = {
+    "panoptic_swiftnet": {
+        "swiftnet_r18_cityscapes_pyrx1": "Cityscapes, one level (Table 6, single).",
+        "swiftnet_r18_cityscapes_spp": "Cityscapes, one level with spatial pyramid pooling (Table 6, SPP).",
+        "swiftnet_r18_cityscapes_pyrx2": "Cityscapes, two levels (Table 6, PYRx2).",
+        "swiftnet_r18_cityscapes_pyrx3": "Cityscapes, three levels (Tables 3, 6 and 8).",
+        "swiftnet_r18_cityscapes_l1": "Cityscapes, plain L1 offset loss (Table 8).",
+        "swiftnet_r18_cityscapes_regions3": "Cityscapes, offset weights in three regions (Table 8).",
+        "swiftnet_r18_cityscapes_regions8": "Cityscapes, offset weights in eight regions (Table 8).",
+        "swiftnet_r18_coco": "COCO panoptic (Table 4).",
+        "swiftnet_r18_vistas": "Mapillary Vistas, rare categories drawn more often (Table 5).",
+        "swiftnet_r18_bsb": "BSB Aerial without rotation (Tables 1 and 2).",
+        "swiftnet_r18_bsb_right_angles": "BSB Aerial, rotated by right angles (Table 2).",
+        "swiftnet_r18_bsb_any_angle": "BSB Aerial, rotated by any angle (Table 2).",
+    },
+    "small": {
+        "town": "The drawn town, from the street and from above; needs no data.",
+        "street": "CamVid, photos from a moving car.",
+        "aerial": "Satellite pictures of Dubai.",
+        "town_pyrx1": "Evidence on the town: one level.",
+        "town_spp": "Evidence on the town: one level with spatial pyramid pooling.",
+        "town_pyrx2": "Evidence on the town: two levels.",
+        "town_pyrx3": "Evidence on the town: three levels, offset weights in four regions.",
+        "town_l1": "Evidence on the town: plain L1 offset loss.",
+        "town_regions3": "Evidence on the town: offset weights in three regions.",
+        "town_regions8": "Evidence on the town: offset weights in eight regions.",
+    },
+    "own_folder": {
+        "own": "A folder of your own; what is not given follows from the data.",
+    },
+}
+
+
+def list_recipes() -> dict[str, str]:
+    """Return the recipes' names, each with a line about it."""
+    return {name: summary for module in _TABLE.values() for name, summary in module.items()}
+
+
+def check_recipe_name(name: str) -> None:
+    """Do nothing if there is a recipe of this name.
+
+    Raises:
+        UnknownNameError: there is none; the nearest are suggested.
+    """
+    names = list_recipes()
+    if name not in names:
+        raise UnknownNameError("recipe", name, names)
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return the recipe called ``name``.
+
+    Args:
+        name: one of :func:`list_recipes`.
+
+    Raises:
+        UnknownNameError: there is none; the nearest are suggested.
+    """
+    check_recipe_name(name)
+    module = next(module for module, names in _TABLE.items() if name in names)
+    recipe: Recipe = getattr(importlib.import_module(f"panscape.recipes.{module}"), name)()
+    return recipe

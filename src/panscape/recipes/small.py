@@ -1,0 +1,199 @@
+"""Small networks: the bundled models, and what the paper's choices are worth on drawn scenes.
+
+``town``, ``street`` and ``aerial`` make the models that come with panscape. The rows ``town_...`` repeat Tables 6 and 8
+of Panoptic SwiftNet at a small size, each row the same but for what its name says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from panscape.recipes.data_options import AerialData, CamVidData, TownData
+from panscape.recipes.model_options import SwiftNetOptions
+from panscape.representations.centers import CenterDecoding, CenterRepresentation
+from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
+
+# Cityscapes' values for pictures a twelfth of its size: lengths by 1/3.5, areas by 1/12.
+_REPRESENTATION = CenterRepresentation(
+    sigma=4.0,
+    small_area=340,
+    semantic_fraction=0.5,
+    offset_loss_weight=0.01,
+    decoding=CenterDecoding(stuff_area=100),
+)
+_TOWN_REPRESENTATION = replace(_REPRESENTATION, decoding=CenterDecoding(stuff_area=64))
+_OPTIMIZER = Optimizer("adamw", learning_rate=2e-3, weight_decay=0.02, clip_norm=10.0)
+_SCHEDULE = Schedule("cosine", warmup_steps=200)
+
+
+def town() -> Recipe:
+    """The drawn town, from the street and from above; needs no data.
+
+    ::
+
+        panscape train town --out OUT --precision bf16
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return Recipe(
+        name="town",
+        model=SwiftNetOptions("residual_s", levels=3, width=64, representation=_TOWN_REPRESENTATION),
+        data=TownData(size=(384, 384), view="both"),
+        augmentation=Augmentation(crop=(256, 256), scale=(0.6, 1.4)),
+        optimizer=_OPTIMIZER,
+        schedule=_SCHEDULE,
+        steps=7200,
+        batch_size=8,
+        average_decay=0.998,
+        eval_every=1000,
+    )
+
+
+def street() -> Recipe:
+    """CamVid, photos from a moving car.
+
+    ::
+
+        panscape train street --data DIR --out OUT --precision bf16
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return Recipe(
+        name="street",
+        model=SwiftNetOptions("residual_s", levels=3, width=64, longest_side=640, representation=_REPRESENTATION),
+        data=CamVidData(),
+        augmentation=Augmentation(crop=(256, 320), scale=(0.6, 1.8), recolor=1.0),
+        optimizer=_OPTIMIZER,
+        schedule=_SCHEDULE,
+        steps=4200,
+        batch_size=8,
+        average_decay=0.998,
+        eval_every=1000,
+    )
+
+
+def aerial() -> Recipe:
+    """Satellite pictures of Dubai.
+
+    ::
+
+        panscape train aerial --data DIR --out OUT --precision bf16
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return Recipe(
+        name="aerial",
+        model=SwiftNetOptions("residual_s", levels=3, width=64, longest_side=2176, representation=_REPRESENTATION),
+        data=AerialData(),
+        augmentation=Augmentation(crop=(256, 256), scale=(0.5, 1.5), rotation="right_angles", recolor=1.0),
+        optimizer=_OPTIMIZER,
+        schedule=_SCHEDULE,
+        steps=4200,
+        batch_size=8,
+        average_decay=0.998,
+        eval_every=1000,
+    )
+
+
+def town_pyrx1() -> Recipe:
+    """Evidence on the town: one level.
+
+    ::
+
+        panscape train town_pyrx1 --out OUT --seed 0
+        ours, val: not measured yet
+    """
+    return _row("town_pyrx1", levels=1)
+
+
+def town_spp() -> Recipe:
+    """Evidence on the town: one level with spatial pyramid pooling.
+
+    ::
+
+        panscape train town_spp --out OUT --seed 0
+        ours, val: not measured yet
+    """
+    return _row("town_spp", levels=1, context="spp")
+
+
+def town_pyrx2() -> Recipe:
+    """Evidence on the town: two levels.
+
+    ::
+
+        panscape train town_pyrx2 --out OUT --seed 0
+        ours, val: not measured yet
+    """
+    return _row("town_pyrx2", levels=2)
+
+
+def town_pyrx3() -> Recipe:
+    """Evidence on the town: three levels, offset weights in four regions.
+
+    ::
+
+        panscape train town_pyrx3 --out OUT --seed 0
+        ours, val: not measured yet
+    """
+    return _row("town_pyrx3")
+
+
+def town_l1() -> Recipe:
+    """Evidence on the town: plain L1 offset loss.
+
+    ::
+
+        panscape train town_l1 --out OUT --seed 0
+        ours, val: not measured yet
+    """
+    return _row("town_l1", boundary_alphas=())
+
+
+def town_regions3() -> Recipe:
+    """Evidence on the town: offset weights in three regions.
+
+    ::
+
+        panscape train town_regions3 --out OUT --seed 0
+        ours, val: not measured yet
+    """
+    return _row("town_regions3", boundary_alphas=(8.0, 4.0, 1.0))
+
+
+def town_regions8() -> Recipe:
+    """Evidence on the town: offset weights in eight regions.
+
+    ::
+
+        panscape train town_regions8 --out OUT --seed 0
+        ours, val: not measured yet
+    """
+    return _row("town_regions8", boundary_alphas=(8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0))
+
+
+def _row(
+    name: str,
+    levels: int = 3,
+    context: Literal["pyramid", "spp"] = "pyramid",
+    boundary_alphas: tuple[float, ...] = (8.0, 4.0, 2.0, 1.0),
+) -> Recipe:
+    # As in the paper, plain L1 has four times the weight of the weighted loss (Section 3.6).
+    representation = replace(
+        _TOWN_REPRESENTATION,
+        boundary_alphas=boundary_alphas,
+        offset_loss_weight=0.01 if boundary_alphas else 0.04,
+    )
+    return Recipe(
+        name=name,
+        model=SwiftNetOptions("residual_xs", levels, context, width=48, representation=representation),
+        data=TownData(size=(256, 256), view="street"),
+        augmentation=Augmentation(crop=(256, 256), scale=(0.6, 1.4)),
+        optimizer=_OPTIMIZER,
+        schedule=_SCHEDULE,
+        steps=3000,
+        batch_size=8,
+        average_decay=0.998,
+        eval_every=0,
+    )

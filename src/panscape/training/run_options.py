@@ -1,0 +1,77 @@
+"""`RunOptions`: where and how a recipe is run, none of which changes what it means.
+
+Nothing heavy is imported here: the command line reads the fields for its help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from panscape.errors import InvalidArgumentError
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """A run of a recipe.
+
+    Raises:
+        InvalidArgumentError: a number is out of its range.
+    """
+
+    out: Path
+    """Folder of the run: recipe, numbers, pictures, checkpoints and at the end the model."""
+
+    data: Path | None = None
+    """Folder of the data set; drawn data need none."""
+
+    resume: bool = False
+    """Go on with the run in OUT from its newest checkpoint."""
+
+    start: str | None = None
+    """Start from the weights of this model: a bundled one's name or a .safetensors file."""
+
+    seed: int = 0
+    """Decides random weights, the order of pictures and their variations."""
+
+    device: str = "auto"
+    """"auto" is CUDA where there is a device, else the CPU; or "cpu" or "cuda"."""
+
+    devices: int = 1
+    """Processes on this machine, each with a device of its own. Started by torchrun or SLURM, those are taken."""
+
+    nodes: int = 1
+    """Machines, each with that many processes; start the command on all of them with torchrun or SLURM."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the numbers inside the network while training."""
+
+    workers: int = 2
+    """Processes that prepare pictures, for each device; 0 does it in between. Their number changes no result."""
+
+    threads: int = 0
+    """Threads of each process on the CPU; 0 leaves it to torch."""
+
+    on_bad_sample: Literal["stop", "skip"] = "stop"
+    """What to do at a picture that cannot be used: stop, or take another one in its place, count it and list it."""
+
+    profile: bool = False
+    """Show where the time of a step goes."""
+
+    checkpoint_every: int = 500
+    """Steps between checkpoints: a run that is killed loses no more."""
+
+    log_every: int = 50
+    """Steps between lines of numbers."""
+
+    pictures_every: int = 1000
+    """Steps between pictures of what the network says beside the truth; 0 for none."""
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "nodes", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise InvalidArgumentError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        for name in ("seed", "workers", "threads", "pictures_every"):
+            if getattr(self, name) < 0:
+                raise InvalidArgumentError(f"expected {name} of 0 or more, got {getattr(self, name)}")
