@@ -16,6 +16,7 @@ from panscape.transforms import (
     Photometric,
     RandomCrop,
     RandomFlip,
+    RareCategoryCrop,
     Resize,
     Rotation,
     ScaleJitter,
@@ -54,10 +55,12 @@ EVERY_GEOMETRY = [
     ShortestSideChoice((48, 120, 200), 300),
     RandomCrop((64, 80), fill=VOID_COLOR),
     RandomCrop((150, 100), fill=VOID_COLOR),
+    RareCategoryCrop((64, 80), (1, 1, 3, 1) * 4, probability=1, fill=VOID_COLOR),
     RandomFlip(1.0),
     Rotation("right_angles"),
     Rotation("any", fill=VOID_COLOR),
     Compose((ScaleJitter(0.4, 2.5), RandomCrop((96, 96), fill=VOID_COLOR), RandomFlip())),
+    Compose((ScaleJitter(0.4, 2.5), RareCategoryCrop((96, 96), (1, 1, 3, 1) * 4, probability=1, fill=VOID_COLOR))),
     Compose((RandomFlip(), ShortestSideChoice((60, 150), 220), RandomCrop((80, 160), fill=VOID_COLOR))),
 ]
 

@@ -9,7 +9,7 @@ description. :class:`CopyPaste` takes a second picture and its truth besides.
 
 from panscape.transforms.checks import MEAN_COLOR, Color
 from panscape.transforms.composing import Compose, Transform
-from panscape.transforms.cropping import Cropping, RandomCrop
+from panscape.transforms.cropping import Cropping, RandomCrop, RareCategoryCrop
 from panscape.transforms.pasting import CopyPaste
 from panscape.transforms.photometric import Photometric, recolored
 from panscape.transforms.resizing import Resize, Resizing, ScaleJitter, ShortestSideChoice
@@ -24,6 +24,7 @@ __all__ = [
     "Photometric",
     "RandomCrop",
     "RandomFlip",
+    "RareCategoryCrop",
     "Resize",
     "Resizing",
     "Rotation",

@@ -131,8 +131,8 @@ def test_how_many_objects_are_taken() -> None:
 def test_every_object_is_taken_equally_often() -> None:
     below, above = a_map("SSSS", CATEGORIES), a_map("abcd", dict.fromkeys("abcd", 2))
     transform = CopyPaste((2,), share=(0.5, 0.5), flip=0, shift=0, min_area=1)
-    taken = sum((paste(transform, below, above, seed)[1].semantic(void=-1) == 2).int() for seed in range(400))
-    assert torch.as_tensor(taken).div(400).sub(0.5).abs().max() < 0.08
+    taken = sum((paste(transform, below, above, seed)[1].semantic(void=-1) == 2).int() for seed in range(200))
+    assert torch.as_tensor(taken).div(200).sub(0.5).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("soften", [False, True])
