@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,6 +57,7 @@ def groupings(draw):
         top_k=draw(st.sampled_from([1, 2, 3, 5, 12, 200])),
         stuff_area=draw(st.sampled_from([0, 1, 20, 100])),
         align_corners=draw(st.booleans()),
+        thing_area=draw(st.sampled_from([0, 0, 1, 2, 6, 30, 200])),
     )
     return logits, center, offset, padded, size, things, decoding
 
@@ -94,6 +97,22 @@ def test_grouping_of_smooth_outputs_over_many_buckets(seed):
 
     case = (smooth(5, 3), smooth(1, 0.5)[0], smooth(2, 30), (96, 160), (93, 151), (1, 3, 4), CenterDecoding())
     assert same_map(group_centers(*case), group_centers_reference(*case))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(groupings(), st.integers(-1, 1))
+def test_grouping_when_a_segment_is_about_thing_area(case, more):
+    *outputs, decoding = case
+    everything = group_centers_reference(*outputs, replace(decoding, thing_area=0))
+    is_thing = torch.isin(everything.category, torch.tensor(outputs[-1], dtype=torch.int64))
+    areas = everything.areas()
+    limit = max(int(areas[is_thing].median()) + more, 0) if is_thing.any() else 1
+    limited = replace(decoding, thing_area=limit)
+    expected = everything.select(~is_thing | (areas >= limit))
+    logits, center, offset, padded, size, things = outputs
+    batch = group_centers_batched(logits[None], center[None], offset[None], padded, [size], things, limited)
+    for result in (group_centers(*outputs, limited), group_centers_reference(*outputs, limited), batch[0]):
+        assert same_map(result, expected)
 
 
 @st.composite

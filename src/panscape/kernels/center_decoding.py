@@ -14,7 +14,7 @@ from panscape.errors import InvalidArgumentError
 
 @dataclass(frozen=True, slots=True)
 class CenterDecoding:
-    """How centres are found and segments kept; the defaults are those published for Cityscapes, but for the last.
+    """How centres are found and segments kept; the defaults are those published for Cityscapes, but for align_corners.
 
     Attributes:
         threshold: a centre's heatmap value is above it; 0 or more.
@@ -23,6 +23,8 @@ class CenterDecoding:
         stuff_area: stuff categories of fewer pixels in the whole map become void.
         align_corners: how outputs are enlarged, see :func:`panscape.kernels.bilinear.taps`. Training enlarges them with
             False, as does the published recovery for COCO and Mapillary Vistas; that for Cityscapes uses True.
+        thing_area: segments of things of fewer pixels in the whole map become void, whatever categories their pixels
+            have. Ours: papers and released code keep all, as does 0.
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -33,6 +35,7 @@ class CenterDecoding:
     top_k: int = 200
     stuff_area: int = 2048
     align_corners: bool = False
+    thing_area: int = 0
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0:

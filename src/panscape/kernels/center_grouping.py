@@ -10,7 +10,8 @@ Segmentation", arXiv 2203.07908) in the published implementation's exact semanti
    first, ties in raster order.
 3. A thing pixel joins the centre nearest to the place its offset points to; the first of equally near ones wins.
 4. Each centre's segment takes the category that most of its pixels have; ties go to the smallest category.
-5. Stuff of less than ``stuff_area`` pixels, and things without any centre, are void.
+5. Stuff of less than ``stuff_area`` pixels, and things without any centre, are void. So are segments of things of less
+   than ``thing_area`` pixels; that is ours, and not so by default.
 
 Three implementations agree in every pixel: :func:`group_centers_reference` says what is meant,
 :func:`group_centers_batched` does it without waiting for the device, and
@@ -60,11 +61,11 @@ def group_centers(
         padded_size: height and width of the input image that the network saw; outputs are enlarged to it.
         size: height and width of the picture in its top left corner.
         thing_ids: the categories that are things.
-        decoding: how to find centres and which stuff to keep.
+        decoding: how to find centres and which segments to keep.
 
     Returns:
         A map of ``size``. First the stuff by category, score 1, then the things in the order of their centres, their
-        score the heatmap's value at the centre, at most 1. Centres that got no pixel have no row.
+        score the heatmap's value at the centre, at most 1. Centres that got no pixel, or too few, have no row.
 
     Raises:
         InvalidArgumentError: shapes contradict each other, or the sizes, or a thing is no category.
@@ -99,7 +100,7 @@ def _group_centers_compiled(
 
     # Rows of the result: stuff by category, then things by centre. A code without row becomes void.
     stuff = np.flatnonzero(~is_thing & (areas >= max(decoding.stuff_area, 1)))
-    things = np.flatnonzero(votes.any(axis=1))
+    things = np.flatnonzero(votes.sum(axis=1) >= max(decoding.thing_area, 1))
     table = np.zeros(num_categories + len(points), dtype=np.int32)
     table[np.concatenate([stuff, num_categories + things])] = np.arange(1, len(stuff) + len(things) + 1)
     paint(code, table)
@@ -147,7 +148,7 @@ def group_centers_reference(
     for k in range(len(points)):
         mask = thing & (nearest == k)
         votes = torch.bincount(semantic[mask], minlength=num_categories).tolist()
-        if max(votes) > 0:
+        if sum(votes) >= max(decoding.thing_area, 1):
             category.append(votes.index(max(votes)))  # index: the smallest of equal ones
             score.append(min(float(peaks[k]), 1.0))
             ids[mask] = len(category)

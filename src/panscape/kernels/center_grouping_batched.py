@@ -63,10 +63,13 @@ def group_centers_batched(
     nearest = _nearest_batched(points[:, :slots], counts, row + whole(offset[:, 0]), column + whole(offset[:, 1]))
 
     votes = _histogram(torch.where(thing, nearest * num_categories + semantic, -1), slots * num_categories)
-    most, winner = votes.reshape(-1, slots, num_categories).max(dim=2)
+    votes = votes.reshape(-1, slots, num_categories)
+    winner = votes.argmax(dim=2)
     areas = _histogram(torch.where(inside, semantic, -1), num_categories)
     # Rows of the result among the candidates: stuff by category, then things by centre.
-    present = torch.cat([(areas >= max(decoding.stuff_area, 1)) & ~is_thing, (most > 0) & (counts > 0)[:, None]], dim=1)
+    stuff = (areas >= max(decoding.stuff_area, 1)) & ~is_thing
+    things = (votes.sum(2) >= max(decoding.thing_area, 1)) & (counts > 0)[:, None]
+    present = torch.cat([stuff, things], dim=1)
     row_of = torch.where(present, present.cumsum(1), 0).int()
     code = torch.where(thing, nearest + num_categories, semantic)
     ids = row_of.gather(1, code.flatten(1)).reshape(code.shape)

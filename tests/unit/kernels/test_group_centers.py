@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -125,6 +127,29 @@ def test_stuff_of_exactly_the_limit_stays(group):
     decoding = CenterDecoding(nms_kernel=3, stuff_area=3)
     result = whole_size(group, [[0, 0, 2, 2, 1, 0, 1]], [[0.0] * 7], decoding=decoding)
     assert result.ids.tolist() == [[1, 1, 0, 0, 0, 1, 0]]
+
+
+@ALL
+def test_things_of_exactly_the_limit_stay_and_ids_stay_dense(group):
+    decoding = CenterDecoding(nms_kernel=3, stuff_area=1, thing_area=3)
+    category, center = [[1, 1, 0, 2, 1, 1, 2, 2, 0]], [[0.9, 0, 0, 0, 0.8, 0, 0, 0.7, 0]]
+    everything = whole_size(group, category, center, things=(1, 2))
+    assert everything.ids.tolist() == [[2, 2, 1, 3, 3, 3, 4, 4, 1]]
+    result = whole_size(group, category, center, things=(1, 2), decoding=decoding)
+    # The middle one has three pixels of two categories; the others two.
+    assert result.ids.tolist() == [[0, 0, 1, 2, 2, 2, 0, 0, 1]]
+    assert result.category.tolist() == [0, 1]
+    torch.testing.assert_close(result.score, torch.tensor([1, 0.8]))
+    none = whole_size(group, category, center, things=(1, 2), decoding=replace(decoding, thing_area=4))
+    assert none.ids.tolist() == [[0, 0, 1, 0, 0, 0, 0, 0, 1]]
+    assert none.category.tolist() == [0]
+
+
+@ALL
+def test_stuff_has_its_own_limit(group):
+    decoding = CenterDecoding(nms_kernel=3, stuff_area=2, thing_area=100)
+    result = whole_size(group, [[0, 0, 2, 1]], [[0, 0, 0, 0.5]], decoding=decoding)
+    assert result.ids.tolist() == [[1, 1, 0, 0]]
 
 
 @ALL
