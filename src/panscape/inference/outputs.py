@@ -13,9 +13,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.images import save_png
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
-from panscape.visualize import draw, draw_segments, side_by_side
-
-_PANEL_TITLES = {"semantic": "semantic segmentation", "centers": "centers", "offsets": "offset directions"}
+from panscape.visualize import PANEL_TITLES, draw, draw_segments, side_by_side
 
 
 class OutputFolder:
@@ -108,7 +106,7 @@ def panel_sheet(image: Tensor, result: PanopticMap, labels: LabelSpace, panels: 
         uint8 [3, H', W'].
     """
     pictures = {"image": image.cpu()}
-    pictures |= {_PANEL_TITLES.get(name, name): picture for name, picture in panels.items()}
+    pictures |= {PANEL_TITLES.get(name, name): picture for name, picture in panels.items()}
     pictures["panoptic segmentation"] = draw_segments(result, labels)
     pictures["overlay"] = draw(image, result, labels)
     is_wide = image.shape[2] > 1.2 * image.shape[1]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from panscape.panoptic import PanopticMap
 
 __all__ = [
+    "PANEL_TITLES",
     "draw",
     "draw_heatmap",
     "draw_offsets",
@@ -32,6 +33,9 @@ __all__ = [
     "segment_colors",
     "side_by_side",
 ]
+
+PANEL_TITLES = {"semantic": "semantic segmentation", "centers": "centers", "offsets": "offset directions"}
+"""What a person calls the networks' panels, by the name a model gives them."""
 
 _Pixels = NDArray[np.uint8]  # [H, W, 3]
 _VOID_COLOR = (0, 0, 0)
