@@ -126,9 +126,11 @@ def _blended(below: Tensor, above: Tensor, mask: Tensor, *, soften: bool) -> Ten
     """Return ``above`` inside the mask and ``below`` outside; uint8 [3, H, W]."""
     blended = torch.where(mask, above, below)
     if soften:
-        # How much of the 3 x 3 pixels around is inside, as far as they are in the picture; thin things stay visible.
-        inside = F.avg_pool2d(mask[None].float(), 3, stride=1, padding=1, count_include_pad=False)[0]
-        edge = mask & (inside < 1)
-        opacity = inside[edge].clamp_(min=0.5)
+        # How many of the 3 x 3 pixels around are inside, as if the picture's outermost went on beyond its border.
+        inside = F.pad(mask[None, None].float(), (1, 1, 1, 1), mode="replicate")[0, 0]
+        inside = inside[:-2] + inside[1:-1] + inside[2:]
+        inside = inside[:, :-2] + inside[:, 1:-1] + inside[:, 2:]
+        edge = mask & (inside < 9)
+        opacity = (inside[edge] / 9).clamp_(min=0.5)  # thin things stay visible
         blended[:, edge] = (below[:, edge] + opacity * (above[:, edge].float() - below[:, edge])).round_().byte()
     return blended
