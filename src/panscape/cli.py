@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,7 +21,7 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from panscape import __version__
-from panscape.errors import PanscapeError, UnknownNameError
+from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameError
 
 _DESCRIPTION = """Panoptic segmentation: every pixel's category and object.
 
@@ -128,6 +128,123 @@ class Demo:
 
 
 @dataclass(frozen=True)
+class Evaluate:
+    """Compare a model's predictions with the truth: panoptic quality and mean IoU, by category."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """A bundled model (see "panscape weights list"), a .safetensors file, the folder of a training, or the id of a
+    Hugging Face repository."""
+
+    recipe: Annotated[str, arg(metavar="NAME")]
+    """Whose data to evaluate on."""
+
+    data: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder of the data; drawn data need none."""
+
+    split: Literal["train", "val"] = "val"
+    """Which part of the data."""
+
+    oracle: Annotated[str, arg(metavar="PARTS")] = ""
+    """Parts of the network's outputs to replace by the truth's, with commas between them, to see what each costs:
+    semantic, centers, offsets (Panoptic SwiftNet, Table 7)."""
+
+    limit: Annotated[int, arg(metavar="PICTURES")] = 0
+    """Take no more than this many pictures, spread evenly over the data; 0 for all."""
+
+    device: str = "auto"
+    """As in "panscape predict"."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the numbers inside the network."""
+
+    workers: int = 1
+    """Processes that read ahead; 0 reads in between."""
+
+    on_bad_sample: Literal["stop", "skip"] = "stop"
+    """What to do at a picture that cannot be used: stop, or leave it out, count it and list it."""
+
+    json: bool = False
+    """Print one JSON object in place of tables; shares are in 0..1."""
+
+    out: Annotated[Path | None, arg(metavar="FILE.json")] = None
+    """Also write that JSON object to a file."""
+
+    def run(self) -> int:
+        """Evaluate; return 1 if pictures were left out."""
+        import panscape
+        from panscape.files import write_json
+        from panscape.inference.console import bar_on_terminal
+        from panscape.inference.predictor import choose_device
+        from panscape.recipes import get_recipe
+        from panscape.training.evaluation import evaluate
+
+        if self.out is not None and not self.out.parent.is_dir():
+            raise InvalidArgumentError(f"cannot write {self.out}: no folder {self.out.parent}; create it first")
+        device = choose_device(self.device)
+        dataset = get_recipe(self.recipe).data.load(self.data, self.split)
+        oracle = tuple(part.strip() for part in self.oracle.split(",") if part.strip())
+        bad: list[tuple[str, str]] = []
+        with bar_on_terminal("pictures") as progress:
+            report = evaluate(
+                panscape.load(self.model).to(device),
+                dataset,
+                precision=self.precision,
+                oracle=oracle,
+                limit=self.limit,
+                workers=self.workers,
+                on_bad_sample=self.on_bad_sample,
+                skipped=bad.append,
+                progress=progress,
+            )
+        count = (min(self.limit, len(dataset)) if self.limit else len(dataset)) - len(bad)
+        content = {
+            "model": self.model,
+            "recipe": self.recipe,
+            "split": self.split,
+            "oracle": oracle,
+            "pictures": count,
+            "skipped": [{"picture": picture, "error": error} for picture, error in bad],
+            **report.to_dict(),
+        }
+        if self.json:
+            print(json.dumps(content))
+        else:
+            perfect = f" with the truth's {', '.join(oracle)}" if oracle else ""
+            print(f"{self.model} on {count} pictures of {self.recipe} {self.split}{perfect}\n\n{report}")
+        if self.out is not None:
+            write_json(self.out, content)
+        if bad and not self.json:
+            print(f"panscape: {len(bad)} of {count + len(bad)} pictures could not be used:", file=sys.stderr)
+            for _, error in bad:
+                print(f"  {error}", file=sys.stderr)
+        return 1 if bad else 0
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model by a recipe, or on a folder of your own; "panscape train --help" lists the recipes."""
+
+    arguments: Annotated[Positional[tuple[str, ...]], arg(metavar="RECIPE", help_behavior_hint="")] = ()
+    """What stands after "train". Each recipe has options of its own, so it is read in two steps, by "run"."""
+
+    def run(self) -> int:
+        """Train, or show the recipe."""
+        from panscape.recipes.command_line import parse_training
+
+        command = parse_training(self.arguments)
+        if command.show:
+            print(json.dumps(asdict(command.recipe), indent=2))
+            return 0
+        from panscape.training.run import run
+
+        if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # the first of several processes
+            for note in command.notes:
+                print(note, file=sys.stderr)
+        run(command.recipe, command.options)
+        return 0
+
+
+@dataclass(frozen=True)
 class Weights:
     """Show the models that come with panscape."""
 
@@ -154,9 +271,11 @@ class Weights:
 _Command = (
     Annotated[Predict, subcommand("predict")]
     | Annotated[Demo, subcommand("demo")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Train, subcommand("train")]
     | Annotated[Weights, subcommand("weights")]
 )
-_COMMANDS = ("predict", "demo", "weights")
+_COMMANDS = ("predict", "demo", "evaluate", "train", "weights")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -177,6 +296,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = ["--help"]
         if not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
             raise UnknownNameError("command", arguments[0], _COMMANDS)
+        if arguments[0] == "train":
+            return Train(tuple(arguments[1:])).run()
         command = tyro.cli(
             _Command,
             prog="panscape",

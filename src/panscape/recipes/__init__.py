@@ -8,12 +8,16 @@ for them imports nothing heavy.
 from __future__ import annotations
 
 import importlib
+import runpy
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from panscape.errors import UnknownNameError
+from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFileError
 
 if TYPE_CHECKING:
     from panscape.training.recipe import Recipe
+
+_EXPECTED = 'expected a Python file with a function "recipe" that takes nothing and returns a Recipe'
 
 # Name: module and first line of the docstring, by module.
 _TABLE: dict[str, dict[str, str]] = {
@@ -54,12 +58,17 @@ def list_recipes() -> dict[str, str]:
     return {name: summary for module in _TABLE.values() for name, summary in module.items()}
 
 
-def check_recipe_name(name: str) -> None:
-    """Do nothing if there is a recipe of this name.
+def check_recipe(name: str) -> None:
+    """Do nothing if there is such a recipe; see :func:`get_recipe`.
 
     Raises:
         UnknownNameError: there is none; the nearest are suggested.
+        UnreadableFileError: there is no such file.
     """
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise UnreadableFileError(name, f"no such file; {_EXPECTED}")
+        return
     names = list_recipes()
     if name not in names:
         raise UnknownNameError("recipe", name, names)
@@ -69,12 +78,30 @@ def get_recipe(name: str) -> Recipe:
     """Return the recipe called ``name``.
 
     Args:
-        name: one of :func:`list_recipes`.
+        name: one of :func:`list_recipes`, or a Python file, ending in ``.py``, with a function ``recipe`` that returns
+            one. The file is run; whatever it raises comes through.
 
     Raises:
         UnknownNameError: there is none; the nearest are suggested.
+        UnreadableFileError: there is no such file.
+        InvalidArgumentError: the file has no such function, or it returns something else.
     """
-    check_recipe_name(name)
+    check_recipe(name)
+    if name.endswith(".py"):
+        return _recipe_of_file(Path(name))
     module = next(module for module, names in _TABLE.items() if name in names)
     recipe: Recipe = getattr(importlib.import_module(f"panscape.recipes.{module}"), name)()
+    return recipe
+
+
+def _recipe_of_file(path: Path) -> Recipe:
+    from panscape.training.recipe import Recipe
+
+    content = runpy.run_path(str(path))
+    function = content.get("recipe")
+    if not callable(function):
+        raise InvalidArgumentError(f"{path}: {_EXPECTED}")
+    recipe = function()
+    if not isinstance(recipe, Recipe):
+        raise InvalidArgumentError(f"{path}: {_EXPECTED}; it returned {type(recipe).__name__}")
     return recipe

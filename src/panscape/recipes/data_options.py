@@ -163,8 +163,15 @@ class FolderData(DataOptions):
 
     def load(self, root: Path | None, split: Split) -> PanopticDataset:
         """See :func:`~panscape.datasets.folder.own_folder`."""
-        folder = _given(root, "pictures and their annotations")
-        return own_folder(folder, split, hold_out=self.hold_out, min_area=self.min_area, void=self.void)
+        return own_folder(self.folder(root), split, hold_out=self.hold_out, min_area=self.min_area, void=self.void)
+
+    def folder(self, root: Path | None) -> Path:
+        """Return the folder.
+
+        Raises:
+            InvalidArgumentError: none was given.
+        """
+        return _given(root, "your pictures and their annotations")
 
 
 def _given(root: Path | None, what: str) -> Path:
