@@ -25,6 +25,7 @@ from panscape.models import PanopticModel, create_model
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 
 _BUNDLED = Path(__file__).parent / "weights"
+_WEIGHTS_IN_FOLDER = "model.safetensors"  # in the folder of a training, and in repositories on the hub
 _KEY = "panscape"
 # One folder and a name as the hub allows them; what ends like a file is a path that somebody mistyped.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -52,8 +53,8 @@ def load(name_or_path: str | Path) -> PanopticModel:
     """Load a model, ready to predict.
 
     Args:
-        name_or_path: a bundled model (:func:`list_weights`), the path of a ``.safetensors`` file, or the id of a
-            repository on the Hugging Face hub ("owner/name") that holds ``model.safetensors``.
+        name_or_path: a bundled model (:func:`list_weights`), the path of a ``.safetensors`` file or of a folder that
+            holds ``model.safetensors``, or the id of a repository on the Hugging Face hub ("owner/name") that does.
 
     Raises:
         UnknownNameError: no bundled model has this name; the nearest are suggested.
@@ -105,6 +106,39 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
     with replacing(path) as temporary:
         tensors = {name: tensor.detach().contiguous() for name, tensor in unaliased_state(model).items()}
         temporary.write_bytes(to_bytes(tensors, metadata={_KEY: json.dumps(description)}))
+
+
+def start_from(model: PanopticModel, name_or_path: str | Path) -> str:
+    """Copy the weights of a saved model that have a place in another one, and leave the others as they are.
+
+    Args:
+        model: to be trained further; it may have other categories or parts.
+        name_or_path: as for :func:`load`.
+
+    Returns:
+        A line that says what was and what was not copied.
+
+    Raises:
+        UnknownNameError: no bundled model has this name.
+        UnreadableFileError: the file is missing or damaged.
+        CheckpointMismatchError: nothing fits.
+    """
+    path = _locate(name_or_path)
+    _describe(path)
+    from safetensors.torch import load_file
+
+    found, needed = load_file(path), unaliased_state(model)
+    fitting = [name for name in needed if name in found and found[name].shape == needed[name].shape]
+    if not fitting:
+        raise CheckpointMismatchError(
+            path, missing=needed, unused=found, remedy="start from a model of the same family"
+        )
+    with torch.no_grad():
+        for name in fitting:
+            needed[name].copy_(found[name])
+    new = sorted(needed.keys() - set(fitting))
+    rest = f"; new: {', '.join(new[:6])}{' and others' if len(new) > 6 else ''}" if new else ""
+    return f"started from {path.name}: {len(fitting)} of {len(needed)} tensors{rest}"
 
 
 def unaliased_state(model: PanopticModel) -> dict[str, Tensor]:
@@ -176,6 +210,8 @@ def _locate(name_or_path: str | Path) -> Path:
     bundled = _BUNDLED / f"{name}.safetensors"
     if path.name == name and bundled.is_file():
         return bundled
+    if (path / _WEIGHTS_IN_FOLDER).is_file():
+        return path / _WEIGHTS_IN_FOLDER
     if path.exists():
         raise UnreadableFileError(path, "expected a file that ends in .safetensors, saved by panscape; give its path")
     if path.name == name:
@@ -193,7 +229,7 @@ def _download(hub_id: str) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
     try:
-        return Path(hf_hub_download(hub_id, "model.safetensors"))
+        return Path(hf_hub_download(hub_id, _WEIGHTS_IN_FOLDER))
     # Without network, the hub's errors are OSErrors; those of an answer are not in all of its versions.
     except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(" .:")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from panscape.errors import InvalidArgumentError
+from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.geometry import Size, padded_size, size_with_longest_side
 from panscape.images import resized, to_image_tensor
 from panscape.labels import LabelSpace
@@ -73,6 +74,35 @@ class PanopticModel(nn.Module, ABC):
             sizes: height and width of each image before padding.
         """
 
+    @property
+    def oracles(self) -> tuple[str, ...]:
+        """Names of the parts of its outputs that :meth:`decode_with_truth` can take from the truth; none by default."""
+        return ()
+
+    def decode_with_truth(self, outputs: Any, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
+        """Recover the map of one image as if some parts of the outputs were perfect: how much does each cost?
+
+        Args:
+            outputs: what :meth:`forward` returned for a batch of one.
+            truth: of the image, at the size at which it entered the network, on any device.
+            parts: which parts to replace, of :attr:`oracles`; without any, this is :meth:`decode`.
+
+        Raises:
+            UnknownNameError: a part is none of :attr:`oracles`; the nearest are suggested.
+        """
+        self.require_oracles(parts)
+        return self.decode(outputs, [truth.size])[0]
+
+    def require_oracles(self, parts: Collection[str]) -> None:
+        """Check names of :attr:`oracles`.
+
+        Raises:
+            UnknownNameError: this model has no such part; the nearest are suggested.
+        """
+        for part in parts:
+            if part not in self.oracles:
+                raise UnknownNameError("oracle", part, self.oracles)
+
     @abstractmethod
     def panels(self, outputs: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         """Draw the outputs of one image (a batch of one) as uint8 [3, H, W] pictures by name."""
@@ -102,15 +132,21 @@ class PanopticModel(nn.Module, ABC):
         if isinstance(source, (list, tuple)):
             return [self.predict(one) for one in source]
         image = to_image_tensor(source)
-        modes = [(module, module.training) for module in self.modules()]  # some may be kept in eval mode
-        self.eval()
-        try:
-            with torch.inference_mode():
-                size = Size(*image.shape[-2:])
-                working_size = self.working_size(size)
-                images = resized(image[None].to(self.mean.device).float() / 255, working_size)
-                result = self.decode(self(images), [working_size])[0].to("cpu")
-                return result if working_size == size else result.resize(*size).compact()
-        finally:
-            for module, is_training in modes:
-                module.training = is_training
+        with in_eval_mode(self), torch.inference_mode():
+            size = Size(*image.shape[-2:])
+            working_size = self.working_size(size)
+            images = resized(image[None].to(self.mean.device).float() / 255, working_size)
+            result = self.decode(self(images), [working_size])[0].to("cpu")
+            return result if working_size == size else result.resize(*size).compact()
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode for a while; then every module has its own mode again, as some may differ."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, is_training in modes:
+            module.training = is_training

@@ -26,7 +26,7 @@ Where this differs from both:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -41,6 +41,7 @@ from panscape.nn.blocks import norm_relu_conv
 from panscape.nn.pyramids import SharedPyramid
 from panscape.panoptic import PanopticMap
 from panscape.representations.centers import (
+    CENTER_ORACLES,
     CenterDecoding,
     CenterOutputs,
     CenterRepresentation,
@@ -190,9 +191,24 @@ class PanopticSwiftNet(PanopticModel):
         """See :meth:`CenterRepresentation.decode`."""
         return self.representation.decode(outputs, sizes, self.labels, _OUTPUT_STRIDE)
 
+    @property
+    def oracles(self) -> tuple[str, ...]:
+        """The parts of Table 7: "semantic", "centers" and "offsets"."""
+        return CENTER_ORACLES
+
+    def decode_with_truth(self, outputs: CenterOutputs, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
+        """See :meth:`PanopticModel.decode_with_truth` and :meth:`CenterRepresentation.with_truth`."""
+        self.require_oracles(parts)
+        mixed = self.representation.with_truth(outputs, truth, parts, self.labels, _OUTPUT_STRIDE)
+        return self.representation.decode(mixed, [truth.size], self.labels, 1)[0]
+
     def panels(self, outputs: CenterOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
         """See :meth:`CenterRepresentation.panels`."""
         return self.representation.panels(outputs, size, self.labels, _OUTPUT_STRIDE)
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Give the parameters of the backbone, those of all levels, for a learning rate of their own."""
+        return self.pyramid.parameters()
 
 
 def swiftnet(

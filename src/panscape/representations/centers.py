@@ -6,8 +6,8 @@ semantics of the latter's released code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Literal, NamedTuple
 
@@ -26,7 +26,10 @@ from panscape.losses import hardest_cross_entropy, weighted_absolute_error, weig
 from panscape.panoptic import PanopticMap
 from panscape.visualize import draw_heatmap, draw_offsets, draw_semantic
 
-__all__ = ["CenterDecoding", "CenterOutputs", "CenterRepresentation", "CenterTargets"]
+__all__ = ["CENTER_ORACLES", "CenterDecoding", "CenterOutputs", "CenterRepresentation", "CenterTargets"]
+
+CENTER_ORACLES = ("semantic", "centers", "offsets")
+"""The parts that :meth:`CenterRepresentation.with_truth` can replace."""
 
 
 class CenterOutputs(NamedTuple):
@@ -210,6 +213,41 @@ class CenterRepresentation:
             group_centers(semantic[i], center[i], offset[i], padded, size, labels.thing_ids, self.decoding)
             for i, size in enumerate(sizes)
         ]
+
+    def with_truth(
+        self, outputs: CenterOutputs, truth: PanopticMap, parts: Collection[str], labels: LabelSpace, output_stride: int
+    ) -> CenterOutputs:
+        """Enlarge the outputs of one image as :meth:`decode` does and replace parts by the truth (Table 7).
+
+        Void pixels keep the predicted category, stuff and void the predicted offset: the truth says nothing there.
+        Crowds count as one object, as in the targets.
+
+        Args:
+            outputs: a batch of one, at ``1 / output_stride`` of the padded size.
+            truth: of the image, at its size.
+            parts: of :data:`CENTER_ORACLES`; without any, the result decodes to what ``outputs`` do.
+            labels: tells things from stuff.
+            output_stride: input pixels per output pixel.
+
+        Returns:
+            A batch of one at the truth's size, to be decoded with an output stride of 1.
+        """
+        height, width = (side * output_stride for side in outputs.semantic.shape[-2:])
+        semantic, center, offset = (
+            enlarge(o.detach().float(), (height, width), truth.size, self.decoding.align_corners) for o in outputs
+        )
+        # Boundary weights take most of the time of encoding and are of no use here.
+        targets = replace(self, boundary_alphas=()).encode(truth.to("cpu"), labels)
+        category, heat, shift = (t.to(semantic.device) for t in (targets.semantic, targets.center, targets.offset))
+        if "semantic" in parts:
+            known = F.one_hot((category - 1).clamp_min(0), len(labels)).permute(2, 0, 1).float()
+            semantic = torch.where(category > 0, known, semantic)
+        if "centers" in parts:
+            center = heat[None, None]
+        if "offsets" in parts:
+            is_thing = torch.tensor([False, *(c.is_thing for c in labels)], device=category.device)[category]
+            offset = torch.where(is_thing, shift, offset)
+        return CenterOutputs(semantic, center, offset)
 
     def panels(
         self, outputs: CenterOutputs, size: tuple[int, int], labels: LabelSpace, output_stride: int

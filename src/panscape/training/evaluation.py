@@ -1,0 +1,231 @@
+"""Evaluate a model on a dataset: on one process or many, with the network's outputs as they are or partly the truth's.
+
+Pictures are shared out among processes in turn. What each process found is put together in the order of the pictures,
+whoever evaluated them: sums of IoU are floats, so that any other order would change their last bits.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from lightning_fabric import Fabric
+from torch import Generator, distributed
+from torch.utils.data import DataLoader, Dataset
+
+from panscape.datasets.sample import PanopticDataset, Sample
+from panscape.errors import BadSampleError, InvalidArgumentError
+from panscape.images import resized
+from panscape.metrics import EvaluationReport, Evaluator, PanopticQuality, SemanticIoU, overlaps
+from panscape.models.panoptic_model import PanopticModel, in_eval_mode
+from panscape.panoptic import PanopticMap
+from panscape.training.batches import loader_death_explained
+from panscape.training.samples import OnBadSample, SkippedSample, load_sample
+
+Precision = Literal["fp32", "bf16"]
+
+
+def evaluate(
+    model: PanopticModel,
+    dataset: PanopticDataset,
+    *,
+    fabric: Fabric | None = None,
+    precision: Precision = "fp32",
+    oracle: Collection[str] = (),
+    limit: int = 0,
+    workers: int = 1,
+    on_bad_sample: OnBadSample = "stop",
+    skipped: Callable[[SkippedSample], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> EvaluationReport:
+    """Compare the predictions of a model with the truth, at the pictures' own sizes.
+
+    Where ``torch.distributed`` is initialised, all processes must call this with equal arguments. Each predicts its
+    share, and each returns the same report: that of one process, bit for bit, if the predictions are the same.
+
+    Args:
+        model: on the device to use; evaluated in eval mode, after which its modules have their own modes again.
+        dataset: of the model's label space.
+        fabric: launched; pictures are predicted in its precision.
+        precision: without a fabric: "bf16" runs the network in bfloat16 where that is safe (autocast).
+        oracle: parts of the network's outputs to be replaced by the truth's, of ``model.oracles``.
+        limit: evaluate no more than this many pictures, spread evenly over the dataset; 0 for all.
+        workers: processes that read ahead; 0 reads in between.
+        on_bad_sample: at a picture that cannot be used: "stop" raises its error, "skip" leaves it out.
+        skipped: told, in every process, of each picture that was left out, in their order, when all are done.
+        progress: called after each picture of this process with the number done and the number in its share.
+
+    Raises:
+        InvalidArgumentError: the label spaces differ, there is no picture, or an option is out of its range.
+        UnknownNameError: an oracle that the model does not have.
+        BadSampleError: a picture cannot be used and ``on_bad_sample`` is "stop"; or none can. Raised in every process.
+        WorkerDiedError: a process that reads ahead was killed.
+    """
+    _check(model, dataset, oracle, limit, workers, on_bad_sample)
+    numbers = _evenly_spread(len(dataset), limit)
+    rank, world_size = _process()
+    share = numbers[rank::world_size]
+    mine = _Findings({}, SemanticIoU(model.labels), {})
+    with in_eval_mode(model), loader_death_explained():
+        for done, (number, sample) in enumerate(_read_ahead(dataset, share, workers), start=1):
+            if isinstance(sample, BadSampleError):
+                mine.bad[number] = sample
+                if on_bad_sample == "stop":
+                    break  # the other processes hear of it with the findings
+            else:
+                prediction = _predict(model, sample, oracle, _autocast(model, fabric, precision))
+                mine.add(number, prediction, sample.truth)
+            if progress is not None:
+                progress(done, len(share))
+    found = _gathered(mine, world_size)
+    bad = {number: error for findings in found for number, error in findings.bad.items()}
+    if bad and on_bad_sample == "stop":
+        raise bad[min(bad)]
+    if len(bad) == len(numbers):
+        first = bad[min(bad)]
+        raise BadSampleError(first.picture, first.reason, f"this is the first of {len(bad)}, none of which can be used")
+    if skipped is not None:
+        for _, error in sorted(bad.items()):
+            skipped(SkippedSample(error.picture, error.reason))
+    return _combined(model, found)
+
+
+class _Findings(NamedTuple):
+    """What one process found.
+
+    Attributes:
+        panoptic: by the picture's number, as the order of adding up decides the last bits.
+        semantic: of all pictures: counts, which add up in any order.
+        bad: errors of pictures that cannot be used, by their number.
+    """
+
+    panoptic: dict[int, PanopticQuality]
+    semantic: SemanticIoU
+    bad: dict[int, BadSampleError]
+
+    def add(self, number: int, prediction: PanopticMap, truth: PanopticMap) -> None:
+        """Take one picture into account."""
+        histogram = overlaps(prediction, truth)
+        quality = PanopticQuality(self.semantic.labels)
+        quality.update(prediction, truth, histogram)
+        self.panoptic[number] = quality
+        self.semantic.update(prediction, truth, histogram)
+
+
+def _combined(model: PanopticModel, found: Sequence[_Findings]) -> EvaluationReport:
+    evaluator = Evaluator(model.labels)
+    qualities = {number: quality for findings in found for number, quality in findings.panoptic.items()}
+    for _, quality in sorted(qualities.items(), key=lambda item: item[0]):
+        evaluator.panoptic.merge(quality)
+    for findings in found:
+        evaluator.semantic.merge(findings.semantic)
+    return evaluator.compute()
+
+
+def _check(
+    model: PanopticModel,
+    dataset: PanopticDataset,
+    oracle: Collection[str],
+    limit: int,
+    workers: int,
+    on_bad_sample: OnBadSample,
+) -> None:
+    model.require_oracles(oracle)
+    mine, theirs = model.labels, dataset.labels
+    if mine != theirs:
+        raise InvalidArgumentError(
+            f"expected a model and data of one label space, got a model for {mine.name!r} ({len(mine)} categories) and "
+            f"data of {theirs.name!r} ({len(theirs)} categories)"
+            + ("; their categories differ" if mine.name == theirs.name else "")
+            + "; take a model that was trained for this data"
+        )
+    if len(dataset) == 0:
+        raise InvalidArgumentError("expected at least one picture to evaluate on, got an empty dataset")
+    if limit < 0 or workers < 0:
+        raise InvalidArgumentError(f"expected limit and workers of 0 or more, got limit={limit}, workers={workers}")
+    if on_bad_sample not in get_args(OnBadSample):
+        raise InvalidArgumentError(f'expected on_bad_sample "stop" or "skip", got {on_bad_sample!r}')
+
+
+def _evenly_spread(length: int, limit: int) -> list[int]:
+    count = min(limit, length) if limit else length
+    return [i * length // count for i in range(count)]
+
+
+def _process() -> tuple[int, int]:
+    """Return this process's rank and the number of processes."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def _gathered(mine: _Findings, world_size: int) -> list[_Findings]:
+    if world_size == 1:
+        return [mine]
+    found: list[Any] = [None] * world_size
+    distributed.all_gather_object(found, mine)
+    return found
+
+
+def _autocast(model: PanopticModel, fabric: Fabric | None, precision: Precision) -> AbstractContextManager[Any]:
+    if fabric is not None:
+        return fabric.autocast()
+    return torch.autocast(model.mean.device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@torch.inference_mode()
+def _predict(
+    model: PanopticModel, sample: Sample, oracle: Collection[str], autocast: AbstractContextManager[Any]
+) -> PanopticMap:
+    """Predict a sample as :meth:`PanopticModel.predict` does, but for parts that come from its truth."""
+    size = sample.truth.size
+    working_size = model.working_size(size)
+    images = resized(sample.image[None].to(model.mean.device).float() / 255, working_size)
+    with autocast:
+        outputs = model(images)
+    if oracle:
+        truth = sample.truth if working_size == size else sample.truth.resize(*working_size).compact()
+        result = model.decode_with_truth(outputs, truth, oracle).to("cpu")
+    else:
+        result = model.decode(outputs, [working_size])[0].to("cpu")
+    return result if working_size == size else result.resize(*size).compact()
+
+
+class _Readable(Dataset[tuple[int, Sample | BadSampleError]]):
+    """Samples with their numbers; errors for users are returned, as torch would lengthen their text."""
+
+    def __init__(self, dataset: PanopticDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, number: int) -> tuple[int, Sample | BadSampleError]:
+        try:
+            return number, load_sample(self.dataset, number)
+        except BadSampleError as error:
+            return number, error
+
+
+def _read_ahead(
+    dataset: PanopticDataset, numbers: Sequence[int], workers: int
+) -> Iterator[tuple[int, Sample | BadSampleError]]:
+    loader: DataLoader[Any] = DataLoader(
+        _Readable(dataset),
+        batch_size=None,
+        sampler=numbers,
+        collate_fn=_as_it_is,  # with batch_size=None it gets what the dataset gives
+        num_workers=min(workers, len(numbers)),
+        worker_init_fn=_start_worker,
+        generator=Generator(),  # its own, or evaluating would change the chance of a training around it
+    )
+    return iter(loader)
+
+
+def _start_worker(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends them
+    torch.set_num_threads(1)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
