@@ -87,7 +87,15 @@ def cityscapes(root: Path, split: str = "train") -> Tree:
     )
 
 
-def coco_panoptic(root: Path, labels: LabelSpace = SHAPES, crowd: str = "C") -> Tree:
+def coco_panoptic(
+    root: Path,
+    labels: LabelSpace = SHAPES,
+    crowd: str = "C",
+    *,
+    json_path: str = "panoptic.json",
+    pngs: str = "panoptic",
+    images: str = "images",
+) -> Tree:
     """panoptic.json, panoptic/NAME.png with ids of three bytes, and images/NAME.jpg."""
     truths = drawn_truths(labels, crowd)
     annotations: list[dict[str, object]] = []
@@ -108,7 +116,7 @@ def coco_panoptic(root: Path, labels: LabelSpace = SHAPES, crowd: str = "C") -> 
         Image.fromarray(rgb).save(path)
         annotations.append({"image_id": int(name), "file_name": path.name, "segments_info": segments})
 
-    tree = _written(labels, truths, annotate, lambda n: root / f"images/{n}.jpg", lambda n: root / f"panoptic/{n}.png")
+    tree = _written(labels, truths, annotate, lambda n: root / images / f"{n}.jpg", lambda n: root / pngs / f"{n}.png")
     content = {
         "images": [{"id": int(name), "file_name": f"{name}.jpg"} for name in truths],
         "annotations": annotations[::-1],  # nothing promises the same order
@@ -116,8 +124,39 @@ def coco_panoptic(root: Path, labels: LabelSpace = SHAPES, crowd: str = "C") -> 
             {"id": c.source_id, "name": c.name, "isthing": int(c.is_thing), "color": c.color} for c in labels
         ],
     }
-    (root / "panoptic.json").write_text(json.dumps(content))
+    (root / json_path).write_text(json.dumps(content))
     return tree
+
+
+def coco_2017(root: Path, split: str = "train", labels: LabelSpace = SHAPES, year: str = "2017") -> Tree:
+    """annotations/panoptic_SPLIT2017.json, annotations/panoptic_SPLIT2017/NAME.png and SPLIT2017/NAME.jpg."""
+    pngs = f"annotations/panoptic_{split}{year}"
+    return coco_panoptic(root, labels, json_path=f"{pngs}.json", pngs=pngs, images=f"{split}{year}")
+
+
+def bsb(root: Path, split: str = "train") -> Tree:
+    """As COCO, without the year."""
+    return coco_2017(root, split, year="")
+
+
+def vistas(root: Path, split: str = "train", version: str = "") -> Tree:
+    """training/images/NAME.jpg, training/panoptic/panoptic_2018.json and training/panoptic/NAME.png."""
+    folder = {"train": "training", "val": "validation"}[split]
+    pngs = f"{folder}/{version}/panoptic" if version else f"{folder}/panoptic"
+    return coco_panoptic(root, json_path=f"{pngs}/panoptic_2018.json", pngs=pngs, images=f"{folder}/images")
+
+
+def own_masks(root: Path, labels: LabelSpace = SHAPES) -> Tree:
+    """Category masks, train and val, with categories.json; the tree of train."""
+    category_masks(root, labels, "val")
+    (root / "categories.json").write_text(json.dumps(labels.to_dict()))
+    return category_masks(root, labels, "train")
+
+
+def own_coco(root: Path) -> Tree:
+    """COCO panoptic form, train and val; the tree of train."""
+    bsb(root, "val")
+    return bsb(root, "train")
 
 
 def _written(

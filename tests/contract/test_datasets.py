@@ -13,7 +13,20 @@ import trees
 from maps import SHAPES
 
 from panscape import LabelSpace
-from panscape.datasets import CategoryMasks, Cityscapes, CocoPanoptic, PanopticDataset, Sample, Town, aerial, camvid
+from panscape.datasets import (
+    CategoryMasks,
+    Cityscapes,
+    CocoPanoptic,
+    PanopticDataset,
+    Sample,
+    Town,
+    aerial,
+    bsb,
+    camvid,
+    own_folder,
+    vistas,
+)
+from panscape.datasets.folder import LAYOUTS
 from panscape.errors import InvalidAnnotationError, UnreadableFileError
 
 
@@ -59,6 +72,20 @@ MASKS_TEXTS = {
     "nothing in the folders": "{images}: expected files *, found none; expected " + MASKS_LAYOUT,
     "another folder": "{root}/elsewhere/images/train: no such folder; expected " + MASKS_LAYOUT,
 }
+
+
+def coco_texts(json_path: str, elsewhere: str) -> dict[str, str]:
+    names_it = f"no such file, though {{root}}/{json_path} names it; check the folder"
+    return {
+        "picture missing": "{picture}: " + names_it,
+        "labels missing": "{annotation}: " + names_it,
+        "all labels missing but one": "{annotation}: " + names_it,
+        "sizes differ": SIZES_DIFFER,
+        "picture turned": TURNED,
+        "nothing in the folders": "{picture}: " + names_it,
+        "another folder": "{root}/elsewhere" + elsewhere,
+    }
+
 
 CASES = [
     Case(
@@ -113,6 +140,39 @@ CASES = [
         "coco_panoptic_own_categories",
         lambda root: CocoPanoptic(root / "panoptic.json", root / "panoptic", root / "images"),
         trees.coco_panoptic,
+    ),
+    Case(
+        "vistas",
+        lambda root: vistas(root, "train"),
+        trees.vistas,
+        coco_texts(
+            "training/panoptic/panoptic_2018.json",
+            "/training/panoptic/panoptic_2018.json: no such file; expected ROOT/training/images with "
+            "ROOT/training/panoptic/panoptic_2018.json and its PNGs beside it (v1.2; in the release of v2.0 they lie "
+            "in ROOT/training/v1.2/panoptic), and ROOT/validation likewise",
+        ),
+    ),
+    Case(
+        "bsb",
+        lambda root: bsb(root, "train"),
+        trees.bsb,
+        coco_texts(
+            "annotations/panoptic_train.json",
+            "/annotations/panoptic_train.json: no such file; expected ROOT/SPLIT with "
+            "ROOT/annotations/panoptic_SPLIT.json and ROOT/annotations/panoptic_SPLIT; rename the folders to that",
+        ),
+    ),
+    Case(
+        "own_coco",
+        lambda root: own_folder(root, "train"),
+        trees.own_coco,
+        coco_texts("annotations/panoptic_train.json", f": no such folder; expected one with {LAYOUTS}"),
+    ),
+    Case(
+        "own_masks",
+        lambda root: own_folder(root, "train"),
+        trees.own_masks,
+        MASKS_TEXTS | {"another folder": f"{{root}}/elsewhere: no such folder; expected one with {LAYOUTS}"},
     ),
     Case("town", lambda root: Town(4, (64, 64))),
 ]
@@ -235,5 +295,5 @@ def test_a_damaged_picture_is_named(case, tmp_path):
 def test_every_damage_is_tried_on_every_dataset_that_reads_a_disk():
     # The categories of a JSON are read after the files were found, so its damages are those of the case above it.
     tried = {case.name: set(case.texts) for case in CASES if case.write and case.name != "coco_panoptic_own_categories"}
-    assert len(tried) == 5
+    assert len(tried) == 9
     assert tried == {name: set(DAMAGES) for name in tried}
