@@ -1,0 +1,223 @@
+"""Checkpoints: what a training goes on from, written whole or not at all, and known to be whole when read.
+
+A file is a header of :data:`_HEADER` (a mark that names the layout, length and SHA-256 of the rest) and what
+``torch.save`` wrote. A file that was cut short, or in which a bit has changed, is told apart for sure.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import struct
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from panscape.errors import DiskFullError, InvalidArgumentError, UnreadableFileError, UnwritableFileError
+from panscape.files import replacing
+
+_MARK = b"panscape state 1"
+_HEADER = struct.Struct(f"<{len(_MARK)}sQ32s")
+_NAME = re.compile(r"step_(\d+)\.ckpt")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PLAIN = (type(None), bool, int, float, str, bytes)
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder of their own.
+
+    Args:
+        folder: is created; unfinished files that a killed process left there are removed. One process at a time may
+            save into it.
+        keep: so many of the newest are kept.
+
+    Raises:
+        UnwritableFileError: the folder cannot be created.
+    """
+
+    def __init__(self, folder: Path, keep: int = 3) -> None:
+        if keep < 1:
+            raise InvalidArgumentError(f"expected to keep at least one checkpoint, got {keep}")
+        self.folder = folder
+        self.keep = keep
+        self._damaged: set[int] = set()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for leftover in folder.glob(".step_*.ckpt"):
+                leftover.unlink(missing_ok=True)
+        except OSError as error:
+            raise UnwritableFileError(folder, f"{error.strerror}; give a folder that can be written") from error
+
+    def path(self, step: int) -> Path:
+        """Return the file of a step."""
+        return self.folder / f"step_{step:08d}.ckpt"
+
+    def save(self, step: int, state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint, then remove the oldest ones beyond ``keep``.
+
+        When this returns, the file is on the disk; when it raises, all is as it was.
+
+        Args:
+            step: number of steps done.
+            state: tensors, numbers, strings, bytes and None, in dicts, lists and tuples.
+
+        Raises:
+            InvalidArgumentError: the state holds something else.
+            DiskFullError: there is no room.
+            UnwritableFileError: it cannot be written for another reason.
+        """
+        content = {"step": step, "state": dict(state)}
+        _require_plain(content["state"], "state")
+        path = self.path(step)
+        size = 0
+        try:
+            with replacing(path, durable=True) as temporary, temporary.open("xb") as file:
+                file.write(bytes(_HEADER.size))
+                payload = _Payload(file)
+                torch.save(content, payload)
+                size = _HEADER.size + payload.size
+                if payload.error is not None:
+                    raise payload.error
+                file.seek(0)
+                file.write(_HEADER.pack(_MARK, payload.size, payload.digest.digest()))
+        except OSError as error:
+            reason = f"{error.strerror or error}; earlier checkpoints are as they were"
+            if error.errno in _NO_ROOM:
+                raise DiskFullError(
+                    path,
+                    f"it takes {size:,} bytes: {reason}; make room in {self.folder}, then go on with the same command "
+                    "and --resume",
+                ) from error
+            raise UnwritableFileError(path, f"{reason}; go on with the same command and --resume") from error
+        self._damaged.discard(step)
+        self._remove_old()
+        return path
+
+    def _remove_old(self) -> None:
+        whole = [step for step in saved_steps(self.folder) if step not in self._damaged]
+        for step in saved_steps(self.folder):
+            if step < whole[-self.keep :][0]:
+                self.path(step).unlink(missing_ok=True)
+
+    def load(self, warn: Callable[[str], None] | None = None) -> tuple[int, dict[str, Any]] | None:
+        """Read the newest whole checkpoint, onto the CPU; no file is changed.
+
+        Args:
+            warn: is told in a line of each damaged one that is passed over; by default it is printed to stderr.
+
+        Returns:
+            The number of steps done and the state; None if there is no checkpoint.
+
+        Raises:
+            UnreadableFileError: there are checkpoints, and all are damaged.
+        """
+        damage: list[str] = []
+        for step in reversed(saved_steps(self.folder)):
+            path = self.path(step)
+            try:
+                state = _load(path, step)
+            except _DamagedError as error:
+                self._damaged.add(step)
+                damage.append(f"checkpoint {path.name} is damaged ({error})")
+                continue
+            for line in damage:
+                (warn or _print)(f"{line}; using {path.name}")
+            return step, state
+        if damage:
+            raise UnreadableFileError(
+                self.folder,
+                f"no checkpoint is whole: {'; '.join(damage)}; put back a copy of one, or start anew in another folder",
+            )
+        return None
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """Return the steps of which ``folder`` has a checkpoint, whole or not, in ascending order."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(m[1]) for path in folder.iterdir() if (m := _NAME.fullmatch(path.name)))
+
+
+class _DamagedError(Exception):
+    """A file is not what was once written; says why."""
+
+
+def _load(path: Path, step: int) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            _check(file, path.stat().st_size)
+            file.seek(_HEADER.size)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise _DamagedError(error.strerror or str(error)) from error
+    if content["step"] != step:
+        raise _DamagedError(f"it was written as step {content['step']}")
+    state: dict[str, Any] = content["state"]
+    return state
+
+
+def _check(file: BinaryIO, size: int) -> None:
+    header = file.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        raise _DamagedError(f"expected at least {_HEADER.size} bytes, found {size}")
+    mark, length, digest = _HEADER.unpack(header)
+    if mark != _MARK:
+        raise _DamagedError(f"expected it to begin with {_MARK!r}, found {mark!r}")
+    if size != _HEADER.size + length:
+        raise _DamagedError(f"expected {_HEADER.size + length} bytes, found {size}")
+    if hashlib.file_digest(file, "sha256").digest() != digest:  # from here to the end
+        raise _DamagedError("its bytes are not those that were written")
+
+
+class _Payload:
+    """A file for ``torch.save`` that sums up what passes through it.
+
+    After an error it goes on counting, to know how much room would have been needed; and because an exception would
+    have to find its way through the C++ of torch.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.digest = hashlib.sha256()
+        self.size = 0
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        num = memoryview(data).nbytes
+        self.size += num
+        if self.error is None:
+            self.digest.update(data)
+            try:
+                self.file.write(data)
+            except OSError as error:
+                self.error = error
+        return num
+
+    def flush(self) -> None:
+        """Do nothing: the file is flushed when it is closed."""
+
+
+def _require_plain(value: Any, name: str) -> None:
+    """Refuse now what ``torch.load(weights_only=True)`` would refuse when the training is to go on."""
+    if type(value) in (dict, OrderedDict):
+        for key, part in value.items():
+            _require_plain(key, f"a key of {name}")
+            _require_plain(part, f"{name}.{key}")
+    elif type(value) in (list, tuple):
+        for i, part in enumerate(value):
+            _require_plain(part, f"{name}.{i}")
+    elif type(value) not in _PLAIN and not isinstance(value, Tensor):
+        raise InvalidArgumentError(
+            f"expected tensors, numbers, strings, dicts, lists and tuples in a checkpoint, got a "
+            f"{type(value).__qualname__} as {name}"
+        )
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr)
