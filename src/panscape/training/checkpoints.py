@@ -13,8 +13,9 @@ import struct
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ class Checkpoints:
             with replacing(path, durable=True) as temporary, temporary.open("xb") as file:
                 file.write(bytes(_HEADER.size))
                 payload = _Payload(file)
-                torch.save(content, payload)
+                torch.save(content, cast(IO[bytes], payload))  # all it needs is write and flush
                 size = _HEADER.size + payload.size
                 if payload.error is not None:
                     raise payload.error
@@ -162,7 +163,7 @@ def _load(path: Path, step: int) -> dict[str, Any]:
     return state
 
 
-def _check(file: BinaryIO, size: int) -> None:
+def _check(file: BufferedReader, size: int) -> None:
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size:
         raise _DamagedError(f"expected at least {_HEADER.size} bytes, found {size}")
@@ -182,7 +183,7 @@ class _Payload:
     have to find its way through the C++ of torch.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.digest = hashlib.sha256()
         self.size = 0

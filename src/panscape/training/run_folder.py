@@ -92,16 +92,15 @@ class RunFolder:
             "starts": [],
         }
         if path.exists() and not path.is_dir():
-            raise InvalidArgumentError(
-                f"expected a folder to write the run to, but {path} is a file; give another --out"
-            )
+            raise InvalidArgumentError(f"expected a folder for the run, but {path} is a file; give another --out")
         if run._record.exists():
             old = run._read()
             if not resume:
                 step = max(saved_steps(run.checkpoints), default=0)
+                name, steps = old["recipe"].get("name"), old["recipe"].get("steps")
                 raise InvalidArgumentError(
-                    f"{path} holds a run of {old['recipe'].get('name')} at step {step} of {old['recipe'].get('steps')}; "
-                    "add --resume to go on with it, or give another --out"
+                    f"{path} holds a run of {name} at step {step} of {steps}; add --resume to go on with it, or give "
+                    "another --out"
                 )
             run._require_same(old, record)
             record["starts"] = old["starts"]

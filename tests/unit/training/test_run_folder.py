@@ -165,7 +165,8 @@ class TestNewRuns:
             with pytest.raises(InvalidArgumentError) as caught:
                 opened(tmp_path, resume=resume)
             assert str(caught.value) == (
-                f"expected an empty folder or that of a run, but {tmp_path} holds a, b, c and 1 more; give another --out"
+                f"expected an empty folder or that of a run, but {tmp_path} holds a, b, c and 1 more; "
+                "give another --out"
             )
         assert contents(tmp_path) == before
 
