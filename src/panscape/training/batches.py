@@ -7,6 +7,7 @@ learnt from.
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import signal
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from panscape.errors import InvalidArgumentError, PanscapeError, WorkerDiedError
 from panscape.panoptic import PanopticMap
 from panscape.training.samples import SampleStream, SkippedSample, StreamItem
+from panscape.training.slots import Slots
 
 _DEATH = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) "
@@ -45,18 +47,28 @@ class Batch(NamedTuple):
     truths: list[PanopticMap | None]
 
 
-def collate(items: Sequence[StreamItem]) -> Batch:
+def collate(items: Sequence[StreamItem], out: Sequence[Tensor] | None = None) -> Batch:
     """Stack samples; in a loader process straight into shared memory.
+
+    Args:
+        items: of one size.
+        out: tensors for images and targets; without them, or if they do not fit, new ones are made.
 
     Raises:
         InvalidArgumentError: the crops, or a field of their targets, are not of one size.
     """
     kind: Any = type(items[0].targets)
-    images = _stacked([item.image for item in items], "crops", items)
-    targets = [_stacked([item.targets[i] for item in items], name, items) for i, name in enumerate(kind._fields)]
+    fields = [("crops", [item.image for item in items])]
+    fields += [(name, [item.targets[i] for item in items]) for i, name in enumerate(kind._fields)]
+    for name, tensors in fields:
+        _require_one_size(name, tensors, items)
+    if out is None or [_shape(tensors) for _, tensors in fields] != [(t.dtype, tuple(t.shape)) for t in out]:
+        stacked = [default_collate(tensors) for _, tensors in fields]
+    else:
+        stacked = [torch.stack(tensors, out=place) for (_, tensors), place in zip(fields, out, strict=True)]
     return Batch(
-        images,
-        kind(*targets),
+        stacked[0],
+        kind(*stacked[1:]),
         [item.name for item in items],
         [skipped for item in items for skipped in item.skipped],
         [item.truth for item in items],
@@ -114,10 +126,13 @@ def training_batches(
         for step in range(first_step, last_step + 1)
         for i in range(parts)
     ]
+    slots = Slots([], 0)
+    if workers and starts and not pin_memory and multiprocessing.get_start_method() == "fork":
+        slots = _slots_for(stream, starts[0], part, workers * prefetch + 2)
     loader: DataLoader[Any] = DataLoader(
-        _Batches(stream, part),
+        _Batches(stream, part, slots),
         batch_size=None,
-        sampler=starts,
+        sampler=_Tasks(starts, slots),
         collate_fn=_as_it_is,  # with batch_size=None it gets what the dataset gives
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
@@ -125,7 +140,7 @@ def training_batches(
         worker_init_fn=_start_worker,
         generator=Generator(),  # its own, or starting would draw a number from the one that training goes on with
     )
-    return _checked(iter(loader))
+    return _received(iter(loader), slots)
 
 
 @contextmanager
@@ -144,31 +159,83 @@ def loader_death_explained() -> Iterator[None]:
         raise WorkerDiedError(f"process {death[1]} {death[2]}") from error
 
 
-class _Batches(Dataset[Batch | PanscapeError]):
-    """Whole batches by their first sample number. Errors for users are returned: torch would lengthen their text."""
+class _Task(NamedTuple):
+    start: int  # the first sample number
+    slot: int | None  # where to put the batch
 
-    def __init__(self, stream: SampleStream, size: int) -> None:
-        self.stream, self.size = stream, size
 
-    def __getitem__(self, start: int) -> Batch | PanscapeError:
+class _InSlot(NamedTuple):
+    slot: int
+    kind: Any  # the class of the targets
+    names: list[str]
+    skipped: list[SkippedSample]
+    truths: list[PanopticMap | None]
+
+
+class _Answer(NamedTuple):
+    unused: int | None  # the slot of the task, if the content is not in it
+    content: Batch | _InSlot | PanscapeError
+
+
+class _Tasks:
+    """What loader processes are to do; a task gets its slot when it is handed out."""
+
+    def __init__(self, starts: Sequence[int], slots: Slots) -> None:
+        self.starts, self.slots = starts, slots
+
+    def __iter__(self) -> Iterator[_Task]:
+        for start in self.starts:
+            yield _Task(start, self.slots.take())
+
+
+class _Batches(Dataset[_Answer]):
+    """Whole batches by task. Errors for users are returned: torch would lengthen their text."""
+
+    def __init__(self, stream: SampleStream, size: int, slots: Slots) -> None:
+        self.stream, self.size, self.slots = stream, size, slots
+
+    def __getitem__(self, task: _Task) -> _Answer:
+        out = None if task.slot is None else self.slots.tensors(task.slot)
         try:
-            return collate([self.stream[number] for number in range(start, start + self.size)])
+            batch = collate([self.stream[number] for number in range(task.start, task.start + self.size)], out)
         except PanscapeError as error:
-            return error
+            return _Answer(task.slot, error)
+        if task.slot is None or out is None or batch.images is not out[0]:
+            return _Answer(task.slot, batch)
+        return _Answer(None, _InSlot(task.slot, type(batch.targets), batch.names, batch.skipped, batch.truths))
 
 
-def _checked(batches: Iterator[Batch | PanscapeError]) -> Iterator[Batch]:
+def _slots_for(stream: SampleStream, number: int, size: int, count: int) -> Slots:
+    """Return slots for batches like that of a sample; none if the sample or so much memory cannot be had."""
+    try:
+        one = collate([stream[number]])  # what is wrong with it is reported when its batch comes
+        return Slots([(t.dtype, (size, *t.shape[1:])) for t in (one.images, *one.targets)], count)
+    except (PanscapeError, OSError):
+        return Slots([], 0)
+
+
+def _received(answers: Iterator[_Answer], slots: Slots) -> Iterator[Batch]:
     try:
         while True:
             with loader_death_explained():
-                batch = next(batches, None)
-            if batch is None:
+                answer = next(answers, None)
+            if answer is None:
                 return
-            if isinstance(batch, PanscapeError):
-                raise batch
-            yield batch
+            yield _opened(answer, slots)
     finally:
-        del batches  # ends the processes even while a traceback keeps this frame
+        del answers  # ends the processes even while a traceback keeps this frame
+
+
+def _opened(answer: _Answer, slots: Slots) -> Batch:
+    content = answer.content
+    if isinstance(content, PanscapeError):
+        raise content
+    if isinstance(content, _InSlot):
+        images, *targets = slots.tensors(content.slot, give_back=True)
+        return Batch(images, content.kind(*targets), content.names, content.skipped, content.truths)
+    if answer.unused is not None:
+        slots.give_back(answer.unused)
+    return content
 
 
 def _start_worker(_: int) -> None:
@@ -176,16 +243,18 @@ def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
+def _as_it_is(answer: Any) -> Any:
+    return answer
 
 
-def _stacked(tensors: list[Tensor], name: str, items: Sequence[StreamItem]) -> Tensor:
+def _shape(tensors: list[Tensor]) -> tuple[torch.dtype, tuple[int, ...]]:
+    return tensors[0].dtype, (len(tensors), *tensors[0].shape)
+
+
+def _require_one_size(name: str, tensors: list[Tensor], items: Sequence[StreamItem]) -> None:
     for tensor, item in zip(tensors, items, strict=True):
         if tensor.shape != tensors[0].shape:
             raise InvalidArgumentError(
                 f"expected {name} of one size in a batch, got {list(tensors[0].shape)} of {items[0].name} and "
                 f"{list(tensor.shape)} of {item.name}; augment must give crops of one size, end it with RandomCrop"
             )
-    stacked: Tensor = default_collate(tensors)
-    return stacked
