@@ -1,0 +1,197 @@
+"""`panscape train`: every field of a recipe is an option, and the others are few and fixed."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+import trees
+
+from panscape.cli import main
+from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFileError
+from panscape.recipes import get_recipe, list_recipes
+from panscape.recipes.command_line import parse_training
+from panscape.training.run_options import RunOptions
+
+# Scripts rely on these names; a new one must be worth it, and one that goes breaks somebody.
+OPERATIONAL = [
+    "out",
+    "data",
+    "resume",
+    "start",
+    "seed",
+    "device",
+    "devices",
+    "nodes",
+    "precision",
+    "workers",
+    "threads",
+    "on_bad_sample",
+    "profile",
+    "checkpoint_every",
+    "log_every",
+    "pictures_every",
+]
+
+MY_RECIPE = """
+from dataclasses import replace
+from panscape.recipes import get_recipe
+
+def recipe():
+    return replace(get_recipe("town"), name="mine", steps=77)
+"""
+
+
+def test_operational_options_are_frozen():
+    assert [f.name for f in fields(RunOptions)] == OPERATIONAL
+
+
+def printed_help(capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        main(["train", *arguments, "--help"])
+    assert end.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_the_help_lists_recipes_and_operational_options(capsys):
+    text = printed_help(capsys)
+    for name, summary in list_recipes().items():
+        assert f"- {name}: {summary}" in text
+    for name in OPERATIONAL:
+        assert f"--{name.replace('_', '-')}" in text
+
+
+def options_of(value, prefix=""):
+    for field in fields(value):
+        part, name = getattr(value, field.name), prefix + field.name.replace("_", "-")
+        yield from options_of(part, f"{name}.") if is_dataclass(part) else [name]
+
+
+@pytest.mark.parametrize("recipe", ["town", "swiftnet_r18_cityscapes_pyrx3", "own"])
+def test_every_field_of_a_recipe_is_an_option_with_its_help(recipe, capsys):
+    text = printed_help(capsys, recipe)
+    options = list(options_of(get_recipe(recipe)))
+    assert "model.representation.decoding.top-k" in options
+    assert "augmentation.crop" in options
+    for option in options:
+        assert re.search(rf"--{re.escape(option)}[ ,]", text), option
+    words = " ".join(text.replace("│", " ").split())
+    assert "Height and width of the crops that enter the network, pixels." in words
+    for name in OPERATIONAL:
+        assert f"--{name.replace('_', '-')}" in text
+
+
+def test_what_is_given_takes_the_place_of_what_the_recipe_says():
+    arguments = ["town", "--out", "o", "--steps", "7", "--optimizer.learning-rate", "1e-4", "--model.levels", "2"]
+    arguments += ["--model.representation.sigma", "3", "--augmentation.crop", "64", "128", "--no-sync-batch-norm"]
+    arguments += ["--augmentation.shortest-sides", "100", "200", "--data.view", "above", "--seed", "5", "--resume"]
+    command = parse_training(arguments)
+    recipe = command.recipe
+    assert (recipe.steps, recipe.optimizer.learning_rate, recipe.model.levels) == (7, 1e-4, 2)
+    assert (recipe.model.representation.sigma, recipe.augmentation.crop) == (3.0, (64, 128))
+    assert (recipe.augmentation.shortest_sides, recipe.data.view) == ((100, 200), "above")
+    assert recipe.sync_batch_norm is False
+    assert recipe.model.width == get_recipe("town").model.width
+    assert command.options == RunOptions(Path("o"), seed=5, resume=True)
+
+
+def test_nothing_given_is_the_recipe_itself():
+    for name in list_recipes():
+        if name != "own":
+            assert parse_training([name, "--out", "o"]).recipe == get_recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--steps", "many"], "--steps"),
+        (["--augmentation.crop", "64"], "--augmentation.crop"),
+        (["--augmentation.rotation", "left"], "right_angles"),
+        (["--optimizer.learning-rat", "1"], "--optimizer.learning-rate"),
+        (["--precision", "fp8"], "bf16"),
+        (["--model.representation.sigma", "-1"], "expected a positive sigma"),
+        (["--augmentation.flip", "2"], "expected flip as a chance in 0..1, got 2.0"),
+    ],
+)
+def test_wrong_options_say_what_was_meant(arguments, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", "town", "--out", "o", *arguments])
+    assert end.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_without_out_nothing_starts(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", "town"])
+    assert end.value.code == 2
+    assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["twon", "--out", "o"], "unknown recipe 'twon'; did you mean town"),
+        (["town", "--out", "o", "--schedule.end", "1"], "expected the learning rate to end at 0.002 or below"),
+        (["town", "--out", "o", "--steps", "0"], "expected steps of at least 1, got 0"),
+        (["town", "--out", "o", "--workers", "-1"], "expected workers of 0 or more, got -1"),
+        (["own", "--out", "o"], "expected the folder of your pictures and their annotations, got none; give --data"),
+        (["--out", "o"], "expected the folder of your pictures and their annotations, got none; give --data DIR"),
+        (["--data", "nowhere", "--out", "o"], "nowhere: no such folder; expected one with (a) COCO panoptic form"),
+        (["my_recipe.py", "--out", "o"], "my_recipe.py: no such file; expected a Python file with a function"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_two(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"panscape: error: {message}")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_of_ones_own_file(tmp_path, capsys):
+    path = tmp_path / "my_recipe.py"
+    path.write_text(MY_RECIPE)
+    command = parse_training([str(path), "--out", "o", "--batch-size", "2"])
+    assert (command.recipe.name, command.recipe.steps, command.recipe.batch_size) == ("mine", 77, 2)
+    assert get_recipe(str(path)).steps == 77
+
+
+@pytest.mark.parametrize(("text", "end"), [("x = 1", "returns a Recipe"), ("def recipe(): return 3", "returned int")])
+def test_a_file_without_a_recipe(tmp_path, text, end):
+    path = tmp_path / "my_recipe.py"
+    path.write_text(text)
+    with pytest.raises(InvalidArgumentError) as caught:
+        get_recipe(str(path))
+    assert str(caught.value).startswith(f'{path}: expected a Python file with a function "recipe"')
+    assert str(caught.value).endswith(end)
+
+
+def test_errors_have_their_kinds():
+    with pytest.raises(UnknownNameError):
+        parse_training(["twon"])
+    with pytest.raises(UnreadableFileError):
+        parse_training(["twon.py"])
+
+
+def test_a_folder_of_ones_own_needs_no_name(tmp_path, capsys):
+    trees.coco_panoptic(tmp_path)
+    named, unnamed = (
+        parse_training([*name, "--data", str(tmp_path), "--out", "o", "--steps", "9"]) for name in (["own"], [])
+    )
+    assert named == unnamed
+    assert named.recipe.steps == 9
+    assert named.recipe.augmentation.crop == (64, 64)
+    assert any("every 10th picture is held out" in note for note in named.notes)
+    assert main(["train", "--data", str(tmp_path), "--show"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"]["backbone"] == "residual_xs"
+
+
+def test_showing_needs_no_folder(capsys):
+    assert main(["train", "town_l1", "--show", "--steps", "5"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["name"], shown["steps"], shown["model"]["representation"]["boundary_alphas"]) == ("town_l1", 5, [])

@@ -1,0 +1,65 @@
+"""A recipe refuses values that no training could use, before one starts."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from panscape.errors import InvalidArgumentError
+from panscape.recipes import get_recipe
+from panscape.training.recipe import Augmentation, Optimizer, Recipe, Sampling, Schedule
+from panscape.training.run_options import RunOptions
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (Augmentation, {"crop": (0, 64)}, r"a crop as height and width of at least one pixel, got \(0, 64\)"),
+        (Augmentation, {"crop": (64,)}, "a crop as height and width"),
+        (Augmentation, {"scale": (2.0, 0.5)}, "a scale as smallest and largest factor above 0"),
+        (Augmentation, {"scale": (0.0, 1.0)}, "a scale as smallest and largest factor above 0"),
+        (Augmentation, {"scale": (0.5, float("nan"))}, "a scale as smallest and largest factor above 0"),
+        (Augmentation, {"shortest_sides": (0, 64)}, "shortest_sides and longest_side of at least one pixel"),
+        (Augmentation, {"longest_side": 0}, "shortest_sides and longest_side of at least one pixel"),
+        (Augmentation, {"rotation": "left"}, "rotation as one of none, right_angles, any, got 'left'"),
+        (Augmentation, {"flip": 1.5}, r"flip as a chance in 0..1, got 1\.5"),
+        (Augmentation, {"copy_paste": float("nan")}, "copy_paste as a chance"),
+        (Sampling, {"repeat_threshold": -0.1}, "repeat_threshold as a share of the pictures in 0..1"),
+        (Optimizer, {"name": "sgd"}, "name as one of adam, adamw, got 'sgd'"),
+        (Optimizer, {"learning_rate": 0.0}, "a positive learning_rate, got 0.0"),
+        (Optimizer, {"betas": (0.9, 1.0)}, "two betas in"),
+        (Optimizer, {"eps": float("inf")}, "a positive eps"),
+        (Optimizer, {"clip_norm": -1.0}, "clip_norm of 0 or more"),
+        (Schedule, {"decay": "step"}, "decay as one of poly, cosine, constant, got 'step'"),
+        (Schedule, {"power": 0.0}, "a positive power"),
+        (Schedule, {"end": -1.0}, "a learning rate of 0 or more at the end"),
+        (Schedule, {"warmup_steps": -1}, "warmup_steps of 0 or more"),
+        (Schedule, {"warmup_factor": 0.0}, r"warmup_factor in \(0, 1\]"),
+        (RunOptions, {"out": "o", "log_every": 0}, "log_every of at least 1, got 0"),
+        (RunOptions, {"out": "o", "seed": -1}, "seed of 0 or more, got -1"),
+    ],
+)
+def test_what_no_training_can_use(kind, values, message):
+    with pytest.raises(InvalidArgumentError, match=f"^expected {message}"):
+        kind(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"steps": 0}, "steps of at least 1, got 0"),
+        ({"average_decay": 1.0}, r"average_decay in \[0, 1\), got 1\.0"),
+        ({"eval_every": -1}, "eval_every of 0 or more"),
+        ({"schedule": Schedule(end=1e-3)}, "the learning rate to end at 0.0001 or below, where it is highest"),
+    ],
+)
+def test_what_no_recipe_can_say(values, message):
+    town = get_recipe("town")
+    with pytest.raises(InvalidArgumentError, match=f"^expected {message}"):
+        Recipe("mine", town.model, town.data, **values)
+
+
+def test_a_recipe_does_not_change():
+    with pytest.raises(FrozenInstanceError):
+        get_recipe("town").steps = 3
