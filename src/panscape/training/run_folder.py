@@ -19,12 +19,12 @@ import subprocess
 import sys
 from dataclasses import fields, is_dataclass
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from panscape import __version__
 from panscape.errors import InvalidArgumentError, UnreadableFileError, UnwritableFileError
 from panscape.files import replacing
 from panscape.training.checkpoints import saved_steps
@@ -134,7 +134,7 @@ class RunFolder:
                 "step": step,
                 "time": datetime.now().astimezone().isoformat(timespec="seconds"),
                 "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-                "panscape": __version__,
+                "panscape": version("panscape"),
                 "git": _git_revision(),
                 "torch": torch.__version__,
                 "python": platform.python_version(),
