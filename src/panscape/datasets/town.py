@@ -26,7 +26,7 @@ from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
 View = Literal["street", "above", "both"]
-SMALLEST_AREA = 48  # pixels; what shows less of itself is void
+SMALLEST_AREA = 64  # pixels; what shows less of itself is void
 _SEEDS = {"train": 0, "val": 1, "test": 2}
 _SMALLEST_SIDE = 32
 

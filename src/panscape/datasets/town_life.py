@@ -73,7 +73,7 @@ def drive(
     """Fill both lanes of a road with traffic, and its edges with parked cars."""
     dice = scene.dice
     width = b - a
-    jam = dice.pick((0.15, 0.35, 0.8))
+    jam = dice.pick((0.1, 0.25, 0.5))
     lanes = [(a + width * 0.28, -1, jam), (a + width * 0.72, 1, jam * dice.between(0.3, 1.0))]
     if width > 9.5:
         lanes = [(a + width * 0.36, -1, jam), (a + width * 0.64, 1, jam), (a + 1.2, -1, 0.5), (b - 1.2, 1, 0.5)]
@@ -99,8 +99,8 @@ def _spot(dice: Dice, rect: Rect, margin: float = 0.6) -> tuple[float, float]:
 def populate(scene: Scene, areas: Areas, is_street: bool) -> None:
     """Fill every area with who and what belongs there."""
     dice = scene.dice
-    crowd = dice.pick((0.4, 0.8, 1.6))
-    avenue = dice.chance(0.5)
+    crowd = dice.pick((0.5, 1.0, 1.8))
+    avenue = dice.chance(0.35)
     for rect in areas.pavements:
         a, c, b, d = rect
         length = max(b - a, d - c)
@@ -114,7 +114,7 @@ def populate(scene: Scene, areas: Areas, is_street: bool) -> None:
         if is_street:
             for i in range(int(length / 22)):
                 put_lamp(scene, a + 0.4 if a > 0 else b - 0.4, c + 5 + 22 * i)
-        if dice.chance(0.3):
+        if dice.chance(0.45):
             x, z = _spot(dice, rect)
             for i in range(int(dice.between(1, 5))):
                 put_bicycle(scene, x, z + 0.75 * i, dice.between(1.3, 1.8), rider=False)

@@ -25,8 +25,8 @@ def stand_in_the_street(dice: Dice, size: tuple[int, int], half: float) -> tuple
 def fly_above(dice: Dice, size: tuple[int, int]) -> tuple[Scene, float]:
     """Return an empty scene seen from above, and half the side of the square that is seen, in metres."""
     height, width = size
-    # From a survey flight, where a car has a dozen pixels, down to a drone above the street.
-    smallest, largest = 12.0, 110.0 * min(max(max(height, width) / 256.0, 1.0), 1.6)
+    # From a survey flight, where a car has twenty pixels, down to a drone above the street.
+    smallest, largest = 20.0, 110.0 * min(max(max(height, width) / 256.0, 1.0), 1.6)
     car = smallest * (largest / smallest) ** round(dice.draw(), 6)
     # Above every roof.
     altitude = max(1.8 * max(height, width) * 4.4 / round(car, 6), 45.0)

@@ -90,7 +90,7 @@ class BsbData(DataOptions):
 class TownData(DataOptions):
     """Scenes of a small town, drawn when they are needed; ``--data`` is not used."""
 
-    size: tuple[int, int] = (384, 384)
+    size: tuple[int, int] = (256, 256)
     """Height and width of the scenes, pixels."""
 
     view: View = "both"

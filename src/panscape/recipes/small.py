@@ -22,7 +22,14 @@ _REPRESENTATION = CenterRepresentation(
     offset_loss_weight=0.01,
     decoding=CenterDecoding(stuff_area=100),
 )
-_TOWN_REPRESENTATION = replace(_REPRESENTATION, decoding=CenterDecoding(stuff_area=64))
+_TOWN_REPRESENTATION = CenterRepresentation(
+    sigma=5.0,
+    small_area=500,
+    semantic_fraction=0.5,
+    offset_loss_weight=0.01,
+    loss_stride=2,
+    decoding=CenterDecoding(threshold=0.2, stuff_area=100, thing_area=48),
+)
 _OPTIMIZER = Optimizer("adamw", learning_rate=2e-3, weight_decay=0.02, clip_norm=10.0)
 _SCHEDULE = Schedule("cosine", warmup_steps=200)
 
@@ -39,14 +46,14 @@ def town() -> Recipe:
     return Recipe(
         name="town",
         model=SwiftNetOptions("residual_s", levels=3, width=64, representation=_TOWN_REPRESENTATION),
-        data=TownData(size=(384, 384), view="both"),
-        augmentation=Augmentation(crop=(256, 256), scale=(0.6, 1.4)),
+        data=TownData(length=1_000_000),
+        augmentation=Augmentation(crop=(256, 256), scale=(1.0, 1.0)),
         optimizer=_OPTIMIZER,
         schedule=_SCHEDULE,
-        steps=7200,
+        steps=14_000,
         batch_size=8,
-        average_decay=0.998,
-        eval_every=1000,
+        average_decay=0.999,
+        eval_every=2000,
     )
 
 

@@ -69,6 +69,12 @@ class Augmentation:
     recolor: float = 0.0
     """Chance of changing brightness, contrast, saturation and hue."""
 
+    recolor_spread: float = 0.4
+    """Brightness, contrast and saturation change by a factor in 1 - spread ... 1 + spread."""
+
+    recolor_hue: float = 0.05
+    """The hue turns by up to this share of a full turn."""
+
     copy_paste: float = 0.0
     """Chance of pasting objects of another training picture into a crop."""
 
