@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -233,7 +233,9 @@ class Train:
 
         command = parse_training(self.arguments)
         if command.show:
-            print(json.dumps(asdict(command.recipe), indent=2))
+            from panscape.training.run_folder import recipe_to_dict
+
+            print(json.dumps(recipe_to_dict(command.recipe), indent=2))
             return 0
         from panscape.training.run import run
 

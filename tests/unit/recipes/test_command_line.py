@@ -195,3 +195,12 @@ def test_showing_needs_no_folder(capsys):
     assert main(["train", "town_l1", "--show", "--steps", "5"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["name"], shown["steps"], shown["model"]["representation"]["boundary_alphas"]) == ("town_l1", 5, [])
+
+
+def test_the_recipe_of_the_tutorial_is_a_file_of_ten_lines(tmp_path):
+    page = (Path(__file__).parents[3] / "docs" / "tutorials" / "train_your_own.md").read_text(encoding="utf-8")
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def recipe" in b]
+    assert len([line for line in block.splitlines() if line]) <= 11
+    (tmp_path / "my_recipe.py").write_text(block)
+    recipe = parse_training([str(tmp_path / "my_recipe.py"), "--out", "o", "--steps", "3"]).recipe
+    assert (recipe.name, recipe.steps, recipe.data.hold_out, recipe.model.width) == ("mine", 3, 5, 96)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from panscape.recipes import get_recipe, list_recipes
 from panscape.recipes import panoptic_swiftnet as published
 from panscape.recipes.data_options import BsbData, CityscapesData, CocoPanopticData, VistasData
 from panscape.training.recipe import Recipe
+from panscape.training.run_folder import recipe_to_dict
 
 NAMES = list(list_recipes())
 CITY_SIDES = (512, 640, 704, 832, 896, 1024, 1152, 1216, 1344, 1408, 1536)
@@ -139,7 +140,9 @@ def test_every_recipe_builds_and_tells_what_it_is(name):
     assert isinstance(recipe, Recipe)
     assert recipe.name == name
     assert recipe == get_recipe(name)
-    assert json.loads(json.dumps(asdict(recipe)))["name"] == name
+    described = recipe_to_dict(recipe)
+    assert json.loads(json.dumps(described)) == described
+    assert described["model"]["type"] == "SwiftNetOptions"
     with torch.device("meta"):
         model = replace(recipe.model, pretrained=False).create(SHAPES)
     assert model.labels == SHAPES
