@@ -1,0 +1,81 @@
+"""What every recipe promises: it trains. A new recipe joins by its line in the table of recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trees
+
+import panscape
+from panscape import LabelSpace
+from panscape.recipes import get_recipe, list_recipes
+from panscape.recipes.data_options import (
+    AerialData,
+    BsbData,
+    CamVidData,
+    CityscapesData,
+    CocoPanopticData,
+    FolderData,
+    TownData,
+    VistasData,
+)
+from panscape.training.recipe import Recipe
+from panscape.training.run import run
+from panscape.training.run_options import RunOptions
+
+
+def both(write: Callable[..., Any], **options: Any) -> Callable[[Path], None]:
+    def write_both(root: Path) -> None:
+        for split in ("train", "val"):
+            write(root, split=split, **options)
+
+    return write_both
+
+
+# A small data set in the layout of the real one, for each kind of data.
+TREES: dict[type, Callable[[Path], Any]] = {
+    AerialData: both(trees.category_masks, labels=LabelSpace.load("aerial")),
+    BsbData: both(trees.bsb),
+    CamVidData: both(trees.category_masks, labels=LabelSpace.load("camvid"), void=11),
+    CityscapesData: both(trees.cityscapes),
+    CocoPanopticData: both(trees.coco_2017, labels=LabelSpace.load("coco_panoptic")),
+    FolderData: trees.own_coco,
+    TownData: lambda root: None,
+    VistasData: both(trees.vistas),
+}
+
+
+def tiny(recipe: Recipe) -> Recipe:
+    """The recipe for two small steps of a small network; how it trains stays."""
+    data = recipe.data
+    if isinstance(data, TownData):
+        data = replace(data, size=(48, 64), length=4, val_length=1)
+    augmentation = replace(recipe.augmentation, crop=(64, 64))
+    if augmentation.shortest_sides:
+        augmentation = replace(augmentation, shortest_sides=(48, 64, 80))
+    return replace(
+        recipe,
+        model=replace(recipe.model, backbone="residual_xs", width=8, pretrained=False),
+        data=data,
+        augmentation=augmentation,
+        steps=2,
+        batch_size=2,
+        eval_every=0,
+    )
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_trains_two_steps(name: str, tmp_path: Path) -> None:
+    recipe = tiny(get_recipe(name))
+    TREES[type(recipe.data)](tmp_path / "data")
+    root = None if isinstance(recipe.data, TownData) else tmp_path / "data"
+    report = run(recipe, RunOptions(tmp_path / "out", root, device="cpu", workers=0, pictures_every=0))
+    labels = recipe.data.load(root, "val").labels
+    assert list(report.panoptic.per_category) == [category.name for category in labels]
+    model = panscape.load(str(tmp_path / "out" / "model.safetensors"))
+    assert model.labels == labels
+    assert model.representation == recipe.model.representation
