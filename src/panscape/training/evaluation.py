@@ -9,10 +9,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
-from lightning_fabric import Fabric
 from torch import Generator, distributed
 from torch.utils.data import DataLoader, Dataset
 
@@ -24,6 +23,9 @@ from panscape.models.panoptic_model import PanopticModel, in_eval_mode
 from panscape.panoptic import PanopticMap
 from panscape.training.batches import loader_death_explained
 from panscape.training.samples import OnBadSample, SkippedSample, load_sample
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Precision = Literal["fp32", "bf16"]
 

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from color_model import ColorModel, painted
+from lightning_fabric import Fabric
+from maps import SHAPES, generated_map
+from torch import distributed
+from torch.multiprocessing import start_processes
+
+from panscape import LabelSpace, create_model
+from panscape.datasets.sample import Sample
+from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError, UnreadableFileError
+from panscape.metrics import EvaluationReport, Evaluator
+from panscape.training.evaluation import evaluate
+
+
+class Shifted:
+    """Pictures painted a little aside of their truth, so that predictions are nearly right."""
+
+    labels = SHAPES
+
+    def __init__(self, length: int, bad: tuple[int, ...] = ()) -> None:
+        self.length, self.bad = length, bad
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        if index in self.bad:
+            raise UnreadableFileError(f"/data/{index}.png", "expected a whole picture")
+        truth = generated_map(index, size=(24 + index % 5, 40), smallest=6, crowd=index % 3 == 0)
+        return Sample(painted(truth).roll(1 + index % 2, dims=2), truth, f"p{index}")
+
+
+def by_hand(dataset: Shifted, numbers: list[int]) -> EvaluationReport:
+    evaluator, model = Evaluator(SHAPES), ColorModel()
+    for number in numbers:
+        evaluator.update(model.predict(dataset[number].image), dataset[number].truth)
+    return evaluator.compute()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_report_is_that_of_predicting_one_by_one(workers: int) -> None:
+    done: list[tuple[int, int]] = []
+    report = evaluate(ColorModel(), Shifted(5), workers=workers, progress=lambda *counts: done.append(counts))
+    assert report == by_hand(Shifted(5), list(range(5)))
+    assert 0.3 < report.panoptic.all.pq < 1
+    assert done == [(i, 5) for i in range(1, 6)]
+
+
+@pytest.mark.parametrize(("limit", "numbers"), [(0, [*range(7)]), (3, [0, 2, 4]), (7, [*range(7)]), (99, [*range(7)])])
+def test_a_limit_spreads_over_the_dataset(limit: int, numbers: list[int]) -> None:
+    assert evaluate(ColorModel(), Shifted(7), limit=limit, workers=0) == by_hand(Shifted(7), numbers)
+
+
+def test_large_pictures_are_shrunk_as_for_prediction() -> None:
+    model = ColorModel()
+    model.longest_side = 24
+    evaluator = Evaluator(SHAPES)
+    for index in range(3):
+        evaluator.update(model.predict(Shifted(3)[index].image), Shifted(3)[index].truth)
+    assert evaluate(model, Shifted(3), workers=0) == evaluator.compute()
+    assert {shape[-1] for _, shape, _ in model.seen} == {24}
+
+
+def test_precision_reaches_the_network() -> None:
+    for options in ({"precision": "bf16"}, {"fabric": Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")}):
+        model = ColorModel()
+        evaluate(model, Shifted(1), workers=0, **options)
+        assert [is_autocast for *_, is_autocast in model.seen] == [True]
+
+
+def test_the_chance_and_the_modes_of_a_training_stay_as_they_are() -> None:
+    model = ColorModel().train()
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    evaluate(model, Shifted(3), workers=2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+
+
+def test_bad_pictures_stop_or_are_left_out_and_listed() -> None:
+    dataset = Shifted(6, bad=(2, 5))
+    with pytest.raises(BadSampleError, match=r"/data/2\.png: expected a whole picture; repair or remove it"):
+        evaluate(ColorModel(), dataset)
+    listed: list[tuple[str, str]] = []
+    report = evaluate(ColorModel(), dataset, on_bad_sample="skip", skipped=listed.append)
+    assert report == by_hand(dataset, [0, 1, 3, 4])
+    assert [picture for picture, _ in listed] == ["/data/2.png", "/data/5.png"]
+    with pytest.raises(BadSampleError, match=r"/data/0\.png.* this is the first of 2, none of which can be used"):
+        evaluate(ColorModel(), Shifted(2, bad=(0, 1)), on_bad_sample="skip")
+
+
+def test_what_cannot_be_evaluated() -> None:
+    other = ColorModel(LabelSpace("other", SHAPES.categories[:3]))
+    with pytest.raises(InvalidArgumentError, match=r"a model for 'other' \(3 cat.*data of 'shapes' \(4 categories\)"):
+        evaluate(other, Shifted(1))
+    with pytest.raises(InvalidArgumentError, match="their categories differ"):
+        evaluate(ColorModel(LabelSpace("shapes", SHAPES.categories[::-1])), Shifted(1))
+    with pytest.raises(InvalidArgumentError, match="expected at least one picture to evaluate on"):
+        evaluate(ColorModel(), Shifted(0))
+    with pytest.raises(InvalidArgumentError, match="expected limit and workers of 0 or more, got limit=-1, workers=1"):
+        evaluate(ColorModel(), Shifted(1), limit=-1)
+    with pytest.raises(UnknownNameError, match="unknown oracle 'semantic'; known: none"):
+        evaluate(ColorModel(), Shifted(1), oracle=("semantic",))
+
+
+class TestOracles:
+    def test_only_what_is_void_or_too_small_is_missing_with_all_of_the_truth(self) -> None:
+        torch.manual_seed(0)
+        model = create_model("swiftnet", SHAPES, backbone="test_resnet", width=8, levels=1)
+
+        class Scenes(Shifted):
+            def __getitem__(self, index: int) -> Sample:
+                truth = generated_map(index, size=(200, 300), void=False, objects=2, smallest=30)
+                return Sample(painted(truth), truth, str(index))
+
+        plain, perfect = (evaluate(model, Scenes(2), workers=0, oracle=oracle) for oracle in ((), model.oracles))
+        assert perfect.panoptic.all.pq == 1
+        assert plain.panoptic.all.pq < 0.5
+        evaluator = Evaluator(SHAPES)
+        for index in range(2):
+            evaluator.update(model.predict(Scenes(2)[index].image), Scenes(2)[index].truth)
+        assert plain == evaluator.compute()
+        model.longest_side = 150  # the truth loses half of its resolution
+        assert 0.9 < evaluate(model, Scenes(2), workers=0, oracle=model.oracles).panoptic.all.pq < 1
+
+
+def as_one_process(rank: int, world_size: int, folder: Path) -> None:
+    """Evaluate together with the others and write what was reported as JSON, in which floats are exact."""
+    meeting = f"file://{folder / 'meeting'}"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world_size)
+    said: dict[str, object] = {}
+    for name, length, limit in (("all", 23, 0), ("one", 1, 0), ("limit", 23, 4)):
+        said[name] = evaluate(ColorModel(), Shifted(length), workers=0, limit=limit).to_dict()
+    bad = Shifted(8, bad=(3, 4))
+    listed: list[tuple[str, str]] = []
+    said["skip"] = evaluate(ColorModel(), bad, workers=0, on_bad_sample="skip", skipped=listed.append).to_dict()
+    said["skipped"] = [picture for picture, _ in listed]
+    try:
+        evaluate(ColorModel(), bad, workers=0)
+    except BadSampleError as error:
+        said["stop"] = error.picture
+    (folder / f"{rank}.json").write_text(json.dumps(said))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forking is not safe elsewhere")
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_several_processes_report_what_one_does_bit_for_bit(world_size: int, tmp_path: Path) -> None:
+    expected = {
+        "all": by_hand(Shifted(23), [*range(23)]).to_dict(),
+        "one": by_hand(Shifted(1), [0]).to_dict(),
+        "limit": by_hand(Shifted(23), [0, 5, 11, 17]).to_dict(),
+        "skip": by_hand(Shifted(8), [0, 1, 2, 5, 6, 7]).to_dict(),
+        "skipped": ["/data/3.png", "/data/4.png"],
+        "stop": "/data/3.png",
+    }
+    # Added up process by process, the sums of IoU would differ.
+    shares = [number for rank in range(world_size) for number in range(rank, 23, world_size)]
+    assert by_hand(Shifted(23), shares).to_dict() != expected["all"]
+    # Forked, as importing torch again takes a second and more for each.
+    start_processes(as_one_process, (world_size, tmp_path), world_size, start_method="fork")
+    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world_size)]
+    assert said == [expected] * world_size
