@@ -77,7 +77,7 @@ def derive(root: Path, data: FolderData | None = None) -> Derived:
             'things of some, write {"name": ..., "categories": [{"name", "is_thing", "source_id", "color"}, ...]}'
         )
     crop = recipe.augmentation.crop
-    notes.append(f"chosen: crops of {crop[0]}x{crop[1]}, {recipe.steps} steps; every option can be given")
+    notes.append(f"chosen, where no option says otherwise: crops of {crop[0]}x{crop[1]}, {recipe.steps} steps")
     return Derived(recipe, tuple(notes))
 
 

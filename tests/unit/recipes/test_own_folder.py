@@ -55,7 +55,7 @@ def test_the_user_is_told_what_was_found(tmp_path):
     )
     assert derived.notes[1] == "no val pictures lie apart: every 10th picture is held out to evaluate on"
     assert derived.notes[2].startswith("no categories.json: categories are called by their numbers and all are stuff")
-    assert derived.notes[3] == "chosen: crops of 64x64, 1000 steps; every option can be given"
+    assert derived.notes[3] == "chosen, where no option says otherwise: crops of 64x64, 1000 steps"
     trees.own_coco(tmp_path / "coco")
     notes = derive(tmp_path / "coco").notes
     assert len(notes) == 2
