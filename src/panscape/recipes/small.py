@@ -30,6 +30,14 @@ _TOWN_REPRESENTATION = CenterRepresentation(
     loss_stride=2,
     decoding=CenterDecoding(threshold=0.2, stuff_area=100, thing_area=48),
 )
+_AERIAL_REPRESENTATION = CenterRepresentation(
+    sigma=6.0,
+    small_area=500,
+    semantic_fraction=0.5,
+    offset_loss_weight=0.01,
+    loss_stride=2,
+    decoding=CenterDecoding(stuff_area=4096, thing_area=100),
+)
 _OPTIMIZER = Optimizer("adamw", learning_rate=2e-3, weight_decay=0.02, clip_norm=10.0)
 _SCHEDULE = Schedule("cosine", warmup_steps=200)
 
@@ -91,15 +99,22 @@ def aerial() -> Recipe:
     """
     return Recipe(
         name="aerial",
-        model=SwiftNetOptions("residual_s", levels=3, width=64, longest_side=2176, representation=_REPRESENTATION),
+        model=SwiftNetOptions("residual_s", levels=3, width=64, representation=_AERIAL_REPRESENTATION),
         data=AerialData(),
-        augmentation=Augmentation(crop=(256, 256), scale=(0.5, 1.5), rotation="right_angles", recolor=1.0),
+        augmentation=Augmentation(
+            crop=(256, 256),
+            scale=(0.5, 1.6),
+            rotation="right_angles",
+            recolor=1.0,
+            recolor_spread=0.5,
+            recolor_hue=0.08,
+        ),
         optimizer=_OPTIMIZER,
         schedule=_SCHEDULE,
-        steps=4200,
+        steps=5500,
         batch_size=8,
-        average_decay=0.998,
-        eval_every=1000,
+        average_decay=0.999,
+        eval_every=2000,
     )
 
 
@@ -108,7 +123,7 @@ def town_pyrx1() -> Recipe:
 
     ::
 
-        panscape train town_pyrx1 --out OUT --seed 0
+        panscape train town_pyrx1 --out OUT --precision bf16 --seed 0
         ours, val: not measured yet
     """
     return _row("town_pyrx1", levels=1)
@@ -119,7 +134,7 @@ def town_spp() -> Recipe:
 
     ::
 
-        panscape train town_spp --out OUT --seed 0
+        panscape train town_spp --out OUT --precision bf16 --seed 0
         ours, val: not measured yet
     """
     return _row("town_spp", levels=1, context="spp")
@@ -130,7 +145,7 @@ def town_pyrx2() -> Recipe:
 
     ::
 
-        panscape train town_pyrx2 --out OUT --seed 0
+        panscape train town_pyrx2 --out OUT --precision bf16 --seed 0
         ours, val: not measured yet
     """
     return _row("town_pyrx2", levels=2)
@@ -141,7 +156,7 @@ def town_pyrx3() -> Recipe:
 
     ::
 
-        panscape train town_pyrx3 --out OUT --seed 0
+        panscape train town_pyrx3 --out OUT --precision bf16 --seed 0
         ours, val: not measured yet
     """
     return _row("town_pyrx3")
@@ -152,7 +167,7 @@ def town_l1() -> Recipe:
 
     ::
 
-        panscape train town_l1 --out OUT --seed 0
+        panscape train town_l1 --out OUT --precision bf16 --seed 0
         ours, val: not measured yet
     """
     return _row("town_l1", boundary_alphas=())
@@ -163,7 +178,7 @@ def town_regions3() -> Recipe:
 
     ::
 
-        panscape train town_regions3 --out OUT --seed 0
+        panscape train town_regions3 --out OUT --precision bf16 --seed 0
         ours, val: not measured yet
     """
     return _row("town_regions3", boundary_alphas=(8.0, 4.0, 1.0))
@@ -174,7 +189,7 @@ def town_regions8() -> Recipe:
 
     ::
 
-        panscape train town_regions8 --out OUT --seed 0
+        panscape train town_regions8 --out OUT --precision bf16 --seed 0
         ours, val: not measured yet
     """
     return _row("town_regions8", boundary_alphas=(8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0))
@@ -195,12 +210,12 @@ def _row(
     return Recipe(
         name=name,
         model=SwiftNetOptions("residual_xs", levels, context, width=48, representation=representation),
-        data=TownData(size=(256, 256), view="street"),
-        augmentation=Augmentation(crop=(256, 256), scale=(0.6, 1.4)),
+        data=TownData(size=(256, 256), view="street", length=3000, val_length=200),
+        augmentation=Augmentation(crop=(256, 256), scale=(1.0, 1.0)),
         optimizer=_OPTIMIZER,
-        schedule=_SCHEDULE,
-        steps=3000,
+        schedule=replace(_SCHEDULE, warmup_steps=100),
+        steps=1200,
         batch_size=8,
-        average_decay=0.998,
+        average_decay=0.99,
         eval_every=0,
     )
