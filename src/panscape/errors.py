@@ -165,7 +165,22 @@ class WorkerDiedError(PanscapeError, RuntimeError):
     def __init__(self, detail: str) -> None:
         super().__init__(
             f"a process that prepares training pictures died: {detail}. Most often memory ran out, or the shared "
-            "memory in /dev/shm; give the same command with fewer --workers, it resumes from the last checkpoint"
+            "memory in /dev/shm; give the same command with fewer --workers and --resume to go on from the last "
+            "checkpoint"
+        )
+
+
+class ProcessLostError(PanscapeError, RuntimeError):
+    """Another process of a training on several has ended.
+
+    Args:
+        detail: how it was noticed.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            f"another process of this training has ended ({detail}); what it printed tells why; mend that, then give "
+            "the same command with --resume to go on from the last checkpoint"
         )
 
 

@@ -40,7 +40,25 @@ EVERY = [
         errors.WorkerDiedError("pid 7 was killed"),
         RuntimeError,
         "a process that prepares training pictures died: pid 7 was killed. Most often memory ran out, or the shared "
-        "memory in /dev/shm; give the same command with fewer --workers, it resumes from the last checkpoint",
+        "memory in /dev/shm; give the same command with fewer --workers and --resume to go on from the last checkpoint",
+    ),
+    (
+        errors.ProcessLostError("Connection closed by peer"),
+        RuntimeError,
+        "another process of this training has ended (Connection closed by peer); what it printed tells why; mend that, "
+        "then give the same command with --resume to go on from the last checkpoint",
+    ),
+    (
+        errors.TrainingDivergedError(7, {"semantic": float("nan"), "center": 0.5}, ["a", "b"], "there is none yet"),
+        FloatingPointError,
+        "the loss is not finite (semantic nan, center 0.5) at step 7, pictures a, b; there is none yet; look at these "
+        "pictures and their labels, or lower the learning rate or set a clip_norm",
+    ),
+    (
+        errors.TrainingDivergedError(7, None, ["a"], "there is none yet"),
+        FloatingPointError,
+        "the gradient is not finite at step 7, pictures a; there is none yet; look at these pictures and their labels, "
+        "or lower the learning rate or set a clip_norm",
     ),
 ]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from panscape.datasets.sample import PanopticDataset, Sample
+from panscape.errors import PanscapeError
 from panscape.labels import LabelSpace
 
 
 class InMemory:
     """A dataset that reads each sample of another one once, at construction.
+
+    What the other raises for a sample that cannot be used is raised whenever that sample is asked for.
 
     Args:
         dataset: small enough to fit: a picture takes ``7 * height * width`` bytes with its map.
@@ -15,7 +18,7 @@ class InMemory:
 
     def __init__(self, dataset: PanopticDataset) -> None:
         self._labels = dataset.labels
-        self._samples = [dataset[i] for i in range(len(dataset))]
+        self._samples = [_read(dataset, i) for i in range(len(dataset))]
 
     @property
     def labels(self) -> LabelSpace:
@@ -26,4 +29,14 @@ class InMemory:
         return len(self._samples)
 
     def __getitem__(self, index: int) -> Sample:
-        return self._samples[index]
+        sample = self._samples[index]
+        if isinstance(sample, Exception):
+            raise sample
+        return sample
+
+
+def _read(dataset: PanopticDataset, index: int) -> Sample | PanscapeError | OSError:
+    try:
+        return dataset[index]
+    except (PanscapeError, OSError) as error:
+        return error

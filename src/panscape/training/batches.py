@@ -22,6 +22,7 @@ from panscape.errors import InvalidArgumentError, PanscapeError, WorkerDiedError
 from panscape.panoptic import PanopticMap
 from panscape.training.samples import SampleStream, SkippedSample, StreamItem
 from panscape.training.slots import Slots
+from panscape.training.timing import SampleTimes
 
 _DEATH = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) "
@@ -38,6 +39,7 @@ class Batch(NamedTuple):
         names: of the B pictures.
         skipped: pictures that could not be used.
         truths: of the B crops; None for those that were not asked for.
+        times: what the B samples cost.
     """
 
     images: Tensor
@@ -45,6 +47,7 @@ class Batch(NamedTuple):
     names: list[str]
     skipped: list[SkippedSample]
     truths: list[PanopticMap | None]
+    times: Sequence[SampleTimes] = ()
 
 
 def collate(items: Sequence[StreamItem], out: Sequence[Tensor] | None = None) -> Batch:
@@ -72,6 +75,7 @@ def collate(items: Sequence[StreamItem], out: Sequence[Tensor] | None = None) ->
         [item.name for item in items],
         [skipped for item in items for skipped in item.skipped],
         [item.truth for item in items],
+        [item.times for item in items],
     )
 
 
@@ -113,14 +117,7 @@ def training_batches(
             f"rank in 0..world_size - 1, got batch_size={batch_size}, first_step={first_step}, "
             f"world_size={world_size}, parts={parts}, prefetch={prefetch}, workers={workers}, rank={rank}"
         )
-    divisor = world_size * parts
-    if batch_size % divisor:
-        lower, upper = batch_size // divisor * divisor, -(-batch_size // divisor) * divisor
-        raise InvalidArgumentError(
-            f"expected a batch_size that {world_size} processes in {parts} parts each can share evenly, got "
-            f"{batch_size}; take {f'{lower} or ' if lower else ''}{upper}"
-        )
-    part = batch_size // divisor
+    part = share_of(batch_size, world_size, parts)
     starts = [
         (step - 1) * batch_size + (rank * parts + i) * part
         for step in range(first_step, last_step + 1)
@@ -141,6 +138,22 @@ def training_batches(
         generator=Generator(),  # its own, or starting would draw a number from the one that training goes on with
     )
     return _received(iter(loader), slots)
+
+
+def share_of(batch_size: int, world_size: int, parts: int = 1) -> int:
+    """Return the samples in one part of one process's share of a batch.
+
+    Raises:
+        InvalidArgumentError: the batch cannot be shared out evenly.
+    """
+    divisor = world_size * parts
+    if batch_size % divisor:
+        lower, upper = batch_size // divisor * divisor, -(-batch_size // divisor) * divisor
+        raise InvalidArgumentError(
+            f"expected a batch_size that {world_size} processes in {parts} parts each can share evenly, got "
+            f"{batch_size}; take {f'{lower} or ' if lower else ''}{upper}"
+        )
+    return batch_size // divisor
 
 
 @contextmanager
@@ -170,6 +183,7 @@ class _InSlot(NamedTuple):
     names: list[str]
     skipped: list[SkippedSample]
     truths: list[PanopticMap | None]
+    times: Sequence[SampleTimes]
 
 
 class _Answer(NamedTuple):
@@ -202,7 +216,7 @@ class _Batches(Dataset[_Answer]):
             return _Answer(task.slot, error)
         if task.slot is None or out is None or batch.images is not out[0]:
             return _Answer(task.slot, batch)
-        return _Answer(None, _InSlot(task.slot, type(batch.targets), batch.names, batch.skipped, batch.truths))
+        return _Answer(None, _InSlot(task.slot, type(batch.targets), *batch[2:]))
 
 
 def _slots_for(stream: SampleStream, number: int, size: int, count: int) -> Slots:
@@ -232,14 +246,16 @@ def _opened(answer: _Answer, slots: Slots) -> Batch:
         raise content
     if isinstance(content, _InSlot):
         images, *targets = slots.tensors(content.slot, give_back=True)
-        return Batch(images, content.kind(*targets), content.names, content.skipped, content.truths)
+        return Batch(images, content.kind(*targets), *content[2:])
     if answer.unused is not None:
         slots.give_back(answer.unused)
     return content
 
 
 def _start_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; what it means is decided in the first
+    # Ctrl-C and job managers reach all processes; what it means is decided in the first, whose end ends the others.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,13 +10,14 @@ from typing import Any, cast
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn import Module
 
 from panscape.models import PanopticModel
 from panscape.training.batches import Batch
-from panscape.training.optimization import WeightAverage, learning_rate, set_learning_rate
+from panscape.training.optimization import WeightAverage, create_optimizer, learning_rate, set_learning_rate
 from panscape.training.recipe import Recipe
 from panscape.training.reporting import Reporter
-from panscape.training.timing import StepTimer
+from panscape.training.timing import WAIT, StepTimer, cached_speed
 from panscape.training.watching import Watch
 
 
@@ -71,37 +73,27 @@ def train(
 
     Raises:
         TrainingDivergedError: a loss or a gradient is not finite.
-        KeyboardInterrupt: the run was asked to stop; ``state`` is whole.
+        Stopped: the run was asked to stop; ``state`` is whole.
+        PanscapeError: what ``batches`` raises, in all processes.
     """
     network, optimizer = fabric.setup(state.model, state.optimizer)
     network.train()
     for step in range(state.step + 1, recipe.steps + 1):
-        torch.manual_seed((seed * 1_000_003 + step) * 1_009 + fabric.global_rank)  # of dropout, if a network has it
+        # Of dropout, if a network has it.
+        torch.manual_seed(((seed * 1_000_003 + step) * 1_009 + fabric.global_rank) % 2**63)
         rate = learning_rate(step, recipe.optimizer, recipe.schedule, recipe.steps)
         set_learning_rate(state.optimizer, rate)
         losses: dict[str, Tensor] = {}
         names: list[str] = []
         for part in range(1, recipe.accumulate + 1):
-            with timer.section("wait for data"):
-                batch = next(batches)
-            for skipped, reason in batch.skipped:
-                watch.skipped(skipped, reason)
-            with timer.section("to device"):
-                images, targets = to_device(batch, fabric.device)
-            with fabric.no_backward_sync(network, enabled=part < recipe.accumulate):
-                with timer.section("forward"):
-                    outputs = network(images)
-                with timer.section("loss"):
-                    found = state.model.loss(outputs, targets)
-                    total = torch.stack(list(found.values())).sum() / recipe.accumulate
-                with timer.section("backward"):
-                    fabric.backward(total)
-            losses = {k: losses.get(k, 0) + v.detach() / recipe.accumulate for k, v in found.items()}
+            with timer.section(WAIT):
+                batch = watch.received(batches)
+            timer.add_samples(batch.times)
+            found = add_gradients(fabric, network, state.model, batch, part, recipe.accumulate, timer)
+            losses = {name: losses.get(name, 0) + loss for name, loss in found.items()}
             names += batch.names
         with timer.section("optimizer"):
-            # Without a limit this only measures, which is how a gradient that is not finite is noticed.
-            limit = recipe.optimizer.clip_norm or torch.inf
-            norm = cast(Tensor, fabric.clip_gradients(network, optimizer, max_norm=limit, error_if_nonfinite=False))
+            norm = clip_gradients(fabric, network, optimizer, recipe)
             watch.look(step, losses, norm, names)
             optimizer.step()
             optimizer.zero_grad()
@@ -112,8 +104,77 @@ def train(
         with timer.section("logging"):
             reporter.step(step, losses, rate, recipe.batch_size, norm)
         timer.step_done(len(names))
-        after_step(step)
+        with timer.left_out():
+            after_step(step)
         watch.stop_if_asked(step)
+
+
+def add_gradients(
+    fabric: Fabric,
+    network: Module,
+    model: PanopticModel,
+    batch: Batch,
+    part: int,
+    parts: int,
+    timer: StepTimer,
+) -> dict[str, Tensor]:
+    """Add the gradients of a part of a step's batch, and return its share of the losses.
+
+    Args:
+        fabric: launched.
+        network: the model as Fabric has set it up.
+        model: that is in it.
+        batch: the part.
+        part: which, 1 to ``parts``; processes exchange gradients with the last.
+        parts: of the step's batch.
+        timer: measures where time goes.
+    """
+    with timer.section("to device"):
+        images, targets = to_device(batch, fabric.device)
+    with fabric.no_backward_sync(cast(Any, network), enabled=part < parts):
+        with timer.section("forward"):
+            outputs = network(images)
+        with timer.section("loss"):
+            losses = {name: loss / parts for name, loss in model.loss(outputs, targets).items()}
+            total = torch.stack(list(losses.values())).sum()
+        with timer.section("backward"):
+            fabric.backward(total)
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def clip_gradients(fabric: Fabric, network: Module, optimizer: Any, recipe: Recipe) -> Tensor:
+    """Scale gradients down to the recipe's norm if it has one, and return the norm that they had."""
+    # Without a limit this only measures, which is how a gradient that is not finite is noticed.
+    limit = recipe.optimizer.clip_norm or torch.inf
+    return cast(Tensor, fabric.clip_gradients(network, optimizer, max_norm=limit, error_if_nonfinite=False))
+
+
+def speed_on(batch: Batch, fabric: Fabric, state: TrainingState, recipe: Recipe, rounds: int = 10) -> float:
+    """Return how many pictures a second this process trains on if it never waits for them; ``state`` stays as it is.
+
+    Args:
+        batch: one part of this process's share.
+        fabric: launched; all of its processes must call this.
+        state: tells the model.
+        recipe: of the training.
+        rounds: steps that are measured.
+    """
+    model = copy.deepcopy(state.model)
+    average = WeightAverage(model, recipe.average_decay) if recipe.average_decay else None
+    network, optimizer = fabric.setup(model, create_optimizer(model, recipe.optimizer))
+    network.train()
+    timer = StepTimer(is_on=False)
+
+    def step() -> None:
+        for part in range(1, recipe.accumulate + 1):
+            add_gradients(fabric, network, model, batch, part, recipe.accumulate, timer)
+        float(clip_gradients(fabric, network, optimizer, recipe))
+        optimizer.step()
+        optimizer.zero_grad()
+        if average is not None:
+            average.update(model, 1)
+
+    return cached_speed(step, len(batch.names) * recipe.accumulate, rounds, device=fabric.device)
 
 
 def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Any]:

@@ -2,47 +2,58 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from torch import distributed
 
 from panscape import zoo
-from panscape.errors import InvalidArgumentError, PanscapeError
+from panscape.datasets.sample import PanopticDataset
+from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.files import write_json
 from panscape.images import resized
 from panscape.metrics import EvaluationReport
+from panscape.models import PanopticModel
 from panscape.models.panoptic_model import in_eval_mode
 from panscape.nn.batch_norm import synchronized
 from panscape.sampling import category_rarity, repeat_factors
 from panscape.training.augmenting import variation
-from panscape.training.batches import Batch, loader_death_explained, training_batches
+from panscape.training.batches import Batch, collate, loader_death_explained, share_of, training_batches
 from panscape.training.checkpoints import Checkpoints, saved_steps
 from panscape.training.evaluation import evaluate
-from panscape.training.loop import TrainingState, train
+from panscape.training.loop import TrainingState, speed_on, train
 from panscape.training.optimization import WeightAverage, create_optimizer
 from panscape.training.pictures import draw_progress, stack_sheets
+from panscape.training.processes import Processes
 from panscape.training.recipe import Recipe
 from panscape.training.reporting import NullReporter, Reporter
 from panscape.training.run_folder import RunFolder
 from panscape.training.run_options import RunOptions
-from panscape.training.samples import SampleStream, categories_of
-from panscape.training.timing import StepTimer
-from panscape.training.watching import Stopped, Watch
+from panscape.training.samples import SampleStream, SkippedSample, categories_of, load_sample
+from panscape.training.timing import StepTimer, compare_speeds
+from panscape.training.watching import Stopped, Watch, counted
 
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _NUM_SHEETS = 3  # val pictures that are drawn beside their truth
-_T = TypeVar("_T")
 
 
 def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
     """Train a recipe into ``options.out`` and evaluate what came of it.
 
-    The folder then holds ``model.safetensors``, ready for :func:`panscape.load`, and ``evaluation.json``.
+    The folder then holds ``model.safetensors``, ready for :func:`panscape.load`, and ``evaluation.json``. Nothing is
+    written before data, model and options have been found to fit each other.
+
+    With several processes, each computes its share of every batch. Gradients are averaged over processes, so they learn
+    what one process would learn, up to rounding, where a loss divides by what does not depend on the share; and nearly
+    that where it does: the released losses divide by the weights and the hardest pixels that they meet.
 
     Args:
         recipe: what to do.
@@ -54,9 +65,12 @@ def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
     Raises:
         PanscapeError: something that the user can mend; see the modules of this package for each.
         KeyboardInterrupt: stopped; a checkpoint was written if a step had been done.
+        SystemExit: in all processes but the first, when all stop for one reason.
     """
+    is_group_ours = not (distributed.is_available() and distributed.is_initialized())
     fabric = _launched(options)
-    return _Run(fabric, recipe, options).go()
+    with Processes(fabric, is_group_ours=is_group_ours) as processes:
+        return _Run(fabric, processes, recipe, options).go()
 
 
 def _launched(options: RunOptions) -> Fabric:
@@ -69,16 +83,35 @@ def _launched(options: RunOptions) -> Fabric:
         raise InvalidArgumentError("device cuda was asked for, but torch finds none here; take --device cpu")
     if device == "cpu" and options.precision == "fp16":
         raise InvalidArgumentError("fp16 needs a CUDA device; take --precision bf16 or fp32 on the CPU")
+    devices, nodes = _started(options)
+    if device == "cuda" and devices > torch.cuda.device_count():
+        raise InvalidArgumentError(
+            f"expected a CUDA device for each of {devices} processes, found {torch.cuda.device_count()}; take fewer "
+            "--devices"
+        )
     if options.threads:
         torch.set_num_threads(options.threads)
-    fabric = Fabric(
-        accelerator=device,
-        devices=options.devices,
-        num_nodes=options.nodes,
-        precision=_PRECISIONS[options.precision],
-    )
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells what was asked of it
+    fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, precision=_PRECISIONS[options.precision])
     fabric.launch()
     return fabric
+
+
+def _started(options: RunOptions) -> tuple[int, int]:
+    """Return processes on a machine, and machines: those that torchrun or SLURM has started, else those asked for."""
+    if distributed.is_available() and distributed.is_torchelastic_launched():
+        num_local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return num_local, int(os.environ["WORLD_SIZE"]) // num_local
+    if SLURMEnvironment.detect():
+        if "SLURM_NTASKS_PER_NODE" in os.environ:
+            return int(os.environ["SLURM_NTASKS_PER_NODE"]), int(os.environ.get("SLURM_NNODES", "1"))
+        if os.environ["SLURM_NTASKS"] != "1":
+            raise InvalidArgumentError(
+                f"SLURM started {os.environ['SLURM_NTASKS']} tasks and does not say how many on each machine; give "
+                "srun --ntasks-per-node"
+            )
+        return 1, 1
+    return options.devices, options.nodes
 
 
 def _device_name(device: torch.device) -> str:
@@ -88,65 +121,78 @@ def _device_name(device: torch.device) -> str:
 class _Run:
     """One run in one process: what it has, and what happens when."""
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, options: RunOptions) -> None:
-        self.fabric, self.recipe, self.options = fabric, recipe, options
-        self.is_first = fabric.is_global_zero
-        self.train_set = recipe.data.load(options.data, "train")
-        self.val_set = recipe.data.load(options.data, "val")
-        if self.train_set.labels != self.val_set.labels:
-            raise InvalidArgumentError("expected one label space in the training and val pictures, got two")
-        self.state = self._state()
-        self.folder = self.on_first(
+    def __init__(self, fabric: Fabric, processes: Processes, recipe: Recipe, options: RunOptions) -> None:
+        self.fabric, self.processes, self.recipe, self.options = fabric, processes, recipe, options
+        self.is_first = processes.is_first
+        self.train_set, self.val_set = processes.together(self._data)
+        self.state = processes.together(self._state)
+        self.stream = processes.together(self._stream)
+        self.folder = processes.on_first(
             lambda: RunFolder.open(options.out, recipe, seed=options.seed, data=options.data, resume=options.resume)
         )
-        self.checkpoints = self.on_first(lambda: Checkpoints(self.folder.checkpoints))
+        self.checkpoints = processes.on_first(lambda: Checkpoints(self.folder.checkpoints))
+        self.saved_step = 0
         self._resume()
         device = f"{fabric.device.type}, {_device_name(fabric.device)}"
-        self.on_first(lambda: self.folder.begin(self.state.step, device=device, processes=fabric.world_size))
+        processes.on_first(lambda: self.folder.begin(self.state.step, device=device, processes=processes.count))
         self.timer = StepTimer(is_on=options.profile, device=fabric.device)
         self.reporter: Reporter = NullReporter()
-        self.watch = Watch(fabric, lambda text: self.reporter.note(text), self._last_checkpoint)
+        self.watch = Watch(fabric, processes, lambda text: self.reporter.note(text), self._last_checkpoint)
+        self.bad_val: dict[str, str] = {}
 
     def go(self) -> EvaluationReport:
-        options, recipe, state = self.options, self.recipe, self.state
+        state = self.state
         if self.is_first:
-            self.reporter = Reporter(options.out, recipe.steps, state.step + 1, log_every=options.log_every)
+            self.reporter = self._reporter()
         with self.reporter, self.watch:
             try:
-                with loader_death_explained(), self._batches() as batches:
-                    train(
-                        self.fabric,
-                        state,
-                        batches,
-                        recipe,
-                        seed=options.seed,
-                        reporter=self.reporter,
-                        watch=self.watch,
-                        timer=self.timer,
-                        after_step=self._after_step,
-                    )
+                if state.step < self.recipe.steps:
+                    self._train()
+                report = self._evaluate(0)
+                self._tell_what_was_left_out()
             except Stopped:
                 self._save()
                 self.reporter.note(f"stopped after step {state.step}; add --resume to go on")
                 raise
-            report = self._evaluate(0)
-        self._finish(report)
+        if self.options.profile:
+            self._profile()
+        self.processes.on_first(lambda: self._write(report))
         return report
 
-    def on_first(self, action: Callable[[], _T]) -> _T:
-        """Do something in the first process alone; its result, or what it raises, is everybody's."""
-        if self.fabric.world_size == 1:
-            return action()
-        outcome: tuple[Any, PanscapeError | OSError | None] = (None, None)
-        if self.is_first:
-            try:
-                outcome = (action(), None)
-            except (PanscapeError, OSError) as error:
-                outcome = (None, error)
-        result, failure = self.fabric.broadcast(outcome)
-        if failure is not None:
-            raise failure
-        return cast(_T, result)
+    def _reporter(self) -> Reporter:
+        options, steps, step = self.options, self.recipe.steps, self.state.step
+        if step == steps:
+            self._say(f"this run is finished: step {step} of {steps} is done; its model is evaluated and saved again")
+            if (options.out / "evaluation.json").exists():  # its numbers are there
+                return Reporter(None, steps, step + 1, log_every=options.log_every)
+        return Reporter(options.out, steps, step + 1, log_every=options.log_every)
+
+    def _train(self) -> None:
+        with loader_death_explained(), self._batches() as batches:
+            train(
+                self.fabric,
+                self.state,
+                batches,
+                self.recipe,
+                seed=self.options.seed,
+                reporter=self.reporter,
+                watch=self.watch,
+                timer=self.timer,
+                after_step=self._after_step,
+            )
+
+    def _data(self) -> tuple[PanopticDataset, PanopticDataset]:
+        recipe, options = self.recipe, self.options
+        share_of(recipe.batch_size, self.processes.count, recipe.accumulate)
+        train_set = recipe.data.load(options.data, "train")
+        val_set = recipe.data.load(options.data, "val")
+        if train_set.labels != val_set.labels:
+            raise InvalidArgumentError("expected one label space in the training and val pictures, got two")
+        if len(val_set) == 0:
+            raise InvalidArgumentError(
+                "expected at least one val picture to evaluate on, got none; move some of the training pictures there"
+            )
+        return train_set, val_set
 
     def _state(self) -> TrainingState:
         recipe, options = self.recipe, self.options
@@ -155,13 +201,13 @@ class _Run:
         if options.start is not None:
             self._say(zoo.start_from(model, options.start))
         model.to(self.fabric.device).to(memory_format=torch.channels_last)
-        if recipe.sync_batch_norm and self.fabric.world_size > 1:
+        if recipe.sync_batch_norm and self.processes.count > 1:
             synchronized(model)
         average = WeightAverage(model, recipe.average_decay) if recipe.average_decay else None
         return TrainingState(model, create_optimizer(model, recipe.optimizer), average)
 
     def _resume(self) -> None:
-        found = self.on_first(lambda: self.checkpoints.load(self._say))
+        found = self.processes.on_first(lambda: self.checkpoints.load(self._say))
         if found is None:
             return
         self.state.step, content = found
@@ -169,13 +215,16 @@ class _Run:
         self.state.optimizer.load_state_dict(content["optimizer"])
         if self.state.average is not None:
             self.state.average.load_state_dict(content["average"])
-        self.fabric.strategy.precision.load_state_dict(content["precision"])
-        self._say(f"going on after step {self.state.step} of {self.recipe.steps}")
+        if content["precision"]:  # nothing if the run was in another precision before
+            self.fabric.strategy.precision.load_state_dict(content["precision"])
+        self.saved_step = self.state.step
+        if self.state.step < self.recipe.steps:
+            self._say(f"going on after step {self.state.step} of {self.recipe.steps}")
 
     def _save(self) -> None:
         self.watch.look_back()  # what is not finite must not become a checkpoint
         state = self.state
-        if state.step == 0:
+        if state.step == self.saved_step:
             return
         content = {
             "model": state.model.state_dict(),
@@ -183,7 +232,8 @@ class _Run:
             "average": None if state.average is None else state.average.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
         }
-        self.on_first(lambda: self.checkpoints.save(state.step, content) and None)
+        self.processes.on_first(lambda: self.checkpoints.save(state.step, content) and None)
+        self.saved_step = state.step
 
     def _last_checkpoint(self) -> str:
         steps = saved_steps(self.checkpoints.folder)
@@ -191,8 +241,7 @@ class _Run:
             return "there is no checkpoint yet"
         return f"the last good checkpoint is that of step {steps[-1]}: add --resume to go on from it"
 
-    @contextmanager
-    def _batches(self) -> Iterator[Iterator[Batch]]:
+    def _stream(self) -> SampleStream:
         recipe, options = self.recipe, self.options
         repeats = rarity = None
         if recipe.sampling.repeat_threshold:
@@ -201,7 +250,7 @@ class _Run:
             factors = category_rarity(categories, recipe.sampling.repeat_threshold, len(self.train_set.labels))
             rarity = tuple(factors.tolist())
         augment, copy_paste, recolor = variation(recipe.augmentation, self.train_set.labels, rarity)
-        stream = SampleStream(
+        return SampleStream(
             self.train_set,
             augment,
             self.state.model.encode,
@@ -211,15 +260,18 @@ class _Run:
             recolor=recolor,
             on_bad_sample=options.on_bad_sample,
         )
+
+    @contextmanager
+    def _batches(self) -> Iterator[Iterator[Batch]]:
         batches = training_batches(
-            stream,
-            batch_size=recipe.batch_size,
+            self.stream,
+            batch_size=self.recipe.batch_size,
             first_step=self.state.step + 1,
-            last_step=recipe.steps,
+            last_step=self.recipe.steps,
             rank=self.fabric.global_rank,
-            world_size=self.fabric.world_size,
-            parts=recipe.accumulate,
-            workers=options.workers,
+            world_size=self.processes.count,
+            parts=self.recipe.accumulate,
+            workers=self.options.workers,
             pin_memory=self.fabric.device.type == "cuda",
         )
         with closing(cast(Generator[Batch], batches)):
@@ -233,28 +285,65 @@ class _Run:
                 self._save()
         if options.pictures_every and (is_last or step % options.pictures_every == 0) and self.is_first:
             with self.reporter.aside("drawing"):
-                self.reporter.picture(step, "val", self._sheets())
+                sheets = self._sheets()
+                if sheets:
+                    self.reporter.picture(step, "val", stack_sheets(sheets))
         if recipe.eval_every and step % recipe.eval_every == 0 and not is_last:
             self._evaluate(recipe.eval_pictures)
 
     def _evaluate(self, limit: int) -> EvaluationReport:
+        model, step = self.state.best_model, self.state.step
+        self._share_statistics(model)
         with self.reporter.aside("evaluating"):
-            report = evaluate(
-                self.state.best_model,
-                self.val_set,
-                fabric=self.fabric,
-                limit=limit,
-                workers=min(1, self.options.workers),
-                on_bad_sample=self.options.on_bad_sample,
-            )
-        self.reporter.evaluation(self.state.step, report)
+            try:
+                report = evaluate(
+                    model,
+                    self.val_set,
+                    fabric=self.fabric,
+                    limit=limit,
+                    workers=min(1, self.options.workers),
+                    on_bad_sample=self.options.on_bad_sample,
+                    skipped=self._left_out_of_evaluation,
+                    progress=lambda done, count: self.watch.stop_within(step),
+                )
+            except BadSampleError as error:  # every process has it
+                self.processes.fail(error)
+        self.reporter.evaluation(step, report)
         return report
 
-    def _sheets(self) -> torch.Tensor:
+    def _share_statistics(self, model: PanopticModel) -> None:
+        """Give every process the first one's running statistics, which are saved; synchronised norms have them."""
+        if self.processes.count > 1 and not self.recipe.sync_batch_norm:
+            for buffer in model.buffers():
+                distributed.broadcast(buffer, 0)
+
+    def _left_out_of_evaluation(self, skipped: SkippedSample) -> None:
+        if skipped.picture not in self.bad_val:
+            self.bad_val[skipped.picture] = skipped.reason
+            self.reporter.note(f"left out of the evaluation {skipped.picture}: {skipped.reason}")
+
+    def _tell_what_was_left_out(self) -> None:
+        skips = self.watch.all_skips()
+        if skips:
+            self.reporter.note(
+                f"left out {skips.total()} times, other pictures came in their place, {len(skips)} of "
+                f"{len(self.train_set)} pictures to train on: {counted(skips)}"
+            )
+        if self.bad_val:
+            self.reporter.note(
+                f"left out of the evaluation {len(self.bad_val)} of {len(self.val_set)} pictures: "
+                + ", ".join(sorted(self.bad_val))
+            )
+
+    def _sheets(self) -> list[torch.Tensor]:
         """Draw a few val pictures beside truth, prediction and what the network says."""
         model, sheets = self.state.best_model, []
-        for i in range(min(_NUM_SHEETS, len(self.val_set))):
-            sample = self.val_set[i * len(self.val_set) // _NUM_SHEETS]
+        count = min(_NUM_SHEETS, len(self.val_set))
+        for i in range(count):
+            try:
+                sample = load_sample(self.val_set, i * len(self.val_set) // count)
+            except BadSampleError:  # the evaluation stops at it or lists it
+                continue
             size = model.working_size(sample.truth.size)
             image = resized(sample.image[None].float() / 255, size)
             with in_eval_mode(model), torch.inference_mode():
@@ -263,15 +352,18 @@ class _Run:
                 panels = model.panels(outputs, size)
             small = image[0].mul(255).round().to(torch.uint8)
             sheets.append(draw_progress(small, sample.truth.resize(*size).compact(), prediction, panels, model.labels))
-        return stack_sheets(sheets)
+        return sheets
 
-    def _finish(self, report: EvaluationReport) -> None:
-        skips = self.watch.all_skips()
-        if skips:
-            self._say(f"{sum(skips.values())} samples were left out, of {len(skips)} pictures: " + ", ".join(skips))
-        if self.options.profile:
+    def _profile(self) -> None:
+        """Say where time went, and compare with a batch that is there at once; all processes take part."""
+        if self.timer.pictures_per_second == 0:
             self._say(self.timer.report(self.options.workers))
-        self.on_first(lambda: self._write(report))
+            return
+        share = share_of(self.recipe.batch_size, self.processes.count, self.recipe.accumulate)
+        batch = self.processes.together(lambda: collate([self.stream[number] for number in range(share)]))
+        possible = speed_on(batch, self.fabric, self.state, self.recipe)
+        self._say(self.timer.report(self.options.workers))
+        self._say(compare_speeds(self.timer.pictures_per_second, possible))
 
     def _write(self, report: EvaluationReport) -> None:
         recipe, out = self.recipe, self.options.out

@@ -67,9 +67,10 @@ class RunFolder:
     def open(cls, path: Path, recipe: Recipe, *, seed: int, data: Path | None, resume: bool) -> RunFolder:
         """Make the folder of a new run, or find that of one to go on with.
 
-        A folder that is absent or empty becomes that of a new run, with ``resume`` or without. ``resume`` goes on with
-        a run of the same recipe, seed and data; only how often and on how much it is evaluated may differ. Whenever an
-        error is raised, nothing in the folder has changed.
+        A folder that is absent or empty becomes that of a new run, with ``resume`` or without, and without it also
+        that of a run that ended before its first checkpoint. ``resume`` goes on with a run of the same recipe, seed and
+        data; only how often and on how much it is evaluated may differ. Whenever an error is raised, nothing in the
+        folder has changed.
 
         Args:
             path: the folder.
@@ -95,8 +96,13 @@ class RunFolder:
             raise InvalidArgumentError(f"expected a folder for the run, but {path} is a file; give another --out")
         if run._record.exists():
             old = run._read()
+            saved = saved_steps(run.checkpoints)
+            if not resume and not saved:
+                run._clear()
+                run._write(record)
+                return run
             if not resume:
-                step = max(saved_steps(run.checkpoints), default=0)
+                step = saved[-1]
                 name, steps = old["recipe"].get("name"), old["recipe"].get("steps")
                 raise InvalidArgumentError(
                     f"{path} holds a run of {name} at step {step} of {steps}; add --resume to go on with it, or give "
@@ -170,6 +176,16 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             with replacing(self._record, durable=True) as temporary:
                 temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def _clear(self) -> None:
+        """Remove what a run that did not get far has measured and drawn."""
+        try:
+            self.metrics.unlink(missing_ok=True)
+            for folder in (self.tensorboard, self.pictures):
+                if folder.exists():
+                    shutil.rmtree(folder)
         except OSError as error:
             raise _unwritable(self.path, error) from error
 

@@ -10,6 +10,7 @@ import bisect
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import torch
@@ -20,6 +21,7 @@ from panscape.datasets.sample import PanopticDataset, Sample
 from panscape.errors import BadSampleError, InvalidAnnotationError, InvalidArgumentError, PanscapeError
 from panscape.panoptic import PanopticMap
 from panscape.sampling import epoch_order, rounded_repeats
+from panscape.training.timing import SampleTimes
 
 if TYPE_CHECKING:
     from panscape.transforms import CopyPaste, Transform
@@ -50,6 +52,7 @@ class StreamItem(NamedTuple):
         name: of the picture in its dataset.
         skipped: pictures that could not be used for this sample.
         truth: of the crop, if it was asked for.
+        times: what it cost.
     """
 
     image: Tensor
@@ -57,6 +60,7 @@ class StreamItem(NamedTuple):
     name: str
     skipped: list[SkippedSample]
     truth: PanopticMap | None
+    times: SampleTimes
 
 
 class SampleStream(Dataset[StreamItem]):
@@ -119,8 +123,10 @@ class SampleStream(Dataset[StreamItem]):
             index = int(self._order[(position + offset) % len(self._order)])
             if index in bad:
                 continue
+            started = perf_counter()
             try:
-                return self._item(number, load_sample(self.dataset, index), index, generator, bad)
+                sample = load_sample(self.dataset, index)
+                return self._item(number, sample, index, generator, bad, perf_counter() - started)
             except BadSampleError as error:
                 if self.on_bad_sample == "stop":
                     raise
@@ -150,8 +156,15 @@ class SampleStream(Dataset[StreamItem]):
         return epoch_order(self.repeats, self.length, _generator(self.seed, "epoch", epoch))
 
     def _item(
-        self, number: int, sample: Sample, index: int, generator: Generator, bad: dict[int, SkippedSample]
+        self,
+        number: int,
+        sample: Sample,
+        index: int,
+        generator: Generator,
+        bad: dict[int, SkippedSample],
+        seconds_to_read: float,
     ) -> StreamItem:
+        started = perf_counter()
         image, truth = self.augment(sample.image, sample.truth, generator)
         if self.copy_paste is not None and float(torch.rand(1, generator=generator)) < self.copy_paste.probability:
             other_index = (index + int(torch.randint(1, max(2, self.length), (1,), generator=generator))) % self.length
@@ -168,7 +181,10 @@ class SampleStream(Dataset[StreamItem]):
         if self.recolor is not None:
             image, truth = self.recolor(image, truth, generator)
         is_kept = self.keep_truth is not None and self.keep_truth(number)
-        return StreamItem(image, self.encode(truth), sample.name, list(bad.values()), truth if is_kept else None)
+        varied = perf_counter()
+        targets = self.encode(truth)
+        times = SampleTimes(seconds_to_read, varied - started, perf_counter() - varied)
+        return StreamItem(image, targets, sample.name, list(bad.values()), truth if is_kept else None, times)
 
 
 def load_sample(dataset: PanopticDataset, index: int) -> Sample:

@@ -92,6 +92,20 @@ class StepTimer:
         self._num_steps += 1
         self._num_pictures += pictures
 
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """Leave out the time of the block, between two steps: it is no part of any."""
+        if not self.is_on:
+            yield
+            return
+        started = self._now()
+        try:
+            yield
+        finally:
+            elapsed = self._now() - started
+            self._begun += elapsed
+            self._ended += elapsed
+
     def add_samples(self, times: Iterable[SampleTimes]) -> None:
         """Take note of what samples cost the processes that prepared them."""
         if self.is_on:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import signal
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType, TracebackType
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
-import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from panscape.errors import TrainingDivergedError
+from panscape.training.batches import Batch
+from panscape.training.processes import Processes
+
+_MOST_OVERFLOWS = 100  # in a row; a scale of 2 ** 16 is down at 2 ** -84 then, and it cannot be the scale's fault
 
 
 class Stopped(KeyboardInterrupt):
@@ -28,7 +31,7 @@ class _Seen(NamedTuple):
 
 
 class Watch:
-    """Notices losses that are not finite, requests to stop (SIGINT, SIGTERM) and samples that were skipped.
+    """Notices losses that are not finite, requests to stop (SIGINT, SIGTERM) and pictures that were left out.
 
     On a GPU, losses are looked at one step late, so that nobody waits for them; :meth:`look_back` makes up for it
     before anything is saved. With several processes all of them stop at the same step, whoever saw the reason.
@@ -37,14 +40,23 @@ class Watch:
 
     Args:
         fabric: launched.
-        note: is told of every picture that is skipped for the first time.
+        processes: that train together.
+        note: is told of every picture that is left out for the first time.
         last_checkpoint: says where to go on from after a failure; asked only then.
+
+    Attributes:
+        skips: how often each picture was left out of training, in this process.
     """
 
-    def __init__(self, fabric: Fabric, note: Callable[[str], None], last_checkpoint: Callable[[], str]) -> None:
-        self.fabric, self.note, self.last_checkpoint = fabric, note, last_checkpoint
+    def __init__(
+        self, fabric: Fabric, processes: Processes, note: Callable[[str], None], last_checkpoint: Callable[[], str]
+    ) -> None:
+        self.processes, self.note, self.last_checkpoint = processes, note, last_checkpoint
         self.skips: Counter[str] = Counter()
+        self._is_late = fabric.device.type != "cpu"
+        self._is_scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
         self._is_asked_to_stop = False
+        self._num_overflows = 0
         self._seen: _Seen | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -64,19 +76,22 @@ class Watch:
             raise KeyboardInterrupt
         self._is_asked_to_stop = True
 
-    def skipped(self, name: str, reason: str) -> None:
-        """Take note of a picture that could not be used."""
-        self.skips[name] += 1
-        if self.skips[name] == 1:
-            self.note(f"left out {name}: {reason}")
+    def received(self, batches: Iterator[Batch]) -> Batch:
+        """Return the next batch; a picture that stops one process stops all.
+
+        Raises:
+            PanscapeError: see :func:`panscape.training.batches.training_batches`.
+        """
+        batch = self.processes.together(lambda: next(batches))
+        for name, reason in batch.skipped:
+            self.skips[name] += 1
+            if self.skips[name] == 1:
+                self.note(f"left out {name}: {reason}")
+        return batch
 
     def all_skips(self) -> Counter[str]:
-        """Return how often each picture was skipped, in all processes; all must call this."""
-        if self.fabric.world_size == 1:
-            return self.skips
-        found = [self.skips] * self.fabric.world_size
-        torch.distributed.all_gather_object(found, self.skips)
-        return sum(found, Counter())
+        """Return how often each picture was left out, in all processes; all must call this."""
+        return sum(self.processes.gathered(self.skips), Counter())
 
     def look(self, step: int, losses: Mapping[str, Tensor], norm: Tensor, names: Sequence[str]) -> None:
         """Look at the losses and the norm of the gradient of a step.
@@ -84,10 +99,10 @@ class Watch:
         Raises:
             TrainingDivergedError: those of this step, or on a GPU of the step before, are not finite.
         """
-        if self.fabric.device.type != "cpu":
+        if self._is_late:
             self.look_back()
         self._seen = _Seen(step, losses, norm, names)
-        if self.fabric.device.type == "cpu":
+        if not self._is_late:
             self.look_back()
 
     def look_back(self) -> None:
@@ -99,12 +114,13 @@ class Watch:
         if self._seen is None:
             return
         seen, self._seen = self._seen, None
-        own = not all(math.isfinite(float(loss)) for loss in seen.losses.values())
+        losses = {name: float(loss) for name, loss in seen.losses.items()}
+        has_bad_loss = not all(map(math.isfinite, losses.values()))
         # In half precision a gradient may overflow; its scaler then leaves the step out and takes a smaller scale.
-        is_scaled = getattr(self.fabric.strategy.precision, "scaler", None) is not None
-        wrong = own or not (is_scaled or math.isfinite(float(seen.norm)))
-        if self._anybody(wrong):
-            self._fail(seen, own)
+        self._num_overflows = 0 if math.isfinite(float(seen.norm)) else self._num_overflows + 1
+        has_bad_gradient = self._num_overflows > (_MOST_OVERFLOWS if self._is_scaled else 0)
+        if self.processes.anybody(has_bad_loss or has_bad_gradient):
+            self._fail(seen, losses if has_bad_loss else None)
 
     def stop_if_asked(self, step: int) -> None:
         """End the training here if a signal came.
@@ -112,22 +128,25 @@ class Watch:
         Raises:
             Stopped: one came, to this process or another.
         """
-        if self._anybody(self._is_asked_to_stop):
-            raise Stopped(f"stopped after step {step}")
+        if self.processes.anybody(self._is_asked_to_stop):
+            self.processes.fail(Stopped(f"stopped after step {step}"))
 
-    def _anybody(self, flag: bool) -> bool:
-        if self.fabric.world_size == 1:
-            return flag
-        count = torch.tensor(float(flag), device=self.fabric.device)
-        return float(cast(Tensor, self.fabric.all_reduce(count, reduce_op="sum"))) > 0
+    def stop_within(self, step: int) -> None:
+        """End an evaluation after ``step`` if a signal came; with several processes it goes on to its end first.
 
-    def _fail(self, seen: _Seen, own: bool) -> None:
-        values = {name: float(loss) for name, loss in seen.losses.items()}
-        report = (list(seen.names), values) if own else ([], {})
-        reports = [report]
-        if self.fabric.world_size > 1:
-            reports = [report] * self.fabric.world_size
-            torch.distributed.all_gather_object(reports, report)
-        guilty = [name for names, _ in reports for name in names]
-        losses = next((v for _, v in reports if v), None)
-        raise TrainingDivergedError(seen.step, losses, guilty or list(seen.names), self.last_checkpoint())
+        Raises:
+            Stopped: one came.
+        """
+        if self.processes.count == 1:
+            self.stop_if_asked(step)
+
+    def _fail(self, seen: _Seen, losses: Mapping[str, float] | None) -> None:
+        found = self.processes.gathered((list(seen.names), losses))
+        worst = next((its for _, its in found if its is not None), None)
+        guilty = [name for names, its in found if (its is None) == (worst is None) for name in names]
+        self.processes.fail(TrainingDivergedError(seen.step, worst, guilty, self.last_checkpoint()))
+
+
+def counted(skips: Mapping[str, int]) -> str:
+    """Return how often each picture was left out, such as ``"a.png (3 times), b.png"``."""
+    return ", ".join(f"{name} ({count} times)" if count > 1 else name for name, count in sorted(skips.items()))
