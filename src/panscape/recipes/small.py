@@ -15,12 +15,13 @@ from panscape.representations.centers import CenterDecoding, CenterRepresentatio
 from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
 
 # Cityscapes' values for pictures a twelfth of its size: lengths by 1/3.5, areas by 1/12.
-_REPRESENTATION = CenterRepresentation(
+_STREET_REPRESENTATION = CenterRepresentation(
     sigma=4.0,
     small_area=340,
     semantic_fraction=0.5,
     offset_loss_weight=0.01,
-    decoding=CenterDecoding(stuff_area=100),
+    loss_stride=2,
+    decoding=CenterDecoding(threshold=0.2, stuff_area=100, thing_area=50),
 )
 _TOWN_REPRESENTATION = CenterRepresentation(
     sigma=5.0,
@@ -76,15 +77,17 @@ def street() -> Recipe:
     """
     return Recipe(
         name="street",
-        model=SwiftNetOptions("residual_s", levels=3, width=64, longest_side=640, representation=_REPRESENTATION),
+        model=SwiftNetOptions(
+            "residual_s", levels=3, width=64, longest_side=640, representation=_STREET_REPRESENTATION
+        ),
         data=CamVidData(),
-        augmentation=Augmentation(crop=(256, 320), scale=(0.6, 1.8), recolor=1.0),
+        augmentation=Augmentation(crop=(256, 320), scale=(0.6, 1.8), recolor=1.0, copy_paste=0.5),
         optimizer=_OPTIMIZER,
         schedule=_SCHEDULE,
-        steps=4200,
+        steps=6000,
         batch_size=8,
         average_decay=0.998,
-        eval_every=1000,
+        eval_every=2000,
     )
 
 

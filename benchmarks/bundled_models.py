@@ -1,0 +1,169 @@
+"""Take a trained model into the package, with a card of what it is and what it can do; or show the cards as a page.
+
+::
+
+    panscape train town --out RUN --precision bf16 --workers 1 --threads 1
+    python benchmarks/bundled_models.py town --run RUN
+    python benchmarks/bundled_models.py street --run RUN --data path/to/camvid
+    python benchmarks/bundled_models.py --page > docs/bundled_models.md
+
+The model is evaluated on the val pictures at their own size, in float32, and timed on them with one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from reporting import machine, table
+
+import panscape
+from panscape import zoo
+from panscape.inference.predictor import Predictor
+from panscape.metrics import EvaluationReport
+from panscape.models import PanopticModel
+from panscape.recipes import get_recipe
+from panscape.training.evaluation import evaluate
+
+WEIGHTS = Path(panscape.__file__).parent / "weights"
+FACTS = {
+    "town": {
+        "data": "scenes of panscape.datasets.town, drawn while training; no photos",
+        "terms of the data": "none, the pictures are made up",
+        "split": "val is town('val', 100, (256, 256), 'both')",
+        "licence": "Apache-2.0",
+    },
+    "street": {
+        "data": "CamVid as published with the SegNet tutorial: photos of 360x480 from a car, 11 categories; objects "
+        "are connected parts of at least 50 pixels",
+        "terms of the data": "research use; cite Brostow et al., 2008",
+        "split": "367 train pictures; val has 101, which were not trained on",
+        "licence": "Apache-2.0 for the weights; the pictures they were trained on are for research",
+    },
+    "aerial": {
+        "data": "satellite pictures of Dubai by Humans in the Loop and MBRSC, 5 categories; objects are connected "
+        "parts of at least 100 pixels",
+        "terms of the data": "CC0 1.0",
+        "split": "54 train pictures, tiles 1 to 6; val is tile 7, 9 pictures, which was not trained on",
+        "licence": "Apache-2.0",
+    },
+}
+
+
+def card_of(name: str, run: Path, data: Path | None, override: list[str]) -> tuple[PanopticModel, dict[str, Any]]:
+    """Return a run's model and everything that is to be known about it."""
+    model = zoo.load(run / "model.safetensors")
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    val = get_recipe(name).data.load(data, "val")
+    report = evaluate(model, val, workers=0)
+    sizes = sorted({tuple(val[i].image.shape[1:]) for i in range(len(val))})
+    command = record["starts"][0]["command"].replace(str(data), "DATA").replace(str(run), "OUT")
+    return model, {
+        **FACTS[name],
+        "recipe": name,
+        "commands": [*override, command],
+        "steps": record["recipe"]["steps"],
+        "hours": round(_hours(run, record), 2),
+        "hardware": machine().split(",")[0] + ", one thread, beside other work",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "size of val pictures": " to ".join(f"{h}x{w}" for h, w in dict.fromkeys((sizes[0], sizes[-1]))),
+        "ms a picture": _milliseconds(model, [val[i].image for i in range(min(12, len(val)))]),
+        "val": _scores(report),
+        "per category": _per_category(report),
+    }
+
+
+def _hours(run: Path, record: dict[str, Any]) -> float:
+    """Return how long the run took, from its start to its last number; breaks count only if it was not resumed."""
+    ended = datetime.fromtimestamp((run / "metrics.jsonl").stat().st_mtime).astimezone()
+    return (ended - datetime.fromisoformat(record["starts"][0]["time"])).total_seconds() / 3600
+
+
+def _scores(report: EvaluationReport) -> dict[str, float]:
+    groups = {"": report.panoptic.all, " things": report.panoptic.things, " stuff": report.panoptic.stuff}
+    scores = {f"{kind}{group}": getattr(g, kind.lower()) for group, g in groups.items() for kind in ("PQ", "SQ", "RQ")}
+    return {name: round(100 * value, 1) for name, value in (scores | {"mIoU": report.semantic.mean_iou}).items()}
+
+
+def _per_category(report: EvaluationReport) -> dict[str, dict[str, float | None]]:
+    found = {}
+    ious = report.semantic.to_dict()["per_category"]
+    for name, entry in report.panoptic.to_dict()["per_category"].items():
+        iou = ious[name]["iou"] if isinstance(ious[name], dict) else ious[name]
+        values = {"PQ": entry["pq"], "SQ": entry["sq"], "RQ": entry["rq"], "IoU": iou}
+        found[name] = {kind: None if value is None else round(100 * value, 1) for kind, value in values.items()}
+    return found
+
+
+def _milliseconds(model: PanopticModel, images: list[torch.Tensor]) -> dict[str, float]:
+    """Return the median time of network and recovery, bfloat16 and channels last, with one thread."""
+    predictor = Predictor(model, device="cpu", precision="bf16", channels_last=True)
+    predictor.warm_up()
+    predictions = [predictor.predict(image) for image in images]
+    return {
+        "network": round(statistics.median(p.network_ms for p in predictions), 1),
+        "recovery": round(statistics.median(p.recover_ms for p in predictions), 1),
+    }
+
+
+def page() -> str:
+    """Return the cards of all bundled models as Markdown."""
+    parts = [INTRODUCTION]
+    for weights in zoo.list_weights():
+        card = dict(weights.card)
+        parts.append(f"## {weights.name}\n")
+        times = ", ".join(f"{name} {value} ms" for name, value in card["ms a picture"].items())
+        facts = {
+            "data": card["data"],
+            "terms of the data": card["terms of the data"],
+            "split": card["split"],
+            "licence": card["licence"],
+            "trained with": "; then ".join(f"`{command}`" for command in card["commands"]),
+            "steps and hours": f"{card['steps']} steps, {card['hours']} h on {card['hardware']}",
+            "size": f"{card['parameters'] / 1e6:.2f} M parameters, {weights.path.stat().st_size / 1e6:.1f} MB",
+            "time of a picture": f"{times}; {card['size of val pictures']}, bfloat16, channels last, one thread",
+        }
+        parts.append(table(["fact", ""], [[name, str(value)] for name, value in facts.items()]) + "\n")
+        scores = card["val"]
+        rows = [["all", *(scores[k] for k in ("PQ", "SQ", "RQ", "mIoU"))]]
+        rows += [[g, *(scores[f"{kind} {g}"] for kind in ("PQ", "SQ", "RQ")), ""] for g in ("things", "stuff")]
+        rows += [[name, *entry.values()] for name, entry in card["per category"].items()]
+        shown = [["-" if value is None else str(value) for value in row] for row in rows]
+        parts.append(table(["val", "PQ", "SQ", "RQ", "IoU"], shown) + "\n")
+    return "\n".join(parts)
+
+
+INTRODUCTION = """# Bundled models
+
+They come with the package, so that `panscape predict` works without a download. Each was trained from random weights by
+one of the [recipes](recipes.md). Numbers are percent on val pictures at their own size, in float32. This page is made
+from the cards in the files (`python benchmarks/bundled_models.py --page`), which `panscape weights list` shows, too.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="?", choices=sorted(FACTS))
+    parser.add_argument("--run", type=Path, help="folder of the training")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--before", nargs="*", default=[], help="commands whose result the run started from")
+    parser.add_argument("--page", action="store_true", help="print the page of all bundled models")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.page:
+        print(page(), end="")
+        return
+    started = time.time()
+    model, card = card_of(args.name, args.run, args.data, args.before)
+    zoo.save(model, WEIGHTS / f"{args.name}.safetensors", card)
+    print(json.dumps(card, indent=1), f"\n{time.time() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
