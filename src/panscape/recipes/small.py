@@ -20,6 +20,9 @@ _STREET_REPRESENTATION = CenterRepresentation(
     small_area=340,
     semantic_fraction=0.5,
     offset_loss_weight=0.01,
+    # Without them poles are never found: sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian,
+    # bicyclist.
+    category_weights=(1.0, 1.0, 4.0, 1.0, 1.0, 1.0, 3.0, 1.5, 1.0, 2.0, 2.0),
     loss_stride=2,
     decoding=CenterDecoding(threshold=0.2, stuff_area=100, thing_area=50),
 )

@@ -77,6 +77,8 @@ class CenterRepresentation:
         boundary_alphas: offset weights from the boundary of an object inwards (Section 2.2, Table 8); (8, 4, 2, 1) for
             four regions, (8, 4, 1) for three, (8, 7, 6, 5, 4, 3, 2, 1) for eight; empty for plain L1.
         boundary_thresholds: "released" or "equal"; see :func:`~panscape.kernels.boundary_weights.boundary_weights`.
+        category_weights: of each category in the semantic loss, so that thin and rare ones are not drowned; empty for 1
+            each, as published.
         semantic_fraction: share of hardest pixels in the semantic loss; the paper uses 0.2 on Cityscapes, else 1.
         semantic_loss_weight: weight of the semantic loss.
         center_loss_weight: weight of the centre loss.
@@ -96,6 +98,7 @@ class CenterRepresentation:
     small_weight: float = 3.0
     boundary_alphas: tuple[float, ...] = (8.0, 4.0, 2.0, 1.0)
     boundary_thresholds: Literal["released", "equal"] = "released"
+    category_weights: tuple[float, ...] = ()
     semantic_fraction: float = 1.0
     semantic_loss_weight: float = 1.0
     center_loss_weight: float = 200.0
@@ -111,10 +114,14 @@ class CenterRepresentation:
             raise InvalidArgumentError(f"expected semantic_fraction in (0, 1], got {self.semantic_fraction}")
         if not all(0 < alpha < inf for alpha in self.boundary_alphas):
             raise InvalidArgumentError(f"expected positive boundary_alphas, got {self.boundary_alphas}")
+        if not all(0 < weight < inf for weight in self.category_weights):
+            raise InvalidArgumentError(f"expected positive category_weights, got {self.category_weights}")
         for name in ("small_weight", "semantic_loss_weight", "center_loss_weight", "offset_loss_weight"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < inf:
                 raise InvalidArgumentError(f"expected {name} of 0 or more, got {value}")
+        if self.loss_stride < 1:
+            raise InvalidArgumentError(f"expected a loss_stride of at least 1, got {self.loss_stride}")
         if self.boundary_thresholds not in ("released", "equal"):
             raise InvalidArgumentError(
                 f'expected boundary_thresholds "released" or "equal", got {self.boundary_thresholds!r}'
@@ -137,6 +144,11 @@ class CenterRepresentation:
                 f"expected category ids below {len(labels)} ({labels.name}), got {int(truth.category.max())}; "
                 "the truth was read with another label space"
             )
+        if self.category_weights and len(self.category_weights) != len(labels):
+            raise InvalidArgumentError(
+                f"expected {len(labels)} category_weights, one for each category of {labels.name}, "
+                f"got {len(self.category_weights)}"
+            )
         is_thing = torch.tensor([c.is_thing for c in labels])[truth.category]
         is_crowd = torch.zeros_like(is_thing) if truth.crowd is None else truth.crowd
         targets = CenterTargets(
@@ -151,6 +163,9 @@ class CenterRepresentation:
                 void=0,
             )
         )
+        if self.category_weights:
+            weight = torch.tensor((1.0, *self.category_weights))[targets.semantic]
+            targets = targets._replace(semantic_weight=targets.semantic_weight * weight)
         if not self.boundary_alphas:
             return targets
         weights = boundary_weights(
@@ -166,7 +181,7 @@ class CenterRepresentation:
             targets: each with a first axis B; smaller than the enlarged outputs, they are padded with void.
             output_stride: input pixels per output pixel.
         """
-        if self.loss_stride < 1 or output_stride % self.loss_stride:
+        if output_stride % self.loss_stride:
             raise InvalidArgumentError(
                 f"expected a loss_stride that divides the output stride {output_stride}, got {self.loss_stride}"
             )

@@ -18,6 +18,8 @@ from panscape.representations.centers import CenterDecoding, CenterOutputs, Cent
         ({"center_loss_weight": float("nan")}, "expected center_loss_weight of 0 or more, got nan"),
         ({"small_weight": -1.0}, "expected small_weight of 0 or more"),
         ({"offset_divisor": "pixles"}, "expected offset_divisor"),
+        ({"category_weights": (1.0, 0.0)}, "expected positive category_weights"),
+        ({"loss_stride": 0}, "expected a loss_stride of at least 1, got 0"),
         ({"boundary_thresholds": "quantile"}, "expected boundary_thresholds"),
     ],
 )
@@ -55,6 +57,38 @@ def test_boundary_weights_change_the_default_weight_of_the_offset_loss() -> None
         w = targets.offset_weight
         expected = 0.01 * ((targets.offset - 3).abs().sum(0) * w).sum() / w.sum()
         torch.testing.assert_close(representation.loss(outputs, stacked(targets), 1)["offset"], expected)
+
+
+def test_category_weights_multiply_the_weights_of_the_semantic_loss() -> None:
+    truth = generated_map(4)
+    weights = (1.0, 2.0, 3.0, 4.0)
+    plain = CenterRepresentation().encode(truth, SHAPES)
+    weighted = CenterRepresentation(category_weights=weights).encode(truth, SHAPES)
+    factor = torch.tensor([1.0, *weights])[truth.semantic(void=-1).long() + 1]
+    assert torch.equal(weighted.semantic_weight, plain.semantic_weight * factor)
+    assert torch.equal(weighted.center_weight, plain.center_weight)
+    with pytest.raises(InvalidArgumentError, match=r"expected 4 category_weights, .* got 2"):
+        CenterRepresentation(category_weights=(1.0, 2.0)).encode(truth, SHAPES)
+
+
+def test_a_loss_stride_compares_one_pixel_of_each_square_and_prefers_none() -> None:
+    truth = generated_map(5, size=(32, 32))
+    g = torch.Generator().manual_seed(0)
+    outputs = CenterOutputs(*(torch.randn(1, c, 8, 8, generator=g) for c in (4, 1, 2)))
+    representation = CenterRepresentation(loss_stride=2)
+    targets = stacked(representation.encode(truth, SHAPES))
+    places = [(y, x, 2 * y + x % 2, 2 * x + y % 2) for y in range(16) for x in range(16)]
+    thinned = CenterTargets(*(torch.zeros_like(t[..., :16, :16]) for t in targets))
+    for thin, whole in zip(thinned, targets, strict=True):
+        for y, x, row, column in places:
+            thin[..., y, x] = whole[..., row, column]
+    # The same as a network of stride 2 on a picture of half the size.
+    expected = CenterRepresentation().loss(outputs, thinned, 2)
+    for name, loss in representation.loss(outputs, targets, 4).items():
+        torch.testing.assert_close(loss, expected[name])
+    assert {(row % 2, column % 2) for _, _, row, column in places} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    with pytest.raises(InvalidArgumentError, match="divides the output stride 4, got 3"):
+        CenterRepresentation(loss_stride=3).loss(outputs, targets, 4)
 
 
 def test_targets_smaller_than_the_outputs_are_padded_with_void() -> None:
