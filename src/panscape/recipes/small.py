@@ -31,8 +31,10 @@ _TOWN_REPRESENTATION = CenterRepresentation(
     small_area=500,
     semantic_fraction=0.5,
     offset_loss_weight=0.01,
+    # What is rare, thin or easily taken for something else: person, animal, car, bus, bicycle, boat, tree, parasol.
+    category_weights=(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.5, 1.0, 1.5, 2.5, 2.0, 1.0, 3.0),
     loss_stride=2,
-    decoding=CenterDecoding(threshold=0.2, stuff_area=100, thing_area=48),
+    decoding=CenterDecoding(threshold=0.2, stuff_area=200, thing_area=48),
 )
 _AERIAL_REPRESENTATION = CenterRepresentation(
     sigma=6.0,
