@@ -43,6 +43,7 @@ from panscape.training.run import run
 from panscape.training.run_folder import recipe_to_dict
 from panscape.training.run_options import RunOptions
 
+_ENDLESS = 10**7  # scenes; more than any training here sees
 EDGES = (16, 32, 64, 128)  # pixels, of the square root of the area
 
 
@@ -92,11 +93,13 @@ def recipe_of(row: str, args: argparse.Namespace) -> Recipe:
     """Return the recipe of a row, changed as the options say."""
     recipe = get_recipe(f"town_{row}")
     data = cast(TownData, recipe.data)
-    kept = KeptTownData(
-        data.size, data.view, length=args.scenes or data.length, val_length=args.val_scenes or data.val_length
-    )
+    val_length = args.val_scenes or data.val_length
+    kept: TownData = KeptTownData(data.size, data.view, args.scenes or data.length, val_length)
+    if args.fresh:
+        kept = TownData(data.size, data.view, _ENDLESS, val_length)
     model = replace(cast(Any, recipe.model), width=args.width) if args.width else recipe.model
-    return replace(recipe, model=model, data=kept, steps=args.steps or recipe.steps)
+    steps, batch_size = args.steps or recipe.steps, args.batch_size or recipe.batch_size
+    return replace(recipe, model=model, data=kept, steps=steps, batch_size=batch_size)
 
 
 @torch.inference_mode()
@@ -154,9 +157,11 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="file for the tables")
     parser.add_argument("--rows", nargs="*", choices=list(PAPER), default=list(PAPER))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
-    parser.add_argument("--steps", type=int, help="by default the recipe's, like width and scenes")
+    parser.add_argument("--steps", type=int, help="by default the recipe's, like all sizes")
+    parser.add_argument("--batch-size", type=int)
     parser.add_argument("--width", type=int)
     parser.add_argument("--scenes", type=int, help="to train on, kept in memory: 0.5 MB each")
+    parser.add_argument("--fresh", action="store_true", help="draw new scenes all the time instead")
     parser.add_argument("--val-scenes", type=int)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
@@ -192,7 +197,7 @@ def _show(results: dict[str, list[dict[str, Any]]], args: argparse.Namespace) ->
     facts = first["recipe"]
     text = (
         f"{machine()}, {args.precision}; {facts['steps']} steps of {facts['batch_size']} scenes, "
-        f"{facts['data']['length']} different ones, {facts['data']['val_length']} others to evaluate on; "
+        f"of {facts['data']['length']:,} different ones, {facts['data']['val_length']} others to evaluate on; "
         f"width {facts['model']['width']}\n\n"
         + report({row: [r["scores"] for r in found] for row, found in done.items()}, first["objects"], EDGES)
     )

@@ -44,6 +44,14 @@ _AERIAL_REPRESENTATION = CenterRepresentation(
     loss_stride=2,
     decoding=CenterDecoding(stuff_area=4096, thing_area=100),
 )
+# Apart from the town's, which follows what is good for the bundled model: rows are compared with each other.
+_ROW_REPRESENTATION = CenterRepresentation(
+    sigma=5.0,
+    small_area=500,
+    semantic_fraction=0.5,
+    loss_stride=2,
+    decoding=CenterDecoding(threshold=0.2, stuff_area=100, thing_area=48),
+)
 _OPTIMIZER = Optimizer("adamw", learning_rate=2e-3, weight_decay=0.02, clip_norm=10.0)
 _SCHEDULE = Schedule("cosine", warmup_steps=200)
 
@@ -211,7 +219,7 @@ def _row(
 ) -> Recipe:
     # As in the paper, plain L1 has four times the weight of the weighted loss (Section 3.6).
     representation = replace(
-        _TOWN_REPRESENTATION,
+        _ROW_REPRESENTATION,
         boundary_alphas=boundary_alphas,
         offset_loss_weight=0.01 if boundary_alphas else 0.04,
     )

@@ -1,0 +1,35 @@
+"""The evidence of ``benchmarks/evidence.py`` with a longer training: fresh scenes, more of them, a wider network.
+
+Called again with the same options it goes on; the tables in ``--out`` hold what there is so far.
+"""
+
+from __future__ import annotations
+
+import evidence
+import queue_options
+
+
+def main() -> None:
+    """Train for a slot."""
+    parser = queue_options.slot_parser(__doc__)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--width", type=int, default=64)
+    args = parser.parse_args()
+    queue_options.unpack(args.carried, args.work)
+    args.out.mkdir(parents=True, exist_ok=True)
+    size = ["--steps", str(args.steps), "--batch-size", str(args.batch_size), "--width", str(args.width)]
+    size += ["--fresh", "--val-scenes", "500", "--workers", str(args.workers), "--threads", "4"]
+    size += ["--rows", *evidence.PAPER]
+    if args.quick:
+        size = ["--steps", "2", "--batch-size", "2", "--width", "16", "--scenes", "4", "--val-scenes", "2"]
+        size += ["--workers", "0", "--rows", "pyrx1", "l1"]
+    seeds = [str(seed) for seed in args.seeds]
+    places = ["--work", str(args.work), "--out", str(args.out / "evidence.md"), "--device", args.device]
+    evidence.main([*places, *size, "--seeds", *seeds, "--minutes", str(args.minutes)])
+    queue_options.pack(args.work, args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Train a bundled model, or its recipe at full width (ResNet-18, 256 channels), in slots of a few minutes.
+
+Called again with the same options it goes on from its checkpoint. When the last step is done, the model and its
+evaluation lie in ``--out``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import queue_options
+from time_limit import time_limit
+
+from panscape.recipes import get_recipe
+from panscape.training.recipe import Recipe
+from panscape.training.run import run
+from panscape.training.run_options import RunOptions
+
+
+def recipe_of(args: Any) -> Recipe:
+    """Return the recipe as the options change it."""
+    recipe = get_recipe(args.recipe)
+    if args.full:
+        recipe = replace(
+            recipe,
+            name=f"{recipe.name}_full",
+            model=replace(cast(Any, recipe.model), backbone="resnet18", width=256),
+            optimizer=replace(recipe.optimizer, learning_rate=1e-3),
+        )
+    if args.quick:
+        recipe = replace(
+            recipe,
+            augmentation=replace(recipe.augmentation, crop=(64, 64)),
+            data=replace(cast(Any, recipe.data), val_length=2) if args.recipe == "town" else recipe.data,
+            eval_every=0,
+        )
+    steps, batch_size = (2, 2) if args.quick else (args.steps, args.batch_size)
+    return replace(recipe, steps=steps or recipe.steps, batch_size=batch_size or recipe.batch_size)
+
+
+def main() -> None:
+    """Train for a slot."""
+    parser = queue_options.slot_parser(__doc__)
+    parser.add_argument("recipe", choices=("town", "street", "aerial"))
+    parser.add_argument("--data", type=Path, help="CamVid for street, the satellite pictures for aerial")
+    parser.add_argument("--full", action="store_true", help="full width instead of the bundled model's")
+    parser.add_argument("--steps", type=int, help="by default the recipe's, like the batch size")
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
+    args = parser.parse_args()
+    recipe = recipe_of(args)
+    name = f"{recipe.name}_seed{args.seed}"
+    folder = args.work / name
+    queue_options.unpack(args.carried, folder)
+    options = RunOptions(
+        folder,
+        data=args.data,
+        resume=True,
+        seed=args.seed,
+        device=args.device,
+        precision=args.precision,
+        workers=0 if args.quick else args.workers,
+        threads=1 if args.quick else 0,
+        pictures_every=0,
+    )
+    with time_limit(args.minutes):
+        try:
+            report = run(recipe, options)
+        except KeyboardInterrupt:  # its checkpoint is written
+            queue_options.pack(folder, args.out)
+            print("stopped; the same command goes on", flush=True)
+            return
+    queue_options.write(args.out, name, f"{name}: {recipe.steps} steps\n\n{report}", report.to_dict())
+    _give_back(folder / "model.safetensors", args.out / f"{name}.safetensors")
+
+
+def _give_back(model: Path, target: Path) -> None:
+    """Copy a model, in parts that ``cat`` puts together if it is large."""
+    content = model.read_bytes()
+    if len(content) <= queue_options.PART:
+        shutil.copyfile(model, target)
+        return
+    for number, start in enumerate(range(0, len(content), queue_options.PART)):
+        Path(f"{target}.{number}").write_bytes(content[start : start + queue_options.PART])
+
+
+if __name__ == "__main__":
+    main()
