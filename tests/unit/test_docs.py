@@ -11,7 +11,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,10 @@ from panscape import list_weights
 from panscape.cli import main
 from panscape.inference.video import VideoWriter
 from panscape.models import swiftnet
+from panscape.recipes import list_recipes
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
+from panscape.training.recipe import Augmentation, Optimizer, Recipe, Sampling, Schedule
+from panscape.training.run_options import RunOptions
 from panscape.visualize import draw_segments
 
 ROOT = Path(__file__).parents[2]
@@ -156,20 +159,39 @@ def defaults_of(kind: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in inspect.signature(kind).parameters.values() if p.default is not p.empty}
 
 
+def fields_of(kind: type) -> dict[str, Any]:
+    return {f.name: f.default for f in fields(kind) if f.default is not MISSING}
+
+
 @pytest.mark.parametrize(
-    ("heading", "expected"),
+    ("page", "heading", "expected"),
     [
-        ('`create_model("swiftnet", labels, ...)` takes:', defaults_of(swiftnet)),
+        ("models/panoptic_swiftnet", '`create_model("swiftnet", labels, ...)` takes:', defaults_of(swiftnet)),
         (
+            "models/panoptic_swiftnet",
             "`CenterRepresentation` takes:",
             {f.name: getattr(CenterRepresentation(), f.name) for f in fields(CenterRepresentation)},
         ),
-        ("`CenterDecoding` takes:", {f.name: getattr(CenterDecoding(), f.name) for f in fields(CenterDecoding)}),
+        (
+            "models/panoptic_swiftnet",
+            "`CenterDecoding` takes:",
+            {f.name: getattr(CenterDecoding(), f.name) for f in fields(CenterDecoding)},
+        ),
+        ("training", "`RunOptions` takes:", fields_of(RunOptions)),
+        ("recipes", "and these fields:", fields_of(Recipe)),
+        ("recipes", "how pictures are varied, in this order:", fields_of(Augmentation)),
+        ("recipes", "which pictures are drawn how often:", fields_of(Sampling)),
+        ("recipes", "how weights follow gradients:", fields_of(Optimizer)),
+        ("recipes", "how the learning rate goes:", fields_of(Schedule)),
     ],
-    ids=["swiftnet", "CenterRepresentation", "CenterDecoding"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_documented_defaults_are_those_of_the_code(heading: str, expected: dict[str, Any]) -> None:
-    table = PAGES["models/panoptic_swiftnet.md"].split(heading)[1].strip().split("\n\n")[0]
+def test_documented_defaults_are_those_of_the_code(page: str, heading: str, expected: dict[str, Any]) -> None:
+    table = PAGES[f"{page}.md"].split(heading)[1].strip().split("\n\n")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \|", table, re.MULTILINE))
     documented = {name: eval(text, {"CenterDecoding": CenterDecoding}) for name, text in rows.items()}
     assert documented == expected
+
+
+def test_every_recipe_is_on_its_page() -> None:
+    assert [name for name in list_recipes() if f"`{name}`" not in PAGES["recipes.md"]] == []
