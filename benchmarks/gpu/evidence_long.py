@@ -5,8 +5,10 @@ Called again with the same options it goes on; the tables in ``--out`` hold what
 
 from __future__ import annotations
 
+import queue_options  # finds the next one
+
+# isort: split
 import evidence
-import queue_options
 
 
 def main() -> None:

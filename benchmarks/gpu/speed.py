@@ -100,7 +100,7 @@ def main() -> None:
             height, width = (int(side) for side in name.split("x"))
             images = torch.rand(1, 3, height, width, device=args.device)
             for precision, dtype in PRECISIONS.items():
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or (args.device == "cpu" and precision == "fp16"):  # that takes minutes
                     continue
                 with torch.inference_mode():
                     run = network_of(kind, model, images, dtype)
