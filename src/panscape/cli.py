@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg, subcommand
@@ -266,8 +266,23 @@ class Weights:
                 continue
             print(f"{weights.name}  ({weights.path.stat().st_size / 1e6:.1f} MB)")
             for fact, value in weights.card.items():
-                print(f"  {fact}: {value if isinstance(value, str) else json.dumps(value)}")
+                print(f"  {fact}: {_in_words(value)}")
         return 0
+
+
+def _in_words(value: Any) -> str:
+    """Return a fact of a card as a line, or as a table if it holds a row for each of several names."""
+    if isinstance(value, list):
+        return "; then ".join(str(part) for part in value)
+    if not isinstance(value, dict):
+        return str(value)
+    if not all(isinstance(part, dict) for part in value.values()):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    from panscape.metrics.tables import aligned
+
+    header = ["", *next(iter(value.values()))]
+    rows = [[name, *("-" if n is None else str(n) for n in part.values())] for name, part in value.items()]
+    return "\n" + "\n".join(f"    {line}" for line in aligned([header, *rows]).splitlines())
 
 
 _Command = (

@@ -213,16 +213,19 @@ def test_a_reader_that_goes_away_is_no_accident(photos):
 class TestWeights:
     def test_each_bundled_model_is_listed_with_its_card(self, tmp_path, monkeypatch, capsys):
         model = panscape.create_model("swiftnet", SHAPES, backbone="test_resnet", levels=1, width=8)
-        zoo.save(model, tmp_path / "tiny.safetensors", {"licence": "Apache-2.0", "quality": {"pq": 0.5}})
+        table = {"circle": {"PQ": 50.0, "IoU": None}, "sky": {"PQ": 7.5, "IoU": 80.0}}
+        card = {"licence": "Apache-2.0", "commands": ["a", "b"], "quality": {"pq": 0.5}, "per category": table}
+        zoo.save(model, tmp_path / "tiny.safetensors", card)
         monkeypatch.setattr(zoo, "_BUNDLED", tmp_path)
         assert main(["weights", "list"]) == 0
-        title, licence, quality = capsys.readouterr().out.splitlines()
+        title, *lines = capsys.readouterr().out.splitlines()
         assert title.startswith("tiny  (")
-        assert (licence.strip(), quality.strip()) == ("licence: Apache-2.0", 'quality: {"pq": 0.5}')
+        assert [line.strip() for line in lines[:3]] == ["licence: Apache-2.0", "commands: a; then b", "quality: pq 0.5"]
+        assert [line.split() for line in lines[4:]] == [["PQ", "IoU"], ["circle", "50.0", "-"], ["sky", "7.5", "80.0"]]
         assert main(["weights", "list", "--json"]) == 0
         line = json.loads(capsys.readouterr().out)
         assert line["name"] == "tiny"
-        assert line["card"] == {"licence": "Apache-2.0", "quality": {"pq": 0.5}}
+        assert line["card"] == card
 
 
 def test_the_demonstration_writes_its_page(tmp_path, monkeypatch, capsys):

@@ -49,13 +49,14 @@ class DemoScene:
     index: int
 
 
+# As large as what the bundled model learnt from, or a little larger.
 SCENES = (
-    DemoScene("street", Size(384, 768), 0),
-    DemoScene("above", Size(512, 512), 0),
-    DemoScene("street", Size(512, 512), 1),
-    DemoScene("above", Size(448, 768), 1),
+    DemoScene("street", Size(256, 448), 0),
+    DemoScene("above", Size(320, 320), 0),
+    DemoScene("street", Size(320, 320), 1),
+    DemoScene("above", Size(256, 384), 1),
     DemoScene("street", Size(256, 512), 2),
-    DemoScene("above", Size(384, 384), 2),
+    DemoScene("above", Size(256, 256), 2),
 )
 
 _INTRODUCTION = (

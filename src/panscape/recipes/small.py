@@ -41,6 +41,7 @@ _AERIAL_REPRESENTATION = CenterRepresentation(
     small_area=500,
     semantic_fraction=0.5,
     offset_loss_weight=0.01,
+    category_weights=(1.5, 1.0, 2.0, 1.5, 1.5),  # building, land, road, vegetation, water
     loss_stride=2,
     decoding=CenterDecoding(stuff_area=4096, thing_area=100),
 )
@@ -119,15 +120,15 @@ def aerial() -> Recipe:
         data=AerialData(),
         augmentation=Augmentation(
             crop=(256, 256),
-            scale=(0.5, 1.6),
+            scale=(0.6, 1.5),
             rotation="right_angles",
             recolor=1.0,
-            recolor_spread=0.5,
-            recolor_hue=0.08,
+            recolor_spread=0.3,
+            recolor_hue=0.0,  # a tinge of green is what tells vegetation from asphalt
         ),
         optimizer=_OPTIMIZER,
         schedule=_SCHEDULE,
-        steps=5500,
+        steps=4500,
         batch_size=8,
         average_decay=0.999,
         eval_every=2000,
