@@ -1,101 +1,202 @@
-"""Training really trains: two scenes are learnt by heart."""
+"""Training really trains, and stops with words that help."""
 
 from __future__ import annotations
 
+import errno
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
-from maps import SHAPES, generated_map
-
-from panscape import PanopticMap, create_model
-from panscape.datasets.sample import Sample
-from panscape.errors import InvalidArgumentError
-from panscape.labels import LabelSpace
-from panscape.metrics import PanopticQuality
-from panscape.representations.centers import CenterDecoding, CenterRepresentation
-from panscape.training.loop import Progress, Training, train
-
-SMALL = CenterRepresentation(
-    sigma=3,
-    small_area=1,
-    center_loss_weight=100,
-    offset_loss_weight=0.02,
-    decoding=CenterDecoding(stuff_area=16),
+from training_runs import (
+    TINY,
+    WHOLE,
+    Drawn,
+    Net,
+    assert_equal,
+    last_checkpoint,
+    recipe_file,
+    steps_saved,
 )
 
+from panscape import zoo
+from panscape.cli import main
+from panscape.errors import (
+    BadSampleError,
+    DiskFullError,
+    InvalidArgumentError,
+    TrainingDivergedError,
+    WorkerDiedError,
+)
+from panscape.metrics import EvaluationReport
+from panscape.training import checkpoints
+from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.run import run
+from panscape.training.run_options import RunOptions
 
-class Scenes:
-    """Two maps painted in the colours of their categories, each object a little differently."""
-
-    labels = SHAPES
-
-    def __init__(self, seeds: tuple[int, ...] = (1, 2)) -> None:
-        self.truths = [generated_map(s, size=(64, 96), void=False, objects=3, smallest=20) for s in seeds]
-
-    def __len__(self) -> int:
-        return len(self.truths)
-
-    def __getitem__(self, index: int) -> Sample:
-        truth = self.truths[index]
-        colors = torch.tensor([c.color for c in SHAPES])[truth.category] + torch.arange(truth.num_segments)[:, None] * 5
-        image = colors[truth.ids.long() - 1].clamp(0, 255).to(torch.uint8).permute(2, 0, 1)
-        return Sample(image, truth, str(index))
-
-
-def unchanged(image: torch.Tensor, truth: PanopticMap, _: torch.Generator) -> tuple[torch.Tensor, PanopticMap]:
-    return image, truth
+SHORT = replace(TINY, steps=6, eval_every=0)
 
 
-def test_two_scenes_are_learnt_to_pq_90() -> None:
-    torch.manual_seed(0)
-    scenes = Scenes()
-    model = create_model("swiftnet", SHAPES, backbone="residual_xs", width=32, levels=2, representation=SMALL)
-    progress: list[Progress] = []
-    averaged = train(
-        model,
-        scenes,
-        unchanged,
-        Training(steps=200, batch_size=2, learning_rate=4e-3, warmup_steps=20, ema_decay=0.95, bf16=False, workers=0),
-        progress.append,
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def trained(recipe: Recipe, out: Path, **options: object) -> EvaluationReport:
+    given = {"device": "cpu", "workers": 0, "threads": 1, "checkpoint_every": 2, "pictures_every": 0} | options
+    return run(recipe, RunOptions(out, **given))
+
+
+def notes(out: Path) -> list[str]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [line["note"] for line in lines if "note" in line]
+
+
+def test_two_scenes_are_learnt_to_pq_90(tmp_path: Path) -> None:
+    recipe = Recipe(
+        "by heart",
+        Net(width=32, levels=2),
+        Drawn(train=(1, 2), val=(1, 2), size=(64, 96)),
+        Augmentation(crop=(64, 96), scale=(1.0, 1.0), flip=0.0),
+        optimizer=Optimizer("adamw", 4e-3),
+        schedule=Schedule("cosine", warmup_steps=20),
+        steps=200,
+        batch_size=2,
+        average_decay=0.95,
     )
-    quality = PanopticQuality(SHAPES)
-    for i in range(len(scenes)):
-        quality.update(averaged.predict(scenes[i].image), scenes[i].truth)
-    assert quality.compute().all.pq > 0.9
-    assert [p.step for p in progress] == [50, 100, 150, 200]
-    assert sum(progress[-1].losses.values()) < 0.1 * sum(progress[0].losses.values())
+    report = trained(recipe, tmp_path, checkpoint_every=1000, log_every=50, pictures_every=200)
+    assert report.panoptic.all.pq > 0.9
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    totals = {line["step"]: line["total"] for line in lines if "total" in line}
+    assert list(totals) == [50, 100, 150, 200]
+    assert totals[200] < 0.1 * totals[50]
+    assert steps_saved(tmp_path) == [200]
+    assert len(list((tmp_path / "pictures").iterdir())) == 1
+    assert zoo.load(tmp_path / "model.safetensors").predict(recipe.data.load(None, "val")[0].image).num_segments
 
 
-def test_the_seed_decides_the_result() -> None:
-    results = []
-    for _ in range(2):
-        torch.manual_seed(0)
-        model = create_model("swiftnet", SHAPES, backbone="residual_xs", width=8, levels=1, representation=SMALL)
-        averaged = train(model, Scenes(), unchanged, Training(steps=3, batch_size=2, workers=1), lambda _: None)
-        results.append(torch.cat([p.detach().flatten() for p in averaged.parameters()]))
-    assert torch.equal(*results)
+def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
+    recipe = replace(SHORT, model=Net(nan_at=5))
+    with pytest.raises(TrainingDivergedError) as caught:
+        trained(recipe, tmp_path)
+    message = str(caught.value)
+    assert message.startswith(
+        "the loss is not finite (semantic nan, center nan, offset nan) at step 5, pictures picture"
+    )
+    assert message.count("picture") >= 4
+    assert "the last good checkpoint is that of step 4: add --resume to go on from it" in message
+    assert steps_saved(tmp_path) == [2, 4]
+    content = last_checkpoint(tmp_path)[1]
+    for part in ("model", "average"):
+        assert all(bool(t.isfinite().all()) for t in content[part].values())
 
 
-def test_what_cannot_be_trained() -> None:
-    model = create_model("swiftnet", SHAPES, backbone="residual_xs", width=8)
-    with pytest.raises(InvalidArgumentError, match="expected at least one sample"):
-        train(model, Scenes(()), unchanged, Training(steps=1))
-    other = create_model("swiftnet", LabelSpace("other", SHAPES.categories), backbone="residual_xs", width=8)
-    with pytest.raises(InvalidArgumentError, match="expected a dataset of label space 'other' as the model's"):
-        train(other, Scenes(), unchanged, Training(steps=1))
-    with pytest.raises(InvalidArgumentError, match="expected at least one step"):
-        Training(steps=0)
+def test_a_disk_without_room_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(SHORT, tmp_path / "whole")
+    save = torch.save
+
+    def full_at_step_4(content, file):
+        save(content, file)
+        if content["step"] == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.torch, "save", full_at_step_4)
+    out = tmp_path / "out"
+    with pytest.raises(
+        DiskFullError, match=r"step_00000004\.ckpt: it takes .* bytes: No space left on device; earlier"
+    ):
+        trained(SHORT, out)
+    assert steps_saved(out) == [2]
+    monkeypatch.undo()
+    trained(SHORT, out, resume=True)
+    assert_equal(last_checkpoint(out), last_checkpoint(tmp_path / "whole"))
 
 
-def test_more_workers_than_samples() -> None:
-    model = create_model("swiftnet", SHAPES, backbone="residual_xs", width=8, levels=1, representation=SMALL)
-    seen: list[int] = []
-    train(model, Scenes((1,)), unchanged, Training(steps=5, batch_size=2, workers=2), lambda p: seen.append(p.step))
-    assert seen == [5]
+def test_a_loader_process_that_dies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, trap = tmp_path / "out", tmp_path / "trap"
+    trap.write_text(str(out / "checkpoints" / "step_00000004.ckpt"))
+    recipe = replace(TINY, data=Drawn(trap=str(trap)), eval_every=0)
+    with pytest.raises(WorkerDiedError, match=r"is killed by signal: Killed.*fewer --workers and --resume"):
+        trained(recipe, out, workers=1)
+    assert steps_saved(out)[-1] >= 4
+    trap.unlink()
+    trained(recipe, out, resume=True)
+    assert last_checkpoint(out)[0] == 24
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step() -> None:
-    model = create_model("swiftnet", SHAPES, backbone="residual_xs", width=8, representation=SMALL)
-    with torch.no_grad():
-        next(model.parameters()).fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="the loss is nan at step 1"):
-        train(model, Scenes(), unchanged, Training(steps=2, batch_size=2, workers=0))
+def test_pictures_that_cannot_be_used(tmp_path: Path) -> None:
+    recipe = replace(SHORT, data=Drawn(bad=(2,), bad_val=(0,)), augmentation=WHOLE.augmentation)
+    with pytest.raises(BadSampleError) as caught:
+        trained(recipe, tmp_path / "stop")
+    assert str(caught.value) == (
+        "/data/2.png: expected a whole picture; repair or remove it, or leave out what cannot be used with "
+        "--on-bad-sample skip"
+    )
+    out = tmp_path / "skip"
+    trained(recipe, out, on_bad_sample="skip", pictures_every=6)
+    first, val, train_end, val_end = notes(out)
+    assert first == "left out /data/2.png: /data/2.png: expected a whole picture"
+    assert val == "left out of the evaluation /data/0.png: /data/0.png: expected a whole picture"
+    # 24 samples of 6 pictures are four epochs, each of which meets it once.
+    assert train_end == (
+        "left out 4 times, other pictures came in their place, 1 of 6 pictures to train on: /data/2.png (4 times)"
+    )
+    assert val_end == "left out of the evaluation 1 of 3 pictures: /data/0.png"
+
+
+def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(TrainingDivergedError, match="there is no checkpoint yet"):
+        trained(replace(SHORT, model=Net(nan_at=2)), out, log_every=1)
+    trained(SHORT, out)
+    assert last_checkpoint(out)[0] == 6
+    with pytest.raises(InvalidArgumentError, match="holds a run of tiny at step 6 of 6; add --resume"):
+        trained(SHORT, out)
+    with pytest.raises(InvalidArgumentError, match="holds another run: batch_size: 4 -> 2"):
+        trained(replace(SHORT, batch_size=2), out, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "message"),
+    [
+        ("TINY", ["--device", "gpu"], 'expected device "auto", "cpu" or "cuda", got \'gpu\''),
+        ("TINY", ["--precision", "fp16"], "fp16 needs a CUDA device; take --precision bf16 or fp32 on the CPU"),
+        ("replace(TINY, batch_size=3, accumulate=2)", [], "in 2 parts each can share evenly, got 3; take 2 or 4"),
+        ("replace(TINY, data=Drawn(train=()))", [], "expected at least one picture to train on, got an empty dataset"),
+        ("replace(TINY, data=Drawn(val=()))", [], "expected at least one val picture to evaluate on, got none"),
+        ("TINY", ["--stepz", "3"], "Unrecognized options: --stepz"),
+        ("TINY", ["--steps", "many"], "many"),
+    ],
+)
+def test_nothing_is_written_for_a_run_that_cannot_be(
+    recipe: str, options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = recipe_file(tmp_path / "recipe.py", recipe)
+    device = [] if "--device" in options else ["--device", "cpu"]
+    try:
+        code = main(["train", str(file), "--out", str(tmp_path / "out"), *device, *options])
+    except SystemExit as error:  # of complaints about options
+        code = error.code
+    assert code == 2
+    captured = capsys.readouterr()
+    assert message in " ".join((captured.err + captured.out).replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["accumulate", "precision"])
+def test_parts_and_precision(option: str, tmp_path: Path) -> None:
+    """Parts of a batch add up to it where no sample has an influence on another; bf16 ends near fp32."""
+    recipe = replace(WHOLE, model=Net(fixed_norm=True), eval_every=0)
+    trained(recipe, tmp_path / "one")
+    if option == "accumulate":
+        trained(replace(recipe, accumulate=2), tmp_path / "other")
+    else:
+        trained(recipe, tmp_path / "other", precision="bf16")
+    one, other = (last_checkpoint(tmp_path / name)[1]["model"] for name in ("one", "other"))
+    difference = max(float((one[k].double() - other[k].double()).abs().max()) for k in one)
+    # Adam divides a gradient by its own size, so where it is nearly nothing, rounding decides on a step of its rate.
+    assert 0 < difference < {"accumulate": 1e-3, "precision": 2e-2}[option]

@@ -1,0 +1,337 @@
+"""Tiny trainings on the CPU for tests: recipes, and processes of their own to run, stop and kill them in.
+
+The processes are forked from one that has imported torch and started no thread, so that each is there at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from maps import SHAPES, generated_map
+from torch import Tensor, nn
+from torch.utils.data import get_worker_info
+
+import panscape.recipes.overriding
+import panscape.training.run
+from panscape import LabelSpace, create_model
+from panscape.cli import main
+from panscape.datasets.sample import Sample
+from panscape.errors import UnreadableFileError
+from panscape.models import PanopticModel
+from panscape.representations.centers import CenterDecoding, CenterRepresentation
+from panscape.training.checkpoints import Checkpoints, saved_steps
+from panscape.training.recipe import Augmentation, DataOptions, ModelOptions, Optimizer, Recipe
+
+assert panscape.recipes.overriding  # imported for the processes that are forked
+assert panscape.training.run
+
+# Every divisor of these losses is the number of pixels, so that they do not depend on how a batch is shared out.
+EVEN = CenterRepresentation(
+    sigma=3,
+    small_area=1,
+    small_weight=1,
+    boundary_alphas=(),
+    semantic_fraction=1.0,
+    offset_divisor="pixels",
+    center_loss_weight=100,
+    offset_loss_weight=0.02,
+    decoding=CenterDecoding(stuff_area=16),
+)
+PUBLISHED = CenterRepresentation(sigma=3, semantic_fraction=0.2, decoding=CenterDecoding(stuff_area=16))
+
+
+class FixedNorm(nn.BatchNorm2d):
+    """Normalises by its running statistics, always: no sample has an influence on another."""
+
+    def train(self, mode: bool = True) -> FixedNorm:
+        return super().train(False)
+
+
+@dataclass(frozen=True)
+class Net(ModelOptions):
+    """The smallest SwiftNet; its loss may become nan the so many-th time that it is computed."""
+
+    width: int = 8
+    levels: int = 1
+    representation: CenterRepresentation = EVEN
+    nan_at: int = 0
+    fixed_norm: bool = False
+
+    def create(self, labels: LabelSpace) -> PanopticModel:
+        model = create_model(
+            "swiftnet",
+            labels,
+            backbone="residual_xs",
+            width=self.width,
+            levels=self.levels,
+            representation=self.representation,
+        )
+        if self.nan_at:
+            count = iter(range(1, 10**9))
+            loss = model.loss
+
+            def broken(*args: Any) -> dict[str, Tensor]:
+                factor = float("nan") if next(count) == self.nan_at else 1.0
+                return {name: value * factor for name, value in loss(*args).items()}
+
+            model.loss = broken  # type: ignore[method-assign]
+        if self.fixed_norm:
+            for module in model.modules():
+                if type(module) is nn.BatchNorm2d:
+                    module.__class__ = FixedNorm
+        return model
+
+
+class Pictures:
+    """Maps painted in the colours of their categories, each object a little differently."""
+
+    labels = SHAPES
+
+    def __init__(
+        self, seeds: tuple[int, ...], size: tuple[int, int], bad: tuple[int, ...] = (), trap: str = ""
+    ) -> None:
+        self.seeds, self.size, self.bad, self.trap = seeds, size, bad, trap
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __getitem__(self, index: int) -> Sample:
+        if index in self.bad:
+            raise UnreadableFileError(f"/data/{index}.png", "expected a whole picture")
+        if self.trap and get_worker_info() and Path(self.trap).exists() and Path(Path(self.trap).read_text()).exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        truth = generated_map(self.seeds[index], size=self.size, void=False, objects=3, smallest=20)
+        colors = torch.tensor([c.color for c in SHAPES])[truth.category] + torch.arange(truth.num_segments)[:, None] * 5
+        image = colors[truth.ids.long() - 1].clamp(0, 255).to(torch.uint8).permute(2, 0, 1)
+        return Sample(image, truth, f"picture{index}")
+
+
+@dataclass(frozen=True)
+class Drawn(DataOptions):
+    """Pictures that are drawn when they are asked for; some cannot be read.
+
+    Where ``trap`` is a file, the loader process that draws one is killed as soon as the file named in it exists.
+    """
+
+    train: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    val: tuple[int, ...] = (100, 101, 102)
+    size: tuple[int, int] = (64, 64)
+    bad: tuple[int, ...] = ()
+    bad_val: tuple[int, ...] = ()
+    trap: str = ""
+
+    def load(self, root: Path | None, split: str) -> Pictures:
+        if split == "train":
+            return Pictures(self.train, self.size, self.bad, self.trap)
+        return Pictures(self.val, self.size, self.bad_val)
+
+
+TINY = Recipe(
+    "tiny",
+    Net(),
+    Drawn(),
+    Augmentation(crop=(64, 64), scale=(0.8, 1.25), recolor=0.5, copy_paste=0.3),
+    optimizer=Optimizer("adamw", 2e-3, weight_decay=0.01, clip_norm=5.0),
+    steps=24,
+    batch_size=4,
+    average_decay=0.9,
+    eval_every=10,
+    eval_pictures=2,
+)
+# Crops are whole pictures: padding would be void, over which the loss of centres is not averaged.
+WHOLE = replace(TINY, augmentation=Augmentation(crop=(64, 64), scale=(1.0, 1.0)), average_decay=0.0, steps=6)
+
+
+# Processes
+
+
+def _run(arguments: list[str], log: str, environment: dict[str, str]) -> int:
+    os.setsid()  # a signal for all of its processes reaches no other
+    os.environ.update(environment)
+    with open(log, "ab", buffering=0) as file:  # noqa: PTH123 - its descriptor is what counts
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    torch.set_num_threads(1)
+    sys.argv = ["panscape", *arguments]
+    try:
+        return main(arguments)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except BaseException:  # noqa: BLE001 - as the interpreter does at its top
+        traceback.print_exc()
+        return 1
+
+
+def serve() -> None:
+    """Fork a process for each line of stdin that asks for one, and answer those that ask how it is."""
+    answers = os.fdopen(os.dup(1), "w")
+    for line in iter(sys.stdin.readline, ""):
+        request = json.loads(line)
+        if isinstance(request, int):
+            pid, status = os.waitpid(request, os.WNOHANG)
+            print(os.waitstatus_to_exitcode(status) if pid else None, file=answers, flush=True)
+            continue
+        pid = os.fork()
+        if pid == 0:
+            code = _run(**request)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        print(pid, file=answers, flush=True)
+
+
+class Command:
+    """``panscape ARGUMENTS`` in a process of its own.
+
+    Attributes:
+        pid: of the process.
+        log: what it prints.
+    """
+
+    _server: subprocess.Popen[str] | None = None
+
+    def __init__(self, log: Path, *arguments: object, environment: dict[str, str] | None = None) -> None:
+        if Command._server is None:
+            Command._server = subprocess.Popen(
+                [sys.executable, "-c", "import training_runs; training_runs.serve()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+            )
+        self.log = log
+        self._start = log.stat().st_size if log.exists() else 0
+        self._code: int | None = None
+        arguments_ = [str(a) for a in arguments]
+        self.pid = int(self._ask({"arguments": arguments_, "log": str(log), "environment": environment or {}}))
+
+    @staticmethod
+    def _ask(request: object) -> str:
+        server = Command._server
+        assert server is not None
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
+        return server.stdout.readline().strip()
+
+    def is_alive(self) -> bool:
+        """Return whether the process runs."""
+        if self._code is None:
+            answer = self._ask(self.pid)
+            self._code = None if answer == "None" else int(answer)
+        return self._code is None
+
+    def wait_until(self, condition: Callable[[], object]) -> bool:
+        """Wait for something or for the end of the process; tell whether it came."""
+        deadline = time.monotonic() + 120
+        while not condition():
+            if not self.is_alive():
+                return bool(condition())
+            if time.monotonic() > deadline:
+                os.kill(self.pid, signal.SIGKILL)
+                raise AssertionError(self.text)
+            time.sleep(0.001)
+        return True
+
+    def end(self) -> int:
+        """Wait for the end; return the exit code, that of a signal negative."""
+        self.wait_until(lambda: not self.is_alive())
+        assert self._code is not None
+        return self._code
+
+    def signal_all(self, number: int) -> None:
+        """Send a signal to the process and those that it has started."""
+        os.killpg(self.pid, number)
+
+    @property
+    def text(self) -> str:
+        """What it has printed."""
+        return self.log.read_bytes()[self._start :].decode() if self.log.exists() else ""
+
+    def children(self) -> list[int]:
+        """Return the processes that it has started."""
+        task = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in task.read_text().split()]
+
+
+def are_gone(pids: list[int], seconds: float = 60) -> bool:
+    """Wait for processes that are not ours to end."""
+    deadline = time.monotonic() + seconds
+    while any(_is_running(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def recipe_file(path: Path, recipe: str) -> Path:
+    """Write a file with a recipe: an expression with the names of this one."""
+    lines = ["from dataclasses import replace", "from training_runs import *", "", "", "def recipe():"]
+    path.write_text("\n".join([*lines, f"    return {recipe}", ""]))
+    return path
+
+
+def torchrun(log: Path, count: int, *arguments: object) -> list[Command]:
+    """Start what torchrun starts."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
+    shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    return [
+        Command(
+            log.with_suffix(f".{rank}"), *arguments, environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        )
+        for rank in range(count)
+    ]
+
+
+# What a run has left
+
+
+def last_checkpoint(out: Path) -> tuple[int, dict[str, Any]]:
+    found = Checkpoints(out / "checkpoints").load()
+    assert found is not None
+    return found
+
+
+def steps_saved(out: Path) -> list[int]:
+    return saved_steps(out / "checkpoints")
+
+
+def assert_equal(some: Any, other: Any, name: str = "state") -> None:
+    """Compare what checkpoints hold, tensors bit for bit."""
+    assert type(some) is type(other), name
+    if isinstance(some, dict):
+        assert list(some) == list(other), name
+        for key in some:
+            assert_equal(some[key], other[key], f"{name}.{key}")
+    elif isinstance(some, (list, tuple)):
+        assert len(some) == len(other), name
+        for i, (a, b) in enumerate(zip(some, other, strict=True)):
+            assert_equal(a, b, f"{name}.{i}")
+    elif isinstance(some, Tensor):
+        assert some.dtype == other.dtype, name
+        assert torch.equal(some, other), name
+    else:
+        assert some == other, name
