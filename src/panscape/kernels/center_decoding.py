@@ -21,8 +21,8 @@ class CenterDecoding:
         nms_kernel: side in pixels of the window in which a centre is not exceeded; odd.
         top_k: no more centres than this.
         stuff_area: stuff categories of fewer pixels in the whole map become void.
-        align_corners: how outputs are enlarged, see :func:`panscape.kernels.bilinear.taps`. Training enlarges them with
-            False, as does the published recovery for COCO and Mapillary Vistas; that for Cityscapes uses True.
+        align_corners: how outputs are enlarged, see ``panscape.kernels.bilinear``. Training enlarges them with False,
+            as does the published recovery for COCO and Mapillary Vistas; that for Cityscapes uses True.
         thing_area: segments of things of fewer pixels in the whole map become void, whatever categories their pixels
             have. Ours: papers and released code keep all, as does 0.
 

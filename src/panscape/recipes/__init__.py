@@ -8,8 +8,10 @@ for them imports nothing heavy.
 from __future__ import annotations
 
 import importlib
-import runpy
+import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFileError
@@ -97,8 +99,11 @@ def get_recipe(name: str) -> Recipe:
 def _recipe_of_file(path: Path) -> Recipe:
     from panscape.training.recipe import Recipe
 
-    content = runpy.run_path(str(path))
-    function = content.get("recipe")
+    module = ModuleType(f"panscape_recipe_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where the annotations of its dataclasses are looked up
+    SourceFileLoader(module.__name__, str(path)).exec_module(module)
+    function = getattr(module, "recipe", None)
     if not callable(function):
         raise InvalidArgumentError(f"{path}: {_EXPECTED}")
     recipe = function()

@@ -30,11 +30,11 @@ of a recipe, and everything in it can be given: --steps 1000, --optimizer.learni
 
 @dataclass(frozen=True)
 class _Overview:
-    recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
-    """What to train, and how."""
-
     run: Annotated[RunOptions, arg(name="")]
     """Where and how to run it."""
+
+    recipe: Annotated[Positional[str], arg(metavar="[RECIPE]")] = "own"
+    """What to train, and how."""
 
     show: bool = False
     """Print the recipe as JSON and end; nothing is trained."""

@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from panscape.datasets.folder import find_folder
 from panscape.datasets.sample import PanopticDataset
+from panscape.errors import BadSampleError
 from panscape.recipes.data_options import FolderData
 from panscape.recipes.model_options import SwiftNetOptions
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.samples import load_sample
 
 _LOOKED_AT = 20  # pictures whose size is taken for that of all
 _LARGEST_CROP = 512
@@ -56,7 +58,7 @@ def derive(root: Path, data: FolderData | None = None) -> Derived:
         data: how to read it.
 
     Raises:
-        PanscapeError: as :func:`panscape.datasets.folder.own_folder`.
+        PanscapeError: as :func:`panscape.datasets.folder.own_folder`; or none of the pictures looked at can be used.
     """
     data = data or FolderData()
     found = find_folder(root)
@@ -129,6 +131,13 @@ def _crop_side(length: float) -> int:
 
 
 def _size_of_pictures(dataset: PanopticDataset) -> tuple[int, int]:
-    step = max(1, len(dataset) // _LOOKED_AT)
-    sizes = [dataset[i].truth.size for i in range(0, len(dataset), step)]
+    step = -(-len(dataset) // _LOOKED_AT)
+    sizes, bad = [], []
+    for i in range(0, len(dataset), step):
+        try:
+            sizes.append(load_sample(dataset, i).truth.size)
+        except BadSampleError as error:  # whoever trains decides what that means
+            bad.append(error)
+    if not sizes:
+        raise bad[0]
     return int(median(size.height for size in sizes)), int(median(size.width for size in sizes))

@@ -76,7 +76,8 @@ class CenterRepresentation:
         small_weight: ... get this weight in the semantic loss.
         boundary_alphas: offset weights from the boundary of an object inwards (Section 2.2, Table 8); (8, 4, 2, 1) for
             four regions, (8, 4, 1) for three, (8, 7, 6, 5, 4, 3, 2, 1) for eight; empty for plain L1.
-        boundary_thresholds: "released" or "equal"; see :func:`~panscape.kernels.boundary_weights.boundary_weights`.
+        boundary_thresholds: where these regions end: "released", as in the published code, whose last one is only the
+            ridge; or "equal", equally wide ones. See ``panscape.kernels.boundary_weights``.
         category_weights: of each category in the semantic loss, so that thin and rare ones are not drowned; empty for 1
             each, as published.
         semantic_fraction: share of hardest pixels in the semantic loss; the paper uses 0.2 on Cityscapes, else 1.

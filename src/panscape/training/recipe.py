@@ -61,7 +61,7 @@ class Augmentation:
     """With shortest_sides: the longer side never gets longer than this."""
 
     rotation: RotationPolicy = "none"
-    """"none", "right_angles" or "any" (Panoptic SwiftNet, Table 2)."""
+    """"none", "right_angles" (of square crops) or "any" (Panoptic SwiftNet, Table 2)."""
 
     flip: float = 0.5
     """Chance of exchanging left and right."""
@@ -79,7 +79,7 @@ class Augmentation:
     """Chance of pasting objects of another training picture into a crop."""
 
     rare_crop: float = 0.0
-    """Chance of a crop that must meet an object of a rare category (Mapillary Vistas: 0.5)."""
+    """Chance of a crop that must meet a segment of a rare category (Mapillary Vistas: 0.5); see sampling."""
 
     def __post_init__(self) -> None:
         if len(self.crop) != 2 or min(self.crop) < 1:
@@ -92,9 +92,16 @@ class Augmentation:
                 f"got {self.shortest_sides} and {self.longest_side}"
             )
         _require_choice(self, "rotation")
+        if self.rotation == "right_angles" and self.crop[0] != self.crop[1]:
+            raise InvalidArgumentError(f"expected a square crop to rotate by right angles, got {self.crop}")
         for name in ("flip", "recolor", "copy_paste", "rare_crop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidArgumentError(f"expected {name} as a chance in 0..1, got {getattr(self, name)}")
+        if not 0 <= self.recolor_spread < inf or not 0 <= self.recolor_hue <= 0.5:
+            raise InvalidArgumentError(
+                "expected recolor_spread of 0 or more and recolor_hue in 0..0.5, "
+                f"got {self.recolor_spread} and {self.recolor_hue}"
+            )
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,7 @@ class Schedule:
     """Of "poly"."""
 
     end: float = 0.0
-    """Learning rate at the last step."""
+    """Learning rate at which "poly" and "cosine" arrive when the last step is done."""
 
     warmup_steps: int = 0
     """Steps until the highest rate is reached."""
@@ -242,6 +249,11 @@ class Recipe:
         for name in ("eval_every", "eval_pictures"):
             if getattr(self, name) < 0:
                 raise InvalidArgumentError(f"expected {name} of 0 or more, got {getattr(self, name)}")
+        if self.augmentation.rare_crop and not self.sampling.repeat_threshold:
+            raise InvalidArgumentError(
+                "expected sampling.repeat_threshold above 0, which says what is rare, with augmentation.rare_crop "
+                f"{self.augmentation.rare_crop}; give both or neither"
+            )
         if self.schedule.end > self.optimizer.learning_rate:
             raise InvalidArgumentError(
                 f"expected the learning rate to end at {self.optimizer.learning_rate} or below, where it is highest, "

@@ -30,7 +30,7 @@ class RunOptions:
     """Go on with the run in OUT from its newest checkpoint."""
 
     start: str | None = None
-    """Start from the weights of this model: a bundled one's name or a .safetensors file."""
+    """Start from the weights of this model: a bundled one's name, a .safetensors file or the folder of a run."""
 
     seed: int = 0
     """Decides random weights, the order of pictures and their variations."""

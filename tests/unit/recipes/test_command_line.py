@@ -44,6 +44,26 @@ def recipe():
     return replace(get_recipe("town"), name="mine", steps=77)
 """
 
+MY_DATA = """
+from __future__ import annotations
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+from panscape.recipes import get_recipe
+from panscape.training.recipe import DataOptions
+
+@dataclass(frozen=True)
+class MyData(DataOptions):
+    place: Path = Path("here")
+    kind: Literal["a", "b"] = "a"
+
+    def load(self, root: Path | None, split: str):
+        raise NotImplementedError
+
+def recipe():
+    return replace(get_recipe("town"), data=MyData())
+"""
+
 
 def test_operational_options_are_frozen():
     assert [f.name for f in fields(RunOptions)] == OPERATIONAL
@@ -159,6 +179,13 @@ def test_a_recipe_of_ones_own_file(tmp_path, capsys):
     command = parse_training([str(path), "--out", "o", "--batch-size", "2"])
     assert (command.recipe.name, command.recipe.steps, command.recipe.batch_size) == ("mine", 77, 2)
     assert get_recipe(str(path)).steps == 77
+
+
+def test_data_of_ones_own_have_options(tmp_path):
+    path = tmp_path / "my_recipe.py"
+    path.write_text(MY_DATA)
+    command = parse_training([str(path), "--out", "o", "--data.kind", "b", "--data.place", "there"])
+    assert (command.recipe.data.kind, command.recipe.data.place) == ("b", Path("there"))
 
 
 @pytest.mark.parametrize(("text", "end"), [("x = 1", "returns a Recipe"), ("def recipe(): return 3", "returned int")])

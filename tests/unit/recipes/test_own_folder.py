@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import trees
 from maps import SHAPES
 
+from panscape.errors import BadSampleError
 from panscape.recipes.own_folder import derive, own, recipe_for
 
 
@@ -64,3 +67,14 @@ def test_the_user_is_told_what_was_found(tmp_path):
 
 def test_without_a_folder_it_is_a_typical_one():
     assert own() == recipe_for(1000, 480, 640)
+
+
+def test_a_picture_that_cannot_be_read_does_not_keep_others_from_being_looked_at(tmp_path):
+    tree = trees.category_masks(tmp_path)
+    pictures = sorted((tmp_path / "images").rglob("*.*"))
+    assert len(pictures) == len(tree.truths) == 3
+    pictures[0].write_bytes(b"no picture")
+    assert "mostly 36x48" in derive(tmp_path).notes[0], "of 48x72 and 36x48, which are to train on"
+    pictures[1].write_bytes(b"no picture")
+    with pytest.raises(BadSampleError, match=f"^{re.escape(str(pictures[0]))}"):
+        derive(tmp_path)

@@ -23,6 +23,17 @@ from panscape.training.run_options import RunOptions
         (Augmentation, {"shortest_sides": (0, 64)}, "shortest_sides and longest_side of at least one pixel"),
         (Augmentation, {"longest_side": 0}, "shortest_sides and longest_side of at least one pixel"),
         (Augmentation, {"rotation": "left"}, "rotation as one of none, right_angles, any, got 'left'"),
+        (
+            Augmentation,
+            {"rotation": "right_angles", "crop": (64, 96)},
+            r"a square crop to rotate by right angles, got \(64, 96\)",
+        ),
+        (Augmentation, {"recolor_spread": -0.1}, "recolor_spread of 0 or more and recolor_hue in"),
+        (
+            Augmentation,
+            {"recolor_hue": 0.6},
+            r".* and recolor_hue in 0\.\.0\.5, got 0\.4 and 0\.6",
+        ),
         (Augmentation, {"flip": 1.5}, r"flip as a chance in 0..1, got 1\.5"),
         (Augmentation, {"copy_paste": float("nan")}, "copy_paste as a chance"),
         (Sampling, {"repeat_threshold": -0.1}, "repeat_threshold as a share of the pictures in 0..1"),
@@ -51,6 +62,7 @@ def test_what_no_training_can_use(kind, values, message):
         ({"steps": 0}, "steps of at least 1, got 0"),
         ({"average_decay": 1.0}, r"average_decay in \[0, 1\), got 1\.0"),
         ({"eval_every": -1}, "eval_every of 0 or more"),
+        ({"augmentation": Augmentation(rare_crop=0.5)}, r"sampling\.repeat_threshold above 0, which says what is rare"),
         ({"schedule": Schedule(end=1e-3)}, "the learning rate to end at 0.0001 or below, where it is highest"),
     ],
 )
