@@ -165,6 +165,7 @@ def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
     [
         ("TINY", ["--device", "gpu"], 'expected device "auto", "cpu" or "cuda", got \'gpu\''),
         ("TINY", ["--precision", "fp16"], "fp16 needs a CUDA device; take --precision bf16 or fp32 on the CPU"),
+        ("TINY", ["--nodes", "2"], "expected torchrun or srun to start the processes of 2 nodes, but neither has"),
         ("replace(TINY, batch_size=3, accumulate=2)", [], "in 2 parts each can share evenly, got 3; take 2 or 4"),
         ("replace(TINY, data=Drawn(train=()))", [], "expected at least one picture to train on, got an empty dataset"),
         ("replace(TINY, data=Drawn(val=()))", [], "expected at least one val picture to evaluate on, got none"),

@@ -111,7 +111,12 @@ def _started(options: RunOptions) -> tuple[int, int]:
                 "srun --ntasks-per-node"
             )
         return 1, 1
-    return options.devices, options.nodes
+    if options.nodes > 1:
+        raise InvalidArgumentError(
+            f"expected torchrun or srun to start the processes of {options.nodes} nodes, but neither has started this "
+            "one; start the command with one of them, which tells the number of nodes, or take --nodes 1"
+        )
+    return options.devices, 1
 
 
 def _device_name(device: torch.device) -> str:

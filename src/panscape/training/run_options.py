@@ -42,7 +42,7 @@ class RunOptions:
     """Processes on this machine, each with a device of its own. Started by torchrun or SLURM, those are taken."""
 
     nodes: int = 1
-    """Machines, each with that many processes; start the command on all of them with torchrun or SLURM."""
+    """Machines. More than one need torchrun or srun to start the command; what these have started is then taken."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the numbers inside the network while training."""
