@@ -68,6 +68,7 @@ class Net(ModelOptions):
     representation: CenterRepresentation = EVEN
     nan_at: int = 0
     fixed_norm: bool = False
+    is_double: bool = False
 
     def create(self, labels: LabelSpace) -> PanopticModel:
         model = create_model(
@@ -87,6 +88,9 @@ class Net(ModelOptions):
                 return {name: value * factor for name, value in loss(*args).items()}
 
             model.loss = broken  # type: ignore[method-assign]
+        if self.is_double:
+            forward = model.double().forward
+            model.forward = lambda images: forward(images.double())  # type: ignore[method-assign]
         if self.fixed_norm:
             for module in model.modules():
                 if type(module) is nn.BatchNorm2d:
