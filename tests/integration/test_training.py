@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,6 +36,7 @@ from panscape.training import checkpoints
 from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
 from panscape.training.run import run
 from panscape.training.run_options import RunOptions
+from panscape.training.watching import Watch
 
 SHORT = replace(TINY, steps=6, eval_every=0)
 
@@ -93,6 +95,24 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     content = last_checkpoint(tmp_path)[1]
     for part in ("model", "average"):
         assert all(bool(t.isfinite().all()) for t in content[part].values())
+
+
+@pytest.mark.parametrize("due", [{"eval_every": 4}, {"pictures_every": 4}])
+def test_weights_that_are_not_finite_are_neither_evaluated_nor_drawn(
+    due: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Watch.__init__
+
+    def late(watch: Watch, *args: Any) -> None:
+        create(watch, *args)
+        watch._is_late = True  # as on a GPU
+
+    monkeypatch.setattr(Watch, "__init__", late)
+    recipe = replace(SHORT, model=Net(nan_at=4), eval_every=due.get("eval_every", 0))
+    with pytest.raises(TrainingDivergedError, match="at step 4"):
+        trained(recipe, tmp_path, checkpoint_every=500, pictures_every=due.get("pictures_every", 0))
+    assert "PQ" not in (tmp_path / "metrics.jsonl").read_text()
+    assert list((tmp_path / "pictures").iterdir()) == []
 
 
 def test_a_disk_without_room_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +186,16 @@ def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
         ("TINY", ["--device", "gpu"], 'expected device "auto", "cpu" or "cuda", got \'gpu\''),
         ("TINY", ["--precision", "fp16"], "fp16 needs a CUDA device; take --precision bf16 or fp32 on the CPU"),
         ("TINY", ["--nodes", "2"], "expected torchrun or srun to start the processes of 2 nodes, but neither has"),
+        (
+            "replace(TINY, model=Net(representation=replace(EVEN, category_weights=(1.0, 2.0))))",
+            [],
+            "expected 4 category_weights, one for each category of shapes, got 2",
+        ),
+        (
+            "replace(TINY, model=Net(representation=replace(EVEN, loss_stride=3)))",
+            [],
+            "expected a loss_stride that divides the output stride 4, got 3",
+        ),
         ("replace(TINY, batch_size=3, accumulate=2)", [], "in 2 parts each can share evenly, got 3; take 2 or 4"),
         ("replace(TINY, data=Drawn(train=()))", [], "expected at least one picture to train on, got an empty dataset"),
         ("replace(TINY, data=Drawn(val=()))", [], "expected at least one val picture to evaluate on, got none"),

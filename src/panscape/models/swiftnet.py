@@ -138,6 +138,9 @@ class PanopticSwiftNet(PanopticModel):
         width: channels of the upsampling path; 256 in the paper.
         representation: targets, losses and recovery.
         longest_side: see :class:`~panscape.models.PanopticModel`.
+
+    Raises:
+        InvalidArgumentError: the representation's ``loss_stride`` does not divide 4.
     """
 
     def __init__(
@@ -151,6 +154,11 @@ class PanopticSwiftNet(PanopticModel):
         representation: CenterRepresentation,
         longest_side: int | None = None,
     ) -> None:
+        if _OUTPUT_STRIDE % representation.loss_stride:
+            raise InvalidArgumentError(
+                f"expected a loss_stride that divides the output stride {_OUTPUT_STRIDE}, got "
+                f"{representation.loss_stride}"
+            )
         super().__init__(labels, stride=STRIDES[-1] * 2 ** (levels - 1), longest_side=longest_side)
         self.representation = representation
         self.pyramid = SharedPyramid(backbone, levels)
@@ -235,7 +243,7 @@ def swiftnet(
         longest_side: larger pictures are shrunk to it for prediction.
 
     Raises:
-        InvalidArgumentError: levels, context or width cannot be used, or the backbone lacks a stride.
+        InvalidArgumentError: levels, context, width or loss_stride cannot be used, or the backbone lacks a stride.
         UnknownNameError: no backbone has this name.
     """
     if context not in ("pyramid", "spp"):

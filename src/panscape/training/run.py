@@ -24,6 +24,7 @@ from panscape.metrics import EvaluationReport
 from panscape.models import PanopticModel
 from panscape.models.panoptic_model import in_eval_mode
 from panscape.nn.batch_norm import synchronized
+from panscape.panoptic import PanopticMap
 from panscape.sampling import category_rarity, repeat_factors
 from panscape.training.augmenting import variation
 from panscape.training.batches import Batch, collate, loader_death_explained, share_of, training_batches
@@ -203,6 +204,7 @@ class _Run:
         recipe, options = self.recipe, self.options
         torch.manual_seed(options.seed)
         model = recipe.model.create(self.train_set.labels)
+        model.encode(PanopticMap.empty((64, 64)))  # a representation that does not fit the labels says so here
         if options.start is not None:
             self._say(zoo.start_from(model, options.start))
         model.to(self.fabric.device).to(memory_format=torch.channels_last)
@@ -285,15 +287,20 @@ class _Run:
     def _after_step(self, step: int) -> None:
         options, recipe = self.options, self.recipe
         is_last = step == recipe.steps
-        if is_last or step % options.checkpoint_every == 0:
+        is_saved = is_last or step % options.checkpoint_every == 0
+        is_drawn = options.pictures_every > 0 and (is_last or step % options.pictures_every == 0)
+        is_evaluated = recipe.eval_every > 0 and step % recipe.eval_every == 0 and not is_last
+        if is_saved or is_drawn or is_evaluated:
+            self.watch.look_back()  # weights that are not finite must not be saved, drawn or evaluated
+        if is_saved:
             with self.reporter.aside("saving"):
                 self._save()
-        if options.pictures_every and (is_last or step % options.pictures_every == 0) and self.is_first:
+        if is_drawn and self.is_first:
             with self.reporter.aside("drawing"):
                 sheets = self._sheets()
                 if sheets:
                     self.reporter.picture(step, "val", stack_sheets(sheets))
-        if recipe.eval_every and step % recipe.eval_every == 0 and not is_last:
+        if is_evaluated:
             self._evaluate(recipe.eval_pictures)
 
     def _evaluate(self, limit: int) -> EvaluationReport:
