@@ -122,9 +122,9 @@ class RunFolder:
         return run
 
     def begin(self, step: int, *, device: str, processes: int) -> None:
-        """Note that a training starts or goes on here, and forget what was measured after ``step``.
+        """Note that a training starts or goes on here.
 
-        What a run measured between its last checkpoint and its end will be measured again.
+        What was measured after ``step`` stays until :class:`~panscape.training.journal.Journal` replaces it.
 
         Args:
             step: number of steps done, 0 for a new run.
@@ -152,8 +152,6 @@ class RunFolder:
         try:
             for folder in (self.checkpoints, self.tensorboard, self.pictures):
                 folder.mkdir(exist_ok=True)
-            if self.metrics.exists():
-                _forget_after(step, self.metrics)
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
@@ -257,20 +255,6 @@ def _differences(old: Any, new: Any, name: str) -> list[str]:
 
 def _shown(value: Any) -> str:
     return "absent" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
-
-
-def _forget_after(step: int, metrics: Path) -> None:
-    """Remove lines of later steps, and what a killed process left of a line."""
-    kept = []
-    for line in metrics.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            content = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(content, dict) and content.get("step", 0) <= step:
-            kept.append(line + "\n")
-    with replacing(metrics) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
 
 
 def _git_revision() -> str | None:

@@ -224,13 +224,3 @@ class TestGoingOn:
             with pytest.raises(UnreadableFileError, match=r"run\.json: it .*; give another --out"):
                 opened(tmp_path, resume=resume)
         assert contents(tmp_path) == {Path("run.json"): text.encode()}
-
-    @pytest.mark.parametrize("rest", ["", '{"step": 41, "lo', '{"step": 40, "lo', "\0\0\0", '{"step": 40}'])
-    def test_what_was_measured_after_the_checkpoint_is_forgotten(self, run, rest):
-        lines = [f'{{"step": {step}, "loss": {1 / step}}}\n' for step in (10, 20, 30, 40, 50)]
-        run.metrics.write_text('{"note": "ü"}\n' + "".join(lines) + rest)
-        run.begin(40, device="cpu", processes=1)
-        whole = rest + "\n" if rest.endswith("}") else ""
-        assert run.metrics.read_text() == '{"note": "ü"}\n' + "".join(lines[:4]) + whole
-        run.begin(0, device="cpu", processes=1)
-        assert run.metrics.read_text() == '{"note": "ü"}\n'
