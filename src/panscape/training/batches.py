@@ -19,7 +19,6 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from panscape.errors import InvalidArgumentError, PanscapeError, WorkerDiedError
-from panscape.panoptic import PanopticMap
 from panscape.training.samples import SampleStream, SkippedSample, StreamItem
 from panscape.training.slots import Slots
 from panscape.training.timing import SampleTimes
@@ -38,7 +37,6 @@ class Batch(NamedTuple):
         targets: a NamedTuple of tensors with a first axis of length B.
         names: of the B pictures.
         skipped: pictures that could not be used.
-        truths: of the B crops; None for those that were not asked for.
         times: what the B samples cost.
     """
 
@@ -46,7 +44,6 @@ class Batch(NamedTuple):
     targets: tuple[Tensor, ...]
     names: list[str]
     skipped: list[SkippedSample]
-    truths: list[PanopticMap | None]
     times: Sequence[SampleTimes] = ()
 
 
@@ -74,7 +71,6 @@ def collate(items: Sequence[StreamItem], out: Sequence[Tensor] | None = None) ->
         kind(*stacked[1:]),
         [item.name for item in items],
         [skipped for item in items for skipped in item.skipped],
-        [item.truth for item in items],
         [item.times for item in items],
     )
 
@@ -149,9 +145,12 @@ def share_of(batch_size: int, world_size: int, parts: int = 1) -> int:
     divisor = world_size * parts
     if batch_size % divisor:
         lower, upper = batch_size // divisor * divisor, -(-batch_size // divisor) * divisor
+        sharers = f"{world_size} processes" if world_size > 1 else f"{parts} parts"
+        if world_size > 1 and parts > 1:
+            sharers += f" in {parts} parts each"
         raise InvalidArgumentError(
-            f"expected a batch_size that {world_size} processes in {parts} parts each can share evenly, got "
-            f"{batch_size}; take {f'{lower} or ' if lower else ''}{upper}"
+            f"expected a batch_size that {sharers} can share evenly, got {batch_size}; take "
+            f"{f'{lower} or ' if lower else ''}{upper}"
         )
     return batch_size // divisor
 
@@ -182,7 +181,6 @@ class _InSlot(NamedTuple):
     kind: Any  # the class of the targets
     names: list[str]
     skipped: list[SkippedSample]
-    truths: list[PanopticMap | None]
     times: Sequence[SampleTimes]
 
 

@@ -51,7 +51,6 @@ class StreamItem(NamedTuple):
         targets: the encoded truth of the crop, a NamedTuple of tensors.
         name: of the picture in its dataset.
         skipped: pictures that could not be used for this sample.
-        truth: of the crop, if it was asked for.
         times: what it cost.
     """
 
@@ -59,7 +58,6 @@ class StreamItem(NamedTuple):
     targets: tuple[Tensor, ...]
     name: str
     skipped: list[SkippedSample]
-    truth: PanopticMap | None
     times: SampleTimes
 
 
@@ -78,7 +76,6 @@ class SampleStream(Dataset[StreamItem]):
         recolor: applied last, so that what was pasted changes its colours with the crop.
         on_bad_sample: "stop" raises the error of a picture that cannot be read; "skip" takes the next usable one of
             the epoch instead and says so in the item.
-        keep_truth: for which sample numbers the truth comes along; None for none.
 
     Raises:
         InvalidArgumentError: the dataset is empty, or another argument is out of range.
@@ -95,7 +92,6 @@ class SampleStream(Dataset[StreamItem]):
         copy_paste: CopyPaste | None = None,
         recolor: Transform | None = None,
         on_bad_sample: OnBadSample = "stop",
-        keep_truth: Callable[[int], bool] | None = None,
     ) -> None:
         self.length = len(dataset)
         if self.length == 0:
@@ -104,7 +100,7 @@ class SampleStream(Dataset[StreamItem]):
             raise InvalidArgumentError(f'expected on_bad_sample "stop" or "skip", got {on_bad_sample!r}')
         self.dataset, self.augment, self.encode, self.seed = dataset, augment, encode, seed
         self.repeats, self.copy_paste, self.recolor = repeats, copy_paste, recolor
-        self.on_bad_sample, self.keep_truth = on_bad_sample, keep_truth
+        self.on_bad_sample = on_bad_sample
         self._starts = [0]  # sample numbers at which epochs begin, as far as they have been asked for
         self._epoch, self._order = 0, self._epoch_order(0)
 
@@ -126,7 +122,7 @@ class SampleStream(Dataset[StreamItem]):
             started = perf_counter()
             try:
                 sample = load_sample(self.dataset, index)
-                return self._item(number, sample, index, generator, bad, perf_counter() - started)
+                return self._item(sample, index, generator, bad, perf_counter() - started)
             except BadSampleError as error:
                 if self.on_bad_sample == "stop":
                     raise
@@ -157,7 +153,6 @@ class SampleStream(Dataset[StreamItem]):
 
     def _item(
         self,
-        number: int,
         sample: Sample,
         index: int,
         generator: Generator,
@@ -180,11 +175,10 @@ class SampleStream(Dataset[StreamItem]):
                 )
         if self.recolor is not None:
             image, truth = self.recolor(image, truth, generator)
-        is_kept = self.keep_truth is not None and self.keep_truth(number)
         varied = perf_counter()
         targets = self.encode(truth)
         times = SampleTimes(seconds_to_read, varied - started, perf_counter() - varied)
-        return StreamItem(image, targets, sample.name, list(bad.values()), truth if is_kept else None, times)
+        return StreamItem(image, targets, sample.name, list(bad.values()), times)
 
 
 def load_sample(dataset: PanopticDataset, index: int) -> Sample:
@@ -203,12 +197,7 @@ def load_sample(dataset: PanopticDataset, index: int) -> Sample:
     return sample
 
 
-def categories_of(
-    dataset: PanopticDataset,
-    *,
-    on_bad_sample: OnBadSample = "stop",
-    progress: Callable[[int], None] | None = None,
-) -> list[set[int]]:
+def categories_of(dataset: PanopticDataset, *, on_bad_sample: OnBadSample = "stop") -> list[set[int]]:
     """Return the category ids in each picture, for :func:`panscape.sampling.repeat_factors`.
 
     A dataset that knows them without reading pictures says so by a method ``categories_of(index)``.
@@ -216,7 +205,6 @@ def categories_of(
     Args:
         dataset: otherwise, each of its samples is read once.
         on_bad_sample: "skip" gives a picture that cannot be read no category.
-        progress: called with the number of pictures done.
 
     Raises:
         BadSampleError: a picture cannot be read.
@@ -230,8 +218,6 @@ def categories_of(
             if on_bad_sample == "stop":
                 raise _bad_sample(error, f"picture {index} of the dataset") from error
             found.append(set())
-        if progress is not None:
-            progress(index + 1)
     return found
 
 

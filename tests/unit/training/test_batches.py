@@ -68,8 +68,7 @@ def stream(pictures: Pictures | None = None, **options: object) -> SampleStream:
 def take(batches: Iterator[Batch]) -> list[Batch]:
     """Take all of them, copied: what is looked at later must not hold the loader's memory."""
     return [
-        Batch(b.images.clone(), type(b.targets)(*(t.clone() for t in b.targets)), b.names, b.skipped, b.truths)
-        for b in batches
+        Batch(b.images.clone(), type(b.targets)(*(t.clone() for t in b.targets)), b.names, b.skipped) for b in batches
     ]
 
 
@@ -90,7 +89,6 @@ def joined(batches: list[Batch]) -> Batch:
         kind(*(torch.cat(field) for field in zip(*(b.targets for b in batches), strict=True))),
         [name for b in batches for name in b.names],
         [skipped for b in batches for skipped in b.skipped],
-        [truth for b in batches for truth in b.truths],
     )
 
 
@@ -106,7 +104,6 @@ def test_step_s_has_its_sample_numbers():
         assert torch.equal(batch.images, torch.stack([item.image for item in items]))
         assert torch.equal(batch.targets.ids, torch.stack([item.targets.ids for item in items]))
         assert type(batch.targets) is Targets
-        assert batch.truths == [None] * 3
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
@@ -143,14 +140,6 @@ def test_shares_of_processes_and_parts_make_up_the_batch():
     for step, expected in enumerate(whole):
         parts = [batch for batches in ranks for batch in batches[3 * step : 3 * step + 3]]
         assert_same([expected], [joined(parts)])
-
-
-def test_truths_come_for_the_samples_asked_for():
-    source = stream(keep_truth=lambda n: n in (4, 5))
-    batches = list(training_batches(source, batch_size=3, first_step=1, last_step=3, workers=1))
-    has_truth = [truth is not None for batch in batches for truth in batch.truths]
-    assert has_truth == [n in (4, 5) for n in range(9)]
-    assert torch.equal(batches[1].truths[1].ids, batches[1].targets.ids[1])
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -268,9 +257,9 @@ def test_processes_may_be_spawned():
 def test_a_batch_that_cannot_be_shared():
     with pytest.raises(InvalidArgumentError) as caught:
         training_batches(stream(), batch_size=8, first_step=1, last_step=1, world_size=3, parts=1, workers=0)
-    assert str(caught.value) == (
-        "expected a batch_size that 3 processes in 1 parts each can share evenly, got 8; take 6 or 9"
-    )
+    assert str(caught.value) == "expected a batch_size that 3 processes can share evenly, got 8; take 6 or 9"
+    with pytest.raises(InvalidArgumentError, match=r"a batch_size that 2 parts can share evenly, got 3; take 2 or 4$"):
+        training_batches(stream(), batch_size=3, first_step=1, last_step=1, parts=2, workers=0)
     with pytest.raises(InvalidArgumentError, match=r"2 processes in 2 parts each can share evenly, got 2; take 4$"):
         training_batches(stream(), batch_size=2, first_step=1, last_step=1, world_size=2, parts=2, workers=0)
 
