@@ -159,6 +159,8 @@ def main() -> None:
     if args.page:
         print(page(), end="")
         return
+    if args.name is None or args.run is None:
+        parser.error("expected the name of a model and --run with the folder of its training, or --page")
     started = time.time()
     model, card = card_of(args.name, args.run, args.data, args.before)
     zoo.save(model, WEIGHTS / f"{args.name}.safetensors", card)
