@@ -13,7 +13,9 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -231,7 +233,14 @@ class Train:
         """Train, or show the recipe."""
         from panscape.recipes.command_line import parse_training
 
-        command = parse_training(self.arguments)
+        if _is_first_process():
+            command = parse_training(self.arguments)
+        else:  # complaints about options are the same in all processes, and the first one makes them
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                try:
+                    command = parse_training(self.arguments)
+                except (InvalidArgumentError, UnknownNameError):
+                    return 2
         if command.show:
             from panscape.training.run_folder import recipe_to_dict
 
@@ -239,11 +248,18 @@ class Train:
             return 0
         from panscape.training.run import run
 
-        if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # the first of several processes
+        if _is_first_process():
             for note in command.notes:
                 print(note, file=sys.stderr)
         run(command.recipe, command.options)
         return 0
+
+
+def _is_first_process() -> bool:
+    """Return whether this is the first, or the only one, of the processes that train together."""
+    if "RANK" in os.environ:  # of torchrun, maybe inside a task of SLURM
+        return os.environ["RANK"] == "0"
+    return all(os.environ.get(name, "0") == "0" for name in ("SLURM_PROCID", "LOCAL_RANK"))
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,32 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_two(arguments, message, c
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("arguments", [["twon", "--out", "o"], ["town", "--out", "o", "--stepz", "3"]])
+@pytest.mark.parametrize(
+    ("environment", "is_told"),
+    [
+        ({}, True),
+        ({"SLURM_PROCID": "0"}, True),
+        ({"SLURM_PROCID": "5"}, False),
+        ({"LOCAL_RANK": "1", "SLURM_PROCID": "0"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0", "SLURM_PROCID": "1"}, True),
+        ({"RANK": "4", "LOCAL_RANK": "0", "SLURM_PROCID": "1"}, False),
+    ],
+)
+def test_of_several_processes_the_first_complains(environment, is_told, arguments, capsys, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    try:
+        code = main(["train", *arguments])
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    captured = capsys.readouterr()
+    assert bool(captured.out + captured.err) == is_told
+
+
 def test_a_recipe_of_ones_own_file(tmp_path, capsys):
     path = tmp_path / "my_recipe.py"
     path.write_text(MY_RECIPE)
