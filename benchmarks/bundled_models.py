@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import time
 from datetime import datetime
@@ -56,20 +57,25 @@ FACTS = {
 }
 
 
-def card_of(name: str, run: Path, data: Path | None, override: list[str]) -> tuple[PanopticModel, dict[str, Any]]:
+def card_of(
+    name: str, run: Path, data: Path | None, before: list[str], hours_before: float
+) -> tuple[PanopticModel, dict[str, Any]]:
     """Return a run's model and everything that is to be known about it."""
-    model = zoo.load(run / "model.safetensors")
+    trained = zoo.load(run / "model.safetensors")
+    model = get_recipe(name).model.create(trained.labels).eval()  # recovery as the recipe has it by now
+    model.load_state_dict(trained.state_dict())
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     val = get_recipe(name).data.load(data, "val")
     report = evaluate(model, val, workers=0)
     sizes = sorted({tuple(val[i].image.shape[1:]) for i in range(len(val))})
     command = record["starts"][0]["command"].replace(str(data), "DATA").replace(str(run), "OUT")
+    command = re.sub(r"--start \S+/\S+", "--start BEFORE", command)
     return model, {
         **FACTS[name],
         "recipe": name,
-        "commands": [*override, command],
+        "commands": [*before, command],
         "steps": record["recipe"]["steps"],
-        "hours": round(_hours(run, record), 2),
+        "hours": round(_hours(run, record) + hours_before, 2),
         "hardware": machine().split(",")[0] + ", one thread, beside other work",
         "parameters": sum(p.numel() for p in model.parameters()),
         "size of val pictures": " to ".join(f"{h}x{w}" for h, w in dict.fromkeys((sizes[0], sizes[-1]))),
@@ -153,6 +159,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="folder of the training")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--before", nargs="*", default=[], help="commands whose result the run started from")
+    parser.add_argument("--hours-before", type=float, default=0.0, help="that these took")
     parser.add_argument("--page", action="store_true", help="print the page of all bundled models")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -162,7 +169,7 @@ def main() -> None:
     if args.name is None or args.run is None:
         parser.error("expected the name of a model and --run with the folder of its training, or --page")
     started = time.time()
-    model, card = card_of(args.name, args.run, args.data, args.before)
+    model, card = card_of(args.name, args.run, args.data, args.before, args.hours_before)
     zoo.save(model, WEIGHTS / f"{args.name}.safetensors", card)
     print(json.dumps(card, indent=1), f"\n{time.time() - started:.0f} s")
 
