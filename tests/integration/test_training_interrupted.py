@@ -29,7 +29,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert command.end() == 0, command.text
     text = command.text
     assert "bfloat16" not in text
-    assert "waiting for data" in text  # --profile
+    assert "wait for data" in text  # the table of --profile
     assert "ms a sample: read" in text
     assert "of what is possible" in text
     return folder / "out"
