@@ -81,7 +81,7 @@ def process(rank, folder):
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    multiprocessing.spawn(process, (str(folder),), PROCESSES)
+    multiprocessing.start_processes(process, (str(folder),), PROCESSES, start_method="fork")
     return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
 
 

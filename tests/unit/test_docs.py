@@ -144,7 +144,19 @@ def test_code_runs_and_prints_what_is_said(
 
 
 def test_the_models_that_the_documentation_uses_are_bundled() -> None:
-    assert [w.name for w in list_weights()] == ["street", "town"]
+    assert [w.name for w in list_weights()] == ["aerial", "street", "town"]
+
+
+def test_the_page_of_bundled_models_has_the_numbers_of_their_cards() -> None:
+    page = (DOCS / "bundled_models.md").read_text(encoding="utf-8")
+    for weights in list_weights():
+        section = page.split(f"\n## {weights.name}\n")[1].split("\n## ")[0]
+        for group, suffix in (("all", ""), ("things", " things"), ("stuff", " stuff")):
+            scores = [weights.card["val"][f"{kind}{suffix}"] for kind in ("PQ", "SQ", "RQ")]
+            assert f"| {group} | " + " | ".join(map(str, scores)) + " |" in section
+        for name, values in weights.card["per category"].items():
+            assert f"| {name} | " + " | ".join("-" if v is None else str(v) for v in values.values()) + " |" in section
+        assert weights.path.stat().st_size < 12e6
 
 
 def test_blocks_are_found() -> None:

@@ -31,7 +31,7 @@ _TOWN_REPRESENTATION = CenterRepresentation(
     small_area=500,
     semantic_fraction=0.5,
     offset_loss_weight=0.01,
-    # What is rare, thin or easily taken for something else: person, animal, car, bus, bicycle, boat, tree, parasol.
+    # More for what is rare, thin or easily taken for something else: person, animal, bus, bicycle, boat, parasol.
     category_weights=(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.5, 1.0, 1.5, 2.5, 2.0, 1.0, 3.0),
     loss_stride=2,
     decoding=CenterDecoding(threshold=0.2, stuff_area=200, thing_area=48),
@@ -43,7 +43,7 @@ _AERIAL_REPRESENTATION = CenterRepresentation(
     offset_loss_weight=0.01,
     category_weights=(1.5, 1.0, 2.0, 1.5, 1.5),  # building, land, road, vegetation, water
     loss_stride=2,
-    decoding=CenterDecoding(stuff_area=4096, thing_area=100),
+    decoding=CenterDecoding(nms_kernel=41, stuff_area=4096, thing_area=100),
 )
 # Apart from the town's, which follows what is good for the bundled model: rows are compared with each other.
 _ROW_REPRESENTATION = CenterRepresentation(
@@ -63,8 +63,8 @@ def town() -> Recipe:
     ::
 
         panscape train town --out OUT --precision bf16
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU beside other work, 1.4 for 11,000 steps
+        ours, val:       PQ 59.9, mIoU 76.9 after 11,000 steps in three parts, see docs/bundled_models.md
     """
     return Recipe(
         name="town",
@@ -86,8 +86,8 @@ def street() -> Recipe:
     ::
 
         panscape train street --data DIR --out OUT --precision bf16
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU beside other work, 1.4
+        ours, val:       PQ 56.4, mIoU 62.7 in two parts, see docs/bundled_models.md
     """
     return Recipe(
         name="street",
@@ -111,12 +111,12 @@ def aerial() -> Recipe:
     ::
 
         panscape train aerial --data DIR --out OUT --precision bf16
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU beside other work, 0.8
+        ours, val:       PQ 27.3, mIoU 56.0, started from a model of the town, see docs/bundled_models.md
     """
     return Recipe(
         name="aerial",
-        model=SwiftNetOptions("residual_s", levels=3, width=64, representation=_AERIAL_REPRESENTATION),
+        model=SwiftNetOptions("residual_s", width=64, longest_side=1800, representation=_AERIAL_REPRESENTATION),
         data=AerialData(),
         augmentation=Augmentation(
             crop=(256, 256),
