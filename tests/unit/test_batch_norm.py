@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 import warnings
 
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 
 from panscape.errors import InvalidArgumentError
 from panscape.nn.backbones import create_backbone
@@ -81,7 +83,9 @@ def process(rank, folder):
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    multiprocessing.start_processes(process, (str(folder),), PROCESSES, start_method="fork")
+    # Processes of their own: forked from one that has computed gradients they would wait for its threads for ever.
+    started = [subprocess.Popen([sys.executable, __file__, str(rank), str(folder)]) for rank in range(PROCESSES)]
+    assert [one.wait() for one in started] == [0] * PROCESSES
     return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
 
 
@@ -181,3 +185,7 @@ def test_it_is_as_deep_a_copy_as_before():
         again = copy.deepcopy(model)
     assert [type(m) for m in again] == [type(m) for m in model]
     assert again[1].weight is not model[1].weight
+
+
+if __name__ == "__main__":
+    process(int(sys.argv[1]), sys.argv[2])
