@@ -8,9 +8,10 @@ import threading
 import pytest
 import torch
 from maps import SHAPES, generated_map
+from torch.nn import functional as F
 
 from panscape import PanopticMap, create_model, zoo
-from panscape.errors import CheckpointMismatchError, UnreadableFileError
+from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
 from panscape.models import PanopticModel, list_models
 
 MODELS = {
@@ -199,6 +200,28 @@ def test_large_pictures_are_shrunk_to_the_longest_side(model: PanopticModel) -> 
     limited.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
     assert limited.predict(picture).size == (70, 140)
     assert seen == [(1, 3, 64, 128)]
+
+
+def test_pictures_are_enlarged_by_the_working_scale(model: PanopticModel) -> None:
+    picture = (images(1, (40, 64))[0] * 255).to(torch.uint8)
+    enlarged = F.interpolate(picture[None].float(), size=(60, 96), mode="bilinear", align_corners=False)
+    by_hand = model.predict(enlarged[0].round().to(torch.uint8))
+    scaled = copy.deepcopy(model)
+    scaled.working_scale = 1.5
+    assert scaled.working_size((40, 64)) == (60, 96)
+    result = scaled.predict(picture)
+    assert result.size == (40, 64)
+    # Rounding to 256 levels is all that tells them apart.
+    assert (result.semantic(void=-1) == by_hand.resize(40, 64).semantic(void=-1)).double().mean() > 0.99
+    scaled.longest_side = 80
+    assert scaled.working_size((40, 64)) == (50, 80)
+    assert scaled.working_size((400, 640)) == (50, 80)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 8.5, float("nan")])
+def test_a_working_scale_that_cannot_be_used(scale: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="expected a working scale above 0 and of at most 8, got"):
+        create_model("swiftnet", SHAPES, backbone="residual_xs", width=8, working_scale=scale)
 
 
 def test_panels_have_the_size_of_the_picture(model: PanopticModel) -> None:

@@ -19,6 +19,7 @@ from panscape.panoptic import PanopticMap
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+LARGEST_WORKING_SCALE = 8.0
 
 
 class ModelSpec(NamedTuple):
@@ -36,19 +37,28 @@ class PanopticModel(nn.Module, ABC):
         stride: images are padded to multiples of this many pixels before they enter the network.
         longest_side: pictures with a longer side are shrunk to it for prediction, and their maps enlarged; None if the
             network takes pictures of any size. Set it to what the network was trained for.
+        working_scale: factor by which pictures are resized for prediction before ``longest_side`` is applied, more than
+            1 for a network that was trained on enlarged pictures to see small things.
         spec: how it was created; None if its class was instantiated directly.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, labels: LabelSpace, stride: int, longest_side: int | None = None) -> None:
+    def __init__(
+        self, labels: LabelSpace, stride: int, longest_side: int | None = None, working_scale: float = 1.0
+    ) -> None:
         super().__init__()
         if longest_side is not None and longest_side < 1:
             raise InvalidArgumentError(f"expected a longest side of at least 1 pixel, got {longest_side}")
+        if not 0 < working_scale <= LARGEST_WORKING_SCALE:
+            raise InvalidArgumentError(
+                f"expected a working scale above 0 and of at most {LARGEST_WORKING_SCALE:g}, got {working_scale:g}"
+            )
         self.labels = labels
         self.stride = stride
         self.longest_side = longest_side
+        self.working_scale = working_scale
         self.spec: ModelSpec | None = None
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
@@ -114,10 +124,11 @@ class PanopticModel(nn.Module, ABC):
         return F.pad((images - self.mean) / self.std, (0, columns - width, 0, rows - height))
 
     def working_size(self, size: tuple[int, int]) -> Size:
-        """Return the size at which the network sees a picture of ``size``, see ``longest_side``."""
-        if self.longest_side is None or max(size) <= self.longest_side:
-            return Size(*size)
-        return size_with_longest_side(size, self.longest_side)
+        """Return the size at which the network sees a picture of ``size``; see working_scale and longest_side."""
+        longest = max(1, round(max(size) * self.working_scale))
+        if self.longest_side is not None:
+            longest = min(longest, self.longest_side)
+        return size_with_longest_side(size, longest)
 
     def predict(self, source: Any) -> Any:
         """Predict the map of a picture, or a list of maps for a list of pictures.

@@ -137,7 +137,7 @@ class PanopticSwiftNet(PanopticModel):
         context: "pyramid", or "spp" for spatial pyramid pooling (one level).
         width: channels of the upsampling path; 256 in the paper.
         representation: targets, losses and recovery.
-        longest_side: see :class:`~panscape.models.PanopticModel`.
+        longest_side, working_scale: see :class:`~panscape.models.PanopticModel`.
 
     Raises:
         InvalidArgumentError: the representation's ``loss_stride`` does not divide 4.
@@ -153,13 +153,14 @@ class PanopticSwiftNet(PanopticModel):
         width: int,
         representation: CenterRepresentation,
         longest_side: int | None = None,
+        working_scale: float = 1.0,
     ) -> None:
         if _OUTPUT_STRIDE % representation.loss_stride:
             raise InvalidArgumentError(
                 f"expected a loss_stride that divides the output stride {_OUTPUT_STRIDE}, got "
                 f"{representation.loss_stride}"
             )
-        super().__init__(labels, stride=STRIDES[-1] * 2 ** (levels - 1), longest_side=longest_side)
+        super().__init__(labels, STRIDES[-1] * 2 ** (levels - 1), longest_side, working_scale)
         self.representation = representation
         self.pyramid = SharedPyramid(backbone, levels)
         channels = backbone.channels
@@ -229,6 +230,7 @@ def swiftnet(
     pretrained: bool = False,
     representation: CenterRepresentation | None = None,
     longest_side: int | None = None,
+    working_scale: float = 1.0,
 ) -> PanopticSwiftNet:
     """Build Panoptic SwiftNet on any backbone.
 
@@ -241,6 +243,7 @@ def swiftnet(
         pretrained: start the backbone from timm's ImageNet weights.
         representation: targets, losses and recovery; by default the published values for the label space.
         longest_side: larger pictures are shrunk to it for prediction.
+        working_scale: pictures are resized by it for prediction.
 
     Raises:
         InvalidArgumentError: levels, context, width or loss_stride cannot be used, or the backbone lacks a stride.
@@ -264,6 +267,7 @@ def swiftnet(
         width=width,
         representation=representation or PUBLISHED.get(labels.name, CenterRepresentation()),
         longest_side=longest_side,
+        working_scale=working_scale,
     )
 
 
@@ -276,6 +280,7 @@ def swiftnet_r18(
     pretrained: bool = False,
     representation: CenterRepresentation | None = None,
     longest_side: int | None = None,
+    working_scale: float = 1.0,
 ) -> PanopticSwiftNet:
     """Build the published network: ResNet-18, 256 channels, three levels (or one with ``context="spp"``).
 
@@ -291,4 +296,5 @@ def swiftnet_r18(
         pretrained=pretrained,
         representation=representation,
         longest_side=longest_side,
+        working_scale=working_scale,
     )

@@ -33,6 +33,9 @@ class SwiftNetOptions(ModelOptions):
     longest_side: int | None = None
     """For prediction, larger pictures are shrunk to it, pixels."""
 
+    working_scale: float = 1.0
+    """For prediction, pictures are resized by it first; choose augmentation.scale around it."""
+
     representation: CenterRepresentation = field(default_factory=CenterRepresentation)
     """Targets, losses and recovery."""
 
@@ -51,5 +54,6 @@ class SwiftNetOptions(ModelOptions):
             width=self.width,
             pretrained=self.pretrained,
             longest_side=self.longest_side,
+            working_scale=self.working_scale,
             representation=self.representation,
         )
