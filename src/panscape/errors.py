@@ -200,5 +200,5 @@ class TrainingDivergedError(PanscapeError, FloatingPointError):
             what = "the loss is not finite (" + ", ".join(f"{name} {value:g}" for name, value in losses.items()) + ")"
         super().__init__(
             f"{what} at step {step}, pictures {', '.join(names)}; {checkpoint}; look at these pictures and their "
-            "labels, or lower the learning rate or set a clip_norm"
+            "labels, or start another run from this one's folder (--start) with a lower learning rate or a clip_norm"
         )

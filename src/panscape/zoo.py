@@ -25,7 +25,7 @@ from panscape.models import PanopticModel, create_model
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 
 _BUNDLED = Path(__file__).parent / "weights"
-_WEIGHTS_IN_FOLDER = "model.safetensors"  # in the folder of a training, and in repositories on the hub
+WEIGHTS_IN_FOLDER = "model.safetensors"  # in the folder of a training, and in repositories on the hub
 _KEY = "panscape"
 # One folder and a name as the hub allows them; what ends like a file is a path that somebody mistyped.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -127,7 +127,21 @@ def start_from(model: PanopticModel, name_or_path: str | Path) -> str:
     _describe(path)
     from safetensors.torch import load_file
 
-    found, needed = load_file(path), unaliased_state(model)
+    return copy_fitting(model, load_file(path), path)
+
+
+def copy_fitting(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> str:
+    """Copy what has a place in a model, by name and shape, and leave the rest as it is; see :func:`start_from`.
+
+    Args:
+        model: to be trained further.
+        found: tensors by name.
+        path: of their file, for messages.
+
+    Raises:
+        CheckpointMismatchError: nothing fits.
+    """
+    needed = unaliased_state(model)
     fitting = [name for name in needed if name in found and found[name].shape == needed[name].shape]
     if not fitting:
         raise CheckpointMismatchError(
@@ -210,8 +224,8 @@ def _locate(name_or_path: str | Path) -> Path:
     bundled = _BUNDLED / f"{name}.safetensors"
     if path.name == name and bundled.is_file():
         return bundled
-    if (path / _WEIGHTS_IN_FOLDER).is_file():
-        return path / _WEIGHTS_IN_FOLDER
+    if (path / WEIGHTS_IN_FOLDER).is_file():
+        return path / WEIGHTS_IN_FOLDER
     if path.exists():
         raise UnreadableFileError(path, "expected a file that ends in .safetensors, saved by panscape; give its path")
     if path.name == name:
@@ -229,7 +243,7 @@ def _download(hub_id: str) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
     try:
-        return Path(hf_hub_download(hub_id, _WEIGHTS_IN_FOLDER))
+        return Path(hf_hub_download(hub_id, WEIGHTS_IN_FOLDER))
     # Without network, the hub's errors are OSErrors; those of an answer are not in all of its versions.
     except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(" .:")

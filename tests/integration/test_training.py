@@ -90,11 +90,25 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
         "the loss is not finite (semantic nan, center nan, offset nan) at step 5, pictures picture"
     )
     assert message.count("picture") >= 4
-    assert "the last good checkpoint is that of step 4: add --resume to go on from it" in message
+    assert "; the last good checkpoint is that of step 4; look at these pictures" in message
     assert steps_saved(tmp_path) == [2, 4]
     content = last_checkpoint(tmp_path)[1]
     for part in ("model", "average"):
         assert all(bool(t.isfinite().all()) for t in content[part].values())
+
+
+def test_a_run_that_has_diverged_is_a_start_for_another_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(TrainingDivergedError, match="start another run from this one's folder"):
+        trained(replace(SHORT, model=Net(nan_at=5)), tmp_path / "one")
+    slow = replace(SHORT, optimizer=replace(SHORT.optimizer, learning_rate=1e-9), average_decay=0.0)
+    trained(slow, tmp_path / "two", start=str(tmp_path / "one"))
+    assert ", as of step 4\n" in capsys.readouterr().err
+    reached, went_on = (last_checkpoint(tmp_path / name)[1] for name in ("one", "two"))
+    for name, value in reached["average"].items():
+        if "running" not in name and "batches" not in name:
+            torch.testing.assert_close(went_on["model"][name], value, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("due", [{"eval_every": 4}, {"pictures_every": 4}])
@@ -185,7 +199,6 @@ def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
     [
         ("TINY", ["--device", "gpu"], 'expected device "auto", "cpu" or "cuda", got \'gpu\''),
         ("TINY", ["--precision", "fp16"], "fp16 needs a CUDA device; take --precision bf16 or fp32 on the CPU"),
-        ("TINY", ["--nodes", "2"], "expected torchrun or srun to start the processes of 2 nodes, but neither has"),
         (
             "replace(TINY, model=Net(representation=replace(EVEN, category_weights=(1.0, 2.0))))",
             [],

@@ -52,13 +52,14 @@ EVERY = [
         errors.TrainingDivergedError(7, {"semantic": float("nan"), "center": 0.5}, ["a", "b"], "there is none yet"),
         FloatingPointError,
         "the loss is not finite (semantic nan, center 0.5) at step 7, pictures a, b; there is none yet; look at these "
-        "pictures and their labels, or lower the learning rate or set a clip_norm",
+        "pictures and their labels, or start another run from this one's folder (--start) with a lower learning rate "
+        "or a clip_norm",
     ),
     (
         errors.TrainingDivergedError(7, None, ["a"], "there is none yet"),
         FloatingPointError,
         "the gradient is not finite at step 7, pictures a; there is none yet; look at these pictures and their labels, "
-        "or lower the learning rate or set a clip_norm",
+        "or start another run from this one's folder (--start) with a lower learning rate or a clip_norm",
     ),
 ]
 

@@ -57,7 +57,7 @@ class Checkpoints:
 
     def path(self, step: int) -> Path:
         """Return the file of a step."""
-        return self.folder / f"step_{step:08d}.ckpt"
+        return _path(self.folder, step)
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Write a checkpoint, then remove the oldest ones beyond ``keep``.
@@ -118,24 +118,37 @@ class Checkpoints:
         Raises:
             UnreadableFileError: there are checkpoints, and all are damaged.
         """
-        damage: list[str] = []
-        for step in reversed(saved_steps(self.folder)):
-            path = self.path(step)
-            try:
-                state = _load(path, step)
-            except _DamagedError as error:
-                self._damaged.add(step)
-                damage.append(f"checkpoint {path.name} is damaged ({error})")
-                continue
-            for line in damage:
-                (warn or _print)(f"{line}; using {path.name}")
-            return step, state
-        if damage:
-            raise UnreadableFileError(
-                self.folder,
-                f"no checkpoint is whole: {'; '.join(damage)}; put back a copy of one, or start anew in another folder",
-            )
-        return None
+        return _newest(self.folder, warn, self._damaged)
+
+
+def load_newest(folder: Path, warn: Callable[[str], None] | None = None) -> tuple[int, dict[str, Any]] | None:
+    """Read the newest whole checkpoint of another run, which may be going on; see :meth:`Checkpoints.load`."""
+    return _newest(folder, warn, set())
+
+
+def _newest(folder: Path, warn: Callable[[str], None] | None, damaged: set[int]) -> tuple[int, dict[str, Any]] | None:
+    damage: list[str] = []
+    for step in reversed(saved_steps(folder)):
+        path = _path(folder, step)
+        try:
+            state = _load(path, step)
+        except _DamagedError as error:
+            damaged.add(step)
+            damage.append(f"checkpoint {path.name} is damaged ({error})")
+            continue
+        for line in damage:
+            (warn or _print)(f"{line}; using {path.name}")
+        return step, state
+    if damage:
+        raise UnreadableFileError(
+            folder,
+            f"no checkpoint is whole: {'; '.join(damage)}; put back a copy of one, or start anew in another folder",
+        )
+    return None
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step_{step:08d}.ckpt"
 
 
 def saved_steps(folder: Path) -> list[int]:

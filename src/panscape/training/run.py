@@ -39,6 +39,7 @@ from panscape.training.reporting import NullReporter, Reporter
 from panscape.training.run_folder import RunFolder
 from panscape.training.run_options import RunOptions
 from panscape.training.samples import SampleStream, SkippedSample, categories_of, load_sample
+from panscape.training.starting import start_from
 from panscape.training.timing import StepTimer, compare_speeds
 from panscape.training.watching import Stopped, Watch, counted
 
@@ -112,11 +113,6 @@ def _started(options: RunOptions) -> tuple[int, int]:
                 "srun --ntasks-per-node"
             )
         return 1, 1
-    if options.nodes > 1:
-        raise InvalidArgumentError(
-            f"expected torchrun or srun to start the processes of {options.nodes} nodes, but neither has started this "
-            "one; start the command with one of them, which tells the number of nodes, or take --nodes 1"
-        )
     return options.devices, 1
 
 
@@ -206,7 +202,7 @@ class _Run:
         model = recipe.model.create(self.train_set.labels)
         model.encode(PanopticMap.empty((64, 64)))  # a representation that does not fit the labels says so here
         if options.start is not None:
-            self._say(zoo.start_from(model, options.start))
+            self._say(start_from(model, options.start, self._say))
         model.to(self.fabric.device).to(memory_format=torch.channels_last)
         if recipe.sync_batch_norm and self.processes.count > 1:
             synchronized(model)
@@ -246,7 +242,7 @@ class _Run:
         steps = saved_steps(self.checkpoints.folder)
         if not steps:
             return "there is no checkpoint yet"
-        return f"the last good checkpoint is that of step {steps[-1]}: add --resume to go on from it"
+        return f"the last good checkpoint is that of step {steps[-1]}"
 
     def _stream(self) -> SampleStream:
         recipe, options = self.recipe, self.options

@@ -30,7 +30,8 @@ class RunOptions:
     """Go on with the run in OUT from its newest checkpoint."""
 
     start: str | None = None
-    """Start from the weights of this model: a bundled one's name, a .safetensors file or the folder of a run."""
+    """Start from the weights of this model: a bundled one's name, a .safetensors file or the folder of a run, of
+    which the newest checkpoint is taken if it has no model yet."""
 
     seed: int = 0
     """Decides random weights, the order of pictures and their variations."""
@@ -39,10 +40,8 @@ class RunOptions:
     """"auto" is CUDA where there is a device, else the CPU; or "cpu" or "cuda"."""
 
     devices: int = 1
-    """Processes on this machine, each with a device of its own. Started by torchrun or SLURM, those are taken."""
-
-    nodes: int = 1
-    """Machines. More than one need torchrun or srun to start the command; what these have started is then taken."""
+    """Processes on this machine, each with a device of its own. Several machines need torchrun or srun to start the
+    command; whatever these have started is taken."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the numbers inside the network while training."""
@@ -69,7 +68,7 @@ class RunOptions:
     """Steps between pictures of what the network says beside the truth; 0 for none."""
 
     def __post_init__(self) -> None:
-        for name in ("devices", "nodes", "checkpoint_every", "log_every"):
+        for name in ("devices", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise InvalidArgumentError(f"expected {name} of at least 1, got {getattr(self, name)}")
         for name in ("seed", "workers", "threads", "pictures_every"):

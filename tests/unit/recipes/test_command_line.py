@@ -25,7 +25,6 @@ OPERATIONAL = [
     "seed",
     "device",
     "devices",
-    "nodes",
     "precision",
     "workers",
     "threads",
