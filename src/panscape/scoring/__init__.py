@@ -1,0 +1,1 @@
+"""Scores predictions that lie in files, whoever made them: reading, checking, errors, intervals and reports."""
