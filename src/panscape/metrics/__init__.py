@@ -10,20 +10,34 @@ from panscape.metrics.panoptic_quality import (
     SegmentMatches,
     match_segments,
 )
+from panscape.metrics.parsing_covering import (
+    CategoryCovering,
+    GroupCovering,
+    ParsingCovering,
+    ParsingCoveringReport,
+    SegmentCoverings,
+    cover_segments,
+)
 from panscape.metrics.semantic_iou import CategoryIoU, SemanticIoU, SemanticIoUReport, count_confusion
 
 __all__ = [
+    "CategoryCovering",
     "CategoryIoU",
     "CategoryQuality",
     "EvaluationReport",
     "Evaluator",
+    "GroupCovering",
     "GroupQuality",
     "PanopticQuality",
     "PanopticQualityReport",
+    "ParsingCovering",
+    "ParsingCoveringReport",
+    "SegmentCoverings",
     "SegmentMatches",
     "SemanticIoU",
     "SemanticIoUReport",
     "count_confusion",
+    "cover_segments",
     "match_segments",
     "overlaps",
 ]

@@ -1,0 +1,236 @@
+"""Parsing covering (Yang et al., "DeeperLab: Single-Shot Image Parser", arXiv 1902.05093, Section 4.2).
+
+How much of the truth's area is covered how well. Where PQ counts segments, this weighs them by their area.
+
+Every rule that changes a number, as in the authors' released evaluation:
+
+- A segment of the truth has the largest IoU that a predicted segment of its category reaches with it; 0 if there is
+  none. There is no threshold and no matching: several segments may have the same prediction.
+- Void and crowds of the truth, of whatever category, are ignored: their pixels are taken from all predictions before
+  any area is counted. Whether a *predicted* segment is a crowd plays no role. Predicted void covers nothing.
+- The covering of a category is the mean of these IoU, weighted by the areas of the truth's segments, over all pictures.
+- Categories without area in the truth stay out of the means, even if they are predicted.
+
+There are two conventions of area. ``covering`` takes pixels, as in the paper's formula. ``covering_normalized`` divides
+each picture's areas by its number of pixels, ignored ones included, as is the default of the released evaluation: large
+pictures then weigh no more than small ones. Where all pictures have one size, the two are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from panscape.kernels.joint_histogram import JointHistogram
+from panscape.labels import LabelSpace
+from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
+from panscape.metrics.tables import aligned, percent
+from panscape.panoptic import PanopticMap
+
+
+class SegmentCoverings(NamedTuple):
+    """How well the segments of one picture's truth are covered; all parts are on the CPU.
+
+    Attributes:
+        truth: int64 [M], the truth's segments that have pixels and are no crowds, ascending; rows (id minus one).
+        area: int64 [M], their pixels.
+        iou: float64 [M] in 0..1, the largest IoU with a predicted segment of the same category.
+    """
+
+    truth: Tensor
+    area: Tensor
+    iou: Tensor
+
+
+def cover_segments(
+    prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None
+) -> SegmentCoverings:
+    """Find how well each segment of one picture is covered, by the rules at the top of this module.
+
+    Args:
+        prediction: of the same size as ``truth``.
+        truth: with its crowds, if any.
+        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+
+    Raises:
+        InvalidArgumentError: the maps differ in size.
+    """
+    histogram = overlaps(prediction, truth) if histogram is None else histogram
+    a, b, shared = (part.numpy() for part in histogram)
+    is_counted = np.ones(truth.num_segments + 1, dtype=bool)
+    is_counted[0] = False
+    if truth.crowd is not None:
+        is_counted[1:] = ~truth.crowd.cpu().numpy()
+    keep = is_counted[a]
+    a, b, shared = a[keep], b[keep], shared[keep]
+    truth_area, predicted_area = (
+        np.zeros(truth.num_segments + 1, np.int64),
+        np.zeros(prediction.num_segments + 1, np.int64),
+    )
+    np.add.at(truth_area, a, shared)
+    np.add.at(predicted_area, b, shared)
+
+    # Position 0 is void; its category equals no other.
+    truth_category = np.concatenate([[-1], truth.category.cpu().numpy()])
+    predicted_category = np.concatenate([[-2], prediction.category.cpu().numpy()])
+    is_same = truth_category[a] == predicted_category[b]
+    a, b, shared = a[is_same], b[is_same], shared[is_same]
+    iou = np.zeros(truth.num_segments + 1)
+    np.maximum.at(iou, a, shared / (truth_area[a] + predicted_area[b] - shared))
+    present = truth_area.nonzero()[0]
+    return SegmentCoverings(*map(torch.from_numpy, (present - 1, truth_area[present], iou[present])))
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryCovering:
+    """How well one category is covered.
+
+    Attributes:
+        covering: weighted by pixels, in 0..1; nan without pixels in the truth.
+        covering_normalized: weighted by shares of the pictures, likewise.
+        area: number of the truth's pixels that count.
+    """
+
+    covering: float
+    covering_normalized: float
+    area: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCovering:
+    """Means over the categories of a group that have pixels in the truth.
+
+    Attributes:
+        covering: weighted by pixels, in 0..1; nan without any such category.
+        covering_normalized: weighted by shares of the pictures, likewise.
+        num_categories: number of categories in the means.
+    """
+
+    covering: float
+    covering_normalized: float
+    num_categories: int
+
+    @classmethod
+    def mean(cls, categories: Sequence[CategoryCovering]) -> GroupCovering:
+        """Average the categories that have pixels."""
+        present = [category for category in categories if category.area]
+        if not present:
+            return cls(math.nan, math.nan, 0)
+        count = len(present)
+        return cls(sum(c.covering for c in present) / count, sum(c.covering_normalized for c in present) / count, count)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsingCoveringReport:
+    """The parsing covering of a set of pictures; ``str()`` gives a table in percent.
+
+    Attributes:
+        all: means over all categories.
+        things: means over the things.
+        stuff: means over the stuff.
+        per_category: by category name, in the order of the label space.
+    """
+
+    all: GroupCovering
+    things: GroupCovering
+    stuff: GroupCovering
+    per_category: Mapping[str, CategoryCovering]
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def table(self) -> str:
+        """Return lines that list groups, then the categories that have pixels, in percent."""
+        rows = [["", "PC", "PC normalized"]]
+        for name, group in (("all", self.all), ("things", self.things), ("stuff", self.stuff)):
+            shares = [percent(value) for value in (group.covering, group.covering_normalized)]
+            rows.append([f"{name} ({group.num_categories})", *shares])
+        for name, category in self.per_category.items():
+            if category.area:
+                rows.append([name, percent(category.covering), percent(category.covering_normalized)])
+        return aligned(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts for JSON; None stands for nan."""
+        groups = {name: asdict(getattr(self, name)) for name in ("all", "things", "stuff")}
+        categories = {name: asdict(c) for name, c in self.per_category.items()}
+        for entry in (*groups.values(), *categories.values()):
+            entry.update({key: None for key, value in entry.items() if math.isnan(value)})
+        return {**groups, "per_category": categories}
+
+
+class ParsingCovering:
+    """Accumulates parsing covering over pictures, by the rules at the top of this module.
+
+    Sums are taken within a picture, segments ascending by id, and then over the pictures in the order of the updates.
+    Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
+
+    Attributes:
+        labels: the label space of predictions and truth.
+        state: float64 [K, 4]: area times IoU and area by category, in pixels and then in shares of the pictures.
+    """
+
+    def __init__(self, labels: LabelSpace) -> None:
+        """Start without pictures.
+
+        Args:
+            labels: the label space of predictions and truth.
+        """
+        self.labels = labels
+        self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
+
+    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
+        """Take one picture into account.
+
+        Args:
+            prediction: of the same size as ``truth``.
+            truth: with its crowds, if any.
+            histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+
+        Raises:
+            InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
+        """
+        require_categories(self.labels, prediction, truth)
+        covered = cover_segments(prediction, truth, histogram)
+        category = truth.category.cpu()[covered.truth].numpy()
+        area = covered.area.numpy()
+        num_pixels = max(truth.ids.numel(), 1)
+        sums = [
+            np.bincount(category, weights, minlength=len(self.labels)) for weights in (area * covered.iou.numpy(), area)
+        ]
+        self.state += torch.from_numpy(np.stack([*sums, *(part / num_pixels for part in sums)], axis=1))
+
+    def merge(self, other: ParsingCovering) -> None:
+        """Add the pictures of another accumulator to this one.
+
+        Raises:
+            InvalidArgumentError: it has another label space.
+        """
+        require_same_labels(self.labels, other.labels)
+        self.state += other.state
+
+    def reset(self) -> None:
+        """Forget all pictures."""
+        self.state.zero_()
+
+    def compute(self) -> ParsingCoveringReport:
+        """Report on all pictures so far."""
+        per_category = {
+            category.name: CategoryCovering(
+                covered / area if area else math.nan, share_covered / share if share else math.nan, int(area)
+            )
+            for category, (covered, area, share_covered, share) in zip(self.labels, self.state.tolist(), strict=True)
+        }
+        coverings = list(per_category.values())
+        return ParsingCoveringReport(
+            all=GroupCovering.mean(coverings),
+            things=GroupCovering.mean([coverings[i] for i in self.labels.thing_ids]),
+            stuff=GroupCovering.mean([coverings[i] for i in self.labels.stuff_ids]),
+            per_category=per_category,
+        )
