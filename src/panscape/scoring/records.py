@@ -1,0 +1,158 @@
+"""What is remembered of one picture after it was scored: a few kilobytes, enough for every table and interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import Size
+from panscape.kernels.joint_histogram import JointHistogram
+from panscape.labels import LabelSpace
+from panscape.metrics.error_analysis import NUM_ROWS, SIZE_NAMES, count_errors, find_errors
+from panscape.metrics.matching import SegmentMatches, match_segments
+from panscape.metrics.overlaps import overlaps, require_categories
+from panscape.metrics.semantic_iou import count_confusion
+from panscape.panoptic import PanopticMap
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRecord:
+    """One scored picture, as sums that add up over pictures.
+
+    Attributes:
+        name: of the picture, unique within a set.
+        size: (height, width) of its maps.
+        quality: for every category with segments (category, tp, fp, fn, sum of IoU), categories ascending.
+        confusion: the non-zero pixel counts (category of the truth, category of the prediction, pixels), ascending;
+            predicted void is category K. Void in the truth is left out.
+        errors: the non-zero rows of the error counts (category, kind, size, fn, fp, gain), ascending, as in
+            :class:`~panscape.metrics.error_costs.ErrorAnalysis`.
+        confused: segments taken for another category: (category of the truth, category of the prediction, number),
+            ascending.
+    """
+
+    name: str
+    size: Size
+    quality: tuple[tuple[int, int, int, int, float], ...]
+    confusion: tuple[tuple[int, int, int], ...]
+    errors: tuple[tuple[int, int, int, int, int, float], ...]
+    confused: tuple[tuple[int, int, int], ...]
+
+    @property
+    def pq(self) -> float:
+        """Mean PQ over the categories of this picture, in 0..1; nan without segments."""
+        each = [iou_sum / (tp + 0.5 * fp + 0.5 * fn) for _, tp, fp, fn, iou_sum in self.quality]
+        return sum(each) / len(each) if each else float("nan")
+
+    def error_counts(self, num_categories: int) -> NDArray[np.float64]:
+        """Return the error counts, float64 [K, 8, 5, 3], of this picture alone."""
+        counts = np.zeros((num_categories, NUM_ROWS, len(SIZE_NAMES), 3))
+        for category, kind, size, *values in self.errors:
+            counts[category, kind, size] = values
+        return counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return lists and numbers for JSON; :meth:`from_dict` reads them back."""
+        return {
+            "name": self.name,
+            "size": list(self.size),
+            "quality": [list(row) for row in self.quality],
+            "confusion": [list(row) for row in self.confusion],
+            "errors": [list(row) for row in self.errors],
+            "confused": [list(row) for row in self.confused],
+        }
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> PictureRecord:
+        """Build a record from what :meth:`to_dict` gives.
+
+        Raises:
+            InvalidArgumentError: a field is missing or of the wrong kind.
+        """
+        try:
+            height, width = description["size"]
+            return cls(
+                name=str(description["name"]),
+                size=Size(int(height), int(width)),
+                quality=tuple((int(c), int(t), int(p), int(n), float(s)) for c, t, p, n, s in description["quality"]),
+                confusion=_triples(description["confusion"]),
+                errors=tuple(
+                    (int(c), int(k), int(s), int(n), int(p), float(g)) for c, k, s, n, p, g in description["errors"]
+                ),
+                confused=_triples(description["confused"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidArgumentError(
+                f"expected the record of a picture, but {type(error).__name__}: {error}; score the picture again"
+            ) from error
+
+
+def record_of(
+    name: str,
+    prediction: PanopticMap,
+    truth: PanopticMap,
+    labels: LabelSpace,
+    histogram: JointHistogram | None = None,
+    matches: SegmentMatches | None = None,
+) -> PictureRecord:
+    """Score one picture.
+
+    Args:
+        name: of the picture.
+        prediction: of the same size as ``truth``.
+        truth: with its crowds, if any.
+        labels: the label space of both.
+        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+        matches: the matches by the rules in force, if they are there already; by default those of COCO.
+
+    Raises:
+        InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
+    """
+    require_categories(labels, prediction, truth)
+    histogram = overlaps(prediction, truth) if histogram is None else histogram
+    matches = match_segments(prediction, truth, histogram) if matches is None else matches
+    errors = find_errors(prediction, truth, histogram, matches)
+    of_truth, of_prediction = truth.category.cpu().numpy(), prediction.category.cpu().numpy()
+
+    num = len(labels)
+    tp, iou_sum = (np.bincount(of_truth[matches.truth.numpy()], w, num) for w in (None, matches.iou.numpy()))
+    fp = np.bincount(of_prediction[matches.spurious.numpy()], minlength=num)
+    fn = np.bincount(of_truth[matches.missed.numpy()], minlength=num)
+    present = (tp + fp + fn).nonzero()[0]
+
+    pixels = count_confusion(prediction, truth, num, histogram).numpy()
+    rows, columns = pixels.nonzero()
+    taken = (errors.taken_for >= 0).nonzero()[0]
+    pairs, numbers = np.unique(
+        np.stack([of_truth[taken], of_prediction[errors.taken_for[taken]]], 1), axis=0, return_counts=True
+    )
+    counts = count_errors(errors, matches, prediction, truth)
+    cells, where = np.unique(counts.cell // 3, return_inverse=True)
+    values = np.zeros((len(cells), 3))
+    values[where, counts.cell % 3] = counts.value
+    return PictureRecord(
+        name=name,
+        size=Size(*truth.size),
+        quality=tuple((int(c), int(tp[c]), int(fp[c]), int(fn[c]), float(iou_sum[c])) for c in present),
+        confusion=tuple(zip(rows.tolist(), columns.tolist(), pixels[rows, columns].tolist(), strict=True)),
+        errors=tuple(
+            (*_place(cell), int(missed), int(spurious), gain)
+            for cell, (missed, spurious, gain) in zip(cells.tolist(), values.tolist(), strict=True)
+        ),
+        confused=tuple((a, b, n) for (a, b), n in zip(pairs.tolist(), numbers.tolist(), strict=True)),
+    )
+
+
+def _place(cell: int) -> tuple[int, int, int]:
+    """Return (category, kind, size) of a row of the error counts."""
+    category, rest = divmod(cell, NUM_ROWS * len(SIZE_NAMES))
+    return category, *divmod(rest, len(SIZE_NAMES))
+
+
+def _triples(rows: Sequence[Sequence[Any]]) -> tuple[tuple[int, int, int], ...]:
+    return tuple((int(a), int(b), int(n)) for a, b, n in rows)
