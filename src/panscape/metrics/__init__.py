@@ -1,14 +1,26 @@
 """How good predictions are: accumulators that take a predicted and a true map at a time and report in the end."""
 
 from panscape.metrics.evaluator import EvaluationReport, Evaluator
+from panscape.metrics.instance_ap import CategoryAP, InstanceAP, InstanceAPReport, SizeAP
+from panscape.metrics.instance_ap_cityscapes import cityscapes_precision
+from panscape.metrics.instance_ap_coco import CocoCurves, coco_curves
+from panscape.metrics.instance_iou import (
+    CITYSCAPES_AVERAGE_SIZES,
+    CategoryInstanceIoU,
+    InstanceIoU,
+    InstanceIoUReport,
+    ObjectPixels,
+    average_sizes,
+    count_object_pixels,
+)
+from panscape.metrics.matching import SegmentMatches, match_segments
+from panscape.metrics.object_sizes import COCO_SIZES, object_areas, size_percentiles
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.panoptic_quality import (
     CategoryQuality,
     GroupQuality,
     PanopticQuality,
     PanopticQualityReport,
-    SegmentMatches,
-    match_segments,
 )
 from panscape.metrics.parsing_covering import (
     CategoryCovering,
@@ -18,26 +30,49 @@ from panscape.metrics.parsing_covering import (
     SegmentCoverings,
     cover_segments,
 )
+from panscape.metrics.rules import RULES, Rules
 from panscape.metrics.semantic_iou import CategoryIoU, SemanticIoU, SemanticIoUReport, count_confusion
+from panscape.metrics.thing_overlaps import ThingOverlaps, thing_overlaps
 
 __all__ = [
+    "CITYSCAPES_AVERAGE_SIZES",
+    "COCO_SIZES",
+    "RULES",
+    "CategoryAP",
     "CategoryCovering",
+    "CategoryInstanceIoU",
     "CategoryIoU",
     "CategoryQuality",
+    "CocoCurves",
     "EvaluationReport",
     "Evaluator",
     "GroupCovering",
     "GroupQuality",
+    "InstanceAP",
+    "InstanceAPReport",
+    "InstanceIoU",
+    "InstanceIoUReport",
+    "ObjectPixels",
     "PanopticQuality",
     "PanopticQualityReport",
     "ParsingCovering",
     "ParsingCoveringReport",
+    "Rules",
     "SegmentCoverings",
     "SegmentMatches",
     "SemanticIoU",
     "SemanticIoUReport",
+    "SizeAP",
+    "ThingOverlaps",
+    "average_sizes",
+    "cityscapes_precision",
+    "coco_curves",
     "count_confusion",
+    "count_object_pixels",
     "cover_segments",
     "match_segments",
+    "object_areas",
     "overlaps",
+    "size_percentiles",
+    "thing_overlaps",
 ]

@@ -1,6 +1,6 @@
 """Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019), by the rules of the COCO panopticapi.
 
-Every rule that changes a number:
+Every rule that changes a number, if no others are asked for (:mod:`panscape.metrics.rules`):
 
 - A truth and a predicted segment match if their categories are equal and their IoU is strictly above 0.5. Pixels that
   are void in the truth do not count towards the predicted segment's area in the union; predicted void and crowds in the
@@ -18,93 +18,21 @@ not count; panopticapi misses such segments of the truth and refuses such predic
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
-from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
+from panscape.metrics.matching import SegmentMatches, match_segments
+from panscape.metrics.overlaps import require_categories, require_same_labels
+from panscape.metrics.rules import Rules, get_rules, require_same_rules
 from panscape.metrics.tables import aligned, percent
 from panscape.panoptic import PanopticMap
-
-
-class SegmentMatches(NamedTuple):
-    """How the segments of one picture fared; all parts are on the CPU and index rows of the maps (id minus one).
-
-    Attributes:
-        truth: int64 [M], matched segments of the truth, ascending.
-        prediction: int64 [M], their partners.
-        iou: float64 [M] in (0.5, 1].
-        missed: int64, false negatives: rows of the truth.
-        spurious: int64, false positives: rows of the prediction.
-    """
-
-    truth: Tensor
-    prediction: Tensor
-    iou: Tensor
-    missed: Tensor
-    spurious: Tensor
-
-
-def match_segments(
-    prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None
-) -> SegmentMatches:
-    """Match the segments of one picture by the rules at the top of this module.
-
-    Args:
-        prediction: of the same size as ``truth``.
-        truth: with its crowds, if any.
-        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-
-    Raises:
-        InvalidArgumentError: the maps differ in size.
-    """
-    histogram = overlaps(prediction, truth) if histogram is None else histogram
-    truth_id, predicted_id, area = (part.numpy() for part in histogram)
-    num_truth, num_predicted = truth.num_segments, prediction.num_segments
-    # Position 0 is void; its category equals no other, not even that of the other void.
-    truth_category = np.concatenate([[-1], truth.category.cpu().numpy()])
-    predicted_category = np.concatenate([[-2], prediction.category.cpu().numpy()])
-    truth_area, predicted_area = np.zeros(num_truth + 1, np.int64), np.zeros(num_predicted + 1, np.int64)
-    np.add.at(truth_area, truth_id, area)
-    np.add.at(predicted_area, predicted_id, area)
-    is_crowd = np.zeros(num_truth + 1, dtype=bool)
-    if truth.crowd is not None:
-        is_crowd[1:] = truth.crowd.cpu().numpy()
-
-    on_void = np.zeros(num_predicted + 1, dtype=np.int64)
-    on_void[predicted_id[truth_id == 0]] = area[truth_id == 0]
-    is_same = truth_category[truth_id] == predicted_category[predicted_id]
-
-    possible = is_same & ~is_crowd[truth_id]
-    a, b, shared = truth_id[possible], predicted_id[possible], area[possible]
-    iou = shared / (truth_area[a] + predicted_area[b] - shared - on_void[b])
-    a, b, iou = a[iou > 0.5], b[iou > 0.5], iou[iou > 0.5]
-
-    is_missed = (truth_area > 0) & ~is_crowd
-    is_missed[a] = False
-    excused = on_void.copy()
-    on_crowd = is_same & _is_remembered(is_crowd & (truth_area > 0), truth_category)[truth_id]
-    excused[predicted_id[on_crowd]] += area[on_crowd]  # one crowd a category, hence each prediction at most once
-    is_spurious = (predicted_area > 0) & (excused / np.maximum(predicted_area, 1) <= 0.5)
-    is_spurious[b] = False
-    is_missed[0] = is_spurious[0] = False
-    rows = (a - 1, b - 1, iou, is_missed.nonzero()[0] - 1, is_spurious.nonzero()[0] - 1)
-    return SegmentMatches(*map(torch.from_numpy, rows))
-
-
-def _is_remembered(is_crowd: NDArray[np.bool_], category: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Keep only the last crowd of every category."""
-    last = {int(category[i]): i for i in is_crowd.nonzero()[0]}
-    remembered = np.zeros_like(is_crowd)
-    remembered[list(last.values())] = True
-    return remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +76,7 @@ class CategoryQuality:
 
 @dataclass(frozen=True, slots=True)
 class GroupQuality:
-    """Means over the categories of a group that have segments.
+    """Means over the categories of a group that have segments, or over all if the rules say so.
 
     Attributes:
         pq: panoptic quality in 0..1; nan without any such category.
@@ -163,12 +91,12 @@ class GroupQuality:
     num_categories: int
 
     @classmethod
-    def mean(cls, categories: Sequence[CategoryQuality]) -> GroupQuality:
-        """Average the categories that have segments."""
+    def mean(cls, categories: Sequence[CategoryQuality], *, absent_count: bool = False) -> GroupQuality:
+        """Average the categories that have segments, or all, where those without have 0."""
         present = [category for category in categories if category.num_segments]
-        if not present:
+        count = len(categories) if absent_count else len(present)
+        if not count:
             return cls(math.nan, math.nan, math.nan, 0)
-        count = len(present)
         return cls(
             sum(c.pq for c in present) / count,
             sum(c.sq for c in present) / count,
@@ -218,56 +146,62 @@ class PanopticQualityReport:
 
 
 class PanopticQuality:
-    """Accumulates panoptic quality over pictures, by the rules at the top of this module.
+    """Accumulates panoptic quality over pictures, by the rules at the top of this module or by others.
 
     Sums of IoU are added up within a picture, pairs ascending by truth id, and then over the pictures in the order of
     the updates. Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
+        rules: what decides where evaluators differ.
         state: float64 [K, 4]: matches, false positives, misses and sum of IoU by category.
     """
 
-    def __init__(self, labels: LabelSpace) -> None:
+    def __init__(self, labels: LabelSpace, rules: str | Rules = "coco") -> None:
         """Start without pictures.
 
         Args:
             labels: the label space of predictions and truth.
+            rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+
+        Raises:
+            UnknownNameError: no rules have this name.
         """
         self.labels = labels
+        self.rules = get_rules(rules)
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
-    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
+    def update(
+        self,
+        prediction: PanopticMap,
+        truth: PanopticMap,
+        histogram: JointHistogram | None = None,
+        matches: SegmentMatches | None = None,
+    ) -> None:
         """Take one picture into account.
 
         Args:
             prediction: of the same size as ``truth``.
             truth: with its crowds, if any.
             histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+            matches: what :func:`~panscape.metrics.matching.match_segments` gives for both by the same rules, likewise.
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
         """
         require_categories(self.labels, prediction, truth)
-        matches = match_segments(prediction, truth, histogram)
-        of_truth, of_prediction = truth.category.cpu(), prediction.category.cpu()
-        columns = (
-            (of_truth[matches.truth], None),
-            (of_prediction[matches.spurious], None),
-            (of_truth[matches.missed], None),
-            (of_truth[matches.truth], matches.iou.numpy()),
-        )
-        for column, (category, weights) in enumerate(columns):
-            counts = np.bincount(category.numpy(), weights, minlength=len(self.labels))
-            self.state[:, column] += torch.from_numpy(counts)
+        if matches is None:
+            matches = match_segments(prediction, truth, histogram, self.rules, self.labels.stuff_ids)
+        self.state += torch.from_numpy(count_matches(prediction, truth, matches, len(self.labels)))
 
     def merge(self, other: PanopticQuality) -> None:
         """Add the pictures of another accumulator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space.
+            InvalidArgumentError: it has another label space or other rules.
         """
         require_same_labels(self.labels, other.labels)
+        require_same_rules(self.rules, other.rules)
         self.state += other.state
 
     def reset(self) -> None:
@@ -281,9 +215,30 @@ class PanopticQuality:
             for category, (tp, fp, fn, iou_sum) in zip(self.labels, self.state.tolist(), strict=True)
         }
         qualities = list(per_category.values())
+
+        def mean(ids: Iterable[int]) -> GroupQuality:
+            return GroupQuality.mean([qualities[i] for i in ids], absent_count=self.rules.absent_categories_count)
+
         return PanopticQualityReport(
-            all=GroupQuality.mean(qualities),
-            things=GroupQuality.mean([qualities[i] for i in self.labels.thing_ids]),
-            stuff=GroupQuality.mean([qualities[i] for i in self.labels.stuff_ids]),
+            all=mean(range(len(qualities))),
+            things=mean(self.labels.thing_ids),
+            stuff=mean(self.labels.stuff_ids),
             per_category=per_category,
         )
+
+
+def count_matches(
+    prediction: PanopticMap, truth: PanopticMap, matches: SegmentMatches, num_categories: int
+) -> NDArray[np.float64]:
+    """Return matches, false positives, misses and sum of IoU of one picture by category, float64 [K, 4]."""
+    of_truth, of_prediction = truth.category.cpu().numpy(), prediction.category.cpu().numpy()
+    matched, _, iou, missed, spurious = (part.numpy() for part in matches)
+    counts = np.zeros((num_categories, 4))
+    for column, category, weights in (
+        (0, of_truth[matched], None),
+        (1, of_prediction[spurious], None),
+        (2, of_truth[missed], None),
+        (3, of_truth[matched], iou),
+    ):
+        counts[:, column] = np.bincount(category, weights, minlength=num_categories)
+    return counts

@@ -1,0 +1,133 @@
+"""Which true and predicted segments of a picture match, by the rules of panopticapi or of other evaluators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panscape.kernels.joint_histogram import JointHistogram
+from panscape.metrics.overlaps import overlaps
+from panscape.metrics.rules import Rules, get_rules
+from panscape.panoptic import PanopticMap
+
+Ids = NDArray[np.int64]
+
+
+class SegmentMatches(NamedTuple):
+    """How the segments of one picture fared; all parts are on the CPU and index rows of the maps (id minus one).
+
+    Where rules make one segment of several, it goes by its first row.
+
+    Attributes:
+        truth: int64 [M], matched segments of the truth, ascending.
+        prediction: int64 [M], their partners.
+        iou: float64 [M] in (0.5, 1].
+        missed: int64, false negatives: rows of the truth.
+        spurious: int64, false positives: rows of the prediction.
+    """
+
+    truth: Tensor
+    prediction: Tensor
+    iou: Tensor
+    missed: Tensor
+    spurious: Tensor
+
+
+def match_segments(
+    prediction: PanopticMap,
+    truth: PanopticMap,
+    histogram: JointHistogram | None = None,
+    rules: str | Rules = "coco",
+    stuff_ids: Sequence[int] = (),
+) -> SegmentMatches:
+    """Match the segments of one picture by the rules of panopticapi or those of another evaluator.
+
+    Args:
+        prediction: of the same size as ``truth``.
+        truth: with its crowds, if any.
+        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+        rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+        stuff_ids: categories that are stuff; only rules by which stuff is whole ask for them.
+
+    Raises:
+        InvalidArgumentError: the maps differ in size.
+        UnknownNameError: no rules have this name.
+    """
+    rules = get_rules(rules)
+    histogram = overlaps(prediction, truth) if histogram is None else histogram
+    # Position 0 is void; its category equals no other, not even that of the other void.
+    truth_category = np.concatenate([[-1], truth.category.cpu().numpy()])
+    predicted_category = np.concatenate([[-2], prediction.category.cpu().numpy()])
+    is_crowd = np.zeros(len(truth_category), dtype=bool)
+    if truth.crowd is not None and rules.crowd != "segment":
+        is_crowd[1:] = truth.crowd.cpu().numpy()
+    truth_id, predicted_id, area = (part.numpy() for part in histogram)
+    if rules.is_stuff_whole or (rules.crowd == "void" and is_crowd.any()):
+        whole = frozenset(stuff_ids if rules.is_stuff_whole else ())
+        is_void = is_crowd & (rules.crowd == "void")
+        names = _names(truth_category, is_void, whole)
+        other_names = _names(predicted_category, np.zeros(len(predicted_category), dtype=bool), whole)
+        truth_id, predicted_id, area = _renamed(truth_id, predicted_id, area, names, other_names)
+        is_crowd &= ~is_void
+
+    truth_area, predicted_area = np.zeros(len(truth_category), np.int64), np.zeros(len(predicted_category), np.int64)
+    np.add.at(truth_area, truth_id, area)
+    np.add.at(predicted_area, predicted_id, area)
+    on_void, under_void = np.zeros_like(predicted_area), np.zeros_like(truth_area)
+    on_void[predicted_id[truth_id == 0]] = area[truth_id == 0]
+    under_void[truth_id[predicted_id == 0]] = area[predicted_id == 0]
+    is_same = truth_category[truth_id] == predicted_category[predicted_id]
+
+    possible = is_same & ~is_crowd[truth_id]
+    a, b, shared = truth_id[possible], predicted_id[possible], area[possible]
+    union = truth_area[a] + predicted_area[b] - shared - on_void[b]
+    if rules.predicted_void_leaves_union:
+        union -= under_void[a]
+    iou = shared / union
+    a, b, iou = a[iou > 0.5], b[iou > 0.5], iou[iou > 0.5]
+
+    is_missed = (truth_area > 0) & ~is_crowd
+    if rules.predicted_void_excuses_misses:
+        is_missed &= under_void / np.maximum(truth_area, 1) <= 0.5
+    is_missed[a] = False
+    excused = on_void.copy()
+    on_crowd = is_same & _is_remembered(is_crowd & (truth_area > 0), truth_category)[truth_id]
+    excused[predicted_id[on_crowd]] += area[on_crowd]  # one crowd a category, hence each prediction at most once
+    is_spurious = (predicted_area > 0) & (excused / np.maximum(predicted_area, 1) <= 0.5)
+    is_spurious[b] = False
+    is_missed[0] = is_spurious[0] = False
+    rows = (a - 1, b - 1, iou, is_missed.nonzero()[0] - 1, is_spurious.nonzero()[0] - 1)
+    return SegmentMatches(*map(torch.from_numpy, rows))
+
+
+def _is_remembered(is_crowd: NDArray[np.bool_], category: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Keep only the last crowd of every category."""
+    last = {int(category[i]): i for i in is_crowd.nonzero()[0]}
+    remembered = np.zeros_like(is_crowd)
+    remembered[list(last.values())] = True
+    return remembered
+
+
+def _names(category: Ids, is_void: NDArray[np.bool_], whole: frozenset[int]) -> Ids:
+    """Return the id that each id goes by: 0 if it is void, that of the first of its category if this is one whole."""
+    first: dict[int, int] = {}
+    return np.array(
+        [
+            0 if void else first.setdefault(c, i) if c in whole else i
+            for i, (c, void) in enumerate(zip(category.tolist(), is_void.tolist(), strict=True))
+        ],
+        dtype=np.int64,
+    )
+
+
+def _renamed(truth: Ids, prediction: Ids, area: Ids, names: Ids, other_names: Ids) -> tuple[Ids, Ids, Ids]:
+    """Return the pairs under other names, each once and in order, as a histogram has them."""
+    keys, place = np.unique(names[truth] * len(other_names) + other_names[prediction], return_inverse=True)
+    areas = np.zeros(len(keys), dtype=np.int64)
+    np.add.at(areas, place, area)
+    return keys // len(other_names), keys % len(other_names), areas

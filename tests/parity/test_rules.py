@@ -1,0 +1,224 @@
+"""The rules of other evaluators: against torchmetrics itself, and against plain loops over what the others publish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from maps import SHAPES, a_map, generated_map
+
+from panscape import Category, LabelSpace, PanopticMap
+from panscape.errors import InvalidArgumentError, UnknownNameError
+from panscape.metrics import RULES, PanopticQuality, PanopticQualityReport, Rules
+
+LABELS = LabelSpace(
+    "shapes and more",
+    (*SHAPES.categories, Category("water", False, 40, (0, 0, 255)), Category("bird", True, 41, (9, 9, 9))),
+)
+WORKED = LabelSpace(
+    "worked example",
+    (
+        Category("sky", False, 1, (0, 0, 0)),
+        Category("car", True, 2, (1, 0, 0)),
+        Category("bus", True, 3, (2, 0, 0)),
+        Category("road", False, 4, (3, 0, 0)),
+    ),
+)
+Pair = tuple[PanopticMap, PanopticMap]
+
+
+def a_prediction_of(truth: PanopticMap, seed: int) -> PanopticMap:
+    """Shift, recategorise and void a truth, and draw some stuff and things over it."""
+    g = torch.Generator().manual_seed(1000 + seed)
+    height, width = truth.size
+
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (1,), generator=g))
+
+    ids = truth.ids.roll((draw(-4, 5), draw(-6, 7)), (0, 1))
+    category = truth.category.clone()
+    for row in range(truth.num_segments):
+        if draw(0, 6) == 0:
+            category[row] = draw(0, 4)
+    other = generated_map(2000 + seed, (height, width), objects=3)
+    top, left = draw(0, height), draw(0, width)
+    region = torch.zeros_like(ids, dtype=torch.bool)
+    region[top : top + draw(1, height // 2), left : left + draw(1, width // 2)] = True
+    ids = torch.where(region & (other.ids > 0), other.ids + truth.num_segments, ids)
+    ids[draw(0, height) :, draw(0, width) :] = 0
+    return PanopticMap(ids, torch.cat([category, other.category])).compact()
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[Pair]:
+    found = []
+    for seed in range(120):
+        truth = generated_map(seed, (32, 40), objects=9, void=seed % 4 > 0, crowd=seed % 3 > 0)
+        if seed % 5 == 0:  # stuff in two segments
+            category = truth.category.clone()
+            category[:2] = 0
+            truth = PanopticMap(truth.ids, category, None, truth.crowd)
+        found.append((a_prediction_of(truth, seed), truth))
+    empty = PanopticMap.empty((32, 40))
+    return [*found, (empty, empty), (empty, found[1][1]), (found[1][0], empty)]
+
+
+def report_on(pairs: list[Pair], rules: str | Rules, labels: LabelSpace = LABELS) -> PanopticQualityReport:
+    metric = PanopticQuality(labels, rules)
+    for pair in pairs:
+        metric.update(*pair)
+    return metric.compute()
+
+
+def with_colors(panoptic: PanopticMap, is_crowd_void: bool = False) -> np.ndarray:
+    """Return (category, instance) by pixel, void as category 99; stuff has instance 0."""
+    ids = panoptic.ids.numpy()
+    colors = np.zeros((*ids.shape, 2), dtype=np.int64)
+    colors[..., 0] = 99
+    for row, category in enumerate(panoptic.category.tolist()):
+        if is_crowd_void and panoptic.crowd is not None and panoptic.crowd[row]:
+            continue
+        colors[ids == row + 1] = (category, row + 1 if LABELS[category].is_thing else 0)
+    return colors
+
+
+def test_torchmetrics(pairs: list[Pair]) -> None:
+    from torchmetrics.detection import PanopticQuality as Peer
+
+    things, stuff = LABELS.thing_ids, LABELS.stuff_ids
+    peer = Peer(things, stuff, allow_unknown_preds_category=True, return_sq_and_rq=True, return_per_class=True)
+    for prediction, truth in pairs:
+        peer.update(*(torch.from_numpy(with_colors(m))[None] for m in (prediction, truth)))
+    metric = PanopticQuality(LABELS, "torchmetrics")
+    for pair in pairs:
+        metric.update(*pair)
+    tp, fp, fn, iou = metric.state[[*things, *stuff]].T
+    assert torch.equal(tp, peer.true_positives.double())
+    assert torch.equal(fp, peer.false_positives.double())
+    assert torch.equal(fn, peer.false_negatives.double())
+    torch.testing.assert_close(iou, peer.iou_sum, rtol=1e-6, atol=0)
+    assert min(tp[[0, 1, 3, 4]].min(), fp[[0, 1, 3, 4]].min(), fn[[0, 1, 3, 4]].min()) > 10
+    report = metric.compute()
+    qualities = [report.per_category[LABELS[i].name] for i in (*things, *stuff)]
+    ours = torch.tensor([[q.pq, q.sq, q.rq] for q in qualities], dtype=torch.float64).nan_to_num(0)
+    torch.testing.assert_close(ours, peer.compute().view(-1, 3), rtol=0, atol=1e-6)
+    means = torch.tensor([report.all.pq, report.all.sq, report.all.rq], dtype=torch.float64)
+    peer.return_per_class = False
+    torch.testing.assert_close(means, peer.compute(), rtol=0, atol=1e-6)
+
+
+@dataclass
+class Loops:
+    """One picture's counts, by the sheets on deeplab2 and seamseg: crowds are void, which leaves unions and excuses."""
+
+    truth: np.ndarray
+    prediction: np.ndarray
+
+    def counts(self) -> np.ndarray:
+        """Return TP, FP, FN and sum of IoU by category, [K, 4]."""
+        total = np.zeros((len(LABELS), 4))
+        true, predicted = self._masks(self.truth), self._masks(self.prediction)
+        void = self.truth[..., 0] == 99
+        matched: set[tuple[int, int]] = set()
+        found: set[tuple[int, int]] = set()
+        for t, mask in true.items():
+            for p, other in predicted.items():
+                union = (mask | (other & ~void)).sum()
+                if t[0] == p[0] and (mask & other).sum() / union > 0.5:
+                    total[t[0], [0, 3]] += (1, (mask & other).sum() / union)
+                    matched.add(p)
+                    found.add(t)
+        for t in true:
+            total[t[0], 2] += t not in found
+        for p, other in predicted.items():
+            total[p[0], 1] += p not in matched and (other & void).sum() / other.sum() <= 0.5
+        return total
+
+    @staticmethod
+    def _masks(colors: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+        pairs = {tuple(color) for color in colors.reshape(-1, 2).tolist()}
+        return {(c, i): (colors == (c, i)).all(-1) for c, i in sorted(pairs) if c != 99}
+
+
+def with_own_stuff(panoptic: PanopticMap, is_crowd_void: bool = False) -> np.ndarray:
+    """Return what :func:`with_colors` does, but for stuff, each segment of which has an instance of its own."""
+    colors = with_colors(panoptic, is_crowd_void)
+    colors[..., 1] = np.where(colors[..., 0] == 99, 0, panoptic.ids.numpy())
+    return colors
+
+
+@pytest.mark.parametrize(("rules", "colors"), [("deeplab2", with_colors), ("seamseg", with_own_stuff)])
+def test_rules_by_which_crowds_are_void(
+    pairs: list[Pair], rules: str, colors: Callable[[PanopticMap, bool], np.ndarray]
+) -> None:
+    total = np.zeros((len(LABELS), 4))
+    for prediction, truth in pairs:
+        expected = Loops(colors(truth, True), colors(prediction, False)).counts()
+        metric = PanopticQuality(LABELS, rules)
+        metric.update(prediction, truth)
+        np.testing.assert_array_equal(metric.state[:, :3].numpy(), expected[:, :3])
+        np.testing.assert_allclose(metric.state[:, 3].numpy(), expected[:, 3], rtol=0, atol=1e-12)
+        total += expected
+    assert total[:4, :3].min() > 10
+    report = report_on(pairs, rules)
+    pq = total[:, 3] / np.maximum(total[:, 0] + (total[:, 1] + total[:, 2]) / 2, 1)
+    is_present = total[:, :3].sum(1) > 0
+    assert is_present.tolist() == [True] * 4 + [False] * 2
+    counted = np.ones_like(is_present) if rules == "seamseg" else is_present
+    assert report.all.pq == pytest.approx(pq[counted].mean(), abs=1e-14)
+    assert report.all.num_categories == counted.sum()
+    assert report.things.pq == pytest.approx(pq[[2, 3, 5] if rules == "seamseg" else [2, 3]].mean(), abs=1e-14)
+
+
+def test_each_named_set_differs_from_the_others_on_these_pictures(pairs: list[Pair]) -> None:
+    found = {name: report_on(pairs, name).all.pq for name in RULES}
+    assert len({round(pq, 4) for pq in found.values()}) == len(RULES)
+
+
+# The sheet's test vector: 6 x 10 pixels; see tests/unit/metrics for the default rules on it.
+TRUTH = a_map(
+    "SSSSSSSSSS\nSSSSSSSSSS\nSSSSSSSSSS\nAAAACCBB..\nAAAACCBB..\nAAAACCBB..",
+    {"S": 0, "A": 1, "B": 1, "C": 1},
+    crowd="C",
+)
+PREDICTION = a_map(
+    "SSSSSSSSSS\nRRRRR.....\nRRRRR.....\n111.222333\n111.22.333\n111.22.333", {"S": 0, "R": 3, "1": 1, "2": 1, "3": 1}
+)
+
+
+@pytest.mark.parametrize(
+    ("rules", "car", "pq"),
+    [
+        # 1 matches A with 9/12; 2 has 6 of 7 pixels on the crowd; 3 has an IoU of 3/6 with B and 6 of 9 pixels on void.
+        ("coco", (1, 0, 1, 0.75), 0.5 / 3),
+        # The crowd is void: nothing changes here, as 2 is excused all the same.
+        ("deeplab2", (1, 0, 1, 0.75), 0.5 / 3),
+        # A loses the column that is void in the prediction, 9/9; 2 matches the crowd with 6/7; B loses 2 of its pixels,
+        # and 3 matches with 3/4. 20 of 30 pixels of the sky are void or road, so that it is missed as before.
+        ("torchmetrics", (3, 0, 0, 1 + 6 / 7 + 3 / 4), (1 + 6 / 7 + 3 / 4) / 3 / 3),
+        # As deeplab2, but the bus, of which there is none, counts with 0.
+        ("seamseg", (1, 0, 1, 0.75), 0.5 / 4),
+    ],
+)
+def test_the_worked_example(rules: str, car: tuple[int, int, int, float], pq: float) -> None:
+    report = report_on([(PREDICTION, TRUTH)], rules, WORKED)
+    found = report.per_category["car"]
+    assert (found.tp, found.fp, found.fn) == car[:3]
+    assert found.iou_sum == pytest.approx(car[3], abs=1e-15)
+    assert report.all.pq == pytest.approx(pq, abs=1e-15)
+    sky, road = report.per_category["sky"], report.per_category["road"]
+    assert ((sky.tp, sky.fp, sky.fn), (road.tp, road.fp, road.fn)) == ((0, 1, 1), (0, 1, 0))
+
+
+def test_names_and_merging() -> None:
+    with pytest.raises(UnknownNameError, match="unknown rules 'coc'; did you mean coco?"):
+        PanopticQuality(LABELS, "coc")
+    with pytest.raises(InvalidArgumentError, match='expected crowd="excuse", "void" or "segment", got \'ignore\''):
+        Rules(crowd="ignore")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match="merge one kind only"):
+        PanopticQuality(LABELS).merge(PanopticQuality(LABELS, "seamseg"))
+    mine = PanopticQuality(LABELS, Rules())
+    mine.merge(PanopticQuality(LABELS))
