@@ -1,0 +1,345 @@
+"""Average precision of objects (AP) from panoptic maps.
+
+The rules of COCO are in :mod:`panscape.metrics.instance_ap_coco`, those of Cityscapes in
+:mod:`panscape.metrics.instance_ap_cityscapes`. Both take the objects as they stand in the maps, where no two overlap:
+the AP of the same network's overlapping detections is mostly higher.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panscape.errors import InvalidArgumentError
+from panscape.kernels.joint_histogram import JointHistogram
+from panscape.labels import LabelSpace
+from panscape.metrics.instance_ap_cityscapes import CITYSCAPES_THRESHOLDS, SMALLEST_OBJECT, cityscapes_precision
+from panscape.metrics.instance_ap_coco import COCO_THRESHOLDS, MAX_PREDICTIONS, CocoCurves, coco_curves
+from panscape.metrics.object_sizes import COCO_SIZES, LARGEST_AREA
+from panscape.metrics.overlaps import require_same_labels
+from panscape.metrics.tables import aligned, percent
+from panscape.metrics.thing_overlaps import ThingOverlaps, pooled, thing_overlaps
+from panscape.panoptic import PanopticMap
+
+APRules = Literal["coco", "cityscapes"]
+ScoreSource = Literal["given", "one"]
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryAP:
+    """The average precision of one category of things.
+
+    Attributes:
+        ap: mean over IoU thresholds from 0.50 to 0.95, in 0..1; nan without objects.
+        ap50: at IoU 0.50.
+        ap75: at IoU 0.75.
+        num_objects: in the truth; crowds are none, nor are for Cityscapes those of less than 100 pixels.
+        num_predictions: number of predicted segments.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    num_objects: int
+    num_predictions: int
+
+
+@dataclass(frozen=True, slots=True)
+class SizeAP:
+    """The average precision of objects within a range of sizes.
+
+    Attributes:
+        smallest: area in pixels of the smallest object.
+        largest: of the largest; 1e10 where there is no limit.
+        ap: mean over thresholds and categories, in 0..1; nan without objects.
+        recall: mean over thresholds and categories of the largest recall reached with 100 predictions.
+        num_objects: number of objects of these sizes in the truth.
+    """
+
+    smallest: float
+    largest: float
+    ap: float
+    recall: float
+    num_objects: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceAPReport:
+    """The average precision of a set of pictures; ``str()`` gives tables in percent.
+
+    Attributes:
+        rules: "coco" or "cityscapes".
+        ap: mean over categories and IoU thresholds from 0.50 to 0.95, in 0..1; nan without objects.
+        ap50: at IoU 0.50.
+        ap75: at IoU 0.75.
+        recall: by number of predictions (1, 10, 100 of a picture and category), the mean over thresholds and categories
+            of the largest recall reached; COCO's AR. Empty for Cityscapes.
+        by_size: by name of the range of sizes; empty for Cityscapes.
+        per_category: by name of the things, in the order of the label space.
+        curves: precision at every recall; the ranges of sizes are all, then those of ``by_size``. None for Cityscapes.
+    """
+
+    rules: str
+    ap: float
+    ap50: float
+    ap75: float
+    recall: Mapping[int, float]
+    by_size: Mapping[str, SizeAP]
+    per_category: Mapping[str, CategoryAP]
+    curves: CocoCurves | None = field(default=None, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def table(self) -> str:
+        """Return lines with the means, then categories that have objects, then ranges of sizes, in percent."""
+        present = {name: category for name, category in self.per_category.items() if category.num_objects}
+        rows = [["", "AP", "AP50", "AP75", "objects", "predictions"]]
+        total = sum(category.num_objects for category in present.values())
+        predicted = sum(category.num_predictions for category in self.per_category.values())
+        means = [percent(value) for value in (self.ap, self.ap50, self.ap75)]
+        rows.append([f"objects ({len(present)})", *means, str(total), str(predicted)])
+        for name, category in present.items():
+            shares = [percent(value) for value in (category.ap, category.ap50, category.ap75)]
+            rows.append([name, *shares, str(category.num_objects), str(category.num_predictions)])
+        blocks = [aligned(rows)]
+        if self.by_size:
+            sizes = [["size", "AP", "AR", "objects", "pixels"]]
+            for name, size in self.by_size.items():
+                end = f"to {size.largest:.0f}" if size.largest < LARGEST_AREA else "on"
+                extent = f"{size.smallest:.0f} {end}"
+                sizes.append([name, percent(size.ap), percent(size.recall), str(size.num_objects), extent])
+            blocks.append(aligned(sizes))
+        if self.recall:
+            counts = [["predictions of a picture and category", "AR"]]
+            counts += [[f"at most {count}", percent(value)] for count, value in self.recall.items()]
+            blocks.append(aligned(counts))
+        return "\n\n".join(blocks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts for JSON, without the curves; None stands for nan."""
+        return {
+            "rules": self.rules,
+            "ap": _or_none(self.ap),
+            "ap50": _or_none(self.ap50),
+            "ap75": _or_none(self.ap75),
+            "recall": {str(count): _or_none(value) for count, value in self.recall.items()},
+            "by_size": {name: _without_nan(asdict(size)) for name, size in self.by_size.items()},
+            "per_category": {name: _without_nan(asdict(category)) for name, category in self.per_category.items()},
+        }
+
+
+class InstanceAP:
+    """Accumulates the objects of pictures for average precision, by the rules of COCO or of Cityscapes.
+
+    Unlike other metrics' sums, precision needs every prediction of the set at once: memory grows with the number of
+    segments (about 100 bytes for each), not with that of pixels. There is no tensor to be added up over processes;
+    instead accumulators are merged in the order of their pictures, which decides between equal scores and nothing else.
+    They can be pickled, so ``torch.distributed.all_gather_object`` moves them; one accumulator for each picture, merged
+    by the pictures' numbers, gives the same report however the pictures were shared out.
+
+    Attributes:
+        labels: the label space of predictions and truth.
+        rules: "coco" or "cityscapes".
+        sizes: by name, the least and the largest area in pixels for which AP is reported too; both are included.
+        score: "given" or "one".
+        pictures: the objects of each picture so far.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSpace,
+        rules: APRules = "coco",
+        *,
+        sizes: Mapping[str, tuple[float, float]] | None = None,
+        score: ScoreSource = "given",
+    ) -> None:
+        """Start without pictures.
+
+        Args:
+            labels: the label space of predictions and truth; its things are looked at.
+            rules: whose.
+            sizes: ranges of areas, in pixels; None for COCO's small, medium and large. Those of
+                :func:`~panscape.metrics.object_sizes.size_percentiles` are those of All Scales' Figure 5. None for
+                the rules of Cityscapes.
+            score: "given" takes the predictions' scores; "one" gives each segment the same, so that only the order of
+                pictures and segments ranks them.
+
+        Raises:
+            InvalidArgumentError: an option is none of these, or a range is empty or given to Cityscapes.
+        """
+        if rules not in get_args(APRules):
+            raise InvalidArgumentError(f'expected rules "coco" or "cityscapes", got {rules!r}')
+        if score not in get_args(ScoreSource):
+            raise InvalidArgumentError(f'expected score "given" or "one", got {score!r}')
+        if sizes is not None and rules != "coco":
+            raise InvalidArgumentError('expected sizes with rules="coco" only; the rules of Cityscapes know no sizes')
+        self.labels = labels
+        self.rules: APRules = rules
+        self.sizes = _checked(COCO_SIZES if sizes is None else sizes) if rules == "coco" else {}
+        self.score: ScoreSource = score
+        self.pictures: list[ThingOverlaps] = []
+
+    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
+        """Take one picture into account.
+
+        Args:
+            prediction: of the same size as ``truth``, with scores unless ``score`` is "one".
+            truth: with its crowds, if any.
+            histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+
+        Raises:
+            InvalidArgumentError: the maps differ in size or have a category that the label space lacks, or the
+                prediction has no scores.
+        """
+        if self.score == "one":
+            prediction = PanopticMap(prediction.ids, prediction.category)
+        elif prediction.score is None and prediction.num_segments:
+            raise InvalidArgumentError(
+                f"expected a prediction with a score for each of its {prediction.num_segments} segments, as average "
+                'precision ranks them, got none; give scores, or InstanceAP(..., score="one") to have none count more '
+                "than another"
+            )
+        self.pictures.append(thing_overlaps(prediction, truth, self.labels, histogram))
+
+    def merge(self, other: InstanceAP) -> None:
+        """Add the pictures of another accumulator after those of this one.
+
+        Raises:
+            InvalidArgumentError: it has another label space or other options.
+        """
+        require_same_labels(self.labels, other.labels)
+        if (self.rules, self.sizes, self.score) != (other.rules, other.sizes, other.score):
+            raise InvalidArgumentError(
+                f"expected a metric with rules={self.rules!r}, sizes={self.sizes} and score={self.score!r}, got one "
+                f"with rules={other.rules!r}, sizes={other.sizes} and score={other.score!r}; merge metrics of equal "
+                "options"
+            )
+        self.pictures += other.pictures
+
+    def reset(self) -> None:
+        """Forget all pictures."""
+        self.pictures = []
+
+    def object_areas(self) -> Tensor:
+        """Return the areas of the truth's objects so far, int64; from these ``size_percentiles`` makes ranges."""
+        areas = [picture.true_area[~picture.is_crowd] for picture in self.pictures]
+        return torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int64), *areas]))
+
+    def compute(self, sizes: Mapping[str, tuple[float, float]] | None = None) -> InstanceAPReport:
+        """Report on all pictures so far.
+
+        Args:
+            sizes: in place of those of the metric, for ranges that were measured on these very pictures.
+
+        Raises:
+            InvalidArgumentError: a range is empty or given to Cityscapes.
+        """
+        things = pooled(self.pictures)
+        if self.rules == "cityscapes":
+            if sizes is not None:
+                raise InvalidArgumentError(
+                    'expected sizes with rules="coco" only; the rules of Cityscapes know no sizes'
+                )
+            return _cityscapes_report(things, self.labels)
+        return _coco_report(things, self.labels, self.sizes if sizes is None else _checked(sizes))
+
+
+def _coco_report(
+    things: ThingOverlaps, labels: LabelSpace, sizes: Mapping[str, tuple[float, float]]
+) -> InstanceAPReport:
+    curves = coco_curves(things, labels.thing_ids, [(0, LARGEST_AREA), *sizes.values()])
+    precision = curves.precision[..., 0, -1]  # [T, 101, K] at all sizes
+    counts = _counts(things.predicted_category, labels)
+    at = [_threshold(COCO_THRESHOLDS, iou) for iou in (0.5, 0.75)]
+    return InstanceAPReport(
+        rules="coco",
+        ap=_mean(precision),
+        ap50=_mean(precision[at[0]]),
+        ap75=_mean(precision[at[1]]),
+        recall={most: _mean(curves.recall[..., 0, m]) for m, most in enumerate(MAX_PREDICTIONS)},
+        by_size={
+            name: SizeAP(
+                *limits,
+                ap=_mean(curves.precision[..., a, -1]),
+                recall=_mean(curves.recall[..., a, -1]),
+                num_objects=int(curves.num_objects[:, a].sum()),
+            )
+            for a, (name, limits) in enumerate(sizes.items(), start=1)
+        },
+        per_category={
+            labels[category].name: CategoryAP(
+                ap=_mean(precision[..., k]),
+                ap50=_mean(precision[at[0], :, k]),
+                ap75=_mean(precision[at[1], :, k]),
+                num_objects=int(curves.num_objects[k, 0]),
+                num_predictions=int(counts[category]),
+            )
+            for k, category in enumerate(labels.thing_ids)
+        },
+        curves=curves,
+    )
+
+
+def _cityscapes_report(things: ThingOverlaps, labels: LabelSpace) -> InstanceAPReport:
+    precision = cityscapes_precision(things, labels.thing_ids)
+    predicted = _counts(things.predicted_category, labels)
+    is_object = ~things.is_crowd & (things.true_area >= SMALLEST_OBJECT)
+    objects = _counts(things.true_category[is_object], labels)
+    at = [_threshold(CITYSCAPES_THRESHOLDS, iou) for iou in (0.5, 0.75)]
+    return InstanceAPReport(
+        rules="cityscapes",
+        ap=_mean(precision),
+        ap50=_mean(precision[:, at[0]]),
+        ap75=_mean(precision[:, at[1]]),
+        recall={},
+        by_size={},
+        per_category={
+            labels[category].name: CategoryAP(
+                ap=_mean(precision[k]),
+                ap50=float(precision[k, at[0]]),
+                ap75=float(precision[k, at[1]]),
+                num_objects=int(objects[category]),
+                num_predictions=int(predicted[category]),
+            )
+            for k, category in enumerate(labels.thing_ids)
+        },
+    )
+
+
+def _counts(category: NDArray[np.int64], labels: LabelSpace) -> NDArray[np.int64]:
+    return np.bincount(category, minlength=len(labels))
+
+
+def _threshold(thresholds: NDArray[np.float64], iou: float) -> int:
+    return int(np.abs(thresholds - iou).argmin())
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Return the mean of what is there; nan without any."""
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if present.size else math.nan
+
+
+def _checked(sizes: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    for name, (low, high) in sizes.items():
+        if not 0 <= low <= high:
+            raise InvalidArgumentError(
+                f"expected the least and the largest area in pixels for the size {name!r}, got {low} and {high}"
+            )
+    return dict(sizes)
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _without_nan(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in entry.items()}

@@ -1,0 +1,121 @@
+"""The objects of one picture, predicted and true, in as few numbers as average precision needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from panscape.kernels.joint_histogram import JointHistogram
+from panscape.labels import LabelSpace
+from panscape.metrics.overlaps import overlaps, require_categories
+from panscape.panoptic import PanopticMap
+
+Ints = NDArray[np.int64]
+
+
+class ThingOverlaps(NamedTuple):
+    """Predicted and true segments of things that have pixels, in the order of their maps, and who overlaps whom.
+
+    Attributes:
+        picture: int64 [P], number of the picture of each predicted segment; ascending.
+        predicted_category: int64 [P].
+        score: float32 [P].
+        predicted_area: int64 [P], pixels.
+        on_void: int64 [P], of these, those that are void in the truth.
+        true_category: int64 [G].
+        true_area: int64 [G], pixels.
+        is_crowd: bool [G].
+        prediction: int64 [N], positions of predicted segments: first members of the pairs of one category.
+        truth: int64 [N], positions of true segments: second members.
+        shared: int64 [N], pixels that both have, at least 1.
+    """
+
+    picture: Ints
+    predicted_category: Ints
+    score: NDArray[np.float32]
+    predicted_area: Ints
+    on_void: Ints
+    true_category: Ints
+    true_area: Ints
+    is_crowd: NDArray[np.bool_]
+    prediction: Ints
+    truth: Ints
+    shared: Ints
+
+    def iou(self) -> NDArray[np.float64]:
+        """Return the intersection over union of each pair, float64 [N]; void counts like everything else."""
+        union = self.predicted_area[self.prediction] + self.true_area[self.truth] - self.shared
+        return self.shared / union
+
+
+def thing_overlaps(
+    prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, histogram: JointHistogram | None = None
+) -> ThingOverlaps:
+    """Reduce one picture to its objects.
+
+    Args:
+        prediction: of the same size as ``truth``; without scores, every segment has a score of 1.
+        truth: with its crowds, if any.
+        labels: tells things from stuff.
+        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+
+    Returns:
+        The objects of picture 0.
+
+    Raises:
+        InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
+    """
+    require_categories(labels, prediction, truth)
+    histogram = overlaps(prediction, truth) if histogram is None else histogram
+    true_id, predicted_id, area = (part.cpu().numpy() for part in histogram)
+    is_thing = np.array([category.is_thing for category in labels])
+    # Position 0 is void, which is no thing.
+    true_category, predicted_category = (
+        np.concatenate([[-1], annotation.category.cpu().numpy()]) for annotation in (truth, prediction)
+    )
+    true_area, predicted_area = np.zeros(len(true_category), np.int64), np.zeros(len(predicted_category), np.int64)
+    np.add.at(true_area, true_id, area)
+    np.add.at(predicted_area, predicted_id, area)
+    on_void = np.zeros(len(predicted_category), np.int64)
+    on_void[predicted_id[true_id == 0]] = area[true_id == 0]
+    true_rows = np.flatnonzero((true_area > 0) & (true_category >= 0) & is_thing[true_category])
+    predicted_rows = np.flatnonzero((predicted_area > 0) & (predicted_category >= 0) & is_thing[predicted_category])
+
+    score = torch.ones(prediction.num_segments) if prediction.score is None else prediction.score.detach().cpu()
+    crowd = np.zeros(truth.num_segments, dtype=bool) if truth.crowd is None else truth.crowd.cpu().numpy()
+    category = true_category[true_id]
+    is_pair = (category == predicted_category[predicted_id]) & (category >= 0) & is_thing[category]
+    return ThingOverlaps(
+        picture=np.zeros(len(predicted_rows), dtype=np.int64),
+        predicted_category=predicted_category[predicted_rows],
+        score=score.numpy()[predicted_rows - 1],
+        predicted_area=predicted_area[predicted_rows],
+        on_void=on_void[predicted_rows],
+        true_category=true_category[true_rows],
+        true_area=true_area[true_rows],
+        is_crowd=crowd[true_rows - 1],
+        prediction=np.searchsorted(predicted_rows, predicted_id[is_pair]),
+        truth=np.searchsorted(true_rows, true_id[is_pair]),
+        shared=area[is_pair],
+    )
+
+
+def pooled(pictures: Sequence[ThingOverlaps]) -> ThingOverlaps:
+    """Put the objects of several pictures into one list, the pictures numbered in their order."""
+    if not pictures:
+        empty = np.zeros(0, dtype=np.int64)
+        scores, crowds = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=bool)
+        return ThingOverlaps(empty, empty, scores, empty, empty, empty, empty, crowds, empty, empty, empty)
+    joined = ThingOverlaps(*(np.concatenate(parts) for parts in zip(*pictures, strict=True)))
+    num_predicted = np.array([len(picture.score) for picture in pictures])
+    num_true = np.array([len(picture.true_area) for picture in pictures])
+    num_pairs = [len(picture.shared) for picture in pictures]
+    return joined._replace(
+        picture=np.repeat(np.arange(len(pictures)), num_predicted),
+        prediction=joined.prediction + np.repeat(num_predicted.cumsum() - num_predicted, num_pairs),
+        truth=joined.truth + np.repeat(num_true.cumsum() - num_true, num_pairs),
+    )
