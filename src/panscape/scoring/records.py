@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.errors import InvalidArgumentError
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError
 from panscape.geometry import Size
 from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
@@ -55,6 +55,33 @@ class PictureRecord:
         for category, kind, size, *values in self.errors:
             counts[category, kind, size] = values
         return counts
+
+    def require_categories(self, num_categories: int, file: str) -> None:
+        """Check that all numbers stay within the counts, as those of a file may not.
+
+        Args:
+            num_categories: K.
+            file: that the record is from, for the message.
+
+        Raises:
+            InvalidAnnotationError: a category, kind or size is out of its range.
+        """
+        limits = {
+            "category": [
+                (category, num_categories)
+                for rows in (self.quality, self.errors, self.confusion, self.confused)
+                for category, *_ in rows
+            ],
+            "predicted category": [(b, num_categories + 1) for _, b, _ in (*self.confusion, *self.confused)],
+            "kind of error": [(row[1], NUM_ROWS) for row in self.errors],
+            "class of size": [(row[2], len(SIZE_NAMES)) for row in self.errors],
+        }
+        for what, pairs in limits.items():
+            wrong = next(((value, limit) for value, limit in pairs if not 0 <= value < limit), None)
+            if wrong is not None:
+                raise InvalidAnnotationError(
+                    f"{file}: expected each {what} of {self.name!r} in 0..{wrong[1] - 1}, got {wrong[0]}; score again"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Return lists and numbers for JSON; :meth:`from_dict` reads them back."""

@@ -1,0 +1,275 @@
+"""Two runs on the same pictures: what got better, what worse, and whether it is more than noise.
+
+Differences get paired bootstrap intervals (:mod:`panscape.scoring.bootstrap`): each draw takes the same pictures of
+both runs, so what makes a picture hard for both cancels out. A difference is called more than noise when its 95 %
+interval leaves out 0. Of twenty differences that are nothing but chance one gets that verdict; so look twice at a
+single category among many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from panscape.errors import InvalidArgumentError
+from panscape.metrics.error_analysis import ErrorKind
+from panscape.metrics.tables import aligned, percent
+from panscape.scoring.bootstrap import NUM_SAMPLES, intervals, picture_sums, resampled, totals
+from panscape.scoring.records import PictureRecord
+from panscape.scoring.results import Scored, read_results
+
+_GROUPS = ("all", "things", "stuff")
+_MEASURES = ("PQ", "SQ", "RQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One number in both runs.
+
+    Attributes:
+        before: in the first run, in 0..1; nan without segments.
+        after: in the second run.
+        low: lower end of the paired 95 % interval of ``after - before``; nan if it cannot be told.
+        high: upper end.
+    """
+
+    before: float
+    after: float
+    low: float
+    high: float
+
+    @property
+    def change(self) -> float:
+        """How much larger it is in the second run."""
+        return self.after - self.before
+
+    @property
+    def is_more_than_noise(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict for JSON; None stands for nan."""
+        parts = {"before": self.before, "after": self.after, "change": self.change, "low": self.low, "high": self.high}
+        entries = {name: None if math.isnan(value) else value for name, value in parts.items()}
+        return {**entries, "more_than_noise": self.is_more_than_noise}
+
+
+@dataclass(frozen=True, slots=True)
+class PictureChange:
+    """The PQ of one picture in both runs, in 0..1; nan without segments."""
+
+    name: str
+    before: float
+    after: float
+
+    @property
+    def change(self) -> float:
+        """How much better it is in the second run; nan without segments in one."""
+        return self.after - self.before
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a second run does better or worse than a first; ``str()`` gives a table.
+
+    Attributes:
+        first: name of the first run.
+        second: name of the second one.
+        num_pictures: that both have and that were compared.
+        num_only_first: pictures left out because the second run lacks them.
+        num_only_second: likewise, because the first lacks them.
+        groups: "PQ", "SQ" and "RQ", "PQ of things" and so on, and "mIoU".
+        categories: PQ by category.
+        kinds: what each kind of error costs.
+        pictures: in the order of the first run.
+    """
+
+    first: str
+    second: str
+    num_pictures: int
+    num_only_first: int
+    num_only_second: int
+    groups: dict[str, Difference]
+    categories: dict[str, Difference]
+    kinds: dict[ErrorKind, Difference]
+    pictures: tuple[PictureChange, ...]
+
+    def __str__(self) -> str:
+        return self.table()
+
+    @property
+    def changed(self) -> list[PictureChange]:
+        """Pictures with a change, the largest rise first, the largest fall last."""
+        known = [picture for picture in self.pictures if picture.change]
+        return sorted((p for p in known if not math.isnan(p.change)), key=lambda p: (-p.change, p.name))
+
+    @property
+    def sentence(self) -> str:
+        """The verdict on PQ, for people."""
+        pq = self.groups["PQ"]
+        if math.isnan(pq.change):
+            return "Nothing can be compared: one of the runs has no segments."
+        if not pq.change:
+            return "PQ is the same."
+        way = "higher" if pq.change > 0 else "lower"
+        interval = f"95 % interval {_signed(pq.low)} to {_signed(pq.high)}"
+        verdict = "more than noise" if pq.is_more_than_noise else "could be noise"
+        return f"PQ is {abs(100 * pq.change):.1f} points {way} ({interval}): {verdict}."
+
+    def table(self) -> str:
+        """Return lines with the groups, then the categories and kinds of error whose change is more than noise."""
+        clear = {name: d for name, d in self.categories.items() if d.is_more_than_noise}
+        costs = {f"cost of {kind.title}": d for kind, d in self.kinds.items() if d.is_more_than_noise}
+        rows = [["", "first", "second", "change", "95 % interval", ""]]
+        for name, d in {**self.groups, **clear, **costs}.items():
+            interval = "-" if math.isnan(d.low) else f"{_signed(d.low)} to {_signed(d.high)}"
+            verdict = "more than noise" if d.is_more_than_noise else ""
+            rows.append([name, percent(d.before), percent(d.after), _signed(d.change), interval, verdict])
+        head = f"{self.num_pictures} pictures; first: {self.first}, second: {self.second}"
+        if self.num_only_first or self.num_only_second:
+            head += f"; left out: {self.num_only_first} only in the first, {self.num_only_second} only in the second"
+        return f"{head}\n\n{aligned(rows)}\n\n{self.sentence}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts for JSON; None stands for nan."""
+        return {
+            "first": self.first,
+            "second": self.second,
+            "pictures": self.num_pictures,
+            "only_first": self.num_only_first,
+            "only_second": self.num_only_second,
+            "groups": {name: d.to_dict() for name, d in self.groups.items()},
+            "categories": {name: d.to_dict() for name, d in self.categories.items()},
+            "kinds": {kind.name.lower(): d.to_dict() for kind, d in self.kinds.items()},
+            "changed": [[p.name, p.before, p.after] for p in self.changed],
+        }
+
+
+def _signed(fraction: float) -> str:
+    return "-" if math.isnan(fraction) else f"{100 * fraction:+.1f}"
+
+
+def compare(
+    first: Scored, second: Scored, *, names: tuple[str, str] | None = None, samples: int = NUM_SAMPLES, seed: int = 0
+) -> Comparison:
+    """Compare two runs on the pictures that both have.
+
+    Args:
+        first: scores, or results from a file.
+        second: likewise, over the same label space and truth.
+        names: of the runs, for people; by default where their predictions lie.
+        samples: number of draws for the intervals.
+        seed: decides the draws.
+
+    Raises:
+        InvalidArgumentError: the label spaces or the truths differ, or no picture is in both.
+    """
+    if [(c.name, c.is_thing) for c in first.labels] != [(c.name, c.is_thing) for c in second.labels]:
+        raise InvalidArgumentError(
+            f"expected two runs over one label space, got {first.labels.name!r} ({len(first.labels)} categories) and "
+            f"{second.labels.name!r} ({len(second.labels)} categories) that differ in their categories; score both "
+            "with the same --labels"
+        )
+    others = {record.name: record for record in second.records}
+    mine = [record for record in first.records if record.name in others]
+    theirs = [others[record.name] for record in mine]
+    if not mine:
+        raise InvalidArgumentError(
+            f"expected two runs on the same pictures, got {len(first.records)} and {len(second.records)} pictures "
+            "without a name in common; score both with the same --truth"
+        )
+    _require_same_truth(mine, theirs)
+    sums = [picture_sums(records, len(first.labels)) for records in (mine, theirs)]
+    before, after = (totals(each, first.labels) for each in sums)
+    drawn = [resampled(each, first.labels, samples, seed) for each in sums]
+    ends = intervals(drawn[1] - drawn[0])
+
+    def difference(part: str, *place: int) -> Difference:
+        values = (getattr(s, part)[(0, *place)] for s in (before, after))
+        return Difference(*map(float, values), *(float(getattr(s, part)[place]) for s in (ends.low, ends.high)))
+
+    groups = {
+        measure if group == "all" else f"{measure} of {group}": difference("groups", i, j)
+        for i, group in enumerate(_GROUPS)
+        for j, measure in enumerate(_MEASURES)
+    }
+    one, two = names or _names(first.predictions, second.predictions)
+    return Comparison(
+        first=one,
+        second=two,
+        num_pictures=len(mine),
+        num_only_first=len(first.records) - len(mine),
+        num_only_second=len(second.records) - len(mine),
+        groups={**groups, "mIoU": difference("mean_iou")},
+        categories={
+            category.name: difference("categories", i, 0)
+            for i, category in enumerate(first.labels)
+            if not np.isnan([before.categories[0, i, 0], after.categories[0, i, 0]]).all()
+        },
+        kinds={kind: difference("costs", int(kind)) for kind in ErrorKind},
+        pictures=tuple(PictureChange(a.name, a.pq, b.pq) for a, b in zip(mine, theirs, strict=True)),
+    )
+
+
+def _names(first: Path, second: Path) -> tuple[str, str]:
+    """Return the shortest ends of two paths that tell them apart."""
+    for length in range(1, max(len(first.parts), len(second.parts)) + 1):
+        one, two = (str(Path(*path.parts[-length:])) for path in (first, second))
+        if one != two:
+            return one, two
+    return f"{first.name} (first)", f"{second.name} (second)"
+
+
+def _require_same_truth(mine: Sequence[PictureRecord], theirs: Sequence[PictureRecord]) -> None:
+    for one, two in zip(mine, theirs, strict=True):
+        if one.size != two.size or _truth_pixels(one) != _truth_pixels(two):
+            raise InvalidArgumentError(
+                f"expected two runs against the same truth, but that of {one.name!r} has other pixels in one than in "
+                "the other; score both with the same --truth"
+            )
+
+
+def _truth_pixels(record: PictureRecord) -> dict[int, int]:
+    pixels: dict[int, int] = {}
+    for category, _, number in record.confusion:
+        pixels[category] = pixels.get(category, 0) + number
+    return pixels
+
+
+def compare_command(
+    first: str | Path,
+    second: str | Path,
+    report: str | Path | None = None,
+    *,
+    samples: int = NUM_SAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two files of results, print a table and, if asked to, write a page.
+
+    Args:
+        first: what :func:`~panscape.scoring.results.write_results` wrote.
+        second: likewise.
+        report: the page to write; its folder must exist.
+        samples: number of draws for the intervals.
+        seed: decides the draws.
+
+    Raises:
+        UnreadableFileError: a file is missing or is not JSON.
+        InvalidAnnotationError: a file holds something else.
+        InvalidArgumentError: the runs cannot be compared, or the folder of the page does not exist.
+    """
+    one, two = read_results(first), read_results(second)
+    comparison = compare(one, two, names=_names(Path(first), Path(second)), samples=samples, seed=seed)
+    print(comparison)
+    if report is not None:
+        from panscape.scoring.report import write_report
+
+        write_report(report, two, comparison=comparison, samples=samples, seed=seed)
+        print(f"\nreport: {report}")
+    return comparison

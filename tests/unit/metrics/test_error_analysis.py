@@ -1,0 +1,231 @@
+"""Kinds of error and what they cost, counted by hand on small pictures, and laws on generated ones."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from maps import SHAPES, a_map, generated_map
+
+from panscape import PanopticMap
+from panscape.metrics import PanopticQuality
+from panscape.metrics.error_analysis import NO_ERROR, SIZE_NAMES, ErrorKind, find_errors
+from panscape.metrics.error_costs import ErrorAnalysis
+from panscape.metrics.matching import match_segments
+
+# Two rows of each of these are a picture. G is ground, S sky; D, E are true and P, Q predicted discs, B a box.
+CATEGORIES = {"S": 0, "G": 1, "D": 2, "E": 2, "P": 2, "Q": 2, "B": 3, "C": 3}
+
+
+def picture(row: str, crowd: str = "") -> PanopticMap:
+    return a_map(f"{row}\n{row}", CATEGORIES, crowd)
+
+
+def analysed(prediction: PanopticMap, truth: PanopticMap) -> ErrorAnalysis:
+    analysis = ErrorAnalysis(SHAPES)
+    analysis.update(prediction, truth)
+    return analysis
+
+
+def pq_of(prediction: PanopticMap, truth: PanopticMap) -> float:
+    quality = PanopticQuality(SHAPES)
+    quality.update(prediction, truth)
+    return quality.compute().all.pq
+
+
+# truth, prediction, kind, its false negatives and positives, PQ, PQ when it is mended
+BY_HAND = {
+    # The box overlaps the disc with 6/8. Mended, the category of boxes is gone and the disc has 3/4.
+    "confused": ("GGGGDDDD", "GGGGBBB.", ErrorKind.CONFUSED, 1, 1, 1 / 3, (1 + 3 / 4) / 2),
+    # P is matched with D (8/14). Cut along the truth, D has 8/8 and E 6/8.
+    "merged, one matched": ("DDDDEEEE", "PPPPPPP.", ErrorKind.MERGED, 1, 0, 8 / 14 / 1.5, (1 + 3 / 4) / 2),
+    # P has 8/16 with either, so it is matched with none.
+    "merged, none matched": ("DDDDEEEE", "PPPPPPPP", ErrorKind.MERGED, 2, 1, 0, 1),
+    # P has 8/16 and Q 6/16; together they have 14/16.
+    "split, none matched": ("DDDDDDDD", "PPPPQQQ.", ErrorKind.SPLIT, 1, 2, 0, 14 / 16),
+    # P alone is matched with 10/16.
+    "split, one matched": ("DDDDDDDD", "PPPPPQQ.", ErrorKind.SPLIT, 0, 1, 10 / 16 / 1.5, 14 / 16),
+    "boundary, shifted": ("DDDD....", "..PPPPPP", ErrorKind.BOUNDARY, 1, 0, 0, 1),  # 4/8, and 8 of 12 are on void
+    "boundary, near": ("GGGGGGGGGGDDDD", "GGGGGGGGPPPP..", ErrorKind.BOUNDARY, 1, 1, 16 / 20 / 2, 1),
+    "boundary, matched": ("GGGGDDDD", "GGGGPPP.", ErrorKind.BOUNDARY, 0, 0, (1 + 6 / 8) / 2, 1),
+    # A missed disc gets the mean IoU of all matches, as no disc was matched: 12/16.
+    "missed": ("GGGGGGDD", "GGGGGGGG", ErrorKind.MISSED, 1, 0, 3 / 8, 3 / 4),
+    # And that of the matched discs if there are any: 6/8.
+    "missed, others found": ("GGGGDDDDGGGGGGEE", "GGGGPPP.GGGGGGGG", ErrorKind.MISSED, 1, 0, None, None),
+    "invented": ("GGGGGGGG", "GGGGGGPP", ErrorKind.INVENTED, 0, 1, 3 / 8, 3 / 4),
+    "left void": ("GGGGDDDD", "GGGG....", ErrorKind.VOID, 1, 0, 1 / 2, 1),
+    # P has 5 of 10 columns on void, 3 on ground and 2 on sky. Half is not enough to be excused.
+    "partly on void": (
+        "GGGGGGGGG.....SSSSSS",
+        "GGGGGGPPPPPPPPPPSSSS",
+        ErrorKind.VOID,
+        0,
+        1,
+        (6 / 9 + 4 / 6) / 3,
+        (6 / 9 + 4 / 6) / 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_kinds_by_hand(name: str) -> None:
+    true, predicted, kind, fn, fp, before, after = BY_HAND[name]
+    truth, prediction = picture(true), picture(predicted)
+    report = analysed(prediction, truth).compute()
+    found = report.kinds[kind]
+    assert (found.fn, found.fp) == (fn, fp)
+    for other, cost in report.kinds.items():  # and nothing is of another kind
+        if other is not kind:
+            assert (cost.fn, cost.fp) == (0, 0)
+    if before is None:
+        ground, discs = 20 / 24, (6 / 8) / 1.5
+        assert pq_of(prediction, truth) == pytest.approx((ground + discs) / 2, abs=1e-12)
+        assert found.all == pytest.approx((ground + (6 / 8 + 6 / 8) / 2) / 2 - (ground + discs) / 2, abs=1e-12)
+    else:
+        assert pq_of(prediction, truth) == pytest.approx(before, abs=1e-12)
+        assert found.all == pytest.approx(after - before, abs=1e-12)
+
+
+def test_boundary_costs_what_is_missing_to_perfect_outlines() -> None:
+    # D is matched by P with 8/14 and E is missing: with a perfect outline, 1 / 1.5.
+    report = analysed(picture("PPPPPPP."), picture("DDDDEEEE")).compute()
+    assert report.kinds[ErrorKind.BOUNDARY].all == pytest.approx(1 / 1.5 - 8 / 14 / 1.5, abs=1e-12)
+
+
+def test_groups_and_categories() -> None:
+    report = analysed(picture("GGGGBBB."), picture("GGGGDDDD")).compute()
+    cost = report.kinds[ErrorKind.CONFUSED]
+    assert cost.things == pytest.approx(3 / 4 - 0, abs=1e-12)  # boxes leave the mean
+    assert cost.stuff == 0
+    assert cost.per_category["disc"] == pytest.approx(3 / 4, abs=1e-12)
+    assert cost.per_category["box"] == 1  # nothing is wrong with it any more
+    assert math.isnan(cost.per_category["sky"])
+
+
+def test_nothing_left_counts_as_perfect() -> None:
+    # Only a crowd in the truth: the prediction of another category is all there is.
+    report = analysed(picture("BBBB"), picture("DDDD", crowd="D")).compute()
+    assert report.kinds[ErrorKind.VOID].fp == 1
+    assert report.kinds[ErrorKind.VOID].all == 1
+    empty = ErrorAnalysis(SHAPES).compute()
+    assert all(math.isnan(cost.all) for cost in empty.kinds.values())
+
+
+def test_near_pairs_are_made_from_the_largest_iou_down() -> None:
+    # P overlaps D by 6 of 16 and E by 4 of 18, so E stays without a partner; B and S are other categories.
+    truth, prediction = picture("DDDDDDEEEEEE"), picture("...PPPPPBBSS")
+    errors = find_errors(prediction, truth)
+    assert errors.truth_kind.tolist() == [ErrorKind.BOUNDARY, ErrorKind.MISSED]
+    assert errors.prediction_kind.tolist() == [ErrorKind.INVENTED, ErrorKind.BOUNDARY, ErrorKind.INVENTED]
+
+
+@pytest.mark.parametrize(("side", "size"), [(15, 0), (16, 1), (31, 1), (32, 2), (63, 2), (64, 3), (127, 3), (128, 4)])
+def test_sizes(side: int, size: int) -> None:
+    truth = PanopticMap(torch.ones(side, side, dtype=torch.int32), torch.tensor([2]))
+    prediction = PanopticMap(torch.ones(side, side, dtype=torch.int32), torch.tensor([3]))
+    report = analysed(prediction, truth).compute()
+    cost = report.kinds[ErrorKind.CONFUSED].by_size
+    assert [cost[name] for name in SIZE_NAMES] == [float(i == size) for i in range(5)]
+    found = report.sizes[SIZE_NAMES[size]]
+    assert (found.num_truth, found.tp, found.fp, found.cost) == (1, 0, 1, 1.0)
+
+
+def generated(seed: int) -> tuple[PanopticMap, PanopticMap]:
+    """Return a prediction and a truth with every kind of error: pieces of one layout between those of another."""
+    truth = generated_map(seed, crowd=seed % 2 == 0, objects=9)
+    prediction = truth if seed % 3 else generated_map(seed, objects=9, void=False)
+    prediction = PanopticMap(prediction.ids, prediction.category)
+    g = np.random.default_rng(seed)
+    prediction = prediction.paste(generated_map(seed + 1000, (40, 60), objects=3), *g.integers(0, 50, 2).tolist())
+    prediction = prediction.paste(prediction.crop(0, 0, 90, 100), *g.integers(0, 9, 2).tolist())
+    category = prediction.category.clone()
+    swapped = torch.from_numpy(g.random(len(category)) < 0.2)
+    category[swapped] = torch.tensor([1, 0, 3, 2])[category[swapped]]
+    return PanopticMap(prediction.ids, category).compact(), truth
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_laws(seed: int) -> None:
+    prediction, truth = generated(seed)
+    matches = match_segments(prediction, truth)
+    errors = find_errors(prediction, truth)
+    assert (errors.truth_kind != NO_ERROR).nonzero()[0].tolist() == matches.missed.tolist()
+    assert (errors.prediction_kind != NO_ERROR).nonzero()[0].tolist() == matches.spurious.tolist()
+    assert ErrorKind.INVENTED not in errors.truth_kind
+    assert ErrorKind.MISSED not in errors.prediction_kind
+    assert (errors.gain >= 0).all()
+
+    analysis = analysed(prediction, truth)
+    quality = PanopticQuality(SHAPES)
+    quality.update(prediction, truth)
+    state = analysis.state
+    assert torch.equal(state[:, 7, :, 0].sum(1), quality.state[:, 0])
+    assert torch.equal(state[:, :7, :, 1].sum((1, 2)), quality.state[:, 1])
+    assert torch.equal(state[:, :7, :, 0].sum((1, 2)), quality.state[:, 2])
+    torch.testing.assert_close(state[:, 7, :, 2].sum(1), quality.state[:, 3], rtol=0, atol=1e-12)
+
+    report = analysis.compute()
+    for cost in report.kinds.values():
+        assert cost.all >= 0
+        assert min(cost.by_size.values()) >= 0
+        assert all(value >= 0 for value in cost.per_category.values() if not math.isnan(value))
+
+
+def test_every_kind_occurs_in_generated_pictures() -> None:
+    analysis = ErrorAnalysis(SHAPES)
+    for seed in range(30):
+        analysis.update(*generated(seed))
+    report = analysis.compute()
+    assert all(cost.fn + cost.fp > 0 for cost in report.kinds.values())
+    assert report.kinds[ErrorKind.BOUNDARY].all > 0
+    assert all(size.cost > 0 for size in report.sizes.values() if size.num_truth)
+
+
+def test_merging_is_adding() -> None:
+    one, two, both = ErrorAnalysis(SHAPES), ErrorAnalysis(SHAPES), ErrorAnalysis(SHAPES)
+    for seed in range(6):
+        (one if seed < 3 else two).update(*generated(seed))
+        both.update(*generated(seed))
+    one.merge(two)
+    torch.testing.assert_close(one.state, both.state, rtol=0, atol=1e-12)
+    one.reset()
+    assert not one.state.any()
+
+
+@pytest.mark.parametrize("seed", range(0, 30, 2))
+def test_mending_the_maps_themselves_gives_the_same_pq(seed: int) -> None:
+    prediction, truth = generated(seed)
+    errors, report = find_errors(prediction, truth), analysed(prediction, truth).compute()
+    before = pq_of(prediction, truth)
+
+    confused = (errors.taken_for >= 0).nonzero()[0]
+    category = prediction.category.clone()
+    category[errors.taken_for[confused]] = truth.category[confused]
+    mended = pq_of(PanopticMap(prediction.ids, category), truth)
+    assert report.kinds[ErrorKind.CONFUSED].all == pytest.approx(mended - before, abs=1e-12)
+
+    real = torch.from_numpy(errors.prediction_kind != ErrorKind.INVENTED)
+    mended = pq_of(prediction.select(real), truth)
+    assert report.kinds[ErrorKind.INVENTED].all == pytest.approx(mended - before, abs=1e-12)
+
+
+def test_mending_one_kind_after_the_other_leaves_nothing() -> None:
+    for seed in range(10):
+        prediction, truth = generated(seed)
+        counts = analysed(prediction, truth).state
+        tp = counts[:, 7, :, 0].sum(1) + counts[:, :7, :, 0].sum((1, 2))
+        quality = PanopticQuality(SHAPES)
+        quality.update(prediction, truth)
+        assert torch.equal(tp, quality.state[:, 0] + quality.state[:, 2])  # every truth segment is a match
+        report = analysed(prediction, truth).compute()
+        perfect = ErrorAnalysis(SHAPES)
+        perfect.update(truth.select(~truth.crowd) if truth.crowd is not None else truth, truth)
+        assert all(cost.all == 0 for cost in perfect.compute().kinds.values())
+        assert sum(s.num_truth for s in report.sizes.values()) == int(tp.sum())
+
+
+def test_table_and_dict() -> None:
+    report = analysed(picture("GGGGBBB."), picture("GGGGDDDD")).compute()
+    first = str(report).splitlines()[1].split()
+    assert first == ["category", "confused", "54.17", "75.00", "0.00", "1", "1"]
+    assert report.to_dict()["kinds"]["confused"]["per_category"]["sky"] is None

@@ -1,0 +1,59 @@
+"""What is remembered of a picture adds up to what the metrics report."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from maps import SHAPES, a_map, generated_map
+
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError
+from panscape.metrics import PanopticQuality, SemanticIoU
+from panscape.metrics.error_costs import ErrorAnalysis
+from panscape.scoring.records import PictureRecord, record_of
+
+
+def test_records_hold_what_the_metrics_count() -> None:
+    quality, semantic, errors = PanopticQuality(SHAPES), SemanticIoU(SHAPES), ErrorAnalysis(SHAPES)
+    sums = torch.zeros(4, 4, dtype=torch.float64)
+    pixels = torch.zeros(4, 5, dtype=torch.int64)
+    counts = torch.zeros(4, 8, 5, 3, dtype=torch.float64)
+    for seed in range(8):
+        prediction, truth = generated_map(seed, objects=9), generated_map(seed + seed % 2, crowd=True)
+        for metric in (quality, semantic, errors):
+            metric.update(prediction, truth)
+        record = record_of(str(seed), prediction, truth, SHAPES)
+        for category, *values in record.quality:
+            sums[category] += torch.tensor(values, dtype=torch.float64)
+        for row, column, number in record.confusion:
+            pixels[row, column] += number
+        counts += torch.from_numpy(record.error_counts(4))
+    assert torch.equal(sums, quality.state)
+    assert torch.equal(pixels, semantic.state)
+    assert torch.equal(counts, errors.state)
+
+
+def test_a_record_is_small_and_travels() -> None:
+    record = record_of("a/b.png", generated_map(1), generated_map(2, crowd=True), SHAPES)
+    assert PictureRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+    assert pickle.loads(pickle.dumps(record)) == record
+    assert len(pickle.dumps(record)) < 4096
+
+
+def test_pq_and_confused_segments_by_hand() -> None:
+    categories = {"G": 1, "D": 2, "E": 2, "B": 3, "C": 3}
+    truth = a_map("GGGGDDDDEEEE", categories)
+    prediction = a_map("GGGGBBB.CCCC", categories)
+    record = record_of("x", prediction, truth, SHAPES)
+    assert record.confused == ((2, 3, 2),)
+    assert record.pq == pytest.approx(1 / 3)  # ground 1, discs 0, boxes 0
+    assert record.quality == ((1, 1, 0, 0, 1.0), (2, 0, 0, 2, 0.0), (3, 0, 2, 0, 0.0))
+
+
+def test_what_is_no_record_is_refused() -> None:
+    record = record_of("x", generated_map(1), generated_map(2), SHAPES).to_dict()
+    with pytest.raises(InvalidArgumentError, match="score the picture again"):
+        PictureRecord.from_dict({**record, "quality": [[1, 2]]})
+    wrong = PictureRecord.from_dict({**record, "errors": [[0, 9, 0, 1, 0, 0.0]]})
+    with pytest.raises(InvalidAnnotationError, match=r"kind of error of 'x' in 0\.\.7, got 9"):
+        wrong.require_categories(4, "file")
