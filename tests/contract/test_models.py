@@ -60,6 +60,20 @@ def test_outputs_are_finite_and_decode_to_valid_maps(model: PanopticModel, size:
         assert torch.equal(m.areas() > 0, torch.ones(m.num_segments, dtype=torch.bool))
 
 
+def test_scores_for_average_precision_leave_the_maps_as_they_are(model: PanopticModel) -> None:
+    size = (100, 157)
+    with torch.inference_mode():
+        outputs = model(images(2, size))
+    maps = model.decode(outputs, [size] * 2)
+    scored = model.with_scores(outputs, maps)
+    for i, (before, after) in enumerate(zip(maps, scored, strict=True)):
+        assert after.score is not None
+        assert torch.equal(after.ids, before.ids)
+        assert torch.equal(after.category, before.category)
+        (alone,) = model.with_scores(type(outputs)(*(part[i : i + 1] for part in outputs)), [before])
+        assert torch.equal(alone.score, after.score)
+
+
 @pytest.mark.parametrize(
     "truth",
     [

@@ -101,7 +101,7 @@ class InstanceAPReport:
     def table(self) -> str:
         """Return lines with the means, then categories that have objects, then ranges of sizes, in percent."""
         present = {name: category for name, category in self.per_category.items() if category.num_objects}
-        rows = [["", "AP", "AP50", "AP75", "objects", "predictions"]]
+        rows = [[f"by {self.rules} rules", "AP", "AP50", "AP75", "objects", "predictions"]]
         total = sum(category.num_objects for category in present.values())
         predicted = sum(category.num_predictions for category in self.per_category.values())
         means = [percent(value) for value in (self.ap, self.ap50, self.ap75)]

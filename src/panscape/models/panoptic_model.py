@@ -84,6 +84,18 @@ class PanopticModel(nn.Module, ABC):
             sizes: height and width of each image before padding.
         """
 
+    def with_scores(self, outputs: Any, maps: Sequence[PanopticMap]) -> list[PanopticMap]:
+        """Return maps with the scores by which this system's average precision ranks objects.
+
+        Decoding leaves this out, as it takes longer than the decoding itself. By default the maps stay as they are: for
+        systems whose decoding gives these very scores.
+
+        Args:
+            outputs: what :meth:`forward` returned for a batch.
+            maps: what :meth:`decode` made of it.
+        """
+        return list(maps)
+
     @property
     def oracles(self) -> tuple[str, ...]:
         """Names of the parts of its outputs that :meth:`decode_with_truth` can take from the truth; none by default."""

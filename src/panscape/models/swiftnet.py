@@ -40,6 +40,7 @@ from panscape.nn.backbones import STRIDES, Backbone, create_backbone
 from panscape.nn.blocks import norm_relu_conv
 from panscape.nn.pyramids import SharedPyramid
 from panscape.panoptic import PanopticMap
+from panscape.representations.center_scores import with_scores
 from panscape.representations.centers import (
     CENTER_ORACLES,
     CenterDecoding,
@@ -199,6 +200,19 @@ class PanopticSwiftNet(PanopticModel):
     def decode(self, outputs: CenterOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
         """See :meth:`CenterRepresentation.decode`."""
         return self.representation.decode(outputs, sizes, self.labels, _OUTPUT_STRIDE)
+
+    def with_scores(self, outputs: CenterOutputs, maps: Sequence[PanopticMap]) -> list[PanopticMap]:
+        """Return maps with the scores of :mod:`panscape.representations.center_scores`, for average precision."""
+        return [
+            with_scores(
+                panoptic,
+                CenterOutputs(*(part[i : i + 1] for part in outputs)),
+                self.labels,
+                _OUTPUT_STRIDE,
+                self.representation.decoding.align_corners,
+            )
+            for i, panoptic in enumerate(maps)
+        ]
 
     @property
     def oracles(self) -> tuple[str, ...]:
