@@ -1,5 +1,6 @@
 """How good predictions are: accumulators that take a predicted and a true map at a time and report in the end."""
 
+from panscape.metrics.boundary_quality import BoundaryPanopticQuality, boundary_distance, match_boundaries
 from panscape.metrics.evaluator import EvaluationReport, Evaluator
 from panscape.metrics.instance_ap import CategoryAP, InstanceAP, InstanceAPReport, SizeAP
 from panscape.metrics.instance_ap_cityscapes import cityscapes_precision
@@ -38,6 +39,7 @@ __all__ = [
     "CITYSCAPES_AVERAGE_SIZES",
     "COCO_SIZES",
     "RULES",
+    "BoundaryPanopticQuality",
     "CategoryAP",
     "CategoryCovering",
     "CategoryInstanceIoU",
@@ -65,11 +67,13 @@ __all__ = [
     "SizeAP",
     "ThingOverlaps",
     "average_sizes",
+    "boundary_distance",
     "cityscapes_precision",
     "coco_curves",
     "count_confusion",
     "count_object_pixels",
     "cover_segments",
+    "match_boundaries",
     "match_segments",
     "object_areas",
     "overlaps",
