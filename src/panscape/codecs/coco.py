@@ -83,16 +83,8 @@ def decode_coco(
         InvalidArgumentError: ``rgb`` has another type or shape.
         InvalidAnnotationError: pixels and descriptions contradict each other, or a category is not in ``labels``.
     """
-    pixels = rgb.cpu().numpy() if isinstance(rgb, Tensor) else np.asarray(rgb)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise InvalidArgumentError(
-            f"expected segment ids as uint8 [H, W, 3], got {pixels.dtype} {list(pixels.shape)}; "
-            "read the PNG with panscape.codecs.load_coco"
-        )
+    packed = coco_ids(rgb)
     segment_ids = _described_ids(segments_info)
-    four = np.zeros((*pixels.shape[:2], 4), np.uint8)
-    four[..., :3] = pixels
-    packed = four.view("<i4")[..., 0]
     # Three bytes make a table of 64 MB; the system provides only the pages that the ids touch.
     table = np.zeros(_LARGEST_ID + 1, np.int32)
     table[segment_ids] = np.arange(1, len(segment_ids) + 1)
@@ -111,6 +103,27 @@ def decode_coco(
         _scores(segments_info),
         crowd if bool(crowd.any()) else None,
     )
+
+
+def coco_ids(rgb: NDArray[np.uint8] | Tensor) -> NDArray[np.int32]:
+    """Return the segment id of every pixel, int32 [H, W].
+
+    Args:
+        rgb: uint8 [H, W, 3], red + 256 green + 65536 blue.
+
+    Raises:
+        InvalidArgumentError: ``rgb`` has another type or shape.
+    """
+    pixels = rgb.cpu().numpy() if isinstance(rgb, Tensor) else np.asarray(rgb)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise InvalidArgumentError(
+            f"expected segment ids as uint8 [H, W, 3], got {pixels.dtype} {list(pixels.shape)}; "
+            "read the PNG with panscape.codecs.load_coco"
+        )
+    four = np.zeros((*pixels.shape[:2], 4), np.uint8)
+    four[..., :3] = pixels
+    packed: NDArray[np.int32] = four.view("<i4")[..., 0]
+    return packed
 
 
 def coco_categories(labels: LabelSpace) -> list[dict[str, Any]]:

@@ -1,0 +1,166 @@
+"""Arrays with a list of segments, as the image processors of the transformers library return them.
+
+``post_process_panoptic_segmentation`` gives ``segmentation``, a number for every pixel, and ``segments_info``, for each
+segment ``id``, ``label_id``, ``score`` and, of most processors, ``was_fused``. Void is 0 or -1, by processor. After
+segments of a category were fused, the count goes on from the fused one's number, so that later segments may get numbers
+that are taken already.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panscape.codecs.described import DescribedSegment, map_of_numbers
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError
+from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
+
+UNFUSED = (
+    "their pixels cannot be told apart; write the result again without fusing (label_ids_to_fuse=set()), which gives "
+    "every segment a number of its own"
+)
+
+
+def map_from_arrays(
+    segmentation: NDArray[Any] | Tensor,
+    segments_info: Sequence[Mapping[str, Any]],
+    labels: LabelSpace | None = None,
+    *,
+    by_source_id: bool = False,
+) -> PanopticMap:
+    """Turn what transformers returns for a picture into a map.
+
+    Void is every negative number, and 0 unless a segment of that number is described. Several descriptions of one
+    number are one segment if all say that it was fused and name the same category; its score is the highest of theirs.
+    All others are refused, since their pixels cannot be told apart::
+
+        result = processor.post_process_panoptic_segmentation(outputs, target_sizes=[size])[0]
+        prediction = map_from_arrays(result["segmentation"], result["segments_info"], labels)
+
+    Args:
+        segmentation: whole numbers [H, W], of any integer or floating type.
+        segments_info: per segment ``id`` and ``label_id``, and if given ``was_fused`` and ``score``.
+        labels: the categories; without them, ``label_id`` may be any number from 0 on.
+        by_source_id: ``label_id`` is the number that the dataset's files use, not the position in ``labels``.
+
+    Returns:
+        A map whose segments are in the order of their first descriptions.
+
+    Raises:
+        InvalidArgumentError: ``segmentation`` is not whole numbers [H, W].
+        InvalidAnnotationError: a number is not described, described twice, or of no category of ``labels``.
+    """
+    numbers = whole_numbers(segmentation)
+    segments, doubts = tell_apart(segments_info, labels, by_source_id=by_source_id)
+    if doubts:
+        raise InvalidAnnotationError("; ".join(doubts.values()))
+    panoptic, undescribed = map_of_numbers(numbers, segments)
+    if undescribed:
+        raise InvalidAnnotationError(
+            f"expected a description of every number in the segmentation, but {undescribed[0]} (one of "
+            f"{len(undescribed)}) is not in segments_info; describe it, or give its pixels the number of void, -1"
+        )
+    return panoptic
+
+
+def whole_numbers(segmentation: NDArray[Any] | Tensor) -> NDArray[np.int64]:
+    """Return a segmentation as integers.
+
+    Raises:
+        InvalidArgumentError: it is not whole numbers [H, W].
+    """
+    values = segmentation.detach().cpu().numpy() if isinstance(segmentation, Tensor) else np.asarray(segmentation)
+    is_suitable = values.ndim == 2 and values.dtype.kind in "iuf"
+    if is_suitable and values.size and values.dtype.kind != "i":
+        # Float numbers: an empty result of transformers is 0.0 - 1. What int64 cannot hold is no number of a segment.
+        is_suitable = bool(((values >= -(2**31)) & (values < _TOO_LARGE) & (values == np.floor(values))).all())
+    if not is_suitable:
+        raise InvalidArgumentError(
+            f"expected a segmentation of whole numbers [H, W], got {values.dtype} {list(values.shape)}; give the "
+            "'segmentation' of one picture as it was returned"
+        )
+    return values.astype(np.int64)
+
+
+def tell_apart(
+    segments_info: Sequence[Any], labels: LabelSpace | None, *, by_source_id: bool = False
+) -> tuple[list[DescribedSegment], dict[int | None, str]]:
+    """Find out which segments can be told apart.
+
+    Args:
+        segments_info: see :func:`map_from_arrays`; its content may be anything.
+        labels: see :func:`map_from_arrays`.
+        by_source_id: see :func:`map_from_arrays`.
+
+    Returns:
+        The segments that are beyond doubt, and by number what is wrong with the others; None for descriptions that
+        have no number.
+    """
+    described: dict[int, list[Mapping[str, Any]]] = {}
+    doubts: dict[int | None, str] = {}
+    for segment in segments_info:
+        number, label = (_integer(segment.get(key)) if isinstance(segment, Mapping) else None for key in _NEEDED)
+        if number is None or label is None:
+            doubts[number] = f"expected integers 'id' and 'label_id' of every segment, got {_shown(segment)}"
+        else:
+            described.setdefault(number, []).append({**segment, "label_id": label})
+    segments: list[DescribedSegment] = []
+    for number, same in described.items():
+        named = sorted({d["label_id"] for d in same})
+        if number in doubts:
+            continue
+        if number < 0:
+            doubts[number] = f"id {number}: expected ids from 0 on, as negative numbers are void; renumber the segment"
+        elif len(same) > 1 and not (len(named) == 1 and all(d.get("was_fused") is True for d in same)):
+            what = f"{len(same)} segments of label_id {', '.join(map(str, named))} have the id {number}"
+            doubts[number] = f"{what}; {UNFUSED}"
+        else:
+            category = _category(named[0], labels, by_source_id)
+            if isinstance(category, str):
+                doubts[number] = f"id {number}: {category}"
+            else:
+                segments.append(DescribedSegment(number, category, _highest_score(same)))
+    return segments, doubts
+
+
+_NEEDED = ("id", "label_id")
+_TOO_LARGE = 2**53  # floating segmentations hold whole numbers up to here
+
+
+def _integer(value: object) -> int | None:
+    is_usable = isinstance(value, int | np.integer) and not isinstance(value, bool) and abs(int(value)) < _TOO_LARGE
+    return int(value) if is_usable else None  # type: ignore[call-overload]
+
+
+def _category(label: int, labels: LabelSpace | None, by_source_id: bool) -> int | str:
+    """Return the category of a label, or what is wrong with it."""
+    if labels is None:
+        return label if label >= 0 else f"expected a label_id from 0 on, got {label}"
+    if by_source_id:
+        category = labels.id_of_source.get(label)
+        return f"expected a source id of label space {labels.name!r}, got {label}" if category is None else category
+    if 0 <= label < len(labels):
+        return label
+    hint = "; it is a source id: say that these are source ids" if label in labels.id_of_source else ""
+    return (
+        f"expected a label_id in 0..{len(labels) - 1}, the positions in label space {labels.name!r}, got {label}{hint}"
+    )
+
+
+def _highest_score(descriptions: Sequence[Mapping[str, Any]]) -> float | None:
+    scores = [d.get("score") for d in descriptions]
+    usable = [float(s) for s in scores if isinstance(s, int | float | np.floating) and not isinstance(s, bool)]
+    if len(usable) != len(scores) or not all(math.isfinite(s) and 0 <= s <= 1 for s in usable):
+        return None
+    return max(usable)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
