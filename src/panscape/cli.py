@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +24,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from panscape import __version__
 from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameError
+from panscape.scoring.command import FilesOptions, is_of_files, run_on_files
 
 _DESCRIPTION = """Panoptic segmentation: every pixel's category and object.
 
@@ -131,14 +132,14 @@ class Demo:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Compare a model's predictions with the truth: panoptic quality and mean IoU, by category."""
+    """Compare predictions with the truth, of a model (MODEL, --recipe) or of any tool (--predictions, --truth)."""
 
-    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    model: Annotated[Positional[str | None], arg(metavar="MODEL", help_behavior_hint="")] = None
     """A bundled model (see "panscape weights list"), a .safetensors file, the folder of a training, or the id of a
     Hugging Face repository."""
 
-    recipe: Annotated[str, arg(metavar="NAME")]
-    """Whose data to evaluate on."""
+    recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """Whose data to evaluate the model on."""
 
     data: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder of the data; drawn data need none."""
@@ -159,8 +160,8 @@ class Evaluate:
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the numbers inside the network."""
 
-    workers: int = 1
-    """Processes that read ahead; 0 reads in between."""
+    workers: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
+    """Of a model: processes that read ahead (1; 0 reads in between). Of files: threads (one each processor)."""
 
     on_bad_sample: Literal["stop", "skip"] = "stop"
     """What to do at a picture that cannot be used: stop, or leave it out, count it and list it."""
@@ -171,8 +172,19 @@ class Evaluate:
     out: Annotated[Path | None, arg(metavar="FILE.json")] = None
     """Also write that JSON object to a file."""
 
+    files: FilesOptions = field(default_factory=FilesOptions)
+    """Predictions of any tool in files."""
+
     def run(self) -> int:
-        """Evaluate; return 1 if pictures were left out."""
+        """Evaluate; return 1 if pictures were left out or files were wrong."""
+        if not is_of_files(self, self.files, shared=("workers", "json", "out")):
+            return self._run_model(self.model or "", self.recipe or "")
+        from panscape.inference.console import bar_on_terminal
+
+        bar = bar_on_terminal("pictures")
+        return run_on_files(self.files, bar, workers=self.workers, as_json=self.json, out=self.out)
+
+    def _run_model(self, model: str, recipe: str) -> int:
         import panscape
         from panscape.files import write_json
         from panscape.inference.console import bar_on_terminal
@@ -183,25 +195,25 @@ class Evaluate:
         if self.out is not None and not self.out.parent.is_dir():
             raise InvalidArgumentError(f"cannot write {self.out}: no folder {self.out.parent}; create it first")
         device = choose_device(self.device)
-        dataset = get_recipe(self.recipe).data.load(self.data, self.split)
+        dataset = get_recipe(recipe).data.load(self.data, self.split)
         oracle = tuple(part.strip() for part in self.oracle.split(",") if part.strip())
         bad: list[tuple[str, str]] = []
         with bar_on_terminal("pictures") as progress:
             report = evaluate(
-                panscape.load(self.model).to(device),
+                panscape.load(model).to(device),
                 dataset,
                 precision=self.precision,
                 oracle=oracle,
                 limit=self.limit,
-                workers=self.workers,
+                workers=1 if self.workers is None else self.workers,
                 on_bad_sample=self.on_bad_sample,
                 skipped=bad.append,
                 progress=progress,
             )
         count = (min(self.limit, len(dataset)) if self.limit else len(dataset)) - len(bad)
         content = {
-            "model": self.model,
-            "recipe": self.recipe,
+            "model": model,
+            "recipe": recipe,
             "split": self.split,
             "oracle": oracle,
             "pictures": count,
@@ -212,7 +224,7 @@ class Evaluate:
             print(json.dumps(content))
         else:
             perfect = f" with the truth's {', '.join(oracle)}" if oracle else ""
-            print(f"{self.model} on {count} pictures of {self.recipe} {self.split}{perfect}\n\n{report}")
+            print(f"{model} on {count} pictures of {recipe} {self.split}{perfect}\n\n{report}")
         if self.out is not None:
             write_json(self.out, content)
         if bad and not self.json:

@@ -1,0 +1,175 @@
+"""`panscape evaluate --predictions ... --truth ...`; nothing heavy is imported before files are read."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from panscape.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from panscape.scoring.scoring import Scores
+
+_MOST_LINES = 20
+_FORMS = "a MODEL with --recipe, to evaluate a model, or --predictions with --truth, to score files"
+
+
+@dataclass(frozen=True)
+class FilesOptions:
+    """Predictions of any tool in files, in place of a MODEL."""
+
+    predictions: Annotated[Path | None, arg(metavar="DIR_OR_JSON")] = None
+    """Predictions of any tool, in place of a MODEL: the JSON of COCO panoptic form; or a folder with one such JSON,
+    with *_instanceIds.png of Cityscapes, or with arrays as transformers returns them (.npz, or .npy and .json)."""
+
+    truth: Annotated[Path | None, arg(metavar="DIR_OR_JSON")] = None
+    """The truth of --predictions, in one of the same forms."""
+
+    labels: Annotated[str | None, arg(metavar="NAME")] = None
+    """With --predictions: a bundled label space, or a JSON with one. By default the categories of the truth."""
+
+    prediction_pngs: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The PNGs of the predictions' JSON, where they are not beside it."""
+
+    truth_pngs: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The PNGs of the truth's JSON, where they are not beside it."""
+
+    label_ids: Literal["positions", "source"] = "positions"
+    """What label_id is in arrays: the position in the label space, or the number that the dataset's files use."""
+
+    rules: Literal["coco", "deeplab2", "torchmetrics", "seamseg"] = "coco"
+    """With --predictions: whose rules of panoptic quality."""
+
+    boundary: bool = False
+    """With --predictions: also boundary quality, which takes longer."""
+
+    strict: bool = False
+    """With --predictions: stop at the first file that is wrong. Else what cannot be read counts as missed."""
+
+    report: Annotated[Path | None, arg(metavar="DIR/report.html")] = None
+    """With --predictions: also write a page to look at."""
+
+
+def is_of_files(options: Any, files: FilesOptions, *, shared: Collection[str]) -> bool:
+    """Return whether files are to be scored, not a model.
+
+    Args:
+        options: the dataclass of the whole command, with ``model`` and ``recipe``.
+        files: those of files.
+        shared: names of options that hold for both.
+
+    Raises:
+        InvalidArgumentError: the options are those of neither or of both, or of one but not all it needs.
+    """
+    of_files = _given(files)
+    of_model = [name for name in _given(options) if name not in shared and getattr(options, name) is not files]
+    if not of_files and not of_model:
+        raise InvalidArgumentError(f"expected {_FORMS}; got neither")
+    is_of_files = files.predictions is not None or (files.truth is not None and "model" not in of_model)
+    others = of_model if is_of_files else of_files
+    if others:
+        what = ", ".join("a MODEL" if name == "model" else f"--{name.replace('_', '-')}" for name in others)
+        with_what = "--predictions" if is_of_files else "a MODEL"
+        raise InvalidArgumentError(f"expected {_FORMS}; got {what} together with {with_what}")
+    needed = {"predictions": files.predictions, "truth": files.truth}
+    if not is_of_files:
+        needed = {"MODEL": options.model, "recipe": options.recipe}
+    missing = [name if name.isupper() else f"--{name}" for name, value in needed.items() if value is None]
+    if missing:
+        raise InvalidArgumentError(f"expected {_FORMS}; {missing[0]} is missing")
+    return is_of_files
+
+
+def _given(options: Any) -> list[str]:
+    """Return the names of the options that are not as they are by default."""
+    return [
+        field.name
+        for field in fields(options)
+        if field.default is not MISSING and getattr(options, field.name) != field.default
+    ]
+
+
+def run_on_files(
+    files: FilesOptions,
+    bar: AbstractContextManager[Callable[[int, int], None]],
+    *,
+    workers: int | None,
+    as_json: bool,
+    out: Path | None,
+) -> int:
+    """Score files, print tables or JSON, write what was asked for.
+
+    Args:
+        files: with predictions and truth.
+        bar: gives a function that shows progress.
+        workers: threads; None for one each processor.
+        as_json: print one JSON object in place of tables.
+        out: also write a JSON that can be compared with others.
+
+    Returns:
+        0, or 1 if something was wrong with the files.
+    """
+    for path in (out, files.report):
+        if path is not None and not path.parent.is_dir():
+            raise InvalidArgumentError(f"cannot write {path}: no folder {path.parent}; create it first")
+    if workers is not None and workers < 1:
+        raise InvalidArgumentError(f"expected one worker or more, got {workers}; leave it out for one each processor")
+    from panscape.scoring.scoring import score
+
+    if files.predictions is None or files.truth is None:
+        raise InvalidArgumentError(f"expected {_FORMS}")
+    with bar as progress:
+        scores = score(
+            files.predictions,
+            files.truth,
+            labels=files.labels,
+            prediction_pngs=files.prediction_pngs,
+            truth_pngs=files.truth_pngs,
+            by_source_id=files.label_ids == "source",
+            rules=files.rules,
+            boundary=files.boundary,
+            workers=workers or 0,
+            strict=files.strict,
+            progress=progress,
+        )
+    if as_json:
+        print(json.dumps({**scores.to_dict(), "rules": files.rules}))
+    else:
+        counts = f"{len(scores.records)} of {scores.num_pictures} pictures"
+        print(f"{files.predictions} against {files.truth}: {counts}, {scores.labels.name}, rules of {files.rules}\n")
+        print(scores)
+        _tell_problems(scores)
+    if out is not None:
+        from panscape.scoring.results import write_results
+
+        write_results(out, scores)
+    if files.report is not None:
+        from panscape.scoring.report import write_report
+
+        write_report(files.report, scores)
+        if not as_json:
+            print(f"\nreport: {files.report}")
+    return 1 if scores.num_problems else 0
+
+
+def _tell_problems(scores: Scores) -> None:
+    """Print what is wrong with the files: how much of each kind, then a line for each, as many as one reads."""
+    from panscape.scoring.problems import counted
+
+    for is_note, title in ((False, "problems"), (True, "notes, which change no number")):
+        found = [problem for problem in scores.problems if problem.is_note == is_note]
+        if not found:
+            continue
+        kinds = ", ".join(f"{kind} {count}" for kind, count in counted(found).items())
+        print(f"panscape: {len(found)} {title}: {kinds}", file=sys.stderr)
+        for problem in found[:_MOST_LINES]:
+            print(f"  {problem}", file=sys.stderr)
+        if len(found) > _MOST_LINES:
+            print(f"  and {len(found) - _MOST_LINES} more; --out FILE.json lists all", file=sys.stderr)

@@ -1,0 +1,147 @@
+"""What all formats have in common: maps of pictures, under names, in files."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from panscape.errors import UnreadableFileError
+from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
+from panscape.scoring.problems import Kind, Problem, shown
+
+_CITYSCAPES_NAME = re.compile(r"([^\W\d_][^\W_]*(?:-[^\W_]+)*_\d{6}_\d{6})(?:_\w+)?")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One picture's map, as far as it is known without reading it.
+
+    Attributes:
+        name: of the picture, for people.
+        file: that holds the map, for messages.
+        keys: names by which other files may call the picture, the surest first; None where there is no such name.
+        content: what the reader of its format needs.
+        fault: why it cannot be read, if that is known already.
+    """
+
+    name: str
+    file: str
+    keys: tuple[str | None, ...]
+    content: Any
+    fault: Problem | None = None
+
+
+class Reading(NamedTuple):
+    """What a file says of one picture.
+
+    Attributes:
+        panoptic: the map; None if nothing can be said. Segments in doubt are void.
+        problems: what is wrong.
+        numbers: by which the file calls the segments, in the order of the map.
+        areas: that the file states for them; None where it states none.
+    """
+
+    panoptic: PanopticMap | None
+    problems: tuple[Problem, ...] = ()
+    numbers: tuple[int, ...] = ()
+    areas: tuple[int | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The maps of one side.
+
+    Attributes:
+        path: as it was given.
+        form: what lies there, in words.
+        entries: in the order of the files.
+        labels: that the files name or that belong to their form; None if they leave it open.
+        problems: that belong to no entry.
+        read: reads the map of an entry; what is wrong with it is in the result, never raised.
+    """
+
+    path: Path
+    form: str
+    entries: Sequence[Entry]
+    labels: LabelSpace | None
+    problems: Sequence[Problem]
+    read: Callable[[Entry, LabelSpace], Reading]
+
+
+def key_of(name: object) -> str | None:
+    """Return a name as pictures are compared by it: numbers without leading zeros; None for what is no name."""
+    if isinstance(name, bool) or not isinstance(name, int | str):
+        return None
+    text = str(name) if not isinstance(name, int) or abs(name) < 10**18 else shown(name)
+    return text.lstrip("0") or "0" if text.isascii() and text.isdigit() else text
+
+
+def city_key_of(name: object) -> str | None:
+    """Return ``city_sequence_frame`` of a file of Cityscapes, whatever follows; None for other names."""
+    found = _CITYSCAPES_NAME.fullmatch(name) if isinstance(name, str) else None
+    return found[1] if found else None
+
+
+def require_file(path: Path) -> None:
+    """Check that a path leads to an ordinary file, as others may block or never end.
+
+    Raises:
+        UnreadableFileError: it does not.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise UnreadableFileError(path, "no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL, or half of a surrogate pair, in a name from a JSON
+        raise UnreadableFileError(shown(str(path)), f"cannot be read ({error})") from error
+    if not stat.S_ISREG(mode):
+        raise UnreadableFileError(path, "expected a file, got a folder or a device")
+
+
+def require_png(path: Path) -> None:
+    """Check that a file is a PNG, so that no reader of another format gets to see it.
+
+    Raises:
+        UnreadableFileError: it is none.
+    """
+    require_file(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_PNG_SIGNATURE))
+    except OSError as error:
+        raise UnreadableFileError(path, f"cannot be read ({error})") from error
+    if start != _PNG_SIGNATURE:
+        raise UnreadableFileError(path, "expected a PNG, got something else; ids survive in no other format")
+
+
+def inside(folder: Path, name: object) -> Path | str:
+    """Return the path of a file that a JSON names, or what is wrong with the name.
+
+    Args:
+        folder: which the name is relative to, and which it must not leave, by links neither.
+        name: from the JSON.
+    """
+    if not isinstance(name, str) or not name:
+        return f"expected the name of a file, got {shown(name)}"
+    refused = f"expected a file in {folder}, got {shown(name)}, which leaves it; put the file there"
+    parts = re.split(r"[/\\]", name)
+    if ".." in parts or parts[0] == "" or re.match(r"[A-Za-z]:", name):
+        return refused
+    path = folder / name
+    try:
+        is_inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # a name with NUL or too long; links in a circle
+        return f"expected the name of a file, got {shown(name)}"
+    return path if is_inside else refused
+
+
+def unreadable(entry: Entry, error: Exception) -> Reading:
+    """Return the reading of a file that cannot be read."""
+    text = " ".join(str(error).split()).removeprefix(f"{entry.file}: ")
+    return Reading(None, (Problem(entry.file, Kind.UNREADABLE, text),))

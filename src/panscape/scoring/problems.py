@@ -1,0 +1,81 @@
+"""What is wrong with the files that are scored: one line each, counted by kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What can be wrong. A picture's prediction counts as void where it is in doubt; its truth must be beyond doubt."""
+
+    MISSING_PREDICTION = "no prediction"
+    UNKNOWN_PICTURE = "picture that the truth lacks"
+    MISSING_TRUTH = "no truth"
+    UNREADABLE = "unreadable file"
+    PATH = "path outside its folder"
+    SHAPE = "description of another form"
+    DUPLICATE = "described twice"
+    SIZE = "size differs"
+    CATEGORY = "unknown category"
+    UNDESCRIBED = "ids without description"
+    WITHOUT_PIXELS = "descriptions without pixels"
+    COLLISION = "ids of several segments"
+    AREA = "areas that contradict the pixels"
+    SCORE = "scores out of range"
+
+
+NOTES = frozenset({Kind.AREA, Kind.SCORE})
+"""Kinds that change nothing about what is counted: they are told, and all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with one file.
+
+    Attributes:
+        file: its path, or what of it is meant.
+        kind: for counting.
+        what: was expected, came, and can be done, in one line.
+    """
+
+    file: str
+    kind: Kind
+    what: str
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it changes nothing about what is counted."""
+        return self.kind in NOTES
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.what}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict for JSON."""
+        return {"file": self.file, "kind": str(self.kind), "what": self.what, "is_note": self.is_note}
+
+
+def counted(problems: Iterable[Problem]) -> dict[str, int]:
+    """Return how many problems there are of each kind, the most frequent first."""
+    return dict(Counter(str(problem.kind) for problem in problems).most_common())
+
+
+def shown(value: object) -> str:
+    """Return something from a file so that it can be printed: short, and without characters that do something."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def listed(values: Sequence[object]) -> str:
+    """Return the first few values and how many more there are."""
+    first = ", ".join(map(str, values[:5]))
+    return f"{first} and {len(values) - 5} more" if len(values) > 5 else first
+
+
+def in_one_line(error: Exception, file: str) -> str:
+    """Return the message of an error without line breaks and without the file that it begins with."""
+    return " ".join(str(error).split()).removeprefix(f"{file}: ")
