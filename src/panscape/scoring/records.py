@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,13 +48,6 @@ class PictureRecord:
         """Mean PQ over the categories of this picture, in 0..1; nan without segments."""
         each = [iou_sum / (tp + 0.5 * fp + 0.5 * fn) for _, tp, fp, fn, iou_sum in self.quality]
         return sum(each) / len(each) if each else float("nan")
-
-    def error_counts(self, num_categories: int) -> NDArray[np.float64]:
-        """Return the error counts, float64 [K, 8, 5, 3], of this picture alone."""
-        counts = np.zeros((num_categories, NUM_ROWS, len(SIZE_NAMES), 3))
-        for category, kind, size, *values in self.errors:
-            counts[category, kind, size] = values
-        return counts
 
     def require_categories(self, num_categories: int, file: str) -> None:
         """Check that all numbers stay within the counts, as those of a file may not.
@@ -173,6 +166,20 @@ def record_of(
         ),
         confused=tuple((a, b, n) for (a, b), n in zip(pairs.tolist(), numbers.tolist(), strict=True)),
     )
+
+
+def error_counts(records: Iterable[PictureRecord], num_categories: int) -> NDArray[np.float64]:
+    """Return the error counts of all records together, float64 [K, 8, 5, 3].
+
+    Args:
+        records: of any pictures.
+        num_categories: K.
+    """
+    counts = np.zeros((num_categories, NUM_ROWS, len(SIZE_NAMES), 3))
+    for record in records:
+        for category, kind, size, *values in record.errors:
+            counts[category, kind, size] += values
+    return counts
 
 
 def _place(cell: int) -> tuple[int, int, int]:

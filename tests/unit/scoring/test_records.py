@@ -10,7 +10,7 @@ from maps import SHAPES, a_map, generated_map
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
 from panscape.metrics import PanopticQuality, SemanticIoU
 from panscape.metrics.error_costs import ErrorAnalysis
-from panscape.scoring.records import PictureRecord, record_of
+from panscape.scoring.records import PictureRecord, error_counts, record_of
 
 
 def test_records_hold_what_the_metrics_count() -> None:
@@ -27,7 +27,7 @@ def test_records_hold_what_the_metrics_count() -> None:
             sums[category] += torch.tensor(values, dtype=torch.float64)
         for row, column, number in record.confusion:
             pixels[row, column] += number
-        counts += torch.from_numpy(record.error_counts(4))
+        counts += torch.from_numpy(error_counts([record], 4))
     assert torch.equal(sums, quality.state)
     assert torch.equal(pixels, semantic.state)
     assert torch.equal(counts, errors.state)

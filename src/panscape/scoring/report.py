@@ -1,0 +1,152 @@
+"""One page about a set of predictions: self-contained, without anything from elsewhere, readable without its script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from panscape.errors import PanscapeError
+from panscape.files import replacing
+from panscape.metrics.error_costs import report_errors
+from panscape.panoptic import PanopticMap
+from panscape.scoring import report_sections as sections
+from panscape.scoring.bootstrap import NUM_SAMPLES, intervals, picture_sums, resampled, totals
+from panscape.scoring.comparing import Comparison
+from panscape.scoring.markup import Html, element, joined, text
+from panscape.scoring.records import error_counts
+from panscape.scoring.report_comparison import comparison_section
+from panscape.scoring.report_confusion import confusion
+from panscape.scoring.report_costs import errors
+from panscape.scoring.report_pictures import Chosen, Figure, choose, draw_case, find_images, image_of
+from panscape.scoring.results import Scored
+
+NUM_WORST = 8
+_PAGE = Path(__file__).parent / "page"
+_MOST_PICTURE_BYTES = 3_500_000
+
+
+def write_report(
+    path: str | Path,
+    scores: Scored,
+    *,
+    images: str | Path | None = None,
+    comparison: Comparison | None = None,
+    title: str | None = None,
+    num_worst: int = NUM_WORST,
+    samples: int = NUM_SAMPLES,
+    seed: int = 0,
+) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: the file to write; its folder must exist.
+        scores: what was found. Pictures are drawn if it has ``maps_of(name)``, which gives (prediction, truth).
+        images: a folder with the pictures themselves, found by their names; without it maps are shown alone.
+        comparison: with another run, if there is one.
+        title: of the page; by default it says where the predictions lie.
+        num_worst: number of pictures with the lowest PQ to show.
+        samples: number of draws for the intervals.
+        seed: decides the draws.
+
+    Raises:
+        InvalidArgumentError: the folder of the page does not exist.
+        UnreadableFileError: there is no folder of pictures.
+    """
+    found_images = {} if images is None else find_images(Path(images))
+    found = _found(scores, samples, seed)
+    maps_of = getattr(scores, "maps_of", None)
+    drawn: list[tuple[Chosen, list[Figure]]] = []
+    num_left_out = 0
+    if maps_of is not None:
+        chosen = choose(scores.records, num_worst)
+        drawn = _drawn(chosen, scores, maps_of, found_images)
+        num_left_out = len(chosen) - len(drawn)
+    parts = [("result", "Result", sections.headline(found))]
+    if comparison is not None:
+        parts.append(("comparison", "What changed", comparison_section(comparison)))
+    parts.append(("errors", "What errors cost", errors(found)))
+    parts.append(("categories", "Categories", sections.categories(found)))
+    parts.append(("confusion", "Confusion", confusion(found)))
+    if drawn:
+        parts.append(("worst", "Pictures that go wrong", sections.cases(drawn, num_left_out)))
+    parts.append(("pictures", "All pictures", sections.pictures(found)))
+    if scores.problems:
+        parts.append(("files", "Problems with files", sections.files(found)))
+    page = _page(title or f"{scores.predictions.name or scores.predictions}: panoptic quality", scores, parts)
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _found(scores: Scored, samples: int, seed: int) -> sections.Found:
+    labels = scores.labels
+    sums = picture_sums(scores.records, len(labels))
+    return sections.Found(
+        labels=labels,
+        records=scores.records,
+        problems=scores.problems,
+        summary=scores.to_dict(),
+        values=totals(sums, labels),
+        ends=intervals(resampled(sums, labels, samples, seed)),
+        errors=report_errors(error_counts(scores.records, len(labels)), labels),
+        samples=samples,
+    )
+
+
+def _drawn(
+    chosen: Sequence[Chosen],
+    scores: Scored,
+    maps_of: Callable[[str], tuple[PanopticMap, PanopticMap]],
+    images: dict[str, Path],
+) -> list[tuple[Chosen, list[Figure]]]:
+    """Draw what was chosen until the page would become large; files that have changed since are left out."""
+    drawn: list[tuple[Chosen, list[Figure]]] = []
+    room = _MOST_PICTURE_BYTES
+    for each in chosen:
+        try:
+            prediction, truth = maps_of(each.record.name)
+        except PanscapeError:
+            continue
+        figures = draw_case(prediction, truth, scores.labels, image_of(each.record.name, images))
+        room -= sum(len(figure.uri) for figure in figures)
+        if room < 0:
+            break
+        drawn.append((each, figures))
+    return drawn
+
+
+def _page(title: str, scores: Scored, parts: Sequence[tuple[str, str, Html]]) -> str:
+    style, script = (_PAGE.joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    num_things = len(scores.labels.thing_ids)
+    subtitle = joined(
+        [
+            text(f"{len(scores.records):,} pictures · label space {scores.labels.name}: {num_things} things and "),
+            text(
+                f"{len(scores.labels) - num_things} stuff · predictions: {scores.predictions} · truth: {scores.truth}"
+            ),
+        ]
+    )
+    filled = {
+        # Nothing is loaded from anywhere, and no script runs but this page's own, whatever a name contains.
+        "policy": text(f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"),
+        "title": text(title),
+        "style": style,
+        "subtitle": subtitle,
+        "navigation": joined([element("a", name, href=f"#{identifier}") for identifier, name, _ in parts]),
+        "sections": joined([content for _, _, content in parts], "\n"),
+        "footer": text(_FOOTER),
+        "script": script,
+    }
+    template = _PAGE.joinpath("report.html").read_text(encoding="utf-8")
+    # In one pass, so that braces in what is filled in stay as they are.
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], template)
+
+
+_FOOTER = (
+    "PQ, panoptic quality, is the sum of IoU over matched segments by the number of matches and half of the false "
+    "positives and negatives, averaged over categories. SQ is the mean IoU of the matches, RQ the F1 score of finding "
+    "them. mIoU looks at pixels alone. Made by panscape."
+)

@@ -1,0 +1,137 @@
+"""The section of a report on what errors cost, and the sentence that says what to mend first."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from panscape.metrics.error_analysis import SIZE_NAMES, ErrorKind
+from panscape.scoring.markup import (
+    Cell,
+    Column,
+    Html,
+    element,
+    joined,
+    number,
+    points,
+    section,
+    share,
+    span,
+    table,
+    wide,
+)
+from panscape.scoring.report_pictures import KIND_COLORS
+from panscape.scoring.report_sections import KIND_MEANINGS, Found, kind_name
+
+
+def what_to_mend(found: Found) -> str:
+    """Return what costs most, in sentences."""
+    pq = float(found.values.groups[0, 0, 0])
+    costs = sorted(found.errors.kinds.items(), key=lambda item: -np.nan_to_num(item[1].all))
+    (kind, cost), (next_kind, next_cost) = costs[:2]
+    if math.isnan(pq) or math.isnan(cost.all):
+        return "There are no segments, so nothing can be said of errors."
+    if cost.all < 5e-5:
+        return "No kind of error costs anything to speak of."
+    each = {n: v for n, v in cost.per_category.items() if not math.isnan(v) and v > 0}
+    first = sorted(each, key=lambda n: -each[n])[:3]
+    size = max(SIZE_NAMES, key=lambda name: cost.by_size[name])
+    where = f", and segments of size {size} pixels" if cost.by_size[size] > 0 else ""
+    sentence = (
+        f"Mend first: {kind.title}. If these errors alone were mended, PQ would rise by {points(cost.all)} points, "
+        f"from {points(pq)} to {points(pq + cost.all)}."
+    )
+    if first:
+        listed = first[0] if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]}"
+        sentence += f" Those who would gain most: {listed}{where}."
+    if next_cost.all >= 5e-4:
+        sentence += f" Next: {next_kind.title}, with {points(next_cost.all)} points."
+    return sentence
+
+
+def errors(found: Found) -> Html:
+    """Return what each kind of error costs, altogether and by size."""
+    costs = sorted(found.errors.kinds.items(), key=lambda item: -np.nan_to_num(item[1].all))
+    low, high = found.ends.low.costs, found.ends.high.costs
+    scale = max(float(np.nanmax(np.append(np.nan_to_num(high), [np.nan_to_num(c.all) for _, c in costs]))), 1e-9)
+    columns = [
+        Column("kind of error", True),
+        Column("what it costs", True),
+        Column("PQ points"),
+        Column("95 % interval"),
+        Column("things"),
+        Column("stuff"),
+        Column("FN", hint="false negatives of this kind"),
+        Column("FP", hint="false positives of this kind"),
+    ]
+    rows = []
+    for kind, cost in costs:
+        fill = element("span", class_="fill", style=f"--share:{share(cost.all / scale)};--color:rgb{KIND_COLORS[kind]}")
+        ends = f"--low:{share(low[kind] / scale)};--high:{share(high[kind] / scale)}"
+        whisker = "" if math.isnan(low[kind]) else element("span", class_="whisker", style=ends)
+        track = element("span", fill, whisker, class_="track", aria_hidden="true")
+        rows.append(
+            [
+                Cell(kind_name(kind), hint=KIND_MEANINGS[kind]),
+                Cell(track, classes="cost"),
+                Cell(element("span", points(cost.all, 2), class_="strong"), cost.all),
+                Cell(span(low[kind], high[kind]), float(low[kind])),
+                number(cost.things, decimals=2),
+                number(cost.stuff, decimals=2),
+                Cell(cost.fn),
+                Cell(cost.fp),
+            ]
+        )
+    caption = (
+        "What PQ would gain if all errors of one kind were mended and the others left as they are. Costs do not add "
+        "up: one error can hide another."
+    )
+    meanings = [joined([element("dt", kind_name(kind)), element("dd", KIND_MEANINGS[kind])]) for kind in KIND_MEANINGS]
+    return section(
+        "errors",
+        "What errors cost",
+        element("p", what_to_mend(found), class_="lead"),
+        wide(table(columns, rows, caption=caption, sortable=False, is_full=True)),
+        element("details", element("summary", "What the kinds mean"), element("dl", *meanings, class_="kinds")),
+        element("h3", "By size of the segment"),
+        wide(_sizes(found)),
+    )
+
+
+def _sizes(found: Found) -> Html:
+    kinds = found.errors.kinds
+    scale = max((np.nan_to_num(v) for cost in kinds.values() for v in cost.by_size.values()), default=0) or 1.0
+    columns = [
+        Column("size", True, "square root of the area in pixels"),
+        Column("segments"),
+        Column("found, %"),
+        Column("mean IoU of those"),
+        Column("FP"),
+        *(Column(kind.title) for kind in ErrorKind),
+        Column("all mended"),
+    ]
+    rows = []
+    for name, size in found.errors.sizes.items():
+        cells = []
+        for kind in ErrorKind:
+            cost = kinds[kind].by_size[name]
+            heat = f"--share:{0.75 * np.nan_to_num(cost) / scale:.3f}"
+            cells.append(Cell(points(cost, 2), cost, "heat", heat))
+        found_share = size.tp / size.num_truth if size.num_truth else math.nan
+        mean_iou = size.iou_sum / size.tp if size.tp else math.nan
+        rows.append(
+            [
+                Cell(name),
+                Cell(size.num_truth),
+                number(found_share, bar=True),
+                number(mean_iou),
+                Cell(size.fp),
+                *cells,
+                Cell(element("span", points(size.cost, 2), class_="strong"), size.cost),
+            ]
+        )
+    caption = (
+        "PQ points that mending the errors of one kind and size would gain. Sizes are square roots of areas in pixels."
+    )
+    return table(columns, rows, caption=caption, sortable=False)

@@ -1,0 +1,206 @@
+"""Which pictures a report shows, and how: truth beside prediction, and every error in the colour of its kind."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from panscape.errors import UnreadableFileError
+from panscape.geometry import size_with_longest_side
+from panscape.images import IMAGE_SUFFIXES, load_image
+from panscape.labels import LabelSpace
+from panscape.metrics.error_analysis import NO_ERROR, ErrorKind, SegmentErrors, find_errors
+from panscape.metrics.matching import match_segments
+from panscape.panoptic import PanopticMap
+from panscape.scoring.records import PictureRecord
+from panscape.visualize import draw_segments
+
+LONGEST_SIDE = 560
+"""Of the pictures in a report, in pixels."""
+
+KIND_COLORS = {
+    # Told apart by most colour-blind people: Okabe and Ito, "Color Universal Design", 2008.
+    ErrorKind.CONFUSED: (230, 159, 0),
+    ErrorKind.MERGED: (86, 180, 233),
+    ErrorKind.SPLIT: (0, 158, 115),
+    ErrorKind.MISSED: (213, 74, 20),
+    ErrorKind.INVENTED: (204, 121, 167),
+    ErrorKind.BOUNDARY: (240, 228, 66),
+    ErrorKind.VOID: (120, 94, 190),
+}
+
+
+class Chosen(NamedTuple):
+    """A picture to show.
+
+    Attributes:
+        record: of it.
+        reason: why it is shown, for people.
+    """
+
+    record: PictureRecord
+    reason: str
+
+
+class Figure(NamedTuple):
+    """One drawing, embedded.
+
+    Attributes:
+        caption: what it shows.
+        uri: the drawing as data.
+        size: (height, width) of the drawing in pixels.
+    """
+
+    caption: str
+    uri: str
+    size: tuple[int, int]
+
+
+def choose(records: Sequence[PictureRecord], most: int) -> list[Chosen]:
+    """Choose what to show: the pictures with the lowest PQ, then for each kind of error the one that has most of it.
+
+    Args:
+        records: of all pictures.
+        most: number of pictures with the lowest PQ.
+    """
+    known = sorted((r for r in records if not math.isnan(r.pq)), key=lambda r: (r.pq, r.name))
+    chosen = [Chosen(record, f"number {i} from below") for i, record in enumerate(known[:most], start=1)]
+    shown = {c.record.name for c in chosen}
+    if not most:
+        return []
+    for kind in ErrorKind:
+        numbers = {r.name: kind_number(r, kind) for r in known}
+        best = max(known, key=lambda r: (numbers[r.name], -r.pq), default=None)
+        if best is not None and numbers[best.name] and best.name not in shown:
+            chosen.append(Chosen(best, f"most errors of kind “{kind.title}”: {numbers[best.name]}"))
+            shown.add(best.name)
+    return chosen
+
+
+def kind_number(record: PictureRecord, kind: ErrorKind) -> int:
+    """Return the number of false negatives and positives of one kind."""
+    return sum(fn + fp for _, row, _, fn, fp, _ in record.errors if row == kind)
+
+
+def find_images(folder: Path) -> dict[str, Path]:
+    """Return the pictures below a folder by their path in it without the ending, and by their name if it is unique.
+
+    Raises:
+        UnreadableFileError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UnreadableFileError(folder, "expected a folder of pictures, found none; give the one that they lie in")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    names = [p.stem for p in paths]
+    found = {path.stem: path for path in paths if names.count(path.stem) == 1} if len(paths) < 20_000 else {}
+    found.update({path.relative_to(folder).with_suffix("").as_posix(): path for path in paths})
+    return found
+
+
+def image_of(name: str, images: dict[str, Path]) -> Path | None:
+    """Return the picture of a record, whose name may have an ending, folders, or what Cityscapes adds to it."""
+    plain = name.rsplit("/", 1)[-1]
+    stems = [name, Path(name).with_suffix("").as_posix(), plain, Path(plain).stem]
+    stems += [f"{plain}_leftImg8bit", f"{Path(plain).stem}_leftImg8bit"]
+    return next((images[stem] for stem in stems if stem in images), None)
+
+
+def draw_case(prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, image: Path | None) -> list[Figure]:
+    """Draw one picture.
+
+    Args:
+        prediction: of the same size as ``truth``.
+        truth: with its crowds, if any.
+        labels: of both.
+        image: the picture itself, of any size with about the same proportions; left out if it cannot be read.
+    """
+    errors = find_errors(prediction, truth)
+    partner = matched_ids(prediction, truth)
+    size: tuple[int, int] = truth.size
+    if max(size) > LONGEST_SIDE:
+        size = size_with_longest_side(size, LONGEST_SIDE)
+    prediction, truth = prediction.resize(*size), truth.resize(*size)
+    photo = None if image is None else _photo(image, size)
+    ground = photo if photo is not None else draw_segments(truth, labels, outlines=False)
+    figures = [] if photo is None else [Figure("picture", embedded(photo, is_photo=True), size)]
+    for caption, result in (("truth", truth), ("prediction", prediction)):
+        figures.append(Figure(caption, embedded(draw_segments(result, labels), is_photo=False), size))
+    drawn = draw_errors(ground, prediction, truth, errors, partner)
+    return [*figures, Figure("errors", embedded(drawn, is_photo=photo is not None), size)]
+
+
+def matched_ids(prediction: PanopticMap, truth: PanopticMap) -> Tensor:
+    """Return for each truth id, int64 [S + 1], the id of the prediction it is matched with; -1 without."""
+    matches = match_segments(prediction, truth)
+    partner = torch.full((truth.num_segments + 1,), -1)
+    partner[matches.truth + 1] = matches.prediction + 1
+    return partner
+
+
+def draw_errors(
+    ground: Tensor, prediction: PanopticMap, truth: PanopticMap, errors: SegmentErrors, partner: Tensor
+) -> Tensor:
+    """Paint every error in the colour of its kind over a grey copy of a picture.
+
+    False positives first, false negatives over them, and in the colour of the boundary the pixels in which a matched
+    pair differs. Void of the truth is dark.
+
+    Args:
+        ground: uint8 [3, H, W].
+        prediction: of this size.
+        truth: likewise.
+        errors: of both, found at any size.
+        partner: what :func:`matched_ids` gives, found at the same size as ``errors``.
+
+    Returns:
+        uint8 [3, H, W].
+    """
+    ids, predicted = truth.ids.cpu().long(), prediction.ids.cpu().long()
+    kind = torch.full(ids.shape, NO_ERROR)
+    owner = torch.full((prediction.num_segments + 1,), -1)  # the truth that a prediction is matched with
+    matched = (partner > 0).nonzero().flatten()
+    owner[partner[matched]] = matched
+    leaves = (partner[ids] > 0) & (partner[ids] != predicted)
+    spills = (owner[predicted] > 0) & (owner[predicted] != ids) & (ids > 0)
+    kind[leaves | spills] = int(ErrorKind.BOUNDARY)
+    for table, each in ((errors.prediction_kind, predicted), (errors.truth_kind, ids)):
+        of_segment = torch.from_numpy(np.concatenate([[NO_ERROR], table]))[each]
+        kind = torch.where(of_segment == NO_ERROR, kind, of_segment)
+    colors = torch.tensor([*(KIND_COLORS[k] for k in ErrorKind), (0, 0, 0)], dtype=torch.float32)  # -1 is the last
+    grey = (ground.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0) * 0.6 + 70
+    grey = torch.where((ids == 0) & (kind == NO_ERROR), grey * 0.35, grey).expand(3, -1, -1)
+    painted = grey * 0.25 + colors[kind].permute(2, 0, 1) * 0.75
+    return torch.where(kind == NO_ERROR, grey, painted).round().to(torch.uint8)
+
+
+def _photo(path: Path, size: tuple[int, int]) -> Tensor | None:
+    try:
+        image = load_image(path)
+    except UnreadableFileError:  # a report without this picture is better than none
+        return None
+    pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    small = pixels.resize((size[1], size[0]), Image.Resampling.BOX)
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1)
+
+
+def embedded(picture: Tensor, *, is_photo: bool) -> str:
+    """Return a picture, uint8 [3, H, W], as a data URI: soft tones as JPEG, flat areas as PNG with a palette."""
+    image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+    buffer = io.BytesIO()
+    if is_photo:
+        image.save(buffer, "JPEG", quality=80)
+    else:
+        image.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+            buffer, "PNG", optimize=True
+        )
+    kind = "jpeg" if is_photo else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -1,0 +1,287 @@
+"""The sections of a report on one run, each a function from what was found to HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from panscape.labels import LabelSpace
+from panscape.metrics.error_analysis import ErrorKind
+from panscape.metrics.error_costs import ErrorReport
+from panscape.scoring.bootstrap import Interval, Statistics
+from panscape.scoring.markup import (
+    NOTHING,
+    Cell,
+    Column,
+    Html,
+    element,
+    joined,
+    number,
+    points,
+    section,
+    share,
+    signed,
+    span,
+    swatch,
+    table,
+    tall,
+    wide,
+)
+from panscape.scoring.problems import Problem, counted
+from panscape.scoring.records import PictureRecord
+from panscape.scoring.report_pictures import KIND_COLORS, Chosen, Figure, kind_number
+
+KIND_MEANINGS = {
+    ErrorKind.CONFUSED: "found with more than half overlap, but called something else; mended: renamed",
+    ErrorKind.MERGED: "one prediction covers most of several objects of its category; mended: cut along the truth",
+    ErrorKind.SPLIT: "one object was predicted in pieces that together would be it; mended: joined",
+    ErrorKind.MISSED: "no prediction could be it; mended: found, with the outlines the category has elsewhere",
+    ErrorKind.INVENTED: "a prediction with nothing there that it could be; mended: gone",
+    ErrorKind.BOUNDARY: "the right thing with an imperfect outline, matched or just not; mended: outlined perfectly",
+    ErrorKind.VOID: "left void by the prediction, or predicted where the truth is mostly void or crowd; mended: found, "
+    "or gone",
+}
+_MOST_ROWS = 5000
+_MOST_PROBLEMS = 300
+
+
+class Found(NamedTuple):
+    """Everything that sections tell of.
+
+    Attributes:
+        labels: the categories.
+        records: of all pictures.
+        problems: of the files.
+        summary: the reports of all metrics as plain dicts.
+        values: of the set itself, B = 1.
+        ends: their intervals.
+        errors: what they cost.
+        samples: number of draws that the intervals are made of.
+    """
+
+    labels: LabelSpace
+    records: Sequence[PictureRecord]
+    problems: Sequence[Problem]
+    summary: Mapping[str, Any]
+    values: Statistics
+    ends: Interval
+    errors: ErrorReport
+    samples: int
+
+
+def category_name(labels: LabelSpace, category: int) -> Html:
+    """Return a category's colour and name."""
+    if category >= len(labels):
+        return Html("void")
+    return joined([swatch(labels[category].color), Html(element("span", labels[category].name))])
+
+
+def kind_name(kind: ErrorKind) -> Html:
+    """Return a kind's colour and name."""
+    return joined([swatch(KIND_COLORS[kind]), Html(element("span", kind.title))])
+
+
+# Headline
+
+
+def headline(found: Found) -> Html:
+    """Return the numbers people ask for first, with their intervals."""
+    low, high = found.ends.low, found.ends.high
+    entries = []
+    for i, group in enumerate(("", " of things", " of stuff")):
+        for j, measure in enumerate(("PQ", "SQ", "RQ")):
+            if j == 0 or i == 0:
+                entries.append((f"{measure}{group}", found.values.groups[0, i, j], low.groups[i, j], high.groups[i, j]))
+    entries.sort(key=lambda entry: not entry[0].startswith("PQ"))
+    entries.append(("mIoU", found.values.mean_iou[0], low.mean_iou, high.mean_iou))
+    for title, path in (
+        ("PQ†", ("dagger", "all", "pq")),
+        ("PC", ("covering", "all", "covering")),
+        ("boundary PQ", ("boundary", "all", "pq")),
+    ):
+        value = looked_up(found.summary, *path)
+        if value is not None:
+            entries.append((title, value, math.nan, math.nan))
+    cards = [_card(*entry, is_main=i == 0) for i, entry in enumerate(entries)]
+    note = (
+        f"In percent. Below each number the interval that 95 % of {found.samples:,} imitated draws of "
+        f"{len(found.records):,} pictures fall into: how far other pictures of the same kind could move it."
+    )
+    return section("result", "Result", element("dl", *cards, class_="numbers"), element("p", note, class_="soft foot"))
+
+
+def looked_up(summary: Mapping[str, Any], *path: str) -> float | None:
+    """Return a number of the summary, or None if it has none there."""
+    value: Any = summary
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _card(title: str, value: float, low: float, high: float, *, is_main: bool) -> Html:
+    rest = []
+    if not math.isnan(low):
+        style = f"--low:{share(low)};--high:{share(high)};--at:{share(value)}"
+        rest = [element("span", element("i"), element("b"), class_="interval", style=style, aria_hidden="true")]
+        rest.append(element("small", span(low, high)))
+    body = element("dd", element("div", points(value), class_="value"), *rest)
+    return element("div", element("dt", title), body, class_="main" if is_main else None)
+
+
+# Categories
+
+
+def categories(found: Found) -> Html:
+    """Return the table of all categories that occur."""
+    low, high = found.ends.low.categories, found.ends.high.categories
+    counts = np.zeros((len(found.labels), 3), int)
+    for record in found.records:
+        for category, tp, fp, fn, _ in record.quality:
+            counts[category] += (tp, fp, fn)
+    coverings = [looked_up(found.summary, "covering", "per_category", c.name, "covering") for c in found.labels]
+    has_covering = any(value is not None for value in coverings)
+    columns = [
+        Column("category", True),
+        Column("kind", True),
+        Column("PQ"),
+        Column("95 % interval", hint="sorted by its width: how little is known of this category"),
+        Column("SQ", hint="mean IoU of the segments found"),
+        Column("RQ", hint="how many were found, and how many of those predicted exist"),
+        Column("TP", hint="segments found"),
+        Column("FP", hint="segments predicted that do not exist"),
+        Column("FN", hint="segments not found"),
+        Column("IoU", hint="of all pixels of the category"),
+        *([Column("PC", hint="parsing covering")] if has_covering else []),
+        Column("dearest error", True),
+        Column("costs it", hint="what mending this kind of error would gain in the category's PQ"),
+    ]
+    rows = []
+    for i, described in enumerate(found.labels):
+        values = found.values.categories[0, i]
+        if math.isnan(values[0]) and math.isnan(found.values.ious[0, i]):
+            continue
+        of_kind = {kind: cost.per_category[described.name] for kind, cost in found.errors.kinds.items()}
+        worst = max(of_kind, key=lambda kind: np.nan_to_num(of_kind[kind]))
+        is_dear = of_kind[worst] >= 5e-5
+        hints = [f"95 % interval {span(low[i, j], high[i, j])}" for j in range(3)]
+        covering = coverings[i]
+        rows.append(
+            [
+                Cell(category_name(found.labels, i), described.name, "name"),
+                Cell("thing" if described.is_thing else "stuff"),
+                number(values[0], bar=True, hint=hints[0]),
+                Cell(element("small", span(low[i, 0], high[i, 0])), float(high[i, 0] - low[i, 0])),
+                number(values[1], hint=hints[1]),
+                number(values[2], hint=hints[2]),
+                *(Cell(int(count)) for count in counts[i]),
+                number(found.values.ious[0, i]),
+                *([number(math.nan if covering is None else covering)] if has_covering else []),
+                Cell(kind_name(worst) if is_dear else NOTHING, worst.title if is_dear else ""),
+                number(of_kind[worst] if is_dear else math.nan),
+            ]
+        )
+    absent = len(found.labels) - len(rows)
+    caption = "Sorted by a click on a head. " + (
+        f"{absent} categories occur nowhere and are left out." if absent else ""
+    )
+    grid = table(columns, rows, caption=caption.strip(), identifier="category-table", is_full=True)
+    return section("categories", "Categories", _filter("category-table", "categories"), wide(grid))
+
+
+def _filter(identifier: str, what: str) -> Html:
+    field = element("input", type="search", data_filters=identifier, placeholder="part of a name")
+    field = Html(field.removesuffix("</input>"))
+    return element("div", element("label", f"Show {what} with ", field), class_="controls", hidden=True)
+
+
+# Pictures and files
+
+
+def cases(drawn: Sequence[tuple[Chosen, Sequence[Figure]]], num_left_out: int) -> Html:
+    """Return pictures side by side."""
+    legend = element("ul", *(element("li", kind_name(kind)) for kind in ErrorKind), class_="legend")
+    parts = []
+    for chosen, figures in drawn:
+        name, pq = chosen.record.name, points(chosen.record.pq)
+        numbers = {kind: kind_number(chosen.record, kind) for kind in ErrorKind}
+        told = ", ".join(f"{kind.title} {count}" for kind, count in numbers.items() if count)
+        boxes = [
+            element(
+                "figure",
+                Html(
+                    element(
+                        "img",
+                        src=f.uri,
+                        alt=f"{f.caption} of {name}",
+                        height=f.size[0],
+                        width=f.size[1],
+                        loading="lazy",
+                    ).removesuffix("</img>")
+                ),
+                element("figcaption", f.caption),
+                tabindex="0",
+            )
+            for f in figures
+        ]
+        title = element("h3", name, " ", element("small", f"PQ {pq} · {chosen.reason}"))
+        body = [title, element("p", told, class_="soft") if told else "", element("div", *boxes, class_="figures")]
+        parts.append(element("div", *body, class_="case"))
+    more = f" {num_left_out} more were left out to keep this page small." if num_left_out else ""
+    note = "Those with the lowest PQ, and those with most errors of a kind. A click enlarges a picture." + more
+    return section("worst", "Pictures that go wrong", element("p", note, class_="soft"), legend, *parts)
+
+
+def pictures(found: Found) -> Html:
+    """Return the table of all pictures, the worst first."""
+    columns = [
+        Column("picture", True),
+        Column("PQ", hint="mean over the categories of this picture alone"),
+        Column("TP"),
+        Column("FP"),
+        Column("FN"),
+        *(Column(kind.title, hint=f"false negatives and positives: {KIND_MEANINGS[kind]}") for kind in ErrorKind),
+    ]
+    ranked = sorted(found.records, key=lambda r: (math.isnan(r.pq), r.pq if not math.isnan(r.pq) else 0, r.name))
+    rows = []
+    for record in ranked[:_MOST_ROWS]:
+        counts = [sum(row[column] for row in record.quality) for column in (1, 2, 3)]
+        kinds = [kind_number(record, kind) for kind in ErrorKind]
+        rows.append([Cell(record.name, classes="name"), number(record.pq), *counts, *kinds])
+    caption = "PQ of one picture is the mean over its own categories; PQ of the set is not the mean of these."
+    if len(ranked) > _MOST_ROWS:
+        caption += f" The {_MOST_ROWS:,} worst of {len(ranked):,}."
+    grid = table(columns, rows, caption=caption, identifier="picture-table", sorted_by={1: "ascending"}, is_full=True)
+    window = tall(grid, "All pictures")
+    return section("pictures", "All pictures", _filter("picture-table", "pictures"), window)
+
+
+def files(found: Found) -> Html:
+    """Return what is wrong with the files."""
+    counts = ", ".join(f"{kind} {count}" for kind, count in counted(found.problems).items())
+    by_file = [(file, [p.what for p in group]) for file, group in groupby(found.problems, key=lambda p: p.file)]
+    rows = [
+        [Cell(file, classes="name"), Cell("; ".join(what), classes="name")] for file, what in by_file[:_MOST_PROBLEMS]
+    ]
+    caption = counts + (
+        f". The first {_MOST_PROBLEMS} of {len(by_file)} files." if len(by_file) > _MOST_PROBLEMS else ""
+    )
+    heads = [Column("file", True), Column("what", True)]
+    grid = tall(table(heads, rows, caption=caption, is_full=True), "Problems with files")
+    note = "What cannot be read of a prediction counts as missed; a truth in doubt leaves its picture out."
+    return section("files", "Problems with files", element("p", note, class_="soft"), grid)
+
+
+def change_cell(change: float, low: float, high: float, scale: float) -> Cell:
+    """Return a difference with its interval, drawn from the middle."""
+    if math.isnan(change) or math.isnan(low):
+        return Cell("")
+    direction = "better" if low > 0 else "worse" if high < 0 else ""
+    places = [share(0.5 + 0.5 * value / scale) for value in (low, high, change)]
+    style = "--low:{};--high:{};--at:{}".format(*places)
+    track = element("span", element("i"), element("b"), class_="track", style=style, aria_hidden="true")
+    hint = f"{signed(change)} points, 95 % interval {signed(low)} to {signed(high)}"
+    return Cell(track, change, f"change {direction}".strip(), hint=hint)
