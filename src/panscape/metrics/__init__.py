@@ -16,12 +16,20 @@ from panscape.metrics.instance_iou import (
 )
 from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.object_sizes import COCO_SIZES, object_areas, size_percentiles
+from panscape.metrics.on_device import DeviceEvaluator
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.panoptic_quality import (
     CategoryQuality,
     GroupQuality,
     PanopticQuality,
     PanopticQualityReport,
+)
+from panscape.metrics.panoptic_quality_dagger import (
+    CategoryQualityDagger,
+    GroupQualityDagger,
+    PanopticQualityDagger,
+    PanopticQualityDaggerReport,
+    cover_stuff,
 )
 from panscape.metrics.parsing_covering import (
     CategoryCovering,
@@ -45,17 +53,22 @@ __all__ = [
     "CategoryInstanceIoU",
     "CategoryIoU",
     "CategoryQuality",
+    "CategoryQualityDagger",
     "CocoCurves",
+    "DeviceEvaluator",
     "EvaluationReport",
     "Evaluator",
     "GroupCovering",
     "GroupQuality",
+    "GroupQualityDagger",
     "InstanceAP",
     "InstanceAPReport",
     "InstanceIoU",
     "InstanceIoUReport",
     "ObjectPixels",
     "PanopticQuality",
+    "PanopticQualityDagger",
+    "PanopticQualityDaggerReport",
     "PanopticQualityReport",
     "ParsingCovering",
     "ParsingCoveringReport",
@@ -73,6 +86,7 @@ __all__ = [
     "count_confusion",
     "count_object_pixels",
     "cover_segments",
+    "cover_stuff",
     "match_boundaries",
     "match_segments",
     "object_areas",

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from panscape.labels import LabelSpace
+from panscape.metrics.matching import match_segments
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.panoptic_quality import PanopticQuality, PanopticQualityReport
+from panscape.metrics.panoptic_quality_dagger import PanopticQualityDagger, PanopticQualityDaggerReport
+from panscape.metrics.parsing_covering import ParsingCovering, ParsingCoveringReport
+from panscape.metrics.rules import Rules
 from panscape.metrics.semantic_iou import SemanticIoU, SemanticIoUReport
+from panscape.metrics.tables import aligned, percent
 from panscape.panoptic import PanopticMap
 
 
@@ -19,35 +27,77 @@ class EvaluationReport:
     Attributes:
         panoptic: PQ, SQ and RQ.
         semantic: mean IoU.
+        dagger: PQ-dagger.
+        covering: parsing covering.
     """
 
     panoptic: PanopticQualityReport
     semantic: SemanticIoUReport
+    dagger: PanopticQualityDaggerReport
+    covering: ParsingCoveringReport
 
     def __str__(self) -> str:
-        return f"{self.panoptic}\n\n{self.semantic}"
+        return self.table()
+
+    def table(self) -> str:
+        """Return two tables in percent: groups, then the categories that occur."""
+        groups = [["", "PQ", "SQ", "RQ", "PQ†", "PC", "mIoU"]]
+        for name in ("all", "things", "stuff"):
+            quality = getattr(self.panoptic, name)
+            shares = [quality.pq, quality.sq, quality.rq, getattr(self.dagger, name).pq]
+            row = [percent(share) for share in (*shares, getattr(self.covering, name).covering)]
+            mean_iou = percent(self.semantic.mean_iou) if name == "all" else ""
+            groups.append([f"{name} ({quality.num_categories})", *row, mean_iou])
+        categories = [["", "PQ", "SQ", "RQ", "TP", "FP", "FN", "PQ†", "PC", "IoU"]]
+        for name, category in self.panoptic.per_category.items():
+            iou = self.semantic.per_category[name].iou
+            if category.num_segments or not math.isnan(iou):
+                shares = [percent(share) for share in (category.pq, category.sq, category.rq)]
+                counts = [str(count) for count in (category.tp, category.fp, category.fn)]
+                others = (self.dagger.per_category[name].pq, self.covering.per_category[name].covering, iou)
+                categories.append([name, *shares, *counts, *map(percent, others)])
+        return f"{aligned(groups)}\n\n{aligned(categories)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
-        return {"panoptic": self.panoptic.to_dict(), "semantic": self.semantic.to_dict()}
+        return {
+            "panoptic": self.panoptic.to_dict(),
+            "semantic": self.semantic.to_dict(),
+            "dagger": self.dagger.to_dict(),
+            "covering": self.covering.to_dict(),
+        }
 
 
 class Evaluator:
-    """Accumulates panoptic quality and semantic IoU from one count of overlaps a picture.
+    """Accumulates PQ, PQ-dagger, parsing covering and mean IoU from one count of overlaps and one matching a picture.
 
     Attributes:
         panoptic: the accumulator of PQ.
         semantic: the accumulator of IoU.
+        dagger: the accumulator of PQ-dagger.
+        covering: the accumulator of parsing covering.
     """
 
-    def __init__(self, labels: LabelSpace) -> None:
+    def __init__(self, labels: LabelSpace, rules: str | Rules = "coco") -> None:
         """Start without pictures.
 
         Args:
             labels: the label space of predictions and truth.
+            rules: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+
+        Raises:
+            UnknownNameError: no rules have this name.
         """
-        self.panoptic = PanopticQuality(labels)
+        self.panoptic = PanopticQuality(labels, rules)
         self.semantic = SemanticIoU(labels)
+        self.dagger = PanopticQualityDagger(labels, rules)
+        self.covering = ParsingCovering(labels)
+
+    @property
+    def states(self) -> dict[str, Tensor]:
+        """The states of the accumulators by name; those of all processes add up."""
+        names = ("panoptic", "semantic", "dagger", "covering")
+        return {name: getattr(self, name).state for name in names}
 
     def update(self, prediction: PanopticMap, truth: PanopticMap) -> None:
         """Take one picture into account.
@@ -60,23 +110,31 @@ class Evaluator:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
         """
         histogram = overlaps(prediction, truth)
-        self.panoptic.update(prediction, truth, histogram)
-        self.semantic.update(prediction, truth, histogram)
+        labels, rules = self.panoptic.labels, self.panoptic.rules
+        self.semantic.update(prediction, truth, histogram)  # the first, as it checks the categories
+        matches = match_segments(prediction, truth, histogram, rules, labels.stuff_ids)
+        self.panoptic.update(prediction, truth, histogram, matches)
+        self.dagger.update(prediction, truth, histogram, matches)
+        self.covering.update(prediction, truth, histogram)
 
     def merge(self, other: Evaluator) -> None:
         """Add the pictures of another evaluator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space.
+            InvalidArgumentError: it has another label space or other rules.
         """
         self.panoptic.merge(other.panoptic)
         self.semantic.merge(other.semantic)
+        self.dagger.merge(other.dagger)
+        self.covering.merge(other.covering)
 
     def reset(self) -> None:
         """Forget all pictures."""
-        self.panoptic.reset()
-        self.semantic.reset()
+        for state in self.states.values():
+            state.zero_()
 
     def compute(self) -> EvaluationReport:
         """Report on all pictures so far."""
-        return EvaluationReport(self.panoptic.compute(), self.semantic.compute())
+        return EvaluationReport(
+            self.panoptic.compute(), self.semantic.compute(), self.dagger.compute(), self.covering.compute()
+        )

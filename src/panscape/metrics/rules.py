@@ -2,7 +2,7 @@
 
 All of them match a predicted and a true segment of equal category whose IoU is strictly above 0.5, where pixels that
 are void in the truth have left the predicted segment, and excuse an unmatched prediction if more than half of it is on
-void. They differ over crowds, over void in the prediction, over stuff in several segments and over what enters the mean.
+void. They differ over crowds, void in the prediction, stuff in several segments and what enters the mean.
 """
 
 from __future__ import annotations

@@ -110,11 +110,11 @@ class SemanticIoUReport:
 class SemanticIoU:
     """Accumulates a confusion matrix over pictures, by the rules at the top of this module.
 
-    Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`confusion`.
+    Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        confusion: int64 [K, K + 1] pixels; rows are truth, columns prediction, the last one its void.
+        state: int64 [K, K + 1] pixels; rows are truth, columns prediction, the last one its void.
     """
 
     def __init__(self, labels: LabelSpace) -> None:
@@ -124,7 +124,7 @@ class SemanticIoU:
             labels: the label space of predictions and truth.
         """
         self.labels = labels
-        self.confusion = torch.zeros(len(labels), len(labels) + 1, dtype=torch.int64)
+        self.state = torch.zeros(len(labels), len(labels) + 1, dtype=torch.int64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
         """Take one picture into account.
@@ -138,7 +138,7 @@ class SemanticIoU:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
         """
         require_categories(self.labels, prediction, truth)
-        self.confusion += count_confusion(prediction, truth, len(self.labels), histogram)
+        self.state += count_confusion(prediction, truth, len(self.labels), histogram)
 
     def merge(self, other: SemanticIoU) -> None:
         """Add the pictures of another accumulator to this one.
@@ -147,22 +147,22 @@ class SemanticIoU:
             InvalidArgumentError: it has another label space.
         """
         require_same_labels(self.labels, other.labels)
-        self.confusion += other.confusion
+        self.state += other.state
 
     def reset(self) -> None:
         """Forget all pictures."""
-        self.confusion.zero_()
+        self.state.zero_()
 
     def compute(self) -> SemanticIoUReport:
         """Report on all pictures so far."""
-        hits = self.confusion.diagonal()
-        columns, rows = self.confusion[:, :-1].sum(0) - hits, self.confusion.sum(1) - hits
+        hits = self.state.diagonal()
+        columns, rows = self.state[:, :-1].sum(0) - hits, self.state.sum(1) - hits
         per_category = {
             category.name: CategoryIoU(*counts)
             for category, *counts in zip(self.labels, hits.tolist(), columns.tolist(), rows.tolist(), strict=True)
         }
         ious = [c.iou for c in per_category.values() if not math.isnan(c.iou)]
-        pixels = int(self.confusion.sum())
+        pixels = int(self.state.sum())
         return SemanticIoUReport(
             mean_iou=sum(ious) / len(ious) if ious else math.nan,
             pixel_accuracy=int(hits.sum()) / pixels if pixels else math.nan,

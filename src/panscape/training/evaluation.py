@@ -12,13 +12,14 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
-from torch import Generator, distributed
+from torch import Generator, Tensor, distributed
 from torch.utils.data import DataLoader, Dataset
 
 from panscape.datasets.sample import PanopticDataset, Sample
 from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.images import resized
-from panscape.metrics import EvaluationReport, Evaluator, PanopticQuality, SemanticIoU, overlaps
+from panscape.labels import LabelSpace
+from panscape.metrics import EvaluationReport, Evaluator
 from panscape.models.panoptic_model import PanopticModel, in_eval_mode
 from panscape.panoptic import PanopticMap
 from panscape.training.batches import loader_death_explained
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Precision = Literal["fp32", "bf16"]
+
+_COUNTS = "semantic"  # the metric of an evaluator that counts; the others add up floats
 
 
 def evaluate(
@@ -70,7 +73,7 @@ def evaluate(
     numbers = _evenly_spread(len(dataset), limit)
     rank, world_size = _process()
     share = numbers[rank::world_size]
-    mine = _Findings({}, SemanticIoU(model.labels), {})
+    mine = _Findings({}, Evaluator(model.labels).states[_COUNTS], {})
     with in_eval_mode(model), loader_death_explained():
         for done, (number, sample) in enumerate(_read_ahead(dataset, share, workers), start=1):
             if isinstance(sample, BadSampleError):
@@ -79,7 +82,7 @@ def evaluate(
                     break  # the other processes hear of it with the findings
             else:
                 prediction = _predict(model, sample, oracle, _autocast(model, fabric, precision))
-                mine.add(number, prediction, sample.truth)
+                mine.add(number, prediction, sample.truth, model.labels)
             if progress is not None:
                 progress(done, len(share))
     found = _gathered(mine, world_size)
@@ -99,31 +102,32 @@ class _Findings(NamedTuple):
     """What one process found.
 
     Attributes:
-        panoptic: by the picture's number, as the order of adding up decides the last bits.
-        semantic: of all pictures: counts, which add up in any order.
+        sums: states of the metrics that add up floats, by name and by the picture's number, as the order of adding up
+            decides the last bits.
+        confusion: of categories, int64, over all pictures: counts, which add up in any order.
         bad: errors of pictures that cannot be used, by their number.
     """
 
-    panoptic: dict[int, PanopticQuality]
-    semantic: SemanticIoU
+    sums: dict[int, dict[str, Tensor]]
+    confusion: Tensor
     bad: dict[int, BadSampleError]
 
-    def add(self, number: int, prediction: PanopticMap, truth: PanopticMap) -> None:
+    def add(self, number: int, prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace) -> None:
         """Take one picture into account."""
-        histogram = overlaps(prediction, truth)
-        quality = PanopticQuality(self.semantic.labels)
-        quality.update(prediction, truth, histogram)
-        self.panoptic[number] = quality
-        self.semantic.update(prediction, truth, histogram)
+        evaluator = Evaluator(labels)
+        evaluator.update(prediction, truth)
+        self.sums[number] = evaluator.states
+        self.confusion.add_(self.sums[number].pop(_COUNTS))
 
 
 def _combined(model: PanopticModel, found: Sequence[_Findings]) -> EvaluationReport:
     evaluator = Evaluator(model.labels)
-    qualities = {number: quality for findings in found for number, quality in findings.panoptic.items()}
-    for _, quality in sorted(qualities.items(), key=lambda item: item[0]):
-        evaluator.panoptic.merge(quality)
+    sums = {number: states for findings in found for number, states in findings.sums.items()}
+    for _, states in sorted(sums.items(), key=lambda item: item[0]):
+        for name, state in states.items():
+            evaluator.states[name].add_(state)
     for findings in found:
-        evaluator.semantic.merge(findings.semantic)
+        evaluator.states[_COUNTS].add_(findings.confusion)
     return evaluator.compute()
 
 

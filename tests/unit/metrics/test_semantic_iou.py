@@ -3,11 +3,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from maps import SHAPES, a_map, generated_map
 
 from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.metrics import Evaluator, PanopticQuality, SemanticIoU
+from panscape.metrics import Evaluator, PanopticQuality, PanopticQualityDagger, ParsingCovering, SemanticIoU
 
 
 def test_against_counting_masks() -> None:
@@ -38,7 +39,7 @@ def test_void_on_either_side() -> None:
     report = metric.compute()
     assert report.per_category["sky"].iou == 2 / 3  # predicted void counts against it
     assert report.per_category["ground"].iou == 1  # true void is ignored
-    assert metric.confusion.tolist() == [[2, 0, 0, 0, 1], [0, 1, 0, 0, 0], [0] * 5, [0] * 5]
+    assert metric.state.tolist() == [[2, 0, 0, 0, 1], [0, 1, 0, 0, 0], [0] * 5, [0] * 5]
 
 
 def test_segments_of_a_category_are_one() -> None:
@@ -71,10 +72,32 @@ def test_merge_and_reset() -> None:
         whole.update(*pair)
         parts[i // 2].update(*pair)
     parts[0].merge(parts[1])
-    assert parts[0].compute() == whole.compute()
+    for name, state in whole.states.items():
+        torch.testing.assert_close(parts[0].states[name], state, rtol=1e-14, atol=0)
     whole.reset()
     assert math.isnan(whole.compute().semantic.mean_iou)
     assert math.isnan(whole.compute().panoptic.all.pq)
+    assert math.isnan(whole.compute().covering.all.covering)
+    assert math.isnan(whole.compute().dagger.all.pq)
+
+
+@pytest.mark.parametrize("rules", ["coco", "torchmetrics"])
+def test_the_evaluator_finds_what_each_metric_finds_alone(rules: str) -> None:
+    evaluator = Evaluator(SHAPES, rules)
+    alone = {
+        "panoptic": PanopticQuality(SHAPES, rules),
+        "semantic": SemanticIoU(SHAPES),
+        "dagger": PanopticQualityDagger(SHAPES, rules),
+        "covering": ParsingCovering(SHAPES),
+    }
+    for seed in range(6):
+        pair = generated_map(seed + 70), generated_map(seed, crowd=True)
+        evaluator.update(*pair)
+        for metric in alone.values():
+            metric.update(*pair)
+    assert {name: state.tolist() for name, state in evaluator.states.items()} == {
+        name: metric.state.tolist() for name, metric in alone.items()
+    }
 
 
 def test_maps_that_do_not_fit() -> None:
@@ -90,7 +113,14 @@ def test_tables() -> None:
     evaluator.update(a_map("AAB", {"A": 0, "B": 2}), a_map("AAA", {"A": 0}))
     report = evaluator.compute()
     assert str(report.semantic).splitlines() == ["           IoU", "mean (2)  33.3", "sky       66.7", "disc       0.0"]
-    panoptic = PanopticQuality(SHAPES)
-    panoptic.update(a_map("AAB", {"A": 0, "B": 2}), a_map("AAA", {"A": 0}))
-    assert str(report) == f"{panoptic.compute()}\n\n{report.semantic}"
+    assert str(report).splitlines() == [
+        "              PQ    SQ     RQ   PQ†    PC  mIoU",
+        "all (2)     33.3  33.3   50.0  33.3  66.7  33.3",
+        "things (1)   0.0   0.0    0.0   0.0     -",
+        "stuff (1)   66.7  66.7  100.0  66.7  66.7",
+        "",
+        "        PQ    SQ     RQ  TP  FP  FN   PQ†    PC   IoU",
+        "sky   66.7  66.7  100.0   1   0   0  66.7  66.7  66.7",
+        "disc   0.0   0.0    0.0   0   1   0   0.0     -   0.0",
+    ]
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["semantic"]["per_category"]["sky"]["tp"] == 2

@@ -1,0 +1,235 @@
+"""PQ-dagger (Porzi et al., "Seamless Scene Segmentation", CVPR 2019): panoptic quality without a threshold for stuff.
+
+Stuff has one segment a picture, and PQ gives nothing for it at an IoU of 0.5 and all at a little more. So:
+
+- Things have their PQ, by the same rules.
+- All segments of one stuff category in a picture are one. Each picture whose truth has the category counts with the IoU
+  of the two, however small, or with 0 if the category is not predicted. In pictures whose truth has none of it, it may
+  be predicted at no cost. PQ-dagger of the category is the mean over the pictures that count.
+- Void in the truth leaves the union as for PQ. Crowds of stuff, which no dataset has, are as the rules have them: no
+  pixels of the category unless they are segments like others.
+- Categories of stuff that no truth has, and things without match, false positive and miss, stay out of the means.
+
+Among the rules of other evaluators only those about crowds and about unions play a role for stuff.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from panscape.kernels.joint_histogram import JointHistogram
+from panscape.labels import LabelSpace
+from panscape.metrics.matching import SegmentMatches, match_segments
+from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
+from panscape.metrics.panoptic_quality import count_matches
+from panscape.metrics.rules import Rules, get_rules, require_same_rules
+from panscape.metrics.tables import aligned, percent
+from panscape.panoptic import PanopticMap
+
+
+def cover_stuff(
+    prediction: PanopticMap,
+    truth: PanopticMap,
+    num_categories: int,
+    histogram: JointHistogram | None = None,
+    rules: str | Rules = "coco",
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Compare all that is of one category in a picture with all that is predicted as this category.
+
+    Args:
+        prediction: of the same size as ``truth``; category ids below ``num_categories``, like those of ``truth``.
+        truth: with its crowds, if any.
+        num_categories: K.
+        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+        rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+
+    Returns:
+        Whether the truth has the category, and its IoU in 0..1, 0 where it has not: bool [K] and float64 [K].
+
+    Raises:
+        InvalidArgumentError: the maps differ in size.
+        UnknownNameError: no rules have this name.
+    """
+    rules = get_rules(rules)
+    histogram = overlaps(prediction, truth) if histogram is None else histogram
+    truth_id, predicted_id, area = (part.numpy() for part in histogram)
+    void, crowd = num_categories, num_categories + 1
+    of_truth = np.concatenate([[void], truth.category.cpu().numpy()])
+    of_prediction = np.concatenate([[void], prediction.category.cpu().numpy()])
+    if truth.crowd is not None and rules.crowd != "segment":
+        of_truth[1:][truth.crowd.cpu().numpy()] = void if rules.crowd == "void" else crowd
+    rows, columns = of_truth[truth_id], of_prediction[predicted_id]
+
+    def count(category: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        areas = area[chosen].astype(np.float64)
+        return np.bincount(category[chosen], areas, minlength=num_categories + 2)[:num_categories]
+
+    everything = np.ones(len(area), dtype=bool)
+    truth_area, shared = count(rows, everything), count(rows, rows == columns)
+    union = truth_area + count(columns, rows != void) - shared
+    if rules.predicted_void_leaves_union:
+        union -= count(rows, columns == void)
+    return truth_area > 0, shared / np.maximum(union, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryQualityDagger:
+    """The PQ-dagger of one category.
+
+    Attributes:
+        count: things: matches and half of the false positives and misses; stuff: pictures whose truth has it.
+        iou_sum: over all matches or all these pictures.
+    """
+
+    count: float
+    iou_sum: float
+
+    @property
+    def pq(self) -> float:
+        """PQ-dagger in 0..1; nan where there is nothing to count."""
+        return self.iou_sum / self.count if self.count else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class GroupQualityDagger:
+    """The mean over the categories of a group in which there is something to count.
+
+    Attributes:
+        pq: PQ-dagger in 0..1; nan without any such category.
+        num_categories: number of categories in the mean.
+    """
+
+    pq: float
+    num_categories: int
+
+
+@dataclass(frozen=True, slots=True)
+class PanopticQualityDaggerReport:
+    """The PQ-dagger of a set of pictures; ``str()`` gives a table in percent.
+
+    Attributes:
+        all: mean over all categories.
+        things: mean over the things.
+        stuff: mean over the stuff.
+        per_category: by category name, in the order of the label space.
+    """
+
+    all: GroupQualityDagger
+    things: GroupQualityDagger
+    stuff: GroupQualityDagger
+    per_category: Mapping[str, CategoryQualityDagger]
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def table(self) -> str:
+        """Return lines that list groups, then the categories in which there is something to count, in percent."""
+        rows = [["", "PQ†"]]
+        for name, group in (("all", self.all), ("things", self.things), ("stuff", self.stuff)):
+            rows.append([f"{name} ({group.num_categories})", percent(group.pq)])
+        rows += [[name, percent(category.pq)] for name, category in self.per_category.items() if category.count]
+        return aligned(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts for JSON; None stands for nan."""
+        groups = {name: asdict(getattr(self, name)) for name in ("all", "things", "stuff")}
+        categories = {name: {"pq": c.pq, **asdict(c)} for name, c in self.per_category.items()}
+        for entry in (*groups.values(), *categories.values()):
+            entry.update({key: None for key, value in entry.items() if math.isnan(value)})
+        return {**groups, "per_category": categories}
+
+
+class PanopticQualityDagger:
+    """Accumulates PQ-dagger over pictures, by the rules at the top of this module.
+
+    Sums of IoU are added up within a picture and then over the pictures in the order of the updates. Accumulators of
+    several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
+
+    Attributes:
+        labels: the label space of predictions and truth.
+        rules: what decides where evaluators differ.
+        state: float64 [K, 2]: what is counted (:attr:`CategoryQualityDagger.count`) and the sum of IoU by category.
+    """
+
+    def __init__(self, labels: LabelSpace, rules: str | Rules = "coco") -> None:
+        """Start without pictures.
+
+        Args:
+            labels: the label space of predictions and truth.
+            rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+
+        Raises:
+            UnknownNameError: no rules have this name.
+        """
+        self.labels = labels
+        self.rules = get_rules(rules)
+        self.state = torch.zeros(len(labels), 2, dtype=torch.float64)
+
+    def update(
+        self,
+        prediction: PanopticMap,
+        truth: PanopticMap,
+        histogram: JointHistogram | None = None,
+        matches: SegmentMatches | None = None,
+    ) -> None:
+        """Take one picture into account.
+
+        Args:
+            prediction: of the same size as ``truth``.
+            truth: with its crowds, if any.
+            histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+            matches: what :func:`~panscape.metrics.matching.match_segments` gives for both by the same rules, likewise.
+
+        Raises:
+            InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
+        """
+        require_categories(self.labels, prediction, truth)
+        histogram = overlaps(prediction, truth) if histogram is None else histogram
+        if matches is None:
+            matches = match_segments(prediction, truth, histogram, self.rules, self.labels.stuff_ids)
+        found = count_matches(prediction, truth, matches, len(self.labels))
+        sums = np.stack([found[:, 0] + (found[:, 1] + found[:, 2]) / 2, found[:, 3]], axis=1)
+        is_there, iou = cover_stuff(prediction, truth, len(self.labels), histogram, self.rules)
+        stuff = list(self.labels.stuff_ids)
+        sums[stuff] = np.stack([is_there, iou], axis=1)[stuff]
+        self.state += torch.from_numpy(sums)
+
+    def merge(self, other: PanopticQualityDagger) -> None:
+        """Add the pictures of another accumulator to this one.
+
+        Raises:
+            InvalidArgumentError: it has another label space or other rules.
+        """
+        require_same_labels(self.labels, other.labels)
+        require_same_rules(self.rules, other.rules)
+        self.state += other.state
+
+    def reset(self) -> None:
+        """Forget all pictures."""
+        self.state.zero_()
+
+    def compute(self) -> PanopticQualityDaggerReport:
+        """Report on all pictures so far."""
+        per_category = {
+            category.name: CategoryQualityDagger(count, iou_sum)
+            for category, (count, iou_sum) in zip(self.labels, self.state.tolist(), strict=True)
+        }
+        qualities = list(per_category.values())
+
+        def mean(ids: Iterable[int]) -> GroupQualityDagger:
+            chosen = [qualities[i].pq for i in ids if qualities[i].count]
+            return GroupQualityDagger(sum(chosen) / len(chosen) if chosen else math.nan, len(chosen))
+
+        return PanopticQualityDaggerReport(
+            all=mean(range(len(qualities))),
+            things=mean(self.labels.thing_ids),
+            stuff=mean(self.labels.stuff_ids),
+            per_category=per_category,
+        )
