@@ -8,7 +8,6 @@ that are taken already.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -155,10 +154,10 @@ def _category(label: int, labels: LabelSpace | None, by_source_id: bool) -> int 
 
 def _highest_score(descriptions: Sequence[Mapping[str, Any]]) -> float | None:
     scores = [d.get("score") for d in descriptions]
-    usable = [float(s) for s in scores if isinstance(s, int | float | np.floating) and not isinstance(s, bool)]
-    if len(usable) != len(scores) or not all(math.isfinite(s) and 0 <= s <= 1 for s in usable):
-        return None
-    return max(usable)
+    usable = [
+        float(s) for s in scores if isinstance(s, int | float | np.floating) and not isinstance(s, bool) and 0 <= s <= 1
+    ]
+    return max(usable) if len(usable) == len(scores) else None
 
 
 def _shown(value: object) -> str:

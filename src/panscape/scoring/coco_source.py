@@ -61,7 +61,8 @@ def open_coco(json_path: Path, pngs: Path | None = None) -> Source:
             "or a list of them; COCO instance or detection files have no segments_info"
         )
     pictures = _pictures(content)
-    entries, problems = _entries(json_path, annotations, pictures)
+    folder = _folder(json_path, pngs, annotations)
+    entries, problems = _entries(json_path, folder, annotations, pictures)
     known = {entry.keys[0] for entry in entries}
     for key, picture in pictures.items():
         if key not in known:
@@ -70,7 +71,6 @@ def open_coco(json_path: Path, pngs: Path | None = None) -> Source:
                     str(json_path), Kind.MISSING_TRUTH, f"expected an annotation of image {shown(picture)}, found none"
                 )
             )
-    folder = _folder(json_path, pngs, annotations)
     return Source(json_path, _FORM, entries, _labels(json_path, content), problems, partial(_read, folder))
 
 
@@ -103,7 +103,9 @@ def _pictures(content: object) -> dict[str, str]:
     return pictures
 
 
-def _entries(json_path: Path, annotations: list[Any], pictures: Mapping[str, str]) -> tuple[list[Entry], list[Problem]]:
+def _entries(
+    json_path: Path, folder: Path, annotations: list[Any], pictures: Mapping[str, str]
+) -> tuple[list[Entry], list[Problem]]:
     times = Counter(key_of(a.get("image_id")) for a in annotations if isinstance(a, dict))
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
@@ -126,7 +128,11 @@ def _entries(json_path: Path, annotations: list[Any], pictures: Mapping[str, str
             fault = Problem(str(json_path), Kind.SHAPE, what)
         stems = (_stem(png), _stem(pictures.get(key)))
         keys = (key, *(key_of(stem) for stem in stems), _first(map(city_key_of, (key, *stems))))
-        file = shown(png)[1:-1] if isinstance(png, str) else f"{json_path}, image {shown(annotation['image_id'])}"
+        file = (
+            f"{folder}/{shown(png)[1:-1]}"
+            if isinstance(png, str)
+            else f"{json_path}, image {shown(annotation['image_id'])}"
+        )
         entries[key] = Entry(shown(name)[1:-1], file, keys, _Content(png, segments or []), fault)
     return list(entries.values()), problems
 

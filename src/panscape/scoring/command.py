@@ -56,6 +56,9 @@ class FilesOptions:
     report: Annotated[Path | None, arg(metavar="DIR/report.html")] = None
     """With --predictions: also write a page to look at."""
 
+    images: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The pictures themselves, for the page."""
+
 
 def is_of_files(options: Any, files: FilesOptions, *, shared: Collection[str]) -> bool:
     """Return whether files are to be scored, not a model.
@@ -153,7 +156,7 @@ def run_on_files(
     if files.report is not None:
         from panscape.scoring.report import write_report
 
-        write_report(files.report, scores)
+        write_report(files.report, scores, images=files.images)
         if not as_json:
             print(f"\nreport: {files.report}")
     return 1 if scores.num_problems else 0

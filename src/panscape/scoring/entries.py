@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from panscape.errors import UnreadableFileError
+from panscape.errors import PanscapeError, UnreadableFileError
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 from panscape.scoring.problems import Kind, Problem, shown
@@ -99,7 +99,7 @@ def require_file(path: Path) -> None:
     except FileNotFoundError:
         raise UnreadableFileError(path, "no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL, or half of a surrogate pair, in a name from a JSON
-        raise UnreadableFileError(shown(str(path)), f"cannot be read ({error})") from error
+        raise UnreadableFileError(path, f"cannot be read ({getattr(error, 'strerror', error)})") from error
     if not stat.S_ISREG(mode):
         raise UnreadableFileError(path, "expected a file, got a folder or a device")
 
@@ -115,7 +115,7 @@ def require_png(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(len(_PNG_SIGNATURE))
     except OSError as error:
-        raise UnreadableFileError(path, f"cannot be read ({error})") from error
+        raise UnreadableFileError(path, f"cannot be read ({error.strerror})") from error
     if start != _PNG_SIGNATURE:
         raise UnreadableFileError(path, "expected a PNG, got something else; ids survive in no other format")
 
@@ -141,7 +141,8 @@ def inside(folder: Path, name: object) -> Path | str:
     return path if is_inside else refused
 
 
-def unreadable(entry: Entry, error: Exception) -> Reading:
+def unreadable(entry: Entry, error: PanscapeError) -> Reading:
     """Return the reading of a file that cannot be read."""
-    text = " ".join(str(error).split()).removeprefix(f"{entry.file}: ")
-    return Reading(None, (Problem(entry.file, Kind.UNREADABLE, text),))
+    path = error.path if isinstance(error, UnreadableFileError) else entry.file
+    what = " ".join(str(error).removeprefix(f"{path}: ").split())
+    return Reading(None, (Problem(entry.file, Kind.UNREADABLE, what),))
