@@ -109,6 +109,16 @@ class KindCost:
     by_size: Mapping[str, float]
     per_category: Mapping[str, float]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts for JSON; None stands for nan."""
+        return {
+            "fn": self.fn,
+            "fp": self.fp,
+            **{group: _or_none(getattr(self, group)) for group in ("all", "things", "stuff")},
+            "by_size": {name: _or_none(value) for name, value in self.by_size.items()},
+            "per_category": {name: _or_none(value) for name, value in self.per_category.items()},
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class SizeQuality:
@@ -136,10 +146,14 @@ class ErrorReport:
     Attributes:
         kinds: by :class:`ErrorKind`.
         sizes: by the names of `SIZE_NAMES`.
+        outlines: the part of the boundary's cost that is due to segments that were matched, with IoU < 1.
+        near_misses: the part that is due to outlines so wrong that nothing was matched.
     """
 
     kinds: Mapping[ErrorKind, KindCost]
     sizes: Mapping[str, SizeQuality]
+    outlines: KindCost
+    near_misses: KindCost
 
     def __str__(self) -> str:
         return self.table()
@@ -155,16 +169,9 @@ class ErrorReport:
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
         return {
-            "kinds": {
-                kind.name.lower(): {
-                    "fn": cost.fn,
-                    "fp": cost.fp,
-                    **{group: _or_none(getattr(cost, group)) for group in ("all", "things", "stuff")},
-                    "by_size": {name: _or_none(value) for name, value in cost.by_size.items()},
-                    "per_category": {name: _or_none(value) for name, value in cost.per_category.items()},
-                }
-                for kind, cost in self.kinds.items()
-            },
+            "kinds": {kind.name.lower(): cost.to_dict() for kind, cost in self.kinds.items()},
+            "outlines": self.outlines.to_dict(),
+            "near_misses": self.near_misses.to_dict(),
             "sizes": {
                 name: {"num_truth": s.num_truth, "tp": s.tp, "iou_sum": s.iou_sum, "fp": s.fp, "cost": _or_none(s.cost)}
                 for name, s in self.sizes.items()
@@ -243,30 +250,43 @@ def report_errors(counts: _Floats, labels: LabelSpace) -> ErrorReport:
         labels: with K categories.
     """
     errors = counts[:, :MATCHED_ROW]
-    nothing = np.zeros_like(errors)
-    before = mended_quality(counts, nothing)
-    things, stuff = list(labels.thing_ids), list(labels.stuff_ids)
+    before = mended_quality(counts, np.zeros_like(errors))
     kinds = {}
     for kind in ErrorKind:
-        mended = nothing.copy()
+        mended = np.zeros_like(errors)
         mended[:, kind] = errors[:, kind]
-        after = mended_quality(counts, mended)
-        gains = np.where(np.isnan(before), np.nan, np.nan_to_num(after, nan=1.0) - before)
-        by_size = {}
-        for size, name in enumerate(SIZE_NAMES):
-            part = nothing.copy()
-            part[:, kind, size] = errors[:, kind, size]
-            by_size[name] = float(group_cost(before, mended_quality(counts, part)))
-        kinds[kind] = KindCost(
-            fn=int(errors[:, kind, :, 0].sum()),
-            fp=int(errors[:, kind, :, 1].sum()),
-            all=float(group_cost(before, after)),
-            things=float(group_cost(before[things], after[things])),
-            stuff=float(group_cost(before[stuff], after[stuff])),
-            by_size=by_size,
-            per_category=dict(zip((c.name for c in labels), gains.tolist(), strict=True)),
-        )
-    return ErrorReport(kinds, {name: _size_quality(counts, size, before) for size, name in enumerate(SIZE_NAMES)})
+        kinds[kind] = _kind_cost(counts, before, mended, labels)
+    boundary = errors[:, ErrorKind.BOUNDARY]
+    outlines, near_misses = np.zeros_like(errors), np.zeros_like(errors)
+    near_misses[:, ErrorKind.BOUNDARY] = boundary[..., [0, 1, 0]]  # each gets IoU 1
+    outlines[:, ErrorKind.BOUNDARY, :, 2] = boundary[..., 2] - boundary[..., 0]
+    return ErrorReport(
+        kinds,
+        {name: _size_quality(counts, size, before) for size, name in enumerate(SIZE_NAMES)},
+        outlines=_kind_cost(counts, before, outlines, labels),
+        near_misses=_kind_cost(counts, before, near_misses, labels),
+    )
+
+
+def _kind_cost(counts: _Floats, before: _Floats, mended: _Floats, labels: LabelSpace) -> KindCost:
+    """Return what the errors in ``mended``, float64 [K, 7, 5, 3], cost."""
+    after = mended_quality(counts, mended)
+    gains = np.where(np.isnan(before), np.nan, np.nan_to_num(after, nan=1.0) - before)
+    things, stuff = list(labels.thing_ids), list(labels.stuff_ids)
+    by_size = {}
+    for size, name in enumerate(SIZE_NAMES):
+        part = np.zeros_like(mended)
+        part[:, :, size] = mended[:, :, size]
+        by_size[name] = float(group_cost(before, mended_quality(counts, part)))
+    return KindCost(
+        fn=int(mended[..., 0].sum()),
+        fp=int(mended[..., 1].sum()),
+        all=float(group_cost(before, after)),
+        things=float(group_cost(before[things], after[things])),
+        stuff=float(group_cost(before[stuff], after[stuff])),
+        by_size=by_size,
+        per_category=dict(zip((c.name for c in labels), gains.tolist(), strict=True)),
+    )
 
 
 def _size_quality(counts: _Floats, size: int, before: _Floats) -> SizeQuality:

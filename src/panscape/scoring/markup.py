@@ -89,11 +89,13 @@ class Column:
         title: in its head.
         is_text: flush left, and sorted as text.
         hint: what a pointer that rests on the head is told.
+        is_sortable: whether the table can be sorted by it.
     """
 
     title: str
     is_text: bool = False
     hint: str | None = None
+    is_sortable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,9 @@ def table(
     """
     heads = []
     for position, column in enumerate(columns):
-        label = element("button", column.title, type="button") if sortable and column.title else text(column.title)
+        label = (
+            element("button", column.title, type="button") if sortable and column.is_sortable else text(column.title)
+        )
         order = (sorted_by or {}).get(position)
         kind = "text" if column.is_text else None
         heads.append(element("th", label, scope="col", class_=kind, title=column.hint, aria_sort=order))
@@ -166,7 +170,7 @@ def table(
     classes = " ".join(name for name, is_on in (("sortable", sortable), ("full", is_full)) if is_on) or None
     return element(
         "table",
-        element("caption", caption) if caption else "",
+        element("caption", element("span", caption)) if caption else "",
         element("thead", element("tr", *heads)),
         element("tbody", *body),
         class_=classes,

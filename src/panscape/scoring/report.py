@@ -75,7 +75,7 @@ def write_report(
     parts.append(("pictures", "All pictures", sections.pictures(found)))
     if scores.problems:
         parts.append(("files", "Problems with files", sections.files(found)))
-    page = _page(title or f"{scores.predictions.name or scores.predictions}: panoptic quality", scores, parts)
+    page = _page(title or f"Panoptic quality of {'/'.join(scores.predictions.parts[-2:])}", scores, parts)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 

@@ -75,8 +75,8 @@ def _differences(title: str, entries: Iterable[tuple[str | Html, Difference]], *
         Column("before"),
         Column("after"),
         Column("change"),
-        Column("worse · better", True),
-        Column("95 % interval", True),
+        Column("worse · better", True, is_sortable=False),
+        Column("95 % interval", True, is_sortable=False),
         Column("verdict", True),
     ]
     rows = []

@@ -87,10 +87,10 @@ def _matrix(found: Found, pixels: np.ndarray[Any, Any], wrong: np.ndarray[Any, A
         "order": order,
     }
     steps = [n for n in (15, 30, 60) if n < len(order)]
-    options = [element("option", f"the {n} confused most", value=n) for n in steps]
+    options = [element("option", f"the {n} confused most", value=n, selected=n == 30) for n in steps]
     options.append(element("option", f"all {len(order)} that occur", value="all"))
     canvas = element(
-        "canvas", "", id="confusion", tabindex="0", role="img", aria_describedby="confusion-says",
+        "canvas", "", id="confusion-canvas", tabindex="0", role="img", aria_describedby="confusion-says",
         aria_label="Matrix of confusions: a row for each category of the truth, a column for each predicted one. "
         "Arrow keys go from cell to cell.",
     )  # fmt: skip

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from panscape.metrics.error_analysis import SIZE_NAMES, ErrorKind
+from panscape.metrics.error_costs import KindCost
 from panscape.scoring.markup import (
     Cell,
     Column,
@@ -37,14 +38,19 @@ def what_to_mend(found: Found) -> str:
     each = {n: v for n, v in cost.per_category.items() if not math.isnan(v) and v > 0}
     first = sorted(each, key=lambda n: -each[n])[:3]
     size = max(SIZE_NAMES, key=lambda name: cost.by_size[name])
-    where = f", and segments of size {size} pixels" if cost.by_size[size] > 0 else ""
+    where = f"; sizes: {size} pixels" if cost.by_size[size] > 0 else ""
     sentence = (
         f"Mend first: {kind.title}. If these errors alone were mended, PQ would rise by {points(cost.all)} points, "
         f"from {points(pq)} to {points(pq + cost.all)}."
     )
+    if kind is ErrorKind.BOUNDARY:
+        sentence += (
+            f" Outlines of segments that were found account for {points(found.errors.outlines.all)} points, those of segments "
+            f"that count as missed only for their outline, for {points(found.errors.near_misses.all)}."
+        )
     if first:
         listed = first[0] if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]}"
-        sentence += f" Those who would gain most: {listed}{where}."
+        sentence += f" Categories that would gain most: {listed}{where}."
     if next_cost.all >= 5e-4:
         sentence += f" Next: {next_kind.title}, with {points(next_cost.all)} points."
     return sentence
@@ -67,22 +73,13 @@ def errors(found: Found) -> Html:
     ]
     rows = []
     for kind, cost in costs:
-        fill = element("span", class_="fill", style=f"--share:{share(cost.all / scale)};--color:rgb{KIND_COLORS[kind]}")
-        ends = f"--low:{share(low[kind] / scale)};--high:{share(high[kind] / scale)}"
-        whisker = "" if math.isnan(low[kind]) else element("span", class_="whisker", style=ends)
-        track = element("span", fill, whisker, class_="track", aria_hidden="true")
         rows.append(
-            [
-                Cell(kind_name(kind), hint=KIND_MEANINGS[kind]),
-                Cell(track, classes="cost"),
-                Cell(element("span", points(cost.all, 2), class_="strong"), cost.all),
-                Cell(span(low[kind], high[kind]), float(low[kind])),
-                number(cost.things, decimals=2),
-                number(cost.stuff, decimals=2),
-                Cell(cost.fn),
-                Cell(cost.fp),
-            ]
+            _cost_row(kind, Cell(kind_name(kind), hint=KIND_MEANINGS[kind]), cost, scale, low[kind], high[kind])
         )
+        if kind is ErrorKind.BOUNDARY:
+            parts = {"of segments found": found.errors.outlines, "too wrong to be found": found.errors.near_misses}
+            for name, part in parts.items():
+                rows.append(_cost_row(kind, Cell(name, classes="part"), part, scale, math.nan, math.nan, "part"))
     caption = (
         "What PQ would gain if all errors of one kind were mended and the others left as they are. Costs do not add "
         "up: one error can hide another."
@@ -97,6 +94,25 @@ def errors(found: Found) -> Html:
         element("h3", "By size of the segment"),
         wide(_sizes(found)),
     )
+
+
+def _cost_row(
+    kind: ErrorKind, name: Cell, cost: KindCost, scale: float, low: float, high: float, classes: str = ""
+) -> list[Cell]:
+    fill = element("span", class_="fill", style=f"--share:{share(cost.all / scale)};--color:rgb{KIND_COLORS[kind]}")
+    ends = f"--low:{share(low / scale)};--high:{share(high / scale)}"
+    whisker = "" if math.isnan(low) else element("span", class_="whisker", style=ends)
+    track = element("span", fill, whisker, class_="track", aria_hidden="true")
+    return [
+        name,
+        Cell(track, classes=f"cost {classes}".strip()),
+        Cell(points(cost.all, 2), cost.all, classes or "strong"),
+        Cell(span(low, high), float(low), classes),
+        Cell(points(cost.things, 2), cost.things, classes),
+        Cell(points(cost.stuff, 2), cost.stuff, classes),
+        Cell(cost.fn, classes=classes),
+        Cell(cost.fp, classes=classes),
+    ]
 
 
 def _sizes(found: Found) -> Html:

@@ -73,7 +73,10 @@ def choose(records: Sequence[PictureRecord], most: int) -> list[Chosen]:
         most: number of pictures with the lowest PQ.
     """
     known = sorted((r for r in records if not math.isnan(r.pq)), key=lambda r: (r.pq, r.name))
-    chosen = [Chosen(record, f"number {i} from below") for i, record in enumerate(known[:most], start=1)]
+    chosen = [
+        Chosen(record, "lowest PQ of all" if i == 1 else f"number {i} by lowest PQ")
+        for i, record in enumerate(known[:most], start=1)
+    ]
     shown = {c.record.name for c in chosen}
     if not most:
         return []

@@ -156,7 +156,7 @@ def categories(found: Found) -> Html:
         Column("FN", hint="segments not found"),
         Column("IoU", hint="of all pixels of the category"),
         *([Column("PC", hint="parsing covering")] if has_covering else []),
-        Column("dearest error", True),
+        Column("dearest error", True, "besides outlines of segments that were found, of which SQ tells"),
         Column("costs it", hint="what mending this kind of error would gain in the category's PQ"),
     ]
     rows = []
@@ -165,6 +165,7 @@ def categories(found: Found) -> Html:
         if math.isnan(values[0]) and math.isnan(found.values.ious[0, i]):
             continue
         of_kind = {kind: cost.per_category[described.name] for kind, cost in found.errors.kinds.items()}
+        of_kind[ErrorKind.BOUNDARY] = found.errors.near_misses.per_category[described.name]
         worst = max(of_kind, key=lambda kind: np.nan_to_num(of_kind[kind]))
         is_dear = of_kind[worst] >= 5e-5
         hints = [f"95 % interval {span(low[i, j], high[i, j])}" for j in range(3)]

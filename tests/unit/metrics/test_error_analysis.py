@@ -89,6 +89,8 @@ def test_kinds_by_hand(name: str) -> None:
 def test_boundary_costs_what_is_missing_to_perfect_outlines() -> None:
     # D is matched by P with 8/14 and E is missing: with a perfect outline, 1 / 1.5.
     report = analysed(picture("PPPPPPP."), picture("DDDDEEEE")).compute()
+    assert report.outlines.all == report.kinds[ErrorKind.BOUNDARY].all
+    assert report.near_misses.all == 0
     assert report.kinds[ErrorKind.BOUNDARY].all == pytest.approx(1 / 1.5 - 8 / 14 / 1.5, abs=1e-12)
 
 

@@ -53,7 +53,7 @@ const data = document.getElementById("confusion-data");
 if (data) drawMatrix(JSON.parse(data.textContent));
 
 function drawMatrix({ names, cells, order }) {
-  const canvas = document.getElementById("confusion");
+  const canvas = document.getElementById("confusion-canvas");
   const choice = document.getElementById("confusion-choice");
   const says = document.getElementById("confusion-says");
   const pen = canvas.getContext("2d");
@@ -72,7 +72,7 @@ function drawMatrix({ names, cells, order }) {
     const chosen = new Set(order.slice(0, most));
     rows = names.map((_, i) => i).filter((i) => chosen.has(i));
     columns = [...rows, names.length - 1]; // void is the last column
-    side = rows.length <= 30 ? 22 : rows.length <= 60 ? 15 : 11;
+    side = rows.length <= 20 ? 28 : rows.length <= 30 ? 22 : rows.length <= 60 ? 15 : 11;
     const font = Math.min(12, side - 1) + "px system-ui, sans-serif";
     pen.font = font;
     const longest = Math.min(180, Math.max(...columns.map((i) => pen.measureText(names[i]).width)));
