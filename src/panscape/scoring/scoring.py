@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +107,7 @@ def score(
     by_source_id: bool = False,
     rules: str | Rules = "coco",
     boundary: bool = False,
+    ap: bool = False,
     workers: int = 0,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -121,6 +123,7 @@ def score(
         by_source_id: in arrays, ``label_id`` is the number that the dataset's files use, not a position.
         rules: of panoptic quality, see :data:`panscape.metrics.rules.RULES`.
         boundary: also compute boundary quality, which takes longer.
+        ap: also compute the average precision of objects, for predictions with scores; memory grows with the pictures.
         workers: threads; 0 for one each processor.
         strict: stop at the first problem.
         progress: called after each picture with the number done and the number of all.
@@ -129,7 +132,8 @@ def score(
         UnreadableFileError: there is nothing at a path, or nothing that is known.
         InvalidAnnotationError: a JSON has another form; no prediction belongs to a picture, or no truth can be used;
             or there is a problem and ``strict`` is set.
-        InvalidArgumentError: an option is out of its range, or nobody says what the categories are.
+        InvalidArgumentError: an option is out of its range, or nobody says what the categories are; or ``ap`` is asked
+            of predictions without scores.
         UnknownNameError: no label space or rules have this name.
     """
     if workers < 0:
@@ -141,10 +145,11 @@ def score(
     pairs, problems = paired(predicted, true)
     # Results repeat the pictures of the truth, also of those that a tool was not asked for.
     found = [*true.problems, *(p for p in predicted.problems if p.kind is not Kind.MISSING_TRUTH), *problems]
-    metrics = ScoreMetrics(space, rules, boundary=boundary)
+    new_metrics = partial(ScoreMetrics, space, boundary=boundary, ap=ap)
+    metrics = new_metrics(rules)
     records = []
     _stop_if(strict, found)
-    outcomes = _in_order(lambda pair: _score_pair(pair, predicted, true, space, rules, boundary), pairs, workers)
+    outcomes = _in_order(lambda pair: _score_pair(pair, predicted, true, space, rules, new_metrics), pairs, workers)
     for done, outcome in enumerate(outcomes, start=1):
         found += outcome.problems
         _stop_if(strict, outcome.problems)
@@ -212,7 +217,12 @@ def _in_order(work: Callable[[EntryPair], _Outcome], pairs: list[EntryPair], wor
 
 
 def _score_pair(
-    pair: EntryPair, predicted: Source, true: Source, labels: LabelSpace, rules: Rules, boundary: bool
+    pair: EntryPair,
+    predicted: Source,
+    true: Source,
+    labels: LabelSpace,
+    rules: Rules,
+    new_metrics: Callable[[Rules], ScoreMetrics],
 ) -> _Outcome:
     truth, prediction, problems = _read(pair, predicted, true, labels)
     if truth.panoptic is None or prediction.panoptic is None:
@@ -224,9 +234,12 @@ def _score_pair(
     problems += _check_areas(pair.truth.file, truth, histogram.truth, histogram.area, compare=True)
     if pair.prediction is not None:
         problems += _check_areas(pair.prediction.file, prediction, histogram.prediction, histogram.area, compare=False)
-    metrics = ScoreMetrics(labels, rules, boundary=boundary)
+    metrics = new_metrics(rules)
     matches = match_segments(prediction.panoptic, truth.panoptic, histogram, rules, labels.stuff_ids)
-    metrics.update(prediction.panoptic, truth.panoptic, histogram, matches)
+    try:
+        metrics.update(prediction.panoptic, truth.panoptic, histogram, matches)
+    except InvalidArgumentError as error:  # average precision asks for scores
+        raise InvalidArgumentError(f"{prediction_file(pair)}: {error}") from error
     record = record_of(pair.name, prediction.panoptic, truth.panoptic, labels, histogram, matches)
     return _Outcome(problems, record, metrics)
 

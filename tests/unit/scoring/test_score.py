@@ -24,7 +24,7 @@ from scored_files import (
 
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnknownNameError, UnreadableFileError
-from panscape.metrics import PanopticQuality, SemanticIoU
+from panscape.metrics import InstanceAP, PanopticQuality, SemanticIoU
 from panscape.scoring.problems import Kind
 from panscape.scoring.scoring import Scores, score
 
@@ -69,7 +69,7 @@ class TestForms:
         path = write_coco(tmp_path / "predictions.json", predictions, factor=3)
         scores = score(path, truth)
         assert reports(scores) == in_memory(predictions, truths)
-        assert 0 < scores.reports["panoptic"].all.pq < 1
+        assert 0 < scores.reports.evaluation.panoptic.all.pq < 1
         assert scores.problems == ()
         assert [record.name for record in scores.records] == ["1", "2", "3", "4"]
         assert scores.labels.categories[0].source_id == SHAPES[0].source_id
@@ -167,8 +167,25 @@ class TestForms:
     def test_the_boundary(self, tmp_path: Path) -> None:
         truth = write_coco(tmp_path / "truth.json", several_maps())
         scores = score(truth, truth, boundary=True)
-        assert scores.to_dict()["boundary"]["all"]["pq"] == 1
+        assert scores.reports.boundary is not None
+        assert scores.to_dict()["boundary"]["all"]["pq"] == scores.reports.boundary.all.pq == 1
         assert "boundary quality" in str(scores)
+
+
+def test_average_precision(tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+    content = coco_content(predictions, SHAPES)
+    for annotation in content["annotations"]:
+        panoptic = predictions[str(annotation["image_id"])]
+        for segment, value in zip(annotation["segments_info"], panoptic.score.tolist(), strict=True):
+            segment["score"] = value
+    path = write_coco(tmp_path / "predictions.json", predictions, content=content)
+    metric = InstanceAP(SHAPES)
+    for name, prediction in predictions.items():
+        metric.update(prediction, truths[name])
+    assert score(path, truth, ap=True).to_dict()["instances"] == metric.compute().to_dict()
+    path = write_coco(tmp_path / "predictions.json", predictions)
+    with pytest.raises(InvalidArgumentError, match=r"1\.png: expected a prediction with a score"):
+        score(path, truth, ap=True)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 16])
@@ -214,8 +231,8 @@ class TestProblems:
     @pytest.mark.parametrize("rules", ["coco", "torchmetrics"])
     def test_leaving_pictures_out_never_helps(self, tmp_path: Path, truth: Path, truths: Any, rules: str) -> None:
         path = write_coco(tmp_path / "few.json", {"1": truths["1"]})
-        whole = score(truth, truth, rules=rules).reports["panoptic"]
-        few = score(path, truth, rules=rules).reports["panoptic"]
+        whole = score(truth, truth, rules=rules).reports.evaluation.panoptic
+        few = score(path, truth, rules=rules).reports.evaluation.panoptic
         assert few.all.pq < whole.all.pq
         for name, quality in few.per_category.items():
             complete = whole.per_category[name]
@@ -422,7 +439,7 @@ class TestRefusals:
             score(path, path)
         labels = tmp_path / "labels.json"
         labels.write_text(json.dumps(SHAPES.to_dict()))
-        assert score(path, path, labels=str(labels)).reports["panoptic"].all.pq == 1
+        assert score(path, path, labels=str(labels)).reports.evaluation.panoptic.all.pq == 1
 
     @pytest.mark.parametrize("categories", [[1], [{"id": 1}], {"id": 1}, [{"id": 1e400, "name": "a", "isthing": 1}]])
     def test_categories_of_another_form(self, tmp_path: Path, truths: Any, categories: Any) -> None:

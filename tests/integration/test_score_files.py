@@ -1,0 +1,130 @@
+"""`panscape evaluate --predictions ... --truth ...` as people and programs use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from maps import SHAPES
+from scored_files import array_segments, several_maps, worse, write_array, write_coco, write_instance_ids
+
+from panscape.cli import main
+from panscape.metrics import PanopticQuality
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same truth and predictions in every form."""
+    truths = several_maps()
+    predictions = worse(truths)
+    write_coco(tmp_path / "truth.json", truths)
+    write_coco(tmp_path / "predictions.json", predictions)
+    for name, panoptic in predictions.items():
+        write_array(tmp_path / "arrays" / f"{name}.npz", panoptic.ids.numpy(), array_segments(panoptic))
+    cities = {f"ulm_00000{name}_000019": panoptic for name, panoptic in truths.items()}
+    write_instance_ids(tmp_path / "gtFine", cities)
+    (tmp_path / "shapes.json").write_text(json.dumps(SHAPES.to_dict()))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+SCORE = ["evaluate", "--predictions", "predictions.json", "--truth", "truth.json"]
+
+
+def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SCORE, "--out", "scores.json"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == "predictions.json against truth.json: 4 of 4 pictures, truth, rules of coco"
+    assert lines[2].split() == ["PQ", "SQ", "RQ", "PQ†", "PC", "mIoU"]
+    assert err == ""
+    truths = several_maps()
+    quality = PanopticQuality(SHAPES)
+    for name, prediction in worse(truths).items():
+        quality.update(prediction, truths[name])
+    scores = json.loads(Path("scores.json").read_text())
+    assert scores["panoptic"] == quality.compute().to_dict()
+    assert lines[3].split()[2] == f"{100 * quality.compute().all.pq:.1f}"
+    assert scores["problems"] == []
+
+
+def test_every_form_gives_the_same(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for path in ("predictions.json", "arrays"):
+        assert main(["evaluate", "--predictions", path, "--truth", "truth.json", "--json", "--workers", "2"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert len({json.dumps(one["panoptic"]) for one in found}) == 1
+    assert found[0]["pictures"] == 4
+    assert found[0]["rules"] == "coco"
+    cities = ["evaluate", "--predictions", "gtFine", "--truth", "gtFine", "--labels", "shapes.json", "--json"]
+    assert main([*cities, "--rules", "deeplab2", "--boundary"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["panoptic"]["all"]["pq"], report["boundary"]["all"]["pq"]) == (1, 1)
+    assert report["rules"] == "deeplab2"
+
+
+def test_problems_are_listed_and_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("predictions/1.png").write_bytes(b"broken")
+    Path("predictions/2.png").unlink()
+    assert main(SCORE) == 1
+    out, err = capsys.readouterr()
+    assert "4 of 4 pictures" in out
+    title, *lines = err.splitlines()
+    assert title == "panscape: 2 problems: unreadable file 2"
+    assert lines == [
+        "  predictions/1.png: expected a PNG, got something else; ids survive in no other format",
+        "  predictions/2.png: no such file",
+    ]
+    assert main([*SCORE, "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert json.loads(out)["problem_counts"] == {"unreadable file": 2}
+    assert main([*SCORE, "--strict"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("panscape: error: predictions/1.png: expected a PNG")
+
+
+def test_a_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SCORE, "--report", "report.html"]) == 0
+    assert capsys.readouterr().out.endswith("report: report.html\n")
+    assert "<html" in Path("report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "expected a MODEL with --recipe, to evaluate a model, or --predictions with --truth, to score files; got"),
+        (["--predictions", "predictions.json"], "--truth is missing"),
+        (["--truth", "truth.json"], "--predictions is missing"),
+        (["street"], "--recipe is missing"),
+        (["--recipe", "street"], "MODEL is missing"),
+        (["street", *SCORE[1:]], "got a MODEL together with --predictions"),
+        (["street", "--recipe", "street", "--strict"], "got --strict together with a MODEL"),
+        ([*SCORE[1:], "--device", "cpu", "--limit", "3"], "got --limit, --device together with --predictions"),
+        ([*SCORE[1:], "--workers", "0"], "expected one worker or more, got 0"),
+        ([*SCORE[1:], "--out", "no/a.json"], "cannot write no/a.json: no folder no; create it first"),
+        ([*SCORE[1:], "--report", "no/a.html"], "cannot write no/a.html: no folder no; create it first"),
+        ([*SCORE[1:], "--labels", "cityscape"], "unknown label space 'cityscape'; did you mean cityscapes"),
+        (
+            ["--predictions", "nowhere", "--truth", "truth.json"],
+            "nowhere: no such file or folder; expected the JSON of",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main(["evaluate", *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("panscape: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_unknown_rules(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*SCORE, "--rules", "lvis"])
+    assert end.value.code == 2
