@@ -154,6 +154,9 @@ class Evaluate:
     limit: Annotated[int, arg(metavar="PICTURES")] = 0
     """Take no more than this many pictures, spread evenly over the data; 0 for all."""
 
+    ap: bool = False
+    """Also measure the average precision of objects: by the rules of Cityscapes for its data, else by those of COCO."""
+
     device: str = "auto"
     """As in "panscape predict"."""
 
@@ -205,6 +208,7 @@ class Evaluate:
                 precision=self.precision,
                 oracle=oracle,
                 limit=self.limit,
+                ap=self.ap,
                 workers=1 if self.workers is None else self.workers,
                 on_bad_sample=self.on_bad_sample,
                 skipped=bad.append,

@@ -36,8 +36,8 @@ def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0] == "run on 3 pictures of street val"
-    assert lines[2].split() == ["PQ", "SQ", "RQ", "TP", "FP", "FN"]
-    assert any(line.startswith("mean (") for line in lines)
+    assert lines[2].split() == ["PQ", "SQ", "RQ", "PQ†", "PC", "mIoU"]
+    assert any(line.startswith("all (") for line in lines)
     assert err == ""
     report = json.loads(Path("report.json").read_text())
     assert (report["model"], report["recipe"], report["split"], report["oracle"]) == ("run", "street", "val", [])
@@ -55,6 +55,16 @@ def test_json_with_parts_of_the_truth(here: Path, capsys: pytest.CaptureFixture[
     assert perfect["panoptic"]["things"]["pq"] == 1  # stuff of so small pictures is void
     assert plain["panoptic"]["things"]["pq"] < 0.5
     assert [r["pictures"] for r in reports] == [3, 3, 2]
+
+
+def test_average_precision_when_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*EVALUATE, "--ap"]) == 0
+    assert "by coco rules" in capsys.readouterr().out
+    assert main([*EVALUATE, "--ap", "--json"]) == 0
+    instances = json.loads(capsys.readouterr().out)["instances"]
+    assert instances["rules"] == "coco"
+    assert list(instances["by_size"]) == ["small", "medium", "large"]
+    assert 0 <= instances["ap"] <= instances["ap50"] <= 1
 
 
 def test_a_broken_picture_stops_or_is_listed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
+from panscape.metrics.instance_ap import InstanceAP, InstanceAPReport
 from panscape.metrics.matching import match_segments
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.panoptic_quality import PanopticQuality, PanopticQualityReport
@@ -29,18 +31,20 @@ class EvaluationReport:
         semantic: mean IoU.
         dagger: PQ-dagger.
         covering: parsing covering.
+        instances: average precision of objects; None where it was not asked for.
     """
 
     panoptic: PanopticQualityReport
     semantic: SemanticIoUReport
     dagger: PanopticQualityDaggerReport
     covering: ParsingCoveringReport
+    instances: InstanceAPReport | None = None
 
     def __str__(self) -> str:
         return self.table()
 
     def table(self) -> str:
-        """Return two tables in percent: groups, then the categories that occur."""
+        """Return tables in percent: groups, then the categories that occur, then average precision if there is any."""
         groups = [["", "PQ", "SQ", "RQ", "PQ†", "PC", "mIoU"]]
         for name in ("all", "things", "stuff"):
             quality = getattr(self.panoptic, name)
@@ -56,16 +60,20 @@ class EvaluationReport:
                 counts = [str(count) for count in (category.tp, category.fp, category.fn)]
                 others = (self.dagger.per_category[name].pq, self.covering.per_category[name].covering, iou)
                 categories.append([name, *shares, *counts, *map(percent, others)])
-        return f"{aligned(groups)}\n\n{aligned(categories)}"
+        tables = [aligned(groups), aligned(categories)]
+        if self.instances is not None:
+            tables.append(self.instances.table())
+        return "\n\n".join(tables)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
-        return {
+        parts = {
             "panoptic": self.panoptic.to_dict(),
             "semantic": self.semantic.to_dict(),
             "dagger": self.dagger.to_dict(),
             "covering": self.covering.to_dict(),
         }
+        return parts if self.instances is None else {**parts, "instances": self.instances.to_dict()}
 
 
 class Evaluator:
@@ -76,14 +84,16 @@ class Evaluator:
         semantic: the accumulator of IoU.
         dagger: the accumulator of PQ-dagger.
         covering: the accumulator of parsing covering.
+        instances: the accumulator of average precision, or None.
     """
 
-    def __init__(self, labels: LabelSpace, rules: str | Rules = "coco") -> None:
+    def __init__(self, labels: LabelSpace, rules: str | Rules = "coco", *, instances: InstanceAP | None = None) -> None:
         """Start without pictures.
 
         Args:
             labels: the label space of predictions and truth.
             rules: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+            instances: measures average precision, too; for predictions with scores, and memory grows with their number.
 
         Raises:
             UnknownNameError: no rules have this name.
@@ -92,10 +102,11 @@ class Evaluator:
         self.semantic = SemanticIoU(labels)
         self.dagger = PanopticQualityDagger(labels, rules)
         self.covering = ParsingCovering(labels)
+        self.instances = instances
 
     @property
     def states(self) -> dict[str, Tensor]:
-        """The states of the accumulators by name; those of all processes add up."""
+        """The states of the accumulators by name; those of all processes add up. Average precision has none."""
         names = ("panoptic", "semantic", "dagger", "covering")
         return {name: getattr(self, name).state for name in names}
 
@@ -116,25 +127,39 @@ class Evaluator:
         self.panoptic.update(prediction, truth, histogram, matches)
         self.dagger.update(prediction, truth, histogram, matches)
         self.covering.update(prediction, truth, histogram)
+        if self.instances is not None:
+            self.instances.update(prediction, truth, histogram)
 
     def merge(self, other: Evaluator) -> None:
         """Add the pictures of another evaluator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or other rules.
+            InvalidArgumentError: it has another label space or other rules, or one of both lacks average precision.
         """
+        if (self.instances is None) != (other.instances is None):
+            raise InvalidArgumentError(
+                "expected evaluators that both measure average precision or both do not; give each its own InstanceAP"
+            )
         self.panoptic.merge(other.panoptic)
         self.semantic.merge(other.semantic)
         self.dagger.merge(other.dagger)
         self.covering.merge(other.covering)
+        if self.instances is not None and other.instances is not None:
+            self.instances.merge(other.instances)
 
     def reset(self) -> None:
         """Forget all pictures."""
         for state in self.states.values():
             state.zero_()
+        if self.instances is not None:
+            self.instances.reset()
 
     def compute(self) -> EvaluationReport:
         """Report on all pictures so far."""
         return EvaluationReport(
-            self.panoptic.compute(), self.semantic.compute(), self.dagger.compute(), self.covering.compute()
+            self.panoptic.compute(),
+            self.semantic.compute(),
+            self.dagger.compute(),
+            self.covering.compute(),
+            None if self.instances is None else self.instances.compute(),
         )

@@ -103,7 +103,7 @@ class InstanceAPReport:
         present = {name: category for name, category in self.per_category.items() if category.num_objects}
         rows = [[f"by {self.rules} rules", "AP", "AP50", "AP75", "objects", "predictions"]]
         total = sum(category.num_objects for category in present.values())
-        predicted = sum(category.num_predictions for category in self.per_category.values())
+        predicted = sum(category.num_predictions for category in present.values())
         means = [percent(value) for value in (self.ap, self.ap50, self.ap75)]
         rows.append([f"objects ({len(present)})", *means, str(total), str(predicted)])
         for name, category in present.items():

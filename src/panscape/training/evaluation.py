@@ -19,7 +19,8 @@ from panscape.datasets.sample import PanopticDataset, Sample
 from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.images import resized
 from panscape.labels import LabelSpace
-from panscape.metrics import EvaluationReport, Evaluator
+from panscape.metrics import EvaluationReport, Evaluator, InstanceAP
+from panscape.metrics.instance_ap import APRules
 from panscape.models.panoptic_model import PanopticModel, in_eval_mode
 from panscape.panoptic import PanopticMap
 from panscape.training.batches import loader_death_explained
@@ -41,6 +42,7 @@ def evaluate(
     precision: Precision = "fp32",
     oracle: Collection[str] = (),
     limit: int = 0,
+    ap: bool = False,
     workers: int = 1,
     on_bad_sample: OnBadSample = "stop",
     skipped: Callable[[SkippedSample], None] | None = None,
@@ -58,13 +60,16 @@ def evaluate(
         precision: without a fabric: "bf16" runs the network in bfloat16 where that is safe (autocast).
         oracle: parts of the network's outputs to be replaced by the truth's, of ``model.oracles``.
         limit: evaluate no more than this many pictures, spread evenly over the dataset; 0 for all.
+        ap: measure the average precision of objects as well, with the scores of :meth:`PanopticModel.with_scores`: by
+            the rules of Cityscapes for its label space, else by those of COCO.
         workers: processes that read ahead; 0 reads in between.
         on_bad_sample: at a picture that cannot be used: "stop" raises its error, "skip" leaves it out.
         skipped: told, in every process, of each picture that was left out, in their order, when all are done.
         progress: called after each picture of this process with the number done and the number in its share.
 
     Raises:
-        InvalidArgumentError: the label spaces differ, there is no picture, or an option is out of its range.
+        InvalidArgumentError: the label spaces differ, there is no picture, or an option is out of its range; or ``ap``
+            is asked of a model that gives no scores.
         UnknownNameError: an oracle that the model does not have.
         BadSampleError: a picture cannot be used and ``on_bad_sample`` is "stop"; or none can. Raised in every process.
         WorkerDiedError: a process that reads ahead was killed.
@@ -73,7 +78,7 @@ def evaluate(
     numbers = _evenly_spread(len(dataset), limit)
     rank, world_size = _process()
     share = numbers[rank::world_size]
-    mine = _Findings({}, Evaluator(model.labels).states[_COUNTS], {})
+    mine = _Findings({}, Evaluator(model.labels).states[_COUNTS], {}, {})
     with in_eval_mode(model), loader_death_explained():
         for done, (number, sample) in enumerate(_read_ahead(dataset, share, workers), start=1):
             if isinstance(sample, BadSampleError):
@@ -81,8 +86,8 @@ def evaluate(
                 if on_bad_sample == "stop":
                     break  # the other processes hear of it with the findings
             else:
-                prediction = _predict(model, sample, oracle, _autocast(model, fabric, precision))
-                mine.add(number, prediction, sample.truth, model.labels)
+                prediction = _predict(model, sample, oracle, ap, _autocast(model, fabric, precision))
+                mine.add(number, prediction, sample.truth, _evaluator(model.labels, ap))
             if progress is not None:
                 progress(done, len(share))
     found = _gathered(mine, world_size)
@@ -95,7 +100,12 @@ def evaluate(
     if skipped is not None:
         for _, error in sorted(bad.items()):
             skipped(SkippedSample(error.picture, error.reason))
-    return _combined(model, found)
+    return _combined(_evaluator(model.labels, ap), found)
+
+
+def _evaluator(labels: LabelSpace, ap: bool) -> Evaluator:
+    rules: APRules = "cityscapes" if labels.name == "cityscapes" else "coco"
+    return Evaluator(labels, instances=InstanceAP(labels, rules) if ap else None)
 
 
 class _Findings(NamedTuple):
@@ -105,29 +115,35 @@ class _Findings(NamedTuple):
         sums: states of the metrics that add up floats, by name and by the picture's number, as the order of adding up
             decides the last bits.
         confusion: of categories, int64, over all pictures: counts, which add up in any order.
+        instances: average precision by the picture's number, if asked for, as the order decides between equal scores.
         bad: errors of pictures that cannot be used, by their number.
     """
 
     sums: dict[int, dict[str, Tensor]]
     confusion: Tensor
+    instances: dict[int, InstanceAP]
     bad: dict[int, BadSampleError]
 
-    def add(self, number: int, prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace) -> None:
-        """Take one picture into account."""
-        evaluator = Evaluator(labels)
+    def add(self, number: int, prediction: PanopticMap, truth: PanopticMap, evaluator: Evaluator) -> None:
+        """Take one picture into account, with an evaluator of its own."""
         evaluator.update(prediction, truth)
         self.sums[number] = evaluator.states
         self.confusion.add_(self.sums[number].pop(_COUNTS))
+        if evaluator.instances is not None:
+            self.instances[number] = evaluator.instances
 
 
-def _combined(model: PanopticModel, found: Sequence[_Findings]) -> EvaluationReport:
-    evaluator = Evaluator(model.labels)
+def _combined(evaluator: Evaluator, found: Sequence[_Findings]) -> EvaluationReport:
     sums = {number: states for findings in found for number, states in findings.sums.items()}
     for _, states in sorted(sums.items(), key=lambda item: item[0]):
         for name, state in states.items():
             evaluator.states[name].add_(state)
     for findings in found:
         evaluator.states[_COUNTS].add_(findings.confusion)
+    if evaluator.instances is not None:
+        instances = {number: metric for findings in found for number, metric in findings.instances.items()}
+        for _, metric in sorted(instances.items(), key=lambda item: item[0]):
+            evaluator.instances.merge(metric)
     return evaluator.compute()
 
 
@@ -184,9 +200,12 @@ def _autocast(model: PanopticModel, fabric: Fabric | None, precision: Precision)
 
 @torch.inference_mode()
 def _predict(
-    model: PanopticModel, sample: Sample, oracle: Collection[str], autocast: AbstractContextManager[Any]
+    model: PanopticModel, sample: Sample, oracle: Collection[str], ap: bool, autocast: AbstractContextManager[Any]
 ) -> PanopticMap:
-    """Predict a sample as :meth:`PanopticModel.predict` does, but for parts that come from its truth."""
+    """Predict a sample as :meth:`PanopticModel.predict` does, but for parts that come from its truth, and for scores.
+
+    Scores for average precision are those of the network's own outputs, whatever comes from the truth.
+    """
     size = sample.truth.size
     working_size = model.working_size(size)
     images = resized(sample.image[None].to(model.mean.device).float() / 255, working_size)
@@ -194,9 +213,12 @@ def _predict(
         outputs = model(images)
     if oracle:
         truth = sample.truth if working_size == size else sample.truth.resize(*working_size).compact()
-        result = model.decode_with_truth(outputs, truth, oracle).to("cpu")
+        result = model.decode_with_truth(outputs, truth, oracle)
     else:
-        result = model.decode(outputs, [working_size])[0].to("cpu")
+        result = model.decode(outputs, [working_size])[0]
+    if ap:
+        (result,) = model.with_scores(outputs, [result])
+    result = result.to("cpu")
     return result if working_size == size else result.resize(*size).compact()
 
 
