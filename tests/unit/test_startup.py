@@ -44,6 +44,8 @@ def probe(statement: str) -> tuple[str, str]:
         ("import panscape.cli; sys.exit(panscape.cli.main(['predict', '--help']))", 0),
         ("import panscape.cli; sys.exit(panscape.cli.main(['demo', '--help']))", 0),
         ("import panscape.cli; sys.exit(panscape.cli.main(['weights', '--help']))", 0),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['evaluate', '--help']))", 0),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['evaluate', '--predictions', 'a', '--limit', '2']))", 2),
         ("import panscape.cli; sys.exit(panscape.cli.main(['train', '--help']))", 0),
         ("import panscape.cli; sys.exit(panscape.cli.main(['train', 'twon', '--out', 'x']))", 2),
         ("import panscape.cli; sys.exit(panscape.cli.main(['train', 'missing.py', '--out', 'x']))", 2),

@@ -161,5 +161,8 @@ def _highest_score(descriptions: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:  # lists in lists in lists
+        text = type(value).__name__
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -104,6 +104,7 @@ def run_on_files(
     bar: AbstractContextManager[Callable[[int, int], None]],
     *,
     workers: int | None,
+    ap: bool,
     as_json: bool,
     out: Path | None,
 ) -> int:
@@ -113,6 +114,7 @@ def run_on_files(
         files: with predictions and truth.
         bar: gives a function that shows progress.
         workers: threads; None for one each processor.
+        ap: also measure the average precision of objects.
         as_json: print one JSON object in place of tables.
         out: also write a JSON that can be compared with others.
 
@@ -138,6 +140,7 @@ def run_on_files(
             by_source_id=files.label_ids == "source",
             rules=files.rules,
             boundary=files.boundary,
+            ap=ap,
             workers=workers or 0,
             strict=files.strict,
             progress=progress,

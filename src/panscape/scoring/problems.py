@@ -66,7 +66,10 @@ def counted(problems: Iterable[Problem]) -> dict[str, int]:
 
 def shown(value: object) -> str:
     """Return something from a file so that it can be printed: short, and without characters that do something."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:  # lists in lists in lists
+        text = type(value).__name__
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
