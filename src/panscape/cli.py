@@ -180,12 +180,12 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate; return 1 if pictures were left out or files were wrong."""
-        if not is_of_files(self, self.files, shared=("workers", "json", "out")):
+        if not is_of_files(self, self.files, shared=("ap", "workers", "json", "out")):
             return self._run_model(self.model or "", self.recipe or "")
         from panscape.inference.console import bar_on_terminal
 
         bar = bar_on_terminal("pictures")
-        return run_on_files(self.files, bar, workers=self.workers, as_json=self.json, out=self.out)
+        return run_on_files(self.files, bar, workers=self.workers, ap=self.ap, as_json=self.json, out=self.out)
 
     def _run_model(self, model: str, recipe: str) -> int:
         import panscape
