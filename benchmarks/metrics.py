@@ -1,10 +1,11 @@
-"""How long panoptic quality takes: panscape against np.unique and against the algorithm of the COCO panopticapi.
+"""How long metrics take: panscape against the algorithm of the COCO panopticapi, np.unique and torchmetrics.
 
 Pictures are generated at 1024 x 2048 with about 50 segments, void and crowds, and are in memory as id maps, so that no
-file is read or decoded. All three get the same numbers, which is checked first. One thread, CPU time of the process,
-minimum over repeats; the ways take turns.
+file is read or decoded. The numbers of all ways are compared, and the table says how they came out. One thread, CPU
+time of the process, minimum over repeats; the ways take turns, but for torchmetrics, which gets one picture once.
 
-Run ``python benchmarks/metrics.py``; it prints a Markdown table.
+Run ``python benchmarks/metrics.py``; it prints a Markdown table, and that of ``metrics_ap.py`` below it.
+``--torchmetrics 0`` leaves that one out, which takes 9 seconds a picture, and ``--no-ap`` average precision.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import metrics_ap
 import numba
 import numpy as np
 import torch
@@ -132,12 +135,50 @@ def with_published_algorithm(scenes: Sequence[Scene]) -> np.ndarray:
     return total
 
 
+class Peer(NamedTuple):
+    """What another library took for the first picture, and how its result compares."""
+
+    milliseconds: float
+    result: str
+
+
+def with_torchmetrics(scene: Scene) -> Peer:
+    """Time its PanopticQuality, and compare it with panopticapi's rules and with panscape by its own."""
+    from torchmetrics.detection import PanopticQuality as TorchmetricsQuality
+
+    def colors(panoptic: PanopticMap) -> torch.Tensor:
+        """Return [1, H, W, 2]: category and instance of every pixel, as it takes them."""
+        return torch.stack([panoptic.semantic(void=len(LABELS)), panoptic.ids.long()], dim=-1)[None]
+
+    things, stuff = list(LABELS.thing_ids), list(LABELS.stuff_ids)
+    peer = TorchmetricsQuality(things, stuff, allow_unknown_preds_category=True)
+    picture = colors(scene.prediction), colors(scene.truth)
+    started = time.process_time()
+    peer.update(*picture)
+    took = (time.process_time() - started) * 1000
+    parts = (peer.true_positives, peer.false_positives, peer.false_negatives, peer.iou_sum)
+    found = np.zeros((len(LABELS), 4))
+    found[[*things, *stuff]] = torch.stack([part.double() for part in parts], dim=1).numpy()
+
+    def by(rules: str) -> np.ndarray:
+        metric = PanopticQuality(LABELS, rules)
+        metric.update(scene.prediction, scene.truth)
+        return metric.state.numpy()
+
+    if not np.allclose(found, by("torchmetrics"), rtol=1e-6, atol=1e-6):
+        raise SystemExit("panscape by the rules of torchmetrics and torchmetrics disagree")
+    is_equal = np.allclose(found, by("coco"), rtol=1e-6, atol=1e-6)
+    return Peer(took, "equal" if is_equal else 'other rules; equal to panscape with rules="torchmetrics"')
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=4)
     parser.add_argument("--segments", type=int, default=60, help="painted; some are covered by others")
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--torchmetrics", type=int, default=1, choices=(0, 1), help="pictures for torchmetrics")
     parser.add_argument("--size", type=int, nargs=2, default=(1024, 2048), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--no-ap", action="store_true", help="leave out average precision")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     scenes = [a_scene(seed, arguments.segments, *arguments.size) for seed in range(arguments.pictures)]
@@ -146,7 +187,7 @@ def main() -> None:
         "panopticapi's algorithm, in memory": with_published_algorithm,
         "np.unique on combined ids": with_unique,
         "**panscape** `PanopticQuality`": with_panscape,
-        "**panscape** `Evaluator` (PQ and mIoU)": with_evaluator,
+        "**panscape** `Evaluator` (PQ, PQ†, PC and mIoU)": with_evaluator,
     }
     expected = with_published_algorithm(scenes)
     if not all(np.array_equal(way(scenes), expected) for way in ways.values()):
@@ -158,10 +199,20 @@ def main() -> None:
     true, predicted = (sum(scene[side].num_segments for scene in scenes) / len(scenes) for side in (1, 0))
     print(f"{machine()}, numpy {np.__version__}, numba {numba.__version__}\n")
     print(f"{len(scenes)} pictures of {height} x {width}, {true:.0f} true and {predicted:.0f} predicted segments each;")
-    print(f"all ways find the same {tp:.0f} matches, {fp:.0f} false positives, {fn:.0f} misses and sums of IoU.\n")
-    slowest = max(times.values())
-    rows = [[name, f"{ms / len(scenes):.2f}", f"{slowest / ms:.1f}"] for name, ms in times.items()]
-    print(table(["way", "CPU ms a picture", "times as fast"], rows))
+    print(f"those called equal find the same {tp:.0f} matches, {fp:.0f} false positives, {fn:.0f} misses")
+    print("and, bit for bit, the same sums of IoU.\n")
+    per_picture = {name: Peer(ms / len(scenes), "equal") for name, ms in times.items()}
+    if arguments.torchmetrics:
+        per_picture["torchmetrics `PanopticQuality`"] = with_torchmetrics(scenes[0])
+    published = per_picture["panopticapi's algorithm, in memory"].milliseconds
+    rows = [
+        [name, f"{ms:.2f}", f"{published / ms:.3g}", result]
+        for name, (ms, result) in sorted(per_picture.items(), key=lambda item: -item[1].milliseconds)
+    ]
+    print(table(["way", "CPU ms a picture", "times as fast as panopticapi", "PQ"], rows))
+    if not arguments.no_ap:
+        times_of_ap = metrics_ap.rows(metrics_ap.measure_ap())
+        print("\n" + table(["average precision of objects", "CPU ms a picture", "numbers of pycocotools"], times_of_ap))
 
 
 if __name__ == "__main__":
