@@ -1,6 +1,8 @@
 """How good predictions are: accumulators that take a predicted and a true map at a time and report in the end."""
 
 from panscape.metrics.boundary_quality import BoundaryPanopticQuality, boundary_distance, match_boundaries
+from panscape.metrics.error_analysis import ErrorKind, SegmentErrors, find_errors
+from panscape.metrics.error_costs import ErrorAnalysis, ErrorReport, KindCost, SizeQuality
 from panscape.metrics.evaluator import EvaluationReport, Evaluator
 from panscape.metrics.instance_ap import CategoryAP, InstanceAP, InstanceAPReport, SizeAP
 from panscape.metrics.instance_ap_cityscapes import cityscapes_precision
@@ -56,6 +58,9 @@ __all__ = [
     "CategoryQualityDagger",
     "CocoCurves",
     "DeviceEvaluator",
+    "ErrorAnalysis",
+    "ErrorKind",
+    "ErrorReport",
     "EvaluationReport",
     "Evaluator",
     "GroupCovering",
@@ -65,6 +70,7 @@ __all__ = [
     "InstanceAPReport",
     "InstanceIoU",
     "InstanceIoUReport",
+    "KindCost",
     "ObjectPixels",
     "PanopticQuality",
     "PanopticQualityDagger",
@@ -74,10 +80,12 @@ __all__ = [
     "ParsingCoveringReport",
     "Rules",
     "SegmentCoverings",
+    "SegmentErrors",
     "SegmentMatches",
     "SemanticIoU",
     "SemanticIoUReport",
     "SizeAP",
+    "SizeQuality",
     "ThingOverlaps",
     "average_sizes",
     "boundary_distance",
@@ -87,6 +95,7 @@ __all__ = [
     "count_object_pixels",
     "cover_segments",
     "cover_stuff",
+    "find_errors",
     "match_boundaries",
     "match_segments",
     "object_areas",

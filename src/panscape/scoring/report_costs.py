@@ -44,9 +44,10 @@ def what_to_mend(found: Found) -> str:
         f"from {points(pq)} to {points(pq + cost.all)}."
     )
     if kind is ErrorKind.BOUNDARY:
+        found_cost, missed_cost = points(found.errors.outlines.all), points(found.errors.near_misses.all)
         sentence += (
-            f" Outlines of segments that were found account for {points(found.errors.outlines.all)} points, those of segments "
-            f"that count as missed only for their outline, for {points(found.errors.near_misses.all)}."
+            f" Outlines of segments that were found account for {found_cost} points, those of segments that count as "
+            f"missed only for their outline, for {missed_cost}."
         )
     if first:
         listed = first[0] if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]}"

@@ -26,13 +26,13 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// Rows that do not contain what was typed are hidden.
+// Rows whose first cell does not contain what was typed are hidden.
 for (const input of document.querySelectorAll("input[data-filters]")) {
   const body = document.getElementById(input.dataset.filters).tBodies[0];
   input.closest(".controls").hidden = false;
   input.addEventListener("input", () => {
     const wanted = input.value.trim().toLowerCase();
-    for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    for (const row of body.rows) row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
   });
 }
 
