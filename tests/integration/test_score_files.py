@@ -74,7 +74,7 @@ def test_problems_are_listed_and_counted(here: Path, capsys: pytest.CaptureFixtu
     assert title == "panscape: 2 problems: unreadable file 2"
     assert lines == [
         "  predictions/1.png: expected a PNG, got something else; ids survive in no other format",
-        "  predictions/2.png: no such file",
+        "  predictions/2.png: no such file; check its name and folder",
     ]
     assert main([*SCORE, "--json"]) == 1
     out, err = capsys.readouterr()

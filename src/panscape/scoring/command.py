@@ -169,12 +169,12 @@ def _tell_problems(scores: Scores) -> None:
     """Print what is wrong with the files: how much of each kind, then a line for each, as many as one reads."""
     from panscape.scoring.problems import counted
 
-    for is_note, title in ((False, "problems"), (True, "notes, which change no number")):
+    for is_note, title in ((False, "problem"), (True, "note")):
         found = [problem for problem in scores.problems if problem.is_note == is_note]
         if not found:
             continue
         kinds = ", ".join(f"{kind} {count}" for kind, count in counted(found).items())
-        print(f"panscape: {len(found)} {title}: {kinds}", file=sys.stderr)
+        print(f"panscape: {len(found)} {title}{'s' if len(found) > 1 else ''}: {kinds}", file=sys.stderr)
         for problem in found[:_MOST_LINES]:
             print(f"  {problem}", file=sys.stderr)
         if len(found) > _MOST_LINES:

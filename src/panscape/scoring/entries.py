@@ -97,7 +97,7 @@ def require_file(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise UnreadableFileError(path, "no such file") from None
+        raise UnreadableFileError(path, "no such file; check its name and folder") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL, or half of a surrogate pair, in a name from a JSON
         raise UnreadableFileError(path, f"cannot be read ({getattr(error, 'strerror', error)})") from error
     if not stat.S_ISREG(mode):
