@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from maps import SHAPES, generated_map
+
+from panscape import LabelSpace, PanopticMap
+from panscape.errors import InvalidArgumentError
+from panscape.metrics import DeviceEvaluator, Evaluator, PanopticQuality, PanopticQualityDagger, ParsingCovering
+from panscape.metrics import SemanticIoU as Semantic
+
+PAIRS = [(generated_map(s + 50), generated_map(s, crowd=True)) for s in range(5)]
+
+
+@pytest.mark.parametrize("kind", [PanopticQuality, PanopticQualityDagger, ParsingCovering, Semantic])
+def test_it_does_what_the_accumulator_does(kind: Callable[[LabelSpace], Any]) -> None:
+    from panscape.metrics.as_torchmetrics import as_torchmetric
+
+    expected = kind(SHAPES)
+    metric = as_torchmetric(kind(SHAPES))
+    for i, pair in enumerate(PAIRS):
+        expected.update(*pair)
+        if i % 2:
+            metric.update(*pair)
+        else:
+            alone = kind(SHAPES)
+            alone.update(*pair)
+            found = metric(*pair)  # forward: of this picture
+            plain = alone.compute().to_dict()
+            for name, value in found.items():
+                group, _, number = name.rpartition("/")
+                assert value.isnan() if (want := (plain[group] if group else plain)[number]) is None else value == want
+        if i == 2:
+            metric = pickle.loads(pickle.dumps(metric)).to("cpu")
+    torch.testing.assert_close(metric.state, expected.state, rtol=1e-15, atol=0)
+    assert metric.report().per_category.keys() == expected.compute().per_category.keys()
+    other = as_torchmetric(kind(SHAPES))
+    other.update(*PAIRS[0])
+    metric.merge_state(other)
+    expected.update(*PAIRS[0])
+    torch.testing.assert_close(metric.state, expected.state, rtol=1e-15, atol=0)
+    metric.reset()
+    assert not metric.state.any()
+
+
+def test_names_and_collections() -> None:
+    from torchmetrics import MetricCollection
+
+    from panscape.metrics.as_torchmetrics import as_torchmetric
+
+    def parts(prediction: PanopticMap, truth: PanopticMap) -> tuple[Any, ...]:
+        return prediction.ids, prediction.category, truth.ids, truth.category, truth.crowd
+
+    both = MetricCollection(  # it names what both have after their keys
+        {"pq": as_torchmetric(PanopticQuality(SHAPES)), "pc": as_torchmetric(ParsingCovering(SHAPES))}
+    )
+    everything, expected = as_torchmetric(DeviceEvaluator(SHAPES, "cpu")), Evaluator(SHAPES)
+    for pair in PAIRS:
+        both.update(*pair)
+        expected.update(*pair)
+        everything.update(*parts(*pair))
+    report, found = expected.compute(), everything.compute()
+    assert found["panoptic/things/pq"] == pytest.approx(report.panoptic.things.pq, abs=1e-12)
+    assert found["semantic/mean_iou"] == report.semantic.mean_iou
+    together = both.compute()
+    assert together["pq_all/pq"] == report.panoptic.all.pq
+    assert together["pc_stuff/covering"] == report.covering.stuff.covering
+    with pytest.raises(InvalidArgumentError, match="got Evaluator; give its parts, or a DeviceEvaluator"):
+        as_torchmetric(expected)  # type: ignore[arg-type]
+
+
+def test_it_is_imported_only_when_asked_for_and_missed_in_words() -> None:
+    script = """
+import sys
+import panscape.metrics
+assert not [name for name in sys.modules if name.startswith("torchmetrics")]
+sys.modules["torchmetrics"] = None
+try:
+    import panscape.metrics.as_torchmetrics
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200)
+    assert done.stdout.strip() == (
+        "a metric for torchmetrics needs torchmetrics; install it with: pip install 'panscape[metrics]'"
+    )

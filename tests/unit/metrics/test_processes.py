@@ -1,0 +1,105 @@
+"""Two processes that add up their states have the numbers of one that saw all pictures."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from maps import SHAPES, generated_map
+from torch import distributed
+
+from panscape import PanopticMap
+from panscape.metrics import (
+    BoundaryPanopticQuality,
+    DeviceEvaluator,
+    InstanceIoU,
+    PanopticQuality,
+    PanopticQualityDagger,
+    ParsingCovering,
+    SemanticIoU,
+)
+
+PAIRS = [(generated_map(s + 50), generated_map(s, crowd=True)) for s in range(7)]
+
+
+class OnDevice(DeviceEvaluator):
+    """Takes maps, as the others do."""
+
+    def update(self, prediction: PanopticMap, truth: PanopticMap) -> None:  # type: ignore[override]
+        super().update(prediction.ids, prediction.category, truth.ids, truth.category, truth.crowd)
+
+
+ACCUMULATORS: dict[str, Callable[[], Any]] = {
+    "panoptic quality": lambda: PanopticQuality(SHAPES),
+    "by the rules of deeplab2": lambda: PanopticQuality(SHAPES, "deeplab2"),
+    "dagger": lambda: PanopticQualityDagger(SHAPES),
+    "covering": lambda: ParsingCovering(SHAPES),
+    "semantic": lambda: SemanticIoU(SHAPES),
+    "instances": lambda: InstanceIoU(SHAPES, {"disc": 300.0, "box": 500.0}),
+    "boundaries": lambda: BoundaryPanopticQuality(SHAPES),
+    "on device": lambda: OnDevice(SHAPES, "cpu"),
+}
+
+
+def reports_of(pictures: list[tuple[PanopticMap, PanopticMap]], reduce: Callable[[torch.Tensor], object]) -> Any:
+    found = {}
+    for name, make in ACCUMULATORS.items():
+        metric = make()
+        for pair in pictures:
+            metric.update(*pair)
+        reduce(metric.state)
+        found[name] = (metric.state, metric.compute().to_dict())
+    return found
+
+
+def as_one_process(rank: int, folder: Path) -> None:
+    """Take every other picture, add up the states and keep what is reported then."""
+    from panscape.metrics.as_torchmetrics import as_torchmetric
+
+    distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    found = reports_of(PAIRS[rank::2], distributed.all_reduce)
+    metric = as_torchmetric(PanopticQuality(SHAPES))
+    for pair in PAIRS[rank::2]:
+        metric.update(*pair)
+    torch.save({"reports": found, "torchmetrics": metric.compute()}, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
+    expected = reports_of(PAIRS, lambda state: None)
+    # Processes of their own: forked from one whose threads have run they could wait for those for ever.
+    paths = os.pathsep.join(path for path in sys.path if path)
+    started = [
+        subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], env={**os.environ, "PYTHONPATH": paths})
+        for rank in range(2)
+    ]
+    assert [one.wait() for one in started] == [0, 0]
+    for rank in range(2):
+        said = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
+        for name, (state, report) in expected.items():
+            came_state, came_report = said["reports"][name]
+            torch.testing.assert_close(came_state, state, rtol=1e-14, atol=0, msg=name)
+            assert_equal_numbers(came_report, report)
+        quality = expected["panoptic quality"][1]["all"]["pq"]
+        assert abs(said["torchmetrics"]["all/pq"].item() - quality) < 1e-14
+
+
+def assert_equal_numbers(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert_equal_numbers(value, other[name])
+    elif isinstance(one, float):
+        assert abs(one - other) <= 1e-13 * max(1, abs(other))
+    else:
+        assert one == other
+
+
+if __name__ == "__main__":
+    as_one_process(int(sys.argv[1]), Path(sys.argv[2]))
