@@ -78,9 +78,7 @@ def test_what_is_out_of_range_is_said_in_the_end() -> None:
     ):
         evaluator = DeviceEvaluator(LABELS, "cpu")
         evaluator.update(*wrong)
-        with pytest.raises(
-            InvalidArgumentError, match=r"0..4 \(label space 'shapes and water'\), got 1 pixels"
-        ):
+        with pytest.raises(InvalidArgumentError, match=r"0..4 \(label space 'shapes and water'\), got 1 pixels"):
             evaluator.compute()
     with pytest.raises(InvalidArgumentError, match=r"a truth of \[1, 2\] and a prediction of \[1, 3\]; decode"):
         evaluator.update(ids, category, ids[:, :2], category)
