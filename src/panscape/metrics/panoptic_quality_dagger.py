@@ -69,7 +69,8 @@ def cover_stuff(
 
     def count(category: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
         areas = area[chosen].astype(np.float64)
-        return np.bincount(category[chosen], areas, minlength=num_categories + 2)[:num_categories]
+        counts = np.bincount(category[chosen], areas, minlength=num_categories + 2)[:num_categories]
+        return counts.astype(np.float64, copy=False)
 
     everything = np.ones(len(area), dtype=bool)
     truth_area, shared = count(rows, everything), count(rows, rows == columns)
