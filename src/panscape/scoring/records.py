@@ -19,6 +19,8 @@ from panscape.metrics.overlaps import overlaps, require_categories
 from panscape.metrics.semantic_iou import count_confusion
 from panscape.panoptic import PanopticMap
 
+_MOST = 2**40  # more pixels than any picture has, and few enough to be added up
+
 
 @dataclass(frozen=True, slots=True)
 class PictureRecord:
@@ -49,31 +51,34 @@ class PictureRecord:
         each = [iou_sum / (tp + 0.5 * fp + 0.5 * fn) for _, tp, fp, fn, iou_sum in self.quality]
         return sum(each) / len(each) if each else float("nan")
 
-    def require_categories(self, num_categories: int, file: str) -> None:
-        """Check that all numbers stay within the counts, as those of a file may not.
+    def require_ranges(self, num_categories: int, file: str) -> None:
+        """Check that all numbers are what counts can be, as those of a file may not.
 
         Args:
             num_categories: K.
             file: that the record is from, for the message.
 
         Raises:
-            InvalidAnnotationError: a category, kind or size is out of its range.
+            InvalidAnnotationError: a category, kind, size or count is out of its range.
         """
-        limits = {
-            "category": [
-                (category, num_categories)
-                for rows in (self.quality, self.errors, self.confusion, self.confused)
-                for category, *_ in rows
-            ],
-            "predicted category": [(b, num_categories + 1) for _, b, _ in (*self.confusion, *self.confused)],
-            "kind of error": [(row[1], NUM_ROWS) for row in self.errors],
-            "class of size": [(row[2], len(SIZE_NAMES)) for row in self.errors],
+        categories = [row[0] for row in self.quality] + [row[0] for row in self.errors]
+        categories += [row[0] for row in (*self.confusion, *self.confused)]
+        counts: list[float] = [*self.size]
+        counts += [value for row in self.quality for value in row[1:]]
+        counts += [row[2] for row in (*self.confusion, *self.confused)]
+        counts += [value for row in self.errors for value in row[3:]]
+        limits: dict[str, tuple[Sequence[float], int]] = {
+            "category": (categories, num_categories),
+            "predicted category": ([row[1] for row in (*self.confusion, *self.confused)], num_categories + 1),
+            "kind of error": ([row[1] for row in self.errors], NUM_ROWS),
+            "class of size": ([row[2] for row in self.errors], len(SIZE_NAMES)),
+            "count": (counts, _MOST + 1),
         }
-        for what, pairs in limits.items():
-            wrong = next(((value, limit) for value, limit in pairs if not 0 <= value < limit), None)
+        for what, (values, limit) in limits.items():
+            wrong = next((value for value in values if not 0 <= value < limit), None)
             if wrong is not None:
                 raise InvalidAnnotationError(
-                    f"{file}: expected each {what} of {self.name!r} in 0..{wrong[1] - 1}, got {wrong[0]}; score again"
+                    f"{file}: expected each {what} of {self.name!r} in 0..{limit - 1}, got {wrong}; score again"
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,7 +111,7 @@ class PictureRecord:
                 ),
                 confused=_triples(description["confused"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InvalidArgumentError(
                 f"expected the record of a picture, but {type(error).__name__}: {error}; score the picture again"
             ) from error

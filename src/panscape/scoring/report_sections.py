@@ -115,8 +115,8 @@ def headline(found: Found) -> Html:
     told = looked_up(found.summary, "panoptic", "all", "pq")
     if told is not None and abs(told - entries[0][1]) > 1e-6:
         note += (
-            f" The rules that these files were scored by take other means over categories: PQ {points(told)}. Here those "
-            "that do not occur are left out."
+            f" The rules that these files were scored by take another mean over categories: PQ {points(told)}. Here "
+            "categories that do not occur are left out."
         )
     return section("result", "Result", element("dl", *cards, class_="numbers"), element("p", note, class_="soft foot"))
 

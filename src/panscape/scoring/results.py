@@ -123,5 +123,5 @@ def read_results(path: str | Path) -> Results:
     except (KeyError, TypeError, ValueError, InvalidLabelSpaceError, InvalidArgumentError) as error:
         raise InvalidAnnotationError(f"{path}: {_REMEDY}, but {type(error).__name__}: {error}") from error
     for record in records:
-        record.require_categories(len(labels), str(path))
+        record.require_ranges(len(labels), str(path))
     return Results(predictions, truth, labels, records, problems, content)

@@ -56,4 +56,17 @@ def test_what_is_no_record_is_refused() -> None:
         PictureRecord.from_dict({**record, "quality": [[1, 2]]})
     wrong = PictureRecord.from_dict({**record, "errors": [[0, 9, 0, 1, 0, 0.0]]})
     with pytest.raises(InvalidAnnotationError, match=r"kind of error of 'x' in 0\.\.7, got 9"):
-        wrong.require_categories(4, "file")
+        wrong.require_ranges(4, "file")
+    for field, row in (
+        ("quality", [0, -1, 0, 0, 0.0]),
+        ("quality", [0, 1, 0, 0, float("nan")]),
+        ("confusion", [0, 5, 1]),
+        ("confusion", [0, 1, 10**30]),
+        ("confused", [4, 0, 1]),
+        ("size", 2**50),
+    ):
+        wrong = PictureRecord.from_dict({**record, field: [row, row] if field == "size" else [row]})
+        with pytest.raises(InvalidAnnotationError, match="score again"):
+            wrong.require_ranges(4, "file")
+    with pytest.raises(InvalidArgumentError, match="OverflowError"):
+        PictureRecord.from_dict({**record, "confusion": [[0, 0, float("inf")]]})

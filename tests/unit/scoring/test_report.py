@@ -178,6 +178,13 @@ def test_without_maps_there_are_no_pictures(tmp_path: Path) -> None:
     assert Page(tmp_path / "a.html").tags["img"] == 0
 
 
+def test_other_means_are_told(tmp_path: Path) -> None:
+    scores = scores_of(maps=False)
+    scores.summary["panoptic"]["all"]["pq"] = 0.1234
+    write_report(tmp_path / "a.html", scores, samples=20)
+    assert "another mean over categories: PQ 12.3." in "".join(Page(tmp_path / "a.html").texts)
+
+
 def test_size_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("panscape.scoring.report._MOST_PICTURE_BYTES", 12_000)
     write_report(tmp_path / "a.html", scores_of(), samples=20)
