@@ -124,6 +124,37 @@ def test_what_cannot_be_done_is_one_line(
     assert err.count("\n") == 1
 
 
+def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SCORE, "--out", "worse.json"]) == 0
+    assert main(["evaluate", "--predictions", "truth.json", "--truth", "truth.json", "--out", "perfect.json"]) == 0
+    gained = 100 * (1 - json.loads(Path("worse.json").read_text())["panoptic"]["all"]["pq"])
+    capsys.readouterr()
+    assert main(["evaluate", "--compare", "worse.json", "perfect.json", "--report", "changes.html"]) == 0
+    out = capsys.readouterr().out
+    assert f"+{gained:.1f}" in out
+    assert out.splitlines()[-1] == "report: changes.html"
+    assert Path("changes.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--compare", "a.json", "b.json", "--truth", "truth.json"],
+            "--compare alone or with --report, got it together",
+        ),
+        (["street", "--compare", "a.json", "b.json"], "got it together with a MODEL; what is compared has been scored"),
+        (["--compare", "a.json", "b.json"], "a.json: no such file"),
+        (["--compare", "truth.json", "shapes.json"], "truth.json: "),
+    ],
+)
+def test_what_cannot_be_compared(
+    arguments: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_unknown_rules(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([*SCORE, "--rules", "lvis"])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_LINES = 20
 _FORMS = "a MODEL with --recipe, to evaluate a model, or --predictions with --truth, to score files"
+_WITH_COMPARE = ("compare", "report")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,10 @@ class FilesOptions:
     images: Annotated[Path | None, arg(metavar="DIR")] = None
     """The pictures themselves, for the page."""
 
+    compare: Annotated[tuple[Path, Path] | None, arg(metavar="A.json B.json")] = None
+    """In place of --predictions: two files that --out has written. Tells what got better and what worse from A to B,
+    and whether by more than noise; with --report on a page, too."""
+
 
 def is_of_files(options: Any, files: FilesOptions, *, shared: Collection[str]) -> bool:
     """Return whether files are to be scored, not a model.
@@ -73,14 +78,22 @@ def is_of_files(options: Any, files: FilesOptions, *, shared: Collection[str]) -
     """
     of_files = _given(files)
     of_model = [name for name in _given(options) if name not in shared and getattr(options, name) is not files]
+    if files.compare is not None:
+        others = [*(n for n in _given(options) if getattr(options, n) is not files), *of_files]
+        others = [name for name in others if name not in _WITH_COMPARE]
+        if others:
+            raise InvalidArgumentError(
+                f"expected --compare alone or with --report, got it together with {_spelt(others)}; what is compared "
+                "has been scored before"
+            )
+        return True
     if not of_files and not of_model:
         raise InvalidArgumentError(f"expected {_FORMS}; got neither")
     is_of_files = files.predictions is not None or (files.truth is not None and "model" not in of_model)
     others = of_model if is_of_files else of_files
     if others:
-        what = ", ".join("a MODEL" if name == "model" else f"--{name.replace('_', '-')}" for name in others)
         with_what = "--predictions" if is_of_files else "a MODEL"
-        raise InvalidArgumentError(f"expected {_FORMS}; got {what} together with {with_what}")
+        raise InvalidArgumentError(f"expected {_FORMS}; got {_spelt(others)} together with {with_what}")
     needed = {"predictions": files.predictions, "truth": files.truth}
     if not is_of_files:
         needed = {"MODEL": options.model, "recipe": options.recipe}
@@ -88,6 +101,11 @@ def is_of_files(options: Any, files: FilesOptions, *, shared: Collection[str]) -
     if missing:
         raise InvalidArgumentError(f"expected {_FORMS}; {missing[0]} is missing")
     return is_of_files
+
+
+def _spelt(names: list[str]) -> str:
+    """Return fields as they stand on the command line."""
+    return ", ".join("a MODEL" if name == "model" else f"--{name.replace('_', '-')}" for name in names)
 
 
 def _given(options: Any) -> list[str]:
@@ -108,10 +126,10 @@ def run_on_files(
     as_json: bool,
     out: Path | None,
 ) -> int:
-    """Score files, print tables or JSON, write what was asked for.
+    """Score files, or compare scores; print tables or JSON, write what was asked for.
 
     Args:
-        files: with predictions and truth.
+        files: with predictions and truth, or with what to compare.
         bar: gives a function that shows progress.
         workers: threads; None for one each processor.
         ap: also measure the average precision of objects.
@@ -126,6 +144,11 @@ def run_on_files(
             raise InvalidArgumentError(f"cannot write {path}: no folder {path.parent}; create it first")
     if workers is not None and workers < 1:
         raise InvalidArgumentError(f"expected one worker or more, got {workers}; leave it out for one each processor")
+    if files.compare is not None:
+        from panscape.scoring.comparing import compare_command
+
+        compare_command(*files.compare, files.report)
+        return 0
     from panscape.scoring.scoring import score
 
     if files.predictions is None or files.truth is None:

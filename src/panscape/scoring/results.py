@@ -110,6 +110,8 @@ def read_results(path: str | Path) -> Results:
     path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UnreadableFileError(path, f"no such file; {_REMEDY}") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UnreadableFileError(path, f"{_REMEDY}, but {error}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
