@@ -173,69 +173,46 @@ class Evaluate:
     """Print one JSON object in place of tables; shares are in 0..1."""
 
     out: Annotated[Path | None, arg(metavar="FILE.json")] = None
-    """Also write that JSON object to a file."""
+    """Also write that JSON object to a file, with what --compare needs."""
+
+    report: Annotated[Path | None, arg(metavar="FILE.html")] = None
+    """Also write a page to look at: intervals, what each kind of error costs, the worst pictures."""
 
     files: FilesOptions = field(default_factory=FilesOptions)
     """Predictions of any tool in files."""
 
     def run(self) -> int:
         """Evaluate; return 1 if pictures were left out or files were wrong."""
-        if not is_of_files(self, self.files, shared=("ap", "workers", "json", "out")):
-            return self._run_model(self.model or "", self.recipe or "")
-        from panscape.inference.console import bar_on_terminal
+        if is_of_files(self, self.files, shared=("ap", "workers", "json", "out", "report")):
+            from panscape.inference.console import bar_on_terminal
 
-        bar = bar_on_terminal("pictures")
-        return run_on_files(self.files, bar, workers=self.workers, ap=self.ap, as_json=self.json, out=self.out)
-
-    def _run_model(self, model: str, recipe: str) -> int:
-        import panscape
-        from panscape.files import write_json
-        from panscape.inference.console import bar_on_terminal
-        from panscape.inference.predictor import choose_device
-        from panscape.recipes import get_recipe
-        from panscape.training.evaluation import evaluate
-
-        if self.out is not None and not self.out.parent.is_dir():
-            raise InvalidArgumentError(f"cannot write {self.out}: no folder {self.out.parent}; create it first")
-        device = choose_device(self.device)
-        dataset = get_recipe(recipe).data.load(self.data, self.split)
-        oracle = tuple(part.strip() for part in self.oracle.split(",") if part.strip())
-        bad: list[tuple[str, str]] = []
-        with bar_on_terminal("pictures") as progress:
-            report = evaluate(
-                panscape.load(model).to(device),
-                dataset,
-                precision=self.precision,
-                oracle=oracle,
-                limit=self.limit,
+            return run_on_files(
+                self.files,
+                bar_on_terminal("pictures"),
+                workers=self.workers,
                 ap=self.ap,
-                workers=1 if self.workers is None else self.workers,
-                on_bad_sample=self.on_bad_sample,
-                skipped=bad.append,
-                progress=progress,
+                as_json=self.json,
+                out=self.out,
+                report=self.report,
             )
-        count = (min(self.limit, len(dataset)) if self.limit else len(dataset)) - len(bad)
-        content = {
-            "model": model,
-            "recipe": recipe,
-            "split": self.split,
-            "oracle": oracle,
-            "pictures": count,
-            "skipped": [{"picture": picture, "error": error} for picture, error in bad],
-            **report.to_dict(),
-        }
-        if self.json:
-            print(json.dumps(content))
-        else:
-            perfect = f" with the truth's {', '.join(oracle)}" if oracle else ""
-            print(f"{model} on {count} pictures of {recipe} {self.split}{perfect}\n\n{report}")
-        if self.out is not None:
-            write_json(self.out, content)
-        if bad and not self.json:
-            print(f"panscape: {len(bad)} of {count + len(bad)} pictures could not be used:", file=sys.stderr)
-            for _, error in bad:
-                print(f"  {error}", file=sys.stderr)
-        return 1 if bad else 0
+        from panscape.recipes.evaluating import run_on_model
+
+        return run_on_model(
+            self.model or "",
+            self.recipe or "",
+            data=self.data,
+            split=self.split,
+            oracle=tuple(part.strip() for part in self.oracle.split(",") if part.strip()),
+            limit=self.limit,
+            ap=self.ap,
+            device=self.device,
+            precision=self.precision,
+            workers=1 if self.workers is None else self.workers,
+            on_bad_sample=self.on_bad_sample,
+            as_json=self.json,
+            out=self.out,
+            report=self.report,
+        )
 
 
 @dataclass(frozen=True)

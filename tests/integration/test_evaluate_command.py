@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from maps import SHAPES
 import panscape
 from panscape import LabelSpace, zoo
 from panscape.cli import main
+from panscape.recipes import get_recipe
+from panscape.scoring.report_pictures import embedded
+from panscape.training.evaluation import predict_sample
+from panscape.visualize import draw_segments
 
 
 @pytest.fixture
@@ -67,6 +72,48 @@ def test_average_precision_when_asked_for(here: Path, capsys: pytest.CaptureFixt
     assert 0 <= instances["ap"] <= instances["ap50"] <= 1
 
 
+def test_a_page_shows_photos_and_what_was_predicted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*EVALUATE, "--oracle", "semantic", "--report", "report.html", "--out", "scores.json"]) == 0
+    assert capsys.readouterr().out.endswith("\n\nreport: report.html\n")
+    page = Path("report.html").read_text(encoding="utf-8")
+    scores = json.loads(Path("scores.json").read_text())
+    names = [record["name"] for record in scores["records"]]
+    assert names == ["000001", "000002", "000010"]
+    assert f"{100 * scores['panoptic']['all']['pq']:.1f}</" in page
+    assert "predictions: run · truth: street val" in page
+    drawn = re.findall(r'<img src="([^"]+)" alt="(\w+) of (\w+)"', page)
+    assert sorted((name, caption) for _, caption, name in drawn) == sorted(
+        (name, caption) for name in names for caption in ("errors", "picture", "prediction", "truth")
+    )
+    predictions = {name: uri for uri, caption, name in drawn if caption == "prediction"}
+    model, dataset = panscape.load("run"), get_recipe("street").data.load(Path("data"), "val")
+    for number, name in enumerate(names):
+        expected = predict_sample(model, dataset[number], oracle=["semantic"])
+        assert predictions[name] == embedded(draw_segments(expected, model.labels), is_photo=False)
+    assert len(set(predictions.values())) == 3
+
+
+def test_two_models_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pqs = []
+    for name, options in (("plain", []), ("perfect", ["--oracle", "semantic,centers,offsets"])):
+        assert main([*EVALUATE, *options, "--out", f"{name}.json", "--json"]) == 0
+        pqs.append(json.loads(capsys.readouterr().out)["panoptic"]["all"]["pq"])
+    assert main(["evaluate", "--compare", "plain.json", "perfect.json", "--json"]) == 0
+    comparison = json.loads(capsys.readouterr().out)
+    assert comparison["pictures"] == 3
+    assert [comparison["groups"]["PQ"][when] for when in ("before", "after")] == pytest.approx(pqs, abs=1e-12)
+    assert comparison["groups"]["PQ"]["change"] > 0.1
+
+
+def test_pictures_left_out_are_in_the_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("data/images/val/000001.jpg").write_bytes(b"broken")
+    assert main([*EVALUATE, "--on-bad-sample", "skip", "--report", "report.html", "--out", "scores.json"]) == 1
+    scores = json.loads(Path("scores.json").read_text())
+    assert [record["name"] for record in scores["records"]] == ["000002", "000010"]
+    assert [problem["file"] for problem in scores["problems"]] == ["data/images/val/000001.jpg"]
+    assert "data/images/val/000001.jpg" in Path("report.html").read_text(encoding="utf-8")
+
+
 def test_a_broken_picture_stops_or_is_listed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = Path("data/images/val/000002.jpg")
     broken.write_bytes(b"broken")
@@ -95,6 +142,9 @@ def test_a_broken_picture_stops_or_is_listed(here: Path, capsys: pytest.CaptureF
         (["--data", "nowhere"], "nowhere/images/val: no such folder"),
         (["--device", "gpu"], "expected a device such as"),
         (["--out", "no/report.json"], "cannot write no/report.json: no folder no; create it first"),
+        (["--report", "no/report.html"], "cannot write no/report.html: no folder no; create it first"),
+        (["--report", "run"], "cannot write run: it is a folder"),
+        (["--report", "a.html", "--images", "data"], "expected a MODEL with --recipe, to evaluate a model, or"),
         (["--limit", "-1"], "expected limit and workers of 0 or more, got limit=-1, workers=0"),
     ],
 )

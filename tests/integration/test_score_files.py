@@ -106,6 +106,9 @@ def test_a_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([*SCORE[1:], "--workers", "0"], "expected one worker or more, got 0"),
         ([*SCORE[1:], "--out", "no/a.json"], "cannot write no/a.json: no folder no; create it first"),
         ([*SCORE[1:], "--report", "no/a.html"], "cannot write no/a.html: no folder no; create it first"),
+        ([*SCORE[1:], "--report", "truth"], "cannot write truth: it is a folder; give the name of a file in it"),
+        ([*SCORE[1:], "--images", "truth"], "expected --images with --report, as the pictures are for the page"),
+        ([*SCORE[1:], "--report", "a.html", "--images", "no"], "expected a folder of pictures, but there is no no"),
         ([*SCORE[1:], "--labels", "cityscape"], "unknown label space 'cityscape'; did you mean cityscapes"),
         (
             ["--predictions", "nowhere", "--truth", "truth.json"],
@@ -134,6 +137,12 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert f"+{gained:.1f}" in out
     assert out.splitlines()[-1] == "report: changes.html"
     assert Path("changes.html").read_text().startswith("<!doctype html>")
+    assert main(["evaluate", "--compare", "worse.json", "perfect.json", "--report", "changes.html", "--json"]) == 0
+    change = json.loads(capsys.readouterr().out)["groups"]["PQ"]["change"]
+    assert 100 * change == pytest.approx(gained, abs=1e-9)
+    assert main([*SCORE, "--rules", "seamseg", "--out", "other.json"]) == 0
+    assert main(["evaluate", "--compare", "worse.json", "other.json"]) == 2
+    assert "judged by the same rules, got 'coco' and 'seamseg'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -141,7 +150,7 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
     [
         (
             ["--compare", "a.json", "b.json", "--truth", "truth.json"],
-            "--compare alone or with --report, got it together",
+            "--compare alone or with --report and --json, got it together",
         ),
         (["street", "--compare", "a.json", "b.json"], "got it together with a MODEL; what is compared has been scored"),
         (["--compare", "a.json", "b.json"], "a.json: no such file"),

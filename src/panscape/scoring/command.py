@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import MISSING, dataclass, fields
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _MOST_LINES = 20
 _FORMS = "a MODEL with --recipe, to evaluate a model, or --predictions with --truth, to score files"
-_WITH_COMPARE = ("compare", "report")
+_WITH_COMPARE = ("compare", "report", "json")
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,8 @@ class FilesOptions:
     strict: bool = False
     """With --predictions: stop at the first file that is wrong. Else what cannot be read counts as missed."""
 
-    report: Annotated[Path | None, arg(metavar="DIR/report.html")] = None
-    """With --predictions: also write a page to look at."""
-
     images: Annotated[Path | None, arg(metavar="DIR")] = None
-    """The pictures themselves, for the page."""
+    """With --predictions and --report: the pictures themselves, for the page."""
 
     compare: Annotated[tuple[Path, Path] | None, arg(metavar="A.json B.json")] = None
     """In place of --predictions: two files that --out has written. Tells what got better and what worse from A to B,
@@ -83,8 +81,8 @@ def is_of_files(options: Any, files: FilesOptions, *, shared: Collection[str]) -
         others = [name for name in others if name not in _WITH_COMPARE]
         if others:
             raise InvalidArgumentError(
-                f"expected --compare alone or with --report, got it together with {_spelt(others)}; what is compared "
-                "has been scored before"
+                f"expected --compare alone or with --report and --json, got it together with "
+                f"{_spelt(others)}; what is compared has been scored before"
             )
         return True
     if not of_files and not of_model:
@@ -125,6 +123,7 @@ def run_on_files(
     ap: bool,
     as_json: bool,
     out: Path | None,
+    report: Path | None,
 ) -> int:
     """Score files, or compare scores; print tables or JSON, write what was asked for.
 
@@ -135,25 +134,32 @@ def run_on_files(
         ap: also measure the average precision of objects.
         as_json: print one JSON object in place of tables.
         out: also write a JSON that can be compared with others.
+        report: also write a page to look at.
 
     Returns:
         0, or 1 if something was wrong with the files.
     """
-    for path in (out, files.report):
-        if path is not None and not path.parent.is_dir():
-            raise InvalidArgumentError(f"cannot write {path}: no folder {path.parent}; create it first")
+    require_places(out, report)
+    if files.images is not None and report is None:
+        raise InvalidArgumentError("expected --images with --report, as the pictures are for the page; got no --report")
+    if files.images is not None and not files.images.is_dir():
+        raise InvalidArgumentError(f"expected a folder of pictures, but there is no {files.images}; mend --images")
     if workers is not None and workers < 1:
         raise InvalidArgumentError(f"expected one worker or more, got {workers}; leave it out for one each processor")
     if files.compare is not None:
         from panscape.scoring.comparing import compare_command
 
-        compare_command(*files.compare, files.report)
+        compare_command(*files.compare, report, as_json=as_json)
         return 0
+    from PIL import Image
+
     from panscape.scoring.scoring import score
 
     if files.predictions is None or files.truth is None:
         raise InvalidArgumentError(f"expected {_FORMS}")
-    with bar as progress:
+    with bar as progress, warnings.catch_warnings():
+        # Pillow's word on large pictures, with a line of its source; what it refuses is a problem of that file.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         scores = score(
             files.predictions,
             files.truth,
@@ -169,7 +175,7 @@ def run_on_files(
             progress=progress,
         )
     if as_json:
-        print(json.dumps({**scores.to_dict(), "rules": files.rules}))
+        print(json.dumps(scores.to_dict()))
     else:
         counts = f"{len(scores.records)} of {scores.num_pictures} pictures"
         print(f"{files.predictions} against {files.truth}: {counts}, {scores.labels.name}, rules of {files.rules}\n")
@@ -179,13 +185,29 @@ def run_on_files(
         from panscape.scoring.results import write_results
 
         write_results(out, scores)
-    if files.report is not None:
+    if report is not None:
         from panscape.scoring.report import write_report
 
-        write_report(files.report, scores, images=files.images)
+        write_report(report, scores, images=files.images)
         if not as_json:
-            print(f"\nreport: {files.report}")
+            print(f"\nreport: {report}")
     return 1 if scores.num_problems else 0
+
+
+def require_places(*paths: Path | None) -> None:
+    """Check that files can be written, before anything takes time.
+
+    Args:
+        paths: of the files; None for what is not written.
+
+    Raises:
+        InvalidArgumentError: one is a folder, or in a folder that does not exist.
+    """
+    for path in paths:
+        if path is not None and not path.parent.is_dir():
+            raise InvalidArgumentError(f"cannot write {path}: no folder {path.parent}; create it first")
+        if path is not None and path.is_dir():
+            raise InvalidArgumentError(f"cannot write {path}: it is a folder; give the name of a file in it")
 
 
 def _tell_problems(scores: Scores) -> None:

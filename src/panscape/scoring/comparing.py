@@ -8,6 +8,7 @@ single category among many.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -168,13 +169,19 @@ def compare(
         seed: decides the draws.
 
     Raises:
-        InvalidArgumentError: the label spaces or the truths differ, or no picture is in both.
+        InvalidArgumentError: the label spaces, the rules or the truths differ, or no picture is in both.
     """
     if [(c.name, c.is_thing) for c in first.labels] != [(c.name, c.is_thing) for c in second.labels]:
         raise InvalidArgumentError(
             f"expected two runs over one label space, got {first.labels.name!r} ({len(first.labels)} categories) and "
             f"{second.labels.name!r} ({len(second.labels)} categories) that differ in their categories; score both "
             "with the same --labels"
+        )
+    rules = [scores.to_dict().get("rules") for scores in (first, second)]
+    if rules[0] != rules[1]:
+        raise InvalidArgumentError(
+            f"expected two runs judged by the same rules, got {rules[0]!r} and {rules[1]!r}; score both with the same "
+            "--rules"
         )
     others = {record.name: record for record in second.records}
     mine = [record for record in first.records if record.name in others]
@@ -247,15 +254,17 @@ def compare_command(
     second: str | Path,
     report: str | Path | None = None,
     *,
+    as_json: bool = False,
     samples: int = NUM_SAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two files of results, print a table and, if asked to, write a page.
+    """Compare two files of results, print a table or JSON and, if asked to, write a page.
 
     Args:
         first: what :func:`~panscape.scoring.results.write_results` wrote.
         second: likewise.
         report: the page to write; its folder must exist.
+        as_json: print one JSON object in place of the table.
         samples: number of draws for the intervals.
         seed: decides the draws.
 
@@ -266,10 +275,11 @@ def compare_command(
     """
     one, two = read_results(first), read_results(second)
     comparison = compare(one, two, names=_names(Path(first), Path(second)), samples=samples, seed=seed)
-    print(comparison)
+    print(json.dumps(comparison.to_dict()) if as_json else comparison)
     if report is not None:
         from panscape.scoring.report import write_report
 
         write_report(report, two, comparison=comparison, samples=samples, seed=seed)
-        print(f"\nreport: {report}")
+        if not as_json:
+            print(f"\nreport: {report}")
     return comparison

@@ -20,7 +20,7 @@ from panscape.scoring.records import error_counts
 from panscape.scoring.report_comparison import comparison_section
 from panscape.scoring.report_confusion import confusion
 from panscape.scoring.report_costs import errors
-from panscape.scoring.report_pictures import Chosen, Figure, choose, draw_case, find_images, image_of
+from panscape.scoring.report_pictures import Chosen, Figure, choose, draw_case, find_images, image_of, load_photo
 from panscape.scoring.results import Scored
 
 NUM_WORST = 8
@@ -43,8 +43,10 @@ def write_report(
 
     Args:
         path: the file to write; its folder must exist.
-        scores: what was found. Pictures are drawn if it has ``maps_of(name)``, which gives (prediction, truth).
-        images: a folder with the pictures themselves, found by their names; without it maps are shown alone.
+        scores: what was found. Pictures are drawn if it has ``maps_of(name)``, which gives (prediction, truth); if it
+            has ``photo_of(name)``, which gives uint8 [3, H, W], with the picture itself.
+        images: a folder with the pictures themselves, found by their names. Without it, and without ``photo_of``, maps
+            are shown alone.
         comparison: with another run, if there is one.
         title: of the page; by default it says where the predictions lie.
         num_worst: number of pictures with the lowest PQ to show.
@@ -102,14 +104,17 @@ def _drawn(
     images: dict[str, Path],
 ) -> list[tuple[Chosen, list[Figure]]]:
     """Draw what was chosen until the page would become large; files that have changed since are left out."""
+    photo_of = getattr(scores, "photo_of", None)
     drawn: list[tuple[Chosen, list[Figure]]] = []
     room = _MOST_PICTURE_BYTES
     for each in chosen:
+        name = each.record.name
         try:
-            prediction, truth = maps_of(each.record.name)
+            prediction, truth = maps_of(name)
+            photo = load_photo(image_of(name, images)) if photo_of is None else photo_of(name)
         except PanscapeError:
             continue
-        figures = draw_case(prediction, truth, scores.labels, image_of(each.record.name, images))
+        figures = draw_case(prediction, truth, scores.labels, photo)
         room -= sum(len(figure.uri) for figure in figures)
         if room < 0:
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -103,8 +104,8 @@ def find_images(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UnreadableFileError(folder, "expected a folder of pictures, found none; give the one that they lie in")
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    names = [p.stem for p in paths]
-    found = {path.stem: path for path in paths if names.count(path.stem) == 1} if len(paths) < 20_000 else {}
+    times = Counter(path.stem for path in paths)
+    found = {path.stem: path for path in paths if times[path.stem] == 1}
     found.update({path.relative_to(folder).with_suffix("").as_posix(): path for path in paths})
     return found
 
@@ -117,14 +118,14 @@ def image_of(name: str, images: dict[str, Path]) -> Path | None:
     return next((images[stem] for stem in stems if stem in images), None)
 
 
-def draw_case(prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, image: Path | None) -> list[Figure]:
+def draw_case(prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, image: Tensor | None) -> list[Figure]:
     """Draw one picture.
 
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
         labels: of both.
-        image: the picture itself, of any size with about the same proportions; left out if it cannot be read.
+        image: the picture itself, uint8 [3, H, W] of any size with about the same proportions; None if there is none.
     """
     errors = find_errors(prediction, truth)
     partner = matched_ids(prediction, truth)
@@ -132,7 +133,7 @@ def draw_case(prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, i
     if max(size) > LONGEST_SIDE:
         size = size_with_longest_side(size, LONGEST_SIDE)
     prediction, truth = prediction.resize(*size), truth.resize(*size)
-    photo = None if image is None else _photo(image, size)
+    photo = None if image is None else _shrunk(image, size)
     ground = photo if photo is not None else draw_segments(truth, labels, outlines=False)
     figures = [] if photo is None else [Figure("picture", embedded(photo, is_photo=True), size)]
     for caption, result in (("truth", truth), ("prediction", prediction)):
@@ -185,12 +186,16 @@ def draw_errors(
     return torch.where(kind == NO_ERROR, grey, painted).round().to(torch.uint8)
 
 
-def _photo(path: Path, size: tuple[int, int]) -> Tensor | None:
+def load_photo(path: Path | None) -> Tensor | None:
+    """Return a picture, uint8 [3, H, W]; None if there is none, or if it cannot be read."""
     try:
-        image = load_image(path)
+        return None if path is None else load_image(path)
     except UnreadableFileError:  # a report without this picture is better than none
         return None
-    pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+
+
+def _shrunk(image: Tensor, size: tuple[int, int]) -> Tensor:
+    pixels = Image.fromarray(image.cpu().permute(1, 2, 0).contiguous().numpy())
     small = pixels.resize((size[1], size[0]), Image.Resampling.BOX)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1)
 

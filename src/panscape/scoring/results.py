@@ -15,7 +15,7 @@ from panscape.scoring.problems import Kind, Problem
 from panscape.scoring.records import PictureRecord
 
 _FORMAT = "panscape results 1"
-_REMEDY = "expected results as panscape evaluate --predictions ... --truth ... writes them"
+_REMEDY = "expected results as panscape evaluate --out FILE.json writes them"
 
 
 class Scored(Protocol):

@@ -26,7 +26,7 @@ from panscape.errors import InvalidAnnotationError, InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.metrics.matching import match_segments
 from panscape.metrics.overlaps import overlaps
-from panscape.metrics.rules import Rules, get_rules
+from panscape.metrics.rules import RULES, Rules, get_rules
 from panscape.panoptic import PanopticMap
 from panscape.scoring.entries import Reading, Source
 from panscape.scoring.metrics import ScoreMetrics, ScoreReports
@@ -43,6 +43,7 @@ class Scores:
         predictions: path, as it was given.
         truth: likewise.
         labels: the categories.
+        rules: of panoptic quality: their name, or what they are if they have none.
         reports: of every metric.
         records: one for each scored picture, in the order of the truth.
         problems: all that is wrong with the files, notes among it, in the order of the pictures.
@@ -54,6 +55,7 @@ class Scores:
     predictions: Path
     truth: Path
     labels: LabelSpace
+    rules: str
     reports: ScoreReports
     records: tuple[PictureRecord, ...]
     problems: tuple[Problem, ...]
@@ -75,6 +77,7 @@ class Scores:
             "predictions": str(self.predictions),
             "truth": str(self.truth),
             "labels": self.labels.name,
+            "rules": self.rules,
             "pictures": len(self.records),
             "left_out": self.num_pictures - len(self.records),
             **self.reports.to_dict(),
@@ -166,6 +169,7 @@ def score(
         Path(predictions),
         Path(truth),
         space,
+        next((name for name, known in RULES.items() if known == rules), str(rules)),
         metrics.compute(),
         tuple(records),
         tuple(found),

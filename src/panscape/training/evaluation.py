@@ -47,6 +47,7 @@ def evaluate(
     on_bad_sample: OnBadSample = "stop",
     skipped: Callable[[SkippedSample], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    each: Callable[[int, Sample, PanopticMap], None] | None = None,
 ) -> EvaluationReport:
     """Compare the predictions of a model with the truth, at the pictures' own sizes.
 
@@ -66,6 +67,8 @@ def evaluate(
         on_bad_sample: at a picture that cannot be used: "stop" raises its error, "skip" leaves it out.
         skipped: told, in every process, of each picture that was left out, in their order, when all are done.
         progress: called after each picture of this process with the number done and the number in its share.
+        each: called with every picture of this process: its number in the dataset, itself with its truth, and what was
+            predicted. Nothing of them is kept here.
 
     Raises:
         InvalidArgumentError: the label spaces differ, there is no picture, or an option is out of its range; or ``ap``
@@ -88,6 +91,8 @@ def evaluate(
             else:
                 prediction = _predict(model, sample, oracle, ap, _autocast(model, fabric, precision))
                 mine.add(number, prediction, sample.truth, _evaluator(model.labels, ap))
+                if each is not None:
+                    each(number, sample, prediction)
             if progress is not None:
                 progress(done, len(share))
     found = _gathered(mine, world_size)
@@ -101,6 +106,28 @@ def evaluate(
         for _, error in sorted(bad.items()):
             skipped(SkippedSample(error.picture, error.reason))
     return _combined(_evaluator(model.labels, ap), found)
+
+
+def predict_sample(
+    model: PanopticModel, sample: Sample, *, oracle: Collection[str] = (), precision: Precision = "fp32"
+) -> PanopticMap:
+    """Predict one picture as :func:`evaluate` does, at its own size.
+
+    Args:
+        model: see :func:`evaluate`.
+        sample: the picture; of its truth the size is used, and what ``oracle`` asks for.
+        oracle: see :func:`evaluate`.
+        precision: see :func:`evaluate`.
+
+    Returns:
+        A map on the CPU.
+
+    Raises:
+        UnknownNameError: an oracle that the model does not have.
+    """
+    model.require_oracles(oracle)
+    with in_eval_mode(model):
+        return _predict(model, sample, oracle, False, _autocast(model, None, precision))
 
 
 def _evaluator(labels: LabelSpace, ap: bool) -> Evaluator:
