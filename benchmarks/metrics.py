@@ -5,7 +5,7 @@ file is read or decoded. The numbers of all ways are compared, and the table say
 time of the process, minimum over repeats; the ways take turns, but for torchmetrics, which gets one picture once.
 
 Run ``python benchmarks/metrics.py``; it prints a Markdown table, and that of ``metrics_ap.py`` below it.
-``--torchmetrics 0`` leaves that one out, which takes 9 seconds a picture, and ``--no-ap`` average precision.
+``--torchmetrics 0`` leaves that one out, which takes seconds a picture, and ``--no-ap`` average precision.
 """
 
 from __future__ import annotations

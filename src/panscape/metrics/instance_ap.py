@@ -334,7 +334,7 @@ def _checked(sizes: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float,
             raise InvalidArgumentError(
                 f"expected the least and the largest area in pixels for the size {name!r}, got {low} and {high}"
             )
-    return dict(sizes)
+    return {name: (low, min(high, LARGEST_AREA)) for name, (low, high) in sizes.items()}  # JSON has no infinity
 
 
 def _or_none(value: float) -> float | None:

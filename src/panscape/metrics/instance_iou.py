@@ -210,7 +210,7 @@ class InstanceIoU:
             if not 0 < size < math.inf:
                 raise InvalidArgumentError(f"expected the average size of {name!r} in pixels above 0, got {size}")
         self.labels = labels
-        self.average_sizes = average_sizes
+        self.average_sizes = None if average_sizes is None else dict(average_sizes)  # a view cannot be pickled
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,16 @@ from maps import SHAPES, generated_map
 
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.metrics import DeviceEvaluator, Evaluator, PanopticQuality, PanopticQualityDagger, ParsingCovering
+from panscape.metrics import (
+    BoundaryPanopticQuality,
+    DeviceEvaluator,
+    ErrorAnalysis,
+    Evaluator,
+    InstanceIoU,
+    PanopticQuality,
+    PanopticQualityDagger,
+    ParsingCovering,
+)
 from panscape.metrics import SemanticIoU as Semantic
 
 PAIRS = [(generated_map(s + 50), generated_map(s, crowd=True)) for s in range(5)]
@@ -47,6 +57,26 @@ def test_it_does_what_the_accumulator_does(kind: Callable[[LabelSpace], Any]) ->
     torch.testing.assert_close(metric.state, expected.state, rtol=1e-15, atol=0)
     metric.reset()
     assert not metric.state.any()
+
+
+@pytest.mark.parametrize(
+    ("accumulator", "first"),
+    [
+        (InstanceIoU(LabelSpace.load("cityscapes")), 9),  # with the sizes of the benchmark; disc and box become things
+        (BoundaryPanopticQuality(SHAPES), 0),
+        (ErrorAnalysis(SHAPES), 0),
+    ],
+)
+def test_the_others_are_wrapped_and_pickled_too(accumulator: Any, first: int) -> None:
+    from panscape.metrics.as_torchmetrics import as_torchmetric
+
+    metric = pickle.loads(pickle.dumps(as_torchmetric(accumulator)))
+    for pair in PAIRS[:2]:
+        maps = [replace(each, category=each.category + first) for each in pair]
+        metric.update(*maps)
+        accumulator.update(*maps)
+    assert accumulator.state.any()
+    assert torch.equal(metric.state, accumulator.state)
 
 
 def test_names_and_collections() -> None:

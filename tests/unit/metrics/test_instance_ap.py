@@ -191,6 +191,12 @@ def test_options_that_cannot_be(options, message) -> None:
         InstanceAP(SHAPES, **options)
 
 
+def test_a_range_without_end_is_valid_json() -> None:
+    report = report_on((things("AA", [1.0]), things("AA")), sizes={"every": (0, math.inf)})
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["by_size"]["every"]["largest"] == 1e10
+    assert report.by_size["every"].ap == report.ap == pytest.approx(1)
+
+
 def test_metrics_that_cannot_be_merged() -> None:
     with pytest.raises(InvalidArgumentError, match="expected a metric over the label space 'shapes'"):
         InstanceAP(SHAPES).merge(InstanceAP(LabelSpace.load("cityscapes")))
