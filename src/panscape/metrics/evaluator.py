@@ -12,11 +12,11 @@ from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.metrics.instance_ap import InstanceAP, InstanceAPReport
 from panscape.metrics.matching import match_segments
-from panscape.metrics.overlaps import overlaps
+from panscape.metrics.overlaps import overlaps, require_same_labels
 from panscape.metrics.panoptic_quality import PanopticQuality, PanopticQualityReport
 from panscape.metrics.panoptic_quality_dagger import PanopticQualityDagger, PanopticQualityDaggerReport
 from panscape.metrics.parsing_covering import ParsingCovering, ParsingCoveringReport
-from panscape.metrics.rules import Rules
+from panscape.metrics.rules import Rules, require_same_rules
 from panscape.metrics.semantic_iou import SemanticIoU, SemanticIoUReport
 from panscape.metrics.tables import aligned, percent
 from panscape.panoptic import PanopticMap
@@ -97,7 +97,13 @@ class Evaluator:
 
         Raises:
             UnknownNameError: no rules have this name.
+            InvalidArgumentError: ``instances`` has another label space.
         """
+        if instances is not None and instances.labels != labels:
+            raise InvalidArgumentError(
+                f"expected average precision over the label space {labels.name!r}, got {instances.labels.name!r}; make "
+                "both with the same labels"
+            )
         self.panoptic = PanopticQuality(labels, rules)
         self.semantic = SemanticIoU(labels)
         self.dagger = PanopticQualityDagger(labels, rules)
@@ -118,34 +124,38 @@ class Evaluator:
             truth: with its crowds, if any.
 
         Raises:
-            InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
+            InvalidArgumentError: the maps differ in size or have a category that the label space lacks, or the
+                prediction has no scores and average precision is measured. Nothing is counted then.
         """
         histogram = overlaps(prediction, truth)
         labels, rules = self.panoptic.labels, self.panoptic.rules
-        self.semantic.update(prediction, truth, histogram)  # the first, as it checks the categories
+        if self.instances is not None:  # the first, as no other asks for scores
+            self.instances.update(prediction, truth, histogram)
+        self.semantic.update(prediction, truth, histogram)  # before the matching, as it checks the categories
         matches = match_segments(prediction, truth, histogram, rules, labels.stuff_ids)
         self.panoptic.update(prediction, truth, histogram, matches)
         self.dagger.update(prediction, truth, histogram, matches)
         self.covering.update(prediction, truth, histogram)
-        if self.instances is not None:
-            self.instances.update(prediction, truth, histogram)
 
     def merge(self, other: Evaluator) -> None:
         """Add the pictures of another evaluator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or other rules, or one of both lacks average precision.
+            InvalidArgumentError: it has another label space or other rules, or one of both lacks average precision or
+                has other options of it. Nothing is added then.
         """
         if (self.instances is None) != (other.instances is None):
             raise InvalidArgumentError(
                 "expected evaluators that both measure average precision or both do not; give each its own InstanceAP"
             )
+        require_same_labels(self.panoptic.labels, other.panoptic.labels)
+        require_same_rules(self.panoptic.rules, other.panoptic.rules)
+        if self.instances is not None and other.instances is not None:
+            self.instances.merge(other.instances)  # the first, as the others cannot refuse any more
         self.panoptic.merge(other.panoptic)
         self.semantic.merge(other.semantic)
         self.dagger.merge(other.dagger)
         self.covering.merge(other.covering)
-        if self.instances is not None and other.instances is not None:
-            self.instances.merge(other.instances)
 
     def reset(self) -> None:
         """Forget all pictures."""

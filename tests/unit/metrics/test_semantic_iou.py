@@ -6,9 +6,9 @@ import pytest
 import torch
 from maps import SHAPES, a_map, generated_map
 
-from panscape import PanopticMap
+from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.metrics import Evaluator, PanopticQuality, PanopticQualityDagger, ParsingCovering, SemanticIoU
+from panscape.metrics import Evaluator, InstanceAP, PanopticQuality, PanopticQualityDagger, ParsingCovering, SemanticIoU
 
 
 def test_against_counting_masks() -> None:
@@ -98,6 +98,20 @@ def test_the_evaluator_finds_what_each_metric_finds_alone(rules: str) -> None:
     assert {name: state.tolist() for name, state in evaluator.states.items()} == {
         name: metric.state.tolist() for name, metric in alone.items()
     }
+
+
+def test_a_picture_that_is_refused_is_counted_nowhere() -> None:
+    evaluator = Evaluator(SHAPES, instances=InstanceAP(SHAPES))
+    with pytest.raises(InvalidArgumentError, match="a score for each of its"):
+        evaluator.update(generated_map(1), generated_map(2))
+    assert not any(state.any() for state in evaluator.states.values())
+    other = Evaluator(SHAPES, instances=InstanceAP(SHAPES, score="one"))
+    other.update(generated_map(1), generated_map(2))
+    with pytest.raises(InvalidArgumentError, match="merge metrics of equal options"):
+        evaluator.merge(other)
+    assert not any(state.any() for state in evaluator.states.values())
+    with pytest.raises(InvalidArgumentError, match="over the label space 'shapes', got 'cityscapes'; make both"):
+        Evaluator(SHAPES, instances=InstanceAP(LabelSpace.load("cityscapes")))
 
 
 def test_maps_that_do_not_fit() -> None:
