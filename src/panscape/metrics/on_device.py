@@ -67,13 +67,10 @@ class DeviceEvaluator:
             true_crowd: bool [T]; None means that there are none.
 
         Raises:
-            InvalidArgumentError: the maps differ in size.
+            InvalidArgumentError: the maps differ in size, a part is elsewhere than the evaluator, or ``true_crowd`` is
+                not bool [T].
         """
-        if predicted_ids.shape != true_ids.shape:
-            raise InvalidArgumentError(
-                f"expected maps of the same size, got a truth of {list(true_ids.shape)} and a prediction of "
-                f"{list(predicted_ids.shape)}; decode or resize the prediction to the size of its picture"
-            )
+        self._check(predicted_ids, predicted_category, true_ids, true_category, true_crowd)
         table, num_invalid = _count(true_ids, predicted_ids, len(true_category) + 1, len(predicted_category) + 1)
         for category in (true_category, predicted_category):
             num_invalid = num_invalid + ((category < 0) | (category >= len(self.labels))).sum()
@@ -89,6 +86,33 @@ class DeviceEvaluator:
             (self._ids[:, None] == 0) * num_invalid,
         )
         self.state += torch.cat(parts, dim=1)
+
+    def _check(
+        self,
+        predicted_ids: Tensor,
+        predicted_category: Tensor,
+        true_ids: Tensor,
+        true_category: Tensor,
+        true_crowd: Tensor | None,
+    ) -> None:
+        """Check what is known without waiting for the device."""
+        if predicted_ids.shape != true_ids.shape:
+            raise InvalidArgumentError(
+                f"expected maps of the same size, got a truth of {list(true_ids.shape)} and a prediction of "
+                f"{list(predicted_ids.shape)}; decode or resize the prediction to the size of its picture"
+            )
+        if true_crowd is not None and (true_crowd.dtype != torch.bool or true_crowd.shape != true_category.shape):
+            raise InvalidArgumentError(
+                f"expected true_crowd as bool [{len(true_category)}], one for each segment of the truth, got "
+                f"{true_crowd.dtype} {list(true_crowd.shape)}"
+            )
+        parts = (predicted_ids, predicted_category, true_ids, true_category, true_crowd)
+        others = sorted({str(part.device) for part in parts if part is not None} - {str(self.state.device)})
+        if others:
+            raise InvalidArgumentError(
+                f"expected all parts on {self.state.device}, where this evaluator is, got {', '.join(others)}; move "
+                "them, or make the DeviceEvaluator with their device"
+            )
 
     def _sums(self, category: Tensor, values: Tensor) -> Tensor:
         """Add up values by category: [S] and [S, N] to [K, N]; those of void and of unknown categories are left out."""

@@ -67,6 +67,18 @@ def test_it_merges_pickles_and_forgets(pairs: list[tuple[PanopticMap, PanopticMa
         whole.merge(DeviceEvaluator(LABELS, "cpu", "seamseg"))
 
 
+def test_parts_that_do_not_fit_are_said_at_once() -> None:
+    ids, category = torch.tensor([[1, 2, 0]], dtype=torch.int32), torch.tensor([0, 2])
+    evaluator = DeviceEvaluator(LABELS, "cpu")
+    with pytest.raises(InvalidArgumentError, match=r"true_crowd as bool \[2\], one for each .* got torch.int64 \[2\]"):
+        evaluator.update(ids, category, ids, category, torch.tensor([0, 1]))
+    with pytest.raises(InvalidArgumentError, match=r"got torch.bool \[3\]"):
+        evaluator.update(ids, category, ids, category, torch.zeros(3, dtype=torch.bool))
+    with pytest.raises(InvalidArgumentError, match="all parts on cpu, where this evaluator is, got meta; move"):
+        evaluator.update(ids.to("meta"), category, ids, category)
+    assert not evaluator.state.any()
+
+
 def test_what_is_out_of_range_is_said_in_the_end() -> None:
     ids = torch.tensor([[1, 2, 0]], dtype=torch.int32)
     category = torch.tensor([0, 2])
