@@ -12,7 +12,7 @@ from maps import SHAPES, a_map, generated_map
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError, UnknownNameError
-from panscape.metrics import RULES, PanopticQuality, PanopticQualityReport, Rules
+from panscape.metrics import RULES, PanopticQuality, PanopticQualityReport, Rules, match_segments
 
 LABELS = LabelSpace(
     "shapes and more",
@@ -207,6 +207,16 @@ def test_the_worked_example(rules: str, car: tuple[int, int, int, float], pq: fl
     assert report.all.pq == pytest.approx(pq, abs=1e-15)
     sky, road = report.per_category["sky"], report.per_category["road"]
     assert ((sky.tp, sky.fp, sky.fn), (road.tp, road.fp, road.fn)) == ((0, 1, 1), (0, 1, 0))
+
+
+@pytest.mark.parametrize("rules", ["deeplab2", "torchmetrics"])
+def test_one_picture_alone_needs_to_know_what_is_stuff(pairs: list[Pair], rules: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"got none; give .*stuff_ids=labels.stuff_ids"):
+        match_segments(*pairs[0], rules=rules)
+    matches = match_segments(*pairs[0], rules=rules, stuff_ids=LABELS.stuff_ids)
+    metric = PanopticQuality(LABELS, rules)
+    metric.update(*pairs[0])
+    assert len(matches.iou) == metric.state[:, 0].sum()
 
 
 def test_names_and_merging() -> None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from panscape.errors import InvalidArgumentError
 from panscape.kernels.joint_histogram import JointHistogram
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.rules import Rules, get_rules
@@ -43,7 +44,7 @@ def match_segments(
     truth: PanopticMap,
     histogram: JointHistogram | None = None,
     rules: str | Rules = "coco",
-    stuff_ids: Sequence[int] = (),
+    stuff_ids: Sequence[int] | None = None,
 ) -> SegmentMatches:
     """Match the segments of one picture by the rules of panopticapi or those of another evaluator.
 
@@ -52,13 +53,18 @@ def match_segments(
         truth: with its crowds, if any.
         histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
         rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
-        stuff_ids: categories that are stuff; only rules by which stuff is whole ask for them.
+        stuff_ids: categories that are stuff; rules by which stuff is whole need them, others do not ask for them.
 
     Raises:
-        InvalidArgumentError: the maps differ in size.
+        InvalidArgumentError: the maps differ in size, or the rules need ``stuff_ids``.
         UnknownNameError: no rules have this name.
     """
     rules = get_rules(rules)
+    if rules.is_stuff_whole and stuff_ids is None:
+        raise InvalidArgumentError(
+            "expected stuff_ids, as all segments of one stuff category are one by these rules, got none; give those of "
+            "the label space: match_segments(..., stuff_ids=labels.stuff_ids)"
+        )
     histogram = overlaps(prediction, truth) if histogram is None else histogram
     # Position 0 is void; its category equals no other, not even that of the other void.
     truth_category = np.concatenate([[-1], truth.category.cpu().numpy()])
@@ -68,7 +74,7 @@ def match_segments(
         is_crowd[1:] = truth.crowd.cpu().numpy()
     truth_id, predicted_id, area = (part.numpy() for part in histogram)
     if rules.is_stuff_whole or (rules.crowd == "void" and is_crowd.any()):
-        whole = frozenset(stuff_ids if rules.is_stuff_whole else ())
+        whole = frozenset(stuff_ids if rules.is_stuff_whole and stuff_ids is not None else ())
         is_void = is_crowd & (rules.crowd == "void")
         names = _names(truth_category, is_void, whole)
         other_names = _names(predicted_category, np.zeros(len(predicted_category), dtype=bool), whole)
