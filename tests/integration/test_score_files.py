@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from maps import SHAPES
+from PIL import Image
 from scored_files import array_segments, several_maps, worse, write_array, write_coco, write_instance_ids
 
 from panscape.cli import main
@@ -90,6 +92,33 @@ def test_a_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SCORE, "--report", "report.html"]) == 0
     assert capsys.readouterr().out.endswith("report: report.html\n")
     assert "<html" in Path("report.html").read_text(encoding="utf-8")
+
+
+def test_names_that_cannot_be_written_are_spelt_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = json.loads(Path("truth.json").read_text())
+    truth["categories"][0]["name"] = "\ud800\x1b[31m"  # half of a surrogate pair, and what colours a terminal
+    Path("truth.json").write_text(json.dumps(truth))
+    Path("arrays/1.npz").rename(os.fsdecode(b"arrays/\xff.npz"))
+    arrays = ["evaluate", "--predictions", "arrays", "--truth", "truth.json"]
+    assert main([*arrays, "--report", "report.html", "--out", "a.json"]) == 1
+    out, err = capsys.readouterr()
+    assert r"\ud800\x1b[31m" in out
+    assert r"arrays/\udcff.npz: expected a picture of the truth" in err
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert r"arrays/\udcff.npz" in page
+    assert r"\ud800\x1b[31m" in page
+    assert main(["evaluate", "--compare", "a.json", "a.json", "--report", "report.html"]) == 0
+
+
+def test_large_pictures_are_scored_without_a_warning(
+    here: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    assert several_maps()["1"].size == (24, 32)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # Pillow warns from here on, and refuses twice as much
+    assert main([*SCORE, "--report", "report.html"]) == 0
+    assert [w for w in recwarn if issubclass(w.category, Image.DecompressionBombWarning)] == []
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+    assert main([*SCORE, "--report", "report.html"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,13 @@ def _read(by_source_id: bool, entry: Entry, labels: LabelSpace) -> Reading:
         return Reading(None, (Problem(entry.file, Kind.UNREADABLE, in_one_line(error, entry.file)),))
     segments, doubts = tell_apart(descriptions, labels, by_source_id=by_source_id)
     panoptic, undescribed = map_of_numbers(numbers, segments, {0, *(n for n in doubts if n is not None)})
-    problems = [Problem(entry.file, _kind(what), what) for what in doubts.values()]
+    in_doubt: dict[Kind, list[int | None]] = {}
+    for number, what in doubts.items():
+        in_doubt.setdefault(_kind(what), []).append(number)
+    problems = []
+    for kind, (first, *others) in in_doubt.items():
+        what = doubts[first] + (f"; likewise the ids {listed(others)}" if others else "")
+        problems.append(Problem(entry.file, kind, what))
     if undescribed:
         what = f"expected a description of every number in the segmentation, but there is none of {listed(undescribed)}"
         problems.append(Problem(entry.file, Kind.UNDESCRIBED, what))

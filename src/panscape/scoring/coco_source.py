@@ -27,7 +27,7 @@ from panscape.scoring.entries import (
     require_png,
     unreadable,
 )
-from panscape.scoring.problems import Kind, Problem, listed, shown
+from panscape.scoring.problems import Kind, Problem, listed, printable, shown
 
 _FORM = "COCO panoptic form"
 _LARGEST_ID = 256**3 - 1
@@ -179,7 +179,13 @@ def _labels(json_path: Path, content: object) -> LabelSpace | None:
             "name a label space with --labels"
         )
     plain = [
-        {"id": c["id"], "name": c["name"], "isthing": c["isthing"], "color": _color(c.get("color"))} for c in categories
+        {
+            "id": c["id"],
+            "name": printable(c["name"]),
+            "isthing": c["isthing"],
+            "color": _color(c.get("color")),
+        }
+        for c in categories
     ]
     try:
         found = labels_from_coco(json_path.stem, plain)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -151,15 +151,12 @@ def run_on_files(
 
         compare_command(*files.compare, report, as_json=as_json)
         return 0
-    from PIL import Image
-
+    from panscape.scoring.problems import printable
     from panscape.scoring.scoring import score
 
     if files.predictions is None or files.truth is None:
         raise InvalidArgumentError(f"expected {_FORMS}")
-    with bar as progress, warnings.catch_warnings():
-        # Pillow's word on large pictures, with a line of its source; what it refuses is a problem of that file.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with bar as progress, _large_pictures_unmentioned():
         scores = score(
             files.predictions,
             files.truth,
@@ -178,7 +175,8 @@ def run_on_files(
         print(json.dumps(scores.to_dict()))
     else:
         counts = f"{len(scores.records)} of {scores.num_pictures} pictures"
-        print(f"{files.predictions} against {files.truth}: {counts}, {scores.labels.name}, rules of {files.rules}\n")
+        paths = printable(f"{files.predictions} against {files.truth}")
+        print(f"{paths}: {counts}, {scores.labels.name}, rules of {files.rules}\n")
         print(scores)
         _tell_problems(scores)
     if out is not None:
@@ -188,10 +186,21 @@ def run_on_files(
     if report is not None:
         from panscape.scoring.report import write_report
 
-        write_report(report, scores, images=files.images)
+        with _large_pictures_unmentioned():
+            write_report(report, scores, images=files.images)
         if not as_json:
             print(f"\nreport: {report}")
     return 1 if scores.num_problems else 0
+
+
+@contextmanager
+def _large_pictures_unmentioned() -> Iterator[None]:
+    """Keep Pillow's warning of large pictures from the terminal; what it refuses is a problem of that file anyway."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 def require_places(*paths: Path | None) -> None:

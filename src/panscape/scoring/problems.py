@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Problem:
         return self.kind in NOTES
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.what}"
+        return printable(f"{self.file}: {self.what}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict for JSON."""
@@ -62,6 +63,14 @@ class Problem:
 def counted(problems: Iterable[Problem]) -> dict[str, int]:
     """Return how many problems there are of each kind, the most frequent first."""
     return dict(Counter(str(problem.kind) for problem in problems).most_common())
+
+
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: controls, halves of pairs, ends of lines
+
+
+def printable(text: str) -> str:
+    """Return a text in which characters that do something, or that cannot be written, are spelt out."""
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
 
 
 def shown(value: object) -> str:

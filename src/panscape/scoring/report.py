@@ -79,7 +79,8 @@ def write_report(
         parts.append(("files", "Problems with files", sections.files(found)))
     page = _page(title or f"Panoptic quality of {'/'.join(scores.predictions.parts[-2:])}", scores, parts)
     with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        # Names of files and categories may hold what UTF-8 cannot.
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _found(scores: Scored, samples: int, seed: int) -> sections.Found:

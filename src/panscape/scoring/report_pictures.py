@@ -69,6 +69,8 @@ class Figure(NamedTuple):
 def choose(records: Sequence[PictureRecord], most: int) -> list[Chosen]:
     """Choose what to show: the pictures with the lowest PQ, then for each kind of error the one that has most of it.
 
+    A perfect picture is not among them.
+
     Args:
         records: of all pictures.
         most: number of pictures with the lowest PQ.
@@ -76,7 +78,7 @@ def choose(records: Sequence[PictureRecord], most: int) -> list[Chosen]:
     known = sorted((r for r in records if not math.isnan(r.pq)), key=lambda r: (r.pq, r.name))
     chosen = [
         Chosen(record, "lowest PQ of all" if i == 1 else f"number {i} by lowest PQ")
-        for i, record in enumerate(known[:most], start=1)
+        for i, record in enumerate([r for r in known if r.pq < 1][:most], start=1)
     ]
     shown = {c.record.name for c in chosen}
     if not most:

@@ -10,7 +10,7 @@ from maps import SHAPES
 
 from panscape.scoring.coco_source import described_segments
 from panscape.scoring.entries import city_key_of, inside, key_of
-from panscape.scoring.problems import Kind, Problem, counted, listed, shown
+from panscape.scoring.problems import Kind, Problem, counted, listed, printable, shown
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,8 @@ def test_problems_are_counted_and_printed_safely() -> None:
     assert [problem.is_note for problem in problems] == [False, True, False]
     assert str(problems[0]) == "b: x"
     assert shown("\x1b[31m\n\ud800") == "'\\x1b[31m\\n\\ud800'"
+    assert str(Problem("\udcff\n", Kind.SIZE, "\x1b[31m")) == r"\udcff\n: \x1b[31m"
+    assert printable("Straße, सड़क, क्\u200dष, 道路\u2028\x7f") == "Straße, सड़क, क्\u200dष, 道路" + r"\u2028\x7f"
     assert len(shown("a" * 1000)) == 80
     deep = json.loads("[" * 900 + "]" * 900)
     assert len(shown(deep)) <= 80

@@ -243,6 +243,9 @@ def test_chosen_pictures() -> None:
     assert len({c.record.name for c in chosen}) == len(chosen)
     assert all("most errors of kind" in c.reason for c in chosen[2:])
     assert choose(scores.records, 0) == []
+    truth = generated_map(0)
+    perfect = record_of("perfect", truth, truth, SHAPES)
+    assert [c.record for c in choose([*scores.records[:1], perfect], 8)] == [scores.records[0]]
 
 
 def test_errors_are_painted_in_their_colours() -> None:

@@ -361,6 +361,18 @@ class TestProblems:
         keep[1] = False
         assert reports(scores) == in_memory({**predictions, "1": predictions["1"].select(keep)}, truths)
 
+    def test_many_wrong_segments_of_an_array_are_one_line(
+        self, tmp_path: Path, truth: Path, truths: Any, predictions: Any
+    ) -> None:
+        for name, panoptic in predictions.items():
+            segments = [{**s, "label_id": 99 if name == "1" else s["label_id"]} for s in array_segments(panoptic)]
+            write_array(tmp_path / "arrays" / f"{name}.npz", panoptic.ids.numpy(), segments)
+        scores = score(tmp_path / "arrays", truth)
+        assert kinds(scores) == [Kind.CATEGORY]
+        others = range(2, predictions["1"].num_segments + 1)
+        assert scores.problems[0].what.startswith("id 1: expected a label_id in 0..3")
+        assert scores.problems[0].what.endswith(f"got 99; likewise the ids {', '.join(map(str, others))}")
+
     def test_arrays_that_would_run_something_or_fill_the_memory(self, tmp_path: Path, truth: Path, truths: Any) -> None:
         folder = tmp_path / "arrays"
         folder.mkdir()

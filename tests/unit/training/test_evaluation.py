@@ -13,11 +13,11 @@ from lightning_fabric import Fabric
 from maps import SHAPES, generated_map
 from torch import distributed
 
-from panscape import LabelSpace, create_model
+from panscape import LabelSpace, PanopticMap, create_model
 from panscape.datasets.sample import Sample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError, UnreadableFileError
 from panscape.metrics import EvaluationReport, Evaluator
-from panscape.training.evaluation import evaluate
+from panscape.training.evaluation import evaluate, predict_sample
 
 
 class Shifted:
@@ -52,6 +52,20 @@ def test_the_report_is_that_of_predicting_one_by_one(workers: int) -> None:
     assert report == by_hand(Shifted(5), list(range(5)))
     assert 0.3 < report.panoptic.all.pq < 1
     assert done == [(i, 5) for i in range(1, 6)]
+
+
+def test_each_picture_is_handed_on_with_what_was_predicted() -> None:
+    found: list[tuple[int, str]] = []
+    evaluator, model, dataset = Evaluator(SHAPES), ColorModel(), Shifted(7, bad=(2,))
+
+    def remember(number: int, sample: Sample, prediction: PanopticMap) -> None:
+        found.append((number, sample.name))
+        evaluator.update(prediction, sample.truth)
+        assert torch.equal(predict_sample(model, dataset[number]).ids, prediction.ids)
+
+    report = evaluate(model, dataset, limit=3, workers=0, on_bad_sample="skip", each=remember)
+    assert found == [(0, "p0"), (4, "p4")]
+    assert evaluator.compute() == report
 
 
 @pytest.mark.parametrize(("limit", "numbers"), [(0, [*range(7)]), (3, [0, 2, 4]), (7, [*range(7)]), (99, [*range(7)])])
