@@ -58,7 +58,7 @@ FACTS = {
 
 
 def card_of(
-    name: str, run: Path, data: Path | None, before: list[str], hours_before: float
+    name: str, run: Path, data: Path | None, before: list[str], hours_before: float, steps_before: int
 ) -> tuple[PanopticModel, dict[str, Any]]:
     """Return a run's model and everything that is to be known about it."""
     trained = zoo.load(run / "model.safetensors")
@@ -74,7 +74,7 @@ def card_of(
         **FACTS[name],
         "recipe": name,
         "commands": [*before, command],
-        "steps": record["recipe"]["steps"],
+        "steps": record["recipe"]["steps"] + steps_before,
         "hours": round(_hours(run, record) + hours_before, 2),
         "hardware": machine().split(",")[0] + ", one thread, beside other work",
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--before", nargs="*", default=[], help="commands whose result the run started from")
     parser.add_argument("--hours-before", type=float, default=0.0, help="that these took")
+    parser.add_argument("--steps-before", type=int, default=0, help="likewise")
     parser.add_argument("--page", action="store_true", help="print the page of all bundled models")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -169,7 +170,7 @@ def main() -> None:
     if args.name is None or args.run is None:
         parser.error("expected the name of a model and --run with the folder of its training, or --page")
     started = time.time()
-    model, card = card_of(args.name, args.run, args.data, args.before, args.hours_before)
+    model, card = card_of(args.name, args.run, args.data, args.before, args.hours_before, args.steps_before)
     zoo.save(model, WEIGHTS / f"{args.name}.safetensors", card)
     print(json.dumps(card, indent=1), f"\n{time.time() - started:.0f} s")
 
