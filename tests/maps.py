@@ -69,3 +69,45 @@ def generated_map(
     if void:
         ids[draw(0, height) :, draw(0, width) :] = 0
     return PanopticMap(ids, torch.tensor(category), None, torch.tensor(flags) if crowd else None).compact()
+
+
+def spoilt_map(
+    truth: PanopticMap,
+    generator: torch.Generator,
+    other: PanopticMap,
+    *,
+    shift: tuple[int, int],
+    one_in: int = 6,
+    num_categories: int = 4,
+    part: int = 1,
+    void: bool = True,
+) -> PanopticMap:
+    """Make a prediction out of a truth, in which matches of every quality, misses and surplus occur.
+
+    Args:
+        truth: is shifted, and its crowds forgotten.
+        generator: decides all.
+        other: segments of which those in a random rectangle are drawn over it; of the size of ``truth``.
+        shift: at most so many rows and columns, either way.
+        one_in: so many segments get another category.
+        num_categories: below which that is.
+        part: the rectangle has at most the size of the map divided by this.
+        void: whether a corner becomes void.
+    """
+    height, width = truth.size
+
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (1,), generator=generator))
+
+    ids = truth.ids.roll((draw(-shift[0], shift[0] + 1), draw(-shift[1], shift[1] + 1)), (0, 1))
+    category = truth.category.clone()
+    for row in range(truth.num_segments):
+        if draw(0, one_in) == 0:
+            category[row] = draw(0, num_categories)
+    top, left = draw(0, height), draw(0, width)
+    region = torch.zeros_like(ids, dtype=torch.bool)
+    region[top : top + draw(1, height // part), left : left + draw(1, width // part)] = True
+    ids = torch.where(region & (other.ids > 0), other.ids + truth.num_segments, ids)
+    if void:
+        ids[draw(0, height) :, draw(0, width) :] = 0
+    return PanopticMap(ids, torch.cat([category, other.category])).compact()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from maps import generated_map
+from maps import generated_map, spoilt_map
 from PIL import Image
 
 from panscape import Category, LabelSpace, PanopticMap
@@ -41,26 +41,9 @@ def scored(annotation: PanopticMap, generator: torch.Generator, steps: int) -> P
 
 
 def a_prediction_of(truth: PanopticMap, seed: int) -> PanopticMap:
-    """Shift, recategorise, cut and void a truth."""
+    other = generated_map(6000 + seed, truth.size, objects=2)
     g = torch.Generator().manual_seed(5000 + seed)
-    height, width = truth.size
-
-    def draw(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (1,), generator=g))
-
-    ids = truth.ids.roll((draw(-3, 4), draw(-4, 5)), (0, 1))
-    category = truth.category.clone()
-    for row in range(truth.num_segments):
-        if draw(0, 7) == 0:
-            category[row] = draw(0, 5)
-    other = generated_map(6000 + seed, (height, width), objects=2)
-    top, left = draw(0, height), draw(0, width)
-    region = torch.zeros_like(ids, dtype=torch.bool)
-    region[top : top + draw(1, height), left : left + draw(1, width)] = True
-    ids = torch.where(region & (other.ids > 0), other.ids + truth.num_segments, ids)
-    if seed % 3 == 0:
-        ids[draw(0, height) :, draw(0, width) :] = 0
-    result = PanopticMap(ids, torch.cat([category, other.category])).compact()
+    result = spoilt_map(truth, g, other, shift=(3, 4), one_in=7, num_categories=5, void=seed % 3 == 0)
     return scored(result, g, 5 if seed % 2 else 1000)
 
 

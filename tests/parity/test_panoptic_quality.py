@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from maps import SHAPES, generated_map
+from maps import SHAPES, generated_map, spoilt_map
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.metrics import Evaluator, PanopticQuality, match_segments
@@ -57,26 +57,9 @@ def quality_of_one_picture(prediction: PanopticMap, truth: PanopticMap) -> dict[
 
 
 def a_prediction_of(truth: PanopticMap, seed: int) -> PanopticMap:
-    """Shift, recategorise, cut and void a truth, so that matches of every quality, misses and surplus occur."""
-    g = torch.Generator().manual_seed(1000 + seed)
-    height, width = truth.size
-
-    def draw(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (1,), generator=g))
-
-    ids = truth.ids.roll((draw(-6, 7), draw(-9, 10)), (0, 1))
-    category = truth.category.clone()
-    for row in range(truth.num_segments):
-        if draw(0, 6) == 0:
-            category[row] = draw(0, 4)
-    other = generated_map(2000 + seed, (height, width), objects=3)
-    top, left = draw(0, height), draw(0, width)
-    region = torch.zeros_like(ids, dtype=torch.bool)
-    region[top : top + draw(1, height), left : left + draw(1, width)] = True
-    ids = torch.where(region & (other.ids > 0), other.ids + truth.num_segments, ids)
-    if seed % 3 == 0:
-        ids[draw(0, height) :, draw(0, width) :] = 0
-    return PanopticMap(ids, torch.cat([category, other.category])).compact()
+    other = generated_map(2000 + seed, truth.size, objects=3)
+    generator = torch.Generator().manual_seed(1000 + seed)
+    return spoilt_map(truth, generator, other, shift=(6, 9), void=seed % 3 == 0)
 
 
 def pictures() -> list[tuple[PanopticMap, PanopticMap]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from maps import SHAPES, a_map, generated_map
+from maps import SHAPES, a_map, generated_map, spoilt_map
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError, UnknownNameError
@@ -31,25 +31,8 @@ Pair = tuple[PanopticMap, PanopticMap]
 
 
 def a_prediction_of(truth: PanopticMap, seed: int) -> PanopticMap:
-    """Shift, recategorise and void a truth, and draw some stuff and things over it."""
-    g = torch.Generator().manual_seed(1000 + seed)
-    height, width = truth.size
-
-    def draw(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (1,), generator=g))
-
-    ids = truth.ids.roll((draw(-4, 5), draw(-6, 7)), (0, 1))
-    category = truth.category.clone()
-    for row in range(truth.num_segments):
-        if draw(0, 6) == 0:
-            category[row] = draw(0, 4)
-    other = generated_map(2000 + seed, (height, width), objects=3)
-    top, left = draw(0, height), draw(0, width)
-    region = torch.zeros_like(ids, dtype=torch.bool)
-    region[top : top + draw(1, height // 2), left : left + draw(1, width // 2)] = True
-    ids = torch.where(region & (other.ids > 0), other.ids + truth.num_segments, ids)
-    ids[draw(0, height) :, draw(0, width) :] = 0
-    return PanopticMap(ids, torch.cat([category, other.category])).compact()
+    other = generated_map(2000 + seed, truth.size, objects=3)
+    return spoilt_map(truth, torch.Generator().manual_seed(1000 + seed), other, shift=(4, 6), part=2)
 
 
 @pytest.fixture(scope="module")

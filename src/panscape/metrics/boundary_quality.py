@@ -27,15 +27,14 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.kernels.joint_histogram import JointHistogram, joint_histogram
 from panscape.kernels.segment_boundaries import segment_boundaries
 from panscape.labels import LabelSpace
-from panscape.metrics.matching import SegmentMatches, match_segments
-from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
+from panscape.metrics.matching import Ids, SegmentMatches, Shares, match_segments
+from panscape.metrics.overlaps import require_categories, require_same_labels
 from panscape.metrics.panoptic_quality import PanopticQuality, PanopticQualityReport, count_matches
 from panscape.panoptic import PanopticMap
 
@@ -63,24 +62,16 @@ def match_boundaries(
     Raises:
         InvalidArgumentError: the maps differ in size.
     """
-    histogram = overlaps(prediction, truth) if histogram is None else histogram
-    by_mask = match_segments(prediction, truth, histogram)
     distance = boundary_distance(truth.size, dilation_ratio)
-    iou = torch.minimum(by_mask.iou, _boundary_iou(prediction, truth, by_mask, distance))
-    is_kept = iou > 0.5
-    lost = by_mask.prediction[~is_kept]
-    spurious = lost[~_is_excused(lost, prediction, truth, histogram)]
-    return SegmentMatches(
-        by_mask.truth[is_kept],
-        by_mask.prediction[is_kept],
-        iou[is_kept],
-        torch.cat([by_mask.missed, by_mask.truth[~is_kept]]).sort().values,
-        torch.cat([by_mask.spurious, spurious]).sort().values,
-    )
+
+    def smaller(a: Ids, b: Ids, iou: Shares) -> Shares:
+        return np.minimum(iou, _boundary_iou(prediction, truth, a, b, distance))
+
+    return match_segments(prediction, truth, histogram, refined=smaller)
 
 
-def _boundary_iou(prediction: PanopticMap, truth: PanopticMap, pairs: SegmentMatches, distance: int) -> Tensor:
-    """Return the IoU of the boundaries of each matched pair, float64 [M]."""
+def _boundary_iou(prediction: PanopticMap, truth: PanopticMap, a: Ids, b: Ids, distance: int) -> Shares:
+    """Return the IoU of the boundaries of pairs of ids, truth ``a`` and prediction ``b``."""
     true_inside, predicted_inside = truth.num_segments + 1, prediction.num_segments + 1
     counts = joint_histogram(
         _outlines(truth.ids, true_inside, distance),
@@ -92,9 +83,9 @@ def _boundary_iou(prediction: PanopticMap, truth: PanopticMap, pairs: SegmentMat
     of_truth, of_prediction = (np.zeros(m.num_segments + 2, np.int64) for m in (truth, prediction))
     np.add.at(of_truth, truth_id, area)
     np.add.at(of_prediction, predicted_id, np.where(truth_id > 0, area, 0))  # without what is void in the truth
-    a, b = pairs.truth.numpy() + 1, pairs.prediction.numpy() + 1
     shared = _areas_of_pairs(truth_id, predicted_id, area, a, b)
-    return torch.from_numpy(shared / (of_truth[a] + of_prediction[b] - shared))
+    iou: Shares = shared / (of_truth[a] + of_prediction[b] - shared)
+    return iou
 
 
 def _outlines(ids: Tensor, inside: int, distance: int) -> Tensor:
@@ -102,38 +93,14 @@ def _outlines(ids: Tensor, inside: int, distance: int) -> Tensor:
     return torch.where(segment_boundaries(ids, distance) | (ids == 0), ids, inside)
 
 
-def _areas_of_pairs(
-    truth: NDArray[np.int64],
-    prediction: NDArray[np.int64],
-    area: NDArray[np.int64],
-    a: NDArray[np.int64],
-    b: NDArray[np.int64],
-) -> NDArray[np.int64]:
+def _areas_of_pairs(truth: Ids, prediction: Ids, area: Ids, a: Ids, b: Ids) -> Ids:
     """Look pairs of ids up in the parts of a histogram; pairs that do not occur have 0."""
     columns = int(prediction.max(initial=0)) + int(b.max(initial=0)) + 1
     keys = truth * columns + prediction  # ascending, as the pairs of a histogram are
     wanted = a * columns + b
     place = np.searchsorted(keys, wanted).clip(max=max(len(keys) - 1, 0))
-    found: NDArray[np.int64] = np.where(keys[place] == wanted, area[place], 0)
+    found: Ids = np.where(keys[place] == wanted, area[place], 0)
     return found
-
-
-def _is_excused(rows: Tensor, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram) -> Tensor:
-    """Return which predictions are more than half void and crowd of their category in the truth, bool [len(rows)]."""
-    truth_id, predicted_id, area = (part.numpy() for part in histogram)
-    crowd_of: dict[int, int] = {}  # the last one of a category, as in PQ
-    if truth.crowd is not None:
-        category = truth.category.tolist()
-        is_present = np.isin(np.arange(truth.num_segments) + 1, truth_id)
-        for row in np.flatnonzero(truth.crowd.cpu().numpy() & is_present).tolist():
-            crowd_of[category[row]] = row + 1
-    excused = []
-    for row in rows.tolist():
-        is_row = predicted_id == row + 1
-        under, areas = truth_id[is_row], area[is_row]
-        is_excusing = (under == 0) | (under == crowd_of.get(int(prediction.category[row]), 0))
-        excused.append(int(areas[is_excusing].sum()) / int(areas.sum()) > 0.5)
-    return torch.tensor(excused, dtype=torch.bool)
 
 
 class BoundaryPanopticQuality:

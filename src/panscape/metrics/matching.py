@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from panscape.metrics.rules import Rules, get_rules
 from panscape.panoptic import PanopticMap
 
 Ids = NDArray[np.int64]
+Shares = NDArray[np.float64]
 
 
 class SegmentMatches(NamedTuple):
@@ -45,6 +46,7 @@ def match_segments(
     histogram: JointHistogram | None = None,
     rules: str | Rules = "coco",
     stuff_ids: Sequence[int] | None = None,
+    refined: Callable[[Ids, Ids, Shares], Shares] | None = None,
 ) -> SegmentMatches:
     """Match the segments of one picture by the rules of panopticapi or those of another evaluator.
 
@@ -54,6 +56,8 @@ def match_segments(
         histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
         rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
         stuff_ids: categories that are stuff; rules by which stuff is whole need them, others do not ask for them.
+        refined: maps the ids of the pairs that would match, truth and prediction, and their IoU to a stricter measure
+            in 0..1; it takes the place of the IoU, and pairs that it leaves at 0.5 or below do not match.
 
     Raises:
         InvalidArgumentError: the maps differ in size, or the rules need ``stuff_ids``.
@@ -96,6 +100,9 @@ def match_segments(
         union -= under_void[a]
     iou = shared / union
     a, b, iou = a[iou > 0.5], b[iou > 0.5], iou[iou > 0.5]
+    if refined is not None:
+        iou = refined(a, b, iou)
+        a, b, iou = a[iou > 0.5], b[iou > 0.5], iou[iou > 0.5]
 
     is_missed = (truth_area > 0) & ~is_crowd
     if rules.predicted_void_excuses_misses:
