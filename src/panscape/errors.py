@@ -202,3 +202,18 @@ class TrainingDivergedError(PanscapeError, FloatingPointError):
             f"{what} at step {step}, pictures {', '.join(names)}; {checkpoint}; look at these pictures and their "
             "labels, or start another run from this one's folder (--start) with a lower learning rate or a clip_norm"
         )
+
+
+def shown(value: object) -> str:
+    """Return something from a file so that it can be printed: short, and without characters that do something."""
+    try:
+        text = repr(value)
+    except RecursionError:  # lists in lists in lists
+        text = type(value).__name__
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def listed(values: Sequence[object]) -> str:
+    """Return the first few values and how many more there are."""
+    first = ", ".join(map(str, values[:5]))
+    return f"{first} and {len(values) - 5} more" if len(values) > 5 else first

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.codecs.described import DescribedSegment, map_of_numbers
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, shown
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -106,7 +106,7 @@ def tell_apart(
     for segment in segments_info:
         number, label = (_integer(segment.get(key)) if isinstance(segment, Mapping) else None for key in _NEEDED)
         if number is None or label is None:
-            doubts[number] = f"expected integers 'id' and 'label_id' of every segment, got {_shown(segment)}"
+            doubts[number] = f"expected integers 'id' and 'label_id' of every segment, got {shown(segment)}"
         else:
             described.setdefault(number, []).append({**segment, "label_id": label})
     segments: list[DescribedSegment] = []
@@ -158,11 +158,3 @@ def _highest_score(descriptions: Sequence[Mapping[str, Any]]) -> float | None:
         float(s) for s in scores if isinstance(s, int | float | np.floating) and not isinstance(s, bool) and 0 <= s <= 1
     ]
     return max(usable) if len(usable) == len(scores) else None
-
-
-def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except RecursionError:  # lists in lists in lists
-        text = type(value).__name__
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.codecs.sources import source_ids
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -92,7 +92,7 @@ def decode_coco(
     undescribed = np.unique(packed[(ids == 0) & (packed != 0)])
     if len(undescribed):
         raise InvalidAnnotationError(
-            f"expected a description of every id in the PNG, but {_listed(undescribed.tolist())} "
+            f"expected a description of every id in the PNG, but {listed(undescribed.tolist())} "
             f"{'is' if len(undescribed) == 1 else 'are'} not in segments_info; describe them, or paint them 0 (void)"
         )
     category = _categories([s["category_id"] for s in segments_info], segment_ids, labels)
@@ -193,7 +193,7 @@ def _categories(source: list[int], segment_ids: NDArray[np.int64], labels: Label
         if category_id not in known:
             raise InvalidAnnotationError(
                 f"segment {segment_id}: expected a category_id of label space {labels.name!r} "
-                f"({_listed(sorted(known))}), got {category_id}; give the label space of this dataset"
+                f"({listed(sorted(known))}), got {category_id}; give the label space of this dataset"
             )
     return [known[c] for c in source]
 
@@ -218,8 +218,3 @@ def _chosen_color(position: int) -> tuple[int, int, int]:
     # The golden ratio's multiples modulo 2^24 lie far apart whatever their number; keep them off black.
     number = (position + 1) * 10368889 % 2**24
     return 32 + (number >> 16) * 7 // 8, 32 + (number >> 8 & 255) * 7 // 8, 32 + (number & 255) * 7 // 8
-
-
-def _listed(values: Sequence[int]) -> str:
-    shown = ", ".join(str(v) for v in values[:5])
-    return f"{shown} and {len(values) - 5} more" if len(values) > 5 else shown

@@ -33,7 +33,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
 from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
-from panscape.metrics.tables import aligned, percent
+from panscape.metrics.tables import aligned, none_for_nan, percent
 from panscape.panoptic import PanopticMap
 
 CITYSCAPES_AVERAGE_SIZES: Mapping[str, float] = MappingProxyType(
@@ -175,8 +175,7 @@ class InstanceIoUReport:
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
         categories = {name: {"iou": c.iou, **asdict(c)} for name, c in self.per_category.items()}
-        for entry in categories.values():
-            entry.update({key: None for key, value in entry.items() if math.isnan(value)})
+        none_for_nan(*categories.values())
         return {"mean_iou": None if math.isnan(self.mean_iou) else self.mean_iou, "per_category": categories}
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
 from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
-from panscape.metrics.tables import aligned, percent
+from panscape.metrics.tables import aligned, none_for_nan, percent
 from panscape.panoptic import PanopticMap
 
 
@@ -160,8 +160,7 @@ class ParsingCoveringReport:
         """Return plain dicts for JSON; None stands for nan."""
         groups = {name: asdict(getattr(self, name)) for name in ("all", "things", "stuff")}
         categories = {name: asdict(c) for name, c in self.per_category.items()}
-        for entry in (*groups.values(), *categories.values()):
-            entry.update({key: None for key, value in entry.items() if math.isnan(value)})
+        none_for_nan(*groups.values(), *categories.values())
         return {**groups, "per_category": categories}
 
 

@@ -1,9 +1,10 @@
-"""Reports as text that lines up."""
+"""Reports as text that lines up, and as JSON."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -21,3 +22,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 def percent(fraction: float) -> str:
     """Return a fraction in percent with one decimal; a dash for nan."""
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+def none_for_nan(*entries: dict[str, Any]) -> None:
+    """Put None in place of every nan among the numbers of some dicts, as JSON has no nan."""
+    for entry in entries:
+        entry.update({key: None for key, value in entry.items() if math.isnan(value)})

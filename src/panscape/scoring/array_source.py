@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from panscape.codecs import map_of_numbers, tell_apart, whole_numbers
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError, listed, shown
 from panscape.labels import LabelSpace
 from panscape.scoring.coco_source import read_json
 from panscape.scoring.entries import Entry, Reading, Source, city_key_of, key_of, require_file, unreadable
-from panscape.scoring.problems import Kind, Problem, in_one_line, listed, shown
+from panscape.scoring.problems import Kind, Problem, in_one_line
 
 _FORM = "arrays with segments_info"
 _ENDINGS = (".npz", ".npy")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from panscape.codecs import decode_cityscapes, different_numbers, load_numbers
-from panscape.errors import UnreadableFileError
+from panscape.errors import UnreadableFileError, listed
 from panscape.labels import LabelSpace
 from panscape.scoring.entries import Entry, Reading, Source, city_key_of, key_of, require_png, unreadable
-from panscape.scoring.problems import Kind, Problem, listed
+from panscape.scoring.problems import Kind, Problem
 
 _FORM = "instance ids of Cityscapes"
 _ENDING = "_instanceIds"

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeGuard
 
 from panscape.codecs import DescribedSegment, coco_ids, labels_from_coco, load_coco_png, map_of_numbers
-from panscape.errors import InvalidAnnotationError, InvalidLabelSpaceError, UnreadableFileError
+from panscape.errors import InvalidAnnotationError, InvalidLabelSpaceError, UnreadableFileError, listed, shown
 from panscape.labels import LabelSpace
 from panscape.scoring.entries import (
     Entry,
@@ -27,7 +27,7 @@ from panscape.scoring.entries import (
     require_png,
     unreadable,
 )
-from panscape.scoring.problems import Kind, Problem, listed, printable, shown
+from panscape.scoring.problems import Kind, Problem, printable
 
 _FORM = "COCO panoptic form"
 _LARGEST_ID = 256**3 - 1

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from panscape.errors import PanscapeError, UnreadableFileError
+from panscape.errors import PanscapeError, UnreadableFileError, shown
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
-from panscape.scoring.problems import Kind, Problem, shown
+from panscape.scoring.problems import Kind, Problem
 
 _CITYSCAPES_NAME = re.compile(r"([^\W\d_][^\W_]*(?:-[^\W_]+)*_\d{6}_\d{6})(?:_\w+)?")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -71,21 +71,6 @@ _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: controls, halv
 def printable(text: str) -> str:
     """Return a text in which characters that do something, or that cannot be written, are spelt out."""
     return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
-
-
-def shown(value: object) -> str:
-    """Return something from a file so that it can be printed: short, and without characters that do something."""
-    try:
-        text = repr(value)
-    except RecursionError:  # lists in lists in lists
-        text = type(value).__name__
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def listed(values: Sequence[object]) -> str:
-    """Return the first few values and how many more there are."""
-    first = ", ".join(map(str, values[:5]))
-    return f"{first} and {len(values) - 5} more" if len(values) > 5 else first
 
 
 def in_one_line(error: Exception, file: str) -> str:

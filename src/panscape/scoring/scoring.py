@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed
 from panscape.labels import LabelSpace
 from panscape.metrics.matching import match_segments
 from panscape.metrics.overlaps import overlaps
@@ -30,7 +30,7 @@ from panscape.metrics.rules import RULES, Rules, get_rules
 from panscape.panoptic import PanopticMap
 from panscape.scoring.entries import Reading, Source
 from panscape.scoring.metrics import ScoreMetrics, ScoreReports
-from panscape.scoring.problems import Kind, Problem, counted, listed
+from panscape.scoring.problems import Kind, Problem, counted
 from panscape.scoring.records import PictureRecord, record_of
 from panscape.scoring.sources import EntryPair, find_source, label_space, paired
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from maps import SHAPES
 
+from panscape.errors import listed, shown
 from panscape.scoring.coco_source import described_segments
 from panscape.scoring.entries import city_key_of, inside, key_of
-from panscape.scoring.problems import Kind, Problem, counted, listed, printable, shown
+from panscape.scoring.problems import Kind, Problem, counted, printable
 
 
 @pytest.mark.parametrize(
