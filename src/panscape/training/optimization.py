@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from bisect import bisect
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +22,9 @@ def create_optimizer(model: nn.Module, options: Optimizer) -> torch.optim.Optimi
     """Build the optimiser of a model.
 
     Its parameter groups tell apart what decays (tensors of two and more dimensions: weights of convolutions and linear
-    layers) from what does not (biases and norms), and the backbone from the rest. Each has its learning rate's
-    ``"factor"``, see :func:`set_learning_rate`. Frozen parameters are left out, shared ones come once.
+    layers) from what does not (biases and norms), the backbone from the rest, and biases, those of norms among them,
+    from weights where their rates differ. Each has its learning rate's ``"factor"``, see :func:`set_learning_rate`.
+    Frozen parameters are left out, shared ones come once.
 
     Args:
         model: its method ``backbone_parameters()`` says which parameters are the backbone's; needed only with a
@@ -35,25 +37,35 @@ def create_optimizer(model: nn.Module, options: Optimizer) -> torch.optim.Optimi
     groups = _parameter_groups(model, options)
     if not groups:
         raise InvalidArgumentError("expected a model with parameters to train, got one whose parameters are all frozen")
-    kind = torch.optim.AdamW if options.name == "adamw" else torch.optim.Adam
-    optimizer = kind(groups, options.learning_rate, betas=options.betas, eps=options.eps)
+    optimizer: torch.optim.Optimizer
+    if options.name == "sgd":
+        optimizer = torch.optim.SGD(groups, options.learning_rate, momentum=options.momentum)
+    else:
+        kind = torch.optim.AdamW if options.name == "adamw" else torch.optim.Adam
+        optimizer = kind(groups, options.learning_rate, betas=options.betas, eps=options.eps)
     set_learning_rate(optimizer, options.learning_rate)
     return optimizer
 
 
 def _parameter_groups(model: nn.Module, options: Optimizer) -> list[dict[str, Any]]:
     backbone = _backbone(model) if options.backbone_factor != 1 else set()
-    groups = []
-    for factor, is_backbone in ((1.0, False), (options.backbone_factor, True)):
-        for decay, is_decayed in ((options.weight_decay, True), (options.norm_weight_decay, False)):
-            parameters = [
-                p
-                for p in model.parameters()
-                if p.requires_grad and (id(p) in backbone) == is_backbone and (p.ndim > 1) == is_decayed
-            ]
-            if parameters:
-                groups.append({"params": parameters, "weight_decay": decay, "factor": factor})
-    return groups
+    kinds: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_backbone = id(parameter) in backbone
+        factor = options.backbone_factor if is_backbone else 1.0
+        if name.rpartition(".")[2] == "bias":
+            factor *= options.bias_factor
+        kinds.setdefault((is_backbone, parameter.ndim < 2, factor), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": options.norm_weight_decay if is_flat else options.weight_decay,
+            "factor": factor,
+        }
+        for (_, is_flat, factor), parameters in sorted(kinds.items(), key=lambda kind: kind[0])
+    ]
 
 
 def _backbone(model: nn.Module) -> set[int]:
@@ -69,10 +81,11 @@ def _backbone(model: nn.Module) -> set[int]:
 def learning_rate(step: int, optimizer: Optimizer, schedule: Schedule, steps: int) -> float:
     """Return the learning rate of a step, before the factors of parameter groups.
 
-    With ``i = step - 1`` steps done, it is ``end + (highest - end) * decay(i / steps)``; during the warm-up, that times
-    a factor that grows along a line from ``warmup_factor`` at ``i = 0`` to 1 at ``i = warmup_steps``. So the decay
-    starts with the first step, warm-up or not, and ``end`` is what the step after the last would have. detectron2
-    does the same (``WarmupPolyLR``), and without warm-up torch (``PolynomialLR``, ``CosineAnnealingLR``).
+    With ``i = step - 1`` steps done, it is ``end + (highest - end) * decay(i / steps)``, or with "steps" the highest
+    times ``factor`` for each milestone of at most ``i``; during the warm-up, that times a factor that grows along a
+    line from ``warmup_factor`` at ``i = 0`` to 1 at ``i = warmup_steps``. So the decay starts with the first step,
+    warm-up or not, and ``end`` is what the step after the last would have. detectron2 does the same (``WarmupPolyLR``,
+    ``WarmupMultiStepLR``), and without warm-up torch (``PolynomialLR``, ``CosineAnnealingLR``, ``MultiStepLR``).
 
     Args:
         step: 1 to ``steps``.
@@ -85,17 +98,21 @@ def learning_rate(step: int, optimizer: Optimizer, schedule: Schedule, steps: in
     """
     if not 1 <= step <= steps:
         raise InvalidArgumentError(f"expected a step from 1 to {steps}, got {step}")
-    done = (step - 1) / steps
-    decay = 1.0
-    if schedule.decay == "poly":
-        decay = (1 - done) ** schedule.power
-    elif schedule.decay == "cosine":
-        decay = 0.5 * (1 + math.cos(math.pi * done))
-    rate = schedule.end + (optimizer.learning_rate - schedule.end) * decay
+    rate = _decayed(step - 1, optimizer.learning_rate, schedule, steps)
     if step > schedule.warmup_steps:
         return rate
     warm = (step - 1) / schedule.warmup_steps
     return rate * (schedule.warmup_factor * (1 - warm) + warm)
+
+
+def _decayed(done: int, highest: float, schedule: Schedule, steps: int) -> float:
+    if schedule.decay == "poly":
+        return schedule.end + (highest - schedule.end) * (1 - done / steps) ** schedule.power
+    if schedule.decay == "cosine":
+        return schedule.end + (highest - schedule.end) * 0.5 * (1 + math.cos(math.pi * (done / steps)))
+    if schedule.decay == "steps":
+        return highest * schedule.factor ** bisect(schedule.milestones, done)
+    return highest
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -123,17 +123,20 @@ class Sampling:
 class Optimizer:
     """How weights follow gradients."""
 
-    name: Literal["adam", "adamw"] = "adam"
-    """"adam" adds the weight decay to the gradient, "adamw" shrinks weights apart from it."""
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    """"adam" and "sgd" add the weight decay to the gradient, "adamw" shrinks weights apart from it."""
 
     learning_rate: float = 1e-4
     """The highest; see schedule."""
 
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of the running means of the gradient and of its square."""
+    """Of "adam" and "adamw": decay of the running means of the gradient and of its square."""
 
     eps: float = 1e-8
-    """Added to the root of the mean square."""
+    """Of "adam" and "adamw": added to the root of the mean square."""
+
+    momentum: float = 0.9
+    """Of "sgd": the share of a step's direction that goes into the next."""
 
     weight_decay: float = 0.0
     """Of the weights of convolutions and linear layers."""
@@ -143,6 +146,9 @@ class Optimizer:
 
     backbone_factor: float = 1.0
     """The backbone's learning rate is this times the others'."""
+
+    bias_factor: float = 1.0
+    """The learning rate of biases is this times that of the weights beside them; 2 in FCOS."""
 
     clip_norm: float = 0.0
     """Gradients are scaled down to this norm; 0 leaves them as they are."""
@@ -154,7 +160,9 @@ class Optimizer:
                 raise InvalidArgumentError(f"expected a positive {name}, got {getattr(self, name)}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InvalidArgumentError(f"expected two betas in [0, 1), got {self.betas}")
-        for name in ("weight_decay", "norm_weight_decay", "backbone_factor", "clip_norm"):
+        if not 0 <= self.momentum < 1:
+            raise InvalidArgumentError(f"expected a momentum in [0, 1), got {self.momentum}")
+        for name in ("weight_decay", "norm_weight_decay", "backbone_factor", "bias_factor", "clip_norm"):
             if not 0 <= getattr(self, name) < inf:
                 raise InvalidArgumentError(f"expected {name} of 0 or more, got {getattr(self, name)}")
 
@@ -163,14 +171,20 @@ class Optimizer:
 class Schedule:
     """How the learning rate goes: up along a line, then down."""
 
-    decay: Literal["poly", "cosine", "constant"] = "poly"
-    """"poly" falls as (1 - done) ** power, "cosine" along half a cosine."""
+    decay: Literal["poly", "cosine", "steps", "constant"] = "poly"
+    """"poly" falls as (1 - done) ** power, "cosine" along half a cosine, "steps" at once at each milestone."""
 
     power: float = 0.9
     """Of "poly"."""
 
     end: float = 0.0
     """Learning rate at which "poly" and "cosine" arrive when the last step is done."""
+
+    milestones: tuple[int, ...] = ()
+    """Of "steps": numbers of steps after which the rate falls, ascending."""
+
+    factor: float = 0.1
+    """Of "steps": what the rate is multiplied by at each milestone."""
 
     warmup_steps: int = 0
     """Steps until the highest rate is reached."""
@@ -184,6 +198,12 @@ class Schedule:
             raise InvalidArgumentError(f"expected a positive power, got {self.power}")
         if not 0 <= self.end < inf:
             raise InvalidArgumentError(f"expected a learning rate of 0 or more at the end, got {self.end}")
+        if list(self.milestones) != sorted(set(self.milestones)) or min(self.milestones, default=1) < 1:
+            raise InvalidArgumentError(f"expected ascending milestones of at least one step, got {self.milestones}")
+        if self.decay == "steps" and not self.milestones:
+            raise InvalidArgumentError('expected milestones, the steps after which the rate falls, with decay "steps"')
+        if not 0 < self.factor <= 1:
+            raise InvalidArgumentError(f"expected a factor in (0, 1], got {self.factor}")
         if self.warmup_steps < 0:
             raise InvalidArgumentError(f"expected warmup_steps of 0 or more, got {self.warmup_steps}")
         if not 0 < self.warmup_factor <= 1:

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, PolynomialLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, PolynomialLR
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
@@ -46,6 +46,13 @@ class TestLearningRate:
             [2, 4, 6, 8, 10, 10]
         )
 
+    def test_steps_by_hand(self):
+        fall = Schedule("steps", milestones=(2, 5), factor=0.5, end=0.2)
+        assert rates(fall, 7) == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25], "end is not of this decay"
+        slow = Schedule("steps", milestones=(2,), factor=0.5, warmup_steps=4, warmup_factor=0.2)
+        assert rates(slow, 6, 10.0) == pytest.approx([2, 4, 3, 4, 5, 5])
+        assert rates(fall, 2) == [1, 1], "a shorter training never comes to the milestones"
+
     def test_warm_up_and_decay_run_at_once(self):
         # detectron2's WarmupPolyLR with its defaults, by its definition: halfway up the factor is 1.001 / 2
         optimizer, schedule = Optimizer(learning_rate=4e-4), Schedule(power=0.9, warmup_steps=1000, warmup_factor=1e-3)
@@ -66,6 +73,9 @@ class TestLearningRate:
         )
         assert rates(Schedule(decay="constant", warmup_steps=7, warmup_factor=0.05), 50, 0.3) == pytest.approx(
             torch_rates(lambda o: LinearLR(o, 0.05, total_iters=7), 50, 0.3), rel=1e-9
+        )
+        assert rates(Schedule("steps", milestones=(1, 17, 49), factor=0.3), 50, 0.3) == pytest.approx(
+            torch_rates(lambda o: MultiStepLR(o, [1, 17, 49], 0.3), 50, 0.3), rel=1e-9
         )
 
     def test_a_warm_up_longer_than_the_training(self):
@@ -125,6 +135,55 @@ class TestOptimizer:
                 square = 0.75 * square + 0.25 * gradient**2
                 value -= 0.1 * (mean / (1 - 0.5**t)) / math.sqrt(square / (1 - 0.75**t))
                 assert float(parameter.detach()) == pytest.approx(value, rel=1e-6)
+
+    def test_biases_may_go_faster(self):
+        # FCOS: twice the rate and no decay for whatever is called a bias, those of norms among them.
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 1, bias=False))
+        optimizer = create_optimizer(model, Optimizer(weight_decay=0.1, bias_factor=2.0))
+        assert [(g["params"], g["weight_decay"], g["factor"]) for g in optimizer.param_groups] == [
+            ([model[0].weight, model[2].weight], 0.1, 1.0),
+            ([model[1].weight], 0.0, 1.0),
+            ([model[0].bias, model[1].bias], 0.0, 2.0),
+        ]
+        model = small_swiftnet()
+        optimizer = create_optimizer(model, Optimizer(learning_rate=1.0, backbone_factor=0.25, bias_factor=2.0))
+        rate = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            expected = (0.25 if name.startswith("pyramid.") else 1.0) * (2 if name.endswith(".bias") else 1)
+            assert rate[id(parameter)] == expected, name
+
+    def test_sgd_as_torch(self):
+        def losses(optimizer, model, rate_of):
+            for step in range(1, 7):
+                rate_of(step)
+                optimizer.zero_grad()
+                model(inputs).square().mean().backward()
+                optimizer.step()
+            return [p.detach().clone() for p in model.parameters()]
+
+        torch.manual_seed(0)
+        inputs = torch.randn(5, 3)
+        ours = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+        theirs = copy.deepcopy(ours)
+        options = Optimizer(
+            "sgd", learning_rate=0.2, momentum=0.8, weight_decay=0.3, norm_weight_decay=0.1, bias_factor=2.0
+        )
+        schedule = Schedule("steps", milestones=(2, 4))
+        mine = create_optimizer(ours, options)
+        found = losses(mine, ours, lambda step: set_learning_rate(mine, learning_rate(step, options, schedule, 6)))
+
+        biases = [p for name, p in theirs.named_parameters() if name.endswith("bias")]
+        weights = [theirs[0].weight, theirs[2].weight]
+        groups = [
+            {"params": weights, "lr": 0.2, "weight_decay": 0.3},
+            {"params": [theirs[1].weight], "lr": 0.2, "weight_decay": 0.1},
+            {"params": biases, "lr": 0.4, "weight_decay": 0.1},
+        ]
+        reference = torch.optim.SGD(groups, momentum=0.8)
+        scheduler = MultiStepLR(reference, [2, 4])
+        expected = losses(reference, theirs, lambda step: scheduler.step() if step > 1 else None)
+        for tensor, wanted in zip(found, expected, strict=True):
+            torch.testing.assert_close(tensor, wanted, rtol=1e-6, atol=1e-7)
 
     def test_a_model_must_say_what_its_backbone_is(self):
         with pytest.raises(InvalidArgumentError, match="Linear does not say which of its parameters are a backbone's"):
