@@ -1,9 +1,9 @@
 """How good predictions are: accumulators that take a predicted and a true map at a time and report in the end."""
 
 from panscape.metrics.boundary_quality import BoundaryPanopticQuality, boundary_distance, match_boundaries
-from panscape.metrics.error_analysis import ErrorKind, SegmentErrors, find_errors
+from panscape.metrics.error_analysis import NEAR_IOU, NO_ERROR, SIZE_NAMES, ErrorKind, SegmentErrors, find_errors
 from panscape.metrics.error_costs import ErrorAnalysis, ErrorReport, KindCost, SizeQuality
-from panscape.metrics.evaluator import EvaluationReport, Evaluator
+from panscape.metrics.evaluator import EvaluationReport, Evaluator, create_evaluator
 from panscape.metrics.instance_ap import CategoryAP, InstanceAP, InstanceAPReport, SizeAP
 from panscape.metrics.instance_ap_cityscapes import cityscapes_precision
 from panscape.metrics.instance_ap_coco import CocoCurves, coco_curves
@@ -17,7 +17,7 @@ from panscape.metrics.instance_iou import (
     count_object_pixels,
 )
 from panscape.metrics.matching import SegmentMatches, match_segments
-from panscape.metrics.object_sizes import COCO_SIZES, object_areas, size_percentiles
+from panscape.metrics.object_sizes import COCO_SIZES, PERCENTILES, object_areas, size_percentiles
 from panscape.metrics.on_device import DeviceEvaluator
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.panoptic_quality import (
@@ -48,7 +48,11 @@ from panscape.metrics.thing_overlaps import ThingOverlaps, thing_overlaps
 __all__ = [
     "CITYSCAPES_AVERAGE_SIZES",
     "COCO_SIZES",
+    "NEAR_IOU",
+    "NO_ERROR",
+    "PERCENTILES",
     "RULES",
+    "SIZE_NAMES",
     "BoundaryPanopticQuality",
     "CategoryAP",
     "CategoryCovering",
@@ -95,6 +99,7 @@ __all__ = [
     "count_object_pixels",
     "cover_segments",
     "cover_stuff",
+    "create_evaluator",
     "find_errors",
     "match_boundaries",
     "match_segments",

@@ -17,6 +17,9 @@ Every rule that changes a number, as in the released ``coco_panoptic_api`` of th
   matches are some of those of PQ, and partners stay unique.
 - Whether an unmatched prediction is excused by void or by a crowd is decided by its mask, not by its boundary.
 
+Other rules of PQ (:mod:`panscape.metrics.rules`) hold for boundaries as they do for masks: what they take for void or
+for one whole is so before boundaries are found, and what leaves the union of masks leaves that of boundaries.
+
 One deviation: the released code marks the inside of all segments with one number, the largest category id plus one.
 That may be the id of a segment, whose boundary is then counted wrongly. Here the inside is no segment's.
 """
@@ -24,6 +27,7 @@ That may be the id of a segment, whose boundary is then counted wrongly. Here th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -33,20 +37,36 @@ from panscape.errors import InvalidArgumentError
 from panscape.kernels.joint_histogram import JointHistogram, joint_histogram
 from panscape.kernels.segment_boundaries import segment_boundaries
 from panscape.labels import LabelSpace
-from panscape.metrics.matching import Ids, SegmentMatches, Shares, match_segments
-from panscape.metrics.overlaps import require_categories, require_same_labels
+from panscape.metrics.matching import Ids, SegmentMatches, Shares, match_segments, names_of
+from panscape.metrics.overlaps import areas_of, require_categories, require_same_labels
 from panscape.metrics.panoptic_quality import PanopticQuality, PanopticQualityReport, count_matches
+from panscape.metrics.rules import Rules, get_rules, require_same_rules
 from panscape.panoptic import PanopticMap
 
 
 def boundary_distance(size: tuple[int, int], dilation_ratio: float = 0.02) -> int:
-    """Return how many pixels deep boundaries are in a picture of ``size`` (height, width)."""
+    """Return how many pixels deep boundaries are in a picture of ``size`` (height, width).
+
+    Raises:
+        InvalidArgumentError: the ratio is not above 0.
+    """
+    _require_ratio(dilation_ratio)
     height, width = size
     return max(1, round(dilation_ratio * math.sqrt(height**2 + width**2)))
 
 
+def _require_ratio(dilation_ratio: float) -> None:
+    if not 0 < dilation_ratio < math.inf:
+        raise InvalidArgumentError(f"expected a dilation_ratio above 0, for example 0.02, got {dilation_ratio}")
+
+
 def match_boundaries(
-    prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None, dilation_ratio: float = 0.02
+    prediction: PanopticMap,
+    truth: PanopticMap,
+    histogram: JointHistogram | None = None,
+    dilation_ratio: float = 0.02,
+    rules: str | Rules = "coco",
+    stuff_ids: Sequence[int] | None = None,
 ) -> SegmentMatches:
     """Match the segments of one picture by their masks and boundaries, by the rules at the top of this module.
 
@@ -55,34 +75,56 @@ def match_boundaries(
         truth: with its crowds, if any.
         histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
         dilation_ratio: depth of boundaries as a part of the picture's diagonal.
+        rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+        stuff_ids: categories that are stuff; rules by which stuff is whole need them, others do not ask for them.
 
     Returns:
         The matches; ``iou`` is the smaller one of mask and boundary.
 
     Raises:
-        InvalidArgumentError: the maps differ in size.
+        InvalidArgumentError: the maps differ in size, the ratio is not above 0, or the rules need ``stuff_ids``.
+        UnknownNameError: no rules have this name.
     """
+    rules = get_rules(rules)
     distance = boundary_distance(truth.size, dilation_ratio)
 
     def smaller(a: Ids, b: Ids, iou: Shares) -> Shares:
-        return np.minimum(iou, _boundary_iou(prediction, truth, a, b, distance))
+        true_ids = _known_as(truth.ids, names_of(truth, rules, stuff_ids, is_truth=True))
+        predicted_ids = _known_as(prediction.ids, names_of(prediction, rules, stuff_ids, is_truth=False))
+        nums = truth.num_segments, prediction.num_segments
+        counts = _count_boundaries(true_ids, predicted_ids.to(true_ids.device), *nums, distance)
+        return np.minimum(iou, _boundary_iou(*counts, *nums, a, b, rules))
 
-    return match_segments(prediction, truth, histogram, refined=smaller)
+    return match_segments(prediction, truth, histogram, rules, stuff_ids, refined=smaller)
 
 
-def _boundary_iou(prediction: PanopticMap, truth: PanopticMap, a: Ids, b: Ids, distance: int) -> Shares:
-    """Return the IoU of the boundaries of pairs of ids, truth ``a`` and prediction ``b``."""
-    true_inside, predicted_inside = truth.num_segments + 1, prediction.num_segments + 1
+def _known_as(ids: Tensor, names: Ids | None) -> Tensor:
+    """Return a map under the names that rules have for its ids."""
+    return ids if names is None else torch.from_numpy(names).to(ids)[ids.long()]
+
+
+def _count_boundaries(
+    true_ids: Tensor, predicted_ids: Tensor, num_truth: int, num_prediction: int, distance: int
+) -> tuple[Ids, Ids, Ids]:
+    """Return the histogram of two maps of boundaries, in which all insides are the id after the last."""
     counts = joint_histogram(
-        _outlines(truth.ids, true_inside, distance),
-        _outlines(prediction.ids.to(truth.ids.device), predicted_inside, distance),
-        true_inside,
-        predicted_inside,
+        _outlines(true_ids, num_truth + 1, distance),
+        _outlines(predicted_ids, num_prediction + 1, distance),
+        num_truth + 1,
+        num_prediction + 1,
     )
     truth_id, predicted_id, area = (part.cpu().numpy() for part in counts)
-    of_truth, of_prediction = (np.zeros(m.num_segments + 2, np.int64) for m in (truth, prediction))
-    np.add.at(of_truth, truth_id, area)
-    np.add.at(of_prediction, predicted_id, np.where(truth_id > 0, area, 0))  # without what is void in the truth
+    return truth_id, predicted_id, area
+
+
+def _boundary_iou(
+    truth_id: Ids, predicted_id: Ids, area: Ids, num_truth: int, num_prediction: int, a: Ids, b: Ids, rules: Rules
+) -> Shares:
+    """Return the IoU of the boundaries of pairs of ids, truth ``a`` and prediction ``b``."""
+    in_union = truth_id > 0  # what is void in the truth has left the prediction
+    of_prediction = areas_of(predicted_id[in_union], area[in_union], num_prediction + 1)
+    in_union = (predicted_id > 0) | (not rules.predicted_void_leaves_union)
+    of_truth = areas_of(truth_id[in_union], area[in_union], num_truth + 1)
     shared = _areas_of_pairs(truth_id, predicted_id, area, a, b)
     iou: Shares = shared / (of_truth[a] + of_prediction[b] - shared)
     return iou
@@ -112,23 +154,26 @@ class BoundaryPanopticQuality:
     Attributes:
         labels: the label space of predictions and truth.
         dilation_ratio: depth of boundaries as a part of the picture's diagonal.
+        rules: what decides where evaluators differ.
         state: float64 [K, 4]: matches, false positives, misses and sum of IoU by category.
     """
 
-    def __init__(self, labels: LabelSpace, dilation_ratio: float = 0.02) -> None:
+    def __init__(self, labels: LabelSpace, dilation_ratio: float = 0.02, rules: str | Rules = "coco") -> None:
         """Start without pictures.
 
         Args:
             labels: the label space of predictions and truth.
             dilation_ratio: depth of boundaries as a part of the picture's diagonal.
+            rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
 
         Raises:
             InvalidArgumentError: the ratio is not above 0.
+            UnknownNameError: no rules have this name.
         """
-        if not 0 < dilation_ratio < math.inf:
-            raise InvalidArgumentError(f"expected a dilation_ratio above 0, for example 0.02, got {dilation_ratio}")
+        _require_ratio(dilation_ratio)
         self.labels = labels
         self.dilation_ratio = dilation_ratio
+        self.rules = get_rules(rules)
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
@@ -143,21 +188,31 @@ class BoundaryPanopticQuality:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
         """
         require_categories(self.labels, prediction, truth)
-        matches = match_boundaries(prediction, truth, histogram, self.dilation_ratio)
+        stuff_ids = self.labels.stuff_ids
+        matches = match_boundaries(prediction, truth, histogram, self.dilation_ratio, self.rules, stuff_ids)
         self.state += torch.from_numpy(count_matches(prediction, truth, matches, len(self.labels)))
 
-    def merge(self, other: BoundaryPanopticQuality) -> None:
-        """Add the pictures of another accumulator to this one.
+    def require_like(self, other: BoundaryPanopticQuality) -> None:
+        """Check that another accumulator can be merged with this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or boundaries of another depth.
+            InvalidArgumentError: it has another label space, other rules or boundaries of another depth.
         """
         require_same_labels(self.labels, other.labels)
+        require_same_rules(self.rules, other.rules)
         if self.dilation_ratio != other.dilation_ratio:
             raise InvalidArgumentError(
                 f"expected a metric with a dilation_ratio of {self.dilation_ratio}, got one with "
                 f"{other.dilation_ratio}; merge metrics of one ratio only"
             )
+
+    def merge(self, other: BoundaryPanopticQuality) -> None:
+        """Add the pictures of another accumulator to this one.
+
+        Raises:
+            InvalidArgumentError: it has another label space, other rules or boundaries of another depth.
+        """
+        self.require_like(other)
         self.state += other.state
 
     def reset(self) -> None:
@@ -166,6 +221,6 @@ class BoundaryPanopticQuality:
 
     def compute(self) -> PanopticQualityReport:
         """Report on all pictures so far."""
-        quality = PanopticQuality(self.labels)  # from the counts on, it is PQ
+        quality = PanopticQuality(self.labels, self.rules)  # from the counts on, it is PQ
         quality.state += self.state
         return quality.compute()

@@ -50,7 +50,7 @@ from numpy.typing import NDArray
 
 from panscape.kernels.joint_histogram import JointHistogram
 from panscape.metrics.matching import SegmentMatches, match_segments
-from panscape.metrics.overlaps import overlaps
+from panscape.metrics.overlaps import areas_of, crowds_of, overlaps
 from panscape.panoptic import PanopticMap
 
 NEAR_IOU = 0.1
@@ -59,8 +59,10 @@ NEAR_IOU = 0.1
 SIZE_NAMES = ("below 16", "16 to 32", "32 to 64", "64 to 128", "128 and more")
 """The classes of size: square root of the area in pixels."""
 
-_SIZE_LIMITS = np.array([16, 32, 64, 128], np.int64) ** 2
 NO_ERROR = -1
+"""In place of a kind: the segment is no false negative and no false positive."""
+
+_SIZE_LIMITS = np.array([16, 32, 64, 128], np.int64) ** 2
 
 
 class ErrorKind(IntEnum):
@@ -162,20 +164,14 @@ class _Search:
     ) -> None:
         truth_id, predicted_id, area = (part.numpy() for part in histogram)
         num_truth, num_predicted = truth.num_segments, prediction.num_segments
-        self.truth_area = np.bincount(truth_id, area, num_truth + 1).astype(np.int64)[1:]
-        self.predicted_area = np.bincount(predicted_id, area, num_predicted + 1).astype(np.int64)[1:]
-        is_crowd = np.zeros(num_truth + 1, dtype=bool)
-        if truth.crowd is not None:
-            is_crowd[1:] = truth.crowd.cpu().numpy()
-
-        unknown = ((truth_id == 0) | is_crowd[truth_id]) & (predicted_id > 0)
-        self.on_unknown = np.bincount(predicted_id[unknown] - 1, area[unknown], num_predicted).astype(np.int64)
-        silent = (predicted_id == 0) & (truth_id > 0)
-        self.left_void = np.bincount(truth_id[silent] - 1, area[silent], num_truth).astype(np.int64)
-        on_void = (truth_id == 0) & (predicted_id > 0)
-        counted = self.predicted_area - np.bincount(predicted_id[on_void] - 1, area[on_void], num_predicted).astype(
-            np.int64
-        )
+        is_crowd = crowds_of(truth)
+        is_void, is_silent = truth_id == 0, predicted_id == 0
+        is_unknown = is_void | is_crowd[truth_id]
+        self.truth_area = areas_of(truth_id, area, num_truth)[1:]
+        self.predicted_area = areas_of(predicted_id, area, num_predicted)[1:]
+        self.on_unknown = areas_of(predicted_id[is_unknown], area[is_unknown], num_predicted)[1:]
+        self.left_void = areas_of(truth_id[is_silent], area[is_silent], num_truth)[1:]
+        counted = self.predicted_area - areas_of(predicted_id[is_void], area[is_void], num_predicted)[1:]
 
         # Pairs of a truth segment that is no crowd and a prediction.
         pair = (truth_id > 0) & (predicted_id > 0) & ~is_crowd[truth_id]

@@ -10,16 +10,26 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
-from panscape.metrics.instance_ap import InstanceAP, InstanceAPReport
+from panscape.metrics.boundary_quality import BoundaryPanopticQuality
+from panscape.metrics.instance_ap import InstanceAP, InstanceAPReport, usual_ap_rules
+from panscape.metrics.instance_iou import InstanceIoU, InstanceIoUReport
 from panscape.metrics.matching import match_segments
+from panscape.metrics.object_sizes import PERCENTILES
 from panscape.metrics.overlaps import overlaps, require_same_labels
 from panscape.metrics.panoptic_quality import PanopticQuality, PanopticQualityReport
 from panscape.metrics.panoptic_quality_dagger import PanopticQualityDagger, PanopticQualityDaggerReport
 from panscape.metrics.parsing_covering import ParsingCovering, ParsingCoveringReport
-from panscape.metrics.rules import Rules, require_same_rules
+from panscape.metrics.rules import Rules, get_rules, require_same_rules
 from panscape.metrics.semantic_iou import SemanticIoU, SemanticIoUReport
 from panscape.metrics.tables import aligned, percent
 from panscape.panoptic import PanopticMap
+
+_ASKED = {
+    "instances": ("average precision", "InstanceAP"),
+    "instance_iou": ("instance-weighted IoU", "InstanceIoU"),
+    "boundary": ("boundary quality", "BoundaryPanopticQuality"),
+}
+"""What is measured only if it is asked for, in the order in which it is reported, and who measures it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,8 @@ class EvaluationReport:
         dagger: PQ-dagger.
         covering: parsing covering.
         instances: average precision of objects; None where it was not asked for.
+        instance_iou: instance-weighted IoU, likewise.
+        boundary: boundary quality, likewise.
     """
 
     panoptic: PanopticQualityReport
@@ -39,12 +51,14 @@ class EvaluationReport:
     dagger: PanopticQualityDaggerReport
     covering: ParsingCoveringReport
     instances: InstanceAPReport | None = None
+    instance_iou: InstanceIoUReport | None = None
+    boundary: PanopticQualityReport | None = None
 
     def __str__(self) -> str:
         return self.table()
 
     def table(self) -> str:
-        """Return tables in percent: groups, then the categories that occur, then average precision if there is any."""
+        """Return tables in percent: groups, then the categories that occur, then what else was asked for."""
         groups = [["", "PQ", "SQ", "RQ", "PQ†", "PC", "mIoU"]]
         for name in ("all", "things", "stuff"):
             quality = getattr(self.panoptic, name)
@@ -63,6 +77,10 @@ class EvaluationReport:
         tables = [aligned(groups), aligned(categories)]
         if self.instances is not None:
             tables.append(self.instances.table())
+        if self.instance_iou is not None:
+            tables.append(self.instance_iou.table())
+        if self.boundary is not None:
+            tables.append(f"boundary quality\n{self.boundary.table()}")
         return "\n\n".join(tables)
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,7 +91,8 @@ class EvaluationReport:
             "dagger": self.dagger.to_dict(),
             "covering": self.covering.to_dict(),
         }
-        return parts if self.instances is None else {**parts, "instances": self.instances.to_dict()}
+        asked = {name: getattr(self, name) for name in _ASKED}
+        return {**parts, **{name: report.to_dict() for name, report in asked.items() if report is not None}}
 
 
 class Evaluator:
@@ -85,36 +104,54 @@ class Evaluator:
         dagger: the accumulator of PQ-dagger.
         covering: the accumulator of parsing covering.
         instances: the accumulator of average precision, or None.
+        instance_iou: the accumulator of instance-weighted IoU, or None.
+        boundary: the accumulator of boundary quality, or None.
     """
 
-    def __init__(self, labels: LabelSpace, rules: str | Rules = "coco", *, instances: InstanceAP | None = None) -> None:
+    def __init__(
+        self,
+        labels: LabelSpace,
+        rules: str | Rules = "coco",
+        *,
+        instances: InstanceAP | None = None,
+        instance_iou: InstanceIoU | None = None,
+        boundary: BoundaryPanopticQuality | None = None,
+    ) -> None:
         """Start without pictures.
 
         Args:
             labels: the label space of predictions and truth.
             rules: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
             instances: measures average precision, too; for predictions with scores, and memory grows with their number.
+            instance_iou: measures instance-weighted IoU, too.
+            boundary: measures boundary quality, too, which takes longer; by the same rules.
 
         Raises:
             UnknownNameError: no rules have this name.
-            InvalidArgumentError: ``instances`` has another label space.
+            InvalidArgumentError: a metric has another label space, or that of boundaries other rules.
         """
-        if instances is not None and instances.labels != labels:
-            raise InvalidArgumentError(
-                f"expected average precision over the label space {labels.name!r}, got {instances.labels.name!r}; make "
-                "both with the same labels"
-            )
+        for metric, (what, _) in zip((instances, instance_iou, boundary), _ASKED.values(), strict=True):
+            if metric is not None and metric.labels != labels:
+                raise InvalidArgumentError(
+                    f"expected {what} over the label space {labels.name!r}, got {metric.labels.name!r}; make both with "
+                    "the same labels"
+                )
+        if boundary is not None:
+            require_same_rules(get_rules(rules), boundary.rules)
         self.panoptic = PanopticQuality(labels, rules)
         self.semantic = SemanticIoU(labels)
         self.dagger = PanopticQualityDagger(labels, rules)
         self.covering = ParsingCovering(labels)
         self.instances = instances
+        self.instance_iou = instance_iou
+        self.boundary = boundary
 
     @property
     def states(self) -> dict[str, Tensor]:
         """The states of the accumulators by name; those of all processes add up. Average precision has none."""
-        names = ("panoptic", "semantic", "dagger", "covering")
-        return {name: getattr(self, name).state for name in names}
+        names = ("panoptic", "semantic", "dagger", "covering", "instance_iou", "boundary")
+        metrics = {name: getattr(self, name) for name in names}
+        return {name: metric.state for name, metric in metrics.items() if metric is not None}
 
     def update(self, prediction: PanopticMap, truth: PanopticMap) -> None:
         """Take one picture into account.
@@ -125,12 +162,17 @@ class Evaluator:
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks, or the
-                prediction has no scores and average precision is measured. Nothing is counted then.
+                prediction has no scores and average precision is measured, or the truth has objects of a category
+                without average size and instance-weighted IoU is measured. Nothing is counted then.
         """
         histogram = overlaps(prediction, truth)
         labels, rules = self.panoptic.labels, self.panoptic.rules
-        if self.instances is not None:  # the first, as no other asks for scores
-            self.instances.update(prediction, truth, histogram)
+        # What asks for more than the others comes first.
+        if self.instances is not None:
+            self.instances.require_scores(prediction)
+        for metric in (self.instance_iou, self.instances, self.boundary):
+            if metric is not None:
+                metric.update(prediction, truth, histogram)
         self.semantic.update(prediction, truth, histogram)  # before the matching, as it checks the categories
         matches = match_segments(prediction, truth, histogram, rules, labels.stuff_ids)
         self.panoptic.update(prediction, truth, histogram, matches)
@@ -141,17 +183,22 @@ class Evaluator:
         """Add the pictures of another evaluator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or other rules, or one of both lacks average precision or
-                has other options of it. Nothing is added then.
+            InvalidArgumentError: it has another label space or other rules, or one of both lacks what the other
+                measures besides or has other options of it. Nothing is added then.
         """
-        if (self.instances is None) != (other.instances is None):
-            raise InvalidArgumentError(
-                "expected evaluators that both measure average precision or both do not; give each its own InstanceAP"
-            )
         require_same_labels(self.panoptic.labels, other.panoptic.labels)
         require_same_rules(self.panoptic.rules, other.panoptic.rules)
-        if self.instances is not None and other.instances is not None:
-            self.instances.merge(other.instances)  # the first, as the others cannot refuse any more
+        pairs = [(getattr(self, name), getattr(other, name)) for name in _ASKED]
+        for (mine, others), (what, kind) in zip(pairs, _ASKED.values(), strict=True):
+            if (mine is None) != (others is None):
+                raise InvalidArgumentError(
+                    f"expected evaluators that both measure {what} or both do not; give each its own {kind}"
+                )
+            if mine is not None:
+                mine.require_like(others)
+        for mine, others in pairs:
+            if mine is not None:
+                mine.merge(others)
         self.panoptic.merge(other.panoptic)
         self.semantic.merge(other.semantic)
         self.dagger.merge(other.dagger)
@@ -171,5 +218,48 @@ class Evaluator:
             self.semantic.compute(),
             self.dagger.compute(),
             self.covering.compute(),
-            None if self.instances is None else self.instances.compute(),
+            *(None if metric is None else metric.compute() for metric in (getattr(self, name) for name in _ASKED)),
         )
+
+
+def create_evaluator(
+    labels: LabelSpace,
+    rules: str | Rules = "coco",
+    *,
+    ap: bool = False,
+    ap_sizes: bool = False,
+    iiou: bool = False,
+    boundary: bool = False,
+) -> Evaluator:
+    """Return an evaluator that measures what a command was asked for, each by the rules that are usual for the data.
+
+    Args:
+        labels: the label space of predictions and truth.
+        rules: of PQ and PQ-dagger, see :class:`Evaluator`.
+        ap: average precision of objects, too: by the rules of Cityscapes for its label space, else by those of COCO.
+        ap_sizes: with ``ap``: also between percentiles of the objects' sizes.
+        iiou: instance-weighted IoU, too, with the average sizes of the benchmark for the label space of Cityscapes,
+            else with those measured in the truth of the pictures.
+        boundary: boundary quality, too, which takes longer.
+
+    Raises:
+        UnknownNameError: no rules have this name.
+        InvalidArgumentError: ``ap_sizes`` without ``ap``, or for the label space of Cityscapes.
+    """
+    if ap_sizes and not ap:
+        raise InvalidArgumentError(
+            "expected --ap-sizes with --ap, as it tells average precision apart by the sizes of objects; got no --ap"
+        )
+    ap_rules = usual_ap_rules(labels)
+    if ap_sizes and ap_rules != "coco":
+        raise InvalidArgumentError(
+            f"expected --ap-sizes for other data than {labels.name}, whose rules of average precision know no sizes; "
+            "leave it out, or measure by the rules of COCO with InstanceAP(labels, percentiles=PERCENTILES)"
+        )
+    return Evaluator(
+        labels,
+        rules,
+        instances=InstanceAP(labels, ap_rules, percentiles=PERCENTILES if ap_sizes else ()) if ap else None,
+        instance_iou=InstanceIoU(labels) if iiou else None,
+        boundary=BoundaryPanopticQuality(labels, rules=rules) if boundary else None,
+    )

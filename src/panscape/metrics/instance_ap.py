@@ -8,7 +8,7 @@ the AP of the same network's overlapping detections is mostly higher.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -22,7 +22,7 @@ from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
 from panscape.metrics.instance_ap_cityscapes import CITYSCAPES_THRESHOLDS, SMALLEST_OBJECT, cityscapes_precision
 from panscape.metrics.instance_ap_coco import COCO_THRESHOLDS, MAX_PREDICTIONS, CocoCurves, coco_curves
-from panscape.metrics.object_sizes import COCO_SIZES, LARGEST_AREA
+from panscape.metrics.object_sizes import COCO_SIZES, LARGEST_AREA, require_percentiles, size_percentiles
 from panscape.metrics.overlaps import require_same_labels
 from panscape.metrics.tables import aligned, percent
 from panscape.metrics.thing_overlaps import ThingOverlaps, pooled, thing_overlaps
@@ -81,7 +81,7 @@ class InstanceAPReport:
         ap75: at IoU 0.75.
         recall: by number of predictions (1, 10, 100 of a picture and category), the mean over thresholds and categories
             of the largest recall reached; COCO's AR. Empty for Cityscapes.
-        by_size: by name of the range of sizes; empty for Cityscapes.
+        by_size: by name of the range of sizes, percentiles last if they were asked for; empty for Cityscapes.
         per_category: by name of the things, in the order of the label space.
         curves: precision at every recall; the ranges of sizes are all, then those of ``by_size``. None for Cityscapes.
     """
@@ -149,6 +149,7 @@ class InstanceAP:
         labels: the label space of predictions and truth.
         rules: "coco" or "cityscapes".
         sizes: by name, the least and the largest area in pixels for which AP is reported too; both are included.
+        percentiles: of the areas of all objects, between which AP is reported as well; () for none.
         score: "given" or "one".
         pictures: the objects of each picture so far.
     """
@@ -159,6 +160,7 @@ class InstanceAP:
         rules: APRules = "coco",
         *,
         sizes: Mapping[str, tuple[float, float]] | None = None,
+        percentiles: Sequence[float] = (),
         score: ScoreSource = "given",
     ) -> None:
         """Start without pictures.
@@ -166,24 +168,28 @@ class InstanceAP:
         Args:
             labels: the label space of predictions and truth; its things are looked at.
             rules: whose.
-            sizes: ranges of areas, in pixels; None for COCO's small, medium and large. Those of
-                :func:`~panscape.metrics.object_sizes.size_percentiles` are those of All Scales' Figure 5. None for
-                the rules of Cityscapes.
+            sizes: ranges of areas, in pixels; None for COCO's small, medium and large. None for the rules of
+                Cityscapes.
+            percentiles: report AP between these percentiles of the areas of the truth's objects as well, measured when
+                all pictures are known (:func:`~panscape.metrics.object_sizes.size_percentiles`); those of All Scales'
+                Figure 5 are :data:`~panscape.metrics.object_sizes.PERCENTILES`. None for the rules of Cityscapes.
             score: "given" takes the predictions' scores; "one" gives each segment the same, so that only the order of
                 pictures and segments ranks them.
 
         Raises:
-            InvalidArgumentError: an option is none of these, or a range is empty or given to Cityscapes.
+            InvalidArgumentError: an option is none of these, a range is empty or given to Cityscapes, or percentiles do
+                not ascend from 0 to 100.
         """
         if rules not in get_args(APRules):
             raise InvalidArgumentError(f'expected rules "coco" or "cityscapes", got {rules!r}')
         if score not in get_args(ScoreSource):
             raise InvalidArgumentError(f'expected score "given" or "one", got {score!r}')
-        if sizes is not None and rules != "coco":
+        if (sizes is not None or percentiles) and rules != "coco":
             raise InvalidArgumentError('expected sizes with rules="coco" only; the rules of Cityscapes know no sizes')
         self.labels = labels
         self.rules: APRules = rules
         self.sizes = _checked(COCO_SIZES if sizes is None else sizes) if rules == "coco" else {}
+        self.percentiles = require_percentiles(percentiles) if percentiles else ()
         self.score: ScoreSource = score
         self.pictures: list[ThingOverlaps] = []
 
@@ -199,15 +205,38 @@ class InstanceAP:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks, or the
                 prediction has no scores.
         """
+        self.require_scores(prediction)
         if self.score == "one":
             prediction = PanopticMap(prediction.ids, prediction.category)
-        elif prediction.score is None and prediction.num_segments:
+        self.pictures.append(thing_overlaps(prediction, truth, self.labels, histogram))
+
+    def require_scores(self, prediction: PanopticMap) -> None:
+        """Check that a prediction has the scores that this metric asks for.
+
+        Raises:
+            InvalidArgumentError: it has none.
+        """
+        if self.score == "given" and prediction.score is None and prediction.num_segments:
             raise InvalidArgumentError(
                 f"expected a prediction with a score for each of its {prediction.num_segments} segments, as average "
                 'precision ranks them, got none; give scores, or InstanceAP(..., score="one") to have none count more '
                 "than another"
             )
-        self.pictures.append(thing_overlaps(prediction, truth, self.labels, histogram))
+
+    def require_like(self, other: InstanceAP) -> None:
+        """Check that another accumulator can be merged with this one.
+
+        Raises:
+            InvalidArgumentError: it has another label space or other options.
+        """
+        require_same_labels(self.labels, other.labels)
+        mine, others = (
+            {"rules": m.rules, "sizes": m.sizes, "percentiles": m.percentiles, "score": m.score} for m in (self, other)
+        )
+        if mine != others:
+            raise InvalidArgumentError(
+                f"expected a metric with {_spelt(mine)}, got one with {_spelt(others)}; merge metrics of equal options"
+            )
 
     def merge(self, other: InstanceAP) -> None:
         """Add the pictures of another accumulator after those of this one.
@@ -215,13 +244,7 @@ class InstanceAP:
         Raises:
             InvalidArgumentError: it has another label space or other options.
         """
-        require_same_labels(self.labels, other.labels)
-        if (self.rules, self.sizes, self.score) != (other.rules, other.sizes, other.score):
-            raise InvalidArgumentError(
-                f"expected a metric with rules={self.rules!r}, sizes={self.sizes} and score={self.score!r}, got one "
-                f"with rules={other.rules!r}, sizes={other.sizes} and score={other.score!r}; merge metrics of equal "
-                "options"
-            )
+        self.require_like(other)
         self.pictures += other.pictures
 
     def reset(self) -> None:
@@ -237,7 +260,8 @@ class InstanceAP:
         """Report on all pictures so far.
 
         Args:
-            sizes: in place of those of the metric, for ranges that were measured on these very pictures.
+            sizes: in place of those of the metric and of its percentiles, for ranges that were measured on these very
+                pictures.
 
         Raises:
             InvalidArgumentError: a range is empty or given to Cityscapes.
@@ -249,7 +273,18 @@ class InstanceAP:
                     'expected sizes with rules="coco" only; the rules of Cityscapes know no sizes'
                 )
             return _cityscapes_report(things, self.labels)
-        return _coco_report(things, self.labels, self.sizes if sizes is None else _checked(sizes))
+        return _coco_report(things, self.labels, self._all_sizes() if sizes is None else _checked(sizes))
+
+    def _all_sizes(self) -> dict[str, tuple[float, float]]:
+        areas = self.object_areas()
+        if not self.percentiles or not len(areas):
+            return self.sizes
+        return {**self.sizes, **size_percentiles(areas, self.percentiles)}
+
+
+def usual_ap_rules(labels: LabelSpace) -> APRules:
+    """Return whose rules are meant where nobody says: those of Cityscapes for its label space, else those of COCO."""
+    return "cityscapes" if labels.name == "cityscapes" else "coco"
 
 
 def _coco_report(
@@ -335,6 +370,10 @@ def _checked(sizes: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float,
                 f"expected the least and the largest area in pixels for the size {name!r}, got {low} and {high}"
             )
     return {name: (low, min(high, LARGEST_AREA)) for name, (low, high) in sizes.items()}  # JSON has no infinity
+
+
+def _spelt(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
 def _or_none(value: float) -> float | None:

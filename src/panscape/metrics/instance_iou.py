@@ -29,10 +29,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panscape.errors import InvalidArgumentError
+from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
-from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
+from panscape.metrics.overlaps import (
+    areas_of,
+    categories_of,
+    crowds_of,
+    overlaps,
+    require_categories,
+    require_same_labels,
+)
 from panscape.metrics.tables import aligned, none_for_nan, percent
 from panscape.panoptic import PanopticMap
 
@@ -108,13 +115,10 @@ def count_object_pixels(
     """
     histogram = overlaps(prediction, truth) if histogram is None else histogram
     a, b, shared = (part.numpy() for part in histogram)
-    # Position 0 is void; its category equals no other.
-    truth_category = np.concatenate([[-1], truth.category.cpu().numpy()])
-    predicted_category = np.concatenate([[-2], prediction.category.cpu().numpy()])
-    is_right = truth_category[a] == predicted_category[b]
-    area, found = np.zeros(truth.num_segments + 1, np.int64), np.zeros(truth.num_segments + 1, np.int64)
-    np.add.at(area, a, shared)
-    np.add.at(found, a[is_right], shared[is_right])
+    predicted_category = categories_of(prediction, -2)
+    is_right = categories_of(truth, -1)[a] == predicted_category[b]  # void is like no other
+    area = areas_of(a, shared, truth.num_segments)
+    found = areas_of(a[is_right], shared[is_right], truth.num_segments)
     is_wrong = ~is_right & (a > 0) & (b > 0)
     spurious = np.zeros(len(labels), np.int64)
     np.add.at(spurious, predicted_category[b[is_wrong]], shared[is_wrong])
@@ -123,8 +127,7 @@ def count_object_pixels(
 
 
 def _is_object(truth: PanopticMap, labels: LabelSpace) -> NDArray[np.bool_]:
-    is_object = np.isin(truth.category.cpu().numpy(), labels.thing_ids)
-    return is_object if truth.crowd is None else is_object & ~truth.crowd.cpu().numpy()
+    return np.isin(truth.category.cpu().numpy(), labels.thing_ids) & ~crowds_of(truth)[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +204,13 @@ class InstanceIoU:
                 are the averages over the truth of the pictures.
 
         Raises:
+            UnknownNameError: a size is given for what is no category of things; the nearest names are suggested.
             InvalidArgumentError: a size is not above 0.
         """
+        things = [labels[category].name for category in labels.thing_ids]
+        for name in average_sizes or ():
+            if name not in things:
+                raise UnknownNameError("category of things", name, things)
         if average_sizes is None and labels.name == "cityscapes":
             average_sizes = CITYSCAPES_AVERAGE_SIZES
         for name, size in (average_sizes or {}).items():
@@ -241,8 +249,8 @@ class InstanceIoU:
                 f"{', '.join(sorted(self.average_sizes))}; give one, or no sizes at all to have them measured"
             )
 
-    def merge(self, other: InstanceIoU) -> None:
-        """Add the pictures of another accumulator to this one.
+    def require_like(self, other: InstanceIoU) -> None:
+        """Check that another accumulator can be merged with this one.
 
         Raises:
             InvalidArgumentError: it has another label space or other average sizes.
@@ -250,6 +258,14 @@ class InstanceIoU:
         require_same_labels(self.labels, other.labels)
         if self.average_sizes != other.average_sizes:
             raise InvalidArgumentError("expected a metric with the same average sizes, got one with others")
+
+    def merge(self, other: InstanceIoU) -> None:
+        """Add the pictures of another accumulator to this one.
+
+        Raises:
+            InvalidArgumentError: it has another label space or other average sizes.
+        """
+        self.require_like(other)
         self.state += other.state
 
     def reset(self) -> None:

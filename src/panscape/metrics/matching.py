@@ -12,7 +12,7 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.kernels.joint_histogram import JointHistogram
-from panscape.metrics.overlaps import overlaps
+from panscape.metrics.overlaps import areas_of, categories_of, crowds_of, overlaps
 from panscape.metrics.rules import Rules, get_rules
 from panscape.panoptic import PanopticMap
 
@@ -70,27 +70,19 @@ def match_segments(
             "the label space: match_segments(..., stuff_ids=labels.stuff_ids)"
         )
     histogram = overlaps(prediction, truth) if histogram is None else histogram
-    # Position 0 is void; its category equals no other, not even that of the other void.
-    truth_category = np.concatenate([[-1], truth.category.cpu().numpy()])
-    predicted_category = np.concatenate([[-2], prediction.category.cpu().numpy()])
-    is_crowd = np.zeros(len(truth_category), dtype=bool)
-    if truth.crowd is not None and rules.crowd != "segment":
-        is_crowd[1:] = truth.crowd.cpu().numpy()
+    # The category of void equals no other, not even that of the other void.
+    truth_category, predicted_category = categories_of(truth, -1), categories_of(prediction, -2)
+    is_crowd = crowds_of(truth) & (rules.crowd == "excuse")
     truth_id, predicted_id, area = (part.numpy() for part in histogram)
-    if rules.is_stuff_whole or (rules.crowd == "void" and is_crowd.any()):
-        whole = frozenset(stuff_ids if rules.is_stuff_whole and stuff_ids is not None else ())
-        is_void = is_crowd & (rules.crowd == "void")
-        names = _names(truth_category, is_void, whole)
-        other_names = _names(predicted_category, np.zeros(len(predicted_category), dtype=bool), whole)
-        truth_id, predicted_id, area = _renamed(truth_id, predicted_id, area, names, other_names)
-        is_crowd &= ~is_void
+    names = names_of(truth, rules, stuff_ids, is_truth=True), names_of(prediction, rules, stuff_ids, is_truth=False)
+    if any(mine is not None for mine in names):
+        truth_id, predicted_id, area = _renamed(truth_id, predicted_id, area, *names, prediction.num_segments)
 
-    truth_area, predicted_area = np.zeros(len(truth_category), np.int64), np.zeros(len(predicted_category), np.int64)
-    np.add.at(truth_area, truth_id, area)
-    np.add.at(predicted_area, predicted_id, area)
-    on_void, under_void = np.zeros_like(predicted_area), np.zeros_like(truth_area)
-    on_void[predicted_id[truth_id == 0]] = area[truth_id == 0]
-    under_void[truth_id[predicted_id == 0]] = area[predicted_id == 0]
+    truth_area = areas_of(truth_id, area, truth.num_segments)
+    predicted_area = areas_of(predicted_id, area, prediction.num_segments)
+    is_void, is_silent = truth_id == 0, predicted_id == 0
+    on_void = areas_of(predicted_id[is_void], area[is_void], prediction.num_segments)
+    under_void = areas_of(truth_id[is_silent], area[is_silent], truth.num_segments)
     is_same = truth_category[truth_id] == predicted_category[predicted_id]
 
     possible = is_same & ~is_crowd[truth_id]
@@ -126,8 +118,24 @@ def _is_remembered(is_crowd: NDArray[np.bool_], category: NDArray[np.int64]) -> 
     return remembered
 
 
-def _names(category: Ids, is_void: NDArray[np.bool_], whole: frozenset[int]) -> Ids:
-    """Return the id that each id goes by: 0 if it is void, that of the first of its category if this is one whole."""
+def names_of(annotation: PanopticMap, rules: Rules, stuff_ids: Sequence[int] | None, *, is_truth: bool) -> Ids | None:
+    """Return the id by which some rules know each id of a map.
+
+    Args:
+        annotation: the map.
+        rules: those rules.
+        stuff_ids: categories that are stuff, if the rules need them.
+        is_truth: whether the map is the truth, whose crowds may be void.
+
+    Returns:
+        int64 [S + 1]: 0 for what is void, the first id of its category for stuff that is one whole, else the id itself;
+        None if all go by their own.
+    """
+    is_void = crowds_of(annotation) & (is_truth and rules.crowd == "void")
+    whole = frozenset(stuff_ids or ()) if rules.is_stuff_whole else frozenset()
+    if not whole and not is_void.any():
+        return None
+    category = categories_of(annotation, -1)
     first: dict[int, int] = {}
     return np.array(
         [
@@ -138,9 +146,13 @@ def _names(category: Ids, is_void: NDArray[np.bool_], whole: frozenset[int]) -> 
     )
 
 
-def _renamed(truth: Ids, prediction: Ids, area: Ids, names: Ids, other_names: Ids) -> tuple[Ids, Ids, Ids]:
+def _renamed(
+    truth: Ids, prediction: Ids, area: Ids, names: Ids | None, other_names: Ids | None, num_prediction: int
+) -> tuple[Ids, Ids, Ids]:
     """Return the pairs under other names, each once and in order, as a histogram has them."""
-    keys, place = np.unique(names[truth] * len(other_names) + other_names[prediction], return_inverse=True)
+    truth = truth if names is None else names[truth]
+    prediction = prediction if other_names is None else other_names[prediction]
+    keys, place = np.unique(truth * (num_prediction + 1) + prediction, return_inverse=True)
     areas = np.zeros(len(keys), dtype=np.int64)
     np.add.at(areas, place, area)
-    return keys // len(other_names), keys % len(other_names), areas
+    return keys // (num_prediction + 1), keys % (num_prediction + 1), areas

@@ -41,6 +41,18 @@ def object_areas(truth: PanopticMap, labels: LabelSpace) -> Tensor:
     return areas[is_thing & ~is_crowd & (areas > 0)]
 
 
+def require_percentiles(percentiles: Sequence[float]) -> tuple[float, ...]:
+    """Return percentiles as floats.
+
+    Raises:
+        InvalidArgumentError: they do not ascend from 0 to 100.
+    """
+    limits = tuple(float(p) for p in percentiles)
+    if len(limits) < 2 or limits[0] != 0 or limits[-1] != 100 or any(a >= b for a, b in pairwise(limits)):
+        raise InvalidArgumentError(f"expected percentiles that ascend from 0 to 100, got {tuple(percentiles)}")
+    return limits
+
+
 def size_percentiles(
     areas: Tensor | Iterable[Tensor], percentiles: Sequence[float] = PERCENTILES
 ) -> dict[str, tuple[float, float]]:
@@ -62,9 +74,7 @@ def size_percentiles(
     Raises:
         InvalidArgumentError: percentiles that do not ascend from 0 to 100, or no object.
     """
-    limits = [float(p) for p in percentiles]
-    if len(limits) < 2 or limits[0] != 0 or limits[-1] != 100 or any(a >= b for a, b in pairwise(limits)):
-        raise InvalidArgumentError(f"expected percentiles that ascend from 0 to 100, got {tuple(percentiles)}")
+    limits = require_percentiles(percentiles)
     every = areas if isinstance(areas, Tensor) else torch.cat([torch.zeros(0, dtype=torch.int64), *areas])
     if every.numel() == 0:
         raise InvalidArgumentError("expected the areas of at least one object, got none; percentiles need objects")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from panscape.errors import InvalidArgumentError
 from panscape.kernels.joint_histogram import JointHistogram, joint_histogram
 from panscape.labels import LabelSpace
@@ -24,6 +27,35 @@ def overlaps(prediction: PanopticMap, truth: PanopticMap) -> JointHistogram:
     predicted_ids = prediction.ids.to(truth.ids.device)
     histogram = joint_histogram(truth.ids, predicted_ids, truth.num_segments, prediction.num_segments)
     return JointHistogram(*(part.cpu() for part in histogram))
+
+
+def areas_of(ids: NDArray[np.int64], area: NDArray[np.int64], num_segments: int) -> NDArray[np.int64]:
+    """Add up pixels by id.
+
+    Args:
+        ids: int64 [N], of one map: a part of a histogram, or some of it.
+        area: int64 [N], the pixels of each.
+        num_segments: S of the map.
+
+    Returns:
+        int64 [S + 1]; position 0 is void.
+    """
+    areas = np.zeros(num_segments + 1, np.int64)
+    np.add.at(areas, ids, area)
+    return areas
+
+
+def categories_of(annotation: PanopticMap, void: int) -> NDArray[np.int64]:
+    """Return the category of every id of a map, int64 [S + 1]; position 0 is void and has the category ``void``."""
+    return np.concatenate([np.array([void], np.int64), annotation.category.cpu().numpy()])
+
+
+def crowds_of(annotation: PanopticMap) -> NDArray[np.bool_]:
+    """Return whether every id of a map is a crowd, bool [S + 1]; position 0 is void and is none."""
+    is_crowd = np.zeros(annotation.num_segments + 1, dtype=bool)
+    if annotation.crowd is not None:
+        is_crowd[1:] = annotation.crowd.cpu().numpy()
+    return is_crowd
 
 
 def require_categories(labels: LabelSpace, prediction: PanopticMap, truth: PanopticMap) -> None:

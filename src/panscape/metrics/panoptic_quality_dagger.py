@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
 from panscape.metrics.matching import SegmentMatches, match_segments
-from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
+from panscape.metrics.overlaps import categories_of, crowds_of, overlaps, require_categories, require_same_labels
 from panscape.metrics.panoptic_quality import count_matches
 from panscape.metrics.rules import Rules, get_rules, require_same_rules
 from panscape.metrics.tables import aligned, none_for_nan, percent
@@ -61,10 +61,9 @@ def cover_stuff(
     histogram = overlaps(prediction, truth) if histogram is None else histogram
     truth_id, predicted_id, area = (part.numpy() for part in histogram)
     void, crowd = num_categories, num_categories + 1
-    of_truth = np.concatenate([[void], truth.category.cpu().numpy()])
-    of_prediction = np.concatenate([[void], prediction.category.cpu().numpy()])
-    if truth.crowd is not None and rules.crowd != "segment":
-        of_truth[1:][truth.crowd.cpu().numpy()] = void if rules.crowd == "void" else crowd
+    of_truth, of_prediction = categories_of(truth, void), categories_of(prediction, void)
+    if rules.crowd != "segment":
+        of_truth[crowds_of(truth)] = void if rules.crowd == "void" else crowd
     rows, columns = of_truth[truth_id], of_prediction[predicted_id]
 
     def count(category: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:

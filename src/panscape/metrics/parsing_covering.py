@@ -29,7 +29,14 @@ from torch import Tensor
 
 from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
-from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
+from panscape.metrics.overlaps import (
+    areas_of,
+    categories_of,
+    crowds_of,
+    overlaps,
+    require_categories,
+    require_same_labels,
+)
 from panscape.metrics.tables import aligned, none_for_nan, percent
 from panscape.panoptic import PanopticMap
 
@@ -63,23 +70,10 @@ def cover_segments(
     """
     histogram = overlaps(prediction, truth) if histogram is None else histogram
     a, b, shared = (part.numpy() for part in histogram)
-    is_counted = np.ones(truth.num_segments + 1, dtype=bool)
-    is_counted[0] = False
-    if truth.crowd is not None:
-        is_counted[1:] = ~truth.crowd.cpu().numpy()
-    keep = is_counted[a]
+    keep = (a > 0) & ~crowds_of(truth)[a]
     a, b, shared = a[keep], b[keep], shared[keep]
-    truth_area, predicted_area = (
-        np.zeros(truth.num_segments + 1, np.int64),
-        np.zeros(prediction.num_segments + 1, np.int64),
-    )
-    np.add.at(truth_area, a, shared)
-    np.add.at(predicted_area, b, shared)
-
-    # Position 0 is void; its category equals no other.
-    truth_category = np.concatenate([[-1], truth.category.cpu().numpy()])
-    predicted_category = np.concatenate([[-2], prediction.category.cpu().numpy()])
-    is_same = truth_category[a] == predicted_category[b]
+    truth_area, predicted_area = areas_of(a, shared, truth.num_segments), areas_of(b, shared, prediction.num_segments)
+    is_same = categories_of(truth, -1)[a] == categories_of(prediction, -2)[b]  # void is like no other
     a, b, shared = a[is_same], b[is_same], shared[is_same]
     iou = np.zeros(truth.num_segments + 1)
     np.maximum.at(iou, a, shared / (truth_area[a] + predicted_area[b] - shared))

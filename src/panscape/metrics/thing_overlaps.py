@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
-from panscape.metrics.overlaps import overlaps, require_categories
+from panscape.metrics.overlaps import areas_of, categories_of, crowds_of, overlaps, require_categories
 from panscape.panoptic import PanopticMap
 
 Ints = NDArray[np.int64]
@@ -73,20 +73,15 @@ def thing_overlaps(
     histogram = overlaps(prediction, truth) if histogram is None else histogram
     true_id, predicted_id, area = (part.cpu().numpy() for part in histogram)
     is_thing = np.array([category.is_thing for category in labels])
-    # Position 0 is void, which is no thing.
-    true_category, predicted_category = (
-        np.concatenate([[-1], annotation.category.cpu().numpy()]) for annotation in (truth, prediction)
-    )
-    true_area, predicted_area = np.zeros(len(true_category), np.int64), np.zeros(len(predicted_category), np.int64)
-    np.add.at(true_area, true_id, area)
-    np.add.at(predicted_area, predicted_id, area)
-    on_void = np.zeros(len(predicted_category), np.int64)
-    on_void[predicted_id[true_id == 0]] = area[true_id == 0]
+    true_category, predicted_category = categories_of(truth, -1), categories_of(prediction, -1)
+    true_area = areas_of(true_id, area, truth.num_segments)
+    predicted_area = areas_of(predicted_id, area, prediction.num_segments)
+    is_void = true_id == 0
+    on_void = areas_of(predicted_id[is_void], area[is_void], prediction.num_segments)
     true_rows = np.flatnonzero((true_area > 0) & (true_category >= 0) & is_thing[true_category])
     predicted_rows = np.flatnonzero((predicted_area > 0) & (predicted_category >= 0) & is_thing[predicted_category])
 
     score = torch.ones(prediction.num_segments) if prediction.score is None else prediction.score.detach().cpu()
-    crowd = np.zeros(truth.num_segments, dtype=bool) if truth.crowd is None else truth.crowd.cpu().numpy()
     category = true_category[true_id]
     is_pair = (category == predicted_category[predicted_id]) & (category >= 0) & is_thing[category]
     return ThingOverlaps(
@@ -97,7 +92,7 @@ def thing_overlaps(
         on_void=on_void[predicted_rows],
         true_category=true_category[true_rows],
         true_area=true_area[true_rows],
-        is_crowd=crowd[true_rows - 1],
+        is_crowd=crowds_of(truth)[true_rows],
         prediction=np.searchsorted(predicted_rows, predicted_id[is_pair]),
         truth=np.searchsorted(true_rows, true_id[is_pair]),
         shared=area[is_pair],
