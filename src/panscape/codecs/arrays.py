@@ -9,7 +9,7 @@ that are taken already.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,19 @@ UNFUSED = (
     "their pixels cannot be told apart; write the result again without fusing (label_ids_to_fuse=set()), which gives "
     "every segment a number of its own"
 )
+
+
+class Doubt(NamedTuple):
+    """What is wrong with the descriptions of one number.
+
+    Attributes:
+        kind: "form" where they are not what a description is, "collision" where several segments have the number,
+            "category" where the label space lacks their category.
+        what: in a sentence, with the remedy.
+    """
+
+    kind: Literal["form", "collision", "category"]
+    what: str
 
 
 def map_from_arrays(
@@ -58,7 +71,7 @@ def map_from_arrays(
     numbers = whole_numbers(segmentation)
     segments, doubts = tell_apart(segments_info, labels, by_source_id=by_source_id)
     if doubts:
-        raise InvalidAnnotationError("; ".join(doubts.values()))
+        raise InvalidAnnotationError("; ".join(doubt.what for doubt in doubts.values()))
     panoptic, undescribed = map_of_numbers(numbers, segments)
     if undescribed:
         raise InvalidAnnotationError(
@@ -89,7 +102,7 @@ def whole_numbers(segmentation: NDArray[Any] | Tensor) -> NDArray[np.int64]:
 
 def tell_apart(
     segments_info: Sequence[Any], labels: LabelSpace | None, *, by_source_id: bool = False
-) -> tuple[list[DescribedSegment], dict[int | None, str]]:
+) -> tuple[list[DescribedSegment], dict[int | None, Doubt]]:
     """Find out which segments can be told apart.
 
     Args:
@@ -102,11 +115,12 @@ def tell_apart(
         have no number.
     """
     described: dict[int, list[Mapping[str, Any]]] = {}
-    doubts: dict[int | None, str] = {}
+    doubts: dict[int | None, Doubt] = {}
     for segment in segments_info:
         number, label = (_integer(segment.get(key)) if isinstance(segment, Mapping) else None for key in _NEEDED)
         if number is None or label is None:
-            doubts[number] = f"expected integers 'id' and 'label_id' of every segment, got {shown(segment)}"
+            what = f"expected integers 'id' and 'label_id' of every segment, got {shown(segment)}"
+            doubts[number] = Doubt("form", what)
         else:
             described.setdefault(number, []).append({**segment, "label_id": label})
     segments: list[DescribedSegment] = []
@@ -115,14 +129,15 @@ def tell_apart(
         if number in doubts:
             continue
         if number < 0:
-            doubts[number] = f"id {number}: expected ids from 0 on, as negative numbers are void; renumber the segment"
+            what = f"id {number}: expected ids from 0 on, as negative numbers are void; renumber the segment"
+            doubts[number] = Doubt("form", what)
         elif len(same) > 1 and not (len(named) == 1 and all(d.get("was_fused") is True for d in same)):
             what = f"{len(same)} segments of label_id {', '.join(map(str, named))} have the id {number}"
-            doubts[number] = f"{what}; {UNFUSED}"
+            doubts[number] = Doubt("collision", f"{what}; {UNFUSED}")
         else:
             category = _category(named[0], labels, by_source_id)
             if isinstance(category, str):
-                doubts[number] = f"id {number}: {category}"
+                doubts[number] = Doubt("category", f"id {number}: {category}")
             else:
                 segments.append(DescribedSegment(number, category, _highest_score(same)))
     return segments, doubts

@@ -7,13 +7,15 @@ in ``NAME.json``, on its own or under ``segments_info``, and ``NAME.npy`` or ``N
 from __future__ import annotations
 
 import json
+import math
+import os
 import struct
 import tokenize
 import zipfile
 import zlib
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +23,20 @@ from PIL import Image
 
 from panscape.codecs import map_of_numbers, tell_apart, whole_numbers
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError, listed, shown
+from panscape.geometry import Size
 from panscape.labels import LabelSpace
 from panscape.scoring.coco_source import read_json
-from panscape.scoring.entries import Entry, Reading, Source, city_key_of, key_of, require_file, unreadable
+from panscape.scoring.entries import (
+    Entry,
+    OtherSizeError,
+    Reading,
+    Source,
+    city_key_of,
+    key_of,
+    require_file,
+    require_size,
+    unreadable,
+)
 from panscape.scoring.problems import Kind, Problem, in_one_line
 
 _FORM = "arrays with segments_info"
@@ -32,8 +45,10 @@ _DAMAGE = (
     *(OSError, EOFError, ValueError, KeyError, SyntaxError, TypeError, OverflowError, MemoryError, RuntimeError),
     *(NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
 )
-_MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # where Pillow, too, takes pictures for decompression bombs
-_LONGEST_TEXT = 2**24
+_MOST_BYTES = 8 * 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # pixels that Pillow, too, takes for a decompression bomb
+_LONGEST_TEXT = 4 * 2**24  # bytes of as many letters
+_WIDEST_NUMBER = 16  # bytes
+_KINDS = {"form": Kind.SHAPE, "collision": Kind.COLLISION, "category": Kind.CATEGORY}
 
 
 def find_arrays(folder: Path) -> list[Path]:
@@ -61,11 +76,11 @@ def open_arrays(folder: Path, files: list[Path], *, by_source_id: bool = False) 
     return Source(folder, _FORM, list(entries.values()), None, [], partial(_read, by_source_id))
 
 
-def _read(by_source_id: bool, entry: Entry, labels: LabelSpace) -> Reading:
+def _read(by_source_id: bool, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
     if entry.fault is not None:
         return Reading(None, (entry.fault,))
     try:
-        numbers, text = _load(entry.content)
+        numbers, text = _load(entry.content, size)
         descriptions = _descriptions(entry.content, text)
         numbers = whole_numbers(numbers)
     except (UnreadableFileError, InvalidAnnotationError) as error:
@@ -75,11 +90,11 @@ def _read(by_source_id: bool, entry: Entry, labels: LabelSpace) -> Reading:
     segments, doubts = tell_apart(descriptions, labels, by_source_id=by_source_id)
     panoptic, undescribed = map_of_numbers(numbers, segments, {0, *(n for n in doubts if n is not None)})
     in_doubt: dict[Kind, list[int | None]] = {}
-    for number, what in doubts.items():
-        in_doubt.setdefault(_kind(what), []).append(number)
+    for number, doubt in doubts.items():
+        in_doubt.setdefault(_KINDS[doubt.kind], []).append(number)
     problems = []
     for kind, (first, *others) in in_doubt.items():
-        what = doubts[first] + (f"; likewise the ids {listed(others)}" if others else "")
+        what = doubts[first].what + (f"; likewise the ids {listed(others)}" if others else "")
         problems.append(Problem(entry.file, kind, what))
     if undescribed:
         what = f"expected a description of every number in the segmentation, but there is none of {listed(undescribed)}"
@@ -87,30 +102,28 @@ def _read(by_source_id: bool, entry: Entry, labels: LabelSpace) -> Reading:
     return Reading(panoptic, tuple(problems), tuple(s.number for s in segments), (None,) * len(segments))
 
 
-def _kind(doubt: str) -> Kind:
-    if "have the id" in doubt:
-        return Kind.COLLISION
-    return Kind.SHAPE if "expected integers" in doubt or "ids from 0 on" in doubt else Kind.CATEGORY
-
-
-def _load(path: Path) -> tuple[NDArray[Any], str | None]:
+def _load(path: Path, size: Size | None) -> tuple[NDArray[Any], str | None]:
     """Return the segmentation and the text of its descriptions, if that is in the file.
 
     Raises:
         UnreadableFileError: the file is damaged, or would run something or fill the memory when read.
+        OtherSizeError: its header says another size.
     """
     require_file(path)
     try:
         if path.suffix == ".npy":
             with path.open("rb") as file:
-                return _array(file, _MOST_PIXELS), None
+                return _segmentation(path, file, os.fstat(file.fileno()).st_size, size), None
         with zipfile.ZipFile(path) as members:
             with members.open("segmentation.npy") as file:
-                numbers = _array(file, _MOST_PIXELS)
+                numbers = _segmentation(path, file, members.getinfo("segmentation.npy").file_size, size)
             if "segments_info.npy" not in members.namelist():
                 return numbers, None
             with members.open("segments_info.npy") as file:
-                info = _array(file, _LONGEST_TEXT)
+                num_bytes = members.getinfo("segments_info.npy").file_size
+                info = _array(file, _header(file), num_bytes, _LONGEST_TEXT)
+    except OtherSizeError:
+        raise
     except _DAMAGE as error:
         raise UnreadableFileError(path, f"expected an array 'segmentation', but {in_one_line(error, '')}") from error
     if info.dtype.kind != "U" or info.ndim != 0:
@@ -120,24 +133,45 @@ def _load(path: Path) -> tuple[NDArray[Any], str | None]:
     return numbers, str(info)
 
 
-def _array(file: IO[bytes], most: int) -> NDArray[Any]:
-    """Read an array after a look at its header: no objects, which run code, and no more than fits."""
+def _segmentation(path: Path, file: IO[bytes], num_bytes: int, size: Size | None) -> NDArray[Any]:
+    header = _header(file)
+    if size is not None:
+        if len(header.shape) != 2 or header.dtype.itemsize > _WIDEST_NUMBER:
+            raise ValueError(f"it holds {header.dtype} {shown(header.shape)}, not whole numbers [H, W]")
+        require_size(path, Size(*header.shape), size)
+    return _array(file, header, num_bytes, _MOST_BYTES)
+
+
+class _Header(NamedTuple):
+    """What an array begins with."""
+
+    shape: tuple[int, ...]
+    is_fortran: bool
+    dtype: np.dtype[Any]
+
+
+def _header(file: IO[bytes]) -> _Header:
+    """Read the header of an array, but not of one of objects, as reading these runs code."""
     version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
+    if version != (1, 0):  # others are for records of many fields, and their headers may be as long as memory
         raise ValueError(f"its format is version {version}")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read(file)
-    if dtype.hasobject:
+    header = _Header(*np.lib.format.read_array_header_1_0(file))
+    if header.dtype.hasobject:
         raise ValueError("it holds Python objects, which are not read; save segments_info as json.dumps of it")
-    count = 1
-    for length in shape:
-        count *= length
-    if not 0 <= count * max(1, dtype.itemsize // 8) <= most or min(shape, default=0) < 0:
-        raise ValueError(f"its shape {shown(shape)} is beyond the limit of {most} numbers")
-    data = file.read(count * dtype.itemsize)
-    if len(data) < count * dtype.itemsize:
+    return header
+
+
+def _array(file: IO[bytes], header: _Header, num_bytes: int, most: int) -> NDArray[Any]:
+    """Read what follows the header, if that fits and the file, or the member of an archive, is as long as it says."""
+    needed = math.prod(header.shape) * header.dtype.itemsize
+    if min(header.shape, default=0) < 0 or needed > most:
+        raise ValueError(f"its shape {shown(header.shape)} of {header.dtype} is beyond the limit of {most} bytes")
+    if file.tell() + needed > num_bytes:
+        raise ValueError(f"it ends too early: {shown(header.shape)} of {header.dtype} are {needed} bytes")
+    data = file.read(needed)
+    if len(data) < needed:
         raise ValueError("it ends too early")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if is_fortran else "C")
+    return np.frombuffer(data, header.dtype).reshape(header.shape, order="F" if header.is_fortran else "C")
 
 
 def _descriptions(path: Path, text: str | None) -> list[Any]:

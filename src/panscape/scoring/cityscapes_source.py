@@ -6,6 +6,7 @@ from pathlib import Path
 
 from panscape.codecs import decode_cityscapes, different_numbers, load_numbers
 from panscape.errors import UnreadableFileError, listed
+from panscape.geometry import Size
 from panscape.labels import LabelSpace
 from panscape.scoring.entries import Entry, Reading, Source, city_key_of, key_of, require_png, unreadable
 from panscape.scoring.problems import Kind, Problem
@@ -37,11 +38,11 @@ def open_cityscapes(folder: Path, files: list[Path]) -> Source:
     return Source(folder, _FORM, list(entries.values()), LabelSpace.load("cityscapes"), (), _read)
 
 
-def _read(entry: Entry, labels: LabelSpace) -> Reading:
+def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
     if entry.fault is not None:
         return Reading(None, (entry.fault,))
     try:
-        require_png(entry.content)
+        require_png(entry.content, size)
         numbers = load_numbers(entry.content)
     except UnreadableFileError as error:
         return unreadable(entry, error)

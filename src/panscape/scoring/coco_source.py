@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from panscape.codecs import DescribedSegment, coco_ids, labels_from_coco, load_coco_png, map_of_numbers
 from panscape.errors import InvalidAnnotationError, InvalidLabelSpaceError, UnreadableFileError, listed, shown
+from panscape.geometry import Size
 from panscape.labels import LabelSpace
 from panscape.scoring.entries import (
     Entry,
@@ -208,14 +209,14 @@ def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _read(folder: Path, entry: Entry, labels: LabelSpace) -> Reading:
+def _read(folder: Path, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
     if entry.fault is not None:
         return Reading(None, (entry.fault,))
     path = inside(folder, entry.content.png)
     if isinstance(path, str):
         return Reading(None, (Problem(entry.file, Kind.PATH, path),))
     try:
-        require_png(path)
+        require_png(path, size)
         numbers = coco_ids(load_coco_png(path))
     except UnreadableFileError as error:
         return unreadable(entry, error)

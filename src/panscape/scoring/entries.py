@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from panscape.errors import PanscapeError, UnreadableFileError, shown
+from panscape.geometry import Size
+from panscape.images import opened
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 from panscape.scoring.problems import Kind, Problem
 
 _CITYSCAPES_NAME = re.compile(r"([^\W\d_][^\W_]*(?:-[^\W_]+)*_\d{6}_\d{6})(?:_\w+)?")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER = struct.Struct(">8s4x4s2I")  # the signature; length and name of the first chunk; width and height
+
+
+class OtherSizeError(UnreadableFileError):
+    """The header of a file says another size than its picture has: it is not decoded, as it may fill the memory.
+
+    Args:
+        path: the file.
+        found: what its header says.
+        expected: the size of the picture's truth.
+    """
+
+    def __init__(self, path: object, found: Size, expected: Size) -> None:
+        reason = f"expected {expected.height}x{expected.width} pixels like its truth, got {found.height}x{found.width}"
+        super().__init__(path, f"{reason}; write it at that size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +71,20 @@ class Reading(NamedTuple):
     areas: tuple[int | None, ...] = ()
 
 
+class Reader(Protocol):
+    """Reads the map of an entry; what is wrong with it is in the result, never raised."""
+
+    def __call__(self, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
+        """Read it.
+
+        Args:
+            entry: of the source.
+            labels: the categories.
+            size: of the picture. A file whose header says another one is not decoded. None takes any size.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """The maps of one side.
@@ -63,7 +95,7 @@ class Source:
         entries: in the order of the files.
         labels: that the files name or that belong to their form; None if they leave it open.
         problems: that belong to no entry.
-        read: reads the map of an entry; what is wrong with it is in the result, never raised.
+        read: reads the map of an entry.
     """
 
     path: Path
@@ -71,7 +103,7 @@ class Source:
     entries: Sequence[Entry]
     labels: LabelSpace | None
     problems: Sequence[Problem]
-    read: Callable[[Entry, LabelSpace], Reading]
+    read: Reader
 
 
 def key_of(name: object) -> str | None:
@@ -104,20 +136,44 @@ def require_file(path: Path) -> None:
         raise UnreadableFileError(path, "expected a file, got a folder or a device")
 
 
-def require_png(path: Path) -> None:
-    """Check that a file is a PNG, so that no reader of another format gets to see it.
+def require_png(path: Path, size: Size | None = None) -> None:
+    """Check that a file is a PNG, so that no reader of another format gets to see it, and that it has a size.
+
+    Args:
+        path: of the file.
+        size: of the picture; None takes any.
 
     Raises:
         UnreadableFileError: it is none.
+        OtherSizeError: its header says another size. No pixel was decoded.
     """
     require_file(path)
     try:
         with path.open("rb") as file:
-            start = file.read(len(_PNG_SIGNATURE))
+            start = file.read(_PNG_HEADER.size)
     except OSError as error:
         raise UnreadableFileError(path, f"cannot be read ({error.strerror})") from error
-    if start != _PNG_SIGNATURE:
+    if not start.startswith(_PNG_SIGNATURE):
         raise UnreadableFileError(path, "expected a PNG, got something else; ids survive in no other format")
+    if size is None:
+        return
+    if len(start) == _PNG_HEADER.size:
+        _, chunk, width, height = _PNG_HEADER.unpack(start)
+        if chunk == b"IHDR":
+            require_size(path, Size(height, width), size)  # before Pillow, whose error of huge pictures names no size
+    with opened(path) as image:  # reads no pixels; of several headers Pillow believes the last
+        last = Size(image.height, image.width)
+    require_size(path, last, size)
+
+
+def require_size(path: Path, found: Size, expected: Size | None) -> None:
+    """Check the size that a header says.
+
+    Raises:
+        OtherSizeError: another one is expected.
+    """
+    if expected is not None and tuple(found) != tuple(expected):
+        raise OtherSizeError(path, found, expected)
 
 
 def inside(folder: Path, name: object) -> Path | str:
@@ -145,4 +201,5 @@ def unreadable(entry: Entry, error: PanscapeError) -> Reading:
     """Return the reading of a file that cannot be read."""
     path = error.path if isinstance(error, UnreadableFileError) else entry.file
     what = " ".join(str(error).removeprefix(f"{path}: ").split())
-    return Reading(None, (Problem(entry.file, Kind.UNREADABLE, what),))
+    kind = Kind.SIZE if isinstance(error, OtherSizeError) else Kind.UNREADABLE
+    return Reading(None, (Problem(entry.file, kind, what),))

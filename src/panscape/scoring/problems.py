@@ -65,6 +65,7 @@ def counted(problems: Iterable[Problem]) -> dict[str, int]:
     return dict(Counter(str(problem.kind) for problem in problems).most_common())
 
 
+_LONGEST_MESSAGE = 400  # letters: those of zipfile repeat what is damaged
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: controls, halves of pairs, ends of lines
 
 
@@ -74,5 +75,6 @@ def printable(text: str) -> str:
 
 
 def in_one_line(error: Exception, file: str) -> str:
-    """Return the message of an error without line breaks and without the file that it begins with."""
-    return " ".join(str(error).split()).removeprefix(f"{file}: ")
+    """Return the message of an error without line breaks and without the file that it begins with; long ones cut."""
+    text = " ".join(str(error).split()).removeprefix(f"{file}: ")
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
