@@ -107,9 +107,10 @@ def own_folder(
         ROOT/labels/train/NAME.png    or ROOT/labels/NAME.png
         ROOT/categories.json          a label space as LabelSpace.load reads it; source_id is the number in the masks
 
-    Without ``categories.json`` every number in the masks is a stuff category called ``category_NUMBER``. In both
-    layouts, ``val`` holds the pictures to evaluate on. Without it every ``hold_out``-th picture, in the order of names
-    (COCO panoptic form: of the JSON), is kept for that.
+    Without ``categories.json`` every number in the masks is a stuff category called ``category_NUMBER``; a mask that
+    cannot be read adds none, and its error comes when its picture is asked for. In both layouts, ``val`` holds the
+    pictures to evaluate on. Without it every ``hold_out``-th picture, in the order of names (COCO panoptic form: of the
+    JSON), is kept for that.
 
     Args:
         root: the folder.
@@ -189,15 +190,21 @@ def _part_of(folder: Path, split: Split) -> str:
 
 def _numbered_labels(folder: Path, void: int) -> LabelSpace:
     numbers: set[int] = set()
+    unreadable: list[UnreadableFileError] = []
     for path in sorted((folder / "labels").rglob("*.png")):
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            numbers.update(np.unique(load_numbers(path)).tolist())
+            try:
+                numbers.update(np.unique(load_numbers(path)).tolist())
+            except UnreadableFileError as error:  # whoever asks for this picture learns of it, and may leave it out
+                unreadable.append(error)
         if len(numbers - {void}) > _MOST_CATEGORIES:
             raise InvalidAnnotationError(
                 f"{path}: expected one number for each category, got more than {_MOST_CATEGORIES} different ones so "
                 "far; numbers of objects belong into COCO panoptic form"
             )
     numbers.discard(void)
+    if not numbers and unreadable:
+        raise unreadable[0]
     if not numbers:
         raise UnreadableFileError(folder / "labels", f"expected PNGs with numbers of categories, found none; {LAYOUTS}")
     listed = [{"id": number, "name": f"category_{number}", "isthing": 0} for number in sorted(numbers)]

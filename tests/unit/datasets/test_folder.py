@@ -14,7 +14,8 @@ from PIL import Image
 from panscape import LabelSpace
 from panscape.datasets import bsb, own_folder, vistas
 from panscape.datasets.folder import LAYOUTS, find_folder
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
+from panscape.errors import BadSampleError, InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
+from panscape.training.samples import categories_of, load_sample
 
 
 def names(dataset):
@@ -63,6 +64,28 @@ def test_numbers_become_stuff_categories(tmp_path):
     assert val.labels == train.labels, "also the category that only the held out picture has"
     assert len(val[0].truth.category) == 1
     assert own_folder(tmp_path, "train", void=3).labels.id_of_source.keys() == {0, 17, 255}
+
+
+def test_masks_that_cannot_be_read_are_met_when_they_are_asked_for(tmp_path):
+    write_masks(tmp_path, 4, numbers=(3, 0, 255, 17))
+    damaged = tmp_path / "labels" / "001.png"
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    train = own_folder(tmp_path, "train")
+    assert train.labels.id_of_source.keys() == {3, 17}, "0 is in the damaged mask only"
+    assert train[0].truth.category.tolist() == [0]
+    with pytest.raises(BadSampleError, match="expected a whole picture") as caught:
+        load_sample(train, 1)
+    assert str(caught.value).startswith(f"{damaged}: ")
+    assert "repair or remove it, or leave out what cannot be used with --on-bad-sample skip" in str(caught.value)
+    assert categories_of(train, on_bad_sample="skip") == [{0}, set(), set()]
+
+
+def test_no_mask_can_be_read(tmp_path):
+    write_masks(tmp_path, 3)
+    for path in (tmp_path / "labels").iterdir():
+        path.write_bytes(b"nothing")
+    with pytest.raises(UnreadableFileError, match=r"000\.png: expected a whole picture .*; replace the file"):
+        own_folder(tmp_path, "train")
 
 
 def test_a_part_knows_its_categories(tmp_path):
