@@ -131,7 +131,10 @@ def start_from(model: PanopticModel, name_or_path: str | Path) -> str:
 
 
 def copy_fitting(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> str:
-    """Copy what has a place in a model, by name and shape, and leave the rest as it is; see :func:`start_from`.
+    """Copy what has a place in a model, and leave the rest as it is; see :func:`start_from`.
+
+    A tensor has a place by its name and shape. A backbone has one, too, where it is called otherwise, as in models of
+    another family: if all of it is found, by names and shapes, below one other name.
 
     Args:
         model: to be trained further.
@@ -142,17 +145,44 @@ def copy_fitting(model: PanopticModel, found: Mapping[str, Tensor], path: Path) 
         CheckpointMismatchError: nothing fits.
     """
     needed = unaliased_state(model)
-    fitting = [name for name in needed if name in found and found[name].shape == needed[name].shape]
-    if not fitting:
+    sources = {name: name for name in needed if name in found and found[name].shape == needed[name].shape}
+    num_same, origins = len(sources), list[str]()
+    for backbone in model.backbones:
+        mine = {name: tensor for name, tensor in needed.items() if name.startswith(f"{backbone}.")}
+        if mine.keys() <= sources.keys():
+            continue
+        origin = _backbone_in(found, mine, backbone)
+        if origin is not None:
+            renamed = {name: origin + name.removeprefix(backbone) for name in mine if name not in sources}
+            sources |= {name: source for name, source in renamed.items() if source in found}
+            origins.append(origin)
+    if not sources:
         raise CheckpointMismatchError(
-            path, missing=needed, unused=found, remedy="start from a model of the same family"
+            path, missing=needed, unused=found, remedy="start from a model of the same family or with the same backbone"
         )
     with torch.no_grad():
-        for name in fitting:
-            needed[name].copy_(found[name])
-    new = sorted(needed.keys() - set(fitting))
+        for name, source in sources.items():
+            needed[name].copy_(found[source])
+    num_moved = len(sources) - num_same
+    moved = f", {num_moved} of them from its backbone, {origins[0]}" if num_moved else ""
+    new = sorted(needed.keys() - sources.keys())
     rest = f"; new: {', '.join(new[:6])}{' and others' if len(new) > 6 else ''}" if new else ""
-    return f"started from {path.name}: {len(fitting)} of {len(needed)} tensors{rest}"
+    return f"started from {path.name}: {len(sources)} of {len(needed)} tensors{moved}{rest}"
+
+
+def _backbone_in(found: Mapping[str, Tensor], mine: Mapping[str, Tensor], backbone: str) -> str | None:
+    """Return the first name in a file below which all that ``mine`` has below ``backbone`` lies.
+
+    Counters do not count: norms that were frozen have none.
+    """
+    shapes = {name.removeprefix(backbone): tensor.shape for name, tensor in mine.items() if tensor.is_floating_point()}
+    first = next(iter(shapes), None)
+    if first is None:
+        return None
+    for origin in sorted(name.removesuffix(first) for name in found if name.endswith(first)):
+        if all(origin + rest in found and found[origin + rest].shape == shape for rest, shape in shapes.items()):
+            return origin
+    return None
 
 
 def unaliased_state(model: PanopticModel) -> dict[str, Tensor]:

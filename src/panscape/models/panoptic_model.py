@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -17,9 +17,29 @@ from panscape.images import resized, to_image_tensor
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 LARGEST_WORKING_SCALE = 8.0
+
+
+class PixelFormat(NamedTuple):
+    """In which numbers a network takes pixels: which mean is taken off, by what the rest is divided, in which order.
+
+    Attributes:
+        mean: of red, green and blue, for pixels in 0..1.
+        std: what the rest is divided by.
+        is_bgr: the network takes blue first.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    is_bgr: bool = False
+
+
+PIXEL_FORMATS: Mapping[str, PixelFormat] = {
+    "imagenet": PixelFormat((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    # Caffe's, and that of networks which began from its weights: 0..255, less a mean, not divided.
+    "caffe": PixelFormat((122.7717 / 255, 115.9465 / 255, 102.9801 / 255), (1 / 255, 1 / 255, 1 / 255), is_bgr=True),
+}
+"""The formats that :attr:`PanopticModel.pixels` can name."""
 
 
 class ModelSpec(NamedTuple):
@@ -39,6 +59,7 @@ class PanopticModel(nn.Module, ABC):
             network takes pictures of any size. Set it to what the network was trained for.
         working_scale: factor by which pictures are resized for prediction before ``longest_side`` is applied, more than
             1 for a network that was trained on enlarged pictures to see small things.
+        pixels: name of the numbers that :meth:`prepare` makes of pixels, of :data:`PIXEL_FORMATS`; see set_pixels.
         spec: how it was created; None if its class was instantiated directly.
     """
 
@@ -46,7 +67,12 @@ class PanopticModel(nn.Module, ABC):
     std: Tensor
 
     def __init__(
-        self, labels: LabelSpace, stride: int, longest_side: int | None = None, working_scale: float = 1.0
+        self,
+        labels: LabelSpace,
+        stride: int,
+        longest_side: int | None = None,
+        working_scale: float = 1.0,
+        pixels: str = "imagenet",
     ) -> None:
         super().__init__()
         if longest_side is not None and longest_side < 1:
@@ -60,8 +86,17 @@ class PanopticModel(nn.Module, ABC):
         self.longest_side = longest_side
         self.working_scale = working_scale
         self.spec: ModelSpec | None = None
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.zeros(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.ones(3, 1, 1), persistent=False)
+        self.set_pixels(pixels)
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Names of the submodules that are the backbone: one, or more that are copies; none if it has none.
+
+        Where their tensors have the names and shapes of another model's backbone, they can be taken over from it.
+        """
+        return ()
 
     @abstractmethod
     def encode(self, truth: PanopticMap) -> NamedTuple:
@@ -133,7 +168,25 @@ class PanopticModel(nn.Module, ABC):
         """Normalise images and pad them with the mean colour, right and bottom, to a multiple of ``stride``."""
         height, width = images.shape[-2:]
         rows, columns = padded_size((height, width), self.stride)
-        return F.pad((images - self.mean) / self.std, (0, columns - width, 0, rows - height))
+        images = (images - self.mean) / self.std
+        if PIXEL_FORMATS[self.pixels].is_bgr:
+            images = images.flip(-3)
+        return F.pad(images, (0, columns - width, 0, rows - height))
+
+    def set_pixels(self, name: str) -> None:
+        """Let the network take pixels in another format, that of its weights.
+
+        Args:
+            name: of :data:`PIXEL_FORMATS`.
+
+        Raises:
+            UnknownNameError: there is no such format; the nearest are suggested.
+        """
+        if name not in PIXEL_FORMATS:
+            raise UnknownNameError("pixel format", name, PIXEL_FORMATS)
+        self.pixels = name
+        self.mean.copy_(torch.tensor(PIXEL_FORMATS[name].mean)[:, None, None])
+        self.std.copy_(torch.tensor(PIXEL_FORMATS[name].std)[:, None, None])
 
     def working_size(self, size: tuple[int, int]) -> Size:
         """Return the size at which the network sees a picture of ``size``; see working_scale and longest_side."""

@@ -229,6 +229,11 @@ class PanopticSwiftNet(PanopticModel):
         """See :meth:`CenterRepresentation.panels`."""
         return self.representation.panels(outputs, size, self.labels, _OUTPUT_STRIDE)
 
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The pyramid's levels."""
+        return tuple(f"pyramid.levels.{level}" for level in range(len(self.pyramid.levels)))
+
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Give the parameters of the backbone, those of all levels, for a learning rate of their own."""
         return self.pyramid.parameters()

@@ -111,7 +111,7 @@ def _decayed(done: int, highest: float, schedule: Schedule, steps: int) -> float
     if schedule.decay == "cosine":
         return schedule.end + (highest - schedule.end) * 0.5 * (1 + math.cos(math.pi * (done / steps)))
     if schedule.decay == "steps":
-        return highest * schedule.factor ** bisect(schedule.milestones, done)
+        return float(highest * schedule.factor ** bisect(schedule.milestones, done))
     return highest
 
 

@@ -5,18 +5,36 @@ from pathlib import Path
 
 import pytest
 import torch
+from color_model import ColorModel
 from maps import SHAPES
+from torch import nn
 
 from panscape import create_model, zoo
 from panscape.errors import CheckpointMismatchError, UnreadableFileError
 from panscape.models import PanopticModel
+from panscape.nn.backbones import create_backbone
 from panscape.training.checkpoints import Checkpoints
 from panscape.training.starting import start_from
 
 
-def a_model(seed: int, width: int = 8) -> PanopticModel:
+def a_model(seed: int, backbone: str = "residual_xs", levels: int = 1) -> PanopticModel:
     torch.manual_seed(seed)
-    return create_model("swiftnet", SHAPES, backbone="residual_xs", levels=1, width=width)
+    return create_model("swiftnet", SHAPES, backbone=backbone, levels=levels, width=8)
+
+
+class OtherFamily(ColorModel):
+    """A model whose backbone goes by a name of its own."""
+
+    def __init__(self, seed: int, backbone: str = "residual_xs") -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.eyes = nn.Module()
+        self.eyes.body = create_backbone(backbone)
+        self.head = nn.Conv2d(8, 3, 1)
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        return ("eyes.body",)
 
 
 def same(some: PanopticModel, other: PanopticModel) -> bool:
@@ -61,9 +79,55 @@ def test_a_run_that_is_done_gives_its_model(run: Path) -> None:
     assert same(model, a_model(7))
 
 
+def test_a_model_of_another_family_gives_its_backbone(run: Path) -> None:
+    model, head = OtherFamily(0), OtherFamily(0).head
+    body = dict(model.eyes.body.named_parameters()) | dict(model.eyes.body.named_buffers())
+    line = start_from(model, run)
+    num = len(body)
+    assert line == (
+        f"started from run: {num} of {num + 2} tensors, {num} of them from its backbone, pyramid.levels.0; "
+        "new: head.bias, head.weight, as of step 3"
+    )
+    for name, tensor in a_model(13).pyramid.levels[0].state_dict().items():
+        assert torch.equal(body[name], tensor), name
+    assert torch.equal(model.head.weight, head.weight)
+
+
+def test_every_level_of_a_pyramid_gets_the_backbone(tmp_path: Path) -> None:
+    other = OtherFamily(5)
+    for buffer in other.eyes.body.buffers():
+        buffer.add_(3)
+    # Norms that were frozen when they were saved have no counters.
+    state = {name: tensor for name, tensor in other.state_dict().items() if tensor.is_floating_point()}
+    model = a_model(0, levels=2)
+    assert "of them from its backbone, eyes.body; new: " in zoo.copy_fitting(model, state, tmp_path / "file")
+    for level in model.pyramid.levels:
+        for name, tensor in level.state_dict().items():
+            if tensor.is_floating_point():
+                assert torch.equal(tensor, other.eyes.body.state_dict()[name]), name
+    assert torch.equal(model.start[1].weight, a_model(0, levels=2).start[1].weight)
+
+
+def test_more_levels_than_there_were_begin_like_the_first(tmp_path: Path) -> None:
+    one = a_model(5)
+    for buffer in one.pyramid.buffers():
+        buffer.add_(3)
+    zoo.save(one, tmp_path / "one.safetensors")
+    model = a_model(0, levels=2)
+    start_from(model, tmp_path / "one.safetensors")
+    for mine, its in zip(model.pyramid.levels[1].buffers(), one.pyramid.levels[0].buffers(), strict=True):
+        assert torch.equal(mine, its)
+
+
+def test_half_a_backbone_is_none(run: Path) -> None:
+    model = OtherFamily(0, "residual_s")
+    with pytest.raises(CheckpointMismatchError, match="or with the same backbone"):
+        start_from(model, run)
+
+
 def test_what_cannot_be_started_from(run: Path) -> None:
     with pytest.raises(CheckpointMismatchError, match="start from a model of the same family"):
-        start_from(torch.nn.Linear(2, 2), run)  # type: ignore[arg-type]
+        start_from(ColorModel(), run)
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(UnreadableFileError, match=r"expected a file that ends in \.safetensors"):
         start_from(a_model(0), run)
