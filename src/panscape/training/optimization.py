@@ -107,7 +107,8 @@ def learning_rate(step: int, optimizer: Optimizer, schedule: Schedule, steps: in
 
 def _decayed(done: int, highest: float, schedule: Schedule, steps: int) -> float:
     if schedule.decay == "poly":
-        return schedule.end + (highest - schedule.end) * (1 - done / steps) ** schedule.power
+        left: float = (1 - done / steps) ** schedule.power
+        return schedule.end + (highest - schedule.end) * left
     if schedule.decay == "cosine":
         return schedule.end + (highest - schedule.end) * 0.5 * (1 + math.cos(math.pi * (done / steps)))
     if schedule.decay == "steps":
