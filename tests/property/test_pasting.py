@@ -110,7 +110,7 @@ def test_the_map_is_that_of_the_rules(scene, margin):
     assert np.array_equal(result.ids.numpy(), ids)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(scenes(max_objects=12), st.integers(0, 2**32 - 1))
 def test_both_implementations_give_the_same(scene, seed):
     masks, _, _, semantic, labels, rules = scene
@@ -124,7 +124,7 @@ def test_both_implementations_give_the_same(scene, seed):
         assert torch.equal(fast, plain)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(scenes())
 def test_windows_hold_their_masks_and_no_more(scene):
     masks = scene[0]

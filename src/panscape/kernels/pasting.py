@@ -1,7 +1,7 @@
 """Laying overlapping masks of objects into one picture, the surest first, and stuff around them.
 
-The combination of Panoptic Segmentation (Kirillov et al., CVPR 2019, section "Human vs machine"), with the rules of its
-published implementation, which later ones kept:
+The combination of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the rules of its published implementation
+(``panopticapi``), which that of Panoptic FPN kept:
 
 1. Masks come in the order given. One without pixels is skipped, and one of which more than a share ``max_overlap``
    lies on accepted masks; a share of just that is accepted. An accepted mask gets those of its pixels that are free.
@@ -83,7 +83,7 @@ def paste_masks_reference(
 ) -> PastedMasks:
     """Lay masks as :func:`paste_masks` does, plainly; what the other implementation must equal.
 
-    On a device, the processor waits for it once for the windows and once for the categories, not once a mask.
+    The processor waits for a device a few times a picture, not once a mask.
     """
     windows.check_inside((semantic.shape[0], semantic.shape[1]))
     device, num_categories = semantic.device, len(is_thing)

@@ -1,7 +1,7 @@
 """From objects that were found one by one, and the category of every pixel, to a map: for systems that detect.
 
-The combination of Panoptic Segmentation (Kirillov et al., CVPR 2019) with the rules of its published implementation,
-which that of Panoptic FPN follows as well; ``panscape.kernels.pasting`` has them, point by point.
+The combination of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the rules of its published implementation;
+``panscape.kernels.pasting`` has them, point by point.
 """
 
 from __future__ import annotations

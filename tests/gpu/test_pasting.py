@@ -1,0 +1,34 @@
+"""Pasting on the device equals pasting on the processor."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from maps import SHAPES, generated_map
+
+from panscape.representations.merging import MaskWindows, PastingRules, paste
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.mark.parametrize("num", [0, 1, 24])
+@pytest.mark.parametrize("max_overlap", [0.0, 1 / 3, 0.5, 1.0])
+def test_the_device_gives_what_the_processor_gives(num, max_overlap):
+    g = torch.Generator().manual_seed(num)
+    masks = torch.cat([generated_map(seed, objects=8).masks()[2:] for seed in range(4)])[:num]
+    category = torch.randint(2, 4, (len(masks),), generator=g)
+    score = (torch.rand(len(masks), generator=g) * 5).round() / 5
+    semantic = generated_map(9, void=False).semantic(void=0)
+    rules = PastingRules(min_score=0.3, max_overlap=max_overlap, stuff_area=500)
+    windows = MaskWindows.from_masks(masks)
+    expected = paste(windows, category, score, semantic, SHAPES, rules)
+    parts = (windows.to("cuda"), category.cuda(), score.cuda(), semantic.cuda())
+    result = paste(*parts, SHAPES, rules)
+    assert result.ids.is_cuda
+    assert torch.equal(result.ids.cpu(), expected.ids)
+    assert torch.equal(result.category.cpu(), expected.category)
+    assert torch.equal(result.score.cpu(), expected.score)
+    assert torch.equal(MaskWindows.from_masks(masks.cuda()).bits.cpu(), windows.bits)
