@@ -13,7 +13,7 @@ from torch import Tensor
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.models import PanopticModel
 from panscape.models.swiftnet import PanopticSwiftNet, SpatialPyramidPooling
-from panscape.nn.backbones import PreActivationResNet
+from panscape.nn.backbones import ResNetFeatures
 from panscape.zoo import fill
 
 # What torch's readers are known to raise on other files and damaged ones.
@@ -44,7 +44,7 @@ def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
         InvalidArgumentError: no published layout is known for this model.
     """
     found = _read_state(Path(path))
-    if not isinstance(model, PanopticSwiftNet) or not isinstance(model.pyramid.levels[0], PreActivationResNet):
+    if not isinstance(model, PanopticSwiftNet) or not isinstance(model.pyramid.levels[0], ResNetFeatures):
         raise InvalidArgumentError(
             f"no published checkpoint layout is known for {type(model).__name__} on this backbone; "
             "published weights exist for swiftnet_r18"

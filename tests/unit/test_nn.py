@@ -26,6 +26,20 @@ def test_resnet_features_are_the_sums_before_the_last_relu() -> None:
             torch.testing.assert_close(torch.relu(ours), theirs)
 
 
+@pytest.mark.parametrize("name", ["test_resnet", "residual_xs"])
+def test_rectified_features_are_those_after_the_last_relu(name: str) -> None:
+    before, after = create_backbone(name).eval(), create_backbone(name, rectified=True).eval()  # type: ignore[attr-defined]
+    for module in before.modules():
+        if isinstance(module, nn.BatchNorm2d):  # timm starts some at zero: the sums would be those of rectified maps
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    after.load_state_dict(before.state_dict(), strict=True)
+    images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for x, y in zip(before(images), after(images), strict=True):
+            assert (x < 0).any()
+            assert torch.equal(torch.relu(x), y)
+
+
 @pytest.mark.parametrize("name", ["resnet50", "mobilenetv3_small_050", "residual_xs", "residual_s"])
 def test_features_come_at_strides_4_to_32(name: str) -> None:
     backbone = create_backbone(name)

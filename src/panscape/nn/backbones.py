@@ -21,8 +21,8 @@ STRIDES = (4, 8, 16, 32)
 class Backbone(Protocol):
     """A module that turns normalised images into features at :data:`STRIDES`.
 
-    The features are taken before the last activation of their stage where the architecture has one there, so that a
-    decoder sees what a rectifier would cut off (Panoptic SwiftNet's skips); the next stage sees the rectified tensor.
+    Where the architecture ends a stage with a rectifier, the next stage sees the rectified tensor, and the features are
+    taken before the rectifier (Panoptic SwiftNet's skips) or, if asked for, after it (those of a feature pyramid).
     """
 
     channels: tuple[int, int, int, int]
@@ -58,11 +58,13 @@ class ResidualBackbone(nn.Module):
     Args:
         channels: widths of the stages.
         depths: residual blocks of each stage.
+        rectified: hand out features after the last rectifier of their stage, not before it.
     """
 
-    def __init__(self, channels: Sequence[int], depths: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], depths: Sequence[int], *, rectified: bool = False) -> None:
         super().__init__()
         self.channels = cast("tuple[int, int, int, int]", tuple(channels))
+        self.rectified = rectified
         stem = channels[0]
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 3, 2, 1, bias=False),
@@ -87,19 +89,21 @@ class ResidualBackbone(nn.Module):
         for blocks in self.stages:
             for block in cast(nn.ModuleList, blocks):
                 x = block(torch.relu(x))
-            features.append(x)
+            features.append(torch.relu(x) if self.rectified else x)
         return features
 
 
-class PreActivationResNet(nn.Module):
-    """A timm ResNet whose stages hand out the residual sum before the last rectifier.
+class ResNetFeatures(nn.Module):
+    """A timm ResNet whose stages hand out the residual sum before the last rectifier, or after it.
 
     Args:
         net: a ``timm.models.resnet.ResNet``; the last activation of each stage is moved out of its block.
+        rectified: hand out features after the last rectifier of their stage, not before it.
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, *, rectified: bool = False) -> None:
         super().__init__()
+        self.rectified = rectified
         self.conv1, self.bn1, self.act1, self.maxpool = net.conv1, net.bn1, net.act1, net.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
         self.channels = cast(
@@ -118,9 +122,9 @@ class PreActivationResNet(nn.Module):
         x = self.maxpool(self.act1(self.bn1(self.conv1(images))))  # type: ignore[operator]
         features = []
         for stage in self._stages():
-            x = stage(x)
-            features.append(x)
-            x = torch.relu(x)
+            before = stage(x)
+            x = torch.relu(before)
+            features.append(x if self.rectified else before)
         return features
 
 
@@ -143,12 +147,14 @@ _RESIDUAL = {  # name: (channels, depths)
 }
 
 
-def create_backbone(name: str, *, pretrained: bool = False) -> Backbone:
+def create_backbone(name: str, *, pretrained: bool = False, rectified: bool = False) -> Backbone:
     """Build a backbone by name.
 
     Args:
         name: ``residual_xs`` or ``residual_s`` (ours), or any timm model with features at strides 4, 8, 16 and 32.
         pretrained: load timm's ImageNet weights (downloads them once); refused for ours, which have none.
+        rectified: take features after the last rectifier of their stage, not before it. Names and values of weights
+            are the same either way. For ResNets and ours; other networks have features by timm's own interface.
 
     Raises:
         UnknownNameError: neither ours nor timm's.
@@ -157,7 +163,7 @@ def create_backbone(name: str, *, pretrained: bool = False) -> Backbone:
     if name in _RESIDUAL:
         if pretrained:
             raise InvalidArgumentError(f"{name} has no pretrained weights; use pretrained=False or a timm backbone")
-        return cast(Backbone, ResidualBackbone(*_RESIDUAL[name]))
+        return cast(Backbone, ResidualBackbone(*_RESIDUAL[name], rectified=rectified))
 
     import timm
     from timm.models.resnet import ResNet
@@ -166,7 +172,7 @@ def create_backbone(name: str, *, pretrained: bool = False) -> Backbone:
         raise UnknownNameError("backbone", name, [*_RESIDUAL, *timm.list_models()])
     net = timm.create_model(name, pretrained=pretrained, num_classes=0)
     if isinstance(net, ResNet) and tuple(stage["reduction"] for stage in net.feature_info[1:]) == STRIDES:
-        return cast(Backbone, PreActivationResNet(net))
+        return cast(Backbone, ResNetFeatures(net, rectified=rectified))
     net = timm.create_model(name, pretrained=pretrained, features_only=True)
     info: Any = net.feature_info
     reductions = list(info.reduction())
