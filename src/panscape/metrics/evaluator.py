@@ -237,29 +237,26 @@ def create_evaluator(
         labels: the label space of predictions and truth.
         rules: of PQ and PQ-dagger, see :class:`Evaluator`.
         ap: average precision of objects, too: by the rules of Cityscapes for its label space, else by those of COCO.
-        ap_sizes: with ``ap``: also between percentiles of the objects' sizes.
+        ap_sizes: that, and also between percentiles of the objects' sizes.
         iiou: instance-weighted IoU, too, with the average sizes of the benchmark for the label space of Cityscapes,
             else with those measured in the truth of the pictures.
         boundary: boundary quality, too, which takes longer.
 
     Raises:
         UnknownNameError: no rules have this name.
-        InvalidArgumentError: ``ap_sizes`` without ``ap``, or for the label space of Cityscapes.
+        InvalidArgumentError: ``ap_sizes`` for the label space of Cityscapes.
     """
-    if ap_sizes and not ap:
-        raise InvalidArgumentError(
-            "expected --ap-sizes with --ap, as it tells average precision apart by the sizes of objects; got no --ap"
-        )
     ap_rules = usual_ap_rules(labels)
     if ap_sizes and ap_rules != "coco":
         raise InvalidArgumentError(
             f"expected --ap-sizes for other data than {labels.name}, whose rules of average precision know no sizes; "
             "leave it out, or measure by the rules of COCO with InstanceAP(labels, percentiles=PERCENTILES)"
         )
+    percentiles = PERCENTILES if ap_sizes else ()
     return Evaluator(
         labels,
         rules,
-        instances=InstanceAP(labels, ap_rules, percentiles=PERCENTILES if ap_sizes else ()) if ap else None,
+        instances=InstanceAP(labels, ap_rules, percentiles=percentiles) if ap or ap_sizes else None,
         instance_iou=InstanceIoU(labels) if iiou else None,
         boundary=BoundaryPanopticQuality(labels, rules=rules) if boundary else None,
     )

@@ -1,7 +1,8 @@
 """Evaluate a model on a dataset: on one process or many, with the network's outputs as they are or partly the truth's.
 
 Pictures are shared out among processes in turn. What each process found is put together in the order of the pictures,
-whoever evaluated them: sums of IoU are floats, so that any other order would change their last bits.
+whoever evaluated them: sums of IoU are floats, so that any other order would change their last bits. A process alone
+adds up as it goes; several keep what they found in each picture, of the categories that it has, until all are done.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
@@ -18,9 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from panscape.datasets.sample import PanopticDataset, Sample
 from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.images import resized
-from panscape.labels import LabelSpace
-from panscape.metrics import EvaluationReport, Evaluator, InstanceAP
-from panscape.metrics.instance_ap import APRules
+from panscape.metrics import EvaluationReport, Evaluator, InstanceAP, create_evaluator
 from panscape.models.panoptic_model import PanopticModel, in_eval_mode
 from panscape.panoptic import PanopticMap
 from panscape.training.batches import loader_death_explained
@@ -43,6 +43,8 @@ def evaluate(
     oracle: Collection[str] = (),
     limit: int = 0,
     ap: bool = False,
+    ap_sizes: bool = False,
+    iiou: bool = False,
     workers: int = 1,
     on_bad_sample: OnBadSample = "stop",
     skipped: Callable[[SkippedSample], None] | None = None,
@@ -62,7 +64,10 @@ def evaluate(
         oracle: parts of the network's outputs to be replaced by the truth's, of ``model.oracles``.
         limit: evaluate no more than this many pictures, spread evenly over the dataset; 0 for all.
         ap: measure the average precision of objects as well, with the scores of :meth:`PanopticModel.with_scores`: by
-            the rules of Cityscapes for its label space, else by those of COCO.
+            the rules of Cityscapes for its label space, else by those of COCO. Memory grows with the number of objects.
+        ap_sizes: that, and also between percentiles of the objects' sizes; not for the label space of Cityscapes.
+        iiou: measure instance-weighted IoU as well: with the average sizes of the benchmark for the label space of
+            Cityscapes, else with those of the truth of these pictures.
         workers: processes that read ahead; 0 reads in between.
         on_bad_sample: at a picture that cannot be used: "stop" raises its error, "skip" leaves it out.
         skipped: told, in every process, of each picture that was left out, in their order, when all are done.
@@ -72,7 +77,7 @@ def evaluate(
 
     Raises:
         InvalidArgumentError: the label spaces differ, there is no picture, or an option is out of its range; or ``ap``
-            is asked of a model that gives no scores.
+            is asked of a model that gives no scores, or ``ap_sizes`` of Cityscapes, whose rules know no sizes.
         UnknownNameError: an oracle that the model does not have.
         BadSampleError: a picture cannot be used and ``on_bad_sample`` is "stop"; or none can. Raised in every process.
         WorkerDiedError: a process that reads ahead was killed.
@@ -81,7 +86,9 @@ def evaluate(
     numbers = _evenly_spread(len(dataset), limit)
     rank, world_size = _process()
     share = numbers[rank::world_size]
-    mine = _Findings({}, Evaluator(model.labels).states[_COUNTS], {}, {})
+    ap = ap or ap_sizes
+    new_evaluator = partial(create_evaluator, model.labels, ap=ap, ap_sizes=ap_sizes, iiou=iiou)
+    mine = _Findings(new_evaluator(), {}, {}, {})
     with in_eval_mode(model), loader_death_explained():
         for done, (number, sample) in enumerate(_read_ahead(dataset, share, workers), start=1):
             if isinstance(sample, BadSampleError):
@@ -90,7 +97,10 @@ def evaluate(
                     break  # the other processes hear of it with the findings
             else:
                 prediction = _predict(model, sample, oracle, ap, _autocast(model, fabric, precision))
-                mine.add(number, prediction, sample.truth, _evaluator(model.labels, ap))
+                if world_size == 1:
+                    mine.total.update(prediction, sample.truth)
+                else:
+                    mine.keep(number, prediction, sample.truth, new_evaluator())
                 if each is not None:
                     each(number, sample, prediction)
             if progress is not None:
@@ -105,7 +115,7 @@ def evaluate(
     if skipped is not None:
         for _, error in sorted(bad.items()):
             skipped(SkippedSample(error.picture, error.reason))
-    return _combined(_evaluator(model.labels, ap), found)
+    return mine.total.compute() if world_size == 1 else _combined(new_evaluator(), found)
 
 
 def predict_sample(
@@ -130,43 +140,53 @@ def predict_sample(
         return _predict(model, sample, oracle, False, _autocast(model, None, precision))
 
 
-def _evaluator(labels: LabelSpace, ap: bool) -> Evaluator:
-    rules: APRules = "cityscapes" if labels.name == "cityscapes" else "coco"
-    return Evaluator(labels, instances=InstanceAP(labels, rules) if ap else None)
+class _Cells(NamedTuple):
+    """What is not zero of a metric's state.
+
+    Attributes:
+        place: int64 [C], in the flattened state.
+        value: float64 [C].
+    """
+
+    place: Tensor
+    value: Tensor
 
 
 class _Findings(NamedTuple):
     """What one process found.
 
     Attributes:
-        sums: states of the metrics that add up floats, by name and by the picture's number, as the order of adding up
-            decides the last bits.
-        confusion: of categories, int64, over all pictures: counts, which add up in any order.
+        total: all its pictures if it is alone; else only counts, which add up in any order.
+        sums: of each picture, by its number, what the metrics that add up floats found, by their names, as the order of
+            adding up decides the last bits. Empty on one process, like the next.
         instances: average precision by the picture's number, if asked for, as the order decides between equal scores.
         bad: errors of pictures that cannot be used, by their number.
     """
 
-    sums: dict[int, dict[str, Tensor]]
-    confusion: Tensor
+    total: Evaluator
+    sums: dict[int, dict[str, _Cells]]
     instances: dict[int, InstanceAP]
     bad: dict[int, BadSampleError]
 
-    def add(self, number: int, prediction: PanopticMap, truth: PanopticMap, evaluator: Evaluator) -> None:
-        """Take one picture into account, with an evaluator of its own."""
+    def keep(self, number: int, prediction: PanopticMap, truth: PanopticMap, evaluator: Evaluator) -> None:
+        """Keep what is to be put together with that of other processes, with an evaluator for this picture alone."""
         evaluator.update(prediction, truth)
-        self.sums[number] = evaluator.states
-        self.confusion.add_(self.sums[number].pop(_COUNTS))
+        states = {name: state.view(-1) for name, state in evaluator.states.items()}
+        self.total.states[_COUNTS].view(-1).add_(states.pop(_COUNTS))
+        places = {name: state.nonzero()[:, 0] for name, state in states.items()}
+        self.sums[number] = {name: _Cells(place, states[name][place]) for name, place in places.items()}
         if evaluator.instances is not None:
             self.instances[number] = evaluator.instances
 
 
 def _combined(evaluator: Evaluator, found: Sequence[_Findings]) -> EvaluationReport:
+    """Put together what several processes found."""
     sums = {number: states for findings in found for number, states in findings.sums.items()}
     for _, states in sorted(sums.items(), key=lambda item: item[0]):
-        for name, state in states.items():
-            evaluator.states[name].add_(state)
+        for name, (place, value) in states.items():
+            evaluator.states[name].view(-1)[place] += value
     for findings in found:
-        evaluator.states[_COUNTS].add_(findings.confusion)
+        evaluator.states[_COUNTS].add_(findings.total.states[_COUNTS])
     if evaluator.instances is not None:
         instances = {number: metric for findings in found for number, metric in findings.instances.items()}
         for _, metric in sorted(instances.items(), key=lambda item: item[0]):
