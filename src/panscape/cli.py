@@ -157,6 +157,14 @@ class Evaluate:
     ap: bool = False
     """Also measure the average precision of objects: by the rules of Cityscapes for its data, else by those of COCO."""
 
+    ap_sizes: bool = False
+    """That, and also between percentiles of the areas of the truth's objects. Not for Cityscapes, whose rules know no
+    sizes."""
+
+    iiou: bool = False
+    """Also measure instance-weighted IoU of things (iIoU): with the average sizes that the benchmark gives for
+    Cityscapes, else with those of the truth of these pictures."""
+
     device: str = "auto"
     """As in "panscape predict"."""
 
@@ -183,7 +191,7 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate; return 1 if pictures were left out or files were wrong."""
-        if is_of_files(self, self.files, shared=("ap", "workers", "json", "out", "report")):
+        if is_of_files(self, self.files, shared=("ap", "ap_sizes", "iiou", "workers", "json", "out", "report")):
             from panscape.inference.console import bar_on_terminal
 
             return run_on_files(
@@ -191,6 +199,8 @@ class Evaluate:
                 bar_on_terminal("pictures"),
                 workers=self.workers,
                 ap=self.ap,
+                ap_sizes=self.ap_sizes,
+                iiou=self.iiou,
                 as_json=self.json,
                 out=self.out,
                 report=self.report,
@@ -205,6 +215,8 @@ class Evaluate:
             oracle=tuple(part.strip() for part in self.oracle.split(",") if part.strip()),
             limit=self.limit,
             ap=self.ap,
+            ap_sizes=self.ap_sizes,
+            iiou=self.iiou,
             device=self.device,
             precision=self.precision,
             workers=1 if self.workers is None else self.workers,

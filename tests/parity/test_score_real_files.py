@@ -28,7 +28,7 @@ def test_coco_against_itself() -> None:
     scores = score(TRUTH, TRUTH)
     assert scores.problems == ()
     assert scores.labels.name == "coco_panoptic"
-    quality = scores.reports.evaluation.panoptic
+    quality = scores.report.panoptic
     assert (quality.all.pq, quality.things.pq, quality.stuff.pq) == (1, 1, 1)
     assert quality.all.num_categories == 8
 
@@ -62,7 +62,7 @@ def test_spoilt_predictions_of_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "results.json").write_text(json.dumps(annotations))
     scores = score(tmp_path / "results.json", TRUTH)
     assert scores.problems == ()
-    found = scores.reports.evaluation.panoptic.per_category
+    found = scores.report.panoptic.per_category
     for i, category in enumerate(labels):
         came = found[category.name]
         assert (came.tp, came.fp, came.fn) == tuple(stats[name][i] for name in ("tp", "fp", "fn"))
@@ -76,5 +76,5 @@ def test_cityscapes_against_itself() -> None:
     scores = score(folder, folder)
     assert scores.problems == ()
     assert len(scores.records) == 4
-    assert scores.reports.evaluation.semantic.mean_iou == 1
-    assert scores.reports.evaluation.panoptic.stuff.pq == 1
+    assert scores.report.semantic.mean_iou == 1
+    assert scores.report.panoptic.stuff.pq == 1

@@ -47,7 +47,7 @@ class FilesOptions:
     """What label_id is in arrays: the position in the label space, or the number that the dataset's files use."""
 
     rules: Literal["coco", "deeplab2", "torchmetrics", "seamseg"] = "coco"
-    """With --predictions: whose rules of panoptic quality."""
+    """With --predictions: by whose rules PQ, PQ-dagger and boundary quality are judged, and errors told apart."""
 
     boundary: bool = False
     """With --predictions: also boundary quality, which takes longer."""
@@ -121,6 +121,8 @@ def run_on_files(
     *,
     workers: int | None,
     ap: bool,
+    ap_sizes: bool,
+    iiou: bool,
     as_json: bool,
     out: Path | None,
     report: Path | None,
@@ -132,6 +134,8 @@ def run_on_files(
         bar: gives a function that shows progress.
         workers: threads; None for one each processor.
         ap: also measure the average precision of objects.
+        ap_sizes: that, and also between percentiles of their sizes.
+        iiou: also measure instance-weighted IoU.
         as_json: print one JSON object in place of tables.
         out: also write a JSON that can be compared with others.
         report: also write a page to look at.
@@ -167,6 +171,8 @@ def run_on_files(
             rules=files.rules,
             boundary=files.boundary,
             ap=ap,
+            ap_sizes=ap_sizes,
+            iiou=iiou,
             workers=workers or 0,
             strict=files.strict,
             progress=progress,

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from panscape.errors import InvalidArgumentError
+from panscape.errors import InvalidArgumentError, listed
 from panscape.metrics.error_analysis import ErrorKind
 from panscape.metrics.tables import aligned, percent
-from panscape.scoring.bootstrap import NUM_SAMPLES, intervals, picture_sums, resampled, totals
+from panscape.scoring.bootstrap import NUM_SAMPLES, caution, intervals, picture_sums, resampled, totals
 from panscape.scoring.records import PictureRecord
 from panscape.scoring.results import Scored, read_results
 
@@ -135,7 +135,7 @@ class Comparison:
         head = f"{self.num_pictures} pictures; first: {self.first}, second: {self.second}"
         if self.num_only_first or self.num_only_second:
             head += f"; left out: {self.num_only_first} only in the first, {self.num_only_second} only in the second"
-        return f"{head}\n\n{aligned(rows)}\n\n{self.sentence}"
+        return "\n\n".join(filter(None, (head, aligned(rows), self.sentence, caution(self.num_pictures))))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
@@ -234,19 +234,12 @@ def _names(first: Path, second: Path) -> tuple[str, str]:
 
 
 def _require_same_truth(mine: Sequence[PictureRecord], theirs: Sequence[PictureRecord]) -> None:
-    for one, two in zip(mine, theirs, strict=True):
-        if one.size != two.size or _truth_pixels(one) != _truth_pixels(two):
-            raise InvalidArgumentError(
-                f"expected two runs against the same truth, but that of {one.name!r} has other pixels in one than in "
-                "the other; score both with the same --truth"
-            )
-
-
-def _truth_pixels(record: PictureRecord) -> dict[int, int]:
-    pixels: dict[int, int] = {}
-    for category, _, number in record.confusion:
-        pixels[category] = pixels.get(category, 0) + number
-    return pixels
+    different = [repr(one.name) for one, two in zip(mine, theirs, strict=True) if one.truth_digest != two.truth_digest]
+    if different:
+        raise InvalidArgumentError(
+            f"expected two runs against the same truth, but it has other segments in {len(different)} of the "
+            f"{len(mine)} pictures that both runs have: {listed(different)}; score both with the same --truth"
+        )
 
 
 def compare_command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,10 @@ from panscape.labels import LabelSpace
 from panscape.metrics.error_analysis import NUM_ROWS, SIZE_NAMES, count_errors, find_errors
 from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.overlaps import overlaps, require_categories
+from panscape.metrics.rules import Rules, get_rules
 from panscape.metrics.semantic_iou import count_confusion
 from panscape.panoptic import PanopticMap
+from panscape.scoring.judging import as_judged
 
 _MOST = 2**40  # more pixels than any picture has, and few enough to be added up
 
@@ -29,6 +32,7 @@ class PictureRecord:
     Attributes:
         name: of the picture, unique within a set.
         size: (height, width) of its maps.
+        truth_digest: what :func:`truth_digest` gives for its truth.
         quality: for every category with segments (category, tp, fp, fn, sum of IoU), categories ascending.
         confusion: the non-zero pixel counts (category of the truth, category of the prediction, pixels), ascending;
             predicted void is category K. Void in the truth is left out.
@@ -40,6 +44,7 @@ class PictureRecord:
 
     name: str
     size: Size
+    truth_digest: str
     quality: tuple[tuple[int, int, int, int, float], ...]
     confusion: tuple[tuple[int, int, int], ...]
     errors: tuple[tuple[int, int, int, int, int, float], ...]
@@ -86,6 +91,7 @@ class PictureRecord:
         return {
             "name": self.name,
             "size": list(self.size),
+            "truth_digest": self.truth_digest,
             "quality": [list(row) for row in self.quality],
             "confusion": [list(row) for row in self.confusion],
             "errors": [list(row) for row in self.errors],
@@ -104,6 +110,7 @@ class PictureRecord:
             return cls(
                 name=str(description["name"]),
                 size=Size(int(height), int(width)),
+                truth_digest=str(description["truth_digest"]),
                 quality=tuple((int(c), int(t), int(p), int(n), float(s)) for c, t, p, n, s in description["quality"]),
                 confusion=_triples(description["confusion"]),
                 errors=tuple(
@@ -124,6 +131,7 @@ def record_of(
     labels: LabelSpace,
     histogram: JointHistogram | None = None,
     matches: SegmentMatches | None = None,
+    rules: str | Rules = "coco",
 ) -> PictureRecord:
     """Score one picture.
 
@@ -133,15 +141,21 @@ def record_of(
         truth: with its crowds, if any.
         labels: the label space of both.
         histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-        matches: the matches by the rules in force, if they are there already; by default those of COCO.
+        matches: what :func:`~panscape.metrics.matching.match_segments` gives by the rules, if it is there already.
+        rules: of panoptic quality; they decide what is an error, too.
 
     Raises:
         InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
+        UnknownNameError: no rules have this name.
     """
     require_categories(labels, prediction, truth)
+    rules = get_rules(rules)
     histogram = overlaps(prediction, truth) if histogram is None else histogram
-    matches = match_segments(prediction, truth, histogram) if matches is None else matches
-    errors = find_errors(prediction, truth, histogram, matches)
+    if matches is None:
+        matches = match_segments(prediction, truth, histogram, rules, labels.stuff_ids)
+    judged = as_judged(prediction, truth, labels, rules)
+    is_as_it_is = judged[0].ids is prediction.ids and judged[1].ids is truth.ids
+    errors = find_errors(*judged, histogram if is_as_it_is else None, matches)
     of_truth, of_prediction = truth.category.cpu().numpy(), prediction.category.cpu().numpy()
 
     num = len(labels)
@@ -163,6 +177,7 @@ def record_of(
     return PictureRecord(
         name=name,
         size=Size(*truth.size),
+        truth_digest=truth_digest(truth),
         quality=tuple((int(c), int(tp[c]), int(fp[c]), int(fn[c]), float(iou_sum[c])) for c in present),
         confusion=tuple(zip(rows.tolist(), columns.tolist(), pixels[rows, columns].tolist(), strict=True)),
         errors=tuple(
@@ -171,6 +186,29 @@ def record_of(
         ),
         confused=tuple((a, b, n) for (a, b), n in zip(pairs.tolist(), numbers.tolist(), strict=True)),
     )
+
+
+def truth_digest(truth: PanopticMap) -> str:
+    """Return 16 hexadecimal digits that are equal for equal truths, in whatever form and order they were written.
+
+    They are made from the category, area and place of each segment, and whether it is a crowd. The place is the sum of
+    its pixels' positions; so another outline, or two segments that change places, make another digest.
+
+    Args:
+        truth: on any device.
+    """
+    ids = truth.ids.cpu().flatten().numpy()
+    # Runs of equal ids are many times fewer than pixels.
+    start = np.concatenate([[0], np.flatnonzero(ids[1:] != ids[:-1]) + 1])[: len(ids)]
+    stop = np.append(start[1:], len(ids))[: len(start)]
+    length = stop - start
+    parts = (length, length * (start + stop - 1))  # pixels, and twice their positions
+    area, place = (np.bincount(ids[start], part, truth.num_segments + 1)[1:] for part in parts)
+    crowd = np.zeros(len(area), bool) if truth.crowd is None else truth.crowd.cpu().numpy()
+    rows = np.stack([truth.category.cpu().numpy(), crowd, area, place], axis=1).astype("<i8")[area > 0]
+    rows = rows[np.lexsort(rows.T)]
+    size = np.array(truth.size, "<i8")
+    return hashlib.blake2b(size.tobytes() + rows.tobytes(), digest_size=8).hexdigest()
 
 
 def error_counts(records: Iterable[PictureRecord], num_categories: int) -> NDArray[np.float64]:

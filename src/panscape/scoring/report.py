@@ -11,6 +11,7 @@ from pathlib import Path
 from panscape.errors import PanscapeError
 from panscape.files import replacing
 from panscape.metrics.error_costs import report_errors
+from panscape.metrics.rules import get_rules
 from panscape.panoptic import PanopticMap
 from panscape.scoring import report_sections as sections
 from panscape.scoring.bootstrap import NUM_SAMPLES, intervals, picture_sums, resampled, totals
@@ -44,7 +45,8 @@ def write_report(
     Args:
         path: the file to write; its folder must exist.
         scores: what was found. Pictures are drawn if it has ``maps_of(name)``, which gives (prediction, truth); if it
-            has ``photo_of(name)``, which gives uint8 [3, H, W], with the picture itself.
+            has ``photo_of(name)``, which gives uint8 [3, H, W], with the picture itself. Errors are drawn by the rules
+            that ``rules_of(name)`` gives, by those of panopticapi without it.
         images: a folder with the pictures themselves, found by their names. Without it, and without ``photo_of``, maps
             are shown alone.
         comparison: with another run, if there is one.
@@ -105,7 +107,7 @@ def _drawn(
     images: dict[str, Path],
 ) -> list[tuple[Chosen, list[Figure]]]:
     """Draw what was chosen until the page would become large; files that have changed since are left out."""
-    photo_of = getattr(scores, "photo_of", None)
+    photo_of, rules_of = getattr(scores, "photo_of", None), getattr(scores, "rules_of", None)
     drawn: list[tuple[Chosen, list[Figure]]] = []
     room = _MOST_PICTURE_BYTES
     for each in chosen:
@@ -115,7 +117,8 @@ def _drawn(
             photo = load_photo(image_of(name, images)) if photo_of is None else photo_of(name)
         except PanscapeError:
             continue
-        figures = draw_case(prediction, truth, scores.labels, photo)
+        rules = get_rules("coco") if rules_of is None else rules_of(name)
+        figures = draw_case(prediction, truth, scores.labels, rules, photo)
         room -= sum(len(figure.uri) for figure in figures)
         if room < 0:
             break

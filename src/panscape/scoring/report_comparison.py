@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from panscape.scoring.comparing import Comparison, Difference, PictureChange
 from panscape.scoring.markup import Cell, Column, Html, element, number, section, signed, table, wide
-from panscape.scoring.report_sections import change_cell, kind_name
+from panscape.scoring.report_sections import change_cell, kind_name, warning
 
 _MOST_PICTURES = 10
 
@@ -39,6 +39,7 @@ def comparison_section(comparison: Comparison) -> Html:
         "What changed",
         names,
         element("p", comparison.sentence, class_="lead"),
+        warning(comparison.num_pictures),
         wide(_differences("", comparison.groups.items())),
         element("h3", "Kinds of error"),
         wide(_differences("cost of", ((kind_name(kind), d) for kind, d in costs.items()), is_cost=True)),

@@ -20,8 +20,11 @@ from panscape.geometry import size_with_longest_side
 from panscape.images import IMAGE_SUFFIXES, load_image
 from panscape.labels import LabelSpace
 from panscape.metrics.error_analysis import NO_ERROR, ErrorKind, SegmentErrors, find_errors
-from panscape.metrics.matching import match_segments
+from panscape.metrics.matching import SegmentMatches, match_segments
+from panscape.metrics.overlaps import overlaps
+from panscape.metrics.rules import Rules
 from panscape.panoptic import PanopticMap
+from panscape.scoring.judging import as_judged
 from panscape.scoring.records import PictureRecord
 from panscape.visualize import draw_segments
 
@@ -120,40 +123,38 @@ def image_of(name: str, images: dict[str, Path]) -> Path | None:
     return next((images[stem] for stem in stems if stem in images), None)
 
 
-def draw_case(prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, image: Tensor | None) -> list[Figure]:
-    """Draw one picture.
+def draw_case(
+    prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, rules: Rules, image: Tensor | None
+) -> list[Figure]:
+    """Draw one picture: truth and prediction as they are in the files, the errors as the rules see them.
 
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
         labels: of both.
+        rules: by which it was judged.
         image: the picture itself, uint8 [3, H, W] of any size with about the same proportions; None if there is none.
     """
-    errors = find_errors(prediction, truth)
-    partner = matched_ids(prediction, truth)
+    judged = as_judged(prediction, truth, labels, rules)
+    histogram = overlaps(*judged)
+    matches = match_segments(*judged, histogram, rules, labels.stuff_ids)
+    errors = find_errors(*judged, histogram, matches)
     size: tuple[int, int] = truth.size
     if max(size) > LONGEST_SIDE:
         size = size_with_longest_side(size, LONGEST_SIDE)
     prediction, truth = prediction.resize(*size), truth.resize(*size)
+    seen, true = (panoptic.resize(*size) for panoptic in judged)
     photo = None if image is None else _shrunk(image, size)
     ground = photo if photo is not None else draw_segments(truth, labels, outlines=False)
     figures = [] if photo is None else [Figure("picture", embedded(photo, is_photo=True), size)]
     for caption, result in (("truth", truth), ("prediction", prediction)):
         figures.append(Figure(caption, embedded(draw_segments(result, labels), is_photo=False), size))
-    drawn = draw_errors(ground, prediction, truth, errors, partner)
+    drawn = draw_errors(ground, seen, true, errors, matches)
     return [*figures, Figure("errors", embedded(drawn, is_photo=photo is not None), size)]
 
 
-def matched_ids(prediction: PanopticMap, truth: PanopticMap) -> Tensor:
-    """Return for each truth id, int64 [S + 1], the id of the prediction it is matched with; -1 without."""
-    matches = match_segments(prediction, truth)
-    partner = torch.full((truth.num_segments + 1,), -1)
-    partner[matches.truth + 1] = matches.prediction + 1
-    return partner
-
-
 def draw_errors(
-    ground: Tensor, prediction: PanopticMap, truth: PanopticMap, errors: SegmentErrors, partner: Tensor
+    ground: Tensor, prediction: PanopticMap, truth: PanopticMap, errors: SegmentErrors, matches: SegmentMatches
 ) -> Tensor:
     """Paint every error in the colour of its kind over a grey copy of a picture.
 
@@ -165,16 +166,16 @@ def draw_errors(
         prediction: of this size.
         truth: likewise.
         errors: of both, found at any size.
-        partner: what :func:`matched_ids` gives, found at the same size as ``errors``.
+        matches: what ``errors`` were found with.
 
     Returns:
         uint8 [3, H, W].
     """
     ids, predicted = truth.ids.cpu().long(), prediction.ids.cpu().long()
     kind = torch.full(ids.shape, NO_ERROR)
-    owner = torch.full((prediction.num_segments + 1,), -1)  # the truth that a prediction is matched with
-    matched = (partner > 0).nonzero().flatten()
-    owner[partner[matched]] = matched
+    partner, owner = (torch.full((m.num_segments + 1,), -1) for m in (truth, prediction))  # ids of what it matches
+    partner[matches.truth + 1] = matches.prediction + 1
+    owner[matches.prediction + 1] = matches.truth + 1
     leaves = (partner[ids] > 0) & (partner[ids] != predicted)
     spills = (owner[predicted] > 0) & (owner[predicted] != ids) & (ids > 0)
     kind[leaves | spills] = int(ErrorKind.BOUNDARY)

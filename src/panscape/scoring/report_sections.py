@@ -12,7 +12,7 @@ import numpy as np
 from panscape.labels import LabelSpace
 from panscape.metrics.error_analysis import ErrorKind
 from panscape.metrics.error_costs import ErrorReport
-from panscape.scoring.bootstrap import Interval, Statistics
+from panscape.scoring.bootstrap import Interval, Statistics, caution
 from panscape.scoring.markup import (
     NOTHING,
     Cell,
@@ -118,7 +118,18 @@ def headline(found: Found) -> Html:
             f" The rules that these files were scored by take another mean over categories: PQ {points(told)}. Here "
             "categories that do not occur are left out."
         )
-    return section("result", "Result", element("dl", *cards, class_="numbers"), element("p", note, class_="soft foot"))
+    body = [
+        element("dl", *cards, class_="numbers"),
+        warning(len(found.records)),
+        element("p", note, class_="soft foot"),
+    ]
+    return section("result", "Result", *body)
+
+
+def warning(num_pictures: int) -> Html:
+    """Return what warns of intervals from few pictures; nothing if there are enough."""
+    told = caution(num_pictures)
+    return element("p", told, class_="caution") if told else Html()
 
 
 def looked_up(summary: Mapping[str, Any], *path: str) -> float | None:

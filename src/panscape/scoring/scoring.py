@@ -23,13 +23,14 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed
+from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
-from panscape.metrics.matching import match_segments
+from panscape.metrics.evaluator import EvaluationReport, Evaluator, create_evaluator
+from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.rules import RULES, Rules, get_rules
 from panscape.panoptic import PanopticMap
 from panscape.scoring.entries import Reading, Source
-from panscape.scoring.metrics import ScoreMetrics, ScoreReports
 from panscape.scoring.problems import Kind, Problem, counted
 from panscape.scoring.records import PictureRecord, record_of
 from panscape.scoring.sources import EntryPair, find_source, label_space, paired
@@ -44,24 +45,27 @@ class Scores:
         truth: likewise.
         labels: the categories.
         rules: of panoptic quality: their name, or what they are if they have none.
-        reports: of every metric.
+        report: of all metrics.
         records: one for each scored picture, in the order of the truth.
         problems: all that is wrong with the files, notes among it, in the order of the pictures.
         num_pictures: in the truth.
         sources: where predictions and truth lie, to read single pictures again.
         pairs: the files of each scored picture by its name.
+        picture_rules: by which each picture was judged, by its name: stricter ones than the others where files were in
+            doubt.
     """
 
     predictions: Path
     truth: Path
     labels: LabelSpace
     rules: str
-    reports: ScoreReports
+    report: EvaluationReport
     records: tuple[PictureRecord, ...]
     problems: tuple[Problem, ...]
     num_pictures: int
     sources: tuple[Source, Source]
     pairs: Mapping[str, EntryPair]
+    picture_rules: Mapping[str, Rules]
 
     @property
     def num_problems(self) -> int:
@@ -69,7 +73,7 @@ class Scores:
         return sum(not problem.is_note for problem in self.problems)
 
     def __str__(self) -> str:
-        return str(self.reports)
+        return str(self.report)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
@@ -80,7 +84,7 @@ class Scores:
             "rules": self.rules,
             "pictures": len(self.records),
             "left_out": self.num_pictures - len(self.records),
-            **self.reports.to_dict(),
+            **self.report.to_dict(),
             "problems": [problem.to_dict() for problem in self.problems],
             "problem_counts": counted(self.problems),
         }
@@ -99,6 +103,14 @@ class Scores:
             raise InvalidAnnotationError(f"{self.pairs[name].truth.file}: was scored, but cannot be read any more")
         return prediction.panoptic, truth.panoptic
 
+    def rules_of(self, name: str) -> Rules:
+        """Return the rules by which one scored picture was judged.
+
+        Args:
+            name: of a record.
+        """
+        return self.picture_rules[name]
+
 
 def score(
     predictions: str | os.PathLike[str],
@@ -111,6 +123,8 @@ def score(
     rules: str | Rules = "coco",
     boundary: bool = False,
     ap: bool = False,
+    ap_sizes: bool = False,
+    iiou: bool = False,
     workers: int = 0,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -127,6 +141,8 @@ def score(
         rules: of panoptic quality, see :data:`panscape.metrics.rules.RULES`.
         boundary: also compute boundary quality, which takes longer.
         ap: also compute the average precision of objects, for predictions with scores; memory grows with the pictures.
+        ap_sizes: that, and also between percentiles of the objects' sizes.
+        iiou: also compute instance-weighted IoU.
         workers: threads; 0 for one each processor.
         strict: stop at the first problem.
         progress: called after each picture with the number done and the number of all.
@@ -136,7 +152,7 @@ def score(
         InvalidAnnotationError: a JSON has another form; no prediction belongs to a picture, or no truth can be used;
             or there is a problem and ``strict`` is set.
         InvalidArgumentError: an option is out of its range, or nobody says what the categories are; or ``ap`` is asked
-            of predictions without scores.
+            of predictions without scores, or ``ap_sizes`` of Cityscapes, whose rules know no sizes.
         UnknownNameError: no label space or rules have this name.
     """
     if workers < 0:
@@ -148,34 +164,36 @@ def score(
     pairs, problems = paired(predicted, true)
     # Results repeat the pictures of the truth, also of those that a tool was not asked for.
     found = [*true.problems, *(p for p in predicted.problems if p.kind is not Kind.MISSING_TRUTH), *problems]
-    new_metrics = partial(ScoreMetrics, space, boundary=boundary, ap=ap)
-    metrics = new_metrics(rules)
-    records = []
+    new_evaluator = partial(create_evaluator, space, ap=ap, ap_sizes=ap_sizes, iiou=iiou, boundary=boundary)
+    total = new_evaluator(rules)
+    records, picture_rules = [], {}
     _stop_if(strict, found)
-    outcomes = _in_order(lambda pair: _score_pair(pair, predicted, true, space, rules, new_metrics), pairs, workers)
+    outcomes = _in_order(lambda pair: _score_pair(pair, predicted, true, space, rules, new_evaluator), pairs, workers)
     for done, outcome in enumerate(outcomes, start=1):
         found += outcome.problems
         _stop_if(strict, outcome.problems)
-        if outcome.record is not None and outcome.metrics is not None:
-            metrics.add(outcome.metrics)
-            records.append(outcome.record)
+        if outcome.judged is not None:
+            record, judged_by, of_picture = outcome.judged
+            _add(total, of_picture)
+            records.append(record)
+            picture_rules[record.name] = judged_by
         if progress is not None:
             progress(done, len(pairs))
     if not records:
         first = next((f"; the first problem: {p}" for p in found if not p.is_note), "")
         raise InvalidAnnotationError(f"{truth}: expected a truth that can be used, got none of {len(pairs)}{first}")
-    scored = {record.name for record in records}
     return Scores(
         Path(predictions),
         Path(truth),
         space,
         next((name for name, known in RULES.items() if known == rules), str(rules)),
-        metrics.compute(),
+        total.compute(),
         tuple(records),
         tuple(found),
         len(pairs),
         (predicted, true),
-        {pair.name: pair for pair in pairs if pair.name in scored},
+        {pair.name: pair for pair in pairs if pair.name in picture_rules},
+        picture_rules,
     )
 
 
@@ -189,12 +207,19 @@ def _stop_if(strict: bool, problems: tuple[Problem, ...] | list[Problem]) -> Non
         raise InvalidAnnotationError(str(first))
 
 
+class _Judged(NamedTuple):
+    """One picture, judged."""
+
+    record: PictureRecord
+    rules: Rules
+    evaluator: Evaluator
+
+
 class _Outcome(NamedTuple):
-    """What one picture gave; ``record`` and ``metrics`` are None if its truth cannot be used."""
+    """What one picture gave; ``judged`` is None if its truth cannot be used."""
 
     problems: tuple[Problem, ...]
-    record: PictureRecord | None = None
-    metrics: ScoreMetrics | None = None
+    judged: _Judged | None = None
 
 
 def _in_order(work: Callable[[EntryPair], _Outcome], pairs: list[EntryPair], workers: int) -> Iterator[_Outcome]:
@@ -226,7 +251,7 @@ def _score_pair(
     true: Source,
     labels: LabelSpace,
     rules: Rules,
-    new_metrics: Callable[[Rules], ScoreMetrics],
+    new_evaluator: Callable[[Rules], Evaluator],
 ) -> _Outcome:
     truth, prediction, problems = _read(pair, predicted, true, labels)
     if truth.panoptic is None or prediction.panoptic is None:
@@ -238,14 +263,42 @@ def _score_pair(
     problems += _check_areas(pair.truth.file, truth, histogram.truth, histogram.area, compare=True)
     if pair.prediction is not None:
         problems += _check_areas(pair.prediction.file, prediction, histogram.prediction, histogram.area, compare=False)
-    metrics = new_metrics(rules)
+    evaluator = new_evaluator(rules)
+    if evaluator.instances is not None and prediction.panoptic.score is None and prediction.panoptic.num_segments:
+        raise InvalidArgumentError(
+            f'{prediction_file(pair)}: expected a "score" in 0..1 of every segment, by which average precision (--ap) '
+            'ranks them, found none or not of all; have your tool write "score" into segments_info (instance ids of '
+            "Cityscapes cannot hold any: use COCO panoptic form or arrays), or leave --ap out"
+        )
     matches = match_segments(prediction.panoptic, truth.panoptic, histogram, rules, labels.stuff_ids)
-    try:
-        metrics.update(prediction.panoptic, truth.panoptic, histogram, matches)
-    except InvalidArgumentError as error:  # average precision asks for scores
-        raise InvalidArgumentError(f"{prediction_file(pair)}: {error}") from error
-    record = record_of(pair.name, prediction.panoptic, truth.panoptic, labels, histogram, matches)
-    return _Outcome(problems, record, metrics)
+    _count(evaluator, prediction.panoptic, truth.panoptic, histogram, matches)
+    record = record_of(pair.name, prediction.panoptic, truth.panoptic, labels, histogram, matches, rules)
+    return _Outcome(problems, _Judged(record, rules, evaluator))
+
+
+def _count(
+    evaluator: Evaluator,
+    prediction: PanopticMap,
+    truth: PanopticMap,
+    histogram: JointHistogram,
+    matches: SegmentMatches,
+) -> None:
+    """Let an evaluator take a picture into account, of which overlaps and matches are known already."""
+    evaluator.panoptic.update(prediction, truth, histogram, matches)
+    evaluator.dagger.update(prediction, truth, histogram, matches)
+    others = (evaluator.semantic, evaluator.covering, evaluator.instances, evaluator.instance_iou, evaluator.boundary)
+    for metric in others:
+        if metric is not None:
+            metric.update(prediction, truth, histogram)
+
+
+def _add(total: Evaluator, of_picture: Evaluator) -> None:
+    """Add a picture that was judged by the same rules, or by stricter ones, which could not be merged."""
+    states = of_picture.states
+    for name, state in total.states.items():
+        state += states[name]
+    if total.instances is not None and of_picture.instances is not None:
+        total.instances.merge(of_picture.instances)
 
 
 def _read(

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from maps import SHAPES, generated_map
 
 from panscape import LabelSpace
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.metrics import PanopticQuality
-from panscape.scoring.bootstrap import picture_sums, statistics_of
+from panscape.scoring.bootstrap import caution, picture_sums, statistics_of
 from panscape.scoring.comparing import compare, compare_command
 from panscape.scoring.problems import Kind, Problem
 from panscape.scoring.records import record_of
@@ -124,8 +125,35 @@ def test_what_cannot_be_compared_is_refused(good: Results) -> None:
     with pytest.raises(InvalidArgumentError, match=r"'shapes' \(4 categories\) and 'others' \(3 categories\)"):
         compare(good, replace(good, labels=others))
     moved = replace(good, records=(replace(good.records[0], name="1.png"), *good.records[2:]))
-    with pytest.raises(InvalidArgumentError, match=r"the same truth.*'1\.png'"):
+    with pytest.raises(
+        InvalidArgumentError,
+        match=r"the same truth, .* in 1 of the 11 pictures that both runs have: '1\.png'; score both",
+    ):
         compare(good, moved)
+
+
+def test_truths_with_equal_pixels_of_each_category_are_told_apart(good: Results) -> None:
+    """One picture has its two objects of a category as one."""
+    changed = []
+    for record, truth in zip(good.records, TRUTHS, strict=True):
+        rows = (truth.category == 2).nonzero().flatten()
+        table = torch.arange(truth.num_segments + 1, dtype=torch.int32)
+        table[rows + 1] = rows[0].int() + 1
+        other = replace(truth, ids=table[truth.ids.long()]) if len(rows) > 1 else truth
+        changed.append(record_of(record.name, other, other, SHAPES))
+    assert sum(len((truth.category == 2).nonzero()) > 1 for truth in TRUTHS) > 6
+    with pytest.raises(
+        InvalidArgumentError, match=r"pictures that both runs have: '\d+\.png'(, '\d+\.png'){4} and \d+ more"
+    ):
+        compare(good, replace(good, records=tuple(changed)))
+
+
+def test_few_pictures_are_told(good: Results) -> None:
+    comparison = compare(good, good, samples=10)
+    assert comparison.table().splitlines()[-1].startswith("Caution: only 12 pictures.")
+    assert caution(1).startswith("Caution: only one picture.")
+    assert caution(19)
+    assert caution(20) == ""
 
 
 def test_command_prints_a_table(

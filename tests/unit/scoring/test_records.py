@@ -7,10 +7,11 @@ import pytest
 import torch
 from maps import SHAPES, a_map, generated_map
 
+from panscape import PanopticMap
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
-from panscape.metrics import PanopticQuality, SemanticIoU
+from panscape.metrics import RULES, PanopticQuality, SemanticIoU
 from panscape.metrics.error_costs import ErrorAnalysis
-from panscape.scoring.records import PictureRecord, error_counts, record_of
+from panscape.scoring.records import PictureRecord, error_counts, record_of, truth_digest
 
 
 def test_records_hold_what_the_metrics_count() -> None:
@@ -70,3 +71,56 @@ def test_what_is_no_record_is_refused() -> None:
             wrong.require_ranges(4, "file")
     with pytest.raises(InvalidArgumentError, match="OverflowError"):
         PictureRecord.from_dict({**record, "confusion": [[0, 0, float("inf")]]})
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_errors_are_those_of_the_rules(rules: str) -> None:
+    """Every false negative and positive that the metric counts has a kind."""
+    quality = PanopticQuality(SHAPES, rules)
+    sums = torch.zeros(4, 4, dtype=torch.float64)
+    of_kinds = torch.zeros(4, 2, dtype=torch.float64)
+    for seed in range(8):
+        prediction, truth = generated_map(seed, objects=9), generated_map(seed + seed % 2, crowd=True)
+        quality.update(prediction, truth)
+        record = record_of(str(seed), prediction, truth, SHAPES, rules=rules)
+        for category, *values in record.quality:
+            sums[category] += torch.tensor(values, dtype=torch.float64)
+        of_kinds += torch.from_numpy(error_counts([record], 4)[:, :7].sum((1, 2))[:, 1::-1].copy())
+    assert torch.equal(sums, quality.state)
+    assert torch.equal(of_kinds, quality.state[:, 1:3])
+
+
+def test_stuff_in_pieces_is_an_error_by_rules_that_do_not_join_it() -> None:
+    categories = {"S": 0, "T": 0, "G": 1}
+    truth, prediction = a_map("SSSSSSSSGG", categories), a_map("SSSSTTTTGG", categories)
+    errors = error_counts([record_of("x", prediction, truth, SHAPES)], 4)
+    assert errors[0, :7, :, :2].sum() == 3  # one missed, two for which there is nothing
+    assert errors[0, 2, :, :2].sum() == 3  # as it is split
+    errors = error_counts([record_of("x", prediction, truth, SHAPES, rules="deeplab2")], 4)
+    assert errors[:, :7].sum() == 0
+
+
+def test_a_digest_tells_truths_apart_and_not_how_they_are_written() -> None:
+    truth = generated_map(3, crowd=True)
+    digest = truth_digest(truth)
+    assert len(digest) == 16
+    order = torch.randperm(truth.num_segments, generator=torch.Generator().manual_seed(0))
+    table = torch.zeros(truth.num_segments + 1, dtype=torch.int32)
+    table[order + 1] = torch.arange(1, truth.num_segments + 1, dtype=torch.int32)
+    other = PanopticMap(table[truth.ids.long()], truth.category[order], None, truth.crowd[order])
+    assert other.equals(truth)
+    assert truth_digest(other) == digest
+    with_one_more = PanopticMap(
+        truth.ids, torch.cat([truth.category, torch.tensor([0])]), None, torch.cat([truth.crowd, torch.tensor([False])])
+    )
+    assert truth_digest(with_one_more) == digest
+    no_crowd = PanopticMap(truth.ids, truth.category)
+    renamed = PanopticMap(truth.ids, (truth.category + 1) % 4, None, truth.crowd)
+    pixel = truth.ids.clone()
+    pixel[5, 7] = 0 if pixel[5, 7] else 1
+    different = [no_crowd, renamed, PanopticMap(pixel, truth.category, None, truth.crowd), truth.flip()]
+    assert len({digest, *map(truth_digest, different)}) == 5
+    categories = {"A": 2, "B": 2, "C": 2, "D": 2}  # equal areas and categories, other outlines
+    assert truth_digest(a_map("AABB\nAABB", categories)) != truth_digest(a_map("AAAA\nBBBB", categories))
+    assert truth_digest(a_map("AB", categories)) != truth_digest(a_map("A\nB", categories))
+    assert truth_digest(a_map("..", {})) != truth_digest(a_map("...", {}))

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from maps import SHAPES, a_map, generated_map
@@ -18,13 +19,14 @@ from PIL import Image
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.metrics import Evaluator
+from panscape.metrics import RULES, Evaluator
 from panscape.metrics.error_analysis import ErrorKind, find_errors
+from panscape.metrics.matching import match_segments
 from panscape.scoring.comparing import compare, compare_command
 from panscape.scoring.problems import Kind, Problem
 from panscape.scoring.records import PictureRecord, record_of
 from panscape.scoring.report import write_report
-from panscape.scoring.report_pictures import KIND_COLORS, choose, draw_errors, find_images, image_of, matched_ids
+from panscape.scoring.report_pictures import KIND_COLORS, choose, draw_case, draw_errors, find_images, image_of
 from panscape.scoring.results import write_results
 
 EVIL = "<script>alert('x')</script>\"&{{style}}"
@@ -185,6 +187,13 @@ def test_other_means_are_told(tmp_path: Path) -> None:
     assert "another mean over categories: PQ 12.3." in "".join(Page(tmp_path / "a.html").texts)
 
 
+def test_few_pictures_are_told(tmp_path: Path) -> None:
+    write_report(tmp_path / "few.html", scores_of(maps=False), samples=20)
+    assert "Caution: only 6 pictures." in "".join(Page(tmp_path / "few.html").texts)
+    write_report(tmp_path / "enough.html", scores_of(num=20, maps=False), samples=20)
+    assert "Caution" not in "".join(Page(tmp_path / "enough.html").texts)
+
+
 def test_size_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("panscape.scoring.report._MOST_PICTURE_BYTES", 12_000)
     write_report(tmp_path / "a.html", scores_of(), samples=20)
@@ -252,9 +261,9 @@ def test_errors_are_painted_in_their_colours() -> None:
     categories = {"G": 1, "D": 2, "E": 2, "P": 2, "B": 3}
     truth = a_map("GGGGGGDDDDEE..", categories)
     prediction = a_map("GGGGGPBBB.GG..", categories)
-    errors, partner = find_errors(prediction, truth), matched_ids(prediction, truth)
+    errors, matches = find_errors(prediction, truth), match_segments(prediction, truth)
     ground = torch.full((3, 1, 14), 100, dtype=torch.uint8)
-    drawn = draw_errors(ground, prediction, truth, errors, partner)[:, 0].T.tolist()
+    drawn = draw_errors(ground, prediction, truth, errors, matches)[:, 0].T.tolist()
     grey, dark = [130] * 3, [46] * 3  # 100 * 0.6 + 70, and of that 0.35 where the truth is void
     assert drawn[:5] == [grey] * 5
     assert drawn[12:] == [dark] * 2
@@ -265,3 +274,26 @@ def test_errors_are_painted_in_their_colours() -> None:
     assert drawn[5] == painted(ErrorKind.INVENTED)
     assert drawn[6:10] == [painted(ErrorKind.CONFUSED)] * 4
     assert drawn[10:12] == [painted(ErrorKind.MISSED)] * 2
+
+
+def test_errors_are_drawn_by_the_rules() -> None:
+    """Stuff in two pieces is one by the rules of deeplab2, and a crowd is void by those of seamseg."""
+    categories = {"G": 1, "H": 1, "D": 2, "E": 2}
+    truth = a_map("GGGGGGGGDD", categories, crowd="D")
+    prediction = a_map("GGGGHHHHEE", {**categories, "E": 3})
+
+    def drawn(rules: str) -> np.ndarray:
+        *_, figure = draw_case(prediction, truth, SHAPES, RULES[rules], None)
+        content = base64.b64decode(figure.uri.split(",")[1])
+        return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)[0]
+
+    def is_painted(pixels: np.ndarray, kind: ErrorKind) -> bool:
+        grey = pixels - 0.75 * np.array(KIND_COLORS[kind])  # a quarter of 70 to 223
+        return bool(((grey > 15) & (grey < 58)).all())
+
+    assert is_painted(drawn("coco")[:8], ErrorKind.SPLIT)
+    assert is_painted(drawn("coco")[8:], ErrorKind.VOID)
+    for rules in ("deeplab2", "seamseg"):
+        assert (drawn(rules)[8:] < 60).all()  # dark
+    assert is_painted(drawn("seamseg")[:8], ErrorKind.SPLIT)
+    assert (np.ptp(drawn("deeplab2")[:8], axis=1) < 8).all()  # grey: no error

@@ -24,8 +24,19 @@ from scored_files import (
 
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnknownNameError, UnreadableFileError
-from panscape.metrics import InstanceAP, PanopticQuality, SemanticIoU
+from panscape.metrics import (
+    CITYSCAPES_AVERAGE_SIZES,
+    RULES,
+    BoundaryPanopticQuality,
+    InstanceAP,
+    InstanceIoU,
+    PanopticQuality,
+    SemanticIoU,
+    average_sizes,
+    size_percentiles,
+)
 from panscape.scoring.problems import Kind
+from panscape.scoring.records import record_of
 from panscape.scoring.scoring import Scores, score
 
 
@@ -69,7 +80,7 @@ class TestForms:
         path = write_coco(tmp_path / "predictions.json", predictions, factor=3)
         scores = score(path, truth)
         assert reports(scores) == in_memory(predictions, truths)
-        assert 0 < scores.reports.evaluation.panoptic.all.pq < 1
+        assert 0 < scores.report.panoptic.all.pq < 1
         assert scores.problems == ()
         assert [record.name for record in scores.records] == ["1", "2", "3", "4"]
         assert scores.labels.categories[0].source_id == SHAPES[0].source_id
@@ -80,7 +91,14 @@ class TestForms:
     @pytest.mark.parametrize("rules", ["deeplab2", "torchmetrics", "seamseg"])
     def test_other_rules(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any, rules: str) -> None:
         path = write_coco(tmp_path / "predictions.json", predictions)
-        assert reports(score(path, truth, rules=rules)) == in_memory(predictions, truths, rules)
+        scores = score(path, truth, rules=rules, boundary=True)
+        assert reports(scores) == in_memory(predictions, truths, rules)
+        boundary = BoundaryPanopticQuality(SHAPES, rules=rules)
+        for name, true in truths.items():
+            boundary.update(predictions[name], true)
+            assert scores.rules_of(name) == RULES[rules]
+            assert scores.records[int(name) - 1] == record_of(name, predictions[name], true, SHAPES, rules=rules)
+        assert scores.to_dict()["boundary"] == boundary.compute().to_dict()
 
     def test_a_bare_list_with_pngs_elsewhere(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
         content = coco_content(predictions, SHAPES)["annotations"]
@@ -167,8 +185,8 @@ class TestForms:
     def test_the_boundary(self, tmp_path: Path) -> None:
         truth = write_coco(tmp_path / "truth.json", several_maps())
         scores = score(truth, truth, boundary=True)
-        assert scores.reports.boundary is not None
-        assert scores.to_dict()["boundary"]["all"]["pq"] == scores.reports.boundary.all.pq == 1
+        assert scores.report.boundary is not None
+        assert scores.to_dict()["boundary"]["all"]["pq"] == scores.report.boundary.all.pq == 1
         assert "boundary quality" in str(scores)
 
 
@@ -183,9 +201,43 @@ def test_average_precision(tmp_path: Path, truth: Path, truths: Any, predictions
     for name, prediction in predictions.items():
         metric.update(prediction, truths[name])
     assert score(path, truth, ap=True).to_dict()["instances"] == metric.compute().to_dict()
+    scores = score(path, truth, ap_sizes=True, workers=3)
+    sizes = size_percentiles(metric.object_areas())
+    assert len(sizes) > 3
+    by_size = {**metric.compute().to_dict()["by_size"], **metric.compute(sizes).to_dict()["by_size"]}
+    assert scores.to_dict()["instances"]["by_size"] == by_size
+    assert all(name in str(scores) for name in sizes)
     path = write_coco(tmp_path / "predictions.json", predictions)
-    with pytest.raises(InvalidArgumentError, match=r"1\.png: expected a prediction with a score"):
+    with pytest.raises(
+        InvalidArgumentError, match=r'1\.png: expected a "score" .* into segments_info .* leave --ap out'
+    ):
         score(path, truth, ap=True)
+
+
+def test_average_precision_by_size_is_not_for_cityscapes(tmp_path: Path) -> None:
+    cityscapes = LabelSpace.load("cityscapes")
+    maps = {"a_000000_000000": PanopticMap(torch.ones(8, 8, dtype=torch.int32), torch.tensor([13]))}
+    folder = write_instance_ids(tmp_path / "gtFine", maps, cityscapes)
+    with pytest.raises(InvalidArgumentError, match="expected --ap-sizes for other data than cityscapes"):
+        score(folder, folder, ap_sizes=True)
+    with pytest.raises(InvalidArgumentError, match="instance ids of Cityscapes cannot hold any"):
+        score(folder, folder, ap=True)
+    report = score(folder, folder, iiou=True).report.instance_iou
+    assert report is not None
+    assert report.per_category["car"].average_size == CITYSCAPES_AVERAGE_SIZES["car"]
+
+
+def test_instance_iou(tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+    path = write_coco(tmp_path / "predictions.json", predictions)
+    metric = InstanceIoU(SHAPES)
+    for name, prediction in predictions.items():
+        metric.update(prediction, truths[name])
+    scores = score(path, truth, iiou=True, workers=2)
+    assert scores.to_dict()["instance_iou"] == metric.compute().to_dict()
+    assert 0 < metric.compute().mean_iou < 1
+    assert metric.compute().per_category["disc"].average_size == average_sizes(truths.values(), SHAPES)["disc"]
+    assert "iIoU" in str(scores)
+    assert "instance_iou" not in score(path, truth).to_dict()
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 16])
@@ -231,8 +283,8 @@ class TestProblems:
     @pytest.mark.parametrize("rules", ["coco", "torchmetrics"])
     def test_leaving_pictures_out_never_helps(self, tmp_path: Path, truth: Path, truths: Any, rules: str) -> None:
         path = write_coco(tmp_path / "few.json", {"1": truths["1"]})
-        whole = score(truth, truth, rules=rules).reports.evaluation.panoptic
-        few = score(path, truth, rules=rules).reports.evaluation.panoptic
+        whole = score(truth, truth, rules=rules).report.panoptic
+        few = score(path, truth, rules=rules).report.panoptic
         assert few.all.pq < whole.all.pq
         for name, quality in few.per_category.items():
             complete = whole.per_category[name]
@@ -451,7 +503,7 @@ class TestRefusals:
             score(path, path)
         labels = tmp_path / "labels.json"
         labels.write_text(json.dumps(SHAPES.to_dict()))
-        assert score(path, path, labels=str(labels)).reports.evaluation.panoptic.all.pq == 1
+        assert score(path, path, labels=str(labels)).report.panoptic.all.pq == 1
 
     @pytest.mark.parametrize("categories", [[1], [{"id": 1}], {"id": 1}, [{"id": 1e400, "name": "a", "isthing": 1}]])
     def test_categories_of_another_form(self, tmp_path: Path, truths: Any, categories: Any) -> None:

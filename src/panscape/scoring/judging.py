@@ -1,0 +1,37 @@
+"""Maps as the rules of an evaluator see them, so that errors are looked for, and drawn, among what it counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from panscape.labels import LabelSpace
+from panscape.metrics.matching import names_of
+from panscape.metrics.rules import Rules
+from panscape.panoptic import PanopticMap
+
+
+def as_judged(
+    prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, rules: Rules
+) -> tuple[PanopticMap, PanopticMap]:
+    """Return both maps of a picture as rules see them: crowds may be void or segments like others, stuff may be whole.
+
+    Rows stay where they are, as in :class:`~panscape.metrics.matching.SegmentMatches`: what is whole goes by its first
+    row, and the others have no pixels any more. Maps that the rules see as they are come back as they are.
+
+    Args:
+        prediction: of the same size as ``truth``.
+        truth: with its crowds, if any.
+        labels: of both.
+        rules: of panoptic quality.
+    """
+    judged = []
+    for panoptic, is_truth in ((prediction, False), (truth, True)):
+        names = names_of(panoptic, rules, labels.stuff_ids, is_truth=is_truth)
+        if names is not None:
+            panoptic = replace(panoptic, ids=torch.from_numpy(names).to(panoptic.ids)[panoptic.ids.long()])
+        if rules.crowd != "excuse" and panoptic.crowd is not None:
+            panoptic = replace(panoptic, crowd=None)
+        judged.append(panoptic)
+    return judged[0], judged[1]
