@@ -5,7 +5,9 @@ file is read or decoded. The numbers of all ways are compared, and the table say
 time of the process, minimum over repeats; the ways take turns, but for torchmetrics, which gets one picture once.
 
 Run ``python benchmarks/metrics.py``; it prints a Markdown table, and that of ``metrics_ap.py`` below it.
-``--torchmetrics 0`` leaves that one out, which takes seconds a picture, and ``--no-ap`` average precision.
+``--torchmetrics 0`` leaves that one out, which takes seconds a picture, and ``--no-ap`` average precision. ``--quick``
+takes seconds: it shows that all ways work and agree, and its times mean nothing. ``--decoding`` measures how fast PNGs
+are read in place of all this (``metrics_decoding.py``).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import metrics_ap
+import metrics_decoding
 import numba
 import numpy as np
 import torch
@@ -179,7 +182,17 @@ def main() -> None:
     parser.add_argument("--torchmetrics", type=int, default=1, choices=(0, 1), help="pictures for torchmetrics")
     parser.add_argument("--size", type=int, nargs=2, default=(1024, 2048), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--no-ap", action="store_true", help="leave out average precision")
+    parser.add_argument("--decoding", action="store_true", help="PNGs by threads and by processes, in place of metrics")
+    parser.add_argument("--quick", action="store_true", help="see that it works; the times mean nothing")
     arguments = parser.parse_args()
+    if arguments.decoding:
+        if arguments.quick:
+            metrics_decoding.print_quickly()
+        else:
+            metrics_decoding.print_decoding(metrics_decoding.default_workers(), num_pngs=64, repeats=5)
+        return
+    if arguments.quick:
+        arguments.pictures, arguments.repeats, arguments.size = 1, 1, (128, 256)
     torch.set_num_threads(1)
     scenes = [a_scene(seed, arguments.segments, *arguments.size) for seed in range(arguments.pictures)]
 
@@ -211,8 +224,8 @@ def main() -> None:
     ]
     print(table(["way", "CPU ms a picture", "times as fast as panopticapi", "PQ"], rows))
     if not arguments.no_ap:
-        times_of_ap = metrics_ap.rows(metrics_ap.measure_ap())
-        print("\n" + table(["average precision of objects", "CPU ms a picture", "numbers of pycocotools"], times_of_ap))
+        times_of_ap = metrics_ap.measure_ap(*metrics_ap.QUICK) if arguments.quick else metrics_ap.measure_ap()
+        print("\n" + metrics_ap.ap_table(times_of_ap))
 
 
 if __name__ == "__main__":
