@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
-from panscape.losses import hardest_cross_entropy, weighted_absolute_error, weighted_squared_error
+from panscape.losses import (
+    bootstrapped_cross_entropy,
+    box_distance_loss,
+    divisors,
+    focal_cross_entropy,
+    hardest_cross_entropy,
+    weighted_absolute_error,
+    weighted_squared_error,
+)
 
 
 def test_cross_entropy_counts_void_pixels_and_keeps_the_hardest() -> None:
@@ -76,3 +86,83 @@ def test_absolute_error_without_boundary_weights_equals_l1() -> None:
     prediction, target = torch.randn(2, 2, 6, 6, generator=g), torch.randn(2, 2, 6, 6, generator=g)
     found = weighted_absolute_error(prediction, target, torch.ones(2, 6, 6))
     torch.testing.assert_close(found, 2 * F.l1_loss(prediction, target))
+
+
+def test_bootstrapped_cross_entropy_takes_the_hardest_of_each_picture_and_no_void() -> None:
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 5, 7, 9, generator=g)
+    category = torch.randint(0, 6, (3, 7, 9), generator=g)
+    category[1] = 0  # nothing is known of one picture, little of another
+    category[2, 1:] = 0
+    means = []
+    for b in range(3):
+        cost = [
+            float(-logits[b, :, y, x].log_softmax(0)[category[b, y, x] - 1])
+            for y in range(7)
+            for x in range(9)
+            if category[b, y, x] > 0
+        ]
+        hardest = sorted(cost, reverse=True)[: -(-3 * len(cost) // 10)]
+        means.append(sum(hardest) / max(len(hardest), 1))
+    assert means[1] == 0
+    found = bootstrapped_cross_entropy(logits.requires_grad_(), category, 0.3)
+    torch.testing.assert_close(found, torch.tensor(sum(means) / 3), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        bootstrapped_cross_entropy(logits[:1], category[:1], 1.0),
+        F.cross_entropy(logits[:1], category[:1] - 1, ignore_index=-1),
+    )
+    found.backward()
+    assert (logits.grad.abs().sum(1) > 0)[category == 0].sum() == 0
+
+
+def test_bootstrapped_cross_entropy_of_void_alone_is_zero_with_a_gradient_path() -> None:
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = bootstrapped_cross_entropy(logits, torch.zeros(2, 4, 4, dtype=torch.int64), 0.3)
+    loss.backward()
+    assert loss == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_focal_cross_entropy_by_hand() -> None:
+    logits, target = torch.tensor([0.0, 0.0, 3.0, 3.0]), torch.tensor([1.0, 0.0, 1.0, 0.0])
+    prob = 1 / (1 + math.exp(-3))
+    expected = [
+        0.25 * 0.25 * math.log(2),
+        0.75 * 0.25 * math.log(2),
+        -0.25 * (1 - prob) ** 2 * math.log(prob),
+        -0.75 * prob**2 * math.log(1 - prob),
+    ]
+    torch.testing.assert_close(focal_cross_entropy(logits, target), torch.tensor(expected))
+
+
+def test_box_distance_losses_are_those_of_torchvision() -> None:
+    from torchvision import ops
+
+    g = torch.Generator().manual_seed(2)
+    some, other = 50 * torch.rand(40, 4, generator=g), 50 * torch.rand(40, 4, generator=g)
+    point = torch.tensor([100.0, 80.0, 100.0, 80.0])
+    a, b = (point + box * torch.tensor([-1, -1, 1, 1]) for box in (some, other))
+    giou = ops.generalized_box_iou(a, b).diagonal()
+    torch.testing.assert_close(box_distance_loss(some, other, "giou"), 1 - giou, rtol=1e-4, atol=1e-5)
+    # Of large boxes, the pixel that FCOS adds is nothing.
+    iou = ops.box_iou(a, b).diagonal()
+    torch.testing.assert_close(box_distance_loss(1e3 * some, 1e3 * other, "iou"), -iou.log(), rtol=1e-3, atol=1e-4)
+    # By hand: 4x4 and 2x4 pixels around a point, the second in the first.
+    one = box_distance_loss(torch.tensor([[2.0, 2, 2, 2]]), torch.tensor([[1.0, 2, 1, 2]]), "iou")
+    torch.testing.assert_close(one, torch.tensor([math.log(17 / 9)]))
+
+
+def test_box_distance_losses_of_no_boxes_and_of_an_unknown_kind() -> None:
+    none = torch.zeros(0, 4, requires_grad=True)
+    for kind in ("iou", "giou"):
+        loss = box_distance_loss(none, torch.zeros(0, 4), kind)  # type: ignore[arg-type]
+        assert loss.shape == (0,)
+        loss.sum().backward()
+    with pytest.raises(InvalidArgumentError, match=r'expected kind "iou" or "giou", got \'diou\''):
+        box_distance_loss(none, none, "diou")  # type: ignore[arg-type]
+
+
+def test_divisors_of_one_process_are_its_counts_and_at_least_one() -> None:
+    found = divisors(torch.tensor([0, 1, 70_000]))
+    assert found.dtype == torch.float32
+    assert found.tolist() == [1, 1, 70_000]

@@ -14,11 +14,23 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
+from panscape.kernels.box_candidates import BoxSelection
 from panscape.kernels.dense_box_targets import dense_box_targets
 from panscape.labels import LabelSpace
+from panscape.losses import bootstrapped_cross_entropy, divisors
 from panscape.panoptic import PanopticMap
+from panscape.representations.dense_box_losses import (
+    MaskQueries,
+    Pyramid,
+    mask_queries,
+    sum_of_box_loss,
+    sum_of_category_loss,
+    sum_of_centerness_loss,
+    sum_of_mask_loss,
+)
 
 __all__ = ["DenseBoxOutputs", "DenseBoxRepresentation", "DenseBoxTargets"]
 
@@ -62,6 +74,13 @@ class DenseBoxTargets(NamedTuple):
     location_segment: Tensor
 
 
+_CHOICES = {
+    "supervision": ("masks", "boxes"),
+    "box_loss": ("iou", "giou"),
+    "category_normalization": ("positives", "locations"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class DenseBoxRepresentation:
     """Targets, losses and recovery. Defaults are the paper's for Cityscapes, or what the authors' code suggests.
@@ -71,7 +90,20 @@ class DenseBoxRepresentation:
             one level more.
         finest_stride: pixels between locations of the first level, even; each next level has twice that.
         supervision: "masks", or "boxes" to learn objects from their boxes alone (Table 3, last row); the semantic
-            segmentation is learnt from all pixels either way.
+            segmentation is learnt from all pixels either way, and masks are not then.
+        box_loss: "iou" or "giou", see :func:`panscape.losses.box_distance_loss`.
+        category_normalization: what the focal loss of categories is divided by: "positives", the locations that have an
+            object, as in FCOS, which goes with a network that starts from rare objects; or "locations", all of them, as
+            the paper says.
+        semantic_fraction: share of hardest pixels of each picture in the semantic loss.
+        max_mask_queries: detected boxes of a picture whose masks are compared; bounds the memory.
+        detach_query: whether the mask loss moves the boxes of the pixels alone, not that of the query.
+        box_loss_weight: weight of the loss of boxes.
+        centerness_loss_weight: of the loss of centerness.
+        category_loss_weight: of the loss of the locations' categories.
+        levelness_loss_weight: of the loss of levelness.
+        semantic_loss_weight: of the semantic loss; the paper has 1 for Cityscapes, 0.4 for COCO.
+        mask_loss_weight: of the loss of masks; 0 leaves it out (Table 3).
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -80,14 +112,36 @@ class DenseBoxRepresentation:
     level_ends: tuple[float, ...] = (64.0, 128.0, 256.0, 512.0)
     finest_stride: int = 8
     supervision: Literal["masks", "boxes"] = "masks"
+    box_loss: Literal["iou", "giou"] = "iou"
+    category_normalization: Literal["positives", "locations"] = "positives"
+    semantic_fraction: float = 0.3
+    max_mask_queries: int = 40
+    detach_query: bool = True
+    box_loss_weight: float = 1.0
+    centerness_loss_weight: float = 1.0
+    category_loss_weight: float = 1.0
+    levelness_loss_weight: float = 1.0
+    semantic_loss_weight: float = 1.0
+    mask_loss_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not all(low < high for low, high in pairwise((0.0, *self.level_ends, inf))):
             raise InvalidArgumentError(f"expected ascending level_ends above 0, got {self.level_ends}")
         if self.finest_stride < 2 or self.finest_stride % 2:
             raise InvalidArgumentError(f"expected an even finest_stride of 2 or more, got {self.finest_stride}")
-        if self.supervision not in ("masks", "boxes"):
-            raise InvalidArgumentError(f'expected supervision "masks" or "boxes", got {self.supervision!r}')
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InvalidArgumentError(
+                    f'expected {name} "{choices[0]}" or "{choices[1]}", got {getattr(self, name)!r}'
+                )
+        if not 0 < self.semantic_fraction <= 1:
+            raise InvalidArgumentError(f"expected semantic_fraction in (0, 1], got {self.semantic_fraction}")
+        if self.max_mask_queries < 1:
+            raise InvalidArgumentError(f"expected max_mask_queries of 1 or more, got {self.max_mask_queries}")
+        for part in ("box", "centerness", "category", "levelness", "semantic", "mask"):
+            weight = getattr(self, f"{part}_loss_weight")
+            if not 0 <= weight < inf:
+                raise InvalidArgumentError(f"expected {part}_loss_weight of 0 or more, got {weight}")
 
     @property
     def num_levels(self) -> int:
@@ -133,3 +187,84 @@ class DenseBoxRepresentation:
             supervision=self.supervision,
         )
         return DenseBoxTargets(padded.semantic(void=-1) + 1, *maps)
+
+    def loss(self, outputs: DenseBoxOutputs, targets: DenseBoxTargets) -> dict[str, Tensor]:
+        """Compare outputs with stacked targets (Section 3.5); the total is the sum of the values.
+
+        Where processes share a batch, all must call this equally often: see :func:`panscape.losses.divisors`.
+
+        Args:
+            outputs: of the input that the targets were padded to.
+            targets: each with a first axis B.
+
+        Returns:
+            "box", "centerness", "category", "semantic"; "levelness" if the network has it; "mask" if it has a weight
+            and masks are known. Each is finite and has a gradient path to its outputs, whatever the truth.
+
+        Raises:
+            InvalidArgumentError: outputs and targets are of different sizes.
+        """
+        outputs = _in_full_precision(outputs)
+        pyramid = self._pyramid(outputs)
+        if targets.semantic.shape[-2:] != pyramid.padded_size or targets.box.shape != outputs.box.shape:
+            raise InvalidArgumentError(
+                f"expected targets of {pyramid.padded_size[0]}x{pyramid.padded_size[1]} pixels with boxes "
+                f"{list(outputs.box.shape)}, got {list(targets.semantic.shape[-2:])} with {list(targets.box.shape)}; "
+                "encode the same crop that entered the network, by the same levels"
+            )
+        has_object, is_known = targets.box_category > 0, targets.levelness >= 0
+        queries = self._mask_queries(outputs, targets, pyramid)
+        num_queries = targets.box_category.new_tensor(0 if queries is None else len(queries.segment))
+        objects, cells, masks = divisors(torch.stack([has_object.sum(), is_known.sum(), num_queries]))
+        categorized = objects if self.category_normalization == "positives" else has_object.numel()
+        box, centerness = outputs.box, outputs.centerness
+        semantic = F.interpolate(outputs.semantic, size=pyramid.padded_size, mode="bilinear", align_corners=False)
+        losses = {
+            "box": self.box_loss_weight
+            * (sum_of_box_loss(box, targets.box_category, targets.box, self.box_loss) / objects),
+            "centerness": self.centerness_loss_weight
+            * (sum_of_centerness_loss(centerness, targets.box_category, targets.box) / objects),
+            "category": self.category_loss_weight
+            * (sum_of_category_loss(outputs.box_category, targets.box_category) / categorized),
+            "semantic": self.semantic_loss_weight
+            * bootstrapped_cross_entropy(semantic, targets.semantic, self.semantic_fraction),
+        }
+        if outputs.levelness is not None:
+            cost = F.cross_entropy(outputs.levelness, targets.levelness, ignore_index=-1, reduction="sum")
+            losses["levelness"] = self.levelness_loss_weight * (cost / cells)
+        if queries is not None:
+            cost = sum_of_mask_loss(box, outputs.levelness, queries, targets.segment, is_known, pyramid)
+            losses["mask"] = self.mask_loss_weight * (cost / masks)
+        return losses
+
+    def _mask_queries(self, outputs: DenseBoxOutputs, targets: DenseBoxTargets, pyramid: Pyramid) -> MaskQueries | None:
+        if self.supervision == "boxes" or not self.mask_loss_weight:
+            return None
+        queries = mask_queries(
+            outputs.box_category,
+            outputs.box,
+            outputs.centerness,
+            targets.box,
+            targets.location_segment,
+            pyramid,
+            BoxSelection(),
+            self.max_mask_queries,
+        )
+        return queries._replace(box=queries.box.detach()) if self.detach_query else queries
+
+    def _pyramid(self, outputs: DenseBoxOutputs) -> Pyramid:
+        height, width = (side * self.finest_stride for side in outputs.semantic.shape[-2:])
+        return Pyramid((height, width), self.finest_stride, self.num_levels)
+
+
+def _in_full_precision(outputs: DenseBoxOutputs) -> DenseBoxOutputs:
+    def full(part: Tensor) -> Tensor:
+        return part if part.dtype == torch.float64 else part.float()
+
+    return DenseBoxOutputs(
+        full(outputs.semantic),
+        full(outputs.box_category),
+        full(outputs.box),
+        full(outputs.centerness),
+        None if outputs.levelness is None else full(outputs.levelness),
+    )

@@ -117,9 +117,8 @@ def test_a_case_by_hand() -> None:
     found = targets(truth, (16, 16), level_ends=(8.0,), finest_stride=4)
     # Distances at (6, 2): left 2, up 2, right 10, down 6: too far for the first level. At (6, 6): 6, 2, 6, 6. The
     # second level's only one is at (4, 4): 4, 0, 8, 8, at the end of both ranges.
-    first = [0, 0, 0, 0] + [0, 2, 0, 0] + [0, 2, 0, 0] + [0, 0, 0, 0]
-    second = [2, 0] + [0, 0]
-    assert found.box_category.tolist() == first + second
+    assert found.box_category[:16].view(4, 4).tolist() == [[0, 0, 0, 0], [0, 2, 0, 0], [0, 2, 0, 0], [0, 0, 0, 0]]
+    assert found.box_category[16:].tolist() == [2, 0, 0, 0]
     assert found.box[:, 5].tolist() == [6, 2, 6, 6]
     assert found.box[:, 9].tolist() == [6, 6, 6, 2]
     assert found.box[:, 16].tolist() == [4, 0, 8, 8]
