@@ -50,7 +50,7 @@ def write_report(
         images: a folder with the pictures themselves, found by their names. Without it, and without ``photo_of``, maps
             are shown alone.
         comparison: with another run, if there is one.
-        title: of the page; by default it says where the predictions lie.
+        title: of the page; by default it says where the predictions lie, or which runs are compared.
         num_worst: number of pictures with the lowest PQ to show.
         samples: number of draws for the intervals.
         seed: decides the draws.
@@ -73,12 +73,17 @@ def write_report(
         parts.append(("comparison", "What changed", comparison_section(comparison)))
     parts.append(("errors", "What errors cost", errors(found)))
     parts.append(("categories", "Categories", sections.categories(found)))
+    by_size = sections.objects(found)
+    if by_size:
+        parts.append(("objects", "Objects by size", by_size))
     parts.append(("confusion", "Confusion", confusion(found)))
     if drawn:
         parts.append(("worst", "Pictures that go wrong", sections.cases(drawn, num_left_out)))
     parts.append(("pictures", "All pictures", sections.pictures(found)))
     if scores.problems:
         parts.append(("files", "Problems with files", sections.files(found)))
+    if title is None and comparison is not None:
+        title = f"From {comparison.first} to {comparison.second}"
     page = _page(title or f"Panoptic quality of {'/'.join(scores.predictions.parts[-2:])}", scores, parts)
     with replacing(path) as temporary:
         # Names of files and categories may hold what UTF-8 cannot.
@@ -129,21 +134,20 @@ def _drawn(
 def _page(title: str, scores: Scored, parts: Sequence[tuple[str, str, Html]]) -> str:
     style, script = (_PAGE.joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    num_things = len(scores.labels.thing_ids)
-    subtitle = joined(
-        [
-            text(f"{len(scores.records):,} pictures · label space {scores.labels.name}: {num_things} things and "),
-            text(
-                f"{len(scores.labels) - num_things} stuff · predictions: {scores.predictions} · truth: {scores.truth}"
-            ),
-        ]
-    )
+    num_things, rules = len(scores.labels.thing_ids), scores.to_dict().get("rules")
+    facts = [
+        f"{len(scores.records):,} {'picture' if len(scores.records) == 1 else 'pictures'}",
+        f"label space {scores.labels.name}: {num_things} things and {len(scores.labels) - num_things} stuff",
+        *([] if rules is None else [f"rules of {rules}"]),
+        f"predictions: {scores.predictions}",
+        f"truth: {scores.truth}",
+    ]
     filled = {
         # Nothing is loaded from anywhere, and no script runs but this page's own, whatever a name contains.
         "policy": text(f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"),
         "title": text(title),
         "style": style,
-        "subtitle": subtitle,
+        "subtitle": text(" · ".join(facts)),
         "navigation": joined([element("a", name, href=f"#{identifier}") for identifier, name, _ in parts]),
         "sections": joined([content for _, _, content in parts], "\n"),
         "footer": text(_FOOTER),

@@ -23,6 +23,8 @@ def comparison_section(comparison: Comparison) -> Html:
         element("strong", comparison.second),
         f", on {comparison.num_pictures:,} pictures that both have",
         f" (left out: {only[0]:,} only in the first, {only[1]:,} only in the second)" if any(only) else "",
+        ". All other sections are about ",
+        element("strong", comparison.second),
         ".",
     )
     clear = [d for d in comparison.categories.values() if d.is_more_than_noise]

@@ -12,6 +12,7 @@ import numpy as np
 from panscape.labels import LabelSpace
 from panscape.metrics.error_analysis import ErrorKind
 from panscape.metrics.error_costs import ErrorReport
+from panscape.metrics.object_sizes import LARGEST_AREA
 from panscape.scoring.bootstrap import Interval, Statistics, caution
 from panscape.scoring.markup import (
     NOTHING,
@@ -103,6 +104,7 @@ def headline(found: Found) -> Html:
         ("PC", ("covering", "all", "covering")),
         ("boundary PQ", ("boundary", "all", "pq")),
         ("AP of things", ("instances", "ap")),
+        ("iIoU of things", ("instance_iou", "mean_iou")),
     ):
         value = looked_up(found.summary, *path)
         if value is not None:
@@ -160,8 +162,7 @@ def categories(found: Found) -> Html:
     for record in found.records:
         for category, tp, fp, fn, _ in record.quality:
             counts[category] += (tp, fp, fn)
-    coverings = [looked_up(found.summary, "covering", "per_category", c.name, "covering") for c in found.labels]
-    has_covering = any(value is not None for value in coverings)
+    others = {column: values for column, path in _OTHERS.items() if (values := _by_category(found, *path))}
     columns = [
         Column("category", True),
         Column("kind", True),
@@ -173,7 +174,7 @@ def categories(found: Found) -> Html:
         Column("FP", hint="segments predicted that do not exist"),
         Column("FN", hint="segments not found"),
         Column("IoU", hint="of all pixels of the category"),
-        *([Column("PC", hint="parsing covering")] if has_covering else []),
+        *others,
         Column("dearest error", True, "besides outlines of segments that were found, of which SQ tells"),
         Column("costs it", hint="what mending this kind of error would gain in the category's PQ"),
     ]
@@ -187,7 +188,6 @@ def categories(found: Found) -> Html:
         worst = max(of_kind, key=lambda kind: np.nan_to_num(of_kind[kind]))
         is_dear = of_kind[worst] >= 5e-5
         hints = [f"95 % interval {span(low[i, j], high[i, j])}" for j in range(3)]
-        covering = coverings[i]
         rows.append(
             [
                 Cell(category_name(found.labels, i), described.name, "name"),
@@ -198,7 +198,7 @@ def categories(found: Found) -> Html:
                 number(values[2], hint=hints[2]),
                 *(Cell(int(count)) for count in counts[i]),
                 number(found.values.ious[0, i]),
-                *([number(math.nan if covering is None else covering)] if has_covering else []),
+                *(number(values[i]) for values in others.values()),
                 Cell(kind_name(worst) if is_dear else NOTHING, worst.title if is_dear else ""),
                 number(of_kind[worst] if is_dear else math.nan),
             ]
@@ -211,10 +211,47 @@ def categories(found: Found) -> Html:
     return section("categories", "Categories", _filter("category-table", "categories"), wide(grid))
 
 
+_OTHERS = {
+    Column("PC", hint="parsing covering"): ("covering", "covering"),
+    Column("iIoU", hint="IoU of all pixels in which every object weighs the same; of things"): ("instance_iou", "iou"),
+    Column("AP", hint="average precision of objects, mean over IoU from 0.50 to 0.95; of things"): ("instances", "ap"),
+}
+"""Columns of categories that have them, and where in the summary they are: the metric and its number."""
+
+
+def _by_category(found: Found, metric: str, name: str) -> list[float]:
+    """Return a metric's number of every category, nan where it has none; nothing if it was not measured."""
+    values = [looked_up(found.summary, metric, "per_category", category.name, name) for category in found.labels]
+    is_measured = any(value is not None for value in values)
+    return [math.nan if value is None else value for value in values] if is_measured else []
+
+
 def _filter(identifier: str, what: str) -> Html:
     field = element("input", type="search", data_filters=identifier, placeholder="part of a name")
     field = Html(field.removesuffix("</input>"))
     return element("div", element("label", f"Show {what} with ", field), class_="controls", hidden=True)
+
+
+def objects(found: Found) -> Html:
+    """Return the average precision of objects by their size; nothing if it was not measured."""
+    sizes = found.summary.get("instances", {}).get("by_size")
+    if not sizes:
+        return Html()
+    columns = [
+        Column("size", True),
+        Column("pixels", hint="area of the smallest and of the largest object"),
+        Column("objects"),
+        Column("AP", hint="average precision, mean over IoU from 0.50 to 0.95 and categories"),
+        Column("AR", hint="recall, likewise"),
+    ]
+    rows = []
+    for name, size in sizes.items():
+        precision, recall = (math.nan if size[key] is None else size[key] for key in ("ap", "recall"))
+        end = f"to {size['largest']:,.0f}" if size["largest"] < LARGEST_AREA else "on"
+        cells = [Cell(f"{size['smallest']:,.0f} {end}"), Cell(size["num_objects"]), number(precision, bar=True)]
+        rows.append([Cell(name), *cells, number(recall)])
+    caption = "Average precision ranks objects by their score. Percentiles are of the areas of the truth's objects."
+    return section("objects", "Objects by size", wide(table(columns, rows, caption=caption, sortable=False)))
 
 
 # Pictures and files

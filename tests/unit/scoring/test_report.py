@@ -19,7 +19,7 @@ from PIL import Image
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.metrics import RULES, Evaluator
+from panscape.metrics import RULES, Evaluator, create_evaluator
 from panscape.metrics.error_analysis import ErrorKind, find_errors
 from panscape.metrics.matching import match_segments
 from panscape.scoring.comparing import compare, compare_command
@@ -187,6 +187,31 @@ def test_other_means_are_told(tmp_path: Path) -> None:
     assert "another mean over categories: PQ 12.3." in "".join(Page(tmp_path / "a.html").texts)
 
 
+def test_metrics_that_were_asked_for_are_there(tmp_path: Path) -> None:
+    scores = scores_of(maps=False)
+    evaluator = create_evaluator(LABELS, ap_sizes=True, iiou=True, boundary=True)
+    for seed in range(6):
+        truth = generated_map(seed, crowd=True, objects=9)
+        score = torch.linspace(0.2, 0.9, truth.num_segments)
+        evaluator.update(PanopticMap(truth.ids, truth.category, score).pad(96, 131).crop(0, 3, 96, 128), truth)
+    scores.summary.update({**evaluator.compute().to_dict(), "rules": "coco"})
+    write_report(tmp_path / "a.html", scores, samples=20)
+    texts = Page(tmp_path / "a.html").texts
+    report = evaluator.compute()
+    for value in (
+        report.instances.ap,
+        report.instance_iou.mean_iou,
+        report.boundary.all.pq,
+        *(category.ap for category in report.instances.per_category.values()),
+        *(category.iou for category in report.instance_iou.per_category.values()),
+        *(size.ap for size in report.instances.by_size.values() if size.num_objects),
+        *(size.recall for size in report.instances.by_size.values() if size.num_objects),
+    ):
+        assert f"{100 * value:.1f}" in texts
+    assert {"Objects by size", "iIoU of things", "small", "25-50%", "99-100%"} <= set(texts)
+    assert "rules of coco" in "".join(texts)
+
+
 def test_few_pictures_are_told(tmp_path: Path) -> None:
     write_report(tmp_path / "few.html", scores_of(maps=False), samples=20)
     assert "Caution: only 6 pictures." in "".join(Page(tmp_path / "few.html").texts)
@@ -232,6 +257,8 @@ def test_comparison_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     sentence = compare(scores_of(9), scores_of(2), samples=50).sentence
     assert sentence in text
     assert "Most better" in text
+    assert "From a.json to b.json, on 6 pictures that both have. All other sections are about b.json." in text
+    assert "AP" not in text
     assert "report: " in capsys.readouterr().out
 
 
