@@ -158,8 +158,8 @@ class Evaluate:
     """Also measure the average precision of objects: by the rules of Cityscapes for its data, else by those of COCO."""
 
     ap_sizes: bool = False
-    """That, and also between percentiles of the areas of the truth's objects. Not for Cityscapes, whose rules know no
-    sizes."""
+    """Like --ap, and also between percentiles of the areas of the truth's objects. Not for Cityscapes, whose rules know
+    no sizes."""
 
     iiou: bool = False
     """Also measure instance-weighted IoU of things (iIoU): with the average sizes that the benchmark gives for

@@ -92,6 +92,8 @@ def run_on_model(
     oracle: Sequence[str],
     limit: int,
     ap: bool,
+    ap_sizes: bool,
+    iiou: bool,
     device: str,
     precision: Precision,
     workers: int,
@@ -110,6 +112,8 @@ def run_on_model(
         oracle: parts of the network's outputs to be replaced by the truth's.
         limit: of pictures; 0 for all.
         ap: also measure the average precision of objects.
+        ap_sizes: that, and also between percentiles of their sizes.
+        iiou: also measure instance-weighted IoU.
         device: where to predict.
         precision: of the numbers inside the network.
         workers: processes that read ahead.
@@ -141,6 +145,8 @@ def run_on_model(
             oracle=oracle,
             limit=limit,
             ap=ap,
+            ap_sizes=ap_sizes,
+            iiou=iiou,
             workers=workers,
             on_bad_sample=on_bad_sample,
             skipped=bad.append,
