@@ -66,6 +66,20 @@ def test_every_form_gives_the_same(here: Path, capsys: pytest.CaptureFixture[str
     assert report["rules"] == "deeplab2"
 
 
+def test_metrics_that_are_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = ["evaluate", "--predictions", "arrays", "--truth", "truth.json", "--iiou", "--ap-sizes"]
+    assert main([*arrays, "--report", "report.html"]) == 0
+    out = capsys.readouterr().out
+    assert {"iIoU", "AP", "small", "99-100%"} <= set(out.split())
+    assert "Objects by size" in Path("report.html").read_text(encoding="utf-8")
+    assert main([*arrays, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert 0 < found["instance_iou"]["mean_iou"] < 1
+    assert "75-99%" in found["instances"]["by_size"]
+    assert main([*SCORE, "--ap-sizes"]) == 2
+    assert "or leave --ap out" in capsys.readouterr().err
+
+
 def test_problems_are_listed_and_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("predictions/1.png").write_bytes(b"broken")
     Path("predictions/2.png").unlink()
@@ -169,6 +183,10 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["evaluate", "--compare", "worse.json", "perfect.json", "--report", "changes.html", "--json"]) == 0
     change = json.loads(capsys.readouterr().out)["groups"]["PQ"]["change"]
     assert 100 * change == pytest.approx(gained, abs=1e-9)
+    itself = ["evaluate", "--predictions", "truth.json", "--truth", "predictions.json", "--out", "other.json"]
+    assert main(itself) == 0
+    assert main(["evaluate", "--compare", "worse.json", "other.json"]) == 2
+    assert "other segments in 4 of the 4 pictures that both runs have: '1', '2'" in capsys.readouterr().err
     assert main([*SCORE, "--rules", "seamseg", "--out", "other.json"]) == 0
     assert main(["evaluate", "--compare", "worse.json", "other.json"]) == 2
     assert "judged by the same rules, got 'coco' and 'seamseg'" in capsys.readouterr().err

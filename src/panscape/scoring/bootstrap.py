@@ -70,10 +70,8 @@ def caution(num_pictures: int) -> str:
     if num_pictures >= FEW_PICTURES:
         return ""
     several = "one picture" if num_pictures == 1 else f"{num_pictures} pictures"
-    return (
-        f"Caution: only {several}. Intervals from fewer than {FEW_PICTURES} are rough and mostly too narrow; "
-        "take them, and what is called more than noise, as hints."
-    )
+    hint = f"Intervals from fewer than {FEW_PICTURES} are rough and mostly too narrow; take them as hints."
+    return f"Caution: only {several}. {hint}"
 
 
 def picture_sums(records: Sequence[PictureRecord], num_categories: int) -> csr_array:

@@ -70,7 +70,7 @@ def write_report(
         num_left_out = len(chosen) - len(drawn)
     parts = [("result", "Result", sections.headline(found))]
     if comparison is not None:
-        parts.append(("comparison", "What changed", comparison_section(comparison)))
+        parts.insert(0, ("comparison", "What changed", comparison_section(comparison)))
     parts.append(("errors", "What errors cost", errors(found)))
     parts.append(("categories", "Categories", sections.categories(found)))
     by_size = sections.objects(found)
