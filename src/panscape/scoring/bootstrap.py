@@ -28,6 +28,8 @@ _Floats = NDArray[np.float64]
 
 NUM_SAMPLES = 1000
 LEVEL = 0.95
+"""The share of the draws that an interval holds."""
+
 FEW_PICTURES = 20
 """Below so many, people are warned. Of Student's interval of a mean of N values, a percentile interval has about the
 part sqrt((N - 1) / N) * 1.96 / t: 0.91 with 20 values, 0.82 with 10, 0.63 with 5."""
@@ -175,14 +177,13 @@ def _draws(num_pictures: int, samples: int, seed: int, per_chunk: int) -> Iterat
         yield counts.reshape(number, num_pictures).astype(np.float64)
 
 
-def intervals(draws: Statistics, level: float = LEVEL) -> Interval:
+def intervals(draws: Statistics) -> Interval:
     """Return the percentile intervals of draws; nan where no draw has a value.
 
     Args:
         draws: with B of any number.
-        level: share of the draws inside.
     """
-    ends = (50 * (1 - level), 50 * (1 + level))
+    ends = (50 * (1 - LEVEL), 50 * (1 + LEVEL))
     lows, highs = [], []
     for field in fields(draws):
         values = getattr(draws, field.name)

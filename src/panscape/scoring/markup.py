@@ -29,8 +29,11 @@ def joined(parts: Iterable[Html], between: str = "") -> Html:
     return Html(between.join(parts))
 
 
+_WITHOUT_END = ("img", "input")
+
+
 def element(tag: str, *children: object, **attributes: object) -> Html:
-    """Return ``<tag ...>children</tag>``.
+    """Return ``<tag ...>children</tag>``, or ``<tag ...>`` of what holds nothing.
 
     Args:
         tag: its name.
@@ -44,7 +47,8 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
             continue
         name = name.rstrip("_").replace("_", "-")
         written.append(f" {name}" if value is True else f' {name}="{escape(str(value))}"')
-    return Html(f"<{tag}{''.join(written)}>{''.join(text(child) for child in children)}</{tag}>")
+    end = "" if tag in _WITHOUT_END else f"</{tag}>"
+    return Html(f"<{tag}{''.join(written)}>{''.join(text(child) for child in children)}{end}")
 
 
 def embedded_json(content: Any, identifier: str) -> Html:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from panscape.scoring.comparing import Comparison, Difference, PictureChange
-from panscape.scoring.markup import Cell, Column, Html, element, number, section, signed, table, wide
-from panscape.scoring.report_sections import change_cell, kind_name, warning
+from panscape.scoring.markup import Cell, Column, Html, element, number, section, share, signed, table, wide
+from panscape.scoring.report_sections import kind_name, warning
 
 _MOST_PICTURES = 10
 
@@ -96,12 +96,24 @@ def _differences(title: str, entries: Iterable[tuple[str | Html, Difference]], *
                 number(sign * d.before),
                 number(sign * d.after),
                 Cell(element("span", signed(sign * d.change), class_=f"strong {kind}"), sign * d.change),
-                change_cell(d.change, d.low, d.high, scale),
+                _change_cell(d.change, d.low, d.high, scale),
                 Cell("" if math.isnan(d.low) else f"{signed(low)} to {signed(high)}"),
                 Cell(element("span", verdict, class_=f"badge {kind}"), verdict),
             ]
         )
     return table(columns, rows, is_full=True, sortable=bool(title))
+
+
+def _change_cell(change: float, low: float, high: float, scale: float) -> Cell:
+    """Return a difference with its interval, drawn from the middle."""
+    if math.isnan(change) or math.isnan(low):
+        return Cell("")
+    direction = "better" if low > 0 else "worse" if high < 0 else ""
+    places = [share(0.5 + 0.5 * value / scale) for value in (low, high, change)]
+    style = "--low:{};--high:{};--at:{}".format(*places)
+    track = element("span", element("i"), element("b"), class_="track", style=style, aria_hidden="true")
+    hint = f"{signed(change)} points, 95 % interval {signed(low)} to {signed(high)}"
+    return Cell(track, change, f"change {direction}".strip(), hint=hint)
 
 
 def _pictures(comparison: Comparison) -> list[Html]:

@@ -25,7 +25,6 @@ from panscape.scoring.markup import (
     points,
     section,
     share,
-    signed,
     span,
     swatch,
     table,
@@ -92,12 +91,8 @@ def kind_name(kind: ErrorKind) -> Html:
 def headline(found: Found) -> Html:
     """Return the numbers people ask for first, with their intervals."""
     low, high = found.ends.low, found.ends.high
-    entries = []
-    for i, group in enumerate(("", " of things", " of stuff")):
-        for j, measure in enumerate(("PQ", "SQ", "RQ")):
-            if j == 0 or i == 0:
-                entries.append((f"{measure}{group}", found.values.groups[0, i, j], low.groups[i, j], high.groups[i, j]))
-    entries.sort(key=lambda entry: not entry[0].startswith("PQ"))
+    places = {"PQ": (0, 0), "PQ of things": (1, 0), "PQ of stuff": (2, 0), "SQ": (0, 1), "RQ": (0, 2)}
+    entries = [(name, found.values.groups[0, *at], low.groups[at], high.groups[at]) for name, at in places.items()]
     entries.append(("mIoU", found.values.mean_iou[0], low.mean_iou, high.mean_iou))
     for title, path in (
         ("PQ†", ("dagger", "all", "pq")),
@@ -106,7 +101,7 @@ def headline(found: Found) -> Html:
         ("AP of things", ("instances", "ap")),
         ("iIoU of things", ("instance_iou", "mean_iou")),
     ):
-        value = looked_up(found.summary, *path)
+        value = _looked_up(found.summary, *path)
         if value is not None:
             entries.append((title, value, math.nan, math.nan))
     cards = [_card(*entry, is_main=i == 0) for i, entry in enumerate(entries)]
@@ -114,7 +109,7 @@ def headline(found: Found) -> Html:
         f"In percent. Below each number the interval that 95 % of {found.samples:,} imitated draws of "
         f"{len(found.records):,} pictures fall into: how far other pictures of the same kind could move it."
     )
-    told = looked_up(found.summary, "panoptic", "all", "pq")
+    told = _looked_up(found.summary, "panoptic", "all", "pq")
     if told is not None and abs(told - entries[0][1]) > 1e-6:
         note += (
             f" The rules that these files were scored by take another mean over categories: PQ {points(told)}. Here "
@@ -134,7 +129,7 @@ def warning(num_pictures: int) -> Html:
     return element("p", told, class_="caution") if told else Html()
 
 
-def looked_up(summary: Mapping[str, Any], *path: str) -> float | None:
+def _looked_up(summary: Mapping[str, Any], *path: str) -> float | None:
     """Return a number of the summary, or None if it has none there."""
     value: Any = summary
     for key in path:
@@ -221,14 +216,13 @@ _OTHERS = {
 
 def _by_category(found: Found, metric: str, name: str) -> list[float]:
     """Return a metric's number of every category, nan where it has none; nothing if it was not measured."""
-    values = [looked_up(found.summary, metric, "per_category", category.name, name) for category in found.labels]
+    values = [_looked_up(found.summary, metric, "per_category", category.name, name) for category in found.labels]
     is_measured = any(value is not None for value in values)
     return [math.nan if value is None else value for value in values] if is_measured else []
 
 
 def _filter(identifier: str, what: str) -> Html:
     field = element("input", type="search", data_filters=identifier, placeholder="part of a name")
-    field = Html(field.removesuffix("</input>"))
     return element("div", element("label", f"Show {what} with ", field), class_="controls", hidden=True)
 
 
@@ -268,15 +262,13 @@ def cases(drawn: Sequence[tuple[Chosen, Sequence[Figure]]], num_left_out: int) -
         boxes = [
             element(
                 "figure",
-                Html(
-                    element(
-                        "img",
-                        src=f.uri,
-                        alt=f"{f.caption} of {name}",
-                        height=f.size[0],
-                        width=f.size[1],
-                        loading="lazy",
-                    ).removesuffix("</img>")
+                element(
+                    "img",
+                    src=f.uri,
+                    alt=f"{f.caption} of {name}",
+                    height=f.size[0],
+                    width=f.size[1],
+                    loading="lazy",
                 ),
                 element("figcaption", f.caption),
                 tabindex="0",
@@ -329,15 +321,3 @@ def files(found: Found) -> Html:
     grid = tall(table(heads, rows, caption=caption, is_full=True), "Problems with files")
     note = "What cannot be read of a prediction counts as missed; a truth in doubt leaves its picture out."
     return section("files", "Problems with files", element("p", note, class_="soft"), grid)
-
-
-def change_cell(change: float, low: float, high: float, scale: float) -> Cell:
-    """Return a difference with its interval, drawn from the middle."""
-    if math.isnan(change) or math.isnan(low):
-        return Cell("")
-    direction = "better" if low > 0 else "worse" if high < 0 else ""
-    places = [share(0.5 + 0.5 * value / scale) for value in (low, high, change)]
-    style = "--low:{};--high:{};--at:{}".format(*places)
-    track = element("span", element("i"), element("b"), class_="track", style=style, aria_hidden="true")
-    hint = f"{signed(change)} points, 95 % interval {signed(low)} to {signed(high)}"
-    return Cell(track, change, f"change {direction}".strip(), hint=hint)
