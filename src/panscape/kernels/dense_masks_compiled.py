@@ -209,6 +209,7 @@ def _fill(
 ) -> None:
     """Set the object's pixels."""
     begin, end, left, right = span
+    value, owner = found.value, found.owner
     for s in range(begin, end):
         low, high = rows.low[s], rows.high[s]
         first, last = min(found.first[low], found.first[high]), max(found.last[low], found.last[high])
@@ -217,42 +218,29 @@ def _fill(
             if x1 < first or x0 > last:
                 continue
             if not (
-                _is_high(number, rule, found, low, x0)
-                or _is_high(number, rule, found, low, x1)
-                or _is_high(number, rule, found, high, x0)
-                or _is_high(number, rule, found, high, x1)
+                (owner[low, x0] == number and value[low, x0] >= rule.low)
+                or (owner[low, x1] == number and value[low, x1] >= rule.low)
+                or (owner[high, x0] == number and value[high, x0] >= rule.low)
+                or (owner[high, x1] == number and value[high, x1] >= rule.low)
             ):
                 continue
-            a = _value(number, query, dense, prob, rule, found, low, x0)
-            b = _value(number, query, dense, prob, rule, found, low, x1)
-            c = _value(number, query, dense, prob, rule, found, high, x0)
-            d = _value(number, query, dense, prob, rule, found, high, x1)
-            certain = a >= rule.high and b >= rule.high and c >= rule.high and d >= rule.high
+            for y, x in ((low, x0), (low, x1), (high, x0), (high, x1)):
+                if owner[y, x] != number:
+                    value[y, x] = _probability(query, dense[:, :, y, x], prob[y, x], rule.is_published)
+                    owner[y, x] = number
+            a, b, c, d = value[low, x0], value[low, x1], value[high, x0], value[high, x1]
+            if a >= rule.high and b >= rule.high and c >= rule.high and d >= rule.high:
+                for y in range(rows.start[s], rows.start[s + 1]):
+                    for x in range(columns.start[t], columns.start[t + 1]):
+                        crop[y - rows.start[begin], x - columns.start[left]] = True
+                continue
             for x in range(columns.start[t], columns.start[t + 1]):
                 top = columns.near[x] * a + columns.far[x] * b
                 bottom = columns.near[x] * c + columns.far[x] * d
-                i = x - columns.start[left]
                 for y in range(rows.start[s], rows.start[s + 1]):
-                    value = rows.near[y] * top + rows.far[y] * bottom
-                    reached = value >= rule.threshold if rule.is_published else value > rule.threshold
-                    crop[y - rows.start[begin], i] = certain or reached
-
-
-@compiled
-def _is_high(number: int, rule: Rule, found: Found, y: int, x: int) -> bool:
-    return bool(found.owner[y, x] == number and found.value[y, x] >= rule.low)
-
-
-@compiled
-def _value(
-    number: int, query: Floats, dense: Floats, prob: Floats, rule: Rule, found: Found, y: int, x: int
-) -> np.float32:
-    """Return M at a cell, and keep it."""
-    if found.owner[y, x] != number:
-        found.value[y, x] = _probability(query, dense[:, :, y, x], prob[y, x], rule.is_published)
-        found.owner[y, x] = number
-    value: np.float32 = found.value[y, x]
-    return value
+                    pixel = rows.near[y] * top + rows.far[y] * bottom
+                    reached = pixel >= rule.threshold if rule.is_published else pixel > rule.threshold
+                    crop[y - rows.start[begin], x - columns.start[left]] = reached
 
 
 @compiled
