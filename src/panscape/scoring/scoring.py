@@ -320,7 +320,7 @@ def _read(
         what = f"expected a prediction in {predicted.path}, found none; all of its segments count as missed"
         prediction = Reading(None, (Problem(pair.name, Kind.MISSING_PREDICTION, what),))
     else:
-        prediction = predicted.read(pair.prediction, labels)
+        prediction = predicted.read(pair.prediction, labels, size)
     if prediction.panoptic is not None and prediction.panoptic.size != size:
         (height, width), file = prediction.panoptic.size, prediction_file(pair)
         what = f"expected {size.height}x{size.width} pixels like its truth, got {height}x{width}; write it at that size"
