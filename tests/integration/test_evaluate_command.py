@@ -72,6 +72,22 @@ def test_average_precision_when_asked_for(here: Path, capsys: pytest.CaptureFixt
     assert 0 <= instances["ap"] <= instances["ap50"] <= 1
 
 
+def test_iiou_and_percentiles_of_sizes_when_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*EVALUATE, "--ap-sizes", "--iiou"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["iIoU"] in lines
+    first = next(line for line in lines if line[:1] == ["0-25%"])
+    assert first[-3:-1] == ["0", "to"]
+    assert main([*EVALUATE, "--ap", "--ap-sizes", "--iiou", "--json", "--out", "all.json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    sizes = found["instances"]["by_size"]
+    assert [*sizes][:4] == ["small", "medium", "large", "0-25%"]
+    percentiles = [size["num_objects"] for name, size in sizes.items() if name.endswith("%")]
+    assert sum(percentiles) == sum(c["num_objects"] for c in found["instances"]["per_category"].values()) > 0
+    assert 0 <= found["instance_iou"]["mean_iou"] <= 1
+    assert json.loads(Path("all.json").read_text())["instance_iou"] == found["instance_iou"]
+
+
 def test_a_page_shows_photos_and_what_was_predicted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*EVALUATE, "--oracle", "semantic", "--report", "report.html", "--out", "scores.json"]) == 0
     assert capsys.readouterr().out.endswith("\n\nreport: report.html\n")

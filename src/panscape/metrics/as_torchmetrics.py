@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError, MissingExtraError
+from panscape.metrics.instance_ap import InstanceAP
+from panscape.metrics.on_device import DeviceEvaluator
+from panscape.metrics.thing_overlaps import ThingOverlaps
 
 try:
     from torchmetrics import Metric
@@ -51,12 +57,38 @@ class Accumulator(Protocol):
         ...
 
 
-class AccumulatorMetric(Metric):
-    """An accumulator whose state torchmetrics keeps, moves and adds up over processes; see :func:`as_torchmetric`."""
+class ReportingMetric(Metric):
+    """What the metrics of :func:`as_torchmetric` have in common.
+
+    Their states are counts and sums that half of the bits would not hold. So whatever converts the numbers of a model,
+    such as ``half()`` or ``to(torch.bfloat16)``, leaves them as they are; devices are followed.
+    """
 
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the numbers of groups as float64 scalars, such as ``"all/pq"``; the report has those of categories."""
+        numbers = _numbers(self.report().to_dict())
+        return {name: torch.tensor(value, dtype=torch.float64, device=self.device) for name, value in numbers}
+
+    @abstractmethod
+    def report(self) -> Any:
+        """Return the accumulator's report on all pictures of this process so far."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> ReportingMetric:
+        def kept(part: Tensor) -> Tensor:
+            done = fn(part)
+            return done if done.dtype == part.dtype else part.to(done.device)
+
+        super()._apply(kept, exclude_state)
+        return self
+
+
+class AccumulatorMetric(ReportingMetric):
+    """An accumulator whose state torchmetrics keeps, moves and adds up over processes; see :func:`as_torchmetric`."""
+
     state: Tensor
 
     def __init__(self, accumulator: Accumulator, **options: Any) -> None:
@@ -77,28 +109,136 @@ class AccumulatorMetric(Metric):
         self._accumulator.update(*picture, **options)
         self.state += self._accumulator.state.to(self.state.device)
 
-    def compute(self) -> dict[str, Tensor]:
-        """Return the numbers of groups as float64 scalars, such as ``"all/pq"``; the report has those of categories."""
-        numbers = _numbers(self.report().to_dict())
-        return {name: torch.tensor(value, dtype=torch.float64, device=self.state.device) for name, value in numbers}
-
     def report(self) -> Any:
         """Return the accumulator's report on all pictures of this process so far."""
         self._accumulator.state.copy_(self.state)
         return self._accumulator.compute()
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> AccumulatorMetric:
+        super()._apply(fn, exclude_state)
+        if isinstance(self._accumulator, DeviceEvaluator):  # the others stay on the CPU
+            self._accumulator.to(self.state.device)
+        return self
 
-def as_torchmetric(accumulator: Accumulator, **options: Any) -> AccumulatorMetric:
+
+class InstanceAPMetric(ReportingMetric):
+    """Average precision whose objects torchmetrics keeps, moves and gathers; see :func:`as_torchmetric`.
+
+    All that is known of the objects is in four tables of integers, to which each picture adds its rows. Over several
+    processes the pictures are in the order of the processes; that decides between equal scores and nothing else.
+
+    Attributes:
+        counts: int64 [1, 3] a picture: its rows in the other tables.
+        predicted: int64 [P, 4] a picture: category, pixels, those on void, bits of the score.
+        true: int64 [G, 3] a picture: category, pixels, whether it is a crowd.
+        shared: int64 [N, 3] a picture: position of the predicted and of the true segment, pixels of both.
+    """
+
+    counts: list[Tensor] | Tensor
+    predicted: list[Tensor] | Tensor
+    true: list[Tensor] | Tensor
+    shared: list[Tensor] | Tensor
+
+    def __init__(self, accumulator: InstanceAP, **options: Any) -> None:
+        """Start without pictures.
+
+        Args:
+            accumulator: it stays as it is; its pictures are not taken over.
+            options: of ``torchmetrics.Metric``.
+        """
+        super().__init__(**options)
+        self._accumulator = copy.copy(accumulator)
+        self._accumulator.reset()
+        for name in _COLUMNS:
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, *picture: Any, **options: Any) -> None:
+        """Take one picture into account, as the accumulator's ``update`` does."""
+        self._accumulator.reset()
+        self._accumulator.update(*picture, **options)
+        (things,) = self._accumulator.pictures
+        self._accumulator.reset()
+        for name, table in _tables(things).items():
+            getattr(self, name).append(torch.from_numpy(table).to(self.device))
+
+    def sync(self, *arguments: Any, **options: Any) -> None:
+        """Gather the objects of all processes, as ``torchmetrics.Metric.sync`` does."""
+        for name, columns in _COLUMNS.items():
+            rows = getattr(self, name)
+            if isinstance(rows, list) and not rows:  # or a process without pictures would send what is no table
+                rows.append(torch.zeros(0, columns, dtype=torch.int64, device=self.device))
+        super().sync(*arguments, **options)
+
+    def report(self) -> Any:
+        """Return the accumulator's report on all pictures of this process so far."""
+        tables = {name: _joined(getattr(self, name), columns) for name, columns in _COLUMNS.items()}
+        ends = tables["counts"].cumsum(axis=0)[:-1].T
+        parts = [np.split(tables[name], end) for name, end in zip(("predicted", "true", "shared"), ends, strict=True)]
+        accumulator = copy.copy(self._accumulator)
+        pictures = list(zip(*parts, strict=True))
+        accumulator.pictures = [_things(*picture) for picture in pictures] if len(tables["counts"]) else []
+        return accumulator.compute()
+
+
+_COLUMNS = {"counts": 3, "predicted": 4, "true": 3, "shared": 3}
+_Table = NDArray[np.int64]
+
+
+def _tables(things: ThingOverlaps) -> dict[str, _Table]:
+    """Return one picture as tables."""
+    bits = things.score.view(np.int32)
+    return {
+        "counts": np.array([[len(things.score), len(things.true_area), len(things.shared)]], np.int64),
+        "predicted": _table(things.predicted_category, things.predicted_area, things.on_void, bits),
+        "true": _table(things.true_category, things.true_area, things.is_crowd),
+        "shared": _table(things.prediction, things.truth, things.shared),
+    }
+
+
+def _table(*columns: NDArray[Any]) -> _Table:
+    return np.stack([column.astype(np.int64) for column in columns], axis=1)
+
+
+def _things(predicted: _Table, true: _Table, shared: _Table) -> ThingOverlaps:
+    """Return what :func:`_tables` made tables of."""
+    return ThingOverlaps(
+        picture=np.zeros(len(predicted), np.int64),
+        predicted_category=predicted[:, 0],
+        score=predicted[:, 3].astype(np.int32).view(np.float32),
+        predicted_area=predicted[:, 1],
+        on_void=predicted[:, 2],
+        true_category=true[:, 0],
+        true_area=true[:, 1],
+        is_crowd=true[:, 2].astype(bool),
+        prediction=shared[:, 0],
+        truth=shared[:, 1],
+        shared=shared[:, 2],
+    )
+
+
+def _joined(rows: list[Tensor] | Tensor, columns: int) -> _Table:
+    """Return a table of all pictures; torchmetrics has joined its parts where it has gathered them."""
+    parts = [rows] if isinstance(rows, Tensor) else rows
+    return np.concatenate([np.zeros((0, columns), np.int64), *(part.cpu().numpy() for part in parts)])
+
+
+def as_torchmetric(accumulator: Accumulator | InstanceAP, **options: Any) -> ReportingMetric:
     """Return a ``torchmetrics.Metric`` that does what an accumulator does.
 
+    Its ``to(device)`` moves what it has counted, and of a :class:`~panscape.metrics.DeviceEvaluator` where it expects
+    its maps. Counts and sums keep their dtype whatever is done to the model that the metric is in.
+
     Args:
-        accumulator: for example a :class:`~panscape.metrics.PanopticQuality`, or a
-            :class:`~panscape.metrics.DeviceEvaluator` for all numbers at once.
+        accumulator: for example a :class:`~panscape.metrics.PanopticQuality`, an
+            :class:`~panscape.metrics.InstanceAP`, or a :class:`~panscape.metrics.DeviceEvaluator` for all numbers of
+            segments and pixels at once.
         options: of ``torchmetrics.Metric``.
 
     Raises:
         InvalidArgumentError: what the accumulator knows is not one tensor.
     """
+    if isinstance(accumulator, InstanceAP):
+        return InstanceAPMetric(accumulator, **options)
     if not isinstance(getattr(accumulator, "state", None), Tensor):
         raise InvalidArgumentError(
             f"expected an accumulator with a tensor `state`, got {type(accumulator).__name__}; give its parts, or a "

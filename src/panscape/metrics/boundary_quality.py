@@ -126,7 +126,7 @@ def _boundary_iou(
     in_union = (predicted_id > 0) | (not rules.predicted_void_leaves_union)
     of_truth = areas_of(truth_id[in_union], area[in_union], num_truth + 1)
     shared = _areas_of_pairs(truth_id, predicted_id, area, a, b)
-    iou: Shares = shared / (of_truth[a] + of_prediction[b] - shared)
+    iou: Shares = shared / np.maximum(of_truth[a] + of_prediction[b] - shared, 1)  # all of both may have left
     return iou
 
 

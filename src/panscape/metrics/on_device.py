@@ -193,6 +193,15 @@ class DeviceEvaluator:
         rows = self._sums(of_truth, table)
         return torch.cat([self._sums(of_prediction, rows.T).T, rows[:, :1]], dim=1)
 
+    def to(self, device: torch.device | str) -> DeviceEvaluator:
+        """Move this evaluator, with what it has counted, to another device, where maps are expected from then on.
+
+        Returns:
+            This evaluator itself, as modules do.
+        """
+        self.state, self._is_stuff, self._ids = (part.to(device) for part in (self.state, self._is_stuff, self._ids))
+        return self
+
     def merge(self, other: DeviceEvaluator) -> None:
         """Add the pictures of another evaluator, on whatever device, to this one.
 

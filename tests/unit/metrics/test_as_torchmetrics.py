@@ -18,6 +18,7 @@ from panscape.metrics import (
     DeviceEvaluator,
     ErrorAnalysis,
     Evaluator,
+    InstanceAP,
     InstanceIoU,
     PanopticQuality,
     PanopticQualityDagger,
@@ -79,13 +80,104 @@ def test_the_others_are_wrapped_and_pickled_too(accumulator: Any, first: int) ->
     assert torch.equal(metric.state, accumulator.state)
 
 
+SCORED = [(replace(p, score=torch.linspace(0.1, 1 - 0.1 * i, p.num_segments)), t) for i, (p, t) in enumerate(PAIRS)]
+
+
+def test_average_precision_is_that_of_the_plain_metric() -> None:
+    from panscape.metrics.as_torchmetrics import as_torchmetric
+
+    plain = InstanceAP(SHAPES, percentiles=(0, 50, 100))
+    metric, other = as_torchmetric(plain), as_torchmetric(plain)
+    for i, pair in enumerate(SCORED[:4]):
+        plain.update(*pair)
+        if i % 2:
+            metric.update(*pair)
+        else:
+            alone = InstanceAP(SHAPES, percentiles=(0, 50, 100))
+            alone.update(*pair)
+            found = metric(*pair)  # forward: of this picture
+            assert found["ap"] == pytest.approx(alone.compute().ap, nan_ok=True)
+        if i == 2:
+            metric = pickle.loads(pickle.dumps(metric))
+    assert metric.report() == plain.compute()
+    found = metric.compute()
+    assert found["ap50"] == plain.compute().ap50
+    assert found["by_size/50-100%/recall"] == plain.compute().by_size["50-100%"].recall
+    assert found["recall/100"] == plain.compute().recall[100]
+    other.update(*SCORED[4])
+    metric.merge_state(other)  # of torchmetrics: the other's pictures come first
+    expected = InstanceAP(SHAPES, percentiles=(0, 50, 100))
+    for pair in (SCORED[4], *SCORED[:4]):
+        expected.update(*pair)
+    assert metric.report() == expected.compute()
+    metric.reset()
+    assert metric.report() == InstanceAP(SHAPES).compute()
+    assert [p.num_segments for p, _ in SCORED] != [0] * 5
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda model: model.half(),
+        lambda model: model.to(torch.float16),
+        lambda model: model.bfloat16().float(),
+        lambda model: model.type(torch.float32),
+    ],
+)
+def test_counts_outlive_what_is_done_to_the_numbers_of_a_model(convert: Callable[[Any], Any]) -> None:
+    from panscape.metrics.as_torchmetrics import as_torchmetric
+
+    model = torch.nn.Module()
+    model.layer = torch.nn.Linear(2, 2)
+    model.quality, model.precision = as_torchmetric(PanopticQuality(SHAPES)), as_torchmetric(InstanceAP(SHAPES))
+    model.semantic = as_torchmetric(Semantic(SHAPES))
+    metrics = (model.quality, model.precision, model.semantic)
+    expected = PanopticQuality(SHAPES), InstanceAP(SHAPES), Semantic(SHAPES)
+    for i, pair in enumerate(SCORED):
+        for one in (*metrics, *expected):
+            one.update(*pair)
+        if i == 2:
+            convert(model)
+    assert model.quality.state.dtype == torch.float64
+    assert model.semantic.state.dtype == torch.int64
+    assert [metric.report() for metric in metrics] == [plain.compute() for plain in expected]
+    model.quality.reset()
+    assert model.quality.state.dtype == torch.float64
+
+
+def parts_of(prediction: PanopticMap, truth: PanopticMap) -> tuple[Any, ...]:
+    return prediction.ids, prediction.category, truth.ids, truth.category, truth.crowd
+
+
+def test_an_evaluator_on_a_device_follows_to_another() -> None:
+    from panscape.metrics.as_torchmetrics import as_torchmetric
+
+    metric = as_torchmetric(DeviceEvaluator(SHAPES, "meta"))  # a device without memory: what is elsewhere is refused
+    with pytest.raises(InvalidArgumentError, match="expected all parts on meta"):
+        metric.update(*parts_of(*PAIRS[0]))
+    metric = as_torchmetric(DeviceEvaluator(SHAPES, "cpu"))
+    metric.update(*parts_of(*PAIRS[0]))
+    model = torch.nn.ModuleList([metric])
+    model.to("meta")
+    metric.update(*(part.to("meta") for part in parts_of(*PAIRS[1])))
+    assert metric.state.device.type == "meta"
+    with pytest.raises(InvalidArgumentError, match="expected all parts on meta"):
+        metric.update(*parts_of(*PAIRS[0]))
+
+
+def test_an_evaluator_on_a_device_keeps_its_counts_when_it_is_moved() -> None:
+    evaluator = DeviceEvaluator(SHAPES, "cpu")
+    evaluator.update(*parts_of(*PAIRS[0]))
+    before = evaluator.state.clone()
+    assert evaluator.to("cpu") is evaluator
+    assert torch.equal(evaluator.state, before)
+    assert evaluator.to("meta").state.dtype == torch.float64
+
+
 def test_names_and_collections() -> None:
     from torchmetrics import MetricCollection
 
     from panscape.metrics.as_torchmetrics import as_torchmetric
-
-    def parts(prediction: PanopticMap, truth: PanopticMap) -> tuple[Any, ...]:
-        return prediction.ids, prediction.category, truth.ids, truth.category, truth.crowd
 
     both = MetricCollection(  # it names what both have after their keys
         {"pq": as_torchmetric(PanopticQuality(SHAPES)), "pc": as_torchmetric(ParsingCovering(SHAPES))}
@@ -94,7 +186,7 @@ def test_names_and_collections() -> None:
     for pair in PAIRS:
         both.update(*pair)
         expected.update(*pair)
-        everything.update(*parts(*pair))
+        everything.update(*parts_of(*pair))
     report, found = expected.compute(), everything.compute()
     assert found["panoptic/things/pq"] == pytest.approx(report.panoptic.things.pq, abs=1e-12)
     assert found["semantic/mean_iou"] == report.semantic.mean_iou

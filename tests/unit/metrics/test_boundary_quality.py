@@ -11,27 +11,49 @@ from scipy.ndimage import binary_erosion
 
 from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.metrics import BoundaryPanopticQuality, PanopticQuality, boundary_distance, match_boundaries, overlaps
+from panscape.metrics import (
+    RULES,
+    BoundaryPanopticQuality,
+    Evaluator,
+    PanopticQuality,
+    Rules,
+    boundary_distance,
+    match_boundaries,
+    overlaps,
+)
 
 
 def boundary(mask: np.ndarray, distance: int) -> np.ndarray:
     return mask & ~binary_erosion(mask, np.ones((3, 3)), iterations=distance, border_value=0)
 
 
-def quality_of_one_picture(prediction: PanopticMap, truth: PanopticMap, distance: int) -> np.ndarray:
+COCO = Rules()
+
+
+def quality_of_one_picture(
+    prediction: PanopticMap, truth: PanopticMap, distance: int, rules: Rules = COCO
+) -> np.ndarray:
     """Counts of matches, false positives, misses and the sum of IoU, [K, 4]."""
 
-    def segments(annotation: PanopticMap) -> list[dict[str, Any]]:
+    def segments(annotation: PanopticMap, is_truth: bool) -> list[dict[str, Any]]:
         ids = annotation.ids.numpy()
-        crowd = [False] * annotation.num_segments if annotation.crowd is None else annotation.crowd.tolist()
-        found = []
+        crowds = annotation.crowd.tolist() if is_truth and annotation.crowd is not None else []
+        masks: dict[Any, Any] = {}
         for row, category in enumerate(annotation.category.tolist()):
-            mask = ids == row + 1
-            outline = boundary(mask, distance)
-            found.append({"mask": mask, "outline": outline, "category": category, "crowd": crowd[row], "hit": False})
-        return found
+            mask, is_crowd = ids == row + 1, bool(crowds) and crowds[row] and rules.crowd != "segment"
+            if is_crowd and rules.crowd == "void":
+                continue
+            name = category if rules.is_stuff_whole and category in SHAPES.stuff_ids else ("segment", row)
+            before = masks[name][0] if name in masks else np.zeros_like(mask)
+            masks[name] = (before | mask, category, is_crowd)
+        return [
+            {"mask": mask, "outline": boundary(mask, distance), "category": category, "crowd": is_crowd, "hit": False}
+            for mask, category, is_crowd in masks.values()
+        ]
 
-    true, predicted, void = segments(truth), segments(prediction), truth.ids.numpy() == 0
+    true, predicted = segments(truth, True), segments(prediction, False)
+    void = ~np.any([t["mask"] for t in true] or [np.zeros(truth.size, bool)], axis=0)
+    silent = prediction.ids.numpy() == 0
     stats = np.zeros((len(SHAPES), 4))
     for t in true:
         for p in predicted:
@@ -39,14 +61,18 @@ def quality_of_one_picture(prediction: PanopticMap, truth: PanopticMap, distance
                 continue
             ious = []
             for part in ("mask", "outline"):
-                union = (t[part] | (p[part] & ~void)).sum()
+                union = t[part] | (p[part] & ~void)
+                if rules.predicted_void_leaves_union:
+                    union &= ~silent
+                union = max(union.sum(), 1)
                 ious.append((t[part] & p[part]).sum() / union)
             if min(ious) > 0.5:
                 stats[t["category"]] += [1, 0, 0, min(ious)]
                 t["hit"] = p["hit"] = True
     crowd_of = {t["category"]: t["mask"] for t in true if t["crowd"]}
     for t in true:
-        stats[t["category"], 2] += not t["hit"] and not t["crowd"]
+        is_silent = rules.predicted_void_excuses_misses and (t["mask"] & silent).sum() / t["mask"].sum() > 0.5
+        stats[t["category"], 2] += not t["hit"] and not t["crowd"] and not is_silent
     for p in predicted:
         excused = (p["mask"] & void).sum()
         if p["category"] in crowd_of:
@@ -94,6 +120,57 @@ def test_against_masks_and_erosions(ratio, distance) -> None:
     assert report.all.pq == pytest.approx(pq.mean(), abs=1e-12)
 
 
+@pytest.mark.parametrize("name", ["deeplab2", "torchmetrics", "seamseg"])
+def test_other_rules_hold_for_boundaries_too(name) -> None:
+    metric, coco, total = BoundaryPanopticQuality(SHAPES, rules=name), BoundaryPanopticQuality(SHAPES), 0
+    evaluator = Evaluator(SHAPES, name, boundary=BoundaryPanopticQuality(SHAPES, rules=name))
+    for i, (prediction, truth) in enumerate(pictures()[:30]):
+        truth = two_pieces_of_stuff(truth)
+        prediction = leave_void(prediction, i)
+        before = metric.state.clone()
+        metric.update(prediction, truth)
+        coco.update(prediction, truth)
+        evaluator.update(prediction, truth)
+        expected = quality_of_one_picture(prediction, truth, 2, RULES[name])
+        assert (metric.state - before).numpy() == pytest.approx(expected, abs=1e-12)
+        total = total + expected
+    assert not torch.equal(metric.state, coco.state)
+    assert total[:, :3].sum(0).min() > 10  # the pictures exercise all of it
+    report = evaluator.compute()
+    assert report.boundary == metric.compute()
+    assert str(report).endswith(f"boundary quality\n{report.boundary}")
+    assert report.to_dict()["boundary"] == report.boundary.to_dict()
+    assert torch.equal(evaluator.states["boundary"], metric.state)
+
+
+def two_pieces_of_stuff(truth: PanopticMap) -> PanopticMap:
+    """Cut the first segment of stuff in two, of one category."""
+    rows = torch.isin(truth.category, torch.tensor(SHAPES.stuff_ids)).nonzero()[:, 0]
+    if not len(rows):
+        return truth
+    ids, row = truth.ids.clone(), int(rows[0])
+    right = torch.zeros_like(ids, dtype=torch.bool)
+    right[:, ids.shape[1] // 2 :] = True
+    ids[(ids == row + 1) & right] = truth.num_segments + 1
+    category = torch.cat([truth.category, truth.category[row : row + 1]])
+    crowd = None if truth.crowd is None else torch.cat([truth.crowd, truth.crowd[row : row + 1]])
+    return PanopticMap(ids, category, None, crowd).compact()
+
+
+def leave_void(prediction: PanopticMap, seed: int) -> PanopticMap:
+    ids = prediction.ids.clone()
+    ids[:, : 4 + seed % 9] = 0
+    return PanopticMap(ids, prediction.category).compact()
+
+
+def test_a_category_that_is_absent_counts_if_the_rules_say_so() -> None:
+    picture = a_map("AAA\nAAA", {"A": 2})
+    for rules, mean in (("coco", 1), ("seamseg", 1 / len(SHAPES))):
+        metric = BoundaryPanopticQuality(SHAPES, rules=rules)
+        metric.update(picture, picture)
+        assert metric.compute().all.pq == mean
+
+
 def test_a_large_mask_with_a_wrong_contour_is_no_match() -> None:
     true_ids = torch.full((100, 100), 2, dtype=torch.int32)
     true_ids[10:90, 10:90] = 1
@@ -139,6 +216,8 @@ def test_merge_and_reset() -> None:
     assert parts[0].compute() == whole.compute()
     with pytest.raises(InvalidArgumentError, match=r"dilation_ratio of 0.02, got one with 0.1; merge"):
         whole.merge(BoundaryPanopticQuality(SHAPES, 0.1))
+    with pytest.raises(InvalidArgumentError, match="expected a metric by the rules Rules"):
+        whole.merge(BoundaryPanopticQuality(SHAPES, rules="seamseg"))
     whole.reset()
     assert math.isnan(whole.compute().all.pq)
 
@@ -146,6 +225,13 @@ def test_merge_and_reset() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match=r"dilation_ratio above 0, for example 0.02, got 0"):
         BoundaryPanopticQuality(SHAPES, 0)
+    for ratio in (0, -0.1, math.nan, math.inf):
+        with pytest.raises(InvalidArgumentError, match=r"dilation_ratio above 0, for example 0.02, got"):
+            match_boundaries(a_map("A"), a_map("A"), dilation_ratio=ratio)
+    with pytest.raises(InvalidArgumentError, match="expected stuff_ids"):
+        match_boundaries(a_map("A"), a_map("A"), rules="deeplab2")
+    with pytest.raises(InvalidArgumentError, match="expected a metric by the rules Rules"):
+        Evaluator(SHAPES, "seamseg", boundary=BoundaryPanopticQuality(SHAPES))
     metric = BoundaryPanopticQuality(SHAPES)
     with pytest.raises(InvalidArgumentError, match=r"truth of 1x2 and a prediction of 1x1; decode or resize"):
         metric.update(a_map("A"), a_map("AA"))

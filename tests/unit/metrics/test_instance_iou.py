@@ -6,7 +6,7 @@ import pytest
 from maps import SHAPES, a_map, generated_map
 
 from panscape import LabelSpace, PanopticMap
-from panscape.errors import InvalidArgumentError
+from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.metrics import CITYSCAPES_AVERAGE_SIZES, InstanceIoU, average_sizes, overlaps
 
 SIZES = {"disc": 300.0, "box": 1250.5}
@@ -144,6 +144,11 @@ def test_what_cannot_be_measured() -> None:
         metric.update(a_map("A"), a_map("A", {"A": 3}))
     with pytest.raises(InvalidArgumentError, match=r"size of 'disc' in pixels above 0, got 0"):
         InstanceIoU(SHAPES, {"disc": 0})
+    with pytest.raises(UnknownNameError, match=r"unknown category of things 'discs'; did you mean disc\?"):
+        InstanceIoU(SHAPES, {"discs": 5})
+    stuff = SHAPES[SHAPES.stuff_ids[0]].name
+    with pytest.raises(UnknownNameError, match=f"unknown category of things '{stuff}'"):
+        InstanceIoU(SHAPES, {stuff: 5})
 
 
 def test_table() -> None:

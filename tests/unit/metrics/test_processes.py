@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from panscape import PanopticMap
 from panscape.metrics import (
     BoundaryPanopticQuality,
     DeviceEvaluator,
+    InstanceAP,
+    InstanceAPReport,
     InstanceIoU,
     PanopticQuality,
     PanopticQualityDagger,
@@ -25,6 +28,9 @@ from panscape.metrics import (
 )
 
 PAIRS = [(generated_map(s + 50), generated_map(s, crowd=True)) for s in range(7)]
+
+
+SCORED = [(replace(p, score=torch.linspace(0.9, 0.2, p.num_segments)), t) for p, t in PAIRS]
 
 
 class OnDevice(DeviceEvaluator):
@@ -66,7 +72,13 @@ def as_one_process(rank: int, folder: Path) -> None:
     metric = as_torchmetric(PanopticQuality(SHAPES))
     for pair in PAIRS[rank::2]:
         metric.update(*pair)
-    torch.save({"reports": found, "torchmetrics": metric.compute()}, folder / f"{rank}.pt")
+    precision, of_one = as_torchmetric(InstanceAP(SHAPES)), as_torchmetric(InstanceAP(SHAPES))
+    for pair in SCORED[rank::2]:
+        precision.update(*pair)
+    for pair in SCORED if rank else ():  # the first process has no picture
+        of_one.update(*pair)
+    gathered = {"precision": precision.compute(), "of one": of_one.compute(), "own": precision.report().to_dict()}
+    torch.save({"reports": found, "torchmetrics": metric.compute(), **gathered}, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
@@ -87,6 +99,16 @@ def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
             assert_equal_numbers(came_report, report)
         quality = expected["panoptic quality"][1]["all"]["pq"]
         assert abs(said["torchmetrics"]["all/pq"].item() - quality) < 1e-14
+        assert said["precision"]["ap"] == average_precision([*SCORED[::2], *SCORED[1::2]]).ap
+        assert said["of one"]["ap"] == average_precision(SCORED).ap
+        assert said["own"] == average_precision(SCORED[rank::2]).to_dict()
+
+
+def average_precision(pairs: list[tuple[PanopticMap, PanopticMap]]) -> InstanceAPReport:
+    metric = InstanceAP(SHAPES)
+    for pair in pairs:
+        metric.update(*pair)
+    return metric.compute()
 
 
 def assert_equal_numbers(one: Any, other: Any) -> None:

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,15 @@ from maps import SHAPES, a_map, generated_map
 
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.metrics import Evaluator, InstanceAP, PanopticQuality, PanopticQualityDagger, ParsingCovering, SemanticIoU
+from panscape.metrics import (
+    Evaluator,
+    InstanceAP,
+    InstanceIoU,
+    PanopticQuality,
+    PanopticQualityDagger,
+    ParsingCovering,
+    SemanticIoU,
+)
 
 
 def test_against_counting_masks() -> None:
@@ -112,6 +121,29 @@ def test_a_picture_that_is_refused_is_counted_nowhere() -> None:
     assert not any(state.any() for state in evaluator.states.values())
     with pytest.raises(InvalidArgumentError, match="over the label space 'shapes', got 'cityscapes'; make both"):
         Evaluator(SHAPES, instances=InstanceAP(LabelSpace.load("cityscapes")))
+
+
+def test_what_is_asked_for_besides_is_refused_before_anything_is_counted() -> None:
+    scored = replace(generated_map(1), score=torch.ones(generated_map(1).num_segments))
+    evaluator = Evaluator(SHAPES, instances=InstanceAP(SHAPES), instance_iou=InstanceIoU(SHAPES, {"disc": 5}))
+    with pytest.raises(InvalidArgumentError, match="average size of 'box'"):
+        evaluator.update(scored, a_map("A", {"A": 3}).resize(*scored.size))
+    assert not any(state.any() for state in evaluator.states.values())
+    assert evaluator.instances.pictures == []
+    other = Evaluator(SHAPES, instances=InstanceAP(SHAPES), instance_iou=InstanceIoU(SHAPES))
+    other.update(scored, generated_map(2))
+    with pytest.raises(InvalidArgumentError, match="same average sizes"):
+        evaluator.merge(other)
+    assert evaluator.instances.pictures == []
+    with pytest.raises(InvalidArgumentError, match="both measure instance-weighted IoU or both do not; give each its"):
+        evaluator.merge(Evaluator(SHAPES, instances=InstanceAP(SHAPES)))
+    alone = InstanceIoU(SHAPES)
+    alone.update(scored, generated_map(2))
+    other.merge(other)
+    assert other.compute().to_dict()["instance_iou"]["mean_iou"] == alone.compute().mean_iou
+    assert str(other.compute()).endswith(f"\n\n{alone.compute()}")
+    other.reset()
+    assert not any(state.any() for state in other.states.values())
 
 
 def test_maps_that_do_not_fit() -> None:

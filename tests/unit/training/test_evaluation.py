@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ from torch import distributed
 from panscape import LabelSpace, PanopticMap, create_model
 from panscape.datasets.sample import Sample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError, UnreadableFileError
-from panscape.metrics import EvaluationReport, Evaluator
+from panscape.labels import Category
+from panscape.metrics import EvaluationReport, Evaluator, InstanceIoU
+from panscape.training import evaluation
 from panscape.training.evaluation import evaluate, predict_sample
 
 
@@ -71,6 +74,41 @@ def test_each_picture_is_handed_on_with_what_was_predicted() -> None:
 @pytest.mark.parametrize(("limit", "numbers"), [(0, [*range(7)]), (3, [0, 2, 4]), (7, [*range(7)]), (99, [*range(7)])])
 def test_a_limit_spreads_over_the_dataset(limit: int, numbers: list[int]) -> None:
     assert evaluate(ColorModel(), Shifted(7), limit=limit, workers=0) == by_hand(Shifted(7), numbers)
+
+
+class Small(Shifted):
+    """Of a label space with many categories, few of which a picture has."""
+
+    labels = LabelSpace(
+        "many", (*SHAPES.categories, *(Category(f"c{i}", True, 100 + i, (i, 0, 255)) for i in range(129)))
+    )
+
+    def __getitem__(self, index: int) -> Sample:
+        return super().__getitem__(index % 7)
+
+
+def kept_after(length: int, world_size: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many bytes the first of some processes has to remember of its pictures."""
+    sizes: list[int] = []
+
+    def gathered(mine: evaluation._Findings, world_size: int) -> list[evaluation._Findings]:
+        sizes.append(len(pickle.dumps(mine)))
+        return [mine]
+
+    monkeypatch.setattr(evaluation, "_process", lambda: (0, world_size))
+    monkeypatch.setattr(evaluation, "_gathered", gathered)
+    evaluate(ColorModel(Small.labels), Small(length), workers=0, iiou=True)
+    return sizes[0]
+
+
+def test_what_is_remembered_does_not_grow_with_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kept_after(5, 1, monkeypatch) == kept_after(30, 1, monkeypatch)
+
+
+def test_several_processes_remember_only_the_categories_of_each_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    fewer, more = (kept_after(2 * count, 2, monkeypatch) for count in (5, 15))
+    states = 133 * (4 + 2 + 4 + 4) * 8  # of PQ, PQ-dagger, covering and iIoU, in bytes
+    assert 0 < (more - fewer) / 10 < states / 3
 
 
 def test_large_pictures_are_shrunk_as_for_prediction() -> None:
@@ -157,12 +195,20 @@ def as_one_process(rank: int, world_size: int, folder: Path) -> None:
     listed: list[tuple[str, str]] = []
     said["skip"] = evaluate(ColorModel(), bad, workers=0, on_bad_sample="skip", skipped=listed.append).to_dict()
     said["skipped"] = [picture for picture, _ in listed]
+    said["iiou"] = evaluate(ColorModel(), Shifted(23), workers=0, iiou=True).to_dict()["instance_iou"]
     try:
         evaluate(ColorModel(), bad, workers=0)
     except BadSampleError as error:
         said["stop"] = error.picture
     (folder / f"{rank}.json").write_text(json.dumps(said))
     distributed.destroy_process_group()
+
+
+def instance_iou_by_hand(dataset: Shifted) -> dict[str, object]:
+    metric, model = InstanceIoU(SHAPES), ColorModel()
+    for number in range(len(dataset)):
+        metric.update(model.predict(dataset[number].image), dataset[number].truth)
+    return metric.compute().to_dict()
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
@@ -173,6 +219,7 @@ def test_several_processes_report_what_one_does_bit_for_bit(world_size: int, tmp
         "limit": by_hand(Shifted(23), [0, 5, 11, 17]).to_dict(),
         "skip": by_hand(Shifted(8), [0, 1, 2, 5, 6, 7]).to_dict(),
         "skipped": ["/data/3.png", "/data/4.png"],
+        "iiou": instance_iou_by_hand(Shifted(23)),
         "stop": "/data/3.png",
     }
     # Added up process by process, the sums of IoU would differ.

@@ -17,7 +17,7 @@ from torch import distributed
 from panscape import LabelSpace, PanopticMap, create_model
 from panscape.datasets.sample import Sample
 from panscape.errors import InvalidArgumentError
-from panscape.metrics import InstanceAP
+from panscape.metrics import COCO_SIZES, InstanceAP, size_percentiles
 from panscape.training.evaluation import evaluate
 
 
@@ -56,6 +56,17 @@ def test_it_is_measured_when_asked_for() -> None:
     assert report.panoptic == plain.panoptic
 
 
+def test_percentiles_of_sizes_are_measured_when_asked_for() -> None:
+    plain, report = (evaluate(ColorModel(), Shifted(6), workers=0, ap=True, ap_sizes=sizes) for sizes in (False, True))
+    metric = by_hand([*range(6)])
+    sizes = size_percentiles(metric.object_areas())
+    assert report.instances == metric.compute({**COCO_SIZES, **sizes})
+    assert [*report.instances.by_size] == ["small", "medium", "large", *sizes]
+    assert (report.instances.ap, report.panoptic) == (plain.instances.ap, plain.panoptic)
+    assert evaluate(ColorModel(), Shifted(6), workers=0, ap_sizes=True) == report
+    assert f"\n{[*sizes][-1]} " in str(report)
+
+
 def test_scores_are_those_of_the_system_and_not_of_decoding() -> None:
     torch.manual_seed(0)
     model = create_model("swiftnet", SHAPES, backbone="test_resnet", width=8, levels=1)
@@ -87,6 +98,8 @@ def test_the_rules_are_those_of_the_label_space() -> None:
 
     assert evaluate(ColorModel(cityscapes), Streets(1), workers=0, ap=True).instances.rules == "cityscapes"
     assert evaluate(ColorModel(), Shifted(1), workers=0, ap=True).instances.rules == "coco"
+    with pytest.raises(InvalidArgumentError, match="expected --ap-sizes for other data than cityscapes"):
+        evaluate(ColorModel(cityscapes), Streets(1), workers=0, ap_sizes=True)
 
 
 def test_a_model_without_scores_is_told_what_is_missing() -> None:
