@@ -7,7 +7,8 @@ training code; what the paper leaves open follows FCOS (Tian et al., ICCV 2019),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import inf
 from typing import Literal, NamedTuple
@@ -17,11 +18,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
-from panscape.kernels.box_candidates import BoxSelection
 from panscape.kernels.dense_box_targets import dense_box_targets
 from panscape.labels import LabelSpace
 from panscape.losses import bootstrapped_cross_entropy, divisors
 from panscape.panoptic import PanopticMap
+from panscape.representations.dense_box_decoding import DenseBoxDecoding, decode_dense_boxes
 from panscape.representations.dense_box_losses import (
     MaskQueries,
     Pyramid,
@@ -31,8 +32,19 @@ from panscape.representations.dense_box_losses import (
     sum_of_centerness_loss,
     sum_of_mask_loss,
 )
+from panscape.representations.dense_box_oracles import decode_with_truth
+from panscape.representations.dense_box_panels import draw_panels
 
-__all__ = ["DenseBoxOutputs", "DenseBoxRepresentation", "DenseBoxTargets"]
+__all__ = [
+    "DENSE_BOX_ORACLES",
+    "DenseBoxDecoding",
+    "DenseBoxOutputs",
+    "DenseBoxRepresentation",
+    "DenseBoxTargets",
+]
+
+DENSE_BOX_ORACLES = ("semantic", "boxes")
+"""The parts that :meth:`DenseBoxRepresentation.decode_with_truth` can replace."""
 
 
 class DenseBoxOutputs(NamedTuple):
@@ -104,6 +116,7 @@ class DenseBoxRepresentation:
         levelness_loss_weight: of the loss of levelness.
         semantic_loss_weight: of the semantic loss; the paper has 1 for Cityscapes, 0.4 for COCO.
         mask_loss_weight: of the loss of masks; 0 leaves it out (Table 3).
+        decoding: how maps are recovered, and objects chosen whose masks are compared.
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -123,6 +136,7 @@ class DenseBoxRepresentation:
     levelness_loss_weight: float = 1.0
     semantic_loss_weight: float = 1.0
     mask_loss_weight: float = 1.0
+    decoding: DenseBoxDecoding = field(default_factory=DenseBoxDecoding)
 
     def __post_init__(self) -> None:
         if not all(low < high for low, high in pairwise((0.0, *self.level_ends, inf))):
@@ -204,7 +218,7 @@ class DenseBoxRepresentation:
         Raises:
             InvalidArgumentError: outputs and targets are of different sizes.
         """
-        outputs = _in_full_precision(outputs)
+        outputs = _each(outputs, _in_full_precision)
         pyramid = self._pyramid(outputs)
         if targets.semantic.shape[-2:] != pyramid.padded_size or targets.box.shape != outputs.box.shape:
             raise InvalidArgumentError(
@@ -237,6 +251,54 @@ class DenseBoxRepresentation:
             losses["mask"] = self.mask_loss_weight * (cost / masks)
         return losses
 
+    def decode(
+        self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace
+    ) -> list[PanopticMap]:
+        """Recover one map per picture of a batch; see :mod:`panscape.representations.dense_box_decoding`.
+
+        Args:
+            outputs: for the padded pictures.
+            sizes: height and width of each picture.
+            labels: tells things from stuff.
+        """
+        return decode_dense_boxes(*outputs, sizes, labels, self.finest_stride, self.num_levels, self.decoding)
+
+    def decode_with_truth(
+        self, outputs: DenseBoxOutputs, truth: PanopticMap, parts: Collection[str], labels: LabelSpace
+    ) -> PanopticMap:
+        """Recover the map of one picture as if parts of the outputs were perfect, at its full size.
+
+        The truth says nothing of the category of void, nor of the boxes of void, stuff and crowds: there, predictions
+        stay.
+
+        Args:
+            outputs: a batch of one.
+            truth: of the picture, at its size, on any device.
+            parts: of :data:`DENSE_BOX_ORACLES`: "semantic" for the category of every pixel, "boxes" for the boxes of
+                the objects that some location meets and of their pixels. Without any, this is :meth:`decode`.
+            labels: tells things from stuff.
+        """
+        if not parts:
+            return self.decode(outputs, [truth.size], labels)[0]
+        device, pyramid = outputs.box.device, self._pyramid(outputs)
+        targets = replace(self, supervision="masks").encode(truth.to("cpu"), labels, pyramid.padded_size)
+        targets = DenseBoxTargets(*(t.to(device) for t in targets))
+        return decode_with_truth(outputs, truth.to(device), targets, parts, labels, pyramid, self.decoding)
+
+    def panels(self, outputs: DenseBoxOutputs, size: tuple[int, int], labels: LabelSpace) -> dict[str, Tensor]:
+        """Draw the outputs of one picture: "semantic", "boxes", "levels" if the network has levelness, and "masks".
+
+        Args:
+            outputs: a batch of one.
+            size: height and width of the picture.
+            labels: gives the colours.
+
+        Returns:
+            Pictures by name, uint8 [3, H, W]; see :func:`panscape.representations.dense_box_panels.draw_panels`.
+        """
+        outputs = _each(outputs, lambda part: part.detach().float().cpu())
+        return draw_panels(outputs, size, labels, self._pyramid(outputs), self.decoding)
+
     def _mask_queries(self, outputs: DenseBoxOutputs, targets: DenseBoxTargets, pyramid: Pyramid) -> MaskQueries | None:
         if self.supervision == "boxes" or not self.mask_loss_weight:
             return None
@@ -247,7 +309,7 @@ class DenseBoxRepresentation:
             targets.box,
             targets.location_segment,
             pyramid,
-            BoxSelection(),
+            self.decoding.selection,
             self.max_mask_queries,
         )
         return queries._replace(box=queries.box.detach()) if self.detach_query else queries
@@ -257,14 +319,12 @@ class DenseBoxRepresentation:
         return Pyramid((height, width), self.finest_stride, self.num_levels)
 
 
-def _in_full_precision(outputs: DenseBoxOutputs) -> DenseBoxOutputs:
-    def full(part: Tensor) -> Tensor:
-        return part if part.dtype == torch.float64 else part.float()
+def _each(outputs: DenseBoxOutputs, change: Callable[[Tensor], Tensor]) -> DenseBoxOutputs:
+    """Change each part that there is."""
+    semantic, box_category, box, centerness, levelness = outputs
+    levelness = None if levelness is None else change(levelness)
+    return DenseBoxOutputs(change(semantic), change(box_category), change(box), change(centerness), levelness)
 
-    return DenseBoxOutputs(
-        full(outputs.semantic),
-        full(outputs.box_category),
-        full(outputs.box),
-        full(outputs.centerness),
-        None if outputs.levelness is None else full(outputs.levelness),
-    )
+
+def _in_full_precision(part: Tensor) -> Tensor:
+    return part if part.dtype == torch.float64 else part.float()

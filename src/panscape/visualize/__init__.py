@@ -34,7 +34,14 @@ __all__ = [
     "side_by_side",
 ]
 
-PANEL_TITLES = {"semantic": "semantic segmentation", "centers": "centers", "offsets": "offset directions"}
+PANEL_TITLES = {
+    "semantic": "semantic segmentation",
+    "centers": "centers",
+    "offsets": "offset directions",
+    "boxes": "boxes and the way to their middle",
+    "levels": "levels of objects",
+    "masks": "masks of objects",
+}
 """What a person calls the networks' panels, by the name a model gives them."""
 
 _Pixels = NDArray[np.uint8]  # [H, W, 3]
