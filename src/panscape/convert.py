@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.models import PanopticModel
+from panscape.models import ModelSpec, PanopticModel
+from panscape.models.dense_detections import DenseDetections
 from panscape.models.swiftnet import PanopticSwiftNet, SpatialPyramidPooling
 from panscape.nn.backbones import ResNetFeatures
+from panscape.nn.frozen_norm import frozen_norms
 from panscape.zoo import fill
 
 # What torch's readers are known to raise on other files and damaged ones.
@@ -35,7 +37,9 @@ def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
 
     Args:
         model: built with the options that fit the checkpoint: ``create_model("swiftnet_r18", "cityscapes")`` for
-            Panoptic SwiftNet's three-level Cityscapes weights. It is left as it was when loading fails.
+            Panoptic SwiftNet's three-level Cityscapes weights, ``create_model("dense_detections_r50", "cityscapes")``
+            for those of dense detections. The latter's pixel format and norms become what the weights were trained
+            with, also in what is saved of it. It is left as it was when loading fails.
         path: a ``.pth`` file; only tensors and plain containers are unpickled.
 
     Raises:
@@ -44,13 +48,18 @@ def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
         InvalidArgumentError: no published layout is known for this model.
     """
     found = _read_state(Path(path))
-    if not isinstance(model, PanopticSwiftNet) or not isinstance(model.pyramid.levels[0], ResNetFeatures):
+    if isinstance(model, PanopticSwiftNet) and isinstance(model.pyramid.levels[0], ResNetFeatures):
+        remedy = "build the model with the label space, levels and context that the checkpoint was trained with"
+        fill(model, found, path, remedy=remedy, rename=_swiftnet_key(model))
+    elif isinstance(model, DenseDetections) and isinstance(model.backbone, ResNetFeatures):
+        remedy = 'build the model as create_model("dense_detections_r50", labels) with the checkpoint\'s label space'
+        fill(model, found, path, remedy=remedy, rename=_dense_detections_key(found))
+        _take_pixels_as_caffe(model)
+    else:
         raise InvalidArgumentError(
             f"no published checkpoint layout is known for {type(model).__name__} on this backbone; "
-            "published weights exist for swiftnet_r18"
+            "published weights exist for swiftnet_r18 and dense_detections_r50"
         )
-    remedy = "build the model with the label space, levels and context that the checkpoint was trained with"
-    fill(model, found, path, remedy=remedy, rename=_swiftnet_key(model))
     return model.eval()
 
 
@@ -134,3 +143,47 @@ def _swiftnet_key(model: PanopticSwiftNet) -> Callable[[str], str]:
         return ".".join([head[top], *parts])
 
     return key
+
+
+def _dense_detections_key(found: Mapping[str, Tensor]) -> Callable[[str], str]:
+    """Return the translation of our names into those of the authors of dense detections.
+
+    Newer versions of torchvision name layers of the feature pyramid otherwise; a file is written in either style.
+    """
+    unit = ".0" if any(name.startswith("backbone.fpn.inner_blocks.0.0.") for name in found) else ""
+    pyramid = {"laterals": "inner_blocks", "outputs": "layer_blocks"}
+    coarser = ("p6", "p7")
+    head = {
+        "location_tower": "bbox_tower",
+        "semantic_tower": "cls_tower",
+        "semantic": "cls_logits",
+        "box_category": "box_cls_logits",
+        "box": "bbox_pred",
+    }
+
+    def key(name: str) -> str:
+        top, part, *rest = name.split(".")
+        if top == "backbone":
+            return ".".join(["backbone.body", part, *rest])
+        if top == "head":
+            leaf = ["scale"] if part == "scales" else []
+            return ".".join(["panoptic_head", head.get(part, part), *rest, *leaf])
+        index, leaf_name = rest
+        if part in pyramid:
+            return f"backbone.fpn.{pyramid[part]}.{index}{unit}.{leaf_name}"
+        block = coarser[int(index)] if int(index) < len(coarser) else f"p{6 + int(index)}"
+        return f"backbone.fpn.extra_blocks.{block}.{leaf_name}"
+
+    return key
+
+
+def _take_pixels_as_caffe(model: DenseDetections) -> None:
+    """Let a network take pixels and divide by deviations as the released one does.
+
+    Its configuration has Caffe's pixels, and the torchvision of its time added nothing to the variances.
+    """
+    model.set_pixels("caffe")
+    for norm in frozen_norms(model.backbone):
+        norm.eps = 0.0  # type: ignore[assignment]
+    if model.spec is not None:
+        model.spec = ModelSpec(model.spec.name, model.spec.options | {"pixels": "caffe", "norm_eps": 0.0})

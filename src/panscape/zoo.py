@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -22,7 +23,6 @@ from panscape.errors import (
 from panscape.files import replacing
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel, create_model
-from panscape.representations.centers import CenterDecoding, CenterRepresentation
 
 _BUNDLED = Path(__file__).parent / "weights"
 WEIGHTS_IN_FOLDER = "model.safetensors"  # in the folder of a training, and in repositories on the hub
@@ -30,8 +30,14 @@ _KEY = "panscape"
 # One folder and a name as the hub allows them; what ends like a file is a path that somebody mistyped.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE_ENDINGS = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".tar", ".zip")
-# Parts of models that may appear among the options of a saved model.
-_PARTS = {part.__name__: part for part in (CenterRepresentation, CenterDecoding)}
+# Parts of models that may appear among the options of a saved model, and where in panscape.representations they are.
+_PARTS = {
+    "CenterDecoding": "centers",
+    "CenterRepresentation": "centers",
+    "DenseBoxDecoding": "dense_box_decoding",
+    "DenseBoxRepresentation": "dense_boxes",
+    "PastingRules": "merging",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,5 +326,6 @@ def _to_json(value: Any) -> Any:
 def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
         fields = {k: _from_json(v) for k, v in value.items() if k != "part"}
-        return _PARTS[value["part"]](**fields)
+        part = value["part"]
+        return getattr(importlib.import_module(f"panscape.representations.{_PARTS[part]}"), part)(**fields)
     return tuple(_from_json(v) for v in value) if isinstance(value, list) else value

@@ -25,7 +25,7 @@ from PIL import Image
 from panscape import list_weights
 from panscape.cli import main
 from panscape.inference.video import VideoWriter
-from panscape.models import swiftnet
+from panscape.models.swiftnet import swiftnet
 from panscape.recipes import list_recipes
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.training.recipe import Augmentation, Optimizer, Recipe, Sampling, Schedule

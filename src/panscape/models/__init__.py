@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.labels import LabelSpace
 from panscape.models.panoptic_model import ModelSpec, PanopticModel
-from panscape.models.swiftnet import swiftnet, swiftnet_r18
 
-__all__ = ["ModelSpec", "PanopticModel", "create_model", "list_models", "swiftnet", "swiftnet_r18"]
+__all__ = ["ModelSpec", "PanopticModel", "create_model", "list_models"]
 
-_FACTORIES: dict[str, Callable[..., PanopticModel]] = {
-    "swiftnet": swiftnet,
-    "swiftnet_r18": swiftnet_r18,
+# Each factory and the module it is in, which is imported when one of its models is built.
+_FACTORIES = {
+    "dense_detections": "dense_detections",
+    "dense_detections_light": "dense_detections",
+    "dense_detections_r50": "dense_detections",
+    "swiftnet": "swiftnet",
+    "swiftnet_r18": "swiftnet",
 }
 
 
@@ -38,7 +42,8 @@ def create_model(name: str, labels: LabelSpace | str, **options: Any) -> Panopti
     """
     if name not in _FACTORIES:
         raise UnknownNameError("model", name, _FACTORIES)
-    factory = _FACTORIES[name]
+    module = importlib.import_module(f"panscape.models.{_FACTORIES[name]}")
+    factory: Callable[..., PanopticModel] = getattr(module, name)
     known = [p for p in inspect.signature(factory).parameters if p != "labels"]
     for option in options:
         if option not in known:

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from maps import SHAPES
+from torch import nn
+
+from panscape import Category, LabelSpace, create_model, zoo
+from panscape.errors import InvalidArgumentError, UnknownNameError
+from panscape.kernels.dense_boxes import level_sizes
+from panscape.models.dense_detections import ConvOverLevels, DenseDetections
+from panscape.representations.dense_box_decoding import DenseBoxDecoding
+from panscape.representations.dense_boxes import DenseBoxRepresentation
+from panscape.representations.merging import PastingRules
+
+
+def small(backbone: str = "residual_xs", **options: Any) -> DenseDetections:
+    widths = {"box_width": 16, "semantic_width": 8, "fpn_width": 16, "tower_depth": 1}
+    model = create_model("dense_detections", SHAPES, backbone=backbone, **(widths | options))
+    assert isinstance(model, DenseDetections)
+    return model
+
+
+def images(height: int, width: int, batch: int = 1) -> torch.Tensor:
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+class TestConvOverLevels:
+    @staticmethod
+    def levels(channels: int, sizes: list[tuple[int, int]]) -> list[torch.Tensor]:
+        g = torch.Generator().manual_seed(0)
+        return [torch.randn(2, channels, *size, generator=g, dtype=torch.float64, requires_grad=True) for size in sizes]
+
+    @pytest.mark.parametrize("size", [(12, 20), (6, 10)])
+    def test_products_before_enlarging_equal_the_convolution_after_it(self, size: tuple[int, int]) -> None:
+        torch.manual_seed(0)
+        conv = ConvOverLevels(32, 3, 2).double()
+        levels = self.levels(32, [(6, 10), (3, 5), (2, 3)])
+        found, expected = conv(levels, size), conv.plain(levels, size)
+        assert found.shape == (2, 2, *size)
+        # Sums of products are float32.
+        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+        weights = torch.randn(expected.shape, dtype=torch.float64)
+        wanted = [*levels, *conv.parameters()]
+        for a, b in zip(
+            torch.autograd.grad((found * weights).sum(), wanted),
+            torch.autograd.grad((expected * weights).sum(), wanted),
+            strict=True,
+        ):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+    def test_with_more_products_than_channels_it_is_computed_as_written(self) -> None:
+        conv = ConvOverLevels(17, 2, 2).double()
+        levels = self.levels(17, [(4, 6), (2, 3)])
+        assert torch.equal(conv(levels, (4, 6)), conv.plain(levels, (4, 6)))
+
+
+@pytest.mark.parametrize(
+    ("finest_stride", "level_ends"),
+    [(8, (64, 128, 256, 512)), (8, (32, 64)), (4, (32, 64, 128, 256)), (4, (32, 64, 128)), (8, (8, 16, 32, 64, 128))],
+)
+def test_shapes_are_those_of_the_levels(finest_stride: int, level_ends: tuple[float, ...]) -> None:
+    representation = DenseBoxRepresentation(finest_stride=finest_stride, level_ends=level_ends)
+    outputs = small(representation=representation)(images(70, 100, batch=2))
+    sizes = level_sizes((96, 128), finest_stride, len(level_ends) + 1)
+    num_locations = sum(s.area for s in sizes)
+    assert outputs.semantic.shape == (2, 4, *sizes[0])
+    assert outputs.box_category.shape == (2, 2, num_locations)
+    assert outputs.box.shape == (2, 4, num_locations)
+    assert outputs.centerness.shape == (2, num_locations)
+    assert outputs.levelness.shape == (2, len(level_ends) + 2, 2 * sizes[0].height, 2 * sizes[0].width)
+
+
+def test_locations_are_in_the_order_of_levels_and_rows() -> None:
+    model = small().eval()
+    with torch.no_grad():
+        nn.init.zeros_(model.head.box.weight)
+        for i, scale in enumerate(model.head.scales):
+            scale.fill_(i + 1)
+        model.head.box.bias.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]))
+        outputs = model(images(64, 96))
+        levels = model.pyramid(model.backbone(model.prepare(images(64, 96)))[1:])
+        centerness = [model.head.centerness(model.head.location_tower(x)) for x in levels]
+    begin = 0
+    for i, (height, width) in enumerate(level_sizes((64, 96), 8, 5)):
+        part = outputs.box[0, :, begin : begin + height * width]
+        torch.testing.assert_close(part, torch.tensor([0.1, 0.2, 0.3, 0.4])[:, None].mul(i + 1).exp().expand_as(part))
+        by_rows = outputs.centerness[0, begin : begin + height * width].reshape(height, width)
+        torch.testing.assert_close(by_rows, centerness[i][0, 0])
+        begin += height * width
+
+
+def test_distances_are_at_most_ten_thousand_pixels() -> None:
+    model = small().eval()
+    nn.init.constant_(model.head.box.bias, 50.0)
+    torch.testing.assert_close(model(images(32, 32)).box.amax(), torch.tensor(10_000.0))
+
+
+def test_boxes_start_at_one_pixel_or_at_what_is_asked_for() -> None:
+    for options, expected in (({}, 1.0), ({"initial_distance": 16.0}, 16.0)):
+        model = small(**options).eval()
+        nn.init.zeros_(model.head.box.weight)
+        box = model(images(32, 32)).box
+        torch.testing.assert_close(box, torch.full_like(box, expected))
+
+
+@pytest.mark.parametrize(("normalization", "probability"), [("positives", 0.01), ("locations", 0.5)])
+def test_the_prior_goes_with_the_normalization_of_the_focal_loss(normalization: Any, probability: float) -> None:
+    head = small(representation=DenseBoxRepresentation(category_normalization=normalization)).head
+    torch.testing.assert_close(torch.sigmoid(head.box_category.bias), torch.full((2,), probability))
+    assert not head.semantic.bias.any()
+    assert not head.centerness.bias.any()
+
+
+def test_head_convolutions_start_small() -> None:
+    torch.manual_seed(0)
+    head = small(box_width=64, semantic_width=64, fpn_width=64, tower_depth=4).head
+    for module in head.modules():
+        if isinstance(module, nn.Conv2d):
+            assert float(module.weight.detach().std()) == pytest.approx(0.01, rel=0.1)
+
+
+def test_one_tower_serves_all_outputs_and_levelness_can_be_left_out() -> None:
+    model = small(towers=1, levelness=False).eval()
+    assert model.head.semantic_tower is None
+    assert model.head.semantic.in_channels == 5 * 16
+    assert model.head.box_category.in_channels == 16
+    assert model(images(32, 32)).levelness is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_outputs_are_float32_under_autocast(dtype: torch.dtype) -> None:
+    model = small(box_width=64, tower_depth=2).eval()
+    with torch.inference_mode():
+        expected = model(images(64, 64))
+        with torch.autocast("cpu", dtype):
+            outputs = model(images(64, 64))
+    for name, a, b in zip(outputs._fields, outputs, expected, strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, atol=0.1, rtol=0.1, msg=name)
+
+
+def test_frozen_norms_and_first_layers_are_not_trained() -> None:
+    model = small("test_resnet", frozen_norm=True).train()
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    frozen = {name.split(".")[1] for name, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {"conv1", "layer1"}
+    assert {id(p) for p in model.backbone_parameters()} == {id(p) for p in model.backbone.parameters()}
+    before = {n: t.clone() for n, t in model.state_dict().items()}
+    sum(o.sum() for o in model(images(64, 64, batch=2))).backward()
+    assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
+    assert all((p.grad is None) == (not p.requires_grad) for p in model.parameters())
+
+
+@pytest.mark.parametrize(("options", "eps"), [({}, 1e-5), ({"norm_eps": 0.0}, 0.0)])
+def test_frozen_norms_add_what_they_did_or_what_is_asked_for(options: dict[str, Any], eps: float) -> None:
+    found = {m.eps for m in small("test_resnet", frozen_norm=True, **options).backbone.modules() if hasattr(m, "eps")}
+    assert found == {eps}
+
+
+def test_pixels_as_caffe_has_them() -> None:
+    model = small(pixels="caffe")
+    picture = images(20, 32)
+    blue_first = picture[:, [2, 1, 0]] * 255 - torch.tensor([102.9801, 115.9465, 122.7717])[:, None, None]
+    prepared = model.prepare(picture)
+    torch.testing.assert_close(prepared[..., :20, :], blue_first, atol=1e-4, rtol=1e-5)
+    assert not prepared[..., 20:, :].any()
+    model.set_pixels("imagenet")
+    expected = (picture - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
+        :, None, None
+    ]
+    torch.testing.assert_close(model.prepare(picture)[..., :20, :], expected)
+    with pytest.raises(UnknownNameError, match="unknown pixel format 'cafe'; did you mean caffe"):
+        model.set_pixels("cafe")
+
+
+def test_parts_of_parts_are_saved_with_the_model(tmp_path: Path) -> None:
+    rules = PastingRules(min_score=0.25, stuff_area=100)
+    decoding = DenseBoxDecoding(variant="paper", max_queries=50, rules=rules)
+    model = small(representation=DenseBoxRepresentation(level_ends=(16, 32), box_loss="giou", decoding=decoding))
+    zoo.save(model, tmp_path / "model.safetensors")
+    again = zoo.load(tmp_path / "model.safetensors")
+    assert isinstance(again, DenseDetections)
+    assert again.representation == model.representation
+    assert again.representation.decoding.rules.stuff_area == 100
+
+
+STUFF = LabelSpace("stuff", (Category("sky", False, 0, (0, 0, 0)),))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"towers": 3}, "expected 1 or 2 towers, got 3"),
+        ({"box_width": 12}, "expected box_width to be a multiple of 8, the channels of a group, got 12"),
+        ({"semantic_width": 0}, "expected semantic_width to be a multiple of 8"),
+        ({"fpn_width": 0}, "expected an fpn_width and a tower_depth of at least 1, got 0 and 1"),
+        ({"tower_depth": 0}, "expected an fpn_width and a tower_depth of at least 1, got 16 and 0"),
+        ({"initial_distance": 0.0}, "expected an initial_distance above 0 and of at most 10000 pixels, got 0"),
+        ({"initial_distance": math.nan}, "expected an initial_distance above 0"),
+        ({"norm_eps": 0.0}, "expected a norm_eps in 0..1, with frozen_norm=True, got 0.0 with frozen_norm=False"),
+        ({"representation": DenseBoxRepresentation(finest_stride=16)}, "expected a finest_stride of 4 or 8, got 16"),
+        ({"representation": DenseBoxRepresentation(level_ends=(64,))}, "expected at least 3 levels"),
+    ],
+)
+def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        small(**options)
+
+
+def test_a_label_space_without_things_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="expected a label space with things"):
+        create_model("dense_detections", STUFF, backbone="residual_xs")
