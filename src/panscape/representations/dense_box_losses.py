@@ -164,8 +164,9 @@ def sum_of_mask_loss(
         # Outside iou, inside 1 - iou: a sum with signs, and the number of cells inside.
         sign = known[i].flatten().to(iou.dtype) - 2 * inside.to(iou.dtype)
         num = inside.sum(1)
-        total = total + (queries.quality[mine] * ((iou * sign).sum(1) + num) / num.clamp_min(1)).sum()
-    return total
+        error = ((iou * sign).sum(1) + num).clamp_min(0)  # not below by rounding
+        total = total + (queries.quality[mine] * error / num.clamp_min(1)).sum()
+    return total.to(box.dtype)
 
 
 def paired_iou(some: Tensor, other: Tensor) -> Tensor:

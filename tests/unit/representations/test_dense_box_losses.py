@@ -361,6 +361,17 @@ def test_boxes_of_no_size_and_of_any_size_cost_finitely() -> None:
             assert torch.isfinite(box.grad).all()
 
 
+def test_networks_in_double_precision_have_losses_of_the_same_type() -> None:
+    outputs, targets = outputs_for(1), targets_of(scenes(1))
+    double = DenseBoxOutputs(*(o.detach().double().requires_grad_() for o in outputs))
+    for kind in ("iou", "giou"):
+        representation = replace(SMALL, box_loss=kind)  # type: ignore[arg-type]
+        losses = representation.loss(double, targets)
+        for name, loss in representation.loss(outputs, targets).items():
+            assert losses[name].dtype == torch.float64, name
+            torch.testing.assert_close(losses[name].float(), loss, rtol=1e-5, atol=0)
+
+
 def test_targets_of_another_size_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match=r"expected targets of 64x128 pixels .* got \[64, 96\]"):
         SMALL.loss(outputs_for(1, (64, 128)), targets_of(scenes(1)))
