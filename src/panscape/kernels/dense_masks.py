@@ -22,6 +22,10 @@ evaluate M only where it matters, and one for CUDA makes the masks without any o
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import os
+import shutil
 from typing import Literal
 
 import torch
@@ -75,7 +79,13 @@ def dense_masks(
         arrays = (query.numpy(), category.numpy(), dense.numpy(), prob.numpy())
         windows, crops = build_masks(*arrays, rows, columns, threshold, is_published=variant == "published")
         return MaskWindows.from_crops([torch.from_numpy(crop) for crop in crops], torch.from_numpy(windows))
-    masks = dense_masks_reference(query, category, dense, prob, padded_size, size, threshold=threshold, variant=variant)
+    arguments = (query, category, dense, prob, padded_size, size)
+    if query.is_cuda and _has_triton():
+        from panscape.kernels.dense_masks_triton import dense_masks_triton
+
+        masks = dense_masks_triton(*arguments, threshold, is_published=variant == "published")
+    else:
+        masks = dense_masks_reference(*arguments, threshold=threshold, variant=variant)
     return MaskWindows.from_masks(masks)
 
 
@@ -144,6 +154,13 @@ def thing_prob(semantic_logits: Tensor, grid: tuple[int, int], thing_ids: tuple[
         fine = enlarge(logits, grid, grid, align_corners=False)
     prob: Tensor = fine.softmax(dim=0)[list(thing_ids)]
     return prob
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Return whether kernels for CUDA can be made: torch brings Triton on most systems, and Triton wants a compiler."""
+    has_compiler = "CC" in os.environ or any(shutil.which(name) for name in ("gcc", "clang"))
+    return importlib.util.find_spec("triton") is not None and has_compiler
 
 
 def _check(

@@ -1,0 +1,42 @@
+"""The kernel for CUDA, run by Triton's interpreter on the processor, equals the reference."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+_COMPARE = """
+import torch
+from panscape.kernels.dense_masks import dense_masks_reference
+from panscape.kernels.dense_masks_triton import dense_masks_triton
+
+g = torch.Generator().manual_seed(0)
+for num_boxes, size in ((1, (36, 44)), (3, (35, 41)), (2, (1, 1))):
+    query = torch.tensor([[0.0, 0, 30, 40], [10, 10, 50, 50], [12, 5, 12, 5]])
+    dense = query[torch.randint(0, 3, (num_boxes, 9, 11), generator=g)].permute(0, 3, 1, 2)
+    dense = (dense + 2 * torch.rand(4, generator=g)[:, None, None]).contiguous()
+    dense[:, :, 3, 4], dense[:, 2:, 5, 5], dense[:, 0, 8, 8] = 0, torch.inf, torch.nan
+    prob = torch.rand(2, 9, 11, generator=g) ** 0.1
+    category = torch.tensor([1, 0, 1])
+    for variant in ("published", "paper"):
+        for chosen in ([0, 1, 2], []):
+            arguments = (query[chosen], category[chosen], dense, prob, (36, 44), size)
+            expected = dense_masks_reference(*arguments, threshold=0.4, variant=variant)
+            found = dense_masks_triton(*arguments, 0.4, is_published=variant == "published")
+            assert torch.equal(found, expected), (num_boxes, size, variant, int((found != expected).sum()))
+            print(int(expected.sum()))
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_the_interpreted_kernel_gives_what_the_reference_gives():
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    run = subprocess.run([sys.executable, "-c", _COMPARE], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    areas = [int(line) for line in run.stdout.split()]
+    assert len(areas) == 12
+    assert sum(area > 0 for area in areas) >= 4
