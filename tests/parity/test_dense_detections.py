@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from panscape import LabelSpace, create_model, load_published, zoo
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError
-from panscape.models.dense_detections import PUBLISHED, ConvOverLevels
+from panscape.models.dense_detections import PUBLISHED
+from panscape.nn.conv_over_levels import ConvOverLevels
 
 # Name and shape of each tensor of the released code's network, made by that code with a torchvision of today.
 KEYS = Path(__file__).with_name("rtps_r50_keys.txt")

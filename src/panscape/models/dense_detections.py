@@ -21,7 +21,7 @@ Where neither says, or the code has a slip, this chooses:
   outputs are made.
 - The prior of the focal loss is put on the categories of boxes, if that loss is divided by the number of positives. The
   code puts it on the semantic logits, where it does nothing.
-- Levelness is computed by a rearrangement that gives the same numbers up to rounding, see :class:`ConvOverLevels`.
+- Levelness is computed by a rearrangement that gives the same numbers up to rounding, see ``nn/conv_over_levels.py``.
 
 Losses and recovery have deviations of their own, see ``representations/dense_boxes.py`` and the documentation.
 """
@@ -34,13 +34,13 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import padded_size
 from panscape.labels import LabelSpace
 from panscape.models.panoptic_model import PanopticModel
 from panscape.nn.backbones import STRIDES, Backbone, create_backbone
+from panscape.nn.conv_over_levels import ConvOverLevels
 from panscape.nn.feature_pyramid import FeaturePyramid
 from panscape.nn.frozen_norm import first_layers, freeze_norms
 from panscape.panoptic import PanopticMap
@@ -62,50 +62,6 @@ PUBLISHED: Mapping[str, DenseBoxRepresentation] = {
     "cityscapes": DenseBoxRepresentation(decoding=DenseBoxDecoding(rules=PastingRules(stuff_area=2048))),
     "coco_panoptic": DenseBoxRepresentation(semantic_loss_weight=0.4),
 }
-
-
-class ConvOverLevels(nn.Conv2d):
-    """A 3x3 convolution over the features of all levels, enlarged to one size and put one behind the other.
-
-    Enlarging is linear and knows no channels, so each tap's products can be formed before it, on the level's own grid.
-    Where these are fewer than the channels, nothing as large as the enlarged features has to be made or kept: for six
-    outputs from five times 256 channels, 54 maps instead of 1280, and 6 % of the multiplications.
-
-    Args:
-        channels: of each level.
-        num_levels: number of levels.
-        out_channels: of the result.
-    """
-
-    def __init__(self, channels: int, num_levels: int, out_channels: int) -> None:
-        super().__init__(channels * num_levels, out_channels, 3, padding=1)
-
-    def forward(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:  # type: ignore[override]
-        """Map [B, C, h_i, w_i] for each level to [B, D, H, W], with (H, W) = ``size``."""
-        if 9 * self.out_channels >= levels[0].shape[1]:
-            return self.plain(levels, size)
-        products: Tensor | None = None
-        for x, weight in zip(levels, self.weight.chunk(len(levels), dim=1), strict=True):
-            of_taps = weight.permute(2, 3, 0, 1).flatten(0, 2)  # tap by tap, row-major, all outputs of each
-            enlarged = _enlarged(F.conv2d(x, of_taps[:, :, None, None]).float(), size)
-            products = enlarged if products is None else products + enlarged
-        # A zero beyond the border is what padding the enlarged features would have given.
-        padded = F.pad(cast(Tensor, products), (1, 1, 1, 1))
-        result = cast(Tensor, self.bias)[:, None, None].float()
-        for tap, part in enumerate(padded.chunk(9, dim=1)):
-            top, left = divmod(tap, 3)
-            result = result + part[..., top : top + size[0], left : left + size[1]]
-        return result
-
-    def plain(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Compute the same as written: enlarge, concatenate, convolve."""
-        return super().forward(torch.cat([_enlarged(x, size) for x in levels], dim=1))
-
-
-def _enlarged(x: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(x.shape[-2:]) == size:
-        return x
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def tower(in_channels: int, width: int, depth: int) -> nn.Sequential:

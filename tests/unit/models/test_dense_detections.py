@@ -12,7 +12,7 @@ from torch import nn
 from panscape import Category, LabelSpace, create_model, zoo
 from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.kernels.dense_boxes import level_sizes
-from panscape.models.dense_detections import ConvOverLevels, DenseDetections
+from panscape.models.dense_detections import DenseDetections
 from panscape.representations.dense_box_decoding import DenseBoxDecoding
 from panscape.representations.dense_boxes import DenseBoxRepresentation
 from panscape.representations.merging import PastingRules
@@ -27,36 +27,6 @@ def small(backbone: str = "residual_xs", **options: Any) -> DenseDetections:
 
 def images(height: int, width: int, batch: int = 1) -> torch.Tensor:
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
-
-
-class TestConvOverLevels:
-    @staticmethod
-    def levels(channels: int, sizes: list[tuple[int, int]]) -> list[torch.Tensor]:
-        g = torch.Generator().manual_seed(0)
-        return [torch.randn(2, channels, *size, generator=g, dtype=torch.float64, requires_grad=True) for size in sizes]
-
-    @pytest.mark.parametrize("size", [(12, 20), (6, 10)])
-    def test_products_before_enlarging_equal_the_convolution_after_it(self, size: tuple[int, int]) -> None:
-        torch.manual_seed(0)
-        conv = ConvOverLevels(32, 3, 2).double()
-        levels = self.levels(32, [(6, 10), (3, 5), (2, 3)])
-        found, expected = conv(levels, size), conv.plain(levels, size)
-        assert found.shape == (2, 2, *size)
-        # Sums of products are float32.
-        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
-        weights = torch.randn(expected.shape, dtype=torch.float64)
-        wanted = [*levels, *conv.parameters()]
-        for a, b in zip(
-            torch.autograd.grad((found * weights).sum(), wanted),
-            torch.autograd.grad((expected * weights).sum(), wanted),
-            strict=True,
-        ):
-            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
-
-    def test_with_more_products_than_channels_it_is_computed_as_written(self) -> None:
-        conv = ConvOverLevels(17, 2, 2).double()
-        levels = self.levels(17, [(4, 6), (2, 3)])
-        assert torch.equal(conv(levels, (4, 6)), conv.plain(levels, (4, 6)))
 
 
 @pytest.mark.parametrize(
