@@ -130,6 +130,10 @@ class Demo:
         return 0
 
 
+_OF_BOTH = ("rules", "boundary", "ap", "ap_sizes", "iiou", "workers", "json", "out", "report")
+"""Options of "panscape evaluate" that hold for a model and for files."""
+
+
 @dataclass(frozen=True)
 class Evaluate:
     """Compare predictions with the truth, of a model (MODEL, --recipe) or of any tool (--predictions, --truth)."""
@@ -153,6 +157,12 @@ class Evaluate:
 
     limit: Annotated[int, arg(metavar="PICTURES")] = 0
     """Take no more than this many pictures, spread evenly over the data; 0 for all."""
+
+    rules: Literal["coco", "deeplab2", "torchmetrics", "seamseg"] = "coco"
+    """By whose rules PQ, PQ-dagger and boundary quality are judged, and errors told apart."""
+
+    boundary: bool = False
+    """Also measure boundary quality (boundary PQ), which takes longer."""
 
     ap: bool = False
     """Also measure the average precision of objects: by the rules of Cityscapes for its data, else by those of COCO."""
@@ -191,13 +201,15 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate; return 1 if pictures were left out or files were wrong."""
-        if is_of_files(self, self.files, shared=("ap", "ap_sizes", "iiou", "workers", "json", "out", "report")):
+        if is_of_files(self, self.files, shared=_OF_BOTH):
             from panscape.inference.console import bar_on_terminal
 
             return run_on_files(
                 self.files,
                 bar_on_terminal("pictures"),
                 workers=self.workers,
+                rules=self.rules,
+                boundary=self.boundary,
                 ap=self.ap,
                 ap_sizes=self.ap_sizes,
                 iiou=self.iiou,
@@ -214,6 +226,8 @@ class Evaluate:
             split=self.split,
             oracle=tuple(part.strip() for part in self.oracle.split(",") if part.strip()),
             limit=self.limit,
+            rules=self.rules,
+            boundary=self.boundary,
             ap=self.ap,
             ap_sizes=self.ap_sizes,
             iiou=self.iiou,

@@ -14,6 +14,7 @@ from maps import SHAPES
 import panscape
 from panscape import LabelSpace, zoo
 from panscape.cli import main
+from panscape.metrics import BoundaryPanopticQuality
 from panscape.recipes import get_recipe
 from panscape.scoring.report_pictures import embedded
 from panscape.training.evaluation import predict_sample
@@ -40,7 +41,7 @@ def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main([*EVALUATE, "--out", "report.json"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "run on 3 pictures of street val"
+    assert lines[0] == "run on 3 pictures of street val, rules of coco"
     assert lines[2].split() == ["PQ", "SQ", "RQ", "PQ†", "PC", "mIoU"]
     assert any(line.startswith("all (") for line in lines)
     assert err == ""
@@ -86,6 +87,27 @@ def test_iiou_and_percentiles_of_sizes_when_asked_for(here: Path, capsys: pytest
     assert sum(percentiles) == sum(c["num_objects"] for c in found["instances"]["per_category"].values()) > 0
     assert 0 <= found["instance_iou"]["mean_iou"] <= 1
     assert json.loads(Path("all.json").read_text())["instance_iou"] == found["instance_iou"]
+
+
+def test_other_rules_and_boundaries(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {}
+    for rules in ("coco", "seamseg"):
+        outputs = ["--json", "--out", f"{rules}.json", "--report", f"{rules}.html"]
+        assert main([*EVALUATE, "--rules", rules, "--boundary", *outputs]) == 0
+        found[rules] = json.loads(capsys.readouterr().out)
+        assert found[rules]["rules"] == rules
+        assert f"rules of {rules}" in Path(f"{rules}.html").read_text(encoding="utf-8")
+    assert (
+        found["seamseg"]["panoptic"]["all"]["num_categories"] == 11 > found["coco"]["panoptic"]["all"]["num_categories"]
+    )
+    model, dataset = panscape.load("run"), get_recipe("street").data.load(Path("data"), "val")
+    for rules, summary in found.items():
+        boundary = BoundaryPanopticQuality(model.labels, rules=rules)
+        for number in range(3):
+            boundary.update(predict_sample(model, dataset[number]), dataset[number].truth)
+        assert summary["boundary"] == boundary.compute().to_dict()
+    assert main(["evaluate", "--compare", "coco.json", "seamseg.json"]) == 2
+    assert "judged by the same rules, got 'coco' and 'seamseg'" in capsys.readouterr().err
 
 
 def test_a_page_shows_photos_and_what_was_predicted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +162,7 @@ def test_a_broken_picture_stops_or_is_listed(here: Path, capsys: pytest.CaptureF
     assert "--on-bad-sample skip" in err
     assert main([*EVALUATE, "--on-bad-sample", "skip"]) == 1
     out, err = capsys.readouterr()
-    assert out.startswith("run on 2 pictures of street val\n")
+    assert out.startswith("run on 2 pictures of street val, rules of coco\n")
     title, line = err.splitlines()
     assert title == "panscape: 1 of 3 pictures could not be used:"
     assert line.startswith(f"  {broken}: expected a whole picture")

@@ -5,8 +5,10 @@ What the kinds cost is counted in :mod:`panscape.metrics.error_costs`. The idea 
 every false positive gets exactly one kind, and a kind's cost is what its mending alone would gain.
 
 All overlaps are those of PQ: IoU leaves out the pixels of a prediction that are void in the truth, crowds in the truth
-are no segments, and a segment is *unmatched* when PQ has no partner for it. An unmatched segment gets the first kind
-that fits:
+are no segments, and a segment is *unmatched* when PQ has no partner for it. By other rules of PQ
+(:mod:`panscape.metrics.rules`) it is as those have it: crowds may be void or segments like others, all stuff of a
+category may be one segment, and where void in the prediction leaves the union, it is no part of the truth segment in
+all IoU and shares below. An unmatched segment gets the first kind that fits:
 
 confused
     An unmatched prediction and an unmatched truth segment of different categories overlap with IoU > 0.5. Each has at
@@ -41,6 +43,7 @@ a false positive the one that it shares most pixels with among those that gave i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -49,8 +52,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panscape.kernels.joint_histogram import JointHistogram
-from panscape.metrics.matching import SegmentMatches, match_segments
+from panscape.metrics.matching import SegmentMatches, judged_overlaps, match_segments
 from panscape.metrics.overlaps import areas_of, crowds_of, overlaps
+from panscape.metrics.rules import Rules, get_rules
 from panscape.panoptic import PanopticMap
 
 NEAR_IOU = 0.1
@@ -139,6 +143,8 @@ def find_errors(
     truth: PanopticMap,
     histogram: JointHistogram | None = None,
     matches: SegmentMatches | None = None,
+    rules: str | Rules = "coco",
+    stuff_ids: Sequence[int] | None = None,
 ) -> SegmentErrors:
     """Give every false negative and every false positive of one picture its kind.
 
@@ -146,38 +152,53 @@ def find_errors(
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
         histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-        matches: what :func:`~panscape.metrics.matching.match_segments` gives, if it is there already.
+        matches: what :func:`~panscape.metrics.matching.match_segments` gives by the rules, if it is there already.
+        rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+        stuff_ids: categories that are stuff; rules by which stuff is whole need them, others do not ask for them.
+
+    Returns:
+        The errors. Where rules make one segment of several, it goes by its first row, as in the matches.
 
     Raises:
-        InvalidArgumentError: the maps differ in size.
+        InvalidArgumentError: the maps differ in size, or the rules need ``stuff_ids``.
+        UnknownNameError: no rules have this name.
     """
+    rules = get_rules(rules)
     histogram = overlaps(prediction, truth) if histogram is None else histogram
-    matches = match_segments(prediction, truth, histogram) if matches is None else matches
-    return _Search(prediction, truth, histogram, matches).run()
+    pairs = judged_overlaps(prediction, truth, histogram, rules, stuff_ids)
+    if matches is None:
+        matches = match_segments(prediction, truth, histogram, rules, stuff_ids)
+    return _Search(prediction, truth, pairs, matches, rules).run()
 
 
 class _Search:
     """The state of :func:`find_errors`: overlaps, and what has been decided so far."""
 
     def __init__(
-        self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram, matches: SegmentMatches
+        self,
+        prediction: PanopticMap,
+        truth: PanopticMap,
+        pairs: tuple[_Integers, _Integers, _Integers],
+        matches: SegmentMatches,
+        rules: Rules,
     ) -> None:
-        truth_id, predicted_id, area = (part.numpy() for part in histogram)
+        truth_id, predicted_id, area = pairs
         num_truth, num_predicted = truth.num_segments, prediction.num_segments
-        is_crowd = crowds_of(truth)
+        is_crowd = crowds_of(truth) & (rules.crowd == "excuse")
         is_void, is_silent = truth_id == 0, predicted_id == 0
         is_unknown = is_void | is_crowd[truth_id]
         self.truth_area = areas_of(truth_id, area, num_truth)[1:]
         self.predicted_area = areas_of(predicted_id, area, num_predicted)[1:]
         self.on_unknown = areas_of(predicted_id[is_unknown], area[is_unknown], num_predicted)[1:]
         self.left_void = areas_of(truth_id[is_silent], area[is_silent], num_truth)[1:]
-        counted = self.predicted_area - areas_of(predicted_id[is_void], area[is_void], num_predicted)[1:]
+        # What is left of segments in unions.
+        self.truth_counted = self.truth_area - self.left_void * rules.predicted_void_leaves_union
+        self.predicted_counted = self.predicted_area - areas_of(predicted_id[is_void], area[is_void], num_predicted)[1:]
 
         # Pairs of a truth segment that is no crowd and a prediction.
         pair = (truth_id > 0) & (predicted_id > 0) & ~is_crowd[truth_id]
         self.a, self.b, self.shared = truth_id[pair] - 1, predicted_id[pair] - 1, area[pair]
-        self.counted = counted
-        self.iou = self.shared / (self.truth_area[self.a] + counted[self.b] - self.shared)
+        self.iou = self.shared / (self.truth_counted[self.a] + self.predicted_counted[self.b] - self.shared)
         self.is_same = truth.category.cpu().numpy()[self.a] == prediction.category.cpu().numpy()[self.b]
 
         self.is_missed, self.is_spurious = np.zeros(num_truth, bool), np.zeros(num_predicted, bool)
@@ -230,21 +251,21 @@ class _Search:
         self._settle(ErrorKind.CONFUSED, pairs, self.iou[pairs])
 
     def _split(self) -> None:
-        is_piece = self.is_same & (2 * self.shared > self.counted[self.b])
+        is_piece = self.is_same & (2 * self.shared > self.predicted_counted[self.b])
         a, num_truth = self.a[is_piece], len(self.truth_area)
         num_pieces = np.bincount(a, minlength=num_truth)
         shared = np.bincount(a, self.shared[is_piece], num_truth)
-        counted = np.bincount(a, self.counted[self.b[is_piece]], num_truth)
-        joined_iou = shared / np.maximum(self.truth_area + counted - shared, 1)
+        counted = np.bincount(a, self.predicted_counted[self.b[is_piece]], num_truth)
+        joined_iou = shared / np.maximum(self.truth_counted + counted - shared, 1)
         is_split = (num_pieces >= 2) & (joined_iou > 0.5)
         pairs = is_piece & is_split[self.a]
         self._settle(ErrorKind.SPLIT, pairs, joined_iou[self.a[pairs]])
 
     def _merged(self) -> None:
-        is_covered = self.is_same & (2 * self.shared > self.truth_area[self.a])
+        is_covered = self.is_same & (2 * self.shared > self.truth_counted[self.a])
         num_covered = np.bincount(self.b[is_covered], minlength=len(self.predicted_area))
         pairs = is_covered & (num_covered[self.b] >= 2)
-        self._settle(ErrorKind.MERGED, pairs, self.shared[pairs] / self.truth_area[self.a[pairs]])
+        self._settle(ErrorKind.MERGED, pairs, self.shared[pairs] / self.truth_counted[self.a[pairs]])
 
     def _near(self) -> None:
         possible = (

@@ -12,7 +12,7 @@ leave the reward for finding them out.)
 
 A mended category of which nothing is left (false positives were all it had) leaves the mean of its group, as in PQ; for
 itself it counts with 1 then, and so does a group of which nothing is left. No cost is negative: the IoU of a mended
-match is above half of any PQ.
+match is above half of any PQ. Means are over the categories that occur, also by rules that count others with 0.
 
 Mending one kind after the other and the boundary last leaves PQ 1: the false negatives of the kinds are all there are,
 so are the false positives, and in the end every match has IoU 1.
@@ -41,6 +41,7 @@ from panscape.metrics.error_analysis import (
 )
 from panscape.metrics.matching import match_segments
 from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
+from panscape.metrics.rules import Rules, get_rules, require_same_rules
 from panscape.metrics.tables import aligned
 from panscape.panoptic import PanopticMap
 
@@ -184,24 +185,30 @@ def _or_none(value: float) -> float | None:
 
 
 class ErrorAnalysis:
-    """Accumulates the errors of pictures, by the rules at the top of this module.
+    """Accumulates the errors of pictures, as the top of this module says.
 
     Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
+        rules: of PQ, by which there are errors.
         state: float64 [K, 8, 5, 3]: by category, kind (in the order of :class:`ErrorKind`) and size the false
             negatives, the false positives and the growth of the sum of IoU if they are mended. The last row has the
             matches: their number, 0, and their sum of IoU.
     """
 
-    def __init__(self, labels: LabelSpace) -> None:
+    def __init__(self, labels: LabelSpace, rules: str | Rules = "coco") -> None:
         """Start without pictures.
 
         Args:
             labels: the label space of predictions and truth.
+            rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+
+        Raises:
+            UnknownNameError: no rules have this name.
         """
         self.labels = labels
+        self.rules = get_rules(rules)
         self.state = torch.zeros(len(labels), NUM_ROWS, len(SIZE_NAMES), 3, dtype=torch.float64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
@@ -217,8 +224,10 @@ class ErrorAnalysis:
         """
         require_categories(self.labels, prediction, truth)
         histogram = overlaps(prediction, truth) if histogram is None else histogram
-        matches = match_segments(prediction, truth, histogram)
-        self.add(count_errors(find_errors(prediction, truth, histogram, matches), matches, prediction, truth))
+        rules, stuff_ids = self.rules, self.labels.stuff_ids
+        matches = match_segments(prediction, truth, histogram, rules, stuff_ids)
+        errors = find_errors(prediction, truth, histogram, matches, rules, stuff_ids)
+        self.add(count_errors(errors, matches, prediction, truth))
 
     def add(self, counts: ErrorCounts) -> None:
         """Take one picture into account that was counted before."""
@@ -228,9 +237,10 @@ class ErrorAnalysis:
         """Add the pictures of another accumulator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space.
+            InvalidArgumentError: it has another label space or other rules.
         """
         require_same_labels(self.labels, other.labels)
+        require_same_rules(self.rules, other.rules)
         self.state += other.state
 
     def reset(self) -> None:

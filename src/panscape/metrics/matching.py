@@ -64,20 +64,11 @@ def match_segments(
         UnknownNameError: no rules have this name.
     """
     rules = get_rules(rules)
-    if rules.is_stuff_whole and stuff_ids is None:
-        raise InvalidArgumentError(
-            "expected stuff_ids, as all segments of one stuff category are one by these rules, got none; give those of "
-            "the label space: match_segments(..., stuff_ids=labels.stuff_ids)"
-        )
     histogram = overlaps(prediction, truth) if histogram is None else histogram
+    truth_id, predicted_id, area = judged_overlaps(prediction, truth, histogram, rules, stuff_ids)
     # The category of void equals no other, not even that of the other void.
     truth_category, predicted_category = categories_of(truth, -1), categories_of(prediction, -2)
     is_crowd = crowds_of(truth) & (rules.crowd == "excuse")
-    truth_id, predicted_id, area = (part.numpy() for part in histogram)
-    names = names_of(truth, rules, stuff_ids, is_truth=True), names_of(prediction, rules, stuff_ids, is_truth=False)
-    if any(mine is not None for mine in names):
-        truth_id, predicted_id, area = _renamed(truth_id, predicted_id, area, *names, prediction.num_segments)
-
     truth_area = areas_of(truth_id, area, truth.num_segments)
     predicted_area = areas_of(predicted_id, area, prediction.num_segments)
     is_void, is_silent = truth_id == 0, predicted_id == 0
@@ -146,13 +137,42 @@ def names_of(annotation: PanopticMap, rules: Rules, stuff_ids: Sequence[int] | N
     )
 
 
-def _renamed(
-    truth: Ids, prediction: Ids, area: Ids, names: Ids | None, other_names: Ids | None, num_prediction: int
+def judged_overlaps(
+    prediction: PanopticMap,
+    truth: PanopticMap,
+    histogram: JointHistogram,
+    rules: Rules,
+    stuff_ids: Sequence[int] | None,
 ) -> tuple[Ids, Ids, Ids]:
-    """Return the pairs under other names, each once and in order, as a histogram has them."""
-    truth = truth if names is None else names[truth]
-    prediction = prediction if other_names is None else other_names[prediction]
-    keys, place = np.unique(truth * (num_prediction + 1) + prediction, return_inverse=True)
+    """Return the overlaps of a picture under the ids by which some rules know its segments (:func:`names_of`).
+
+    Args:
+        prediction: of the same size as ``truth``.
+        truth: with its crowds, if any.
+        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both.
+        rules: that judge.
+        stuff_ids: categories that are stuff, if the rules need them.
+
+    Returns:
+        Ids of the truth, ids of the prediction and pixels, int64 [N] each, in the order of a histogram.
+
+    Raises:
+        InvalidArgumentError: the rules need ``stuff_ids``.
+    """
+    if rules.is_stuff_whole and stuff_ids is None:
+        raise InvalidArgumentError(
+            "expected stuff_ids, as all segments of one stuff category are one by these rules, got none; give those of "
+            "the label space: stuff_ids=labels.stuff_ids"
+        )
+    truth_id, predicted_id, area = (part.numpy() for part in histogram)
+    true_names = names_of(truth, rules, stuff_ids, is_truth=True)
+    predicted_names = names_of(prediction, rules, stuff_ids, is_truth=False)
+    if true_names is None and predicted_names is None:
+        return truth_id, predicted_id, area
+    truth_id = truth_id if true_names is None else true_names[truth_id]
+    predicted_id = predicted_id if predicted_names is None else predicted_names[predicted_id]
+    columns = prediction.num_segments + 1
+    keys, place = np.unique(truth_id * columns + predicted_id, return_inverse=True)
     areas = np.zeros(len(keys), dtype=np.int64)
     np.add.at(areas, place, area)
-    return keys // (num_prediction + 1), keys % (num_prediction + 1), areas
+    return keys // columns, keys % columns, areas

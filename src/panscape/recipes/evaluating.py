@@ -16,6 +16,7 @@ from panscape.datasets.sample import PanopticDataset, Sample
 from panscape.inference.console import bar_on_terminal
 from panscape.inference.predictor import choose_device
 from panscape.labels import LabelSpace
+from panscape.metrics.rules import Rules, get_rules
 from panscape.models.panoptic_model import PanopticModel
 from panscape.panoptic import PanopticMap
 from panscape.recipes import get_recipe
@@ -43,6 +44,7 @@ class ModelScores:
         summary: the reports of all metrics as plain dicts, among other facts.
         oracle: what came from the truth.
         precision: of the numbers inside the network.
+        rules: of panoptic quality.
     """
 
     model: PanopticModel
@@ -55,6 +57,7 @@ class ModelScores:
     summary: Mapping[str, Any]
     oracle: Sequence[str]
     precision: Precision
+    rules: Rules
 
     @property
     def labels(self) -> LabelSpace:
@@ -82,6 +85,10 @@ class ModelScores:
         """
         return load_sample(self.dataset, self.numbers[name]).image
 
+    def rules_of(self, name: str) -> Rules:
+        """Return the rules by which one scored picture was judged: the same for all."""
+        return self.rules
+
 
 def run_on_model(
     name: str,
@@ -91,6 +98,8 @@ def run_on_model(
     split: Literal["train", "val"],
     oracle: Sequence[str],
     limit: int,
+    rules: str,
+    boundary: bool,
     ap: bool,
     ap_sizes: bool,
     iiou: bool,
@@ -111,6 +120,8 @@ def run_on_model(
         split: which part of them.
         oracle: parts of the network's outputs to be replaced by the truth's.
         limit: of pictures; 0 for all.
+        rules: name of those of panoptic quality.
+        boundary: also measure boundary quality.
         ap: also measure the average precision of objects.
         ap_sizes: that, and also between percentiles of their sizes.
         iiou: also measure instance-weighted IoU.
@@ -135,7 +146,7 @@ def run_on_model(
 
     def remember(number: int, sample: Sample, prediction: PanopticMap) -> None:
         numbers[sample.name] = number
-        records.append(record_of(sample.name, prediction, sample.truth, model.labels))
+        records.append(record_of(sample.name, prediction, sample.truth, model.labels, rules=rules))
 
     with bar_on_terminal("pictures") as progress:
         found = evaluate(
@@ -144,6 +155,8 @@ def run_on_model(
             precision=precision,
             oracle=oracle,
             limit=limit,
+            rules=rules,
+            boundary=boundary,
             ap=ap,
             ap_sizes=ap_sizes,
             iiou=iiou,
@@ -161,17 +174,27 @@ def run_on_model(
         "oracle": list(oracle),
         "pictures": count,
         "skipped": [{"picture": picture, "error": error} for picture, error in bad],
-        "rules": "coco",
+        "rules": rules,
         **found.to_dict(),
     }
     if as_json:
         print(json.dumps(summary))
     else:
         perfect = f" with the truth's {', '.join(oracle)}" if oracle else ""
-        print(f"{name} on {count} pictures of {recipe} {split}{perfect}\n\n{found}")
+        print(f"{name} on {count} pictures of {recipe} {split}{perfect}, rules of {rules}\n\n{found}")
     problems = [Problem(picture, Kind.UNREADABLE, error.removeprefix(f"{picture}: ")) for picture, error in bad]
     scores = ModelScores(
-        model, dataset, numbers, Path(name), Path(f"{recipe} {split}"), records, problems, summary, oracle, precision
+        model,
+        dataset,
+        numbers,
+        Path(name),
+        Path(f"{recipe} {split}"),
+        records,
+        problems,
+        summary,
+        oracle,
+        precision,
+        get_rules(rules),
     )
     if out is not None:
         write_results(out, scores)

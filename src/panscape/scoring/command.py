@@ -46,12 +46,6 @@ class FilesOptions:
     label_ids: Literal["positions", "source"] = "positions"
     """What label_id is in arrays: the position in the label space, or the number that the dataset's files use."""
 
-    rules: Literal["coco", "deeplab2", "torchmetrics", "seamseg"] = "coco"
-    """With --predictions: by whose rules PQ, PQ-dagger and boundary quality are judged, and errors told apart."""
-
-    boundary: bool = False
-    """With --predictions: also boundary quality, which takes longer."""
-
     strict: bool = False
     """With --predictions: stop at the first file that is wrong. Else what cannot be read counts as missed."""
 
@@ -120,6 +114,8 @@ def run_on_files(
     bar: AbstractContextManager[Callable[[int, int], None]],
     *,
     workers: int | None,
+    rules: str,
+    boundary: bool,
     ap: bool,
     ap_sizes: bool,
     iiou: bool,
@@ -133,6 +129,8 @@ def run_on_files(
         files: with predictions and truth, or with what to compare.
         bar: gives a function that shows progress.
         workers: threads; None for one each processor.
+        rules: name of those of panoptic quality.
+        boundary: also measure boundary quality.
         ap: also measure the average precision of objects.
         ap_sizes: that, and also between percentiles of their sizes.
         iiou: also measure instance-weighted IoU.
@@ -168,8 +166,8 @@ def run_on_files(
             prediction_pngs=files.prediction_pngs,
             truth_pngs=files.truth_pngs,
             by_source_id=files.label_ids == "source",
-            rules=files.rules,
-            boundary=files.boundary,
+            rules=rules,
+            boundary=boundary,
             ap=ap,
             ap_sizes=ap_sizes,
             iiou=iiou,
@@ -182,7 +180,7 @@ def run_on_files(
     else:
         counts = f"{len(scores.records)} of {scores.num_pictures} pictures"
         paths = printable(f"{files.predictions} against {files.truth}")
-        print(f"{paths}: {counts}, {scores.labels.name}, rules of {files.rules}\n")
+        print(f"{paths}: {counts}, {scores.labels.name}, rules of {rules}\n")
         print(scores)
         _tell_problems(scores)
     if out is not None:

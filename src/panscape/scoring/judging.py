@@ -1,4 +1,4 @@
-"""Maps as the rules of an evaluator see them, so that errors are looked for, and drawn, among what it counts."""
+"""Maps as the rules of an evaluator see them, so that errors are drawn among what it counts."""
 
 from __future__ import annotations
 

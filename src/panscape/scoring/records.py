@@ -20,7 +20,6 @@ from panscape.metrics.overlaps import overlaps, require_categories
 from panscape.metrics.rules import Rules, get_rules
 from panscape.metrics.semantic_iou import count_confusion
 from panscape.panoptic import PanopticMap
-from panscape.scoring.judging import as_judged
 
 _MOST = 2**40  # more pixels than any picture has, and few enough to be added up
 
@@ -153,9 +152,7 @@ def record_of(
     histogram = overlaps(prediction, truth) if histogram is None else histogram
     if matches is None:
         matches = match_segments(prediction, truth, histogram, rules, labels.stuff_ids)
-    judged = as_judged(prediction, truth, labels, rules)
-    is_as_it_is = judged[0].ids is prediction.ids and judged[1].ids is truth.ids
-    errors = find_errors(*judged, histogram if is_as_it_is else None, matches)
+    errors = find_errors(prediction, truth, histogram, matches, rules, labels.stuff_ids)
     of_truth, of_prediction = truth.category.cpu().numpy(), prediction.category.cpu().numpy()
 
     num = len(labels)

@@ -135,10 +135,10 @@ def draw_case(
         rules: by which it was judged.
         image: the picture itself, uint8 [3, H, W] of any size with about the same proportions; None if there is none.
     """
+    histogram = overlaps(prediction, truth)
+    matches = match_segments(prediction, truth, histogram, rules, labels.stuff_ids)
+    errors = find_errors(prediction, truth, histogram, matches, rules, labels.stuff_ids)
     judged = as_judged(prediction, truth, labels, rules)
-    histogram = overlaps(*judged)
-    matches = match_segments(*judged, histogram, rules, labels.stuff_ids)
-    errors = find_errors(*judged, histogram, matches)
     size: tuple[int, int] = truth.size
     if max(size) > LONGEST_SIDE:
         size = size_with_longest_side(size, LONGEST_SIDE)

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from panscape.datasets.sample import PanopticDataset, Sample
 from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.images import resized
-from panscape.metrics import EvaluationReport, Evaluator, InstanceAP, create_evaluator
+from panscape.metrics import EvaluationReport, Evaluator, InstanceAP, Rules, create_evaluator
 from panscape.models.panoptic_model import PanopticModel, in_eval_mode
 from panscape.panoptic import PanopticMap
 from panscape.training.batches import loader_death_explained
@@ -42,6 +42,8 @@ def evaluate(
     precision: Precision = "fp32",
     oracle: Collection[str] = (),
     limit: int = 0,
+    rules: str | Rules = "coco",
+    boundary: bool = False,
     ap: bool = False,
     ap_sizes: bool = False,
     iiou: bool = False,
@@ -63,6 +65,8 @@ def evaluate(
         precision: without a fabric: "bf16" runs the network in bfloat16 where that is safe (autocast).
         oracle: parts of the network's outputs to be replaced by the truth's, of ``model.oracles``.
         limit: evaluate no more than this many pictures, spread evenly over the dataset; 0 for all.
+        rules: of PQ, PQ-dagger and boundary quality, see :data:`panscape.metrics.rules.RULES`.
+        boundary: measure boundary quality as well, which takes longer.
         ap: measure the average precision of objects as well, with the scores of :meth:`PanopticModel.with_scores`: by
             the rules of Cityscapes for its label space, else by those of COCO. Memory grows with the number of objects.
         ap_sizes: that, and also between percentiles of the objects' sizes; not for the label space of Cityscapes.
@@ -78,7 +82,7 @@ def evaluate(
     Raises:
         InvalidArgumentError: the label spaces differ, there is no picture, or an option is out of its range; or ``ap``
             is asked of a model that gives no scores, or ``ap_sizes`` of Cityscapes, whose rules know no sizes.
-        UnknownNameError: an oracle that the model does not have.
+        UnknownNameError: an oracle that the model does not have, or no rules have this name.
         BadSampleError: a picture cannot be used and ``on_bad_sample`` is "stop"; or none can. Raised in every process.
         WorkerDiedError: a process that reads ahead was killed.
     """
@@ -87,7 +91,9 @@ def evaluate(
     rank, world_size = _process()
     share = numbers[rank::world_size]
     ap = ap or ap_sizes
-    new_evaluator = partial(create_evaluator, model.labels, ap=ap, ap_sizes=ap_sizes, iiou=iiou)
+    new_evaluator = partial(
+        create_evaluator, model.labels, rules, ap=ap, ap_sizes=ap_sizes, iiou=iiou, boundary=boundary
+    )
     mine = _Findings(new_evaluator(), {}, {}, {})
     with in_eval_mode(model), loader_death_explained():
         for done, (number, sample) in enumerate(_read_ahead(dataset, share, workers), start=1):

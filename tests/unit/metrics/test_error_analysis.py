@@ -8,7 +8,8 @@ import torch
 from maps import SHAPES, a_map, generated_map
 
 from panscape import PanopticMap
-from panscape.metrics import PanopticQuality
+from panscape.errors import InvalidArgumentError, UnknownNameError
+from panscape.metrics import RULES, PanopticQuality, Rules
 from panscape.metrics.error_analysis import NO_ERROR, SIZE_NAMES, ErrorKind, find_errors
 from panscape.metrics.error_costs import ErrorAnalysis
 from panscape.metrics.matching import match_segments
@@ -21,14 +22,14 @@ def picture(row: str, crowd: str = "") -> PanopticMap:
     return a_map(f"{row}\n{row}", CATEGORIES, crowd)
 
 
-def analysed(prediction: PanopticMap, truth: PanopticMap) -> ErrorAnalysis:
-    analysis = ErrorAnalysis(SHAPES)
+def analysed(prediction: PanopticMap, truth: PanopticMap, rules: str | Rules = "coco") -> ErrorAnalysis:
+    analysis = ErrorAnalysis(SHAPES, rules)
     analysis.update(prediction, truth)
     return analysis
 
 
-def pq_of(prediction: PanopticMap, truth: PanopticMap) -> float:
-    quality = PanopticQuality(SHAPES)
+def pq_of(prediction: PanopticMap, truth: PanopticMap, rules: str | Rules = "coco") -> float:
+    quality = PanopticQuality(SHAPES, rules)
     quality.update(prediction, truth)
     return quality.compute().all.pq
 
@@ -84,6 +85,91 @@ def test_kinds_by_hand(name: str) -> None:
     else:
         assert pq_of(prediction, truth) == pytest.approx(before, abs=1e-12)
         assert found.all == pytest.approx(after - before, abs=1e-12)
+
+
+# truth, prediction, crowd; then kind, false negatives and positives, PQ, PQ when it is mended: by coco, by the others
+BY_OTHER_RULES = {
+    # The box covers 3 of 5 columns and the others are void: IoU 6/10, or 6/6 where void leaves the union.
+    "confused": (
+        "GGGGGDDDDD",
+        "GGGGGBBB..",
+        "",
+        (ErrorKind.CONFUSED, 1, 1, 1 / 3, (1 + 6 / 10) / 2),
+        {"torchmetrics": (ErrorKind.CONFUSED, 1, 1, 1 / 3, 1)},
+    ),
+    # P covers 3 of 4 columns of either disc, all that is not void: mended 6/8, or 6/6 where void leaves the union.
+    "merged": (
+        "DDDDEEEE",
+        ".PPPPPP.",
+        "",
+        (ErrorKind.MERGED, 2, 1, 0, 6 / 8),
+        {"torchmetrics": (ErrorKind.MERGED, 2, 1, 0, 1)},
+    ),
+    # Two pieces of 3 of 8 columns: 12/16, or 12/12 where void leaves the union; one has 6/12 then, no match.
+    "split": (
+        "DDDDDDDD",
+        "PPPQQQ..",
+        "",
+        (ErrorKind.SPLIT, 1, 2, 0, 12 / 16),
+        {"torchmetrics": (ErrorKind.SPLIT, 1, 2, 0, 1)},
+    ),
+    # One of 4 columns is found and the others are void: a near miss, or a match where void leaves the union.
+    "near": (
+        "GGGGDDDD",
+        "GGGGP...",
+        "",
+        (ErrorKind.BOUNDARY, 1, 1, 1 / 2, 1),
+        {"torchmetrics": (ErrorKind.BOUNDARY, 0, 0, 1, 1)},
+    ),
+    # A box on a crowd of discs; where crowds are void, the box is excused, where they are segments, it is confused.
+    "crowd": (
+        "GGGGDDDD",
+        "GGGGBBBB",
+        "D",
+        (ErrorKind.VOID, 0, 1, 1 / 2, 1),
+        {
+            "deeplab2": (ErrorKind.VOID, 0, 0, 1, 1),
+            "seamseg": (ErrorKind.VOID, 0, 0, 1 / 4, None),  # of four categories, of which three do not occur
+            "torchmetrics": (ErrorKind.CONFUSED, 1, 1, 1 / 3, 1),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "rules"), [(name, rules) for name, case in BY_OTHER_RULES.items() for rules in ("coco", *case[-1])]
+)
+def test_kinds_by_other_rules(name: str, rules: str) -> None:
+    true, predicted, crowd, by_coco, by_others = BY_OTHER_RULES[name]
+    kind, fn, fp, before, after = by_others.get(rules, by_coco)
+    truth, prediction = picture(true, crowd), picture(predicted)
+    report = analysed(prediction, truth, rules).compute()
+    assert pq_of(prediction, truth, rules) == pytest.approx(before, abs=1e-12)
+    assert {k: (c.fn, c.fp) for k, c in report.kinds.items() if c.fn + c.fp} == ({kind: (fn, fp)} if fn + fp else {})
+    if after is not None:
+        assert report.kinds[kind].all == pytest.approx(after - before, abs=1e-12)
+
+
+def test_stuff_in_pieces_is_whole_by_some_rules() -> None:
+    pieces = PanopticMap(torch.tensor([[1, 1, 2, 2, 3, 3]] * 2, dtype=torch.int32), torch.tensor([1, 2, 1]))
+    prediction = picture("GGGGGG")  # over two pieces of ground, each with 4/12 and together with 8/12, and a disc
+    assert find_errors(prediction, pieces).truth_kind.tolist() == [
+        ErrorKind.MERGED,
+        ErrorKind.MISSED,
+        ErrorKind.MERGED,
+    ]
+    errors = find_errors(prediction, pieces, rules="deeplab2", stuff_ids=SHAPES.stuff_ids)
+    assert errors.truth_kind.tolist() == [NO_ERROR, ErrorKind.MISSED, NO_ERROR]
+    assert errors.gain[ErrorKind.BOUNDARY].tolist() == pytest.approx([1 - 8 / 12, 0, 0])
+    with pytest.raises(InvalidArgumentError, match="expected stuff_ids, as all segments of one stuff category are one"):
+        find_errors(prediction, pieces, rules="deeplab2")
+
+
+def test_rules_are_checked() -> None:
+    with pytest.raises(UnknownNameError, match="unknown rules 'cocoo'; did you mean coco"):
+        ErrorAnalysis(SHAPES, "cocoo")
+    with pytest.raises(InvalidArgumentError, match="merge one kind only"):
+        ErrorAnalysis(SHAPES).merge(ErrorAnalysis(SHAPES, "seamseg"))
 
 
 def test_boundary_costs_what_is_missing_to_perfect_outlines() -> None:
@@ -146,19 +232,21 @@ def generated(seed: int) -> tuple[PanopticMap, PanopticMap]:
     return PanopticMap(prediction.ids, category).compact(), truth
 
 
+@pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("seed", range(30))
-def test_laws(seed: int) -> None:
+def test_laws(seed: int, rules: str) -> None:
     prediction, truth = generated(seed)
-    matches = match_segments(prediction, truth)
-    errors = find_errors(prediction, truth)
+    matches = match_segments(prediction, truth, rules=rules, stuff_ids=SHAPES.stuff_ids)
+    errors = find_errors(prediction, truth, rules=rules, stuff_ids=SHAPES.stuff_ids)
     assert (errors.truth_kind != NO_ERROR).nonzero()[0].tolist() == matches.missed.tolist()
     assert (errors.prediction_kind != NO_ERROR).nonzero()[0].tolist() == matches.spurious.tolist()
     assert ErrorKind.INVENTED not in errors.truth_kind
     assert ErrorKind.MISSED not in errors.prediction_kind
     assert (errors.gain >= 0).all()
+    assert (errors.gain.max(0)[matches.truth] <= 1 - matches.iou.numpy() + 1e-12).all()
 
-    analysis = analysed(prediction, truth)
-    quality = PanopticQuality(SHAPES)
+    analysis = analysed(prediction, truth, rules)
+    quality = PanopticQuality(SHAPES, rules)
     quality.update(prediction, truth)
     state = analysis.state
     assert torch.equal(state[:, 7, :, 0].sum(1), quality.state[:, 0])
@@ -194,20 +282,27 @@ def test_merging_is_adding() -> None:
     assert not one.state.any()
 
 
+# Where stuff is whole, a segment cannot be renamed without becoming a part of another.
+@pytest.mark.parametrize(
+    "rules", [Rules(), Rules(crowd="void"), Rules(crowd="segment"), Rules(predicted_void_leaves_union=True)], ids=str
+)
 @pytest.mark.parametrize("seed", range(0, 30, 2))
-def test_mending_the_maps_themselves_gives_the_same_pq(seed: int) -> None:
+def test_mending_the_maps_themselves_gives_the_same_pq(seed: int, rules: Rules) -> None:
     prediction, truth = generated(seed)
-    errors, report = find_errors(prediction, truth), analysed(prediction, truth).compute()
-    before = pq_of(prediction, truth)
+    errors = find_errors(prediction, truth, rules=rules)
+    report = analysed(prediction, truth, rules).compute()
+    before = pq_of(prediction, truth, rules)
 
     confused = (errors.taken_for >= 0).nonzero()[0]
     category = prediction.category.clone()
     category[errors.taken_for[confused]] = truth.category[confused]
-    mended = pq_of(PanopticMap(prediction.ids, category), truth)
+    mended = pq_of(PanopticMap(prediction.ids, category), truth, rules)
     assert report.kinds[ErrorKind.CONFUSED].all == pytest.approx(mended - before, abs=1e-12)
 
+    if rules.predicted_void_leaves_union:
+        return  # where an invented segment was, others would be forgiven
     real = torch.from_numpy(errors.prediction_kind != ErrorKind.INVENTED)
-    mended = pq_of(prediction.select(real), truth)
+    mended = pq_of(prediction.select(real), truth, rules)
     assert report.kinds[ErrorKind.INVENTED].all == pytest.approx(mended - before, abs=1e-12)
 
 

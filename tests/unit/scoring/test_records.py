@@ -76,18 +76,20 @@ def test_what_is_no_record_is_refused() -> None:
 @pytest.mark.parametrize("rules", RULES)
 def test_errors_are_those_of_the_rules(rules: str) -> None:
     """Every false negative and positive that the metric counts has a kind."""
-    quality = PanopticQuality(SHAPES, rules)
+    quality, analysis = PanopticQuality(SHAPES, rules), ErrorAnalysis(SHAPES, rules)
     sums = torch.zeros(4, 4, dtype=torch.float64)
-    of_kinds = torch.zeros(4, 2, dtype=torch.float64)
+    counts = torch.zeros(4, 8, 5, 3, dtype=torch.float64)
     for seed in range(8):
         prediction, truth = generated_map(seed, objects=9), generated_map(seed + seed % 2, crowd=True)
         quality.update(prediction, truth)
+        analysis.update(prediction, truth)
         record = record_of(str(seed), prediction, truth, SHAPES, rules=rules)
         for category, *values in record.quality:
             sums[category] += torch.tensor(values, dtype=torch.float64)
-        of_kinds += torch.from_numpy(error_counts([record], 4)[:, :7].sum((1, 2))[:, 1::-1].copy())
+        counts += torch.from_numpy(error_counts([record], 4))
     assert torch.equal(sums, quality.state)
-    assert torch.equal(of_kinds, quality.state[:, 1:3])
+    assert torch.equal(counts, analysis.state)
+    assert torch.equal(counts[:, :7].sum((1, 2))[:, :2], quality.state[:, [2, 1]])
 
 
 def test_stuff_in_pieces_is_an_error_by_rules_that_do_not_join_it() -> None:
