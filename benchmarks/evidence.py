@@ -1,8 +1,11 @@
-"""Does the order of the paper's Tables 6 and 8 appear on town streets, and on objects of which size?
+"""Does the order of a paper's rows appear on town streets, and on objects of which size?
 
-Table 6: one pyramid level, spatial pyramid pooling, two levels, three. Table 8: plain L1 against offset weights in 3,
-4 and 8 regions; three levels with 4 regions stand in both. Each row is a recipe of ``panscape.recipes.small``, trained
-with every seed; rows differ in nothing but what their name says.
+``--table centers``, Panoptic SwiftNet. Table 6: one pyramid level, spatial pyramid pooling, two levels, three. Table 8:
+plain L1 against offset weights in 3, 4 and 8 regions; three levels with 4 regions stand in both. ``--table boxes``,
+dense detections. Table 3: one tower, two, and levelness, and the mask loss; and without masks to learn from.
+
+Each row is a recipe of ``panscape.recipes.small`` or ``small_boxes``, trained with every seed; rows differ in nothing
+but what their name says.
 
     python benchmarks/evidence.py --work DIR --out evidence.md
 
@@ -23,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from evidence_tables import PAPER, report
+from evidence_tables import EVIDENCE, report
 from reporting import machine
 from time_limit import time_limit
 
@@ -91,7 +94,7 @@ def _kept(split: str, length: int, size: tuple[int, int], view: Literal["street"
 
 def recipe_of(row: str, args: argparse.Namespace) -> Recipe:
     """Return the recipe of a row, changed as the options say."""
-    recipe = get_recipe(f"town_{row}")
+    recipe = get_recipe(EVIDENCE[args.table].prefix + row)
     data = cast(TownData, recipe.data)
     val_length = args.val_scenes or data.val_length
     kept: TownData = KeptTownData(data.size, data.view, args.scenes or data.length, val_length)
@@ -155,7 +158,8 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--out", type=Path, help="file for the tables")
-    parser.add_argument("--rows", nargs="*", choices=list(PAPER), default=list(PAPER))
+    parser.add_argument("--table", choices=list(EVIDENCE), default="centers")
+    parser.add_argument("--rows", nargs="*", help="of the table; by default all")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--steps", type=int, help="by default the recipe's, like all sizes")
     parser.add_argument("--batch-size", type=int)
@@ -168,7 +172,12 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=0, help="stop then; 0 goes on to the end")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    known = list(EVIDENCE[args.table].names)
+    args.rows = known if args.rows is None else args.rows
+    if not set(args.rows) <= set(known):
+        parser.error(f"expected rows of {', '.join(known)}, got {', '.join(args.rows)}")
+    return args
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -199,7 +208,12 @@ def _show(results: dict[str, list[dict[str, Any]]], args: argparse.Namespace) ->
         f"{machine()}, {args.precision}; {facts['steps']} steps of {facts['batch_size']} scenes, "
         f"of {facts['data']['length']:,} different ones, {facts['data']['val_length']} others to evaluate on; "
         f"width {facts['model']['width']}\n\n"
-        + report({row: [r["scores"] for r in found] for row, found in done.items()}, first["objects"], EDGES)
+        + report(
+            EVIDENCE[args.table],
+            {row: [r["scores"] for r in found] for row, found in done.items()},
+            first["objects"],
+            EDGES,
+        )
     )
     print(text, flush=True)
     if args.out is not None:

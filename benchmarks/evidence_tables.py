@@ -4,29 +4,69 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean
 
 from reporting import table
 
-NAMES = {
-    "pyrx1": "PYRx1",
-    "spp": "SPP",
-    "pyrx2": "PYRx2",
-    "pyrx3": "PYRx3 (4 regions)",
-    "l1": "L1",
-    "regions3": "3 regions",
-    "regions8": "8 regions",
+
+@dataclass(frozen=True)
+class Evidence:
+    """Rows of a paper's tables that are trained at a small size.
+
+    Attributes:
+        prefix: of their recipes' names.
+        names: of the rows, in words.
+        tables: which rows stand in which table, from the simplest on.
+        paper: PQ as published for Cityscapes val.
+    """
+
+    prefix: str
+    names: Mapping[str, str]
+    tables: Mapping[str, tuple[str, ...]]
+    paper: Mapping[str, float]
+
+
+EVIDENCE = {
+    # Panoptic SwiftNet, Tables 6 and 8.
+    "centers": Evidence(
+        "town_",
+        {
+            "pyrx1": "PYRx1",
+            "spp": "SPP",
+            "pyrx2": "PYRx2",
+            "pyrx3": "PYRx3 (4 regions)",
+            "l1": "L1",
+            "regions3": "3 regions",
+            "regions8": "8 regions",
+        },
+        {"Table 6": ("pyrx1", "spp", "pyrx2", "pyrx3"), "Table 8": ("l1", "regions3", "pyrx3", "regions8")},
+        {"pyrx1": 51.7, "spp": 53.5, "pyrx2": 54.9, "pyrx3": 55.9, "l1": 55.2, "regions3": 55.2, "regions8": 55.5},
+    ),
+    # Real-Time Panoptic Segmentation from Dense Detections, Table 3.
+    "boxes": Evidence(
+        "town_boxes_",
+        {
+            "one_tower": "one tower",
+            "two_towers": "two towers",
+            "levelness": "levelness",
+            "mask_loss": "mask loss",
+            "weak": "from boxes",
+        },
+        {"Table 3": ("weak", "one_tower", "two_towers", "levelness", "mask_loss")},
+        {"weak": 55.7, "one_tower": 56.8, "two_towers": 57.1, "levelness": 58.1, "mask_loss": 58.8},
+    ),
 }
-TABLES = {"Table 6": ("pyrx1", "spp", "pyrx2", "pyrx3"), "Table 8": ("l1", "regions3", "pyrx3", "regions8")}
-# PQ as published for Cityscapes val (Panoptic SwiftNet, Tables 6 and 8).
-PAPER = {"pyrx1": 51.7, "spp": 53.5, "pyrx2": 54.9, "pyrx3": 55.9, "l1": 55.2, "regions3": 55.2, "regions8": 55.5}
 SCORES = ("PQ", "PQ things", "PQ stuff", "SQ", "RQ", "mIoU")
 
 
-def report(scores: Mapping[str, Sequence[Sequence[float]]], objects: Sequence[int], edges: Sequence[int]) -> str:
+def report(
+    evidence: Evidence, scores: Mapping[str, Sequence[Sequence[float]]], objects: Sequence[int], edges: Sequence[int]
+) -> str:
     """Return Markdown: for each of the paper's tables the scores, and the differences between its rows.
 
     Args:
+        evidence: what the rows are.
         scores: for each row and each of its seeds, fractions: those of ``SCORES``, then PQ of things by size.
         objects: number of true objects of each size.
         edges: between the sizes, pixels.
@@ -39,12 +79,12 @@ def report(scores: Mapping[str, Sequence[Sequence[float]]], objects: Sequence[in
         + ", ".join(f"{count} of {name}" for count, name in zip(objects, sizes, strict=True))
         + ".",
     ]
-    for title, rows in TABLES.items():
+    for title, rows in evidence.tables.items():
         found = {row: scores[row] for row in rows if row in scores}
         if found:
-            parts += [f"### {title}", _means(found, columns)]
+            parts += [f"### {title}", _means(evidence, found, columns)]
         if len(found) > 1:
-            parts += [_differences(found, columns), _orders(found, columns)]
+            parts += [_differences(evidence, found, columns), _orders(evidence, found, columns)]
     return "\n\n".join(parts)
 
 
@@ -52,18 +92,18 @@ def _percent(runs: Sequence[Sequence[float]], column: int) -> list[float]:
     return [100 * run[column] for run in runs]
 
 
-def _means(found: Mapping[str, Sequence[Sequence[float]]], columns: Sequence[str]) -> str:
+def _means(evidence: Evidence, found: Mapping[str, Sequence[Sequence[float]]], columns: Sequence[str]) -> str:
     lines = []
     for row, runs in found.items():
         cells = []
         for i in range(len(columns)):
             values = _percent(runs, i)
             cells.append(f"{mean(values):.1f} ± {(max(values) - min(values)) / 2:.1f}")
-        lines.append([NAMES[row], str(len(runs)), f"{PAPER[row]}", *cells])
+        lines.append([evidence.names[row], str(len(runs)), f"{evidence.paper[row]}", *cells])
     return table(["row", "seeds", "PQ in the paper", *columns], lines)
 
 
-def _differences(found: Mapping[str, Sequence[Sequence[float]]], columns: Sequence[str]) -> str:
+def _differences(evidence: Evidence, found: Mapping[str, Sequence[Sequence[float]]], columns: Sequence[str]) -> str:
     spreads = []
     for i in range(len(columns)):
         values = [_percent(runs, i) for runs in found.values()]
@@ -74,7 +114,13 @@ def _differences(found: Mapping[str, Sequence[Sequence[float]]], columns: Sequen
             _difference(mean(_percent(found[second], i)) - mean(_percent(found[first], i)), spreads[i])
             for i in range(len(columns))
         ]
-        lines.append([f"{NAMES[second]} minus {NAMES[first]}", f"{PAPER[second] - PAPER[first]:+.1f}", *cells])
+        lines.append(
+            [
+                f"{evidence.names[second]} minus {evidence.names[first]}",
+                f"{evidence.paper[second] - evidence.paper[first]:+.1f}",
+                *cells,
+            ]
+        )
     lines.append(["spread", "", *(f"{spread:.1f}" for spread in spreads)])
     legend = "Differences; bold are those above the spread: the largest distance between two seeds of one row."
     if min(len(runs) for runs in found.values()) < 2:
@@ -87,17 +133,19 @@ def _difference(value: float, spread: float) -> str:
     return f"**{value:+.1f}**" if abs(value) > spread else f"{value:+.1f}"
 
 
-def _orders(found: Mapping[str, Sequence[Sequence[float]]], columns: Sequence[str]) -> str:
+def _orders(evidence: Evidence, found: Mapping[str, Sequence[Sequence[float]]], columns: Sequence[str]) -> str:
     lines = ["Orders, from the worst to the best:", ""]
-    lines.append(f"- PQ in the paper: {_order({row: PAPER[row] for row in found})}")
+    lines.append(f"- PQ in the paper: {_order(evidence.names, {row: evidence.paper[row] for row in found})}")
     for i, column in enumerate(columns):
-        lines.append(f"- {column}: {_order({row: mean(_percent(runs, i)) for row, runs in found.items()})}")
+        lines.append(
+            f"- {column}: {_order(evidence.names, {row: mean(_percent(runs, i)) for row, runs in found.items()})}"
+        )
     return "\n".join(lines)
 
 
-def _order(values: Mapping[str, float]) -> str:
+def _order(names: Mapping[str, str], values: Mapping[str, float]) -> str:
     ranked = sorted(values, key=lambda row: values[row])
-    text = NAMES[ranked[0]]
+    text = names[ranked[0]]
     for worse, better in itertools.pairwise(ranked):
-        text += f" {'=' if round(values[worse], 1) == round(values[better], 1) else '<'} {NAMES[better]}"
+        text += f" {'=' if round(values[worse], 1) == round(values[better], 1) else '<'} {names[better]}"
     return text

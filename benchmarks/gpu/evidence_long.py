@@ -14,6 +14,7 @@ import evidence
 def main() -> None:
     """Train for a slot."""
     parser = queue_options.slot_parser(__doc__)
+    parser.add_argument("--table", choices=list(evidence.EVIDENCE), default="centers")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -23,13 +24,12 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     size = ["--steps", str(args.steps), "--batch-size", str(args.batch_size), "--width", str(args.width)]
     size += ["--fresh", "--val-scenes", "500", "--workers", str(args.workers), "--threads", "4"]
-    size += ["--rows", *evidence.PAPER]
     if args.quick:
         size = ["--steps", "2", "--batch-size", "2", "--width", "16", "--scenes", "4", "--val-scenes", "2"]
-        size += ["--workers", "0", "--rows", "pyrx1", "l1"]
+        size += ["--workers", "0", "--rows", *list(evidence.EVIDENCE[args.table].names)[::4]]
     seeds = [str(seed) for seed in args.seeds]
-    places = ["--work", str(args.work), "--out", str(args.out / "evidence.md"), "--device", args.device]
-    evidence.main([*places, *size, "--seeds", *seeds, "--minutes", str(args.minutes)])
+    places = ["--work", str(args.work), "--out", str(args.out / f"evidence_{args.table}.md"), "--device", args.device]
+    evidence.main(["--table", args.table, *places, *size, "--seeds", *seeds, "--minutes", str(args.minutes)])
     queue_options.pack(args.work, args.out)
 
 

@@ -23,6 +23,7 @@ from panscape.recipes.data_options import (
     TownData,
     VistasData,
 )
+from panscape.recipes.model_options import DenseDetectionsOptions, SwiftNetOptions
 from panscape.training.recipe import Recipe
 from panscape.training.run import run
 from panscape.training.run_options import RunOptions
@@ -48,6 +49,12 @@ TREES: dict[type, Callable[[Path], Any]] = {
     VistasData: both(trees.vistas),
 }
 
+# What makes the network of a recipe small, for each family.
+SMALL: dict[type, dict[str, Any]] = {
+    SwiftNetOptions: {"width": 8},
+    DenseDetectionsOptions: {"box_width": 8, "semantic_width": 8, "fpn_width": 8, "tower_depth": 1},
+}
+
 
 def tiny(recipe: Recipe) -> Recipe:
     """The recipe for two small steps of a small network; how it trains stays."""
@@ -59,7 +66,7 @@ def tiny(recipe: Recipe) -> Recipe:
         augmentation = replace(augmentation, shortest_sides=(48, 64, 80))
     return replace(
         recipe,
-        model=replace(recipe.model, backbone="residual_xs", width=8, pretrained=False),
+        model=replace(recipe.model, backbone="residual_xs", pretrained=False, **SMALL[type(recipe.model)]),
         data=data,
         augmentation=augmentation,
         steps=2,

@@ -37,6 +37,25 @@ _TABLE: dict[str, dict[str, str]] = {
         "swiftnet_r18_bsb_right_angles": "BSB Aerial, rotated by right angles (Table 2).",
         "swiftnet_r18_bsb_any_angle": "BSB Aerial, rotated by any angle (Table 2).",
     },
+    "dense_detections": {
+        "dense_r50_cityscapes": "Cityscapes, dense detections, all of it (Tables 1 and 3).",
+        "dense_r50_cityscapes_one_tower": (
+            "Cityscapes, dense detections with one tower, no levelness, no mask loss (Table 3)."
+        ),
+        "dense_r50_cityscapes_two_towers": (
+            "Cityscapes, dense detections with two towers, no levelness, no mask loss (Table 3)."
+        ),
+        "dense_r50_cityscapes_levelness": (
+            "Cityscapes, dense detections with two towers and levelness, no mask loss (Table 3)."
+        ),
+        "dense_r50_cityscapes_weak": (
+            "Cityscapes, dense detections learnt from boxes, without masks of objects (Table 3)."
+        ),
+        "dense_r50_coco": "COCO panoptic, dense detections (Table 2).",
+        "dense_r50_coco_weak": (
+            "COCO panoptic, dense detections learnt from boxes, without masks of objects (not in the paper)."
+        ),
+    },
     "small": {
         "town": "The drawn town, from the street and from above; needs no data.",
         "street": "CamVid, photos from a moving car.",
@@ -48,6 +67,16 @@ _TABLE: dict[str, dict[str, str]] = {
         "town_l1": "Evidence on the town: plain L1 offset loss.",
         "town_regions3": "Evidence on the town: offset weights in three regions.",
         "town_regions8": "Evidence on the town: offset weights in eight regions.",
+    },
+    "small_boxes": {
+        "town_boxes": "The drawn town by dense detections.",
+        "street_boxes": "CamVid, photos from a moving car, by dense detections.",
+        "aerial_boxes": "Satellite pictures of Dubai by dense detections.",
+        "town_boxes_one_tower": "Evidence on the town: dense detections with one tower.",
+        "town_boxes_two_towers": "Evidence on the town: dense detections with two towers.",
+        "town_boxes_levelness": "Evidence on the town: dense detections with two towers and levelness.",
+        "town_boxes_mask_loss": "Evidence on the town: dense detections with two towers, levelness and the mask loss.",
+        "town_boxes_weak": "Evidence on the town: dense detections learnt from boxes, without masks.",
     },
     "own_folder": {
         "own": "A folder of your own; what is not given follows from the data.",

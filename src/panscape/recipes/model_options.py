@@ -8,6 +8,7 @@ from typing import Literal
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel, create_model
 from panscape.representations.centers import CenterRepresentation
+from panscape.representations.dense_boxes import DenseBoxRepresentation
 from panscape.training.recipe import ModelOptions
 
 
@@ -53,6 +54,82 @@ class SwiftNetOptions(ModelOptions):
             context=self.context,
             width=self.width,
             pretrained=self.pretrained,
+            longest_side=self.longest_side,
+            working_scale=self.working_scale,
+            representation=self.representation,
+        )
+
+
+@dataclass(frozen=True)
+class DenseDetectionsOptions(ModelOptions):
+    """Dense detections; see :func:`panscape.models.dense_detections`."""
+
+    backbone: str = "residual_s"
+    """"residual_xs" or "residual_s" (small, never pretrained), or a timm model such as "resnet50.tv_in1k"."""
+
+    towers: Literal[1, 2] = 2
+    """2, for localisation and for semantics, or 1 for both, as wide as that for localisation."""
+
+    levelness: bool = True
+    """Predict which level's box a pixel takes; without, the level that fits best counts for each object."""
+
+    box_width: int = 64
+    """Channels of the localisation tower, a multiple of 8; 256 as published."""
+
+    semantic_width: int = 48
+    """Channels of the semantic tower, a multiple of 8; 128 as published."""
+
+    fpn_width: int = 64
+    """Channels of the feature pyramid; 256 as published."""
+
+    tower_depth: int = 4
+    """Layers of each tower."""
+
+    initial_distance: float = 1.0
+    """Pixels from a location to each side of its box, before training."""
+
+    frozen_norm: bool = False
+    """Fix the backbone's norms, and the weights of its stem and first stage; for pretrained backbones."""
+
+    norm_eps: float | None = None
+    """What fixed norms add to the variance; None is what the backbone's own norms add."""
+
+    pretrained: bool = False
+    """Start the backbone from timm's ImageNet weights, which are downloaded once."""
+
+    pixels: str = "imagenet"
+    """The numbers that pixels become, as the backbone's weights expect them: "imagenet" or "caffe"."""
+
+    longest_side: int | None = None
+    """For prediction, larger pictures are shrunk to it, pixels."""
+
+    working_scale: float = 1.0
+    """For prediction, pictures are resized by it first; choose augmentation.scale around it."""
+
+    representation: DenseBoxRepresentation = field(default_factory=DenseBoxRepresentation)
+    """Levels, targets, losses and recovery."""
+
+    def create(self, labels: LabelSpace) -> PanopticModel:
+        """Build the network for a label space.
+
+        Raises:
+            PanscapeError: as :func:`panscape.models.create_model`.
+        """
+        return create_model(
+            "dense_detections",
+            labels,
+            backbone=self.backbone,
+            towers=self.towers,
+            levelness=self.levelness,
+            box_width=self.box_width,
+            semantic_width=self.semantic_width,
+            fpn_width=self.fpn_width,
+            tower_depth=self.tower_depth,
+            initial_distance=self.initial_distance,
+            frozen_norm=self.frozen_norm,
+            norm_eps=self.norm_eps,
+            pretrained=self.pretrained,
+            pixels=self.pixels,
             longest_side=self.longest_side,
             working_scale=self.working_scale,
             representation=self.representation,

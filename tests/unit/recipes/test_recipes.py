@@ -12,8 +12,7 @@ from maps import SHAPES
 
 from panscape import LabelSpace
 from panscape.errors import InvalidArgumentError, UnknownNameError
-from panscape.recipes import get_recipe, list_recipes
-from panscape.recipes import panoptic_swiftnet as published
+from panscape.recipes import dense_detections, get_recipe, list_recipes, panoptic_swiftnet
 from panscape.recipes.data_options import BsbData, CityscapesData, CocoPanopticData, VistasData
 from panscape.training.recipe import Recipe
 from panscape.training.run_folder import recipe_to_dict
@@ -76,6 +75,56 @@ def test_what_all_published_rows_share():
         assert representation.offset_loss_weight is None, "0.0025 with weights, 0.01 without"
 
 
+# Paper: learning rate, where it falls, steps, batch, weight of the semantic loss; UPSNet: smallest stuff.
+PUBLISHED_BOXES = {
+    "cityscapes": (0.013, (36_000, 44_000), 48_000, 8, 1.0, 2048),
+    "coco": (0.01, (120_000, 160_000), 180_000, 16, 0.4, 4096),
+}
+
+
+@pytest.mark.parametrize("data", PUBLISHED_BOXES)
+def test_published_settings_of_dense_detections(data):
+    for row in ("", "_weak"):
+        recipe = get_recipe(f"dense_r50_{data}{row}")
+        representation = recipe.model.representation
+        assert PUBLISHED_BOXES[data] == (
+            recipe.optimizer.learning_rate,
+            recipe.schedule.milestones,
+            recipe.steps,
+            recipe.batch_size,
+            representation.semantic_loss_weight,
+            representation.decoding.rules.stuff_area,
+        )
+
+
+def test_what_all_published_rows_of_dense_detections_share():
+    names = [name for name in NAMES if name.startswith("dense_r50_")]
+    assert len(names) == 7
+    for name in names:
+        recipe = get_recipe(name)
+        model, optimizer, schedule = recipe.model, recipe.optimizer, recipe.schedule
+        assert (model.backbone, model.pretrained, model.frozen_norm) == ("resnet50.tv_in1k", True, True)
+        assert (model.box_width, model.semantic_width, model.fpn_width, model.tower_depth) == (256, 128, 256, 4)
+        assert (model.pixels, model.norm_eps, model.initial_distance) == ("imagenet", None, 1)
+        assert (optimizer.name, optimizer.momentum, optimizer.bias_factor) == ("sgd", 0.9, 2)
+        assert (optimizer.weight_decay, optimizer.norm_weight_decay, optimizer.clip_norm) == (1e-4, 0, 0)
+        assert (schedule.decay, schedule.factor, schedule.warmup_steps) == ("steps", 0.1, 500)
+        assert (optimizer.backbone_factor, recipe.average_decay) == (1, 0)
+        assert (recipe.augmentation.flip, recipe.augmentation.recolor, recipe.augmentation.copy_paste) == (0.5, 0, 0)
+        representation = model.representation
+        assert (representation.level_ends, representation.finest_stride) == ((64, 128, 256, 512), 8)
+        assert (representation.semantic_fraction, representation.decoding.variant) == (0.3, "published")
+
+
+def test_coco_pictures_are_enlarged_for_prediction():
+    model = get_recipe("dense_r50_coco").model
+    with torch.device("meta"):
+        network = replace(model, backbone="residual_xs", pretrained=False, frozen_norm=False).create(SHAPES)
+    assert network.working_size((480, 640)) == (1000, 1333)
+    assert network.working_size((640, 427)) == (1333, 889)
+    assert network.working_size((1333, 2000)) == (888, 1333)
+
+
 def test_rare_categories_are_drawn_more_often_on_vistas_alone():
     rare = {
         name: (get_recipe(name).sampling.repeat_threshold, get_recipe(name).augmentation.rare_crop) for name in NAMES
@@ -106,6 +155,23 @@ def test_the_rows_of_table_8_differ_in_offset_weights():
         }
 
 
+def test_the_rows_of_table_3_differ_in_towers_levelness_and_mask_loss():
+    for base in ("dense_r50_cityscapes", "town_boxes_mask_loss"):
+        full = get_recipe(base)
+        assert (full.model.towers, full.model.levelness) == (2, True)
+        assert (full.model.representation.mask_loss_weight, full.model.representation.supervision) == (1, "masks")
+        for row, towers, levelness, supervision in (
+            ("one_tower", 1, False, "masks"),
+            ("two_towers", 2, False, "masks"),
+            ("levelness", 2, True, "masks"),
+            ("weak", 2, True, "boxes"),
+        ):
+            name = f"{base.removesuffix('_mask_loss')}_{row}"
+            representation = replace(full.model.representation, mask_loss_weight=0, supervision=supervision)
+            model = replace(full.model, towers=towers, levelness=levelness, representation=representation)
+            assert get_recipe(name) == replace(full, name=name, model=model)
+
+
 def test_the_rows_of_table_2_differ_in_rotation():
     base = get_recipe("swiftnet_r18_bsb")
     assert base.augmentation.rotation == "none"
@@ -134,6 +200,13 @@ def test_cityscapes_networks_have_the_published_size():
     assert sizes == {"pyrx1": 13_201_366, "spp": 13_401_044, "pyrx2": 14_048_982, "pyrx3": 14_896_598}
 
 
+def test_the_network_of_dense_detections_has_the_published_size():
+    model = replace(get_recipe("dense_r50_cityscapes").model, pretrained=False)
+    with torch.device("meta"):
+        # Fixed norms have no parameters; those of ResNet-50 have 53,120.
+        assert sum(p.numel() for p in model.create(LabelSpace.load("cityscapes")).parameters()) == 30_624_107
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_builds_and_tells_what_it_is(name):
     recipe = get_recipe(name)
@@ -142,7 +215,8 @@ def test_every_recipe_builds_and_tells_what_it_is(name):
     assert recipe == get_recipe(name)
     described = recipe_to_dict(recipe)
     assert json.loads(json.dumps(described)) == described
-    assert described["model"]["type"] == "SwiftNetOptions"
+    is_boxes = "boxes" in name or name.startswith("dense_")
+    assert described["model"]["type"] == ("DenseDetectionsOptions" if is_boxes else "SwiftNetOptions")
     with torch.device("meta"):
         model = replace(recipe.model, pretrained=False).create(SHAPES)
     assert model.labels == SHAPES
@@ -152,15 +226,16 @@ def test_every_recipe_builds_and_tells_what_it_is(name):
 
 
 def test_the_table_is_what_the_modules_say():
-    for module in ("panoptic_swiftnet", "small", "own_folder"):
+    for module in ("panoptic_swiftnet", "dense_detections", "small", "small_boxes", "own_folder"):
         content = vars(importlib.import_module(f"panscape.recipes.{module}"))
         for name, function in content.items():
             documented = getattr(function, "__doc__", None)
             if name in list_recipes() and getattr(function, "__module__", "").endswith(module):
                 assert documented.splitlines()[0] == list_recipes()[name]
                 assert f"panscape train {name} " in documented
-    functions = {n for n, f in vars(published).items() if n.startswith("swiftnet_r18_") and callable(f)}
-    assert functions == {name for name in NAMES if name.startswith("swiftnet_r18_")}
+    for module, prefix in ((panoptic_swiftnet, "swiftnet_r18_"), (dense_detections, "dense_r50_")):
+        functions = {n for n, f in vars(module).items() if n.startswith(prefix) and callable(f)}
+        assert functions == {name for name in NAMES if name.startswith(prefix)}
 
 
 def test_an_unknown_name_suggests_the_nearest():
