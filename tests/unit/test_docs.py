@@ -25,9 +25,12 @@ from PIL import Image
 from panscape import list_weights
 from panscape.cli import main
 from panscape.inference.video import VideoWriter
+from panscape.models.dense_detections import dense_detections
 from panscape.models.swiftnet import swiftnet
 from panscape.recipes import list_recipes
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
+from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
+from panscape.representations.merging import PastingRules
 from panscape.training.recipe import Augmentation, Optimizer, Recipe, Sampling, Schedule
 from panscape.training.run_options import RunOptions
 from panscape.visualize import draw_segments
@@ -166,6 +169,8 @@ def test_blocks_are_found() -> None:
 
 # Tables of options
 
+PARTS = {kind.__name__: kind for kind in (CenterDecoding, DenseBoxDecoding, PastingRules)}
+
 
 def defaults_of(kind: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in inspect.signature(kind).parameters.values() if p.default is not p.empty}
@@ -189,6 +194,19 @@ def fields_of(kind: type) -> dict[str, Any]:
             "`CenterDecoding` takes:",
             {f.name: getattr(CenterDecoding(), f.name) for f in fields(CenterDecoding)},
         ),
+        (
+            "models/dense_detections",
+            '`create_model("dense_detections", labels, ...)` takes:',
+            defaults_of(dense_detections),
+        ),
+        *(
+            (
+                "models/dense_detections",
+                f"`{kind.__name__}` takes:",
+                {f.name: getattr(kind(), f.name) for f in fields(kind)},
+            )
+            for kind in (DenseBoxRepresentation, DenseBoxDecoding, PastingRules)
+        ),
         ("training", "`RunOptions` takes:", fields_of(RunOptions)),
         ("recipes", "and these fields:", fields_of(Recipe)),
         ("recipes", "how pictures are varied, in this order:", fields_of(Augmentation)),
@@ -201,7 +219,7 @@ def fields_of(kind: type) -> dict[str, Any]:
 def test_documented_defaults_are_those_of_the_code(page: str, heading: str, expected: dict[str, Any]) -> None:
     table = PAGES[f"{page}.md"].split(heading)[1].strip().split("\n\n")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \|", table, re.MULTILINE))
-    documented = {name: eval(text, {"CenterDecoding": CenterDecoding}) for name, text in rows.items()}
+    documented = {name: eval(text, PARTS) for name, text in rows.items()}
     assert documented == expected
 
 

@@ -15,7 +15,7 @@ class ConvOverLevels(nn.Conv2d):
 
     Enlarging is linear and knows no channels, so each tap's products can be formed before it, on the level's own grid.
     Where these are fewer than the channels, nothing as large as the enlarged features has to be made or kept: for six
-    outputs from five times 256 channels, 54 maps instead of 1280, and 6 % of the multiplications.
+    outputs from five times 256 channels, 54 maps instead of 1280, and 7 % of the multiplications.
 
     Args:
         channels: of each level.
