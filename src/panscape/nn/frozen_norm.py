@@ -6,6 +6,7 @@ keep the statistics, which a few pictures would estimate badly.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, TypeVar, cast
 
 import torch
@@ -53,11 +54,10 @@ def frozen_norms(module: nn.Module) -> list[nn.Module]:
 def first_layers(backbone: Backbone) -> list[nn.Parameter]:
     """Return the parameters of stem and first stage: all that features at stride 4 depend on."""
     module = cast(nn.Module, backbone)
-    parameters = list(module.parameters())
-    was_training = module.training
-    module.eval()  # statistics must not see the probe
-    with torch.enable_grad():
-        finest = backbone(torch.zeros(1, 3, 32, 32, device=parameters[0].device, dtype=parameters[0].dtype))[0]
-        gradients = torch.autograd.grad(finest.sum(), parameters, allow_unused=True)
-    module.train(was_training)
-    return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
+    # On a copy without memory, so that nothing is computed, and no statistics see the probe.
+    with torch.inference_mode(False), torch.enable_grad():
+        probe = copy.deepcopy(module).to("meta").requires_grad_().eval()
+        dtype = next(probe.parameters()).dtype
+        finest = probe(torch.zeros(1, 3, 32, 32, device="meta", dtype=dtype))[0]
+        gradients = torch.autograd.grad(finest.sum(), list(probe.parameters()), allow_unused=True)
+    return [p for p, gradient in zip(module.parameters(), gradients, strict=True) if gradient is not None]

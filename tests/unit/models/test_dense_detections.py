@@ -126,6 +126,15 @@ def test_frozen_norms_and_first_layers_are_not_trained() -> None:
     assert all((p.grad is None) == (not p.requires_grad) for p in model.parameters())
 
 
+def test_a_network_with_frozen_norms_can_be_built_where_gradients_are_off() -> None:
+    expected = [name for name, p in small("test_resnet", frozen_norm=True).named_parameters() if p.requires_grad]
+    for off in (torch.no_grad(), torch.inference_mode()):
+        with off:
+            model = small("test_resnet", frozen_norm=True)
+            assert torch.isfinite(model(images(32, 32)).box).all()
+        assert [name for name, p in model.named_parameters() if p.requires_grad] == expected
+
+
 @pytest.mark.parametrize(("options", "eps"), [({}, 1e-5), ({"norm_eps": 0.0}, 0.0)])
 def test_frozen_norms_add_what_they_did_or_what_is_asked_for(options: dict[str, Any], eps: float) -> None:
     found = {m.eps for m in small("test_resnet", frozen_norm=True, **options).backbone.modules() if hasattr(m, "eps")}
