@@ -21,7 +21,7 @@ import json
 import time
 from bisect import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -41,7 +41,7 @@ from panscape.models import PanopticModel
 from panscape.models.panoptic_model import in_eval_mode
 from panscape.recipes import get_recipe
 from panscape.recipes.data_options import TownData
-from panscape.training.recipe import Recipe
+from panscape.training.recipe import ModelOptions, Recipe
 from panscape.training.run import run
 from panscape.training.run_folder import recipe_to_dict
 from panscape.training.run_options import RunOptions
@@ -92,6 +92,15 @@ def _kept(split: str, length: int, size: tuple[int, int], view: Literal["street"
     return InMemory(town(split, length, size, view))
 
 
+def of_width(model: ModelOptions, width: int) -> ModelOptions:
+    """Return options with ``width`` channels where there are most, and others in proportion, in multiples of 8."""
+    found: Any = model
+    widths = {f.name: getattr(found, f.name) for f in fields(found) if f.name.endswith("width")}
+    most = max(widths.values())
+    changed: ModelOptions = replace(found, **{k: max(round(v * width / most / 8), 1) * 8 for k, v in widths.items()})
+    return changed
+
+
 def recipe_of(row: str, args: argparse.Namespace) -> Recipe:
     """Return the recipe of a row, changed as the options say."""
     recipe = get_recipe(EVIDENCE[args.table].prefix + row)
@@ -100,7 +109,7 @@ def recipe_of(row: str, args: argparse.Namespace) -> Recipe:
     kept: TownData = KeptTownData(data.size, data.view, args.scenes or data.length, val_length)
     if args.fresh:
         kept = TownData(data.size, data.view, _ENDLESS, val_length)
-    model = replace(cast(Any, recipe.model), width=args.width) if args.width else recipe.model
+    model = of_width(recipe.model, args.width) if args.width else recipe.model
     steps, batch_size = args.steps or recipe.steps, args.batch_size or recipe.batch_size
     return replace(recipe, model=model, data=kept, steps=steps, batch_size=batch_size)
 
@@ -163,7 +172,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--steps", type=int, help="by default the recipe's, like all sizes")
     parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--width", type=int)
+    parser.add_argument("--width", type=int, help="channels where there are most")
     parser.add_argument("--scenes", type=int, help="to train on, kept in memory: 0.5 MB each")
     parser.add_argument("--fresh", action="store_true", help="draw new scenes all the time instead")
     parser.add_argument("--val-scenes", type=int)
@@ -204,10 +213,11 @@ def _show(results: dict[str, list[dict[str, Any]]], args: argparse.Namespace) ->
     done = {row: found for row, found in results.items() if found}
     first = next(iter(done.values()))[0]
     facts = first["recipe"]
+    widths = [f"{name.replace('_', ' ')} {value}" for name, value in facts["model"].items() if name.endswith("width")]
     text = (
         f"{machine()}, {args.precision}; {facts['steps']} steps of {facts['batch_size']} scenes, "
         f"of {facts['data']['length']:,} different ones, {facts['data']['val_length']} others to evaluate on; "
-        f"width {facts['model']['width']}\n\n"
+        f"{', '.join(widths)}\n\n"
         + report(
             EVIDENCE[args.table],
             {row: [r["scores"] for r in found] for row, found in done.items()},
