@@ -182,19 +182,19 @@ def run_on_model(
     else:
         perfect = f" with the truth's {', '.join(oracle)}" if oracle else ""
         print(f"{name} on {count} pictures of {recipe} {split}{perfect}, rules of {rules}\n\n{found}")
-    problems = [Problem(picture, Kind.UNREADABLE, error.removeprefix(f"{picture}: ")) for picture, error in bad]
+        _tell_skipped(bad, count + len(bad))
     scores = ModelScores(
-        model,
-        dataset,
-        numbers,
-        Path(name),
-        Path(f"{recipe} {split}"),
-        records,
-        problems,
-        summary,
-        oracle,
-        precision,
-        get_rules(rules),
+        model=model,
+        dataset=dataset,
+        numbers=numbers,
+        predictions=Path(name),
+        truth=Path(f"{recipe} {split}"),
+        records=records,
+        problems=[Problem(picture, Kind.UNREADABLE, error.removeprefix(f"{picture}: ")) for picture, error in bad],
+        summary=summary,
+        oracle=oracle,
+        precision=precision,
+        rules=get_rules(rules),
     )
     if out is not None:
         write_results(out, scores)
@@ -202,8 +202,12 @@ def run_on_model(
         write_report(report, scores)
         if not as_json:
             print(f"\nreport: {report}")
-    if bad and not as_json:
-        print(f"panscape: {len(bad)} of {count + len(bad)} pictures could not be used:", file=sys.stderr)
-        for _, error in bad:
-            print(f"  {error}", file=sys.stderr)
     return 1 if bad else 0
+
+
+def _tell_skipped(bad: Sequence[SkippedSample], num_pictures: int) -> None:
+    """Print which pictures were left out."""
+    if bad:
+        print(f"panscape: {len(bad)} of {num_pictures} pictures could not be used:", file=sys.stderr)
+    for _, error in bad:
+        print(f"  {error}", file=sys.stderr)
