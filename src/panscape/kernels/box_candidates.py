@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.kernels.box_suppression import suppress_boxes
 from panscape.kernels.dense_boxes import boxes_at, level_sizes, locations
 
 
@@ -134,15 +135,13 @@ def _without_duplicates(found: Boxes, selection: BoxSelection) -> Boxes:
     """Suppress boxes within each category, then across them; the highest first, ties by category, then location."""
     if len(found.score) == 0:
         return found
-    from torchvision import ops
-
-    nms: Any = ops.nms  # not batched_nms: its shifted coordinates round other overlaps
     kept = []
     for category in torch.unique(found.category).tolist():
         number = (found.category == category).nonzero()[:, 0]
-        kept.append(number[nms(found.box[number], found.score[number], selection.category_overlap)])
+        # Each category by itself: shifting them apart, as is usual, would round overlaps differently.
+        kept.append(number[suppress_boxes(found.box[number], found.score[number], selection.category_overlap)])
     chosen = torch.cat(kept)
-    chosen = chosen[nms(found.box[chosen], found.score[chosen], selection.any_overlap)]
+    chosen = chosen[suppress_boxes(found.box[chosen], found.score[chosen], selection.any_overlap)]
     return Boxes(*(part[chosen] for part in found))
 
 

@@ -1,0 +1,155 @@
+"""How long recovery from dense boxes takes: panscape against the form in which the authors wrote it, and plain torch.
+
+A street-like scene of 1024 x 2048 pixels and 19 categories, boxes at five levels and a segmentation at an eighth of the
+resolution, by number of objects found. The authors' form makes the masks of all objects at once, which takes more than
+2 GB at 100 objects; here it gets the same query boxes, and its masks are compared with ours pixel by pixel. "Whole"
+is all of the decoding, from the network's outputs to the map: selection of boxes, masks, segmentation and combination.
+One thread, CPU time of the process, least of a few rounds in which the ways take turns.
+
+Run ``python benchmarks/decode_dense_boxes.py``; it prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numba
+import torch
+from center_scenes import SIZE, outputs_of, street_map
+from reporting import cpu_milliseconds, machine, table
+from torch import Tensor
+from torch.nn import functional as F
+
+from panscape import LabelSpace
+from panscape.kernels.box_candidates import Boxes, select_boxes
+from panscape.kernels.dense_boxes import dense_boxes, level_sizes, predicted_levels
+from panscape.kernels.dense_masks import dense_masks, dense_masks_reference, thing_prob
+from panscape.kernels.mask_windows import MaskWindows
+from panscape.representations.dense_box_decoding import DenseBoxDecoding, decode_dense_boxes
+from panscape.representations.dense_boxes import DenseBoxOutputs, DenseBoxRepresentation
+from panscape.representations.merging import PastingRules
+
+LABELS = LabelSpace.load("cityscapes")
+STRIDE, LEVELS = 8, 5
+GRID = (SIZE[0] // 4, SIZE[1] // 4)
+DECODING = DenseBoxDecoding(rules=PastingRules(min_score=0, stuff_area=2048))  # every object found gets a mask
+
+
+def outputs_for(num_things: int, seed: int = 0) -> DenseBoxOutputs:
+    """Make outputs that say a street-like scene, with boxes that miss by a few percent; a batch of one."""
+    g = torch.Generator().manual_seed(seed)
+    truth = street_map(num_things=num_things)
+    targets = DenseBoxRepresentation().encode(truth, LABELS, SIZE)
+    is_object = targets.box_category > 0
+    box = torch.where(is_object, targets.box, 20 + 60 * torch.rand(targets.box.shape, generator=g))
+    box = (box * (1 + 0.05 * torch.randn(box.shape, generator=g))).clamp_min(0.5)
+    category = 0.5 * torch.randn(len(LABELS.thing_ids), box.shape[1], generator=g) - 5
+    category[targets.box_category[is_object] - 1, is_object.nonzero()[:, 0]] += 7
+    levelness = torch.randn(1 + LEVELS, *GRID, generator=g)
+    levelness += 4 * F.one_hot(targets.levelness.clamp_min(0), 1 + LEVELS).permute(2, 0, 1)
+    semantic = F.avg_pool2d(outputs_of(truth).semantic_logits, 2)
+    centerness = torch.randn(box.shape[1], generator=g)
+    return DenseBoxOutputs(semantic[None], category[None], box[None], centerness[None], levelness[None])
+
+
+def queries_of(outputs: DenseBoxOutputs) -> Boxes:
+    """Find the objects, which all ways of making masks get."""
+    parts = (outputs.box_category[0], outputs.box[0], outputs.centerness[0])
+    return select_boxes(*parts, SIZE, SIZE, STRIDE, LEVELS, DECODING.selection)
+
+
+def as_the_authors(outputs: DenseBoxOutputs, found: Boxes) -> Tensor:
+    """Make all masks at once, bool [P, H, W]."""
+    sizes = level_sizes(SIZE, STRIDE, LEVELS)
+    planes = outputs.box.split([s.area for s in sizes], dim=2)
+    grown = [
+        F.interpolate(p.unflatten(2, s), GRID, mode="bilinear", align_corners=False)
+        for p, s in zip(planes, sizes, strict=True)
+    ]
+    level = outputs.levelness[:, 1:].argmax(1)
+    distances = torch.stack(grown, dim=1).gather(1, level[:, None, None].expand(-1, -1, 4, -1, -1))[0, 0]
+    x, y = torch.meshgrid(torch.arange(GRID[1]) * 4 + 2, torch.arange(GRID[0]) * 4 + 2, indexing="xy")
+    left, top, right, bottom = x - distances[0], y - distances[1], x + distances[2], y + distances[3]
+    x1, y1, x2, y2 = (side[:, None, None] for side in found.box.unbind(1))
+    shared = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp_min(0) * (
+        torch.minimum(y2, bottom) - torch.maximum(y1, top)
+    ).clamp_min(0)
+    union = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top) - shared
+    around = (torch.maximum(x2, right) - torch.minimum(x1, left)) * (
+        torch.maximum(y2, bottom) - torch.minimum(y1, top)
+    ) + 1e-7
+    location_prob = (shared + 1) / (union + 1) - (around - union) / around
+    fine = F.interpolate(outputs.semantic, GRID, mode="bilinear", align_corners=False).softmax(1)[0]
+    prob = fine[list(LABELS.thing_ids)][found.category] * location_prob
+    whole = F.interpolate(prob[None], SIZE, mode="bilinear", align_corners=False)[0]
+    return whole >= DECODING.mask_threshold
+
+
+def in_plain_torch(outputs: DenseBoxOutputs, found: Boxes) -> Tensor:
+    """Make the masks one by one, as our reference has it."""
+    return dense_masks_reference(*_grids(outputs, found), SIZE, SIZE, threshold=0.4, variant="published")
+
+
+def in_windows(outputs: DenseBoxOutputs, found: Boxes) -> MaskWindows:
+    """Make the masks as our decoding does."""
+    return dense_masks(*_grids(outputs, found), SIZE, SIZE, threshold=0.4, variant="published")
+
+
+def _grids(outputs: DenseBoxOutputs, found: Boxes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    level = predicted_levels(outputs.levelness, with_background=False)
+    dense = dense_boxes(outputs.box, level, SIZE, STRIDE, LEVELS)[0]
+    return found.box, found.category, dense, thing_prob(outputs.semantic[0], GRID, LABELS.thing_ids)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--objects", nargs="+", type=int, default=[10, 40, 150], help="drawn; the surest 100 are kept")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--markdown", action="store_true", help="the table alone")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for num_things in args.objects:
+        outputs = outputs_for(num_things)
+        found = queries_of(outputs)
+        case = (outputs, found)
+        masks = in_windows(*case).to_masks(SIZE)
+        assert torch.equal(masks, in_plain_torch(*case))
+        different = int((masks != as_the_authors(*case)).sum())
+        quick = {
+            "masks": lambda case=case: in_windows(*case),
+            "whole": lambda o=outputs: decode_dense_boxes(*o, [SIZE], LABELS, STRIDE, LEVELS, DECODING),
+        }
+        slow = {
+            "authors": lambda case=case: as_the_authors(*case),
+            "torch": lambda case=case: in_plain_torch(*case),
+        }
+        best = cpu_milliseconds(quick, args.repeats) | cpu_milliseconds(slow, 2)
+        rows.append(
+            [
+                str(len(found.score)),
+                *(f"{best[name]:.1f}" for name in ("authors", "torch", "masks")),
+                f"{best['authors'] / best['masks']:.0f}",
+                f"{best['whole']:.1f}",
+                f"{different} of {int(masks.sum())}",
+            ]
+        )
+    if not args.markdown:
+        print(f"{machine()}, numba {numba.__version__}\n")
+    header = [
+        "objects",
+        "masks as the authors, ms",
+        "masks in plain torch, ms",
+        "masks in panscape, ms",
+        "times faster",
+        "whole in panscape, ms",
+        "differing pixels",
+    ]
+    print(table(header, rows))
+
+
+if __name__ == "__main__":
+    main()
