@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from maps import SHAPES, generated_map
+from torch.nn import functional as F
 
 from panscape.kernels.dense_masks import dense_masks, dense_masks_reference
+from panscape.representations.dense_box_decoding import DenseBoxDecoding, decode_dense_boxes
+from panscape.representations.dense_boxes import DenseBoxRepresentation
+from panscape.representations.merging import PastingRules
 
 pytestmark = [
     pytest.mark.gpu,
@@ -38,3 +43,31 @@ def test_nothing_to_find():
     maps = torch.zeros(1, 4, 8, 8, device="cuda"), torch.zeros(2, 8, 8, device="cuda")
     found = dense_masks(*empty, *maps, (32, 32), (30, 31), threshold=0.4, variant="published")
     assert len(found) == 0
+
+
+@pytest.mark.parametrize("variant", ["published", "paper"])
+@pytest.mark.parametrize("with_levelness", [True, False])
+def test_maps(variant, with_levelness):
+    g = torch.Generator().manual_seed(0)
+    size = (96, 128)
+    truth = generated_map(1, size, void=False)
+    targets = DenseBoxRepresentation(level_ends=(16.0, 40.0)).encode(truth, SHAPES, size)
+    is_object = targets.box_category > 0
+    box = torch.where(is_object, targets.box, 30.0)
+    category = torch.randn(len(SHAPES.thing_ids), box.shape[1], generator=g) - 5
+    category[targets.box_category[is_object] - 1, is_object.nonzero()[:, 0]] += 6
+    levelness = 9 * F.one_hot(targets.levelness.clamp_min(0), 4).permute(2, 0, 1).float()
+    semantic = 4 * F.one_hot(targets.semantic[4::8, 4::8] - 1, len(SHAPES)).permute(2, 0, 1).float()
+    semantic += torch.randn(semantic.shape, generator=g)
+    centerness = torch.randn(box.shape[1], generator=g)
+    outputs = [semantic[None], category[None], box[None], centerness[None], levelness[None] if with_levelness else None]
+    decoding = DenseBoxDecoding(variant=variant, rules=PastingRules(min_score=0.1, stuff_area=20))
+    (expected,) = decode_dense_boxes(*outputs, [(91, 117)], SHAPES, 8, 3, decoding)
+    device = [None if part is None else part.cuda() for part in outputs]
+    (found,) = decode_dense_boxes(*device, [(91, 117)], SHAPES, 8, 3, decoding)
+    assert found.ids.is_cuda
+    assert torch.equal(found.category.cpu(), expected.category)
+    assert bool((expected.category >= 2).any())
+    # Exponentials differ in the last bits, and with them a pixel at the threshold may.
+    assert float((found.ids.cpu() == expected.ids).float().mean()) > 0.999
+    torch.testing.assert_close(found.score.cpu(), expected.score, rtol=1e-5, atol=1e-6)
