@@ -21,7 +21,8 @@ Where neither says, or the code has a slip, this chooses:
   outputs are made.
 - The prior of the focal loss is put on the categories of boxes, if that loss is divided by the number of positives. The
   code puts it on the semantic logits, where it does nothing.
-- Levelness is computed by a rearrangement that gives the same numbers up to rounding, see ``nn/conv_over_levels.py``.
+- Levelness and semantic logits are computed by a rearrangement that gives the same numbers up to rounding, see
+  ``nn/conv_over_levels.py``.
 
 Losses and recovery have deviations of their own, see ``representations/dense_boxes.py`` and the documentation.
 """

@@ -14,8 +14,9 @@ class ConvOverLevels(nn.Conv2d):
     """A 3x3 convolution over the features of all levels, enlarged to one size and put one behind the other.
 
     Enlarging is linear and knows no channels, so each tap's products can be formed before it, on the level's own grid.
-    Where these are fewer than the channels, nothing as large as the enlarged features has to be made or kept: for six
-    outputs from five times 256 channels, 54 maps instead of 1280, and 7 % of the multiplications.
+    Where these are few, nothing as large as the enlarged features has to be made or kept: for six outputs from five
+    times 256 channels, 54 maps instead of 1280, and 7 % of the multiplications. Where there are more products than half
+    of the channels, that would take longer on a processor, and the convolution is computed as written.
 
     Args:
         channels: of each level.
@@ -28,7 +29,7 @@ class ConvOverLevels(nn.Conv2d):
 
     def forward(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:  # type: ignore[override]
         """Map [B, C, h_i, w_i] for each level to [B, D, H, W], with (H, W) = ``size``; sums are at least float32."""
-        if 9 * self.out_channels >= levels[0].shape[1]:
+        if 9 * self.out_channels > self.in_channels / 2:
             return self.plain(levels, size)
         products: Tensor | None = None
         for x, weight in zip(levels, self.weight.chunk(len(levels), dim=1), strict=True):

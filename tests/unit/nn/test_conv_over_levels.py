@@ -29,7 +29,7 @@ def test_products_before_enlarging_equal_the_convolution_after_it(size: tuple[in
         torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12)
 
 
-def test_with_more_products_than_channels_it_is_computed_as_written() -> None:
+def test_with_more_products_than_half_the_channels_it_is_computed_as_written() -> None:
     conv = ConvOverLevels(17, 2, 2).double()
     levels = levels_of(17, [(4, 6), (2, 3)])
     assert torch.equal(conv(levels, (4, 6)), conv.plain(levels, (4, 6)))
