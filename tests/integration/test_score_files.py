@@ -190,6 +190,10 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert main([*SCORE, "--rules", "seamseg", "--out", "other.json"]) == 0
     assert main(["evaluate", "--compare", "worse.json", "other.json"]) == 2
     assert "judged by the same rules, got 'coco' and 'seamseg'" in capsys.readouterr().err
+    assert main(["evaluate", "--compare", "other.json", "other.json", "--report", "changes.html"]) == 0
+    note = "Means are over the categories that occur, where the rules of seamseg count others with 0."
+    assert note in capsys.readouterr().out
+    assert note in Path("changes.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -201,6 +205,8 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
         ),
         (["street", "--compare", "a.json", "b.json"], "got it together with a MODEL; what is compared has been scored"),
         (["--compare", "a.json", "b.json"], "a.json: no such file"),
+        (["--compare", "a.json"], "expected two files after --compare, of the run before and the run after, got 1; "),
+        (["--compare", "a.json", "b.json", "c.json"], "expected two files after --compare, of the run before and"),
         (["--compare", "truth.json", "shapes.json"], "truth.json: "),
     ],
 )

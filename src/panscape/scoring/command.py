@@ -52,7 +52,7 @@ class FilesOptions:
     images: Annotated[Path | None, arg(metavar="DIR")] = None
     """With --predictions and --report: the pictures themselves, for the page."""
 
-    compare: Annotated[tuple[Path, Path] | None, arg(metavar="A.json B.json")] = None
+    compare: Annotated[tuple[Path, ...], arg(metavar="A.json B.json", help_behavior_hint="")] = ()
     """In place of --predictions: two files that --out has written. Tells what got better and what worse from A to B,
     and whether by more than noise; with --report on a page, too."""
 
@@ -70,13 +70,18 @@ def is_of_files(options: Any, files: FilesOptions, *, shared: Collection[str]) -
     """
     of_files = _given(files)
     of_model = [name for name in _given(options) if name not in shared and getattr(options, name) is not files]
-    if files.compare is not None:
+    if files.compare:
         others = [*(n for n in _given(options) if getattr(options, n) is not files), *of_files]
         others = [name for name in others if name not in _WITH_COMPARE]
         if others:
             raise InvalidArgumentError(
                 f"expected --compare alone or with --report and --json, got it together with "
                 f"{_spelt(others)}; what is compared has been scored before"
+            )
+        if len(files.compare) != 2:
+            raise InvalidArgumentError(
+                f"expected two files after --compare, of the run before and the run after, got {len(files.compare)}; "
+                "panscape evaluate --out FILE.json writes one"
             )
         return True
     if not of_files and not of_model:
@@ -148,10 +153,11 @@ def run_on_files(
         raise InvalidArgumentError(f"expected a folder of pictures, but there is no {files.images}; mend --images")
     if workers is not None and workers < 1:
         raise InvalidArgumentError(f"expected one worker or more, got {workers}; leave it out for one each processor")
-    if files.compare is not None:
+    if files.compare:
         from panscape.scoring.comparing import compare_command
 
-        compare_command(*files.compare, report, as_json=as_json)
+        before, after = files.compare
+        compare_command(before, after, report, as_json=as_json)
         return 0
     from panscape.scoring.problems import printable
     from panscape.scoring.scoring import score

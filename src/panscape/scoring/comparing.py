@@ -19,6 +19,7 @@ import numpy as np
 
 from panscape.errors import InvalidArgumentError, listed
 from panscape.metrics.error_analysis import ErrorKind
+from panscape.metrics.rules import RULES
 from panscape.metrics.tables import aligned, percent
 from panscape.scoring.bootstrap import NUM_SAMPLES, caution, intervals, picture_sums, resampled, totals
 from panscape.scoring.records import PictureRecord
@@ -82,6 +83,7 @@ class Comparison:
     Attributes:
         first: name of the first run.
         second: name of the second one.
+        rules: of panoptic quality, as both runs name them; None if they do not.
         num_pictures: that both have and that were compared.
         num_only_first: pictures left out because the second run lacks them.
         num_only_second: likewise, because the first lacks them.
@@ -93,6 +95,7 @@ class Comparison:
 
     first: str
     second: str
+    rules: str | None
     num_pictures: int
     num_only_first: int
     num_only_second: int
@@ -123,6 +126,14 @@ class Comparison:
         verdict = "more than noise" if pq.is_more_than_noise else "could be noise"
         return f"PQ is {abs(100 * pq.change):.1f} points {way} ({interval}): {verdict}."
 
+    @property
+    def note(self) -> str:
+        """What people must know of the means, if anything."""
+        known = RULES.get(self.rules or "")
+        if known is None or not known.absent_categories_count:
+            return ""
+        return f"Means are over the categories that occur, where the rules of {self.rules} count others with 0."
+
     def table(self) -> str:
         """Return lines with the groups, then the categories and kinds of error whose change is more than noise."""
         clear = {name: d for name, d in self.categories.items() if d.is_more_than_noise}
@@ -135,13 +146,14 @@ class Comparison:
         head = f"{self.num_pictures} pictures; first: {self.first}, second: {self.second}"
         if self.num_only_first or self.num_only_second:
             head += f"; left out: {self.num_only_first} only in the first, {self.num_only_second} only in the second"
-        return "\n\n".join(filter(None, (head, aligned(rows), self.sentence, caution(self.num_pictures))))
+        return "\n\n".join(filter(None, (head, aligned(rows), self.sentence, self.note, caution(self.num_pictures))))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
         return {
             "first": self.first,
             "second": self.second,
+            "rules": self.rules,
             "pictures": self.num_pictures,
             "only_first": self.num_only_first,
             "only_second": self.num_only_second,
@@ -210,6 +222,7 @@ def compare(
     return Comparison(
         first=one,
         second=two,
+        rules=rules[0],
         num_pictures=len(mine),
         num_only_first=len(first.records) - len(mine),
         num_only_second=len(second.records) - len(mine),

@@ -41,6 +41,7 @@ def comparison_section(comparison: Comparison) -> Html:
         "What changed",
         names,
         element("p", comparison.sentence, class_="lead"),
+        element("p", comparison.note) if comparison.note else "",
         warning(comparison.num_pictures),
         wide(_differences("", comparison.groups.items())),
         element("h3", "Kinds of error"),

@@ -92,7 +92,8 @@ def label_space(name: str | None, truth: Source) -> LabelSpace:
     if truth.labels is None:
         raise InvalidArgumentError(
             f"{truth.path}: expected categories in the truth, found none in {truth.form}; name the label space with "
-            f"--labels: {', '.join(LabelSpace.bundled())}, or the path of one as JSON"
+            f"--labels: {', '.join(LabelSpace.bundled())}, or the path of one as JSON; if this is no "
+            "truth but a prediction, swap --truth and --predictions"
         )
     return truth.labels
 
