@@ -5,9 +5,11 @@
     panscape train town --out RUN --precision bf16 --workers 1 --threads 1
     python benchmarks/bundled_models.py town --run RUN
     python benchmarks/bundled_models.py street --run RUN --data path/to/camvid
+    python benchmarks/bundled_models.py street-boxes --run RUN --data path/to/camvid
     python benchmarks/bundled_models.py --page > docs/bundled_models.md
 
-The model is evaluated on the val pictures at their own size, in float32, and timed on them with one thread.
+A model, and so its file, is called by the name of its recipe with hyphens. It is evaluated on the val pictures at their
+own size, in float32, and timed on them with one thread.
 """
 
 from __future__ import annotations
@@ -33,6 +35,13 @@ from panscape.recipes import get_recipe
 from panscape.training.evaluation import evaluate
 
 WEIGHTS = Path(panscape.__file__).parent / "weights"
+_CAMVID = {
+    "data": "CamVid as published with the SegNet tutorial: photos of 360x480 from a car, 11 categories; objects "
+    "are connected parts of at least 50 pixels",
+    "terms of the data": "research use; cite Brostow et al., 2008",
+    "split": "367 train pictures; val has 101, which were not trained on",
+    "licence": "Apache-2.0 for the weights; the pictures they were trained on are for research",
+}
 FACTS = {
     "town": {
         "data": "scenes of panscape.datasets.town, drawn while training; no photos",
@@ -40,13 +49,8 @@ FACTS = {
         "split": "val is town('val', 100, (256, 256), 'both')",
         "licence": "Apache-2.0",
     },
-    "street": {
-        "data": "CamVid as published with the SegNet tutorial: photos of 360x480 from a car, 11 categories; objects "
-        "are connected parts of at least 50 pixels",
-        "terms of the data": "research use; cite Brostow et al., 2008",
-        "split": "367 train pictures; val has 101, which were not trained on",
-        "licence": "Apache-2.0 for the weights; the pictures they were trained on are for research",
-    },
+    "street": _CAMVID,
+    "street-boxes": _CAMVID,
     "aerial": {
         "data": "satellite pictures of Dubai by Humans in the Loop and MBRSC, 5 categories; objects are connected "
         "parts of at least 100 pixels",
@@ -62,17 +66,19 @@ def card_of(
 ) -> tuple[PanopticModel, dict[str, Any]]:
     """Return a run's model and everything that is to be known about it."""
     trained = zoo.load(run / "model.safetensors")
-    model = get_recipe(name).model.create(trained.labels).eval()  # recovery as the recipe has it by now
+    recipe = get_recipe(name.replace("-", "_"))
+    model = recipe.model.create(trained.labels).eval()  # recovery as the recipe has it by now
     model.load_state_dict(trained.state_dict())
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    val = get_recipe(name).data.load(data, "val")
+    val = recipe.data.load(data, "val")
     report = evaluate(model, val, workers=0)
     sizes = sorted({tuple(val[i].image.shape[1:]) for i in range(len(val))})
-    command = record["starts"][0]["command"].replace(str(data), "DATA").replace(str(run), "OUT")
+    _, _, arguments = record["starts"][0]["command"].partition(" ")
+    command = f"panscape {arguments}".replace(str(data), "DATA").replace(str(run), "OUT")
     command = re.sub(r"--start \S+/\S+", "--start BEFORE", command)
     return model, {
         **FACTS[name],
-        "recipe": name,
+        "recipe": recipe.name,
         "commands": [*before, command],
         "steps": record["recipe"]["steps"] + steps_before,
         "hours": round(_hours(run, record) + hours_before, 2),
@@ -147,9 +153,10 @@ def page() -> str:
 
 INTRODUCTION = """# Bundled models
 
-They come with the package, so that `panscape predict` works without a download. Each was trained from random weights by
-one of the [recipes](recipes.md). Numbers are percent on val pictures at their own size, in float32. This page is made
-from the cards in the files (`python benchmarks/bundled_models.py --page`), which `panscape weights list` shows, too.
+They come with the package, so that `panscape predict` works without a download. Each was trained by one of the
+[recipes](recipes.md), from random weights or from another of these models, as its commands say. Numbers are percent on
+val pictures at their own size, in float32. This page is made from the cards in the files
+(`python benchmarks/bundled_models.py --page`), which `panscape weights list` shows, too.
 """
 
 
