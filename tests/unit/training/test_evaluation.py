@@ -18,7 +18,7 @@ from panscape import LabelSpace, PanopticMap, create_model
 from panscape.datasets.sample import Sample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError, UnreadableFileError
 from panscape.labels import Category
-from panscape.metrics import EvaluationReport, Evaluator, InstanceIoU
+from panscape.metrics import BoundaryPanopticQuality, EvaluationReport, Evaluator, InstanceIoU
 from panscape.training import evaluation
 from panscape.training.evaluation import evaluate, predict_sample
 
@@ -41,8 +41,9 @@ class Shifted:
         return Sample(painted(truth).roll(1 + index % 2, dims=2), truth, f"p{index}")
 
 
-def by_hand(dataset: Shifted, numbers: list[int]) -> EvaluationReport:
-    evaluator, model = Evaluator(SHAPES), ColorModel()
+def by_hand(dataset: Shifted, numbers: list[int], rules: str = "coco", *, boundary: bool = False) -> EvaluationReport:
+    metric = BoundaryPanopticQuality(SHAPES, rules=rules) if boundary else None
+    evaluator, model = Evaluator(SHAPES, rules, boundary=metric), ColorModel()
     for number in numbers:
         evaluator.update(model.predict(dataset[number].image), dataset[number].truth)
     return evaluator.compute()
@@ -55,6 +56,16 @@ def test_the_report_is_that_of_predicting_one_by_one(workers: int) -> None:
     assert report == by_hand(Shifted(5), list(range(5)))
     assert 0.3 < report.panoptic.all.pq < 1
     assert done == [(i, 5) for i in range(1, 6)]
+
+
+def test_other_rules_and_boundaries_are_measured_when_asked_for() -> None:
+    plain = evaluate(ColorModel(), Shifted(6), workers=0)
+    for rules in ("deeplab2", "torchmetrics"):
+        report = evaluate(ColorModel(), Shifted(6), workers=0, rules=rules, boundary=True)
+        assert report == by_hand(Shifted(6), [*range(6)], rules, boundary=True)
+        assert report.panoptic != plain.panoptic
+        assert 0 < report.boundary.all.pq <= report.panoptic.all.pq
+    assert plain.boundary is None
 
 
 def test_each_picture_is_handed_on_with_what_was_predicted() -> None:
@@ -159,6 +170,8 @@ def test_what_cannot_be_evaluated() -> None:
         evaluate(ColorModel(), Shifted(0))
     with pytest.raises(InvalidArgumentError, match="expected limit and workers of 0 or more, got limit=-1, workers=1"):
         evaluate(ColorModel(), Shifted(1), limit=-1)
+    with pytest.raises(UnknownNameError, match="unknown rules 'cocoo'; did you mean coco"):
+        evaluate(ColorModel(), Shifted(1), rules="cocoo")
     with pytest.raises(UnknownNameError, match="unknown oracle 'semantic'; known: none"):
         evaluate(ColorModel(), Shifted(1), oracle=("semantic",))
 
@@ -195,6 +208,7 @@ def as_one_process(rank: int, world_size: int, folder: Path) -> None:
     listed: list[tuple[str, str]] = []
     said["skip"] = evaluate(ColorModel(), bad, workers=0, on_bad_sample="skip", skipped=listed.append).to_dict()
     said["skipped"] = [picture for picture, _ in listed]
+    said["rules"] = evaluate(ColorModel(), Shifted(7), workers=0, rules="deeplab2", boundary=True).to_dict()
     said["iiou"] = evaluate(ColorModel(), Shifted(23), workers=0, iiou=True).to_dict()["instance_iou"]
     try:
         evaluate(ColorModel(), bad, workers=0)
@@ -219,6 +233,7 @@ def test_several_processes_report_what_one_does_bit_for_bit(world_size: int, tmp
         "limit": by_hand(Shifted(23), [0, 5, 11, 17]).to_dict(),
         "skip": by_hand(Shifted(8), [0, 1, 2, 5, 6, 7]).to_dict(),
         "skipped": ["/data/3.png", "/data/4.png"],
+        "rules": by_hand(Shifted(7), [*range(7)], "deeplab2", boundary=True).to_dict(),
         "iiou": instance_iou_by_hand(Shifted(23)),
         "stop": "/data/3.png",
     }
