@@ -31,6 +31,8 @@ from panscape.datasets.sample import Sample
 from panscape.errors import UnreadableFileError
 from panscape.models import PanopticModel
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
+from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
+from panscape.representations.merging import PastingRules
 from panscape.training.checkpoints import Checkpoints, saved_steps
 from panscape.training.recipe import Augmentation, DataOptions, ModelOptions, Optimizer, Recipe
 
@@ -48,6 +50,13 @@ EVEN = CenterRepresentation(
     center_loss_weight=100,
     offset_loss_weight=0.02,
     decoding=CenterDecoding(stuff_area=16),
+)
+# Every location is a candidate, so that masks are compared from the first step on.
+BOXES = DenseBoxRepresentation(
+    level_ends=(16.0, 32.0, 64.0),
+    finest_stride=4,
+    max_mask_queries=8,
+    decoding=DenseBoxDecoding(candidate_threshold=0.0, rules=PastingRules(min_score=0.0, stuff_area=16)),
 )
 PUBLISHED = CenterRepresentation(sigma=3, semantic_fraction=0.2, decoding=CenterDecoding(stuff_area=16))
 
@@ -89,13 +98,40 @@ class Net(ModelOptions):
 
             model.loss = broken  # type: ignore[method-assign]
         if self.is_double:
-            forward = model.double().forward
-            model.forward = lambda images: forward(images.double())  # type: ignore[method-assign]
+            in_double(model)
         if self.fixed_norm:
             for module in model.modules():
                 if type(module) is nn.BatchNorm2d:
                     module.__class__ = FixedNorm
         return model
+
+
+@dataclass(frozen=True)
+class BoxNet(ModelOptions):
+    """The smallest network of dense detections."""
+
+    representation: DenseBoxRepresentation = BOXES
+    is_double: bool = False
+
+    def create(self, labels: LabelSpace) -> PanopticModel:
+        widths = {"box_width": 8, "semantic_width": 8, "fpn_width": 8, "tower_depth": 1}
+        model = create_model(
+            "dense_detections",
+            labels,
+            backbone="residual_xs",
+            initial_distance=16.0,
+            representation=self.representation,
+            **widths,
+        )
+        if self.is_double:
+            in_double(model)
+        return model
+
+
+def in_double(model: PanopticModel) -> None:
+    """Let a network compute in double precision."""
+    forward = model.double().forward
+    model.forward = lambda images: forward(images.double())  # type: ignore[method-assign]
 
 
 class Pictures:
@@ -295,12 +331,18 @@ def recipe_file(path: Path, recipe: str) -> Path:
     return path
 
 
-def torchrun(log: Path, count: int, *arguments: object) -> list[Command]:
-    """Start what torchrun starts."""
+def free_port() -> int:
+    """Return a port on which nobody listens."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
+        port: int = found.getsockname()[1]
+    return port
+
+
+def torchrun(log: Path, count: int, *arguments: object) -> list[Command]:
+    """Start what torchrun starts."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    shared |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
     shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     return [
         Command(

@@ -153,7 +153,7 @@ class Evaluate:
 
     oracle: Annotated[str, arg(metavar="PARTS")] = ""
     """Parts of the network's outputs to replace by the truth's, with commas between them, to see what each costs:
-    semantic, centers, offsets (Panoptic SwiftNet, Table 7)."""
+    semantic, centers, offsets of Panoptic SwiftNet (Table 7); semantic, boxes of dense detections."""
 
     limit: Annotated[int, arg(metavar="PICTURES")] = 0
     """Take no more than this many pictures, spread evenly over the data; 0 for all."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from panscape.kernels.bilinear import enlarge
 from panscape.kernels.box_candidates import Boxes, select_boxes
@@ -19,6 +20,9 @@ from panscape.visualize import draw_heatmap, draw_offsets, draw_semantic
 
 if TYPE_CHECKING:
     from panscape.representations.dense_boxes import DenseBoxOutputs
+
+_SURE, _LIKELY = 255, 140  # brightness of outlines
+_FINEST = 0.3  # heat of the finest level, well above that of none
 
 
 def draw_panels(
@@ -34,10 +38,14 @@ def draw_panels(
         decoding: how maps are recovered.
 
     Returns:
-        Pictures by name, uint8 [3, H, W]: the likeliest category ("semantic"); on things the way from each cell to the
-        middle of its box, and the outlines of the detected boxes ("boxes"); the predicted level from dark, the finest,
-        to bright, black for no object ("levels", if the network has it); and the probability of the likeliest of the
-        detected objects' masks ("masks").
+        Pictures by name, uint8 [3, H, W]:
+
+        * "semantic", the likeliest category.
+        * "boxes", on things the way from each cell to the middle of its box, and the outlines of the detected boxes:
+          white if the map may keep them, grey from half the score that this takes.
+        * "levels" if the network has levelness: the predicted level from dark, the finest, to bright; black for none.
+        * "masks", the probability of the likeliest of the objects that the map may keep, with a white line around what
+          becomes one's mask and a black one between two.
     """
     padded, grid_stride = pyramid.padded_size, pyramid.finest_stride // 2
     category = likeliest_category(outputs.semantic[0], padded, size).long()
@@ -49,28 +57,36 @@ def draw_panels(
     grid = (dense.shape[2], dense.shape[3])
     locations = (outputs.box_category[0], outputs.box[0], outputs.centerness[0])
     found = select_boxes(*locations, padded, size, *pyramid[1:], selection=decoding.selection)
-    found = Boxes(*(part[found.score >= decoding.rules.min_score] for part in found))
+    is_sure, is_likely = (found.score >= share * decoding.rules.min_score for share in (1, 0.5))
     left, top, right, bottom = dense[0]
     to_middle = torch.stack([top + bottom, left + right]) / 2 - grid_points(grid, grid_stride)
-    pictures = {
-        "semantic": draw_semantic(category, labels),
-        "boxes": _outlined(draw_offsets(_at_pixels(to_middle, grid_stride, size), mask=is_thing), found.box),
-    }
+    ways = draw_offsets(_at_pixels(to_middle, grid_stride, size), mask=is_thing)
+    _draw_outlines(ways, found.box[is_likely & ~is_sure], _LIKELY)
+    _draw_outlines(ways, found.box[is_sure], _SURE)
+    pictures = {"semantic": draw_semantic(category, labels), "boxes": ways}
     if outputs.levelness is not None:
-        share = (predicted_levels(outputs.levelness, with_background=True)[0] + 1) / pyramid.num_levels
-        pictures["levels"] = draw_heatmap(_at_pixels(share, grid_stride, size))
-    mask_prob = _largest_mask_prob(found, dense, thing_prob(outputs.semantic[0], grid, labels.thing_ids), decoding)
-    pictures["masks"] = draw_heatmap(enlarge(mask_prob, padded, size, align_corners=False))
+        predicted = predicted_levels(outputs.levelness, with_background=True)[0]
+        share = _FINEST + (1 - _FINEST) * predicted / max(pyramid.num_levels - 1, 1)
+        pictures["levels"] = draw_heatmap(_at_pixels(share * (predicted >= 0), grid_stride, size))
+    sure = Boxes(*(part[is_sure] for part in found))
+    prob, owner = _likeliest_object(sure, dense, thing_prob(outputs.semantic[0], grid, labels.thing_ids), decoding)
+    prob = enlarge(prob, padded, size, align_corners=False)
+    owner = _at_pixels(owner, grid_stride, size) * (prob >= decoding.mask_threshold)
+    pictures["masks"] = draw_heatmap(prob)
+    _draw_borders(pictures["masks"], owner)
     return pictures
 
 
-def _largest_mask_prob(found: Boxes, dense: Tensor, prob: Tensor, decoding: DenseBoxDecoding) -> Tensor:
-    """Return how likely each cell is one of the likeliest object, [h, w]; 0 at least."""
-    largest = torch.zeros(dense.shape[2:])
-    for box, category in zip(found.box, found.category.tolist(), strict=True):
+def _likeliest_object(found: Boxes, dense: Tensor, prob: Tensor, decoding: DenseBoxDecoding) -> tuple[Tensor, Tensor]:
+    """Return the probability of each cell's likeliest object, [h, w], 0 at least, and its number + 1, 0 without any."""
+    grid = dense.shape[2:]
+    largest, owner = torch.zeros(grid), torch.zeros(grid, dtype=torch.int64)
+    for number, (box, category) in enumerate(zip(found.box, found.category.tolist(), strict=True)):
         for boxes in dense:
-            largest = torch.maximum(largest, location_prob(box, boxes, decoding.variant) * prob[category])
-    return largest
+            value = location_prob(box, boxes, decoding.variant) * prob[category]
+            owner[value > largest] = number + 1
+            largest = torch.maximum(largest, value)
+    return largest, owner
 
 
 def _at_pixels(plane: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
@@ -79,14 +95,33 @@ def _at_pixels(plane: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
     return plane[..., rows[:, None], columns]
 
 
-def _outlined(picture: Tensor, boxes: Tensor) -> Tensor:
-    """Draw boxes into a picture, in place: a white line on their first and last pixels."""
+def _line_width(picture: Tensor) -> int:
+    return max(1, round(max(picture.shape[1:]) / 600))  # large pictures are shown smaller
+
+
+def _draw_outlines(picture: Tensor, boxes: Tensor, brightness: int) -> None:
+    """Draw the first and last pixels of boxes into a picture, in place, with a dark line around each."""
     height, width = picture.shape[1:]
-    for left, top, right, bottom in boxes.round().int().tolist():
-        first, last = (max(min(x, width - 1), 0) for x in (left, right))
-        upper, lower = (max(min(y, height - 1), 0) for y in (top, bottom))
-        for y in (upper, lower):
-            picture[:, y, first : last + 1] = 255
-        for x in (first, last):
-            picture[:, upper : lower + 1, x] = 255
-    return picture
+    thick = _line_width(picture)
+    line = torch.zeros(height, width, dtype=torch.bool)
+    for x1, y1, x2, y2 in boxes.round().int().tolist():
+        left, right = (max(min(x, width - 1), 0) for x in (x1, x2))
+        top, bottom = (max(min(y, height - 1), 0) for y in (y1, y2))
+        line[top : bottom + 1, left : right + 1][:thick] = True
+        line[max(top, bottom + 1 - thick) : bottom + 1, left : right + 1] = True
+        line[top : bottom + 1, left : right + 1][:, :thick] = True
+        line[top : bottom + 1, max(left, right + 1 - thick) : right + 1] = True
+    near = F.max_pool2d(line[None].float(), 2 * thick + 1, stride=1, padding=thick)[0] > 0
+    picture[:, near] = 0
+    picture[:, line] = brightness
+
+
+def _draw_borders(picture: Tensor, owner: Tensor) -> None:
+    """Draw where objects end into a picture, in place: [H, W] says which object each pixel is, 0 none."""
+    thick = _line_width(picture)
+    padded = F.pad(owner[None].float(), (thick, thick, thick, thick), mode="replicate")
+    highest, lowest = (sign * F.max_pool2d(sign * padded, 2 * thick + 1, stride=1)[0] for sign in (1, -1))
+    is_end = (owner > 0) & (lowest < owner)
+    picture[:, is_end] = 255
+    picture[:, is_end & (lowest > 0)] = 0
+    picture[:, (owner > 0) & (highest > owner)] = 0

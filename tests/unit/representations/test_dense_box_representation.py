@@ -198,6 +198,26 @@ def test_panels_show_boxes_levels_and_masks() -> None:
     assert levels != {tuple(darkest.tolist())}
     sure, nothing = panels["masks"][:, 30, 30].int().sum(), panels["masks"][:, 5, 5].int().sum()
     assert sure > 500 > 100 > nothing
+    assert panels["masks"][:, 10:26, 30].amin(0).max() == 255  # a white line where the mask begins
+
+
+def test_panels_show_what_is_nearly_sure_in_grey_and_without_mask() -> None:
+    ids = torch.ones(60, 90, dtype=torch.int32)
+    ids[16:48, 16:56] = 2
+    outputs = outputs_from(SMALL.encode(PanopticMap(ids, torch.tensor([0, 2])), SHAPES, (64, 96)))
+    strict = replace(SMALL, decoding=DenseBoxDecoding(rules=PastingRules(min_score=1.0)))
+    panels = strict.panels(outputs, (60, 90), SHAPES)
+    assert panels["boxes"][:, 16, 30].tolist() == [140, 140, 140]
+    assert len(panels["masks"].flatten(1).unique(dim=1).T) == 1
+
+
+def test_panels_keep_the_masks_of_neighbours_apart() -> None:
+    ids = torch.ones(64, 96, dtype=torch.int32)
+    ids[16:48, 8:48], ids[16:48, 48:88] = 2, 3
+    outputs = outputs_from(SMALL.encode(PanopticMap(ids, torch.tensor([0, 2, 2])), SHAPES, (64, 96)))
+    masks = SMALL.panels(outputs, (64, 96), SHAPES)["masks"]
+    assert masks[:, 32, 46:50].sum(0).tolist().count(0) == 2  # one pixel of each
+    assert masks[:, 32, 40].sum() > 500
 
 
 def test_panels_without_levelness_show_none() -> None:
