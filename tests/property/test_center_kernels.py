@@ -58,6 +58,7 @@ def groupings(draw):
         stuff_area=draw(st.sampled_from([0, 1, 20, 100])),
         align_corners=draw(st.booleans()),
         thing_area=draw(st.sampled_from([0, 0, 1, 2, 6, 30, 200])),
+        stuff_share=draw(st.sampled_from([0.0, 0.0, 0.01, 0.3])),
     )
     return logits, center, offset, padded, size, things, decoding
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ class CenterDecoding:
             as does the published recovery for COCO and Mapillary Vistas; that for Cityscapes uses True.
         thing_area: segments of things of fewer pixels in the whole map become void, whatever categories their pixels
             have. Ours: papers and released code keep all, as does 0.
+        stuff_share: stuff categories of a smaller share of the map's pixels become void, too; below 1. Ours, for
+            pictures of very different sizes.
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -36,6 +39,7 @@ class CenterDecoding:
     stuff_area: int = 2048
     align_corners: bool = False
     thing_area: int = 0
+    stuff_share: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0:
@@ -44,6 +48,12 @@ class CenterDecoding:
             raise InvalidArgumentError(f"expected an odd nms_kernel of 1 or more, got {self.nms_kernel}")
         if self.top_k < 1:
             raise InvalidArgumentError(f"expected a top_k of 1 or more, got {self.top_k}")
+        if not 0 <= self.stuff_share < 1:
+            raise InvalidArgumentError(f"expected a stuff_share of 0 or more and below 1, got {self.stuff_share}")
+
+    def smallest_stuff(self, size: tuple[int, int]) -> int:
+        """Return how many pixels a stuff category needs to stay, in a map of this size; at least one."""
+        return max(self.stuff_area, ceil(self.stuff_share * size[0] * size[1]), 1)
 
 
 def first_largest(logits: Tensor, whole: Callable[[Tensor], Tensor]) -> Tensor:

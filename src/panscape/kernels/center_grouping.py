@@ -10,8 +10,9 @@ Segmentation", arXiv 2203.07908) in the published implementation's exact semanti
    first, ties in raster order.
 3. A thing pixel joins the centre nearest to the place its offset points to; the first of equally near ones wins.
 4. Each centre's segment takes the category that most of its pixels have; ties go to the smallest category.
-5. Stuff of less than ``stuff_area`` pixels, and things without any centre, are void. So are segments of things of less
-   than ``thing_area`` pixels; that is ours, and not so by default.
+5. Stuff of less than ``stuff_area`` pixels, and things without any centre, are void. So are stuff of less than
+   ``stuff_share`` of the picture and segments of things of less than ``thing_area`` pixels; these are ours, and not so
+   by default.
 
 Three implementations agree in every pixel: :func:`group_centers_reference` says what is meant,
 :func:`group_centers_batched` does it without waiting for the device, and
@@ -99,7 +100,7 @@ def _group_centers_compiled(
     code, areas, votes = group(logits, offsets, rows, columns, is_thing, points)
 
     # Rows of the result: stuff by category, then things by centre. A code without row becomes void.
-    stuff = np.flatnonzero(~is_thing & (areas >= max(decoding.stuff_area, 1)))
+    stuff = np.flatnonzero(~is_thing & (areas >= decoding.smallest_stuff(size)))
     things = np.flatnonzero(votes.sum(axis=1) >= max(decoding.thing_area, 1))
     table = np.zeros(num_categories + len(points), dtype=np.int32)
     table[np.concatenate([stuff, num_categories + things])] = np.arange(1, len(stuff) + len(things) + 1)
@@ -141,7 +142,7 @@ def group_centers_reference(
     score: list[float] = []
     areas = torch.bincount(semantic.flatten(), minlength=num_categories).tolist()
     for c, area in enumerate(areas):
-        if not is_thing[c] and area >= max(decoding.stuff_area, 1):
+        if not is_thing[c] and area >= decoding.smallest_stuff(size):
             category.append(c)
             score.append(1.0)
             ids[semantic == c] = len(category)

@@ -67,7 +67,8 @@ def group_centers_batched(
     winner = votes.argmax(dim=2)
     areas = _histogram(torch.where(inside, semantic, -1), num_categories)
     # Rows of the result among the candidates: stuff by category, then things by centre.
-    stuff = (areas >= max(decoding.stuff_area, 1)) & ~is_thing
+    smallest_stuff = torch.tensor([[decoding.smallest_stuff(size)] for size in sizes], device=device)
+    stuff = (areas >= smallest_stuff) & ~is_thing
     things = (votes.sum(2) >= max(decoding.thing_area, 1)) & (counts > 0)[:, None]
     present = torch.cat([stuff, things], dim=1)
     row_of = torch.where(present, present.cumsum(1), 0).int()

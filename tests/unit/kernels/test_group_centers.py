@@ -130,6 +130,22 @@ def test_stuff_of_exactly_the_limit_stays(group):
 
 
 @ALL
+@pytest.mark.parametrize(("share", "kept"), [(0.0, [0, 2]), (0.25, [0, 2]), (0.26, [0]), (0.51, [])])
+def test_stuff_of_exactly_the_share_of_the_picture_stays(group, share, kept):
+    decoding = CenterDecoding(nms_kernel=3, stuff_area=1, stuff_share=share)
+    result = whole_size(group, [[0, 0, 0, 0, 2, 2, 1, 1]], [[0.0] * 8], decoding=decoding)
+    assert result.category.tolist() == kept
+
+
+def test_the_larger_limit_of_stuff_counts():
+    assert CenterDecoding(stuff_area=50, stuff_share=0.01).smallest_stuff((100, 100)) == 100
+    assert CenterDecoding(stuff_area=500, stuff_share=0.01).smallest_stuff((100, 100)) == 500
+    assert CenterDecoding(stuff_area=0).smallest_stuff((100, 100)) == 1
+    with pytest.raises(InvalidArgumentError, match="stuff_share of 0 or more and below 1, got 1"):
+        CenterDecoding(stuff_share=1.0)
+
+
+@ALL
 def test_things_of_exactly_the_limit_stay_and_ids_stay_dense(group):
     decoding = CenterDecoding(nms_kernel=3, stuff_area=1, thing_area=3)
     category, center = [[1, 1, 0, 2, 1, 1, 2, 2, 0]], [[0.9, 0, 0, 0, 0.8, 0, 0, 0.7, 0]]
