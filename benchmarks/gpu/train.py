@@ -1,4 +1,4 @@
-"""Train a bundled model, or its recipe at full width (ResNet-18, 256 channels), in slots of a few minutes.
+"""Train a small network, or the recipe of centres at full width (ResNet-18, 256 channels), in slots of a few minutes.
 
 Called again with the same options it goes on from its checkpoint. When the last step is done, the model and its
 evaluation lie in ``--out``.
@@ -15,9 +15,12 @@ import queue_options
 from time_limit import time_limit
 
 from panscape.recipes import get_recipe
+from panscape.recipes.data_options import TownData
 from panscape.training.recipe import Recipe
 from panscape.training.run import run
 from panscape.training.run_options import RunOptions
+
+RECIPES = ("town", "street", "aerial", "town_boxes", "street_boxes", "aerial_boxes")
 
 
 def recipe_of(args: Any) -> Recipe:
@@ -34,7 +37,7 @@ def recipe_of(args: Any) -> Recipe:
         recipe = replace(
             recipe,
             augmentation=replace(recipe.augmentation, crop=(64, 64)),
-            data=replace(cast(Any, recipe.data), val_length=2) if args.recipe == "town" else recipe.data,
+            data=replace(recipe.data, val_length=2) if isinstance(recipe.data, TownData) else recipe.data,
             eval_every=0,
         )
     steps, batch_size = (2, 2) if args.quick else (args.steps, args.batch_size)
@@ -44,14 +47,16 @@ def recipe_of(args: Any) -> Recipe:
 def main() -> None:
     """Train for a slot."""
     parser = queue_options.slot_parser(__doc__)
-    parser.add_argument("recipe", choices=("town", "street", "aerial"))
-    parser.add_argument("--data", type=Path, help="CamVid for street, the satellite pictures for aerial")
-    parser.add_argument("--full", action="store_true", help="full width instead of the bundled model's")
+    parser.add_argument("recipe", choices=RECIPES)
+    parser.add_argument("--data", type=Path, help="CamVid for street..., the satellite pictures for aerial...")
+    parser.add_argument("--full", action="store_true", help="full width; not for dense detections")
     parser.add_argument("--steps", type=int, help="by default the recipe's, like the batch size")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
     args = parser.parse_args()
+    if args.full and args.recipe.endswith("_boxes"):
+        parser.error("--full is for the recipes of centres")
     recipe = recipe_of(args)
     name = f"{recipe.name}_seed{args.seed}"
     folder = args.work / name

@@ -75,13 +75,20 @@ def test_drawing_and_finding_sources_leave_training_alone():
     assert not {"torchvision", "timm"} & set(loaded.split("'"))
 
 
-def test_predicting_with_saved_weights_leaves_training_alone(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "options", "others"),
+    [
+        ("swiftnet", {"width": 8}, OTHERS),
+        ("dense_detections", {"box_width": 8, "semantic_width": 8, "fpn_width": 8}, ()),
+    ],
+)
+def test_predicting_with_saved_weights_leaves_training_alone(tmp_path, name, options, others):
     path = tmp_path / "residual.safetensors"
-    zoo.save(panscape.create_model("swiftnet", SHAPES, backbone="residual_xs", width=8), path)
+    zoo.save(panscape.create_model(name, SHAPES, backbone="residual_xs", **options), path)
     _, loaded = probe(
         f"import panscape, torch; "
         f"panscape.load({str(path)!r}).predict(torch.zeros(3, 64, 96, dtype=torch.uint8)).num_segments"
     )
     assert loaded.startswith("['torch', 'numba'")
     assert loaded.endswith("] 0")
-    assert not {"torchvision", "timm", *OTHERS} & set(loaded.split("'"))
+    assert not {"torchvision", "timm", *others} & set(loaded.split("'"))
