@@ -2,7 +2,8 @@
 
 ``--table centers``, Panoptic SwiftNet. Table 6: one pyramid level, spatial pyramid pooling, two levels, three. Table 8:
 plain L1 against offset weights in 3, 4 and 8 regions; three levels with 4 regions stand in both. ``--table boxes``,
-dense detections. Table 3: one tower, two, and levelness, and the mask loss; and without masks to learn from.
+dense detections. Table 3: one tower, two, and levelness, and the mask loss; and without masks to learn from. The light
+network, which is ours, is compared with the whole one.
 
 Each row is a recipe of ``panscape.recipes.small`` or ``small_boxes``, trained with every seed; rows differ in nothing
 but what their name says.

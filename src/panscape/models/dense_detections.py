@@ -29,19 +29,17 @@ Losses and recovery have deviations of their own, see ``representations/dense_bo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, cast
 
-import torch
 from torch import Tensor, nn
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import padded_size
 from panscape.labels import LabelSpace
+from panscape.models.dense_detection_head import CHANNELS_IN_GROUP, LARGEST_DISTANCE, DenseDetectionHead
 from panscape.models.panoptic_model import PanopticModel
 from panscape.nn.backbones import STRIDES, Backbone, create_backbone
-from panscape.nn.conv_over_levels import ConvOverLevels
 from panscape.nn.feature_pyramid import FeaturePyramid
 from panscape.nn.frozen_norm import first_layers, freeze_norms
 from panscape.panoptic import PanopticMap
@@ -54,99 +52,11 @@ from panscape.representations.dense_boxes import (
 )
 from panscape.representations.merging import PastingRules
 
-_LARGEST_DISTANCE = 10_000.0  # pixels; so that no exponential overflows
-_PRIOR = 0.01  # probability of each category of boxes before training (Lin et al., ICCV 2017, Section 3.3)
-_CHANNELS_IN_GROUP = 8  # of GroupNorm, in both towers
-
 # What the paper uses, by label space.
 PUBLISHED: Mapping[str, DenseBoxRepresentation] = {
     "cityscapes": DenseBoxRepresentation(decoding=DenseBoxDecoding(rules=PastingRules(stuff_area=2048))),
     "coco_panoptic": DenseBoxRepresentation(semantic_loss_weight=0.4),
 }
-
-
-def tower(in_channels: int, width: int, depth: int) -> nn.Sequential:
-    """Return ``depth`` times a 3x3 convolution, GroupNorm and ReLU."""
-    layers: list[nn.Module] = []
-    for i in range(depth):
-        layers += [
-            nn.Conv2d(width if i else in_channels, width, 3, padding=1),
-            nn.GroupNorm(width // _CHANNELS_IN_GROUP, width),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
-
-
-class DenseDetectionHead(nn.Module):
-    """All outputs from the levels of a feature pyramid; weights are shared by the levels but for one scale each.
-
-    Args:
-        in_channels: of the levels.
-        num_levels: number of levels.
-        num_categories: of the semantic logits.
-        num_things: of the categories of boxes.
-        box_width: channels of the localisation tower.
-        semantic_width: channels of the semantic tower; None for one tower, the localisation tower, for everything.
-        depth: layers of each tower.
-        has_levelness: whether levelness is predicted.
-        initial_distance: of all boxes' sides from their locations, pixels, before training.
-        has_prior: start the categories of boxes at a probability of 0.01 instead of a half.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        num_levels: int,
-        num_categories: int,
-        num_things: int,
-        *,
-        box_width: int,
-        semantic_width: int | None,
-        depth: int,
-        has_levelness: bool,
-        initial_distance: float,
-        has_prior: bool,
-    ) -> None:
-        super().__init__()
-        self.location_tower = tower(in_channels, box_width, depth)
-        self.semantic_tower = None if semantic_width is None else tower(in_channels, semantic_width, depth)
-        semantic_width = semantic_width or box_width
-        self.box_category = nn.Conv2d(semantic_width, num_things, 3, padding=1)
-        self.box = nn.Conv2d(box_width, 4, 3, padding=1)
-        self.centerness = nn.Conv2d(box_width, 1, 3, padding=1)
-        self.levelness = ConvOverLevels(box_width, num_levels, 1 + num_levels) if has_levelness else None
-        self.semantic = ConvOverLevels(semantic_width, num_levels, num_categories)
-        self.scales = nn.ParameterList(nn.Parameter(torch.ones(1)) for _ in range(num_levels))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                nn.init.zeros_(cast(Tensor, module.bias))
-        nn.init.constant_(cast(Tensor, self.box.bias), math.log(initial_distance))
-        if has_prior:
-            nn.init.constant_(cast(Tensor, self.box_category.bias), -math.log((1 - _PRIOR) / _PRIOR))
-
-    def forward(self, levels: Sequence[Tensor]) -> DenseBoxOutputs:
-        """Map [B, C, h_i, w_i] for each level, finest first, to outputs, float32 whatever the levels are."""
-        location = [self.location_tower(x) for x in levels]
-        semantic = location if self.semantic_tower is None else [self.semantic_tower(x) for x in levels]
-        height, width = levels[0].shape[-2:]
-        # From here on in float32: in half precision, an exponential would be wrong by pixels.
-        box = [
-            (scale * self.box(x).float()).clamp(max=math.log(_LARGEST_DISTANCE)).exp()
-            for scale, x in zip(self.scales, location, strict=True)
-        ]
-        return DenseBoxOutputs(
-            semantic=self.semantic(semantic, (height, width)).float(),
-            box_category=_in_a_row([self.box_category(x).float() for x in semantic]),
-            box=_in_a_row(box),
-            centerness=_in_a_row([self.centerness(x).float() for x in location])[:, 0],
-            levelness=None if self.levelness is None else self.levelness(location, (2 * height, 2 * width)).float(),
-        )
-
-
-def _in_a_row(levels: Sequence[Tensor]) -> Tensor:
-    """Map [B, C, h_i, w_i] to [B, C, L], row-major."""
-    return torch.cat([x.flatten(2) for x in levels], dim=2)
 
 
 class DenseDetections(PanopticModel):
@@ -156,7 +66,7 @@ class DenseDetections(PanopticModel):
         labels: the label space.
         backbone: features at strides 4 to 32.
         fpn_width: channels of the feature pyramid.
-        box_width, semantic_width, depth, has_levelness, initial_distance: see :class:`DenseDetectionHead`.
+        box_width, semantic_width, depth, has_levelness, initial_distance: see ``DenseDetectionHead``.
         frozen_norm: fix the norms of the backbone, and the weights of its stem and first stage.
         norm_eps: of fixed norms; None keeps the backbone's own.
         representation: targets, losses and recovery; it decides the number of levels and their strides.
@@ -303,17 +213,17 @@ def dense_detections(
     if towers not in (1, 2):
         raise InvalidArgumentError(f"expected 1 or 2 towers, got {towers}")
     for name, width in (("box_width", box_width), ("semantic_width", semantic_width)):
-        if width < 1 or width % _CHANNELS_IN_GROUP:
+        if width < 1 or width % CHANNELS_IN_GROUP:
             raise InvalidArgumentError(
-                f"expected {name} to be a multiple of {_CHANNELS_IN_GROUP}, the channels of a group, got {width}"
+                f"expected {name} to be a multiple of {CHANNELS_IN_GROUP}, the channels of a group, got {width}"
             )
     if fpn_width < 1 or tower_depth < 1:
         raise InvalidArgumentError(
             f"expected an fpn_width and a tower_depth of at least 1, got {fpn_width} and {tower_depth}"
         )
-    if not 0 < initial_distance <= _LARGEST_DISTANCE:
+    if not 0 < initial_distance <= LARGEST_DISTANCE:
         raise InvalidArgumentError(
-            f"expected an initial_distance above 0 and of at most {_LARGEST_DISTANCE:g} pixels, got {initial_distance}"
+            f"expected an initial_distance above 0 and of at most {LARGEST_DISTANCE:g} pixels, got {initial_distance}"
         )
     if norm_eps is not None and not (frozen_norm and 0 <= norm_eps < 1):
         raise InvalidArgumentError(

@@ -77,6 +77,9 @@ _TABLE: dict[str, dict[str, str]] = {
         "town_boxes_levelness": "Evidence on the town: dense detections with two towers and levelness.",
         "town_boxes_mask_loss": "Evidence on the town: dense detections with two towers, levelness and the mask loss.",
         "town_boxes_weak": "Evidence on the town: dense detections learnt from boxes, without masks.",
+        "town_boxes_light": (
+            "Evidence on the town: the light network of dense detections, one tower at half the width."
+        ),
     },
     "own_folder": {
         "own": "A folder of your own; what is not given follows from the data.",

@@ -41,7 +41,8 @@ def draw_panels(
         Pictures by name, uint8 [3, H, W]:
 
         * "semantic", the likeliest category.
-        * "boxes", on things the way from each cell to the middle of its box, and the outlines of the detected boxes:
+        * "boxes", on things the way from each cell to the middle of its box (without levelness, that of the finest
+          level), and the outlines of the detected boxes:
           white if the map may keep them, grey from half the score that this takes.
         * "levels" if the network has levelness: the predicted level from dark, the finest, to bright; black for none.
         * "masks", the probability of the likeliest of the objects that the map may keep, with a white line around what

@@ -172,6 +172,13 @@ def test_the_rows_of_table_3_differ_in_towers_levelness_and_mask_loss():
             assert get_recipe(name) == replace(full, name=name, model=model)
 
 
+def test_the_light_network_has_one_tower_as_wide_as_the_semantic_one():
+    full, light = get_recipe("town_boxes_mask_loss"), get_recipe("town_boxes_light")
+    width = full.model.semantic_width
+    model = replace(full.model, towers=1, box_width=width, fpn_width=width)
+    assert light == replace(full, name="town_boxes_light", model=model)
+
+
 def test_the_rows_of_table_2_differ_in_rotation():
     base = get_recipe("swiftnet_r18_bsb")
     assert base.augmentation.rotation == "none"
