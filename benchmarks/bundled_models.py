@@ -62,7 +62,13 @@ FACTS = {
 
 
 def card_of(
-    name: str, run: Path, data: Path | None, before: list[str], hours_before: float, steps_before: int
+    name: str,
+    run: Path,
+    data: Path | None,
+    before: list[str],
+    after: list[str],
+    hours_before: float,
+    steps_before: int,
 ) -> tuple[PanopticModel, dict[str, Any]]:
     """Return a run's model and everything that is to be known about it."""
     trained = zoo.load(run / "model.safetensors")
@@ -79,7 +85,7 @@ def card_of(
     return model, {
         **FACTS[name],
         "recipe": recipe.name,
-        "commands": [*before, command],
+        "commands": [*before, command, *after],
         "steps": record["recipe"]["steps"] + steps_before,
         "hours": round(_hours(run, record) + hours_before, 2),
         "hardware": machine().split(",")[0] + ", one thread, beside other work",
@@ -166,6 +172,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="folder of the training")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--before", nargs="*", default=[], help="commands whose result the run started from")
+    parser.add_argument("--after", nargs="*", default=[], help="commands that have changed the run's model since")
     parser.add_argument("--hours-before", type=float, default=0.0, help="that these took")
     parser.add_argument("--steps-before", type=int, default=0, help="likewise")
     parser.add_argument("--page", action="store_true", help="print the page of all bundled models")
@@ -177,7 +184,7 @@ def main() -> None:
     if args.name is None or args.run is None:
         parser.error("expected the name of a model and --run with the folder of its training, or --page")
     started = time.time()
-    model, card = card_of(args.name, args.run, args.data, args.before, args.hours_before, args.steps_before)
+    model, card = card_of(args.name, args.run, args.data, args.before, args.after, args.hours_before, args.steps_before)
     zoo.save(model, WEIGHTS / f"{args.name}.safetensors", card)
     print(json.dumps(card, indent=1), f"\n{time.time() - started:.0f} s")
 
