@@ -55,9 +55,9 @@ def street_boxes() -> Recipe:
 
     ::
 
-        panscape train street_boxes --data DIR --out OUT --precision bf16
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        panscape train street_boxes --data DIR --start street --out OUT --precision bf16
+        hardware, hours: one core of a CPU beside other work, 1.2 for 1311 steps after those of street
+        ours, val:       PQ 57.8, mIoU 62.0 in two parts, see docs/bundled_models.md
     """
     return Recipe(
         name="street_boxes",
@@ -229,5 +229,6 @@ def _row(
 
 
 def _decoding(stuff_area: int) -> DenseBoxDecoding:
-    # Scores are a product of two numbers below 1, and networks that train for an hour are seldom sure of either.
-    return DenseBoxDecoding(rules=PastingRules(min_score=0.25, stuff_area=stuff_area))
+    # Scores are a product of two numbers below 1, and networks that train for an hour are seldom sure of either. So are
+    # masks, and a small object's boxes agree less. Both values are the best on training pictures of CamVid.
+    return DenseBoxDecoding(mask_threshold=0.15, rules=PastingRules(min_score=0.25, stuff_area=stuff_area))
