@@ -160,15 +160,24 @@ def loader_death_explained() -> Iterator[None]:
     """Turn torch's error about the death of a loader process into :class:`~panscape.errors.WorkerDiedError`.
 
     A signal tells of the death, so that the error arises wherever the training is at that moment: its whole loop
-    belongs in here.
+    belongs in here. Where that is in torch's writing of a file, the error that comes out is another, about the file,
+    and the death is what it arose from.
     """
     try:
         yield
     except RuntimeError as error:
-        death = _DEATH.search(str(error))
-        if isinstance(error, PanscapeError) or death is None:
+        death = None if isinstance(error, PanscapeError) else _death_behind(error)
+        if death is None:
             raise
         raise WorkerDiedError(f"process {death[1]} {death[2]}") from error
+
+
+def _death_behind(error: BaseException | None) -> re.Match[str] | None:
+    while error is not None:
+        if death := _DEATH.search(str(error)):
+            return death
+        error = error.__context__
+    return None
 
 
 class _Task(NamedTuple):

@@ -206,6 +206,25 @@ def test_what_torch_says_of_a_death(torchs, ours):
     assert str(caught.value).startswith(f"a process that prepares training pictures died: {ours}. Most often memory")
 
 
+def test_a_death_while_torch_writes_a_file_is_told_as_such():
+    class File:
+        writes = 0
+
+        def write(self, data: bytes) -> int:
+            self.writes += 1
+            if self.writes == 4:  # in the middle of a record
+                raise RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
+            return len(data)
+
+        def flush(self) -> None:
+            pass
+
+    with pytest.raises(RuntimeError, match="unexpected pos"):  # what torch makes of it
+        torch.save({"weight": torch.zeros(3)}, File())
+    with pytest.raises(WorkerDiedError, match="process 12 is killed by signal: Killed"), loader_death_explained():
+        torch.save({"weight": torch.zeros(3)}, File())
+
+
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match=r"^CUDA error$"), loader_death_explained():
         raise RuntimeError("CUDA error")
