@@ -12,7 +12,7 @@ from typing import Literal
 from panscape.recipes.data_options import AerialData, CamVidData, TownData
 from panscape.recipes.model_options import SwiftNetOptions
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
-from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.recipe import Augmentation, ModelOptions, Optimizer, Recipe, Schedule
 
 # Cityscapes' values for pictures a twelfth of its size: lengths by 1/3.5, areas by 1/12.
 _STREET_REPRESENTATION = CenterRepresentation(
@@ -228,6 +228,27 @@ def town_regions8() -> Recipe:
     return _row("town_regions8", boundary_alphas=(8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0))
 
 
+def evidence_row(name: str, model: ModelOptions) -> Recipe:
+    """Return a row of evidence on the town: rows of all systems differ in their networks only.
+
+    Args:
+        name: of the row.
+        model: its network.
+    """
+    return Recipe(
+        name=name,
+        model=model,
+        data=TownData(size=(256, 256), view="street", length=3000, val_length=200),
+        augmentation=Augmentation(crop=(256, 256), scale=(1.0, 1.0)),
+        optimizer=_OPTIMIZER,
+        schedule=replace(_SCHEDULE, warmup_steps=100),
+        steps=1200,
+        batch_size=8,
+        average_decay=0.99,
+        eval_every=0,
+    )
+
+
 def _row(
     name: str,
     levels: int = 3,
@@ -240,15 +261,5 @@ def _row(
         boundary_alphas=boundary_alphas,
         offset_loss_weight=0.01 if boundary_alphas else 0.04,
     )
-    return Recipe(
-        name=name,
-        model=SwiftNetOptions("residual_xs", levels, context, width=48, representation=representation),
-        data=TownData(size=(256, 256), view="street", length=3000, val_length=200),
-        augmentation=Augmentation(crop=(256, 256), scale=(1.0, 1.0)),
-        optimizer=_OPTIMIZER,
-        schedule=replace(_SCHEDULE, warmup_steps=100),
-        steps=1200,
-        batch_size=8,
-        average_decay=0.99,
-        eval_every=0,
-    )
+    model = SwiftNetOptions("residual_xs", levels, context, width=48, representation=representation)
+    return evidence_row(name, model)

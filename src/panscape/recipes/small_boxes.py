@@ -13,18 +13,15 @@ looks at no more than 20 objects of a picture.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
-from panscape.recipes.data_options import AerialData, CamVidData, TownData
-from panscape.recipes.model_options import DenseDetectionsOptions
+from panscape.recipes.model_options import DenseDetectionsOptions, SwiftNetOptions
+from panscape.recipes.small import aerial, evidence_row, street, town
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.merging import PastingRules
-from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.recipe import Recipe
 
-_TOWN_SCALE = 1.5  # as for the town of centres: small things are lost at the scene's own size
 _REPRESENTATION = DenseBoxRepresentation(level_ends=(32.0, 64.0, 128.0), finest_stride=4, max_mask_queries=20)
-_OPTIMIZER = Optimizer("adamw", learning_rate=2e-3, weight_decay=0.02, clip_norm=10.0)
-_SCHEDULE = Schedule("cosine", warmup_steps=200)
 
 
 def town_boxes() -> Recipe:
@@ -36,18 +33,7 @@ def town_boxes() -> Recipe:
         hardware, hours: one core of a CPU, not measured yet
         ours, val:       not measured yet
     """
-    return Recipe(
-        name="town_boxes",
-        model=_small(stuff_area=450, working_scale=_TOWN_SCALE),
-        data=TownData(length=1_000_000),
-        augmentation=Augmentation(crop=(384, 384), scale=(_TOWN_SCALE, _TOWN_SCALE)),
-        optimizer=_OPTIMIZER,
-        schedule=_SCHEDULE,
-        steps=14_000,
-        batch_size=8,
-        average_decay=0.999,
-        eval_every=2000,
-    )
+    return _by_boxes(town())
 
 
 def street_boxes() -> Recipe:
@@ -59,18 +45,7 @@ def street_boxes() -> Recipe:
         hardware, hours: one core of a CPU beside other work, 1.2 for 1311 steps after those of street
         ours, val:       PQ 57.8, mIoU 62.0 in two parts, see docs/bundled_models.md
     """
-    return Recipe(
-        name="street_boxes",
-        model=_small(stuff_area=100, longest_side=640),
-        data=CamVidData(),
-        augmentation=Augmentation(crop=(256, 320), scale=(0.6, 1.8), recolor=1.0, copy_paste=0.5),
-        optimizer=_OPTIMIZER,
-        schedule=_SCHEDULE,
-        steps=6000,
-        batch_size=8,
-        average_decay=0.998,
-        eval_every=2000,
-    )
+    return _by_boxes(street())
 
 
 def aerial_boxes() -> Recipe:
@@ -82,25 +57,7 @@ def aerial_boxes() -> Recipe:
         hardware, hours: one core of a CPU, not measured yet
         ours, val:       not measured yet
     """
-    return Recipe(
-        name="aerial_boxes",
-        model=_small(stuff_area=4096, longest_side=1800),
-        data=AerialData(),
-        augmentation=Augmentation(
-            crop=(256, 256),
-            scale=(0.6, 1.5),
-            rotation="right_angles",
-            recolor=1.0,
-            recolor_spread=0.3,
-            recolor_hue=0.0,  # a tinge of green is what tells vegetation from asphalt
-        ),
-        optimizer=_OPTIMIZER,
-        schedule=_SCHEDULE,
-        steps=4500,
-        batch_size=8,
-        average_decay=0.999,
-        eval_every=2000,
-    )
+    return _by_boxes(aerial())
 
 
 def town_boxes_one_tower() -> Recipe:
@@ -176,18 +133,21 @@ def town_boxes_light() -> Recipe:
     return _row("light", towers=1, width=24)
 
 
-def _small(stuff_area: int, longest_side: int | None = None, working_scale: float = 1.0) -> DenseDetectionsOptions:
-    return DenseDetectionsOptions(
+def _by_boxes(recipe: Recipe) -> Recipe:
+    """Return a recipe of centres for dense detections: pictures, schedule and the smallest stuff stay."""
+    by_centers = cast(SwiftNetOptions, recipe.model)
+    model = DenseDetectionsOptions(
         "residual_s",
         box_width=48,
         semantic_width=48,
         fpn_width=48,
         tower_depth=2,
         initial_distance=16.0,
-        longest_side=longest_side,
-        working_scale=working_scale,
-        representation=replace(_REPRESENTATION, decoding=_decoding(stuff_area)),
+        longest_side=by_centers.longest_side,
+        working_scale=by_centers.working_scale,
+        representation=replace(_REPRESENTATION, decoding=_decoding(by_centers.representation.decoding.stuff_area)),
     )
+    return replace(recipe, name=f"{recipe.name}_boxes", model=model)
 
 
 def _row(
@@ -204,28 +164,18 @@ def _row(
         mask_loss_weight=1.0 if mask_loss else 0.0,
         decoding=_decoding(stuff_area=100),
     )
-    return Recipe(
-        name=f"town_boxes_{row}",
-        model=DenseDetectionsOptions(
-            "residual_xs",
-            towers,
-            levelness,
-            box_width=width,
-            semantic_width=24,
-            fpn_width=width,
-            tower_depth=2,
-            initial_distance=16.0,
-            representation=representation,
-        ),
-        data=TownData(size=(256, 256), view="street", length=3000, val_length=200),
-        augmentation=Augmentation(crop=(256, 256), scale=(1.0, 1.0)),
-        optimizer=_OPTIMIZER,
-        schedule=replace(_SCHEDULE, warmup_steps=100),
-        steps=1200,
-        batch_size=8,
-        average_decay=0.99,
-        eval_every=0,
+    model = DenseDetectionsOptions(
+        "residual_xs",
+        towers,
+        levelness,
+        box_width=width,
+        semantic_width=24,
+        fpn_width=width,
+        tower_depth=2,
+        initial_distance=16.0,
+        representation=representation,
     )
+    return evidence_row(f"town_boxes_{row}", model)
 
 
 def _decoding(stuff_area: int) -> DenseBoxDecoding:

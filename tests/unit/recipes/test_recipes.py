@@ -179,6 +179,17 @@ def test_the_light_network_has_one_tower_as_wide_as_the_semantic_one():
     assert light == replace(full, name="town_boxes_light", model=model)
 
 
+def test_small_recipes_of_boxes_differ_in_the_network():
+    for base in ("town", "street", "aerial"):
+        centers, boxes = get_recipe(base), get_recipe(f"{base}_boxes")
+        assert replace(boxes, name=base, model=centers.model) == centers
+        for field in ("backbone", "longest_side", "working_scale"):
+            assert getattr(boxes.model, field) == getattr(centers.model, field)
+    row, boxes = get_recipe("town_pyrx3"), get_recipe("town_boxes_mask_loss")
+    assert replace(boxes, name=row.name, model=row.model) == row
+    assert boxes.model.backbone == row.model.backbone
+
+
 def test_the_rows_of_table_2_differ_in_rotation():
     base = get_recipe("swiftnet_r18_bsb")
     assert base.augmentation.rotation == "none"
