@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from panscape import create_model, load_published
-from panscape.convert import _read_state, _swiftnet_key
+from panscape.convert.reading import read_state
+from panscape.convert.swiftnet import swiftnet_key
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
 from panscape.models.swiftnet import PUBLISHED, skips_by_module
 from panscape.zoo import unaliased_state
@@ -202,7 +203,7 @@ def test_a_checkpoint_for_other_levels_does_not_fit(tmp_path: Path) -> None:
 )
 def test_the_layout_of_the_other_rows(options: dict[str, object], entries: int, names: list[str]) -> None:
     model = create_model("swiftnet_r18", "cityscapes", **options)
-    key = _swiftnet_key(model)
+    key = swiftnet_key(model)
     keys = {key(name) for name in unaliased_state(model)}
     assert len(keys) == entries
     assert set(names) <= keys
@@ -240,13 +241,13 @@ def test_what_is_no_checkpoint_says_why_and_what_to_do(content: bytes, message: 
     path = tmp_path / "model_final.pth"
     path.write_bytes(content)
     with pytest.raises(UnreadableFileError) as caught:
-        _read_state(path)
+        read_state(path)
     assert str(caught.value) == f"{path}: expected a .pth checkpoint of tensors and plain containers, {message}"
 
 
 def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match=r"expected a \.pth checkpoint, but .*directory.*; check the path"):
-        _read_state(tmp_path)
+        read_state(tmp_path)
 
 
 def test_missing_file_and_unknown_layout(tmp_path: Path) -> None:
