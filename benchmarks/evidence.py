@@ -3,10 +3,12 @@
 ``--table centers``, Panoptic SwiftNet. Table 6: one pyramid level, spatial pyramid pooling, two levels, three. Table 8:
 plain L1 against offset weights in 3, 4 and 8 regions; three levels with 4 regions stand in both. ``--table boxes``,
 dense detections. Table 3: one tower, two, and levelness, and the mask loss; and without masks to learn from. The light
-network, which is ours, is compared with the whole one.
+network, which is ours, is compared with the whole one. ``--table relations``, panoptic, instance and semantic relations
+on Panoptic-DeepLab. Table 5: the base, three alternatives, relations without reweighting and with it. Figure 9: 10, 20
+and 50 instances.
 
-Each row is a recipe of ``panscape.recipes.small`` or ``small_boxes``, trained with every seed; rows differ in nothing
-but what their name says.
+Each row is a recipe of ``panscape.recipes.small``, ``small_boxes`` or ``small_relations``, trained with every seed;
+rows differ in nothing but what their name says.
 
     python benchmarks/evidence.py --work DIR --out evidence.md
 

@@ -1,14 +1,16 @@
-"""Panoptic SwiftNet (ResNet-18, three levels) by resolution, precision and kind of execution: the paper's Figure 6.
+"""Networks by resolution, precision and kind of execution; SwiftNet on ResNet-18 is the paper's Figure 6.
 
 The clock starts with a picture in GPU memory and stops when the map is there; weights are random, so that recovery sees
 few centres: see ``recovery.py`` for its own time on crowded scenes. Batch 1, median of rounds. What does not fit into
-eight minutes is left out; sizes and kinds can be chosen.
+eight minutes is left out; networks, sizes and kinds can be chosen. With several networks they take turns at each size
+and precision, so that they are compared on the machine as it is at the moment.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -18,7 +20,7 @@ import torch
 from reporting import machine, table
 
 from panscape import create_model
-from panscape.models import PanopticModel
+from panscape.models import PanopticModel, list_models
 
 SIZES = ("512x512", "512x1024", "1024x1024", "1024x2048", "2048x2048", "2048x4096")
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -84,29 +86,29 @@ def network_of(kind: str, model: PanopticModel, images: torch.Tensor, dtype: tor
 def main() -> None:
     """Measure what is asked for, as long as there is time."""
     parser = queue_options.parser(__doc__)
+    parser.add_argument("--models", nargs="*", choices=list_models(), default=["swiftnet_r18"], metavar="MODEL")
     parser.add_argument("--sizes", nargs="*", choices=SIZES, default=SIZES)
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
     args = parser.parse_args()
-    names = ["64x64"] if args.quick else args.sizes
+    sizes = ["64x64"] if args.quick else args.sizes
     kinds = [kind for kind in args.kinds if args.device == "cuda" or kind != "graph"]
     if args.quick:
         kinds = [kind for kind in kinds if kind != "compiled"]
     torch.backends.cudnn.benchmark = True
-    model = create_model("swiftnet_r18", "cityscapes").eval().to(args.device)
+    models = {name: create_model(name, "cityscapes").eval().to(args.device) for name in args.models}
     rows: list[list[str]] = []
     deadline = time.monotonic() + 8 * 60
     for kind in kinds:  # the slowest to start last: what is left out is then the least
-        for name in names:
-            height, width = (int(side) for side in name.split("x"))
+        for size, precision, name in itertools.product(sizes, PRECISIONS, models):
+            height, width = (int(side) for side in size.split("x"))
             images = torch.rand(1, 3, height, width, device=args.device)
-            for precision, dtype in PRECISIONS.items():
-                if time.monotonic() > deadline or (args.device == "cpu" and precision == "fp16"):  # that takes minutes
-                    continue
-                with torch.inference_mode():
-                    run = network_of(kind, model, images, dtype)
-                    alone, whole = _times(model, run, (height, width), args)
-                rows.append([name, precision, kind, f"{alone:.2f}", f"{whole:.2f}", f"{1000 / whole:.1f}"])
-                _write(args, rows)
+            if time.monotonic() > deadline or (args.device == "cpu" and precision == "fp16"):  # that takes minutes
+                continue
+            with torch.inference_mode():
+                run = network_of(kind, models[name], images, PRECISIONS[precision])
+                alone, whole = _times(models[name], run, (height, width), args)
+            rows.append([name, size, precision, kind, f"{alone:.2f}", f"{whole:.2f}", f"{1000 / whole:.1f}"])
+            _write(args, rows)
 
 
 def _times(model: PanopticModel, run: Network, size: tuple[int, int], args: argparse.Namespace) -> tuple[float, float]:
@@ -116,7 +118,7 @@ def _times(model: PanopticModel, run: Network, size: tuple[int, int], args: argp
 
 
 def _write(args: argparse.Namespace, rows: list[list[str]]) -> None:
-    header = ["size", "precision", "network", "network ms", "with recovery ms", "pictures/s"]
+    header = ["model", "size", "precision", "network", "network ms", "with recovery ms", "pictures/s"]
     queue_options.write(args.out, "speed", f"{machine()}\n\n{table(header, rows)}", rows)
 
 

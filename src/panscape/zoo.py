@@ -30,13 +30,18 @@ _KEY = "panscape"
 # One folder and a name as the hub allows them; what ends like a file is a path that somebody mistyped.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE_ENDINGS = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".tar", ".zip")
-# Parts of models that may appear among the options of a saved model, and where in panscape.representations they are.
+# Parts of models that may appear among the options of a saved model, and where in panscape they are.
 _PARTS = {
-    "CenterDecoding": "centers",
-    "CenterRepresentation": "centers",
-    "DenseBoxDecoding": "dense_box_decoding",
-    "DenseBoxRepresentation": "dense_boxes",
-    "PastingRules": "merging",
+    "CenterDecoding": "representations.centers",
+    "CenterInstanceMaps": "nn.instance_maps",
+    "CenterRepresentation": "representations.centers",
+    "Concatenation": "nn.relation_alternatives",
+    "DenseBoxDecoding": "representations.dense_box_decoding",
+    "DenseBoxRepresentation": "representations.dense_boxes",
+    "ElementwiseProduct": "nn.relation_alternatives",
+    "ObjectContext": "nn.relation_alternatives",
+    "PanopticRelations": "nn.relations",
+    "PastingRules": "representations.merging",
 }
 
 
@@ -327,5 +332,5 @@ def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
         fields = {k: _from_json(v) for k, v in value.items() if k != "part"}
         part = value["part"]
-        return getattr(importlib.import_module(f"panscape.representations.{_PARTS[part]}"), part)(**fields)
+        return getattr(importlib.import_module(f"panscape.{_PARTS[part]}"), part)(**fields)
     return tuple(_from_json(v) for v in value) if isinstance(value, list) else value
