@@ -1,4 +1,4 @@
-"""Train a small network, or the recipe of centres at full width (ResNet-18, 256 channels), in slots of a few minutes.
+"""Train a small network, or that of a recipe of SwiftNet at full width (ResNet-18, 256 channels), in short slots.
 
 Called again with the same options it goes on from its checkpoint. When the last step is done, the model and its
 evaluation lie in ``--out``.
@@ -20,7 +20,9 @@ from panscape.training.recipe import Recipe
 from panscape.training.run import run
 from panscape.training.run_options import RunOptions
 
-RECIPES = ("town", "street", "aerial", "town_boxes", "street_boxes", "aerial_boxes")
+CENTERS = ("town", "street", "aerial")
+DEEPLAB = ("town_deeplab", "town_deeplab_relations", "street_deeplab", "street_deeplab_relations")
+RECIPES = (*CENTERS, "town_boxes", "street_boxes", "aerial_boxes", *DEEPLAB)
 
 
 def recipe_of(args: Any) -> Recipe:
@@ -49,14 +51,14 @@ def main() -> None:
     parser = queue_options.slot_parser(__doc__)
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--data", type=Path, help="CamVid for street..., the satellite pictures for aerial...")
-    parser.add_argument("--full", action="store_true", help="full width; not for dense detections")
+    parser.add_argument("--full", action="store_true", help=f"full width; for {', '.join(CENTERS)}")
     parser.add_argument("--steps", type=int, help="by default the recipe's, like the batch size")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
     args = parser.parse_args()
-    if args.full and args.recipe.endswith("_boxes"):
-        parser.error("--full is for the recipes of centres")
+    if args.full and args.recipe not in CENTERS:
+        parser.error(f"--full is for {', '.join(CENTERS)}")
     recipe = recipe_of(args)
     name = f"{recipe.name}_seed{args.seed}"
     folder = args.work / name
