@@ -16,6 +16,7 @@ from panscape import PanopticMap, create_model, zoo
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
 from panscape.models import PanopticModel, list_models
 from panscape.models.panoptic_model import PIXEL_FORMATS
+from panscape.representations.center_outputs import CenterOutputs
 from panscape.representations.dense_boxes import DenseBoxRepresentation
 
 
@@ -71,9 +72,14 @@ def images(batch: int, size: tuple[int, int], seed: int = 0) -> torch.Tensor:
     return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
+def tensors_of(outputs: Any) -> tuple[torch.Tensor | None, ...]:
+    """Return the parts of outputs; what a first stage gave in training is no part of them."""
+    return outputs.tensors if isinstance(outputs, CenterOutputs) else tuple(outputs)
+
+
 def pairs(a: Any, b: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Give the parts of two outputs, but for those that a network does not have."""
-    for one, other in zip(a, b, strict=True):
+    for one, other in zip(tensors_of(a), tensors_of(b), strict=True):
         assert (one is None) == (other is None)
         if one is not None:
             yield one, other
@@ -81,7 +87,7 @@ def pairs(a: Any, b: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
 
 def of_one(outputs: Any, i: int) -> Any:
     """Return the outputs for picture ``i`` of a batch, as a batch of one."""
-    return type(outputs)(*(None if part is None else part[i : i + 1] for part in outputs))
+    return type(outputs)(*(None if part is None else part[i : i + 1] for part in tensors_of(outputs)))
 
 
 def stacked(model: PanopticModel, truths: list[PanopticMap]) -> object:
@@ -102,6 +108,7 @@ def test_outputs_are_finite_and_decode_to_valid_maps(model: PanopticModel, size:
         assert output.shape[0] == batch
         assert output.dtype == torch.float32
         assert torch.isfinite(output).all()
+    assert getattr(outputs, "auxiliary", None) is None
     maps = model.decode(outputs, [size] * batch)
     assert [m.size for m in maps] == [size] * batch
     for m in maps:

@@ -206,7 +206,7 @@ class PanopticSwiftNet(PanopticModel):
         return [
             with_scores(
                 panoptic,
-                CenterOutputs(*(part[i : i + 1] for part in outputs)),
+                outputs.of_picture(i),
                 self.labels,
                 _OUTPUT_STRIDE,
                 self.representation.decoding.align_corners,

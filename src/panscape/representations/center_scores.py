@@ -26,22 +26,28 @@ from panscape.errors import InvalidArgumentError
 from panscape.kernels.bilinear import Taps, taps
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
-from panscape.representations.centers import CenterOutputs
+from panscape.representations.center_outputs import CenterOutputs
 
 _VALUES_AT_ONCE = 1 << 22  # 16 MiB of enlarged logits
 
 
 def with_scores(
-    panoptic: PanopticMap, outputs: CenterOutputs, labels: LabelSpace, output_stride: int, align_corners: bool
+    panoptic: PanopticMap,
+    outputs: CenterOutputs,
+    labels: LabelSpace,
+    output_stride: int,
+    align_corners: bool,
+    padded_size: tuple[int, int] | None = None,
 ) -> PanopticMap:
     """Return the map with the scores of the rule at the top of this module.
 
     Args:
         panoptic: the map of one picture, at the size at which it entered the network; on any device.
-        outputs: a batch of one, at ``1 / output_stride`` of the padded size.
+        outputs: a batch of one, at a fraction of the padded size.
         labels: tells things from stuff.
         output_stride: input pixels per output pixel.
         align_corners: how outputs are enlarged; as in the decoding.
+        padded_size: height and width of the padded input; None if it is the outputs' size times the stride.
 
     Returns:
         The map, on its device, with scores in 0..1; segments without pixels have 0.
@@ -50,7 +56,7 @@ def with_scores(
         InvalidArgumentError: the outputs are no batch of one, or smaller than the map, or lack one of its categories.
     """
     logits, heat = outputs.semantic.detach().float(), outputs.center.detach().float()
-    padded = [side * output_stride for side in logits.shape[-2:]]
+    padded = padded_size or outputs.padded_size(output_stride)
     size = panoptic.size
     if logits.shape[0] != 1 or size[0] > padded[0] or size[1] > padded[1]:
         raise InvalidArgumentError(

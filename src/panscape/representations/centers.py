@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,46 +24,13 @@ from panscape.kernels.center_targets import center_targets
 from panscape.labels import LabelSpace
 from panscape.losses import hardest_cross_entropy, weighted_absolute_error, weighted_squared_error
 from panscape.panoptic import PanopticMap
+from panscape.representations.center_outputs import CenterOutputs, CenterTargets
 from panscape.visualize import draw_heatmap, draw_offsets, draw_semantic
 
 __all__ = ["CENTER_ORACLES", "CenterDecoding", "CenterOutputs", "CenterRepresentation", "CenterTargets"]
 
 CENTER_ORACLES = ("semantic", "centers", "offsets")
 """The parts that :meth:`CenterRepresentation.with_truth` can replace."""
-
-
-class CenterOutputs(NamedTuple):
-    """What a network gives, at a fraction of the padded input's size.
-
-    Attributes:
-        semantic: category logits, float [B, K, h, w].
-        center: centre heatmap, float [B, 1, h, w], 1 at a centre.
-        offset: from the pixel to its centre, (dy, dx) in pixels of the input image, float [B, 2, h, w].
-    """
-
-    semantic: Tensor
-    center: Tensor
-    offset: Tensor
-
-
-class CenterTargets(NamedTuple):
-    """An encoded truth at full resolution; :meth:`CenterRepresentation.loss` takes these stacked along a first axis.
-
-    Attributes:
-        semantic: category id + 1, int64 [H, W]; 0 is void.
-        semantic_weight: float32 [H, W]; larger on small objects.
-        center: float32 [H, W].
-        center_weight: float32 [H, W]; 0 on void and crowds.
-        offset: float32 [2, H, W].
-        offset_weight: float32 [H, W]; 0 on everything but objects.
-    """
-
-    semantic: Tensor
-    semantic_weight: Tensor
-    center: Tensor
-    center_weight: Tensor
-    offset: Tensor
-    offset_weight: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +55,11 @@ class CenterRepresentation:
         offset_divisor: "weights" as released, "pixels" as in Equation 1.
         loss_stride: outputs and targets are compared at one pixel in each square of this side: 1 as published; 2 costs
             a quarter, and a small network then trains 1.4 times as fast. A divisor of the network's output stride.
+        loss_align_corners: whether the losses enlarge outputs with corners aligned: False as published by Panoptic
+            SwiftNet and in detectron2, True as in the older repository of Panoptic-DeepLab; with a loss_stride of 1.
+        first_stage_weight: of the same losses of a first stage's outputs, where a network gives them: gamma of
+            panoptic, instance and semantic relations. That paper gives no value; 0.4 is that of object-contextual
+            representations.
         decoding: how maps are recovered.
 
     Raises:
@@ -106,6 +78,8 @@ class CenterRepresentation:
     offset_loss_weight: float | None = None
     offset_divisor: Literal["weights", "pixels"] = "weights"
     loss_stride: int = 1
+    loss_align_corners: bool = False
+    first_stage_weight: float = 0.4
     decoding: CenterDecoding = field(default_factory=CenterDecoding)
 
     def __post_init__(self) -> None:
@@ -117,12 +91,18 @@ class CenterRepresentation:
             raise InvalidArgumentError(f"expected positive boundary_alphas, got {self.boundary_alphas}")
         if not all(0 < weight < inf for weight in self.category_weights):
             raise InvalidArgumentError(f"expected positive category_weights, got {self.category_weights}")
-        for name in ("small_weight", "semantic_loss_weight", "center_loss_weight", "offset_loss_weight"):
+        weights = ("semantic_loss_weight", "center_loss_weight", "offset_loss_weight", "first_stage_weight")
+        for name in ("small_weight", *weights):
             value = getattr(self, name)
             if value is not None and not 0 <= value < inf:
                 raise InvalidArgumentError(f"expected {name} of 0 or more, got {value}")
         if self.loss_stride < 1:
             raise InvalidArgumentError(f"expected a loss_stride of at least 1, got {self.loss_stride}")
+        if self.loss_align_corners and self.loss_stride > 1:
+            raise InvalidArgumentError(
+                f"expected a loss_stride of 1 with loss_align_corners, got {self.loss_stride}; at a fraction of the "
+                "size the corners lie elsewhere"
+            )
         if self.boundary_thresholds not in ("released", "equal"):
             raise InvalidArgumentError(
                 f'expected boundary_thresholds "released" or "equal", got {self.boundary_thresholds!r}'
@@ -174,24 +154,28 @@ class CenterRepresentation:
         )
         return targets._replace(offset_weight=targets.offset_weight * weights)
 
-    def loss(self, outputs: CenterOutputs, targets: CenterTargets, output_stride: int) -> dict[str, Tensor]:
+    def loss(
+        self,
+        outputs: CenterOutputs,
+        targets: CenterTargets,
+        output_stride: int,
+        padded_size: tuple[int, int] | None = None,
+    ) -> dict[str, Tensor]:
         """Compare outputs with stacked targets at full resolution (Section 2.3); the total is the sum of the values.
 
         Args:
-            outputs: enlarged bilinearly by ``output_stride``, corners not aligned (the published training).
+            outputs: enlarged bilinearly to the padded size. Those of a first stage, if there are any, add the same
+                losses under the names "first_semantic", "first_center" and "first_offset".
             targets: each with a first axis B; smaller than the enlarged outputs, they are padded with void.
             output_stride: input pixels per output pixel.
+            padded_size: height and width of the padded input; None if it is the outputs' size times the stride.
         """
-        if output_stride % self.loss_stride:
+        height, width = padded_size or outputs.padded_size(output_stride)
+        if output_stride % self.loss_stride or height % self.loss_stride or width % self.loss_stride:
             raise InvalidArgumentError(
-                f"expected a loss_stride that divides the output stride {output_stride}, got {self.loss_stride}"
+                f"expected a loss_stride that divides the output stride {output_stride} and the padded size "
+                f"{height}x{width}, got {self.loss_stride}"
             )
-        factor = output_stride // self.loss_stride
-        semantic, center, offset = (
-            F.interpolate(o, scale_factor=factor, mode="bilinear", align_corners=False) if factor > 1 else o
-            for o in outputs
-        )
-        height, width = (side * output_stride for side in outputs.semantic.shape[-2:])
         rows, columns = height - targets.semantic.shape[-2], width - targets.semantic.shape[-1]
         if rows < 0 or columns < 0:
             raise InvalidArgumentError(
@@ -202,6 +186,21 @@ class CenterRepresentation:
             targets = CenterTargets(*(F.pad(t, (0, columns, 0, rows)) for t in targets))
         if self.loss_stride > 1:
             targets = CenterTargets(*(_one_in_each_square(t, self.loss_stride) for t in targets))
+        losses = self._losses(outputs, targets)
+        if outputs.auxiliary is not None:
+            first = self._losses(outputs.auxiliary, targets)
+            losses |= {f"first_{name}": self.first_stage_weight * value for name, value in first.items()}
+        return losses
+
+    def _losses(self, outputs: CenterOutputs, targets: CenterTargets) -> dict[str, Tensor]:
+        """Enlarge the outputs of one stage to the targets' size and compare them."""
+        size = targets.semantic.shape[-2:]
+        semantic, center, offset = (
+            o
+            if o.shape[-2:] == size
+            else F.interpolate(o, size, mode="bilinear", align_corners=self.loss_align_corners)
+            for o in outputs.tensors
+        )
         offset_loss_weight = self.offset_loss_weight
         if offset_loss_weight is None:
             offset_loss_weight = 0.0025 if self.boundary_alphas else 0.01
@@ -215,20 +214,27 @@ class CenterRepresentation:
         }
 
     def decode(
-        self, outputs: CenterOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace, output_stride: int
+        self,
+        outputs: CenterOutputs,
+        sizes: Sequence[tuple[int, int]],
+        labels: LabelSpace,
+        output_stride: int,
+        padded_size: tuple[int, int] | None = None,
     ) -> list[PanopticMap]:
         """Recover one map per image from a batch of outputs (Section 2.4).
 
         Args:
-            outputs: at ``1 / output_stride`` of the padded size.
+            outputs: at a fraction of the padded size.
             sizes: height and width of each image; the enlarged outputs are cut to it.
             labels: tells things from stuff.
             output_stride: input pixels per output pixel.
+            padded_size: height and width of the padded input, to which outputs are enlarged; None if it is their size
+                times the stride. Networks whose corners are aligned have one pixel more than that less a stride.
         """
-        batch, _, height, width = outputs.semantic.shape
+        batch = outputs.semantic.shape[0]
         if len(sizes) != batch:
             raise InvalidArgumentError(f"expected one size for each of the {batch} images, got {len(sizes)}")
-        padded = (height * output_stride, width * output_stride)
+        padded = padded_size or outputs.padded_size(output_stride)
         for size in sizes:
             if min(size) < 1 or size[0] > padded[0] or size[1] > padded[1]:
                 raise InvalidArgumentError(f"expected sizes of at most {padded[0]}x{padded[1]}, got {tuple(size)}")
@@ -241,7 +247,13 @@ class CenterRepresentation:
         ]
 
     def with_truth(
-        self, outputs: CenterOutputs, truth: PanopticMap, parts: Collection[str], labels: LabelSpace, output_stride: int
+        self,
+        outputs: CenterOutputs,
+        truth: PanopticMap,
+        parts: Collection[str],
+        labels: LabelSpace,
+        output_stride: int,
+        padded_size: tuple[int, int] | None = None,
     ) -> CenterOutputs:
         """Enlarge the outputs of one image as :meth:`decode` does and replace parts by the truth (Table 7).
 
@@ -249,18 +261,19 @@ class CenterRepresentation:
         Crowds count as one object, as in the targets.
 
         Args:
-            outputs: a batch of one, at ``1 / output_stride`` of the padded size.
+            outputs: a batch of one, at a fraction of the padded size.
             truth: of the image, at its size.
             parts: of :data:`CENTER_ORACLES`; without any, the result decodes to what ``outputs`` do.
             labels: tells things from stuff.
             output_stride: input pixels per output pixel.
+            padded_size: as in :meth:`decode`.
 
         Returns:
             A batch of one at the truth's size, to be decoded with an output stride of 1.
         """
-        height, width = (side * output_stride for side in outputs.semantic.shape[-2:])
+        padded = padded_size or outputs.padded_size(output_stride)
         semantic, center, offset = (
-            enlarge(o.detach().float(), (height, width), truth.size, self.decoding.align_corners) for o in outputs
+            enlarge(o.detach().float(), padded, truth.size, self.decoding.align_corners) for o in outputs.tensors
         )
         # Boundary weights take most of the time of encoding and are of no use here.
         targets = replace(self, boundary_alphas=()).encode(truth.to("cpu"), labels)
@@ -276,7 +289,12 @@ class CenterRepresentation:
         return CenterOutputs(semantic, center, offset)
 
     def panels(
-        self, outputs: CenterOutputs, size: tuple[int, int], labels: LabelSpace, output_stride: int
+        self,
+        outputs: CenterOutputs,
+        size: tuple[int, int],
+        labels: LabelSpace,
+        output_stride: int,
+        padded_size: tuple[int, int] | None = None,
     ) -> dict[str, Tensor]:
         """Draw the outputs of one image as the paper's Figures 3 and 4 do: semantic, centres, offset directions.
 
@@ -285,16 +303,17 @@ class CenterRepresentation:
             size: height and width of the image.
             labels: gives the colours.
             output_stride: input pixels per output pixel.
+            padded_size: as in :meth:`decode`.
 
         Returns:
             Pictures by name, uint8 [3, H, W].
         """
-        padded = [side * output_stride for side in outputs.semantic.shape[-2:]]
+        padded = padded_size or outputs.padded_size(output_stride)
 
         def whole(plane: Tensor) -> Tensor:
-            return enlarge(plane, (padded[0], padded[1]), size, self.decoding.align_corners)
+            return enlarge(plane, padded, size, self.decoding.align_corners)
 
-        semantic, center, offset = (o[0].detach().float().cpu() for o in outputs)
+        semantic, center, offset = (o[0].detach().float().cpu() for o in outputs.tensors)
         category = first_largest(semantic, whole)  # plane by plane, as all enlarged at once may be a gigabyte
         is_thing = torch.tensor([c.is_thing for c in labels])[category]
         return {

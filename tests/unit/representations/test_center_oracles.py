@@ -31,7 +31,7 @@ def decoded(
     representation: CenterRepresentation, outputs: CenterOutputs, truth: PanopticMap, parts: set[str], stride: int
 ) -> PanopticMap:
     mixed = representation.with_truth(outputs, truth, parts, SHAPES, stride)
-    assert all(part.shape[-2:] == truth.size for part in mixed)
+    assert all(part.shape[-2:] == truth.size for part in mixed.tensors)
     return representation.decode(mixed, [truth.size], SHAPES, 1)[0]
 
 
@@ -101,7 +101,7 @@ def test_only_the_named_parts_are_replaced(parts: set[str]) -> None:
     representation = CenterRepresentation()
     before = representation.with_truth(outputs, truth, set(), SHAPES, 4)
     after = representation.with_truth(outputs, truth, parts, SHAPES, 4)
-    for name, a, b in zip(CENTER_ORACLES, before, after, strict=True):
+    for name, a, b in zip(CENTER_ORACLES, before.tensors, after.tensors, strict=True):
         assert torch.equal(a, b) == (name not in parts), name
     category = truth.semantic(void=-1)
     if "semantic" in parts:

@@ -21,6 +21,8 @@ from panscape.representations.centers import CenterDecoding, CenterOutputs, Cent
         ({"category_weights": (1.0, 0.0)}, "expected positive category_weights"),
         ({"loss_stride": 0}, "expected a loss_stride of at least 1, got 0"),
         ({"boundary_thresholds": "quantile"}, "expected boundary_thresholds"),
+        ({"first_stage_weight": -0.1}, "expected first_stage_weight of 0 or more, got -0.1"),
+        ({"loss_align_corners": True, "loss_stride": 2}, "expected a loss_stride of 1 with loss_align_corners, got 2"),
     ],
 )
 def test_values_out_of_range(options: dict[str, object], message: str) -> None:
@@ -87,7 +89,7 @@ def test_a_loss_stride_compares_one_pixel_of_each_square_and_prefers_none() -> N
     for name, loss in representation.loss(outputs, targets, 4).items():
         torch.testing.assert_close(loss, expected[name])
     assert {(row % 2, column % 2) for _, _, row, column in places} == {(0, 0), (0, 1), (1, 0), (1, 1)}
-    with pytest.raises(InvalidArgumentError, match="divides the output stride 4, got 3"):
+    with pytest.raises(InvalidArgumentError, match="divides the output stride 4 and the padded size 32x32, got 3"):
         CenterRepresentation(loss_stride=3).loss(outputs, targets, 4)
 
 
@@ -102,7 +104,7 @@ def test_targets_smaller_than_the_outputs_are_padded_with_void() -> None:
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name])
     with pytest.raises(InvalidArgumentError, match="expected targets of at most 16x16 pixels, got \\(20, 30\\)"):
-        representation.loss(CenterOutputs(*(o[..., :4, :4] for o in outputs)), targets, 4)
+        representation.loss(CenterOutputs(*(o[..., :4, :4] for o in outputs.tensors)), targets, 4)
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
@@ -127,3 +129,70 @@ def test_stuff_alone_and_things_alone() -> None:
     # Enlarged by 4, a lone peak lies between pixels: the four around it are equally high and all of them are centres.
     four = CenterRepresentation(decoding=decoding).decode(outputs, [(16, 16)], things, 4)[0]
     assert sorted(four.areas().tolist()) == [36, 60, 60, 100]
+
+
+def random_outputs(seed: int, size: tuple[int, int]) -> CenterOutputs:
+    g = torch.Generator().manual_seed(seed)
+    return CenterOutputs(*(torch.randn(1, c, *size, generator=g) for c in (4, 1, 2)))
+
+
+def test_a_first_stage_adds_the_same_losses_under_its_own_names() -> None:
+    targets = stacked(CenterRepresentation().encode(generated_map(3, size=(32, 32)), SHAPES))
+    second, first = random_outputs(1, (8, 8)), random_outputs(2, (8, 8))
+    for weight in (0.4, 0.0, 2.5):
+        representation = CenterRepresentation(first_stage_weight=weight)
+        alone, early = (representation.loss(outputs, targets, 4) for outputs in (second, first))
+        both = representation.loss(second._replace(auxiliary=first), targets, 4)
+        assert list(both) == ["semantic", "center", "offset", "first_semantic", "first_center", "first_offset"]
+        for name in ("semantic", "center", "offset"):
+            torch.testing.assert_close(both[name], alone[name], atol=0, rtol=0)
+            torch.testing.assert_close(both[f"first_{name}"], weight * early[name])
+    assert CenterRepresentation().first_stage_weight == 0.4
+
+
+def test_a_first_stage_takes_no_part_in_prediction() -> None:
+    representation = CenterRepresentation(decoding=CenterDecoding(threshold=0.3, stuff_area=10))
+    outputs, truth = random_outputs(5, (8, 8)), generated_map(3, size=(32, 30))
+    staged = outputs._replace(auxiliary=random_outputs(6, (8, 8)))
+    size, arguments = truth.size, (SHAPES, 4)
+    (plain,), (found,) = (representation.decode(o, [size], *arguments) for o in (outputs, staged))
+    assert found.equals(plain)
+    for a, b in zip(
+        representation.panels(staged, size, *arguments).values(),
+        representation.panels(outputs, size, *arguments).values(),
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+    for parts in ((), ("centers",)):
+        mixed = representation.with_truth(staged, truth, parts, *arguments)
+        assert mixed.auxiliary is None
+        expected = representation.with_truth(outputs, truth, parts, *arguments)
+        assert all(torch.equal(a, b) for a, b in zip(mixed.tensors, expected.tensors, strict=True))
+    assert staged.of_picture(0).auxiliary is None
+
+
+def test_networks_of_aligned_corners_hand_in_the_padded_size() -> None:
+    # 9 outputs with corners aligned stand for 33 pixels: every fourth pixel has the value of an output.
+    outputs, representation = random_outputs(5, (9, 5)), CenterRepresentation(loss_align_corners=True)
+    truth = generated_map(3, size=(33, 17))
+    targets = stacked(representation.encode(truth, SHAPES))
+    found = representation.loss(outputs, targets, 4, (33, 17))
+    enlarged = CenterOutputs(
+        *(torch.nn.functional.interpolate(o, (33, 17), mode="bilinear", align_corners=True) for o in outputs.tensors)
+    )
+    torch.testing.assert_close(enlarged.semantic[..., ::4, ::4], outputs.semantic, atol=1e-5, rtol=1e-5)
+    for name, value in representation.loss(enlarged, targets, 1).items():
+        torch.testing.assert_close(found[name], value)
+    with pytest.raises(InvalidArgumentError, match="expected targets of at most 32x16"):
+        representation.loss(outputs, targets, 4, (32, 16))
+
+    decoding = CenterDecoding(threshold=0.3, stuff_area=10, align_corners=True)
+    recovery = CenterRepresentation(decoding=decoding)
+    (panoptic,) = recovery.decode(outputs, [(33, 17)], SHAPES, 4, (33, 17))
+    (expected,) = recovery.decode(enlarged, [(33, 17)], SHAPES, 1)
+    assert torch.equal(panoptic.semantic(void=-1), expected.semantic(void=-1))
+    with pytest.raises(InvalidArgumentError, match="expected sizes of at most 33x17"):
+        recovery.decode(outputs, [(34, 17)], SHAPES, 4, (33, 17))
+    mixed = recovery.with_truth(outputs, truth, (), SHAPES, 4, (33, 17))
+    torch.testing.assert_close(mixed.offset, enlarged.offset, atol=1e-4, rtol=1e-4)
+    assert {p.shape for p in recovery.panels(outputs, (33, 17), SHAPES, 4, (33, 17)).values()} == {(3, 33, 17)}

@@ -114,7 +114,7 @@ def test_outputs_that_do_not_belong_to_the_map() -> None:
     outputs = random_outputs(0, 4, 4)
     with pytest.raises(InvalidArgumentError, match="expected the outputs of one picture of 17x16, got those of 1 of"):
         with_scores(PanopticMap.empty((17, 16)), outputs, SHAPES, STRIDE, False)
-    pair = CenterOutputs(*(torch.cat([part, part]) for part in outputs))
+    pair = CenterOutputs(*(torch.cat([part, part]) for part in outputs.tensors))
     with pytest.raises(InvalidArgumentError, match="got those of 2 of at most 16x16"):
         with_scores(PanopticMap.empty((16, 16)), pair, SHAPES, STRIDE, False)
     strange = PanopticMap(torch.ones(16, 16, dtype=torch.int32), torch.tensor([4]))
