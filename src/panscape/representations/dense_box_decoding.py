@@ -83,6 +83,16 @@ class DenseBoxDecoding:
             max_boxes=self.max_queries,
         )
 
+    def levels(self, levelness: Tensor | None) -> Tensor | None:
+        """Return the level whose box each cell takes, int64 [B, 2h, 2w], -1 for none; None if networks do not say.
+
+        Args:
+            levelness: logits, float [B, 1 + levels, 2h, 2w], channel 0 for no object, or None; gets no gradient.
+        """
+        if levelness is None:
+            return None
+        return predicted_levels(levelness.detach(), with_background=self.variant == "paper")
+
 
 def decode_dense_boxes(
     semantic: Tensor,
@@ -115,10 +125,7 @@ def decode_dense_boxes(
     """
     padded = _checked_size(semantic, box_category, box, levelness, sizes, labels, finest_stride, num_levels)
     box = box.detach().float().clamp_min(0)
-    levels = None
-    if levelness is not None:
-        levels = predicted_levels(levelness.detach(), with_background=decoding.variant == "paper")
-    dense = dense_boxes(box, levels, padded, finest_stride, num_levels)
+    dense = dense_boxes(box, decoding.levels(levelness), padded, finest_stride, num_levels)
     grid = (2 * semantic.shape[2], 2 * semantic.shape[3])
     maps = []
     for i, size in enumerate(sizes):

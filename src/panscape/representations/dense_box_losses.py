@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.kernels.box_candidates import BoxSelection, select_boxes
-from panscape.kernels.dense_boxes import boxes_at, dense_boxes, locations, predicted_levels
+from panscape.kernels.dense_boxes import boxes_at, dense_boxes, locations
 from panscape.losses import box_distance_loss, focal_cross_entropy
 
 
@@ -135,24 +135,23 @@ def mask_queries(
 
 
 def sum_of_mask_loss(
-    box: Tensor, levelness: Tensor | None, queries: MaskQueries, segment: Tensor, known: Tensor, pyramid: Pyramid
+    box: Tensor, level: Tensor | None, queries: MaskQueries, segment: Tensor, known: Tensor, pyramid: Pyramid
 ) -> Tensor:
     """Sum over queries how far the masks that dense boxes give are from those of the objects (Equations 15 to 17).
 
     A cell outside the object costs the IoU of its box with the query, one inside one minus that. The sum over cells is
     divided by the object's number of cells and weighted by the query's quality. Gradients flow through the dense boxes,
-    and through the queries' boxes if these have any; the choice of the level has none. Networks without levelness are
-    asked for the level that agrees most.
+    and through the queries' boxes if these have any. A cell without level agrees with nothing. Networks without
+    levelness are asked for the level that agrees most.
 
     Args:
         box: predicted distances, float [B, 4, L].
-        levelness: logits, float [B, 1 + levels, 2h, 2w], or None.
+        level: the level whose box each cell takes, int64 [B, 2h, 2w], -1 for none; None without levelness.
         queries: whose masks.
         segment: the object at each cell, int32 [B, 2h, 2w].
         known: bool [B, 2h, 2w], cells that count.
         pyramid: where the locations are.
     """
-    level = None if levelness is None else predicted_levels(levelness.detach(), with_background=False)
     dense = dense_boxes(box, level, *pyramid).flatten(3)
     total = box[..., :0].sum().float()  # 0, with a gradient path
     for i in range(len(box)):

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from panscape.kernels.bilinear import enlarge
 from panscape.kernels.box_candidates import Boxes, select_boxes
-from panscape.kernels.dense_boxes import dense_boxes, predicted_levels
+from panscape.kernels.dense_boxes import dense_boxes
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 from panscape.representations.dense_box_decoding import DenseBoxDecoding, merge_boxes
@@ -80,10 +80,7 @@ def _dense_at_pixels(
     outputs: DenseBoxOutputs, pyramid: Pyramid, decoding: DenseBoxDecoding, size: tuple[int, int]
 ) -> Tensor:
     """Return the boxes of every pixel, those of its cell, [D, 4, H, W]."""
-    level = None
-    if outputs.levelness is not None:
-        level = predicted_levels(outputs.levelness, with_background=decoding.variant == "paper")
-    dense = dense_boxes(outputs.box.detach(), level, *pyramid)[0]
+    dense = dense_boxes(outputs.box.detach(), decoding.levels(outputs.levelness), *pyramid)[0]
     rows, columns = (torch.arange(side, device=dense.device) // (pyramid.finest_stride // 2) for side in size)
     return dense[:, :, rows[:, None], columns]
 

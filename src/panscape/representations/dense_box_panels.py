@@ -51,10 +51,7 @@ def draw_panels(
     padded, grid_stride = pyramid.padded_size, pyramid.finest_stride // 2
     category = likeliest_category(outputs.semantic[0], padded, size).long()
     is_thing = torch.tensor([c.is_thing for c in labels])[category]
-    level = None
-    if outputs.levelness is not None:
-        level = predicted_levels(outputs.levelness, with_background=decoding.variant == "paper")
-    dense = dense_boxes(outputs.box.clamp_min(0), level, *pyramid)[0]
+    dense = dense_boxes(outputs.box.clamp_min(0), decoding.levels(outputs.levelness), *pyramid)[0]
     grid = (dense.shape[2], dense.shape[3])
     locations = (outputs.box_category[0], outputs.box[0], outputs.centerness[0])
     found = select_boxes(*locations, padded, size, *pyramid[1:], selection=decoding.selection)

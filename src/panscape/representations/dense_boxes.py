@@ -116,7 +116,7 @@ class DenseBoxRepresentation:
         levelness_loss_weight: of the loss of levelness.
         semantic_loss_weight: of the semantic loss; the paper has 1 for Cityscapes, 0.4 for COCO.
         mask_loss_weight: of the loss of masks; 0 leaves it out (Table 3).
-        decoding: how maps are recovered, and objects chosen whose masks are compared.
+        decoding: how maps are recovered; by the same rules the mask loss chooses objects and the cells' levels.
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -247,7 +247,8 @@ class DenseBoxRepresentation:
             cost = F.cross_entropy(outputs.levelness, targets.levelness, ignore_index=-1, reduction="sum")
             losses["levelness"] = self.levelness_loss_weight * (cost / cells)
         if queries is not None:
-            cost = sum_of_mask_loss(box, outputs.levelness, queries, targets.segment, is_known, pyramid)
+            level = self.decoding.levels(outputs.levelness)
+            cost = sum_of_mask_loss(box, level, queries, targets.segment, is_known, pyramid)
             losses["mask"] = self.mask_loss_weight * (cost / masks)
         return losses
 
