@@ -16,6 +16,9 @@ from panscape import PanopticMap, create_model, zoo
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
 from panscape.models import PanopticModel, list_models
 from panscape.models.panoptic_model import PIXEL_FORMATS
+from panscape.nn.instance_maps import CenterInstanceMaps
+from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
+from panscape.nn.relations import PanopticRelations
 from panscape.representations.center_outputs import CenterOutputs
 from panscape.representations.dense_boxes import DenseBoxRepresentation
 
@@ -33,6 +36,40 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "swiftnet, spp": ("swiftnet", {"backbone": "test_resnet", "width": 16, "levels": 1, "context": "spp"}),
     "swiftnet, residual": ("swiftnet", {"backbone": "residual_xs", "width": 16, "levels": 2}),
     "swiftnet, mobilenet": ("swiftnet", {"backbone": "mobilenetv3_small_050", "width": 16, "levels": 2}),
+    "swiftnet, relations": (
+        "swiftnet",
+        {"backbone": "test_resnet", "width": 16, "levels": 1, "relations": PanopticRelations(8, key_width=8)},
+    ),
+    "swiftnet, other relations": (
+        "swiftnet",
+        {
+            "backbone": "test_resnet",
+            "width": 16,
+            "levels": 1,
+            "relations": PanopticRelations(
+                8,
+                key_width=8,
+                normalization="pixels",
+                residual=False,
+                softmax=True,
+                depthwise=True,
+                encoding_norm="layer",
+            ),
+            "instance_maps": CenterInstanceMaps(soft_things=True),
+        },
+    ),
+    "swiftnet, concatenation": (
+        "swiftnet",
+        {"backbone": "test_resnet", "width": 16, "levels": 1, "relations": Concatenation(8)},
+    ),
+    "swiftnet, product": (
+        "swiftnet",
+        {"backbone": "test_resnet", "width": 16, "levels": 1, "relations": ElementwiseProduct(8)},
+    ),
+    "swiftnet, object context": (
+        "swiftnet",
+        {"backbone": "test_resnet", "width": 16, "levels": 1, "relations": ObjectContext(key_width=8)},
+    ),
     "swiftnet_r18": ("swiftnet_r18", {"width": 8}),
     "dense detections": (
         "dense_detections",

@@ -21,7 +21,7 @@ The authors have published no code, and the paper leaves open:
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +118,7 @@ class CenterRelations(nn.Module):
         return torch.cat([related[:, : self._semantic], added], dim=1), related[:, self._others :]
 
 
-def valid_cells(size: tuple[int, int], features: Tensor, stride: int) -> Tensor | None:
+def valid_cells(size: Sequence[int], features: Tensor, stride: int) -> Tensor | None:
     """Return which cells of padded features show something of the picture.
 
     Args:

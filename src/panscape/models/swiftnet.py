@@ -22,6 +22,7 @@ Where this differs from both:
 - Distances to the boundary are exact; the authors use a 5x5 chamfer approximation.
 - Images are padded to multiples of ``32 * 2 ** (levels - 1)``: 128 for three levels, as published, and less for fewer.
 - Any timm backbone, and any width, can take the place of ResNet-18 and 256 channels.
+- Relations can be put between the upsampling path and the heads (see ``models/center_relations.py``).
 """
 
 from __future__ import annotations
@@ -35,10 +36,13 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
+from panscape.models.center_relations import CenterRelations, second_head, valid_cells
 from panscape.models.panoptic_model import PanopticModel
 from panscape.nn.backbones import STRIDES, Backbone, create_backbone
 from panscape.nn.blocks import norm_relu_conv
+from panscape.nn.instance_maps import CenterInstanceMaps
 from panscape.nn.pyramids import SharedPyramid
+from panscape.nn.relations import Relations
 from panscape.panoptic import PanopticMap
 from panscape.representations.center_scores import with_scores
 from panscape.representations.centers import (
@@ -138,6 +142,9 @@ class PanopticSwiftNet(PanopticModel):
         context: "pyramid", or "spp" for spatial pyramid pooling (one level).
         width: channels of the upsampling path; 256 in the paper.
         representation: targets, losses and recovery.
+        relations: between the features of the upsampling path and what the heads, as a first stage, find in them; heads
+            of their own give the outputs then. None for the published network.
+        instance_maps: what relations take of the centres; None for the defaults.
         longest_side, working_scale: see :class:`~panscape.models.PanopticModel`.
 
     Raises:
@@ -153,6 +160,8 @@ class PanopticSwiftNet(PanopticModel):
         context: Literal["pyramid", "spp"],
         width: int,
         representation: CenterRepresentation,
+        relations: Relations | None = None,
+        instance_maps: CenterInstanceMaps | None = None,
         longest_side: int | None = None,
         working_scale: float = 1.0,
     ) -> None:
@@ -174,24 +183,35 @@ class PanopticSwiftNet(PanopticModel):
         self.semantic = norm_relu_conv(width, len(labels), 1, bias=True)
         self.center = norm_relu_conv(width, 1, 1, bias=True)
         self.offset = norm_relu_conv(width, 2, 1, bias=True)
+        self.relations = None
+        if relations is not None:
+            self.relations = CenterRelations(relations, width, labels, instance_maps, stride=_OUTPUT_STRIDE)
+            seen_by_semantic, seen_by_others = self.relations.semantic_width, self.relations.instance_width
+            self.refined_semantic = _second_head(self.semantic, seen_by_semantic)
+            self.refined_center = _second_head(self.center, seen_by_others)
+            self.refined_offset = _second_head(self.offset, seen_by_others)
 
     def encode(self, truth: PanopticMap) -> CenterTargets:
         """See :meth:`CenterRepresentation.encode`."""
         return self.representation.encode(truth, self.labels)
 
     def forward(self, images: Tensor) -> CenterOutputs:
-        """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size."""
+        """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size.
+
+        With relations, in training, they carry those of the first stage, which the loss compares as well.
+        """
         features = self.pyramid(self.prepare(images))
         x = self.start(features[-1][-1])
         for module, skips in zip(self.path, self._skips, strict=True):
             x = module(x, [features[level][stage] for stage, level in skips])
-        # Enlarging in half precision would move centres by a pixel or two, hence float here. The offset head works in
-        # units of its own grid.
-        return CenterOutputs(
-            semantic=self.semantic(x).float(),
-            center=self.center(x).float(),
-            offset=self.offset(x).float() * _OUTPUT_STRIDE,
+        first = _outputs(self.semantic(x), self.center(x), self.offset(x))
+        if self.relations is None:
+            return first
+        of_semantic, of_others = self.relations(x, first, valid_cells(images.shape[-2:], x, _OUTPUT_STRIDE))
+        outputs = _outputs(
+            self.refined_semantic(of_semantic), self.refined_center(of_others), self.refined_offset(of_others)
         )
+        return outputs._replace(auxiliary=first) if self.training else outputs
 
     def loss(self, outputs: CenterOutputs, targets: CenterTargets) -> dict[str, Tensor]:
         """See :meth:`CenterRepresentation.loss`."""
@@ -239,6 +259,20 @@ class PanopticSwiftNet(PanopticModel):
         return self.pyramid.parameters()
 
 
+def _outputs(semantic: Tensor, center: Tensor, offset: Tensor) -> CenterOutputs:
+    """Name what heads give."""
+    # Enlarging in half precision would move centres by a pixel or two, hence float here. The offset head works in units
+    # of its own grid.
+    return CenterOutputs(semantic.float(), center.float(), offset.float() * _OUTPUT_STRIDE)
+
+
+def _second_head(first: nn.Sequential, width: int) -> nn.Module:
+    """Return a second stage's head for so many channels, which begins as a copy of the first stage's if it can."""
+    norm, _, conv = first
+    channels, out_channels = cast(nn.BatchNorm2d, norm).num_features, cast(nn.Conv2d, conv).out_channels
+    return second_head(first, channels, width, lambda w: norm_relu_conv(w, out_channels, 1, bias=True))
+
+
 def swiftnet(
     labels: LabelSpace,
     backbone: str | Backbone = "resnet18",
@@ -248,6 +282,8 @@ def swiftnet(
     width: int = 256,
     pretrained: bool = False,
     representation: CenterRepresentation | None = None,
+    relations: Relations | None = None,
+    instance_maps: CenterInstanceMaps | None = None,
     longest_side: int | None = None,
     working_scale: float = 1.0,
 ) -> PanopticSwiftNet:
@@ -261,6 +297,9 @@ def swiftnet(
         width: channels of the upsampling path.
         pretrained: start the backbone from timm's ImageNet weights.
         representation: targets, losses and recovery; by default the published values for the label space.
+        relations: lets features know of categories and objects before the outputs are made, for example
+            ``PanopticRelations()``; None for the published network.
+        instance_maps: what relations take of the centres; None for the defaults.
         longest_side: larger pictures are shrunk to it for prediction.
         working_scale: pictures are resized by it for prediction.
 
@@ -285,6 +324,8 @@ def swiftnet(
         context=context,
         width=width,
         representation=representation or PUBLISHED.get(labels.name, CenterRepresentation()),
+        relations=relations,
+        instance_maps=instance_maps,
         longest_side=longest_side,
         working_scale=working_scale,
     )
@@ -298,6 +339,8 @@ def swiftnet_r18(
     width: int = 256,
     pretrained: bool = False,
     representation: CenterRepresentation | None = None,
+    relations: Relations | None = None,
+    instance_maps: CenterInstanceMaps | None = None,
     longest_side: int | None = None,
     working_scale: float = 1.0,
 ) -> PanopticSwiftNet:
@@ -314,6 +357,8 @@ def swiftnet_r18(
         width=width,
         pretrained=pretrained,
         representation=representation,
+        relations=relations,
+        instance_maps=instance_maps,
         longest_side=longest_side,
         working_scale=working_scale,
     )
