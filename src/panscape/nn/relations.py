@@ -331,6 +331,6 @@ def sums_under(maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
 
 def _without_autocast(device_type: str) -> AbstractContextManager[object]:
     """Return a context without autocast; none at all where it is off, as exported graphs would keep it."""
-    if torch.is_autocast_enabled(device_type):
+    if device_type != "meta" and torch.is_autocast_enabled(device_type):  # meta tensors know no autocast
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
