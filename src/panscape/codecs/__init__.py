@@ -23,4 +23,6 @@ from panscape.codecs.coco_files import save_coco as save_coco
 from panscape.codecs.described import DescribedSegment as DescribedSegment
 from panscape.codecs.described import different_numbers as different_numbers
 from panscape.codecs.described import map_of_numbers as map_of_numbers
+from panscape.codecs.label_divisor import decode_label_divisor as decode_label_divisor
+from panscape.codecs.label_divisor import encode_label_divisor as encode_label_divisor
 from panscape.codecs.sources import load_numbers as load_numbers
