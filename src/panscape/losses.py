@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any, Literal, cast
 
@@ -66,18 +67,22 @@ def weighted_absolute_error(
     return total / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
 
 
-def bootstrapped_cross_entropy(logits: Tensor, category: Tensor, fraction: float) -> Tensor:
+def bootstrapped_cross_entropy(
+    logits: Tensor, category: Tensor, fraction: float, category_weights: Sequence[float] = ()
+) -> Tensor:
     """Cross entropy over the hardest pixels of each picture, averaged over pictures (Wu et al., arXiv 1605.06885).
 
     Pixels without category do not count: of ``n`` pixels with one, the ``ceil(fraction * n)`` of the largest cross
-    entropy are averaged. A picture without any costs 0, with a gradient path.
+    entropy, times their category's weight, are averaged. A picture without any costs 0, with a gradient path.
 
     Args:
         logits: float [B, K, H, W].
         category: int64 [B, H, W], category id + 1; 0 is void.
         fraction: share of pixels in the mean, in (0, 1].
+        category_weights: above 0, one for each category; none at all mean 1 for each.
     """
-    costs = F.cross_entropy(logits, category - 1, ignore_index=-1, reduction="none").flatten(1)
+    weight = logits.new_tensor(category_weights) if category_weights else None
+    costs = F.cross_entropy(logits, category - 1, weight, ignore_index=-1, reduction="none").flatten(1)
     means = []
     for cost, num in zip(costs, (category > 0).flatten(1).sum(1).tolist(), strict=True):
         # Void costs nothing, and no pixel less: among the hardest it is only where nothing else costs.

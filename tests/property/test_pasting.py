@@ -38,7 +38,7 @@ def combined(masks, category, score, semantic, labels, rules):
         if labels[c].is_thing:
             continue
         left = (semantic == c) & ~painted
-        if left.sum() < rules.stuff_area:
+        if left.sum() < rules.stuff_area or left.mean() < rules.stuff_share:
             continue
         stuff.append((c, 1.0, left))
     return things, stuff
@@ -79,6 +79,7 @@ def scenes(draw, max_objects=7):
         min_score=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])),
         max_overlap=draw(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])),
         stuff_area=draw(st.sampled_from([0, 1, 4, 9, 16, 30, 1000])),
+        stuff_share=draw(st.sampled_from([0.0, 0.0, 0.125, 0.5])),
     )
     return masks, category, score, semantic, labels, rules
 
@@ -118,7 +119,8 @@ def test_both_implementations_give_the_same(scene, seed):
     order = order[: max(len(order) - seed % 3, 0)]
     windows = MaskWindows.from_masks(masks)
     is_thing = torch.tensor([c.is_thing for c in labels])
-    arguments = (windows, order, semantic, is_thing, rules.max_overlap, rules.stuff_area)
+    stuff_area = rules.smallest_stuff(semantic.shape)
+    arguments = (windows, order, semantic, is_thing, rules.max_overlap, stuff_area)
     for fast, plain in zip(paste_masks(*arguments), paste_masks_reference(*arguments), strict=True):
         assert fast.dtype == plain.dtype
         assert torch.equal(fast, plain)

@@ -115,6 +115,26 @@ def test_bootstrapped_cross_entropy_takes_the_hardest_of_each_picture_and_no_voi
     assert (logits.grad.abs().sum(1) > 0)[category == 0].sum() == 0
 
 
+def test_bootstrapped_cross_entropy_with_weights_takes_what_is_hardest_with_them() -> None:
+    g = torch.Generator().manual_seed(0)
+    logits, weights = torch.randn(2, 3, 5, 8, generator=g), (1.0, 4.0, 0.25)
+    category = torch.randint(0, 4, (2, 5, 8), generator=g)
+    means = []
+    for b in range(2):
+        cost = [
+            weights[c - 1] * float(-logits[b, :, y, x].log_softmax(0)[c - 1])
+            for y in range(5)
+            for x in range(8)
+            if (c := int(category[b, y, x]))
+        ]
+        hardest = sorted(cost, reverse=True)[: -(-3 * len(cost) // 10)]
+        means.append(sum(hardest) / len(hardest))
+    found = bootstrapped_cross_entropy(logits, category, 0.3, weights)
+    torch.testing.assert_close(found, torch.tensor(sum(means) / 2), rtol=1e-6, atol=0)
+    ones = bootstrapped_cross_entropy(logits, category, 0.3, (1.0, 1.0, 1.0))
+    assert torch.equal(ones, bootstrapped_cross_entropy(logits, category, 0.3))
+
+
 def test_bootstrapped_cross_entropy_of_void_alone_is_zero_with_a_gradient_path() -> None:
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
     loss = bootstrapped_cross_entropy(logits, torch.zeros(2, 4, 4, dtype=torch.int64), 0.3)

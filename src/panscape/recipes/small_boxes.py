@@ -136,6 +136,8 @@ def town_boxes_light() -> Recipe:
 def _by_boxes(recipe: Recipe) -> Recipe:
     """Return a recipe of centres for dense detections: pictures, schedule and the smallest stuff stay."""
     by_centers = cast(SwiftNetOptions, recipe.model)
+    smallest = by_centers.representation.decoding
+    decoding = _decoding(smallest.stuff_area, smallest.stuff_share)
     model = DenseDetectionsOptions(
         "residual_s",
         box_width=48,
@@ -145,7 +147,7 @@ def _by_boxes(recipe: Recipe) -> Recipe:
         initial_distance=16.0,
         longest_side=by_centers.longest_side,
         working_scale=by_centers.working_scale,
-        representation=replace(_REPRESENTATION, decoding=_decoding(by_centers.representation.decoding.stuff_area)),
+        representation=replace(_REPRESENTATION, decoding=decoding),
     )
     return replace(recipe, name=f"{recipe.name}_boxes", model=model)
 
@@ -178,7 +180,8 @@ def _row(
     return evidence_row(f"town_boxes_{row}", model)
 
 
-def _decoding(stuff_area: int) -> DenseBoxDecoding:
+def _decoding(stuff_area: int, stuff_share: float = 0.0) -> DenseBoxDecoding:
     # Scores are a product of two numbers below 1, and networks that train for an hour are seldom sure of either. So are
     # masks, and a small object's boxes agree less. Both values are the best on training pictures of CamVid.
-    return DenseBoxDecoding(mask_threshold=0.15, rules=PastingRules(min_score=0.25, stuff_area=stuff_area))
+    rules = PastingRules(min_score=0.25, stuff_area=stuff_area, stuff_share=stuff_share)
+    return DenseBoxDecoding(mask_threshold=0.15, rules=rules)

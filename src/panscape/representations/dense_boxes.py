@@ -34,6 +34,7 @@ from panscape.representations.dense_box_losses import (
 )
 from panscape.representations.dense_box_oracles import decode_with_truth
 from panscape.representations.dense_box_panels import draw_panels
+from panscape.representations.label_checks import check_categories, check_category_weights
 
 __all__ = [
     "DENSE_BOX_ORACLES",
@@ -107,6 +108,7 @@ class DenseBoxRepresentation:
         category_normalization: what the focal loss of categories is divided by: "positives", the locations that have an
             object, as in FCOS, which goes with a network that starts from rare objects; or "locations", all of them, as
             the paper says.
+        category_weights: of each category in the semantic loss; empty is 1 for each. Ours.
         semantic_fraction: share of hardest pixels of each picture in the semantic loss.
         max_mask_queries: detected boxes of a picture whose masks are compared; bounds the memory.
         detach_query: whether the mask loss moves the boxes of the pixels alone, not that of the query.
@@ -127,6 +129,7 @@ class DenseBoxRepresentation:
     supervision: Literal["masks", "boxes"] = "masks"
     box_loss: Literal["iou", "giou"] = "iou"
     category_normalization: Literal["positives", "locations"] = "positives"
+    category_weights: tuple[float, ...] = ()
     semantic_fraction: float = 0.3
     max_mask_queries: int = 40
     detach_query: bool = True
@@ -150,6 +153,7 @@ class DenseBoxRepresentation:
                 )
         if not 0 < self.semantic_fraction <= 1:
             raise InvalidArgumentError(f"expected semantic_fraction in (0, 1], got {self.semantic_fraction}")
+        check_category_weights(self.category_weights)
         if self.max_mask_queries < 1:
             raise InvalidArgumentError(f"expected max_mask_queries of 1 or more, got {self.max_mask_queries}")
         for part in ("box", "centerness", "category", "levelness", "semantic", "mask"):
@@ -175,11 +179,8 @@ class DenseBoxRepresentation:
             InvalidArgumentError: the truth has categories that the label space lacks, or is larger than ``padded_to``,
                 or that is no multiple of ``finest_stride``.
         """
-        if truth.num_segments and int(truth.category.max()) >= len(labels):
-            raise InvalidArgumentError(
-                f"expected category ids below {len(labels)} ({labels.name}), got {int(truth.category.max())}; "
-                "the truth was read with another label space"
-            )
+        check_categories(truth, labels)
+        check_category_weights(self.category_weights, labels)
         if any(side > padded for side, padded in zip(truth.size, padded_to, strict=True)):
             raise InvalidArgumentError(
                 f"expected a truth of at most {padded_to[0]}x{padded_to[1]} pixels, got "
@@ -241,7 +242,7 @@ class DenseBoxRepresentation:
             "category": self.category_loss_weight
             * (sum_of_category_loss(outputs.box_category, targets.box_category) / categorized),
             "semantic": self.semantic_loss_weight
-            * bootstrapped_cross_entropy(semantic, targets.semantic, self.semantic_fraction),
+            * bootstrapped_cross_entropy(semantic, targets.semantic, self.semantic_fraction, self.category_weights),
         }
         if outputs.levelness is not None:
             cost = F.cross_entropy(outputs.levelness, targets.levelness, ignore_index=-1, reduction="sum")

@@ -7,6 +7,7 @@ The combination of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ class PastingRules:
             2019) takes 2048 for Cityscapes.
         stuff_on_uncovered: whether pixels without an object may be stuff only, instead of void where a thing is the
             likeliest. Not so as published; who decodes heeds it through :meth:`semantic_ids`.
+        stuff_share: stuff categories of a smaller share of the map's pixels become void, too; below 1. Ours, for
+            pictures of very different sizes.
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -39,6 +42,7 @@ class PastingRules:
     max_overlap: float = 0.5
     stuff_area: int = 4096
     stuff_on_uncovered: bool = False
+    stuff_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("min_score", "max_overlap"):
@@ -47,6 +51,12 @@ class PastingRules:
                 raise InvalidArgumentError(f"expected {name} in 0..1, got {value}")
         if self.stuff_area < 0:
             raise InvalidArgumentError(f"expected a stuff_area of 0 or more pixels, got {self.stuff_area}")
+        if not 0 <= self.stuff_share < 1:
+            raise InvalidArgumentError(f"expected a stuff_share of 0 or more and below 1, got {self.stuff_share}")
+
+    def smallest_stuff(self, size: tuple[int, int]) -> int:
+        """Return how many free pixels a stuff category needs to stay, in a map of this size."""
+        return max(self.stuff_area, ceil(self.stuff_share * size[0] * size[1]))
 
     def semantic_ids(self, labels: LabelSpace) -> tuple[int, ...]:
         """Return the categories of which the likeliest one is to be given to :func:`paste`, ascending.
@@ -88,7 +98,8 @@ def paste(
     order = score.sort(descending=True, stable=True).indices
     order = order[score[order] >= rules.min_score]
     is_thing = torch.tensor([c.is_thing for c in labels], device=semantic.device)
-    ids, stuff, accepted = paste_masks(windows, order, semantic, is_thing, rules.max_overlap, rules.stuff_area)
+    stuff_area = rules.smallest_stuff((semantic.shape[0], semantic.shape[1]))
+    ids, stuff, accepted = paste_masks(windows, order, semantic, is_thing, rules.max_overlap, stuff_area)
     return PanopticMap(
         ids,
         torch.cat([stuff, category[accepted]]),

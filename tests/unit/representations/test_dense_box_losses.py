@@ -141,6 +141,12 @@ def test_weights_multiply_and_zero_leaves_the_mask_loss_out() -> None:
     assert plain.keys() == heavy.keys() == weights.keys()
     for name, weight in weights.items():
         torch.testing.assert_close(heavy[name], weight * plain[name], rtol=1e-6, atol=0)
+    # Twice the weight of every category is twice the semantic loss and nothing else; of one, it lies between.
+    doubled = replace(SMALL, category_weights=(2.0,) * len(SHAPES)).loss(outputs, targets)
+    for name, loss in plain.items():
+        torch.testing.assert_close(doubled[name], (1 + (name == "semantic")) * loss, rtol=1e-6, atol=0)
+    one = replace(SMALL, category_weights=(2.0, *(1.0,) * (len(SHAPES) - 1))).loss(outputs, targets)
+    assert plain["semantic"] < one["semantic"] < doubled["semantic"]
     assert "mask" not in replace(SMALL, mask_loss_weight=0.0).loss(outputs, targets)
     assert "levelness" not in SMALL.loss(outputs._replace(levelness=None), targets)
 

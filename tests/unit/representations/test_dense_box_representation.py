@@ -76,6 +76,7 @@ def test_defaults_are_those_of_the_paper() -> None:
         ({"box_loss": "l1"}, 'expected box_loss "iou" or "giou", got \'l1\''),
         ({"category_normalization": "pixels"}, 'expected category_normalization "positives" or "locations"'),
         ({"semantic_fraction": 0.0}, "semantic_fraction in (0, 1], got 0.0"),
+        ({"category_weights": (1.0, 0.0)}, "expected positive category_weights, got (1.0, 0.0)"),
         ({"max_mask_queries": 0}, "max_mask_queries of 1 or more, got 0"),
         ({"mask_loss_weight": -1.0}, "mask_loss_weight of 0 or more, got -1.0"),
         ({"box_loss_weight": float("inf")}, "box_loss_weight of 0 or more, got inf"),
@@ -105,6 +106,8 @@ def test_truths_that_do_not_fit_are_refused() -> None:
     strange = PanopticMap(torch.ones(8, 8, dtype=torch.int32), torch.tensor([4]))
     with pytest.raises(InvalidArgumentError, match=r"category ids below 4 \(shapes\), got 4"):
         SMALL.encode(strange, SHAPES, (8, 8))
+    with pytest.raises(InvalidArgumentError, match=r"expected 4 category_weights, .* got 2"):
+        replace(SMALL, category_weights=(1.0, 2.0)).encode(PanopticMap.empty((8, 8)), SHAPES, (8, 8))
 
 
 def test_what_a_network_can_say_decodes_to_the_objects() -> None:

@@ -74,6 +74,22 @@ def test_stuff_of_just_the_area_asked_for_stays_and_is_one_segment_however_many_
         assert result.score[:-1].tolist() == [1] * (result.num_segments - 1)
 
 
+def test_stuff_of_just_the_share_asked_for_stays():
+    semantic = [[SKY, SKY, GROUND, SKY, GROUND, GROUND, SKY, SKY]]  # free: five pixels of eight, and two
+    object_ = [".....#.."]
+    for share, expected in (
+        (0.25, [[1, 1, 2, 1, 2, 3, 1, 1]]),
+        (0.26, [[1, 1, 0, 1, 0, 2, 1, 1]]),
+        (0.625, [[1, 1, 0, 1, 0, 2, 1, 1]]),
+        (0.626, [[0, 0, 0, 0, 0, 1, 0, 0]]),
+    ):
+        rules = PastingRules(stuff_area=1, stuff_share=share)
+        assert pasted(object_, [0.9], semantic=semantic, rules=rules).ids.tolist() == expected
+    # Both are asked for.
+    rules = PastingRules(stuff_area=3, stuff_share=0.1)
+    assert pasted(object_, [0.9], semantic=semantic, rules=rules).ids.tolist() == [[1, 1, 0, 1, 0, 2, 1, 1]]
+
+
 def test_things_that_no_object_covers_are_void():
     result = pasted(["##.."], [0.9], semantic=[[SKY, SKY, BOX, SKY]])
     assert result.ids.tolist() == [[2, 2, 0, 1]]
@@ -161,6 +177,7 @@ def test_contradictions_are_refused(changes, message):
         ({"max_overlap": -0.1}, r"expected max_overlap in 0\.\.1, got -0.1"),
         ({"max_overlap": float("nan")}, "expected max_overlap"),
         ({"stuff_area": -1}, "expected a stuff_area of 0 or more pixels, got -1"),
+        ({"stuff_share": 1.0}, "expected a stuff_share of 0 or more and below 1, got 1.0"),
     ],
 )
 def test_rules_are_checked(changes, message):
