@@ -38,6 +38,20 @@ def test_masks(variant, num_boxes, size):
     assert torch.equal(found.to_masks(size).cpu(), expected)
 
 
+def test_a_hundred_large_masks_are_never_there_at_once():
+    size, g = (1024, 2048), torch.Generator(device="cuda").manual_seed(0)
+    corner = torch.rand(100, 2, generator=g, device="cuda") * torch.tensor([1900.0, 900.0], device="cuda")
+    query = torch.cat([corner, corner + 100], dim=1)
+    dense = query[0][None, :, None, None].repeat(1, 1, 256, 512)
+    prob, category = torch.ones(1, 256, 512, device="cuda"), torch.zeros(100, dtype=torch.int64, device="cuda")
+    prob[:, :, 128:] = 0
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    found = dense_masks(query, category, dense, prob, size, size, threshold=0.4, variant="published")
+    assert len(found) == 100
+    assert torch.cuda.max_memory_allocated() - before < 100e6  # the stack of all would be 210 MB
+
+
 def test_nothing_to_find():
     empty = torch.zeros(0, 4, device="cuda"), torch.zeros(0, dtype=torch.int64, device="cuda")
     maps = torch.zeros(1, 4, 8, 8, device="cuda"), torch.zeros(2, 8, 8, device="cuda")

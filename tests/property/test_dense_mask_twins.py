@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panscape.kernels.bilinear import enlarge
-from panscape.kernels.dense_masks import dense_masks, dense_masks_reference, thing_prob
+from panscape.kernels.dense_masks import dense_masks, dense_masks_in_parts, dense_masks_reference, thing_prob
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -56,6 +56,15 @@ def test_masks(case, variant):
     expected = dense_masks_reference(*arguments, threshold=threshold, variant=variant)
     found = dense_masks(*arguments, threshold=threshold, variant=variant)
     assert torch.equal(found.to_masks(arguments[-1]), expected)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(cases(), st.sampled_from(["published", "paper"]), st.sampled_from([0, 500, 3000]))
+def test_masks_made_a_few_at_a_time(case, variant, max_pixels):
+    arguments, threshold = case
+    options = {"threshold": threshold, "variant": variant}
+    found = dense_masks_in_parts(*arguments, **options, max_pixels=max_pixels)
+    assert torch.equal(found.to_masks(arguments[-1]), dense_masks_reference(*arguments, **options))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

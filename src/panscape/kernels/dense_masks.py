@@ -17,7 +17,8 @@ Cells may have several boxes, of which the best counts (Table 3, without levelne
 infinite boxes, it counts as minus infinity. For finite boxes it is at most 1, but for rounding.
 
 Three implementations agree in every pixel: :func:`dense_masks_reference` says what is meant, the compiled kernels
-evaluate M only where it matters, and one for CUDA makes the masks without any other tensor of the size of a mask.
+evaluate M only where it matters, and one for CUDA makes the masks, a few at a time, without any other tensor of the
+size of a mask.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ from panscape.kernels.bilinear import cells, enlarge
 from panscape.kernels.dense_masks_compiled import build_masks, enlarge_planes
 from panscape.kernels.mask_windows import MaskWindows
 
-__all__ = ["MaskVariant", "dense_masks", "dense_masks_reference", "location_prob", "thing_prob"]
+__all__ = ["MaskVariant", "dense_masks", "dense_masks_in_parts", "dense_masks_reference", "location_prob", "thing_prob"]
 
 MaskVariant = Literal["published", "paper"]
+_MAX_PIXELS = 1 << 25  # of masks at once, of a byte each: 16 of 1024x2048
 
 
 def dense_masks(
@@ -79,14 +81,38 @@ def dense_masks(
         arrays = (query.numpy(), category.numpy(), dense.numpy(), prob.numpy())
         windows, crops = build_masks(*arrays, rows, columns, threshold, is_published=variant == "published")
         return MaskWindows.from_crops([torch.from_numpy(crop) for crop in crops], torch.from_numpy(windows))
-    arguments = (query, category, dense, prob, padded_size, size)
-    if query.is_cuda and _has_triton():
+    return dense_masks_in_parts(
+        query, category, dense, prob, padded_size, size, threshold=threshold, variant=variant, max_pixels=_MAX_PIXELS
+    )
+
+
+def dense_masks_in_parts(
+    query: Tensor,
+    category: Tensor,
+    dense: Tensor,
+    prob: Tensor,
+    padded_size: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    threshold: float,
+    variant: MaskVariant,
+    max_pixels: int,
+) -> MaskWindows:
+    """Make masks as :func:`dense_masks` does, on any device, whole ones and a few at a time.
+
+    Floats are float32 and contiguous; ``max_pixels`` is as for :meth:`MaskWindows.from_parts`.
+    """
+    is_fused = query.is_cuda and _has_triton()
+
+    def make(some: slice) -> Tensor:
+        arguments = (query[some], category[some], dense, prob, padded_size, size)
+        if not is_fused:
+            return dense_masks_reference(*arguments, threshold=threshold, variant=variant)
         from panscape.kernels.dense_masks_triton import dense_masks_triton
 
-        masks = dense_masks_triton(*arguments, threshold, is_published=variant == "published")
-    else:
-        masks = dense_masks_reference(*arguments, threshold=threshold, variant=variant)
-    return MaskWindows.from_masks(masks)
+        return dense_masks_triton(*arguments, threshold, is_published=variant == "published")
+
+    return MaskWindows.from_parts(make, len(query), size, max_pixels)
 
 
 def dense_masks_reference(

@@ -6,7 +6,7 @@ lays them into a picture looks at these alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,6 +102,24 @@ class MaskWindows:
         boxes = torch.stack([left, top, right, bottom], dim=1)
         crops = [mask[y0:y1, x0:x1] for mask, (x0, y0, x1, y1) in zip(masks, boxes.tolist(), strict=True)]
         return cls.from_crops(crops, boxes)
+
+    @classmethod
+    def from_parts(
+        cls, make: Callable[[slice], Tensor], num_masks: int, size: tuple[int, int], max_pixels: int
+    ) -> MaskWindows:
+        """Cut masks to their tight windows while they are made a few at a time, as a stack of all may be large.
+
+        Args:
+            make: gives the masks of these numbers, bool [n, H, W]; called at least once, be it for none.
+            num_masks: how many there are.
+            size: height and width of the picture.
+            max_pixels: stacks have no more pixels than this, or one mask alone.
+        """
+        step = max(1, max_pixels // max(1, size[0] * size[1]))
+        starts = range(0, max(1, num_masks), step)
+        parts = [cls.from_masks(make(slice(start, min(start + step, num_masks)))) for start in starts]
+        areas = torch.cat([part.starts.diff() for part in parts])
+        return cls(torch.cat([p.boxes for p in parts]), torch.cat([p.bits for p in parts]), _starts(areas))
 
     @classmethod
     def from_crops(cls, crops: Sequence[Tensor], boxes: Tensor) -> MaskWindows:

@@ -13,6 +13,7 @@ _COMPARE = """
 import torch
 from panscape.kernels.dense_masks import dense_masks_reference
 from panscape.kernels.dense_masks_triton import dense_masks_triton
+from panscape.kernels.mask_windows import MaskWindows
 
 g = torch.Generator().manual_seed(0)
 for num_boxes, size in ((1, (36, 44)), (3, (35, 41)), (2, (1, 1))):
@@ -29,6 +30,13 @@ for num_boxes, size in ((1, (36, 44)), (3, (35, 41)), (2, (1, 1))):
             found = dense_masks_triton(*arguments, 0.4, is_published=variant == "published")
             assert torch.equal(found, expected), (num_boxes, size, variant, int((found != expected).sum()))
             print(int(expected.sum()))
+
+            def make(some):
+                parts = (query[chosen][some], category[chosen][some], *arguments[2:])
+                return dense_masks_triton(*parts, 0.4, is_published=variant == "published")
+
+            few = MaskWindows.from_parts(make, len(chosen), size, 2 * size[0] * size[1])
+            assert torch.equal(few.to_masks(size), expected)
 """
 
 

@@ -25,6 +25,22 @@ def test_masks_are_cut_to_tight_windows():
     assert torch.equal(windows.to_masks((3, 5)), MASKS)
 
 
+@pytest.mark.parametrize(
+    ("max_pixels", "calls"), [(45, [3]), (44, [2, 1]), (30, [2, 1]), (29, [1, 1, 1]), (0, [1, 1, 1])]
+)
+def test_masks_may_be_made_a_few_at_a_time(max_pixels, calls):
+    made = []
+
+    def make(some):
+        made.append(len(MASKS[some]))
+        return MASKS[some]
+
+    found, whole = MaskWindows.from_parts(make, 3, (3, 5), max_pixels), MaskWindows.from_masks(MASKS)
+    assert made == calls
+    for part in ("boxes", "bits", "starts"):
+        assert torch.equal(getattr(found, part), getattr(whole, part))
+
+
 def test_windows_come_with_their_rows_and_columns():
     rows, columns, window = next(iter(MaskWindows.from_masks(MASKS)))
     assert (rows, columns) == (slice(1, 3), slice(1, 3))
@@ -43,6 +59,8 @@ def test_no_masks(size):
     assert (len(windows), windows.boxes.shape, windows.bits.shape) == (0, (0, 4), (0,))
     assert windows.starts.tolist() == [0]
     assert windows.to_masks(size).shape == (0, *size)
+    parts = MaskWindows.from_parts(lambda some: torch.zeros(3, *size, dtype=torch.bool)[:0][some], 0, size, 100)
+    assert (len(parts), parts.bits.shape, parts.starts.tolist()) == (0, (0,), [0])
 
 
 def test_crops_with_boxes():
