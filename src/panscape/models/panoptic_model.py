@@ -52,6 +52,8 @@ class ModelSpec(NamedTuple):
 class PanopticModel(nn.Module, ABC):
     """Base of all models. What a verb returns depends neither on train or eval mode nor on the length of its input.
 
+    One exception: networks of two stages show the first one in training, see decision 0018.
+
     Attributes:
         labels: the label space of its maps.
         stride: images are padded to multiples of this many pixels before they enter the network.
@@ -130,6 +132,44 @@ class PanopticModel(nn.Module, ABC):
             maps: what :meth:`decode` made of it.
         """
         return list(maps)
+
+    def recover(
+        self,
+        outputs: Any,
+        working_sizes: Sequence[tuple[int, int]],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        scored: bool = False,
+    ) -> list[PanopticMap]:
+        """Recover one map per image at the image's own size, which may not be that at which it entered the network.
+
+        Where the two differ, maps are resized to the nearest pixel, unless a system says otherwise; where they are
+        equal, this is :meth:`decode`.
+
+        Args:
+            outputs: what :meth:`forward` returned for a batch.
+            working_sizes: height and width of each image as it entered the network, before padding.
+            sizes: height and width of each image itself.
+            scored: give scores for average precision, see :meth:`with_scores`.
+
+        Returns:
+            Maps on the device of the outputs.
+
+        Raises:
+            InvalidArgumentError: there are not as many sizes as images, or one of them is impossible.
+        """
+        if len(working_sizes) != len(sizes):
+            raise InvalidArgumentError(
+                f"expected one size for each of the {len(working_sizes)} images that entered the network, got "
+                f"{len(sizes)}"
+            )
+        for size in sizes:
+            if min(size) < 1:
+                raise InvalidArgumentError(f"expected images of at least 1x1 pixels, got {size[0]}x{size[1]}")
+        maps = self.decode(outputs, working_sizes)
+        if scored:
+            maps = self.with_scores(outputs, maps)
+        return [m if m.size == tuple(size) else m.resize(*size).compact() for m, size in zip(maps, sizes, strict=True)]
 
     @property
     def oracles(self) -> tuple[str, ...]:
@@ -212,8 +252,7 @@ class PanopticModel(nn.Module, ABC):
             size = Size(*image.shape[-2:])
             working_size = self.working_size(size)
             images = resized(image[None].to(self.mean.device).float() / 255, working_size)
-            result = self.decode(self(images), [working_size])[0].to("cpu")
-            return result if working_size == size else result.resize(*size).compact()
+            return self.recover(self(images), [working_size], [size])[0].to("cpu")
 
 
 @contextmanager
