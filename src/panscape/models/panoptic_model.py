@@ -204,6 +204,21 @@ class PanopticModel(nn.Module, ABC):
     def panels(self, outputs: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         """Draw the outputs of one image (a batch of one) as uint8 [3, H, W] pictures by name."""
 
+    def feature_panels(self, images: Tensor, size: tuple[int, int], categories: Sequence[int]) -> dict[str, Tensor]:
+        """Draw what lies in the features behind the outputs of one image; none unless a system has something to show.
+
+        It costs a forward pass of its own where there is something.
+
+        Args:
+            images: of one picture, as for :meth:`forward`.
+            size: height and width of the pictures to draw.
+            categories: ids of those that are to be shown.
+
+        Returns:
+            Pictures uint8 [3, H, W] by name; the name is also the title.
+        """
+        return {}
+
     def prepare(self, images: Tensor) -> Tensor:
         """Normalise images and pad them with the mean colour, right and bottom, to a multiple of ``stride``."""
         height, width = images.shape[-2:]
