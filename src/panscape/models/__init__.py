@@ -18,6 +18,12 @@ _FACTORIES = {
     "dense_detections": "dense_detections",
     "dense_detections_light": "dense_detections",
     "dense_detections_r50": "dense_detections",
+    "panoptic_deeplab": "panoptic_deeplab",
+    "panoptic_deeplab_hrnet48": "panoptic_deeplab",
+    "panoptic_deeplab_mobilenetv2": "panoptic_deeplab",
+    "panoptic_deeplab_r50": "panoptic_deeplab",
+    "panoptic_deeplab_r52": "panoptic_deeplab",
+    "panoptic_deeplab_r101": "panoptic_deeplab",
     "swiftnet": "swiftnet",
     "swiftnet_r18": "swiftnet",
 }

@@ -1,4 +1,4 @@
-"""Feature extractors behind one protocol: four maps at strides 4, 8, 16 and 32.
+"""Feature extractors behind one protocol: four maps at strides 4, 8, 16 and 32, or 16 again for the last.
 
 timm brings the published architectures and their ImageNet weights. :class:`ResidualBackbone` is ours, for small models:
 it keeps timm (with torchvision, five seconds of imports) out of the way of a first prediction, and dense 3x3
@@ -8,7 +8,7 @@ convolutions use a processor better than depthwise ones do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,29 +16,37 @@ from torch import Tensor, nn
 from panscape.errors import InvalidArgumentError, UnknownNameError
 
 STRIDES = (4, 8, 16, 32)
+_STRIDES_TO_16 = (4, 8, 16, 16)
+# With an output stride of 16, the blocks of the last stage look this far: DeepLab's rate of 2, which makes up for the
+# stride that they lack, times its "multi-grid" of 1, 2, 4. Blocks beyond the third do as the third does.
+_LAST_DILATIONS = (2, 4, 8)
 
 
 class Backbone(Protocol):
-    """A module that turns normalised images into features at :data:`STRIDES`.
+    """A module that turns normalised images into features at :data:`STRIDES`, or at 4, 8, 16 and 16.
 
     Where the architecture ends a stage with a rectifier, the next stage sees the rectified tensor, and the features are
     taken before the rectifier (Panoptic SwiftNet's skips) or, if asked for, after it (those of a feature pyramid).
     """
 
     channels: tuple[int, int, int, int]
+    strides: tuple[int, int, int, int]
 
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """Map [B, 3, H, W] (H and W multiples of 32) to four maps [B, channels[i], H / s, W / s]."""
+        """Map [B, 3, H, W] (H and W multiples of the last stride) to maps [B, channels[i], H / s, W / s].
+
+        With one pixel more to each side, residual networks give one cell more.
+        """
 
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al., CVPR 2016, Figure 2); returns the sum before its rectifier."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, dilation, dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
@@ -59,11 +67,20 @@ class ResidualBackbone(nn.Module):
         channels: widths of the stages.
         depths: residual blocks of each stage.
         rectified: hand out features after the last rectifier of their stage, not before it.
+        strides: of the stages; where the last is 16, its blocks are dilated instead.
     """
 
-    def __init__(self, channels: Sequence[int], depths: Sequence[int], *, rectified: bool = False) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        depths: Sequence[int],
+        *,
+        rectified: bool = False,
+        strides: tuple[int, int, int, int] = STRIDES,
+    ) -> None:
         super().__init__()
         self.channels = cast("tuple[int, int, int, int]", tuple(channels))
+        self.strides = strides
         self.rectified = rectified
         stem = channels[0]
         self.stem = nn.Sequential(
@@ -77,8 +94,10 @@ class ResidualBackbone(nn.Module):
         incoming = stem
         for i, (width, depth) in enumerate(zip(channels, depths, strict=True)):
             blocks = nn.ModuleList()
+            is_dilated = i > 0 and strides[i] == strides[i - 1]
             for j in range(depth):
-                blocks.append(ResidualBlock(incoming, width, stride=2 if i > 0 and j == 0 else 1))
+                stride = 2 if i > 0 and j == 0 and not is_dilated else 1
+                blocks.append(ResidualBlock(incoming, width, stride, _last_dilation(j) if is_dilated else 1))
                 incoming = width
             self.stages.append(blocks)
 
@@ -99,11 +118,15 @@ class ResNetFeatures(nn.Module):
     Args:
         net: a ``timm.models.resnet.ResNet``; the last activation of each stage is moved out of its block.
         rectified: hand out features after the last rectifier of their stage, not before it.
+        strides: of the stages, as the network was built; where the last is 16, its blocks get DeepLab's dilations.
     """
 
-    def __init__(self, net: nn.Module, *, rectified: bool = False) -> None:
+    def __init__(
+        self, net: nn.Module, *, rectified: bool = False, strides: tuple[int, int, int, int] = STRIDES
+    ) -> None:
         super().__init__()
         self.rectified = rectified
+        self.strides = strides
         self.conv1, self.bn1, self.act1, self.maxpool = net.conv1, net.bn1, net.act1, net.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
         self.channels = cast(
@@ -113,6 +136,10 @@ class ResNetFeatures(nn.Module):
         for stage in self._stages():
             last = cast(nn.Sequential, stage)[-1]
             setattr(last, "act3" if hasattr(last, "act3") else "act2", nn.Identity())
+        if strides[-1] == strides[-2]:
+            for i, block in enumerate(cast(nn.Sequential, self.layer4)):
+                for conv in (m for m in block.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)):
+                    conv.dilation = conv.padding = (_last_dilation(i),) * 2
 
     def _stages(self) -> list[nn.Module]:
         return [cast(nn.Module, s) for s in (self.layer1, self.layer2, self.layer3, self.layer4)]
@@ -135,6 +162,7 @@ class TimmFeatures(nn.Module):
         super().__init__()
         self.net = net
         self.channels = cast("tuple[int, int, int, int]", channels)
+        self.strides = STRIDES
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """See :class:`Backbone`."""
@@ -147,33 +175,60 @@ _RESIDUAL = {  # name: (channels, depths)
 }
 
 
-def create_backbone(name: str, *, pretrained: bool = False, rectified: bool = False) -> Backbone:
+# ResNets that begin with three 3x3 convolutions of 64, 64 and 128 channels in place of one of 7x7, as DeepLab's do.
+_DEEP_STEM = {"resnet52": "resnet50", "resnet103": "resnet101"}
+
+
+def _last_dilation(block: int) -> int:
+    return _LAST_DILATIONS[min(block, len(_LAST_DILATIONS) - 1)]
+
+
+def create_backbone(
+    name: str, *, pretrained: bool = False, rectified: bool = False, output_stride: Literal[16, 32] = 32
+) -> Backbone:
     """Build a backbone by name.
 
     Args:
-        name: ``residual_xs`` or ``residual_s`` (ours), or any timm model with features at strides 4, 8, 16 and 32.
-        pretrained: load timm's ImageNet weights (downloads them once); refused for ours, which have none.
+        name: ``residual_xs`` or ``residual_s`` (ours); ``resnet52`` or ``resnet103``, which are timm's resnet50 and
+            resnet101 with DeepLab's stem, as in detectron2; or any timm model with features at strides 4, 8, 16 and 32.
+            HRNets give their four branches as they are, without the layers that their classifiers put on top.
+        pretrained: load timm's ImageNet weights (downloads them once); refused where there are none.
         rectified: take features after the last rectifier of their stage, not before it. Names and values of weights
             are the same either way. For ResNets and ours; other networks have features by timm's own interface.
+        output_stride: 32; or 16, where the last stage keeps the size and its blocks are dilated by 2, 4 and 8 instead
+            (DeepLab's "multi-grid"). 16 is for ResNets and ours. Names and shapes of weights are the same either way.
 
     Raises:
         UnknownNameError: neither ours nor timm's.
-        InvalidArgumentError: the timm model lacks a stride, or there are no pretrained weights.
+        InvalidArgumentError: the timm model lacks a stride, cannot have the output stride, or there are no pretrained
+            weights.
     """
+    if output_stride not in (16, 32):
+        raise InvalidArgumentError(f"expected an output stride of 16 or 32, got {output_stride}")
+    strides = STRIDES if output_stride == 32 else _STRIDES_TO_16
+    if pretrained and (name in _RESIDUAL or name in _DEEP_STEM):
+        raise InvalidArgumentError(f"{name} has no pretrained weights; use pretrained=False or a timm backbone")
     if name in _RESIDUAL:
-        if pretrained:
-            raise InvalidArgumentError(f"{name} has no pretrained weights; use pretrained=False or a timm backbone")
-        return cast(Backbone, ResidualBackbone(*_RESIDUAL[name], rectified=rectified))
+        return cast(Backbone, ResidualBackbone(*_RESIDUAL[name], rectified=rectified, strides=strides))
 
     import timm
+    from timm.models.hrnet import HighResolutionNet
     from timm.models.resnet import ResNet
 
+    options: dict[str, Any] = {"stem_type": "deep", "stem_width": 64} if name in _DEEP_STEM else {}
+    name = _DEEP_STEM.get(name, name)
     if not timm.is_model(name):
-        raise UnknownNameError("backbone", name, [*_RESIDUAL, *timm.list_models()])
-    net = timm.create_model(name, pretrained=pretrained, num_classes=0)
-    if isinstance(net, ResNet) and tuple(stage["reduction"] for stage in net.feature_info[1:]) == STRIDES:
-        return cast(Backbone, ResNetFeatures(net, rectified=rectified))
-    net = timm.create_model(name, pretrained=pretrained, features_only=True)
+        raise UnknownNameError("backbone", name, [*_RESIDUAL, *_DEEP_STEM, *timm.list_models()])
+    if output_stride != 32:
+        entry: Any = timm.model_entrypoint(name)
+        if entry.__module__ != "timm.models.resnet":
+            raise InvalidArgumentError(f"expected an output stride of 32 with {name}; 16 is for ResNets")
+        options["output_stride"] = output_stride
+    net = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+    if isinstance(net, ResNet) and tuple(stage["reduction"] for stage in net.feature_info[1:]) == strides:
+        return cast(Backbone, ResNetFeatures(net, rectified=rectified, strides=strides))
+    branches: dict[str, Any] = {"feature_location": ""} if isinstance(net, HighResolutionNet) else {}
+    net = timm.create_model(name, pretrained=pretrained, features_only=True, **branches)
     info: Any = net.feature_info
     reductions = list(info.reduction())
     if not set(STRIDES) <= set(reductions):
@@ -182,5 +237,5 @@ def create_backbone(name: str, *, pretrained: bool = False, rectified: bool = Fa
         )
     indices = tuple(len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES)
     channels = tuple(info.channels()[i] for i in indices)
-    net = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=indices)
+    net = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=indices, **branches)
     return cast(Backbone, TimmFeatures(net, channels))

@@ -14,3 +14,28 @@ def norm_relu_conv(
         nn.ReLU(),
         nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias),
     )
+
+
+def conv_norm_relu(
+    in_channels: int, out_channels: int, kernel: int, *, dilation: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """Return a convolution without bias that keeps the size, BatchNorm and ReLU."""
+    padding = kernel // 2 * dilation
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, groups=groups, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+    )
+
+
+class SeparableConv(nn.Sequential):
+    """A convolution over each channel for itself and a 1x1 convolution over all, each with BatchNorm and ReLU.
+
+    The depthwise separable convolution of Xception (Chollet, CVPR 2017), with norms and rectifiers as in DeepLab.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, dilation: int = 1) -> None:
+        super().__init__(
+            conv_norm_relu(in_channels, in_channels, kernel, dilation=dilation, groups=in_channels),
+            conv_norm_relu(in_channels, out_channels, 1),
+        )

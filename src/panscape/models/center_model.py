@@ -1,0 +1,92 @@
+"""What models that say objects as centres have in common: their verbs, which hand everything to the representation.
+
+Subclasses are networks: they fill :class:`~panscape.representations.centers.CenterOutputs` and know at which stride.
+They share no layers by this; a second network's layers are in ``nn/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from torch import Tensor
+
+from panscape.errors import InvalidArgumentError
+from panscape.labels import LabelSpace
+from panscape.models.panoptic_model import PanopticModel
+from panscape.panoptic import PanopticMap
+from panscape.representations.center_scores import with_scores
+from panscape.representations.centers import CENTER_ORACLES, CenterOutputs, CenterRepresentation, CenterTargets
+
+
+class CenterModel(PanopticModel):
+    """Base of networks with :class:`CenterOutputs`; they define ``forward`` and their backbones.
+
+    Args:
+        labels: the label space.
+        stride: images are padded to multiples of this.
+        representation: targets, losses and recovery.
+        output_stride: input pixels per output cell.
+        longest_side, working_scale: see :class:`~panscape.models.PanopticModel`.
+
+    Raises:
+        InvalidArgumentError: the representation's ``loss_stride`` does not divide ``output_stride``.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSpace,
+        stride: int,
+        representation: CenterRepresentation,
+        output_stride: int,
+        longest_side: int | None = None,
+        working_scale: float = 1.0,
+    ) -> None:
+        if output_stride % representation.loss_stride:
+            raise InvalidArgumentError(
+                f"expected a loss_stride that divides the output stride {output_stride}, got "
+                f"{representation.loss_stride}"
+            )
+        super().__init__(labels, stride, longest_side, working_scale)
+        self.representation = representation
+        self.output_stride = output_stride
+
+    def padded_size(self, outputs: CenterOutputs) -> tuple[int, int]:
+        """Return height and width of the padded input that gave these outputs."""
+        return outputs.padded_size(self.output_stride)
+
+    def encode(self, truth: PanopticMap) -> CenterTargets:
+        """See :meth:`CenterRepresentation.encode`."""
+        return self.representation.encode(truth, self.labels)
+
+    def loss(self, outputs: CenterOutputs, targets: CenterTargets) -> dict[str, Tensor]:
+        """See :meth:`CenterRepresentation.loss`."""
+        return self.representation.loss(outputs, targets, self.output_stride, self.padded_size(outputs))
+
+    def decode(self, outputs: CenterOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
+        """See :meth:`CenterRepresentation.decode`."""
+        return self.representation.decode(outputs, sizes, self.labels, self.output_stride, self.padded_size(outputs))
+
+    def with_scores(self, outputs: CenterOutputs, maps: Sequence[PanopticMap]) -> list[PanopticMap]:
+        """Return maps with the scores of :mod:`panscape.representations.center_scores`, for average precision."""
+        align_corners, padded_size = self.representation.decoding.align_corners, self.padded_size(outputs)
+        return [
+            with_scores(m, outputs.of_picture(i), self.labels, self.output_stride, align_corners, padded_size)
+            for i, m in enumerate(maps)
+        ]
+
+    @property
+    def oracles(self) -> tuple[str, ...]:
+        """The parts that Table 7 of Panoptic SwiftNet takes from the truth: "semantic", "centers" and "offsets"."""
+        return CENTER_ORACLES
+
+    def decode_with_truth(self, outputs: CenterOutputs, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
+        """See :meth:`PanopticModel.decode_with_truth` and :meth:`CenterRepresentation.with_truth`."""
+        self.require_oracles(parts)
+        padded_size = self.padded_size(outputs)
+        mixed = self.representation.with_truth(outputs, truth, parts, self.labels, self.output_stride, padded_size)
+        return self.representation.decode(mixed, [truth.size], self.labels, 1)[0]
+
+    def panels(self, outputs: CenterOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
+        """See :meth:`CenterRepresentation.panels`."""
+        padded_size = self.padded_size(outputs)
+        return self.representation.panels(outputs, size, self.labels, self.output_stride, padded_size)

@@ -1,0 +1,200 @@
+"""The network of Panoptic-DeepLab: its parts in their places, in both published forms.
+
+What they are, and where they differ from the paper, is at the head of ``panoptic_deeplab.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from panscape.errors import InvalidArgumentError
+from panscape.labels import LabelSpace
+from panscape.models.center_model import CenterModel
+from panscape.models.center_relations import CenterRelations, second_head, valid_cells
+from panscape.models.panoptic_deeplab_decoder import DeepLabDecoder, head, initialize
+from panscape.nn.atrous_pyramid import AtrousPyramid
+from panscape.nn.backbones import Backbone
+from panscape.nn.instance_maps import CenterInstanceMaps
+from panscape.nn.relations import Relations
+from panscape.representations.centers import CenterOutputs, CenterRepresentation
+
+_OUTPUT_STRIDE = 4
+_RATES = {16: (6, 12, 18), 32: (3, 6, 9)}  # dilations of the context, by the stride of its features
+
+
+class PanopticDeepLab(CenterModel):
+    """The network and its verbs.
+
+    Args:
+        labels: the label space; the semantic head has one channel per category.
+        backbone: features at strides 4 to 16 or 32.
+        form: which published implementation it follows, "detectron2" or "standalone".
+        separable: separable convolutions; ordinary ones otherwise. In the standalone form, those of the context are
+            ordinary either way.
+        decoder_width: channels of the semantic decoder and its head.
+        instance_width: channels of the decoder of centres and offsets.
+        pyramid_width: channels of the context's branches, in both decoders.
+        head_width: channels of the heads of centres and offsets.
+        projections: channels of the finer features in the semantic decoder, coarse to fine.
+        instance_projections: the same in the other decoder.
+        context_size: height and width in pixels over which the context takes its mean; None for the whole picture.
+        dropout: after the context.
+        representation: targets, losses and recovery.
+        relations: between the features of both decoders and what the heads, as a first stage, find in them; heads of
+            their own give the outputs then. None for the published network.
+        instance_maps: what relations take of the centres; None for the defaults.
+        longest_side, working_scale: see :class:`~panscape.models.PanopticModel`.
+
+    Raises:
+        InvalidArgumentError: the representation's ``loss_stride`` does not divide 4, or the number of projections is
+            not that of the features finer than the coarsest.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSpace,
+        backbone: Backbone,
+        *,
+        form: Literal["detectron2", "standalone"],
+        separable: bool,
+        decoder_width: int,
+        instance_width: int,
+        pyramid_width: int,
+        head_width: int,
+        projections: tuple[int, ...],
+        instance_projections: tuple[int, ...],
+        context_size: tuple[int, int] | None,
+        dropout: float,
+        representation: CenterRepresentation,
+        relations: Relations | None = None,
+        instance_maps: CenterInstanceMaps | None = None,
+        longest_side: int | None = None,
+        working_scale: float = 1.0,
+    ) -> None:
+        stride = backbone.strides[-1]
+        super().__init__(labels, stride, representation, _OUTPUT_STRIDE, longest_side, working_scale)
+        self.form = form
+        is_standalone = form == "standalone"
+        self._has_corners = is_standalone
+        skips = [stage for stage in (2, 1, 0) if backbone.strides[stage] < stride]
+        if not len(projections) == len(instance_projections) == len(skips):
+            raise InvalidArgumentError(
+                f"expected {len(skips)} projections in each decoder, for features at strides "
+                f"{[backbone.strides[stage] for stage in skips]}, got {projections} and {instance_projections}"
+            )
+        self.backbone = cast(nn.Module, backbone)
+
+        def decoder(width: int, widths: tuple[int, ...]) -> DeepLabDecoder:
+            pyramid = AtrousPyramid(
+                backbone.channels[-1],
+                pyramid_width,
+                _RATES[stride],
+                separable=separable and not is_standalone,
+                window=None if context_size is None else (-(-context_size[0] // stride), -(-context_size[1] // stride)),
+                window_bias=not is_standalone,
+                align_corners=is_standalone,
+                dropout=dropout,
+            )
+            return DeepLabDecoder(
+                backbone.channels,
+                skips,
+                widths,
+                pyramid,
+                pyramid_width=pyramid_width,
+                width=width,
+                separable=separable,
+                skip_first=not is_standalone,
+                align_corners=is_standalone,
+            )
+
+        def semantic(channels: int) -> nn.Sequential:
+            return head(channels, decoder_width, decoder_width, len(labels), separable)
+
+        def center(channels: int) -> nn.Sequential:
+            return head(channels, instance_width, head_width, 1, separable and is_standalone)
+
+        def offset(channels: int) -> nn.Sequential:
+            return head(channels, instance_width, head_width, 2, separable)
+
+        self.semantic_decoder = decoder(decoder_width, projections)
+        self.instance_decoder = decoder(instance_width, instance_projections)
+        self.semantic = semantic(decoder_width)
+        self.center = center(instance_width)
+        self.offset = offset(instance_width)
+        for module in (self.semantic_decoder, self.instance_decoder, self.semantic, self.center, self.offset):
+            initialize(module, form)
+        self.relations = None
+        if relations is not None:
+            self.relations = CenterRelations(
+                relations,
+                decoder_width + instance_width,
+                labels,
+                instance_maps,
+                stride=_OUTPUT_STRIDE,
+                semantic_channels=decoder_width,
+            )
+            of_semantic, of_instances = self.relations.semantic_width, self.relations.instance_width
+            self.refined_semantic = second_head(self.semantic, decoder_width, of_semantic, semantic)
+            self.refined_center = second_head(self.center, instance_width, of_instances, center)
+            self.refined_offset = second_head(self.offset, instance_width, of_instances, offset)
+        if is_standalone:
+            for norm in (m for m in self.modules() if isinstance(m, nn.BatchNorm2d)):
+                norm.momentum = 0.01
+
+    def forward(self, images: Tensor) -> CenterOutputs:
+        """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size.
+
+        With relations, in training, they carry those of the first stage, which the loss compares as well.
+        """
+        size = (images.shape[-2], images.shape[-1])
+        features = self.backbone(self._padded(self.prepare(images), size))
+        of_semantic, of_instances = self.semantic_decoder(features), self.instance_decoder(features)
+        first = _outputs(self.semantic(of_semantic), self.center(of_instances), self.offset(of_instances))
+        if self.relations is None:
+            return first
+        both = torch.cat([of_semantic, of_instances], dim=1)
+        valid = valid_cells(size, both, _OUTPUT_STRIDE)
+        of_semantic, of_instances = self.relations(both, first, valid)
+        outputs = _outputs(
+            self.refined_semantic(of_semantic), self.refined_center(of_instances), self.refined_offset(of_instances)
+        )
+        return outputs._replace(auxiliary=first) if self.training else outputs
+
+    def padded_size(self, outputs: CenterOutputs) -> tuple[int, int]:
+        """Return height and width of the padded input that gave these outputs."""
+        height, width = outputs.semantic.shape[-2:]
+        if not self._has_corners:
+            return height * _OUTPUT_STRIDE, width * _OUTPUT_STRIDE
+        return (height - 1) * _OUTPUT_STRIDE + 1, (width - 1) * _OUTPUT_STRIDE + 1
+
+    def _padded(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Give prepared images one pixel more than a multiple of the stride to each side, if the form asks for it.
+
+        Cells then lie on the pixels 0, 4, 8 and so on, the first and the last of them in the corners: what aligning
+        corners takes for granted.
+        """
+        if not self._has_corners:
+            return images
+        rows, columns = (-(-(side - 1) // self.stride) * self.stride + 1 for side in size)
+        return F.pad(images, (0, columns - images.shape[-1], 0, rows - images.shape[-2]))
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The backbone, without the decoders."""
+        return ("backbone",)
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Give the parameters of the backbone, for a learning rate of their own."""
+        return self.backbone.parameters()
+
+
+def _outputs(semantic: Tensor, center: Tensor, offset: Tensor) -> CenterOutputs:
+    """Name what heads give."""
+    # Enlarging in half precision would move centres by a pixel or two, hence float here. The offset head works in units
+    # of its own grid.
+    return CenterOutputs(semantic.float(), center.float(), offset.float() * _OUTPUT_STRIDE)
