@@ -101,6 +101,10 @@ def of_width(model: ModelOptions, width: int) -> ModelOptions:
     widths = {f.name: getattr(found, f.name) for f in fields(found) if f.name.endswith("width")}
     most = max(widths.values())
     changed: ModelOptions = replace(found, **{k: max(round(v * width / most / 8), 1) * 8 for k, v in widths.items()})
+    relations = getattr(found, "relations", None)
+    if hasattr(relations, "key_width"):
+        key_width = max(round(relations.key_width * width / most / 8), 1) * 8
+        changed = replace(cast(Any, changed), relations=replace(relations, key_width=key_width))
     return changed
 
 

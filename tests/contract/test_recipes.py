@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trees
@@ -23,7 +23,7 @@ from panscape.recipes.data_options import (
     TownData,
     VistasData,
 )
-from panscape.recipes.model_options import DenseDetectionsOptions, SwiftNetOptions
+from panscape.recipes.model_options import DenseDetectionsOptions, PanopticDeepLabOptions, SwiftNetOptions
 from panscape.training.recipe import Recipe
 from panscape.training.run import run
 from panscape.training.run_options import RunOptions
@@ -53,6 +53,13 @@ TREES: dict[type, Callable[[Path], Any]] = {
 SMALL: dict[type, dict[str, Any]] = {
     SwiftNetOptions: {"width": 8},
     DenseDetectionsOptions: {"box_width": 8, "semantic_width": 8, "fpn_width": 8, "tower_depth": 1},
+    PanopticDeepLabOptions: {
+        "decoder_width": 8,
+        "instance_width": 8,
+        "pyramid_width": 8,
+        "head_width": 8,
+        "projections": (8, 8),
+    },
 }
 
 
@@ -61,12 +68,16 @@ def tiny(recipe: Recipe) -> Recipe:
     data = recipe.data
     if isinstance(data, TownData):
         data = replace(data, size=(48, 64), length=4, val_length=1)
+    model: Any = replace(cast(Any, recipe.model), backbone="residual_xs", pretrained=False, **SMALL[type(recipe.model)])
+    relations = getattr(model, "relations", None)
+    if hasattr(relations, "key_width"):
+        model = replace(model, relations=replace(relations, key_width=8))
     augmentation = replace(recipe.augmentation, crop=(64, 64))
     if augmentation.shortest_sides:
         augmentation = replace(augmentation, shortest_sides=(48, 64, 80))
     return replace(
         recipe,
-        model=replace(recipe.model, backbone="residual_xs", pretrained=False, **SMALL[type(recipe.model)]),
+        model=model,
         data=data,
         augmentation=augmentation,
         steps=2,

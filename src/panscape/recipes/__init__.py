@@ -81,6 +81,20 @@ _TABLE: dict[str, dict[str, str]] = {
             "Evidence on the town: the light network of dense detections, one tower at half the width."
         ),
     },
+    "small_relations": {
+        "town_deeplab": "The drawn town by Panoptic-DeepLab.",
+        "town_deeplab_relations": "The drawn town by Panoptic-DeepLab with relations.",
+        "street_deeplab": "CamVid, photos from a moving car, by Panoptic-DeepLab.",
+        "street_deeplab_relations": "CamVid, photos from a moving car, by Panoptic-DeepLab with relations.",
+        "town_relations_base": "Evidence on the town: Panoptic-DeepLab alone.",
+        "town_relations_concatenation": "Evidence on the town: scores and instances beside the features.",
+        "town_relations_product": "Evidence on the town: features times scores and instances.",
+        "town_relations_ocr": "Evidence on the town: object context of categories.",
+        "town_relations_without_reweighting": "Evidence on the town: relations of 20 instances without reweighting.",
+        "town_relations_pisr": "Evidence on the town: relations of 20 instances.",
+        "town_relations_k10": "Evidence on the town: relations of 10 instances.",
+        "town_relations_k50": "Evidence on the town: relations of 50 instances.",
+    },
     "own_folder": {
         "own": "A folder of your own; what is not given follows from the data.",
     },

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Literal
+
+from tyro.conf import AvoidSubcommands
 
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel, create_model
+from panscape.nn.instance_maps import CenterInstanceMaps
+from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
+from panscape.nn.relations import PanopticRelations
 from panscape.representations.centers import CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxRepresentation
 from panscape.training.recipe import ModelOptions
+
+RelationsPart = PanopticRelations | Concatenation | ElementwiseProduct | ObjectContext
+"""What can stand between a network's features and its second heads."""
+
+# The command line has the options of the kind of relations that a recipe has, and none where it has none: which kind it
+# is decides a recipe, not an option.
+_Relations = Annotated[RelationsPart | None, AvoidSubcommands]
+_InstanceMaps = Annotated[CenterInstanceMaps | None, AvoidSubcommands]
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,12 @@ class SwiftNetOptions(ModelOptions):
     representation: CenterRepresentation = field(default_factory=CenterRepresentation)
     """Targets, losses and recovery."""
 
+    relations: _Relations = None
+    """Between the features and heads of their own: what the features then know of categories and objects."""
+
+    instance_maps: _InstanceMaps = None
+    """What relations take of the centres; None is the default."""
+
     def create(self, labels: LabelSpace) -> PanopticModel:
         """Build the network for a label space.
 
@@ -57,6 +76,8 @@ class SwiftNetOptions(ModelOptions):
             longest_side=self.longest_side,
             working_scale=self.working_scale,
             representation=self.representation,
+            relations=self.relations,
+            instance_maps=self.instance_maps,
         )
 
 
@@ -134,3 +155,74 @@ class DenseDetectionsOptions(ModelOptions):
             working_scale=self.working_scale,
             representation=self.representation,
         )
+
+
+@dataclass(frozen=True)
+class PanopticDeepLabOptions(ModelOptions):
+    """Panoptic-DeepLab; see :func:`panscape.models.panoptic_deeplab`."""
+
+    backbone: str = "residual_s"
+    """"residual_xs" or "residual_s" (small), "resnet52" or "resnet103" (with DeepLab's stem), none of which are ever
+    pretrained, or a timm model such as "resnet50.tv_in1k"."""
+
+    form: Literal["detectron2", "standalone"] = "detectron2"
+    """Which published implementation to follow; "standalone" is the older repository."""
+
+    separable: bool = True
+    """Separable convolutions, as in the paper; or ordinary ones."""
+
+    output_stride: Literal[16, 32] | None = None
+    """Of the coarsest features: 16, for ResNets and ours, or 32; None is 16, and 32 in the standalone form."""
+
+    decoder_width: int = 64
+    """Channels of the semantic decoder and its head; 256 as published."""
+
+    instance_width: int = 32
+    """Channels of the decoder of centres and offsets; 128 as published."""
+
+    pyramid_width: int = 64
+    """Channels of the context's branches; 256 as published."""
+
+    head_width: int = 16
+    """Channels of the heads of centres and offsets; 32 as published."""
+
+    projections: tuple[int, ...] | None = None
+    """Channels of the finer features in the semantic decoder, coarse to fine; None is 64 and 32, and with an output
+    stride of 32 also 128 before them."""
+
+    instance_projections: tuple[int, ...] | None = None
+    """The same in the other decoder; None is as many, in the standalone form half of it."""
+
+    context_size: tuple[int, int] | None = None
+    """Height and width in pixels over which the context takes its mean; None is the published training crop of the
+    label space, else the whole picture."""
+
+    dropout: float | None = None
+    """After the context; None is as published, 0.1 or in the standalone form 0.5."""
+
+    pretrained: bool = False
+    """Start the backbone from timm's ImageNet weights, which are downloaded once."""
+
+    longest_side: int | None = None
+    """For prediction, larger pictures are shrunk to it, pixels."""
+
+    working_scale: float = 1.0
+    """For prediction, pictures are resized by it first; choose augmentation.scale around it."""
+
+    representation: CenterRepresentation = field(default_factory=lambda: CenterRepresentation(boundary_alphas=()))
+    """Targets, losses and recovery."""
+
+    relations: _Relations = None
+    """Between the decoders and heads of their own: what the features then know of categories and objects."""
+
+    instance_maps: _InstanceMaps = None
+    """What relations take of the centres; None is the default."""
+
+    def create(self, labels: LabelSpace) -> PanopticModel:
+        """Build the network for a label space.
+
+        Raises:
+            PanscapeError: as :func:`panscape.models.create_model`.
+        """
+        options = {option.name: getattr(self, option.name) for option in fields(self)}
+        return create_model("panoptic_deeplab", labels, **options)

@@ -27,9 +27,11 @@ import torch
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError, UnwritableFileError
 from panscape.files import replacing
+from panscape.nn.relations import Relations
 from panscape.training.checkpoints import saved_steps
 from panscape.training.recipe import DataOptions, ModelOptions, Recipe
 
+_WITH_TYPE = (ModelOptions, DataOptions, Relations)  # of which a recipe may hold one class or another
 _CHANGEABLE = ("eval_every", "eval_pictures")  # they decide what is measured, not what is learned
 
 
@@ -205,7 +207,7 @@ class RunFolder:
 def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as JSON would give it back: dicts, lists, strings, numbers, booleans and None.
 
-    Model and data say as ``"type"`` which class they are.
+    Model, data and relations say as ``"type"`` which class they are.
 
     Raises:
         InvalidArgumentError: a field holds what cannot be written down; names it.
@@ -216,7 +218,7 @@ def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
 
 def _plain(value: Any, name: str) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        kind = {"type": type(value).__qualname__} if isinstance(value, (ModelOptions, DataOptions)) else {}
+        kind = {"type": type(value).__qualname__} if isinstance(value, _WITH_TYPE) else {}
         return kind | {f.name: _plain(getattr(value, f.name), f"{name}.{f.name}") for f in fields(value)}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _plain(part, f"{name}.{key}") for key, part in value.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,8 @@ import trees
 
 from panscape.cli import main
 from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFileError
+from panscape.nn.instance_maps import CenterInstanceMaps
+from panscape.nn.relation_alternatives import ElementwiseProduct
 from panscape.recipes import get_recipe, list_recipes
 from panscape.recipes.command_line import parse_training
 from panscape.training.run_options import RunOptions
@@ -34,6 +36,8 @@ OPERATIONAL = [
     "log_every",
     "pictures_every",
 ]
+
+OPTIONAL_PARTS = ("relations", "instance_maps")  # whose options are there where a recipe has the part
 
 MY_RECIPE = """
 from dataclasses import replace
@@ -86,10 +90,12 @@ def test_the_help_lists_recipes_and_operational_options(capsys):
 def options_of(value, prefix=""):
     for field in fields(value):
         part, name = getattr(value, field.name), prefix + field.name.replace("_", "-")
+        if part is None and field.name in OPTIONAL_PARTS:
+            continue
         yield from options_of(part, f"{name}.") if is_dataclass(part) else [name]
 
 
-@pytest.mark.parametrize("recipe", ["town", "swiftnet_r18_cityscapes_pyrx3", "own"])
+@pytest.mark.parametrize("recipe", ["town", "swiftnet_r18_cityscapes_pyrx3", "own", "town_relations_pisr"])
 def test_every_field_of_a_recipe_is_an_option_with_its_help(recipe, capsys):
     text = printed_help(capsys, recipe)
     options = list(options_of(get_recipe(recipe)))
@@ -115,6 +121,32 @@ def test_what_is_given_takes_the_place_of_what_the_recipe_says():
     assert recipe.sync_batch_norm is False
     assert recipe.model.width == get_recipe("town").model.width
     assert command.options == RunOptions(Path("o"), seed=5, resume=True)
+
+
+def test_relations_have_the_options_of_their_kind():
+    arguments = ["--out", "o", "--model.relations.num-instances", "7", "--model.instance-maps.radius", "0.2"]
+    base = get_recipe("town_relations_pisr").model
+    pisr = parse_training(["town_relations_pisr", *arguments, "--model.relations.no-reweighting"]).recipe.model
+    relations = replace(base.relations, num_instances=7, reweighting=False)
+    assert pisr == replace(base, relations=relations, instance_maps=CenterInstanceMaps(radius=0.2))
+    product = parse_training(["town_relations_product", *arguments]).recipe.model
+    assert product.relations == ElementwiseProduct(num_instances=7)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "arguments", "said"),
+    [
+        ("town_relations_pisr", ["--model.relations.num-instance", "7"], "--model.relations.num-instances INT"),
+        ("town_relations_pisr", ["--model.relations.num-instances", "0"], "expected num_instances of 1 or more, got 0"),
+        ("town_relations_product", ["--model.relations.no-reweighting"], "--model.relations.no-reweighting"),
+        ("town_relations_base", ["--model.relations.num-instances", "7"], "--model.relations.num-instances"),
+    ],
+)
+def test_wrong_options_of_relations_say_what_was_meant(recipe, arguments, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", recipe, "--out", "o", *arguments])
+    assert end.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 def test_nothing_given_is_the_recipe_itself():

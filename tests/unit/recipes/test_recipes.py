@@ -225,6 +225,13 @@ def test_the_network_of_dense_detections_has_the_published_size():
         assert sum(p.numel() for p in model.create(LabelSpace.load("cityscapes")).parameters()) == 30_624_107
 
 
+def family_of(name):
+    if "boxes" in name or name.startswith("dense_"):
+        return "DenseDetectionsOptions"
+    is_deeplab = "deeplab" in name or name.startswith("town_relations_")
+    return "PanopticDeepLabOptions" if is_deeplab else "SwiftNetOptions"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_builds_and_tells_what_it_is(name):
     recipe = get_recipe(name)
@@ -233,8 +240,7 @@ def test_every_recipe_builds_and_tells_what_it_is(name):
     assert recipe == get_recipe(name)
     described = recipe_to_dict(recipe)
     assert json.loads(json.dumps(described)) == described
-    is_boxes = "boxes" in name or name.startswith("dense_")
-    assert described["model"]["type"] == ("DenseDetectionsOptions" if is_boxes else "SwiftNetOptions")
+    assert described["model"]["type"] == family_of(name)
     with torch.device("meta"):
         model = replace(recipe.model, pretrained=False).create(SHAPES)
     assert model.labels == SHAPES
@@ -244,7 +250,8 @@ def test_every_recipe_builds_and_tells_what_it_is(name):
 
 
 def test_the_table_is_what_the_modules_say():
-    for module in ("panoptic_swiftnet", "dense_detections", "small", "small_boxes", "own_folder"):
+    modules = ("panoptic_swiftnet", "dense_detections", "panoptic_deeplab")
+    for module in (*modules, "small", "small_boxes", "small_relations", "own_folder"):
         content = vars(importlib.import_module(f"panscape.recipes.{module}"))
         for name, function in content.items():
             documented = getattr(function, "__doc__", None)

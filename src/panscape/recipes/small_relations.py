@@ -1,0 +1,205 @@
+"""Small networks of Panoptic-DeepLab, and what relations are worth on drawn scenes.
+
+``town_deeplab`` and ``street_deeplab`` learn what the small networks of :mod:`panscape.recipes.small` do, from the same
+pictures and by the same schedule; so do they with relations. The rows ``town_relations_...`` repeat Table 5 and
+Figure 9 of Panoptic, Instance, and Semantic Relations at a small size, each the same but for what its name says.
+
+Widths are an eighth to a fifth of the published ones, and convolutions are ordinary ones: training separable ones takes
+a processor longer. As Panoptic-DeepLab has no boundary weights, offsets count four times as much as in the recipes for
+SwiftNet, as in ``town_l1``. Scenes of town streets have 8 objects on average and seldom more than 16 (Cityscapes: 18 on
+average), and so relations look at 20 where they look at 50 there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+from panscape.nn.instance_maps import CenterInstanceMaps
+from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
+from panscape.nn.relations import PanopticRelations
+from panscape.recipes.model_options import PanopticDeepLabOptions, RelationsPart, SwiftNetOptions
+from panscape.recipes.small import evidence_row, street, town, town_l1
+from panscape.training.recipe import Recipe
+
+_KEY_WIDTH = 32  # channels in which places are compared with categories and objects; 256 at the published size
+_RELATIONS = PanopticRelations(num_instances=20, key_width=_KEY_WIDTH)
+
+
+def town_deeplab() -> Recipe:
+    """The drawn town by Panoptic-DeepLab.
+
+    ::
+
+        panscape train town_deeplab --out OUT --precision bf16
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return _by_deeplab(town(), None)
+
+
+def town_deeplab_relations() -> Recipe:
+    """The drawn town by Panoptic-DeepLab with relations.
+
+    ::
+
+        panscape train town_deeplab_relations --out OUT --precision bf16
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return _by_deeplab(town(), _RELATIONS)
+
+
+def street_deeplab() -> Recipe:
+    """CamVid, photos from a moving car, by Panoptic-DeepLab.
+
+    ::
+
+        panscape train street_deeplab --data DIR --start street --out OUT --precision bf16
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return _by_deeplab(street(), None)
+
+
+def street_deeplab_relations() -> Recipe:
+    """CamVid, photos from a moving car, by Panoptic-DeepLab with relations.
+
+    ::
+
+        panscape train street_deeplab_relations --data DIR --start street --out OUT --precision bf16
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return _by_deeplab(street(), _RELATIONS)
+
+
+def town_relations_base() -> Recipe:
+    """Evidence on the town: Panoptic-DeepLab alone.
+
+    ::
+
+        panscape train town_relations_base --out OUT --precision bf16 --seed 0
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return _row("base", None)
+
+
+def town_relations_concatenation() -> Recipe:
+    """Evidence on the town: scores and instances beside the features.
+
+    ::
+
+        panscape train town_relations_concatenation --out OUT --precision bf16 --seed 0
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return _row("concatenation", Concatenation(num_instances=20))
+
+
+def town_relations_product() -> Recipe:
+    """Evidence on the town: features times scores and instances.
+
+    ::
+
+        panscape train town_relations_product --out OUT --precision bf16 --seed 0
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return _row("product", ElementwiseProduct(num_instances=20))
+
+
+def town_relations_ocr() -> Recipe:
+    """Evidence on the town: object context of categories.
+
+    ::
+
+        panscape train town_relations_ocr --out OUT --precision bf16 --seed 0
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return _row("ocr", ObjectContext(num_instances=20, key_width=_KEY_WIDTH))
+
+
+def town_relations_without_reweighting() -> Recipe:
+    """Evidence on the town: relations of 20 instances without reweighting.
+
+    ::
+
+        panscape train town_relations_without_reweighting --out OUT --precision bf16 --seed 0
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return _row("without_reweighting", replace(_RELATIONS, reweighting=False))
+
+
+def town_relations_pisr() -> Recipe:
+    """Evidence on the town: relations of 20 instances.
+
+    ::
+
+        panscape train town_relations_pisr --out OUT --precision bf16 --seed 0
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return _row("pisr", _RELATIONS)
+
+
+def town_relations_k10() -> Recipe:
+    """Evidence on the town: relations of 10 instances.
+
+    ::
+
+        panscape train town_relations_k10 --out OUT --precision bf16 --seed 0
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return _row("k10", replace(_RELATIONS, num_instances=10))
+
+
+def town_relations_k50() -> Recipe:
+    """Evidence on the town: relations of 50 instances.
+
+    ::
+
+        panscape train town_relations_k50 --out OUT --precision bf16 --seed 0
+        hardware, hours: one core of a CPU, not measured yet
+        ours, val:       not measured yet
+    """
+    return _row("k50", replace(_RELATIONS, num_instances=50))
+
+
+def _by_deeplab(recipe: Recipe, relations: RelationsPart | None) -> Recipe:
+    """Return a recipe of SwiftNet for Panoptic-DeepLab: pictures, schedule, targets and recovery stay."""
+    swiftnet = cast(SwiftNetOptions, recipe.model)
+    model = replace(
+        _network("residual_s", 48, relations),
+        context_size=recipe.augmentation.crop,
+        longest_side=swiftnet.longest_side,
+        working_scale=swiftnet.working_scale,
+        representation=replace(swiftnet.representation, boundary_alphas=(), offset_loss_weight=0.04),
+    )
+    suffix = "deeplab" if relations is None else "deeplab_relations"
+    return replace(recipe, name=f"{recipe.name}_{suffix}", model=model)
+
+
+def _row(row: str, relations: RelationsPart | None) -> Recipe:
+    swiftnet = cast(SwiftNetOptions, town_l1().model)
+    model = replace(_network("residual_xs", 32, relations), representation=swiftnet.representation)
+    return evidence_row(f"town_relations_{row}", model)
+
+
+def _network(backbone: str, width: int, relations: RelationsPart | None) -> PanopticDeepLabOptions:
+    """Return a network whose widths have the proportions of the published ones."""
+    return PanopticDeepLabOptions(
+        backbone,
+        separable=False,
+        decoder_width=width,
+        instance_width=width // 2,
+        pyramid_width=width,
+        head_width=width // 2,
+        projections=(width // 2, width // 4),
+        relations=relations,
+        instance_maps=None if relations is None else CenterInstanceMaps(),
+    )
