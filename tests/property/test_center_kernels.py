@@ -15,6 +15,7 @@ from panscape.kernels.center_grouping import (
     group_centers_batched,
     group_centers_reference,
 )
+from panscape.kernels.center_resizing import outputs_for_picture
 from panscape.kernels.center_targets import CenterTargetMaps, center_targets, center_targets_reference
 
 seeds = st.integers(0, 2**32 - 1)
@@ -35,6 +36,8 @@ def groupings(draw):
     height, width = draw(st.integers(1, 10)), draw(st.integers(1, 12))
     stride = draw(st.sampled_from([1, 2, 4, 4, 4, 5]))
     padded = (height * stride + draw(st.integers(0, 1)), width * stride)
+    if draw(st.integers(0, 4)) == 0:  # outputs of a network that saw more than the picture has
+        padded = (draw(st.integers(1, padded[0])), draw(st.integers(1, padded[1])))
     size = (draw(st.integers(1, padded[0])), draw(st.integers(1, padded[1]))) if draw(st.booleans()) else padded
     num_categories = draw(st.sampled_from([1, 2, 3, 19, 133]))
 
@@ -59,6 +62,7 @@ def groupings(draw):
         align_corners=draw(st.booleans()),
         thing_area=draw(st.sampled_from([0, 0, 1, 2, 6, 30, 200])),
         stuff_share=draw(st.sampled_from([0.0, 0.0, 0.01, 0.3])),
+        beyond_top_k=draw(st.sampled_from(["highest", "above"])),
     )
     return logits, center, offset, padded, size, things, decoding
 
@@ -80,8 +84,30 @@ def test_grouping_when_there_are_about_top_k_centres(case, more):
     unlimited = CenterDecoding(decoding.threshold, decoding.nms_kernel, 10**6, 0, decoding.align_corners)
     everything = group_centers_reference(*outputs[:-1], tuple(range(len(outputs[0]))), unlimited)
     top_k = max(everything.num_segments + more, 1)
-    limited = CenterDecoding(decoding.threshold, decoding.nms_kernel, top_k, 0, decoding.align_corners)
-    assert same_map(group_centers(*outputs, limited), group_centers_reference(*outputs, limited))
+    limited = replace(unlimited, top_k=top_k, beyond_top_k=decoding.beyond_top_k)
+    expected = group_centers_reference(*outputs, limited)
+    assert same_map(group_centers(*outputs, limited), expected)
+    logits, center, offset, padded, size, things = outputs
+    batch = group_centers_batched(logits[None], center[None], offset[None], padded, [size], things, limited)
+    assert same_map(batch[0], expected)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(groupings(), st.booleans(), st.integers(1, 40), st.integers(1, 40))
+def test_grouping_of_outputs_that_were_brought_to_the_picture(case, scale_offsets, height, width):
+    logits, center, offset, padded, working_size, things, decoding = case
+    options = {"align_corners": decoding.align_corners, "scale_offsets": scale_offsets}
+    sizes = (padded, working_size, (height, width))
+    one = outputs_for_picture(logits, center, offset, *sizes, **options)
+    together = outputs_for_picture(logits[None], center[None], offset[None], *sizes, **options)
+    assert all(torch.equal(a, b[0]) for a, b in zip(one, together, strict=True))
+    target = (height, width)
+    areas = replace(decoding, align_corners=False)
+    expected = group_centers_reference(*one, target, target, things, areas)
+    assert same_map(group_centers(*one, target, target, things, areas), expected)
+    assert same_map(group_centers_batched(*together, target, [target], things, areas)[0], expected)
+    if target == working_size:
+        assert same_map(expected, group_centers_reference(logits, center, offset, padded, target, things, decoding))
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)

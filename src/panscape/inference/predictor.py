@@ -110,9 +110,7 @@ class Predictor:
                 outputs = self.model(batch)
             self._wait()
             forwarded = perf_counter()
-            result = self.model.decode(outputs, [working_size])[0].to("cpu")
-            if result.size != size:
-                result = result.resize(*size).compact()
+            result = self.model.recover(outputs, [working_size], [size])[0].to("cpu")
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
+
+CenterResize = Literal["map", "outputs", "outputs_unscaled"]
+BeyondTopK = Literal["highest", "above"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,14 @@ class CenterDecoding:
             have. Ours: papers and released code keep all, as does 0.
         stuff_share: stuff categories of a smaller share of the map's pixels become void, too; below 1. Ours, for
             pictures of very different sizes.
+        resize: what is brought to the picture's size where the network saw it at another: "map", the map, to the
+            nearest pixel (Panoptic SwiftNet); "outputs", the outputs, bilinearly, before centres are looked for, and
+            the lengths of offsets with them (Panoptic-DeepLab, mended); "outputs_unscaled", the outputs, with offsets
+            as long as they were, so that they miss the centres (Panoptic-DeepLab in detectron2, to the letter). Pixels
+            of nms_kernel, stuff_area and thing_area are those of the network's input for "map", else the picture's.
+        beyond_top_k: which centres stay where there are top_k or more: "highest", exactly the top_k highest, numbered
+            from the highest down (Panoptic SwiftNet); "above", those above the top_k-th highest, thus fewer than
+            top_k and none if all are equal, numbered in raster order (Panoptic-DeepLab).
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -40,6 +52,8 @@ class CenterDecoding:
     align_corners: bool = False
     thing_area: int = 0
     stuff_share: float = 0.0
+    resize: CenterResize = "map"
+    beyond_top_k: BeyondTopK = "highest"
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0:
@@ -50,6 +64,10 @@ class CenterDecoding:
             raise InvalidArgumentError(f"expected a top_k of 1 or more, got {self.top_k}")
         if not 0 <= self.stuff_share < 1:
             raise InvalidArgumentError(f"expected a stuff_share of 0 or more and below 1, got {self.stuff_share}")
+        for name, known in (("resize", get_args(CenterResize)), ("beyond_top_k", get_args(BeyondTopK))):
+            if getattr(self, name) not in known:
+                names = " or ".join(f'"{value}"' for value in known)
+                raise InvalidArgumentError(f"expected {name} {names}, got {getattr(self, name)!r}")
 
     def smallest_stuff(self, size: tuple[int, int]) -> int:
         """Return how many pixels a stuff category needs to stay, in a map of this size; at least one."""

@@ -96,14 +96,16 @@ def _find_centers_batched(heat: Tensor, decoding: CenterDecoding) -> tuple[Tenso
     key = torch.where(centers, (bits << 32) | (0x7FFFFFFF - index), -1)
     slots = min(decoding.top_k, height * width)
     key = key.topk(slots, dim=1).values
-    total = centers.sum(1)
+    full = (centers.sum(1) >= decoding.top_k)[:, None]
+    if decoding.beyond_top_k == "above":
+        key = torch.where(full & (key >> 32 <= key[:, -1:] >> 32), -1, key)
+        full = torch.zeros_like(full)
     where = torch.where(key >= 0, 0x7FFFFFFF - (key & 0x7FFFFFFF), height * width)
     by_raster = where.sort(dim=1).values
-    full = (total >= decoding.top_k)[:, None]
     position = torch.where(full, where, by_raster).clamp(max=height * width - 1)
     peaks = heat.flatten(1).gather(1, position)
     points = torch.stack([position // width, position % width], dim=2)
-    return points, peaks, total.clamp(max=slots)
+    return points, peaks, (key >= 0).sum(1)
 
 
 def _nearest_batched(points: Tensor, counts: Tensor, y: Tensor, x: Tensor) -> Tensor:

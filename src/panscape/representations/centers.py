@@ -20,11 +20,14 @@ from panscape.kernels.bilinear import enlarge
 from panscape.kernels.boundary_weights import boundary_weights
 from panscape.kernels.center_decoding import first_largest
 from panscape.kernels.center_grouping import CenterDecoding, group_centers, group_centers_batched
+from panscape.kernels.center_resizing import outputs_for_picture
 from panscape.kernels.center_targets import center_targets
 from panscape.labels import LabelSpace
 from panscape.losses import hardest_cross_entropy, weighted_absolute_error, weighted_squared_error
 from panscape.panoptic import PanopticMap
 from panscape.representations.center_outputs import CenterOutputs, CenterTargets
+from panscape.representations.center_scores import with_scores
+from panscape.representations.label_checks import check_categories, check_category_weights
 from panscape.visualize import draw_heatmap, draw_offsets, draw_semantic
 
 __all__ = ["CENTER_ORACLES", "CenterDecoding", "CenterOutputs", "CenterRepresentation", "CenterTargets"]
@@ -89,8 +92,7 @@ class CenterRepresentation:
             raise InvalidArgumentError(f"expected semantic_fraction in (0, 1], got {self.semantic_fraction}")
         if not all(0 < alpha < inf for alpha in self.boundary_alphas):
             raise InvalidArgumentError(f"expected positive boundary_alphas, got {self.boundary_alphas}")
-        if not all(0 < weight < inf for weight in self.category_weights):
-            raise InvalidArgumentError(f"expected positive category_weights, got {self.category_weights}")
+        check_category_weights(self.category_weights)
         weights = ("semantic_loss_weight", "center_loss_weight", "offset_loss_weight", "first_stage_weight")
         for name in ("small_weight", *weights):
             value = getattr(self, name)
@@ -120,16 +122,8 @@ class CenterRepresentation:
         Raises:
             InvalidArgumentError: the truth has categories that the label space lacks.
         """
-        if truth.num_segments and int(truth.category.max()) >= len(labels):
-            raise InvalidArgumentError(
-                f"expected category ids below {len(labels)} ({labels.name}), got {int(truth.category.max())}; "
-                "the truth was read with another label space"
-            )
-        if self.category_weights and len(self.category_weights) != len(labels):
-            raise InvalidArgumentError(
-                f"expected {len(labels)} category_weights, one for each category of {labels.name}, "
-                f"got {len(self.category_weights)}"
-            )
+        check_categories(truth, labels)
+        check_category_weights(self.category_weights, labels)
         is_thing = torch.tensor([c.is_thing for c in labels])[truth.category]
         is_crowd = torch.zeros_like(is_thing) if truth.crowd is None else truth.crowd
         targets = CenterTargets(
@@ -245,6 +239,60 @@ class CenterRepresentation:
             group_centers(semantic[i], center[i], offset[i], padded, size, labels.thing_ids, self.decoding)
             for i, size in enumerate(sizes)
         ]
+
+    def decode_resized(
+        self,
+        outputs: CenterOutputs,
+        working_sizes: Sequence[tuple[int, int]],
+        sizes: Sequence[tuple[int, int]],
+        labels: LabelSpace,
+        output_stride: int,
+        padded_size: tuple[int, int] | None = None,
+        *,
+        scored: bool = False,
+    ) -> list[PanopticMap]:
+        """Recover one map per image at the image's own size, to which its outputs are brought before.
+
+        This is recovery with ``decoding.resize`` "outputs" or, if it says so, "outputs_unscaled"; where both sizes are
+        equal it is :meth:`decode`.
+
+        Args:
+            outputs: as for :meth:`decode`.
+            working_sizes: height and width of each image as it entered the network; the enlarged outputs are cut to it.
+            sizes: height and width of each image itself.
+            labels: tells things from stuff.
+            output_stride: input pixels per output pixel.
+            padded_size: as in :meth:`decode`.
+            scored: give the scores of :mod:`panscape.representations.center_scores`, from the resized outputs.
+
+        Raises:
+            InvalidArgumentError: there are not as many sizes as images, or one of them is impossible.
+        """
+        if not len(outputs.semantic) == len(working_sizes) == len(sizes):
+            raise InvalidArgumentError(
+                f"expected one size and one working size for each of the {len(outputs.semantic)} images, got "
+                f"{len(sizes)} and {len(working_sizes)}"
+            )
+        padded, maps = padded_size or outputs.padded_size(output_stride), []
+        areas = replace(self, decoding=replace(self.decoding, align_corners=False))
+        for i, (working_size, size) in enumerate(zip(working_sizes, sizes, strict=True)):
+            if tuple(working_size) == tuple(size):
+                representation, one, target = self, outputs.of_picture(i), padded
+            else:
+                semantic, center, offset = outputs_for_picture(
+                    *outputs.of_picture(i).tensors,
+                    padded,
+                    working_size,
+                    size,
+                    align_corners=self.decoding.align_corners,
+                    scale_offsets=self.decoding.resize != "outputs_unscaled",
+                )
+                representation, one, target = areas, CenterOutputs(semantic, center, offset), (size[0], size[1])
+            (panoptic,) = representation.decode(one, [size], labels, 1, target)
+            if scored:
+                panoptic = with_scores(panoptic, one, labels, 1, representation.decoding.align_corners, target)
+            maps.append(panoptic)
+        return maps
 
     def with_truth(
         self,

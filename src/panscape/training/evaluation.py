@@ -257,18 +257,18 @@ def _predict(
 ) -> PanopticMap:
     """Predict a sample as :meth:`PanopticModel.predict` does, but for parts that come from its truth, and for scores.
 
-    Scores for average precision are those of the network's own outputs, whatever comes from the truth.
+    Scores for average precision are those of the network's own outputs, whatever comes from the truth. Parts are the
+    truth's at the size at which the network saw the picture, and the map is resized to the picture.
     """
     size = sample.truth.size
     working_size = model.working_size(size)
     images = resized(sample.image[None].to(model.mean.device).float() / 255, working_size)
     with autocast:
         outputs = model(images)
-    if oracle:
-        truth = sample.truth if working_size == size else sample.truth.resize(*working_size).compact()
-        result = model.decode_with_truth(outputs, truth, oracle)
-    else:
-        result = model.decode(outputs, [working_size])[0]
+    if not oracle:
+        return model.recover(outputs, [working_size], [size], scored=ap)[0].to("cpu")
+    truth = sample.truth if working_size == size else sample.truth.resize(*working_size).compact()
+    result = model.decode_with_truth(outputs, truth, oracle)
     if ap:
         (result,) = model.with_scores(outputs, [result])
     result = result.to("cpu")

@@ -114,6 +114,34 @@ def test_exactly_top_k_centres_are_ordered_by_height_too(group):
 
 
 @ALL
+@pytest.mark.parametrize(
+    ("top_k", "ids"),
+    [
+        (5, [[1, 1, 2, 2, 3, 3, 4]]),  # fewer than top_k: all of them
+        (4, [[1, 1, 1, 1, 1, 2, 2]]),  # as many: both of the lowest go
+        (3, [[1, 1, 1, 1, 1, 2, 2]]),  # the third highest is one of two equal ones
+        (2, [[1] * 7]),
+        (1, [[0] * 7]),  # none is above the highest
+    ],
+)
+def test_of_centres_above_the_last_the_order_is_that_of_the_raster(group, top_k, ids):
+    decoding = CenterDecoding(nms_kernel=3, top_k=top_k, stuff_area=1, beyond_top_k="above")
+    result = whole_size(group, [[1] * 7], [[0.5, 0, 0.6, 0, 0.5, 0, 0.7]], decoding=decoding)
+    assert result.ids.tolist() == ids
+    scores = {5: [0.5, 0.6, 0.5, 0.7], 4: [0.6, 0.7], 3: [0.6, 0.7], 2: [0.7], 1: []}[top_k]
+    torch.testing.assert_close(result.score, torch.tensor(scores))
+
+
+@ALL
+def test_of_equal_centres_none_is_above_the_last(group):
+    decoding = CenterDecoding(nms_kernel=3, top_k=3, stuff_area=1, beyond_top_k="above")
+    result = whole_size(group, [[1] * 5], [[0.5, 0, 0.5, 0, 0.5]], decoding=decoding)
+    assert result.ids.eq(0).all()
+    highest = whole_size(group, [[1] * 5], [[0.5, 0, 0.5, 0, 0.5]], decoding=replace(decoding, beyond_top_k="highest"))
+    assert highest.ids.tolist() == [[1, 1, 2, 2, 3]]
+
+
+@ALL
 def test_a_segment_takes_the_category_of_most_of_its_pixels_and_the_smallest_of_equal_ones(group):
     result = whole_size(group, [[2, 2, 1, 0]], [[0.5, 0, 0, 0]], things=(1, 2))
     assert result.ids.tolist() == [[2, 2, 2, 1]]
@@ -276,11 +304,12 @@ def test_enlarging_is_torch_s_bilinear_resize(align_corners, inputs, outputs):
     )
 
 
-def test_a_batch_of_different_sizes_is_grouped_like_each_picture():
+@pytest.mark.parametrize(("top_k", "beyond"), [(200, "highest"), (9, "highest"), (9, "above")])
+def test_a_batch_of_different_sizes_is_grouped_like_each_picture(top_k, beyond):
     g = torch.Generator().manual_seed(4)
     logits, center = torch.randn(3, 4, 8, 10, generator=g) * 4, torch.rand(3, 8, 10, generator=g)
     offset, sizes = torch.randn(3, 2, 8, 10, generator=g) * 9, [(32, 40), (17, 40), (30, 5)]
-    decoding = CenterDecoding(0.3, stuff_area=100)
+    decoding = CenterDecoding(0.3, stuff_area=100, top_k=top_k, beyond_top_k=beyond)
     together = group_centers_batched(logits, center, offset, (32, 40), sizes, (1, 3), decoding)
     for b, result in enumerate(together):
         alone = group_centers_reference(logits[b], center[b], offset[b], (32, 40), sizes[b], (1, 3), decoding)
@@ -301,6 +330,13 @@ def test_contradictions_are_refused():
         group_centers(logits, center, offset, (16, 20), (16, 20), (3,), SMALL)
     with pytest.raises(InvalidArgumentError, match="expected one size for each of the 1 pictures"):
         group_centers_batched(logits[None], center[None], offset[None], (16, 20), [], (1,), SMALL)
-    for wrong in ({"threshold": -0.1}, {"nms_kernel": 4}, {"nms_kernel": 0}, {"top_k": 0}):
+    for wrong in (
+        {"threshold": -0.1},
+        {"nms_kernel": 4},
+        {"nms_kernel": 0},
+        {"top_k": 0},
+        {"resize": "logits"},
+        {"beyond_top_k": "all"},
+    ):
         with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
             CenterDecoding(**wrong)
