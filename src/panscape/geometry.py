@@ -30,6 +30,18 @@ def padded_size(size: tuple[int, int], stride: int) -> Size:
     return Size(round_up(height, stride), round_up(width, stride))
 
 
+def check_within(size: tuple[int, int], padded: tuple[int, int]) -> None:
+    """Refuse the size of a picture that has no pixels or does not fit a padded input.
+
+    Raises:
+        InvalidArgumentError: that is so.
+    """
+    if min(size) < 1 or size[0] > padded[0] or size[1] > padded[1]:
+        raise InvalidArgumentError(
+            f"expected a size within the padded size {padded[0]}x{padded[1]}, got {size[0]}x{size[1]}"
+        )
+
+
 def size_with_longest_side(size: tuple[int, int], longest: int) -> Size:
     """Return ``size`` scaled so that its longer side is ``longest`` pixels, the aspect ratio kept to a pixel.
 

@@ -4,7 +4,7 @@ import pytest
 
 from panscape import Size
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import padded_size, round_up, size_with_longest_side
+from panscape.geometry import check_within, padded_size, round_up, size_with_longest_side
 
 
 def test_size_is_height_then_width():
@@ -22,6 +22,14 @@ def test_padded_size():
     assert padded_size((1024, 2048), 32) == (1024, 2048)
     assert padded_size((427, 640), 32) == (448, 640)
     assert padded_size((1, 33), 32) == (32, 64)
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    for fits in ((1, 1), (16, 20), (16, 1)):
+        check_within(fits, (16, 20))
+    for strange in ((17, 20), (16, 21), (0, 20), (16, 0), (-1, 5)):
+        with pytest.raises(InvalidArgumentError, match=f"within the padded size 16x20, got {strange[0]}x{strange[1]}"):
+            check_within(strange, (16, 20))
 
 
 def test_longest_side():

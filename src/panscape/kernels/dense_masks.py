@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import check_within
 from panscape.kernels.bilinear import cells, enlarge
 from panscape.kernels.dense_masks_compiled import build_masks, enlarge_planes
 from panscape.kernels.mask_windows import MaskWindows
@@ -207,10 +208,7 @@ def _check(
         raise InvalidArgumentError(
             f"expected dense as [D, 4, h, w] and prob as [T, h, w], got {list(dense.shape)} and {list(prob.shape)}"
         )
-    if min(size) < 1 or size[0] > padded_size[0] or size[1] > padded_size[1]:
-        raise InvalidArgumentError(
-            f"expected a size within the padded size {padded_size[0]}x{padded_size[1]}, got {size[0]}x{size[1]}"
-        )
+    check_within(size, padded_size)
     if len(category) and not (int(category.min()) >= 0 and int(category.max()) < len(prob)):
         raise InvalidArgumentError(f"expected categories in 0..{len(prob) - 1}, got {sorted(set(category.tolist()))}")
     if variant not in ("published", "paper"):

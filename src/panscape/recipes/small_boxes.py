@@ -21,6 +21,9 @@ from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepre
 from panscape.representations.merging import PastingRules
 from panscape.training.recipe import Recipe
 
+_NETWORK = DenseDetectionsOptions(
+    "residual_s", box_width=48, semantic_width=48, fpn_width=48, tower_depth=2, initial_distance=16.0
+)
 _REPRESENTATION = DenseBoxRepresentation(level_ends=(32.0, 64.0, 128.0), finest_stride=4, max_mask_queries=20)
 
 
@@ -138,13 +141,8 @@ def _by_boxes(recipe: Recipe) -> Recipe:
     by_centers = cast(SwiftNetOptions, recipe.model)
     smallest = by_centers.representation.decoding
     decoding = _decoding(smallest.stuff_area, smallest.stuff_share)
-    model = DenseDetectionsOptions(
-        "residual_s",
-        box_width=48,
-        semantic_width=48,
-        fpn_width=48,
-        tower_depth=2,
-        initial_distance=16.0,
+    model = replace(
+        _NETWORK,
         longest_side=by_centers.longest_side,
         working_scale=by_centers.working_scale,
         representation=replace(_REPRESENTATION, decoding=decoding),
@@ -166,15 +164,14 @@ def _row(
         mask_loss_weight=1.0 if mask_loss else 0.0,
         decoding=_decoding(stuff_area=100),
     )
-    model = DenseDetectionsOptions(
-        "residual_xs",
-        towers,
-        levelness,
+    model = replace(
+        _NETWORK,
+        backbone="residual_xs",
+        towers=towers,
+        levelness=levelness,
         box_width=width,
         semantic_width=24,
         fpn_width=width,
-        tower_depth=2,
-        initial_distance=16.0,
         representation=representation,
     )
     return evidence_row(f"town_boxes_{row}", model)

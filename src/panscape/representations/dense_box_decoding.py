@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import Size
+from panscape.geometry import Size, check_within
 from panscape.kernels.box_candidates import Boxes, BoxSelection, select_boxes
 from panscape.kernels.dense_boxes import dense_boxes, predicted_levels
 from panscape.kernels.dense_masks import MaskVariant, dense_masks, thing_prob
@@ -223,8 +223,5 @@ def _checked_size(
     if len(sizes) != batch:
         raise InvalidArgumentError(f"expected one size for each of the {batch} pictures, got {len(sizes)}")
     for size in sizes:
-        if min(size) < 1 or size[0] > padded.height or size[1] > padded.width:
-            raise InvalidArgumentError(
-                f"expected a size within the padded size {padded.height}x{padded.width}, got {size[0]}x{size[1]}"
-            )
+        check_within(size, padded)
     return padded
