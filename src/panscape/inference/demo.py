@@ -27,7 +27,7 @@ from panscape.labels import LabelSpace
 from panscape.metrics import PanopticQuality, match_segments
 from panscape.metrics.tables import aligned, percent
 from panscape.panoptic import PanopticMap
-from panscape.visualize import draw, draw_segments
+from panscape.visualize import PANEL_TITLES, draw, draw_segments
 from panscape.zoo import load
 
 _WARM_UP_SIZE = Size(64, 64)
@@ -163,7 +163,8 @@ def _figures(sample: Sample, prediction: Prediction, predictor: Predictor, label
         Figure("mistakes, in red", draw_mistakes(sample.image, prediction.map, sample.truth), is_photo=True),
         Figure("prediction over the picture", draw(sample.image, prediction.map, labels), is_photo=True),
         *(
-            Figure(captions.get(name, name), picture, is_photo=name == "offsets")
+            # What has no title of its own shows features, over the photo.
+            Figure(captions.get(name, name), picture, is_photo=name == "offsets" or name not in PANEL_TITLES)
             for name, picture in predictor.panels(prediction).items()
         ),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal
@@ -13,11 +15,13 @@ from torch.nn import functional as F
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size, size_with_longest_side
 from panscape.images import resized
+from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
 from panscape.panoptic import PanopticMap
 
 Precision = Literal["fp32", "bf16"]
 
+_CATEGORIES_SHOWN = 2  # in panels of features
 _WARM_UP_SIZE = Size(64, 64)  # large enough for every network's stride
 
 
@@ -28,13 +32,15 @@ class Prediction:
     Attributes:
         map: on the CPU, of the picture's size.
         outputs: of the network, a batch of one, on its device.
-        working_size: of the picture as the network saw it.
+        images: the picture as the network saw it, float [1, 3, H, W], on its device.
+        working_size: its height and width.
         network_ms: time in the network, milliseconds.
         recover_ms: time from its outputs to the map, milliseconds.
     """
 
     map: PanopticMap
     outputs: Any
+    images: Tensor
     working_size: Size
     network_ms: float
     recover_ms: float
@@ -103,14 +109,42 @@ class Predictor:
     def _predict(self, image: Tensor, working_size: Size) -> Prediction:
         size = Size(*image.shape[-2:])
         started = perf_counter()
-        try:
+        with self._enough_memory(size):
             batch = resized(image[None].to(self.device).float() / 255, working_size)
             batch = batch.contiguous(memory_format=self._layout)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            with self._autocast():
                 outputs = self.model(batch)
             self._wait()
             forwarded = perf_counter()
             result = self.model.recover(outputs, [working_size], [size])[0].to("cpu")
+        recovered = perf_counter()
+        network_ms, recover_ms = 1000 * (forwarded - started), 1000 * (recovered - forwarded)
+        return Prediction(result, outputs, batch, working_size, network_ms, recover_ms)
+
+    @torch.inference_mode()
+    def panels(self, prediction: Prediction) -> dict[str, Tensor]:
+        """Draw what the network said, by name, as uint8 [3, H, W] pictures of the map's size.
+
+        Where a network has features to show, they are shown for the two categories that cover most of the map, things
+        before stuff; the network then looks at the picture once more.
+
+        Raises:
+            InvalidArgumentError: for that, memory does not suffice.
+        """
+        size, labels = prediction.map.size, self.model.labels
+        pictures = self.model.panels(prediction.outputs, prediction.working_size)
+        pictures = {name: _resize(picture, size) for name, picture in pictures.items()}
+        categories = largest_categories(prediction.map, labels)[:_CATEGORIES_SHOWN]
+        with self._enough_memory(size), self._autocast():
+            return pictures | self.model.feature_panels(prediction.images, size, categories)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    @contextmanager
+    def _enough_memory(self, size: Size) -> Iterator[None]:
+        try:
+            yield
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -118,13 +152,6 @@ class Predictor:
                 f"a picture of {size.height}x{size.width} does not fit into the memory of {self.device}; "
                 "give a smaller longest side, or another device"
             ) from error
-        recovered = perf_counter()
-        return Prediction(result, outputs, working_size, 1000 * (forwarded - started), 1000 * (recovered - forwarded))
-
-    def panels(self, prediction: Prediction) -> dict[str, Tensor]:
-        """Draw what the network said, by name, as uint8 [3, H, W] pictures of the map's size."""
-        pictures = self.model.panels(prediction.outputs, prediction.working_size)
-        return {name: _resize(picture, prediction.map.size) for name, picture in pictures.items()}
 
     def _working_size(self, size: Size) -> Size:
         if self.longest_side is None:
@@ -134,6 +161,13 @@ class Predictor:
     def _wait(self) -> None:
         if self.device.type != "cpu":
             torch.accelerator.synchronize(self.device)
+
+
+def largest_categories(result: PanopticMap, labels: LabelSpace) -> list[int]:
+    """Return the categories of a map on the CPU: things before stuff, and of each the one with most pixels first."""
+    areas = torch.zeros(len(labels), dtype=torch.int64).index_add_(0, result.category, result.areas()).tolist()
+    shown = [category for category, area in enumerate(areas) if area > 0]
+    return sorted(shown, key=lambda category: (not labels[category].is_thing, -areas[category]))
 
 
 def choose_device(name: str) -> torch.device:

@@ -22,6 +22,8 @@ from panscape.models.panoptic_model import PanopticModel, in_eval_mode
 from panscape.representations.centers import CenterOutputs
 from panscape.visualize import draw_heatmap
 
+_NO_DIFFERENCE = 1e-4  # of features from their mean, as a share of their length: less is rounding
+
 
 class Related(NamedTuple):
     """What went into relations and what came out.
@@ -103,10 +105,12 @@ def category_signal(features: Tensor, prob: Tensor, valid: Tensor | None = None)
     shown = torch.ones_like(prob, dtype=torch.bool) if valid is None else valid
     x = features.detach()[:, shown].float()
     weight = prob.detach()[shown].float()
+    tiny = torch.finfo(x.dtype).tiny
+    x = x / x.norm(dim=0).mean().clamp_min(tiny)
     x = x - x.mean(1, keepdim=True)
-    encoding = x @ weight / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+    encoding = x @ weight / weight.sum().clamp_min(tiny)
     signal = torch.zeros(prob.shape, device=x.device)
-    signal[shown] = F.cosine_similarity(x, encoding[:, None], dim=0).clamp(0, 1)
+    signal[shown] = F.cosine_similarity(x, encoding[:, None], dim=0, eps=_NO_DIFFERENCE).clamp(0, 1)
     return signal
 
 

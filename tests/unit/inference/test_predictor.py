@@ -6,10 +6,11 @@ import sys
 import pytest
 import torch
 from color_model import ColorModel, painted
-from maps import generated_map
+from maps import SHAPES, a_map, generated_map
 
+from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.inference.predictor import Predictor, choose_device
+from panscape.inference.predictor import Predictor, choose_device, largest_categories
 
 
 def connected(seed: int, size=(96, 128)):
@@ -61,6 +62,60 @@ def test_panels_have_the_pictures_size_whatever_the_network_saw():
     panels = predictor.panels(predictor.predict(image))
     assert {name: tuple(p.shape) for name, p in panels.items()} == {"semantic": (3, 96, 128)}
     assert panels["semantic"].dtype == torch.uint8
+
+
+class ShowsFeatures(ColorModel):
+    """Notes how it is asked for its features."""
+
+    def feature_panels(self, images, size, categories):
+        self.asked = (images, tuple(size), list(categories), torch.is_autocast_enabled("cpu"))
+        return {f"features of {c}": torch.full((3, *size), c, dtype=torch.uint8) for c in categories}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_features_are_shown_of_the_two_largest_categories_things_first(precision):
+    image, _ = connected(3)
+    model = ShowsFeatures()
+    predictor = Predictor(model, longest_side=64, precision=precision)
+    prediction = predictor.predict(image)
+    assert len(model.seen) == 1
+    panels = predictor.panels(prediction)
+    images, size, categories, is_autocast = model.asked
+    expected = torch.nn.functional.interpolate(image[None] / 255, (48, 64), mode="bilinear", antialias=True)
+    torch.testing.assert_close(images, expected, atol=1e-6, rtol=0)
+    assert size == (96, 128)
+    shown = prediction.map.semantic(void=-1)
+    areas = [int((shown == c).sum()) for c in range(4)]
+    assert categories == ([2, 3] if areas[2] > areas[3] else [3, 2])
+    assert min(areas[2:]) > 0
+    assert is_autocast == (precision == "bf16")
+    assert list(panels) == ["semantic", *(f"features of {c}" for c in categories)]
+
+
+def test_categories_are_sorted_things_first_by_their_pixels():
+    # Two discs together cover more than the box, the ground more than the sky.
+    drawing = """
+        AABBBBBB
+        CCDDD.EE
+    """
+    result = a_map(drawing, {"A": 0, "B": 1, "C": 2, "D": 3, "E": 2})
+    assert largest_categories(result, SHAPES) == [2, 3, 1, 0]
+    without = PanopticMap(result.ids.clamp(max=2), result.category)  # the others are described but have no pixels
+    assert largest_categories(without, SHAPES) == [1, 0]
+    assert largest_categories(PanopticMap.empty((2, 3)), SHAPES) == []
+
+
+def test_features_that_do_not_fit_into_memory_say_what_to_do(monkeypatch):
+    model = ColorModel()
+    predictor = Predictor(model, device="cpu")
+    prediction = predictor.predict(connected(0)[0])
+
+    def burst(images, size, categories):
+        raise torch.OutOfMemoryError("tried to allocate 9 PiB")
+
+    monkeypatch.setattr(model, "feature_panels", burst)
+    with pytest.raises(InvalidArgumentError, match="96x128 does not fit into the memory of cpu"):
+        predictor.panels(prediction)
 
 
 def test_a_model_in_training_is_put_to_work():
