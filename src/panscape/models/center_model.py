@@ -12,7 +12,9 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
+from panscape.models.center_relations import CenterRelations
 from panscape.models.panoptic_model import PanopticModel
+from panscape.models.relation_panels import relation_panels
 from panscape.panoptic import PanopticMap
 from panscape.representations.center_scores import with_scores
 from panscape.representations.centers import CENTER_ORACLES, CenterOutputs, CenterRepresentation, CenterTargets
@@ -27,6 +29,9 @@ class CenterModel(PanopticModel):
         representation: targets, losses and recovery.
         output_stride: input pixels per output cell.
         longest_side, working_scale: see :class:`~panscape.models.PanopticModel`.
+
+    Attributes:
+        relations: between features and what the heads find in them, in networks with a second stage; None in others.
 
     Raises:
         InvalidArgumentError: the representation's ``loss_stride`` does not divide ``output_stride``.
@@ -49,6 +54,12 @@ class CenterModel(PanopticModel):
         super().__init__(labels, stride, longest_side, working_scale)
         self.representation = representation
         self.output_stride = output_stride
+        self.relations: CenterRelations | None = None
+
+    def named(self, semantic: Tensor, center: Tensor, offset: Tensor) -> CenterOutputs:
+        """Return what heads give as outputs: in float32, and with offsets in pixels, not in units of their grid."""
+        # Enlarging in half precision would move centres by a pixel or two.
+        return CenterOutputs(semantic.float(), center.float(), offset.float() * self.output_stride)
 
     def padded_size(self, outputs: CenterOutputs) -> tuple[int, int]:
         """Return height and width of the padded input that gave these outputs."""
@@ -65,6 +76,22 @@ class CenterModel(PanopticModel):
     def decode(self, outputs: CenterOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
         """See :meth:`CenterRepresentation.decode`."""
         return self.representation.decode(outputs, sizes, self.labels, self.output_stride, self.padded_size(outputs))
+
+    def recover(
+        self,
+        outputs: CenterOutputs,
+        working_sizes: Sequence[tuple[int, int]],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        scored: bool = False,
+    ) -> list[PanopticMap]:
+        """See :meth:`PanopticModel.recover`, and :class:`CenterDecoding` for its option ``resize``."""
+        if self.representation.decoding.resize == "map":
+            return super().recover(outputs, working_sizes, sizes, scored=scored)
+        padded_size = self.padded_size(outputs)
+        return self.representation.decode_resized(
+            outputs, working_sizes, sizes, self.labels, self.output_stride, padded_size, scored=scored
+        )
 
     def with_scores(self, outputs: CenterOutputs, maps: Sequence[PanopticMap]) -> list[PanopticMap]:
         """Return maps with the scores of :mod:`panscape.representations.center_scores`, for average precision."""
@@ -90,3 +117,15 @@ class CenterModel(PanopticModel):
         """See :meth:`CenterRepresentation.panels`."""
         padded_size = self.padded_size(outputs)
         return self.representation.panels(outputs, size, self.labels, self.output_stride, padded_size)
+
+    def feature_panels(self, images: Tensor, size: tuple[int, int], categories: Sequence[int]) -> dict[str, Tensor]:
+        """Draw what relations do to the features of categories, see :mod:`panscape.models.relation_panels`."""
+        return relation_panels(
+            self,
+            self.relations,
+            images,
+            size,
+            categories,
+            padded_size=self.padded_size,
+            align_corners=self.representation.decoding.align_corners,
+        )

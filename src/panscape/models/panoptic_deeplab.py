@@ -50,12 +50,12 @@ from panscape.representations.centers import CenterDecoding, CenterRepresentatio
 
 _PROJECTIONS = (128, 64, 32)  # of features at strides 16, 8 and 4
 
+_DECODING = CenterDecoding(resize="outputs", beyond_top_k="above")
+_REPRESENTATION = CenterRepresentation(boundary_alphas=(), decoding=_DECODING)
 # What the released configurations use, by label space.
 PUBLISHED: Mapping[str, CenterRepresentation] = {
-    "cityscapes": CenterRepresentation(boundary_alphas=(), semantic_fraction=0.2),
-    "coco_panoptic": CenterRepresentation(
-        boundary_alphas=(), sigma=8, decoding=CenterDecoding(nms_kernel=41, stuff_area=4096)
-    ),
+    "cityscapes": replace(_REPRESENTATION, semantic_fraction=0.2),
+    "coco_panoptic": replace(_REPRESENTATION, sigma=8, decoding=replace(_DECODING, nms_kernel=41, stuff_area=4096)),
 }
 # The sizes of the training crops, by which the released configurations set the window among the context.
 _CONTEXT_SIZES = {"cityscapes": (512, 1024), "coco_panoptic": (640, 640)}
@@ -166,7 +166,7 @@ def panoptic_deeplab(
 
 def _published(labels: LabelSpace, is_standalone: bool) -> CenterRepresentation:
     """Return the published representation for a label space; the standalone form aligns corners throughout."""
-    published = PUBLISHED.get(labels.name, CenterRepresentation(boundary_alphas=()))
+    published = PUBLISHED.get(labels.name, _REPRESENTATION)
     if not is_standalone:
         return published
     decoding = replace(published.decoding, align_corners=True)

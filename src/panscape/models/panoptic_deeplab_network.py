@@ -80,7 +80,6 @@ class PanopticDeepLab(CenterModel):
         super().__init__(labels, stride, representation, _OUTPUT_STRIDE, longest_side, working_scale)
         self.form = form
         is_standalone = form == "standalone"
-        self._has_corners = is_standalone
         skips = [stage for stage in (2, 1, 0) if backbone.strides[stage] < stride]
         if not len(projections) == len(instance_projections) == len(skips):
             raise InvalidArgumentError(
@@ -128,7 +127,6 @@ class PanopticDeepLab(CenterModel):
         self.offset = offset(instance_width)
         for module in (self.semantic_decoder, self.instance_decoder, self.semantic, self.center, self.offset):
             initialize(module, form)
-        self.relations = None
         if relations is not None:
             self.relations = CenterRelations(
                 relations,
@@ -154,22 +152,22 @@ class PanopticDeepLab(CenterModel):
         size = (images.shape[-2], images.shape[-1])
         features = self.backbone(self._padded(self.prepare(images), size))
         of_semantic, of_instances = self.semantic_decoder(features), self.instance_decoder(features)
-        first = _outputs(self.semantic(of_semantic), self.center(of_instances), self.offset(of_instances))
+        first = self.named(self.semantic(of_semantic), self.center(of_instances), self.offset(of_instances))
         if self.relations is None:
             return first
         both = torch.cat([of_semantic, of_instances], dim=1)
         valid = valid_cells(size, both, _OUTPUT_STRIDE)
         of_semantic, of_instances = self.relations(both, first, valid)
-        outputs = _outputs(
+        outputs = self.named(
             self.refined_semantic(of_semantic), self.refined_center(of_instances), self.refined_offset(of_instances)
         )
         return outputs._replace(auxiliary=first) if self.training else outputs
 
     def padded_size(self, outputs: CenterOutputs) -> tuple[int, int]:
         """Return height and width of the padded input that gave these outputs."""
+        if self.form == "detectron2":
+            return super().padded_size(outputs)
         height, width = outputs.semantic.shape[-2:]
-        if not self._has_corners:
-            return height * _OUTPUT_STRIDE, width * _OUTPUT_STRIDE
         return (height - 1) * _OUTPUT_STRIDE + 1, (width - 1) * _OUTPUT_STRIDE + 1
 
     def _padded(self, images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -178,7 +176,7 @@ class PanopticDeepLab(CenterModel):
         Cells then lie on the pixels 0, 4, 8 and so on, the first and the last of them in the corners: what aligning
         corners takes for granted.
         """
-        if not self._has_corners:
+        if self.form == "detectron2":
             return images
         rows, columns = (-(-(side - 1) // self.stride) * self.stride + 1 for side in size)
         return F.pad(images, (0, columns - images.shape[-1], 0, rows - images.shape[-2]))
@@ -191,10 +189,3 @@ class PanopticDeepLab(CenterModel):
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Give the parameters of the backbone, for a learning rate of their own."""
         return self.backbone.parameters()
-
-
-def _outputs(semantic: Tensor, center: Tensor, offset: Tensor) -> CenterOutputs:
-    """Name what heads give."""
-    # Enlarging in half precision would move centres by a pixel or two, hence float here. The offset head works in units
-    # of its own grid.
-    return CenterOutputs(semantic.float(), center.float(), offset.float() * _OUTPUT_STRIDE)

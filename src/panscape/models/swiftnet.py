@@ -27,7 +27,7 @@ Where this differs from both:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -36,22 +36,14 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
+from panscape.models.center_model import CenterModel
 from panscape.models.center_relations import CenterRelations, second_head, valid_cells
-from panscape.models.panoptic_model import PanopticModel
 from panscape.nn.backbones import STRIDES, Backbone, create_backbone
 from panscape.nn.blocks import norm_relu_conv
 from panscape.nn.instance_maps import CenterInstanceMaps
 from panscape.nn.pyramids import SharedPyramid
 from panscape.nn.relations import Relations
-from panscape.panoptic import PanopticMap
-from panscape.representations.center_scores import with_scores
-from panscape.representations.centers import (
-    CENTER_ORACLES,
-    CenterDecoding,
-    CenterOutputs,
-    CenterRepresentation,
-    CenterTargets,
-)
+from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation
 
 _OUTPUT_STRIDE = 4
 
@@ -132,7 +124,7 @@ def skips_by_module(levels: int) -> list[list[tuple[int, int]]]:
     ]
 
 
-class PanopticSwiftNet(PanopticModel):
+class PanopticSwiftNet(CenterModel):
     """The network and its verbs.
 
     Args:
@@ -165,13 +157,8 @@ class PanopticSwiftNet(PanopticModel):
         longest_side: int | None = None,
         working_scale: float = 1.0,
     ) -> None:
-        if _OUTPUT_STRIDE % representation.loss_stride:
-            raise InvalidArgumentError(
-                f"expected a loss_stride that divides the output stride {_OUTPUT_STRIDE}, got "
-                f"{representation.loss_stride}"
-            )
-        super().__init__(labels, STRIDES[-1] * 2 ** (levels - 1), longest_side, working_scale)
-        self.representation = representation
+        stride = STRIDES[-1] * 2 ** (levels - 1)
+        super().__init__(labels, stride, representation, _OUTPUT_STRIDE, longest_side, working_scale)
         self.pyramid = SharedPyramid(backbone, levels)
         channels = backbone.channels
         start = SpatialPyramidPooling if context == "spp" else RectifiedProjection
@@ -183,17 +170,12 @@ class PanopticSwiftNet(PanopticModel):
         self.semantic = norm_relu_conv(width, len(labels), 1, bias=True)
         self.center = norm_relu_conv(width, 1, 1, bias=True)
         self.offset = norm_relu_conv(width, 2, 1, bias=True)
-        self.relations = None
         if relations is not None:
             self.relations = CenterRelations(relations, width, labels, instance_maps, stride=_OUTPUT_STRIDE)
             seen_by_semantic, seen_by_others = self.relations.semantic_width, self.relations.instance_width
             self.refined_semantic = _second_head(self.semantic, seen_by_semantic)
             self.refined_center = _second_head(self.center, seen_by_others)
             self.refined_offset = _second_head(self.offset, seen_by_others)
-
-    def encode(self, truth: PanopticMap) -> CenterTargets:
-        """See :meth:`CenterRepresentation.encode`."""
-        return self.representation.encode(truth, self.labels)
 
     def forward(self, images: Tensor) -> CenterOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size.
@@ -204,50 +186,14 @@ class PanopticSwiftNet(PanopticModel):
         x = self.start(features[-1][-1])
         for module, skips in zip(self.path, self._skips, strict=True):
             x = module(x, [features[level][stage] for stage, level in skips])
-        first = _outputs(self.semantic(x), self.center(x), self.offset(x))
+        first = self.named(self.semantic(x), self.center(x), self.offset(x))
         if self.relations is None:
             return first
         of_semantic, of_others = self.relations(x, first, valid_cells(images.shape[-2:], x, _OUTPUT_STRIDE))
-        outputs = _outputs(
+        outputs = self.named(
             self.refined_semantic(of_semantic), self.refined_center(of_others), self.refined_offset(of_others)
         )
         return outputs._replace(auxiliary=first) if self.training else outputs
-
-    def loss(self, outputs: CenterOutputs, targets: CenterTargets) -> dict[str, Tensor]:
-        """See :meth:`CenterRepresentation.loss`."""
-        return self.representation.loss(outputs, targets, _OUTPUT_STRIDE)
-
-    def decode(self, outputs: CenterOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
-        """See :meth:`CenterRepresentation.decode`."""
-        return self.representation.decode(outputs, sizes, self.labels, _OUTPUT_STRIDE)
-
-    def with_scores(self, outputs: CenterOutputs, maps: Sequence[PanopticMap]) -> list[PanopticMap]:
-        """Return maps with the scores of :mod:`panscape.representations.center_scores`, for average precision."""
-        return [
-            with_scores(
-                panoptic,
-                outputs.of_picture(i),
-                self.labels,
-                _OUTPUT_STRIDE,
-                self.representation.decoding.align_corners,
-            )
-            for i, panoptic in enumerate(maps)
-        ]
-
-    @property
-    def oracles(self) -> tuple[str, ...]:
-        """The parts of Table 7: "semantic", "centers" and "offsets"."""
-        return CENTER_ORACLES
-
-    def decode_with_truth(self, outputs: CenterOutputs, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
-        """See :meth:`PanopticModel.decode_with_truth` and :meth:`CenterRepresentation.with_truth`."""
-        self.require_oracles(parts)
-        mixed = self.representation.with_truth(outputs, truth, parts, self.labels, _OUTPUT_STRIDE)
-        return self.representation.decode(mixed, [truth.size], self.labels, 1)[0]
-
-    def panels(self, outputs: CenterOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
-        """See :meth:`CenterRepresentation.panels`."""
-        return self.representation.panels(outputs, size, self.labels, _OUTPUT_STRIDE)
 
     @property
     def backbones(self) -> tuple[str, ...]:
@@ -257,13 +203,6 @@ class PanopticSwiftNet(PanopticModel):
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Give the parameters of the backbone, those of all levels, for a learning rate of their own."""
         return self.pyramid.parameters()
-
-
-def _outputs(semantic: Tensor, center: Tensor, offset: Tensor) -> CenterOutputs:
-    """Name what heads give."""
-    # Enlarging in half precision would move centres by a pixel or two, hence float here. The offset head works in units
-    # of its own grid.
-    return CenterOutputs(semantic.float(), center.float(), offset.float() * _OUTPUT_STRIDE)
 
 
 def _second_head(first: nn.Sequential, width: int) -> nn.Module:
