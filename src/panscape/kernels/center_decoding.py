@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import check_within
 
 CenterResize = Literal["map", "outputs", "outputs_unscaled"]
 BeyondTopK = Literal["highest", "above"]
@@ -130,9 +131,6 @@ def check_outputs(
     if len(sizes) != batch:
         raise InvalidArgumentError(f"expected one size for each of the {batch} pictures, got {len(sizes)}")
     for size in sizes:
-        if min(size) < 1 or size[0] > padded_size[0] or size[1] > padded_size[1]:
-            raise InvalidArgumentError(
-                f"expected a size within the padded size {padded_size[0]}x{padded_size[1]}, got {size[0]}x{size[1]}"
-            )
+        check_within(size, padded_size)
     if any(not 0 <= c < num_categories for c in thing_ids):
         raise InvalidArgumentError(f"expected things among the {num_categories} categories, got {sorted(thing_ids)}")

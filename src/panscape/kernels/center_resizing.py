@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import check_within
 from panscape.kernels.bilinear import enlarge
 
 
@@ -44,11 +45,9 @@ def outputs_for_picture(
     Raises:
         InvalidArgumentError: a size is empty, or the working size exceeds the padded one.
     """
-    if min(*working_size, *size) < 1 or working_size[0] > padded_size[0] or working_size[1] > padded_size[1]:
-        raise InvalidArgumentError(
-            f"expected a picture of at least 1x1 that entered the network at 1x1 to {padded_size[0]}x{padded_size[1]}, "
-            f"got {size[0]}x{size[1]} that entered at {working_size[0]}x{working_size[1]}"
-        )
+    check_within(working_size, padded_size)
+    if min(size) < 1:
+        raise InvalidArgumentError(f"expected a picture of at least 1x1 pixels, got {size[0]}x{size[1]}")
     semantic, heat, shift = (
         _enlarged(part.detach().float(), padded_size, working_size, align_corners)
         for part in (semantic_logits, center, offset)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import check_within
 from panscape.kernels.bilinear import enlarge
 from panscape.kernels.boundary_weights import boundary_weights
 from panscape.kernels.center_decoding import first_largest
@@ -230,8 +231,7 @@ class CenterRepresentation:
             raise InvalidArgumentError(f"expected one size for each of the {batch} images, got {len(sizes)}")
         padded = padded_size or outputs.padded_size(output_stride)
         for size in sizes:
-            if min(size) < 1 or size[0] > padded[0] or size[1] > padded[1]:
-                raise InvalidArgumentError(f"expected sizes of at most {padded[0]}x{padded[1]}, got {tuple(size)}")
+            check_within(size, padded)
         semantic, center, offset = outputs.semantic.float(), outputs.center[:, 0].float(), outputs.offset.float()
         if semantic.device.type != "cpu":
             return group_centers_batched(semantic, center, offset, padded, sizes, labels.thing_ids, self.decoding)

@@ -115,7 +115,7 @@ def test_what_does_not_belong_together_is_refused() -> None:
     outputs = CenterOutputs(torch.zeros(2, 4, 4, 4), torch.zeros(2, 1, 4, 4), torch.zeros(2, 2, 4, 4))
     with pytest.raises(InvalidArgumentError, match="expected one size for each of the 2 images, got 1"):
         representation.decode(outputs, [(16, 16)], SHAPES, 4)
-    with pytest.raises(InvalidArgumentError, match="expected sizes of at most 16x16"):
+    with pytest.raises(InvalidArgumentError, match="within the padded size 16x16, got 17x16"):
         representation.decode(outputs, [(16, 16), (17, 16)], SHAPES, 4)
 
 
@@ -191,7 +191,7 @@ def test_networks_of_aligned_corners_hand_in_the_padded_size() -> None:
     (panoptic,) = recovery.decode(outputs, [(33, 17)], SHAPES, 4, (33, 17))
     (expected,) = recovery.decode(enlarged, [(33, 17)], SHAPES, 1)
     assert torch.equal(panoptic.semantic(void=-1), expected.semantic(void=-1))
-    with pytest.raises(InvalidArgumentError, match="expected sizes of at most 33x17"):
+    with pytest.raises(InvalidArgumentError, match="within the padded size 33x17, got 34x17"):
         recovery.decode(outputs, [(34, 17)], SHAPES, 4, (33, 17))
     mixed = recovery.with_truth(outputs, truth, (), SHAPES, 4, (33, 17))
     torch.testing.assert_close(mixed.offset, enlarged.offset, atol=1e-4, rtol=1e-4)
