@@ -26,7 +26,10 @@ from panscape import list_weights
 from panscape.cli import main
 from panscape.inference.video import VideoWriter
 from panscape.models.dense_detections import dense_detections
+from panscape.models.panoptic_deeplab import panoptic_deeplab
 from panscape.models.swiftnet import swiftnet
+from panscape.nn.instance_maps import CenterInstanceMaps
+from panscape.nn.relations import PanopticRelations
 from panscape.recipes import list_recipes
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
@@ -205,6 +208,13 @@ def fields_of(kind: type) -> dict[str, Any]:
             )
             for kind in (DenseBoxRepresentation, DenseBoxDecoding, PastingRules)
         ),
+        (
+            "models/panoptic_deeplab",
+            '`create_model("panoptic_deeplab", labels, ...)` takes:',
+            defaults_of(panoptic_deeplab),
+        ),
+        ("models/relations", "`PanopticRelations` takes:", fields_of(PanopticRelations)),
+        ("models/relations", "says how centres become heatmaps:", fields_of(CenterInstanceMaps)),
         ("training", "`RunOptions` takes:", fields_of(RunOptions)),
         ("recipes", "and these fields:", fields_of(Recipe)),
         ("recipes", "how pictures are varied, in this order:", fields_of(Augmentation)),
