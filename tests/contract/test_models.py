@@ -28,6 +28,7 @@ def boxes(level_ends: tuple[float, ...], **options: Any) -> DenseBoxRepresentati
     return DenseBoxRepresentation(level_ends=level_ends, **options)
 
 
+SMALL_DECODERS = {"decoder_width": 16, "instance_width": 8, "pyramid_width": 8}
 SMALL_HEAD = {"box_width": 16, "semantic_width": 8, "fpn_width": 16, "tower_depth": 1}
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -71,6 +72,34 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         {"backbone": "test_resnet", "width": 16, "levels": 1, "relations": ObjectContext(key_width=8)},
     ),
     "swiftnet_r18": ("swiftnet_r18", {"width": 8}),
+    "panoptic deeplab": ("panoptic_deeplab", SMALL_DECODERS | {"backbone": "residual_xs", "head_width": 8}),
+    "panoptic deeplab, ordinary convolutions, stride 32": (
+        "panoptic_deeplab",
+        SMALL_DECODERS | {"backbone": "test_resnet", "separable": False, "output_stride": 32, "context_size": (64, 64)},
+    ),
+    "panoptic deeplab, standalone": (
+        "panoptic_deeplab",
+        SMALL_DECODERS | {"backbone": "residual_xs", "form": "standalone", "projections": (16, 8, 8)},
+    ),
+    "panoptic deeplab, relations": (
+        "panoptic_deeplab",
+        SMALL_DECODERS | {"backbone": "residual_xs", "relations": PanopticRelations(8, key_width=8)},
+    ),
+    "panoptic deeplab, standalone, relations": (
+        "panoptic_deeplab",
+        SMALL_DECODERS
+        | {"backbone": "residual_xs", "form": "standalone", "relations": PanopticRelations(8, key_width=8)},
+    ),
+    "panoptic deeplab, concatenation": (
+        "panoptic_deeplab",
+        SMALL_DECODERS | {"backbone": "residual_xs", "relations": Concatenation(8)},
+    ),
+    "panoptic deeplab, object context": (
+        "panoptic_deeplab",
+        SMALL_DECODERS | {"backbone": "residual_xs", "relations": ObjectContext(key_width=8)},
+    ),
+    "panoptic_deeplab_r52": ("panoptic_deeplab_r52", SMALL_DECODERS),
+    "panoptic_deeplab_mobilenetv2": ("panoptic_deeplab_mobilenetv2", SMALL_DECODERS),
     "dense detections": (
         "dense_detections",
         SMALL_HEAD | {"backbone": "test_resnet", "representation": boxes((16, 35)), "initial_distance": 16.0},
@@ -96,6 +125,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         {"backbone": "residual_xs", "width": 8, "tower_depth": 1, "representation": boxes((16, 35))},
     ),
 }
+
+# These differ from one of the above by nothing but the backbone; tests/parity counts them without memory.
+OTHER_BACKBONES = {"panoptic_deeplab_r50", "panoptic_deeplab_r101", "panoptic_deeplab_hrnet48"}
 
 
 @pytest.fixture(params=MODELS, scope="module")
@@ -133,7 +165,7 @@ def stacked(model: PanopticModel, truths: list[PanopticMap]) -> object:
 
 
 def test_every_name_in_the_table_is_covered() -> None:
-    assert {name for name, _ in MODELS.values()} == set(list_models())
+    assert {name for name, _ in MODELS.values()} | OTHER_BACKBONES == set(list_models())
 
 
 @pytest.mark.parametrize("size", [(128, 128), (100, 157)])
@@ -151,6 +183,18 @@ def test_outputs_are_finite_and_decode_to_valid_maps(model: PanopticModel, size:
     for m in maps:
         assert m.num_segments == 0 or int(m.category.max()) < len(SHAPES)
         assert torch.equal(m.areas() > 0, torch.ones(m.num_segments, dtype=torch.bool))
+
+
+def test_maps_have_the_pictures_size_whatever_the_network_saw(model: PanopticModel) -> None:
+    size = (96, 128)
+    with torch.inference_mode():
+        outputs = model(images(2, size))
+    maps = model.recover(outputs, [size] * 2, [size, (60, 200)])
+    assert maps[0].equals(model.decode(outputs, [size] * 2)[0])
+    assert [m.size for m in maps] == [size, (60, 200)]
+    assert (maps[1].areas() > 0).all()
+    with pytest.raises(InvalidArgumentError, match="expected one size"):
+        model.recover(outputs, [size] * 2, [size])
 
 
 def test_scores_for_average_precision_leave_the_maps_as_they_are(model: PanopticModel) -> None:
@@ -316,14 +360,15 @@ def test_large_pictures_are_shrunk_to_the_longest_side(model: PanopticModel) -> 
 def test_pictures_are_enlarged_by_the_working_scale(model: PanopticModel) -> None:
     picture = (images(1, (40, 64))[0] * 255).to(torch.uint8)
     enlarged = F.interpolate(picture[None].float(), size=(60, 96), mode="bilinear", align_corners=False)
-    by_hand = model.predict(enlarged[0].round().to(torch.uint8))
+    with torch.inference_mode():
+        (by_hand,) = model.recover(model(enlarged.round() / 255), [(60, 96)], [(40, 64)])
     scaled = copy.deepcopy(model)
     scaled.working_scale = 1.5
     assert scaled.working_size((40, 64)) == (60, 96)
     result = scaled.predict(picture)
     assert result.size == (40, 64)
     # Rounding to 256 levels is all that tells them apart.
-    assert (result.semantic(void=-1) == by_hand.resize(40, 64).semantic(void=-1)).double().mean() > 0.99
+    assert (result.semantic(void=-1) == by_hand.semantic(void=-1)).double().mean() > 0.99
     scaled.longest_side = 80
     assert scaled.working_size((40, 64)) == (50, 80)
     assert scaled.working_size((400, 640)) == (50, 80)

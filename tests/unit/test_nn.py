@@ -49,6 +49,32 @@ def test_features_come_at_strides_4_to_32(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["resnet18", "test_resnet", "residual_s"])
+def test_at_an_output_stride_of_16_the_last_stage_keeps_the_size(name: str) -> None:
+    wide, fine = (create_backbone(name, rectified=True, output_stride=s).eval() for s in (32, 16))  # type: ignore[attr-defined]
+    fine.load_state_dict(wide.state_dict(), strict=True)
+    images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        coarse, features = wide(images), fine(images)
+    assert fine.strides == (4, 8, 16, 16)
+    assert [tuple(f.shape[-2:]) for f in features] == [(16, 24), (8, 12), (4, 6), (4, 6)]
+    assert all(torch.equal(a, b) for a, b in zip(coarse[:3], features[:3], strict=True))
+
+
+def test_blocks_of_the_last_stage_are_dilated_by_2_4_and_8() -> None:
+    with torch.device("meta"):
+        backbone = create_backbone("resnet52", output_stride=16)
+    convs = [[m for m in block.modules() if isinstance(m, nn.Conv2d)] for block in backbone.layer4]  # type: ignore[attr-defined]
+    assert [[c.dilation[0] for c in block] for block in convs] == [[1, 2, 1, 1], [1, 4, 1], [1, 8, 1]]
+    assert {c.stride for block in convs for c in block} == {(1, 1)}
+    stem = [m for m in backbone.conv1 if isinstance(m, nn.Conv2d)]  # type: ignore[attr-defined]
+    assert [(c.in_channels, c.out_channels, c.kernel_size, c.stride[0]) for c in stem] == [
+        (3, 64, (3, 3), 2),
+        (64, 64, (3, 3), 1),
+        (64, 128, (3, 3), 1),
+    ]
+
+
 def test_levels_share_convolutions_and_keep_their_own_norms() -> None:
     torch.manual_seed(0)
     pyramid = SharedPyramid(create_backbone("residual_xs"), 3)
