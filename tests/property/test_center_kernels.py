@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from panscape.kernels.bilinear import enlarge
 from panscape.kernels.boundary_weights import boundary_weights, boundary_weights_reference
 from panscape.kernels.center_grouping import (
     CenterDecoding,
@@ -101,6 +102,11 @@ def test_grouping_of_outputs_that_were_brought_to_the_picture(case, scale_offset
     one = outputs_for_picture(logits, center, offset, *sizes, **options)
     together = outputs_for_picture(logits[None], center[None], offset[None], *sizes, **options)
     assert all(torch.equal(a, b[0]) for a, b in zip(one, together, strict=True))
+    plain = [enlarge(part, padded, working_size, decoding.align_corners) for part in (logits, center, offset)]
+    if scale_offsets:
+        factor = torch.tensor([height / working_size[0], width / working_size[1]])
+        plain[2] = plain[2] * factor[:, None, None]
+    assert all(torch.equal(a, b) for a, b in zip(one, plain, strict=True))
     target = (height, width)
     areas = replace(decoding, align_corners=False)
     expected = group_centers_reference(*one, target, target, things, areas)
