@@ -4,6 +4,7 @@
 
     python benchmarks/forward.py
     python benchmarks/forward.py --models swiftnet_r18 dense_detections_r50 dense_detections_light
+    python benchmarks/forward.py --models swiftnet_r18 panoptic_deeplab_{r52,r50,mobilenetv2} --sizes 512x1024
 
 It prints a Markdown table. One thread, CPU time of the process, least of a few rounds in which the ways take turns,
 with ratios to the plain eager pass of the same network. Weights are random, categories are those of Cityscapes.
