@@ -58,6 +58,7 @@ SMALL: dict[type, dict[str, Any]] = {
         "instance_width": 8,
         "pyramid_width": 8,
         "head_width": 8,
+        "output_stride": 16,
         "projections": (8, 8),
     },
 }

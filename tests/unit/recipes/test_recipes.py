@@ -12,7 +12,10 @@ from maps import SHAPES
 
 from panscape import LabelSpace
 from panscape.errors import InvalidArgumentError, UnknownNameError
-from panscape.recipes import dense_detections, get_recipe, list_recipes, panoptic_swiftnet
+from panscape.nn.instance_maps import CenterInstanceMaps
+from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
+from panscape.nn.relations import PanopticRelations
+from panscape.recipes import dense_detections, get_recipe, list_recipes, panoptic_deeplab, panoptic_swiftnet
 from panscape.recipes.data_options import BsbData, CityscapesData, CocoPanopticData, VistasData
 from panscape.training.recipe import Recipe
 from panscape.training.run_folder import recipe_to_dict
@@ -114,6 +117,112 @@ def test_what_all_published_rows_of_dense_detections_share():
         representation = model.representation
         assert (representation.level_ends, representation.finest_stride) == ((64, 128, 256, 512), 8)
         assert (representation.semantic_fraction, representation.decoding.variant) == (0.3, "published")
+
+
+# detectron2's configurations: learning rate, steps, batch, crop, longest side in training and at test, sigma, share of
+# pixels in the semantic loss, window of centres, stuff area.
+PUBLISHED_DEEPLAB = {
+    "cityscapes": (1e-3, 90_000, 32, (512, 1024), 4096, 2048, 10, 0.2, 7, 2048),
+    "coco": (5e-4, 200_000, 64, (640, 640), 960, 640, 8, 1, 41, 4096),
+}
+DEEPLAB = {name: get_recipe(name) for name in NAMES if name.startswith("deeplab_")}
+
+
+def test_published_settings_of_panoptic_deeplab():
+    assert len(DEEPLAB) == 18
+    for name, recipe in DEEPLAB.items():
+        representation, optimizer, schedule = recipe.model.representation, recipe.optimizer, recipe.schedule
+        data = name.split("_")[2]
+        assert PUBLISHED_DEEPLAB[data] == (
+            optimizer.learning_rate,
+            recipe.steps,
+            recipe.batch_size,
+            recipe.augmentation.crop,
+            recipe.augmentation.longest_side,
+            recipe.model.longest_side,
+            representation.sigma,
+            representation.semantic_fraction,
+            representation.decoding.nms_kernel,
+            representation.decoding.stuff_area,
+        )
+        assert (optimizer.name, optimizer.betas, optimizer.weight_decay) == ("adam", (0.9, 0.999), 0)
+        assert (schedule.decay, schedule.power, schedule.end) == ("poly", 0.9, 0)
+        assert (schedule.warmup_steps, schedule.warmup_factor) == (1000, 1e-3)
+        assert (representation.boundary_alphas, representation.offset_loss_weight) == ((), None), "0.01 without weights"
+        assert (representation.small_area, representation.small_weight) == (4096, 3)
+        assert (representation.decoding.threshold, representation.decoding.top_k) == (0.1, 200)
+        sides = recipe.augmentation.shortest_sides
+        assert sides == ((*CITY_SIDES, 1664, 1728, 1856, 1920, 2048) if data == "cityscapes" else COCO_SIDES)
+
+
+def test_the_rows_of_relations_differ_in_the_part_alone():
+    for data in ("cityscapes", "coco"):
+        for network in ("r52", "r103", "hrnet48"):
+            base = DEEPLAB.get(f"deeplab_{network}_{data}")
+            for name, recipe in DEEPLAB.items():
+                if name.startswith(f"deeplab_{network}_{data}_"):
+                    assert replace(base, name=name, model=recipe.model) == recipe
+                    assert replace(recipe.model, relations=None, instance_maps=None) == base.model
+    kinds = {name: recipe.model.relations for name, recipe in DEEPLAB.items() if "r52_cityscapes" in name}
+    row = "deeplab_r52_cityscapes"
+    assert kinds == {
+        row: None,
+        f"{row}_concatenation": Concatenation(),
+        f"{row}_product": ElementwiseProduct(),
+        f"{row}_ocr": ObjectContext(),
+        f"{row}_without_reweighting": PanopticRelations(reweighting=False),
+        f"{row}_relations": PanopticRelations(num_instances=50),
+        f"{row}_relations_k10": PanopticRelations(num_instances=10),
+        f"{row}_relations_k20": PanopticRelations(num_instances=20),
+        f"{row}_relations_k100": PanopticRelations(num_instances=100),
+    }
+
+
+def test_small_recipes_of_panoptic_deeplab_differ_in_the_network():
+    for base in ("town", "street"):
+        swiftnet, alone, related = (get_recipe(base + suffix) for suffix in ("", "_deeplab", "_deeplab_relations"))
+        assert replace(alone, name=base, model=swiftnet.model) == swiftnet
+        assert replace(related, name=alone.name, model=alone.model) == alone
+        assert replace(related.model, relations=None, instance_maps=None) == alone.model
+        for field in ("backbone", "longest_side", "working_scale"):
+            assert getattr(alone.model, field) == getattr(swiftnet.model, field)
+        assert alone.model.representation.decoding == swiftnet.model.representation.decoding
+
+
+def test_the_rows_of_table_5_differ_in_relations():
+    base, other = get_recipe("town_relations_base"), get_recipe("town_l1")
+    assert replace(base, name=other.name, model=other.model) == other
+    assert base.model.representation == other.model.representation
+    pisr = get_recipe("town_relations_pisr").model.relations
+    assert (pisr.num_instances, pisr.reweighting) == (20, True)
+    expected = {
+        "concatenation": Concatenation(num_instances=20),
+        "product": ElementwiseProduct(num_instances=20),
+        "ocr": ObjectContext(num_instances=20, key_width=pisr.key_width),
+        "without_reweighting": replace(pisr, reweighting=False),
+        "pisr": pisr,
+        "k10": replace(pisr, num_instances=10),
+        "k50": replace(pisr, num_instances=50),
+    }
+    for row, relations in expected.items():
+        name = f"town_relations_{row}"
+        model = replace(base.model, relations=relations, instance_maps=CenterInstanceMaps())
+        assert get_recipe(name) == replace(base, name=name, model=model)
+
+
+def test_which_relations_a_recipe_has_is_written_down():
+    described = recipe_to_dict(get_recipe("town_relations_product"))["model"]["relations"]
+    assert described == {"type": "ElementwiseProduct", "num_instances": 20, "detach_guidance": False}
+    assert recipe_to_dict(get_recipe("town_relations_base"))["model"]["relations"] is None
+
+
+def test_networks_of_panoptic_deeplab_have_the_published_size():
+    sizes = {}
+    for name, labels in (("r52_cityscapes", "cityscapes"), ("r52_coco", "coco_panoptic")):
+        with torch.device("meta"):
+            network = DEEPLAB[f"deeplab_{name}"].model.create(LabelSpace.load(labels))
+        sizes[name] = sum(p.numel() for p in network.parameters())
+    assert sizes == {"r52_cityscapes": 30_271_350, "r52_coco": 30_300_648}
 
 
 def test_coco_pictures_are_enlarged_for_prediction():
@@ -258,7 +367,8 @@ def test_the_table_is_what_the_modules_say():
             if name in list_recipes() and getattr(function, "__module__", "").endswith(module):
                 assert documented.splitlines()[0] == list_recipes()[name]
                 assert f"panscape train {name} " in documented
-    for module, prefix in ((panoptic_swiftnet, "swiftnet_r18_"), (dense_detections, "dense_r50_")):
+    prefixes = {panoptic_swiftnet: "swiftnet_r18_", dense_detections: "dense_r50_", panoptic_deeplab: "deeplab_"}
+    for module, prefix in prefixes.items():
         functions = {n for n, f in vars(module).items() if n.startswith(prefix) and callable(f)}
         assert functions == {name for name in NAMES if name.startswith(prefix)}
 

@@ -1,0 +1,350 @@
+"""The rows of Panoptic, Instance, and Semantic Relations (PISR), and of Panoptic-DeepLab, its base: one recipe each.
+
+Shubhankar Borse, Hyojin Park, Hong Cai, Debasmit Das, Risheek Garrepalli, Fatih Porikli. CVPR 2022. The base: Bowen
+Cheng, Maxwell D. Collins, Yukun Zhu, Ting Liu, Thomas S. Huang, Hartwig Adam, Liang-Chieh Chen. CVPR 2020.
+arXiv:1911.10194.
+
+Published numbers are those of the first paper, also for the base. Its numbers and operations there are those of the
+implementation in detectron2, whose configurations these recipes follow: Adam, batches of 32 and 64, crops of 512x1024
+and 640x640. What that calls R-52 and R-103, ResNets with DeepLab's stem of three convolutions, are the papers' R50 and
+R101. R-103 and HRNet-W48 have no configuration there; they are trained as R-52 is.
+
+The authors of PISR "follow the original training settings" and released no code. The number of objects, the weight of
+the first stage's losses and the number of channels stand in a supplement that we have not seen: 50, 0.4 and 256 are
+ours, and which number of objects made the tables we do not know.
+
+Figure 9 varies that number on R-52 and is a plot without numbers. Its other curves are options::
+
+    panscape train deeplab_r52_coco_relations --model.relations.num-instances 10 ...
+    panscape train deeplab_r52_cityscapes_without_reweighting --model.relations.num-instances 10 ...
+
+Where training differs from detectron2's:
+
+- **R-52 and R-103 begin with random weights**, where its models begin with weights of ImageNet that exist for this stem
+  in its own format alone. Without them published numbers are out of reach: begin with ``--start`` and a model that
+  ``panscape.load_published`` has read, or take the stem that timm has weights for,
+  ``--model.backbone resnet50.tv_in1k --model.pretrained``. HRNet-W48 begins with timm's weights.
+- Pictures smaller than the test size of COCO, 640, are not enlarged.
+- What ``models/panoptic_deeplab.py`` lists.
+
+Hours are estimates, not measured: multiply-adds of the network, three times over for a training step, at 20 TFLOP/s
+for each of eight RTX 3090, doubled for everything else. What memory it takes is not measured either; ``--accumulate``
+divides it. All docstrings call for ``--precision fp16 --devices 8``; each device then takes an eighth of a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from panscape.models.panoptic_deeplab import PUBLISHED
+from panscape.nn.instance_maps import CenterInstanceMaps
+from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
+from panscape.nn.relations import PanopticRelations
+from panscape.recipes.data_options import CityscapesData, CocoPanopticData
+from panscape.recipes.model_options import PanopticDeepLabOptions, RelationsPart
+from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
+
+_R52 = PanopticDeepLabOptions("resnet52", decoder_width=256, instance_width=128, pyramid_width=256, head_width=32)
+_CITYSCAPES_SIDES = (512, 640, 704, 832, 896, 1024, 1152, 1216, 1344, 1408, 1536, 1664, 1728, 1856, 1920, 2048)
+_MODELS = {
+    "r52": _R52,
+    "r103": replace(_R52, backbone="resnet103"),
+    "hrnet48": replace(_R52, backbone="hrnet_w48.ms_in1k", output_stride=32, pretrained=True),
+}
+
+
+def deeplab_r52_cityscapes() -> Recipe:
+    """Cityscapes, Panoptic-DeepLab (PISR, Tables 1, 4 and 5).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 6 (estimate)
+        published, val:  PQ 59.9 AP 32.1 mIoU 78.5 iIoU 62.5 (Table 4: PQ 59.7)
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52")
+
+
+def deeplab_r103_cityscapes() -> Recipe:
+    """Cityscapes, Panoptic-DeepLab on ResNet-101 (PISR, Tables 1 and 4).
+
+    ::
+
+        panscape train deeplab_r103_cityscapes --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 9 (estimate)
+        published, val:  PQ 60.5 AP 33.7 mIoU 79.0
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r103")
+
+
+def deeplab_hrnet48_cityscapes() -> Recipe:
+    """Cityscapes, Panoptic-DeepLab on HRNet-W48 (PISR, Table 1).
+
+    ::
+
+        panscape train deeplab_hrnet48_cityscapes --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 11 (estimate)
+        published, val:  PQ 63.4 AP 36.2 mIoU 80.6
+        ours, val:       not measured yet
+    """
+    return _cityscapes("hrnet48")
+
+
+def deeplab_r52_cityscapes_relations() -> Recipe:
+    """Cityscapes, with relations of 50 instances (PISR, Tables 1, 4 and 5).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_relations --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 9 (estimate)
+        published, val:  PQ 62.2 AP 33.3 mIoU 80.2 iIoU 64.4
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "relations", PanopticRelations())
+
+
+def deeplab_r103_cityscapes_relations() -> Recipe:
+    """Cityscapes, on ResNet-101 with relations (not in the paper).
+
+    ::
+
+        panscape train deeplab_r103_cityscapes_relations --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 11 (estimate)
+        published, val:  none
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r103", "relations", PanopticRelations())
+
+
+def deeplab_hrnet48_cityscapes_relations() -> Recipe:
+    """Cityscapes, on HRNet-W48 with relations (PISR, Table 1).
+
+    ::
+
+        panscape train deeplab_hrnet48_cityscapes_relations --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 13 (estimate)
+        published, val:  PQ 64.1 AP 37.6 mIoU 80.7
+        ours, val:       not measured yet
+    """
+    return _cityscapes("hrnet48", "relations", PanopticRelations())
+
+
+def deeplab_r52_cityscapes_relations_k10() -> Recipe:
+    """Cityscapes, with relations of 10 instances (PISR, Figure 9).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_relations_k10 --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 8 (estimate)
+        published, val:  a plot without numbers
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "relations_k10", PanopticRelations(num_instances=10))
+
+
+def deeplab_r52_cityscapes_relations_k20() -> Recipe:
+    """Cityscapes, with relations of 20 instances (PISR, Figure 9).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_relations_k20 --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 9 (estimate)
+        published, val:  a plot without numbers
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "relations_k20", PanopticRelations(num_instances=20))
+
+
+def deeplab_r52_cityscapes_relations_k100() -> Recipe:
+    """Cityscapes, with relations of 100 instances (PISR, Figure 9).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_relations_k100 --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 9 (estimate)
+        published, val:  a plot without numbers
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "relations_k100", PanopticRelations(num_instances=100))
+
+
+def deeplab_r52_cityscapes_concatenation() -> Recipe:
+    """Cityscapes, scores and instances beside the features (PISR, Table 5).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_concatenation --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 7 (estimate)
+        published, val:  PQ 60.6 mIoU 79.1 iIoU 62.6
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "concatenation", Concatenation())
+
+
+def deeplab_r52_cityscapes_product() -> Recipe:
+    """Cityscapes, features times scores and instances (PISR, Table 5).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_product --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 7 (estimate)
+        published, val:  PQ 60.4 mIoU 78.2 iIoU 63.0
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "product", ElementwiseProduct())
+
+
+def deeplab_r52_cityscapes_ocr() -> Recipe:
+    """Cityscapes, with object context of categories (PISR, Tables 1 and 5).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_ocr --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 7 (estimate)
+        published, val:  PQ 60.7 AP 32.1 mIoU 79.5 iIoU 62.4 (Table 1: mIoU 79.6)
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "ocr", ObjectContext())
+
+
+def deeplab_r52_cityscapes_without_reweighting() -> Recipe:
+    """Cityscapes, with relations without reweighting (PISR, Table 5).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_without_reweighting --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 9 (estimate)
+        published, val:  PQ 61.8 mIoU 79.6 iIoU 64.0
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "without_reweighting", PanopticRelations(reweighting=False))
+
+
+def deeplab_r52_coco() -> Recipe:
+    """COCO panoptic, Panoptic-DeepLab (PISR, Table 2).
+
+    ::
+
+        panscape train deeplab_r52_coco --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 22 (estimate)
+        published, val:  PQ 35.5, things 37.8, stuff 32.0
+        ours, val:       not measured yet
+    """
+    return _coco("r52")
+
+
+def deeplab_hrnet48_coco() -> Recipe:
+    """COCO panoptic, Panoptic-DeepLab on HRNet-W48 (PISR, Table 2).
+
+    ::
+
+        panscape train deeplab_hrnet48_coco --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 38 (estimate)
+        published, val:  PQ 37.8
+        ours, val:       not measured yet
+    """
+    return _coco("hrnet48")
+
+
+def deeplab_r52_coco_relations() -> Recipe:
+    """COCO panoptic, with relations of 50 instances (PISR, Table 2).
+
+    ::
+
+        panscape train deeplab_r52_coco_relations --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 31 (estimate)
+        published, val:  PQ 38.8, things 40.6, stuff 36.2
+        ours, val:       not measured yet
+    """
+    return _coco("r52", "relations", PanopticRelations())
+
+
+def deeplab_hrnet48_coco_relations() -> Recipe:
+    """COCO panoptic, on HRNet-W48 with relations (PISR, Table 2).
+
+    ::
+
+        panscape train deeplab_hrnet48_coco_relations --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 48 (estimate)
+        published, val:  PQ 40.7, things 42.6, stuff 37.7
+        ours, val:       not measured yet
+    """
+    return _coco("hrnet48", "relations", PanopticRelations())
+
+
+def deeplab_r52_coco_ocr() -> Recipe:
+    """COCO panoptic, with object context of categories (PISR, Table 2).
+
+    ::
+
+        panscape train deeplab_r52_coco_ocr --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 27 (estimate)
+        published, val:  PQ 37.2, things 38.9, stuff 35.7
+        ours, val:       not measured yet
+    """
+    return _coco("r52", "ocr", ObjectContext())
+
+
+def _cityscapes(network: str, row: str = "", relations: RelationsPart | None = None) -> Recipe:
+    return Recipe(
+        name=_name(network, "cityscapes", row),
+        model=_model(network, "cityscapes", 2048, relations),
+        data=CityscapesData(),
+        augmentation=Augmentation(crop=(512, 1024), shortest_sides=_CITYSCAPES_SIDES, longest_side=4096),
+        optimizer=Optimizer(learning_rate=1e-3),
+        schedule=Schedule(warmup_steps=1000),
+        steps=90_000,
+        batch_size=32,
+        eval_every=10_000,
+    )
+
+
+def _coco(network: str, row: str = "", relations: RelationsPart | None = None) -> Recipe:
+    return replace(
+        _cityscapes(network),
+        name=_name(network, "coco", row),
+        model=_model(network, "coco_panoptic", 640, relations, nms_kernel=11),  # cells; 41 pixels
+        data=CocoPanopticData(),
+        augmentation=Augmentation(crop=(640, 640), shortest_sides=tuple(range(320, 961, 64)), longest_side=960),
+        optimizer=Optimizer(learning_rate=5e-4),
+        steps=200_000,
+        batch_size=64,
+        eval_every=20_000,
+        eval_pictures=1000,
+    )
+
+
+def _model(
+    network: str, labels: str, longest_side: int, relations: RelationsPart | None, nms_kernel: int = 3
+) -> PanopticDeepLabOptions:
+    return replace(
+        _MODELS[network],
+        longest_side=longest_side,
+        representation=PUBLISHED[labels],
+        relations=relations,
+        instance_maps=None if relations is None else CenterInstanceMaps(nms_kernel=nms_kernel),
+    )
+
+
+def _name(network: str, data: str, row: str) -> str:
+    return "_".join(part for part in ("deeplab", network, data, row) if part)
