@@ -108,7 +108,7 @@ def category_signal(features: Tensor, prob: Tensor, valid: Tensor | None = None)
     tiny = torch.finfo(x.dtype).tiny
     x = x / x.norm(dim=0).mean().clamp_min(tiny)
     x = x - x.mean(1, keepdim=True)
-    encoding = x @ weight / weight.sum().clamp_min(tiny)
+    encoding = (x * weight).sum(1) / weight.sum().clamp_min(tiny)  # no product of matrices: autocast would round it
     signal = torch.zeros(prob.shape, device=x.device)
     signal[shown] = F.cosine_similarity(x, encoding[:, None], dim=0, eps=_NO_DIFFERENCE).clamp(0, 1)
     return signal

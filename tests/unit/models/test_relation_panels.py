@@ -111,6 +111,13 @@ class TestSignal:
         expected = category_signal(features, prob)
         torch.testing.assert_close(category_signal(features * scale, prob), expected, atol=1e-5, rtol=0)
 
+    def test_half_precision_is_for_networks_alone(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        features, prob = torch.randn(3, 4, 5, generator=generator), torch.rand(4, 5, generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            signal = category_signal(features, prob)
+        assert torch.equal(signal, category_signal(features, prob))
+
     def test_rounding_is_no_signal(self) -> None:
         features = torch.full((3, 8, 8), 0.1) * (1 + 1e-7 * torch.rand(3, 8, 8, generator=torch.Generator()))
         prob = torch.rand(8, 8, generator=torch.Generator().manual_seed(0))
