@@ -145,7 +145,8 @@ def copy_fitting(model: PanopticModel, found: Mapping[str, Tensor], path: Path) 
     """Copy what has a place in a model, and leave the rest as it is; see :func:`start_from`.
 
     A tensor has a place by its name and shape. A backbone has one, too, where it is called otherwise, as in models of
-    another family: if all of it is found, by names and shapes, below one other name.
+    another family: if all of it is found, by names and shapes, below one other name. And where a model has copies of a
+    part (:attr:`PanopticModel.copied_parts`) and the file has none, they get what that part gets.
 
     Args:
         model: to be trained further.
@@ -167,6 +168,14 @@ def copy_fitting(model: PanopticModel, found: Mapping[str, Tensor], path: Path) 
             renamed = {name: origin + name.removeprefix(backbone) for name in mine if name not in sources}
             sources |= {name: source for name, source in renamed.items() if source in found}
             origins.append(origin)
+    num_moved = len(sources) - num_same
+    copies = list[str]()
+    for copy, part in model.copied_parts.items():
+        if not any(name.startswith(f"{copy}.") for name in found):
+            again = {copy + n.removeprefix(part): source for n, source in sources.items() if n.startswith(f"{part}.")}
+            sources |= again
+            copies += [copy] if again else []
+    num_copied = len(sources) - num_same - num_moved
     if not sources:
         raise CheckpointMismatchError(
             path, missing=needed, unused=found, remedy="start from a model of the same family or with the same backbone"
@@ -174,8 +183,8 @@ def copy_fitting(model: PanopticModel, found: Mapping[str, Tensor], path: Path) 
     with torch.no_grad():
         for name, source in sources.items():
             needed[name].copy_(found[source])
-    num_moved = len(sources) - num_same
     moved = f", {num_moved} of them from its backbone, {origins[0]}" if num_moved else ""
+    moved += f", {num_copied} of them copies, in {', '.join(copies)}" if num_copied else ""
     new = sorted(needed.keys() - sources.keys())
     rest = f"; new: {', '.join(new[:6])}{' and others' if len(new) > 6 else ''}" if new else ""
     return f"started from {path.name}: {len(sources)} of {len(needed)} tensors{moved}{rest}"

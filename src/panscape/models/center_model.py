@@ -6,8 +6,9 @@ They share no layers by this; a second network's layers are in ``nn/``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
@@ -19,9 +20,13 @@ from panscape.panoptic import PanopticMap
 from panscape.representations.center_scores import with_scores
 from panscape.representations.centers import CENTER_ORACLES, CenterOutputs, CenterRepresentation, CenterTargets
 
+_HEADS = ("semantic", "center", "offset")
+
 
 class CenterModel(PanopticModel):
     """Base of networks with :class:`CenterOutputs`; they define ``forward`` and their backbones.
+
+    Their heads are ``semantic``, ``center`` and ``offset``; those of a second stage are called ``refined_`` and that.
 
     Args:
         labels: the label space.
@@ -55,6 +60,15 @@ class CenterModel(PanopticModel):
         self.representation = representation
         self.output_stride = output_stride
         self.relations: CenterRelations | None = None
+
+    @property
+    def copied_parts(self) -> Mapping[str, str]:
+        """The heads of a second stage that take as many channels as those of the first, and these."""
+        heads = {} if self.relations is None else {f"refined_{name}": name for name in _HEADS}
+        return {copy: head for copy, head in heads.items() if self._shapes(copy) == self._shapes(head)}
+
+    def _shapes(self, part: str) -> dict[str, torch.Size]:
+        return {name: tensor.shape for name, tensor in self.get_submodule(part).state_dict().items()}
 
     def named(self, semantic: Tensor, center: Tensor, offset: Tensor) -> CenterOutputs:
         """Return what heads give as outputs: in float32, and with offsets in pixels, not in units of their grid."""

@@ -100,6 +100,14 @@ class PanopticModel(nn.Module, ABC):
         """
         return ()
 
+    @property
+    def copied_parts(self) -> Mapping[str, str]:
+        """Names of submodules that begin as copies of others, by theirs; of the same shapes. None by default.
+
+        Weights to start from that lack such a submodule fill it with what they fill the other one with.
+        """
+        return {}
+
     @abstractmethod
     def encode(self, truth: PanopticMap) -> NamedTuple:
         """Turn one truth into what :meth:`loss` compares outputs with; runs on the CPU, in loader workers."""

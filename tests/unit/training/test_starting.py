@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from panscape import create_model, zoo
 from panscape.errors import CheckpointMismatchError, UnreadableFileError
 from panscape.models import PanopticModel
 from panscape.nn.backbones import create_backbone
+from panscape.nn.relation_alternatives import Concatenation, ObjectContext
+from panscape.nn.relations import PanopticRelations, Relations
 from panscape.training.checkpoints import Checkpoints
 from panscape.training.starting import start_from
 
@@ -37,7 +40,7 @@ class OtherFamily(ColorModel):
         return ("eyes.body",)
 
 
-def same(some: PanopticModel, other: PanopticModel) -> bool:
+def same(some: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(some.state_dict().values(), other.state_dict().values(), strict=True))
 
 
@@ -117,6 +120,56 @@ def test_more_levels_than_there_were_begin_like_the_first(tmp_path: Path) -> Non
     start_from(model, tmp_path / "one.safetensors")
     for mine, its in zip(model.pyramid.levels[1].buffers(), one.pyramid.levels[0].buffers(), strict=True):
         assert torch.equal(mine, its)
+
+
+DECODERS = {"decoder_width": 8, "instance_width": 8, "pyramid_width": 8, "head_width": 8}
+
+
+def related(model: str, relations: Relations | None, seed: int) -> PanopticModel:
+    torch.manual_seed(seed)
+    widths = DECODERS if model == "panoptic_deeplab" else {"width": 8, "levels": 1}
+    return create_model(model, SHAPES, backbone="residual_xs", relations=relations, **widths).eval()
+
+
+@pytest.mark.parametrize("name", ["swiftnet", "panoptic_deeplab"])
+def test_a_second_stage_begins_as_the_heads_of_a_network_without_relations(name: str, tmp_path: Path) -> None:
+    base, model = related(name, None, 1), related(name, PanopticRelations(4, key_width=8), 2)
+    for buffer in base.semantic.buffers():
+        buffer.add_(1)
+    num_heads = sum(len(getattr(base, head).state_dict()) for head in ("semantic", "center", "offset"))
+    num_base, num = len(base.state_dict()), len(model.state_dict())
+    zoo.save(base, tmp_path / "base.safetensors")
+    line = start_from(model, tmp_path / "base.safetensors")
+    heads = "refined_semantic, refined_center, refined_offset"
+    assert line.startswith(f"started from base.safetensors: {num_base + num_heads} of {num} tensors, {num_heads} of ")
+    assert f" of them copies, in {heads}; new: relations." in line
+    picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for mine, its in zip(model(picture).tensors, base(picture).tensors, strict=True):
+            torch.testing.assert_close(mine, its, atol=1e-6, rtol=1e-6)
+
+
+def test_a_second_stage_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
+    other, model = (related("swiftnet", PanopticRelations(k, key_width=8), k) for k in (4, 5))
+    for parameter in other.refined_center.parameters():
+        parameter.data.add_(1)  # heads begin as copies; training parts them
+    zoo.save(other, tmp_path / "other.safetensors")
+    assert "copies" not in start_from(model, tmp_path / "other.safetensors")
+    for head in ("semantic", "center", "offset", "refined_semantic", "refined_center", "refined_offset"):
+        assert same(getattr(model, head), getattr(other, head)), head
+
+
+def test_a_second_stage_with_other_channels_begins_anew(tmp_path: Path) -> None:
+    zoo.save(related("swiftnet", None, 1), tmp_path / "base.safetensors")
+    model = related("swiftnet", ObjectContext(key_width=8), 2)
+    assert "copies, in refined_semantic, refined_center, refined_offset;" in start_from(
+        model, tmp_path / "base.safetensors"
+    )
+    model = related("swiftnet", Concatenation(4), 2)
+    before = copy.deepcopy(model)
+    assert "copies" not in start_from(model, tmp_path / "base.safetensors")
+    assert not same(model.semantic, before.semantic)
+    assert same(model.refined_semantic, before.refined_semantic)
 
 
 def test_half_a_backbone_is_none(run: Path) -> None:
