@@ -79,8 +79,8 @@ def head(in_channels: int, between: int, width: int, out_channels: int, separabl
     return nn.Sequential(blending(in_channels, between, width, separable), nn.Conv2d(width, out_channels, 1))
 
 
-def initialize(module: nn.Module, form: Literal["detectron2", "standalone"]) -> None:
-    """Draw the weights of a decoder or a head as the published code does; biases begin at 0.
+def initialize(module: nn.Module, form: Literal["detectron2", "standalone"]) -> nn.Module:
+    """Draw the weights of a decoder or a head as the published code does, and return it; biases begin at 0.
 
     Args:
         module: a :class:`DeepLabDecoder` or a :func:`head`.
@@ -99,3 +99,4 @@ def initialize(module: nn.Module, form: Literal["detectron2", "standalone"]) -> 
             nn.init.kaiming_uniform_(conv.weight, a=1)
         if conv.bias is not None:
             nn.init.zeros_(conv.bias)
+    return module

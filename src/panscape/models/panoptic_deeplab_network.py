@@ -5,7 +5,7 @@ What they are, and where they differ from the paper, is at the head of ``panopti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, cast
 
 import torch
@@ -120,6 +120,9 @@ class PanopticDeepLab(CenterModel):
         def offset(channels: int) -> nn.Sequential:
             return head(channels, instance_width, head_width, 2, separable)
 
+        def initialized(build: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+            return lambda channels: initialize(build(channels), form)
+
         self.semantic_decoder = decoder(decoder_width, projections)
         self.instance_decoder = decoder(instance_width, instance_projections)
         self.semantic = semantic(decoder_width)
@@ -137,9 +140,9 @@ class PanopticDeepLab(CenterModel):
                 semantic_channels=decoder_width,
             )
             of_semantic, of_instances = self.relations.semantic_width, self.relations.instance_width
-            self.refined_semantic = second_head(self.semantic, decoder_width, of_semantic, semantic)
-            self.refined_center = second_head(self.center, instance_width, of_instances, center)
-            self.refined_offset = second_head(self.offset, instance_width, of_instances, offset)
+            self.refined_semantic = second_head(self.semantic, decoder_width, of_semantic, initialized(semantic))
+            self.refined_center = second_head(self.center, instance_width, of_instances, initialized(center))
+            self.refined_offset = second_head(self.offset, instance_width, of_instances, initialized(offset))
         if is_standalone:
             for norm in (m for m in self.modules() if isinstance(m, nn.BatchNorm2d)):
                 norm.momentum = 0.01

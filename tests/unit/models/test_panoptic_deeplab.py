@@ -13,6 +13,7 @@ from panscape import create_model
 from panscape.errors import InvalidArgumentError
 from panscape.models.panoptic_deeplab_decoder import head, initialize
 from panscape.nn.backbones import create_backbone
+from panscape.nn.relation_alternatives import Concatenation
 from panscape.nn.relations import PanopticRelations
 from panscape.representations.centers import CenterOutputs, CenterRepresentation
 
@@ -147,6 +148,15 @@ def test_weights_begin_as_published(form: Any) -> None:
     # uniform within the root of 3 over 64 planes of 3x3
     reach = float(plain[0][0][0].weight.abs().max())
     assert reach == pytest.approx((3 / 576) ** 0.5, rel=0.01) if form == "detectron2" else reach < 0.006
+
+
+def test_heads_that_cannot_begin_as_copies_begin_as_published() -> None:
+    model = a_model(relations=Concatenation(8), decoder_width=64, head_width=64)
+    for name in ("semantic", "center", "offset"):
+        first, second = getattr(model, name), getattr(model, f"refined_{name}")
+        assert first[0][0][0].in_channels < second[0][0][0].in_channels
+        assert float(second[1].weight.detach().std()) == pytest.approx(0.001, rel=0.3)
+        assert float(second[1].bias.detach().abs().sum()) == 0
 
 
 @pytest.mark.parametrize(
