@@ -253,13 +253,16 @@ class PanopticRelationModule(RelationModule):
         batch, _, height, width = features.shape
         shown = features if valid is None else features.masked_fill(~valid, 0)
         encodings, is_present = self.encodings(shown, torch.cat([semantic_prob, instances], dim=1), valid)
-        if self.importance is not None:
-            encodings = encodings * self.weights(encodings)
-        encodings = encodings.to(features.dtype).transpose(1, 2)[..., None]  # a map of P places: [B, C, P, 1]
-        # Norms would make something of what is not there.
         absent = ~is_present[:, None, :, None]
-        keys = self.encoding_key(encodings).masked_fill(absent, 0)[..., 0]
-        values = self.encoding_value(encodings).masked_fill(absent, 0)[..., 0]
+        with _without_autocast(features.device.type):  # sums that nothing divides are beyond half precision
+            encodings = encodings.to(self.norm.weight.dtype)
+            if self.importance is not None:
+                encodings = encodings * self.weights(encodings)
+            encodings = encodings.transpose(1, 2)[..., None]  # a map of P places: [B, C, P, 1]
+            # Norms would make something of what is not there.
+            keys = self.encoding_key(encodings).masked_fill(absent, 0)[..., 0]
+            values = self.encoding_value(encodings).masked_fill(absent, 0)[..., 0]
+        keys, values = keys.to(features.dtype), values.to(features.dtype)
         if self.part.scaled:
             keys = keys * self.part.key_width**-0.5
         similarity = keys.transpose(1, 2) @ self.place_key(shown).flatten(2)  # F_sp, [B, P, h w]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -277,6 +278,24 @@ def test_sums_are_exact_under_autocast() -> None:
     raw = PanopticRelations(1, normalization="none").build(1, 1)
     sums, _ = raw.encodings(torch.full((1, 1, 64, 64), 100.0).half(), torch.ones(1, 2, 64, 64))
     assert sums.flatten().tolist() == [409600.0, 409600.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_encodings_beyond_half_precision_can_be_trained_on(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    module = PanopticRelations(1, key_width=8, normalization="none", reweighting=False).build(4, 2).train()
+    torch.nn.init.ones_(module.norm.weight)
+    g = torch.Generator().manual_seed(0)
+    features = 100 * torch.rand(2, 4, 64, 64, generator=g)
+    prob = torch.randn(2, 2, 64, 64, generator=g).softmax(1)
+    maps = torch.rand(2, 1, 64, 64, generator=g)
+    plain = copy.deepcopy(module)
+    expected = plain(features, prob, maps)
+    with torch.autocast("cpu", dtype=dtype):
+        found = module(features, prob, maps)
+    assert torch.isfinite(found).all()
+    assert float((found - expected).detach().abs().mean()) < 0.2  # the added part has a deviation of 1
+    torch.testing.assert_close(module.encoding_key[1].running_mean, plain.encoding_key[1].running_mean)
 
 
 def test_parameters_and_operations_on_panoptic_deeplab() -> None:
