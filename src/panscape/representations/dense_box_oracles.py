@@ -8,6 +8,7 @@ those of the nearest cell, as boxes between two objects mean neither.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.kernels.bilinear import enlarge
-from panscape.kernels.box_candidates import Boxes, select_boxes
+from panscape.kernels.box_candidates import Boxes, BoxSelection, select_boxes
 from panscape.kernels.dense_boxes import dense_boxes
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
@@ -44,7 +45,7 @@ def decode_with_truth(
         truth: of the picture, on the device of the outputs.
         targets: what it encodes to, learnt from masks, on the same device.
         parts: "semantic" takes the true category of every pixel that has one; "boxes" the true box of every object that
-            a location meets, each found for sure, and for the pixels of all objects their own.
+            a location meets, however many these are, each found for sure, and for the pixels of all objects their own.
         labels: tells things from stuff.
         pyramid: where the locations are.
         decoding: how maps are recovered.
@@ -57,10 +58,14 @@ def decode_with_truth(
         is_object = _is_object(truth, labels)
         own = F.pad(truth.boxes(), (0, 0, 1, 0))[truth.ids.long()].permute(2, 0, 1)
         dense = torch.where(F.pad(is_object, (1, 0))[truth.ids.long()], own, dense)
-        queries = _selected(*_perfect_locations(targets, len(things)), pyramid, decoding, size)
+        # Every location of an object is as sure as it can be, and large objects have many: no limit to how many.
+        num_locations = targets.box.shape[1]
+        selection = replace(decoding.selection, per_level=num_locations, max_boxes=num_locations)
+        queries = _selected(*_perfect_locations(targets, len(things)), pyramid, selection, size)
         queries = queries._replace(score=torch.ones_like(queries.score))
     else:
-        queries = _selected(outputs.box_category[0], outputs.box[0], outputs.centerness[0], pyramid, decoding, size)
+        parts_of_one = (outputs.box_category[0], outputs.box[0], outputs.centerness[0])
+        queries = _selected(*parts_of_one, pyramid, decoding.selection, size)
     choices = torch.tensor(decoding.rules.semantic_ids(labels), device=prob.device)
     semantic = choices[prob[choices].argmax(0)]
     return merge_boxes(queries, dense, prob[things], semantic, size, labels, decoding)
@@ -105,9 +110,7 @@ def _selected(
     box: Tensor,
     centerness: Tensor,
     pyramid: Pyramid,
-    decoding: DenseBoxDecoding,
+    selection: BoxSelection,
     size: tuple[int, int],
 ) -> Boxes:
-    return select_boxes(
-        box_category, box, centerness, pyramid.padded_size, size, *pyramid[1:], selection=decoding.selection
-    )
+    return select_boxes(box_category, box, centerness, pyramid.padded_size, size, *pyramid[1:], selection=selection)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panscape.geometry import check_within
 from panscape.kernels.bilinear import enlarge
 from panscape.kernels.box_candidates import Boxes, select_boxes
 from panscape.kernels.dense_boxes import dense_boxes, grid_points, predicted_levels
@@ -49,6 +50,7 @@ def draw_panels(
           becomes one's mask and a black one between two.
     """
     padded, grid_stride = pyramid.padded_size, pyramid.finest_stride // 2
+    check_within(size, padded)
     category = likeliest_category(outputs.semantic[0], padded, size).long()
     is_thing = torch.tensor([c.is_thing for c in labels])[category]
     dense = dense_boxes(outputs.box.clamp_min(0), decoding.levels(outputs.levelness), *pyramid)[0]

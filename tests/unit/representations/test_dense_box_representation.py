@@ -167,6 +167,22 @@ def test_true_boxes_need_a_location_and_no_score() -> None:
     assert representation.decode_with_truth(outputs, truth, DENSE_BOX_ORACLES, SHAPES).equals(truth)
 
 
+def test_true_boxes_are_found_however_many_locations_and_objects_there_are() -> None:
+    # A small object, met at its corner where it is least central, beside two of many locations: the limits, which keep
+    # the surest of what networks find, are not for the truth.
+    ids = torch.ones(64, 96, dtype=torch.int32)
+    ids[:40, :40], ids[:40, 50:] = 2, 3
+    ids[50:54, 50:54] = 4
+    truth = PanopticMap(ids, torch.tensor([0, 2, 3, 2]))
+    limits = {"candidates_per_level": 5, "max_queries": 2}
+    representation = replace(SMALL, decoding=replace(SMALL.decoding, **limits))
+    outputs = random_outputs((64, 96))
+    assert representation.decode_with_truth(outputs, truth, DENSE_BOX_ORACLES, SHAPES).equals(truth)
+    # For what the network found, they are.
+    without = representation.decode_with_truth(outputs, truth, ("semantic",), SHAPES)
+    assert int((without.category >= 2).sum()) <= 2
+
+
 def test_weakly_supervised_networks_have_the_same_oracles() -> None:
     truth = generated_map(2, (64, 96))
     outputs = random_outputs((64, 96))
@@ -221,6 +237,11 @@ def test_panels_keep_the_masks_of_neighbours_apart() -> None:
     masks = SMALL.panels(outputs, (64, 96), SHAPES)["masks"]
     assert masks[:, 32, 46:50].sum(0).tolist().count(0) == 2  # one pixel of each
     assert masks[:, 32, 40].sum() > 500
+
+
+def test_panels_of_a_picture_larger_than_the_input_are_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="expected a size within the padded size 64x96, got 65x96"):
+        SMALL.panels(random_outputs((64, 96)), (65, 96), SHAPES)
 
 
 def test_panels_without_levelness_show_none() -> None:
