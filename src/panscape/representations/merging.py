@@ -49,7 +49,7 @@ class PastingRules:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise InvalidArgumentError(f"expected {name} in 0..1, got {value}")
-        if self.stuff_area < 0:
+        if not self.stuff_area >= 0:
             raise InvalidArgumentError(f"expected a stuff_area of 0 or more pixels, got {self.stuff_area}")
         if not 0 <= self.stuff_share < 1:
             raise InvalidArgumentError(f"expected a stuff_share of 0 or more and below 1, got {self.stuff_share}")

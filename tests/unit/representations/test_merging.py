@@ -177,6 +177,7 @@ def test_contradictions_are_refused(changes, message):
         ({"max_overlap": -0.1}, r"expected max_overlap in 0\.\.1, got -0.1"),
         ({"max_overlap": float("nan")}, "expected max_overlap"),
         ({"stuff_area": -1}, "expected a stuff_area of 0 or more pixels, got -1"),
+        ({"stuff_area": float("nan")}, "expected a stuff_area of 0 or more pixels, got nan"),
         ({"stuff_share": 1.0}, "expected a stuff_share of 0 or more and below 1, got 1.0"),
     ],
 )
