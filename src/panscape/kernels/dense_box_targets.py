@@ -1,7 +1,7 @@
 """Training targets of systems that predict a box at every location, from an id map.
 
-The rules of Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, Section 3.4), and what it
-leaves open as in FCOS (Tian et al., ICCV 2019):
+The rules of Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, Sections 4.1 and 5.6), and
+what it leaves open as in FCOS (Tian et al., ICCV 2019):
 
 * A location is its pixel. It predicts the box of the object that has this pixel, whole as it is in the picture: the
   mask, not the box or its middle, says which locations learn. An object that has no location's pixel has no location.

@@ -1,6 +1,6 @@
 """The losses of dense boxes that know of locations: sums, to be divided by the counts of the whole batch.
 
-Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, Sections 3.4 and 3.5). Sums, and not
+Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, Sections 4.2 and 4.3). Sums, and not
 means, as several processes may share a batch: see ``panscape.losses.divisors``.
 """
 
@@ -137,7 +137,7 @@ def mask_queries(
 def sum_of_mask_loss(
     box: Tensor, level: Tensor | None, queries: MaskQueries, segment: Tensor, known: Tensor, pyramid: Pyramid
 ) -> Tensor:
-    """Sum over queries how far the masks that dense boxes give are from those of the objects (Equations 15 to 17).
+    """Sum over queries how far the masks that dense boxes give are from those of the objects (Equations 16 to 18).
 
     A cell outside the object costs the IoU of its box with the query, one inside one minus that. The sum over cells is
     divided by the object's number of cells and weighted by the query's quality. Gradients flow through the dense boxes,

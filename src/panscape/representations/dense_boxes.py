@@ -204,7 +204,7 @@ class DenseBoxRepresentation:
         return DenseBoxTargets(padded.semantic(void=-1) + 1, *maps)
 
     def loss(self, outputs: DenseBoxOutputs, targets: DenseBoxTargets) -> dict[str, Tensor]:
-        """Compare outputs with stacked targets (Section 3.5); the total is the sum of the values.
+        """Compare outputs with stacked targets (Sections 4.2 and 4.3); the total is the sum of the values.
 
         Where processes share a batch, all must call this equally often: see :func:`panscape.losses.divisors`.
 
