@@ -95,15 +95,19 @@ def _kept(split: str, length: int, size: tuple[int, int], view: Literal["street"
     return InMemory(town(split, length, size, view))
 
 
-def of_width(model: ModelOptions, width: int) -> ModelOptions:
-    """Return options with ``width`` channels where there are most, and others in proportion, in multiples of 8."""
+def widths_of(model: ModelOptions) -> dict[str, int]:
+    """Return the options that say how many channels there are."""
+    return {f.name: getattr(model, f.name) for f in fields(cast(Any, model)) if f.name.endswith("width")}
+
+
+def of_width(model: ModelOptions, factor: float) -> ModelOptions:
+    """Return options with ``factor`` times the channels everywhere, in multiples of 8."""
     found: Any = model
-    widths = {f.name: getattr(found, f.name) for f in fields(found) if f.name.endswith("width")}
-    most = max(widths.values())
-    changed: ModelOptions = replace(found, **{k: max(round(v * width / most / 8), 1) * 8 for k, v in widths.items()})
+    widths = {name: max(round(v * factor / 8), 1) * 8 for name, v in widths_of(model).items()}
+    changed: ModelOptions = replace(found, **widths)
     relations = getattr(found, "relations", None)
     if hasattr(relations, "key_width"):
-        key_width = max(round(relations.key_width * width / most / 8), 1) * 8
+        key_width = max(round(relations.key_width * factor / 8), 1) * 8
         changed = replace(cast(Any, changed), relations=replace(relations, key_width=key_width))
     return changed
 
@@ -116,7 +120,11 @@ def recipe_of(row: str, args: argparse.Namespace) -> Recipe:
     kept: TownData = KeptTownData(data.size, data.view, args.scenes or data.length, val_length)
     if args.fresh:
         kept = TownData(data.size, data.view, _ENDLESS, val_length)
-    model = of_width(recipe.model, args.width) if args.width else recipe.model
+    model = recipe.model
+    if args.width:
+        # By one factor for all rows: one that is narrower than the others stays so.
+        names = [EVIDENCE[args.table].prefix + name for name in EVIDENCE[args.table].names]
+        model = of_width(model, args.width / max(max(widths_of(get_recipe(name).model).values()) for name in names))
     steps, batch_size = args.steps or recipe.steps, args.batch_size or recipe.batch_size
     return replace(recipe, model=model, data=kept, steps=steps, batch_size=batch_size)
 
@@ -179,7 +187,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--steps", type=int, help="by default the recipe's, like all sizes")
     parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--width", type=int, help="channels where there are most")
+    parser.add_argument("--width", type=int, help="channels where the widest row has most; others in proportion")
     parser.add_argument("--scenes", type=int, help="to train on, kept in memory: 0.5 MB each")
     parser.add_argument("--fresh", action="store_true", help="draw new scenes all the time instead")
     parser.add_argument("--val-scenes", type=int)
