@@ -7,8 +7,8 @@ ours, to be compared with ``town_boxes_mask_loss``.
 
 Pictures have a twelfth of the pixels of Cityscapes' or fewer, and so there are four levels at strides 4 to 32: each has
 half the stride and half the largest distance of the published one in its place, and the last one all that is larger.
-Towers have two layers of 48 channels, in the rows of 48 and 24 (the paper: four of 256 and 128), and the mask loss looks
-at no more than 20 objects of a picture.
+Towers have two layers of 48 channels, in the rows of 48 and 24 (the paper: four of 256 and 128), and the mask loss
+looks at no more than 20 objects of a picture.
 """
 
 from __future__ import annotations
