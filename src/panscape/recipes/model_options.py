@@ -12,7 +12,7 @@ from panscape.models import PanopticModel, create_model
 from panscape.nn.instance_maps import CenterInstanceMaps
 from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
 from panscape.nn.relations import PanopticRelations
-from panscape.representations.centers import CenterRepresentation
+from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxRepresentation
 from panscape.training.recipe import ModelOptions
 
@@ -209,7 +209,11 @@ class PanopticDeepLabOptions(ModelOptions):
     working_scale: float = 1.0
     """For prediction, pictures are resized by it first; choose augmentation.scale around it."""
 
-    representation: CenterRepresentation = field(default_factory=lambda: CenterRepresentation(boundary_alphas=()))
+    representation: CenterRepresentation = field(
+        default_factory=lambda: CenterRepresentation(
+            boundary_alphas=(), decoding=CenterDecoding(resize="outputs", beyond_top_k="above")
+        )
+    )
     """Targets, losses and recovery."""
 
     relations: _Relations = None

@@ -7,7 +7,7 @@ arXiv:1911.10194.
 Published numbers are those of the first paper, also for the base. Its numbers and operations there are those of the
 implementation in detectron2, whose configurations these recipes follow: Adam, batches of 32 and 64, crops of 512x1024
 and 640x640. What that calls R-52 and R-103, ResNets with DeepLab's stem of three convolutions, are the papers' R50 and
-R101. R-103 and HRNet-W48 have no configuration there; they are trained as R-52 is.
+R101. R-103 has no configuration there and is trained as R-52 is; so is HRNet-W48 in the authors' own configurations.
 
 The authors of PISR "follow the original training settings" and released no code. The number of objects, the weight of
 the first stage's losses and the number of channels stand in a supplement that we have not seen: 50, 0.4 and 256 are

@@ -10,13 +10,14 @@ import pytest
 import torch
 from maps import SHAPES
 
-from panscape import LabelSpace
+from panscape import LabelSpace, create_model
 from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.nn.instance_maps import CenterInstanceMaps
 from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
 from panscape.nn.relations import PanopticRelations
 from panscape.recipes import dense_detections, get_recipe, list_recipes, panoptic_deeplab, panoptic_swiftnet
 from panscape.recipes.data_options import BsbData, CityscapesData, CocoPanopticData, VistasData
+from panscape.recipes.model_options import PanopticDeepLabOptions
 from panscape.training.recipe import Recipe
 from panscape.training.run_folder import recipe_to_dict
 
@@ -176,6 +177,12 @@ def test_the_rows_of_relations_differ_in_the_part_alone():
         f"{row}_relations_k20": PanopticRelations(num_instances=20),
         f"{row}_relations_k100": PanopticRelations(num_instances=100),
     }
+
+
+def test_options_of_panoptic_deeplab_begin_with_its_own_targets_losses_and_recovery():
+    options = {"backbone": "residual_xs", "decoder_width": 8, "instance_width": 8, "pyramid_width": 8}
+    built = create_model("panoptic_deeplab", SHAPES, **options).representation
+    assert PanopticDeepLabOptions(**options).create(SHAPES).representation == built
 
 
 def test_small_recipes_of_panoptic_deeplab_differ_in_the_network():
