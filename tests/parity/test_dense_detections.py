@@ -137,6 +137,22 @@ def test_size_of_the_light_network() -> None:
     assert gmac(model)["Global"] == pytest.approx(170.83 + multiplied / 1e9, abs=0.006)
 
 
+@pytest.mark.usefixtures("as_written")
+def test_multiply_adds_of_the_other_networks_as_written() -> None:
+    two_towers = 352.80 - 9.06
+    assert gmac(built(levelness=False))["Global"] == pytest.approx(two_towers, abs=0.03)
+    # Twice the channels for the categories of boxes (0.40) and for the semantic logits (3.59).
+    one_tower = two_towers - 32.18 + 0.40 + 3.59
+    assert gmac(built(levelness=False, towers=1))["Global"] == pytest.approx(one_tower, abs=0.03)
+    # As above, but levelness at a quarter of the picture and semantic logits at an eighth, of 640 channels.
+    laterals = (512 * 32_768 + 1024 * 8192 + 2048 * 2048) * 128
+    at_locations = (5 * 9 * 128 * 128 + 9 * 128 * (8 + 4 + 1)) * 43_648
+    over_levels = 9 * 640 * (6 * 256 * 512 + 19 * 128 * 256)
+    light = 170.83 + (laterals + at_locations + over_levels) / 1e9
+    found = gmac(built("dense_detections_light", frozen_norm=True))["Global"]
+    assert found == pytest.approx(light, abs=0.006)
+
+
 def test_published_values() -> None:
     cityscapes, coco = PUBLISHED["cityscapes"], PUBLISHED["coco_panoptic"]
     assert (cityscapes.level_ends, cityscapes.finest_stride) == ((64, 128, 256, 512), 8)
