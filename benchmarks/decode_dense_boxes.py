@@ -6,13 +6,20 @@ resolution, by number of objects found. The authors' form makes the masks of all
 is all of the decoding, from the network's outputs to the map: selection of boxes, masks, segmentation and combination.
 One thread, CPU time of the process, least of a few rounds in which the ways take turns.
 
-Run ``python benchmarks/decode_dense_boxes.py``; it prints a Markdown table.
+Run ``python benchmarks/decode_dense_boxes.py``; it prints a Markdown table. ``--memory`` prints what each way takes
+beside its inputs, each in a process of its own, instead (Linux).
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -104,13 +111,54 @@ def _grids(outputs: DenseBoxOutputs, found: Boxes) -> tuple[Tensor, Tensor, Tens
     return found.box, found.category, dense, thing_prob(outputs.semantic[0], GRID, LABELS.thing_ids)
 
 
+def ways(outputs: DenseBoxOutputs) -> dict[str, Callable[[], object]]:
+    """Return what is compared, by name."""
+    case = (outputs, queries_of(outputs))
+    return {
+        "masks": lambda: in_windows(*case),
+        "whole": lambda: decode_dense_boxes(*outputs, [SIZE], LABELS, STRIDE, LEVELS, DECODING),
+        "authors": lambda: as_the_authors(*case),
+        "torch": lambda: in_plain_torch(*case),
+    }
+
+
+def print_peak(way: str, num_things: int) -> None:
+    """Print how much this process grew while a way ran, at most, MB."""
+    run = ways(outputs_for(num_things))[way]
+    ways(outputs_for(5))[way]()  # kernels are loaded
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    before = _resident("VmRSS")
+    run()
+    print(f"{_resident('VmHWM') - before:.0f}")
+
+
+def _resident(entry: str) -> float:
+    found = re.search(rf"{entry}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found is not None
+    return int(found[1]) / 1024
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objects", nargs="+", type=int, default=[10, 40, 150], help="drawn; the surest 100 are kept")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--markdown", action="store_true", help="the table alone")
+    parser.add_argument("--memory", action="store_true", help="instead of times")
+    parser.add_argument("--peak-of", choices=("masks", "whole", "authors", "torch"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.peak_of is not None:
+        print_peak(args.peak_of, args.objects[0])
+        return
+    if args.memory:
+        names = ("authors", "torch", "masks", "whole")
+        lines = []
+        for num_things in args.objects:
+            command = [sys.executable, __file__, "--objects", str(num_things), "--peak-of"]
+            lines.append([str(num_things), *(subprocess.check_output([*command, w], text=True).strip() for w in names)])
+        print(table(["objects drawn", *(f"{name}, MB" for name in names)], lines))
+        return
     rows = []
     for num_things in args.objects:
         outputs = outputs_for(num_things)
@@ -119,14 +167,8 @@ def main() -> None:
         masks = in_windows(*case).to_masks(SIZE)
         assert torch.equal(masks, in_plain_torch(*case))
         different = int((masks != as_the_authors(*case)).sum())
-        quick = {
-            "masks": lambda case=case: in_windows(*case),
-            "whole": lambda o=outputs: decode_dense_boxes(*o, [SIZE], LABELS, STRIDE, LEVELS, DECODING),
-        }
-        slow = {
-            "authors": lambda case=case: as_the_authors(*case),
-            "torch": lambda case=case: in_plain_torch(*case),
-        }
+        compared = ways(outputs)
+        quick, slow = ({name: compared[name] for name in names} for names in (("masks", "whole"), ("authors", "torch")))
         best = cpu_milliseconds(quick, args.repeats) | cpu_milliseconds(slow, 2)
         rows.append(
             [
