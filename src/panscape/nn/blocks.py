@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
 
 
@@ -17,13 +19,19 @@ def norm_relu_conv(
 
 
 def conv_norm_relu(
-    in_channels: int, out_channels: int, kernel: int, *, dilation: int = 1, groups: int = 1
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    *,
+    dilation: int = 1,
+    groups: int = 1,
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
 ) -> nn.Sequential:
-    """Return a convolution without bias that keeps the size, BatchNorm and ReLU."""
+    """Return a convolution without bias that keeps the size, a norm and ReLU."""
     padding = kernel // 2 * dilation
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, groups=groups, bias=False),
-        nn.BatchNorm2d(out_channels),
+        norm(out_channels),
         nn.ReLU(),
     )
 

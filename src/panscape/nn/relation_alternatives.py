@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from panscape.errors import InvalidArgumentError
-from panscape.nn.relations import RelationModule, Relations, conv_norm_relu, sums_under
+from panscape.nn.blocks import conv_norm_relu
+from panscape.nn.relations import RelationModule, Relations, sums_under
 
 
 @dataclass(frozen=True, slots=True)

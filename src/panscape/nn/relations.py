@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from panscape.errors import InvalidArgumentError
+from panscape.nn.blocks import conv_norm_relu
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,17 +302,6 @@ class ChannelNorm(nn.LayerNorm):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that LayerNorm gives it
         """Map [B, C, h, w] to the same shape."""
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
-
-
-def conv_norm_relu(
-    in_channels: int, out_channels: int, kernel: int, *, norm: type[nn.Module] = nn.BatchNorm2d
-) -> nn.Sequential:
-    """Return a convolution that keeps the size, without bias, a norm and ReLU: the paper names only the convolution."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
-        norm(out_channels),
-        nn.ReLU(),
-    )
 
 
 def sums_under(maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
