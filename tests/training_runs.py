@@ -30,6 +30,7 @@ from panscape.cli import main
 from panscape.datasets.sample import Sample
 from panscape.errors import UnreadableFileError
 from panscape.models import PanopticModel
+from panscape.nn.relations import PanopticRelations
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.merging import PastingRules
@@ -75,6 +76,7 @@ class Net(ModelOptions):
     width: int = 8
     levels: int = 1
     representation: CenterRepresentation = EVEN
+    relations: PanopticRelations | None = None
     nan_at: int = 0
     fixed_norm: bool = False
     is_double: bool = False
@@ -87,6 +89,7 @@ class Net(ModelOptions):
             width=self.width,
             levels=self.levels,
             representation=self.representation,
+            relations=self.relations,
         )
         if self.nan_at:
             count = iter(range(1, 10**9))

@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from training_runs import Command, last_checkpoint, recipe_file, steps_saved, torchrun
 
 OPTIONS = ("--device", "cpu", "--threads", 1, "--workers", 0, "--log-every", 1, "--pictures-every", 0)
@@ -22,11 +23,12 @@ def difference(some: Path, other: Path) -> float:
 # In double precision, as torch's own norms are coarse in single precision: in the first step they give a gradient of
 # norm 240.754 where double precision, and ours over two processes, give 240.688. Adam makes steps of the rate's size
 # out of gradients that are nothing but rounding; eps=1 keeps it from that.
-EXACT = "replace(WHOLE, model=Net(is_double=True), optimizer=replace(WHOLE.optimizer, eps=1.0))"
+EXACT = "replace(WHOLE, model=Net(is_double=True{}), optimizer=replace(WHOLE.optimizer, eps=1.0))"
 
 
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
-    file = recipe_file(tmp_path / "recipe.py", EXACT)
+@pytest.mark.parametrize("options", ["", ", relations=PanopticRelations(4, key_width=8)"], ids=["plain", "relations"])
+def test_two_processes_learn_what_one_does(options: str, tmp_path: Path) -> None:
+    file = recipe_file(tmp_path / "recipe.py", EXACT.format(options))
     one, two = tmp_path / "one", tmp_path / "two"
     alone = Command(tmp_path / "log", "train", file, "--out", one, *OPTIONS)
     assert alone.end() == 0, alone.text
