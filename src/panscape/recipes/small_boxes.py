@@ -70,8 +70,8 @@ def town_boxes_one_tower() -> Recipe:
     ::
 
         panscape train town_boxes_one_tower --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 400 steps
+        ours, val:       PQ 20.3 +- 0.4, mIoU 29.4 after 400 steps, two seeds, see docs/performance.md
     """
     return _row("one_tower", towers=1, levelness=False, mask_loss=False)
 
@@ -82,8 +82,8 @@ def town_boxes_two_towers() -> Recipe:
     ::
 
         panscape train town_boxes_two_towers --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 400 steps
+        ours, val:       PQ 21.0 +- 0.2, mIoU 29.8 after 400 steps, two seeds, see docs/performance.md
     """
     return _row("two_towers", levelness=False, mask_loss=False)
 
@@ -94,8 +94,8 @@ def town_boxes_levelness() -> Recipe:
     ::
 
         panscape train town_boxes_levelness --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 400 steps
+        ours, val:       PQ 20.2 +- 0.1, mIoU 29.3 after 400 steps, two seeds, see docs/performance.md
     """
     return _row("levelness", mask_loss=False)
 
@@ -106,8 +106,8 @@ def town_boxes_mask_loss() -> Recipe:
     ::
 
         panscape train town_boxes_mask_loss --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 400 steps
+        ours, val:       PQ 18.8 +- 0.4, mIoU 27.3 after 400 steps, two seeds, see docs/performance.md
     """
     return _row("mask_loss")
 
@@ -118,8 +118,8 @@ def town_boxes_weak() -> Recipe:
     ::
 
         panscape train town_boxes_weak --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 400 steps
+        ours, val:       PQ 18.9 +- 0.2, mIoU 27.6 after 400 steps, two seeds, see docs/performance.md
     """
     return _row("weak", mask_loss=False, supervision="boxes")
 
@@ -130,8 +130,8 @@ def town_boxes_light() -> Recipe:
     ::
 
         panscape train town_boxes_light --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 400 steps
+        ours, val:       PQ 17.5 +- 1.2, mIoU 25.2 after 400 steps, two seeds, see docs/performance.md
     """
     # As dense_detections_light: one tower as wide as the semantic one, on a pyramid of as many channels.
     return _row("light", towers=1, width=24)
