@@ -57,9 +57,9 @@ def aerial_boxes() -> Recipe:
 
     ::
 
-        panscape train aerial_boxes --data DIR --out OUT --precision bf16
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        panscape train aerial_boxes --data DIR --start aerial --out OUT --precision bf16
+        hardware, hours: one core of a CPU beside other work, 0.2 for 400 steps after those of aerial
+        ours, val:       PQ 21.9, mIoU 38.4 with --steps 400 --schedule.warmup-steps 50 --average-decay 0.99
     """
     return _by_boxes(aerial())
 
