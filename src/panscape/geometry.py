@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import ceil
 from typing import NamedTuple
 
 from panscape.errors import InvalidArgumentError
@@ -40,6 +42,14 @@ def check_within(size: tuple[int, int], padded: tuple[int, int]) -> None:
         raise InvalidArgumentError(
             f"expected a size within the padded size {padded[0]}x{padded[1]}, got {size[0]}x{size[1]}"
         )
+
+
+def pixels_of_share(share: float, size: tuple[int, int]) -> int:
+    """Return the fewest pixels that are at least this share of a picture, the share taken as it is written.
+
+    In floats, 0.07 of 100 pixels is a little more than 7, and 8 pixels would be asked for.
+    """
+    return ceil(Fraction(repr(float(share))) * size[0] * size[1])
 
 
 def size_with_longest_side(size: tuple[int, int], longest: int) -> Size:

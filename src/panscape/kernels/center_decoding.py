@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Literal, get_args
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import check_within
+from panscape.geometry import check_within, pixels_of_share
 
 CenterResize = Literal["map", "outputs", "outputs_unscaled"]
 BeyondTopK = Literal["highest", "above"]
@@ -72,7 +71,7 @@ class CenterDecoding:
 
     def smallest_stuff(self, size: tuple[int, int]) -> int:
         """Return how many pixels a stuff category needs to stay, in a map of this size; at least one."""
-        return max(self.stuff_area, ceil(self.stuff_share * size[0] * size[1]), 1)
+        return max(self.stuff_area, pixels_of_share(self.stuff_share, size), 1)
 
 
 def first_largest(logits: Tensor, whole: Callable[[Tensor], Tensor]) -> Tensor:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import check_within
-from panscape.kernels.bilinear import Axis, cells, enlarge
-from panscape.kernels.compiling import compiled
-
-Floats = NDArray[np.float32]
+from panscape.kernels.bilinear import cells, enlarge
+from panscape.kernels.bilinear_compiled import enlarge_planes
 
 
 def outputs_for_picture(
@@ -70,26 +66,8 @@ def _enlarged(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int
     if planes.device.type == "cpu":
         rows = cells(planes.shape[-2], padded_size[0], align_corners, size[0])
         columns = cells(planes.shape[-1], padded_size[1], align_corners, size[1])
-        _enlarge_planes(flat.contiguous().numpy(), rows, columns, places.numpy())
+        enlarge_planes(flat.contiguous().numpy(), rows, columns, places.numpy())
         return result
     for plane, place in zip(flat, places, strict=True):
         place.copy_(enlarge(plane, padded_size, size, align_corners))
     return result
-
-
-@compiled
-def _enlarge_planes(planes: Floats, rows: Axis, columns: Axis, out: Floats) -> None:
-    """Do to planes [N, h, w] what :func:`panscape.kernels.bilinear.enlarge` does, a row of cells at a time."""
-    top, bottom = np.empty(out.shape[2], dtype=np.float32), np.empty(out.shape[2], dtype=np.float32)
-    for n in range(len(planes)):
-        for s in range(len(rows.low)):
-            above, below = planes[n, rows.low[s]], planes[n, rows.high[s]]
-            for t in range(len(columns.low)):
-                low, high = columns.low[t], columns.high[t]
-                for x in range(columns.start[t], columns.start[t + 1]):
-                    top[x] = columns.near[x] * above[low] + columns.far[x] * above[high]
-                    bottom[x] = columns.near[x] * below[low] + columns.far[x] * below[high]
-            for y in range(rows.start[s], rows.start[s + 1]):
-                near, far, row = rows.near[y], rows.far[y], out[n, y]
-                for x in range(len(row)):
-                    row[x] = near * top[x] + far * bottom[x]

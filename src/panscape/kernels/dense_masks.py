@@ -35,7 +35,8 @@ from torch import Tensor
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import check_within
 from panscape.kernels.bilinear import cells, enlarge
-from panscape.kernels.dense_masks_compiled import build_masks, enlarge_planes
+from panscape.kernels.bilinear_compiled import enlarge_planes
+from panscape.kernels.dense_masks_compiled import build_masks
 from panscape.kernels.mask_windows import MaskWindows
 
 __all__ = ["MaskVariant", "dense_masks", "dense_masks_in_parts", "dense_masks_reference", "location_prob", "thing_prob"]
@@ -176,7 +177,8 @@ def thing_prob(semantic_logits: Tensor, grid: tuple[int, int], thing_ids: tuple[
     if logits.device.type == "cpu":
         rows = cells(logits.shape[1], grid[0], False, grid[0])
         columns = cells(logits.shape[2], grid[1], False, grid[1])
-        fine = torch.from_numpy(enlarge_planes(logits.numpy(), rows, columns))
+        fine = logits.new_empty(len(logits), *grid)
+        enlarge_planes(logits.numpy(), rows, columns, fine.numpy())
     else:
         fine = enlarge(logits, grid, grid, align_corners=False)
     prob: Tensor = fine.softmax(dim=0)[list(thing_ids)]

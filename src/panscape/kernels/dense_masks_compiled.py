@@ -241,23 +241,3 @@ def _fill(
                     pixel = rows.near[y] * top + rows.far[y] * bottom
                     reached = pixel >= rule.threshold if rule.is_published else pixel > rule.threshold
                     crop[y - rows.start[begin], x - columns.start[left]] = reached
-
-
-@compiled
-def enlarge_planes(planes: Floats, rows: Axis, columns: Axis) -> Floats:
-    """Enlarge planes [N, h, w] as ``enlarge`` of ``panscape.kernels.bilinear`` does."""
-    out = np.empty((len(planes), len(rows.near), len(columns.near)), dtype=np.float32)
-    above, below = np.empty(len(columns.near), dtype=np.float32), np.empty(len(columns.near), dtype=np.float32)
-    for n in range(len(planes)):
-        for s in range(len(rows.low)):
-            upper, lower = planes[n, rows.low[s]], planes[n, rows.high[s]]
-            for t in range(len(columns.low)):
-                low, high = columns.low[t], columns.high[t]
-                for x in range(columns.start[t], columns.start[t + 1]):
-                    above[x] = columns.near[x] * upper[low] + columns.far[x] * upper[high]
-                    below[x] = columns.near[x] * lower[low] + columns.far[x] * lower[high]
-            for y in range(rows.start[s], rows.start[s + 1]):
-                near, far = rows.near[y], rows.far[y]
-                for x in range(len(columns.near)):
-                    out[n, y, x] = near * above[x] + far * below[x]
-    return out

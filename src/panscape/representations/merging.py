@@ -7,12 +7,12 @@ The combination of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import pixels_of_share
 from panscape.kernels.pasting import MaskWindows, paste_masks
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
@@ -56,7 +56,7 @@ class PastingRules:
 
     def smallest_stuff(self, size: tuple[int, int]) -> int:
         """Return how many free pixels a stuff category needs to stay, in a map of this size."""
-        return max(self.stuff_area, ceil(self.stuff_share * size[0] * size[1]))
+        return max(self.stuff_area, pixels_of_share(self.stuff_share, size))
 
     def semantic_ids(self, labels: LabelSpace) -> tuple[int, ...]:
         """Return the categories of which the likeliest one is to be given to :func:`paste`, ascending.
