@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
@@ -41,6 +41,10 @@ class CenterModel(PanopticModel):
     Raises:
         InvalidArgumentError: the representation's ``loss_stride`` does not divide ``output_stride``.
     """
+
+    refined_semantic: nn.Module
+    refined_center: nn.Module
+    refined_offset: nn.Module
 
     def __init__(
         self,
@@ -74,6 +78,21 @@ class CenterModel(PanopticModel):
         """Return what heads give as outputs: in float32, and with offsets in pixels, not in units of their grid."""
         # Enlarging in half precision would move centres by a pixel or two.
         return CenterOutputs(semantic.float(), center.float(), offset.float() * self.output_stride)
+
+    def second_stage(self, first: CenterOutputs, of_semantic: Tensor, of_instances: Tensor) -> CenterOutputs:
+        """Return what the heads of the second stage make of related features.
+
+        In training the outputs carry those of the first stage, which the loss compares as well.
+
+        Args:
+            first: the first stage's outputs.
+            of_semantic: features for the semantic head.
+            of_instances: features for the heads of centres and offsets.
+        """
+        outputs = self.named(
+            self.refined_semantic(of_semantic), self.refined_center(of_instances), self.refined_offset(of_instances)
+        )
+        return outputs._replace(auxiliary=first) if self.training else outputs
 
     def padded_size(self, outputs: CenterOutputs) -> tuple[int, int]:
         """Return height and width of the padded input that gave these outputs."""

@@ -160,11 +160,7 @@ class PanopticDeepLab(CenterModel):
             return first
         both = torch.cat([of_semantic, of_instances], dim=1)
         valid = valid_cells(size, both, _OUTPUT_STRIDE)
-        of_semantic, of_instances = self.relations(both, first, valid)
-        outputs = self.named(
-            self.refined_semantic(of_semantic), self.refined_center(of_instances), self.refined_offset(of_instances)
-        )
-        return outputs._replace(auxiliary=first) if self.training else outputs
+        return self.second_stage(first, *self.relations(both, first, valid))
 
     def padded_size(self, outputs: CenterOutputs) -> tuple[int, int]:
         """Return height and width of the padded input that gave these outputs."""

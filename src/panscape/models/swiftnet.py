@@ -190,10 +190,7 @@ class PanopticSwiftNet(CenterModel):
         if self.relations is None:
             return first
         of_semantic, of_others = self.relations(x, first, valid_cells(images.shape[-2:], x, _OUTPUT_STRIDE))
-        outputs = self.named(
-            self.refined_semantic(of_semantic), self.refined_center(of_others), self.refined_offset(of_others)
-        )
-        return outputs._replace(auxiliary=first) if self.training else outputs
+        return self.second_stage(first, of_semantic, of_others)
 
     @property
     def backbones(self) -> tuple[str, ...]:
