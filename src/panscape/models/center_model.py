@@ -16,6 +16,8 @@ from panscape.labels import LabelSpace
 from panscape.models.center_relations import CenterRelations
 from panscape.models.panoptic_model import PanopticModel
 from panscape.models.relation_panels import relation_panels
+from panscape.nn.instance_maps import CenterInstanceMaps
+from panscape.nn.relations import Relations
 from panscape.panoptic import PanopticMap
 from panscape.representations.center_scores import with_scores
 from panscape.representations.centers import CENTER_ORACLES, CenterOutputs, CenterRepresentation, CenterTargets
@@ -73,6 +75,44 @@ class CenterModel(PanopticModel):
 
     def _shapes(self, part: str) -> dict[str, torch.Size]:
         return {name: tensor.shape for name, tensor in self.get_submodule(part).state_dict().items()}
+
+    def relate(
+        self,
+        part: Relations | None,
+        channels: int,
+        instance_maps: CenterInstanceMaps | None,
+        *,
+        semantic_channels: int | None = None,
+    ) -> CenterRelations | None:
+        """Return relations for this network's features; None where no part asks for them.
+
+        Args:
+            part: which relations.
+            channels: of the features.
+            instance_maps: how centres become heatmaps. None for the defaults and a window like recovery's.
+            semantic_channels: see :class:`CenterRelations`.
+
+        Raises:
+            InvalidArgumentError: there are instance maps and nothing that takes them.
+        """
+        if part is None:
+            if instance_maps is not None:
+                raise InvalidArgumentError(
+                    "expected instance_maps beside relations only, which alone take them, got instance_maps and no "
+                    "relations; leave both None, or give relations, for example PanopticRelations()"
+                )
+            return None
+        if instance_maps is None:
+            cells = self.representation.decoding.nms_kernel / self.output_stride
+            instance_maps = CenterInstanceMaps(nms_kernel=max(2 * round((cells - 1) / 2) + 1, 3))  # the nearest odd one
+        return CenterRelations(
+            part,
+            channels,
+            self.labels,
+            instance_maps,
+            stride=self.output_stride,
+            semantic_channels=semantic_channels,
+        )
 
     def named(self, semantic: Tensor, center: Tensor, offset: Tensor) -> CenterOutputs:
         """Return what heads give as outputs: in float32, and with offsets in pixels, not in units of their grid."""

@@ -105,7 +105,7 @@ def panoptic_deeplab(
         dropout: after the context; by default 0.1, in the standalone form 0.5.
         relations: lets features know of categories and objects before the outputs are made, for example
             ``PanopticRelations()``; None for the published network.
-        instance_maps: what relations take of the centres; None for the defaults.
+        instance_maps: what relations take of the centres; None for the defaults and a window like recovery's.
         pretrained: start the backbone from timm's ImageNet weights.
         representation: targets, losses and recovery; by default the published values for the label space.
         longest_side: larger pictures are shrunk to it for prediction.

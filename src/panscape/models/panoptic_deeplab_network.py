@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.models.center_model import CenterModel
-from panscape.models.center_relations import CenterRelations, second_head, valid_cells
+from panscape.models.center_relations import second_head, valid_cells
 from panscape.models.panoptic_deeplab_decoder import DeepLabDecoder, head, initialize
 from panscape.nn.atrous_pyramid import AtrousPyramid
 from panscape.nn.backbones import Backbone
@@ -47,7 +47,7 @@ class PanopticDeepLab(CenterModel):
         representation: targets, losses and recovery.
         relations: between the features of both decoders and what the heads, as a first stage, find in them; heads of
             their own give the outputs then. None for the published network.
-        instance_maps: what relations take of the centres; None for the defaults.
+        instance_maps: what relations take of the centres; None for the defaults and a window like recovery's.
         longest_side, working_scale: see :class:`~panscape.models.PanopticModel`.
 
     Raises:
@@ -89,16 +89,7 @@ class PanopticDeepLab(CenterModel):
         self.backbone = cast(nn.Module, backbone)
 
         def decoder(width: int, widths: tuple[int, ...]) -> DeepLabDecoder:
-            pyramid = AtrousPyramid(
-                backbone.channels[-1],
-                pyramid_width,
-                _RATES[stride],
-                separable=separable and not is_standalone,
-                window=None if context_size is None else (-(-context_size[0] // stride), -(-context_size[1] // stride)),
-                window_bias=not is_standalone,
-                align_corners=is_standalone,
-                dropout=dropout,
-            )
+            pyramid = _context(backbone, pyramid_width, context_size, dropout, separable, is_standalone)
             return DeepLabDecoder(
                 backbone.channels,
                 skips,
@@ -130,15 +121,9 @@ class PanopticDeepLab(CenterModel):
         self.offset = offset(instance_width)
         for module in (self.semantic_decoder, self.instance_decoder, self.semantic, self.center, self.offset):
             initialize(module, form)
-        if relations is not None:
-            self.relations = CenterRelations(
-                relations,
-                decoder_width + instance_width,
-                labels,
-                instance_maps,
-                stride=_OUTPUT_STRIDE,
-                semantic_channels=decoder_width,
-            )
+        both = decoder_width + instance_width
+        self.relations = self.relate(relations, both, instance_maps, semantic_channels=decoder_width)
+        if self.relations is not None:
             of_semantic, of_instances = self.relations.semantic_width, self.relations.instance_width
             self.refined_semantic = second_head(self.semantic, decoder_width, of_semantic, initialized(semantic))
             self.refined_center = second_head(self.center, instance_width, of_instances, initialized(center))
@@ -188,3 +173,24 @@ class PanopticDeepLab(CenterModel):
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Give the parameters of the backbone, for a learning rate of their own."""
         return self.backbone.parameters()
+
+
+def _context(
+    backbone: Backbone,
+    width: int,
+    size: tuple[int, int] | None,
+    dropout: float,
+    separable: bool,
+    is_standalone: bool,
+) -> AtrousPyramid:
+    stride = backbone.strides[-1]
+    return AtrousPyramid(
+        backbone.channels[-1],
+        width,
+        _RATES[stride],
+        separable=separable and not is_standalone,
+        window=None if size is None else (-(-size[0] // stride), -(-size[1] // stride)),
+        window_bias=not is_standalone,
+        align_corners=is_standalone,
+        dropout=dropout,
+    )

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.models.center_model import CenterModel
-from panscape.models.center_relations import CenterRelations, second_head, valid_cells
+from panscape.models.center_relations import second_head, valid_cells
 from panscape.nn.backbones import STRIDES, Backbone, create_backbone
 from panscape.nn.blocks import norm_relu_conv
 from panscape.nn.instance_maps import CenterInstanceMaps
@@ -136,7 +136,7 @@ class PanopticSwiftNet(CenterModel):
         representation: targets, losses and recovery.
         relations: between the features of the upsampling path and what the heads, as a first stage, find in them; heads
             of their own give the outputs then. None for the published network.
-        instance_maps: what relations take of the centres; None for the defaults.
+        instance_maps: what relations take of the centres; None for the defaults and a window like recovery's.
         longest_side, working_scale: see :class:`~panscape.models.PanopticModel`.
 
     Raises:
@@ -170,8 +170,8 @@ class PanopticSwiftNet(CenterModel):
         self.semantic = norm_relu_conv(width, len(labels), 1, bias=True)
         self.center = norm_relu_conv(width, 1, 1, bias=True)
         self.offset = norm_relu_conv(width, 2, 1, bias=True)
-        if relations is not None:
-            self.relations = CenterRelations(relations, width, labels, instance_maps, stride=_OUTPUT_STRIDE)
+        self.relations = self.relate(relations, width, instance_maps)
+        if self.relations is not None:
             seen_by_semantic, seen_by_others = self.relations.semantic_width, self.relations.instance_width
             self.refined_semantic = _second_head(self.semantic, seen_by_semantic)
             self.refined_center = _second_head(self.center, seen_by_others)
@@ -235,7 +235,7 @@ def swiftnet(
         representation: targets, losses and recovery; by default the published values for the label space.
         relations: lets features know of categories and objects before the outputs are made, for example
             ``PanopticRelations()``; None for the published network.
-        instance_maps: what relations take of the centres; None for the defaults.
+        instance_maps: what relations take of the centres; None for the defaults and a window like recovery's.
         longest_side: larger pictures are shrunk to it for prediction.
         working_scale: pictures are resized by it for prediction.
 

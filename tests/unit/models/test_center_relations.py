@@ -13,6 +13,7 @@ from panscape.models.center_relations import CenterRelations, second_head, valid
 from panscape.nn.instance_maps import CenterInstanceMaps, center_instance_maps
 from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
 from panscape.nn.relations import PanopticRelations, Relations
+from panscape.recipes import get_recipe
 from panscape.representations.centers import CenterOutputs, CenterTargets
 
 N, SIZE = len(SHAPES), (6, 8)
@@ -174,3 +175,16 @@ def test_padding_does_not_reach_the_relations_of_swiftnet() -> None:
     assert seen[0] is None
     assert seen[1] is not None
     assert seen[1][0, 0].sum().item() == 13 * 24
+
+
+@pytest.mark.parametrize(("labels", "pixels", "cells"), [("cityscapes", 7, 3), ("coco_panoptic", 41, 11)])
+def test_the_window_of_heatmaps_is_like_that_of_recovery(labels: str, pixels: int, cells: int) -> None:
+    model = create_model("swiftnet", labels, **TINY, relations=ALL[0])
+    assert (model.representation.decoding.nms_kernel, model.relations.instance_maps.nms_kernel) == (pixels, cells)
+    row = get_recipe(f"deeplab_r52_{labels.removesuffix('_panoptic')}_relations").model
+    assert row.instance_maps.nms_kernel == cells
+
+
+def test_instance_maps_without_relations_are_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="expected instance_maps beside relations only"):
+        create_model("panoptic_deeplab_r52", "cityscapes", instance_maps=CenterInstanceMaps())
