@@ -181,7 +181,8 @@ def run_on_model(
         print(json.dumps(summary))
     else:
         perfect = f" with the truth's {', '.join(oracle)}" if oracle else ""
-        print(f"{name} on {count} pictures of {recipe} {split}{perfect}, rules of {rules}\n\n{found}")
+        pictures = f"{count} picture" if count == 1 else f"{count} pictures"
+        print(f"{name} on {pictures} of {recipe} {split}{perfect}, rules of {rules}\n\n{found}")
         _tell_skipped(bad, count + len(bad))
     scores = ModelScores(
         model=model,
