@@ -57,6 +57,10 @@ class CenterModel(PanopticModel):
         longest_side: int | None = None,
         working_scale: float = 1.0,
     ) -> None:
+        if not isinstance(representation, CenterRepresentation):
+            raise InvalidArgumentError(
+                f"expected a CenterRepresentation as representation, got {type(representation).__name__}"
+            )
         if output_stride % representation.loss_stride:
             raise InvalidArgumentError(
                 f"expected a loss_stride that divides the output stride {output_stride}, got "
@@ -93,26 +97,30 @@ class CenterModel(PanopticModel):
             semantic_channels: see :class:`CenterRelations`.
 
         Raises:
-            InvalidArgumentError: there are instance maps and nothing that takes them.
+            InvalidArgumentError: one of the two is of another kind, or there are instance maps and nothing takes them.
         """
-        if part is None:
-            if instance_maps is not None:
-                raise InvalidArgumentError(
-                    "expected instance_maps beside relations only, which alone take them, got instance_maps and no "
-                    "relations; leave both None, or give relations, for example PanopticRelations()"
-                )
-            return None
-        if instance_maps is None:
+        if not (part is None or isinstance(part, Relations)):
+            raise InvalidArgumentError(f"expected relations such as PanopticRelations(), or None, got {part!r}")
+        if not (instance_maps is None or isinstance(instance_maps, CenterInstanceMaps)):
+            raise InvalidArgumentError(f"expected instance_maps as CenterInstanceMaps or None, got {instance_maps!r}")
+        relations = None
+        if part is not None:
             cells = self.representation.decoding.nms_kernel / self.output_stride
-            instance_maps = CenterInstanceMaps(nms_kernel=max(2 * round((cells - 1) / 2) + 1, 3))  # the nearest odd one
-        return CenterRelations(
-            part,
-            channels,
-            self.labels,
-            instance_maps,
-            stride=self.output_stride,
-            semantic_channels=semantic_channels,
-        )
+            window = max(2 * round((cells - 1) / 2) + 1, 3)  # the nearest odd one
+            relations = CenterRelations(
+                part,
+                channels,
+                self.labels,
+                instance_maps or CenterInstanceMaps(nms_kernel=window),
+                stride=self.output_stride,
+                semantic_channels=semantic_channels,
+            )
+        if instance_maps is not None and (relations is None or not relations.related.uses_instances):
+            raise InvalidArgumentError(
+                "expected instance_maps beside relations that look at objects, such as PanopticRelations(), got them "
+                f"beside {type(part).__name__ if part else 'none'}; leave instance_maps None"
+            )
+        return relations
 
     def named(self, semantic: Tensor, center: Tensor, offset: Tensor) -> CenterOutputs:
         """Return what heads give as outputs: in float32, and with offsets in pixels, not in units of their grid."""

@@ -130,8 +130,8 @@ def panoptic_deeplab(
     dropout = (0.5 if is_standalone else 0.1) if dropout is None else dropout
     if not 0 <= dropout < 1:
         raise InvalidArgumentError(f"expected a dropout of 0 or more and below 1, got {dropout}")
-    if context_size is not None and min(context_size) < 1:
-        raise InvalidArgumentError(f"expected a context_size of at least 1x1 pixels, got {context_size}")
+    if context_size is not None and (len(context_size) != 2 or min(context_size) < 1):
+        raise InvalidArgumentError(f"expected a context_size of two sides, of at least 1x1 pixels, got {context_size}")
     if isinstance(backbone, str):
         wanted = output_stride or (32 if is_standalone else 16)
         backbone = create_backbone(backbone, pretrained=pretrained, rectified=True, output_stride=wanted)
@@ -144,6 +144,10 @@ def panoptic_deeplab(
         projections = _PROJECTIONS[-num_skips:]
     if instance_projections is None:
         instance_projections = tuple(max(p // 2, 1) for p in projections) if is_standalone else projections
+    if min((*projections, *instance_projections), default=1) < 1:
+        raise InvalidArgumentError(
+            f"expected projections of at least 1 channel, got {projections} and {instance_projections}"
+        )
     if context_size is None and not is_standalone:
         context_size = _CONTEXT_SIZES.get(labels.name)
     return PanopticDeepLab(

@@ -51,8 +51,9 @@ class PanopticDeepLab(CenterModel):
         longest_side, working_scale: see :class:`~panscape.models.PanopticModel`.
 
     Raises:
-        InvalidArgumentError: the representation's ``loss_stride`` does not divide 4, or the number of projections is
-            not that of the features finer than the coarsest.
+        InvalidArgumentError: the representation's ``loss_stride`` does not divide 4 or, in the standalone form, is not
+            1; the backbone ends at another stride; or the number of projections is not that of the features finer than
+            the coarsest.
     """
 
     def __init__(
@@ -80,6 +81,13 @@ class PanopticDeepLab(CenterModel):
         super().__init__(labels, stride, representation, _OUTPUT_STRIDE, longest_side, working_scale)
         self.form = form
         is_standalone = form == "standalone"
+        if is_standalone and representation.loss_stride != 1:
+            raise InvalidArgumentError(
+                "expected a representation with loss_stride=1 in the standalone form, whose sides are one more than a "
+                f"multiple of {stride}, got {representation.loss_stride}"
+            )
+        if stride not in _RATES:
+            raise InvalidArgumentError(f"expected a backbone whose last stride is 16 or 32, got {stride}")
         skips = [stage for stage in (2, 1, 0) if backbone.strides[stage] < stride]
         if not len(projections) == len(instance_projections) == len(skips):
             raise InvalidArgumentError(

@@ -254,23 +254,23 @@ class PanopticRelationModule(RelationModule):
         batch, _, height, width = features.shape
         shown = features if valid is None else features.masked_fill(~valid, 0)
         encodings, is_present = self.encodings(shown, torch.cat([semantic_prob, instances], dim=1), valid)
-        absent = ~is_present[:, None, :, None]
         with _without_autocast(features.device.type):  # sums that nothing divides are beyond half precision
             encodings = encodings.to(self.norm.weight.dtype)
             if self.importance is not None:
                 encodings = encodings * self.weights(encodings)
-            encodings = encodings.transpose(1, 2)[..., None]  # a map of P places: [B, C, P, 1]
-            # Norms would make something of what is not there.
-            keys = self.encoding_key(encodings).masked_fill(absent, 0)[..., 0]
-            values = self.encoding_value(encodings).masked_fill(absent, 0)[..., 0]
+            keys, values = (
+                of_present(layers, encodings[..., None], is_present)[..., 0].transpose(1, 2)  # [B, C', P], [B, C, P]
+                for layers in (self.encoding_key, self.encoding_value)
+            )
         keys, values = keys.to(features.dtype), values.to(features.dtype)
         if self.part.scaled:
             keys = keys * self.part.key_width**-0.5
         similarity = keys.transpose(1, 2) @ self.place_key(shown).flatten(2)  # F_sp, [B, P, h w]
         if self.part.softmax:
             similarity = similarity.masked_fill(~is_present[..., None], -torch.inf).softmax(1)
-        mixed = self.mix(similarity.unflatten(2, (height, width))).flatten(2)
-        related = self.norm((values @ mixed).view(batch, -1, height, width))  # F_pan
+        similarity = similarity.unflatten(2, (height, width))
+        mixed = self.mix(similarity, is_present) if isinstance(self.mix, RowScale) else self.mix(similarity)
+        related = self.norm((values @ mixed.flatten(2)).view(batch, -1, height, width))  # F_pan
         return cast(Tensor, features + related if self.part.residual else related)
 
 
@@ -289,10 +289,11 @@ class RowScale(nn.Module):
         self.categories = nn.BatchNorm2d(num_categories)
         self.objects = nn.BatchNorm2d(1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, N + K, h, w] to the same shape, for any K."""
+    def forward(self, x: Tensor, is_present: Tensor) -> Tensor:
+        """Map [B, N + K, h, w] to the same shape, for any K; ``is_present``, bool [B, N + K], says which are there."""
         of_categories, of_objects = x[:, : self.num_categories], x[:, self.num_categories :]
-        scaled = self.objects(of_objects.flatten(1, 2)[:, None]).view_as(of_objects)
+        objects = of_objects.flatten(2)[:, :, None]  # one channel, as all have one scale
+        scaled = of_present(self.objects, objects, is_present[:, self.num_categories :]).view_as(of_objects)
         return torch.cat([self.categories(of_categories), scaled], dim=1).relu()
 
 
@@ -302,6 +303,27 @@ class ChannelNorm(nn.LayerNorm):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that LayerNorm gives it
         """Map [B, C, h, w] to the same shape."""
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+
+
+def of_present(layers: nn.Module, rows: Tensor, is_present: Tensor) -> Tensor:
+    """Apply layers to the rows of what is there; other rows are zero, and no norm in training knows of them.
+
+    Args:
+        layers: take maps with a channel for each number of a place; places must not depend on each other.
+        rows: P of them in each picture, each of L places, [B, P, C, L].
+        is_present: bool [B, P].
+
+    Returns:
+        [B, P, C', L].
+    """
+    # Of a single place a norm would have no variance, and of none no mean.
+    if layers.training and int(is_present.sum()) * rows.shape[-1] > 1:
+        made: Tensor = layers(rows[is_present].transpose(0, 1)[None])[0].transpose(0, 1)
+        result = made.new_zeros(*is_present.shape, *made.shape[1:])
+        result[is_present] = made
+        return result
+    made = layers(rows.transpose(1, 2)).transpose(1, 2)
+    return made.masked_fill(~is_present[..., None, None], 0)  # norms make something of nothing
 
 
 def sums_under(maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:

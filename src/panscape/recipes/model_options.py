@@ -57,7 +57,7 @@ class SwiftNetOptions(ModelOptions):
     """Between the features and heads of their own: what the features then know of categories and objects."""
 
     instance_maps: _InstanceMaps = None
-    """What relations take of the centres; None is the default."""
+    """What relations take of the centres; None for the defaults and a window like recovery's."""
 
     def create(self, labels: LabelSpace) -> PanopticModel:
         """Build the network for a label space.
@@ -220,7 +220,7 @@ class PanopticDeepLabOptions(ModelOptions):
     """Between the decoders and heads of their own: what the features then know of categories and objects."""
 
     instance_maps: _InstanceMaps = None
-    """What relations take of the centres; None is the default."""
+    """What relations take of the centres; None for the defaults and a window like recovery's."""
 
     def create(self, labels: LabelSpace) -> PanopticModel:
         """Build the network for a label space.

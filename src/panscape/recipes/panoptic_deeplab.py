@@ -337,12 +337,13 @@ def _coco(network: str, row: str = "", relations: RelationsPart | None = None) -
 def _model(
     network: str, labels: str, longest_side: int, relations: RelationsPart | None, nms_kernel: int = 3
 ) -> PanopticDeepLabOptions:
+    takes_objects = relations is not None and not isinstance(relations, ObjectContext)
     return replace(
         _MODELS[network],
         longest_side=longest_side,
         representation=PUBLISHED[labels],
         relations=relations,
-        instance_maps=None if relations is None else CenterInstanceMaps(nms_kernel=nms_kernel),
+        instance_maps=CenterInstanceMaps(nms_kernel=nms_kernel) if takes_objects else None,
     )
 
 

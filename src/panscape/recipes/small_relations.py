@@ -201,5 +201,5 @@ def _network(backbone: str, width: int, relations: RelationsPart | None) -> Pano
         head_width=width // 2,
         projections=(width // 2, width // 4),
         relations=relations,
-        instance_maps=None if relations is None else CenterInstanceMaps(),
+        instance_maps=None if relations is None or isinstance(relations, ObjectContext) else CenterInstanceMaps(),
     )

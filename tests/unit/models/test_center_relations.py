@@ -185,6 +185,20 @@ def test_the_window_of_heatmaps_is_like_that_of_recovery(labels: str, pixels: in
     assert row.instance_maps.nms_kernel == cells
 
 
-def test_instance_maps_without_relations_are_refused() -> None:
-    with pytest.raises(InvalidArgumentError, match="expected instance_maps beside relations only"):
-        create_model("panoptic_deeplab_r52", "cityscapes", instance_maps=CenterInstanceMaps())
+def test_instance_maps_that_nothing_takes_are_refused() -> None:
+    for relations, name in ((None, "none"), (ObjectContext(key_width=6), "ObjectContext")):
+        with pytest.raises(InvalidArgumentError, match=f"that look at objects, .* got them beside {name}; leave"):
+            create_model("swiftnet", SHAPES, **TINY, relations=relations, instance_maps=CenterInstanceMaps())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"relations": PanopticRelations}, r"expected relations such as PanopticRelations\(\), or None, got <class"),
+        ({"relations": True}, r"expected relations such as PanopticRelations\(\), or None, got True"),
+        ({"relations": ALL[0], "instance_maps": {"radius": 0.1}}, "expected instance_maps as CenterInstanceMaps or"),
+    ],
+)
+def test_relations_of_another_kind(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        create_model("swiftnet", SHAPES, **TINY, **options)

@@ -15,7 +15,7 @@ from panscape.models.panoptic_deeplab_decoder import head, initialize
 from panscape.nn.backbones import create_backbone
 from panscape.nn.relation_alternatives import Concatenation
 from panscape.nn.relations import PanopticRelations
-from panscape.representations.centers import CenterOutputs, CenterRepresentation
+from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation
 
 SMALL = {"backbone": "residual_xs", "decoder_width": 8, "instance_width": 8, "pyramid_width": 8, "head_width": 8}
 
@@ -171,7 +171,14 @@ def test_heads_that_cannot_begin_as_copies_begin_as_published() -> None:
         ({"projections": (8, 8, 8)}, r"expected 2 projections in each decoder, for features at strides \[8, 4\], got"),
         ({"head_width": 0}, "expected a head_width of at least 1 channel, got 0"),
         ({"dropout": 1.0}, "expected a dropout of 0 or more and below 1, got 1.0"),
-        ({"context_size": (0, 64)}, r"expected a context_size of at least 1x1 pixels, got \(0, 64\)"),
+        ({"context_size": (0, 64)}, r"expected a context_size of two sides, of at least 1x1 pixels, got \(0, 64\)"),
+        ({"context_size": (64, 64, 64)}, r"expected a context_size of two sides"),
+        ({"projections": (0, 8)}, r"expected projections of at least 1 channel, got \(0, 8\) and \(0, 8\)"),
+        ({"representation": CenterDecoding()}, "expected a CenterRepresentation as representation, got CenterDecoding"),
+        (
+            {"form": "standalone", "representation": CenterRepresentation(loss_stride=2)},
+            "expected a representation with loss_stride=1 in the standalone form, whose sides .* multiple of 32, got 2",
+        ),
         ({"representation": CenterRepresentation(loss_stride=3)}, "expected a loss_stride that divides"),
         ({"backbone": "resnet52", "pretrained": True}, "resnet52 has no pretrained weights; use pretrained=False or"),
     ],

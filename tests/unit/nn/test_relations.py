@@ -207,24 +207,58 @@ def test_categories_and_objects_can_change_places_with_their_weights() -> None:
     torch.testing.assert_close(found, module(features, prob, maps), atol=1e-12, rtol=1e-12)
 
 
-def test_heatmaps_left_over_have_no_influence() -> None:
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_heatmaps_left_over_have_no_influence(norm: str, training: bool) -> None:
     features, prob, maps = inputs()
     maps[:, 2:] = 0
-    large, small = built(), built(num_instances=2)
+    maps[1, 1:] = 0
+    large, small = built(encoding_norm=norm), built(encoding_norm=norm, num_instances=2)
     with torch.no_grad():
         for name, tensor in small.state_dict().items():
             source = large.state_dict()[name]
             tensor.copy_(source[tuple(slice(side) for side in tensor.shape)])
-    torch.testing.assert_close(large(features, prob, maps), small(features, prob, maps[:, :2]), atol=1e-12, rtol=1e-12)
+    found, expected = (m.train(training)(features, prob, x) for m, x in ((large, maps), (small, maps[:, :2])))
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+    for name, buffer in small.named_buffers():
+        kept = large.get_buffer(name)[tuple(slice(side) for side in buffer.shape)]
+        torch.testing.assert_close(buffer, kept, atol=1e-12, rtol=1e-12, msg=name)
 
 
-def test_depthwise_takes_any_number_of_objects() -> None:
-    module = built(depthwise=True)
+def test_statistics_of_encodings_are_those_of_what_is_there() -> None:
+    features, prob, maps = inputs()
+    maps[0, 1:] = 0
+    module = built(reweighting=False).train()
+    encodings, is_present = module.encodings(features, torch.cat([prob, maps], dim=1))
+    assert is_present.sum(1).tolist() == [CATEGORIES + 1, CATEGORIES + INSTANCES]
+    conv, norm, _ = module.encoding_key
+    before = norm.running_mean.clone()
+    module(features, prob, maps)
+    rows = [encodings[b, p] for b in range(2) for p in range(CATEGORIES + INSTANCES) if is_present[b, p]]
+    mean = torch.stack([conv.weight[..., 0, 0] @ row for row in rows]).mean(0)
+    torch.testing.assert_close(norm.running_mean, 0.9 * before + 0.1 * mean, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_depthwise_takes_any_number_of_objects(training: bool) -> None:
+    module, other = built(depthwise=True).train(training), built(depthwise=True).train(training)
     features, prob, maps = inputs(instances=9)
     maps[:, 2:] = 0
     expected = module(features, prob, maps[:, :2])
-    torch.testing.assert_close(module(features, prob, maps), expected, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(other(features, prob, maps), expected, atol=1e-12, rtol=1e-12)
+    for name, buffer in module.named_buffers():
+        torch.testing.assert_close(other.get_buffer(name), buffer, atol=1e-12, rtol=1e-12, msg=name)
     assert module.num_slots is None
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_pictures_without_objects_can_be_trained_on(depthwise: bool) -> None:
+    module = PanopticRelations(INSTANCES, key_width=6, depthwise=depthwise).build(CHANNELS, 1).train()
+    torch.nn.init.ones_(module.norm.weight)
+    features, prob, maps = inputs(batch=1, dtype=torch.float32)
+    result = module(features, prob[:, :1], 0 * maps)
+    result.square().sum().backward()
+    assert all(torch.isfinite(x).all() for x in (result, *(p.grad for p in module.parameters())))
 
 
 def test_before_training_the_result_is_the_features() -> None:
