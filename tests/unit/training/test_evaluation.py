@@ -225,8 +225,8 @@ def instance_iou_by_hand(dataset: Shifted) -> dict[str, object]:
     return metric.compute().to_dict()
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_several_processes_report_what_one_does_bit_for_bit(world_size: int, tmp_path: Path) -> None:
+def test_several_processes_report_what_one_does_bit_for_bit(tmp_path: Path) -> None:
+    world_size = 3
     expected = {
         "all": by_hand(Shifted(23), [*range(23)]).to_dict(),
         "one": by_hand(Shifted(1), [0]).to_dict(),
@@ -245,7 +245,7 @@ def test_several_processes_report_what_one_does_bit_for_bit(world_size: int, tmp
     started = [
         subprocess.Popen(
             [sys.executable, __file__, str(rank), str(world_size), str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": paths},
+            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},  # or they would wait for each other
         )
         for rank in range(world_size)
     ]
