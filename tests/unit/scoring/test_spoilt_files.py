@@ -86,7 +86,7 @@ def spoil_json(chance: random.Random, content: Any) -> str:
             other, position = chance.choice(spots)
             container[key] = copy.deepcopy(other[position])
         else:
-            container[key] = chance.choice(VALUES)
+            container[key] = copy.deepcopy(chance.choice(VALUES))
     return json.dumps(content)
 
 
@@ -131,7 +131,7 @@ def in_lines(run: Callable[[], Scores]) -> str:
     return "problems" if scores.problems else "clean"
 
 
-def test_two_thousand_pairs_of_png_and_json(tmp_path: Path) -> None:
+def test_hundreds_of_pairs_of_png_and_json(tmp_path: Path) -> None:
     chance = random.Random(0)
     truths = several_maps(2, (12, 16))
     predictions = worse(truths)
@@ -144,7 +144,7 @@ def test_two_thousand_pairs_of_png_and_json(tmp_path: Path) -> None:
     texts = {side: path.read_bytes() for side, path in paths.items()}
     pngs = {path: path.read_bytes() for path in tmp_path.glob("*/*.png")}
     ends: Counter[str] = Counter()
-    for _ in range(2000):
+    for _ in range(600):
         side = chance.choice(["truth", "predictions", "predictions"])
         what = chance.choice(["png", "json", "json bytes", "both"])
         if what in ("json", "both"):
@@ -157,10 +157,10 @@ def test_two_thousand_pairs_of_png_and_json(tmp_path: Path) -> None:
         for path, data in pngs.items():
             path.write_bytes(data)
         paths[side].write_bytes(texts[side])
-    assert sum(ends.values()) == 2000
-    assert ends["problems"] > 500  # most of it is of one picture, and the other goes on
-    assert ends["InvalidAnnotationError"] > 50
-    assert ends["UnreadableFileError"] > 50
+    assert sum(ends.values()) == 600
+    assert ends["problems"] > 150  # most of it is of one picture, and the other goes on
+    assert ends["InvalidAnnotationError"] > 15
+    assert ends["UnreadableFileError"] > 15
 
 
 def test_arrays(tmp_path: Path) -> None:
