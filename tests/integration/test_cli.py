@@ -23,7 +23,8 @@ from panscape.images import load_image, save_png
 TESTS = Path(__file__).parent.parent
 # The command line with a model that needs no weights.
 _WITH_COLOR_MODEL = """
-import sys, panscape
+import signal, sys, panscape
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 from color_model import ColorModel
 panscape.load = lambda name: ColorModel()
 from panscape.cli import main

@@ -80,8 +80,8 @@ def town_relations_base() -> Recipe:
     ::
 
         panscape train town_relations_base --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 450 steps
+        ours, val:       PQ 18.3 +- 0.3, mIoU 28.3 after 450 steps, two seeds, see docs/performance.md
     """
     return _row("base", None)
 
@@ -92,8 +92,8 @@ def town_relations_concatenation() -> Recipe:
     ::
 
         panscape train town_relations_concatenation --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 450 steps
+        ours, val:       PQ 17.9 +- 0.2, mIoU 27.1 after 450 steps, two seeds, see docs/performance.md
     """
     return _row("concatenation", Concatenation(num_instances=20))
 
@@ -104,8 +104,8 @@ def town_relations_product() -> Recipe:
     ::
 
         panscape train town_relations_product --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 450 steps
+        ours, val:       PQ 17.1 +- 0.0, mIoU 26.2 after 450 steps, two seeds, see docs/performance.md
     """
     return _row("product", ElementwiseProduct(num_instances=20))
 
@@ -116,8 +116,8 @@ def town_relations_ocr() -> Recipe:
     ::
 
         panscape train town_relations_ocr --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 450 steps
+        ours, val:       PQ 17.5 +- 0.1, mIoU 27.0 after 450 steps, two seeds, see docs/performance.md
     """
     return _row("ocr", ObjectContext(num_instances=20, key_width=_KEY_WIDTH))
 
@@ -128,8 +128,8 @@ def town_relations_without_reweighting() -> Recipe:
     ::
 
         panscape train town_relations_without_reweighting --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 450 steps
+        ours, val:       PQ 18.4 +- 0.1, mIoU 29.1 after 450 steps, two seeds, see docs/performance.md
     """
     return _row("without_reweighting", replace(_RELATIONS, reweighting=False))
 
@@ -140,8 +140,8 @@ def town_relations_pisr() -> Recipe:
     ::
 
         panscape train town_relations_pisr --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 450 steps
+        ours, val:       PQ 18.1 +- 0.0, mIoU 28.0 after 450 steps, two seeds, see docs/performance.md
     """
     return _row("pisr", _RELATIONS)
 
@@ -152,8 +152,8 @@ def town_relations_k10() -> Recipe:
     ::
 
         panscape train town_relations_k10 --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 450 steps
+        ours, val:       PQ 18.3 +- 0.0, mIoU 27.8 after 450 steps, two seeds, see docs/performance.md
     """
     return _row("k10", replace(_RELATIONS, num_instances=10))
 
@@ -164,8 +164,8 @@ def town_relations_k50() -> Recipe:
     ::
 
         panscape train town_relations_k50 --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, not measured yet
-        ours, val:       not measured yet
+        hardware, hours: one core of a CPU, 0.1 for 450 steps
+        ours, val:       PQ 18.9 +- 0.3, mIoU 29.6 after 450 steps, two seeds, see docs/performance.md
     """
     return _row("k50", replace(_RELATIONS, num_instances=50))
 
