@@ -252,7 +252,7 @@ class Command:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+                env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
             )
         self.log = log
         self._start = log.stat().st_size if log.exists() else 0

@@ -55,7 +55,7 @@ def color_model(monkeypatch):
 
 
 def spawned(*arguments: str, **options) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(TESTS)}
     return subprocess.Popen(
         [sys.executable, "-c", _WITH_COLOR_MODEL, *arguments],
         stdout=subprocess.PIPE,
@@ -185,7 +185,7 @@ class TestPredict:
 def test_interrupting_leaves_whole_files_only(photos):
     for i in range(5):
         save_png(photos / f"more_{i}.png", painted(generated_map(i, (48, 64))))
-    for i in range(5, 3000):  # so many that some are left whenever the signal comes
+    for i in range(5, 1000):  # so many that some are left whenever the signal comes
         os.link(photos / f"more_{i % 5}.png", photos / f"more_{i}.png")
     with spawned("predict", "photos", "--json") as process:
         for _ in range(3):
@@ -195,7 +195,7 @@ def test_interrupting_leaves_whole_files_only(photos):
     assert process.returncode == 130
     assert err == "panscape: interrupted\n"
     files = [p for p in Path("panscape_out").rglob("*") if p.is_file()]
-    assert 6 <= len(files) < 6000
+    assert 6 <= len(files) < 2000
     assert not [p for p in files if p.name.startswith(".")]
     for path in files:
         assert load_image(path).shape == (3, 48, 64)

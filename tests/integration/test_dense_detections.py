@@ -30,9 +30,7 @@ def started(*arguments: object, **environment: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ
-        | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
-        | {k: str(v) for k, v in environment.items()},
+        env=os.environ | {"PYTHONPATH": str(TESTS)} | {k: str(v) for k, v in environment.items()},
     )
 
 

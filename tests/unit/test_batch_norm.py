@@ -56,7 +56,6 @@ def two_steps(model, images, share):
 
 
 def process(rank, folder):
-    torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=PROCESSES, timeout=None
     )

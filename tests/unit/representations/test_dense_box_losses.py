@@ -440,5 +440,4 @@ def test_two_processes_learn_what_one_does_with_the_whole_batch(tmp_path: Path) 
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     torch.save(joined(1, sys.argv[1]), f"{sys.argv[1]}/1.pt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -240,21 +241,28 @@ def test_instance_iou(tmp_path: Path, truth: Path, truths: Any, predictions: Any
     assert "instance_iou" not in score(path, truth).to_dict()
 
 
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3, 16])
-def test_any_number_of_threads_gives_the_same_bits(tmp_path: Path, workers: int) -> None:
+def test_any_number_of_threads_gives_the_same_bits(tmp_path: Path, workers: int, three_threads: None) -> None:
     truths = several_maps(9)
     truth = write_coco(tmp_path / "truth.json", truths)
     predictions = worse(truths)
     del predictions["4"]
     path = write_coco(tmp_path / "predictions.json", predictions)
     done = []
-    before = torch.get_num_threads()
     scores = score(path, truth, workers=workers, progress=lambda *numbers: done.append(numbers))
     one = score(path, truth, workers=1)
     assert scores.to_dict() == one.to_dict()
     assert scores.records == one.records
     assert done == [(n, 9) for n in range(1, 10)]
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == 3
 
 
 class TestProblems:
