@@ -40,7 +40,7 @@ class Relations(ABC):
     detach_guidance: bool = False
 
     def __post_init__(self) -> None:
-        if self.num_instances < 1:
+        if not isinstance(self.num_instances, int) or self.num_instances < 1:
             raise InvalidArgumentError(f"expected num_instances of 1 or more, got {self.num_instances}")
 
     @abstractmethod
@@ -115,6 +115,8 @@ class RelationModule(nn.Module, ABC):
         """Do what :meth:`forward` says, with probabilities and heatmaps that are zero on padding."""
 
     def _check(self, features: Tensor, semantic_prob: Tensor, instances: Tensor, valid: Tensor | None) -> None:
+        if features.ndim != 4:
+            raise InvalidArgumentError(f"expected features as [B, {self.channels}, h, w], got {list(features.shape)}")
         batch, _, height, width = features.shape
         num_slots = self.num_slots
         for name, part, planes in (
@@ -127,9 +129,13 @@ class RelationModule(nn.Module, ABC):
                     f"expected {name} as {[batch, planes, height, width]} to go with features {list(features.shape)}, "
                     f"got {list(part.shape)}"
                 )
-        if valid is not None and (valid.dtype != torch.bool or valid.shape[-3:] != (1, height, width)):
+        if valid is None:
+            return
+        shapes = (1, 1, height, width), (batch, 1, height, width)
+        if valid.dtype != torch.bool or tuple(valid.shape) not in shapes:
             raise InvalidArgumentError(
-                f"expected valid as bool {[batch, 1, height, width]}, got {valid.dtype} {list(valid.shape)}"
+                f"expected valid as bool {[batch, 1, height, width]}, or the first 1, got {valid.dtype} "
+                f"{list(valid.shape)}"
             )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import numpy as np
@@ -365,6 +366,7 @@ def test_forward_exports_and_the_graph_agrees() -> None:
     ("options", "message"),
     [
         ({"num_instances": 0}, "expected num_instances of 1 or more, got 0"),
+        ({"num_instances": 2.5}, r"expected num_instances of 1 or more, got 2\.5"),
         ({"key_width": 0}, "expected a key_width of 1 or more channels, got 0"),
         ({"reweighting_width": 0}, "expected a reweighting_width of 1 or more channels, or None, got 0"),
         ({"normalization": "hw"}, 'expected normalization "mass", "none" or "pixels", got \'hw\''),
@@ -384,7 +386,13 @@ def test_shapes_that_contradict_each_other() -> None:
         module(features, prob[:, :2], maps)
     with pytest.raises(InvalidArgumentError, match=r"expected instances as \[2, 4, 6, 7\] .* got \[2, 4, 6, 6\]"):
         module(features, prob, maps[..., :6])
-    with pytest.raises(InvalidArgumentError, match=r"expected valid as bool \[2, 1, 6, 7\], got torch.float32"):
-        module(features, prob, maps, torch.ones(1, 1, *SIZE))
+    with pytest.raises(InvalidArgumentError, match=r"expected features as \[B, 5, h, w\], got \[5, 6, 7\]"):
+        module(features[0], prob[0], maps[0])
+    for valid in (torch.ones(1, 1, *SIZE), torch.ones(3, 1, *SIZE).bool(), torch.ones(1, *SIZE).bool()):
+        got = rf"got {valid.dtype} {list(valid.shape)}".replace("[", r"\[")
+        with pytest.raises(
+            InvalidArgumentError, match=rf"expected valid as bool \[2, 1, 6, 7\], or the first 1, {got}"
+        ):
+            module(features, prob, maps, valid)
     with pytest.raises(InvalidArgumentError, match="expected at least one channel and one category, got 5 and 0"):
         PanopticRelations().build(5, 0)
