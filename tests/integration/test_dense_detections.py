@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from training_runs import free_port, last_checkpoint, recipe_file, steps_saved
+from training_runs import Command, last_checkpoint, recipe_file, steps_saved, torchrun
 
 import panscape
 from panscape import zoo
 from panscape.cli import main
 
-TESTS = Path(__file__).parents[1]
 RECIPE = "replace(TINY, model=BoxNet(), steps=4, eval_every=0)"
 OPTIONS = ("--device", "cpu", "--threads", "1", "--workers", "0", "--log-every", "1", "--pictures-every", "0")
-
-
-def started(*arguments: object, **environment: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "panscape.cli", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(TESTS)} | {k: str(v) for k, v in environment.items()},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +31,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_that_is_killed_goes_on_to_the_same_weights(trained: Path, tmp_path: Path) -> None:
     command = ["train", str(trained / "recipe.py"), "--out", str(tmp_path / "run"), *OPTIONS, "--checkpoint-every", "1"]
-    process = started(*command)
-    deadline = time.monotonic() + 120
-    while not steps_saved(tmp_path / "run") and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    text = process.communicate()[0]
-    assert steps_saved(tmp_path / "run"), text
+    process = Command(tmp_path / "log", *command)
+    assert process.wait_until(lambda: steps_saved(tmp_path / "run")), process.text
+    process.signal_all(signal.SIGKILL)
+    process.end()
     assert main([*command, "--resume"]) == 0
     for name in ("model.safetensors", "evaluation.json"):
         assert (tmp_path / "run" / name).read_bytes() == (trained / "run" / name).read_bytes(), name
@@ -100,14 +83,8 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     )
     file = recipe_file(tmp_path / "recipe.py", recipe)
     assert main(["train", str(file), "--out", str(tmp_path / "one"), *OPTIONS]) == 0
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": 0}
-    shared |= {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-    both = [
-        started("train", file, "--out", tmp_path / "two", *OPTIONS, **shared, RANK=rank, LOCAL_RANK=rank)
-        for rank in range(2)
-    ]
-    texts = [process.communicate(timeout=250)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], "".join(texts)
+    both = torchrun(tmp_path / "log", 2, "train", file, "--out", tmp_path / "two", *OPTIONS)
+    assert [process.end() for process in both] == [0, 0], "".join(process.text for process in both)
     (step, one), (other_step, two) = last_checkpoint(tmp_path / "one"), last_checkpoint(tmp_path / "two")
     assert step == other_step == 3
     for name, tensor in one["model"].items():
