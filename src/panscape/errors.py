@@ -7,6 +7,7 @@ Every error derives from :class:`PanscapeError` and from the built-in exception 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -189,18 +190,22 @@ class TrainingDivergedError(PanscapeError, FloatingPointError):
 
     Args:
         step: at which.
-        losses: by name; None if they are finite and only the gradient is not.
-        names: of the pictures in the batch.
-        checkpoint: where to go on from.
+        losses: by name; where all are finite, it is the gradient that is not.
+        names: of the images in the batch.
+        checkpoint: the last good one.
     """
 
-    def __init__(self, step: int, losses: Mapping[str, float] | None, names: Sequence[str], checkpoint: str) -> None:
-        what = "the gradient is not finite"
-        if losses is not None:
-            what = "the loss is not finite (" + ", ".join(f"{name} {value:g}" for name, value in losses.items()) + ")"
+    def __init__(self, step: int, losses: Mapping[str, float], names: Sequence[str], checkpoint: str) -> None:
+        values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+        what, remedy = f"the loss is not finite ({values})", "a lower learning rate or a clip_norm"
+        if all(map(math.isfinite, losses.values())):
+            # Clipping divides by the norm, which is not finite either.
+            what = f"the gradient is not finite, although the loss is ({values}),"
+            remedy = "a lower learning rate, or with --precision fp32"
         super().__init__(
-            f"{what} at step {step}, pictures {', '.join(names)}; {checkpoint}; look at these pictures and their "
-            "labels, or start another run from this one's folder (--start) with a lower learning rate or a clip_norm"
+            f"{what} at step {step}, images {', '.join(names)}; {checkpoint}; look at these images and their labels, "
+            "which --resume would meet again; if they are right, start another run from this one's folder (--start) "
+            f"with {remedy}"
         )
 
 

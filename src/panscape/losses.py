@@ -13,6 +13,19 @@ from torch.nn import functional as F
 from panscape.errors import InvalidArgumentError
 
 
+def safe_divide(total: Tensor, divisor: Tensor) -> Tensor:
+    """Divide a sum by the weights it was taken with; without any, the result and its gradient are exactly 0.
+
+    A divisor that is only kept above the smallest positive number gives 0 as well, but its gradient is infinity times
+    0, which is not a number.
+
+    Args:
+        total: 0, with a gradient path, where ``divisor`` is 0.
+        divisor: of the same shape, not negative.
+    """
+    return total / torch.where(divisor > 0, divisor, 1.0)
+
+
 def hardest_cross_entropy(logits: Tensor, category: Tensor, weight: Tensor, fraction: float) -> Tensor:
     """Weighted cross entropy averaged over the hardest pixels (DeepLab's hard-pixel mining).
 
@@ -41,7 +54,7 @@ def weighted_squared_error(prediction: Tensor, target: Tensor, weight: Tensor) -
         target: of the same shape.
         weight: of the same shape, not negative.
     """
-    return ((prediction - target).square() * weight).sum() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+    return safe_divide(((prediction - target).square() * weight).sum(), weight.sum())
 
 
 def weighted_absolute_error(
@@ -64,7 +77,7 @@ def weighted_absolute_error(
     total = ((prediction - target).abs().sum(dim=1) * weight).sum()
     if divisor == "pixels":
         return total / weight.numel()
-    return total / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+    return safe_divide(total, weight.sum())
 
 
 def bootstrapped_cross_entropy(

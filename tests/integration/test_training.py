@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+import trees
+from PIL import Image
 from training_runs import (
     TINY,
     WHOLE,
@@ -32,6 +35,7 @@ from panscape.errors import (
     WorkerDiedError,
 )
 from panscape.metrics import EvaluationReport
+from panscape.recipes.data_options import FolderData
 from panscape.training import checkpoints
 from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
 from panscape.training.run import run
@@ -86,15 +90,27 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     with pytest.raises(TrainingDivergedError) as caught:
         trained(recipe, tmp_path)
     message = str(caught.value)
-    assert message.startswith(
-        "the loss is not finite (semantic nan, center nan, offset nan) at step 5, pictures picture"
-    )
+    assert message.startswith("the loss is not finite (semantic nan, center nan, offset nan) at step 5, images picture")
     assert message.count("picture") >= 4
-    assert "; the last good checkpoint is that of step 4; look at these pictures" in message
+    assert "; the last good checkpoint is that of step 4; look at these images" in message
     assert steps_saved(tmp_path) == [2, 4]
     content = last_checkpoint(tmp_path)[1]
     for part in ("model", "average"):
         assert all(bool(t.isfinite().all()) for t in content[part].values())
+
+
+def test_one_image_of_four_without_labels_stops_no_training(tmp_path: Path) -> None:
+    folder, out = tmp_path / "data", tmp_path / "out"
+    tree = trees.own_masks(folder)
+    picture, mask = tree.pictures["000001"], tree.annotations["000001"]
+    shutil.copy(picture, picture.with_stem("unlabelled"))
+    Image.new("L", Image.open(mask).size, 255).save(mask.with_stem("unlabelled"))
+    recipe = replace(SHORT, data=FolderData(), augmentation=WHOLE.augmentation, steps=4, batch_size=1)
+    trained(recipe, out, data=folder, log_every=1)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    norms = [line["grad_norm"] for line in lines if "grad_norm" in line]
+    assert len(norms) == 4
+    assert norms.count(0.0) == 1
 
 
 def test_a_run_that_has_diverged_is_a_start_for_another_rate(

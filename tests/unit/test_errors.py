@@ -51,15 +51,16 @@ EVERY = [
     (
         errors.TrainingDivergedError(7, {"semantic": float("nan"), "center": 0.5}, ["a", "b"], "there is none yet"),
         FloatingPointError,
-        "the loss is not finite (semantic nan, center 0.5) at step 7, pictures a, b; there is none yet; look at these "
-        "pictures and their labels, or start another run from this one's folder (--start) with a lower learning rate "
-        "or a clip_norm",
+        "the loss is not finite (semantic nan, center 0.5) at step 7, images a, b; there is none yet; look at these "
+        "images and their labels, which --resume would meet again; if they are right, start another run from this "
+        "one's folder (--start) with a lower learning rate or a clip_norm",
     ),
     (
-        errors.TrainingDivergedError(7, None, ["a"], "there is none yet"),
+        errors.TrainingDivergedError(7, {"center": 0.5}, ["a"], "there is none yet"),
         FloatingPointError,
-        "the gradient is not finite at step 7, pictures a; there is none yet; look at these pictures and their labels, "
-        "or start another run from this one's folder (--start) with a lower learning rate or a clip_norm",
+        "the gradient is not finite, although the loss is (center 0.5), at step 7, images a; there is none yet; look "
+        "at these images and their labels, which --resume would meet again; if they are right, start another run from "
+        "this one's folder (--start) with a lower learning rate, or with --precision fp32",
     ),
 ]
 

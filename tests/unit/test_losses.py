@@ -52,10 +52,6 @@ def test_squared_error_is_a_weighted_mean() -> None:
     prediction = torch.tensor([[[1.0, 2.0, 5.0]]], requires_grad=True)
     target, weight = torch.tensor([[[0.0, 4.0, 0.0]]]), torch.tensor([[[1.0, 3.0, 0.0]]])
     torch.testing.assert_close(weighted_squared_error(prediction, target, weight), torch.tensor((1 + 12) / 4))
-    nothing = weighted_squared_error(prediction, target, weight * 0)
-    nothing.backward()
-    assert nothing == 0
-    assert torch.equal(prediction.grad, torch.zeros_like(prediction))
 
 
 @pytest.mark.parametrize(("divisor", "expected"), [("weights", (2 * 3 + 8 * 7) / 10), ("pixels", (2 * 3 + 8 * 7) / 3)])
@@ -73,12 +69,17 @@ def test_an_unknown_divisor_is_refused() -> None:
         weighted_absolute_error(ones, ones, ones[:, 0], "pixles")  # type: ignore[arg-type]
 
 
-def test_absolute_error_without_weight_is_zero_with_a_gradient_path() -> None:
-    prediction = torch.randn(1, 2, 4, 4, requires_grad=True)
-    loss = weighted_absolute_error(prediction, torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4))
-    loss.backward()
-    assert loss == 0
-    assert torch.equal(prediction.grad, torch.zeros_like(prediction))
+@pytest.mark.parametrize("scale", [1.0, 200.0, 65536 * 200.0])  # of the loss: none, a weight, that and fp16's
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_errors_without_weights_are_zero_and_so_is_their_gradient(dtype: torch.dtype, scale: float) -> None:
+    plane = torch.randn(1, 4, 4, dtype=dtype, requires_grad=True)
+    vector = torch.randn(1, 2, 4, 4, dtype=dtype, requires_grad=True)
+    none = torch.zeros(1, 4, 4)
+    losses = [weighted_squared_error(plane, none, none), weighted_absolute_error(vector, none[:, None], none)]
+    for loss, prediction in zip(losses, (plane, vector), strict=True):
+        (scale * loss).backward()
+        assert loss == 0
+        assert torch.equal(prediction.grad, torch.zeros_like(prediction))
 
 
 def test_absolute_error_without_boundary_weights_equals_l1() -> None:

@@ -16,6 +16,10 @@ from panscape.errors import InvalidArgumentError
 from panscape.nn.blocks import conv_norm_relu
 from panscape.nn.relations import RelationModule, Relations, sums_under
 
+# Probability of a category summed over all places. Softmaxes underflow to 0; what is divided by less has gradients that
+# overflow in single precision, above all if the loss is scaled.
+_SMALLEST_MASS = 1e-12
+
 
 @dataclass(frozen=True, slots=True)
 class Concatenation(Relations):
@@ -141,7 +145,7 @@ class ObjectContextModule(RelationModule):
         size = features.shape[-2:]
         shown = features if valid is None else features.masked_fill(~valid, 0)
         sums, mass = sums_under(semantic_prob, shown)
-        means = sums / mass.clamp_min(torch.finfo(mass.dtype).tiny)
+        means = sums / mass.clamp_min(_SMALLEST_MASS)
         regions = means.to(features.dtype).transpose(1, 2)[..., None]  # a map of N places: [B, C, N, 1]
         query = self.query(shown).flatten(2).transpose(1, 2) * self.scale
         similarity = (query @ self.key(regions)[..., 0]).softmax(2)  # [B, h w, N]

@@ -120,7 +120,7 @@ class Watch:
         self._num_overflows = 0 if math.isfinite(float(seen.norm)) else self._num_overflows + 1
         has_bad_gradient = self._num_overflows > (_MOST_OVERFLOWS if self._is_scaled else 0)
         if self.processes.anybody(has_bad_loss or has_bad_gradient):
-            self._fail(seen, losses if has_bad_loss else None)
+            self._fail(seen, losses, has_bad_loss)
 
     def stop_if_asked(self, step: int) -> None:
         """End the training here if a signal came.
@@ -140,11 +140,12 @@ class Watch:
         if self.processes.count == 1:
             self.stop_if_asked(step)
 
-    def _fail(self, seen: _Seen, losses: Mapping[str, float] | None) -> None:
-        found = self.processes.gathered((list(seen.names), losses))
-        worst = next((its for _, its in found if its is not None), None)
-        guilty = [name for names, its in found if (its is None) == (worst is None) for name in names]
-        self.processes.fail(TrainingDivergedError(seen.step, worst, guilty, self.last_checkpoint()))
+    def _fail(self, seen: _Seen, losses: Mapping[str, float], has_bad_loss: bool) -> None:
+        found = self.processes.gathered((has_bad_loss, losses, list(seen.names)))
+        # Gradients are shared: where no loss is bad, any of the images may be the cause.
+        guilty = [process for process in found if process[0]] or found
+        names = [name for _, _, those in guilty for name in those]
+        self.processes.fail(TrainingDivergedError(seen.step, guilty[0][1], names, self.last_checkpoint()))
 
 
 def counted(skips: Mapping[str, int]) -> str:

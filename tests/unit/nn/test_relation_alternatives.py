@@ -142,6 +142,16 @@ def test_gradients_flow_into_the_guidance_unless_it_is_detached(part: Relations)
     assert maps.grad is None
 
 
+@pytest.mark.parametrize("logit", [-100.0, -200.0])  # its softmax in single precision: denormal, and 0
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
+def test_gradients_are_finite_where_a_category_is_nowhere(part: Relations, logit: float) -> None:
+    features, logits, maps = (x.float().requires_grad_() for x in inputs())
+    prob = (logits + torch.tensor([0.0, logit, 0.0])[:, None, None]).softmax(1)
+    (65536 * built(part).float()(features, prob, maps).sum()).backward()  # as fp16 scales its losses
+    assert features.grad.isfinite().all()
+    assert logits.grad.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("part", "options", "message"),
     [
