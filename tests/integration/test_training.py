@@ -226,6 +226,11 @@ def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
             "expected a loss_stride that divides the output stride 4, got 3",
         ),
         ("replace(TINY, batch_size=3, accumulate=2)", [], "that 2 parts can share evenly, got 3; take 2 or 4"),
+        (
+            "replace(TINY, batch_size=2, accumulate=2)",
+            ["--augmentation.crop", "32", "32"],
+            "got a single one in pyramid.levels.0.",
+        ),
         ("replace(TINY, data=Drawn(train=()))", [], "expected at least one picture to train on, got an empty dataset"),
         ("replace(TINY, data=Drawn(val=()))", [], "expected at least one val picture to evaluate on, got none"),
         ("TINY", ["--stepz", "3"], "Unrecognized options: --stepz"),

@@ -4,15 +4,19 @@ import copy
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import pytest
 import torch
 from torch import distributed, nn
 
+from panscape import Category, LabelSpace, create_model
 from panscape.errors import InvalidArgumentError
 from panscape.nn.backbones import create_backbone
-from panscape.nn.batch_norm import SyncedBatchNorm2d, synchronized
+from panscape.nn.batch_norm import SyncedBatchNorm2d, check_batch_norms, synchronized
 from panscape.nn.pyramids import SharedPyramid
+from panscape.nn.relation_alternatives import ObjectContext
+from panscape.nn.relations import PanopticRelations
 
 PROCESSES = 2
 
@@ -188,3 +192,51 @@ def test_it_is_as_deep_a_copy_as_before():
 
 if __name__ == "__main__":
     process(int(sys.argv[1]), sys.argv[2])
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "swiftnet": {"backbone": "residual_xs", "width": 8, "levels": 1},
+    "panoptic_deeplab": {"backbone": "residual_xs", "decoder_width": 8, "instance_width": 8, "output_stride": 32},
+    "dense_detections": {"backbone": "residual_xs", "box_width": 16, "semantic_width": 8, "fpn_width": 8},
+}
+ONE = LabelSpace("one", (Category("roof", True, 1, (200, 0, 0)),))
+TWO = LabelSpace("two", (*ONE.categories, Category("ground", False, 2, (0, 200, 0))))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "labels", "size", "layer"),
+    [
+        ("swiftnet", {}, TWO, (32, 32), r"in pyramid\.levels\.0\.\S+ with 1 image of 32x32 .* larger crops"),
+        ("swiftnet", {}, TWO, (32, 33), None),
+        ("swiftnet", {"context": "spp"}, TWO, (64, 32), None),
+        ("swiftnet", {"levels": 2}, TWO, (64, 64), r"in pyramid\.levels\.1\.\S+ with 1 image of 64x64 "),
+        ("swiftnet", {"levels": 2}, TWO, (64, 65), None),
+        ("panoptic_deeplab", {}, TWO, (32, 32), "in backbone"),
+        ("panoptic_deeplab", {"context_size": (512, 512)}, TWO, (33, 32), None),
+        ("dense_detections", {}, TWO, (32, 32), "in backbone"),
+        ("swiftnet", {"relations": ObjectContext(key_width=4)}, TWO, (64, 64), None),
+        (
+            "swiftnet",
+            {"relations": ObjectContext(key_width=4)},
+            ONE,
+            (64, 64),
+            r"in relations\.related\.key\.0\.1 with 1 image of 64x64 .* or more than one category$",
+        ),
+        ("swiftnet", {"relations": PanopticRelations(4, key_width=4, depthwise=True)}, ONE, (64, 64), None),
+    ],
+)
+def test_a_single_value_is_refused_as_torch_does_but_with_a_remedy(
+    name: str, options: dict[str, Any], labels: LabelSpace, size: tuple[int, int], layer: str | None
+) -> None:
+    model, images = create_model(name, labels, **SMALL[name] | options), torch.zeros(1, 3, *size)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    if layer is None:
+        check_batch_norms(model, images)
+    else:
+        with pytest.raises(InvalidArgumentError, match=f"^expected more than one value .* got a single one {layer}"):
+            check_batch_norms(model, images)
+        with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+            copy.deepcopy(model)(images)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    check_batch_norms(model, images.expand(2, -1, -1, -1))
+    model.eval()(images)  # no hook is left

@@ -1,17 +1,20 @@
 """BatchNorm over the batch of all processes, on any device.
 
 torch's own SyncBatchNorm runs on accelerators only. :class:`SyncedBatchNorm2d` does the same with any backend of
-``torch.distributed``, so that a training means the same on several CPU processes as on one.
+``torch.distributed``, so that a training means the same on several CPU processes as on one. A norm over one value has
+no variance: :func:`check_batch_norms` refuses such a batch before the first step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.autograd import Function
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from panscape.errors import InvalidArgumentError
 
@@ -151,3 +154,49 @@ def _replaced(norm: nn.BatchNorm2d) -> nn.Module:
     # A change of class, not a new layer: whoever holds the norm, its tensors or a hook of it still does.
     norm.__class__ = SyncedBatchNorm2d
     return norm
+
+
+@torch.no_grad()
+def check_batch_norms(network: nn.Module, images: Tensor) -> None:
+    """Refuse a batch in which a norm that is trained would meet a single value of each channel.
+
+    torch refuses it as well, but names neither the layer nor a remedy. A batch of two or more never fails.
+
+    Args:
+        network: is put into train mode and run once; its statistics stay as they are.
+        images: of the size of a training batch in one process; the values do not matter.
+
+    Raises:
+        InvalidArgumentError: a norm meets a single value.
+    """
+    network.train()
+    before = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    hooks = [
+        module.register_forward_pre_hook(_refuse_one_value(name, images.shape))
+        for name, module in network.named_modules()
+        if isinstance(module, _BatchNorm)
+    ]
+    try:
+        network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for buffer, value in before:
+            buffer.copy_(value)
+
+
+def _refuse_one_value(name: str, shape: torch.Size) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def check(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        (x,) = inputs
+        takes_statistics = norm.training or getattr(norm, "running_mean", None) is None
+        if takes_statistics and x.numel() == x.shape[1]:
+            # Relations normalise over categories or objects, of which larger crops show no more.
+            other = "more than one category" if name.startswith("relations.") else "larger crops (--augmentation.crop)"
+            raise InvalidArgumentError(
+                f"expected more than one value of each channel for batch norm to train on, got a single one in "
+                f"{name or 'the network'} with {shape[0]} image of {shape[2]}x{shape[3]} pixels in each process; use "
+                f"at least two images in each process (a larger --batch-size, fewer --devices or a lower --accumulate) "
+                f"or {other}"
+            )
+
+    return check

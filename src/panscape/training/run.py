@@ -23,7 +23,7 @@ from panscape.images import resized
 from panscape.metrics import EvaluationReport
 from panscape.models import PanopticModel
 from panscape.models.panoptic_model import in_eval_mode
-from panscape.nn.batch_norm import synchronized
+from panscape.nn.batch_norm import check_batch_norms, synchronized
 from panscape.panoptic import PanopticMap
 from panscape.sampling import category_rarity, repeat_factors
 from panscape.training.augmenting import variation
@@ -206,6 +206,9 @@ class _Run:
         model.to(self.fabric.device).to(memory_format=torch.channels_last)
         if recipe.sync_batch_norm and self.processes.count > 1:
             synchronized(model)
+        elif share_of(recipe.batch_size, self.processes.count, recipe.accumulate) == 1:
+            height, width = recipe.augmentation.crop
+            check_batch_norms(model, torch.zeros(1, 3, height, width, device=self.fabric.device))
         average = WeightAverage(model, recipe.average_decay) if recipe.average_decay else None
         return TrainingState(model, create_optimizer(model, recipe.optimizer), average)
 
