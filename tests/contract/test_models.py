@@ -185,6 +185,27 @@ def test_outputs_are_finite_and_decode_to_valid_maps(model: PanopticModel, size:
         assert torch.equal(m.areas() > 0, torch.ones(m.num_segments, dtype=torch.bool))
 
 
+def test_outputs_that_are_not_finite_decode_to_valid_maps(model: PanopticModel) -> None:
+    size, g = (64, 64), torch.Generator().manual_seed(0)
+    wild = torch.tensor([torch.nan, torch.inf, -torch.inf, 3e38])
+    with torch.inference_mode():
+        outputs = model(images(1, size))
+    for share in (0.05, 1.0):
+        spoilt = [
+            None
+            if part is None
+            else torch.where(
+                torch.rand(part.shape, generator=g) < share, wild[torch.randint(0, 4, part.shape, generator=g)], part
+            )
+            for part in tensors_of(outputs)
+        ]
+        broken = type(outputs)(*spoilt)
+        (scored,) = model.with_scores(broken, model.decode(broken, [size]))
+        assert scored.size == size
+        assert scored.score is not None
+        assert ((scored.score >= 0) & (scored.score <= 1)).all()
+
+
 def test_maps_have_the_pictures_size_whatever_the_network_saw(model: PanopticModel) -> None:
     size = (96, 128)
     with torch.inference_mode():

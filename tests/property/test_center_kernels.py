@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panscape.kernels.bilinear import enlarge
+from panscape.kernels.bilinear import enlarge, finite
 from panscape.kernels.boundary_weights import boundary_weights, boundary_weights_reference
 from panscape.kernels.center_grouping import (
     CenterDecoding,
@@ -19,6 +19,7 @@ from panscape.kernels.center_grouping import (
 from panscape.kernels.center_resizing import outputs_for_picture
 from panscape.kernels.center_targets import CenterTargetMaps, center_targets, center_targets_reference
 
+WILD = [float("nan"), float("inf"), -float("inf"), 3e38, -3e38, 1e30, 1e-45]
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -52,6 +53,11 @@ def groupings(draw):
         logits += 2 * (torch.arange(num_categories) == draw(st.integers(0, num_categories - 1)))[:, None, None]
     center = values(height, width) * draw(st.sampled_from([0, 0.1, 0.8, 1, 1, 1]))
     offset = (values(2, height, width) - 0.5) * draw(st.sampled_from([0, 2, 8, 30, 200, 9000, 1e6]))
+    if draw(st.integers(0, 3)) == 0:  # a network that has gone wrong
+        for part in (logits, center, offset):
+            wild = torch.tensor(draw(st.lists(st.sampled_from(WILD), min_size=1, max_size=3)))
+            chosen = wild[torch.randint(0, len(wild), part.shape, generator=g)]
+            part[:] = torch.where(torch.rand(part.shape, generator=g) < draw(st.sampled_from([0, 0.1, 1])), chosen, part)
     things = draw(
         st.sampled_from([(), tuple(range(num_categories)), tuple(range(1, num_categories, 2)), (num_categories - 1,)])
     )
@@ -102,7 +108,8 @@ def test_grouping_of_outputs_that_were_brought_to_the_picture(case, scale_offset
     one = outputs_for_picture(logits, center, offset, *sizes, **options)
     together = outputs_for_picture(logits[None], center[None], offset[None], *sizes, **options)
     assert all(torch.equal(a, b[0]) for a, b in zip(one, together, strict=True))
-    plain = [enlarge(part, padded, working_size, decoding.align_corners) for part in (logits, center, offset)]
+    parts = (finite(logits), finite(center), finite(offset, nan=0))
+    plain = [enlarge(part, padded, working_size, decoding.align_corners) for part in parts]
     if scale_offsets:
         factor = torch.tensor([height / working_size[0], width / working_size[1]])
         plain[2] = plain[2] * factor[:, None, None]

@@ -24,6 +24,22 @@ from torch import Tensor
 # on both of two values compared make 2^-21. This leaves room beside that.
 ROUNDING = np.float32(2.0**-19)
 
+# Outputs of networks count as no larger than this: sums and differences of them are finite then, and 0 times them is 0.
+LARGEST = np.float32(1e30)
+
+
+def finite(planes: Tensor, nan: float = -float(LARGEST)) -> Tensor:
+    """Return outputs of a network as float32 in which every value is finite.
+
+    Infinities would make sums that are not a number, and by which comparison these are looked at would decide what
+    becomes of them: each implementation of a kernel would give another map.
+
+    Args:
+        planes: of any shape; beyond +-1e30 values are cut to that.
+        nan: what takes the place of values that are not a number; the lowest if it is not given.
+    """
+    return planes.detach().float().nan_to_num(nan=nan).clamp(-float(LARGEST), float(LARGEST))
+
 
 class Taps(NamedTuple):
     """Where the outputs along one axis take their value from.

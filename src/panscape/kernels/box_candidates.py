@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.kernels.bilinear import finite
 from panscape.kernels.box_suppression import suppress_boxes
 from panscape.kernels.dense_boxes import boxes_at, level_sizes, locations
 
@@ -83,8 +84,8 @@ def select_boxes(
     """Select the boxes of one picture by the rules above; without gradients.
 
     Args:
-        box_category: logits, float [T, L].
-        box: distances to the left, top, right and bottom side, float [4, L].
+        box_category: logits, float [T, L]; those that are not a number, here and in ``centerness``, are the lowest.
+        box: distances to the left, top, right and bottom side, float [4, L]; 0 where they are not a number.
         centerness: logits, float [L].
         padded_size: height and width of the network's input.
         size: height and width of the picture in its top left corner, to which boxes are clipped.
@@ -107,7 +108,7 @@ def select_boxes(
     with torch.no_grad():
         found = _candidates(box_category.detach(), centerness.detach(), ends, selection)
         points = locations(padded_size, finest_stride, num_levels, box.device)[:, found.location]
-        corners = boxes_at(points, box.detach()[:, found.location].float()).T
+        corners = boxes_at(points, finite(box[:, found.location], nan=0)).T
         limit = corners.new_tensor([size[1] - 1, size[0] - 1, size[1] - 1, size[0] - 1])
         found = found._replace(box=torch.minimum(corners.clamp_min(0), limit))
         return _highest(_without_duplicates(found, selection), selection.max_boxes)
@@ -115,8 +116,8 @@ def select_boxes(
 
 def _candidates(box_category: Tensor, centerness: Tensor, ends: list[int], selection: BoxSelection) -> Boxes:
     """Return the candidates of all levels in the order of location and category; their boxes are still empty."""
-    prob = box_category.float().sigmoid()
-    sureness = centerness.float().sigmoid()
+    prob = finite(box_category).sigmoid()
+    sureness = finite(centerness).sigmoid()
     location, category = (prob > selection.threshold).T.nonzero().unbind(1)
     score = prob[category, location] * sureness[location]
     kept = []

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import check_within, pixels_of_share
+from panscape.kernels.bilinear import finite
 
 CenterResize = Literal["map", "outputs", "outputs_unscaled"]
 BeyondTopK = Literal["highest", "above"]
@@ -76,10 +77,10 @@ class CenterDecoding:
 
 def first_largest(logits: Tensor, whole: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the category of every pixel, int64; one enlarged plane at a time, for all of them are 160 MB and more."""
-    best = whole(logits[0])
+    best = whole(finite(logits[0]))
     semantic = torch.zeros(best.shape, dtype=torch.int64, device=best.device)
     for c in range(1, logits.shape[0]):
-        value = whole(logits[c])
+        value = whole(finite(logits[c]))
         semantic.masked_fill_(value > best, c)
         best = torch.maximum(best, value)
     return semantic

@@ -15,6 +15,9 @@ Segmentation", arXiv 2203.07908) in the published implementation's exact semanti
    ``stuff_share`` of the picture and segments of things of less than ``thing_area`` pixels; these are ours, and not so
    by default.
 
+Values that are not a number count as the lowest logit, as no centre and as an offset of 0; others of more than 1e30 as
+that. Published code leaves open what becomes of them.
+
 Three implementations agree in every pixel: :func:`group_centers_reference` says what is meant,
 :func:`group_centers_batched` does it without waiting for the device, and
 the compiled kernels do it in a few sweeps over the picture.
@@ -28,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from panscape.kernels.bilinear import cells, enlarge
+from panscape.kernels.bilinear import cells, enlarge, finite
 from panscape.kernels.center_decoding import (
     CenterDecoding,
     check_outputs,
@@ -88,7 +91,8 @@ def _group_centers_compiled(
     thing_ids: Collection[int],
     decoding: CenterDecoding,
 ) -> PanopticMap:
-    logits, heat, offsets = (p.detach().float().contiguous().numpy() for p in (semantic_logits, center, offset))
+    logits = semantic_logits.detach().float().contiguous().numpy()  # the kernel looks for what is not finite
+    heat, offsets = finite(center).contiguous().numpy(), finite(offset, nan=0).contiguous().numpy()
     num_categories, height, width = logits.shape
     rows = cells(height, padded_size[0], decoding.align_corners, size[0])
     columns = cells(width, padded_size[1], decoding.align_corners, size[1])
@@ -127,15 +131,16 @@ def group_centers_reference(
     device, num_categories = semantic_logits.device, semantic_logits.shape[0]
 
     def whole(plane: Tensor) -> Tensor:
-        return enlarge(plane.detach().float(), padded_size, size, decoding.align_corners)
+        return enlarge(plane, padded_size, size, decoding.align_corners)
 
     semantic = first_largest(semantic_logits, whole)
     is_thing = thing_table(thing_ids, num_categories, device)
     thing = is_thing[semantic]
-    points, peaks = _find_centers(whole(center), decoding)
+    points, peaks = _find_centers(whole(finite(center)), decoding)
 
     nearest = torch.zeros_like(semantic)
     if len(points):
+        offset = finite(offset, nan=0)
         y = torch.arange(size[0], device=device, dtype=torch.float32)[:, None] + whole(offset[0])
         x = torch.arange(size[1], device=device, dtype=torch.float32) + whole(offset[1])
         nearest = _nearest(points, y, x)

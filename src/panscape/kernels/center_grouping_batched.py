@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from panscape.kernels.bilinear import enlarge
+from panscape.kernels.bilinear import enlarge, finite
 from panscape.kernels.center_decoding import (
     CenterDecoding,
     check_outputs,
@@ -49,7 +49,7 @@ def group_centers_batched(
     largest = (max(s[0] for s in sizes), max(s[1] for s in sizes))
 
     def whole(planes: Tensor) -> Tensor:
-        return enlarge(planes.detach().float(), padded_size, largest, decoding.align_corners)
+        return enlarge(planes, padded_size, largest, decoding.align_corners)
 
     row = torch.arange(largest[0], device=device)[:, None]
     column = torch.arange(largest[1], device=device)
@@ -58,9 +58,10 @@ def group_centers_batched(
     is_thing = thing_table(thing_ids, num_categories, device)
     thing = is_thing[semantic] & inside
 
-    points, peaks, counts = _find_centers_batched(whole(center).masked_fill_(~inside, -torch.inf), decoding)
+    points, peaks, counts = _find_centers_batched(whole(finite(center)).masked_fill_(~inside, -torch.inf), decoding)
     slots = max(int(counts.max()), 1)
-    nearest = _nearest_batched(points[:, :slots], counts, row + whole(offset[:, 0]), column + whole(offset[:, 1]))
+    down, right = whole(finite(offset, nan=0)).unbind(1)
+    nearest = _nearest_batched(points[:, :slots], counts, row + down, column + right)
 
     votes = _histogram(torch.where(thing, nearest * num_categories + semantic, -1), slots * num_categories)
     votes = votes.reshape(-1, slots, num_categories)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.kernels.bilinear import ROUNDING, Axis
+from panscape.kernels.bilinear import LARGEST, ROUNDING, Axis
 from panscape.kernels.compiling import compiled
 
 Ints = NDArray[np.int32]
@@ -81,7 +81,7 @@ def group(
 
     Args:
         logits: float32 [C, h, w].
-        offset: float32 [2, h, w].
+        offset: float32 [2, h, w], finite.
         rows: cells of the vertical axis.
         columns: cells of the horizontal axis.
         is_thing: bool [C].
@@ -143,19 +143,26 @@ def _sweep(
 
 
 @compiled
+def _finite(value: np.float32) -> np.float32:
+    """Return the value as :func:`panscape.kernels.bilinear.finite` does."""
+    above = value if value > -LARGEST else -LARGEST  # also what is not a number
+    return above if above < LARGEST else LARGEST
+
+
+@compiled
 def _find_winners(logits: Floats, row: int, copy: Floats, winner: Ints, clear: Flags) -> None:
     """Note the first largest category of each input of a row, and whether rounding could make another one win."""
     num_categories, _, width = logits.shape
     best = np.empty(width, dtype=np.float32)
     second = np.empty(width, dtype=np.float32)
     for x in range(width):
-        best[x] = copy[0, x] = logits[0, row, x]
+        best[x] = copy[0, x] = _finite(logits[0, row, x])
         second[x] = -np.inf
         winner[x] = 0
     for c in range(1, num_categories):
         values, kept = logits[c, row], copy[c]
         for x in range(width):
-            value = values[x]
+            value = _finite(values[x])
             kept[x] = value
             second[x] = max(second[x], min(best[x], value))
             winner[x] = np.int32(c) if value > best[x] else winner[x]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import check_within
-from panscape.kernels.bilinear import cells, enlarge
+from panscape.kernels.bilinear import cells, enlarge, finite
 from panscape.kernels.bilinear_compiled import enlarge_planes
 
 
@@ -50,8 +50,8 @@ def outputs_for_picture(
     if min(size) < 1:
         raise InvalidArgumentError(f"expected a picture of at least 1x1 pixels, got {size[0]}x{size[1]}")
     semantic, heat, shift = (
-        _enlarged(part.detach().float(), padded_size, working_size, align_corners)
-        for part in (semantic_logits, center, offset)
+        _enlarged(part, padded_size, working_size, align_corners)
+        for part in (finite(semantic_logits), finite(center), finite(offset, nan=0))
     )
     if scale_offsets:
         factor = [full / seen for full, seen in zip(size, working_size, strict=True)]

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import check_within
-from panscape.kernels.bilinear import cells, enlarge
+from panscape.kernels.bilinear import cells, enlarge, finite
 from panscape.kernels.bilinear_compiled import enlarge_planes
 from panscape.kernels.dense_masks_compiled import build_masks
 from panscape.kernels.mask_windows import MaskWindows
@@ -166,14 +166,14 @@ def thing_prob(semantic_logits: Tensor, grid: tuple[int, int], thing_ids: tuple[
     """Return the probability of each thing at every cell of a finer grid: enlarge the logits, then softmax over all.
 
     Args:
-        semantic_logits: float [K, h, w], all categories.
+        semantic_logits: float [K, h, w], all categories; those that are not a number are the lowest.
         grid: height and width of the finer grid.
         thing_ids: categories of the result's planes.
 
     Returns:
         float32 [T, *grid].
     """
-    logits = semantic_logits.detach().float().contiguous()
+    logits = finite(semantic_logits).contiguous()
     if logits.device.type == "cpu":
         rows = cells(logits.shape[1], grid[0], False, grid[0])
         columns = cells(logits.shape[2], grid[1], False, grid[1])

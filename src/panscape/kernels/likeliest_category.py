@@ -17,7 +17,7 @@ def likeliest_category(logits: Tensor, padded_size: tuple[int, int], size: tuple
     Implementations for processor and devices agree in every pixel.
 
     Args:
-        logits: float [C, h, w].
+        logits: float [C, h, w]; those that are not a number are the lowest.
         padded_size: height and width to which the planes are enlarged.
         size: height and width of the part in the top left corner that is computed.
 

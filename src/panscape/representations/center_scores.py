@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
-from panscape.kernels.bilinear import Taps, taps
+from panscape.kernels.bilinear import Taps, finite, taps
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 from panscape.representations.center_outputs import CenterOutputs
@@ -55,7 +55,7 @@ def with_scores(
     Raises:
         InvalidArgumentError: the outputs are no batch of one, or smaller than the map, or lack one of its categories.
     """
-    logits, heat = outputs.semantic.detach().float(), outputs.center.detach().float()
+    logits, heat = finite(outputs.semantic), finite(outputs.center)
     padded = padded_size or outputs.padded_size(output_stride)
     size = panoptic.size
     if logits.shape[0] != 1 or size[0] > padded[0] or size[1] > padded[1]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size, check_within
+from panscape.kernels.bilinear import finite
 from panscape.kernels.box_candidates import Boxes, BoxSelection, select_boxes
 from panscape.kernels.dense_boxes import dense_boxes, predicted_levels
 from panscape.kernels.dense_masks import MaskVariant, dense_masks, thing_prob
@@ -25,6 +26,8 @@ from panscape.panoptic import PanopticMap
 from panscape.representations.merging import PastingRules, paste
 
 __all__ = ["DenseBoxDecoding", "decode_dense_boxes", "likeliest_semantic", "merge_boxes"]
+
+_LARGEST_DISTANCE = 1e14  # masks are made of boxes within 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,8 @@ def decode_dense_boxes(
     Args:
         semantic: category logits, float [B, K, h, w], at ``1 / finest_stride`` of the padded size.
         box_category: logits of things, float [B, T, L]; channel t is category ``labels.thing_ids[t]``.
-        box: distances to the left, top, right and bottom side, input pixels, float [B, 4, L]; below 0 count as 0.
+        box: distances to the left, top, right and bottom side, input pixels, float [B, 4, L]; below 0, and what is
+            not a number, count as 0.
         centerness: logits, float [B, L].
         levelness: logits, float [B, 1 + levels, 2h, 2w], channel 0 for no object, or None.
         sizes: height and width of each picture, in the top left corner of the network's input.
@@ -124,7 +128,7 @@ def decode_dense_boxes(
         InvalidArgumentError: shapes contradict each other or the sizes.
     """
     padded = _checked_size(semantic, box_category, box, levelness, sizes, labels, finest_stride, num_levels)
-    box = box.detach().float().clamp_min(0)
+    box = finite(box, nan=0).clamp(0, _LARGEST_DISTANCE)
     dense = dense_boxes(box, decoding.levels(levelness), padded, finest_stride, num_levels)
     grid = (2 * semantic.shape[2], 2 * semantic.shape[3])
     maps = []
