@@ -23,7 +23,8 @@ class Size(NamedTuple):
 
 def round_up(value: int, multiple: int) -> int:
     """Return the smallest multiple of ``multiple`` that is at least ``value``."""
-    return -(-value // multiple) * multiple
+    # No negative number is divided: in exported graphs division may cut towards 0 instead of rounding down.
+    return (value + multiple - 1) // multiple * multiple
 
 
 def padded_size(size: tuple[int, int], stride: int) -> Size:

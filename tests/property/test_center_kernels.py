@@ -57,7 +57,9 @@ def groupings(draw):
         for part in (logits, center, offset):
             wild = torch.tensor(draw(st.lists(st.sampled_from(WILD), min_size=1, max_size=3)))
             chosen = wild[torch.randint(0, len(wild), part.shape, generator=g)]
-            part[:] = torch.where(torch.rand(part.shape, generator=g) < draw(st.sampled_from([0, 0.1, 1])), chosen, part)
+            part[:] = torch.where(
+                torch.rand(part.shape, generator=g) < draw(st.sampled_from([0, 0.1, 1])), chosen, part
+            )
     things = draw(
         st.sampled_from([(), tuple(range(num_categories)), tuple(range(1, num_categories, 2)), (num_categories - 1,)])
     )

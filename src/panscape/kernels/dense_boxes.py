@@ -41,7 +41,7 @@ def level_sizes(padded_size: tuple[int, int], finest_stride: int, num_levels: in
         raise InvalidArgumentError(f"expected at least one level, got {num_levels}")
     sizes = [Size(height // finest_stride, width // finest_stride)]
     for _ in range(num_levels - 1):
-        sizes.append(Size(-(-sizes[-1].height // 2), -(-sizes[-1].width // 2)))
+        sizes.append(Size((sizes[-1].height + 1) // 2, (sizes[-1].width + 1) // 2))
     return tuple(sizes)
 
 

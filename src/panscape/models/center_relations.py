@@ -130,7 +130,7 @@ def valid_cells(size: Sequence[int], features: Tensor, stride: int) -> Tensor | 
         Bool [1, 1, h, w]; None if all do.
     """
     height, width = features.shape[-2:]
-    rows, columns = (min(-(-side // stride), most) for side, most in zip(size, (height, width), strict=True))
+    rows, columns = (min((side + stride - 1) // stride, most) for side, most in zip(size, (height, width), strict=True))
     if (rows, columns) == (height, width):
         return None
     shown = torch.ones(1, 1, rows, columns, dtype=torch.bool, device=features.device)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import round_up
 from panscape.labels import LabelSpace
 from panscape.models.center_model import CenterModel
 from panscape.models.center_relations import second_head, valid_cells
@@ -170,7 +171,7 @@ class PanopticDeepLab(CenterModel):
         """
         if self.form == "detectron2":
             return images
-        rows, columns = (-(-(side - 1) // self.stride) * self.stride + 1 for side in size)
+        rows, columns = (round_up(side - 1, self.stride) + 1 for side in size)
         return F.pad(images, (0, columns - images.shape[-1], 0, rows - images.shape[-2]))
 
     @property
