@@ -13,6 +13,7 @@ from maps import SHAPES, a_map, generated_map
 from panscape import PanopticMap
 from panscape.codecs import DescribedSegment, different_numbers, map_from_arrays, map_of_numbers
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
+from panscape.metrics import PanopticQuality
 
 SEGMENTATION = np.array([[1, 1, 0], [2, 2, 0]])
 
@@ -43,6 +44,21 @@ def test_ids_from_zero() -> None:  # as the instance processors and EoMT number 
 def test_a_picture_without_segments() -> None:  # torch.zeros(size) - 1 in transformers, which is floating
     panoptic = map_from_arrays(torch.zeros(2, 3) - 1, [], SHAPES)
     assert panoptic.equals(PanopticMap.empty((2, 3)))
+
+
+def test_stuff_in_pieces_is_one_segment_and_scores_as_one() -> None:
+    # Of label_ids_to_fuse=set(): two skies, a disc between them, and another disc.
+    segmentation = np.array([[1, 1, 2, 3], [1, 1, 2, 4], [0, 0, 2, 4]])
+    infos = [segment(1, 0, score=0.5), segment(2, 2, score=0.75), segment(3, 0, score=0.875), segment(4, 2, score=1.0)]
+    panoptic = map_from_arrays(segmentation, infos, SHAPES)
+    assert panoptic.ids.tolist() == [[1, 1, 2, 1], [1, 1, 2, 3], [0, 0, 2, 3]]
+    assert panoptic.category.tolist() == [0, 2, 2]
+    assert panoptic.score is not None
+    assert panoptic.score.tolist() == [0.875, 0.75, 1.0]
+    quality = PanopticQuality(SHAPES)
+    quality.update(panoptic, a_map("AABA\nAABC\n..BC", {"A": 0, "B": 2, "C": 2}))
+    assert quality.compute().per_category["sky"].pq == 1
+    assert map_from_arrays(segmentation, infos).num_segments == 4  # without labels nobody knows what is stuff
 
 
 def test_fused_descriptions_are_one_segment() -> None:

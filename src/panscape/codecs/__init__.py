@@ -6,6 +6,7 @@ number of void, and the ``source_id`` of categories. Readers hand such numbers o
 
 from panscape.codecs.arrays import map_from_arrays as map_from_arrays
 from panscape.codecs.arrays import tell_apart as tell_apart
+from panscape.codecs.arrays import united_stuff as united_stuff
 from panscape.codecs.arrays import whole_numbers as whole_numbers
 from panscape.codecs.categories import map_of_categories as map_of_categories
 from panscape.codecs.cityscapes import decode_cityscapes as decode_cityscapes

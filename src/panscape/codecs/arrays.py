@@ -22,7 +22,7 @@ from panscape.panoptic import PanopticMap
 
 UNFUSED = (
     "their pixels cannot be told apart; write the result again without fusing (label_ids_to_fuse=set()), which gives "
-    "every segment a number of its own"
+    "every segment an id of its own; segments of one stuff category are united when they are read"
 )
 
 
@@ -50,7 +50,8 @@ def map_from_arrays(
 
     Void is every negative number, and 0 unless a segment of that number is described. Several descriptions of one
     number are one segment if all say that it was fused and name the same category; its score is the highest of theirs.
-    All others are refused, since their pixels cannot be told apart::
+    All others are refused, since their pixels cannot be told apart. With ``labels``, all segments of one stuff category
+    are united, with the highest of their scores, as a map has at most one of each: that is what fusing does::
 
         result = processor.post_process_panoptic_segmentation(outputs, target_sizes=[size])[0]
         prediction = map_from_arrays(result["segmentation"], result["segments_info"], labels)
@@ -72,6 +73,7 @@ def map_from_arrays(
     segments, doubts = tell_apart(segments_info, labels, by_source_id=by_source_id)
     if doubts:
         raise InvalidAnnotationError("; ".join(doubt.what for doubt in doubts.values()))
+    numbers, segments = united_stuff(numbers, segments, labels)
     panoptic, undescribed = map_of_numbers(numbers, segments)
     if undescribed:
         raise InvalidAnnotationError(
@@ -141,6 +143,36 @@ def tell_apart(
             else:
                 segments.append(DescribedSegment(number, category, _highest_score(same)))
     return segments, doubts
+
+
+def united_stuff(
+    numbers: NDArray[np.int64], segments: Sequence[DescribedSegment], labels: LabelSpace | None
+) -> tuple[NDArray[np.int64], list[DescribedSegment]]:
+    """Give the segments of each stuff category one number, the first one's, and the highest of their scores.
+
+    Args:
+        numbers: segmentation, int64 [H, W].
+        segments: that are described, with different numbers.
+        labels: tells things from stuff; without them nothing is united.
+
+    Returns:
+        The numbers, and the segments that are left, in their order.
+    """
+    if labels is None:
+        return numbers, list(segments)
+    groups: dict[tuple[str, int], list[DescribedSegment]] = {}
+    for segment in segments:
+        is_thing = labels[segment.category].is_thing
+        key = ("thing", segment.number) if is_thing else ("stuff", segment.category)
+        groups.setdefault(key, []).append(segment)
+    united, numbers = [], numbers.copy()
+    for first, *others in groups.values():
+        scores = [segment.score for segment in (first, *others) if segment.score is not None]
+        is_scored = len(scores) == 1 + len(others)
+        united.append(first._replace(score=max(scores) if is_scored else None))
+        if others:
+            numbers[np.isin(numbers, [segment.number for segment in others])] = first.number
+    return numbers, united
 
 
 _NEEDED = ("id", "label_id")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from panscape.codecs import map_of_numbers, tell_apart, whole_numbers
+from panscape.codecs import map_of_numbers, tell_apart, united_stuff, whole_numbers
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError, listed, shown
 from panscape.geometry import Size
 from panscape.labels import LabelSpace
@@ -88,6 +88,7 @@ def _read(by_source_id: bool, entry: Entry, labels: LabelSpace, size: Size | Non
     except InvalidArgumentError as error:
         return Reading(None, (Problem(entry.file, Kind.UNREADABLE, in_one_line(error, entry.file)),))
     segments, doubts = tell_apart(descriptions, labels, by_source_id=by_source_id)
+    numbers, segments = united_stuff(numbers, segments, labels)
     panoptic, undescribed = map_of_numbers(numbers, segments, {0, *(n for n in doubts if n is not None)})
     in_doubt: dict[Kind, list[int | None]] = {}
     for number, doubt in doubts.items():
