@@ -72,6 +72,7 @@ def groupings(draw):
         thing_area=draw(st.sampled_from([0, 0, 1, 2, 6, 30, 200])),
         stuff_share=draw(st.sampled_from([0.0, 0.0, 0.01, 0.3])),
         beyond_top_k=draw(st.sampled_from(["highest", "above"])),
+        join_peaks=draw(st.booleans()),
     )
     return logits, center, offset, padded, size, things, decoding
 
@@ -91,6 +92,7 @@ def test_grouping(case):
 def test_grouping_when_there_are_about_top_k_centres(case, more):
     *outputs, decoding = case
     unlimited = CenterDecoding(decoding.threshold, decoding.nms_kernel, 10**6, 0, decoding.align_corners)
+    unlimited = replace(unlimited, join_peaks=decoding.join_peaks)
     everything = group_centers_reference(*outputs[:-1], tuple(range(len(outputs[0]))), unlimited)
     top_k = max(everything.num_segments + more, 1)
     limited = replace(unlimited, top_k=top_k, beyond_top_k=decoding.beyond_top_k)

@@ -41,6 +41,9 @@ class CenterDecoding:
         beyond_top_k: which centres stay where there are top_k or more: "highest", exactly the top_k highest, numbered
             from the highest down (Panoptic SwiftNet); "above", those above the top_k-th highest, thus fewer than
             top_k and none if all are equal, numbered in raster order (Panoptic-DeepLab).
+        join_peaks: of centres within one window of each other, which are equally high, keep the first in raster order.
+            Published code keeps all, as does False. Heatmaps in bfloat16 have plateaus, each of whose pixels is a
+            centre otherwise.
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -55,6 +58,7 @@ class CenterDecoding:
     stuff_share: float = 0.0
     resize: CenterResize = "map"
     beyond_top_k: BeyondTopK = "highest"
+    join_peaks: bool = False
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0:
@@ -93,7 +97,13 @@ def is_center(heat: Tensor, decoding: CenterDecoding) -> Tensor:
     kept = torch.where(heat > decoding.threshold, heat, -1.0)
     # Outside the map max_pool2d has minus infinity.
     highest = F.max_pool2d(kept.reshape(-1, 1, height, width), kernel, stride=1, padding=kernel // 2)
-    return (kept == highest.reshape(heat.shape)) & (kept > 0)
+    center = (kept == highest.reshape(heat.shape)) & (kept > 0)
+    if not decoding.join_peaks:
+        return center
+    # Two centres in each other's windows are equally high. Float64 counts the pixels of any image exactly.
+    place = -torch.arange(height * width, device=heat.device, dtype=torch.float64).reshape(height, width)
+    places = torch.where(center, place, -torch.inf).reshape(-1, 1, height, width)
+    return center & (place == F.max_pool2d(places, kernel, stride=1, padding=kernel // 2).reshape(heat.shape))
 
 
 def rounded_root(squared: Tensor) -> Tensor:

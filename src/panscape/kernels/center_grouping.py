@@ -6,9 +6,10 @@ Segmentation", arXiv 2203.07908) in the published implementation's exact semanti
 
 1. Enlarge all outputs bilinearly. A pixel's category is the first largest logit.
 2. Centres are the pixels above ``threshold`` that no pixel of their window exceeds. All pixels of a plateau are
-   centres. They are numbered in raster order; if there are ``top_k`` or more, the ``top_k`` highest are kept, highest
-   first, ties in raster order. (Panoptic-DeepLab's own code keeps those above the ``top_k``-th highest, in raster
-   order: ``beyond_top_k="above"``. With fewer centres both give the same segments.)
+   centres; with ``join_peaks``, which is ours, the first of those within one window is. They are numbered in raster
+   order; if there are ``top_k`` or more, the ``top_k`` highest are kept, highest first, ties in raster order.
+   (Panoptic-DeepLab's own code keeps those above the ``top_k``-th highest, in raster order: ``beyond_top_k="above"``.
+   With fewer centres both give the same segments.)
 3. A thing pixel joins the centre nearest to the place its offset points to; the first of equally near ones wins.
 4. Each centre's segment takes the category that most of its pixels have; ties go to the smallest category.
 5. Stuff of less than ``stuff_area`` pixels, and things without any centre, are void. So are stuff of less than
@@ -98,7 +99,7 @@ def _group_centers_compiled(
     columns = cells(width, padded_size[1], decoding.align_corners, size[1])
     is_thing = np.isin(np.arange(num_categories), list(thing_ids))
 
-    points, peaks = find_peaks(heat, rows, columns, decoding.threshold, decoding.nms_kernel)
+    points, peaks = find_peaks(heat, rows, columns, decoding.threshold, decoding.nms_kernel, decoding.join_peaks)
     if len(points) >= decoding.top_k:
         order = np.argsort(-peaks, kind="stable")[: decoding.top_k]
         if decoding.beyond_top_k == "above":

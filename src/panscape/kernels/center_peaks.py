@@ -13,7 +13,9 @@ Flags = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
 
-def find_peaks(center: Floats, rows: Axis, columns: Axis, threshold: float, nms_kernel: int) -> tuple[Ints, Floats]:
+def find_peaks(
+    center: Floats, rows: Axis, columns: Axis, threshold: float, nms_kernel: int, join_peaks: bool = False
+) -> tuple[Ints, Floats]:
     """Return all centres in raster order: points int32 [K, 2] and heatmap values float32 [K].
 
     Args:
@@ -22,6 +24,7 @@ def find_peaks(center: Floats, rows: Axis, columns: Axis, threshold: float, nms_
         columns: cells of the horizontal axis.
         threshold: a centre is above it.
         nms_kernel: side of the window in which a centre is not exceeded.
+        join_peaks: of centres within one window of each other, return the first alone.
     """
     shape = (len(rows.near), len(columns.near))
     heat = np.zeros(shape, dtype=np.float32)
@@ -32,8 +35,14 @@ def find_peaks(center: Floats, rows: Axis, columns: Axis, threshold: float, nms_
         points, peaks = np.empty((capacity, 2), dtype=np.int32), np.empty(capacity, dtype=np.float32)
         found = _collect_peaks(heat, active, rows, columns, np.float32(threshold), nms_kernel // 2, points, peaks)
         if found <= capacity:
-            return points[:found], peaks[:found]
+            break
         capacity = found
+    points, peaks = points[:found], peaks[:found]
+    if join_peaks:
+        is_first = np.empty(found, dtype=np.bool_)
+        _mark_first(points, nms_kernel // 2, is_first)
+        points, peaks = points[is_first], peaks[is_first]
+    return points, peaks
 
 
 @compiled
@@ -122,3 +131,16 @@ def _higher_pixel(heat: Floats, y: int, left: int, right: int, reach: int, value
                     if heat[row, x] > value:
                         return int(row * width + x)
     return -1
+
+
+@compiled
+def _mark_first(points: Ints, reach: int, is_first: Flags) -> None:
+    """Note of each centre, in raster order, whether none before it lies within ``reach`` rows and columns."""
+    for i in range(len(points)):
+        is_first[i] = True
+        j = i - 1
+        while j >= 0 and points[i, 0] - points[j, 0] <= reach:
+            if abs(points[i, 1] - points[j, 1]) <= reach:
+                is_first[i] = False
+                break
+            j -= 1

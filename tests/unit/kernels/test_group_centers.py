@@ -69,6 +69,17 @@ def test_all_pixels_of_a_plateau_are_centres(group):
 
 
 @ALL
+def test_joined_peaks_are_the_first_of_each_window(group):
+    heat = [[0, 0.5, 0.5, 0, 0, 0.5, 0.5], [0.5, 0.5, 0, 0, 0, 0.5, 0.5]]
+    all_peaks, joined = (
+        whole_size(group, [[1] * 7] * 2, heat, decoding=CenterDecoding(0.1, 3, 200, 1, join_peaks=join))
+        for join in (False, True)
+    )
+    assert all_peaks.num_segments == 8
+    assert joined.ids.tolist() == [[1, 1, 1, 1, 2, 2, 2], [1, 1, 1, 1, 2, 2, 2]]  # (0, 1) and (0, 5), 3 is between them
+
+
+@ALL
 def test_a_centre_exceeded_in_its_window_is_none(group):
     wide = CenterDecoding(nms_kernel=5, stuff_area=1)
     result = whole_size(group, [[1] * 6], [[0.5, 0, 0.6, 0, 0, 0.5]], decoding=wide)
