@@ -61,8 +61,8 @@ class Predict:
     device: str = "auto"
     """"auto" is CUDA where there is a device, else the CPU; or a device that is here, such as "cpu" or "cuda:1"."""
 
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the numbers inside the network."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Numeric precision of the forward pass; fp16 needs a CUDA device."""
 
     channels_last: bool = False
     """Lay memory out pixel by pixel; faster on some processors."""
@@ -178,8 +178,8 @@ class Evaluate:
     device: str = "auto"
     """As in "panscape predict"."""
 
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the numbers inside the network."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Numeric precision of the forward pass; fp16 needs a CUDA device."""
 
     workers: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
     """Of a model: processes that read ahead (1; 0 reads in between). Of files: threads (one each processor)."""
