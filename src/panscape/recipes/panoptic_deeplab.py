@@ -18,6 +18,11 @@ Figure 9 varies that number on R-52 and is a plot without numbers. Its other cur
     panscape train deeplab_r52_coco_relations --model.relations.num-instances 10 ...
     panscape train deeplab_r52_cityscapes_without_reweighting --model.relations.num-instances 10 ...
 
+Figure 8 varies "the intermediate number of channels in the PISR block" on R-52 and is a plot without numbers, too: which
+numbers they were is not known. 64, 128 and 512 beside the default of 256 are ours. Its curve without reweighting::
+
+    panscape train deeplab_r52_cityscapes_without_reweighting --model.relations.key-width 64 ...
+
 Where training differs from detectron2's:
 
 - **R-52 and R-103 begin with random weights**, where its models begin with weights of ImageNet that exist for this stem
@@ -177,6 +182,48 @@ def deeplab_r52_cityscapes_relations_k100() -> Recipe:
         ours, val:       not measured yet
     """
     return _cityscapes("r52", "relations_k100", PanopticRelations(num_instances=100))
+
+
+def deeplab_r52_cityscapes_relations_key64() -> Recipe:
+    """Cityscapes, with relations compared in 64 channels (PISR, Figure 8).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_relations_key64 --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 7 (estimate)
+        published, val:  a plot without numbers
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "relations_key64", PanopticRelations(key_width=64))
+
+
+def deeplab_r52_cityscapes_relations_key128() -> Recipe:
+    """Cityscapes, with relations compared in 128 channels (PISR, Figure 8).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_relations_key128 --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 8 (estimate)
+        published, val:  a plot without numbers
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "relations_key128", PanopticRelations(key_width=128))
+
+
+def deeplab_r52_cityscapes_relations_key512() -> Recipe:
+    """Cityscapes, with relations compared in 512 channels (PISR, Figure 8).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_relations_key512 --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 10 (estimate)
+        published, val:  a plot without numbers
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "relations_key512", PanopticRelations(key_width=512))
 
 
 def deeplab_r52_cityscapes_concatenation() -> Recipe:

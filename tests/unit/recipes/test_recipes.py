@@ -130,7 +130,7 @@ DEEPLAB = {name: get_recipe(name) for name in NAMES if name.startswith("deeplab_
 
 
 def test_published_settings_of_panoptic_deeplab():
-    assert len(DEEPLAB) == 18
+    assert len(DEEPLAB) == 21
     for name, recipe in DEEPLAB.items():
         representation, optimizer, schedule = recipe.model.representation, recipe.optimizer, recipe.schedule
         data = name.split("_")[2]
@@ -176,6 +176,9 @@ def test_the_rows_of_relations_differ_in_the_part_alone():
         f"{row}_relations_k10": PanopticRelations(num_instances=10),
         f"{row}_relations_k20": PanopticRelations(num_instances=20),
         f"{row}_relations_k100": PanopticRelations(num_instances=100),
+        f"{row}_relations_key64": PanopticRelations(key_width=64),
+        f"{row}_relations_key128": PanopticRelations(key_width=128),
+        f"{row}_relations_key512": PanopticRelations(key_width=512),
     }
 
 
