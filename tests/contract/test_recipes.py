@@ -59,6 +59,7 @@ SMALL: dict[type, dict[str, Any]] = {
         "pyramid_width": 8,
         "head_width": 8,
         "output_stride": 16,
+        "size_divisibility": 64,
         "projections": (8, 8),
     },
 }

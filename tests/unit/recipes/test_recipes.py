@@ -245,6 +245,23 @@ def test_coco_pictures_are_enlarged_for_prediction():
     assert network.working_size((1333, 2000)) == (888, 1333)
 
 
+def test_panoptic_deeplab_sees_images_of_coco_at_640x640_as_detectron2_does():
+    for name, recipe in DEEPLAB.items():
+        labels = LabelSpace.load("coco_panoptic" if "coco" in name else "cityscapes")
+        with torch.device("meta"):
+            network = replace(
+                recipe.model, backbone="residual_xs", pretrained=False, relations=None, instance_maps=None
+            )
+            network = network.create(labels)
+        if "coco" in name:
+            for size, working_size in (((480, 640), (480, 640)), ((375, 500), (480, 640)), ((1280, 960), (640, 480))):
+                assert network.working_size(size) == working_size
+                assert network.prepare(torch.zeros(1, 3, *working_size, device="meta")).shape[2:] == (640, 640)
+        else:
+            assert network.working_size((1024, 2048)) == (1024, 2048)
+            assert network.prepare(torch.zeros(1, 3, 1024, 2048, device="meta")).shape[2:] == (1024, 2048)
+
+
 def test_rare_categories_are_drawn_more_often_on_vistas_alone():
     rare = {
         name: (get_recipe(name).sampling.repeat_threshold, get_recipe(name).augmentation.rare_crop) for name in NAMES
