@@ -93,19 +93,20 @@ class Predictor:
         """
         self._predict(torch.zeros(3, *_WARM_UP_SIZE, dtype=torch.uint8), _WARM_UP_SIZE)
 
-    def predict(self, image: Tensor) -> Prediction:
+    def predict(self, image: Tensor, *, scored: bool = False) -> Prediction:
         """Predict one picture.
 
         Args:
             image: uint8 [3, H, W].
+            scored: give segments the scores for average precision, see :meth:`PanopticModel.with_scores`.
 
         Raises:
             InvalidArgumentError: the picture does not fit into memory.
         """
-        return self._predict(image, self._working_size(Size(*image.shape[-2:])))
+        return self._predict(image, self._working_size(Size(*image.shape[-2:])), scored)
 
     @torch.inference_mode()
-    def _predict(self, image: Tensor, working_size: Size) -> Prediction:
+    def _predict(self, image: Tensor, working_size: Size, scored: bool = False) -> Prediction:
         size = Size(*image.shape[-2:])
         started = perf_counter()
         with self._enough_memory(size):
@@ -115,7 +116,7 @@ class Predictor:
                 outputs = self.model(batch)
             self._wait()
             forwarded = perf_counter()
-            result = self.model.recover(outputs, [working_size], [size])[0].to("cpu")
+            result = self.model.recover(outputs, [working_size], [size], scored=scored)[0].to("cpu")
         recovered = perf_counter()
         network_ms, recover_ms = 1000 * (forwarded - started), 1000 * (recovered - forwarded)
         return Prediction(result, outputs, batch, working_size, network_ms, recover_ms)

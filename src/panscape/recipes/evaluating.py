@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -96,7 +96,7 @@ def run_on_model(
     recipe: str,
     *,
     data: Path | None,
-    split: Literal["train", "val"],
+    split: str,
     oracle: Sequence[str],
     limit: int,
     rules: str,
