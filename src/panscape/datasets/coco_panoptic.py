@@ -150,6 +150,11 @@ class CocoPanoptic:
     def __len__(self) -> int:
         return len(self._pairs)
 
+    @property
+    def image_files(self) -> list[ImageFile]:
+        """The images without their ground truth, in the order of the samples."""
+        return [ImageFile(pair.name, pair.picture) for pair in self._pairs]
+
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[index]
         try:

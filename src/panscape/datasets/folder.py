@@ -12,8 +12,8 @@ import numpy as np
 from panscape.codecs import labels_from_coco, load_numbers
 from panscape.datasets.coco_panoptic import CocoPanoptic
 from panscape.datasets.masks import CategoryMasks
-from panscape.datasets.sample import PanopticDataset, Sample
-from panscape.datasets.splits import Splits, folder_splits, in_usual_order
+from panscape.datasets.sample import Sample
+from panscape.datasets.splits import ImageFile, Splits, folder_splits, in_usual_order
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.images import IMAGE_SUFFIXES
 from panscape.labels import LabelSpace
@@ -34,7 +34,7 @@ class Part:
         indices: positions in it.
     """
 
-    def __init__(self, dataset: PanopticDataset, indices: Sequence[int]) -> None:
+    def __init__(self, dataset: CocoPanoptic | CategoryMasks, indices: Sequence[int]) -> None:
         self._dataset, self._indices = dataset, list(indices)
 
     @property
@@ -47,6 +47,12 @@ class Part:
 
     def __getitem__(self, index: int) -> Sample:
         return self._dataset[self._indices[index]]
+
+    @property
+    def image_files(self) -> list[ImageFile]:
+        """The images without their ground truth, in the order of the samples."""
+        files = self._dataset.image_files
+        return [files[index] for index in self._indices]
 
     def categories_of(self, index: int) -> frozenset[int]:
         """Return the ids of the categories in the map at ``index``; read from the map where nothing shorter tells."""
@@ -104,7 +110,7 @@ def own_folder_splits(root: str | os.PathLike[str]) -> Splits:
 
 def own_folder(
     root: str | os.PathLike[str], split: str, *, hold_out: int = 10, min_area: int = 50, void: int = 255
-) -> PanopticDataset:
+) -> CocoPanoptic | CategoryMasks | Part:
     """Open a folder of your own, in one of two layouts.
 
     (a) COCO panoptic form, with the names COCO has (``panoptic_train2017.json``) or without the year, or one

@@ -67,7 +67,8 @@ class Submission(ABC):
         self.archives: list[Path] = []
         self._missing = self._missing_categories()
         self._written: dict[str, list[Path]] = {}  # by archive, what goes into it
-        self._place = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+        self._target = folder.resolve()
+        self._place = self._target.with_name(f".{self._target.name}.{secrets.token_hex(4)}")
 
     @abstractmethod
     def write(self, image: ImageFile, result: PanopticMap) -> None:
@@ -112,9 +113,9 @@ class Submission(ABC):
                 self._finish()
                 for name, paths in self._written.items():
                     self._pack(self._place / name, paths)
-                if self.folder.is_dir():
-                    self.folder.rmdir()  # it is empty; not every system replaces a folder
-                self._place.rename(self.folder)
+                if self._target.is_dir():
+                    self._target.rmdir()  # it is empty; not every system replaces a folder
+                self._place.rename(self._target)
                 self.archives = [self.folder / name for name in self._written]
         finally:
             shutil.rmtree(self._place, ignore_errors=True)

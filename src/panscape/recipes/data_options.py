@@ -8,8 +8,8 @@ from pathlib import Path
 from panscape.datasets.bsb import BSB_SPLITS, bsb
 from panscape.datasets.cityscapes import CITYSCAPES_SPLITS, Cityscapes, cityscapes_images
 from panscape.datasets.coco_panoptic import COCO_SPLITS, CocoPanoptic, coco_images, listed_images
-from panscape.datasets.folder import own_folder, own_folder_splits
-from panscape.datasets.masks import aerial, camvid
+from panscape.datasets.folder import Part, own_folder, own_folder_splits
+from panscape.datasets.masks import CategoryMasks, aerial, camvid
 from panscape.datasets.memory import InMemory
 from panscape.datasets.sample import PanopticDataset
 from panscape.datasets.splits import ImageFile, Splits, folder_splits, image_files
@@ -236,6 +236,16 @@ class FolderData(DataOptions):
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :func:`~panscape.datasets.folder.own_folder`."""
+        return self._own_folder(root, split)
+
+    def images(self, root: Path | None, split: str) -> list[ImageFile]:
+        """Return the images of a split, also of a folder in ``images`` that has no labels."""
+        splits = self.splits(root)
+        if splits.require(split) in splits.without_truth:
+            return image_files(self.folder(root) / "images" / split, "DATA/images/SPLIT/NAME.jpg")
+        return self._own_folder(root, split).image_files
+
+    def _own_folder(self, root: Path | None, split: str) -> CocoPanoptic | CategoryMasks | Part:
         return own_folder(self.folder(root), split, hold_out=self.hold_out, min_area=self.min_area, void=self.void)
 
     def folder(self, root: Path | None) -> Path:
