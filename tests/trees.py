@@ -134,6 +134,19 @@ def coco_2017(root: Path, split: str = "train", labels: LabelSpace = SHAPES, yea
     return coco_panoptic(root, labels, json_path=f"{pngs}.json", pngs=pngs, images=f"{split}{year}")
 
 
+def coco_test(root: Path, split: str = "test-dev") -> Path:
+    """TEST2017/NAME.jpg and annotations/image_info_SPLIT2017.json, without annotations; the path of the JSON."""
+    images = []
+    for name, truth in drawn_truths(LabelSpace.load("coco_panoptic")).items():
+        write_picture(root / f"test2017/{name}.jpg", truth.size, (0, 200, 100))
+        size = {"height": truth.size.height, "width": truth.size.width}
+        images.append({"id": int(name), "file_name": f"{name}.jpg", **size})
+    path = root / f"annotations/image_info_{split}2017.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": images, "categories": [{"id": 1, "name": "person"}]}))
+    return path
+
+
 def bsb(root: Path, split: str = "train") -> Tree:
     """As COCO, without the year."""
     return coco_2017(root, split, year="")

@@ -1,12 +1,14 @@
-"""How many pixels of a map change when the network computes in half precision?
+"""How many pixels of a map change when the network computes in half precision, and what does it save?
 
-The bundled ``town`` model on scenes of 512x1024; maps are compared with those of fp32 on the same device: pixels of
-another category, pixels of another or no matching segment (IoU above one half), and PQ with the fp32 map as truth.
+Bundled models on synthetic scenes of 512x1024, through ``Predictor`` as ``panscape predict --precision`` uses it. Maps
+are compared with those of fp32 on the same device: maps that are equal, pixels of another category, pixels of another
+or no matching segment (IoU above one half), and PQ with the fp32 map as truth. Times are medians over the images, for
+the network and for recovery apart.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import statistics
 
 import queue_options
 import torch
@@ -15,9 +17,12 @@ from reporting import machine, table
 import panscape
 from panscape import PanopticMap
 from panscape.datasets.town import town
+from panscape.inference.predictor import Prediction, Predictor
 from panscape.metrics import PanopticQuality, match_segments
+from panscape.precision import Precision
 
-PRECISIONS = {"fp32 again": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+MODELS = ("town", "street", "street-boxes")  # the two trained on photos see objects of theirs in the scenes, too
+PRECISIONS: dict[str, Precision] = {"fp32 again": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
 
 def category_map(segments: PanopticMap) -> torch.Tensor:
@@ -34,39 +39,49 @@ def pixels_of_another_segment(found: PanopticMap, expected: PanopticMap) -> int:
     return int((partner[found.ids.long()] != expected.ids).sum())
 
 
-def predicted(model: Any, image: torch.Tensor, dtype: torch.dtype | None) -> PanopticMap:
-    """Predict with the network in this precision."""
-    kind = model.mean.device.type
-    with torch.inference_mode(), torch.autocast(kind, dtype or torch.bfloat16, enabled=dtype is not None):
-        found: PanopticMap = model.predict(image).to("cpu")
-    return found
+def measured(name: str, images: list[torch.Tensor], device: str) -> list[list[str]]:
+    """Return a row for each precision of one model."""
+    # The CPU has no fp16.
+    precisions = {row: kind for row, kind in PRECISIONS.items() if device != "cpu" or kind != "fp16"}
+    rows: list[list[str]] = []
+    expected = predicted(name, images, "fp32", device)
+    num_pixels = sum(p.map.ids.numel() for p in expected)
+    for row, precision in precisions.items():
+        found = predicted(name, images, precision, device)
+        quality, equal, others = PanopticQuality(panscape.load(name).labels), 0, [0, 0]
+        for mine, theirs in zip(found, expected, strict=True):
+            others[0] += int((category_map(mine.map) != category_map(theirs.map)).sum())
+            others[1] += pixels_of_another_segment(mine.map, theirs.map)
+            equal += mine.map.equals(theirs.map)
+            quality.update(mine.map, theirs.map)
+        shares = [f"{100 * count / num_pixels:.3f} %" for count in others]
+        times = [statistics.median(p.network_ms for p in found), statistics.median(p.recover_ms for p in found)]
+        pq = f"{100 * quality.compute().all.pq:.2f}"
+        rows.append([name, row, f"{equal} of {len(found)}", *shares, pq, *(f"{time:.2f}" for time in times)])
+    return rows
+
+
+def predicted(name: str, images: list[torch.Tensor], precision: Precision, device: str) -> list[Prediction]:
+    """Predict all images in this precision."""
+    predictor = Predictor(panscape.load(name), device=device, precision=precision, channels_last=True)
+    for image in images[:3]:  # libraries choose and compile their kernels
+        predictor.predict(image)
+    return [predictor.predict(image) for image in images]
 
 
 def main() -> None:
     """Compare on some scenes."""
-    args = queue_options.parser(__doc__).parse_args()
-    scenes = town("val", 2 if args.quick else 100, (128, 256) if args.quick else (512, 1024), "both")
-    model = panscape.load("town").to(args.device)
-    # A CPU takes minutes for fp16.
-    precisions = {name: dtype for name, dtype in PRECISIONS.items() if args.device != "cpu" or name != "fp16"}
-    counts = {name: [0, 0] for name in precisions}
-    qualities = {name: PanopticQuality(model.labels) for name in precisions}
-    num_pixels = 0
-    for i in range(len(scenes)):
-        image = scenes[i].image
-        expected = predicted(model, image, None)
-        num_pixels += expected.ids.numel()
-        for name, dtype in precisions.items():
-            found = predicted(model, image, dtype)
-            counts[name][0] += int((category_map(found) != category_map(expected)).sum())
-            counts[name][1] += pixels_of_another_segment(found, expected)
-            qualities[name].update(found, expected)
-    rows = []
-    for name, both in counts.items():
-        shares = [f"{100 * count / num_pixels:.3f} %" for count in both]
-        rows.append([name, *shares, f"{100 * qualities[name].compute().all.pq:.2f}"])
-    header = ["precision", "pixels of another category", "pixels of another segment", "PQ against fp32"]
-    queue_options.write(args.out, "precision", f"{machine()}\n\n{table(header, rows)}", rows)
+    parser = queue_options.parser(__doc__)
+    parser.add_argument("--models", nargs="*", default=list(MODELS), metavar="MODEL")
+    args = parser.parse_args()
+    scenes = town("val", 2 if args.quick else 60, (128, 256) if args.quick else (512, 1024), "both")
+    images = [scenes[i].image for i in range(len(scenes))]
+    rows: list[list[str]] = []
+    for name in args.models:
+        rows += measured(name, images, args.device)
+        header = ["model", "precision", "equal maps", "pixels of another category", "pixels of another segment"]
+        header += ["PQ against fp32", "network ms", "recovery ms"]
+        queue_options.write(args.out, "precision", f"{machine()}\n\n{table(header, rows)}", rows)
 
 
 if __name__ == "__main__":

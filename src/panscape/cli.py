@@ -42,6 +42,18 @@ class Predict:
     model: str = "street"
     """A bundled model (see "panscape weights list"), a .safetensors file, or the id of a Hugging Face repository."""
 
+    recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """Predict the images of this recipe's data in place of SOURCE; needs --data."""
+
+    data: Annotated[Path | None, arg(metavar="DIR")] = None
+    """With --recipe: folder of the data."""
+
+    split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """With --recipe: split of the data, such as val, the default, or test. It needs no ground truth."""
+
+    submission: bool = False
+    """With --recipe: write files for the server of its benchmark (Cityscapes, COCO) into --out, and nothing else."""
+
     out: Path = Path("panscape_out")
     """Folder for the results: overlays, and the maps of photos (those of videos with --frame-maps) in COCO panoptic
     form, panoptic.json and panoptic/."""
@@ -61,8 +73,8 @@ class Predict:
     device: str = "auto"
     """"auto" is CUDA where there is a device, else the CPU; or a device that is here, such as "cpu" or "cuda:1"."""
 
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the numbers inside the network."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Numeric precision of the forward pass; fp16 needs a CUDA device."""
 
     channels_last: bool = False
     """Lay memory out pixel by pixel; faster on some processors."""
@@ -83,7 +95,13 @@ class Predict:
         from panscape.inference.run import Run
         from panscape.inference.sources import find_sources
 
-        sources = find_sources(self.sources, leave_out=self.out)
+        split = self.split or "val"
+        given: Sequence[str] = self.sources
+        if self._takes_split() and not self.submission:
+            from panscape.recipes.predicting import images_of_split
+
+            given = images_of_split(self.recipe or "", self.data, split)
+        sources = [] if self.submission else find_sources(given, leave_out=self.out)
         predictor = Predictor(
             panscape.load(self.model),
             device=self.device,
@@ -91,6 +109,11 @@ class Predict:
             channels_last=self.channels_last,
             longest_side=self.longest_side,
         )
+        if self.submission:
+            from panscape.recipes.predicting import run_submission
+
+            recipe = self.recipe or ""
+            return run_submission(predictor, recipe, data=self.data, split=split, out=self.out, as_json=self.json)
         labels = predictor.model.labels
         with (
             OutputFolder(self.out, labels, opacity=self.opacity, names=not self.hide_names) as outputs,
@@ -106,6 +129,18 @@ class Predict:
             for failure in failures:
                 print(f"  {failure.source}: {failure.error}", file=sys.stderr)
         return 1 if failures else 0
+
+    def _takes_split(self) -> bool:
+        """Return whether to predict a recipe's data; refuse options of both ways."""
+        if self.recipe is None and (self.data is not None or self.split is not None or self.submission):
+            raise InvalidArgumentError(
+                "--data, --split and --submission belong to --recipe NAME, whose data they are of"
+            )
+        if self.recipe is not None and self.sources:
+            raise InvalidArgumentError(f"expected SOURCE or --recipe, got both: {self.sources[0]} and {self.recipe}")
+        if self.submission and (self.panels or self.frame_maps):
+            raise InvalidArgumentError("a submission has no --panels and no --frame-maps; leave them out")
+        return self.recipe is not None
 
 
 @dataclass(frozen=True)
@@ -148,8 +183,8 @@ class Evaluate:
     data: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder of the data; drawn data need none."""
 
-    split: Literal["train", "val"] = "val"
-    """Which part of the data."""
+    split: str = "val"
+    """Split of the data: train, val, or another one that it has, such as test."""
 
     oracle: Annotated[str, arg(metavar="PARTS")] = ""
     """Parts of the network's outputs to replace by the truth's, with commas between them, to see what each costs:
@@ -178,8 +213,8 @@ class Evaluate:
     device: str = "auto"
     """As in "panscape predict"."""
 
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the numbers inside the network."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Numeric precision of the forward pass; fp16 needs a CUDA device."""
 
     workers: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
     """Of a model: processes that read ahead (1; 0 reads in between). Of files: threads (one each processor)."""

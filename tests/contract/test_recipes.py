@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
 import trees
 
 import panscape
 from panscape import LabelSpace
+from panscape.errors import InvalidArgumentError
+from panscape.images import load_image
 from panscape.recipes import get_recipe, list_recipes
 from panscape.recipes.data_options import (
     AerialData,
@@ -59,6 +62,7 @@ SMALL: dict[type, dict[str, Any]] = {
         "pyramid_width": 8,
         "head_width": 8,
         "output_stride": 16,
+        "size_divisibility": 64,
         "projections": (8, 8),
     },
 }
@@ -85,6 +89,19 @@ def tiny(recipe: Recipe) -> Recipe:
         batch_size=2,
         eval_every=0,
     )
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TREES if kind is not TownData], ids=lambda kind: kind.__name__)
+def test_images_of_a_split_are_those_of_its_samples(kind: type, tmp_path: Path) -> None:
+    TREES[kind](tmp_path)
+    data = kind()
+    for split in ("train", "val"):
+        dataset, images = data.load(tmp_path, split), data.images(tmp_path, split)
+        assert [image.name for image in images] == [dataset[i].name for i in range(len(dataset))]
+        for i, image in enumerate(images):
+            assert torch.equal(load_image(image.path), dataset[i].image)
+    with pytest.raises(InvalidArgumentError, match=r"expected split as one of train, val.* got 'nowhere'"):
+        data.images(tmp_path, "nowhere")
 
 
 @pytest.mark.parametrize("name", list_recipes())

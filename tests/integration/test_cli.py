@@ -171,7 +171,7 @@ class TestPredict:
         [
             (["predict", "a.jpg", "--longest-sid", "5"], "--longest-side"),
             (["predict", "a.jpg", "--longest-side", "wide"], "wide"),
-            (["predict", "a.jpg", "--precision", "fp16"], "bf16"),
+            (["predict", "a.jpg", "--precision", "half"], "bf16"),
             (["weights", "lst"], "list"),
         ],
     )

@@ -116,6 +116,9 @@ def test_released_configurations(labels: str, sigma: float, fraction: float, nms
 def test_the_window_of_the_context_is_the_training_crop_of_the_configuration() -> None:
     for labels, window in (("cityscapes", (32, 64)), ("coco_panoptic", (40, 40)), ("camvid", None)):
         assert without_memory("r52", labels).semantic_decoder.pyramid.window == window
+    strides = [without_memory("r52", labels).stride for labels in ("cityscapes", "coco_panoptic", "camvid")]
+    assert strides == [16, 640, 16]  # SIZE_DIVISIBILITY of the configurations, or none
+    assert without_memory("r50", "coco_panoptic", form="standalone").stride == 32
     assert without_memory("r52", "camvid", context_size=(512, 520)).instance_decoder.pyramid.window == (32, 33)
     assert without_memory("r50", form="standalone").semantic_decoder.pyramid.window is None
 

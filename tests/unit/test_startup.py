@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 from maps import SHAPES
 
 import panscape
+import panscape.datasets
 from panscape import zoo
 
 HEAVY = ("torch", "torchvision", "numba", "timm", "scipy", "numpy", "PIL", "av", "huggingface_hub")
@@ -92,3 +95,11 @@ def test_predicting_with_saved_weights_leaves_training_alone(tmp_path, name, opt
     assert loaded.startswith("['torch', 'numba'")
     assert loaded.endswith("] 0")
     assert not {"torchvision", "timm", *others} & set(loaded.split("'"))
+
+
+@pytest.mark.parametrize("package", [panscape, panscape.datasets], ids=lambda package: package.__name__)
+def test_no_lazy_name_is_that_of_a_module(package: ModuleType) -> None:
+    # Importing the module would put it in the place of the name.
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert modules & {"errors", "bsb_aerial"}
+    assert not modules & set(package.__all__)

@@ -9,10 +9,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from panscape.datasets.bsb import bsb as bsb
+    from panscape.datasets.bsb_aerial import bsb as bsb
     from panscape.datasets.cityscapes import Cityscapes as Cityscapes
     from panscape.datasets.coco_panoptic import CocoPanoptic as CocoPanoptic
     from panscape.datasets.folder import own_folder as own_folder
+    from panscape.datasets.mapillary_vistas import vistas as vistas
     from panscape.datasets.masks import CategoryMasks as CategoryMasks
     from panscape.datasets.masks import aerial as aerial
     from panscape.datasets.masks import camvid as camvid
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from panscape.datasets.sample import PanopticDataset as PanopticDataset
     from panscape.datasets.sample import Sample as Sample
     from panscape.datasets.town import Town as Town
-    from panscape.datasets.vistas import vistas as vistas
 
 _HOME = {
     "CategoryMasks": "masks",
@@ -31,10 +31,10 @@ _HOME = {
     "Sample": "sample",
     "Town": "town",
     "aerial": "masks",
-    "bsb": "bsb",
+    "bsb": "bsb_aerial",
     "camvid": "masks",
     "own_folder": "folder",
-    "vistas": "vistas",
+    "vistas": "mapillary_vistas",
 }
 
 __all__ = sorted(_HOME)

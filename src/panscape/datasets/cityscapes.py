@@ -11,6 +11,7 @@ from pathlib import Path
 from panscape.codecs import decode_cityscapes, load_numbers
 from panscape.datasets.pairing import checked_sample, files_by_name, pair_files
 from panscape.datasets.sample import Sample
+from panscape.datasets.splits import ImageFile, Splits, image_files
 from panscape.images import load_image
 from panscape.labels import LabelSpace
 
@@ -19,6 +20,28 @@ _LAYOUT = (
     f"ROOT/leftImg8bit/SPLIT/CITY/NAME{_PICTURE}.png with ROOT/gtFine/SPLIT/CITY/NAME{_ANNOTATION}.png, "
     "as unpacked from leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip"
 )
+
+CITYSCAPES_SPLITS = Splits(
+    "Cityscapes",
+    ("train", "val"),
+    {
+        "test": "its label files are placeholders that mark every pixel as ignored",
+        "train_extra": "it has coarse annotations alone, which are not read",
+    },
+    has_benchmark=True,
+)
+"""The splits of the published dataset."""
+
+
+def cityscapes_images(root: str | os.PathLike[str], split: str) -> list[ImageFile]:
+    """Return the images of a split of Cityscapes, whether or not it has ground truth.
+
+    Raises:
+        InvalidArgumentError: there is no such split.
+        UnreadableFileError: the folder is missing or empty.
+    """
+    folder = Path(root) / "leftImg8bit" / CITYSCAPES_SPLITS.require(split)
+    return image_files(folder, _LAYOUT, ending=_PICTURE, pattern=f"*/*{_PICTURE}.png")
 
 
 class Cityscapes:
@@ -29,15 +52,19 @@ class Cityscapes:
 
     Args:
         root: the folder of ``leftImg8bit`` and ``gtFine``.
-        split: ``"train"`` or ``"val"``; the annotations of ``"test"`` are not public.
+        split: ``"train"`` or ``"val"``, or another folder's name. The annotations of ``"test"`` are not public, and
+            those of ``"train_extra"`` are coarse; see :func:`cityscapes_images` for their images.
         labels: other categories than the 19; their source ids are label ids of Cityscapes.
 
     Raises:
+        InvalidArgumentError: the split has no ground truth.
         UnreadableFileError: a folder is missing or empty; on access, a file is damaged.
         InvalidAnnotationError: a picture has no annotation or an annotation no picture; on access, their sizes differ.
     """
 
     def __init__(self, root: str | os.PathLike[str], split: str, labels: LabelSpace | None = None) -> None:
+        if split in CITYSCAPES_SPLITS.without_truth:
+            CITYSCAPES_SPLITS.require_truth(split)
         self.labels = labels or LabelSpace.load("cityscapes")
         images, annotations = (Path(root) / kind / split for kind in ("leftImg8bit", "gtFine"))
         self._pairs = pair_files(

@@ -13,9 +13,83 @@ from typing import Any
 from panscape.codecs import decode_coco, labels_from_coco, load_coco_json, load_coco_png
 from panscape.datasets.pairing import Pair, checked_sample
 from panscape.datasets.sample import Sample
+from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidAnnotationError, UnreadableFileError
+from panscape.geometry import Size
 from panscape.images import load_image
 from panscape.labels import LabelSpace
+
+_TEST = "its annotations are not public"
+COCO_SPLITS = Splits(
+    "COCO",
+    ("train", "val"),
+    {"test": _TEST, "test-dev": _TEST},
+    {"train2017": "train", "val2017": "val", "test2017": "test", "test-dev2017": "test-dev"},
+    has_benchmark=True,
+)
+"""The splits of the published dataset, those of 2017."""
+
+
+def coco_images(root: str | os.PathLike[str], split: str) -> list[ImageFile]:
+    """Return the images of a split of COCO, whether or not it has ground truth, in the order of their JSON.
+
+    ::
+
+        ROOT/annotations/panoptic_{train,val}2017.json  or image_info_{test,test-dev}2017.json
+        ROOT/{train,val,test}2017/NAME.jpg              those of test-dev are some of test2017
+
+    Raises:
+        InvalidArgumentError: there is no such split.
+        UnreadableFileError: the JSON or an image that it names is missing.
+        InvalidAnnotationError: the JSON lists no images, or contradicts itself.
+    """
+    split = COCO_SPLITS.require(split)
+    kind = "image_info" if split in COCO_SPLITS.without_truth else "panoptic"
+    return listed_images(
+        Path(root) / "annotations" / f"{kind}_{split}2017.json", Path(root) / f"{split.removesuffix('-dev')}2017"
+    )
+
+
+def listed_images(json_path: Path, folder: Path) -> list[ImageFile]:
+    """Return the images that a JSON of COCO lists, with or without annotations, in its order.
+
+    Their names are the stems of their files.
+
+    Raises:
+        UnreadableFileError: the JSON or an image that it names is missing.
+        InvalidAnnotationError: the JSON lists no images, or contradicts itself.
+    """
+    try:
+        content = json.loads(json_path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UnreadableFileError(json_path, "no such file; expected the JSON that lists the images") from error
+    except (OSError, ValueError) as error:
+        raise UnreadableFileError(json_path, f"expected images as JSON, but {error}") from error
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, list) or not images:
+        raise InvalidAnnotationError(f"{json_path}: expected 'images' with id and file_name each, found none")
+    found = []
+    for image_id, file_name in _named_images(images, json_path).items():
+        path = folder / file_name
+        if not path.is_file():
+            raise UnreadableFileError(path, f"no such file, though {json_path} names it; check the folder")
+        found.append(ImageFile(path.stem, path, image_id=image_id))
+    sizes = [Size(i["height"], i["width"]) if "height" in i and "width" in i else None for i in images]
+    return [file._replace(size=size) for file, size in zip(found, sizes, strict=True)]
+
+
+def _named_images(images: list[Any], json_path: Path) -> dict[int | str, str]:
+    """Return the file names of the images by their ids."""
+    named: dict[int | str, str] = {}
+    for image in images:
+        if not isinstance(image, dict) or "id" not in image or "file_name" not in image:
+            raise InvalidAnnotationError(f"{json_path}: expected id and file_name of every image, got {image}")
+        if image["id"] in named:
+            raise InvalidAnnotationError(
+                f"{json_path}: expected one image for each id, got two for {image['id']!r}; remove one"
+            )
+        named[image["id"]] = image["file_name"]
+    return named
 
 
 class CocoPanoptic:
@@ -50,7 +124,7 @@ class CocoPanoptic:
         self._pairs: list[Pair] = []
         # As text: in worker processes every Python object that is looked at gets copied, and COCO has millions of them.
         self._segments: list[bytes] = []
-        for image_id, file_name in self._pictures(content).items():
+        for image_id, file_name in _named_images(content.get("images", []), self.json_path).items():
             if image_id not in described:
                 raise InvalidAnnotationError(
                     f"{self.json_path}: expected an annotation of image {image_id!r} ({file_name}), found none; "
@@ -75,6 +149,11 @@ class CocoPanoptic:
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+    @property
+    def image_files(self) -> list[ImageFile]:
+        """The images without their ground truth, in the order of the samples."""
+        return [ImageFile(pair.name, pair.picture) for pair in self._pairs]
 
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[index]
@@ -108,18 +187,6 @@ class CocoPanoptic:
             raise InvalidAnnotationError(f"{self.json_path}: {error}") from error
         coco = LabelSpace.load("coco_panoptic")
         return coco if _without_colors(coco) == _without_colors(listed) else listed
-
-    def _pictures(self, content: dict[str, Any]) -> dict[int | str, str]:
-        pictures: dict[int | str, str] = {}
-        for image in content.get("images", []):
-            if not isinstance(image, dict) or "id" not in image or "file_name" not in image:
-                raise InvalidAnnotationError(f"{self.json_path}: expected id and file_name of every image, got {image}")
-            if image["id"] in pictures:
-                raise InvalidAnnotationError(
-                    f"{self.json_path}: expected one image for each id, got two for {image['id']!r}; remove one"
-                )
-            pictures[image["id"]] = image["file_name"]
-        return pictures
 
     def _annotations_by_image(self, content: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
         described: dict[int | str, dict[str, Any]] = {}

@@ -12,12 +12,11 @@ import numpy as np
 from panscape.codecs import labels_from_coco, load_numbers
 from panscape.datasets.coco_panoptic import CocoPanoptic
 from panscape.datasets.masks import CategoryMasks
-from panscape.datasets.sample import PanopticDataset, Sample
+from panscape.datasets.sample import Sample
+from panscape.datasets.splits import ImageFile, Splits, folder_splits, in_usual_order
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.images import IMAGE_SUFFIXES
 from panscape.labels import LabelSpace
-
-Split = Literal["train", "val"]
 
 LAYOUTS = """(a) COCO panoptic form: ROOT/annotations/panoptic_train.json, its PNGs in ROOT/annotations/panoptic_train \
 and the pictures in ROOT/train or ROOT/images; (b) category masks: ROOT/images/train/NAME.jpg with \
@@ -35,7 +34,7 @@ class Part:
         indices: positions in it.
     """
 
-    def __init__(self, dataset: PanopticDataset, indices: Sequence[int]) -> None:
+    def __init__(self, dataset: CocoPanoptic | CategoryMasks, indices: Sequence[int]) -> None:
         self._dataset, self._indices = dataset, list(indices)
 
     @property
@@ -48,6 +47,12 @@ class Part:
 
     def __getitem__(self, index: int) -> Sample:
         return self._dataset[self._indices[index]]
+
+    @property
+    def image_files(self) -> list[ImageFile]:
+        """The images without their ground truth, in the order of the samples."""
+        files = self._dataset.image_files
+        return [files[index] for index in self._indices]
 
     def categories_of(self, index: int) -> frozenset[int]:
         """Return the ids of the categories in the map at ``index``; read from the map where nothing shorter tells."""
@@ -89,9 +94,23 @@ def find_folder(root: str | os.PathLike[str]) -> FoundFolder:
     raise UnreadableFileError(folder, f"expected {LAYOUTS}; found {there or 'nothing'}")
 
 
+def own_folder_splits(root: str | os.PathLike[str]) -> Splits:
+    """Return the splits of a folder of your own: train, val, and others whose images and annotations lie there.
+
+    Raises:
+        UnreadableFileError: as :func:`find_folder`.
+    """
+    folder, found = Path(root), find_folder(root)
+    if found.kind == "masks":
+        return folder_splits(str(folder), folder)
+    jsons = [path.stem for place in (folder / "annotations", folder) for path in place.glob("panoptic_*.json")]
+    others = {stem.removeprefix("panoptic_").removesuffix("2017") for stem in jsons}
+    return Splits(str(folder), in_usual_order({"train", "val"} | others))
+
+
 def own_folder(
-    root: str | os.PathLike[str], split: Split, *, hold_out: int = 10, min_area: int = 50, void: int = 255
-) -> PanopticDataset:
+    root: str | os.PathLike[str], split: str, *, hold_out: int = 10, min_area: int = 50, void: int = 255
+) -> CocoPanoptic | CategoryMasks | Part:
     """Open a folder of your own, in one of two layouts.
 
     (a) COCO panoptic form, with the names COCO has (``panoptic_train2017.json``) or without the year, or one
@@ -114,25 +133,27 @@ def own_folder(
 
     Args:
         root: the folder.
-        split: ``"train"`` or ``"val"``.
+        split: ``"train"``, ``"val"``, or another one of :func:`own_folder_splits`, such as ``"test"``.
         hold_out: see above, at least 2.
         min_area: in masks, connected parts of a thing category of fewer pixels become void.
         void: in masks, the number of pixels without category.
 
     Returns:
-        The pictures of the split; label spaces are the same for both.
+        The pictures of the split; label spaces are the same for all.
 
     Raises:
         UnreadableFileError: the folder holds neither layout, or a file is missing.
         InvalidAnnotationError: annotations contradict themselves or the pictures.
-        InvalidArgumentError: ``hold_out`` is below 2, or there is only one picture.
+        InvalidArgumentError: there is no such split, ``hold_out`` is below 2, or there is only one picture.
     """
     if hold_out < 2:
         raise InvalidArgumentError(f"expected to hold out every 2nd picture or fewer, got hold_out={hold_out}")
     folder, found = Path(root), find_folder(root)
-    opened_split: Split = split if found.is_split else "train"
+    split = own_folder_splits(root).require_truth(split)
+    lies_apart = found.is_split or split not in ("train", "val")
+    opened_split = split if lies_apart else "train"
     dataset = _coco(folder, opened_split) if found.kind == "coco" else _masks(folder, opened_split, min_area, void)
-    if found.is_split:
+    if lies_apart:
         return dataset
     if len(dataset) < 2:
         raise InvalidArgumentError(
@@ -142,7 +163,7 @@ def own_folder(
     return Part(dataset, [i for i in range(len(dataset)) if (i in held_out) == (split == "val")])
 
 
-def _json_path(folder: Path, split: Split) -> Path | None:
+def _json_path(folder: Path, split: str) -> Path | None:
     found = [
         path for place in (folder / "annotations", folder) for path in sorted(place.glob(f"panoptic_{split}*.json"))
     ]
@@ -152,7 +173,7 @@ def _json_path(folder: Path, split: Split) -> Path | None:
     return found[0] if found else None
 
 
-def _coco(folder: Path, split: Split) -> CocoPanoptic:
+def _coco(folder: Path, split: str) -> CocoPanoptic:
     train = _coco_part(folder, "train")
     if train.labels.name != "coco_panoptic":
         train.labels = LabelSpace(_NAME, train.labels.categories)
@@ -160,7 +181,7 @@ def _coco(folder: Path, split: Split) -> CocoPanoptic:
     return train if split == "train" else _coco_part(folder, split, train.labels)
 
 
-def _coco_part(folder: Path, split: Split, labels: LabelSpace | None = None) -> CocoPanoptic:
+def _coco_part(folder: Path, split: str, labels: LabelSpace | None = None) -> CocoPanoptic:
     path = _json_path(folder, split) or folder / "annotations" / f"panoptic_{split}.json"
     part = path.stem.removeprefix("panoptic").removeprefix("_")
     annotations = _folder_of("PNGs", path, [path.with_suffix(""), folder / path.stem])
@@ -177,13 +198,13 @@ def _folder_of(what: str, json_path: Path, places: Sequence[Path]) -> Path:
     raise UnreadableFileError(json_path, f"expected its {what} in {listed}, found no such folder; move them there")
 
 
-def _masks(folder: Path, split: Split, min_area: int, void: int) -> CategoryMasks:
+def _masks(folder: Path, split: str, min_area: int, void: int) -> CategoryMasks:
     names = folder / "categories.json"
     labels = LabelSpace.load(names) if names.is_file() else _numbered_labels(folder, void)
     return CategoryMasks(folder, _part_of(folder, split), labels, min_area=min_area, void=void)
 
 
-def _part_of(folder: Path, split: Split) -> str:
+def _part_of(folder: Path, split: str) -> str:
     """Return the folder below ``images`` and ``labels``; "." where pictures lie in them directly."""
     return split if (folder / "images" / split).is_dir() or (folder / "labels" / split).is_dir() else "."
 

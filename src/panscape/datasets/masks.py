@@ -12,6 +12,7 @@ from pathlib import Path
 from panscape.codecs import load_numbers, map_of_categories
 from panscape.datasets.pairing import checked_sample, files_by_name, pair_files
 from panscape.datasets.sample import Sample
+from panscape.datasets.splits import ImageFile
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
 from panscape.images import load_image
 from panscape.labels import LabelSpace
@@ -62,6 +63,11 @@ class CategoryMasks:
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+    @property
+    def image_files(self) -> list[ImageFile]:
+        """The images without their ground truth, in the order of the samples."""
+        return [ImageFile(pair.name, pair.picture) for pair in self._pairs]
 
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[index]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +18,7 @@ from panscape.images import resized
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
 from panscape.panoptic import PanopticMap
-
-Precision = Literal["fp32", "bf16"]
+from panscape.precision import Precision, autocast, require_precision
 
 _CATEGORIES_SHOWN = 2  # in panels of features
 _WARM_UP_SIZE = Size(64, 64)  # large enough for every network's stride
@@ -53,7 +52,8 @@ class Predictor:
         model: is moved to the device, set to eval mode and kept there.
         device: "auto" (CUDA where there is a device, else the CPU), or the name of a device that is here, as torch has
             it, such as "cuda:1".
-        precision: "bf16" runs the network in bfloat16 where that is safe (autocast).
+        precision: "bf16" and "fp16" run the network in half precision where that is safe (autocast); "fp16" not on the
+            CPU.
         channels_last: lay memory out pixel by pixel, which is faster on some processors; results stay the same but
             for rounding.
         longest_side: the picture is resized so that its longer side has this many pixels, and the map back to the
@@ -72,11 +72,10 @@ class Predictor:
         channels_last: bool = False,
         longest_side: int | None = None,
     ) -> None:
-        if precision not in ("fp32", "bf16"):
-            raise InvalidArgumentError(f'expected precision "fp32" or "bf16", got {precision!r}')
         if longest_side is not None and longest_side < 1:
             raise InvalidArgumentError(f"expected a longest side of at least 1 pixel, got {longest_side}")
         self.device = choose_device(device)
+        require_precision(precision, self.device)
         self.precision = precision
         self.longest_side = longest_side
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -94,19 +93,20 @@ class Predictor:
         """
         self._predict(torch.zeros(3, *_WARM_UP_SIZE, dtype=torch.uint8), _WARM_UP_SIZE)
 
-    def predict(self, image: Tensor) -> Prediction:
+    def predict(self, image: Tensor, *, scored: bool = False) -> Prediction:
         """Predict one picture.
 
         Args:
             image: uint8 [3, H, W].
+            scored: give segments the scores for average precision, see :meth:`PanopticModel.with_scores`.
 
         Raises:
             InvalidArgumentError: the picture does not fit into memory.
         """
-        return self._predict(image, self._working_size(Size(*image.shape[-2:])))
+        return self._predict(image, self._working_size(Size(*image.shape[-2:])), scored)
 
     @torch.inference_mode()
-    def _predict(self, image: Tensor, working_size: Size) -> Prediction:
+    def _predict(self, image: Tensor, working_size: Size, scored: bool = False) -> Prediction:
         size = Size(*image.shape[-2:])
         started = perf_counter()
         with self._enough_memory(size):
@@ -116,7 +116,7 @@ class Predictor:
                 outputs = self.model(batch)
             self._wait()
             forwarded = perf_counter()
-            result = self.model.recover(outputs, [working_size], [size])[0].to("cpu")
+            result = self.model.recover(outputs, [working_size], [size], scored=scored)[0].to("cpu")
         recovered = perf_counter()
         network_ms, recover_ms = 1000 * (forwarded - started), 1000 * (recovered - forwarded)
         return Prediction(result, outputs, batch, working_size, network_ms, recover_ms)
@@ -139,7 +139,7 @@ class Predictor:
             return pictures | self.model.feature_panels(prediction.images, size, categories)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return autocast(self.precision, self.device)
 
     @contextmanager
     def _enough_memory(self, size: Size) -> Iterator[None]:

@@ -22,7 +22,8 @@ Where this differs from both:
 - The mean of a window among the context ("image pooling"): detectron2's window has the training crop's size, also for
   larger pictures, and only multiples of that work. Here any size does, as the window is cut to the map.
 - Centres round half to even, as in detectron2; the older repository rounds down.
-- Pictures are padded to multiples of the backbone's stride; detectron2 pads to the largest of the batch.
+- Pictures are padded to multiples of the backbone's stride; detectron2 pads to the largest of the batch. On COCO both
+  pad to multiples of 640 (``size_divisibility``).
 - Where network and picture differ in size, offsets are scaled with the map; detectron2 forgets to
   (``CenterDecoding(resize="outputs_unscaled")``).
 - In the standalone form, the offset loss has half the weight instead of a divisor of twice the size.
@@ -59,6 +60,8 @@ PUBLISHED: Mapping[str, CenterRepresentation] = {
 }
 # The sizes of the training crops, by which the released configurations set the window among the context.
 _CONTEXT_SIZES = {"cityscapes": (512, 1024), "coco_panoptic": (640, 640)}
+# The released configuration for COCO pads every image to this, so that the window is always the whole map.
+_SIZE_DIVISIBILITY = {"coco_panoptic": 640}
 
 
 def panoptic_deeplab(
@@ -75,6 +78,7 @@ def panoptic_deeplab(
     projections: tuple[int, ...] | None = None,
     instance_projections: tuple[int, ...] | None = None,
     context_size: tuple[int, int] | None = None,
+    size_divisibility: int | None = None,
     dropout: float | None = None,
     relations: Relations | None = None,
     instance_maps: CenterInstanceMaps | None = None,
@@ -102,6 +106,9 @@ def panoptic_deeplab(
         instance_projections: the same in the other decoder; by default as many, in the standalone form half of it.
         context_size: height and width in pixels over which the context takes its mean; by default, in detectron2's
             form, the published training crop of the label space, and otherwise the whole picture.
+        size_divisibility: images are padded to multiples of this many pixels, at the right and at the bottom, with the
+            mean colour, in training and prediction; a multiple of the backbone's last stride. By default, in
+            detectron2's form, the published value of the label space (640 for COCO), and otherwise that stride.
         dropout: after the context; by default 0.1, in the standalone form 0.5.
         relations: lets features know of categories and objects before the outputs are made, for example
             ``PanopticRelations()``; None for the published network.
@@ -139,6 +146,11 @@ def panoptic_deeplab(
         raise InvalidArgumentError(
             f"expected the output_stride of the backbone, {backbone.strides[-1]}, or none, got {output_stride}"
         )
+    if size_divisibility is not None and (size_divisibility < 1 or size_divisibility % backbone.strides[-1]):
+        raise InvalidArgumentError(
+            f"expected size_divisibility as a multiple of the backbone's last stride {backbone.strides[-1]}, got "
+            f"{size_divisibility}"
+        )
     num_skips = sum(stride < backbone.strides[-1] for stride in backbone.strides)
     if projections is None:
         projections = _PROJECTIONS[-num_skips:]
@@ -150,6 +162,8 @@ def panoptic_deeplab(
         )
     if context_size is None and not is_standalone:
         context_size = _CONTEXT_SIZES.get(labels.name)
+    if size_divisibility is None and not is_standalone:
+        size_divisibility = _SIZE_DIVISIBILITY.get(labels.name)
     return PanopticDeepLab(
         labels,
         backbone,
@@ -159,6 +173,7 @@ def panoptic_deeplab(
         projections=projections,
         instance_projections=instance_projections,
         context_size=context_size,
+        size_divisibility=size_divisibility,
         dropout=dropout,
         representation=representation or _published(labels, is_standalone),
         relations=relations,
@@ -185,6 +200,7 @@ def panoptic_deeplab_r52(
     instance_width: int = 128,
     pyramid_width: int = 256,
     context_size: tuple[int, int] | None = None,
+    size_divisibility: int | None = None,
     relations: Relations | None = None,
     instance_maps: CenterInstanceMaps | None = None,
     pretrained: bool = False,
@@ -204,6 +220,7 @@ def panoptic_deeplab_r52(
         instance_width=instance_width,
         pyramid_width=pyramid_width,
         context_size=context_size,
+        size_divisibility=size_divisibility,
         relations=relations,
         instance_maps=instance_maps,
         pretrained=pretrained,
@@ -222,6 +239,7 @@ def panoptic_deeplab_r50(
     instance_width: int = 128,
     pyramid_width: int = 256,
     context_size: tuple[int, int] | None = None,
+    size_divisibility: int | None = None,
     relations: Relations | None = None,
     instance_maps: CenterInstanceMaps | None = None,
     pretrained: bool = False,
@@ -242,6 +260,7 @@ def panoptic_deeplab_r50(
         instance_width=instance_width,
         pyramid_width=pyramid_width,
         context_size=context_size,
+        size_divisibility=size_divisibility,
         relations=relations,
         instance_maps=instance_maps,
         pretrained=pretrained,
@@ -259,6 +278,7 @@ def panoptic_deeplab_r101(
     instance_width: int = 128,
     pyramid_width: int = 256,
     context_size: tuple[int, int] | None = None,
+    size_divisibility: int | None = None,
     relations: Relations | None = None,
     instance_maps: CenterInstanceMaps | None = None,
     pretrained: bool = False,
@@ -278,6 +298,7 @@ def panoptic_deeplab_r101(
         instance_width=instance_width,
         pyramid_width=pyramid_width,
         context_size=context_size,
+        size_divisibility=size_divisibility,
         relations=relations,
         instance_maps=instance_maps,
         pretrained=pretrained,
@@ -295,6 +316,7 @@ def panoptic_deeplab_hrnet48(
     instance_width: int = 128,
     pyramid_width: int = 256,
     context_size: tuple[int, int] | None = None,
+    size_divisibility: int | None = None,
     relations: Relations | None = None,
     instance_maps: CenterInstanceMaps | None = None,
     pretrained: bool = False,
@@ -315,6 +337,7 @@ def panoptic_deeplab_hrnet48(
         instance_width=instance_width,
         pyramid_width=pyramid_width,
         context_size=context_size,
+        size_divisibility=size_divisibility,
         relations=relations,
         instance_maps=instance_maps,
         pretrained=pretrained,
@@ -333,6 +356,7 @@ def panoptic_deeplab_mobilenetv2(
     instance_width: int = 128,
     pyramid_width: int = 256,
     context_size: tuple[int, int] | None = None,
+    size_divisibility: int | None = None,
     relations: Relations | None = None,
     instance_maps: CenterInstanceMaps | None = None,
     pretrained: bool = False,
@@ -354,6 +378,7 @@ def panoptic_deeplab_mobilenetv2(
         instance_width=instance_width,
         pyramid_width=pyramid_width,
         context_size=context_size,
+        size_divisibility=size_divisibility,
         relations=relations,
         instance_maps=instance_maps,
         pretrained=pretrained,

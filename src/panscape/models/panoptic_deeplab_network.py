@@ -44,6 +44,7 @@ class PanopticDeepLab(CenterModel):
         projections: channels of the finer features in the semantic decoder, coarse to fine.
         instance_projections: the same in the other decoder.
         context_size: height and width in pixels over which the context takes its mean; None for the whole picture.
+        size_divisibility: images are padded to multiples of this; None for the backbone's last stride.
         dropout: after the context.
         representation: targets, losses and recovery.
         relations: between the features of both decoders and what the heads, as a first stage, find in them; heads of
@@ -71,6 +72,7 @@ class PanopticDeepLab(CenterModel):
         projections: tuple[int, ...],
         instance_projections: tuple[int, ...],
         context_size: tuple[int, int] | None,
+        size_divisibility: int | None,
         dropout: float,
         representation: CenterRepresentation,
         relations: Relations | None = None,
@@ -79,7 +81,8 @@ class PanopticDeepLab(CenterModel):
         working_scale: float = 1.0,
     ) -> None:
         stride = backbone.strides[-1]
-        super().__init__(labels, stride, representation, _OUTPUT_STRIDE, longest_side, working_scale)
+        divisibility = size_divisibility or stride
+        super().__init__(labels, divisibility, representation, _OUTPUT_STRIDE, longest_side, working_scale)
         self.form = form
         is_standalone = form == "standalone"
         if is_standalone and representation.loss_stride != 1:

@@ -66,6 +66,15 @@ _TABLE: dict[str, dict[str, str]] = {
         "deeplab_r52_cityscapes_relations_k10": "Cityscapes, with relations of 10 instances (PISR, Figure 9).",
         "deeplab_r52_cityscapes_relations_k20": "Cityscapes, with relations of 20 instances (PISR, Figure 9).",
         "deeplab_r52_cityscapes_relations_k100": "Cityscapes, with relations of 100 instances (PISR, Figure 9).",
+        "deeplab_r52_cityscapes_relations_key64": (
+            "Cityscapes, with relations compared in 64 channels (PISR, Figure 8)."
+        ),
+        "deeplab_r52_cityscapes_relations_key128": (
+            "Cityscapes, with relations compared in 128 channels (PISR, Figure 8)."
+        ),
+        "deeplab_r52_cityscapes_relations_key512": (
+            "Cityscapes, with relations compared in 512 channels (PISR, Figure 8)."
+        ),
         "deeplab_r52_cityscapes_concatenation": "Cityscapes, scores and instances beside the features (PISR, Table 5).",
         "deeplab_r52_cityscapes_product": "Cityscapes, features times scores and instances (PISR, Table 5).",
         "deeplab_r52_cityscapes_ocr": "Cityscapes, with object context of categories (PISR, Tables 1 and 5).",

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from panscape.datasets.bsb import bsb
-from panscape.datasets.cityscapes import Cityscapes
-from panscape.datasets.coco_panoptic import CocoPanoptic
-from panscape.datasets.folder import own_folder
-from panscape.datasets.masks import aerial, camvid
+from panscape.datasets.bsb_aerial import BSB_SPLITS, bsb
+from panscape.datasets.cityscapes import CITYSCAPES_SPLITS, Cityscapes, cityscapes_images
+from panscape.datasets.coco_panoptic import COCO_SPLITS, CocoPanoptic, coco_images, listed_images
+from panscape.datasets.folder import Part, own_folder, own_folder_splits
+from panscape.datasets.mapillary_vistas import VISTAS_SPLITS, vistas, vistas_images
+from panscape.datasets.masks import CategoryMasks, aerial, camvid
 from panscape.datasets.memory import InMemory
 from panscape.datasets.sample import PanopticDataset
+from panscape.datasets.splits import ImageFile, Splits, folder_splits, image_files
 from panscape.datasets.town import View, town
-from panscape.datasets.vistas import vistas
 from panscape.errors import InvalidArgumentError
 from panscape.training.recipe import DataOptions
-
-Split = Literal["train", "val"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,21 @@ class CityscapesData(DataOptions):
 
         DATA/leftImg8bit/{train,val}/CITY/NAME_leftImg8bit.png
         DATA/gtFine/{train,val}/CITY/NAME_gtFine_instanceIds.png
+
+    Images of ``test`` and ``train_extra`` can be predicted.
     """
 
-    def load(self, root: Path | None, split: Split) -> PanopticDataset:
+    def splits(self, root: Path | None) -> Splits:
+        """See :data:`~panscape.datasets.cityscapes.CITYSCAPES_SPLITS`."""
+        return CITYSCAPES_SPLITS
+
+    def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :class:`~panscape.datasets.cityscapes.Cityscapes`."""
-        return Cityscapes(_given(root, "leftImg8bit and gtFine"), split)
+        return Cityscapes(_given(root, "leftImg8bit and gtFine"), self.splits(root).require_truth(split))
+
+    def images(self, root: Path | None, split: str) -> list[ImageFile]:
+        """See :func:`~panscape.datasets.cityscapes.cityscapes_images`."""
+        return cityscapes_images(_given(root, "leftImg8bit"), split)
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,27 @@ class CocoPanopticData(DataOptions):
         DATA/{train,val}2017/NAME.jpg
         DATA/annotations/panoptic_{train,val}2017.json
         DATA/annotations/panoptic_{train,val}2017/NAME.png
+
+    Images of ``test`` and ``test-dev`` can be predicted::
+
+        DATA/test2017/NAME.jpg
+        DATA/annotations/image_info_{test,test-dev}2017.json
     """
 
-    def load(self, root: Path | None, split: Split) -> PanopticDataset:
+    def splits(self, root: Path | None) -> Splits:
+        """See :data:`~panscape.datasets.coco_panoptic.COCO_SPLITS`."""
+        return COCO_SPLITS
+
+    def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :class:`~panscape.datasets.coco_panoptic.CocoPanoptic`."""
         folder = _given(root, "train2017, val2017 and annotations")
+        split = self.splits(root).require_truth(split)
         annotations = folder / "annotations" / f"panoptic_{split}2017"
         return CocoPanoptic(annotations.with_suffix(".json"), annotations, folder / f"{split}2017")
+
+    def images(self, root: Path | None, split: str) -> list[ImageFile]:
+        """See :func:`~panscape.datasets.coco_panoptic.coco_images`."""
+        return coco_images(_given(root, "test2017 and annotations"), split)
 
 
 @dataclass(frozen=True)
@@ -63,11 +85,21 @@ class VistasData(DataOptions):
         DATA/{training,validation}/images/NAME.jpg
         DATA/{training,validation}/panoptic/panoptic_2018.json
         DATA/{training,validation}/panoptic/NAME.png
+
+    Images of ``test`` can be predicted: ``DATA/testing/images/NAME.jpg``.
     """
 
-    def load(self, root: Path | None, split: Split) -> PanopticDataset:
-        """See :func:`~panscape.datasets.vistas.vistas`."""
+    def splits(self, root: Path | None) -> Splits:
+        """See :data:`~panscape.datasets.mapillary_vistas.VISTAS_SPLITS`."""
+        return VISTAS_SPLITS
+
+    def load(self, root: Path | None, split: str) -> PanopticDataset:
+        """See :func:`~panscape.datasets.mapillary_vistas.vistas`."""
         return vistas(_given(root, "training and validation"), split)
+
+    def images(self, root: Path | None, split: str) -> list[ImageFile]:
+        """See :func:`~panscape.datasets.mapillary_vistas.vistas_images`."""
+        return vistas_images(_given(root, "training, validation and testing"), split)
 
 
 @dataclass(frozen=True)
@@ -76,14 +108,23 @@ class BsbData(DataOptions):
 
     ::
 
-        DATA/{train,val}/NAME.tif
-        DATA/annotations/panoptic_{train,val}.json
-        DATA/annotations/panoptic_{train,val}/NAME.png
+        DATA/{train,val,test}/NAME.tif
+        DATA/annotations/panoptic_{train,val,test}.json
+        DATA/annotations/panoptic_{train,val,test}/NAME.png
     """
 
-    def load(self, root: Path | None, split: Split) -> PanopticDataset:
-        """See :func:`~panscape.datasets.bsb.bsb`."""
+    def splits(self, root: Path | None) -> Splits:
+        """See :data:`~panscape.datasets.bsb_aerial.BSB_SPLITS`."""
+        return BSB_SPLITS
+
+    def load(self, root: Path | None, split: str) -> PanopticDataset:
+        """See :func:`~panscape.datasets.bsb_aerial.bsb`."""
         return bsb(_given(root, "train, val and annotations"), split)
+
+    def images(self, root: Path | None, split: str) -> list[ImageFile]:
+        """Return the images that the JSON of the split lists."""
+        folder, split = _given(root, "train, val and annotations"), BSB_SPLITS.require(split)
+        return listed_images(folder / "annotations" / f"panoptic_{split}.json", folder / split)
 
 
 @dataclass(frozen=True)
@@ -100,13 +141,17 @@ class TownData(DataOptions):
     """Scenes to train on."""
 
     val_length: int = 100
-    """Scenes to evaluate on, kept in memory."""
+    """Scenes to evaluate on, kept in memory; as many lie in "test"."""
 
-    def load(self, root: Path | None, split: Split) -> PanopticDataset:
+    def splits(self, root: Path | None) -> Splits:
+        """Return the splits, no scene of which is in another."""
+        return Splits("the town", ("train", "val", "test"))
+
+    def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :func:`~panscape.datasets.town.town`."""
-        if split == "train":
+        if self.splits(root).require_truth(split) == "train":
             return town("train", self.length, self.size, self.view)
-        return InMemory(town("val", self.val_length, self.size, self.view))
+        return InMemory(town(split, self.val_length, self.size, self.view))
 
 
 @dataclass(frozen=True)
@@ -117,11 +162,23 @@ class CamVidData(DataOptions):
 
         DATA/images/{train,val}/NAME.jpg
         DATA/labels/{train,val}/NAME.png
+
+    Other folders beside them, such as ``test``, are splits as well.
     """
 
-    def load(self, root: Path | None, split: Split) -> PanopticDataset:
+    def splits(self, root: Path | None) -> Splits:
+        """Return train, val, and the other folders that images and labels have."""
+        return folder_splits("CamVid", _given(root, "images and labels"))
+
+    def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :func:`~panscape.datasets.masks.camvid`."""
+        split = self.splits(root).require_truth(split)
         return InMemory(camvid(_given(root, "images and labels"), split))
+
+    def images(self, root: Path | None, split: str) -> list[ImageFile]:
+        """Return the images of a folder in ``images``."""
+        folder = _given(root, "images and labels") / "images" / self.splits(root).require(split)
+        return image_files(folder, "DATA/images/SPLIT/NAME.jpg")
 
 
 @dataclass(frozen=True)
@@ -132,11 +189,23 @@ class AerialData(DataOptions):
 
         DATA/images/{train,val}/NAME.jpg
         DATA/labels/{train,val}/NAME.png
+
+    Other folders beside them, such as ``test``, are splits as well.
     """
 
-    def load(self, root: Path | None, split: Split) -> PanopticDataset:
+    def splits(self, root: Path | None) -> Splits:
+        """Return train, val, and the other folders that images and labels have."""
+        return folder_splits("the aerial images of Dubai", _given(root, "images and labels"))
+
+    def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :func:`~panscape.datasets.masks.aerial`."""
+        split = self.splits(root).require_truth(split)
         return InMemory(aerial(_given(root, "images and labels"), split))
+
+    def images(self, root: Path | None, split: str) -> list[ImageFile]:
+        """Return the images of a folder in ``images``."""
+        folder = _given(root, "images and labels") / "images" / self.splits(root).require(split)
+        return image_files(folder, "DATA/images/SPLIT/NAME.jpg")
 
 
 @dataclass(frozen=True)
@@ -149,7 +218,7 @@ class FolderData(DataOptions):
             DATA/annotations/panoptic_train/*.png       DATA/labels/train/NAME.png
             DATA/train/*.jpg or DATA/images/*.jpg       DATA/categories.json, or numbers are names
 
-    and ``val`` likewise, or every tenth picture is held out.
+    and ``val`` likewise, or every tenth picture is held out. Other splits, such as ``test``, are evaluated on demand.
     """
 
     hold_out: int = 10
@@ -161,8 +230,22 @@ class FolderData(DataOptions):
     void: int = 255
     """In masks, the number of pixels without category."""
 
-    def load(self, root: Path | None, split: Split) -> PanopticDataset:
+    def splits(self, root: Path | None) -> Splits:
+        """See :func:`~panscape.datasets.folder.own_folder_splits`."""
+        return own_folder_splits(self.folder(root))
+
+    def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :func:`~panscape.datasets.folder.own_folder`."""
+        return self._own_folder(root, split)
+
+    def images(self, root: Path | None, split: str) -> list[ImageFile]:
+        """Return the images of a split, also of a folder in ``images`` that has no labels."""
+        splits = self.splits(root)
+        if splits.require(split) in splits.without_truth:
+            return image_files(self.folder(root) / "images" / split, "DATA/images/SPLIT/NAME.jpg")
+        return self._own_folder(root, split).image_files
+
+    def _own_folder(self, root: Path | None, split: str) -> CocoPanoptic | CategoryMasks | Part:
         return own_folder(self.folder(root), split, hold_out=self.hold_out, min_area=self.min_area, void=self.void)
 
     def folder(self, root: Path | None) -> Path:

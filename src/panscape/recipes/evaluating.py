@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -19,13 +19,14 @@ from panscape.labels import LabelSpace
 from panscape.metrics.rules import Rules, get_rules
 from panscape.models.panoptic_model import PanopticModel
 from panscape.panoptic import PanopticMap
+from panscape.precision import Precision
 from panscape.recipes import get_recipe
 from panscape.scoring.command import require_places
 from panscape.scoring.problems import Kind, Problem
 from panscape.scoring.records import PictureRecord, record_of
 from panscape.scoring.report import write_report
 from panscape.scoring.results import write_results
-from panscape.training.evaluation import Precision, evaluate, predict_sample
+from panscape.training.evaluation import evaluate, predict_sample
 from panscape.training.samples import OnBadSample, SkippedSample, load_sample
 
 
@@ -95,7 +96,7 @@ def run_on_model(
     recipe: str,
     *,
     data: Path | None,
-    split: Literal["train", "val"],
+    split: str,
     oracle: Sequence[str],
     limit: int,
     rules: str,

@@ -197,6 +197,10 @@ class PanopticDeepLabOptions(ModelOptions):
     """Height and width in pixels over which the context takes its mean; None is the published training crop of the
     label space, else the whole picture."""
 
+    size_divisibility: int | None = None
+    """Images are padded to multiples of this many pixels; None is the published value of the label space, 640 for COCO,
+    else the backbone's last stride."""
+
     dropout: float | None = None
     """After the context; None is as published, 0.1 or in the standalone form 0.5."""
 

@@ -18,13 +18,17 @@ Figure 9 varies that number on R-52 and is a plot without numbers. Its other cur
     panscape train deeplab_r52_coco_relations --model.relations.num-instances 10 ...
     panscape train deeplab_r52_cityscapes_without_reweighting --model.relations.num-instances 10 ...
 
+Figure 8 varies "the intermediate number of channels in the PISR block" on R-52 and is a plot without numbers, too; the
+widths are not known. 64, 128 and 512 beside the default of 256 are ours. Its curve without reweighting::
+
+    panscape train deeplab_r52_cityscapes_without_reweighting --model.relations.key-width 64 ...
+
 Where training differs from detectron2's:
 
 - **R-52 and R-103 begin with random weights**, where its models begin with weights of ImageNet that exist for this stem
   in its own format alone. Without them published numbers are out of reach: begin with ``--start`` and a model that
   ``panscape.load_published`` has read, or take the stem that timm has weights for,
   ``--model.backbone resnet50.tv_in1k --model.pretrained``. HRNet-W48 begins with timm's weights.
-- Pictures smaller than the test size of COCO, 640, are not enlarged.
 - What ``models/panoptic_deeplab.py`` lists.
 
 Hours are estimates, not measured: multiply-adds of the network, three times over for a training step, at 20 TFLOP/s
@@ -37,6 +41,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from panscape.models.panoptic_deeplab import PUBLISHED
+from panscape.models.panoptic_model import LARGEST_WORKING_SCALE
 from panscape.nn.instance_maps import CenterInstanceMaps
 from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
 from panscape.nn.relations import PanopticRelations
@@ -177,6 +182,48 @@ def deeplab_r52_cityscapes_relations_k100() -> Recipe:
         ours, val:       not measured yet
     """
     return _cityscapes("r52", "relations_k100", PanopticRelations(num_instances=100))
+
+
+def deeplab_r52_cityscapes_relations_key64() -> Recipe:
+    """Cityscapes, with relations compared in 64 channels (PISR, Figure 8).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_relations_key64 --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 7 (estimate)
+        published, val:  a plot without numbers
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "relations_key64", PanopticRelations(key_width=64))
+
+
+def deeplab_r52_cityscapes_relations_key128() -> Recipe:
+    """Cityscapes, with relations compared in 128 channels (PISR, Figure 8).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_relations_key128 --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 8 (estimate)
+        published, val:  a plot without numbers
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "relations_key128", PanopticRelations(key_width=128))
+
+
+def deeplab_r52_cityscapes_relations_key512() -> Recipe:
+    """Cityscapes, with relations compared in 512 channels (PISR, Figure 8).
+
+    ::
+
+        panscape train deeplab_r52_cityscapes_relations_key512 --data DIR --out OUT --precision fp16 --devices 8
+
+        hardware, hours: eight RTX 3090, 10 (estimate)
+        published, val:  a plot without numbers
+        ours, val:       not measured yet
+    """
+    return _cityscapes("r52", "relations_key512", PanopticRelations(key_width=512))
 
 
 def deeplab_r52_cityscapes_concatenation() -> Recipe:
@@ -323,7 +370,8 @@ def _coco(network: str, row: str = "", relations: RelationsPart | None = None) -
     return replace(
         _cityscapes(network),
         name=_name(network, "coco", row),
-        model=_model(network, "coco_panoptic", 640, relations, nms_kernel=11),  # cells; 41 pixels
+        # 11 cells are the 41 pixels of recovery. Smaller images are enlarged to 640, as in detectron2.
+        model=_model(network, "coco_panoptic", 640, relations, nms_kernel=11, working_scale=LARGEST_WORKING_SCALE),
         data=CocoPanopticData(),
         augmentation=Augmentation(crop=(640, 640), shortest_sides=tuple(range(320, 961, 64)), longest_side=960),
         optimizer=Optimizer(learning_rate=5e-4),
@@ -335,12 +383,18 @@ def _coco(network: str, row: str = "", relations: RelationsPart | None = None) -
 
 
 def _model(
-    network: str, labels: str, longest_side: int, relations: RelationsPart | None, nms_kernel: int = 3
+    network: str,
+    labels: str,
+    longest_side: int,
+    relations: RelationsPart | None,
+    nms_kernel: int = 3,
+    working_scale: float = 1.0,
 ) -> PanopticDeepLabOptions:
     takes_objects = relations is not None and not isinstance(relations, ObjectContext)
     return replace(
         _MODELS[network],
         longest_side=longest_side,
+        working_scale=working_scale,
         representation=PUBLISHED[labels],
         relations=relations,
         instance_maps=CenterInstanceMaps(nms_kernel=nms_kernel) if takes_objects else None,

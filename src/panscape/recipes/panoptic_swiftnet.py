@@ -213,6 +213,7 @@ def swiftnet_r18_bsb() -> Recipe:
     ::
 
         panscape train swiftnet_r18_bsb --data DIR --out OUT --precision fp16 --devices 2
+        panscape evaluate OUT --recipe swiftnet_r18_bsb --data DIR --split test
 
         hardware, hours: two RTX 3090, 6 (estimate)
         published, val:  PQ 69.5 SQ 89.3 RQ 77.5 mIoU 75.1; test PQ 68.1 SQ 88.2 RQ 76.0

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import torch
 from torch import Generator, Tensor, distributed
@@ -23,13 +23,12 @@ from panscape.images import resized
 from panscape.metrics import EvaluationReport, Evaluator, InstanceAP, Rules, create_evaluator
 from panscape.models.panoptic_model import PanopticModel, in_eval_mode
 from panscape.panoptic import PanopticMap
+from panscape.precision import Precision, autocast, require_precision
 from panscape.training.batches import loader_death_explained
 from panscape.training.samples import OnBadSample, SkippedSample, load_sample
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-Precision = Literal["fp32", "bf16"]
 
 _COUNTS = "semantic"  # the metric of an evaluator that counts; the others add up floats
 
@@ -62,7 +61,7 @@ def evaluate(
         model: on the device to use; evaluated in eval mode, after which its modules have their own modes again.
         dataset: of the model's label space.
         fabric: launched; pictures are predicted in its precision.
-        precision: without a fabric: "bf16" runs the network in bfloat16 where that is safe (autocast).
+        precision: without a fabric: "bf16" and "fp16" run the network in half precision where that is safe (autocast).
         oracle: parts of the network's outputs to be replaced by the truth's, of ``model.oracles``.
         limit: evaluate no more than this many pictures, spread evenly over the dataset; 0 for all.
         rules: of PQ, PQ-dagger and boundary quality, see :data:`panscape.metrics.rules.RULES`.
@@ -87,6 +86,7 @@ def evaluate(
         WorkerDiedError: a process that reads ahead was killed.
     """
     _check(model, dataset, oracle, limit, workers, on_bad_sample)
+    require_precision(precision, model.mean.device)
     numbers = _evenly_spread(len(dataset), limit)
     rank, world_size = _process()
     share = numbers[rank::world_size]
@@ -248,7 +248,7 @@ def _gathered(mine: _Findings, world_size: int) -> list[_Findings]:
 def _autocast(model: PanopticModel, fabric: Fabric | None, precision: Precision) -> AbstractContextManager[Any]:
     if fabric is not None:
         return fabric.autocast()
-    return torch.autocast(model.mean.device.type, torch.bfloat16, enabled=precision == "bf16")
+    return autocast(precision, model.mean.device)
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from panscape.datasets.sample import PanopticDataset
+from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
@@ -30,18 +31,47 @@ class ModelOptions(ABC):
 class DataOptions(ABC):
     """What a recipe says about its data: a frozen dataclass for each kind."""
 
+    def splits(self, root: Path | None) -> Splits:
+        """Return which splits there are; by default those to train and to evaluate on.
+
+        Args:
+            root: as for :meth:`load`.
+
+        Raises:
+            InvalidArgumentError: a folder is needed and was not given.
+        """
+        return Splits(type(self).__name__, ("train", "val"))
+
     @abstractmethod
-    def load(self, root: Path | None, split: Literal["train", "val"]) -> PanopticDataset:
-        """Open the pictures to train on, or those to evaluate on.
+    def load(self, root: Path | None, split: str) -> PanopticDataset:
+        """Open a split: "train" to learn from, "val" to evaluate on, or another one of :meth:`splits`.
 
         Args:
             root: the folder given as ``--data``; None if none was given.
             split: which part.
 
         Raises:
-            InvalidArgumentError: a folder is needed and was not given.
+            InvalidArgumentError: a folder is needed and was not given; or there is no such split, or it has no ground
+                truth.
             PanscapeError: what the dataset raises for a folder that does not hold it.
         """
+
+    def images(self, root: Path | None, split: str) -> list[ImageFile]:
+        """Return the images of a split, which needs no ground truth.
+
+        Args:
+            root: as for :meth:`load`.
+            split: one of :meth:`splits`.
+
+        Raises:
+            InvalidArgumentError: there is no such split, a folder is needed and was not given, or the images lie in no
+                files.
+            PanscapeError: what the dataset raises for a folder that does not hold it.
+        """
+        raise InvalidArgumentError(
+            f"expected a recipe whose images lie in files, got one with {type(self).__name__}; give the images instead "
+            "of a recipe"
+        )
 
 
 @dataclass(frozen=True)

@@ -163,9 +163,14 @@ def test_published_sets_in_coco_form(tmp_path):
     assert names(dataset) == list(tree.truths)
     trees.bsb(tmp_path / "bsb", "test")
     assert bsb(tmp_path / "bsb", "test").labels.name == "bsb"
-    with pytest.raises(InvalidArgumentError, match="expected split as one of train, val, got 'test'"):
+    with pytest.raises(
+        InvalidArgumentError,
+        match=r"split 'test' of Mapillary Vistas has no ground truth .* predict --recipe NAME --split test$",
+    ):
         vistas(tmp_path / "vistas", "test")
-    with pytest.raises(InvalidArgumentError, match="expected split as one of train, val, test, got 'all'"):
+    with pytest.raises(
+        InvalidArgumentError, match="expected split as one of train, val, test of BSB Aerial, got 'all'"
+    ):
         bsb(tmp_path / "bsb", "all")
 
 

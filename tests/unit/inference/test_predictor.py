@@ -180,7 +180,8 @@ print(sorted(set(sys.modules) - before))
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "fp16"}, 'precision "fp32" or "bf16", got \'fp16\''),
+        ({"precision": "half"}, "precision as one of fp32, bf16, fp16, got 'half'"),
+        ({"precision": "fp16", "device": "cpu"}, "fp16 needs an accelerator such as CUDA; use bf16 or fp32 on the CPU"),
         ({"longest_side": 0}, "at least 1 pixel, got 0"),
         ({"device": "gpu"}, "got 'gpu'"),
         ({"device": "cuda:64"}, 'cuda:64 is not here.*sees cpu.*use one of these, or "auto"'),

@@ -8,8 +8,9 @@ import torch
 from maps import SHAPES, generated_map
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import default_collate
 
-from panscape import create_model
+from panscape import PanopticMap, create_model
 from panscape.errors import InvalidArgumentError
 from panscape.models.panoptic_deeplab_decoder import head, initialize
 from panscape.nn.backbones import create_backbone
@@ -35,6 +36,8 @@ def images(*size: int) -> torch.Tensor:
         ({}, (112, 160), (112, 160)),
         ({"output_stride": 32}, (128, 160), (128, 160)),
         ({"form": "standalone"}, (129, 161), (129, 161)),
+        ({"size_divisibility": 96}, (192, 192), (192, 192)),
+        ({"form": "standalone", "size_divisibility": 96}, (193, 193), (193, 193)),
     ],
 )
 def test_sizes_of_what_enters_the_backbone_and_of_outputs(
@@ -48,6 +51,23 @@ def test_sizes_of_what_enters_the_backbone_and_of_outputs(
     assert seen == [given]
     assert model.padded_size(outputs) == padded
     assert tuple(outputs.semantic.shape[-2:]) == tuple(-(-side // 4) for side in given)
+
+
+def test_padding_is_the_mean_colour_and_void_in_training_and_prediction() -> None:
+    model, image = a_model(size_divisibility=128), images(100, 157)
+    by_hand = torch.tensor([0.485, 0.456, 0.406])[None, :, None, None].repeat(1, 1, 128, 256)
+    by_hand[..., :100, :157] = image
+    with torch.inference_mode():
+        outputs, expected = model(image), a_model()(by_hand)
+    torch.testing.assert_close(outputs.semantic, expected.semantic, rtol=0, atol=1e-6)
+    torch.testing.assert_close(outputs.offset, expected.offset, rtol=0, atol=1e-5)
+    assert [m.size for m in model.decode(outputs, [(100, 157)])] == [(100, 157)]
+    truth = generated_map(0, (100, 157), objects=4)
+    padded = PanopticMap(F.pad(truth.ids, (0, 99, 0, 28)), truth.category, None, truth.crowd)
+    losses = [model.loss(outputs, default_collate([model.encode(each)])) for each in (truth, padded)]
+    assert losses[0].keys() == losses[1].keys()
+    for name, value in losses[0].items():
+        torch.testing.assert_close(value, losses[1][name], rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(("side", "given"), [(64, 65), (65, 65), (66, 97), (96, 97)])
@@ -172,6 +192,11 @@ def test_heads_that_cannot_begin_as_copies_begin_as_published() -> None:
         ({"head_width": 0}, "expected a head_width of at least 1 channel, got 0"),
         ({"dropout": 1.0}, "expected a dropout of 0 or more and below 1, got 1.0"),
         ({"context_size": (0, 64)}, r"expected a context_size of two sides, of at least 1x1 pixels, got \(0, 64\)"),
+        (
+            {"size_divisibility": 40},
+            "expected size_divisibility as a multiple of the backbone's last stride 16, got 40",
+        ),
+        ({"size_divisibility": 0}, "expected size_divisibility as a multiple of the backbone's last stride 16, got 0"),
         ({"context_size": (64, 64, 64)}, r"expected a context_size of two sides"),
         ({"projections": (0, 8)}, r"expected projections of at least 1 channel, got \(0, 8\) and \(0, 8\)"),
         ({"representation": CenterDecoding()}, "expected a CenterRepresentation as representation, got CenterDecoding"),

@@ -130,7 +130,7 @@ DEEPLAB = {name: get_recipe(name) for name in NAMES if name.startswith("deeplab_
 
 
 def test_published_settings_of_panoptic_deeplab():
-    assert len(DEEPLAB) == 18
+    assert len(DEEPLAB) == 21
     for name, recipe in DEEPLAB.items():
         representation, optimizer, schedule = recipe.model.representation, recipe.optimizer, recipe.schedule
         data = name.split("_")[2]
@@ -176,6 +176,9 @@ def test_the_rows_of_relations_differ_in_the_part_alone():
         f"{row}_relations_k10": PanopticRelations(num_instances=10),
         f"{row}_relations_k20": PanopticRelations(num_instances=20),
         f"{row}_relations_k100": PanopticRelations(num_instances=100),
+        f"{row}_relations_key64": PanopticRelations(key_width=64),
+        f"{row}_relations_key128": PanopticRelations(key_width=128),
+        f"{row}_relations_key512": PanopticRelations(key_width=512),
     }
 
 
@@ -240,6 +243,23 @@ def test_coco_pictures_are_enlarged_for_prediction():
     assert network.working_size((480, 640)) == (1000, 1333)
     assert network.working_size((640, 427)) == (1333, 889)
     assert network.working_size((1333, 2000)) == (888, 1333)
+
+
+def test_panoptic_deeplab_sees_images_of_coco_at_640x640_as_detectron2_does():
+    for name, recipe in DEEPLAB.items():
+        labels = LabelSpace.load("coco_panoptic" if "coco" in name else "cityscapes")
+        with torch.device("meta"):
+            network = replace(
+                recipe.model, backbone="residual_xs", pretrained=False, relations=None, instance_maps=None
+            )
+            network = network.create(labels)
+        if "coco" in name:
+            for size, working_size in (((480, 640), (480, 640)), ((375, 500), (480, 640)), ((1280, 960), (640, 480))):
+                assert network.working_size(size) == working_size
+                assert network.prepare(torch.zeros(1, 3, *working_size, device="meta")).shape[2:] == (640, 640)
+        else:
+            assert network.working_size((1024, 2048)) == (1024, 2048)
+            assert network.prepare(torch.zeros(1, 3, 1024, 2048, device="meta")).shape[2:] == (1024, 2048)
 
 
 def test_rare_categories_are_drawn_more_often_on_vistas_alone():

@@ -139,6 +139,11 @@ def test_precision_reaches_the_network() -> None:
         assert [is_autocast for *_, is_autocast in model.seen] == [True]
 
 
+def test_a_precision_that_the_device_lacks_is_refused_before_an_image_is_read() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"fp16 needs an accelerator .* use bf16 or fp32 on the CPU"):
+        evaluate(ColorModel(), Shifted(1, bad=(0,)), precision="fp16")
+
+
 def test_the_chance_and_the_modes_of_a_training_stay_as_they_are() -> None:
     model = ColorModel().train()
     torch.manual_seed(3)

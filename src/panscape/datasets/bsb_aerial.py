@@ -10,11 +10,13 @@ import os
 from pathlib import Path
 
 from panscape.datasets.coco_panoptic import CocoPanoptic
-from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.datasets.splits import Splits
+from panscape.errors import UnreadableFileError
 from panscape.labels import LabelSpace
 
-_SPLITS = ("train", "val", "test")
 _LAYOUT = "ROOT/SPLIT with ROOT/annotations/panoptic_SPLIT.json and ROOT/annotations/panoptic_SPLIT"
+BSB_SPLITS = Splits("BSB Aerial", ("train", "val", "test"))
+"""The splits of the published dataset."""
 
 
 def bsb(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
@@ -37,8 +39,7 @@ def bsb(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
         UnreadableFileError: the JSON is missing; or as :class:`CocoPanoptic`.
         InvalidAnnotationError: as :class:`CocoPanoptic`.
     """
-    if split not in _SPLITS:
-        raise InvalidArgumentError(f"expected split as one of {', '.join(_SPLITS)}, got {split!r}")
+    split = BSB_SPLITS.require_truth(split)
     annotations = Path(root) / "annotations" / f"panoptic_{split}"
     json_path = annotations.with_suffix(".json")
     if not json_path.is_file():

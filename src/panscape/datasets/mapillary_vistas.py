@@ -10,10 +10,18 @@ import os
 from pathlib import Path
 
 from panscape.datasets.coco_panoptic import CocoPanoptic
-from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.datasets.splits import ImageFile, Splits, image_files
+from panscape.errors import UnreadableFileError
 from panscape.labels import LabelSpace
 
-_FOLDERS = {"train": "training", "val": "validation"}
+_FOLDERS = {"train": "training", "val": "validation", "test": "testing"}
+VISTAS_SPLITS = Splits(
+    "Mapillary Vistas",
+    ("train", "val"),
+    {"test": "its annotations are not public"},
+    {folder: split for split, folder in _FOLDERS.items()},
+)
+"""The splits of the published dataset."""
 _LAYOUT = (
     "ROOT/training/images with ROOT/training/panoptic/panoptic_2018.json and its PNGs beside it (v1.2; in the release "
     "of v2.0 they lie in ROOT/training/v1.2/panoptic), and ROOT/validation likewise"
@@ -34,16 +42,14 @@ def vistas(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
 
     Args:
         root: the folder of ``training`` and ``validation``.
-        split: ``"train"`` or ``"val"``; the annotations of the test pictures are not public.
+        split: ``"train"`` or ``"val"``; the annotations of ``"test"`` are not public.
 
     Raises:
-        InvalidArgumentError: there is no such split.
+        InvalidArgumentError: there is no such split, or it has no ground truth.
         UnreadableFileError: the annotations are missing; or as :class:`CocoPanoptic`.
         InvalidAnnotationError: as :class:`CocoPanoptic`.
     """
-    if split not in _FOLDERS:
-        raise InvalidArgumentError(f"expected split as one of {', '.join(_FOLDERS)}, got {split!r}")
-    folder = Path(root) / _FOLDERS[split]
+    folder = Path(root) / _FOLDERS[VISTAS_SPLITS.require_truth(split)]
     places = [folder / "panoptic", folder / "v1.2" / "panoptic"]
     found = [place for place in places if (place / "panoptic_2018.json").is_file()]
     if not found:
@@ -51,3 +57,14 @@ def vistas(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
     dataset = CocoPanoptic(found[0] / "panoptic_2018.json", found[0], folder / "images")
     dataset.labels = LabelSpace("vistas", dataset.labels.categories)
     return dataset
+
+
+def vistas_images(root: str | os.PathLike[str], split: str) -> list[ImageFile]:
+    """Return the images of a split of Mapillary Vistas, whether or not it has ground truth.
+
+    Raises:
+        InvalidArgumentError: there is no such split.
+        UnreadableFileError: the folder is missing or empty.
+    """
+    folder = Path(root) / _FOLDERS[VISTAS_SPLITS.require(split)] / "images"
+    return image_files(folder, "ROOT/testing/images/NAME.jpg, and ROOT/training and ROOT/validation likewise")
