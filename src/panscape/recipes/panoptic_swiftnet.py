@@ -193,7 +193,7 @@ def swiftnet_r18_vistas() -> Recipe:
     """
     return Recipe(
         name="swiftnet_r18_vistas",
-        model=replace(_R18, longest_side=2048, representation=PUBLISHED["vistas"]),
+        model=replace(_R18, longest_side=2048, representation=PUBLISHED["vistas_v1.2"]),
         data=VistasData(),
         augmentation=Augmentation(
             crop=(1024, 1024), shortest_sides=tuple(range(960, 2113, 64)), longest_side=4096, rare_crop=0.5
