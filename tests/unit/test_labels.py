@@ -140,8 +140,8 @@ class TestBundled:
         # Mask2Former's table of Vistas 1.2, MaskFormer's of ADE20K-150, where the other 100 are things.
         vistas = [0, 1, 8, *range(19, 24), *range(32, 43), *range(44, 58), *range(59, 63)]
         assert LabelSpace.load("vistas_v1.2").thing_ids == tuple(vistas)
-        stuff = """0 1 2 3 4 5 6 9 11 13 16 17 21 25 26 28 29 34 40 46 48 51 52 54 59 60 61 63 68 77 79 84 91 94 96 99 100
-            101 105 106 109 113 114 117 122 128 131 140 141 145"""
+        stuff = """0 1 2 3 4 5 6 9 11 13 16 17 21 25 26 28 29 34 40 46 48 51 52 54 59 60 61 63 68 77 79 84 91 94 96
+            99 100 101 105 106 109 113 114 117 122 128 131 140 141 145"""
         assert LabelSpace.load("ade20k_150").stuff_ids == tuple(int(i) for i in stuff.split())
 
     @pytest.mark.real_data

@@ -10,13 +10,13 @@ published numbers:
 - Pictures are resized to one of several lengths of the shorter side, on Cityscapes 512 to 1536, a factor of 0.5 to 1.5
   (the paper: a factor between 0.5 and 2).
 - On COCO and Vistas the learning rate rises linearly over the first 1000 steps (the paper does not mention it).
-- Gaussians of centres have sigma 10, on COCO 8 (the paper gives 5 on BSB Aerial and no other value); at most 200 centres
-  are kept on COCO, too.
+- Gaussians of centres have sigma 10, on COCO 8 (the paper gives 5 on BSB Aerial and no other value); at most 200
+  centres are kept on COCO, too.
 
 Where this differs from both: smaller pictures than the test size are not enlarged (COCO 640, Vistas 2048), and what
-``models/swiftnet.py`` lists. On BSB Aerial sigma is 5 (Section 2.3, Figure 2). The paper leaves the window of centres, the
-smallest stuff area, the range of scales, the regions of offset weights and the share of pixels in the semantic loss open;
-7, 512, 0.5 to 2, four and all are ours.
+``models/swiftnet.py`` lists. On BSB Aerial sigma is 5 (Section 2.3, Figure 2). The paper leaves the window of centres,
+the smallest stuff area, the range of scales, the regions of offset weights and the share of pixels in the semantic loss
+open; 7, 512, 0.5 to 2, four and all are ours.
 
 The rows of Table 7 are no trainings. They come from the model of PYRx3, some of whose outputs the truth replaces::
 
