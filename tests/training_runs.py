@@ -342,9 +342,9 @@ def free_port() -> int:
     return port
 
 
-def torchrun(log: Path, count: int, *arguments: object) -> list[Command]:
+def torchrun(log: Path, count: int, *arguments: object, environment: dict[str, str] | None = None) -> list[Command]:
     """Start what torchrun starts."""
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    shared = (environment or {}) | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     shared |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
     shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     return [

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from panscape.convert import load_published as load_published
+    from panscape.convert.published import load_published as load_published
     from panscape.errors import PanscapeError as PanscapeError
     from panscape.geometry import Size as Size
     from panscape.images import load_image as load_image
@@ -38,7 +38,7 @@ _HOME = {
     "list_weights": "zoo",
     "load": "zoo",
     "load_image": "images",
-    "load_published": "convert",
+    "load_published": "convert.published",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]

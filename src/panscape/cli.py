@@ -24,6 +24,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from panscape import __version__
 from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameError
+from panscape.recipes.converting import ConvertWeights
 from panscape.scoring.command import FilesOptions, is_of_files, run_on_files
 
 _DESCRIPTION = """Panoptic segmentation: every pixel's category and object.
@@ -40,7 +41,8 @@ class Predict:
     """Photos, videos, folders (searched with the folders in them) and patterns such as "shots/**/*.jpg"."""
 
     model: str = "street"
-    """A bundled model (see "panscape weights list"), a .safetensors file, or the id of a Hugging Face repository."""
+    """A bundled model (see "panscape weights list"), a .safetensors file, a checkpoint of a paper's authors
+    (.pth, .pkl), or the id of a Hugging Face repository."""
 
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Predict the images of this recipe's data in place of SOURCE; needs --data."""
@@ -174,8 +176,8 @@ class Evaluate:
     """Compare predictions with the truth, of a model (MODEL, --recipe) or of any tool (--predictions, --truth)."""
 
     model: Annotated[Positional[str | None], arg(metavar="MODEL", help_behavior_hint="")] = None
-    """A bundled model (see "panscape weights list"), a .safetensors file, the folder of a training, or the id of a
-    Hugging Face repository."""
+    """A bundled model (see "panscape weights list"), a .safetensors file, a checkpoint of a paper's authors
+    (.pth, .pkl), the folder of a training, or the id of a Hugging Face repository."""
 
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Whose data to evaluate the model on."""
@@ -317,11 +319,8 @@ def _is_first_process() -> bool:
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Show the models that come with panscape."""
-
-    action: Positional[Literal["list"]]
-    """"list" names them with what is known about them."""
+class ListWeights:
+    """Show the models that come with panscape, with what is known about them."""
 
     json: bool = False
     """Print one JSON object for each."""
@@ -353,6 +352,17 @@ def _in_words(value: Any) -> str:
     header = ["", *next(iter(value.values()))]
     rows = [[name, *("-" if n is None else str(n) for n in part.values())] for name, part in value.items()]
     return "\n" + "\n".join(f"    {line}" for line in aligned([header, *rows]).splitlines())
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Show the models that come with panscape, or convert a published checkpoint."""
+
+    action: Annotated[ListWeights, subcommand("list")] | Annotated[ConvertWeights, subcommand("convert")]
+
+    def run(self) -> int:
+        """Do what was asked for."""
+        return self.action.run()
 
 
 _Command = (
@@ -390,7 +400,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             prog="panscape",
             description=_DESCRIPTION,
             args=arguments,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
         )
         return command.run()
     except (PanscapeError, OSError) as error:

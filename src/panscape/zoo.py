@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from panscape.convert.filling import fill, unaliased_state
 from panscape.errors import (
     CheckpointMismatchError,
     InvalidArgumentError,
@@ -21,6 +22,7 @@ from panscape.errors import (
     UnreadableFileError,
 )
 from panscape.files import replacing
+from panscape.hub import hub_file
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel, create_model
 
@@ -30,6 +32,7 @@ _KEY = "panscape"
 # One folder and a name as the hub allows them; what ends like a file is a path that somebody mistyped.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE_ENDINGS = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".tar", ".zip")
+_PUBLISHED_ENDINGS = (".pkl", ".pt", ".pth")  # of the files in which authors publish weights
 # Parts of models that may appear among the options of a saved model, and where in panscape they are.
 _PARTS = {
     "CenterDecoding": "representations.centers",
@@ -60,19 +63,40 @@ class Weights:
     card: Mapping[str, Any]
 
 
-def load(name_or_path: str | Path) -> PanopticModel:
+class Taken(NamedTuple):
+    """What a model took over from weights to start from.
+
+    Attributes:
+        line: says what was and what was not copied.
+        names: of the model's tensors that were filled, as :func:`panscape.convert.filling.unaliased_state` has them.
+    """
+
+    line: str
+    names: frozenset[str]
+
+
+def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> PanopticModel:
     """Load a model, ready to predict.
 
     Args:
         name_or_path: a bundled model (:func:`list_weights`), the path of a ``.safetensors`` file or of a folder that
-            holds ``model.safetensors``, or the id of a repository on the Hugging Face hub ("owner/name") that does.
+            holds ``model.safetensors``, or the id of a repository on the Hugging Face hub ("owner/name") that does; or
+            the path of a checkpoint in its authors' layout (``.pth``, ``.pt``, ``.pkl``), see
+            :func:`panscape.convert.published.create_published`.
+        labels: the categories of an authors' checkpoint, which does not name them, if they are not those of the data
+            set that it was published for; models that panscape saved have theirs.
 
     Raises:
         UnknownNameError: no bundled model has this name; the nearest are suggested.
         UnreadableFileError: the file is missing or damaged, was not saved by panscape or by a newer version of it, or
             the hub does not give it.
         CheckpointMismatchError: the weights do not fit the model they claim to be.
+        InvalidArgumentError: an authors' checkpoint has another number of categories than the labels.
     """
+    if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
+        from panscape.convert.published import create_published
+
+        return create_published(name_or_path, labels)
     path = _locate(name_or_path)
     description = _describe(path)
     try:
@@ -119,21 +143,25 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
         temporary.write_bytes(to_bytes(tensors, metadata={_KEY: json.dumps(description)}))
 
 
-def start_from(model: PanopticModel, name_or_path: str | Path) -> str:
+def start_from(model: PanopticModel, name_or_path: str | Path) -> Taken:
     """Copy the weights of a saved model that have a place in another one, and leave the others as they are.
 
     Args:
         model: to be trained further; it may have other categories or parts.
-        name_or_path: as for :func:`load`.
+        name_or_path: as for :func:`load`; or a file of a backbone alone, as :func:`panscape.load_published` takes it.
 
     Returns:
-        A line that says what was and what was not copied.
+        What was copied.
 
     Raises:
         UnknownNameError: no bundled model has this name.
         UnreadableFileError: the file is missing or damaged.
         CheckpointMismatchError: nothing fits.
     """
+    if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
+        from panscape.convert.published import published_state
+
+        return copy_fitting(model, published_state(Path(name_or_path)), Path(name_or_path))
     path = _locate(name_or_path)
     _describe(path)
     from safetensors.torch import load_file
@@ -141,7 +169,7 @@ def start_from(model: PanopticModel, name_or_path: str | Path) -> str:
     return copy_fitting(model, load_file(path), path)
 
 
-def copy_fitting(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> str:
+def copy_fitting(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> Taken:
     """Copy what has a place in a model, and leave the rest as it is; see :func:`start_from`.
 
     A tensor has a place by its name and shape. A backbone has one, too, where it is called otherwise, as in models of
@@ -187,7 +215,8 @@ def copy_fitting(model: PanopticModel, found: Mapping[str, Tensor], path: Path) 
     moved += f", {num_copied} of them copies, in {', '.join(copies)}" if num_copied else ""
     new = sorted(needed.keys() - sources.keys())
     rest = f"; new: {', '.join(new[:6])}{' and others' if len(new) > 6 else ''}" if new else ""
-    return f"started from {path.name}: {len(sources)} of {len(needed)} tensors{moved}{rest}"
+    line = f"started from {path.name}: {len(sources)} of {len(needed)} tensors{moved}{rest}"
+    return Taken(line, frozenset(sources))
 
 
 def _backbone_in(found: Mapping[str, Tensor], mine: Mapping[str, Tensor], backbone: str) -> str | None:
@@ -205,57 +234,6 @@ def _backbone_in(found: Mapping[str, Tensor], mine: Mapping[str, Tensor], backbo
     return None
 
 
-def unaliased_state(model: PanopticModel) -> dict[str, Tensor]:
-    """Return the state of a model by name, each tensor once: what pyramid levels share has its first level's name."""
-    seen: set[int] = set()
-    state = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            state[name] = tensor
-    return state
-
-
-def fill(
-    model: PanopticModel,
-    found: Mapping[str, Tensor],
-    path: str | Path,
-    *,
-    remedy: str,
-    rename: Callable[[str], str] = str,
-) -> None:
-    """Copy tensors from a file into a model if names and shapes agree one to one; else leave it as it was.
-
-    Args:
-        model: to be filled.
-        found: the file's tensors.
-        path: of the file, for messages.
-        remedy: what to do when they do not fit.
-        rename: from a name of :func:`unaliased_state` to the file's.
-
-    Raises:
-        CheckpointMismatchError: they do not fit; all differences are listed.
-    """
-    needed = {rename(name): tensor for name, tensor in unaliased_state(model).items()}
-    both = needed.keys() & found.keys()
-    misshapen = [
-        f"{name} (expected {list(needed[name].shape)}, got {list(found[name].shape)})"
-        for name in both
-        if needed[name].shape != found[name].shape
-    ]
-    if misshapen or needed.keys() != found.keys():
-        raise CheckpointMismatchError(
-            path,
-            missing=needed.keys() - both,
-            unused=found.keys() - both,
-            misshapen=misshapen,
-            remedy=remedy,
-        )
-    with torch.no_grad():
-        for name, tensor in needed.items():
-            tensor.copy_(found[name])
-
-
 def list_weights() -> list[Weights]:
     """Return the bundled models."""
     return [Weights(p.stem, p, _describe(p).get("card", {})) for p in sorted(_BUNDLED.glob("*.safetensors"))]
@@ -265,12 +243,6 @@ def _locate(name_or_path: str | Path) -> Path:
     name, path = str(name_or_path), Path(name_or_path)
     if path.suffix == ".safetensors":
         return path
-    if path.suffix == ".pth":
-        raise UnreadableFileError(
-            path,
-            "expected a .safetensors file that panscape saved, got a .pth; read an author's checkpoint with "
-            "panscape.load_published, then save the model with panscape.zoo.save",
-        )
     bundled = _BUNDLED / f"{name}.safetensors"
     if path.name == name and bundled.is_file():
         return bundled
@@ -289,19 +261,11 @@ def _locate(name_or_path: str | Path) -> Path:
 
 
 def _download(hub_id: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
-
-    try:
-        return Path(hf_hub_download(hub_id, WEIGHTS_IN_FOLDER))
-    # Without network, the hub's errors are OSErrors; those of an answer are not in all of its versions.
-    except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(" .:")
-        raise UnreadableFileError(
-            hub_id,
-            f"expected a repository on the Hugging Face hub that holds model.safetensors, but {reason}; check the id "
-            "and the network, or give the path of a .safetensors file",
-        ) from error
+    return hub_file(
+        hub_id,
+        WEIGHTS_IN_FOLDER,
+        remedy="check the id and the network, or give the path of a .safetensors file",
+    )
 
 
 def _describe(path: Path) -> dict[str, Any]:
@@ -315,7 +279,9 @@ def _describe(path: Path) -> dict[str, Any]:
         raise UnreadableFileError(path, "no such file") from error
     except KeyError as error:
         raise UnreadableFileError(
-            path, "these weights were not saved by panscape; load an author's checkpoint with panscape.load_published"
+            path,
+            "these weights were not saved by panscape; the weights of a backbone alone are for --backbone-weights of "
+            "panscape train, or panscape.load_published",
         ) from error
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise UnreadableFileError(path, f"expected a whole safetensors file, but {error}") from error

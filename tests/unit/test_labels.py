@@ -90,7 +90,9 @@ class TestBundled:
         labels = LabelSpace.load(name)
         assert labels.name == name
         assert LabelSpace.from_dict(labels.to_dict()) == labels
-        assert len({c.color for c in labels}) == len(labels), "two categories share a colour"
+        # In Mapillary's own configuration of Vistas 2.0, 29 categories share 8 colours.
+        num_colors = {"vistas_v2.0": 116 - 29 + 8}.get(name, len(labels))
+        assert len({c.color for c in labels}) == num_colors, "two categories share a colour"
 
     def test_cityscapes_has_the_nineteen_training_categories(self):
         labels = LabelSpace.load("cityscapes")
@@ -112,6 +114,35 @@ class TestBundled:
         aerial = LabelSpace.load("aerial")
         assert [c.name for c in aerial] == ["building", "land", "road", "vegetation", "water"]
         assert aerial.thing_ids == (0,)
+
+    # Sizes as published: Vistas in Mapillary's configurations, ADE20K in MaskFormer's, IDD at AutoNUE's level 3, BSB
+    # Aerial in Section 3.1 of Panoptic SwiftNet.
+    @pytest.mark.parametrize(
+        ("name", "num", "num_things", "sources", "things"),
+        [
+            ("vistas_v1.2", 65, 37, (1, 65), ["Bird", "Crosswalk - Plain", "Person", "Car", "Truck"]),
+            ("vistas_v2.0", 116, 70, (1, 123), ["Bird", "Driveway", "Car", "Temporary Barrier"]),
+            ("ade20k_150", 150, 100, (0, 149), ["bed", "window", "car", "flag"]),
+            ("idd_26", 26, 9, (0, 25), ["person", "autorickshaw", "vehicle fallback"]),
+            ("bsb", 14, 11, (1, 14), ["swimming pool", "vehicle", "small construction"]),
+        ],
+    )
+    def test_published_label_spaces(self, name, num, num_things, sources, things):
+        labels = LabelSpace.load(name)
+        assert (len(labels), len(labels.thing_ids)) == (num, num_things)
+        assert (labels[0].source_id, labels[num - 1].source_id) == sources
+        assert [c.source_id for c in labels] == sorted(c.source_id for c in labels)
+        assert all(labels[labels.index(thing)].is_thing for thing in things)
+        stuff = {"vistas_v1.2": "Road", "vistas_v2.0": "Road", "ade20k_150": "sky", "idd_26": "sky", "bsb": "lake"}
+        assert not labels[labels.index(stuff[name])].is_thing
+
+    def test_things_of_vistas_and_ade20k_are_those_of_the_published_lists(self):
+        # Mask2Former's table of Vistas 1.2, MaskFormer's of ADE20K-150, where the other 100 are things.
+        vistas = [0, 1, 8, *range(19, 24), *range(32, 43), *range(44, 58), *range(59, 63)]
+        assert LabelSpace.load("vistas_v1.2").thing_ids == tuple(vistas)
+        stuff = """0 1 2 3 4 5 6 9 11 13 16 17 21 25 26 28 29 34 40 46 48 51 52 54 59 60 61 63 68 77 79 84 91 94 96
+            99 100 101 105 106 109 113 114 117 122 128 131 140 141 145"""
+        assert LabelSpace.load("ade20k_150").stuff_ids == tuple(int(i) for i in stuff.split())
 
     @pytest.mark.real_data
     def test_coco_equals_the_published_list(self):

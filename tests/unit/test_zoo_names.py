@@ -16,19 +16,18 @@ from panscape.errors import PanscapeError, UnknownNameError, UnreadableFileError
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """The ids that the hub was asked for, which knows none; the working folder is empty."""
+    """The addresses that the hub was asked for, which does not answer; the working folder is empty."""
     import huggingface_hub as hub
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    ids: list[str] = []
+    addresses: list[str] = []
 
-    def without_network(repo_id: str, filename: str) -> str:
-        ids.append(repo_id)
-        raise LocalEntryNotFoundError(f"cannot find {filename} in the local cache.\nMore lines")
+    def without_network(url: str, timeout: float) -> None:
+        addresses.append(url)
+        raise ConnectionRefusedError("connection refused.\nMore lines")
 
-    monkeypatch.setattr(hub, "hf_hub_download", without_network)
+    monkeypatch.setattr(hub, "get_hf_file_metadata", without_network)
     monkeypatch.chdir(tmp_path)
-    return ids
+    return addresses
 
 
 @pytest.mark.parametrize("name", ["./tiny", "../tiny", "~/tiny", "a/b/c", "/nowhere/tiny", "owner/.tiny", "out/m.ckpt"])
@@ -49,22 +48,23 @@ def test_a_name_within_a_folder_that_exists_does_not_ask_the_hub(asked: list[str
 def test_what_the_hub_says_becomes_an_error_with_a_remedy(name: str, asked: list[str]) -> None:
     with pytest.raises(UnreadableFileError) as caught:
         zoo.load(name)
-    assert asked == [name]
+    address = f"https://huggingface.co/{name}/resolve/main/model.safetensors"
+    assert asked == [address]
     assert str(caught.value) == (
-        f"{name}: expected a repository on the Hugging Face hub that holds model.safetensors, but cannot find "
-        "model.safetensors in the local cache; check the id and the network, or give the path of a .safetensors file"
+        f"{name}: expected {address} in the cache of the Hugging Face hub or from there, but connection refused; "
+        "check the id and the network, or give the path of a .safetensors file"
     )
 
 
 def test_an_id_that_the_hub_refuses_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnreadableFileError, match=r"but .*; check the id"):  # the hub's own check, before any network
+    with pytest.raises(UnreadableFileError, match=r"expected the id of a repository, .*; check the id"):
         zoo.load("owner/na--me")
 
 
-@pytest.mark.parametrize("name", ["x.pth", "../x.pth", "owner/x.pth"])
-def test_pth_files_belong_to_load_published(name: str, asked: list[str]) -> None:
-    with pytest.raises(UnreadableFileError, match=r"got a \.pth; read an author's checkpoint with panscape\.load_publ"):
+@pytest.mark.parametrize("name", ["x.pth", "../x.pkl", "owner/x.pt"])
+def test_checkpoints_of_authors_are_files(name: str, asked: list[str]) -> None:
+    with pytest.raises(UnreadableFileError, match=r"no such file; give the path of a downloaded \.p\w+ checkpoint"):
         zoo.load(name)
     assert asked == []
 

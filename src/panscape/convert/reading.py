@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from panscape.convert.pickled_arrays import ForeignObjectError, PickledArray, load_pickled_arrays
@@ -26,6 +28,7 @@ _REFUSALS = (
     OverflowError,
     MemoryError,
     struct.error,
+    SafetensorError,
 )
 _TORCH_HEADS = (b"PK", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19")  # its archives, and its format before them
 _PICKLE_HEADS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -35,12 +38,13 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     """Read a state dict from a checkpoint, bare or under "model" or "state_dict" as training frameworks write it.
 
     Args:
-        path: a ``.pkl`` file of NumPy's arrays, as detectron2 publishes weights, or else a file of ``torch.save``.
+        path: a ``.pkl`` file of NumPy's arrays, as detectron2 publishes weights, a ``.safetensors`` file, or else a
+            file of ``torch.save``.
 
     Raises:
         UnreadableFileError: the file is missing, is not a checkpoint, or holds more than tensors and plain containers.
     """
-    kind = ".pkl" if path.suffix == ".pkl" else ".pth"
+    kind = path.suffix if path.suffix in (".pkl", ".safetensors") else ".pth"
     try:
         content = _load(path)
     except FileNotFoundError as error:
@@ -62,6 +66,8 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
 def _load(path: Path) -> Any:
     if _holds_arrays(path):
         return load_pickled_arrays(path)
+    if path.suffix == ".safetensors":
+        return load_file(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -86,6 +92,8 @@ def _why_not_read(path: Path, error: Exception) -> str:
     trust = "if you trust its authors, read it with their code and save the state dict alone with torch.save"
     if not head:
         return f"{expected}, but the file is empty; download it again"
+    if path.suffix == ".safetensors":
+        return f"tensors, but {error}; download it again"
     if isinstance(error, ForeignObjectError):
         return f"{expected}, but it holds other Python objects, which could run code ({error}); {trust}"
     if not head.startswith((b"PK", *_PICKLE_HEADS)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from panscape.datasets.coco_panoptic import CocoPanoptic
+from panscape.datasets.coco_panoptic import CocoPanoptic, bundled_if_same
 from panscape.datasets.splits import Splits
 from panscape.errors import UnreadableFileError
 from panscape.labels import LabelSpace
@@ -28,7 +28,9 @@ def bsb(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
         ROOT/annotations/panoptic_train.json
         ROOT/annotations/panoptic_train/NAME.png
 
-    and ``val`` and ``test`` likewise. The JSON lists the categories; the label space is called ``"bsb"``.
+    and ``val`` and ``test`` likewise. The JSON lists the categories; the label space is called ``"bsb"``. If
+    they are those of the bundled label space of that name (whose numbers 1 to 14 are inferred from the order in which
+    the authors list the categories, and whose colors are ours), that is taken.
 
     Args:
         root: the folder of ``annotations``.
@@ -45,5 +47,5 @@ def bsb(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
     if not json_path.is_file():
         raise UnreadableFileError(json_path, f"no such file; expected {_LAYOUT}; rename the folders to that")
     dataset = CocoPanoptic(json_path, annotations, Path(root) / split)
-    dataset.labels = LabelSpace("bsb", dataset.labels.categories)
+    dataset.labels = bundled_if_same(LabelSpace("bsb", dataset.labels.categories), "bsb")
     return dataset

@@ -185,8 +185,7 @@ class CocoPanoptic:
             listed = labels_from_coco(self.json_path.stem, content["categories"])
         except InvalidAnnotationError as error:
             raise InvalidAnnotationError(f"{self.json_path}: {error}") from error
-        coco = LabelSpace.load("coco_panoptic")
-        return coco if _without_colors(coco) == _without_colors(listed) else listed
+        return bundled_if_same(listed, "coco_panoptic")
 
     def _annotations_by_image(self, content: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
         described: dict[int | str, dict[str, Any]] = {}
@@ -198,6 +197,15 @@ class CocoPanoptic:
                 )
             described[annotation["image_id"]] = annotation
         return described
+
+
+def bundled_if_same(listed: LabelSpace, name: str) -> LabelSpace:
+    """Return the bundled label space ``name`` if ``listed`` has its categories, up to colors; else ``listed``.
+
+    A model that was made for the bundled label space then fits the data, whatever colors the data list.
+    """
+    bundled = LabelSpace.load(name)
+    return bundled if _without_colors(bundled) == _without_colors(listed) else listed
 
 
 def _without_colors(labels: LabelSpace) -> list[tuple[str, bool, int]]:

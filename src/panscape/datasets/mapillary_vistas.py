@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from panscape.datasets.coco_panoptic import CocoPanoptic
+from panscape.datasets.coco_panoptic import CocoPanoptic, bundled_if_same
 from panscape.datasets.splits import ImageFile, Splits, image_files
 from panscape.errors import UnreadableFileError
 from panscape.labels import LabelSpace
@@ -31,8 +31,9 @@ _LAYOUT = (
 def vistas(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
     """Return Mapillary Vistas v1.2, read as unpacked; nothing is to be prepared.
 
-    Its annotations are in COCO panoptic form, and the JSON lists the 65 categories, things and stuff mixed. The label
-    space is called ``"vistas"``, which tells models which published settings fit::
+    Its annotations are in COCO panoptic form, and the JSON lists the 65 categories, things and stuff mixed. They are
+    the bundled label space ``"vistas_v1.2"``, whose name tells models which published settings fit. If the JSON lists
+    other categories, those are taken, as a label space called ``"vistas"``::
 
         ROOT/training/images/NAME.jpg              ROOT/validation/images/NAME.jpg
         ROOT/training/panoptic/panoptic_2018.json  ROOT/validation/panoptic/panoptic_2018.json
@@ -55,7 +56,7 @@ def vistas(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
     if not found:
         raise UnreadableFileError(places[0] / "panoptic_2018.json", f"no such file; expected {_LAYOUT}")
     dataset = CocoPanoptic(found[0] / "panoptic_2018.json", found[0], folder / "images")
-    dataset.labels = LabelSpace("vistas", dataset.labels.categories)
+    dataset.labels = bundled_if_same(LabelSpace("vistas", dataset.labels.categories), "vistas_v1.2")
     return dataset
 
 

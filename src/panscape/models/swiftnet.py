@@ -12,7 +12,7 @@ Where the paper and the authors' released code disagree, this follows the code, 
 - Skips are taken before the last ReLU of a residual stage.
 - The offset loss is divided by the sum of its weights, not by the number of pixels (Equation 1); the paper's reading is
   ``CenterRepresentation(offset_divisor="pixels")``.
-- Gaussians of centres have sigma 10 (COCO: 8), not 5.
+- Gaussians of centres have sigma 10 (COCO: 8), not the 5 that the paper gives for BSB Aerial.
 - The regions of boundary-aware learning are three bands and a ridge, not four (see ``kernels/boundary_weights.py``).
 
 Where this differs from both:
@@ -47,11 +47,15 @@ from panscape.representations.centers import CenterDecoding, CenterOutputs, Cent
 
 _OUTPUT_STRIDE = 4
 
+# Vistas lists its categories in its JSON; the reader calls them "vistas" if they are not the bundled ones.
+_VISTAS = CenterRepresentation(decoding=CenterDecoding(stuff_area=4096))
+
 # What the released configurations use, by label space.
 PUBLISHED: Mapping[str, CenterRepresentation] = {
     "cityscapes": CenterRepresentation(semantic_fraction=0.2, decoding=CenterDecoding(align_corners=True)),
     "coco_panoptic": CenterRepresentation(sigma=8, decoding=CenterDecoding(nms_kernel=41, stuff_area=4096)),
-    "vistas": CenterRepresentation(decoding=CenterDecoding(stuff_area=4096)),
+    "vistas": _VISTAS,
+    "vistas_v1.2": _VISTAS,
 }
 
 

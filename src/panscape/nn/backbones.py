@@ -7,7 +7,7 @@ convolutions use a processor better than depthwise ones do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, cast
 
 import torch
@@ -117,14 +117,23 @@ class ResNetFeatures(nn.Module):
 
     Args:
         net: a ``timm.models.resnet.ResNet``; the last activation of each stage is moved out of its block.
+        name: for messages.
+        weights_name: timm's name of the network whose weights fit.
         rectified: hand out features after the last rectifier of their stage, not before it.
         strides: of the stages, as the network was built; where the last is 16, its blocks get DeepLab's dilations.
     """
 
     def __init__(
-        self, net: nn.Module, *, rectified: bool = False, strides: tuple[int, int, int, int] = STRIDES
+        self,
+        net: nn.Module,
+        *,
+        name: str,
+        weights_name: str,
+        rectified: bool = False,
+        strides: tuple[int, int, int, int] = STRIDES,
     ) -> None:
         super().__init__()
+        self.name, self.weights_name = name, weights_name
         self.rectified = rectified
         self.strides = strides
         self.conv1, self.bn1, self.act1, self.maxpool = net.conv1, net.bn1, net.act1, net.maxpool
@@ -156,11 +165,20 @@ class ResNetFeatures(nn.Module):
 
 
 class TimmFeatures(nn.Module):
-    """Any other timm network, by its own feature interface."""
+    """Any other timm network, by its own feature interface.
 
-    def __init__(self, net: nn.Module, channels: tuple[int, ...]) -> None:
+    Args:
+        net: what ``timm.create_model`` gives for ``name`` and ``options``.
+        channels: of its four features.
+        name: timm's.
+        options: how it was made.
+    """
+
+    def __init__(self, net: nn.Module, channels: tuple[int, ...], *, name: str, options: Mapping[str, Any]) -> None:
         super().__init__()
         self.net = net
+        self.name = self.weights_name = name
+        self.options = dict(options)
         self.channels = cast("tuple[int, int, int, int]", channels)
         self.strides = STRIDES
 
@@ -175,8 +193,12 @@ _RESIDUAL = {  # name: (channels, depths)
 }
 
 
-# ResNets that begin with three 3x3 convolutions of 64, 64 and 128 channels in place of one of 7x7, as DeepLab's do.
-_DEEP_STEM = {"resnet52": "resnet50", "resnet103": "resnet101"}
+# ResNets that begin with three 3x3 convolutions of 64, 64 and 128 channels in place of one of 7x7, as DeepLab's do: the
+# network without that stem, and the one of timm's that has it and weights. They are Gluon's, not detectron2's R-52.pkl.
+_DEEP_STEM = {
+    "resnet52": ("resnet50", "resnet50s.gluon_in1k"),
+    "resnet103": ("resnet101", "resnet101s.gluon_in1k"),
+}
 
 
 def _last_dilation(block: int) -> int:
@@ -192,7 +214,8 @@ def create_backbone(
         name: ``residual_xs`` or ``residual_s`` (ours); ``resnet52`` or ``resnet103``, which are timm's resnet50 and
             resnet101 with DeepLab's stem, as in detectron2; or any timm model with features at strides 4, 8, 16 and 32.
             HRNets give their four branches as they are, without the layers that their classifiers put on top.
-        pretrained: load timm's ImageNet weights (downloads them once); refused where there are none.
+        pretrained: load timm's ImageNet weights, which are downloaded once; refused where there are none. Those of
+            ``resnet52`` and ``resnet103`` are Gluon's ``resnet50s.gluon_in1k`` and ``resnet101s.gluon_in1k``.
         rectified: take features after the last rectifier of their stage, not before it. Names and values of weights
             are the same either way. For ResNets and ours; other networks have features by timm's own interface.
         output_stride: 32; or 16, where the last stage keeps the size and its blocks are dilated by 2, 4 and 8 instead
@@ -206,17 +229,25 @@ def create_backbone(
     if output_stride not in (16, 32):
         raise InvalidArgumentError(f"expected an output stride of 16 or 32, got {output_stride}")
     strides = STRIDES if output_stride == 32 else _STRIDES_TO_16
-    if pretrained and (name in _RESIDUAL or name in _DEEP_STEM):
-        raise InvalidArgumentError(f"{name} has no pretrained weights; use pretrained=False or a timm backbone")
     if name in _RESIDUAL:
+        if pretrained:
+            raise InvalidArgumentError(f"{name} has no pretrained weights; use pretrained=False or a timm backbone")
         return cast(Backbone, ResidualBackbone(*_RESIDUAL[name], rectified=rectified, strides=strides))
+    backbone = _from_timm(name, rectified, output_stride, strides)
+    if pretrained:
+        from panscape.nn.pretrained import load_pretrained
 
+        load_pretrained([backbone])
+    return cast(Backbone, backbone)
+
+
+def _from_timm(name: str, rectified: bool, output_stride: int, strides: tuple[int, int, int, int]) -> nn.Module:
     import timm
     from timm.models.hrnet import HighResolutionNet
     from timm.models.resnet import ResNet
 
     options: dict[str, Any] = {"stem_type": "deep", "stem_width": 64} if name in _DEEP_STEM else {}
-    name = _DEEP_STEM.get(name, name)
+    asked, (name, weights_name) = name, _DEEP_STEM.get(name, (name, name))
     if not timm.is_model(name):
         raise UnknownNameError("backbone", name, [*_RESIDUAL, *_DEEP_STEM, *timm.list_models()])
     if output_stride != 32:
@@ -224,12 +255,13 @@ def create_backbone(
         if entry.__module__ != "timm.models.resnet":
             raise InvalidArgumentError(f"expected an output stride of 32 with {name}; 16 is for ResNets")
         options["output_stride"] = output_stride
-    net = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+    net = timm.create_model(name, num_classes=0, **options)
     if isinstance(net, ResNet) and tuple(stage["reduction"] for stage in net.feature_info[1:]) == strides:
-        return cast(Backbone, ResNetFeatures(net, rectified=rectified, strides=strides))
-    branches: dict[str, Any] = {"feature_location": ""} if isinstance(net, HighResolutionNet) else {}
-    net = timm.create_model(name, pretrained=pretrained, features_only=True, **branches)
-    info: Any = net.feature_info
+        return ResNetFeatures(net, name=asked, weights_name=weights_name, rectified=rectified, strides=strides)
+    options = {"features_only": True}
+    if isinstance(net, HighResolutionNet):
+        options["feature_location"] = ""
+    info: Any = timm.create_model(name, **options).feature_info
     reductions = list(info.reduction())
     if not set(STRIDES) <= set(reductions):
         raise InvalidArgumentError(
@@ -237,5 +269,5 @@ def create_backbone(
         )
     indices = tuple(len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES)
     channels = tuple(info.channels()[i] for i in indices)
-    net = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=indices, **branches)
-    return cast(Backbone, TimmFeatures(net, channels))
+    options["out_indices"] = indices
+    return TimmFeatures(timm.create_model(name, **options), channels, name=name, options=options)

@@ -7,6 +7,7 @@ keep the statistics, which a few pictures would estimate badly.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -35,12 +36,19 @@ def freeze_norms(module: Module, eps: float | None = None) -> Module:
 
     freeze: Any = norm_act.freeze_batch_norm_2d
     freeze(module)
-    for norm in frozen_norms(module):
-        scale = cast(Tensor, norm.weight)
-        norm.weight = torch.where(scale.any(), scale, torch.ones_like(scale))
+    norms = frozen_norms(module)
+    without_zero_scales(norms)
+    for norm in norms:
         if eps is not None:
             norm.eps = eps  # type: ignore[assignment]
     return module
+
+
+def without_zero_scales(norms: Sequence[nn.Module]) -> None:
+    """Give fixed norms whose scale is all zero a scale of ones; see :func:`freeze_norms`."""
+    for norm in norms:
+        scale = cast(Tensor, norm.weight)
+        norm.weight = torch.where(scale.any(), scale, torch.ones_like(scale))
 
 
 def frozen_norms(module: nn.Module) -> list[nn.Module]:

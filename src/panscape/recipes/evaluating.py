@@ -140,7 +140,7 @@ def run_on_model(
     require_places(out, report)
     chosen = choose_device(device)
     dataset = get_recipe(recipe).data.load(data, split)
-    model = load(name).to(chosen)
+    model = load(name, labels=dataset.labels).to(chosen)
     bad: list[SkippedSample] = []
     numbers: dict[str, int] = {}
     records: list[PictureRecord] = []

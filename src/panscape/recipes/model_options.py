@@ -42,7 +42,8 @@ class SwiftNetOptions(ModelOptions):
     """Channels of the upsampling path; 256 in the paper."""
 
     pretrained: bool = False
-    """Start the backbone from timm's ImageNet weights, which are downloaded once."""
+    """Start the backbone from timm's ImageNet weights (--backbone-weights FILE: from a file). They are downloaded once,
+    and only if nothing else fills the backbone."""
 
     longest_side: int | None = None
     """For prediction, larger pictures are shrunk to it, pixels."""
@@ -116,7 +117,8 @@ class DenseDetectionsOptions(ModelOptions):
     """What fixed norms add to the variance; None is what the backbone's own norms add."""
 
     pretrained: bool = False
-    """Start the backbone from timm's ImageNet weights, which are downloaded once."""
+    """Start the backbone from timm's ImageNet weights (--backbone-weights FILE: from a file). They are downloaded once,
+    and only if nothing else fills the backbone."""
 
     pixels: str = "imagenet"
     """The numbers that pixels become, as the backbone's weights expect them: "imagenet" or "caffe"."""
@@ -162,8 +164,8 @@ class PanopticDeepLabOptions(ModelOptions):
     """Panoptic-DeepLab; see :func:`panscape.models.panoptic_deeplab`."""
 
     backbone: str = "residual_s"
-    """"residual_xs" or "residual_s" (small), "resnet52" or "resnet103" (with DeepLab's stem), none of which are ever
-    pretrained, or a timm model such as "resnet50.tv_in1k"."""
+    """"residual_xs" or "residual_s" (small, never pretrained), "resnet52" or "resnet103" (with DeepLab's stem), or a
+    timm model such as "resnet50.tv_in1k"."""
 
     form: Literal["detectron2", "standalone"] = "detectron2"
     """Which published implementation to follow; "standalone" is the older repository."""
@@ -205,7 +207,8 @@ class PanopticDeepLabOptions(ModelOptions):
     """After the context; None is as published, 0.1 or in the standalone form 0.5."""
 
     pretrained: bool = False
-    """Start the backbone from timm's ImageNet weights, which are downloaded once."""
+    """Start the backbone from timm's ImageNet weights (--backbone-weights FILE: from a file). They are downloaded once,
+    and only if nothing else fills the backbone. Of "resnet52" and "resnet103" they are Gluon's."""
 
     longest_side: int | None = None
     """For prediction, larger pictures are shrunk to it, pixels."""

@@ -25,10 +25,11 @@ widths are not known. 64, 128 and 512 beside the default of 256 are ours. Its cu
 
 Where training differs from detectron2's:
 
-- **R-52 and R-103 begin with random weights**, where its models begin with weights of ImageNet that exist for this stem
-  in its own format alone. Without them published numbers are out of reach: begin with ``--start`` and a model that
-  ``panscape.load_published`` has read, or take the stem that timm has weights for,
-  ``--model.backbone resnet50.tv_in1k --model.pretrained``. HRNet-W48 begins with timm's weights.
+- Backbones begin with ImageNet weights of timm's: R-52 and R-103 with Gluon's ``resnet50s.gluon_in1k`` and
+  ``resnet101s.gluon_in1k``, which have this stem, where detectron2's begin with its own ``R-52.pkl`` and ``R-103.pkl``
+  (the same network, trained by another recipe). To begin with those, download them from
+  https://dl.fbaipublicfiles.com/detectron2/DeepLab/R-52.pkl and give ``--backbone-weights R-52.pkl``. HRNet-W48 begins
+  with ``hrnet_w48.ms_in1k``.
 - What ``models/panoptic_deeplab.py`` lists.
 
 Hours are estimates, not measured: multiply-adds of the network, three times over for a training step, at 20 TFLOP/s
@@ -49,12 +50,14 @@ from panscape.recipes.data_options import CityscapesData, CocoPanopticData
 from panscape.recipes.model_options import PanopticDeepLabOptions, RelationsPart
 from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
 
-_R52 = PanopticDeepLabOptions("resnet52", decoder_width=256, instance_width=128, pyramid_width=256, head_width=32)
+_R52 = PanopticDeepLabOptions(
+    "resnet52", decoder_width=256, instance_width=128, pyramid_width=256, head_width=32, pretrained=True
+)
 _CITYSCAPES_SIDES = (512, 640, 704, 832, 896, 1024, 1152, 1216, 1344, 1408, 1536, 1664, 1728, 1856, 1920, 2048)
 _MODELS = {
     "r52": _R52,
     "r103": replace(_R52, backbone="resnet103"),
-    "hrnet48": replace(_R52, backbone="hrnet_w48.ms_in1k", output_stride=32, pretrained=True),
+    "hrnet48": replace(_R52, backbone="hrnet_w48.ms_in1k", output_stride=32),
 }
 
 

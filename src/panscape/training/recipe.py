@@ -21,7 +21,11 @@ from panscape.transforms import RotationPolicy
 
 
 class ModelOptions(ABC):
-    """What a recipe says about its network: a frozen dataclass for each family."""
+    """What a recipe says about its network: a frozen dataclass for each family.
+
+    A field ``pretrained``, if a family has one, says whether the backbone begins with ImageNet weights. A training
+    builds the network without them, and loads them where nothing else fills the backbone.
+    """
 
     @abstractmethod
     def create(self, labels: LabelSpace) -> PanopticModel:

@@ -39,7 +39,7 @@ from panscape.training.reporting import NullReporter, Reporter
 from panscape.training.run_folder import RunFolder
 from panscape.training.run_options import RunOptions
 from panscape.training.samples import SampleStream, SkippedSample, categories_of, load_sample
-from panscape.training.starting import start_from
+from panscape.training.starting import Beginning
 from panscape.training.timing import StepTimer, compare_speeds
 from panscape.training.watching import Stopped, Watch, counted
 
@@ -127,7 +127,7 @@ class _Run:
         self.fabric, self.processes, self.recipe, self.options = fabric, processes, recipe, options
         self.is_first = processes.is_first
         self.train_set, self.val_set = processes.together(self._data)
-        self.state = processes.together(self._state)
+        self.state = self._state()
         self.stream = processes.together(self._stream)
         self.folder = processes.on_first(
             lambda: RunFolder.open(options.out, recipe, seed=options.seed, data=options.data, resume=options.resume)
@@ -196,13 +196,34 @@ class _Run:
             )
         return train_set, val_set
 
-    def _state(self) -> TrainingState:
-        recipe, options = self.recipe, self.options
+    def _beginning(self, resumes: bool) -> Beginning:
+        options = self.options
         torch.manual_seed(options.seed)
-        model = recipe.model.create(self.train_set.labels)
-        model.encode(PanopticMap.empty((64, 64)))  # a representation that does not fit the labels says so here
-        if options.start is not None:
-            self._say(start_from(model, options.start, self._say))
+        beginning = Beginning(
+            self.recipe.model,
+            self.train_set.labels,
+            start=options.start,
+            backbone_weights=options.backbone_weights,
+            resumes=resumes,
+            say=self._say,
+        )
+        beginning.model.encode(PanopticMap.empty((64, 64)))  # a representation that does not fit the labels says so
+        return beginning
+
+    def _model(self) -> PanopticModel:
+        """Return the network as it begins; weights that have to be fetched are, once, by the first process."""
+        processes, options = self.processes, self.options
+        resumes = processes.on_first(lambda: options.resume and bool(saved_steps(RunFolder(options.out).checkpoints)))
+        beginning = processes.together(lambda: self._beginning(resumes))
+        weights = processes.together(lambda: beginning.weights)
+        if weights is not None:
+            processes.on_first(lambda: weights.fetch(self._say) and None)
+        processes.together(beginning.complete)  # on machines with a cache of their own, it fetches them there
+        return beginning.model
+
+    def _state(self) -> TrainingState:
+        recipe = self.recipe
+        model = self._model()
         model.to(self.fabric.device).to(memory_format=torch.channels_last)
         if recipe.sync_batch_norm and self.processes.count > 1:
             synchronized(model)

@@ -30,8 +30,12 @@ class RunOptions:
     """Go on with the run in OUT from its newest checkpoint."""
 
     start: str | None = None
-    """Start from the weights of this model: a bundled one's name, a .safetensors file or the folder of a run, of
-    which the newest checkpoint is taken if it has no model yet."""
+    """Start from the weights of this model: a bundled one's name, a .safetensors file, a checkpoint of a paper's
+    authors (.pth, .pkl), or the folder of a run, of which the newest checkpoint is taken if it has no model yet."""
+
+    backbone_weights: Path | None = None
+    """Start the backbone from this file in place of downloading its ImageNet weights: of timm or torchvision
+    (.safetensors, .pth), or detectron2's R-52.pkl and R-103.pkl."""
 
     seed: int = 0
     """Decides random weights, the order of pictures and their variations."""

@@ -174,6 +174,22 @@ def test_published_sets_in_coco_form(tmp_path):
         bsb(tmp_path / "bsb", "all")
 
 
+def test_the_categories_of_vistas_are_the_bundled_ones_whatever_their_colors(tmp_path):
+    bundled = LabelSpace.load("vistas_v1.2")
+    trees.vistas(tmp_path, "val")
+    path = tmp_path / "validation/panoptic/panoptic_2018.json"
+    content = json.loads(path.read_text())
+    content["categories"] = [
+        {"id": c.source_id, "name": c.name, "isthing": int(c.is_thing), "color": [i, i, i]}
+        for i, c in enumerate(bundled)
+    ]
+    path.write_text(json.dumps(content))
+    assert vistas(tmp_path, "val").labels == bundled, "the released model is one of this label space"
+    content["categories"][3]["isthing"] = 1
+    path.write_text(json.dumps(content))
+    assert vistas(tmp_path, "val").labels.name == "vistas"
+
+
 def test_categories_are_read_from_the_json(tmp_path):
     tree = trees.bsb(tmp_path)
     dataset = bsb(tmp_path, "train")

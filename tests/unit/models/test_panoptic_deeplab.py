@@ -205,7 +205,10 @@ def test_heads_that_cannot_begin_as_copies_begin_as_published() -> None:
             "expected a representation with loss_stride=1 in the standalone form, whose sides .* multiple of 32, got 2",
         ),
         ({"representation": CenterRepresentation(loss_stride=3)}, "expected a loss_stride that divides"),
-        ({"backbone": "resnet52", "pretrained": True}, "resnet52 has no pretrained weights; use pretrained=False or"),
+        (
+            {"backbone": "residual_xs", "pretrained": True},
+            "residual_xs has no pretrained weights; use pretrained=F",
+        ),
     ],
 )
 def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> None:

@@ -24,6 +24,7 @@ OPERATIONAL = [
     "data",
     "resume",
     "start",
+    "backbone_weights",
     "seed",
     "device",
     "devices",

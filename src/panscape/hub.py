@@ -1,0 +1,76 @@
+"""Single files from the Hugging Face hub: from its cache where they are there, else fetched once, or a clear error.
+
+The hub's own client tries an address five times over before it gives up. On a machine without internet that takes two
+minutes, and its message names neither the file nor what to do. Here one short question comes first.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from panscape.errors import UnreadableFileError
+
+
+def hub_address(repository: str, name: str) -> str:
+    """Return the address of a file in a repository of the hub, by the endpoint that ``HF_ENDPOINT`` may set."""
+    from huggingface_hub import hf_hub_url
+
+    return str(hf_hub_url(repository, name))
+
+
+def hub_file(repository: str, name: str, *, remedy: str, say: Callable[[str], None] | None = None) -> Path:
+    """Return a file of a repository on the hub, from the cache if it is there; nothing is asked over the network then.
+
+    Args:
+        repository: its id, "owner/name".
+        name: of the file.
+        remedy: what to do if the file cannot be fetched, for the error.
+        say: receives one line before a download: what, from where, how large; by default it is printed to stderr.
+
+    Raises:
+        UnreadableFileError: the file is not in the cache, and the hub cannot be reached, is switched off by
+            ``HF_HUB_OFFLINE``, or does not give it. There is one attempt to reach it, of ``HF_HUB_ETAG_TIMEOUT``
+            seconds (10).
+    """
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    failures: tuple[type[Exception], ...] = (*_network_errors(), HFValidationError, ValueError, OSError)
+    try:
+        cached = try_to_load_from_cache(repository, name)
+        if isinstance(cached, str):
+            return Path(cached)
+        address = hub_address(repository, name)
+    except failures as error:
+        raise UnreadableFileError(repository, f"expected the id of a repository, {_reason(error)}; {remedy}") from error
+    expected = f"expected {address} in the cache of the Hugging Face hub or from there"
+    if constants.HF_HUB_OFFLINE:
+        raise UnreadableFileError(
+            repository, f"{expected}, but it is not in the cache, and HF_HUB_OFFLINE forbids to fetch it; {remedy}"
+        )
+    try:
+        size = get_hf_file_metadata(address, timeout=constants.HF_HUB_ETAG_TIMEOUT).size
+        (say or _print)(f"fetching {address}" + (f", {size / 1e6:.1f} MB" if size else ""))
+        return Path(hf_hub_download(repository, name))
+    except failures as error:
+        raise UnreadableFileError(repository, f"{expected}, but {_reason(error)}; {remedy}") from error
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """Return the base of the errors that the hub's client lets through; which client that is depends on its version."""
+    found = []
+    for module, name in (("httpx2", "HTTPError"), ("httpx", "HTTPError"), ("requests", "RequestException")):
+        kind = getattr(sys.modules.get(module), name, None)
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            found.append(kind)
+    return tuple(found)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(" .:") or type(error).__name__
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

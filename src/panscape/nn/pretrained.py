@@ -1,0 +1,210 @@
+"""ImageNet weights of backbones: which ones timm has for a network, fetching them once, filling a network strictly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from panscape.errors import CheckpointMismatchError, InvalidArgumentError
+from panscape.hub import hub_address, hub_file
+from panscape.nn.backbones import ResNetFeatures, TimmFeatures
+
+_COUNTER = ".num_batches_tracked"
+_REMEDY = (
+    "{} are the backbone's ImageNet weights: give their file with --backbone-weights FILE (in Python, "
+    "panscape.load_published), or start from random ones with --model.no-pretrained (in Python, pretrained=False)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneWeights:
+    """ImageNet weights that timm publishes for a network.
+
+    Attributes:
+        name: timm's, with their tag, such as "resnet18.tv_in1k".
+        repository: on the Hugging Face hub; None if they are not there.
+        file: their name in the repository.
+        url: where their authors published them; "" if timm names no other place.
+    """
+
+    name: str
+    repository: str | None
+    file: str
+    url: str
+
+    @property
+    def remedy(self) -> str:
+        """What to do where they cannot be fetched."""
+        return _REMEDY.format(self.name) + (f"; {self.url} is a file of them, too" if self.url else "")
+
+    def fetch(self, say: Callable[[str], None] | None = None) -> Path:
+        """Return their file, from the hub's cache or downloaded once; see :func:`panscape.hub.hub_file`.
+
+        Raises:
+            UnreadableFileError: they are not in the cache and cannot be fetched.
+            InvalidArgumentError: timm does not keep them on the hub.
+        """
+        if self.repository is None:
+            raise InvalidArgumentError(f"expected weights on the Hugging Face hub, got {self.name}; {self.remedy}")
+        return hub_file(self.repository, self.file, remedy=self.remedy, say=say)
+
+    @property
+    def address(self) -> str:
+        """Where :meth:`fetch` gets them from."""
+        return hub_address(self.repository, self.file) if self.repository else self.url
+
+
+def weights_of(backbone: nn.Module) -> BackboneWeights:
+    """Return the ImageNet weights that timm has for a backbone.
+
+    Args:
+        backbone: made by :func:`panscape.nn.backbones.create_backbone`.
+
+    Raises:
+        InvalidArgumentError: there are none.
+    """
+    name = getattr(backbone, "weights_name", None)
+    if not isinstance(name, str):
+        raise InvalidArgumentError(
+            f"{getattr(backbone, 'name', type(backbone).__name__)} has no pretrained weights; use pretrained=False or "
+            "a timm backbone"
+        )
+    import timm
+
+    config: Any = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise InvalidArgumentError(f"{name} has no pretrained weights; use pretrained=False or another tag of timm's")
+    return BackboneWeights(
+        name=name if "." in name or not config.tag else f"{name}.{config.tag}",
+        repository=config.hf_hub_id or None,
+        file=config.hf_hub_filename or "model.safetensors",
+        url=config.url or "",
+    )
+
+
+def load_pretrained(
+    backbones: list[nn.Module], path: Path | None = None, say: Callable[[str], None] | None = None
+) -> None:
+    """Fill backbones with the ImageNet weights that timm has for the first one's network, which they all are.
+
+    Args:
+        backbones: made by :func:`panscape.nn.backbones.create_backbone`, or copies.
+        path: of the weights if they have been fetched; by default they are, see :meth:`BackboneWeights.fetch`.
+        say: receives one line before a download; by default it is printed to stderr.
+
+    Raises:
+        InvalidArgumentError: there are none for this network.
+        UnreadableFileError: they cannot be fetched.
+        CheckpointMismatchError: the file does not hold this network.
+    """
+    path = path or weights_of(backbones[0]).fetch(say)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        found = load_file(path)
+    else:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    for backbone in backbones:
+        fill_backbone(backbone, found, path)
+
+
+def fill_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: Path) -> None:
+    """Copy the weights of a classification network into a backbone if they are exactly its; else leave it as it was.
+
+    Args:
+        backbone: made by :func:`panscape.nn.backbones.create_backbone`; its norms may have been fixed since.
+        found: tensors by timm's names, which for ResNets are torchvision's; with the classifier or without. Counters of
+            training steps may be absent; those of the backbone then stay as they are.
+        path: of their file, for messages.
+
+    Raises:
+        InvalidArgumentError: the backbone is not one of timm's.
+        CheckpointMismatchError: names or shapes differ; all differences are listed.
+    """
+    if not isinstance(backbone, (ResNetFeatures, TimmFeatures)):
+        raise InvalidArgumentError(
+            f"expected a backbone of timm's to fill from {path}, got a {type(backbone).__name__}, for which no file of "
+            "weights exists; take a timm backbone"
+        )
+    source: Mapping[str, Tensor]
+    if isinstance(backbone, ResNetFeatures):
+        source, needed = _without_classifier(found, ("fc",)), backbone.state_dict(keep_vars=True)
+        _require_same(needed, source, path, backbone.name)
+    else:
+        source, needed = _by_timm(backbone, found, path), backbone.net.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for name, tensor in needed.items():
+            if name in source:
+                tensor.copy_(source[name])
+    _grow_again(backbone)
+
+
+def _by_timm(backbone: TimmFeatures, found: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:
+    """Return the state of the same features, filled by timm, which knows how names change from the whole network."""
+    import timm
+
+    with torch.device("meta"):
+        whole = timm.create_model(backbone.weights_name, num_classes=0).state_dict()
+    source = _without_classifier(found, _classifier(backbone.weights_name))
+    _require_same(whole, source, path, backbone.name)
+    counters = {n: torch.zeros_like(t, device="cpu") for n, t in whole.items() if n.endswith(_COUNTER)}
+    overlay = {"state_dict": counters | dict(source)}
+    logger = logging.getLogger("timm.models._builder")
+    logger.addFilter(_no_records)  # it lists the layers that features do without
+    try:
+        with torch.random.fork_rng(devices=[]):  # what is random elsewhere does not depend on where weights come from
+            features: nn.Module = timm.create_model(
+                backbone.weights_name, pretrained=True, pretrained_cfg_overlay=overlay, **backbone.options
+            )
+    finally:
+        logger.removeFilter(_no_records)
+    return features.state_dict()
+
+
+def _classifier(name: str) -> tuple[str, ...]:
+    """Return the names of the layers that only classification uses."""
+    import timm
+
+    config: Any = timm.get_pretrained_cfg(name)
+    found = getattr(config, "classifier", None) or ()
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _no_records(_: logging.LogRecord) -> bool:
+    return False
+
+
+def _without_classifier(found: Mapping[str, Tensor], classifier: tuple[str, ...]) -> dict[str, Tensor]:
+    starts = tuple(f"{layer}." for layer in classifier)
+    return {name: tensor for name, tensor in found.items() if not name.startswith(starts)} if starts else dict(found)
+
+
+def _require_same(needed: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, name: str) -> None:
+    mine = {n: tuple(t.shape) for n, t in needed.items() if not n.endswith(_COUNTER)}
+    theirs = {n: tuple(t.shape) for n, t in found.items() if not n.endswith(_COUNTER)}
+    if mine == theirs:
+        return
+    misshapen = [
+        f"{n} (expected {list(mine[n])}, got {list(theirs[n])})"
+        for n in mine.keys() & theirs.keys()
+        if mine[n] != theirs[n]
+    ]
+    raise CheckpointMismatchError(
+        path,
+        missing=mine.keys() - theirs.keys(),
+        unused=theirs.keys() - mine.keys(),
+        misshapen=misshapen,
+        remedy=f"give a file of weights for {name}, in timm's layout (of ResNets also torchvision's or detectron2's)",
+    )
+
+
+def _grow_again(backbone: nn.Module) -> None:
+    from panscape.nn.frozen_norm import frozen_norms, without_zero_scales
+
+    without_zero_scales(frozen_norms(backbone))

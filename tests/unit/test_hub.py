@@ -1,0 +1,72 @@
+"""Files of the hub: from the cache, fetched once with a line that says so, or an error that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub
+import pytest
+
+from panscape import hub
+from panscape.errors import UnreadableFileError
+from panscape.hub import hub_file
+
+ADDRESS = "https://huggingface.co/owner/name/resolve/main/model.safetensors"
+
+
+def fetched(say: Any = None) -> Path:
+    return hub_file("owner/name", "model.safetensors", remedy="give a file", say=say)
+
+
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the hub is asked for, which knows the file; nothing is in the cache."""
+    asked: list[str] = []
+
+    def metadata(url: str, timeout: float) -> Any:
+        asked.append(f"size of {url} within {timeout:g} s")
+        return SimpleNamespace(size=12_345_678)
+
+    def download(repo_id: str, filename: str) -> str:
+        asked.append(f"{repo_id}/{filename}")
+        return "/cache/model.safetensors"
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", metadata)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    return asked
+
+
+def test_what_is_in_the_cache_is_not_asked_for(questions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "/cache/model.safetensors")
+    assert fetched() == Path("/cache/model.safetensors")
+    assert questions == []
+
+
+def test_a_download_says_what_from_where_and_how_large(
+    questions: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines: list[str] = []
+    assert fetched(lines.append) == Path("/cache/model.safetensors")
+    assert lines == [f"fetching {ADDRESS}, 12.3 MB"]
+    assert questions == [f"size of {ADDRESS} within 10 s", "owner/name/model.safetensors"]
+    fetched()
+    assert capsys.readouterr().err == f"fetching {ADDRESS}, 12.3 MB\n"
+
+
+def test_offline_nothing_is_asked(questions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UnreadableFileError, match=rf"expected {ADDRESS} .* HF_HUB_OFFLINE forbids .*; give a file$"):
+        fetched()
+    assert questions == []
+
+
+def test_a_hub_that_nobody_reaches_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The client that the hub's package brings along, against a port of this machine on which nobody listens.
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(hub, "hub_address", lambda *_: "http://127.0.0.1:9/owner/name/resolve/main/model.safetensors")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("five attempts would begin here"))
+    with pytest.raises(UnreadableFileError, match=r"owner/name: expected http://127\.0\.0\.1:9/.*refused.*; give a f"):
+        fetched()

@@ -1,0 +1,135 @@
+"""When the weights of a backbone are needed at all, and where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from maps import SHAPES
+from safetensors.torch import save_file
+from torch import Tensor
+
+from panscape import zoo
+from panscape.convert.filling import unaliased_state
+from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.nn.pretrained import BackboneWeights
+from panscape.recipes.model_options import SwiftNetOptions
+from panscape.training.checkpoints import Checkpoints
+from panscape.training.starting import Beginning
+
+NET = SwiftNetOptions(backbone="test_resnet", levels=2, width=8, pretrained=True)
+NORM = "pyramid.levels.{}.layer2.0.bn1.running_mean"
+
+
+def begin(options: SwiftNetOptions = NET, said: list[str] | None = None, **changes: Any) -> Beginning:
+    torch.manual_seed(0)
+    given: dict[str, Any] = {"start": None, "backbone_weights": None, "resumes": False} | changes
+    return Beginning(options, SHAPES, say=([] if said is None else said).append, **given)
+
+
+@pytest.fixture
+def state() -> dict[str, Tensor]:
+    torch.manual_seed(1)
+    return {n: torch.full_like(t, 0.5) for n, t in timm.create_model("test_resnet").state_dict().items()}
+
+
+@pytest.fixture
+def fetched(state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The weights that were asked for; they lie in a folder that stands for the hub's cache."""
+    save_file(state, tmp_path / "model.safetensors")
+    names: list[str] = []
+    monkeypatch.setattr(
+        BackboneWeights, "fetch", lambda weights, say: names.append(weights.name) or tmp_path / "model.safetensors"
+    )
+    return names
+
+
+def test_a_network_is_built_before_its_weights_are_fetched(fetched: list[str]) -> None:
+    beginning = begin()
+    assert fetched == []
+    weights = beginning.weights
+    assert weights is not None
+    assert weights.name == "test_resnet.r160_in1k"
+    beginning.complete()
+    assert len(fetched) == 1
+    found = beginning.model.state_dict()
+    for level in (0, 1):
+        assert (found[NORM.format(level)] == 0.5).all()
+    # Everything else has the random weights that it has without.
+    plain = begin(SwiftNetOptions(backbone="test_resnet", levels=2, width=8)).model.state_dict()
+    for name, tensor in found.items():
+        assert name.startswith("pyramid") or torch.equal(tensor, plain[name]), name
+
+
+def test_a_run_that_goes_on_needs_no_weights_and_nothing_to_start_from(fetched: list[str]) -> None:
+    beginning = begin(resumes=True, start="/nowhere/model.safetensors", backbone_weights=Path("/nowhere/weights.pth"))
+    assert beginning.weights is None
+    beginning.complete()
+    assert fetched == []
+
+
+def test_a_whole_model_to_start_from_needs_no_weights(fetched: list[str], tmp_path: Path) -> None:
+    model = begin(SwiftNetOptions(backbone="test_resnet", levels=2, width=8)).model
+    zoo.save(model, tmp_path / "whole.safetensors")
+    said: list[str] = []
+    beginning = begin(start=str(tmp_path / "whole.safetensors"), said=said)
+    assert beginning.weights is None
+    beginning.complete()
+    assert fetched == []
+    num = len(unaliased_state(model))
+    assert said == [f"started from whole.safetensors: {num} of {num} tensors"]
+    with pytest.raises(InvalidArgumentError, match=r"expected --start or --backbone-weights, got both, and"):
+        begin(start=str(tmp_path / "whole.safetensors"), backbone_weights=Path("x.pth"))
+
+
+def test_a_part_to_start_from_comes_after_the_weights(fetched: list[str], tmp_path: Path) -> None:
+    other = SwiftNetOptions(backbone="test_resnet", levels=1, width=8).create(SHAPES)
+    with torch.no_grad():
+        for tensor in other.state_dict().values():
+            tensor.fill_(3)
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    part = {n: t for n, t in other.state_dict().items() if "layer2.0.bn1" not in n}
+    checkpoints.save(1, {"model": part, "average": None})
+    said: list[str] = []
+    beginning = begin(replace(NET, levels=1), said, start=str(tmp_path / "run"))
+    assert beginning.weights is not None
+    beginning.complete()
+    assert len(fetched) == len(said) == 1
+    found = beginning.model.state_dict()
+    assert (found[NORM.format(0)] == 0.5).all()
+    assert (found["pyramid.levels.0.layer3.0.bn1.running_mean"] == 3).all()
+
+
+def test_files_take_the_place_of_the_hub(fetched: list[str], state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "weights.pth")
+    said: list[str] = []
+    for options in (NET, SwiftNetOptions(backbone="test_resnet", levels=2, width=8)):
+        beginning = begin(options, said, backbone_weights=tmp_path / "weights.pth")
+        assert beginning.weights is None
+        beginning.complete()
+        assert (beginning.model.state_dict()[NORM.format(1)] == 0.5).all()
+    assert said == [f"backbone from {tmp_path / 'weights.pth'}"] * 2
+    assert fetched == []
+    with pytest.raises(UnreadableFileError, match="no such file"):
+        begin(backbone_weights=tmp_path / "none.pth").complete()
+    with pytest.raises(InvalidArgumentError, match="got a ResidualBackbone, for which no file of weights exists"):
+        begin(SwiftNetOptions("residual_xs", levels=1, width=8), backbone_weights=tmp_path / "weights.pth").complete()
+
+
+def test_without_the_hub_the_error_names_weights_option_and_the_way_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    weights = begin().weights
+    assert weights is not None
+    with pytest.raises(UnreadableFileError) as caught:
+        weights.fetch()
+    message = str(caught.value)
+    assert "https://huggingface.co/timm/test_resnet.r160_in1k/resolve/main/model.safetensors" in message
+    assert "test_resnet.r160_in1k are the backbone's ImageNet weights" in message
+    assert "--backbone-weights FILE" in message
+    assert "--model.no-pretrained" in message
