@@ -258,7 +258,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Tune:
-    """Choose the options of a model's post-processing by trying values on pictures with ground truth."""
+    """Choose the options of a model's post-processing by trying values on images with ground truth."""
 
     model: Annotated[Positional[str | None], arg(metavar="MODEL", help_behavior_hint="")] = None
     """As in "panscape evaluate"."""
@@ -272,8 +272,8 @@ class Tune:
     split: Literal["train", "val"] = "train"
     """Which part of the data. Numbers on a part that was used for choosing are no fair estimate afterwards."""
 
-    limit: Annotated[int, arg(metavar="PICTURES")] = 200
-    """Use no more than this many pictures, spread evenly over the data; 0 for all. The network's outputs for them are
+    limit: Annotated[int, arg(metavar="IMAGES")] = 200
+    """Use no more than this many images, spread evenly over the data; 0 for all. The network's outputs for them are
     kept in a temporary folder (TMPDIR), as they are."""
 
     metric: Annotated[Literal["pq", "things-pq", "stuff-pq", "miou"], arg(name="for")] = "pq"
@@ -305,7 +305,7 @@ class Tune:
     """Print one JSON object in place of tables; shares are in 0..1."""
 
     def run(self) -> int:
-        """Tune; return 1 if pictures were left out."""
+        """Tune; return 1 if images were left out."""
         if self.model is None or self.recipe is None:
             raise InvalidArgumentError(
                 "expected a MODEL and the recipe whose data to tune it on: panscape tune MODEL --recipe NAME --data DIR"
@@ -468,8 +468,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if decode_arguments.HELP in decode:
             return _list_decoding(arguments[0], command.model)
-        exit_code: int = (replace(command, decode=decode) if decode else command).run()
-        return exit_code
+        return int((replace(command, decode=decode) if decode else command).run())
     except (PanscapeError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # the reader of our lines has gone; so do we, without a word
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -130,7 +130,8 @@ def tables(found: TuningReport) -> str:
         f"({100 * (found.after - found.before):+.1f}); on these images, which they were chosen on"
     ]
     for option, (before, after) in found.changes.items():
-        result.append(f"  --decode.{option.replace('_', '-')} {after}  (was {before})")
+        gain = f"{100 * found.gains[option]:+.2f}"
+        result.append(f"  --decode.{option.replace('_', '-')} {after}  (was {before}; alone worth {gain})")
     if not found.changes:
         result.append("  no value is better than the model's own")
     edges = [sweep for sweep in found.last_sweeps if sweep.is_at_edge]

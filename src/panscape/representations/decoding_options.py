@@ -63,7 +63,8 @@ def replace_options(decoding: D, changes: Mapping[str, Any]) -> D:
         if name not in known:
             raise UnknownNameError("decoding option", name, known, list_all=True)
         checked[name] = _checked(known[name], value)
-    return _replaced(decoding, checked)
+    replaced: D = _replaced(decoding, checked)
+    return replaced
 
 
 def _options(decoding: Any) -> Iterator[DecodingOption]:

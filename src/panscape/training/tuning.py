@@ -33,7 +33,7 @@ _METRICS: Mapping[str, Callable[[EvaluationReport], float]] = {
     "miou": lambda report: report.semantic.mean_iou,
 }
 
-# Values worth a try, by option: fixed ones, or factors of the present value.
+# Values worth a try, by option, in the order in which they are tried: fixed ones, or factors of the present value.
 _VALUES: Mapping[str, tuple[Any, ...]] = {
     "min_score": (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5),
     "threshold": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4),
@@ -57,7 +57,7 @@ class Sweep:
 
     Attributes:
         option: its name.
-        values: ascending, the one before among them.
+        values: ascending, the model's own and the one before among them.
         scores: of each value, the metric in 0..1; nan where it is not defined.
         before: the value before.
         chosen: the best value; of equal ones, the one before, or else that nearest to it.
@@ -101,6 +101,13 @@ class TuningReport:
         return {name: (old[name].value, new[name].value) for name in old if old[name].value != new[name].value}
 
     @property
+    def gains(self) -> dict[str, float]:
+        """What each change is worth alone: the metric less what it is with the model's own value for that option."""
+        own = decoding_options(self.start)
+        last = {sweep.option: dict(zip(sweep.values, sweep.scores, strict=True)) for sweep in self.last_sweeps}
+        return {name: last[name][new] - last[name][own[name].value] for name, (_, new) in self.changes.items()}
+
+    @property
     def last_sweeps(self) -> list[Sweep]:
         """The last sweep of each option, which had the best values of the others."""
         return list({sweep.option: sweep for sweep in self.sweeps}.values())
@@ -109,17 +116,20 @@ class TuningReport:
 def default_grid(decoding: Any) -> dict[str, tuple[Any, ...]]:
     """Return the values that are tried for each option which usually matters, ascending, the present one among them.
 
+    Options come in the order in which they are tried, those that usually matter most first.
+
     Args:
         decoding: of a model; None if it has none.
     """
-    grid = {}
-    for name, option in decoding_options(decoding).items():
-        values: set[Any] = set(_VALUES.get(name, ()))
-        for factor in _FACTORS.get(name, ()):
-            value = round((option.value or _AREA) * factor)
-            values.add(value // 2 * 2 + 1 if name in _ODD else value)
-        if values:
-            grid[name] = tuple(sorted(values | {option.value}))
+    options = decoding_options(decoding)
+    grid: dict[str, tuple[Any, ...]] = {}
+    for name in (*_VALUES, *_FACTORS):
+        if name not in options:
+            continue
+        present = options[name].value
+        multiples = [round((present or _AREA) * factor) for factor in _FACTORS.get(name, ())]
+        multiples = [value // 2 * 2 + 1 for value in multiples] if name in _ODD else multiples
+        grid[name] = tuple(sorted({present, *_VALUES.get(name, ()), *multiples}))
     return grid
 
 
@@ -255,7 +265,7 @@ def _descend(trials: _Trials, grid: Mapping[str, Sequence[Any]], rounds: int) ->
 
 def _sweep(trials: _Trials, best: Any, name: str, values: Collection[Any]) -> Sweep:
     present = decoding_options(best)[name].value
-    tried = sorted({*values, present})
+    tried = sorted(values)
     scores = trials.scores([replace_options(best, {name: value}) for value in tried])
     highest = max(score for score in scores if not math.isnan(score))
     here = tried.index(present)
@@ -281,15 +291,17 @@ def _goes_on(decoding: Any, name: str, value: Any, direction: int) -> bool:
 
 
 def _checked_grid(model: PanopticModel, grid: Mapping[str, Sequence[Any]] | None) -> dict[str, tuple[Any, ...]]:
-    """Return the grid with values of the options' types; refuse values that cannot be used before anything is run."""
+    """Return the grid with the model's own values added; refuse what cannot be used before anything is run."""
     if model.decoding is None:
         raise InvalidArgumentError(f"expected a model with decoding options, but {type(model).__name__} has none")
     checked = {}
+    own = decoding_options(model.decoding)
     for name, values in (default_grid(model.decoding) if grid is None else grid).items():
         decodings = [replace_options(model.decoding, {name: value}) for value in values]
-        checked[name] = tuple(decoding_options(decoding)[name].value for decoding in decodings)
         if not values:
             raise InvalidArgumentError(f"expected at least one value to try for {name}, got none")
+        found = {decoding_options(decoding)[name].value for decoding in decodings}
+        checked[name] = tuple(sorted(found | {own[name].value}))
     return checked
 
 
