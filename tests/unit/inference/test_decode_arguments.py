@@ -7,6 +7,7 @@ from maps import SHAPES
 from panscape import PanopticModel, create_model
 from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.inference.decode_arguments import overview, parse_grid, set_decoding, split
+from panscape.representations.centers import CenterDecoding
 from panscape.representations.dense_boxes import DenseBoxDecoding
 from panscape.representations.merging import PastingRules
 
@@ -67,3 +68,18 @@ def test_the_overview_lists_every_option_with_its_value(boxes: PanopticModel) ->
     assert text.count("--decode.") == 12
     assert text.count("tried by default: 0.1 0.2") == 1
     assert overview(ColorModel(), "mine") == "mine has no options of post-processing."
+
+
+def test_a_decoding_of_another_system_is_refused(boxes: PanopticModel) -> None:
+    with pytest.raises(
+        InvalidArgumentError, match=r"expected a DenseBoxDecoding as decoding of Dense.* got CenterDecod"
+    ):
+        boxes.replace_decoding(CenterDecoding())
+    with pytest.raises(
+        InvalidArgumentError, match="expected no decoding as decoding of ColorModel, got CenterDecoding"
+    ):
+        ColorModel().replace_decoding(CenterDecoding())
+    with pytest.raises(
+        InvalidArgumentError, match="expected a DenseBoxDecoding as decoding of DenseDetections, got None"
+    ):
+        boxes.replace_decoding(None)
