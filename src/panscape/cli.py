@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +24,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from panscape import __version__
 from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameError
+from panscape.inference import decode_arguments
 from panscape.recipes.converting import ConvertWeights
 from panscape.scoring.command import FilesOptions, is_of_files, run_on_files
 
@@ -31,6 +32,10 @@ _DESCRIPTION = """Panoptic segmentation: every pixel's category and object.
 
 "panscape COMMAND --help" explains a command, "panscape --version" prints the version. Exit codes: 0 all went well, 1
 some inputs could not be used, the others were, 2 the command could not be carried out, 130 interrupted."""
+
+
+Decode = Annotated[tuple[str, ...], arg(name="decode.NAME", metavar="VALUE", help_behavior_hint="")]
+"""Options of the model's post-processing, which ``main`` takes out of a command that has a field ``decode``."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,10 @@ class Predict:
     """Resize pictures so that their longer side has this many pixels; maps keep the picture's size. By default only
     pictures larger than the model was made for are shrunk."""
 
+    decode: Decode = ()
+    """Another value for an option of the model's post-processing, such as --decode.stuff-area 500. --decode.help lists
+    the options of the model."""
+
     json: bool = False
     """Print one JSON object for each photo or video in place of text."""
 
@@ -104,8 +113,10 @@ class Predict:
 
             given = images_of_split(self.recipe or "", self.data, split)
         sources = [] if self.submission else find_sources(given, leave_out=self.out)
+        model = panscape.load(self.model)
+        decode_arguments.set_decoding(model, self.decode, "panscape predict")
         predictor = Predictor(
-            panscape.load(self.model),
+            model,
             device=self.device,
             precision=self.precision,
             channels_last=self.channels_last,
@@ -195,6 +206,9 @@ class Evaluate:
     limit: Annotated[int, arg(metavar="PICTURES")] = 0
     """Take no more than this many pictures, spread evenly over the data; 0 for all."""
 
+    decode: Decode = ()
+    """As in "panscape predict"."""
+
     rules: Literal["coco", "deeplab2", "torchmetrics", "seamseg"] = "coco"
     """By whose rules PQ, PQ-dagger and boundary quality are judged, and errors told apart."""
 
@@ -263,6 +277,7 @@ class Evaluate:
             split=self.split,
             oracle=tuple(part.strip() for part in self.oracle.split(",") if part.strip()),
             limit=self.limit,
+            decode=self.decode,
             rules=self.rules,
             boundary=self.boundary,
             ap=self.ap,
@@ -275,6 +290,81 @@ class Evaluate:
             as_json=self.json,
             out=self.out,
             report=self.report,
+        )
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Choose the options of a model's post-processing by trying values on images with ground truth."""
+
+    model: Annotated[Positional[str | None], arg(metavar="MODEL", help_behavior_hint="")] = None
+    """As in "panscape evaluate"."""
+
+    recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """Whose data to try them on, at their own size and without augmentation."""
+
+    data: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder of the data; drawn data need none."""
+
+    split: str = "train"
+    """Which split of the data, as in "panscape evaluate". Numbers on a split that was used for choosing are no fair
+    estimate afterwards."""
+
+    limit: Annotated[int, arg(metavar="IMAGES")] = 200
+    """Use no more than this many images, spread evenly over the data; 0 for all. The network's outputs for them are
+    kept in a temporary folder (TMPDIR), as they are."""
+
+    metric: Annotated[Literal["pq", "things-pq", "stuff-pq", "miou"], arg(name="for")] = "pq"
+    """What is to become as high as possible: PQ of all categories, of things or of stuff, or mean IoU of the map."""
+
+    decode: Decode = ()
+    """The values to try for an option, such as --decode.stuff-area 100 500 2000; then only the options given are tuned.
+    --decode.help lists the options of the model and the values that are tried otherwise."""
+
+    rounds: int = 2
+    """How often each option is gone through, one after the other; it ends earlier when nothing changes."""
+
+    out: Annotated[Path | None, arg(metavar="FILE.safetensors")] = None
+    """Write the model with the chosen values, and a note on its card of how they were chosen."""
+
+    rules: Literal["coco", "deeplab2", "torchmetrics", "seamseg"] = "coco"
+    """As in "panscape evaluate"."""
+
+    device: str = "auto"
+    """As in "panscape predict"."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """As in "panscape predict"."""
+
+    on_bad_sample: Literal["stop", "skip"] = "stop"
+    """As in "panscape evaluate"."""
+
+    json: bool = False
+    """Print one JSON object in place of tables; shares are in 0..1."""
+
+    def run(self) -> int:
+        """Tune; return 1 if images were left out."""
+        if self.model is None or self.recipe is None:
+            raise InvalidArgumentError(
+                "expected a MODEL and the recipe whose data to tune it on: panscape tune MODEL --recipe NAME --data DIR"
+            )
+        from panscape.recipes.tuning import tune_model
+
+        return tune_model(
+            self.model,
+            self.recipe,
+            data=self.data,
+            split=self.split,
+            limit=self.limit,
+            metric=self.metric,
+            decode=self.decode,
+            rounds=self.rounds,
+            out=self.out,
+            rules=self.rules,
+            device=self.device,
+            precision=self.precision,
+            on_bad_sample=self.on_bad_sample,
+            as_json=self.json,
         )
 
 
@@ -365,14 +455,31 @@ class Weights:
         return self.action.run()
 
 
+def _list_decoding(command: str, model: str | None) -> int:
+    """Print the options of a model's post-processing."""
+    if model is None:
+        raise InvalidArgumentError(f"expected a MODEL whose options to list: panscape {command} MODEL --decode.help")
+    import panscape
+
+    loaded = panscape.load(model)
+    grid = None
+    if command == "tune":
+        from panscape.training.tuning import default_grid
+
+        grid = default_grid(loaded.decoding)
+    print(decode_arguments.overview(loaded, model, grid))
+    return 0
+
+
 _Command = (
     Annotated[Predict, subcommand("predict")]
     | Annotated[Demo, subcommand("demo")]
     | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Tune, subcommand("tune")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Weights, subcommand("weights")]
 )
-_COMMANDS = ("predict", "demo", "evaluate", "train", "weights")
+_COMMANDS = {"predict": Predict, "demo": Demo, "evaluate": Evaluate, "tune": Tune, "train": Train, "weights": Weights}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -395,14 +502,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UnknownNameError("command", arguments[0], _COMMANDS)
         if arguments[0] == "train":
             return Train(tuple(arguments[1:])).run()
-        command = tyro.cli(
+        decode: tuple[str, ...] = ()
+        if any(option.name == "decode" for option in fields(_COMMANDS.get(arguments[0], Weights))):
+            arguments, decode = decode_arguments.split(arguments, several=arguments[0] == "tune")
+        command: Any = tyro.cli(
             _Command,
             prog="panscape",
             description=_DESCRIPTION,
             args=arguments,
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
         )
-        return command.run()
+        if decode_arguments.HELP in decode:
+            return _list_decoding(arguments[0], command.model)
+        return int((replace(command, decode=decode) if decode else command).run())
     except (PanscapeError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # the reader of our lines has gone; so do we, without a word
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

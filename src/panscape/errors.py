@@ -80,12 +80,15 @@ class UnknownNameError(PanscapeError, KeyError):
         kind: what was looked up, for example "model".
         name: what was asked for.
         known: the names in the table.
+        list_all: list them all beside the suggestion; for short tables that depend on what the user chose before.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, list_all: bool = False) -> None:
         known = sorted(known)
         close = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known) or 'none'}"
+        table = f"known: {', '.join(known) or 'none'}"
+        suggestion = f"did you mean {' or '.join(close)}?"
+        hint = f"{suggestion} {table}" if close and list_all else suggestion if close else table
         self.message = f"unknown {kind} {name!r}; {hint}"
         super().__init__(self.message)
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import fields as part_fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -234,6 +235,21 @@ def _backbone_in(found: Mapping[str, Tensor], mine: Mapping[str, Tensor], backbo
     return None
 
 
+def read_card(name_or_path: str | Path) -> dict[str, Any]:
+    """Return the facts kept with a saved model.
+
+    Args:
+        name_or_path: as for :func:`load`.
+
+    Raises:
+        UnknownNameError: no bundled model has this name.
+        UnreadableFileError: the file is missing or damaged.
+    """
+    if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
+        return {}  # of an authors' checkpoint
+    return dict(_describe(_locate(name_or_path)).get("card", {}))
+
+
 def list_weights() -> list[Weights]:
     """Return the bundled models."""
     return [Weights(p.stem, p, _describe(p).get("card", {})) for p in sorted(_BUNDLED.glob("*.safetensors"))]
@@ -306,6 +322,12 @@ def _to_json(value: Any) -> Any:
 def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
         fields = {k: _from_json(v) for k, v in value.items() if k != "part"}
-        part = value["part"]
-        return getattr(importlib.import_module(f"panscape.{_PARTS[part]}"), part)(**fields)
+        if value["part"] not in _PARTS:
+            raise UnknownNameError("part", str(value["part"]), _PARTS)
+        part = getattr(importlib.import_module(f"panscape.{_PARTS[value['part']]}"), value["part"])
+        known = [field.name for field in part_fields(part)]
+        for name in fields:
+            if name not in known:
+                raise UnknownNameError(f"option of {value['part']}", name, known, list_all=True)
+        return part(**fields)
     return tuple(_from_json(v) for v in value) if isinstance(value, list) else value

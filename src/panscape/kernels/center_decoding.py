@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, get_args
 
 import torch
@@ -61,12 +62,15 @@ class CenterDecoding:
     join_peaks: bool = False
 
     def __post_init__(self) -> None:
-        if not self.threshold >= 0:
+        if not 0 <= self.threshold < inf:
             raise InvalidArgumentError(f"expected a threshold of 0 or more, got {self.threshold}")
         if self.nms_kernel < 1 or self.nms_kernel % 2 == 0:
             raise InvalidArgumentError(f"expected an odd nms_kernel of 1 or more, got {self.nms_kernel}")
         if self.top_k < 1:
             raise InvalidArgumentError(f"expected a top_k of 1 or more, got {self.top_k}")
+        for name in ("stuff_area", "thing_area"):
+            if getattr(self, name) < 0:
+                raise InvalidArgumentError(f"expected a {name} of 0 or more pixels, got {getattr(self, name)}")
         if not 0 <= self.stuff_share < 1:
             raise InvalidArgumentError(f"expected a stuff_share of 0 or more and below 1, got {self.stuff_share}")
         for name, known in (("resize", get_args(CenterResize)), ("beyond_top_k", get_args(BeyondTopK))):

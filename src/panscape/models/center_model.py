@@ -7,6 +7,7 @@ They share no layers by this; a second network's layers are in ``nn/``.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,13 @@ from panscape.nn.instance_maps import CenterInstanceMaps
 from panscape.nn.relations import Relations
 from panscape.panoptic import PanopticMap
 from panscape.representations.center_scores import with_scores
-from panscape.representations.centers import CENTER_ORACLES, CenterOutputs, CenterRepresentation, CenterTargets
+from panscape.representations.centers import (
+    CENTER_ORACLES,
+    CenterDecoding,
+    CenterOutputs,
+    CenterRepresentation,
+    CenterTargets,
+)
 
 _HEADS = ("semantic", "center", "offset")
 
@@ -157,6 +164,20 @@ class CenterModel(PanopticModel):
     def decode(self, outputs: CenterOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
         """See :meth:`CenterRepresentation.decode`."""
         return self.representation.decode(outputs, sizes, self.labels, self.output_stride, self.padded_size(outputs))
+
+    @property
+    def decoding(self) -> CenterDecoding:
+        """See :attr:`PanopticModel.decoding`."""
+        return self.representation.decoding
+
+    def replace_decoding(self, decoding: CenterDecoding) -> None:
+        """See :meth:`PanopticModel.replace_decoding`."""
+        super().replace_decoding(decoding)
+        self.representation = replace(self.representation, decoding=decoding)
+        self.respecify(representation=self.representation)
+        if self.relations is not None and self.relations.related.uses_instances:
+            # By default their window follows from the decoding; the network must stay what it is.
+            self.respecify(instance_maps=self.relations.instance_maps)
 
     def recover(
         self,

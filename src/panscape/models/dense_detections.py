@@ -30,6 +30,7 @@ Losses and recovery have deviations of their own, see ``representations/dense_bo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, cast
 
 from torch import Tensor, nn
@@ -138,6 +139,17 @@ class DenseDetections(PanopticModel):
     def decode(self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
         """See :meth:`DenseBoxRepresentation.decode`; the scores of a map are those of average precision."""
         return self.representation.decode(outputs, sizes, self.labels)
+
+    @property
+    def decoding(self) -> DenseBoxDecoding:
+        """See :attr:`PanopticModel.decoding`."""
+        return self.representation.decoding
+
+    def replace_decoding(self, decoding: DenseBoxDecoding) -> None:
+        """See :meth:`PanopticModel.replace_decoding`."""
+        super().replace_decoding(decoding)
+        self.representation = replace(self.representation, decoding=decoding)
+        self.respecify(representation=self.representation)
 
     @property
     def oracles(self) -> tuple[str, ...]:

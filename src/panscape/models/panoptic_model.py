@@ -16,6 +16,7 @@ from panscape.geometry import Size, padded_size, size_with_longest_side
 from panscape.images import resized, to_image_tensor
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
+from panscape.representations.decoding_options import replace_options
 
 LARGEST_WORKING_SCALE = 8.0
 
@@ -129,6 +130,40 @@ class PanopticModel(nn.Module, ABC):
             sizes: height and width of each image before padding.
         """
 
+    @property
+    def decoding(self) -> Any:
+        """How maps are made of outputs: a frozen dataclass of the system's options; None if it has none."""
+        return None
+
+    def replace_decoding(self, decoding: Any) -> None:
+        """Take another decoding; :func:`panscape.zoo.save` keeps it.
+
+        Args:
+            decoding: of the class of :attr:`decoding`.
+
+        Raises:
+            InvalidArgumentError: it is of another class, or this model has none.
+        """
+        if decoding is None or type(decoding) is not type(self.decoding):
+            expected = "no decoding" if self.decoding is None else f"a {type(self.decoding).__name__}"
+            raise InvalidArgumentError(
+                f"expected {expected} as decoding of {type(self).__name__}, got {type(decoding).__name__}"
+            )
+
+    def set_decoding(self, **options: Any) -> None:
+        """Change options of post-processing by name; :func:`panscape.zoo.save` keeps them.
+
+        Args:
+            **options: values by the names of :func:`~panscape.representations.decoding_options.decoding_options` of
+                :attr:`decoding`, such as ``min_score=0.3``.
+
+        Raises:
+            UnknownNameError: this model has no such option; the nearest are suggested and all are listed.
+            InvalidArgumentError: a value is of another type or out of its range.
+        """
+        if options:
+            self.replace_decoding(replace_options(self.decoding, options))
+
     def with_scores(self, outputs: Any, maps: Sequence[PanopticMap]) -> list[PanopticMap]:
         """Return maps with the scores by which this system's average precision ranks objects.
 
@@ -178,6 +213,11 @@ class PanopticModel(nn.Module, ABC):
         if scored:
             maps = self.with_scores(outputs, maps)
         return [m if m.size == tuple(size) else m.resize(*size).compact() for m, size in zip(maps, sizes, strict=True)]
+
+    def respecify(self, **options: Any) -> None:
+        """Note options that differ from those this model was created with, so that it is saved as it is now."""
+        if self.spec is not None:
+            self.spec = self.spec._replace(options={**self.spec.options, **options})
 
     @property
     def oracles(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from panscape import load
 from panscape.datasets.sample import PanopticDataset, Sample
 from panscape.inference.console import bar_on_terminal
+from panscape.inference.decode_arguments import set_decoding
 from panscape.inference.predictor import choose_device
 from panscape.labels import LabelSpace
 from panscape.metrics.rules import Rules, get_rules
@@ -21,6 +22,7 @@ from panscape.models.panoptic_model import PanopticModel
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision
 from panscape.recipes import get_recipe
+from panscape.representations.decoding_options import decoding_options
 from panscape.scoring.command import require_places
 from panscape.scoring.problems import Kind, Problem
 from panscape.scoring.records import PictureRecord, record_of
@@ -99,6 +101,7 @@ def run_on_model(
     split: str,
     oracle: Sequence[str],
     limit: int,
+    decode: Sequence[str],
     rules: str,
     boundary: bool,
     ap: bool,
@@ -121,6 +124,7 @@ def run_on_model(
         split: which part of them.
         oracle: parts of the network's outputs to be replaced by the truth's.
         limit: of pictures; 0 for all.
+        decode: options of post-processing, as :mod:`panscape.inference.decode_arguments` takes them.
         rules: name of those of panoptic quality.
         boundary: also measure boundary quality.
         ap: also measure the average precision of objects.
@@ -141,6 +145,7 @@ def run_on_model(
     chosen = choose_device(device)
     dataset = get_recipe(recipe).data.load(data, split)
     model = load(name, labels=dataset.labels).to(chosen)
+    set_decoding(model, decode, "panscape evaluate")
     bad: list[SkippedSample] = []
     numbers: dict[str, int] = {}
     records: list[PictureRecord] = []
@@ -173,6 +178,7 @@ def run_on_model(
         "recipe": recipe,
         "split": split,
         "oracle": list(oracle),
+        "decoding": {option.name: option.value for option in decoding_options(model.decoding).values()},
         "pictures": count,
         "skipped": [{"picture": picture, "error": error} for picture, error in bad],
         "rules": rules,
@@ -183,7 +189,8 @@ def run_on_model(
     else:
         perfect = f" with the truth's {', '.join(oracle)}" if oracle else ""
         pictures = f"{count} picture" if count == 1 else f"{count} pictures"
-        print(f"{name} on {pictures} of {recipe} {split}{perfect}, rules of {rules}\n\n{found}")
+        options = f" with {' '.join(decode)}" if decode else ""
+        print(f"{name}{options} on {pictures} of {recipe} {split}{perfect}, rules of {rules}\n\n{found}")
         _tell_skipped(bad, count + len(bad))
     scores = ModelScores(
         model=model,

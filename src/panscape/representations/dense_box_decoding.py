@@ -42,7 +42,7 @@ class DenseBoxDecoding:
       14); objects of different categories do not suppress each other.
 
     Attributes:
-        variant: see above.
+        variant: which rules are followed where they differ: "published", those of the released code, or "paper".
         candidate_threshold: a location's probability of a category is above it, 0..1.
         candidates_per_level: no more candidates of a level than this.
         nms_threshold: boxes that overlap a surer one of their category by more (IoU) are duplicates, 0..1.

@@ -30,7 +30,7 @@ class PastingRules:
         stuff_area: stuff categories with fewer free pixels in the whole map become void; UPSNet (Xiong et al., CVPR
             2019) takes 2048 for Cityscapes.
         stuff_on_uncovered: whether pixels without an object may be stuff only, instead of void where a thing is the
-            likeliest. Not so as published; who decodes heeds it through :meth:`semantic_ids`.
+            likeliest. Not so as published.
         stuff_share: stuff categories of a smaller share of the map's pixels become void, too; below 1. Ours, for
             pictures of very different sizes.
 

@@ -87,7 +87,7 @@ def evaluate(
     """
     _check(model, dataset, oracle, limit, workers, on_bad_sample)
     require_precision(precision, model.mean.device)
-    numbers = _evenly_spread(len(dataset), limit)
+    numbers = evenly_spread(len(dataset), limit)
     rank, world_size = _process()
     share = numbers[rank::world_size]
     ap = ap or ap_sizes
@@ -209,6 +209,19 @@ def _check(
     on_bad_sample: OnBadSample,
 ) -> None:
     model.require_oracles(oracle)
+    require_same_labels(model, dataset)
+    if limit < 0 or workers < 0:
+        raise InvalidArgumentError(f"expected limit and workers of 0 or more, got limit={limit}, workers={workers}")
+    if on_bad_sample not in get_args(OnBadSample):
+        raise InvalidArgumentError(f'expected on_bad_sample "stop" or "skip", got {on_bad_sample!r}')
+
+
+def require_same_labels(model: PanopticModel, dataset: PanopticDataset) -> None:
+    """Check that a dataset has images and the label space of a model.
+
+    Raises:
+        InvalidArgumentError: that is not so.
+    """
     mine, theirs = model.labels, dataset.labels
     if mine != theirs:
         raise InvalidArgumentError(
@@ -219,13 +232,10 @@ def _check(
         )
     if len(dataset) == 0:
         raise InvalidArgumentError("expected at least one picture to evaluate on, got an empty dataset")
-    if limit < 0 or workers < 0:
-        raise InvalidArgumentError(f"expected limit and workers of 0 or more, got limit={limit}, workers={workers}")
-    if on_bad_sample not in get_args(OnBadSample):
-        raise InvalidArgumentError(f'expected on_bad_sample "stop" or "skip", got {on_bad_sample!r}')
 
 
-def _evenly_spread(length: int, limit: int) -> list[int]:
+def evenly_spread(length: int, limit: int) -> list[int]:
+    """Return numbers of samples: no more than ``limit``, spread evenly over a dataset of ``length``; 0 for all."""
     count = min(limit, length) if limit else length
     return [i * length // count for i in range(count)]
 
