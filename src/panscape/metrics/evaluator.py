@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.evaluation_options import DEFAULT_OPTIONS, EvaluationOptions
 from panscape.labels import LabelSpace
 from panscape.metrics.boundary_quality import BoundaryPanopticQuality
 from panscape.metrics.instance_ap import InstanceAP, InstanceAPReport, usual_ap_rules
@@ -224,39 +225,32 @@ class Evaluator:
 
 def create_evaluator(
     labels: LabelSpace,
-    rules: str | Rules = "coco",
-    *,
-    ap: bool = False,
-    ap_sizes: bool = False,
-    iiou: bool = False,
-    boundary: bool = False,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
+    rules: Rules | None = None,
 ) -> Evaluator:
     """Return an evaluator that measures what a command was asked for, each by the rules that are usual for the data.
 
     Args:
         labels: the label space of predictions and truth.
-        rules: of PQ and PQ-dagger, see :class:`Evaluator`.
-        ap: average precision of objects, too: by the rules of Cityscapes for its label space, else by those of COCO.
-        ap_sizes: that, and also between percentiles of the objects' sizes.
-        iiou: instance-weighted IoU, too, with the average sizes of the benchmark for the label space of Cityscapes,
-            else with those measured in the truth of the pictures.
-        boundary: boundary quality, too, which takes longer.
+        options: what is measured, and by whose rules.
+        rules: of panoptic quality, in place of those of the options.
 
     Raises:
         UnknownNameError: no rules have this name.
         InvalidArgumentError: ``ap_sizes`` for the label space of Cityscapes.
     """
+    chosen = options.rules if rules is None else rules
     ap_rules = usual_ap_rules(labels)
-    if ap_sizes and ap_rules != "coco":
+    if options.ap_sizes and ap_rules != "coco":
         raise InvalidArgumentError(
             f"expected --ap-sizes for other data than {labels.name}, whose rules of average precision know no sizes; "
             "leave it out, or measure by the rules of COCO with InstanceAP(labels, percentiles=PERCENTILES)"
         )
-    percentiles = PERCENTILES if ap_sizes else ()
+    percentiles = PERCENTILES if options.ap_sizes else ()
     return Evaluator(
         labels,
-        rules,
-        instances=InstanceAP(labels, ap_rules, percentiles=percentiles) if ap or ap_sizes else None,
-        instance_iou=InstanceIoU(labels) if iiou else None,
-        boundary=BoundaryPanopticQuality(labels, rules=rules) if boundary else None,
+        chosen,
+        instances=InstanceAP(labels, ap_rules, percentiles=percentiles) if options.measures_ap else None,
+        instance_iou=InstanceIoU(labels) if options.iiou else None,
+        boundary=BoundaryPanopticQuality(labels, rules=chosen) if options.boundary else None,
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from panscape import load
 from panscape.datasets.sample import PanopticDataset, Sample
+from panscape.evaluation_options import EvaluationOptions
 from panscape.inference.console import bar_on_terminal
 from panscape.inference.predictor import choose_device
 from panscape.labels import LabelSpace
@@ -98,11 +99,7 @@ def run_on_model(
     split: Literal["train", "val"],
     oracle: Sequence[str],
     limit: int,
-    rules: str,
-    boundary: bool,
-    ap: bool,
-    ap_sizes: bool,
-    iiou: bool,
+    options: EvaluationOptions,
     device: str,
     precision: Precision,
     workers: int,
@@ -120,11 +117,7 @@ def run_on_model(
         split: which part of them.
         oracle: parts of the network's outputs to be replaced by the truth's.
         limit: of pictures; 0 for all.
-        rules: name of those of panoptic quality.
-        boundary: also measure boundary quality.
-        ap: also measure the average precision of objects.
-        ap_sizes: that, and also between percentiles of their sizes.
-        iiou: also measure instance-weighted IoU.
+        options: what is measured.
         device: where to predict.
         precision: of the numbers inside the network.
         workers: processes that read ahead.
@@ -146,7 +139,7 @@ def run_on_model(
 
     def remember(number: int, sample: Sample, prediction: PanopticMap) -> None:
         numbers[sample.name] = number
-        records.append(record_of(sample.name, prediction, sample.truth, model.labels, rules=rules))
+        records.append(record_of(sample.name, prediction, sample.truth, model.labels, rules=options.rules))
 
     with bar_on_terminal("pictures") as progress:
         found = evaluate(
@@ -155,11 +148,7 @@ def run_on_model(
             precision=precision,
             oracle=oracle,
             limit=limit,
-            rules=rules,
-            boundary=boundary,
-            ap=ap,
-            ap_sizes=ap_sizes,
-            iiou=iiou,
+            options=options,
             workers=workers,
             on_bad_sample=on_bad_sample,
             skipped=bad.append,
@@ -174,7 +163,7 @@ def run_on_model(
         "oracle": list(oracle),
         "pictures": count,
         "skipped": [{"picture": picture, "error": error} for picture, error in bad],
-        "rules": rules,
+        "rules": options.rules,
         **found.to_dict(),
     }
     if as_json:
@@ -182,7 +171,7 @@ def run_on_model(
     else:
         perfect = f" with the truth's {', '.join(oracle)}" if oracle else ""
         pictures = f"{count} picture" if count == 1 else f"{count} pictures"
-        print(f"{name} on {pictures} of {recipe} {split}{perfect}, rules of {rules}\n\n{found}")
+        print(f"{name} on {pictures} of {recipe} {split}{perfect}, rules of {options.rules}\n\n{found}")
         _tell_skipped(bad, count + len(bad))
     scores = ModelScores(
         model=model,
@@ -195,7 +184,7 @@ def run_on_model(
         summary=summary,
         oracle=oracle,
         precision=precision,
-        rules=get_rules(rules),
+        rules=get_rules(options.rules),
     )
     if out is not None:
         write_results(out, scores)

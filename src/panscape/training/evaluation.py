@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from panscape.datasets.sample import PanopticDataset, Sample
 from panscape.errors import BadSampleError, InvalidArgumentError
+from panscape.evaluation_options import DEFAULT_OPTIONS, EvaluationOptions
 from panscape.images import resized
-from panscape.metrics import EvaluationReport, Evaluator, InstanceAP, Rules, create_evaluator
+from panscape.metrics import EvaluationReport, Evaluator, InstanceAP, create_evaluator
 from panscape.models.panoptic_model import PanopticModel, in_eval_mode
 from panscape.panoptic import PanopticMap
 from panscape.training.batches import loader_death_explained
@@ -42,11 +43,7 @@ def evaluate(
     precision: Precision = "fp32",
     oracle: Collection[str] = (),
     limit: int = 0,
-    rules: str | Rules = "coco",
-    boundary: bool = False,
-    ap: bool = False,
-    ap_sizes: bool = False,
-    iiou: bool = False,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
     workers: int = 1,
     on_bad_sample: OnBadSample = "stop",
     skipped: Callable[[SkippedSample], None] | None = None,
@@ -65,13 +62,8 @@ def evaluate(
         precision: without a fabric: "bf16" runs the network in bfloat16 where that is safe (autocast).
         oracle: parts of the network's outputs to be replaced by the truth's, of ``model.oracles``.
         limit: evaluate no more than this many pictures, spread evenly over the dataset; 0 for all.
-        rules: of PQ, PQ-dagger and boundary quality, see :data:`panscape.metrics.rules.RULES`.
-        boundary: measure boundary quality as well, which takes longer.
-        ap: measure the average precision of objects as well, with the scores of :meth:`PanopticModel.with_scores`: by
-            the rules of Cityscapes for its label space, else by those of COCO. Memory grows with the number of objects.
-        ap_sizes: that, and also between percentiles of the objects' sizes; not for the label space of Cityscapes.
-        iiou: measure instance-weighted IoU as well: with the average sizes of the benchmark for the label space of
-            Cityscapes, else with those of the truth of these pictures.
+        options: what is measured, and by whose rules. Average precision takes the scores of
+            :meth:`PanopticModel.with_scores`, and its memory grows with the number of objects.
         workers: processes that read ahead; 0 reads in between.
         on_bad_sample: at a picture that cannot be used: "stop" raises its error, "skip" leaves it out.
         skipped: told, in every process, of each picture that was left out, in their order, when all are done.
@@ -90,10 +82,7 @@ def evaluate(
     numbers = _evenly_spread(len(dataset), limit)
     rank, world_size = _process()
     share = numbers[rank::world_size]
-    ap = ap or ap_sizes
-    new_evaluator = partial(
-        create_evaluator, model.labels, rules, ap=ap, ap_sizes=ap_sizes, iiou=iiou, boundary=boundary
-    )
+    new_evaluator = partial(create_evaluator, model.labels, options)
     mine = _Findings(new_evaluator(), {}, {}, {})
     with in_eval_mode(model), loader_death_explained():
         for done, (number, sample) in enumerate(_read_ahead(dataset, share, workers), start=1):
@@ -102,7 +91,7 @@ def evaluate(
                 if on_bad_sample == "stop":
                     break  # the other processes hear of it with the findings
             else:
-                prediction = _predict(model, sample, oracle, ap, _autocast(model, fabric, precision))
+                prediction = _predict(model, sample, oracle, options.measures_ap, _autocast(model, fabric, precision))
                 if world_size == 1:
                     mine.total.update(prediction, sample.truth)
                 else:

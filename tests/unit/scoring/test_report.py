@@ -19,6 +19,7 @@ from PIL import Image
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.evaluation_options import EvaluationOptions
 from panscape.metrics import RULES, Evaluator, create_evaluator
 from panscape.metrics.error_analysis import ErrorKind, find_errors
 from panscape.metrics.matching import match_segments
@@ -189,7 +190,7 @@ def test_other_means_are_told(tmp_path: Path) -> None:
 
 def test_metrics_that_were_asked_for_are_there(tmp_path: Path) -> None:
     scores = scores_of(maps=False)
-    evaluator = create_evaluator(LABELS, ap_sizes=True, iiou=True, boundary=True)
+    evaluator = create_evaluator(LABELS, EvaluationOptions(ap_sizes=True, iiou=True, boundary=True))
     for seed in range(6):
         truth = generated_map(seed, crowd=True, objects=9)
         score = torch.linspace(0.2, 0.9, truth.num_segments)

@@ -17,6 +17,7 @@ from torch import distributed
 from panscape import LabelSpace, PanopticMap, create_model
 from panscape.datasets.sample import Sample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError, UnreadableFileError
+from panscape.evaluation_options import EvaluationOptions
 from panscape.labels import Category
 from panscape.metrics import BoundaryPanopticQuality, EvaluationReport, Evaluator, InstanceIoU
 from panscape.training import evaluation
@@ -61,7 +62,7 @@ def test_the_report_is_that_of_predicting_one_by_one(workers: int) -> None:
 def test_other_rules_and_boundaries_are_measured_when_asked_for() -> None:
     plain = evaluate(ColorModel(), Shifted(6), workers=0)
     for rules in ("deeplab2", "torchmetrics"):
-        report = evaluate(ColorModel(), Shifted(6), workers=0, rules=rules, boundary=True)
+        report = evaluate(ColorModel(), Shifted(6), workers=0, options=EvaluationOptions(rules=rules, boundary=True))
         assert report == by_hand(Shifted(6), [*range(6)], rules, boundary=True)
         assert report.panoptic != plain.panoptic
         assert 0 < report.boundary.all.pq <= report.panoptic.all.pq
@@ -108,7 +109,7 @@ def kept_after(length: int, world_size: int, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(evaluation, "_process", lambda: (0, world_size))
     monkeypatch.setattr(evaluation, "_gathered", gathered)
-    evaluate(ColorModel(Small.labels), Small(length), workers=0, iiou=True)
+    evaluate(ColorModel(Small.labels), Small(length), workers=0, options=EvaluationOptions(iiou=True))
     return sizes[0]
 
 
@@ -171,7 +172,7 @@ def test_what_cannot_be_evaluated() -> None:
     with pytest.raises(InvalidArgumentError, match="expected limit and workers of 0 or more, got limit=-1, workers=1"):
         evaluate(ColorModel(), Shifted(1), limit=-1)
     with pytest.raises(UnknownNameError, match="unknown rules 'cocoo'; did you mean coco"):
-        evaluate(ColorModel(), Shifted(1), rules="cocoo")
+        evaluate(ColorModel(), Shifted(1), options=EvaluationOptions(rules="cocoo"))
     with pytest.raises(UnknownNameError, match="unknown oracle 'semantic'; known: none"):
         evaluate(ColorModel(), Shifted(1), oracle=("semantic",))
 
@@ -208,8 +209,12 @@ def as_one_process(rank: int, world_size: int, folder: Path) -> None:
     listed: list[tuple[str, str]] = []
     said["skip"] = evaluate(ColorModel(), bad, workers=0, on_bad_sample="skip", skipped=listed.append).to_dict()
     said["skipped"] = [picture for picture, _ in listed]
-    said["rules"] = evaluate(ColorModel(), Shifted(7), workers=0, rules="deeplab2", boundary=True).to_dict()
-    said["iiou"] = evaluate(ColorModel(), Shifted(23), workers=0, iiou=True).to_dict()["instance_iou"]
+    said["rules"] = evaluate(
+        ColorModel(), Shifted(7), workers=0, options=EvaluationOptions(rules="deeplab2", boundary=True)
+    ).to_dict()
+    said["iiou"] = evaluate(ColorModel(), Shifted(23), workers=0, options=EvaluationOptions(iiou=True)).to_dict()[
+        "instance_iou"
+    ]
     try:
         evaluate(ColorModel(), bad, workers=0)
     except BadSampleError as error:
