@@ -168,6 +168,10 @@ class Evaluate:
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the numbers inside the network."""
 
+    speed: bool = False
+    """Also measure images per second of a model, network and post-processing apart, each image alone and without
+    reading it; every image is predicted once more for this and once to warm up."""
+
     workers: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
     """Of a model: processes that read ahead (1; 0 reads in between). Of files: threads (one each processor)."""
 
@@ -212,6 +216,7 @@ class Evaluate:
             options=self.measured,
             device=self.device,
             precision=self.precision,
+            speed=self.speed,
             workers=1 if self.workers is None else self.workers,
             on_bad_sample=self.on_bad_sample,
             as_json=self.json,

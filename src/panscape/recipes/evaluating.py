@@ -26,8 +26,9 @@ from panscape.scoring.problems import Kind, Problem
 from panscape.scoring.records import PictureRecord, record_of
 from panscape.scoring.report import write_report
 from panscape.scoring.results import write_results
-from panscape.training.evaluation import Precision, evaluate, predict_sample
+from panscape.training.evaluation import Precision, Predicted, evaluate, predict_sample
 from panscape.training.samples import OnBadSample, SkippedSample, load_sample
+from panscape.training.speed import SpeedReport, measure_speed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +103,7 @@ def run_on_model(
     options: EvaluationOptions,
     device: str,
     precision: Precision,
+    speed: bool,
     workers: int,
     on_bad_sample: OnBadSample,
     as_json: bool,
@@ -120,6 +122,7 @@ def run_on_model(
         options: what is measured.
         device: where to predict.
         precision: of the numbers inside the network.
+        speed: also measure images per second.
         workers: processes that read ahead.
         on_bad_sample: what to do at a picture that cannot be used.
         as_json: print one JSON object in place of tables.
@@ -137,9 +140,18 @@ def run_on_model(
     numbers: dict[str, int] = {}
     records: list[PictureRecord] = []
 
-    def remember(number: int, sample: Sample, prediction: PanopticMap) -> None:
+    def remember(number: int, sample: Sample, prediction: Predicted) -> None:
         numbers[sample.name] = number
-        records.append(record_of(sample.name, prediction, sample.truth, model.labels, rules=options.rules))
+        records.append(
+            record_of(
+                sample.name,
+                prediction.map,
+                sample.truth,
+                model.labels,
+                rules=options.rules,
+                semantic=prediction.semantic,
+            )
+        )
 
     with bar_on_terminal("pictures") as progress:
         found = evaluate(
@@ -155,6 +167,7 @@ def run_on_model(
             progress=progress,
             each=None if out is None and report is None else remember,
         )
+    timed = _speed_of(model, dataset, precision, limit) if speed else None
     count = (min(limit, len(dataset)) if limit else len(dataset)) - len(bad)
     summary = {
         "model": name,
@@ -165,6 +178,7 @@ def run_on_model(
         "skipped": [{"picture": picture, "error": error} for picture, error in bad],
         "rules": options.rules,
         **found.to_dict(),
+        **({} if timed is None else {"speed": timed.to_dict()}),
     }
     if as_json:
         print(json.dumps(summary))
@@ -172,6 +186,8 @@ def run_on_model(
         perfect = f" with the truth's {', '.join(oracle)}" if oracle else ""
         pictures = f"{count} picture" if count == 1 else f"{count} pictures"
         print(f"{name} on {pictures} of {recipe} {split}{perfect}, rules of {options.rules}\n\n{found}")
+        if timed is not None:
+            print(f"\n{timed}")
         _tell_skipped(bad, count + len(bad))
     scores = ModelScores(
         model=model,
@@ -193,6 +209,11 @@ def run_on_model(
         if not as_json:
             print(f"\nreport: {report}")
     return 1 if bad else 0
+
+
+def _speed_of(model: PanopticModel, dataset: PanopticDataset, precision: Precision, limit: int) -> SpeedReport:
+    with bar_on_terminal("pictures, for their speed") as progress:
+        return measure_speed(model, dataset, precision=precision, limit=limit, progress=progress)
 
 
 def _tell_skipped(bad: Sequence[SkippedSample], num_pictures: int) -> None:
