@@ -27,8 +27,8 @@ Where training differs from detectron2's:
 - Pictures smaller than the test size of COCO, 640, are not enlarged.
 - What ``models/panoptic_deeplab.py`` lists.
 
-mIoU and iIoU of the docstrings are those of the semantic head, which ``panscape evaluate --iiou`` reports beside those of
-the map.
+mIoU and iIoU of the docstrings are those of the semantic head, which ``panscape evaluate --iiou`` reports beside those
+of the map.
 
 Hours are estimates, not measured: multiply-adds of the network, three times over for a training step, at 20 TFLOP/s
 for each of eight RTX 3090, doubled for everything else. What memory it takes is not measured either; ``--accumulate``

@@ -68,7 +68,8 @@ def town() -> Recipe:
 
         panscape train town --out OUT --precision bf16
         hardware, hours: one core of a CPU beside other work, 7.6 for 30,100 steps
-        ours, val:       PQ 70.6, mIoU 85.7 (semantic head 86.6) after 30,100 steps in six parts, see docs/bundled_models.md
+        ours, val:       PQ 70.6, mIoU 85.7 (semantic head 86.6) after 30,100 steps in six parts, see
+                         docs/bundled_models.md
     """
     return Recipe(
         name="town",

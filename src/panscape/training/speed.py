@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from panscape.datasets.sample import PanopticDataset
-from panscape.errors import BadSampleError
+from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.images import resized
 from panscape.metrics.tables import aligned
 from panscape.models.panoptic_model import PanopticModel, in_eval_mode
@@ -117,8 +117,13 @@ def measure_speed(
         clock: gives seconds.
 
     Raises:
+        InvalidArgumentError: there is no image, or the limit is below 0.
         BadSampleError: no image can be used.
     """
+    if len(dataset) == 0 or limit < 0:
+        raise InvalidArgumentError(
+            f"expected at least one image and a limit of 0 or more, got {len(dataset)} images and limit={limit}"
+        )
     device = model.mean.device
     network: list[float] = []
     post_processing: list[float] = []

@@ -8,7 +8,7 @@ from color_model import ColorModel, painted
 from maps import SHAPES, generated_map
 
 from panscape.datasets.sample import Sample
-from panscape.errors import BadSampleError, UnreadableFileError
+from panscape.errors import BadSampleError, InvalidArgumentError, UnreadableFileError
 from panscape.training.speed import measure_speed
 
 
@@ -85,7 +85,9 @@ def test_a_limit_and_a_precision_are_those_of_the_evaluation() -> None:
     assert all(is_autocast for _, _, is_autocast in model.seen)
 
 
-def test_without_an_image_the_first_error_is_raised() -> None:
+def test_what_cannot_be_timed_is_refused() -> None:
     clock = Clock()
     with pytest.raises(BadSampleError, match=r"/data/0\.png"):
         measure_speed(Slow(clock), Scenes(clock, bad=(0, 1, 2, 3, 4, 5)), clock=clock)
+    with pytest.raises(InvalidArgumentError, match="limit of 0 or more, got 6 images and limit=-1"):
+        measure_speed(Slow(clock), Scenes(clock), clock=clock, limit=-1)
