@@ -6,10 +6,12 @@
     python benchmarks/bundled_models.py town --run RUN
     python benchmarks/bundled_models.py street --run RUN --data path/to/camvid
     python benchmarks/bundled_models.py street-boxes --run RUN --data path/to/camvid
+    python benchmarks/bundled_models.py street --again --data path/to/camvid
     python benchmarks/bundled_models.py --page > docs/bundled_models.md
 
 A model, and so its file, is called by the name of its recipe with hyphens. It is evaluated on the val pictures at their
-own size, in float32, and timed on them with one thread.
+own size, in float32, and timed on them with one thread. ``--again`` evaluates a bundled model anew and writes its
+scores into its card; everything else in the file stays.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from reporting import machine, table
 import panscape
 from panscape import zoo
 from panscape.inference.predictor import Predictor
-from panscape.metrics import EvaluationReport
+from panscape.metrics import EvaluationReport, SemanticIoUReport
 from panscape.models import PanopticModel
 from panscape.recipes import get_recipe
 from panscape.training.evaluation import evaluate
@@ -97,6 +99,14 @@ def card_of(
     }
 
 
+def evaluated_again(name: str, data: Path | None) -> tuple[PanopticModel, dict[str, Any]]:
+    """Return a bundled model and its card with scores that were measured now."""
+    model = panscape.load(name).eval()
+    (weights,) = (one for one in zoo.list_weights() if one.name == name)
+    report = evaluate(model, get_recipe(name.replace("-", "_")).data.load(data, "val"), workers=0)
+    return model, {**weights.card, "val": _scores(report), "per category": _per_category(report)}
+
+
 def _hours(run: Path, record: dict[str, Any]) -> float:
     """Return how long the run took, from its start to its last number; breaks count only if it was not resumed."""
     ended = datetime.fromtimestamp((run / "metrics.jsonl").stat().st_mtime).astimezone()
@@ -106,15 +116,21 @@ def _hours(run: Path, record: dict[str, Any]) -> float:
 def _scores(report: EvaluationReport) -> dict[str, float]:
     groups = {"": report.panoptic.all, " things": report.panoptic.things, " stuff": report.panoptic.stuff}
     scores = {f"{kind}{group}": getattr(g, kind.lower()) for group, g in groups.items() for kind in ("PQ", "SQ", "RQ")}
-    return {name: round(100 * value, 1) for name, value in (scores | {"mIoU": report.semantic.mean_iou}).items()}
+    scores |= {"mIoU": report.semantic.mean_iou, "mIoU of the semantic head": _head(report).mean_iou}
+    return {name: round(100 * value, 1) for name, value in scores.items()}
+
+
+def _head(report: EvaluationReport) -> SemanticIoUReport:
+    assert report.semantic_head is not None  # every model has one
+    return report.semantic_head
 
 
 def _per_category(report: EvaluationReport) -> dict[str, dict[str, float | None]]:
     found = {}
-    ious = report.semantic.to_dict()["per_category"]
+    ious, head_ious = (part.to_dict()["per_category"] for part in (report.semantic, _head(report)))
     for name, entry in report.panoptic.to_dict()["per_category"].items():
-        iou = ious[name]["iou"] if isinstance(ious[name], dict) else ious[name]
-        values = {"PQ": entry["pq"], "SQ": entry["sq"], "RQ": entry["rq"], "IoU": iou}
+        values = {"PQ": entry["pq"], "SQ": entry["sq"], "RQ": entry["rq"]}
+        values |= {"IoU": ious[name]["iou"], "head IoU": head_ious[name]["iou"]}
         found[name] = {kind: None if value is None else round(100 * value, 1) for kind, value in values.items()}
     return found
 
@@ -149,11 +165,11 @@ def page() -> str:
         }
         parts.append(table(["fact", ""], [[name, str(value)] for name, value in facts.items()]) + "\n")
         scores = card["val"]
-        rows = [["all", *(scores[k] for k in ("PQ", "SQ", "RQ", "mIoU"))]]
-        rows += [[g, *(scores[f"{kind} {g}"] for kind in ("PQ", "SQ", "RQ")), ""] for g in ("things", "stuff")]
+        rows = [["all", *(scores[k] for k in ("PQ", "SQ", "RQ", "mIoU", "mIoU of the semantic head"))]]
+        rows += [[g, *(scores[f"{kind} {g}"] for kind in ("PQ", "SQ", "RQ")), "", ""] for g in ("things", "stuff")]
         rows += [[name, *entry.values()] for name, entry in card["per category"].items()]
         shown = [["-" if value is None else str(value) for value in row] for row in rows]
-        parts.append(table(["val", "PQ", "SQ", "RQ", "IoU"], shown) + "\n")
+        parts.append(table(["val", "PQ", "SQ", "RQ", "IoU of the map", "IoU of the semantic head"], shown) + "\n")
     return "\n".join(parts)
 
 
@@ -175,16 +191,21 @@ def main() -> None:
     parser.add_argument("--after", nargs="*", default=[], help="commands that have changed the run's model since")
     parser.add_argument("--hours-before", type=float, default=0.0, help="that these took")
     parser.add_argument("--steps-before", type=int, default=0, help="likewise")
+    parser.add_argument("--again", action="store_true", help="evaluate the bundled model anew")
     parser.add_argument("--page", action="store_true", help="print the page of all bundled models")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.page:
         print(page(), end="")
         return
-    if args.name is None or args.run is None:
-        parser.error("expected the name of a model and --run with the folder of its training, or --page")
+    if args.name is None or (args.run is None) != args.again:
+        parser.error("expected the name of a model, with --again or --run with the folder of its training; or --page")
     started = time.time()
-    model, card = card_of(args.name, args.run, args.data, args.before, args.after, args.hours_before, args.steps_before)
+    if args.again:
+        model, card = evaluated_again(args.name, args.data)
+    else:
+        before = (args.before, args.after, args.hours_before, args.steps_before)
+        model, card = card_of(args.name, args.run, args.data, *before)
     zoo.save(model, WEIGHTS / f"{args.name}.safetensors", card)
     print(json.dumps(card, indent=1), f"\n{time.time() - started:.0f} s")
 

@@ -56,6 +56,16 @@ class ColorModel(PanopticModel):
             maps.append(PanopticMap(ids, torch.tensor(rows, dtype=torch.int64), score))
         return maps
 
+    def decode_semantic(
+        self, outputs: ColorOutputs, working_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+    ) -> list[Tensor]:
+        """Return the nearest colour, even where the map is void; resized to the nearest pixel."""
+        found = []
+        for distance, seen, size in zip(outputs.distance, working_sizes, sizes, strict=True):
+            rows, columns = (torch.arange(new) * old // new for new, old in zip(size, seen, strict=True))
+            found.append(distance.argmin(0)[rows[:, None], columns])
+        return found
+
     def panels(self, outputs: ColorOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
         category = outputs.distance[0, :, : size[0], : size[1]].argmin(0)
         return {"semantic": draw_semantic(category, self.labels)}

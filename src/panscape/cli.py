@@ -24,6 +24,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from panscape import __version__
 from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameError
+from panscape.evaluation_options import EvaluationOptions
 from panscape.inference import decode_arguments
 from panscape.recipes.converting import ConvertWeights
 from panscape.scoring.command import FilesOptions, is_of_files, run_on_files
@@ -178,8 +179,8 @@ class Demo:
         return 0
 
 
-_OF_BOTH = ("rules", "boundary", "ap", "ap_sizes", "iiou", "workers", "json", "out", "report")
-"""Options of "panscape evaluate" that hold for a model and for files."""
+_OF_BOTH = ("workers", "json", "out", "report")
+"""Options of "panscape evaluate" that hold for a model and for files, besides what is measured."""
 
 
 @dataclass(frozen=True)
@@ -209,28 +210,18 @@ class Evaluate:
     decode: Decode = ()
     """As in "panscape predict"."""
 
-    rules: Literal["coco", "deeplab2", "torchmetrics", "seamseg"] = "coco"
-    """By whose rules PQ, PQ-dagger and boundary quality are judged, and errors told apart."""
-
-    boundary: bool = False
-    """Also measure boundary quality (boundary PQ), which takes longer."""
-
-    ap: bool = False
-    """Also measure the average precision of objects: by the rules of Cityscapes for its data, else by those of COCO."""
-
-    ap_sizes: bool = False
-    """Like --ap, and also between percentiles of the areas of the truth's objects. Not for Cityscapes, whose rules know
-    no sizes."""
-
-    iiou: bool = False
-    """Also measure instance-weighted IoU of things (iIoU): with the average sizes that the benchmark gives for
-    Cityscapes, else with those of the truth of these pictures."""
+    measured: EvaluationOptions = field(default_factory=EvaluationOptions)
+    """What is measured, and by whose rules."""
 
     device: str = "auto"
     """As in "panscape predict"."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Numeric precision of the forward pass; fp16 needs a CUDA device."""
+
+    speed: bool = False
+    """Also measure images per second of a model, network and post-processing apart, each image alone and without
+    reading it; every image is predicted once more for this and once to warm up."""
 
     workers: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
     """Of a model: processes that read ahead (1; 0 reads in between). Of files: threads (one each processor)."""
@@ -252,18 +243,14 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate; return 1 if pictures were left out or files were wrong."""
-        if is_of_files(self, self.files, shared=_OF_BOTH):
+        if is_of_files(self, self.files, self.measured, shared=_OF_BOTH):
             from panscape.inference.console import bar_on_terminal
 
             return run_on_files(
                 self.files,
                 bar_on_terminal("pictures"),
                 workers=self.workers,
-                rules=self.rules,
-                boundary=self.boundary,
-                ap=self.ap,
-                ap_sizes=self.ap_sizes,
-                iiou=self.iiou,
+                options=self.measured,
                 as_json=self.json,
                 out=self.out,
                 report=self.report,
@@ -278,13 +265,10 @@ class Evaluate:
             oracle=tuple(part.strip() for part in self.oracle.split(",") if part.strip()),
             limit=self.limit,
             decode=self.decode,
-            rules=self.rules,
-            boundary=self.boundary,
-            ap=self.ap,
-            ap_sizes=self.ap_sizes,
-            iiou=self.iiou,
+            options=self.measured,
             device=self.device,
             precision=self.precision,
+            speed=self.speed,
             workers=1 if self.workers is None else self.workers,
             on_bad_sample=self.on_bad_sample,
             as_json=self.json,

@@ -219,6 +219,38 @@ def test_maps_have_the_pictures_size_whatever_the_network_saw(model: PanopticMod
         model.recover(outputs, [size] * 2, [size])
 
 
+def test_semantic_heads_fill_images_of_any_size(model: PanopticModel) -> None:
+    size, others = (96, 128), [(96, 128), (60, 200)]
+    with torch.inference_mode():
+        outputs = model(images(2, size))
+    found = model.decode_semantic(outputs, [size] * 2, others)
+    assert [tuple(one.shape) for one in found] == others
+    for i, one in enumerate(found):
+        (alone,) = model.decode_semantic(of_one(outputs, i), [size], others[i : i + 1])
+        assert torch.equal(alone, one)
+        assert 0 <= int(one.min()) <= int(one.max()) < len(SHAPES)
+    # Stuff of the map is what the head says.
+    category = model.decode(outputs, [size] * 2)[0].semantic(void=-1)
+    is_stuff = torch.isin(category, torch.tensor(SHAPES.stuff_ids))
+    assert torch.equal(category[is_stuff], found[0].long()[is_stuff])
+    with pytest.raises(InvalidArgumentError, match="expected one size and one working size"):
+        model.decode_semantic(outputs, [size] * 2, [size])
+
+
+def test_objects_before_fusion_have_the_size_of_the_image(model: PanopticModel) -> None:
+    size, others = (96, 128), [(96, 128), (60, 200)]
+    with torch.inference_mode():
+        outputs = model(images(2, size))
+    if not model.has_detections:
+        with pytest.raises(InvalidArgumentError, match="expected a model that detects objects"):
+            model.detect(outputs, [size] * 2, others)
+        return
+    for (masks, category, score), other in zip(model.detect(outputs, [size] * 2, others), others, strict=True):
+        assert masks.to_masks(other).shape == (len(score), *other)
+        assert set(category.tolist()) <= set(SHAPES.thing_ids)
+        assert ((score >= 0) & (score <= 1)).all()
+
+
 def test_scores_for_average_precision_leave_the_maps_as_they_are(model: PanopticModel) -> None:
     size = (100, 157)
     with torch.inference_mode():

@@ -38,16 +38,25 @@ EVALUATE = ["evaluate", "run", "--recipe", "street", "--data", "data", "--device
 
 
 def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*EVALUATE, "--out", "report.json"]) == 0
+    assert main([*EVALUATE, "--speed", "--out", "report.json", "--report", "report.html"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0] == "run on 3 pictures of street val, rules of coco"
-    assert lines[2].split() == ["PQ", "SQ", "RQ", "PQ†", "PC", "mIoU"]
+    assert lines[2].split() == ["PQ", "SQ", "RQ", "PQ†", "PC", "map", "mIoU", "head", "mIoU"]
+    assert any(line.startswith("post-processing  ") for line in lines)
     assert any(line.startswith("all (") for line in lines)
     assert err == ""
     report = json.loads(Path("report.json").read_text())
     assert (report["model"], report["recipe"], report["split"], report["oracle"]) == ("run", "street", "val", [])
     assert (report["pictures"], report["skipped"]) == (3, [])
+    speed = report["speed"]
+    assert (speed["images"], speed["device"], speed["precision"]) == (3, "cpu", "fp32")
+    assert speed["images_per_second"] < min(speed[part]["images_per_second"] for part in ("network", "post_processing"))
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert f"{speed['images_per_second']:.1f}" in page
+    assert speed["conditions"] in page
+    assert "mIoU of the map" in page
+    assert "mIoU of the semantic head" in page
     assert set(report["panoptic"]["per_category"]) == {c.name for c in LabelSpace.load("camvid")}
 
 

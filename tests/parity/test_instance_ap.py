@@ -14,6 +14,7 @@ from PIL import Image
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.codecs import decode_cityscapes, load_numbers
+from panscape.kernels.mask_windows import MaskWindows
 from panscape.metrics import InstanceAP, InstanceAPReport, size_percentiles
 
 LABELS = LabelSpace(
@@ -85,16 +86,17 @@ def pictures() -> list[tuple[PanopticMap, PanopticMap]]:
 
 
 def pycocotools_evaluator(
-    pairs: list[tuple[PanopticMap, PanopticMap]], ranges: list[tuple[float, float]] | None = None
+    pairs: list[tuple[PanopticMap | list[PanopticMap], PanopticMap]], ranges: list[tuple[float, float]] | None = None
 ):
-    """Hand the masks of all things to COCOeval, as detections and annotations of COCO."""
+    """Hand the masks of all things to COCOeval, as detections and annotations of COCO; of several maps they overlap."""
     from pycocotools import mask
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     annotations, detections = [], []
     for number, (prediction, truth) in enumerate(pairs, start=1):
-        for annotation, into in ((prediction, detections), (truth, annotations)):
+        predictions = prediction if isinstance(prediction, list) else [prediction]
+        for annotation, into in (*((one, detections) for one in predictions), (truth, annotations)):
             crowd = torch.zeros(annotation.num_segments) if annotation.crowd is None else annotation.crowd
             for row in range(annotation.num_segments):
                 if not LABELS[int(annotation.category[row])].is_thing:
@@ -208,6 +210,35 @@ def test_equal_scores_keep_the_order_of_segments_and_pictures(pairs) -> None:
     require_equal_curves(accumulated(unscored, score="one").compute(), evaluator)
 
 
+def as_masks(predictions: list[PanopticMap], labels: LabelSpace) -> tuple[MaskWindows, torch.Tensor, torch.Tensor]:
+    """Return the things of several maps as masks that overlap, with categories and scores."""
+    is_thing = [torch.isin(one.category, torch.tensor(labels.thing_ids)) for one in predictions]
+    scores = [torch.zeros(0) if one.score is None else one.score for one in predictions]  # none of empty maps
+    parts = [
+        (one.masks()[kept], one.category[kept], score[kept])
+        for one, kept, score in zip(predictions, is_thing, scores, strict=True)
+    ]
+    masks, category, score = (torch.cat(part) for part in zip(*parts, strict=True))
+    return MaskWindows.from_masks(masks), category, score
+
+
+def test_masks_that_overlap(pairs) -> None:
+    several = [([one, a_prediction_of(truth, 700 + i)], truth) for i, (one, truth) in enumerate(pairs[:30])]
+    metric = InstanceAP(LABELS)
+    for predictions, truth in several:
+        metric.update_masks(*as_masks(predictions, LABELS), truth)
+    report = metric.compute()
+    assert 0.05 < report.ap < 0.9
+    require_equal_curves(report, pycocotools_evaluator(several))
+
+
+def test_masks_of_a_map_are_its_objects(pairs) -> None:
+    of_maps, of_masks = accumulated(pairs), InstanceAP(LABELS)
+    for prediction, truth in pairs:
+        of_masks.update_masks(*as_masks([prediction], LABELS), truth)
+    assert of_masks.compute() == of_maps.compute()
+
+
 SAMPLE = Path("../shared/data/cityscapes")
 CITYSCAPES = LabelSpace.load("cityscapes")
 
@@ -245,34 +276,42 @@ def a_shifted_prediction(truth: PanopticMap, seed: int) -> PanopticMap:
     return scored(PanopticMap(ids, torch.cat([category, category, new])).compact(), g, 30)
 
 
-def write_for_cityscapes(prediction: PanopticMap, name: str, folder: Path) -> Path:
+def write_for_cityscapes(predictions: list[PanopticMap], name: str, folder: Path) -> Path:
     """Write a line and a mask for each predicted thing, as the evaluator reads them."""
     lines = []
-    for row in range(prediction.num_segments):
+    for number, row in [(n, row) for n, one in enumerate(predictions) for row in range(one.num_segments)]:
+        prediction, file = predictions[number], f"{name}_{number}_{row}.png"
         mask = Image.fromarray(((prediction.ids == row + 1).numpy() * 255).astype(np.uint8))
-        mask.save(folder / f"{name}_{row}.png", compress_level=1)
+        mask.save(folder / file, compress_level=1)
         category = CITYSCAPES[int(prediction.category[row])]
-        lines.append(f"{name}_{row}.png {category.source_id} {float(prediction.score[row])!r}")
+        lines.append(f"{file} {category.source_id} {float(prediction.score[row])!r}")
     (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
     return folder / f"{name}.txt"
 
 
 @pytest.mark.real_data
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"{SAMPLE} is not here")
-def test_all_numbers_of_the_cityscapes_evaluator(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_all_numbers_of_the_cityscapes_evaluator(tmp_path, monkeypatch, overlapping) -> None:
     script = pytest.importorskip("cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling")
     if not hasattr(np, "in1d"):  # gone since numpy 2.4; the script still calls it
         monkeypatch.setattr(np, "in1d", np.isin, raising=False)
     # It also writes its matches, which nobody reads, and cannot write the integers of today's numpy.
     monkeypatch.setattr(script, "writeDict2JSON", lambda *_: None)
     truths = sorted((SAMPLE / "gtFine").resolve().glob("*/*/*_instanceIds.png"))
-    truths = [truths[i] for i in (2, 7, 9, 10)]  # with groups of two categories, and with objects below 100 pixels
+    truths = [
+        truths[i] for i in ((2, 10) if overlapping else (2, 7, 9, 10))
+    ]  # with groups of two categories, and with objects below 100 pixels
     metric, files = InstanceAP(CITYSCAPES, "cityscapes"), []
     for seed, path in enumerate(truths):
         truth = decode_cityscapes(load_numbers(path), CITYSCAPES)
-        prediction = a_shifted_prediction(truth, seed)
-        metric.update(prediction, truth)
-        files.append(str(write_for_cityscapes(prediction, path.stem, tmp_path)))
+        predictions = [a_shifted_prediction(truth, seed)]
+        if overlapping:
+            predictions.append(a_shifted_prediction(truth, 40 + seed))
+            metric.update_masks(*as_masks(predictions, CITYSCAPES), truth)
+        else:
+            metric.update(predictions[0], truth)
+        files.append(str(write_for_cityscapes(predictions, path.stem, tmp_path)))
     report = metric.compute()
 
     monkeypatch.setattr(script.args, "gtInstancesFile", str(tmp_path / "truth.json"))

@@ -4,11 +4,38 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from panscape.kernels.bilinear import Axis
+from panscape.kernels.bilinear import Axis, cells, enlarge
 from panscape.kernels.compiling import compiled
 
 Floats = NDArray[np.float32]
+
+
+def enlarged(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int], align_corners: bool) -> Tensor:
+    """Return what :func:`panscape.kernels.bilinear.enlarge` gives, bit for bit, by the fastest way for many planes.
+
+    On a device planes are enlarged one by one, as the intermediate results would be several times as large.
+
+    Args:
+        planes: float32 [..., h, w].
+        padded_size: height and width of the whole result.
+        size: height and width of the part that is computed.
+        align_corners: as in :func:`panscape.kernels.bilinear.taps`.
+
+    Returns:
+        float32 [..., size].
+    """
+    result = planes.new_empty(*planes.shape[:-2], *size)
+    flat, places = planes.reshape(-1, *planes.shape[-2:]), result.view(-1, *size)
+    if planes.device.type == "cpu":
+        rows = cells(planes.shape[-2], padded_size[0], align_corners, size[0])
+        columns = cells(planes.shape[-1], padded_size[1], align_corners, size[1])
+        enlarge_planes(flat.contiguous().numpy(), rows, columns, places.numpy())
+        return result
+    for plane, place in zip(flat, places, strict=True):
+        place.copy_(enlarge(plane, padded_size, size, align_corners))
+    return result
 
 
 @compiled

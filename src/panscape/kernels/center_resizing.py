@@ -7,8 +7,8 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import check_within
-from panscape.kernels.bilinear import cells, enlarge, finite
-from panscape.kernels.bilinear_compiled import enlarge_planes
+from panscape.kernels.bilinear import finite
+from panscape.kernels.bilinear_compiled import enlarged
 
 
 def outputs_for_picture(
@@ -50,24 +50,10 @@ def outputs_for_picture(
     if min(size) < 1:
         raise InvalidArgumentError(f"expected a picture of at least 1x1 pixels, got {size[0]}x{size[1]}")
     semantic, heat, shift = (
-        _enlarged(part, padded_size, working_size, align_corners)
+        enlarged(part, padded_size, working_size, align_corners)
         for part in (finite(semantic_logits), finite(center), finite(offset, nan=0))
     )
     if scale_offsets:
         factor = [full / seen for full, seen in zip(size, working_size, strict=True)]
         shift = shift * torch.tensor(factor, device=shift.device)[:, None, None]
     return semantic, heat, shift
-
-
-def _enlarged(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int], align_corners: bool) -> Tensor:
-    """Enlarge planes [..., h, w]; on a device one by one, as what is between would be several times as large."""
-    result = planes.new_empty(*planes.shape[:-2], *size)
-    flat, places = planes.reshape(-1, *planes.shape[-2:]), result.view(-1, *size)
-    if planes.device.type == "cpu":
-        rows = cells(planes.shape[-2], padded_size[0], align_corners, size[0])
-        columns = cells(planes.shape[-1], padded_size[1], align_corners, size[1])
-        enlarge_planes(flat.contiguous().numpy(), rows, columns, places.numpy())
-        return result
-    for plane, place in zip(flat, places, strict=True):
-        place.copy_(enlarge(plane, padded_size, size, align_corners))
-    return result

@@ -70,6 +70,34 @@ class MaskWindows:
         """Return the masks on ``device``."""
         return MaskWindows(self.boxes.to(device), self.bits.to(device), self.starts.to(device))
 
+    def resize(self, size: tuple[int, int], new_size: tuple[int, int]) -> MaskWindows:
+        """Return the masks sampled at another size: row i of h shows row floor(i * H / h), as in maps.
+
+        Args:
+            size: height and width of the picture.
+            new_size: those of the result's.
+
+        Raises:
+            InvalidArgumentError: a window leaves the picture, or the new size has no pixels.
+        """
+        self.check_inside(size)
+        if min(new_size) < 1:
+            raise InvalidArgumentError(f"expected a size of at least 1x1, got {new_size[0]}x{new_size[1]}")
+        if tuple(size) == tuple(new_size):
+            return self
+        device = self.bits.device
+        sources = [torch.arange(new, device=device) * old // new for old, new in zip(size, new_size, strict=True)]
+        ends = self.boxes.new_zeros(len(self), 4)
+        for axis, source in enumerate(sources):  # a window's first and last row: those whose source is in it
+            edges = self.boxes[:, [1 - axis, 3 - axis]].long()
+            ends[:, [1 - axis, 3 - axis]] = torch.searchsorted(source, edges.contiguous()).int()
+        crops = []
+        for (top, left), (x0, y0, x1, y1), (_, _, window) in zip(
+            self.boxes[:, [1, 0]].tolist(), ends.tolist(), self, strict=True
+        ):
+            crops.append(window[sources[0][y0:y1, None] - top, sources[1][x0:x1] - left])
+        return MaskWindows.from_crops(crops, ends)
+
     def to_masks(self, size: tuple[int, int]) -> Tensor:
         """Return the masks as a stack, bool [P, H, W].
 

@@ -42,8 +42,8 @@ from panscape.metrics.parsing_covering import (
     cover_segments,
 )
 from panscape.metrics.rules import RULES, Rules
-from panscape.metrics.semantic_iou import CategoryIoU, SemanticIoU, SemanticIoUReport, count_confusion
-from panscape.metrics.thing_overlaps import ThingOverlaps, thing_overlaps
+from panscape.metrics.semantic_iou import CategoryIoU, SemanticIoU, SemanticIoUReport, count_confusion, map_of_semantic
+from panscape.metrics.thing_overlaps import ThingOverlaps, mask_overlaps, thing_overlaps
 
 __all__ = [
     "CITYSCAPES_AVERAGE_SIZES",
@@ -101,6 +101,8 @@ __all__ = [
     "cover_stuff",
     "create_evaluator",
     "find_errors",
+    "map_of_semantic",
+    "mask_overlaps",
     "match_boundaries",
     "match_segments",
     "object_areas",

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.evaluation_options import DEFAULT_OPTIONS, EvaluationOptions
 from panscape.labels import LabelSpace
 from panscape.metrics.boundary_quality import BoundaryPanopticQuality
 from panscape.metrics.instance_ap import InstanceAP, InstanceAPReport, usual_ap_rules
@@ -20,13 +21,17 @@ from panscape.metrics.panoptic_quality import PanopticQuality, PanopticQualityRe
 from panscape.metrics.panoptic_quality_dagger import PanopticQualityDagger, PanopticQualityDaggerReport
 from panscape.metrics.parsing_covering import ParsingCovering, ParsingCoveringReport
 from panscape.metrics.rules import Rules, get_rules, require_same_rules
-from panscape.metrics.semantic_iou import SemanticIoU, SemanticIoUReport
+from panscape.metrics.semantic_iou import SemanticIoU, SemanticIoUReport, map_of_semantic
 from panscape.metrics.tables import aligned, percent
 from panscape.panoptic import PanopticMap
+from panscape.representations.merging import Detections
 
 _ASKED = {
+    "semantic_head": ("the mean IoU of a semantic head", "SemanticIoU"),
     "instances": ("average precision", "InstanceAP"),
+    "instances_before_fusion": ("average precision before fusion", "InstanceAP"),
     "instance_iou": ("instance-weighted IoU", "InstanceIoU"),
+    "instance_iou_head": ("the instance-weighted IoU of a semantic head", "InstanceIoU"),
     "boundary": ("boundary quality", "BoundaryPanopticQuality"),
 }
 """What is measured only if it is asked for, in the order in which it is reported, and who measures it."""
@@ -38,20 +43,28 @@ class EvaluationReport:
 
     Attributes:
         panoptic: PQ, SQ and RQ.
-        semantic: mean IoU.
+        semantic: mean IoU of the maps.
         dagger: PQ-dagger.
         covering: parsing covering.
-        instances: average precision of objects; None where it was not asked for.
-        instance_iou: instance-weighted IoU, likewise.
-        boundary: boundary quality, likewise.
+        semantic_head: mean IoU of what the semantic head alone predicts, which papers report; None where there is none,
+            as of maps in files.
+        instances: average precision of the objects of the maps; None where it was not asked for.
+        instances_before_fusion: of the objects that were detected one by one, before they became maps: what papers of
+            such systems report; None where it was not asked for, and of other systems.
+        instance_iou: instance-weighted IoU of the maps; None where it was not asked for.
+        instance_iou_head: of the semantic head, which papers report; None where it was not asked for or there is none.
+        boundary: boundary quality; None where it was not asked for.
     """
 
     panoptic: PanopticQualityReport
     semantic: SemanticIoUReport
     dagger: PanopticQualityDaggerReport
     covering: ParsingCoveringReport
+    semantic_head: SemanticIoUReport | None = None
     instances: InstanceAPReport | None = None
+    instances_before_fusion: InstanceAPReport | None = None
     instance_iou: InstanceIoUReport | None = None
+    instance_iou_head: InstanceIoUReport | None = None
     boundary: PanopticQualityReport | None = None
 
     def __str__(self) -> str:
@@ -59,26 +72,29 @@ class EvaluationReport:
 
     def table(self) -> str:
         """Return tables in percent: groups, then the categories that occur, then what else was asked for."""
-        groups = [["", "PQ", "SQ", "RQ", "PQ†", "PC", "mIoU"]]
+        head = self.semantic_head
+        iou_of = [""] if head is None else ["map ", "head "]
+        semantics = [self.semantic] if head is None else [self.semantic, head]
+        groups = [["", "PQ", "SQ", "RQ", "PQ†", "PC", *(f"{part}mIoU" for part in iou_of)]]
         for name in ("all", "things", "stuff"):
             quality = getattr(self.panoptic, name)
             shares = [quality.pq, quality.sq, quality.rq, getattr(self.dagger, name).pq]
             row = [percent(share) for share in (*shares, getattr(self.covering, name).covering)]
-            mean_iou = percent(self.semantic.mean_iou) if name == "all" else ""
-            groups.append([f"{name} ({quality.num_categories})", *row, mean_iou])
-        categories = [["", "PQ", "SQ", "RQ", "TP", "FP", "FN", "PQ†", "PC", "IoU"]]
+            means = [percent(one.mean_iou) if name == "all" else "" for one in semantics]
+            groups.append([f"{name} ({quality.num_categories})", *row, *means])
+        categories = [["", "PQ", "SQ", "RQ", "TP", "FP", "FN", "PQ†", "PC", *(f"{part}IoU" for part in iou_of)]]
         for name, category in self.panoptic.per_category.items():
-            iou = self.semantic.per_category[name].iou
-            if category.num_segments or not math.isnan(iou):
+            ious = [one.per_category[name].iou for one in semantics]
+            if category.num_segments or not all(map(math.isnan, ious)):
                 shares = [percent(share) for share in (category.pq, category.sq, category.rq)]
                 counts = [str(count) for count in (category.tp, category.fp, category.fn)]
-                others = (self.dagger.per_category[name].pq, self.covering.per_category[name].covering, iou)
+                others = (self.dagger.per_category[name].pq, self.covering.per_category[name].covering, *ious)
                 categories.append([name, *shares, *counts, *map(percent, others)])
         tables = [aligned(groups), aligned(categories)]
-        if self.instances is not None:
-            tables.append(self.instances.table())
-        if self.instance_iou is not None:
-            tables.append(self.instance_iou.table())
+        tables += _titled(
+            ("objects of the map", self.instances), ("objects before fusion", self.instances_before_fusion)
+        )
+        tables += _titled(("iIoU of the map", self.instance_iou), ("iIoU of the semantic head", self.instance_iou_head))
         if self.boundary is not None:
             tables.append(f"boundary quality\n{self.boundary.table()}")
         return "\n\n".join(tables)
@@ -95,16 +111,25 @@ class EvaluationReport:
         return {**parts, **{name: report.to_dict() for name, report in asked.items() if report is not None}}
 
 
+def _titled(*reports: tuple[str, InstanceAPReport | InstanceIoUReport | None]) -> list[str]:
+    """Return the tables of the reports that are there; with their titles where there are several."""
+    there = [(title, report) for title, report in reports if report is not None]
+    return [report.table() if len(there) == 1 else f"{title}\n{report.table()}" for title, report in there]
+
+
 class Evaluator:
     """Accumulates PQ, PQ-dagger, parsing covering and mean IoU from one count of overlaps and one matching a picture.
 
     Attributes:
         panoptic: the accumulator of PQ.
-        semantic: the accumulator of IoU.
+        semantic: the accumulator of the maps' IoU.
         dagger: the accumulator of PQ-dagger.
         covering: the accumulator of parsing covering.
-        instances: the accumulator of average precision, or None.
-        instance_iou: the accumulator of instance-weighted IoU, or None.
+        semantic_head: the accumulator of a semantic head's IoU, or None.
+        instances: the accumulator of average precision of the maps' objects, or None.
+        instances_before_fusion: that of objects before fusion, or None.
+        instance_iou: the accumulator of the maps' instance-weighted IoU, or None.
+        instance_iou_head: that of a semantic head's, or None.
         boundary: the accumulator of boundary quality, or None.
     """
 
@@ -113,8 +138,11 @@ class Evaluator:
         labels: LabelSpace,
         rules: str | Rules = "coco",
         *,
+        semantic_head: SemanticIoU | None = None,
         instances: InstanceAP | None = None,
+        instances_before_fusion: InstanceAP | None = None,
         instance_iou: InstanceIoU | None = None,
+        instance_iou_head: InstanceIoU | None = None,
         boundary: BoundaryPanopticQuality | None = None,
     ) -> None:
         """Start without pictures.
@@ -122,15 +150,19 @@ class Evaluator:
         Args:
             labels: the label space of predictions and truth.
             rules: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+            semantic_head: measures the IoU of a semantic head, too.
             instances: measures average precision, too; for predictions with scores, and memory grows with their number.
+            instances_before_fusion: measures the average precision of objects before fusion, too.
             instance_iou: measures instance-weighted IoU, too.
+            instance_iou_head: measures that of a semantic head, too.
             boundary: measures boundary quality, too, which takes longer; by the same rules.
 
         Raises:
             UnknownNameError: no rules have this name.
             InvalidArgumentError: a metric has another label space, or that of boundaries other rules.
         """
-        for metric, (what, _) in zip((instances, instance_iou, boundary), _ASKED.values(), strict=True):
+        asked = (semantic_head, instances, instances_before_fusion, instance_iou, instance_iou_head, boundary)
+        for metric, (what, _) in zip(asked, _ASKED.values(), strict=True):
             if metric is not None and metric.labels != labels:
                 raise InvalidArgumentError(
                     f"expected {what} over the label space {labels.name!r}, got {metric.labels.name!r}; make both with "
@@ -142,30 +174,51 @@ class Evaluator:
         self.semantic = SemanticIoU(labels)
         self.dagger = PanopticQualityDagger(labels, rules)
         self.covering = ParsingCovering(labels)
+        self.semantic_head = semantic_head
         self.instances = instances
+        self.instances_before_fusion = instances_before_fusion
         self.instance_iou = instance_iou
+        self.instance_iou_head = instance_iou_head
         self.boundary = boundary
 
     @property
     def states(self) -> dict[str, Tensor]:
         """The states of the accumulators by name; those of all processes add up. Average precision has none."""
-        names = ("panoptic", "semantic", "dagger", "covering", "instance_iou", "boundary")
-        metrics = {name: getattr(self, name) for name in names}
+        always = ("panoptic", "semantic", "dagger", "covering")
+        asked = ("semantic_head", "instance_iou", "instance_iou_head", "boundary")
+        metrics = {name: getattr(self, name) for name in (*always, *asked)}
         return {name: metric.state for name, metric in metrics.items() if metric is not None}
 
-    def update(self, prediction: PanopticMap, truth: PanopticMap) -> None:
+    def update(
+        self,
+        prediction: PanopticMap,
+        truth: PanopticMap,
+        *,
+        semantic: Tensor | None = None,
+        detections: Detections | None = None,
+    ) -> None:
         """Take one picture into account.
 
         Args:
             prediction: of the same size as ``truth``.
             truth: with its crowds, if any.
+            semantic: what a semantic head alone predicts, category ids [H, W], for the metrics of one.
+            detections: objects before fusion, for the metric of those.
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks, or the
                 prediction has no scores and average precision is measured, or the truth has objects of a category
-                without average size and instance-weighted IoU is measured. Nothing is counted then.
+                without average size and instance-weighted IoU is measured, or what a metric needs is missing. Nothing
+                is counted then.
         """
         histogram = overlaps(prediction, truth)
+        of_head = (self.semantic_head, self.instance_iou_head)
+        if semantic is None and any(of_head):
+            raise InvalidArgumentError("expected what the semantic head predicts, as its IoU is measured, got none")
+        if detections is None and self.instances_before_fusion is not None:
+            raise InvalidArgumentError(
+                "expected objects before fusion, as their average precision is measured, got none"
+            )
         labels, rules = self.panoptic.labels, self.panoptic.rules
         # What asks for more than the others comes first.
         if self.instances is not None:
@@ -173,6 +226,14 @@ class Evaluator:
         for metric in (self.instance_iou, self.instances, self.boundary):
             if metric is not None:
                 metric.update(prediction, truth, histogram)
+        if self.instances_before_fusion is not None and detections is not None:
+            self.instances_before_fusion.update_masks(*detections, truth)
+        if semantic is not None and any(of_head):
+            head = map_of_semantic(semantic, labels)
+            histogram_of_head = overlaps(head, truth)
+            for measure in of_head:
+                if measure is not None:
+                    measure.update(head, truth, histogram_of_head)
         self.semantic.update(prediction, truth, histogram)  # before the matching, as it checks the categories
         matches = match_segments(prediction, truth, histogram, rules, labels.stuff_ids)
         self.panoptic.update(prediction, truth, histogram, matches)
@@ -208,8 +269,9 @@ class Evaluator:
         """Forget all pictures."""
         for state in self.states.values():
             state.zero_()
-        if self.instances is not None:
-            self.instances.reset()
+        for metric in (self.instances, self.instances_before_fusion):
+            if metric is not None:
+                metric.reset()
 
     def compute(self) -> EvaluationReport:
         """Report on all pictures so far."""
@@ -218,45 +280,47 @@ class Evaluator:
             self.semantic.compute(),
             self.dagger.compute(),
             self.covering.compute(),
-            *(None if metric is None else metric.compute() for metric in (getattr(self, name) for name in _ASKED)),
+            **{name: metric.compute() for name in _ASKED if (metric := getattr(self, name)) is not None},
         )
 
 
 def create_evaluator(
     labels: LabelSpace,
-    rules: str | Rules = "coco",
+    options: EvaluationOptions = DEFAULT_OPTIONS,
+    rules: Rules | None = None,
     *,
-    ap: bool = False,
-    ap_sizes: bool = False,
-    iiou: bool = False,
-    boundary: bool = False,
+    has_head: bool = False,
+    has_detections: bool = False,
 ) -> Evaluator:
     """Return an evaluator that measures what a command was asked for, each by the rules that are usual for the data.
 
     Args:
         labels: the label space of predictions and truth.
-        rules: of PQ and PQ-dagger, see :class:`Evaluator`.
-        ap: average precision of objects, too: by the rules of Cityscapes for its label space, else by those of COCO.
-        ap_sizes: that, and also between percentiles of the objects' sizes.
-        iiou: instance-weighted IoU, too, with the average sizes of the benchmark for the label space of Cityscapes,
-            else with those measured in the truth of the pictures.
-        boundary: boundary quality, too, which takes longer.
+        options: what is measured, and by whose rules.
+        rules: of panoptic quality, in place of those of the options.
+        has_head: a semantic head is to be measured as well.
+        has_detections: objects before fusion are to be measured as well, where average precision is.
 
     Raises:
         UnknownNameError: no rules have this name.
         InvalidArgumentError: ``ap_sizes`` for the label space of Cityscapes.
     """
+    chosen = options.rules if rules is None else rules
     ap_rules = usual_ap_rules(labels)
-    if ap_sizes and ap_rules != "coco":
+    if options.ap_sizes and ap_rules != "coco":
         raise InvalidArgumentError(
             f"expected --ap-sizes for other data than {labels.name}, whose rules of average precision know no sizes; "
             "leave it out, or measure by the rules of COCO with InstanceAP(labels, percentiles=PERCENTILES)"
         )
-    percentiles = PERCENTILES if ap_sizes else ()
+    percentiles = PERCENTILES if options.ap_sizes else ()
+    counts_detections = options.measures_ap and has_detections
     return Evaluator(
         labels,
-        rules,
-        instances=InstanceAP(labels, ap_rules, percentiles=percentiles) if ap or ap_sizes else None,
-        instance_iou=InstanceIoU(labels) if iiou else None,
-        boundary=BoundaryPanopticQuality(labels, rules=rules) if boundary else None,
+        chosen,
+        semantic_head=SemanticIoU(labels) if has_head else None,
+        instances=InstanceAP(labels, ap_rules, percentiles=percentiles) if options.measures_ap else None,
+        instances_before_fusion=InstanceAP(labels, ap_rules, percentiles=percentiles) if counts_detections else None,
+        instance_iou=InstanceIoU(labels) if options.iiou else None,
+        instance_iou_head=InstanceIoU(labels) if options.iiou and has_head else None,
+        boundary=BoundaryPanopticQuality(labels, rules=chosen) if options.boundary else None,
     )

@@ -1,8 +1,9 @@
-"""Average precision of objects (AP) from panoptic maps.
+"""Average precision of objects (AP), from panoptic maps or from masks that may overlap.
 
 The rules of COCO are in :mod:`panscape.metrics.instance_ap_coco`, those of Cityscapes in
-:mod:`panscape.metrics.instance_ap_cityscapes`. Both take the objects as they stand in the maps, where no two overlap:
-the AP of the same network's overlapping detections is mostly higher.
+:mod:`panscape.metrics.instance_ap_cityscapes`. Objects of a map do not overlap, and unsure ones are missing from it.
+The AP of the same network's detections before fusion is mostly higher; papers of systems that detect objects report
+that one (:meth:`InstanceAP.update_masks`).
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.kernels.joint_histogram import JointHistogram
+from panscape.kernels.mask_windows import MaskWindows
 from panscape.labels import LabelSpace
 from panscape.metrics.instance_ap_cityscapes import CITYSCAPES_THRESHOLDS, SMALLEST_OBJECT, cityscapes_precision
 from panscape.metrics.instance_ap_coco import COCO_THRESHOLDS, MAX_PREDICTIONS, CocoCurves, coco_curves
 from panscape.metrics.object_sizes import COCO_SIZES, LARGEST_AREA, require_percentiles, size_percentiles
 from panscape.metrics.overlaps import require_same_labels
 from panscape.metrics.tables import aligned, percent
-from panscape.metrics.thing_overlaps import ThingOverlaps, pooled, thing_overlaps
+from panscape.metrics.thing_overlaps import ThingOverlaps, mask_overlaps, pooled, thing_overlaps
 from panscape.panoptic import PanopticMap
 
 APRules = Literal["coco", "cityscapes"]
@@ -209,6 +211,22 @@ class InstanceAP:
         if self.score == "one":
             prediction = PanopticMap(prediction.ids, prediction.category)
         self.pictures.append(thing_overlaps(prediction, truth, self.labels, histogram))
+
+    def update_masks(self, masks: MaskWindows, category: Tensor, score: Tensor, truth: PanopticMap) -> None:
+        """Take one picture into account whose predicted objects are masks that may overlap.
+
+        Args:
+            masks: of P objects; those without pixels do not count.
+            category: of each, a thing of the label space, integers [P].
+            score: of each, float [P]; ignored if ``score`` of the metric is "one".
+            truth: with its crowds, if any, of the size that the masks are of.
+
+        Raises:
+            InvalidArgumentError: there is not one category and score for each mask, a mask leaves the picture, or a
+                category is not a thing of the label space.
+        """
+        score = torch.ones_like(score) if self.score == "one" else score
+        self.pictures.append(mask_overlaps(masks, category, score, truth, self.labels))
 
     def require_scores(self, prediction: PanopticMap) -> None:
         """Check that a prediction has the scores that this metric asks for.

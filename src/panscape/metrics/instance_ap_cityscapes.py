@@ -3,7 +3,8 @@
 Every rule that changes a number:
 
 - A prediction matches an object of its category if their IoU is above the threshold, 0.50, 0.55 to 0.95. IoU is that of
-  the masks; void counts like everything else. Panoptic segments do not overlap, so that each has at most one partner.
+  the masks; void counts like everything else. Objects of the truth do not overlap, so that a prediction matches one at
+  most. Of several masks that match the same object, the surest is right and the others are false.
 - Objects of less than 100 pixels are not looked for. Predictions of all sizes and numbers count.
 - A prediction that matches a group (a crowd) or such a small object is ignored. So is one that matches nothing if a
   share above the *threshold* of it lies on void, on groups and on small objects of its category. A group that is small
@@ -54,10 +55,14 @@ def cityscapes_precision(things: ThingOverlaps, categories: Sequence[int]) -> Fl
     num_sought = [int((is_sought & (things.true_category == category)).sum()) for category in categories]
     for t, threshold in enumerate(CITYSCAPES_THRESHOLDS):
         is_match = iou > threshold
-        is_true, is_matched = np.zeros(num_predicted, dtype=bool), np.zeros(num_predicted, dtype=bool)
-        is_true[things.prediction[is_match & pair_is_sought]] = True
+        hits = np.flatnonzero(is_match & pair_is_sought)
+        by_truth = hits[np.lexsort((-things.score[things.prediction[hits]], things.truth[hits]))]
+        _, surest = np.unique(things.truth[by_truth], return_index=True)
+        is_true, is_matched, is_hit = (np.zeros(num_predicted, dtype=bool) for _ in range(3))
+        is_true[things.prediction[by_truth[surest]]] = True
+        is_hit[things.prediction[hits]] = True
         is_matched[things.prediction[is_match]] = True
-        is_counted = is_true | (~is_matched & (share <= threshold))
+        is_counted = is_hit | (~is_matched & (share <= threshold))
         for k, category in enumerate(categories):
             if num_sought[k]:
                 mine = is_counted & (things.predicted_category == category)

@@ -22,6 +22,22 @@ from panscape.metrics.tables import aligned, percent
 from panscape.panoptic import PanopticMap
 
 
+def map_of_semantic(semantic: Tensor, labels: LabelSpace) -> PanopticMap:
+    """Return a map whose segments are whole categories, so that the metrics of maps measure a semantic head.
+
+    Args:
+        semantic: category id of every pixel, integers [H, W], -1 for void, on any device.
+        labels: the label space.
+
+    Returns:
+        A map on the CPU; segment c + 1 is category c, and may have no pixels.
+
+    Raises:
+        InvalidMapError: a category is out of range.
+    """
+    return PanopticMap((semantic + 1).int().cpu(), torch.arange(len(labels)))
+
+
 def count_confusion(
     prediction: PanopticMap, truth: PanopticMap, num_categories: int, histogram: JointHistogram | None = None
 ) -> Tensor:
@@ -140,13 +156,21 @@ class SemanticIoU:
         require_categories(self.labels, prediction, truth)
         self.state += count_confusion(prediction, truth, len(self.labels), histogram)
 
+    def require_like(self, other: SemanticIoU) -> None:
+        """Check that another accumulator can be merged with this one.
+
+        Raises:
+            InvalidArgumentError: it has another label space.
+        """
+        require_same_labels(self.labels, other.labels)
+
     def merge(self, other: SemanticIoU) -> None:
         """Add the pictures of another accumulator to this one.
 
         Raises:
             InvalidArgumentError: it has another label space.
         """
-        require_same_labels(self.labels, other.labels)
+        self.require_like(other)
         self.state += other.state
 
     def reset(self) -> None:

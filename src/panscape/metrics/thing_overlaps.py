@@ -8,8 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from panscape.errors import InvalidArgumentError
 from panscape.kernels.joint_histogram import JointHistogram
+from panscape.kernels.mask_windows import MaskWindows
 from panscape.labels import LabelSpace
 from panscape.metrics.overlaps import areas_of, categories_of, crowds_of, overlaps, require_categories
 from panscape.panoptic import PanopticMap
@@ -18,7 +21,7 @@ Ints = NDArray[np.int64]
 
 
 class ThingOverlaps(NamedTuple):
-    """Predicted and true segments of things that have pixels, in the order of their maps, and who overlaps whom.
+    """Predicted and true objects that have pixels, in the order of their maps or masks, and who overlaps whom.
 
     Attributes:
         picture: int64 [P], number of the picture of each predicted segment; ascending.
@@ -78,8 +81,8 @@ def thing_overlaps(
     predicted_area = areas_of(predicted_id, area, prediction.num_segments)
     is_void = true_id == 0
     on_void = areas_of(predicted_id[is_void], area[is_void], prediction.num_segments)
-    true_rows = np.flatnonzero((true_area > 0) & (true_category >= 0) & is_thing[true_category])
-    predicted_rows = np.flatnonzero((predicted_area > 0) & (predicted_category >= 0) & is_thing[predicted_category])
+    true_rows = _object_rows(true_area, true_category, labels)
+    predicted_rows = _object_rows(predicted_area, predicted_category, labels)
 
     score = torch.ones(prediction.num_segments) if prediction.score is None else prediction.score.detach().cpu()
     category = true_category[true_id]
@@ -96,6 +99,70 @@ def thing_overlaps(
         prediction=np.searchsorted(predicted_rows, predicted_id[is_pair]),
         truth=np.searchsorted(true_rows, true_id[is_pair]),
         shared=area[is_pair],
+    )
+
+
+def _object_rows(area: Ints, category: Ints, labels: LabelSpace) -> Ints:
+    """Return the ids of things that have pixels, ascending, from what every id of a map has."""
+    is_thing = np.array([one.is_thing for one in labels])
+    return np.flatnonzero((area > 0) & (category >= 0) & is_thing[category])
+
+
+def mask_overlaps(
+    masks: MaskWindows, category: Tensor, score: Tensor, truth: PanopticMap, labels: LabelSpace
+) -> ThingOverlaps:
+    """Reduce one picture to its objects, where the predicted ones are masks that may overlap.
+
+    Args:
+        masks: of P predicted objects; those without pixels are left out.
+        category: of each, a thing of ``labels``, integers [P].
+        score: of each, float [P].
+        truth: with its crowds, if any, of the size that the masks are of.
+        labels: tells things from stuff.
+
+    Returns:
+        The objects of picture 0.
+
+    Raises:
+        InvalidArgumentError: there is not one category and score for each mask, a mask leaves the picture, or a
+            category is not a thing of the label space.
+    """
+    require_categories(labels, truth, truth)
+    masks.check_inside(truth.size)
+    of_masks, scores = category.cpu().numpy().astype(np.int64), score.detach().float().cpu().numpy()
+    if not len(masks) == len(of_masks) == len(scores):
+        raise InvalidArgumentError(
+            f"expected a category and a score for each of the {len(masks)} masks, got {len(of_masks)} and {len(scores)}"
+        )
+    strange = sorted(set(of_masks.tolist()) - set(labels.thing_ids))
+    if strange:
+        raise InvalidArgumentError(
+            f"expected masks of the things of {labels.name}, {list(labels.thing_ids)}, got categories {strange}"
+        )
+    ids, num_ids = truth.ids.cpu().numpy(), truth.num_segments + 1
+    table = np.zeros((len(masks), num_ids), dtype=np.int64)
+    for row, (rows, columns, window) in zip(table, masks.to("cpu"), strict=True):
+        row += np.bincount(ids[rows, columns][window.numpy()], minlength=num_ids)
+    true_category = categories_of(truth, -1)
+    true_area = np.bincount(ids.ravel(), minlength=num_ids)
+    true_rows = _object_rows(true_area, true_category, labels)
+    area = table.sum(axis=1)
+    kept = np.flatnonzero(area > 0)
+    of_kept = table[kept]
+    is_pair = (of_kept[:, true_rows] > 0) & (of_masks[kept, None] == true_category[true_rows])
+    prediction, place = np.nonzero(is_pair)
+    return ThingOverlaps(
+        picture=np.zeros(len(kept), dtype=np.int64),
+        predicted_category=of_masks[kept],
+        score=scores[kept],
+        predicted_area=area[kept],
+        on_void=of_kept[:, 0],
+        true_category=true_category[true_rows],
+        true_area=true_area[true_rows],
+        is_crowd=crowds_of(truth)[true_rows],
+        prediction=prediction,
+        truth=place,
+        shared=of_kept[prediction, true_rows[place]],
     )
 
 

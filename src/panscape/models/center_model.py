@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from panscape.errors import InvalidArgumentError
+from panscape.kernels.likeliest_category import likeliest_categories
 from panscape.labels import LabelSpace
 from panscape.models.center_relations import CenterRelations
 from panscape.models.panoptic_model import PanopticModel
@@ -194,6 +195,14 @@ class CenterModel(PanopticModel):
         return self.representation.decode_resized(
             outputs, working_sizes, sizes, self.labels, self.output_stride, padded_size, scored=scored
         )
+
+    def decode_semantic(
+        self, outputs: CenterOutputs, working_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+    ) -> list[Tensor]:
+        """See :meth:`PanopticModel.decode_semantic`; logits are enlarged as for the map."""
+        align_corners = self.representation.decoding.align_corners
+        padded_size = self.padded_size(outputs)
+        return likeliest_categories(outputs.semantic, padded_size, working_sizes, sizes, align_corners=align_corners)
 
     def with_scores(self, outputs: CenterOutputs, maps: Sequence[PanopticMap]) -> list[PanopticMap]:
         """Return maps with the scores of :mod:`panscape.representations.center_scores`, for average precision."""

@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import padded_size
+from panscape.kernels.likeliest_category import likeliest_categories
 from panscape.labels import LabelSpace
 from panscape.models.dense_detection_head import CHANNELS_IN_GROUP, LARGEST_DISTANCE, DenseDetectionHead
 from panscape.models.panoptic_model import PanopticModel
@@ -51,7 +52,7 @@ from panscape.representations.dense_boxes import (
     DenseBoxRepresentation,
     DenseBoxTargets,
 )
-from panscape.representations.merging import PastingRules
+from panscape.representations.merging import Detections, PastingRules
 
 # What the paper uses, by label space.
 PUBLISHED: Mapping[str, DenseBoxRepresentation] = {
@@ -139,6 +140,28 @@ class DenseDetections(PanopticModel):
     def decode(self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
         """See :meth:`DenseBoxRepresentation.decode`; the scores of a map are those of average precision."""
         return self.representation.decode(outputs, sizes, self.labels)
+
+    def decode_semantic(
+        self, outputs: DenseBoxOutputs, working_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+    ) -> list[Tensor]:
+        """See :meth:`PanopticModel.decode_semantic`; all categories compete, whichever the map allows stuff to have."""
+        padded = self.representation.padded_size(outputs)
+        return likeliest_categories(outputs.semantic, padded, working_sizes, sizes, align_corners=False)
+
+    @property
+    def has_detections(self) -> bool:
+        """The objects whose masks are laid into the map."""
+        return True
+
+    def detect(
+        self, outputs: DenseBoxOutputs, working_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        """See :meth:`PanopticModel.detect` and :meth:`DenseBoxRepresentation.detect`; masks are resized as maps are."""
+        found = self.representation.detect(outputs, working_sizes, self.labels)
+        return [
+            one._replace(masks=one.masks.resize(seen, size))
+            for one, seen, size in zip(found, working_sizes, sizes, strict=True)
+        ]
 
     @property
     def decoding(self) -> DenseBoxDecoding:

@@ -17,6 +17,7 @@ from panscape.images import resized, to_image_tensor
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 from panscape.representations.decoding_options import replace_options
+from panscape.representations.merging import Detections
 
 LARGEST_WORKING_SCALE = 8.0
 
@@ -218,6 +219,52 @@ class PanopticModel(nn.Module, ABC):
         """Note options that differ from those this model was created with, so that it is saved as it is now."""
         if self.spec is not None:
             self.spec = self.spec._replace(options={**self.spec.options, **options})
+
+    @abstractmethod
+    def decode_semantic(
+        self, outputs: Any, working_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+    ) -> list[Tensor]:
+        """Return what the semantic head alone predicts for each image, before objects and categories become one map.
+
+        The papers' mIoU and iIoU are measured on this, not on the map.
+
+        Args:
+            outputs: what :meth:`forward` returned for a batch.
+            working_sizes: height and width of each image as it entered the network, before padding.
+            sizes: height and width of each image itself.
+
+        Returns:
+            Category ids, integers [H, W] of each image's own size, on the device of the outputs.
+
+        Raises:
+            InvalidArgumentError: there are not as many sizes as images.
+        """
+
+    @property
+    def has_detections(self) -> bool:
+        """Whether this system detects objects one by one before it makes a map of them; see :meth:`detect`."""
+        return False
+
+    def detect(
+        self, outputs: Any, working_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        """Return the objects of each image before they become parts of a map: they may overlap, and unsure ones stay.
+
+        Papers of systems that detect objects measure average precision on these.
+
+        Args:
+            outputs: what :meth:`forward` returned for a batch.
+            working_sizes: height and width of each image as it entered the network, before padding.
+            sizes: height and width of each image itself, which is the size of the masks.
+
+        Raises:
+            InvalidArgumentError: this system does not detect objects (:attr:`has_detections`), or there are not as many
+                sizes as images.
+        """
+        raise InvalidArgumentError(
+            f"expected a model that detects objects before it makes a map, but {type(self).__name__} does not; take "
+            "the objects of its map"
+        )
 
     @property
     def oracles(self) -> tuple[str, ...]:

@@ -22,6 +22,9 @@ Where the rest differs: norms of the towers do not decay (FCOS: they do), and wh
 ``representations/dense_boxes.py`` list. The loss of categories is divided by the number of positives, as in FCOS, not
 by that of locations; the paper's is ``--model.representation.category-normalization locations``.
 
+mIoU of the docstrings is that of the semantic head and AP that of masks before fusion; ``panscape evaluate --ap``
+reports both beside those of the map.
+
 Hours are estimates, not measured: multiply-adds of the network, three times over for a training step, at 20 TFLOP/s
 for each of two RTX 3090, doubled for everything else. What memory it takes is not measured either; ``--accumulate``
 halves it. All docstrings call for ``--precision fp16 --devices 2``; each device then takes half of a batch.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from panscape import load
 from panscape.datasets.sample import PanopticDataset, Sample
+from panscape.evaluation_options import EvaluationOptions
 from panscape.inference.console import bar_on_terminal
 from panscape.inference.decode_arguments import set_decoding
 from panscape.inference.predictor import choose_device
@@ -28,8 +29,9 @@ from panscape.scoring.problems import Kind, Problem
 from panscape.scoring.records import PictureRecord, record_of
 from panscape.scoring.report import write_report
 from panscape.scoring.results import write_results
-from panscape.training.evaluation import evaluate, predict_sample
+from panscape.training.evaluation import Predicted, evaluate, predict_sample
 from panscape.training.samples import OnBadSample, SkippedSample, load_sample
+from panscape.training.speed import SpeedReport, measure_speed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,13 +104,10 @@ def run_on_model(
     oracle: Sequence[str],
     limit: int,
     decode: Sequence[str],
-    rules: str,
-    boundary: bool,
-    ap: bool,
-    ap_sizes: bool,
-    iiou: bool,
+    options: EvaluationOptions,
     device: str,
     precision: Precision,
+    speed: bool,
     workers: int,
     on_bad_sample: OnBadSample,
     as_json: bool,
@@ -125,13 +124,10 @@ def run_on_model(
         oracle: parts of the network's outputs to be replaced by the truth's.
         limit: of pictures; 0 for all.
         decode: options of post-processing, as :mod:`panscape.inference.decode_arguments` takes them.
-        rules: name of those of panoptic quality.
-        boundary: also measure boundary quality.
-        ap: also measure the average precision of objects.
-        ap_sizes: that, and also between percentiles of their sizes.
-        iiou: also measure instance-weighted IoU.
+        options: what is measured.
         device: where to predict.
         precision: of the numbers inside the network.
+        speed: also measure images per second.
         workers: processes that read ahead.
         on_bad_sample: what to do at a picture that cannot be used.
         as_json: print one JSON object in place of tables.
@@ -150,9 +146,18 @@ def run_on_model(
     numbers: dict[str, int] = {}
     records: list[PictureRecord] = []
 
-    def remember(number: int, sample: Sample, prediction: PanopticMap) -> None:
+    def remember(number: int, sample: Sample, prediction: Predicted) -> None:
         numbers[sample.name] = number
-        records.append(record_of(sample.name, prediction, sample.truth, model.labels, rules=rules))
+        records.append(
+            record_of(
+                sample.name,
+                prediction.map,
+                sample.truth,
+                model.labels,
+                rules=options.rules,
+                semantic=prediction.semantic,
+            )
+        )
 
     with bar_on_terminal("pictures") as progress:
         found = evaluate(
@@ -161,17 +166,14 @@ def run_on_model(
             precision=precision,
             oracle=oracle,
             limit=limit,
-            rules=rules,
-            boundary=boundary,
-            ap=ap,
-            ap_sizes=ap_sizes,
-            iiou=iiou,
+            options=options,
             workers=workers,
             on_bad_sample=on_bad_sample,
             skipped=bad.append,
             progress=progress,
             each=None if out is None and report is None else remember,
         )
+    timed = _speed_of(model, dataset, precision, limit) if speed else None
     count = (min(limit, len(dataset)) if limit else len(dataset)) - len(bad)
     summary = {
         "model": name,
@@ -181,16 +183,19 @@ def run_on_model(
         "decoding": {option.name: option.value for option in decoding_options(model.decoding).values()},
         "pictures": count,
         "skipped": [{"picture": picture, "error": error} for picture, error in bad],
-        "rules": rules,
+        "rules": options.rules,
         **found.to_dict(),
+        **({} if timed is None else {"speed": timed.to_dict()}),
     }
     if as_json:
         print(json.dumps(summary))
     else:
         perfect = f" with the truth's {', '.join(oracle)}" if oracle else ""
         pictures = f"{count} picture" if count == 1 else f"{count} pictures"
-        options = f" with {' '.join(decode)}" if decode else ""
-        print(f"{name}{options} on {pictures} of {recipe} {split}{perfect}, rules of {rules}\n\n{found}")
+        given = f" with {' '.join(decode)}" if decode else ""
+        print(f"{name}{given} on {pictures} of {recipe} {split}{perfect}, rules of {options.rules}\n\n{found}")
+        if timed is not None:
+            print(f"\n{timed}")
         _tell_skipped(bad, count + len(bad))
     scores = ModelScores(
         model=model,
@@ -203,7 +208,7 @@ def run_on_model(
         summary=summary,
         oracle=oracle,
         precision=precision,
-        rules=get_rules(rules),
+        rules=get_rules(options.rules),
     )
     if out is not None:
         write_results(out, scores)
@@ -212,6 +217,11 @@ def run_on_model(
         if not as_json:
             print(f"\nreport: {report}")
     return 1 if bad else 0
+
+
+def _speed_of(model: PanopticModel, dataset: PanopticDataset, precision: Precision, limit: int) -> SpeedReport:
+    with bar_on_terminal("pictures, for their speed") as progress:
+        return measure_speed(model, dataset, precision=precision, limit=limit, progress=progress)
 
 
 def _tell_skipped(bad: Sequence[SkippedSample], num_pictures: int) -> None:

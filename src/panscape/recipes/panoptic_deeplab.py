@@ -32,6 +32,9 @@ Where training differs from detectron2's:
   with ``hrnet_w48.ms_in1k``.
 - What ``models/panoptic_deeplab.py`` lists.
 
+mIoU and iIoU of the docstrings are those of the semantic head, which ``panscape evaluate --iiou`` reports beside those
+of the map.
+
 Hours are estimates, not measured: multiply-adds of the network, three times over for a training step, at 20 TFLOP/s
 for each of eight RTX 3090, doubled for everything else. What memory it takes is not measured either; ``--accumulate``
 divides it. All docstrings call for ``--precision fp16 --devices 8``; each device then takes an eighth of a batch.

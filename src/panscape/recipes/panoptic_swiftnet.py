@@ -28,6 +28,8 @@ The rows of Table 7 are no trainings. They come from the model of PYRx3, some of
     published, val: semantic PQ 76.2 SQ 91.0 RQ 82.5 AP 39.6 mIoU 100.0, centers 56.9 79.5 70.1 22.9 77.2,
                     offsets 59.1 83.0 70.4 36.8 77.2, centers and offsets 61.6 83.3 73.2 38.2 77.2
 
+mIoU is that of the semantic head, here and below; ``panscape evaluate`` reports it beside that of the map.
+
 Hours are estimates, not measured: multiply-adds of the network, three times over for a training step, at 20 TFLOP/s
 for each of two RTX 3090, doubled for everything else. Two GPUs with 20 GiB each suffice (the paper, on Cityscapes and
 COCO). All docstrings call for ``--precision fp16 --devices 2``; each device then takes half of a batch.

@@ -68,7 +68,8 @@ def town() -> Recipe:
 
         panscape train town --out OUT --precision bf16
         hardware, hours: one core of a CPU beside other work, 7.6 for 30,100 steps
-        ours, val:       PQ 70.6, mIoU 85.7 after 30,100 steps in six parts, see docs/bundled_models.md
+        ours, val:       PQ 70.6, mIoU 85.7 (semantic head 86.6) after 30,100 steps in six parts, see
+                         docs/bundled_models.md
     """
     return Recipe(
         name="town",
@@ -98,7 +99,7 @@ def street() -> Recipe:
 
         panscape train street --data DIR --out OUT --precision bf16
         hardware, hours: one core of a CPU beside other work, 1.4
-        ours, val:       PQ 56.4, mIoU 62.7 in two parts, see docs/bundled_models.md
+        ours, val:       PQ 56.4, mIoU 62.7 (semantic head 64.0) in two parts, see docs/bundled_models.md
     """
     return Recipe(
         name="street",
@@ -123,7 +124,8 @@ def aerial() -> Recipe:
 
         panscape train aerial --data DIR --out OUT --precision bf16
         hardware, hours: one core of a CPU beside other work, 4.5 for 9200 steps after those of the town
-        ours, val:       PQ 35.0, mIoU 57.6 in parts, started from a model of the town, see docs/bundled_models.md
+        ours, val:       PQ 35.0, mIoU 57.6 (semantic head 57.1) in parts, started from a model of the town, see
+                         docs/bundled_models.md
     """
     return Recipe(
         name="aerial",

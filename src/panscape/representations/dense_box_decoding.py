@@ -8,8 +8,9 @@ stuff (``panscape.representations.merging``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,9 +24,9 @@ from panscape.kernels.dense_masks import MaskVariant, dense_masks, thing_prob
 from panscape.kernels.likeliest_category import likeliest_category
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
-from panscape.representations.merging import PastingRules, paste
+from panscape.representations.merging import Detections, PastingRules, paste
 
-__all__ = ["DenseBoxDecoding", "decode_dense_boxes", "likeliest_semantic", "merge_boxes"]
+__all__ = ["DenseBoxDecoding", "decode_dense_boxes", "detect_dense_boxes", "likeliest_semantic", "merge_boxes"]
 
 _LARGEST_DISTANCE = 1e14  # masks are made of boxes within 1e15
 
@@ -127,18 +128,71 @@ def decode_dense_boxes(
     Raises:
         InvalidArgumentError: shapes contradict each other or the sizes.
     """
+    parts = _parts_of_pictures(
+        semantic, box_category, box, centerness, levelness, sizes, labels, finest_stride, num_levels, decoding
+    )
+    maps = []
+    for i, (size, (found, dense, prob, padded)) in enumerate(zip(sizes, parts, strict=True)):
+        likeliest = likeliest_semantic(semantic[i], padded, size, labels, decoding.rules)
+        maps.append(merge_boxes(found, dense, prob, likeliest, padded, labels, decoding))
+    return maps
+
+
+def detect_dense_boxes(
+    semantic: Tensor,
+    box_category: Tensor,
+    box: Tensor,
+    centerness: Tensor,
+    levelness: Tensor | None,
+    sizes: Sequence[tuple[int, int]],
+    labels: LabelSpace,
+    finest_stride: int,
+    num_levels: int,
+    decoding: DenseBoxDecoding,
+) -> list[Detections]:
+    """Return the objects of each picture of a batch before they are laid into a map, of whatever score.
+
+    The arguments are those of :func:`decode_dense_boxes`.
+    """
+    parts = _parts_of_pictures(
+        semantic, box_category, box, centerness, levelness, sizes, labels, finest_stride, num_levels, decoding
+    )
+    return [
+        _masked(found, dense, prob, size, padded, labels, decoding)
+        for size, (found, dense, prob, padded) in zip(sizes, parts, strict=True)
+    ]
+
+
+class _Parts(NamedTuple):
+    """What the masks of one picture are made of, see :func:`merge_boxes`."""
+
+    found: Boxes
+    dense: Tensor
+    prob: Tensor
+    padded_size: Size
+
+
+def _parts_of_pictures(
+    semantic: Tensor,
+    box_category: Tensor,
+    box: Tensor,
+    centerness: Tensor,
+    levelness: Tensor | None,
+    sizes: Sequence[tuple[int, int]],
+    labels: LabelSpace,
+    finest_stride: int,
+    num_levels: int,
+    decoding: DenseBoxDecoding,
+) -> Iterator[_Parts]:
+    """Choose the objects of each picture of a batch, and prepare what their masks are made of."""
     padded = _checked_size(semantic, box_category, box, levelness, sizes, labels, finest_stride, num_levels)
     box = finite(box, nan=0).clamp(0, _LARGEST_DISTANCE)
     dense = dense_boxes(box, decoding.levels(levelness), padded, finest_stride, num_levels)
     grid = (2 * semantic.shape[2], 2 * semantic.shape[3])
-    maps = []
     for i, size in enumerate(sizes):
         parts = (box_category[i], box[i], centerness[i])
         found = select_boxes(*parts, padded, size, finest_stride, num_levels, decoding.selection)
-        prob = thing_prob(semantic[i], grid, labels.thing_ids)
-        likeliest = likeliest_semantic(semantic[i], padded, size, labels, decoding.rules)
-        maps.append(merge_boxes(found, dense[i], prob, likeliest, padded, labels, decoding))
-    return maps
+        yield _Parts(found, dense[i], thing_prob(semantic[i], grid, labels.thing_ids), padded)
 
 
 def likeliest_semantic(
@@ -183,7 +237,21 @@ def merge_boxes(
     # Objects that the map would not keep need no mask.
     found = Boxes(*(part[found.score >= decoding.rules.min_score] for part in found))
     size = (semantic.shape[0], semantic.shape[1])
-    windows = dense_masks(
+    masks, category, score = _masked(found, dense, prob, size, padded_size, labels, decoding)
+    return paste(masks, category, score, semantic, labels, decoding.rules)
+
+
+def _masked(
+    found: Boxes,
+    dense: Tensor,
+    prob: Tensor,
+    size: tuple[int, int],
+    padded_size: tuple[int, int],
+    labels: LabelSpace,
+    decoding: DenseBoxDecoding,
+) -> Detections:
+    """Make the masks of one picture's objects; arguments as for :func:`merge_boxes`."""
+    masks = dense_masks(
         found.box,
         found.category,
         dense,
@@ -194,7 +262,7 @@ def merge_boxes(
         variant=decoding.variant,
     )
     category = torch.tensor(labels.thing_ids, dtype=torch.int64, device=found.category.device)[found.category]
-    return paste(windows, category, found.score, semantic, labels, decoding.rules)
+    return Detections(masks, category, found.score)
 
 
 def _checked_size(

@@ -22,7 +22,7 @@ from panscape.kernels.dense_box_targets import dense_box_targets
 from panscape.labels import LabelSpace
 from panscape.losses import bootstrapped_cross_entropy, divisors
 from panscape.panoptic import PanopticMap
-from panscape.representations.dense_box_decoding import DenseBoxDecoding, decode_dense_boxes
+from panscape.representations.dense_box_decoding import DenseBoxDecoding, decode_dense_boxes, detect_dense_boxes
 from panscape.representations.dense_box_losses import (
     MaskQueries,
     Pyramid,
@@ -35,6 +35,7 @@ from panscape.representations.dense_box_losses import (
 from panscape.representations.dense_box_oracles import decode_with_truth
 from panscape.representations.dense_box_panels import draw_panels
 from panscape.representations.label_checks import check_categories, check_category_weights
+from panscape.representations.merging import Detections
 
 __all__ = [
     "DENSE_BOX_ORACLES",
@@ -265,6 +266,21 @@ class DenseBoxRepresentation:
         """
         return decode_dense_boxes(*outputs, sizes, labels, self.finest_stride, self.num_levels, self.decoding)
 
+    def detect(
+        self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace
+    ) -> list[Detections]:
+        """Return the objects of each picture of a batch before they are laid into a map.
+
+        All that are chosen among the boxes (``candidate_threshold``, ``max_queries``), however unsure; ``rules`` have
+        no say. On these the paper measures average precision.
+
+        Args:
+            outputs: for the padded pictures.
+            sizes: height and width of each picture.
+            labels: tells things from stuff.
+        """
+        return detect_dense_boxes(*outputs, sizes, labels, self.finest_stride, self.num_levels, self.decoding)
+
     def decode_with_truth(
         self, outputs: DenseBoxOutputs, truth: PanopticMap, parts: Collection[str], labels: LabelSpace
     ) -> PanopticMap:
@@ -316,9 +332,13 @@ class DenseBoxRepresentation:
         )
         return queries._replace(box=queries.box.detach()) if self.detach_query else queries
 
-    def _pyramid(self, outputs: DenseBoxOutputs) -> Pyramid:
+    def padded_size(self, outputs: DenseBoxOutputs) -> tuple[int, int]:
+        """Return height and width of the padded input that gave these outputs."""
         height, width = (side * self.finest_stride for side in outputs.semantic.shape[-2:])
-        return Pyramid((height, width), self.finest_stride, self.num_levels)
+        return height, width
+
+    def _pyramid(self, outputs: DenseBoxOutputs) -> Pyramid:
+        return Pyramid(self.padded_size(outputs), self.finest_stride, self.num_levels)
 
 
 def _each(outputs: DenseBoxOutputs, change: Callable[[Tensor], Tensor]) -> DenseBoxOutputs:

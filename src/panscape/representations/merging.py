@@ -7,6 +7,7 @@ The combination of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +18,21 @@ from panscape.kernels.pasting import MaskWindows, paste_masks
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
-__all__ = ["MaskWindows", "PastingRules", "paste"]
+__all__ = ["Detections", "MaskWindows", "PastingRules", "paste"]
+
+
+class Detections(NamedTuple):
+    """The objects that were found in one image, one by one; they may overlap.
+
+    Attributes:
+        masks: of P objects.
+        category: of each object, a thing of the label space, int64 [P].
+        score: of each object, 0..1, float32 [P].
+    """
+
+    masks: MaskWindows
+    category: Tensor
+    score: Tensor
 
 
 @dataclass(frozen=True, slots=True)

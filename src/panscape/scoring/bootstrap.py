@@ -33,7 +33,8 @@ LEVEL = 0.95
 FEW_PICTURES = 20
 """Below so many, people are warned. Of Student's interval of a mean of N values, a percentile interval has about the
 part sqrt((N - 1) / N) * 1.96 / t: 0.91 with 20 values, 0.82 with 10, 0.63 with 5."""
-_COLUMNS = NUM_ROWS * 3 + 3  # error counts without sizes, then tp, fp and fn in pixels
+_MAP, _HEAD = NUM_ROWS * 3, NUM_ROWS * 3 + 3
+_COLUMNS = NUM_ROWS * 3 + 6  # error counts without sizes, then tp, fp and fn in pixels, of maps and of a semantic head
 _CELLS_AT_ONCE = 2_000_000  # floats of a chunk of resampled sums
 
 
@@ -44,14 +45,16 @@ class Statistics:
     Attributes:
         groups: float64 [B, 3, 3], of all, things and stuff the PQ, SQ and RQ, in 0..1.
         categories: float64 [B, K, 3], likewise of every category.
-        mean_iou: float64 [B], over pixels.
-        ious: float64 [B, K].
+        mean_iou: float64 [B], over pixels of the maps.
+        head_mean_iou: float64 [B], of what a semantic head alone predicts; nan where records have none.
+        ious: float64 [B, K], of the maps.
         costs: float64 [B, 7], what PQ over all categories gains if a kind of error is mended.
     """
 
     groups: _Floats
     categories: _Floats
     mean_iou: _Floats
+    head_mean_iou: _Floats
     ious: _Floats
     costs: _Floats
 
@@ -77,7 +80,7 @@ def caution(num_pictures: int) -> str:
 
 
 def picture_sums(records: Sequence[PictureRecord], num_categories: int) -> csr_array:
-    """Return the counts of every picture, float64 [N, K * 27], to be added up over any choice of pictures."""
+    """Return the counts of every picture, float64 [N, K * 30], to be added up over any choice of pictures."""
     pictures: list[int] = []
     columns: list[int] = []
     values: list[float] = []
@@ -92,13 +95,14 @@ def picture_sums(records: Sequence[PictureRecord], num_categories: int) -> csr_a
             for j, value in enumerate(counts):
                 if value:
                     put(i, category, row * 3 + j, value)
-        for category, predicted, pixels in record.confusion:
-            if category == predicted:
-                put(i, category, NUM_ROWS * 3, pixels)
-            else:
-                put(i, category, NUM_ROWS * 3 + 2, pixels)
-                if predicted < num_categories:
-                    put(i, predicted, NUM_ROWS * 3 + 1, pixels)
+        for column, confusion in ((_MAP, record.confusion), (_HEAD, record.head_confusion or ())):
+            for category, predicted, pixels in confusion:
+                if category == predicted:
+                    put(i, category, column, pixels)
+                else:
+                    put(i, category, column + 2, pixels)
+                    if predicted < num_categories:
+                        put(i, predicted, column + 1, pixels)
     shape = (len(records), num_categories * _COLUMNS)
     return csr_array((np.array(values, np.float64), (np.array(pictures, np.intp), np.array(columns, np.intp))), shape)
 
@@ -107,7 +111,7 @@ def statistics_of(sums: _Floats, labels: LabelSpace) -> Statistics:
     """Compute everything from sums over pictures.
 
     Args:
-        sums: float64 [B, K * 27], sums of rows of :func:`picture_sums`.
+        sums: float64 [B, K * 30], sums of rows of :func:`picture_sums`.
         labels: with K categories.
     """
     table = sums.reshape(len(sums), len(labels), _COLUMNS)
@@ -116,12 +120,11 @@ def statistics_of(sums: _Floats, labels: LabelSpace) -> Statistics:
     tp, iou_sum = matched[..., 0], matched[..., 2]
     errors = counts[..., :MATCHED_ROW, :, :]
     wrong = errors[..., 0, :2].sum((-1, -2))
-    hits, spurious, missed = (table[..., NUM_ROWS * 3 + j] for j in range(3))
     with np.errstate(invalid="ignore", divide="ignore"):
         weight = tp + wrong / 2
         sq = np.where(weight > 0, iou_sum / np.maximum(tp, 1), np.nan)
         categories = np.stack([iou_sum / weight, sq, tp / weight], -1)
-        ious = hits / (hits + spurious + missed)
+        ious, head_ious = (table[..., at] / table[..., at : at + 3].sum(-1) for at in (_MAP, _HEAD))
     members = (range(len(labels)), labels.thing_ids, labels.stuff_ids)
     costs = np.empty((len(sums), len(ErrorKind)))
     for kind in ErrorKind:
@@ -132,6 +135,7 @@ def statistics_of(sums: _Floats, labels: LabelSpace) -> Statistics:
         groups=np.stack([_means(categories[:, list(ids)]) for ids in members], 1),
         categories=categories,
         mean_iou=_means(ious),
+        head_mean_iou=_means(head_ious),
         ious=ious,
         costs=costs,
     )

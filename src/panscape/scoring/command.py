@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import arg
 
 from panscape.errors import InvalidArgumentError
+from panscape.evaluation_options import EvaluationOptions
 
 if TYPE_CHECKING:
     from panscape.scoring.scoring import Scores
@@ -57,12 +58,13 @@ class FilesOptions:
     and whether by more than noise; with --report on a page, too."""
 
 
-def is_of_files(options: Any, files: FilesOptions, *, shared: Collection[str]) -> bool:
+def is_of_files(options: Any, files: FilesOptions, measured: EvaluationOptions, *, shared: Collection[str]) -> bool:
     """Return whether files are to be scored, not a model.
 
     Args:
         options: the dataclass of the whole command, with ``model`` and ``recipe``.
         files: those of files.
+        measured: those of what is measured, which hold for both.
         shared: names of options that hold for both.
 
     Raises:
@@ -71,7 +73,7 @@ def is_of_files(options: Any, files: FilesOptions, *, shared: Collection[str]) -
     of_files = _given(files)
     of_model = [name for name in _given(options) if name not in shared and getattr(options, name) is not files]
     if files.compare:
-        others = [*(n for n in _given(options) if getattr(options, n) is not files), *of_files]
+        others = [*(n for n in _given(options) if getattr(options, n) is not files), *_given(measured), *of_files]
         others = [name for name in others if name not in _WITH_COMPARE]
         if others:
             raise InvalidArgumentError(
@@ -119,11 +121,7 @@ def run_on_files(
     bar: AbstractContextManager[Callable[[int, int], None]],
     *,
     workers: int | None,
-    rules: str,
-    boundary: bool,
-    ap: bool,
-    ap_sizes: bool,
-    iiou: bool,
+    options: EvaluationOptions,
     as_json: bool,
     out: Path | None,
     report: Path | None,
@@ -134,11 +132,7 @@ def run_on_files(
         files: with predictions and truth, or with what to compare.
         bar: gives a function that shows progress.
         workers: threads; None for one each processor.
-        rules: name of those of panoptic quality.
-        boundary: also measure boundary quality.
-        ap: also measure the average precision of objects.
-        ap_sizes: that, and also between percentiles of their sizes.
-        iiou: also measure instance-weighted IoU.
+        options: what is measured.
         as_json: print one JSON object in place of tables.
         out: also write a JSON that can be compared with others.
         report: also write a page to look at.
@@ -172,11 +166,7 @@ def run_on_files(
             prediction_pngs=files.prediction_pngs,
             truth_pngs=files.truth_pngs,
             by_source_id=files.label_ids == "source",
-            rules=rules,
-            boundary=boundary,
-            ap=ap,
-            ap_sizes=ap_sizes,
-            iiou=iiou,
+            options=options,
             workers=workers or 0,
             strict=files.strict,
             progress=progress,
@@ -186,7 +176,7 @@ def run_on_files(
     else:
         counts = f"{len(scores.records)} of {scores.num_pictures} pictures"
         paths = printable(f"{files.predictions} against {files.truth}")
-        print(f"{paths}: {counts}, {scores.labels.name}, rules of {rules}\n")
+        print(f"{paths}: {counts}, {scores.labels.name}, rules of {options.rules}\n")
         print(scores)
         _tell_problems(scores)
     if out is not None:

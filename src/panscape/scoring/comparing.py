@@ -87,7 +87,8 @@ class Comparison:
         num_pictures: that both have and that were compared.
         num_only_first: pictures left out because the second run lacks them.
         num_only_second: likewise, because the first lacks them.
-        groups: "PQ", "SQ" and "RQ", "PQ of things" and so on, and "mIoU".
+        groups: "PQ", "SQ" and "RQ", "PQ of things" and so on, and "mIoU" of the maps; "mIoU of the semantic head" where
+            both runs have one.
         categories: PQ by category.
         kinds: what each kind of error costs.
         pictures: in the order of the first run.
@@ -218,6 +219,10 @@ def compare(
         for i, group in enumerate(_GROUPS)
         for j, measure in enumerate(_MEASURES)
     }
+    groups["mIoU"] = difference("mean_iou")
+    of_head = difference("head_mean_iou")
+    if not math.isnan(of_head.change):
+        groups["mIoU of the semantic head"] = of_head
     one, two = names or _names(first.predictions, second.predictions)
     return Comparison(
         first=one,
@@ -226,7 +231,7 @@ def compare(
         num_pictures=len(mine),
         num_only_first=len(first.records) - len(mine),
         num_only_second=len(second.records) - len(mine),
-        groups={**groups, "mIoU": difference("mean_iou")},
+        groups=groups,
         categories={
             category.name: difference("categories", i, 0)
             for i, category in enumerate(first.labels)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
 from panscape.geometry import Size
@@ -18,7 +19,7 @@ from panscape.metrics.error_analysis import NUM_ROWS, SIZE_NAMES, count_errors, 
 from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.overlaps import overlaps, require_categories
 from panscape.metrics.rules import Rules, get_rules
-from panscape.metrics.semantic_iou import count_confusion
+from panscape.metrics.semantic_iou import count_confusion, map_of_semantic
 from panscape.panoptic import PanopticMap
 
 _MOST = 2**40  # more pixels than any picture has, and few enough to be added up
@@ -39,6 +40,7 @@ class PictureRecord:
             :class:`~panscape.metrics.error_costs.ErrorAnalysis`.
         confused: segments taken for another category: (category of the truth, category of the prediction, number),
             ascending.
+        head_confusion: as ``confusion``, of what the semantic head alone predicts; None where there is none.
     """
 
     name: str
@@ -48,6 +50,7 @@ class PictureRecord:
     confusion: tuple[tuple[int, int, int], ...]
     errors: tuple[tuple[int, int, int, int, int, float], ...]
     confused: tuple[tuple[int, int, int], ...]
+    head_confusion: tuple[tuple[int, int, int], ...] | None = None
 
     @property
     def pq(self) -> float:
@@ -66,14 +69,15 @@ class PictureRecord:
             InvalidAnnotationError: a category, kind, size or count is out of its range.
         """
         categories = [row[0] for row in self.quality] + [row[0] for row in self.errors]
-        categories += [row[0] for row in (*self.confusion, *self.confused)]
+        head = self.head_confusion or ()
+        categories += [row[0] for row in (*self.confusion, *self.confused, *head)]
         counts: list[float] = [*self.size]
         counts += [value for row in self.quality for value in row[1:]]
-        counts += [row[2] for row in (*self.confusion, *self.confused)]
+        counts += [row[2] for row in (*self.confusion, *self.confused, *head)]
         counts += [value for row in self.errors for value in row[3:]]
         limits: dict[str, tuple[Sequence[float], int]] = {
             "category": (categories, num_categories),
-            "predicted category": ([row[1] for row in (*self.confusion, *self.confused)], num_categories + 1),
+            "predicted category": ([row[1] for row in (*self.confusion, *self.confused, *head)], num_categories + 1),
             "kind of error": ([row[1] for row in self.errors], NUM_ROWS),
             "class of size": ([row[2] for row in self.errors], len(SIZE_NAMES)),
             "count": (counts, _MOST + 1),
@@ -95,6 +99,7 @@ class PictureRecord:
             "confusion": [list(row) for row in self.confusion],
             "errors": [list(row) for row in self.errors],
             "confused": [list(row) for row in self.confused],
+            **({} if self.head_confusion is None else {"head_confusion": [list(row) for row in self.head_confusion]}),
         }
 
     @classmethod
@@ -116,6 +121,7 @@ class PictureRecord:
                     (int(c), int(k), int(s), int(n), int(p), float(g)) for c, k, s, n, p, g in description["errors"]
                 ),
                 confused=_triples(description["confused"]),
+                head_confusion=_triples(description["head_confusion"]) if "head_confusion" in description else None,
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InvalidArgumentError(
@@ -131,6 +137,7 @@ def record_of(
     histogram: JointHistogram | None = None,
     matches: SegmentMatches | None = None,
     rules: str | Rules = "coco",
+    semantic: Tensor | None = None,
 ) -> PictureRecord:
     """Score one picture.
 
@@ -142,6 +149,7 @@ def record_of(
         histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
         matches: what :func:`~panscape.metrics.matching.match_segments` gives by the rules, if it is there already.
         rules: of panoptic quality; they decide what is an error, too.
+        semantic: what a semantic head alone predicts, category ids [H, W], if there is one.
 
     Raises:
         InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
@@ -161,8 +169,6 @@ def record_of(
     fn = np.bincount(of_truth[matches.missed.numpy()], minlength=num)
     present = (tp + fp + fn).nonzero()[0]
 
-    pixels = count_confusion(prediction, truth, num, histogram).numpy()
-    rows, columns = pixels.nonzero()
     taken = (errors.taken_for >= 0).nonzero()[0]
     pairs, numbers = np.unique(
         np.stack([of_truth[taken], of_prediction[errors.taken_for[taken]]], 1), axis=0, return_counts=True
@@ -176,13 +182,22 @@ def record_of(
         size=Size(*truth.size),
         truth_digest=truth_digest(truth),
         quality=tuple((int(c), int(tp[c]), int(fp[c]), int(fn[c]), float(iou_sum[c])) for c in present),
-        confusion=tuple(zip(rows.tolist(), columns.tolist(), pixels[rows, columns].tolist(), strict=True)),
+        confusion=_counted(count_confusion(prediction, truth, num, histogram)),
         errors=tuple(
             (*_place(cell), int(missed), int(spurious), gain)
             for cell, (missed, spurious, gain) in zip(cells.tolist(), values.tolist(), strict=True)
         ),
         confused=tuple((a, b, n) for (a, b), n in zip(pairs.tolist(), numbers.tolist(), strict=True)),
+        head_confusion=(
+            None if semantic is None else _counted(count_confusion(map_of_semantic(semantic, labels), truth, num))
+        ),
     )
+
+
+def _counted(pixels: Tensor) -> tuple[tuple[int, int, int], ...]:
+    """Return the cells of a matrix that are not zero, as (row, column, value), ascending."""
+    rows, columns = pixels.nonzero().unbind(1)
+    return tuple(zip(rows.tolist(), columns.tolist(), pixels[rows, columns].tolist(), strict=True))
 
 
 def truth_digest(truth: PanopticMap) -> str:

@@ -161,5 +161,6 @@ def _page(title: str, scores: Scored, parts: Sequence[tuple[str, str, Html]]) ->
 _FOOTER = (
     "PQ, panoptic quality, is the sum of IoU over matched segments by the number of matches and half of the false "
     "positives and negatives, averaged over categories. SQ is the mean IoU of the matches, RQ the F1 score of finding "
-    "them. mIoU looks at pixels alone. Made by panscape."
+    "them. mIoU looks at pixels alone; that of the semantic head, which papers report, at the pixels of that head. "
+    "Made by panscape."
 )

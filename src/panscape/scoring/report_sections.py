@@ -93,13 +93,19 @@ def headline(found: Found) -> Html:
     low, high = found.ends.low, found.ends.high
     places = {"PQ": (0, 0), "PQ of things": (1, 0), "PQ of stuff": (2, 0), "SQ": (0, 1), "RQ": (0, 2)}
     entries = [(name, found.values.groups[0, *at], low.groups[at], high.groups[at]) for name, at in places.items()]
-    entries.append(("mIoU", found.values.mean_iou[0], low.mean_iou, high.mean_iou))
+    head = found.values.head_mean_iou[0]
+    title = "mIoU" if math.isnan(head) else "mIoU of the map"
+    entries.append((title, found.values.mean_iou[0], low.mean_iou, high.mean_iou))
+    if not math.isnan(head):
+        entries.append(("mIoU of the semantic head", head, low.head_mean_iou, high.head_mean_iou))
     for title, path in (
         ("PQ†", ("dagger", "all", "pq")),
         ("PC", ("covering", "all", "covering")),
         ("boundary PQ", ("boundary", "all", "pq")),
-        ("AP of things", ("instances", "ap")),
-        ("iIoU of things", ("instance_iou", "mean_iou")),
+        ("AP of the map's things", ("instances", "ap")),
+        ("AP of things before fusion", ("instances_before_fusion", "ap")),
+        ("iIoU of the map's things", ("instance_iou", "mean_iou")),
+        ("iIoU of the semantic head's things", ("instance_iou_head", "mean_iou")),
     ):
         value = _looked_up(found.summary, *path)
         if value is not None:
@@ -115,6 +121,13 @@ def headline(found: Found) -> Html:
             f" The rules that these files were scored by take another mean over categories: PQ {points(told)}. Here "
             "categories that do not occur are left out."
         )
+    speed = found.summary.get("speed")
+    if speed is not None:
+        parts = ", ".join(
+            f"{title} {speed[key]['images_per_second']:.1f} ({speed[key]['median_ms']:.1f} ms)"
+            for title, key in (("network", "network"), ("post-processing", "post_processing"), ("both", "both"))
+        )
+        note += f" Images per second, and the median time of an image: {parts}; {speed['conditions']}."
     body = [
         element("dl", *cards, class_="numbers"),
         warning(len(found.records)),
@@ -168,7 +181,7 @@ def categories(found: Found) -> Html:
         Column("TP", hint="segments found"),
         Column("FP", hint="segments predicted that do not exist"),
         Column("FN", hint="segments not found"),
-        Column("IoU", hint="of all pixels of the category"),
+        Column("IoU", hint="of all pixels of the category, in the map"),
         *others,
         Column("dearest error", True, "besides outlines of segments that were found, of which SQ tells"),
         Column("costs it", hint="what mending this kind of error would gain in the category's PQ"),
@@ -208,8 +221,23 @@ def categories(found: Found) -> Html:
 
 _OTHERS = {
     Column("PC", hint="parsing covering"): ("covering", "covering"),
-    Column("iIoU", hint="IoU of all pixels in which every object weighs the same; of things"): ("instance_iou", "iou"),
-    Column("AP", hint="average precision of objects, mean over IoU from 0.50 to 0.95; of things"): ("instances", "ap"),
+    Column("head IoU", hint="of all pixels of the category, in what the semantic head alone predicts"): (
+        "semantic_head",
+        "iou",
+    ),
+    Column("iIoU", hint="IoU of the map's pixels in which every object weighs the same; of things"): (
+        "instance_iou",
+        "iou",
+    ),
+    Column("head iIoU", hint="the same of what the semantic head alone predicts"): ("instance_iou_head", "iou"),
+    Column("AP", hint="average precision of the map's objects, mean over IoU from 0.50 to 0.95; of things"): (
+        "instances",
+        "ap",
+    ),
+    Column("AP before fusion", hint="the same of the objects before they became parts of the map"): (
+        "instances_before_fusion",
+        "ap",
+    ),
 }
 """Columns of categories that have them, and where in the summary they are: the metric and its number."""
 
@@ -228,9 +256,17 @@ def _filter(identifier: str, what: str) -> Html:
 
 def objects(found: Found) -> Html:
     """Return the average precision of objects by their size; nothing if it was not measured."""
-    sizes = found.summary.get("instances", {}).get("by_size")
-    if not sizes:
+    of_map, before_fusion = (found.summary.get(name, {}) for name in ("instances", "instances_before_fusion"))
+    if not of_map.get("by_size"):
         return Html()
+    captions = ["Of the map's objects. ", "Of the objects before fusion. "] if before_fusion else [""]
+    tables = [
+        _sizes(report["by_size"], caption) for report, caption in zip((of_map, before_fusion), captions, strict=False)
+    ]
+    return section("objects", "Objects by size", *tables)
+
+
+def _sizes(sizes: Mapping[str, Any], caption: str) -> Html:
     columns = [
         Column("size", True),
         Column("pixels", hint="area of the smallest and of the largest object"),
@@ -244,8 +280,8 @@ def objects(found: Found) -> Html:
         end = f"to {size['largest']:,.0f}" if size["largest"] < LARGEST_AREA else "on"
         cells = [Cell(f"{size['smallest']:,.0f} {end}"), Cell(size["num_objects"]), number(precision, bar=True)]
         rows.append([Cell(name), *cells, number(recall)])
-    caption = "Average precision ranks objects by their score. Percentiles are of the areas of the truth's objects."
-    return section("objects", "Objects by size", wide(table(columns, rows, caption=caption, sortable=False)))
+    caption += "Average precision ranks objects by their score. Percentiles are of the areas of the truth's objects."
+    return wide(table(columns, rows, caption=caption, sortable=False))
 
 
 # Pictures and files

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed
+from panscape.evaluation_options import DEFAULT_OPTIONS, EvaluationOptions
 from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
 from panscape.metrics.evaluator import EvaluationReport, Evaluator, create_evaluator
@@ -120,11 +121,7 @@ def score(
     prediction_pngs: str | os.PathLike[str] | None = None,
     truth_pngs: str | os.PathLike[str] | None = None,
     by_source_id: bool = False,
-    rules: str | Rules = "coco",
-    boundary: bool = False,
-    ap: bool = False,
-    ap_sizes: bool = False,
-    iiou: bool = False,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
     workers: int = 0,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -138,11 +135,8 @@ def score(
         prediction_pngs: folder of the PNGs of a JSON, where they are not beside it.
         truth_pngs: likewise.
         by_source_id: in arrays, ``label_id`` is the number that the dataset's files use, not a position.
-        rules: of panoptic quality, see :data:`panscape.metrics.rules.RULES`.
-        boundary: also compute boundary quality, which takes longer.
-        ap: also compute the average precision of objects, for predictions with scores; memory grows with the pictures.
-        ap_sizes: that, and also between percentiles of the objects' sizes.
-        iiou: also compute instance-weighted IoU.
+        options: what is measured. Average precision is for predictions with scores; its memory grows with the
+            pictures.
         workers: threads; 0 for one each processor.
         strict: stop at the first problem.
         progress: called after each picture with the number done and the number of all.
@@ -157,14 +151,14 @@ def score(
     """
     if workers < 0:
         raise InvalidArgumentError(f"expected workers of 0 or more, got {workers}")
-    rules = get_rules(rules)
+    rules = get_rules(options.rules)
     true = find_source(Path(truth), pngs=_path(truth_pngs), by_source_id=by_source_id)
     predicted = find_source(Path(predictions), pngs=_path(prediction_pngs), by_source_id=by_source_id)
     space = label_space(labels, true)
     pairs, problems = paired(predicted, true)
     # Results repeat the pictures of the truth, also of those that a tool was not asked for.
     found = [*true.problems, *(p for p in predicted.problems if p.kind is not Kind.MISSING_TRUTH), *problems]
-    new_evaluator = partial(create_evaluator, space, ap=ap, ap_sizes=ap_sizes, iiou=iiou, boundary=boundary)
+    new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(rules)
     records, picture_rules = [], {}
     _stop_if(strict, found)

@@ -19,18 +19,35 @@ from torch.utils.data import DataLoader, Dataset
 
 from panscape.datasets.sample import PanopticDataset, Sample
 from panscape.errors import BadSampleError, InvalidArgumentError
+from panscape.evaluation_options import DEFAULT_OPTIONS, EvaluationOptions
 from panscape.images import resized
-from panscape.metrics import EvaluationReport, Evaluator, InstanceAP, Rules, create_evaluator
+from panscape.metrics import EvaluationReport, Evaluator, InstanceAP, create_evaluator
 from panscape.models.panoptic_model import PanopticModel, in_eval_mode
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision, autocast, require_precision
+from panscape.representations.merging import Detections
 from panscape.training.batches import loader_death_explained
 from panscape.training.samples import OnBadSample, SkippedSample, load_sample
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-_COUNTS = "semantic"  # the metric of an evaluator that counts; the others add up floats
+_COUNTS = ("semantic", "semantic_head")  # the metrics of an evaluator that count; the others add up floats
+
+
+class Predicted(NamedTuple):
+    """What a model predicts of one picture, at the picture's size.
+
+    Attributes:
+        map: on the CPU.
+        semantic: what the semantic head alone predicts, category ids [H, W].
+        detections: the objects before they became parts of the map, where average precision asks for them and the
+            system has them; else None.
+    """
+
+    map: PanopticMap
+    semantic: Tensor
+    detections: Detections | None
 
 
 def evaluate(
@@ -41,16 +58,12 @@ def evaluate(
     precision: Precision = "fp32",
     oracle: Collection[str] = (),
     limit: int = 0,
-    rules: str | Rules = "coco",
-    boundary: bool = False,
-    ap: bool = False,
-    ap_sizes: bool = False,
-    iiou: bool = False,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
     workers: int = 1,
     on_bad_sample: OnBadSample = "stop",
     skipped: Callable[[SkippedSample], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    each: Callable[[int, Sample, PanopticMap], None] | None = None,
+    each: Callable[[int, Sample, Predicted], None] | None = None,
 ) -> EvaluationReport:
     """Compare the predictions of a model with the truth, at the pictures' own sizes.
 
@@ -62,15 +75,11 @@ def evaluate(
         dataset: of the model's label space.
         fabric: launched; pictures are predicted in its precision.
         precision: without a fabric: "bf16" and "fp16" run the network in half precision where that is safe (autocast).
-        oracle: parts of the network's outputs to be replaced by the truth's, of ``model.oracles``.
+        oracle: parts of the network's outputs to be replaced by the truth's, of ``model.oracles``. With "semantic" the
+            semantic head is right wherever the truth knows; objects before fusion are not measured with any.
         limit: evaluate no more than this many pictures, spread evenly over the dataset; 0 for all.
-        rules: of PQ, PQ-dagger and boundary quality, see :data:`panscape.metrics.rules.RULES`.
-        boundary: measure boundary quality as well, which takes longer.
-        ap: measure the average precision of objects as well, with the scores of :meth:`PanopticModel.with_scores`: by
-            the rules of Cityscapes for its label space, else by those of COCO. Memory grows with the number of objects.
-        ap_sizes: that, and also between percentiles of the objects' sizes; not for the label space of Cityscapes.
-        iiou: measure instance-weighted IoU as well: with the average sizes of the benchmark for the label space of
-            Cityscapes, else with those of the truth of these pictures.
+        options: what is measured, and by whose rules. Average precision takes the scores of
+            :meth:`PanopticModel.with_scores`, and its memory grows with the number of objects.
         workers: processes that read ahead; 0 reads in between.
         on_bad_sample: at a picture that cannot be used: "stop" raises its error, "skip" leaves it out.
         skipped: told, in every process, of each picture that was left out, in their order, when all are done.
@@ -90,10 +99,8 @@ def evaluate(
     numbers = evenly_spread(len(dataset), limit)
     rank, world_size = _process()
     share = numbers[rank::world_size]
-    ap = ap or ap_sizes
-    new_evaluator = partial(
-        create_evaluator, model.labels, rules, ap=ap, ap_sizes=ap_sizes, iiou=iiou, boundary=boundary
-    )
+    has_detections = model.has_detections and not oracle
+    new_evaluator = partial(create_evaluator, model.labels, options, has_head=True, has_detections=has_detections)
     mine = _Findings(new_evaluator(), {}, {}, {})
     with in_eval_mode(model), loader_death_explained():
         for done, (number, sample) in enumerate(_read_ahead(dataset, share, workers), start=1):
@@ -102,9 +109,9 @@ def evaluate(
                 if on_bad_sample == "stop":
                     break  # the other processes hear of it with the findings
             else:
-                prediction = _predict(model, sample, oracle, ap, _autocast(model, fabric, precision))
+                prediction = _predict(model, sample, oracle, options.measures_ap, autocast_of(model, fabric, precision))
                 if world_size == 1:
-                    mine.total.update(prediction, sample.truth)
+                    _count(mine.total, prediction, sample.truth)
                 else:
                     mine.keep(number, prediction, sample.truth, new_evaluator())
                 if each is not None:
@@ -143,7 +150,11 @@ def predict_sample(
     """
     model.require_oracles(oracle)
     with in_eval_mode(model):
-        return _predict(model, sample, oracle, False, _autocast(model, None, precision))
+        return _predict(model, sample, oracle, False, autocast_of(model, None, precision)).map
+
+
+def _count(evaluator: Evaluator, prediction: Predicted, truth: PanopticMap) -> None:
+    evaluator.update(prediction.map, truth, semantic=prediction.semantic, detections=prediction.detections)
 
 
 class _Cells(NamedTuple):
@@ -165,24 +176,31 @@ class _Findings(NamedTuple):
         total: all its pictures if it is alone; else only counts, which add up in any order.
         sums: of each picture, by its number, what the metrics that add up floats found, by their names, as the order of
             adding up decides the last bits. Empty on one process, like the next.
-        instances: average precision by the picture's number, if asked for, as the order decides between equal scores.
+        instances: metrics of average precision by the picture's number and their names, as far as they are asked for,
+            as the order decides between equal scores.
         bad: errors of pictures that cannot be used, by their number.
     """
 
     total: Evaluator
     sums: dict[int, dict[str, _Cells]]
-    instances: dict[int, InstanceAP]
+    instances: dict[int, dict[str, InstanceAP]]
     bad: dict[int, BadSampleError]
 
-    def keep(self, number: int, prediction: PanopticMap, truth: PanopticMap, evaluator: Evaluator) -> None:
+    def keep(self, number: int, prediction: Predicted, truth: PanopticMap, evaluator: Evaluator) -> None:
         """Keep what is to be put together with that of other processes, with an evaluator for this picture alone."""
-        evaluator.update(prediction, truth)
+        _count(evaluator, prediction, truth)
         states = {name: state.view(-1) for name, state in evaluator.states.items()}
-        self.total.states[_COUNTS].view(-1).add_(states.pop(_COUNTS))
+        for name in _COUNTS:
+            self.total.states[name].view(-1).add_(states.pop(name))
         places = {name: state.nonzero()[:, 0] for name, state in states.items()}
         self.sums[number] = {name: _Cells(place, states[name][place]) for name, place in places.items()}
-        if evaluator.instances is not None:
-            self.instances[number] = evaluator.instances
+        self.instances[number] = _precisions(evaluator)
+
+
+def _precisions(evaluator: Evaluator) -> dict[str, InstanceAP]:
+    """Return the metrics of average precision that an evaluator has, by name."""
+    both = {"instances": evaluator.instances, "instances_before_fusion": evaluator.instances_before_fusion}
+    return {name: metric for name, metric in both.items() if metric is not None}
 
 
 def _combined(evaluator: Evaluator, found: Sequence[_Findings]) -> EvaluationReport:
@@ -192,11 +210,12 @@ def _combined(evaluator: Evaluator, found: Sequence[_Findings]) -> EvaluationRep
         for name, (place, value) in states.items():
             evaluator.states[name].view(-1)[place] += value
     for findings in found:
-        evaluator.states[_COUNTS].add_(findings.total.states[_COUNTS])
-    if evaluator.instances is not None:
-        instances = {number: metric for findings in found for number, metric in findings.instances.items()}
-        for _, metric in sorted(instances.items(), key=lambda item: item[0]):
-            evaluator.instances.merge(metric)
+        for name in _COUNTS:
+            evaluator.states[name].add_(findings.total.states[name])
+    instances = {number: metrics for findings in found for number, metrics in findings.instances.items()}
+    for name, total in _precisions(evaluator).items():
+        for _, metrics in sorted(instances.items(), key=lambda item: item[0]):
+            total.merge(metrics[name])
     return evaluator.compute()
 
 
@@ -255,7 +274,8 @@ def _gathered(mine: _Findings, world_size: int) -> list[_Findings]:
     return found
 
 
-def _autocast(model: PanopticModel, fabric: Fabric | None, precision: Precision) -> AbstractContextManager[Any]:
+def autocast_of(model: PanopticModel, fabric: Fabric | None, precision: Precision) -> AbstractContextManager[Any]:
+    """Return the context in which a network computes in a precision, or in that of a fabric if there is one."""
     if fabric is not None:
         return fabric.autocast()
     return autocast(precision, model.mean.device)
@@ -264,7 +284,7 @@ def _autocast(model: PanopticModel, fabric: Fabric | None, precision: Precision)
 @torch.inference_mode()
 def _predict(
     model: PanopticModel, sample: Sample, oracle: Collection[str], ap: bool, autocast: AbstractContextManager[Any]
-) -> PanopticMap:
+) -> Predicted:
     """Predict a sample as :meth:`PanopticModel.predict` does, but for parts that come from its truth, and for scores.
 
     Scores for average precision are those of the network's own outputs, whatever comes from the truth. Parts are the
@@ -275,14 +295,19 @@ def _predict(
     images = resized(sample.image[None].to(model.mean.device).float() / 255, working_size)
     with autocast:
         outputs = model(images)
+    (semantic,) = model.decode_semantic(outputs, [working_size], [size])
     if not oracle:
-        return model.recover(outputs, [working_size], [size], scored=ap)[0].to("cpu")
+        (detections,) = model.detect(outputs, [working_size], [size]) if ap and model.has_detections else [None]
+        return Predicted(model.recover(outputs, [working_size], [size], scored=ap)[0].to("cpu"), semantic, detections)
+    if "semantic" in oracle:
+        known = sample.truth.semantic(void=-1).to(semantic.device)
+        semantic = torch.where(known >= 0, known, semantic)
     truth = sample.truth if working_size == size else sample.truth.resize(*working_size).compact()
     result = model.decode_with_truth(outputs, truth, oracle)
     if ap:
         (result,) = model.with_scores(outputs, [result])
     result = result.to("cpu")
-    return result if working_size == size else result.resize(*size).compact()
+    return Predicted(result if working_size == size else result.resize(*size).compact(), semantic, None)
 
 
 class _Readable(Dataset[tuple[int, Sample | BadSampleError]]):

@@ -122,16 +122,20 @@ class Reporter:
 
     def evaluation(self, step: int, report: EvaluationReport, name: str = "val") -> None:
         """Tell how good the model is after ``step``, on the pictures called ``name``."""
-        panoptic, mean_iou = report.panoptic, report.semantic.mean_iou
+        panoptic, head = report.panoptic, report.semantic_head
+        mean_ious = {"mIoU": report.semantic.mean_iou}
+        if head is not None:
+            mean_ious["mIoU of the semantic head"] = head.mean_iou
         self._print(
             f"step {step}: {name} PQ {percent(panoptic.all.pq)}, things {percent(panoptic.things.pq)}, "
-            f"stuff {percent(panoptic.stuff.pq)}, mIoU {percent(mean_iou)}"
+            f"stuff {percent(panoptic.stuff.pq)}, "
+            + ", ".join(f"{title} {percent(value)}" for title, value in mean_ious.items())
         )
         scalars = {
             f"{name}/PQ": panoptic.all.pq,
             f"{name}/PQ things": panoptic.things.pq,
             f"{name}/PQ stuff": panoptic.stuff.pq,
-            f"{name}/mIoU": mean_iou,
+            **{f"{name}/{title}": value for title, value in mean_ious.items()},
         }
         scalars |= {f"{name} PQ/{category}": quality.pq for category, quality in panoptic.per_category.items()}
         self._write({"step": step, "time": self._seconds(), name: report.to_dict()}, step, scalars)

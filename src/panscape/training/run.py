@@ -401,6 +401,8 @@ class _Run:
         recipe, out = self.recipe, self.options.out
         scores = {"PQ": report.panoptic.all.pq, "PQ things": report.panoptic.things.pq}
         scores |= {"PQ stuff": report.panoptic.stuff.pq, "mIoU": report.semantic.mean_iou}
+        if report.semantic_head is not None:
+            scores["mIoU of the semantic head"] = report.semantic_head.mean_iou
         card = {"recipe": recipe.name, "steps": recipe.steps, "seed": self.options.seed}
         card["val"] = {name: round(100 * score, 1) for name, score in scores.items() if not math.isnan(score)}
         zoo.save(self.state.best_model, out / "model.safetensors", card)

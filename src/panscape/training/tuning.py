@@ -16,6 +16,7 @@ import torch
 
 from panscape.datasets.sample import PanopticDataset
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError
+from panscape.evaluation_options import EvaluationOptions
 from panscape.images import resized
 from panscape.metrics import EvaluationReport, Rules, create_evaluator
 from panscape.models.panoptic_model import PanopticModel, in_eval_mode
@@ -228,7 +229,7 @@ class _Trials:
 
     @torch.inference_mode()
     def _measure(self, decodings: Sequence[Any]) -> list[float]:
-        evaluators = [create_evaluator(self.model.labels, self.rules) for _ in decodings]
+        evaluators = [create_evaluator(self.model.labels, EvaluationOptions(self.rules)) for _ in decodings]
         own, spec = self.model.decoding, self.model.spec
         try:
             for image in self.kept:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
 from panscape.kernels.mask_windows import MaskWindows
 
@@ -111,3 +112,17 @@ def test_masks_and_crops_of_other_types_or_shapes_are_refused():
         MaskWindows.from_crops([crop.float()], torch.tensor([[0, 0, 2, 2]]))
     with pytest.raises(InvalidArgumentError, match=r"expected whole boxes as \[1, 4\] for 1 crops, got torch.float32"):
         MaskWindows.from_crops([crop], torch.tensor([[0.0, 0, 2, 2]]))
+
+
+@pytest.mark.parametrize("new_size", [(3, 5), (6, 10), (2, 3), (7, 4), (1, 1)])
+def test_masks_are_resized_as_maps_are(new_size):
+    resized = MaskWindows.from_masks(MASKS).resize((3, 5), new_size)
+    maps = [PanopticMap(mask.int(), torch.tensor([0])).resize(*new_size).ids > 0 for mask in MASKS]
+    assert torch.equal(resized.to_masks(new_size), torch.stack(maps))
+
+
+def test_masks_that_leave_the_picture_are_not_resized():
+    with pytest.raises(InvalidArgumentError, match="windows inside the picture of 2x5"):
+        MaskWindows.from_masks(MASKS).resize((2, 5), (4, 10))
+    with pytest.raises(InvalidArgumentError, match="a size of at least 1x1, got 0x3"):
+        MaskWindows.from_masks(MASKS).resize((3, 5), (0, 3))

@@ -11,6 +11,7 @@ from maps import SHAPES, a_map, generated_map
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
 from panscape.kernels import instance_matching
+from panscape.kernels.mask_windows import MaskWindows
 from panscape.metrics import COCO_SIZES, InstanceAP, InstanceAPReport, object_areas, overlaps, size_percentiles
 
 DISC, BOX = 2, 3
@@ -256,3 +257,30 @@ def test_the_compiled_matching_equals_the_plain_one(monkeypatch: pytest.MonkeyPa
     plain = report_on(*pairs).curves
     for ours, theirs in zip(compiled, plain, strict=True):
         assert ours.tobytes() == theirs.tobytes()
+
+
+def test_of_masks_on_one_object_the_surest_is_right_for_cityscapes() -> None:
+    truth = scaled(things("AABB\nAABB"), 10)
+    masks = torch.stack([truth.ids == 1, truth.ids == 1, truth.ids == 2])
+    metric = InstanceAP(SHAPES, "cityscapes")
+    metric.update_masks(MaskWindows.from_masks(masks), torch.tensor([BOX] * 3), torch.tensor([0.5, 0.9, 0.2]), truth)
+    # From the least sure: right, false, right. Points (recall, precision): (1, 2/3), (1/2, 1/2), (1/2, 1), (0, 1), each
+    # of which weighs a quarter: half the recall from the point before it to the one after it.
+    assert metric.compute().ap == pytest.approx((2 / 3 + 1 / 2 + 1 + 1) / 4, abs=1e-12)
+
+
+def test_masks_without_pixels_do_not_count_and_others_are_checked() -> None:
+    truth = things("AA..")
+    masks = MaskWindows.from_masks(torch.stack([truth.ids == 1, truth.ids == 9]))
+    metric = InstanceAP(SHAPES)
+    metric.update_masks(masks, torch.tensor([BOX, BOX]), torch.tensor([0.5, 0.9]), truth)
+    assert metric.compute().ap == pytest.approx(1)
+    assert metric.compute().per_category["box"].num_predictions == 1
+    for category, score, said in (
+        ([BOX], [0.5, 0.5], "a category and a score for each of the 2 masks, got 1 and 2"),
+        ([BOX, 0], [0.5, 0.5], r"masks of the things of shapes, \[2, 3\], got categories \[0\]"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=said):
+            metric.update_masks(masks, torch.tensor(category), torch.tensor(score), truth)
+    with pytest.raises(InvalidArgumentError, match="windows inside the picture of 1x1"):
+        metric.update_masks(masks, torch.tensor([BOX, BOX]), torch.tensor([0.5, 0.9]), things("A"))

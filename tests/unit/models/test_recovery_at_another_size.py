@@ -12,6 +12,7 @@ from maps import SHAPES, generated_map
 from panscape import PanopticMap, create_model
 from panscape.datasets.sample import Sample
 from panscape.errors import InvalidArgumentError
+from panscape.evaluation_options import EvaluationOptions
 from panscape.images import resized
 from panscape.inference.predictor import Predictor
 from panscape.models.swiftnet import PanopticSwiftNet
@@ -111,7 +112,7 @@ def test_average_precision_and_oracles_go_with_every_way(model: PanopticSwiftNet
             truth = generated_map(i, SIZE)
             return Sample(painted(truth), truth, str(i))
 
-    reports = [evaluate(resizing(model, way), Two(), workers=0, ap=True) for way in WAYS]
+    reports = [evaluate(resizing(model, way), Two(), workers=0, options=EvaluationOptions(ap=True)) for way in WAYS]
     assert all(report.instances is not None for report in reports)
     # Parts of the truth are put in place of outputs at the network's size, whatever comes after.
     parts = ("semantic", "centers", "offsets")

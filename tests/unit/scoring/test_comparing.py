@@ -11,7 +11,8 @@ from maps import SHAPES, generated_map
 
 from panscape import LabelSpace
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
-from panscape.metrics import PanopticQuality
+from panscape.metrics import PanopticQuality, SemanticIoU
+from panscape.metrics.semantic_iou import map_of_semantic
 from panscape.scoring.bootstrap import caution, picture_sums, statistics_of
 from panscape.scoring.comparing import compare, compare_command
 from panscape.scoring.problems import Kind, Problem
@@ -165,3 +166,29 @@ def test_command_prints_a_table(
     printed = capsys.readouterr().out
     assert printed.startswith("12 pictures; first: a.json, second: b.json\n")
     assert "more than noise" in printed
+
+
+def test_semantic_heads_are_compared_where_both_runs_have_one(good: Results, bad: Results, tmp_path: Path) -> None:
+    assert "mIoU of the semantic head" not in compare(good, bad).groups
+
+    def with_head(results: Results, shift: int) -> Results:
+        records = []
+        for record, truth in zip(results.records, TRUTHS, strict=True):
+            semantic = truth.semantic(void=0).roll(shift, dims=1)
+            of_head = record_of("x", truth, truth, SHAPES, semantic=semantic).head_confusion
+            records.append(replace(record, head_confusion=of_head))
+        return replace(results, records=tuple(records))
+
+    first, second = with_head(good, 4), with_head(bad, 0)
+    assert "mIoU of the semantic head" not in compare(good, second).groups
+    found = compare(first, second).groups
+    metric = SemanticIoU(SHAPES)
+    for truth in TRUTHS:
+        metric.update(map_of_semantic(truth.semantic(void=0).roll(4, dims=1), SHAPES), truth)
+    head = found["mIoU of the semantic head"]
+    assert head.before == pytest.approx(metric.compute().mean_iou)
+    assert head.after == 1
+    assert head.is_more_than_noise
+    assert found["mIoU"].change < 0
+    write_results(tmp_path / "head.json", first)
+    assert read_results(tmp_path / "head.json").records == first.records

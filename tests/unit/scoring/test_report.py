@@ -19,9 +19,12 @@ from PIL import Image
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.evaluation_options import EvaluationOptions
+from panscape.kernels.mask_windows import MaskWindows
 from panscape.metrics import RULES, Evaluator, create_evaluator
 from panscape.metrics.error_analysis import ErrorKind, find_errors
 from panscape.metrics.matching import match_segments
+from panscape.representations.merging import Detections
 from panscape.scoring.comparing import compare, compare_command
 from panscape.scoring.problems import Kind, Problem
 from panscape.scoring.records import PictureRecord, record_of
@@ -189,18 +192,24 @@ def test_other_means_are_told(tmp_path: Path) -> None:
 
 def test_metrics_that_were_asked_for_are_there(tmp_path: Path) -> None:
     scores = scores_of(maps=False)
-    evaluator = create_evaluator(LABELS, ap_sizes=True, iiou=True, boundary=True)
+    options = EvaluationOptions(ap_sizes=True, iiou=True, boundary=True)
+    evaluator = create_evaluator(LABELS, options, has_head=True, has_detections=True)
     for seed in range(6):
         truth = generated_map(seed, crowd=True, objects=9)
         score = torch.linspace(0.2, 0.9, truth.num_segments)
-        evaluator.update(PanopticMap(truth.ids, truth.category, score).pad(96, 131).crop(0, 3, 96, 128), truth)
+        prediction = PanopticMap(truth.ids, truth.category, score).pad(96, 131).crop(0, 3, 96, 128)
+        things = torch.isin(truth.category, torch.tensor(LABELS.thing_ids))
+        detections = Detections(MaskWindows.from_masks(truth.masks()[things]), truth.category[things], score[things])
+        evaluator.update(prediction, truth, semantic=prediction.semantic(void=0), detections=detections)
     scores.summary.update({**evaluator.compute().to_dict(), "rules": "coco"})
     write_report(tmp_path / "a.html", scores, samples=20)
     texts = Page(tmp_path / "a.html").texts
     report = evaluator.compute()
     for value in (
         report.instances.ap,
+        report.instances_before_fusion.ap,
         report.instance_iou.mean_iou,
+        report.instance_iou_head.mean_iou,
         report.boundary.all.pq,
         *(category.ap for category in report.instances.per_category.values()),
         *(category.iou for category in report.instance_iou.per_category.values()),
@@ -208,7 +217,10 @@ def test_metrics_that_were_asked_for_are_there(tmp_path: Path) -> None:
         *(size.recall for size in report.instances.by_size.values() if size.num_objects),
     ):
         assert f"{100 * value:.1f}" in texts
-    assert {"Objects by size", "iIoU of things", "small", "25-50%", "99-100%"} <= set(texts)
+    assert report.instances_before_fusion.ap > report.instances.ap
+    assert {"AP of the map's things", "AP of things before fusion", "iIoU of the semantic head's things"} <= set(texts)
+    assert {"head IoU", "head iIoU", "AP before fusion"} <= set(texts)
+    assert {"Objects by size", "iIoU of the map's things", "small", "25-50%", "99-100%"} <= set(texts)
     assert "rules of coco" in "".join(texts)
 
 

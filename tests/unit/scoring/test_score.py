@@ -25,6 +25,7 @@ from scored_files import (
 
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnknownNameError, UnreadableFileError
+from panscape.evaluation_options import EvaluationOptions
 from panscape.metrics import (
     CITYSCAPES_AVERAGE_SIZES,
     RULES,
@@ -106,7 +107,7 @@ class TestForms:
     @pytest.mark.parametrize("rules", ["deeplab2", "torchmetrics", "seamseg"])
     def test_other_rules(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any, rules: str) -> None:
         path = write_coco(tmp_path / "predictions.json", predictions)
-        scores = score(path, truth, rules=rules, boundary=True)
+        scores = score(path, truth, options=EvaluationOptions(rules=rules, boundary=True))
         assert reports(scores) == in_memory(predictions, truths, rules)
         boundary = BoundaryPanopticQuality(SHAPES, rules=rules)
         for name, true in truths.items():
@@ -199,7 +200,7 @@ class TestForms:
 
     def test_the_boundary(self, tmp_path: Path) -> None:
         truth = write_coco(tmp_path / "truth.json", several_maps())
-        scores = score(truth, truth, boundary=True)
+        scores = score(truth, truth, options=EvaluationOptions(boundary=True))
         assert scores.report.boundary is not None
         assert scores.to_dict()["boundary"]["all"]["pq"] == scores.report.boundary.all.pq == 1
         assert "boundary quality" in str(scores)
@@ -215,8 +216,8 @@ def test_average_precision(tmp_path: Path, truth: Path, truths: Any, predictions
     metric = InstanceAP(SHAPES)
     for name, prediction in predictions.items():
         metric.update(prediction, truths[name])
-    assert score(path, truth, ap=True).to_dict()["instances"] == metric.compute().to_dict()
-    scores = score(path, truth, ap_sizes=True, workers=3)
+    assert score(path, truth, options=EvaluationOptions(ap=True)).to_dict()["instances"] == metric.compute().to_dict()
+    scores = score(path, truth, workers=3, options=EvaluationOptions(ap_sizes=True))
     sizes = size_percentiles(metric.object_areas())
     assert len(sizes) > 3
     by_size = {**metric.compute().to_dict()["by_size"], **metric.compute(sizes).to_dict()["by_size"]}
@@ -226,7 +227,7 @@ def test_average_precision(tmp_path: Path, truth: Path, truths: Any, predictions
     with pytest.raises(
         InvalidArgumentError, match=r'1\.png: expected a "score" .* into segments_info .* leave --ap out'
     ):
-        score(path, truth, ap=True)
+        score(path, truth, options=EvaluationOptions(ap=True))
 
 
 def test_average_precision_by_size_is_not_for_cityscapes(tmp_path: Path) -> None:
@@ -234,10 +235,10 @@ def test_average_precision_by_size_is_not_for_cityscapes(tmp_path: Path) -> None
     maps = {"a_000000_000000": PanopticMap(torch.ones(8, 8, dtype=torch.int32), torch.tensor([13]))}
     folder = write_instance_ids(tmp_path / "gtFine", maps, cityscapes)
     with pytest.raises(InvalidArgumentError, match="expected --ap-sizes for other data than cityscapes"):
-        score(folder, folder, ap_sizes=True)
+        score(folder, folder, options=EvaluationOptions(ap_sizes=True))
     with pytest.raises(InvalidArgumentError, match="instance ids of Cityscapes cannot hold any"):
-        score(folder, folder, ap=True)
-    report = score(folder, folder, iiou=True).report.instance_iou
+        score(folder, folder, options=EvaluationOptions(ap=True))
+    report = score(folder, folder, options=EvaluationOptions(iiou=True)).report.instance_iou
     assert report is not None
     assert report.per_category["car"].average_size == CITYSCAPES_AVERAGE_SIZES["car"]
 
@@ -247,7 +248,7 @@ def test_instance_iou(tmp_path: Path, truth: Path, truths: Any, predictions: Any
     metric = InstanceIoU(SHAPES)
     for name, prediction in predictions.items():
         metric.update(prediction, truths[name])
-    scores = score(path, truth, iiou=True, workers=2)
+    scores = score(path, truth, workers=2, options=EvaluationOptions(iiou=True))
     assert scores.to_dict()["instance_iou"] == metric.compute().to_dict()
     assert 0 < metric.compute().mean_iou < 1
     assert metric.compute().per_category["disc"].average_size == average_sizes(truths.values(), SHAPES)["disc"]
@@ -305,8 +306,8 @@ class TestProblems:
     @pytest.mark.parametrize("rules", ["coco", "torchmetrics"])
     def test_leaving_pictures_out_never_helps(self, tmp_path: Path, truth: Path, truths: Any, rules: str) -> None:
         path = write_coco(tmp_path / "few.json", {"1": truths["1"]})
-        whole = score(truth, truth, rules=rules).report.panoptic
-        few = score(path, truth, rules=rules).report.panoptic
+        whole = score(truth, truth, options=EvaluationOptions(rules=rules)).report.panoptic
+        few = score(path, truth, options=EvaluationOptions(rules=rules)).report.panoptic
         assert few.all.pq < whole.all.pq
         for name, quality in few.per_category.items():
             complete = whole.per_category[name]
@@ -552,7 +553,7 @@ class TestRefusals:
         with pytest.raises(InvalidArgumentError, match=r"has no JSON; leave .* out"):
             score(tmp_path / "arrays", truth, prediction_pngs=tmp_path)
         with pytest.raises(UnknownNameError, match="unknown rules 'cocoo'"):
-            score(truth, truth, rules="cocoo")
+            score(truth, truth, options=EvaluationOptions(rules="cocoo"))
         with pytest.raises(UnknownNameError, match="unknown label space 'cityscape'"):
             score(truth, truth, labels="cityscape")
         with pytest.raises(InvalidArgumentError, match="workers of 0 or more"):

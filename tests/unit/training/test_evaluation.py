@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,18 @@ import torch
 from color_model import ColorModel, painted
 from lightning_fabric import Fabric
 from maps import SHAPES, generated_map
-from torch import distributed
+from torch import Tensor, distributed
 
-from panscape import LabelSpace, PanopticMap, create_model
+from panscape import LabelSpace, PanopticModel, create_model
 from panscape.datasets.sample import Sample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError, UnreadableFileError
+from panscape.evaluation_options import EvaluationOptions
 from panscape.labels import Category
-from panscape.metrics import BoundaryPanopticQuality, EvaluationReport, Evaluator, InstanceIoU
+from panscape.metrics import BoundaryPanopticQuality, EvaluationReport, Evaluator, InstanceIoU, SemanticIoU
+from panscape.metrics.tables import percent
+from panscape.models.panoptic_model import in_eval_mode
 from panscape.training import evaluation
-from panscape.training.evaluation import evaluate, predict_sample
+from panscape.training.evaluation import Predicted, evaluate, predict_sample
 
 
 class Shifted:
@@ -41,11 +45,20 @@ class Shifted:
         return Sample(painted(truth).roll(1 + index % 2, dims=2), truth, f"p{index}")
 
 
+def head_of(model: PanopticModel, image: Tensor) -> Tensor:
+    """Return what the semantic head alone predicts of a picture that the network sees at its own size."""
+    size = (image.shape[1], image.shape[2])
+    with in_eval_mode(model), torch.inference_mode():
+        return model.decode_semantic(model(image[None].float() / 255), [size], [size])[0]
+
+
 def by_hand(dataset: Shifted, numbers: list[int], rules: str = "coco", *, boundary: bool = False) -> EvaluationReport:
     metric = BoundaryPanopticQuality(SHAPES, rules=rules) if boundary else None
-    evaluator, model = Evaluator(SHAPES, rules, boundary=metric), ColorModel()
+    evaluator, model = Evaluator(SHAPES, rules, boundary=metric, semantic_head=SemanticIoU(SHAPES)), ColorModel()
     for number in numbers:
-        evaluator.update(model.predict(dataset[number].image), dataset[number].truth)
+        sample = dataset[number]
+        semantic = head_of(model, sample.image)
+        evaluator.update(model.predict(sample.image), sample.truth, semantic=semantic)
     return evaluator.compute()
 
 
@@ -61,7 +74,7 @@ def test_the_report_is_that_of_predicting_one_by_one(workers: int) -> None:
 def test_other_rules_and_boundaries_are_measured_when_asked_for() -> None:
     plain = evaluate(ColorModel(), Shifted(6), workers=0)
     for rules in ("deeplab2", "torchmetrics"):
-        report = evaluate(ColorModel(), Shifted(6), workers=0, rules=rules, boundary=True)
+        report = evaluate(ColorModel(), Shifted(6), workers=0, options=EvaluationOptions(rules=rules, boundary=True))
         assert report == by_hand(Shifted(6), [*range(6)], rules, boundary=True)
         assert report.panoptic != plain.panoptic
         assert 0 < report.boundary.all.pq <= report.panoptic.all.pq
@@ -70,12 +83,14 @@ def test_other_rules_and_boundaries_are_measured_when_asked_for() -> None:
 
 def test_each_picture_is_handed_on_with_what_was_predicted() -> None:
     found: list[tuple[int, str]] = []
-    evaluator, model, dataset = Evaluator(SHAPES), ColorModel(), Shifted(7, bad=(2,))
+    evaluator = Evaluator(SHAPES, semantic_head=SemanticIoU(SHAPES))
+    model, dataset = ColorModel(), Shifted(7, bad=(2,))
 
-    def remember(number: int, sample: Sample, prediction: PanopticMap) -> None:
+    def remember(number: int, sample: Sample, prediction: Predicted) -> None:
         found.append((number, sample.name))
-        evaluator.update(prediction, sample.truth)
-        assert torch.equal(predict_sample(model, dataset[number]).ids, prediction.ids)
+        evaluator.update(prediction.map, sample.truth, semantic=prediction.semantic)
+        assert torch.equal(predict_sample(model, dataset[number]).ids, prediction.map.ids)
+        assert prediction.detections is None
 
     report = evaluate(model, dataset, limit=3, workers=0, on_bad_sample="skip", each=remember)
     assert found == [(0, "p0"), (4, "p4")]
@@ -108,7 +123,7 @@ def kept_after(length: int, world_size: int, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(evaluation, "_process", lambda: (0, world_size))
     monkeypatch.setattr(evaluation, "_gathered", gathered)
-    evaluate(ColorModel(Small.labels), Small(length), workers=0, iiou=True)
+    evaluate(ColorModel(Small.labels), Small(length), workers=0, options=EvaluationOptions(iiou=True))
     return sizes[0]
 
 
@@ -128,7 +143,7 @@ def test_large_pictures_are_shrunk_as_for_prediction() -> None:
     evaluator = Evaluator(SHAPES)
     for index in range(3):
         evaluator.update(model.predict(Shifted(3)[index].image), Shifted(3)[index].truth)
-    assert evaluate(model, Shifted(3), workers=0) == evaluator.compute()
+    assert replace(evaluate(model, Shifted(3), workers=0), semantic_head=None) == evaluator.compute()
     assert {shape[-1] for _, shape, _ in model.seen} == {24}
 
 
@@ -176,7 +191,7 @@ def test_what_cannot_be_evaluated() -> None:
     with pytest.raises(InvalidArgumentError, match="expected limit and workers of 0 or more, got limit=-1, workers=1"):
         evaluate(ColorModel(), Shifted(1), limit=-1)
     with pytest.raises(UnknownNameError, match="unknown rules 'cocoo'; did you mean coco"):
-        evaluate(ColorModel(), Shifted(1), rules="cocoo")
+        evaluate(ColorModel(), Shifted(1), options=EvaluationOptions(rules="cocoo"))
     with pytest.raises(UnknownNameError, match="unknown oracle 'semantic'; known: none"):
         evaluate(ColorModel(), Shifted(1), oracle=("semantic",))
 
@@ -194,12 +209,54 @@ class TestOracles:
         plain, perfect = (evaluate(model, Scenes(2), workers=0, oracle=oracle) for oracle in ((), model.oracles))
         assert perfect.panoptic.all.pq == 1
         assert plain.panoptic.all.pq < 0.5
-        evaluator = Evaluator(SHAPES)
+        evaluator = Evaluator(SHAPES, semantic_head=SemanticIoU(SHAPES))
         for index in range(2):
-            evaluator.update(model.predict(Scenes(2)[index].image), Scenes(2)[index].truth)
+            sample = Scenes(2)[index]
+            semantic = head_of(model, sample.image)
+            evaluator.update(model.predict(sample.image), sample.truth, semantic=semantic)
         assert plain == evaluator.compute()
         model.longest_side = 150  # the truth loses half of its resolution
         assert 0.9 < evaluate(model, Scenes(2), workers=0, oracle=model.oracles).panoptic.all.pq < 1
+
+    @pytest.mark.parametrize("longest_side", [None, 48])
+    @pytest.mark.parametrize("name", ["swiftnet", "dense_detections"])
+    def test_the_semantic_head_is_that_of_table_7(self, name: str, longest_side: int | None) -> None:
+        """mIoU is 100.0 with true categories, and the network's own under all other oracles."""
+        torch.manual_seed(0)
+        options = {"levels": 1} if name == "swiftnet" else {"fpn_width": 8, "box_width": 8, "semantic_width": 8}
+        width = {"width": 8} if name == "swiftnet" else {}
+        model = create_model(name, SHAPES, backbone="test_resnet", longest_side=longest_side, **width, **options)
+        scenes, iiou = Shifted(2), EvaluationOptions(iiou=True)
+        plain = evaluate(model, scenes, workers=0, options=iiou)
+        assert 0 < plain.semantic_head.mean_iou < 0.9
+        for part in model.oracles:
+            report = evaluate(model, scenes, workers=0, options=iiou, oracle=(part,))
+            if part == "semantic":
+                assert report.semantic_head.mean_iou == report.instance_iou_head.mean_iou == 1
+                assert report.semantic.mean_iou < 1  # void where no object was found
+            else:
+                assert report.semantic_head == plain.semantic_head
+                assert report.instance_iou_head == plain.instance_iou_head
+        others = [part for part in model.oracles if part != "semantic"]
+        assert evaluate(model, scenes, workers=0, oracle=others).semantic_head == plain.semantic_head
+
+
+def test_the_head_and_the_map_are_told_apart() -> None:
+    report = evaluate(ColorModel(), Shifted(5), workers=0, options=EvaluationOptions(iiou=True))
+    head = report.semantic_head
+    assert head.mean_iou != report.semantic.mean_iou  # the head has no void
+    assert sum(c.fn + c.tp for c in head.per_category.values()) == sum(
+        c.fn + c.tp for c in report.semantic.per_category.values()
+    )
+    said = report.to_dict()
+    assert said["semantic"] == report.semantic.to_dict()
+    assert said["semantic_head"] == head.to_dict()
+    assert said["instance_iou_head"] == report.instance_iou_head.to_dict()
+    lines = str(report).splitlines()
+    assert lines[0].split()[-4:] == ["map", "mIoU", "head", "mIoU"]
+    assert lines[1].split()[-2:] == [percent(report.semantic.mean_iou), percent(head.mean_iou)]
+    assert "iIoU of the map" in lines
+    assert "iIoU of the semantic head" in lines
 
 
 def as_one_process(rank: int, world_size: int, folder: Path) -> None:
@@ -213,8 +270,12 @@ def as_one_process(rank: int, world_size: int, folder: Path) -> None:
     listed: list[tuple[str, str]] = []
     said["skip"] = evaluate(ColorModel(), bad, workers=0, on_bad_sample="skip", skipped=listed.append).to_dict()
     said["skipped"] = [picture for picture, _ in listed]
-    said["rules"] = evaluate(ColorModel(), Shifted(7), workers=0, rules="deeplab2", boundary=True).to_dict()
-    said["iiou"] = evaluate(ColorModel(), Shifted(23), workers=0, iiou=True).to_dict()["instance_iou"]
+    said["rules"] = evaluate(
+        ColorModel(), Shifted(7), workers=0, options=EvaluationOptions(rules="deeplab2", boundary=True)
+    ).to_dict()
+    said["iiou"] = evaluate(ColorModel(), Shifted(23), workers=0, options=EvaluationOptions(iiou=True)).to_dict()[
+        "instance_iou"
+    ]
     try:
         evaluate(ColorModel(), bad, workers=0)
     except BadSampleError as error:

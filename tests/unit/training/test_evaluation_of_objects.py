@@ -17,8 +17,11 @@ from torch import distributed
 from panscape import LabelSpace, PanopticMap, create_model
 from panscape.datasets.sample import Sample
 from panscape.errors import InvalidArgumentError
+from panscape.evaluation_options import EvaluationOptions
 from panscape.metrics import COCO_SIZES, InstanceAP, size_percentiles
 from panscape.training.evaluation import evaluate
+
+AP = EvaluationOptions(ap=True)
 
 
 class Shifted:
@@ -46,7 +49,9 @@ def by_hand(numbers: list[int]) -> InstanceAP:
 
 
 def test_it_is_measured_when_asked_for() -> None:
-    plain, report = (evaluate(ColorModel(), Shifted(6), workers=0, ap=ap) for ap in (False, True))
+    plain, report = (
+        evaluate(ColorModel(), Shifted(6), workers=0, options=EvaluationOptions(ap=ap)) for ap in (False, True)
+    )
     assert plain.instances is None
     assert "instances" not in plain.to_dict()
     assert report.instances == by_hand([*range(6)]).compute()
@@ -57,13 +62,16 @@ def test_it_is_measured_when_asked_for() -> None:
 
 
 def test_percentiles_of_sizes_are_measured_when_asked_for() -> None:
-    plain, report = (evaluate(ColorModel(), Shifted(6), workers=0, ap=True, ap_sizes=sizes) for sizes in (False, True))
+    plain, report = (
+        evaluate(ColorModel(), Shifted(6), workers=0, options=EvaluationOptions(ap=True, ap_sizes=sizes))
+        for sizes in (False, True)
+    )
     metric = by_hand([*range(6)])
     sizes = size_percentiles(metric.object_areas())
     assert report.instances == metric.compute({**COCO_SIZES, **sizes})
     assert [*report.instances.by_size] == ["small", "medium", "large", *sizes]
     assert (report.instances.ap, report.panoptic) == (plain.instances.ap, plain.panoptic)
-    assert evaluate(ColorModel(), Shifted(6), workers=0, ap_sizes=True) == report
+    assert evaluate(ColorModel(), Shifted(6), workers=0, options=EvaluationOptions(ap_sizes=True)) == report
     assert f"\n{[*sizes][-1]} " in str(report)
 
 
@@ -80,7 +88,7 @@ def test_scores_are_those_of_the_system_and_not_of_decoding() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(InstanceAP, "update", noted)
-        evaluate(model, Shifted(2, (64, 96)), workers=0, ap=True)
+        evaluate(model, Shifted(2, (64, 96)), workers=0, options=AP)
     for index, prediction in enumerate(seen):
         with torch.inference_mode():
             outputs = model(Shifted(2, (64, 96))[index].image[None].float() / 255)
@@ -96,10 +104,10 @@ def test_the_rules_are_those_of_the_label_space() -> None:
     class Streets(Shifted):
         labels = cityscapes
 
-    assert evaluate(ColorModel(cityscapes), Streets(1), workers=0, ap=True).instances.rules == "cityscapes"
-    assert evaluate(ColorModel(), Shifted(1), workers=0, ap=True).instances.rules == "coco"
+    assert evaluate(ColorModel(cityscapes), Streets(1), workers=0, options=AP).instances.rules == "cityscapes"
+    assert evaluate(ColorModel(), Shifted(1), workers=0, options=AP).instances.rules == "coco"
     with pytest.raises(InvalidArgumentError, match="expected --ap-sizes for other data than cityscapes"):
-        evaluate(ColorModel(cityscapes), Streets(1), workers=0, ap_sizes=True)
+        evaluate(ColorModel(cityscapes), Streets(1), workers=0, options=EvaluationOptions(ap_sizes=True))
 
 
 def test_a_model_without_scores_is_told_what_is_missing() -> None:
@@ -108,20 +116,20 @@ def test_a_model_without_scores_is_told_what_is_missing() -> None:
             return [PanopticMap(m.ids, m.category) for m in super().decode(outputs, sizes)]
 
     with pytest.raises(InvalidArgumentError, match="expected a prediction with a score for each of its"):
-        evaluate(Unsure(), Shifted(1), workers=0, ap=True)
+        evaluate(Unsure(), Shifted(1), workers=0, options=AP)
 
 
 def as_one_process(rank: int, world_size: int, folder: Path) -> None:
     """Evaluate together with the others and write what was reported as JSON, in which floats are exact."""
     meeting = f"file://{folder / 'meeting'}"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world_size)
-    said = evaluate(ColorModel(), Shifted(13), workers=0, ap=True).to_dict()
+    said = evaluate(ColorModel(), Shifted(13), workers=0, options=AP).to_dict()
     (folder / f"{rank}.json").write_text(json.dumps(said))
     distributed.destroy_process_group()
 
 
 def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
-    expected = evaluate(ColorModel(), Shifted(13), workers=0, ap=True)
+    expected = evaluate(ColorModel(), Shifted(13), workers=0, options=AP)
     shares = [*range(0, 13, 2), *range(1, 13, 2)]
     assert expected.instances != by_hand(shares).compute()  # with equal scores, the order of pictures tells
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

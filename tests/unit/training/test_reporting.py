@@ -13,7 +13,7 @@ from maps import SHAPES, a_map
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from panscape.images import load_image
-from panscape.metrics import Evaluator
+from panscape.metrics import Evaluator, SemanticIoU
 from panscape.training import reporting
 from panscape.training.reporting import NullReporter, Reporter, duration
 
@@ -199,6 +199,20 @@ def test_an_evaluation_is_one_line_and_everything_in_the_files(tmp_path, clock, 
         "val PQ/ground": [(5, 1.0)],
         "val PQ/disc": [(5, 2 / 3)],
     }
+
+
+def test_the_semantic_head_has_a_number_and_a_curve_of_its_own(tmp_path, clock, stream):
+    evaluator = Evaluator(SHAPES, semantic_head=SemanticIoU(SHAPES))
+    truth = a_map("AABB\nAABB")
+    evaluator.update(truth, truth, semantic=torch.tensor([[0, 0, 1, 1], [0, 0, 0, 1]]))
+    report = evaluator.compute()
+    with Reporter(tmp_path, 10, log_every=5, stream=stream, clock=clock) as reporter:
+        reporter.evaluation(5, report)
+    # sky 4 / 5, ground 3 / 4
+    assert stream.getvalue().endswith(", mIoU 100.0, mIoU of the semantic head 77.5\n")
+    assert lines(tmp_path)[0]["val"]["semantic_head"]["mean_iou"] == pytest.approx(0.775)
+    assert points(tmp_path)["val/mIoU of the semantic head"] == [(5, pytest.approx(0.775))]
+    assert points(tmp_path)["val/mIoU"] == [(5, pytest.approx(1))]
 
 
 def test_notes_are_printed_and_kept_with_their_step(tmp_path, clock, stream):
