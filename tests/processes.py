@@ -6,6 +6,7 @@ computed in it, its children wait forever for threads that only it has.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib
 import importlib.util
@@ -90,13 +91,15 @@ def serve(modules: tuple[str, ...]) -> None:
 
 @functools.cache
 def _server(modules: tuple[str, ...]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    server = subprocess.Popen(
         [sys.executable, "-c", f"import processes; processes.serve({modules!r})"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "PYTHONHASHSEED": _HASH_SEED},
     )
+    atexit.register(server.communicate)  # which ends it
+    return server
 
 
 def run_code(code: str) -> None:

@@ -13,6 +13,7 @@ import torch
 from processes import TORCH, Process
 
 from panscape.kernels.center_decoding import rounded_root
+from panscape.kernels.compiling import CompiledKernel
 
 KERNELS = """
 from panscape.kernels.compiling import compiled
@@ -72,6 +73,21 @@ def test_the_first_process_compiles_and_says_so_once_and_the_next_one_loads(tmp_
     first, second = (printed(tmp_path / name, call_center_targets) for name in ("first", "second"))
     assert first.count("panscape: compiling kernels for this processor, once") == first.count("\n") == 1
     assert second == ""
+
+
+def print_num_compiled() -> None:
+    call_center_targets()
+    kernels = vars(sys.modules["panscape.kernels.center_targets"]).values()
+    stats = [kernel.dispatcher.stats for kernel in kernels if isinstance(kernel, CompiledKernel)]
+    print(sum(sum(one.cache_misses.values()) for one in stats))
+
+
+def test_of_processes_that_start_together_one_compiles(tmp_path):
+    environment, logs = {"NUMBA_CACHE_DIR": str(tmp_path)}, [tmp_path / name for name in ("one", "two")]
+    started = [Process(log, print_num_compiled, environment=environment, imported=TORCH) for log in logs]
+    assert [process.end() for process in started] == [0, 0], started[0].text + started[1].text
+    num_compiled = [int(process.text.splitlines()[-1]) for process in started]
+    assert sum(num_compiled) == len([*tmp_path.rglob("*.nbc")]) > 0
 
 
 def test_importing_kernels_does_not_import_numba(tmp_path):
