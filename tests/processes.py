@@ -22,7 +22,17 @@ from pathlib import Path
 from typing import Any
 
 # What the servers have imported: all that trainings need, or little, for tests of what is imported and when.
-EVERYTHING = ("training_runs", "timm", "panscape.metrics.as_torchmetrics")
+EVERYTHING = (
+    "training_runs",
+    "numba",
+    "panscape.metrics.as_torchmetrics",
+    "panscape.models.dense_detections",
+    "panscape.models.swiftnet",
+    "tensorboard.summary.writer.record_writer",
+    "timm",
+    "torch.utils.tensorboard.summary",
+    "tyro",
+)
 TORCH = ("torch",)
 NOTHING: tuple[str, ...] = ()
 
@@ -76,6 +86,8 @@ def serve(modules: tuple[str, ...]) -> None:
     """Fork a process for each line of stdin that asks for one, and answer those that ask how it is."""
     for name in modules:
         importlib.import_module(name)
+    if "numba" in modules:  # what it prepares when the first kernel is called takes as long as importing it
+        sys.modules["numba"].njit(lambda number: number)(1)
     answers = os.fdopen(os.dup(1), "w")
     for line in iter(sys.stdin.readline, ""):
         request = json.loads(line)
