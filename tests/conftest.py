@@ -1,7 +1,12 @@
 """Settings of the whole suite, made before anything imports torch."""
 
 import os
+import sys
 
 # Pictures here are so small that threads cost more than they bring, most of all where several processes have some. And
 # a few tests compare sums bit for bit, whose order depends on the number of threads.
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
+
+# Without compiled modules every process takes five times as long to import torch. Images of containers ask for that.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False

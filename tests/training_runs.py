@@ -1,25 +1,18 @@
-"""Tiny trainings on the CPU for tests: recipes, and processes of their own to run, stop and kill them in.
-
-The processes are forked from one that has imported torch and started no thread, so that each is there at once.
-"""
+"""Tiny trainings on the CPU for tests: recipes, and processes of their own to run, stop and kill them in."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from maps import SHAPES, generated_map
+from processes import Process
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
@@ -200,131 +193,17 @@ WHOLE = replace(TINY, augmentation=Augmentation(crop=(64, 64), scale=(1.0, 1.0))
 # Processes
 
 
-def _run(arguments: list[str], log: str, environment: dict[str, str]) -> int:
-    os.setsid()  # a signal for all of its processes reaches no other
-    os.environ.update(environment)
-    with open(log, "ab", buffering=0) as file:  # noqa: PTH123 - its descriptor is what counts
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    torch.set_num_threads(1)
+def run_command(arguments: list[str]) -> int:
+    """Run ``panscape ARGUMENTS`` as the program does."""
     sys.argv = ["panscape", *arguments]
-    try:
-        return main(arguments)
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 1
-    except BaseException:  # noqa: BLE001 - as the interpreter does at its top
-        traceback.print_exc()
-        return 1
+    return main(arguments)
 
 
-def serve() -> None:
-    """Fork a process for each line of stdin that asks for one, and answer those that ask how it is."""
-    answers = os.fdopen(os.dup(1), "w")
-    for line in iter(sys.stdin.readline, ""):
-        request = json.loads(line)
-        if isinstance(request, int):
-            pid, status = os.waitpid(request, os.WNOHANG)
-            print(os.waitstatus_to_exitcode(status) if pid else None, file=answers, flush=True)
-            continue
-        pid = os.fork()
-        if pid == 0:
-            code = _run(**request)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-        print(pid, file=answers, flush=True)
-
-
-class Command:
-    """``panscape ARGUMENTS`` in a process of its own.
-
-    Attributes:
-        pid: of the process.
-        log: what it prints.
-    """
-
-    _server: subprocess.Popen[str] | None = None
+class Command(Process):
+    """``panscape ARGUMENTS`` in a process of its own."""
 
     def __init__(self, log: Path, *arguments: object, environment: dict[str, str] | None = None) -> None:
-        if Command._server is None:
-            Command._server = subprocess.Popen(
-                [sys.executable, "-c", "import training_runs; training_runs.serve()"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
-            )
-        self.log = log
-        self._start = log.stat().st_size if log.exists() else 0
-        self._code: int | None = None
-        arguments_ = [str(a) for a in arguments]
-        self.pid = int(self._ask({"arguments": arguments_, "log": str(log), "environment": environment or {}}))
-
-    @staticmethod
-    def _ask(request: object) -> str:
-        server = Command._server
-        assert server is not None
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(json.dumps(request) + "\n")
-        server.stdin.flush()
-        return server.stdout.readline().strip()
-
-    def is_alive(self) -> bool:
-        """Return whether the process runs."""
-        if self._code is None:
-            answer = self._ask(self.pid)
-            self._code = None if answer == "None" else int(answer)
-        return self._code is None
-
-    def wait_until(self, condition: Callable[[], object]) -> bool:
-        """Wait for something or for the end of the process; tell whether it came."""
-        deadline = time.monotonic() + 120
-        while not condition():
-            if not self.is_alive():
-                return bool(condition())
-            if time.monotonic() > deadline:
-                os.kill(self.pid, signal.SIGKILL)
-                raise AssertionError(self.text)
-            time.sleep(0.001)
-        return True
-
-    def end(self) -> int:
-        """Wait for the end; return the exit code, that of a signal negative."""
-        self.wait_until(lambda: not self.is_alive())
-        assert self._code is not None
-        return self._code
-
-    def signal_all(self, number: int) -> None:
-        """Send a signal to the process and those that it has started."""
-        os.killpg(self.pid, number)
-
-    @property
-    def text(self) -> str:
-        """What it has printed."""
-        return self.log.read_bytes()[self._start :].decode() if self.log.exists() else ""
-
-    def children(self) -> list[int]:
-        """Return the processes that it has started."""
-        task = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in task.read_text().split()]
-
-
-def are_gone(pids: list[int], seconds: float = 60) -> bool:
-    """Wait for processes that are not ours to end."""
-    deadline = time.monotonic() + seconds
-    while any(_is_running(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+        super().__init__(log, run_command, [str(a) for a in arguments], environment=environment)
 
 
 def recipe_file(path: Path, recipe: str) -> Path:

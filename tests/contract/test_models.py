@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from maps import SHAPES, generated_map
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from panscape import PanopticMap, create_model, zoo
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
@@ -131,11 +133,36 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 OTHER_BACKBONES = {"panoptic_deeplab_r50", "panoptic_deeplab_r101", "panoptic_deeplab_hrnet48"}
 
 
+# Those whose graphs have steps of their own. The others consist of the same steps, as a test checks.
+EXPORTED = (
+    "swiftnet, three levels",
+    "swiftnet, spp",
+    "swiftnet, residual",
+    "swiftnet, mobilenet",
+    "swiftnet, relations",
+    "swiftnet, other relations",
+    "swiftnet, concatenation",
+    "swiftnet, product",
+    "swiftnet, object context",
+    "panoptic deeplab, ordinary convolutions, stride 32",
+    "panoptic deeplab, standalone",
+    "panoptic deeplab, relations",
+    "panoptic deeplab, object context",
+    "panoptic_deeplab_mobilenetv2",
+    "dense detections",
+    "dense_detections_r50",
+)
+
+
+def created(key: str) -> PanopticModel:
+    torch.manual_seed(0)
+    name, options = MODELS[key]
+    return create_model(name, SHAPES, **options).eval()
+
+
 @pytest.fixture(params=MODELS, scope="module")
 def model(request: pytest.FixtureRequest) -> PanopticModel:
-    torch.manual_seed(0)
-    name, options = MODELS[request.param]
-    return create_model(name, SHAPES, **options).eval()
+    return created(request.param)
 
 
 def images(batch: int, size: tuple[int, int], seed: int = 0) -> torch.Tensor:
@@ -434,6 +461,38 @@ def test_save_and_load_give_the_same_outputs(model: PanopticModel, tmp_path: obj
         zoo.load(path)
 
 
+class Steps(TorchDispatchMode):
+    """Notes each operator with the one before it: in which order the parts of a network are run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.last = ""
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.found.add(f"{self.last} -> {operator}")
+        self.last = str(operator)
+        return operator(*args, **(kwargs or {}))
+
+
+def steps_of(model: PanopticModel) -> set[str]:
+    """Return the modules of a network, of this package, and the steps of a forward pass."""
+    with torch.no_grad(), Steps() as steps:
+        model(images(1, (100, 157)))
+    return steps.found | {str(type(m)) for m in model.modules() if type(m).__module__.startswith("panscape.")}
+
+
+@functools.cache
+def exported_steps() -> set[str]:
+    return set().union(*(steps_of(created(key)) for key in EXPORTED))
+
+
+@pytest.mark.parametrize("model", [key for key in MODELS if key not in EXPORTED], indirect=True)
+def test_what_is_not_exported_consists_of_what_is(model: PanopticModel) -> None:
+    assert steps_of(model) - exported_steps() == set(), "add it to EXPORTED"
+
+
+@pytest.mark.parametrize("model", EXPORTED, indirect=True)
 def test_forward_exports_and_the_graph_agrees(model: PanopticModel) -> None:
     picture = images(1, (100, 157))  # with padding, which some networks tell from the picture
     graph = torch.export.export(model, (picture,)).module()

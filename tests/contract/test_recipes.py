@@ -1,8 +1,11 @@
-"""What every recipe promises: it trains. A new recipe joins by its line in the table of recipes."""
+"""What every recipe promises: it trains. A new recipe joins by its line in the table of recipes.
+
+Of recipes that differ in numbers alone, the first one is trained; the networks of the others are saved and loaded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,9 +13,10 @@ from typing import Any, cast
 import pytest
 import torch
 import trees
+from maps import SHAPES
 
 import panscape
-from panscape import LabelSpace
+from panscape import LabelSpace, zoo
 from panscape.errors import InvalidArgumentError
 from panscape.images import load_image
 from panscape.recipes import get_recipe, list_recipes
@@ -29,6 +33,7 @@ from panscape.recipes.data_options import (
 from panscape.recipes.model_options import DenseDetectionsOptions, PanopticDeepLabOptions, SwiftNetOptions
 from panscape.training.recipe import Recipe
 from panscape.training.run import run
+from panscape.training.run_folder import recipe_to_dict
 from panscape.training.run_options import RunOptions
 
 
@@ -104,8 +109,51 @@ def test_images_of_a_split_are_those_of_its_samples(kind: type, tmp_path: Path) 
         data.images(tmp_path, "nowhere")
 
 
-@pytest.mark.parametrize("name", list_recipes())
-def test_every_recipe_trains_two_steps(name: str, tmp_path: Path) -> None:
+def choices_of(value: Any, path: str = "") -> Iterator[str]:
+    """Give what is chosen by name or switched on; of numbers, whether they are zero."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from choices_of(part, f"{path}.{key}")
+    elif isinstance(value, str) or value is None:
+        yield f"{path}={value}"
+    else:
+        yield f"{path} is {'set' if value else 'off'}"
+
+
+def with_choices_of_their_own() -> list[str]:
+    """Return the recipes with a family on a kind of data, or a choice in a family, that no recipe before has."""
+    chosen: list[str] = []
+    seen: set[tuple[str, str]] = set()
+    for name in list_recipes():
+        described = recipe_to_dict(get_recipe(name))
+        del described["name"], described["model"]["backbone"]
+        new = {(described["model"]["type"], choice) for choice in choices_of(described)} - seen
+        seen |= new
+        if new:
+            chosen.append(name)
+    return chosen
+
+
+TRAINED = with_choices_of_their_own()
+
+
+def test_every_family_trains_on_every_kind_of_data_that_it_has_a_recipe_for() -> None:
+    def kinds(names: Iterator[str] | list[str]) -> set[tuple[type, type]]:
+        return {(type(recipe.model), type(recipe.data)) for recipe in map(get_recipe, names)}
+
+    assert kinds(TRAINED) == kinds(list(list_recipes()))
+    assert {kind for _, kind in kinds(TRAINED)} == set(TREES)
+
+
+@pytest.mark.parametrize("name", [name for name in list_recipes() if name not in TRAINED])
+def test_the_network_of_every_other_recipe_is_saved_and_loaded(name: str, tmp_path: Path) -> None:
+    recipe = tiny(get_recipe(name))
+    zoo.save(recipe.model.create(SHAPES), tmp_path / "model.safetensors")
+    assert zoo.load(tmp_path / "model.safetensors").representation == recipe.model.representation
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_recipes_train_two_steps(name: str, tmp_path: Path) -> None:
     recipe = tiny(get_recipe(name))
     TREES[type(recipe.data)](tmp_path / "data")
     root = None if isinstance(recipe.data, TownData) else tmp_path / "data"

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 import torch
 from color_model import ColorModel, painted
 from maps import SHAPES, generated_map
+from processes import Process
 
 import panscape
 from panscape import zoo
@@ -20,16 +22,11 @@ from panscape.cli import main
 from panscape.codecs import load_coco_json
 from panscape.images import load_image, save_png
 
-TESTS = Path(__file__).parent.parent
-# The command line with a model that needs no weights.
-_WITH_COLOR_MODEL = """
-import signal, sys, panscape
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
-from color_model import ColorModel
-panscape.load = lambda name: ColorModel()
-from panscape.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
+
+def run_with_color_model(arguments: list[str]) -> int:
+    """Run the command line with a model that needs no weights."""
+    panscape.load = lambda name: ColorModel()
+    return main(arguments)
 
 
 @pytest.fixture
@@ -54,21 +51,16 @@ def color_model(monkeypatch):
     return asked
 
 
-def spawned(*arguments: str, **options) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(TESTS)}
-    return subprocess.Popen(
-        [sys.executable, "-c", _WITH_COLOR_MODEL, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        **options,
-    )
+def started(folder: Path, *arguments: str) -> tuple[Process, TextIO]:
+    """Start the command line in a process of its own, and open the pipe to which it prints."""
+    os.mkfifo(folder / "pipe")
+    process = Process(folder / "pipe", run_with_color_model, arguments, err=folder / "err")
+    return process, (folder / "pipe").open()
 
 
 def test_a_saved_network_predicts_a_folder_in_a_process_of_its_own(photos, tmp_path):
     torch.manual_seed(0)
-    model = panscape.create_model("swiftnet", SHAPES, backbone="test_resnet", levels=1, width=8)
+    model = panscape.create_model("swiftnet", SHAPES, backbone="residual_xs", levels=1, width=8)
     zoo.save(model, tmp_path / "tiny.safetensors")
     command = [sys.executable, "-m", "panscape.cli", "predict", "photos", "--model", "tiny.safetensors", "--panels"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
@@ -182,18 +174,19 @@ class TestPredict:
         assert said in capsys.readouterr().err
 
 
-def test_interrupting_leaves_whole_files_only(photos):
+def test_interrupting_leaves_whole_files_only(photos, tmp_path):
     for i in range(5):
         save_png(photos / f"more_{i}.png", painted(generated_map(i, (48, 64))))
     for i in range(5, 1000):  # so many that some are left whenever the signal comes
         os.link(photos / f"more_{i % 5}.png", photos / f"more_{i}.png")
-    with spawned("predict", "photos", "--json") as process:
+    process, out = started(tmp_path, "predict", "photos", "--json")
+    with out:
         for _ in range(3):
-            assert json.loads(process.stdout.readline())["segments"] > 0
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert err == "panscape: interrupted\n"
+            assert json.loads(out.readline())["segments"] > 0
+        os.kill(process.pid, signal.SIGINT)
+        out.read()
+    assert process.end() == 130
+    assert (tmp_path / "err").read_text() == "panscape: interrupted\n"
     files = [p for p in Path("panscape_out").rglob("*") if p.is_file()]
     assert 6 <= len(files) < 2000
     assert not [p for p in files if p.name.startswith(".")]
@@ -202,15 +195,13 @@ def test_interrupting_leaves_whole_files_only(photos):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
-def test_a_reader_that_goes_away_is_no_accident(photos):
+def test_a_reader_that_goes_away_is_no_accident(photos, tmp_path):
     for i in range(60):
         save_png(photos / f"more_{i}.png", painted(generated_map(i % 5, (48, 64))))
-    with spawned("predict", "photos", "--json") as process:
-        process.stdout.readline()
-        process.stdout.close()
-        err = process.stderr.read()
-        process.wait(timeout=120)
-    assert (process.returncode, err) == (1, "")
+    process, out = started(tmp_path, "predict", "photos", "--json")
+    with out:
+        out.readline()
+    assert (process.end(), (tmp_path / "err").read_text()) == (1, "")
 
 
 class TestWeights:

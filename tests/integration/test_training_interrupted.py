@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from training_runs import Command, are_gone, assert_equal, last_checkpoint, recipe_file, steps_saved
+from processes import are_gone
+from training_runs import Command, assert_equal, last_checkpoint, recipe_file, steps_saved
 
 OPTIONS = ("--device", "cpu", "--threads", 1, "--workers", 2, "--checkpoint-every", 2, "--log-every", 1)
 EXPRESSION = "TINY"

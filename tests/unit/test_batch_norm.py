@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 import warnings
 from typing import Any
 
 import pytest
 import torch
+from processes import end_together
 from torch import distributed, nn
 
 from panscape import Category, LabelSpace, create_model
@@ -86,9 +85,7 @@ def process(rank, folder):
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    # Processes of their own: forked from one that has computed gradients they would wait for its threads for ever.
-    started = [subprocess.Popen([sys.executable, __file__, str(rank), str(folder)]) for rank in range(PROCESSES)]
-    assert [one.wait() for one in started] == [0] * PROCESSES
+    end_together(folder, process, PROCESSES, folder)
     return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
 
 
@@ -188,10 +185,6 @@ def test_it_is_as_deep_a_copy_as_before():
         again = copy.deepcopy(model)
     assert [type(m) for m in again] == [type(m) for m in model]
     assert again[1].weight is not model[1].weight
-
-
-if __name__ == "__main__":
-    process(int(sys.argv[1]), sys.argv[2])
 
 
 SMALL: dict[str, dict[str, Any]] = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pkgutil
-import subprocess
-import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 from maps import SHAPES
+from processes import NOTHING, TORCH, Process, run_code
 
 import panscape
 import panscape.datasets
@@ -29,11 +29,12 @@ print([m for m in {heavy!r} if m in sys.modules], code or 0, file=sys.__stderr__
 """
 
 
-def probe(statement: str) -> tuple[str, str]:
-    """Run a statement in a fresh process; return what it printed and what it loaded with its exit code."""
+def probe(folder: Path, statement: str, imported: tuple[str, ...] = TORCH) -> str:
+    """Run a statement in a fresh process; return what it loaded with its exit code."""
     script = _PROBE.format(statement=statement, heavy=HEAVY + OTHERS)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
-    return done.stdout + done.stderr, done.stderr.splitlines()[-1]
+    process = Process(folder / "out", run_code, script, err=folder / "err", imported=imported)
+    assert process.end() == 0, (folder / "err").read_text()
+    return (folder / "err").read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -62,19 +63,18 @@ def probe(statement: str) -> tuple[str, str]:
         ("import panscape.cli; sys.exit(panscape.cli.main(['weights', 'lst']))", 2),
     ],
 )
-def test_nothing_heavy_is_loaded(statement, code):
-    _, loaded = probe(statement)
-    assert loaded == f"[] {code}"
+def test_nothing_heavy_is_loaded(tmp_path, statement, code):
+    assert probe(tmp_path, statement, NOTHING) == f"[] {code}"
 
 
-def test_the_probe_sees_what_is_loaded():
-    _, loaded = probe("import panscape; panscape.PanopticMap")
-    assert loaded.startswith("['torch'")
+def test_the_probe_sees_what_is_loaded(tmp_path):
+    assert probe(tmp_path, "import panscape; panscape.PanopticMap", NOTHING).startswith("['torch'")
 
 
-def test_drawing_and_finding_sources_leave_training_alone():
-    _, loaded = probe(
-        "import panscape.inference.sources, panscape.inference.outputs, panscape.visualize, panscape.images"
+def test_drawing_and_finding_sources_leave_training_alone(tmp_path):
+    loaded = probe(
+        tmp_path,
+        "import panscape.inference.sources, panscape.inference.outputs, panscape.visualize, panscape.images",
     )
     assert loaded.startswith("['torch'")
     assert not {"torchvision", "timm"} & set(loaded.split("'"))
@@ -90,9 +90,10 @@ def test_drawing_and_finding_sources_leave_training_alone():
 def test_predicting_with_saved_weights_leaves_training_alone(tmp_path, name, options, others):
     path = tmp_path / "residual.safetensors"
     zoo.save(panscape.create_model(name, SHAPES, backbone="residual_xs", **options), path)
-    _, loaded = probe(
+    loaded = probe(
+        tmp_path,
         f"import panscape, torch; "
-        f"panscape.load({str(path)!r}).predict(torch.zeros(3, 64, 96, dtype=torch.uint8)).num_segments"
+        f"panscape.load({str(path)!r}).predict(torch.zeros(3, 64, 96, dtype=torch.uint8)).num_segments",
     )
     assert loaded.startswith("['torch', 'numba'")
     assert loaded.endswith("] 0")

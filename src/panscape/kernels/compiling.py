@@ -2,7 +2,8 @@
 
 Importing numba takes about a second and compiling a kernel about as long, so neither happens before a kernel is
 called. What was compiled is kept on disk, beside the package or in the user's cache (``NUMBA_CACHE_DIR`` chooses
-another place), and later processes only load it.
+another place), with the processor, the source of the file and the types of the arguments as its key. Later processes
+only load it. Of processes that need the same kernel at the same time, one compiles and the others wait.
 
 Kernels may call kernels of the same file. Not of others: what is kept on disk is renewed when a kernel's own file
 changes, and only then.
@@ -10,10 +11,13 @@ changes, and only then.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -62,9 +66,39 @@ def _dispatcher(function: Callable[..., Any]) -> Any:
         linked.__qualname__, linked.__module__ = function.__qualname__, function.__module__
         function = linked
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        dispatcher: Any = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # there is no folder that can be written to: compile anew in each process
         return numba.njit(nogil=True)(function)
+    compile_or_load = dispatcher.compile
+    lock = Path(dispatcher.stats.cache_path) / f".{function.__module__}.{function.__qualname__}.lock"
+
+    def compile_alone(signature: Any) -> Any:
+        # Numba's own lock first: a thread that holds it may wait for this kernel, which another thread would hold.
+        with numba.core.compiler_lock.global_compiler_lock, _held(lock):
+            return compile_or_load(signature)
+
+    # Numba replaces the index of a kernel without regard to what others write at that time. It could then name a file
+    # with the code for other types.
+    dispatcher.compile = compile_alone
+    return dispatcher
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold a lock between processes, where the system has such locks."""
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    with path.open("w") as file:
+        with contextlib.suppress(OSError):  # some network drives have none
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)  # a process forked meanwhile would hold it as long as it lives
 
 
 @functools.cache

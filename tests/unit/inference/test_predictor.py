@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from color_model import ColorModel, painted
 from maps import SHAPES, a_map, generated_map
+from processes import TORCH, Process, run_code
 
 from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
@@ -160,7 +158,7 @@ def test_warming_up_runs_everything_on_a_small_picture(longest_side):
     assert [shape for _, shape, _ in model.seen] == [(1, 3, 64, 64)]
 
 
-def test_after_warming_up_no_library_is_left_to_load():
+def test_after_warming_up_no_library_is_left_to_load(tmp_path):
     script = """
 import sys, torch, panscape
 from panscape.inference.predictor import Predictor
@@ -173,8 +171,8 @@ predictor.predict(torch.zeros(3, 96, 128, dtype=torch.uint8))
 assert "numba" in before
 print(sorted(set(sys.modules) - before))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=250)
-    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    process = Process(tmp_path / "out", run_code, script, err=tmp_path / "err", imported=TORCH)
+    assert (process.end(), process.text) == (0, "[]\n"), (tmp_path / "err").read_text()
 
 
 @pytest.mark.parametrize(

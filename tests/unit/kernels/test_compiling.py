@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from processes import TORCH, Process
 
 from panscape.kernels.center_decoding import rounded_root
+from panscape.kernels.compiling import CompiledKernel
 
 KERNELS = """
 from panscape.kernels.compiling import compiled
@@ -42,9 +43,23 @@ def kernels(tmp_path, monkeypatch):
     del sys.modules["kernels_of_a_test"]
 
 
-def run(code: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+def call_center_targets() -> None:
+    from panscape.kernels.center_targets import center_targets
+
+    center_targets(torch.ones(4, 5, dtype=torch.int32), torch.tensor([1]), torch.tensor([True]), void=255)
+
+
+def import_kernels() -> None:
+    for name in ("boundary_weights", "center_grouping", "center_targets"):
+        importlib.import_module(f"panscape.kernels.{name}")
+    assert "numba" not in sys.modules
+
+
+def printed(log: Path, function: Callable[[], None]) -> str:
+    """What a function prints in a new process, whose cache is the folder of its log."""
+    process = Process(log, function, environment={"NUMBA_CACHE_DIR": str(log.parent)}, imported=TORCH)
+    assert process.end() == 0, process.text
+    return process.text
 
 
 def test_kernels_call_kernels_of_their_file(kernels):
@@ -55,22 +70,28 @@ def test_kernels_call_kernels_of_their_file(kernels):
 
 
 def test_the_first_process_compiles_and_says_so_once_and_the_next_one_loads(tmp_path):
-    code = """
-import numpy as np, torch, sys
-from panscape.kernels.center_targets import center_targets
-ids = torch.ones(4, 5, dtype=torch.int32)
-center_targets(ids, torch.tensor([1]), torch.tensor([True]), void=255)
-"""
-    first, second = run(code, tmp_path), run(code, tmp_path)
-    assert first.stderr.count("panscape: compiling kernels for this processor, once") == 1
-    assert second.stderr == ""
-    assert first.stdout == second.stdout == ""
+    first, second = (printed(tmp_path / name, call_center_targets) for name in ("first", "second"))
+    assert first.count("panscape: compiling kernels for this processor, once") == first.count("\n") == 1
+    assert second == ""
+
+
+def print_num_compiled() -> None:
+    call_center_targets()
+    kernels = vars(sys.modules["panscape.kernels.center_targets"]).values()
+    stats = [kernel.dispatcher.stats for kernel in kernels if isinstance(kernel, CompiledKernel)]
+    print(sum(sum(one.cache_misses.values()) for one in stats))
+
+
+def test_of_processes_that_start_together_one_compiles(tmp_path):
+    environment, logs = {"NUMBA_CACHE_DIR": str(tmp_path)}, [tmp_path / name for name in ("one", "two")]
+    started = [Process(log, print_num_compiled, environment=environment, imported=TORCH) for log in logs]
+    assert [process.end() for process in started] == [0, 0], started[0].text + started[1].text
+    num_compiled = [int(process.text.splitlines()[-1]) for process in started]
+    assert sum(num_compiled) == len([*tmp_path.rglob("*.nbc")]) > 0
 
 
 def test_importing_kernels_does_not_import_numba(tmp_path):
-    modules = "boundary_weights", "center_grouping", "center_targets"
-    code = f"import sys, {', '.join(f'panscape.kernels.{m}' for m in modules)}; print('numba' in sys.modules)"
-    assert run(code, tmp_path).stdout == "False\n"
+    assert printed(tmp_path / "log", import_kernels) == ""
 
 
 def test_arithmetic_is_not_contracted(kernels):

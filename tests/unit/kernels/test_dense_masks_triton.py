@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
+from processes import TORCH, Process, run_code
 
 _COMPARE = """
 import torch
@@ -41,10 +40,10 @@ for num_boxes, size in ((1, (36, 44)), (3, (35, 41)), (2, (1, 1))):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
-def test_the_interpreted_kernel_gives_what_the_reference_gives():
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    run = subprocess.run([sys.executable, "-c", _COMPARE], env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    areas = [int(line) for line in run.stdout.split()]
+def test_the_interpreted_kernel_gives_what_the_reference_gives(tmp_path: Path) -> None:
+    out, err = tmp_path / "out", tmp_path / "err"
+    process = Process(out, run_code, _COMPARE, err=err, environment={"TRITON_INTERPRET": "1"}, imported=TORCH)
+    assert process.end() == 0, err.read_text()
+    areas = [int(line) for line in process.text.split()]
     assert len(areas) == 12
     assert sum(area > 0 for area in areas) >= 4

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from maps import SHAPES, generated_map
+from processes import TORCH, Process, run_code
 
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
@@ -197,7 +197,7 @@ def test_names_and_collections() -> None:
         as_torchmetric(expected)  # type: ignore[arg-type]
 
 
-def test_it_is_imported_only_when_asked_for_and_missed_in_words() -> None:
+def test_it_is_imported_only_when_asked_for_and_missed_in_words(tmp_path: Path) -> None:
     script = """
 import sys
 import panscape.metrics
@@ -208,7 +208,8 @@ try:
 except ImportError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200)
-    assert done.stdout.strip() == (
+    process = Process(tmp_path / "out", run_code, script, err=tmp_path / "err", imported=TORCH)
+    assert process.end() == 0, (tmp_path / "err").read_text()
+    assert process.text.strip() == (
         "a metric for torchmetrics needs torchmetrics; install it with: pip install 'panscape[metrics]'"
     )

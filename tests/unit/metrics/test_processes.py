@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import Any
 
 import torch
 from maps import SHAPES, generated_map
+from processes import end_together
 from torch import distributed
 
 from panscape import PanopticMap
@@ -63,8 +61,9 @@ def reports_of(pictures: list[tuple[PanopticMap, PanopticMap]], reduce: Callable
     return found
 
 
-def as_one_process(rank: int, folder: Path) -> None:
+def as_one_process(rank: int, folder_name: str) -> None:
     """Take every other picture, add up the states and keep what is reported then."""
+    folder = Path(folder_name)
     from panscape.metrics.as_torchmetrics import as_torchmetric
 
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
@@ -84,13 +83,7 @@ def as_one_process(rank: int, folder: Path) -> None:
 
 def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
     expected = reports_of(PAIRS, lambda state: None)
-    # Processes of their own: forked from one whose threads have run they could wait for those for ever.
-    paths = os.pathsep.join(path for path in sys.path if path)
-    started = [
-        subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], env={**os.environ, "PYTHONPATH": paths})
-        for rank in range(2)
-    ]
-    assert [one.wait() for one in started] == [0, 0]
+    end_together(tmp_path, as_one_process, 2, tmp_path)
     for rank in range(2):
         said = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
         for name, (state, report) in expected.items():
@@ -121,7 +114,3 @@ def assert_equal_numbers(one: Any, other: Any) -> None:
         assert abs(one - other) <= 1e-13 * max(1, abs(other))
     else:
         assert one == other
-
-
-if __name__ == "__main__":
-    as_one_process(int(sys.argv[1]), Path(sys.argv[2]))

@@ -387,6 +387,13 @@ def test_every_recipe_builds_and_tells_what_it_is(name):
     assert all(side % 32 == 0 for side in recipe.augmentation.crop)
 
 
+def test_no_two_recipes_are_the_same():
+    described = {}
+    for name in NAMES:
+        settings = json.dumps(recipe_to_dict(replace(get_recipe(name), name="")))
+        assert described.setdefault(settings, name) == name
+
+
 def test_the_table_is_what_the_modules_say():
     modules = ("panoptic_swiftnet", "dense_detections", "panoptic_deeplab")
     for module in (*modules, "small", "small_boxes", "small_relations", "own_folder"):

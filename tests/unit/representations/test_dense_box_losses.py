@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from maps import SHAPES, generated_map
+from processes import end_together
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
@@ -414,22 +412,19 @@ def losses_and_gradients(share: slice, representation: DenseBoxRepresentation) -
 ROWS = [SMALL, replace(SMALL, category_normalization="locations"), replace(SMALL, supervision="boxes")]
 
 
-def joined(rank: int, folder: str) -> list[tuple[dict, list[Tensor]]]:
-    """What one of two processes sees of each row."""
+def joined(rank: int, folder: str) -> None:
+    """Save what one of two processes sees of each row."""
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     try:
         share = slice(0, 2) if rank == 0 else slice(2, 4)
-        return [losses_and_gradients(share, row) for row in ROWS]
+        torch.save([losses_and_gradients(share, row) for row in ROWS], f"{folder}/{rank}.pt")
     finally:
         distributed.destroy_process_group()
 
 
 def test_two_processes_learn_what_one_does_with_the_whole_batch(tmp_path: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}  # where maps are
-    other = subprocess.Popen([sys.executable, __file__, str(tmp_path)], env=env)
-    mine = joined(0, str(tmp_path))
-    assert other.wait() == 0
-    theirs = torch.load(tmp_path / "1.pt")
+    end_together(tmp_path, joined, 2, tmp_path)
+    mine, theirs = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for row, (losses_0, gradients_0), (losses_1, gradients_1) in zip(ROWS, mine, theirs, strict=True):
         losses, gradients = losses_and_gradients(slice(None), row)
         for name, loss in losses.items():
@@ -437,7 +432,3 @@ def test_two_processes_learn_what_one_does_with_the_whole_batch(tmp_path: Path) 
         for some, others, whole in zip(gradients_0, gradients_1, gradients, strict=True):
             assert whole[:2].abs().sum() > 0
             torch.testing.assert_close(torch.cat([some, others]) / 2, whole, rtol=1e-4, atol=1e-7)
-
-
-if __name__ == "__main__":
-    torch.save(joined(1, sys.argv[1]), f"{sys.argv[1]}/1.pt")

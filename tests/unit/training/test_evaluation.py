@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import torch
 from color_model import ColorModel, painted
 from lightning_fabric import Fabric
 from maps import SHAPES, generated_map
+from processes import end_together
 from torch import Tensor, distributed
 
 from panscape import LabelSpace, PanopticModel, create_model
@@ -259,8 +257,9 @@ def test_the_head_and_the_map_are_told_apart() -> None:
     assert "iIoU of the semantic head" in lines
 
 
-def as_one_process(rank: int, world_size: int, folder: Path) -> None:
+def as_one_process(rank: int, world_size: int, folder_name: str) -> None:
     """Evaluate together with the others and write what was reported as JSON, in which floats are exact."""
+    folder = Path(folder_name)
     meeting = f"file://{folder / 'meeting'}"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world_size)
     said: dict[str, object] = {}
@@ -306,19 +305,6 @@ def test_several_processes_report_what_one_does_bit_for_bit(tmp_path: Path) -> N
     # Added up process by process, the sums of IoU would differ.
     shares = [number for rank in range(world_size) for number in range(rank, 23, world_size)]
     assert by_hand(Shifted(23), shares).to_dict() != expected["all"]
-    # Processes of their own: forked from one whose threads have run they could wait for those for ever.
-    paths = os.pathsep.join(path for path in sys.path if path)
-    started = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(world_size), str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": paths},
-        )
-        for rank in range(world_size)
-    ]
-    assert [one.wait() for one in started] == [0] * world_size
+    end_together(tmp_path, as_one_process, world_size, world_size, tmp_path)
     said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world_size)]
     assert said == [expected] * world_size
-
-
-if __name__ == "__main__":
-    as_one_process(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from color_model import ColorModel, painted
 from maps import SHAPES, generated_map
+from processes import end_together
 from torch import distributed
 
 from panscape import LabelSpace, PanopticMap, create_model
@@ -119,8 +117,9 @@ def test_a_model_without_scores_is_told_what_is_missing() -> None:
         evaluate(Unsure(), Shifted(1), workers=0, options=AP)
 
 
-def as_one_process(rank: int, world_size: int, folder: Path) -> None:
+def as_one_process(rank: int, world_size: int, folder_name: str) -> None:
     """Evaluate together with the others and write what was reported as JSON, in which floats are exact."""
+    folder = Path(folder_name)
     meeting = f"file://{folder / 'meeting'}"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world_size)
     said = evaluate(ColorModel(), Shifted(13), workers=0, options=AP).to_dict()
@@ -132,15 +131,6 @@ def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
     expected = evaluate(ColorModel(), Shifted(13), workers=0, options=AP)
     shares = [*range(0, 13, 2), *range(1, 13, 2)]
     assert expected.instances != by_hand(shares).compute()  # with equal scores, the order of pictures tells
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    started = [
-        subprocess.Popen([sys.executable, __file__, str(rank), "2", str(tmp_path)], env=environment)
-        for rank in range(2)
-    ]
-    assert [one.wait() for one in started] == [0, 0]
+    end_together(tmp_path, as_one_process, 2, 2, tmp_path)
     said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert said == [json.loads(json.dumps(expected.to_dict()))] * 2
-
-
-if __name__ == "__main__":
-    as_one_process(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
