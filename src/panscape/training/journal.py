@@ -118,9 +118,12 @@ class Journal:
         # TensorBoard knows event files by their name and reads them in its order.
         file = _GrowingFile(folder / f"events.out.tfevents.{seconds:010d}.{fraction:09d}")
         started = SessionLog(status=SessionLog.START)
-        file.append(
-            _event(self._first_step, file_version="brain.Event:2") + _event(self._first_step, session_log=started)
-        )
+        head = _event(self._first_step, file_version="brain.Event:2") + _event(self._first_step, session_log=started)
+        try:
+            file.append(head)
+        except OSError:
+            file.close()
+            raise
         return file
 
 
