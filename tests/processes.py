@@ -29,7 +29,6 @@ EVERYTHING = (
     "panscape.models.dense_detections",
     "panscape.models.swiftnet",
     "tensorboard.summary.writer.record_writer",
-    "timm",
     "torch.utils.tensorboard.summary",
     "tyro",
 )

@@ -104,7 +104,8 @@ def test_one_image_of_four_without_labels_stops_no_training(tmp_path: Path) -> N
     tree = trees.own_masks(folder)
     picture, mask = tree.pictures["000001"], tree.annotations["000001"]
     shutil.copy(picture, picture.with_stem("unlabelled"))
-    Image.new("L", Image.open(mask).size, 255).save(mask.with_stem("unlabelled"))
+    with Image.open(mask) as image:
+        Image.new("L", image.size, 255).save(mask.with_stem("unlabelled"))
     recipe = replace(SHORT, data=FolderData(), augmentation=WHOLE.augmentation, steps=4, batch_size=1)
     trained(recipe, out, data=folder, log_every=1)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
