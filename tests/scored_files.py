@@ -32,6 +32,16 @@ def worse(maps: Mapping[str, PanopticMap]) -> dict[str, PanopticMap]:
     return changed
 
 
+def one_stuff_each(panoptic: PanopticMap) -> PanopticMap:
+    """Return a map whose segments of one stuff category are one, as arrays are read."""
+    ids = panoptic.ids.clone()
+    for category in SHAPES.stuff_ids:
+        rows = (panoptic.category == category).nonzero()[:, 0] + 1
+        if len(rows):
+            ids[torch.isin(ids, rows.int())] = int(rows[0])
+    return PanopticMap(ids, panoptic.category).compact()
+
+
 def color_ids(numbers: np.ndarray) -> np.ndarray:
     """Return ids as red + 256 green + 65536 blue."""
     return np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], axis=-1).astype(np.uint8)

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from maps import SHAPES
 from PIL import Image
-from scored_files import array_segments, several_maps, worse, write_array, write_coco, write_instance_ids
+from scored_files import (
+    array_segments,
+    one_stuff_each,
+    several_maps,
+    worse,
+    write_array,
+    write_coco,
+    write_instance_ids,
+)
 
 from panscape.cli import main
 from panscape.metrics import PanopticQuality
@@ -52,6 +60,8 @@ def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_every_form_gives_the_same(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    united = {name: one_stuff_each(panoptic) for name, panoptic in worse(several_maps()).items()}  # as arrays are read
+    write_coco(here / "predictions.json", united)
     found = []
     for path in ("predictions.json", "arrays"):
         assert main(["evaluate", "--predictions", path, "--truth", "truth.json", "--json", "--workers", "2"]) == 0

@@ -13,6 +13,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -88,6 +89,7 @@ def _read(by_source_id: bool, entry: Entry, labels: LabelSpace, size: Size | Non
     except InvalidArgumentError as error:
         return Reading(None, (Problem(entry.file, Kind.UNREADABLE, in_one_line(error, entry.file)),))
     segments, doubts = tell_apart(descriptions, labels, by_source_id=by_source_id)
+    described = Counter(segment.category for segment in segments)
     numbers, segments = united_stuff(numbers, segments, labels)
     panoptic, undescribed = map_of_numbers(numbers, segments, {0, *(n for n in doubts if n is not None)})
     in_doubt: dict[Kind, list[int | None]] = {}
@@ -100,6 +102,10 @@ def _read(by_source_id: bool, entry: Entry, labels: LabelSpace, size: Size | Non
     if undescribed:
         what = f"expected a description of every number in the segmentation, but there is none of {listed(undescribed)}"
         problems.append(Problem(entry.file, Kind.UNDESCRIBED, what))
+    pieces = [labels[c].name for c, count in described.items() if count > 1 and not labels[c].is_thing]
+    if pieces:
+        what = f"several segments of {listed(pieces)} were united, as a map has one segment of each stuff category"
+        problems.append(Problem(entry.file, Kind.PIECES, what))
     return Reading(panoptic, tuple(problems), tuple(s.number for s in segments), (None,) * len(segments))
 
 

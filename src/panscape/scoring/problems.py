@@ -27,10 +27,11 @@ class Kind(StrEnum):
     COLLISION = "ids of several segments"
     AREA = "areas that contradict the pixels"
     SCORE = "scores out of range"
+    PIECES = "stuff in several segments"
 
 
-NOTES = frozenset({Kind.AREA, Kind.SCORE})
-"""Kinds that change nothing about what is counted: they are told, and all is well."""
+NOTES = frozenset({Kind.AREA, Kind.SCORE, Kind.PIECES})
+"""Kinds that are reported although nothing is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Problem:
 
     @property
     def is_note(self) -> bool:
-        """Whether it changes nothing about what is counted."""
+        """Whether it is only reported, and nothing is wrong."""
         return self.kind in NOTES
 
     def __str__(self) -> str:

@@ -16,6 +16,7 @@ from scored_files import (
     array_segments,
     coco_annotation,
     coco_content,
+    one_stuff_each,
     several_maps,
     worse,
     write_array,
@@ -53,18 +54,8 @@ def in_memory(
     return quality.compute().to_dict(), semantic.compute().to_dict()
 
 
-def with_one_stuff_each(panoptic: PanopticMap) -> PanopticMap:
-    """Return a map whose segments of one stuff category are one, as arrays are read."""
-    ids = panoptic.ids.clone()
-    for category in SHAPES.stuff_ids:
-        rows = (panoptic.category == category).nonzero()[:, 0] + 1
-        if len(rows):
-            ids[torch.isin(ids, rows.int())] = int(rows[0])
-    return PanopticMap(ids, panoptic.category).compact()
-
-
 def in_arrays(predictions: dict[str, PanopticMap], truths: dict[str, PanopticMap]) -> tuple[dict[str, Any], Any]:
-    return in_memory({name: with_one_stuff_each(panoptic) for name, panoptic in predictions.items()}, truths)
+    return in_memory({name: one_stuff_each(panoptic) for name, panoptic in predictions.items()}, truths)
 
 
 def reports(scores: Scores) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -146,7 +137,9 @@ class TestForms:
             write_array(tmp_path / "arrays" / f"0000{name}{ending}", panoptic.ids.numpy(), array_segments(panoptic))
         scores = score(tmp_path / "arrays", truth)
         assert reports(scores) == in_arrays(predictions, truths)
-        assert scores.problems == ()
+        assert set(kinds(scores)) == {Kind.PIECES}
+        assert scores.num_problems == 0
+        assert "several segments of" in scores.problems[0].what
 
     def test_arrays_with_source_ids(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
         for name, panoptic in predictions.items():
@@ -430,7 +423,7 @@ class TestProblems:
                 segments.append({"id": 2, "label_id": (segments[1]["label_id"] + 1) % 4, "score": 0.5})
             write_array(tmp_path / "arrays" / f"{name}.npz", panoptic.ids.numpy(), segments)
         scores = score(tmp_path / "arrays", truth)
-        assert kinds(scores) == [Kind.COLLISION]
+        assert kinds(scores)[0] == Kind.COLLISION
         assert "have the id 2; their pixels cannot be told apart" in scores.problems[0].what
         keep = torch.ones(predictions["1"].num_segments, dtype=torch.bool)
         keep[1] = False
@@ -443,7 +436,7 @@ class TestProblems:
             segments = [{**s, "label_id": 99 if name == "1" else s["label_id"]} for s in array_segments(panoptic)]
             write_array(tmp_path / "arrays" / f"{name}.npz", panoptic.ids.numpy(), segments)
         scores = score(tmp_path / "arrays", truth)
-        assert kinds(scores) == [Kind.CATEGORY]
+        assert [kind for kind in kinds(scores) if kind is not Kind.PIECES] == [Kind.CATEGORY]
         others = range(2, predictions["1"].num_segments + 1)
         assert scores.problems[0].what.startswith("id 1: expected a label_id in 0..3")
         assert scores.problems[0].what.endswith(f"got 99; likewise the ids {', '.join(map(str, others))}")
@@ -522,7 +515,7 @@ class TestRefusals:
         content = coco_content(truths, SHAPES)
         del content["categories"]
         path = write_coco(tmp_path / "t.json", truths, content=content)
-        with pytest.raises(InvalidArgumentError, match="name the label space with --labels: aerial, camvid"):
+        with pytest.raises(InvalidArgumentError, match="name the label space with --labels: ade20k_150, aerial, bsb"):
             score(path, path)
         labels = tmp_path / "labels.json"
         labels.write_text(json.dumps(SHAPES.to_dict()))

@@ -16,6 +16,7 @@ from maps import SHAPES, generated_map
 from panscape import LabelSpace, PanopticMap
 from panscape.datasets.sample import Sample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError, UnreadableFileError
+from panscape.evaluation_options import EvaluationOptions
 from panscape.representations.centers import CenterDecoding
 from panscape.representations.dense_boxes import DenseBoxDecoding
 from panscape.training.evaluation import evaluate
@@ -142,7 +143,7 @@ def test_of_equal_values_the_present_one_stays() -> None:
 def test_other_metrics_and_rules(metric: Any, rules: str) -> None:
     start = ColorDecoding(distance=0.2, flip=False)
     report = tune(Tunable(start), Noisy(4), grid={"smallest": [10]}, metric=metric, rules=rules, limit=2)
-    found = evaluate(Tunable(start), Noisy(4), rules=rules, limit=2, workers=0)
+    found = evaluate(Tunable(start), Noisy(4), options=EvaluationOptions(rules), limit=2, workers=0)
     groups = {"things-pq": found.panoptic.things.pq, "stuff-pq": found.panoptic.stuff.pq}
     assert report.before == groups.get(metric, found.semantic.mean_iou)
     assert report.num_images == 2
