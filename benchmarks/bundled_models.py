@@ -9,7 +9,7 @@
     python benchmarks/bundled_models.py street --again --data path/to/camvid
     python benchmarks/bundled_models.py --page > docs/bundled_models.md
 
-A model, and so its file, is called by the name of its recipe with hyphens. It is evaluated on the val pictures at their
+A model, and so its file, is called by the name of its recipe with hyphens. It is evaluated on the val images at their
 own size, in float32, and timed on them with one thread. ``--again`` evaluates a bundled model anew and writes its
 scores into its card; everything else in the file stays.
 """
@@ -30,34 +30,34 @@ from reporting import machine, table
 
 import panscape
 from panscape import zoo
+from panscape.evaluation.model import evaluate
 from panscape.inference.predictor import Predictor
 from panscape.metrics import EvaluationReport, SemanticIoUReport
 from panscape.models import PanopticModel
 from panscape.recipes import get_recipe
-from panscape.training.evaluation import evaluate
 
 WEIGHTS = Path(panscape.__file__).parent / "weights"
 _CAMVID = {
     "data": "CamVid as published with the SegNet tutorial: photos of 360x480 from a car, 11 categories; objects "
     "are connected parts of at least 50 pixels",
     "terms of the data": "research use; cite Brostow et al., 2008",
-    "split": "367 train pictures; val has 101, which were not trained on",
-    "licence": "Apache-2.0 for the weights; the pictures they were trained on are for research",
+    "split": "367 train images; val has 101, which were not trained on",
+    "licence": "Apache-2.0 for the weights; the images they were trained on are for research",
 }
 FACTS = {
     "town": {
         "data": "scenes of panscape.datasets.town, drawn while training; no photos",
-        "terms of the data": "none, the pictures are made up",
+        "terms of the data": "none, the images are made up",
         "split": "val is town('val', 100, (256, 256), 'both')",
         "licence": "Apache-2.0",
     },
     "street": _CAMVID,
     "street-boxes": _CAMVID,
     "aerial": {
-        "data": "satellite pictures of Dubai by Humans in the Loop and MBRSC, 5 categories; objects are connected "
+        "data": "satellite images of Dubai by Humans in the Loop and MBRSC, 5 categories; objects are connected "
         "parts of at least 100 pixels",
         "terms of the data": "CC0 1.0",
-        "split": "54 train pictures, tiles 1 to 6; val is tile 7, 9 pictures, which was not trained on",
+        "split": "54 train images, tiles 1 to 6; val is tile 7, 9 images, which was not trained on",
         "licence": "Apache-2.0",
     },
 }
@@ -83,7 +83,7 @@ def card_of(
     sizes = sorted({tuple(val[i].image.shape[1:]) for i in range(len(val))})
     _, _, arguments = record["starts"][0]["command"].partition(" ")
     command = f"panscape {arguments}".replace(str(data), "DATA").replace(str(run), "OUT")
-    command = re.sub(r"--start \S+/\S+", "--start BEFORE", command)
+    command = re.sub(r"--init-from \S+/\S+", "--init-from BEFORE", command)
     return model, {
         **FACTS[name],
         "recipe": recipe.name,
@@ -92,8 +92,8 @@ def card_of(
         "hours": round(_hours(run, record) + hours_before, 2),
         "hardware": machine().split(",")[0] + ", one thread, beside other work",
         "parameters": sum(p.numel() for p in model.parameters()),
-        "size of val pictures": " to ".join(f"{h}x{w}" for h, w in dict.fromkeys((sizes[0], sizes[-1]))),
-        "ms a picture": _milliseconds(model, [val[i].image for i in range(min(12, len(val)))]),
+        "size of val images": " to ".join(f"{h}x{w}" for h, w in dict.fromkeys((sizes[0], sizes[-1]))),
+        "ms an image": _milliseconds(model, [val[i].image for i in range(min(12, len(val)))]),
         "val": _scores(report),
         "per category": _per_category(report),
     }
@@ -142,7 +142,7 @@ def _milliseconds(model: PanopticModel, images: list[torch.Tensor]) -> dict[str,
     predictions = [predictor.predict(image) for image in images]
     return {
         "network": round(statistics.median(p.network_ms for p in predictions), 1),
-        "recovery": round(statistics.median(p.recover_ms for p in predictions), 1),
+        "post-processing": round(statistics.median(p.postprocess_ms for p in predictions), 1),
     }
 
 
@@ -152,7 +152,7 @@ def page() -> str:
     for weights in zoo.list_weights():
         card = dict(weights.card)
         parts.append(f"## {weights.name}\n")
-        times = ", ".join(f"{name} {value} ms" for name, value in card["ms a picture"].items())
+        times = ", ".join(f"{name} {value} ms" for name, value in card["ms an image"].items())
         facts = {
             "data": card["data"],
             "terms of the data": card["terms of the data"],
@@ -161,7 +161,7 @@ def page() -> str:
             "trained with": "; then ".join(f"`{command}`" for command in card["commands"]),
             "steps and hours": f"{card['steps']} steps, {card['hours']} h on {card['hardware']}",
             "size": f"{card['parameters'] / 1e6:.2f} M parameters, {weights.path.stat().st_size / 1e6:.1f} MB",
-            "time of a picture": f"{times}; {card['size of val pictures']}, bfloat16, channels last, one thread",
+            "time of an image": f"{times}; {card['size of val images']}, bfloat16, channels last, one thread",
         }
         parts.append(table(["fact", ""], [[name, str(value)] for name, value in facts.items()]) + "\n")
         scores = card["val"]
@@ -177,7 +177,7 @@ INTRODUCTION = """# Bundled models
 
 They come with the package, so that `panscape predict` works without a download. Each was trained by one of the
 [recipes](recipes.md), from random weights or from another of these models, as its commands say. Numbers are percent on
-val pictures at their own size, in float32. This page is made from the cards in the files
+val images at their own size, in float32. This page is made from the cards in the files
 (`python benchmarks/bundled_models.py --page`), which `panscape weights list` shows, too.
 """
 

@@ -17,7 +17,7 @@ STRIDE = 4
 
 
 class Outputs(NamedTuple):
-    """What a network would give, at a quarter of the resolution; offsets in pixels of the picture."""
+    """What a network would give, at a quarter of the resolution; offsets in pixels of the image."""
 
     semantic_logits: Tensor
     center: Tensor

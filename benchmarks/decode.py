@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape import PanopticMap
-from panscape.kernels.center_grouping import CenterDecoding, group_centers, group_centers_reference
+from panscape.representations.centers.decode import CenterDecoding, group_centers, group_centers_reference
 
 DECODING = CenterDecoding()
 

@@ -31,18 +31,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape import LabelSpace
-from panscape.kernels.box_candidates import Boxes, select_boxes
-from panscape.kernels.dense_boxes import dense_boxes, level_sizes, predicted_levels
-from panscape.kernels.dense_masks import dense_masks, dense_masks_reference, thing_prob
-from panscape.kernels.mask_windows import MaskWindows
-from panscape.representations.dense_box_decoding import DenseBoxDecoding, decode_dense_boxes
+from panscape.ops.cropped_masks import CroppedMasks
 from panscape.representations.dense_boxes import DenseBoxOutputs, DenseBoxRepresentation
-from panscape.representations.merging import PastingRules
+from panscape.representations.dense_boxes.decode import DenseBoxDecoding, decode_dense_boxes
+from panscape.representations.dense_boxes.locations import argmax_level, dense_boxes, level_sizes
+from panscape.representations.dense_boxes.masks import dense_masks, dense_masks_reference, upsampled_thing_prob
+from panscape.representations.dense_boxes.select_boxes import Boxes, select_boxes
+from panscape.representations.merging import MergeConfig
 
 LABELS = LabelSpace.load("cityscapes")
 STRIDE, LEVELS = 8, 5
 GRID = (SIZE[0] // 4, SIZE[1] // 4)
-DECODING = DenseBoxDecoding(rules=PastingRules(min_score=0, stuff_area=2048))  # every object found gets a mask
+DECODING = DenseBoxDecoding(merging=MergeConfig(min_score=0, stuff_area=2048))  # every object found gets a mask
 
 
 def outputs_for(num_things: int, seed: int = 0) -> DenseBoxOutputs:
@@ -100,15 +100,15 @@ def in_plain_torch(outputs: DenseBoxOutputs, found: Boxes) -> Tensor:
     return dense_masks_reference(*_grids(outputs, found), SIZE, SIZE, threshold=0.4, variant="published")
 
 
-def in_windows(outputs: DenseBoxOutputs, found: Boxes) -> MaskWindows:
+def in_windows(outputs: DenseBoxOutputs, found: Boxes) -> CroppedMasks:
     """Make the masks as our decoding does."""
     return dense_masks(*_grids(outputs, found), SIZE, SIZE, threshold=0.4, variant="published")
 
 
 def _grids(outputs: DenseBoxOutputs, found: Boxes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    level = predicted_levels(outputs.levelness, with_background=False)
+    level = argmax_level(outputs.levelness, with_background=False)
     dense = dense_boxes(outputs.box, level, SIZE, STRIDE, LEVELS)[0]
-    return found.box, found.category, dense, thing_prob(outputs.semantic[0], GRID, LABELS.thing_ids)
+    return found.box, found.category, dense, upsampled_thing_prob(outputs.semantic[0], GRID, LABELS.thing_ids)
 
 
 def ways(outputs: DenseBoxOutputs) -> dict[str, Callable[[], object]]:

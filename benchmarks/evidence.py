@@ -35,16 +35,16 @@ from time_limit import time_limit
 
 import panscape
 from panscape import PanopticMap
-from panscape.datasets.memory import InMemory
-from panscape.datasets.sample import PanopticDataset
+from panscape.atomic_io import write_json
+from panscape.datasets.base import PanopticDataset
+from panscape.datasets.in_memory import InMemoryDataset
 from panscape.datasets.town import town
-from panscape.files import write_json
 from panscape.metrics import match_segments
 from panscape.models import PanopticModel
-from panscape.models.panoptic_model import in_eval_mode
+from panscape.models.base import in_eval_mode
 from panscape.recipes import get_recipe
 from panscape.recipes.data_options import TownData
-from panscape.training.recipe import ModelOptions, Recipe
+from panscape.training.config import ModelOptions, Recipe
 from panscape.training.run import run
 from panscape.training.run_folder import recipe_to_dict
 from panscape.training.run_options import RunOptions
@@ -60,7 +60,7 @@ class QualityBySize:
         self.counts = [[0.0, 0, 0, 0] for _ in range(len(EDGES) + 1)]  # sum of IoU, tp, fp, fn
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, is_thing: torch.Tensor) -> None:
-        """Take one picture into account."""
+        """Take one image into account."""
         found = match_segments(prediction, truth)
         truth_bin, own_bin = ([bisect(EDGES, area**0.5) for area in m.areas().tolist()] for m in (truth, prediction))
         for row, iou in zip(found.truth.tolist(), found.iou.tolist(), strict=True):
@@ -91,8 +91,8 @@ class KeptTownData(TownData):
 
 
 @functools.cache
-def _kept(split: str, length: int, size: tuple[int, int], view: Literal["street", "above", "both"]) -> InMemory:
-    return InMemory(town(split, length, size, view))
+def _kept(split: str, length: int, size: tuple[int, int], view: Literal["street", "above", "both"]) -> InMemoryDataset:
+    return InMemoryDataset(town(split, length, size, view))
 
 
 def widths_of(model: ModelOptions) -> dict[str, int]:
@@ -160,7 +160,7 @@ def trained(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         workers=args.workers,
         threads=args.threads,
         checkpoint_every=250,
-        pictures_every=0,
+        image_every=0,
         log_every=100,
     )
     found = run(recipe, options)

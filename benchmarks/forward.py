@@ -29,8 +29,8 @@ from torch.nn import functional as F
 
 from panscape import create_model
 from panscape.models import list_models
+from panscape.models.base import PanopticModel
 from panscape.models.center_model import CenterModel
-from panscape.models.panoptic_model import PanopticModel
 from panscape.representations.centers import CenterOutputs
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     print(table(["network", "size", "way", "CPU ms", "times faster"], rows))
     if whole:
         recovery = f"recovery of {args.objects} objects, ms"
-        print(f"\n{table(['network', 'size', 'way', 'network, ms', recovery, 'both, ms', 'pictures/s'], whole)}")
+        print(f"\n{table(['network', 'size', 'way', 'network, ms', recovery, 'both, ms', 'images/s'], whole)}")
 
 
 def network_times(model: PanopticModel, size: tuple[int, int], repeats: int, is_compiled: bool) -> dict[str, float]:
@@ -101,7 +101,7 @@ def recovery_time(model: CenterModel, size: tuple[int, int], num_objects: int, r
         for part in (scene.semantic_logits, scene.center[None], scene.offset)
     )
     outputs = CenterOutputs(semantic, center, offset)
-    ways = {"recovery": lambda: model.recover(outputs, [size], [size])}
+    ways = {"recovery": lambda: model.postprocess(outputs, [size], [size])}
     ways["recovery"]()
     return cpu_milliseconds(ways, 5 * repeats)["recovery"]
 

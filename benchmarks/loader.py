@@ -24,16 +24,16 @@ from reporting import machine, table
 
 from panscape.recipes import get_recipe
 from panscape.recipes.model_options import SwiftNetOptions
-from panscape.training.augmenting import variation
-from panscape.training.batches import Batch, training_batches
+from panscape.training.config import Recipe
+from panscape.training.data.augmentation import build_augmentation
+from panscape.training.data.loader import Batch, training_batches
+from panscape.training.data.stream import SampleStream
+from panscape.training.distributed import Distributed
+from panscape.training.logging.reporter import NullReporter
 from panscape.training.loop import TrainingState, train
-from panscape.training.optimization import WeightAverage, create_optimizer
-from panscape.training.processes import Processes
-from panscape.training.recipe import Recipe
-from panscape.training.reporting import NullReporter
-from panscape.training.samples import SampleStream
-from panscape.training.timing import StepTimer, compare_speeds
-from panscape.training.watching import Watch
+from panscape.training.monitor import TrainingMonitor
+from panscape.training.optimizer import ModelEMA, create_optimizer
+from panscape.training.profiler import StepProfiler, compare_speeds
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -54,7 +54,7 @@ class Rounds:
     recipe: Recipe
     state: TrainingState
 
-    def go(self, batches: Iterator[Batch], steps: int, timer: StepTimer) -> None:
+    def go(self, batches: Iterator[Batch], steps: int, timer: StepProfiler) -> None:
         """Train for some more steps."""
         train(
             self.fabric,
@@ -63,7 +63,7 @@ class Rounds:
             replace(self.recipe, steps=self.state.step + steps),
             seed=0,
             reporter=NullReporter(),
-            watch=Watch(self.fabric, Processes(self.fabric), print, str),
+            watch=TrainingMonitor(self.fabric, Distributed(self.fabric), print, str),
             timer=timer,
             after_step=lambda step: None,
         )
@@ -77,11 +77,11 @@ def measured(name: str, data: Path | None, args: argparse.Namespace) -> tuple[li
     dataset = recipe.data.load(data, "train")
     torch.manual_seed(0)
     model = recipe.model.create(dataset.labels).to(fabric.device).to(memory_format=torch.channels_last)
-    average = WeightAverage(model, recipe.average_decay) if recipe.average_decay else None
+    average = ModelEMA(model, recipe.ema_decay) if recipe.ema_decay else None
     rounds = Rounds(fabric, recipe, TrainingState(model, create_optimizer(model, recipe.optimizer), average))
-    augment, copy_paste, recolor = variation(recipe.augmentation, dataset.labels, None)
+    augment, copy_paste, color_jitter = build_augmentation(recipe.augmentation, dataset.labels, None)
     batches = training_batches(
-        SampleStream(dataset, augment, model.encode, 0, copy_paste=copy_paste, recolor=recolor),
+        SampleStream(dataset, augment, model.encode, 0, copy_paste=copy_paste, color_jitter=color_jitter),
         batch_size=recipe.batch_size,
         first_step=1,
         last_step=2 * (args.rounds + 1) * (args.steps + args.skip),
@@ -92,19 +92,19 @@ def measured(name: str, data: Path | None, args: argparse.Namespace) -> tuple[li
     targets = type(kept.targets)(*(t.clone() for t in kept.targets))
     kept = kept._replace(images=kept.images.clone(), targets=targets, times=())
     sources: dict[str, Callable[[], Iterator[Batch]]] = {"loader": lambda: batches, "memory": lambda: repeat(kept)}
-    timers: dict[str, list[StepTimer]] = {source: [] for source in sources}
+    timers: dict[str, list[StepProfiler]] = {source: [] for source in sources}
     for _ in range(args.rounds):
         for source, timed in timers.items():
-            timed.append(StepTimer(is_on=True, device=fabric.device, skip=args.skip))
+            timed.append(StepProfiler(is_on=True, device=fabric.device, skip=args.skip))
             rounds.go(sources[source](), args.skip + args.steps, timed[-1])
-    speeds = {source: [timer.pictures_per_second for timer in timed] for source, timed in timers.items()}
+    speeds = {source: [timer.images_per_second for timer in timed] for source, timed in timers.items()}
     ratios = [a / b for a, b in zip(speeds["loader"], speeds["memory"], strict=True)]
     loaded, cached = (median(found) for found in speeds.values())
     print(f"{name}: {compare_speeds(loaded, cached)}", flush=True)
     million = sum(p.numel() for p in model.parameters()) / 1e6
     line = [name, f"{million:.2f} M", f"{loaded:.1f}", f"{cached:.1f}", f"{100 * median(ratios):.1f} %"]
     line.append(f"{100 * min(ratios):.1f} to {100 * max(ratios):.1f} %")
-    middle = min(timers["loader"], key=lambda timer: abs(timer.pictures_per_second - loaded))
+    middle = min(timers["loader"], key=lambda timer: abs(timer.images_per_second - loaded))
     return line, middle.report(args.workers)
 
 
@@ -132,7 +132,7 @@ def main() -> None:
         line, report = measured(name, data, args)
         rows.append(line)
         reports.append(f"{name}:\n\n```text\n{report}\n```")
-    header = ["data", "parameters", "pictures/s with the loader", "on one batch", "median of rounds", "rounds"]
+    header = ["data", "parameters", "images/s with the loader", "on one batch", "median of rounds", "rounds"]
     print(f"\n{machine()}, {args.workers} worker(s), {args.precision}, {args.batch_size} x {args.size}x{args.size}\n")
     print(table(header, rows) + "\n\n" + "\n\n".join(reports))
 

@@ -1,11 +1,11 @@
 """How long metrics take: panscape against the algorithm of the COCO panopticapi, np.unique and torchmetrics.
 
-Pictures are generated at 1024 x 2048 with about 50 segments, void and crowds, and are in memory as id maps, so that no
+Images are generated at 1024 x 2048 with about 50 segments, void and crowds, and are in memory as id maps, so that no
 file is read or decoded. The numbers of all ways are compared, and the table says how they came out. One thread, CPU
-time of the process, minimum over repeats; the ways take turns, but for torchmetrics, which gets one picture once.
+time of the process, minimum over repeats; the ways take turns, but for torchmetrics, which gets one image once.
 
 Run ``python benchmarks/metrics.py``; it prints a Markdown table, and that of ``metrics_ap.py`` below it.
-``--torchmetrics 0`` leaves that one out, which takes seconds a picture, and ``--no-ap`` average precision. ``--quick``
+``--torchmetrics 0`` leaves that one out, which takes seconds an image, and ``--no-ap`` average precision. ``--quick``
 takes seconds: it shows that all ways work and agree, and its times mean nothing. ``--decoding`` measures how fast PNGs
 are read in place of all this (``metrics_decoding.py``).
 """
@@ -29,8 +29,8 @@ import torch
 from reporting import cpu_milliseconds, machine, table
 
 from panscape import LabelSpace, PanopticMap
-from panscape.kernels.joint_histogram import JointHistogram
 from panscape.metrics import Evaluator, PanopticQuality
+from panscape.ops.confusion import JointHistogram
 
 LABELS = LabelSpace.from_dict(
     {
@@ -103,7 +103,7 @@ def with_unique(scenes: Sequence[Scene]) -> np.ndarray:
 
 
 def with_published_algorithm(scenes: Sequence[Scene]) -> np.ndarray:
-    """Do what panopticapi does with a picture once its files are read: two np.unique and loops over dictionaries."""
+    """Do what panopticapi does with an image once its files are read: two np.unique and loops over dictionaries."""
     total = np.zeros((len(LABELS), 4))
     for prediction, truth, true_areas in scenes:
         stats = np.zeros((len(LABELS), 4))
@@ -139,7 +139,7 @@ def with_published_algorithm(scenes: Sequence[Scene]) -> np.ndarray:
 
 
 class Peer(NamedTuple):
-    """What another library took for the first picture, and how its result compares."""
+    """What another library took for the first image, and how its result compares."""
 
     milliseconds: float
     result: str
@@ -155,16 +155,16 @@ def with_torchmetrics(scene: Scene) -> Peer:
 
     things, stuff = list(LABELS.thing_ids), list(LABELS.stuff_ids)
     peer = TorchmetricsQuality(things, stuff, allow_unknown_preds_category=True)
-    picture = colors(scene.prediction), colors(scene.truth)
+    image = colors(scene.prediction), colors(scene.truth)
     started = time.process_time()
-    peer.update(*picture)
+    peer.update(*image)
     took = (time.process_time() - started) * 1000
     parts = (peer.true_positives, peer.false_positives, peer.false_negatives, peer.iou_sum)
     found = np.zeros((len(LABELS), 4))
     found[[*things, *stuff]] = torch.stack([part.double() for part in parts], dim=1).numpy()
 
-    def by(rules: str) -> np.ndarray:
-        metric = PanopticQuality(LABELS, rules)
+    def by(protocol: str) -> np.ndarray:
+        metric = PanopticQuality(LABELS, protocol)
         metric.update(scene.prediction, scene.truth)
         return metric.state.numpy()
 
@@ -176,10 +176,10 @@ def with_torchmetrics(scene: Scene) -> Peer:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=4)
+    parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--segments", type=int, default=60, help="painted; some are covered by others")
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--torchmetrics", type=int, default=1, choices=(0, 1), help="pictures for torchmetrics")
+    parser.add_argument("--torchmetrics", type=int, default=1, choices=(0, 1), help="images for torchmetrics")
     parser.add_argument("--size", type=int, nargs=2, default=(1024, 2048), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--no-ap", action="store_true", help="leave out average precision")
     parser.add_argument("--decoding", action="store_true", help="PNGs by threads and by processes, in place of metrics")
@@ -192,9 +192,9 @@ def main() -> None:
             metrics_decoding.print_decoding(metrics_decoding.default_workers(), num_pngs=64, repeats=5)
         return
     if arguments.quick:
-        arguments.pictures, arguments.repeats, arguments.size = 1, 1, (128, 256)
+        arguments.images, arguments.repeats, arguments.size = 1, 1, (128, 256)
     torch.set_num_threads(1)
-    scenes = [a_scene(seed, arguments.segments, *arguments.size) for seed in range(arguments.pictures)]
+    scenes = [a_scene(seed, arguments.segments, *arguments.size) for seed in range(arguments.images)]
 
     ways = {
         "panopticapi's algorithm, in memory": with_published_algorithm,
@@ -211,18 +211,18 @@ def main() -> None:
     height, width = arguments.size
     true, predicted = (sum(scene[side].num_segments for scene in scenes) / len(scenes) for side in (1, 0))
     print(f"{machine()}, numpy {np.__version__}, numba {numba.__version__}\n")
-    print(f"{len(scenes)} pictures of {height} x {width}, {true:.0f} true and {predicted:.0f} predicted segments each;")
+    print(f"{len(scenes)} images of {height} x {width}, {true:.0f} true and {predicted:.0f} predicted segments each;")
     print(f"those called equal find the same {tp:.0f} matches, {fp:.0f} false positives, {fn:.0f} misses")
     print("and, bit for bit, the same sums of IoU.\n")
-    per_picture = {name: Peer(ms / len(scenes), "equal") for name, ms in times.items()}
+    per_image = {name: Peer(ms / len(scenes), "equal") for name, ms in times.items()}
     if arguments.torchmetrics:
-        per_picture["torchmetrics `PanopticQuality`"] = with_torchmetrics(scenes[0])
-    published = per_picture["panopticapi's algorithm, in memory"].milliseconds
+        per_image["torchmetrics `PanopticQuality`"] = with_torchmetrics(scenes[0])
+    published = per_image["panopticapi's algorithm, in memory"].milliseconds
     rows = [
         [name, f"{ms:.2f}", f"{published / ms:.3g}", result]
-        for name, (ms, result) in sorted(per_picture.items(), key=lambda item: -item[1].milliseconds)
+        for name, (ms, result) in sorted(per_image.items(), key=lambda item: -item[1].milliseconds)
     ]
-    print(table(["way", "CPU ms a picture", "times as fast as panopticapi", "PQ"], rows))
+    print(table(["way", "CPU ms an image", "times as fast as panopticapi", "PQ"], rows))
     if not arguments.no_ap:
         times_of_ap = metrics_ap.measure_ap(*metrics_ap.QUICK) if arguments.quick else metrics_ap.measure_ap()
         print("\n" + metrics_ap.ap_table(times_of_ap))

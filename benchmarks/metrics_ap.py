@@ -1,6 +1,6 @@
 """How long average precision of objects takes: panscape against pycocotools and faster-coco-eval, on one set.
 
-The set is generated: pictures of 480 x 640 with about 25 objects of eight categories, crowds and void, in memory. The
+The set is generated: images of 480 x 640 with about 25 objects of eight categories, crowds and void, in memory. The
 peers take masks as run lengths. Encoding these is timed apart: who has maps must do it, who has files of detections
 need not. One thread, CPU time of the process, minimum over repeats; the ways take turns. Whether the twelve numbers are
 equal within 1e-12 is checked first.
@@ -38,7 +38,7 @@ LABELS = LabelSpace.from_dict(
 )
 
 QUICK = 2, 1
-"""Pictures and repeats that show that all works."""
+"""Images and repeats that show that all works."""
 
 Pair = tuple[PanopticMap, PanopticMap]
 
@@ -48,7 +48,7 @@ class APTimes(NamedTuple):
 
     Attributes:
         way: its name.
-        milliseconds: CPU time a picture.
+        milliseconds: CPU time an image.
         is_equal: whether its twelve numbers are those of pycocotools within 1e-12; None where it gives none.
     """
 
@@ -150,9 +150,9 @@ def with_faster_coco_eval(dataset: dict[str, Any], detections: list[dict[str, An
     return np.array(evaluator.stats[:12])
 
 
-def measure_ap(num_pictures: int = 50, repeats: int = 3) -> list[APTimes]:
+def measure_ap(num_images: int = 50, repeats: int = 3) -> list[APTimes]:
     """Time all ways on the same generated set and compare their numbers with those of pycocotools."""
-    pairs = [a_pair(seed) for seed in range(num_pictures)]
+    pairs = [a_pair(seed) for seed in range(num_images)]
     dataset, detections = encoded(pairs)
 
     def from_copies(way: Callable[[Any, Any], np.ndarray]) -> np.ndarray:
@@ -168,28 +168,28 @@ def measure_ap(num_pictures: int = 50, repeats: int = 3) -> list[APTimes]:
     expected = from_copies(with_pycocotools)
     is_equal = {name: np.allclose(way(), expected, rtol=0, atol=1e-12) for name, way in numbers.items()}
     times = cpu_milliseconds({**numbers, "encoding maps as run lengths": lambda: encoded(pairs)}, repeats)
-    return [APTimes(name, ms / num_pictures, is_equal.get(name)) for name, ms in times.items()]
+    return [APTimes(name, ms / num_images, is_equal.get(name)) for name, ms in times.items()]
 
 
 def ap_table(times: Sequence[APTimes]) -> str:
-    """Return a table: way, CPU ms a picture, how much faster than pycocotools, and whether the numbers are its own."""
+    """Return a table: way, CPU ms an image, how much faster than pycocotools, and whether the numbers are its own."""
     words = {True: "equal", False: "differ", None: ""}
     slowest = times[0].milliseconds
     rows = [
         [way, f"{ms:.2f}", "" if is_equal is None else f"{slowest / ms:.1f}", words[is_equal]]
         for way, ms, is_equal in times
     ]
-    return table(["average precision of objects", "CPU ms a picture", "times as fast as pycocotools", "numbers"], rows)
+    return table(["average precision of objects", "CPU ms an image", "times as fast as pycocotools", "numbers"], rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=50)
+    parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="see that it works; the times mean nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    times = measure_ap(*(QUICK if arguments.quick else (arguments.pictures, arguments.repeats)))
+    times = measure_ap(*(QUICK if arguments.quick else (arguments.images, arguments.repeats)))
     print(f"{machine()}, numpy {np.__version__}\n")
     print(ap_table(times))
 

@@ -1,4 +1,4 @@
-"""Are PNGs decoded faster by threads or by processes? Scoring of files reads two a picture and uses threads.
+"""Are PNGs decoded faster by threads or by processes? Scoring of files reads two an image and uses threads.
 
 PNGs in COCO panoptic form are generated at 1024 x 2048 with about 60 segments, as RGB with the default compression, and
 are in the cache of the system when they are read. Each way reads them all to ids, as scoring does, and adds the ids up,
@@ -33,7 +33,7 @@ from PIL import Image
 from reporting import machine, table
 
 from panscape import PanopticMap
-from panscape.codecs import coco_ids, encode_coco, load_coco_png
+from panscape.formats import coco_ids, encode_coco, load_coco_png
 
 SIZE = (1024, 2048)
 NUM_SEGMENTS = 60

@@ -1,7 +1,7 @@
 """How long encoding a truth takes: centre targets and boundary weights, against loops over the segments.
 
 A street-like map of 1024 x 2048 pixels with 45 things. The loops are those of the common implementations: a mask of
-the whole picture for each segment; for boundary weights also with scipy's exact distance transform on each segment's
+the whole image for each segment; for boundary weights also with scipy's exact distance transform on each segment's
 box. All ways give the same numbers, which is checked first. One thread, CPU time of the process, least of a few
 rounds in which the ways take turns.
 
@@ -25,8 +25,8 @@ from reporting import cpu_milliseconds, machine, table
 from scipy.ndimage import distance_transform_edt
 
 from panscape import PanopticMap
-from panscape.kernels.boundary_weights import boundary_weights
-from panscape.kernels.center_targets import center_targets
+from panscape.representations.centers.boundary_weights import boundary_weights
+from panscape.representations.centers.encode import center_targets
 
 SIGMA, SMALL_AREA, SMALL_WEIGHT, ALPHAS = 10, 4096, 3.0, np.array([8, 4, 2, 1], dtype=np.float32)
 
@@ -63,7 +63,7 @@ def targets_by_loop(truth: PanopticMap) -> list[NDArray[np.float32]]:
 
 
 def weights_by_loop(truth: PanopticMap, *, crop: bool) -> NDArray[np.float32]:
-    """Weigh one segment after the other, with a distance transform of the whole picture or of the segment's box."""
+    """Weigh one segment after the other, with a distance transform of the whole image or of the segment's box."""
     ids = truth.ids.numpy()
     result = np.zeros(ids.shape, dtype=np.float32)
     boxes = truth.boxes().int().tolist()
@@ -101,7 +101,7 @@ def main() -> None:
     }
     slow = {
         "centre targets, loop": lambda: targets_by_loop(truth),
-        "boundary weights, scipy on pictures": lambda: weights_by_loop(truth, crop=False),
+        "boundary weights, scipy on images": lambda: weights_by_loop(truth, crop=False),
     }
     best = cpu_milliseconds(slow, 2) | cpu_milliseconds(fast, args.repeats)
     rows = []

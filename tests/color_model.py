@@ -1,4 +1,4 @@
-"""A model without a network that is right about pictures painted in the colours of their categories."""
+"""A model without a network that is right about images painted in the colours of their categories."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ class ColorModel(PanopticModel):
         return maps
 
     def decode_semantic(
-        self, outputs: ColorOutputs, working_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+        self, outputs: ColorOutputs, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
     ) -> list[Tensor]:
         """Return the nearest colour, even where the map is void; resized to the nearest pixel."""
         found = []
-        for distance, seen, size in zip(outputs.distance, working_sizes, sizes, strict=True):
+        for distance, seen, size in zip(outputs.distance, inference_sizes, sizes, strict=True):
             rows, columns = (torch.arange(new) * old // new for new, old in zip(size, seen, strict=True))
             found.append(distance.argmin(0)[rows[:, None], columns])
         return found
 
-    def panels(self, outputs: ColorOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
+    def visualize(self, outputs: ColorOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
         category = outputs.distance[0, :, : size[0], : size[1]].argmin(0)
         return {"semantic": draw_semantic(category, self.labels)}
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-# Pictures here are so small that threads cost more than they bring, most of all where several processes have some. And
+# Images here are so small that threads cost more than they bring, most of all where several processes have some. And
 # a few tests compare sums bit for bit, whose order depends on the number of threads.
 os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
 
@@ -11,7 +11,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-from panscape.kernels import compiling  # noqa: E402 - the settings above come first
+from panscape.ops import jit  # noqa: E402 - the settings above come first
 
 # Said on the error output when a kernel is first compiled on a machine, which tests of that output cannot know.
-compiling._announce_compilation = lambda: None
+jit._announce_compilation = lambda: None

@@ -31,5 +31,5 @@ def without_memory(name: str, options: dict[str, Any]) -> Any:
 
 def without_values(name: str, options: dict[str, Any]) -> Any:
     model = without_memory(name, options).to_empty(device="cpu")
-    model.set_pixels("imagenet")
+    model.set_input_normalization("imagenet")
     return model

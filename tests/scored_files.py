@@ -16,7 +16,7 @@ from panscape import LabelSpace, PanopticMap
 
 
 def several_maps(count: int = 4, size: tuple[int, int] = (24, 32), *, crowd: bool = False) -> dict[str, PanopticMap]:
-    """Generate maps of pictures called "1", "2" and so on."""
+    """Generate maps of images called "1", "2" and so on."""
     return {str(n): generated_map(n, size, objects=4, smallest=5, crowd=crowd) for n in range(1, count + 1)}
 
 
@@ -116,7 +116,7 @@ def array_segments(panoptic: PanopticMap) -> list[dict[str, Any]]:
 
 
 def write_array(path: Path, numbers: np.ndarray, segments: Sequence[Mapping[str, Any]]) -> Path:
-    """Write a picture's result of transformers; .npz holds both, .npy has its JSON beside it."""
+    """Write an image's result of transformers; .npz holds both, .npy has its JSON beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npz":
         np.savez_compressed(path, segmentation=numbers, segments_info=json.dumps(segments))

@@ -16,21 +16,21 @@ from processes import Process
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
-import panscape.recipes.overriding
+import panscape.cli.overrides
 import panscape.training.run
 from panscape import LabelSpace, create_model
 from panscape.cli import main
-from panscape.datasets.sample import Sample
+from panscape.datasets.base import Sample
 from panscape.errors import UnreadableFileError
 from panscape.models import PanopticModel
-from panscape.nn.relations import PanopticRelations
+from panscape.nn.pisr import PISR
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
-from panscape.representations.merging import PastingRules
+from panscape.representations.merging import MergeConfig
 from panscape.training.checkpoints import Checkpoints, saved_steps
-from panscape.training.recipe import Augmentation, DataOptions, ModelOptions, Optimizer, Recipe
+from panscape.training.config import Augmentation, DataOptions, ModelOptions, Optimizer, Recipe
 
-assert panscape.recipes.overriding  # imported for the processes that are forked
+assert panscape.cli.overrides  # imported for the processes that are forked
 assert panscape.training.run
 
 # Every divisor of these losses is the number of pixels, so that they do not depend on how a batch is shared out.
@@ -39,7 +39,7 @@ EVEN = CenterRepresentation(
     small_area=1,
     small_weight=1,
     boundary_alphas=(),
-    semantic_fraction=1.0,
+    hard_pixel_fraction=1.0,
     offset_divisor="pixels",
     center_loss_weight=100,
     offset_loss_weight=0.02,
@@ -50,9 +50,9 @@ BOXES = DenseBoxRepresentation(
     level_ends=(16.0, 32.0, 64.0),
     finest_stride=4,
     max_mask_queries=8,
-    decoding=DenseBoxDecoding(candidate_threshold=0.0, rules=PastingRules(min_score=0.0, stuff_area=16)),
+    decoding=DenseBoxDecoding(score_threshold=0.0, merging=MergeConfig(min_score=0.0, stuff_area=16)),
 )
-PUBLISHED = CenterRepresentation(sigma=3, semantic_fraction=0.2, decoding=CenterDecoding(stuff_area=16))
+PUBLISHED = CenterRepresentation(sigma=3, hard_pixel_fraction=0.2, decoding=CenterDecoding(stuff_area=16))
 
 
 class FixedNorm(nn.BatchNorm2d):
@@ -69,7 +69,7 @@ class Net(ModelOptions):
     width: int = 8
     levels: int = 1
     representation: CenterRepresentation = EVEN
-    relations: PanopticRelations | None = None
+    relations: PISR | None = None
     nan_at: int = 0
     fixed_norm: bool = False
     is_double: bool = False
@@ -130,7 +130,7 @@ def in_double(model: PanopticModel) -> None:
     model.forward = lambda images: forward(images.double())  # type: ignore[method-assign]
 
 
-class Pictures:
+class Images:
     """Maps painted in the colours of their categories, each object a little differently."""
 
     labels = SHAPES
@@ -145,18 +145,18 @@ class Pictures:
 
     def __getitem__(self, index: int) -> Sample:
         if index in self.bad:
-            raise UnreadableFileError(f"/data/{index}.png", "expected a whole picture")
+            raise UnreadableFileError(f"/data/{index}.png", "expected a whole image")
         if self.trap and get_worker_info() and Path(self.trap).exists() and Path(Path(self.trap).read_text()).exists():
             os.kill(os.getpid(), signal.SIGKILL)
         truth = generated_map(self.seeds[index], size=self.size, void=False, objects=3, smallest=20)
         colors = torch.tensor([c.color for c in SHAPES])[truth.category] + torch.arange(truth.num_segments)[:, None] * 5
         image = colors[truth.ids.long() - 1].clamp(0, 255).to(torch.uint8).permute(2, 0, 1)
-        return Sample(image, truth, f"picture{index}")
+        return Sample(image, truth, f"image{index}")
 
 
 @dataclass(frozen=True)
 class Drawn(DataOptions):
-    """Pictures that are drawn when they are asked for; some cannot be read.
+    """Images that are drawn when they are asked for; some cannot be read.
 
     Where ``trap`` is a file, the loader process that draws one is killed as soon as the file named in it exists.
     """
@@ -168,26 +168,26 @@ class Drawn(DataOptions):
     bad_val: tuple[int, ...] = ()
     trap: str = ""
 
-    def load(self, root: Path | None, split: str) -> Pictures:
+    def load(self, root: Path | None, split: str) -> Images:
         if split == "train":
-            return Pictures(self.train, self.size, self.bad, self.trap)
-        return Pictures(self.val, self.size, self.bad_val)
+            return Images(self.train, self.size, self.bad, self.trap)
+        return Images(self.val, self.size, self.bad_val)
 
 
 TINY = Recipe(
     "tiny",
     Net(),
     Drawn(),
-    Augmentation(crop=(64, 64), scale=(0.8, 1.25), recolor=0.5, copy_paste=0.3),
-    optimizer=Optimizer("adamw", 2e-3, weight_decay=0.01, clip_norm=5.0),
+    Augmentation(crop=(64, 64), scale=(0.8, 1.25), color_jitter=0.5, copy_paste=0.3),
+    optimizer=Optimizer("adamw", 2e-3, weight_decay=0.01, grad_clip_norm=5.0),
     steps=24,
     batch_size=4,
-    average_decay=0.9,
+    ema_decay=0.9,
     eval_every=10,
-    eval_pictures=2,
+    eval_limit=2,
 )
-# Crops are whole pictures: padding would be void, over which the loss of centres is not averaged.
-WHOLE = replace(TINY, augmentation=Augmentation(crop=(64, 64), scale=(1.0, 1.0)), average_decay=0.0, steps=6)
+# Crops are whole images: padding would be void, over which the loss of centres is not averaged.
+WHOLE = replace(TINY, augmentation=Augmentation(crop=(64, 64), scale=(1.0, 1.0)), ema_decay=0.0, steps=6)
 
 
 # Processes

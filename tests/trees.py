@@ -28,16 +28,16 @@ class Tree:
 
     Attributes:
         labels: of the maps.
-        truths: the map of each picture, by name.
-        colors: each picture is of one colour, by name.
-        pictures: paths, by name.
+        truths: the map of each image, by name.
+        colors: each image is of one colour, by name.
+        images: paths, by name.
         annotations: paths, by name.
     """
 
     labels: LabelSpace
     truths: dict[str, PanopticMap]
     colors: dict[str, tuple[int, int, int]]
-    pictures: dict[str, Path]
+    images: dict[str, Path]
     annotations: dict[str, Path]
 
 
@@ -138,7 +138,7 @@ def coco_test(root: Path, split: str = "test-dev") -> Path:
     """TEST2017/NAME.jpg and annotations/image_info_SPLIT2017.json, without annotations; the path of the JSON."""
     images = []
     for name, truth in drawn_truths(LabelSpace.load("coco_panoptic")).items():
-        write_picture(root / f"test2017/{name}.jpg", truth.size, (0, 200, 100))
+        write_image(root / f"test2017/{name}.jpg", truth.size, (0, 200, 100))
         size = {"height": truth.size.height, "width": truth.size.width}
         images.append({"id": int(name), "file_name": f"{name}.jpg", **size})
     path = root / f"annotations/image_info_{split}2017.json"
@@ -176,29 +176,29 @@ def _written(
     labels: LabelSpace,
     truths: dict[str, PanopticMap],
     annotate: Callable[[str, Path], None],
-    picture_of: Callable[[str], Path],
+    image_of: Callable[[str], Path],
     annotation_of: Callable[[str], Path],
 ) -> Tree:
     tree = Tree(
         labels,
         truths,
         {name: (50 * i, 200, 100) for i, name in enumerate(truths)},
-        {name: picture_of(name) for name in truths},
+        {name: image_of(name) for name in truths},
         {name: annotation_of(name) for name in truths},
     )
     for name, truth in truths.items():
-        write_picture(tree.pictures[name], truth.size, tree.colors[name])
+        write_image(tree.images[name], truth.size, tree.colors[name])
         tree.annotations[name].parent.mkdir(parents=True, exist_ok=True)
         annotate(name, tree.annotations[name])
     return tree
 
 
-def write_picture(path: Path, size: tuple[int, int], color: tuple[int, int, int]) -> None:
-    """Write a picture of one colour."""
+def write_image(path: Path, size: tuple[int, int], color: tuple[int, int, int]) -> None:
+    """Write an image of one colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (size[1], size[0]), color).save(path)
 
 
-def picture_of_color(color: tuple[int, int, int], size: tuple[int, int]) -> torch.Tensor:
-    """Return the picture as a tensor."""
+def image_of_color(color: tuple[int, int, int], size: tuple[int, int]) -> torch.Tensor:
+    """Return the image as a tensor."""
     return torch.tensor(color, dtype=torch.uint8)[:, None, None].expand(3, *size)

@@ -55,7 +55,7 @@ def measured(name: str, images: list[torch.Tensor], device: str) -> list[list[st
             equal += mine.map.equals(theirs.map)
             quality.update(mine.map, theirs.map)
         shares = [f"{100 * count / num_pixels:.3f} %" for count in others]
-        times = [statistics.median(p.network_ms for p in found), statistics.median(p.recover_ms for p in found)]
+        times = [statistics.median(p.network_ms for p in found), statistics.median(p.postprocess_ms for p in found)]
         pq = f"{100 * quality.compute().all.pq:.2f}"
         rows.append([name, row, f"{equal} of {len(found)}", *shares, pq, *(f"{time:.2f}" for time in times)])
     return rows

@@ -15,7 +15,7 @@ sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS.parent / "src")]
 
 PART = 15 * 2**20  # bytes; what comes back from a lent machine is small
 _MOST_PARTS = 4
-_LEFT_BEHIND = {"tensorboard", "pictures"}
+_LEFT_BEHIND = {"tensorboard", "images"}
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from center_scenes import THINGS, outputs_of, street_map
 from reporting import machine, table
 
 from panscape import PanopticMap
-from panscape.kernels.center_grouping import CenterDecoding, group_centers, group_centers_batched
+from panscape.representations.centers.decode import CenterDecoding, group_centers, group_centers_batched
 
 SIZE = (1024, 2048)
 

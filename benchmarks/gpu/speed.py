@@ -1,6 +1,6 @@
 """Networks by resolution, precision and kind of execution; SwiftNet on ResNet-18 is the paper's Figure 6.
 
-The clock starts with a picture in GPU memory and stops when the map is there; weights are random, so that recovery sees
+The clock starts with an image in GPU memory and stops when the map is there; weights are random, so that recovery sees
 few centres: see ``recovery.py`` for its own time on crowded scenes. Batch 1, median of rounds. What does not fit into
 eight minutes is left out; networks, sizes and kinds can be chosen. With several networks they take turns at each size
 and precision, so that they are compared on the machine as it is at the moment.
@@ -73,7 +73,7 @@ def graphed(network: Callable[..., object], images: torch.Tensor, dtype: torch.d
 
 
 def network_of(kind: str, model: PanopticModel, images: torch.Tensor, dtype: torch.dtype | None) -> Network:
-    """Return the network as something to call, one picture bound to it."""
+    """Return the network as something to call, one image bound to it."""
     layout = torch.contiguous_format if kind == "eager" else torch.channels_last
     model.to(memory_format=layout)
     images = images.contiguous(memory_format=layout)
@@ -118,7 +118,7 @@ def _times(model: PanopticModel, run: Network, size: tuple[int, int], args: argp
 
 
 def _write(args: argparse.Namespace, rows: list[list[str]]) -> None:
-    header = ["model", "size", "precision", "network", "network ms", "with recovery ms", "pictures/s"]
+    header = ["model", "size", "precision", "network", "network ms", "with recovery ms", "images/s"]
     queue_options.write(args.out, "speed", f"{machine()}\n\n{table(header, rows)}", rows)
 
 

@@ -16,7 +16,7 @@ from time_limit import time_limit
 
 from panscape.recipes import get_recipe
 from panscape.recipes.data_options import TownData
-from panscape.training.recipe import Recipe
+from panscape.training.config import Recipe
 from panscape.training.run import run
 from panscape.training.run_options import RunOptions
 
@@ -50,7 +50,7 @@ def main() -> None:
     """Train for a slot."""
     parser = queue_options.slot_parser(__doc__)
     parser.add_argument("recipe", choices=RECIPES)
-    parser.add_argument("--data", type=Path, help="CamVid for street..., the satellite pictures for aerial...")
+    parser.add_argument("--data", type=Path, help="CamVid for street..., the satellite images for aerial...")
     parser.add_argument("--full", action="store_true", help=f"full width; for {', '.join(CENTERS)}")
     parser.add_argument("--steps", type=int, help="by default the recipe's, like the batch size")
     parser.add_argument("--batch-size", type=int)
@@ -72,7 +72,7 @@ def main() -> None:
         precision=args.precision,
         workers=0 if args.quick else args.workers,
         threads=1 if args.quick else 0,
-        pictures_every=0,
+        image_every=0,
     )
     with time_limit(args.minutes):
         try:

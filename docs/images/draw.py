@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation: ``python docs/images/draw.py``."""
+"""Make the images of the documentation: ``python docs/images/draw.py``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from panscape.datasets.town import Town
 from panscape.representations.centers import CenterRepresentation
-from panscape.visualize import draw, draw_heatmap, draw_offsets, draw_segments, side_by_side
+from panscape.visualize import draw, draw_heatmap, draw_offsets, draw_segments, make_grid
 from panscape.zoo import load
 
 SCENE = 17
@@ -23,28 +23,28 @@ def main() -> None:
     labels = Town().labels
     sample = Town(SCENE + 1, size=(270, 480), view="street", seed=5)[SCENE]
     overlay = draw(sample.image, sample.truth, labels, names=False)
-    save("town_map.jpg", [sample.image, overlay], ["a picture", "its map, drawn over it"])
+    save("town_map.jpg", [sample.image, overlay], ["an image", "its map, drawn over it"])
 
     targets = CenterRepresentation(sigma=6).encode(sample.truth, labels)
-    pictures = {
-        "picture": sample.image,
+    images = {
+        "image": sample.image,
         "truth": draw_segments(sample.truth, labels),
         "centres": draw_heatmap(targets.center),
         "directions of offsets": draw_offsets(targets.offset, mask=targets.offset_weight > 0),
         "weights of offsets": draw_heatmap(targets.offset_weight / 8),
         "weights of categories": draw_heatmap(targets.semantic_weight / 3),
     }
-    save("town_targets.jpg", list(pictures.values()), list(pictures))
+    save("town_targets.jpg", list(images.values()), list(images))
 
     scene = Town(README_SCENE + 1, size=(270, 480), view="street", seed=5)[README_SCENE]
     predicted = load("town").predict(scene.image)
-    pictures = [scene.image, draw(scene.image, scene.truth, labels), draw(scene.image, predicted, labels)]
-    save("readme.jpg", pictures, ["a drawn scene", "its truth", "what the bundled model makes of it"], columns=3)
+    images = [scene.image, draw(scene.image, scene.truth, labels), draw(scene.image, predicted, labels)]
+    save("readme.jpg", images, ["a drawn scene", "its truth", "what the bundled model makes of it"], columns=3)
 
 
-def save(name: str, pictures: Sequence[Tensor], titles: Sequence[str], columns: int = 2) -> None:
-    """Write pictures side by side as a JPEG, for they have the grain of photos."""
-    sheet = side_by_side(pictures, titles, columns=columns)
+def save(name: str, images: Sequence[Tensor], titles: Sequence[str], columns: int = 2) -> None:
+    """Write images side by side as a JPEG, for they have the grain of photos."""
+    sheet = make_grid(images, titles, columns=columns)
     Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(HERE / name, quality=88, subsampling=0)
 
 

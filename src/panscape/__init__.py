@@ -9,7 +9,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from panscape.convert.published import load_published as load_published
     from panscape.errors import PanscapeError as PanscapeError
     from panscape.geometry import Size as Size
     from panscape.images import load_image as load_image
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from panscape.visualize import draw as draw
     from panscape.zoo import list_weights as list_weights
     from panscape.zoo import load as load
+    from panscape.zoo.published.load import load_published as load_published
 
 __version__ = "0.1.0"
 
@@ -38,7 +38,7 @@ _HOME = {
     "list_weights": "zoo",
     "load": "zoo",
     "load_image": "images",
-    "load_published": "convert.published",
+    "load_published": "zoo.published.load",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]

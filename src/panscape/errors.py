@@ -139,28 +139,28 @@ class CheckpointMismatchError(PanscapeError, ValueError):
 
 
 class BadSampleError(PanscapeError, ValueError):
-    """A picture of the training data cannot be used.
+    """An image of the training data cannot be used.
 
     Args:
-        picture: its file or name.
+        image: its file or name.
         reason: what is wrong with it; may begin with the file.
         remedy: what to do.
     """
 
     def __init__(
         self,
-        picture: object,
+        image: object,
         reason: str,
-        remedy: str = "repair or remove it, or leave out what cannot be used with --on-bad-sample skip",
+        remedy: str = "repair or remove it, or leave out what cannot be used with --on-error skip",
     ) -> None:
-        self.picture = str(picture)
+        self.image = str(image)
         reason = " ".join(reason.split())
-        self.reason = reason if reason.startswith(self.picture) else f"{self.picture}: {reason}"
+        self.reason = reason if reason.startswith(self.image) else f"{self.image}: {reason}"
         super().__init__(f"{self.reason}; {remedy}")
 
 
 class WorkerDiedError(PanscapeError, RuntimeError):
-    """A process that prepares training pictures is gone.
+    """A process that prepares training images is gone.
 
     Args:
         detail: what is known of its end.
@@ -168,7 +168,7 @@ class WorkerDiedError(PanscapeError, RuntimeError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(
-            f"a process that prepares training pictures died: {detail}. Most often memory ran out, or the shared "
+            f"a process that prepares training images died: {detail}. Most often memory ran out, or the shared "
             "memory in /dev/shm; give the same command with fewer --workers and --resume to go on from the last "
             "checkpoint"
         )
@@ -200,14 +200,15 @@ class TrainingDivergedError(PanscapeError, FloatingPointError):
 
     def __init__(self, step: int, losses: Mapping[str, float], names: Sequence[str], checkpoint: str) -> None:
         values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
-        what, remedy = f"the loss is not finite ({values})", "a lower learning rate or a clip_norm"
+        what, remedy = f"the loss is not finite ({values})", "a lower learning rate or a grad_clip_norm"
         if all(map(math.isfinite, losses.values())):
             # Clipping divides by the norm, which is not finite either.
             what = f"the gradient is not finite, although the loss is ({values}),"
             remedy = "a lower learning rate, or with --precision fp32"
         super().__init__(
             f"{what} at step {step}, images {', '.join(names)}; {checkpoint}; look at these images and their labels, "
-            "which --resume would meet again; if they are right, start another run from this one's folder (--start) "
+            "which --resume would meet again; if they are right, start another run from this one's folder "
+            "(--init-from) "
             f"with {remedy}"
         )
 

@@ -10,7 +10,7 @@ from panscape.errors import InvalidArgumentError
 
 
 class Size(NamedTuple):
-    """A picture's extent in pixels."""
+    """An image's extent in pixels."""
 
     height: int
     width: int
@@ -33,8 +33,8 @@ def padded_size(size: tuple[int, int], stride: int) -> Size:
     return Size(round_up(height, stride), round_up(width, stride))
 
 
-def check_within(size: tuple[int, int], padded: tuple[int, int]) -> None:
-    """Refuse the size of a picture that has no pixels or does not fit a padded input.
+def require_fits(size: tuple[int, int], padded: tuple[int, int]) -> None:
+    """Refuse the size of an image that has no pixels or does not fit a padded input.
 
     Raises:
         InvalidArgumentError: that is so.
@@ -45,8 +45,8 @@ def check_within(size: tuple[int, int], padded: tuple[int, int]) -> None:
         )
 
 
-def pixels_of_share(share: float, size: tuple[int, int]) -> int:
-    """Return the fewest pixels that are at least this share of a picture, the share taken as it is written.
+def min_area_pixels(share: float, size: tuple[int, int]) -> int:
+    """Return the fewest pixels that are at least this share of an image, the share taken as it is written.
 
     In floats, 0.07 of 100 pixels is a little more than 7, and 8 pixels would be asked for.
     """

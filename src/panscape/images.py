@@ -1,4 +1,4 @@
-"""Pictures from disk or memory as one kind of tensor: uint8 [3, H, W], red, green, blue."""
+"""Images from disk or memory as one kind of tensor: uint8 [3, H, W], red, green, blue."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
+from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.files import replacing
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Endings, in lower case, by which a picture is known in a folder."""
+"""Endings, in lower case, by which an image is known in a folder."""
 
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 
@@ -30,11 +30,11 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class _UnsuitableValuesError(ValueError):
-    """A picture that was read well but whose values say nothing about brightness."""
+    """An image that was read well but whose values say nothing about brightness."""
 
 
 def load_image(path: str | os.PathLike[str]) -> Tensor:
-    """Read a picture.
+    """Read an image.
 
     The camera's orientation (EXIF) is applied. Grey becomes three equal channels; its 16 bits are scaled to 8 (divided
     by 257 and rounded, never clipped). Of colours with 16 bits a channel Pillow reads only the upper 8. Transparency is
@@ -47,27 +47,27 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
         uint8 [3, H, W], red, green, blue.
 
     Raises:
-        UnreadableFileError: there is no such file, it is no picture, it is damaged, or it is larger than
+        UnreadableFileError: there is no such file, it is no image, it is damaged, or it is larger than
             ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
     """
-    with opened(path) as image:
+    with open_image(path) as image:
         return _to_tensor(image)
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """Open a picture; what Pillow raises while the block decodes it becomes one kind of error.
+def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """Open an image; what Pillow raises while the block decodes it becomes one kind of error.
 
     Args:
         path: a file that Pillow reads.
 
     Raises:
-        UnreadableFileError: there is no such file, it is no picture, it is damaged, or it is larger than
+        UnreadableFileError: there is no such file, it is no image, it is damaged, or it is larger than
             ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
     """
     path = Path(path)
     if path.is_dir():
-        raise UnreadableFileError(path, "expected a picture, but this is a folder; give one of the files in it")
+        raise UnreadableFileError(path, "expected an image, but this is a folder; give one of the files in it")
     try:
         with Image.open(path) as image:
             yield image
@@ -76,19 +76,19 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     except _BOMB as error:
         raise UnreadableFileError(
             path,
-            f"the picture is larger than the limit against decompression bombs ({error}); cut it into tiles, or raise "
+            f"the image is larger than the limit against decompression bombs ({error}); cut it into tiles, or raise "
             "PIL.Image.MAX_IMAGE_PIXELS if you trust it",
         ) from error
     except _UnsuitableValuesError as error:
         raise UnreadableFileError(path, str(error)) from error
     except _DAMAGE as error:
         raise UnreadableFileError(
-            path, f"expected a whole picture in a format that Pillow reads, but {_in_one_line(error)}; replace the file"
+            path, f"expected a whole image in a format that Pillow reads, but {_in_one_line(error)}; replace the file"
         ) from error
 
 
 def to_image_tensor(source: ImageSource) -> Tensor:
-    """Return a picture, whatever it came as, as a tensor.
+    """Return an image, whatever it came as, as a tensor.
 
     Args:
         source: a path (see :func:`load_image`); a PIL image, treated like a file; a uint8 array [H, W, 3] (red, green,
@@ -115,12 +115,12 @@ def to_image_tensor(source: ImageSource) -> Tensor:
     if isinstance(source, Tensor):
         return _from_tensor(source)
     raise InvalidArgumentError(
-        "expected a picture as a path, a PIL image, a uint8 array [H, W, 3] or [H, W], or a tensor [3, H, W], "
+        "expected an image as a path, a PIL image, a uint8 array [H, W, 3] or [H, W], or a tensor [3, H, W], "
         f"got {type(source).__name__}"
     )
 
 
-def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Return images at another size, bilinear with a low-pass filter; the same object where the size is theirs already.
 
     Args:
@@ -132,21 +132,21 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, tuple(size), mode="bilinear", align_corners=False, antialias=True).clamp_(0, 1)
 
 
-def save_png(path: str | os.PathLike[str], picture: Tensor) -> None:
-    """Write a picture as PNG, whole or not at all.
+def save_png(path: str | os.PathLike[str], image: Tensor) -> None:
+    """Write an image as PNG, whole or not at all.
 
     Args:
         path: where; the folder must exist.
-        picture: uint8 [3, H, W], red, green, blue.
+        image: uint8 [3, H, W], red, green, blue.
 
     Raises:
-        InvalidArgumentError: the picture has another type or shape, or the folder does not exist.
+        InvalidArgumentError: the image has another type or shape, or the folder does not exist.
     """
-    if not isinstance(picture, Tensor) or picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
-        raise InvalidArgumentError(f"expected a picture as a uint8 tensor [3, H, W], got {_described(picture)}")
+    if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise InvalidArgumentError(f"expected an image as a uint8 tensor [3, H, W], got {_described(image)}")
     # Level 1 takes a fifth of the default's time; photos get a sixth larger.
-    with replacing(Path(path)) as temporary:
-        Image.fromarray(picture.cpu().permute(1, 2, 0).contiguous().numpy()).save(temporary, "PNG", compress_level=1)
+    with atomic_write(Path(path)) as temporary:
+        Image.fromarray(image.cpu().permute(1, 2, 0).contiguous().numpy()).save(temporary, "PNG", compress_level=1)
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
@@ -161,7 +161,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return _from_deep_grey(np.asarray(image).astype(np.int64))
     if image.mode == "F":
         raise _UnsuitableValuesError(
-            "expected a picture of whole numbers, got floating-point ones of unknown range; save it with 8 or 16 bits"
+            "expected an image of whole numbers, got floating-point ones of unknown range; save it with 8 or 16 bits"
         )
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -173,7 +173,7 @@ def _from_deep_grey(values: NDArray[np.int64]) -> Image.Image:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise _UnsuitableValuesError(
-            f"expected grey values of 16 bits, 0..65535, got {low}..{high}; save the picture with 8 or 16 bits"
+            f"expected grey values of 16 bits, 0..65535, got {low}..{high}; save the image with 8 or 16 bits"
         )
     # 65535 / 255 = 257: white stays white.
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
@@ -183,14 +183,14 @@ def _from_array(array: NDArray[Any]) -> Tensor:
     is_grey = array.ndim == 2
     if array.dtype != np.uint8 or not (is_grey or (array.ndim == 3 and array.shape[2] == 3)) or array.size == 0:
         raise InvalidArgumentError(
-            f"expected a picture as a uint8 array [H, W, 3] or [H, W], got {_described(array)}; convert it first"
+            f"expected an image as a uint8 array [H, W, 3] or [H, W], got {_described(array)}; convert it first"
         )
     copy = torch.from_numpy(np.array(array))  # a copy: torch cannot hold read-only or mirrored arrays
     return copy.expand(3, *copy.shape).contiguous() if is_grey else copy.permute(2, 0, 1).contiguous()
 
 
 def _from_tensor(tensor: Tensor) -> Tensor:
-    expected = "expected a picture as a tensor [3, H, W], uint8 or floating in 0..1"
+    expected = "expected an image as a tensor [3, H, W], uint8 or floating in 0..1"
     if tensor.ndim != 3 or tensor.shape[0] != 3 or tensor.numel() == 0:
         hint = "; move the channels to the front with permute(2, 0, 1)" if tensor.shape[-1:] == (3,) else ""
         raise InvalidArgumentError(f"{expected}, got {_described(tensor)}{hint}")

@@ -1,7 +1,7 @@
 """What a pixel can be: categories and the label spaces that order them.
 
 A category's id is its position in its :class:`LabelSpace`, ``0 .. K-1``. The numbers that a dataset uses on disk
-(``source_id``) matter to :mod:`panscape.codecs` and to readers, and to nothing else.
+(``source_id``) matter to :mod:`panscape.formats` and to readers, and to nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Category:
         name: for people, unique within a label space.
         is_thing: whether its pixels belong to countable objects (a thing) or not (stuff).
         source_id: the number that the dataset's files use.
-        color: red, green, blue in 0..255, for pictures.
+        color: red, green, blue in 0..255, for images.
     """
 
     name: str

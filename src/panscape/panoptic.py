@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PanopticMap:
-    """A picture taken apart into segments.
+    """An image taken apart into segments.
 
     Void is 0, everywhere and always. A pixel of value ``s`` belongs to the segment described by row ``s - 1`` of the
     other fields; a row may be without pixels (see :meth:`compact`).
@@ -59,7 +59,7 @@ class PanopticMap:
             if low < 0 or high > rows:
                 raise InvalidMapError(
                     f"expected ids in 0..{rows} (0 is void, {rows} segments are described), got {low}..{high}; "
-                    "describe every id, or read the annotation with panscape.codecs"
+                    "describe every id, or read the annotation with panscape.formats"
                 )
         if rows and int(self.category.min()) < 0:
             raise InvalidMapError(
@@ -242,7 +242,7 @@ class PanopticMap:
             crowd = torch.cat([self._crowd_or_false(), other._crowd_or_false()])
         return PanopticMap(ids, torch.cat([self.category, other.category]), score, crowd)
 
-    # To other formats; the formats themselves are panscape.codecs
+    # To other formats; the formats themselves are panscape.formats
 
     def to_coco(self, labels: LabelSpace | None = None) -> tuple[Tensor, list[dict[str, Any]]]:
         """Return COCO panoptic form: uint8 [H, W, 3] with ids as R + 256 G + 65536 B, and its segments_info.
@@ -250,7 +250,7 @@ class PanopticMap:
         Args:
             labels: gives segments their ``category_id`` as in the dataset's files; without it, the position.
         """
-        from panscape.codecs import encode_coco
+        from panscape.formats import encode_coco
 
         return encode_coco(self, labels)
 
@@ -261,7 +261,7 @@ class PanopticMap:
             path: where; the folder must exist.
             labels: as in :meth:`to_coco`.
         """
-        from panscape.codecs import save_coco
+        from panscape.formats import save_coco
 
         save_coco(self, Path(path), labels)
 

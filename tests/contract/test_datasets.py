@@ -14,16 +14,16 @@ from maps import SHAPES
 
 from panscape import LabelSpace
 from panscape.datasets import (
-    CategoryMasks,
     Cityscapes,
     CocoPanoptic,
     PanopticDataset,
     Sample,
+    SemanticMaskDataset,
     Town,
     aerial,
     bsb,
     camvid,
-    own_folder,
+    from_folder,
     vistas,
 )
 from panscape.datasets.folder import LAYOUTS
@@ -53,22 +53,21 @@ CITY_LAYOUT = (
     "as unpacked from leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip"
 )
 SIZES_DIFFER = (
-    "{annotation}: expected labels of 5x7 pixels like {picture}, got 48x72; "
-    "resize neither, find the labels of this picture"
+    "{annotation}: expected labels of 5x7 pixels like {image}, got 48x72; resize neither, find the labels of this image"
 )
 TURNED = (
-    "{annotation}: expected labels of 72x48 pixels like {picture} (turned by its EXIF orientation?), got 48x72; "
-    "resize neither, find the labels of this picture"
+    "{annotation}: expected labels of 72x48 pixels like {image} (turned by its EXIF orientation?), got 48x72; "
+    "resize neither, find the labels of this image"
 )
-PICTURE_MISSING = "{annotation}: expected the picture '{name}' in {images}, found none; add it, or remove the labels"
-LABELS_MISSING = "{picture}: expected its labels at {annotation}, found none; add them, or remove the picture"
+IMAGE_MISSING = "{annotation}: expected the image '{name}' in {images}, found none; add it, or remove the labels"
+LABELS_MISSING = "{image}: expected its labels at {annotation}, found none; add them, or remove the image"
 COCO_NAMES_IT = "no such file, though {root}/panoptic.json names it; check the folder"
 MASKS_TEXTS = {
-    "picture missing": PICTURE_MISSING,
+    "image missing": IMAGE_MISSING,
     "labels missing": LABELS_MISSING,
-    "all labels missing but one": LABELS_MISSING.replace("{picture}:", "{picture} and 1 more:"),
+    "all labels missing but one": LABELS_MISSING.replace("{image}:", "{image} and 1 more:"),
     "sizes differ": SIZES_DIFFER,
-    "picture turned": TURNED,
+    "image turned": TURNED,
     "nothing in the folders": "{images}: expected files *, found none; expected " + MASKS_LAYOUT,
     "another folder": "{root}/elsewhere/images/train: no such folder; expected " + MASKS_LAYOUT,
 }
@@ -77,12 +76,12 @@ MASKS_TEXTS = {
 def coco_texts(json_path: str, elsewhere: str) -> dict[str, str]:
     names_it = f"no such file, though {{root}}/{json_path} names it; check the folder"
     return {
-        "picture missing": "{picture}: " + names_it,
+        "image missing": "{image}: " + names_it,
         "labels missing": "{annotation}: " + names_it,
         "all labels missing but one": "{annotation}: " + names_it,
         "sizes differ": SIZES_DIFFER,
-        "picture turned": TURNED,
-        "nothing in the folders": "{picture}: " + names_it,
+        "image turned": TURNED,
+        "nothing in the folders": "{image}: " + names_it,
         "another folder": "{root}/elsewhere" + elsewhere,
     }
 
@@ -90,7 +89,7 @@ def coco_texts(json_path: str, elsewhere: str) -> dict[str, str]:
 CASES = [
     Case(
         "category_masks",
-        lambda root: CategoryMasks(root, "train", SHAPES),
+        lambda root: SemanticMaskDataset(root, "train", SHAPES),
         trees.category_masks,
         MASKS_TEXTS,
     ),
@@ -111,11 +110,11 @@ CASES = [
         lambda root: Cityscapes(root, "train"),
         trees.cityscapes,
         {
-            "picture missing": PICTURE_MISSING,
+            "image missing": IMAGE_MISSING,
             "labels missing": LABELS_MISSING,
-            "all labels missing but one": LABELS_MISSING.replace("{picture}:", "{picture} and 1 more:"),
+            "all labels missing but one": LABELS_MISSING.replace("{image}:", "{image} and 1 more:"),
             "sizes differ": SIZES_DIFFER,
-            "picture turned": TURNED,
+            "image turned": TURNED,
             "nothing in the folders": "{images}: expected files */*_leftImg8bit.png, found none; expected "
             + CITY_LAYOUT,
             "another folder": "{root}/elsewhere/leftImg8bit/train: no such folder; expected " + CITY_LAYOUT,
@@ -126,12 +125,12 @@ CASES = [
         lambda root: CocoPanoptic(root / "panoptic.json", root / "panoptic", root / "images", SHAPES),
         trees.coco_panoptic,
         {
-            "picture missing": "{picture}: " + COCO_NAMES_IT,
+            "image missing": "{image}: " + COCO_NAMES_IT,
             "labels missing": "{annotation}: " + COCO_NAMES_IT,
             "all labels missing but one": "{annotation}: " + COCO_NAMES_IT,
             "sizes differ": SIZES_DIFFER,
-            "picture turned": TURNED,
-            "nothing in the folders": "{picture}: " + COCO_NAMES_IT,
+            "image turned": TURNED,
+            "nothing in the folders": "{image}: " + COCO_NAMES_IT,
             "another folder": "{root}/elsewhere/panoptic.json: no such file; "
             "expected the JSON of a COCO panoptic annotation",
         },
@@ -164,13 +163,13 @@ CASES = [
     ),
     Case(
         "own_coco",
-        lambda root: own_folder(root, "train"),
+        lambda root: from_folder(root, "train"),
         trees.own_coco,
         coco_texts("annotations/panoptic_train.json", f": no such folder; expected one with {LAYOUTS}"),
     ),
     Case(
         "own_masks",
-        lambda root: own_folder(root, "train"),
+        lambda root: from_folder(root, "train"),
         trees.own_masks,
         MASKS_TEXTS | {"another folder": f"{{root}}/elsewhere: no such folder; expected one with {LAYOUTS}"},
     ),
@@ -183,16 +182,14 @@ def unlink(*paths: Path) -> None:
         path.unlink()
 
 
-# Each changes the folder around the first picture.
+# Each changes the folder around the first image.
 DAMAGES: dict[str, Callable[[trees.Tree, str], None]] = {
-    "picture missing": lambda tree, name: unlink(tree.pictures[name]),
+    "image missing": lambda tree, name: unlink(tree.images[name]),
     "labels missing": lambda tree, name: unlink(tree.annotations[name]),
     "all labels missing but one": lambda tree, name: unlink(*list(tree.annotations.values())[:2]),
-    "sizes differ": lambda tree, name: trees.write_picture(tree.pictures[name], (5, 7), (0, 0, 0)),
-    "picture turned": lambda tree, name: trees.write_picture(
-        tree.pictures[name], tree.truths[name].size[::-1], (0, 0, 0)
-    ),
-    "nothing in the folders": lambda tree, name: unlink(*tree.pictures.values(), *tree.annotations.values()),
+    "sizes differ": lambda tree, name: trees.write_image(tree.images[name], (5, 7), (0, 0, 0)),
+    "image turned": lambda tree, name: trees.write_image(tree.images[name], tree.truths[name].size[::-1], (0, 0, 0)),
+    "nothing in the folders": lambda tree, name: unlink(*tree.images.values(), *tree.annotations.values()),
     "another folder": lambda tree, name: None,
 }
 
@@ -230,7 +227,7 @@ def test_it_is_a_dataset_of_samples(case, tmp_path):
 
 
 @cases
-def test_pictures_and_truths_are_those_of_the_disk(case, tmp_path):
+def test_images_and_truths_are_those_of_the_disk(case, tmp_path):
     dataset, tree = opened(case, tmp_path)
     if tree is None:
         pytest.skip("reads no disk")
@@ -238,7 +235,7 @@ def test_pictures_and_truths_are_those_of_the_disk(case, tmp_path):
     for i in range(len(dataset)):
         sample = dataset[i]
         assert sample.truth.equals(tree.truths[sample.name])
-        want = trees.picture_of_color(tree.colors[sample.name], sample.truth.size)
+        want = trees.image_of_color(tree.colors[sample.name], sample.truth.size)
         assert int((sample.image.int() - want.int()).abs().max()) <= 2, "JPEG rounds even a single colour"
 
 
@@ -270,19 +267,19 @@ def test_damage_is_named_with_the_remedy(case, damage, tmp_path):
     DAMAGES[damage](tree, name)
     with pytest.raises((InvalidAnnotationError, UnreadableFileError)) as caught:
         case.open(tmp_path / "elsewhere" if damage == "another folder" else tmp_path)[0]
-    picture, annotation = tree.pictures[name], tree.annotations[name]
-    images = next(p for p in (picture.parent, picture.parent.parent) if p.name in ("train", "images"))
+    image, annotation = tree.images[name], tree.annotations[name]
+    images = next(p for p in (image.parent, image.parent.parent) if p.name in ("train", "images"))
     assert str(caught.value) == case.texts[damage].format(
-        root=tmp_path, name=name, picture=picture, annotation=annotation, images=images
+        root=tmp_path, name=name, image=image, annotation=annotation, images=images
     )
 
 
 @cases
-def test_a_damaged_picture_is_named(case, tmp_path):
+def test_a_damaged_image_is_named(case, tmp_path):
     if case.write is None:
         pytest.skip("reads no disk")
     dataset, tree = opened(case, tmp_path)
-    for paths in (tree.pictures, tree.annotations):
+    for paths in (tree.images, tree.annotations):
         path = paths[dataset[0].name]
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])

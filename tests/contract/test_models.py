@@ -17,11 +17,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from panscape import PanopticMap, create_model, zoo
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
 from panscape.models import PanopticModel, list_models
-from panscape.models.panoptic_model import PIXEL_FORMATS
-from panscape.nn.instance_maps import CenterInstanceMaps
-from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
-from panscape.nn.relations import PanopticRelations
-from panscape.representations.center_outputs import CenterOutputs
+from panscape.models.base import INPUT_NORMALIZATIONS
+from panscape.nn.pisr import PISR
+from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
+from panscape.nn.pisr_instances import CenterInstanceMaps
+from panscape.representations.centers.types import CenterOutputs
 from panscape.representations.decoding_options import decoding_options
 from panscape.representations.dense_boxes import DenseBoxRepresentation
 
@@ -42,7 +42,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "swiftnet, mobilenet": ("swiftnet", {"backbone": "mobilenetv3_small_050", "width": 16, "levels": 2}),
     "swiftnet, relations": (
         "swiftnet",
-        {"backbone": "test_resnet", "width": 16, "levels": 1, "relations": PanopticRelations(8, key_width=8)},
+        {"backbone": "test_resnet", "width": 16, "levels": 1, "relations": PISR(8, key_width=8)},
     ),
     "swiftnet, other relations": (
         "swiftnet",
@@ -50,7 +50,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "backbone": "test_resnet",
             "width": 16,
             "levels": 1,
-            "relations": PanopticRelations(
+            "relations": PISR(
                 8,
                 key_width=8,
                 normalization="pixels",
@@ -72,7 +72,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "swiftnet, object context": (
         "swiftnet",
-        {"backbone": "test_resnet", "width": 16, "levels": 1, "relations": ObjectContext(key_width=8)},
+        {"backbone": "test_resnet", "width": 16, "levels": 1, "relations": OCR(key_width=8)},
     ),
     "swiftnet_r18": ("swiftnet_r18", {"width": 8}),
     "panoptic deeplab": ("panoptic_deeplab", SMALL_DECODERS | {"backbone": "residual_xs", "head_width": 8}),
@@ -86,12 +86,11 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "panoptic deeplab, relations": (
         "panoptic_deeplab",
-        SMALL_DECODERS | {"backbone": "residual_xs", "relations": PanopticRelations(8, key_width=8)},
+        SMALL_DECODERS | {"backbone": "residual_xs", "relations": PISR(8, key_width=8)},
     ),
     "panoptic deeplab, standalone, relations": (
         "panoptic_deeplab",
-        SMALL_DECODERS
-        | {"backbone": "residual_xs", "form": "standalone", "relations": PanopticRelations(8, key_width=8)},
+        SMALL_DECODERS | {"backbone": "residual_xs", "form": "standalone", "relations": PISR(8, key_width=8)},
     ),
     "panoptic deeplab, concatenation": (
         "panoptic_deeplab",
@@ -99,7 +98,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "panoptic deeplab, object context": (
         "panoptic_deeplab",
-        SMALL_DECODERS | {"backbone": "residual_xs", "relations": ObjectContext(key_width=8)},
+        SMALL_DECODERS | {"backbone": "residual_xs", "relations": OCR(key_width=8)},
     ),
     "panoptic_deeplab_r52": ("panoptic_deeplab_r52", SMALL_DECODERS),
     "panoptic_deeplab_mobilenetv2": ("panoptic_deeplab_mobilenetv2", SMALL_DECODERS),
@@ -121,7 +120,13 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "dense_detections_r50": (
         "dense_detections_r50",
-        {"box_width": 16, "semantic_width": 8, "fpn_width": 16, "representation": boxes((16, 35)), "pixels": "caffe"},
+        {
+            "box_width": 16,
+            "semantic_width": 8,
+            "fpn_width": 16,
+            "representation": boxes((16, 35)),
+            "normalization": "caffe",
+        },
     ),
     "dense_detections_light": (
         "dense_detections_light",
@@ -183,7 +188,7 @@ def pairs(a: Any, b: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def of_one(outputs: Any, i: int) -> Any:
-    """Return the outputs for picture ``i`` of a batch, as a batch of one."""
+    """Return the outputs for image ``i`` of a batch, as a batch of one."""
     return type(outputs)(*(None if part is None else part[i : i + 1] for part in tensors_of(outputs)))
 
 
@@ -228,22 +233,22 @@ def test_outputs_that_are_not_finite_decode_to_valid_maps(model: PanopticModel) 
             for part in tensors_of(outputs)
         ]
         broken = type(outputs)(*spoilt)
-        (scored,) = model.with_scores(broken, model.decode(broken, [size]))
+        (scored,) = model.score_instances(broken, model.decode(broken, [size]))
         assert scored.size == size
         assert scored.score is not None
         assert ((scored.score >= 0) & (scored.score <= 1)).all()
 
 
-def test_maps_have_the_pictures_size_whatever_the_network_saw(model: PanopticModel) -> None:
+def test_maps_have_the_images_size_whatever_the_network_saw(model: PanopticModel) -> None:
     size = (96, 128)
     with torch.inference_mode():
         outputs = model(images(2, size))
-    maps = model.recover(outputs, [size] * 2, [size, (60, 200)])
+    maps = model.postprocess(outputs, [size] * 2, [size, (60, 200)])
     assert maps[0].equals(model.decode(outputs, [size] * 2)[0])
     assert [m.size for m in maps] == [size, (60, 200)]
     assert (maps[1].areas() > 0).all()
     with pytest.raises(InvalidArgumentError, match="expected one size"):
-        model.recover(outputs, [size] * 2, [size])
+        model.postprocess(outputs, [size] * 2, [size])
 
 
 def test_semantic_heads_fill_images_of_any_size(model: PanopticModel) -> None:
@@ -260,7 +265,7 @@ def test_semantic_heads_fill_images_of_any_size(model: PanopticModel) -> None:
     category = model.decode(outputs, [size] * 2)[0].semantic(void=-1)
     is_stuff = torch.isin(category, torch.tensor(SHAPES.stuff_ids))
     assert torch.equal(category[is_stuff], found[0].long()[is_stuff])
-    with pytest.raises(InvalidArgumentError, match="expected one size and one working size"):
+    with pytest.raises(InvalidArgumentError, match="expected one size and one inference size"):
         model.decode_semantic(outputs, [size] * 2, [size])
 
 
@@ -283,12 +288,12 @@ def test_scores_for_average_precision_leave_the_maps_as_they_are(model: Panoptic
     with torch.inference_mode():
         outputs = model(images(2, size))
     maps = model.decode(outputs, [size] * 2)
-    scored = model.with_scores(outputs, maps)
+    scored = model.score_instances(outputs, maps)
     for i, (before, after) in enumerate(zip(maps, scored, strict=True)):
         assert after.score is not None
         assert torch.equal(after.ids, before.ids)
         assert torch.equal(after.category, before.category)
-        (alone,) = model.with_scores(of_one(outputs, i), [before])
+        (alone,) = model.score_instances(of_one(outputs, i), [before])
         assert torch.equal(alone.score, after.score)
 
 
@@ -392,9 +397,9 @@ def test_verbs_do_not_depend_on_the_mode(model: PanopticModel) -> None:
 
 
 def test_a_batch_of_two_equals_two_of_one(model: PanopticModel) -> None:
-    pictures = images(2, (96, 128), seed=5)
+    batch = images(2, (96, 128), seed=5)
     with torch.inference_mode():
-        both, single = model(pictures), [model(p[None]) for p in pictures]
+        both, single = model(batch), [model(p[None]) for p in batch]
     for i, outputs in enumerate(single):
         for a, b in pairs(both, outputs):
             torch.testing.assert_close(a[i], b[0], atol=1e-4, rtol=1e-4)
@@ -406,15 +411,15 @@ def test_a_batch_of_two_equals_two_of_one(model: PanopticModel) -> None:
 
 
 def test_two_threads_do_not_disturb_each_other(model: PanopticModel) -> None:
-    pictures = [images(1, (128, 128), seed=s) for s in range(2)]
+    batches = [images(1, (128, 128), seed=s) for s in range(2)]
     with torch.inference_mode():
-        expected = [model(p) for p in pictures]
+        expected = [model(p) for p in batches]
     wrong: set[int] = set()
 
     def work(i: int) -> None:
         with torch.inference_mode():
             for _ in range(5):
-                if not all(torch.allclose(a, b, atol=1e-5) for a, b in pairs(model(pictures[i]), expected[i])):
+                if not all(torch.allclose(a, b, atol=1e-5) for a, b in pairs(model(batches[i]), expected[i])):
                     wrong.add(i)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
@@ -428,12 +433,12 @@ def test_two_threads_do_not_disturb_each_other(model: PanopticModel) -> None:
 def test_padding_is_on_the_right_and_at_the_bottom(model: PanopticModel) -> None:
     odd = images(1, (100, 101))
     rows, columns = (-(-s // model.stride) * model.stride for s in (100, 101))
-    prepared = model.prepare(odd)
+    prepared = model.preprocess(odd)
     assert prepared.shape[-2:] == (rows, columns)
     assert prepared[..., 100:, :].abs().sum() == 0
     assert prepared[..., :, 101:].abs().sum() == 0
     shown = prepared[..., :100, :101]
-    if PIXEL_FORMATS[model.pixels].is_bgr:
+    if INPUT_NORMALIZATIONS[model.normalization].is_bgr:
         shown = shown.flip(1)
     torch.testing.assert_close(shown * model.std + model.mean, odd, atol=1e-5, rtol=1e-5)
 
@@ -494,20 +499,20 @@ def test_what_is_not_exported_consists_of_what_is(model: PanopticModel) -> None:
 
 @pytest.mark.parametrize("model", EXPORTED, indirect=True)
 def test_forward_exports_and_the_graph_agrees(model: PanopticModel) -> None:
-    picture = images(1, (100, 157))  # with padding, which some networks tell from the picture
-    graph = torch.export.export(model, (picture,)).module()
+    image = images(1, (100, 157))  # with padding, which some networks tell from the image
+    graph = torch.export.export(model, (image,)).module()
     with torch.inference_mode():
-        for a, b in pairs(model(picture), graph(picture)):
+        for a, b in pairs(model(image), graph(image)):
             torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
-def test_predict_gives_one_map_per_picture(model: PanopticModel) -> None:
-    picture = (images(1, (70, 90))[0] * 255).to(torch.uint8)
-    one = model.predict(picture)
+def test_predict_gives_one_map_per_image(model: PanopticModel) -> None:
+    image = (images(1, (70, 90))[0] * 255).to(torch.uint8)
+    one = model.predict(image)
     assert isinstance(one, PanopticMap)
     assert one.size == (70, 90)
     assert not any(module.training for module in model.modules())
-    several = model.predict([picture, picture[:, :40]])
+    several = model.predict([image, image[:, :40]])
     assert [m.size for m in several] == [(70, 90), (40, 90)]
     assert several[0].equals(one)
 
@@ -523,45 +528,45 @@ def test_predict_leaves_every_module_in_its_mode(model: PanopticModel) -> None:
     assert False in before
 
 
-def test_large_pictures_are_shrunk_to_the_longest_side(model: PanopticModel) -> None:
-    picture = (images(1, (70, 140))[0] * 255).to(torch.uint8)
+def test_large_images_are_shrunk_to_the_longest_side(model: PanopticModel) -> None:
+    image = (images(1, (70, 140))[0] * 255).to(torch.uint8)
     limited = copy.deepcopy(model)
     limited.longest_side = 128
-    assert limited.working_size((70, 140)) == (64, 128)
-    assert limited.working_size((128, 90)) == (128, 90)
+    assert limited.inference_size((70, 140)) == (64, 128)
+    assert limited.inference_size((128, 90)) == (128, 90)
     seen: list[tuple[int, ...]] = []
     limited.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
-    assert limited.predict(picture).size == (70, 140)
+    assert limited.predict(image).size == (70, 140)
     assert seen == [(1, 3, 64, 128)]
 
 
-def test_pictures_are_enlarged_by_the_working_scale(model: PanopticModel) -> None:
-    picture = (images(1, (40, 64))[0] * 255).to(torch.uint8)
-    enlarged = F.interpolate(picture[None].float(), size=(60, 96), mode="bilinear", align_corners=False)
+def test_images_are_enlarged_by_the_test_scale(model: PanopticModel) -> None:
+    image = (images(1, (40, 64))[0] * 255).to(torch.uint8)
+    enlarged = F.interpolate(image[None].float(), size=(60, 96), mode="bilinear", align_corners=False)
     with torch.inference_mode():
-        (by_hand,) = model.recover(model(enlarged.round() / 255), [(60, 96)], [(40, 64)])
+        (by_hand,) = model.postprocess(model(enlarged.round() / 255), [(60, 96)], [(40, 64)])
     scaled = copy.deepcopy(model)
-    scaled.working_scale = 1.5
-    assert scaled.working_size((40, 64)) == (60, 96)
-    result = scaled.predict(picture)
+    scaled.test_scale = 1.5
+    assert scaled.inference_size((40, 64)) == (60, 96)
+    result = scaled.predict(image)
     assert result.size == (40, 64)
     # Rounding to 256 levels is all that tells them apart.
     assert (result.semantic(void=-1) == by_hand.semantic(void=-1)).double().mean() > 0.99
     scaled.longest_side = 80
-    assert scaled.working_size((40, 64)) == (50, 80)
-    assert scaled.working_size((400, 640)) == (50, 80)
+    assert scaled.inference_size((40, 64)) == (50, 80)
+    assert scaled.inference_size((400, 640)) == (50, 80)
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, 8.5, float("nan")])
-def test_a_working_scale_that_cannot_be_used(scale: float) -> None:
-    with pytest.raises(InvalidArgumentError, match="expected a working scale above 0 and of at most 8, got"):
-        create_model("swiftnet", SHAPES, backbone="residual_xs", width=8, working_scale=scale)
+def test_a_test_scale_that_cannot_be_used(scale: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="expected a test scale above 0 and of at most 8, got"):
+        create_model("swiftnet", SHAPES, backbone="residual_xs", width=8, test_scale=scale)
 
 
-def test_panels_have_the_size_of_the_picture(model: PanopticModel) -> None:
+def test_panels_have_the_size_of_the_image(model: PanopticModel) -> None:
     with torch.inference_mode():
-        pictures = model.panels(model(images(1, (70, 90))), (70, 90))
-    assert pictures
-    for name, picture in pictures.items():
-        assert picture.shape == (3, 70, 90), name
-        assert picture.dtype == torch.uint8, name
+        panels = model.visualize(model(images(1, (70, 90))), (70, 90))
+    assert panels
+    for name, panel in panels.items():
+        assert panel.shape == (3, 70, 90), name
+        assert panel.dtype == torch.uint8, name

@@ -31,7 +31,7 @@ from panscape.recipes.data_options import (
     VistasData,
 )
 from panscape.recipes.model_options import DenseDetectionsOptions, PanopticDeepLabOptions, SwiftNetOptions
-from panscape.training.recipe import Recipe
+from panscape.training.config import Recipe
 from panscape.training.run import run
 from panscape.training.run_folder import recipe_to_dict
 from panscape.training.run_options import RunOptions
@@ -157,7 +157,7 @@ def test_recipes_train_two_steps(name: str, tmp_path: Path) -> None:
     recipe = tiny(get_recipe(name))
     TREES[type(recipe.data)](tmp_path / "data")
     root = None if isinstance(recipe.data, TownData) else tmp_path / "data"
-    report = run(recipe, RunOptions(tmp_path / "out", root, device="cpu", workers=0, pictures_every=0))
+    report = run(recipe, RunOptions(tmp_path / "out", root, device="cpu", workers=0, image_every=0))
     labels = recipe.data.load(root, "val").labels
     assert list(report.panoptic.per_category) == [category.name for category in labels]
     model = panscape.load(str(tmp_path / "out" / "model.safetensors"))

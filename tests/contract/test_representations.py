@@ -13,7 +13,6 @@ from maps import SHAPES, a_map, generated_map
 
 from panscape import PanopticMap
 from panscape.geometry import padded_size
-from panscape.kernels.dense_boxes import level_sizes
 from panscape.metrics import PanopticQuality
 from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation
 from panscape.representations.dense_boxes import (
@@ -22,7 +21,8 @@ from panscape.representations.dense_boxes import (
     DenseBoxOutputs,
     DenseBoxRepresentation,
 )
-from panscape.representations.merging import PastingRules
+from panscape.representations.dense_boxes.locations import level_sizes
+from panscape.representations.merging import MergeConfig
 
 
 def centers_round_trip(truth: PanopticMap) -> PanopticMap:
@@ -51,7 +51,7 @@ def _centroids_apart(truth: PanopticMap, distance: float = 8.0) -> bool:
 
 
 BOXES = DenseBoxRepresentation(
-    level_ends=(16.0, 32.0, 64.0), finest_stride=4, decoding=DenseBoxDecoding(rules=PastingRules(stuff_area=1))
+    level_ends=(16.0, 32.0, 64.0), finest_stride=4, decoding=DenseBoxDecoding(merging=MergeConfig(stuff_area=1))
 )
 
 
@@ -207,7 +207,7 @@ def test_dense_boxes_exception_objects_of_one_category_with_one_box_become_one()
 
 
 def test_dense_boxes_exception_boxes_of_one_category_that_agree_share_their_pixels() -> None:
-    # One box has the picture, the other 0.66, 0.44 and 0.27 of it: above 0.6 they are one to the suppression, from 0.4
+    # One box has the image, the other 0.66, 0.44 and 0.27 of it: above 0.6 they are one to the suppression, from 0.4
     # on to the masks.
     for rows, kept in ((12, 1), (8, 1), (5, 2)):
         ids = torch.ones(16, 32, dtype=torch.int32)

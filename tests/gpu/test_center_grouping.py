@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from panscape.kernels.center_grouping import (
+from panscape.representations.centers.decode import (
     CenterDecoding,
     group_centers,
     group_centers_batched,

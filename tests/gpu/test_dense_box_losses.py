@@ -6,7 +6,6 @@ import pytest
 import torch
 from maps import SHAPES, generated_map
 
-from panscape.kernels.dense_boxes import level_sizes
 from panscape.representations.dense_boxes import (
     DENSE_BOX_ORACLES,
     DenseBoxDecoding,
@@ -14,7 +13,8 @@ from panscape.representations.dense_boxes import (
     DenseBoxRepresentation,
     DenseBoxTargets,
 )
-from panscape.representations.merging import PastingRules
+from panscape.representations.dense_boxes.locations import level_sizes
+from panscape.representations.merging import MergeConfig
 
 pytestmark = [
     pytest.mark.gpu,
@@ -23,7 +23,7 @@ pytestmark = [
 DEVICE = "cuda"
 SIZE = (96, 128)
 BOXES = DenseBoxRepresentation(
-    level_ends=(16.0, 40.0), decoding=DenseBoxDecoding(rules=PastingRules(min_score=0.1, stuff_area=1))
+    level_ends=(16.0, 40.0), decoding=DenseBoxDecoding(merging=MergeConfig(min_score=0.1, stuff_area=1))
 )
 
 

@@ -7,10 +7,10 @@ import torch
 from maps import SHAPES, generated_map
 from torch.nn import functional as F
 
-from panscape.kernels.dense_masks import dense_masks, dense_masks_reference
-from panscape.representations.dense_box_decoding import DenseBoxDecoding, decode_dense_boxes
 from panscape.representations.dense_boxes import DenseBoxRepresentation
-from panscape.representations.merging import PastingRules
+from panscape.representations.dense_boxes.decode import DenseBoxDecoding, decode_dense_boxes
+from panscape.representations.dense_boxes.masks import dense_masks, dense_masks_reference
+from panscape.representations.merging import MergeConfig
 
 pytestmark = [
     pytest.mark.gpu,
@@ -33,7 +33,7 @@ def test_masks(variant, num_boxes, size):
     arguments = (query, category, dense.contiguous(), prob)
     expected = dense_masks_reference(*arguments, (256, 384), size, threshold=0.4, variant=variant)
     found = dense_masks(*(part.cuda() for part in arguments), (256, 384), size, threshold=0.4, variant=variant)
-    assert found.bits.is_cuda
+    assert found.pixels.is_cuda
     assert int(expected.sum()) > 10000
     assert torch.equal(found.to_masks(size).cpu(), expected)
 
@@ -75,7 +75,7 @@ def test_maps(variant, with_levelness):
     semantic += torch.randn(semantic.shape, generator=g)
     centerness = torch.randn(box.shape[1], generator=g)
     outputs = [semantic[None], category[None], box[None], centerness[None], levelness[None] if with_levelness else None]
-    decoding = DenseBoxDecoding(variant=variant, rules=PastingRules(min_score=0.1, stuff_area=20))
+    decoding = DenseBoxDecoding(variant=variant, merging=MergeConfig(min_score=0.1, stuff_area=20))
     (expected,) = decode_dense_boxes(*outputs, [(91, 117)], SHAPES, 8, 3, decoding)
     device = [None if part is None else part.cuda() for part in outputs]
     (found,) = decode_dense_boxes(*device, [(91, 117)], SHAPES, 8, 3, decoding)

@@ -7,9 +7,9 @@ import torch
 
 import panscape
 from panscape.datasets.town import town
+from panscape.evaluation.model import evaluate
 from panscape.inference.predictor import Predictor
 from panscape.metrics import PanopticQuality
-from panscape.training.evaluation import evaluate
 
 pytestmark = [
     pytest.mark.gpu,

@@ -1,4 +1,4 @@
-"""Metrics on the device equal those on the processor, and no picture is waited for."""
+"""Metrics on the device equal those on the processor, and no image is waited for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from maps import SHAPES, generated_map
 
 from panscape import PanopticMap
-from panscape.metrics import RULES, DeviceEvaluator, Evaluator
+from panscape.metrics import PROTOCOLS, Evaluator, GpuEvaluator
 
 pytestmark = [
     pytest.mark.gpu,
@@ -15,13 +15,13 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("rules", RULES)
-def test_the_device_finds_what_the_processor_finds_without_waiting(rules):
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_device_finds_what_the_processor_finds_without_waiting(protocol):
     pairs = []
     for seed in range(20):
         truth = generated_map(seed, (64, 80), objects=9, void=seed % 4 > 0, crowd=seed % 3 > 0)
         pairs.append((PanopticMap(truth.ids.roll((3, -2), (0, 1)), truth.category.flip(0)), truth))
-    expected, evaluator = Evaluator(SHAPES, rules), DeviceEvaluator(SHAPES, "cuda", rules)
+    expected, evaluator = Evaluator(SHAPES, protocol), GpuEvaluator(SHAPES, "cuda", protocol)
     for pair in pairs:
         expected.update(*pair)
     parts = [

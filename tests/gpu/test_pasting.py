@@ -6,7 +6,7 @@ import pytest
 import torch
 from maps import SHAPES, generated_map
 
-from panscape.representations.merging import MaskWindows, PastingRules, paste
+from panscape.representations.merging import CroppedMasks, MergeConfig, merge_instances
 
 pytestmark = [
     pytest.mark.gpu,
@@ -22,13 +22,13 @@ def test_the_device_gives_what_the_processor_gives(num, max_overlap):
     category = torch.randint(2, 4, (len(masks),), generator=g)
     score = (torch.rand(len(masks), generator=g) * 5).round() / 5
     semantic = generated_map(9, void=False).semantic(void=0)
-    rules = PastingRules(min_score=0.3, max_overlap=max_overlap, stuff_area=500)
-    windows = MaskWindows.from_masks(masks)
-    expected = paste(windows, category, score, semantic, SHAPES, rules)
+    merging = MergeConfig(min_score=0.3, max_overlap=max_overlap, stuff_area=500)
+    windows = CroppedMasks.from_masks(masks)
+    expected = merge_instances(windows, category, score, semantic, SHAPES, merging)
     parts = (windows.to("cuda"), category.cuda(), score.cuda(), semantic.cuda())
-    result = paste(*parts, SHAPES, rules)
+    result = merge_instances(*parts, SHAPES, merging)
     assert result.ids.is_cuda
     assert torch.equal(result.ids.cpu(), expected.ids)
     assert torch.equal(result.category.cpu(), expected.category)
     assert torch.equal(result.score.cpu(), expected.score)
-    assert torch.equal(MaskWindows.from_masks(masks.cuda()).bits.cpu(), windows.bits)
+    assert torch.equal(CroppedMasks.from_masks(masks.cuda()).bits.cpu(), windows.pixels)

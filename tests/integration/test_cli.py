@@ -19,7 +19,7 @@ from processes import Process
 import panscape
 from panscape import zoo
 from panscape.cli import main
-from panscape.codecs import load_coco_json
+from panscape.formats import load_coco_json
 from panscape.images import load_image, save_png
 
 
@@ -62,7 +62,16 @@ def test_a_saved_network_predicts_a_folder_in_a_process_of_its_own(photos, tmp_p
     torch.manual_seed(0)
     model = panscape.create_model("swiftnet", SHAPES, backbone="residual_xs", levels=1, width=8)
     zoo.save(model, tmp_path / "tiny.safetensors")
-    command = [sys.executable, "-m", "panscape.cli", "predict", "photos", "--model", "tiny.safetensors", "--panels"]
+    command = [
+        sys.executable,
+        "-m",
+        "panscape.cli",
+        "predict",
+        "photos",
+        "--model",
+        "tiny.safetensors",
+        "--save-outputs",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -82,15 +91,15 @@ def test_a_saved_network_predicts_a_folder_in_a_process_of_its_own(photos, tmp_p
 
 class TestPredict:
     def test_options_reach_their_places(self, photos, color_model, capsys):
-        arguments = ["predict", "photos/a.png", "--model", "mine", "--out", "deep/er", "--longest-side", "32"]
-        arguments += ["--opacity", "0", "--hide-names", "--device", "cpu", "--precision", "bf16", "--channels-last"]
+        arguments = ["predict", "photos/a.png", "--model", "mine", "--out", "deep/er", "--max-size", "32"]
+        arguments += ["--opacity", "0", "--no-labels", "--device", "cpu", "--precision", "bf16", "--channels-last"]
         assert main(arguments) == 0
         assert color_model == ["mine"]
         assert load_image("deep/er/a.png").shape == (3, 48, 64)
         assert capsys.readouterr().err == ""
 
     def test_opacity_and_names_change_the_overlay(self, photos, color_model):
-        for folder, options in (("x", []), ("y", ["--hide-names"]), ("z", ["--hide-names", "--opacity", "1"])):
+        for folder, options in (("x", []), ("y", ["--no-labels"]), ("z", ["--no-labels", "--opacity", "1"])):
             assert main(["predict", "photos/a.png", "--out", folder, *options]) == 0
         x, y, z = (load_image(f"{folder}/a.png") for folder in "xyz")
         assert not torch.equal(x, y)
@@ -109,7 +118,7 @@ class TestPredict:
         out, err = capsys.readouterr()
         assert out.splitlines()[-1] == "2 of 3 predicted; results in panscape_out"
         first, title, again = err.splitlines()
-        assert first.startswith("panscape: photos/b.png: expected a whole picture")
+        assert first.startswith("panscape: photos/b.png: expected a whole image")
         assert title == "panscape: 1 of 3 could not be used:"
         assert again.strip() == first.removeprefix("panscape: ")
 
@@ -134,7 +143,7 @@ class TestPredict:
         [
             (["predict"], "expected a photo, folder, pattern or video, got nothing"),
             (["predict", "photo"], "photo: no such file or folder; did you mean photos?"),
-            (["predict", "photos/*.bmp"], "no picture or video matches the pattern 'photos/*.bmp'"),
+            (["predict", "photos/*.bmp"], "no image or video matches the pattern 'photos/*.bmp'"),
             (
                 ["predict", "photos", "--out", "photos/a.png"],
                 "expected a folder for results, but photos/a.png is a file",
@@ -143,7 +152,7 @@ class TestPredict:
             (["predict", "photos", "--device", "gpu"], "expected a device such as"),
             (["predict", "photos", "--device", "vulkan"], "device vulkan is not here: torch "),
             (["predict", "photos", "--opacity", "2"], "expected an opacity from 0 to 1, got 2.0"),
-            (["predict", "photos", "--longest-side", "0"], "expected a longest side of at least 1 pixel, got 0"),
+            (["predict", "photos", "--max-size", "0"], "expected a longest side of at least 1 pixel, got 0"),
             (["predct", "photos"], "unknown command 'predct'; did you mean predict?"),
         ],
     )
@@ -161,8 +170,8 @@ class TestPredict:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (["predict", "a.jpg", "--longest-sid", "5"], "--longest-side"),
-            (["predict", "a.jpg", "--longest-side", "wide"], "wide"),
+            (["predict", "a.jpg", "--longest-sid", "5"], "--max-size"),
+            (["predict", "a.jpg", "--max-size", "wide"], "wide"),
             (["predict", "a.jpg", "--precision", "half"], "bf16"),
             (["weights", "lst"], "list"),
         ],
@@ -210,7 +219,7 @@ class TestWeights:
         table = {"circle": {"PQ": 50.0, "IoU": None}, "sky": {"PQ": 7.5, "IoU": 80.0}}
         card = {"licence": "Apache-2.0", "commands": ["a", "b"], "quality": {"pq": 0.5}, "per category": table}
         zoo.save(model, tmp_path / "tiny.safetensors", card)
-        monkeypatch.setattr(zoo, "_BUNDLED", tmp_path)
+        monkeypatch.setattr(zoo.save_load, "_BUNDLED", tmp_path)
         assert main(["weights", "list"]) == 0
         title, *lines = capsys.readouterr().out.splitlines()
         assert title.startswith("tiny  (")
@@ -223,9 +232,9 @@ class TestWeights:
 
 
 def test_the_demonstration_writes_its_page(tmp_path, monkeypatch, capsys):
+    from panscape.cli import demo
     from panscape.datasets.town import Town
     from panscape.geometry import Size
-    from panscape.inference import demo
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "load", lambda name: ColorModel(Town(1).labels))

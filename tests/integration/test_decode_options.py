@@ -12,8 +12,8 @@ import trees
 import panscape
 from panscape import LabelSpace, zoo
 from panscape.cli import main
+from panscape.evaluation.model import evaluate
 from panscape.recipes import get_recipe
-from panscape.training.evaluation import evaluate
 
 DATA = ["--recipe", "street", "--data", "data", "--device", "cpu"]
 

@@ -17,7 +17,7 @@ from panscape import zoo
 from panscape.cli import main
 
 RECIPE = "replace(TINY, model=BoxNet(), steps=4, eval_every=0)"
-OPTIONS = ("--device", "cpu", "--threads", "1", "--workers", "0", "--log-every", "1", "--pictures-every", "0")
+OPTIONS = ("--device", "cpu", "--threads", "1", "--workers", "0", "--log-every", "1", "--image-every", "0")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_a_trained_network_predicts_and_is_saved(trained: Path, tmp_path: Path) 
     Image.new("RGB", (70, 45), (200, 30, 90)).save(photo)
     out = tmp_path / "out"
     predict = ["predict", str(photo), "--model", str(trained / "run"), "--device", "cpu"]
-    assert main([*predict, "--panels", "--out", str(out)]) == 0
+    assert main([*predict, "--save-outputs", "--out", str(out)]) == 0
     assert sorted(p.name for p in out.iterdir()) == ["panoptic", "panoptic.json", "photo.png", "photo_panels.png"]
     model = panscape.load(trained / "run")
     zoo.save(model, tmp_path / "again.safetensors")

@@ -14,16 +14,16 @@ from maps import SHAPES
 import panscape
 from panscape import LabelSpace, zoo
 from panscape.cli import main
+from panscape.evaluation.model import predict_sample
+from panscape.evaluation.report.figures import embedded
 from panscape.metrics import BoundaryPanopticQuality
 from panscape.recipes import get_recipe
-from panscape.scoring.report_pictures import embedded
-from panscape.training.evaluation import predict_sample
 from panscape.visualize import draw_segments
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with three pictures as CamVid has them, the folder of a training, and a model for something else."""
+    """A folder with three images as CamVid has them, the folder of a training, and a model for something else."""
     labels = LabelSpace.load("camvid")
     trees.category_masks(tmp_path / "data", labels, split="val", void=11)
     torch.manual_seed(0)
@@ -41,14 +41,14 @@ def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main([*EVALUATE, "--speed", "--out", "report.json", "--report", "report.html"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "run on 3 pictures of street val, rules of coco"
+    assert lines[0] == "run on 3 images of street val, rules of coco"
     assert lines[2].split() == ["PQ", "SQ", "RQ", "PQ†", "PC", "map", "mIoU", "head", "mIoU"]
     assert any(line.startswith("post-processing  ") for line in lines)
     assert any(line.startswith("all (") for line in lines)
     assert err == ""
     report = json.loads(Path("report.json").read_text())
     assert (report["model"], report["recipe"], report["split"], report["oracle"]) == ("run", "street", "val", [])
-    assert (report["pictures"], report["skipped"]) == (3, [])
+    assert (report["images"], report["skipped"]) == (3, [])
     speed = report["speed"]
     assert (speed["images"], speed["device"], speed["precision"]) == (3, "cpu", "fp32")
     assert speed["images_per_second"] < min(speed[part]["images_per_second"] for part in ("network", "post_processing"))
@@ -67,9 +67,9 @@ def test_json_with_parts_of_the_truth(here: Path, capsys: pytest.CaptureFixture[
         reports.append(json.loads(capsys.readouterr().out))
     plain, perfect, _ = reports
     assert perfect["oracle"] == ["semantic", "centers", "offsets"]
-    assert perfect["panoptic"]["things"]["pq"] == 1  # stuff of so small pictures is void
+    assert perfect["panoptic"]["things"]["pq"] == 1  # stuff of so small images is void
     assert plain["panoptic"]["things"]["pq"] < 0.5
-    assert [r["pictures"] for r in reports] == [3, 3, 2]
+    assert [r["images"] for r in reports] == [3, 3, 2]
 
 
 def test_average_precision_when_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +77,7 @@ def test_average_precision_when_asked_for(here: Path, capsys: pytest.CaptureFixt
     assert "by coco rules" in capsys.readouterr().out
     assert main([*EVALUATE, "--ap", "--json"]) == 0
     instances = json.loads(capsys.readouterr().out)["instances"]
-    assert instances["rules"] == "coco"
+    assert instances["protocol"] == "coco"
     assert list(instances["by_size"]) == ["small", "medium", "large"]
     assert 0 <= instances["ap"] <= instances["ap50"] <= 1
 
@@ -100,18 +100,18 @@ def test_iiou_and_percentiles_of_sizes_when_asked_for(here: Path, capsys: pytest
 
 def test_other_rules_and_boundaries(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = {}
-    for rules in ("coco", "seamseg"):
-        outputs = ["--json", "--out", f"{rules}.json", "--report", f"{rules}.html"]
-        assert main([*EVALUATE, "--rules", rules, "--boundary", *outputs]) == 0
-        found[rules] = json.loads(capsys.readouterr().out)
-        assert found[rules]["rules"] == rules
-        assert f"rules of {rules}" in Path(f"{rules}.html").read_text(encoding="utf-8")
+    for protocol in ("coco", "seamseg"):
+        outputs = ["--json", "--out", f"{protocol}.json", "--report", f"{protocol}.html"]
+        assert main([*EVALUATE, "--protocol", protocol, "--boundary", *outputs]) == 0
+        found[protocol] = json.loads(capsys.readouterr().out)
+        assert found[protocol]["protocol"] == protocol
+        assert f"rules of {protocol}" in Path(f"{protocol}.html").read_text(encoding="utf-8")
     assert (
         found["seamseg"]["panoptic"]["all"]["num_categories"] == 11 > found["coco"]["panoptic"]["all"]["num_categories"]
     )
     model, dataset = panscape.load("run"), get_recipe("street").data.load(Path("data"), "val")
-    for rules, summary in found.items():
-        boundary = BoundaryPanopticQuality(model.labels, rules=rules)
+    for protocol, summary in found.items():
+        boundary = BoundaryPanopticQuality(model.labels, protocol=protocol)
         for number in range(3):
             boundary.update(predict_sample(model, dataset[number]), dataset[number].truth)
         assert summary["boundary"] == boundary.compute().to_dict()
@@ -130,7 +130,7 @@ def test_a_page_shows_photos_and_what_was_predicted(here: Path, capsys: pytest.C
     assert "predictions: run · truth: street val" in page
     drawn = re.findall(r'<img src="([^"]+)" alt="(\w+) of (\w+)"', page)
     assert sorted((name, caption) for _, caption, name in drawn) == sorted(
-        (name, caption) for name in names for caption in ("errors", "picture", "prediction", "truth")
+        (name, caption) for name in names for caption in ("errors", "image", "prediction", "truth")
     )
     predictions = {name: uri for uri, caption, name in drawn if caption == "prediction"}
     model, dataset = panscape.load("run"), get_recipe("street").data.load(Path("data"), "val")
@@ -147,37 +147,37 @@ def test_two_models_are_compared(here: Path, capsys: pytest.CaptureFixture[str])
         pqs.append(json.loads(capsys.readouterr().out)["panoptic"]["all"]["pq"])
     assert main(["evaluate", "--compare", "plain.json", "perfect.json", "--json"]) == 0
     comparison = json.loads(capsys.readouterr().out)
-    assert comparison["pictures"] == 3
+    assert comparison["images"] == 3
     assert [comparison["groups"]["PQ"][when] for when in ("before", "after")] == pytest.approx(pqs, abs=1e-12)
     assert comparison["groups"]["PQ"]["change"] > 0.1
 
 
-def test_pictures_left_out_are_in_the_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_left_out_are_in_the_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("data/images/val/000001.jpg").write_bytes(b"broken")
-    assert main([*EVALUATE, "--on-bad-sample", "skip", "--report", "report.html", "--out", "scores.json"]) == 1
+    assert main([*EVALUATE, "--on-error", "skip", "--report", "report.html", "--out", "scores.json"]) == 1
     scores = json.loads(Path("scores.json").read_text())
     assert [record["name"] for record in scores["records"]] == ["000002", "000010"]
     assert [problem["file"] for problem in scores["problems"]] == ["data/images/val/000001.jpg"]
     assert "data/images/val/000001.jpg" in Path("report.html").read_text(encoding="utf-8")
 
 
-def test_a_broken_picture_stops_or_is_listed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_image_stops_or_is_listed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = Path("data/images/val/000002.jpg")
     broken.write_bytes(b"broken")
     assert main(EVALUATE) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"panscape: error: {broken}: expected a whole picture")
-    assert "--on-bad-sample skip" in err
-    assert main([*EVALUATE, "--on-bad-sample", "skip"]) == 1
+    assert err.startswith(f"panscape: error: {broken}: expected a whole image")
+    assert "--on-error skip" in err
+    assert main([*EVALUATE, "--on-error", "skip"]) == 1
     out, err = capsys.readouterr()
-    assert out.startswith("run on 2 pictures of street val, rules of coco\n")
+    assert out.startswith("run on 2 images of street val, rules of coco\n")
     title, line = err.splitlines()
-    assert title == "panscape: 1 of 3 pictures could not be used:"
-    assert line.startswith(f"  {broken}: expected a whole picture")
-    assert main([*EVALUATE, "--on-bad-sample", "skip", "--json"]) == 1
+    assert title == "panscape: 1 of 3 images could not be used:"
+    assert line.startswith(f"  {broken}: expected a whole image")
+    assert main([*EVALUATE, "--on-error", "skip", "--json"]) == 1
     out, err = capsys.readouterr()
-    assert [one["picture"] for one in json.loads(out)["skipped"]] == [str(broken)]
+    assert [one["image"] for one in json.loads(out)["skipped"]] == [str(broken)]
     assert err == ""
 
 

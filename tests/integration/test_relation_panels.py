@@ -14,10 +14,10 @@ import panscape
 from panscape import zoo
 from panscape.cli import main
 from panscape.images import load_image, save_png
-from panscape.inference.outputs import panel_sheet
+from panscape.inference.output_folder import debug_sheet
 from panscape.inference.predictor import Predictor
-from panscape.nn.relation_alternatives import ObjectContext
-from panscape.nn.relations import PanopticRelations, Relations
+from panscape.nn.pisr import PISR, Relations
+from panscape.nn.pisr_baselines import OCR
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 
 WIDTHS = {"decoder_width": 8, "instance_width": 8, "pyramid_width": 8, "head_width": 4}
@@ -32,8 +32,8 @@ NETWORKS = {
 @pytest.mark.parametrize(
     ("network", "relations"),
     [
-        *((network, PanopticRelations(4, key_width=6, residual=False)) for network in NETWORKS),
-        ("panoptic_deeplab", ObjectContext(key_width=6)),
+        *((network, PISR(4, key_width=6, residual=False)) for network in NETWORKS),
+        ("panoptic_deeplab", OCR(key_width=6)),
         ("swiftnet", None),
     ],
     ids=str,
@@ -53,13 +53,13 @@ def test_the_sheet_holds_features_before_and_after_relations(
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)  # some begin so small that all categories are equally likely
     zoo.save(model, "tiny.safetensors")
-    predict = ["predict", "photo.png", "--model", "tiny.safetensors", "--device", "cpu", "--longest-side", "150"]
-    assert main([*predict, "--panels", "--out", "out"]) == 0
+    predict = ["predict", "photo.png", "--model", "tiny.safetensors", "--device", "cpu", "--max-size", "150"]
+    assert main([*predict, "--save-outputs", "--out", "out"]) == 0
 
     image = load_image("photo.png")
     predictor = Predictor(model, device="cpu", longest_side=150)
     prediction = predictor.predict(image)
-    panels = predictor.panels(prediction)
+    panels = predictor.visualize(prediction)
     own, of_features = list(panels)[:3], list(panels)[3:]
     assert own == ["semantic", "centers", "offsets"]
     if relations is None:
@@ -73,6 +73,6 @@ def test_the_sheet_holds_features_before_and_after_relations(
         assert not torch.equal(panels[of_features[0]], panels[of_features[1]])
     assert {p.shape for p in panels.values()} == {(3, 53, 75)}
     sheet = load_image("out/photo_panels.png")
-    assert torch.equal(sheet, panel_sheet(image, prediction.map, SHAPES, panels))
+    assert torch.equal(sheet, debug_sheet(image, prediction.map, SHAPES, panels))
     rows = -(-(6 + len(of_features)) // 2)  # image, outputs, map, overlay: two in a row
     assert rows * 53 < sheet.shape[1] < rows * 53 * 2

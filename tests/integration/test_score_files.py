@@ -46,7 +46,7 @@ def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main([*SCORE, "--out", "scores.json"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "predictions.json against truth.json: 4 of 4 pictures, truth, rules of coco"
+    assert lines[0] == "predictions.json against truth.json: 4 of 4 images, truth, rules of coco"
     assert lines[2].split() == ["PQ", "SQ", "RQ", "PQ†", "PC", "mIoU"]
     assert err == ""
     truths = several_maps()
@@ -67,13 +67,13 @@ def test_every_form_gives_the_same(here: Path, capsys: pytest.CaptureFixture[str
         assert main(["evaluate", "--predictions", path, "--truth", "truth.json", "--json", "--workers", "2"]) == 0
         found.append(json.loads(capsys.readouterr().out))
     assert len({json.dumps(one["panoptic"]) for one in found}) == 1
-    assert found[0]["pictures"] == 4
-    assert found[0]["rules"] == "coco"
+    assert found[0]["images"] == 4
+    assert found[0]["protocol"] == "coco"
     cities = ["evaluate", "--predictions", "gtFine", "--truth", "gtFine", "--labels", "shapes.json", "--json"]
-    assert main([*cities, "--rules", "deeplab2", "--boundary"]) == 0
+    assert main([*cities, "--protocol", "deeplab2", "--boundary"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["panoptic"]["all"]["pq"], report["boundary"]["all"]["pq"]) == (1, 1)
-    assert report["rules"] == "deeplab2"
+    assert report["protocol"] == "deeplab2"
 
 
 def test_metrics_that_are_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +95,7 @@ def test_problems_are_listed_and_counted(here: Path, capsys: pytest.CaptureFixtu
     Path("predictions/2.png").unlink()
     assert main(SCORE) == 1
     out, err = capsys.readouterr()
-    assert "4 of 4 pictures" in out
+    assert "4 of 4 images" in out
     title, *lines = err.splitlines()
     assert title == "panscape: 2 problems: unreadable file 2"
     assert lines == [
@@ -127,14 +127,14 @@ def test_names_that_cannot_be_written_are_spelt_out(here: Path, capsys: pytest.C
     assert main([*arrays, "--report", "report.html", "--out", "a.json"]) == 1
     out, err = capsys.readouterr()
     assert r"\ud800\x1b[31m" in out
-    assert r"arrays/\udcff.npz: expected a picture of the truth" in err
+    assert r"arrays/\udcff.npz: expected an image of the truth" in err
     page = Path("report.html").read_text(encoding="utf-8")
     assert r"arrays/\udcff.npz" in page
     assert r"\ud800\x1b[31m" in page
     assert main(["evaluate", "--compare", "a.json", "a.json", "--report", "report.html"]) == 0
 
 
-def test_large_pictures_are_scored_without_a_warning(
+def test_large_images_are_scored_without_a_warning(
     here: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     assert several_maps()["1"].size == (24, 32)
@@ -160,8 +160,8 @@ def test_large_pictures_are_scored_without_a_warning(
         ([*SCORE[1:], "--out", "no/a.json"], "cannot write no/a.json: no folder no; create it first"),
         ([*SCORE[1:], "--report", "no/a.html"], "cannot write no/a.html: no folder no; create it first"),
         ([*SCORE[1:], "--report", "truth"], "cannot write truth: it is a folder; give the name of a file in it"),
-        ([*SCORE[1:], "--images", "truth"], "expected --images with --report, as the pictures are for the page"),
-        ([*SCORE[1:], "--report", "a.html", "--images", "no"], "expected a folder of pictures, but there is no no"),
+        ([*SCORE[1:], "--images", "truth"], "expected --images with --report, as the images are for the page"),
+        ([*SCORE[1:], "--report", "a.html", "--images", "no"], "expected a folder of images, but there is no no"),
         ([*SCORE[1:], "--labels", "cityscape"], "unknown label space 'cityscape'; did you mean cityscapes"),
         (
             ["--predictions", "nowhere", "--truth", "truth.json"],
@@ -196,8 +196,8 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
     itself = ["evaluate", "--predictions", "truth.json", "--truth", "predictions.json", "--out", "other.json"]
     assert main(itself) == 0
     assert main(["evaluate", "--compare", "worse.json", "other.json"]) == 2
-    assert "other segments in 4 of the 4 pictures that both runs have: '1', '2'" in capsys.readouterr().err
-    assert main([*SCORE, "--rules", "seamseg", "--out", "other.json"]) == 0
+    assert "other segments in 4 of the 4 images that both runs have: '1', '2'" in capsys.readouterr().err
+    assert main([*SCORE, "--protocol", "seamseg", "--out", "other.json"]) == 0
     assert main(["evaluate", "--compare", "worse.json", "other.json"]) == 2
     assert "judged by the same rules, got 'coco' and 'seamseg'" in capsys.readouterr().err
     assert main(["evaluate", "--compare", "other.json", "other.json", "--report", "changes.html"]) == 0
@@ -229,5 +229,5 @@ def test_what_cannot_be_compared(
 
 def test_unknown_rules(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        main([*SCORE, "--rules", "lvis"])
+        main([*SCORE, "--protocol", "lvis"])
     assert end.value.code == 2

@@ -47,7 +47,7 @@ def test_a_test_split_with_ground_truth_is_one_command(here: Path, capsys: pytes
     evaluate = ["evaluate", "m.safetensors", "--recipe", BSB, "--data", "data", "--device", "cpu", "--workers", "0"]
     assert main([*evaluate, "--split", "test", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["split"], report["pictures"]) == ("test", 3)
+    assert (report["split"], report["images"]) == ("test", 3)
     assert said(capsys, *evaluate, "--split", "tset") == (
         "expected split as one of train, val, test of BSB Aerial, got 'tset'"
     )
@@ -154,7 +154,7 @@ def test_what_a_submission_cannot_be(here: Path, capsys: pytest.CaptureFixture[s
     assert "recipe for the data of Cityscapes or COCO" in said(capsys, *submission, "--recipe", BSB)
     assert "belong to --recipe NAME" in said(capsys, *submission)
     assert "expected SOURCE or --recipe, got both: a.jpg" in said(capsys, *city, "a.jpg")
-    assert "no --panels" in said(capsys, *city, "--panels")
+    assert "no --save-outputs" in said(capsys, *city, "--save-outputs")
     assert "whose images lie in files, got one with TownData" in said(capsys, "predict", "--recipe", "town")
     assert not Path("out").exists()
     save_model(LabelSpace("few", tree.labels.categories[:12]))

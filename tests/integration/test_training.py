@@ -37,10 +37,10 @@ from panscape.errors import (
 from panscape.metrics import EvaluationReport
 from panscape.recipes.data_options import FolderData
 from panscape.training import checkpoints
-from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.monitor import TrainingMonitor
 from panscape.training.run import run
 from panscape.training.run_options import RunOptions
-from panscape.training.watching import Watch
 
 SHORT = replace(TINY, steps=6, eval_every=0)
 
@@ -53,7 +53,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def trained(recipe: Recipe, out: Path, **options: object) -> EvaluationReport:
-    given = {"device": "cpu", "workers": 0, "threads": 1, "checkpoint_every": 2, "pictures_every": 0} | options
+    given = {"device": "cpu", "workers": 0, "threads": 1, "checkpoint_every": 2, "image_every": 0} | options
     return run(recipe, RunOptions(out, **given))
 
 
@@ -72,16 +72,16 @@ def test_two_scenes_are_learnt_to_pq_90(tmp_path: Path) -> None:
         schedule=Schedule("cosine", warmup_steps=20),
         steps=200,
         batch_size=2,
-        average_decay=0.95,
+        ema_decay=0.95,
     )
-    report = trained(recipe, tmp_path, checkpoint_every=1000, log_every=50, pictures_every=200)
+    report = trained(recipe, tmp_path, checkpoint_every=1000, log_every=50, image_every=200)
     assert report.panoptic.all.pq > 0.9
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     totals = {line["step"]: line["total"] for line in lines if "total" in line}
     assert list(totals) == [50, 100, 150, 200]
     assert totals[200] < 0.1 * totals[50]
     assert steps_saved(tmp_path) == [200]
-    assert len(list((tmp_path / "pictures").iterdir())) == 1
+    assert len(list((tmp_path / "images").iterdir())) == 1
     assert zoo.load(tmp_path / "model.safetensors").predict(recipe.data.load(None, "val")[0].image).num_segments
 
 
@@ -90,8 +90,8 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     with pytest.raises(TrainingDivergedError) as caught:
         trained(recipe, tmp_path)
     message = str(caught.value)
-    assert message.startswith("the loss is not finite (semantic nan, center nan, offset nan) at step 5, images picture")
-    assert message.count("picture") >= 4
+    assert message.startswith("the loss is not finite (semantic nan, center nan, offset nan) at step 5, images image")
+    assert message.count("image") >= 4
     assert "; the last good checkpoint is that of step 4; look at these images" in message
     assert steps_saved(tmp_path) == [2, 4]
     content = last_checkpoint(tmp_path)[1]
@@ -102,8 +102,8 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
 def test_one_image_of_four_without_labels_stops_no_training(tmp_path: Path) -> None:
     folder, out = tmp_path / "data", tmp_path / "out"
     tree = trees.own_masks(folder)
-    picture, mask = tree.pictures["000001"], tree.annotations["000001"]
-    shutil.copy(picture, picture.with_stem("unlabelled"))
+    image, mask = tree.images["000001"], tree.annotations["000001"]
+    shutil.copy(image, image.with_stem("unlabelled"))
     with Image.open(mask) as image:
         Image.new("L", image.size, 255).save(mask.with_stem("unlabelled"))
     recipe = replace(SHORT, data=FolderData(), augmentation=WHOLE.augmentation, steps=4, batch_size=1)
@@ -119,8 +119,8 @@ def test_a_run_that_has_diverged_is_a_start_for_another_rate(
 ) -> None:
     with pytest.raises(TrainingDivergedError, match="start another run from this one's folder"):
         trained(replace(SHORT, model=Net(nan_at=5)), tmp_path / "one")
-    slow = replace(SHORT, optimizer=replace(SHORT.optimizer, learning_rate=1e-9), average_decay=0.0)
-    trained(slow, tmp_path / "two", start=str(tmp_path / "one"))
+    slow = replace(SHORT, optimizer=replace(SHORT.optimizer, learning_rate=1e-9), ema_decay=0.0)
+    trained(slow, tmp_path / "two", init_from=str(tmp_path / "one"))
     assert ", as of step 4\n" in capsys.readouterr().err
     reached, went_on = (last_checkpoint(tmp_path / name)[1] for name in ("one", "two"))
     for name, value in reached["average"].items():
@@ -128,22 +128,22 @@ def test_a_run_that_has_diverged_is_a_start_for_another_rate(
             torch.testing.assert_close(went_on["model"][name], value, rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("due", [{"eval_every": 4}, {"pictures_every": 4}])
+@pytest.mark.parametrize("due", [{"eval_every": 4}, {"image_every": 4}])
 def test_weights_that_are_not_finite_are_neither_evaluated_nor_drawn(
     due: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = Watch.__init__
+    create = TrainingMonitor.__init__
 
-    def late(watch: Watch, *args: Any) -> None:
+    def late(watch: TrainingMonitor, *args: Any) -> None:
         create(watch, *args)
         watch._is_late = True  # as on a GPU
 
-    monkeypatch.setattr(Watch, "__init__", late)
+    monkeypatch.setattr(TrainingMonitor, "__init__", late)
     recipe = replace(SHORT, model=Net(nan_at=4), eval_every=due.get("eval_every", 0))
     with pytest.raises(TrainingDivergedError, match="at step 4"):
-        trained(recipe, tmp_path, checkpoint_every=500, pictures_every=due.get("pictures_every", 0))
+        trained(recipe, tmp_path, checkpoint_every=500, image_every=due.get("image_every", 0))
     assert '"val"' not in (tmp_path / "metrics.jsonl").read_text()
-    assert list((tmp_path / "pictures").iterdir()) == []
+    assert list((tmp_path / "images").iterdir()) == []
 
 
 def test_a_disk_without_room_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,24 +179,24 @@ def test_a_loader_process_that_dies(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert last_checkpoint(out)[0] == 24
 
 
-def test_pictures_that_cannot_be_used(tmp_path: Path) -> None:
+def test_images_that_cannot_be_used(tmp_path: Path) -> None:
     recipe = replace(SHORT, data=Drawn(bad=(2,), bad_val=(0,)), augmentation=WHOLE.augmentation)
     with pytest.raises(BadSampleError) as caught:
         trained(recipe, tmp_path / "stop")
     assert str(caught.value) == (
-        "/data/2.png: expected a whole picture; repair or remove it, or leave out what cannot be used with "
-        "--on-bad-sample skip"
+        "/data/2.png: expected a whole image; repair or remove it, or leave out what cannot be used with "
+        "--on-error skip"
     )
     out = tmp_path / "skip"
-    trained(recipe, out, on_bad_sample="skip", pictures_every=6)
+    trained(recipe, out, on_error="skip", image_every=6)
     first, val, train_end, val_end = notes(out)
-    assert first == "left out /data/2.png: /data/2.png: expected a whole picture"
-    assert val == "left out of the evaluation /data/0.png: /data/0.png: expected a whole picture"
-    # 24 samples of 6 pictures are four epochs, each of which meets it once.
+    assert first == "left out /data/2.png: /data/2.png: expected a whole image"
+    assert val == "left out of the evaluation /data/0.png: /data/0.png: expected a whole image"
+    # 24 samples of 6 images are four epochs, each of which meets it once.
     assert train_end == (
-        "left out 4 times, other pictures came in their place, 1 of 6 pictures to train on: /data/2.png (4 times)"
+        "left out 4 times, other images came in their place, 1 of 6 images to train on: /data/2.png (4 times)"
     )
-    assert val_end == "left out of the evaluation 1 of 3 pictures: /data/0.png"
+    assert val_end == "left out of the evaluation 1 of 3 images: /data/0.png"
 
 
 def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
@@ -226,14 +226,14 @@ def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
             [],
             "expected a loss_stride that divides the output stride 4, got 3",
         ),
-        ("replace(TINY, batch_size=3, accumulate=2)", [], "that 2 parts can share evenly, got 3; take 2 or 4"),
+        ("replace(TINY, batch_size=3, grad_accum_steps=2)", [], "that 2 parts can share evenly, got 3; take 2 or 4"),
         (
-            "replace(TINY, batch_size=2, accumulate=2)",
+            "replace(TINY, batch_size=2, grad_accum_steps=2)",
             ["--augmentation.crop", "32", "32"],
             "got a single one in pyramid.levels.0.",
         ),
-        ("replace(TINY, data=Drawn(train=()))", [], "expected at least one picture to train on, got an empty dataset"),
-        ("replace(TINY, data=Drawn(val=()))", [], "expected at least one val picture to evaluate on, got none"),
+        ("replace(TINY, data=Drawn(train=()))", [], "expected at least one image to train on, got an empty dataset"),
+        ("replace(TINY, data=Drawn(val=()))", [], "expected at least one val image to evaluate on, got none"),
         ("TINY", ["--stepz", "3"], "Unrecognized options: --stepz"),
         ("TINY", ["--steps", "many"], "many"),
     ],
@@ -253,16 +253,16 @@ def test_nothing_is_written_for_a_run_that_cannot_be(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", ["accumulate", "precision"])
+@pytest.mark.parametrize("option", ["grad_accum_steps", "precision"])
 def test_parts_and_precision(option: str, tmp_path: Path) -> None:
     """Parts of a batch add up to it where no sample has an influence on another; bf16 ends near fp32."""
     recipe = replace(WHOLE, model=Net(fixed_norm=True), eval_every=0)
     trained(recipe, tmp_path / "one")
-    if option == "accumulate":
-        trained(replace(recipe, accumulate=2), tmp_path / "other")
+    if option == "grad_accum_steps":
+        trained(replace(recipe, grad_accum_steps=2), tmp_path / "other")
     else:
         trained(recipe, tmp_path / "other", precision="bf16")
     one, other = (last_checkpoint(tmp_path / name)[1]["model"] for name in ("one", "other"))
     difference = max(float((one[k].double() - other[k].double()).abs().max()) for k in one)
     # Adam divides a gradient by its own size, so where it is nearly nothing, rounding decides on a step of its rate.
-    assert 0 < difference < {"accumulate": 1e-3, "precision": 2e-2}[option]
+    assert 0 < difference < {"grad_accum_steps": 1e-3, "precision": 2e-2}[option]

@@ -19,7 +19,7 @@ EXPRESSION = "TINY"
 
 def started(folder: Path, out: Path, *more: object) -> Command:
     file = recipe_file(folder / "recipe.py", EXPRESSION)
-    return Command(folder / "log", "train", file, "--out", out, *OPTIONS, "--pictures-every", 0, *more)
+    return Command(folder / "log", "train", file, "--out", out, *OPTIONS, "--image-every", 0, *more)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from training_runs import Command, last_checkpoint, recipe_file, torchrun
 
 RECIPE = """replace(WHOLE, steps=2, model=__import__("panscape.recipes.model_options", fromlist=["x"]).SwiftNetOptions(
         backbone="test_resnet", levels=1, width=8, pretrained=True, representation=EVEN))"""
-OPTIONS = ("--device", "cpu", "--threads", 1, "--workers", 0, "--log-every", 1, "--pictures-every", 0)
+OPTIONS = ("--device", "cpu", "--threads", 1, "--workers", 0, "--log-every", 1, "--image-every", 0)
 PATH = "/timm/test_resnet.r160_in1k/resolve/main/model.safetensors"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from training_runs import Command, last_checkpoint, recipe_file, steps_saved, torchrun
 
-OPTIONS = ("--device", "cpu", "--threads", 1, "--workers", 0, "--log-every", 1, "--pictures-every", 0)
+OPTIONS = ("--device", "cpu", "--threads", 1, "--workers", 0, "--log-every", 1, "--image-every", 0)
 
 
 def difference(some: Path, other: Path) -> float:
@@ -26,7 +26,7 @@ def difference(some: Path, other: Path) -> float:
 EXACT = "replace(WHOLE, model=Net(is_double=True{}), optimizer=replace(WHOLE.optimizer, eps=1.0))"
 
 
-@pytest.mark.parametrize("options", ["", ", relations=PanopticRelations(4, key_width=8)"], ids=["plain", "relations"])
+@pytest.mark.parametrize("options", ["", ", relations=PISR(4, key_width=8)"], ids=["plain", "relations"])
 def test_two_processes_learn_what_one_does(options: str, tmp_path: Path) -> None:
     file = recipe_file(tmp_path / "recipe.py", EXACT.format(options))
     one, two = tmp_path / "one", tmp_path / "two"
@@ -40,11 +40,11 @@ def test_two_processes_learn_what_one_does(options: str, tmp_path: Path) -> None
 
 
 def test_what_one_cannot_do_ends_both(tmp_path: Path) -> None:
-    # Of the first batch, pictures 2 and 3 in the epoch's order go to the second process.
+    # Of the first batch, images 2 and 3 in the epoch's order go to the second process.
     file = recipe_file(tmp_path / "recipe.py", "replace(WHOLE, data=Drawn(bad=(0,)))")
     both = torchrun(tmp_path / "bad", 2, "train", file, "--out", tmp_path / "bad_out", *OPTIONS)
     assert [c.end() for c in both] == [2, 0], both[0].text + both[1].text
-    assert both[0].text.splitlines()[-1].startswith("panscape: error: /data/0.png: expected a whole picture; repair")
+    assert both[0].text.splitlines()[-1].startswith("panscape: error: /data/0.png: expected a whole image; repair")
     assert both[1].text == ""
 
 

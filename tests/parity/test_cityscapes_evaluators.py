@@ -19,13 +19,13 @@ from PIL import Image
 from scipy import ndimage
 
 from panscape import LabelSpace, PanopticMap
-from panscape.codecs import coco_categories, decode_cityscapes, encode_coco, load_numbers
+from panscape.formats import coco_categories, decode_cityscapes, encode_coco, load_label_image
 from panscape.metrics import InstanceIoU, PanopticQuality, SemanticIoU
 
 DATA = Path("../shared/data/cityscapes")
 LABELS = LabelSpace.load("cityscapes")
 # With groups (crowds) of cars or persons; every second row and column, which keeps the test short.
-PICTURES = ("frankfurt_000000_001236", "frankfurt_000000_011810", "frankfurt_000001_028335")
+IMAGES = ("frankfurt_000000_001236", "frankfurt_000000_011810", "frankfurt_000001_028335")
 
 pytestmark = [
     pytest.mark.real_data,
@@ -101,7 +101,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cityscapes")
     folder = root / "gtFine/val/frankfurt"
     folder.mkdir(parents=True)
-    for name in PICTURES:
+    for name in IMAGES:
         for kind in ("labelIds", "instanceIds"):
             file = f"{name}_gtFine_{kind}.png"
             with Image.open(DATA / "gtFine/val/frankfurt" / file) as image:
@@ -114,9 +114,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def truths(root: Path) -> dict[str, PanopticMap]:
     folder = root / "gtFine/val/frankfurt"
     truths = {
-        name: decode_cityscapes(load_numbers(folder / f"{name}_gtFine_instanceIds.png"), LABELS) for name in PICTURES
+        name: decode_cityscapes(load_label_image(folder / f"{name}_gtFine_instanceIds.png"), LABELS) for name in IMAGES
     }
-    assert sum(truth.crowd is not None for truth in truths.values()) == len(PICTURES)
+    assert sum(truth.crowd is not None for truth in truths.values()) == len(IMAGES)
     return truths
 
 

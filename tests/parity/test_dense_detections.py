@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from panscape import LabelSpace, create_model, load_published, zoo
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError
 from panscape.models.dense_detections import PUBLISHED
-from panscape.nn.conv_over_levels import ConvOverLevels
+from panscape.nn.shared_conv import SharedHeadConv
 
 # Name and shape of each tensor of the released code's network, made by that code with a torchvision of today.
 KEYS = Path(__file__).with_name("rtps_r50_keys.txt")
@@ -44,7 +44,7 @@ def gmac(model: torch.nn.Module, size: tuple[int, int] = (1024, 2048)) -> dict[s
 @pytest.fixture
 def as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let convolutions over all levels be computed as the released code writes them."""
-    monkeypatch.setattr(ConvOverLevels, "forward", ConvOverLevels.plain)
+    monkeypatch.setattr(SharedHeadConv, "forward", SharedHeadConv.plain)
 
 
 @pytest.mark.usefixtures("as_written")
@@ -144,7 +144,7 @@ def test_multiply_adds_of_the_other_networks_as_written() -> None:
     # Twice the channels for the categories of boxes (0.40) and for the semantic logits (3.59).
     one_tower = two_towers - 32.18 + 0.40 + 3.59
     assert gmac(built(levelness=False, towers=1))["Global"] == pytest.approx(one_tower, abs=0.03)
-    # As above, but levelness at a quarter of the picture and semantic logits at an eighth, of 640 channels.
+    # As above, but levelness at a quarter of the image and semantic logits at an eighth, of 640 channels.
     laterals = (512 * 32_768 + 1024 * 8192 + 2048 * 2048) * 128
     at_locations = (5 * 9 * 128 * 128 + 9 * 128 * (8 + 4 + 1)) * 43_648
     over_levels = 9 * 640 * (6 * 256 * 512 + 19 * 128 * 256)
@@ -157,8 +157,8 @@ def test_published_values() -> None:
     cityscapes, coco = PUBLISHED["cityscapes"], PUBLISHED["coco_panoptic"]
     assert (cityscapes.level_ends, cityscapes.finest_stride) == ((64, 128, 256, 512), 8)
     assert (cityscapes.semantic_loss_weight, coco.semantic_loss_weight) == (1, 0.4)
-    assert (cityscapes.semantic_fraction, coco.semantic_fraction) == (0.3, 0.3)
-    assert (cityscapes.decoding.rules.stuff_area, coco.decoding.rules.stuff_area) == (2048, 4096)
+    assert (cityscapes.hard_pixel_fraction, coco.hard_pixel_fraction) == (0.3, 0.3)
+    assert (cityscapes.decoding.merging.stuff_area, coco.decoding.merging.stuff_area) == (2048, 4096)
 
 
 def released_shapes() -> dict[str, tuple[int, ...]]:
@@ -269,7 +269,7 @@ def test_released_weights_give_the_outputs_of_the_released_network(
     # What the weights expect of pixels and norms is saved with them.
     zoo.save(model, tmp_path / "model.safetensors")
     again = zoo.load(tmp_path / "model.safetensors")
-    assert again.pixels == "caffe"
+    assert again.normalization == "caffe"
     with torch.inference_mode():
         for a, b in zip(again(images), ours.values(), strict=True):
             assert torch.equal(a, b)
@@ -298,7 +298,7 @@ def test_what_does_not_fit_is_listed_and_leaves_the_model_as_it_was(tmp_path: Pa
     assert "1 unused: backbone.body.fc.bias" in message
     assert "panoptic_head.cls_logits.bias (expected [19], got [5])" in message
     assert 'create_model("dense_detections_r50", labels)' in message
-    assert model.pixels == "imagenet"
+    assert model.normalization == "imagenet"
     assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
 
 

@@ -13,9 +13,9 @@ from maps import generated_map, spoilt_map
 from PIL import Image
 
 from panscape import Category, LabelSpace, PanopticMap
-from panscape.codecs import decode_cityscapes, load_numbers
-from panscape.kernels.mask_windows import MaskWindows
+from panscape.formats import decode_cityscapes, load_label_image
 from panscape.metrics import InstanceAP, InstanceAPReport, size_percentiles
+from panscape.ops.cropped_masks import CroppedMasks
 
 LABELS = LabelSpace(
     "shapes and things that never occur",
@@ -49,7 +49,7 @@ def a_prediction_of(truth: PanopticMap, seed: int) -> PanopticMap:
 
 
 def many_tiny_segments(seed: int) -> tuple[PanopticMap, PanopticMap]:
-    """Return 300 predicted boxes of 2 x 2 pixels, of which a picture's best 100 of a category take part."""
+    """Return 300 predicted boxes of 2 x 2 pixels, of which an image's best 100 of a category take part."""
     g = torch.Generator().manual_seed(seed)
     rows, columns = 15, 20
     cells = torch.arange(1, rows * columns + 1, dtype=torch.int32).view(rows, columns)
@@ -74,7 +74,7 @@ def halves() -> tuple[PanopticMap, PanopticMap]:
     )
 
 
-def pictures() -> list[tuple[PanopticMap, PanopticMap]]:
+def images() -> list[tuple[PanopticMap, PanopticMap]]:
     pairs = []
     for seed in range(120):
         size = (160, 224) if seed % 10 == 0 else (48, 64)
@@ -153,7 +153,7 @@ def require_equal_curves(report: InstanceAPReport, evaluator) -> None:
 
 @pytest.fixture(scope="module")
 def pairs():
-    return pictures()
+    return images()
 
 
 def test_all_numbers_of_pycocotools(pairs) -> None:
@@ -165,7 +165,7 @@ def test_all_numbers_of_pycocotools(pairs) -> None:
     theirs = evaluator.stats
     assert list(report.recall) == [1, 10, 100]
     assert 0.1 < report.ap < 0.9
-    assert sum(size.num_objects > 0 for size in sizes) >= 2  # the pictures have small and medium objects
+    assert sum(size.num_objects > 0 for size in sizes) >= 2  # the images have small and medium objects
     np.testing.assert_allclose([-1 if np.isnan(value) else value for value in ours], theirs, rtol=0, atol=1e-12)
     by_category = evaluator.eval["precision"][..., 0, -1]
     for k, category in enumerate(LABELS.thing_ids):
@@ -193,13 +193,13 @@ def test_size_percentiles_are_ranges_of_pycocotools(pairs) -> None:
     assert min(counts) > 0
 
 
-def test_every_picture_alone(pairs) -> None:
+def test_every_image_alone(pairs) -> None:
     chosen = [*pairs[:6], *pairs[122:124]]
     for pair in chosen:
         require_equal_curves(accumulated([pair]).compute(), pycocotools_evaluator([pair]))
 
 
-def test_equal_scores_keep_the_order_of_segments_and_pictures(pairs) -> None:
+def test_equal_scores_keep_the_order_of_segments_and_images(pairs) -> None:
     chosen = [
         (PanopticMap(prediction.ids, prediction.category, torch.ones(prediction.num_segments)), truth)
         for prediction, truth in pairs[:30]
@@ -210,7 +210,7 @@ def test_equal_scores_keep_the_order_of_segments_and_pictures(pairs) -> None:
     require_equal_curves(accumulated(unscored, score="one").compute(), evaluator)
 
 
-def as_masks(predictions: list[PanopticMap], labels: LabelSpace) -> tuple[MaskWindows, torch.Tensor, torch.Tensor]:
+def as_masks(predictions: list[PanopticMap], labels: LabelSpace) -> tuple[CroppedMasks, torch.Tensor, torch.Tensor]:
     """Return the things of several maps as masks that overlap, with categories and scores."""
     is_thing = [torch.isin(one.category, torch.tensor(labels.thing_ids)) for one in predictions]
     scores = [torch.zeros(0) if one.score is None else one.score for one in predictions]  # none of empty maps
@@ -219,7 +219,7 @@ def as_masks(predictions: list[PanopticMap], labels: LabelSpace) -> tuple[MaskWi
         for one, kept, score in zip(predictions, is_thing, scores, strict=True)
     ]
     masks, category, score = (torch.cat(part) for part in zip(*parts, strict=True))
-    return MaskWindows.from_masks(masks), category, score
+    return CroppedMasks.from_masks(masks), category, score
 
 
 def test_masks_that_overlap(pairs) -> None:
@@ -304,7 +304,7 @@ def test_all_numbers_of_the_cityscapes_evaluator(tmp_path, monkeypatch, overlapp
     ]  # with groups of two categories, and with objects below 100 pixels
     metric, files = InstanceAP(CITYSCAPES, "cityscapes"), []
     for seed, path in enumerate(truths):
-        truth = decode_cityscapes(load_numbers(path), CITYSCAPES)
+        truth = decode_cityscapes(load_label_image(path), CITYSCAPES)
         predictions = [a_shifted_prediction(truth, seed)]
         if overlapping:
             predictions.append(a_shifted_prediction(truth, 40 + seed))

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from panscape import create_model
 from panscape.models.panoptic_deeplab import PUBLISHED
 from panscape.models.panoptic_deeplab_network import PanopticDeepLab
-from panscape.nn.relations import PanopticRelations
+from panscape.nn.pisr import PISR
 
 
 def without_memory(name: str, labels: str = "cityscapes", **options: Any) -> Any:
@@ -87,7 +87,7 @@ def test_hrnet_has_three_projections_of_its_branches() -> None:
 )
 def test_relations_add_what_the_paper_counts(num_instances: int, gmac: float, extra: float | None) -> None:
     """575.0 in Table 5 of "Panoptic, Instance, and Semantic Relations", which names no number of objects."""
-    model = without_memory("r52", relations=PanopticRelations(num_instances))
+    model = without_memory("r52", relations=PISR(num_instances))
     counted = billions_of_products(model, (1024, 2048))
     assert counted == pytest.approx(gmac, abs=0.01)
     assert counted == pytest.approx(575.0, rel=0.02)
@@ -101,7 +101,7 @@ def test_relations_add_what_the_paper_counts(num_instances: int, gmac: float, ex
 )
 def test_released_configurations(labels: str, sigma: float, fraction: float, nms_kernel: int, stuff_area: int) -> None:
     released = PUBLISHED[labels]
-    assert (released.sigma, released.semantic_fraction, released.boundary_alphas) == (sigma, fraction, ())
+    assert (released.sigma, released.hard_pixel_fraction, released.boundary_alphas) == (sigma, fraction, ())
     assert (released.center_loss_weight, released.offset_loss_weight) == (200, None)  # None is 0.01 without regions
     decoding = released.decoding
     assert (decoding.nms_kernel, decoding.stuff_area, decoding.top_k, decoding.threshold) == (

@@ -11,9 +11,9 @@ from released_deeplab import DETECTRON2, MOBILENETV2, R50, released_shapes, with
 from torch import Tensor
 
 from panscape import create_model, load_published
-from panscape.convert.panoptic_deeplab import panoptic_deeplab_key
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
-from panscape.nn.relations import PanopticRelations
+from panscape.nn.pisr import PISR
+from panscape.zoo.published.panoptic_deeplab import panoptic_deeplab_key
 
 PUBLISHED = [DETECTRON2, R50, MOBILENETV2]
 
@@ -200,7 +200,7 @@ def test_a_network_that_takes_pixels_otherwise_is_refused(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("panoptic_deeplab_r52", {"relations": PanopticRelations()}),
+        ("panoptic_deeplab_r52", {"relations": PISR()}),
         ("panoptic_deeplab_r50", {"form": "standalone", "separable": False}),
         ("panoptic_deeplab_mobilenetv2", {"form": "detectron2"}),
         ("panoptic_deeplab", {"backbone": "residual_xs"}),

@@ -1,4 +1,4 @@
-"""PQ against a transcription of the published rules into plain loops over masks, on generated pictures."""
+"""PQ against a transcription of the published rules into plain loops over masks, on generated images."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from maps import SHAPES, generated_map, spoilt_map
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.metrics import Evaluator, PanopticQuality, match_segments
 
-# Two categories more than the pictures have.
+# Two categories more than the images have.
 LABELS = LabelSpace(
     "shapes and more",
     (*SHAPES.categories, Category("water", False, 40, (0, 0, 255)), Category("bird", True, 41, (9, 9, 9))),
 )
 
 
-def quality_of_one_picture(prediction: PanopticMap, truth: PanopticMap) -> dict[str, np.ndarray]:
+def quality_of_one_image(prediction: PanopticMap, truth: PanopticMap) -> dict[str, np.ndarray]:
     """Follow the rules of the COCO panoptic evaluation, one segment and one mask at a time."""
 
     def segments(annotation: PanopticMap) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ def a_prediction_of(truth: PanopticMap, seed: int) -> PanopticMap:
     return spoilt_map(truth, generator, other, shift=(6, 9), void=seed % 3 == 0)
 
 
-def pictures() -> list[tuple[PanopticMap, PanopticMap]]:
+def images() -> list[tuple[PanopticMap, PanopticMap]]:
     pairs = []
     for seed in range(320):
         truth = generated_map(seed, (48, 64), objects=9, void=seed % 2 == 0, crowd=seed % 4 < 2)
@@ -73,23 +73,23 @@ def pictures() -> list[tuple[PanopticMap, PanopticMap]]:
 
 @pytest.fixture(scope="module")
 def judged() -> list[tuple[PanopticMap, PanopticMap, dict[str, np.ndarray]]]:
-    return [(prediction, truth, quality_of_one_picture(prediction, truth)) for prediction, truth in pictures()]
+    return [(prediction, truth, quality_of_one_image(prediction, truth)) for prediction, truth in images()]
 
 
-def test_every_picture_alone(judged) -> None:
+def test_every_image_alone(judged) -> None:
     for prediction, truth, stats in judged:
         metric = PanopticQuality(LABELS)
         metric.update(prediction, truth)
         assert metric.state.numpy().tolist() == np.stack(list(stats.values()), axis=1).tolist()
 
 
-def test_all_pictures_together(judged) -> None:
+def test_all_images_together(judged) -> None:
     metric, evaluator = PanopticQuality(LABELS), Evaluator(LABELS)
     for prediction, truth, _ in judged:
         metric.update(prediction, truth)
         evaluator.update(prediction, truth)
     total = {name: sum((stats[name] for *_, stats in judged), np.zeros(len(LABELS))) for name in judged[0][2]}
-    assert min(total[name][:4].min() for name in total) > 20  # the pictures exercise all of it
+    assert min(total[name][:4].min() for name in total) > 20  # the images exercise all of it
     report = metric.compute()
     assert report == evaluator.compute().panoptic
 

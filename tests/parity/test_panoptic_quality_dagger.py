@@ -1,4 +1,4 @@
-"""PQ-dagger against torchmetrics' ModifiedPanopticQuality and against masks, on generated pictures."""
+"""PQ-dagger against torchmetrics' ModifiedPanopticQuality and against masks, on generated images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maps import SHAPES, a_map, generated_map
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.metrics import PanopticQuality, PanopticQualityDagger, Rules
+from panscape.metrics import PanopticQuality, PanopticQualityDagger, Protocol
 
 LABELS = LabelSpace("shapes and more", (*SHAPES.categories, Category("water", False, 40, (0, 0, 255))))
 Pair = tuple[PanopticMap, PanopticMap]
@@ -20,7 +20,7 @@ Pair = tuple[PanopticMap, PanopticMap]
 
 @pytest.fixture(scope="module")
 def pairs() -> list[Pair]:
-    """Pictures whose predictions are shifted, in part of other categories, and here and there void."""
+    """Images whose predictions are shifted, in part of other categories, and here and there void."""
     found = []
     g = torch.Generator().manual_seed(7)
     for seed in range(100):
@@ -44,17 +44,17 @@ def test_torchmetrics(pairs: list[Pair], is_void_predicted: bool) -> None:
         return torch.stack([category, torch.where(is_thing, panoptic.ids.long(), 0)], dim=-1)[None]
 
     # Without void in the prediction and crowds, the default rules agree; otherwise its own do.
-    rules = "torchmetrics" if is_void_predicted else Rules(is_stuff_whole=True)
+    protocol = "torchmetrics" if is_void_predicted else Protocol(is_stuff_whole=True)
     peer = Peer(LABELS.thing_ids, LABELS.stuff_ids, allow_unknown_preds_category=True)
-    metric = PanopticQualityDagger(LABELS, rules)
-    num_pictures = 0
+    metric = PanopticQualityDagger(LABELS, protocol)
+    num_images = 0
     for prediction, truth in pairs:
         if not is_void_predicted and (not bool(prediction.ids.all()) or truth.crowd is not None):
             continue
-        num_pictures += 1
+        num_images += 1
         peer.update(colors(prediction), colors(truth))
         metric.update(prediction, truth)
-    assert num_pictures > 15
+    assert num_images > 15
     count, iou_sum = metric.state[[*LABELS.thing_ids, *LABELS.stuff_ids]].T
     torch.testing.assert_close(count, peer.true_positives + (peer.false_positives + peer.false_negatives).double() / 2)
     torch.testing.assert_close(iou_sum, peer.iou_sum, rtol=1e-6, atol=0)
@@ -116,8 +116,8 @@ def test_stuff_in_several_segments_is_one_and_crowds_stay_in_unions() -> None:
     metric = PanopticQualityDagger(SHAPES)
     metric.update(a_map("AAABBCCC", {"A": 0, "B": 3, "C": 0}), truth)
     assert metric.state[0].tolist() == [1, 3 / 5]  # of 4 true and 4 predicted pixels outside void 3 are shared
-    for rules, expected in (("deeplab2", 3 / 4), ("torchmetrics", 3 / 5)):
-        metric = PanopticQualityDagger(SHAPES, rules)
+    for protocol, expected in (("deeplab2", 3 / 4), ("torchmetrics", 3 / 5)):
+        metric = PanopticQualityDagger(SHAPES, protocol)
         metric.update(a_map("AAABBCCC", {"A": 0, "B": 3, "C": 0}), truth)
         assert metric.state[0].tolist() == [1, expected]
 

@@ -11,8 +11,15 @@ from PIL import Image
 from scipy import ndimage
 
 from panscape import LabelSpace
-from panscape.codecs import decode_cityscapes, decode_coco, encode_cityscapes, encode_coco, load_coco_png, load_numbers
 from panscape.datasets import Cityscapes, CocoPanoptic, aerial, camvid
+from panscape.formats import (
+    decode_cityscapes,
+    decode_coco,
+    encode_cityscapes,
+    encode_coco,
+    load_coco_png,
+    load_label_image,
+)
 
 DATA = Path("../shared/data")
 
@@ -37,7 +44,7 @@ class TestCityscapes:
 
     @pytest.mark.parametrize("path", files, ids=lambda p: p.name.removesuffix("_gtFine_instanceIds.png"))
     def test_categories_equal_the_label_ids(self, path):
-        panoptic = decode_cityscapes(load_numbers(path), self.labels)
+        panoptic = decode_cityscapes(load_label_image(path), self.labels)
         label_ids = raw(path.with_name(path.name.replace("instanceIds", "labelIds")))
         table = np.full(256, 255)
         for category, c in enumerate(self.labels):
@@ -59,7 +66,7 @@ class TestCityscapes:
         assert decode_cityscapes(encode_cityscapes(panoptic, self.labels), self.labels).equals(panoptic)
 
     def test_some_group_is_a_crowd(self):
-        assert any(decode_cityscapes(load_numbers(p), self.labels).crowd is not None for p in self.files)
+        assert any(decode_cityscapes(load_label_image(p), self.labels).crowd is not None for p in self.files)
 
     def test_the_dataset(self):
         dataset = Cityscapes(self.root, "train")
@@ -110,8 +117,8 @@ CATEGORY_MASKS = [
 @pytest.mark.parametrize(("factory", "folder", "split", "length", "void", "min_area"), CATEGORY_MASKS)
 def test_histograms_equal_those_of_the_masks(factory, folder, split, length, void, min_area):
     dataset = factory(DATA / folder, split)
-    pictures = sorted((DATA / folder / "images" / split).iterdir())
-    assert len(dataset) == (length or len(pictures))
+    images = sorted((DATA / folder / "images" / split).iterdir())
+    assert len(dataset) == (length or len(images))
     for i in range(0, len(dataset), max(1, len(dataset) // 6)):
         sample = dataset[i]
         assert sample.image.shape == (3, *sample.truth.size)
@@ -130,7 +137,7 @@ def test_histograms_equal_those_of_the_masks(factory, folder, split, length, voi
 
 
 @pytest.mark.parametrize(("factory", "folder", "split", "length", "void", "min_area"), CATEGORY_MASKS)
-def test_every_label_picture_is_known(factory, folder, split, length, void, min_area):
+def test_every_label_image_is_known(factory, folder, split, length, void, min_area):
     known = {c.source_id for c in factory(DATA / folder, split).labels} | {void}
     for path in sorted((DATA / folder / "labels" / split).iterdir()):
         assert set(np.flatnonzero(np.bincount(raw(path).ravel())).tolist()) <= known

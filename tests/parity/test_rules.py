@@ -12,7 +12,7 @@ from maps import SHAPES, a_map, generated_map, spoilt_map
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError, UnknownNameError
-from panscape.metrics import RULES, PanopticQuality, PanopticQualityReport, Rules, match_segments
+from panscape.metrics import PROTOCOLS, PanopticQuality, PanopticQualityReport, Protocol, match_segments
 
 LABELS = LabelSpace(
     "shapes and more",
@@ -49,8 +49,8 @@ def pairs() -> list[Pair]:
     return [*found, (empty, empty), (empty, found[1][1]), (found[1][0], empty)]
 
 
-def report_on(pairs: list[Pair], rules: str | Rules, labels: LabelSpace = LABELS) -> PanopticQualityReport:
-    metric = PanopticQuality(labels, rules)
+def report_on(pairs: list[Pair], protocol: str | Protocol, labels: LabelSpace = LABELS) -> PanopticQualityReport:
+    metric = PanopticQuality(labels, protocol)
     for pair in pairs:
         metric.update(*pair)
     return metric.compute()
@@ -95,7 +95,7 @@ def test_torchmetrics(pairs: list[Pair]) -> None:
 
 @dataclass
 class Loops:
-    """One picture's counts, by the sheets on deeplab2 and seamseg: crowds are void, which leaves unions and excuses."""
+    """One image's counts, by the sheets on deeplab2 and seamseg: crowds are void, which leaves unions and excuses."""
 
     truth: np.ndarray
     prediction: np.ndarray
@@ -133,32 +133,32 @@ def with_own_stuff(panoptic: PanopticMap, is_crowd_void: bool = False) -> np.nda
     return colors
 
 
-@pytest.mark.parametrize(("rules", "colors"), [("deeplab2", with_colors), ("seamseg", with_own_stuff)])
+@pytest.mark.parametrize(("protocol", "colors"), [("deeplab2", with_colors), ("seamseg", with_own_stuff)])
 def test_rules_by_which_crowds_are_void(
-    pairs: list[Pair], rules: str, colors: Callable[[PanopticMap, bool], np.ndarray]
+    pairs: list[Pair], protocol: str, colors: Callable[[PanopticMap, bool], np.ndarray]
 ) -> None:
     total = np.zeros((len(LABELS), 4))
     for prediction, truth in pairs:
         expected = Loops(colors(truth, True), colors(prediction, False)).counts()
-        metric = PanopticQuality(LABELS, rules)
+        metric = PanopticQuality(LABELS, protocol)
         metric.update(prediction, truth)
         np.testing.assert_array_equal(metric.state[:, :3].numpy(), expected[:, :3])
         np.testing.assert_allclose(metric.state[:, 3].numpy(), expected[:, 3], rtol=0, atol=1e-12)
         total += expected
     assert total[:4, :3].min() > 10
-    report = report_on(pairs, rules)
+    report = report_on(pairs, protocol)
     pq = total[:, 3] / np.maximum(total[:, 0] + (total[:, 1] + total[:, 2]) / 2, 1)
     is_present = total[:, :3].sum(1) > 0
     assert is_present.tolist() == [True] * 4 + [False] * 2
-    counted = np.ones_like(is_present) if rules == "seamseg" else is_present
+    counted = np.ones_like(is_present) if protocol == "seamseg" else is_present
     assert report.all.pq == pytest.approx(pq[counted].mean(), abs=1e-14)
     assert report.all.num_categories == counted.sum()
-    assert report.things.pq == pytest.approx(pq[[2, 3, 5] if rules == "seamseg" else [2, 3]].mean(), abs=1e-14)
+    assert report.things.pq == pytest.approx(pq[[2, 3, 5] if protocol == "seamseg" else [2, 3]].mean(), abs=1e-14)
 
 
-def test_each_named_set_differs_from_the_others_on_these_pictures(pairs: list[Pair]) -> None:
-    found = {name: report_on(pairs, name).all.pq for name in RULES}
-    assert len({round(pq, 4) for pq in found.values()}) == len(RULES)
+def test_each_named_set_differs_from_the_others_on_these_images(pairs: list[Pair]) -> None:
+    found = {name: report_on(pairs, name).all.pq for name in PROTOCOLS}
+    assert len({round(pq, 4) for pq in found.values()}) == len(PROTOCOLS)
 
 
 # The sheet's test vector: 6 x 10 pixels; see tests/unit/metrics for the default rules on it.
@@ -169,7 +169,7 @@ PREDICTION = a_map(
 
 
 @pytest.mark.parametrize(
-    ("rules", "car", "pq"),
+    ("protocol", "car", "pq"),
     [
         # 1 matches A with 9/12; 2 has 6 of 7 pixels on the crowd; 3 has an IoU of 3/6 with B and 6 of 9 pixels on void.
         ("coco", (1, 0, 1, 0.75), 0.5 / 3),
@@ -182,8 +182,8 @@ PREDICTION = a_map(
         ("seamseg", (1, 0, 1, 0.75), 0.5 / 4),
     ],
 )
-def test_the_worked_example(rules: str, car: tuple[int, int, int, float], pq: float) -> None:
-    report = report_on([(PREDICTION, TRUTH)], rules, WORKED)
+def test_the_worked_example(protocol: str, car: tuple[int, int, int, float], pq: float) -> None:
+    report = report_on([(PREDICTION, TRUTH)], protocol, WORKED)
     found = report.per_category["car"]
     assert (found.tp, found.fp, found.fn) == car[:3]
     assert found.iou_sum == pytest.approx(car[3], abs=1e-15)
@@ -192,22 +192,22 @@ def test_the_worked_example(rules: str, car: tuple[int, int, int, float], pq: fl
     assert ((sky.tp, sky.fp, sky.fn), (road.tp, road.fp, road.fn)) == ((0, 1, 1), (0, 1, 0))
 
 
-@pytest.mark.parametrize("rules", ["deeplab2", "torchmetrics"])
-def test_one_picture_alone_needs_to_know_what_is_stuff(pairs: list[Pair], rules: str) -> None:
+@pytest.mark.parametrize("protocol", ["deeplab2", "torchmetrics"])
+def test_one_image_alone_needs_to_know_what_is_stuff(pairs: list[Pair], protocol: str) -> None:
     with pytest.raises(InvalidArgumentError, match=r"got none; give .*stuff_ids=labels.stuff_ids"):
-        match_segments(*pairs[0], rules=rules)
-    matches = match_segments(*pairs[0], rules=rules, stuff_ids=LABELS.stuff_ids)
-    metric = PanopticQuality(LABELS, rules)
+        match_segments(*pairs[0], protocol=protocol)
+    matches = match_segments(*pairs[0], protocol=protocol, stuff_ids=LABELS.stuff_ids)
+    metric = PanopticQuality(LABELS, protocol)
     metric.update(*pairs[0])
     assert len(matches.iou) == metric.state[:, 0].sum()
 
 
 def test_names_and_merging() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown rules 'coc'; did you mean coco\?"):
+    with pytest.raises(UnknownNameError, match=r"unknown protocol 'coc'; did you mean coco\?"):
         PanopticQuality(LABELS, "coc")
     with pytest.raises(InvalidArgumentError, match='expected crowd="excuse", "void" or "segment", got \'ignore\''):
-        Rules(crowd="ignore")  # type: ignore[arg-type]
+        Protocol(crowd="ignore")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="merge one kind only"):
         PanopticQuality(LABELS).merge(PanopticQuality(LABELS, "seamseg"))
-    mine = PanopticQuality(LABELS, Rules())
+    mine = PanopticQuality(LABELS, Protocol())
     mine.merge(PanopticQuality(LABELS))

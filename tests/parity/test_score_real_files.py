@@ -11,8 +11,8 @@ from parity import test_panoptic_quality as panopticapi
 from PIL import Image
 
 from panscape import LabelSpace, PanopticMap
-from panscape.codecs import decode_coco, load_coco_png
-from panscape.scoring.scoring import score
+from panscape.evaluation.files import evaluate_files
+from panscape.formats import decode_coco, load_coco_png
 
 DATA = Path("../shared/data")
 COCO = DATA / "coco_panoptic_sample"
@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def test_coco_against_itself() -> None:
-    scores = score(TRUTH, TRUTH)
+    scores = evaluate_files(TRUTH, TRUTH)
     assert scores.problems == ()
     assert scores.labels.name == "coco_panoptic"
     quality = scores.report.panoptic
@@ -57,10 +57,10 @@ def test_spoilt_predictions_of_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         annotations.append({**annotation, "segments_info": segments})
         Image.fromarray(rgb).save(tmp_path / "results" / annotation["file_name"])
         decoded = decode_coco(rgb, segments, labels)
-        one = panopticapi.quality_of_one_picture(PanopticMap(decoded.ids, decoded.category), truth)
+        one = panopticapi.quality_of_one_image(PanopticMap(decoded.ids, decoded.category), truth)
         stats = {name: stats.get(name, 0) + values for name, values in one.items()}
     (tmp_path / "results.json").write_text(json.dumps(annotations))
-    scores = score(tmp_path / "results.json", TRUTH)
+    scores = evaluate_files(tmp_path / "results.json", TRUTH)
     assert scores.problems == ()
     found = scores.report.panoptic.per_category
     for i, category in enumerate(labels):
@@ -73,7 +73,7 @@ def test_spoilt_predictions_of_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_cityscapes_against_itself() -> None:
     folder = DATA / "cityscapes" / "gtFine" / "train"
-    scores = score(folder, folder)
+    scores = evaluate_files(folder, folder)
     assert scores.problems == ()
     assert len(scores.records) == 4
     assert scores.report.semantic.mean_iou == 1

@@ -38,7 +38,7 @@ def written(kind: type[Submission], tree: trees.Tree, folder: Path, split: str =
     with kind(folder, split, tree.labels, "method") as submission:
         for name, prediction in predictions.items():
             image_id = int(name) if name.isdecimal() else None
-            submission.write(ImageFile(name, tree.pictures[name], prediction.size, image_id), prediction)
+            submission.write(ImageFile(name, tree.images[name], prediction.size, image_id), prediction)
     return predictions
 
 

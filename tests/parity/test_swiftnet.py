@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from panscape import create_model, load_published
-from panscape.convert.reading import read_state
-from panscape.convert.swiftnet import swiftnet_key
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
 from panscape.models.swiftnet import PUBLISHED, skips_by_module
-from panscape.zoo import unaliased_state
+from panscape.zoo.published.read import read_checkpoint
+from panscape.zoo.published.swiftnet import swiftnet_key
+from panscape.zoo.transfer import unique_state_dict
 
 KEYS = Path(__file__).with_name("psn_r18_pyrx3_keys.txt")  # name, shape and dtype of each tensor in the released file
 
@@ -58,7 +58,7 @@ def test_released_configurations(
     labels: str, sigma: float, fraction: float, align_corners: bool, nms_kernel: int, stuff_area: int
 ) -> None:
     released = PUBLISHED[labels]
-    assert (released.sigma, released.semantic_fraction) == (sigma, fraction)
+    assert (released.sigma, released.hard_pixel_fraction) == (sigma, fraction)
     assert released.boundary_alphas == (8, 4, 2, 1)
     decoding = released.decoding
     assert (decoding.align_corners, decoding.nms_kernel, decoding.stuff_area) == (align_corners, nms_kernel, stuff_area)
@@ -204,7 +204,7 @@ def test_a_checkpoint_for_other_levels_does_not_fit(tmp_path: Path) -> None:
 def test_the_layout_of_the_other_rows(options: dict[str, object], entries: int, names: list[str]) -> None:
     model = create_model("swiftnet_r18", "cityscapes", **options)
     key = swiftnet_key(model)
-    keys = {key(name) for name in unaliased_state(model)}
+    keys = {key(name) for name in unique_state_dict(model)}
     assert len(keys) == entries
     assert set(names) <= keys
 
@@ -241,13 +241,13 @@ def test_what_is_no_checkpoint_says_why_and_what_to_do(content: bytes, message: 
     path = tmp_path / "model_final.pth"
     path.write_bytes(content)
     with pytest.raises(UnreadableFileError) as caught:
-        read_state(path)
+        read_checkpoint(path)
     assert str(caught.value) == f"{path}: expected a .pth checkpoint of tensors and plain containers, {message}"
 
 
 def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match=r"expected a \.pth checkpoint, but .*directory.*; check the path"):
-        read_state(tmp_path)
+        read_checkpoint(tmp_path)
 
 
 def test_missing_file_and_unknown_layout(tmp_path: Path) -> None:

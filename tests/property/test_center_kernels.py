@@ -8,16 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panscape.kernels.bilinear import enlarge, finite
-from panscape.kernels.boundary_weights import boundary_weights, boundary_weights_reference
-from panscape.kernels.center_grouping import (
+from panscape.ops.interpolate import finite_values, upsample
+from panscape.representations.centers.boundary_weights import boundary_weights, boundary_weights_reference
+from panscape.representations.centers.decode import (
     CenterDecoding,
     group_centers,
     group_centers_batched,
     group_centers_reference,
 )
-from panscape.kernels.center_resizing import outputs_for_picture
-from panscape.kernels.center_targets import CenterTargetMaps, center_targets, center_targets_reference
+from panscape.representations.centers.encode import CenterTargetMaps, center_targets, center_targets_reference
+from panscape.representations.centers.resize_outputs import resize_outputs
 
 WILD = [float("nan"), float("inf"), -float("inf"), 3e38, -3e38, 1e30, 1e-45]
 seeds = st.integers(0, 2**32 - 1)
@@ -38,7 +38,7 @@ def groupings(draw):
     height, width = draw(st.integers(1, 10)), draw(st.integers(1, 12))
     stride = draw(st.sampled_from([1, 2, 4, 4, 4, 5]))
     padded = (height * stride + draw(st.integers(0, 1)), width * stride)
-    if draw(st.integers(0, 4)) == 0:  # outputs of a network that saw more than the picture has
+    if draw(st.integers(0, 4)) == 0:  # outputs of a network that saw more than the image has
         padded = (draw(st.integers(1, padded[0])), draw(st.integers(1, padded[1])))
     size = (draw(st.integers(1, padded[0])), draw(st.integers(1, padded[1]))) if draw(st.booleans()) else padded
     num_categories = draw(st.sampled_from([1, 2, 3, 19, 133]))
@@ -105,17 +105,17 @@ def test_grouping_when_there_are_about_top_k_centres(case, more):
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(groupings(), st.booleans(), st.integers(1, 40), st.integers(1, 40))
-def test_grouping_of_outputs_that_were_brought_to_the_picture(case, scale_offsets, height, width):
-    logits, center, offset, padded, working_size, things, decoding = case
+def test_grouping_of_outputs_that_were_brought_to_the_image(case, scale_offsets, height, width):
+    logits, center, offset, padded, inference_size, things, decoding = case
     options = {"align_corners": decoding.align_corners, "scale_offsets": scale_offsets}
-    sizes = (padded, working_size, (height, width))
-    one = outputs_for_picture(logits, center, offset, *sizes, **options)
-    together = outputs_for_picture(logits[None], center[None], offset[None], *sizes, **options)
+    sizes = (padded, inference_size, (height, width))
+    one = resize_outputs(logits, center, offset, *sizes, **options)
+    together = resize_outputs(logits[None], center[None], offset[None], *sizes, **options)
     assert all(torch.equal(a, b[0]) for a, b in zip(one, together, strict=True))
-    parts = (finite(logits), finite(center), finite(offset, nan=0))
-    plain = [enlarge(part, padded, working_size, decoding.align_corners) for part in parts]
+    parts = (finite_values(logits), finite_values(center), finite_values(offset, nan=0))
+    plain = [upsample(part, padded, inference_size, decoding.align_corners) for part in parts]
     if scale_offsets:
-        factor = torch.tensor([height / working_size[0], width / working_size[1]])
+        factor = torch.tensor([height / inference_size[0], width / inference_size[1]])
         plain[2] = plain[2] * factor[:, None, None]
     assert all(torch.equal(a, b) for a, b in zip(one, plain, strict=True))
     target = (height, width)
@@ -123,7 +123,7 @@ def test_grouping_of_outputs_that_were_brought_to_the_picture(case, scale_offset
     expected = group_centers_reference(*one, target, target, things, areas)
     assert same_map(group_centers(*one, target, target, things, areas), expected)
     assert same_map(group_centers_batched(*together, target, [target], things, areas)[0], expected)
-    if target == working_size:
+    if target == inference_size:
         assert same_map(expected, group_centers_reference(logits, center, offset, padded, target, things, decoding))
 
 

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 from maps import SHAPES
 
 from panscape import PanopticMap
-from panscape.codecs import decode_cityscapes, decode_coco, encode_cityscapes, encode_coco
+from panscape.formats import decode_cityscapes, decode_coco, encode_cityscapes, encode_coco
 
 
 @st.composite

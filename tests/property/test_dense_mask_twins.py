@@ -6,8 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panscape.kernels.bilinear import enlarge
-from panscape.kernels.dense_masks import dense_masks, dense_masks_in_parts, dense_masks_reference, thing_prob
+from panscape.ops.interpolate import upsample
+from panscape.representations.dense_boxes.masks import (
+    dense_masks,
+    dense_masks_chunked,
+    dense_masks_reference,
+    upsampled_thing_prob,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -63,7 +68,7 @@ def test_masks(case, variant):
 def test_masks_made_a_few_at_a_time(case, variant, max_pixels):
     arguments, threshold = case
     options = {"threshold": threshold, "variant": variant}
-    found = dense_masks_in_parts(*arguments, **options, max_pixels=max_pixels)
+    found = dense_masks_chunked(*arguments, **options, max_pixels=max_pixels)
     assert torch.equal(found.to_masks(arguments[-1]), dense_masks_reference(*arguments, **options))
 
 
@@ -73,5 +78,5 @@ def test_probabilities_of_things(seed, height, width, num_categories, factor):
     logits = torch.randn(num_categories, height, width, generator=torch.Generator().manual_seed(seed)) * 3
     grid = (factor * height, factor * width)
     things = tuple(range(0, num_categories, 2))
-    found = thing_prob(logits, grid, things)
-    assert torch.equal(found, enlarge(logits, grid, grid, align_corners=False).softmax(0)[list(things)])
+    found = upsampled_thing_prob(logits, grid, things)
+    assert torch.equal(found, upsample(logits, grid, grid, align_corners=False).softmax(0)[list(things)])

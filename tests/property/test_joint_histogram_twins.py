@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panscape.kernels.joint_histogram import joint_histogram, joint_histogram_reference
+from panscape.ops.confusion import joint_histogram, joint_histogram_reference
 
 
 @settings(max_examples=150, deadline=None)

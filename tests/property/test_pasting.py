@@ -8,15 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panscape import Category, LabelSpace
-from panscape.kernels.pasting import MaskWindows, paste_masks, paste_masks_reference
-from panscape.representations.merging import PastingRules, paste
+from panscape.ops.cropped_masks import CroppedMasks
+from panscape.ops.paste_masks import paste_masks, paste_masks_reference
+from panscape.representations.merging import MergeConfig, merge_instances
 
 
 def labels_of(is_thing):
     return LabelSpace("kinds", tuple(Category(f"c{i}", t, i, (i, i, i)) for i, t in enumerate(is_thing)))
 
 
-def combined(masks, category, score, semantic, labels, rules):
+def combined(masks, category, score, semantic, labels, merging):
     """Combine by the published rules, as written down; plain arrays, one thing after the other.
 
     Returns segments as (category, score, mask): those of things as they were accepted, and those of stuff.
@@ -24,13 +25,13 @@ def combined(masks, category, score, semantic, labels, rules):
     painted = np.zeros(semantic.shape, dtype=bool)
     things, stuff = [], []
     for i in sorted(range(len(masks)), key=lambda i: -score[i]):  # stable
-        if score[i] < rules.min_score:
+        if score[i] < merging.min_score:
             continue
         area = int(masks[i].sum())
         if area == 0:
             continue
         intersection = int((masks[i] & painted).sum())
-        if intersection / area > rules.max_overlap:
+        if intersection / area > merging.max_overlap:
             continue
         things.append((category[i], score[i], masks[i] & ~painted))
         painted = painted | masks[i]
@@ -38,7 +39,7 @@ def combined(masks, category, score, semantic, labels, rules):
         if labels[c].is_thing:
             continue
         left = (semantic == c) & ~painted
-        if left.sum() < rules.stuff_area or left.mean() < rules.stuff_share:
+        if left.sum() < merging.stuff_area or left.mean() < merging.stuff_share:
             continue
         stuff.append((c, 1.0, left))
     return things, stuff
@@ -75,32 +76,32 @@ def scenes(draw, max_objects=7):
     y, x = (torch.arange(side) * 3 // side for side in size)
     semantic = rough[y[:, None], x] if draw(st.booleans()) else torch.randint(0, len(labels), size, generator=g)
     semantic = semantic.to(draw(st.sampled_from([torch.int64, torch.int32, torch.uint8])))
-    rules = PastingRules(
+    merging = MergeConfig(
         min_score=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])),
         max_overlap=draw(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])),
         stuff_area=draw(st.sampled_from([0, 1, 4, 9, 16, 30, 1000])),
         stuff_share=draw(st.sampled_from([0.0, 0.0, 0.125, 0.5])),
     )
-    return masks, category, score, semantic, labels, rules
+    return masks, category, score, semantic, labels, merging
 
 
 def with_margin(masks, margin):
     """Windows that are not tight."""
-    tight = MaskWindows.from_masks(masks).boxes
+    tight = CroppedMasks.from_masks(masks).boxes
     boxes = torch.stack([tight[:, 0] - margin, tight[:, 1] - margin, tight[:, 2] + margin, tight[:, 3] + margin], dim=1)
     height, width = masks.shape[1:]
     boxes = torch.minimum(boxes.clamp_min(0), torch.tensor([width, height, width, height], dtype=torch.int32))
     crops = [m[y0:y1, x0:x1] for m, (x0, y0, x1, y1) in zip(masks, boxes.tolist(), strict=True)]
-    return MaskWindows.from_crops(crops, boxes)
+    return CroppedMasks.from_crops(crops, boxes)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(scenes(), st.sampled_from([0, 0, 1, 3]))
 def test_the_map_is_that_of_the_rules(scene, margin):
-    masks, category, score, semantic, labels, rules = scene
-    result = paste(with_margin(masks, margin), category, score, semantic, labels, rules)
+    masks, category, score, semantic, labels, merging = scene
+    result = merge_instances(with_margin(masks, margin), category, score, semantic, labels, merging)
     arrays = (masks.numpy(), category.tolist(), score.tolist(), semantic.numpy())
-    things, stuff = combined(*arrays, labels, rules)
+    things, stuff = combined(*arrays, labels, merging)
     expected = [segment for segment in [*stuff, *things] if segment[2].any()]
     assert result.category.tolist() == [c for c, _, _ in expected]
     assert result.score.tolist() == [s for _, s, _ in expected]
@@ -114,13 +115,13 @@ def test_the_map_is_that_of_the_rules(scene, margin):
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(scenes(max_objects=12), st.integers(0, 2**32 - 1))
 def test_both_implementations_give_the_same(scene, seed):
-    masks, _, _, semantic, labels, rules = scene
+    masks, _, _, semantic, labels, merging = scene
     order = torch.randperm(len(masks), generator=torch.Generator().manual_seed(seed))
     order = order[: max(len(order) - seed % 3, 0)]
-    windows = MaskWindows.from_masks(masks)
+    windows = CroppedMasks.from_masks(masks)
     is_thing = torch.tensor([c.is_thing for c in labels])
-    stuff_area = rules.smallest_stuff(semantic.shape)
-    arguments = (windows, order, semantic, is_thing, rules.max_overlap, stuff_area)
+    stuff_area = merging.smallest_stuff(semantic.shape)
+    arguments = (windows, order, semantic, is_thing, merging.max_overlap, stuff_area)
     for fast, plain in zip(paste_masks(*arguments), paste_masks_reference(*arguments), strict=True):
         assert fast.dtype == plain.dtype
         assert torch.equal(fast, plain)
@@ -130,9 +131,9 @@ def test_both_implementations_give_the_same(scene, seed):
 @given(scenes())
 def test_windows_hold_their_masks_and_no_more(scene):
     masks = scene[0]
-    windows = MaskWindows.from_masks(masks)
+    windows = CroppedMasks.from_masks(masks)
     assert torch.equal(windows.to_masks(tuple(masks.shape[1:])), masks)
     spans = [mask.nonzero() for mask in masks]
     areas = [int((at.amax(0) - at.amin(0) + 1).prod()) if len(at) else 0 for at in spans]
-    assert windows.bits.numel() == sum(areas)
+    assert windows.pixels.numel() == sum(areas)
     assert torch.equal(with_margin(masks, 2).to_masks(tuple(masks.shape[1:])), masks)

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panscape.kernels.segment_boundaries import segment_boundaries, segment_boundaries_reference
+from panscape.ops.boundaries import segment_boundaries, segment_boundaries_reference
 
 
 @settings(max_examples=150, deadline=None)

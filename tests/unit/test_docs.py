@@ -1,6 +1,6 @@
 """The documentation holds: links lead somewhere, lines of code run and print what is said, tables agree with the code.
 
-Every ``python`` block runs, in the order of its page and in one namespace, in a folder of generated pictures; a
+Every ``python`` block runs, in the order of its page and in one namespace, in a folder of generated images; a
 ``text`` block right after it is what it prints. So does every ``$ panscape`` line of a ``console`` block. A block below
 ``<!-- not run: REASON -->`` does not run.
 """
@@ -28,13 +28,13 @@ from panscape.inference.video import VideoWriter
 from panscape.models.dense_detections import dense_detections
 from panscape.models.panoptic_deeplab import panoptic_deeplab
 from panscape.models.swiftnet import swiftnet
-from panscape.nn.instance_maps import CenterInstanceMaps
-from panscape.nn.relations import PanopticRelations
+from panscape.nn.pisr import PISR
+from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.recipes import list_recipes
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
-from panscape.representations.merging import PastingRules
-from panscape.training.recipe import Augmentation, Optimizer, Recipe, Sampling, Schedule
+from panscape.representations.merging import MergeConfig
+from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling, Schedule
 from panscape.training.run_options import RunOptions
 from panscape.visualize import draw_segments
 
@@ -112,18 +112,18 @@ def blocks(text: str) -> list[Block]:
 
 
 @pytest.fixture
-def folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    def picture(seed: int) -> Any:
+def folder_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    def image(seed: int) -> Any:
         return draw_segments(generated_map(seed, size=(96, 144)), SHAPES)
 
     names = ["photo.jpg", "shots/a.jpg", "shots/b.png", "more/deep/c.jpg"]
     for seed, name in enumerate(names):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture(seed).permute(1, 2, 0).numpy()).save(path)
+        Image.fromarray(image(seed).permute(1, 2, 0).numpy()).save(path)
     with VideoWriter(tmp_path / "clip.mp4", Fraction(10)) as writer:
         for seed in range(3):
-            writer.write(picture(seed))
+            writer.write(image(seed))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -138,7 +138,7 @@ def run(block: Block, name: str, namespace: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", [name for name, text in (PAGES | OTHERS).items() if blocks(text)])
 def test_code_runs_and_prints_what_is_said(
-    name: str, folder_of_pictures: Path, capsys: pytest.CaptureFixture[str]
+    name: str, folder_of_images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = blocks((PAGES | OTHERS)[name])
     namespace: dict[str, Any] = {"__name__": "documentation"}
@@ -170,7 +170,7 @@ def test_blocks_are_found() -> None:
 
 # Tables of options
 
-PARTS = {kind.__name__: kind for kind in (CenterDecoding, DenseBoxDecoding, PastingRules)}
+PARTS = {kind.__name__: kind for kind in (CenterDecoding, DenseBoxDecoding, MergeConfig)}
 
 
 def defaults_of(kind: Callable[..., Any]) -> dict[str, Any]:
@@ -206,19 +206,19 @@ def fields_of(kind: type) -> dict[str, Any]:
                 f"`{kind.__name__}` takes:",
                 {f.name: getattr(kind(), f.name) for f in fields(kind)},
             )
-            for kind in (DenseBoxRepresentation, DenseBoxDecoding, PastingRules)
+            for kind in (DenseBoxRepresentation, DenseBoxDecoding, MergeConfig)
         ),
         (
             "models/panoptic_deeplab",
             '`create_model("panoptic_deeplab", labels, ...)` takes:',
             defaults_of(panoptic_deeplab),
         ),
-        ("models/relations", "`PanopticRelations` takes:", fields_of(PanopticRelations)),
+        ("models/relations", "`PISR` takes:", fields_of(PISR)),
         ("models/relations", "says how centres become heatmaps:", fields_of(CenterInstanceMaps)),
         ("training", "`RunOptions` takes:", fields_of(RunOptions)),
         ("recipes", "and these fields:", fields_of(Recipe)),
-        ("recipes", "how pictures are varied, in this order:", fields_of(Augmentation)),
-        ("recipes", "which pictures are drawn how often:", fields_of(Sampling)),
+        ("recipes", "how images are varied, in this order:", fields_of(Augmentation)),
+        ("recipes", "which images are drawn how often:", fields_of(Sampling)),
         ("recipes", "how weights follow gradients:", fields_of(Optimizer)),
         ("recipes", "how the learning rate goes:", fields_of(Schedule)),
     ],

@@ -34,12 +34,12 @@ EVERY = [
     (
         errors.BadSampleError("a", "too dark"),
         ValueError,
-        "a: too dark; repair or remove it, or leave out what cannot be used with --on-bad-sample skip",
+        "a: too dark; repair or remove it, or leave out what cannot be used with --on-error skip",
     ),
     (
         errors.WorkerDiedError("pid 7 was killed"),
         RuntimeError,
-        "a process that prepares training pictures died: pid 7 was killed. Most often memory ran out, or the shared "
+        "a process that prepares training images died: pid 7 was killed. Most often memory ran out, or the shared "
         "memory in /dev/shm; give the same command with fewer --workers and --resume to go on from the last checkpoint",
     ),
     (
@@ -53,14 +53,14 @@ EVERY = [
         FloatingPointError,
         "the loss is not finite (semantic nan, center 0.5) at step 7, images a, b; there is none yet; look at these "
         "images and their labels, which --resume would meet again; if they are right, start another run from this "
-        "one's folder (--start) with a lower learning rate or a clip_norm",
+        "one's folder (--init-from) with a lower learning rate or a grad_clip_norm",
     ),
     (
         errors.TrainingDivergedError(7, {"center": 0.5}, ["a"], "there is none yet"),
         FloatingPointError,
         "the gradient is not finite, although the loss is (center 0.5), at step 7, images a; there is none yet; look "
         "at these images and their labels, which --resume would meet again; if they are right, start another run from "
-        "this one's folder (--start) with a lower learning rate, or with --precision fp32",
+        "this one's folder (--init-from) with a lower learning rate, or with --precision fp32",
     ),
 ]
 

@@ -4,7 +4,7 @@ import pytest
 
 from panscape import Size
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import check_within, padded_size, pixels_of_share, round_up, size_with_longest_side
+from panscape.geometry import min_area_pixels, padded_size, require_fits, round_up, size_with_longest_side
 
 
 def test_size_is_height_then_width():
@@ -26,17 +26,17 @@ def test_padded_size():
 
 def test_sizes_that_do_not_fit_are_refused():
     for fits in ((1, 1), (16, 20), (16, 1)):
-        check_within(fits, (16, 20))
+        require_fits(fits, (16, 20))
     for strange in ((17, 20), (16, 21), (0, 20), (16, 0), (-1, 5)):
         with pytest.raises(InvalidArgumentError, match=f"within the padded size 16x20, got {strange[0]}x{strange[1]}"):
-            check_within(strange, (16, 20))
+            require_fits(strange, (16, 20))
 
 
 def test_a_share_is_taken_as_it_is_written():
     assert 0.07 * 100 > 7  # why it is not left to floats
-    assert pixels_of_share(0.07, (10, 10)) == 7
-    assert pixels_of_share(0.071, (10, 10)) == 8
-    assert pixels_of_share(0.0, (10, 10)) == 0
+    assert min_area_pixels(0.07, (10, 10)) == 7
+    assert min_area_pixels(0.071, (10, 10)) == 8
+    assert min_area_pixels(0.0, (10, 10)) == 0
 
 
 def test_longest_side():

@@ -18,7 +18,7 @@ def noise(height=5, width=7, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def written(tmp_path, image, name="picture.png", **options):
+def written(tmp_path, image, name="image.png", **options):
     path = tmp_path / name
     image.save(path, **options)
     return path
@@ -26,11 +26,11 @@ def written(tmp_path, image, name="picture.png", **options):
 
 def test_rgb_comes_back_as_channels_rows_columns(tmp_path):
     rgb = noise()
-    picture = load_image(written(tmp_path, Image.fromarray(rgb)))
-    assert picture.dtype == torch.uint8
-    assert picture.is_contiguous()
-    assert np.array_equal(picture.numpy(), rgb.transpose(2, 0, 1))
-    picture += 1  # writable
+    image = load_image(written(tmp_path, Image.fromarray(rgb)))
+    assert image.dtype == torch.uint8
+    assert image.is_contiguous()
+    assert np.array_equal(image.numpy(), rgb.transpose(2, 0, 1))
+    image += 1  # writable
 
 
 @pytest.mark.parametrize(
@@ -61,30 +61,30 @@ def test_the_orientation_of_the_camera_is_applied_once(tmp_path, orientation, un
 
 def test_grey_becomes_three_equal_channels(tmp_path):
     grey = noise()[..., 0]
-    picture = load_image(written(tmp_path, Image.fromarray(grey)))
-    assert np.array_equal(picture.numpy(), np.stack([grey] * 3))
+    image = load_image(written(tmp_path, Image.fromarray(grey)))
+    assert np.array_equal(image.numpy(), np.stack([grey] * 3))
 
 
 def test_one_bit_is_black_and_white(tmp_path):
     bits = noise()[..., 0] > 127
-    picture = load_image(written(tmp_path, Image.fromarray(bits)))
-    assert np.array_equal(picture[1].numpy(), np.where(bits, 255, 0))
+    image = load_image(written(tmp_path, Image.fromarray(bits)))
+    assert np.array_equal(image[1].numpy(), np.where(bits, 255, 0))
 
 
 def test_palette_shows_its_colours(tmp_path):
     image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8))
     image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
     assert image.mode == "P"
-    picture = load_image(written(tmp_path, image))
-    assert picture[0].tolist() == [[10, 40], [70, 40]]
-    assert picture[2].tolist() == [[30, 60], [90, 60]]
+    loaded = load_image(written(tmp_path, image))
+    assert loaded[0].tolist() == [[10, 40], [70, 40]]
+    assert loaded[2].tolist() == [[30, 60], [90, 60]]
 
 
 def test_a_transparent_palette_entry_is_white(tmp_path):
     image = Image.fromarray(np.array([[0, 1]], np.uint8))
     image.putpalette([10, 20, 30, 40, 50, 60])
-    picture = load_image(written(tmp_path, image, transparency=0))
-    assert picture[:, 0].T.tolist() == [[255, 255, 255], [40, 50, 60]]
+    loaded = load_image(written(tmp_path, image, transparency=0))
+    assert loaded[:, 0].T.tolist() == [[255, 255, 255], [40, 50, 60]]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -93,38 +93,38 @@ def test_transparency_is_laid_over_white(tmp_path, mode):
     pixels = np.zeros((1, 3, bands), np.uint8)
     pixels[0, :, : bands - 1] = 100
     pixels[0, :, bands - 1] = [0, 51, 255]  # 51 / 255 is a fifth
-    picture = load_image(written(tmp_path, Image.fromarray(pixels)))
+    image = load_image(written(tmp_path, Image.fromarray(pixels)))
     # 255, then 100 / 5 + 255 * 4 / 5 = 224, then 100
-    assert picture[0, 0].tolist() == pytest.approx([255, 224, 100], abs=1)
-    assert torch.equal(picture[0], picture[1])
-    assert torch.equal(picture[0], picture[2])
+    assert image[0, 0].tolist() == pytest.approx([255, 224, 100], abs=1)
+    assert torch.equal(image[0], image[1])
+    assert torch.equal(image[0], image[2])
 
 
 def test_a_transparent_colour_is_white(tmp_path):
     rgb = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
-    picture = load_image(written(tmp_path, Image.fromarray(rgb), transparency=(1, 2, 3)))
-    assert picture[:, 0].T.tolist() == [[255, 255, 255], [4, 5, 6]]
+    image = load_image(written(tmp_path, Image.fromarray(rgb), transparency=(1, 2, 3)))
+    assert image[:, 0].T.tolist() == [[255, 255, 255], [4, 5, 6]]
 
 
 def test_cmyk_is_mixed_to_rgb(tmp_path):
     ink = np.zeros((16, 16, 4), np.uint8)
     ink[..., 0] = 255  # cyan alone takes away red
-    picture = load_image(written(tmp_path, Image.frombytes("CMYK", (16, 16), ink.tobytes()), "picture.tif"))
-    assert picture[:, 0, 0].tolist() == [0, 255, 255]
+    image = load_image(written(tmp_path, Image.frombytes("CMYK", (16, 16), ink.tobytes()), "image.tif"))
+    assert image[:, 0, 0].tolist() == [0, 255, 255]
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path, suffix):
     deep = np.array([[0, 128, 129, 257, 32896, 65535]], np.uint16)
-    picture = load_image(written(tmp_path, Image.fromarray(deep), f"picture.{suffix}"))
-    assert picture[0, 0].tolist() == [0, 0, 1, 1, 128, 255]
-    assert torch.equal(picture[0], picture[2])
+    image = load_image(written(tmp_path, Image.fromarray(deep), f"image.{suffix}"))
+    assert image[0, 0].tolist() == [0, 0, 1, 1, 128, 255]
+    assert torch.equal(image[0], image[2])
 
 
 def test_grey_of_thirty_two_bits_is_scaled_while_it_fits_sixteen(tmp_path):
     image = Image.fromarray(np.array([[0, 257, 65535]], np.int32))
     assert image.mode == "I"
-    assert load_image(written(tmp_path, image, "picture.tif"))[0, 0].tolist() == [0, 1, 255]
+    assert load_image(written(tmp_path, image, "image.tif"))[0, 0].tolist() == [0, 1, 255]
     too_deep = written(tmp_path, Image.fromarray(np.array([[0, 65536]], np.int32)), "deep.tif")
     with pytest.raises(
         UnreadableFileError, match=r"deep\.tif: expected grey values of 16 bits, 0\.\.65535, got 0\.\.65536"
@@ -133,8 +133,8 @@ def test_grey_of_thirty_two_bits_is_scaled_while_it_fits_sixteen(tmp_path):
 
 
 def test_floating_grey_is_refused(tmp_path):
-    path = written(tmp_path, Image.fromarray(np.zeros((2, 2), np.float32)), "picture.tif")
-    message = "expected a picture of whole numbers, got floating-point ones of unknown range; save it with 8 or 16 bits"
+    path = written(tmp_path, Image.fromarray(np.zeros((2, 2), np.float32)), "image.tif")
+    message = "expected an image of whole numbers, got floating-point ones of unknown range; save it with 8 or 16 bits"
     with pytest.raises(UnreadableFileError) as caught:
         load_image(path)
     assert str(caught.value) == f"{path}: {message}"
@@ -164,15 +164,15 @@ def test_damaged_files_say_so(tmp_path):
     Image.fromarray(noise(64, 64)).save(whole, "JPEG")
     truncated = tmp_path / "truncated.jpg"
     truncated.write_bytes(whole.getvalue()[: whole.tell() // 2])
-    with pytest.raises(UnreadableFileError, match=r"truncated\.jpg: expected a whole picture.*truncated.*replace"):
+    with pytest.raises(UnreadableFileError, match=r"truncated\.jpg: expected a whole image.*truncated.*replace"):
         load_image(truncated)
     text = tmp_path / "text.png"
-    text.write_text("not a picture")
-    with pytest.raises(UnreadableFileError, match=r"text\.png: expected a whole picture"):
+    text.write_text("not an image")
+    with pytest.raises(UnreadableFileError, match=r"text\.png: expected a whole image"):
         load_image(text)
     empty = tmp_path / "empty.png"
     empty.touch()
-    with pytest.raises(UnreadableFileError, match=r"empty\.png: expected a whole picture"):
+    with pytest.raises(UnreadableFileError, match=r"empty\.png: expected a whole image"):
         load_image(empty)
 
 
@@ -256,14 +256,14 @@ def test_wrong_sources_say_what_was_expected_and_came(source, message):
 
 
 def test_png_round_trip_and_nothing_half_written(tmp_path):
-    picture = torch.from_numpy(noise().transpose(2, 0, 1).copy())
+    image = torch.from_numpy(noise().transpose(2, 0, 1).copy())
     path = tmp_path / "out.png"
-    save_png(path, picture)
-    assert torch.equal(load_image(path), picture)
+    save_png(path, image)
+    assert torch.equal(load_image(path), image)
     with pytest.raises(InvalidArgumentError, match=r"uint8 tensor \[3, H, W\], got float32 \[3, 5, 7\]"):
-        save_png(path, picture.float())
+        save_png(path, image.float())
     with pytest.raises(InvalidArgumentError, match=r"folder .*missing does not exist; create it first"):
-        save_png(tmp_path / "missing" / "out.png", picture)
+        save_png(tmp_path / "missing" / "out.png", image)
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
 
 

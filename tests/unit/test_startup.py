@@ -74,7 +74,7 @@ def test_the_probe_sees_what_is_loaded(tmp_path):
 def test_drawing_and_finding_sources_leave_training_alone(tmp_path):
     loaded = probe(
         tmp_path,
-        "import panscape.inference.sources, panscape.inference.outputs, panscape.visualize, panscape.images",
+        "import panscape.inference.sources, panscape.inference.output_folder, panscape.visualize, panscape.images",
     )
     assert loaded.startswith("['torch'")
     assert not {"torchvision", "timm"} & set(loaded.split("'"))

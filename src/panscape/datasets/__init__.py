@@ -9,31 +9,31 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from panscape.datasets.base import PanopticDataset as PanopticDataset
+    from panscape.datasets.base import Sample as Sample
     from panscape.datasets.bsb_aerial import bsb as bsb
     from panscape.datasets.cityscapes import Cityscapes as Cityscapes
     from panscape.datasets.coco_panoptic import CocoPanoptic as CocoPanoptic
-    from panscape.datasets.folder import own_folder as own_folder
+    from panscape.datasets.folder import from_folder as from_folder
+    from panscape.datasets.in_memory import InMemoryDataset as InMemoryDataset
     from panscape.datasets.mapillary_vistas import vistas as vistas
-    from panscape.datasets.masks import CategoryMasks as CategoryMasks
-    from panscape.datasets.masks import aerial as aerial
-    from panscape.datasets.masks import camvid as camvid
-    from panscape.datasets.memory import InMemory as InMemory
-    from panscape.datasets.sample import PanopticDataset as PanopticDataset
-    from panscape.datasets.sample import Sample as Sample
+    from panscape.datasets.semantic_masks import SemanticMaskDataset as SemanticMaskDataset
+    from panscape.datasets.semantic_masks import aerial as aerial
+    from panscape.datasets.semantic_masks import camvid as camvid
     from panscape.datasets.town import Town as Town
 
 _HOME = {
-    "CategoryMasks": "masks",
+    "SemanticMaskDataset": "semantic_masks",
     "Cityscapes": "cityscapes",
     "CocoPanoptic": "coco_panoptic",
-    "InMemory": "memory",
-    "PanopticDataset": "sample",
-    "Sample": "sample",
+    "InMemoryDataset": "in_memory",
+    "PanopticDataset": "base",
+    "Sample": "base",
     "Town": "town",
-    "aerial": "masks",
+    "aerial": "semantic_masks",
     "bsb": "bsb_aerial",
-    "camvid": "masks",
-    "own_folder": "folder",
+    "camvid": "semantic_masks",
+    "from_folder": "folder",
     "vistas": "mapillary_vistas",
 }
 

@@ -1,4 +1,4 @@
-"""BSB Aerial: 512x512 tiles of aerial pictures of Brasília, 3 stuff and 11 thing categories.
+"""BSB Aerial: 512x512 tiles of aerial images of Brasília, 3 stuff and 11 thing categories.
 
 Source: de Carvalho et al., "Panoptic Segmentation Meets Remote Sensing", Remote Sensing 14(4), 2022. The authors hand
 the set out on request. It has 3000 tiles to train on, 200 to evaluate on and 200 to test on.
@@ -24,7 +24,7 @@ def bsb(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
 
     Its publication does not say how the folders are called; they are expected as COCO has them::
 
-        ROOT/train/NAME.tif  (or another format of pictures, as the JSON says)
+        ROOT/train/NAME.tif  (or another format of images, as the JSON says)
         ROOT/annotations/panoptic_train.json
         ROOT/annotations/panoptic_train/NAME.png
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from panscape.codecs import decode_cityscapes, load_numbers
-from panscape.datasets.pairing import checked_sample, files_by_name, pair_files
-from panscape.datasets.sample import Sample
+from panscape.datasets.base import Sample
+from panscape.datasets.file_pairs import checked_sample, files_by_name, pair_files
 from panscape.datasets.splits import ImageFile, Splits, image_files
+from panscape.formats import decode_cityscapes, load_label_image
 from panscape.images import load_image
 from panscape.labels import LabelSpace
 
-_PICTURE, _ANNOTATION = "_leftImg8bit", "_gtFine_instanceIds"
+_IMAGE, _ANNOTATION = "_leftImg8bit", "_gtFine_instanceIds"
 _LAYOUT = (
-    f"ROOT/leftImg8bit/SPLIT/CITY/NAME{_PICTURE}.png with ROOT/gtFine/SPLIT/CITY/NAME{_ANNOTATION}.png, "
+    f"ROOT/leftImg8bit/SPLIT/CITY/NAME{_IMAGE}.png with ROOT/gtFine/SPLIT/CITY/NAME{_ANNOTATION}.png, "
     "as unpacked from leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip"
 )
 
@@ -41,14 +41,14 @@ def cityscapes_images(root: str | os.PathLike[str], split: str) -> list[ImageFil
         UnreadableFileError: the folder is missing or empty.
     """
     folder = Path(root) / "leftImg8bit" / CITYSCAPES_SPLITS.require(split)
-    return image_files(folder, _LAYOUT, ending=_PICTURE, pattern=f"*/*{_PICTURE}.png")
+    return image_files(folder, _LAYOUT, ending=_IMAGE, pattern=f"*/*{_IMAGE}.png")
 
 
 class Cityscapes:
     """Cityscapes with fine annotations, read from the downloaded files as they are; nothing is to be prepared.
 
     What is in none of the 19 training categories is void; pixels of a thing category that nobody took apart are a
-    crowd (see :func:`panscape.codecs.decode_cityscapes`).
+    crowd (see :func:`panscape.formats.decode_cityscapes`).
 
     Args:
         root: the folder of ``leftImg8bit`` and ``gtFine``.
@@ -59,7 +59,7 @@ class Cityscapes:
     Raises:
         InvalidArgumentError: the split has no ground truth.
         UnreadableFileError: a folder is missing or empty; on access, a file is damaged.
-        InvalidAnnotationError: a picture has no annotation or an annotation no picture; on access, their sizes differ.
+        InvalidAnnotationError: an image has no annotation or an annotation no image; on access, their sizes differ.
     """
 
     def __init__(self, root: str | os.PathLike[str], split: str, labels: LabelSpace | None = None) -> None:
@@ -68,11 +68,11 @@ class Cityscapes:
         self.labels = labels or LabelSpace.load("cityscapes")
         images, annotations = (Path(root) / kind / split for kind in ("leftImg8bit", "gtFine"))
         self._pairs = pair_files(
-            files_by_name(images, f"*/*{_PICTURE}.png", lambda path: path.stem.removesuffix(_PICTURE), _LAYOUT),
+            files_by_name(images, f"*/*{_IMAGE}.png", lambda path: path.stem.removesuffix(_IMAGE), _LAYOUT),
             files_by_name(
                 annotations, f"*/*{_ANNOTATION}.png", lambda path: path.stem.removesuffix(_ANNOTATION), _LAYOUT
             ),
-            lambda picture: annotations / picture.parent.name / picture.name.replace(_PICTURE, _ANNOTATION),
+            lambda image: annotations / image.parent.name / image.name.replace(_IMAGE, _ANNOTATION),
             images,
         )
 
@@ -81,5 +81,5 @@ class Cityscapes:
 
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[index]
-        truth = decode_cityscapes(load_numbers(pair.annotation), self.labels)
-        return checked_sample(pair, load_image(pair.picture), truth)
+        truth = decode_cityscapes(load_label_image(pair.annotation), self.labels)
+        return checked_sample(pair, load_image(pair.image), truth)

@@ -10,11 +10,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from panscape.codecs import decode_coco, labels_from_coco, load_coco_json, load_coco_png
-from panscape.datasets.pairing import Pair, checked_sample
-from panscape.datasets.sample import Sample
+from panscape.datasets.base import Sample
+from panscape.datasets.file_pairs import Pair, checked_sample
 from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidAnnotationError, UnreadableFileError
+from panscape.formats import decode_coco, labels_from_coco, load_coco_json, load_coco_png
 from panscape.geometry import Size
 from panscape.images import load_image
 from panscape.labels import LabelSpace
@@ -93,20 +93,20 @@ def _named_images(images: list[Any], json_path: Path) -> dict[int | str, str]:
 
 
 class CocoPanoptic:
-    """Pictures with annotations in COCO panoptic form, in the order of the JSON's ``images``.
+    """Images with annotations in COCO panoptic form, in the order of the JSON's ``images``.
 
     The JSON says what belongs to the set; other files of the two folders are not looked at.
 
     Args:
         json_path: with ``images`` and ``annotations``, for example ``panoptic_val2017.json``.
         annotations: the folder of the PNGs that the JSON names.
-        images: the folder of the pictures that the JSON names.
+        images: the folder of the images that the JSON names.
         labels: the categories; without them, those that the JSON lists, in its order. If they are COCO's own 133, the
             bundled label space ``"coco_panoptic"`` is taken, whose name tells models which published settings fit.
 
     Raises:
         UnreadableFileError: the JSON or a file it names is missing, or the set is empty; on access, a file is damaged.
-        InvalidAnnotationError: the JSON contradicts itself, or two pictures have one name; on access, picture, PNG and
+        InvalidAnnotationError: the JSON contradicts itself, or two images have one name; on access, image, PNG and
             description contradict each other.
     """
 
@@ -131,10 +131,10 @@ class CocoPanoptic:
                     "add it, or remove the image"
                 )
             annotation = described.pop(image_id)
-            # Pictures of several folders may share a name; their maps lie in one.
+            # Images of several folders may share a name; their maps lie in one.
             name = Path(annotation["file_name"]).with_suffix("").as_posix()
             pair = Pair(name, Path(images) / file_name, Path(annotations) / annotation["file_name"])
-            for path in (pair.picture, pair.annotation):
+            for path in (pair.image, pair.annotation):
                 if not path.is_file():
                     raise UnreadableFileError(path, f"no such file, though {self.json_path} names it; check the folder")
             self._pairs.append(pair)
@@ -145,7 +145,7 @@ class CocoPanoptic:
                 "add it, or remove the annotation"
             )
         if not self._pairs:
-            raise UnreadableFileError(self.json_path, "expected annotated pictures, found none; give another JSON")
+            raise UnreadableFileError(self.json_path, "expected annotated images, found none; give another JSON")
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -153,7 +153,7 @@ class CocoPanoptic:
     @property
     def image_files(self) -> list[ImageFile]:
         """The images without their ground truth, in the order of the samples."""
-        return [ImageFile(pair.name, pair.picture) for pair in self._pairs]
+        return [ImageFile(pair.name, pair.image) for pair in self._pairs]
 
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[index]
@@ -161,10 +161,10 @@ class CocoPanoptic:
             truth = decode_coco(load_coco_png(pair.annotation), json.loads(self._segments[index]), self.labels)
         except InvalidAnnotationError as error:
             raise InvalidAnnotationError(f"{pair.annotation}: {error}") from error
-        return checked_sample(pair, load_image(pair.picture), truth)
+        return checked_sample(pair, load_image(pair.image), truth)
 
     def categories_of(self, index: int) -> frozenset[int]:
-        """Return the ids of the categories in the map at ``index``, from the JSON alone; no picture is read.
+        """Return the ids of the categories in the map at ``index``, from the JSON alone; no image is read.
 
         Raises:
             InvalidAnnotationError: a category is not in the label space.

@@ -9,24 +9,24 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from panscape.codecs import labels_from_coco, load_numbers
+from panscape.datasets.base import Sample
 from panscape.datasets.coco_panoptic import CocoPanoptic
-from panscape.datasets.masks import CategoryMasks
-from panscape.datasets.sample import Sample
+from panscape.datasets.semantic_masks import SemanticMaskDataset
 from panscape.datasets.splits import ImageFile, Splits, folder_splits, in_usual_order
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
+from panscape.formats import labels_from_coco, load_label_image
 from panscape.images import IMAGE_SUFFIXES
 from panscape.labels import LabelSpace
 
 LAYOUTS = """(a) COCO panoptic form: ROOT/annotations/panoptic_train.json, its PNGs in ROOT/annotations/panoptic_train \
-and the pictures in ROOT/train or ROOT/images; (b) category masks: ROOT/images/train/NAME.jpg with \
+and the images in ROOT/train or ROOT/images; (b) category masks: ROOT/images/train/NAME.jpg with \
 ROOT/labels/train/NAME.png, and ROOT/categories.json to name the categories"""
 
 _NAME = "own"  # of the label space: it must not change when the folder moves
 _MOST_CATEGORIES = 250
 
 
-class Part:
+class Subset:
     """Some samples of another dataset.
 
     Args:
@@ -34,7 +34,7 @@ class Part:
         indices: positions in it.
     """
 
-    def __init__(self, dataset: CocoPanoptic | CategoryMasks, indices: Sequence[int]) -> None:
+    def __init__(self, dataset: CocoPanoptic | SemanticMaskDataset, indices: Sequence[int]) -> None:
         self._dataset, self._indices = dataset, list(indices)
 
     @property
@@ -67,7 +67,7 @@ class FoundFolder(NamedTuple):
 
     Attributes:
         kind: the form of its annotations.
-        is_split: whether the pictures to evaluate on lie apart; if not, some are held out.
+        is_split: whether the images to evaluate on lie apart; if not, some are held out.
         is_named: whether the categories have names; if not, they are called by their numbers and are all stuff.
     """
 
@@ -94,7 +94,7 @@ def find_folder(root: str | os.PathLike[str]) -> FoundFolder:
     raise UnreadableFileError(folder, f"expected {LAYOUTS}; found {there or 'nothing'}")
 
 
-def own_folder_splits(root: str | os.PathLike[str]) -> Splits:
+def folder_splits_of(root: str | os.PathLike[str]) -> Splits:
     """Return the splits of a folder of your own: train, val, and others whose images and annotations lie there.
 
     Raises:
@@ -108,13 +108,13 @@ def own_folder_splits(root: str | os.PathLike[str]) -> Splits:
     return Splits(str(folder), in_usual_order({"train", "val"} | others))
 
 
-def own_folder(
+def from_folder(
     root: str | os.PathLike[str], split: str, *, hold_out: int = 10, min_area: int = 50, void: int = 255
-) -> CocoPanoptic | CategoryMasks | Part:
+) -> CocoPanoptic | SemanticMaskDataset | Subset:
     """Open a folder of your own, in one of two layouts.
 
     (a) COCO panoptic form, with the names COCO has (``panoptic_train2017.json``) or without the year, or one
-    ``ROOT/panoptic.json`` for all pictures::
+    ``ROOT/panoptic.json`` for all images::
 
         ROOT/annotations/panoptic_train.json     the JSON; its categories say what is a thing
         ROOT/annotations/panoptic_train/*.png    or ROOT/panoptic_train
@@ -127,29 +127,29 @@ def own_folder(
         ROOT/categories.json          a label space as LabelSpace.load reads it; source_id is the number in the masks
 
     Without ``categories.json`` every number in the masks is a stuff category called ``category_NUMBER``; a mask that
-    cannot be read adds none, and its error comes when its picture is asked for. In both layouts, ``val`` holds the
-    pictures to evaluate on. Without it every ``hold_out``-th picture, in the order of names (COCO panoptic form: of the
+    cannot be read adds none, and its error comes when its image is asked for. In both layouts, ``val`` holds the
+    images to evaluate on. Without it every ``hold_out``-th image, in the order of names (COCO panoptic form: of the
     JSON), is kept for that.
 
     Args:
         root: the folder.
-        split: ``"train"``, ``"val"``, or another one of :func:`own_folder_splits`, such as ``"test"``.
+        split: ``"train"``, ``"val"``, or another one of :func:`folder_splits_of`, such as ``"test"``.
         hold_out: see above, at least 2.
         min_area: in masks, connected parts of a thing category of fewer pixels become void.
         void: in masks, the number of pixels without category.
 
     Returns:
-        The pictures of the split; label spaces are the same for all.
+        The images of the split; label spaces are the same for all.
 
     Raises:
         UnreadableFileError: the folder holds neither layout, or a file is missing.
-        InvalidAnnotationError: annotations contradict themselves or the pictures.
-        InvalidArgumentError: there is no such split, ``hold_out`` is below 2, or there is only one picture.
+        InvalidAnnotationError: annotations contradict themselves or the images.
+        InvalidArgumentError: there is no such split, ``hold_out`` is below 2, or there is only one image.
     """
     if hold_out < 2:
-        raise InvalidArgumentError(f"expected to hold out every 2nd picture or fewer, got hold_out={hold_out}")
+        raise InvalidArgumentError(f"expected to hold out every 2nd image or fewer, got hold_out={hold_out}")
     folder, found = Path(root), find_folder(root)
-    split = own_folder_splits(root).require_truth(split)
+    split = folder_splits_of(root).require_truth(split)
     lies_apart = found.is_split or split not in ("train", "val")
     opened_split = split if lies_apart else "train"
     dataset = _coco(folder, opened_split) if found.kind == "coco" else _masks(folder, opened_split, min_area, void)
@@ -157,10 +157,10 @@ def own_folder(
         return dataset
     if len(dataset) < 2:
         raise InvalidArgumentError(
-            f"{folder}: expected at least two pictures, one to train on and one to evaluate on, got {len(dataset)}"
+            f"{folder}: expected at least two images, one to train on and one to evaluate on, got {len(dataset)}"
         )
     held_out = set(range(hold_out - 1, len(dataset), hold_out)) or {len(dataset) - 1}
-    return Part(dataset, [i for i in range(len(dataset)) if (i in held_out) == (split == "val")])
+    return Subset(dataset, [i for i in range(len(dataset)) if (i in held_out) == (split == "val")])
 
 
 def _json_path(folder: Path, split: str) -> Path | None:
@@ -177,7 +177,7 @@ def _coco(folder: Path, split: str) -> CocoPanoptic:
     train = _coco_part(folder, "train")
     if train.labels.name != "coco_panoptic":
         train.labels = LabelSpace(_NAME, train.labels.categories)
-    # The categories of the pictures to train on hold for all.
+    # The categories of the images to train on hold for all.
     return train if split == "train" else _coco_part(folder, split, train.labels)
 
 
@@ -186,7 +186,7 @@ def _coco_part(folder: Path, split: str, labels: LabelSpace | None = None) -> Co
     part = path.stem.removeprefix("panoptic").removeprefix("_")
     annotations = _folder_of("PNGs", path, [path.with_suffix(""), folder / path.stem])
     parts = [folder / part, folder / "images" / part] if part else []
-    images = _folder_of("pictures", path, [*parts, folder / "images"])
+    images = _folder_of("images", path, [*parts, folder / "images"])
     return CocoPanoptic(path, annotations, images, labels)
 
 
@@ -198,14 +198,14 @@ def _folder_of(what: str, json_path: Path, places: Sequence[Path]) -> Path:
     raise UnreadableFileError(json_path, f"expected its {what} in {listed}, found no such folder; move them there")
 
 
-def _masks(folder: Path, split: str, min_area: int, void: int) -> CategoryMasks:
+def _masks(folder: Path, split: str, min_area: int, void: int) -> SemanticMaskDataset:
     names = folder / "categories.json"
     labels = LabelSpace.load(names) if names.is_file() else _numbered_labels(folder, void)
-    return CategoryMasks(folder, _part_of(folder, split), labels, min_area=min_area, void=void)
+    return SemanticMaskDataset(folder, _part_of(folder, split), labels, min_area=min_area, void=void)
 
 
 def _part_of(folder: Path, split: str) -> str:
-    """Return the folder below ``images`` and ``labels``; "." where pictures lie in them directly."""
+    """Return the folder below ``images`` and ``labels``; "." where images lie in them directly."""
     return split if (folder / "images" / split).is_dir() or (folder / "labels" / split).is_dir() else "."
 
 
@@ -215,8 +215,8 @@ def _numbered_labels(folder: Path, void: int) -> LabelSpace:
     for path in sorted((folder / "labels").rglob("*.png")):
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
             try:
-                numbers.update(np.unique(load_numbers(path)).tolist())
-            except UnreadableFileError as error:  # whoever asks for this picture learns of it, and may leave it out
+                numbers.update(np.unique(load_label_image(path)).tolist())
+            except UnreadableFileError as error:  # whoever asks for this image learns of it, and may leave it out
                 unreadable.append(error)
         if len(numbers - {void}) > _MOST_CATEGORIES:
             raise InvalidAnnotationError(

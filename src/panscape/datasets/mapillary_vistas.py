@@ -1,7 +1,7 @@
 """Mapillary Vistas: street photos from all over the world, 18 000 to train on and 2000 to evaluate on.
 
 Source: Neuhold et al., "The Mapillary Vistas Dataset for Semantic Understanding of Street Scenes", ICCV 2017. The
-pictures are handed out by Mapillary after registration, for research (CC BY-NC-SA).
+images are handed out by Mapillary after registration, for research (CC BY-NC-SA).
 """
 
 from __future__ import annotations

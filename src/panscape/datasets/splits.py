@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from panscape.datasets.pairing import files_by_name
+from panscape.datasets.file_pairs import files_by_name
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
 

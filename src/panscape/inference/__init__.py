@@ -1,1 +1,1 @@
-"""From sources to files: find pictures and videos, predict them one after the other, write what was found."""
+"""From sources to files: find images and videos, predict them one after the other, write what was found."""

@@ -1,4 +1,4 @@
-"""A model at work on one picture: device, precision, working size, and where the time goes."""
+"""A model at work on one image: device, precision, inference size, and where the time goes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size, size_with_longest_side
-from panscape.images import resized
+from panscape.images import resize_images
+from panscape.inference.device import choose_device
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
 from panscape.panoptic import PanopticMap
@@ -29,24 +30,24 @@ class Prediction:
     """A map and how it came about.
 
     Attributes:
-        map: on the CPU, of the picture's size.
+        map: on the CPU, of the image's size.
         outputs: of the network, a batch of one, on its device.
-        images: the picture as the network saw it, float [1, 3, H, W], on its device.
-        working_size: its height and width.
+        images: the image as the network saw it, float [1, 3, H, W], on its device.
+        inference_size: its height and width.
         network_ms: time in the network, milliseconds.
-        recover_ms: time from its outputs to the map, milliseconds.
+        postprocess_ms: time from its outputs to the map, milliseconds.
     """
 
     map: PanopticMap
     outputs: Any
     images: Tensor
-    working_size: Size
+    inference_size: Size
     network_ms: float
-    recover_ms: float
+    postprocess_ms: float
 
 
 class Predictor:
-    """Predicts pictures one at a time.
+    """Predicts images one at a time.
 
     Args:
         model: is moved to the device, set to eval mode and kept there.
@@ -56,8 +57,8 @@ class Predictor:
             CPU.
         channels_last: lay memory out pixel by pixel, which is faster on some processors; results stay the same but
             for rounding.
-        longest_side: the picture is resized so that its longer side has this many pixels, and the map back to the
-            picture's size; None leaves that to the model, which shrinks pictures larger than it was made for.
+        longest_side: the image is resized so that its longer side has this many pixels, and the map back to the
+            image's size; None leaves that to the model, which shrinks images larger than it was made for.
 
     Raises:
         InvalidArgumentError: an option has a value that cannot be used here.
@@ -84,7 +85,7 @@ class Predictor:
             self.model = self.model.to(memory_format=torch.channels_last)
 
     def warm_up(self) -> None:
-        """Predict a small empty picture, so that the next one does not pay for loading libraries and kernels.
+        """Predict a small empty image, so that the next one does not pay for loading libraries and kernels.
 
         Where kernels have never run they are compiled, which takes seconds and happens once.
 
@@ -94,49 +95,49 @@ class Predictor:
         self._predict(torch.zeros(3, *_WARM_UP_SIZE, dtype=torch.uint8), _WARM_UP_SIZE)
 
     def predict(self, image: Tensor, *, scored: bool = False) -> Prediction:
-        """Predict one picture.
+        """Predict one image.
 
         Args:
             image: uint8 [3, H, W].
-            scored: give segments the scores for average precision, see :meth:`PanopticModel.with_scores`.
+            scored: give segments the scores for average precision, see :meth:`PanopticModel.score_instances`.
 
         Raises:
-            InvalidArgumentError: the picture does not fit into memory.
+            InvalidArgumentError: the image does not fit into memory.
         """
         return self._predict(image, self._working_size(Size(*image.shape[-2:])), scored)
 
     @torch.inference_mode()
-    def _predict(self, image: Tensor, working_size: Size, scored: bool = False) -> Prediction:
+    def _predict(self, image: Tensor, inference_size: Size, scored: bool = False) -> Prediction:
         size = Size(*image.shape[-2:])
         started = perf_counter()
         with self._enough_memory(size):
-            batch = resized(image[None].to(self.device).float() / 255, working_size)
+            batch = resize_images(image[None].to(self.device).float() / 255, inference_size)
             batch = batch.contiguous(memory_format=self._layout)
             with self._autocast():
                 outputs = self.model(batch)
             self._wait()
             forwarded = perf_counter()
-            result = self.model.recover(outputs, [working_size], [size], scored=scored)[0].to("cpu")
+            result = self.model.postprocess(outputs, [inference_size], [size], scored=scored)[0].to("cpu")
         recovered = perf_counter()
-        network_ms, recover_ms = 1000 * (forwarded - started), 1000 * (recovered - forwarded)
-        return Prediction(result, outputs, batch, working_size, network_ms, recover_ms)
+        network_ms, postprocess_ms = 1000 * (forwarded - started), 1000 * (recovered - forwarded)
+        return Prediction(result, outputs, batch, inference_size, network_ms, postprocess_ms)
 
     @torch.inference_mode()
-    def panels(self, prediction: Prediction) -> dict[str, Tensor]:
-        """Draw what the network said, by name, as uint8 [3, H, W] pictures of the map's size.
+    def visualize(self, prediction: Prediction) -> dict[str, Tensor]:
+        """Draw what the network said, by name, as uint8 [3, H, W] images of the map's size.
 
         Where a network has features to show, they are shown for the two categories that cover most of the map, things
-        before stuff; the network then looks at the picture once more.
+        before stuff; the network then looks at the image once more.
 
         Raises:
             InvalidArgumentError: for that, memory does not suffice.
         """
         size, labels = prediction.map.size, self.model.labels
-        pictures = self.model.panels(prediction.outputs, prediction.working_size)
-        pictures = {name: _resize(picture, size) for name, picture in pictures.items()}
+        images = self.model.visualize(prediction.outputs, prediction.inference_size)
+        images = {name: _resize(image, size) for name, image in images.items()}
         categories = largest_categories(prediction.map, labels)[:_CATEGORIES_SHOWN]
         with self._enough_memory(size), self._autocast():
-            return pictures | self.model.feature_panels(prediction.images, size, categories)
+            return images | self.model.visualize_features(prediction.images, size, categories)
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.precision, self.device)
@@ -149,13 +150,13 @@ class Predictor:
             if not _is_out_of_memory(error):
                 raise
             raise InvalidArgumentError(
-                f"a picture of {size.height}x{size.width} does not fit into the memory of {self.device}; "
+                f"an image of {size.height}x{size.width} does not fit into the memory of {self.device}; "
                 "give a smaller longest side, or another device"
             ) from error
 
     def _working_size(self, size: Size) -> Size:
         if self.longest_side is None:
-            return self.model.working_size(size)
+            return self.model.inference_size(size)
         return size_with_longest_side(size, self.longest_side)
 
     def _wait(self) -> None:
@@ -170,41 +171,12 @@ def largest_categories(result: PanopticMap, labels: LabelSpace) -> list[int]:
     return sorted(shown, key=lambda category: (not labels[category].is_thing, -areas[category]))
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device called ``name``; "auto" is CUDA where there is a device, else the CPU.
-
-    Raises:
-        InvalidArgumentError: torch does not know the name, or the device is not here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InvalidArgumentError(f'expected a device such as "auto", "cpu" or "cuda", got {name!r}') from error
-    here = _devices_here()
-    if (device.type, device.index or 0) not in here:
-        known = ", ".join(kind if kind == "cpu" else f"{kind}:{index}" for kind, index in here)
-        raise InvalidArgumentError(
-            f'device {name} is not here: torch {torch.__version__} sees {known}; use one of these, or "auto"'
-        )
-    return device
-
-
-def _devices_here() -> list[tuple[str, int]]:
-    """Return kind and index of the CPU and of each device of the accelerator that torch was built for, if any."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if accelerator is None:
-        return [("cpu", 0)]
-    return [("cpu", 0), *((accelerator.type, i) for i in range(torch.accelerator.device_count()))]
-
-
 def _is_out_of_memory(error: BaseException) -> bool:
     # For the CPU, torch has no error of its own: only this text tells.
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator: " in str(error)
 
 
-def _resize(picture: Tensor, size: Size) -> Tensor:
-    if tuple(picture.shape[1:]) == tuple(size):
-        return picture
-    return F.interpolate(picture[None], tuple(size), mode="nearest")[0]
+def _resize(image: Tensor, size: Size) -> Tensor:
+    if tuple(image.shape[1:]) == tuple(size):
+        return image
+    return F.interpolate(image[None], tuple(size), mode="nearest")[0]

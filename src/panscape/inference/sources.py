@@ -33,7 +33,7 @@ class Source:
 
     @property
     def is_video(self) -> bool:
-        """Whether the file's ending is that of a video; every other file is taken for a picture."""
+        """Whether the file's ending is that of a video; every other file is taken for an image."""
         return self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
@@ -41,7 +41,7 @@ def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) 
     """Find the files that a user means, in the order given; within a folder or pattern, in order of their paths.
 
     Args:
-        given: files; folders, searched with all folders in them for pictures and videos (hidden ones are passed
+        given: files; folders, searched with all folders in them for images and videos (hidden ones are passed
             over); patterns with ``*``, ``**``, ``?`` or ``[...]``.
         leave_out: the folder for results; what an earlier run left in it is passed over.
 
@@ -50,7 +50,7 @@ def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) 
         upper and lower case, the ending is added to those of one folder, and the names of folders to others.
 
     Raises:
-        InvalidArgumentError: nothing was given, a folder or pattern has no picture or video, or a file or folder lies
+        InvalidArgumentError: nothing was given, a folder or pattern has no image or video, or a file or folder lies
             in the folder for results, where results might replace it.
         UnreadableFileError: there is no such file or folder, or a folder cannot be listed.
     """
@@ -86,7 +86,7 @@ def _expand(given: str, forbidden: Path | None) -> list[Path]:
         paths = [p for p in _walk(path) if not _lies_in(p, forbidden)]
         if not paths:
             raise InvalidArgumentError(
-                f"found no picture or video in the folder {path} or the folders in it; "
+                f"found no image or video in the folder {path} or the folders in it; "
                 f"their names end in {', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}"
             )
         return paths
@@ -96,7 +96,7 @@ def _expand(given: str, forbidden: Path | None) -> list[Path]:
         matches = sorted(Path(m) for m in glob.glob(given, recursive=True))  # noqa: PTH207 - Path.glob is relative
         files = [m for m in matches if m.is_file() and _is_wanted(m) and not _lies_in(m, forbidden)]
         if not files:
-            raise InvalidArgumentError(f"no picture or video matches the pattern {given!r}; check it, and quote it")
+            raise InvalidArgumentError(f"no image or video matches the pattern {given!r}; check it, and quote it")
         return files
     if "://" in given:
         raise UnreadableFileError(given, "addresses are not fetched; download the file and give its path")
@@ -167,7 +167,7 @@ def _helped_by_folders(clashing: set[int], names: Sequence[str], paths: Sequence
 
 
 def _clashing(names: Sequence[str]) -> set[int]:
-    """Return which names some file system, COCO's number of a picture, or the name of a sheet of panels confuses."""
+    """Return which names some file system, COCO's number of an image, or the name of a sheet of panels confuses."""
     keys = [_key(n) for n in names]
     count = Counter(keys)
     return {

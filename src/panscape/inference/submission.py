@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Self
 
 from PIL import Image
 
-from panscape.codecs import encode_coco
 from panscape.datasets.splits import ImageFile
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
+from panscape.formats import encode_coco
 from panscape.images import save_png
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap

@@ -37,14 +37,14 @@ def import_av() -> ModuleType:
 
 
 class VideoReader:
-    """The frames of a video's first picture stream; a context manager.
+    """The frames of a video's first image stream; a context manager.
 
     Attributes:
         rate: frames a second, on average.
         num_frames: how many frames the file says it has, or None where it does not say.
 
     Raises:
-        UnreadableFileError: the file is missing, is no video, or has no picture stream.
+        UnreadableFileError: the file is missing, is no video, or has no image stream.
         MissingExtraError: PyAV is not installed.
     """
 
@@ -57,7 +57,7 @@ class VideoReader:
             raise UnreadableFileError(path, f"expected a video, but {_reason(error)}; replace the file") from error
         if not self._container.streams.video:
             self._container.close()
-            raise UnreadableFileError(path, "expected a video, but the file has no picture stream")
+            raise UnreadableFileError(path, "expected a video, but the file has no image stream")
         stream = self._container.streams.video[0]
         stream.thread_type = "AUTO"
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
@@ -110,10 +110,10 @@ class VideoWriter:
         self._rate = rate
         self._stream: Any = None
 
-    def write(self, picture: Tensor) -> None:
+    def write(self, image: Tensor) -> None:
         """Append a frame, uint8 [3, H, W]; all frames must be of one size."""
         # The encoders halve the colour channels: odd sides are continued by a pixel.
-        pixels = picture.permute(1, 2, 0).numpy()
+        pixels = image.permute(1, 2, 0).numpy()
         pixels = np.pad(pixels, [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)], mode="edge")
         if self._stream is None:
             encoder, options = next((e, o) for e, o in _ENCODERS if e in self._av.codecs_available)

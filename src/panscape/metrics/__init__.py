@@ -2,8 +2,8 @@
 
 from panscape.metrics.boundary_quality import BoundaryPanopticQuality, boundary_distance, match_boundaries
 from panscape.metrics.error_analysis import NEAR_IOU, NO_ERROR, SIZE_NAMES, ErrorKind, SegmentErrors, find_errors
-from panscape.metrics.error_costs import ErrorAnalysis, ErrorReport, KindCost, SizeQuality
-from panscape.metrics.evaluator import EvaluationReport, Evaluator, create_evaluator
+from panscape.metrics.error_costs import ErrorAnalysis, ErrorImpact, ErrorReport, SizeQuality
+from panscape.metrics.evaluator import EvaluationReport, Evaluator
 from panscape.metrics.instance_ap import CategoryAP, InstanceAP, InstanceAPReport, SizeAP
 from panscape.metrics.instance_ap_cityscapes import cityscapes_precision
 from panscape.metrics.instance_ap_coco import CocoCurves, coco_curves
@@ -18,7 +18,7 @@ from panscape.metrics.instance_iou import (
 )
 from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.object_sizes import COCO_SIZES, PERCENTILES, object_areas, size_percentiles
-from panscape.metrics.on_device import DeviceEvaluator
+from panscape.metrics.on_gpu import GpuEvaluator
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.panoptic_quality import (
     CategoryQuality,
@@ -31,7 +31,7 @@ from panscape.metrics.panoptic_quality_dagger import (
     GroupQualityDagger,
     PanopticQualityDagger,
     PanopticQualityDaggerReport,
-    cover_stuff,
+    stuff_iou,
 )
 from panscape.metrics.parsing_covering import (
     CategoryCovering,
@@ -41,7 +41,7 @@ from panscape.metrics.parsing_covering import (
     SegmentCoverings,
     cover_segments,
 )
-from panscape.metrics.rules import RULES, Rules
+from panscape.metrics.protocol import PROTOCOLS, Protocol
 from panscape.metrics.semantic_iou import CategoryIoU, SemanticIoU, SemanticIoUReport, count_confusion, map_of_semantic
 from panscape.metrics.thing_overlaps import ThingOverlaps, mask_overlaps, thing_overlaps
 
@@ -51,7 +51,7 @@ __all__ = [
     "NEAR_IOU",
     "NO_ERROR",
     "PERCENTILES",
-    "RULES",
+    "PROTOCOLS",
     "SIZE_NAMES",
     "BoundaryPanopticQuality",
     "CategoryAP",
@@ -61,12 +61,13 @@ __all__ = [
     "CategoryQuality",
     "CategoryQualityDagger",
     "CocoCurves",
-    "DeviceEvaluator",
     "ErrorAnalysis",
+    "ErrorImpact",
     "ErrorKind",
     "ErrorReport",
     "EvaluationReport",
     "Evaluator",
+    "GpuEvaluator",
     "GroupCovering",
     "GroupQuality",
     "GroupQualityDagger",
@@ -74,7 +75,6 @@ __all__ = [
     "InstanceAPReport",
     "InstanceIoU",
     "InstanceIoUReport",
-    "KindCost",
     "ObjectPixels",
     "PanopticQuality",
     "PanopticQualityDagger",
@@ -82,7 +82,7 @@ __all__ = [
     "PanopticQualityReport",
     "ParsingCovering",
     "ParsingCoveringReport",
-    "Rules",
+    "Protocol",
     "SegmentCoverings",
     "SegmentErrors",
     "SegmentMatches",
@@ -98,8 +98,6 @@ __all__ = [
     "count_confusion",
     "count_object_pixels",
     "cover_segments",
-    "cover_stuff",
-    "create_evaluator",
     "find_errors",
     "map_of_semantic",
     "mask_overlaps",
@@ -108,5 +106,6 @@ __all__ = [
     "object_areas",
     "overlaps",
     "size_percentiles",
+    "stuff_iou",
     "thing_overlaps",
 ]

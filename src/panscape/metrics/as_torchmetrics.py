@@ -18,7 +18,7 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError, MissingExtraError
 from panscape.metrics.instance_ap import InstanceAP
-from panscape.metrics.on_device import DeviceEvaluator
+from panscape.metrics.on_gpu import GpuEvaluator
 from panscape.metrics.thing_overlaps import ThingOverlaps
 
 try:
@@ -39,21 +39,21 @@ class Accumulator(Protocol):
     """What the metrics of this package have in common.
 
     Attributes:
-        state: all that is known of the pictures so far; adds up over pictures and processes.
+        state: all that is known of the images so far; adds up over images and processes.
     """
 
     state: Tensor
 
-    def update(self, *picture: Any, **options: Any) -> None:
-        """Take one picture into account."""
+    def update(self, *image: Any, **options: Any) -> None:
+        """Take one image into account."""
         ...
 
     def reset(self) -> None:
-        """Forget all pictures."""
+        """Forget all images."""
         ...
 
     def compute(self) -> Any:
-        """Report on all pictures so far."""
+        """Report on all images so far."""
         ...
 
 
@@ -75,7 +75,7 @@ class ReportingMetric(Metric):
 
     @abstractmethod
     def report(self) -> Any:
-        """Return the accumulator's report on all pictures of this process so far."""
+        """Return the accumulator's report on all images of this process so far."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> ReportingMetric:
         def kept(part: Tensor) -> Tensor:
@@ -92,10 +92,10 @@ class AccumulatorMetric(ReportingMetric):
     state: Tensor
 
     def __init__(self, accumulator: Accumulator, **options: Any) -> None:
-        """Start without pictures.
+        """Start without images.
 
         Args:
-            accumulator: it stays as it is; its pictures are not taken over.
+            accumulator: it stays as it is; its images are not taken over.
             options: of ``torchmetrics.Metric``.
         """
         super().__init__(**options)
@@ -103,20 +103,20 @@ class AccumulatorMetric(ReportingMetric):
         self._accumulator.reset()
         self.add_state("state", default=self._accumulator.state.clone(), dist_reduce_fx="sum")
 
-    def update(self, *picture: Any, **options: Any) -> None:
-        """Take one picture into account, as the accumulator's ``update`` does."""
+    def update(self, *image: Any, **options: Any) -> None:
+        """Take one image into account, as the accumulator's ``update`` does."""
         self._accumulator.reset()
-        self._accumulator.update(*picture, **options)
+        self._accumulator.update(*image, **options)
         self.state += self._accumulator.state.to(self.state.device)
 
     def report(self) -> Any:
-        """Return the accumulator's report on all pictures of this process so far."""
+        """Return the accumulator's report on all images of this process so far."""
         self._accumulator.state.copy_(self.state)
         return self._accumulator.compute()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> AccumulatorMetric:
         super()._apply(fn, exclude_state)
-        if isinstance(self._accumulator, DeviceEvaluator):  # the others stay on the CPU
+        if isinstance(self._accumulator, GpuEvaluator):  # the others stay on the CPU
             self._accumulator.to(self.state.device)
         return self
 
@@ -124,14 +124,14 @@ class AccumulatorMetric(ReportingMetric):
 class InstanceAPMetric(ReportingMetric):
     """Average precision whose objects torchmetrics keeps, moves and gathers; see :func:`as_torchmetric`.
 
-    All that is known of the objects is in four tables of integers, to which each picture adds its rows. Over several
-    processes the pictures are in the order of the processes; that decides between equal scores and nothing else.
+    All that is known of the objects is in four tables of integers, to which each image adds its rows. Over several
+    processes the images are in the order of the processes; that decides between equal scores and nothing else.
 
     Attributes:
-        counts: int64 [1, 3] a picture: its rows in the other tables.
-        predicted: int64 [P, 4] a picture: category, pixels, those on void, bits of the score.
-        true: int64 [G, 3] a picture: category, pixels, whether it is a crowd.
-        shared: int64 [N, 3] a picture: position of the predicted and of the true segment, pixels of both.
+        counts: int64 [1, 3] an image: its rows in the other tables.
+        predicted: int64 [P, 4] an image: category, pixels, those on void, bits of the score.
+        true: int64 [G, 3] an image: category, pixels, whether it is a crowd.
+        shared: int64 [N, 3] an image: position of the predicted and of the true segment, pixels of both.
     """
 
     counts: list[Tensor] | Tensor
@@ -140,10 +140,10 @@ class InstanceAPMetric(ReportingMetric):
     shared: list[Tensor] | Tensor
 
     def __init__(self, accumulator: InstanceAP, **options: Any) -> None:
-        """Start without pictures.
+        """Start without images.
 
         Args:
-            accumulator: it stays as it is; its pictures are not taken over.
+            accumulator: it stays as it is; its images are not taken over.
             options: of ``torchmetrics.Metric``.
         """
         super().__init__(**options)
@@ -152,11 +152,11 @@ class InstanceAPMetric(ReportingMetric):
         for name in _COLUMNS:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, *picture: Any, **options: Any) -> None:
-        """Take one picture into account, as the accumulator's ``update`` does."""
+    def update(self, *image: Any, **options: Any) -> None:
+        """Take one image into account, as the accumulator's ``update`` does."""
         self._accumulator.reset()
-        self._accumulator.update(*picture, **options)
-        (things,) = self._accumulator.pictures
+        self._accumulator.update(*image, **options)
+        (things,) = self._accumulator.images
         self._accumulator.reset()
         for name, table in _tables(things).items():
             getattr(self, name).append(torch.from_numpy(table).to(self.device))
@@ -165,18 +165,18 @@ class InstanceAPMetric(ReportingMetric):
         """Gather the objects of all processes, as ``torchmetrics.Metric.sync`` does."""
         for name, columns in _COLUMNS.items():
             rows = getattr(self, name)
-            if isinstance(rows, list) and not rows:  # or a process without pictures would send what is no table
+            if isinstance(rows, list) and not rows:  # or a process without images would send what is no table
                 rows.append(torch.zeros(0, columns, dtype=torch.int64, device=self.device))
         super().sync(*arguments, **options)
 
     def report(self) -> Any:
-        """Return the accumulator's report on all pictures of this process so far."""
+        """Return the accumulator's report on all images of this process so far."""
         tables = {name: _joined(getattr(self, name), columns) for name, columns in _COLUMNS.items()}
         ends = tables["counts"].cumsum(axis=0)[:-1].T
         parts = [np.split(tables[name], end) for name, end in zip(("predicted", "true", "shared"), ends, strict=True)]
         accumulator = copy.copy(self._accumulator)
-        pictures = list(zip(*parts, strict=True))
-        accumulator.pictures = [_things(*picture) for picture in pictures] if len(tables["counts"]) else []
+        images = list(zip(*parts, strict=True))
+        accumulator.images = [_things(*image) for image in images] if len(tables["counts"]) else []
         return accumulator.compute()
 
 
@@ -185,7 +185,7 @@ _Table = NDArray[np.int64]
 
 
 def _tables(things: ThingOverlaps) -> dict[str, _Table]:
-    """Return one picture as tables."""
+    """Return one image as tables."""
     bits = things.score.view(np.int32)
     return {
         "counts": np.array([[len(things.score), len(things.true_area), len(things.shared)]], np.int64),
@@ -202,7 +202,7 @@ def _table(*columns: NDArray[Any]) -> _Table:
 def _things(predicted: _Table, true: _Table, shared: _Table) -> ThingOverlaps:
     """Return what :func:`_tables` made tables of."""
     return ThingOverlaps(
-        picture=np.zeros(len(predicted), np.int64),
+        image=np.zeros(len(predicted), np.int64),
         predicted_category=predicted[:, 0],
         score=predicted[:, 3].astype(np.int32).view(np.float32),
         predicted_area=predicted[:, 1],
@@ -217,7 +217,7 @@ def _things(predicted: _Table, true: _Table, shared: _Table) -> ThingOverlaps:
 
 
 def _joined(rows: list[Tensor] | Tensor, columns: int) -> _Table:
-    """Return a table of all pictures; torchmetrics has joined its parts where it has gathered them."""
+    """Return a table of all images; torchmetrics has joined its parts where it has gathered them."""
     parts = [rows] if isinstance(rows, Tensor) else rows
     return np.concatenate([np.zeros((0, columns), np.int64), *(part.cpu().numpy() for part in parts)])
 
@@ -225,12 +225,12 @@ def _joined(rows: list[Tensor] | Tensor, columns: int) -> _Table:
 def as_torchmetric(accumulator: Accumulator | InstanceAP, **options: Any) -> ReportingMetric:
     """Return a ``torchmetrics.Metric`` that does what an accumulator does.
 
-    Its ``to(device)`` moves what it has counted, and of a :class:`~panscape.metrics.DeviceEvaluator` where it expects
+    Its ``to(device)`` moves what it has counted, and of a :class:`~panscape.metrics.GpuEvaluator` where it expects
     its maps. Counts and sums keep their dtype whatever is done to the model that the metric is in.
 
     Args:
         accumulator: for example a :class:`~panscape.metrics.PanopticQuality`, an
-            :class:`~panscape.metrics.InstanceAP`, or a :class:`~panscape.metrics.DeviceEvaluator` for all numbers of
+            :class:`~panscape.metrics.InstanceAP`, or a :class:`~panscape.metrics.GpuEvaluator` for all numbers of
             segments and pixels at once.
         options: of ``torchmetrics.Metric``.
 

@@ -8,8 +8,8 @@ and the IoU of their boundaries; all else is as in :class:`~panscape.metrics.pan
 Every rule that changes a number, as in the released ``coco_panoptic_api`` of the authors:
 
 - The boundary of a segment is those of its pixels that are within *d* pixels of its contour: the mask minus its erosion
-  by *d* passes of a 3x3 square. What lies outside the picture is outside the segment, so the edge of the picture is
-  contour, too. *d* is 0.02 of the picture's diagonal, rounded (halves to even), at least 1.
+  by *d* passes of a 3x3 square. What lies outside the image is outside the segment, so the edge of the image is
+  contour, too. *d* is 0.02 of the image's diagonal, rounded (halves to even), at least 1.
 - Void and crowds of the truth are outside of all other segments, and where a segment meets them there is contour.
 - Boundaries are found on whole masks. Only then do pixels that are void in the truth leave the boundary of the
   prediction in the union, as they leave its mask: void near the middle of a prediction makes no contour in it.
@@ -17,8 +17,8 @@ Every rule that changes a number, as in the released ``coco_panoptic_api`` of th
   matches are some of those of PQ, and partners stay unique.
 - Whether an unmatched prediction is excused by void or by a crowd is decided by its mask, not by its boundary.
 
-Other rules of PQ (:mod:`panscape.metrics.rules`) hold for boundaries as they do for masks: what they take for void or
-for one whole is so before boundaries are found, and what leaves the union of masks leaves that of boundaries.
+Other rules of PQ (:mod:`panscape.metrics.protocol`) hold for boundaries as they do for masks: what they take for void
+or for one whole is so before boundaries are found, and what leaves the union of masks leaves that of boundaries.
 
 One deviation: the released code marks the inside of all segments with one number, the largest category id plus one.
 That may be the id of a segment, whose boundary is then counted wrongly. Here the inside is no segment's.
@@ -34,18 +34,18 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
-from panscape.kernels.joint_histogram import JointHistogram, joint_histogram
-from panscape.kernels.segment_boundaries import segment_boundaries
 from panscape.labels import LabelSpace
-from panscape.metrics.matching import Ids, SegmentMatches, Shares, match_segments, names_of
+from panscape.metrics.matching import Ids, SegmentMatches, Shares, ids_under_protocol, match_segments
 from panscape.metrics.overlaps import areas_of, require_categories, require_same_labels
 from panscape.metrics.panoptic_quality import PanopticQuality, PanopticQualityReport, count_matches
-from panscape.metrics.rules import Rules, get_rules, require_same_rules
+from panscape.metrics.protocol import Protocol, get_protocol, require_same_protocol
+from panscape.ops.boundaries import segment_boundaries
+from panscape.ops.confusion import JointHistogram, joint_histogram
 from panscape.panoptic import PanopticMap
 
 
 def boundary_distance(size: tuple[int, int], dilation_ratio: float = 0.02) -> int:
-    """Return how many pixels deep boundaries are in a picture of ``size`` (height, width).
+    """Return how many pixels deep boundaries are in an image of ``size`` (height, width).
 
     Raises:
         InvalidArgumentError: the ratio is not above 0.
@@ -65,17 +65,17 @@ def match_boundaries(
     truth: PanopticMap,
     histogram: JointHistogram | None = None,
     dilation_ratio: float = 0.02,
-    rules: str | Rules = "coco",
+    protocol: str | Protocol = "coco",
     stuff_ids: Sequence[int] | None = None,
 ) -> SegmentMatches:
-    """Match the segments of one picture by their masks and boundaries, by the rules at the top of this module.
+    """Match the segments of one image by their masks and boundaries, by the rules at the top of this module.
 
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
         histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-        dilation_ratio: depth of boundaries as a part of the picture's diagonal.
-        rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+        dilation_ratio: depth of boundaries as a part of the image's diagonal.
+        protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
         stuff_ids: categories that are stuff; rules by which stuff is whole need them, others do not ask for them.
 
     Returns:
@@ -85,17 +85,17 @@ def match_boundaries(
         InvalidArgumentError: the maps differ in size, the ratio is not above 0, or the rules need ``stuff_ids``.
         UnknownNameError: no rules have this name.
     """
-    rules = get_rules(rules)
+    protocol = get_protocol(protocol)
     distance = boundary_distance(truth.size, dilation_ratio)
 
     def smaller(a: Ids, b: Ids, iou: Shares) -> Shares:
-        true_ids = _known_as(truth.ids, names_of(truth, rules, stuff_ids, is_truth=True))
-        predicted_ids = _known_as(prediction.ids, names_of(prediction, rules, stuff_ids, is_truth=False))
+        true_ids = _known_as(truth.ids, ids_under_protocol(truth, protocol, stuff_ids, is_truth=True))
+        predicted_ids = _known_as(prediction.ids, ids_under_protocol(prediction, protocol, stuff_ids, is_truth=False))
         nums = truth.num_segments, prediction.num_segments
         counts = _count_boundaries(true_ids, predicted_ids.to(true_ids.device), *nums, distance)
-        return np.minimum(iou, _boundary_iou(*counts, *nums, a, b, rules))
+        return np.minimum(iou, _boundary_iou(*counts, *nums, a, b, protocol))
 
-    return match_segments(prediction, truth, histogram, rules, stuff_ids, refined=smaller)
+    return match_segments(prediction, truth, histogram, protocol, stuff_ids, refined=smaller)
 
 
 def _known_as(ids: Tensor, names: Ids | None) -> Tensor:
@@ -118,12 +118,12 @@ def _count_boundaries(
 
 
 def _boundary_iou(
-    truth_id: Ids, predicted_id: Ids, area: Ids, num_truth: int, num_prediction: int, a: Ids, b: Ids, rules: Rules
+    truth_id: Ids, predicted_id: Ids, area: Ids, num_truth: int, num_prediction: int, a: Ids, b: Ids, protocol: Protocol
 ) -> Shares:
     """Return the IoU of the boundaries of pairs of ids, truth ``a`` and prediction ``b``."""
     in_union = truth_id > 0  # what is void in the truth has left the prediction
     of_prediction = areas_of(predicted_id[in_union], area[in_union], num_prediction + 1)
-    in_union = (predicted_id > 0) | (not rules.predicted_void_leaves_union)
+    in_union = (predicted_id > 0) | (not protocol.predicted_void_leaves_union)
     of_truth = areas_of(truth_id[in_union], area[in_union], num_truth + 1)
     shared = _areas_of_pairs(truth_id, predicted_id, area, a, b)
     iou: Shares = shared / np.maximum(of_truth[a] + of_prediction[b] - shared, 1)  # all of both may have left
@@ -146,25 +146,25 @@ def _areas_of_pairs(truth: Ids, prediction: Ids, area: Ids, a: Ids, b: Ids) -> I
 
 
 class BoundaryPanopticQuality:
-    """Accumulates boundary PQ over pictures, by the rules at the top of this module.
+    """Accumulates boundary PQ over images, by the rules at the top of this module.
 
     Sums are in the same order as those of :class:`~panscape.metrics.panoptic_quality.PanopticQuality`. Accumulators of
     several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        dilation_ratio: depth of boundaries as a part of the picture's diagonal.
-        rules: what decides where evaluators differ.
+        dilation_ratio: depth of boundaries as a part of the image's diagonal.
+        protocol: what decides where evaluators differ.
         state: float64 [K, 4]: matches, false positives, misses and sum of IoU by category.
     """
 
-    def __init__(self, labels: LabelSpace, dilation_ratio: float = 0.02, rules: str | Rules = "coco") -> None:
-        """Start without pictures.
+    def __init__(self, labels: LabelSpace, dilation_ratio: float = 0.02, protocol: str | Protocol = "coco") -> None:
+        """Start without images.
 
         Args:
             labels: the label space of predictions and truth.
-            dilation_ratio: depth of boundaries as a part of the picture's diagonal.
-            rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+            dilation_ratio: depth of boundaries as a part of the image's diagonal.
+            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
 
         Raises:
             InvalidArgumentError: the ratio is not above 0.
@@ -173,11 +173,11 @@ class BoundaryPanopticQuality:
         _require_ratio(dilation_ratio)
         self.labels = labels
         self.dilation_ratio = dilation_ratio
-        self.rules = get_rules(rules)
+        self.protocol = get_protocol(protocol)
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Take one picture into account.
+        """Take one image into account.
 
         Args:
             prediction: of the same size as ``truth``.
@@ -189,17 +189,17 @@ class BoundaryPanopticQuality:
         """
         require_categories(self.labels, prediction, truth)
         stuff_ids = self.labels.stuff_ids
-        matches = match_boundaries(prediction, truth, histogram, self.dilation_ratio, self.rules, stuff_ids)
+        matches = match_boundaries(prediction, truth, histogram, self.dilation_ratio, self.protocol, stuff_ids)
         self.state += torch.from_numpy(count_matches(prediction, truth, matches, len(self.labels)))
 
-    def require_like(self, other: BoundaryPanopticQuality) -> None:
+    def check_compatible(self, other: BoundaryPanopticQuality) -> None:
         """Check that another accumulator can be merged with this one.
 
         Raises:
             InvalidArgumentError: it has another label space, other rules or boundaries of another depth.
         """
         require_same_labels(self.labels, other.labels)
-        require_same_rules(self.rules, other.rules)
+        require_same_protocol(self.protocol, other.protocol)
         if self.dilation_ratio != other.dilation_ratio:
             raise InvalidArgumentError(
                 f"expected a metric with a dilation_ratio of {self.dilation_ratio}, got one with "
@@ -207,20 +207,20 @@ class BoundaryPanopticQuality:
             )
 
     def merge(self, other: BoundaryPanopticQuality) -> None:
-        """Add the pictures of another accumulator to this one.
+        """Add the images of another accumulator to this one.
 
         Raises:
             InvalidArgumentError: it has another label space, other rules or boundaries of another depth.
         """
-        self.require_like(other)
+        self.check_compatible(other)
         self.state += other.state
 
     def reset(self) -> None:
-        """Forget all pictures."""
+        """Forget all images."""
         self.state.zero_()
 
     def compute(self) -> PanopticQualityReport:
-        """Report on all pictures so far."""
-        quality = PanopticQuality(self.labels, self.rules)  # from the counts on, it is PQ
+        """Report on all images so far."""
+        quality = PanopticQuality(self.labels, self.protocol)  # from the counts on, it is PQ
         quality.state += self.state
         return quality.compute()

@@ -6,22 +6,22 @@ every false positive gets exactly one kind, and a kind's cost is what its mendin
 
 All overlaps are those of PQ: IoU leaves out the pixels of a prediction that are void in the truth, crowds in the truth
 are no segments, and a segment is *unmatched* when PQ has no partner for it. By other rules of PQ
-(:mod:`panscape.metrics.rules`) it is as those have it: crowds may be void or segments like others, all stuff of a
+(:mod:`panscape.metrics.protocol`) it is as those have it: crowds may be void or segments like others, all stuff of a
 category may be one segment, and where void in the prediction leaves the union, it is no part of the truth segment in
 all IoU and shares below. An unmatched segment gets the first kind that fits:
 
-confused
+classification
     An unmatched prediction and an unmatched truth segment of different categories overlap with IoU > 0.5. Each has at
     most one such partner. Mended: the pair is a match with this IoU.
-split
+oversegmentation
     The pieces of a truth segment are the predictions of its category that lie on it with more than half of their pixels
     (those outside void). It is split if it has at least two and all of them together overlap it with IoU > 0.5. Its
     unmatched pieces are false positives of this kind. Mended: the pieces are one prediction, which matches with that
     IoU; if one of the pieces was matched alone, the match gets that IoU.
-merged
+undersegmentation
     A prediction covers more than half of each of two or more truth segments of its category. Mended: it is cut along
     the truth, so each of these segments is matched by the part that lies on it, whose IoU is the share it covers.
-boundary
+localization
     An unmatched prediction and an unmatched truth segment of one category overlap with IoU of at least 0.1 (TIDE's
     threshold) up to 0.5: the right thing with the wrong outline. Pairs are made from the largest IoU down; each segment
     is in one. Every match with IoU < 1 has an error of this kind as well, which is no false negative or positive but
@@ -33,12 +33,12 @@ void
     which IoU: see below), the prediction is gone.
 missed
     Every other false negative: no prediction could be it. Mended: it is matched.
-invented
+background
     Every other false positive: there is nothing that it could be. Mended: it is gone.
 
 Errors are told apart by size, too: the square root of an area in pixels. It is that of the truth segment concerned, for
 a false positive the one that it shares most pixels with among those that gave it its kind. Where there is none
-(invented, void) it is that of the prediction.
+(background, void) it is that of the prediction.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.kernels.joint_histogram import JointHistogram
-from panscape.metrics.matching import SegmentMatches, judged_overlaps, match_segments
+from panscape.metrics.matching import SegmentMatches, match_segments, overlaps_under_protocol
 from panscape.metrics.overlaps import areas_of, crowds_of, overlaps
-from panscape.metrics.rules import Rules, get_rules
+from panscape.metrics.protocol import Protocol, get_protocol
+from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
 
 NEAR_IOU = 0.1
@@ -72,12 +72,12 @@ _SIZE_LIMITS = np.array([16, 32, 64, 128], np.int64) ** 2
 class ErrorKind(IntEnum):
     """The kinds of error, in the order in which they are shown; the value is the row in all counts."""
 
-    CONFUSED = 0
-    MERGED = 1
-    SPLIT = 2
+    CLASSIFICATION = 0
+    UNDERSEGMENTATION = 1
+    OVERSEGMENTATION = 2
     MISSED = 3
-    INVENTED = 4
-    BOUNDARY = 5
+    BACKGROUND = 4
+    LOCALIZATION = 5
     VOID = 6
 
     @property
@@ -87,12 +87,12 @@ class ErrorKind(IntEnum):
 
 
 _TITLES = {
-    ErrorKind.CONFUSED: "category confused",
-    ErrorKind.MERGED: "objects merged",
-    ErrorKind.SPLIT: "object split",
+    ErrorKind.CLASSIFICATION: "classification",
+    ErrorKind.UNDERSEGMENTATION: "undersegmentation",
+    ErrorKind.OVERSEGMENTATION: "oversegmentation",
     ErrorKind.MISSED: "missed",
-    ErrorKind.INVENTED: "invented",
-    ErrorKind.BOUNDARY: "boundary",
+    ErrorKind.BACKGROUND: "background",
+    ErrorKind.LOCALIZATION: "localization",
     ErrorKind.VOID: "void",
 }
 
@@ -106,7 +106,7 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentErrors:
-    """The errors of one picture, segment by segment; rows of the maps are ids minus one.
+    """The errors of one image, segment by segment; rows of the maps are ids minus one.
 
     Attributes:
         truth_kind: int64 [S], the kind of every false negative; `NO_ERROR` for all other truth segments.
@@ -127,7 +127,7 @@ class SegmentErrors:
 
 
 class ErrorCounts(NamedTuple):
-    """The non-zero entries of a picture's counts, float64 [K, 8, 5, 3] (see :mod:`panscape.metrics.error_costs`).
+    """The non-zero entries of an image's counts, float64 [K, 8, 5, 3] (see :mod:`panscape.metrics.error_costs`).
 
     Attributes:
         cell: int64 [C], positions in the flattened counts, ascending.
@@ -143,17 +143,17 @@ def find_errors(
     truth: PanopticMap,
     histogram: JointHistogram | None = None,
     matches: SegmentMatches | None = None,
-    rules: str | Rules = "coco",
+    protocol: str | Protocol = "coco",
     stuff_ids: Sequence[int] | None = None,
 ) -> SegmentErrors:
-    """Give every false negative and every false positive of one picture its kind.
+    """Give every false negative and every false positive of one image its kind.
 
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
         histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
         matches: what :func:`~panscape.metrics.matching.match_segments` gives by the rules, if it is there already.
-        rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+        protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
         stuff_ids: categories that are stuff; rules by which stuff is whole need them, others do not ask for them.
 
     Returns:
@@ -163,12 +163,12 @@ def find_errors(
         InvalidArgumentError: the maps differ in size, or the rules need ``stuff_ids``.
         UnknownNameError: no rules have this name.
     """
-    rules = get_rules(rules)
+    protocol = get_protocol(protocol)
     histogram = overlaps(prediction, truth) if histogram is None else histogram
-    pairs = judged_overlaps(prediction, truth, histogram, rules, stuff_ids)
+    pairs = overlaps_under_protocol(prediction, truth, histogram, protocol, stuff_ids)
     if matches is None:
-        matches = match_segments(prediction, truth, histogram, rules, stuff_ids)
-    return _Search(prediction, truth, pairs, matches, rules).run()
+        matches = match_segments(prediction, truth, histogram, protocol, stuff_ids)
+    return _Search(prediction, truth, pairs, matches, protocol).run()
 
 
 class _Search:
@@ -180,11 +180,11 @@ class _Search:
         truth: PanopticMap,
         pairs: tuple[_Integers, _Integers, _Integers],
         matches: SegmentMatches,
-        rules: Rules,
+        protocol: Protocol,
     ) -> None:
         truth_id, predicted_id, area = pairs
         num_truth, num_predicted = truth.num_segments, prediction.num_segments
-        is_crowd = crowds_of(truth) & (rules.crowd == "excuse")
+        is_crowd = crowds_of(truth) & (protocol.crowd == "excuse")
         is_void, is_silent = truth_id == 0, predicted_id == 0
         is_unknown = is_void | is_crowd[truth_id]
         self.truth_area = areas_of(truth_id, area, num_truth)[1:]
@@ -192,7 +192,7 @@ class _Search:
         self.on_unknown = areas_of(predicted_id[is_unknown], area[is_unknown], num_predicted)[1:]
         self.left_void = areas_of(truth_id[is_silent], area[is_silent], num_truth)[1:]
         # What is left of segments in unions.
-        self.truth_counted = self.truth_area - self.left_void * rules.predicted_void_leaves_union
+        self.truth_counted = self.truth_area - self.left_void * protocol.predicted_void_leaves_union
         self.predicted_counted = self.predicted_area - areas_of(predicted_id[is_void], area[is_void], num_predicted)[1:]
 
         # Pairs of a truth segment that is no crowd and a prediction.
@@ -248,7 +248,7 @@ class _Search:
     def _confused(self) -> None:
         pairs = ~self.is_same & (self.iou > 0.5) & self.is_missed[self.a] & ~self.is_taken[self.b]
         self.taken_for[self.a[pairs]] = self.b[pairs]
-        self._settle(ErrorKind.CONFUSED, pairs, self.iou[pairs])
+        self._settle(ErrorKind.CLASSIFICATION, pairs, self.iou[pairs])
 
     def _split(self) -> None:
         is_piece = self.is_same & (2 * self.shared > self.predicted_counted[self.b])
@@ -259,13 +259,13 @@ class _Search:
         joined_iou = shared / np.maximum(self.truth_counted + counted - shared, 1)
         is_split = (num_pieces >= 2) & (joined_iou > 0.5)
         pairs = is_piece & is_split[self.a]
-        self._settle(ErrorKind.SPLIT, pairs, joined_iou[self.a[pairs]])
+        self._settle(ErrorKind.OVERSEGMENTATION, pairs, joined_iou[self.a[pairs]])
 
     def _merged(self) -> None:
         is_covered = self.is_same & (2 * self.shared > self.truth_counted[self.a])
         num_covered = np.bincount(self.b[is_covered], minlength=len(self.predicted_area))
         pairs = is_covered & (num_covered[self.b] >= 2)
-        self._settle(ErrorKind.MERGED, pairs, self.shared[pairs] / self.truth_counted[self.a[pairs]])
+        self._settle(ErrorKind.UNDERSEGMENTATION, pairs, self.shared[pairs] / self.truth_counted[self.a[pairs]])
 
     def _near(self) -> None:
         possible = (
@@ -281,9 +281,9 @@ class _Search:
                 chosen.append(pair)
                 seen_truth.add(a)
                 seen_prediction.add(b)
-        self._settle(ErrorKind.BOUNDARY, np.array(chosen, np.intp), np.ones(len(chosen)))
+        self._settle(ErrorKind.LOCALIZATION, np.array(chosen, np.intp), np.ones(len(chosen)))
         is_matched = self.match_iou > 0
-        self.gain[ErrorKind.BOUNDARY, is_matched] = 1 - self.match_iou[is_matched]
+        self.gain[ErrorKind.LOCALIZATION, is_matched] = 1 - self.match_iou[is_matched]
 
     def _rest(self) -> None:
         is_open = self.is_missed & (self.truth_kind == NO_ERROR)
@@ -293,13 +293,13 @@ class _Search:
         np.maximum.at(largest, self.b, self.shared)
         is_open = self.is_spurious & (self.prediction_kind == NO_ERROR)
         is_unknown = self.on_unknown > largest
-        self.prediction_kind[is_open] = np.where(is_unknown, ErrorKind.VOID, ErrorKind.INVENTED)[is_open]
+        self.prediction_kind[is_open] = np.where(is_unknown, ErrorKind.VOID, ErrorKind.BACKGROUND)[is_open]
 
 
 def count_errors(
     errors: SegmentErrors, matches: SegmentMatches, prediction: PanopticMap, truth: PanopticMap
 ) -> ErrorCounts:
-    """Count the errors of one picture by category, kind and size.
+    """Count the errors of one image by category, kind and size.
 
     Args:
         errors: what :func:`find_errors` found.

@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
 from panscape.metrics.error_analysis import (
     MATCHED_ROW,
@@ -41,27 +40,28 @@ from panscape.metrics.error_analysis import (
 )
 from panscape.metrics.matching import match_segments
 from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
-from panscape.metrics.rules import Rules, get_rules, require_same_rules
-from panscape.metrics.tables import aligned
+from panscape.metrics.protocol import Protocol, get_protocol, require_same_protocol
+from panscape.metrics.tables import format_table
+from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
 
 _Floats = NDArray[np.float64]
 
 
-def mended_quality(counts: _Floats, mended: _Floats) -> _Floats:
+def pq_if_fixed(counts: _Floats, fixed: _Floats) -> _Floats:
     """Return the PQ of every category after some of the errors were mended.
 
     Args:
         counts: float64 [..., K, 8, 5, 3], as in :class:`ErrorAnalysis`.
-        mended: float64 [..., K, 7, 5, 3], the part of the errors in ``counts`` to mend.
+        fixed: float64 [..., K, 7, 5, 3], the part of the errors in ``counts`` to mend.
 
     Returns:
         float64 [..., K] in 0..1; nan for categories without matches and errors.
     """
     tp, iou_sum = (counts[..., MATCHED_ROW, :, column].sum(-1) for column in (0, 2))
     fn, fp = (counts[..., :MATCHED_ROW, :, column].sum((-1, -2)) for column in (0, 1))
-    found, gone, gain = (mended[..., column].sum((-1, -2)) for column in (0, 1, 2))
-    guessed = mended[..., 0][..., [ErrorKind.MISSED, ErrorKind.VOID], :].sum((-1, -2))
+    found, gone, gain = (fixed[..., column].sum((-1, -2)) for column in (0, 1, 2))
+    guessed = fixed[..., 0][..., [ErrorKind.MISSED, ErrorKind.VOID], :].sum((-1, -2))
     with np.errstate(invalid="ignore", divide="ignore"):
         overall = iou_sum.sum(-1, keepdims=True) / tp.sum(-1, keepdims=True)
         sq = np.where(tp > 0, iou_sum / tp, np.where(np.isnan(overall), 1.0, overall))
@@ -89,8 +89,8 @@ def _mean(values: _Floats, empty: float) -> _Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class KindCost:
-    """One kind of error over a set of pictures; costs are differences of PQ in 0..1.
+class ErrorImpact:
+    """One kind of error over a set of images; costs are differences of PQ in 0..1.
 
     Attributes:
         fn: number of false negatives of this kind.
@@ -151,10 +151,10 @@ class ErrorReport:
         near_misses: the part that is due to outlines so wrong that nothing was matched.
     """
 
-    kinds: Mapping[ErrorKind, KindCost]
+    kinds: Mapping[ErrorKind, ErrorImpact]
     sizes: Mapping[str, SizeQuality]
-    outlines: KindCost
-    near_misses: KindCost
+    outlines: ErrorImpact
+    near_misses: ErrorImpact
 
     def __str__(self) -> str:
         return self.table()
@@ -165,7 +165,7 @@ class ErrorReport:
         for kind, cost in sorted(self.kinds.items(), key=lambda item: (-np.nan_to_num(item[1].all), item[0])):
             shares = ["-" if np.isnan(v) else f"{100 * v:.2f}" for v in (cost.all, cost.things, cost.stuff)]
             rows.append([kind.title, *shares, str(cost.fn), str(cost.fp)])
-        return aligned(rows)
+        return format_table(rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
@@ -185,34 +185,34 @@ def _or_none(value: float) -> float | None:
 
 
 class ErrorAnalysis:
-    """Accumulates the errors of pictures, as the top of this module says.
+    """Accumulates the errors of images, as the top of this module says.
 
     Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        rules: of PQ, by which there are errors.
+        protocol: of PQ, by which there are errors.
         state: float64 [K, 8, 5, 3]: by category, kind (in the order of :class:`ErrorKind`) and size the false
             negatives, the false positives and the growth of the sum of IoU if they are mended. The last row has the
             matches: their number, 0, and their sum of IoU.
     """
 
-    def __init__(self, labels: LabelSpace, rules: str | Rules = "coco") -> None:
-        """Start without pictures.
+    def __init__(self, labels: LabelSpace, protocol: str | Protocol = "coco") -> None:
+        """Start without images.
 
         Args:
             labels: the label space of predictions and truth.
-            rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
 
         Raises:
             UnknownNameError: no rules have this name.
         """
         self.labels = labels
-        self.rules = get_rules(rules)
+        self.protocol = get_protocol(protocol)
         self.state = torch.zeros(len(labels), NUM_ROWS, len(SIZE_NAMES), 3, dtype=torch.float64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Take one picture into account.
+        """Take one image into account.
 
         Args:
             prediction: of the same size as ``truth``.
@@ -224,31 +224,31 @@ class ErrorAnalysis:
         """
         require_categories(self.labels, prediction, truth)
         histogram = overlaps(prediction, truth) if histogram is None else histogram
-        rules, stuff_ids = self.rules, self.labels.stuff_ids
-        matches = match_segments(prediction, truth, histogram, rules, stuff_ids)
-        errors = find_errors(prediction, truth, histogram, matches, rules, stuff_ids)
+        protocol, stuff_ids = self.protocol, self.labels.stuff_ids
+        matches = match_segments(prediction, truth, histogram, protocol, stuff_ids)
+        errors = find_errors(prediction, truth, histogram, matches, protocol, stuff_ids)
         self.add(count_errors(errors, matches, prediction, truth))
 
     def add(self, counts: ErrorCounts) -> None:
-        """Take one picture into account that was counted before."""
+        """Take one image into account that was counted before."""
         self.state.view(-1).index_add_(0, torch.from_numpy(counts.cell), torch.from_numpy(counts.value))
 
     def merge(self, other: ErrorAnalysis) -> None:
-        """Add the pictures of another accumulator to this one.
+        """Add the images of another accumulator to this one.
 
         Raises:
             InvalidArgumentError: it has another label space or other rules.
         """
         require_same_labels(self.labels, other.labels)
-        require_same_rules(self.rules, other.rules)
+        require_same_protocol(self.protocol, other.protocol)
         self.state += other.state
 
     def reset(self) -> None:
-        """Forget all pictures."""
+        """Forget all images."""
         self.state.zero_()
 
     def compute(self) -> ErrorReport:
-        """Report on all pictures so far."""
+        """Report on all images so far."""
         return report_errors(self.state.numpy(), self.labels)
 
 
@@ -260,16 +260,16 @@ def report_errors(counts: _Floats, labels: LabelSpace) -> ErrorReport:
         labels: with K categories.
     """
     errors = counts[:, :MATCHED_ROW]
-    before = mended_quality(counts, np.zeros_like(errors))
+    before = pq_if_fixed(counts, np.zeros_like(errors))
     kinds = {}
     for kind in ErrorKind:
-        mended = np.zeros_like(errors)
-        mended[:, kind] = errors[:, kind]
-        kinds[kind] = _kind_cost(counts, before, mended, labels)
-    boundary = errors[:, ErrorKind.BOUNDARY]
+        fixed = np.zeros_like(errors)
+        fixed[:, kind] = errors[:, kind]
+        kinds[kind] = _kind_cost(counts, before, fixed, labels)
+    boundary = errors[:, ErrorKind.LOCALIZATION]
     outlines, near_misses = np.zeros_like(errors), np.zeros_like(errors)
-    near_misses[:, ErrorKind.BOUNDARY] = boundary[..., [0, 1, 0]]  # each gets IoU 1
-    outlines[:, ErrorKind.BOUNDARY, :, 2] = boundary[..., 2] - boundary[..., 0]
+    near_misses[:, ErrorKind.LOCALIZATION] = boundary[..., [0, 1, 0]]  # each gets IoU 1
+    outlines[:, ErrorKind.LOCALIZATION, :, 2] = boundary[..., 2] - boundary[..., 0]
     return ErrorReport(
         kinds,
         {name: _size_quality(counts, size, before) for size, name in enumerate(SIZE_NAMES)},
@@ -278,19 +278,19 @@ def report_errors(counts: _Floats, labels: LabelSpace) -> ErrorReport:
     )
 
 
-def _kind_cost(counts: _Floats, before: _Floats, mended: _Floats, labels: LabelSpace) -> KindCost:
-    """Return what the errors in ``mended``, float64 [K, 7, 5, 3], cost."""
-    after = mended_quality(counts, mended)
+def _kind_cost(counts: _Floats, before: _Floats, fixed: _Floats, labels: LabelSpace) -> ErrorImpact:
+    """Return what the errors in ``fixed``, float64 [K, 7, 5, 3], cost."""
+    after = pq_if_fixed(counts, fixed)
     gains = np.where(np.isnan(before), np.nan, np.nan_to_num(after, nan=1.0) - before)
     things, stuff = list(labels.thing_ids), list(labels.stuff_ids)
     by_size = {}
     for size, name in enumerate(SIZE_NAMES):
-        part = np.zeros_like(mended)
-        part[:, :, size] = mended[:, :, size]
-        by_size[name] = float(group_cost(before, mended_quality(counts, part)))
-    return KindCost(
-        fn=int(mended[..., 0].sum()),
-        fp=int(mended[..., 1].sum()),
+        part = np.zeros_like(fixed)
+        part[:, :, size] = fixed[:, :, size]
+        by_size[name] = float(group_cost(before, pq_if_fixed(counts, part)))
+    return ErrorImpact(
+        fn=int(fixed[..., 0].sum()),
+        fp=int(fixed[..., 1].sum()),
         all=float(group_cost(before, after)),
         things=float(group_cost(before[things], after[things])),
         stuff=float(group_cost(before[stuff], after[stuff])),
@@ -304,11 +304,11 @@ def _size_quality(counts: _Floats, size: int, before: _Floats) -> SizeQuality:
     fn, fp = (counts[:, :MATCHED_ROW, size, column].sum(-1) for column in (0, 1))
     # With all kinds mended and outlines last, every truth segment of this size is a match with IoU 1.
     perfect = np.zeros_like(counts[:, :MATCHED_ROW])
-    perfect[:, ErrorKind.BOUNDARY, size] = np.stack([fn, fp, fn + tp - iou_sum], -1)
+    perfect[:, ErrorKind.LOCALIZATION, size] = np.stack([fn, fp, fn + tp - iou_sum], -1)
     return SizeQuality(
         num_truth=int((tp + fn).sum()),
         tp=int(tp.sum()),
         iou_sum=float(iou_sum.sum()),
         fp=int(fp.sum()),
-        cost=float(group_cost(before, mended_quality(counts, perfect))),
+        cost=float(group_cost(before, pq_if_fixed(counts, perfect))),
     )

@@ -1,4 +1,4 @@
-"""All metrics in one pass over each picture."""
+"""All metrics in one pass over each image."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from typing import Any
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
-from panscape.evaluation_options import DEFAULT_OPTIONS, EvaluationOptions
 from panscape.labels import LabelSpace
 from panscape.metrics.boundary_quality import BoundaryPanopticQuality
-from panscape.metrics.instance_ap import InstanceAP, InstanceAPReport, usual_ap_rules
+from panscape.metrics.instance_ap import InstanceAP, InstanceAPReport
 from panscape.metrics.instance_iou import InstanceIoU, InstanceIoUReport
 from panscape.metrics.matching import match_segments
-from panscape.metrics.object_sizes import PERCENTILES
 from panscape.metrics.overlaps import overlaps, require_same_labels
 from panscape.metrics.panoptic_quality import PanopticQuality, PanopticQualityReport
 from panscape.metrics.panoptic_quality_dagger import PanopticQualityDagger, PanopticQualityDaggerReport
 from panscape.metrics.parsing_covering import ParsingCovering, ParsingCoveringReport
-from panscape.metrics.rules import Rules, get_rules, require_same_rules
+from panscape.metrics.protocol import Protocol, get_protocol, require_same_protocol
 from panscape.metrics.semantic_iou import SemanticIoU, SemanticIoUReport, map_of_semantic
-from panscape.metrics.tables import aligned, percent
+from panscape.metrics.tables import format_percent, format_table
+from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
-from panscape.representations.merging import Detections
 
 _ASKED = {
     "semantic_head": ("the mean IoU of a semantic head", "SemanticIoU"),
@@ -79,18 +77,18 @@ class EvaluationReport:
         for name in ("all", "things", "stuff"):
             quality = getattr(self.panoptic, name)
             shares = [quality.pq, quality.sq, quality.rq, getattr(self.dagger, name).pq]
-            row = [percent(share) for share in (*shares, getattr(self.covering, name).covering)]
-            means = [percent(one.mean_iou) if name == "all" else "" for one in semantics]
+            row = [format_percent(share) for share in (*shares, getattr(self.covering, name).covering)]
+            means = [format_percent(one.mean_iou) if name == "all" else "" for one in semantics]
             groups.append([f"{name} ({quality.num_categories})", *row, *means])
         categories = [["", "PQ", "SQ", "RQ", "TP", "FP", "FN", "PQ†", "PC", *(f"{part}IoU" for part in iou_of)]]
         for name, category in self.panoptic.per_category.items():
             ious = [one.per_category[name].iou for one in semantics]
             if category.num_segments or not all(map(math.isnan, ious)):
-                shares = [percent(share) for share in (category.pq, category.sq, category.rq)]
+                shares = [format_percent(share) for share in (category.pq, category.sq, category.rq)]
                 counts = [str(count) for count in (category.tp, category.fp, category.fn)]
                 others = (self.dagger.per_category[name].pq, self.covering.per_category[name].covering, *ious)
-                categories.append([name, *shares, *counts, *map(percent, others)])
-        tables = [aligned(groups), aligned(categories)]
+                categories.append([name, *shares, *counts, *map(format_percent, others)])
+        tables = [format_table(groups), format_table(categories)]
         tables += _titled(
             ("objects of the map", self.instances), ("objects before fusion", self.instances_before_fusion)
         )
@@ -118,7 +116,7 @@ def _titled(*reports: tuple[str, InstanceAPReport | InstanceIoUReport | None]) -
 
 
 class Evaluator:
-    """Accumulates PQ, PQ-dagger, parsing covering and mean IoU from one count of overlaps and one matching a picture.
+    """Accumulates PQ, PQ-dagger, parsing covering and mean IoU from one count of overlaps and one matching an image.
 
     Attributes:
         panoptic: the accumulator of PQ.
@@ -136,7 +134,7 @@ class Evaluator:
     def __init__(
         self,
         labels: LabelSpace,
-        rules: str | Rules = "coco",
+        protocol: str | Protocol = "coco",
         *,
         semantic_head: SemanticIoU | None = None,
         instances: InstanceAP | None = None,
@@ -145,11 +143,11 @@ class Evaluator:
         instance_iou_head: InstanceIoU | None = None,
         boundary: BoundaryPanopticQuality | None = None,
     ) -> None:
-        """Start without pictures.
+        """Start without images.
 
         Args:
             labels: the label space of predictions and truth.
-            rules: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+            protocol: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
             semantic_head: measures the IoU of a semantic head, too.
             instances: measures average precision, too; for predictions with scores, and memory grows with their number.
             instances_before_fusion: measures the average precision of objects before fusion, too.
@@ -169,10 +167,10 @@ class Evaluator:
                     "the same labels"
                 )
         if boundary is not None:
-            require_same_rules(get_rules(rules), boundary.rules)
-        self.panoptic = PanopticQuality(labels, rules)
+            require_same_protocol(get_protocol(protocol), boundary.protocol)
+        self.panoptic = PanopticQuality(labels, protocol)
         self.semantic = SemanticIoU(labels)
-        self.dagger = PanopticQualityDagger(labels, rules)
+        self.dagger = PanopticQualityDagger(labels, protocol)
         self.covering = ParsingCovering(labels)
         self.semantic_head = semantic_head
         self.instances = instances
@@ -197,7 +195,7 @@ class Evaluator:
         semantic: Tensor | None = None,
         detections: Detections | None = None,
     ) -> None:
-        """Take one picture into account.
+        """Take one image into account.
 
         Args:
             prediction: of the same size as ``truth``.
@@ -219,7 +217,7 @@ class Evaluator:
             raise InvalidArgumentError(
                 "expected objects before fusion, as their average precision is measured, got none"
             )
-        labels, rules = self.panoptic.labels, self.panoptic.rules
+        labels, protocol = self.panoptic.labels, self.panoptic.protocol
         # What asks for more than the others comes first.
         if self.instances is not None:
             self.instances.require_scores(prediction)
@@ -235,20 +233,20 @@ class Evaluator:
                 if measure is not None:
                     measure.update(head, truth, histogram_of_head)
         self.semantic.update(prediction, truth, histogram)  # before the matching, as it checks the categories
-        matches = match_segments(prediction, truth, histogram, rules, labels.stuff_ids)
+        matches = match_segments(prediction, truth, histogram, protocol, labels.stuff_ids)
         self.panoptic.update(prediction, truth, histogram, matches)
         self.dagger.update(prediction, truth, histogram, matches)
         self.covering.update(prediction, truth, histogram)
 
     def merge(self, other: Evaluator) -> None:
-        """Add the pictures of another evaluator to this one.
+        """Add the images of another evaluator to this one.
 
         Raises:
             InvalidArgumentError: it has another label space or other rules, or one of both lacks what the other
                 measures besides or has other options of it. Nothing is added then.
         """
         require_same_labels(self.panoptic.labels, other.panoptic.labels)
-        require_same_rules(self.panoptic.rules, other.panoptic.rules)
+        require_same_protocol(self.panoptic.protocol, other.panoptic.protocol)
         pairs = [(getattr(self, name), getattr(other, name)) for name in _ASKED]
         for (mine, others), (what, kind) in zip(pairs, _ASKED.values(), strict=True):
             if (mine is None) != (others is None):
@@ -256,7 +254,7 @@ class Evaluator:
                     f"expected evaluators that both measure {what} or both do not; give each its own {kind}"
                 )
             if mine is not None:
-                mine.require_like(others)
+                mine.check_compatible(others)
         for mine, others in pairs:
             if mine is not None:
                 mine.merge(others)
@@ -266,7 +264,7 @@ class Evaluator:
         self.covering.merge(other.covering)
 
     def reset(self) -> None:
-        """Forget all pictures."""
+        """Forget all images."""
         for state in self.states.values():
             state.zero_()
         for metric in (self.instances, self.instances_before_fusion):
@@ -274,7 +272,7 @@ class Evaluator:
                 metric.reset()
 
     def compute(self) -> EvaluationReport:
-        """Report on all pictures so far."""
+        """Report on all images so far."""
         return EvaluationReport(
             self.panoptic.compute(),
             self.semantic.compute(),
@@ -282,45 +280,3 @@ class Evaluator:
             self.covering.compute(),
             **{name: metric.compute() for name in _ASKED if (metric := getattr(self, name)) is not None},
         )
-
-
-def create_evaluator(
-    labels: LabelSpace,
-    options: EvaluationOptions = DEFAULT_OPTIONS,
-    rules: Rules | None = None,
-    *,
-    has_head: bool = False,
-    has_detections: bool = False,
-) -> Evaluator:
-    """Return an evaluator that measures what a command was asked for, each by the rules that are usual for the data.
-
-    Args:
-        labels: the label space of predictions and truth.
-        options: what is measured, and by whose rules.
-        rules: of panoptic quality, in place of those of the options.
-        has_head: a semantic head is to be measured as well.
-        has_detections: objects before fusion are to be measured as well, where average precision is.
-
-    Raises:
-        UnknownNameError: no rules have this name.
-        InvalidArgumentError: ``ap_sizes`` for the label space of Cityscapes.
-    """
-    chosen = options.rules if rules is None else rules
-    ap_rules = usual_ap_rules(labels)
-    if options.ap_sizes and ap_rules != "coco":
-        raise InvalidArgumentError(
-            f"expected --ap-sizes for other data than {labels.name}, whose rules of average precision know no sizes; "
-            "leave it out, or measure by the rules of COCO with InstanceAP(labels, percentiles=PERCENTILES)"
-        )
-    percentiles = PERCENTILES if options.ap_sizes else ()
-    counts_detections = options.measures_ap and has_detections
-    return Evaluator(
-        labels,
-        chosen,
-        semantic_head=SemanticIoU(labels) if has_head else None,
-        instances=InstanceAP(labels, ap_rules, percentiles=percentiles) if options.measures_ap else None,
-        instances_before_fusion=InstanceAP(labels, ap_rules, percentiles=percentiles) if counts_detections else None,
-        instance_iou=InstanceIoU(labels) if options.iiou else None,
-        instance_iou_head=InstanceIoU(labels) if options.iiou and has_head else None,
-        boundary=BoundaryPanopticQuality(labels, rules=chosen) if options.boundary else None,
-    )

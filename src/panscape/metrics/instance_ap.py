@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
-from panscape.kernels.joint_histogram import JointHistogram
-from panscape.kernels.mask_windows import MaskWindows
 from panscape.labels import LabelSpace
 from panscape.metrics.instance_ap_cityscapes import CITYSCAPES_THRESHOLDS, SMALLEST_OBJECT, cityscapes_precision
 from panscape.metrics.instance_ap_coco import COCO_THRESHOLDS, MAX_PREDICTIONS, CocoCurves, coco_curves
 from panscape.metrics.object_sizes import COCO_SIZES, LARGEST_AREA, require_percentiles, size_percentiles
 from panscape.metrics.overlaps import require_same_labels
-from panscape.metrics.tables import aligned, percent
+from panscape.metrics.tables import format_percent, format_table
 from panscape.metrics.thing_overlaps import ThingOverlaps, mask_overlaps, pooled, thing_overlaps
+from panscape.ops.confusion import JointHistogram
+from panscape.ops.cropped_masks import CroppedMasks
 from panscape.panoptic import PanopticMap
 
 APRules = Literal["coco", "cityscapes"]
@@ -74,21 +74,21 @@ class SizeAP:
 
 @dataclass(frozen=True, slots=True)
 class InstanceAPReport:
-    """The average precision of a set of pictures; ``str()`` gives tables in percent.
+    """The average precision of a set of images; ``str()`` gives tables in percent.
 
     Attributes:
-        rules: "coco" or "cityscapes".
+        protocol: "coco" or "cityscapes".
         ap: mean over categories and IoU thresholds from 0.50 to 0.95, in 0..1; nan without objects.
         ap50: at IoU 0.50.
         ap75: at IoU 0.75.
-        recall: by number of predictions (1, 10, 100 of a picture and category), the mean over thresholds and categories
+        recall: by number of predictions (1, 10, 100 of an image and category), the mean over thresholds and categories
             of the largest recall reached; COCO's AR. Empty for Cityscapes.
         by_size: by name of the range of sizes, percentiles last if they were asked for; empty for Cityscapes.
         per_category: by name of the things, in the order of the label space.
         curves: precision at every recall; the ranges of sizes are all, then those of ``by_size``. None for Cityscapes.
     """
 
-    rules: str
+    protocol: str
     ap: float
     ap50: float
     ap75: float
@@ -103,32 +103,34 @@ class InstanceAPReport:
     def table(self) -> str:
         """Return lines with the means, then categories that have objects, then ranges of sizes, in percent."""
         present = {name: category for name, category in self.per_category.items() if category.num_objects}
-        rows = [[f"by {self.rules} rules", "AP", "AP50", "AP75", "objects", "predictions"]]
+        rows = [[f"by {self.protocol} rules", "AP", "AP50", "AP75", "objects", "predictions"]]
         total = sum(category.num_objects for category in present.values())
         predicted = sum(category.num_predictions for category in present.values())
-        means = [percent(value) for value in (self.ap, self.ap50, self.ap75)]
+        means = [format_percent(value) for value in (self.ap, self.ap50, self.ap75)]
         rows.append([f"objects ({len(present)})", *means, str(total), str(predicted)])
         for name, category in present.items():
-            shares = [percent(value) for value in (category.ap, category.ap50, category.ap75)]
+            shares = [format_percent(value) for value in (category.ap, category.ap50, category.ap75)]
             rows.append([name, *shares, str(category.num_objects), str(category.num_predictions)])
-        blocks = [aligned(rows)]
+        blocks = [format_table(rows)]
         if self.by_size:
             sizes = [["size", "AP", "AR", "objects", "pixels"]]
             for name, size in self.by_size.items():
                 end = f"to {size.largest:.0f}" if size.largest < LARGEST_AREA else "on"
                 extent = f"{size.smallest:.0f} {end}"
-                sizes.append([name, percent(size.ap), percent(size.recall), str(size.num_objects), extent])
-            blocks.append(aligned(sizes))
+                sizes.append(
+                    [name, format_percent(size.ap), format_percent(size.recall), str(size.num_objects), extent]
+                )
+            blocks.append(format_table(sizes))
         if self.recall:
-            counts = [["predictions of a picture and category", "AR"]]
-            counts += [[f"at most {count}", percent(value)] for count, value in self.recall.items()]
-            blocks.append(aligned(counts))
+            counts = [["predictions of an image and category", "AR"]]
+            counts += [[f"at most {count}", format_percent(value)] for count, value in self.recall.items()]
+            blocks.append(format_table(counts))
         return "\n\n".join(blocks)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON, without the curves; None stands for nan."""
         return {
-            "rules": self.rules,
+            "protocol": self.protocol,
             "ap": _or_none(self.ap),
             "ap50": _or_none(self.ap50),
             "ap75": _or_none(self.ap75),
@@ -139,64 +141,64 @@ class InstanceAPReport:
 
 
 class InstanceAP:
-    """Accumulates the objects of pictures for average precision, by the rules of COCO or of Cityscapes.
+    """Accumulates the objects of images for average precision, by the rules of COCO or of Cityscapes.
 
     Unlike other metrics' sums, precision needs every prediction of the set at once: memory grows with the number of
     segments (about 100 bytes for each), not with that of pixels. There is no tensor to be added up over processes;
-    instead accumulators are merged in the order of their pictures, which decides between equal scores and nothing else.
-    They can be pickled, so ``torch.distributed.all_gather_object`` moves them; one accumulator for each picture, merged
-    by the pictures' numbers, gives the same report however the pictures were shared out.
+    instead accumulators are merged in the order of their images, which decides between equal scores and nothing else.
+    They can be pickled, so ``torch.distributed.all_gather_object`` moves them; one accumulator for each image, merged
+    by the images' numbers, gives the same report however the images were shared out.
 
     Attributes:
         labels: the label space of predictions and truth.
-        rules: "coco" or "cityscapes".
+        protocol: "coco" or "cityscapes".
         sizes: by name, the least and the largest area in pixels for which AP is reported too; both are included.
         percentiles: of the areas of all objects, between which AP is reported as well; () for none.
         score: "given" or "one".
-        pictures: the objects of each picture so far.
+        images: the objects of each image so far.
     """
 
     def __init__(
         self,
         labels: LabelSpace,
-        rules: APRules = "coco",
+        protocol: APRules = "coco",
         *,
         sizes: Mapping[str, tuple[float, float]] | None = None,
         percentiles: Sequence[float] = (),
         score: ScoreSource = "given",
     ) -> None:
-        """Start without pictures.
+        """Start without images.
 
         Args:
             labels: the label space of predictions and truth; its things are looked at.
-            rules: whose.
+            protocol: whose.
             sizes: ranges of areas, in pixels; None for COCO's small, medium and large. None for the rules of
                 Cityscapes.
             percentiles: report AP between these percentiles of the areas of the truth's objects as well, measured when
-                all pictures are known (:func:`~panscape.metrics.object_sizes.size_percentiles`); those of All Scales'
+                all images are known (:func:`~panscape.metrics.object_sizes.size_percentiles`); those of All Scales'
                 Figure 5 are :data:`~panscape.metrics.object_sizes.PERCENTILES`. None for the rules of Cityscapes.
             score: "given" takes the predictions' scores; "one" gives each segment the same, so that only the order of
-                pictures and segments ranks them.
+                images and segments ranks them.
 
         Raises:
             InvalidArgumentError: an option is none of these, a range is empty or given to Cityscapes, or percentiles do
                 not ascend from 0 to 100.
         """
-        if rules not in get_args(APRules):
-            raise InvalidArgumentError(f'expected rules "coco" or "cityscapes", got {rules!r}')
+        if protocol not in get_args(APRules):
+            raise InvalidArgumentError(f'expected rules "coco" or "cityscapes", got {protocol!r}')
         if score not in get_args(ScoreSource):
             raise InvalidArgumentError(f'expected score "given" or "one", got {score!r}')
-        if (sizes is not None or percentiles) and rules != "coco":
+        if (sizes is not None or percentiles) and protocol != "coco":
             raise InvalidArgumentError('expected sizes with rules="coco" only; the rules of Cityscapes know no sizes')
         self.labels = labels
-        self.rules: APRules = rules
-        self.sizes = _checked(COCO_SIZES if sizes is None else sizes) if rules == "coco" else {}
+        self.protocol: APRules = protocol
+        self.sizes = _checked(COCO_SIZES if sizes is None else sizes) if protocol == "coco" else {}
         self.percentiles = require_percentiles(percentiles) if percentiles else ()
         self.score: ScoreSource = score
-        self.pictures: list[ThingOverlaps] = []
+        self.images: list[ThingOverlaps] = []
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Take one picture into account.
+        """Take one image into account.
 
         Args:
             prediction: of the same size as ``truth``, with scores unless ``score`` is "one".
@@ -210,10 +212,10 @@ class InstanceAP:
         self.require_scores(prediction)
         if self.score == "one":
             prediction = PanopticMap(prediction.ids, prediction.category)
-        self.pictures.append(thing_overlaps(prediction, truth, self.labels, histogram))
+        self.images.append(thing_overlaps(prediction, truth, self.labels, histogram))
 
-    def update_masks(self, masks: MaskWindows, category: Tensor, score: Tensor, truth: PanopticMap) -> None:
-        """Take one picture into account whose predicted objects are masks that may overlap.
+    def update_masks(self, masks: CroppedMasks, category: Tensor, score: Tensor, truth: PanopticMap) -> None:
+        """Take one image into account whose predicted objects are masks that may overlap.
 
         Args:
             masks: of P objects; those without pixels do not count.
@@ -222,11 +224,11 @@ class InstanceAP:
             truth: with its crowds, if any, of the size that the masks are of.
 
         Raises:
-            InvalidArgumentError: there is not one category and score for each mask, a mask leaves the picture, or a
+            InvalidArgumentError: there is not one category and score for each mask, a mask leaves the image, or a
                 category is not a thing of the label space.
         """
         score = torch.ones_like(score) if self.score == "one" else score
-        self.pictures.append(mask_overlaps(masks, category, score, truth, self.labels))
+        self.images.append(mask_overlaps(masks, category, score, truth, self.labels))
 
     def require_scores(self, prediction: PanopticMap) -> None:
         """Check that a prediction has the scores that this metric asks for.
@@ -241,7 +243,7 @@ class InstanceAP:
                 "than another"
             )
 
-    def require_like(self, other: InstanceAP) -> None:
+    def check_compatible(self, other: InstanceAP) -> None:
         """Check that another accumulator can be merged with this one.
 
         Raises:
@@ -249,7 +251,8 @@ class InstanceAP:
         """
         require_same_labels(self.labels, other.labels)
         mine, others = (
-            {"rules": m.rules, "sizes": m.sizes, "percentiles": m.percentiles, "score": m.score} for m in (self, other)
+            {"protocol": m.protocol, "sizes": m.sizes, "percentiles": m.percentiles, "score": m.score}
+            for m in (self, other)
         )
         if mine != others:
             raise InvalidArgumentError(
@@ -257,35 +260,35 @@ class InstanceAP:
             )
 
     def merge(self, other: InstanceAP) -> None:
-        """Add the pictures of another accumulator after those of this one.
+        """Add the images of another accumulator after those of this one.
 
         Raises:
             InvalidArgumentError: it has another label space or other options.
         """
-        self.require_like(other)
-        self.pictures += other.pictures
+        self.check_compatible(other)
+        self.images += other.images
 
     def reset(self) -> None:
-        """Forget all pictures."""
-        self.pictures = []
+        """Forget all images."""
+        self.images = []
 
     def object_areas(self) -> Tensor:
         """Return the areas of the truth's objects so far, int64; from these ``size_percentiles`` makes ranges."""
-        areas = [picture.true_area[~picture.is_crowd] for picture in self.pictures]
+        areas = [image.true_area[~image.is_crowd] for image in self.images]
         return torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int64), *areas]))
 
     def compute(self, sizes: Mapping[str, tuple[float, float]] | None = None) -> InstanceAPReport:
-        """Report on all pictures so far.
+        """Report on all images so far.
 
         Args:
             sizes: in place of those of the metric and of its percentiles, for ranges that were measured on these very
-                pictures.
+                images.
 
         Raises:
             InvalidArgumentError: a range is empty or given to Cityscapes.
         """
-        things = pooled(self.pictures)
-        if self.rules == "cityscapes":
+        things = pooled(self.images)
+        if self.protocol == "cityscapes":
             if sizes is not None:
                 raise InvalidArgumentError(
                     'expected sizes with rules="coco" only; the rules of Cityscapes know no sizes'
@@ -300,7 +303,7 @@ class InstanceAP:
         return {**self.sizes, **size_percentiles(areas, self.percentiles)}
 
 
-def usual_ap_rules(labels: LabelSpace) -> APRules:
+def default_ap_protocol(labels: LabelSpace) -> APRules:
     """Return whose rules are meant where nobody says: those of Cityscapes for its label space, else those of COCO."""
     return "cityscapes" if labels.name == "cityscapes" else "coco"
 
@@ -313,7 +316,7 @@ def _coco_report(
     counts = _counts(things.predicted_category, labels)
     at = [_threshold(COCO_THRESHOLDS, iou) for iou in (0.5, 0.75)]
     return InstanceAPReport(
-        rules="coco",
+        protocol="coco",
         ap=_mean(precision),
         ap50=_mean(precision[at[0]]),
         ap75=_mean(precision[at[1]]),
@@ -348,7 +351,7 @@ def _cityscapes_report(things: ThingOverlaps, labels: LabelSpace) -> InstanceAPR
     objects = _counts(things.true_category[is_object], labels)
     at = [_threshold(CITYSCAPES_THRESHOLDS, iou) for iou in (0.5, 0.75)]
     return InstanceAPReport(
-        rules="cityscapes",
+        protocol="cityscapes",
         ap=_mean(precision),
         ap50=_mean(precision[:, at[0]]),
         ap75=_mean(precision[:, at[1]]),

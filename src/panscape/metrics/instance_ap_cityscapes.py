@@ -37,7 +37,7 @@ def cityscapes_precision(things: ThingOverlaps, categories: Sequence[int]) -> Fl
     """Measure the average precision of a set by the rules at the top of this module.
 
     Args:
-        things: of all pictures.
+        things: of all images.
         categories: K ids of things.
 
     Returns:

@@ -4,14 +4,14 @@ Every rule that changes a number:
 
 - A prediction matches an object of its category if their IoU is at least the threshold, 0.50, 0.55 to 0.95. IoU is that
   of the masks; void counts like everything else.
-- Predictions choose in the order of their scores, equal ones in the order of their segments; at most 100 of a picture
+- Predictions choose in the order of their scores, equal ones in the order of their segments; at most 100 of an image
   and category take part.
 - A prediction that matches only a crowd of its category does not count; its overlap is the share of *its* pixels.
 - For a range of sizes, objects of other sizes are ignored, too, but each is matched once and by IoU; predictions of
   other sizes that match nothing do not count. Areas are those of the maps, where pycocotools reads those of the truth
   from its file.
-- Precision is made monotone and taken at 101 recalls; equal scores of different pictures stay in the order of the
-  pictures. Categories without an object stay out of the means.
+- Precision is made monotone and taken at 101 recalls; equal scores of different images stay in the order of the
+  images. Categories without an object stay out of the means.
 
 Segments without pixels do not count.
 """
@@ -24,12 +24,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.kernels.instance_matching import IGNORED, TRUE, match_objects
 from panscape.metrics.thing_overlaps import ThingOverlaps
+from panscape.ops.greedy_matching import IGNORED, TRUE, match_objects
 
 COCO_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 MAX_PREDICTIONS = (1, 10, 100)
-"""Of a picture and category."""
+"""Of an image and category."""
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 
@@ -41,7 +41,7 @@ class CocoCurves(NamedTuple):
 
     Attributes:
         precision: float64 [T, 101, K, A, 3]: thresholds, recalls 0 to 1, categories, ranges of sizes, and 1, 10 or 100
-            predictions of a picture and category.
+            predictions of an image and category.
         recall: float64 [T, K, A, 3], the largest recall reached.
         num_objects: int64 [K, A].
     """
@@ -55,7 +55,7 @@ def coco_curves(things: ThingOverlaps, categories: Sequence[int], ranges: Sequen
     """Measure precision and recall of a set by the rules at the top of this module.
 
     Args:
-        things: of all pictures.
+        things: of all images.
         categories: K ids of things.
         ranges: A pairs of the least and the largest area in pixels, both included.
     """
@@ -83,11 +83,11 @@ def coco_curves(things: ThingOverlaps, categories: Sequence[int], ranges: Sequen
 
 
 def _ranked(things: ThingOverlaps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the predictions that take part, by picture, category and falling score, and the rank of each there."""
-    order = np.lexsort((-things.score, things.predicted_category, things.picture))  # stable, so equal ones by segment
-    picture, category = things.picture[order], things.predicted_category[order]
+    """Return the predictions that take part, by image, category and falling score, and the rank of each there."""
+    order = np.lexsort((-things.score, things.predicted_category, things.image))  # stable, so equal ones by segment
+    image, category = things.image[order], things.predicted_category[order]
     is_first = np.ones(len(order), dtype=bool)
-    is_first[1:] = (picture[1:] != picture[:-1]) | (category[1:] != category[:-1])
+    is_first[1:] = (image[1:] != image[:-1]) | (category[1:] != category[:-1])
     position = np.arange(len(order))
     rank = position - np.maximum.accumulate(np.where(is_first, position, 0))
     kept = rank < MAX_PREDICTIONS[-1]

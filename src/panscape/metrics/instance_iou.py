@@ -10,10 +10,10 @@ Every rule that changes a number, as in ``evalPixelLevelSemanticLabeling`` of ci
 - Crowds of the truth (Cityscapes: groups) are neither found nor missed. They are pixels of their category all the same:
   what is predicted there as another category is a false positive of that one.
 - False positives (FP) are not weighted: pixels predicted as the category where the truth has another one and not void.
-- iIoU = iTP / (iTP + FP + iFN), over all pictures. The mean is over those categories of things that have any of the
+- iIoU = iTP / (iTP + FP + iFN), over all images. The mean is over those categories of things that have any of the
   three.
 
-*A* is a constant of the benchmark, measured on its training pictures. It decides how much false positives cost.
+*A* is a constant of the benchmark, measured on its training images. It decides how much false positives cost.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError, UnknownNameError
-from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
 from panscape.metrics.overlaps import (
     areas_of,
@@ -40,7 +39,8 @@ from panscape.metrics.overlaps import (
     require_categories,
     require_same_labels,
 )
-from panscape.metrics.tables import aligned, none_for_nan, percent
+from panscape.metrics.tables import format_percent, format_table, nan_to_none
+from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
 
 CITYSCAPES_AVERAGE_SIZES: Mapping[str, float] = MappingProxyType(
@@ -83,7 +83,7 @@ def average_sizes(truths: Iterable[PanopticMap], labels: LabelSpace) -> dict[str
 
 
 class ObjectPixels(NamedTuple):
-    """The objects of one picture's truth, and how many of their pixels have their category; all on the CPU.
+    """The objects of one image's truth, and how many of their pixels have their category; all on the CPU.
 
     Attributes:
         truth: int64 [M], the truth's segments that are things, have pixels and are no crowds, ascending; rows (id minus
@@ -102,7 +102,7 @@ class ObjectPixels(NamedTuple):
 def count_object_pixels(
     prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, histogram: JointHistogram | None = None
 ) -> ObjectPixels:
-    """Count how much of each object of one picture is predicted as its category.
+    """Count how much of each object of one image is predicted as its category.
 
     Args:
         prediction: of the same size as ``truth``.
@@ -155,7 +155,7 @@ class CategoryInstanceIoU:
 
 @dataclass(frozen=True, slots=True)
 class InstanceIoUReport:
-    """The instance-weighted IoU of a set of pictures; ``str()`` gives a table in percent.
+    """The instance-weighted IoU of a set of images; ``str()`` gives a table in percent.
 
     Attributes:
         mean_iou: mean over the categories of things that have pixels, in 0..1; nan without any.
@@ -171,37 +171,37 @@ class InstanceIoUReport:
     def table(self) -> str:
         """Return lines with the mean, then the categories that have pixels, in percent."""
         present = {name: c for name, c in self.per_category.items() if not math.isnan(c.iou)}
-        rows = [["", "iIoU"], [f"mean ({len(present)})", percent(self.mean_iou)]]
-        rows += [[name, percent(category.iou)] for name, category in present.items()]
-        return aligned(rows)
+        rows = [["", "iIoU"], [f"mean ({len(present)})", format_percent(self.mean_iou)]]
+        rows += [[name, format_percent(category.iou)] for name, category in present.items()]
+        return format_table(rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
         categories = {name: {"iou": c.iou, **asdict(c)} for name, c in self.per_category.items()}
-        none_for_nan(*categories.values())
+        nan_to_none(*categories.values())
         return {"mean_iou": None if math.isnan(self.mean_iou) else self.mean_iou, "per_category": categories}
 
 
 class InstanceIoU:
-    """Accumulates instance-weighted IoU over pictures, by the rules at the top of this module.
+    """Accumulates instance-weighted IoU over images, by the rules at the top of this module.
 
     Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        average_sizes: pixels of an average object by category name; None if they are measured from the pictures.
+        average_sizes: pixels of an average object by category name; None if they are measured from the images.
         state: float64 [K, 4]: by category, the sum of the objects' shares that were found, number of objects, their
             area, and false positives in pixels.
     """
 
     def __init__(self, labels: LabelSpace, average_sizes: Mapping[str, float] | None = None) -> None:
-        """Start without pictures.
+        """Start without images.
 
         Args:
             labels: the label space of predictions and truth.
             average_sizes: pixels of an average object by category name, for each category of things that the truth
                 has. Without them: those of the benchmark for the label space called "cityscapes"; for all others they
-                are the averages over the truth of the pictures.
+                are the averages over the truth of the images.
 
         Raises:
             UnknownNameError: a size is given for what is no category of things; the nearest names are suggested.
@@ -221,7 +221,7 @@ class InstanceIoU:
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Take one picture into account.
+        """Take one image into account.
 
         Args:
             prediction: of the same size as ``truth``; only its categories count.
@@ -249,7 +249,7 @@ class InstanceIoU:
                 f"{', '.join(sorted(self.average_sizes))}; give one, or no sizes at all to have them measured"
             )
 
-    def require_like(self, other: InstanceIoU) -> None:
+    def check_compatible(self, other: InstanceIoU) -> None:
         """Check that another accumulator can be merged with this one.
 
         Raises:
@@ -260,20 +260,20 @@ class InstanceIoU:
             raise InvalidArgumentError("expected a metric with the same average sizes, got one with others")
 
     def merge(self, other: InstanceIoU) -> None:
-        """Add the pictures of another accumulator to this one.
+        """Add the images of another accumulator to this one.
 
         Raises:
             InvalidArgumentError: it has another label space or other average sizes.
         """
-        self.require_like(other)
+        self.check_compatible(other)
         self.state += other.state
 
     def reset(self) -> None:
-        """Forget all pictures."""
+        """Forget all images."""
         self.state.zero_()
 
     def compute(self) -> InstanceIoUReport:
-        """Report on all pictures so far."""
+        """Report on all images so far."""
         per_category = {}
         for category in self.labels.thing_ids:
             name = self.labels[category].name

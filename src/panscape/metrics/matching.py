@@ -1,4 +1,4 @@
-"""Which true and predicted segments of a picture match, by the rules of panopticapi or of other evaluators."""
+"""Which true and predicted segments of an image match, by the rules of panopticapi or of other evaluators."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
-from panscape.kernels.joint_histogram import JointHistogram
 from panscape.metrics.overlaps import areas_of, categories_of, crowds_of, overlaps
-from panscape.metrics.rules import Rules, get_rules
+from panscape.metrics.protocol import Protocol, get_protocol
+from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
 
 Ids = NDArray[np.int64]
@@ -21,7 +21,7 @@ Shares = NDArray[np.float64]
 
 
 class SegmentMatches(NamedTuple):
-    """How the segments of one picture fared; all parts are on the CPU and index rows of the maps (id minus one).
+    """How the segments of one image fared; all parts are on the CPU and index rows of the maps (id minus one).
 
     Where rules make one segment of several, it goes by its first row.
 
@@ -44,17 +44,17 @@ def match_segments(
     prediction: PanopticMap,
     truth: PanopticMap,
     histogram: JointHistogram | None = None,
-    rules: str | Rules = "coco",
+    protocol: str | Protocol = "coco",
     stuff_ids: Sequence[int] | None = None,
     refined: Callable[[Ids, Ids, Shares], Shares] | None = None,
 ) -> SegmentMatches:
-    """Match the segments of one picture by the rules of panopticapi or those of another evaluator.
+    """Match the segments of one image by the rules of panopticapi or those of another evaluator.
 
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
         histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-        rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+        protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
         stuff_ids: categories that are stuff; rules by which stuff is whole need them, others do not ask for them.
         refined: maps the ids of the pairs that would match, truth and prediction, and their IoU to a stricter measure
             in 0..1; it takes the place of the IoU, and pairs that it leaves at 0.5 or below do not match.
@@ -63,12 +63,12 @@ def match_segments(
         InvalidArgumentError: the maps differ in size, or the rules need ``stuff_ids``.
         UnknownNameError: no rules have this name.
     """
-    rules = get_rules(rules)
+    protocol = get_protocol(protocol)
     histogram = overlaps(prediction, truth) if histogram is None else histogram
-    truth_id, predicted_id, area = judged_overlaps(prediction, truth, histogram, rules, stuff_ids)
+    truth_id, predicted_id, area = overlaps_under_protocol(prediction, truth, histogram, protocol, stuff_ids)
     # The category of void equals no other, not even that of the other void.
     truth_category, predicted_category = categories_of(truth, -1), categories_of(prediction, -2)
-    is_crowd = crowds_of(truth) & (rules.crowd == "excuse")
+    is_crowd = crowds_of(truth) & (protocol.crowd == "excuse")
     truth_area = areas_of(truth_id, area, truth.num_segments)
     predicted_area = areas_of(predicted_id, area, prediction.num_segments)
     is_void, is_silent = truth_id == 0, predicted_id == 0
@@ -79,7 +79,7 @@ def match_segments(
     possible = is_same & ~is_crowd[truth_id]
     a, b, shared = truth_id[possible], predicted_id[possible], area[possible]
     union = truth_area[a] + predicted_area[b] - shared - on_void[b]
-    if rules.predicted_void_leaves_union:
+    if protocol.predicted_void_leaves_union:
         union -= under_void[a]
     iou = shared / union
     a, b, iou = a[iou > 0.5], b[iou > 0.5], iou[iou > 0.5]
@@ -88,7 +88,7 @@ def match_segments(
         a, b, iou = a[iou > 0.5], b[iou > 0.5], iou[iou > 0.5]
 
     is_missed = (truth_area > 0) & ~is_crowd
-    if rules.predicted_void_excuses_misses:
+    if protocol.predicted_void_excuses_misses:
         is_missed &= under_void / np.maximum(truth_area, 1) <= 0.5
     is_missed[a] = False
     excused = on_void.copy()
@@ -109,12 +109,14 @@ def _is_remembered(is_crowd: NDArray[np.bool_], category: NDArray[np.int64]) -> 
     return remembered
 
 
-def names_of(annotation: PanopticMap, rules: Rules, stuff_ids: Sequence[int] | None, *, is_truth: bool) -> Ids | None:
+def ids_under_protocol(
+    annotation: PanopticMap, protocol: Protocol, stuff_ids: Sequence[int] | None, *, is_truth: bool
+) -> Ids | None:
     """Return the id by which some rules know each id of a map.
 
     Args:
         annotation: the map.
-        rules: those rules.
+        protocol: those rules.
         stuff_ids: categories that are stuff, if the rules need them.
         is_truth: whether the map is the truth, whose crowds may be void.
 
@@ -122,8 +124,8 @@ def names_of(annotation: PanopticMap, rules: Rules, stuff_ids: Sequence[int] | N
         int64 [S + 1]: 0 for what is void, the first id of its category for stuff that is one whole, else the id itself;
         None if all go by their own.
     """
-    is_void = crowds_of(annotation) & (is_truth and rules.crowd == "void")
-    whole = frozenset(stuff_ids or ()) if rules.is_stuff_whole else frozenset()
+    is_void = crowds_of(annotation) & (is_truth and protocol.crowd == "void")
+    whole = frozenset(stuff_ids or ()) if protocol.is_stuff_whole else frozenset()
     if not whole and not is_void.any():
         return None
     category = categories_of(annotation, -1)
@@ -137,20 +139,20 @@ def names_of(annotation: PanopticMap, rules: Rules, stuff_ids: Sequence[int] | N
     )
 
 
-def judged_overlaps(
+def overlaps_under_protocol(
     prediction: PanopticMap,
     truth: PanopticMap,
     histogram: JointHistogram,
-    rules: Rules,
+    protocol: Protocol,
     stuff_ids: Sequence[int] | None,
 ) -> tuple[Ids, Ids, Ids]:
-    """Return the overlaps of a picture under the ids by which some rules know its segments (:func:`names_of`).
+    """Return the overlaps of an image under the ids of a protocol (:func:`ids_under_protocol`).
 
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
         histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both.
-        rules: that judge.
+        protocol: that judge.
         stuff_ids: categories that are stuff, if the rules need them.
 
     Returns:
@@ -159,14 +161,14 @@ def judged_overlaps(
     Raises:
         InvalidArgumentError: the rules need ``stuff_ids``.
     """
-    if rules.is_stuff_whole and stuff_ids is None:
+    if protocol.is_stuff_whole and stuff_ids is None:
         raise InvalidArgumentError(
             "expected stuff_ids, as all segments of one stuff category are one by these rules, got none; give those of "
             "the label space: stuff_ids=labels.stuff_ids"
         )
     truth_id, predicted_id, area = (part.numpy() for part in histogram)
-    true_names = names_of(truth, rules, stuff_ids, is_truth=True)
-    predicted_names = names_of(prediction, rules, stuff_ids, is_truth=False)
+    true_names = ids_under_protocol(truth, protocol, stuff_ids, is_truth=True)
+    predicted_names = ids_under_protocol(prediction, protocol, stuff_ids, is_truth=False)
     if true_names is None and predicted_names is None:
         return truth_id, predicted_id, area
     truth_id = truth_id if true_names is None else true_names[truth_id]

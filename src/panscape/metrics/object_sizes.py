@@ -63,7 +63,7 @@ def size_percentiles(
     its text; those of :data:`PERCENTILES` are ours.
 
     Args:
-        areas: pixels of each object: of the whole set, or one tensor a picture (see :func:`object_areas`).
+        areas: pixels of each object: of the whole set, or one tensor an image (see :func:`object_areas`).
         percentiles: ascending from 0 to 100; one class less than there are numbers.
 
     Returns:

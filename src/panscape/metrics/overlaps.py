@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panscape.errors import InvalidArgumentError
-from panscape.kernels.joint_histogram import JointHistogram, joint_histogram
 from panscape.labels import LabelSpace
+from panscape.ops.confusion import JointHistogram, joint_histogram
 from panscape.panoptic import PanopticMap
 
 
 def overlaps(prediction: PanopticMap, truth: PanopticMap) -> JointHistogram:
-    """Count the pixels of every pair of truth and predicted segment; metrics of one picture can share the result.
+    """Count the pixels of every pair of truth and predicted segment; metrics of one image can share the result.
 
     Args:
         prediction: of the same size as ``truth``, on any device.

@@ -1,13 +1,13 @@
 """Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019), by the rules of the COCO panopticapi.
 
-Every rule that changes a number, if no others are asked for (:mod:`panscape.metrics.rules`):
+Every rule that changes a number, if no others are asked for (:mod:`panscape.metrics.protocol`):
 
 - A truth and a predicted segment match if their categories are equal and their IoU is strictly above 0.5. Pixels that
   are void in the truth do not count towards the predicted segment's area in the union; predicted void and crowds in the
   truth change nothing.
 - Crowd segments of the truth are neither matched nor missed. Whether a *predicted* segment is a crowd plays no role.
 - An unmatched prediction is a false positive unless more than half of it lies on void and the crowd of its category.
-- Of several crowd segments of one category in a picture only the last counts for that, as in panopticapi.
+- Of several crowd segments of one category in an image only the last counts for that, as in panopticapi.
 - Categories without any match, false positive and miss stay out of the means. The PQ of a group is the mean of its
   categories' PQ, not the product of the group's SQ and RQ.
 
@@ -26,12 +26,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
 from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.overlaps import require_categories, require_same_labels
-from panscape.metrics.rules import Rules, get_rules, require_same_rules
-from panscape.metrics.tables import aligned, none_for_nan, percent
+from panscape.metrics.protocol import Protocol, get_protocol, require_same_protocol
+from panscape.metrics.tables import format_percent, format_table, nan_to_none
+from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
 
 
@@ -107,7 +107,7 @@ class GroupQuality:
 
 @dataclass(frozen=True, slots=True)
 class PanopticQualityReport:
-    """The panoptic quality of a set of pictures; ``str()`` gives a table in percent.
+    """The panoptic quality of a set of images; ``str()`` gives a table in percent.
 
     Attributes:
         all: means over all categories.
@@ -128,46 +128,46 @@ class PanopticQualityReport:
         """Return lines that list groups, then the categories that have segments, in percent."""
         rows = [["", "PQ", "SQ", "RQ", "TP", "FP", "FN"]]
         for name, group in (("all", self.all), ("things", self.things), ("stuff", self.stuff)):
-            shares = [percent(value) for value in (group.pq, group.sq, group.rq)]
+            shares = [format_percent(value) for value in (group.pq, group.sq, group.rq)]
             rows.append([f"{name} ({group.num_categories})", *shares, "", "", ""])
         for name, category in self.per_category.items():
             if category.num_segments:
-                shares = [percent(value) for value in (category.pq, category.sq, category.rq)]
+                shares = [format_percent(value) for value in (category.pq, category.sq, category.rq)]
                 rows.append([name, *shares, str(category.tp), str(category.fp), str(category.fn)])
-        return aligned(rows)
+        return format_table(rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
         groups = {name: asdict(getattr(self, name)) for name in ("all", "things", "stuff")}
         categories = {name: {"pq": c.pq, "sq": c.sq, "rq": c.rq, **asdict(c)} for name, c in self.per_category.items()}
-        none_for_nan(*groups.values(), *categories.values())
+        nan_to_none(*groups.values(), *categories.values())
         return {**groups, "per_category": categories}
 
 
 class PanopticQuality:
-    """Accumulates panoptic quality over pictures, by the rules at the top of this module or by others.
+    """Accumulates panoptic quality over images, by the rules at the top of this module or by others.
 
-    Sums of IoU are added up within a picture, pairs ascending by truth id, and then over the pictures in the order of
+    Sums of IoU are added up within an image, pairs ascending by truth id, and then over the images in the order of
     the updates. Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        rules: what decides where evaluators differ.
+        protocol: what decides where evaluators differ.
         state: float64 [K, 4]: matches, false positives, misses and sum of IoU by category.
     """
 
-    def __init__(self, labels: LabelSpace, rules: str | Rules = "coco") -> None:
-        """Start without pictures.
+    def __init__(self, labels: LabelSpace, protocol: str | Protocol = "coco") -> None:
+        """Start without images.
 
         Args:
             labels: the label space of predictions and truth.
-            rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
 
         Raises:
             UnknownNameError: no rules have this name.
         """
         self.labels = labels
-        self.rules = get_rules(rules)
+        self.protocol = get_protocol(protocol)
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
     def update(
@@ -177,7 +177,7 @@ class PanopticQuality:
         histogram: JointHistogram | None = None,
         matches: SegmentMatches | None = None,
     ) -> None:
-        """Take one picture into account.
+        """Take one image into account.
 
         Args:
             prediction: of the same size as ``truth``.
@@ -190,25 +190,25 @@ class PanopticQuality:
         """
         require_categories(self.labels, prediction, truth)
         if matches is None:
-            matches = match_segments(prediction, truth, histogram, self.rules, self.labels.stuff_ids)
+            matches = match_segments(prediction, truth, histogram, self.protocol, self.labels.stuff_ids)
         self.state += torch.from_numpy(count_matches(prediction, truth, matches, len(self.labels)))
 
     def merge(self, other: PanopticQuality) -> None:
-        """Add the pictures of another accumulator to this one.
+        """Add the images of another accumulator to this one.
 
         Raises:
             InvalidArgumentError: it has another label space or other rules.
         """
         require_same_labels(self.labels, other.labels)
-        require_same_rules(self.rules, other.rules)
+        require_same_protocol(self.protocol, other.protocol)
         self.state += other.state
 
     def reset(self) -> None:
-        """Forget all pictures."""
+        """Forget all images."""
         self.state.zero_()
 
     def compute(self) -> PanopticQualityReport:
-        """Report on all pictures so far."""
+        """Report on all images so far."""
         per_category = {
             category.name: CategoryQuality(int(tp), int(fp), int(fn), iou_sum)
             for category, (tp, fp, fn, iou_sum) in zip(self.labels, self.state.tolist(), strict=True)
@@ -216,7 +216,7 @@ class PanopticQuality:
         qualities = list(per_category.values())
 
         def mean(ids: Iterable[int]) -> GroupQuality:
-            return GroupQuality.mean([qualities[i] for i in ids], absent_count=self.rules.absent_categories_count)
+            return GroupQuality.mean([qualities[i] for i in ids], absent_count=self.protocol.absent_categories_count)
 
         return PanopticQualityReport(
             all=mean(range(len(qualities))),
@@ -229,7 +229,7 @@ class PanopticQuality:
 def count_matches(
     prediction: PanopticMap, truth: PanopticMap, matches: SegmentMatches, num_categories: int
 ) -> NDArray[np.float64]:
-    """Return matches, false positives, misses and sum of IoU of one picture by category, float64 [K, 4]."""
+    """Return matches, false positives, misses and sum of IoU of one image by category, float64 [K, 4]."""
     of_truth, of_prediction = truth.category.cpu().numpy(), prediction.category.cpu().numpy()
     matched, _, iou, missed, spurious = (part.numpy() for part in matches)
     counts = np.zeros((num_categories, 4))

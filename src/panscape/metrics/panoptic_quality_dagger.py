@@ -1,11 +1,11 @@
 """PQ-dagger (Porzi et al., "Seamless Scene Segmentation", CVPR 2019): panoptic quality without a threshold for stuff.
 
-Stuff has one segment a picture, and PQ gives nothing for it at an IoU of 0.5 and all at a little more. So:
+Stuff has one segment an image, and PQ gives nothing for it at an IoU of 0.5 and all at a little more. So:
 
 - Things have their PQ, by the same rules.
-- All segments of one stuff category in a picture are one. Each picture whose truth has the category counts with the IoU
-  of the two, however small, or with 0 if the category is not predicted. In pictures whose truth has none of it, it may
-  be predicted at no cost. PQ-dagger of the category is the mean over the pictures that count.
+- All segments of one stuff category in an image are one. Each image whose truth has the category counts with the IoU
+  of the two, however small, or with 0 if the category is not predicted. In images whose truth has none of it, it may
+  be predicted at no cost. PQ-dagger of the category is the mean over the images that count.
 - Void in the truth leaves the union as for PQ. Crowds of stuff, which no dataset has, are as the rules have them: no
   pixels of the category unless they are segments like others.
 - Categories of stuff that no truth has, and things without match, false positive and miss, stay out of the means.
@@ -24,31 +24,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
 from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.overlaps import categories_of, crowds_of, overlaps, require_categories, require_same_labels
 from panscape.metrics.panoptic_quality import count_matches
-from panscape.metrics.rules import Rules, get_rules, require_same_rules
-from panscape.metrics.tables import aligned, none_for_nan, percent
+from panscape.metrics.protocol import Protocol, get_protocol, require_same_protocol
+from panscape.metrics.tables import format_percent, format_table, nan_to_none
+from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
 
 
-def cover_stuff(
+def stuff_iou(
     prediction: PanopticMap,
     truth: PanopticMap,
     num_categories: int,
     histogram: JointHistogram | None = None,
-    rules: str | Rules = "coco",
+    protocol: str | Protocol = "coco",
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Compare all that is of one category in a picture with all that is predicted as this category.
+    """Compare all that is of one category in an image with all that is predicted as this category.
 
     Args:
         prediction: of the same size as ``truth``; category ids below ``num_categories``, like those of ``truth``.
         truth: with its crowds, if any.
         num_categories: K.
         histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-        rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+        protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
 
     Returns:
         Whether the truth has the category, and its IoU in 0..1, 0 where it has not: bool [K] and float64 [K].
@@ -57,13 +57,13 @@ def cover_stuff(
         InvalidArgumentError: the maps differ in size.
         UnknownNameError: no rules have this name.
     """
-    rules = get_rules(rules)
+    protocol = get_protocol(protocol)
     histogram = overlaps(prediction, truth) if histogram is None else histogram
     truth_id, predicted_id, area = (part.numpy() for part in histogram)
     void, crowd = num_categories, num_categories + 1
     of_truth, of_prediction = categories_of(truth, void), categories_of(prediction, void)
-    if rules.crowd != "segment":
-        of_truth[crowds_of(truth)] = void if rules.crowd == "void" else crowd
+    if protocol.crowd != "segment":
+        of_truth[crowds_of(truth)] = void if protocol.crowd == "void" else crowd
     rows, columns = of_truth[truth_id], of_prediction[predicted_id]
 
     def count(category: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -74,7 +74,7 @@ def cover_stuff(
     everything = np.ones(len(area), dtype=bool)
     truth_area, shared = count(rows, everything), count(rows, rows == columns)
     union = truth_area + count(columns, rows != void) - shared
-    if rules.predicted_void_leaves_union:
+    if protocol.predicted_void_leaves_union:
         union -= count(rows, columns == void)
     return truth_area > 0, shared / np.maximum(union, 1)
 
@@ -84,8 +84,8 @@ class CategoryQualityDagger:
     """The PQ-dagger of one category.
 
     Attributes:
-        count: things: matches and half of the false positives and misses; stuff: pictures whose truth has it.
-        iou_sum: over all matches or all these pictures.
+        count: things: matches and half of the false positives and misses; stuff: images whose truth has it.
+        iou_sum: over all matches or all these images.
     """
 
     count: float
@@ -112,7 +112,7 @@ class GroupQualityDagger:
 
 @dataclass(frozen=True, slots=True)
 class PanopticQualityDaggerReport:
-    """The PQ-dagger of a set of pictures; ``str()`` gives a table in percent.
+    """The PQ-dagger of a set of images; ``str()`` gives a table in percent.
 
     Attributes:
         all: mean over all categories.
@@ -133,42 +133,42 @@ class PanopticQualityDaggerReport:
         """Return lines that list groups, then the categories in which there is something to count, in percent."""
         rows = [["", "PQ†"]]
         for name, group in (("all", self.all), ("things", self.things), ("stuff", self.stuff)):
-            rows.append([f"{name} ({group.num_categories})", percent(group.pq)])
-        rows += [[name, percent(category.pq)] for name, category in self.per_category.items() if category.count]
-        return aligned(rows)
+            rows.append([f"{name} ({group.num_categories})", format_percent(group.pq)])
+        rows += [[name, format_percent(category.pq)] for name, category in self.per_category.items() if category.count]
+        return format_table(rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
         groups = {name: asdict(getattr(self, name)) for name in ("all", "things", "stuff")}
         categories = {name: {"pq": c.pq, **asdict(c)} for name, c in self.per_category.items()}
-        none_for_nan(*groups.values(), *categories.values())
+        nan_to_none(*groups.values(), *categories.values())
         return {**groups, "per_category": categories}
 
 
 class PanopticQualityDagger:
-    """Accumulates PQ-dagger over pictures, by the rules at the top of this module.
+    """Accumulates PQ-dagger over images, by the rules at the top of this module.
 
-    Sums of IoU are added up within a picture and then over the pictures in the order of the updates. Accumulators of
+    Sums of IoU are added up within an image and then over the images in the order of the updates. Accumulators of
     several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        rules: what decides where evaluators differ.
+        protocol: what decides where evaluators differ.
         state: float64 [K, 2]: what is counted (:attr:`CategoryQualityDagger.count`) and the sum of IoU by category.
     """
 
-    def __init__(self, labels: LabelSpace, rules: str | Rules = "coco") -> None:
-        """Start without pictures.
+    def __init__(self, labels: LabelSpace, protocol: str | Protocol = "coco") -> None:
+        """Start without images.
 
         Args:
             labels: the label space of predictions and truth.
-            rules: a name in :data:`~panscape.metrics.rules.RULES`, or rules of your own.
+            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
 
         Raises:
             UnknownNameError: no rules have this name.
         """
         self.labels = labels
-        self.rules = get_rules(rules)
+        self.protocol = get_protocol(protocol)
         self.state = torch.zeros(len(labels), 2, dtype=torch.float64)
 
     def update(
@@ -178,7 +178,7 @@ class PanopticQualityDagger:
         histogram: JointHistogram | None = None,
         matches: SegmentMatches | None = None,
     ) -> None:
-        """Take one picture into account.
+        """Take one image into account.
 
         Args:
             prediction: of the same size as ``truth``.
@@ -192,30 +192,30 @@ class PanopticQualityDagger:
         require_categories(self.labels, prediction, truth)
         histogram = overlaps(prediction, truth) if histogram is None else histogram
         if matches is None:
-            matches = match_segments(prediction, truth, histogram, self.rules, self.labels.stuff_ids)
+            matches = match_segments(prediction, truth, histogram, self.protocol, self.labels.stuff_ids)
         found = count_matches(prediction, truth, matches, len(self.labels))
         sums = np.stack([found[:, 0] + (found[:, 1] + found[:, 2]) / 2, found[:, 3]], axis=1)
-        is_there, iou = cover_stuff(prediction, truth, len(self.labels), histogram, self.rules)
+        is_there, iou = stuff_iou(prediction, truth, len(self.labels), histogram, self.protocol)
         stuff = list(self.labels.stuff_ids)
         sums[stuff] = np.stack([is_there, iou], axis=1)[stuff]
         self.state += torch.from_numpy(sums)
 
     def merge(self, other: PanopticQualityDagger) -> None:
-        """Add the pictures of another accumulator to this one.
+        """Add the images of another accumulator to this one.
 
         Raises:
             InvalidArgumentError: it has another label space or other rules.
         """
         require_same_labels(self.labels, other.labels)
-        require_same_rules(self.rules, other.rules)
+        require_same_protocol(self.protocol, other.protocol)
         self.state += other.state
 
     def reset(self) -> None:
-        """Forget all pictures."""
+        """Forget all images."""
         self.state.zero_()
 
     def compute(self) -> PanopticQualityDaggerReport:
-        """Report on all pictures so far."""
+        """Report on all images so far."""
         per_category = {
             category.name: CategoryQualityDagger(count, iou_sum)
             for category, (count, iou_sum) in zip(self.labels, self.state.tolist(), strict=True)

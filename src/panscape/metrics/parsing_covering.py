@@ -8,12 +8,12 @@ Every rule that changes a number, as in the authors' released evaluation:
   none. There is no threshold and no matching: several segments may have the same prediction.
 - Void and crowds of the truth, of whatever category, are ignored: their pixels are taken from all predictions before
   any area is counted. Whether a *predicted* segment is a crowd plays no role. Predicted void covers nothing.
-- The covering of a category is the mean of these IoU, weighted by the areas of the truth's segments, over all pictures.
+- The covering of a category is the mean of these IoU, weighted by the areas of the truth's segments, over all images.
 - Categories without area in the truth stay out of the means, even if they are predicted.
 
 There are two conventions of area. ``covering`` takes pixels, as in the paper's formula. ``covering_normalized`` divides
-each picture's areas by its number of pixels, ignored ones included, as is the default of the released evaluation: large
-pictures then weigh no more than small ones. Where all pictures have one size, the two are the same.
+each image's areas by its number of pixels, ignored ones included, as is the default of the released evaluation: large
+images then weigh no more than small ones. Where all images have one size, the two are the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
 from panscape.metrics.overlaps import (
     areas_of,
@@ -37,12 +36,13 @@ from panscape.metrics.overlaps import (
     require_categories,
     require_same_labels,
 )
-from panscape.metrics.tables import aligned, none_for_nan, percent
+from panscape.metrics.tables import format_percent, format_table, nan_to_none
+from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
 
 
 class SegmentCoverings(NamedTuple):
-    """How well the segments of one picture's truth are covered; all parts are on the CPU.
+    """How well the segments of one image's truth are covered; all parts are on the CPU.
 
     Attributes:
         truth: int64 [M], the truth's segments that have pixels and are no crowds, ascending; rows (id minus one).
@@ -58,7 +58,7 @@ class SegmentCoverings(NamedTuple):
 def cover_segments(
     prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None
 ) -> SegmentCoverings:
-    """Find how well each segment of one picture is covered, by the rules at the top of this module.
+    """Find how well each segment of one image is covered, by the rules at the top of this module.
 
     Args:
         prediction: of the same size as ``truth``.
@@ -87,7 +87,7 @@ class CategoryCovering:
 
     Attributes:
         covering: weighted by pixels, in 0..1; nan without pixels in the truth.
-        covering_normalized: weighted by shares of the pictures, likewise.
+        covering_normalized: weighted by shares of the images, likewise.
         area: number of the truth's pixels that count.
     """
 
@@ -102,7 +102,7 @@ class GroupCovering:
 
     Attributes:
         covering: weighted by pixels, in 0..1; nan without any such category.
-        covering_normalized: weighted by shares of the pictures, likewise.
+        covering_normalized: weighted by shares of the images, likewise.
         num_categories: number of categories in the means.
     """
 
@@ -122,7 +122,7 @@ class GroupCovering:
 
 @dataclass(frozen=True, slots=True)
 class ParsingCoveringReport:
-    """The parsing covering of a set of pictures; ``str()`` gives a table in percent.
+    """The parsing covering of a set of images; ``str()`` gives a table in percent.
 
     Attributes:
         all: means over all categories.
@@ -143,34 +143,34 @@ class ParsingCoveringReport:
         """Return lines that list groups, then the categories that have pixels, in percent."""
         rows = [["", "PC", "PC normalized"]]
         for name, group in (("all", self.all), ("things", self.things), ("stuff", self.stuff)):
-            shares = [percent(value) for value in (group.covering, group.covering_normalized)]
+            shares = [format_percent(value) for value in (group.covering, group.covering_normalized)]
             rows.append([f"{name} ({group.num_categories})", *shares])
         for name, category in self.per_category.items():
             if category.area:
-                rows.append([name, percent(category.covering), percent(category.covering_normalized)])
-        return aligned(rows)
+                rows.append([name, format_percent(category.covering), format_percent(category.covering_normalized)])
+        return format_table(rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
         groups = {name: asdict(getattr(self, name)) for name in ("all", "things", "stuff")}
         categories = {name: asdict(c) for name, c in self.per_category.items()}
-        none_for_nan(*groups.values(), *categories.values())
+        nan_to_none(*groups.values(), *categories.values())
         return {**groups, "per_category": categories}
 
 
 class ParsingCovering:
-    """Accumulates parsing covering over pictures, by the rules at the top of this module.
+    """Accumulates parsing covering over images, by the rules at the top of this module.
 
-    Sums are taken within a picture, segments ascending by id, and then over the pictures in the order of the updates.
+    Sums are taken within an image, segments ascending by id, and then over the images in the order of the updates.
     Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        state: float64 [K, 4]: area times IoU and area by category, in pixels and then in shares of the pictures.
+        state: float64 [K, 4]: area times IoU and area by category, in pixels and then in shares of the images.
     """
 
     def __init__(self, labels: LabelSpace) -> None:
-        """Start without pictures.
+        """Start without images.
 
         Args:
             labels: the label space of predictions and truth.
@@ -179,7 +179,7 @@ class ParsingCovering:
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Take one picture into account.
+        """Take one image into account.
 
         Args:
             prediction: of the same size as ``truth``.
@@ -200,7 +200,7 @@ class ParsingCovering:
         self.state += torch.from_numpy(np.stack([*sums, *(part / num_pixels for part in sums)], axis=1))
 
     def merge(self, other: ParsingCovering) -> None:
-        """Add the pictures of another accumulator to this one.
+        """Add the images of another accumulator to this one.
 
         Raises:
             InvalidArgumentError: it has another label space.
@@ -209,11 +209,11 @@ class ParsingCovering:
         self.state += other.state
 
     def reset(self) -> None:
-        """Forget all pictures."""
+        """Forget all images."""
         self.state.zero_()
 
     def compute(self) -> ParsingCoveringReport:
-        """Report on all pictures so far."""
+        """Report on all images so far."""
         per_category = {
             category.name: CategoryCovering(
                 covered / area if area else math.nan, share_covered / share if share else math.nan, int(area)

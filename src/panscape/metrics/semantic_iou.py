@@ -2,7 +2,7 @@
 
 Pixels that are void in the truth are ignored. A pixel that is void in the prediction counts against the category of the
 truth. Crowds are pixels of their category like all others, as in the pixel-level evaluation of Cityscapes. Pixels are
-pooled over all pictures; categories that occur neither in truth nor in prediction stay out of the mean.
+pooled over all images; categories that occur neither in truth nor in prediction stay out of the mean.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from panscape.kernels.joint_histogram import JointHistogram
 from panscape.labels import LabelSpace
 from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
-from panscape.metrics.tables import aligned, percent
+from panscape.metrics.tables import format_percent, format_table
+from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
 
 
@@ -89,7 +89,7 @@ class CategoryIoU:
 
 @dataclass(frozen=True, slots=True)
 class SemanticIoUReport:
-    """The semantic quality of a set of pictures; ``str()`` gives a table in percent.
+    """The semantic quality of a set of images; ``str()`` gives a table in percent.
 
     Attributes:
         mean_iou: mean over the categories that have pixels, in 0..1; nan without any.
@@ -107,9 +107,9 @@ class SemanticIoUReport:
     def table(self) -> str:
         """Return lines with the mean, then the categories that have pixels, in percent."""
         present = {name: c for name, c in self.per_category.items() if not math.isnan(c.iou)}
-        rows = [["", "IoU"], [f"mean ({len(present)})", percent(self.mean_iou)]]
-        rows += [[name, percent(category.iou)] for name, category in present.items()]
-        return aligned(rows)
+        rows = [["", "IoU"], [f"mean ({len(present)})", format_percent(self.mean_iou)]]
+        rows += [[name, format_percent(category.iou)] for name, category in present.items()]
+        return format_table(rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON; None stands for nan."""
@@ -124,7 +124,7 @@ class SemanticIoUReport:
 
 
 class SemanticIoU:
-    """Accumulates a confusion matrix over pictures, by the rules at the top of this module.
+    """Accumulates a confusion matrix over images, by the rules at the top of this module.
 
     Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
 
@@ -134,7 +134,7 @@ class SemanticIoU:
     """
 
     def __init__(self, labels: LabelSpace) -> None:
-        """Start without pictures.
+        """Start without images.
 
         Args:
             labels: the label space of predictions and truth.
@@ -143,7 +143,7 @@ class SemanticIoU:
         self.state = torch.zeros(len(labels), len(labels) + 1, dtype=torch.int64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Take one picture into account.
+        """Take one image into account.
 
         Args:
             prediction: of the same size as ``truth``.
@@ -156,7 +156,7 @@ class SemanticIoU:
         require_categories(self.labels, prediction, truth)
         self.state += count_confusion(prediction, truth, len(self.labels), histogram)
 
-    def require_like(self, other: SemanticIoU) -> None:
+    def check_compatible(self, other: SemanticIoU) -> None:
         """Check that another accumulator can be merged with this one.
 
         Raises:
@@ -165,20 +165,20 @@ class SemanticIoU:
         require_same_labels(self.labels, other.labels)
 
     def merge(self, other: SemanticIoU) -> None:
-        """Add the pictures of another accumulator to this one.
+        """Add the images of another accumulator to this one.
 
         Raises:
             InvalidArgumentError: it has another label space.
         """
-        self.require_like(other)
+        self.check_compatible(other)
         self.state += other.state
 
     def reset(self) -> None:
-        """Forget all pictures."""
+        """Forget all images."""
         self.state.zero_()
 
     def compute(self) -> SemanticIoUReport:
-        """Report on all pictures so far."""
+        """Report on all images so far."""
         hits = self.state.diagonal()
         columns, rows = self.state[:, :-1].sum(0) - hits, self.state.sum(1) - hits
         per_category = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
+def format_table(rows: Sequence[Sequence[str]]) -> str:
     """Return ``rows`` as lines; the first column is flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -19,12 +19,12 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def percent(fraction: float) -> str:
+def format_percent(fraction: float) -> str:
     """Return a fraction in percent with one decimal; a dash for nan."""
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
-def none_for_nan(*entries: dict[str, Any]) -> None:
+def nan_to_none(*entries: dict[str, Any]) -> None:
     """Put None in place of every nan among the numbers of some dicts, as JSON has no nan."""
     for entry in entries:
         entry.update({key: None for key, value in entry.items() if math.isnan(value)})

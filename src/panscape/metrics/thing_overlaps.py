@@ -1,4 +1,4 @@
-"""The objects of one picture, predicted and true, in as few numbers as average precision needs."""
+"""The objects of one image, predicted and true, in as few numbers as average precision needs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
-from panscape.kernels.joint_histogram import JointHistogram
-from panscape.kernels.mask_windows import MaskWindows
 from panscape.labels import LabelSpace
 from panscape.metrics.overlaps import areas_of, categories_of, crowds_of, overlaps, require_categories
+from panscape.ops.confusion import JointHistogram
+from panscape.ops.cropped_masks import CroppedMasks
 from panscape.panoptic import PanopticMap
 
 Ints = NDArray[np.int64]
@@ -24,7 +24,7 @@ class ThingOverlaps(NamedTuple):
     """Predicted and true objects that have pixels, in the order of their maps or masks, and who overlaps whom.
 
     Attributes:
-        picture: int64 [P], number of the picture of each predicted segment; ascending.
+        image: int64 [P], number of the image of each predicted segment; ascending.
         predicted_category: int64 [P].
         score: float32 [P].
         predicted_area: int64 [P], pixels.
@@ -37,7 +37,7 @@ class ThingOverlaps(NamedTuple):
         shared: int64 [N], pixels that both have, at least 1.
     """
 
-    picture: Ints
+    image: Ints
     predicted_category: Ints
     score: NDArray[np.float32]
     predicted_area: Ints
@@ -58,7 +58,7 @@ class ThingOverlaps(NamedTuple):
 def thing_overlaps(
     prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, histogram: JointHistogram | None = None
 ) -> ThingOverlaps:
-    """Reduce one picture to its objects.
+    """Reduce one image to its objects.
 
     Args:
         prediction: of the same size as ``truth``; without scores, every segment has a score of 1.
@@ -67,7 +67,7 @@ def thing_overlaps(
         histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
 
     Returns:
-        The objects of picture 0.
+        The objects of image 0.
 
     Raises:
         InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
@@ -88,7 +88,7 @@ def thing_overlaps(
     category = true_category[true_id]
     is_pair = (category == predicted_category[predicted_id]) & (category >= 0) & is_thing[category]
     return ThingOverlaps(
-        picture=np.zeros(len(predicted_rows), dtype=np.int64),
+        image=np.zeros(len(predicted_rows), dtype=np.int64),
         predicted_category=predicted_category[predicted_rows],
         score=score.numpy()[predicted_rows - 1],
         predicted_area=predicted_area[predicted_rows],
@@ -109,9 +109,9 @@ def _object_rows(area: Ints, category: Ints, labels: LabelSpace) -> Ints:
 
 
 def mask_overlaps(
-    masks: MaskWindows, category: Tensor, score: Tensor, truth: PanopticMap, labels: LabelSpace
+    masks: CroppedMasks, category: Tensor, score: Tensor, truth: PanopticMap, labels: LabelSpace
 ) -> ThingOverlaps:
-    """Reduce one picture to its objects, where the predicted ones are masks that may overlap.
+    """Reduce one image to its objects, where the predicted ones are masks that may overlap.
 
     Args:
         masks: of P predicted objects; those without pixels are left out.
@@ -121,10 +121,10 @@ def mask_overlaps(
         labels: tells things from stuff.
 
     Returns:
-        The objects of picture 0.
+        The objects of image 0.
 
     Raises:
-        InvalidArgumentError: there is not one category and score for each mask, a mask leaves the picture, or a
+        InvalidArgumentError: there is not one category and score for each mask, a mask leaves the image, or a
             category is not a thing of the label space.
     """
     require_categories(labels, truth, truth)
@@ -152,7 +152,7 @@ def mask_overlaps(
     is_pair = (of_kept[:, true_rows] > 0) & (of_masks[kept, None] == true_category[true_rows])
     prediction, place = np.nonzero(is_pair)
     return ThingOverlaps(
-        picture=np.zeros(len(kept), dtype=np.int64),
+        image=np.zeros(len(kept), dtype=np.int64),
         predicted_category=of_masks[kept],
         score=scores[kept],
         predicted_area=area[kept],
@@ -166,18 +166,18 @@ def mask_overlaps(
     )
 
 
-def pooled(pictures: Sequence[ThingOverlaps]) -> ThingOverlaps:
-    """Put the objects of several pictures into one list, the pictures numbered in their order."""
-    if not pictures:
+def pooled(images: Sequence[ThingOverlaps]) -> ThingOverlaps:
+    """Put the objects of several images into one list, the images numbered in their order."""
+    if not images:
         empty = np.zeros(0, dtype=np.int64)
         scores, crowds = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=bool)
         return ThingOverlaps(empty, empty, scores, empty, empty, empty, empty, crowds, empty, empty, empty)
-    joined = ThingOverlaps(*(np.concatenate(parts) for parts in zip(*pictures, strict=True)))
-    num_predicted = np.array([len(picture.score) for picture in pictures])
-    num_true = np.array([len(picture.true_area) for picture in pictures])
-    num_pairs = [len(picture.shared) for picture in pictures]
+    joined = ThingOverlaps(*(np.concatenate(parts) for parts in zip(*images, strict=True)))
+    num_predicted = np.array([len(image.score) for image in images])
+    num_true = np.array([len(image.true_area) for image in images])
+    num_pairs = [len(image.shared) for image in images]
     return joined._replace(
-        picture=np.repeat(np.arange(len(pictures)), num_predicted),
+        image=np.repeat(np.arange(len(images)), num_predicted),
         prediction=joined.prediction + np.repeat(num_predicted.cumsum() - num_predicted, num_pairs),
         truth=joined.truth + np.repeat(num_true.cumsum() - num_true, num_pairs),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.labels import LabelSpace
-from panscape.models.panoptic_model import ModelSpec, PanopticModel
+from panscape.models.base import ModelSpec, PanopticModel
 
 __all__ = ["ModelSpec", "PanopticModel", "create_model", "list_models"]
 

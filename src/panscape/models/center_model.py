@@ -13,15 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from panscape.errors import InvalidArgumentError
-from panscape.kernels.likeliest_category import likeliest_categories
 from panscape.labels import LabelSpace
-from panscape.models.center_relations import CenterRelations
-from panscape.models.panoptic_model import PanopticModel
-from panscape.models.relation_panels import relation_panels
-from panscape.nn.instance_maps import CenterInstanceMaps
-from panscape.nn.relations import Relations
+from panscape.models.base import PanopticModel
+from panscape.models.pisr import CenterRelations
+from panscape.models.pisr_panels import relation_panels
+from panscape.nn.pisr import Relations
+from panscape.nn.pisr_instances import CenterInstanceMaps
+from panscape.ops.argmax import argmax_at_image_size
 from panscape.panoptic import PanopticMap
-from panscape.representations.center_scores import with_scores
 from panscape.representations.centers import (
     CENTER_ORACLES,
     CenterDecoding,
@@ -29,6 +28,7 @@ from panscape.representations.centers import (
     CenterRepresentation,
     CenterTargets,
 )
+from panscape.representations.centers.scores import score_instances
 
 _HEADS = ("semantic", "center", "offset")
 
@@ -43,7 +43,7 @@ class CenterModel(PanopticModel):
         stride: images are padded to multiples of this.
         representation: targets, losses and recovery.
         output_stride: input pixels per output cell.
-        longest_side, working_scale: see :class:`~panscape.models.PanopticModel`.
+        longest_side, test_scale: see :class:`~panscape.models.PanopticModel`.
 
     Attributes:
         relations: between features and what the heads find in them, in networks with a second stage; None in others.
@@ -63,7 +63,7 @@ class CenterModel(PanopticModel):
         representation: CenterRepresentation,
         output_stride: int,
         longest_side: int | None = None,
-        working_scale: float = 1.0,
+        test_scale: float = 1.0,
     ) -> None:
         if not isinstance(representation, CenterRepresentation):
             raise InvalidArgumentError(
@@ -74,13 +74,13 @@ class CenterModel(PanopticModel):
                 f"expected a loss_stride that divides the output stride {output_stride}, got "
                 f"{representation.loss_stride}"
             )
-        super().__init__(labels, stride, longest_side, working_scale)
+        super().__init__(labels, stride, longest_side, test_scale)
         self.representation = representation
         self.output_stride = output_stride
         self.relations: CenterRelations | None = None
 
     @property
-    def copied_parts(self) -> Mapping[str, str]:
+    def weight_copies(self) -> Mapping[str, str]:
         """The heads of a second stage that take as many channels as those of the first, and these."""
         heads = {} if self.relations is None else {f"refined_{name}": name for name in _HEADS}
         return {copy: head for copy, head in heads.items() if self._shapes(copy) == self._shapes(head)}
@@ -108,7 +108,7 @@ class CenterModel(PanopticModel):
             InvalidArgumentError: one of the two is of another kind, or there are instance maps and nothing takes them.
         """
         if not (part is None or isinstance(part, Relations)):
-            raise InvalidArgumentError(f"expected relations such as PanopticRelations(), or None, got {part!r}")
+            raise InvalidArgumentError(f"expected relations such as PISR(), or None, got {part!r}")
         if not (instance_maps is None or isinstance(instance_maps, CenterInstanceMaps)):
             raise InvalidArgumentError(f"expected instance_maps as CenterInstanceMaps or None, got {instance_maps!r}")
         relations = None
@@ -125,7 +125,7 @@ class CenterModel(PanopticModel):
             )
         if instance_maps is not None and (relations is None or not relations.related.uses_instances):
             raise InvalidArgumentError(
-                "expected instance_maps beside relations that look at objects, such as PanopticRelations(), got them "
+                "expected instance_maps beside relations that look at objects, such as PISR(), got them "
                 f"beside {type(part).__name__ if part else 'none'}; leave instance_maps None"
             )
         return relations
@@ -180,35 +180,35 @@ class CenterModel(PanopticModel):
             # By default their window follows from the decoding; the network must stay what it is.
             self.respecify(instance_maps=self.relations.instance_maps)
 
-    def recover(
+    def postprocess(
         self,
         outputs: CenterOutputs,
-        working_sizes: Sequence[tuple[int, int]],
+        inference_sizes: Sequence[tuple[int, int]],
         sizes: Sequence[tuple[int, int]],
         *,
         scored: bool = False,
     ) -> list[PanopticMap]:
-        """See :meth:`PanopticModel.recover`, and :class:`CenterDecoding` for its option ``resize``."""
+        """See :meth:`PanopticModel.postprocess`, and :class:`CenterDecoding` for its option ``resize``."""
         if self.representation.decoding.resize == "map":
-            return super().recover(outputs, working_sizes, sizes, scored=scored)
+            return super().postprocess(outputs, inference_sizes, sizes, scored=scored)
         padded_size = self.padded_size(outputs)
         return self.representation.decode_resized(
-            outputs, working_sizes, sizes, self.labels, self.output_stride, padded_size, scored=scored
+            outputs, inference_sizes, sizes, self.labels, self.output_stride, padded_size, scored=scored
         )
 
     def decode_semantic(
-        self, outputs: CenterOutputs, working_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+        self, outputs: CenterOutputs, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
     ) -> list[Tensor]:
         """See :meth:`PanopticModel.decode_semantic`; logits are enlarged as for the map."""
         align_corners = self.representation.decoding.align_corners
         padded_size = self.padded_size(outputs)
-        return likeliest_categories(outputs.semantic, padded_size, working_sizes, sizes, align_corners=align_corners)
+        return argmax_at_image_size(outputs.semantic, padded_size, inference_sizes, sizes, align_corners=align_corners)
 
-    def with_scores(self, outputs: CenterOutputs, maps: Sequence[PanopticMap]) -> list[PanopticMap]:
-        """Return maps with the scores of :mod:`panscape.representations.center_scores`, for average precision."""
+    def score_instances(self, outputs: CenterOutputs, maps: Sequence[PanopticMap]) -> list[PanopticMap]:
+        """Return maps with the scores of :mod:`panscape.representations.centers.scores`, for average precision."""
         align_corners, padded_size = self.representation.decoding.align_corners, self.padded_size(outputs)
         return [
-            with_scores(m, outputs.of_picture(i), self.labels, self.output_stride, align_corners, padded_size)
+            score_instances(m, outputs.image(i), self.labels, self.output_stride, align_corners, padded_size)
             for i, m in enumerate(maps)
         ]
 
@@ -224,13 +224,13 @@ class CenterModel(PanopticModel):
         mixed = self.representation.with_truth(outputs, truth, parts, self.labels, self.output_stride, padded_size)
         return self.representation.decode(mixed, [truth.size], self.labels, 1)[0]
 
-    def panels(self, outputs: CenterOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
-        """See :meth:`CenterRepresentation.panels`."""
+    def visualize(self, outputs: CenterOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
+        """See :meth:`CenterRepresentation.visualize`."""
         padded_size = self.padded_size(outputs)
-        return self.representation.panels(outputs, size, self.labels, self.output_stride, padded_size)
+        return self.representation.visualize(outputs, size, self.labels, self.output_stride, padded_size)
 
-    def feature_panels(self, images: Tensor, size: tuple[int, int], categories: Sequence[int]) -> dict[str, Tensor]:
-        """Draw what relations do to the features of categories, see :mod:`panscape.models.relation_panels`."""
+    def visualize_features(self, images: Tensor, size: tuple[int, int], categories: Sequence[int]) -> dict[str, Tensor]:
+        """Draw what relations do to the features of categories, see :mod:`panscape.models.pisr_panels`."""
         return relation_panels(
             self,
             self.relations,

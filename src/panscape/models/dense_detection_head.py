@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from panscape.nn.conv_over_levels import ConvOverLevels
+from panscape.nn.shared_conv import SharedHeadConv
 from panscape.representations.dense_boxes import DenseBoxOutputs
 
 LARGEST_DISTANCE = 10_000.0
@@ -70,8 +70,8 @@ class DenseDetectionHead(nn.Module):
         self.box_category = nn.Conv2d(semantic_width, num_things, 3, padding=1)
         self.box = nn.Conv2d(box_width, 4, 3, padding=1)
         self.centerness = nn.Conv2d(box_width, 1, 3, padding=1)
-        self.levelness = ConvOverLevels(box_width, num_levels, 1 + num_levels) if has_levelness else None
-        self.semantic = ConvOverLevels(semantic_width, num_levels, num_categories)
+        self.levelness = SharedHeadConv(box_width, num_levels, 1 + num_levels) if has_levelness else None
+        self.semantic = SharedHeadConv(semantic_width, num_levels, num_categories)
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(1)) for _ in range(num_levels))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

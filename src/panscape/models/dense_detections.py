@@ -22,9 +22,9 @@ Where neither says, or the code has a slip, this chooses:
 - The prior of the focal loss is put on the categories of boxes, if that loss is divided by the number of positives. The
   code puts it on the semantic logits, where it does nothing.
 - Levelness and semantic logits are computed by a rearrangement that gives the same numbers up to rounding, see
-  ``nn/conv_over_levels.py``.
+  ``nn/shared_conv.py``.
 
-Losses and recovery have deviations of their own, see ``representations/dense_boxes.py`` and the documentation.
+Losses and recovery have deviations of their own, see ``representations/dense_boxes/representation.py`` and the documentation.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ from torch import Tensor, nn
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import padded_size
-from panscape.kernels.likeliest_category import likeliest_categories
 from panscape.labels import LabelSpace
+from panscape.models.base import PanopticModel
 from panscape.models.dense_detection_head import CHANNELS_IN_GROUP, LARGEST_DISTANCE, DenseDetectionHead
-from panscape.models.panoptic_model import PanopticModel
 from panscape.nn.backbones import STRIDES, Backbone, create_backbone
-from panscape.nn.feature_pyramid import FeaturePyramid
-from panscape.nn.frozen_norm import first_layers, freeze_norms
+from panscape.nn.fpn import FPN
+from panscape.nn.frozen_batch_norm import first_layers, freeze_batch_norms
+from panscape.ops.argmax import argmax_at_image_size
+from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 from panscape.representations.dense_boxes import (
     DENSE_BOX_ORACLES,
@@ -52,11 +53,11 @@ from panscape.representations.dense_boxes import (
     DenseBoxRepresentation,
     DenseBoxTargets,
 )
-from panscape.representations.merging import Detections, PastingRules
+from panscape.representations.merging import MergeConfig
 
 # What the paper uses, by label space.
 PUBLISHED: Mapping[str, DenseBoxRepresentation] = {
-    "cityscapes": DenseBoxRepresentation(decoding=DenseBoxDecoding(rules=PastingRules(stuff_area=2048))),
+    "cityscapes": DenseBoxRepresentation(decoding=DenseBoxDecoding(merging=MergeConfig(stuff_area=2048))),
     "coco_panoptic": DenseBoxRepresentation(semantic_loss_weight=0.4),
 }
 
@@ -72,7 +73,7 @@ class DenseDetections(PanopticModel):
         frozen_norm: fix the norms of the backbone, and the weights of its stem and first stage.
         norm_eps: of fixed norms; None keeps the backbone's own.
         representation: targets, losses and recovery; it decides the number of levels and their strides.
-        longest_side, working_scale, pixels: see :class:`~panscape.models.PanopticModel`.
+        longest_side, test_scale, pixels: see :class:`~panscape.models.PanopticModel`.
 
     Raises:
         InvalidArgumentError: no category is a thing, or the representation's levels cannot be made.
@@ -93,8 +94,8 @@ class DenseDetections(PanopticModel):
         norm_eps: float | None,
         representation: DenseBoxRepresentation,
         longest_side: int | None = None,
-        working_scale: float = 1.0,
-        pixels: str = "imagenet",
+        test_scale: float = 1.0,
+        normalization: str = "imagenet",
     ) -> None:
         if not labels.thing_ids:
             raise InvalidArgumentError(
@@ -102,11 +103,11 @@ class DenseDetections(PanopticModel):
             )
         if representation.finest_stride not in STRIDES[:2]:
             raise InvalidArgumentError(f"expected a finest_stride of 4 or 8, got {representation.finest_stride}")
-        super().__init__(labels, STRIDES[-1], longest_side, working_scale, pixels)
+        super().__init__(labels, STRIDES[-1], longest_side, test_scale, normalization)
         self.representation = representation
         self._first_stage = STRIDES.index(representation.finest_stride)
         self.backbone = cast(nn.Module, backbone)
-        self.pyramid = FeaturePyramid(backbone.channels[self._first_stage :], fpn_width, representation.num_levels)
+        self.pyramid = FPN(backbone.channels[self._first_stage :], fpn_width, representation.num_levels)
         self.head = DenseDetectionHead(
             fpn_width,
             representation.num_levels,
@@ -120,7 +121,7 @@ class DenseDetections(PanopticModel):
             has_prior=representation.category_normalization == "positives",
         )
         if frozen_norm:
-            freeze_norms(self.backbone, norm_eps)
+            freeze_batch_norms(self.backbone, norm_eps)
             for parameter in first_layers(backbone):
                 parameter.requires_grad_(False)
 
@@ -130,7 +131,7 @@ class DenseDetections(PanopticModel):
 
     def forward(self, images: Tensor) -> DenseBoxOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs for the padded size."""
-        features = self.backbone(self.prepare(images))
+        features = self.backbone(self.preprocess(images))
         return cast(DenseBoxOutputs, self.head(self.pyramid(features[self._first_stage :])))
 
     def loss(self, outputs: DenseBoxOutputs, targets: DenseBoxTargets) -> dict[str, Tensor]:
@@ -142,11 +143,11 @@ class DenseDetections(PanopticModel):
         return self.representation.decode(outputs, sizes, self.labels)
 
     def decode_semantic(
-        self, outputs: DenseBoxOutputs, working_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+        self, outputs: DenseBoxOutputs, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
     ) -> list[Tensor]:
         """See :meth:`PanopticModel.decode_semantic`; all categories compete, whichever the map allows stuff to have."""
         padded = self.representation.padded_size(outputs)
-        return likeliest_categories(outputs.semantic, padded, working_sizes, sizes, align_corners=False)
+        return argmax_at_image_size(outputs.semantic, padded, inference_sizes, sizes, align_corners=False)
 
     @property
     def has_detections(self) -> bool:
@@ -154,13 +155,13 @@ class DenseDetections(PanopticModel):
         return True
 
     def detect(
-        self, outputs: DenseBoxOutputs, working_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+        self, outputs: DenseBoxOutputs, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
         """See :meth:`PanopticModel.detect` and :meth:`DenseBoxRepresentation.detect`; masks are resized as maps are."""
-        found = self.representation.detect(outputs, working_sizes, self.labels)
+        found = self.representation.detect(outputs, inference_sizes, self.labels)
         return [
             one._replace(masks=one.masks.resize(seen, size))
-            for one, seen, size in zip(found, working_sizes, sizes, strict=True)
+            for one, seen, size in zip(found, inference_sizes, sizes, strict=True)
         ]
 
     @property
@@ -184,9 +185,9 @@ class DenseDetections(PanopticModel):
         self.require_oracles(parts)
         return self.representation.decode_with_truth(outputs, truth, parts, self.labels)
 
-    def panels(self, outputs: DenseBoxOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
-        """See :meth:`DenseBoxRepresentation.panels`."""
-        return self.representation.panels(outputs, size, self.labels)
+    def visualize(self, outputs: DenseBoxOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
+        """See :meth:`DenseBoxRepresentation.visualize`."""
+        return self.representation.visualize(outputs, size, self.labels)
 
     @property
     def backbones(self) -> tuple[str, ...]:
@@ -212,10 +213,10 @@ def dense_detections(
     frozen_norm: bool = False,
     norm_eps: float | None = None,
     pretrained: bool = False,
-    pixels: str = "imagenet",
+    normalization: str = "imagenet",
     representation: DenseBoxRepresentation | None = None,
     longest_side: int | None = None,
-    working_scale: float = 1.0,
+    test_scale: float = 1.0,
 ) -> DenseDetections:
     """Build the network on any backbone.
 
@@ -234,11 +235,11 @@ def dense_detections(
             training from ImageNet weights.
         norm_eps: what fixed norms add to the variance; None is what the backbone's own norms add.
         pretrained: start the backbone from timm's ImageNet weights.
-        pixels: the numbers that pixels become, as the backbone's weights expect them: "imagenet" or "caffe".
+        normalization: the numbers that pixels become, as the backbone's weights expect them: "imagenet" or "caffe".
         representation: targets, losses and recovery, with levels and strides; by default the published values for the
             label space.
-        longest_side: larger pictures are shrunk to it for prediction.
-        working_scale: pictures are resized by it for prediction.
+        longest_side: larger images are shrunk to it for prediction.
+        test_scale: images are resized by it for prediction.
 
     Raises:
         InvalidArgumentError: a width, the depth, the levels or another value cannot be used, or the backbone lacks a
@@ -279,8 +280,8 @@ def dense_detections(
         norm_eps=norm_eps,
         representation=representation or PUBLISHED.get(labels.name, DenseBoxRepresentation()),
         longest_side=longest_side,
-        working_scale=working_scale,
-        pixels=pixels,
+        test_scale=test_scale,
+        normalization=normalization,
     )
 
 
@@ -295,10 +296,10 @@ def dense_detections_r50(
     frozen_norm: bool = True,
     norm_eps: float | None = None,
     pretrained: bool = False,
-    pixels: str = "imagenet",
+    normalization: str = "imagenet",
     representation: DenseBoxRepresentation | None = None,
     longest_side: int | None = None,
-    working_scale: float = 1.0,
+    test_scale: float = 1.0,
 ) -> DenseDetections:
     """Build the published network: ResNet-50 with fixed norms, feature pyramid and towers of 256 and 128 channels.
 
@@ -318,10 +319,10 @@ def dense_detections_r50(
         frozen_norm=frozen_norm,
         norm_eps=norm_eps,
         pretrained=pretrained,
-        pixels=pixels,
+        normalization=normalization,
         representation=representation,
         longest_side=longest_side,
-        working_scale=working_scale,
+        test_scale=test_scale,
     )
 
 
@@ -336,10 +337,10 @@ def dense_detections_light(
     frozen_norm: bool = False,
     norm_eps: float | None = None,
     pretrained: bool = False,
-    pixels: str = "imagenet",
+    normalization: str = "imagenet",
     representation: DenseBoxRepresentation | None = None,
     longest_side: int | None = None,
-    working_scale: float = 1.0,
+    test_scale: float = 1.0,
 ) -> DenseDetections:
     """Build a lighter network of our own: one tower of 128 channels for everything, on a pyramid of as many.
 
@@ -357,10 +358,10 @@ def dense_detections_light(
         frozen_norm: fix the norms of the backbone, and the weights of its stem and first stage.
         norm_eps: what fixed norms add to the variance; None is what the backbone's own norms add.
         pretrained: start the backbone from timm's ImageNet weights.
-        pixels: the numbers that pixels become, "imagenet" or "caffe".
+        normalization: the numbers that pixels become, "imagenet" or "caffe".
         representation: targets, losses and recovery; by default the published values for the label space.
-        longest_side: larger pictures are shrunk to it for prediction.
-        working_scale: pictures are resized by it for prediction.
+        longest_side: larger images are shrunk to it for prediction.
+        test_scale: images are resized by it for prediction.
     """
     return dense_detections(
         labels,
@@ -374,8 +375,8 @@ def dense_detections_light(
         frozen_norm=frozen_norm,
         norm_eps=norm_eps,
         pretrained=pretrained,
-        pixels=pixels,
+        normalization=normalization,
         representation=representation,
         longest_side=longest_side,
-        working_scale=working_scale,
+        test_scale=test_scale,
     )

@@ -20,18 +20,18 @@ Two published implementations differ; ``form`` chooses, so that the weights of e
 Where this differs from both:
 
 - The mean of a window among the context ("image pooling"): detectron2's window has the training crop's size, also for
-  larger pictures, and only multiples of that work. Here any size does, as the window is cut to the map.
+  larger images, and only multiples of that work. Here any size does, as the window is cut to the map.
 - Centres round half to even, as in detectron2; the older repository rounds down.
-- Pictures are padded to multiples of the backbone's stride; detectron2 pads to the largest of the batch. On COCO both
+- Images are padded to multiples of the backbone's stride; detectron2 pads to the largest of the batch. On COCO both
   pad to multiples of 640 (``size_divisibility``).
-- Where network and picture differ in size, offsets are scaled with the map; detectron2 forgets to
+- Where network and image differ in size, offsets are scaled with the map; detectron2 forgets to
   (``CenterDecoding(resize="outputs_unscaled")``).
 - In the standalone form, the offset loss has half the weight instead of a divisor of twice the size.
 - HRNet-W48 follows the authors' configuration for detectron2: its four branches, dilations 3, 6, 9 at stride 32,
   projections of 128, 64 and 32 channels. Its layers and those of MobileNetV2 are timm's.
 - Any timm backbone, and any width, can take the place of the published ones; those with a last stride of 32 have three
   projections in either form.
-- Relations can be put between decoders and heads (see ``models/center_relations.py``): the features are both decoders',
+- Relations can be put between decoders and heads (see ``models/pisr.py``): the features are both decoders',
   side by side.
 """
 
@@ -45,8 +45,8 @@ from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.models.panoptic_deeplab_network import PanopticDeepLab
 from panscape.nn.backbones import Backbone, create_backbone
-from panscape.nn.instance_maps import CenterInstanceMaps
-from panscape.nn.relations import Relations
+from panscape.nn.pisr import Relations
+from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 
 _PROJECTIONS = (128, 64, 32)  # of features at strides 16, 8 and 4
@@ -55,7 +55,7 @@ _DECODING = CenterDecoding(resize="outputs", beyond_top_k="above")
 _REPRESENTATION = CenterRepresentation(boundary_alphas=(), decoding=_DECODING)
 # What the released configurations use, by label space.
 PUBLISHED: Mapping[str, CenterRepresentation] = {
-    "cityscapes": replace(_REPRESENTATION, semantic_fraction=0.2),
+    "cityscapes": replace(_REPRESENTATION, hard_pixel_fraction=0.2),
     "coco_panoptic": replace(_REPRESENTATION, sigma=8, decoding=replace(_DECODING, nms_kernel=41, stuff_area=4096)),
 }
 # The sizes of the training crops, by which the released configurations set the window among the context.
@@ -85,7 +85,7 @@ def panoptic_deeplab(
     pretrained: bool = False,
     representation: CenterRepresentation | None = None,
     longest_side: int | None = None,
-    working_scale: float = 1.0,
+    test_scale: float = 1.0,
 ) -> PanopticDeepLab:
     """Build Panoptic-DeepLab on any backbone.
 
@@ -105,18 +105,18 @@ def panoptic_deeplab(
             the last of 128, 64 and 32.
         instance_projections: the same in the other decoder; by default as many, in the standalone form half of it.
         context_size: height and width in pixels over which the context takes its mean; by default, in detectron2's
-            form, the published training crop of the label space, and otherwise the whole picture.
+            form, the published training crop of the label space, and otherwise the whole image.
         size_divisibility: images are padded to multiples of this many pixels, at the right and at the bottom, with the
             mean colour, in training and prediction; a multiple of the backbone's last stride. By default, in
             detectron2's form, the published value of the label space (640 for COCO), and otherwise that stride.
         dropout: after the context; by default 0.1, in the standalone form 0.5.
         relations: lets features know of categories and objects before the outputs are made, for example
-            ``PanopticRelations()``; None for the published network.
+            ``PISR()``; None for the published network.
         instance_maps: what relations take of the centres; None for the defaults and a window like recovery's.
         pretrained: start the backbone from timm's ImageNet weights.
         representation: targets, losses and recovery; by default the published values for the label space.
-        longest_side: larger pictures are shrunk to it for prediction.
-        working_scale: pictures are resized by it for prediction.
+        longest_side: larger images are shrunk to it for prediction.
+        test_scale: images are resized by it for prediction.
 
     Raises:
         InvalidArgumentError: an argument has a value that cannot be used, or the backbone lacks a stride.
@@ -179,7 +179,7 @@ def panoptic_deeplab(
         relations=relations,
         instance_maps=instance_maps,
         longest_side=longest_side,
-        working_scale=working_scale,
+        test_scale=test_scale,
     )
 
 
@@ -206,7 +206,7 @@ def panoptic_deeplab_r52(
     pretrained: bool = False,
     representation: CenterRepresentation | None = None,
     longest_side: int | None = None,
-    working_scale: float = 1.0,
+    test_scale: float = 1.0,
 ) -> PanopticDeepLab:
     """Build the network that detectron2 calls R-52: ResNet-50 with DeepLab's stem, features at stride 16.
 
@@ -226,7 +226,7 @@ def panoptic_deeplab_r52(
         pretrained=pretrained,
         representation=representation,
         longest_side=longest_side,
-        working_scale=working_scale,
+        test_scale=test_scale,
     )
 
 
@@ -245,7 +245,7 @@ def panoptic_deeplab_r50(
     pretrained: bool = False,
     representation: CenterRepresentation | None = None,
     longest_side: int | None = None,
-    working_scale: float = 1.0,
+    test_scale: float = 1.0,
 ) -> PanopticDeepLab:
     """Build the network on ResNet-50 with its own stem: in detectron2's form, or as the older repository has it.
 
@@ -266,7 +266,7 @@ def panoptic_deeplab_r50(
         pretrained=pretrained,
         representation=representation,
         longest_side=longest_side,
-        working_scale=working_scale,
+        test_scale=test_scale,
     )
 
 
@@ -284,7 +284,7 @@ def panoptic_deeplab_r101(
     pretrained: bool = False,
     representation: CenterRepresentation | None = None,
     longest_side: int | None = None,
-    working_scale: float = 1.0,
+    test_scale: float = 1.0,
 ) -> PanopticDeepLab:
     """Build the network on ResNet-101 with DeepLab's stem, which detectron2 calls R-103.
 
@@ -304,7 +304,7 @@ def panoptic_deeplab_r101(
         pretrained=pretrained,
         representation=representation,
         longest_side=longest_side,
-        working_scale=working_scale,
+        test_scale=test_scale,
     )
 
 
@@ -322,7 +322,7 @@ def panoptic_deeplab_hrnet48(
     pretrained: bool = False,
     representation: CenterRepresentation | None = None,
     longest_side: int | None = None,
-    working_scale: float = 1.0,
+    test_scale: float = 1.0,
 ) -> PanopticDeepLab:
     """Build the network on HRNet-W48, whose four branches have strides 4 to 32.
 
@@ -343,7 +343,7 @@ def panoptic_deeplab_hrnet48(
         pretrained=pretrained,
         representation=representation,
         longest_side=longest_side,
-        working_scale=working_scale,
+        test_scale=test_scale,
     )
 
 
@@ -362,7 +362,7 @@ def panoptic_deeplab_mobilenetv2(
     pretrained: bool = False,
     representation: CenterRepresentation | None = None,
     longest_side: int | None = None,
-    working_scale: float = 1.0,
+    test_scale: float = 1.0,
 ) -> PanopticDeepLab:
     """Build the network on MobileNetV2, which only the older repository has, so that its form is the default.
 
@@ -384,5 +384,5 @@ def panoptic_deeplab_mobilenetv2(
         pretrained=pretrained,
         representation=representation,
         longest_side=longest_side,
-        working_scale=working_scale,
+        test_scale=test_scale,
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from panscape.nn.atrous_pyramid import AtrousPyramid
+from panscape.nn.aspp import ASPP
 from panscape.nn.blocks import SeparableConv, conv_norm_relu
 
 
@@ -35,7 +35,7 @@ class DeepLabDecoder(nn.Module):
         channels: Sequence[int],
         skips: Sequence[int],
         projections: Sequence[int],
-        pyramid: AtrousPyramid,
+        pyramid: ASPP,
         *,
         pyramid_width: int,
         width: int,

@@ -16,12 +16,12 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import round_up
 from panscape.labels import LabelSpace
 from panscape.models.center_model import CenterModel
-from panscape.models.center_relations import second_head, valid_cells
 from panscape.models.panoptic_deeplab_decoder import DeepLabDecoder, head, initialize
-from panscape.nn.atrous_pyramid import AtrousPyramid
+from panscape.models.pisr import second_head, valid_cells
+from panscape.nn.aspp import ASPP
 from panscape.nn.backbones import Backbone
-from panscape.nn.instance_maps import CenterInstanceMaps
-from panscape.nn.relations import Relations
+from panscape.nn.pisr import Relations
+from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers import CenterOutputs, CenterRepresentation
 
 _OUTPUT_STRIDE = 4
@@ -43,14 +43,14 @@ class PanopticDeepLab(CenterModel):
         head_width: channels of the heads of centres and offsets.
         projections: channels of the finer features in the semantic decoder, coarse to fine.
         instance_projections: the same in the other decoder.
-        context_size: height and width in pixels over which the context takes its mean; None for the whole picture.
+        context_size: height and width in pixels over which the context takes its mean; None for the whole image.
         size_divisibility: images are padded to multiples of this; None for the backbone's last stride.
         dropout: after the context.
         representation: targets, losses and recovery.
         relations: between the features of both decoders and what the heads, as a first stage, find in them; heads of
             their own give the outputs then. None for the published network.
         instance_maps: what relations take of the centres; None for the defaults and a window like recovery's.
-        longest_side, working_scale: see :class:`~panscape.models.PanopticModel`.
+        longest_side, test_scale: see :class:`~panscape.models.PanopticModel`.
 
     Raises:
         InvalidArgumentError: the representation's ``loss_stride`` does not divide 4 or, in the standalone form, is not
@@ -78,11 +78,11 @@ class PanopticDeepLab(CenterModel):
         relations: Relations | None = None,
         instance_maps: CenterInstanceMaps | None = None,
         longest_side: int | None = None,
-        working_scale: float = 1.0,
+        test_scale: float = 1.0,
     ) -> None:
         stride = backbone.strides[-1]
         divisibility = size_divisibility or stride
-        super().__init__(labels, divisibility, representation, _OUTPUT_STRIDE, longest_side, working_scale)
+        super().__init__(labels, divisibility, representation, _OUTPUT_STRIDE, longest_side, test_scale)
         self.form = form
         is_standalone = form == "standalone"
         if is_standalone and representation.loss_stride != 1:
@@ -150,7 +150,7 @@ class PanopticDeepLab(CenterModel):
         With relations, in training, they carry those of the first stage, which the loss compares as well.
         """
         size = (images.shape[-2], images.shape[-1])
-        features = self.backbone(self._padded(self.prepare(images), size))
+        features = self.backbone(self._padded(self.preprocess(images), size))
         of_semantic, of_instances = self.semantic_decoder(features), self.instance_decoder(features)
         first = self.named(self.semantic(of_semantic), self.center(of_instances), self.offset(of_instances))
         if self.relations is None:
@@ -194,9 +194,9 @@ def _context(
     dropout: float,
     separable: bool,
     is_standalone: bool,
-) -> AtrousPyramid:
+) -> ASPP:
     stride = backbone.strides[-1]
-    return AtrousPyramid(
+    return ASPP(
         backbone.channels[-1],
         width,
         _RATES[stride],

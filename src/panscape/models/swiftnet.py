@@ -2,7 +2,7 @@
 
 Josip Saric, Marin Orsic, Sinisa Segvic. Remote Sensing 15(8), 2023. arXiv:2203.07908.
 
-One backbone looks at the picture at several scales; one upsampling path fuses all its features into a map at a quarter
+One backbone looks at the image at several scales; one upsampling path fuses all its features into a map at a quarter
 of the resolution; three heads of one convolution each say category, object centre and offset to the centre.
 
 Where the paper and the authors' released code disagree, this follows the code, so that their weights work here:
@@ -13,7 +13,8 @@ Where the paper and the authors' released code disagree, this follows the code, 
 - The offset loss is divided by the sum of its weights, not by the number of pixels (Equation 1); the paper's reading is
   ``CenterRepresentation(offset_divisor="pixels")``.
 - Gaussians of centres have sigma 10 (COCO: 8), not the 5 that the paper gives for BSB Aerial.
-- The regions of boundary-aware learning are three bands and a ridge, not four (see ``kernels/boundary_weights.py``).
+- The regions of boundary-aware learning are three bands and a ridge, not four (see
+  ``representations/centers/boundary_weights.py``).
 
 Where this differs from both:
 
@@ -22,7 +23,7 @@ Where this differs from both:
 - Distances to the boundary are exact; the authors use a 5x5 chamfer approximation.
 - Images are padded to multiples of ``32 * 2 ** (levels - 1)``: 128 for three levels, as published, and less for fewer.
 - Any timm backbone, and any width, can take the place of ResNet-18 and 256 channels.
-- Relations can be put between the upsampling path and the heads (see ``models/center_relations.py``).
+- Relations can be put between the upsampling path and the heads (see ``models/pisr.py``).
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ from torch.nn import functional as F
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.models.center_model import CenterModel
-from panscape.models.center_relations import second_head, valid_cells
+from panscape.models.pisr import second_head, valid_cells
 from panscape.nn.backbones import STRIDES, Backbone, create_backbone
 from panscape.nn.blocks import norm_relu_conv
-from panscape.nn.instance_maps import CenterInstanceMaps
-from panscape.nn.pyramids import SharedPyramid
-from panscape.nn.relations import Relations
+from panscape.nn.image_pyramid import ImagePyramid
+from panscape.nn.pisr import Relations
+from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation
 
 _OUTPUT_STRIDE = 4
@@ -52,7 +53,7 @@ _VISTAS = CenterRepresentation(decoding=CenterDecoding(stuff_area=4096))
 
 # What the released configurations use, by label space.
 PUBLISHED: Mapping[str, CenterRepresentation] = {
-    "cityscapes": CenterRepresentation(semantic_fraction=0.2, decoding=CenterDecoding(align_corners=True)),
+    "cityscapes": CenterRepresentation(hard_pixel_fraction=0.2, decoding=CenterDecoding(align_corners=True)),
     "coco_panoptic": CenterRepresentation(sigma=8, decoding=CenterDecoding(nms_kernel=41, stuff_area=4096)),
     "vistas": _VISTAS,
     "vistas_v1.2": _VISTAS,
@@ -87,7 +88,7 @@ class RectifiedProjection(nn.Sequential):
 
 
 class SpatialPyramidPooling(nn.Module):
-    """Context by pooling the coarsest features to grids (Table 6, "SPP"); the alternative to a pyramid of pictures.
+    """Context by pooling the coarsest features to grids (Table 6, "SPP"); the alternative to a pyramid of images.
 
     Args:
         in_channels: channels of the coarsest features, before their ReLU.
@@ -118,7 +119,7 @@ class SpatialPyramidPooling(nn.Module):
 def skips_by_module(levels: int) -> list[list[tuple[int, int]]]:
     """Return for each upsampling module the (stage, level) of the skips it sums, level ascending.
 
-    Stage ``i`` has stride ``4 * 2 ** i`` on its level, and level ``l`` shows the picture at ``1 / 2 ** l``: features
+    Stage ``i`` has stride ``4 * 2 ** i`` on its level, and level ``l`` shows the image at ``1 / 2 ** l``: features
     of equal ``stage + level`` have the same size. ``levels + 2`` modules lead down to stride 4.
     """
     coarsest = len(STRIDES) - 1 + levels - 1
@@ -141,7 +142,7 @@ class PanopticSwiftNet(CenterModel):
         relations: between the features of the upsampling path and what the heads, as a first stage, find in them; heads
             of their own give the outputs then. None for the published network.
         instance_maps: what relations take of the centres; None for the defaults and a window like recovery's.
-        longest_side, working_scale: see :class:`~panscape.models.PanopticModel`.
+        longest_side, test_scale: see :class:`~panscape.models.PanopticModel`.
 
     Raises:
         InvalidArgumentError: the representation's ``loss_stride`` does not divide 4.
@@ -159,11 +160,11 @@ class PanopticSwiftNet(CenterModel):
         relations: Relations | None = None,
         instance_maps: CenterInstanceMaps | None = None,
         longest_side: int | None = None,
-        working_scale: float = 1.0,
+        test_scale: float = 1.0,
     ) -> None:
         stride = STRIDES[-1] * 2 ** (levels - 1)
-        super().__init__(labels, stride, representation, _OUTPUT_STRIDE, longest_side, working_scale)
-        self.pyramid = SharedPyramid(backbone, levels)
+        super().__init__(labels, stride, representation, _OUTPUT_STRIDE, longest_side, test_scale)
+        self.pyramid = ImagePyramid(backbone, levels)
         channels = backbone.channels
         start = SpatialPyramidPooling if context == "spp" else RectifiedProjection
         self.start = start(channels[-1], width)
@@ -186,7 +187,7 @@ class PanopticSwiftNet(CenterModel):
 
         With relations, in training, they carry those of the first stage, which the loss compares as well.
         """
-        features = self.pyramid(self.prepare(images))
+        features = self.pyramid(self.preprocess(images))
         x = self.start(features[-1][-1])
         for module, skips in zip(self.path, self._skips, strict=True):
             x = module(x, [features[level][stage] for stage, level in skips])
@@ -225,7 +226,7 @@ def swiftnet(
     relations: Relations | None = None,
     instance_maps: CenterInstanceMaps | None = None,
     longest_side: int | None = None,
-    working_scale: float = 1.0,
+    test_scale: float = 1.0,
 ) -> PanopticSwiftNet:
     """Build Panoptic SwiftNet on any backbone.
 
@@ -238,10 +239,10 @@ def swiftnet(
         pretrained: start the backbone from timm's ImageNet weights.
         representation: targets, losses and recovery; by default the published values for the label space.
         relations: lets features know of categories and objects before the outputs are made, for example
-            ``PanopticRelations()``; None for the published network.
+            ``PISR()``; None for the published network.
         instance_maps: what relations take of the centres; None for the defaults and a window like recovery's.
-        longest_side: larger pictures are shrunk to it for prediction.
-        working_scale: pictures are resized by it for prediction.
+        longest_side: larger images are shrunk to it for prediction.
+        test_scale: images are resized by it for prediction.
 
     Raises:
         InvalidArgumentError: levels, context, width or loss_stride cannot be used, or the backbone lacks a stride.
@@ -267,7 +268,7 @@ def swiftnet(
         relations=relations,
         instance_maps=instance_maps,
         longest_side=longest_side,
-        working_scale=working_scale,
+        test_scale=test_scale,
     )
 
 
@@ -282,7 +283,7 @@ def swiftnet_r18(
     relations: Relations | None = None,
     instance_maps: CenterInstanceMaps | None = None,
     longest_side: int | None = None,
-    working_scale: float = 1.0,
+    test_scale: float = 1.0,
 ) -> PanopticSwiftNet:
     """Build the published network: ResNet-18, 256 channels, three levels (or one with ``context="spp"``).
 
@@ -300,5 +301,5 @@ def swiftnet_r18(
         relations=relations,
         instance_maps=instance_maps,
         longest_side=longest_side,
-        working_scale=working_scale,
+        test_scale=test_scale,
     )

@@ -205,6 +205,6 @@ def _require_same(needed: Mapping[str, Tensor], found: Mapping[str, Tensor], pat
 
 
 def _grow_again(backbone: nn.Module) -> None:
-    from panscape.nn.frozen_norm import frozen_norms, without_zero_scales
+    from panscape.nn.frozen_batch_norm import frozen_norms, without_zero_scales
 
     without_zero_scales(frozen_norms(backbone))

@@ -1,6 +1,6 @@
 """Recipes: whole trainings by name.
 
-A recipe is a function that returns a frozen :class:`~panscape.training.recipe.Recipe`. Its docstring says the command,
+A recipe is a function that returns a frozen :class:`~panscape.training.config.Recipe`. Its docstring says the command,
 the hardware, the hours, the published numbers and ours. Names and summaries stand in the table below, so that asking
 for them imports nothing heavy.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFileError
 
 if TYPE_CHECKING:
-    from panscape.training.recipe import Recipe
+    from panscape.training.config import Recipe
 
 _EXPECTED = 'expected a Python file with a function "recipe" that takes nothing and returns a Recipe'
 
@@ -88,7 +88,7 @@ _TABLE: dict[str, dict[str, str]] = {
     "small": {
         "town": "The drawn town, from the street and from above; needs no data.",
         "street": "CamVid, photos from a moving car.",
-        "aerial": "Satellite pictures of Dubai.",
+        "aerial": "Satellite images of Dubai.",
         "town_pyrx1": "Evidence on the town: one level.",
         "town_spp": "Evidence on the town: one level with spatial pyramid pooling.",
         "town_pyrx2": "Evidence on the town: two levels.",
@@ -100,7 +100,7 @@ _TABLE: dict[str, dict[str, str]] = {
     "small_boxes": {
         "town_boxes": "The drawn town by dense detections.",
         "street_boxes": "CamVid, photos from a moving car, by dense detections.",
-        "aerial_boxes": "Satellite pictures of Dubai by dense detections.",
+        "aerial_boxes": "Satellite images of Dubai by dense detections.",
         "town_boxes_one_tower": "Evidence on the town: dense detections with one tower.",
         "town_boxes_two_towers": "Evidence on the town: dense detections with two towers.",
         "town_boxes_levelness": "Evidence on the town: dense detections with two towers and levelness.",
@@ -124,7 +124,7 @@ _TABLE: dict[str, dict[str, str]] = {
         "town_relations_k10": "Evidence on the town: relations of 10 instances.",
         "town_relations_k50": "Evidence on the town: relations of 50 instances.",
     },
-    "own_folder": {
+    "from_folder": {
         "own": "A folder of your own; what is not given follows from the data.",
     },
 }
@@ -172,7 +172,7 @@ def get_recipe(name: str) -> Recipe:
 
 
 def _recipe_of_file(path: Path) -> Recipe:
-    from panscape.training.recipe import Recipe
+    from panscape.training.config import Recipe
 
     module = ModuleType(f"panscape_recipe_{path.stem}")
     module.__file__ = str(path)

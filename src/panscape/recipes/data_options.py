@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from panscape.datasets.base import PanopticDataset
 from panscape.datasets.bsb_aerial import BSB_SPLITS, bsb
 from panscape.datasets.cityscapes import CITYSCAPES_SPLITS, Cityscapes, cityscapes_images
 from panscape.datasets.coco_panoptic import COCO_SPLITS, CocoPanoptic, coco_images, listed_images
-from panscape.datasets.folder import Part, own_folder, own_folder_splits
+from panscape.datasets.folder import Subset, folder_splits_of, from_folder
+from panscape.datasets.in_memory import InMemoryDataset
 from panscape.datasets.mapillary_vistas import VISTAS_SPLITS, vistas, vistas_images
-from panscape.datasets.masks import CategoryMasks, aerial, camvid
-from panscape.datasets.memory import InMemory
-from panscape.datasets.sample import PanopticDataset
+from panscape.datasets.semantic_masks import SemanticMaskDataset, aerial, camvid
 from panscape.datasets.splits import ImageFile, Splits, folder_splits, image_files
 from panscape.datasets.town import View, town
 from panscape.errors import InvalidArgumentError
-from panscape.training.recipe import DataOptions
+from panscape.training.config import DataOptions
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class TownData(DataOptions):
         """See :func:`~panscape.datasets.town.town`."""
         if self.splits(root).require_truth(split) == "train":
             return town("train", self.length, self.size, self.view)
-        return InMemory(town(split, self.val_length, self.size, self.view))
+        return InMemoryDataset(town(split, self.val_length, self.size, self.view))
 
 
 @dataclass(frozen=True)
@@ -171,9 +171,9 @@ class CamVidData(DataOptions):
         return folder_splits("CamVid", _given(root, "images and labels"))
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
-        """See :func:`~panscape.datasets.masks.camvid`."""
+        """See :func:`~panscape.datasets.semantic_masks.camvid`."""
         split = self.splits(root).require_truth(split)
-        return InMemory(camvid(_given(root, "images and labels"), split))
+        return InMemoryDataset(camvid(_given(root, "images and labels"), split))
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """Return the images of a folder in ``images``."""
@@ -183,7 +183,7 @@ class CamVidData(DataOptions):
 
 @dataclass(frozen=True)
 class AerialData(DataOptions):
-    """Satellite pictures of Dubai, one category a pixel; kept in memory (700 MB).
+    """Satellite images of Dubai, one category a pixel; kept in memory (700 MB).
 
     ::
 
@@ -198,9 +198,9 @@ class AerialData(DataOptions):
         return folder_splits("the aerial images of Dubai", _given(root, "images and labels"))
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
-        """See :func:`~panscape.datasets.masks.aerial`."""
+        """See :func:`~panscape.datasets.semantic_masks.aerial`."""
         split = self.splits(root).require_truth(split)
-        return InMemory(aerial(_given(root, "images and labels"), split))
+        return InMemoryDataset(aerial(_given(root, "images and labels"), split))
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """Return the images of a folder in ``images``."""
@@ -218,11 +218,11 @@ class FolderData(DataOptions):
             DATA/annotations/panoptic_train/*.png       DATA/labels/train/NAME.png
             DATA/train/*.jpg or DATA/images/*.jpg       DATA/categories.json, or numbers are names
 
-    and ``val`` likewise, or every tenth picture is held out. Other splits, such as ``test``, are evaluated on demand.
+    and ``val`` likewise, or every tenth image is held out. Other splits, such as ``test``, are evaluated on demand.
     """
 
     hold_out: int = 10
-    """Where no val pictures lie apart, every this many-th is not learnt from but evaluated on."""
+    """Where no val images lie apart, every this many-th is not learnt from but evaluated on."""
 
     min_area: int = 50
     """In masks, objects of fewer pixels become void."""
@@ -231,22 +231,22 @@ class FolderData(DataOptions):
     """In masks, the number of pixels without category."""
 
     def splits(self, root: Path | None) -> Splits:
-        """See :func:`~panscape.datasets.folder.own_folder_splits`."""
-        return own_folder_splits(self.folder(root))
+        """See :func:`~panscape.datasets.folder.folder_splits_of`."""
+        return folder_splits_of(self.folder(root))
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
-        """See :func:`~panscape.datasets.folder.own_folder`."""
-        return self._own_folder(root, split)
+        """See :func:`~panscape.datasets.folder.from_folder`."""
+        return self._dataset(root, split)
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """Return the images of a split, also of a folder in ``images`` that has no labels."""
         splits = self.splits(root)
         if splits.require(split) in splits.without_truth:
             return image_files(self.folder(root) / "images" / split, "DATA/images/SPLIT/NAME.jpg")
-        return self._own_folder(root, split).image_files
+        return self._dataset(root, split).image_files
 
-    def _own_folder(self, root: Path | None, split: str) -> CocoPanoptic | CategoryMasks | Part:
-        return own_folder(self.folder(root), split, hold_out=self.hold_out, min_area=self.min_area, void=self.void)
+    def _dataset(self, root: Path | None, split: str) -> CocoPanoptic | SemanticMaskDataset | Subset:
+        return from_folder(self.folder(root), split, hold_out=self.hold_out, min_area=self.min_area, void=self.void)
 
     def folder(self, root: Path | None) -> Path:
         """Return the folder.
@@ -254,7 +254,7 @@ class FolderData(DataOptions):
         Raises:
             InvalidArgumentError: none was given.
         """
-        return _given(root, "your pictures and their annotations")
+        return _given(root, "your images and their annotations")
 
 
 def _given(root: Path | None, what: str) -> Path:

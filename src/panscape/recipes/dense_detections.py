@@ -12,22 +12,23 @@ thousandth along a line; FCOS: a third throughout), flips, stem and first stage 
 Where augmentation differs from the paper's:
 
 - Cityscapes: the paper cuts out 1800x900 (width by height) and resizes that by a factor of 0.7 to 1.3, so that inputs
-  have 1260x630 to 2340x1170. One batch is one size here: pictures are resized by such a factor, then 1792x896 is cut
+  have 1260x630 to 2340x1170. One batch is one size here: images are resized by such a factor, then 1792x896 is cut
   out, and what is smaller is filled up with void. Scales are the same, windows the same on average.
 - COCO: the paper resizes the shorter side to 640, 720 or 800 and cuts nothing. Here, windows of 1088x1088 hold
-  all pictures up to 4:3; of longer ones a part is seen. The longer side is at most 1333, as in FCOS.
-- For prediction on COCO the paper makes the longer side 1333. Pictures below 635 pixels stay smaller here.
+  all images up to 4:3; of longer ones a part is seen. The longer side is at most 1333, as in FCOS.
+- For prediction on COCO the paper makes the longer side 1333. Images below 635 pixels stay smaller here.
 
 Where the rest differs: norms of the towers do not decay (FCOS: they do), and what ``models/dense_detections.py`` and
-``representations/dense_boxes.py`` list. The loss of categories is divided by the number of positives, as in FCOS, not
+``representations/dense_boxes/representation.py`` list. The loss of categories is divided by the number of positives, as in FCOS, not
 by that of locations; the paper's is ``--model.representation.category-normalization locations``.
 
 mIoU of the docstrings is that of the semantic head and AP that of masks before fusion; ``panscape evaluate --ap``
 reports both beside those of the map.
 
 Hours are estimates, not measured: multiply-adds of the network, three times over for a training step, at 20 TFLOP/s
-for each of two RTX 3090, doubled for everything else. What memory it takes is not measured either; ``--accumulate``
-halves it. All docstrings call for ``--precision fp16 --devices 2``; each device then takes half of a batch.
+for each of two RTX 3090, doubled for everything else. What memory it takes is not measured either;
+``--grad_accum_steps`` halves it. All docstrings call for ``--precision fp16 --devices 2``; each device then takes half
+of a batch.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from typing import Literal
 from panscape.models.dense_detections import PUBLISHED
 from panscape.recipes.data_options import CityscapesData, CocoPanopticData
 from panscape.recipes.model_options import DenseDetectionsOptions
-from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
 
 # ResNet-50 as torchvision trained it is what the authors start from.
 _R50 = DenseDetectionsOptions(
@@ -49,7 +50,7 @@ _R50 = DenseDetectionsOptions(
     frozen_norm=True,
     pretrained=True,
 )
-_OPTIMIZER = Optimizer("sgd", learning_rate=0.013, momentum=0.9, weight_decay=1e-4, bias_factor=2.0)
+_OPTIMIZER = Optimizer("sgd", learning_rate=0.013, momentum=0.9, weight_decay=1e-4, bias_lr_mult=2.0)
 
 
 def dense_r50_cityscapes() -> Recipe:
@@ -164,7 +165,7 @@ def _cityscapes(
         data=CityscapesData(),
         augmentation=Augmentation(crop=(896, 1792), scale=(0.7, 1.3)),
         optimizer=_OPTIMIZER,
-        schedule=Schedule("steps", milestones=(36_000, 44_000), factor=0.1, warmup_steps=500),
+        schedule=Schedule("steps", milestones=(36_000, 44_000), gamma=0.1, warmup_steps=500),
         steps=48_000,
         batch_size=8,
         eval_every=8000,
@@ -175,15 +176,15 @@ def _coco(row: str, mask_loss: bool = True, supervision: Literal["masks", "boxes
     model = _model("coco_panoptic", mask_loss, supervision)
     return Recipe(
         name=f"dense_r50_coco{row}",
-        model=replace(model, longest_side=1333, working_scale=2.1),
+        model=replace(model, longest_side=1333, test_scale=2.1),
         data=CocoPanopticData(),
         augmentation=Augmentation(crop=(1088, 1088), shortest_sides=(640, 720, 800), longest_side=1333),
         optimizer=replace(_OPTIMIZER, learning_rate=0.01),
-        schedule=Schedule("steps", milestones=(120_000, 160_000), factor=0.1, warmup_steps=500),
+        schedule=Schedule("steps", milestones=(120_000, 160_000), gamma=0.1, warmup_steps=500),
         steps=180_000,
         batch_size=16,
         eval_every=20_000,
-        eval_pictures=1000,
+        eval_limit=1000,
     )
 
 

@@ -9,14 +9,14 @@ from tyro.conf import AvoidSubcommands
 
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel, create_model
-from panscape.nn.instance_maps import CenterInstanceMaps
-from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
-from panscape.nn.relations import PanopticRelations
+from panscape.nn.pisr import PISR
+from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
+from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxRepresentation
-from panscape.training.recipe import ModelOptions
+from panscape.training.config import ModelOptions
 
-RelationsPart = PanopticRelations | Concatenation | ElementwiseProduct | ObjectContext
+RelationsPart = PISR | Concatenation | ElementwiseProduct | OCR
 """What can stand between a network's features and its second heads."""
 
 # The command line has the options of the kind of relations that a recipe has, and none where it has none: which kind it
@@ -46,10 +46,10 @@ class SwiftNetOptions(ModelOptions):
     and only if nothing else fills the backbone."""
 
     longest_side: int | None = None
-    """For prediction, larger pictures are shrunk to it, pixels."""
+    """For prediction, larger images are shrunk to it, pixels."""
 
-    working_scale: float = 1.0
-    """For prediction, pictures are resized by it first; choose augmentation.scale around it."""
+    test_scale: float = 1.0
+    """For prediction, images are resized by it first; choose augmentation.scale around it."""
 
     representation: CenterRepresentation = field(default_factory=CenterRepresentation)
     """Targets, losses and recovery."""
@@ -75,7 +75,7 @@ class SwiftNetOptions(ModelOptions):
             width=self.width,
             pretrained=self.pretrained,
             longest_side=self.longest_side,
-            working_scale=self.working_scale,
+            test_scale=self.test_scale,
             representation=self.representation,
             relations=self.relations,
             instance_maps=self.instance_maps,
@@ -120,14 +120,14 @@ class DenseDetectionsOptions(ModelOptions):
     """Start the backbone from timm's ImageNet weights (--backbone-weights FILE: from a file). They are downloaded once,
     and only if nothing else fills the backbone."""
 
-    pixels: str = "imagenet"
+    normalization: str = "imagenet"
     """The numbers that pixels become, as the backbone's weights expect them: "imagenet" or "caffe"."""
 
     longest_side: int | None = None
-    """For prediction, larger pictures are shrunk to it, pixels."""
+    """For prediction, larger images are shrunk to it, pixels."""
 
-    working_scale: float = 1.0
-    """For prediction, pictures are resized by it first; choose augmentation.scale around it."""
+    test_scale: float = 1.0
+    """For prediction, images are resized by it first; choose augmentation.scale around it."""
 
     representation: DenseBoxRepresentation = field(default_factory=DenseBoxRepresentation)
     """Levels, targets, losses and recovery."""
@@ -152,9 +152,9 @@ class DenseDetectionsOptions(ModelOptions):
             frozen_norm=self.frozen_norm,
             norm_eps=self.norm_eps,
             pretrained=self.pretrained,
-            pixels=self.pixels,
+            normalization=self.normalization,
             longest_side=self.longest_side,
-            working_scale=self.working_scale,
+            test_scale=self.test_scale,
             representation=self.representation,
         )
 
@@ -197,7 +197,7 @@ class PanopticDeepLabOptions(ModelOptions):
 
     context_size: tuple[int, int] | None = None
     """Height and width in pixels over which the context takes its mean; None is the published training crop of the
-    label space, else the whole picture."""
+    label space, else the whole image."""
 
     size_divisibility: int | None = None
     """Images are padded to multiples of this many pixels; None is the published value of the label space, 640 for COCO,
@@ -211,10 +211,10 @@ class PanopticDeepLabOptions(ModelOptions):
     and only if nothing else fills the backbone. Of "resnet52" and "resnet103" they are Gluon's."""
 
     longest_side: int | None = None
-    """For prediction, larger pictures are shrunk to it, pixels."""
+    """For prediction, larger images are shrunk to it, pixels."""
 
-    working_scale: float = 1.0
-    """For prediction, pictures are resized by it first; choose augmentation.scale around it."""
+    test_scale: float = 1.0
+    """For prediction, images are resized by it first; choose augmentation.scale around it."""
 
     representation: CenterRepresentation = field(
         default_factory=lambda: CenterRepresentation(

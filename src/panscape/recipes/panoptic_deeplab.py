@@ -36,22 +36,23 @@ mIoU and iIoU of the docstrings are those of the semantic head, which ``panscape
 of the map.
 
 Hours are estimates, not measured: multiply-adds of the network, three times over for a training step, at 20 TFLOP/s
-for each of eight RTX 3090, doubled for everything else. What memory it takes is not measured either; ``--accumulate``
-divides it. All docstrings call for ``--precision fp16 --devices 8``; each device then takes an eighth of a batch.
+for each of eight RTX 3090, doubled for everything else. What memory it takes is not measured either;
+``--grad_accum_steps`` divides it. All docstrings call for ``--precision fp16 --devices 8``; each device then takes an
+eighth of a batch.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from panscape.models.base import MAX_TEST_SCALE
 from panscape.models.panoptic_deeplab import PUBLISHED
-from panscape.models.panoptic_model import LARGEST_WORKING_SCALE
-from panscape.nn.instance_maps import CenterInstanceMaps
-from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
-from panscape.nn.relations import PanopticRelations
+from panscape.nn.pisr import PISR
+from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
+from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.recipes.data_options import CityscapesData, CocoPanopticData
 from panscape.recipes.model_options import PanopticDeepLabOptions, RelationsPart
-from panscape.training.recipe import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
 
 _R52 = PanopticDeepLabOptions(
     "resnet52", decoder_width=256, instance_width=128, pyramid_width=256, head_width=32, pretrained=True
@@ -117,7 +118,7 @@ def deeplab_r52_cityscapes_relations() -> Recipe:
         published, val:  PQ 62.2 AP 33.3 mIoU 80.2 iIoU 64.4
         ours, val:       not measured yet
     """
-    return _cityscapes("r52", "relations", PanopticRelations())
+    return _cityscapes("r52", "relations", PISR())
 
 
 def deeplab_r103_cityscapes_relations() -> Recipe:
@@ -131,7 +132,7 @@ def deeplab_r103_cityscapes_relations() -> Recipe:
         published, val:  none
         ours, val:       not measured yet
     """
-    return _cityscapes("r103", "relations", PanopticRelations())
+    return _cityscapes("r103", "relations", PISR())
 
 
 def deeplab_hrnet48_cityscapes_relations() -> Recipe:
@@ -145,7 +146,7 @@ def deeplab_hrnet48_cityscapes_relations() -> Recipe:
         published, val:  PQ 64.1 AP 37.6 mIoU 80.7
         ours, val:       not measured yet
     """
-    return _cityscapes("hrnet48", "relations", PanopticRelations())
+    return _cityscapes("hrnet48", "relations", PISR())
 
 
 def deeplab_r52_cityscapes_relations_k10() -> Recipe:
@@ -159,7 +160,7 @@ def deeplab_r52_cityscapes_relations_k10() -> Recipe:
         published, val:  a plot without numbers
         ours, val:       not measured yet
     """
-    return _cityscapes("r52", "relations_k10", PanopticRelations(num_instances=10))
+    return _cityscapes("r52", "relations_k10", PISR(num_instances=10))
 
 
 def deeplab_r52_cityscapes_relations_k20() -> Recipe:
@@ -173,7 +174,7 @@ def deeplab_r52_cityscapes_relations_k20() -> Recipe:
         published, val:  a plot without numbers
         ours, val:       not measured yet
     """
-    return _cityscapes("r52", "relations_k20", PanopticRelations(num_instances=20))
+    return _cityscapes("r52", "relations_k20", PISR(num_instances=20))
 
 
 def deeplab_r52_cityscapes_relations_k100() -> Recipe:
@@ -187,7 +188,7 @@ def deeplab_r52_cityscapes_relations_k100() -> Recipe:
         published, val:  a plot without numbers
         ours, val:       not measured yet
     """
-    return _cityscapes("r52", "relations_k100", PanopticRelations(num_instances=100))
+    return _cityscapes("r52", "relations_k100", PISR(num_instances=100))
 
 
 def deeplab_r52_cityscapes_relations_key64() -> Recipe:
@@ -201,7 +202,7 @@ def deeplab_r52_cityscapes_relations_key64() -> Recipe:
         published, val:  a plot without numbers
         ours, val:       not measured yet
     """
-    return _cityscapes("r52", "relations_key64", PanopticRelations(key_width=64))
+    return _cityscapes("r52", "relations_key64", PISR(key_width=64))
 
 
 def deeplab_r52_cityscapes_relations_key128() -> Recipe:
@@ -215,7 +216,7 @@ def deeplab_r52_cityscapes_relations_key128() -> Recipe:
         published, val:  a plot without numbers
         ours, val:       not measured yet
     """
-    return _cityscapes("r52", "relations_key128", PanopticRelations(key_width=128))
+    return _cityscapes("r52", "relations_key128", PISR(key_width=128))
 
 
 def deeplab_r52_cityscapes_relations_key512() -> Recipe:
@@ -229,7 +230,7 @@ def deeplab_r52_cityscapes_relations_key512() -> Recipe:
         published, val:  a plot without numbers
         ours, val:       not measured yet
     """
-    return _cityscapes("r52", "relations_key512", PanopticRelations(key_width=512))
+    return _cityscapes("r52", "relations_key512", PISR(key_width=512))
 
 
 def deeplab_r52_cityscapes_concatenation() -> Recipe:
@@ -271,7 +272,7 @@ def deeplab_r52_cityscapes_ocr() -> Recipe:
         published, val:  PQ 60.7 AP 32.1 mIoU 79.5 iIoU 62.4 (Table 1: mIoU 79.6)
         ours, val:       not measured yet
     """
-    return _cityscapes("r52", "ocr", ObjectContext())
+    return _cityscapes("r52", "ocr", OCR())
 
 
 def deeplab_r52_cityscapes_without_reweighting() -> Recipe:
@@ -285,7 +286,7 @@ def deeplab_r52_cityscapes_without_reweighting() -> Recipe:
         published, val:  PQ 61.8 mIoU 79.6 iIoU 64.0
         ours, val:       not measured yet
     """
-    return _cityscapes("r52", "without_reweighting", PanopticRelations(reweighting=False))
+    return _cityscapes("r52", "without_reweighting", PISR(reweighting=False))
 
 
 def deeplab_r52_coco() -> Recipe:
@@ -327,7 +328,7 @@ def deeplab_r52_coco_relations() -> Recipe:
         published, val:  PQ 38.8, things 40.6, stuff 36.2
         ours, val:       not measured yet
     """
-    return _coco("r52", "relations", PanopticRelations())
+    return _coco("r52", "relations", PISR())
 
 
 def deeplab_hrnet48_coco_relations() -> Recipe:
@@ -341,7 +342,7 @@ def deeplab_hrnet48_coco_relations() -> Recipe:
         published, val:  PQ 40.7, things 42.6, stuff 37.7
         ours, val:       not measured yet
     """
-    return _coco("hrnet48", "relations", PanopticRelations())
+    return _coco("hrnet48", "relations", PISR())
 
 
 def deeplab_r52_coco_ocr() -> Recipe:
@@ -355,7 +356,7 @@ def deeplab_r52_coco_ocr() -> Recipe:
         published, val:  PQ 37.2, things 38.9, stuff 35.7
         ours, val:       not measured yet
     """
-    return _coco("r52", "ocr", ObjectContext())
+    return _coco("r52", "ocr", OCR())
 
 
 def _cityscapes(network: str, row: str = "", relations: RelationsPart | None = None) -> Recipe:
@@ -377,14 +378,14 @@ def _coco(network: str, row: str = "", relations: RelationsPart | None = None) -
         _cityscapes(network),
         name=_name(network, "coco", row),
         # 11 cells are the 41 pixels of recovery. Smaller images are enlarged to 640, as in detectron2.
-        model=_model(network, "coco_panoptic", 640, relations, nms_kernel=11, working_scale=LARGEST_WORKING_SCALE),
+        model=_model(network, "coco_panoptic", 640, relations, nms_kernel=11, test_scale=MAX_TEST_SCALE),
         data=CocoPanopticData(),
         augmentation=Augmentation(crop=(640, 640), shortest_sides=tuple(range(320, 961, 64)), longest_side=960),
         optimizer=Optimizer(learning_rate=5e-4),
         steps=200_000,
         batch_size=64,
         eval_every=20_000,
-        eval_pictures=1000,
+        eval_limit=1000,
     )
 
 
@@ -394,13 +395,13 @@ def _model(
     longest_side: int,
     relations: RelationsPart | None,
     nms_kernel: int = 3,
-    working_scale: float = 1.0,
+    test_scale: float = 1.0,
 ) -> PanopticDeepLabOptions:
-    takes_objects = relations is not None and not isinstance(relations, ObjectContext)
+    takes_objects = relations is not None and not isinstance(relations, OCR)
     return replace(
         _MODELS[network],
         longest_side=longest_side,
-        working_scale=working_scale,
+        test_scale=test_scale,
         representation=PUBLISHED[labels],
         relations=relations,
         instance_maps=CenterInstanceMaps(nms_kernel=nms_kernel) if takes_objects else None,

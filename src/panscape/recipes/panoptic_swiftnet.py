@@ -7,13 +7,13 @@ published numbers:
 
 - Cityscapes' learning rate is 1e-4 (the paper: 5e-5), Vistas' is 5e-4 (the paper: silent).
 - The learning rate falls to 0 (the paper: to 1e-7). BSB Aerial has no configuration and follows the paper.
-- Pictures are resized to one of several lengths of the shorter side, on Cityscapes 512 to 1536, a factor of 0.5 to 1.5
+- Images are resized to one of several lengths of the shorter side, on Cityscapes 512 to 1536, a factor of 0.5 to 1.5
   (the paper: a factor between 0.5 and 2).
 - On COCO and Vistas the learning rate rises linearly over the first 1000 steps (the paper does not mention it).
 - Gaussians of centres have sigma 10, on COCO 8 (the paper gives 5 on BSB Aerial and no other value); at most 200
   centres are kept on COCO, too.
 
-Where this differs from both: smaller pictures than the test size are not enlarged (COCO 640, Vistas 2048), and what
+Where this differs from both: smaller images than the test size are not enlarged (COCO 640, Vistas 2048), and what
 ``models/swiftnet.py`` lists. On BSB Aerial sigma is 5 (Section 2.3, Figure 2). The paper leaves the window of centres,
 the smallest stuff area, the range of scales, the regions of offset weights and the share of pixels in the semantic loss
 open; 7, 512, 0.5 to 2, four and all are ours.
@@ -44,7 +44,7 @@ from panscape.models.swiftnet import PUBLISHED
 from panscape.recipes.data_options import BsbData, CityscapesData, CocoPanopticData, VistasData
 from panscape.recipes.model_options import SwiftNetOptions
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
-from panscape.training.recipe import Augmentation, Optimizer, Recipe, Sampling, Schedule
+from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling, Schedule
 from panscape.transforms import RotationPolicy
 
 # ResNet-18 as torchvision trained it is what the authors start from.
@@ -178,7 +178,7 @@ def swiftnet_r18_coco() -> Recipe:
         steps=200_000,
         batch_size=48,
         eval_every=20_000,
-        eval_pictures=1000,
+        eval_limit=1000,
     )
 
 
@@ -206,7 +206,7 @@ def swiftnet_r18_vistas() -> Recipe:
         steps=200_000,
         batch_size=16,
         eval_every=20_000,
-        eval_pictures=500,
+        eval_limit=500,
     )
 
 
@@ -284,7 +284,7 @@ def _bsb(name: str, rotation: RotationPolicy) -> Recipe:
         data=BsbData(),
         augmentation=Augmentation(crop=(512, 512), scale=(0.5, 2.0), rotation=rotation),
         optimizer=Optimizer(learning_rate=3e-4),
-        schedule=Schedule(end=1e-7),
+        schedule=Schedule(min_lr=1e-7),
         steps=120_000,
         batch_size=24,
         eval_every=10_000,

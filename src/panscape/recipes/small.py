@@ -12,13 +12,13 @@ from typing import Literal
 from panscape.recipes.data_options import AerialData, CamVidData, TownData
 from panscape.recipes.model_options import SwiftNetOptions
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
-from panscape.training.recipe import Augmentation, ModelOptions, Optimizer, Recipe, Schedule
+from panscape.training.config import Augmentation, ModelOptions, Optimizer, Recipe, Schedule
 
-# Cityscapes' values for pictures a twelfth of its size: lengths by 1/3.5, areas by 1/12.
+# Cityscapes' values for images a twelfth of its size: lengths by 1/3.5, areas by 1/12.
 _STREET_REPRESENTATION = CenterRepresentation(
     sigma=4.0,
     small_area=340,
-    semantic_fraction=0.5,
+    hard_pixel_fraction=0.5,
     offset_loss_weight=0.01,
     # Without them poles are never found: sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian,
     # bicyclist.
@@ -30,7 +30,7 @@ _TOWN_SCALE = 2.0  # things of 8 pixels and bars of bicycles are lost in outputs
 _TOWN_REPRESENTATION = CenterRepresentation(
     sigma=8.7,
     small_area=1800,
-    semantic_fraction=0.5,
+    hard_pixel_fraction=0.5,
     offset_loss_weight=0.01,
     # More for what is rare, thin or easily taken for something else: person, animal, bus, bicycle, boat, parasol.
     category_weights=(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.5, 1.0, 1.5, 2.5, 2.0, 1.0, 3.0),
@@ -41,11 +41,11 @@ _TOWN_REPRESENTATION = CenterRepresentation(
 _AERIAL_REPRESENTATION = CenterRepresentation(
     sigma=6.0,
     small_area=500,
-    semantic_fraction=0.5,
+    hard_pixel_fraction=0.5,
     offset_loss_weight=0.01,
     category_weights=(1.5, 1.0, 2.0, 1.5, 1.5),  # building, land, road, vegetation, water
     loss_stride=2,
-    # Of 20 regions of stuff in the training pictures 19 have a larger share of their picture. Of 100, 300, 600 and 1000
+    # Of 20 regions of stuff in the training images 19 have a larger share of their image. Of 100, 300, 600 and 1000
     # pixels for things, 600 is best on every third of them.
     decoding=CenterDecoding(nms_kernel=41, stuff_area=4096, thing_area=600, stuff_share=0.0115),
 )
@@ -53,11 +53,11 @@ _AERIAL_REPRESENTATION = CenterRepresentation(
 _ROW_REPRESENTATION = CenterRepresentation(
     sigma=5.0,
     small_area=500,
-    semantic_fraction=0.5,
+    hard_pixel_fraction=0.5,
     loss_stride=2,
     decoding=CenterDecoding(threshold=0.2, stuff_area=100, thing_area=48),
 )
-_OPTIMIZER = Optimizer("adamw", learning_rate=2e-3, weight_decay=0.02, clip_norm=10.0)
+_OPTIMIZER = Optimizer("adamw", learning_rate=2e-3, weight_decay=0.02, grad_clip_norm=10.0)
 _SCHEDULE = Schedule("cosine", warmup_steps=200)
 
 
@@ -78,7 +78,7 @@ def town() -> Recipe:
             levels=3,
             width=64,
             longest_side=1024,  # no scene is larger, enlarged
-            working_scale=_TOWN_SCALE,
+            test_scale=_TOWN_SCALE,
             representation=_TOWN_REPRESENTATION,
         ),
         data=TownData(length=1_000_000),
@@ -87,7 +87,7 @@ def town() -> Recipe:
         schedule=_SCHEDULE,
         steps=14_000,
         batch_size=8,
-        average_decay=0.999,
+        ema_decay=0.999,
         eval_every=2000,
     )
 
@@ -107,18 +107,18 @@ def street() -> Recipe:
             "residual_s", levels=3, width=64, longest_side=640, representation=_STREET_REPRESENTATION
         ),
         data=CamVidData(),
-        augmentation=Augmentation(crop=(256, 320), scale=(0.6, 1.8), recolor=1.0, copy_paste=0.5),
+        augmentation=Augmentation(crop=(256, 320), scale=(0.6, 1.8), color_jitter=1.0, copy_paste=0.5),
         optimizer=_OPTIMIZER,
         schedule=_SCHEDULE,
         steps=6000,
         batch_size=8,
-        average_decay=0.998,
+        ema_decay=0.998,
         eval_every=2000,
     )
 
 
 def aerial() -> Recipe:
-    """Satellite pictures of Dubai.
+    """Satellite images of Dubai.
 
     ::
 
@@ -135,15 +135,15 @@ def aerial() -> Recipe:
             crop=(256, 256),
             scale=(0.6, 1.5),
             rotation="right_angles",
-            recolor=1.0,
-            recolor_spread=0.3,
-            recolor_hue=0.0,  # a tinge of green is what tells vegetation from asphalt
+            color_jitter=1.0,
+            color_jitter_strength=0.3,
+            color_jitter_hue=0.0,  # a tinge of green is what tells vegetation from asphalt
         ),
         optimizer=_OPTIMIZER,
         schedule=_SCHEDULE,
         steps=4500,
         batch_size=8,
-        average_decay=0.999,
+        ema_decay=0.999,
         eval_every=2000,
     )
 
@@ -232,7 +232,7 @@ def town_regions8() -> Recipe:
     return _row("town_regions8", boundary_alphas=(8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0))
 
 
-def evidence_row(name: str, model: ModelOptions) -> Recipe:
+def ablation_row(name: str, model: ModelOptions) -> Recipe:
     """Return a row of evidence on the town: rows of all systems differ in their networks only.
 
     Args:
@@ -248,7 +248,7 @@ def evidence_row(name: str, model: ModelOptions) -> Recipe:
         schedule=replace(_SCHEDULE, warmup_steps=100),
         steps=1200,
         batch_size=8,
-        average_decay=0.99,
+        ema_decay=0.99,
         eval_every=0,
     )
 
@@ -266,4 +266,4 @@ def _row(
         offset_loss_weight=0.01 if boundary_alphas else 0.04,
     )
     model = SwiftNetOptions("residual_xs", levels, context, width=48, representation=representation)
-    return evidence_row(name, model)
+    return ablation_row(name, model)

@@ -1,14 +1,14 @@
 """Small networks of dense detections, and what the paper's choices are worth on drawn scenes.
 
 ``town_boxes``, ``street_boxes`` and ``aerial_boxes`` learn what the small networks of :mod:`panscape.recipes.small` do,
-from the same pictures and by the same schedule. The rows ``town_boxes_...`` repeat Table 3 of Real-Time Panoptic
+from the same images and by the same schedule. The rows ``town_boxes_...`` repeat Table 3 of Real-Time Panoptic
 Segmentation from Dense Detections at a small size, each the same but for what its name says. ``town_boxes_light`` is
 ours, to be compared with ``town_boxes_mask_loss``.
 
-Pictures have a twelfth of the pixels of Cityscapes' or fewer, and so there are four levels at strides 4 to 32: each has
+Images have a twelfth of the pixels of Cityscapes' or fewer, and so there are four levels at strides 4 to 32: each has
 half the stride and half the largest distance of the published one in its place, and the last one all that is larger.
 Towers have two layers of 48 channels, in the rows of 48 and 24 (the paper: four of 256 and 128), and the mask loss
-looks at no more than 20 objects of a picture.
+looks at no more than 20 objects of an image.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dataclasses import replace
 from typing import Literal, cast
 
 from panscape.recipes.model_options import DenseDetectionsOptions, SwiftNetOptions
-from panscape.recipes.small import aerial, evidence_row, street, town
+from panscape.recipes.small import ablation_row, aerial, street, town
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
-from panscape.representations.merging import PastingRules
-from panscape.training.recipe import Recipe
+from panscape.representations.merging import MergeConfig
+from panscape.training.config import Recipe
 
 _NETWORK = DenseDetectionsOptions(
     "residual_s", box_width=48, semantic_width=48, fpn_width=48, tower_depth=2, initial_distance=16.0
@@ -45,7 +45,7 @@ def street_boxes() -> Recipe:
 
     ::
 
-        panscape train street_boxes --data DIR --start street --out OUT --precision bf16
+        panscape train street_boxes --data DIR --init-from street --out OUT --precision bf16
         hardware, hours: one core of a CPU beside other work, 1.2 for 1311 steps after those of street
         ours, val:       PQ 57.8, mIoU 62.0 (semantic head 62.0) in two parts, see docs/bundled_models.md
     """
@@ -53,13 +53,13 @@ def street_boxes() -> Recipe:
 
 
 def aerial_boxes() -> Recipe:
-    """Satellite pictures of Dubai by dense detections.
+    """Satellite images of Dubai by dense detections.
 
     ::
 
-        panscape train aerial_boxes --data DIR --start aerial --out OUT --precision bf16
+        panscape train aerial_boxes --data DIR --init-from aerial --out OUT --precision bf16
         hardware, hours: one core of a CPU beside other work, 0.2 for 400 steps after those of aerial
-        ours, val:       PQ 21.9, mIoU 38.4 with --steps 400 --schedule.warmup-steps 50 --average-decay 0.99
+        ours, val:       PQ 21.9, mIoU 38.4 with --steps 400 --schedule.warmup-steps 50 --ema-decay 0.99
     """
     return _by_boxes(aerial())
 
@@ -138,14 +138,14 @@ def town_boxes_light() -> Recipe:
 
 
 def _by_boxes(recipe: Recipe) -> Recipe:
-    """Return a recipe of centres for dense detections: pictures, schedule and the smallest stuff stay."""
+    """Return a recipe of centres for dense detections: images, schedule and the smallest stuff stay."""
     by_centers = cast(SwiftNetOptions, recipe.model)
     smallest = by_centers.representation.decoding
     decoding = _decoding(smallest.stuff_area, smallest.stuff_share)
     model = replace(
         _NETWORK,
         longest_side=by_centers.longest_side,
-        working_scale=by_centers.working_scale,
+        test_scale=by_centers.test_scale,
         representation=replace(_REPRESENTATION, decoding=decoding),
     )
     return replace(recipe, name=f"{recipe.name}_boxes", model=model)
@@ -175,11 +175,11 @@ def _row(
         fpn_width=width,
         representation=representation,
     )
-    return evidence_row(f"town_boxes_{row}", model)
+    return ablation_row(f"town_boxes_{row}", model)
 
 
 def _decoding(stuff_area: int, stuff_share: float = 0.0) -> DenseBoxDecoding:
     # Scores are a product of two numbers below 1, and networks that train for an hour are seldom sure of either. So are
-    # masks, and a small object's boxes agree less. Both values are the best on training pictures of CamVid.
-    rules = PastingRules(min_score=0.25, stuff_area=stuff_area, stuff_share=stuff_share)
-    return DenseBoxDecoding(mask_threshold=0.15, rules=rules)
+    # masks, and a small object's boxes agree less. Both values are the best on training images of CamVid.
+    merging = MergeConfig(min_score=0.25, stuff_area=stuff_area, stuff_share=stuff_share)
+    return DenseBoxDecoding(mask_threshold=0.15, merging=merging)

@@ -1,7 +1,7 @@
 """Small networks of Panoptic-DeepLab, and what relations are worth on drawn scenes.
 
 ``town_deeplab`` and ``street_deeplab`` learn what the small networks of :mod:`panscape.recipes.small` do, from the same
-pictures and by the same schedule; so do they with relations. The rows ``town_relations_...`` repeat Table 5 and
+images and by the same schedule; so do they with relations. The rows ``town_relations_...`` repeat Table 5 and
 Figure 9 of Panoptic, Instance, and Semantic Relations at a small size, each the same but for what its name says.
 
 Widths are an eighth to a fifth of the published ones, and convolutions are ordinary ones: training separable ones takes
@@ -15,15 +15,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-from panscape.nn.instance_maps import CenterInstanceMaps
-from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
-from panscape.nn.relations import PanopticRelations
+from panscape.nn.pisr import PISR
+from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
+from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.recipes.model_options import PanopticDeepLabOptions, RelationsPart, SwiftNetOptions
-from panscape.recipes.small import evidence_row, street, town, town_l1
-from panscape.training.recipe import Recipe
+from panscape.recipes.small import ablation_row, street, town, town_l1
+from panscape.training.config import Recipe
 
 _KEY_WIDTH = 32  # channels in which places are compared with categories and objects; 256 at the published size
-_RELATIONS = PanopticRelations(num_instances=20, key_width=_KEY_WIDTH)
+_RELATIONS = PISR(num_instances=20, key_width=_KEY_WIDTH)
 
 
 def town_deeplab() -> Recipe:
@@ -33,8 +33,8 @@ def town_deeplab() -> Recipe:
 
         panscape train town_deeplab --out OUT --precision bf16
         hardware, hours: one core of a CPU, 0.1 for 300 steps from a model of the town
-        ours, val:       PQ 42.4, mIoU 53.2 with --start town --steps 300 --schedule.warmup-steps 50
-                         --average-decay 0.99
+        ours, val:       PQ 42.4, mIoU 53.2 with --init-from town --steps 300 --schedule.warmup-steps 50
+                         --ema-decay 0.99
     """
     return _by_deeplab(town(), None)
 
@@ -56,9 +56,9 @@ def street_deeplab() -> Recipe:
 
     ::
 
-        panscape train street_deeplab --data DIR --start street --out OUT --precision bf16
+        panscape train street_deeplab --data DIR --init-from street --out OUT --precision bf16
         hardware, hours: one core of a CPU, 0.2 for 900 steps
-        ours, val:       PQ 46.3, mIoU 52.7 with --steps 900 --schedule.warmup-steps 50 --average-decay 0.99
+        ours, val:       PQ 46.3, mIoU 52.7 with --steps 900 --schedule.warmup-steps 50 --ema-decay 0.99
     """
     return _by_deeplab(street(), None)
 
@@ -68,9 +68,9 @@ def street_deeplab_relations() -> Recipe:
 
     ::
 
-        panscape train street_deeplab_relations --data DIR --start street --out OUT --precision bf16
+        panscape train street_deeplab_relations --data DIR --init-from street --out OUT --precision bf16
         hardware, hours: one core of a CPU, 0.3 for 900 steps
-        ours, val:       PQ 48.3, mIoU 53.5 with --steps 900 --schedule.warmup-steps 50 --average-decay 0.99
+        ours, val:       PQ 48.3, mIoU 53.5 with --steps 900 --schedule.warmup-steps 50 --ema-decay 0.99
     """
     return _by_deeplab(street(), _RELATIONS)
 
@@ -121,7 +121,7 @@ def town_relations_ocr() -> Recipe:
         hardware, hours: one core of a CPU, 0.1 for 450 steps
         ours, val:       PQ 17.5 +- 0.1, mIoU 27.0 after 450 steps, two seeds, see docs/performance.md
     """
-    return _row("ocr", ObjectContext(num_instances=20, key_width=_KEY_WIDTH))
+    return _row("ocr", OCR(num_instances=20, key_width=_KEY_WIDTH))
 
 
 def town_relations_without_reweighting() -> Recipe:
@@ -174,13 +174,13 @@ def town_relations_k50() -> Recipe:
 
 
 def _by_deeplab(recipe: Recipe, relations: RelationsPart | None) -> Recipe:
-    """Return a recipe of SwiftNet for Panoptic-DeepLab: pictures, schedule, targets and recovery stay."""
+    """Return a recipe of SwiftNet for Panoptic-DeepLab: images, schedule, targets and recovery stay."""
     swiftnet = cast(SwiftNetOptions, recipe.model)
     model = replace(
         _network("residual_s", 48, relations),
         context_size=recipe.augmentation.crop,
         longest_side=swiftnet.longest_side,
-        working_scale=swiftnet.working_scale,
+        test_scale=swiftnet.test_scale,
         representation=replace(swiftnet.representation, boundary_alphas=(), offset_loss_weight=0.04),
     )
     suffix = "deeplab" if relations is None else "deeplab_relations"
@@ -190,7 +190,7 @@ def _by_deeplab(recipe: Recipe, relations: RelationsPart | None) -> Recipe:
 def _row(row: str, relations: RelationsPart | None) -> Recipe:
     swiftnet = cast(SwiftNetOptions, town_l1().model)
     model = replace(_network("residual_xs", 32, relations), representation=swiftnet.representation)
-    return evidence_row(f"town_relations_{row}", model)
+    return ablation_row(f"town_relations_{row}", model)
 
 
 def _network(backbone: str, width: int, relations: RelationsPart | None) -> PanopticDeepLabOptions:
@@ -204,5 +204,5 @@ def _network(backbone: str, width: int, relations: RelationsPart | None) -> Pano
         head_width=width // 2,
         projections=(width // 2, width // 4),
         relations=relations,
-        instance_maps=None if relations is None or isinstance(relations, ObjectContext) else CenterInstanceMaps(),
+        instance_maps=None if relations is None or isinstance(relations, OCR) else CenterInstanceMaps(),
     )

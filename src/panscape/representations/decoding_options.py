@@ -1,7 +1,7 @@
 """The options of post-processing, by name, whatever the system: one flat table of a frozen decoding value.
 
 A system's decoding is a frozen dataclass such as ``CenterDecoding`` or ``DenseBoxDecoding``, whose fields may be such
-dataclasses themselves (``PastingRules``). Here each option has one name, without the path to it, so that the command
+dataclasses themselves (``MergeConfig``). Here each option has one name, without the path to it, so that the command
 line, saved models and the search for good values treat all systems alike.
 """
 

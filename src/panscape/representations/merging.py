@@ -1,42 +1,28 @@
 """From objects that were found one by one, and the category of every pixel, to a map: for systems that detect.
 
 The combination of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the rules of its published implementation;
-``panscape.kernels.pasting`` has them, point by point.
+``panscape.ops.paste_masks`` has them, point by point.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import pixels_of_share
-from panscape.kernels.pasting import MaskWindows, paste_masks
+from panscape.geometry import min_area_pixels
 from panscape.labels import LabelSpace
+from panscape.ops.cropped_masks import CroppedMasks, Detections
+from panscape.ops.paste_masks import paste_masks
 from panscape.panoptic import PanopticMap
 
-__all__ = ["Detections", "MaskWindows", "PastingRules", "paste"]
-
-
-class Detections(NamedTuple):
-    """The objects that were found in one image, one by one; they may overlap.
-
-    Attributes:
-        masks: of P objects.
-        category: of each object, a thing of the label space, int64 [P].
-        score: of each object, 0..1, float32 [P].
-    """
-
-    masks: MaskWindows
-    category: Tensor
-    score: Tensor
+__all__ = ["CroppedMasks", "Detections", "MergeConfig", "merge_instances"]
 
 
 @dataclass(frozen=True, slots=True)
-class PastingRules:
+class MergeConfig:
     """Which objects and which stuff a map keeps; the defaults are those of the published implementation.
 
     Attributes:
@@ -47,7 +33,7 @@ class PastingRules:
         stuff_on_uncovered: whether pixels without an object may be stuff only, instead of void where a thing is the
             likeliest. Not so as published.
         stuff_share: stuff categories of a smaller share of the map's pixels become void, too; below 1. Ours, for
-            pictures of very different sizes.
+            images of very different sizes.
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -71,23 +57,23 @@ class PastingRules:
 
     def smallest_stuff(self, size: tuple[int, int]) -> int:
         """Return how many free pixels a stuff category needs to stay, in a map of this size."""
-        return max(self.stuff_area, pixels_of_share(self.stuff_share, size))
+        return max(self.stuff_area, min_area_pixels(self.stuff_share, size))
 
     def semantic_ids(self, labels: LabelSpace) -> tuple[int, ...]:
-        """Return the categories of which the likeliest one is to be given to :func:`paste`, ascending.
+        """Return the categories of which the likeliest one is to be given to :func:`merge_instances`, ascending.
 
         All, or with ``stuff_on_uncovered`` the stuff; all as well if there is no stuff, as some must be chosen from.
         """
         return labels.stuff_ids if self.stuff_on_uncovered and labels.stuff_ids else tuple(range(len(labels)))
 
 
-def paste(
-    windows: MaskWindows,
+def merge_instances(
+    windows: CroppedMasks,
     category: Tensor,
     score: Tensor,
     semantic: Tensor,
     labels: LabelSpace,
-    rules: PastingRules,
+    merging: MergeConfig,
 ) -> PanopticMap:
     """Lay objects into a map in the order of their scores, and stuff where none is.
 
@@ -97,10 +83,10 @@ def paste(
         windows: masks of P objects, which may overlap.
         category: of each object, a thing of ``labels``, int64 [P].
         score: of each object, 0..1, float32 [P].
-        semantic: the likeliest of the categories ``rules.semantic_ids(labels)`` at every pixel, any integers [H, W];
+        semantic: the likeliest of the categories ``merging.semantic_ids(labels)`` at every pixel, any integers [H, W];
             looked at only where no object is laid.
         labels: tells things from stuff.
-        rules: what to keep.
+        merging: what to keep.
 
     Returns:
         A map of the size of ``semantic``, on its device. First the stuff by category, score 1, then the objects by
@@ -111,10 +97,10 @@ def paste(
     """
     _check(windows, category, score, semantic, labels)
     order = score.sort(descending=True, stable=True).indices
-    order = order[score[order] >= rules.min_score]
+    order = order[score[order] >= merging.min_score]
     is_thing = torch.tensor([c.is_thing for c in labels], device=semantic.device)
-    stuff_area = rules.smallest_stuff((semantic.shape[0], semantic.shape[1]))
-    ids, stuff, accepted = paste_masks(windows, order, semantic, is_thing, rules.max_overlap, stuff_area)
+    stuff_area = merging.smallest_stuff((semantic.shape[0], semantic.shape[1]))
+    ids, stuff, accepted = paste_masks(windows, order, semantic, is_thing, merging.max_overlap, stuff_area)
     return PanopticMap(
         ids,
         torch.cat([stuff, category[accepted]]),
@@ -122,7 +108,7 @@ def paste(
     )
 
 
-def _check(windows: MaskWindows, category: Tensor, score: Tensor, semantic: Tensor, labels: LabelSpace) -> None:
+def _check(windows: CroppedMasks, category: Tensor, score: Tensor, semantic: Tensor, labels: LabelSpace) -> None:
     """Refuse parts that contradict each other."""
     for name, part, dtype in (("category", category, torch.int64), ("score", score, torch.float32)):
         if part.dtype != dtype or list(part.shape) != [len(windows)]:
@@ -133,7 +119,7 @@ def _check(windows: MaskWindows, category: Tensor, score: Tensor, semantic: Tens
         raise InvalidArgumentError(
             f"expected semantic as integers [H, W], got {semantic.dtype} {list(semantic.shape)}; take the argmax"
         )
-    devices = sorted({str(part.device) for part in (windows.bits, category, score, semantic)})
+    devices = sorted({str(part.device) for part in (windows.pixels, category, score, semantic)})
     if len(devices) > 1:
         raise InvalidArgumentError(f"expected all parts on one device, got {', '.join(devices)}; move them first")
     strange = sorted(set(category.tolist()) - set(labels.thing_ids))

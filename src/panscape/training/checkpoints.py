@@ -20,8 +20,8 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor
 
+from panscape.atomic_io import atomic_write
 from panscape.errors import DiskFullError, InvalidArgumentError, UnreadableFileError, UnwritableFileError
-from panscape.files import replacing
 
 _MARK = b"panscape state 1"
 _HEADER = struct.Struct(f"<{len(_MARK)}sQ32s")
@@ -78,7 +78,7 @@ class Checkpoints:
         path = self.path(step)
         size = 0
         try:
-            with replacing(path, durable=True) as temporary, temporary.open("xb") as file:
+            with atomic_write(path, durable=True) as temporary, temporary.open("xb") as file:
                 file.write(bytes(_HEADER.size))
                 payload = _Payload(file)
                 torch.save(content, cast(IO[bytes], payload))  # all it needs is write and flush

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import Module
 
 from panscape.models import PanopticModel
-from panscape.training.batches import Batch
-from panscape.training.optimization import WeightAverage, create_optimizer, learning_rate, set_learning_rate
-from panscape.training.recipe import Recipe
-from panscape.training.reporting import Reporter
-from panscape.training.timing import WAIT, StepTimer, cached_speed
-from panscape.training.watching import Watch
+from panscape.training.config import Recipe
+from panscape.training.data.loader import Batch
+from panscape.training.logging.reporter import Reporter
+from panscape.training.monitor import TrainingMonitor
+from panscape.training.optimizer import ModelEMA, create_optimizer, learning_rate, set_learning_rate
+from panscape.training.profiler import WAIT, StepProfiler, cached_speed
 
 
 @dataclass
@@ -34,7 +34,7 @@ class TrainingState:
 
     model: PanopticModel
     optimizer: torch.optim.Optimizer
-    average: WeightAverage | None
+    average: ModelEMA | None
     step: int = 0
 
     @property
@@ -51,8 +51,8 @@ def train(
     *,
     seed: int,
     reporter: Reporter,
-    watch: Watch,
-    timer: StepTimer,
+    watch: TrainingMonitor,
+    timer: StepProfiler,
     after_step: Callable[[int], None],
 ) -> None:
     """Train from ``state.step`` to the recipe's last step.
@@ -63,7 +63,8 @@ def train(
     Args:
         fabric: launched; knows device, precision and processes.
         state: is trained in place.
-        batches: this process's share of each step, in ``recipe.accumulate`` parts, from step ``state.step + 1`` on.
+        batches: this process's share of each step, in ``recipe.grad_accum_steps`` parts, from step ``state.step + 1``
+            on.
         recipe: learning rate, accumulation, clipping.
         seed: of the run.
         reporter: is told the losses of each step.
@@ -85,16 +86,16 @@ def train(
         set_learning_rate(state.optimizer, rate)
         losses: dict[str, Tensor] = {}
         names: list[str] = []
-        for part in range(1, recipe.accumulate + 1):
+        for part in range(1, recipe.grad_accum_steps + 1):
             with timer.section(WAIT):
-                batch = watch.received(batches)
+                batch = watch.next_batch(batches)
             timer.add_samples(batch.times)
-            found = add_gradients(fabric, network, state.model, batch, part, recipe.accumulate, timer)
+            found = add_gradients(fabric, network, state.model, batch, part, recipe.grad_accum_steps, timer)
             losses = {name: losses.get(name, 0) + loss for name, loss in found.items()}
             names += batch.names
         with timer.section("optimizer"):
             norm = clip_gradients(fabric, network, optimizer, recipe)
-            watch.look(step, losses, norm, names)
+            watch.check(step, losses, norm, names)
             optimizer.step()
             optimizer.zero_grad()
         if state.average is not None:
@@ -104,9 +105,9 @@ def train(
         with timer.section("logging"):
             reporter.step(step, losses, rate, recipe.batch_size, norm)
         timer.step_done(len(names))
-        with timer.left_out():
+        with timer.excluded():
             after_step(step)
-        watch.stop_if_asked(step)
+        watch.stop_if_requested(step)
 
 
 def add_gradients(
@@ -116,7 +117,7 @@ def add_gradients(
     batch: Batch,
     part: int,
     parts: int,
-    timer: StepTimer,
+    timer: StepProfiler,
 ) -> dict[str, Tensor]:
     """Add the gradients of a part of a step's batch, and return its share of the losses.
 
@@ -145,12 +146,12 @@ def add_gradients(
 def clip_gradients(fabric: Fabric, network: Module, optimizer: Any, recipe: Recipe) -> Tensor:
     """Scale gradients down to the recipe's norm if it has one, and return the norm that they had."""
     # Without a limit this only measures, which is how a gradient that is not finite is noticed.
-    limit = recipe.optimizer.clip_norm or torch.inf
+    limit = recipe.optimizer.grad_clip_norm or torch.inf
     return cast(Tensor, fabric.clip_gradients(network, optimizer, max_norm=limit, error_if_nonfinite=False))
 
 
-def speed_on(batch: Batch, fabric: Fabric, state: TrainingState, recipe: Recipe, rounds: int = 10) -> float:
-    """Return how many pictures a second this process trains on if it never waits for them; ``state`` stays as it is.
+def max_throughput(batch: Batch, fabric: Fabric, state: TrainingState, recipe: Recipe, rounds: int = 10) -> float:
+    """Return how many images a second this process trains on if it never waits for them; ``state`` stays as it is.
 
     Args:
         batch: one part of this process's share.
@@ -160,21 +161,21 @@ def speed_on(batch: Batch, fabric: Fabric, state: TrainingState, recipe: Recipe,
         rounds: steps that are measured.
     """
     model = copy.deepcopy(state.model)
-    average = WeightAverage(model, recipe.average_decay) if recipe.average_decay else None
+    average = ModelEMA(model, recipe.ema_decay) if recipe.ema_decay else None
     network, optimizer = fabric.setup(model, create_optimizer(model, recipe.optimizer))
     network.train()
-    timer = StepTimer(is_on=False)
+    timer = StepProfiler(is_on=False)
 
     def step() -> None:
-        for part in range(1, recipe.accumulate + 1):
-            add_gradients(fabric, network, model, batch, part, recipe.accumulate, timer)
+        for part in range(1, recipe.grad_accum_steps + 1):
+            add_gradients(fabric, network, model, batch, part, recipe.grad_accum_steps, timer)
         float(clip_gradients(fabric, network, optimizer, recipe))
         optimizer.step()
         optimizer.zero_grad()
         if average is not None:
             average.update(model, 1)
 
-    return cached_speed(step, len(batch.names) * recipe.accumulate, rounds, device=fabric.device)
+    return cached_speed(step, len(batch.names) * recipe.grad_accum_steps, rounds, device=fabric.device)
 
 
 def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Any]:

@@ -16,35 +16,37 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from torch import distributed
 
 from panscape import zoo
-from panscape.datasets.sample import PanopticDataset
+from panscape.atomic_io import write_json
+from panscape.datasets.base import PanopticDataset
+from panscape.datasets.load import SkippedSample, categories_of, load_sample
+from panscape.datasets.repeat_factor_sampling import category_repeat_factors, repeat_factors
+from panscape.datasets.workers import explain_worker_death
 from panscape.errors import BadSampleError, InvalidArgumentError
-from panscape.files import write_json
-from panscape.images import resized
+from panscape.evaluation.model import evaluate
+from panscape.images import resize_images
 from panscape.metrics import EvaluationReport
 from panscape.models import PanopticModel
-from panscape.models.panoptic_model import in_eval_mode
-from panscape.nn.batch_norm import check_batch_norms, synchronized
+from panscape.models.base import in_eval_mode
+from panscape.nn.sync_batch_norm import check_batch_norms, convert_sync_batchnorm
 from panscape.panoptic import PanopticMap
-from panscape.sampling import category_rarity, repeat_factors
-from panscape.training.augmenting import variation
-from panscape.training.batches import Batch, collate, loader_death_explained, share_of, training_batches
 from panscape.training.checkpoints import Checkpoints, saved_steps
-from panscape.training.evaluation import evaluate
-from panscape.training.loop import TrainingState, speed_on, train
-from panscape.training.optimization import WeightAverage, create_optimizer
-from panscape.training.pictures import draw_progress, stack_sheets
-from panscape.training.processes import Processes
-from panscape.training.recipe import Recipe
-from panscape.training.reporting import NullReporter, Reporter
+from panscape.training.config import Recipe
+from panscape.training.data.augmentation import build_augmentation
+from panscape.training.data.loader import Batch, collate, per_process_batch, training_batches
+from panscape.training.data.stream import SampleStream
+from panscape.training.distributed import Distributed
+from panscape.training.init_weights import Beginning
+from panscape.training.logging.reporter import NullReporter, Reporter
+from panscape.training.logging.sample_images import contact_sheet, draw_progress
+from panscape.training.loop import TrainingState, max_throughput, train
+from panscape.training.monitor import Stopped, TrainingMonitor, counted
+from panscape.training.optimizer import ModelEMA, create_optimizer
+from panscape.training.profiler import StepProfiler, compare_speeds
 from panscape.training.run_folder import RunFolder
 from panscape.training.run_options import RunOptions
-from panscape.training.samples import SampleStream, SkippedSample, categories_of, load_sample
-from panscape.training.starting import Beginning
-from panscape.training.timing import StepTimer, compare_speeds
-from panscape.training.watching import Stopped, Watch, counted
 
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-_NUM_SHEETS = 3  # val pictures that are drawn beside their truth
+_NUM_SHEETS = 3  # val images that are drawn beside their truth
 
 
 def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
@@ -62,7 +64,7 @@ def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
         options: where and how.
 
     Returns:
-        The quality of the model on all val pictures.
+        The quality of the model on all val images.
 
     Raises:
         PanscapeError: something that the user can mend; see the modules of this package for each.
@@ -71,7 +73,7 @@ def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
     """
     is_group_ours = not (distributed.is_available() and distributed.is_initialized())
     fabric = _launched(options)
-    with Processes(fabric, is_group_ours=is_group_ours) as processes:
+    with Distributed(fabric, is_group_ours=is_group_ours) as processes:
         return _Run(fabric, processes, recipe, options).go()
 
 
@@ -123,23 +125,23 @@ def _device_name(device: torch.device) -> str:
 class _Run:
     """One run in one process: what it has, and what happens when."""
 
-    def __init__(self, fabric: Fabric, processes: Processes, recipe: Recipe, options: RunOptions) -> None:
+    def __init__(self, fabric: Fabric, processes: Distributed, recipe: Recipe, options: RunOptions) -> None:
         self.fabric, self.processes, self.recipe, self.options = fabric, processes, recipe, options
         self.is_first = processes.is_first
-        self.train_set, self.val_set = processes.together(self._data)
+        self.train_set, self.val_set = processes.sync_call(self._data)
         self.state = self._state()
-        self.stream = processes.together(self._stream)
-        self.folder = processes.on_first(
+        self.stream = processes.sync_call(self._stream)
+        self.folder = processes.rank_zero(
             lambda: RunFolder.open(options.out, recipe, seed=options.seed, data=options.data, resume=options.resume)
         )
-        self.checkpoints = processes.on_first(lambda: Checkpoints(self.folder.checkpoints))
+        self.checkpoints = processes.rank_zero(lambda: Checkpoints(self.folder.checkpoints))
         self.saved_step = 0
         self._resume()
         device = f"{fabric.device.type}, {_device_name(fabric.device)}"
-        processes.on_first(lambda: self.folder.begin(self.state.step, device=device, processes=processes.count))
-        self.timer = StepTimer(is_on=options.profile, device=fabric.device)
+        processes.rank_zero(lambda: self.folder.begin(self.state.step, device=device, processes=processes.count))
+        self.timer = StepProfiler(is_on=options.profile, device=fabric.device)
         self.reporter: Reporter = NullReporter()
-        self.watch = Watch(fabric, processes, lambda text: self.reporter.note(text), self._last_checkpoint)
+        self.watch = TrainingMonitor(fabric, processes, lambda text: self.reporter.note(text), self._last_checkpoint)
         self.bad_val: dict[str, str] = {}
 
     def go(self) -> EvaluationReport:
@@ -158,7 +160,7 @@ class _Run:
                 raise
         if self.options.profile:
             self._profile()
-        self.processes.on_first(lambda: self._write(report))
+        self.processes.rank_zero(lambda: self._write(report))
         return report
 
     def _reporter(self) -> Reporter:
@@ -170,7 +172,7 @@ class _Run:
         return Reporter(options.out, steps, step + 1, log_every=options.log_every)
 
     def _train(self) -> None:
-        with loader_death_explained(), self._batches() as batches:
+        with explain_worker_death(), self._batches() as batches:
             train(
                 self.fabric,
                 self.state,
@@ -185,14 +187,14 @@ class _Run:
 
     def _data(self) -> tuple[PanopticDataset, PanopticDataset]:
         recipe, options = self.recipe, self.options
-        share_of(recipe.batch_size, self.processes.count, recipe.accumulate)
+        per_process_batch(recipe.batch_size, self.processes.count, recipe.grad_accum_steps)
         train_set = recipe.data.load(options.data, "train")
         val_set = recipe.data.load(options.data, "val")
         if train_set.labels != val_set.labels:
-            raise InvalidArgumentError("expected one label space in the training and val pictures, got two")
+            raise InvalidArgumentError("expected one label space in the training and val images, got two")
         if len(val_set) == 0:
             raise InvalidArgumentError(
-                "expected at least one val picture to evaluate on, got none; move some of the training pictures there"
+                "expected at least one val image to evaluate on, got none; move some of the training images there"
             )
         return train_set, val_set
 
@@ -202,7 +204,7 @@ class _Run:
         beginning = Beginning(
             self.recipe.model,
             self.train_set.labels,
-            start=options.start,
+            start=options.init_from,
             backbone_weights=options.backbone_weights,
             resumes=resumes,
             say=self._say,
@@ -213,12 +215,12 @@ class _Run:
     def _model(self) -> PanopticModel:
         """Return the network as it begins; weights that have to be fetched are, once, by the first process."""
         processes, options = self.processes, self.options
-        resumes = processes.on_first(lambda: options.resume and bool(saved_steps(RunFolder(options.out).checkpoints)))
-        beginning = processes.together(lambda: self._beginning(resumes))
-        weights = processes.together(lambda: beginning.weights)
+        resumes = processes.rank_zero(lambda: options.resume and bool(saved_steps(RunFolder(options.out).checkpoints)))
+        beginning = processes.sync_call(lambda: self._beginning(resumes))
+        weights = processes.sync_call(lambda: beginning.weights)
         if weights is not None:
-            processes.on_first(lambda: weights.fetch(self._say) and None)
-        processes.together(beginning.complete)  # on machines with a cache of their own, it fetches them there
+            processes.rank_zero(lambda: weights.fetch(self._say) and None)
+        processes.sync_call(beginning.complete)  # on machines with a cache of their own, it fetches them there
         return beginning.model
 
     def _state(self) -> TrainingState:
@@ -226,15 +228,15 @@ class _Run:
         model = self._model()
         model.to(self.fabric.device).to(memory_format=torch.channels_last)
         if recipe.sync_batch_norm and self.processes.count > 1:
-            synchronized(model)
-        elif share_of(recipe.batch_size, self.processes.count, recipe.accumulate) == 1:
+            convert_sync_batchnorm(model)
+        elif per_process_batch(recipe.batch_size, self.processes.count, recipe.grad_accum_steps) == 1:
             height, width = recipe.augmentation.crop
             check_batch_norms(model, torch.zeros(1, 3, height, width, device=self.fabric.device))
-        average = WeightAverage(model, recipe.average_decay) if recipe.average_decay else None
+        average = ModelEMA(model, recipe.ema_decay) if recipe.ema_decay else None
         return TrainingState(model, create_optimizer(model, recipe.optimizer), average)
 
     def _resume(self) -> None:
-        found = self.processes.on_first(lambda: self.checkpoints.load(self._say))
+        found = self.processes.rank_zero(lambda: self.checkpoints.load(self._say))
         if found is None:
             return
         self.state.step, content = found
@@ -249,7 +251,7 @@ class _Run:
             self._say(f"going on after step {self.state.step} of {self.recipe.steps}")
 
     def _save(self) -> None:
-        self.watch.look_back()  # what is not finite must not become a checkpoint
+        self.watch.flush_checks()  # what is not finite must not become a checkpoint
         state = self.state
         if state.step == self.saved_step:
             return
@@ -259,7 +261,7 @@ class _Run:
             "average": None if state.average is None else state.average.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
         }
-        self.processes.on_first(lambda: self.checkpoints.save(state.step, content) and None)
+        self.processes.rank_zero(lambda: self.checkpoints.save(state.step, content) and None)
         self.saved_step = state.step
 
     def _last_checkpoint(self) -> str:
@@ -272,11 +274,11 @@ class _Run:
         recipe, options = self.recipe, self.options
         repeats = rarity = None
         if recipe.sampling.repeat_threshold:
-            categories = categories_of(self.train_set, on_bad_sample=options.on_bad_sample)
+            categories = categories_of(self.train_set, on_error=options.on_error)
             repeats = repeat_factors(categories, recipe.sampling.repeat_threshold)
-            factors = category_rarity(categories, recipe.sampling.repeat_threshold, len(self.train_set.labels))
+            factors = category_repeat_factors(categories, recipe.sampling.repeat_threshold, len(self.train_set.labels))
             rarity = tuple(factors.tolist())
-        augment, copy_paste, recolor = variation(recipe.augmentation, self.train_set.labels, rarity)
+        augment, copy_paste, color_jitter = build_augmentation(recipe.augmentation, self.train_set.labels, rarity)
         return SampleStream(
             self.train_set,
             augment,
@@ -284,8 +286,8 @@ class _Run:
             options.seed,
             repeats=repeats,
             copy_paste=copy_paste,
-            recolor=recolor,
-            on_bad_sample=options.on_bad_sample,
+            color_jitter=color_jitter,
+            on_error=options.on_error,
         )
 
     @contextmanager
@@ -297,7 +299,7 @@ class _Run:
             last_step=self.recipe.steps,
             rank=self.fabric.global_rank,
             world_size=self.processes.count,
-            parts=self.recipe.accumulate,
+            parts=self.recipe.grad_accum_steps,
             workers=self.options.workers,
             pin_memory=self.fabric.device.type == "cuda",
         )
@@ -308,25 +310,25 @@ class _Run:
         options, recipe = self.options, self.recipe
         is_last = step == recipe.steps
         is_saved = is_last or step % options.checkpoint_every == 0
-        is_drawn = options.pictures_every > 0 and (is_last or step % options.pictures_every == 0)
+        is_drawn = options.image_every > 0 and (is_last or step % options.image_every == 0)
         is_evaluated = recipe.eval_every > 0 and step % recipe.eval_every == 0 and not is_last
         if is_saved or is_drawn or is_evaluated:
-            self.watch.look_back()  # weights that are not finite must not be saved, drawn or evaluated
+            self.watch.flush_checks()  # weights that are not finite must not be saved, drawn or evaluated
         if is_saved:
-            with self.reporter.aside("saving"):
+            with self.reporter.paused("saving"):
                 self._save()
         if is_drawn and self.is_first:
-            with self.reporter.aside("drawing"):
+            with self.reporter.paused("drawing"):
                 sheets = self._sheets()
                 if sheets:
-                    self.reporter.picture(step, "val", stack_sheets(sheets))
+                    self.reporter.image(step, "val", contact_sheet(sheets))
         if is_evaluated:
-            self._evaluate(recipe.eval_pictures)
+            self._evaluate(recipe.eval_limit)
 
     def _evaluate(self, limit: int) -> EvaluationReport:
         model, step = self.state.best_model, self.state.step
         self._share_statistics(model)
-        with self.reporter.aside("evaluating"):
+        with self.reporter.paused("evaluating"):
             try:
                 report = evaluate(
                     model,
@@ -334,7 +336,7 @@ class _Run:
                     fabric=self.fabric,
                     limit=limit,
                     workers=min(1, self.options.workers),
-                    on_bad_sample=self.options.on_bad_sample,
+                    on_error=self.options.on_error,
                     skipped=self._left_out_of_evaluation,
                     progress=lambda done, count: self.watch.stop_within(step),
                 )
@@ -350,25 +352,25 @@ class _Run:
                 distributed.broadcast(buffer, 0)
 
     def _left_out_of_evaluation(self, skipped: SkippedSample) -> None:
-        if skipped.picture not in self.bad_val:
-            self.bad_val[skipped.picture] = skipped.reason
-            self.reporter.note(f"left out of the evaluation {skipped.picture}: {skipped.reason}")
+        if skipped.image not in self.bad_val:
+            self.bad_val[skipped.image] = skipped.reason
+            self.reporter.note(f"left out of the evaluation {skipped.image}: {skipped.reason}")
 
     def _tell_what_was_left_out(self) -> None:
         skips = self.watch.all_skips()
         if skips:
             self.reporter.note(
-                f"left out {skips.total()} times, other pictures came in their place, {len(skips)} of "
-                f"{len(self.train_set)} pictures to train on: {counted(skips)}"
+                f"left out {skips.total()} times, other images came in their place, {len(skips)} of "
+                f"{len(self.train_set)} images to train on: {counted(skips)}"
             )
         if self.bad_val:
             self.reporter.note(
-                f"left out of the evaluation {len(self.bad_val)} of {len(self.val_set)} pictures: "
+                f"left out of the evaluation {len(self.bad_val)} of {len(self.val_set)} images: "
                 + ", ".join(sorted(self.bad_val))
             )
 
     def _sheets(self) -> list[torch.Tensor]:
-        """Draw a few val pictures beside truth, prediction and what the network says."""
+        """Draw a few val images beside truth, prediction and what the network says."""
         model, sheets = self.state.best_model, []
         count = min(_NUM_SHEETS, len(self.val_set))
         for i in range(count):
@@ -376,26 +378,26 @@ class _Run:
                 sample = load_sample(self.val_set, i * len(self.val_set) // count)
             except BadSampleError:  # the evaluation stops at it or lists it
                 continue
-            size = model.working_size(sample.truth.size)
-            image = resized(sample.image[None].float() / 255, size)
+            size = model.inference_size(sample.truth.size)
+            image = resize_images(sample.image[None].float() / 255, size)
             with in_eval_mode(model), torch.inference_mode():
                 outputs = model(image.to(self.fabric.device))
                 prediction = model.decode(outputs, [size])[0].to("cpu")
-                panels = model.panels(outputs, size)
+                panels = model.visualize(outputs, size)
             small = image[0].mul(255).round().to(torch.uint8)
             sheets.append(draw_progress(small, sample.truth.resize(*size).compact(), prediction, panels, model.labels))
         return sheets
 
     def _profile(self) -> None:
         """Say where time went, and compare with a batch that is there at once; all processes take part."""
-        if self.timer.pictures_per_second == 0:
+        if self.timer.images_per_second == 0:
             self._say(self.timer.report(self.options.workers))
             return
-        share = share_of(self.recipe.batch_size, self.processes.count, self.recipe.accumulate)
-        batch = self.processes.together(lambda: collate([self.stream[number] for number in range(share)]))
-        possible = speed_on(batch, self.fabric, self.state, self.recipe)
+        share = per_process_batch(self.recipe.batch_size, self.processes.count, self.recipe.grad_accum_steps)
+        batch = self.processes.sync_call(lambda: collate([self.stream[number] for number in range(share)]))
+        possible = max_throughput(batch, self.fabric, self.state, self.recipe)
         self._say(self.timer.report(self.options.workers))
-        self._say(compare_speeds(self.timer.pictures_per_second, possible))
+        self._say(compare_speeds(self.timer.images_per_second, possible))
 
     def _write(self, report: EvaluationReport) -> None:
         recipe, out = self.recipe, self.options.out

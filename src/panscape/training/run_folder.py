@@ -5,7 +5,7 @@
 ``metrics.jsonl``     what was measured, a line at a time
 ``checkpoints/``      what a training goes on from
 ``tensorboard/``      curves
-``pictures/``         predictions beside the truth
+``images/``         predictions beside the truth
 ====================  ==================================================================================
 """
 
@@ -25,14 +25,14 @@ from typing import Any
 
 import torch
 
+from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnreadableFileError, UnwritableFileError
-from panscape.files import replacing
-from panscape.nn.relations import Relations
+from panscape.nn.pisr import Relations
 from panscape.training.checkpoints import saved_steps
-from panscape.training.recipe import DataOptions, ModelOptions, Recipe
+from panscape.training.config import DataOptions, ModelOptions, Recipe
 
 _WITH_TYPE = (ModelOptions, DataOptions, Relations)  # of which a recipe may hold one class or another
-_CHANGEABLE = ("eval_every", "eval_pictures")  # they decide what is measured, not what is learned
+_CHANGEABLE = ("eval_every", "eval_limit")  # they decide what is measured, not what is learned
 
 
 class RunFolder:
@@ -61,9 +61,9 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
-    def pictures(self) -> Path:
-        """The folder of pictures."""
-        return self.path / "pictures"
+    def images(self) -> Path:
+        """The folder of images."""
+        return self.path / "images"
 
     @classmethod
     def open(cls, path: Path, recipe: Recipe, *, seed: int, data: Path | None, resume: bool) -> RunFolder:
@@ -126,7 +126,7 @@ class RunFolder:
     def begin(self, step: int, *, device: str, processes: int) -> None:
         """Note that a training starts or goes on here.
 
-        What was measured after ``step`` stays until :class:`~panscape.training.journal.Journal` replaces it.
+        What was measured after ``step`` stays until :class:`~panscape.training.logging.event_log.EventLog` replaces it.
 
         Args:
             step: number of steps done, 0 for a new run.
@@ -152,7 +152,7 @@ class RunFolder:
         )
         self._write(record)
         try:
-            for folder in (self.checkpoints, self.tensorboard, self.pictures):
+            for folder in (self.checkpoints, self.tensorboard, self.images):
                 folder.mkdir(exist_ok=True)
         except OSError as error:
             raise _unwritable(self.path, error) from error
@@ -174,7 +174,7 @@ class RunFolder:
     def _write(self, record: dict[str, Any]) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with replacing(self._record, durable=True) as temporary:
+            with atomic_write(self._record, durable=True) as temporary:
                 temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise _unwritable(self.path, error) from error
@@ -183,7 +183,7 @@ class RunFolder:
         """Remove what a run that did not get far has measured and drawn."""
         try:
             self.metrics.unlink(missing_ok=True)
-            for folder in (self.tensorboard, self.pictures):
+            for folder in (self.tensorboard, self.images):
                 if folder.exists():
                     shutil.rmtree(folder)
         except OSError as error:

@@ -21,7 +21,7 @@ class RunOptions:
     """
 
     out: Path
-    """Folder of the run: recipe, numbers, pictures, checkpoints and at the end the model."""
+    """Folder of the run: recipe, numbers, images, checkpoints and at the end the model."""
 
     data: Path | None = None
     """Folder of the data set; drawn data need none."""
@@ -29,7 +29,7 @@ class RunOptions:
     resume: bool = False
     """Go on with the run in OUT from its newest checkpoint."""
 
-    start: str | None = None
+    init_from: str | None = None
     """Start from the weights of this model: a bundled one's name, a .safetensors file, a checkpoint of a paper's
     authors (.pth, .pkl), or the folder of a run, of which the newest checkpoint is taken if it has no model yet."""
 
@@ -38,7 +38,7 @@ class RunOptions:
     (.safetensors, .pth), or detectron2's R-52.pkl and R-103.pkl."""
 
     seed: int = 0
-    """Decides random weights, the order of pictures and their variations."""
+    """Decides random weights, the order of images and their variations."""
 
     device: str = "auto"
     """"auto" is CUDA where there is a device, else the CPU; or "cpu" or "cuda"."""
@@ -51,13 +51,13 @@ class RunOptions:
     """Of the numbers inside the network while training."""
 
     workers: int = 2
-    """Processes that prepare pictures, for each device; 0 does it in between. Their number changes no result."""
+    """Processes that prepare images, for each device; 0 does it in between. Their number changes no result."""
 
     threads: int = 0
     """Threads of each process on the CPU; 0 leaves it to torch."""
 
-    on_bad_sample: Literal["stop", "skip"] = "stop"
-    """What to do at a picture that cannot be used: stop, or take another one in its place, count it and list it."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """What to do at an image that cannot be used: stop, or take another one in its place, count it and list it."""
 
     profile: bool = False
     """Show where the time of a step goes."""
@@ -68,13 +68,13 @@ class RunOptions:
     log_every: int = 50
     """Steps between lines of numbers."""
 
-    pictures_every: int = 1000
-    """Steps between pictures of what the network says beside the truth; 0 for none."""
+    image_every: int = 1000
+    """Steps between images of what the network says beside the truth; 0 for none."""
 
     def __post_init__(self) -> None:
         for name in ("devices", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise InvalidArgumentError(f"expected {name} of at least 1, got {getattr(self, name)}")
-        for name in ("seed", "workers", "threads", "pictures_every"):
+        for name in ("seed", "workers", "threads", "image_every"):
             if getattr(self, name) < 0:
                 raise InvalidArgumentError(f"expected {name} of 0 or more, got {getattr(self, name)}")

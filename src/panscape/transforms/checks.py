@@ -1,4 +1,4 @@
-"""What transforms require of pictures, truths and their own settings."""
+"""What transforms require of images, truths and their own settings."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from panscape.panoptic import PanopticMap
 Color = tuple[int, int, int]
 
 MEAN_COLOR: Color = (124, 116, 104)
-"""The mean of ImageNet's training pictures, which normalisation turns into zeros."""
+"""The mean of ImageNet's training images, which normalisation turns into zeros."""
 
 
 def require_pair(image: Tensor, truth: PanopticMap) -> None:
-    """Refuse what is no picture, or not of its truth's size."""
+    """Refuse what is no image, or not of its truth's size."""
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
-        raise InvalidArgumentError(f"expected a picture as uint8 [3, H, W], got {image.dtype} {list(image.shape)}")
+        raise InvalidArgumentError(f"expected an image as uint8 [3, H, W], got {image.dtype} {list(image.shape)}")
     if tuple(image.shape[1:]) != tuple(truth.size):
         raise InvalidArgumentError(
-            f"expected picture and truth of the same size, got a picture of {image.shape[1]}x{image.shape[2]} and a "
+            f"expected image and truth of the same size, got an image of {image.shape[1]}x{image.shape[2]} and a "
             f"truth of {truth.size.height}x{truth.size.width}; check that both belong to the same sample"
         )
 

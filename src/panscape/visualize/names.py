@@ -1,4 +1,4 @@
-"""Names on segments: legible, apart from each other, inside the picture."""
+"""Names on segments: legible, apart from each other, inside the image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from panscape.panoptic import PanopticMap
 
 _Box = tuple[int, int, int, int]  # left, top, right, bottom; half-open
-_MOST_NAMES = 250  # more than this cannot be read on any picture
+_MOST_NAMES = 250  # more than this cannot be read on any image
 
 
 def draw_names(pixels: NDArray[np.uint8], result: PanopticMap, labels: LabelSpace) -> NDArray[np.uint8]:
@@ -72,7 +72,7 @@ def _place(
     label: tuple[int, int],
     anchor: tuple[int, int],
     box: Sequence[int] | None,
-    picture: Sequence[int],
+    image: Sequence[int],
     taken: Iterable[_Box],
 ) -> _Box | None:
     """Return where a label of ``(height, width)`` can lie, or None.
@@ -80,7 +80,7 @@ def _place(
     Inside the segment around ``anchor`` (y, x), or just above or below its ``box`` where the label would hide it.
     """
     height, width = label
-    if height > picture[0] or width > picture[1]:
+    if height > image[0] or width > image[1]:
         return None
     y, x = anchor
     if box is None or (box[3] - box[1] >= 2.5 * height and box[2] - box[0] >= 1.2 * width):
@@ -89,8 +89,8 @@ def _place(
         middle = (box[0] + box[2]) // 2
         centers = [(box[1] - height // 2 - 1, middle), (box[3] + height // 2 + 1, middle)]
     for center_y, center_x in centers:
-        start_x = min(max(center_x - width // 2, 0), picture[1] - width)
-        start_y = min(max(center_y - height // 2, 0), picture[0] - height)
+        start_x = min(max(center_x - width // 2, 0), image[1] - width)
+        start_y = min(max(center_y - height // 2, 0), image[0] - height)
         place = (start_x, start_y, start_x + width, start_y + height)
         if not any(_overlap(place, other) for other in taken):
             return place
@@ -130,11 +130,11 @@ def _anchors(result: PanopticMap) -> Mapping[int, tuple[int, int]]:
 
 
 def text_size(height: int, width: int) -> int:
-    """Return a size of text in pixels that reads well on a picture of this size."""
+    """Return a size of text in pixels that reads well on an image of this size."""
     return max(10, round(max(height, width) / 95))
 
 
 @cache
 def load_font(size: int) -> Any:
     """Return the font of names and titles."""
-    return ImageFont.load_default(size)  # the outline font that Pillow carries: the same pictures on every machine
+    return ImageFont.load_default(size)  # the outline font that Pillow carries: the same images on every machine

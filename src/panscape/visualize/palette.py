@@ -102,7 +102,7 @@ def heat_colors() -> NDArray[np.uint8]:
 
 
 @cache
-def flow_wheel() -> NDArray[np.float64]:
+def flow_color_wheel() -> NDArray[np.float64]:
     """The 55 colours of the wheel, red, green, blue in 0..1; each part ramps one channel up or down."""
     parts = (  # how many colours, the channel that stays full, the channel that changes, upwards or not
         (15, 0, 1, True),  # red to yellow

@@ -12,10 +12,10 @@ from maps import SHAPES
 from PIL import Image
 
 from panscape import LabelSpace
-from panscape.datasets import bsb, own_folder, vistas
+from panscape.datasets import bsb, from_folder, vistas
 from panscape.datasets.folder import LAYOUTS, find_folder
+from panscape.datasets.load import categories_of, load_sample
 from panscape.errors import BadSampleError, InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
-from panscape.training.samples import categories_of, load_sample
 
 
 def names(dataset):
@@ -24,76 +24,76 @@ def names(dataset):
 
 def write_masks(root, count, split="", numbers=(0, 1)):
     for i in range(count):
-        trees.write_picture(root / "images" / split / f"{i:03d}.jpg", (8, 8), (0, 0, 0))
+        trees.write_image(root / "images" / split / f"{i:03d}.jpg", (8, 8), (0, 0, 0))
         path = root / "labels" / split / f"{i:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((8, 8), numbers[i % len(numbers)], np.uint8)).save(path)
 
 
-def test_every_tenth_picture_is_held_out_by_name(tmp_path):
+def test_every_tenth_image_is_held_out_by_name(tmp_path):
     write_masks(tmp_path, 25)
-    assert names(own_folder(tmp_path, "val")) == ["009", "019"]
-    train = names(own_folder(tmp_path, "train"))
+    assert names(from_folder(tmp_path, "val")) == ["009", "019"]
+    train = names(from_folder(tmp_path, "train"))
     assert len(train) == 23
     assert not {"009", "019"} & set(train)
-    assert names(own_folder(tmp_path, "val", hold_out=2)) == [f"{i:03d}" for i in range(1, 25, 2)]
+    assert names(from_folder(tmp_path, "val", hold_out=2)) == [f"{i:03d}" for i in range(1, 25, 2)]
 
 
-def test_of_few_pictures_the_last_is_held_out(tmp_path):
+def test_of_few_images_the_last_is_held_out(tmp_path):
     write_masks(tmp_path, 3, "train")
-    assert names(own_folder(tmp_path, "train")) == ["000", "001"]
-    assert names(own_folder(tmp_path, "val")) == ["002"]
+    assert names(from_folder(tmp_path, "train")) == ["000", "001"]
+    assert names(from_folder(tmp_path, "val")) == ["002"]
 
 
-def test_one_picture_is_not_enough(tmp_path):
+def test_one_image_is_not_enough(tmp_path):
     write_masks(tmp_path, 1)
-    with pytest.raises(InvalidArgumentError, match="expected at least two pictures"):
-        own_folder(tmp_path, "train")
-    with pytest.raises(InvalidArgumentError, match="every 2nd picture or fewer, got hold_out=1"):
-        own_folder(tmp_path, "train", hold_out=1)
+    with pytest.raises(InvalidArgumentError, match="expected at least two images"):
+        from_folder(tmp_path, "train")
+    with pytest.raises(InvalidArgumentError, match="every 2nd image or fewer, got hold_out=1"):
+        from_folder(tmp_path, "train", hold_out=1)
 
 
 def test_numbers_become_stuff_categories(tmp_path):
     write_masks(tmp_path, 4, numbers=(3, 0, 255, 17))
-    train, val = (own_folder(tmp_path, split) for split in ("train", "val"))
+    train, val = (from_folder(tmp_path, split) for split in ("train", "val"))
     assert [(c.name, c.is_thing, c.source_id) for c in train.labels] == [
         ("category_0", False, 0),
         ("category_3", False, 3),
         ("category_17", False, 17),
     ]
-    assert val.labels == train.labels, "also the category that only the held out picture has"
+    assert val.labels == train.labels, "also the category that only the held out image has"
     assert len(val[0].truth.category) == 1
-    assert own_folder(tmp_path, "train", void=3).labels.id_of_source.keys() == {0, 17, 255}
+    assert from_folder(tmp_path, "train", void=3).labels.id_of_source.keys() == {0, 17, 255}
 
 
 def test_masks_that_cannot_be_read_are_met_when_they_are_asked_for(tmp_path):
     write_masks(tmp_path, 4, numbers=(3, 0, 255, 17))
     damaged = tmp_path / "labels" / "001.png"
     damaged.write_bytes(damaged.read_bytes()[:40])
-    train = own_folder(tmp_path, "train")
+    train = from_folder(tmp_path, "train")
     assert train.labels.id_of_source.keys() == {3, 17}, "0 is in the damaged mask only"
     assert train[0].truth.category.tolist() == [0]
-    with pytest.raises(BadSampleError, match="expected a whole picture") as caught:
+    with pytest.raises(BadSampleError, match="expected a whole image") as caught:
         load_sample(train, 1)
     assert str(caught.value).startswith(f"{damaged}: ")
-    assert "repair or remove it, or leave out what cannot be used with --on-bad-sample skip" in str(caught.value)
-    assert categories_of(train, on_bad_sample="skip") == [{0}, set(), set()]
+    assert "repair or remove it, or leave out what cannot be used with --on-error skip" in str(caught.value)
+    assert categories_of(train, on_error="skip") == [{0}, set(), set()]
 
 
 def test_no_mask_can_be_read(tmp_path):
     write_masks(tmp_path, 3)
     for path in (tmp_path / "labels").iterdir():
         path.write_bytes(b"nothing")
-    with pytest.raises(UnreadableFileError, match=r"000\.png: expected a whole picture .*; replace the file"):
-        own_folder(tmp_path, "train")
+    with pytest.raises(UnreadableFileError, match=r"000\.png: expected a whole image .*; replace the file"):
+        from_folder(tmp_path, "train")
 
 
 def test_a_part_knows_its_categories(tmp_path):
     write_masks(tmp_path, 4, numbers=(3, 0, 255, 17))
-    train = own_folder(tmp_path, "train")
+    train = from_folder(tmp_path, "train")
     assert [train.categories_of(i) for i in range(3)] == [{1}, {0}, set()]
     trees.coco_panoptic(tmp_path / "coco", json_path="panoptic.json")
-    part = own_folder(tmp_path / "coco", "train")
+    part = from_folder(tmp_path / "coco", "train")
     shutil.rmtree(tmp_path / "coco" / "panoptic")  # the JSON is enough
     assert [part.categories_of(i) for i in range(2)] == [{0, 1, 2, 3}, {0, 1, 2, 3}]
 
@@ -101,7 +101,7 @@ def test_a_part_knows_its_categories(tmp_path):
 def test_categories_json_names_them(tmp_path):
     trees.own_masks(tmp_path)
     for split in ("train", "val"):
-        assert own_folder(tmp_path, split).labels == SHAPES
+        assert from_folder(tmp_path, split).labels == SHAPES
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_coco_form_is_found_under_several_names(tmp_path, layout, kind, is_split
     (tmp_path / "annotations").mkdir()
     trees.coco_panoptic(tmp_path, **layout)
     assert find_folder(tmp_path) == (kind, is_split, True)
-    train, val = (own_folder(tmp_path, split) for split in ("train", "val"))
+    train, val = (from_folder(tmp_path, split) for split in ("train", "val"))
     assert (len(train), len(val)) == (2, 1)
     assert train.labels == val.labels == LabelSpace("own", SHAPES.categories)
 
@@ -127,33 +127,33 @@ def test_coco_with_years_and_its_own_categories(tmp_path):
     for split in ("train", "val"):
         trees.coco_2017(tmp_path, split, labels)
     assert find_folder(tmp_path) == ("coco", True, True)
-    assert own_folder(tmp_path, "val").labels == labels
-    assert len(own_folder(tmp_path, "val")) == 3
+    assert from_folder(tmp_path, "val").labels == labels
+    assert len(from_folder(tmp_path, "val")) == 3
 
 
 def test_what_is_not_there_is_named(tmp_path):
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     with pytest.raises(UnreadableFileError) as caught:
-        own_folder(tmp_path, "train")
-    assert str(caught.value) == f"{tmp_path}: expected {LAYOUTS}; found pictures"
+        from_folder(tmp_path, "train")
+    assert str(caught.value) == f"{tmp_path}: expected {LAYOUTS}; found images"
     trees.coco_panoptic(tmp_path, pngs="elsewhere")
     with pytest.raises(
         UnreadableFileError, match=r"expected its PNGs in .*panoptic or .*panoptic, found no such folder"
     ):
-        own_folder(tmp_path, "train")
+        from_folder(tmp_path, "train")
 
 
 def test_numbers_of_objects_are_no_categories(tmp_path):
     write_masks(tmp_path, 2)
     Image.fromarray(np.arange(900, dtype=np.uint16).reshape(30, 30)).save(tmp_path / "labels" / "000.png")
     with pytest.raises(InvalidAnnotationError, match="expected one number for each category, got more than 250"):
-        own_folder(tmp_path, "train")
+        from_folder(tmp_path, "train")
 
 
 def test_masks_without_any_category(tmp_path):
     write_masks(tmp_path, 2, numbers=(255,))
     with pytest.raises(UnreadableFileError, match="expected PNGs with numbers of categories, found none"):
-        own_folder(tmp_path, "train")
+        from_folder(tmp_path, "train")
 
 
 def test_published_sets_in_coco_form(tmp_path):

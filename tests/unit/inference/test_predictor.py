@@ -8,7 +8,8 @@ from processes import TORCH, Process, run_code
 
 from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.inference.predictor import Predictor, choose_device, largest_categories
+from panscape.inference.device import choose_device
+from panscape.inference.predictor import Predictor, largest_categories
 
 
 def connected(seed: int, size=(96, 128)):
@@ -19,16 +20,16 @@ def connected(seed: int, size=(96, 128)):
 
 
 @pytest.mark.parametrize("options", [{}, {"channels_last": True}, {"longest_side": 128}, {"device": "cpu"}])
-def test_a_picture_becomes_its_map(options):
+def test_an_image_becomes_its_map(options):
     image, truth = connected(0)
     prediction = Predictor(ColorModel(), **options).predict(image)
     assert prediction.map.equals(truth)
     assert prediction.network_ms > 0
-    assert prediction.recover_ms > 0
+    assert prediction.postprocess_ms > 0
 
 
 @pytest.mark.parametrize("longest_side", [32, 64, 200, 512])
-def test_another_working_size_gives_a_map_of_the_pictures_size(longest_side):
+def test_another_working_size_gives_a_map_of_the_images_size(longest_side):
     image, truth = connected(1)
     model = ColorModel()
     prediction = Predictor(model, longest_side=longest_side).predict(image)
@@ -40,7 +41,7 @@ def test_another_working_size_gives_a_map_of_the_pictures_size(longest_side):
     assert agreement.float().mean() > (0.85 if longest_side < 64 else 0.93)
 
 
-def test_the_picture_enters_in_fractions_of_one():
+def test_the_image_enters_in_fractions_of_one():
     model = ColorModel()
     Predictor(model).predict(torch.full((3, 4, 4), 255, dtype=torch.uint8))
     assert model.seen == [(torch.float32, (1, 3, 4, 4), False)]
@@ -54,10 +55,10 @@ def test_bf16_runs_the_network_under_autocast_and_nothing_else():
     assert not torch.is_autocast_enabled("cpu")
 
 
-def test_panels_have_the_pictures_size_whatever_the_network_saw():
+def test_panels_have_the_images_size_whatever_the_network_saw():
     image, _ = connected(3)
     predictor = Predictor(ColorModel(), longest_side=40)
-    panels = predictor.panels(predictor.predict(image))
+    panels = predictor.visualize(predictor.predict(image))
     assert {name: tuple(p.shape) for name, p in panels.items()} == {"semantic": (3, 96, 128)}
     assert panels["semantic"].dtype == torch.uint8
 
@@ -65,7 +66,7 @@ def test_panels_have_the_pictures_size_whatever_the_network_saw():
 class ShowsFeatures(ColorModel):
     """Notes how it is asked for its features."""
 
-    def feature_panels(self, images, size, categories):
+    def visualize_features(self, images, size, categories):
         self.asked = (images, tuple(size), list(categories), torch.is_autocast_enabled("cpu"))
         return {f"features of {c}": torch.full((3, *size), c, dtype=torch.uint8) for c in categories}
 
@@ -77,7 +78,7 @@ def test_features_are_shown_of_the_two_largest_categories_things_first(precision
     predictor = Predictor(model, longest_side=64, precision=precision)
     prediction = predictor.predict(image)
     assert len(model.seen) == 1
-    panels = predictor.panels(prediction)
+    panels = predictor.visualize(prediction)
     images, size, categories, is_autocast = model.asked
     expected = torch.nn.functional.interpolate(image[None] / 255, (48, 64), mode="bilinear", antialias=True)
     torch.testing.assert_close(images, expected, atol=1e-6, rtol=0)
@@ -111,9 +112,9 @@ def test_features_that_do_not_fit_into_memory_say_what_to_do(monkeypatch):
     def burst(images, size, categories):
         raise torch.OutOfMemoryError("tried to allocate 9 PiB")
 
-    monkeypatch.setattr(model, "feature_panels", burst)
+    monkeypatch.setattr(model, "visualize_features", burst)
     with pytest.raises(InvalidArgumentError, match="96x128 does not fit into the memory of cpu"):
-        predictor.panels(prediction)
+        predictor.visualize(prediction)
 
 
 def test_a_model_in_training_is_put_to_work():
@@ -122,7 +123,7 @@ def test_a_model_in_training_is_put_to_work():
     assert not model.training
 
 
-def test_too_large_a_picture_says_what_to_do(monkeypatch):
+def test_too_large_an_image_says_what_to_do(monkeypatch):
     model = ColorModel()
 
     def burst(images):
@@ -135,7 +136,7 @@ def test_too_large_a_picture_says_what_to_do(monkeypatch):
         Predictor(model, device="cpu").predict(torch.zeros(3, 4, 5, dtype=torch.uint8))
 
 
-def test_too_large_a_picture_for_the_cpu_says_what_to_do(monkeypatch):
+def test_too_large_an_image_for_the_cpu_says_what_to_do(monkeypatch):
     model = ColorModel()
     # More than any processor can address: torch refuses at once, in its own words.
     monkeypatch.setattr(model, "forward", lambda images: torch.empty(2**58, dtype=torch.uint8))
@@ -152,7 +153,7 @@ def test_other_errors_of_the_network_stay_what_they_are(monkeypatch):
 
 
 @pytest.mark.parametrize("longest_side", [None, 4096])
-def test_warming_up_runs_everything_on_a_small_picture(longest_side):
+def test_warming_up_runs_everything_on_a_small_image(longest_side):
     model = ColorModel()
     Predictor(model, longest_side=longest_side).warm_up()
     assert [shape for _, shape, _ in model.seen] == [(1, 3, 64, 64)]

@@ -139,9 +139,9 @@ class TestRefusals:
         with pytest.raises(InvalidArgumentError, match="got nothing"):
             find_sources([])
 
-    def test_a_folder_without_pictures(self, tmp_path):
+    def test_a_folder_without_images(self, tmp_path):
         (tmp_path / "notes.txt").touch()
-        with pytest.raises(InvalidArgumentError, match=r"no picture or video in the folder .*\.jpg.*\.mp4"):
+        with pytest.raises(InvalidArgumentError, match=r"no image or video in the folder .*\.jpg.*\.mp4"):
             find_sources([tmp_path])
 
     def test_a_pattern_without_matches(self, folder):

@@ -14,7 +14,7 @@ av = pytest.importorskip("av")
 
 
 def ramp(value: int, size=(48, 64)) -> torch.Tensor:
-    """A smooth picture, which survives a video's compression; bright at the top left."""
+    """A smooth image, which survives a video's compression; bright at the top left."""
     height, width = size
     y, x = torch.meshgrid(torch.linspace(1, 0, height), torch.linspace(1, 0, width), indexing="ij")
     return torch.stack([value + 0 * y, 60 + 120 * y, 60 + 120 * x]).to(torch.uint8)
@@ -104,7 +104,7 @@ def test_sound_alone_is_refused(tmp_path):
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(UnreadableFileError, match="no picture stream"):
+    with pytest.raises(UnreadableFileError, match="no image stream"):
         VideoReader(tmp_path / "a.mp4")
 
 

@@ -15,9 +15,9 @@ from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
 from panscape.metrics import (
     BoundaryPanopticQuality,
-    DeviceEvaluator,
     ErrorAnalysis,
     Evaluator,
+    GpuEvaluator,
     InstanceAP,
     InstanceIoU,
     PanopticQuality,
@@ -42,7 +42,7 @@ def test_it_does_what_the_accumulator_does(kind: Callable[[LabelSpace], Any]) ->
         else:
             alone = kind(SHAPES)
             alone.update(*pair)
-            found = metric(*pair)  # forward: of this picture
+            found = metric(*pair)  # forward: of this image
             plain = alone.compute().to_dict()
             for name, value in found.items():
                 group, _, number = name.rpartition("/")
@@ -95,7 +95,7 @@ def test_average_precision_is_that_of_the_plain_metric() -> None:
         else:
             alone = InstanceAP(SHAPES, percentiles=(0, 50, 100))
             alone.update(*pair)
-            found = metric(*pair)  # forward: of this picture
+            found = metric(*pair)  # forward: of this image
             assert found["ap"] == pytest.approx(alone.compute().ap, nan_ok=True)
         if i == 2:
             metric = pickle.loads(pickle.dumps(metric))
@@ -105,7 +105,7 @@ def test_average_precision_is_that_of_the_plain_metric() -> None:
     assert found["by_size/50-100%/recall"] == plain.compute().by_size["50-100%"].recall
     assert found["recall/100"] == plain.compute().recall[100]
     other.update(*SCORED[4])
-    metric.merge_state(other)  # of torchmetrics: the other's pictures come first
+    metric.merge_state(other)  # of torchmetrics: the other's images come first
     expected = InstanceAP(SHAPES, percentiles=(0, 50, 100))
     for pair in (SCORED[4], *SCORED[:4]):
         expected.update(*pair)
@@ -152,10 +152,10 @@ def parts_of(prediction: PanopticMap, truth: PanopticMap) -> tuple[Any, ...]:
 def test_an_evaluator_on_a_device_follows_to_another() -> None:
     from panscape.metrics.as_torchmetrics import as_torchmetric
 
-    metric = as_torchmetric(DeviceEvaluator(SHAPES, "meta"))  # a device without memory: what is elsewhere is refused
+    metric = as_torchmetric(GpuEvaluator(SHAPES, "meta"))  # a device without memory: what is elsewhere is refused
     with pytest.raises(InvalidArgumentError, match="expected all parts on meta"):
         metric.update(*parts_of(*PAIRS[0]))
-    metric = as_torchmetric(DeviceEvaluator(SHAPES, "cpu"))
+    metric = as_torchmetric(GpuEvaluator(SHAPES, "cpu"))
     metric.update(*parts_of(*PAIRS[0]))
     model = torch.nn.ModuleList([metric])
     model.to("meta")
@@ -166,7 +166,7 @@ def test_an_evaluator_on_a_device_follows_to_another() -> None:
 
 
 def test_an_evaluator_on_a_device_keeps_its_counts_when_it_is_moved() -> None:
-    evaluator = DeviceEvaluator(SHAPES, "cpu")
+    evaluator = GpuEvaluator(SHAPES, "cpu")
     evaluator.update(*parts_of(*PAIRS[0]))
     before = evaluator.state.clone()
     assert evaluator.to("cpu") is evaluator
@@ -182,7 +182,7 @@ def test_names_and_collections() -> None:
     both = MetricCollection(  # it names what both have after their keys
         {"pq": as_torchmetric(PanopticQuality(SHAPES)), "pc": as_torchmetric(ParsingCovering(SHAPES))}
     )
-    everything, expected = as_torchmetric(DeviceEvaluator(SHAPES, "cpu")), Evaluator(SHAPES)
+    everything, expected = as_torchmetric(GpuEvaluator(SHAPES, "cpu")), Evaluator(SHAPES)
     for pair in PAIRS:
         both.update(*pair)
         expected.update(*pair)

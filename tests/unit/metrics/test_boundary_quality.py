@@ -12,11 +12,11 @@ from scipy.ndimage import binary_erosion
 from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
 from panscape.metrics import (
-    RULES,
+    PROTOCOLS,
     BoundaryPanopticQuality,
     Evaluator,
     PanopticQuality,
-    Rules,
+    Protocol,
     boundary_distance,
     match_boundaries,
     overlaps,
@@ -27,11 +27,11 @@ def boundary(mask: np.ndarray, distance: int) -> np.ndarray:
     return mask & ~binary_erosion(mask, np.ones((3, 3)), iterations=distance, border_value=0)
 
 
-COCO = Rules()
+COCO = Protocol()
 
 
-def quality_of_one_picture(
-    prediction: PanopticMap, truth: PanopticMap, distance: int, rules: Rules = COCO
+def quality_of_one_image(
+    prediction: PanopticMap, truth: PanopticMap, distance: int, protocol: Protocol = COCO
 ) -> np.ndarray:
     """Counts of matches, false positives, misses and the sum of IoU, [K, 4]."""
 
@@ -40,10 +40,10 @@ def quality_of_one_picture(
         crowds = annotation.crowd.tolist() if is_truth and annotation.crowd is not None else []
         masks: dict[Any, Any] = {}
         for row, category in enumerate(annotation.category.tolist()):
-            mask, is_crowd = ids == row + 1, bool(crowds) and crowds[row] and rules.crowd != "segment"
-            if is_crowd and rules.crowd == "void":
+            mask, is_crowd = ids == row + 1, bool(crowds) and crowds[row] and protocol.crowd != "segment"
+            if is_crowd and protocol.crowd == "void":
                 continue
-            name = category if rules.is_stuff_whole and category in SHAPES.stuff_ids else ("segment", row)
+            name = category if protocol.is_stuff_whole and category in SHAPES.stuff_ids else ("segment", row)
             before = masks[name][0] if name in masks else np.zeros_like(mask)
             masks[name] = (before | mask, category, is_crowd)
         return [
@@ -62,7 +62,7 @@ def quality_of_one_picture(
             ious = []
             for part in ("mask", "outline"):
                 union = t[part] | (p[part] & ~void)
-                if rules.predicted_void_leaves_union:
+                if protocol.predicted_void_leaves_union:
                     union &= ~silent
                 union = max(union.sum(), 1)
                 ious.append((t[part] & p[part]).sum() / union)
@@ -71,7 +71,7 @@ def quality_of_one_picture(
                 t["hit"] = p["hit"] = True
     crowd_of = {t["category"]: t["mask"] for t in true if t["crowd"]}
     for t in true:
-        is_silent = rules.predicted_void_excuses_misses and (t["mask"] & silent).sum() / t["mask"].sum() > 0.5
+        is_silent = protocol.predicted_void_excuses_misses and (t["mask"] & silent).sum() / t["mask"].sum() > 0.5
         stats[t["category"], 2] += not t["hit"] and not t["crowd"] and not is_silent
     for p in predicted:
         excused = (p["mask"] & void).sum()
@@ -81,7 +81,7 @@ def quality_of_one_picture(
     return stats
 
 
-def pictures() -> list[tuple[PanopticMap, PanopticMap]]:
+def images() -> list[tuple[PanopticMap, PanopticMap]]:
     pairs = []
     for seed in range(60):
         truth = generated_map(seed, (72, 96), smallest=5, void=seed % 2 == 0, crowd=seed % 4 < 2)
@@ -103,15 +103,15 @@ def test_against_masks_and_erosions(ratio, distance) -> None:
     assert boundary_distance((72, 96), ratio) == distance
     metric, plain = BoundaryPanopticQuality(SHAPES, ratio), PanopticQuality(SHAPES)
     total = np.zeros((len(SHAPES), 4))
-    for prediction, truth in pictures():
+    for prediction, truth in images():
         before = metric.state.clone()
         histogram = overlaps(prediction, truth)
         metric.update(prediction, truth, histogram)
         plain.update(prediction, truth, histogram)
-        expected = quality_of_one_picture(prediction, truth, distance)
+        expected = quality_of_one_image(prediction, truth, distance)
         assert (metric.state - before).numpy() == pytest.approx(expected, abs=1e-12)
         total += expected
-    assert total.min() > 5  # the pictures exercise all of it
+    assert total.min() > 5  # the images exercise all of it
     assert metric.state[:, :3].tolist() == total[:, :3].tolist()
     report = metric.compute()
     assert 0.1 < report.all.pq < plain.compute().all.pq - 0.05
@@ -122,20 +122,20 @@ def test_against_masks_and_erosions(ratio, distance) -> None:
 
 @pytest.mark.parametrize("name", ["deeplab2", "torchmetrics", "seamseg"])
 def test_other_rules_hold_for_boundaries_too(name) -> None:
-    metric, coco, total = BoundaryPanopticQuality(SHAPES, rules=name), BoundaryPanopticQuality(SHAPES), 0
-    evaluator = Evaluator(SHAPES, name, boundary=BoundaryPanopticQuality(SHAPES, rules=name))
-    for i, (prediction, truth) in enumerate(pictures()[:30]):
+    metric, coco, total = BoundaryPanopticQuality(SHAPES, protocol=name), BoundaryPanopticQuality(SHAPES), 0
+    evaluator = Evaluator(SHAPES, name, boundary=BoundaryPanopticQuality(SHAPES, protocol=name))
+    for i, (prediction, truth) in enumerate(images()[:30]):
         truth = two_pieces_of_stuff(truth)
         prediction = leave_void(prediction, i)
         before = metric.state.clone()
         metric.update(prediction, truth)
         coco.update(prediction, truth)
         evaluator.update(prediction, truth)
-        expected = quality_of_one_picture(prediction, truth, 2, RULES[name])
+        expected = quality_of_one_image(prediction, truth, 2, PROTOCOLS[name])
         assert (metric.state - before).numpy() == pytest.approx(expected, abs=1e-12)
         total = total + expected
     assert not torch.equal(metric.state, coco.state)
-    assert total[:, :3].sum(0).min() > 10  # the pictures exercise all of it
+    assert total[:, :3].sum(0).min() > 10  # the images exercise all of it
     report = evaluator.compute()
     assert report.boundary == metric.compute()
     assert str(report).endswith(f"boundary quality\n{report.boundary}")
@@ -164,10 +164,10 @@ def leave_void(prediction: PanopticMap, seed: int) -> PanopticMap:
 
 
 def test_a_category_that_is_absent_counts_if_the_rules_say_so() -> None:
-    picture = a_map("AAA\nAAA", {"A": 2})
-    for rules, mean in (("coco", 1), ("seamseg", 1 / len(SHAPES))):
-        metric = BoundaryPanopticQuality(SHAPES, rules=rules)
-        metric.update(picture, picture)
+    image = a_map("AAA\nAAA", {"A": 2})
+    for protocol, mean in (("coco", 1), ("seamseg", 1 / len(SHAPES))):
+        metric = BoundaryPanopticQuality(SHAPES, protocol=protocol)
+        metric.update(image, image)
         assert metric.compute().all.pq == mean
 
 
@@ -196,7 +196,7 @@ def test_what_is_void_leaves_the_boundary_of_the_prediction() -> None:
 @pytest.mark.parametrize(("crowd_category", "is_excused"), [(2, True), (3, False)])
 def test_a_match_that_is_lost_may_be_excused(crowd_category, is_excused) -> None:
     # Nine columns of the object, nine of void, two of crowd: the IoU of the masks is 9/11. The object is all boundary,
-    # of which the prediction has what is at the edge of the picture. Void and crowd together are above one half of it.
+    # of which the prediction has what is at the edge of the image. Void and crowd together are above one half of it.
     truth = a_map("\n".join(["A.A.A.A.A.A.A.A.A.GG"] * 12), {"A": 2, "G": crowd_category}, crowd="G")
     prediction = a_map("\n".join(["A" * 20] * 12), {"A": 2})
     quality = PanopticQuality(SHAPES)
@@ -216,8 +216,8 @@ def test_merge_and_reset() -> None:
     assert parts[0].compute() == whole.compute()
     with pytest.raises(InvalidArgumentError, match=r"dilation_ratio of 0.02, got one with 0.1; merge"):
         whole.merge(BoundaryPanopticQuality(SHAPES, 0.1))
-    with pytest.raises(InvalidArgumentError, match="expected a metric by the rules Rules"):
-        whole.merge(BoundaryPanopticQuality(SHAPES, rules="seamseg"))
+    with pytest.raises(InvalidArgumentError, match="expected a metric by the rules Protocol"):
+        whole.merge(BoundaryPanopticQuality(SHAPES, protocol="seamseg"))
     whole.reset()
     assert math.isnan(whole.compute().all.pq)
 
@@ -229,8 +229,8 @@ def test_what_is_refused() -> None:
         with pytest.raises(InvalidArgumentError, match=r"dilation_ratio above 0, for example 0.02, got"):
             match_boundaries(a_map("A"), a_map("A"), dilation_ratio=ratio)
     with pytest.raises(InvalidArgumentError, match="expected stuff_ids"):
-        match_boundaries(a_map("A"), a_map("A"), rules="deeplab2")
-    with pytest.raises(InvalidArgumentError, match="expected a metric by the rules Rules"):
+        match_boundaries(a_map("A"), a_map("A"), protocol="deeplab2")
+    with pytest.raises(InvalidArgumentError, match="expected a metric by the rules Protocol"):
         Evaluator(SHAPES, "seamseg", boundary=BoundaryPanopticQuality(SHAPES))
     metric = BoundaryPanopticQuality(SHAPES)
     with pytest.raises(InvalidArgumentError, match=r"truth of 1x2 and a prediction of 1x1; decode or resize"):

@@ -1,4 +1,4 @@
-"""Kinds of error and what they cost, counted by hand on small pictures, and laws on generated ones."""
+"""Kinds of error and what they cost, counted by hand on small images, and laws on generated ones."""
 
 import math
 
@@ -9,27 +9,27 @@ from maps import SHAPES, a_map, generated_map
 
 from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError, UnknownNameError
-from panscape.metrics import RULES, PanopticQuality, Rules
+from panscape.metrics import PROTOCOLS, PanopticQuality, Protocol
 from panscape.metrics.error_analysis import NO_ERROR, SIZE_NAMES, ErrorKind, find_errors
 from panscape.metrics.error_costs import ErrorAnalysis
 from panscape.metrics.matching import match_segments
 
-# Two rows of each of these are a picture. G is ground, S sky; D, E are true and P, Q predicted discs, B a box.
+# Two rows of each of these are an image. G is ground, S sky; D, E are true and P, Q predicted discs, B a box.
 CATEGORIES = {"S": 0, "G": 1, "D": 2, "E": 2, "P": 2, "Q": 2, "B": 3, "C": 3}
 
 
-def picture(row: str, crowd: str = "") -> PanopticMap:
+def image(row: str, crowd: str = "") -> PanopticMap:
     return a_map(f"{row}\n{row}", CATEGORIES, crowd)
 
 
-def analysed(prediction: PanopticMap, truth: PanopticMap, rules: str | Rules = "coco") -> ErrorAnalysis:
-    analysis = ErrorAnalysis(SHAPES, rules)
+def analysed(prediction: PanopticMap, truth: PanopticMap, protocol: str | Protocol = "coco") -> ErrorAnalysis:
+    analysis = ErrorAnalysis(SHAPES, protocol)
     analysis.update(prediction, truth)
     return analysis
 
 
-def pq_of(prediction: PanopticMap, truth: PanopticMap, rules: str | Rules = "coco") -> float:
-    quality = PanopticQuality(SHAPES, rules)
+def pq_of(prediction: PanopticMap, truth: PanopticMap, protocol: str | Protocol = "coco") -> float:
+    quality = PanopticQuality(SHAPES, protocol)
     quality.update(prediction, truth)
     return quality.compute().all.pq
 
@@ -37,23 +37,23 @@ def pq_of(prediction: PanopticMap, truth: PanopticMap, rules: str | Rules = "coc
 # truth, prediction, kind, its false negatives and positives, PQ, PQ when it is mended
 BY_HAND = {
     # The box overlaps the disc with 6/8. Mended, the category of boxes is gone and the disc has 3/4.
-    "confused": ("GGGGDDDD", "GGGGBBB.", ErrorKind.CONFUSED, 1, 1, 1 / 3, (1 + 3 / 4) / 2),
+    "confused": ("GGGGDDDD", "GGGGBBB.", ErrorKind.CLASSIFICATION, 1, 1, 1 / 3, (1 + 3 / 4) / 2),
     # P is matched with D (8/14). Cut along the truth, D has 8/8 and E 6/8.
-    "merged, one matched": ("DDDDEEEE", "PPPPPPP.", ErrorKind.MERGED, 1, 0, 8 / 14 / 1.5, (1 + 3 / 4) / 2),
+    "merged, one matched": ("DDDDEEEE", "PPPPPPP.", ErrorKind.UNDERSEGMENTATION, 1, 0, 8 / 14 / 1.5, (1 + 3 / 4) / 2),
     # P has 8/16 with either, so it is matched with none.
-    "merged, none matched": ("DDDDEEEE", "PPPPPPPP", ErrorKind.MERGED, 2, 1, 0, 1),
+    "merged, none matched": ("DDDDEEEE", "PPPPPPPP", ErrorKind.UNDERSEGMENTATION, 2, 1, 0, 1),
     # P has 8/16 and Q 6/16; together they have 14/16.
-    "split, none matched": ("DDDDDDDD", "PPPPQQQ.", ErrorKind.SPLIT, 1, 2, 0, 14 / 16),
+    "split, none matched": ("DDDDDDDD", "PPPPQQQ.", ErrorKind.OVERSEGMENTATION, 1, 2, 0, 14 / 16),
     # P alone is matched with 10/16.
-    "split, one matched": ("DDDDDDDD", "PPPPPQQ.", ErrorKind.SPLIT, 0, 1, 10 / 16 / 1.5, 14 / 16),
-    "boundary, shifted": ("DDDD....", "..PPPPPP", ErrorKind.BOUNDARY, 1, 0, 0, 1),  # 4/8, and 8 of 12 are on void
-    "boundary, near": ("GGGGGGGGGGDDDD", "GGGGGGGGPPPP..", ErrorKind.BOUNDARY, 1, 1, 16 / 20 / 2, 1),
-    "boundary, matched": ("GGGGDDDD", "GGGGPPP.", ErrorKind.BOUNDARY, 0, 0, (1 + 6 / 8) / 2, 1),
+    "split, one matched": ("DDDDDDDD", "PPPPPQQ.", ErrorKind.OVERSEGMENTATION, 0, 1, 10 / 16 / 1.5, 14 / 16),
+    "boundary, shifted": ("DDDD....", "..PPPPPP", ErrorKind.LOCALIZATION, 1, 0, 0, 1),  # 4/8, and 8 of 12 are on void
+    "boundary, near": ("GGGGGGGGGGDDDD", "GGGGGGGGPPPP..", ErrorKind.LOCALIZATION, 1, 1, 16 / 20 / 2, 1),
+    "boundary, matched": ("GGGGDDDD", "GGGGPPP.", ErrorKind.LOCALIZATION, 0, 0, (1 + 6 / 8) / 2, 1),
     # A missed disc gets the mean IoU of all matches, as no disc was matched: 12/16.
     "missed": ("GGGGGGDD", "GGGGGGGG", ErrorKind.MISSED, 1, 0, 3 / 8, 3 / 4),
     # And that of the matched discs if there are any: 6/8.
     "missed, others found": ("GGGGDDDDGGGGGGEE", "GGGGPPP.GGGGGGGG", ErrorKind.MISSED, 1, 0, None, None),
-    "invented": ("GGGGGGGG", "GGGGGGPP", ErrorKind.INVENTED, 0, 1, 3 / 8, 3 / 4),
+    "invented": ("GGGGGGGG", "GGGGGGPP", ErrorKind.BACKGROUND, 0, 1, 3 / 8, 3 / 4),
     "left void": ("GGGGDDDD", "GGGG....", ErrorKind.VOID, 1, 0, 1 / 2, 1),
     # P has 5 of 10 columns on void, 3 on ground and 2 on sky. Half is not enough to be excused.
     "partly on void": (
@@ -71,7 +71,7 @@ BY_HAND = {
 @pytest.mark.parametrize("name", BY_HAND)
 def test_kinds_by_hand(name: str) -> None:
     true, predicted, kind, fn, fp, before, after = BY_HAND[name]
-    truth, prediction = picture(true), picture(predicted)
+    truth, prediction = image(true), image(predicted)
     report = analysed(prediction, truth).compute()
     found = report.kinds[kind]
     assert (found.fn, found.fp) == (fn, fp)
@@ -94,32 +94,32 @@ BY_OTHER_RULES = {
         "GGGGGDDDDD",
         "GGGGGBBB..",
         "",
-        (ErrorKind.CONFUSED, 1, 1, 1 / 3, (1 + 6 / 10) / 2),
-        {"torchmetrics": (ErrorKind.CONFUSED, 1, 1, 1 / 3, 1)},
+        (ErrorKind.CLASSIFICATION, 1, 1, 1 / 3, (1 + 6 / 10) / 2),
+        {"torchmetrics": (ErrorKind.CLASSIFICATION, 1, 1, 1 / 3, 1)},
     ),
     # P covers 3 of 4 columns of either disc, all that is not void: mended 6/8, or 6/6 where void leaves the union.
     "merged": (
         "DDDDEEEE",
         ".PPPPPP.",
         "",
-        (ErrorKind.MERGED, 2, 1, 0, 6 / 8),
-        {"torchmetrics": (ErrorKind.MERGED, 2, 1, 0, 1)},
+        (ErrorKind.UNDERSEGMENTATION, 2, 1, 0, 6 / 8),
+        {"torchmetrics": (ErrorKind.UNDERSEGMENTATION, 2, 1, 0, 1)},
     ),
     # Two pieces of 3 of 8 columns: 12/16, or 12/12 where void leaves the union; one has 6/12 then, no match.
     "split": (
         "DDDDDDDD",
         "PPPQQQ..",
         "",
-        (ErrorKind.SPLIT, 1, 2, 0, 12 / 16),
-        {"torchmetrics": (ErrorKind.SPLIT, 1, 2, 0, 1)},
+        (ErrorKind.OVERSEGMENTATION, 1, 2, 0, 12 / 16),
+        {"torchmetrics": (ErrorKind.OVERSEGMENTATION, 1, 2, 0, 1)},
     ),
     # One of 4 columns is found and the others are void: a near miss, or a match where void leaves the union.
     "near": (
         "GGGGDDDD",
         "GGGGP...",
         "",
-        (ErrorKind.BOUNDARY, 1, 1, 1 / 2, 1),
-        {"torchmetrics": (ErrorKind.BOUNDARY, 0, 0, 1, 1)},
+        (ErrorKind.LOCALIZATION, 1, 1, 1 / 2, 1),
+        {"torchmetrics": (ErrorKind.LOCALIZATION, 0, 0, 1, 1)},
     ),
     # A box on a crowd of discs; where crowds are void, the box is excused, where they are segments, it is confused.
     "crowd": (
@@ -130,21 +130,22 @@ BY_OTHER_RULES = {
         {
             "deeplab2": (ErrorKind.VOID, 0, 0, 1, 1),
             "seamseg": (ErrorKind.VOID, 0, 0, 1 / 4, None),  # of four categories, of which three do not occur
-            "torchmetrics": (ErrorKind.CONFUSED, 1, 1, 1 / 3, 1),
+            "torchmetrics": (ErrorKind.CLASSIFICATION, 1, 1, 1 / 3, 1),
         },
     ),
 }
 
 
 @pytest.mark.parametrize(
-    ("name", "rules"), [(name, rules) for name, case in BY_OTHER_RULES.items() for rules in ("coco", *case[-1])]
+    ("name", "protocol"),
+    [(name, protocol) for name, case in BY_OTHER_RULES.items() for protocol in ("coco", *case[-1])],
 )
-def test_kinds_by_other_rules(name: str, rules: str) -> None:
+def test_kinds_by_other_rules(name: str, protocol: str) -> None:
     true, predicted, crowd, by_coco, by_others = BY_OTHER_RULES[name]
-    kind, fn, fp, before, after = by_others.get(rules, by_coco)
-    truth, prediction = picture(true, crowd), picture(predicted)
-    report = analysed(prediction, truth, rules).compute()
-    assert pq_of(prediction, truth, rules) == pytest.approx(before, abs=1e-12)
+    kind, fn, fp, before, after = by_others.get(protocol, by_coco)
+    truth, prediction = image(true, crowd), image(predicted)
+    report = analysed(prediction, truth, protocol).compute()
+    assert pq_of(prediction, truth, protocol) == pytest.approx(before, abs=1e-12)
     assert {k: (c.fn, c.fp) for k, c in report.kinds.items() if c.fn + c.fp} == ({kind: (fn, fp)} if fn + fp else {})
     if after is not None:
         assert report.kinds[kind].all == pytest.approx(after - before, abs=1e-12)
@@ -152,21 +153,21 @@ def test_kinds_by_other_rules(name: str, rules: str) -> None:
 
 def test_stuff_in_pieces_is_whole_by_some_rules() -> None:
     pieces = PanopticMap(torch.tensor([[1, 1, 2, 2, 3, 3]] * 2, dtype=torch.int32), torch.tensor([1, 2, 1]))
-    prediction = picture("GGGGGG")  # over two pieces of ground, each with 4/12 and together with 8/12, and a disc
+    prediction = image("GGGGGG")  # over two pieces of ground, each with 4/12 and together with 8/12, and a disc
     assert find_errors(prediction, pieces).truth_kind.tolist() == [
-        ErrorKind.MERGED,
+        ErrorKind.UNDERSEGMENTATION,
         ErrorKind.MISSED,
-        ErrorKind.MERGED,
+        ErrorKind.UNDERSEGMENTATION,
     ]
-    errors = find_errors(prediction, pieces, rules="deeplab2", stuff_ids=SHAPES.stuff_ids)
+    errors = find_errors(prediction, pieces, protocol="deeplab2", stuff_ids=SHAPES.stuff_ids)
     assert errors.truth_kind.tolist() == [NO_ERROR, ErrorKind.MISSED, NO_ERROR]
-    assert errors.gain[ErrorKind.BOUNDARY].tolist() == pytest.approx([1 - 8 / 12, 0, 0])
+    assert errors.gain[ErrorKind.LOCALIZATION].tolist() == pytest.approx([1 - 8 / 12, 0, 0])
     with pytest.raises(InvalidArgumentError, match="expected stuff_ids, as all segments of one stuff category are one"):
-        find_errors(prediction, pieces, rules="deeplab2")
+        find_errors(prediction, pieces, protocol="deeplab2")
 
 
 def test_rules_are_checked() -> None:
-    with pytest.raises(UnknownNameError, match="unknown rules 'cocoo'; did you mean coco"):
+    with pytest.raises(UnknownNameError, match="unknown protocol 'cocoo'; did you mean coco"):
         ErrorAnalysis(SHAPES, "cocoo")
     with pytest.raises(InvalidArgumentError, match="merge one kind only"):
         ErrorAnalysis(SHAPES).merge(ErrorAnalysis(SHAPES, "seamseg"))
@@ -174,15 +175,15 @@ def test_rules_are_checked() -> None:
 
 def test_boundary_costs_what_is_missing_to_perfect_outlines() -> None:
     # D is matched by P with 8/14 and E is missing: with a perfect outline, 1 / 1.5.
-    report = analysed(picture("PPPPPPP."), picture("DDDDEEEE")).compute()
-    assert report.outlines.all == report.kinds[ErrorKind.BOUNDARY].all
+    report = analysed(image("PPPPPPP."), image("DDDDEEEE")).compute()
+    assert report.outlines.all == report.kinds[ErrorKind.LOCALIZATION].all
     assert report.near_misses.all == 0
-    assert report.kinds[ErrorKind.BOUNDARY].all == pytest.approx(1 / 1.5 - 8 / 14 / 1.5, abs=1e-12)
+    assert report.kinds[ErrorKind.LOCALIZATION].all == pytest.approx(1 / 1.5 - 8 / 14 / 1.5, abs=1e-12)
 
 
 def test_groups_and_categories() -> None:
-    report = analysed(picture("GGGGBBB."), picture("GGGGDDDD")).compute()
-    cost = report.kinds[ErrorKind.CONFUSED]
+    report = analysed(image("GGGGBBB."), image("GGGGDDDD")).compute()
+    cost = report.kinds[ErrorKind.CLASSIFICATION]
     assert cost.things == pytest.approx(3 / 4 - 0, abs=1e-12)  # boxes leave the mean
     assert cost.stuff == 0
     assert cost.per_category["disc"] == pytest.approx(3 / 4, abs=1e-12)
@@ -192,7 +193,7 @@ def test_groups_and_categories() -> None:
 
 def test_nothing_left_counts_as_perfect() -> None:
     # Only a crowd in the truth: the prediction of another category is all there is.
-    report = analysed(picture("BBBB"), picture("DDDD", crowd="D")).compute()
+    report = analysed(image("BBBB"), image("DDDD", crowd="D")).compute()
     assert report.kinds[ErrorKind.VOID].fp == 1
     assert report.kinds[ErrorKind.VOID].all == 1
     empty = ErrorAnalysis(SHAPES).compute()
@@ -201,10 +202,10 @@ def test_nothing_left_counts_as_perfect() -> None:
 
 def test_near_pairs_are_made_from_the_largest_iou_down() -> None:
     # P overlaps D by 6 of 16 and E by 4 of 18, so E stays without a partner; B and S are other categories.
-    truth, prediction = picture("DDDDDDEEEEEE"), picture("...PPPPPBBSS")
+    truth, prediction = image("DDDDDDEEEEEE"), image("...PPPPPBBSS")
     errors = find_errors(prediction, truth)
-    assert errors.truth_kind.tolist() == [ErrorKind.BOUNDARY, ErrorKind.MISSED]
-    assert errors.prediction_kind.tolist() == [ErrorKind.INVENTED, ErrorKind.BOUNDARY, ErrorKind.INVENTED]
+    assert errors.truth_kind.tolist() == [ErrorKind.LOCALIZATION, ErrorKind.MISSED]
+    assert errors.prediction_kind.tolist() == [ErrorKind.BACKGROUND, ErrorKind.LOCALIZATION, ErrorKind.BACKGROUND]
 
 
 @pytest.mark.parametrize(("side", "size"), [(15, 0), (16, 1), (31, 1), (32, 2), (63, 2), (64, 3), (127, 3), (128, 4)])
@@ -212,7 +213,7 @@ def test_sizes(side: int, size: int) -> None:
     truth = PanopticMap(torch.ones(side, side, dtype=torch.int32), torch.tensor([2]))
     prediction = PanopticMap(torch.ones(side, side, dtype=torch.int32), torch.tensor([3]))
     report = analysed(prediction, truth).compute()
-    cost = report.kinds[ErrorKind.CONFUSED].by_size
+    cost = report.kinds[ErrorKind.CLASSIFICATION].by_size
     assert [cost[name] for name in SIZE_NAMES] == [float(i == size) for i in range(5)]
     found = report.sizes[SIZE_NAMES[size]]
     assert (found.num_truth, found.tp, found.fp, found.cost) == (1, 0, 1, 1.0)
@@ -232,21 +233,21 @@ def generated(seed: int) -> tuple[PanopticMap, PanopticMap]:
     return PanopticMap(prediction.ids, category).compact(), truth
 
 
-@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("seed", range(30))
-def test_laws(seed: int, rules: str) -> None:
+def test_laws(seed: int, protocol: str) -> None:
     prediction, truth = generated(seed)
-    matches = match_segments(prediction, truth, rules=rules, stuff_ids=SHAPES.stuff_ids)
-    errors = find_errors(prediction, truth, rules=rules, stuff_ids=SHAPES.stuff_ids)
+    matches = match_segments(prediction, truth, protocol=protocol, stuff_ids=SHAPES.stuff_ids)
+    errors = find_errors(prediction, truth, protocol=protocol, stuff_ids=SHAPES.stuff_ids)
     assert (errors.truth_kind != NO_ERROR).nonzero()[0].tolist() == matches.missed.tolist()
     assert (errors.prediction_kind != NO_ERROR).nonzero()[0].tolist() == matches.spurious.tolist()
-    assert ErrorKind.INVENTED not in errors.truth_kind
+    assert ErrorKind.BACKGROUND not in errors.truth_kind
     assert ErrorKind.MISSED not in errors.prediction_kind
     assert (errors.gain >= 0).all()
     assert (errors.gain.max(0)[matches.truth] <= 1 - matches.iou.numpy() + 1e-12).all()
 
-    analysis = analysed(prediction, truth, rules)
-    quality = PanopticQuality(SHAPES, rules)
+    analysis = analysed(prediction, truth, protocol)
+    quality = PanopticQuality(SHAPES, protocol)
     quality.update(prediction, truth)
     state = analysis.state
     assert torch.equal(state[:, 7, :, 0].sum(1), quality.state[:, 0])
@@ -261,13 +262,13 @@ def test_laws(seed: int, rules: str) -> None:
         assert all(value >= 0 for value in cost.per_category.values() if not math.isnan(value))
 
 
-def test_every_kind_occurs_in_generated_pictures() -> None:
+def test_every_kind_occurs_in_generated_images() -> None:
     analysis = ErrorAnalysis(SHAPES)
     for seed in range(30):
         analysis.update(*generated(seed))
     report = analysis.compute()
     assert all(cost.fn + cost.fp > 0 for cost in report.kinds.values())
-    assert report.kinds[ErrorKind.BOUNDARY].all > 0
+    assert report.kinds[ErrorKind.LOCALIZATION].all > 0
     assert all(size.cost > 0 for size in report.sizes.values() if size.num_truth)
 
 
@@ -284,26 +285,28 @@ def test_merging_is_adding() -> None:
 
 # Where stuff is whole, a segment cannot be renamed without becoming a part of another.
 @pytest.mark.parametrize(
-    "rules", [Rules(), Rules(crowd="void"), Rules(crowd="segment"), Rules(predicted_void_leaves_union=True)], ids=str
+    "protocol",
+    [Protocol(), Protocol(crowd="void"), Protocol(crowd="segment"), Protocol(predicted_void_leaves_union=True)],
+    ids=str,
 )
 @pytest.mark.parametrize("seed", range(0, 30, 2))
-def test_mending_the_maps_themselves_gives_the_same_pq(seed: int, rules: Rules) -> None:
+def test_mending_the_maps_themselves_gives_the_same_pq(seed: int, protocol: Protocol) -> None:
     prediction, truth = generated(seed)
-    errors = find_errors(prediction, truth, rules=rules)
-    report = analysed(prediction, truth, rules).compute()
-    before = pq_of(prediction, truth, rules)
+    errors = find_errors(prediction, truth, protocol=protocol)
+    report = analysed(prediction, truth, protocol).compute()
+    before = pq_of(prediction, truth, protocol)
 
     confused = (errors.taken_for >= 0).nonzero()[0]
     category = prediction.category.clone()
     category[errors.taken_for[confused]] = truth.category[confused]
-    mended = pq_of(PanopticMap(prediction.ids, category), truth, rules)
-    assert report.kinds[ErrorKind.CONFUSED].all == pytest.approx(mended - before, abs=1e-12)
+    fixed = pq_of(PanopticMap(prediction.ids, category), truth, protocol)
+    assert report.kinds[ErrorKind.CLASSIFICATION].all == pytest.approx(fixed - before, abs=1e-12)
 
-    if rules.predicted_void_leaves_union:
+    if protocol.predicted_void_leaves_union:
         return  # where an invented segment was, others would be forgiven
-    real = torch.from_numpy(errors.prediction_kind != ErrorKind.INVENTED)
-    mended = pq_of(prediction.select(real), truth, rules)
-    assert report.kinds[ErrorKind.INVENTED].all == pytest.approx(mended - before, abs=1e-12)
+    real = torch.from_numpy(errors.prediction_kind != ErrorKind.BACKGROUND)
+    fixed = pq_of(prediction.select(real), truth, protocol)
+    assert report.kinds[ErrorKind.BACKGROUND].all == pytest.approx(fixed - before, abs=1e-12)
 
 
 def test_mending_one_kind_after_the_other_leaves_nothing() -> None:
@@ -322,7 +325,7 @@ def test_mending_one_kind_after_the_other_leaves_nothing() -> None:
 
 
 def test_table_and_dict() -> None:
-    report = analysed(picture("GGGGBBB."), picture("GGGGDDDD")).compute()
+    report = analysed(image("GGGGBBB."), image("GGGGDDDD")).compute()
     first = str(report).splitlines()[1].split()
-    assert first == ["category", "confused", "54.17", "75.00", "0.00", "1", "1"]
-    assert report.to_dict()["kinds"]["confused"]["per_category"]["sky"] is None
+    assert first == ["classification", "54.17", "75.00", "0.00", "1", "1"]
+    assert report.to_dict()["kinds"]["classification"]["per_category"]["sky"] is None

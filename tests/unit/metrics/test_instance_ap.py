@@ -10,9 +10,9 @@ from maps import SHAPES, a_map, generated_map
 
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.kernels import instance_matching
-from panscape.kernels.mask_windows import MaskWindows
 from panscape.metrics import COCO_SIZES, InstanceAP, InstanceAPReport, object_areas, overlaps, size_percentiles
+from panscape.ops import greedy_matching as instance_matching
+from panscape.ops.cropped_masks import CroppedMasks
 
 DISC, BOX = 2, 3
 
@@ -51,7 +51,7 @@ def test_the_threshold_itself_counts_for_coco_and_not_for_cityscapes() -> None:
     truth, prediction = scaled(things("AAAA"), 16), scaled(things("AA.."), 16)
     prediction = PanopticMap(prediction.ids, prediction.category, torch.ones(1))
     assert report_on((prediction, truth)).ap50 == pytest.approx(1)
-    assert report_on((prediction, truth), rules="cityscapes").ap50 == 0
+    assert report_on((prediction, truth), protocol="cityscapes").ap50 == 0
 
 
 def test_a_crowd_excuses_by_the_share_of_the_prediction() -> None:
@@ -66,7 +66,7 @@ def test_cityscapes_integrates_by_half_steps() -> None:
     truth = scaled(things("AABB\nAABB"), 10)
     prediction = scaled(things("AAC.\nAAC."), 10)
     prediction = PanopticMap(prediction.ids, prediction.category, torch.tensor([0.9, 0.2]))
-    report = report_on((prediction, truth), rules="cityscapes")
+    report = report_on((prediction, truth), protocol="cityscapes")
     # C has IoU 1/2 with B, which is not above it. By score: points (recall 1/2, precision 1/2), (1/2, 1), (0, 1).
     # Widths: (1/2 - 1/2) / 2, (1/2 - 0) / 2, (1/2 - 0) / 2.
     assert report.ap == pytest.approx(0.5, abs=1e-12)
@@ -76,7 +76,7 @@ def test_cityscapes_integrates_by_half_steps() -> None:
 def test_cityscapes_looks_for_objects_of_100_pixels_and_ignores_smaller_ones() -> None:
     truth = things("A" * 99 + "." * 21 + "\n" + "B" * 100 + "." * 20)
     prediction = things("A" * 99 + "." * 21 + "\n" + "B" * 100 + "." * 20, [0.9, 0.5])
-    report = report_on((prediction, truth), rules="cityscapes")
+    report = report_on((prediction, truth), protocol="cityscapes")
     assert report.ap == 1
     assert report.per_category["box"].num_objects == 1
     assert report.per_category["box"].num_predictions == 2
@@ -85,9 +85,9 @@ def test_cityscapes_looks_for_objects_of_100_pixels_and_ignores_smaller_ones() -
 def test_cityscapes_ignores_by_the_threshold() -> None:
     truth = things("A" * 100 + "." * 100)
     halfway = things("A" * 100 + "." * 40 + "C" * 60, [0.5, 0.9])
-    assert report_on((halfway, truth), rules="cityscapes").ap == 1  # C is on void alone
+    assert report_on((halfway, truth), protocol="cityscapes").ap == 1  # C is on void alone
     truth = a_map("A" * 100 + "." * 77 + "D" * 23, {"A": BOX, "D": 0})
-    report = report_on((halfway, truth), rules="cityscapes")  # now 37 of its 60 pixels are void
+    report = report_on((halfway, truth), protocol="cityscapes")  # now 37 of its 60 pixels are void
     # Up to 0.60 C is ignored. Above, it is false and ranks first: (1, 1/2), (0, 0), (0, 1), half steps 1/2, 1/2, 0.
     assert report.ap50 == 1
     assert report.ap == pytest.approx((3 * 1 + 7 * 0.25) / 10, abs=1e-12)
@@ -96,9 +96,9 @@ def test_cityscapes_ignores_by_the_threshold() -> None:
 def test_cityscapes_without_any_prediction_that_counts() -> None:
     truth = things("A" * 100 + "." * 50)
     prediction = things("." * 100 + "C" * 50, [1.0])
-    assert report_on((prediction, truth), rules="cityscapes").ap == 0  # the published script fails here
-    assert report_on((PanopticMap.empty((1, 150)), truth), rules="cityscapes").ap == 0
-    assert math.isnan(report_on((prediction, PanopticMap.empty((1, 150))), rules="cityscapes").ap)
+    assert report_on((prediction, truth), protocol="cityscapes").ap == 0  # the published script fails here
+    assert report_on((PanopticMap.empty((1, 150)), truth), protocol="cityscapes").ap == 0
+    assert math.isnan(report_on((prediction, PanopticMap.empty((1, 150))), protocol="cityscapes").ap)
 
 
 def test_stuff_and_segments_without_pixels_play_no_role() -> None:
@@ -110,9 +110,9 @@ def test_stuff_and_segments_without_pixels_play_no_role() -> None:
     assert report.per_category["box"].num_predictions == 1
 
 
-def test_no_picture_and_no_object() -> None:
-    for rules in ("coco", "cityscapes"):
-        report = InstanceAP(SHAPES, rules).compute()
+def test_no_image_and_no_object() -> None:
+    for protocol in ("coco", "cityscapes"):
+        report = InstanceAP(SHAPES, protocol).compute()
         assert math.isnan(report.ap)
         assert json.loads(json.dumps(report.to_dict()))["ap"] is None
         assert "objects (0)" in str(report)
@@ -130,25 +130,25 @@ def scored_pairs(count: int) -> list[tuple[PanopticMap, PanopticMap]]:
     return pairs
 
 
-@pytest.mark.parametrize("rules", ["coco", "cityscapes"])
-def test_parts_merged_in_order_are_the_whole(rules) -> None:
+@pytest.mark.parametrize("protocol", ["coco", "cityscapes"])
+def test_parts_merged_in_order_are_the_whole(protocol) -> None:
     pairs = scored_pairs(9)
-    whole = report_on(*pairs, rules=rules)
+    whole = report_on(*pairs, protocol=protocol)
     assert 0 < whole.ap < 1
-    shares = [[InstanceAP(SHAPES, rules) for _ in pairs[rank::2]] for rank in range(2)]
+    shares = [[InstanceAP(SHAPES, protocol) for _ in pairs[rank::2]] for rank in range(2)]
     for rank, share in enumerate(shares):
         for metric, (prediction, truth) in zip(share, pairs[rank::2], strict=True):
             metric.update(prediction, truth, overlaps(prediction, truth))
     gathered = pickle.loads(pickle.dumps(shares))  # what all_gather_object does
-    total = InstanceAP(SHAPES, rules)
+    total = InstanceAP(SHAPES, protocol)
     for number in range(len(pairs)):
         total.merge(gathered[number % 2][number // 2])
     assert total.compute() == whole
     assert total.compute().to_dict() == whole.to_dict()
     total.reset()
-    assert total.pictures == []
+    assert total.images == []
     total.update(*pairs[0])
-    assert total.compute() == report_on(pairs[0], rules=rules)
+    assert total.compute() == report_on(pairs[0], protocol=protocol)
 
 
 def test_memory_grows_with_segments_and_not_with_pixels() -> None:
@@ -157,7 +157,7 @@ def test_memory_grows_with_segments_and_not_with_pixels() -> None:
         metric = InstanceAP(SHAPES)
         (prediction, truth), *_ = scored_pairs(1)
         metric.update(scaled(prediction, factor), scaled(truth, factor))
-        sizes.append(sum(part.nbytes for part in metric.pictures[0]))
+        sizes.append(sum(part.nbytes for part in metric.images[0]))
     assert sizes[0] == sizes[1] < 2000
 
 
@@ -181,9 +181,9 @@ def test_equal_scores_when_scores_are_not_to_count() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rules": "voc"}, 'expected rules "coco" or "cityscapes", got \'voc\''),
+        ({"protocol": "voc"}, 'expected rules "coco" or "cityscapes", got \'voc\''),
         ({"score": "area"}, 'expected score "given" or "one", got \'area\''),
-        ({"rules": "cityscapes", "sizes": COCO_SIZES}, "the rules of Cityscapes know no sizes"),
+        ({"protocol": "cityscapes", "sizes": COCO_SIZES}, "the rules of Cityscapes know no sizes"),
         ({"sizes": {"odd": (5, 4)}}, "the size 'odd', got 5 and 4"),
     ],
 )
@@ -263,7 +263,7 @@ def test_of_masks_on_one_object_the_surest_is_right_for_cityscapes() -> None:
     truth = scaled(things("AABB\nAABB"), 10)
     masks = torch.stack([truth.ids == 1, truth.ids == 1, truth.ids == 2])
     metric = InstanceAP(SHAPES, "cityscapes")
-    metric.update_masks(MaskWindows.from_masks(masks), torch.tensor([BOX] * 3), torch.tensor([0.5, 0.9, 0.2]), truth)
+    metric.update_masks(CroppedMasks.from_masks(masks), torch.tensor([BOX] * 3), torch.tensor([0.5, 0.9, 0.2]), truth)
     # From the least sure: right, false, right. Points (recall, precision): (1, 2/3), (1/2, 1/2), (1/2, 1), (0, 1), each
     # of which weighs a quarter: half the recall from the point before it to the one after it.
     assert metric.compute().ap == pytest.approx((2 / 3 + 1 / 2 + 1 + 1) / 4, abs=1e-12)
@@ -271,7 +271,7 @@ def test_of_masks_on_one_object_the_surest_is_right_for_cityscapes() -> None:
 
 def test_masks_without_pixels_do_not_count_and_others_are_checked() -> None:
     truth = things("AA..")
-    masks = MaskWindows.from_masks(torch.stack([truth.ids == 1, truth.ids == 9]))
+    masks = CroppedMasks.from_masks(torch.stack([truth.ids == 1, truth.ids == 9]))
     metric = InstanceAP(SHAPES)
     metric.update_masks(masks, torch.tensor([BOX, BOX]), torch.tensor([0.5, 0.9]), truth)
     assert metric.compute().ap == pytest.approx(1)
@@ -282,5 +282,5 @@ def test_masks_without_pixels_do_not_count_and_others_are_checked() -> None:
     ):
         with pytest.raises(InvalidArgumentError, match=said):
             metric.update_masks(masks, torch.tensor(category), torch.tensor(score), truth)
-    with pytest.raises(InvalidArgumentError, match="windows inside the picture of 1x1"):
+    with pytest.raises(InvalidArgumentError, match="windows inside the image of 1x1"):
         metric.update_masks(masks, torch.tensor([BOX, BOX]), torch.tensor([0.5, 0.9]), things("A"))

@@ -71,7 +71,7 @@ def test_against_masks_with_void_and_crowds() -> None:
         checked([pair])
 
 
-def test_empty_pictures_and_absent_categories() -> None:
+def test_empty_images_and_absent_categories() -> None:
     truth = a_map("AABB\n.CCC", {"A": 0, "B": 2, "C": 2})
     nothing = PanopticMap.empty((2, 4))
     report = checked(
@@ -86,7 +86,7 @@ def test_empty_pictures_and_absent_categories() -> None:
     assert math.isnan(ParsingCovering(SHAPES).compute().stuff.covering)
 
 
-def test_the_picture_of_the_fact_sheet() -> None:
+def test_the_image_of_the_fact_sheet() -> None:
     categories = {"S": 0, "A": 2, "G": 2, "B": 2}
     truth = a_map(
         """SSSSSSSSSS
@@ -124,7 +124,7 @@ def test_several_segments_may_have_the_same_prediction() -> None:
     assert covered.iou.tolist() == [0.5, 0.5]
 
 
-def test_normalized_areas_let_every_picture_weigh_the_same() -> None:
+def test_normalized_areas_let_every_image_weigh_the_same() -> None:
     metric = ParsingCovering(SHAPES)
     metric.update(a_map("AA", {"A": 0}), a_map("AA", {"A": 0}))
     metric.update(a_map("......", {}), a_map("AAA...", {"A": 0}))

@@ -1,4 +1,4 @@
-"""Two processes that add up their states have the numbers of one that saw all pictures."""
+"""Two processes that add up their states have the numbers of one that saw all images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import distributed
 from panscape import PanopticMap
 from panscape.metrics import (
     BoundaryPanopticQuality,
-    DeviceEvaluator,
+    GpuEvaluator,
     InstanceAP,
     InstanceAPReport,
     InstanceIoU,
@@ -31,7 +31,7 @@ PAIRS = [(generated_map(s + 50), generated_map(s, crowd=True)) for s in range(7)
 SCORED = [(replace(p, score=torch.linspace(0.9, 0.2, p.num_segments)), t) for p, t in PAIRS]
 
 
-class OnDevice(DeviceEvaluator):
+class OnDevice(GpuEvaluator):
     """Takes maps, as the others do."""
 
     def update(self, prediction: PanopticMap, truth: PanopticMap) -> None:  # type: ignore[override]
@@ -50,11 +50,11 @@ ACCUMULATORS: dict[str, Callable[[], Any]] = {
 }
 
 
-def reports_of(pictures: list[tuple[PanopticMap, PanopticMap]], reduce: Callable[[torch.Tensor], object]) -> Any:
+def reports_of(images: list[tuple[PanopticMap, PanopticMap]], reduce: Callable[[torch.Tensor], object]) -> Any:
     found = {}
     for name, make in ACCUMULATORS.items():
         metric = make()
-        for pair in pictures:
+        for pair in images:
             metric.update(*pair)
         reduce(metric.state)
         found[name] = (metric.state, metric.compute().to_dict())
@@ -62,7 +62,7 @@ def reports_of(pictures: list[tuple[PanopticMap, PanopticMap]], reduce: Callable
 
 
 def as_one_process(rank: int, folder_name: str) -> None:
-    """Take every other picture, add up the states and keep what is reported then."""
+    """Take every other image, add up the states and keep what is reported then."""
     folder = Path(folder_name)
     from panscape.metrics.as_torchmetrics import as_torchmetric
 
@@ -74,7 +74,7 @@ def as_one_process(rank: int, folder_name: str) -> None:
     precision, of_one = as_torchmetric(InstanceAP(SHAPES)), as_torchmetric(InstanceAP(SHAPES))
     for pair in SCORED[rank::2]:
         precision.update(*pair)
-    for pair in SCORED if rank else ():  # the first process has no picture
+    for pair in SCORED if rank else ():  # the first process has no image
         of_one.update(*pair)
     gathered = {"precision": precision.compute(), "of one": of_one.compute(), "own": precision.report().to_dict()}
     torch.save({"reports": found, "torchmetrics": metric.compute(), **gathered}, folder / f"{rank}.pt")

@@ -90,13 +90,13 @@ def test_merge_and_reset() -> None:
     assert math.isnan(whole.compute().dagger.all.pq)
 
 
-@pytest.mark.parametrize("rules", ["coco", "torchmetrics"])
-def test_the_evaluator_finds_what_each_metric_finds_alone(rules: str) -> None:
-    evaluator = Evaluator(SHAPES, rules)
+@pytest.mark.parametrize("protocol", ["coco", "torchmetrics"])
+def test_the_evaluator_finds_what_each_metric_finds_alone(protocol: str) -> None:
+    evaluator = Evaluator(SHAPES, protocol)
     alone = {
-        "panoptic": PanopticQuality(SHAPES, rules),
+        "panoptic": PanopticQuality(SHAPES, protocol),
         "semantic": SemanticIoU(SHAPES),
-        "dagger": PanopticQualityDagger(SHAPES, rules),
+        "dagger": PanopticQualityDagger(SHAPES, protocol),
         "covering": ParsingCovering(SHAPES),
     }
     for seed in range(6):
@@ -109,7 +109,7 @@ def test_the_evaluator_finds_what_each_metric_finds_alone(rules: str) -> None:
     }
 
 
-def test_a_picture_that_is_refused_is_counted_nowhere() -> None:
+def test_an_image_that_is_refused_is_counted_nowhere() -> None:
     evaluator = Evaluator(SHAPES, instances=InstanceAP(SHAPES))
     with pytest.raises(InvalidArgumentError, match="a score for each of its"):
         evaluator.update(generated_map(1), generated_map(2))
@@ -129,12 +129,12 @@ def test_what_is_asked_for_besides_is_refused_before_anything_is_counted() -> No
     with pytest.raises(InvalidArgumentError, match="average size of 'box'"):
         evaluator.update(scored, a_map("A", {"A": 3}).resize(*scored.size))
     assert not any(state.any() for state in evaluator.states.values())
-    assert evaluator.instances.pictures == []
+    assert evaluator.instances.images == []
     other = Evaluator(SHAPES, instances=InstanceAP(SHAPES), instance_iou=InstanceIoU(SHAPES))
     other.update(scored, generated_map(2))
     with pytest.raises(InvalidArgumentError, match="same average sizes"):
         evaluator.merge(other)
-    assert evaluator.instances.pictures == []
+    assert evaluator.instances.images == []
     with pytest.raises(InvalidArgumentError, match="both measure instance-weighted IoU or both do not; give each its"):
         evaluator.merge(Evaluator(SHAPES, instances=InstanceAP(SHAPES)))
     alone = InstanceIoU(SHAPES)

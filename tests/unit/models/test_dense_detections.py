@@ -11,11 +11,11 @@ from torch import nn
 
 from panscape import Category, LabelSpace, create_model, zoo
 from panscape.errors import InvalidArgumentError, UnknownNameError
-from panscape.kernels.dense_boxes import level_sizes
 from panscape.models.dense_detections import DenseDetections
-from panscape.representations.dense_box_decoding import DenseBoxDecoding
 from panscape.representations.dense_boxes import DenseBoxRepresentation
-from panscape.representations.merging import PastingRules
+from panscape.representations.dense_boxes.decode import DenseBoxDecoding
+from panscape.representations.dense_boxes.locations import level_sizes
+from panscape.representations.merging import MergeConfig
 
 
 def small(backbone: str = "residual_xs", **options: Any) -> DenseDetections:
@@ -53,7 +53,7 @@ def test_locations_are_in_the_order_of_levels_and_rows() -> None:
             scale.fill_(i + 1)
         model.head.box.bias.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]))
         outputs = model(images(64, 96))
-        levels = model.pyramid(model.backbone(model.prepare(images(64, 96)))[1:])
+        levels = model.pyramid(model.backbone(model.preprocess(images(64, 96)))[1:])
         centerness = [model.head.centerness(model.head.location_tower(x)) for x in levels]
     begin = 0
     for i, (height, width) in enumerate(level_sizes((64, 96), 8, 5)):
@@ -142,30 +142,30 @@ def test_frozen_norms_add_what_they_did_or_what_is_asked_for(options: dict[str, 
 
 
 def test_pixels_as_caffe_has_them() -> None:
-    model = small(pixels="caffe")
-    picture = images(20, 32)
-    blue_first = picture[:, [2, 1, 0]] * 255 - torch.tensor([102.9801, 115.9465, 122.7717])[:, None, None]
-    prepared = model.prepare(picture)
+    model = small(normalization="caffe")
+    image = images(20, 32)
+    blue_first = image[:, [2, 1, 0]] * 255 - torch.tensor([102.9801, 115.9465, 122.7717])[:, None, None]
+    prepared = model.preprocess(image)
     torch.testing.assert_close(prepared[..., :20, :], blue_first, atol=1e-4, rtol=1e-5)
     assert not prepared[..., 20:, :].any()
-    model.set_pixels("imagenet")
-    expected = (picture - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
+    model.set_input_normalization("imagenet")
+    expected = (image - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
         :, None, None
     ]
-    torch.testing.assert_close(model.prepare(picture)[..., :20, :], expected)
+    torch.testing.assert_close(model.preprocess(image)[..., :20, :], expected)
     with pytest.raises(UnknownNameError, match="unknown pixel format 'cafe'; did you mean caffe"):
-        model.set_pixels("cafe")
+        model.set_input_normalization("cafe")
 
 
 def test_parts_of_parts_are_saved_with_the_model(tmp_path: Path) -> None:
-    rules = PastingRules(min_score=0.25, stuff_area=100)
-    decoding = DenseBoxDecoding(variant="paper", max_queries=50, rules=rules)
+    merging = MergeConfig(min_score=0.25, stuff_area=100)
+    decoding = DenseBoxDecoding(variant="paper", max_detections=50, merging=merging)
     model = small(representation=DenseBoxRepresentation(level_ends=(16, 32), box_loss="giou", decoding=decoding))
     zoo.save(model, tmp_path / "model.safetensors")
     again = zoo.load(tmp_path / "model.safetensors")
     assert isinstance(again, DenseDetections)
     assert again.representation == model.representation
-    assert again.representation.decoding.rules.stuff_area == 100
+    assert again.representation.decoding.merging.stuff_area == 100
 
 
 STUFF = LabelSpace("stuff", (Category("sky", False, 0, (0, 0, 0)),))

@@ -12,7 +12,7 @@ from torch.export import Dim
 from torch.fx import Interpreter
 
 from panscape import create_model
-from panscape.models.center_relations import valid_cells
+from panscape.models.pisr import valid_cells
 
 
 class OnnxArithmetic(Interpreter):
@@ -36,7 +36,7 @@ class Padding(nn.Module):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        prepared = self.model.prepare(images)
+        prepared = self.model.preprocess(images)
         padded = self.model._padded(prepared, images.shape[-2:])
         shown = valid_cells(images.shape[-2:], prepared[:, :1, ::4, ::4], 4)
         assert shown is not None

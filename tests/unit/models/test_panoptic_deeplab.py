@@ -14,8 +14,8 @@ from panscape import PanopticMap, create_model
 from panscape.errors import InvalidArgumentError
 from panscape.models.panoptic_deeplab_decoder import head, initialize
 from panscape.nn.backbones import create_backbone
-from panscape.nn.relation_alternatives import Concatenation
-from panscape.nn.relations import PanopticRelations
+from panscape.nn.pisr import PISR
+from panscape.nn.pisr_baselines import Concatenation
 from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation
 
 SMALL = {"backbone": "residual_xs", "decoder_width": 8, "instance_width": 8, "pyramid_width": 8, "head_width": 8}
@@ -75,11 +75,11 @@ def test_the_standalone_form_takes_one_pixel_more_than_a_multiple_of_the_stride(
     model = a_model(form="standalone")
     seen = []
     model.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    picture = images(side, 128)
+    image = images(side, 128)
     with torch.inference_mode():
-        model(picture)
+        model(image)
     assert tuple(seen[0].shape[-2:]) == (given, 129)
-    assert torch.equal(seen[0][..., :side, :128], ((picture - model.mean) / model.std))
+    assert torch.equal(seen[0][..., :side, :128], ((image - model.mean) / model.std))
     assert seen[0][..., side:, :].abs().sum() == 0
 
 
@@ -109,7 +109,7 @@ def test_cells_of_the_standalone_form_lie_on_every_fourth_pixel() -> None:
 
 
 def test_relations_begin_as_the_network_without_them() -> None:
-    model = a_model(relations=PanopticRelations(8, key_width=8))
+    model = a_model(relations=PISR(8, key_width=8))
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         if norm.weight.abs().sum() > 0:  # all but the one that begins at zero for this very reason
             nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -119,15 +119,15 @@ def test_relations_begin_as_the_network_without_them() -> None:
     base = a_model()
     state = model.state_dict()
     base.load_state_dict({name: state[name] for name in base.state_dict()})
-    picture = images(100, 157)
+    image = images(100, 157)
     with torch.inference_mode():
-        for ours, theirs in zip(model(picture).tensors, base(picture).tensors, strict=True):
+        for ours, theirs in zip(model(image).tensors, base(image).tensors, strict=True):
             assert theirs.std() > 1e-4
             torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
 
 
 def test_the_first_stage_comes_along_in_training_only() -> None:
-    model = a_model(relations=PanopticRelations(8, key_width=8))
+    model = a_model(relations=PISR(8, key_width=8))
     with torch.inference_mode():
         assert model(images(64, 96)).auxiliary is None
     assert a_model().train()(images(64, 96).expand(2, -1, -1, -1)).auxiliary is None
@@ -135,9 +135,9 @@ def test_the_first_stage_comes_along_in_training_only() -> None:
     assert [a.shape for a in outputs.auxiliary.tensors] == [b.shape for b in outputs.tensors]
 
 
-def test_padding_does_not_change_what_relations_say_of_the_picture() -> None:
+def test_padding_does_not_change_what_relations_say_of_the_image() -> None:
     torch.manual_seed(0)
-    model = a_model(relations=PanopticRelations(8, key_width=8))
+    model = a_model(relations=PISR(8, key_width=8))
     seen: list[Any] = []
     model.relations.register_forward_pre_hook(lambda _, args: seen.append(args[2]))
     with torch.inference_mode():

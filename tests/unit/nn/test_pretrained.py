@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError
 from panscape.nn.backbones import create_backbone
-from panscape.nn.frozen_norm import freeze_norms
+from panscape.nn.frozen_batch_norm import freeze_batch_norms
 from panscape.nn.pretrained import BackboneWeights, fill_backbone, load_pretrained, weights_of
 
 GLUON = [("resnet52", "resnet50s.gluon_in1k", 330), ("resnet103", "resnet101s.gluon_in1k", 636)]
@@ -70,7 +70,7 @@ def test_copies_and_fixed_norms_take_weights_too(tmp_path: Path) -> None:
     state = random_state(timm.create_model("test_resnet"))
     state["layer1.0.bn1.weight"].zero_()  # would never grow again, were it fixed
     save_file(state, tmp_path / "model.safetensors")
-    both = [backbone("test_resnet"), freeze_norms(backbone("test_resnet"))]
+    both = [backbone("test_resnet"), freeze_batch_norms(backbone("test_resnet"))]
     load_pretrained(both, tmp_path / "model.safetensors")
     for one in both:
         torch.testing.assert_close(one.layer2[0].bn1.running_mean, state["layer2.0.bn1.running_mean"], rtol=0, atol=0)

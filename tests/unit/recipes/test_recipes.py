@@ -12,13 +12,13 @@ from maps import SHAPES
 
 from panscape import LabelSpace, create_model
 from panscape.errors import InvalidArgumentError, UnknownNameError
-from panscape.nn.instance_maps import CenterInstanceMaps
-from panscape.nn.relation_alternatives import Concatenation, ElementwiseProduct, ObjectContext
-from panscape.nn.relations import PanopticRelations
+from panscape.nn.pisr import PISR
+from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
+from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.recipes import dense_detections, get_recipe, list_recipes, panoptic_deeplab, panoptic_swiftnet
 from panscape.recipes.data_options import BsbData, CityscapesData, CocoPanopticData, VistasData
 from panscape.recipes.model_options import PanopticDeepLabOptions
-from panscape.training.recipe import Recipe
+from panscape.training.config import Recipe
 from panscape.training.run_folder import recipe_to_dict
 
 NAMES = list(list_recipes())
@@ -45,7 +45,7 @@ def test_published_settings(row):
     representation = recipe.model.representation
     assert PUBLISHED[row] == (
         recipe.optimizer.learning_rate,
-        recipe.schedule.end,
+        recipe.schedule.min_lr,
         recipe.schedule.warmup_steps,
         recipe.steps,
         recipe.batch_size,
@@ -54,7 +54,7 @@ def test_published_settings(row):
         recipe.augmentation.longest_side,
         recipe.model.longest_side,
         representation.sigma,
-        representation.semantic_fraction,
+        representation.hard_pixel_fraction,
         representation.decoding.nms_kernel,
         representation.decoding.stuff_area,
     )
@@ -68,10 +68,14 @@ def test_what_all_published_rows_share():
         model, optimizer = recipe.model, recipe.optimizer
         assert (model.backbone, model.width, model.pretrained) == ("resnet18.tv_in1k", 256, True)
         assert (optimizer.name, optimizer.betas, optimizer.eps) == ("adam", (0.9, 0.999), 1e-8)
-        assert (optimizer.weight_decay, optimizer.norm_weight_decay, optimizer.clip_norm) == (0, 0, 0)
-        assert (optimizer.backbone_factor, recipe.average_decay, recipe.sync_batch_norm) == (1, 0, True)
-        assert (recipe.schedule.decay, recipe.schedule.power, recipe.schedule.warmup_factor) == ("poly", 0.9, 1e-3)
-        assert (recipe.augmentation.flip, recipe.augmentation.recolor, recipe.augmentation.copy_paste) == (0.5, 0, 0)
+        assert (optimizer.weight_decay, optimizer.norm_weight_decay, optimizer.grad_clip_norm) == (0, 0, 0)
+        assert (optimizer.backbone_lr_mult, recipe.ema_decay, recipe.sync_batch_norm) == (1, 0, True)
+        assert (recipe.schedule.kind, recipe.schedule.power, recipe.schedule.warmup_factor) == ("poly", 0.9, 1e-3)
+        assert (recipe.augmentation.flip, recipe.augmentation.color_jitter, recipe.augmentation.copy_paste) == (
+            0.5,
+            0,
+            0,
+        )
         representation = model.representation
         assert (representation.small_area, representation.small_weight) == (4096, 3)
         assert (representation.semantic_loss_weight, representation.center_loss_weight) == (1, 200)
@@ -98,7 +102,7 @@ def test_published_settings_of_dense_detections(data):
             recipe.steps,
             recipe.batch_size,
             representation.semantic_loss_weight,
-            representation.decoding.rules.stuff_area,
+            representation.decoding.merging.stuff_area,
         )
 
 
@@ -110,15 +114,19 @@ def test_what_all_published_rows_of_dense_detections_share():
         model, optimizer, schedule = recipe.model, recipe.optimizer, recipe.schedule
         assert (model.backbone, model.pretrained, model.frozen_norm) == ("resnet50.tv_in1k", True, True)
         assert (model.box_width, model.semantic_width, model.fpn_width, model.tower_depth) == (256, 128, 256, 4)
-        assert (model.pixels, model.norm_eps, model.initial_distance) == ("imagenet", None, 1)
-        assert (optimizer.name, optimizer.momentum, optimizer.bias_factor) == ("sgd", 0.9, 2)
-        assert (optimizer.weight_decay, optimizer.norm_weight_decay, optimizer.clip_norm) == (1e-4, 0, 0)
-        assert (schedule.decay, schedule.factor, schedule.warmup_steps) == ("steps", 0.1, 500)
-        assert (optimizer.backbone_factor, recipe.average_decay) == (1, 0)
-        assert (recipe.augmentation.flip, recipe.augmentation.recolor, recipe.augmentation.copy_paste) == (0.5, 0, 0)
+        assert (model.normalization, model.norm_eps, model.initial_distance) == ("imagenet", None, 1)
+        assert (optimizer.name, optimizer.momentum, optimizer.bias_lr_mult) == ("sgd", 0.9, 2)
+        assert (optimizer.weight_decay, optimizer.norm_weight_decay, optimizer.grad_clip_norm) == (1e-4, 0, 0)
+        assert (schedule.kind, schedule.gamma, schedule.warmup_steps) == ("steps", 0.1, 500)
+        assert (optimizer.backbone_lr_mult, recipe.ema_decay) == (1, 0)
+        assert (recipe.augmentation.flip, recipe.augmentation.color_jitter, recipe.augmentation.copy_paste) == (
+            0.5,
+            0,
+            0,
+        )
         representation = model.representation
         assert (representation.level_ends, representation.finest_stride) == ((64, 128, 256, 512), 8)
-        assert (representation.semantic_fraction, representation.decoding.variant) == (0.3, "published")
+        assert (representation.hard_pixel_fraction, representation.decoding.variant) == (0.3, "published")
 
 
 # detectron2's configurations: learning rate, steps, batch, crop, longest side in training and at test, sigma, share of
@@ -143,12 +151,12 @@ def test_published_settings_of_panoptic_deeplab():
             recipe.augmentation.longest_side,
             recipe.model.longest_side,
             representation.sigma,
-            representation.semantic_fraction,
+            representation.hard_pixel_fraction,
             representation.decoding.nms_kernel,
             representation.decoding.stuff_area,
         )
         assert (optimizer.name, optimizer.betas, optimizer.weight_decay) == ("adam", (0.9, 0.999), 0)
-        assert (schedule.decay, schedule.power, schedule.end) == ("poly", 0.9, 0)
+        assert (schedule.kind, schedule.power, schedule.min_lr) == ("poly", 0.9, 0)
         assert (schedule.warmup_steps, schedule.warmup_factor) == (1000, 1e-3)
         assert (representation.boundary_alphas, representation.offset_loss_weight) == ((), None), "0.01 without weights"
         assert (representation.small_area, representation.small_weight) == (4096, 3)
@@ -171,15 +179,15 @@ def test_the_rows_of_relations_differ_in_the_part_alone():
         row: None,
         f"{row}_concatenation": Concatenation(),
         f"{row}_product": ElementwiseProduct(),
-        f"{row}_ocr": ObjectContext(),
-        f"{row}_without_reweighting": PanopticRelations(reweighting=False),
-        f"{row}_relations": PanopticRelations(num_instances=50),
-        f"{row}_relations_k10": PanopticRelations(num_instances=10),
-        f"{row}_relations_k20": PanopticRelations(num_instances=20),
-        f"{row}_relations_k100": PanopticRelations(num_instances=100),
-        f"{row}_relations_key64": PanopticRelations(key_width=64),
-        f"{row}_relations_key128": PanopticRelations(key_width=128),
-        f"{row}_relations_key512": PanopticRelations(key_width=512),
+        f"{row}_ocr": OCR(),
+        f"{row}_without_reweighting": PISR(reweighting=False),
+        f"{row}_relations": PISR(num_instances=50),
+        f"{row}_relations_k10": PISR(num_instances=10),
+        f"{row}_relations_k20": PISR(num_instances=20),
+        f"{row}_relations_k100": PISR(num_instances=100),
+        f"{row}_relations_key64": PISR(key_width=64),
+        f"{row}_relations_key128": PISR(key_width=128),
+        f"{row}_relations_key512": PISR(key_width=512),
     }
 
 
@@ -195,7 +203,7 @@ def test_small_recipes_of_panoptic_deeplab_differ_in_the_network():
         assert replace(alone, name=base, model=swiftnet.model) == swiftnet
         assert replace(related, name=alone.name, model=alone.model) == alone
         assert replace(related.model, relations=None, instance_maps=None) == alone.model
-        for field in ("backbone", "longest_side", "working_scale"):
+        for field in ("backbone", "longest_side", "test_scale"):
             assert getattr(alone.model, field) == getattr(swiftnet.model, field)
         assert alone.model.representation.decoding == swiftnet.model.representation.decoding
 
@@ -209,7 +217,7 @@ def test_the_rows_of_table_5_differ_in_relations():
     expected = {
         "concatenation": Concatenation(num_instances=20),
         "product": ElementwiseProduct(num_instances=20),
-        "ocr": ObjectContext(num_instances=20, key_width=pisr.key_width),
+        "ocr": OCR(num_instances=20, key_width=pisr.key_width),
         "without_reweighting": replace(pisr, reweighting=False),
         "pisr": pisr,
         "k10": replace(pisr, num_instances=10),
@@ -237,13 +245,13 @@ def test_networks_of_panoptic_deeplab_have_the_published_size():
     assert sizes == {"r52_cityscapes": 30_271_350, "r52_coco": 30_300_648}
 
 
-def test_coco_pictures_are_enlarged_for_prediction():
+def test_coco_images_are_enlarged_for_prediction():
     model = get_recipe("dense_r50_coco").model
     with torch.device("meta"):
         network = replace(model, backbone="residual_xs", pretrained=False, frozen_norm=False).create(SHAPES)
-    assert network.working_size((480, 640)) == (1000, 1333)
-    assert network.working_size((640, 427)) == (1333, 889)
-    assert network.working_size((1333, 2000)) == (888, 1333)
+    assert network.inference_size((480, 640)) == (1000, 1333)
+    assert network.inference_size((640, 427)) == (1333, 889)
+    assert network.inference_size((1333, 2000)) == (888, 1333)
 
 
 def test_panoptic_deeplab_sees_images_of_coco_at_640x640_as_detectron2_does():
@@ -255,12 +263,12 @@ def test_panoptic_deeplab_sees_images_of_coco_at_640x640_as_detectron2_does():
             )
             network = network.create(labels)
         if "coco" in name:
-            for size, working_size in (((480, 640), (480, 640)), ((375, 500), (480, 640)), ((1280, 960), (640, 480))):
-                assert network.working_size(size) == working_size
-                assert network.prepare(torch.zeros(1, 3, *working_size, device="meta")).shape[2:] == (640, 640)
+            for size, inference_size in (((480, 640), (480, 640)), ((375, 500), (480, 640)), ((1280, 960), (640, 480))):
+                assert network.inference_size(size) == inference_size
+                assert network.preprocess(torch.zeros(1, 3, *inference_size, device="meta")).shape[2:] == (640, 640)
         else:
-            assert network.working_size((1024, 2048)) == (1024, 2048)
-            assert network.prepare(torch.zeros(1, 3, 1024, 2048, device="meta")).shape[2:] == (1024, 2048)
+            assert network.inference_size((1024, 2048)) == (1024, 2048)
+            assert network.preprocess(torch.zeros(1, 3, 1024, 2048, device="meta")).shape[2:] == (1024, 2048)
 
 
 def test_rare_categories_are_drawn_more_often_on_vistas_alone():
@@ -321,7 +329,7 @@ def test_small_recipes_of_boxes_differ_in_the_network():
     for base in ("town", "street", "aerial"):
         centers, boxes = get_recipe(base), get_recipe(f"{base}_boxes")
         assert replace(boxes, name=base, model=centers.model) == centers
-        for field in ("backbone", "longest_side", "working_scale"):
+        for field in ("backbone", "longest_side", "test_scale"):
             assert getattr(boxes.model, field) == getattr(centers.model, field)
     row, boxes = get_recipe("town_pyrx3"), get_recipe("town_boxes_mask_loss")
     assert replace(boxes, name=row.name, model=row.model) == row
@@ -396,7 +404,7 @@ def test_no_two_recipes_are_the_same():
 
 def test_the_table_is_what_the_modules_say():
     modules = ("panoptic_swiftnet", "dense_detections", "panoptic_deeplab")
-    for module in (*modules, "small", "small_boxes", "small_relations", "own_folder"):
+    for module in (*modules, "small", "small_boxes", "small_relations", "from_folder"):
         content = vars(importlib.import_module(f"panscape.recipes.{module}"))
         for name, function in content.items():
             documented = getattr(function, "__doc__", None)

@@ -9,15 +9,15 @@ from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.representations.centers import CenterDecoding
 from panscape.representations.decoding_options import decoding_options, replace_options
 from panscape.representations.dense_boxes import DenseBoxDecoding
-from panscape.representations.merging import PastingRules
+from panscape.representations.merging import MergeConfig
 
 
 @pytest.mark.parametrize(
     ("decoding", "parts"),
-    [(CenterDecoding(), [CenterDecoding]), (DenseBoxDecoding(), [DenseBoxDecoding, PastingRules])],
+    [(CenterDecoding(), [CenterDecoding]), (DenseBoxDecoding(), [DenseBoxDecoding, MergeConfig])],
 )
 def test_each_field_is_an_option_of_one_name_with_its_text(decoding: Any, parts: list[type]) -> None:
-    names = [field.name for part in parts for field in fields(part) if field.name != "rules"]
+    names = [field.name for part in parts for field in fields(part) if field.name != "merging"]
     options = decoding_options(decoding)
     assert sorted(options) == sorted(names)  # thus none is in two parts
     for option in options.values():
@@ -28,11 +28,11 @@ def test_each_field_is_an_option_of_one_name_with_its_text(decoding: Any, parts:
 
 
 def test_nested_options_are_replaced_and_the_others_stay() -> None:
-    start = DenseBoxDecoding(mask_threshold=0.2, rules=PastingRules(stuff_area=7))
+    start = DenseBoxDecoding(mask_threshold=0.2, merging=MergeConfig(stuff_area=7))
     changed = replace_options(start, {"min_score": 0.3, "variant": "paper", "max_overlap": 1})
-    rules = PastingRules(stuff_area=7, min_score=0.3, max_overlap=1.0)
-    assert changed == DenseBoxDecoding(variant="paper", mask_threshold=0.2, rules=rules)
-    assert type(changed.rules.max_overlap) is float
+    merging = MergeConfig(stuff_area=7, min_score=0.3, max_overlap=1.0)
+    assert changed == DenseBoxDecoding(variant="paper", mask_threshold=0.2, merging=merging)
+    assert type(changed.merging.max_overlap) is float
     assert replace_options(start, {}) == start
 
 
@@ -42,20 +42,20 @@ def test_nested_options_are_replaced_and_the_others_stay() -> None:
         (
             {"min_scor": 0.3},
             UnknownNameError,
-            r"unknown decoding option 'min_scor'; did you mean min_score\? known: can",
+            r"unknown decoding option 'min_scor'; did you mean min_score\? known: class_ag",
         ),
         (
             {"sigma": 3},
             UnknownNameError,
-            r"unknown decoding option 'sigma'; known: candidate_threshold, candidates_per",
+            r"unknown decoding option 'sigma'; known: class_agnostic_nms_iou, mask",
         ),
-        ({"rules": PastingRules()}, UnknownNameError, "unknown decoding option 'rules'"),
+        ({"merging": MergeConfig()}, UnknownNameError, "unknown decoding option 'merging'"),
         ({"min_score": 1.5}, InvalidArgumentError, r"expected min_score in 0\.\.1, got 1\.5"),
         ({"min_score": float("nan")}, InvalidArgumentError, r"expected min_score in 0\.\.1, got nan"),
         ({"min_score": "0.5"}, InvalidArgumentError, "expected min_score as a number, got '0.5'"),
         ({"min_score": True}, InvalidArgumentError, "expected min_score as a number, got True"),
-        ({"max_queries": 2.0}, InvalidArgumentError, "expected max_queries as a whole number, got 2.0"),
-        ({"max_queries": 0}, InvalidArgumentError, "expected max_queries of 1 or more, got 0"),
+        ({"max_detections": 2.0}, InvalidArgumentError, "expected max_detections as a whole number, got 2.0"),
+        ({"max_detections": 0}, InvalidArgumentError, "expected max_detections of 1 or more, got 0"),
         ({"stuff_on_uncovered": 1}, InvalidArgumentError, "expected stuff_on_uncovered as True or False, got 1"),
         ({"variant": "papers"}, InvalidArgumentError, 'expected variant as "published" or "paper", got \'papers\''),
     ],

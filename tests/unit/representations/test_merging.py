@@ -8,22 +8,22 @@ from maps import SHAPES, a_map
 
 from panscape import Category, LabelSpace
 from panscape.errors import InvalidArgumentError
-from panscape.representations.merging import MaskWindows, PastingRules, paste
+from panscape.representations.merging import CroppedMasks, MergeConfig, merge_instances
 
 SKY, GROUND, DISC, BOX = range(4)
-RULES = PastingRules(stuff_area=1)
+RULES = MergeConfig(stuff_area=1)
 
 
 def drawn(*drawings):
     return torch.stack([torch.tensor([[c == "#" for c in row] for row in d.split()]) for d in drawings])
 
 
-def pasted(drawings, score, category=None, semantic=None, labels=SHAPES, rules=RULES):
+def pasted(drawings, score, category=None, semantic=None, labels=SHAPES, merging=RULES):
     masks = drawn(*drawings)
     category = [DISC] * len(masks) if category is None else category
     semantic = torch.full(masks.shape[1:], DISC) if semantic is None else torch.tensor(semantic)
-    windows = MaskWindows.from_masks(masks)
-    return paste(windows, torch.tensor(category), torch.tensor(score), semantic, labels, rules)
+    windows = CroppedMasks.from_masks(masks)
+    return merge_instances(windows, torch.tensor(category), torch.tensor(score), semantic, labels, merging)
 
 
 def test_the_surer_object_is_on_top():
@@ -43,8 +43,8 @@ def test_an_object_of_which_just_the_limit_is_covered_stays():
     first = "##......"
     assert pasted([first, ".##....."], [0.9, 0.8]).num_segments == 2  # 1/2
     assert pasted([first, "###....."], [0.9, 0.8]).num_segments == 1  # 2/3
-    third = PastingRules(max_overlap=1 / 3, stuff_area=1)
-    assert pasted([first, ".###...."], [0.9, 0.8], rules=third).num_segments == 2
+    third = MergeConfig(max_overlap=1 / 3, stuff_area=1)
+    assert pasted([first, ".###...."], [0.9, 0.8], merging=third).num_segments == 2
 
 
 def test_a_refused_object_covers_nothing():
@@ -54,22 +54,22 @@ def test_a_refused_object_covers_nothing():
 
 
 def test_an_object_wholly_covered_has_no_row_even_where_it_is_allowed():
-    rules = PastingRules(max_overlap=1, stuff_area=1)
-    result = pasted(["###.", "##..", "####"], [0.9, 0.8, 0.7], rules=rules)
+    merging = MergeConfig(max_overlap=1, stuff_area=1)
+    result = pasted(["###.", "##..", "####"], [0.9, 0.8, 0.7], merging=merging)
     assert result.ids.tolist() == [[1, 1, 1, 2]]
     assert result.num_segments == 2
 
 
 def test_an_object_of_just_the_score_asked_for_stays():
-    rules = PastingRules(min_score=0.7, stuff_area=1)  # the float32 next to 0.7 is below it
-    assert pasted(["#...", ".#.."], [0.7, 0.69999], rules=rules).ids.tolist() == [[1, 0, 0, 0]]
+    merging = MergeConfig(min_score=0.7, stuff_area=1)  # the float32 next to 0.7 is below it
+    assert pasted(["#...", ".#.."], [0.7, 0.69999], merging=merging).ids.tolist() == [[1, 0, 0, 0]]
 
 
 def test_stuff_of_just_the_area_asked_for_stays_and_is_one_segment_however_many_parts():
     semantic = [[SKY, SKY, GROUND, SKY, GROUND, GROUND]]
     object_ = [".....#"]
     for limit, expected in ((2, [[1, 1, 2, 1, 2, 3]]), (3, [[1, 1, 0, 1, 0, 2]]), (4, [[0, 0, 0, 0, 0, 1]])):
-        result = pasted(object_, [0.9], semantic=semantic, rules=PastingRules(stuff_area=limit))
+        result = pasted(object_, [0.9], semantic=semantic, merging=MergeConfig(stuff_area=limit))
         assert result.ids.tolist() == expected
         assert result.score[:-1].tolist() == [1] * (result.num_segments - 1)
 
@@ -83,11 +83,11 @@ def test_stuff_of_just_the_share_asked_for_stays():
         (0.625, [[1, 1, 0, 1, 0, 2, 1, 1]]),
         (0.626, [[0, 0, 0, 0, 0, 1, 0, 0]]),
     ):
-        rules = PastingRules(stuff_area=1, stuff_share=share)
-        assert pasted(object_, [0.9], semantic=semantic, rules=rules).ids.tolist() == expected
+        merging = MergeConfig(stuff_area=1, stuff_share=share)
+        assert pasted(object_, [0.9], semantic=semantic, merging=merging).ids.tolist() == expected
     # Both are asked for.
-    rules = PastingRules(stuff_area=3, stuff_share=0.1)
-    assert pasted(object_, [0.9], semantic=semantic, rules=rules).ids.tolist() == [[1, 1, 0, 1, 0, 2, 1, 1]]
+    merging = MergeConfig(stuff_area=3, stuff_share=0.1)
+    assert pasted(object_, [0.9], semantic=semantic, merging=merging).ids.tolist() == [[1, 1, 0, 1, 0, 2, 1, 1]]
 
 
 def test_things_that_no_object_covers_are_void():
@@ -100,24 +100,26 @@ def test_stuff_may_be_asked_for_wherever_no_object_is():
     scores = torch.tensor([[[1.0, 2, 1]], [[2.0, 1, 0]], [[0.0, 3, 3]], [[1.0, 2, 9]]])
     found = {}
     for everywhere in (False, True):
-        rules = PastingRules(stuff_area=1, stuff_on_uncovered=everywhere)
-        ids = torch.tensor(rules.semantic_ids(SHAPES))
+        merging = MergeConfig(stuff_area=1, stuff_on_uncovered=everywhere)
+        ids = torch.tensor(merging.semantic_ids(SHAPES))
         semantic = ids[scores[ids].argmax(dim=0)]
-        found[everywhere] = pasted(["#.."], [0.9], semantic=semantic.tolist(), rules=rules).semantic(void=-1).tolist()
+        found[everywhere] = (
+            pasted(["#.."], [0.9], semantic=semantic.tolist(), merging=merging).semantic(void=-1).tolist()
+        )
     assert found == {False: [[DISC, -1, -1]], True: [[DISC, SKY, SKY]]}
 
 
 def test_stuff_cannot_be_asked_for_without_stuff():
     things = LabelSpace("things", SHAPES.categories[2:])
-    assert PastingRules(stuff_on_uncovered=True).semantic_ids(things) == (0, 1)
+    assert MergeConfig(stuff_on_uncovered=True).semantic_ids(things) == (0, 1)
 
 
 @pytest.mark.parametrize("score", [[], [0.1, 0.49]])
 def test_without_objects_or_with_none_sure_enough_there_is_stuff_alone(score):
-    windows = MaskWindows.from_masks(torch.ones(len(score), 2, 3, dtype=torch.bool))
+    windows = CroppedMasks.from_masks(torch.ones(len(score), 2, 3, dtype=torch.bool))
     category = torch.full((len(score),), BOX)
     semantic = torch.tensor([[SKY, SKY, BOX], [GROUND, GROUND, DISC]])
-    result = paste(windows, category, torch.tensor(score), semantic, SHAPES, RULES)
+    result = merge_instances(windows, category, torch.tensor(score), semantic, SHAPES, RULES)
     assert result.ids.tolist() == [[1, 1, 0], [2, 2, 0]]
     assert result.category.tolist() == [SKY, GROUND]
     assert result.score.tolist() == [1, 1]
@@ -128,17 +130,17 @@ def test_a_label_space_of_things_alone_and_one_of_stuff_alone():
     result = pasted(["#.."], [0.9], [1], semantic=[[0, 1, 0]], labels=things)
     assert (result.ids.tolist(), result.category.tolist()) == ([[1, 0, 0]], [1])
     stuff = LabelSpace("stuff", SHAPES.categories[:2])
-    none = MaskWindows.from_masks(torch.zeros(0, 1, 3, dtype=torch.bool))
+    none = CroppedMasks.from_masks(torch.zeros(0, 1, 3, dtype=torch.bool))
     empty = torch.zeros(0, dtype=torch.int64)
-    result = paste(none, empty, empty.float(), torch.tensor([[0, 1, 0]]), stuff, RULES)
+    result = merge_instances(none, empty, empty.float(), torch.tensor([[0, 1, 0]]), stuff, RULES)
     assert (result.ids.tolist(), result.category.tolist()) == ([[1, 2, 1]], [0, 1])
 
 
 def test_categories_may_be_any_integers_and_lie_anyhow_in_memory():
     semantic = torch.tensor([[SKY, GROUND], [SKY, DISC], [SKY, SKY]])
-    masks = MaskWindows.from_masks(drawn(".#. ..."))
+    masks = CroppedMasks.from_masks(drawn(".#. ..."))
     for dtype in (torch.uint8, torch.int16, torch.int32, torch.int64):
-        result = paste(masks, torch.tensor([BOX]), torch.tensor([0.9]), semantic.to(dtype).T, SHAPES, RULES)
+        result = merge_instances(masks, torch.tensor([BOX]), torch.tensor([0.9]), semantic.to(dtype).T, SHAPES, RULES)
         assert result.ids.tolist() == [[1, 3, 1], [2, 0, 1]]
 
 
@@ -161,7 +163,7 @@ def test_categories_under_objects_are_not_looked_at():
         ({"category": [DISC, 4]}, r"got categories \[4\]"),
         ({"semantic": [[0.0, 1, 2]]}, r"expected semantic as integers \[H, W\], got torch.float32 \[1, 3\]"),
         ({"semantic": [0, 1, 2]}, r"expected semantic as integers \[H, W\], got torch.int64 \[3\]"),
-        ({"semantic": [[0, 1]]}, "expected windows inside the picture of 1x2, got some that reach to row 1 and column"),
+        ({"semantic": [[0, 1]]}, "expected windows inside the image of 1x2, got some that reach to row 1 and column"),
     ],
 )
 def test_contradictions_are_refused(changes, message):
@@ -183,7 +185,7 @@ def test_contradictions_are_refused(changes, message):
 )
 def test_rules_are_checked(changes, message):
     with pytest.raises(InvalidArgumentError, match=message):
-        PastingRules(**changes)
+        MergeConfig(**changes)
 
 
 def test_a_label_space_whose_things_come_first():

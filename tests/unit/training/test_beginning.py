@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from panscape import zoo
-from panscape.convert.filling import unaliased_state
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.nn.pretrained import BackboneWeights
 from panscape.recipes.model_options import SwiftNetOptions
 from panscape.training.checkpoints import Checkpoints
-from panscape.training.starting import Beginning
+from panscape.training.init_weights import Beginning
+from panscape.zoo.transfer import unique_state_dict
 
 NET = SwiftNetOptions(backbone="test_resnet", levels=2, width=8, pretrained=True)
 NORM = "pyramid.levels.{}.layer2.0.bn1.running_mean"
@@ -80,9 +80,9 @@ def test_a_whole_model_to_start_from_needs_no_weights(fetched: list[str], tmp_pa
     assert beginning.weights is None
     beginning.complete()
     assert fetched == []
-    num = len(unaliased_state(model))
+    num = len(unique_state_dict(model))
     assert said == [f"started from whole.safetensors: {num} of {num} tensors"]
-    with pytest.raises(InvalidArgumentError, match=r"expected --start or --backbone-weights, got both, and"):
+    with pytest.raises(InvalidArgumentError, match=r"expected --init-from or --backbone-weights, got both, and"):
         begin(start=str(tmp_path / "whole.safetensors"), backbone_weights=Path("x.pth"))
 
 

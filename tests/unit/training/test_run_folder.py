@@ -12,7 +12,7 @@ import torch
 
 import panscape
 from panscape.errors import InvalidArgumentError, UnreadableFileError, UnwritableFileError
-from panscape.training.recipe import DataOptions, ModelOptions, Optimizer, Recipe, Schedule
+from panscape.training.config import DataOptions, ModelOptions, Optimizer, Recipe, Schedule
 from panscape.training.run_folder import RunFolder, differences, recipe_to_dict
 
 
@@ -95,7 +95,7 @@ class TestRecipes:
         assert differences(old, recipe_to_dict(other)) == [
             "model.widths: [8, 16] -> [8]",
             "optimizer.learning_rate: 0.0001 -> 0.0002",
-            'schedule.decay: "poly" -> "cosine"',
+            'schedule.kind: "poly" -> "cosine"',
             "steps: 100 -> 200",
         ]
         assert differences(old, recipe_to_dict(dataclasses.replace(RECIPE, model=OtherNet()))) == [
@@ -133,7 +133,7 @@ class TestNewRuns:
             "device": "cpu",
             "processes": 2,
         }
-        assert all(f.is_dir() for f in (run.checkpoints, run.tensorboard, run.pictures))
+        assert all(f.is_dir() for f in (run.checkpoints, run.tensorboard, run.images))
         assert run.metrics.parent == path
 
     def test_the_revision_of_the_code_is_noted(self, tmp_path, monkeypatch):
@@ -197,7 +197,7 @@ class TestGoingOn:
 
     def test_with_the_same_run(self, run, tmp_path):
         (run.path / "notes.txt").write_text("mine")
-        changed = dataclasses.replace(RECIPE, eval_every=7, eval_pictures=9)
+        changed = dataclasses.replace(RECIPE, eval_every=7, eval_limit=9)
         again = opened(run.path, changed, data=tmp_path / "x" / ".." / "data", resume=True)
         again.begin(40, device="cuda", processes=4)
         record = json.loads((run.path / "run.json").read_text())

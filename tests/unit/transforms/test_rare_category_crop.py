@@ -104,7 +104,7 @@ def test_after_a_resizing_boxes_are_resized(before: Resize | ScaleJitter) -> Non
     assert seen(RandomCrop((9, 16))) <= 30
 
 
-def test_a_picture_smaller_than_the_window_is_extended() -> None:
+def test_an_image_smaller_than_the_window_is_extended() -> None:
     truth = a_map("AB\nAA")
     _, crop = RareCategoryCrop((3, 4), (1, 2), probability=1)(black(truth), truth, seeded(0))
     assert crop.ids.tolist() == [[1, 2, 0, 0], [1, 1, 0, 0], [0] * 4]

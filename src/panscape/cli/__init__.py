@@ -1,0 +1,169 @@
+"""The command line.
+
+Nothing heavy is imported here: options are plain dataclasses, and each command imports what it runs when it runs, so
+that help and complaints about wrong options come at once.
+
+Exit codes: 0 all went well; 1 some inputs could not be used, the others were; 2 the command could not be carried out;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, fields, replace
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import Positional, arg, subcommand
+
+from panscape import __version__
+from panscape.cli import decode_arguments
+from panscape.cli.evaluate import Evaluate
+from panscape.cli.predict import Predict
+from panscape.cli.tune import Tune
+from panscape.cli.weights import Weights
+from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameError
+
+_DESCRIPTION = """Panoptic segmentation: every pixel's category and object.
+
+"panscape COMMAND --help" explains a command, "panscape --version" prints the version. Exit codes: 0 all went well, 1
+some inputs could not be used, the others were, 2 the command could not be carried out, 130 interrupted."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Draw a few scenes, predict them, compare with the truth and show it all on one page."""
+
+    out: Path = Path("panscape_demo")
+    """Folder for the page."""
+
+    model: str = "town"
+    """A model for the drawn town."""
+
+    device: str = "auto"
+    """As in "panscape predict"."""
+
+    def run(self) -> int:
+        """Run the demonstration."""
+        from panscape.cli.demo import run_demo
+
+        page = run_demo(self.out, model_name=self.model, device=self.device)
+        print(f"open {page.resolve()} in a browser")
+        return 0
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model by a recipe, or on a folder of your own; "panscape train --help" lists the recipes."""
+
+    arguments: Annotated[Positional[tuple[str, ...]], arg(metavar="RECIPE", help_behavior_hint="")] = ()
+    """What stands after "train". Each recipe has options of its own, so it is read in two steps, by "run"."""
+
+    def run(self) -> int:
+        """Train, or show the recipe."""
+        from panscape.cli.train import parse_training
+
+        if _is_first_process():
+            command = parse_training(self.arguments)
+        else:  # complaints about options are the same in all processes, and the first one makes them
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                try:
+                    command = parse_training(self.arguments)
+                except (InvalidArgumentError, UnknownNameError):
+                    return 2
+        if command.show:
+            from panscape.training.run_folder import recipe_to_dict
+
+            print(json.dumps(recipe_to_dict(command.recipe), indent=2))
+            return 0
+        from panscape.training.run import run
+
+        if _is_first_process():
+            for note in command.notes:
+                print(note, file=sys.stderr)
+        run(command.recipe, command.options)
+        return 0
+
+
+def _is_first_process() -> bool:
+    """Return whether this is the first, or the only one, of the processes that train together."""
+    if "RANK" in os.environ:  # of torchrun, maybe inside a task of SLURM
+        return os.environ["RANK"] == "0"
+    return all(os.environ.get(name, "0") == "0" for name in ("SLURM_PROCID", "LOCAL_RANK"))
+
+
+def _list_decoding(command: str, model: str | None) -> int:
+    """Print the options of a model's post-processing."""
+    if model is None:
+        raise InvalidArgumentError(f"expected a MODEL whose options to list: panscape {command} MODEL --decode.help")
+    import panscape
+
+    loaded = panscape.load(model)
+    grid = None
+    if command == "tune":
+        from panscape.evaluation.tune import default_grid
+
+        grid = default_grid(loaded.decoding)
+    print(decode_arguments.overview(loaded, model, grid))
+    return 0
+
+
+_Command = (
+    Annotated[Predict, subcommand("predict")]
+    | Annotated[Demo, subcommand("demo")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Tune, subcommand("tune")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Weights, subcommand("weights")]
+)
+_COMMANDS = {"predict": Predict, "demo": Demo, "evaluate": Evaluate, "tune": Tune, "train": Train, "weights": Weights}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; by default those of the process.
+
+    Returns:
+        The exit code, see the top of this file. Wrong options end the process with 2 right away.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments == ["--version"]:
+            print(f"panscape {__version__}")
+            return 0
+        if not arguments:
+            arguments = ["--help"]
+        if not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
+            raise UnknownNameError("command", arguments[0], _COMMANDS)
+        if arguments[0] == "train":
+            return Train(tuple(arguments[1:])).run()
+        decode: tuple[str, ...] = ()
+        if any(option.name == "decode" for option in fields(_COMMANDS.get(arguments[0], Weights))):
+            arguments, decode = decode_arguments.split(arguments, several=arguments[0] == "tune")
+        command: Any = tyro.cli(
+            _Command,
+            prog="panscape",
+            description=_DESCRIPTION,
+            args=arguments,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+        if decode_arguments.HELP in decode:
+            return _list_decoding(arguments[0], command.model)
+        return int((replace(command, decode=decode) if decode else command).run())
+    except (PanscapeError, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # the reader of our lines has gone; so do we, without a word
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        print(f"panscape: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("panscape: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,7 @@
+"""`python -m panscape.cli` runs the command line."""
+
+import sys
+
+from panscape.cli import main
+
+sys.exit(main())

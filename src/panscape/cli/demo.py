@@ -1,0 +1,193 @@
+"""The demonstration: drawn scenes whose truth is exact, predicted and shown beside it.
+
+It uses drawn scenes, and by default the model made for them, because a score needs a truth, and only drawn scenes have
+one that is exact and may be shipped: annotations of photos are neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from panscape.cli.demo_page import Figure, Scene, write_page
+from panscape.datasets.base import Sample
+from panscape.datasets.town import Town
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import Size
+from panscape.inference.output_folder import make_folder
+from panscape.inference.predictor import Prediction, Predictor
+from panscape.labels import LabelSpace
+from panscape.metrics import PanopticQuality, match_segments
+from panscape.metrics.tables import format_percent, format_table
+from panscape.panoptic import PanopticMap
+from panscape.visualize import PANEL_TITLES, draw, draw_segments
+from panscape.zoo import load
+
+_WARM_UP_SIZE = Size(64, 64)
+_SEED = 7_000_000  # far from what anything was trained on
+
+
+@dataclass(frozen=True, slots=True)
+class DemoScene:
+    """Which scene to draw.
+
+    Attributes:
+        view: from where it is seen.
+        size: in pixels.
+        index: its number in the endless row of scenes.
+    """
+
+    view: Literal["street", "above"]
+    size: Size
+    index: int
+
+
+# As large as what the bundled model learnt from, or a little larger.
+SCENES = (
+    DemoScene("street", Size(256, 448), 0),
+    DemoScene("above", Size(320, 320), 0),
+    DemoScene("street", Size(320, 320), 1),
+    DemoScene("above", Size(256, 384), 1),
+    DemoScene("street", Size(256, 512), 2),
+    DemoScene("above", Size(256, 256), 2),
+)
+
+_INTRODUCTION = (
+    "Scenes that no one has seen before, drawn with their exact truth, and what the model makes of them: every pixel's "
+    "category, and for things also its object, in a shade of its own."
+)
+
+
+def run_demo(
+    out: Path, *, model_name: str | Path = "town", device: str = "auto", scenes: Sequence[DemoScene] | None = None
+) -> Path:
+    """Draw scenes, predict them, print a table and write a page.
+
+    Args:
+        out: folder for the page; is made if it does not exist.
+        model_name: for :func:`panscape.load`; a model whose label space is the town's.
+        device: see :class:`~panscape.inference.predictor.Predictor`.
+        scenes: which ones; by default `SCENES`.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InvalidArgumentError: the model has another label space, or a file lies where the folder should be.
+    """
+    make_folder(out, "the page")
+    predictor = Predictor(load(model_name), device=device)
+    labels = Town(1).labels
+    if [c.name for c in predictor.model.labels] != [c.name for c in labels]:
+        raise InvalidArgumentError(
+            f"the demonstration needs a model of the label space {labels.name!r}, "
+            f"{str(model_name)!r} has {predictor.model.labels.name!r}"
+        )
+    predictor.warm_up()
+    Town(1, _WARM_UP_SIZE)[0]  # drawing has kernels of its own
+
+    played = [_play(scene, predictor, labels) for scene in (SCENES if scenes is None else scenes)]
+    quality = PanopticQuality(labels)
+    for one in played:
+        quality.merge(one.quality)
+    report = quality.compute()
+    print(
+        format_table(
+            [["scene", *played[0].shown.facts], *([one.shown.title, *one.shown.facts.values()] for one in played)]
+        )
+    )
+    print(f"\n{report.table()}\n")
+    page = out / "index.html"
+    write_page(
+        page,
+        title="panscape: a demonstration",
+        introduction=_INTRODUCTION,
+        facts={
+            "model": str(model_name),
+            "device": str(predictor.device),
+            "scenes": str(len(played)),
+            "PQ": format_percent(report.all.pq),
+            "PQ of things": format_percent(report.things.pq),
+            "PQ of stuff": format_percent(report.stuff.pq),
+            "network, mean": f"{fmean(one.network_ms for one in played):.0f} ms",
+            "post-processing, mean": f"{fmean(one.postprocess_ms for one in played):.0f} ms",
+        },
+        labels=labels,
+        report=report,
+        scenes=[one.shown for one in played],
+    )
+    return page
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Played:
+    """A scene after its prediction."""
+
+    shown: Scene
+    quality: PanopticQuality
+    network_ms: float
+    postprocess_ms: float
+
+
+def _play(scene: DemoScene, predictor: Predictor, labels: LabelSpace) -> _Played:
+    """Draw a scene, predict it and compare."""
+    started = perf_counter()
+    sample = Town(scene.index + 1, scene.size, scene.view, seed=_SEED)[scene.index]
+    draw_ms = 1000 * (perf_counter() - started)
+    prediction = predictor.predict(sample.image)
+    quality = PanopticQuality(labels)
+    quality.update(prediction.map, sample.truth)
+    facts = {
+        "size": f"{scene.size.height}x{scene.size.width}",
+        "segments": str(prediction.map.num_segments),
+        "PQ": format_percent(quality.compute().all.pq),
+        "drawn in": f"{draw_ms:.0f} ms",
+        "network": f"{prediction.network_ms:.0f} ms",
+        "post-processing": f"{prediction.postprocess_ms:.0f} ms",
+    }
+    shown = Scene(f"{scene.view} {scene.index + 1}", facts, _figures(sample, prediction, predictor, labels))
+    return _Played(shown, quality, prediction.network_ms, prediction.postprocess_ms)
+
+
+def _figures(sample: Sample, prediction: Prediction, predictor: Predictor, labels: LabelSpace) -> list[Figure]:
+    captions = {"semantic": "network: category", "centers": "network: centers", "offsets": "network: offset directions"}
+    return [
+        Figure("image", sample.image, is_photo=True),
+        Figure("truth", draw_segments(sample.truth, labels), is_photo=False),
+        Figure("prediction", draw_segments(prediction.map, labels), is_photo=False),
+        Figure("mistakes, in red", draw_errors(sample.image, prediction.map, sample.truth), is_photo=True),
+        Figure("prediction over the image", draw(sample.image, prediction.map, labels), is_photo=True),
+        *(
+            # What has no title of its own shows features, over the photo.
+            Figure(captions.get(name, name), image, is_photo=name == "offsets" or name not in PANEL_TITLES)
+            for name, image in predictor.visualize(prediction).items()
+        ),
+    ]
+
+
+def draw_errors(image: Tensor, prediction: PanopticMap, truth: PanopticMap) -> Tensor:
+    """Draw the image in grey, and red where a pixel is not in the segment that its true segment was matched with.
+
+    Args:
+        image: uint8 [3, H, W].
+        prediction: of the same size.
+        truth: likewise; its void is never a mistake.
+
+    Returns:
+        uint8 [3, H, W].
+    """
+    matches = match_segments(prediction, truth)
+    partner = torch.full((truth.num_segments + 1,), -1, dtype=torch.int32)
+    partner[matches.truth + 1] = matches.prediction.to(torch.int32) + 1
+    is_wrong = (truth.ids > 0) & (partner[truth.ids.long()] != prediction.ids)
+    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    grey = (image.float() * weights).sum(0, keepdim=True).expand(3, -1, -1) * 0.6 + 60
+    red = grey * 0.35 + torch.tensor([230.0, 40.0, 40.0])[:, None, None] * 0.65
+    return torch.where(is_wrong, red, grey).round().to(torch.uint8)

@@ -1,1 +1,0 @@
-"""Checkpoints that authors published, read into panscape's models; see :mod:`panscape.convert.published`."""

@@ -1,0 +1,83 @@
+"""Write any data set to disk in the layout of COCO panoptic or of Cityscapes; its reader gives the same maps again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from panscape.atomic_io import atomic_write
+from panscape.datasets.base import PanopticDataset
+from panscape.formats import CocoPanopticWriter, encode_cityscapes
+from panscape.images import save_png
+
+Progress = Callable[[int, int], None]
+
+
+def export_coco(
+    dataset: PanopticDataset, folder: str | os.PathLike[str], split: str = "train", progress: Progress | None = None
+) -> Path:
+    """Write ``split``/NAME.png, ``annotations/panoptic_SPLIT``/NAME.png and ``annotations/panoptic_SPLIT.json``.
+
+    Each file is written whole or not at all, the JSON last: a set with a JSON is complete.
+
+    Args:
+        dataset: what to write, with names that differ.
+        folder: where; made if it does not exist.
+        split: part of the paths.
+        progress: called after each sample with the number written and the number in all.
+
+    Returns:
+        The path of the JSON; read it with :class:`panscape.datasets.coco_panoptic.CocoPanoptic`.
+    """
+    images, annotations = Path(folder) / split, Path(folder) / "annotations"
+    images.mkdir(parents=True, exist_ok=True)
+    json_path = annotations / f"panoptic_{split}.json"
+    with CocoPanopticWriter(json_path, annotations / f"panoptic_{split}", dataset.labels) as writer:
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            save_png(images / f"{sample.name}.png", sample.image)
+            writer.write(sample.name, sample.truth, image=f"{sample.name}.png")
+            if progress is not None:
+                progress(index + 1, len(dataset))
+    return json_path
+
+
+def export_cityscapes(
+    dataset: PanopticDataset,
+    folder: str | os.PathLike[str],
+    split: str = "train",
+    city: str = "town",
+    progress: Progress | None = None,
+) -> Path:
+    """Write ``leftImg8bit`` and ``gtFine`` as Cityscapes has them, with the label space's own source ids.
+
+    Each file is written whole or not at all, an image after its annotation.
+
+    Args:
+        dataset: what to write, with names that differ.
+        folder: where; made if it does not exist.
+        split: part of the paths.
+        city: the folder below the split.
+        progress: called after each sample with the number written and the number in all.
+
+    Returns:
+        ``folder``; read it with :class:`panscape.datasets.cityscapes.Cityscapes`, giving it ``dataset.labels``.
+
+    Raises:
+        InvalidArgumentError: an image has more than 1000 objects of a category, which the format cannot count.
+    """
+    root = Path(folder)
+    images, annotations = root / "leftImg8bit" / split / city, root / "gtFine" / split / city
+    for needed in (images, annotations):
+        needed.mkdir(parents=True, exist_ok=True)
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        with atomic_write(annotations / f"{sample.name}_gtFine_instanceIds.png") as temporary:
+            Image.fromarray(encode_cityscapes(sample.truth, dataset.labels)).save(temporary)
+        save_png(images / f"{sample.name}_leftImg8bit.png", sample.image)
+        if progress is not None:
+            progress(index + 1, len(dataset))
+    return root

@@ -1,0 +1,88 @@
+"""Load samples of a dataset, with errors that name the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+
+from panscape.datasets.base import PanopticDataset, Sample
+from panscape.errors import BadSampleError, InvalidAnnotationError, PanscapeError
+
+OnError = Literal["raise", "skip"]
+
+
+class SkippedSample(NamedTuple):
+    """An image that could not be used, for which the next one was taken.
+
+    Attributes:
+        image: its file or name.
+        reason: what is wrong; begins with the file or name.
+    """
+
+    image: str
+    reason: str
+
+
+def load_sample(dataset: PanopticDataset, index: int) -> Sample:
+    """Return a sample that image, truth and label space of the dataset agree on.
+
+    Raises:
+        BadSampleError: it cannot be read, or they do not agree; names the file if that is known.
+    """
+    name = f"image {index} of the dataset"
+    try:
+        sample = dataset[index]
+        name = sample.name
+        _check(sample, len(dataset.labels))
+    except (PanscapeError, OSError) as error:
+        raise _bad_sample(error, name) from error
+    return sample
+
+
+def categories_of(dataset: PanopticDataset, *, on_error: OnError = "raise") -> list[set[int]]:
+    """Return the category ids in each image, for :func:`panscape.datasets.repeat_factor_sampling.repeat_factors`.
+
+    A dataset that knows them without reading images says so by a method ``categories_of(index)``.
+
+    Args:
+        dataset: otherwise, each of its samples is read once.
+        on_error: "skip" gives an image that cannot be read no category.
+
+    Raises:
+        BadSampleError: an image cannot be read.
+    """
+    known = getattr(dataset, "categories_of", None)
+    found: list[set[int]] = []
+    for index in range(len(dataset)):
+        try:
+            found.append(set(known(index) if known else dataset[index].truth.category.tolist()))
+        except (PanscapeError, OSError) as error:
+            if on_error == "raise":
+                raise _bad_sample(error, f"image {index} of the dataset") from error
+            found.append(set())
+    return found
+
+
+def _check(sample: Sample, num_categories: int) -> None:
+    image, truth = sample.image, sample.truth
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise InvalidAnnotationError(f"expected an image as uint8 [3, H, W], got {image.dtype} {list(image.shape)}")
+    if tuple(image.shape[1:]) != tuple(truth.size):
+        raise InvalidAnnotationError(
+            f"expected labels of {image.shape[1]}x{image.shape[2]} pixels like the image, got "
+            f"{truth.size.height}x{truth.size.width}"
+        )
+    if truth.num_segments and int(truth.category.max()) >= num_categories:
+        raise InvalidAnnotationError(
+            f"expected category ids in 0..{num_categories - 1}, got {int(truth.category.max())}"
+        )
+
+
+def _bad_sample(error: PanscapeError | OSError, name: str) -> BadSampleError:
+    file = getattr(error, "path", None) or getattr(error, "filename", None)
+    if file is None:
+        start = Path(str(error).partition(": ")[0])  # errors about annotations begin with their file
+        file = start if start.is_file() else None
+    return BadSampleError(file or name, str(error))

@@ -1,0 +1,56 @@
+"""The evaluator that measures what options ask for."""
+
+from __future__ import annotations
+
+from panscape.errors import InvalidArgumentError
+from panscape.evaluation.options import DEFAULT_OPTIONS, EvaluationOptions
+from panscape.labels import LabelSpace
+from panscape.metrics.boundary_quality import BoundaryPanopticQuality
+from panscape.metrics.evaluator import Evaluator
+from panscape.metrics.instance_ap import InstanceAP, default_ap_protocol
+from panscape.metrics.instance_iou import InstanceIoU
+from panscape.metrics.object_sizes import PERCENTILES
+from panscape.metrics.protocol import Protocol
+from panscape.metrics.semantic_iou import SemanticIoU
+
+
+def create_evaluator(
+    labels: LabelSpace,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
+    protocol: Protocol | None = None,
+    *,
+    has_head: bool = False,
+    has_detections: bool = False,
+) -> Evaluator:
+    """Return an evaluator that measures what a command was asked for, each by the rules that are usual for the data.
+
+    Args:
+        labels: the label space of predictions and truth.
+        options: what is measured, and by whose rules.
+        protocol: of panoptic quality, in place of those of the options.
+        has_head: a semantic head is to be measured as well.
+        has_detections: objects before fusion are to be measured as well, where average precision is.
+
+    Raises:
+        UnknownNameError: no rules have this name.
+        InvalidArgumentError: ``ap_sizes`` for the label space of Cityscapes.
+    """
+    chosen = options.protocol if protocol is None else protocol
+    ap_protocol = default_ap_protocol(labels)
+    if options.ap_sizes and ap_protocol != "coco":
+        raise InvalidArgumentError(
+            f"expected --ap-sizes for other data than {labels.name}, whose rules of average precision know no sizes; "
+            "leave it out, or measure by the rules of COCO with InstanceAP(labels, percentiles=PERCENTILES)"
+        )
+    percentiles = PERCENTILES if options.ap_sizes else ()
+    counts_detections = options.measures_ap and has_detections
+    return Evaluator(
+        labels,
+        chosen,
+        semantic_head=SemanticIoU(labels) if has_head else None,
+        instances=InstanceAP(labels, ap_protocol, percentiles=percentiles) if options.measures_ap else None,
+        instances_before_fusion=InstanceAP(labels, ap_protocol, percentiles=percentiles) if counts_detections else None,
+        instance_iou=InstanceIoU(labels) if options.iiou else None,
+        instance_iou_head=InstanceIoU(labels) if options.iiou and has_head else None,
+        boundary=BoundaryPanopticQuality(labels, protocol=chosen) if options.boundary else None,
+    )

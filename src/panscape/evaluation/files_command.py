@@ -1,0 +1,235 @@
+"""`panscape evaluate --predictions ... --truth ...`; nothing heavy is imported before files are read."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from panscape.errors import InvalidArgumentError
+from panscape.evaluation.options import EvaluationOptions
+
+if TYPE_CHECKING:
+    from panscape.evaluation.files import Scores
+
+_MOST_LINES = 20
+_FORMS = "a MODEL with --recipe, to evaluate a model, or --predictions with --truth, to score files"
+_WITH_COMPARE = ("compare", "report", "json")
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Predictions of any tool in files, in place of a MODEL."""
+
+    predictions: Annotated[Path | None, arg(metavar="DIR_OR_JSON")] = None
+    """Predictions of any tool, in place of a MODEL: the JSON of COCO panoptic form; or a folder with one such JSON,
+    with *_instanceIds.png of Cityscapes, or with arrays as transformers returns them (.npz, or .npy and .json)."""
+
+    truth: Annotated[Path | None, arg(metavar="DIR_OR_JSON")] = None
+    """The truth of --predictions, in one of the same forms."""
+
+    labels: Annotated[str | None, arg(metavar="NAME")] = None
+    """With --predictions: a bundled label space, or a JSON with one. By default the categories of the truth."""
+
+    prediction_pngs: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The PNGs of the predictions' JSON, where they are not beside it."""
+
+    truth_pngs: Annotated[Path | None, arg(metavar="DIR")] = None
+    """The PNGs of the truth's JSON, where they are not beside it."""
+
+    label_ids: Literal["positions", "source"] = "positions"
+    """What label_id is in arrays: the position in the label space, or the number that the dataset's files use."""
+
+    strict: bool = False
+    """With --predictions: stop at the first file that is wrong. Else what cannot be read counts as missed."""
+
+    images: Annotated[Path | None, arg(metavar="DIR")] = None
+    """With --predictions and --report: the images themselves, for the page."""
+
+    compare: Annotated[tuple[Path, ...], arg(metavar="A.json B.json", help_behavior_hint="")] = ()
+    """In place of --predictions: two files that --out has written. Tells what got better and what worse from A to B,
+    and whether by more than noise; with --report on a page, too."""
+
+
+def is_files_mode(options: Any, files: FileOptions, measured: EvaluationOptions, *, shared: Collection[str]) -> bool:
+    """Return whether files are to be scored, not a model.
+
+    Args:
+        options: the dataclass of the whole command, with ``model`` and ``recipe``.
+        files: those of files.
+        measured: those of what is measured, which hold for both.
+        shared: names of options that hold for both.
+
+    Raises:
+        InvalidArgumentError: the options are those of neither or of both, or of one but not all it needs.
+    """
+    of_files = _given(files)
+    of_model = [name for name in _given(options) if name not in shared and getattr(options, name) is not files]
+    if files.compare:
+        others = [*(n for n in _given(options) if getattr(options, n) is not files), *_given(measured), *of_files]
+        others = [name for name in others if name not in _WITH_COMPARE]
+        if others:
+            raise InvalidArgumentError(
+                f"expected --compare alone or with --report and --json, got it together with "
+                f"{_spelt(others)}; what is compared has been scored before"
+            )
+        if len(files.compare) != 2:
+            raise InvalidArgumentError(
+                f"expected two files after --compare, of the run before and the run after, got {len(files.compare)}; "
+                "panscape evaluate --out FILE.json writes one"
+            )
+        return True
+    if not of_files and not of_model:
+        raise InvalidArgumentError(f"expected {_FORMS}; got neither")
+    is_files_mode = files.predictions is not None or (files.truth is not None and "model" not in of_model)
+    others = of_model if is_files_mode else of_files
+    if others:
+        with_what = "--predictions" if is_files_mode else "a MODEL"
+        raise InvalidArgumentError(f"expected {_FORMS}; got {_spelt(others)} together with {with_what}")
+    needed = {"predictions": files.predictions, "truth": files.truth}
+    if not is_files_mode:
+        needed = {"MODEL": options.model, "recipe": options.recipe}
+    missing = [name if name.isupper() else f"--{name}" for name, value in needed.items() if value is None]
+    if missing:
+        raise InvalidArgumentError(f"expected {_FORMS}; {missing[0]} is missing")
+    return is_files_mode
+
+
+def _spelt(names: list[str]) -> str:
+    """Return fields as they stand on the command line."""
+    return ", ".join("a MODEL" if name == "model" else f"--{name.replace('_', '-')}" for name in names)
+
+
+def _given(options: Any) -> list[str]:
+    """Return the names of the options that are not as they are by default."""
+    return [
+        field.name
+        for field in fields(options)
+        if field.default is not MISSING and getattr(options, field.name) != field.default
+    ]
+
+
+def run_on_files(
+    files: FileOptions,
+    bar: AbstractContextManager[Callable[[int, int], None]],
+    *,
+    workers: int | None,
+    options: EvaluationOptions,
+    as_json: bool,
+    out: Path | None,
+    report: Path | None,
+) -> int:
+    """Score files, or compare scores; print tables or JSON, write what was asked for.
+
+    Args:
+        files: with predictions and truth, or with what to compare.
+        bar: gives a function that shows progress.
+        workers: threads; None for one each processor.
+        options: what is measured.
+        as_json: print one JSON object in place of tables.
+        out: also write a JSON that can be compared with others.
+        report: also write a page to look at.
+
+    Returns:
+        0, or 1 if something was wrong with the files.
+    """
+    require_places(out, report)
+    if files.images is not None and report is None:
+        raise InvalidArgumentError("expected --images with --report, as the images are for the page; got no --report")
+    if files.images is not None and not files.images.is_dir():
+        raise InvalidArgumentError(f"expected a folder of images, but there is no {files.images}; mend --images")
+    if workers is not None and workers < 1:
+        raise InvalidArgumentError(f"expected one worker or more, got {workers}; leave it out for one each processor")
+    if files.compare:
+        from panscape.evaluation.compare import compare_command
+
+        before, after = files.compare
+        compare_command(before, after, report, as_json=as_json)
+        return 0
+    from panscape.evaluation.files import evaluate_files
+    from panscape.formats.problems import escape_control_chars
+
+    if files.predictions is None or files.truth is None:
+        raise InvalidArgumentError(f"expected {_FORMS}")
+    with bar as progress, _large_images_unmentioned():
+        scores = evaluate_files(
+            files.predictions,
+            files.truth,
+            labels=files.labels,
+            prediction_pngs=files.prediction_pngs,
+            truth_pngs=files.truth_pngs,
+            by_source_id=files.label_ids == "source",
+            options=options,
+            workers=workers or 0,
+            strict=files.strict,
+            progress=progress,
+        )
+    if as_json:
+        print(json.dumps(scores.to_dict()))
+    else:
+        counts = f"{len(scores.records)} of {scores.num_images} images"
+        paths = escape_control_chars(f"{files.predictions} against {files.truth}")
+        print(f"{paths}: {counts}, {scores.labels.name}, rules of {options.protocol}\n")
+        print(scores)
+        _tell_problems(scores)
+    if out is not None:
+        from panscape.evaluation.results import write_results
+
+        write_results(out, scores)
+    if report is not None:
+        from panscape.evaluation.report.page import write_report
+
+        with _large_images_unmentioned():
+            write_report(report, scores, images=files.images)
+        if not as_json:
+            print(f"\nreport: {report}")
+    return 1 if scores.num_problems else 0
+
+
+@contextmanager
+def _large_images_unmentioned() -> Iterator[None]:
+    """Keep Pillow's warning of large images from the terminal; what it refuses is a problem of that file anyway."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def require_places(*paths: Path | None) -> None:
+    """Check that files can be written, before anything takes time.
+
+    Args:
+        paths: of the files; None for what is not written.
+
+    Raises:
+        InvalidArgumentError: one is a folder, or in a folder that does not exist.
+    """
+    for path in paths:
+        if path is not None and not path.parent.is_dir():
+            raise InvalidArgumentError(f"cannot write {path}: no folder {path.parent}; create it first")
+        if path is not None and path.is_dir():
+            raise InvalidArgumentError(f"cannot write {path}: it is a folder; give the name of a file in it")
+
+
+def _tell_problems(scores: Scores) -> None:
+    """Print what is wrong with the files: how much of each kind, then a line for each, as many as one reads."""
+    from panscape.formats.problems import count_by_kind
+
+    for is_note, title in ((False, "problem"), (True, "note")):
+        found = [problem for problem in scores.problems if problem.is_note == is_note]
+        if not found:
+            continue
+        kinds = ", ".join(f"{kind} {count}" for kind, count in count_by_kind(found).items())
+        print(f"panscape: {len(found)} {title}{'s' if len(found) > 1 else ''}: {kinds}", file=sys.stderr)
+        for problem in found[:_MOST_LINES]:
+            print(f"  {problem}", file=sys.stderr)
+        if len(found) > _MOST_LINES:
+            print(f"  and {len(found) - _MOST_LINES} more; --out FILE.json lists all", file=sys.stderr)

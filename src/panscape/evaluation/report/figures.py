@@ -1,0 +1,217 @@
+"""Which images a report shows, and how: truth beside prediction, and every error in the colour of its kind."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from panscape.errors import UnreadableFileError
+from panscape.evaluation.records import ImageRecord
+from panscape.evaluation.under_protocol import under_protocol
+from panscape.geometry import size_with_longest_side
+from panscape.images import IMAGE_SUFFIXES, load_image
+from panscape.labels import LabelSpace
+from panscape.metrics.error_analysis import NO_ERROR, ErrorKind, SegmentErrors, find_errors
+from panscape.metrics.matching import SegmentMatches, match_segments
+from panscape.metrics.overlaps import overlaps
+from panscape.metrics.protocol import Protocol
+from panscape.panoptic import PanopticMap
+from panscape.visualize import draw_segments
+
+LONGEST_SIDE = 560
+"""Of the images in a report, in pixels."""
+
+KIND_COLORS = {
+    # Told apart by most colour-blind people: Okabe and Ito, "Color Universal Design", 2008.
+    ErrorKind.CLASSIFICATION: (230, 159, 0),
+    ErrorKind.UNDERSEGMENTATION: (86, 180, 233),
+    ErrorKind.OVERSEGMENTATION: (0, 158, 115),
+    ErrorKind.MISSED: (213, 74, 20),
+    ErrorKind.BACKGROUND: (204, 121, 167),
+    ErrorKind.LOCALIZATION: (240, 228, 66),
+    ErrorKind.VOID: (120, 94, 190),
+}
+
+
+class WorstCase(NamedTuple):
+    """An image to show.
+
+    Attributes:
+        record: of it.
+        reason: why it is shown, for people.
+    """
+
+    record: ImageRecord
+    reason: str
+
+
+class Figure(NamedTuple):
+    """One drawing, embedded.
+
+    Attributes:
+        caption: what it shows.
+        uri: the drawing as data.
+        size: (height, width) of the drawing in pixels.
+    """
+
+    caption: str
+    uri: str
+    size: tuple[int, int]
+
+
+def choose(records: Sequence[ImageRecord], most: int) -> list[WorstCase]:
+    """Choose what to show: the images with the lowest PQ, then for each kind of error the one that has most of it.
+
+    A perfect image is not among them.
+
+    Args:
+        records: of all images.
+        most: number of images with the lowest PQ.
+    """
+    known = sorted((r for r in records if not math.isnan(r.pq)), key=lambda r: (r.pq, r.name))
+    chosen = [
+        WorstCase(record, "lowest PQ of all" if i == 1 else f"number {i} by lowest PQ")
+        for i, record in enumerate([r for r in known if r.pq < 1][:most], start=1)
+    ]
+    shown = {c.record.name for c in chosen}
+    if not most:
+        return []
+    for kind in ErrorKind:
+        numbers = {r.name: kind_number(r, kind) for r in known}
+        best = max(known, key=lambda r: (numbers[r.name], -r.pq), default=None)
+        if best is not None and numbers[best.name] and best.name not in shown:
+            chosen.append(WorstCase(best, f"most errors of kind “{kind.title}”: {numbers[best.name]}"))
+            shown.add(best.name)
+    return chosen
+
+
+def kind_number(record: ImageRecord, kind: ErrorKind) -> int:
+    """Return the number of false negatives and positives of one kind."""
+    return sum(fn + fp for _, row, _, fn, fp, _ in record.errors if row == kind)
+
+
+def find_images(folder: Path) -> dict[str, Path]:
+    """Return the images below a folder by their path in it without the ending, and by their name if it is unique.
+
+    Raises:
+        UnreadableFileError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UnreadableFileError(folder, "expected a folder of images, found none; give the one that they lie in")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    times = Counter(path.stem for path in paths)
+    found = {path.stem: path for path in paths if times[path.stem] == 1}
+    found.update({path.relative_to(folder).with_suffix("").as_posix(): path for path in paths})
+    return found
+
+
+def image_of(name: str, images: dict[str, Path]) -> Path | None:
+    """Return the image of a record, whose name may have an ending, folders, or what Cityscapes adds to it."""
+    plain = name.rsplit("/", 1)[-1]
+    stems = [name, Path(name).with_suffix("").as_posix(), plain, Path(plain).stem]
+    stems += [f"{plain}_leftImg8bit", f"{Path(plain).stem}_leftImg8bit"]
+    return next((images[stem] for stem in stems if stem in images), None)
+
+
+def draw_case(
+    prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, protocol: Protocol, image: Tensor | None
+) -> list[Figure]:
+    """Draw one image: truth and prediction as they are in the files, the errors as the rules see them.
+
+    Args:
+        prediction: of the same size as ``truth``.
+        truth: with its crowds, if any.
+        labels: of both.
+        protocol: by which it was judged.
+        image: the image itself, uint8 [3, H, W] of any size with about the same proportions; None if there is none.
+    """
+    histogram = overlaps(prediction, truth)
+    matches = match_segments(prediction, truth, histogram, protocol, labels.stuff_ids)
+    errors = find_errors(prediction, truth, histogram, matches, protocol, labels.stuff_ids)
+    judged = under_protocol(prediction, truth, labels, protocol)
+    size: tuple[int, int] = truth.size
+    if max(size) > LONGEST_SIDE:
+        size = size_with_longest_side(size, LONGEST_SIDE)
+    prediction, truth = prediction.resize(*size), truth.resize(*size)
+    seen, true = (panoptic.resize(*size) for panoptic in judged)
+    photo = None if image is None else _shrunk(image, size)
+    ground = photo if photo is not None else draw_segments(truth, labels, outlines=False)
+    figures = [] if photo is None else [Figure("image", embedded(photo, is_photo=True), size)]
+    for caption, result in (("truth", truth), ("prediction", prediction)):
+        figures.append(Figure(caption, embedded(draw_segments(result, labels), is_photo=False), size))
+    drawn = draw_errors(ground, seen, true, errors, matches)
+    return [*figures, Figure("errors", embedded(drawn, is_photo=photo is not None), size)]
+
+
+def draw_errors(
+    ground: Tensor, prediction: PanopticMap, truth: PanopticMap, errors: SegmentErrors, matches: SegmentMatches
+) -> Tensor:
+    """Paint every error in the colour of its kind over a grey copy of an image.
+
+    False positives first, false negatives over them, and in the colour of the boundary the pixels in which a matched
+    pair differs. Void of the truth is dark.
+
+    Args:
+        ground: uint8 [3, H, W].
+        prediction: of this size.
+        truth: likewise.
+        errors: of both, found at any size.
+        matches: what ``errors`` were found with.
+
+    Returns:
+        uint8 [3, H, W].
+    """
+    ids, predicted = truth.ids.cpu().long(), prediction.ids.cpu().long()
+    kind = torch.full(ids.shape, NO_ERROR)
+    partner, owner = (torch.full((m.num_segments + 1,), -1) for m in (truth, prediction))  # ids of what it matches
+    partner[matches.truth + 1] = matches.prediction + 1
+    owner[matches.prediction + 1] = matches.truth + 1
+    leaves = (partner[ids] > 0) & (partner[ids] != predicted)
+    spills = (owner[predicted] > 0) & (owner[predicted] != ids) & (ids > 0)
+    kind[leaves | spills] = int(ErrorKind.LOCALIZATION)
+    for table, each in ((errors.prediction_kind, predicted), (errors.truth_kind, ids)):
+        of_segment = torch.from_numpy(np.concatenate([[NO_ERROR], table]))[each]
+        kind = torch.where(of_segment == NO_ERROR, kind, of_segment)
+    colors = torch.tensor([*(KIND_COLORS[k] for k in ErrorKind), (0, 0, 0)], dtype=torch.float32)  # -1 is the last
+    grey = (ground.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0) * 0.6 + 70
+    grey = torch.where((ids == 0) & (kind == NO_ERROR), grey * 0.35, grey).expand(3, -1, -1)
+    painted = grey * 0.25 + colors[kind].permute(2, 0, 1) * 0.75
+    return torch.where(kind == NO_ERROR, grey, painted).round().to(torch.uint8)
+
+
+def load_photo(path: Path | None) -> Tensor | None:
+    """Return an image, uint8 [3, H, W]; None if there is none, or if it cannot be read."""
+    try:
+        return None if path is None else load_image(path)
+    except UnreadableFileError:  # a report without this image is better than none
+        return None
+
+
+def _shrunk(image: Tensor, size: tuple[int, int]) -> Tensor:
+    pixels = Image.fromarray(image.cpu().permute(1, 2, 0).contiguous().numpy())
+    small = pixels.resize((size[1], size[0]), Image.Resampling.BOX)
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1)
+
+
+def embedded(image: Tensor, *, is_photo: bool) -> str:
+    """Return an image, uint8 [3, H, W], as a data URI: soft tones as JPEG, flat areas as PNG with a palette."""
+    encoded = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    buffer = io.BytesIO()
+    if is_photo:
+        encoded.save(buffer, "JPEG", quality=80)
+    else:
+        encoded.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+            buffer, "PNG", optimize=True
+        )
+    kind = "jpeg" if is_photo else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

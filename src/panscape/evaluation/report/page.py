@@ -1,0 +1,166 @@
+"""One page about a set of predictions: self-contained, without anything from elsewhere, readable without its script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from panscape.atomic_io import atomic_write
+from panscape.errors import PanscapeError
+from panscape.evaluation.bootstrap import NUM_SAMPLES, image_sums, intervals, resampled, totals
+from panscape.evaluation.compare import Comparison
+from panscape.evaluation.records import error_counts
+from panscape.evaluation.report import sections
+from panscape.evaluation.report.comparison import comparison_section
+from panscape.evaluation.report.confusion import confusion
+from panscape.evaluation.report.error_costs import errors
+from panscape.evaluation.report.figures import Figure, WorstCase, choose, draw_case, find_images, image_of, load_photo
+from panscape.evaluation.report.html import Html, element, joined, text
+from panscape.evaluation.results import Scored
+from panscape.metrics.error_costs import report_errors
+from panscape.metrics.protocol import get_protocol
+from panscape.panoptic import PanopticMap
+
+NUM_WORST = 8
+_PAGE = Path(__file__).parent
+_MOST_IMAGE_BYTES = 3_500_000
+
+
+def write_report(
+    path: str | Path,
+    scores: Scored,
+    *,
+    images: str | Path | None = None,
+    comparison: Comparison | None = None,
+    title: str | None = None,
+    num_worst: int = NUM_WORST,
+    samples: int = NUM_SAMPLES,
+    seed: int = 0,
+) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: the file to write; its folder must exist.
+        scores: what was found. Images are drawn if it has ``maps_of(name)``, which gives (prediction, truth); if it
+            has ``photo_of(name)``, which gives uint8 [3, H, W], with the image itself. Errors are drawn by the rules
+            that ``protocol_of(name)`` gives, by those of panopticapi without it.
+        images: a folder with the images themselves, found by their names. Without it, and without ``photo_of``, maps
+            are shown alone.
+        comparison: with another run, if there is one.
+        title: of the page; by default it says where the predictions lie, or which runs are compared.
+        num_worst: number of images with the lowest PQ to show.
+        samples: number of draws for the intervals.
+        seed: decides the draws.
+
+    Raises:
+        InvalidArgumentError: the folder of the page does not exist.
+        UnreadableFileError: there is no folder of images.
+    """
+    found_images = {} if images is None else find_images(Path(images))
+    found = _found(scores, samples, seed)
+    maps_of = getattr(scores, "maps_of", None)
+    drawn: list[tuple[WorstCase, list[Figure]]] = []
+    num_left_out = 0
+    if maps_of is not None:
+        chosen = choose(scores.records, num_worst)
+        drawn = _drawn(chosen, scores, maps_of, found_images)
+        num_left_out = len(chosen) - len(drawn)
+    parts = [("result", "Result", sections.headline(found))]
+    if comparison is not None:
+        parts.insert(0, ("comparison", "What changed", comparison_section(comparison)))
+    parts.append(("errors", "What errors cost", errors(found)))
+    parts.append(("categories", "Categories", sections.categories(found)))
+    by_size = sections.objects(found)
+    if by_size:
+        parts.append(("objects", "Objects by size", by_size))
+    parts.append(("confusion", "Confusion", confusion(found)))
+    if drawn:
+        parts.append(("worst", "Images that go wrong", sections.cases(drawn, num_left_out)))
+    parts.append(("images", "All images", sections.images(found)))
+    if scores.problems:
+        parts.append(("files", "Problems with files", sections.files(found)))
+    if title is None and comparison is not None:
+        title = f"From {comparison.first} to {comparison.second}"
+    page = _page(title or f"Panoptic quality of {'/'.join(scores.predictions.parts[-2:])}", scores, parts)
+    with atomic_write(path) as temporary:
+        # Names of files and categories may hold what UTF-8 cannot.
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _found(scores: Scored, samples: int, seed: int) -> sections.ReportData:
+    labels = scores.labels
+    sums = image_sums(scores.records, len(labels))
+    return sections.ReportData(
+        labels=labels,
+        records=scores.records,
+        problems=scores.problems,
+        summary=scores.to_dict(),
+        values=totals(sums, labels),
+        ends=intervals(resampled(sums, labels, samples, seed)),
+        errors=report_errors(error_counts(scores.records, len(labels)), labels),
+        samples=samples,
+    )
+
+
+def _drawn(
+    chosen: Sequence[WorstCase],
+    scores: Scored,
+    maps_of: Callable[[str], tuple[PanopticMap, PanopticMap]],
+    images: dict[str, Path],
+) -> list[tuple[WorstCase, list[Figure]]]:
+    """Draw what was chosen until the page would become large; files that have changed since are left out."""
+    photo_of, protocol_of = getattr(scores, "photo_of", None), getattr(scores, "rules_of", None)
+    drawn: list[tuple[WorstCase, list[Figure]]] = []
+    room = _MOST_IMAGE_BYTES
+    for each in chosen:
+        name = each.record.name
+        try:
+            prediction, truth = maps_of(name)
+            photo = load_photo(image_of(name, images)) if photo_of is None else photo_of(name)
+        except PanscapeError:
+            continue
+        protocol = get_protocol("coco") if protocol_of is None else protocol_of(name)
+        figures = draw_case(prediction, truth, scores.labels, protocol, photo)
+        room -= sum(len(figure.uri) for figure in figures)
+        if room < 0:
+            break
+        drawn.append((each, figures))
+    return drawn
+
+
+def _page(title: str, scores: Scored, parts: Sequence[tuple[str, str, Html]]) -> str:
+    style, script = (_PAGE.joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    num_things, protocol = len(scores.labels.thing_ids), scores.to_dict().get("protocol")
+    facts = [
+        f"{len(scores.records):,} {'image' if len(scores.records) == 1 else 'images'}",
+        f"label space {scores.labels.name}: {num_things} things and {len(scores.labels) - num_things} stuff",
+        *([] if protocol is None else [f"rules of {protocol}"]),
+        f"predictions: {scores.predictions}",
+        f"truth: {scores.truth}",
+    ]
+    filled = {
+        # Nothing is loaded from anywhere, and no script runs but this page's own, whatever a name contains.
+        "policy": text(f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"),
+        "title": text(title),
+        "style": style,
+        "subtitle": text(" · ".join(facts)),
+        "navigation": joined([element("a", name, href=f"#{identifier}") for identifier, name, _ in parts]),
+        "sections": joined([content for _, _, content in parts], "\n"),
+        "footer": text(_FOOTER),
+        "script": script,
+    }
+    template = _PAGE.joinpath("report.html").read_text(encoding="utf-8")
+    # In one pass, so that braces in what is filled in stay as they are.
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], template)
+
+
+_FOOTER = (
+    "PQ, panoptic quality, is the sum of IoU over matched segments by the number of matches and half of the false "
+    "positives and negatives, averaged over categories. SQ is the mean IoU of the matches, RQ the F1 score of finding "
+    "them. mIoU looks at pixels alone; that of the semantic head, which papers report, at the pixels of that head. "
+    "Made by panscape."
+)

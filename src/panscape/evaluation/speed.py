@@ -1,0 +1,172 @@
+"""How fast a model predicts the images of a dataset, as papers report it: a batch of one, without reading images."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from panscape.datasets.base import PanopticDataset
+from panscape.datasets.load import load_sample
+from panscape.errors import BadSampleError, InvalidArgumentError
+from panscape.evaluation.model import autocast_of, evenly_spread
+from panscape.images import resize_images
+from panscape.metrics.tables import format_table
+from panscape.models.base import PanopticModel, in_eval_mode
+from panscape.precision import Precision, require_precision
+
+NETWORK, POST_PROCESSING = "network", "post-processing"
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedReport:
+    """How fast images were predicted one by one; ``str()`` gives a table.
+
+    Attributes:
+        network: seconds of each image from pixels on the device to outputs.
+        post_processing: seconds of each image from outputs to the map, on the device.
+        device: its kind, such as "cpu" or "cuda".
+        device_name: what it calls itself; empty if it does not say.
+        precision: of the numbers inside the network.
+        threads: of the processor, where that is the device; else 0.
+    """
+
+    network: tuple[float, ...]
+    post_processing: tuple[float, ...]
+    device: str
+    device_name: str
+    precision: str
+    threads: int
+
+    def __str__(self) -> str:
+        return self.table()
+
+    @property
+    def total(self) -> tuple[float, ...]:
+        """Seconds of each image from pixels on the device to the map."""
+        return tuple(a + b for a, b in zip(self.network, self.post_processing, strict=True))
+
+    @property
+    def conditions(self) -> str:
+        """Where and how it was measured, for people."""
+        name = f" ({self.device_name})" if self.device_name else ""
+        threads = f", {self.threads} thread{'' if self.threads == 1 else 's'}" if self.threads else ""
+        return f"{self.device}{name}{threads}, {self.precision}, batch of 1, {len(self.network)} images"
+
+    def table(self) -> str:
+        """Return lines with images per second and the median milliseconds of an image."""
+        rows = [[f"speed on {self.conditions}", "images/s", "median ms"]]
+        for title, seconds in self._parts().items():
+            rows.append([title, f"{_per_second(seconds):.1f}", f"{1000 * statistics.median(seconds):.1f}"])
+        return format_table(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts for JSON."""
+        parts = {
+            title.replace("-", "_"): {
+                "images_per_second": _per_second(seconds),
+                "median_ms": 1000 * statistics.median(seconds),
+            }
+            for title, seconds in self._parts().items()
+        }
+        return {
+            "images_per_second": parts["both"]["images_per_second"],
+            **parts,
+            "images": len(self.network),
+            "batch_size": 1,
+            "device": self.device,
+            "device_name": self.device_name,
+            "precision": self.precision,
+            "threads": self.threads,
+            "conditions": self.conditions,
+        }
+
+    def _parts(self) -> dict[str, tuple[float, ...]]:
+        return {NETWORK: self.network, POST_PROCESSING: self.post_processing, "both": self.total}
+
+
+def _per_second(seconds: tuple[float, ...]) -> float:
+    return len(seconds) / sum(seconds)
+
+
+def measure_speed(
+    model: PanopticModel,
+    dataset: PanopticDataset,
+    *,
+    precision: Precision = "fp32",
+    limit: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    clock: Callable[[], float] = perf_counter,
+) -> SpeedReport:
+    """Predict the images of a dataset one by one and measure how long each takes.
+
+    Each image is predicted twice, and only the second time counts: what a first image of its size pays for loading and
+    compiling is left out. The clock starts when the pixels are on the device as integers, so that resizing and padding
+    belong to the network; it stops when the outputs, and then the map, are there, for which devices are waited for.
+    Reading and moving images, moving maps and everything that compares them is left out.
+
+    Args:
+        model: on the device to use.
+        dataset: of any label space; images that cannot be used are left out.
+        precision: of the numbers inside the network, as for :func:`panscape.evaluation.model.evaluate`.
+        limit: take no more than this many images, spread evenly over the dataset; 0 for all.
+        progress: called after each image with the number done and the number of all.
+        clock: gives seconds.
+
+    Raises:
+        InvalidArgumentError: there is no image, or the limit is below 0.
+        BadSampleError: no image can be used.
+    """
+    if len(dataset) == 0 or limit < 0:
+        raise InvalidArgumentError(
+            f"expected at least one image and a limit of 0 or more, got {len(dataset)} images and limit={limit}"
+        )
+    device = model.mean.device
+    require_precision(precision, device)
+    network: list[float] = []
+    post_processing: list[float] = []
+    numbers, first_error = evenly_spread(len(dataset), limit), None
+    with in_eval_mode(model), torch.inference_mode():
+        for done, number in enumerate(numbers, start=1):
+            try:
+                image = load_sample(dataset, number).image[None].to(device)
+            except BadSampleError as error:
+                first_error = first_error or error
+            else:
+                _timed(model, image, precision, clock)
+                forward, decode = _timed(model, image, precision, clock)
+                network.append(forward)
+                post_processing.append(decode)
+            if progress is not None:
+                progress(done, len(numbers))
+    if not network and first_error is not None:
+        raise first_error
+    threads = torch.get_num_threads() if device.type == "cpu" else 0
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return SpeedReport(tuple(network), tuple(post_processing), device.type, name, precision, threads)
+
+
+def _timed(
+    model: PanopticModel, image: torch.Tensor, precision: Precision, clock: Callable[[], float]
+) -> tuple[float, float]:
+    """Return the seconds of network and post-processing for one image, uint8 [1, 3, H, W] on the device."""
+    size = (image.shape[2], image.shape[3])
+    inference_size = model.inference_size(size)
+    _wait(image.device)
+    started = clock()
+    with autocast_of(model, None, precision):
+        outputs = model(resize_images(image.float() / 255, inference_size))
+    _wait(image.device)
+    forwarded = clock()
+    model.postprocess(outputs, [inference_size], [size])
+    _wait(image.device)
+    return forwarded - started, clock() - forwarded
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

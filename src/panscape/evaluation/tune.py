@@ -1,0 +1,340 @@
+"""Options of post-processing chosen by trying values on images with ground truth.
+
+The network sees each image once. Its outputs are kept, and each option in turn is tried at several values with the
+others as they are best so far (coordinate descent), for a few rounds: as many trials as there are values, not the
+product of their numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+
+from panscape.datasets.base import PanopticDataset
+from panscape.datasets.load import OnError, SkippedSample, load_sample
+from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError
+from panscape.evaluation.evaluators import create_evaluator
+from panscape.evaluation.kept_outputs import KeptImage, KeptOutputs
+from panscape.evaluation.model import evenly_spread, require_same_labels
+from panscape.evaluation.options import EvaluationOptions
+from panscape.images import resize_images
+from panscape.metrics import EvaluationReport, Protocol
+from panscape.models.base import PanopticModel, in_eval_mode
+from panscape.precision import Precision, autocast, require_precision
+from panscape.representations.decoding_options import decoding_options, replace_options
+
+Metric = Literal["pq", "things-pq", "stuff-pq", "miou"]
+
+_METRICS: Mapping[str, Callable[[EvaluationReport], float]] = {
+    "pq": lambda report: report.panoptic.all.pq,
+    "things-pq": lambda report: report.panoptic.things.pq,
+    "stuff-pq": lambda report: report.panoptic.stuff.pq,
+    "miou": lambda report: report.semantic.mean_iou,
+}
+
+# Values worth a try, by option, in the order in which they are tried: fixed ones, or factors of the present value.
+_VALUES: Mapping[str, tuple[Any, ...]] = {
+    "min_score": (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5),
+    "threshold": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4),
+    "mask_threshold": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5),
+    "nms_iou": (0.4, 0.5, 0.6, 0.7),
+    "max_overlap": (0.3, 0.5, 0.7),
+    "stuff_on_uncovered": (False, True),
+}
+_FACTORS: Mapping[str, tuple[float, ...]] = {
+    "nms_kernel": (0.4, 0.7, 1.4, 2.5),
+    "stuff_area": (0.25, 0.5, 2, 4),
+    "thing_area": (0, 0.25, 0.5, 2, 4),
+}
+_ODD = ("nms_kernel",)
+_AREA = 64  # pixels, where the present area is 0 and has no multiples
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One option at several values, with the others as they were best until then.
+
+    Attributes:
+        option: its name.
+        values: ascending, the model's own and the one before among them.
+        scores: of each value, the metric in 0..1; nan where it is not defined.
+        before: the value before.
+        chosen: the best value; of equal ones, the one before, or else that nearest to it.
+        is_at_edge: whether the chosen value is the lowest or highest that was tried, and there are others beyond it.
+    """
+
+    option: str
+    values: tuple[Any, ...]
+    scores: tuple[float, ...]
+    before: Any
+    chosen: Any
+    is_at_edge: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TuningReport:
+    """What :func:`tune` found.
+
+    Attributes:
+        metric: that was to become high.
+        num_images: how many it was measured on.
+        before: the metric with the model's own decoding, in 0..1.
+        after: with the chosen one, on the same images.
+        start: the model's own decoding.
+        decoding: the chosen one.
+        sweeps: in the order in which they were made.
+    """
+
+    metric: Metric
+    num_images: int
+    before: float
+    after: float
+    start: Any
+    decoding: Any
+    sweeps: tuple[Sweep, ...]
+
+    @property
+    def changes(self) -> dict[str, tuple[Any, Any]]:
+        """Value before and after, of each option that changed."""
+        old, new = decoding_options(self.start), decoding_options(self.decoding)
+        return {name: (old[name].value, new[name].value) for name in old if old[name].value != new[name].value}
+
+    @property
+    def gains(self) -> dict[str, float]:
+        """What each change is worth alone: the metric less what it is with the model's own value for that option."""
+        own = decoding_options(self.start)
+        last = {sweep.option: dict(zip(sweep.values, sweep.scores, strict=True)) for sweep in self.last_sweeps}
+        return {name: last[name][new] - last[name][own[name].value] for name, (_, new) in self.changes.items()}
+
+    @property
+    def last_sweeps(self) -> list[Sweep]:
+        """The last sweep of each option, which had the best values of the others."""
+        return list({sweep.option: sweep for sweep in self.sweeps}.values())
+
+
+def default_grid(decoding: Any) -> dict[str, tuple[Any, ...]]:
+    """Return the values that are tried for each option which usually matters, ascending, the present one among them.
+
+    Options come in the order in which they are tried, those that usually matter most first.
+
+    Args:
+        decoding: of a model; None if it has none.
+    """
+    options = decoding_options(decoding)
+    grid: dict[str, tuple[Any, ...]] = {}
+    for name in (*_VALUES, *_FACTORS):
+        if name not in options:
+            continue
+        present = options[name].value
+        multiples = [round((present or _AREA) * factor) for factor in _FACTORS.get(name, ())]
+        multiples = [value // 2 * 2 + 1 for value in multiples] if name in _ODD else multiples
+        grid[name] = tuple(sorted({present, *_VALUES.get(name, ()), *multiples}))
+    return grid
+
+
+def tune(
+    model: PanopticModel,
+    dataset: PanopticDataset,
+    *,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    metric: Metric = "pq",
+    rounds: int = 2,
+    limit: int = 0,
+    protocol: str | Protocol = "coco",
+    precision: Precision = "fp32",
+    on_error: OnError = "raise",
+    skipped: Callable[[SkippedSample], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> TuningReport:
+    """Choose options of a model's post-processing; the model itself stays as it is.
+
+    Scores are those of :func:`~panscape.evaluation.model.evaluate` on the same images. The network's outputs are
+    kept in a temporary folder, see :mod:`panscape.evaluation.kept_outputs`.
+
+    Args:
+        model: on the device to use.
+        dataset: of the model's label space; images are taken at their own size, as they are.
+        grid: values to try by option; the model's own value is always tried as well. By default :func:`default_grid`.
+        metric: what is to become high: "pq", "things-pq", "stuff-pq", or "miou" of the map.
+        rounds: how often each option is tried in turn, at most; it ends with a round that changes nothing.
+        limit: use no more than this many images, spread evenly over the dataset; 0 for all.
+        protocol: of PQ, see :data:`panscape.metrics.protocol.PROTOCOLS`.
+        precision: of the numbers inside the network, see :mod:`panscape.precision`.
+        on_error: at an image that cannot be used: "raise" raises its error, "skip" leaves it out.
+        skipped: called with each image that was left out.
+        progress: called with the number of images decoded so far and the number expected.
+
+    Raises:
+        InvalidArgumentError: the model has no decoding options, a value is out of its range, the label spaces differ,
+            there is no image, the metric is not defined on these, or the outputs do not fit on the disk.
+        UnknownNameError: no such option, metric or rules.
+        BadSampleError: an image cannot be used and ``on_error`` is "raise"; or none can.
+    """
+    if metric not in get_args(Metric):
+        raise UnknownNameError("metric", metric, get_args(Metric))
+    if rounds < 1 or limit < 0:
+        raise InvalidArgumentError(f"expected rounds of 1 or more and limit of 0 or more, got {rounds} and {limit}")
+    require_same_labels(model, dataset)
+    require_precision(precision, model.mean.device)
+    chosen_grid = _checked_grid(model, grid)
+    numbers = evenly_spread(len(dataset), limit)
+    with KeptOutputs(len(numbers), model.mean.device) as kept:
+        counter = _Counter(progress, len(numbers) * (2 + len(chosen_grid)))
+        bad = _run_network(model, dataset, numbers, kept, precision, on_error, counter)
+        if not len(kept):
+            raise BadSampleError(
+                bad[0].image, bad[0].reason, f"this is the first of {len(bad)}, none of which can be used"
+            )
+        for sample in bad:
+            if skipped is not None:
+                skipped(sample)
+        return _descend(_Trials(model, kept, metric, protocol, counter), chosen_grid, rounds)
+
+
+@dataclass(slots=True)
+class _Counter:
+    """Shows how many images have been decoded, of how many; a sweep decodes each image once for all its values."""
+
+    progress: Callable[[int, int], None] | None
+    total: int
+    done: int = 0
+
+    def __call__(self) -> None:
+        self.done += 1
+        self.total = max(self.total, self.done)
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+class _Trials:
+    """Scores of decodings on the kept images; none is measured twice."""
+
+    def __init__(
+        self, model: PanopticModel, kept: KeptOutputs, metric: Metric, protocol: str | Protocol, counter: _Counter
+    ) -> None:
+        self.model, self.kept, self.metric, self.protocol, self.counter = model, kept, metric, protocol, counter
+        self._known: dict[Any, float] = {}
+
+    def scores(self, decodings: Sequence[Any]) -> list[float]:
+        """Return the score of each decoding."""
+        new = [decoding for decoding in dict.fromkeys(decodings) if decoding not in self._known]
+        if new:
+            self._known |= dict(zip(new, self._measure(new), strict=True))
+        else:
+            self.counter.total -= len(self.kept)
+        return [self._known[decoding] for decoding in decodings]
+
+    @torch.inference_mode()
+    def _measure(self, decodings: Sequence[Any]) -> list[float]:
+        evaluators = [create_evaluator(self.model.labels, EvaluationOptions(self.protocol)) for _ in decodings]
+        own, spec = self.model.decoding, self.model.spec
+        try:
+            for image in self.kept:
+                for decoding, evaluator in zip(decodings, evaluators, strict=True):
+                    self.model.replace_decoding(decoding)
+                    found = self.model.postprocess(image.outputs, [image.inference_size], [image.truth.size])[0]
+                    evaluator.update(found.to("cpu"), image.truth)
+                self.counter()
+        finally:
+            self.model.replace_decoding(own)
+            self.model.spec = spec
+        return [_METRICS[self.metric](evaluator.compute()) for evaluator in evaluators]
+
+
+def _descend(trials: _Trials, grid: Mapping[str, Sequence[Any]], rounds: int) -> TuningReport:
+    start = best = trials.model.decoding
+    (before,) = trials.scores([start])
+    if math.isnan(before):
+        raise InvalidArgumentError(
+            f"{trials.metric} is not defined on these {len(trials.kept)} images, as their ground truth has no such "
+            "segments; use more images with --limit, or another metric"
+        )
+    sweeps: list[Sweep] = []
+    for _ in range(rounds):
+        before_round = best
+        trials.counter.total = trials.counter.done + len(trials.kept) * len(grid)
+        for name, values in grid.items():
+            sweep = _sweep(trials, best, name, values)
+            sweeps.append(sweep)
+            best = replace_options(best, {name: sweep.chosen})
+        if best == before_round:
+            break
+    (after,) = trials.scores([best])
+    return TuningReport(trials.metric, len(trials.kept), before, after, start, best, tuple(sweeps))
+
+
+def _sweep(trials: _Trials, best: Any, name: str, values: Collection[Any]) -> Sweep:
+    present = decoding_options(best)[name].value
+    tried = sorted(values)
+    scores = trials.scores([replace_options(best, {name: value}) for value in tried])
+    highest = max(score for score in scores if not math.isnan(score))
+    here = tried.index(present)
+    chosen = min((i for i, score in enumerate(scores) if score == highest), key=lambda i: abs(i - here))
+    at_edge = (chosen == 0 and _goes_on(best, name, tried[0], -1)) or (
+        chosen == len(tried) - 1 and _goes_on(best, name, tried[-1], 1)
+    )
+    return Sweep(name, tuple(tried), tuple(scores), present, tried[chosen], at_edge)
+
+
+def _goes_on(decoding: Any, name: str, value: Any, direction: int) -> bool:
+    """Return whether a numeric option has values beyond this one, downwards (-1) or upwards (1)."""
+    if isinstance(value, (bool, str)):
+        return False
+    steps = (1, 2) if isinstance(value, int) else (1e-3,)  # two for odd numbers
+    for step in steps:
+        try:
+            replace_options(decoding, {name: value + direction * step})
+        except InvalidArgumentError:
+            continue
+        return True
+    return False
+
+
+def _checked_grid(model: PanopticModel, grid: Mapping[str, Sequence[Any]] | None) -> dict[str, tuple[Any, ...]]:
+    """Return the grid with the model's own values added; refuse what cannot be used before anything is run."""
+    if model.decoding is None:
+        raise InvalidArgumentError(f"expected a model with decoding options, but {type(model).__name__} has none")
+    checked = {}
+    own = decoding_options(model.decoding)
+    for name, values in (default_grid(model.decoding) if grid is None else grid).items():
+        decodings = [replace_options(model.decoding, {name: value}) for value in values]
+        if not values:
+            raise InvalidArgumentError(f"expected at least one value to try for {name}, got none")
+        found = {decoding_options(decoding)[name].value for decoding in decodings}
+        checked[name] = tuple(sorted(found | {own[name].value}))
+    return checked
+
+
+@torch.inference_mode()
+def _run_network(
+    model: PanopticModel,
+    dataset: PanopticDataset,
+    numbers: Sequence[int],
+    kept: KeptOutputs,
+    precision: Precision,
+    on_error: OnError,
+    counter: _Counter,
+) -> list[SkippedSample]:
+    """Keep what the network gives for each image; return those that cannot be used."""
+    bad = []
+    device = model.mean.device
+    with in_eval_mode(model):
+        for number in numbers:
+            try:
+                sample = load_sample(dataset, number)
+            except BadSampleError as error:
+                if on_error == "raise":
+                    raise
+                bad.append(SkippedSample(error.image, error.reason))
+                continue
+            inference_size = model.inference_size(sample.truth.size)
+            images = resize_images(sample.image[None].to(device).float() / 255, inference_size)
+            with autocast(precision, device):
+                outputs = model(images)
+            kept.keep(KeptImage(outputs, inference_size, sample.truth))
+            counter()
+    return bad

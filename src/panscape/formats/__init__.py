@@ -1,0 +1,29 @@
+"""Panoptic annotations in other formats <-> :class:`panscape.PanopticMap`.
+
+Only this package knows how files number their segments and categories: COCO's colours, Cityscapes' thousands, the
+number of void, and the ``source_id`` of categories. Readers hand such numbers on; everything else sees maps.
+"""
+
+from panscape.formats.cityscapes import decode_cityscapes as decode_cityscapes
+from panscape.formats.cityscapes import encode_cityscapes as encode_cityscapes
+from panscape.formats.coco import coco_categories as coco_categories
+from panscape.formats.coco import coco_ids as coco_ids
+from panscape.formats.coco import decode_coco as decode_coco
+from panscape.formats.coco import encode_coco as encode_coco
+from panscape.formats.coco import labels_from_coco as labels_from_coco
+from panscape.formats.coco_files import CocoPanopticWriter as CocoPanopticWriter
+from panscape.formats.coco_files import load_coco as load_coco
+from panscape.formats.coco_files import load_coco_json as load_coco_json
+from panscape.formats.coco_files import load_coco_png as load_coco_png
+from panscape.formats.coco_files import save_coco as save_coco
+from panscape.formats.label_divisor import decode_label_divisor as decode_label_divisor
+from panscape.formats.label_divisor import encode_label_divisor as encode_label_divisor
+from panscape.formats.label_images import load_label_image as load_label_image
+from panscape.formats.segments_info import SegmentInfo as SegmentInfo
+from panscape.formats.segments_info import map_from_id_image as map_from_id_image
+from panscape.formats.segments_info import unique_ids as unique_ids
+from panscape.formats.semantic_masks import from_semantic_mask as from_semantic_mask
+from panscape.formats.transformers import from_transformers as from_transformers
+from panscape.formats.transformers import merge_stuff_segments as merge_stuff_segments
+from panscape.formats.transformers import parse_segments_info as parse_segments_info
+from panscape.formats.transformers import to_integer_ids as to_integer_ids

@@ -1,0 +1,105 @@
+"""The instance ids of Cityscapes: category times 1000 plus count.
+
+Source: Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", 2016, and the published
+cityscapesScripts (``json2instanceImg``, ``labels``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panscape.errors import InvalidArgumentError
+from panscape.formats.label_images import source_ids
+from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
+
+_DIVISOR = 1000
+_VOID = 0  # "unlabeled"
+
+
+def decode_cityscapes(instance_ids: NDArray[Any] | Tensor, labels: LabelSpace) -> PanopticMap:
+    """Turn the instance ids of Cityscapes (``*_gtFine_instanceIds.png``) into a map.
+
+    A value below 1000 is a category without a count: stuff, or of a thing category a group that nobody took apart,
+    which becomes a crowd. From 1000 on it is 1000 times the category plus the count of the object. What is in no
+    category of ``labels`` becomes void.
+
+    Args:
+        instance_ids: integers [H, W]; negative values are void.
+        labels: the source ids of its categories are the "label ids" of Cityscapes.
+
+    Returns:
+        A map whose segments are in ascending order of the values.
+
+    Raises:
+        InvalidArgumentError: not integers [H, W].
+    """
+    values = instance_ids.cpu().numpy() if isinstance(instance_ids, Tensor) else np.asarray(instance_ids)
+    if values.ndim != 2 or values.dtype.kind not in "iu":
+        raise InvalidArgumentError(f"expected instance ids as integers [H, W], got {values.dtype} {list(values.shape)}")
+    if values.dtype.kind == "i":
+        values = np.where(values < 0, _VOID, values)
+    is_present = np.zeros(int(values.max(initial=0)) + 1, dtype=bool)
+    is_present[values] = True
+    table = np.zeros(len(is_present), np.int32)
+    rows: dict[tuple[int, int], int] = {}  # (category, value; 0 for stuff) to the row that describes it
+    crowd = []
+    for value in np.flatnonzero(is_present).tolist():
+        category = labels.id_of_source.get(value if value < _DIVISOR else value // _DIVISOR)
+        if category is None:
+            continue
+        is_thing = labels[category].is_thing
+        key = (category, value if is_thing else 0)
+        if key not in rows:
+            rows[key] = len(rows) + 1
+            crowd.append(is_thing and value < _DIVISOR)
+        table[value] = rows[key]
+    return PanopticMap(
+        torch.from_numpy(table[values]),
+        torch.tensor([category for category, _ in rows], dtype=torch.int64),
+        None,
+        torch.tensor(crowd) if any(crowd) else None,
+    )
+
+
+def encode_cityscapes(panoptic: PanopticMap, labels: LabelSpace) -> NDArray[np.uint16]:
+    """Turn a map into the instance ids of Cityscapes; the inverse of :func:`decode_cityscapes`.
+
+    Segments of one stuff category become one, as do the crowds of one thing category: the format cannot tell them
+    apart. Objects are counted from 0 within their category, in the order of the map.
+
+    Returns:
+        uint16 [H, W], ready for ``PIL.Image.fromarray(...).save("..._instanceIds.png")``. Void is 0.
+
+    Raises:
+        InvalidArgumentError: a category is not in ``labels``, a source id leaves the format's range, or a category has
+            more than 1000 objects.
+    """
+    panoptic = panoptic.compact().to("cpu")
+    crowd = [False] * panoptic.num_segments if panoptic.crowd is None else panoptic.crowd.tolist()
+    table = np.full(panoptic.num_segments + 1, _VOID, np.uint16)
+    counts: dict[int, int] = {}
+    sources = source_ids(panoptic, labels)
+    for row, (category, source) in enumerate(zip(panoptic.category.tolist(), sources, strict=True)):
+        is_object = labels[category].is_thing and not crowd[row]
+        count = counts.get(category, 0)
+        value = source * _DIVISOR + count if is_object else source
+        if count >= _DIVISOR:
+            raise InvalidArgumentError(
+                f"Cityscapes counts at most {_DIVISOR} objects of a category, got more of "
+                f"{labels[category].name!r}; write COCO panoptic form instead"
+            )
+        if not 0 < source < _DIVISOR or value > np.iinfo(np.uint16).max:
+            raise InvalidArgumentError(
+                f"Cityscapes has room for source ids 1..999 of stuff and 1..64 of things, got {source} of "
+                f"{labels[category].name!r}; write COCO panoptic form instead"
+            )
+        counts[category] = count + is_object
+        table[row + 1] = value
+    encoded: NDArray[np.uint16] = table[panoptic.ids.numpy()]
+    return encoded

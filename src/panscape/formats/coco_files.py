@@ -1,0 +1,202 @@
+"""COCO panoptic files: one image's pair of PNG and JSON, or a whole set."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from panscape.atomic_io import atomic_write, write_json
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
+from panscape.formats.coco import coco_categories, decode_coco, encode_coco
+from panscape.images import open_image, save_png
+from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
+
+
+def save_coco(panoptic: PanopticMap, path: str | os.PathLike[str], labels: LabelSpace | None = None) -> None:
+    """Write ``path`` (.png) in COCO panoptic form, and beside it a JSON that describes this one image.
+
+    Both are written completely before either replaces an older file.
+
+    Args:
+        panoptic: the map.
+        path: ends in ``.png``; its folder must exist. The JSON has the same name with ``.json``. The image is not
+            known here, so ``images`` notes the name of the PNG.
+        labels: as in :func:`encode_coco`; also writes the ``categories``.
+
+    Raises:
+        InvalidArgumentError: ``path`` does not end in ``.png``, its folder does not exist, or as :func:`encode_coco`.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InvalidArgumentError(
+            f"expected a path that ends in .png, since ids must not be compressed with loss: {path}"
+        )
+    rgb, segments = encode_coco(panoptic, labels)
+    image_id = _image_id(path.stem)
+    image = _image(image_id, path.name, panoptic)
+    content = _coco_json([image], [_annotation(image_id, path.name, segments)], labels)
+    # The PNG first: if the folder is missing, the error names the file that was asked for.
+    with atomic_write(path) as png_file, atomic_write(path.with_suffix(".json")) as json_file:
+        json_file.write_text(json.dumps(content), encoding="utf-8")
+        Image.fromarray(rgb.numpy()).save(png_file, "PNG", compress_level=1)
+
+
+def load_coco(path: str | os.PathLike[str], labels: LabelSpace | None = None) -> PanopticMap:
+    """Read what :func:`save_coco` wrote.
+
+    Args:
+        path: the PNG; its description is the JSON of the same name.
+        labels: as in :func:`decode_coco`.
+
+    Raises:
+        UnreadableFileError: one of the two files is missing or not what it should be.
+        InvalidAnnotationError: they contradict each other, or a category is not in ``labels``.
+    """
+    path = Path(path)
+    annotations = load_coco_json(path.with_suffix(".json"))["annotations"]
+    for annotation in annotations:
+        if annotation["file_name"] == path.name:
+            return decode_coco(load_coco_png(path), annotation["segments_info"], labels)
+    raise InvalidAnnotationError(
+        f"{path.with_suffix('.json')}: expected the description of {path.name}, got {len(annotations)} others; "
+        "keep a PNG and its JSON under the names they were written with"
+    )
+
+
+def load_coco_png(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Read the PNG of a COCO panoptic annotation as it was stored: uint8 [H, W, 3].
+
+    Raises:
+        UnreadableFileError: the file is missing, damaged or not of three channels.
+    """
+    with open_image(path) as image:
+        mode = image.mode
+        pixels = np.array(image.convert("RGB"))  # a palette loses nothing; other modes are refused below
+    if mode not in ("RGB", "P"):
+        raise UnreadableFileError(
+            path, f"expected a PNG of three channels with segment ids, got mode {mode}; write it as RGB"
+        )
+    return pixels
+
+
+def load_coco_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the JSON of COCO panoptic annotations or predictions.
+
+    Returns:
+        The file's content; it has ``annotations``, each with ``image_id``, ``file_name`` and ``segments_info``.
+
+    Raises:
+        UnreadableFileError: the file is missing or not JSON.
+        InvalidAnnotationError: it is not in COCO panoptic form.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UnreadableFileError(path, "no such file; expected the JSON of a COCO panoptic annotation") from error
+    except (OSError, ValueError) as error:
+        raise UnreadableFileError(path, f"expected a COCO panoptic annotation as JSON, but {error}") from error
+    annotations = content.get("annotations") if isinstance(content, dict) else None
+    needed = ("image_id", "file_name", "segments_info")
+    if not isinstance(annotations, list) or not all(
+        isinstance(a, dict) and all(key in a for key in needed) for a in annotations
+    ):
+        raise InvalidAnnotationError(
+            f"{path}: expected COCO panoptic JSON, 'annotations' with {', '.join(needed)} each; "
+            "COCO instance or detection files have no segments_info"
+        )
+    return dict(content)
+
+
+class CocoPanopticWriter:
+    """Writes a whole set in COCO panoptic form: a folder of PNGs and one JSON.
+
+    The JSON is written when the ``with`` block ends well, so that a set with a JSON is a complete one::
+
+        with CocoPanopticWriter("out/panoptic.json", "out/panoptic", labels) as writer:
+            for sample in dataset:
+                writer.write(sample.name, model.predict(sample.image))
+
+    Args:
+        json_path: the JSON to write.
+        folder: for the PNGs. It is made if it does not exist, like that of ``json_path``.
+        labels: of the maps.
+    """
+
+    def __init__(self, json_path: str | os.PathLike[str], folder: str | os.PathLike[str], labels: LabelSpace) -> None:
+        self.json_path = Path(json_path)
+        self.folder = Path(folder)
+        self.labels = labels
+        self._images: dict[int | str, dict[str, Any]] = {}
+        self._annotations: list[dict[str, Any]] = []
+        for needed in (self.json_path.parent, self.folder):
+            needed.mkdir(parents=True, exist_ok=True)
+
+    def write(self, name: str, panoptic: PanopticMap, *, image: str | None = None) -> Path:
+        """Write the PNG of one image and note its description.
+
+        Args:
+            name: of the image, without folder and ending. Its id in the JSON is this name, or its number if it
+                consists of digits, as in COCO.
+            panoptic: the map.
+            image: file name of the image, noted in the JSON; ``name`` with ``.png`` if not given.
+
+        Returns:
+            The path of the PNG.
+
+        Raises:
+            InvalidArgumentError: the name contains a folder or was given before, or as :func:`encode_coco`.
+        """
+        image_id = _image_id(name)
+        if Path(name).name != name:
+            raise InvalidArgumentError(f"expected the name of an image without folder, got {name!r}")
+        if image_id in self._images:
+            raise InvalidArgumentError(f"expected a different name for each image, got {name!r} twice")
+        path = self.folder / f"{name}.png"
+        rgb, segments = encode_coco(panoptic, self.labels)
+        save_png(path, rgb.permute(2, 0, 1))
+        self._images[image_id] = _image(image_id, image or f"{name}.png", panoptic)
+        self._annotations.append(_annotation(image_id, path.name, segments))
+        return path
+
+    def close(self) -> None:
+        """Write the JSON; also done when the ``with`` block ends without an error."""
+        write_json(self.json_path, _coco_json(list(self._images.values()), self._annotations, self.labels))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+
+
+def _coco_json(
+    images: list[dict[str, Any]], annotations: list[dict[str, Any]], labels: LabelSpace | None
+) -> dict[str, Any]:
+    content: dict[str, Any] = {"images": images, "annotations": annotations}
+    if labels is not None:
+        content["categories"] = coco_categories(labels)
+    return content
+
+
+def _image_id(name: str) -> int | str:
+    # COCO's files are named by their integer id, those of Cityscapes have no number and use the name.
+    return int(name) if name.isdecimal() else name
+
+
+def _image(image_id: int | str, file_name: str, panoptic: PanopticMap) -> dict[str, Any]:
+    return {"id": image_id, "file_name": file_name, "height": panoptic.size.height, "width": panoptic.size.width}
+
+
+def _annotation(image_id: int | str, file_name: str, segments: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"image_id": image_id, "file_name": file_name, "segments_info": segments}

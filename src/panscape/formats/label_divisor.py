@@ -1,0 +1,146 @@
+"""Label divisors: one number a pixel, its category times a divisor plus the number of its object.
+
+Source: what the released code of Panoptic-DeepLab and Panoptic SwiftNet gives, which goes back to DeeperLab (Yang et
+al., 2019). They differ in how objects are numbered, and in void: -1 in detectron2 and Panoptic SwiftNet, 255 times the
+divisor in the older repository of Panoptic-DeepLab.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError
+from panscape.formats.label_images import source_ids
+from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
+
+Numbering = Literal["of_category", "of_image"]
+
+
+def encode_label_divisor(
+    panoptic: PanopticMap,
+    labels: LabelSpace,
+    *,
+    divisor: int = 1000,
+    void: int = -1,
+    numbering: Numbering = "of_category",
+    by_source_id: bool = False,
+) -> NDArray[np.int64]:
+    """Turn a map into label divisor form; the inverse of :func:`decode_label_divisor`.
+
+    Objects get numbers from 1 on, in the order of the map, which after recovery from centres is that of the centres.
+    Stuff and crowds get 0. Hence segments of one stuff category become one, as do the crowds of one thing category.
+
+    Args:
+        panoptic: segments without pixels get no number.
+        labels: tells things from stuff.
+        divisor: more than objects can be counted.
+        void: the number of void.
+        numbering: objects are counted "of_category", each category from 1 (Panoptic-DeepLab), or "of_image", all
+            together (Panoptic SwiftNet, which also counts centres that got no pixel).
+        by_source_id: write the numbers of the dataset's files for categories, not the positions in ``labels``.
+
+    Returns:
+        int64 [H, W].
+
+    Raises:
+        InvalidArgumentError: a category is not in ``labels``, the divisor has no room for the objects, or a segment
+            would get the number of void.
+    """
+    _check_divisor(divisor)
+    if numbering not in get_args(Numbering):
+        raise InvalidArgumentError(f'expected numbering "of_category" or "of_image", got {numbering!r}')
+    panoptic = panoptic.compact().to("cpu")
+    positions = panoptic.category.tolist()
+    sources = source_ids(panoptic, labels)
+    crowd = [False] * panoptic.num_segments if panoptic.crowd is None else panoptic.crowd.tolist()
+    table = np.full(panoptic.num_segments + 1, void, dtype=np.int64)
+    counts: dict[int, int] = {}
+    for row, (category, source) in enumerate(zip(positions, sources, strict=True)):
+        number = 0
+        if labels[category].is_thing and not crowd[row]:
+            counted = category if numbering == "of_category" else -1
+            number = counts[counted] = counts.get(counted, 0) + 1
+        value = (source if by_source_id else category) * divisor + number
+        if number >= divisor:
+            raise InvalidArgumentError(
+                f"a divisor of {divisor} counts at most {divisor - 1} objects, got more; give a larger one"
+            )
+        if value == void:
+            raise InvalidArgumentError(
+                f"expected a number for void that no segment has, got {void}, which is that of "
+                f"{labels[category].name!r}; give another, such as -1"
+            )
+        table[row + 1] = value
+    encoded: NDArray[np.int64] = table[panoptic.ids.numpy()]
+    return encoded
+
+
+def decode_label_divisor(
+    values: NDArray[Any] | Tensor,
+    labels: LabelSpace,
+    *,
+    divisor: int = 1000,
+    void: int = -1,
+    by_source_id: bool = False,
+) -> PanopticMap:
+    """Turn label divisor form into a map, however its objects are numbered.
+
+    Number 0 of a thing category is a crowd. All numbers of a stuff category are one segment.
+
+    Args:
+        values: integers [H, W].
+        labels: tells things from stuff.
+        divisor: of the values.
+        void: the number of void; it may be one of a category that ``labels`` lacks, such as 255 times the divisor.
+        by_source_id: categories have the numbers of the dataset's files, not their positions in ``labels``.
+
+    Returns:
+        A map whose segments are in ascending order of the values.
+
+    Raises:
+        InvalidArgumentError: not integers [H, W].
+        InvalidAnnotationError: a value is of no category of ``labels``.
+    """
+    _check_divisor(divisor)
+    numbers = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if numbers.ndim != 2 or numbers.dtype.kind not in "iu":
+        raise InvalidArgumentError(
+            f"expected label divisor form as integers [H, W], got {numbers.dtype} {list(numbers.shape)}"
+        )
+    known = labels.id_of_source if by_source_id else {i: i for i in range(len(labels))}
+    present, place = np.unique(numbers.astype(np.int64), return_inverse=True)
+    table = np.zeros(len(present), dtype=np.int32)
+    rows: dict[tuple[int, int], int] = {}  # (category, value; 0 for stuff) to the row that describes it
+    crowd: list[bool] = []
+    for i, value in enumerate(present.tolist()):
+        if value == void:
+            continue
+        category = known.get(value // divisor)
+        if category is None:
+            raise InvalidAnnotationError(
+                f"expected values of the {len(labels)} categories of {labels.name!r} times {divisor}, or {void} for "
+                f"void, got {value}; give the divisor, void and label space that it was written with"
+            )
+        is_thing = labels[category].is_thing
+        key = (category, value if is_thing else 0)
+        if key not in rows:
+            rows[key] = len(rows) + 1
+            crowd.append(is_thing and value % divisor == 0)
+        table[i] = rows[key]
+    return PanopticMap(
+        torch.from_numpy(table[place.reshape(numbers.shape)]),
+        torch.tensor([category for category, _ in rows], dtype=torch.int64),
+        None,
+        torch.tensor(crowd) if any(crowd) else None,
+    )
+
+
+def _check_divisor(divisor: int) -> None:
+    if divisor < 1:
+        raise InvalidArgumentError(f"expected a divisor of at least 1, got {divisor}")

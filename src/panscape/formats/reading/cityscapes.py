@@ -1,0 +1,62 @@
+"""Maps as the instance ids of Cityscapes: ``CITY_SEQUENCE_FRAME*_instanceIds.png``, in one folder or in many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from panscape.errors import UnreadableFileError, listed
+from panscape.formats import decode_cityscapes, load_label_image, unique_ids
+from panscape.formats.problems import IssueKind, Problem
+from panscape.formats.reading.base import Entry, Reading, Source, city_key_of, key_of, require_png, unreadable
+from panscape.geometry import Size
+from panscape.labels import LabelSpace
+
+_FORM = "instance ids of Cityscapes"
+_ENDING = "_instanceIds"
+_DIVISOR = 1000
+_LARGEST_LABEL = 33  # of Cityscapes; what is not evaluated is void
+
+
+def find_instance_ids(folder: Path) -> list[Path]:
+    """Return the files of a folder, and of those in it, that are named like instance ids, by name."""
+    return sorted(p for p in folder.rglob(f"*{_ENDING}.png") if not p.name.startswith("."))
+
+
+def open_cityscapes(folder: Path, files: list[Path]) -> Source:
+    """Describe the instance ids that :func:`find_instance_ids` found."""
+    entries: dict[str, Entry] = {}
+    for path in files:
+        stem = path.stem.removesuffix(_ENDING)
+        name = city_key_of(stem) or stem.removesuffix("_gtFine")
+        if name in entries:
+            what = f"expected one file of {name}, got {entries[name].file} too; remove one"
+            fault = Problem(str(path), IssueKind.DUPLICATE, what)
+            first = entries[name]
+            entries[name] = Entry(name, first.file, first.keys, first.content, fault)
+            continue
+        entries[name] = Entry(name, str(path), (key_of(name), key_of(stem), None, city_key_of(stem)), path)
+    return Source(folder, _FORM, list(entries.values()), LabelSpace.load("cityscapes"), (), _read)
+
+
+def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
+    if entry.fault is not None:
+        return Reading(None, (entry.fault,))
+    try:
+        require_png(entry.content, size)
+        numbers = load_label_image(entry.content)
+    except UnreadableFileError as error:
+        return unreadable(entry, error)
+    unknown = [
+        value
+        for value in unique_ids(numbers)
+        for category in [value if value < _DIVISOR else value // _DIVISOR]
+        if category > _LARGEST_LABEL and category not in labels.id_of_source
+    ]
+    problems = []
+    if unknown:
+        what = (
+            f"expected instance ids of Cityscapes, label id or 1000 times label id plus count, of {labels.name!r}, got "
+            f"{listed(unknown)}"
+        )
+        problems.append(Problem(entry.file, IssueKind.CATEGORY, what))
+    return Reading(decode_cityscapes(numbers, labels), tuple(problems))

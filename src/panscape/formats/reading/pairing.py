@@ -1,0 +1,158 @@
+"""What lies at a path, whose categories it has, and which prediction belongs to which truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
+from panscape.formats.problems import IssueKind, Problem
+from panscape.formats.reading.base import Entry, Source
+from panscape.formats.reading.cityscapes import find_instance_ids, open_cityscapes
+from panscape.formats.reading.coco import open_coco
+from panscape.formats.reading.transformers import find_arrays, open_arrays
+from panscape.labels import LabelSpace
+
+FORMS = """the JSON of COCO panoptic form; or a folder with one such JSON, with *_instanceIds.png of Cityscapes, or \
+with arrays (.npz, or .npy with .json)"""
+
+
+class EntryPair(NamedTuple):
+    """The files of one image.
+
+    Attributes:
+        name: of the image, unique.
+        truth: where it lies.
+        prediction: where it lies; None if there is none.
+    """
+
+    name: str
+    truth: Entry
+    prediction: Entry | None
+
+
+def find_source(path: Path, *, pngs: Path | None = None, by_source_id: bool = False) -> Source:
+    """Find out what lies at a path.
+
+    Args:
+        path: a JSON or a folder.
+        pngs: folder of the PNGs, where a JSON does not have them beside it.
+        by_source_id: of arrays: each ``label_id`` is the number that the dataset's files use.
+
+    Raises:
+        UnreadableFileError: there is nothing, or nothing that is known; or the JSON cannot be read.
+        InvalidAnnotationError: the JSON is not COCO panoptic form, or there are several.
+        InvalidArgumentError: PNGs are given for what has none beside it.
+    """
+    if path.is_dir():
+        instance_ids = find_instance_ids(path)
+        arrays = [] if instance_ids else find_arrays(path)
+        if (instance_ids or arrays) and pngs is not None:
+            raise InvalidArgumentError(
+                f"expected a folder of PNGs for a JSON only, but {path} has no JSON; leave {pngs} out"
+            )
+        if instance_ids:
+            return open_cityscapes(path, instance_ids)
+        if arrays:
+            return open_arrays(path, arrays, by_source_id=by_source_id)
+        path = _only_json(path)
+    elif not path.exists():
+        raise UnreadableFileError(path, f"no such file or folder; expected {FORMS}")
+    elif path.suffix.lower() != ".json":
+        raise UnreadableFileError(path, f"expected {FORMS}")
+    return open_coco(path, pngs)
+
+
+def _only_json(folder: Path) -> Path:
+    found = sorted(p for p in folder.glob("*.json") if not p.name.startswith("."))
+    if not found:
+        raise UnreadableFileError(folder, f"expected {FORMS}; found none of them")
+    if len(found) > 1:
+        raise InvalidAnnotationError(
+            f"{folder}: expected one JSON, got {found[0].name} and {len(found) - 1} more; give the path of the JSON"
+        )
+    return found[0]
+
+
+def label_space(name: str | None, truth: Source) -> LabelSpace:
+    """Return the categories to score.
+
+    Args:
+        name: of a bundled label space, or the path of one; None takes what the truth says.
+        truth: what lies there.
+
+    Raises:
+        InvalidArgumentError: the truth does not say.
+        UnknownNameError: no label space has this name.
+    """
+    if name is not None:
+        return LabelSpace.load(name)
+    if truth.labels is None:
+        raise InvalidArgumentError(
+            f"{truth.path}: expected categories in the truth, found none in {truth.form}; name the label space with "
+            f"--labels: {', '.join(LabelSpace.bundled())}, or the path of one as JSON; if this is no "
+            "truth but a prediction, swap --truth and --predictions"
+        )
+    return truth.labels
+
+
+def paired(predictions: Source, truth: Source) -> tuple[list[EntryPair], list[Problem]]:
+    """Return for every image of the truth its prediction, in the order of the truth.
+
+    Images are known by the id in the JSON, else by the names of the files, else by Cityscapes' city, sequence and
+    frame: by that which most predictions have in common with the truth.
+
+    Returns:
+        The pairs, and what is wrong with predictions that belong to no image.
+
+    Raises:
+        InvalidAnnotationError: no prediction belongs to an image of the truth.
+    """
+    known = _by_any_key(truth.entries)
+    ranks = range(max((len(entry.keys) for entry in predictions.entries), default=0))
+    matches = [[known.get(entry.keys[rank] or "") for entry in predictions.entries] for rank in ranks]
+    best = max(matches, key=lambda match: sum(place is not None for place in match), default=[])
+    if all(place is None for place in best):
+        names = [_example(source) for source in (predictions, truth)]
+        raise InvalidAnnotationError(
+            f"{predictions.path}: expected predictions of the images of {truth.path}, got none with the id or name "
+            f"of one: {names[0]} against {names[1]}; give the truth of these images, or mend the names"
+        )
+    problems = []
+    prediction_of: dict[int, Entry] = {}
+    for entry, place in zip(predictions.entries, best, strict=True):
+        if place is None:
+            what = f"expected an image of the truth, but {truth.path} has none of the name {entry.name}"
+            problems.append(Problem(entry.file, IssueKind.UNKNOWN_IMAGE, what))
+        elif place in prediction_of:
+            other = prediction_of[place]
+            what = f"expected one prediction of {truth.entries[place].name}, got {other.file} too; remove one"
+            fault = Problem(entry.file, IssueKind.DUPLICATE, what)
+            prediction_of[place] = Entry(other.name, other.file, other.keys, other.content, fault)
+        else:
+            prediction_of[place] = entry
+    times = Counter(entry.name for entry in truth.entries)
+    pairs = [
+        EntryPair(entry.name if times[entry.name] == 1 else f"{entry.name} ({entry.keys[0]})", entry, prediction)
+        for entry, prediction in ((entry, prediction_of.get(place)) for place, entry in enumerate(truth.entries))
+    ]
+    return pairs, problems
+
+
+def _by_any_key(entries: Sequence[Entry]) -> Mapping[str, int]:
+    """Return the places of entries by their keys; a key that two entries share leads to the one it is surest for."""
+    places: dict[str, int] = {}
+    for rank in range(max((len(entry.keys) for entry in entries), default=0)):
+        found: dict[str, list[int]] = {}
+        for place, entry in enumerate(entries):
+            key = entry.keys[rank]
+            if key is not None and key not in places:
+                found.setdefault(key, []).append(place)
+        places.update({key: same[0] for key, same in found.items() if len(same) == 1})
+    return places
+
+
+def _example(source: Source) -> str:
+    return repr(source.entries[0].keys[0]) if source.entries else "nothing"

@@ -1,0 +1,196 @@
+"""Maps as arrays, as transformers returns them, one file an image.
+
+``NAME.npz`` holds ``segmentation``, whole numbers [H, W], and ``segments_info``, its list as JSON text; or the list is
+in ``NAME.json``, on its own or under ``segments_info``, and ``NAME.npy`` or ``NAME.npz`` has the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError, listed, shown
+from panscape.formats import map_from_id_image, merge_stuff_segments, parse_segments_info, to_integer_ids
+from panscape.formats.problems import IssueKind, Problem, in_one_line
+from panscape.formats.reading.base import (
+    Entry,
+    OtherSizeError,
+    Reading,
+    Source,
+    city_key_of,
+    key_of,
+    require_file,
+    require_size,
+    unreadable,
+)
+from panscape.formats.reading.coco import read_json
+from panscape.geometry import Size
+from panscape.labels import LabelSpace
+
+_FORM = "arrays with segments_info"
+_ENDINGS = (".npz", ".npy")
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, KeyError, SyntaxError, TypeError, OverflowError, MemoryError, RuntimeError),
+    *(NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+)
+_MOST_BYTES = 8 * 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # pixels that Pillow, too, takes for a decompression bomb
+_LONGEST_TEXT = 4 * 2**24  # bytes of as many letters
+_WIDEST_NUMBER = 16  # bytes
+_KINDS = {"form": IssueKind.SHAPE, "collision": IssueKind.COLLISION, "category": IssueKind.CATEGORY}
+
+
+def find_arrays(folder: Path) -> list[Path]:
+    """Return the arrays of a folder and of those in it, by name."""
+    return sorted(p for p in folder.rglob("*") if p.suffix in _ENDINGS and not p.name.startswith("."))
+
+
+def open_arrays(folder: Path, files: list[Path], *, by_source_id: bool = False) -> Source:
+    """Describe the arrays that :func:`find_arrays` found.
+
+    Args:
+        folder: of the arrays.
+        files: in it.
+        by_source_id: each ``label_id`` is the number that the dataset's files use, not a position.
+    """
+    entries: dict[str, Entry] = {}
+    for path in files:
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        fault = None
+        if stem in entries:
+            what = f"expected one file of {stem}, got {entries[stem].file} too; remove one"
+            fault = Problem(str(path), IssueKind.DUPLICATE, what)
+        keys = (key_of(stem), key_of(path.stem), None, city_key_of(path.stem))
+        entries[stem] = Entry(stem, str(path), keys, path, fault)
+    return Source(folder, _FORM, list(entries.values()), None, [], partial(_read, by_source_id))
+
+
+def _read(by_source_id: bool, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
+    if entry.fault is not None:
+        return Reading(None, (entry.fault,))
+    try:
+        numbers, text = _load(entry.content, size)
+        descriptions = _descriptions(entry.content, text)
+        numbers = to_integer_ids(numbers)
+    except (UnreadableFileError, InvalidAnnotationError) as error:
+        return unreadable(entry, error)
+    except InvalidArgumentError as error:
+        return Reading(None, (Problem(entry.file, IssueKind.UNREADABLE, in_one_line(error, entry.file)),))
+    segments, doubts = parse_segments_info(descriptions, labels, by_source_id=by_source_id)
+    described = Counter(segment.category for segment in segments)
+    numbers, segments = merge_stuff_segments(numbers, segments, labels)
+    panoptic, undescribed = map_from_id_image(numbers, segments, {0, *(n for n in doubts if n is not None)})
+    in_doubt: dict[IssueKind, list[int | None]] = {}
+    for number, doubt in doubts.items():
+        in_doubt.setdefault(_KINDS[doubt.kind], []).append(number)
+    problems = []
+    for kind, (first, *others) in in_doubt.items():
+        what = doubts[first].what + (f"; likewise the ids {listed(others)}" if others else "")
+        problems.append(Problem(entry.file, kind, what))
+    if undescribed:
+        what = f"expected a description of every number in the segmentation, but there is none of {listed(undescribed)}"
+        problems.append(Problem(entry.file, IssueKind.UNDESCRIBED, what))
+    pieces = [labels[c].name for c, count in described.items() if count > 1 and not labels[c].is_thing]
+    if pieces:
+        what = f"several segments of {listed(pieces)} were united, as a map has one segment of each stuff category"
+        problems.append(Problem(entry.file, IssueKind.PIECES, what))
+    return Reading(panoptic, tuple(problems), tuple(s.number for s in segments), (None,) * len(segments))
+
+
+def _load(path: Path, size: Size | None) -> tuple[NDArray[Any], str | None]:
+    """Return the segmentation and the text of its descriptions, if that is in the file.
+
+    Raises:
+        UnreadableFileError: the file is damaged, or would run something or fill the memory when read.
+        OtherSizeError: its header says another size.
+    """
+    require_file(path)
+    try:
+        if path.suffix == ".npy":
+            with path.open("rb") as file:
+                return _segmentation(path, file, os.fstat(file.fileno()).st_size, size), None
+        with zipfile.ZipFile(path) as members:
+            with members.open("segmentation.npy") as file:
+                numbers = _segmentation(path, file, members.getinfo("segmentation.npy").file_size, size)
+            if "segments_info.npy" not in members.namelist():
+                return numbers, None
+            with members.open("segments_info.npy") as file:
+                num_bytes = members.getinfo("segments_info.npy").file_size
+                info = _array(file, _header(file), num_bytes, _LONGEST_TEXT)
+    except OtherSizeError:
+        raise
+    except _DAMAGE as error:
+        raise UnreadableFileError(path, f"expected an array 'segmentation', but {in_one_line(error, '')}") from error
+    if info.dtype.kind != "U" or info.ndim != 0:
+        raise UnreadableFileError(
+            path, f"expected segments_info as one text, got {info.dtype} {list(info.shape)}; save json.dumps of it"
+        )
+    return numbers, str(info)
+
+
+def _segmentation(path: Path, file: IO[bytes], num_bytes: int, size: Size | None) -> NDArray[Any]:
+    header = _header(file)
+    if size is not None:
+        if len(header.shape) != 2 or header.dtype.itemsize > _WIDEST_NUMBER:
+            raise ValueError(f"it holds {header.dtype} {shown(header.shape)}, not whole numbers [H, W]")
+        require_size(path, Size(*header.shape), size)
+    return _array(file, header, num_bytes, _MOST_BYTES)
+
+
+class _Header(NamedTuple):
+    """What an array begins with."""
+
+    shape: tuple[int, ...]
+    is_fortran: bool
+    dtype: np.dtype[Any]
+
+
+def _header(file: IO[bytes]) -> _Header:
+    """Read the header of an array, but not of one of objects, as reading these runs code."""
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):  # others are for records of many fields, and their headers may be as long as memory
+        raise ValueError(f"its format is version {version}")
+    header = _Header(*np.lib.format.read_array_header_1_0(file))
+    if header.dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not read; save segments_info as json.dumps of it")
+    return header
+
+
+def _array(file: IO[bytes], header: _Header, num_bytes: int, most: int) -> NDArray[Any]:
+    """Read what follows the header, if that fits and the file, or the member of an archive, is as long as it says."""
+    needed = math.prod(header.shape) * header.dtype.itemsize
+    if min(header.shape, default=0) < 0 or needed > most:
+        raise ValueError(f"its shape {shown(header.shape)} of {header.dtype} is beyond the limit of {most} bytes")
+    if file.tell() + needed > num_bytes:
+        raise ValueError(f"it ends too early: {shown(header.shape)} of {header.dtype} are {needed} bytes")
+    data = file.read(needed)
+    if len(data) < needed:
+        raise ValueError("it ends too early")
+    return np.frombuffer(data, header.dtype).reshape(header.shape, order="F" if header.is_fortran else "C")
+
+
+def _descriptions(path: Path, text: str | None) -> list[Any]:
+    beside = path.with_suffix(".json")
+    if text is None:
+        content = read_json(beside)
+    else:
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableFileError(path, f"expected segments_info as JSON, but {error}") from error
+    content = content.get("segments_info") if isinstance(content, dict) else content
+    if not isinstance(content, list):
+        raise InvalidAnnotationError(f"{path}: expected a list as segments_info, got {shown(content)}")
+    return content

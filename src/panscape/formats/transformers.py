@@ -1,0 +1,207 @@
+"""Arrays with a list of segments, as the image processors of the transformers library return them.
+
+``post_process_panoptic_segmentation`` gives ``segmentation``, a number for every pixel, and ``segments_info``, for each
+segment ``id``, ``label_id``, ``score`` and, of most processors, ``was_fused``. Void is 0 or -1, by processor. After
+segments of a category were fused, the count goes on from the fused one's number, so that later segments may get numbers
+that are taken already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, shown
+from panscape.formats.segments_info import SegmentInfo, map_from_id_image
+from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
+
+UNFUSED = (
+    "their pixels cannot be told apart; write the result again without fusing (label_ids_to_fuse=set()), which gives "
+    "every segment an id of its own; segments of one stuff category are united when they are read"
+)
+
+
+class SegmentIssue(NamedTuple):
+    """What is wrong with the descriptions of one number.
+
+    Attributes:
+        kind: "form" where they are not what a description is, "collision" where several segments have the number,
+            "category" where the label space lacks their category.
+        what: in a sentence, with the remedy.
+    """
+
+    kind: Literal["form", "collision", "category"]
+    what: str
+
+
+def from_transformers(
+    segmentation: NDArray[Any] | Tensor,
+    segments_info: Sequence[Mapping[str, Any]],
+    labels: LabelSpace | None = None,
+    *,
+    by_source_id: bool = False,
+) -> PanopticMap:
+    """Turn what transformers returns for an image into a map.
+
+    Void is every negative number, and 0 unless a segment of that number is described. Several descriptions of one
+    number are one segment if all say that it was fused and name the same category; its score is the highest of theirs.
+    All others are refused, since their pixels cannot be told apart. With ``labels``, all segments of one stuff category
+    are united, with the highest of their scores, as a map has at most one of each: that is what fusing does::
+
+        result = processor.post_process_panoptic_segmentation(outputs, target_sizes=[size])[0]
+        prediction = map_from_arrays(result["segmentation"], result["segments_info"], labels)
+
+    Args:
+        segmentation: whole numbers [H, W], of any integer or floating type.
+        segments_info: per segment ``id`` and ``label_id``, and if given ``was_fused`` and ``score``.
+        labels: the categories; without them, ``label_id`` may be any number from 0 on.
+        by_source_id: ``label_id`` is the number that the dataset's files use, not the position in ``labels``.
+
+    Returns:
+        A map whose segments are in the order of their first descriptions.
+
+    Raises:
+        InvalidArgumentError: ``segmentation`` is not whole numbers [H, W].
+        InvalidAnnotationError: a number is not described, described twice, or of no category of ``labels``.
+    """
+    numbers = to_integer_ids(segmentation)
+    segments, doubts = parse_segments_info(segments_info, labels, by_source_id=by_source_id)
+    if doubts:
+        raise InvalidAnnotationError("; ".join(doubt.what for doubt in doubts.values()))
+    numbers, segments = merge_stuff_segments(numbers, segments, labels)
+    panoptic, undescribed = map_from_id_image(numbers, segments)
+    if undescribed:
+        raise InvalidAnnotationError(
+            f"expected a description of every number in the segmentation, but {undescribed[0]} (one of "
+            f"{len(undescribed)}) is not in segments_info; describe it, or give its pixels the number of void, -1"
+        )
+    return panoptic
+
+
+def to_integer_ids(segmentation: NDArray[Any] | Tensor) -> NDArray[np.int64]:
+    """Return a segmentation as integers.
+
+    Raises:
+        InvalidArgumentError: it is not whole numbers [H, W].
+    """
+    values = segmentation.detach().cpu().numpy() if isinstance(segmentation, Tensor) else np.asarray(segmentation)
+    is_suitable = values.ndim == 2 and values.dtype.kind in "iuf"
+    if is_suitable and values.size and values.dtype.kind != "i":
+        # Float numbers: an empty result of transformers is 0.0 - 1. What int64 cannot hold is no number of a segment.
+        is_suitable = bool(((values >= -(2**31)) & (values < _TOO_LARGE) & (values == np.floor(values))).all())
+    if not is_suitable:
+        raise InvalidArgumentError(
+            f"expected a segmentation of whole numbers [H, W], got {values.dtype} {list(values.shape)}; give the "
+            "'segmentation' of one image as it was returned"
+        )
+    return values.astype(np.int64)
+
+
+def parse_segments_info(
+    segments_info: Sequence[Any], labels: LabelSpace | None, *, by_source_id: bool = False
+) -> tuple[list[SegmentInfo], dict[int | None, SegmentIssue]]:
+    """Find out which segments can be told apart.
+
+    Args:
+        segments_info: see :func:`from_transformers`; its content may be anything.
+        labels: see :func:`from_transformers`.
+        by_source_id: see :func:`from_transformers`.
+
+    Returns:
+        The segments that are beyond doubt, and by number what is wrong with the others; None for descriptions that
+        have no number.
+    """
+    described: dict[int, list[Mapping[str, Any]]] = {}
+    doubts: dict[int | None, SegmentIssue] = {}
+    for segment in segments_info:
+        number, label = (_integer(segment.get(key)) if isinstance(segment, Mapping) else None for key in _NEEDED)
+        if number is None or label is None:
+            what = f"expected integers 'id' and 'label_id' of every segment, got {shown(segment)}"
+            doubts[number] = SegmentIssue("form", what)
+        else:
+            described.setdefault(number, []).append({**segment, "label_id": label})
+    segments: list[SegmentInfo] = []
+    for number, same in described.items():
+        named = sorted({d["label_id"] for d in same})
+        if number in doubts:
+            continue
+        if number < 0:
+            what = f"id {number}: expected ids from 0 on, as negative numbers are void; renumber the segment"
+            doubts[number] = SegmentIssue("form", what)
+        elif len(same) > 1 and not (len(named) == 1 and all(d.get("was_fused") is True for d in same)):
+            what = f"{len(same)} segments of label_id {', '.join(map(str, named))} have the id {number}"
+            doubts[number] = SegmentIssue("collision", f"{what}; {UNFUSED}")
+        else:
+            category = _category(named[0], labels, by_source_id)
+            if isinstance(category, str):
+                doubts[number] = SegmentIssue("category", f"id {number}: {category}")
+            else:
+                segments.append(SegmentInfo(number, category, _highest_score(same)))
+    return segments, doubts
+
+
+def merge_stuff_segments(
+    numbers: NDArray[np.int64], segments: Sequence[SegmentInfo], labels: LabelSpace | None
+) -> tuple[NDArray[np.int64], list[SegmentInfo]]:
+    """Give the segments of each stuff category one number, the first one's, and the highest of their scores.
+
+    Args:
+        numbers: segmentation, int64 [H, W].
+        segments: that are described, with different numbers.
+        labels: tells things from stuff; without them nothing is united.
+
+    Returns:
+        The numbers, and the segments that are left, in their order.
+    """
+    if labels is None:
+        return numbers, list(segments)
+    groups: dict[tuple[str, int], list[SegmentInfo]] = {}
+    for segment in segments:
+        is_thing = labels[segment.category].is_thing
+        key = ("thing", segment.number) if is_thing else ("stuff", segment.category)
+        groups.setdefault(key, []).append(segment)
+    united, numbers = [], numbers.copy()
+    for first, *others in groups.values():
+        scores = [segment.score for segment in (first, *others) if segment.score is not None]
+        is_scored = len(scores) == 1 + len(others)
+        united.append(first._replace(score=max(scores) if is_scored else None))
+        if others:
+            numbers[np.isin(numbers, [segment.number for segment in others])] = first.number
+    return numbers, united
+
+
+_NEEDED = ("id", "label_id")
+_TOO_LARGE = 2**53  # floating segmentations hold whole numbers up to here
+
+
+def _integer(value: object) -> int | None:
+    is_usable = isinstance(value, int | np.integer) and not isinstance(value, bool) and abs(int(value)) < _TOO_LARGE
+    return int(value) if is_usable else None  # type: ignore[call-overload]
+
+
+def _category(label: int, labels: LabelSpace | None, by_source_id: bool) -> int | str:
+    """Return the category of a label, or what is wrong with it."""
+    if labels is None:
+        return label if label >= 0 else f"expected a label_id from 0 on, got {label}"
+    if by_source_id:
+        category = labels.id_of_source.get(label)
+        return f"expected a source id of label space {labels.name!r}, got {label}" if category is None else category
+    if 0 <= label < len(labels):
+        return label
+    hint = "; it is a source id: say that these are source ids" if label in labels.id_of_source else ""
+    return (
+        f"expected a label_id in 0..{len(labels) - 1}, the positions in label space {labels.name!r}, got {label}{hint}"
+    )
+
+
+def _highest_score(descriptions: Sequence[Mapping[str, Any]]) -> float | None:
+    scores = [d.get("score") for d in descriptions]
+    usable = [
+        float(s) for s in scores if isinstance(s, int | float | np.floating) and not isinstance(s, bool) and 0 <= s <= 1
+    ]
+    return max(usable) if len(usable) == len(scores) else None

@@ -1,0 +1,257 @@
+"""All metrics of an evaluator on the device where the maps are, without waiting for it between images.
+
+A program on the CPU that gives work to a GPU stops where it asks for a number, and the GPU then idles until it is told
+to go on. Here nothing is asked for before the end: ids are counted in a dense table, whose size follows from shapes,
+segments are matched by operations on the whole table, and sums stay on the device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from panscape.errors import InvalidArgumentError
+from panscape.labels import LabelSpace
+from panscape.metrics.evaluator import EvaluationReport, Evaluator
+from panscape.metrics.overlaps import require_same_labels
+from panscape.metrics.protocol import Protocol, get_protocol, require_same_protocol
+
+
+class GpuEvaluator:
+    """Accumulates what an :class:`~panscape.metrics.evaluator.Evaluator` does, from tensors and on their device.
+
+    Counts are equal to an evaluator's and sums of IoU the same up to rounding. The memory for an image grows with the
+    number of its true segments times that of the predicted ones. What is out of range is noticed by :meth:`compute`.
+
+    Attributes:
+        labels: the label space of predictions and truth.
+        protocol: what decides where evaluators differ.
+        state: float64 [K, K + 12] on the device: the columns of PQ (4), PQ-dagger (2), parsing covering (4) and IoU of
+            categories (K + 1), as in the states of their accumulators; the first row of the last column counts what was
+            out of range. The states of all processes add up.
+    """
+
+    def __init__(self, labels: LabelSpace, device: torch.device | str, protocol: str | Protocol = "coco") -> None:
+        """Start without images.
+
+        Args:
+            labels: the label space of predictions and truth.
+            device: where the maps are.
+            protocol: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
+
+        Raises:
+            UnknownNameError: no rules have this name.
+        """
+        self.labels = labels
+        self.protocol = get_protocol(protocol)
+        self.state = torch.zeros(len(labels), len(labels) + 12, dtype=torch.float64, device=device)
+        self._is_stuff = torch.tensor([not category.is_thing for category in labels], device=device)
+        self._ids = torch.arange(len(labels), device=device)
+
+    @torch.no_grad()
+    def update(
+        self,
+        predicted_ids: Tensor,
+        predicted_category: Tensor,
+        true_ids: Tensor,
+        true_category: Tensor,
+        true_crowd: Tensor | None = None,
+    ) -> None:
+        """Take one image into account; the parts are those of two maps, which need not be made.
+
+        Args:
+            predicted_ids: integers [H, W], values in 0..P; 0 is void.
+            predicted_category: int64 [P].
+            true_ids: integers [H, W], values in 0..T; 0 is void.
+            true_category: int64 [T].
+            true_crowd: bool [T]; None means that there are none.
+
+        Raises:
+            InvalidArgumentError: the maps differ in size, a part is elsewhere than the evaluator, or ``true_crowd`` is
+                not bool [T].
+        """
+        self._check(predicted_ids, predicted_category, true_ids, true_category, true_crowd)
+        table, num_invalid = _count(true_ids, predicted_ids, len(true_category) + 1, len(predicted_category) + 1)
+        for category in (true_category, predicted_category):
+            num_invalid = num_invalid + ((category < 0) | (category >= len(self.labels))).sum()
+        # Position 0 is void; its category equals no other, not even that of the other void.
+        of_truth, of_prediction = _with_void(true_category, -1), _with_void(predicted_category, -2)
+        is_crowd = torch.zeros_like(of_truth, dtype=torch.bool) if true_crowd is None else _with_void(true_crowd, 0)
+        quality = self._quality(table, of_truth, of_prediction, is_crowd)
+        parts = (
+            quality,
+            self._dagger(quality, table, of_truth, of_prediction, is_crowd),
+            self._covering(table, of_truth, of_prediction, is_crowd, true_ids.numel()),
+            self._confusion(table, of_truth, of_prediction),
+            (self._ids[:, None] == 0) * num_invalid,
+        )
+        self.state += torch.cat(parts, dim=1)
+
+    def _check(
+        self,
+        predicted_ids: Tensor,
+        predicted_category: Tensor,
+        true_ids: Tensor,
+        true_category: Tensor,
+        true_crowd: Tensor | None,
+    ) -> None:
+        """Check what is known without waiting for the device."""
+        if predicted_ids.shape != true_ids.shape:
+            raise InvalidArgumentError(
+                f"expected maps of the same size, got a truth of {list(true_ids.shape)} and a prediction of "
+                f"{list(predicted_ids.shape)}; decode or resize the prediction to the size of its image"
+            )
+        if true_crowd is not None and (true_crowd.dtype != torch.bool or true_crowd.shape != true_category.shape):
+            raise InvalidArgumentError(
+                f"expected true_crowd as bool [{len(true_category)}], one for each segment of the truth, got "
+                f"{true_crowd.dtype} {list(true_crowd.shape)}"
+            )
+        parts = (predicted_ids, predicted_category, true_ids, true_category, true_crowd)
+        others = sorted({str(part.device) for part in parts if part is not None} - {str(self.state.device)})
+        if others:
+            raise InvalidArgumentError(
+                f"expected all parts on {self.state.device}, where this evaluator is, got {', '.join(others)}; move "
+                "them, or make the DeviceEvaluator with their device"
+            )
+
+    def _sums(self, category: Tensor, values: Tensor) -> Tensor:
+        """Add up values by category: [S] and [S, N] to [K, N]; those of void and of unknown categories are left out."""
+        return (self._ids[:, None] == category[None]).to(values.dtype) @ values
+
+    def _quality(self, table: Tensor, of_truth: Tensor, of_prediction: Tensor, is_crowd: Tensor) -> Tensor:
+        """Match segments as :func:`~panscape.metrics.matching.match_segments` does; float64 [K, 4]."""
+        is_void = is_crowd & (self.protocol.crowd == "void")
+        is_crowd = is_crowd & (self.protocol.crowd == "excuse")
+        if self.protocol.is_stuff_whole or self.protocol.crowd == "void":
+            table = torch.zeros_like(table).index_add_(0, self._names(of_truth, is_void), table)
+            table = torch.zeros_like(table).index_add_(1, self._names(of_prediction, of_prediction < -2), table)
+        truth_area, predicted_area, on_void, under_void = table.sum(1), table.sum(0), table[0], table[:, 0]
+        is_same = of_truth[:, None] == of_prediction[None]
+        union = truth_area[:, None] + predicted_area[None] - table - on_void[None]
+        if self.protocol.predicted_void_leaves_union:
+            union = union - under_void[:, None]
+        iou = table / union.clamp(min=1)
+        is_match = is_same & ~is_crowd[:, None] & (iou > 0.5)
+        is_missed = (truth_area > 0) & ~is_crowd & ~is_match.any(1)
+        if self.protocol.predicted_void_excuses_misses:
+            is_missed &= under_void / truth_area.clamp(min=1) <= 0.5
+        # Of several crowds of a category only the last one excuses.
+        there = is_crowd & (truth_area > 0)
+        row = torch.arange(len(of_truth), device=table.device)
+        is_replaced = ((of_truth[:, None] == of_truth[None]) & (row[:, None] < row[None]) & there[None]).any(1)
+        excused = on_void + (table * (is_same & (there & ~is_replaced)[:, None])).sum(0)
+        is_spurious = (predicted_area > 0) & (excused / predicted_area.clamp(min=1) <= 0.5) & ~is_match.any(0)
+        of_rows = torch.stack([is_match.any(1).double(), is_missed.double(), (iou * is_match).sum(1)], dim=1)
+        matched, missed, iou_sum = self._sums(of_truth, of_rows).unbind(1)
+        spurious = self._sums(of_prediction, is_spurious.double()[:, None])[:, 0]
+        return torch.stack([matched, spurious, missed, iou_sum], dim=1)
+
+    def _names(self, category: Tensor, is_void: Tensor) -> Tensor:
+        """Return the id that each id goes by: 0 for void, that of the first of its category if this is one whole."""
+        names = torch.arange(len(category), device=category.device)
+        if self.protocol.is_stuff_whole:
+            is_equal = (category[:, None] == category[None]) & ~is_void[None]
+            first = torch.where(is_equal, names[None], len(category)).amin(1).clamp(max=len(category) - 1)
+            is_stuff = self._is_stuff[category.clamp(0, len(self.labels) - 1)] & (category >= 0)
+            names = torch.where(is_stuff, first, names)
+        return torch.where(is_void, 0, names)
+
+    def _dagger(
+        self, quality: Tensor, table: Tensor, of_truth: Tensor, of_prediction: Tensor, is_crowd: Tensor
+    ) -> Tensor:
+        """Compare stuff as :func:`~panscape.metrics.panoptic_quality_dagger.stuff_iou` does; float64 [K, 2]."""
+        is_counted = of_truth >= 0
+        if self.protocol.crowd == "void":
+            is_counted = is_counted & ~is_crowd
+        if self.protocol.crowd != "segment":
+            of_truth = torch.where(is_crowd, -1, of_truth)
+        is_same = of_truth[:, None] == of_prediction[None]
+        of_rows = torch.stack([table.sum(1), (table * is_same).sum(1), table[:, 0]], dim=1)
+        truth_area, shared, under_void = self._sums(of_truth, of_rows).unbind(1)
+        predicted_area = self._sums(of_prediction, (table * is_counted[:, None]).sum(0)[:, None])[:, 0]
+        union = truth_area + predicted_area - shared
+        if self.protocol.predicted_void_leaves_union:
+            union = union - under_void
+        stuff = torch.stack([(truth_area > 0).double(), shared / union.clamp(min=1)], dim=1)
+        matched, spurious, missed, iou_sum = quality.unbind(1)
+        things = torch.stack([matched + (spurious + missed) / 2, iou_sum], dim=1)
+        return torch.where(self._is_stuff[:, None], stuff, things)
+
+    def _covering(
+        self, table: Tensor, of_truth: Tensor, of_prediction: Tensor, is_crowd: Tensor, num_pixels: int
+    ) -> Tensor:
+        """Cover segments as :func:`~panscape.metrics.parsing_covering.cover_segments` does; float64 [K, 4]."""
+        table = table * ((of_truth >= 0) & ~is_crowd)[:, None]
+        area = table.sum(1)
+        iou = table / (area[:, None] + table.sum(0)[None] - table).clamp(min=1)
+        best = (iou * (of_truth[:, None] == of_prediction[None])).amax(1)
+        sums = self._sums(of_truth, torch.stack([area * best, area], dim=1))
+        return torch.cat([sums, sums / max(num_pixels, 1)], dim=1)
+
+    def _confusion(self, table: Tensor, of_truth: Tensor, of_prediction: Tensor) -> Tensor:
+        """Count pixels by pairs of categories, the last column for void in the prediction; float64 [K, K + 1]."""
+        rows = self._sums(of_truth, table)
+        return torch.cat([self._sums(of_prediction, rows.T).T, rows[:, :1]], dim=1)
+
+    def to(self, device: torch.device | str) -> GpuEvaluator:
+        """Move this evaluator, with what it has counted, to another device, where maps are expected from then on.
+
+        Returns:
+            This evaluator itself, as modules do.
+        """
+        self.state, self._is_stuff, self._ids = (part.to(device) for part in (self.state, self._is_stuff, self._ids))
+        return self
+
+    def merge(self, other: GpuEvaluator) -> None:
+        """Add the images of another evaluator, on whatever device, to this one.
+
+        Raises:
+            InvalidArgumentError: it has another label space or other rules.
+        """
+        require_same_labels(self.labels, other.labels)
+        require_same_protocol(self.protocol, other.protocol)
+        self.state += other.state.to(self.state.device)
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self.state.zero_()
+
+    def to_evaluator(self) -> Evaluator:
+        """Wait for the device and return an evaluator on the CPU that has taken the same images into account.
+
+        Raises:
+            InvalidArgumentError: ids or categories of an image were out of range.
+        """
+        *columns, invalid = torch.split(self.state.cpu(), [4, 2, 4, len(self.labels) + 1, 1], dim=1)
+        if invalid.any():
+            raise InvalidArgumentError(
+                f"expected ids from 0 to the number of their map's categories and categories in "
+                f"0..{len(self.labels) - 1} (label space {self.labels.name!r}), got {int(invalid.sum())} pixels and "
+                "segments out of range; check the maps, for example by making a PanopticMap of each"
+            )
+        evaluator = Evaluator(self.labels, self.protocol)
+        for name, part in zip(("panoptic", "dagger", "covering", "semantic"), columns, strict=True):
+            evaluator.states[name].copy_(part)
+        return evaluator
+
+    def compute(self) -> EvaluationReport:
+        """Report on all images so far; the device is waited for.
+
+        Raises:
+            InvalidArgumentError: ids or categories of an image were out of range.
+        """
+        return self.to_evaluator().compute()
+
+
+def _with_void(part: Tensor, value: int) -> Tensor:
+    return torch.cat([part.new_full((1,), value), part])
+
+
+def _count(true_ids: Tensor, predicted_ids: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """Return the pixels of every pair of ids, float64 [rows, columns], and the number of pixels out of range."""
+    truth, prediction = true_ids.flatten().long(), predicted_ids.flatten().long()
+    is_valid = (truth >= 0) & (truth < rows) & (prediction >= 0) & (prediction < columns)
+    cell = torch.where(is_valid, truth * columns + prediction, rows * columns)
+    counts = torch.zeros(rows * columns + 1, dtype=torch.int64, device=cell.device)
+    counts.scatter_add_(0, cell, torch.ones_like(cell))
+    return counts[:-1].view(rows, columns).double(), counts[-1]

@@ -1,0 +1,172 @@
+"""Losses: functions on tensors, defined for every input, the empty and the all-void ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, distributed
+from torch.nn import functional as F
+
+from panscape.errors import InvalidArgumentError
+
+
+def safe_divide(total: Tensor, divisor: Tensor) -> Tensor:
+    """Divide a sum by the weights it was taken with; without any, the result and its gradient are exactly 0.
+
+    A divisor that is only kept above the smallest positive number gives 0 as well, but its gradient is infinity times
+    0, which is not a number.
+
+    Args:
+        total: 0, with a gradient path, where ``divisor`` is 0.
+        divisor: of the same shape, not negative.
+    """
+    return total / torch.where(divisor > 0, divisor, 1.0)
+
+
+def ohem_cross_entropy(logits: Tensor, category: Tensor, weight: Tensor, fraction: float) -> Tensor:
+    """Weighted cross entropy averaged over the hardest pixels (DeepLab's hard-pixel mining).
+
+    Pixels without category cost nothing but count: the mean is taken over ``int(fraction * N)`` of all ``N`` pixels of
+    the batch, as the published Panoptic-DeepLab and Panoptic SwiftNet code does.
+
+    Args:
+        logits: float [B, K, H, W].
+        category: int64 [B, H, W], category id + 1; 0 is void.
+        weight: float [B, H, W].
+        fraction: share of pixels in the mean, in (0, 1]; at least one pixel is taken.
+    """
+    # cross_entropy counts categories from 0, so void becomes -1 here and nowhere else.
+    cost = F.cross_entropy(logits, category - 1, ignore_index=-1, reduction="none") * weight
+    cost = cost.flatten()
+    if fraction >= 1:
+        return cost.mean()
+    return torch.topk(cost, max(1, int(fraction * cost.numel())), sorted=False).values.mean()
+
+
+def weighted_mse_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Squared error averaged with weights; 0, with a gradient path, where all weights are 0.
+
+    Args:
+        prediction: float [B, H, W].
+        target: of the same shape.
+        weight: of the same shape, not negative.
+    """
+    return safe_divide(((prediction - target).square() * weight).sum(), weight.sum())
+
+
+def weighted_l1_loss(
+    prediction: Tensor, target: Tensor, weight: Tensor, divisor: Literal["weights", "pixels"] = "weights"
+) -> Tensor:
+    """Sum over channels of the absolute error, averaged over pixels; 0, with a gradient path, where all weights are 0.
+
+    Args:
+        prediction: float [B, C, H, W].
+        target: of the same shape.
+        weight: float [B, H, W], not negative.
+        divisor: "weights" divides by the sum of the weights (one per pixel, not per channel: the published code);
+            "pixels" divides by the number of pixels (Panoptic SwiftNet, Equation 1).
+
+    Raises:
+        InvalidArgumentError: another divisor.
+    """
+    if divisor not in ("weights", "pixels"):
+        raise InvalidArgumentError(f'expected divisor "weights" or "pixels", got {divisor!r}')
+    total = ((prediction - target).abs().sum(dim=1) * weight).sum()
+    if divisor == "pixels":
+        return total / weight.numel()
+    return safe_divide(total, weight.sum())
+
+
+def bootstrapped_cross_entropy(
+    logits: Tensor, category: Tensor, fraction: float, category_weights: Sequence[float] = ()
+) -> Tensor:
+    """Cross entropy over the hardest pixels of each image, averaged over images (Wu et al., arXiv 1605.06885).
+
+    Pixels without category do not count: of ``n`` pixels with one, the ``ceil(fraction * n)`` of the largest cross
+    entropy, times their category's weight, are averaged. An image without any costs 0, with a gradient path.
+
+    Args:
+        logits: float [B, K, H, W].
+        category: int64 [B, H, W], category id + 1; 0 is void.
+        fraction: share of pixels in the mean, in (0, 1].
+        category_weights: above 0, one for each category; none at all mean 1 for each.
+    """
+    weight = logits.new_tensor(category_weights) if category_weights else None
+    costs = F.cross_entropy(logits, category - 1, weight, ignore_index=-1, reduction="none").flatten(1)
+    means = []
+    for cost, num in zip(costs, (category > 0).flatten(1).sum(1).tolist(), strict=True):
+        # Void costs nothing, and no pixel less: among the hardest it is only where nothing else costs.
+        hardest = torch.topk(cost, ceil(fraction * num), sorted=False).values
+        means.append(hardest.sum() / max(len(hardest), 1))
+    return torch.stack(means).mean()
+
+
+def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss of every logit by itself (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, Equation 5).
+
+    Args:
+        logits: float, of any shape.
+        target: 0 or 1, float of the same shape.
+        alpha: weight of target 1; of target 0 it is one minus that.
+        gamma: power by which well classified ones weigh less.
+    """
+    from torchvision import ops
+
+    focal: Any = ops.sigmoid_focal_loss
+    return cast(Tensor, focal(logits, target, alpha=alpha, gamma=gamma, reduction="none"))
+
+
+def ltrb_iou_loss(prediction: Tensor, target: Tensor, kind: Literal["iou", "giou"]) -> Tensor:
+    """Compare boxes around the same points, told by the distances from there to their sides.
+
+    "iou" is ``-ln((I + 1) / (U + 1))`` of intersection and union in square pixels (UnitBox, Yu et al., MM 2016, with
+    the smoothing of FCOS's published code, which keeps boxes of no size finite); "giou" is one minus the generalized
+    IoU (Rezatofighi et al., CVPR 2019).
+
+    Args:
+        prediction: distances to the left, upper, right and lower side in pixels, not negative, float [N, 4].
+        target: of the same shape.
+        kind: which.
+
+    Returns:
+        float [N].
+
+    Raises:
+        InvalidArgumentError: another kind.
+    """
+    if kind not in ("iou", "giou"):
+        raise InvalidArgumentError(f'expected kind "iou" or "giou", got {kind!r}')
+    if kind == "giou":
+        from torchvision import ops
+
+        giou: Any = ops.generalized_box_iou_loss
+        signs = prediction.new_tensor([-1, -1, 1, 1])  # the boxes around a point at 0
+        return cast(Tensor, giou(prediction * signs, target * signs, reduction="none"))
+    common = torch.minimum(prediction, target)
+    intersection, area, other = (
+        (box[:, 0] + box[:, 2]) * (box[:, 1] + box[:, 3]) for box in (common, prediction, target)
+    )
+    return torch.log(area + other - intersection + 1) - torch.log(intersection + 1)
+
+
+def global_normalizers(counts: Tensor) -> Tensor:
+    """Turn the counts by which losses are divided into those of the whole batch, however processes share it.
+
+    Where processes train together, their gradients are averaged. A sum divided by this process's count would then
+    weigh each object by how many others its process happens to have. Divided by the mean count of all processes, the
+    averaged gradient is that of one process with the whole batch. All processes must call this equally often.
+
+    Args:
+        counts: of this process, [N].
+
+    Returns:
+        float32 [N]: the sums over processes, at least 1, divided by the number of processes.
+    """
+    total, num_processes = counts.double(), 1
+    if distributed.is_available() and distributed.is_initialized():
+        num_processes = distributed.get_world_size()
+        distributed.all_reduce(total)
+    return (total.clamp_min(1) / num_processes).float()

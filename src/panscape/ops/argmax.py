@@ -1,0 +1,97 @@
+"""The likeliest category of every pixel, from logits at a lower resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import require_fits
+from panscape.ops.argmax_cpu import fill_argmax
+from panscape.ops.interpolate import cell_table, finite_values, upsample
+from panscape.ops.interpolate_cpu import upsampled
+
+
+def upsampled_argmax(
+    logits: Tensor, padded_size: tuple[int, int], size: tuple[int, int], *, align_corners: bool = False
+) -> Tensor:
+    """Enlarge logits bilinearly and return the first largest one's plane for every pixel.
+
+    Implementations for processor and devices agree in every pixel. The enlarged logits never exist as a whole.
+
+    Args:
+        logits: float [C, h, w]; those that are not a number are the lowest.
+        padded_size: height and width to which the planes are enlarged.
+        size: height and width of the part in the top left corner that is computed.
+        align_corners: as in :func:`panscape.ops.interpolate.source_weights`; without, pixels are areas.
+
+    Returns:
+        Integers [size].
+    """
+    planes = logits.detach().float()
+    if planes.device.type != "cpu":
+        return argmax_over_planes(planes, lambda plane: upsample(plane, padded_size, size, align_corners))
+    rows = cell_table(planes.shape[1], padded_size[0], align_corners, size[0])
+    columns = cell_table(planes.shape[2], padded_size[1], align_corners, size[1])
+    category = np.empty((size[0], size[1]), dtype=np.int32)
+    fill_argmax(planes.contiguous().numpy(), rows, columns, category)
+    return torch.from_numpy(category)
+
+
+def argmax_at_image_size(
+    logits: Tensor,
+    padded_size: tuple[int, int],
+    inference_sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    align_corners: bool,
+) -> list[Tensor]:
+    """Return the likeliest category of every pixel of each image of a batch, at the image's own size.
+
+    Where the network saw an image at another size, the logits are enlarged to the network's input, cut to what was
+    image in it, and resized to the image, pixels being areas; then the largest is taken. So detectron2's
+    ``sem_seg_postprocess`` does it for Panoptic-DeepLab.
+
+    Args:
+        logits: float [B, K, h, w].
+        padded_size: height and width of the network's input.
+        inference_sizes: height and width of each image as it entered the network, before padding.
+        sizes: height and width of each image itself.
+        align_corners: how logits are enlarged to the network's input.
+
+    Returns:
+        Category ids, integers [H, W] for each image, on the device of the logits.
+
+    Raises:
+        InvalidArgumentError: there are not as many sizes as images, or one of them is impossible.
+    """
+    if not len(logits) == len(inference_sizes) == len(sizes):
+        raise InvalidArgumentError(
+            f"expected one size and one inference size for each of the {len(logits)} images, got {len(sizes)} and "
+            f"{len(inference_sizes)}"
+        )
+    found = []
+    for planes, inference_size, size in zip(logits, inference_sizes, sizes, strict=True):
+        require_fits(inference_size, padded_size)
+        if tuple(inference_size) == tuple(size):
+            found.append(upsampled_argmax(planes, padded_size, size, align_corners=align_corners))
+            continue
+        if min(size) < 1:
+            raise InvalidArgumentError(f"expected images of at least 1x1 pixels, got {size[0]}x{size[1]}")
+        seen = upsampled(finite_values(planes), padded_size, inference_size, align_corners)
+        found.append(upsampled_argmax(seen, size, size))
+    return found
+
+
+def argmax_over_planes(logits: Tensor, whole: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the category of every pixel, int64; one enlarged plane at a time, for all of them are 160 MB and more."""
+    best = whole(finite_values(logits[0]))
+    semantic = torch.zeros(best.shape, dtype=torch.int64, device=best.device)
+    for c in range(1, logits.shape[0]):
+        value = whole(finite_values(logits[c]))
+        semantic.masked_fill_(value > best, c)
+        best = torch.maximum(best, value)
+    return semantic

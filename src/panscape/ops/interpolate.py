@@ -1,0 +1,133 @@
+"""Bilinear enlargement with a fixed order of operations, so that every implementation here agrees bit for bit.
+
+The published implementations enlarge network outputs with the framework's own resize, whose rounding differs between
+processors and releases. Here every output value is, in float32 and rounded after each operation,
+
+    top    = (1 - u) * in[y0, x0] + u * in[y0, x1]
+    bottom = (1 - u) * in[y1, x0] + u * in[y1, x1]
+    out    = (1 - v) * top + v * bottom
+
+with the positions and fractions of :func:`source_weights`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Share of its inputs' magnitude by which rounding moves an interpolated value at most: four operations of 2^-24 each
+# on both of two values compared make 2^-21. This leaves room beside that.
+ROUNDING = np.float32(2.0**-19)
+
+# Outputs of networks count as no larger than this: sums and differences of them are finite then, and 0 times them is 0.
+LARGEST = np.float32(1e30)
+
+
+def finite_values(planes: Tensor, nan: float = -float(LARGEST)) -> Tensor:
+    """Return outputs of a network as float32 in which every value is finite.
+
+    Infinities would make sums that are not a number, and by which comparison these are looked at would decide what
+    becomes of them: each implementation of a kernel would give another map.
+
+    Args:
+        planes: of any shape; beyond +-1e30 values are cut to that.
+        nan: what takes the place of values that are not a number; the lowest if it is not given.
+    """
+    return planes.detach().float().nan_to_num(nan=nan).clamp(-float(LARGEST), float(LARGEST))
+
+
+class SourceWeights(NamedTuple):
+    """Where the outputs along one axis take their value from.
+
+    Attributes:
+        low: int32 [N], the input before (or at) the output's position.
+        high: int32 [N], the input after it, at most the last one.
+        fraction: float32 [N] in 0..1, the weight of ``high``; ``low`` has one minus it.
+    """
+
+    low: NDArray[np.int32]
+    high: NDArray[np.int32]
+    fraction: NDArray[np.float32]
+
+
+@lru_cache(maxsize=64)
+def source_weights(num_inputs: int, num_outputs: int, align_corners: bool, num_kept: int) -> SourceWeights:
+    """Return the taps of the first ``num_kept`` of ``num_outputs`` outputs; positions as torch's resize has them.
+
+    Args:
+        num_inputs: inputs along the axis, at least 1.
+        num_outputs: outputs along the axis, at least 1.
+        align_corners: whether the first and last outputs lie on the first and last inputs; otherwise pixels are areas.
+        num_kept: 1..num_outputs.
+    """
+    index = np.arange(num_kept, dtype=np.float32)
+    one, half = np.float32(1), np.float32(0.5)
+    if align_corners:
+        steps = max(num_outputs - 1, 1)
+        position = index * (np.float32(num_inputs - 1) / np.float32(steps))
+        if num_outputs == 1:
+            position[:] = 0
+    else:
+        position = np.maximum((index + half) * (np.float32(num_inputs) / np.float32(num_outputs)) - half, np.float32(0))
+    low = np.minimum(position.astype(np.int32), num_inputs - 1)
+    fraction = np.clip(position - low.astype(np.float32), np.float32(0), one)
+    result = SourceWeights(low, np.minimum(low + 1, num_inputs - 1).astype(np.int32), fraction)
+    for part in result:
+        part.setflags(write=False)  # the cache hands the same arrays to every caller
+    return result
+
+
+class Axis(NamedTuple):
+    """The taps of one axis, by cell: outputs ``start[t]`` to ``start[t + 1]`` lie between the same two inputs.
+
+    Attributes:
+        start: int32 [T + 1].
+        low: int32 [T], the input before.
+        high: int32 [T], the input after.
+        near: float32 [N], the weight of ``low`` for each output.
+        far: float32 [N], the weight of ``high``.
+    """
+
+    start: NDArray[np.int32]
+    low: NDArray[np.int32]
+    high: NDArray[np.int32]
+    near: NDArray[np.float32]
+    far: NDArray[np.float32]
+
+
+@lru_cache(maxsize=64)
+def cell_table(num_inputs: int, num_outputs: int, align_corners: bool, num_kept: int) -> Axis:
+    """Return the cells of one axis; arguments as for :func:`source_weights`."""
+    low, high, fraction = source_weights(num_inputs, num_outputs, align_corners, num_kept)
+    first = np.flatnonzero(np.diff(low, prepend=-1))
+    start = np.append(first, num_kept).astype(np.int32)
+    return Axis(start, low[first], high[first], np.float32(1) - fraction, fraction.copy())
+
+
+def upsample(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int], align_corners: bool) -> Tensor:
+    """Enlarge ``planes`` to ``padded_size`` and keep the top left ``size`` of it.
+
+    Args:
+        planes: float32 [..., h, w].
+        padded_size: height and width of the whole result.
+        size: height and width of the part that is computed.
+        align_corners: as in :func:`source_weights`.
+
+    Returns:
+        float32 [..., size].
+    """
+    device = planes.device
+    rows = source_weights(planes.shape[-2], padded_size[0], align_corners, size[0])
+    columns = source_weights(planes.shape[-1], padded_size[1], align_corners, size[1])
+    u = torch.tensor(columns.fraction, device=device)
+    wide = (1 - u) * planes[..., torch.tensor(columns.low, device=device).long()]
+    wide += u * planes[..., torch.tensor(columns.high, device=device).long()]
+    v = torch.tensor(rows.fraction, device=device)[:, None]
+    out = (1 - v) * wide[..., torch.tensor(rows.low, device=device).long(), :]
+    out += v * wide[..., torch.tensor(rows.high, device=device).long(), :]
+    return out

@@ -1,0 +1,147 @@
+"""Compilation of the kernels for the processor at hand, when they are first called.
+
+Importing numba takes about a second and compiling a kernel about as long, so neither happens before a kernel is
+called. What was compiled is kept on disk, beside the package or in the user's cache (``NUMBA_CACHE_DIR`` chooses
+another place), with the processor, the source of the file and the types of the arguments as its key. Later processes
+only load it. Of processes that need the same kernel at the same time, one compiles and the others wait.
+
+Kernels may call kernels of the same file and of others. Numba renews what is kept on disk when a kernel's own file
+changes; a digest of the other files that its kernels call is part of the key, so that a change there renews it as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NOTICE = "panscape: compiling kernels for this processor, once (a few seconds) ..."
+
+
+class JitKernel(Generic[P, R]):
+    """A function on numpy arrays and numbers that is compiled when first called.
+
+    Arithmetic keeps Python's order and rounds after each operation, so results are the same bits everywhere. Other
+    Python threads run meanwhile.
+    """
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        self.function = function
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the compiled function."""
+        result: R = self.dispatcher(*args, **kwargs)
+        return result
+
+    @functools.cached_property
+    def dispatcher(self) -> Any:
+        """What numba makes of the function."""
+        return _dispatcher(self.function)
+
+
+def jit(function: Callable[P, R]) -> JitKernel[P, R]:
+    """Make ``function`` a :class:`JitKernel`; for use as a decorator."""
+    return JitKernel(function)
+
+
+def _dispatcher(function: Callable[..., Any]) -> Any:
+    import numba
+
+    _announce_compilation()
+    called = _called(function)
+    if called:
+        # Numba must see the kernels that this one calls as its own objects.
+        names = {**function.__globals__, **{name: kernel.dispatcher for name, kernel in called.items()}}
+        # The contents of closures are part of numba's key on disk, which knows only a kernel's own file otherwise.
+        code = function.__code__.replace(co_freevars=("digest_of_other_files",))
+        closure = (types.CellType(_digest_of_other_files(function)),)
+        linked = types.FunctionType(code, names, function.__name__, function.__defaults__, closure)
+        linked.__qualname__, linked.__module__ = function.__qualname__, function.__module__
+        function = linked
+    try:
+        dispatcher: Any = numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # there is no folder that can be written to: compile anew in each process
+        return numba.njit(nogil=True)(function)
+    compile_or_load = dispatcher.compile
+    lock = Path(dispatcher.stats.cache_path) / f".{function.__module__}.{function.__qualname__}.lock"
+
+    def compile_alone(signature: Any) -> Any:
+        # Numba's own lock first: a thread that holds it may wait for this kernel, which another thread would hold.
+        with numba.core.compiler_lock.global_compiler_lock, _held(lock):
+            return compile_or_load(signature)
+
+    # Numba replaces the index of a kernel without regard to what others write at that time. It could then name a file
+    # with the code for other types.
+    dispatcher.compile = compile_alone
+    return dispatcher
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold a lock between processes, where the system has such locks."""
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    with path.open("w") as file:
+        with contextlib.suppress(OSError):  # some network drives have none
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)  # a process forked meanwhile would hold it as long as it lives
+
+
+def _called(function: Callable[..., Any]) -> dict[str, JitKernel[..., Any]]:
+    """Return the kernels that a function calls, by the names by which it does."""
+    names: dict[str, Any] = function.__globals__
+    return {name: names[name] for name in function.__code__.co_names if isinstance(names.get(name), JitKernel)}
+
+
+def _kernels_below(function: Callable[..., Any], known: set[JitKernel[..., Any]]) -> set[JitKernel[..., Any]]:
+    """Return all kernels that a function calls, and those that these call, with the ``known`` ones."""
+    for kernel in _called(function).values():
+        if kernel not in known:
+            known.add(kernel)
+            _kernels_below(kernel.function, known)
+    return known
+
+
+def _digest_of_other_files(function: Callable[..., Any]) -> str:
+    files = {kernel.function.__code__.co_filename for kernel in _kernels_below(function, set())}
+    digest = hashlib.sha256()
+    for file in sorted(files - {function.__code__.co_filename}):
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _announce_compilation() -> None:
+    """Say once what the wait is for, when a kernel of this package is compiled and not merely loaded."""
+    from numba.core import event
+
+    class Announcer(event.Listener):
+        told = False
+
+        def on_start(self, event: Any) -> None:
+            if not self.told and event.data["dispatcher"].py_func.__module__.startswith("panscape."):
+                self.told = True
+                print(_NOTICE, file=sys.stderr, flush=True)
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    register: Any = event.register
+    register("numba:compile", Announcer())

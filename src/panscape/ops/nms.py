@@ -1,0 +1,60 @@
+"""Of boxes that overlap much, the surest: non-maximum suppression with torchvision's rules, but without torchvision.
+
+Importing torchvision takes seconds, which nobody who waits for a first prediction should; on devices it is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panscape.ops.jit import jit
+
+_ZERO = np.float32(0)
+
+
+def nms(box: Tensor, score: Tensor, max_overlap: float) -> Tensor:
+    """Go through boxes from the highest score on and drop those that overlap a kept one too much.
+
+    Args:
+        box: float32 [N, 4], xyxy.
+        score: float32 [N]; of equal ones the first is the higher.
+        max_overlap: boxes whose IoU with a kept one is above it are dropped; 0 or more.
+
+    Returns:
+        Numbers of the kept boxes, the highest score first, int64 [M].
+    """
+    if box.device.type != "cpu":
+        from torchvision import ops
+
+        nms: Any = ops.nms
+        kept: Tensor = nms(box, score, max_overlap)
+        return kept
+    order = score.sort(descending=True, stable=True).indices
+    sides = box[order].T.contiguous().numpy()
+    return order[torch.from_numpy(_kept(sides, float(max_overlap)))]
+
+
+@jit
+def _kept(sides: NDArray[np.float32], max_overlap: float) -> NDArray[np.bool_]:
+    """Return which of the boxes [4, N], the highest first, are kept; IoU is rounded to float32, then compared."""
+    x1, y1, x2, y2 = sides[0], sides[1], sides[2], sides[3]
+    num = len(x1)
+    area = np.empty(num, dtype=np.float32)
+    for i in range(num):
+        area[i] = (x2[i] - x1[i]) * (y2[i] - y1[i])
+    kept = np.ones(num, dtype=np.bool_)
+    for i in range(num):
+        if not kept[i]:
+            continue
+        for j in range(i + 1, num):
+            across = max(min(x2[i], x2[j]) - max(x1[i], x1[j]), _ZERO)
+            down = max(min(y2[i], y2[j]) - max(y1[i], y1[j]), _ZERO)
+            shared = across * down
+            if shared > 0 and shared / (area[i] + area[j] - shared) > max_overlap:
+                kept[j] = False
+    return kept

@@ -1,0 +1,180 @@
+"""Laying overlapping masks of objects into one image, the surest first, and stuff around them.
+
+The combination of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the rules of its published implementation
+(``panopticapi``), which that of Panoptic FPN kept:
+
+1. Masks come in the order given. One without pixels is skipped, and one of which more than a share ``max_overlap``
+   lies on accepted masks; a share of just that is accepted. An accepted mask gets those of its pixels that are free.
+2. The free pixels of a category of stuff are one segment, connected or not, if they are ``stuff_area`` or more.
+3. All else is void: less stuff than that, and free pixels whose category is a thing.
+
+Different, though not in any pixel: a mask of which no pixel is free is never accepted, even where the share allows it,
+nor is stuff without a pixel.
+
+Two implementations agree in every pixel: :func:`paste_masks_reference` says what is meant, on any device; the compiled
+kernels do it in one look at each window, a second at the accepted ones, and two sweeps over the image.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panscape.errors import InvalidArgumentError
+from panscape.ops.cropped_masks import CroppedMasks
+from panscape.ops.jit import jit
+
+__all__ = ["CroppedMasks", "PastedMasks", "paste_masks", "paste_masks_reference"]
+
+
+class PastedMasks(NamedTuple):
+    """What every pixel is.
+
+    Attributes:
+        ids: int32 [H, W]: 0 is void, then come the stuff and then the masks, in the order of the other two.
+        stuff: categories of the stuff, ascending, int64 [S].
+        accepted: numbers of the accepted masks, in the order in which they came, int64 [A].
+    """
+
+    ids: Tensor
+    stuff: Tensor
+    accepted: Tensor
+
+
+def paste_masks(
+    windows: CroppedMasks, order: Tensor, semantic: Tensor, is_thing: Tensor, max_overlap: float, stuff_area: int
+) -> PastedMasks:
+    """Lay masks into one image by the rules above, by the fastest implementation for their device.
+
+    Args:
+        windows: the masks.
+        order: numbers of the masks that take part, the first one on top, int64 [Q], no number twice.
+        semantic: category of every pixel, any integers [H, W]; looked at only where no accepted mask is.
+        is_thing: of each category, bool [K].
+        max_overlap: a mask is accepted of which at most this share is covered, 0..1.
+        stuff_area: a category of stuff with fewer free pixels is void.
+
+    Raises:
+        InvalidArgumentError: a window leaves the image, or a free pixel's category is none of the K.
+    """
+    windows.check_inside((semantic.shape[0], semantic.shape[1]))
+    if semantic.device.type != "cpu":
+        return paste_masks_reference(windows, order, semantic, is_thing, max_overlap, stuff_area)
+    boxes, pixels, starts = (part.numpy() for part in (windows.boxes, windows.pixels, windows.starts))
+    categories = semantic.contiguous().numpy()
+    ids = np.zeros(categories.shape, dtype=np.int32)
+    accepted = _lay_masks(boxes, pixels, starts, order.numpy(), float(max_overlap), ids)
+    num_categories = len(is_thing)
+    areas = _free_areas(categories, ids, num_categories)
+    _check_categories(int(areas[-1]), num_categories)
+    stuff = np.flatnonzero(~is_thing.numpy() & (areas[:-1] >= max(stuff_area, 1)))
+    table = np.zeros(num_categories, dtype=np.int32)
+    table[stuff] = np.arange(1, len(stuff) + 1)
+    _number(categories, ids, table, len(stuff))
+    return PastedMasks(torch.from_numpy(ids), torch.from_numpy(stuff), torch.from_numpy(accepted))
+
+
+def paste_masks_reference(
+    windows: CroppedMasks, order: Tensor, semantic: Tensor, is_thing: Tensor, max_overlap: float, stuff_area: int
+) -> PastedMasks:
+    """Lay masks as :func:`paste_masks` does, plainly; what the other implementation must equal.
+
+    The processor waits for a device a few times an image, not once a mask.
+    """
+    windows.check_inside((semantic.shape[0], semantic.shape[1]))
+    device, num_categories = semantic.device, len(is_thing)
+    # Which mask is on top, as its place in the order + 1; 0 is free.
+    ids = torch.zeros(semantic.shape, dtype=torch.int32, device=device)
+    is_accepted = torch.zeros(len(order), dtype=torch.bool, device=device)
+    masks = list(windows)
+    for place, number in enumerate(order.tolist()):
+        rows, columns, mask = masks[number]
+        free = mask & (ids[rows, columns] == 0)
+        area, num_free = mask.sum(), free.sum()
+        covered = (area - num_free).double() / area.double()  # nan without pixels, which is not at most anything
+        is_accepted[place] = (covered <= max_overlap) & (num_free > 0)
+        ids[rows, columns].masked_fill_(free & is_accepted[place], place + 1)
+
+    values = semantic[ids == 0].long()
+    is_category = (values >= 0) & (values < num_categories)
+    _check_categories(int((~is_category).sum()), num_categories)
+    areas = torch.bincount(values, minlength=num_categories)
+    stuff = (~is_thing.to(device) & (areas >= max(stuff_area, 1))).nonzero()[:, 0]
+    of_category = torch.zeros(num_categories, dtype=torch.int32, device=device)
+    of_category[stuff] = torch.arange(1, len(stuff) + 1, dtype=torch.int32, device=device)
+    of_mask = is_accepted.cumsum(0, dtype=torch.int32) + len(stuff)
+    result = torch.cat([of_mask.new_zeros(1), of_mask])[ids.long()]
+    result[ids == 0] = of_category[values]
+    return PastedMasks(result, stuff, order.to(device)[is_accepted])
+
+
+def _check_categories(num_strange: int, num_categories: int) -> None:
+    if num_strange:
+        raise InvalidArgumentError(
+            f"expected categories in 0..{num_categories - 1} where no object is, got others at {num_strange} pixels; "
+            "give a category to every pixel"
+        )
+
+
+@jit
+def _lay_masks(
+    boxes: NDArray[np.int32],
+    pixels: NDArray[np.bool_],
+    starts: NDArray[np.int64],
+    order: NDArray[np.int64],
+    max_overlap: float,
+    ids: NDArray[np.int32],
+) -> NDArray[np.int64]:
+    """Write 1, 2, ... into the pixels of the masks that are accepted, and return their numbers."""
+    accepted = np.empty(len(order), dtype=np.int64)
+    num_accepted = 0
+    for number in order:
+        left, top, right, bottom = boxes[number]
+        width = right - left
+        area = num_free = 0
+        for y in range(top, bottom):
+            start = starts[number] + (y - top) * width
+            mask, below = pixels[start : start + width], ids[y, left:right]
+            for x in range(width):
+                area += mask[x]
+                num_free += mask[x] & (below[x] == 0)
+        if num_free == 0 or (area - num_free) / area > max_overlap:
+            continue
+        accepted[num_accepted] = number
+        num_accepted += 1
+        for y in range(top, bottom):
+            start = starts[number] + (y - top) * width
+            mask, below = pixels[start : start + width], ids[y, left:right]
+            for x in range(width):
+                below[x] = num_accepted if mask[x] & (below[x] == 0) else below[x]
+    return accepted[:num_accepted].copy()
+
+
+@jit
+def _free_areas(categories: NDArray[np.int64], ids: NDArray[np.int32], num_categories: int) -> NDArray[np.int64]:
+    """Count the free pixels of each category, and in one place more those of none."""
+    areas = np.zeros(num_categories + 1, dtype=np.int64)
+    for y in range(ids.shape[0]):
+        last, length = num_categories, 0  # neighbours are mostly of one category, and counted together
+        for x in range(ids.shape[1]):
+            if ids[y, x] != 0:
+                continue
+            c = int(categories[y, x])
+            if c != last:
+                areas[last] += length
+                last, length = c if 0 <= c < num_categories else num_categories, 0
+            length += 1
+        areas[last] += length
+    return areas
+
+
+@jit
+def _number(categories: NDArray[np.int64], ids: NDArray[np.int32], table: NDArray[np.int32], num_stuff: int) -> None:
+    """Let the stuff come first: masks are counted on from it, and free pixels get their category's entry."""
+    for y in range(ids.shape[0]):
+        for x in range(ids.shape[1]):
+            ids[y, x] = ids[y, x] + num_stuff if ids[y, x] != 0 else table[categories[y, x]]

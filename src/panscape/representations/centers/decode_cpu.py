@@ -1,0 +1,227 @@
+"""Grouping by centres in one sweep over the image, without ever enlarging the outputs as a whole.
+
+What makes it fast, and why it stays exact:
+
+* *Cells.* The output pixels between four neighbouring inputs form a cell. If one category wins at all four by more
+  than rounding can move an interpolated value, it wins in the whole cell. In other cells only those categories are
+  interpolated whose highest corner is not in the same way below another's lowest.
+* *Buckets.* The map is divided into squares of 32 pixels. For each, when a pixel first points into it, the centres are
+  listed that can be nearest to any place in it.
+* *Roots.* The root is monotone: only where a squared distance falls below the lowest so far, roots are compared.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from panscape.ops.argmax_cpu import Candidates, Flags, Floats, InputRows, Ints, Longs, categorize_cells, find_winners
+from panscape.ops.interpolate import Axis
+from panscape.ops.jit import jit
+
+_BUCKET = 32
+
+
+class Buckets(NamedTuple):
+    """For squares of the map, the centres that can be nearest to a place in them.
+
+    Attributes:
+        center_y: float32 [K].
+        center_x: float32 [K].
+        listed: int32 [Y, X], how many centres are listed; -1 where nobody has asked yet.
+        lists: int32 [Y, X, K], their numbers, ascending.
+    """
+
+    center_y: Floats
+    center_x: Floats
+    listed: Ints
+    lists: Ints
+
+
+def group(
+    logits: Floats, offset: Floats, rows: Axis, columns: Axis, is_thing: Flags, points: Ints
+) -> tuple[Ints, Longs, Longs]:
+    """Give every pixel its code: its category c, or C + k if it is a thing's pixel and nearest to centre k.
+
+    Args:
+        logits: float32 [C, h, w].
+        offset: float32 [2, h, w], finite.
+        rows: cells of the vertical axis.
+        columns: cells of the horizontal axis.
+        is_thing: bool [C].
+        points: int32 [K, 2]; without any, things keep their category as code.
+
+    Returns:
+        The codes, int32 [H, W]; the area of each category, int64 [C]; and how many pixels of each category belong to
+        each centre, int64 [K, C].
+    """
+    num_categories, num_centers = len(logits), len(points)
+    shape = (len(rows.near), len(columns.near))
+    code = np.empty(shape, dtype=np.int32)
+    areas = np.zeros(num_categories, dtype=np.int64)
+    votes = np.zeros((num_centers, num_categories), dtype=np.int64)
+    center_y, center_x = points[:, 0].astype(np.float32), points[:, 1].astype(np.float32)
+    buckets = (-(-shape[0] // _BUCKET), -(-shape[1] // _BUCKET))
+    listed = np.full(buckets, -1, dtype=np.int32)
+    lists = np.empty((*buckets, num_centers), dtype=np.int32)
+    index = Buckets(center_y, center_x, listed, lists)
+    _sweep(logits, offset, rows, columns, is_thing, index, code, areas, votes)
+    return code, areas, votes
+
+
+@jit
+def _sweep(
+    logits: Floats,
+    offset: Floats,
+    rows: Axis,
+    columns: Axis,
+    is_thing: Flags,
+    buckets: Buckets,
+    code: Ints,
+    areas: Longs,
+    votes: Longs,
+) -> None:
+    """Write codes, one row of cells at a time: first categories, then the centres of things."""
+    num_categories, _, width = logits.shape
+    inputs = InputRows(
+        np.empty((2, num_categories, width), dtype=np.float32),
+        np.empty((2, width), dtype=np.int32),
+        np.empty((2, width), dtype=np.bool_),
+    )
+    candidates = Candidates(
+        np.empty(num_categories, dtype=np.int32),
+        np.empty(num_categories, dtype=np.float32),
+        np.empty(num_categories, dtype=np.float32),
+    )
+    held = [-1, -1]
+    has_things = np.empty(len(columns.low), dtype=np.bool_)
+    for s in range(len(rows.low)):
+        for row in (rows.low[s], rows.high[s]):
+            i = row % 2
+            if held[i] != row:
+                held[i] = row
+                find_winners(logits, row, inputs.logits[i], inputs.winner[i], inputs.clear[i])
+        categorize_cells(inputs, rows, columns, s, is_thing, candidates, code, areas, has_things)
+        if len(buckets.center_y) > 0:
+            _group_things(offset, rows, columns, s, has_things, is_thing, buckets, code, votes)
+
+
+@jit
+def _group_things(
+    offset: Floats,
+    rows: Axis,
+    columns: Axis,
+    s: int,
+    has_things: Flags,
+    is_thing: Flags,
+    buckets: Buckets,
+    code: Ints,
+    votes: Longs,
+) -> None:
+    """Replace the categories of a row of cells' things by their centres' codes, and count votes."""
+    width = code.shape[1]
+    wide = np.empty((2, 2, width), dtype=np.float32)  # dy and dx, each above and below, enlarged horizontally
+    t = 0
+    while t < len(has_things):
+        if not has_things[t]:
+            t += 1
+            continue
+        left = columns.start[t]
+        while t < len(has_things) and has_things[t]:
+            low, high = columns.low[t], columns.high[t]
+            for i in range(2):
+                a, b = offset[i, rows.low[s], low], offset[i, rows.low[s], high]
+                c, d = offset[i, rows.high[s], low], offset[i, rows.high[s], high]
+                for x in range(columns.start[t], columns.start[t + 1]):
+                    wide[i, 0, x] = columns.near[x] * a + columns.far[x] * b
+                    wide[i, 1, x] = columns.near[x] * c + columns.far[x] * d
+            t += 1
+        for y in range(rows.start[s], rows.start[s + 1]):
+            _group_span(wide, rows.near[y], rows.far[y], y, left, columns.start[t], is_thing, buckets, code, votes)
+
+
+@jit
+def _group_span(
+    wide: Floats,
+    near: np.float32,
+    far: np.float32,
+    y: int,
+    left: int,
+    right: int,
+    is_thing: Flags,
+    buckets: Buckets,
+    code: Ints,
+    votes: Longs,
+) -> None:
+    """Do the same for the columns ``left`` to ``right`` of one row."""
+    height, width = code.shape
+    center_y, center_x, listed, lists = buckets
+    for x in range(left, right):
+        c = code[y, x]
+        if not is_thing[c]:
+            continue
+        place_y = np.float32(y) + (near * wide[0, 0, x] + far * wide[0, 1, x])
+        place_x = np.float32(x) + (near * wide[1, 0, x] + far * wide[1, 1, x])
+        nearest = np.uint32(0)
+        if place_y >= 0 and place_x >= 0 and place_y < height and place_x < width:
+            # Unsigned, so that indices are not tested for counting from the end.
+            i, j = np.uint32(place_y) // np.uint32(_BUCKET), np.uint32(place_x) // np.uint32(_BUCKET)
+            if listed[i, j] < 0:
+                listed[i, j] = _fill_bucket(center_y, center_x, int(i), int(j), lists[i, j])
+            lowest = lowest_root = np.float32(np.inf)
+            for n in range(np.uint32(listed[i, j])):
+                k = np.uint32(lists[i, j, n])
+                down, across = center_y[k] - place_y, center_x[k] - place_x
+                squared = down * down + across * across
+                if squared < lowest:
+                    lowest, root = squared, np.sqrt(squared)
+                    if root < lowest_root:
+                        lowest_root, nearest = root, k
+        else:
+            nearest = np.uint32(_nearest_of_all(center_y, center_x, place_y, place_x))
+        code[y, x] = len(is_thing) + nearest
+        votes[nearest, c] += 1
+
+
+@jit
+def _nearest_of_all(center_y: Floats, center_x: Floats, y: np.float32, x: np.float32) -> int:
+    """Return the number of the centre nearest to a place anywhere, the first one of equal roots."""
+    nearest, lowest = 0, np.float32(np.inf)
+    for k in range(len(center_y)):
+        down, across = center_y[k] - y, center_x[k] - x
+        root = np.sqrt(down * down + across * across)
+        nearest = k if root < lowest else nearest
+        lowest = min(lowest, root)
+    return nearest
+
+
+@jit
+def _fill_bucket(center_y: Floats, center_x: Floats, i: int, j: int, numbers: Ints) -> int:
+    """List the centres that can be nearest to a place in bucket (i, j); return how many."""
+    top, left = float(i) * _BUCKET, float(j) * _BUCKET
+    bottom, right = top + _BUCKET, left + _BUCKET
+    closest = np.inf
+    for k in range(len(center_y)):
+        y, x = float(center_y[k]), float(center_x[k])
+        down, across = max(bottom - y, y - top), max(right - x, x - left)
+        closest = min(closest, down * down + across * across)
+    # Every place has a centre within this distance, and one more than the rounding of distances is farther.
+    limit = math.sqrt(closest) * (1 + 1e-5) + 0.05
+    num = 0
+    for k in range(len(center_y)):
+        y, x = float(center_y[k]), float(center_x[k])
+        down, across = max(top - y, y - bottom, 0.0), max(left - x, x - right, 0.0)
+        if down * down + across * across <= limit * limit:
+            numbers[num] = k
+            num += 1
+    return num
+
+
+@jit
+def paint(code: Ints, table: Ints) -> None:
+    """Replace each code by its entry in ``table``."""
+    for y in range(code.shape[0]):
+        for x in range(code.shape[1]):
+            code[y, x] = table[code[y, x]]

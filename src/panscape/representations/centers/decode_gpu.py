@@ -1,0 +1,134 @@
+"""Grouping by centres for a batch at once, without waiting for the device image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor
+
+from panscape.ops.argmax import argmax_over_planes
+from panscape.ops.interpolate import finite_values, upsample
+from panscape.panoptic import PanopticMap
+from panscape.representations.centers.decode_config import (
+    CenterDecoding,
+    check_outputs,
+    is_center,
+    rounded_root,
+    thing_table,
+)
+
+
+def group_centers_batched(
+    semantic_logits: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    padded_size: tuple[int, int],
+    sizes: Sequence[tuple[int, int]],
+    thing_ids: Collection[int],
+    decoding: CenterDecoding,
+) -> list[PanopticMap]:
+    """Group a batch as ``group_centers`` does each image, for devices that are slow to answer.
+
+    The processor waits for the device twice a batch: for the number of centres and for the number of segments.
+
+    Args:
+        semantic_logits: float [B, C, h, w].
+        center: float [B, h, w].
+        offset: float [B, 2, h, w].
+        padded_size: as for ``group_centers``.
+        sizes: height and width of each image.
+        thing_ids: as for ``group_centers``.
+        decoding: as for ``group_centers``.
+
+    Raises:
+        InvalidArgumentError: as for ``group_centers``.
+    """
+    check_outputs(semantic_logits, center, offset, padded_size, sizes, thing_ids)
+    num_categories, device = semantic_logits.shape[1], semantic_logits.device
+    largest = (max(s[0] for s in sizes), max(s[1] for s in sizes))
+
+    def whole(planes: Tensor) -> Tensor:
+        return upsample(planes, padded_size, largest, decoding.align_corners)
+
+    row = torch.arange(largest[0], device=device)[:, None]
+    column = torch.arange(largest[1], device=device)
+    inside = torch.stack([(row < height) & (column < width) for height, width in sizes])
+    semantic = argmax_over_planes(semantic_logits.transpose(0, 1), whole)
+    is_thing = thing_table(thing_ids, num_categories, device)
+    thing = is_thing[semantic] & inside
+
+    points, peaks, counts = _find_centers_batched(
+        whole(finite_values(center)).masked_fill_(~inside, -torch.inf), decoding
+    )
+    slots = max(int(counts.max()), 1)
+    down, right = whole(finite_values(offset, nan=0)).unbind(1)
+    nearest = _nearest_batched(points[:, :slots], counts, row + down, column + right)
+
+    votes = _histogram(torch.where(thing, nearest * num_categories + semantic, -1), slots * num_categories)
+    votes = votes.reshape(-1, slots, num_categories)
+    winner = votes.argmax(dim=2)
+    areas = _histogram(torch.where(inside, semantic, -1), num_categories)
+    # Rows of the result among the candidates: stuff by category, then things by centre.
+    smallest_stuff = torch.tensor([[decoding.smallest_stuff(size)] for size in sizes], device=device)
+    stuff = (areas >= smallest_stuff) & ~is_thing
+    things = (votes.sum(2) >= max(decoding.thing_area, 1)) & (counts > 0)[:, None]
+    present = torch.cat([stuff, things], dim=1)
+    row_of = torch.where(present, present.cumsum(1), 0).int()
+    code = torch.where(thing, nearest + num_categories, semantic)
+    ids = row_of.gather(1, code.flatten(1)).reshape(code.shape)
+    kinds = torch.arange(num_categories, device=device).expand_as(areas)
+    category = torch.cat([kinds, winner], dim=1)
+    score = torch.cat([torch.ones_like(areas, dtype=torch.float32), peaks[:, :slots].clamp(max=1)], dim=1)
+    # Chosen rows first, in their order; then one copy tells how many there are.
+    order = present.logical_not().to(torch.uint8).sort(dim=1, stable=True).indices
+    category, score = category.gather(1, order), score.gather(1, order)
+    return [
+        PanopticMap(ids[b, : size[0], : size[1]].contiguous(), category[b, :num].clone(), score[b, :num].clone())
+        for b, (size, num) in enumerate(zip(sizes, present.sum(1).tolist(), strict=True))
+    ]
+
+
+def _find_centers_batched(heat: Tensor, decoding: CenterDecoding) -> tuple[Tensor, Tensor, Tensor]:
+    """Return as the reference does, in slots of equal number: points [B, K, 2], peaks [B, K], counts [B]."""
+    height, width = heat.shape[1:]
+    centers = is_center(heat, decoding).flatten(1)
+    index = torch.arange(height * width, device=heat.device)
+    # One integer orders by value, then raster: the bits of positive floats ascend as their values do.
+    bits = heat.contiguous().view(torch.int32).flatten(1).long()
+    key = torch.where(centers, (bits << 32) | (0x7FFFFFFF - index), -1)
+    slots = min(decoding.top_k, height * width)
+    key = key.topk(slots, dim=1).values
+    full = (centers.sum(1) >= decoding.top_k)[:, None]
+    if decoding.beyond_top_k == "above":
+        key = torch.where(full & (key >> 32 <= key[:, -1:] >> 32), -1, key)
+        full = torch.zeros_like(full)
+    where = torch.where(key >= 0, 0x7FFFFFFF - (key & 0x7FFFFFFF), height * width)
+    by_raster = where.sort(dim=1).values
+    position = torch.where(full, where, by_raster).clamp(max=height * width - 1)
+    peaks = heat.flatten(1).gather(1, position)
+    points = torch.stack([position // width, position % width], dim=2)
+    return points, peaks, (key >= 0).sum(1)
+
+
+def _nearest_batched(points: Tensor, counts: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Return as the reference does for a batch; slots from ``counts`` on are empty."""
+    best = torch.full_like(x, torch.inf)
+    nearest = torch.zeros(x.shape, dtype=torch.int64, device=x.device)
+    slot = torch.arange(points.shape[1], device=x.device)
+    # Nothing is nearer than infinitely far.
+    far = torch.where((slot < counts[:, None])[..., None], points.float(), torch.inf)
+    for k in range(points.shape[1]):
+        down, right = far[:, k, 0, None, None] - y, far[:, k, 1, None, None] - x
+        distance = rounded_root(down * down + right * right)
+        nearest.masked_fill_(distance < best, k)
+        best = torch.minimum(best, distance)
+    return nearest
+
+
+def _histogram(values: Tensor, num: int) -> Tensor:
+    """Return how often 0..num-1 occur in each image of int64 [B, H, W], int64 [B, num]; -1 is not counted."""
+    counts = torch.zeros(values.shape[0], num + 1, dtype=torch.int64, device=values.device)
+    flat = (values.flatten(1) + num + 1) % (num + 1)
+    counts.scatter_add_(1, flat, torch.ones_like(flat))
+    return counts[:, :num]

@@ -1,0 +1,377 @@
+"""Objects as centres: a heatmap of centres, and for every pixel the offset to its own.
+
+The representation of Panoptic-DeepLab (Cheng et al., CVPR 2020) and Panoptic SwiftNet (Saric et al., 2023), with the
+semantics of the latter's released code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import require_fits
+from panscape.labels import LabelSpace
+from panscape.nn.losses import ohem_cross_entropy, weighted_l1_loss, weighted_mse_loss
+from panscape.ops.argmax import argmax_over_planes
+from panscape.ops.interpolate import upsample
+from panscape.panoptic import PanopticMap
+from panscape.representations.centers.boundary_weights import boundary_weights
+from panscape.representations.centers.decode import CenterDecoding, group_centers, group_centers_batched
+from panscape.representations.centers.encode import center_targets
+from panscape.representations.centers.resize_outputs import resize_outputs
+from panscape.representations.centers.scores import score_instances
+from panscape.representations.centers.types import CenterOutputs, CenterTargets
+from panscape.representations.checks import check_categories, check_category_weights
+from panscape.visualize import draw_heatmap, draw_offsets, draw_semantic
+
+__all__ = ["CENTER_ORACLES", "CenterDecoding", "CenterOutputs", "CenterRepresentation", "CenterTargets"]
+
+CENTER_ORACLES = ("semantic", "centers", "offsets")
+"""The parts that :meth:`CenterRepresentation.with_truth` can replace."""
+
+
+@dataclass(frozen=True, slots=True)
+class CenterRepresentation:
+    """Targets, losses and recovery. Defaults are those of Panoptic SwiftNet's released Cityscapes configuration.
+
+    Attributes:
+        sigma: of the Gaussian around a centre, pixels.
+        small_area: objects below this many pixels ...
+        small_weight: ... get this weight in the semantic loss.
+        boundary_alphas: offset weights from the boundary of an object inwards (Section 2.2, Table 8); (8, 4, 2, 1) for
+            four regions, (8, 4, 1) for three, (8, 7, 6, 5, 4, 3, 2, 1) for eight; empty for plain L1.
+        boundary_thresholds: where these regions end: "released", as in the published code, whose last one is only the
+            ridge; or "equal", equally wide ones. See ``panscape.representations.centers.boundary_weights``.
+        category_weights: of each category in the semantic loss, so that thin and rare ones are not drowned; empty for 1
+            each, as published.
+        hard_pixel_fraction: share of hardest pixels in the semantic loss; the paper uses 0.2 on Cityscapes, else 1.
+        semantic_loss_weight: weight of the semantic loss.
+        center_loss_weight: weight of the centre loss.
+        offset_loss_weight: of the offset loss; None is 0.0025 with boundary weights (Section 2.3) and 0.01 without
+            (Section 3.6).
+        offset_divisor: "weights" as released, "pixels" as in Equation 1.
+        loss_stride: outputs and targets are compared at one pixel in each square of this side: 1 as published; 2 costs
+            a quarter, and a small network then trains 1.4 times as fast. A divisor of the network's output stride.
+        loss_align_corners: whether the losses enlarge outputs with corners aligned: False as published by Panoptic
+            SwiftNet and in detectron2, True as in the older repository of Panoptic-DeepLab; with a loss_stride of 1.
+        first_stage_weight: of the same losses of a first stage's outputs, where a network gives them: gamma of
+            panoptic, instance and semantic relations. That paper gives no value; 0.4 is that of object-contextual
+            representations.
+        decoding: how maps are recovered.
+
+    Raises:
+        InvalidArgumentError: a value is out of its range.
+    """
+
+    sigma: float = 10.0
+    small_area: int = 4096
+    small_weight: float = 3.0
+    boundary_alphas: tuple[float, ...] = (8.0, 4.0, 2.0, 1.0)
+    boundary_thresholds: Literal["released", "equal"] = "released"
+    category_weights: tuple[float, ...] = ()
+    hard_pixel_fraction: float = 1.0
+    semantic_loss_weight: float = 1.0
+    center_loss_weight: float = 200.0
+    offset_loss_weight: float | None = None
+    offset_divisor: Literal["weights", "pixels"] = "weights"
+    loss_stride: int = 1
+    loss_align_corners: bool = False
+    first_stage_weight: float = 0.4
+    decoding: CenterDecoding = field(default_factory=CenterDecoding)
+
+    def __post_init__(self) -> None:
+        if not self.sigma > 0:
+            raise InvalidArgumentError(f"expected a positive sigma in pixels, got {self.sigma}")
+        if not 0 < self.hard_pixel_fraction <= 1:
+            raise InvalidArgumentError(f"expected hard_pixel_fraction in (0, 1], got {self.hard_pixel_fraction}")
+        if not all(0 < alpha < inf for alpha in self.boundary_alphas):
+            raise InvalidArgumentError(f"expected positive boundary_alphas, got {self.boundary_alphas}")
+        check_category_weights(self.category_weights)
+        weights = ("semantic_loss_weight", "center_loss_weight", "offset_loss_weight", "first_stage_weight")
+        for name in ("small_weight", *weights):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < inf:
+                raise InvalidArgumentError(f"expected {name} of 0 or more, got {value}")
+        if self.loss_stride < 1:
+            raise InvalidArgumentError(f"expected a loss_stride of at least 1, got {self.loss_stride}")
+        if self.loss_align_corners and self.loss_stride > 1:
+            raise InvalidArgumentError(
+                f"expected a loss_stride of 1 with loss_align_corners, got {self.loss_stride}; at a fraction of the "
+                "size the corners lie elsewhere"
+            )
+        if self.boundary_thresholds not in ("released", "equal"):
+            raise InvalidArgumentError(
+                f'expected boundary_thresholds "released" or "equal", got {self.boundary_thresholds!r}'
+            )
+        if self.offset_divisor not in ("weights", "pixels"):
+            raise InvalidArgumentError(f'expected offset_divisor "weights" or "pixels", got {self.offset_divisor!r}')
+
+    def encode(self, truth: PanopticMap, labels: LabelSpace) -> CenterTargets:
+        """Encode a truth at its own resolution.
+
+        Args:
+            truth: on the CPU; crowds stay in the semantic target and are left out of the others.
+            labels: tells things from stuff.
+
+        Raises:
+            InvalidArgumentError: the truth has categories that the label space lacks.
+        """
+        check_categories(truth, labels)
+        check_category_weights(self.category_weights, labels)
+        is_thing = torch.tensor([c.is_thing for c in labels])[truth.category]
+        is_crowd = torch.zeros_like(is_thing) if truth.crowd is None else truth.crowd
+        targets = CenterTargets(
+            *center_targets(
+                truth.ids,
+                truth.category + 1,
+                is_thing,
+                is_crowd,
+                sigma=self.sigma,
+                small_area=self.small_area,
+                small_weight=self.small_weight,
+                void=0,
+            )
+        )
+        if self.category_weights:
+            weight = torch.tensor((1.0, *self.category_weights))[targets.semantic]
+            targets = targets._replace(semantic_weight=targets.semantic_weight * weight)
+        if not self.boundary_alphas:
+            return targets
+        weights = boundary_weights(
+            truth.ids, truth.num_segments, alphas=self.boundary_alphas, thresholds=self.boundary_thresholds
+        )
+        return targets._replace(offset_weight=targets.offset_weight * weights)
+
+    def loss(
+        self,
+        outputs: CenterOutputs,
+        targets: CenterTargets,
+        output_stride: int,
+        padded_size: tuple[int, int] | None = None,
+    ) -> dict[str, Tensor]:
+        """Compare outputs with stacked targets at full resolution (Section 2.3); the total is the sum of the values.
+
+        Args:
+            outputs: enlarged bilinearly to the padded size. Those of a first stage, if there are any, add the same
+                losses under the names "first_semantic", "first_center" and "first_offset".
+            targets: each with a first axis B; smaller than the enlarged outputs, they are padded with void.
+            output_stride: input pixels per output pixel.
+            padded_size: height and width of the padded input; None if it is the outputs' size times the stride.
+        """
+        height, width = padded_size or outputs.padded_size(output_stride)
+        if output_stride % self.loss_stride or height % self.loss_stride or width % self.loss_stride:
+            raise InvalidArgumentError(
+                f"expected a loss_stride that divides the output stride {output_stride} and the padded size "
+                f"{height}x{width}, got {self.loss_stride}"
+            )
+        rows, columns = height - targets.semantic.shape[-2], width - targets.semantic.shape[-1]
+        if rows < 0 or columns < 0:
+            raise InvalidArgumentError(
+                f"expected targets of at most {height}x{width} pixels, got {tuple(targets.semantic.shape[-2:])}; "
+                "encode the same crop that entered the network"
+            )
+        if rows or columns:
+            targets = CenterTargets(*(F.pad(t, (0, columns, 0, rows)) for t in targets))
+        if self.loss_stride > 1:
+            targets = CenterTargets(*(_one_in_each_square(t, self.loss_stride) for t in targets))
+        losses = self._losses(outputs, targets)
+        if outputs.auxiliary is not None:
+            first = self._losses(outputs.auxiliary, targets)
+            losses |= {f"first_{name}": self.first_stage_weight * value for name, value in first.items()}
+        return losses
+
+    def _losses(self, outputs: CenterOutputs, targets: CenterTargets) -> dict[str, Tensor]:
+        """Enlarge the outputs of one stage to the targets' size and compare them."""
+        size = targets.semantic.shape[-2:]
+        semantic, center, offset = (
+            o
+            if o.shape[-2:] == size
+            else F.interpolate(o, size, mode="bilinear", align_corners=self.loss_align_corners)
+            for o in outputs.tensors
+        )
+        offset_loss_weight = self.offset_loss_weight
+        if offset_loss_weight is None:
+            offset_loss_weight = 0.0025 if self.boundary_alphas else 0.01
+        return {
+            "semantic": self.semantic_loss_weight
+            * ohem_cross_entropy(semantic, targets.semantic, targets.semantic_weight, self.hard_pixel_fraction),
+            "center": self.center_loss_weight * weighted_mse_loss(center[:, 0], targets.center, targets.center_weight),
+            "offset": offset_loss_weight
+            * weighted_l1_loss(offset, targets.offset, targets.offset_weight, self.offset_divisor),
+        }
+
+    def decode(
+        self,
+        outputs: CenterOutputs,
+        sizes: Sequence[tuple[int, int]],
+        labels: LabelSpace,
+        output_stride: int,
+        padded_size: tuple[int, int] | None = None,
+    ) -> list[PanopticMap]:
+        """Recover one map per image from a batch of outputs (Section 2.4).
+
+        Args:
+            outputs: at a fraction of the padded size.
+            sizes: height and width of each image; the enlarged outputs are cut to it.
+            labels: tells things from stuff.
+            output_stride: input pixels per output pixel.
+            padded_size: height and width of the padded input, to which outputs are enlarged; None if it is their size
+                times the stride. Networks whose corners are aligned have one pixel more than that less a stride.
+        """
+        batch = outputs.semantic.shape[0]
+        if len(sizes) != batch:
+            raise InvalidArgumentError(f"expected one size for each of the {batch} images, got {len(sizes)}")
+        padded = padded_size or outputs.padded_size(output_stride)
+        for size in sizes:
+            require_fits(size, padded)
+        semantic, center, offset = outputs.semantic.float(), outputs.center[:, 0].float(), outputs.offset.float()
+        if semantic.device.type != "cpu":
+            return group_centers_batched(semantic, center, offset, padded, sizes, labels.thing_ids, self.decoding)
+        return [
+            group_centers(semantic[i], center[i], offset[i], padded, size, labels.thing_ids, self.decoding)
+            for i, size in enumerate(sizes)
+        ]
+
+    def decode_resized(
+        self,
+        outputs: CenterOutputs,
+        inference_sizes: Sequence[tuple[int, int]],
+        sizes: Sequence[tuple[int, int]],
+        labels: LabelSpace,
+        output_stride: int,
+        padded_size: tuple[int, int] | None = None,
+        *,
+        scored: bool = False,
+    ) -> list[PanopticMap]:
+        """Recover one map per image at the image's own size, to which its outputs are brought before.
+
+        This is recovery with ``decoding.resize`` "outputs" or, if it says so, "outputs_unscaled"; where both sizes are
+        equal it is :meth:`decode`.
+
+        Args:
+            outputs: as for :meth:`decode`.
+            inference_sizes: height and width of each image as it entered the network; the enlarged outputs are cut to
+                it.
+            sizes: height and width of each image itself.
+            labels: tells things from stuff.
+            output_stride: input pixels per output pixel.
+            padded_size: as in :meth:`decode`.
+            scored: give the scores of :mod:`panscape.representations.centers.scores`, from the resized outputs.
+
+        Raises:
+            InvalidArgumentError: there are not as many sizes as images, or one of them is impossible.
+        """
+        if not len(outputs.semantic) == len(inference_sizes) == len(sizes):
+            raise InvalidArgumentError(
+                f"expected one size and one inference size for each of the {len(outputs.semantic)} images, got "
+                f"{len(sizes)} and {len(inference_sizes)}"
+            )
+        padded, maps = padded_size or outputs.padded_size(output_stride), []
+        areas = replace(self, decoding=replace(self.decoding, align_corners=False))
+        for i, (inference_size, size) in enumerate(zip(inference_sizes, sizes, strict=True)):
+            if tuple(inference_size) == tuple(size):
+                representation, one, target = self, outputs.image(i), padded
+            else:
+                semantic, center, offset = resize_outputs(
+                    *outputs.image(i).tensors,
+                    padded,
+                    inference_size,
+                    size,
+                    align_corners=self.decoding.align_corners,
+                    scale_offsets=self.decoding.resize != "outputs_unscaled",
+                )
+                representation, one, target = areas, CenterOutputs(semantic, center, offset), (size[0], size[1])
+            (panoptic,) = representation.decode(one, [size], labels, 1, target)
+            if scored:
+                panoptic = score_instances(panoptic, one, labels, 1, representation.decoding.align_corners, target)
+            maps.append(panoptic)
+        return maps
+
+    def with_truth(
+        self,
+        outputs: CenterOutputs,
+        truth: PanopticMap,
+        parts: Collection[str],
+        labels: LabelSpace,
+        output_stride: int,
+        padded_size: tuple[int, int] | None = None,
+    ) -> CenterOutputs:
+        """Enlarge the outputs of one image as :meth:`decode` does and replace parts by the truth (Table 7).
+
+        Void pixels keep the predicted category, stuff and void the predicted offset: the truth says nothing there.
+        Crowds count as one object, as in the targets.
+
+        Args:
+            outputs: a batch of one, at a fraction of the padded size.
+            truth: of the image, at its size.
+            parts: of :data:`CENTER_ORACLES`; without any, the result decodes to what ``outputs`` do.
+            labels: tells things from stuff.
+            output_stride: input pixels per output pixel.
+            padded_size: as in :meth:`decode`.
+
+        Returns:
+            A batch of one at the truth's size, to be decoded with an output stride of 1.
+        """
+        padded = padded_size or outputs.padded_size(output_stride)
+        semantic, center, offset = (
+            upsample(o.detach().float(), padded, truth.size, self.decoding.align_corners) for o in outputs.tensors
+        )
+        # Boundary weights take most of the time of encoding and are of no use here.
+        targets = replace(self, boundary_alphas=()).encode(truth.to("cpu"), labels)
+        category, heat, shift = (t.to(semantic.device) for t in (targets.semantic, targets.center, targets.offset))
+        if "semantic" in parts:
+            known = F.one_hot((category - 1).clamp_min(0), len(labels)).permute(2, 0, 1).float()
+            semantic = torch.where(category > 0, known, semantic)
+        if "centers" in parts:
+            center = heat[None, None]
+        if "offsets" in parts:
+            is_thing = torch.tensor([False, *(c.is_thing for c in labels)], device=category.device)[category]
+            offset = torch.where(is_thing, shift, offset)
+        return CenterOutputs(semantic, center, offset)
+
+    def visualize(
+        self,
+        outputs: CenterOutputs,
+        size: tuple[int, int],
+        labels: LabelSpace,
+        output_stride: int,
+        padded_size: tuple[int, int] | None = None,
+    ) -> dict[str, Tensor]:
+        """Draw the outputs of one image as the paper's Figures 3 and 4 do: semantic, centres, offset directions.
+
+        Args:
+            outputs: a batch of one.
+            size: height and width of the image.
+            labels: gives the colours.
+            output_stride: input pixels per output pixel.
+            padded_size: as in :meth:`decode`.
+
+        Returns:
+            Images by name, uint8 [3, H, W].
+        """
+        padded = padded_size or outputs.padded_size(output_stride)
+
+        def whole(plane: Tensor) -> Tensor:
+            return upsample(plane, padded, size, self.decoding.align_corners)
+
+        semantic, center, offset = (o[0].detach().float().cpu() for o in outputs.tensors)
+        category = argmax_over_planes(semantic, whole)  # plane by plane, as all enlarged at once may be a gigabyte
+        is_thing = torch.tensor([c.is_thing for c in labels])[category]
+        return {
+            "semantic": draw_semantic(category, labels),
+            "centers": draw_heatmap(whole(center[0]).clamp(0, 1)),
+            "offsets": draw_offsets(whole(offset), mask=is_thing),
+        }
+
+
+def _one_in_each_square(plane: Tensor, side: int) -> Tensor:
+    """Take one pixel out of each square of a plane [..., H, W]; which one alternates, so that none is preferred."""
+    rows, columns = (torch.arange(length // side, device=plane.device) for length in plane.shape[-2:])
+    return plane[..., rows[:, None] * side + columns % side, columns * side + rows[:, None] % side]

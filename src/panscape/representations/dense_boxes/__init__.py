@@ -1,0 +1,7 @@
+"""Objects as boxes that every location predicts."""
+
+from panscape.representations.dense_boxes.decode import DenseBoxDecoding as DenseBoxDecoding
+from panscape.representations.dense_boxes.representation import DENSE_BOX_ORACLES as DENSE_BOX_ORACLES
+from panscape.representations.dense_boxes.representation import DenseBoxRepresentation as DenseBoxRepresentation
+from panscape.representations.dense_boxes.types import DenseBoxOutputs as DenseBoxOutputs
+from panscape.representations.dense_boxes.types import DenseBoxTargets as DenseBoxTargets

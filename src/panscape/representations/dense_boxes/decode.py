@@ -1,0 +1,301 @@
+"""From what a network of dense boxes predicts to maps: boxes of objects, their masks, and one image of all.
+
+Recovery of Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, arXiv 1912.01202, Section
+3.2): objects are chosen among the predicted boxes (``panscape.representations.dense_boxes.select_boxes``), their masks
+are where the pixels' boxes agree with theirs (``panscape.representations.dense_boxes.masks``), and masks are laid over
+each other and over the stuff (``panscape.representations.merging``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import Size, require_fits
+from panscape.labels import LabelSpace
+from panscape.ops.argmax import upsampled_argmax
+from panscape.ops.cropped_masks import Detections
+from panscape.ops.interpolate import finite_values
+from panscape.panoptic import PanopticMap
+from panscape.representations.dense_boxes.locations import argmax_level, dense_boxes
+from panscape.representations.dense_boxes.masks import MaskVariant, dense_masks, upsampled_thing_prob
+from panscape.representations.dense_boxes.select_boxes import Boxes, BoxSelection, select_boxes
+from panscape.representations.merging import MergeConfig, merge_instances
+
+__all__ = ["DenseBoxDecoding", "boxes_to_map", "decode_dense_boxes", "detect_dense_boxes", "semantic_argmax"]
+
+_LARGEST_DISTANCE = 1e14  # masks are made of boxes within 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class DenseBoxDecoding:
+    """How objects are found and laid into a map; the defaults are those of the released code.
+
+    Paper and released code differ, and ``variant`` names the one that is followed:
+
+    * "published", the code: masks by a smoothed generalised IoU; each cell takes the box of some level, be it the
+      likeliest that there is no object; near duplicates of any category are dropped.
+    * "paper": masks by plain IoU (Equation 6), M > threshold (Equation 7); a cell without object has no box (Equation
+      14); objects of different categories do not suppress each other.
+
+    Attributes:
+        variant: which rules are followed where they differ: "published", those of the released code, or "paper".
+        score_threshold: a location's probability of a category is above it, 0..1.
+        pre_nms_top_k: no more candidates of a level than this.
+        nms_iou: boxes that overlap a surer one of their category by more (IoU) are duplicates, 0..1.
+        class_agnostic_nms_iou: the same across categories, 0..1; not for "paper".
+        max_detections: no more objects than this, but for those that tie with the last one.
+        mask_threshold: the probability from which a pixel belongs to an object, 0..1.
+        protocol: which objects and which stuff the map keeps. Scores are the product of two probabilities and lower
+            than those of other detectors, so that a min_score below 0.5 is often better; neither paper nor code has
+            one.
+
+    Raises:
+        InvalidArgumentError: a value is out of its range.
+    """
+
+    variant: MaskVariant = "published"
+    score_threshold: float = 0.06
+    pre_nms_top_k: int = 1000
+    nms_iou: float = 0.6
+    class_agnostic_nms_iou: float = 0.97
+    max_detections: int = 100
+    mask_threshold: float = 0.4
+    merging: MergeConfig = field(default_factory=MergeConfig)
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("published", "paper"):
+            raise InvalidArgumentError(f'expected variant "published" or "paper", got {self.variant!r}')
+        for name in ("score_threshold", "nms_iou", "class_agnostic_nms_iou", "mask_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidArgumentError(f"expected {name} in 0..1, got {getattr(self, name)}")
+        for name in ("pre_nms_top_k", "max_detections"):
+            if getattr(self, name) < 1:
+                raise InvalidArgumentError(f"expected {name} of 1 or more, got {getattr(self, name)}")
+
+    @property
+    def selection(self) -> BoxSelection:
+        """How objects are chosen among the predicted boxes."""
+        return BoxSelection(
+            threshold=self.score_threshold,
+            pre_nms_top_k=self.pre_nms_top_k,
+            nms_iou=self.nms_iou,
+            class_agnostic_nms_iou=self.class_agnostic_nms_iou if self.variant == "published" else 1.0,
+            max_boxes=self.max_detections,
+        )
+
+    def levels(self, levelness: Tensor | None) -> Tensor | None:
+        """Return the level whose box each cell takes, int64 [B, 2h, 2w], -1 for none; None if networks do not say.
+
+        Args:
+            levelness: logits, float [B, 1 + levels, 2h, 2w], channel 0 for no object, or None; gets no gradient.
+        """
+        if levelness is None:
+            return None
+        return argmax_level(levelness.detach(), with_background=self.variant == "paper")
+
+
+def decode_dense_boxes(
+    semantic: Tensor,
+    box_category: Tensor,
+    box: Tensor,
+    centerness: Tensor,
+    levelness: Tensor | None,
+    sizes: Sequence[tuple[int, int]],
+    labels: LabelSpace,
+    finest_stride: int,
+    num_levels: int,
+    decoding: DenseBoxDecoding,
+) -> list[PanopticMap]:
+    """Recover one map per image of a batch.
+
+    Args:
+        semantic: category logits, float [B, K, h, w], at ``1 / finest_stride`` of the padded size.
+        box_category: logits of things, float [B, T, L]; channel t is category ``labels.thing_ids[t]``.
+        box: distances to the left, top, right and bottom side, input pixels, float [B, 4, L]; below 0, and what is
+            not a number, count as 0.
+        centerness: logits, float [B, L].
+        levelness: logits, float [B, 1 + levels, 2h, 2w], channel 0 for no object, or None.
+        sizes: height and width of each image, in the top left corner of the network's input.
+        labels: tells things from stuff.
+        finest_stride: input pixels per cell of the finest level.
+        num_levels: levels of the pyramid.
+        decoding: how.
+
+    Raises:
+        InvalidArgumentError: shapes contradict each other or the sizes.
+    """
+    parts = _parts_of_images(
+        semantic, box_category, box, centerness, levelness, sizes, labels, finest_stride, num_levels, decoding
+    )
+    maps = []
+    for i, (size, (found, dense, prob, padded)) in enumerate(zip(sizes, parts, strict=True)):
+        likeliest = semantic_argmax(semantic[i], padded, size, labels, decoding.merging)
+        maps.append(boxes_to_map(found, dense, prob, likeliest, padded, labels, decoding))
+    return maps
+
+
+def detect_dense_boxes(
+    semantic: Tensor,
+    box_category: Tensor,
+    box: Tensor,
+    centerness: Tensor,
+    levelness: Tensor | None,
+    sizes: Sequence[tuple[int, int]],
+    labels: LabelSpace,
+    finest_stride: int,
+    num_levels: int,
+    decoding: DenseBoxDecoding,
+) -> list[Detections]:
+    """Return the objects of each image of a batch before they are laid into a map, of whatever score.
+
+    The arguments are those of :func:`decode_dense_boxes`.
+    """
+    parts = _parts_of_images(
+        semantic, box_category, box, centerness, levelness, sizes, labels, finest_stride, num_levels, decoding
+    )
+    return [
+        _masked(found, dense, prob, size, padded, labels, decoding)
+        for size, (found, dense, prob, padded) in zip(sizes, parts, strict=True)
+    ]
+
+
+class _Parts(NamedTuple):
+    """What the masks of one image are made of, see :func:`boxes_to_map`."""
+
+    found: Boxes
+    dense: Tensor
+    prob: Tensor
+    padded_size: Size
+
+
+def _parts_of_images(
+    semantic: Tensor,
+    box_category: Tensor,
+    box: Tensor,
+    centerness: Tensor,
+    levelness: Tensor | None,
+    sizes: Sequence[tuple[int, int]],
+    labels: LabelSpace,
+    finest_stride: int,
+    num_levels: int,
+    decoding: DenseBoxDecoding,
+) -> Iterator[_Parts]:
+    """Choose the objects of each image of a batch, and prepare what their masks are made of."""
+    padded = _checked_size(semantic, box_category, box, levelness, sizes, labels, finest_stride, num_levels)
+    box = finite_values(box, nan=0).clamp(0, _LARGEST_DISTANCE)
+    dense = dense_boxes(box, decoding.levels(levelness), padded, finest_stride, num_levels)
+    grid = (2 * semantic.shape[2], 2 * semantic.shape[3])
+    for i, size in enumerate(sizes):
+        parts = (box_category[i], box[i], centerness[i])
+        found = select_boxes(*parts, padded, size, finest_stride, num_levels, decoding.selection)
+        yield _Parts(found, dense[i], upsampled_thing_prob(semantic[i], grid, labels.thing_ids), padded)
+
+
+def semantic_argmax(
+    logits: Tensor, padded_size: tuple[int, int], size: tuple[int, int], labels: LabelSpace, merging: MergeConfig
+) -> Tensor:
+    """Return the likeliest of the categories that pixels without an object may have, integers [size].
+
+    Args:
+        logits: float [K, h, w], enlarged bilinearly to ``padded_size``.
+        padded_size: height and width of the network's input.
+        size: height and width of the image.
+        labels: tells things from stuff.
+        merging: say which categories those are.
+    """
+    ids = merging.semantic_ids(labels)
+    if len(ids) == len(labels):
+        return upsampled_argmax(logits, padded_size, size)
+    position = upsampled_argmax(logits[list(ids)], padded_size, size)
+    return torch.tensor(ids, device=logits.device)[position.long()]
+
+
+def boxes_to_map(
+    found: Boxes,
+    dense: Tensor,
+    prob: Tensor,
+    semantic: Tensor,
+    padded_size: tuple[int, int],
+    labels: LabelSpace,
+    decoding: DenseBoxDecoding,
+) -> PanopticMap:
+    """Make the masks of one image's objects and lay them into a map.
+
+    Args:
+        found: the objects; their categories are planes of ``prob``.
+        dense: boxes of the cells of a grid over the padded input, float [D, 4, h, w], xyxy; the best of D counts.
+        prob: probability of each thing at every cell, float [T, h, w].
+        semantic: the likeliest category of every pixel, integers of the image's size.
+        padded_size: height and width of the network's input.
+        labels: tells things from stuff.
+        decoding: how.
+    """
+    # Objects that the map would not keep need no mask.
+    found = Boxes(*(part[found.score >= decoding.merging.min_score] for part in found))
+    size = (semantic.shape[0], semantic.shape[1])
+    masks, category, score = _masked(found, dense, prob, size, padded_size, labels, decoding)
+    return merge_instances(masks, category, score, semantic, labels, decoding.merging)
+
+
+def _masked(
+    found: Boxes,
+    dense: Tensor,
+    prob: Tensor,
+    size: tuple[int, int],
+    padded_size: tuple[int, int],
+    labels: LabelSpace,
+    decoding: DenseBoxDecoding,
+) -> Detections:
+    """Make the masks of one image's objects; arguments as for :func:`boxes_to_map`."""
+    masks = dense_masks(
+        found.box,
+        found.category,
+        dense,
+        prob,
+        padded_size,
+        size,
+        threshold=decoding.mask_threshold,
+        variant=decoding.variant,
+    )
+    category = torch.tensor(labels.thing_ids, dtype=torch.int64, device=found.category.device)[found.category]
+    return Detections(masks, category, found.score)
+
+
+def _checked_size(
+    semantic: Tensor,
+    box_category: Tensor,
+    box: Tensor,
+    levelness: Tensor | None,
+    sizes: Sequence[tuple[int, int]],
+    labels: LabelSpace,
+    finest_stride: int,
+    num_levels: int,
+) -> Size:
+    """Return the size of the network's input; refuse outputs that contradict it, each other or the label space."""
+    if semantic.ndim != 4 or semantic.shape[1] != len(labels) or 0 in semantic.shape:
+        raise InvalidArgumentError(
+            f"expected semantic as [B, {len(labels)}, h, w], one plane for each category of {labels.name}, "
+            f"got {list(semantic.shape)}"
+        )
+    batch, _, height, width = semantic.shape
+    padded = Size(height * finest_stride, width * finest_stride)
+    if list(box_category.shape[:2]) != [batch, len(labels.thing_ids)] or len(box) != batch:
+        raise InvalidArgumentError(
+            f"expected box_category as [{batch}, {len(labels.thing_ids)}, L] and box as [{batch}, 4, L], "
+            f"got {list(box_category.shape)} and {list(box.shape)}"
+        )
+    if levelness is not None and list(levelness.shape) != [batch, 1 + num_levels, 2 * height, 2 * width]:
+        raise InvalidArgumentError(
+            f"expected levelness as {[batch, 1 + num_levels, 2 * height, 2 * width]}, got {list(levelness.shape)}"
+        )
+    if len(sizes) != batch:
+        raise InvalidArgumentError(f"expected one size for each of the {batch} images, got {len(sizes)}")
+    for size in sizes:
+        require_fits(size, padded)
+    return padded

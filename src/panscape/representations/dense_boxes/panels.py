@@ -1,0 +1,129 @@
+"""Images of what a network of dense boxes says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from panscape.geometry import require_fits
+from panscape.labels import LabelSpace
+from panscape.ops.argmax import upsampled_argmax
+from panscape.ops.interpolate import upsample
+from panscape.representations.dense_boxes.decode import DenseBoxDecoding
+from panscape.representations.dense_boxes.locations import argmax_level, dense_boxes, grid_points
+from panscape.representations.dense_boxes.losses import Pyramid
+from panscape.representations.dense_boxes.masks import location_mask_prob, upsampled_thing_prob
+from panscape.representations.dense_boxes.select_boxes import Boxes, select_boxes
+from panscape.visualize import draw_heatmap, draw_offsets, draw_semantic
+
+if TYPE_CHECKING:
+    from panscape.representations.dense_boxes import DenseBoxOutputs
+
+_SURE, _LIKELY = 255, 140  # brightness of outlines
+_FINEST = 0.3  # heat of the finest level, well above that of none
+
+
+def draw_panels(
+    outputs: DenseBoxOutputs, size: tuple[int, int], labels: LabelSpace, pyramid: Pyramid, decoding: DenseBoxDecoding
+) -> dict[str, Tensor]:
+    """Draw the outputs of one image.
+
+    Args:
+        outputs: a batch of one, on the CPU.
+        size: height and width of the image.
+        labels: gives the colours.
+        pyramid: where the locations are.
+        decoding: how maps are recovered.
+
+    Returns:
+        Images by name, uint8 [3, H, W]:
+
+        * "semantic", the likeliest category.
+        * "boxes", on things the way from each cell to the middle of its box (without levelness, that of the finest
+          level), and the outlines of the detected boxes:
+          white if the map may keep them, grey from half the score that this takes.
+        * "levels" if the network has levelness: the predicted level from dark, the finest, to bright; black for none.
+        * "masks", the probability of the likeliest of the objects that the map may keep, with a white line around what
+          becomes one's mask and a black one between two.
+    """
+    padded, grid_stride = pyramid.padded_size, pyramid.finest_stride // 2
+    require_fits(size, padded)
+    category = upsampled_argmax(outputs.semantic[0], padded, size).long()
+    is_thing = torch.tensor([c.is_thing for c in labels])[category]
+    dense = dense_boxes(outputs.box.clamp_min(0), decoding.levels(outputs.levelness), *pyramid)[0]
+    grid = (dense.shape[2], dense.shape[3])
+    locations = (outputs.box_category[0], outputs.box[0], outputs.centerness[0])
+    found = select_boxes(*locations, padded, size, *pyramid[1:], selection=decoding.selection)
+    is_sure, is_likely = (found.score >= share * decoding.merging.min_score for share in (1, 0.5))
+    left, top, right, bottom = dense[0]
+    to_middle = torch.stack([top + bottom, left + right]) / 2 - grid_points(grid, grid_stride)
+    ways = draw_offsets(_at_pixels(to_middle, grid_stride, size), mask=is_thing)
+    _draw_outlines(ways, found.box[is_likely & ~is_sure], _LIKELY)
+    _draw_outlines(ways, found.box[is_sure], _SURE)
+    images = {"semantic": draw_semantic(category, labels), "boxes": ways}
+    if outputs.levelness is not None:
+        predicted = argmax_level(outputs.levelness, with_background=True)[0]
+        share = _FINEST + (1 - _FINEST) * predicted / max(pyramid.num_levels - 1, 1)
+        images["levels"] = draw_heatmap(_at_pixels(share * (predicted >= 0), grid_stride, size))
+    sure = Boxes(*(part[is_sure] for part in found))
+    prob, owner = _likeliest_object(
+        sure, dense, upsampled_thing_prob(outputs.semantic[0], grid, labels.thing_ids), decoding
+    )
+    prob = upsample(prob, padded, size, align_corners=False)
+    owner = _at_pixels(owner, grid_stride, size) * (prob >= decoding.mask_threshold)
+    images["masks"] = draw_heatmap(prob)
+    _draw_borders(images["masks"], owner)
+    return images
+
+
+def _likeliest_object(found: Boxes, dense: Tensor, prob: Tensor, decoding: DenseBoxDecoding) -> tuple[Tensor, Tensor]:
+    """Return the probability of each cell's likeliest object, [h, w], 0 at least, and its number + 1, 0 without any."""
+    grid = dense.shape[2:]
+    largest, owner = torch.zeros(grid), torch.zeros(grid, dtype=torch.int64)
+    for number, (box, category) in enumerate(zip(found.box, found.category.tolist(), strict=True)):
+        for boxes in dense:
+            value = location_mask_prob(box, boxes, decoding.variant) * prob[category]
+            owner[value > largest] = number + 1
+            largest = torch.maximum(largest, value)
+    return largest, owner
+
+
+def _at_pixels(plane: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
+    """Give each pixel its cell's value."""
+    rows, columns = (torch.arange(side) // stride for side in size)
+    return plane[..., rows[:, None], columns]
+
+
+def _line_width(image: Tensor) -> int:
+    return max(1, round(max(image.shape[1:]) / 600))  # large images are shown smaller
+
+
+def _draw_outlines(image: Tensor, boxes: Tensor, brightness: int) -> None:
+    """Draw the first and last pixels of boxes into an image, in place, with a dark line around each."""
+    height, width = image.shape[1:]
+    thick = _line_width(image)
+    line = torch.zeros(height, width, dtype=torch.bool)
+    for x1, y1, x2, y2 in boxes.round().int().tolist():
+        left, right = (max(min(x, width - 1), 0) for x in (x1, x2))
+        top, bottom = (max(min(y, height - 1), 0) for y in (y1, y2))
+        line[top : bottom + 1, left : right + 1][:thick] = True
+        line[max(top, bottom + 1 - thick) : bottom + 1, left : right + 1] = True
+        line[top : bottom + 1, left : right + 1][:, :thick] = True
+        line[top : bottom + 1, max(left, right + 1 - thick) : right + 1] = True
+    near = F.max_pool2d(line[None].float(), 2 * thick + 1, stride=1, padding=thick)[0] > 0
+    image[:, near] = 0
+    image[:, line] = brightness
+
+
+def _draw_borders(image: Tensor, owner: Tensor) -> None:
+    """Draw where objects end into an image, in place: [H, W] says which object each pixel is, 0 none."""
+    thick = _line_width(image)
+    padded = F.pad(owner[None].float(), (thick, thick, thick, thick), mode="replicate")
+    highest, lowest = (sign * F.max_pool2d(sign * padded, 2 * thick + 1, stride=1)[0] for sign in (1, -1))
+    is_end = (owner > 0) & (lowest < owner)
+    image[:, is_end] = 255
+    image[:, is_end & (lowest > 0)] = 0
+    image[:, (owner > 0) & (highest > owner)] = 0

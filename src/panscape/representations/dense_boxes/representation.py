@@ -1,0 +1,315 @@
+"""Objects as boxes that every location predicts: boxes, categories, centredness and levels, beside a segmentation.
+
+The representation of Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, arXiv 1912.01202).
+An object's mask is where the boxes that the pixels predict agree with the object's own. The authors released no
+training code; what the paper leaves open follows FCOS (Tian et al., ICCV 2019), see docs/models/dense_detections.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import inf
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from panscape.errors import InvalidArgumentError
+from panscape.labels import LabelSpace
+from panscape.nn.losses import bootstrapped_cross_entropy, global_normalizers
+from panscape.ops.cropped_masks import Detections
+from panscape.panoptic import PanopticMap
+from panscape.representations.checks import check_categories, check_category_weights
+from panscape.representations.dense_boxes.decode import DenseBoxDecoding, decode_dense_boxes, detect_dense_boxes
+from panscape.representations.dense_boxes.encode import dense_box_targets
+from panscape.representations.dense_boxes.losses import (
+    MaskQueries,
+    Pyramid,
+    mask_queries,
+    sum_of_box_loss,
+    sum_of_category_loss,
+    sum_of_centerness_loss,
+    sum_of_mask_loss,
+)
+from panscape.representations.dense_boxes.oracles import decode_with_truth
+from panscape.representations.dense_boxes.panels import draw_panels
+from panscape.representations.dense_boxes.types import DenseBoxOutputs, DenseBoxTargets
+
+__all__ = [
+    "DENSE_BOX_ORACLES",
+    "DenseBoxDecoding",
+    "DenseBoxOutputs",
+    "DenseBoxRepresentation",
+    "DenseBoxTargets",
+]
+
+DENSE_BOX_ORACLES = ("semantic", "boxes")
+"""The parts that :meth:`DenseBoxRepresentation.decode_with_truth` can replace."""
+
+
+_CHOICES = {
+    "supervision": ("masks", "boxes"),
+    "box_loss": ("iou", "giou"),
+    "category_normalization": ("positives", "locations"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DenseBoxRepresentation:
+    """Targets, losses and recovery. Defaults are the paper's for Cityscapes, or what the authors' code suggests.
+
+    Attributes:
+        level_ends: largest distance from a location to a side of its box, pixels, for each level but the last; there is
+            one level more.
+        finest_stride: pixels between locations of the first level, even; each next level has twice that.
+        supervision: "masks", or "boxes" to learn objects from their boxes alone (Table 3, last row); the semantic
+            segmentation is learnt from all pixels either way, and masks are not then.
+        box_loss: "iou" or "giou", see :func:`panscape.nn.losses.ltrb_iou_loss`.
+        category_normalization: what the focal loss of categories is divided by: "positives", the locations that have an
+            object, as in FCOS, which goes with a network that starts from rare objects; or "locations", all of them, as
+            the paper says.
+        category_weights: of each category in the semantic loss; empty is 1 for each. Ours.
+        hard_pixel_fraction: share of hardest pixels of each image in the semantic loss.
+        max_mask_queries: detected boxes of an image whose masks are compared; bounds the memory.
+        detach_query: whether the mask loss moves the boxes of the pixels alone, not that of the query.
+        box_loss_weight: weight of the loss of boxes.
+        centerness_loss_weight: of the loss of centerness.
+        category_loss_weight: of the loss of the locations' categories.
+        levelness_loss_weight: of the loss of levelness.
+        semantic_loss_weight: of the semantic loss; the paper has 1 for Cityscapes, 0.4 for COCO.
+        mask_loss_weight: of the loss of masks; 0 leaves it out (Table 3).
+        decoding: how maps are recovered; by the same rules the mask loss chooses objects and the cells' levels.
+
+    Raises:
+        InvalidArgumentError: a value is out of its range.
+    """
+
+    level_ends: tuple[float, ...] = (64.0, 128.0, 256.0, 512.0)
+    finest_stride: int = 8
+    supervision: Literal["masks", "boxes"] = "masks"
+    box_loss: Literal["iou", "giou"] = "iou"
+    category_normalization: Literal["positives", "locations"] = "positives"
+    category_weights: tuple[float, ...] = ()
+    hard_pixel_fraction: float = 0.3
+    max_mask_queries: int = 40
+    detach_query: bool = True
+    box_loss_weight: float = 1.0
+    centerness_loss_weight: float = 1.0
+    category_loss_weight: float = 1.0
+    levelness_loss_weight: float = 1.0
+    semantic_loss_weight: float = 1.0
+    mask_loss_weight: float = 1.0
+    decoding: DenseBoxDecoding = field(default_factory=DenseBoxDecoding)
+
+    def __post_init__(self) -> None:
+        if not all(low < high for low, high in pairwise((0.0, *self.level_ends, inf))):
+            raise InvalidArgumentError(f"expected ascending level_ends above 0, got {self.level_ends}")
+        if self.finest_stride < 2 or self.finest_stride % 2:
+            raise InvalidArgumentError(f"expected an even finest_stride of 2 or more, got {self.finest_stride}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InvalidArgumentError(
+                    f'expected {name} "{choices[0]}" or "{choices[1]}", got {getattr(self, name)!r}'
+                )
+        if not 0 < self.hard_pixel_fraction <= 1:
+            raise InvalidArgumentError(f"expected hard_pixel_fraction in (0, 1], got {self.hard_pixel_fraction}")
+        check_category_weights(self.category_weights)
+        if self.max_mask_queries < 1:
+            raise InvalidArgumentError(f"expected max_mask_queries of 1 or more, got {self.max_mask_queries}")
+        for part in ("box", "centerness", "category", "levelness", "semantic", "mask"):
+            weight = getattr(self, f"{part}_loss_weight")
+            if not 0 <= weight < inf:
+                raise InvalidArgumentError(f"expected {part}_loss_weight of 0 or more, got {weight}")
+
+    @property
+    def num_levels(self) -> int:
+        """Number of levels."""
+        return len(self.level_ends) + 1
+
+    def encode(self, truth: PanopticMap, labels: LabelSpace, padded_to: tuple[int, int]) -> DenseBoxTargets:
+        """Encode a truth; see :mod:`panscape.representations.dense_boxes.encode` for the rules.
+
+        Args:
+            truth: on the CPU; void and crowds are ignored in all but the semantic target, which has crowds.
+            labels: tells things from stuff.
+            padded_to: height and width of the network's input, multiples of ``finest_stride``: the truth is extended to
+                it with void.
+
+        Raises:
+            InvalidArgumentError: the truth has categories that the label space lacks, or is larger than ``padded_to``,
+                or that is no multiple of ``finest_stride``.
+        """
+        check_categories(truth, labels)
+        check_category_weights(self.category_weights, labels)
+        if any(side > padded for side, padded in zip(truth.size, padded_to, strict=True)):
+            raise InvalidArgumentError(
+                f"expected a truth of at most {padded_to[0]}x{padded_to[1]} pixels, got "
+                f"{truth.size.height}x{truth.size.width}"
+            )
+        boxes = truth.boxes()
+        padded = truth.pad(*padded_to)
+        is_crowd = torch.zeros_like(truth.category, dtype=torch.bool) if truth.crowd is None else truth.crowd
+        # By the place among the things, from 1 on; stuff is 0.
+        number = torch.zeros(len(labels), dtype=torch.int64)
+        number[list(labels.thing_ids)] = torch.arange(1, len(labels.thing_ids) + 1)
+        maps = dense_box_targets(
+            padded.ids,
+            boxes,
+            number[truth.category],
+            is_crowd,
+            level_ends=self.level_ends,
+            finest_stride=self.finest_stride,
+            supervision=self.supervision,
+        )
+        return DenseBoxTargets(padded.semantic(void=-1) + 1, *maps)
+
+    def loss(self, outputs: DenseBoxOutputs, targets: DenseBoxTargets) -> dict[str, Tensor]:
+        """Compare outputs with stacked targets (Sections 4.2 and 4.3); the total is the sum of the values.
+
+        Where processes share a batch, all must call this equally often: see
+            :func:`panscape.nn.losses.global_normalizers`.
+
+        Args:
+            outputs: of the input that the targets were padded to.
+            targets: each with a first axis B.
+
+        Returns:
+            "box", "centerness", "category", "semantic"; "levelness" if the network has it; "mask" if it has a weight
+            and masks are known. Each is finite and has a gradient path to its outputs, whatever the truth.
+
+        Raises:
+            InvalidArgumentError: outputs and targets are of different sizes.
+        """
+        outputs = _each(outputs, _in_full_precision)
+        pyramid = self._pyramid(outputs)
+        if targets.semantic.shape[-2:] != pyramid.padded_size or targets.box.shape != outputs.box.shape:
+            raise InvalidArgumentError(
+                f"expected targets of {pyramid.padded_size[0]}x{pyramid.padded_size[1]} pixels with boxes "
+                f"{list(outputs.box.shape)}, got {list(targets.semantic.shape[-2:])} with {list(targets.box.shape)}; "
+                "encode the same crop that entered the network, by the same levels"
+            )
+        has_object, is_known = targets.box_category > 0, targets.levelness >= 0
+        queries = self._mask_queries(outputs, targets, pyramid)
+        num_queries = targets.box_category.new_tensor(0 if queries is None else len(queries.segment))
+        objects, cells, masks = global_normalizers(torch.stack([has_object.sum(), is_known.sum(), num_queries]))
+        categorized = objects if self.category_normalization == "positives" else has_object.numel()
+        box, centerness = outputs.box, outputs.centerness
+        semantic = F.interpolate(outputs.semantic, size=pyramid.padded_size, mode="bilinear", align_corners=False)
+        losses = {
+            "box": self.box_loss_weight
+            * (sum_of_box_loss(box, targets.box_category, targets.box, self.box_loss) / objects),
+            "centerness": self.centerness_loss_weight
+            * (sum_of_centerness_loss(centerness, targets.box_category, targets.box) / objects),
+            "category": self.category_loss_weight
+            * (sum_of_category_loss(outputs.box_category, targets.box_category) / categorized),
+            "semantic": self.semantic_loss_weight
+            * bootstrapped_cross_entropy(semantic, targets.semantic, self.hard_pixel_fraction, self.category_weights),
+        }
+        if outputs.levelness is not None:
+            cost = F.cross_entropy(outputs.levelness, targets.levelness, ignore_index=-1, reduction="sum")
+            losses["levelness"] = self.levelness_loss_weight * (cost / cells)
+        if queries is not None:
+            level = self.decoding.levels(outputs.levelness)
+            cost = sum_of_mask_loss(box, level, queries, targets.segment, is_known, pyramid)
+            losses["mask"] = self.mask_loss_weight * (cost / masks)
+        return losses
+
+    def decode(
+        self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace
+    ) -> list[PanopticMap]:
+        """Recover one map per image of a batch; see :mod:`panscape.representations.dense_boxes.decode`.
+
+        Args:
+            outputs: for the padded images.
+            sizes: height and width of each image.
+            labels: tells things from stuff.
+        """
+        return decode_dense_boxes(*outputs, sizes, labels, self.finest_stride, self.num_levels, self.decoding)
+
+    def detect(
+        self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace
+    ) -> list[Detections]:
+        """Return the objects of each image of a batch before they are laid into a map.
+
+        All that are chosen among the boxes (``score_threshold``, ``max_detections``), however unsure; ``protocol`` have
+        no say. On these the paper measures average precision.
+
+        Args:
+            outputs: for the padded images.
+            sizes: height and width of each image.
+            labels: tells things from stuff.
+        """
+        return detect_dense_boxes(*outputs, sizes, labels, self.finest_stride, self.num_levels, self.decoding)
+
+    def decode_with_truth(
+        self, outputs: DenseBoxOutputs, truth: PanopticMap, parts: Collection[str], labels: LabelSpace
+    ) -> PanopticMap:
+        """Recover the map of one image as if parts of the outputs were perfect, at its full size.
+
+        The truth says nothing of the category of void, nor of the boxes of void, stuff and crowds: there, predictions
+        stay.
+
+        Args:
+            outputs: a batch of one.
+            truth: of the image, at its size, on any device.
+            parts: of :data:`DENSE_BOX_ORACLES`: "semantic" for the category of every pixel, "boxes" for the boxes of
+                the objects that some location meets and of their pixels. Without any, this is :meth:`decode`.
+            labels: tells things from stuff.
+        """
+        if not parts:
+            return self.decode(outputs, [truth.size], labels)[0]
+        device, pyramid = outputs.box.device, self._pyramid(outputs)
+        targets = replace(self, supervision="masks").encode(truth.to("cpu"), labels, pyramid.padded_size)
+        targets = DenseBoxTargets(*(t.to(device) for t in targets))
+        return decode_with_truth(outputs, truth.to(device), targets, parts, labels, pyramid, self.decoding)
+
+    def visualize(self, outputs: DenseBoxOutputs, size: tuple[int, int], labels: LabelSpace) -> dict[str, Tensor]:
+        """Draw the outputs of one image: "semantic", "boxes", "levels" if the network has levelness, and "masks".
+
+        Args:
+            outputs: a batch of one.
+            size: height and width of the image.
+            labels: gives the colours.
+
+        Returns:
+            Images by name, uint8 [3, H, W]; see :func:`panscape.representations.dense_boxes.panels.draw_panels`.
+        """
+        outputs = _each(outputs, lambda part: part.detach().float().cpu())
+        return draw_panels(outputs, size, labels, self._pyramid(outputs), self.decoding)
+
+    def _mask_queries(self, outputs: DenseBoxOutputs, targets: DenseBoxTargets, pyramid: Pyramid) -> MaskQueries | None:
+        if self.supervision == "boxes" or not self.mask_loss_weight:
+            return None
+        queries = mask_queries(
+            outputs.box_category,
+            outputs.box,
+            outputs.centerness,
+            targets.box,
+            targets.location_segment,
+            pyramid,
+            self.decoding.selection,
+            self.max_mask_queries,
+        )
+        return queries._replace(box=queries.box.detach()) if self.detach_query else queries
+
+    def padded_size(self, outputs: DenseBoxOutputs) -> tuple[int, int]:
+        """Return height and width of the padded input that gave these outputs."""
+        height, width = (side * self.finest_stride for side in outputs.semantic.shape[-2:])
+        return height, width
+
+    def _pyramid(self, outputs: DenseBoxOutputs) -> Pyramid:
+        return Pyramid(self.padded_size(outputs), self.finest_stride, self.num_levels)
+
+
+def _each(outputs: DenseBoxOutputs, change: Callable[[Tensor], Tensor]) -> DenseBoxOutputs:
+    """Change each part that there is."""
+    semantic, box_category, box, centerness, levelness = outputs
+    levelness = None if levelness is None else change(levelness)
+    return DenseBoxOutputs(change(semantic), change(box_category), change(box), change(centerness), levelness)
+
+
+def _in_full_precision(part: Tensor) -> Tensor:
+    return part if part.dtype == torch.float64 else part.float()

@@ -1,0 +1,1 @@
+"""Training samples: the stream, its augmentation, and the processes that load it."""

@@ -1,0 +1,68 @@
+"""From what a recipe says about variation to the transforms that do it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from panscape.labels import LabelSpace
+from panscape.training.config import Augmentation
+from panscape.transforms import (
+    ColorJitter,
+    Compose,
+    CopyPaste,
+    RandomCrop,
+    RandomFlip,
+    RareCategoryCrop,
+    ResizeShortestEdge,
+    Rotation,
+    ScaleJitter,
+    Transform,
+)
+
+
+class AugmentationSteps(NamedTuple):
+    """What a :class:`~panscape.training.data.stream.SampleStream` applies to samples.
+
+    Attributes:
+        augment: resize, cut out, rotate and flip.
+        copy_paste: paste objects of another sample; None if none are.
+        color_jitter: change colours; None if they stay.
+    """
+
+    augment: Transform
+    copy_paste: CopyPaste | None
+    color_jitter: ColorJitter | None
+
+
+def build_augmentation(
+    options: Augmentation, labels: LabelSpace, rarity: tuple[float, ...] | None = None
+) -> AugmentationSteps:
+    """Return the transforms of a recipe.
+
+    Args:
+        options: of the recipe.
+        labels: tells which segments are objects that can be pasted.
+        rarity: of each category, see :func:`panscape.datasets.repeat_factor_sampling.category_repeat_factors`; needed
+            for crops at rare categories.
+    """
+    transforms: list[Transform] = []
+    if options.shortest_sides:
+        transforms.append(ResizeShortestEdge(options.shortest_sides, options.longest_side))
+    elif options.scale != (1.0, 1.0):
+        transforms.append(ScaleJitter(*options.scale))
+    if rarity is not None and options.rare_crop:
+        transforms.append(RareCategoryCrop(options.crop, rarity, options.rare_crop))
+    else:
+        transforms.append(RandomCrop(options.crop))
+    if options.rotation != "none":
+        transforms.append(Rotation(options.rotation))
+    if options.flip:
+        transforms.append(RandomFlip(options.flip))
+    copy_paste = CopyPaste(labels.thing_ids, options.copy_paste) if options.copy_paste and labels.thing_ids else None
+    spread = options.color_jitter_strength
+    color_jitter = (
+        ColorJitter(spread, spread, spread, options.color_jitter_hue, options.color_jitter)
+        if options.color_jitter
+        else None
+    )
+    return AugmentationSteps(Compose(tuple(transforms)), copy_paste, color_jitter)

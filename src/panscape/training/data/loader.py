@@ -1,0 +1,253 @@
+"""Training batches: samples of the stream, stacked by loader processes in their order.
+
+Samples are numbered from 0 over the whole training: step s (from 1 on) takes the numbers (s - 1) * batch_size to
+s * batch_size - 1. Neither the number of loader processes nor how training processes share a batch changes what is
+learnt from.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from panscape.datasets.load import SkippedSample
+from panscape.datasets.workers import explain_worker_death
+from panscape.errors import InvalidArgumentError, PanscapeError
+from panscape.training.data.shared_memory import SharedMemoryPool
+from panscape.training.data.stream import SampleStream, StreamItem
+from panscape.training.profiler import SampleTimes
+
+
+class Batch(NamedTuple):
+    """Samples of one size, stacked.
+
+    Attributes:
+        images: uint8 [B, 3, h, w].
+        targets: a NamedTuple of tensors with a first axis of length B.
+        names: of the B images.
+        skipped: images that could not be used.
+        times: what the B samples cost.
+    """
+
+    images: Tensor
+    targets: tuple[Tensor, ...]
+    names: list[str]
+    skipped: list[SkippedSample]
+    times: Sequence[SampleTimes] = ()
+
+
+def collate(items: Sequence[StreamItem], out: Sequence[Tensor] | None = None) -> Batch:
+    """Stack samples; in a loader process straight into shared memory.
+
+    Args:
+        items: of one size.
+        out: tensors for images and targets; without them, or if they do not fit, new ones are made.
+
+    Raises:
+        InvalidArgumentError: the crops, or a field of their targets, are not of one size.
+    """
+    kind: Any = type(items[0].targets)
+    fields = [("crops", [item.image for item in items])]
+    fields += [(name, [item.targets[i] for item in items]) for i, name in enumerate(kind._fields)]
+    for name, tensors in fields:
+        _require_one_size(name, tensors, items)
+    if out is None or [_shape(tensors) for _, tensors in fields] != [(t.dtype, tuple(t.shape)) for t in out]:
+        stacked = [default_collate(tensors) for _, tensors in fields]
+    else:
+        stacked = [torch.stack(tensors, out=place) for (_, tensors), place in zip(fields, out, strict=True)]
+    return Batch(
+        stacked[0],
+        kind(*stacked[1:]),
+        [item.name for item in items],
+        [skipped for item in items for skipped in item.skipped],
+        [item.times for item in items],
+    )
+
+
+def training_batches(
+    stream: SampleStream,
+    *,
+    batch_size: int,
+    first_step: int,
+    last_step: int,
+    rank: int = 0,
+    world_size: int = 1,
+    parts: int = 1,
+    workers: int,
+    prefetch: int = 4,
+    pin_memory: bool = False,
+) -> Iterator[Batch]:
+    """Start loader processes and return this process's batches, in order; close the iterator to end them.
+
+    Args:
+        stream: of samples.
+        batch_size: samples a step, over all processes and parts.
+        first_step: from 1 on.
+        last_step: inclusive.
+        rank: of this process; it takes the rank-th contiguous share of each step's samples.
+        world_size: number of training processes.
+        parts: number of batches that a process's share comes in.
+        workers: loader processes; 0 prepares samples when they are asked for. Has no influence on what comes.
+        prefetch: batches that each of them prepares ahead; they wait in shared memory.
+        pin_memory: for a faster copy to a CUDA device.
+
+    Raises:
+        InvalidArgumentError: an argument is out of range, or the batch cannot be shared out.
+        BadSampleError: on access; see :class:`SampleStream`.
+        WorkerDiedError: on access; a loader process was killed (see :func:`explain_worker_death`).
+    """
+    if min(batch_size, first_step, world_size, parts, prefetch) < 1 or workers < 0 or not 0 <= rank < world_size:
+        raise InvalidArgumentError(
+            "expected batch_size, first_step, world_size, parts and prefetch of at least 1, workers of at least 0 and "
+            f"rank in 0..world_size - 1, got batch_size={batch_size}, first_step={first_step}, "
+            f"world_size={world_size}, parts={parts}, prefetch={prefetch}, workers={workers}, rank={rank}"
+        )
+    part = per_process_batch(batch_size, world_size, parts)
+    starts = [
+        (step - 1) * batch_size + (rank * parts + i) * part
+        for step in range(first_step, last_step + 1)
+        for i in range(parts)
+    ]
+    slots = SharedMemoryPool([], 0)
+    if workers and starts and not pin_memory and multiprocessing.get_start_method() == "fork":
+        slots = _slots_for(stream, starts[0], part, workers * prefetch + 2)
+    loader: DataLoader[Any] = DataLoader(
+        _Batches(stream, part, slots),
+        batch_size=None,
+        sampler=_Tasks(starts, slots),
+        collate_fn=_as_it_is,  # with batch_size=None it gets what the dataset gives
+        num_workers=workers,
+        prefetch_factor=prefetch if workers else None,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        generator=Generator(),  # its own, or starting would draw a number from the one that training goes on with
+    )
+    return _received(iter(loader), slots)
+
+
+def per_process_batch(batch_size: int, world_size: int, parts: int = 1) -> int:
+    """Return the samples in one part of one process's share of a batch.
+
+    Raises:
+        InvalidArgumentError: the batch cannot be shared out evenly.
+    """
+    divisor = world_size * parts
+    if batch_size % divisor:
+        lower, upper = batch_size // divisor * divisor, -(-batch_size // divisor) * divisor
+        sharers = f"{world_size} processes" if world_size > 1 else f"{parts} parts"
+        if world_size > 1 and parts > 1:
+            sharers += f" in {parts} parts each"
+        raise InvalidArgumentError(
+            f"expected a batch_size that {sharers} can share evenly, got {batch_size}; take "
+            f"{f'{lower} or ' if lower else ''}{upper}"
+        )
+    return batch_size // divisor
+
+
+class _Task(NamedTuple):
+    start: int  # the first sample number
+    slot: int | None  # where to put the batch
+
+
+class _InSlot(NamedTuple):
+    slot: int
+    kind: Any  # the class of the targets
+    names: list[str]
+    skipped: list[SkippedSample]
+    times: Sequence[SampleTimes]
+
+
+class _Answer(NamedTuple):
+    unused: int | None  # the slot of the task, if the content is not in it
+    content: Batch | _InSlot | PanscapeError
+
+
+class _Tasks:
+    """What loader processes are to do; a task gets its slot when it is handed out."""
+
+    def __init__(self, starts: Sequence[int], slots: SharedMemoryPool) -> None:
+        self.starts, self.slots = starts, slots
+
+    def __iter__(self) -> Iterator[_Task]:
+        for start in self.starts:
+            yield _Task(start, self.slots.acquire())
+
+
+class _Batches(Dataset[_Answer]):
+    """Whole batches by task. Errors for users are returned: torch would lengthen their text."""
+
+    def __init__(self, stream: SampleStream, size: int, slots: SharedMemoryPool) -> None:
+        self.stream, self.size, self.slots = stream, size, slots
+
+    def __getitem__(self, task: _Task) -> _Answer:
+        out = None if task.slot is None else self.slots.tensors(task.slot)
+        try:
+            batch = collate([self.stream[number] for number in range(task.start, task.start + self.size)], out)
+        except PanscapeError as error:
+            return _Answer(task.slot, error)
+        if task.slot is None or out is None or batch.images is not out[0]:
+            return _Answer(task.slot, batch)
+        return _Answer(None, _InSlot(task.slot, type(batch.targets), *batch[2:]))
+
+
+def _slots_for(stream: SampleStream, number: int, size: int, count: int) -> SharedMemoryPool:
+    """Return slots for batches like that of a sample; none if the sample or so much memory cannot be had."""
+    try:
+        one = collate([stream[number]])  # what is wrong with it is reported when its batch comes
+        return SharedMemoryPool([(t.dtype, (size, *t.shape[1:])) for t in (one.images, *one.targets)], count)
+    except (PanscapeError, OSError):
+        return SharedMemoryPool([], 0)
+
+
+def _received(answers: Iterator[_Answer], slots: SharedMemoryPool) -> Iterator[Batch]:
+    try:
+        while True:
+            with explain_worker_death():
+                answer = next(answers, None)
+            if answer is None:
+                return
+            yield _opened(answer, slots)
+    finally:
+        del answers  # ends the processes even while a traceback keeps this frame
+
+
+def _opened(answer: _Answer, slots: SharedMemoryPool) -> Batch:
+    content = answer.content
+    if isinstance(content, PanscapeError):
+        raise content
+    if isinstance(content, _InSlot):
+        images, *targets = slots.tensors(content.slot, give_back=True)
+        return Batch(images, content.kind(*targets), *content[2:])
+    if answer.unused is not None:
+        slots.release(answer.unused)
+    return content
+
+
+def _start_worker(_: int) -> None:
+    # Ctrl-C and job managers reach all processes; what it means is decided in the first, whose end ends the others.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
+def _shape(tensors: list[Tensor]) -> tuple[torch.dtype, tuple[int, ...]]:
+    return tensors[0].dtype, (len(tensors), *tensors[0].shape)
+
+
+def _require_one_size(name: str, tensors: list[Tensor], items: Sequence[StreamItem]) -> None:
+    for tensor, item in zip(tensors, items, strict=True):
+        if tensor.shape != tensors[0].shape:
+            raise InvalidArgumentError(
+                f"expected {name} of one size in a batch, got {list(tensors[0].shape)} of {items[0].name} and "
+                f"{list(tensor.shape)} of {item.name}; augment must give crops of one size, end it with RandomCrop"
+            )

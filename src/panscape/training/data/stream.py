@@ -1,0 +1,174 @@
+"""The stream of training samples: what sample number n is depends on the seed and n alone.
+
+A number has a place in an epoch, the place has an image, and chance comes from a generator seeded with the number. A
+training can thus be resumed at any sample, whichever process prepares it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from panscape.datasets.base import PanopticDataset, Sample
+from panscape.datasets.load import OnError, SkippedSample, load_sample
+from panscape.datasets.repeat_factor_sampling import epoch_order, stochastic_round
+from panscape.errors import BadSampleError, InvalidArgumentError
+from panscape.panoptic import PanopticMap
+from panscape.training.profiler import SampleTimes
+
+if TYPE_CHECKING:
+    from panscape.transforms import CopyPaste, Transform
+
+
+_MOST_SKIPPED = 100  # in a row: then it is no image's fault, and a large dataset is not read to its end to say so
+
+
+class StreamItem(NamedTuple):
+    """One training sample.
+
+    Attributes:
+        image: the crop, uint8 [3, h, w].
+        targets: the encoded truth of the crop, a NamedTuple of tensors.
+        name: of the image in its dataset.
+        skipped: images that could not be used for this sample.
+        times: what it cost.
+    """
+
+    image: Tensor
+    targets: tuple[Tensor, ...]
+    name: str
+    skipped: list[SkippedSample]
+    times: SampleTimes
+
+
+class SampleStream(Dataset[StreamItem]):
+    """Augmented, encoded samples by their number in the training, from 0 on without an end.
+
+    Everything can be pickled if the arguments can.
+
+    Args:
+        dataset: what is drawn from.
+        augment: gives crops of one size; takes its chance from the generator alone.
+        encode: the truth of a crop to targets, a NamedTuple of tensors.
+        seed: decides order and augmentation.
+        repeats: float64 [N], how often each image is drawn in an epoch (see
+            :mod:`panscape.datasets.repeat_factor_sampling`); None for once.
+        copy_paste: pastes objects of a second augmented image, with its own probability.
+        color_jitter: applied last, so that what was pasted changes its colours with the crop.
+        on_error: "raise" raises the error of an image that cannot be read; "skip" takes the next usable one of
+            the epoch instead and says so in the item.
+
+    Raises:
+        InvalidArgumentError: the dataset is empty, or another argument is out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: PanopticDataset,
+        augment: Transform,
+        encode: Callable[[PanopticMap], tuple[Tensor, ...]],
+        seed: int,
+        *,
+        repeats: Tensor | None = None,
+        copy_paste: CopyPaste | None = None,
+        color_jitter: Transform | None = None,
+        on_error: OnError = "raise",
+    ) -> None:
+        self.length = len(dataset)
+        if self.length == 0:
+            raise InvalidArgumentError("expected at least one image to train on, got an empty dataset")
+        if on_error not in get_args(OnError):
+            raise InvalidArgumentError(f'expected on_error "raise" or "skip", got {on_error!r}')
+        self.dataset, self.augment, self.encode, self.seed = dataset, augment, encode, seed
+        self.repeats, self.copy_paste, self.color_jitter = repeats, copy_paste, color_jitter
+        self.on_error = on_error
+        self._starts = [0]  # sample numbers at which epochs begin, as far as they have been asked for
+        self._epoch, self._order = 0, self._epoch_order(0)
+
+    def __getitem__(self, number: int) -> StreamItem:
+        """Return sample ``number``.
+
+        Raises:
+            BadSampleError: an image cannot be used, or with "skip", none of those that were tried.
+        """
+        epoch, position = self.epoch_position(number)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._epoch_order(epoch)
+        generator = _generator(self.seed, "sample", number)
+        bad: dict[int, SkippedSample] = {}
+        for offset in range(len(self._order)):
+            index = int(self._order[(position + offset) % len(self._order)])
+            if index in bad:
+                continue
+            started = perf_counter()
+            try:
+                sample = load_sample(self.dataset, index)
+                return self._item(sample, index, generator, bad, perf_counter() - started)
+            except BadSampleError as error:
+                if self.on_error == "raise":
+                    raise
+                bad[index] = SkippedSample(error.image, error.reason)
+            if len(bad) == _MOST_SKIPPED:
+                break
+        last = list(bad.values())[-1]
+        raise BadSampleError(
+            last.image,
+            last.reason,
+            f"{len(bad)} images in a row, of {self.length} in all, could not be used; this is the last of them",
+        )
+
+    def epoch_position(self, number: int) -> tuple[int, int]:
+        """Return the epoch of a sample number and its position in that epoch's order."""
+        if number < 0:
+            raise IndexError(f"expected a sample number of at least 0, got {number}")
+        if self.repeats is None:
+            return divmod(number, self.length)
+        while number >= self._starts[-1]:
+            counts = stochastic_round(self.repeats, _generator(self.seed, "epoch", len(self._starts) - 1))
+            self._starts.append(self._starts[-1] + int(counts.sum()))
+        epoch = bisect.bisect_right(self._starts, number) - 1
+        return epoch, number - self._starts[epoch]
+
+    def _epoch_order(self, epoch: int) -> Tensor:
+        return epoch_order(self.repeats, self.length, _generator(self.seed, "epoch", epoch))
+
+    def _item(
+        self,
+        sample: Sample,
+        index: int,
+        generator: Generator,
+        bad: dict[int, SkippedSample],
+        seconds_to_read: float,
+    ) -> StreamItem:
+        started = perf_counter()
+        image, truth = self.augment(sample.image, sample.truth, generator)
+        if self.copy_paste is not None and float(torch.rand(1, generator=generator)) < self.copy_paste.probability:
+            other_index = (index + int(torch.randint(1, max(2, self.length), (1,), generator=generator))) % self.length
+            try:
+                other = load_sample(self.dataset, other_index)
+            except BadSampleError as error:
+                if self.on_error == "raise":
+                    raise
+                bad[other_index] = SkippedSample(error.image, error.reason)
+            else:
+                image, truth = self.copy_paste(
+                    image, truth, *self.augment(other.image, other.truth, generator), generator
+                )
+        if self.color_jitter is not None:
+            image, truth = self.color_jitter(image, truth, generator)
+        varied = perf_counter()
+        targets = self.encode(truth)
+        times = SampleTimes(seconds_to_read, varied - started, perf_counter() - varied)
+        return StreamItem(image, targets, sample.name, list(bad.values()), times)
+
+
+def _generator(seed: int, purpose: str, number: int) -> Generator:
+    digest = hashlib.blake2b(f"{seed} {purpose} {number}".encode(), digest_size=8).digest()
+    return Generator().manual_seed(int.from_bytes(digest, "little") >> 1)

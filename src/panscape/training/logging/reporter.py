@@ -1,0 +1,345 @@
+"""What a person sees of a training: a bar or lines, files of numbers, curves and images."""
+
+from __future__ import annotations
+
+import errno
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+import torch
+from torch import Tensor
+
+from panscape.metrics import EvaluationReport
+from panscape.metrics.tables import format_percent
+from panscape.training.logging.event_log import EventLog
+from panscape.training.logging.sample_images import save_progress
+
+if TYPE_CHECKING:
+    from panscape.training.logging.progress_bar import ProgressBar
+
+_DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Reporter:
+    """Tells of a training as it goes; a context manager.
+
+    On a terminal there is a bar, elsewhere a line every ``log_every`` steps. In the folder, ``metrics.jsonl`` has one
+    JSON object a line, ``tensorboard/`` the same as curves, and ``images/`` what :meth:`image` got. A resumed run
+    replaces what was written of its steps before.
+
+    A full disk never ends a training: a line says so once, and what could not be written is missing. Other errors of
+    the disk are raised.
+
+    Args:
+        folder: must exist; None writes no file.
+        steps: of the whole training.
+        first_step: of this run, 1 unless it is resumed.
+        log_every: steps between reports; the last step has one in any case.
+        stream: where bar and lines go; standard error by default.
+        quiet: print nothing but warnings; files are written all the same.
+        clock: gives seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        steps: int,
+        first_step: int = 1,
+        *,
+        log_every: int,
+        stream: TextIO | None = None,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder
+        self._steps = steps
+        self._step = first_step - 1
+        self._log_every = log_every
+        self._stream = sys.stderr if stream is None else stream
+        self._quiet = quiet
+        self._clock = clock
+        self._journal = None if folder is None else EventLog(folder, first_step)
+        self._bar: ProgressBar | None = None
+        self._exits = ExitStack()
+        self._has_warned = False
+        self._losses, self._grad_norm = _Means(), _Means()
+        self._pace = _Pace()
+
+    def __enter__(self) -> Self:
+        self._started = self._clock()
+        if self._journal is not None:
+            self._exits.enter_context(self._journal)
+            with self._despite_full_disk():
+                self._journal.open()
+        if not self._quiet and self._stream.isatty():
+            from panscape.training.logging.progress_bar import ProgressBar
+
+            self._bar = self._exits.enter_context(ProgressBar(self._stream, self._steps, self._step))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exits.close()
+        self._bar = None
+
+    def step(
+        self,
+        step: int,
+        losses: Mapping[str, Tensor | float],
+        rate: float,
+        images: int,
+        grad_norm: Tensor | float | None = None,
+    ) -> None:
+        """Take note of a step that is done; waits for the device only every ``log_every`` steps.
+
+        Reported are means over the steps since the last report, of this process. The first step of a run, in which
+        everything starts, is left out of speed and time left.
+
+        Args:
+            step: counts from 1.
+            losses: by name, scalars; the total is their sum.
+            rate: the learning rate.
+            images: in the step's batch, over all processes.
+            grad_norm: of all gradients, before clipping.
+        """
+        self._step = step
+        self._losses.add(losses)
+        if grad_norm is not None:
+            self._grad_norm.add({"": grad_norm})
+        if step % self._log_every == 0 or step == self._steps:
+            self._report(step, rate, images)
+        else:
+            self._pace.step(images, self._clock)
+        if self._bar is not None:
+            self._bar.move(step)
+
+    def evaluation(self, step: int, report: EvaluationReport, name: str = "val") -> None:
+        """Tell how good the model is after ``step``, on the images called ``name``."""
+        panoptic, head = report.panoptic, report.semantic_head
+        mean_ious = {"mIoU": report.semantic.mean_iou}
+        if head is not None:
+            mean_ious["mIoU of the semantic head"] = head.mean_iou
+        self._print(
+            f"step {step}: {name} PQ {format_percent(panoptic.all.pq)}, things {format_percent(panoptic.things.pq)}, "
+            f"stuff {format_percent(panoptic.stuff.pq)}, "
+            + ", ".join(f"{title} {format_percent(value)}" for title, value in mean_ious.items())
+        )
+        scalars = {
+            f"{name}/PQ": panoptic.all.pq,
+            f"{name}/PQ things": panoptic.things.pq,
+            f"{name}/PQ stuff": panoptic.stuff.pq,
+            **{f"{name}/{title}": value for title, value in mean_ious.items()},
+        }
+        scalars |= {f"{name} PQ/{category}": quality.pq for category, quality in panoptic.per_category.items()}
+        self._write({"step": step, "time": self._seconds(), name: report.to_dict()}, step, scalars)
+
+    def note(self, text: str) -> None:
+        """Tell something else, as a line above the bar."""
+        self._print(text)
+        self._write({"step": self._step, "note": text}, self._step, {})
+
+    def image(self, step: int, name: str, rgb: Tensor) -> None:
+        """Keep an image, as ``images/step_00001200_NAME.png`` and in TensorBoard.
+
+        Args:
+            step: of the training.
+            name: tells images of one step apart.
+            rgb: uint8 [3, H, W].
+        """
+        if self._folder is None or self._journal is None:
+            return
+        with self._despite_full_disk():
+            save_progress(self._folder, step, name, rgb)
+        with self._despite_full_disk():
+            self._journal.image(step, name, rgb)
+
+    @contextmanager
+    def paused(self, activity: str) -> Iterator[None]:
+        """Leave the time of the block, such as "evaluating", out of the images per second, and name it at the bar."""
+        started = self._clock()
+        if self._bar is not None:
+            self._bar.call(activity)
+        try:
+            yield
+        finally:
+            self._pace.leave_out(self._clock() - started)
+            if self._bar is not None:
+                self._bar.call("training")
+
+    # How it is told
+
+    def _report(self, step: int, rate: float, images: int) -> None:
+        losses, grad_norm = self._losses.take(), self._grad_norm.take().get("")
+        # The device is done only now, so this is the time that counts.
+        self._pace.step(images, self._clock)
+        speed, left = self._pace.take(self._clock(), self._steps - step)
+        total = sum(losses.values())
+        parts = ", ".join(f"{name} {_short(value)}" for name, value in [*losses.items(), ("total", total)])
+        pace = [] if speed is None else [f"{speed:.1f} images/s"]
+        pace += [f"{duration(left)} left"] if left else []
+        if self._bar is not None:
+            self._bar.show(f"{parts}; rate {_scientific(rate)}", ", ".join(pace))
+        else:
+            self._print("; ".join([f"step {step}/{self._steps}: {parts}", f"rate {_scientific(rate)}", *pace]))
+        numbers = {"total": total, "rate": rate, "grad_norm": grad_norm, "images_per_second": speed}
+        rounded = {name: None if value is None else _rounded(value) for name, value in numbers.items()}
+        means = {name: _rounded(value) for name, value in losses.items()}
+        scalars = {f"loss/{name}": value for name, value in losses.items()} | {
+            "loss/total": total,
+            "training/learning rate": rate,
+            "training/gradient norm": grad_norm,
+            "training/images per second": speed,
+        }
+        self._write({"step": step, "time": self._seconds(), "losses": means, **rounded}, step, scalars)
+
+    def _seconds(self) -> float:
+        before = 0.0 if self._journal is None else self._journal.time_before
+        return round(before + self._clock() - self._started, 3)
+
+    def _write(self, line: Mapping[str, Any], step: int, scalars: Mapping[str, float | None]) -> None:
+        if self._journal is None:
+            return
+        with self._despite_full_disk():
+            self._journal.line(line)
+        with self._despite_full_disk():
+            self._journal.scalars(step, scalars)
+
+    @contextmanager
+    def _despite_full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _DISK_IS_FULL:
+                raise
+            if not self._has_warned:
+                self._has_warned = True
+                self._print(
+                    f"warning: no space left for the reports in {self._folder} at step {self._step}; training goes on, "
+                    "but some will be missing, and checkpoints need space: free some",
+                    even_if_quiet=True,
+                )
+
+    def _print(self, text: str, *, even_if_quiet: bool = False) -> None:
+        if self._quiet and not even_if_quiet:
+            return
+        try:
+            if self._bar is not None:
+                self._bar.print(text)
+            else:
+                print(text, file=self._stream, flush=True)
+        except OSError as error:  # the lines may go to a file on the same disk
+            if error.errno not in _DISK_IS_FULL:
+                raise
+
+
+class NullReporter(Reporter):
+    """Tells nothing, for all processes but the first; never waits for the device."""
+
+    def __init__(self) -> None:
+        """Take no note of anything."""
+        super().__init__(None, 1, log_every=1, quiet=True)
+
+    def step(
+        self,
+        step: int,
+        losses: Mapping[str, Tensor | float],
+        rate: float,
+        images: int,
+        grad_norm: Tensor | float | None = None,
+    ) -> None:
+        """Do nothing."""
+
+
+class _Means:
+    """Means by name, summed up where the numbers are."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor | float] = {}
+        self._count = 0
+
+    def add(self, values: Mapping[str, Tensor | float]) -> None:
+        for name, value in values.items():
+            number = value.detach().float() if isinstance(value, Tensor) else value
+            # A sum is new memory: graphs that are replayed write each step's loss into the same.
+            self._sums[name] = self._sums.get(name, 0.0) + number
+        self._count += 1
+
+    def take(self) -> dict[str, float]:
+        """Return the means since the last call, with one wait for the device."""
+        tensors = {name: value for name, value in self._sums.items() if isinstance(value, Tensor)}
+        numbers = {name: value for name, value in self._sums.items() if not isinstance(value, Tensor)}
+        if tensors:
+            device = next(iter(tensors.values())).device
+            stacked = torch.stack([value.reshape(()).to(device) for value in tensors.values()])
+            numbers |= dict(zip(tensors, stacked.tolist(), strict=True))
+        means = {name: numbers[name] / self._count for name in self._sums}
+        self._sums, self._count = {}, 0
+        return means
+
+
+class _Pace:
+    """How fast it goes, counted from the end of the first step."""
+
+    def __init__(self) -> None:
+        self._begun: float | None = None
+        self._since = 0.0
+        self._left_out = 0.0
+        self._num_images = 0
+        self._num_steps = 0
+
+    def step(self, images: int, clock: Callable[[], float]) -> None:
+        if self._begun is None:
+            self._begun = self._since = clock()
+            self._left_out = 0.0
+        else:
+            self._num_images += images
+            self._num_steps += 1
+
+    def leave_out(self, seconds: float) -> None:
+        self._left_out += seconds
+
+    def take(self, now: float, steps_left: int) -> tuple[float | None, float | None]:
+        """Return images per second since the last call, and seconds left if all goes on as since the first step."""
+        if self._begun is None or self._num_steps == 0:
+            return None, None
+        elapsed = now - self._since - self._left_out
+        speed = self._num_images / elapsed if elapsed > 0 else None
+        left = (now - self._begun) / self._num_steps * steps_left
+        self._since, self._left_out, self._num_images = now, 0.0, 0
+        return speed, left
+
+
+# Numbers as text
+
+
+def duration(seconds: float) -> str:
+    """Return a time in two units at most, such as "41 min" or "2 h 05 min"."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _scientific(value: float) -> str:
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
+def _short(value: float) -> str:
+    return _scientific(value) if 0 < abs(value) < 0.01 else f"{value:.3f}"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}") if math.isfinite(value) else value

@@ -1,0 +1,124 @@
+"""Images of how far a training is: what is there, what the network made of it, and what it said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import Size, size_with_longest_side
+from panscape.images import resize_images, save_png
+from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
+from panscape.visualize import PANEL_TITLES, draw_segments, make_grid
+
+_SHEET_ASPECT = 1.6  # width to height; that of most screens
+_ALWAYS_IN_A_ROW = 3  # image, truth and prediction are there to be compared
+
+
+def draw_progress(
+    image: Tensor,
+    truth: PanopticMap,
+    prediction: PanopticMap,
+    panels: Mapping[str, Tensor],
+    labels: LabelSpace,
+    *,
+    longest_side: int = 512,
+) -> Tensor:
+    """Put an image, its true and its predicted map, and what the network said of it on one sheet.
+
+    Args:
+        image: uint8 [3, H, W].
+        truth: of the same size.
+        prediction: of the same size.
+        panels: the network's outputs as images of the same size, by name.
+        labels: of the maps.
+        longest_side: in pixels; larger images are made smaller, and much smaller ones a whole number of times as
+            large, before lines and names are drawn: these stay sharp and hide little.
+
+    Returns:
+        uint8 [3, H', W'].
+
+    Raises:
+        InvalidArgumentError: image, maps and panels differ in size, or are not as above.
+    """
+    size = Size(*image.shape[-2:])
+    sizes = {"truth": truth.size, "prediction": prediction.size}
+    sizes |= {f"panel {name!r}": Size(*panel.shape[-2:]) for name, panel in panels.items()}
+    for name, other in sizes.items():
+        if other != size:
+            raise InvalidArgumentError(
+                f"expected all parts as large as the image, {size.height}x{size.width}, "
+                f"got the {name} of {other.height}x{other.width}"
+            )
+    shown = _shown_size(size, longest_side)
+    truth, prediction = (part.resize(*shown).compact() for part in (truth, prediction))
+    cells = {
+        "image": _resized(image, shown),
+        "truth": draw_segments(truth, labels, names=True),
+        "prediction": draw_segments(prediction, labels, names=True),
+    }
+    cells |= {PANEL_TITLES.get(name, name): _resized(panel, shown) for name, panel in panels.items()}
+    return make_grid(list(cells.values()), list(cells), columns=_columns(len(cells), shown))
+
+
+def contact_sheet(sheets: Sequence[Tensor]) -> Tensor:
+    """Put the sheets of several samples one below the other.
+
+    Args:
+        sheets: uint8 [3, H, W] each.
+
+    Raises:
+        InvalidArgumentError: there is none.
+    """
+    return make_grid(sheets, columns=1)
+
+
+def save_progress(folder: Path, step: int, name: str, image: Tensor) -> Path:
+    """Write an image as ``folder/images/step_00001200_NAME.png`` and return its path.
+
+    Args:
+        folder: of the training; must exist.
+        step: of the training.
+        name: tells images of one step apart.
+        image: uint8 [3, H, W].
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = folder / "images" / f"step_{step:08d}_{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    save_png(path, image)
+    return path
+
+
+def _shown_size(size: Size, longest_side: int) -> Size:
+    if max(size) > longest_side:
+        return size_with_longest_side(size, longest_side)
+    factor = longest_side // max(size)
+    return Size(size.height * factor, size.width * factor)
+
+
+def _resized(image: Tensor, size: Size) -> Tensor:
+    image = image.cpu()
+    factor = size.width // image.shape[2]
+    if factor >= 1 and size.height >= image.shape[1]:
+        return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    return (resize_images(image[None].float() / 255, size)[0] * 255).round().to(torch.uint8)
+
+
+def _columns(num_cells: int, cell: Size) -> int:
+    """Return how many cells a row should have for a sheet that fits a screen."""
+
+    def misfit(columns: int) -> float:
+        rows = math.ceil(num_cells / columns)
+        aspect = columns * cell.width / (rows * cell.height)
+        return abs(math.log(aspect / _SHEET_ASPECT))
+
+    fewest = min(num_cells, _ALWAYS_IN_A_ROW)
+    candidates = {fewest, *(math.ceil(num_cells / rows) for rows in range(1, num_cells + 1))}
+    return min(sorted(c for c in candidates if c >= fewest), key=misfit)

@@ -1,0 +1,171 @@
+"""From gradients to weights: the optimiser, its learning rate at each step, and the running average of weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from bisect import bisect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from panscape.errors import InvalidArgumentError
+from panscape.models import PanopticModel
+from panscape.training.config import Optimizer, Schedule
+
+_WARM_START = 10
+
+
+def create_optimizer(model: nn.Module, options: Optimizer) -> torch.optim.Optimizer:
+    """Build the optimiser of a model.
+
+    Its parameter groups tell apart what decays (tensors of two and more dimensions: weights of convolutions and linear
+    layers) from what does not (biases and norms), the backbone from the rest, and biases, those of norms among them,
+    from weights where their rates differ. Each has its learning rate's ``"factor"``, see :func:`set_learning_rate`.
+    Frozen parameters are left out, shared ones come once.
+
+    Args:
+        model: its method ``backbone_parameters()`` says which parameters are the backbone's; needed only with a
+            ``backbone_lr_mult`` other than 1.
+        options: of the recipe.
+
+    Raises:
+        InvalidArgumentError: nothing can be trained, or the model does not say what its backbone is.
+    """
+    groups = _parameter_groups(model, options)
+    if not groups:
+        raise InvalidArgumentError("expected a model with parameters to train, got one whose parameters are all frozen")
+    optimizer: torch.optim.Optimizer
+    if options.name == "sgd":
+        optimizer = torch.optim.SGD(groups, options.learning_rate, momentum=options.momentum)
+    else:
+        kind = torch.optim.AdamW if options.name == "adamw" else torch.optim.Adam
+        optimizer = kind(groups, options.learning_rate, betas=options.betas, eps=options.eps)
+    set_learning_rate(optimizer, options.learning_rate)
+    return optimizer
+
+
+def _parameter_groups(model: nn.Module, options: Optimizer) -> list[dict[str, Any]]:
+    backbone = _backbone(model) if options.backbone_lr_mult != 1 else set()
+    kinds: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_backbone = id(parameter) in backbone
+        factor = options.backbone_lr_mult if is_backbone else 1.0
+        if name.rpartition(".")[2] == "bias":
+            factor *= options.bias_lr_mult
+        kinds.setdefault((is_backbone, parameter.ndim < 2, factor), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": options.norm_weight_decay if is_flat else options.weight_decay,
+            "factor": factor,
+        }
+        for (_, is_flat, factor), parameters in sorted(kinds.items(), key=lambda kind: kind[0])
+    ]
+
+
+def _backbone(model: nn.Module) -> set[int]:
+    parameters = getattr(model, "backbone_parameters", None)
+    if parameters is None:
+        raise InvalidArgumentError(
+            f"{type(model).__name__} does not say which of its parameters are a backbone's; "
+            "leave optimizer.backbone_lr_mult at 1"
+        )
+    return {id(p) for p in parameters()}
+
+
+def learning_rate(step: int, optimizer: Optimizer, schedule: Schedule, steps: int) -> float:
+    """Return the learning rate of a step, before the factors of parameter groups.
+
+    With ``i = step - 1`` steps done, it is ``end + (highest - end) * decay(i / steps)``, or with "steps" the highest
+    times ``factor`` for each milestone of at most ``i``; during the warm-up, that times a factor that grows along a
+    line from ``warmup_factor`` at ``i = 0`` to 1 at ``i = warmup_steps``. So the decay starts with the first step,
+    warm-up or not, and ``end`` is what the step after the last would have. detectron2 does the same (``WarmupPolyLR``,
+    ``WarmupMultiStepLR``), and without warm-up torch (``PolynomialLR``, ``CosineAnnealingLR``, ``MultiStepLR``).
+
+    Args:
+        step: 1 to ``steps``.
+        optimizer: has the highest rate.
+        schedule: how it goes.
+        steps: of the whole training.
+
+    Raises:
+        InvalidArgumentError: there is no such step.
+    """
+    if not 1 <= step <= steps:
+        raise InvalidArgumentError(f"expected a step from 1 to {steps}, got {step}")
+    rate = _decayed(step - 1, optimizer.learning_rate, schedule, steps)
+    if step > schedule.warmup_steps:
+        return rate
+    warm = (step - 1) / schedule.warmup_steps
+    return rate * (schedule.warmup_factor * (1 - warm) + warm)
+
+
+def _decayed(done: int, highest: float, schedule: Schedule, steps: int) -> float:
+    if schedule.kind == "poly":
+        left: float = (1 - done / steps) ** schedule.power
+        return schedule.min_lr + (highest - schedule.min_lr) * left
+    if schedule.kind == "cosine":
+        return schedule.min_lr + (highest - schedule.min_lr) * 0.5 * (1 + math.cos(math.pi * (done / steps)))
+    if schedule.kind == "steps":
+        return float(highest * schedule.gamma ** bisect(schedule.milestones, done))
+    return highest
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of the next step: ``rate`` times the ``"factor"`` of each parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+class ModelEMA:
+    """The running average of a model's weights, as a model to evaluate and save.
+
+    Running statistics of norms are averaged along: they belong to the averaged weights, not to the latest ones.
+    Counters are copied. What is averaged only depends on the weights after each step, so that it can go on from
+    :meth:`state_dict` bit for bit.
+
+    Args:
+        model: copied as it is now, on its device; neither distributed nor otherwise wrapped.
+        decay: at full length, ``average = decay * average + (1 - decay) * model``; before, ``step / (step + 10)``, so
+            that the random weights of the start are soon forgotten. In (0, 1).
+
+    Attributes:
+        model: the averaged model, in eval mode, its parameters frozen; do not train it.
+
+    Raises:
+        InvalidArgumentError: the decay is out of its range.
+    """
+
+    def __init__(self, model: PanopticModel, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise InvalidArgumentError(f"expected a decay in (0, 1) to average weights, got {decay}")
+        self.kind = decay
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the weights that the model has after ``step``, counted from 1."""
+        averages, copies = _tensors(self.model)
+        values, originals = _tensors(model)
+        torch._foreach_lerp_(averages, values, 1 - min(self.kind, step / (step + _WARM_START)))
+        for mine, its in zip(copies, originals, strict=True):
+            mine.copy_(its)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the averaged weights by name; they are not copied."""
+        return self.model.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave; every name must fit."""
+        self.model.load_state_dict(state)
+
+
+def _tensors(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Return what can be averaged and what can only be copied; gathered anew each time, as buffers may be replaced."""
+    tensors = [p.data for p in model.parameters()] + list(model.buffers())
+    return [t for t in tensors if t.is_floating_point()], [t for t in tensors if not t.is_floating_point()]

@@ -1,0 +1,89 @@
+"""Changes of colour."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from panscape.errors import InvalidArgumentError
+from panscape.panoptic import PanopticMap
+from panscape.transforms.checks import require_pair, require_probability
+from panscape.transforms.random import uniform
+
+_LUMA = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+_YIQ = torch.tensor(  # ITU-R BT.601 luma and the two chroma axes of NTSC
+    [[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]], dtype=torch.float64
+)
+
+
+@dataclass(frozen=True)
+class ColorJitter:
+    """Change brightness, contrast, saturation and hue at random; the map stays as it is.
+
+    The four changes are affine in red, green and blue and are applied as one 3 x 3 matrix and an offset, so that values
+    are rounded and clipped once. The hue turns about the grey axis of YIQ, which keeps luma.
+
+    Attributes:
+        brightness: b; the factor is uniform in [max(0, 1 - b), 1 + b].
+        contrast: likewise, about the mean luma of the image.
+        saturation: likewise, about each pixel's luma.
+        hue: h in 0..0.5; the turn is uniform in [-h, h], in full turns.
+        probability: of changing anything, 0..1.
+    """
+
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.05
+    probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.brightness, self.contrast, self.saturation) < 0 or not 0 <= self.hue <= 0.5:
+            raise InvalidArgumentError(
+                "expected brightness, contrast and saturation of at least 0 and hue in 0..0.5, "
+                f"got {self.brightness}, {self.contrast}, {self.saturation} and {self.hue}"
+            )
+        require_probability(self.probability)
+
+    def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
+        """Return the image with other colours, and the same truth."""
+        require_pair(image, truth)
+        if uniform(0, 1, generator) >= self.probability:
+            return image, truth
+        brightness, contrast, saturation = (
+            uniform(max(0, 1 - spread), 1 + spread, generator)
+            for spread in (self.brightness, self.contrast, self.saturation)
+        )
+        hue = uniform(-self.hue, self.hue, generator)
+        return adjust_color(image, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue), truth
+
+
+def adjust_color(
+    image: Tensor, *, brightness: float = 1, contrast: float = 1, saturation: float = 1, hue: float = 0
+) -> Tensor:
+    """Return an image with other colours.
+
+    Args:
+        image: uint8 [3, H, W].
+        brightness: factor of all values.
+        contrast: factor of the distance to the image's mean luma.
+        saturation: factor of the distance to the pixel's luma.
+        hue: turn about the grey axis, in full turns.
+
+    Returns:
+        uint8 [3, H, W].
+    """
+    colors = image.reshape(3, -1).float()
+    angle = -2 * math.pi * hue  # clockwise among the chroma axes: red over yellow to green
+    turn = torch.eye(3, dtype=torch.float64)
+    turn[1:, 1:] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    grey = torch.ones(3, 1, dtype=torch.float64) @ _LUMA[None]
+    matrix = torch.linalg.inv(_YIQ) @ turn @ _YIQ
+    matrix = brightness * contrast * matrix @ (saturation * torch.eye(3, dtype=torch.float64) + (1 - saturation) * grey)
+    luma = float(_LUMA @ colors.mean(1, dtype=torch.float64)) if contrast != 1 else 0.0
+    offset = (1 - contrast) * brightness * luma + 0.5  # 0.5: the conversion to uint8 truncates
+    changed = torch.addmm(colors.new_full((3, 1), offset), matrix.float(), colors)
+    return changed.clamp_(0, 255).to(torch.uint8).reshape(image.shape)

@@ -1,0 +1,177 @@
+"""Transforms that cut out a window of a fixed size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import Size
+from panscape.panoptic import PanopticMap
+from panscape.transforms.checks import MEAN_COLOR, Color, require_color, require_pair, require_probability, require_size
+from panscape.transforms.random import integer, uniform
+from panscape.transforms.resize import resize
+
+Box = tuple[tuple[float, float], tuple[float, float]]
+"""First and last row and column as (top, left), (bottom, right), half-open, in shares of height and width."""
+
+
+@runtime_checkable
+class CropTransform(Protocol):
+    """A transform that cuts out a window; :class:`~panscape.transforms.Compose` joins it with the resizing before."""
+
+    def crop_resized(
+        self, image: Tensor, truth: PanopticMap, size: Size, generator: Generator
+    ) -> tuple[Tensor, PanopticMap]:
+        """Return the window of image and truth as they would be at ``size``, without resizing all of them."""
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Cut out a window of a fixed size, all positions equally likely.
+
+    An image that is smaller than the window is extended on the right and at the bottom, the map with void.
+
+    Attributes:
+        size: height and width in pixels.
+        fill: red, green, blue of the extension.
+    """
+
+    size: tuple[int, int]
+    fill: Color = MEAN_COLOR
+
+    def __post_init__(self) -> None:
+        require_size(self.size)
+        require_color(self.fill)
+
+    def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
+        """Return the window of image and truth."""
+        return self.crop_resized(image, truth, truth.size, generator)
+
+    def crop_resized(
+        self, image: Tensor, truth: PanopticMap, size: Size, generator: Generator
+    ) -> tuple[Tensor, PanopticMap]:
+        """Return the window of image and truth as they would be at ``size``, without resizing all of them."""
+        require_pair(image, truth)
+        return _cut(image, truth, size, _draw_corner(self.size, size, generator), self.size, self.fill)
+
+
+@dataclass(frozen=True)
+class RareCategoryCrop:
+    """Cut out a window of a fixed size that tends to show rare categories.
+
+    With a probability, one of the image's rare categories is drawn, weighted by rarity, and one of its segments; the
+    position of the window is then drawn again and again until it overlaps the segment's box, or to the last attempt.
+    Otherwise, and where nothing is rare, all positions are equally likely. Crops for Mapillary Vistas are taken so in
+    Panoptic SwiftNet's released code; the paper does not say. Smaller images are extended as by :class:`RandomCrop`.
+
+    Attributes:
+        size: height and width in pixels.
+        rarity: of each category, from 1, which is common; see
+            :func:`panscape.datasets.repeat_factor_sampling.category_repeat_factors`.
+        probability: of aiming at a rare category, 0..1.
+        attempts: number of positions that are tried at most.
+        fill: red, green, blue of the extension.
+    """
+
+    size: tuple[int, int]
+    rarity: tuple[float, ...]
+    probability: float = 0.5
+    attempts: int = 50
+    fill: Color = MEAN_COLOR
+
+    def __post_init__(self) -> None:
+        require_size(self.size)
+        require_color(self.fill)
+        require_probability(self.probability)
+        if not all(1 <= rarity < math.inf for rarity in self.rarity):
+            raise InvalidArgumentError(f"expected rarities of at least 1, which is common, got {self.rarity}")
+        if self.attempts < 1:
+            raise InvalidArgumentError(f"expected attempts of at least 1, got {self.attempts}")
+
+    def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
+        """Return the window of image and truth."""
+        return self.crop_resized(image, truth, truth.size, generator)
+
+    def crop_resized(
+        self, image: Tensor, truth: PanopticMap, size: Size, generator: Generator
+    ) -> tuple[Tensor, PanopticMap]:
+        """Return the window of image and truth as they would be at ``size``, without resizing all of them.
+
+        Raises:
+            InvalidArgumentError: the image is not uint8 [3, H, W], truth has another size, or a category no rarity.
+        """
+        require_pair(image, truth)
+        box = self._draw_box(truth, generator) if uniform(0, 1, generator) < self.probability else None
+        corner = _draw_corner(self.size, size, generator)
+        for _ in range(self.attempts - 1):
+            if box is None or _overlaps(corner, self.size, box, size):
+                break
+            corner = _draw_corner(self.size, size, generator)
+        return _cut(image, truth, size, corner, self.size, self.fill)
+
+    def _draw_box(self, truth: PanopticMap, generator: Generator) -> Box | None:
+        """Return the box of a segment of a rare category, in shares of the image; None if nothing is rare."""
+        if truth.num_segments and int(truth.category.max()) >= len(self.rarity):
+            raise InvalidArgumentError(
+                f"expected a rarity for each category, got {len(self.rarity)} and category {int(truth.category.max())}"
+            )
+        rarity = torch.tensor(self.rarity, dtype=torch.float64)
+        if not (rarity[truth.category] > 1).any():
+            return None
+        boxes = truth.boxes().double()
+        is_present = boxes[:, 2] > 0
+        present = torch.unique(truth.category[is_present])
+        present = present[rarity[present] > 1]
+        if len(present) == 0:
+            return None
+        category = present[torch.multinomial(rarity[present], 1, generator=generator)]
+        chosen = boxes[is_present & (truth.category == category)]
+        left, top, right, bottom = chosen[integer(len(chosen), generator)].tolist()
+        height, width = truth.size
+        return (top / height, left / width), (bottom / height, right / width)
+
+
+def _draw_corner(window: tuple[int, int], size: Size, generator: Generator) -> tuple[int, int]:
+    """Return the first row and column of a window in an image of ``size``; 0 where the image is smaller."""
+    top, left = (integer(max(length - wanted, 0) + 1, generator) for wanted, length in zip(window, size, strict=True))
+    return top, left
+
+
+def _overlaps(corner: tuple[int, int], window: tuple[int, int], box: Box, size: Size) -> bool:
+    """Return whether a window in an image of ``size`` and a box have a place in common."""
+    axes = zip(corner, window, *box, size, strict=True)
+    return all(start < high * length and low * length < start + wanted for start, wanted, low, high, length in axes)
+
+
+def _cut(
+    image: Tensor, truth: PanopticMap, size: Size, corner: tuple[int, int], window: tuple[int, int], fill: Color
+) -> tuple[Tensor, PanopticMap]:
+    """Return the window at ``corner`` of image and truth as they would be at ``size``, extended where it is larger.
+
+    The window is cut out before it is resized, at whole pixels of the source.
+    """
+    source, inside = [], []
+    for start, wanted, scaled, original in zip(corner, window, size, truth.size, strict=True):
+        length = min(wanted, scaled)
+        low = min(round(start * original / scaled), original - 1)
+        high = round((start + length) * original / scaled)
+        source.append(slice(low, max(high, low + 1)))
+        inside.append(length)
+    image = image[:, source[0], source[1]]
+    truth = replace(truth, ids=truth.ids[source[0], source[1]].contiguous())
+    image, truth = resize(image, truth, Size(*inside))
+    return _padded(image, window, fill), truth.pad(*window)
+
+
+def _padded(image: Tensor, size: tuple[int, int], fill: Color) -> Tensor:
+    height, width = image.shape[1:]
+    if (height, width) == tuple(size):
+        return image
+    padded = torch.tensor(fill, dtype=torch.uint8)[:, None, None].repeat(1, *size)
+    padded[:, :height, :width] = image
+    return padded

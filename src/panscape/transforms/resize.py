@@ -1,0 +1,116 @@
+"""Transforms that only change the size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import Size
+from panscape.panoptic import PanopticMap
+from panscape.transforms.checks import require_pair, require_size
+from panscape.transforms.random import integer, uniform
+
+
+@runtime_checkable
+class ResizeTransform(Protocol):
+    """A transform that only changes the size.
+
+    :class:`~panscape.transforms.Compose` joins it with the crop that follows.
+    """
+
+    def new_size(self, size: Size, generator: Generator) -> Size:
+        """Return the size that an image of ``size`` gets."""
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resize to a fixed size.
+
+    Attributes:
+        size: height and width in pixels.
+    """
+
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        require_size(self.size)
+
+    def new_size(self, size: Size, generator: Generator) -> Size:
+        """Return the fixed size."""
+        return Size(*self.size)
+
+    def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
+        """Return image and truth at the fixed size."""
+        return resize(image, truth, self.new_size(truth.size, generator))
+
+
+@dataclass(frozen=True)
+class ScaleJitter:
+    """Resize by a factor drawn uniformly from ``low`` to ``high``; the aspect ratio is kept to a pixel.
+
+    Attributes:
+        low: smallest factor, above 0.
+        high: largest factor.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high < math.inf:
+            raise InvalidArgumentError(f"expected 0 < low <= high, got low {self.low} and high {self.high}")
+
+    def new_size(self, size: Size, generator: Generator) -> Size:
+        """Return ``size`` times a factor from the generator, at least one pixel."""
+        return _scaled(size, uniform(self.low, self.high, generator))
+
+    def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
+        """Return image and truth at a random scale."""
+        return resize(image, truth, self.new_size(truth.size, generator))
+
+
+@dataclass(frozen=True)
+class ResizeShortestEdge:
+    """Resize so that the shorter side gets one of several lengths, all equally likely.
+
+    Attributes:
+        sides: lengths in pixels.
+        longest: the longer side never gets longer than this; the image is then scaled to it instead.
+    """
+
+    sides: tuple[int, ...]
+    longest: int
+
+    def __post_init__(self) -> None:
+        if not self.sides or min(*self.sides, self.longest) < 1:
+            raise InvalidArgumentError(f"expected positive lengths, got sides {self.sides} and longest {self.longest}")
+
+    def new_size(self, size: Size, generator: Generator) -> Size:
+        """Return ``size`` scaled to a side from the generator."""
+        side = self.sides[integer(len(self.sides), generator)]
+        return _scaled(size, min(side / min(size), self.longest / max(size)))
+
+    def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
+        """Return image and truth with a random length of the shorter side."""
+        return resize(image, truth, self.new_size(truth.size, generator))
+
+
+def resize(image: Tensor, truth: PanopticMap, size: Size) -> tuple[Tensor, PanopticMap]:
+    """Return image and truth at ``size``; without the segments that lost all their pixels."""
+    require_pair(image, truth)
+    if size == truth.size:
+        return image.contiguous(), truth.compact()
+    image = F.interpolate(image[None], tuple(size), mode="bilinear", antialias=True)[0].contiguous()
+    # The source pixel under the middle of each new pixel, as the image is sampled; in integers, hence exactly.
+    rows, columns = ((2 * torch.arange(new) + 1) * old // (2 * new) for new, old in zip(size, truth.size, strict=True))
+    return image, replace(truth, ids=truth.ids[rows[:, None], columns]).compact()
+
+
+def _scaled(size: Size, scale: float) -> Size:
+    return Size(*(max(1, math.floor(length * scale + 0.5)) for length in size))

@@ -1,0 +1,100 @@
+"""Backbones alone, as they are published after ImageNet: timm's and torchvision's names, and detectron2's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.models import PanopticModel
+from panscape.nn.pretrained import fill_backbone
+
+# By number of convolutions in the stem: where detectron2's first ones and their norms are in timm's ResNets.
+_STEMS = {
+    1: {"conv1": "conv1", "conv1.norm": "bn1"},
+    3: {
+        "conv1": "conv1.0",
+        "conv1.norm": "conv1.1",
+        "conv2": "conv1.3",
+        "conv2.norm": "conv1.4",
+        "conv3": "conv1.6",
+        "conv3.norm": "bn1",
+    },
+}
+_BLOCK = re.compile(r"res([2-5])\.(\d+)\.(conv[123]|shortcut)(\.norm)?")
+
+
+def is_backbone(found: Mapping[str, Tensor]) -> bool:
+    """Return whether a checkpoint has the names of a ResNet alone, or of another classification network of timm's."""
+    return _is_detectron2(found) or "conv1.weight" in found or "conv1.0.weight" in found or "conv_stem.weight" in found
+
+
+def backbone_state(found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a backbone under timm's names.
+
+    Args:
+        found: under timm's names (of ResNets also torchvision's), or under those of detectron2's ``R-52.pkl`` and
+            ``R-103.pkl``, which may hold a classifier as well.
+        path: of their file, for messages.
+
+    Raises:
+        UnreadableFileError: the names are those of Caffe2, as in detectron2's folder MSRA: such networks have the
+            stride in other layers and take other pixels, so that their weights would fit and compute something else.
+    """
+    if any(name.startswith("res2_0_branch") for name in found):
+        raise UnreadableFileError(
+            path,
+            "expected a backbone with strides in its 3x3 convolutions, got one of Caffe2's (MSRA), which has them in "
+            "the 1x1 ones and takes blue first; take detectron2's DeepLab/R-52.pkl or R-103.pkl, or a file of "
+            "timm's or torchvision's",
+        )
+    if not _is_detectron2(found):
+        return dict(found)
+    stem = _STEMS[3 if "stem.conv3.weight" in found else 1]
+    return {
+        _timm_name(name, stem): tensor for name, tensor in found.items() if not name.startswith(("stem.fc.", "fc."))
+    }
+
+
+def load_backbone(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None:
+    """Fill the backbone of a model, strictly, from what :func:`backbone_state` takes; heads and decoders stay.
+
+    Raises:
+        UnreadableFileError: as :func:`backbone_state`.
+        InvalidArgumentError: the model has no backbone that files exist for, or takes pixels in other numbers than
+            detectron2's files.
+        CheckpointMismatchError: names or shapes differ; all differences are listed.
+    """
+    state = backbone_state(found, path)
+    # Its configurations of DeepLab and Panoptic-DeepLab take red first, less ImageNet's mean, over its deviation.
+    if _is_detectron2(found) and model.normalization != "imagenet":
+        raise InvalidArgumentError(
+            f'expected a model that takes pixels as "imagenet", as {path} does, got one that takes them as '
+            f'{model.normalization!r}; build it with normalization="imagenet"'
+        )
+    if not model.backbones:
+        raise InvalidArgumentError(f"expected a model with a backbone to fill from {path}, got {type(model).__name__}")
+    for name in model.backbones:
+        fill_backbone(model.get_submodule(name), state, path)
+
+
+def _is_detectron2(found: Mapping[str, Tensor]) -> bool:
+    return "stem.conv1.weight" in found and "res2.0.conv1.weight" in found
+
+
+def _timm_name(name: str, stem: Mapping[str, str]) -> str:
+    module, _, leaf = name.rpartition(".")
+    if module.startswith("stem."):
+        return f"{stem.get(module.removeprefix('stem.'), module)}.{leaf}"
+    block = _BLOCK.fullmatch(module)
+    if block is None:
+        return name
+    stage, index, layer, norm = block.groups()
+    if layer == "shortcut":
+        layer = "downsample.1" if norm else "downsample.0"
+    elif norm:
+        layer = layer.replace("conv", "bn")
+    return f"layer{int(stage) - 1}.{index}.{layer}.{leaf}"

@@ -1,0 +1,98 @@
+"""Which published network a checkpoint holds, by the names and shapes of its tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from panscape.errors import UnreadableFileError
+from panscape.zoo.published.backbones import is_backbone
+
+_NEEDED = (
+    "published checkpoints are those of Panoptic SwiftNet, dense detections and Panoptic-DeepLab (detectron2 and the "
+    "older repository)"
+)
+
+
+class PublishedNetwork(NamedTuple):
+    """A published network.
+
+    Attributes:
+        model: its name, for :func:`panscape.create_model`.
+        options: of that call, beside the label space, that differ from the defaults.
+        num_categories: of its semantic head.
+    """
+
+    model: str
+    options: dict[str, Any]
+    num_categories: int
+
+
+def identify(found: Mapping[str, Tensor], path: Path) -> PublishedNetwork:
+    """Return the network whose authors name tensors like this.
+
+    Args:
+        found: the tensors of a checkpoint.
+        path: of its file, for messages.
+
+    Raises:
+        UnreadableFileError: these are no published names, or those of a backbone alone.
+    """
+    for prefix, kind in (
+        ("sem_seg_head.classifier.sem_seg.2.weight", _swiftnet),
+        ("panoptic_head.cls_logits.weight", _dense_detections),
+        ("sem_seg_head.predictor.weight", _detectron2),
+        ("decoder.semantic_head.classifier.semantic.1.weight", _standalone),
+    ):
+        if prefix in found:
+            model, options = kind(found, path)
+            return PublishedNetwork(model, options, int(found[prefix].shape[0]))
+    if is_backbone(found):
+        raise UnreadableFileError(
+            path,
+            "expected a whole network, got a backbone alone; train with --backbone-weights FILE, or load it into a "
+            "model with panscape.load_published",
+        )
+    names = ", ".join(sorted(found)[:3]) or "none"
+    raise UnreadableFileError(path, f"its tensors have no names that were published ({names}, ...); {_NEEDED}")
+
+
+def _swiftnet(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
+    if any(name.startswith("decoder.semantic_decoder.spp.") for name in found):
+        return "swiftnet_r18", {"context": "spp"}
+    levels = len([name for name in found if re.fullmatch(r"backbone\.bn1\.norms\.\d+\.weight", name)]) or 1
+    return "swiftnet_r18", {} if levels == 3 else {"levels": levels}
+
+
+def _dense_detections(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
+    return "dense_detections_r50", {}
+
+
+def _detectron2(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
+    options: dict[str, Any] = {} if any(".depthwise." in name for name in found) else {"separable": False}
+    is_deep, depth = "backbone.stem.conv3.weight" in found, _blocks(found, r"backbone\.res4\.(\d+)\.conv1\.weight")
+    names = {(True, 6): "panoptic_deeplab_r52", (False, 6): "panoptic_deeplab_r50", (True, 23): "panoptic_deeplab_r101"}
+    if (is_deep, depth) not in names:
+        raise UnreadableFileError(path, f"Panoptic-DeepLab on a backbone that is not known here; {_NEEDED}")
+    return names[is_deep, depth], options
+
+
+def _standalone(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
+    if "backbone.features.0.0.weight" in found:
+        return "panoptic_deeplab_mobilenetv2", {}
+    depth, stem = _blocks(found, r"backbone\.layer3\.(\d+)\.conv1\.weight"), "backbone.layer1.0.conv1.weight"
+    width = found[stem].shape[0] if stem in found else 0
+    if (depth, width) == (6, 64):
+        return "panoptic_deeplab_r50", {"form": "standalone"}
+    backbones = {(23, 64): "resnet101", (23, 256): "resnext101_32x8d"}
+    if (depth, width) not in backbones:
+        raise UnreadableFileError(path, f"Panoptic-DeepLab on a backbone that is not known here; {_NEEDED}")
+    return "panoptic_deeplab", {"form": "standalone", "backbone": backbones[depth, width]}
+
+
+def _blocks(found: Mapping[str, Tensor], pattern: str) -> int:
+    return sum(re.fullmatch(pattern, name) is not None for name in found)

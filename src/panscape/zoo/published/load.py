@@ -1,0 +1,186 @@
+"""Checkpoints that authors published, read into panscape's models: every key used, every tensor filled, or an error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from panscape.errors import InvalidArgumentError
+from panscape.labels import Category, LabelSpace
+from panscape.models import PanopticModel, create_model
+from panscape.models.dense_detections import DenseDetections
+from panscape.models.panoptic_deeplab_network import PanopticDeepLab
+from panscape.models.swiftnet import PanopticSwiftNet
+from panscape.nn.backbones import ResNetFeatures
+from panscape.zoo.published.backbones import backbone_state, is_backbone, load_backbone
+from panscape.zoo.published.dense_detections import dense_detections_key, use_caffe_normalization
+from panscape.zoo.published.identify import PublishedNetwork, identify
+from panscape.zoo.published.panoptic_deeplab import (
+    fill_missing_counters,
+    has_published_layout,
+    mismatch_hint,
+    panoptic_deeplab_key,
+)
+from panscape.zoo.published.read import read_checkpoint
+from panscape.zoo.published.swiftnet import swiftnet_key
+from panscape.zoo.transfer import load_strict, unique_state_dict
+
+# The data sets that networks were published for, by number of categories, and the longest side at test.
+_PUBLISHED_FOR = {19: ("cityscapes", 2048), 133: ("coco_panoptic", 640), 65: ("vistas_v1.2", 2048)}
+
+
+def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
+    """Load a checkpoint in its authors' layout into a model, strictly, and return the model in eval mode.
+
+    Args:
+        model: built with the options that fit the checkpoint: ``create_model("swiftnet_r18", "cityscapes")`` for
+            Panoptic SwiftNet's three-level Cityscapes weights, ``create_model("dense_detections_r50", "cityscapes")``
+            for those of dense detections, ``create_model("panoptic_deeplab_r52", "cityscapes")`` for detectron2's of
+            Panoptic-DeepLab (``separable=False`` for those of ordinary convolutions),
+            ``create_model("panoptic_deeplab_r50", "cityscapes", form="standalone")`` for the older repository's.
+            Of a backbone alone, any model on such a backbone: it is filled, and heads and decoders stay as they are.
+            Pixel format and norms of dense detections become what the weights were trained with, also in what is
+            saved of it. The model is left as it was when loading fails.
+        path: a ``.pth`` file, or detectron2's ``.pkl``; only tensors or arrays and plain containers are unpickled. Of
+            Panoptic-DeepLab, the norms' counters of training steps may all be absent; they become 0. Backbones alone
+            are files of timm's and torchvision's classification networks (``.pth``, ``.safetensors``), and detectron2's
+            ``R-52.pkl`` and ``R-103.pkl``.
+
+    Raises:
+        UnreadableFileError: the file is missing, is not a checkpoint, holds more than tensors, or is of a network that
+            takes pixels in other numbers.
+        CheckpointMismatchError: keys or shapes differ; both differences are listed.
+        InvalidArgumentError: no published layout is known for this model.
+    """
+    path = Path(path)
+    _load(model, read_checkpoint(path), path)
+    return model.eval()
+
+
+def _load(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None:
+    if is_backbone(found) or _is_caffe2(found):
+        load_backbone(model, found, path)
+    elif isinstance(model, PanopticSwiftNet) and isinstance(model.pyramid.levels[0], ResNetFeatures):
+        remedy = "build the model with the label space, levels and context that the checkpoint was trained with"
+        load_strict(model, found, path, remedy=remedy, rename=swiftnet_key(model))
+    elif isinstance(model, DenseDetections) and isinstance(model.backbone, ResNetFeatures):
+        remedy = 'build the model as create_model("dense_detections_r50", labels) with the checkpoint\'s label space'
+        load_strict(model, found, path, remedy=remedy, rename=dense_detections_key(found))
+        use_caffe_normalization(model)
+    elif isinstance(model, PanopticDeepLab) and has_published_layout(model):
+        found = fill_missing_counters(found, model, path)
+        load_strict(model, found, path, remedy=mismatch_hint(found), rename=panoptic_deeplab_key(model))
+    else:
+        raise InvalidArgumentError(
+            f"no published checkpoint layout is known for {type(model).__name__} on this backbone or with these parts; "
+            "published weights exist for swiftnet_r18, dense_detections_r50, panoptic_deeplab_r52, and "
+            'panoptic_deeplab_r50 and panoptic_deeplab_mobilenetv2 with form="standalone"'
+        )
+
+
+def create_published(
+    path: str | Path,
+    labels: LabelSpace | str | None = None,
+    *,
+    model: str | None = None,
+    say: Callable[[str], None] | None = None,
+) -> PanopticModel:
+    """Build the network that a published checkpoint holds, and load it, strictly.
+
+    Args:
+        path: as for :func:`load_published`; a whole network.
+        labels: its categories, or the name or path of a label space; by default those of Cityscapes, COCO panoptic or
+            Mapillary Vistas 1.2, for which networks were published, by the number of categories.
+        model: name for :func:`panscape.create_model`; by default what the names of the tensors say.
+        say: receives one line that says what the checkpoint was taken for; by default it is printed to stderr.
+
+    Returns:
+        The model, in eval mode. With the default labels, larger images are shrunk to the published size at test.
+
+    Raises:
+        UnreadableFileError: as :func:`load_published`; or the names are not those of a published network.
+        CheckpointMismatchError: keys or shapes differ; both differences are listed.
+        InvalidArgumentError: the label space has another number of categories, or must be given.
+        UnknownNameError: no model or label space has this name.
+    """
+    path = Path(path)
+    found = read_checkpoint(path)
+    network = identify(found, path)
+    space, longest_side = _label_space(network, labels, path)
+    if model is None or model == network.model:
+        name, options = network.model, network.options
+    else:
+        name, options = model, {}
+    if longest_side is not None:
+        options = options | {"longest_side": longest_side}
+    result = create_model(name, space, **options)
+    _load(result, found, path)
+    given = ", ".join(f"{option}={value!r}" for option, value in options.items())
+    (say or _print)(f"{path.name}: {name}{f' ({given})' if given else ''}, {len(space)} categories of {space.name}")
+    return result.eval()
+
+
+def published_state(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a published checkpoint under the names of our models; label spaces do not matter here.
+
+    Args:
+        path: as for :func:`load_published`. The names of a backbone alone get "backbone." before them.
+
+    Raises:
+        UnreadableFileError: as :func:`create_published`.
+        CheckpointMismatchError: keys or shapes differ from the published ones.
+    """
+    found = read_checkpoint(path)
+    if is_backbone(found) or _is_caffe2(found):
+        return {f"backbone.{name}": tensor for name, tensor in backbone_state(found, path).items()}
+    network = identify(found, path)
+    try:
+        space, _ = _label_space(network, None, path)
+    except InvalidArgumentError:
+        space = _placeholder(found, network.num_categories)
+    with torch.device("meta"):
+        model = create_model(network.model, space, **network.options)
+    model = model.to_empty(device="cpu")
+    model.set_input_normalization("imagenet")
+    _load(model, found, path)
+    return {name: tensor.detach() for name, tensor in unique_state_dict(model).items()}
+
+
+def _label_space(
+    network: PublishedNetwork, labels: LabelSpace | str | None, path: Path
+) -> tuple[LabelSpace, int | None]:
+    """Return the categories and the longest side at test, which is known of published data sets alone."""
+    known, longest_side = _PUBLISHED_FOR.get(network.num_categories, (None, None))
+    if labels is None and known is None:
+        raise InvalidArgumentError(
+            f"{path} has {network.num_categories} categories and does not say which; give their label space: panscape "
+            'weights convert --labels NAME or FILE.json, labels="..." in Python'
+        )
+    given = labels if labels is not None else str(known)
+    space = given if isinstance(given, LabelSpace) else LabelSpace.load(given)
+    if len(space) != network.num_categories:
+        raise InvalidArgumentError(
+            f"expected a label space of {network.num_categories} categories, as {path} has them, got {space.name!r} "
+            f"with {len(space)}; take data, or give a label space, with the categories that the checkpoint was made for"
+        )
+    return space, longest_side if space.name == known else None
+
+
+def _placeholder(found: Mapping[str, Tensor], num_categories: int) -> LabelSpace:
+    # Of dense detections, things have box categories of their own; of others, their number decides no shape.
+    things = found.get("panoptic_head.box_cls_logits.weight")
+    num_things = num_categories if things is None else int(things.shape[0])
+    categories = (Category(f"category {i}", i < num_things, i, (0, 0, 0)) for i in range(num_categories))
+    return LabelSpace("unknown", tuple(categories))
+
+
+def _is_caffe2(found: Mapping[str, Tensor]) -> bool:
+    return "conv1_w" in found
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,173 @@
+"""The names that both published implementations of Panoptic-DeepLab gave to the tensors of their checkpoints.
+
+detectron2's project writes ``.pkl`` files of arrays and, in training, ``.pth`` files; the older repository of the same
+author ``.pth`` files. Pixels are those of "imagenet" in both, only that detectron2 counts them up to 255, and its mean
+and deviation, too. Where a decoder puts features side by side, the model's form has the order of its implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from panscape.errors import UnreadableFileError
+from panscape.models.panoptic_deeplab_network import PanopticDeepLab
+from panscape.nn.backbones import ResNetFeatures, TimmFeatures
+from panscape.nn.blocks import SeparableConv
+
+_COUNTER = ".num_batches_tracked"
+_FORMS = {"sem_seg_head.": "detectron2", "decoder.semantic_decoder.": "standalone"}  # by how names begin
+_MOBILENETV2 = [1, 2, 3, 4, 3, 3, 1]  # blocks of its stages
+
+
+def has_published_layout(model: PanopticDeepLab) -> bool:
+    """Tell whether checkpoints of such a network can have been published."""
+    if model.relations is not None:
+        return False
+    if model.form == "detectron2":
+        return isinstance(model.backbone, ResNetFeatures)
+    is_known = isinstance(model.backbone, ResNetFeatures) or _is_mobilenetv2(model.backbone)
+    return is_known and isinstance(model.semantic[0], SeparableConv)
+
+
+def panoptic_deeplab_key(model: PanopticDeepLab) -> Callable[[str], str]:
+    """Return the translation of this model's names into those of the implementation that its form follows."""
+    modules = _of_detectron2(model) if model.form == "detectron2" else _of_standalone(model)
+
+    def key(name: str) -> str:
+        module, _, leaf = name.rpartition(".")
+        return f"{modules.get(module, module)}.{leaf}"
+
+    return key
+
+
+def mismatch_hint(found: Mapping[str, Tensor]) -> str:
+    """Return what to do when a checkpoint with these names does not fit."""
+    forms = [form for start, form in _FORMS.items() if any(name.startswith(start) for name in found)]
+    hint = f" (its names are those of form={forms[0]!r})" if len(forms) == 1 else ""
+    return f"build the model with the label space, form, backbone and separable of the checkpoint{hint}"
+
+
+def fill_missing_counters(found: Mapping[str, Tensor], model: PanopticDeepLab, path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint without those that are no weights, and with counters if it has none at all.
+
+    ``num_batches_tracked`` of norms counts the steps of training; PyTorch before 0.4.1 had none, and nothing here reads
+    it. A file without any gets zeros; one that has some must have all. ``pixel_mean`` and ``pixel_std`` stood in what
+    detectron2 wrote in its first years; they must be those that the model works with.
+
+    Raises:
+        UnreadableFileError: the file's network takes pixels in other numbers.
+    """
+    found = dict(found)
+    for name, ours in (("pixel_mean", model.mean), ("pixel_std", model.std)):
+        if name in found:
+            theirs = found.pop(name).flatten()
+            if theirs.shape != (3,) or not torch.allclose(theirs.double(), ours.flatten().double() * 255, rtol=1e-4):
+                raise UnreadableFileError(
+                    path,
+                    f"expected a network that takes pixels as {model.normalization!r}, with {name} "
+                    f"{[round(float(v) * 255, 3) for v in ours]}, got {theirs.tolist()}; such weights cannot be used",
+                )
+    if not any(name.endswith(_COUNTER) for name in found):
+        norms = [name.removesuffix(".running_var") for name in found if name.endswith(".running_var")]
+        found |= {norm + _COUNTER: torch.zeros((), dtype=torch.long) for norm in norms}
+    return found
+
+
+def _of_detectron2(model: PanopticDeepLab) -> dict[str, str]:
+    """Return the names of convolutions and norms in detectron2 by ours; norms are parts of their convolutions there."""
+    modules = _resnet_of_detectron2(model.backbone)
+
+    def unit(ours: str, theirs: str) -> None:
+        modules.update({f"{ours}.0": theirs, f"{ours}.1": f"{theirs}.norm"})
+
+    def pair(ours: str, theirs: str) -> None:
+        is_separable = isinstance(model.get_submodule(ours), SeparableConv)
+        for i, name in enumerate(("depthwise", "pointwise") if is_separable else ("0", "1")):
+            unit(f"{ours}.{i}", f"{theirs}.{name}")
+
+    steps = len(model.semantic_decoder.projections)
+    for ours, theirs in (("semantic_decoder", "sem_seg_head.decoder"), ("instance_decoder", "ins_embed_head.decoder")):
+        pyramid, context = f"{ours}.pyramid", f"{theirs}.res5.project_conv"
+        for i, branch in enumerate(model.semantic_decoder.pyramid.branches):
+            (pair if isinstance(branch, SeparableConv) else unit)(f"{pyramid}.branches.{i}", f"{context}.convs.{i}")
+        modules[f"{pyramid}.mean"] = f"{context}.convs.4.1"
+        unit(f"{pyramid}.blend", f"{context}.project")
+        for i in range(steps):
+            stage = f"{theirs}.res{steps + 1 - i}"
+            unit(f"{ours}.projections.{i}", f"{stage}.project_conv")
+            pair(f"{ours}.blends.{i}", f"{stage}.fuse_conv")
+    for ours, theirs in (("semantic", ""), ("center", "center_"), ("offset", "offset_")):
+        top = "ins_embed_head" if theirs else "sem_seg_head"
+        pair(f"{ours}.0", f"{top}.{theirs}head")
+        modules[f"{ours}.1"] = f"{top}.{theirs}predictor"
+    return modules
+
+
+def _resnet_of_detectron2(backbone: nn.Module) -> dict[str, str]:
+    is_deep = isinstance(backbone.conv1, nn.Sequential)  # DeepLab's stem: convolution, norm, rectifier, and so on
+    stem = {"conv1.0": 1, "conv1.3": 2, "conv1.6": 3} if is_deep else {"conv1": 1}
+    stem_norms = {"conv1.1": 1, "conv1.4": 2, "bn1": 3} if is_deep else {"bn1": 1}
+    modules = {name: f"stem.conv{i}" for name, i in stem.items()}
+    modules |= {name: f"stem.conv{i}.norm" for name, i in stem_norms.items()}
+    for stage in (1, 2, 3, 4):
+        for block in range(len(backbone.get_submodule(f"layer{stage}"))):  # type: ignore[arg-type]
+            ours, theirs = f"layer{stage}.{block}", f"res{stage + 1}.{block}"
+            for i in (1, 2, 3):
+                modules[f"{ours}.conv{i}"] = f"{theirs}.conv{i}"
+                modules[f"{ours}.bn{i}"] = f"{theirs}.conv{i}.norm"
+            modules[f"{ours}.downsample.0"] = f"{theirs}.shortcut"
+            modules[f"{ours}.downsample.1"] = f"{theirs}.shortcut.norm"
+    return {f"backbone.{ours}": f"backbone.{theirs}" for ours, theirs in modules.items()}
+
+
+def _of_standalone(model: PanopticDeepLab) -> dict[str, str]:
+    """Return the names of convolutions and norms in the older repository by ours; those of ResNets are the same."""
+    is_mobile = _is_mobilenetv2(model.backbone)
+    modules = _mobilenetv2_of_torchvision() if is_mobile else {}
+
+    def unit(ours: str, theirs: str) -> None:
+        modules.update({f"{ours}.0": f"{theirs}.0", f"{ours}.1": f"{theirs}.1"})
+
+    def separable(ours: str, theirs: str) -> None:
+        unit(f"{ours}.0", f"{theirs}.0")
+        modules.update({f"{ours}.1.0": f"{theirs}.1", f"{ours}.1.1": f"{theirs}.2"})
+
+    for ours in ("semantic_decoder", "instance_decoder"):
+        theirs = f"decoder.{ours}"
+        pyramid, context = f"{ours}.pyramid", f"{theirs}.aspp"
+        for i in range(len(model.semantic_decoder.pyramid.branches)):
+            unit(f"{pyramid}.branches.{i}", f"{context}.convs.{i}")
+        modules[f"{pyramid}.mean"] = f"{context}.convs.4.aspp_pooling.1"
+        unit(f"{pyramid}.blend", f"{context}.project")
+        for i in range(len(model.semantic_decoder.projections)):
+            unit(f"{ours}.projections.{i}", f"{theirs}.project.{i}")
+            separable(f"{ours}.blends.{i}", f"{theirs}.fuse.{i}.0")
+    for ours in ("semantic", "center", "offset"):
+        theirs = f"decoder.{'semantic' if ours == 'semantic' else 'instance'}_head.classifier.{ours}"
+        separable(f"{ours}.0", f"{theirs}.0.0")
+        modules[f"{ours}.1"] = f"{theirs}.1"
+    return modules
+
+
+def _is_mobilenetv2(backbone: nn.Module) -> bool:
+    blocks = getattr(backbone.net, "blocks", ()) if isinstance(backbone, TimmFeatures) else ()
+    return [len(stage) for stage in blocks] == _MOBILENETV2
+
+
+def _mobilenetv2_of_torchvision() -> dict[str, str]:
+    """Return torchvision's names of layers of MobileNetV2 by timm's; it numbers blocks through, after the stem's 0."""
+    modules = {"conv_stem": "0.0", "bn1": "0.1"}
+    number = 0
+    for stage, blocks in enumerate(_MOBILENETV2):
+        for block in range(blocks):
+            number += 1
+            if stage == 0:  # the only one that does not expand
+                layers = {"conv_dw": "0.0", "bn1": "0.1", "conv_pw": "1", "bn2": "2"}
+            else:
+                layers = {"conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1", "conv_pwl": "2", "bn3": "3"}
+            modules |= {f"blocks.{stage}.{block}.{ours}": f"{number}.conv.{theirs}" for ours, theirs in layers.items()}
+    return {f"backbone.net.{ours}": f"backbone.features.{theirs}" for ours, theirs in modules.items()}

@@ -1,0 +1,252 @@
+"""Saved models: one safetensors file that holds the weights and says how to rebuild the model around them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import fields as part_fields
+from pathlib import Path
+from typing import Any
+
+from panscape.atomic_io import atomic_write
+from panscape.errors import (
+    InvalidArgumentError,
+    InvalidLabelSpaceError,
+    UnknownNameError,
+    UnreadableFileError,
+)
+from panscape.hub import hub_file
+from panscape.labels import LabelSpace
+from panscape.models import PanopticModel, create_model
+from panscape.zoo.transfer import Taken, load_matching, load_strict, unique_state_dict
+
+_BUNDLED = Path(__file__).parents[1] / "weights"
+WEIGHTS_IN_FOLDER = "model.safetensors"  # in the folder of a training, and in repositories on the hub
+_KEY = "panscape"
+# One folder and a name as the hub allows them; what ends like a file is a path that somebody mistyped.
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_FILE_ENDINGS = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".tar", ".zip")
+_PUBLISHED_ENDINGS = (".pkl", ".pt", ".pth")  # of the files in which authors publish weights
+# Parts of models that may appear among the options of a saved model, and where in panscape they are.
+_PARTS = {
+    "CenterDecoding": "representations.centers",
+    "CenterInstanceMaps": "nn.pisr_instances",
+    "CenterRepresentation": "representations.centers",
+    "Concatenation": "nn.pisr_baselines",
+    "DenseBoxDecoding": "representations.dense_boxes",
+    "DenseBoxRepresentation": "representations.dense_boxes",
+    "ElementwiseProduct": "nn.pisr_baselines",
+    "MergeConfig": "representations.merging",
+    "OCR": "nn.pisr_baselines",
+    "PISR": "nn.pisr",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A saved model.
+
+    Attributes:
+        name: for :func:`load`.
+        path: of its file.
+        card: facts about it: data, licence, measured numbers.
+    """
+
+    name: str
+    path: Path
+    card: Mapping[str, Any]
+
+
+def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> PanopticModel:
+    """Load a model, ready to predict.
+
+    Args:
+        name_or_path: a bundled model (:func:`list_weights`), the path of a ``.safetensors`` file or of a folder that
+            holds ``model.safetensors``, or the id of a repository on the Hugging Face hub ("owner/name") that does; or
+            the path of a checkpoint in its authors' layout (``.pth``, ``.pt``, ``.pkl``), see
+            :func:`panscape.zoo.published.load.create_published`.
+        labels: the categories of an authors' checkpoint, which does not name them, if they are not those of the data
+            set that it was published for; models that panscape saved have theirs.
+
+    Raises:
+        UnknownNameError: no bundled model has this name; the nearest are suggested.
+        UnreadableFileError: the file is missing or damaged, was not saved by panscape or by a newer version of it, or
+            the hub does not give it.
+        CheckpointMismatchError: the weights do not fit the model they claim to be.
+        InvalidArgumentError: an authors' checkpoint has another number of categories than the labels.
+    """
+    if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
+        from panscape.zoo.published.load import create_published
+
+        return create_published(name_or_path, labels)
+    path = _locate(name_or_path)
+    description = _describe(path)
+    try:
+        options = {k: _from_json(v) for k, v in description["options"].items()}
+        model = create_model(description["model"], LabelSpace.from_dict(description["labels"]), **options)
+    except (InvalidArgumentError, InvalidLabelSpaceError, UnknownNameError) as error:
+        raise UnreadableFileError(
+            path, f"this version of panscape cannot build its model: {error}; update panscape, or save the model again"
+        ) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UnreadableFileError(path, f"its description of the model is incomplete: {error}") from error
+    from safetensors.torch import load_file
+
+    load_strict(model, load_file(path), path, remedy="the file is damaged or from another version of panscape")
+    return model.eval()
+
+
+def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None = None) -> None:
+    """Save a model so that :func:`load` gives it back; the file appears whole or not at all.
+
+    Args:
+        model: made by :func:`panscape.create_model`.
+        path: must end in ``.safetensors``.
+        card: facts to keep with the weights, as plain JSON values.
+
+    Raises:
+        InvalidArgumentError: the model was not made by ``create_model``, or the path ends otherwise.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InvalidArgumentError(f"expected a path that ends in .safetensors, got {path}")
+    if model.spec is None:
+        raise InvalidArgumentError("expected a model made by panscape.create_model, whose options can be saved with it")
+    from safetensors.torch import save as to_bytes
+
+    description = {
+        "model": model.spec.name,
+        "options": {k: _to_json(v) for k, v in model.spec.options.items()},
+        "labels": model.labels.to_dict(),
+        "card": dict(card or {}),
+    }
+    with atomic_write(path) as temporary:
+        tensors = {name: tensor.detach().contiguous() for name, tensor in unique_state_dict(model).items()}
+        temporary.write_bytes(to_bytes(tensors, metadata={_KEY: json.dumps(description)}))
+
+
+def load_partial(model: PanopticModel, name_or_path: str | Path) -> Taken:
+    """Copy the weights of a saved model that have a place in another one, and leave the others as they are.
+
+    Args:
+        model: to be trained further; it may have other categories or parts.
+        name_or_path: as for :func:`load`; or a file of a backbone alone, as :func:`panscape.load_published` takes it.
+
+    Returns:
+        What was copied.
+
+    Raises:
+        UnknownNameError: no bundled model has this name.
+        UnreadableFileError: the file is missing or damaged.
+        CheckpointMismatchError: nothing fits.
+    """
+    if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
+        from panscape.zoo.published.load import published_state
+
+        return load_matching(model, published_state(Path(name_or_path)), Path(name_or_path))
+    path = _locate(name_or_path)
+    _describe(path)
+    from safetensors.torch import load_file
+
+    return load_matching(model, load_file(path), path)
+
+
+def read_card(name_or_path: str | Path) -> dict[str, Any]:
+    """Return the facts kept with a saved model.
+
+    Args:
+        name_or_path: as for :func:`load`.
+
+    Raises:
+        UnknownNameError: no bundled model has this name.
+        UnreadableFileError: the file is missing or damaged.
+    """
+    if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
+        return {}  # of an authors' checkpoint
+    return dict(_describe(_locate(name_or_path)).get("card", {}))
+
+
+def list_weights() -> list[Weights]:
+    """Return the bundled models."""
+    return [Weights(p.stem, p, _describe(p).get("card", {})) for p in sorted(_BUNDLED.glob("*.safetensors"))]
+
+
+def _locate(name_or_path: str | Path) -> Path:
+    name, path = str(name_or_path), Path(name_or_path)
+    if path.suffix == ".safetensors":
+        return path
+    bundled = _BUNDLED / f"{name}.safetensors"
+    if path.name == name and bundled.is_file():
+        return bundled
+    if (path / WEIGHTS_IN_FOLDER).is_file():
+        return path / WEIGHTS_IN_FOLDER
+    if path.exists():
+        raise UnreadableFileError(path, "expected a file that ends in .safetensors, saved by panscape; give its path")
+    if path.name == name:
+        raise UnknownNameError("model", name, [w.name for w in list_weights()])
+    # Where the first folder exists, a path was meant; asking the hub would only cost the time of its retries.
+    if _HUB_ID.fullmatch(name) and path.suffix not in _FILE_ENDINGS and not path.parent.is_dir():
+        return _download(name)
+    raise UnreadableFileError(
+        path, "no such file; expected a bundled model, the path of a .safetensors file, or a hub id like owner/name"
+    )
+
+
+def _download(hub_id: str) -> Path:
+    return hub_file(
+        hub_id,
+        WEIGHTS_IN_FOLDER,
+        remedy="check the id and the network, or give the path of a .safetensors file",
+    )
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        description = json.loads(metadata[_KEY])
+    except FileNotFoundError as error:
+        raise UnreadableFileError(path, "no such file") from error
+    except KeyError as error:
+        raise UnreadableFileError(
+            path,
+            "these weights were not saved by panscape; the weights of a backbone alone are for --backbone-weights of "
+            "panscape train, or panscape.load_published",
+        ) from error
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise UnreadableFileError(path, f"expected a whole safetensors file, but {error}") from error
+    if not isinstance(description, dict):
+        raise UnreadableFileError(path, "its description of the model is not a JSON object")
+    return description
+
+
+def _to_json(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        fields = {f: _to_json(getattr(value, f)) for f in asdict(value)}
+        return {"part": type(value).__name__} | fields
+    if isinstance(value, (tuple, list)):
+        return [_to_json(v) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise InvalidArgumentError(
+        f"cannot save a model whose options hold a {type(value).__name__}; name the part (a backbone, say) instead"
+    )
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        fields = {k: _from_json(v) for k, v in value.items() if k != "part"}
+        if value["part"] not in _PARTS:
+            raise UnknownNameError("part", str(value["part"]), _PARTS)
+        part = getattr(importlib.import_module(f"panscape.{_PARTS[value['part']]}"), value["part"])
+        known = [field.name for field in part_fields(part)]
+        for name in fields:
+            if name not in known:
+                raise UnknownNameError(f"option of {value['part']}", name, known, list_all=True)
+        return part(**fields)
+    return tuple(_from_json(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,141 @@
+"""A model's state by name, each tensor once, and filling a model from a file: every tensor of both, or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from panscape.errors import CheckpointMismatchError
+from panscape.models import PanopticModel
+
+
+def unique_state_dict(model: PanopticModel) -> dict[str, Tensor]:
+    """Return the state of a model by name, each tensor once: what pyramid levels share has its first level's name."""
+    seen: set[int] = set()
+    state = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            state[name] = tensor
+    return state
+
+
+def load_strict(
+    model: PanopticModel,
+    found: Mapping[str, Tensor],
+    path: str | Path,
+    *,
+    remedy: str,
+    rename: Callable[[str], str] = str,
+) -> None:
+    """Copy tensors from a file into a model if names and shapes agree one to one; else leave it as it was.
+
+    Args:
+        model: to be filled.
+        found: the file's tensors.
+        path: of the file, for messages.
+        remedy: what to do when they do not fit.
+        rename: from a name of :func:`unique_state_dict` to the file's.
+
+    Raises:
+        CheckpointMismatchError: they do not fit; all differences are listed.
+    """
+    needed = {rename(name): tensor for name, tensor in unique_state_dict(model).items()}
+    both = needed.keys() & found.keys()
+    misshapen = [
+        f"{name} (expected {list(needed[name].shape)}, got {list(found[name].shape)})"
+        for name in both
+        if needed[name].shape != found[name].shape
+    ]
+    if misshapen or needed.keys() != found.keys():
+        raise CheckpointMismatchError(
+            path,
+            missing=needed.keys() - both,
+            unused=found.keys() - both,
+            misshapen=misshapen,
+            remedy=remedy,
+        )
+    with torch.no_grad():
+        for name, tensor in needed.items():
+            tensor.copy_(found[name])
+
+
+class Taken(NamedTuple):
+    """What a model took over from weights to start from.
+
+    Attributes:
+        line: says what was and what was not copied.
+        names: of the model's tensors that were filled, as :func:`panscape.zoo.transfer.unique_state_dict` has them.
+    """
+
+    line: str
+    names: frozenset[str]
+
+
+def load_matching(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> Taken:
+    """Copy what has a place in a model, and leave the rest as it is; see :func:`load_partial`.
+
+    A tensor has a place by its name and shape. A backbone has one, too, where it is called otherwise, as in models of
+    another family: if all of it is found, by names and shapes, below one other name. And where a model has copies of a
+    part (:attr:`PanopticModel.weight_copies`) and the file has none, they get what that part gets.
+
+    Args:
+        model: to be trained further.
+        found: tensors by name.
+        path: of their file, for messages.
+
+    Raises:
+        CheckpointMismatchError: nothing fits.
+    """
+    needed = unique_state_dict(model)
+    sources = {name: name for name in needed if name in found and found[name].shape == needed[name].shape}
+    num_same, origins = len(sources), list[str]()
+    for backbone in model.backbones:
+        mine = {name: tensor for name, tensor in needed.items() if name.startswith(f"{backbone}.")}
+        if mine.keys() <= sources.keys():
+            continue
+        origin = _backbone_in(found, mine, backbone)
+        if origin is not None:
+            renamed = {name: origin + name.removeprefix(backbone) for name in mine if name not in sources}
+            sources |= {name: source for name, source in renamed.items() if source in found}
+            origins.append(origin)
+    num_moved = len(sources) - num_same
+    copies = list[str]()
+    for copy, part in model.weight_copies.items():
+        if not any(name.startswith(f"{copy}.") for name in found):
+            again = {copy + n.removeprefix(part): source for n, source in sources.items() if n.startswith(f"{part}.")}
+            sources |= again
+            copies += [copy] if again else []
+    num_copied = len(sources) - num_same - num_moved
+    if not sources:
+        raise CheckpointMismatchError(
+            path, missing=needed, unused=found, remedy="start from a model of the same family or with the same backbone"
+        )
+    with torch.no_grad():
+        for name, source in sources.items():
+            needed[name].copy_(found[source])
+    moved = f", {num_moved} of them from its backbone, {origins[0]}" if num_moved else ""
+    moved += f", {num_copied} of them copies, in {', '.join(copies)}" if num_copied else ""
+    new = sorted(needed.keys() - sources.keys())
+    rest = f"; new: {', '.join(new[:6])}{' and others' if len(new) > 6 else ''}" if new else ""
+    line = f"started from {path.name}: {len(sources)} of {len(needed)} tensors{moved}{rest}"
+    return Taken(line, frozenset(sources))
+
+
+def _backbone_in(found: Mapping[str, Tensor], mine: Mapping[str, Tensor], backbone: str) -> str | None:
+    """Return the first name in a file below which all that ``mine`` has below ``backbone`` lies.
+
+    Counters do not count: norms that were frozen have none.
+    """
+    shapes = {name.removeprefix(backbone): tensor.shape for name, tensor in mine.items() if tensor.is_floating_point()}
+    first = next(iter(shapes), None)
+    if first is None:
+        return None
+    for origin in sorted(name.removesuffix(first) for name in found if name.endswith(first)):
+        if all(origin + rest in found and found[origin + rest].shape == shape for rest, shape in shapes.items()):
+            return origin
+    return None

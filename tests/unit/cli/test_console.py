@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from panscape.cli.console import Reporter
+from panscape.inference.pipeline import FileError, FileResult, Timings
+from panscape.inference.sources import Source
+
+DONE = FileResult("shots/a.jpg", "a", 360, 480, 1, 23, 9, Timings(1.25, 20.0, 3.0, 4.0), "out/a.png")
+RIDE = FileResult("shots/ride.mp4", "ride", 360, 480, 12, 23.5, 9.25, Timings(1.25, 20.0, 3.0, 4.0), "out/ride.mp4")
+FAILED = FileError("shots/b.jpg", "no such image")
+SOURCES = [Source(Path("shots/a.jpg"), "a"), Source(Path("shots/b.jpg"), "b"), Source(Path("shots/ride.mp4"), "ride")]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def tell_all(**options):
+    with Reporter(SOURCES, **options) as reporter:
+        reporter.tell(DONE)
+        reporter.tell(FAILED)
+        for index in range(1, 13):
+            reporter.frame(SOURCES[2], index, 12)
+        reporter.tell(RIDE)
+
+
+def test_text_has_a_line_for_each_source(capsys):
+    tell_all()
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()
+    assert " ".join(first.split()) == "shots/a.jpg 360x480 23 segments read 1.2 network 20.0 recover 3.0 write 4.0 ms"
+    assert "12 frames, 23.5 segments" in second
+    assert second.endswith("ms a frame")
+    assert first.index("360x480") == second.index("360x480")
+    assert err == "panscape: shots/b.jpg: no such image\n"
+
+
+def test_json_lines_hold_successes_and_failures(capsys):
+    tell_all(as_json=True)
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert lines == [DONE.to_dict(), FAILED.to_dict(), RIDE.to_dict()]
+    assert err == ""
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_terminal_gets_a_bar_and_the_same_lines(monkeypatch, shared):
+    out, err = (Terminal() if shared else io.StringIO()), Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    tell_all()
+    assert "sources" in (out if shared else err).getvalue()
+    assert "no such image" in (out if shared else err).getvalue()
+    assert "shots/a.jpg    " in out.getvalue()
+    assert "12 frames, 23.5 segments" in out.getvalue()
+    if not shared:
+        assert len(out.getvalue().splitlines()) == 2
+        assert "\x1b" not in out.getvalue()
+
+
+def test_one_photo_and_json_on_a_terminal_have_no_bar(monkeypatch):
+    for sources, as_json in (([SOURCES[0]], False), (SOURCES, True)):
+        out, err = Terminal(), Terminal()
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        with Reporter(sources, as_json=as_json) as reporter:
+            reporter.tell(DONE)
+        assert len(out.getvalue().splitlines()) == 1
+        assert "\x1b" not in out.getvalue() + err.getvalue()

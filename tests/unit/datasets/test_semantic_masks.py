@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import trees
+from maps import SHAPES
+
+from panscape import Category, LabelSpace
+from panscape.datasets import SemanticMaskDataset
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError
+from panscape.formats import from_semantic_mask
+
+SKY, GROUND, DISC, BOX = 11, 7, 24, 26
+
+
+def objects_by_flooding(mask, min_area):
+    """Parts connected over edges or corners, found pixel by pixel."""
+    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+    parts = []
+    while left:
+        part, front = set(), [min(left)]
+        left.remove(front[0])
+        while front:
+            y, x = front.pop()
+            part.add((y, x))
+            for neighbour in [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]:
+                if neighbour in left:
+                    left.remove(neighbour)
+                    front.append(neighbour)
+        if len(part) >= min_area:
+            parts.append(frozenset(part))
+    return parts
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("min_area", [1, 3, 8])
+def test_objects_are_the_connected_parts(seed, min_area):
+    rng = np.random.default_rng(seed)
+    numbers = rng.choice([SKY, GROUND, DISC, BOX, 255], size=(17, 23), p=[0.15, 0.15, 0.3, 0.3, 0.1]).astype(np.uint8)
+    panoptic = from_semantic_mask(numbers, SHAPES, min_area=min_area, void=255)
+    want = {(c, part) for c in (DISC, BOX) for part in objects_by_flooding(numbers == c, min_area)}
+    want |= {(c, frozenset((int(y), int(x)) for y, x in np.argwhere(numbers == c))) for c in (SKY, GROUND)}
+    got = {
+        (SHAPES[c].source_id, frozenset(tuple(p) for p in mask.nonzero().tolist()))
+        for c, mask in zip(panoptic.category.tolist(), panoptic.masks(), strict=True)
+    }
+    assert got == want
+
+
+def test_stuff_comes_first_and_small_parts_are_void():
+    numbers = np.array([[DISC, DISC, SKY, BOX], [SKY, SKY, SKY, SKY], [DISC, GROUND, 255, 255]], np.uint16)
+    panoptic = from_semantic_mask(numbers, SHAPES, min_area=2, void=255)
+    assert [SHAPES[c].name for c in panoptic.category] == ["ground", "sky", "disc"]
+    assert panoptic.ids.tolist() == [[3, 3, 2, 0], [2, 2, 2, 2], [0, 1, 0, 0]]
+
+
+def test_void_everywhere():
+    panoptic = from_semantic_mask(np.full((2, 3), 255, np.uint8), SHAPES, min_area=1, void=255)
+    assert panoptic.num_segments == 0
+    assert not panoptic.ids.any()
+
+
+def test_foreign_numbers_are_named():
+    numbers = np.array([[SKY, 3, 255, 200]], np.uint8)
+    with pytest.raises(InvalidAnnotationError) as caught:
+        from_semantic_mask(numbers, SHAPES, min_area=1, void=255)
+    assert str(caught.value) == (
+        "expected numbers of label space 'shapes' (7, 11, 24, 26; void 255), got 3, 200; "
+        "give the label space and void of these labels"
+    )
+
+
+def test_a_dataset_names_the_file_of_foreign_numbers(tmp_path):
+    tree = trees.category_masks(tmp_path, void=254)
+    with pytest.raises(
+        InvalidAnnotationError, match=r"000001\.png: expected numbers of label space 'shapes'.*got 254;"
+    ):
+        SemanticMaskDataset(tmp_path, "train", SHAPES)[0]
+    dataset = SemanticMaskDataset(tmp_path, "train", SHAPES, void=254)
+    assert dataset[0].truth.equals(tree.truths["000001"])
+
+
+def test_the_smallest_area_is_respected(tmp_path):
+    tree = trees.category_masks(tmp_path)  # an object is 144 pixels or more
+    truth = tree.truths["000002"]
+    is_stuff = torch.tensor([not SHAPES[c].is_thing for c in truth.category.tolist()])
+    assert SemanticMaskDataset(tmp_path, "train", SHAPES, min_area=144)[1].truth.equals(truth)
+    assert SemanticMaskDataset(tmp_path, "train", SHAPES, min_area=145)[1].truth.equals(truth.select(is_stuff))
+
+
+def test_arguments_are_checked(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="at least 1 pixel, got min_area=0"):
+        SemanticMaskDataset(tmp_path, "train", SHAPES, min_area=0)
+    with pytest.raises(InvalidArgumentError, match="got void=11, which is 'sky'"):
+        SemanticMaskDataset(tmp_path, "train", SHAPES, void=11)
+
+
+def test_hidden_and_foreign_files_do_not_count_and_twins_are_named(tmp_path):
+    tree = trees.category_masks(tmp_path)
+    images = tmp_path / "images" / "train"
+    for name in (".hidden.jpg", "notes.txt", "Thumbs.db"):
+        (images / name).write_text("")
+    assert len(SemanticMaskDataset(tmp_path, "train", SHAPES)) == len(tree.truths)
+    tree.images["000001"].rename(images / "000001.JPG")
+    assert len(SemanticMaskDataset(tmp_path, "train", SHAPES)) == len(tree.truths)
+    trees.write_image(images / "000001.png", (4, 4), (0, 0, 0))
+    with pytest.raises(InvalidAnnotationError, match=r"expected one file called '000001', got 000001\.JPG too; rename"):
+        SemanticMaskDataset(tmp_path, "train", SHAPES)
+
+
+def test_a_category_of_number_zero_is_not_void(tmp_path):
+    labels = LabelSpace("x", (Category("building", True, 0, (0, 0, 0)), Category("land", False, 1, (1, 1, 1))))
+    panoptic = from_semantic_mask(np.array([[0, 0, 1, 255]], np.uint8), labels, min_area=1, void=255)
+    assert panoptic.semantic(void=9).tolist() == [[0, 0, 1, 9]]

@@ -1,0 +1,192 @@
+"""Comparisons of two runs, and the files they are made from."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from maps import SHAPES, generated_map
+
+from panscape import LabelSpace
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
+from panscape.evaluation.bootstrap import image_sums, small_sample_warning, statistics_of
+from panscape.evaluation.compare import compare, compare_command
+from panscape.evaluation.records import record_of
+from panscape.evaluation.results import Results, read_results, write_results
+from panscape.formats.problems import IssueKind, Problem
+from panscape.metrics import PanopticQuality, SemanticIoU
+from panscape.metrics.semantic_iou import map_of_semantic
+
+TRUTHS = [generated_map(seed, crowd=True) for seed in range(12)]
+
+
+def results_of(name: str, seeds: list[int], shift: int) -> Results:
+    """Return results of predictions that are the truth moved to the right by ``shift`` columns."""
+    records = []
+    for seed in seeds:
+        truth = TRUTHS[seed]
+        prediction = truth.select(~truth.crowd).pad(96, 128 + shift).crop(0, shift, 96, 128)
+        records.append(record_of(f"{seed}.png", prediction, truth, SHAPES))
+    problems = (Problem("a.png", IssueKind.SIZE, "too small"),)
+    return Results(Path("runs") / name / "out", Path("truth"), SHAPES, tuple(records), problems, {"images": len(seeds)})
+
+
+@pytest.fixture(scope="module")
+def good() -> Results:
+    return results_of("good", list(range(12)), 2)
+
+
+@pytest.fixture(scope="module")
+def bad() -> Results:
+    return results_of("bad", list(range(12)), 9)
+
+
+def test_files_hold_everything(good: Results, tmp_path: Path) -> None:
+    write_results(tmp_path / "a.json", good)
+    assert read_results(tmp_path / "a.json") == replace(good, summary={"format": "panscape results 1", "images": 12})
+
+
+def test_what_is_no_file_of_results_is_refused(good: Results, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with pytest.raises(UnreadableFileError, match="expected results"):
+        read_results(path)
+    path.write_text("{")
+    with pytest.raises(UnreadableFileError, match="expected results"):
+        read_results(path)
+    path.write_text('{"annotations": []}')
+    with pytest.raises(InvalidAnnotationError, match=r"format 'panscape results 1'\), got None"):
+        read_results(path)
+    write_results(path, good)
+    content = json.loads(path.read_text())
+    for wrong in (
+        {**content, "records": [{}]},
+        {**content, "label_space": 3},
+        {**content, "problems": [{"file": "a", "kind": "b", "what": "c"}]},
+        {**content, "records": [{**content["records"][0], "quality": [[77, 1, 1, 1, 1.0]]}]},
+    ):
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(InvalidAnnotationError, match=r"a\.json"):
+            read_results(path)
+
+
+def test_a_real_difference_is_more_than_noise(good: Results, bad: Results) -> None:
+    comparison = compare(bad, good, samples=300)
+    pq = comparison.groups["PQ"]
+    for results, value in ((bad, pq.before), (good, pq.after)):
+        quality = PanopticQuality(SHAPES)
+        for record in results.records:
+            for category, *counts in record.quality:
+                quality.state[category] += quality.state.new_tensor(counts)
+        assert value == pytest.approx(quality.compute().all.pq, abs=1e-12)
+    assert pq.change > 0.05
+    assert 0 < pq.low < pq.change < pq.high
+    assert pq.is_more_than_noise
+    assert "higher" in comparison.sentence
+    assert "more than noise" in comparison.sentence
+    assert (comparison.first, comparison.second) == ("bad/out", "good/out")
+    assert comparison.changed[0].change == max(p.change for p in comparison.images)
+    assert json.loads(json.dumps(comparison.to_dict()))["groups"]["PQ"]["more_than_noise"] is True
+
+
+def test_intervals_are_paired(good: Results, bad: Results) -> None:
+    """The same draws of images by a plain loop."""
+    comparison = compare(bad, good, samples=100, seed=5)
+    generator = np.random.default_rng(5)
+    sums = [image_sums(results.records, 4).toarray() for results in (bad, good)]
+    changes = []
+    for _ in range(100):
+        picks = generator.integers(0, 12, 12)
+        before, after = (statistics_of(each[picks].sum(0)[None], SHAPES).groups[0, 0, 0] for each in sums)
+        changes.append(after - before)
+    pq = comparison.groups["PQ"]
+    assert (pq.low, pq.high) == pytest.approx(tuple(np.percentile(changes, (2.5, 97.5))), abs=1e-12)
+
+
+def test_a_run_does_not_differ_from_itself(good: Results) -> None:
+    comparison = compare(good, good, samples=50)
+    assert not any(d.is_more_than_noise or d.change for d in comparison.groups.values())
+    assert comparison.sentence == "PQ is the same."
+    assert comparison.changed == []
+
+
+def test_common_images_are_compared(good: Results) -> None:
+    comparison = compare(results_of("few", [3, 4, 5, 6], 9), results_of("others", [5, 6, 7], 2), samples=50)
+    assert (comparison.num_images, comparison.num_only_first, comparison.num_only_second) == (2, 2, 1)
+    assert "left out: 2 only in the first, 1 only in the second" in comparison.table()
+
+
+def test_what_cannot_be_compared_is_refused(good: Results) -> None:
+    with pytest.raises(InvalidArgumentError, match="without a name in common"):
+        compare(results_of("a", [1], 2), results_of("b", [2], 2))
+    others = LabelSpace("others", SHAPES.categories[:3])
+    with pytest.raises(InvalidArgumentError, match=r"'shapes' \(4 categories\) and 'others' \(3 categories\)"):
+        compare(good, replace(good, labels=others))
+    moved = replace(good, records=(replace(good.records[0], name="1.png"), *good.records[2:]))
+    with pytest.raises(
+        InvalidArgumentError,
+        match=r"the same truth, .* in 1 of the 11 images that both runs have: '1\.png'; score both",
+    ):
+        compare(good, moved)
+
+
+def test_truths_with_equal_pixels_of_each_category_are_told_apart(good: Results) -> None:
+    """One image has its two objects of a category as one."""
+    changed = []
+    for record, truth in zip(good.records, TRUTHS, strict=True):
+        rows = (truth.category == 2).nonzero().flatten()
+        table = torch.arange(truth.num_segments + 1, dtype=torch.int32)
+        table[rows + 1] = rows[0].int() + 1
+        other = replace(truth, ids=table[truth.ids.long()]) if len(rows) > 1 else truth
+        changed.append(record_of(record.name, other, other, SHAPES))
+    assert sum(len((truth.category == 2).nonzero()) > 1 for truth in TRUTHS) > 6
+    with pytest.raises(
+        InvalidArgumentError, match=r"images that both runs have: '\d+\.png'(, '\d+\.png'){4} and \d+ more"
+    ):
+        compare(good, replace(good, records=tuple(changed)))
+
+
+def test_few_images_are_told(good: Results) -> None:
+    comparison = compare(good, good, samples=10)
+    assert comparison.table().splitlines()[-1].startswith("Caution: only 12 images.")
+    assert small_sample_warning(1).startswith("Caution: only one image.")
+    assert small_sample_warning(19)
+    assert small_sample_warning(20) == ""
+
+
+def test_command_prints_a_table(
+    good: Results, bad: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_results(tmp_path / "a.json", bad)
+    write_results(tmp_path / "b.json", good)
+    compare_command(tmp_path / "a.json", tmp_path / "b.json", samples=100)
+    printed = capsys.readouterr().out
+    assert printed.startswith("12 images; first: a.json, second: b.json\n")
+    assert "more than noise" in printed
+
+
+def test_semantic_heads_are_compared_where_both_runs_have_one(good: Results, bad: Results, tmp_path: Path) -> None:
+    assert "mIoU of the semantic head" not in compare(good, bad).groups
+
+    def with_head(results: Results, shift: int) -> Results:
+        records = []
+        for record, truth in zip(results.records, TRUTHS, strict=True):
+            semantic = truth.semantic(void=0).roll(shift, dims=1)
+            of_head = record_of("x", truth, truth, SHAPES, semantic=semantic).head_confusion
+            records.append(replace(record, head_confusion=of_head))
+        return replace(results, records=tuple(records))
+
+    first, second = with_head(good, 4), with_head(bad, 0)
+    assert "mIoU of the semantic head" not in compare(good, second).groups
+    found = compare(first, second).groups
+    metric = SemanticIoU(SHAPES)
+    for truth in TRUTHS:
+        metric.update(map_of_semantic(truth.semantic(void=0).roll(4, dims=1), SHAPES), truth)
+    head = found["mIoU of the semantic head"]
+    assert head.before == pytest.approx(metric.compute().mean_iou)
+    assert head.after == 1
+    assert head.is_more_than_noise
+    assert found["mIoU"].change < 0
+    write_results(tmp_path / "head.json", first)
+    assert read_results(tmp_path / "head.json").records == first.records

@@ -1,0 +1,579 @@
+"""Scores of files: numbers equal to those of maps in memory, whatever the form, and a line for all that is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from maps import SHAPES
+from PIL import Image
+from scored_files import (
+    array_segments,
+    coco_annotation,
+    coco_content,
+    one_stuff_each,
+    several_maps,
+    worse,
+    write_array,
+    write_coco,
+    write_instance_ids,
+)
+
+from panscape import LabelSpace, PanopticMap
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnknownNameError, UnreadableFileError
+from panscape.evaluation.files import Scores, evaluate_files
+from panscape.evaluation.options import EvaluationOptions
+from panscape.evaluation.records import record_of
+from panscape.formats.problems import IssueKind
+from panscape.metrics import (
+    CITYSCAPES_AVERAGE_SIZES,
+    PROTOCOLS,
+    BoundaryPanopticQuality,
+    InstanceAP,
+    InstanceIoU,
+    PanopticQuality,
+    SemanticIoU,
+    average_sizes,
+    size_percentiles,
+)
+
+
+def in_memory(
+    predictions: dict[str, PanopticMap], truths: dict[str, PanopticMap], protocol: str = "coco"
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    quality, semantic = PanopticQuality(SHAPES, protocol), SemanticIoU(SHAPES)
+    for name, truth in truths.items():
+        prediction = predictions.get(name, PanopticMap.empty(truth.size))
+        quality.update(prediction, truth)
+        semantic.update(prediction, truth)
+    return quality.compute().to_dict(), semantic.compute().to_dict()
+
+
+def in_arrays(predictions: dict[str, PanopticMap], truths: dict[str, PanopticMap]) -> tuple[dict[str, Any], Any]:
+    return in_memory({name: one_stuff_each(panoptic) for name, panoptic in predictions.items()}, truths)
+
+
+def reports(scores: Scores) -> tuple[dict[str, Any], dict[str, Any]]:
+    content = scores.to_dict()
+    return content["panoptic"], content["semantic"]
+
+
+def kinds(scores: Scores) -> list[IssueKind]:
+    return [problem.kind for problem in scores.problems]
+
+
+@pytest.fixture
+def truths() -> dict[str, PanopticMap]:
+    return several_maps(crowd=True)
+
+
+@pytest.fixture
+def predictions(truths: dict[str, PanopticMap]) -> dict[str, PanopticMap]:
+    return worse({name: PanopticMap(m.ids, m.category) for name, m in truths.items()})
+
+
+@pytest.fixture
+def truth(tmp_path: Path, truths: dict[str, PanopticMap]) -> Path:
+    return write_coco(tmp_path / "truth.json", truths)
+
+
+class TestForms:
+    def test_coco_of_coco(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        path = write_coco(tmp_path / "predictions.json", predictions, factor=3)
+        scores = evaluate_files(path, truth)
+        assert reports(scores) == in_memory(predictions, truths)
+        assert 0 < scores.report.panoptic.all.pq < 1
+        assert scores.problems == ()
+        assert [record.name for record in scores.records] == ["1", "2", "3", "4"]
+        assert scores.labels.categories[0].source_id == SHAPES[0].source_id
+        for name, (prediction, true) in ((n, scores.maps_of(n)) for n in truths):
+            assert prediction.equals(predictions[name])
+            assert true.equals(truths[name])
+
+    @pytest.mark.parametrize("protocol", ["deeplab2", "torchmetrics", "seamseg"])
+    def test_other_rules(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any, protocol: str) -> None:
+        path = write_coco(tmp_path / "predictions.json", predictions)
+        scores = evaluate_files(path, truth, options=EvaluationOptions(protocol=protocol, boundary=True))
+        assert reports(scores) == in_memory(predictions, truths, protocol)
+        boundary = BoundaryPanopticQuality(SHAPES, protocol=protocol)
+        for name, true in truths.items():
+            boundary.update(predictions[name], true)
+            assert scores.protocol_of(name) == PROTOCOLS[protocol]
+            assert scores.records[int(name) - 1] == record_of(name, predictions[name], true, SHAPES, protocol=protocol)
+        assert scores.to_dict()["boundary"] == boundary.compute().to_dict()
+
+    def test_a_bare_list_with_pngs_elsewhere(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        content = coco_content(predictions, SHAPES)["annotations"]
+        for annotation in content:
+            for segment in annotation["segments_info"]:
+                del segment["area"], segment["iscrowd"]
+                segment["isthing"] = True  # as detectron2 writes it; the truth's categories decide
+        path = write_coco(tmp_path / "results.json", predictions, content=content, pngs=tmp_path / "elsewhere")
+        scores = evaluate_files(path, truth, prediction_pngs=tmp_path / "elsewhere")
+        assert reports(scores) == in_memory(predictions, truths)
+        assert scores.problems == ()
+
+    def test_a_folder_with_json_and_pngs_in_it(
+        self, tmp_path: Path, truth: Path, truths: Any, predictions: Any
+    ) -> None:
+        write_coco(tmp_path / "out" / "predictions.json", predictions, pngs=tmp_path / "out")
+        assert reports(evaluate_files(tmp_path / "out", truth)) == in_memory(predictions, truths)
+
+    def test_image_ids_as_text(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        content = coco_content(predictions, SHAPES)
+        for annotation in content["annotations"]:
+            annotation["image_id"] = f"00000{annotation['image_id']}"
+        path = write_coco(tmp_path / "predictions.json", predictions, content=content)
+        assert reports(evaluate_files(path, truth)) == in_memory(predictions, truths)
+
+    @pytest.mark.parametrize("ending", [".npz", ".npy"])
+    def test_arrays(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any, ending: str) -> None:
+        for name, panoptic in predictions.items():
+            write_array(tmp_path / "arrays" / f"0000{name}{ending}", panoptic.ids.numpy(), array_segments(panoptic))
+        scores = evaluate_files(tmp_path / "arrays", truth)
+        assert reports(scores) == in_arrays(predictions, truths)
+        assert set(kinds(scores)) == {IssueKind.PIECES}
+        assert scores.num_problems == 0
+        assert "several segments of" in scores.problems[0].what
+
+    def test_arrays_with_source_ids(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        for name, panoptic in predictions.items():
+            segments = [{**s, "label_id": SHAPES[s["label_id"]].source_id} for s in array_segments(panoptic)]
+            write_array(tmp_path / "arrays" / f"{name}.npz", panoptic.ids.numpy(), segments)
+        assert reports(evaluate_files(tmp_path / "arrays", truth, by_source_id=True)) == in_arrays(predictions, truths)
+        assert set(kinds(evaluate_files(tmp_path / "arrays", truth))) == {IssueKind.CATEGORY}
+
+    def test_cityscapes(self, tmp_path: Path, truths: Any, predictions: Any) -> None:
+        def city(maps: dict[str, PanopticMap]) -> dict[str, PanopticMap]:
+            names = ["bad-honnef_000001_000019", "aachen_000000_000019", "aachen_000000_000020", "ulm_000002_000019"]
+            one_stuff_each = {}
+            for name, panoptic in zip(names, maps.values(), strict=True):
+                plain = PanopticMap(panoptic.ids, panoptic.category)
+                one_stuff_each[name] = plain.select(~torch.isin(plain.category, torch.tensor(SHAPES.stuff_ids[1:])))
+            return one_stuff_each
+
+        labels = tmp_path / "labels.json"
+        labels.write_text(json.dumps(SHAPES.to_dict()))
+        truths, predictions = city(truths), city(predictions)
+        for maps in (truths, predictions):  # in the files, stuff of one category is one segment
+            for name, panoptic in maps.items():
+                first = {c: int((panoptic.category == c).nonzero()[0]) for c in set(panoptic.category.tolist()) & {0}}
+                table = torch.arange(panoptic.num_segments + 1, dtype=torch.int32)
+                for row, c in enumerate(panoptic.category.tolist()):
+                    table[row + 1] = first.get(c, row) + 1
+                maps[name] = PanopticMap(table[panoptic.ids.long()], panoptic.category).compact()
+        write_instance_ids(tmp_path / "gtFine", truths)
+        expected = in_memory(predictions, truths)
+        of_ids = write_instance_ids(tmp_path / "ids", predictions, ending="_leftImg8bit_instanceIds")
+        scores = evaluate_files(of_ids, tmp_path / "gtFine", labels=str(labels))
+        assert reports(scores) == in_memory(predictions, dict(sorted(truths.items())))
+        assert scores.problems == ()
+        assert [record.name for record in scores.records] == sorted(truths)
+        # cityscapesScripts' panoptic form: image_id is city_sequence_frame, the PNG has an ending.
+        content = coco_content({f"{name}_gtFine_panoptic": m for name, m in predictions.items()}, SHAPES)
+        for annotation in content["annotations"]:
+            annotation["image_id"] = annotation["image_id"].removesuffix("_gtFine_panoptic")
+        renamed = {f"{name}_gtFine_panoptic": m for name, m in predictions.items()}
+        path = write_coco(tmp_path / "panoptic.json", renamed, content=content)
+        assert reports(evaluate_files(path, tmp_path / "gtFine", labels=str(labels))) == reports(scores)
+        assert {name: v["tp"] for name, v in reports(evaluate_files(of_ids, path))[0]["per_category"].items()} == {
+            name: v["tp"] for name, v in in_memory(predictions, predictions)[0]["per_category"].items()
+        }
+        assert expected[0]["all"]["num_categories"] == reports(scores)[0]["all"]["num_categories"]
+        # Numbers of the JSON that say nothing, as of tools that count images: names decide.
+        for number, annotation in enumerate(content["annotations"]):
+            annotation["image_id"] = number
+        path = write_coco(tmp_path / "counted.json", renamed, content=content)
+        assert reports(evaluate_files(path, tmp_path / "gtFine", labels=str(labels))) == reports(scores)
+
+    def test_the_boundary(self, tmp_path: Path) -> None:
+        truth = write_coco(tmp_path / "truth.json", several_maps())
+        scores = evaluate_files(truth, truth, options=EvaluationOptions(boundary=True))
+        assert scores.report.boundary is not None
+        assert scores.to_dict()["boundary"]["all"]["pq"] == scores.report.boundary.all.pq == 1
+        assert "boundary quality" in str(scores)
+
+
+def test_average_precision(tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+    content = coco_content(predictions, SHAPES)
+    for annotation in content["annotations"]:
+        panoptic = predictions[str(annotation["image_id"])]
+        for segment, value in zip(annotation["segments_info"], panoptic.score.tolist(), strict=True):
+            segment["score"] = value
+    path = write_coco(tmp_path / "predictions.json", predictions, content=content)
+    metric = InstanceAP(SHAPES)
+    for name, prediction in predictions.items():
+        metric.update(prediction, truths[name])
+    assert (
+        evaluate_files(path, truth, options=EvaluationOptions(ap=True)).to_dict()["instances"]
+        == metric.compute().to_dict()
+    )
+    scores = evaluate_files(path, truth, workers=3, options=EvaluationOptions(ap_sizes=True))
+    sizes = size_percentiles(metric.object_areas())
+    assert len(sizes) > 3
+    by_size = {**metric.compute().to_dict()["by_size"], **metric.compute(sizes).to_dict()["by_size"]}
+    assert scores.to_dict()["instances"]["by_size"] == by_size
+    assert all(name in str(scores) for name in sizes)
+    path = write_coco(tmp_path / "predictions.json", predictions)
+    with pytest.raises(
+        InvalidArgumentError, match=r'1\.png: expected a "score" .* into segments_info .* leave --ap out'
+    ):
+        evaluate_files(path, truth, options=EvaluationOptions(ap=True))
+
+
+def test_average_precision_by_size_is_not_for_cityscapes(tmp_path: Path) -> None:
+    cityscapes = LabelSpace.load("cityscapes")
+    maps = {"a_000000_000000": PanopticMap(torch.ones(8, 8, dtype=torch.int32), torch.tensor([13]))}
+    folder = write_instance_ids(tmp_path / "gtFine", maps, cityscapes)
+    with pytest.raises(InvalidArgumentError, match="expected --ap-sizes for other data than cityscapes"):
+        evaluate_files(folder, folder, options=EvaluationOptions(ap_sizes=True))
+    with pytest.raises(InvalidArgumentError, match="instance ids of Cityscapes cannot hold any"):
+        evaluate_files(folder, folder, options=EvaluationOptions(ap=True))
+    report = evaluate_files(folder, folder, options=EvaluationOptions(iiou=True)).report.instance_iou
+    assert report is not None
+    assert report.per_category["car"].average_size == CITYSCAPES_AVERAGE_SIZES["car"]
+
+
+def test_instance_iou(tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+    path = write_coco(tmp_path / "predictions.json", predictions)
+    metric = InstanceIoU(SHAPES)
+    for name, prediction in predictions.items():
+        metric.update(prediction, truths[name])
+    scores = evaluate_files(path, truth, workers=2, options=EvaluationOptions(iiou=True))
+    assert scores.to_dict()["instance_iou"] == metric.compute().to_dict()
+    assert 0 < metric.compute().mean_iou < 1
+    assert metric.compute().per_category["disc"].average_size == average_sizes(truths.values(), SHAPES)["disc"]
+    assert "iIoU" in str(scores)
+    assert "instance_iou" not in evaluate_files(path, truth).to_dict()
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 16])
+def test_any_number_of_threads_gives_the_same_bits(tmp_path: Path, workers: int, three_threads: None) -> None:
+    truths = several_maps(9)
+    truth = write_coco(tmp_path / "truth.json", truths)
+    predictions = worse(truths)
+    del predictions["4"]
+    path = write_coco(tmp_path / "predictions.json", predictions)
+    done = []
+    scores = evaluate_files(path, truth, workers=workers, progress=lambda *numbers: done.append(numbers))
+    one = evaluate_files(path, truth, workers=1)
+    assert scores.to_dict() == one.to_dict()
+    assert scores.records == one.records
+    assert done == [(n, 9) for n in range(1, 10)]
+    assert torch.get_num_threads() == 3
+
+
+class TestProblems:
+    """What is wrong with a prediction counts as void, what is wrong with the truth leaves the image out."""
+
+    def scored(self, tmp_path: Path, truth: Path, maps: Any, content: Any = None) -> Scores:
+        path = write_coco(tmp_path / "predictions.json", maps, content=content)
+        scores = evaluate_files(path, truth, workers=1)
+        if scores.num_problems:
+            with pytest.raises(InvalidAnnotationError) as info:
+                evaluate_files(path, truth, strict=True)
+            assert str(info.value) == str(next(p for p in scores.problems if not p.is_note))
+        for problem in scores.problems:
+            assert "\n" not in str(problem)
+        return scores
+
+    def test_no_prediction(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        del predictions["2"]
+        scores = self.scored(tmp_path, truth, predictions)
+        assert reports(scores) == in_memory(predictions, truths)
+        assert [str(p) for p in scores.problems] == [
+            f"2: expected a prediction in {tmp_path / 'predictions.json'}, found none; "
+            "all of its segments count as missed"
+        ]
+
+    @pytest.mark.parametrize("protocol", ["coco", "torchmetrics"])
+    def test_leaving_images_out_never_helps(self, tmp_path: Path, truth: Path, truths: Any, protocol: str) -> None:
+        path = write_coco(tmp_path / "few.json", {"1": truths["1"]})
+        whole = evaluate_files(truth, truth, options=EvaluationOptions(protocol=protocol)).report.panoptic
+        few = evaluate_files(path, truth, options=EvaluationOptions(protocol=protocol)).report.panoptic
+        assert few.all.pq < whole.all.pq
+        for name, quality in few.per_category.items():
+            complete = whole.per_category[name]
+            assert quality.tp + quality.fn == complete.tp + complete.fn
+            assert quality.fn > 0
+
+    def test_an_unreadable_png(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        path = write_coco(tmp_path / "predictions.json", predictions)
+        (tmp_path / "predictions" / "1.png").write_bytes(b"broken")
+        whole = (tmp_path / "predictions" / "2.png").read_bytes()
+        (tmp_path / "predictions" / "2.png").write_bytes(whole[: len(whole) // 2])
+        Image.new("L", (32, 24)).save(tmp_path / "predictions" / "3.png")
+        (tmp_path / "predictions" / "4.png").unlink()
+        with pytest.raises(InvalidAnnotationError, match=r"1\.png: expected a PNG, got something else"):
+            evaluate_files(path, truth, strict=True)
+        scores = evaluate_files(path, truth)
+        assert kinds(scores) == [IssueKind.UNREADABLE] * 4
+        assert reports(scores) == in_memory({}, truths)
+        texts = ["expected a PNG, got", "expected a whole image", "of three channels", "no such file"]
+        for text, problem in zip(texts, scores.problems, strict=True):
+            assert text in str(problem)
+
+    def test_an_image_of_huge_size(self, tmp_path: Path, truth: Path, predictions: Any) -> None:
+        path = write_coco(tmp_path / "predictions.json", predictions)
+        png = tmp_path / "predictions" / "1.png"
+        Image.new("1", (20000, 20000)).save(png)  # 50 kB
+        scores = evaluate_files(path, truth)
+        assert kinds(scores) == [IssueKind.SIZE]
+        assert "expected 24x32 pixels like its truth, got 20000x20000" in scores.problems[0].what
+
+    def test_another_size(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        predictions["3"] = predictions["3"].resize(48, 64)
+        scores = self.scored(tmp_path, truth, predictions)
+        assert scores.problems[0].what == "expected 24x32 pixels like its truth, got 48x64; write it at that size"
+        assert reports(scores) == in_memory({n: m for n, m in predictions.items() if n != "3"}, truths)
+
+    def test_ids_without_description(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        content = coco_content(predictions, SHAPES)
+        segments = content["annotations"][0]["segments_info"]
+        gone = segments.pop(1)
+        scores = self.scored(tmp_path, truth, predictions, content)
+        assert kinds(scores) == [IssueKind.UNDESCRIBED]
+        assert str(gone["id"]) in scores.problems[0].what
+        keep = torch.ones(predictions["1"].num_segments, dtype=torch.bool)
+        keep[1] = False
+        assert reports(scores) == in_memory({**predictions, "1": predictions["1"].select(keep)}, truths)
+
+    def test_descriptions_without_pixels(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        content = coco_content(predictions, SHAPES)
+        content["annotations"][0]["segments_info"].append({"id": 5, "category_id": 11})
+        scores = self.scored(tmp_path, truth, predictions, content)
+        assert [str(p) for p in scores.problems] == [
+            f"{tmp_path}/predictions/1.png: expected pixels of every segment described, found none of 5; "
+            "they are not counted"
+        ]
+        assert reports(scores) == in_memory(predictions, truths)
+
+    @pytest.mark.parametrize(
+        ("change", "kind", "message"),
+        [
+            ({"category_id": 99}, IssueKind.CATEGORY, "expected category_ids of label space 'truth', got 99 (id 7001)"),
+            ({"category_id": "sky"}, IssueKind.SHAPE, "expected integers 'id' in 1..16777215 and 'category_id'"),
+            ({"id": 14002}, IssueKind.DUPLICATE, "expected one description of each id, got several of 14002"),
+        ],
+    )
+    def test_segments_in_doubt(
+        self, tmp_path: Path, truth: Path, truths: Any, predictions: Any, change: Any, kind: IssueKind, message: str
+    ) -> None:
+        content = coco_content(predictions, SHAPES)
+        content["annotations"][0]["segments_info"][0].update(change)
+        scores = self.scored(tmp_path, truth, predictions, content)
+        assert scores.problems[0].kind == kind
+        assert message in scores.problems[0].what
+        keep = torch.ones(predictions["1"].num_segments, dtype=torch.bool)
+        keep[: 2 if kind is IssueKind.DUPLICATE else 1] = False
+        assert reports(scores) == in_memory({**predictions, "1": predictions["1"].select(keep)}, truths)
+
+    def test_two_annotations_of_an_image(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        content = coco_content(predictions, SHAPES)
+        content["annotations"].append(content["annotations"][1])
+        scores = self.scored(tmp_path, truth, predictions, content)
+        assert [p.what for p in scores.problems] == ["expected one annotation of image 2, got 2; keep one"]
+        assert reports(scores) == in_memory({n: m for n, m in predictions.items() if n != "2"}, truths)
+
+    def test_images_that_the_truth_lacks(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        scores = self.scored(tmp_path, truth, {**predictions, "17": predictions["1"]})
+        assert kinds(scores) == [IssueKind.UNKNOWN_IMAGE]
+        assert reports(scores) == in_memory(predictions, truths)
+
+    def test_annotations_of_another_form(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        content = coco_content(predictions, SHAPES)
+        content["annotations"][0] = "\x1b[31mred"
+        content["annotations"][1]["segments_info"] = {"id": 1}
+        scores = self.scored(tmp_path, truth, predictions, content)
+        assert kinds(scores) == [IssueKind.SHAPE, IssueKind.MISSING_PREDICTION, IssueKind.SHAPE]
+        assert "\x1b" not in "".join(map(str, scores.problems))
+        assert reports(scores) == in_memory({n: m for n, m in predictions.items() if n in "34"}, truths)
+
+    @pytest.mark.parametrize(
+        "name", ["../secret.png", "/etc/passwd", "a/../../secret.png", "C:\\secret.png", "link.png"]
+    )
+    def test_paths_that_leave_the_folder(
+        self, tmp_path: Path, truth: Path, truths: Any, predictions: Any, name: str
+    ) -> None:
+        content = coco_content(predictions, SHAPES)
+        content["annotations"][0]["file_name"] = name
+        write_coco(tmp_path / "predictions.json", predictions)
+        secret = tmp_path / "secret.png"
+        secret.write_bytes((tmp_path / "predictions" / "1.png").read_bytes())
+        (tmp_path / "predictions" / "link.png").symlink_to(secret)
+        scores = self.scored(tmp_path, truth, predictions, content)
+        assert kinds(scores) == [IssueKind.PATH]
+        assert "which leaves it" in scores.problems[0].what
+        assert reports(scores) == in_memory({n: m for n, m in predictions.items() if n != "1"}, truths)
+
+    def test_colliding_ids_of_arrays(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
+        for name, panoptic in predictions.items():
+            segments = array_segments(panoptic)
+            if name == "1":
+                segments.append({"id": 2, "label_id": (segments[1]["label_id"] + 1) % 4, "score": 0.5})
+            write_array(tmp_path / "arrays" / f"{name}.npz", panoptic.ids.numpy(), segments)
+        scores = evaluate_files(tmp_path / "arrays", truth)
+        assert kinds(scores)[0] == IssueKind.COLLISION
+        assert "have the id 2; their pixels cannot be told apart" in scores.problems[0].what
+        keep = torch.ones(predictions["1"].num_segments, dtype=torch.bool)
+        keep[1] = False
+        assert reports(scores) == in_arrays({**predictions, "1": predictions["1"].select(keep)}, truths)
+
+    def test_many_wrong_segments_of_an_array_are_one_line(
+        self, tmp_path: Path, truth: Path, truths: Any, predictions: Any
+    ) -> None:
+        for name, panoptic in predictions.items():
+            segments = [{**s, "label_id": 99 if name == "1" else s["label_id"]} for s in array_segments(panoptic)]
+            write_array(tmp_path / "arrays" / f"{name}.npz", panoptic.ids.numpy(), segments)
+        scores = evaluate_files(tmp_path / "arrays", truth)
+        assert [kind for kind in kinds(scores) if kind is not IssueKind.PIECES] == [IssueKind.CATEGORY]
+        others = range(2, predictions["1"].num_segments + 1)
+        assert scores.problems[0].what.startswith("id 1: expected a label_id in 0..3")
+        assert scores.problems[0].what.endswith(f"got 99; likewise the ids {', '.join(map(str, others))}")
+
+    def test_arrays_that_would_run_something_or_fill_the_memory(self, tmp_path: Path, truth: Path, truths: Any) -> None:
+        folder = tmp_path / "arrays"
+        folder.mkdir()
+        np.save(folder / "1.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+        np.savez(folder / "2.npz", segmentation=truths["2"].ids.numpy(), segments_info=np.array([{}], dtype=object))
+        with (folder / "3.npy").open("wb") as file:
+            header = {"descr": "<i8", "fortran_order": False, "shape": (10**9, 10**9)}
+            np.lib.format.write_array_header_1_0(file, header)
+        (folder / "4.npz").write_bytes(b"PK\x03\x04broken")
+        for name in "1234":
+            (folder / f"{name}.json").write_text("[]")
+        scores = evaluate_files(folder, truth)
+        assert kinds(scores) == [IssueKind.UNREADABLE, IssueKind.UNREADABLE, IssueKind.SIZE, IssueKind.UNREADABLE]
+        for text, problem in zip(["objects", "objects", "got 1000000000x", "expected an array"], scores.problems):  # noqa: B905
+            assert text in problem.what
+
+    def test_notes_change_nothing(self, tmp_path: Path, truths: Any, predictions: Any) -> None:
+        content = coco_content(truths, SHAPES)
+        content["annotations"][0]["segments_info"][0]["area"] += 3
+        truth = write_coco(tmp_path / "truth.json", truths, content=content)
+        content = coco_content(predictions, SHAPES)
+        content["annotations"][0]["segments_info"][0]["score"] = 17
+        path = write_coco(tmp_path / "predictions.json", predictions, content=content)
+        scores = evaluate_files(path, truth, strict=True)
+        assert kinds(scores) == [IssueKind.SCORE, IssueKind.AREA]
+        assert scores.num_problems == 0
+        assert reports(scores) == in_memory(predictions, truths)
+
+    def test_truths_in_doubt_are_left_out(self, tmp_path: Path, truths: Any, predictions: Any) -> None:
+        content = coco_content(truths, SHAPES)
+        content["annotations"][0]["segments_info"].pop()
+        content["images"].append({"id": 99, "file_name": "99.jpg"})
+        truth = write_coco(tmp_path / "truth.json", truths, content=content)
+        (tmp_path / "truth" / "2.png").write_bytes(b"")
+        scores = self.scored(tmp_path, truth, predictions)
+        assert kinds(scores) == [IssueKind.MISSING_TRUTH, IssueKind.UNDESCRIBED, IssueKind.UNREADABLE]
+        assert (scores.num_images, len(scores.records)) == (4, 2)
+        assert reports(scores) == in_memory(predictions, {n: truths[n] for n in "34"})
+        assert scores.to_dict()["left_out"] == 2
+
+
+class TestRefusals:
+    def test_nothing_in_common(self, tmp_path: Path, truth: Path, predictions: Any) -> None:
+        path = write_coco(tmp_path / "predictions.json", {f"x{n}": m for n, m in predictions.items()})
+        with pytest.raises(InvalidAnnotationError, match="got none with the id or name of one: 'x1' against '1'"):
+            evaluate_files(path, truth)
+
+    def test_no_truth_is_left(self, tmp_path: Path, truth: Path) -> None:
+        for png in (tmp_path / "truth").iterdir():
+            png.write_bytes(b"")
+        with pytest.raises(InvalidAnnotationError, match="expected a truth that can be used, got none of 4; the first"):
+            evaluate_files(truth, truth)
+
+    @pytest.mark.parametrize(
+        ("text", "kind", "message"),
+        [
+            ("{", UnreadableFileError, "expected JSON, but"),
+            ("[" * 100_000, UnreadableFileError, "expected JSON, but"),
+            ("17", InvalidAnnotationError, "expected COCO panoptic JSON"),
+            ("[]", InvalidAnnotationError, "expected COCO panoptic JSON"),
+            ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', InvalidAnnotationError, "have no segments_info"),
+        ],
+    )
+    def test_another_json(self, tmp_path: Path, truth: Path, text: str, kind: Any, message: str) -> None:
+        path = tmp_path / "predictions.json"
+        path.write_text(text)
+        with pytest.raises(kind, match=message):
+            evaluate_files(path, truth)
+
+    def test_no_categories(self, tmp_path: Path) -> None:
+        truths = several_maps()
+        content = coco_content(truths, SHAPES)
+        del content["categories"]
+        path = write_coco(tmp_path / "t.json", truths, content=content)
+        with pytest.raises(InvalidArgumentError, match="name the label space with --labels: ade20k_150, aerial, bsb"):
+            evaluate_files(path, path)
+        labels = tmp_path / "labels.json"
+        labels.write_text(json.dumps(SHAPES.to_dict()))
+        assert evaluate_files(path, path, labels=str(labels)).report.panoptic.all.pq == 1
+
+    @pytest.mark.parametrize("categories", [[1], [{"id": 1}], {"id": 1}, [{"id": 1e400, "name": "a", "isthing": 1}]])
+    def test_categories_of_another_form(self, tmp_path: Path, truths: Any, categories: Any) -> None:
+        path = write_coco(
+            tmp_path / "t.json", truths, content={**coco_content(truths, SHAPES), "categories": categories}
+        )
+        with pytest.raises(InvalidAnnotationError, match="expected 'categories' with an integer id"):
+            evaluate_files(path, path)
+
+    def test_paths_and_options(self, tmp_path: Path, truth: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "two").mkdir()
+        for name in ("a", "b"):
+            (tmp_path / "two" / f"{name}.json").write_text("[]")
+        write_array(tmp_path / "arrays" / "1.npz", np.zeros((2, 2), int), [])
+        with pytest.raises(UnreadableFileError, match="no such file or folder; expected the JSON of COCO"):
+            evaluate_files(tmp_path / "nowhere", truth)
+        with pytest.raises(UnreadableFileError, match="found none of them"):
+            evaluate_files(tmp_path / "empty", truth)
+        with pytest.raises(InvalidAnnotationError, match=r"expected one JSON, got a\.json and 1 more"):
+            evaluate_files(tmp_path / "two", truth)
+        with pytest.raises(UnreadableFileError, match="no such folder; expected the PNGs"):
+            evaluate_files(truth, truth, prediction_pngs=tmp_path / "nowhere")
+        with pytest.raises(InvalidArgumentError, match=r"has no JSON; leave .* out"):
+            evaluate_files(tmp_path / "arrays", truth, prediction_pngs=tmp_path)
+        with pytest.raises(UnknownNameError, match="unknown protocol 'cocoo'"):
+            evaluate_files(truth, truth, options=EvaluationOptions(protocol="cocoo"))
+        with pytest.raises(UnknownNameError, match="unknown label space 'cityscape'"):
+            evaluate_files(truth, truth, labels="cityscape")
+        with pytest.raises(InvalidArgumentError, match="workers of 0 or more"):
+            evaluate_files(truth, truth, workers=-1)
+
+
+def test_the_categories_of_coco_have_its_name(tmp_path: Path) -> None:
+    coco = LabelSpace.load("coco_panoptic")
+    maps = several_maps(1)
+    path = write_coco(tmp_path / "panoptic_val2017.json", maps, coco)
+    assert evaluate_files(path, path).labels == coco
+
+
+def test_equal_names_in_two_folders_stay_apart(tmp_path: Path, truths: Any) -> None:
+    content = coco_content(truths, SHAPES)
+    for name in ("a", "b"):
+        write_coco(tmp_path / "x.json", {"1": truths["1"]}, pngs=tmp_path / "truth" / name)
+    content["annotations"] = [
+        {**coco_annotation("1", truths["1"], SHAPES), "image_id": n, "file_name": f"{folder}/1.png"}
+        for n, folder in enumerate("ab")
+    ]
+    content["images"] = []
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(content))
+    scores = evaluate_files(path, path)
+    assert scores.problems == ()
+    assert [record.name for record in scores.records] == ["a/1", "b/1"]

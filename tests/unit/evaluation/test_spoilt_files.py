@@ -1,0 +1,188 @@
+"""Whatever is in the files: a line for each problem, or an error for users, never a traceback."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from maps import SHAPES
+from PIL import Image
+from scored_files import array_segments, coco_content, several_maps, worse, write_array, write_coco
+
+from panscape.errors import PanscapeError
+from panscape.evaluation.files import Scores, evaluate_files
+
+VALUES: list[Any] = [
+    *(
+        None,
+        True,
+        False,
+        -1,
+        0,
+        1,
+        2**31,
+        2**63,
+        2**64,
+        -(2**70),
+        10**400,
+        1.5,
+        float("nan"),
+        float("inf"),
+        -0.0,
+        1e308,
+    ),
+    *("", "x", "1", "\x00", "\ud800", "../1.png", "/", "a" * 5000, [], [[]], {}, {"id": 1}, [1, 2], [{}], [None]),
+]
+
+
+def flip(chance: random.Random, data: bytes) -> bytes:
+    spoilt = bytearray(data)
+    for _ in range(chance.choice([1, 1, 2, 8, 50])):
+        if spoilt:
+            spoilt[chance.randrange(len(spoilt))] = chance.randrange(256)
+    return bytes(spoilt)
+
+
+def cut(chance: random.Random, data: bytes) -> bytes:
+    return data[: chance.randrange(len(data) + 1)]
+
+
+def double(chance: random.Random, data: bytes) -> bytes:
+    start = chance.randrange(len(data) + 1)
+    return data[:start] + data[start // 2 :]
+
+
+def places(content: Any) -> list[tuple[Any, Any]]:
+    """Return every (container, key) in a JSON."""
+    items = list(content.items() if isinstance(content, dict) else enumerate(content)) if content else []
+    found = [(content, key) for key, _ in items]
+    for _, value in items:
+        if isinstance(value, dict | list):
+            found += places(value)
+    return found
+
+
+def spoil_json(chance: random.Random, content: Any) -> str:
+    """Swap types, delete keys, put in huge numbers, repeat and exchange parts."""
+    content = copy.deepcopy(content)
+    for _ in range(chance.choice([1, 1, 2, 4])):
+        spots = places(content)
+        if not spots:
+            return json.dumps(content)
+        container, key = chance.choice(spots)
+        action = chance.randrange(4)
+        if action == 0:
+            del container[key]
+        elif action == 1 and isinstance(container, list):
+            container.append(container[key])
+        elif action == 2:
+            other, position = chance.choice(spots)
+            container[key] = copy.deepcopy(other[position])
+        else:
+            container[key] = copy.deepcopy(chance.choice(VALUES))
+    return json.dumps(content)
+
+
+def another_image(chance: random.Random, path: Path) -> None:
+    """Write an image of another mode, size or format."""
+    mode = chance.choice(["L", "1", "P", "RGBA", "I;16", "LA", "I", "RGB", "CMYK", "F"])
+    size = chance.choice([(16, 12), (1, 1), (12, 16), (300, 2)])
+    kind = chance.choice(["PNG", "JPEG", "GIF", "BMP"]) if mode == "RGB" else "PNG"
+    if mode in ("CMYK", "F", "I"):
+        kind = "TIFF"
+    Image.new(mode, size, 1 if mode in ("L", "1", "I;16", "I", "F", "P") else None).save(path, kind)
+
+
+def spoil_png(chance: random.Random, path: Path) -> None:
+    action = chance.randrange(6)
+    if action == 0:
+        another_image(chance, path)
+    elif action == 1:
+        path.unlink()
+    elif action == 2:
+        numbers = np.random.default_rng(chance.randrange(2**32)).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        Image.fromarray(numbers).save(path)
+    else:
+        path.write_bytes([flip, cut, double][action - 3](chance, path.read_bytes()))
+
+
+def in_lines(run: Callable[[], Scores]) -> str:
+    """Return how scoring ended; anything but scores and errors for users is raised."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of damaged images
+            scores = run()
+    except PanscapeError as error:
+        str(error).encode("utf-8", "surrogateescape")
+        return type(error).__name__
+    for problem in scores.problems:
+        assert "\n" not in str(problem)
+        str(problem).encode("utf-8", "surrogateescape")
+        assert len(str(problem)) < 2000
+    json.dumps(scores.to_dict())
+    assert len(scores.records) <= scores.num_images
+    return "problems" if scores.problems else "clean"
+
+
+def test_hundreds_of_pairs_of_png_and_json(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    truths = several_maps(2, (12, 16))
+    predictions = worse(truths)
+    contents = {"truth": coco_content(truths, SHAPES), "predictions": coco_content(predictions, SHAPES)}
+    paths = {
+        side: write_coco(tmp_path / f"{side}.json", maps, content=contents[side])
+        for side, maps in (("truth", truths), ("predictions", predictions))
+    }
+    assert in_lines(lambda: evaluate_files(paths["predictions"], paths["truth"], workers=1)) == "clean"
+    texts = {side: path.read_bytes() for side, path in paths.items()}
+    pngs = {path: path.read_bytes() for path in tmp_path.glob("*/*.png")}
+    ends: Counter[str] = Counter()
+    for _ in range(600):
+        side = chance.choice(["truth", "predictions", "predictions"])
+        what = chance.choice(["png", "json", "json bytes", "both"])
+        if what in ("json", "both"):
+            paths[side].write_text(spoil_json(chance, contents[side]), encoding="utf-8")
+        if what == "json bytes":
+            paths[side].write_bytes(chance.choice([flip, cut, double])(chance, texts[side]))
+        if what in ("png", "both"):
+            spoil_png(chance, tmp_path / side / f"{chance.choice('12')}.png")
+        ends[in_lines(lambda: evaluate_files(paths["predictions"], paths["truth"], workers=1))] += 1
+        for path, data in pngs.items():
+            path.write_bytes(data)
+        paths[side].write_bytes(texts[side])
+    assert sum(ends.values()) == 600
+    assert ends["problems"] > 150  # most of it is of one image, and the other goes on
+    assert ends["InvalidAnnotationError"] > 15
+    assert ends["UnreadableFileError"] > 15
+
+
+def test_arrays(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    truths = several_maps(2, (12, 16))
+    truth = write_coco(tmp_path / "truth.json", truths)
+    ends: Counter[str] = Counter()
+    for turn in range(400):
+        ending = ".npz" if turn % 2 else ".npy"
+        for path in (tmp_path / "arrays").glob("*"):
+            path.unlink()
+        for name, panoptic in truths.items():
+            numbers = panoptic.ids.numpy()
+            if chance.randrange(3) == 0:
+                numbers = chance.choice(
+                    [numbers - 0.5, numbers[None], numbers.astype("U4"), numbers - 2, numbers * 2.0**40]
+                )
+            segments = json.loads(spoil_json(chance, array_segments(panoptic)))
+            path = write_array(tmp_path / "arrays" / f"{name}{ending}", numbers, segments)
+        if chance.randrange(2):
+            spoilt = chance.choice(sorted((tmp_path / "arrays").iterdir()))
+            spoilt.write_bytes(chance.choice([flip, cut, double])(chance, spoilt.read_bytes()))
+        ends[in_lines(lambda: evaluate_files(tmp_path / "arrays", truth, workers=1))] += 1
+    assert path.is_file()
+    assert ends["problems"] > 200

@@ -1,0 +1,260 @@
+"""Whole runs with a model that is right about painted images."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from color_model import ColorModel, painted
+from maps import SHAPES, generated_map
+from PIL import Image
+
+from panscape.datasets.coco_panoptic import CocoPanoptic
+from panscape.errors import InvalidArgumentError
+from panscape.formats import load_coco_json
+from panscape.images import load_image, save_png
+from panscape.inference.output_folder import OutputFolder, debug_sheet
+from panscape.inference.pipeline import FileError, FileResult, PredictionRun
+from panscape.inference.predictor import Predictor
+from panscape.inference.sources import find_sources
+from panscape.inference.video import VideoReader, VideoWriter
+
+
+class Heard:
+    """Keeps what a run tells."""
+
+    def __init__(self):
+        self.outcomes, self.frames = [], []
+
+    def tell(self, outcome):
+        self.outcomes.append(outcome)
+
+    def frame(self, source, index, num_frames):
+        self.frames.append((source.name, index, num_frames))
+
+
+def truth_of(image):
+    model = ColorModel().eval()
+    return model.decode(model(image[None].float() / 255), [tuple(image.shape[1:])])[0]
+
+
+def predict(folder, out, *, model=None, **options):
+    heard = Heard()
+    with OutputFolder(out, SHAPES) as outputs:
+        failures = PredictionRun(Predictor(model or ColorModel(), device="cpu"), outputs, **options).over(
+            find_sources([folder]), heard
+        )
+    return heard, failures
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(3):
+        save_png(folder / f"{i}.png", painted(generated_map(i, (64, 96 + i))))
+    return folder
+
+
+def decoded_semantic(out, name):
+    """Read a map back with Pillow and JSON alone, in the terms of COCO."""
+    description = json.loads((out / "panoptic.json").read_text())
+    (annotation,) = [a for a in description["annotations"] if a["file_name"] == f"{name}.png"]
+    red, green, blue = torch.tensor(np.asarray(Image.open(out / "panoptic" / f"{name}.png")).astype(int)).unbind(-1)
+    ids = red + 256 * green + 65536 * blue
+    semantic = torch.full_like(ids, -1)
+    for segment in annotation["segments_info"]:
+        assert int((ids == segment["id"]).sum()) == segment["area"]
+        semantic[ids == segment["id"]] = segment["category_id"]
+    return semantic
+
+
+def test_overlays_and_maps_of_a_folder(photos, tmp_path):
+    heard, failures = predict(photos, tmp_path / "out")
+    assert failures == []
+    assert [o.name for o in heard.outcomes] == ["0", "1", "2"]
+    for i, outcome in enumerate(heard.outcomes):
+        image = load_image(photos / f"{i}.png")
+        truth = truth_of(image)
+        assert (outcome.height, outcome.width, outcome.frames) == (64, 96 + i, 1)
+        assert outcome.segments == truth.num_segments
+        assert outcome.things == int((truth.category >= 2).sum())
+        assert outcome.output == str(tmp_path / "out" / f"{i}.png")
+        assert load_image(outcome.output).shape == image.shape
+        source = torch.tensor([11, 7, 24, 26, -1])  # the numbers of SHAPES on disk; void stays -1
+        assert torch.equal(decoded_semantic(tmp_path / "out", str(i)), source[truth.semantic(void=-1)])
+    load_coco_json(tmp_path / "out/panoptic.json")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "0.png",
+        "1.png",
+        "2.png",
+        "panoptic",
+        "panoptic.json",
+    ]
+
+
+def test_a_run_can_be_read_back_with_its_images(tmp_path):
+    folder = tmp_path / "photos"
+    images = {f"{part}/x.png": painted(generated_map(i, (64, 96))) for i, part in enumerate(("a", "b", "b/c"))}
+    for name, image in images.items():
+        (folder / name).parent.mkdir(parents=True)
+        save_png(folder / name, image)
+    predict(folder, tmp_path / "out")
+    samples = list(CocoPanoptic(tmp_path / "out/panoptic.json", tmp_path / "out/panoptic", folder))
+    assert len(samples) == 3
+    for sample, image in zip(samples, images.values(), strict=True):
+        assert torch.equal(sample.image, image)
+        assert torch.equal(sample.truth.semantic(void=-1), truth_of(image).semantic(void=-1))
+
+
+def test_libraries_and_kernels_are_loaded_before_the_first_image(photos, tmp_path):
+    model = ColorModel()
+    heard, _ = predict(photos, tmp_path / "out", model=model)
+    assert len(model.seen) == 1 + len(heard.outcomes)
+    assert model.seen[0][1] == (1, 3, 64, 64)
+
+
+def test_every_kind_of_photo_is_read(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rgb = Image.fromarray(painted(generated_map(0, (40, 60))).permute(1, 2, 0).numpy())
+    rgb.convert("L").save(folder / "grey.png")
+    rgb.convert("P", palette=Image.Palette.ADAPTIVE).save(folder / "palette.png")
+    rgb.convert("RGBA").save(folder / "alpha.png")
+    Image.fromarray((torch.arange(2400).reshape(40, 60) * 27).to(torch.uint16).numpy()).save(folder / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: what is stored 40 high is shown 60 high
+    rgb.save(folder / "turned.jpg", exif=exif, quality=95)
+    heard, failures = predict(folder, tmp_path / "out")
+    assert failures == []
+    sizes = {o.name: (o.height, o.width) for o in heard.outcomes}
+    assert sizes == {
+        "alpha": (40, 60),
+        "deep": (40, 60),
+        "grey": (40, 60),
+        "palette": (40, 60),
+        "turned": (60, 40),
+    }
+    assert load_image(tmp_path / "out/turned.png").shape == (3, 60, 40)
+    assert decoded_semantic(tmp_path / "out", "turned").shape == (60, 40)
+
+
+def test_a_broken_photo_stops_no_other(photos, tmp_path):
+    (photos / "1.png").write_bytes((photos / "1.png").read_bytes()[:60])
+    (photos / "text.jpg").write_text("not a photo")
+    heard, failures = predict(photos, tmp_path / "out")
+    assert [type(o) for o in heard.outcomes] == [FileResult, FileError, FileResult, FileError]
+    assert [f.source for f in failures] == [str(photos / "1.png"), str(photos / "text.jpg")]
+    assert all("\n" not in f.error and not f.error.startswith(f.source) for f in failures)
+    assert [i["id"] for i in load_coco_json(tmp_path / "out/panoptic.json")["images"]] == [0, 2]
+
+
+def test_panels_show_what_the_network_said(photos, tmp_path):
+    predict(photos, tmp_path / "out", panels=True)
+    image = load_image(photos / "0.png")
+    truth = truth_of(image)
+    sheet = load_image(tmp_path / "out/0_panels.png")
+    assert torch.equal(sheet, debug_sheet(image, truth, SHAPES, {"semantic": painted_without_void(image)}))
+    assert sheet.shape[1] > 2 * 64
+    assert sheet.shape[2] > 2 * 96
+
+
+def painted_without_void(image):
+    model = ColorModel().eval()
+    return model.visualize(model(image[None].float() / 255), tuple(image.shape[1:]))["semantic"]
+
+
+def test_an_earlier_runs_description_does_not_outlive_its_maps(photos, tmp_path):
+    predict(photos, tmp_path / "out")
+
+    class Breaks(ColorModel):
+        def decode(self, outputs, sizes):
+            if len(self.seen) == 3:  # the first was for warming up
+                raise KeyboardInterrupt
+            return super().decode(outputs, sizes)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(photos, tmp_path / "out", model=Breaks())
+    assert not (tmp_path / "out/panoptic.json").exists()
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.name.startswith(".")]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(InvalidArgumentError, match="expected a folder for results"):
+        OutputFolder(tmp_path / "out", SHAPES)
+    with pytest.raises(InvalidArgumentError, match="expected a folder for results"):
+        OutputFolder(tmp_path / "out" / "deeper", SHAPES)
+
+
+class TestVideo:
+    @pytest.fixture
+    def shots(self, tmp_path):
+        pytest.importorskip("av")
+        folder = tmp_path / "shots"
+        folder.mkdir()
+        with VideoWriter(folder / "ride.mp4", Fraction(10)) as writer:
+            for i in range(6):
+                writer.write(painted(generated_map(i, (64, 96), void=False)))
+        return folder
+
+    def test_a_video_becomes_a_video_of_its_length_and_rate(self, shots, tmp_path):
+        heard, failures = predict(shots, tmp_path / "out")
+        assert failures == []
+        (done,) = heard.outcomes
+        assert (done.frames, done.height, done.width) == (6, 64, 96)
+        assert done.output == str(tmp_path / "out/ride.mp4")
+        assert heard.frames == [("ride", i, 6) for i in range(1, 7)]
+        with VideoReader(tmp_path / "out/ride.mp4") as reader:
+            assert reader.rate == 10
+            assert [tuple(f.shape) for f in reader.frames()] == [(3, 64, 96)] * 6
+        assert [p.name for p in (tmp_path / "out").iterdir()] == ["ride.mp4"]
+
+    def test_maps_of_frames_on_request(self, shots, tmp_path):
+        predict(shots, tmp_path / "out", frame_maps=True)
+        names = [f"ride_{i:06d}" for i in range(1, 7)]
+        assert sorted(p.stem for p in (tmp_path / "out/panoptic").iterdir()) == names
+        images = load_coco_json(tmp_path / "out/panoptic.json")["images"]
+        assert [i["id"] for i in images] == names
+        assert [i["file_name"] for i in images] == [f"ride.mp4/{n}.png" for n in names]
+
+    def test_an_interruption_leaves_no_part_of_a_video(self, shots, tmp_path):
+        class Breaks(ColorModel):
+            def decode(self, outputs, sizes):
+                if len(self.seen) == 4:  # the first was for warming up
+                    raise KeyboardInterrupt
+                return super().decode(outputs, sizes)
+
+        with pytest.raises(KeyboardInterrupt):
+            predict(shots, tmp_path / "out", model=Breaks())
+        assert list((tmp_path / "out").iterdir()) == []
+
+    def test_a_broken_video_stops_no_photo(self, shots, tmp_path):
+        whole = (shots / "ride.mp4").read_bytes()
+        (shots / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+        save_png(shots / "a.png", painted(generated_map(0)))
+        save_png(shots / "z.png", painted(generated_map(1)))
+        heard, failures = predict(shots, tmp_path / "out")
+        assert [type(o) for o in heard.outcomes] == [FileResult, FileError, FileResult, FileResult]
+        assert [f.source for f in failures] == [str(shots / "cut.mp4")]
+        assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+            "a.png",
+            "panoptic",
+            "panoptic.json",
+            "ride.mp4",
+            "z.png",
+        ]
+
+
+def test_json_lines_are_plain_and_complete(photos, tmp_path):
+    heard, _ = predict(photos, tmp_path / "out")
+    line = json.loads(json.dumps(heard.outcomes[0].to_dict()))
+    assert set(line) == {
+        *("source", "name", "height", "width", "frames", "segments", "things", "output"),
+        *("read_ms", "network_ms", "postprocess_ms", "write_ms"),
+    }
+    assert all(line[key] > 0 for key in line if key.endswith("_ms"))
+    assert FileError("a", "b").to_dict() == {"source": "a", "error": "b"}

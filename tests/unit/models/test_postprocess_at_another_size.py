@@ -1,0 +1,144 @@
+"""From outputs to maps where an image entered the network at another size than its own, wherever that is done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from color_model import ColorModel, painted
+from maps import SHAPES, generated_map
+
+from panscape import PanopticMap, create_model
+from panscape.datasets.base import Sample
+from panscape.errors import InvalidArgumentError
+from panscape.evaluation.model import evaluate, predict_sample
+from panscape.evaluation.options import EvaluationOptions
+from panscape.images import resize_images
+from panscape.inference.predictor import Predictor
+from panscape.models.swiftnet import PanopticSwiftNet
+from panscape.representations.centers import CenterDecoding, CenterRepresentation
+
+SIZE, HALF = (96, 128), (48, 64)
+WAYS = ("map", "outputs", "outputs_unscaled")
+
+
+@pytest.fixture(scope="module")
+def model() -> PanopticSwiftNet:
+    """A network with random weights, which finds some centres everywhere."""
+    torch.manual_seed(1)
+    decoding = CenterDecoding(threshold=0.0, top_k=12, stuff_area=4)
+    made = create_model(
+        "swiftnet",
+        SHAPES,
+        backbone="residual_xs",
+        width=8,
+        levels=1,
+        test_scale=0.5,
+        representation=CenterRepresentation(decoding=decoding),
+    )
+    assert isinstance(made, PanopticSwiftNet)
+    with torch.no_grad():
+        for _ in range(20):  # statistics, so that features differ from place to place
+            made(torch.rand(2, 3, *SIZE).add(image() / 255) / 2)
+        for head in (made.semantic, made.center, made.offset):
+            head[-1].weight.normal_()
+    return made.eval()
+
+
+def resizing(model: PanopticSwiftNet, way: str) -> PanopticSwiftNet:
+    decoding = replace(model.representation.decoding, resize=way)
+    model.representation = replace(model.representation, decoding=decoding)
+    return model
+
+
+def image() -> torch.Tensor:
+    return painted(generated_map(3, SIZE))
+
+
+def test_every_place_that_predicts_resizes_in_the_way_that_was_asked_for(model: PanopticSwiftNet) -> None:
+    found: dict[str, PanopticMap] = {}
+    for way in WAYS:
+        resizing(model, way)
+        found[way] = model.predict(image())
+        assert found[way].size == SIZE
+        assert Predictor(model).predict(image()).map.equals(found[way])
+        sample = Sample(image(), generated_map(0, SIZE), "0")
+        assert predict_sample(model, sample).equals(found[way])
+        with torch.inference_mode():
+            outputs = model(resize_images(image()[None].float() / 255, HALF))
+            if way == "map":
+                (expected,) = (m.resize(*SIZE).compact() for m in model.decode(outputs, [HALF]))
+            else:
+                (expected,) = model.representation.decode_resized(outputs, [HALF], [SIZE], SHAPES, 4)
+        assert expected.equals(found[way])
+    assert len({tuple(m.ids.flatten().tolist()) for m in found.values()}) == len(WAYS)
+
+
+def test_at_one_size_every_way_is_decoding(model: PanopticSwiftNet) -> None:
+    with torch.inference_mode():
+        outputs = model(torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(2)))
+    sizes = [SIZE, (50, 99)]
+    expected = resizing(model, "map").decode(outputs, sizes)
+    assert all(m.num_segments > 3 for m in expected)
+    for way in WAYS:
+        for a, b in zip(resizing(model, way).postprocess(outputs, sizes, sizes), expected, strict=True):
+            assert a.equals(b)
+        scored = model.postprocess(outputs, sizes, sizes, scored=True)
+        for a, b in zip(scored, model.score_instances(outputs, expected), strict=True):
+            assert torch.equal(a.score, b.score)
+
+
+def test_scores_of_maps_that_are_resized_are_those_before(model: PanopticSwiftNet) -> None:
+    with torch.inference_mode():
+        outputs = model(torch.rand(1, 3, *HALF, generator=torch.Generator().manual_seed(2)))
+    small = resizing(model, "map").score_instances(outputs, model.decode(outputs, [HALF]))
+    (found,) = model.postprocess(outputs, [HALF], [SIZE], scored=True)
+    assert torch.equal(found.score, small[0].score)
+    (found,) = resizing(model, "outputs").postprocess(outputs, [HALF], [SIZE], scored=True)
+    (plain,) = model.postprocess(outputs, [HALF], [SIZE])
+    assert found.equals(plain)
+    assert not torch.equal(found.score, plain.score)
+
+
+def test_average_precision_and_oracles_go_with_every_way(model: PanopticSwiftNet) -> None:
+    class Two:
+        labels = SHAPES
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, i: int) -> Sample:
+            truth = generated_map(i, SIZE)
+            return Sample(painted(truth), truth, str(i))
+
+    reports = [evaluate(resizing(model, way), Two(), workers=0, options=EvaluationOptions(ap=True)) for way in WAYS]
+    assert all(report.instances is not None for report in reports)
+    # Parts of the truth are put in place of outputs at the network's size, whatever comes after.
+    parts = ("semantic", "centers", "offsets")
+    perfect = [evaluate(resizing(model, way), Two(), workers=0, oracle=parts) for way in WAYS]
+    assert perfect[0].panoptic == perfect[1].panoptic == perfect[2].panoptic
+    assert perfect[0].panoptic.all.pq > 0.8
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_sizes_that_cannot_be(model: PanopticSwiftNet, way: str) -> None:
+    with torch.inference_mode():
+        outputs = resizing(model, way)(torch.rand(2, 3, *HALF))
+    with pytest.raises(InvalidArgumentError, match=r"expected one size .* got 1"):
+        model.postprocess(outputs, [HALF, HALF], [SIZE])
+    with pytest.raises(InvalidArgumentError, match=r"expected .*at least 1x1.*, got 0x9"):
+        model.postprocess(outputs, [HALF, HALF], [SIZE, (0, 9)])
+    with pytest.raises(InvalidArgumentError, match="expected"):
+        model.postprocess(outputs, [HALF, (65, 64)], [SIZE, SIZE])
+
+
+def test_models_without_a_way_of_their_own_resize_maps() -> None:
+    model = ColorModel().eval()
+    with torch.inference_mode():
+        outputs = model(painted(generated_map(1, SIZE))[None].float() / 255)
+    (whole,) = model.decode(outputs, [SIZE])
+    (found,) = model.postprocess(outputs, [SIZE], [(33, 200)])
+    assert found.equals(whole.resize(33, 200).compact())
+    (found,) = model.postprocess(outputs, [SIZE], [SIZE], scored=True)
+    assert found.equals(whole)

@@ -1,0 +1,27 @@
+"""Suppression keeps the boxes that torchvision's does, in the same order."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchvision import ops
+
+from panscape.ops.nms import nms
+
+
+@pytest.mark.parametrize("max_overlap", [0.0, 0.25, 0.5, 0.6, 0.97, 1.0])
+@pytest.mark.parametrize("levels", [0, 5, 20])  # few levels: overlaps and scores tie, boxes have no area
+def test_it_keeps_what_torchvision_keeps(max_overlap, levels):
+    dropped = 0
+    for seed in range(20):
+        g = torch.Generator().manual_seed(seed)
+        num = [0, 1, 7, 60, 200][seed % 5]
+        corners = torch.rand(num, 2, 2, generator=g)
+        score = torch.rand(num, generator=g)
+        if levels:
+            corners, score = ((part * levels).round() / levels for part in (corners, score))
+        box = torch.cat([corners.amin(1), corners.amax(1)], dim=1) * 100
+        found = nms(box, score, max_overlap)
+        assert torch.equal(found, ops.nms(box, score, max_overlap))
+        dropped += num - len(found)
+    assert (dropped > 0) == (max_overlap < 0.9 or (levels > 0 and max_overlap < 1))

@@ -1,0 +1,80 @@
+"""What follows from a folder of one's own."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import trees
+from maps import SHAPES
+
+from panscape.errors import BadSampleError
+from panscape.recipes.from_folder import derive, own, recipe_for
+
+
+def test_small_images_are_cityscapes_scaled_down():
+    # 480x360 pixels are 1 / 12.14 of Cityscapes' area and 1 / 3.48 of its lengths.
+    recipe = recipe_for(num_images=367, height=360, width=480)
+    representation = recipe.model.representation
+    assert recipe.augmentation.crop == (352, 480)
+    assert recipe.augmentation.scale == (0.5, 2.0)
+    assert recipe.model.longest_side == 640
+    assert representation.sigma == 4.0, "not below 4: a centre must outlive a quarter of the resolution"
+    assert representation.small_area == round(4096 / 12.136)
+    assert representation.decoding.stuff_area == round(2048 / 12.136)
+    assert representation.offset_loss_weight == pytest.approx(0.0025 * 3.484, abs=1e-4)
+    assert recipe.steps == 13_800  # 300 epochs of 367 images, 8 a step: 13 762
+
+
+def test_large_images_are_learnt_at_the_size_they_are_predicted_at():
+    recipe = recipe_for(num_images=2000, height=3000, width=4096)
+    assert recipe.model.longest_side == 2048
+    assert recipe.augmentation.scale == (0.25, 1.0)
+    assert recipe.augmentation.crop == (512, 512)
+    assert (
+        recipe.model.representation.small_area == round(4096 * 1500 / 1024) or recipe.model.representation.sigma == 10
+    )
+    assert recipe.steps == 40_000
+
+
+@pytest.mark.parametrize("size", [(20, 30), (64, 2000), (500, 500), (10_000, 10)])
+@pytest.mark.parametrize("count", [1, 29, 30, 10**6])
+def test_any_folder_gives_a_usable_recipe(size, count):
+    recipe = recipe_for(count, *size)
+    assert 1000 <= recipe.steps <= 40_000
+    assert all(64 <= side <= 512 and side % 32 == 0 for side in recipe.augmentation.crop)
+    assert recipe.schedule.warmup_steps < recipe.steps
+    assert 0 < recipe.eval_every <= recipe.steps
+    recipe.model.create(SHAPES)
+
+
+def test_the_user_is_told_what_was_found(tmp_path):
+    trees.category_masks(tmp_path / "masks")
+    derived = derive(tmp_path / "masks")
+    # Of 48x72, 36x48 and 24x60 the last is held out.
+    assert derived.notes[0] == (
+        f"{tmp_path / 'masks'}: category masks, 4 categories (0 things), 2 images to train on, 1 to evaluate on, "
+        "mostly 42x60"
+    )
+    assert derived.notes[1] == "no val images lie apart: every 10th image is held out to evaluate on"
+    assert derived.notes[2].startswith("no categories.json: categories are called by their numbers and all are stuff")
+    assert derived.notes[3] == "chosen, where no option says otherwise: crops of 64x64, 1000 steps"
+    trees.own_coco(tmp_path / "coco")
+    notes = derive(tmp_path / "coco").notes
+    assert len(notes) == 2
+    assert "COCO panoptic form, 4 categories (2 things), 3 images to train on, 3 to evaluate on" in notes[0]
+
+
+def test_without_a_folder_it_is_a_typical_one():
+    assert own() == recipe_for(1000, 480, 640)
+
+
+def test_an_image_that_cannot_be_read_does_not_keep_others_from_being_looked_at(tmp_path):
+    tree = trees.category_masks(tmp_path)
+    images = sorted((tmp_path / "images").rglob("*.*"))
+    assert len(images) == len(tree.truths) == 3
+    images[0].write_bytes(b"no image")
+    assert "mostly 36x48" in derive(tmp_path).notes[0], "of 48x72 and 36x48, which are to train on"
+    images[1].write_bytes(b"no image")
+    with pytest.raises(BadSampleError, match=f"^{re.escape(str(images[0]))}"):
+        derive(tmp_path)

@@ -1,0 +1,92 @@
+"""Masks from dense boxes: the probabilities by hand and against torchvision, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchvision import ops
+
+from panscape.errors import InvalidArgumentError
+from panscape.representations.dense_boxes.masks import dense_masks, dense_masks_reference, location_mask_prob
+
+
+def test_the_two_probabilities_by_hand():
+    # 10 x 10 and 10 x 10, half of each shared: I = 50, U = 150, and 10 x 15 around both.
+    query, boxes = torch.tensor([0.0, 0, 10, 10]), torch.tensor([[0.0, 5, 10, 15], [100.0, 0, 110, 10]]).T
+    assert location_mask_prob(query, boxes, "paper").tolist() == pytest.approx([1 / 3, 0])
+    # Far away: (0 + 1) / (200 + 1) less the part of 110 x 10 that is neither.
+    assert location_mask_prob(query, boxes, "published").tolist() == pytest.approx([51 / 151, 1 / 201 - 900 / 1100])
+
+
+def test_the_probabilities_against_torchvision():
+    g = torch.Generator().manual_seed(0)
+    corners = torch.rand(2, 50, 4, generator=g) * 200
+    query, boxes = torch.cat(
+        [corners[..., :2].minimum(corners[..., 2:]), corners[..., :2].maximum(corners[..., 2:])], 2
+    )
+    iou, giou = ops.box_iou(query, boxes), ops.generalized_box_iou(query, boxes)
+    found = torch.stack([location_mask_prob(q, boxes.T, "paper") for q in query])
+    torch.testing.assert_close(found, iou, rtol=1e-5, atol=1e-6)
+    published = torch.stack([location_mask_prob(q, boxes.T, "published") for q in query])
+    areas = ops.box_area(query)[:, None] + ops.box_area(boxes)
+    union = areas / (1 + iou)
+    expected = giou - iou + (areas - union + 1) / (union + 1)
+    torch.testing.assert_close(published, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_threshold_is_reached_in_the_code_and_exceeded_in_the_paper():
+    query = torch.tensor([[0.0, 0, 8, 8]])
+    dense = query.T.reshape(1, 4, 1, 1).expand(-1, -1, 2, 2).contiguous()
+    prob, category = torch.tensor([[[0.5, 0.5], [0.5, 0.25]]]), torch.zeros(1, dtype=torch.int64)
+    arguments = (query, category, dense, prob, (2, 2), (2, 2))
+    for make in (lambda *a, **k: dense_masks(*a, **k).to_masks((2, 2)), dense_masks_reference):
+        assert make(*arguments, threshold=0.5, variant="paper").sum() == 0
+        assert make(*arguments, threshold=0.25, variant="paper").tolist() == [[[True, True], [True, False]]]
+        # The published one has G = 64 + 1e-7, which is 64 in float32, so that the probability is 1 just as well.
+        assert make(*arguments, threshold=0.5, variant="published").tolist() == [[[True, True], [True, False]]]
+
+
+def test_windows_hold_little_more_than_the_objects():
+    query = torch.tensor([[8.0, 8, 24, 24], [40.0, 8, 56, 24]])
+    dense = torch.zeros(1, 4, 16, 16)
+    dense[0, :, 2:6, 2:6], dense[0, :, 2:6, 10:14] = query[0][:, None, None], query[1][:, None, None]
+    found = dense_masks(
+        query,
+        torch.zeros(2, dtype=torch.int64),
+        dense,
+        torch.ones(1, 16, 16),
+        (64, 64),
+        (64, 64),
+        threshold=0.4,
+        variant="published",
+    )
+    assert found.boxes.tolist() == [[6, 6, 26, 26], [38, 6, 58, 26]]  # half a cell more on each side
+    assert found.pixels.numel() == 800
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query": torch.zeros(1, 5)}, "expected query"),
+        ({"category": torch.zeros(2, dtype=torch.int64)}, "a category for each"),
+        ({"category": torch.ones(1, dtype=torch.int64)}, "expected categories in 0..0"),
+        ({"dense": torch.zeros(1, 4, 2, 3)}, "expected dense"),
+        ({"dense": torch.zeros(0, 4, 2, 2)}, "expected dense"),
+        ({"size": (9, 8)}, "within the padded size"),
+        ({"variant": "other"}, "expected variant"),
+    ],
+)
+def test_parts_that_contradict_each_other_are_refused(change, message):
+    arguments = {
+        "query": torch.zeros(1, 4),
+        "category": torch.zeros(1, dtype=torch.int64),
+        "dense": torch.zeros(1, 4, 2, 2),
+        "prob": torch.zeros(1, 2, 2),
+        "padded_size": (8, 8),
+        "size": (8, 8),
+        "threshold": 0.4,
+        "variant": "paper",
+    }
+    dense_masks(**arguments)
+    with pytest.raises(InvalidArgumentError, match=message):
+        dense_masks(**(arguments | change))

@@ -1,0 +1,84 @@
+"""A recipe refuses values that no training could use, before one starts."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from panscape.errors import InvalidArgumentError
+from panscape.recipes import get_recipe
+from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling, Schedule
+from panscape.training.run_options import RunOptions
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (Augmentation, {"crop": (0, 64)}, r"a crop as height and width of at least one pixel, got \(0, 64\)"),
+        (Augmentation, {"crop": (64,)}, "a crop as height and width"),
+        (Augmentation, {"scale": (2.0, 0.5)}, "a scale as smallest and largest factor above 0"),
+        (Augmentation, {"scale": (0.0, 1.0)}, "a scale as smallest and largest factor above 0"),
+        (Augmentation, {"scale": (0.5, float("nan"))}, "a scale as smallest and largest factor above 0"),
+        (Augmentation, {"shortest_sides": (0, 64)}, "shortest_sides and longest_side of at least one pixel"),
+        (Augmentation, {"longest_side": 0}, "shortest_sides and longest_side of at least one pixel"),
+        (Augmentation, {"rotation": "left"}, "rotation as one of none, right_angles, any, got 'left'"),
+        (
+            Augmentation,
+            {"rotation": "right_angles", "crop": (64, 96)},
+            r"a square crop to rotate by right angles, got \(64, 96\)",
+        ),
+        (Augmentation, {"color_jitter_strength": -0.1}, "color_jitter_strength of 0 or more and color_jitter_hue in"),
+        (
+            Augmentation,
+            {"color_jitter_hue": 0.6},
+            r".* and color_jitter_hue in 0\.\.0\.5, got 0\.4 and 0\.6",
+        ),
+        (Augmentation, {"flip": 1.5}, r"flip as a chance in 0..1, got 1\.5"),
+        (Augmentation, {"copy_paste": float("nan")}, "copy_paste as a chance"),
+        (Sampling, {"repeat_threshold": -0.1}, "repeat_threshold as a share of the images in 0..1"),
+        (Optimizer, {"name": "lion"}, "name as one of adam, adamw, sgd, got 'lion'"),
+        (Optimizer, {"learning_rate": 0.0}, "a positive learning_rate, got 0.0"),
+        (Optimizer, {"betas": (0.9, 1.0)}, "two betas in"),
+        (Optimizer, {"eps": float("inf")}, "a positive eps"),
+        (Optimizer, {"momentum": 1.0}, r"a momentum in \[0, 1\), got 1\.0"),
+        (Optimizer, {"bias_lr_mult": -2.0}, "bias_lr_mult of 0 or more, got -2.0"),
+        (Optimizer, {"grad_clip_norm": -1.0}, "grad_clip_norm of 0 or more"),
+        (Schedule, {"kind": "step"}, "kind as one of poly, cosine, steps, constant, got 'step'"),
+        (Schedule, {"kind": "steps"}, "milestones, the steps after which the rate falls, with kind"),
+        (Schedule, {"milestones": (0, 5)}, r"ascending milestones of at least one step, got \(0, 5\)"),
+        (Schedule, {"milestones": (5, 5)}, "ascending milestones"),
+        (Schedule, {"milestones": (7, 5)}, "ascending milestones"),
+        (Schedule, {"gamma": 0.0}, r"a gamma in \(0, 1\], got 0\.0"),
+        (Schedule, {"power": 0.0}, "a positive power"),
+        (Schedule, {"min_lr": -1.0}, "a learning rate of 0 or more at the end"),
+        (Schedule, {"warmup_steps": -1}, "warmup_steps of 0 or more"),
+        (Schedule, {"warmup_factor": 0.0}, r"warmup_factor in \(0, 1\]"),
+        (RunOptions, {"out": "o", "log_every": 0}, "log_every of at least 1, got 0"),
+        (RunOptions, {"out": "o", "seed": -1}, "seed of 0 or more, got -1"),
+    ],
+)
+def test_what_no_training_can_use(kind, values, message):
+    with pytest.raises(InvalidArgumentError, match=f"^expected {message}"):
+        kind(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"steps": 0}, "steps of at least 1, got 0"),
+        ({"ema_decay": 1.0}, r"ema_decay in \[0, 1\), got 1\.0"),
+        ({"eval_every": -1}, "eval_every of 0 or more"),
+        ({"augmentation": Augmentation(rare_crop=0.5)}, r"sampling\.repeat_threshold above 0, which says what is rare"),
+        ({"schedule": Schedule(min_lr=1e-3)}, "the learning rate to end at 0.0001 or below, where it is highest"),
+    ],
+)
+def test_what_no_recipe_can_say(values, message):
+    town = get_recipe("town")
+    with pytest.raises(InvalidArgumentError, match=f"^expected {message}"):
+        Recipe("mine", town.model, town.data, **values)
+
+
+def test_a_recipe_does_not_change():
+    with pytest.raises(FrozenInstanceError):
+        get_recipe("town").steps = 3

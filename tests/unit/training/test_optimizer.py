@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, PolynomialLR
+
+from panscape.errors import InvalidArgumentError
+from panscape.labels import LabelSpace
+from panscape.models.swiftnet import swiftnet
+from panscape.training.config import Optimizer, Schedule
+from panscape.training.optimizer import ModelEMA, create_optimizer, learning_rate, set_learning_rate
+
+
+def rates(schedule, steps, highest=1.0):
+    optimizer = Optimizer(learning_rate=highest)
+    return [learning_rate(step, optimizer, schedule, steps) for step in range(1, steps + 1)]
+
+
+def torch_rates(create, steps, highest=1.0):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], highest)
+    scheduler = create(optimizer)
+    seen = []
+    for _ in range(steps):
+        seen.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def small_swiftnet():
+    torch.manual_seed(0)
+    return swiftnet(LabelSpace.load("cityscapes"), "residual_xs", levels=3, width=8)
+
+
+class TestLearningRate:
+    def test_by_hand(self):
+        assert rates(Schedule(kind="poly", power=1.0), 4) == [1, 0.75, 0.5, 0.25]
+        assert rates(Schedule(kind="poly", power=2.0, min_lr=0.2), 4) == pytest.approx([1, 0.65, 0.4, 0.25])
+        assert rates(Schedule(kind="cosine"), 4) == pytest.approx([1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4])
+        assert rates(Schedule(kind="constant", min_lr=0.2), 3) == [1, 1, 1]
+        assert rates(Schedule(kind="constant", warmup_steps=4, warmup_factor=0.2), 6, 10.0) == pytest.approx(
+            [2, 4, 6, 8, 10, 10]
+        )
+
+    def test_steps_by_hand(self):
+        fall = Schedule("steps", milestones=(2, 5), gamma=0.5, min_lr=0.2)
+        assert rates(fall, 7) == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25], "end is not of this decay"
+        slow = Schedule("steps", milestones=(2,), gamma=0.5, warmup_steps=4, warmup_factor=0.2)
+        assert rates(slow, 6, 10.0) == pytest.approx([2, 4, 3, 4, 5, 5])
+        assert rates(fall, 2) == [1, 1], "a shorter training never comes to the milestones"
+
+    def test_warm_up_and_decay_run_at_once(self):
+        # detectron2's WarmupPolyLR with its defaults, by its definition: halfway up the factor is 1.001 / 2
+        optimizer, schedule = Optimizer(learning_rate=4e-4), Schedule(power=0.9, warmup_steps=1000, warmup_factor=1e-3)
+        for done, expected in [
+            (0, 4e-4 * 1e-3),
+            (500, 4e-4 * (1 - 500 / 200_000) ** 0.9 * 0.5005),
+            (1000, 4e-4 * (1 - 1000 / 200_000) ** 0.9),
+            (199_999, 4e-4 * (1 / 200_000) ** 0.9),
+        ]:
+            assert learning_rate(done + 1, optimizer, schedule, 200_000) == pytest.approx(expected, rel=1e-9)
+
+    def test_as_torch(self):
+        assert rates(Schedule(kind="poly", power=0.9), 50, 0.3) == pytest.approx(
+            torch_rates(lambda o: PolynomialLR(o, 50, 0.9), 50, 0.3), rel=1e-9
+        )
+        assert rates(Schedule(kind="cosine", min_lr=0.01), 50, 0.3) == pytest.approx(
+            torch_rates(lambda o: CosineAnnealingLR(o, 50, 0.01), 50, 0.3), rel=1e-9
+        )
+        assert rates(Schedule(kind="constant", warmup_steps=7, warmup_factor=0.05), 50, 0.3) == pytest.approx(
+            torch_rates(lambda o: LinearLR(o, 0.05, total_iters=7), 50, 0.3), rel=1e-9
+        )
+        assert rates(Schedule("steps", milestones=(1, 17, 49), gamma=0.3), 50, 0.3) == pytest.approx(
+            torch_rates(lambda o: MultiStepLR(o, [1, 17, 49], 0.3), 50, 0.3), rel=1e-9
+        )
+
+    def test_a_warm_up_longer_than_the_training(self):
+        assert rates(Schedule(kind="constant", warmup_steps=100, warmup_factor=0.5), 3) == [0.5, 0.505, 0.51]
+
+    @pytest.mark.parametrize("step", [0, 11])
+    def test_no_such_step(self, step):
+        with pytest.raises(InvalidArgumentError, match=f"expected a step from 1 to 10, got {step}"):
+            learning_rate(step, Optimizer(), Schedule(), 10)
+
+
+class TestOptimizer:
+    def test_weights_decay_and_norms_do_not(self):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1, bias=False))
+        model[2].weight.requires_grad_(False)
+        optimizer = create_optimizer(model, Optimizer(weight_decay=0.1, norm_weight_decay=0.01))
+        assert [(g["params"], g["weight_decay"], g["factor"]) for g in optimizer.param_groups] == [
+            ([model[0].weight], 0.1, 1.0),
+            ([model[0].bias, model[1].weight, model[1].bias], 0.01, 1.0),
+        ]
+
+    def test_the_backbone_is_slower_and_its_shared_weights_come_once(self):
+        model = small_swiftnet()
+        optimizer = create_optimizer(model, Optimizer(learning_rate=1e-3, weight_decay=0.1, backbone_lr_mult=0.25))
+        set_learning_rate(optimizer, 4e-3)
+        rate = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+        assert len(rate) == sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            assert rate[id(parameter)] == (1e-3 if name.startswith("pyramid.") else 4e-3)
+        assert [(g["factor"], g["weight_decay"]) for g in optimizer.param_groups] == [
+            (1.0, 0.1),
+            (1.0, 0.0),
+            (0.25, 0.1),
+            (0.25, 0.0),
+        ]
+
+    @pytest.mark.parametrize("name", ["adam", "adamw"])
+    def test_a_step_by_hand(self, name):
+        model = nn.Linear(1, 1)
+        nn.init.constant_(model.weight, 2.0)
+        nn.init.constant_(model.bias, 3.0)
+        options = Optimizer(name=name, learning_rate=0.1, betas=(0.5, 0.75), eps=1e-30, weight_decay=0.5)
+        optimizer = create_optimizer(model, options)
+        for parameter, gradients in ((model.weight, (1.0, -3.0)), (model.bias, (4.0, 2.0))):
+            value = float(parameter.detach())
+            decay = 0.5 if parameter is model.weight else 0.0
+            mean = square = 0.0
+            for t, gradient in enumerate(gradients, start=1):
+                optimizer.zero_grad()
+                parameter.grad = torch.full_like(parameter, gradient)
+                optimizer.step()
+                if name == "adamw":
+                    value *= 1 - 0.1 * decay
+                else:
+                    gradient += decay * value
+                mean = 0.5 * mean + 0.5 * gradient
+                square = 0.75 * square + 0.25 * gradient**2
+                value -= 0.1 * (mean / (1 - 0.5**t)) / math.sqrt(square / (1 - 0.75**t))
+                assert float(parameter.detach()) == pytest.approx(value, rel=1e-6)
+
+    def test_biases_may_go_faster(self):
+        # FCOS: twice the rate and no decay for whatever is called a bias, those of norms among them.
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 1, bias=False))
+        optimizer = create_optimizer(model, Optimizer(weight_decay=0.1, bias_lr_mult=2.0))
+        assert [(g["params"], g["weight_decay"], g["factor"]) for g in optimizer.param_groups] == [
+            ([model[0].weight, model[2].weight], 0.1, 1.0),
+            ([model[1].weight], 0.0, 1.0),
+            ([model[0].bias, model[1].bias], 0.0, 2.0),
+        ]
+        model = small_swiftnet()
+        optimizer = create_optimizer(model, Optimizer(learning_rate=1.0, backbone_lr_mult=0.25, bias_lr_mult=2.0))
+        rate = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            expected = (0.25 if name.startswith("pyramid.") else 1.0) * (2 if name.endswith(".bias") else 1)
+            assert rate[id(parameter)] == expected, name
+
+    def test_sgd_as_torch(self):
+        def losses(optimizer, model, rate_of):
+            for step in range(1, 7):
+                rate_of(step)
+                optimizer.zero_grad()
+                model(inputs).square().mean().backward()
+                optimizer.step()
+            return [p.detach().clone() for p in model.parameters()]
+
+        torch.manual_seed(0)
+        inputs = torch.randn(5, 3)
+        ours = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+        theirs = copy.deepcopy(ours)
+        options = Optimizer(
+            "sgd", learning_rate=0.2, momentum=0.8, weight_decay=0.3, norm_weight_decay=0.1, bias_lr_mult=2.0
+        )
+        schedule = Schedule("steps", milestones=(2, 4))
+        mine = create_optimizer(ours, options)
+        found = losses(mine, ours, lambda step: set_learning_rate(mine, learning_rate(step, options, schedule, 6)))
+
+        biases = [p for name, p in theirs.named_parameters() if name.endswith("bias")]
+        weights = [theirs[0].weight, theirs[2].weight]
+        groups = [
+            {"params": weights, "lr": 0.2, "weight_decay": 0.3},
+            {"params": [theirs[1].weight], "lr": 0.2, "weight_decay": 0.1},
+            {"params": biases, "lr": 0.4, "weight_decay": 0.1},
+        ]
+        reference = torch.optim.SGD(groups, momentum=0.8)
+        scheduler = MultiStepLR(reference, [2, 4])
+        expected = losses(reference, theirs, lambda step: scheduler.step() if step > 1 else None)
+        for tensor, wanted in zip(found, expected, strict=True):
+            torch.testing.assert_close(tensor, wanted, rtol=1e-6, atol=1e-7)
+
+    def test_a_model_must_say_what_its_backbone_is(self):
+        with pytest.raises(InvalidArgumentError, match="Linear does not say which of its parameters are a backbone's"):
+            create_optimizer(nn.Linear(2, 2), Optimizer(backbone_lr_mult=0.1))
+
+    def test_nothing_to_train(self):
+        with pytest.raises(InvalidArgumentError, match="all frozen"):
+            create_optimizer(nn.Linear(2, 2).requires_grad_(False), Optimizer())
+
+
+class TestWeightAverage:
+    def test_by_hand(self):
+        model = nn.BatchNorm2d(1)
+        average = ModelEMA(model, decay=0.5)
+        assert not average.model.training
+        assert not any(p.requires_grad for p in average.model.parameters())
+        expected = {"weight": 1.0, "running_var": 1.0, "running_mean": 0.0}
+        for step in range(1, 31):
+            with torch.no_grad():
+                for tensor in (model.weight, model.running_mean, model.running_var):
+                    tensor.fill_(3 * step)
+            model.num_batches_tracked.fill_(step)
+            average.update(model, step)
+            decay = min(0.5, step / (step + 10))
+            for name in expected:
+                expected[name] = decay * expected[name] + (1 - decay) * 3 * step
+                assert float(getattr(average.model, name)) == pytest.approx(expected[name], rel=1e-6)
+            assert int(average.model.num_batches_tracked) == step
+        assert float(model.weight.detach()) == 90
+
+    def test_each_step_counts_once_for_shared_weights(self):
+        model = small_swiftnet()
+        start = copy.deepcopy(model)
+        average = ModelEMA(model, decay=0.9)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(11)
+        average.update(model, 1)
+        levels = average.model.pyramid.levels
+        assert levels[0].stem[0].weight is levels[2].stem[0].weight
+        for mean, value in zip(average.model.parameters(), start.parameters(), strict=True):
+            torch.testing.assert_close(mean, value + 10, rtol=0, atol=1e-5)
+
+    def test_it_goes_on_where_it_stopped(self):
+        def trained(steps):
+            torch.manual_seed(steps)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(torch.randn_like(parameter))
+
+        model = nn.Sequential(nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2))
+        average = ModelEMA(model, decay=0.99)
+        for step in (1, 2):
+            trained(step)
+            average.update(model, step)
+        again = ModelEMA(nn.Sequential(nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2)), decay=0.99)
+        again.load_state_dict(copy.deepcopy(average.state_dict()))
+        for step in (3, 4):
+            trained(step)
+            average.update(model, step)
+            again.update(model, step)
+        for name, tensor in average.state_dict().items():
+            assert torch.equal(tensor, again.state_dict()[name])
+
+    @pytest.mark.parametrize("decay", [0.0, 1.0, -1.0, math.nan])
+    def test_a_decay_out_of_range(self, decay):
+        with pytest.raises(InvalidArgumentError, match=r"expected a decay in \(0, 1\)"):
+            ModelEMA(nn.Linear(1, 1), decay)

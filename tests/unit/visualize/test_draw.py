@@ -1,0 +1,348 @@
+"""Images: colours against Pillow's own colour science and torchvision's flow wheel, layout against brute force."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from maps import SHAPES, a_map, generated_map
+from PIL import Image, ImageCms, ImageDraw
+
+from panscape import Category, LabelSpace, PanopticMap
+from panscape.errors import InvalidArgumentError
+from panscape.visualize import (
+    draw,
+    draw_heatmap,
+    draw_offsets,
+    draw_segments,
+    draw_semantic,
+    make_grid,
+    segment_colors,
+)
+
+CAMVID = Path("../shared/data/camvid")
+THING_COLORS = [(220, 20, 60), (0, 0, 142), (0, 60, 100), (255, 0, 0), (119, 11, 32), (0, 80, 100), (220, 220, 0)]
+
+
+def a_image(size: tuple[int, int], seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def to_lab(colors: np.ndarray) -> np.ndarray:
+    """CIE Lab by the colour management library that Pillow carries; an oracle that shares nothing with ours."""
+    transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    image = ImageCms.applyTransform(Image.fromarray(colors.reshape(1, -1, 3)), transform)
+    lab = np.asarray(image).reshape(-1, 3).astype(float)
+    return np.stack([lab[:, 0] / 2.55, *((lab[:, 1:].astype(np.uint8).view(np.int8)).astype(float).T)], axis=1)
+
+
+def many_things(color: tuple[int, int, int], count: int) -> tuple[PanopticMap, LabelSpace]:
+    labels = LabelSpace("one", (Category("thing", True, 1, color),))
+    ids = torch.arange(1, count + 1, dtype=torch.int32)[None]
+    return PanopticMap(ids, torch.zeros(count, dtype=torch.int64)), labels
+
+
+class TestColors:
+    @pytest.mark.parametrize("color", THING_COLORS)
+    def test_neighbouring_things_are_distinct_and_keep_their_hue(self, color):
+        lab = to_lab(segment_colors(*many_things(color, 24)))
+        for a, b in itertools.pairwise(lab):
+            assert np.linalg.norm(a - b) > 10  # 2.3 is the difference that people just notice
+        assert all(np.linalg.norm(a - b) > 2.3 for a, b in itertools.combinations(lab[:8], 2))
+        hue = np.unwrap(np.radians(np.degrees(np.arctan2(lab[:, 2], lab[:, 1]))))
+        turn = np.degrees(np.angle(np.exp(1j * (hue - hue[0]))))
+        assert np.abs(turn[np.hypot(lab[:, 1], lab[:, 2]) > 20]).max() < 45
+
+    def test_stuff_and_the_first_thing_have_the_colour_of_their_category(self):
+        truth = a_map("AABB\nCCDD\nCCEE", {"A": 0, "B": 1, "C": 2, "D": 2, "E": 3})
+        colors = segment_colors(truth, SHAPES)
+        for row, category in ((0, 0), (1, 1), (2, 2), (4, 3)):
+            assert tuple(colors[row]) == SHAPES[category].color
+        assert tuple(colors[3]) != SHAPES[2].color
+
+    def test_a_colour_follows_from_the_row_alone(self):
+        few, labels = many_things((0, 0, 142), 3)
+        many, _ = many_things((0, 0, 142), 30)
+        assert np.array_equal(segment_colors(few, labels), segment_colors(many, labels)[:3])
+
+    def test_a_map_without_segments(self):
+        assert segment_colors(PanopticMap.empty((2, 2)), SHAPES).shape == (0, 3)
+
+    def test_a_map_of_another_label_space_is_refused(self):
+        with pytest.raises(InvalidArgumentError, match=r"categories of 'shapes', 0\.\.3, got 4"):
+            draw_segments(a_map("A", {"A": 4}), SHAPES)
+
+
+class TestDraw:
+    @pytest.mark.parametrize("opacity", [0.0, 0.3, 0.5, 1.0])
+    def test_blend_is_that_of_real_numbers(self, opacity):
+        truth, image = generated_map(3), a_image((96, 128))
+        drawn = draw(image, truth, SHAPES, opacity=opacity, outlines=False, names=False)
+        colors = torch.from_numpy(segment_colors(truth, SHAPES)).double()
+        expected = image.double()
+        for row in range(truth.num_segments):
+            mask = truth.ids == row + 1
+            expected[:, mask] = (1 - opacity) * expected[:, mask] + opacity * colors[row][:, None]
+        assert drawn.dtype == torch.uint8
+        assert (drawn.double() - expected).abs().max() <= 1.0
+        void = truth.ids == 0
+        assert void.any()
+        assert torch.equal(drawn[:, void], image[:, void])
+
+    def test_the_arguments_stay_as_they_were(self):
+        truth, image = generated_map(1), a_image((96, 128))
+        before = image.clone(), truth.ids.clone()
+        draw(image, truth, SHAPES)
+        assert torch.equal(image, before[0])
+        assert torch.equal(truth.ids, before[1])
+
+    def test_an_outline_is_light_inside_a_thing_and_dark_around_it(self):
+        truth = a_map("AAAAAAA\nAAAAAAA\nAACCCAA\nAACCCAA\nAACCCAA\nAAAAAAA\nAAAAAAA", {"A": 1, "C": 2})
+        grey = torch.full((3, 7, 7), 128, dtype=torch.uint8)
+        drawn = draw(grey, truth, SHAPES, opacity=0, names=False)[0]
+        ring = torch.zeros(7, 7, dtype=torch.bool)
+        ring[2:5, 2:5] = True
+        ring[3, 3] = False
+        around = torch.zeros(7, 7, dtype=torch.bool)
+        around[1, 2:5] = around[5, 2:5] = around[2:5, 1] = around[2:5, 5] = True
+        assert (drawn[ring] > 220).all()
+        assert (drawn[around] < 60).all()
+        assert (drawn[~(ring | around)] == 128).all()
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_outlines_touch_boundaries_and_nothing_else(self, seed):
+        truth, image = generated_map(seed), torch.full((3, 96, 128), 128, dtype=torch.uint8)
+        changed = (draw(image, truth, SHAPES, opacity=0, names=False) != 128).any(0)
+        ids = truth.ids
+        boundary = torch.zeros_like(changed)
+        for y, x in itertools.product(range(96), range(128)):
+            for v, u in ((y + 1, x), (y, x + 1)):
+                if v < 96 and u < 128 and ids[v, u] != ids[y, x]:
+                    boundary[y, x] = boundary[v, u] = True
+                    assert changed[y, x] or changed[v, u]
+        assert not changed[~boundary].any()
+
+    def test_outlines_grow_with_the_image(self):
+        def line(side: int) -> int:
+            ids = torch.ones(side, side, dtype=torch.int32)
+            ids[:, side // 2 :] = 2
+            truth = PanopticMap(ids, torch.tensor([0, 2]))
+            image = torch.full((3, side, side), 128, dtype=torch.uint8)
+            return int((draw(image, truth, SHAPES, opacity=0, names=False)[0, 0] != 128).sum())
+
+        assert line(64) == 2
+        assert line(3000) == 6
+
+    def test_an_image_of_another_size_or_type_is_refused(self):
+        truth = generated_map(0)
+        with pytest.raises(InvalidArgumentError, match="as large as its map, 96x128, got 96x127"):
+            draw(a_image((96, 127)), truth, SHAPES)
+        with pytest.raises(InvalidArgumentError, match=r"uint8 \[3, H, W\], got torch\.float32"):
+            draw(torch.rand(3, 96, 128), truth, SHAPES)
+        with pytest.raises(InvalidArgumentError, match=r"opacity from 0 to 1, got 1\.5"):
+            draw(a_image((96, 128)), truth, SHAPES, opacity=1.5)
+
+    def test_one_pixel_and_empty_maps_can_be_drawn(self):
+        image = a_image((1, 1))
+        assert draw(image, a_map("C", {"C": 2}), SHAPES).shape == (3, 1, 1)
+        assert torch.equal(draw(image, PanopticMap.empty((1, 1)), SHAPES), image)
+
+
+class TestNames:
+    @pytest.fixture
+    def written(self, monkeypatch):
+        """The boxes and texts of the labels that were drawn."""
+        boxes, texts = [], []
+        rectangle, text = ImageDraw.ImageDraw.rounded_rectangle, ImageDraw.ImageDraw.text
+
+        def keep_box(pen, xy, *args, **kwargs):
+            boxes.append(xy)
+            return rectangle(pen, xy, *args, **kwargs)
+
+        def keep_text(pen, xy, what, *args, **kwargs):
+            texts.append(what)
+            return text(pen, xy, what, *args, **kwargs)
+
+        monkeypatch.setattr(ImageDraw.ImageDraw, "rounded_rectangle", keep_box)
+        monkeypatch.setattr(ImageDraw.ImageDraw, "text", keep_text)
+        return boxes, texts
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_labels_keep_apart_and_inside(self, seed, written):
+        truth = generated_map(seed, (360, 480), objects=40)
+        draw(a_image((360, 480)), truth, SHAPES)
+        boxes, _ = written
+        assert len(boxes) >= 4
+        for left, top, right, bottom in boxes:
+            assert 0 <= left < right < 480
+            assert 0 <= top < bottom < 360
+        for a, b in itertools.combinations(boxes, 2):
+            assert a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
+
+    def test_the_largest_come_first_and_specks_get_none(self, written):
+        ids = torch.ones(360, 480, dtype=torch.int32)
+        ids[20:120, 20:220], ids[200:340, 20:460], ids[150:154, 300:304] = 2, 3, 4
+        truth = PanopticMap(ids, torch.tensor([0, 2, 3, 2]), torch.tensor([0.5, 0.123, 1.0, 0.9]))
+        draw(a_image((360, 480)), truth, SHAPES)
+        assert written[1] == ["sky", "box 1.00", "disc 0.12"]  # stuff has no score of its own
+
+    def test_a_wire_too_thin_for_a_name_takes_none_from_smaller_segments(self, written):
+        ids = torch.ones(1024, 2048, dtype=torch.int32)
+        ids[5:8], ids[400:460, 500:560], ids[700:740, 900:940] = 2, 3, 4  # areas: 6144, 3600 and 1600
+        draw_segments(PanopticMap(ids, torch.tensor([0, 1, 2, 3])), SHAPES, names=True)
+        assert written[1] == ["sky", "disc", "box"]
+
+    def test_truth_has_names_without_scores_and_says_crowd(self, written):
+        ids = torch.ones(100, 200, dtype=torch.int32)
+        draw_segments(PanopticMap(ids, torch.tensor([2]), None, torch.tensor([True])), SHAPES, names=True)
+        assert written[1] == ["disc (crowd)"]
+
+    def test_a_label_lies_on_its_segment(self, written):
+        ids = torch.zeros(200, 300, dtype=torch.int32)
+        ids[:40], ids[40:, :30], ids[40:, 170:] = 1, 1, 1  # the middle of all its pixels is not its own
+        draw_segments(PanopticMap(ids, torch.tensor([0])), SHAPES, names=True)
+        left, top, right, bottom = written[0][0]
+        assert ids[(top + bottom) // 2, (left + right) // 2] == 1
+
+    def test_an_image_too_small_for_text_has_none(self, written):
+        draw_segments(a_map("AA\nAA"), SHAPES, names=True)
+        assert written[0] == []
+
+
+class TestSemantic:
+    def test_each_pixel_has_its_categorys_colour_and_others_are_black(self):
+        drawn = draw_semantic(torch.tensor([[0, 3], [255, -1]]), SHAPES)
+        assert [tuple(p) for p in drawn.flatten(1).T.tolist()] == [(70, 130, 180), (0, 0, 142), (0, 0, 0), (0, 0, 0)]
+
+    def test_logits_are_refused(self):
+        with pytest.raises(InvalidArgumentError, match=r"integers \[H, W\], got torch\.float32 \[4, 2, 2\]"):
+            draw_semantic(torch.rand(4, 2, 2), SHAPES)
+
+
+class TestHeatmap:
+    def test_hotter_is_lighter(self):
+        drawn = draw_heatmap(torch.linspace(0, 1, 64)[None])
+        lightness = to_lab(drawn[:, 0].T.contiguous().numpy())[:, 0]
+        assert lightness[0] < 3
+        assert lightness[-1] > 97
+        assert (np.diff(lightness) > -0.5).all()  # Pillow's Lab has 8 bits
+        assert (np.diff(lightness[::8]) > 3).all()
+
+    def test_what_lies_outside_is_clamped(self):
+        drawn = draw_heatmap(torch.tensor([[-3.0, 0.0, float("nan")], [7.0, 1.0, float("inf")]]))
+        assert torch.equal(drawn[:, 0, 0], drawn[:, 0, 1])
+        assert torch.equal(drawn[:, 0, 2], drawn[:, 0, 1])
+        assert torch.equal(drawn[:, 1, 0], drawn[:, 1, 1])
+        assert torch.equal(drawn[:, 1, 2], drawn[:, 1, 1])
+
+    def test_over_an_image_cold_is_grey_and_hot_glows(self):
+        image = torch.tensor([200, 100, 50], dtype=torch.uint8)[:, None, None].expand(3, 1, 2).contiguous()
+        drawn = draw_heatmap(torch.tensor([[0.0, 1.0]]), image)
+        assert len(set(drawn[:, 0, 0].tolist())) == 1
+        assert torch.equal(drawn[:, 0, 1], draw_heatmap(torch.ones(1, 1))[:, 0, 0])
+        with pytest.raises(InvalidArgumentError, match="of the heat's size"):
+            draw_heatmap(torch.ones(2, 2), image)
+
+
+class TestOffsets:
+    def test_agrees_with_torchvision(self):
+        flow_to_image = pytest.importorskip("torchvision.utils").flow_to_image
+        offset = 40 * torch.randn(2, 60, 80, generator=torch.Generator().manual_seed(0))
+        peer = flow_to_image(offset.flip(0))  # it takes x before y
+        assert (draw_offsets(offset).int() - peer.int()).abs().max() <= 1
+
+    @pytest.mark.parametrize(
+        ("y", "x", "color"),
+        [
+            (0.0, 1.0, (255, 0, 0)),
+            (0.0, 0.0, (255, 255, 255)),
+            # Where the six parts of 15, 6, 4, 11, 13 and 6 colours begin, on a circle of 54 steps.
+            (np.sin(2 * np.pi * 15 / 54), np.cos(2 * np.pi * 15 / 54), (255, 255, 0)),
+            (np.sin(2 * np.pi * 21 / 54), np.cos(2 * np.pi * 21 / 54), (0, 255, 0)),
+            (np.sin(2 * np.pi * 25 / 54), np.cos(2 * np.pi * 25 / 54), (0, 255, 255)),
+            (np.sin(2 * np.pi * 36 / 54), np.cos(2 * np.pi * 36 / 54), (0, 0, 255)),
+            (np.sin(2 * np.pi * 49 / 54), np.cos(2 * np.pi * 49 / 54), (255, 0, 255)),
+        ],
+    )
+    def test_the_published_wheel(self, y, x, color):
+        drawn = draw_offsets(torch.tensor([y, x], dtype=torch.float32)[:, None, None], reach=1.0)
+        assert np.abs(drawn[:, 0, 0].numpy().astype(int) - color).max() <= 1
+
+    def test_reach_saturates_and_darkens_beyond(self):
+        drawn = draw_offsets(torch.tensor([[[0.0, 0.0, 0.0]], [[5.0, 10.0, 20.0]]]), reach=10.0)
+        assert drawn[:, 0, 1].tolist() == [255, 0, 0]
+        assert drawn[:, 0, 2].tolist() == [191, 0, 0]
+        assert drawn[:, 0, 0].tolist() == [255, 127, 127]
+
+    def test_the_mask_is_black_and_does_not_count_for_the_reach(self):
+        offset = torch.tensor([[[0.0, 0.0]], [[1.0, 1000.0]]])
+        drawn = draw_offsets(offset, torch.tensor([[True, False]]))
+        assert drawn[:, 0, 0].tolist() == [255, 0, 0]
+        assert drawn[:, 0, 1].tolist() == [0, 0, 0]
+        assert not draw_offsets(offset, torch.zeros(1, 2, dtype=torch.bool)).any()
+
+    def test_wrong_arguments_are_refused(self):
+        with pytest.raises(InvalidArgumentError, match=r"float \[2, H, W\]"):
+            draw_offsets(torch.zeros(3, 4, 4))
+        with pytest.raises(InvalidArgumentError, match=r"mask as bool \[4, 4\], got torch\.bool \[4, 5\]"):
+            draw_offsets(torch.zeros(2, 4, 4), torch.ones(4, 5, dtype=torch.bool))
+        with pytest.raises(InvalidArgumentError, match="positive reach"):
+            draw_offsets(torch.zeros(2, 4, 4), reach=0.0)
+
+
+class TestSideBySide:
+    def test_every_image_is_there_whole_in_reading_order(self):
+        images = [torch.full((3, 40, 60), value, dtype=torch.uint8) for value in (10, 90, 170)]
+        sheet = make_grid(images, columns=2)[0]
+        corners = []
+        for value in (10, 90, 170):
+            y, x = torch.nonzero(sheet == value, as_tuple=True)
+            assert len(y) == 40 * 60
+            corners.append((int(y.min()), int(x.min())))
+        assert corners[0][0] == corners[1][0] < corners[2][0]
+        assert corners[0][1] == corners[2][1] < corners[1][1]
+
+    def test_a_smaller_image_is_centred(self):
+        sheet = make_grid([torch.zeros(3, 20, 20, dtype=torch.uint8), torch.full((3, 40, 60), 9, dtype=torch.uint8)])
+        y, x = torch.nonzero(sheet[0] == 0, as_tuple=True)
+        other_y, _ = torch.nonzero(sheet[0] == 9, as_tuple=True)
+        assert y.float().mean() == other_y.float().mean()
+        assert len(x) == 400
+
+    def test_titles_stay_above_and_inside_their_column(self):
+        images = [torch.full((3, 40, 60), 10, dtype=torch.uint8)] * 2
+        sheet = make_grid(images, ["a title much longer than the image is wide", ""])[0]
+        y, x = torch.nonzero((sheet != 10) & (sheet != 246), as_tuple=True)
+        assert len(y) > 50
+        y_image, x_image = torch.nonzero(sheet == 10, as_tuple=True)
+        assert y.max() < y_image.min()
+        assert x.max() <= x_image.min() + 60
+
+    def test_wrong_arguments_are_refused(self):
+        image = torch.zeros(3, 4, 4, dtype=torch.uint8)
+        with pytest.raises(InvalidArgumentError, match="at least one image"):
+            make_grid([])
+        with pytest.raises(InvalidArgumentError, match="expected 1 titles"):
+            make_grid([image], ["a", "b"])
+        with pytest.raises(InvalidArgumentError, match="at least one column"):
+            make_grid([image], columns=0)
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not CAMVID.is_dir(), reason="the developers' data folder is not here")
+def test_a_real_annotation_keeps_every_pixels_colour():
+    label = np.asarray(Image.open(min((CAMVID / "labels/val").glob("*.png"))))
+    labels = LabelSpace("eleven", tuple(Category(str(i), i in (8, 9), i, (20 * i, 255 - i, i)) for i in range(11)))
+    present = [int(v) for v in np.unique(label) if v < 11]
+    ids = torch.zeros(label.shape, dtype=torch.int32)
+    for row, value in enumerate(present, start=1):
+        ids[torch.from_numpy(label == value)] = row
+    truth = PanopticMap(ids, torch.tensor(present))
+    drawn = draw_segments(truth, labels, outlines=False).permute(1, 2, 0).numpy()
+    expected = np.zeros_like(drawn)
+    for value in present:
+        expected[label == value] = labels[value].color
+    assert np.array_equal(drawn, expected)
