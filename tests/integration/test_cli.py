@@ -170,7 +170,7 @@ class TestPredict:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (["predict", "a.jpg", "--longest-sid", "5"], "--max-size"),
+            (["predict", "a.jpg", "--max-siz", "5"], "--max-size"),
             (["predict", "a.jpg", "--max-size", "wide"], "wide"),
             (["predict", "a.jpg", "--precision", "half"], "bf16"),
             (["weights", "lst"], "list"),

@@ -24,7 +24,8 @@ Where neither says, or the code has a slip, this chooses:
 - Levelness and semantic logits are computed by a rearrangement that gives the same numbers up to rounding, see
   ``nn/shared_conv.py``.
 
-Losses and recovery have deviations of their own, see ``representations/dense_boxes/representation.py`` and the documentation.
+Losses and recovery have deviations of their own, see ``representations/dense_boxes/representation.py`` and the
+documentation.
 """
 
 from __future__ import annotations

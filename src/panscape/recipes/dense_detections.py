@@ -19,8 +19,8 @@ Where augmentation differs from the paper's:
 - For prediction on COCO the paper makes the longer side 1333. Images below 635 pixels stay smaller here.
 
 Where the rest differs: norms of the towers do not decay (FCOS: they do), and what ``models/dense_detections.py`` and
-``representations/dense_boxes/representation.py`` list. The loss of categories is divided by the number of positives, as in FCOS, not
-by that of locations; the paper's is ``--model.representation.category-normalization locations``.
+``representations/dense_boxes/representation.py`` list. The loss of categories is divided by the number of positives,
+as in FCOS, not by that of locations; the paper's is ``--model.representation.category-normalization locations``.
 
 mIoU of the docstrings is that of the semantic head and AP that of masks before fusion; ``panscape evaluate --ap``
 reports both beside those of the map.

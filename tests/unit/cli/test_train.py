@@ -23,7 +23,7 @@ OPERATIONAL = [
     "out",
     "data",
     "resume",
-    "start",
+    "init_from",
     "backbone_weights",
     "seed",
     "device",

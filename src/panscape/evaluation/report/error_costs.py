@@ -40,7 +40,7 @@ def fix_first(found: ReportData) -> str:
     size = max(SIZE_NAMES, key=lambda name: cost.by_size[name])
     where = f"; sizes: {size} pixels" if cost.by_size[size] > 0 else ""
     sentence = (
-        f"Mend first: {kind.title}. If these errors alone were mended, PQ would rise by {points(cost.all)} points, "
+        f"Fix first: {kind.title}. If these errors alone were fixed, PQ would rise by {points(cost.all)} points, "
         f"from {points(pq)} to {points(pq + cost.all)}."
     )
     if kind is ErrorKind.LOCALIZATION:

@@ -37,7 +37,7 @@ from panscape.metrics.object_sizes import LARGEST_AREA
 
 KIND_MEANINGS = {
     ErrorKind.CLASSIFICATION: "found with more than half overlap, but called something else; fixed: renamed",
-    ErrorKind.UNDERSEGMENTATION: "one prediction covers most of several objects of its class; fixed: cut along the truth",
+    ErrorKind.UNDERSEGMENTATION: "one prediction covers most of several objects of a class; fixed: split",
     ErrorKind.OVERSEGMENTATION: "one object was predicted in pieces that together would be it; fixed: joined",
     ErrorKind.MISSED: "no prediction could be it; fixed: found, with the outlines the category has elsewhere",
     ErrorKind.BACKGROUND: "a prediction with nothing there that it could be; fixed: gone",

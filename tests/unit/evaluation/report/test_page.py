@@ -158,7 +158,7 @@ def test_everything_is_there(path: Path) -> None:
         *(c["pq"] for c in report["panoptic"]["per_category"].values()),
     ):
         assert f"{100 * value:.1f}" in page.texts
-    assert "Mend first: boundary" in text
+    assert "Fix first: localization" in text
     assert all(kind.title in page.texts for kind in ErrorKind)
     assert all(record.name in page.texts for record in scores.records)
     assert "size differs 2" in text
