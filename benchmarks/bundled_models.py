@@ -1,4 +1,4 @@
-"""Take a trained model into the package, with a card of what it is and what it can do; or show the cards as a page.
+"""Add a trained model to the package, with a model card of its data and results; or print the cards as a page.
 
 ::
 
@@ -9,9 +9,9 @@
     python benchmarks/bundled_models.py street --again --data path/to/camvid
     python benchmarks/bundled_models.py --page > docs/bundled_models.md
 
-A model, and so its file, is called by the name of its recipe with hyphens. It is evaluated on the val images at their
-own size, in float32, and timed on them with one thread. ``--again`` evaluates a bundled model anew and writes its
-scores into its card; everything else in the file stays.
+The name of a model, and of its file, is that of its recipe with hyphens. The model is evaluated on the val images at
+their own size, in float32, and timed on them with one thread. ``--again`` evaluates a bundled model again and updates
+the scores in its card; the rest of the file stays the same.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from panscape.recipes import get_recipe
 WEIGHTS = Path(panscape.__file__).parent / "weights"
 _CAMVID = {
     "data": "CamVid as published with the SegNet tutorial: photos of 360x480 from a car, 11 categories; objects "
-    "are connected parts of at least 50 pixels",
+    "are connected components of at least 50 pixels",
     "terms of the data": "research use; cite Brostow et al., 2008",
-    "split": "367 train images; val has 101, which were not trained on",
+    "split": "367 train images; 101 val images, which were not used for training",
     "licence": "Apache-2.0 for the weights; the images they were trained on are for research",
 }
 FACTS = {
     "town": {
-        "data": "scenes of panscape.datasets.town, drawn while training; no photos",
-        "terms of the data": "none, the images are made up",
+        "data": "synthetic scenes of panscape.datasets.town, rendered during training; no photos",
+        "terms of the data": "none, the images are synthetic",
         "split": "val is town('val', 100, (256, 256), 'both')",
         "licence": "Apache-2.0",
     },
@@ -55,9 +55,9 @@ FACTS = {
     "street-boxes": _CAMVID,
     "aerial": {
         "data": "satellite images of Dubai by Humans in the Loop and MBRSC, 5 categories; objects are connected "
-        "parts of at least 100 pixels",
+        "components of at least 100 pixels",
         "terms of the data": "CC0 1.0",
-        "split": "54 train images, tiles 1 to 6; val is tile 7, 9 images, which was not trained on",
+        "split": "54 train images, tiles 1 to 6; val is tile 7, 9 images, which were not used for training",
         "licence": "Apache-2.0",
     },
 }
@@ -72,10 +72,10 @@ def card_of(
     hours_before: float,
     steps_before: int,
 ) -> tuple[PanopticModel, dict[str, Any]]:
-    """Return a run's model and everything that is to be known about it."""
+    """Return the model of a run and its card."""
     trained = zoo.load(run / "model.safetensors")
     recipe = get_recipe(name.replace("-", "_"))
-    model = recipe.model.create(trained.labels).eval()  # recovery as the recipe has it by now
+    model = recipe.model.create(trained.labels).eval()  # with the current post-processing options of the recipe
     model.load_state_dict(trained.state_dict())
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     val = recipe.data.load(data, "val")
@@ -100,7 +100,7 @@ def card_of(
 
 
 def evaluated_again(name: str, data: Path | None) -> tuple[PanopticModel, dict[str, Any]]:
-    """Return a bundled model and its card with scores that were measured now."""
+    """Return a bundled model and its card with newly measured scores."""
     model = panscape.load(name).eval()
     (weights,) = (one for one in zoo.list_weights() if one.name == name)
     report = evaluate(model, get_recipe(name.replace("-", "_")).data.load(data, "val"), workers=0)
@@ -108,7 +108,7 @@ def evaluated_again(name: str, data: Path | None) -> tuple[PanopticModel, dict[s
 
 
 def _hours(run: Path, record: dict[str, Any]) -> float:
-    """Return how long the run took, from its start to its last number; breaks count only if it was not resumed."""
+    """Return the hours from the start of the run to its last log line; pauses count only if it was not resumed."""
     ended = datetime.fromtimestamp((run / "metrics.jsonl").stat().st_mtime).astimezone()
     return (ended - datetime.fromisoformat(record["starts"][0]["time"])).total_seconds() / 3600
 
@@ -136,7 +136,7 @@ def _per_category(report: EvaluationReport) -> dict[str, dict[str, float | None]
 
 
 def _milliseconds(model: PanopticModel, images: list[torch.Tensor]) -> dict[str, float]:
-    """Return the median time of network and recovery, bfloat16 and channels last, with one thread."""
+    """Return the median time of network and post-processing, bfloat16 and channels last, with one thread."""
     predictor = Predictor(model, device="cpu", precision="bf16", channels_last=True)
     predictor.warm_up()
     predictions = [predictor.predict(image) for image in images]
@@ -175,23 +175,23 @@ def page() -> str:
 
 INTRODUCTION = """# Bundled models
 
-They come with the package, so that `panscape predict` works without a download. Each was trained by one of the
-[recipes](recipes.md), from random weights or from another of these models, as its commands say. Numbers are percent on
-val images at their own size, in float32. This page is made from the cards in the files
-(`python benchmarks/bundled_models.py --page`), which `panscape weights list` shows, too.
+These models are part of the package, so `panscape predict` works without a download. Each was trained with one of the
+[recipes](recipes.md), from random weights or from another of these models, by the commands below. Numbers are percent
+on val images at their own size, in float32. `python benchmarks/bundled_models.py --page` makes this page from the model
+cards in the files; `panscape weights list` prints them, too.
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", choices=sorted(FACTS))
-    parser.add_argument("--run", type=Path, help="folder of the training")
+    parser.add_argument("--run", type=Path, help="run directory")
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--before", nargs="*", default=[], help="commands whose result the run started from")
-    parser.add_argument("--after", nargs="*", default=[], help="commands that have changed the run's model since")
-    parser.add_argument("--hours-before", type=float, default=0.0, help="that these took")
-    parser.add_argument("--steps-before", type=int, default=0, help="likewise")
-    parser.add_argument("--again", action="store_true", help="evaluate the bundled model anew")
+    parser.add_argument("--before", nargs="*", default=[], help="commands that made the initial model of the run")
+    parser.add_argument("--after", nargs="*", default=[], help="commands that changed the model after the run")
+    parser.add_argument("--hours-before", type=float, default=0.0, help="hours of these commands")
+    parser.add_argument("--steps-before", type=int, default=0, help="steps of these commands")
+    parser.add_argument("--again", action="store_true", help="evaluate the bundled model again")
     parser.add_argument("--page", action="store_true", help="print the page of all bundled models")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -199,7 +199,7 @@ def main() -> None:
         print(page(), end="")
         return
     if args.name is None or (args.run is None) != args.again:
-        parser.error("expected the name of a model, with --again or --run with the folder of its training; or --page")
+        parser.error("expected the name of a model, with --again or with --run and its run directory; or --page")
     started = time.time()
     if args.again:
         model, card = evaluated_again(args.name, args.data)
