@@ -64,7 +64,8 @@ class Sweep:
         scores: of each value, the metric in 0..1; nan where it is not defined.
         before: the value before.
         chosen: the best value; of equal ones, the one before, or else that nearest to it.
-        is_at_edge: whether the chosen value is the lowest or highest that was tried, and there are others beyond it.
+        is_at_edge: whether the chosen value is the lowest or highest that was tried, there are others beyond it, and
+            not all of those tried score the same.
     """
 
     option: str
@@ -274,8 +275,11 @@ def _sweep(trials: _Trials, best: Any, name: str, values: Collection[Any]) -> Sw
     highest = max(score for score in scores if not math.isnan(score))
     here = tried.index(present)
     chosen = min((i for i, score in enumerate(scores) if score == highest), key=lambda i: abs(i - here))
-    at_edge = (chosen == 0 and _goes_on(best, name, tried[0], -1)) or (
-        chosen == len(tried) - 1 and _goes_on(best, name, tried[-1], 1)
+    # Where all values score the same, values beyond them promise nothing.
+    varies = any(score != highest for score in scores)
+    at_edge = varies and (
+        (chosen == 0 and _goes_on(best, name, tried[0], -1))
+        or (chosen == len(tried) - 1 and _goes_on(best, name, tried[-1], 1))
     )
     return Sweep(name, tuple(tried), tuple(scores), present, tried[chosen], at_edge)
 

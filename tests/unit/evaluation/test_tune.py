@@ -131,6 +131,12 @@ def test_a_value_at_the_edge_is_reported_where_there_are_others_beyond_it() -> N
     assert (sweep.chosen, sweep.is_at_edge) == (False, False)
 
 
+def test_no_value_is_at_the_edge_where_all_score_the_same() -> None:
+    (sweep,) = tune(Tunable(ColorDecoding(smallest=3)), Noisy(3), grid={"smallest": [4, 5]}, rounds=1).sweeps
+    assert len(set(sweep.scores)) == 1
+    assert (sweep.chosen, sweep.is_at_edge) == (3, False)
+
+
 def test_of_equal_values_the_present_one_stays() -> None:
     model = Tunable(ColorDecoding(smallest=3))
     report = tune(model, Noisy(2), grid={"smallest": [0, 1, 2, 4]}, rounds=3)

@@ -73,6 +73,9 @@ def _dense_detections(found: Mapping[str, Tensor], path: Path) -> tuple[str, dic
 
 
 def _detectron2(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
+    if "ins_embed_head.offset_predictor.weight" not in found:
+        # Panoptic FPN and detectron2's DeepLabV3+ give their semantic head the same name.
+        raise UnreadableFileError(path, f"it has a semantic head of detectron2 but no head of centres; {_NEEDED}")
     options: dict[str, Any] = {} if any(".depthwise." in name for name in found) else {"separable": False}
     is_deep, depth = "backbone.stem.conv3.weight" in found, _blocks(found, r"backbone\.res4\.(\d+)\.conv1\.weight")
     names = {(True, 6): "panoptic_deeplab_r52", (False, 6): "panoptic_deeplab_r50", (True, 23): "panoptic_deeplab_r101"}

@@ -120,6 +120,10 @@ def test_what_is_no_published_network(tmp_path: Path) -> None:
     torch.save({"net.a": torch.zeros(1)}, path)
     with pytest.raises(UnreadableFileError, match=r"no names that were published \(net\.a, \.\.\.\); publ"):
         load(path)
+    # Panoptic FPN: detectron2 gives its semantic head the name that Panoptic-DeepLab's has.
+    torch.save({"sem_seg_head.predictor.weight": torch.zeros(54, 128, 1, 1)}, path)
+    with pytest.raises(UnreadableFileError, match="a semantic head of detectron2 but no head of centres; published"):
+        load(path)
     torch.save({"conv1.weight": torch.zeros(1)}, path)
     with pytest.raises(UnreadableFileError, match="expected a whole network, got a backbone alone; train with"):
         load(path)
