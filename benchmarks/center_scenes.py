@@ -1,4 +1,4 @@
-"""A street-like scene for the benchmarks: a layout of stuff, ellipses of things over it, and outputs that fit it."""
+"""Synthetic street-like scenes for the benchmarks: stuff regions under ellipses of things, and matching outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STRIDE = 4
 
 
 class Outputs(NamedTuple):
-    """What a network would give, at a quarter of the resolution; offsets in pixels of the image."""
+    """Outputs of a center-based network for one image, at stride 4; offsets in pixels of the image."""
 
     semantic_logits: Tensor
     center: Tensor
@@ -43,7 +43,7 @@ def street_map(seed: int = 0, num_things: int = 45, size: tuple[int, int] = SIZE
 
 
 def outputs_of(truth: PanopticMap, seed: int = 0, noise: float = 0.5) -> Outputs:
-    """Make outputs that say ``truth``, with smooth logits and offsets that miss by a pixel or two."""
+    """Return noisy outputs for the scene ``truth``: smooth logits, and offsets with errors of a pixel or two."""
     g = torch.Generator().manual_seed(seed)
     height, width = truth.size[0] // STRIDE, truth.size[1] // STRIDE
     small = truth.resize(height, width)
@@ -62,7 +62,7 @@ def outputs_of(truth: PanopticMap, seed: int = 0, noise: float = 0.5) -> Outputs
         mask = small.ids == row + 1
         if is_thing[row] and mask.any():
             cy, cx = y[mask].float().mean(), x[mask].float().mean()
-            # Off the centre by a fraction of a pixel: exact symmetry makes plateaus, which rounding then decides.
+            # Shift the peak by a fraction of a pixel: exact symmetry gives plateaus, whose maximum depends on rounding.
             peak, down, right = torch.rand(3, generator=g).tolist()
             squared = (y - cy - down / 2) ** 2 + (x - cx - right / 2) ** 2
             center = torch.maximum(center, (0.5 + peak / 2) * torch.exp(-squared / (2 * 2.5**2)))

@@ -1,10 +1,10 @@
-"""How long grouping by centres takes: panscape against the algorithm that is in common use, and against plain torch.
+"""Time the decoding of centres: panscape, the common algorithm, and plain torch.
 
-A street-like scene of 1024 x 2048 pixels and 19 categories, outputs at a quarter of the resolution, by number of
-centres. The common algorithm enlarges everything, takes the distance of every pixel to every centre, and then goes
-through the segments one by one with a mask each; at 200 centres it needs about 5 GB. Both are run from the same
-outputs to the final map, and the pixels in which the maps differ are counted. One thread, CPU time of the process,
-least of a few rounds in which the ways take turns.
+Input: stride-4 outputs of a street-like scene of 1024 x 2048 pixels with 19 categories, for several numbers of
+centres. The common algorithm upsamples all outputs, computes the distance of every pixel to every centre, and makes one
+mask per segment; at 200 centres it needs about 5 GB. All implementations compute the final map from the same outputs,
+and the differing pixels are counted. Times are CPU time of the process with one thread, the minimum over several rounds
+in which the implementations alternate.
 
 Run ``python benchmarks/decode.py``; it prints a Markdown table.
 """
@@ -30,7 +30,7 @@ DECODING = CenterDecoding()
 
 
 def common(outputs: Outputs) -> Tensor:
-    """Group as the common implementations do; int64 [H, W], ``category * 1000 + id`` and -1 for void."""
+    """Group pixels with the common algorithm; int64 [H, W], ``category * 1000 + id`` and -1 for void."""
     enlarged = [
         F.interpolate(part[None], scale_factor=STRIDE, mode="bilinear", align_corners=DECODING.align_corners)[0]
         for part in (outputs.semantic_logits, outputs.center[None], outputs.offset)
@@ -66,7 +66,7 @@ def common(outputs: Outputs) -> Tensor:
 
 
 def num_different(found: PanopticMap, expected: Tensor) -> int:
-    """Count the pixels whose category or company differs; segments are named by the first pixel they share."""
+    """Count the pixels with another category or segment; segments are matched by their largest overlap."""
     value = torch.cat([torch.tensor([-1]), found.category])[found.ids.long()]
     wrong = torch.div(expected, 1000, rounding_mode="floor") != value
     pairs = torch.stack([expected.flatten(), found.ids.flatten().long()])
@@ -80,9 +80,9 @@ def num_different(found: PanopticMap, expected: Tensor) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--centers", nargs="*", type=int, default=[0, 20, 50, 200])
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--markdown", action="store_true", help="the table alone")
+    parser.add_argument("--centers", nargs="*", type=int, default=[0, 20, 50, 200], help="numbers of centres")
+    parser.add_argument("--repeats", type=int, default=15, help="rounds")
+    parser.add_argument("--markdown", action="store_true", help="print only the table")
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
@@ -117,7 +117,7 @@ def main() -> None:
         "common, ms",
         "plain torch, ms",
         "panscape, ms",
-        "times faster",
+        "speedup",
         "differing pixels",
     ]
     print(table(header, rows))

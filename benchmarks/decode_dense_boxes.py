@@ -1,13 +1,14 @@
-"""How long recovery from dense boxes takes: panscape against the form in which the authors wrote it, and plain torch.
+"""Time the post-processing of dense boxes: panscape, the authors' implementation, and plain torch.
 
-A street-like scene of 1024 x 2048 pixels and 19 categories, boxes at five levels and a segmentation at an eighth of the
-resolution, by number of objects found. The authors' form makes the masks of all objects at once, which takes more than
-2 GB at 100 objects; here it gets the same query boxes, and its masks are compared with ours pixel by pixel. "Whole"
-is all of the decoding, from the network's outputs to the map: selection of boxes, masks, segmentation and combination.
-One thread, CPU time of the process, least of a few rounds in which the ways take turns.
+Input: boxes at five levels and a stride-8 segmentation of a street-like scene of 1024 x 2048 pixels with 19 categories,
+for several numbers of detected objects. The authors' implementation computes the masks of all objects at once, which
+takes more than 2 GB at 100 objects; here it receives the same query boxes, and its masks are compared with ours pixel
+by pixel. "Complete" is all of the decoding, from the network's outputs to the map: selection of boxes, masks,
+segmentation and fusion. Times are CPU time of the process with one thread, the minimum over several rounds in which the
+implementations alternate.
 
-Run ``python benchmarks/decode_dense_boxes.py``; it prints a Markdown table. ``--memory`` prints what each way takes
-beside its inputs, each in a process of its own, instead (Linux).
+Run ``python benchmarks/decode_dense_boxes.py``; it prints a Markdown table. ``--memory`` prints the peak memory of each
+implementation in addition to its inputs instead, each measured in a separate process (Linux).
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ from panscape.representations.merging import MergeConfig
 LABELS = LabelSpace.load("cityscapes")
 STRIDE, LEVELS = 8, 5
 GRID = (SIZE[0] // 4, SIZE[1] // 4)
-DECODING = DenseBoxDecoding(merging=MergeConfig(min_score=0, stuff_area=2048))  # every object found gets a mask
+DECODING = DenseBoxDecoding(merging=MergeConfig(min_score=0, stuff_area=2048))  # every detected object gets a mask
 
 
 def outputs_for(num_things: int, seed: int = 0) -> DenseBoxOutputs:
-    """Make outputs that say a street-like scene, with boxes that miss by a few percent; a batch of one."""
+    """Return noisy outputs for a street-like scene, with box errors of a few percent; a batch of one."""
     g = torch.Generator().manual_seed(seed)
     truth = street_map(num_things=num_things)
     targets = DenseBoxRepresentation().encode(truth, LABELS, SIZE)
@@ -63,13 +64,13 @@ def outputs_for(num_things: int, seed: int = 0) -> DenseBoxOutputs:
 
 
 def queries_of(outputs: DenseBoxOutputs) -> Boxes:
-    """Find the objects, which all ways of making masks get."""
+    """Select the boxes of objects, the common input of all mask implementations."""
     parts = (outputs.box_category[0], outputs.box[0], outputs.centerness[0])
     return select_boxes(*parts, SIZE, SIZE, STRIDE, LEVELS, DECODING.selection)
 
 
 def as_the_authors(outputs: DenseBoxOutputs, found: Boxes) -> Tensor:
-    """Make all masks at once, bool [P, H, W]."""
+    """Compute all masks at once, as the authors' code; bool [P, H, W]."""
     sizes = level_sizes(SIZE, STRIDE, LEVELS)
     planes = outputs.box.split([s.area for s in sizes], dim=2)
     grown = [
@@ -96,12 +97,12 @@ def as_the_authors(outputs: DenseBoxOutputs, found: Boxes) -> Tensor:
 
 
 def in_plain_torch(outputs: DenseBoxOutputs, found: Boxes) -> Tensor:
-    """Make the masks one by one, as our reference has it."""
+    """Compute the masks one by one, with our plain torch reference."""
     return dense_masks_reference(*_grids(outputs, found), SIZE, SIZE, threshold=0.4, variant="published")
 
 
 def in_windows(outputs: DenseBoxOutputs, found: Boxes) -> CroppedMasks:
-    """Make the masks as our decoding does."""
+    """Compute the masks with the kernels of our decoding."""
     return dense_masks(*_grids(outputs, found), SIZE, SIZE, threshold=0.4, variant="published")
 
 
@@ -112,7 +113,7 @@ def _grids(outputs: DenseBoxOutputs, found: Boxes) -> tuple[Tensor, Tensor, Tens
 
 
 def ways(outputs: DenseBoxOutputs) -> dict[str, Callable[[], object]]:
-    """Return what is compared, by name."""
+    """Return the compared implementations by name."""
     case = (outputs, queries_of(outputs))
     return {
         "masks": lambda: in_windows(*case),
@@ -125,9 +126,9 @@ def ways(outputs: DenseBoxOutputs) -> dict[str, Callable[[], object]]:
 def print_peak(way: str, num_things: int) -> None:
     """Print how much this process grew while a way ran, at most, MB."""
     run = ways(outputs_for(num_things))[way]
-    ways(outputs_for(5))[way]()  # kernels are loaded
+    ways(outputs_for(5))[way]()  # load the kernels
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # reset the peak
     before = _resident("VmRSS")
     run()
     print(f"{_resident('VmHWM') - before:.0f}")
@@ -141,10 +142,16 @@ def _resident(entry: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--objects", nargs="+", type=int, default=[10, 40, 150], help="drawn; the surest 100 are kept")
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--markdown", action="store_true", help="the table alone")
-    parser.add_argument("--memory", action="store_true", help="instead of times")
+    parser.add_argument(
+        "--objects",
+        nargs="+",
+        type=int,
+        default=[10, 40, 150],
+        help="numbers of objects in the scenes; the 100 with the highest scores are kept",
+    )
+    parser.add_argument("--repeats", type=int, default=15, help="rounds")
+    parser.add_argument("--markdown", action="store_true", help="print only the table")
+    parser.add_argument("--memory", action="store_true", help="measure memory instead of time (Linux)")
     parser.add_argument("--peak-of", choices=("masks", "whole", "authors", "torch"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -157,7 +164,7 @@ def main() -> None:
         for num_things in args.objects:
             command = [sys.executable, __file__, "--objects", str(num_things), "--peak-of"]
             lines.append([str(num_things), *(subprocess.check_output([*command, w], text=True).strip() for w in names)])
-        print(table(["objects drawn", *(f"{name}, MB" for name in names)], lines))
+        print(table(["objects in the scene", *(f"{name}, MB" for name in names)], lines))
         return
     rows = []
     for num_things in args.objects:
@@ -183,11 +190,11 @@ def main() -> None:
         print(f"{machine()}, numba {numba.__version__}\n")
     header = [
         "objects",
-        "masks as the authors, ms",
-        "masks in plain torch, ms",
-        "masks in panscape, ms",
-        "times faster",
-        "whole in panscape, ms",
+        "masks, authors, ms",
+        "masks, plain torch, ms",
+        "masks, panscape, ms",
+        "speedup",
+        "complete, panscape, ms",
         "differing pixels",
     ]
     print(table(header, rows))

@@ -1,19 +1,19 @@
-"""Does the order of a paper's rows appear on town streets, and on objects of which size?
+"""Test whether ablations on synthetic scenes reproduce the order of a paper's rows, and for which object sizes.
 
-``--table centers``, Panoptic SwiftNet. Table 6: one pyramid level, spatial pyramid pooling, two levels, three. Table 8:
-plain L1 against offset weights in 3, 4 and 8 regions; three levels with 4 regions stand in both. ``--table boxes``,
-dense detections. Table 3: one tower, two, and levelness, and the mask loss; and without masks to learn from. The light
-network, which is ours, is compared with the whole one. ``--table relations``, panoptic, instance and semantic relations
-on Panoptic-DeepLab. Table 5: the base, three alternatives, relations without reweighting and with it. Figure 9: 10, 20
-and 50 instances.
+``--table centers``: Panoptic SwiftNet. Table 6: one pyramid level, spatial pyramid pooling, two levels, three levels.
+Table 8: plain L1 against offset weights in 3, 4 and 8 regions; three levels with 4 regions is in both tables. ``--table
+boxes``: dense detections. Table 3: one tower, two towers, with levelness, with the mask loss, and training from boxes
+without masks. The light network, which is ours, is compared with the full one. ``--table relations``: PISR on
+Panoptic-DeepLab. Table 5: the base, three alternatives, relations without and with reweighting. Figure 9: 10, 20 and 50
+instances.
 
 Each row is a recipe of ``panscape.recipes.small``, ``small_boxes`` or ``small_relations``, trained with every seed;
-rows differ in nothing but what their name says.
+rows differ only in what their name says.
 
     python benchmarks/evidence.py --work DIR --out evidence.md
 
-Runs lie below ``--work``. A call that is interrupted goes on from the last checkpoint when it is repeated; runs that
-are done are not done again. ``--minutes`` interrupts by itself. The tables hold what there is so far.
+Run directories are in ``--work``. An interrupted call resumes from the last checkpoint when it is repeated; finished
+runs are not repeated. ``--minutes`` limits the time of a call. The tables contain the results so far.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ from panscape.training.run import run
 from panscape.training.run_folder import recipe_to_dict
 from panscape.training.run_options import RunOptions
 
-_ENDLESS = 10**7  # scenes; more than any training here sees
-EDGES = (16, 32, 64, 128)  # pixels, of the square root of the area
+_ENDLESS = 10**7  # scenes; more than any training here uses
+EDGES = (16, 32, 64, 128)  # between size classes: square root of the area, pixels
 
 
 class QualityBySize:
-    """PQ of things by their size: a pair of segments counts at the truth's size, an invented segment at its own."""
+    """PQ of things by size: a match counts at the size of its ground truth, a false positive at its own size."""
 
     def __init__(self) -> None:
         self.counts = [[0.0, 0, 0, 0] for _ in range(len(EDGES) + 1)]  # sum of IoU, tp, fp, fn
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, is_thing: torch.Tensor) -> None:
-        """Take one image into account."""
+        """Add one image."""
         found = match_segments(prediction, truth)
         truth_bin, own_bin = ([bisect(EDGES, area**0.5) for area in m.areas().tolist()] for m in (truth, prediction))
         for row, iou in zip(found.truth.tolist(), found.iou.tolist(), strict=True):
@@ -73,17 +73,17 @@ class QualityBySize:
             self.counts[own_bin[row]][2] += int(is_thing[prediction.category[row]])
 
     def pq(self) -> list[float]:
-        """Return PQ for each size; categories are not told apart."""
+        """Return PQ for each size, pooled over categories."""
         return [iou / max(tp + fp / 2 + fn / 2, 1) for iou, tp, fp, fn in self.counts]
 
     def objects(self) -> list[int]:
-        """Return the number of true objects of each size."""
+        """Return the number of ground-truth objects of each size."""
         return [tp + fn for _, tp, _, fn in self.counts]
 
 
 @dataclass(frozen=True)
 class KeptTownData(TownData):
-    """The scenes of :class:`TownData`, drawn once for all runs of this process."""
+    """The scenes of :class:`TownData`, rendered once for all runs of this process."""
 
     def load(self, root: Path | None, split: Literal["train", "val"]) -> PanopticDataset:
         """See :func:`panscape.datasets.town`."""
@@ -96,12 +96,12 @@ def _kept(split: str, length: int, size: tuple[int, int], view: Literal["street"
 
 
 def widths_of(model: ModelOptions) -> dict[str, int]:
-    """Return the options that say how many channels there are."""
+    """Return the options that set numbers of channels."""
     return {f.name: getattr(model, f.name) for f in fields(cast(Any, model)) if f.name.endswith("width")}
 
 
 def of_width(model: ModelOptions, factor: float) -> ModelOptions:
-    """Return options with ``factor`` times the channels everywhere, in multiples of 8."""
+    """Return options with all numbers of channels scaled by ``factor``, rounded to multiples of 8."""
     found: Any = model
     widths = {name: max(round(v * factor / 8), 1) * 8 for name, v in widths_of(model).items()}
     changed: ModelOptions = replace(found, **widths)
@@ -113,7 +113,7 @@ def of_width(model: ModelOptions, factor: float) -> ModelOptions:
 
 
 def recipe_of(row: str, args: argparse.Namespace) -> Recipe:
-    """Return the recipe of a row, changed as the options say."""
+    """Return the recipe of a row, changed by the command-line options."""
     recipe = get_recipe(EVIDENCE[args.table].prefix + row)
     data = cast(TownData, recipe.data)
     val_length = args.val_scenes or data.val_length
@@ -122,7 +122,7 @@ def recipe_of(row: str, args: argparse.Namespace) -> Recipe:
         kept = TownData(data.size, data.view, _ENDLESS, val_length)
     model = recipe.model
     if args.width:
-        # By one factor for all rows: one that is narrower than the others stays so.
+        # One factor for all rows keeps their ratios: a narrower row stays narrower.
         names = [EVIDENCE[args.table].prefix + name for name in EVIDENCE[args.table].names]
         model = of_width(model, args.width / max(max(widths_of(get_recipe(name).model).values()) for name in names))
     steps, batch_size = args.steps or recipe.steps, args.batch_size or recipe.batch_size
@@ -131,7 +131,7 @@ def recipe_of(row: str, args: argparse.Namespace) -> Recipe:
 
 @torch.inference_mode()
 def quality_by_size(model: PanopticModel, val: PanopticDataset, precision: str) -> QualityBySize:
-    """Predict every scene in the precision of the training."""
+    """Evaluate every scene in the precision of the training."""
     is_thing = torch.tensor([c.is_thing for c in val.labels])
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     sizes = QualityBySize()
@@ -142,13 +142,13 @@ def quality_by_size(model: PanopticModel, val: PanopticDataset, precision: str) 
 
 
 def trained(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Train and evaluate a row with a seed, or read what came of it before."""
+    """Train and evaluate a row with a seed, or load its earlier result."""
     recipe, folder = recipe_of(row, args), args.work / f"{row}_seed{seed}"
     kept = args.work / f"{row}_seed{seed}.json"
     if kept.is_file():
         result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if result["recipe"] != recipe_to_dict(recipe):
-            raise SystemExit(f"{kept} is the result of other options; give another --work, or the same options")
+            raise SystemExit(f"{kept} is a result with other options; use another --work, or the same options")
         return result
     started = time.time()
     options = RunOptions(
@@ -178,24 +178,24 @@ def trained(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--out", type=Path, help="file for the tables")
-    parser.add_argument("--table", choices=list(EVIDENCE), default="centers")
-    parser.add_argument("--rows", nargs="*", help="of the table; by default all")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
-    parser.add_argument("--steps", type=int, help="by default the recipe's, like all sizes")
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--width", type=int, help="channels where the widest row has most; others in proportion")
-    parser.add_argument("--scenes", type=int, help="to train on, kept in memory: 0.5 MB each")
-    parser.add_argument("--fresh", action="store_true", help="draw new scenes all the time instead")
-    parser.add_argument("--val-scenes", type=int)
+    parser.add_argument("--work", type=Path, required=True, help="folder of the run directories")
+    parser.add_argument("--out", type=Path, help="Markdown file for the tables")
+    parser.add_argument("--table", choices=list(EVIDENCE), default="centers", help="tables of which system")
+    parser.add_argument("--rows", nargs="*", help="rows of the table to train; all by default")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1], help="random seeds; each trains every row")
+    parser.add_argument("--steps", type=int, help="training steps; by default, as all sizes, those of the recipe")
+    parser.add_argument("--batch-size", type=int, help="scenes per step")
+    parser.add_argument("--width", type=int, help="channels of the widest row; all others in proportion")
+    parser.add_argument("--scenes", type=int, help="number of training scenes, cached in memory: 0.5 MB each")
+    parser.add_argument("--fresh", action="store_true", help="render new training scenes all the time instead")
+    parser.add_argument("--val-scenes", type=int, help="number of evaluation scenes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=0, help="stop then; 0 goes on to the end")
+    parser.add_argument("--minutes", type=float, default=0, help="time limit of this call; 0 for none")
     args = parser.parse_args(arguments)
     known = list(EVIDENCE[args.table].names)
     args.rows = known if args.rows is None else args.rows
@@ -205,12 +205,12 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what is missing, and print the tables after each run."""
+    """Train the missing runs, and print the tables after each one."""
     args = parsed(arguments)
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[dict[str, Any]]] = {row: [] for row in args.rows}
-    runs = [(seed, row) for seed in args.seeds for row in args.rows]  # all rows early, for tables after one seed
+    runs = [(seed, row) for seed in args.seeds for row in args.rows]  # seed by seed: full tables early
     with time_limit(args.minutes) as is_over:
         try:
             for seed, row in runs:
@@ -219,9 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 results[row].append(trained(row, seed, args))
                 _show(results, args)
         except KeyboardInterrupt:
-            pass  # its checkpoint is written
+            pass  # the checkpoint is written
     done = sum(len(found) for found in results.values())
-    print(f"{done} of {len(runs)} runs are done" + ("" if done == len(runs) else "; the same command goes on"))
+    print(f"{done} of {len(runs)} runs are done" + ("" if done == len(runs) else "; repeat the command to resume"))
 
 
 def _show(results: dict[str, list[dict[str, Any]]], args: argparse.Namespace) -> None:
@@ -231,7 +231,7 @@ def _show(results: dict[str, list[dict[str, Any]]], args: argparse.Namespace) ->
     widths = [f"{name.replace('_', ' ')} {value}" for name, value in facts["model"].items() if name.endswith("width")]
     text = (
         f"{machine()}, {args.precision}; {facts['steps']} steps of {facts['batch_size']} scenes, "
-        f"of {facts['data']['length']:,} different ones, {facts['data']['val_length']} others to evaluate on; "
+        f"{facts['data']['length']:,} training scenes, {facts['data']['val_length']} evaluation scenes; "
         f"{', '.join(widths)}\n\n"
         + report(
             EVIDENCE[args.table],

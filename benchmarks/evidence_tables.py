@@ -1,4 +1,4 @@
-"""Tables of scores by row and seed, and which differences exceed the spread of seeds."""
+"""Tables of scores by row and seed, and of differences that exceed the spread of seeds."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Evidence:
     """Rows of a paper's tables that are trained at a small size.
 
     Attributes:
-        prefix: of their recipes' names.
-        names: of the rows, in words.
-        tables: which rows stand in which table, from the simplest on.
-        paper: PQ as published for Cityscapes val, of the rows that the paper has.
+        prefix: prefix of the recipe names.
+        names: display names of the rows.
+        tables: rows of each table, the simplest first.
+        paper: published PQ on Cityscapes val, for rows that are in the paper.
     """
 
     prefix: str
@@ -94,19 +94,19 @@ SCORES = ("PQ", "PQ things", "PQ stuff", "SQ", "RQ", "mIoU")
 def report(
     evidence: Evidence, scores: Mapping[str, Sequence[Sequence[float]]], objects: Sequence[int], edges: Sequence[int]
 ) -> str:
-    """Return Markdown: for each of the paper's tables the scores, and the differences between its rows.
+    """Return Markdown: for each of the paper's tables the scores and the differences between its rows.
 
     Args:
-        evidence: what the rows are.
-        scores: for each row and each of its seeds, fractions: those of ``SCORES``, then PQ of things by size.
-        objects: number of true objects of each size.
-        edges: between the sizes, pixels.
+        evidence: definition of the rows.
+        scores: for each row and seed, values in 0..1: those of ``SCORES``, then PQ of things by size.
+        objects: number of ground-truth objects of each size.
+        edges: boundaries between the sizes, pixels.
     """
     sizes = [f"below {edges[0]}", *(f"{a} to {b}" for a, b in itertools.pairwise(edges)), f"above {edges[-1]}"]
     columns = [*SCORES, *(f"{name} px" for name in sizes)]
     parts = [
-        "Percent, mean over seeds ± half the distance between the best and the worst. The last columns are PQ of "
-        "things by the square root of the object's area; val has "
+        "Percent, mean over seeds ± half the range. The last columns are PQ of things by object size (square root of "
+        "the area); val has "
         + ", ".join(f"{count} of {name}" for count, name in zip(objects, sizes, strict=True))
         + ".",
     ]
@@ -149,9 +149,9 @@ def _differences(evidence: Evidence, found: Mapping[str, Sequence[Sequence[float
         published = f"{evidence.paper[second] - evidence.paper[first]:+.1f}" if is_known else ""
         lines.append([f"{evidence.names[second]} minus {evidence.names[first]}", published, *cells])
     lines.append(["spread", "", *(f"{spread:.1f}" for spread in spreads)])
-    legend = "Differences; bold are those above the spread: the largest distance between two seeds of one row."
+    legend = "Differences; bold values exceed the spread, the largest difference between two seeds of one row."
     if min(len(runs) for runs in found.values()) < 2:
-        legend = "Differences; a row has one seed only, so that there is no spread to hold them against."
+        legend = "Differences; a row has only one seed, so the spread is not known."
         lines = [[cell.replace("**", "") for cell in line] for line in lines[:-1]]
     return f"{legend}\n\n{table(['rows', 'PQ in the paper', *columns], lines)}"
 
@@ -161,7 +161,7 @@ def _difference(value: float, spread: float) -> str:
 
 
 def _orders(evidence: Evidence, found: Mapping[str, Sequence[Sequence[float]]], columns: Sequence[str]) -> str:
-    lines = ["Orders, from the worst to the best:", ""]
+    lines = ["Orders, worst to best:", ""]
     if found.keys() <= evidence.paper.keys():
         lines.append(f"- PQ in the paper: {_order(evidence.names, {row: evidence.paper[row] for row in found})}")
     for i, column in enumerate(columns):

@@ -1,4 +1,4 @@
-"""How long a forward pass takes on the processor: eager, channels-last, bfloat16, compiled.
+"""Time the forward pass on the CPU: eager, channels-last, bfloat16, compiled.
 
 ::
 
@@ -6,10 +6,10 @@
     python benchmarks/forward.py --models swiftnet_r18 dense_detections_r50 dense_detections_light
     python benchmarks/forward.py --models swiftnet_r18 panoptic_deeplab_{r52,r50,mobilenetv2} --sizes 512x1024
 
-It prints a Markdown table, and for networks with centres a second one: the fastest way, the recovery of segments from
-outputs that show a street with so many objects, and both. One thread, CPU time of the process, least of a few rounds in
-which the ways take turns, with ratios to the plain eager pass of the same network. Weights are random, categories are
-those of Cityscapes.
+It prints a Markdown table, and for center-based networks a second one: the fastest mode, the post-processing of
+synthetic outputs of a street with the given number of objects, and the sum of both. Times are CPU time of the process
+with one thread, the minimum over several rounds in which the modes alternate, with speedups over the eager pass of the
+same network. Weights are random, categories are those of Cityscapes.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from panscape.representations.centers import CenterOutputs
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="*", default=["swiftnet_r18"], choices=list_models(), metavar="MODEL")
-    parser.add_argument("--sizes", nargs="*", default=["512x1024", "1024x2048"])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--objects", type=int, default=50, help="in the street whose segments are recovered")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile (minutes of compilation)")
+    parser.add_argument("--models", nargs="*", default=["swiftnet_r18"], choices=list_models(), metavar="NAME")
+    parser.add_argument("--sizes", nargs="*", default=["512x1024", "1024x2048"], help="HEIGHTxWIDTH in pixels")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds")
+    parser.add_argument("--objects", type=int, default=50, help="number of objects in the post-processed scene")
+    parser.add_argument("--compile", action="store_true", help="also time torch.compile (compiling takes minutes)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -55,18 +55,18 @@ def main() -> None:
                 rows += [[name, text, way, f"{ms:.0f}", f"{times['eager'] / ms:.2f}"] for way, ms in times.items()]
                 if isinstance(model, CenterModel):
                     way, fastest = min(times.items(), key=lambda item: item[1])
-                    recovery = recovery_time(model, size, args.objects, args.repeats)
-                    ms = f"{fastest:.0f}", f"{recovery:.1f}", f"{fastest + recovery:.0f}"
-                    whole.append([name, text, way, *ms, f"{1000 / (fastest + recovery):.2f}"])
+                    decoding = postprocess_time(model, size, args.objects, args.repeats)
+                    ms = f"{fastest:.0f}", f"{decoding:.1f}", f"{fastest + decoding:.0f}"
+                    whole.append([name, text, way, *ms, f"{1000 / (fastest + decoding):.2f}"])
     print(machine(), "\n")
-    print(table(["network", "size", "way", "CPU ms", "times faster"], rows))
+    print(table(["network", "size", "mode", "CPU ms", "speedup"], rows))
     if whole:
-        recovery = f"recovery of {args.objects} objects, ms"
-        print(f"\n{table(['network', 'size', 'way', 'network, ms', recovery, 'both, ms', 'images/s'], whole)}")
+        decoding = f"post-processing of {args.objects} objects, ms"
+        print(f"\n{table(['network', 'size', 'mode', 'network, ms', decoding, 'total, ms', 'images/s'], whole)}")
 
 
 def network_times(model: PanopticModel, size: tuple[int, int], repeats: int, is_compiled: bool) -> dict[str, float]:
-    """Time a network in all ways; milliseconds."""
+    """Return the milliseconds of a network in each mode."""
     images = torch.rand(1, 3, *size)
     last, images_last = (x.to(memory_format=torch.channels_last) for x in (copy.deepcopy(model), images))
 
@@ -92,8 +92,8 @@ def network_times(model: PanopticModel, size: tuple[int, int], repeats: int, is_
     return cpu_milliseconds(ways, repeats)
 
 
-def recovery_time(model: CenterModel, size: tuple[int, int], num_objects: int, repeats: int) -> float:
-    """Time the recovery of a street from outputs that show it, by the network's own rules; milliseconds."""
+def postprocess_time(model: CenterModel, size: tuple[int, int], num_objects: int, repeats: int) -> float:
+    """Return the milliseconds of post-processing synthetic outputs of a street, with the options of the model."""
     grid = model(torch.rand(1, 3, *size)).semantic.shape[-2:]
     scene = outputs_of(street_map(num_things=num_objects, size=size))
     semantic, center, offset = (
@@ -101,9 +101,9 @@ def recovery_time(model: CenterModel, size: tuple[int, int], num_objects: int, r
         for part in (scene.semantic_logits, scene.center[None], scene.offset)
     )
     outputs = CenterOutputs(semantic, center, offset)
-    ways = {"recovery": lambda: model.postprocess(outputs, [size], [size])}
-    ways["recovery"]()
-    return cpu_milliseconds(ways, 5 * repeats)["recovery"]
+    ways = {"post-processing": lambda: model.postprocess(outputs, [size], [size])}
+    ways["post-processing"]()
+    return cpu_milliseconds(ways, 5 * repeats)["post-processing"]
 
 
 if __name__ == "__main__":

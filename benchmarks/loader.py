@@ -1,10 +1,10 @@
-"""Does the loader starve the network? Training with it against training on one batch that lies in memory.
+"""Test whether the data loader limits training: training with the loader against training on one cached batch.
 
-Both ways train the same network in the same process and take turns, round by round, so that a machine that gets slower
-or faster changes both. The first steps of each round do not count: in them the loader fills, or empties, what it
-prepares ahead. At the end it is shown where time goes.
+Both train the same network in the same process and alternate round by round, so that changes in the speed of the
+machine affect both. The first steps of each round are excluded: in them the loader fills or empties its prefetch queue.
+At the end a profile of the training steps is printed.
 
-    python benchmarks/loader.py --threads 1 --workers 1                 # town, scenes drawn while training
+    python benchmarks/loader.py --threads 1 --workers 1                 # town, scenes rendered while training
     python benchmarks/loader.py --threads 1 --workers 1 --data CAMVID   # CamVid as well
 """
 
@@ -48,14 +48,14 @@ def recipe_of(name: str, args: argparse.Namespace) -> Recipe:
 
 @dataclass
 class Rounds:
-    """One training that goes on from round to round, with batches from either source."""
+    """One training that continues from round to round, with batches from either source."""
 
     fabric: Fabric
     recipe: Recipe
     state: TrainingState
 
     def go(self, batches: Iterator[Batch], steps: int, timer: StepProfiler) -> None:
-        """Train for some more steps."""
+        """Train for more steps."""
         train(
             self.fabric,
             self.state,
@@ -70,7 +70,7 @@ class Rounds:
 
 
 def measured(name: str, data: Path | None, args: argparse.Namespace) -> tuple[list[str], str]:
-    """Return a line of the table, and where time went in the rounds with the loader."""
+    """Return a row of the table, and the profile of the median round with the loader."""
     recipe = recipe_of(name, args)
     fabric = Fabric(accelerator=args.device, devices=1, precision=PRECISIONS[args.precision])
     fabric.launch()
@@ -88,7 +88,7 @@ def measured(name: str, data: Path | None, args: argparse.Namespace) -> tuple[li
         workers=args.workers,
         pin_memory=fabric.device.type == "cuda",
     )
-    kept = next(batches)  # its memory is used again unless it is copied
+    kept = next(batches)  # the loader reuses its memory, so it is copied
     targets = type(kept.targets)(*(t.clone() for t in kept.targets))
     kept = kept._replace(images=kept.images.clone(), targets=targets, times=())
     sources: dict[str, Callable[[], Iterator[Batch]]] = {"loader": lambda: batches, "memory": lambda: repeat(kept)}
@@ -109,18 +109,22 @@ def measured(name: str, data: Path | None, args: argparse.Namespace) -> tuple[li
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table and the profiles."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="CamVid: images/train and labels/train; without it, only town")
+    parser.add_argument("--data", type=Path, help="folder of CamVid (images/train, labels/train); default: only town")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5, help="of both ways")
-    parser.add_argument("--steps", type=int, default=20, help="that count, in each round")
-    parser.add_argument("--skip", type=int, default=None, help="that do not; by default what the loader prepares ahead")
-    parser.add_argument("--size", type=int, default=256, help="of the crops, pixels")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds per source of batches")
+    parser.add_argument("--steps", type=int, default=20, help="measured steps per round")
+    parser.add_argument(
+        "--skip", type=int, default=None, help="excluded steps per round; default: the prefetched batches"
+    )
+    parser.add_argument("--size", type=int, default=256, help="side of the crops, pixels")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--backbone", default="residual_xs")
-    parser.add_argument("--width", type=int, default=144, help="144 makes 1.5 million parameters")
+    parser.add_argument(
+        "--width", type=int, default=144, help="channels of the network; 144 gives 1.5 million parameters"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=list(PRECISIONS), default="bf16")
     args = parser.parse_args()
@@ -132,7 +136,7 @@ def main() -> None:
         line, report = measured(name, data, args)
         rows.append(line)
         reports.append(f"{name}:\n\n```text\n{report}\n```")
-    header = ["data", "parameters", "images/s with the loader", "on one batch", "median of rounds", "rounds"]
+    header = ["data", "parameters", "images/s with the loader", "on a cached batch", "ratio, median", "range"]
     print(f"\n{machine()}, {args.workers} worker(s), {args.precision}, {args.batch_size} x {args.size}x{args.size}\n")
     print(table(header, rows) + "\n\n" + "\n\n".join(reports))
 

@@ -1,13 +1,14 @@
-"""How long metrics take: panscape against the algorithm of the COCO panopticapi, np.unique and torchmetrics.
+"""Time panoptic quality: panscape, the algorithm of the COCO panopticapi, np.unique and torchmetrics.
 
-Images are generated at 1024 x 2048 with about 50 segments, void and crowds, and are in memory as id maps, so that no
-file is read or decoded. The numbers of all ways are compared, and the table says how they came out. One thread, CPU
-time of the process, minimum over repeats; the ways take turns, but for torchmetrics, which gets one image once.
+Images are generated at 1024 x 2048 with about 50 segments, void and crowds, and are id maps in memory, so that no file
+is read or decoded. The results of all implementations are compared, and the table has the outcome. Times are CPU time
+of the process with one thread, the minimum over rounds in which the implementations alternate; torchmetrics runs once
+on one image.
 
 Run ``python benchmarks/metrics.py``; it prints a Markdown table, and that of ``metrics_ap.py`` below it.
-``--torchmetrics 0`` leaves that one out, which takes seconds an image, and ``--no-ap`` average precision. ``--quick``
-takes seconds: it shows that all ways work and agree, and its times mean nothing. ``--decoding`` measures how fast PNGs
-are read in place of all this (``metrics_decoding.py``).
+``--torchmetrics 0`` skips torchmetrics, which takes seconds per image, and ``--no-ap`` skips average precision.
+``--quick`` takes seconds: it checks that all implementations run and agree; its times are meaningless. ``--decoding``
+measures the decoding of PNGs instead (``metrics_decoding.py``).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ LABELS = LabelSpace.from_dict(
 
 
 class Scene(NamedTuple):
-    """A prediction, its truth, and the areas of the truth, which panopticapi reads from a file."""
+    """A prediction, its ground truth, and the areas of the ground truth, which panopticapi reads from a file."""
 
     prediction: PanopticMap
     truth: PanopticMap
@@ -51,7 +52,7 @@ class Scene(NamedTuple):
 
 
 def a_scene(seed: int, num_segments: int, height: int, width: int) -> Scene:
-    """Return a prediction and a truth: bands of stuff under ellipses of things, displaced and partly mistaken."""
+    """Return a scene: bands of stuff under ellipses of things; the prediction is shifted and partly misclassified."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     bands = 8
@@ -91,7 +92,7 @@ def with_evaluator(scenes: Sequence[Scene]) -> np.ndarray:
 
 
 def with_unique(scenes: Sequence[Scene]) -> np.ndarray:
-    """Replace the counting of overlaps by np.unique; the matching stays panscape's."""
+    """Count overlaps with np.unique; the matching is panscape's."""
     metric = PanopticQuality(LABELS)
     for prediction, truth, _ in scenes:
         factor = prediction.num_segments + 1
@@ -103,7 +104,7 @@ def with_unique(scenes: Sequence[Scene]) -> np.ndarray:
 
 
 def with_published_algorithm(scenes: Sequence[Scene]) -> np.ndarray:
-    """Do what panopticapi does with an image once its files are read: two np.unique and loops over dictionaries."""
+    """Run panopticapi's algorithm for decoded images: two np.unique and loops over dictionaries."""
     total = np.zeros((len(LABELS), 4))
     for prediction, truth, true_areas in scenes:
         stats = np.zeros((len(LABELS), 4))
@@ -139,18 +140,18 @@ def with_published_algorithm(scenes: Sequence[Scene]) -> np.ndarray:
 
 
 class Peer(NamedTuple):
-    """What another library took for the first image, and how its result compares."""
+    """Time of another library, and the comparison of its result with panopticapi's."""
 
     milliseconds: float
     result: str
 
 
 def with_torchmetrics(scene: Scene) -> Peer:
-    """Time its PanopticQuality, and compare it with panopticapi's rules and with panscape by its own."""
+    """Time torchmetrics' PanopticQuality; compare it with panscape under its own protocol and under panopticapi's."""
     from torchmetrics.detection import PanopticQuality as TorchmetricsQuality
 
     def colors(panoptic: PanopticMap) -> torch.Tensor:
-        """Return [1, H, W, 2]: category and instance of every pixel, as it takes them."""
+        """Return category and instance of every pixel, [1, H, W, 2], the input of torchmetrics."""
         return torch.stack([panoptic.semantic(void=len(LABELS)), panoptic.ids.long()], dim=-1)[None]
 
     things, stuff = list(LABELS.thing_ids), list(LABELS.stuff_ids)
@@ -169,21 +170,21 @@ def with_torchmetrics(scene: Scene) -> Peer:
         return metric.state.numpy()
 
     if not np.allclose(found, by("torchmetrics"), rtol=1e-6, atol=1e-6):
-        raise SystemExit("panscape by the rules of torchmetrics and torchmetrics disagree")
+        raise SystemExit('panscape with protocol="torchmetrics" and torchmetrics disagree')
     is_equal = np.allclose(found, by("coco"), rtol=1e-6, atol=1e-6)
-    return Peer(took, "equal" if is_equal else 'other rules; equal to panscape with rules="torchmetrics"')
+    return Peer(took, "equal" if is_equal else 'other protocol; equal to panscape with protocol="torchmetrics"')
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--segments", type=int, default=60, help="painted; some are covered by others")
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--torchmetrics", type=int, default=1, choices=(0, 1), help="images for torchmetrics")
+    parser.add_argument("--images", type=int, default=4, help="number of images")
+    parser.add_argument("--segments", type=int, default=60, help="rendered segments per image, some hidden")
+    parser.add_argument("--repeats", type=int, default=15, help="rounds")
+    parser.add_argument("--torchmetrics", type=int, default=1, choices=(0, 1), help="number of images for torchmetrics")
     parser.add_argument("--size", type=int, nargs=2, default=(1024, 2048), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--no-ap", action="store_true", help="leave out average precision")
-    parser.add_argument("--decoding", action="store_true", help="PNGs by threads and by processes, in place of metrics")
-    parser.add_argument("--quick", action="store_true", help="see that it works; the times mean nothing")
+    parser.add_argument("--no-ap", action="store_true", help="skip average precision")
+    parser.add_argument("--decoding", action="store_true", help="time the decoding of PNGs instead of metrics")
+    parser.add_argument("--quick", action="store_true", help="check that everything runs; the times are meaningless")
     arguments = parser.parse_args()
     if arguments.decoding:
         if arguments.quick:
@@ -204,7 +205,7 @@ def main() -> None:
     }
     expected = with_published_algorithm(scenes)
     if not all(np.array_equal(way(scenes), expected) for way in ways.values()):
-        raise SystemExit("the ways disagree; the times would mean nothing")
+        raise SystemExit("the implementations disagree")
     tp, fp, fn, _ = expected.sum(0)
     times = cpu_milliseconds({name: lambda way=way: way(scenes) for name, way in ways.items()}, arguments.repeats)
 
@@ -212,8 +213,8 @@ def main() -> None:
     true, predicted = (sum(scene[side].num_segments for scene in scenes) / len(scenes) for side in (1, 0))
     print(f"{machine()}, numpy {np.__version__}, numba {numba.__version__}\n")
     print(f"{len(scenes)} images of {height} x {width}, {true:.0f} true and {predicted:.0f} predicted segments each;")
-    print(f"those called equal find the same {tp:.0f} matches, {fp:.0f} false positives, {fn:.0f} misses")
-    print("and, bit for bit, the same sums of IoU.\n")
+    print(f'"equal" means the same {tp:.0f} matches, {fp:.0f} false positives and {fn:.0f} false negatives,')
+    print("and bit-identical sums of IoU.\n")
     per_image = {name: Peer(ms / len(scenes), "equal") for name, ms in times.items()}
     if arguments.torchmetrics:
         per_image["torchmetrics `PanopticQuality`"] = with_torchmetrics(scenes[0])
@@ -222,7 +223,7 @@ def main() -> None:
         [name, f"{ms:.2f}", f"{published / ms:.3g}", result]
         for name, (ms, result) in sorted(per_image.items(), key=lambda item: -item[1].milliseconds)
     ]
-    print(table(["way", "CPU ms an image", "times as fast as panopticapi", "PQ"], rows))
+    print(table(["implementation", "CPU ms per image", "speedup over panopticapi", "PQ"], rows))
     if not arguments.no_ap:
         times_of_ap = metrics_ap.measure_ap(*metrics_ap.QUICK) if arguments.quick else metrics_ap.measure_ap()
         print("\n" + metrics_ap.ap_table(times_of_ap))

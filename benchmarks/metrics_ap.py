@@ -1,12 +1,12 @@
-"""How long average precision of objects takes: panscape against pycocotools and faster-coco-eval, on one set.
+"""Time average precision of objects: panscape, pycocotools and faster-coco-eval on the same data.
 
-The set is generated: images of 480 x 640 with about 25 objects of eight categories, crowds and void, in memory. The
-peers take masks as run lengths. Encoding these is timed apart: who has maps must do it, who has files of detections
-need not. One thread, CPU time of the process, minimum over repeats; the ways take turns. Whether the twelve numbers are
-equal within 1e-12 is checked first.
+The data are generated: images of 480 x 640 with about 25 objects of eight categories, crowds and void, in memory. The
+other libraries take masks as run lengths. Encoding is timed separately: it is needed for maps, but not for files of
+detections. Times are CPU time of the process with one thread, the minimum over rounds in which the implementations
+alternate. The twelve COCO metrics are first checked to be equal within 1e-12.
 
 Run ``python benchmarks/metrics_ap.py``; it prints a Markdown table. ``benchmarks/metrics.py`` prints the same rows.
-``--quick`` takes seconds: it shows that all ways work and agree, and its times mean nothing.
+``--quick`` takes seconds: it checks that all implementations run and agree; its times are meaningless.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ LABELS = LabelSpace.from_dict(
 )
 
 QUICK = 2, 1
-"""Images and repeats that show that all works."""
+"""Numbers of images and rounds of ``--quick``."""
 
 Pair = tuple[PanopticMap, PanopticMap]
 
 
 class APTimes(NamedTuple):
-    """How one way fared.
+    """Result of one implementation.
 
     Attributes:
-        way: its name.
-        milliseconds: CPU time an image.
-        is_equal: whether its twelve numbers are those of pycocotools within 1e-12; None where it gives none.
+        way: name of the implementation.
+        milliseconds: CPU time per image.
+        is_equal: whether its twelve metrics equal those of pycocotools within 1e-12; None if it computes none.
     """
 
     way: str
@@ -58,7 +58,7 @@ class APTimes(NamedTuple):
 
 
 def a_pair(seed: int, height: int = 480, width: int = 640, num_objects: int = 30) -> Pair:
-    """Return a prediction with scores and its truth: stuff under ellipses, displaced and partly mistaken."""
+    """Return a prediction with scores and its ground truth: stuff under ellipses, shifted and partly misclassified."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     truth = (1 + y * 3 // height).astype(np.int32)
@@ -80,7 +80,7 @@ def a_pair(seed: int, height: int = 480, width: int = 640, num_objects: int = 30
 
 
 def with_panscape(pairs: Sequence[Pair]) -> np.ndarray:
-    """Return COCO's twelve numbers, from maps."""
+    """Return the twelve COCO metrics, from maps."""
     metric = InstanceAP(LABELS)
     for prediction, truth in pairs:
         metric.update(prediction, truth)
@@ -91,7 +91,7 @@ def with_panscape(pairs: Sequence[Pair]) -> np.ndarray:
 
 
 def encoded(pairs: Sequence[Pair]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the truth as annotations of COCO and the predictions as its detections, masks as run lengths."""
+    """Return the ground truth as COCO annotations and the predictions as COCO detections, with masks as run lengths."""
     from pycocotools import mask
 
     annotations: list[dict[str, Any]] = []
@@ -122,7 +122,7 @@ def encoded(pairs: Sequence[Pair]) -> tuple[dict[str, Any], list[dict[str, Any]]
 
 
 def with_pycocotools(dataset: dict[str, Any], detections: list[dict[str, Any]]) -> np.ndarray:
-    """Return COCO's twelve numbers, from run lengths."""
+    """Return the twelve COCO metrics, from run lengths."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -138,7 +138,7 @@ def with_pycocotools(dataset: dict[str, Any], detections: list[dict[str, Any]]) 
 
 
 def with_faster_coco_eval(dataset: dict[str, Any], detections: list[dict[str, Any]]) -> np.ndarray:
-    """Return COCO's twelve numbers, from run lengths."""
+    """Return the twelve COCO metrics, from run lengths."""
     from faster_coco_eval import COCO, COCOeval_faster
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -151,12 +151,12 @@ def with_faster_coco_eval(dataset: dict[str, Any], detections: list[dict[str, An
 
 
 def measure_ap(num_images: int = 50, repeats: int = 3) -> list[APTimes]:
-    """Time all ways on the same generated set and compare their numbers with those of pycocotools."""
+    """Time all implementations on the same generated data and compare their metrics with those of pycocotools."""
     pairs = [a_pair(seed) for seed in range(num_images)]
     dataset, detections = encoded(pairs)
 
     def from_copies(way: Callable[[Any, Any], np.ndarray]) -> np.ndarray:
-        # The peers write into what they are given.
+        # The other libraries modify their inputs.
         annotations = [dict(entry) for entry in dataset["annotations"]]
         return way({**dataset, "annotations": annotations}, [dict(entry) for entry in detections])
 
@@ -172,21 +172,21 @@ def measure_ap(num_images: int = 50, repeats: int = 3) -> list[APTimes]:
 
 
 def ap_table(times: Sequence[APTimes]) -> str:
-    """Return a table: way, CPU ms an image, how much faster than pycocotools, and whether the numbers are its own."""
+    """Return a table: implementation, CPU ms per image, speedup over pycocotools, and whether the metrics are equal."""
     words = {True: "equal", False: "differ", None: ""}
     slowest = times[0].milliseconds
     rows = [
         [way, f"{ms:.2f}", "" if is_equal is None else f"{slowest / ms:.1f}", words[is_equal]]
         for way, ms, is_equal in times
     ]
-    return table(["average precision of objects", "CPU ms an image", "times as fast as pycocotools", "numbers"], rows)
+    return table(["average precision of objects", "CPU ms per image", "speedup over pycocotools", "metrics"], rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=50)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="see that it works; the times mean nothing")
+    parser.add_argument("--images", type=int, default=50, help="number of images")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds")
+    parser.add_argument("--quick", action="store_true", help="check that everything runs; the times are meaningless")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     times = measure_ap(*(QUICK if arguments.quick else (arguments.images, arguments.repeats)))

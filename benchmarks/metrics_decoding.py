@@ -1,14 +1,14 @@
-"""Are PNGs decoded faster by threads or by processes? Scoring of files reads two an image and uses threads.
+"""Time the decoding of PNGs by threads and by processes. The evaluation of files decodes two PNGs per image.
 
-PNGs in COCO panoptic form are generated at 1024 x 2048 with about 60 segments, as RGB with the default compression, and
-are in the cache of the system when they are read. Each way reads them all to ids, as scoring does, and adds the ids up,
-which is compared. "ids sent back" is what processes cost if the maps are needed in the first one.
+PNGs in COCO panoptic format are generated at 1024 x 2048 with about 60 segments, as RGB with the default compression,
+and are read from the page cache of the system. Each method decodes all of them to ids, as the evaluation does, and sums
+the ids; the sums are compared. "ids sent back" is the cost of processes if the main process needs the maps.
 
-Wall-clock time, minimum over repeats; the ways take turns, in pools that have been started and have worked before. How
-long the processes take to start is told below the table. It says something on a machine that does nothing else.
+Times are wall-clock time, the minimum over rounds in which the methods alternate, with pools that are warm. The
+start-up time of the processes is printed below the table. The results are meaningful only on an idle machine.
 
 Run ``python benchmarks/metrics_decoding.py --workers 1 2 4`` (or ``python benchmarks/metrics.py --decoding``, for one
-and for as many workers as there are processors); it prints a Markdown table. ``--quick`` takes seconds.
+worker and for one per processor); it prints a Markdown table. ``--quick`` takes seconds.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ NUM_SEGMENTS = 60
 
 
 class Way(NamedTuple):
-    """One way of reading all PNGs.
+    """One method of reading all PNGs.
 
     Attributes:
-        name: for the table.
-        pool: that does the work.
-        work: on the path of one PNG.
-        total: of what the work returned.
+        name: name in the table.
+        pool: executor that does the work.
+        work: function of the path of one PNG.
+        total: sum of the ids from the result of ``work``.
     """
 
     name: str
@@ -70,7 +70,7 @@ def total(ids: np.ndarray) -> int:
 
 
 def write_pngs(folder: Path, count: int, height: int, width: int) -> list[str]:
-    """Write generated maps: ellipses on bands whose edges are rough, as those of photos are."""
+    """Write generated maps: ellipses on bands with rough edges, like those of photos."""
     paths = []
     for seed in range(count):
         random = np.random.default_rng(seed)
@@ -87,7 +87,7 @@ def write_pngs(folder: Path, count: int, height: int, width: int) -> list[str]:
 
 
 def started(ways: Sequence[Way], paths: Sequence[str], num_workers: int) -> float:
-    """Let every worker of each way work once; return the seconds until the first way with processes had done so."""
+    """Warm up every worker of each method; return the seconds that the first method with processes takes for it."""
     seconds = 0.0
     for way in ways:
         began = time.perf_counter()
@@ -97,7 +97,7 @@ def started(ways: Sequence[Way], paths: Sequence[str], num_workers: int) -> floa
 
 
 def measure(ways: Sequence[Way], paths: Sequence[str], expected: int, repeats: int) -> dict[str, float]:
-    """Return the least wall-clock milliseconds a PNG of each way, which take turns."""
+    """Return the minimum wall-clock milliseconds per PNG of each method; the methods alternate."""
     best = dict.fromkeys((way.name for way in ways), float("inf"))
     for _ in range(repeats):
         for way in ways:
@@ -105,12 +105,12 @@ def measure(ways: Sequence[Way], paths: Sequence[str], expected: int, repeats: i
             results = list(way.pool.map(way.work, paths))
             best[way.name] = min(best[way.name], (time.perf_counter() - began) * 1000 / len(paths))
             if sum(map(way.total, results)) != expected:
-                raise SystemExit(f"{way.name} found other ids; the times would mean nothing")
+                raise SystemExit(f"{way.name} read different ids")
     return best
 
 
 def print_decoding(workers: Sequence[int], num_pngs: int, repeats: int, size: tuple[int, int] = SIZE) -> None:
-    """Measure all ways with each number of workers and print a table."""
+    """Measure all methods with each number of workers and print a table."""
     torch.set_num_threads(1)
     rows, starts = [], []
     alone = 0.0
@@ -133,13 +133,13 @@ def print_decoding(workers: Sequence[int], num_pngs: int, repeats: int, size: tu
             alone = alone or times["threads"]
             rows += [[str(num_workers), name, f"{ms:.2f}", f"{alone / ms:.2f}"] for name, ms in times.items()]
     print(f"{machine()}, {os.cpu_count()} processors\n")
-    print(f"{num_pngs} PNGs of {size[0]} x {size[1]}, {num_bytes / 1000:.0f} kB each; all ways read the same ids.\n")
-    print(table(["workers", "way", "ms a PNG", f"times as fast as threads, {workers[0]}"], rows))
-    print(f"\nProcesses started: {', '.join(starts)}.")
+    print(f"{num_pngs} PNGs of {size[0]} x {size[1]}, {num_bytes / 1000:.0f} kB each; all methods read the same ids.\n")
+    print(table(["workers", "method", "ms per PNG", f"speedup over threads, {workers[0]}"], rows))
+    print(f"\nStart-up of processes: {', '.join(starts)}.")
 
 
 def print_quickly() -> None:
-    """See in a few seconds that it works; the numbers mean nothing."""
+    """Check in a few seconds that everything runs; the times are meaningless."""
     print_decoding([1], num_pngs=2, repeats=1, size=(128, 256))
 
 
@@ -149,10 +149,10 @@ def default_workers() -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, nargs="+", default=default_workers(), help="one number after the other")
-    parser.add_argument("--pngs", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="see that it works; the numbers mean nothing")
+    parser.add_argument("--workers", type=int, nargs="+", default=default_workers(), help="numbers of workers")
+    parser.add_argument("--pngs", type=int, default=64, help="number of PNGs")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds")
+    parser.add_argument("--quick", action="store_true", help="check that everything runs; the times are meaningless")
     arguments = parser.parse_args()
     if arguments.quick:
         print_quickly()

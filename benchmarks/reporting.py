@@ -1,4 +1,4 @@
-"""What every benchmark shares: how it names the machine, times, and prints a table."""
+"""Shared functions of the benchmarks: machine description, timing, Markdown tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def machine() -> str:
-    """Return processor (or GPU), threads and versions in one line."""
+    """Return CPU, threads, GPU and versions in one line."""
     cpuinfo = Path("/proc/cpuinfo")
     names = (
         [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
@@ -26,7 +26,7 @@ def machine() -> str:
 
 
 def cpu_milliseconds(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Time each way in turn, ``repeats`` rounds; return the least CPU time of the process for each."""
+    """Time alternating calls of all functions for ``repeats`` rounds; return the minimum CPU milliseconds of each."""
     best = dict.fromkeys(ways, float("inf"))
     for _ in range(repeats):
         for name, way in ways.items():

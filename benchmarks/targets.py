@@ -1,9 +1,9 @@
-"""How long encoding a truth takes: centre targets and boundary weights, against loops over the segments.
+"""Time the encoding of targets: centre targets and boundary weights, against loops over the segments.
 
-A street-like map of 1024 x 2048 pixels with 45 things. The loops are those of the common implementations: a mask of
-the whole image for each segment; for boundary weights also with scipy's exact distance transform on each segment's
-box. All ways give the same numbers, which is checked first. One thread, CPU time of the process, least of a few
-rounds in which the ways take turns.
+Input: a street-like map of 1024 x 2048 pixels with 45 things. The loops are those of the common implementations: one
+full-size mask per segment; for boundary weights also scipy's exact distance transform on the box of each segment. All
+implementations are first checked to give the same targets. Times are CPU time of the process with one thread, the
+minimum over several rounds in which the implementations alternate.
 
 Run ``python benchmarks/targets.py``; it prints a Markdown table.
 """
@@ -32,7 +32,7 @@ SIGMA, SMALL_AREA, SMALL_WEIGHT, ALPHAS = 10, 4096, 3.0, np.array([8, 4, 2, 1], 
 
 
 def targets_by_loop(truth: PanopticMap) -> list[NDArray[np.float32]]:
-    """Encode one segment after the other."""
+    """Encode centre targets in a loop over the segments."""
     ids = truth.ids.numpy()
     height, width = ids.shape
     semantic = np.full(ids.shape, 255, dtype=np.int64)
@@ -63,13 +63,13 @@ def targets_by_loop(truth: PanopticMap) -> list[NDArray[np.float32]]:
 
 
 def weights_by_loop(truth: PanopticMap, *, crop: bool) -> NDArray[np.float32]:
-    """Weigh one segment after the other, with a distance transform of the whole image or of the segment's box."""
+    """Compute boundary weights in a loop over the segments, with a distance transform of the image or of the box."""
     ids = truth.ids.numpy()
     result = np.zeros(ids.shape, dtype=np.float32)
     boxes = truth.boxes().int().tolist()
     for row, (left, top, right, bottom) in enumerate(boxes):
         window = (slice(None), slice(None))
-        if crop:  # one pixel more, where there is one, so that the boundary is seen
+        if crop:  # a margin of one pixel inside the image, so that the boundary is included
             window = (slice(max(top - 1, 0), bottom + 1), slice(max(left - 1, 0), right + 1))
         mask = ids[window] == row + 1
         distance = distance_transform_edt(mask)
@@ -80,8 +80,8 @@ def weights_by_loop(truth: PanopticMap, *, crop: bool) -> NDArray[np.float32]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--markdown", action="store_true", help="the table alone")
+    parser.add_argument("--repeats", type=int, default=15, help="rounds")
+    parser.add_argument("--markdown", action="store_true", help="print only the table")
     args = parser.parse_args()
     torch.set_num_threads(1)
     truth = street_map()
@@ -111,7 +111,7 @@ def main() -> None:
     if not args.markdown:
         print(f"{machine()}, numba {numba.__version__}, scipy {scipy.__version__}")
         print(f"{truth}, {int(is_thing.sum())} of them things\n")
-    print(table(["what", "way", "CPU ms", "times panscape's"], rows))
+    print(table(["targets", "implementation", "CPU ms", "ratio to panscape"], rows))
 
 
 if __name__ == "__main__":

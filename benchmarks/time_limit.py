@@ -1,4 +1,4 @@
-"""Training in slots: a run is stopped in time, as Ctrl-C would, and goes on in the next slot."""
+"""Time limit for trainings in slots: stop a run as Ctrl-C does; it resumes in the next slot."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def time_limit(minutes: float) -> Iterator[threading.Event]:
-    """Send this process SIGINT when the time is over, which makes a training save a checkpoint and stop.
+    """Send SIGINT to this process at the time limit; a training then saves a checkpoint and stops.
 
     Args:
-        minutes: from now on; 0 never stops.
+        minutes: time limit; 0 for none.
 
     Yields:
-        An event that is set when the time is over, for loops over several runs.
+        An event that is set at the time limit, for loops over several runs.
     """
     is_over = threading.Event()
 

@@ -1,18 +1,18 @@
-"""The evidence of ``benchmarks/evidence.py`` with a longer training: fresh scenes, more of them, a wider network.
+"""The ablations of ``benchmarks/evidence.py`` with longer training: new scenes, larger batches, a wider network.
 
-Called again with the same options it goes on; the tables in ``--out`` hold what there is so far.
+A repeated call with the same options resumes; the tables in ``--out`` contain the results so far.
 """
 
 from __future__ import annotations
 
-import queue_options  # finds the next one
+import queue_options  # makes the next import possible
 
 # isort: split
 import evidence
 
 
 def main() -> None:
-    """Train for a slot."""
+    """Train for one slot."""
     parser = queue_options.slot_parser(__doc__)
     parser.add_argument("--table", choices=list(evidence.EVIDENCE), default="centers")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])

@@ -1,9 +1,9 @@
-"""How many pixels of a map change when the network computes in half precision, and what does it save?
+"""Measure the effect of half precision: changed pixels of the map, and the speedup.
 
-Bundled models on synthetic scenes of 512x1024, through ``Predictor`` as ``panscape predict --precision`` uses it. Maps
-are compared with those of fp32 on the same device: maps that are equal, pixels of another category, pixels of another
-or no matching segment (IoU above one half), and PQ with the fp32 map as truth. Times are medians over the images, for
-the network and for recovery apart.
+Bundled models predict synthetic scenes of 512x1024 with ``Predictor``, as ``panscape predict --precision`` does. The
+maps are compared with those of fp32 on the same device: equal maps, pixels with another category, pixels without the
+same matched segment (IoU above one half), and PQ with the fp32 map as ground truth. Times are medians over the images,
+for network and post-processing separately.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from panscape.inference.predictor import Prediction, Predictor
 from panscape.metrics import PanopticQuality, match_segments
 from panscape.precision import Precision
 
-MODELS = ("town", "street", "street-boxes")  # the two trained on photos see objects of theirs in the scenes, too
+MODELS = ("town", "street", "street-boxes")  # models trained on photos also detect objects in the scenes
 PRECISIONS: dict[str, Precision] = {"fp32 again": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
 
@@ -40,8 +40,8 @@ def pixels_of_another_segment(found: PanopticMap, expected: PanopticMap) -> int:
 
 
 def measured(name: str, images: list[torch.Tensor], device: str) -> list[list[str]]:
-    """Return a row for each precision of one model."""
-    # The CPU has no fp16.
+    """Return one row per precision for a model."""
+    # fp16 is not supported on the CPU.
     precisions = {row: kind for row, kind in PRECISIONS.items() if device != "cpu" or kind != "fp16"}
     rows: list[list[str]] = []
     expected = predicted(name, images, "fp32", device)
@@ -62,25 +62,25 @@ def measured(name: str, images: list[torch.Tensor], device: str) -> list[list[st
 
 
 def predicted(name: str, images: list[torch.Tensor], precision: Precision, device: str) -> list[Prediction]:
-    """Predict all images in this precision."""
+    """Predict all images in a precision."""
     predictor = Predictor(panscape.load(name), device=device, precision=precision, channels_last=True)
-    for image in images[:3]:  # libraries choose and compile their kernels
+    for image in images[:3]:  # warm up: libraries select and compile their kernels
         predictor.predict(image)
     return [predictor.predict(image) for image in images]
 
 
 def main() -> None:
-    """Compare on some scenes."""
+    """Compare the precisions and write the table."""
     parser = queue_options.parser(__doc__)
-    parser.add_argument("--models", nargs="*", default=list(MODELS), metavar="MODEL")
+    parser.add_argument("--models", nargs="*", default=list(MODELS), metavar="MODEL", help="names of bundled models")
     args = parser.parse_args()
     scenes = town("val", 2 if args.quick else 60, (128, 256) if args.quick else (512, 1024), "both")
     images = [scenes[i].image for i in range(len(scenes))]
     rows: list[list[str]] = []
     for name in args.models:
         rows += measured(name, images, args.device)
-        header = ["model", "precision", "equal maps", "pixels of another category", "pixels of another segment"]
-        header += ["PQ against fp32", "network ms", "recovery ms"]
+        header = ["model", "precision", "equal maps", "pixels with another category", "pixels with another segment"]
+        header += ["PQ against fp32", "network ms", "post-processing ms"]
         queue_options.write(args.out, "precision", f"{machine()}\n\n{table(header, rows)}", rows)
 
 

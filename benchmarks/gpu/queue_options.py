@@ -1,4 +1,4 @@
-"""The options that all scripts of the queue share, and the folder of runs that goes from slot to slot."""
+"""Shared options of the scripts in this folder, and the transfer of run directories between slots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 BENCHMARKS = Path(__file__).parents[1]
 sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS.parent / "src")]
 
-PART = 15 * 2**20  # bytes; what comes back from a lent machine is small
+PART = 15 * 2**20  # bytes; largest size of a returned file
 _MOST_PARTS = 4
 _LEFT_BEHIND = {"tensorboard", "images"}
 
@@ -22,18 +22,18 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser with ``--out``, ``--device`` and ``--quick``."""
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--out", type=Path, required=True, help="folder for the results")
-    options.add_argument("--device", default="cuda")
-    options.add_argument("--quick", action="store_true", help="small sizes and few rounds, to try the script")
+    options.add_argument("--device", default="cuda", help="device to measure")
+    options.add_argument("--quick", action="store_true", help="use small sizes and few rounds, to test the script")
     return options
 
 
 def slot_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return such a parser for trainings that take more than one slot."""
+    """Return a parser that also has the options of trainings over several slots."""
     options = parser(description)
-    options.add_argument("--work", type=Path, default=Path("/tmp/panscape_queue"), help="folder of the runs")
-    options.add_argument("--carried", type=Path, help="folder of work.tar.* that the slot before left in its --out")
-    options.add_argument("--minutes", type=float, default=7.5, help="stop then, with a checkpoint; 0 never")
-    options.add_argument("--workers", type=int, default=12)
+    options.add_argument("--work", type=Path, default=Path("/tmp/panscape_queue"), help="folder of the run directories")
+    options.add_argument("--carried", type=Path, help="folder with work.tar.* from the --out of the previous slot")
+    options.add_argument("--minutes", type=float, default=7.5, help="time limit, then a checkpoint is saved; 0: none")
+    options.add_argument("--workers", type=int, default=12, help="worker processes of the data loader")
     return options
 
 
@@ -46,22 +46,22 @@ def write(out: Path, name: str, markdown: str, values: Any) -> None:
 
 
 def unpack(carried: Path | None, work: Path) -> None:
-    """Put the runs of the slot before into an empty or missing folder; one that holds runs stays as it is."""
+    """Unpack the run directories of the previous slot into an empty or missing folder; others stay unchanged."""
     work.mkdir(parents=True, exist_ok=True)
     if carried is None or any(work.iterdir()):
         return
     parts = sorted(carried.glob("work.tar.*"))
     if not parts:
-        raise SystemExit(f"expected work.tar.* in {carried}; give the --out of the slot before")
+        raise SystemExit(f"expected work.tar.* in {carried}; use the --out of the previous slot")
     content = b"".join(part.read_bytes() for part in parts)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         archive.extractall(work, filter="data")
 
 
 def pack(work: Path, out: Path) -> None:
-    """Write what the next slot needs as ``work.tar.0``, ``work.tar.1``, ...: of a run that is not done, one checkpoint.
+    """Write ``work.tar.0``, ``work.tar.1``, ... for the next slot, with the newest checkpoint of unfinished runs.
 
-    Where that is more than may come back, nothing is written, and a line says so.
+    If the archive is too large to return, nothing is written and a message is printed.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -73,7 +73,7 @@ def pack(work: Path, out: Path) -> None:
     starts = range(0, len(content), PART)
     out.mkdir(parents=True, exist_ok=True)
     if len(starts) > _MOST_PARTS:
-        print(f"the runs take {len(content) >> 20} MB, too much to carry: go on while this machine is held", flush=True)
+        print(f"the runs take {len(content) >> 20} MB, too much to transfer: resume on this machine", flush=True)
         return
     for number, start in enumerate(starts):
         (out / f"work.tar.{number}").write_bytes(content[start : start + PART])
@@ -81,6 +81,6 @@ def pack(work: Path, out: Path) -> None:
 
 def _is_needed(path: Path) -> bool:
     folder = path.parents[1] if path.suffix == ".ckpt" else path.parent
-    if folder.with_name(f"{folder.name}.json").is_file():  # what came of this run is known
+    if folder.with_name(f"{folder.name}.json").is_file():  # the result of this run is saved
         return False
     return path.suffix != ".ckpt" or path == max(path.parent.glob("step_*.ckpt"))

@@ -1,9 +1,9 @@
-"""Networks by resolution, precision and kind of execution; SwiftNet on ResNet-18 is the paper's Figure 6.
+"""Time networks by resolution, precision and execution mode; SwiftNet with ResNet-18 is the paper's Figure 6.
 
-The clock starts with an image in GPU memory and stops when the map is there; weights are random, so that recovery sees
-few centres: see ``recovery.py`` for its own time on crowded scenes. Batch 1, median of rounds. What does not fit into
-eight minutes is left out; networks, sizes and kinds can be chosen. With several networks they take turns at each size
-and precision, so that they are compared on the machine as it is at the moment.
+The time is from the image in GPU memory to the finished map. Weights are random, so that there are few centres: see
+``postprocessing.py`` for the time of post-processing on crowded scenes. Batch 1, median of rounds. Measurements that do
+not fit into eight minutes are skipped; networks, sizes and modes can be selected. Several networks alternate at each
+size and precision, so that changes in the speed of the machine affect all of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Network = Callable[[], object]
 
 
 def milliseconds(work: Callable[[], object], device: str, rounds: int) -> float:
-    """Return the median time of a call."""
+    """Return the median milliseconds of a call."""
     times = []
     for _ in range(rounds + 3):
         started = time.perf_counter()
@@ -51,7 +51,7 @@ def graphed(network: Callable[..., object], images: torch.Tensor, dtype: torch.d
     half = dtype or torch.bfloat16
 
     def run() -> object:
-        # Casts of weights must not be kept from one call for another, as they would lie outside the graph.
+        # Cached casts of weights would be outside the graph, so the cache is off.
         with torch.autocast("cuda", half, enabled=dtype is not None, cache_enabled=False):
             return network(images)
 
@@ -73,7 +73,7 @@ def graphed(network: Callable[..., object], images: torch.Tensor, dtype: torch.d
 
 
 def network_of(kind: str, model: PanopticModel, images: torch.Tensor, dtype: torch.dtype | None) -> Network:
-    """Return the network as something to call, one image bound to it."""
+    """Return a function that runs the network on the images."""
     layout = torch.contiguous_format if kind == "eager" else torch.channels_last
     model.to(memory_format=layout)
     images = images.contiguous(memory_format=layout)
@@ -84,9 +84,9 @@ def network_of(kind: str, model: PanopticModel, images: torch.Tensor, dtype: tor
 
 
 def main() -> None:
-    """Measure what is asked for, as long as there is time."""
+    """Measure the selected cases until the time limit."""
     parser = queue_options.parser(__doc__)
-    parser.add_argument("--models", nargs="*", choices=list_models(), default=["swiftnet_r18"], metavar="MODEL")
+    parser.add_argument("--models", nargs="*", choices=list_models(), default=["swiftnet_r18"], metavar="NAME")
     parser.add_argument("--sizes", nargs="*", choices=SIZES, default=SIZES)
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
     args = parser.parse_args()
@@ -98,11 +98,11 @@ def main() -> None:
     models = {name: create_model(name, "cityscapes").eval().to(args.device) for name in args.models}
     rows: list[list[str]] = []
     deadline = time.monotonic() + 8 * 60
-    for kind in kinds:  # the slowest to start last: what is left out is then the least
+    for kind in kinds:  # the slowest to start is last, so that the time limit skips few cases
         for size, precision, name in itertools.product(sizes, PRECISIONS, models):
             height, width = (int(side) for side in size.split("x"))
             images = torch.rand(1, 3, height, width, device=args.device)
-            if time.monotonic() > deadline or (args.device == "cpu" and precision == "fp16"):  # that takes minutes
+            if time.monotonic() > deadline or (args.device == "cpu" and precision == "fp16"):  # takes minutes
                 continue
             with torch.inference_mode():
                 run = network_of(kind, models[name], images, PRECISIONS[precision])
@@ -118,7 +118,7 @@ def _times(model: PanopticModel, run: Network, size: tuple[int, int], args: argp
 
 
 def _write(args: argparse.Namespace, rows: list[list[str]]) -> None:
-    header = ["model", "size", "precision", "network", "network ms", "with recovery ms", "images/s"]
+    header = ["model", "size", "precision", "network", "network ms", "with post-processing ms", "images/s"]
     queue_options.write(args.out, "speed", f"{machine()}\n\n{table(header, rows)}", rows)
 
 

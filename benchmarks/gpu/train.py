@@ -1,7 +1,7 @@
-"""Train a small network, or that of a recipe of SwiftNet at full width (ResNet-18, 256 channels), in short slots.
+"""Train a small network, or a SwiftNet recipe at full width (ResNet-18, 256 channels), in short slots.
 
-Called again with the same options it goes on from its checkpoint. When the last step is done, the model and its
-evaluation lie in ``--out``.
+A repeated call with the same options resumes from the checkpoint. After the last step, the model and its evaluation are
+in ``--out``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RECIPES = (*CENTERS, "town_boxes", "street_boxes", "aerial_boxes", *DEEPLAB)
 
 
 def recipe_of(args: Any) -> Recipe:
-    """Return the recipe as the options change it."""
+    """Return the recipe, changed by the command-line options."""
     recipe = get_recipe(args.recipe)
     if args.full:
         recipe = replace(
@@ -47,12 +47,12 @@ def recipe_of(args: Any) -> Recipe:
 
 
 def main() -> None:
-    """Train for a slot."""
+    """Train for one slot."""
     parser = queue_options.slot_parser(__doc__)
-    parser.add_argument("recipe", choices=RECIPES)
-    parser.add_argument("--data", type=Path, help="CamVid for street..., the satellite images for aerial...")
-    parser.add_argument("--full", action="store_true", help=f"full width; for {', '.join(CENTERS)}")
-    parser.add_argument("--steps", type=int, help="by default the recipe's, like the batch size")
+    parser.add_argument("recipe", choices=RECIPES, help="name of the recipe")
+    parser.add_argument("--data", type=Path, help="dataset: CamVid for street..., the satellite images for aerial...")
+    parser.add_argument("--full", action="store_true", help=f"train at full width; only for {', '.join(CENTERS)}")
+    parser.add_argument("--steps", type=int, help="training steps; by default as the recipe, like the batch size")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
@@ -77,16 +77,16 @@ def main() -> None:
     with time_limit(args.minutes):
         try:
             report = run(recipe, options)
-        except KeyboardInterrupt:  # its checkpoint is written
+        except KeyboardInterrupt:  # the checkpoint is written
             queue_options.pack(folder, args.out)
-            print("stopped; the same command goes on", flush=True)
+            print("stopped; repeat the command to resume", flush=True)
             return
     queue_options.write(args.out, name, f"{name}: {recipe.steps} steps\n\n{report}", report.to_dict())
-    _give_back(folder / "model.safetensors", args.out / f"{name}.safetensors")
+    _export(folder / "model.safetensors", args.out / f"{name}.safetensors")
 
 
-def _give_back(model: Path, target: Path) -> None:
-    """Copy a model, in parts that ``cat`` puts together if it is large."""
+def _export(model: Path, target: Path) -> None:
+    """Copy a model; a large one is split into parts that ``cat`` joins."""
     content = model.read_bytes()
     if len(content) <= queue_options.PART:
         shutil.copyfile(model, target)

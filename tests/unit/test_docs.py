@@ -214,7 +214,7 @@ def fields_of(kind: type) -> dict[str, Any]:
             defaults_of(panoptic_deeplab),
         ),
         ("models/relations", "`PISR` takes:", fields_of(PISR)),
-        ("models/relations", "says how centres become heatmaps:", fields_of(CenterInstanceMaps)),
+        ("models/relations", "how centres become heatmaps:", fields_of(CenterInstanceMaps)),
         ("training", "`RunOptions` takes:", fields_of(RunOptions)),
         ("recipes", "and these fields:", fields_of(Recipe)),
         ("recipes", "`Augmentation` has the random transforms, in this order:", fields_of(Augmentation)),

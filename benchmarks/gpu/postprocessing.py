@@ -1,6 +1,6 @@
-"""Recovery of segments on CUDA: is it equal to the CPU's in every pixel, and how long does it take?
+"""Time the post-processing of centres on CUDA, and compare its maps with those of the CPU pixel by pixel.
 
-1024x2048, 19 categories, outputs at a quarter of the resolution, by number of centres; median of rounds.
+1024x2048 pixels, 19 categories, stride-4 outputs, for several numbers of centres; median of rounds.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def main() -> None:
                 torch.cuda.synchronize()
             times.append((time.perf_counter() - started) * 1000)
         rows.append([str(num_centers), f"{statistics.median(times):.2f}", str(different)])
-    header = ["centres", "ms", "pixels that differ from the CPU kernels"]
-    queue_options.write(args.out, "recovery", f"{machine()}\n\n{table(header, rows)}", rows)
+    header = ["centres", "ms", "pixels that differ from the CPU"]
+    queue_options.write(args.out, "postprocessing", f"{machine()}\n\n{table(header, rows)}", rows)
 
 
 if __name__ == "__main__":
