@@ -53,15 +53,16 @@ CITY_LAYOUT = (
     "as unpacked from leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip"
 )
 SIZES_DIFFER = (
-    "{annotation}: expected labels of 5x7 pixels like {image}, got 48x72; resize neither, find the labels of this image"
+    "{annotation}: expected labels of 5x7 pixels like {image}, got 48x72; "
+    "do not resize them; find the labels of this image"
 )
 TURNED = (
-    "{annotation}: expected labels of 72x48 pixels like {image} (turned by its EXIF orientation?), got 48x72; "
-    "resize neither, find the labels of this image"
+    "{annotation}: expected labels of 72x48 pixels like {image} (rotated by its EXIF orientation?), got 48x72; "
+    "do not resize them; find the labels of this image"
 )
 IMAGE_MISSING = "{annotation}: expected the image '{name}' in {images}, found none; add it, or remove the labels"
 LABELS_MISSING = "{image}: expected its labels at {annotation}, found none; add them, or remove the image"
-COCO_NAMES_IT = "no such file, though {root}/panoptic.json names it; check the folder"
+COCO_NAMES_IT = "no such file, but {root}/panoptic.json lists it; check the folder"
 MASKS_TEXTS = {
     "image missing": IMAGE_MISSING,
     "labels missing": LABELS_MISSING,
@@ -74,7 +75,7 @@ MASKS_TEXTS = {
 
 
 def coco_texts(json_path: str, elsewhere: str) -> dict[str, str]:
-    names_it = f"no such file, though {{root}}/{json_path} names it; check the folder"
+    names_it = f"no such file, but {{root}}/{json_path} lists it; check the folder"
     return {
         "image missing": "{image}: " + names_it,
         "labels missing": "{annotation}: " + names_it,

@@ -82,7 +82,7 @@ def test_weights_are_fetched_once_and_a_run_goes_on_without_the_hub(hub: Hub, tm
     environment |= {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "empty")}
     again = Command(tmp_path / "again", "train", file, "--out", out, *OPTIONS, "--resume", environment=environment)
     assert again.end() == 0, again.text
-    assert "this run is finished" in again.text
+    assert "this run is complete" in again.text
     new = Command(tmp_path / "new", "train", file, "--out", tmp_path / "new_out", *OPTIONS, environment=environment)
     assert new.end() == 2, new.text
     assert "--backbone-weights FILE" in new.text

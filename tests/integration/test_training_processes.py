@@ -57,7 +57,7 @@ def test_a_signal_to_one_stops_both_at_one_step_and_a_death_ends_both(tmp_path: 
     assert (first.end(), second.end()) == (130, 0), first.text + second.text
     step = last_checkpoint(tmp_path / "out")[0]
     assert first.text.splitlines()[-2:] == [
-        f"stopped after step {step}; add --resume to go on",
+        f"stopped after step {step}; add --resume to continue",
         "panscape: interrupted",
     ]
 

@@ -165,7 +165,7 @@ def test_nothing_given_is_the_recipe_itself():
         (["--optimizer.learning-rat", "1"], "--optimizer.learning-rate"),
         (["--precision", "fp8"], "bf16"),
         (["--model.representation.sigma", "-1"], "expected a positive sigma"),
-        (["--augmentation.flip", "2"], "expected flip as a chance in 0..1, got 2.0"),
+        (["--augmentation.flip", "2"], "expected flip as a probability in 0..1, got 2.0"),
     ],
 )
 def test_wrong_options_say_what_was_meant(arguments, said, capsys):
@@ -191,7 +191,7 @@ def test_without_out_nothing_starts(capsys):
         (["town", "--out", "o", "--workers", "-1"], "expected workers of 0 or more, got -1"),
         (["own", "--out", "o"], "expected the folder of your images and their annotations, got none; give --data"),
         (["--out", "o"], "expected the folder of your images and their annotations, got none; give --data DIR"),
-        (["--data", "nowhere", "--out", "o"], "nowhere: no such folder; expected one with (a) COCO panoptic form"),
+        (["--data", "nowhere", "--out", "o"], "nowhere: no such folder; expected one with (a) COCO panoptic format"),
         (["my_recipe.py", "--out", "o"], "my_recipe.py: no such file; expected a Python file with a function"),
     ],
 )

@@ -152,7 +152,7 @@ def test_numbers_of_objects_are_no_categories(tmp_path):
 
 def test_masks_without_any_category(tmp_path):
     write_masks(tmp_path, 2, numbers=(255,))
-    with pytest.raises(UnreadableFileError, match="expected PNGs with numbers of categories, found none"):
+    with pytest.raises(UnreadableFileError, match="expected PNGs with category numbers, found none"):
         from_folder(tmp_path, "train")
 
 

@@ -44,7 +44,7 @@ def truth_of(image):
 def predict(folder, out, *, model=None, **options):
     heard = Heard()
     with OutputFolder(out, SHAPES) as outputs:
-        failures = PredictionRun(Predictor(model or ColorModel(), device="cpu"), outputs, **options).over(
+        failures = PredictionRun(Predictor(model or ColorModel(), device="cpu"), outputs, **options).predict_files(
             find_sources([folder]), heard
         )
     return heard, failures

@@ -199,7 +199,7 @@ def test_images_of_different_sizes() -> None:
     with pytest.raises(InvalidArgumentError, match="same size, got 1x2 and 1x3; crop both"):
         paste(ALL_IN_PLACE, a_map("SS"), a_map("SSS"))
     truth = a_map("SS")
-    with pytest.raises(InvalidArgumentError, match="an image of 1x3 and a truth of 1x2"):
+    with pytest.raises(InvalidArgumentError, match="an image of 1x3 and a ground truth of 1x2"):
         ALL_IN_PLACE(flat(truth, 0), truth, torch.zeros(3, 1, 3, dtype=torch.uint8), truth, seeded(0))
 
 

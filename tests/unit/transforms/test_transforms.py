@@ -317,7 +317,7 @@ def test_void_alone_is_carried_through(transform: Any) -> None:
 
 @pytest.mark.parametrize("transform", [*EVERY_GEOMETRY, Rotation("none"), ColorJitter()], ids=repr)
 def test_pairs_that_do_not_belong_together(transform: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"same size, got an image of 96x128 and a truth of 96x127"):
+    with pytest.raises(InvalidArgumentError, match=r"same size, got an image of 96x128 and a ground truth of 96x127"):
         transform(a_photo(96, 128), PanopticMap.empty((96, 127)), seeded(0))
     with pytest.raises(InvalidArgumentError, match=r"uint8 \[3, H, W\], got torch.float32 \[3, 96, 128\]"):
         transform(a_photo(96, 128).float(), PanopticMap.empty((96, 128)), seeded(0))

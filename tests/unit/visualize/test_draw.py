@@ -138,7 +138,7 @@ class TestDraw:
 
     def test_an_image_of_another_size_or_type_is_refused(self):
         truth = generated_map(0)
-        with pytest.raises(InvalidArgumentError, match="as large as its map, 96x128, got 96x127"):
+        with pytest.raises(InvalidArgumentError, match="of the map's size 96x128, got 96x127"):
             draw(a_image((96, 127)), truth, SHAPES)
         with pytest.raises(InvalidArgumentError, match=r"uint8 \[3, H, W\], got torch\.float32"):
             draw(torch.rand(3, 96, 128), truth, SHAPES)
@@ -243,7 +243,7 @@ class TestHeatmap:
         drawn = draw_heatmap(torch.tensor([[0.0, 1.0]]), image)
         assert len(set(drawn[:, 0, 0].tolist())) == 1
         assert torch.equal(drawn[:, 0, 1], draw_heatmap(torch.ones(1, 1))[:, 0, 0])
-        with pytest.raises(InvalidArgumentError, match="of the heat's size"):
+        with pytest.raises(InvalidArgumentError, match="of the heatmap's size"):
             draw_heatmap(torch.ones(2, 2), image)
 
 

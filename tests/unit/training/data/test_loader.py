@@ -179,7 +179,7 @@ def test_a_killed_loader_process_is_explained():
     with pytest.raises(WorkerDiedError) as caught, explain_worker_death():  # the signal may come in between
         take(training_batches(stream(Images(deadly=2)), batch_size=2, first_step=1, last_step=9, workers=2))
     assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith("a process that prepares training images died: process ")
+    assert str(caught.value).startswith("a data-loader process died: process ")
     assert "--workers" in str(caught.value)
     assert "/dev/shm" in str(caught.value)
 
@@ -204,7 +204,7 @@ def test_a_killed_loader_process_is_explained():
 def test_what_torch_says_of_a_death(torchs, ours):
     with pytest.raises(WorkerDiedError) as caught, explain_worker_death():
         raise RuntimeError(torchs)
-    assert str(caught.value).startswith(f"a process that prepares training images died: {ours}. Most often memory")
+    assert str(caught.value).startswith(f"a data-loader process died: {ours}. The usual cause")
 
 
 def test_a_death_while_torch_writes_a_file_is_told_as_such():
@@ -277,7 +277,7 @@ def test_processes_may_be_spawned():
 def test_a_batch_that_cannot_be_shared():
     with pytest.raises(InvalidArgumentError) as caught:
         training_batches(stream(), batch_size=8, first_step=1, last_step=1, world_size=3, parts=1, workers=0)
-    assert str(caught.value) == "expected a batch_size that 3 processes can share evenly, got 8; take 6 or 9"
+    assert str(caught.value) == "expected a batch_size that 3 processes can share evenly, got 8; use 6 or 9"
     with pytest.raises(InvalidArgumentError, match=r"a batch_size that 2 parts can share evenly, got 3; take 2 or 4$"):
         training_batches(stream(), batch_size=3, first_step=1, last_step=1, parts=2, workers=0)
     with pytest.raises(InvalidArgumentError, match=r"2 processes in 2 parts each can share evenly, got 2; take 4$"):

@@ -28,7 +28,7 @@ def test_a_slot_is_free_when_no_view_of_it_is_left():
     first, second = slots.acquire(), slots.acquire()
     assert {first, second} == {0, 1}
     assert slots.acquire() is None
-    tensors = slots.tensors(first, give_back=True)
+    tensors = slots.tensors(first, auto_release=True)
     view = tensors[1][2:4]
     del tensors
     assert slots.acquire() is None

@@ -219,7 +219,8 @@ def test_only_bad_images(length, tried):
         SampleStream(images, cut, encode, 0, on_error="skip")[0]
     last = images.read[-1]
     assert str(caught.value) == (
-        f"{last}.jpg: empty; {tried} images in a row, of {length} in all, could not be used; this is the last of them"
+        f"{last}.jpg: empty; {tried} consecutive images, of {length} in all, could not be used; "
+        "this is the last of them"
     )
 
 

@@ -91,7 +91,7 @@ def test_small_images_are_shown_a_whole_number_of_times_as_large():
 
 def test_parts_of_different_sizes_are_refused():
     truth = of_one_category(0)
-    with pytest.raises(InvalidArgumentError, match="as large as the image, 40x60, got the prediction of 40x61"):
+    with pytest.raises(InvalidArgumentError, match="of the image's size 40x60, got the prediction of 40x61"):
         draw_progress(plain(1), truth, of_one_category(0, (40, 61)), {}, SHAPES)
     with pytest.raises(InvalidArgumentError, match="got the panel 'semantic' of 10x15"):
         draw_progress(plain(1), truth, truth, {"semantic": plain(1, (10, 15))}, SHAPES)
