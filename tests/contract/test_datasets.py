@@ -1,4 +1,4 @@
-"""What every dataset promises. A new dataset joins by its line in the table."""
+"""The contract of all datasets. A new dataset is added by its line in the table."""
 
 from __future__ import annotations
 

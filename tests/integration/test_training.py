@@ -1,4 +1,4 @@
-"""Training really trains, and stops with words that help."""
+"""Training reduces the loss, and errors are helpful."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
             [],
             "expected a loss_stride that divides the output stride 4, got 3",
         ),
-        ("replace(TINY, batch_size=3, grad_accum_steps=2)", [], "that 2 parts can share evenly, got 3; take 2 or 4"),
+        ("replace(TINY, batch_size=3, grad_accum_steps=2)", [], "that 2 parts can share evenly, got 3; use 2 or 4"),
         (
             "replace(TINY, batch_size=2, grad_accum_steps=2)",
             ["--augmentation.crop", "32", "32"],
@@ -252,7 +252,7 @@ def test_nothing_is_written_for_a_run_that_cannot_be(
 
 @pytest.mark.parametrize("option", ["grad_accum_steps", "precision"])
 def test_parts_and_precision(option: str, tmp_path: Path) -> None:
-    """Parts of a batch add up to it where no sample has an influence on another; bf16 ends near fp32."""
+    """Gradient accumulation equals the whole batch if samples are independent; bf16 ends near fp32."""
     recipe = replace(WHOLE, model=Net(fixed_norm=True), eval_every=0)
     trained(recipe, tmp_path / "one")
     if option == "grad_accum_steps":

@@ -1,4 +1,4 @@
-"""A training that is killed, stopped or damaged goes on to the very weights of one that was not."""
+"""A training that was killed, stopped or damaged resumes to the same weights as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def started(folder: Path, out: Path, *more: object) -> Command:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing happened to."""
+    """The directory of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("reference")
     command = started(folder, folder / "out", "--profile")
     assert command.end() == 0, command.text

@@ -1,4 +1,4 @@
-"""A training whose backbone begins with weights of the hub: fetched once, and not needed any more."""
+"""A training with backbone weights from the hub, which are downloaded only once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATH = "/timm/test_resnet.r160_in1k/resolve/main/model.safetensors"
 
 
 class Hub(ThreadingHTTPServer):
-    """A hub with one file, on this machine; ``requests`` are what it was asked."""
+    """A local hub with one file; ``requests`` records its requests."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Answer)

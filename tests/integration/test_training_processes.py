@@ -1,4 +1,4 @@
-"""Several processes train as one does, and end together."""
+"""Several processes train like one, and end together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPTIONS = ("--device", "cpu", "--threads", 1, "--workers", 0, "--log-every", 1, 
 
 
 def difference(some: Path, other: Path) -> float:
-    """The largest difference of weights and running statistics."""
+    """The maximum difference of weights and running statistics."""
     (a, x), (b, y) = last_checkpoint(some), last_checkpoint(other)
     assert a == b
     return max(float((x["model"][k].double() - y["model"][k].double()).abs().max()) for k in x["model"])

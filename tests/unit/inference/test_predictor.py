@@ -13,7 +13,7 @@ from panscape.inference.predictor import Predictor, largest_categories
 
 
 def connected(seed: int, size=(96, 128)):
-    """A truth whose things are connected pixels, as the model has them."""
+    """Ground truth whose things are connected components, as the model predicts them."""
     image = painted(generated_map(seed, size))
     model = ColorModel().eval()
     return image, model.decode(model(image[None].float() / 255), [size])[0]
@@ -64,7 +64,7 @@ def test_panels_have_the_images_size_whatever_the_network_saw():
 
 
 class ShowsFeatures(ColorModel):
-    """Notes how it is asked for its features."""
+    """Records the calls for its features."""
 
     def visualize_features(self, images, size, categories):
         self.asked = (images, tuple(size), list(categories), torch.is_autocast_enabled("cpu"))

@@ -1,4 +1,4 @@
-"""A recipe refuses values that no training could use, before one starts."""
+"""A recipe rejects invalid values before a training starts."""
 
 from __future__ import annotations
 

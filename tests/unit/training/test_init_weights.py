@@ -26,7 +26,7 @@ def a_model(seed: int, backbone: str = "residual_xs", levels: int = 1) -> Panopt
 
 
 class OtherFamily(ColorModel):
-    """A model whose backbone goes by a name of its own."""
+    """A model whose backbone has another attribute name."""
 
     def __init__(self, seed: int, backbone: str = "residual_xs") -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def same(some: nn.Module, other: nn.Module) -> bool:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """The folder of a run that has three checkpoints and no model."""
+    """A run directory with three checkpoints and no model."""
     checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
     for step in (1, 2, 3):
         average = a_model(10 + step).state_dict() if step == 3 else None

@@ -1,4 +1,4 @@
-"""Times of a training step, on a clock that the test turns."""
+"""Profiling of training steps, with a simulated clock."""
 
 from __future__ import annotations
 

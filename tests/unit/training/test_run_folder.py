@@ -175,7 +175,7 @@ class TestNewRuns:
         path.write_text("x")
         with pytest.raises(InvalidArgumentError, match=r"expected a run directory, but .*/file is a file; give"):
             opened(path)
-        with pytest.raises(UnwritableFileError, match=r"cannot write .*/file/run: Not a directory; make room or give"):
+        with pytest.raises(UnwritableFileError, match=r"cannot write .*/file/run: Not a directory; free space or give"):
             opened(path / "run")
         assert path.read_text() == "x"
 

@@ -32,13 +32,13 @@ def seeded(seed: int) -> Generator:
 
 
 def painted(truth: PanopticMap) -> Tensor:
-    """Draw a map as an image in which every segment and void have a colour of their own, far from all others."""
+    """Draw a map as an image in which every segment and void has its own, clearly different color."""
     palette = torch.tensor([VOID_COLOR] + [(20 * (s % 12), 20 * (s // 12), 60) for s in range(truth.num_segments)])
     return palette[truth.ids.long()].permute(2, 0, 1).to(torch.uint8)
 
 
 def identified(truth: PanopticMap) -> PanopticMap:
-    """Give every segment its own category, by which it is known again after descriptions were dropped."""
+    """Give every segment its own category, which identifies it after other segments were removed."""
     return PanopticMap(truth.ids, torch.arange(truth.num_segments))
 
 

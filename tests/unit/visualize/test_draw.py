@@ -1,4 +1,4 @@
-"""Images: colours against Pillow's own colour science and torchvision's flow wheel, layout against brute force."""
+"""Colors against Pillow's color management and torchvision's flow wheel, layout against brute force."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def a_image(size: tuple[int, int], seed: int = 0) -> torch.Tensor:
 
 
 def to_lab(colors: np.ndarray) -> np.ndarray:
-    """CIE Lab by the colour management library that Pillow carries; an oracle that shares nothing with ours."""
+    """CIE Lab by Pillow's color management library, an independent reference."""
     transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     image = ImageCms.applyTransform(Image.fromarray(colors.reshape(1, -1, 3)), transform)
     lab = np.asarray(image).reshape(-1, 3).astype(float)

@@ -1,4 +1,4 @@
-"""The painter against a pinhole camera computed by hand, and compiled against plain Python."""
+"""The renderer against a pinhole camera computed by hand, and compiled against plain Python."""
 
 from __future__ import annotations
 

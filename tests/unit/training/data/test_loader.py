@@ -1,4 +1,4 @@
-"""What arrives from loader processes: the same whatever their number, and clear errors when something goes wrong."""
+"""Batches from loader processes: independent of their number, with clear errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def encode(truth: PanopticMap) -> Targets:
 
 
 class Images:
-    """Images of one colour, their position; one may be unreadable, deadly, or of another size."""
+    """Images of one color, their index; one may be unreadable, kill the process, or have another size."""
 
     labels = SHAPES
 
@@ -67,7 +67,7 @@ def stream(images: Images | None = None, **options: object) -> SampleStream:
 
 
 def take(batches: Iterator[Batch]) -> list[Batch]:
-    """Take all of them, copied: what is looked at later must not hold the loader's memory."""
+    """Return copies of all batches, which do not hold the loader's memory."""
     return [
         Batch(b.images.clone(), type(b.targets)(*(t.clone() for t in b.targets)), b.names, b.skipped) for b in batches
     ]
@@ -154,7 +154,7 @@ def test_a_bad_image_stops_at_its_step_with_one_line(workers):
     assert len(arrived) in (0, position)  # extend() gives what came before the error to the list or does not
     assert type(caught.value) is BadSampleError
     assert str(caught.value) == (
-        "/data/p2.jpg: truncated; repair or remove it, or leave out what cannot be used with --on-error skip"
+        "/data/p2.jpg: truncated; repair or remove it, or skip invalid images with --on-error skip"
     )
 
 
@@ -278,7 +278,7 @@ def test_a_batch_that_cannot_be_shared():
     with pytest.raises(InvalidArgumentError) as caught:
         training_batches(stream(), batch_size=8, first_step=1, last_step=1, world_size=3, parts=1, workers=0)
     assert str(caught.value) == "expected a batch_size that 3 processes can share evenly, got 8; use 6 or 9"
-    with pytest.raises(InvalidArgumentError, match=r"a batch_size that 2 parts can share evenly, got 3; take 2 or 4$"):
+    with pytest.raises(InvalidArgumentError, match=r"a batch_size that 2 parts can share evenly, got 3; use 2 or 4$"):
         training_batches(stream(), batch_size=3, first_step=1, last_step=1, parts=2, workers=0)
     with pytest.raises(InvalidArgumentError, match=r"2 processes in 2 parts each can share evenly, got 2; take 4$"):
         training_batches(stream(), batch_size=2, first_step=1, last_step=1, world_size=2, parts=2, workers=0)

@@ -1,4 +1,4 @@
-"""A slot is somebody's until the last tensor of it is gone."""
+"""A slot is in use until its last tensor is deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a training: exact lines, JSON and curves, on a clock that the test turns."""
+"""Reports of a training: exact lines, JSON and curves, with a simulated clock."""
 
 from __future__ import annotations
 

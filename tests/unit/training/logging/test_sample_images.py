@@ -1,4 +1,4 @@
-"""Images of progress: what is shown where, found by its colour."""
+"""Sample images: the position of each cell, found by its color."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def of_one_category(category: int, size=(40, 60)) -> PanopticMap:
 
 
 def where(sheet: torch.Tensor, color: tuple[int, int, int], at_least: int = 1) -> tuple[int, int, int, int]:
-    """Top, left, bottom, right (half-open) of all pixels of a colour."""
+    """Top, left, bottom, right (half-open) of all pixels of a color."""
     y, x = torch.nonzero((sheet == torch.tensor(color, dtype=torch.uint8)[:, None, None]).all(0), as_tuple=True)
     assert len(y) >= at_least
     return int(y.min()), int(x.min()), int(y.max()) + 1, int(x.max()) + 1
