@@ -148,7 +148,7 @@ CASES = [
         coco_texts(
             "training/panoptic/panoptic_2018.json",
             "/training/panoptic/panoptic_2018.json: no such file; expected ROOT/training/images with "
-            "ROOT/training/panoptic/panoptic_2018.json and its PNGs beside it (v1.2; in the release of v2.0 they lie "
+            "ROOT/training/panoptic/panoptic_2018.json and its PNGs beside it (v1.2; in the release of v2.0 they are "
             "in ROOT/training/v1.2/panoptic), and ROOT/validation likewise",
         ),
     ),
@@ -159,7 +159,7 @@ CASES = [
         coco_texts(
             "annotations/panoptic_train.json",
             "/annotations/panoptic_train.json: no such file; expected ROOT/SPLIT with "
-            "ROOT/annotations/panoptic_SPLIT.json and ROOT/annotations/panoptic_SPLIT; rename the folders to that",
+            "ROOT/annotations/panoptic_SPLIT.json and ROOT/annotations/panoptic_SPLIT; rename the folders accordingly",
         ),
     ),
     Case(

@@ -280,7 +280,7 @@ def test_a_batch_that_cannot_be_shared():
     assert str(caught.value) == "expected a batch_size that 3 processes can share evenly, got 8; use 6 or 9"
     with pytest.raises(InvalidArgumentError, match=r"a batch_size that 2 parts can share evenly, got 3; use 2 or 4$"):
         training_batches(stream(), batch_size=3, first_step=1, last_step=1, parts=2, workers=0)
-    with pytest.raises(InvalidArgumentError, match=r"2 processes in 2 parts each can share evenly, got 2; take 4$"):
+    with pytest.raises(InvalidArgumentError, match=r"2 processes in 2 parts each can share evenly, got 2; use 4$"):
         training_batches(stream(), batch_size=2, first_step=1, last_step=1, world_size=2, parts=2, workers=0)
 
 
