@@ -57,7 +57,7 @@ def test_a_test_split_with_ground_truth_is_one_command(here: Path, capsys: pytes
     ("recipe", "split", "reason"),
     [
         (CITY, "test", "its label files are placeholders that mark every pixel as ignored"),
-        (CITY, "train_extra", "it has coarse annotations alone"),
+        (CITY, "train_extra", "it has only coarse annotations"),
         (COCO, "test-dev2017", "its annotations are not public"),
         ("swiftnet_r18_vistas", "testing", "its annotations are not public"),
         ("street", "test", "there is no folder data/labels/test"),
@@ -150,7 +150,7 @@ def test_what_a_submission_cannot_be(here: Path, capsys: pytest.CaptureFixture[s
     tree = trees.cityscapes(here / "data", "test")
     submission = ["predict", "--data", "data", "--split", "test", "--device", "cpu", "--submission", "--out", "out"]
     city = [*submission, "--recipe", CITY]
-    assert "for label space 'camvid', whose 'sky' (stuff, number 0) Cityscapes has not" in said(capsys, *city)
+    assert "for label space 'camvid', whose 'sky' (stuff, number 0) is not in Cityscapes" in said(capsys, *city)
     assert "recipe for the data of Cityscapes or COCO" in said(capsys, *submission, "--recipe", BSB)
     assert "belong to --recipe NAME" in said(capsys, *submission)
     assert "expected SOURCE or --recipe, got both: a.jpg" in said(capsys, *city, "a.jpg")

@@ -117,7 +117,7 @@ def test_one_image_of_four_without_labels_stops_no_training(tmp_path: Path) -> N
 def test_a_run_that_has_diverged_is_a_start_for_another_rate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(TrainingDivergedError, match="start another run from this one's folder"):
+    with pytest.raises(TrainingDivergedError, match="start another run from this run directory"):
         trained(replace(SHORT, model=Net(nan_at=5)), tmp_path / "one")
     slow = replace(SHORT, optimizer=replace(SHORT.optimizer, learning_rate=1e-9), ema_decay=0.0)
     trained(slow, tmp_path / "two", init_from=str(tmp_path / "one"))

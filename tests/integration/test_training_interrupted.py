@@ -32,7 +32,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "bfloat16" not in text
     assert "wait for data" in text  # the table of --profile
     assert "ms per sample: read" in text
-    assert "of what is possible" in text
+    assert "of the maximum" in text
     return folder / "out"
 
 

@@ -105,7 +105,7 @@ def test_every_field_of_a_recipe_is_an_option_with_its_help(recipe, capsys):
     for option in options:
         assert re.search(rf"--{re.escape(option)}[ ,]", text), option
     words = " ".join(text.replace("│", " ").split())
-    assert "Height and width of the crops that enter the network, pixels." in words
+    assert "Height and width of training crops, in pixels." in words
     for name in OPERATIONAL:
         assert f"--{name.replace('_', '-')}" in text
 
@@ -186,7 +186,10 @@ def test_without_out_nothing_starts(capsys):
     ("arguments", "message"),
     [
         (["twon", "--out", "o"], "unknown recipe 'twon'; did you mean town"),
-        (["town", "--out", "o", "--schedule.min-lr", "1"], "expected the learning rate to end at 0.002 or below"),
+        (
+            ["town", "--out", "o", "--schedule.min-lr", "1"],
+            "expected schedule.min_lr of at most the peak learning rate 0.002",
+        ),
         (["town", "--out", "o", "--steps", "0"], "expected steps of at least 1, got 0"),
         (["town", "--out", "o", "--workers", "-1"], "expected workers of 0 or more, got -1"),
         (["own", "--out", "o"], "expected the folder of your images and their annotations, got none; give --data"),
