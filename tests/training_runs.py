@@ -1,4 +1,4 @@
-"""Tiny trainings on the CPU for tests: recipes, and processes of their own to run, stop and kill them in."""
+"""Tiny trainings on the CPU for tests: recipes, and separate processes to run, stop and kill them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PUBLISHED = CenterRepresentation(sigma=3, hard_pixel_fraction=0.2, decoding=Cent
 
 
 class FixedNorm(nn.BatchNorm2d):
-    """Normalises by its running statistics, always: no sample has an influence on another."""
+    """Always normalises by its running statistics, so that samples are independent."""
 
     def train(self, mode: bool = True) -> FixedNorm:
         return super().train(False)
@@ -64,7 +64,7 @@ class FixedNorm(nn.BatchNorm2d):
 
 @dataclass(frozen=True)
 class Net(ModelOptions):
-    """The smallest SwiftNet; its loss may become nan the so many-th time that it is computed."""
+    """The smallest SwiftNet; its loss may become nan at a given call."""
 
     width: int = 8
     levels: int = 1
@@ -125,13 +125,13 @@ class BoxNet(ModelOptions):
 
 
 def in_double(model: PanopticModel) -> None:
-    """Let a network compute in double precision."""
+    """Run a network in double precision."""
     forward = model.double().forward
     model.forward = lambda images: forward(images.double())  # type: ignore[method-assign]
 
 
 class Images:
-    """Maps painted in the colours of their categories, each object a little differently."""
+    """Images of maps in the colors of their categories, slightly different for each object."""
 
     labels = SHAPES
 
@@ -156,7 +156,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Drawn(DataOptions):
-    """Images that are drawn when they are asked for; some cannot be read.
+    """Images generated on access; some cannot be read.
 
     Where ``trap`` is a file, the loader process that draws one is killed as soon as the file named in it exists.
     """
@@ -200,21 +200,21 @@ def run_command(arguments: list[str]) -> int:
 
 
 class Command(Process):
-    """``panscape ARGUMENTS`` in a process of its own."""
+    """Run ``panscape ARGUMENTS`` in a separate process."""
 
     def __init__(self, log: Path, *arguments: object, environment: dict[str, str] | None = None) -> None:
         super().__init__(log, run_command, [str(a) for a in arguments], environment=environment)
 
 
 def recipe_file(path: Path, recipe: str) -> Path:
-    """Write a file with a recipe: an expression with the names of this one."""
+    """Write a recipe file: an expression with the names of this module."""
     lines = ["from dataclasses import replace", "from training_runs import *", "", "", "def recipe():"]
     path.write_text("\n".join([*lines, f"    return {recipe}", ""]))
     return path
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a free port."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -222,7 +222,7 @@ def free_port() -> int:
 
 
 def torchrun(log: Path, count: int, *arguments: object, environment: dict[str, str] | None = None) -> list[Command]:
-    """Start what torchrun starts."""
+    """Start processes as torchrun does."""
     shared = (environment or {}) | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     shared |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
     shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
@@ -248,7 +248,7 @@ def steps_saved(out: Path) -> list[int]:
 
 
 def assert_equal(some: Any, other: Any, name: str = "state") -> None:
-    """Compare what checkpoints hold, tensors bit for bit."""
+    """Compare the content of checkpoints, tensors bit for bit."""
     assert type(some) is type(other), name
     if isinstance(some, dict):
         assert list(some) == list(other), name

@@ -1,6 +1,6 @@
-"""panscape: panoptic segmentation, every pixel's category and object.
+"""panscape: panoptic segmentation, the category and instance of every pixel.
 
-Importing this package imports nothing heavy: each public name is fetched when it is first used.
+Importing this package imports nothing heavy: each public name is imported on first use.
 """
 
 from __future__ import annotations

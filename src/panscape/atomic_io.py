@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Atomic file writes: a file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from panscape.errors import InvalidArgumentError
 
 @contextmanager
 def atomic_write(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; when the block ends well, it takes the place of ``path``.
+    """Yield a temporary path beside ``path``, which replaces ``path`` when the block succeeds.
 
-    A reader sees the old file or the whole new one, never a part. When the block raises, nothing is left behind.
+    A reader sees the old file or the complete new one. If the block raises, the temporary file is removed.
 
     Args:
         path: the file to write; its folder must exist.
-        durable: return only when the file is on the disk, so that it outlives a loss of power, too.
+        durable: sync the file to the disk before returning, so that it survives a power failure.
 
     Raises:
         InvalidArgumentError: the folder does not exist.
@@ -28,14 +28,14 @@ def atomic_write(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     path = Path(path)
     if not path.parent.is_dir():
         raise InvalidArgumentError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
-    # The suffix stays last: writers such as Pillow choose the format by it.
+    # Keep the suffix: writers such as Pillow choose the format by it.
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary
         if durable:
-            _sync(temporary)  # before the rename, or the name could outlive the content
+            _sync(temporary)  # before the rename, else a power failure could leave the name without the content
         os.replace(temporary, path)  # noqa: PTH105 - Path.replace reads like str.replace here
-        if durable and os.name != "nt":  # Windows has no descriptors of folders
+        if durable and os.name != "nt":  # Windows has no file descriptors of folders
             _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -50,7 +50,7 @@ def _sync(path: Path) -> None:
 
 
 def write_json(path: str | Path, content: object) -> None:
-    """Write ``content`` as JSON, whole or not at all.
+    """Write ``content`` as JSON atomically.
 
     Args:
         path: the file to write; its folder must exist.

@@ -1,6 +1,6 @@
-"""The errors panscape raises for its users; each composes its own remedy.
+"""The errors that panscape raises for its users; each message contains a remedy.
 
-Every error derives from :class:`PanscapeError` and from the built-in exception a caller would expect, so that both
+Every error derives from :class:`PanscapeError` and from the matching built-in exception, so that both
 ``except PanscapeError`` and ``except ValueError`` work.
 """
 
@@ -13,10 +13,10 @@ from typing import Any
 
 
 class PanscapeError(Exception):
-    """Base of every error that panscape raises on purpose."""
+    """Base class of all errors that panscape raises deliberately."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Worker processes send their errors pickled; the default would call __init__ with the finished message.
+        # Worker processes pickle their errors; the default would call __init__ with the final message.
         return _restored, (type(self), self.args, self.__dict__)
 
 
@@ -28,27 +28,27 @@ def _restored(kind: type[PanscapeError], args: tuple[Any, ...], state: dict[str,
 
 
 class InvalidMapError(PanscapeError, ValueError):
-    """A panoptic map was given parts that do not belong together."""
+    """The parts of a panoptic map are invalid or inconsistent."""
 
 
 class InvalidLabelSpaceError(PanscapeError, ValueError):
-    """A label space contradicts itself."""
+    """A label space is inconsistent."""
 
 
 class InvalidAnnotationError(PanscapeError, ValueError):
-    """An annotation or prediction on disk contradicts its own description."""
+    """An annotation or prediction on disk is inconsistent."""
 
 
 class InvalidArgumentError(PanscapeError, ValueError):
-    """An argument has a value, shape or type that the call cannot use."""
+    """An argument has an invalid value, shape or type."""
 
 
 class UnreadableFileError(PanscapeError, OSError):
-    """A file could not be read as what it was taken for.
+    """A file could not be read in the expected format.
 
     Args:
         path: the file.
-        reason: what went wrong, and what to do.
+        reason: the cause and the remedy.
     """
 
     def __init__(self, path: object, reason: str) -> None:
@@ -57,11 +57,11 @@ class UnreadableFileError(PanscapeError, OSError):
 
 
 class UnwritableFileError(PanscapeError, OSError):
-    """A file could not be written; what was there before is as it was.
+    """A file could not be written; an earlier file is unchanged.
 
     Args:
         path: the file.
-        reason: what went wrong, and what to do.
+        reason: the cause and the remedy.
     """
 
     def __init__(self, path: object, reason: str) -> None:
@@ -70,17 +70,17 @@ class UnwritableFileError(PanscapeError, OSError):
 
 
 class DiskFullError(UnwritableFileError):
-    """A file found no room: the disk or a quota is full, or the file would be larger than is allowed."""
+    """A file could not be written because the disk or quota is full or the file size limit is reached."""
 
 
 class UnknownNameError(PanscapeError, KeyError):
-    """A name is not in the table it was looked up in; the nearest known names are suggested.
+    """A name is unknown; the message suggests the closest known names.
 
     Args:
-        kind: what was looked up, for example "model".
-        name: what was asked for.
-        known: the names in the table.
-        list_all: list them all beside the suggestion; for short tables that depend on what the user chose before.
+        kind: kind of the name, for example "model".
+        name: the unknown name.
+        known: the known names.
+        list_all: list all known names beside the suggestion; for short lists that depend on other options.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, list_all: bool = False) -> None:
@@ -92,17 +92,17 @@ class UnknownNameError(PanscapeError, KeyError):
         self.message = f"unknown {kind} {name!r}; {hint}"
         super().__init__(self.message)
 
-    def __str__(self) -> str:  # KeyError prints its argument's repr
+    def __str__(self) -> str:  # KeyError prints the repr of its argument
         return self.message
 
 
 class MissingExtraError(PanscapeError, ImportError):
-    """A command needs a package that a plain installation leaves out.
+    """A function needs a package that the base installation does not include.
 
     Args:
-        package: the import name that is missing.
-        extra: the extra of panscape that brings it.
-        purpose: what it is needed for.
+        package: import name of the missing package.
+        extra: the extra of panscape that installs it.
+        purpose: the function that needs it.
     """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
@@ -110,12 +110,12 @@ class MissingExtraError(PanscapeError, ImportError):
 
 
 class CheckpointMismatchError(PanscapeError, ValueError):
-    """A checkpoint and a model do not fit each other tensor by tensor.
+    """The tensors of a checkpoint do not match those of the model.
 
     Args:
         path: the checkpoint.
-        missing: names that the model needs and the checkpoint lacks.
-        unused: names that the checkpoint has and the model has no place for.
+        missing: names in the model that are not in the checkpoint.
+        unused: names in the checkpoint that are not in the model.
         misshapen: ``name: expected shape, found shape`` lines.
         remedy: what to do.
     """
@@ -143,7 +143,7 @@ class BadSampleError(PanscapeError, ValueError):
 
     Args:
         image: its file or name.
-        reason: what is wrong with it; may begin with the file.
+        reason: the error; may begin with the file.
         remedy: what to do.
     """
 
@@ -151,7 +151,7 @@ class BadSampleError(PanscapeError, ValueError):
         self,
         image: object,
         reason: str,
-        remedy: str = "repair or remove it, or leave out what cannot be used with --on-error skip",
+        remedy: str = "repair or remove it, or skip invalid images with --on-error skip",
     ) -> None:
         self.image = str(image)
         reason = " ".join(reason.split())
@@ -160,31 +160,30 @@ class BadSampleError(PanscapeError, ValueError):
 
 
 class WorkerDiedError(PanscapeError, RuntimeError):
-    """A process that prepares training images is gone.
+    """A data-loader process has died.
 
     Args:
-        detail: what is known of its end.
+        detail: process id and cause of death, if known.
     """
 
     def __init__(self, detail: str) -> None:
         super().__init__(
-            f"a process that prepares training images died: {detail}. Most often memory ran out, or the shared "
-            "memory in /dev/shm; give the same command with fewer --workers and --resume to go on from the last "
-            "checkpoint"
+            f"a data-loader process died: {detail}. The usual cause is a lack of memory, or of shared memory in /dev/"
+            "shm; repeat the command with fewer --workers and --resume to continue from the last checkpoint"
         )
 
 
 class ProcessLostError(PanscapeError, RuntimeError):
-    """Another process of a training on several has ended.
+    """Another process of a distributed training has ended.
 
     Args:
-        detail: how it was noticed.
+        detail: the error that revealed it.
     """
 
     def __init__(self, detail: str) -> None:
         super().__init__(
-            f"another process of this training has ended ({detail}); what it printed tells why; mend that, then give "
-            "the same command with --resume to go on from the last checkpoint"
+            f"another process of this training has ended ({detail}); its output contains the cause; fix that, then "
+            "repeat the command with --resume to continue from the last checkpoint"
         )
 
 
@@ -192,10 +191,10 @@ class TrainingDivergedError(PanscapeError, FloatingPointError):
     """A loss or a gradient is not finite.
 
     Args:
-        step: at which.
-        losses: by name; where all are finite, it is the gradient that is not.
-        names: of the images in the batch.
-        checkpoint: the last good one.
+        step: number of the step.
+        losses: by name; if all are finite, the gradient is not.
+        names: names of the images in the batch.
+        checkpoint: description of the last good checkpoint.
     """
 
     def __init__(self, step: int, losses: Mapping[str, float], names: Sequence[str], checkpoint: str) -> None:
@@ -206,23 +205,22 @@ class TrainingDivergedError(PanscapeError, FloatingPointError):
             what = f"the gradient is not finite, although the loss is ({values}),"
             remedy = "a lower learning rate, or with --precision fp32"
         super().__init__(
-            f"{what} at step {step}, images {', '.join(names)}; {checkpoint}; look at these images and their labels, "
-            "which --resume would meet again; if they are right, start another run from this one's folder "
-            "(--init-from) "
-            f"with {remedy}"
+            f"{what} at step {step}, images {', '.join(names)}; {checkpoint}; check these images and their labels, "
+            "which --resume would use again; if they are correct, start another run from this run directory "
+            f"(--init-from) with {remedy}"
         )
 
 
 def shown(value: object) -> str:
-    """Return something from a file so that it can be printed: short, and without characters that do something."""
+    """Return a short printable representation of a value from a file, without control characters."""
     try:
         text = repr(value)
-    except RecursionError:  # lists in lists in lists
+    except RecursionError:  # deeply nested lists
         text = type(value).__name__
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def listed(values: Sequence[object]) -> str:
-    """Return the first few values and how many more there are."""
+    """Return the first five values and the number of further ones."""
     first = ", ".join(map(str, values[:5]))
     return f"{first} and {len(values) - 5} more" if len(values) > 5 else first

@@ -1,4 +1,4 @@
-"""Sizes, padding and windows: pure functions on integers. Sizes are always ``(height, width)`` in pixels."""
+"""Sizes and padding: pure functions on integers. Sizes are always ``(height, width)`` in pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from panscape.errors import InvalidArgumentError
 
 
 class Size(NamedTuple):
-    """An image's extent in pixels."""
+    """The size of an image in pixels."""
 
     height: int
     width: int
@@ -23,7 +23,7 @@ class Size(NamedTuple):
 
 def round_up(value: int, multiple: int) -> int:
     """Return the smallest multiple of ``multiple`` that is at least ``value``."""
-    # No negative number is divided: in exported graphs division may cut towards 0 instead of rounding down.
+    # Avoid dividing negative numbers: in exported graphs, division may truncate instead of rounding down.
     return (value + multiple - 1) // multiple * multiple
 
 
@@ -34,10 +34,10 @@ def padded_size(size: tuple[int, int], stride: int) -> Size:
 
 
 def require_fits(size: tuple[int, int], padded: tuple[int, int]) -> None:
-    """Refuse the size of an image that has no pixels or does not fit a padded input.
+    """Check that an image size is positive and fits a padded input.
 
     Raises:
-        InvalidArgumentError: that is so.
+        InvalidArgumentError: the size is not positive or exceeds ``padded``.
     """
     if min(size) < 1 or size[0] > padded[0] or size[1] > padded[1]:
         raise InvalidArgumentError(
@@ -46,15 +46,15 @@ def require_fits(size: tuple[int, int], padded: tuple[int, int]) -> None:
 
 
 def min_area_pixels(share: float, size: tuple[int, int]) -> int:
-    """Return the fewest pixels that are at least this share of an image, the share taken as it is written.
+    """Return the smallest number of pixels that is at least this fraction of an image, in exact decimal arithmetic.
 
-    In floats, 0.07 of 100 pixels is a little more than 7, and 8 pixels would be asked for.
+    In floating point, 0.07 of 100 pixels is slightly more than 7, and the result would be 8.
     """
     return ceil(Fraction(repr(float(share))) * size[0] * size[1])
 
 
 def size_with_longest_side(size: tuple[int, int], longest: int) -> Size:
-    """Return ``size`` scaled so that its longer side is ``longest`` pixels, the aspect ratio kept to a pixel.
+    """Return ``size`` scaled so that its longer side is ``longest`` pixels, with the aspect ratio kept up to rounding.
 
     Raises:
         InvalidArgumentError: a side or ``longest`` is not positive.

@@ -1,7 +1,7 @@
-"""Single files from the Hugging Face hub: from its cache where they are there, else fetched once, or a clear error.
+"""Fetch single files from the Hugging Face hub: from its cache if present, else by one download, or a clear error.
 
-The hub's own client tries an address five times over before it gives up. On a machine without internet that takes two
-minutes, and its message names neither the file nor what to do. Here one short question comes first.
+The hub's own client retries an address five times. On a machine without internet access that takes two minutes, and its
+message contains neither the file nor a remedy. Here, one short request checks the connection first.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from panscape.errors import UnreadableFileError
 
 
 def hub_address(repository: str, name: str) -> str:
-    """Return the address of a file in a repository of the hub, by the endpoint that ``HF_ENDPOINT`` may set."""
+    """Return the URL of a file in a repository of the hub; ``HF_ENDPOINT`` may set the endpoint."""
     from huggingface_hub import hf_hub_url
 
     return str(hf_hub_url(repository, name))
 
 
 def hub_file(repository: str, name: str, *, remedy: str, say: Callable[[str], None] | None = None) -> Path:
-    """Return a file of a repository on the hub, from the cache if it is there; nothing is asked over the network then.
+    """Return the path of a file of a hub repository; a cached file needs no network access.
 
     Args:
         repository: its id, "owner/name".
-        name: of the file.
-        remedy: what to do if the file cannot be fetched, for the error.
-        say: receives one line before a download: what, from where, how large; by default it is printed to stderr.
+        name: name of the file.
+        remedy: what to do if the file cannot be fetched, for the error message.
+        say: receives one line before a download, with the URL and the size; by default, the line goes to stderr.
 
     Raises:
-        UnreadableFileError: the file is not in the cache, and the hub cannot be reached, is switched off by
-            ``HF_HUB_OFFLINE``, or does not give it. There is one attempt to reach it, of ``HF_HUB_ETAG_TIMEOUT``
-            seconds (10).
+        UnreadableFileError: the file is not in the cache, and the hub cannot be reached, is disabled by
+            ``HF_HUB_OFFLINE``, or does not provide it. There is one connection attempt of at most
+            ``HF_HUB_ETAG_TIMEOUT`` seconds (10).
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -48,7 +48,7 @@ def hub_file(repository: str, name: str, *, remedy: str, say: Callable[[str], No
     expected = f"expected {address} in the cache of the Hugging Face hub or from there"
     if constants.HF_HUB_OFFLINE:
         raise UnreadableFileError(
-            repository, f"{expected}, but it is not in the cache, and HF_HUB_OFFLINE forbids to fetch it; {remedy}"
+            repository, f"{expected}, but it is not in the cache, and HF_HUB_OFFLINE forbids downloads; {remedy}"
         )
     try:
         size = get_hf_file_metadata(address, timeout=constants.HF_HUB_ETAG_TIMEOUT).size
@@ -59,7 +59,7 @@ def hub_file(repository: str, name: str, *, remedy: str, say: Callable[[str], No
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """Return the base of the errors that the hub's client lets through; which client that is depends on its version."""
+    """Return the base classes of the network errors of the hub's client, which depend on its version."""
     found = []
     for module, name in (("httpx2", "HTTPError"), ("httpx", "HTTPError"), ("requests", "RequestException")):
         kind = getattr(sys.modules.get(module), name, None)

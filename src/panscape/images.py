@@ -1,4 +1,4 @@
-"""Images from disk or memory as one kind of tensor: uint8 [3, H, W], red, green, blue."""
+"""Read, convert, resize and write images as uint8 tensors [3, H, W], red, green, blue."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Endings, in lower case, by which an image is known in a folder."""
+"""File name suffixes of images in a folder, in lower case."""
 
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 
-# What Pillow's readers are known to raise on damaged bytes, besides OSError.
+# Exceptions that Pillow's readers raise on damaged files.
 _DAMAGE = (OSError, EOFError, SyntaxError, ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error)
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class _UnsuitableValuesError(ValueError):
-    """An image that was read well but whose values say nothing about brightness."""
+    """An image was read, but the range of its values is unknown or unsupported."""
 
 
 def load_image(path: str | os.PathLike[str]) -> Tensor:
     """Read an image.
 
-    The camera's orientation (EXIF) is applied. Grey becomes three equal channels; its 16 bits are scaled to 8 (divided
-    by 257 and rounded, never clipped). Of colours with 16 bits a channel Pillow reads only the upper 8. Transparency is
-    laid over white, CMYK and palettes become RGB. Of a file with several frames the first is taken.
+    The camera's orientation (EXIF) is applied. Grey becomes three equal channels; 16-bit grey is scaled to 8 bits
+    (divided by 257 and rounded, never clipped). Pillow reads only the upper 8 bits of 16-bit color channels.
+    Transparent images are composited over white, CMYK and palettes become RGB. The first frame of a multi-frame file
+    is used.
 
     Args:
         path: a file that Pillow reads.
@@ -47,7 +48,7 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
         uint8 [3, H, W], red, green, blue.
 
     Raises:
-        UnreadableFileError: there is no such file, it is no image, it is damaged, or it is larger than
+        UnreadableFileError: the file is missing, not an image or damaged, or it is larger than
             ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
     """
     with open_image(path) as image:
@@ -56,13 +57,13 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
 
 @contextmanager
 def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """Open an image; what Pillow raises while the block decodes it becomes one kind of error.
+    """Open an image; all errors of Pillow while the block decodes it become one kind of error.
 
     Args:
         path: a file that Pillow reads.
 
     Raises:
-        UnreadableFileError: there is no such file, it is no image, it is damaged, or it is larger than
+        UnreadableFileError: the file is missing, not an image or damaged, or it is larger than
             ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
     """
     path = Path(path)
@@ -72,11 +73,11 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         with Image.open(path) as image:
             yield image
     except FileNotFoundError as error:
-        raise UnreadableFileError(path, f"no such file; check the path (looked from {Path.cwd()})") from error
+        raise UnreadableFileError(path, f"no such file; check the path (working directory {Path.cwd()})") from error
     except _BOMB as error:
         raise UnreadableFileError(
             path,
-            f"the image is larger than the limit against decompression bombs ({error}); cut it into tiles, or raise "
+            f"the image is larger than the limit against decompression bombs ({error}); split it into tiles, or raise "
             "PIL.Image.MAX_IMAGE_PIXELS if you trust it",
         ) from error
     except _UnsuitableValuesError as error:
@@ -88,18 +89,18 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
 
 
 def to_image_tensor(source: ImageSource) -> Tensor:
-    """Return an image, whatever it came as, as a tensor.
+    """Convert an image from any supported type to a tensor.
 
     Args:
         source: a path (see :func:`load_image`); a PIL image, treated like a file; a uint8 array [H, W, 3] (red, green,
             blue) or [H, W] (grey); a tensor [3, H, W], uint8 or floating with values in 0..1.
 
     Returns:
-        uint8 [3, H, W]. A uint8 tensor is returned as it is and keeps its device.
+        uint8 [3, H, W]. A uint8 tensor is returned unchanged on its device.
 
     Raises:
         UnreadableFileError: a path cannot be read.
-        InvalidArgumentError: another type, shape or range.
+        InvalidArgumentError: the source has another type, shape or range.
     """
     if isinstance(source, str | os.PathLike):
         return load_image(source)
@@ -108,7 +109,7 @@ def to_image_tensor(source: ImageSource) -> Tensor:
             return _to_tensor(source)
         except _UnsuitableValuesError as error:
             raise InvalidArgumentError(str(error)) from error
-        except _DAMAGE as error:  # PIL images are lazy: a damaged file shows only now
+        except _DAMAGE as error:  # PIL images are lazy: a damaged file raises only here
             raise InvalidArgumentError(f"expected a readable PIL image, but {_in_one_line(error)}") from error
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -121,7 +122,7 @@ def to_image_tensor(source: ImageSource) -> Tensor:
 
 
 def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return images at another size, bilinear with a low-pass filter; the same object where the size is theirs already.
+    """Resize images bilinearly with anti-aliasing; return the same object if the size does not change.
 
     Args:
         images: float [B, C, H, W] in 0..1.
@@ -133,10 +134,10 @@ def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def save_png(path: str | os.PathLike[str], image: Tensor) -> None:
-    """Write an image as PNG, whole or not at all.
+    """Write an image as PNG atomically.
 
     Args:
-        path: where; the folder must exist.
+        path: the file to write; its folder must exist.
         image: uint8 [3, H, W], red, green, blue.
 
     Raises:
@@ -144,7 +145,7 @@ def save_png(path: str | os.PathLike[str], image: Tensor) -> None:
     """
     if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
         raise InvalidArgumentError(f"expected an image as a uint8 tensor [3, H, W], got {_described(image)}")
-    # Level 1 takes a fifth of the default's time; photos get a sixth larger.
+    # Level 1 takes a fifth of the default's time; photos are a sixth larger.
     with atomic_write(Path(path)) as temporary:
         Image.fromarray(image.cpu().permute(1, 2, 0).contiguous().numpy()).save(temporary, "PNG", compress_level=1)
 
@@ -161,7 +162,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return _from_deep_grey(np.asarray(image).astype(np.int64))
     if image.mode == "F":
         raise _UnsuitableValuesError(
-            "expected an image of whole numbers, got floating-point ones of unknown range; save it with 8 or 16 bits"
+            "expected an image of integers, got floating-point values of unknown range; save it with 8 or 16 bits"
         )
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -200,7 +201,7 @@ def _from_tensor(tensor: Tensor) -> Tensor:
         raise InvalidArgumentError(f"{expected}, got {_described(tensor)}; convert it with .to(torch.uint8)")
     values = tensor.detach().float()
     low, high = (float(v) for v in torch.stack(values.aminmax()))
-    if not (low >= 0 and high <= 1):  # also when one is not a number
+    if not (low >= 0 and high <= 1):  # also true for NaN
         raise InvalidArgumentError(f"{expected}, got values in {low:g}..{high:g}; scale them, or give uint8")
     return (values * 255).round().to(torch.uint8)
 

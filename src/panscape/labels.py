@@ -1,7 +1,7 @@
-"""What a pixel can be: categories and the label spaces that order them.
+"""Categories and the label spaces that order them.
 
-A category's id is its position in its :class:`LabelSpace`, ``0 .. K-1``. The numbers that a dataset uses on disk
-(``source_id``) matter to :mod:`panscape.formats` and to readers, and to nothing else.
+A category's id is its index in its :class:`LabelSpace`, ``0 .. K-1``. The ids of a dataset's files (``source_id``) are
+used only by :mod:`panscape.formats` and by readers of datasets.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _BUNDLED = Path(__file__).parent / "datasets" / "labels"
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """One kind of pixel.
+    """A category (class) of pixels.
 
     Attributes:
-        name: for people, unique within a label space.
+        name: display name, unique within a label space.
         is_thing: whether its pixels belong to countable objects (a thing) or not (stuff).
-        source_id: the number that the dataset's files use.
-        color: red, green, blue in 0..255, for images.
+        source_id: its id in the dataset's files.
+        color: red, green, blue in 0..255, for visualisation.
     """
 
     name: str
@@ -46,14 +46,14 @@ class Category:
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """An ordered set of categories; a category's id is its position.
+    """An ordered set of categories; a category's id is its index.
 
     Attributes:
-        name: of the label space, for example "cityscapes".
+        name: name of the label space, for example "cityscapes".
         categories: in id order.
 
     Raises:
-        InvalidLabelSpaceError: no category, or a name or source id given twice.
+        InvalidLabelSpaceError: there is no category, or a name or source id occurs twice.
     """
 
     name: str
@@ -83,24 +83,24 @@ class LabelSpace:
 
     @cached_property
     def thing_ids(self) -> tuple[int, ...]:
-        """Ids of the things, ascending."""
+        """Ids of the thing categories, ascending."""
         return tuple(i for i, c in enumerate(self.categories) if c.is_thing)
 
     @cached_property
     def stuff_ids(self) -> tuple[int, ...]:
-        """Ids of the stuff, ascending."""
+        """Ids of the stuff categories, ascending."""
         return tuple(i for i, c in enumerate(self.categories) if not c.is_thing)
 
     @cached_property
     def id_of_source(self) -> Mapping[int, int]:
-        """From the number that the dataset's files use to the category id."""
+        """The category id for each id in the dataset's files."""
         return {c.source_id: i for i, c in enumerate(self.categories)}
 
     def index(self, name: str) -> int:
         """Return the id of the category called ``name``.
 
         Raises:
-            UnknownNameError: there is none; the nearest names are suggested.
+            UnknownNameError: no category has this name; the message suggests the closest names.
         """
         for i, category in enumerate(self.categories):
             if category.name == name:
@@ -113,7 +113,7 @@ class LabelSpace:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> LabelSpace:
-        """Build a label space from what :meth:`to_dict` gives.
+        """Build a label space from the result of :meth:`to_dict`.
 
         Raises:
             InvalidLabelSpaceError: a field is missing or of the wrong kind.
@@ -130,7 +130,7 @@ class LabelSpace:
             )
             return cls(str(description["name"]), categories)
         except InvalidLabelSpaceError:
-            raise  # it is a ValueError too, and says already what is wrong
+            raise  # it is a ValueError too, with its own message
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidLabelSpaceError(
                 "expected {'name', 'categories': [{'name', 'is_thing', 'source_id', 'color'}]}, "
@@ -142,7 +142,7 @@ class LabelSpace:
         """Load a bundled label space by name, or one from a JSON file.
 
         Args:
-            name_or_path: a name that :meth:`bundled` lists, or a path that ends in ``.json``.
+            name_or_path: a name from :meth:`bundled`, or a path that ends in ``.json``.
 
         Raises:
             UnknownNameError: no bundled label space has this name.
@@ -165,7 +165,7 @@ class LabelSpace:
 
     @staticmethod
     def bundled() -> list[str]:
-        """Return the names of the label spaces that come with panscape."""
+        """Return the names of the bundled label spaces."""
         return sorted(p.stem for p in _BUNDLED.glob("*.json"))
 
 

@@ -1,4 +1,4 @@
-"""`PanopticMap`: every pixel once, its category and its object. Truth and prediction are the same type."""
+"""`PanopticMap`: the category and instance of every pixel; the type of both ground truth and prediction."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PanopticMap:
-    """An image taken apart into segments.
+    """A panoptic segmentation: every pixel belongs to one segment or is void.
 
-    Void is 0, everywhere and always. A pixel of value ``s`` belongs to the segment described by row ``s - 1`` of the
-    other fields; a row may be without pixels (see :meth:`compact`).
+    Void is always 0. A pixel of value ``s`` belongs to the segment in row ``s - 1`` of the other fields; a row may
+    have no pixels (see :meth:`compact`).
 
     Attributes:
         ids: int32 [H, W], values in 0..S; 0 is void.
         category: int64 [S], category ids of a :class:`~panscape.labels.LabelSpace`.
-        score: float32 [S] in 0..1, or None where there is no measure of confidence (truth).
-        crowd: bool [S], segments that stand for many objects at once; None means that there are none.
+        score: float32 [S] in 0..1, or None if there is no confidence (ground truth).
+        crowd: bool [S], segments that annotate a group of objects; None if there are none.
 
     Raises:
-        InvalidMapError: a part has another type, shape or range, or parts contradict each other.
+        InvalidMapError: a part has another type, shape or range, or parts are inconsistent.
     """
 
     ids: Tensor
@@ -58,21 +58,21 @@ class PanopticMap:
             low, high = (int(v) for v in torch.stack(self.ids.aminmax()))
             if low < 0 or high > rows:
                 raise InvalidMapError(
-                    f"expected ids in 0..{rows} (0 is void, {rows} segments are described), got {low}..{high}; "
-                    "describe every id, or read the annotation with panscape.formats"
+                    f"expected ids in 0..{rows} (0 is void, category has {rows} segments), got {low}..{high}; "
+                    "give a category for every id, or read the annotation with panscape.formats"
                 )
         if rows and int(self.category.min()) < 0:
             raise InvalidMapError(
-                f"expected category ids from 0 on, got {int(self.category.min())}; pixels without category are void (0)"
+                f"expected category ids of at least 0, got {int(self.category.min())}; use void (0) for no category"
             )
         if rows and self.score is not None:
             lowest, highest = (float(v) for v in torch.stack(self.score.aminmax()))
-            if not (lowest >= 0 and highest <= 1):  # also when one is not a number
+            if not (lowest >= 0 and highest <= 1):  # also true for NaN
                 raise InvalidMapError(
                     f"expected scores in 0..1, got {lowest:g}..{highest:g}; give probabilities, not logits or percent"
                 )
 
-    # What it holds
+    # Content
 
     @property
     def size(self) -> Size:
@@ -81,7 +81,7 @@ class PanopticMap:
 
     @property
     def num_segments(self) -> int:
-        """Number of described segments, those without pixels included."""
+        """Number of segments, including those without pixels."""
         return self.category.shape[0]
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ class PanopticMap:
         return f"PanopticMap({height}x{width}, {self.num_segments} segments)"
 
     def semantic(self, *, void: int) -> Tensor:
-        """Return the category of every pixel, int64 [H, W]; pixels of no segment get ``void``."""
+        """Return the category of every pixel, int64 [H, W]; void pixels get ``void``."""
         table = torch.cat([self.category.new_tensor([void]), self.category])
         return table[self.ids.long()]
 
@@ -103,14 +103,14 @@ class PanopticMap:
         return torch.bincount(self.ids.flatten().long(), minlength=self.num_segments + 1)[1:]
 
     def boxes(self) -> Tensor:
-        """Return the tight box of every segment, float32 [S, 4], xyxy in pixels, half-open; zeros without pixels."""
+        """Return the tight box of every segment, float32 [S, 4], xyxy in pixels, half-open; zeros if it is empty."""
         width = self.size.width
-        # Runs of equal ids along the rows have the same extent as the pixels and are a hundred times fewer.
+        # Runs of equal ids along rows have the same extent as the pixels, and there are a hundred times fewer.
         is_start = torch.ones_like(self.ids, dtype=torch.bool)
         is_start[:, 1:] = self.ids[:, 1:] != self.ids[:, :-1]
         y, start = is_start.nonzero(as_tuple=True)
         stop = torch.cat([start[1:], start.new_zeros(1)])[: len(start)]
-        stop[stop == 0] = width  # the next run begins a row, so this one ends its own
+        stop[stop == 0] = width  # the next run begins a row, so this one ends at the border
         index = self.ids[y, start].long()
         extent = []
         for low, high in ((start, stop), (y, y + 1)):
@@ -122,17 +122,17 @@ class PanopticMap:
         return torch.where(boxes[:, 2:3] > 0, boxes, torch.zeros_like(boxes)).float()
 
     def equals(self, other: PanopticMap) -> bool:
-        """Return whether both describe the same segments, whatever their order; scores are not compared."""
+        """Return whether both have the same segments in any order; scores are not compared."""
         if self.size != other.size:
             return False
         mine, theirs = self.compact(), other.compact()
         if mine.num_segments != theirs.num_segments:
             return False
-        # Each pair of ids that shares a pixel, packed into one number: those sort an order faster than rows.
+        # Each pair of ids that shares a pixel, packed into one integer: sorts an order of magnitude faster than rows.
         factor = theirs.num_segments + 1
         packed = torch.unique(mine.ids.long() * factor + theirs.ids)
         pairs = torch.stack([packed // factor, packed % factor])
-        # One partner each, both ways, and void with void alone.
+        # A one-to-one mapping, with void only to void.
         if any(len(torch.unique(side)) != len(packed) for side in pairs) or (pairs[0] > 0).ne(pairs[1] > 0).any():
             return False
         a, b = pairs[:, pairs[0] > 0] - 1
@@ -143,7 +143,7 @@ class PanopticMap:
     def _crowd_or_false(self) -> Tensor:
         return torch.zeros_like(self.category, dtype=torch.bool) if self.crowd is None else self.crowd
 
-    # New maps from this one
+    # Derived maps
 
     @classmethod
     def empty(cls, size: tuple[int, int]) -> PanopticMap:
@@ -160,7 +160,7 @@ class PanopticMap:
         )
 
     def select(self, keep: Tensor) -> PanopticMap:
-        """Return the map with only the segments chosen; the pixels of the others become void.
+        """Return the map with only the selected segments; the pixels of the others become void.
 
         Args:
             keep: bool [S].
@@ -177,7 +177,7 @@ class PanopticMap:
         )
 
     def compact(self) -> PanopticMap:
-        """Return the map without the descriptions that no pixel uses."""
+        """Return the map without segments that have no pixels."""
         present = self.areas() > 0
         return self if bool(present.all()) else self.select(present)
 
@@ -185,7 +185,7 @@ class PanopticMap:
         """Return the window of ``height`` x ``width`` pixels whose first pixel is (``top``, ``left``).
 
         Raises:
-            InvalidMapError: the window leaves the map.
+            InvalidMapError: the window exceeds the map.
         """
         if min(top, left) < 0 or min(height, width) < 1 or top + height > self.size[0] or left + width > self.size[1]:
             raise InvalidMapError(
@@ -206,7 +206,7 @@ class PanopticMap:
         return replace(self, ids=torch.nn.functional.pad(self.ids, (0, columns, 0, rows)))
 
     def resize(self, height: int, width: int) -> PanopticMap:
-        """Return the map sampled at ``height`` x ``width``: output row i shows row floor(i * H / height)."""
+        """Return the map resized by nearest-neighbor sampling: output row i is input row floor(i * H / height)."""
         if min(height, width) < 1:
             raise InvalidMapError(f"expected a size of at least 1x1, got {height}x{width}")
         rows = torch.arange(height, device=self.ids.device) * self.size[0] // height
@@ -214,19 +214,19 @@ class PanopticMap:
         return replace(self, ids=self.ids[rows[:, None], columns])
 
     def flip(self) -> PanopticMap:
-        """Return the map with left and right exchanged."""
+        """Return the horizontally flipped map."""
         return replace(self, ids=self.ids.flip(1))
 
     def paste(self, other: PanopticMap, top: int, left: int) -> PanopticMap:
-        """Return the map with ``other`` laid over it; where ``other`` is void, this map shows through.
+        """Return the map with ``other`` pasted on top; void pixels of ``other`` are transparent.
 
-        The result has scores only if both maps have them, since the segments of the other map have no confidence that
-        could be written down. It has crowds if either map has.
+        The result has scores only if both maps have them, since the segments of a map without scores have no
+        confidence. It has crowds if either map has.
 
         Args:
-            other: the map on top; it may leave this map on any side and is then cut.
-            top: row of this map at which the first row of ``other`` lies.
-            left: the same for columns.
+            other: the map on top; it is cropped if it exceeds this map.
+            top: row of this map for the first row of ``other``.
+            left: column of this map for the first column of ``other``.
         """
         rows = slice(max(top, 0), max(min(top + other.size[0], self.size[0]), 0))
         columns = slice(max(left, 0), max(min(left + other.size[1], self.size[1]), 0))
@@ -242,23 +242,23 @@ class PanopticMap:
             crowd = torch.cat([self._crowd_or_false(), other._crowd_or_false()])
         return PanopticMap(ids, torch.cat([self.category, other.category]), score, crowd)
 
-    # To other formats; the formats themselves are panscape.formats
+    # Conversion to other formats; see panscape.formats
 
     def to_coco(self, labels: LabelSpace | None = None) -> tuple[Tensor, list[dict[str, Any]]]:
-        """Return COCO panoptic form: uint8 [H, W, 3] with ids as R + 256 G + 65536 B, and its segments_info.
+        """Return COCO panoptic format: uint8 [H, W, 3] with ids as R + 256 G + 65536 B, and its segments_info.
 
         Args:
-            labels: gives segments their ``category_id`` as in the dataset's files; without it, the position.
+            labels: defines the ``category_id`` of segments as in the dataset's files; without it, the category id.
         """
         from panscape.formats import encode_coco
 
         return encode_coco(self, labels)
 
     def save(self, path: str | Path, labels: LabelSpace | None = None) -> None:
-        """Write ``path`` (.png) in COCO panoptic form with its segments_info beside it (.json), whole or not at all.
+        """Write ``path`` (.png) in COCO panoptic format and its segments_info beside it (.json), atomically.
 
         Args:
-            path: where; the folder must exist.
+            path: the file to write; its folder must exist.
             labels: as in :meth:`to_coco`.
         """
         from panscape.formats import save_coco
@@ -274,14 +274,14 @@ def _require(part: Tensor, name: str, dtype: torch.dtype, ndim: int, shape: str)
 
 
 def stack_masks(masks: Tensor, category: Sequence[int] | Tensor) -> PanopticMap:
-    """Build a map from masks; where they overlap, the later one is on top.
+    """Build a map from masks; a later mask covers earlier ones.
 
     Args:
         masks: bool [S, H, W].
         category: category id of each mask.
 
     Raises:
-        InvalidMapError: the masks have another type or shape, or there are not as many categories.
+        InvalidMapError: the masks have another type or shape, or the number of categories differs.
     """
     if masks.ndim != 3 or masks.dtype != torch.bool:
         raise InvalidMapError(f"expected masks as bool [S, H, W], got {masks.dtype} {list(masks.shape)}")

@@ -1,4 +1,4 @@
-"""What every dataset promises. A new dataset joins by its line in the table."""
+"""The contract of all datasets. A new dataset is added by its line in the table."""
 
 from __future__ import annotations
 
@@ -53,15 +53,16 @@ CITY_LAYOUT = (
     "as unpacked from leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip"
 )
 SIZES_DIFFER = (
-    "{annotation}: expected labels of 5x7 pixels like {image}, got 48x72; resize neither, find the labels of this image"
+    "{annotation}: expected labels of 5x7 pixels like {image}, got 48x72; "
+    "do not resize them; find the labels of this image"
 )
 TURNED = (
-    "{annotation}: expected labels of 72x48 pixels like {image} (turned by its EXIF orientation?), got 48x72; "
-    "resize neither, find the labels of this image"
+    "{annotation}: expected labels of 72x48 pixels like {image} (rotated by its EXIF orientation?), got 48x72; "
+    "do not resize them; find the labels of this image"
 )
 IMAGE_MISSING = "{annotation}: expected the image '{name}' in {images}, found none; add it, or remove the labels"
 LABELS_MISSING = "{image}: expected its labels at {annotation}, found none; add them, or remove the image"
-COCO_NAMES_IT = "no such file, though {root}/panoptic.json names it; check the folder"
+COCO_NAMES_IT = "no such file, but {root}/panoptic.json lists it; check the folder"
 MASKS_TEXTS = {
     "image missing": IMAGE_MISSING,
     "labels missing": LABELS_MISSING,
@@ -74,7 +75,7 @@ MASKS_TEXTS = {
 
 
 def coco_texts(json_path: str, elsewhere: str) -> dict[str, str]:
-    names_it = f"no such file, though {{root}}/{json_path} names it; check the folder"
+    names_it = f"no such file, but {{root}}/{json_path} lists it; check the folder"
     return {
         "image missing": "{image}: " + names_it,
         "labels missing": "{annotation}: " + names_it,
@@ -147,7 +148,7 @@ CASES = [
         coco_texts(
             "training/panoptic/panoptic_2018.json",
             "/training/panoptic/panoptic_2018.json: no such file; expected ROOT/training/images with "
-            "ROOT/training/panoptic/panoptic_2018.json and its PNGs beside it (v1.2; in the release of v2.0 they lie "
+            "ROOT/training/panoptic/panoptic_2018.json and its PNGs beside it (v1.2; in the release of v2.0 they are "
             "in ROOT/training/v1.2/panoptic), and ROOT/validation likewise",
         ),
     ),
@@ -158,7 +159,7 @@ CASES = [
         coco_texts(
             "annotations/panoptic_train.json",
             "/annotations/panoptic_train.json: no such file; expected ROOT/SPLIT with "
-            "ROOT/annotations/panoptic_SPLIT.json and ROOT/annotations/panoptic_SPLIT; rename the folders to that",
+            "ROOT/annotations/panoptic_SPLIT.json and ROOT/annotations/panoptic_SPLIT; rename the folders accordingly",
         ),
     ),
     Case(

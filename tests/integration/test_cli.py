@@ -141,16 +141,16 @@ class TestPredict:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["predict"], "expected a photo, folder, pattern or video, got nothing"),
+            (["predict"], "expected an image, folder, pattern or video, got nothing"),
             (["predict", "photo"], "photo: no such file or folder; did you mean photos?"),
             (["predict", "photos/*.bmp"], "no image or video matches the pattern 'photos/*.bmp'"),
             (
                 ["predict", "photos", "--out", "photos/a.png"],
                 "expected a folder for results, but photos/a.png is a file",
             ),
-            (["predict", "photos", "--out", "photos"], "photos lies in the folder for results"),
+            (["predict", "photos", "--out", "photos"], "photos is in the output folder"),
             (["predict", "photos", "--device", "gpu"], "expected a device such as"),
-            (["predict", "photos", "--device", "vulkan"], "device vulkan is not here: torch "),
+            (["predict", "photos", "--device", "vulkan"], "device vulkan is not available: torch "),
             (["predict", "photos", "--opacity", "2"], "expected an opacity from 0 to 1, got 2.0"),
             (["predict", "photos", "--max-size", "0"], "expected a longest side of at least 1 pixel, got 0"),
             (["predct", "photos"], "unknown command 'predct'; did you mean predict?"),

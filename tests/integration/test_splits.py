@@ -57,7 +57,7 @@ def test_a_test_split_with_ground_truth_is_one_command(here: Path, capsys: pytes
     ("recipe", "split", "reason"),
     [
         (CITY, "test", "its label files are placeholders that mark every pixel as ignored"),
-        (CITY, "train_extra", "it has coarse annotations alone"),
+        (CITY, "train_extra", "it has only coarse annotations"),
         (COCO, "test-dev2017", "its annotations are not public"),
         ("swiftnet_r18_vistas", "testing", "its annotations are not public"),
         ("street", "test", "there is no folder data/labels/test"),
@@ -117,7 +117,7 @@ def test_a_submission_for_cityscapes(here: Path, capsys: pytest.CaptureFixture[s
                 assert set(image.tobytes()) in ({0, 255}, {255})
             masks += 1
     assert masks == len(instance) - 3 > 0
-    assert "out is there and holds something" in said(capsys, *predict, "--submission", "--model", "m.safetensors")
+    assert "out exists and is not empty" in said(capsys, *predict, "--submission", "--model", "m.safetensors")
     assert main([*predict, "--model", "m.safetensors", "--out", "maps"]) == 0
     assert len(list(Path("maps/panoptic").iterdir())) == 3
 
@@ -142,7 +142,7 @@ def test_a_submission_for_coco(here: Path, capsys: pytest.CaptureFixture[str]) -
     listed.write_text(json.dumps(content))
     before = sorted(here.iterdir())
     message = said(capsys, *predict, "--out", "again")
-    assert "000010.jpg: expected 25x60 pixels, as the benchmark's list of images says, got 24x60" in message
+    assert "000010.jpg: expected 25x60 pixels, as in the benchmark's list of images, got 24x60" in message
     assert sorted(here.iterdir()) == before
 
 
@@ -150,12 +150,12 @@ def test_what_a_submission_cannot_be(here: Path, capsys: pytest.CaptureFixture[s
     tree = trees.cityscapes(here / "data", "test")
     submission = ["predict", "--data", "data", "--split", "test", "--device", "cpu", "--submission", "--out", "out"]
     city = [*submission, "--recipe", CITY]
-    assert "for label space 'camvid', whose 'sky' (stuff, number 0) Cityscapes has not" in said(capsys, *city)
+    assert "for label space 'camvid', whose 'sky' (stuff, number 0) is not in Cityscapes" in said(capsys, *city)
     assert "recipe for the data of Cityscapes or COCO" in said(capsys, *submission, "--recipe", BSB)
     assert "belong to --recipe NAME" in said(capsys, *submission)
     assert "expected SOURCE or --recipe, got both: a.jpg" in said(capsys, *city, "a.jpg")
     assert "no --save-outputs" in said(capsys, *city, "--save-outputs")
-    assert "whose images lie in files, got one with TownData" in said(capsys, "predict", "--recipe", "town")
+    assert "whose images are files, got one with TownData" in said(capsys, "predict", "--recipe", "town")
     assert not Path("out").exists()
     save_model(LabelSpace("few", tree.labels.categories[:12]))
     assert main([*city, "--model", "m.safetensors"]) == 0

@@ -1,4 +1,4 @@
-"""Training really trains, and stops with words that help."""
+"""Training reduces the loss, and errors are helpful."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     message = str(caught.value)
     assert message.startswith("the loss is not finite (semantic nan, center nan, offset nan) at step 5, images image")
     assert message.count("image") >= 4
-    assert "; the last good checkpoint is that of step 4; look at these images" in message
+    assert "; the last good checkpoint is that of step 4; check these images" in message
     assert steps_saved(tmp_path) == [2, 4]
     content = last_checkpoint(tmp_path)[1]
     for part in ("model", "average"):
@@ -117,7 +117,7 @@ def test_one_image_of_four_without_labels_stops_no_training(tmp_path: Path) -> N
 def test_a_run_that_has_diverged_is_a_start_for_another_rate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(TrainingDivergedError, match="start another run from this one's folder"):
+    with pytest.raises(TrainingDivergedError, match="start another run from this run directory"):
         trained(replace(SHORT, model=Net(nan_at=5)), tmp_path / "one")
     slow = replace(SHORT, optimizer=replace(SHORT.optimizer, learning_rate=1e-9), ema_decay=0.0)
     trained(slow, tmp_path / "two", init_from=str(tmp_path / "one"))
@@ -134,9 +134,9 @@ def test_weights_that_are_not_finite_are_neither_evaluated_nor_drawn(
 ) -> None:
     create = TrainingMonitor.__init__
 
-    def late(watch: TrainingMonitor, *args: Any) -> None:
-        create(watch, *args)
-        watch._is_late = True  # as on a GPU
+    def late(monitor: TrainingMonitor, *args: Any) -> None:
+        create(monitor, *args)
+        monitor._is_late = True  # as on a GPU
 
     monkeypatch.setattr(TrainingMonitor, "__init__", late)
     recipe = replace(SHORT, model=Net(nan_at=4), eval_every=due.get("eval_every", 0))
@@ -158,7 +158,7 @@ def test_a_disk_without_room_in_the_middle(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(checkpoints.torch, "save", full_at_step_4)
     out = tmp_path / "out"
     with pytest.raises(
-        DiskFullError, match=r"step_00000004\.ckpt: it takes .* bytes: No space left on device; earlier"
+        DiskFullError, match=r"step_00000004\.ckpt: it needs .* bytes: No space left on device; earlier"
     ):
         trained(SHORT, out)
     assert steps_saved(out) == [2]
@@ -184,19 +184,16 @@ def test_images_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(BadSampleError) as caught:
         trained(recipe, tmp_path / "stop")
     assert str(caught.value) == (
-        "/data/2.png: expected a whole image; repair or remove it, or leave out what cannot be used with "
-        "--on-error skip"
+        "/data/2.png: expected a whole image; repair or remove it, or skip invalid images with --on-error skip"
     )
     out = tmp_path / "skip"
     trained(recipe, out, on_error="skip", image_every=6)
     first, val, train_end, val_end = notes(out)
-    assert first == "left out /data/2.png: /data/2.png: expected a whole image"
-    assert val == "left out of the evaluation /data/0.png: /data/0.png: expected a whole image"
+    assert first == "skipped /data/2.png: /data/2.png: expected a whole image"
+    assert val == "skipped in the evaluation /data/0.png: /data/0.png: expected a whole image"
     # 24 samples of 6 images are four epochs, each of which meets it once.
-    assert train_end == (
-        "left out 4 times, other images came in their place, 1 of 6 images to train on: /data/2.png (4 times)"
-    )
-    assert val_end == "left out of the evaluation 1 of 3 images: /data/0.png"
+    assert train_end == ("4 samples skipped and replaced, from 1 of 6 training images: /data/2.png (4 times)")
+    assert val_end == "skipped in the evaluation 1 of 3 images: /data/0.png"
 
 
 def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
@@ -205,9 +202,9 @@ def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
         trained(replace(SHORT, model=Net(nan_at=2)), out, log_every=1)
     trained(SHORT, out)
     assert last_checkpoint(out)[0] == 6
-    with pytest.raises(InvalidArgumentError, match="holds a run of tiny at step 6 of 6; add --resume"):
+    with pytest.raises(InvalidArgumentError, match="contains a run of tiny at step 6 of 6; add --resume"):
         trained(SHORT, out)
-    with pytest.raises(InvalidArgumentError, match="holds another run: batch_size: 4 -> 2"):
+    with pytest.raises(InvalidArgumentError, match="contains a different run: batch_size: 4 -> 2"):
         trained(replace(SHORT, batch_size=2), out, resume=True)
 
 
@@ -215,7 +212,7 @@ def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
     ("recipe", "options", "message"),
     [
         ("TINY", ["--device", "gpu"], 'expected device "auto", "cpu" or "cuda", got \'gpu\''),
-        ("TINY", ["--precision", "fp16"], "fp16 needs a CUDA device; take --precision bf16 or fp32 on the CPU"),
+        ("TINY", ["--precision", "fp16"], "fp16 needs a CUDA device; use --precision bf16 or fp32 on the CPU"),
         (
             "replace(TINY, model=Net(representation=replace(EVEN, category_weights=(1.0, 2.0))))",
             [],
@@ -226,7 +223,7 @@ def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
             [],
             "expected a loss_stride that divides the output stride 4, got 3",
         ),
-        ("replace(TINY, batch_size=3, grad_accum_steps=2)", [], "that 2 parts can share evenly, got 3; take 2 or 4"),
+        ("replace(TINY, batch_size=3, grad_accum_steps=2)", [], "that 2 parts can share evenly, got 3; use 2 or 4"),
         (
             "replace(TINY, batch_size=2, grad_accum_steps=2)",
             ["--augmentation.crop", "32", "32"],
@@ -255,7 +252,7 @@ def test_nothing_is_written_for_a_run_that_cannot_be(
 
 @pytest.mark.parametrize("option", ["grad_accum_steps", "precision"])
 def test_parts_and_precision(option: str, tmp_path: Path) -> None:
-    """Parts of a batch add up to it where no sample has an influence on another; bf16 ends near fp32."""
+    """Gradient accumulation equals the whole batch if samples are independent; bf16 ends near fp32."""
     recipe = replace(WHOLE, model=Net(fixed_norm=True), eval_every=0)
     trained(recipe, tmp_path / "one")
     if option == "grad_accum_steps":

@@ -1,4 +1,4 @@
-"""A training that is killed, stopped or damaged goes on to the very weights of one that was not."""
+"""A training that was killed, stopped or damaged resumes to the same weights as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def started(folder: Path, out: Path, *more: object) -> Command:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing happened to."""
+    """The directory of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("reference")
     command = started(folder, folder / "out", "--profile")
     assert command.end() == 0, command.text
     text = command.text
     assert "bfloat16" not in text
     assert "wait for data" in text  # the table of --profile
-    assert "ms a sample: read" in text
-    assert "of what is possible" in text
+    assert "ms per sample: read" in text
+    assert "of the maximum" in text
     return folder / "out"
 
 
@@ -96,7 +96,7 @@ def test_stopped_twice_and_then_damaged(reference: Path, tmp_path: Path) -> None
         assert command.end() == 130, command.text
         stopped_at.append(last_checkpoint(out)[0])
         *_, note, last = command.text.splitlines()
-        assert note == f"stopped after step {stopped_at[-1]}; add --resume to go on"
+        assert note == f"stopped after step {stopped_at[-1]}; add --resume to continue"
         assert last == "panscape: interrupted"
         assert are_gone(workers)
     assert stopped_at == sorted(set(stopped_at))
@@ -110,7 +110,7 @@ def test_stopped_twice_and_then_damaged(reference: Path, tmp_path: Path) -> None
     damaged, going_on = command.text.splitlines()[:2]
     assert damaged.startswith(f"checkpoint {newest.name} is damaged (expected ")
     assert damaged.endswith(f"; using step_{before:08d}.ckpt")
-    assert going_on == f"going on after step {before} of 24"
+    assert going_on == f"resuming after step {before} of 24"
     assert_same_result(out, reference)
 
 
@@ -120,6 +120,6 @@ def test_a_finished_run_is_evaluated_again_and_stays_what_it_is(reference: Path,
     command = Command(tmp_path / "log", "train", file, "--out", reference, *OPTIONS, "--resume")
     assert command.end() == 0, command.text
     first, second = command.text.splitlines()
-    assert first == "this run is finished: step 24 of 24 is done; its model is evaluated and saved again"
+    assert first == "this run is complete: 24 of 24 steps; evaluating and saving its model again"
     assert second.startswith("step 24: val PQ ")
     assert {p: p.read_bytes() for p in reference.rglob("*") if p.is_file() and p.name != "run.json"} == before

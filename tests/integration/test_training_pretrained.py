@@ -1,4 +1,4 @@
-"""A training whose backbone begins with weights of the hub: fetched once, and not needed any more."""
+"""A training with backbone weights from the hub, which are downloaded only once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATH = "/timm/test_resnet.r160_in1k/resolve/main/model.safetensors"
 
 
 class Hub(ThreadingHTTPServer):
-    """A hub with one file, on this machine; ``requests`` are what it was asked."""
+    """A local hub with one file; ``requests`` records its requests."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
@@ -82,7 +82,7 @@ def test_weights_are_fetched_once_and_a_run_goes_on_without_the_hub(hub: Hub, tm
     environment |= {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "empty")}
     again = Command(tmp_path / "again", "train", file, "--out", out, *OPTIONS, "--resume", environment=environment)
     assert again.end() == 0, again.text
-    assert "this run is finished" in again.text
+    assert "this run is complete" in again.text
     new = Command(tmp_path / "new", "train", file, "--out", tmp_path / "new_out", *OPTIONS, environment=environment)
     assert new.end() == 2, new.text
     assert "--backbone-weights FILE" in new.text

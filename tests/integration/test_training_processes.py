@@ -1,4 +1,4 @@
-"""Several processes train as one does, and end together."""
+"""Several processes train like one, and end together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPTIONS = ("--device", "cpu", "--threads", 1, "--workers", 0, "--log-every", 1, 
 
 
 def difference(some: Path, other: Path) -> float:
-    """The largest difference of weights and running statistics."""
+    """The maximum difference of weights and running statistics."""
     (a, x), (b, y) = last_checkpoint(some), last_checkpoint(other)
     assert a == b
     return max(float((x["model"][k].double() - y["model"][k].double()).abs().max()) for k in x["model"])
@@ -57,7 +57,7 @@ def test_a_signal_to_one_stops_both_at_one_step_and_a_death_ends_both(tmp_path: 
     assert (first.end(), second.end()) == (130, 0), first.text + second.text
     step = last_checkpoint(tmp_path / "out")[0]
     assert first.text.splitlines()[-2:] == [
-        f"stopped after step {step}; add --resume to go on",
+        f"stopped after step {step}; add --resume to continue",
         "panscape: interrupted",
     ]
 

@@ -34,33 +34,33 @@ EVERY = [
     (
         errors.BadSampleError("a", "too dark"),
         ValueError,
-        "a: too dark; repair or remove it, or leave out what cannot be used with --on-error skip",
+        "a: too dark; repair or remove it, or skip invalid images with --on-error skip",
     ),
     (
         errors.WorkerDiedError("pid 7 was killed"),
         RuntimeError,
-        "a process that prepares training images died: pid 7 was killed. Most often memory ran out, or the shared "
-        "memory in /dev/shm; give the same command with fewer --workers and --resume to go on from the last checkpoint",
+        "a data-loader process died: pid 7 was killed. The usual cause is a lack of memory, or of shared "
+        "memory in /dev/shm; repeat the command with fewer --workers and --resume to continue from the last checkpoint",
     ),
     (
         errors.ProcessLostError("Connection closed by peer"),
         RuntimeError,
-        "another process of this training has ended (Connection closed by peer); what it printed tells why; mend that, "
-        "then give the same command with --resume to go on from the last checkpoint",
+        "another process of this training has ended (Connection closed by peer); its output contains the cause; "
+        "fix that, then repeat the command with --resume to continue from the last checkpoint",
     ),
     (
         errors.TrainingDivergedError(7, {"semantic": float("nan"), "center": 0.5}, ["a", "b"], "there is none yet"),
         FloatingPointError,
-        "the loss is not finite (semantic nan, center 0.5) at step 7, images a, b; there is none yet; look at these "
-        "images and their labels, which --resume would meet again; if they are right, start another run from this "
-        "one's folder (--init-from) with a lower learning rate or a grad_clip_norm",
+        "the loss is not finite (semantic nan, center 0.5) at step 7, images a, b; there is none yet; check these "
+        "images and their labels, which --resume would use again; if they are correct, start another run from this "
+        "run directory (--init-from) with a lower learning rate or a grad_clip_norm",
     ),
     (
         errors.TrainingDivergedError(7, {"center": 0.5}, ["a"], "there is none yet"),
         FloatingPointError,
-        "the gradient is not finite, although the loss is (center 0.5), at step 7, images a; there is none yet; look "
-        "at these images and their labels, which --resume would meet again; if they are right, start another run from "
-        "this one's folder (--init-from) with a lower learning rate, or with --precision fp32",
+        "the gradient is not finite, although the loss is (center 0.5), at step 7, images a; there is none yet; check "
+        "these images and their labels, which --resume would use again; if they are correct, start another run from "
+        "this run directory (--init-from) with a lower learning rate, or with --precision fp32",
     ),
 ]
 

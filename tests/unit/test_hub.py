@@ -1,4 +1,4 @@
-"""Files of the hub: from the cache, fetched once with a line that says so, or an error that says what to do."""
+"""Files of the hub: from the cache, downloaded once with a message, or an error with a remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fetched(say: Any = None) -> Path:
 
 @pytest.fixture
 def questions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the hub is asked for, which knows the file; nothing is in the cache."""
+    """The requests to a hub that has the file, with an empty cache."""
     asked: list[str] = []
 
     def metadata(url: str, timeout: float) -> Any:

@@ -134,7 +134,7 @@ def test_grey_of_thirty_two_bits_is_scaled_while_it_fits_sixteen(tmp_path):
 
 def test_floating_grey_is_refused(tmp_path):
     path = written(tmp_path, Image.fromarray(np.zeros((2, 2), np.float32)), "image.tif")
-    message = "expected an image of whole numbers, got floating-point ones of unknown range; save it with 8 or 16 bits"
+    message = "expected an image of integers, got floating-point values of unknown range; save it with 8 or 16 bits"
     with pytest.raises(UnreadableFileError) as caught:
         load_image(path)
     assert str(caught.value) == f"{path}: {message}"

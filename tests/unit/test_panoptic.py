@@ -32,10 +32,10 @@ class TestWhatItAccepts:
             ((ids([[0]]), torch.zeros(1)), r"category as torch.int64 \[S\], got torch.float32 \[1\]"),
             (
                 (ids([[2]]), torch.tensor([0])),
-                r"ids in 0\.\.1 \(0 is void, 1 segments are described\), got 2\.\.2; descr",
+                r"ids in 0\.\.1 \(0 is void, category has 1 segments\), got 2\.\.2; give",
             ),
-            ((ids([[-1, 1]]), torch.tensor([0])), r"got -1\.\.1; describe every id, or read the annotation with"),
-            ((ids([[1]]), torch.tensor([-1])), r"category ids from 0 on, got -1; pixels without category are void"),
+            ((ids([[-1, 1]]), torch.tensor([0])), r"got -1\.\.1; give a category for every id, or read"),
+            ((ids([[1]]), torch.tensor([-1])), r"category ids of at least 0, got -1; use void"),
             (
                 (ids([[1]]), torch.tensor([0]), torch.zeros(1).double()),
                 r"score as torch.float32 \[S\], got torch.float64",

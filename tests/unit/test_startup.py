@@ -1,4 +1,4 @@
-"""What start-up may cost: help, complaints and `import panscape` load nothing heavy."""
+"""Start-up cost: help, usage errors and `import panscape` import nothing heavy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ print([m for m in {heavy!r} if m in sys.modules], code or 0, file=sys.__stderr__
 
 
 def probe(folder: Path, statement: str, imported: tuple[str, ...] = TORCH) -> str:
-    """Run a statement in a fresh process; return what it loaded with its exit code."""
+    """Run a statement in a new process; return its imported modules and exit code."""
     script = _PROBE.format(statement=statement, heavy=HEAVY + OTHERS)
     process = Process(folder / "out", run_code, script, err=folder / "err", imported=imported)
     assert process.end() == 0, (folder / "err").read_text()

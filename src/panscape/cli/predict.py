@@ -110,7 +110,7 @@ class Predict:
             Reporter(sources, as_json=self.json) as reporter,
         ):
             run = PredictionRun(predictor, outputs, panels=self.save_outputs, frame_maps=self.frame_maps)
-            failures = run.over(sources, reporter)
+            failures = run.predict_files(sources, reporter)
         if not self.json:
             count = len(sources) - len(failures)
             print(f"{count} of {len(sources)} predicted; results in {self.out}")

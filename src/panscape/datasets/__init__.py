@@ -1,6 +1,6 @@
-"""Datasets: each reads disk (or draws) and gives samples; none knows a model.
+"""Datasets: each reads or renders samples; none depends on a model.
 
-Each name is fetched when it is first used, so that a procedural dataset does not wait for scipy.
+Each name is imported on first use, so that the synthetic dataset does not wait for the import of scipy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every dataset gives: samples."""
+"""The interface of datasets and their samples."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from panscape.panoptic import PanopticMap
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """An image and its truth.
+    """An image and its ground truth.
 
     Attributes:
         image: uint8 [3, H, W], red, green, blue.
-        truth: a map of the same height and width.
-        name: identifies the sample within its dataset; the stem under which predictions are written.
+        truth: the ground truth, a map of the same height and width.
+        name: identifies the sample within its dataset; the file name stem of its prediction.
     """
 
     image: Tensor
@@ -28,11 +28,11 @@ class Sample:
 
 @runtime_checkable
 class PanopticDataset(Protocol):
-    """A map-style dataset: a length, samples by position, and the label space their maps use."""
+    """A map-style dataset: a length, samples by index, and the label space of their maps."""
 
     @property
     def labels(self) -> LabelSpace:
-        """The label space of every truth."""
+        """The label space of the ground truth."""
 
     def __len__(self) -> int:
         """Return the number of samples."""

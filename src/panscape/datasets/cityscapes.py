@@ -26,7 +26,7 @@ CITYSCAPES_SPLITS = Splits(
     ("train", "val"),
     {
         "test": "its label files are placeholders that mark every pixel as ignored",
-        "train_extra": "it has coarse annotations alone, which are not read",
+        "train_extra": "it has only coarse annotations, which are not supported",
     },
     has_benchmark=True,
 )
@@ -34,10 +34,10 @@ CITYSCAPES_SPLITS = Splits(
 
 
 def cityscapes_images(root: str | os.PathLike[str], split: str) -> list[ImageFile]:
-    """Return the images of a split of Cityscapes, whether or not it has ground truth.
+    """Return the images of a split of Cityscapes, with or without ground truth.
 
     Raises:
-        InvalidArgumentError: there is no such split.
+        InvalidArgumentError: the split does not exist.
         UnreadableFileError: the folder is missing or empty.
     """
     folder = Path(root) / "leftImg8bit" / CITYSCAPES_SPLITS.require(split)
@@ -45,16 +45,16 @@ def cityscapes_images(root: str | os.PathLike[str], split: str) -> list[ImageFil
 
 
 class Cityscapes:
-    """Cityscapes with fine annotations, read from the downloaded files as they are; nothing is to be prepared.
+    """Cityscapes with fine annotations, read from the downloaded files without preparation.
 
-    What is in none of the 19 training categories is void; pixels of a thing category that nobody took apart are a
-    crowd (see :func:`panscape.formats.decode_cityscapes`).
+    Pixels outside the 19 training categories are void; pixels of a thing category without instance ids are a crowd
+    (see :func:`panscape.formats.decode_cityscapes`).
 
     Args:
         root: the folder of ``leftImg8bit`` and ``gtFine``.
         split: ``"train"`` or ``"val"``, or another folder's name. The annotations of ``"test"`` are not public, and
             those of ``"train_extra"`` are coarse; see :func:`cityscapes_images` for their images.
-        labels: other categories than the 19; their source ids are label ids of Cityscapes.
+        labels: categories other than the 19; their source ids are label ids of Cityscapes.
 
     Raises:
         InvalidArgumentError: the split has no ground truth.

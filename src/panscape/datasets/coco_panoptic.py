@@ -1,4 +1,4 @@
-"""Any dataset in COCO panoptic form: COCO itself, Mapillary Vistas, and what panscape writes in that form.
+"""Datasets in COCO panoptic format: COCO itself, Mapillary Vistas, and exports of panscape.
 
 Source: the COCO data format, section "Panoptic Segmentation" (https://cocodataset.org/#format-data).
 """
@@ -31,16 +31,16 @@ COCO_SPLITS = Splits(
 
 
 def coco_images(root: str | os.PathLike[str], split: str) -> list[ImageFile]:
-    """Return the images of a split of COCO, whether or not it has ground truth, in the order of their JSON.
+    """Return the images of a split of COCO, with or without ground truth, in the order of the JSON.
 
     ::
 
         ROOT/annotations/panoptic_{train,val}2017.json  or image_info_{test,test-dev}2017.json
-        ROOT/{train,val,test}2017/NAME.jpg              those of test-dev are some of test2017
+        ROOT/{train,val,test}2017/NAME.jpg              test-dev is a subset of test2017
 
     Raises:
-        InvalidArgumentError: there is no such split.
-        UnreadableFileError: the JSON or an image that it names is missing.
+        InvalidArgumentError: the split does not exist.
+        UnreadableFileError: the JSON or an image listed in it is missing.
         InvalidAnnotationError: the JSON lists no images, or contradicts itself.
     """
     split = COCO_SPLITS.require(split)
@@ -51,12 +51,12 @@ def coco_images(root: str | os.PathLike[str], split: str) -> list[ImageFile]:
 
 
 def listed_images(json_path: Path, folder: Path) -> list[ImageFile]:
-    """Return the images that a JSON of COCO lists, with or without annotations, in its order.
+    """Return the images listed in a COCO JSON, with or without annotations, in its order.
 
     Their names are the stems of their files.
 
     Raises:
-        UnreadableFileError: the JSON or an image that it names is missing.
+        UnreadableFileError: the JSON or an image listed in it is missing.
         InvalidAnnotationError: the JSON lists no images, or contradicts itself.
     """
     try:
@@ -72,7 +72,7 @@ def listed_images(json_path: Path, folder: Path) -> list[ImageFile]:
     for image_id, file_name in _named_images(images, json_path).items():
         path = folder / file_name
         if not path.is_file():
-            raise UnreadableFileError(path, f"no such file, though {json_path} names it; check the folder")
+            raise UnreadableFileError(path, f"no such file, but {json_path} lists it; check the folder")
         found.append(ImageFile(path.stem, path, image_id=image_id))
     sizes = [Size(i["height"], i["width"]) if "height" in i and "width" in i else None for i in images]
     return [file._replace(size=size) for file, size in zip(found, sizes, strict=True)]
@@ -93,19 +93,20 @@ def _named_images(images: list[Any], json_path: Path) -> dict[int | str, str]:
 
 
 class CocoPanoptic:
-    """Images with annotations in COCO panoptic form, in the order of the JSON's ``images``.
+    """Images with annotations in COCO panoptic format, in the order of the JSON's ``images``.
 
-    The JSON says what belongs to the set; other files of the two folders are not looked at.
+    The JSON defines the dataset; other files of the two folders are ignored.
 
     Args:
         json_path: with ``images`` and ``annotations``, for example ``panoptic_val2017.json``.
-        annotations: the folder of the PNGs that the JSON names.
-        images: the folder of the images that the JSON names.
-        labels: the categories; without them, those that the JSON lists, in its order. If they are COCO's own 133, the
-            bundled label space ``"coco_panoptic"`` is taken, whose name tells models which published settings fit.
+        annotations: the folder of the PNGs listed in the JSON.
+        images: the folder of the images listed in the JSON.
+        labels: the categories; by default, those listed in the JSON, in its order. If they are COCO's own 133, the
+            bundled label space ``"coco_panoptic"`` is used, whose name selects the published settings of models.
 
     Raises:
-        UnreadableFileError: the JSON or a file it names is missing, or the set is empty; on access, a file is damaged.
+        UnreadableFileError: the JSON or a file listed in it is missing, or the dataset is empty; on access, a file is
+            damaged.
         InvalidAnnotationError: the JSON contradicts itself, or two images have one name; on access, image, PNG and
             description contradict each other.
     """
@@ -122,7 +123,7 @@ class CocoPanoptic:
         self.labels = labels or self._listed_labels(content)
         described = self._annotations_by_image(content)
         self._pairs: list[Pair] = []
-        # As text: in worker processes every Python object that is looked at gets copied, and COCO has millions of them.
+        # As text: worker processes copy every Python object that they access, and COCO has millions of them.
         self._segments: list[bytes] = []
         for image_id, file_name in _named_images(content.get("images", []), self.json_path).items():
             if image_id not in described:
@@ -131,12 +132,12 @@ class CocoPanoptic:
                     "add it, or remove the image"
                 )
             annotation = described.pop(image_id)
-            # Images of several folders may share a name; their maps lie in one.
+            # Images in several folders may have the same name; their maps are in one folder.
             name = Path(annotation["file_name"]).with_suffix("").as_posix()
             pair = Pair(name, Path(images) / file_name, Path(annotations) / annotation["file_name"])
             for path in (pair.image, pair.annotation):
                 if not path.is_file():
-                    raise UnreadableFileError(path, f"no such file, though {self.json_path} names it; check the folder")
+                    raise UnreadableFileError(path, f"no such file, but {self.json_path} lists it; check the folder")
             self._pairs.append(pair)
             self._segments.append(json.dumps(annotation["segments_info"]).encode())
         if described:
@@ -152,7 +153,7 @@ class CocoPanoptic:
 
     @property
     def image_files(self) -> list[ImageFile]:
-        """The images without their ground truth, in the order of the samples."""
+        """The image files without ground truth, in the order of the samples."""
         return [ImageFile(pair.name, pair.image) for pair in self._pairs]
 
     def __getitem__(self, index: int) -> Sample:
@@ -164,7 +165,7 @@ class CocoPanoptic:
         return checked_sample(pair, load_image(pair.image), truth)
 
     def categories_of(self, index: int) -> frozenset[int]:
-        """Return the ids of the categories in the map at ``index``, from the JSON alone; no image is read.
+        """Return the category ids of the map at ``index`` from the JSON, without reading an image.
 
         Raises:
             InvalidAnnotationError: a category is not in the label space.
@@ -200,14 +201,14 @@ class CocoPanoptic:
 
 
 def bundled_if_same(listed: LabelSpace, name: str) -> LabelSpace:
-    """Return the bundled label space ``name`` if ``listed`` has its categories, up to colors; else ``listed``.
+    """Return the bundled label space ``name`` if ``listed`` equals it except for colors, else ``listed``.
 
-    A model that was made for the bundled label space then fits the data, whatever colors the data list.
+    A model for the bundled label space then fits the dataset, whatever colors its JSON lists.
     """
     bundled = LabelSpace.load(name)
     return bundled if _without_colors(bundled) == _without_colors(listed) else listed
 
 
 def _without_colors(labels: LabelSpace) -> list[tuple[str, bool, int]]:
-    # The JSONs that COCO publishes leave colours out.
+    # The JSONs published by COCO have no colors.
     return [(c.name, c.is_thing, c.source_id) for c in labels]

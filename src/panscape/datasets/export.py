@@ -1,4 +1,4 @@
-"""Write any data set to disk in the layout of COCO panoptic or of Cityscapes; its reader gives the same maps again."""
+"""Export any dataset in the layout of COCO panoptic or Cityscapes; reading it back gives the same maps."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def export_coco(
 ) -> Path:
     """Write ``split``/NAME.png, ``annotations/panoptic_SPLIT``/NAME.png and ``annotations/panoptic_SPLIT.json``.
 
-    Each file is written whole or not at all, the JSON last: a set with a JSON is complete.
+    Each file is written completely or not at all, the JSON last: a dataset with a JSON is complete.
 
     Args:
-        dataset: what to write, with names that differ.
-        folder: where; made if it does not exist.
-        split: part of the paths.
-        progress: called after each sample with the number written and the number in all.
+        dataset: the dataset to write, with unique sample names.
+        folder: the output folder; created if it does not exist.
+        split: name of the split, part of the paths.
+        progress: called after each sample with the number written and the total number.
 
     Returns:
         The path of the JSON; read it with :class:`panscape.datasets.coco_panoptic.CocoPanoptic`.
@@ -52,22 +52,22 @@ def export_cityscapes(
     city: str = "town",
     progress: Progress | None = None,
 ) -> Path:
-    """Write ``leftImg8bit`` and ``gtFine`` as Cityscapes has them, with the label space's own source ids.
+    """Write ``leftImg8bit`` and ``gtFine`` in the layout of Cityscapes, with the label space's own source ids.
 
-    Each file is written whole or not at all, an image after its annotation.
+    Each file is written completely or not at all, an image after its annotation.
 
     Args:
-        dataset: what to write, with names that differ.
-        folder: where; made if it does not exist.
-        split: part of the paths.
-        city: the folder below the split.
-        progress: called after each sample with the number written and the number in all.
+        dataset: the dataset to write, with unique sample names.
+        folder: the output folder; created if it does not exist.
+        split: name of the split, part of the paths.
+        city: the subfolder of the split.
+        progress: called after each sample with the number written and the total number.
 
     Returns:
         ``folder``; read it with :class:`panscape.datasets.cityscapes.Cityscapes`, giving it ``dataset.labels``.
 
     Raises:
-        InvalidArgumentError: an image has more than 1000 objects of a category, which the format cannot count.
+        InvalidArgumentError: an image has more than 1000 objects of a category, which the format cannot represent.
     """
     root = Path(folder)
     images, annotations = root / "leftImg8bit" / split / city, root / "gtFine" / split / city

@@ -1,4 +1,4 @@
-"""Which annotation belongs to which image; what is missing is named before training starts, not in the middle."""
+"""Match images and annotations by name; missing files are reported before training starts."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def files_by_name(folder: Path, pattern: str, name_of: Callable[[Path], str], la
     """Return the images of a folder by name.
 
     Args:
-        folder: where to look.
-        pattern: as in ``Path.glob``. Hidden files and other endings than :data:`~panscape.images.IMAGE_SUFFIXES` do not
-            count.
-        name_of: the name of a file.
-        layout: how the dataset's folders should look, for the error.
+        folder: the folder of the images.
+        pattern: as in ``Path.glob``. Hidden files and files without one of :data:`~panscape.images.IMAGE_SUFFIXES` are
+            ignored.
+        name_of: returns the name of a file.
+        layout: expected layout of the dataset, for the error message.
 
     Raises:
-        UnreadableFileError: there is no such folder, or nothing in it.
+        UnreadableFileError: the folder does not exist or has no matching file.
         InvalidAnnotationError: two files have the same name.
     """
     if not folder.is_dir():
@@ -62,45 +62,45 @@ def files_by_name(folder: Path, pattern: str, name_of: Callable[[Path], str], la
 def pair_files(
     images: Mapping[str, Path], annotations: Mapping[str, Path], annotation_of: Callable[[Path], Path], folder: Path
 ) -> list[Pair]:
-    """Return the pairs in the order of their names.
+    """Return the pairs, sorted by name.
 
     Args:
-        images: by name.
-        annotations: by name.
-        annotation_of: where the annotation of an image should lie, for the error.
-        folder: the folder of the images, for the error.
+        images: paths by name.
+        annotations: paths by name.
+        annotation_of: returns the expected path of an image's annotation, for the error message.
+        folder: the folder of the images, for the error message.
 
     Raises:
         InvalidAnnotationError: an image has no annotation, or an annotation no image.
     """
-    alone = sorted(images.keys() - annotations.keys())
-    if alone:
-        image = images[alone[0]]
+    unmatched = sorted(images.keys() - annotations.keys())
+    if unmatched:
+        image = images[unmatched[0]]
         raise InvalidAnnotationError(
-            f"{image}{_and_more(alone)}: expected its labels at {annotation_of(image)}, found none; "
+            f"{image}{_and_more(unmatched)}: expected its labels at {annotation_of(image)}, found none; "
             "add them, or remove the image"
         )
-    alone = sorted(annotations.keys() - images.keys())
-    if alone:
+    unmatched = sorted(annotations.keys() - images.keys())
+    if unmatched:
         raise InvalidAnnotationError(
-            f"{annotations[alone[0]]}{_and_more(alone)}: expected the image {alone[0]!r} in {folder}, found none; "
-            "add it, or remove the labels"
+            f"{annotations[unmatched[0]]}{_and_more(unmatched)}: expected the image {unmatched[0]!r} in {folder}, "
+            "found none; add it, or remove the labels"
         )
     return [Pair(name, images[name], annotations[name]) for name in sorted(images)]
 
 
 def checked_sample(pair: Pair, image: Tensor, truth: PanopticMap) -> Sample:
-    """Return the sample.
+    """Return the sample of a pair after a check of its sizes.
 
     Raises:
         InvalidAnnotationError: image and map differ in size.
     """
     height, width = image.shape[1:]
     if truth.size != (height, width):
-        turned = " (turned by its EXIF orientation?)" if truth.size == (width, height) else ""
+        rotated = " (rotated by its EXIF orientation?)" if truth.size == (width, height) else ""
         raise InvalidAnnotationError(
-            f"{pair.annotation}: expected labels of {height}x{width} pixels like {pair.image}{turned}, "
-            f"got {truth.size.height}x{truth.size.width}; resize neither, find the labels of this image"
+            f"{pair.annotation}: expected labels of {height}x{width} pixels like {pair.image}{rotated}, "
+            f"got {truth.size.height}x{truth.size.width}; do not resize them; find the labels of this image"
         )
     return Sample(image, truth, pair.name)
 

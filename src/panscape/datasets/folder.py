@@ -1,4 +1,4 @@
-"""A folder of your own: COCO panoptic form or category masks, recognised by what lies in it."""
+"""Datasets in a user's folder: COCO panoptic format or semantic masks, detected from the layout."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from panscape.formats import labels_from_coco, load_label_image
 from panscape.images import IMAGE_SUFFIXES
 from panscape.labels import LabelSpace
 
-LAYOUTS = """(a) COCO panoptic form: ROOT/annotations/panoptic_train.json, its PNGs in ROOT/annotations/panoptic_train \
-and the images in ROOT/train or ROOT/images; (b) category masks: ROOT/images/train/NAME.jpg with \
-ROOT/labels/train/NAME.png, and ROOT/categories.json to name the categories"""
+LAYOUTS = """(a) COCO panoptic format: ROOT/annotations/panoptic_train.json, its PNGs in \
+ROOT/annotations/panoptic_train and the images in ROOT/train or ROOT/images; (b) semantic masks: \
+ROOT/images/train/NAME.jpg with ROOT/labels/train/NAME.png, and ROOT/categories.json with the categories"""
 
-_NAME = "own"  # of the label space: it must not change when the folder moves
-_MOST_CATEGORIES = 250
+_NAME = "own"  # of the label space; it must not change when the folder is moved
+_MAX_CATEGORIES = 250
 
 
 class Subset:
-    """Some samples of another dataset.
+    """A subset of the samples of a dataset.
 
     Args:
-        dataset: the other one.
-        indices: positions in it.
+        dataset: the dataset.
+        indices: indices of the samples in it.
     """
 
     def __init__(self, dataset: CocoPanoptic | SemanticMaskDataset, indices: Sequence[int]) -> None:
@@ -39,7 +39,7 @@ class Subset:
 
     @property
     def labels(self) -> LabelSpace:
-        """The label space of every truth."""
+        """The label space of the ground truth."""
         return self._dataset.labels
 
     def __len__(self) -> int:
@@ -50,25 +50,25 @@ class Subset:
 
     @property
     def image_files(self) -> list[ImageFile]:
-        """The images without their ground truth, in the order of the samples."""
+        """The image files without ground truth, in the order of the samples."""
         files = self._dataset.image_files
         return [files[index] for index in self._indices]
 
     def categories_of(self, index: int) -> frozenset[int]:
-        """Return the ids of the categories in the map at ``index``; read from the map where nothing shorter tells."""
-        there = self._indices[index]
+        """Return the category ids of the map at ``index``, from the JSON if there is one, else from the map."""
+        source = self._indices[index]
         if isinstance(self._dataset, CocoPanoptic):
-            return self._dataset.categories_of(there)
-        return frozenset(self._dataset[there].truth.category.tolist())
+            return self._dataset.categories_of(source)
+        return frozenset(self._dataset[source].truth.category.tolist())
 
 
 class FoundFolder(NamedTuple):
-    """What a folder holds.
+    """The detected layout of a folder.
 
     Attributes:
-        kind: the form of its annotations.
-        is_split: whether the images to evaluate on lie apart; if not, some are held out.
-        is_named: whether the categories have names; if not, they are called by their numbers and are all stuff.
+        kind: the format of its annotations.
+        is_split: whether it has a val split; if not, some training images are held out.
+        is_named: whether the categories have names; if not, their names are their numbers and all are stuff.
     """
 
     kind: Literal["coco", "masks"]
@@ -77,10 +77,10 @@ class FoundFolder(NamedTuple):
 
 
 def find_folder(root: str | os.PathLike[str]) -> FoundFolder:
-    """Return what the folder holds.
+    """Return the layout of a folder.
 
     Raises:
-        UnreadableFileError: there is no such folder, or it holds neither layout; both are named.
+        UnreadableFileError: the folder does not exist or has neither layout; the message describes both.
     """
     folder = Path(root)
     if not folder.is_dir():
@@ -90,12 +90,12 @@ def find_folder(root: str | os.PathLike[str]) -> FoundFolder:
     if all((folder / kind).is_dir() for kind in ("images", "labels")):
         is_split = all((folder / kind / "val").is_dir() for kind in ("images", "labels"))
         return FoundFolder("masks", is_split, is_named=(folder / "categories.json").is_file())
-    there = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))[:8])
-    raise UnreadableFileError(folder, f"expected {LAYOUTS}; found {there or 'nothing'}")
+    content = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))[:8])
+    raise UnreadableFileError(folder, f"expected {LAYOUTS}; found {content or 'nothing'}")
 
 
 def folder_splits_of(root: str | os.PathLike[str]) -> Splits:
-    """Return the splits of a folder of your own: train, val, and others whose images and annotations lie there.
+    """Return the splits of a user's folder: train, val, and others with images and annotations.
 
     Raises:
         UnreadableFileError: as :func:`find_folder`.
@@ -111,53 +111,53 @@ def folder_splits_of(root: str | os.PathLike[str]) -> Splits:
 def from_folder(
     root: str | os.PathLike[str], split: str, *, hold_out: int = 10, min_area: int = 50, void: int = 255
 ) -> CocoPanoptic | SemanticMaskDataset | Subset:
-    """Open a folder of your own, in one of two layouts.
+    """Open a user's folder in one of two layouts.
 
-    (a) COCO panoptic form, with the names COCO has (``panoptic_train2017.json``) or without the year, or one
+    (a) COCO panoptic format, with COCO's file names (``panoptic_train2017.json``) or without the year, or one
     ``ROOT/panoptic.json`` for all images::
 
-        ROOT/annotations/panoptic_train.json     the JSON; its categories say what is a thing
+        ROOT/annotations/panoptic_train.json     the JSON; its categories define things and stuff
         ROOT/annotations/panoptic_train/*.png    or ROOT/panoptic_train
         ROOT/train/*.jpg                         or ROOT/images/train, or ROOT/images
 
-    (b) Category masks, one number a pixel; touching pixels of a thing category are an object::
+    (b) Semantic masks, one number per pixel; connected components of a thing category are instances::
 
         ROOT/images/train/NAME.jpg    or ROOT/images/NAME.jpg
         ROOT/labels/train/NAME.png    or ROOT/labels/NAME.png
-        ROOT/categories.json          a label space as LabelSpace.load reads it; source_id is the number in the masks
+        ROOT/categories.json          a label space for LabelSpace.load; source_id is the number in the masks
 
     Without ``categories.json`` every number in the masks is a stuff category called ``category_NUMBER``; a mask that
-    cannot be read adds none, and its error comes when its image is asked for. In both layouts, ``val`` holds the
-    images to evaluate on. Without it every ``hold_out``-th image, in the order of names (COCO panoptic form: of the
-    JSON), is kept for that.
+    cannot be read adds none, and its error is raised when its image is accessed. In both layouts, ``val`` has the
+    validation images. Without it, every ``hold_out``-th image, in the order of names (COCO panoptic format: of the
+    JSON), is held out for validation.
 
     Args:
         root: the folder.
         split: ``"train"``, ``"val"``, or another one of :func:`folder_splits_of`, such as ``"test"``.
         hold_out: see above, at least 2.
-        min_area: in masks, connected parts of a thing category of fewer pixels become void.
-        void: in masks, the number of pixels without category.
+        min_area: in masks, connected components of a thing category with fewer pixels become void.
+        void: in masks, the value of pixels without category.
 
     Returns:
-        The images of the split; label spaces are the same for all.
+        The dataset of the split; all splits have the same label space.
 
     Raises:
-        UnreadableFileError: the folder holds neither layout, or a file is missing.
+        UnreadableFileError: the folder has neither layout, or a file is missing.
         InvalidAnnotationError: annotations contradict themselves or the images.
-        InvalidArgumentError: there is no such split, ``hold_out`` is below 2, or there is only one image.
+        InvalidArgumentError: the split does not exist, ``hold_out`` is below 2, or there is only one image.
     """
     if hold_out < 2:
-        raise InvalidArgumentError(f"expected to hold out every 2nd image or fewer, got hold_out={hold_out}")
+        raise InvalidArgumentError(f"expected hold_out of at least 2, got {hold_out}")
     folder, found = Path(root), find_folder(root)
     split = folder_splits_of(root).require_truth(split)
-    lies_apart = found.is_split or split not in ("train", "val")
-    opened_split = split if lies_apart else "train"
+    is_own_split = found.is_split or split not in ("train", "val")
+    opened_split = split if is_own_split else "train"
     dataset = _coco(folder, opened_split) if found.kind == "coco" else _masks(folder, opened_split, min_area, void)
-    if lies_apart:
+    if is_own_split:
         return dataset
     if len(dataset) < 2:
         raise InvalidArgumentError(
-            f"{folder}: expected at least two images, one to train on and one to evaluate on, got {len(dataset)}"
+            f"{folder}: expected at least two images, one for training and one for validation, got {len(dataset)}"
         )
     held_out = set(range(hold_out - 1, len(dataset), hold_out)) or {len(dataset) - 1}
     return Subset(dataset, [i for i in range(len(dataset)) if (i in held_out) == (split == "val")])
@@ -177,7 +177,7 @@ def _coco(folder: Path, split: str) -> CocoPanoptic:
     train = _coco_part(folder, "train")
     if train.labels.name != "coco_panoptic":
         train.labels = LabelSpace(_NAME, train.labels.categories)
-    # The categories of the images to train on hold for all.
+    # All splits use the categories of the training split.
     return train if split == "train" else _coco_part(folder, split, train.labels)
 
 
@@ -205,7 +205,7 @@ def _masks(folder: Path, split: str, min_area: int, void: int) -> SemanticMaskDa
 
 
 def _part_of(folder: Path, split: str) -> str:
-    """Return the folder below ``images`` and ``labels``; "." where images lie in them directly."""
+    """Return the subfolder of ``images`` and ``labels``; "." if they contain the images directly."""
     return split if (folder / "images" / split).is_dir() or (folder / "labels" / split).is_dir() else "."
 
 
@@ -216,17 +216,17 @@ def _numbered_labels(folder: Path, void: int) -> LabelSpace:
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
             try:
                 numbers.update(np.unique(load_label_image(path)).tolist())
-            except UnreadableFileError as error:  # whoever asks for this image learns of it, and may leave it out
+            except UnreadableFileError as error:  # raised again when the image is accessed, where it may be skipped
                 unreadable.append(error)
-        if len(numbers - {void}) > _MOST_CATEGORIES:
+        if len(numbers - {void}) > _MAX_CATEGORIES:
             raise InvalidAnnotationError(
-                f"{path}: expected one number for each category, got more than {_MOST_CATEGORIES} different ones so "
-                "far; numbers of objects belong into COCO panoptic form"
+                f"{path}: expected one number for each category, got more than {_MAX_CATEGORIES} different ones so "
+                "far; use COCO panoptic format for instance ids"
             )
     numbers.discard(void)
     if not numbers and unreadable:
         raise unreadable[0]
     if not numbers:
-        raise UnreadableFileError(folder / "labels", f"expected PNGs with numbers of categories, found none; {LAYOUTS}")
+        raise UnreadableFileError(folder / "labels", f"expected PNGs with category numbers, found none; {LAYOUTS}")
     listed = [{"id": number, "name": f"category_{number}", "isthing": 0} for number in sorted(numbers)]
     return labels_from_coco(_NAME, listed)

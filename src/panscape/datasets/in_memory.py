@@ -1,4 +1,4 @@
-"""Keep a dataset's samples in memory once they have been read."""
+"""Cache the samples of a dataset in memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from panscape.labels import LabelSpace
 
 
 class InMemoryDataset:
-    """A dataset that reads each sample of another one once, at construction.
+    """A dataset that reads all samples of another one at construction.
 
-    What the other raises for a sample that cannot be used is raised whenever that sample is asked for.
+    If a sample cannot be read, its error is raised whenever the sample is accessed.
 
     Args:
-        dataset: small enough to fit: an image takes ``7 * height * width`` bytes with its map.
+        dataset: small enough for the memory: a sample needs ``7 * height * width`` bytes.
     """
 
     def __init__(self, dataset: PanopticDataset) -> None:
@@ -22,7 +22,7 @@ class InMemoryDataset:
 
     @property
     def labels(self) -> LabelSpace:
-        """The label space of every truth."""
+        """The label space of the ground truth."""
         return self._labels
 
     def __len__(self) -> int:

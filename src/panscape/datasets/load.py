@@ -1,4 +1,4 @@
-"""Load samples of a dataset, with errors that name the file."""
+"""Load and check samples of a dataset, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ OnError = Literal["raise", "skip"]
 
 
 class SkippedSample(NamedTuple):
-    """An image that could not be used, for which the next one was taken.
+    """An invalid image that was skipped and replaced.
 
     Attributes:
         image: its file or name.
-        reason: what is wrong; begins with the file or name.
+        reason: the error; begins with the file or name.
     """
 
     image: str
@@ -26,10 +26,10 @@ class SkippedSample(NamedTuple):
 
 
 def load_sample(dataset: PanopticDataset, index: int) -> Sample:
-    """Return a sample that image, truth and label space of the dataset agree on.
+    """Return a sample whose image, ground truth and label space are consistent.
 
     Raises:
-        BadSampleError: it cannot be read, or they do not agree; names the file if that is known.
+        BadSampleError: it cannot be read, or it is inconsistent; the message names the file if it is known.
     """
     name = f"image {index} of the dataset"
     try:
@@ -44,11 +44,11 @@ def load_sample(dataset: PanopticDataset, index: int) -> Sample:
 def categories_of(dataset: PanopticDataset, *, on_error: OnError = "raise") -> list[set[int]]:
     """Return the category ids in each image, for :func:`panscape.datasets.repeat_factor_sampling.repeat_factors`.
 
-    A dataset that knows them without reading images says so by a method ``categories_of(index)``.
+    A method ``categories_of(index)`` of the dataset is used if it exists, since it need not read images.
 
     Args:
-        dataset: otherwise, each of its samples is read once.
-        on_error: "skip" gives an image that cannot be read no category.
+        dataset: without such a method, each of its samples is read once.
+        on_error: "raise" raises the error of an image that cannot be read; "skip" returns no category for it.
 
     Raises:
         BadSampleError: an image cannot be read.

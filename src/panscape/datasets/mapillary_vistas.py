@@ -1,7 +1,7 @@
-"""Mapillary Vistas: street photos from all over the world, 18 000 to train on and 2000 to evaluate on.
+"""Mapillary Vistas: street photos from all over the world, 18 000 for training and 2000 for validation.
 
 Source: Neuhold et al., "The Mapillary Vistas Dataset for Semantic Understanding of Street Scenes", ICCV 2017. The
-images are handed out by Mapillary after registration, for research (CC BY-NC-SA).
+images are available from Mapillary after registration, for research (CC BY-NC-SA).
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ VISTAS_SPLITS = Splits(
 """The splits of the published dataset."""
 _LAYOUT = (
     "ROOT/training/images with ROOT/training/panoptic/panoptic_2018.json and its PNGs beside it (v1.2; in the release "
-    "of v2.0 they lie in ROOT/training/v1.2/panoptic), and ROOT/validation likewise"
+    "of v2.0 they are in ROOT/training/v1.2/panoptic), and ROOT/validation likewise"
 )
 
 
 def vistas(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
-    """Return Mapillary Vistas v1.2, read as unpacked; nothing is to be prepared.
+    """Return Mapillary Vistas v1.2, read from the unpacked files without preparation.
 
-    Its annotations are in COCO panoptic form, and the JSON lists the 65 categories, things and stuff mixed. They are
-    the bundled label space ``"vistas_v1.2"``, whose name tells models which published settings fit. If the JSON lists
-    other categories, those are taken, as a label space called ``"vistas"``::
+    Its annotations are in COCO panoptic format, and the JSON lists the 65 categories, things and stuff mixed. They are
+    the bundled label space ``"vistas_v1.2"``, whose name selects the published settings of models. If the JSON lists
+    other categories, these form a label space called ``"vistas"``::
 
         ROOT/training/images/NAME.jpg              ROOT/validation/images/NAME.jpg
         ROOT/training/panoptic/panoptic_2018.json  ROOT/validation/panoptic/panoptic_2018.json
         ROOT/training/panoptic/NAME.png            ROOT/validation/panoptic/NAME.png
 
-    In the release of v2.0 the older annotations lie in ``ROOT/training/v1.2/panoptic``; they are found there too.
+    The release of v2.0 has the older annotations in ``ROOT/training/v1.2/panoptic``; this layout is also supported.
 
     Args:
         root: the folder of ``training`` and ``validation``.
         split: ``"train"`` or ``"val"``; the annotations of ``"test"`` are not public.
 
     Raises:
-        InvalidArgumentError: there is no such split, or it has no ground truth.
+        InvalidArgumentError: the split does not exist or has no ground truth.
         UnreadableFileError: the annotations are missing; or as :class:`CocoPanoptic`.
         InvalidAnnotationError: as :class:`CocoPanoptic`.
     """
@@ -61,10 +61,10 @@ def vistas(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
 
 
 def vistas_images(root: str | os.PathLike[str], split: str) -> list[ImageFile]:
-    """Return the images of a split of Mapillary Vistas, whether or not it has ground truth.
+    """Return the images of a split of Mapillary Vistas, with or without ground truth.
 
     Raises:
-        InvalidArgumentError: there is no such split.
+        InvalidArgumentError: the split does not exist.
         UnreadableFileError: the folder is missing or empty.
     """
     folder = Path(root) / _FOLDERS[VISTAS_SPLITS.require(split)] / "images"

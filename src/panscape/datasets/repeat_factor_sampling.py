@@ -1,8 +1,8 @@
-"""Which images are drawn how often, and in which order.
+"""Repeat factor sampling: how often and in which order images are sampled in an epoch.
 
 Images of rare categories are repeated within an epoch, as for Mapillary Vistas in Panoptic SwiftNet's released code
 and for LVIS (Gupta et al., "LVIS: A Dataset for Large Vocabulary Instance Segmentation", CVPR 2019, repeat factor
-sampling): the factor of a category in the share f of all images is max(1, sqrt(threshold / f)).
+sampling): the factor of a category that occurs in the fraction f of all images is max(1, sqrt(threshold / f)).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from panscape.errors import InvalidArgumentError
 
 
 def repeat_factors(categories: Sequence[Collection[int]], threshold: float) -> Tensor:
-    """Return how often each image is to be drawn in an epoch: the largest factor of its categories.
+    """Return how often each image is sampled per epoch: the largest factor of its categories.
 
     Args:
         categories: category ids in each image.
-        threshold: share of the images, 0..1, below which a category is rare. 0 repeats nothing.
+        threshold: fraction of the images, 0..1, below which a category is rare. 0 repeats nothing.
 
     Returns:
         float64 [N], at least 1; an image without categories has 1.
@@ -40,10 +40,10 @@ def category_repeat_factors(categories: Sequence[Collection[int]], threshold: fl
     Args:
         categories: category ids in each image.
         threshold: as in :func:`repeat_factors`.
-        num_categories: of the label space.
+        num_categories: number of categories in the label space.
 
     Returns:
-        float64 [num_categories], at least 1; a category that no image has gets 1.
+        float64 [num_categories], at least 1; a category that occurs in no image gets 1.
 
     Raises:
         InvalidArgumentError: the threshold is out of range, or an image has a category that is not in the label space.
@@ -61,11 +61,11 @@ def category_repeat_factors(categories: Sequence[Collection[int]], threshold: fl
 
 
 def stochastic_round(repeats: Tensor, generator: Generator) -> Tensor:
-    """Return whole numbers for one epoch: a factor of 2.3 gives 3 with a chance of 0.3, else 2.
+    """Round factors randomly for one epoch: 2.3 becomes 3 with probability 0.3, else 2.
 
     Args:
-        repeats: float64 [N], finite and at least 1, so that every epoch has every image.
-        generator: decides; N numbers are drawn from it.
+        repeats: float64 [N], finite and at least 1, so that every epoch contains every image.
+        generator: source of randomness; N numbers are drawn from it.
 
     Returns:
         int64 [N].
@@ -86,16 +86,16 @@ def epoch_order(repeats: Tensor | None, length: int, generator: Generator) -> Te
     """Return the images of one epoch in random order.
 
     Args:
-        repeats: float64 [length], how often each image is drawn on average (see :func:`stochastic_round`); None draws
-            each once.
+        repeats: float64 [length], mean number of samples of each image (see :func:`stochastic_round`); None samples
+            each image once.
         length: number of images.
-        generator: decides the rounding first, then the order.
+        generator: source of randomness, first for the rounding, then for the order.
 
     Returns:
-        int64, positions in 0..length - 1; its own length varies from epoch to epoch if factors are not whole.
+        int64, indices in 0..length - 1; its length varies between epochs if factors are not integers.
 
     Raises:
-        InvalidArgumentError: there is not one factor for each image, or a factor is out of range.
+        InvalidArgumentError: the number of factors differs from the number of images, or a factor is out of range.
     """
     if repeats is None:
         return torch.randperm(length, generator=generator)
@@ -107,6 +107,6 @@ def epoch_order(repeats: Tensor | None, length: int, generator: Generator) -> Te
 
 def _category_factors(categories: Sequence[Collection[int]], threshold: float) -> dict[int, float]:
     if not 0 <= threshold <= 1:
-        raise InvalidArgumentError(f"expected a threshold as a share of the images in 0..1, got {threshold}")
+        raise InvalidArgumentError(f"expected a threshold as a fraction of the images in 0..1, got {threshold}")
     images = Counter(category for image in categories for category in set(image))
     return {category: max(1.0, (threshold * len(categories) / count) ** 0.5) for category, count in images.items()}

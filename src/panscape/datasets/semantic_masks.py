@@ -1,7 +1,7 @@
-"""Datasets whose labels are one category a pixel; objects are the connected parts of each thing category.
+"""Datasets of semantic masks; instances are the connected components of each thing category.
 
-Two objects of a category that touch become one: labels without objects cannot tell. What a category mask cannot say is
-thus the same for the truth of training and of evaluation, which both come from here.
+Two touching objects of a category become one, since semantic masks do not separate them. This applies equally to the
+ground truth of training and of evaluation, as both are read here.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from panscape.labels import LabelSpace
 
 
 class SemanticMaskDataset:
-    """Images with one category a pixel, in two folders.
+    """Images with one category per pixel, in two folders.
 
     ``ROOT/images/SPLIT/NAME.jpg`` (or another image format) belongs to ``ROOT/labels/SPLIT/NAME.png``, a grey or
-    palette PNG whose numbers are the source ids of ``labels``. The map of each image is
+    palette PNG whose values are the source ids of ``labels``. The map of each image is the result of
     :func:`panscape.formats.from_semantic_mask`.
 
     Args:
         root: the folder of ``images`` and ``labels``.
-        split: the folder within both, for example ``"train"``.
+        split: the subfolder of both, for example ``"train"``.
         labels: the categories.
-        min_area: in pixels; connected parts of a thing category below it become void.
-        void: the number of pixels without category.
+        min_area: in pixels; smaller connected components of a thing category become void.
+        void: the value of pixels without category.
 
     Raises:
         UnreadableFileError: a folder is missing or empty; on access, a file is damaged.
-        InvalidAnnotationError: an image has no labels or labels no image; on access, their sizes differ or a number
-            is no category.
+        InvalidAnnotationError: an image has no labels or labels no image; on access, their sizes differ or a value
+            is not a category.
         InvalidArgumentError: ``min_area`` is below 1, or ``void`` is a category.
     """
 
@@ -43,10 +43,10 @@ class SemanticMaskDataset:
         self, root: str | os.PathLike[str], split: str, labels: LabelSpace, *, min_area: int = 50, void: int = 255
     ) -> None:
         if min_area < 1:
-            raise InvalidArgumentError(f"expected a smallest area of at least 1 pixel, got min_area={min_area}")
+            raise InvalidArgumentError(f"expected min_area of at least 1 pixel, got {min_area}")
         if void in labels.id_of_source:
             raise InvalidArgumentError(
-                f"expected a void number that no category of {labels.name!r} has, got void={void}, "
+                f"expected a void value that is no category of {labels.name!r}, got void={void}, "
                 f"which is {labels[labels.id_of_source[void]].name!r}"
             )
         self.labels = labels
@@ -66,7 +66,7 @@ class SemanticMaskDataset:
 
     @property
     def image_files(self) -> list[ImageFile]:
-        """The images without their ground truth, in the order of the samples."""
+        """The image files without ground truth, in the order of the samples."""
         return [ImageFile(pair.name, pair.image) for pair in self._pairs]
 
     def __getitem__(self, index: int) -> Sample:
@@ -82,7 +82,7 @@ class SemanticMaskDataset:
 def camvid(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
     """Return CamVid as published with the SegNet tutorial: 480x360 photos from a moving car, 11 categories.
 
-    Signs, cars, pedestrians and bicyclists of at least 50 pixels are objects.
+    Signs, cars, pedestrians and bicyclists of at least 50 pixels are instances.
 
     Source: Brostow et al., "Semantic object classes in video: a high-definition ground truth database", 2008;
     Badrinarayanan et al., "SegNet", 2015.
@@ -93,6 +93,6 @@ def camvid(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
 def aerial(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
     """Return the satellite images of Dubai by Humans in the Loop and MBRSC (CC0): 5 categories.
 
-    Buildings of at least 100 pixels are objects.
+    Buildings of at least 100 pixels are instances.
     """
     return SemanticMaskDataset(root, split, LabelSpace.load("aerial"), min_area=100, void=255)

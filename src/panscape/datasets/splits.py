@@ -1,4 +1,4 @@
-"""The splits of a dataset: which there are, and which have no ground truth that can be read."""
+"""The splits of a dataset, with and without ground truth."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class ImageFile(NamedTuple):
     """An image of a split, without its ground truth.
 
     Attributes:
-        name: identifies it within its split.
-        path: of the file.
-        size: what the dataset says its height and width are; None if it does not say.
-        image_id: by which a benchmark knows it; None for its name.
+        name: identifies the image within its split.
+        path: path of the file.
+        size: height and width according to the dataset; None if unknown.
+        image_id: its id in a benchmark; None if that is its name.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Splits:
     """The splits of a dataset by name.
 
     Attributes:
-        data: name of the dataset, for errors.
-        with_truth: names of the splits that have ground truth.
-        without_truth: names of those that have none, with the reason.
-        published: other names by which splits are known in the dataset itself, such as ``"val2017"``.
-        has_benchmark: whether predictions can be written for the benchmark's server.
+        data: name of the dataset, for error messages.
+        with_truth: names of the splits with ground truth.
+        without_truth: names of the splits without ground truth, with the reason.
+        published: alternative names of splits in the dataset itself, such as ``"val2017"``.
+        has_benchmark: whether predictions can be written in the submission format of the benchmark server.
     """
 
     data: str
@@ -49,10 +49,10 @@ class Splits:
     has_benchmark: bool = False
 
     def require(self, split: str) -> str:
-        """Return the split's name, which is another one where the dataset's own was given.
+        """Return the canonical name of a split, given that name or the dataset's own.
 
         Raises:
-            InvalidArgumentError: there is no such split; those that there are are listed.
+            InvalidArgumentError: the split does not exist; the message lists the existing ones.
         """
         name = self.published.get(split, split)
         known = (*self.with_truth, *self.without_truth)
@@ -61,35 +61,35 @@ class Splits:
         return name
 
     def require_truth(self, split: str) -> str:
-        """Return the split's name as :meth:`require` does, if its ground truth can be read.
+        """Return the canonical name of a split with ground truth; see :meth:`require`.
 
         Raises:
-            InvalidArgumentError: there is no such split, or it has no ground truth; the message says why, and what can
-                be done with it.
+            InvalidArgumentError: the split does not exist, or it has no ground truth; the message gives the reason and
+                the supported use.
         """
         name = self.require(split)
         if name in self.without_truth:
             option = " --submission, for the benchmark's server" if self.has_benchmark else ""
             raise InvalidArgumentError(
-                f"split {split!r} of {self.data} has no ground truth to compare with: {self.without_truth[name]}; "
+                f"split {split!r} of {self.data} has no ground truth: {self.without_truth[name]}; "
                 f"predict it with panscape predict --recipe NAME --split {split}{option}"
             )
         return name
 
 
 def in_usual_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Return names of splits without duplicates: train, val, test, then others by name."""
+    """Return unique split names in the order train, val, test, then others by name."""
     found = set(names)
     return (*(name for name in _FIRST if name in found), *sorted(found.difference(_FIRST)))
 
 
 def folders_in(folder: Path) -> set[str]:
-    """Return the names of the folders in a folder, without hidden ones; none if there is no such folder."""
+    """Return the names of the visible subfolders of a folder; an empty set if it does not exist."""
     return {p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "."} if folder.is_dir() else set()
 
 
 def folder_splits(data: str, root: Path) -> Splits:
-    """Return the splits of ``ROOT/images/SPLIT`` and ``ROOT/labels/SPLIT``: train, val, and what else lies there."""
+    """Return the splits of ``ROOT/images/SPLIT`` and ``ROOT/labels/SPLIT``: train, val, and further subfolders."""
     images, labels = folders_in(root / "images"), folders_in(root / "labels")
     without = in_usual_order(images - labels - {"train", "val"})
     return Splits(
@@ -100,16 +100,16 @@ def folder_splits(data: str, root: Path) -> Splits:
 
 
 def image_files(folder: Path, layout: str, *, ending: str = "", pattern: str = "*") -> list[ImageFile]:
-    """Return the images that lie in a folder, in the order of their names.
+    """Return the images in a folder, sorted by name.
 
     Args:
-        folder: where to look.
-        layout: how the dataset's folders should look, for the error.
-        ending: of the files' stems, which is no part of the images' names.
+        folder: the folder of the images.
+        layout: expected layout of the dataset, for the error message.
+        ending: ending of the file stems to remove from the names.
         pattern: as in ``Path.glob``.
 
     Raises:
-        UnreadableFileError: there is no such folder, or no image in it.
+        UnreadableFileError: the folder does not exist or has no image.
         InvalidAnnotationError: two images have the same name.
     """
     found = files_by_name(folder, pattern, lambda path: path.stem.removesuffix(ending), layout)

@@ -1,4 +1,4 @@
-"""Loader processes: what they do at the start, and how their death is explained."""
+"""Data-loader processes: their initialisation, and the error for their death."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _DEATH = re.compile(
 def explain_worker_death() -> Iterator[None]:
     """Turn torch's error about the death of a loader process into :class:`~panscape.errors.WorkerDiedError`.
 
-    A signal tells of the death, so that the error arises wherever the training is at that moment: its whole loop
-    belongs in here. Where that is in torch's writing of a file, the error that comes out is another, about the file,
-    and the death is what it arose from.
+    The death is reported by a signal, so torch's error is raised wherever the training is at that moment: wrap the
+    whole loop. If torch is writing a file at that moment, it raises another error about the file, with the death as its
+    context.
     """
     try:
         yield
@@ -44,7 +44,7 @@ def _death_behind(error: BaseException | None) -> re.Match[str] | None:
 
 
 def _start_worker(_: int) -> None:
-    # Ctrl-C and job managers reach all processes; what it means is decided in the first, whose end ends the others.
+    # Ctrl-C and job managers signal all processes; the main process handles the signal and stops the others.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)

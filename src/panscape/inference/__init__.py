@@ -1,1 +1,1 @@
-"""From sources to files: find images and videos, predict them one after the other, write what was found."""
+"""Prediction of files: find images and videos, predict them one by one, write the results."""

@@ -1,4 +1,4 @@
-"""The folder of results: overlays, maps in COCO panoptic form, and sheets of what the network said."""
+"""The output folder of a prediction: overlays, maps in COCO panoptic format, and sheets of network outputs."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from panscape.visualize import PANEL_TITLES, draw, draw_segments, make_grid
 
 
 class OutputFolder:
-    """Writes results; a context manager, so that the description of all maps comes last and only when all went well.
+    """Writes results; a context manager that writes the description of all maps at the end, if no error occurred.
 
     Layout: ``<name>.png`` is the overlay, ``panoptic/<name>.png`` the map, ``panoptic.json`` describes all maps (both
-    as COCO's panoptic format has it), ``<name>_panels.png`` a sheet of the network's outputs, ``<name>.mp4`` the
-    overlay of a video. Every file appears whole or not at all.
+    in COCO panoptic format), ``<name>_panels.png`` is a sheet of the network's outputs, ``<name>.mp4`` the overlay of a
+    video. Every file is written completely or not at all.
 
-    ``file_name`` of an image in ``panoptic.json`` is its path from the folder that all sources have in common; that of
-    a video's frame is the map's name in a folder that has the video's path.
+    ``file_name`` of an image in ``panoptic.json`` is its path relative to the common folder of all sources. For a video
+    frame it is the name of the map, in a folder named like the video's path.
 
     Args:
-        folder: is made if it does not exist.
-        labels: of the maps.
-        opacity: of the overlays' colours, see :func:`panscape.draw`.
-        names: write names on the overlays.
+        folder: created if it does not exist.
+        labels: label space of the maps.
+        opacity: opacity of the overlays' colors, see :func:`panscape.draw`.
+        names: write category names on the overlays.
 
     Raises:
-        InvalidArgumentError: a file lies where the folder should be.
+        InvalidArgumentError: the path of the folder is a file.
     """
 
     def __init__(self, folder: Path, labels: LabelSpace, *, opacity: float = 0.5, names: bool = True) -> None:
@@ -61,15 +61,15 @@ class OutputFolder:
         return draw(image, result, self.labels, opacity=self._opacity, names=self._names)
 
     def write_map(self, name: str, result: PanopticMap, image: str) -> Path:
-        """Write a map; ``image`` is the path noted beside it."""
+        """Write a map; ``image`` is the image path recorded in ``panoptic.json``."""
         if self._maps is None:
-            # An earlier run's description would be wrong as soon as one of its maps is replaced.
+            # The description of an earlier run becomes wrong when one of its maps is replaced.
             self._json.unlink(missing_ok=True)
             self._maps = CocoPanopticWriter(self._json, self.folder / "panoptic", self.labels)
         return self._maps.write(name, result, image=image)
 
     def write_overlay(self, name: str, image: Tensor, result: PanopticMap) -> Path:
-        """Draw a map over its image and write that."""
+        """Draw a map over its image and write the overlay."""
         path = self.folder / f"{name}.png"
         save_png(path, self.overlay(image, result))
         return path
@@ -82,10 +82,10 @@ class OutputFolder:
 
 
 def make_folder(folder: Path, purpose: str) -> None:
-    """Make a folder, and those that it lies in, if they do not exist.
+    """Create a folder and its parents if they do not exist.
 
     Raises:
-        InvalidArgumentError: a file lies in its place; the message names what the folder is for.
+        InvalidArgumentError: the path or a parent is a file; the message contains ``purpose``.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,13 +94,13 @@ def make_folder(folder: Path, purpose: str) -> None:
 
 
 def debug_sheet(image: Tensor, result: PanopticMap, labels: LabelSpace, panels: dict[str, Tensor]) -> Tensor:
-    """Put a panel, what the network said of it and its map on one sheet, in the order of the paper's Figures 3 and 4.
+    """Put an image, the network's outputs and the map on one sheet, in the order of the paper's Figures 3 and 4.
 
     Args:
         image: uint8 [3, H, W].
-        result: its map.
-        labels: of the map.
-        panels: the network's outputs as tiles of the same size, by name.
+        result: the map of the image.
+        labels: label space of the map.
+        panels: visualisations of the network's outputs, of the same size, by name.
 
     Returns:
         uint8 [3, H', W'].

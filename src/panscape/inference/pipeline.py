@@ -1,4 +1,4 @@
-"""A run over many sources: read, predict, write and tell, one file after the other; a broken file stops no other."""
+"""Predict many files: read, predict, write and report each one; an invalid file does not stop the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from panscape.inference.video import VideoReader, VideoWriter, import_av
 
 @dataclass(slots=True)
 class Timings:
-    """Milliseconds spent on an image, or on average on a frame of a video. Reading overlaps with the rest."""
+    """Milliseconds per image, or mean per frame of a video. Reading overlaps with the rest."""
 
     read: float = 0.0
     network: float = 0.0
@@ -33,17 +33,17 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of a source that was predicted.
+    """The result of a predicted source.
 
     Attributes:
         source: path of the file.
-        name: under which its results were written.
-        height: of the image in pixels.
-        width: of the image in pixels.
-        frames: how many images there were; 1 but for videos.
-        segments: found in the image, or on average in a frame.
-        things: how many of them are things.
-        times: where the time went.
+        name: name of its results.
+        height: image height in pixels.
+        width: image width in pixels.
+        frames: number of frames; 1 for an image.
+        segments: number of segments in the image, or mean per frame.
+        things: number of thing segments among them.
+        times: time of each stage.
         output: path of the overlay.
     """
 
@@ -82,13 +82,13 @@ class FileError:
 
 
 class ProgressCallback(Protocol):
-    """Is told how a run goes on."""
+    """Receives the progress of a prediction run."""
 
     def tell(self, outcome: FileResult | FileError) -> None:
-        """A source has been dealt with."""
+        """Report a finished or failed source."""
 
     def frame(self, source: Source, index: int, num_frames: int | None) -> None:
-        """Frame ``index`` (from 1) of a video has been dealt with."""
+        """Report that frame ``index`` (from 1) of a video is finished."""
 
 
 @dataclass(slots=True)
@@ -104,12 +104,12 @@ class _Tally:
 
 
 class PredictionRun:
-    """Predicts sources into a folder.
+    """Predicts sources and writes the results to a folder.
 
     Args:
-        predictor: does the work.
-        outputs: takes the results.
-        panels: also write what the network said, for images.
+        predictor: predicts single images.
+        outputs: writes the results.
+        panels: also write a sheet of the network's outputs for images.
         frame_maps: also write the map of every frame of videos.
     """
 
@@ -120,26 +120,26 @@ class PredictionRun:
         self._outputs = outputs
         self._panels = panels
         self._frame_maps = frame_maps
-        self._noted: dict[Source, str] = {}  # paths as they are noted beside maps
+        self._recorded: dict[Source, str] = {}  # image paths recorded in panoptic.json
 
-    def over(self, sources: Sequence[Source], listener: ProgressCallback) -> list[FileError]:
-        """Deal with all sources in their order.
+    def predict_files(self, sources: Sequence[Source], callback: ProgressCallback) -> list[FileError]:
+        """Predict all sources in order.
 
         Returns:
-            Those that could not be predicted.
+            The sources that failed.
 
         Raises:
-            MissingExtraError: there is a video and PyAV is not installed.
-            InvalidArgumentError: the device has no memory left.
+            MissingExtraError: a source is a video and PyAV is not installed.
+            InvalidArgumentError: the device is out of memory.
         """
         if any(s.is_video for s in sources):
             import_av()
-        self._noted = dict(zip(sources, paths_from_common_folder([s.path for s in sources]), strict=True))
-        self._predictor.warm_up()  # or the first line would tell of times that none of the others take
+        self._recorded = dict(zip(sources, paths_from_common_folder([s.path for s in sources]), strict=True))
+        self._predictor.warm_up()  # else the timings of the first source would include start-up
         failures = []
         for is_video, group in groupby(sources, key=lambda s: s.is_video):
-            for outcome in self._videos(group, listener) if is_video else self._images(group):
-                listener.tell(outcome)
+            for outcome in self._videos(group, callback) if is_video else self._images(group):
+                callback.tell(outcome)
                 if isinstance(outcome, FileError):
                     failures.append(outcome)
         return failures
@@ -159,20 +159,20 @@ class PredictionRun:
         prediction = self._predict(image, read_ms, tally)
         started = perf_counter()
         path = self._outputs.write_overlay(source.name, image, prediction.map)
-        self._outputs.write_map(source.name, prediction.map, self._noted[source])
+        self._outputs.write_map(source.name, prediction.map, self._recorded[source])
         if self._panels:
             self._outputs.write_panels(source.name, image, prediction.map, self._predictor.visualize(prediction))
         tally.times.write += 1000 * (perf_counter() - started)
         return _done(source, tally, str(path))
 
-    def _videos(self, sources: Iterable[Source], listener: ProgressCallback) -> Iterator[FileResult | FileError]:
+    def _videos(self, sources: Iterable[Source], callback: ProgressCallback) -> Iterator[FileResult | FileError]:
         for source in sources:
             try:
-                yield self._video(source, listener)
+                yield self._video(source, callback)
             except (UnreadableFileError, InvalidArgumentError) as error:
                 yield FileError(str(source.path), _without_path(error, source))
 
-    def _video(self, source: Source, listener: ProgressCallback) -> FileResult:
+    def _video(self, source: Source, callback: ProgressCallback) -> FileResult:
         tally = _Tally()
         path = self._outputs.folder / f"{source.name}.mp4"
         with (
@@ -187,9 +187,9 @@ class PredictionRun:
                 writer.write(self._outputs.overlay(image, prediction.map))
                 if self._frame_maps:
                     name = f"{source.name}_{tally.frames:06d}"
-                    self._outputs.write_map(name, prediction.map, f"{self._noted[source]}/{name}.png")
+                    self._outputs.write_map(name, prediction.map, f"{self._recorded[source]}/{name}.png")
                 tally.times.write += 1000 * (perf_counter() - started)
-                listener.frame(source, tally.frames, reader.num_frames)
+                callback.frame(source, tally.frames, reader.num_frames)
         return _done(source, tally, str(path))
 
     def _predict(self, image: Tensor, read_ms: float, tally: _Tally) -> Any:
@@ -210,7 +210,7 @@ def _read(source: Source) -> tuple[Source, Tensor | UnreadableFileError, float]:
     image: Tensor | UnreadableFileError
     try:
         image = load_image(source.path)
-    except UnreadableFileError as error:  # kept for its turn
+    except UnreadableFileError as error:  # raised in its turn
         image = error
     return source, image, 1000 * (perf_counter() - started)
 
@@ -230,5 +230,5 @@ def _done(source: Source, tally: _Tally, output: str) -> FileResult:
 
 
 def _without_path(error: PanscapeError, source: Source) -> str:
-    """Return the message in one line, without the path that is told beside it."""
+    """Return the message in one line, without the path, which is reported separately."""
     return " ".join(str(error).removeprefix(f"{source.path}: ").split())

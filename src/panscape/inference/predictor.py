@@ -1,4 +1,4 @@
-"""A model at work on one image: device, precision, inference size, and where the time goes."""
+"""Prediction of single images: device, precision, inference size and timing."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from panscape.models import PanopticModel
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision, autocast, require_precision
 
-_CATEGORIES_SHOWN = 2  # in panels of features
+_CATEGORIES_SHOWN = 2  # in visualisations of features
 _WARM_UP_SIZE = Size(64, 64)  # large enough for every network's stride
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A map and how it came about.
+    """The predicted map of an image, with network input, outputs and timings.
 
     Attributes:
-        map: on the CPU, of the image's size.
-        outputs: of the network, a batch of one, on its device.
-        images: the image as the network saw it, float [1, 3, H, W], on its device.
-        inference_size: its height and width.
-        network_ms: time in the network, milliseconds.
-        postprocess_ms: time from its outputs to the map, milliseconds.
+        map: the panoptic map on the CPU, of the image's size.
+        outputs: the outputs of the network, a batch of one, on its device.
+        images: the network input, float [1, 3, H, W], on its device.
+        inference_size: height and width of the network input.
+        network_ms: time of the forward pass, milliseconds.
+        postprocess_ms: time of post-processing, milliseconds.
     """
 
     map: PanopticMap
@@ -50,18 +50,16 @@ class Predictor:
     """Predicts images one at a time.
 
     Args:
-        model: is moved to the device, set to eval mode and kept there.
-        device: "auto" (CUDA where there is a device, else the CPU), or the name of a device that is here, as torch has
-            it, such as "cuda:1".
-        precision: "bf16" and "fp16" run the network in half precision where that is safe (autocast); "fp16" not on the
-            CPU.
-        channels_last: lay memory out pixel by pixel, which is faster on some processors; results stay the same but
-            for rounding.
-        longest_side: the image is resized so that its longer side has this many pixels, and the map back to the
-            image's size; None leaves that to the model, which shrinks images larger than it was made for.
+        model: moved to the device and set to eval mode.
+        device: "auto" (CUDA if available, else the CPU), or a torch device name such as "cuda:1".
+        precision: numeric precision of the forward pass; "bf16" and "fp16" use autocast, "fp16" not on the CPU.
+        channels_last: use the channels-last memory format, which is faster on some processors; results are equal up to
+            rounding.
+        longest_side: resize the image so that its longer side has this many pixels, and the map back to the image's
+            size; None uses the inference size of the model, which downscales images larger than its training size.
 
     Raises:
-        InvalidArgumentError: an option has a value that cannot be used here.
+        InvalidArgumentError: an option has an invalid value, or the device is not available.
     """
 
     def __init__(
@@ -85,12 +83,12 @@ class Predictor:
             self.model = self.model.to(memory_format=torch.channels_last)
 
     def warm_up(self) -> None:
-        """Predict a small empty image, so that the next one does not pay for loading libraries and kernels.
+        """Predict a small empty image, so that libraries and kernels are loaded before the first real one.
 
-        Where kernels have never run they are compiled, which takes seconds and happens once.
+        Kernels that have never run are compiled here, once, which takes seconds.
 
         Raises:
-            InvalidArgumentError: the device has no memory left.
+            InvalidArgumentError: the device is out of memory.
         """
         self._predict(torch.zeros(3, *_WARM_UP_SIZE, dtype=torch.uint8), _WARM_UP_SIZE)
 
@@ -99,7 +97,7 @@ class Predictor:
 
         Args:
             image: uint8 [3, H, W].
-            scored: give segments the scores for average precision, see :meth:`PanopticModel.score_instances`.
+            scored: add the scores for average precision to the segments, see :meth:`PanopticModel.score_instances`.
 
         Raises:
             InvalidArgumentError: the image does not fit into memory.
@@ -118,19 +116,19 @@ class Predictor:
             self._wait()
             forwarded = perf_counter()
             result = self.model.postprocess(outputs, [inference_size], [size], scored=scored)[0].to("cpu")
-        recovered = perf_counter()
-        network_ms, postprocess_ms = 1000 * (forwarded - started), 1000 * (recovered - forwarded)
+        finished = perf_counter()
+        network_ms, postprocess_ms = 1000 * (forwarded - started), 1000 * (finished - forwarded)
         return Prediction(result, outputs, batch, inference_size, network_ms, postprocess_ms)
 
     @torch.inference_mode()
     def visualize(self, prediction: Prediction) -> dict[str, Tensor]:
-        """Draw what the network said, by name, as uint8 [3, H, W] images of the map's size.
+        """Visualise the network's outputs, by name, as uint8 [3, H, W] images of the map's size.
 
-        Where a network has features to show, they are shown for the two categories that cover most of the map, things
-        before stuff; the network then looks at the image once more.
+        If the network can visualise features, they are shown for the two largest categories of the map, things before
+        stuff; this needs a second forward pass.
 
         Raises:
-            InvalidArgumentError: for that, memory does not suffice.
+            InvalidArgumentError: the device is out of memory.
         """
         size, labels = prediction.map.size, self.model.labels
         images = self.model.visualize(prediction.outputs, prediction.inference_size)
@@ -165,14 +163,14 @@ class Predictor:
 
 
 def largest_categories(result: PanopticMap, labels: LabelSpace) -> list[int]:
-    """Return the categories of a map on the CPU: things before stuff, and of each the one with most pixels first."""
+    """Return the categories of a map on the CPU: things before stuff, each sorted by descending area."""
     areas = torch.zeros(len(labels), dtype=torch.int64).index_add_(0, result.category, result.areas()).tolist()
     shown = [category for category, area in enumerate(areas) if area > 0]
     return sorted(shown, key=lambda category: (not labels[category].is_thing, -areas[category]))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # For the CPU, torch has no error of its own: only this text tells.
+    # torch has no error class for CPU memory: only this text identifies it.
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator: " in str(error)
 
 

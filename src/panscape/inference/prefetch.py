@@ -1,4 +1,4 @@
-"""Reading ahead: the next images are read while the network works on this one."""
+"""Prefetching: read the next images while the network processes the current one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _END: Final = object()
 
 
 def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
-    """Yield ``items`` in their order while a thread already produces the ones that follow.
+    """Yield ``items`` in order while a thread produces the following ones.
 
-    What producing an item raises is raised here, at that item's turn. When the loop over this ends early, the thread
-    stops after the item it is at; close the generator (``contextlib.closing``) to wait for that.
+    An error while producing an item is raised at that item's position. When the loop over the generator ends early, the
+    thread stops after its current item; close the generator (``contextlib.closing``) to wait for it.
 
     Args:
-        items: produced one after the other, in one thread.
-        depth: how many items at most are held ready.
+        items: produced sequentially in one thread.
+        depth: maximum number of prefetched items.
     """
     iterator = iter(items)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as pool:
         pending: deque[Future[T | object]] = deque(pool.submit(next, iterator, _END) for _ in range(depth))
         try:
             while (item := pending.popleft().result()) is not _END:

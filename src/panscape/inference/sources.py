@@ -1,4 +1,4 @@
-"""What a user names on the command line: photos, folders, patterns and videos, as a list of files with unique names."""
+"""Expand images, folders, patterns and videos given by the user to a list of files with unique names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.images import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
-"""Endings, in lower case, by which a video is known."""
+"""File name suffixes of videos, in lower case."""
 
-_PANELS = "_panels"  # ends the name of the sheet of panels
+_PANELS = "_panels"  # suffix of the name of a sheet of panels
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Source:
     """One file to predict.
 
     Attributes:
-        path: of the file.
-        name: under which its results are written, unique among the sources found together.
+        path: path of the file.
+        name: name of its results, unique among the sources found together.
     """
 
     path: Path
@@ -33,29 +33,29 @@ class Source:
 
     @property
     def is_video(self) -> bool:
-        """Whether the file's ending is that of a video; every other file is taken for an image."""
+        """Whether the file has the suffix of a video; every other file is treated as an image."""
         return self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) -> list[Source]:
-    """Find the files that a user means, in the order given; within a folder or pattern, in order of their paths.
+    """Return the files that the arguments select, in the order given; within a folder or pattern, sorted by path.
 
     Args:
-        given: files; folders, searched with all folders in them for images and videos (hidden ones are passed
-            over); patterns with ``*``, ``**``, ``?`` or ``[...]``.
-        leave_out: the folder for results; what an earlier run left in it is passed over.
+        given: files; folders, searched recursively for images and videos (hidden ones are skipped); patterns with
+            ``*``, ``**``, ``?`` or ``[...]``.
+        leave_out: the output folder; files that an earlier run wrote to it are skipped.
 
     Returns:
-        Every file once, even if it was meant twice. Names are the files' stems; where these clash, without regard to
-        upper and lower case, the ending is added to those of one folder, and the names of folders to others.
+        Every file once, even if it was selected twice. Names are the files' stems. Where these clash, ignoring case,
+        the suffix is added within one folder, and the names of folders are added otherwise.
 
     Raises:
-        InvalidArgumentError: nothing was given, a folder or pattern has no image or video, or a file or folder lies
-            in the folder for results, where results might replace it.
-        UnreadableFileError: there is no such file or folder, or a folder cannot be listed.
+        InvalidArgumentError: nothing was given, a folder or pattern has no image or video, or a file or folder is in
+            the output folder, where results might replace it.
+        UnreadableFileError: a file or folder does not exist, or a folder cannot be listed.
     """
     if not given:
-        raise InvalidArgumentError("expected a photo, folder, pattern or video, got nothing")
+        raise InvalidArgumentError("expected an image, folder, pattern or video, got nothing")
     forbidden = leave_out.resolve() if leave_out is not None else None
     found: dict[Path, Path] = {}
     for one in given:
@@ -66,9 +66,9 @@ def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) 
 
 
 def paths_from_common_folder(paths: Sequence[Path]) -> list[str]:
-    """Return the paths, with ``/`` between their parts, from the deepest folder that all files lie in.
+    """Return the paths relative to the deepest common folder of all files, with ``/`` as separator.
 
-    Where there is no such folder, as on two drives, they are absolute.
+    Without a common folder, as on two drives, they are absolute.
     """
     absolute = [Path(os.path.abspath(p)) for p in paths]  # noqa: PTH100 - without ``..``, but links stay as given
     try:
@@ -81,13 +81,13 @@ def paths_from_common_folder(paths: Sequence[Path]) -> list[str]:
 def _expand(given: str, forbidden: Path | None) -> list[Path]:
     path = Path(given)
     if path.exists() and _lies_in(path, forbidden):
-        raise InvalidArgumentError(f"{path} lies in the folder for results, {forbidden}; choose another for results")
+        raise InvalidArgumentError(f"{path} is in the output folder {forbidden}; choose another output folder")
     if path.is_dir():
         paths = [p for p in _walk(path) if not _lies_in(p, forbidden)]
         if not paths:
             raise InvalidArgumentError(
-                f"found no image or video in the folder {path} or the folders in it; "
-                f"their names end in {', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}"
+                f"found no image or video in the folder {path} or its subfolders; "
+                f"supported suffixes are {', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}"
             )
         return paths
     if path.exists():
@@ -99,8 +99,8 @@ def _expand(given: str, forbidden: Path | None) -> list[Path]:
             raise InvalidArgumentError(f"no image or video matches the pattern {given!r}; check it, and quote it")
         return files
     if "://" in given:
-        raise UnreadableFileError(given, "addresses are not fetched; download the file and give its path")
-    raise UnreadableFileError(given, f"no such file or folder{_nearest(path)} (looked from {Path.cwd()})")
+        raise UnreadableFileError(given, "URLs are not supported; download the file and give its path")
+    raise UnreadableFileError(given, f"no such file or folder{_nearest(path)} (working directory {Path.cwd()})")
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -121,14 +121,14 @@ def _lies_in(path: Path, folder: Path | None) -> bool:
 
 
 def _nearest(path: Path) -> str:
-    """Return a hint at a neighbour of almost the same name."""
+    """Return a hint at a sibling with a similar name, or an empty string."""
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, siblings, n=1)
     return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each path that differs from all others, also as ``<name>_panels``."""
+    """Return a unique name for each path, such that ``<name>_panels`` does not clash either."""
     stems = Counter((p.parent, _key(p.stem)) for p in paths)
     bases = [f"{p.stem}_{p.suffix[1:]}" if p.suffix and _has_twin(p, stems) else p.stem for p in paths]
     names = list(bases)
@@ -139,7 +139,7 @@ def _unique_names(paths: Sequence[Path]) -> list[str]:
             break
         for i in clashing:
             names[i] = "_".join([*folders[i][-depth:], bases[i]])
-    # What is left lies in one folder (a.png, a.jpg and a_png.gif), or reads the same once joined (a_b/c and a/b_c).
+    # The remaining ones are in one folder (a.png, a.jpg and a_png.gif), or are equal once joined (a_b/c and a/b_c).
     for i in sorted(_clashing(names)):
         stem, number = names[i], 2
         if i not in _clashing(names[: i + 1]):
@@ -151,7 +151,7 @@ def _unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _has_twin(path: Path, stems: Mapping[tuple[Path, str], int]) -> bool:
-    """Return whether another file of the folder has the stem, or the one of this file's panels, or is that other's."""
+    """Return whether the stem of the path or of its panels clashes with another file of the same folder."""
     key = _key(path.stem)
     owner = key.removesuffix(_PANELS)
     is_taken = (path.parent, key + _PANELS) in stems or (owner != key and (path.parent, owner) in stems)
@@ -159,7 +159,7 @@ def _has_twin(path: Path, stems: Mapping[tuple[Path, str], int]) -> bool:
 
 
 def _helped_by_folders(clashing: set[int], names: Sequence[str], paths: Sequence[Path]) -> list[int]:
-    """Return which of ``clashing`` clash with a file of another folder."""
+    """Return those of ``clashing`` that clash with a file of another folder."""
     parents: dict[str, set[Path]] = {}
     for i in clashing:
         parents.setdefault(_key(names[i]).removesuffix(_PANELS), set()).add(paths[i].parent)
@@ -167,7 +167,7 @@ def _helped_by_folders(clashing: set[int], names: Sequence[str], paths: Sequence
 
 
 def _clashing(names: Sequence[str]) -> set[int]:
-    """Return which names some file system, COCO's number of an image, or the name of a sheet of panels confuses."""
+    """Return the names that clash on some file system, as a COCO image id, or with the name of a sheet of panels."""
     keys = [_key(n) for n in names]
     count = Counter(keys)
     return {

@@ -1,4 +1,4 @@
-"""Predictions in the form in which a benchmark's server takes them, ready to upload.
+"""Predictions in the submission format of a benchmark server, ready to upload.
 
 Sources: cityscapesScripts (``evalPanopticSemanticLabeling``, ``evalInstanceLevelSemanticLabeling``), whose evaluation
 the server repeats; the COCO results format (https://cocodataset.org/#format-results) and the names of its upload page.
@@ -27,22 +27,22 @@ from panscape.panoptic import PanopticMap
 
 
 class Submission(ABC):
-    """Writes a benchmark's form; a context manager, after which the folder is there whole, or not at all.
+    """Writes the submission format of a benchmark; a context manager that creates the folder completely or not at all.
 
-    Everything is written into a hidden folder beside it, which takes its place when the ``with`` block ends well and is
-    removed when it does not.
+    Everything is written into a hidden folder beside it, which is renamed to the folder when the ``with`` block
+    succeeds, and removed otherwise.
 
     Args:
-        folder: must not exist, or be empty.
-        split: of the benchmark's data.
-        labels: of the maps; see :meth:`warnings` for what they lack.
-        method: name of what predicts, part of the names of COCO's files.
+        folder: must be absent or empty.
+        split: split of the benchmark's data.
+        labels: label space of the maps; :meth:`warnings` reports missing categories.
+        method: name of the method, part of the file names for COCO.
 
     Attributes:
-        archives: after the block: the ZIP files to upload.
+        archives: after the block, the ZIP files to upload.
 
     Raises:
-        InvalidArgumentError: the folder holds something, or a category is none of the benchmark's.
+        InvalidArgumentError: the folder is not empty, or a category is not in the benchmark.
     """
 
     benchmark: ClassVar[str]
@@ -52,21 +52,21 @@ class Submission(ABC):
     """The bundled label space of the benchmark."""
 
     num_images: ClassVar[Mapping[str, int]]
-    """How many images the benchmark's splits have."""
+    """Number of images in each split of the benchmark."""
 
     needs_scores: ClassVar[bool]
-    """Whether maps need the scores of objects."""
+    """Whether maps need scores of their instances."""
 
     def __init__(self, folder: Path, split: str, labels: LabelSpace, method: str) -> None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InvalidArgumentError(
-                f"expected a new or empty folder for a submission, but {folder} is there and holds something; choose "
-                "another --out, or remove it"
+                f"expected a new or empty folder for a submission, but {folder} exists and is not empty; give another "
+                "--out, or remove it"
             )
         self.folder, self.split, self.labels, self.method = folder, split, labels, method
         self.archives: list[Path] = []
         self._missing = self._missing_categories()
-        self._written: dict[str, list[Path]] = {}  # by archive, what goes into it
+        self._written: dict[str, list[Path]] = {}  # files of each archive
         self._target = folder.resolve()
         self._place = self._target.with_name(f".{self._target.name}.{secrets.token_hex(4)}")
 
@@ -75,18 +75,18 @@ class Submission(ABC):
         """Write the map of one image.
 
         Raises:
-            InvalidAnnotationError: it has not the size that the benchmark gives for the image.
+            InvalidAnnotationError: its size differs from that in the benchmark's list of images.
         """
 
     @abstractmethod
     def _finish(self) -> None:
-        """Write what describes all images."""
+        """Write the files that describe all images."""
 
     def warnings(self, num_images: int) -> list[str]:
-        """Return in which points this is less than the benchmark expects, one sentence each.
+        """Return what the submission lacks for the benchmark, one sentence for each point.
 
         Args:
-            num_images: how many images are predicted.
+            num_images: number of predicted images.
         """
         found = []
         if self._missing:
@@ -114,14 +114,14 @@ class Submission(ABC):
                 for name, paths in self._written.items():
                     self._pack(self._place / name, paths)
                 if self._target.is_dir():
-                    self._target.rmdir()  # it is empty; not every system replaces a folder
+                    self._target.rmdir()  # it is empty; not every system can replace a folder
                 self._place.rename(self._target)
                 self.archives = [self.folder / name for name in self._written]
         finally:
             shutil.rmtree(self._place, ignore_errors=True)
 
     def _pack(self, archive: Path, paths: list[Path]) -> None:
-        """Put files into an archive, without the folder of their part above them."""
+        """Add files to an archive, with paths relative to its top folder."""
         top = self._top(archive.name)
         with zipfile.ZipFile(archive, "w") as pack:
             for path in paths:
@@ -130,17 +130,17 @@ class Submission(ABC):
                 pack.write(path, path.relative_to(top).as_posix(), compress_type=method)
 
     def _top(self, archive: str) -> Path:
-        """Return the folder whose content is the archive's."""
+        """Return the folder to which paths in the archive are relative."""
         return self._place
 
     def _add(self, archive: str, path: Path) -> Path:
-        """Note that a file goes into an archive, and make its folder."""
+        """Register a file for an archive, and create its folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._written.setdefault(archive, []).append(path)
         return path
 
     def _annotation(self, archive: str, folder: Path, name: str, image_id: int | str, result: PanopticMap) -> Any:
-        """Write the PNG of a map in COCO panoptic form, and return its description."""
+        """Write the PNG of a map in COCO panoptic format, and return its annotation."""
         rgb, segments = encode_coco(result, self.labels)
         save_png(self._add(archive, folder / name), rgb.permute(2, 0, 1))
         return {"image_id": image_id, "file_name": name, "segments_info": segments}
@@ -154,23 +154,23 @@ class Submission(ABC):
                 raise InvalidArgumentError(
                     f"expected a model for the categories of {self.benchmark}, got one for label space "
                     f"{self.labels.name!r}, whose {category.name!r} ({kind}, number {category.source_id}) "
-                    f"{self.benchmark} has not; give --model one that was trained for it"
+                    f"is not in {self.benchmark}; give --model one that was trained for it"
                 )
         return [category.name for category in wanted.values()]
 
 
 class CityscapesSubmission(Submission):
-    """Cityscapes, its tasks of panoptic and of instance-level labelling.
+    """Cityscapes: the panoptic and the instance-level semantic labelling tasks.
 
     ::
 
-        panoptic/cityscapes_panoptic_SPLIT.json                     cityscapes_SPLIT_panoptic.zip has this folder's
-        panoptic/cityscapes_panoptic_SPLIT/NAME_pred_panoptic.png   content
-        instance/NAME_pred.txt                                      cityscapes_SPLIT_instance.zip likewise
+        panoptic/cityscapes_panoptic_SPLIT.json                     content of cityscapes_SPLIT_panoptic.zip
+        panoptic/cityscapes_panoptic_SPLIT/NAME_pred_panoptic.png
+        instance/NAME_pred.txt                                      content of cityscapes_SPLIT_instance.zip
         instance/masks/NAME_pred_NUMBER.png
 
-    The JSON is in COCO panoptic form, with label ids as categories and NAME as ``image_id``. A text file has a line for
-    each object: the mask's path from there, the label id, and the confidence. The objects are those of the map.
+    The JSON is in COCO panoptic format, with label ids as categories and NAME as ``image_id``. A text file has one line
+    for each thing segment of the map: the relative path of its mask, the label id, and the confidence.
     """
 
     benchmark = "Cityscapes"
@@ -188,12 +188,12 @@ class CityscapesSubmission(Submission):
         """See :meth:`Submission.write`.
 
         Raises:
-            InvalidAnnotationError: as there.
+            InvalidAnnotationError: as in :meth:`Submission.write`.
             InvalidArgumentError: the map has no scores.
         """
         _check_size(image, result)
         if result.score is None:
-            raise InvalidArgumentError("expected a map with scores, which rank objects, got none")
+            raise InvalidArgumentError("expected a map with scores, which rank instances, got none")
         result = result.compact().to("cpu")
         scores = [] if result.score is None else result.score.tolist()
         panoptic, instance = self._archives["panoptic"], self._archives["instance"]
@@ -221,13 +221,13 @@ class CityscapesSubmission(Submission):
 
 
 class CocoSubmission(Submission):
-    """COCO, its panoptic task.
+    """COCO: the panoptic task.
 
     ::
 
         panoptic_SPLIT2017_METHOD_results.json
         panoptic_SPLIT2017_METHOD_results/NAME.png
-        panoptic_SPLIT2017_METHOD_results.zip       has both
+        panoptic_SPLIT2017_METHOD_results.zip       contains both
     """
 
     benchmark = "COCO"
@@ -253,13 +253,13 @@ class CocoSubmission(Submission):
 
 
 SUBMISSIONS: Mapping[str, type[Submission]] = {kind.benchmark: kind for kind in (CityscapesSubmission, CocoSubmission)}
-"""The benchmarks whose form can be written, by the name of their data."""
+"""The benchmarks with a supported submission format, by name of their dataset."""
 
 
 def _check_size(image: ImageFile, result: PanopticMap) -> None:
     if image.size not in (None, result.size):
         (height, width), size = result.size, image.size
         raise InvalidAnnotationError(
-            f"{image.path}: expected {size.height}x{size.width} pixels, as the benchmark's list of images says, got "
-            f"{height}x{width}; fetch the image again"
+            f"{image.path}: expected {size.height}x{size.width} pixels, as in the benchmark's list of images, got "
+            f"{height}x{width}; download the image again"
         )

@@ -1,4 +1,4 @@
-"""Videos frame by frame, read and written with PyAV (the extra "video"); never more than a few frames in memory."""
+"""Read and write videos frame by frame with PyAV (the extra "video"), with only a few frames in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from panscape.errors import MissingExtraError, UnreadableFileError
 
-# In order of preference: which one is there depends on how FFmpeg was built.
+# In order of preference; the available ones depend on the build of FFmpeg.
 _ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("libx264", {"crf": "20", "preset": "veryfast"}),
     ("libopenh264", {}),
@@ -40,11 +40,11 @@ class VideoReader:
     """The frames of a video's first image stream; a context manager.
 
     Attributes:
-        rate: frames a second, on average.
-        num_frames: how many frames the file says it has, or None where it does not say.
+        rate: mean frames per second.
+        num_frames: number of frames according to the file, or None if unknown.
 
     Raises:
-        UnreadableFileError: the file is missing, is no video, or has no image stream.
+        UnreadableFileError: the file is missing, is not a video, or has no image stream.
         MissingExtraError: PyAV is not installed.
     """
 
@@ -74,17 +74,17 @@ class VideoReader:
         self._container.close()
 
     def frames(self) -> Iterator[Tensor]:
-        """Yield the frames, upright, uint8 [3, H, W], all of the first one's size.
+        """Yield the frames, upright, uint8 [3, H, W], all of the size of the first one.
 
         Raises:
-            UnreadableFileError: the file is damaged from some frame on, or has no frame.
+            UnreadableFileError: a frame is damaged, or the file has no frame.
         """
         count, size = 0, None
         try:
             for frame in self._container.decode(video=0):
                 size = size or (frame.width, frame.height)
                 pixels = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
-                # Phones store frames as the sensor lies and note how the screen is to turn them, counter-clockwise.
+                # Phones store frames in sensor orientation, with a counter-clockwise display rotation as metadata.
                 pixels = np.rot90(pixels, round(frame.rotation / 90) % 4)
                 yield torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
                 count += 1
@@ -100,8 +100,8 @@ class VideoWriter:
     """Writes an .mp4; a context manager.
 
     Args:
-        path: of the file, which is complete when the block ends.
-        rate: frames a second.
+        path: path of the file, which is complete when the block ends.
+        rate: frames per second.
     """
 
     def __init__(self, path: Path, rate: Fraction) -> None:
@@ -112,14 +112,14 @@ class VideoWriter:
 
     def write(self, image: Tensor) -> None:
         """Append a frame, uint8 [3, H, W]; all frames must be of one size."""
-        # The encoders halve the colour channels: odd sides are continued by a pixel.
+        # The encoders subsample chroma by 2: odd sides are extended by one pixel.
         pixels = image.permute(1, 2, 0).numpy()
         pixels = np.pad(pixels, [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)], mode="edge")
         if self._stream is None:
             encoder, options = next((e, o) for e, o in _ENCODERS if e in self._av.codecs_available)
             self._stream = self._container.add_stream(encoder, rate=self._rate, options=dict(options))
             self._stream.height, self._stream.width = pixels.shape[:2]
-            self._stream.pix_fmt = "yuv420p"  # what every player shows
+            self._stream.pix_fmt = "yuv420p"  # supported by every player
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         self._container.mux(self._stream.encode(frame))
 

@@ -1,7 +1,7 @@
-"""Checkpoints: what a training goes on from, written whole or not at all, and known to be whole when read.
+"""Checkpoints of a training, written atomically and verified when read.
 
-A file is a header of :data:`_HEADER` (a mark that names the layout, length and SHA-256 of the rest) and what
-``torch.save`` wrote. A file that was cut short, or in which a bit has changed, is told apart for sure.
+A file is a header of :data:`_HEADER` (a magic string for the layout, length and SHA-256 of the rest) followed by the
+output of ``torch.save``. Truncation and changed bits are always detected.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from torch import Tensor
 from panscape.atomic_io import atomic_write
 from panscape.errors import DiskFullError, InvalidArgumentError, UnreadableFileError, UnwritableFileError
 
-_MARK = b"panscape state 1"
-_HEADER = struct.Struct(f"<{len(_MARK)}sQ32s")
+_MAGIC = b"panscape state 1"
+_HEADER = struct.Struct(f"<{len(_MAGIC)}sQ32s")
 _NAME = re.compile(r"step_(\d+)\.ckpt")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PLAIN = (type(None), bool, int, float, str, bytes)
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder of their own.
+    """The checkpoints of one run, in their own folder.
 
     Args:
-        folder: is created; unfinished files that a killed process left there are removed. One process at a time may
-            save into it.
-        keep: so many of the newest are kept.
+        folder: created if needed; unfinished files of a killed process are removed. Only one process at a time may save
+            into it.
+        keep: number of newest checkpoints to keep.
 
     Raises:
         UnwritableFileError: the folder cannot be created.
@@ -53,7 +53,7 @@ class Checkpoints:
             for leftover in folder.glob(".step_*.ckpt"):
                 leftover.unlink(missing_ok=True)
         except OSError as error:
-            raise UnwritableFileError(folder, f"{error.strerror}; give a folder that can be written") from error
+            raise UnwritableFileError(folder, f"{error.strerror}; give a writable folder") from error
 
     def path(self, step: int) -> Path:
         """Return the file of a step."""
@@ -62,16 +62,16 @@ class Checkpoints:
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Write a checkpoint, then remove the oldest ones beyond ``keep``.
 
-        When this returns, the file is on the disk; when it raises, all is as it was.
+        When this returns, the file is on the disk; when it raises, the folder is unchanged.
 
         Args:
-            step: number of steps done.
+            step: number of completed steps.
             state: tensors, numbers, strings, bytes and None, in dicts, lists and tuples.
 
         Raises:
-            InvalidArgumentError: the state holds something else.
-            DiskFullError: there is no room.
-            UnwritableFileError: it cannot be written for another reason.
+            InvalidArgumentError: the state contains another type.
+            DiskFullError: the disk is full.
+            UnwritableFileError: the file cannot be written for another reason.
         """
         content = {"step": step, "state": dict(state)}
         _require_plain(content["state"], "state")
@@ -81,21 +81,21 @@ class Checkpoints:
             with atomic_write(path, durable=True) as temporary, temporary.open("xb") as file:
                 file.write(bytes(_HEADER.size))
                 payload = _Payload(file)
-                torch.save(content, cast(IO[bytes], payload))  # all it needs is write and flush
+                torch.save(content, cast(IO[bytes], payload))  # torch.save needs only write and flush
                 size = _HEADER.size + payload.size
                 if payload.error is not None:
                     raise payload.error
                 file.seek(0)
-                file.write(_HEADER.pack(_MARK, payload.size, payload.digest.digest()))
+                file.write(_HEADER.pack(_MAGIC, payload.size, payload.digest.digest()))
         except OSError as error:
-            reason = f"{error.strerror or error}; earlier checkpoints are as they were"
-            if error.errno in _NO_ROOM:
+            reason = f"{error.strerror or error}; earlier checkpoints are unchanged"
+            if error.errno in _NO_SPACE:
                 raise DiskFullError(
                     path,
-                    f"it takes {size:,} bytes: {reason}; make room in {self.folder}, then go on with the same command "
-                    "and --resume",
+                    f"it needs {size:,} bytes: {reason}; free space in {self.folder}, then repeat the command with "
+                    "--resume",
                 ) from error
-            raise UnwritableFileError(path, f"{reason}; go on with the same command and --resume") from error
+            raise UnwritableFileError(path, f"{reason}; repeat the command with --resume") from error
         self._damaged.discard(step)
         self._remove_old()
         return path
@@ -107,13 +107,13 @@ class Checkpoints:
                 self.path(step).unlink(missing_ok=True)
 
     def load(self, warn: Callable[[str], None] | None = None) -> tuple[int, dict[str, Any]] | None:
-        """Read the newest whole checkpoint, onto the CPU; no file is changed.
+        """Read the newest intact checkpoint to the CPU; no file is changed.
 
         Args:
-            warn: is told in a line of each damaged one that is passed over; by default it is printed to stderr.
+            warn: receives a line for each damaged checkpoint that is skipped; by default, the line goes to stderr.
 
         Returns:
-            The number of steps done and the state; None if there is no checkpoint.
+            The number of completed steps and the state; None if there is no checkpoint.
 
         Raises:
             UnreadableFileError: there are checkpoints, and all are damaged.
@@ -122,7 +122,7 @@ class Checkpoints:
 
 
 def load_newest(folder: Path, warn: Callable[[str], None] | None = None) -> tuple[int, dict[str, Any]] | None:
-    """Read the newest whole checkpoint of another run, which may be going on; see :meth:`Checkpoints.load`."""
+    """Read the newest intact checkpoint of another run, which may be in progress; see :meth:`Checkpoints.load`."""
     return _newest(folder, warn, set())
 
 
@@ -142,7 +142,7 @@ def _newest(folder: Path, warn: Callable[[str], None] | None, damaged: set[int])
     if damage:
         raise UnreadableFileError(
             folder,
-            f"no checkpoint is whole: {'; '.join(damage)}; put back a copy of one, or start anew in another folder",
+            f"no checkpoint is intact: {'; '.join(damage)}; restore one from a copy, or use another folder",
         )
     return None
 
@@ -152,14 +152,14 @@ def _path(folder: Path, step: int) -> Path:
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """Return the steps of which ``folder`` has a checkpoint, whole or not, in ascending order."""
+    """Return the steps of the checkpoints in ``folder``, intact or not, in ascending order."""
     if not folder.is_dir():
         return []
     return sorted(int(m[1]) for path in folder.iterdir() if (m := _NAME.fullmatch(path.name)))
 
 
 class _DamagedError(Exception):
-    """A file is not what was once written; says why."""
+    """A checkpoint file is damaged; the message is the reason."""
 
 
 def _load(path: Path, step: int) -> dict[str, Any]:
@@ -180,20 +180,20 @@ def _check(file: BufferedReader, size: int) -> None:
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size:
         raise _DamagedError(f"expected at least {_HEADER.size} bytes, found {size}")
-    mark, length, digest = _HEADER.unpack(header)
-    if mark != _MARK:
-        raise _DamagedError(f"expected it to begin with {_MARK!r}, found {mark!r}")
+    magic, length, digest = _HEADER.unpack(header)
+    if magic != _MAGIC:
+        raise _DamagedError(f"expected it to begin with {_MAGIC!r}, found {magic!r}")
     if size != _HEADER.size + length:
         raise _DamagedError(f"expected {_HEADER.size + length} bytes, found {size}")
     if hashlib.file_digest(file, "sha256").digest() != digest:  # from here to the end
-        raise _DamagedError("its bytes are not those that were written")
+        raise _DamagedError("its SHA-256 does not match its content")
 
 
 class _Payload:
-    """A file for ``torch.save`` that sums up what passes through it.
+    """A file for ``torch.save`` that computes size and hash of the data written.
 
-    After an error it goes on counting, to know how much room would have been needed; and because an exception would
-    have to find its way through the C++ of torch.
+    After an error it continues to count, to report the required space, and because an exception would have to pass
+    through the C++ code of torch.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -218,7 +218,7 @@ class _Payload:
 
 
 def _require_plain(value: Any, name: str) -> None:
-    """Refuse now what ``torch.load(weights_only=True)`` would refuse when the training is to go on."""
+    """Reject on saving what ``torch.load(weights_only=True)`` would reject on resuming."""
     if type(value) in (dict, OrderedDict):
         for key, part in value.items():
             _require_plain(key, f"a key of {name}")

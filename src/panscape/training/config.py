@@ -1,7 +1,7 @@
-"""`Recipe`: everything that decides what a training gives, as one frozen value.
+"""`Recipe`: every setting that affects the result of a training, as one frozen value.
 
-A recipe names no folder, device or number of processes: those belong to a run of it. Every part is a frozen dataclass
-whose fields the command line offers as options (``--optimizer.learning-rate 1e-4``) with the help written here.
+A recipe contains no folder, device or number of processes: those belong to a run. Every part is a frozen dataclass. Its
+fields are options of the command line (``--optimizer.learning-rate 1e-4``), and their docstrings are the help texts.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from panscape.transforms import RotationPolicy
 
 
 class ModelOptions(ABC):
-    """What a recipe says about its network: a frozen dataclass for each family.
+    """The network of a recipe: a frozen dataclass for each family.
 
-    A field ``pretrained``, if a family has one, says whether the backbone begins with ImageNet weights. A training
-    builds the network without them, and loads them where nothing else fills the backbone.
+    A field ``pretrained``, if a family has one, selects ImageNet weights for the backbone. A training builds the
+    network without them, and loads them if no other weights fill the backbone.
     """
 
     @abstractmethod
@@ -33,87 +33,87 @@ class ModelOptions(ABC):
 
 
 class DataOptions(ABC):
-    """What a recipe says about its data: a frozen dataclass for each kind."""
+    """The data of a recipe: a frozen dataclass for each dataset."""
 
     def splits(self, root: Path | None) -> Splits:
-        """Return which splits there are; by default those to train and to evaluate on.
+        """Return the splits of the dataset; by default "train" and "val".
 
         Args:
             root: as for :meth:`load`.
 
         Raises:
-            InvalidArgumentError: a folder is needed and was not given.
+            InvalidArgumentError: a folder is required and was not given.
         """
         return Splits(type(self).__name__, ("train", "val"))
 
     @abstractmethod
     def load(self, root: Path | None, split: str) -> PanopticDataset:
-        """Open a split: "train" to learn from, "val" to evaluate on, or another one of :meth:`splits`.
+        """Open a split: "train" for training, "val" for evaluation, or another one of :meth:`splits`.
 
         Args:
             root: the folder given as ``--data``; None if none was given.
-            split: which part.
+            split: its name.
 
         Raises:
-            InvalidArgumentError: a folder is needed and was not given; or there is no such split, or it has no ground
+            InvalidArgumentError: a folder is required and was not given, the split does not exist, or it has no ground
                 truth.
-            PanscapeError: what the dataset raises for a folder that does not hold it.
+            PanscapeError: the folder does not contain the dataset; see the dataset for the error.
         """
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
-        """Return the images of a split, which needs no ground truth.
+        """Return the images of a split, with or without ground truth.
 
         Args:
             root: as for :meth:`load`.
             split: one of :meth:`splits`.
 
         Raises:
-            InvalidArgumentError: there is no such split, a folder is needed and was not given, or the images lie in no
-                files.
-            PanscapeError: what the dataset raises for a folder that does not hold it.
+            InvalidArgumentError: the split does not exist, a folder is required and was not given, or the images are
+                not stored in files.
+            PanscapeError: the folder does not contain the dataset; see the dataset for the error.
         """
         raise InvalidArgumentError(
-            f"expected a recipe whose images lie in files, got one with {type(self).__name__}; give the images instead "
+            f"expected a recipe whose images are files, got one with {type(self).__name__}; give the images instead "
             "of a recipe"
         )
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images are varied: resize, cut out, rotate, flip, paste objects, recolour, in this order."""
+    """Augmentation of training images: resize, crop, rotate, flip, copy-paste, color jitter, in this order."""
 
     crop: tuple[int, int] = (512, 512)
-    """Height and width of the crops that enter the network, pixels."""
+    """Height and width of training crops, in pixels."""
 
     scale: tuple[float, float] = (0.5, 2.0)
-    """Smallest and largest factor of a uniform random resize; not used where shortest_sides are given."""
+    """Smallest and largest factor of the uniform scale jitter; ignored if shortest_sides are given."""
 
     shortest_sides: tuple[int, ...] = ()
-    """Lengths of the shorter side in pixels, one of which is drawn."""
+    """Resize the shorter side to one of these lengths in pixels, chosen at random."""
 
     longest_side: int = 4096
-    """With shortest_sides: the longer side never gets longer than this."""
+    """Maximum length of the longer side in pixels, with shortest_sides."""
 
     rotation: RotationPolicy = "none"
-    """"none", "right_angles" (of square crops) or "any" (Panoptic SwiftNet, Table 2)."""
+    """Random rotation: "none", "right_angles" (square crops only) or "any" (Panoptic SwiftNet, Table 2)."""
 
     flip: float = 0.5
-    """Chance of exchanging left and right."""
+    """Probability of a horizontal flip."""
 
     color_jitter: float = 0.0
-    """Chance of changing brightness, contrast, saturation and hue."""
+    """Probability of changing brightness, contrast, saturation and hue."""
 
     color_jitter_strength: float = 0.4
-    """Brightness, contrast and saturation change by a factor in 1 - spread ... 1 + spread."""
+    """Strength s of color jitter: brightness, contrast and saturation change by a factor in 1 - s ... 1 + s."""
 
     color_jitter_hue: float = 0.05
-    """The hue turns by up to this share of a full turn."""
+    """Maximum hue rotation of color jitter, as a fraction of a full turn (0 to 0.5)."""
 
     copy_paste: float = 0.0
-    """Chance of pasting objects of another training image into a crop."""
+    """Probability of pasting objects of another training image into a crop."""
 
     rare_crop: float = 0.0
-    """Chance of a crop that must meet a segment of a rare category (Mapillary Vistas: 0.5); see sampling."""
+    """Probability of a crop around a segment of a rare category (Mapillary Vistas: 0.5); see sampling."""
 
     def __post_init__(self) -> None:
         if len(self.crop) != 2 or min(self.crop) < 1:
@@ -130,7 +130,7 @@ class Augmentation:
             raise InvalidArgumentError(f"expected a square crop to rotate by right angles, got {self.crop}")
         for name in ("flip", "color_jitter", "copy_paste", "rare_crop"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InvalidArgumentError(f"expected {name} as a chance in 0..1, got {getattr(self, name)}")
+                raise InvalidArgumentError(f"expected {name} as a probability in 0..1, got {getattr(self, name)}")
         if not 0 <= self.color_jitter_strength < inf or not 0 <= self.color_jitter_hue <= 0.5:
             raise InvalidArgumentError(
                 "expected color_jitter_strength of 0 or more and color_jitter_hue in 0..0.5, "
@@ -140,52 +140,52 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which images are drawn how often."""
+    """How often each training image is sampled."""
 
     repeat_threshold: float = 0.0
-    """Categories in a smaller share of the images are rare: an image is repeated sqrt(threshold / share) times for
-    its rarest category. 0 draws every image once an epoch."""
+    """Threshold of repeat factor sampling: categories in a smaller fraction of the images are rare, and an image is
+    repeated sqrt(threshold / fraction) times for its rarest category. 0 samples every image once per epoch."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.repeat_threshold <= 1:
             raise InvalidArgumentError(
-                f"expected repeat_threshold as a share of the images in 0..1, got {self.repeat_threshold}"
+                f"expected repeat_threshold as a fraction of the images in 0..1, got {self.repeat_threshold}"
             )
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How weights follow gradients."""
+    """The optimizer and its hyperparameters."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
-    """"adam" and "sgd" add the weight decay to the gradient, "adamw" shrinks weights apart from it."""
+    """Optimizer; "adam" and "sgd" add weight decay to the gradient, "adamw" decouples it."""
 
     learning_rate: float = 1e-4
-    """The highest; see schedule."""
+    """Peak learning rate; see schedule."""
 
     betas: tuple[float, float] = (0.9, 0.999)
-    """Of "adam" and "adamw": decay of the running means of the gradient and of its square."""
+    """Decay of the running means of the gradient and of its square, for "adam" and "adamw"."""
 
     eps: float = 1e-8
-    """Of "adam" and "adamw": added to the root of the mean square."""
+    """Added to the denominator, for "adam" and "adamw"."""
 
     momentum: float = 0.9
-    """Of "sgd": the share of a step's direction that goes into the next."""
+    """Momentum, for "sgd"."""
 
     weight_decay: float = 0.0
-    """Of the weights of convolutions and linear layers."""
+    """Weight decay of the weights of convolutions and linear layers."""
 
     norm_weight_decay: float = 0.0
-    """Of biases and of the weights of normalisation layers."""
+    """Weight decay of biases and of the weights of normalisation layers."""
 
     backbone_lr_mult: float = 1.0
-    """The backbone's learning rate is this times the others'."""
+    """Learning-rate multiplier of the backbone."""
 
     bias_lr_mult: float = 1.0
-    """The learning rate of biases is this times that of the weights beside them; 2 in FCOS."""
+    """Learning-rate multiplier of biases, relative to the weights of the same module; 2 in FCOS."""
 
     grad_clip_norm: float = 0.0
-    """Gradients are scaled down to this norm; 0 leaves them as they are."""
+    """Clip gradients to this norm; 0 disables clipping."""
 
     def __post_init__(self) -> None:
         _require_choice(self, "name")
@@ -203,39 +203,41 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate goes: up along a line, then down."""
+    """Learning-rate schedule: linear warm-up, then decay."""
 
     kind: Literal["poly", "cosine", "steps", "constant"] = "poly"
-    """"poly" falls as (1 - done) ** power, "cosine" along half a cosine, "steps" at once at each milestone."""
+    """Kind of decay: "poly" is (1 - progress) ** power, "cosine" half a cosine, "steps" drops at each milestone."""
 
     power: float = 0.9
-    """Of "poly"."""
+    """Exponent, for "poly"."""
 
     min_lr: float = 0.0
-    """Learning rate at which "poly" and "cosine" arrive when the last step is done."""
+    """Learning rate after the last step, for "poly" and "cosine"."""
 
     milestones: tuple[int, ...] = ()
-    """Of "steps": numbers of steps after which the rate falls, ascending."""
+    """Steps after which the learning rate drops, ascending, for "steps"."""
 
     gamma: float = 0.1
-    """Of "steps": what the rate is multiplied by at each milestone."""
+    """Factor applied to the learning rate at each milestone, for "steps"."""
 
     warmup_steps: int = 0
-    """Steps until the highest rate is reached."""
+    """Number of warm-up steps; 0 disables warm-up."""
 
     warmup_factor: float = 1e-3
-    """The first step's rate as a share of the highest, if there is a warm-up."""
+    """Learning rate of the first warm-up step, as a fraction of the peak."""
 
     def __post_init__(self) -> None:
         _require_choice(self, "kind")
         if not 0 < self.power < inf:
             raise InvalidArgumentError(f"expected a positive power, got {self.power}")
         if not 0 <= self.min_lr < inf:
-            raise InvalidArgumentError(f"expected a learning rate of 0 or more at the end, got {self.min_lr}")
+            raise InvalidArgumentError(f"expected min_lr of 0 or more, got {self.min_lr}")
         if list(self.milestones) != sorted(set(self.milestones)) or min(self.milestones, default=1) < 1:
             raise InvalidArgumentError(f"expected ascending milestones of at least one step, got {self.milestones}")
         if self.kind == "steps" and not self.milestones:
-            raise InvalidArgumentError('expected milestones, the steps after which the rate falls, with kind "steps"')
+            raise InvalidArgumentError(
+                'expected milestones (steps after which the learning rate drops) with kind "steps"'
+            )
         if not 0 < self.gamma <= 1:
             raise InvalidArgumentError(f"expected a gamma in (0, 1], got {self.gamma}")
         if self.warmup_steps < 0:
@@ -246,53 +248,53 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training.
+    """The complete configuration of a training.
 
     Raises:
         InvalidArgumentError: a number is out of its range.
     """
 
     name: str
-    """Of the recipe; runs and models are labelled with it."""
+    """Name of the recipe, recorded in runs and models."""
 
     model: ModelOptions
     """The network."""
 
     data: DataOptions
-    """What it learns from."""
+    """The dataset."""
 
     augmentation: Augmentation = field(default_factory=Augmentation)
-    """How training images are varied."""
+    """Augmentation of training images."""
 
     sampling: Sampling = field(default_factory=Sampling)
-    """Which training images are drawn how often."""
+    """How often each training image is sampled."""
 
     optimizer: Optimizer = field(default_factory=Optimizer)
-    """How weights follow gradients."""
+    """The optimizer and its hyperparameters."""
 
     schedule: Schedule = field(default_factory=Schedule)
-    """How the learning rate goes."""
+    """Learning-rate schedule."""
 
     steps: int = 90_000
-    """Optimiser steps."""
+    """Number of optimizer steps."""
 
     batch_size: int = 8
-    """Crops a step, over all processes: each takes its share, so that a recipe means the same on one device or many."""
+    """Crops per step, summed over all processes, so that a recipe gives the same training on one device or many."""
 
     grad_accum_steps: int = 1
-    """Parts in which each process computes its share of a batch, one after the other, to need less memory."""
+    """Gradient accumulation: number of parts in which each process computes its share of a batch, to save memory."""
 
     ema_decay: float = 0.0
-    """Of the running average of weights that is evaluated and saved (0.999 follows about 1000 steps); 0 for none."""
+    """Decay of the EMA of weights that is evaluated and saved (0.999 averages about 1000 steps); 0 disables it."""
 
     sync_batch_norm: bool = True
-    """With several processes: normalise over the whole batch, not each process over its share."""
+    """Synchronise batch norm over all processes, so that it normalises over the whole batch."""
 
     eval_every: int = 5000
-    """Steps between evaluations on the val images; 0 for one at the end."""
+    """Steps between evaluations on the val images; 0 evaluates only at the end."""
 
     eval_limit: int = 0
-    """Evaluate during training on no more than this many val images; 0 for all. At the end all are used."""
+    """Maximum number of val images for evaluations during training; 0 for all. The final one always uses all."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "grad_accum_steps"):
@@ -305,13 +307,13 @@ class Recipe:
                 raise InvalidArgumentError(f"expected {name} of 0 or more, got {getattr(self, name)}")
         if self.augmentation.rare_crop and not self.sampling.repeat_threshold:
             raise InvalidArgumentError(
-                "expected sampling.repeat_threshold above 0, which says what is rare, with augmentation.rare_crop "
+                "expected sampling.repeat_threshold above 0, to define rare categories, with augmentation.rare_crop "
                 f"{self.augmentation.rare_crop}; give both or neither"
             )
         if self.schedule.min_lr > self.optimizer.learning_rate:
             raise InvalidArgumentError(
-                f"expected the learning rate to end at {self.optimizer.learning_rate} or below, where it is highest, "
-                f"got schedule.min_lr={self.schedule.min_lr}"
+                f"expected schedule.min_lr of at most the peak learning rate {self.optimizer.learning_rate}, "
+                f"got {self.schedule.min_lr}"
             )
 
 

@@ -1,7 +1,7 @@
-"""`Distributed` that train together: what one does for all, and what fails in all of them if it fails in one.
+"""`Distributed`: collective calls of the training processes, with errors that are raised in all of them.
 
-A process that left alone would let the others wait for its gradients. So whatever may fail in one of them, and is not a
-mistake of ours, is done between two exchanges of a flag, after which all go on or all raise the same error.
+If a single process left, the others would wait for its gradients. So any action that may fail in one of them, other
+than by a bug, is followed by the exchange of a flag, after which all continue or all raise the same error.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ _LOST = re.compile(r"connection (?:was )?(?:closed|reset|refused)|broken pipe|so
 
 
 class Distributed:
-    """The processes of a training, seen from one of them; a context manager around all that they do together.
+    """The processes of a training, seen from one of them; a context manager around their collective work.
 
-    When all fail with one error, the first process raises it, and the others end without a word.
+    When all fail with the same error, rank 0 raises it, and the others exit silently.
 
     Args:
         fabric: launched.
-        is_group_ours: at the end, dissolve the group that torch.distributed knows.
+        is_group_ours: destroy the default process group of torch.distributed at the end.
 
     Attributes:
-        count: of processes.
-        is_first: whether this is the one that writes files and talks.
+        count: number of processes.
+        is_first: whether this is rank 0, which writes files and logs.
     """
 
     def __init__(self, fabric: Fabric, *, is_group_ours: bool = False) -> None:
         self.count, self.is_first = fabric.world_size, fabric.is_global_zero
-        # Beside the device: a flag must not wait for what a GPU is still computing.
+        # On the CPU: a flag must not wait for the computations of a GPU.
         self._group: Any = distributed.new_group(backend="gloo") if self.count > 1 else None
         self._is_group_ours = is_group_ours
         self._failed_together = False
@@ -50,20 +50,20 @@ class Distributed:
     ) -> None:
         if self.count == 1:
             return
-        if self._is_group_ours and (error is None or self._failed_together):  # else others would be waited for
+        if self._is_group_ours and (error is None or self._failed_together):  # else it would wait for other processes
             distributed.destroy_process_group()
         if isinstance(error, RuntimeError) and not isinstance(error, PanscapeError) and _LOST.search(str(error)):
             raise ProcessLostError(" ".join(str(error).split())) from error
         if self._failed_together and not self.is_first:
-            # The exit code of the run is that of its first process. Another one here would make Fabric's launcher kill
-            # that process, maybe before it has spoken.
+            # The exit code of the run is that of rank 0. A nonzero one here would make Fabric's launcher kill rank 0,
+            # possibly before it has printed its error.
             raise SystemExit(0) from error
 
     def rank_zero(self, action: Callable[[], _T]) -> _T:
-        """Do something in the first process alone; its result, or what it raises, is everybody's.
+        """Call ``action`` in rank 0 only; all processes return its result or raise its error.
 
         Args:
-            action: raises a PanscapeError or an OSError if it cannot be done.
+            action: raises a PanscapeError or an OSError if it fails.
         """
         if self.count == 1:
             return action()
@@ -75,10 +75,10 @@ class Distributed:
         return cast(_T, result)
 
     def sync_call(self, action: Callable[[], _T]) -> _T:
-        """Do something in every process, and return this one's result; what one raises, all raise.
+        """Call ``action`` in every process and return this one's result; an error in one is raised in all.
 
         Args:
-            action: raises a PanscapeError or an OSError if it cannot be done; does nothing in which others take part.
+            action: raises a PanscapeError or an OSError if it fails; must not contain collective calls.
         """
         if self.count == 1:
             return action()
@@ -88,12 +88,12 @@ class Distributed:
         return cast(_T, result)
 
     def fail(self, error: BaseException) -> NoReturn:
-        """Raise what all processes are about to raise."""
+        """Raise an error that all processes raise at this point."""
         self._failed_together = True
         raise error
 
     def any(self, flag: bool) -> bool:
-        """Return whether the flag is set in one of the processes; all must call this."""
+        """Return whether the flag is set in any process; all must call this."""
         if self.count == 1:
             return flag
         number = torch.tensor(int(flag))

@@ -1,4 +1,4 @@
-"""Where a training may start instead of from random weights: a saved model, an unfinished run, a backbone's weights."""
+"""Initial weights of a training: a saved model, an unfinished run, or pretrained weights of the backbone."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from panscape.zoo.published.read import read_checkpoint
 from panscape.zoo.transfer import unique_state_dict
 
 
-def start_from(model: PanopticModel, source: str | Path, warn: Callable[[str], None] | None = None) -> zoo.Taken:
-    """Copy the weights that have a place in a model, and leave the others as they are.
+def init_from(model: PanopticModel, source: str | Path, warn: Callable[[str], None] | None = None) -> zoo.Taken:
+    """Copy the matching weights into a model; its other weights stay unchanged.
 
     Args:
-        model: to be trained; it may have other categories or parts.
-        source: as for :func:`panscape.zoo.load`; or the folder of a run without a model, whose newest whole checkpoint
-            is taken: the averaged weights if it has them.
-        warn: is told in a line of each damaged checkpoint that is passed over; by default it is printed to stderr.
+        model: the model to train; it may have other categories or parts.
+        source: as for :func:`panscape.zoo.load`; or a run directory without a model, whose newest intact checkpoint is
+            used: the EMA weights if it has them.
+        warn: receives a line for each damaged checkpoint that is skipped; by default, the line goes to stderr.
 
     Returns:
-        What was copied.
+        The weights that were copied.
 
     Raises:
         UnknownNameError: no bundled model has this name.
-        UnreadableFileError: the file is missing or damaged, or all checkpoints are.
-        CheckpointMismatchError: nothing fits.
+        UnreadableFileError: the file is missing or damaged, or all checkpoints are damaged.
+        CheckpointMismatchError: no weight matches.
     """
     has_model = (Path(source) / zoo.WEIGHTS_IN_FOLDER).exists()
     found = None if has_model else load_newest(RunFolder(Path(source)).checkpoints, warn)
@@ -49,22 +49,22 @@ def start_from(model: PanopticModel, source: str | Path, warn: Callable[[str], N
 
 
 class Beginning:
-    """The network of a training, and what its backbone still needs before the first step.
+    """The network of a training, and the weights that its backbone still needs before the first step.
 
-    It is built with random weights. The weights to start from are copied in, and only if these do not fill the backbone
-    are ImageNet weights needed: a run that goes on from a checkpoint, or that starts from a whole model, asks for none.
+    The network is built with random weights. The initial weights are copied in. ImageNet weights are needed only if
+    these do not fill the backbone: a run that resumes from a checkpoint, or that starts from a whole model, needs none.
 
     Args:
-        options: of the network.
+        options: the options of the network.
         labels: its label space.
-        start: weights to start from, as for :func:`load_partial`; None for none.
-        backbone_weights: a file for the backbone; None if timm's weights are to be fetched where the options want them.
-        resumes: the run goes on from a checkpoint, which holds every weight.
-        say: receives lines for people.
+        start: initial weights, as the ``source`` of :func:`init_from`; None for none.
+        backbone_weights: a file for the backbone; None to fetch timm's weights if the options ask for them.
+        resumes: whether the run resumes from a checkpoint, which holds every weight.
+        say: receives messages for the user.
 
     Raises:
         InvalidArgumentError: a file for the backbone is given, and ``start`` fills it; or as ``options.create``.
-        PanscapeError: as :func:`load_partial`.
+        PanscapeError: as :func:`init_from`.
 
     Attributes:
         model: the network.
@@ -88,7 +88,7 @@ class Beginning:
         self._start, self._file, self._say = start, backbone_weights, say
         if start is None or resumes:
             return
-        taken = start_from(self.model, start, say)
+        taken = init_from(self.model, start, say)
         say(taken.line)
         needed = [name for name in unique_state_dict(self.model) if name.startswith(self._prefixes())]
         if needed and taken.names.issuperset(needed):
@@ -101,18 +101,18 @@ class Beginning:
 
     @property
     def weights(self) -> BackboneWeights | None:
-        """What has to be fetched before :meth:`complete`; None for nothing.
+        """The weights to fetch before :meth:`complete`; None for none.
 
         Raises:
-            InvalidArgumentError: there are no such weights.
+            InvalidArgumentError: the backbone has no pretrained weights.
         """
         return None if self.is_complete or self._file is not None else weights_of(self._backbones()[0])
 
     def complete(self) -> None:
-        """Fill the backbone with its weights, from the file or from the hub's cache, and then what ``start`` has of it.
+        """Load the backbone's weights from the file or from the hub's cache, then those that ``start`` has.
 
         Raises:
-            PanscapeError: the file cannot be read or is of another network; or as :meth:`BackboneWeights.fetch`.
+            PanscapeError: the file cannot be read or belongs to another network; or as :meth:`BackboneWeights.fetch`.
         """
         if self.is_complete:
             return
@@ -122,7 +122,7 @@ class Beginning:
             load_backbone(self.model, read_checkpoint(self._file), self._file)
             self._say(f"backbone from {self._file}")
         if self._start is not None:
-            start_from(self.model, self._start, lambda _: None)
+            init_from(self.model, self._start, lambda _: None)
         self.is_complete = True
 
     def _prefixes(self) -> tuple[str, ...]:
@@ -131,5 +131,5 @@ class Beginning:
     def _backbones(self) -> list[nn.Module]:
         found = [self.model.get_submodule(name) for name in self.model.backbones]
         if not found:
-            raise InvalidArgumentError(f"expected a network with a backbone to fill, got {type(self.model).__name__}")
+            raise InvalidArgumentError(f"expected a network with a backbone, got {type(self.model).__name__}")
         return found

@@ -1,4 +1,4 @@
-"""The training loop, on one screen."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from panscape.training.profiler import WAIT, StepProfiler, cached_speed
 
 @dataclass
 class TrainingState:
-    """What a training is between two steps; all of it goes into a checkpoint.
+    """The state of a training between two steps; all of it is saved in a checkpoint.
 
     Attributes:
-        model: with the weights that are trained.
-        optimizer: of these weights.
-        average: their running average; None if the recipe has none.
-        step: number of steps done.
+        model: the model in training.
+        optimizer: the optimizer of its weights.
+        average: the EMA of its weights; None if the recipe has none.
+        step: number of completed steps.
     """
 
     model: PanopticModel
@@ -39,7 +39,7 @@ class TrainingState:
 
     @property
     def best_model(self) -> PanopticModel:
-        """The averaged model, else the trained one: what is evaluated and saved."""
+        """The model to evaluate and save: the EMA if there is one, else the trained model."""
         return self.model if self.average is None else self.average.model
 
 
@@ -51,36 +51,36 @@ def train(
     *,
     seed: int,
     reporter: Reporter,
-    watch: TrainingMonitor,
+    monitor: TrainingMonitor,
     timer: StepProfiler,
     after_step: Callable[[int], None],
 ) -> None:
     """Train from ``state.step`` to the recipe's last step.
 
-    Step ``s`` is a function of the state before it, of the batch and of (``seed``, ``s``): a training that goes on from
-    a checkpoint does what it would have done without the break.
+    Step ``s`` is a function of the previous state, the batch and (``seed``, ``s``): a training that resumes from a
+    checkpoint computes the same as an uninterrupted one.
 
     Args:
-        fabric: launched; knows device, precision and processes.
-        state: is trained in place.
-        batches: this process's share of each step, in ``recipe.grad_accum_steps`` parts, from step ``state.step + 1``
-            on.
-        recipe: learning rate, accumulation, clipping.
-        seed: of the run.
-        reporter: is told the losses of each step.
-        watch: stops a training that has gone wrong or shall end.
-        timer: measures where time goes.
-        after_step: called with each step that is done, for what happens now and then.
+        fabric: launched; defines device, precision and processes.
+        state: trained in place.
+        batches: this process's share of each step, in ``recipe.grad_accum_steps`` parts, starting with step
+            ``state.step + 1``.
+        recipe: learning rate, gradient accumulation, clipping.
+        seed: the seed of the run.
+        reporter: receives the losses of each step.
+        monitor: raises on divergence or on a stop request.
+        timer: profiles the steps.
+        after_step: called with the number of each completed step, for checkpoints, images and evaluations.
 
     Raises:
         TrainingDivergedError: a loss or a gradient is not finite.
-        Stopped: the run was asked to stop; ``state`` is whole.
-        PanscapeError: what ``batches`` raises, in all processes.
+        Stopped: the run received a stop request; ``state`` is consistent.
+        PanscapeError: any error of ``batches``, in all processes.
     """
     network, optimizer = fabric.setup(state.model, state.optimizer)
     network.train()
     for step in range(state.step + 1, recipe.steps + 1):
-        # Of dropout, if a network has it.
+        # For dropout, if the network has it.
         torch.manual_seed(((seed * 1_000_003 + step) * 1_009 + fabric.global_rank) % 2**63)
         rate = learning_rate(step, recipe.optimizer, recipe.schedule, recipe.steps)
         set_learning_rate(state.optimizer, rate)
@@ -88,14 +88,14 @@ def train(
         names: list[str] = []
         for part in range(1, recipe.grad_accum_steps + 1):
             with timer.section(WAIT):
-                batch = watch.next_batch(batches)
+                batch = monitor.next_batch(batches)
             timer.add_samples(batch.times)
             found = add_gradients(fabric, network, state.model, batch, part, recipe.grad_accum_steps, timer)
             losses = {name: losses.get(name, 0) + loss for name, loss in found.items()}
             names += batch.names
         with timer.section("optimizer"):
             norm = clip_gradients(fabric, network, optimizer, recipe)
-            watch.check(step, losses, norm, names)
+            monitor.check(step, losses, norm, names)
             optimizer.step()
             optimizer.zero_grad()
         if state.average is not None:
@@ -107,7 +107,7 @@ def train(
         timer.step_done(len(names))
         with timer.excluded():
             after_step(step)
-        watch.stop_if_requested(step)
+        monitor.stop_if_requested(step)
 
 
 def add_gradients(
@@ -119,16 +119,16 @@ def add_gradients(
     parts: int,
     timer: StepProfiler,
 ) -> dict[str, Tensor]:
-    """Add the gradients of a part of a step's batch, and return its share of the losses.
+    """Accumulate the gradients of one part of a step's batch, and return its share of the losses.
 
     Args:
         fabric: launched.
-        network: the model as Fabric has set it up.
-        model: that is in it.
+        network: the model as wrapped by Fabric.
+        model: the wrapped model.
         batch: the part.
-        part: which, 1 to ``parts``; processes exchange gradients with the last.
-        parts: of the step's batch.
-        timer: measures where time goes.
+        part: its number, 1 to ``parts``; processes exchange gradients with the last one.
+        parts: number of parts of the step's batch.
+        timer: profiles the steps.
     """
     with timer.section("to device"):
         images, targets = to_device(batch, fabric.device)
@@ -144,21 +144,21 @@ def add_gradients(
 
 
 def clip_gradients(fabric: Fabric, network: Module, optimizer: Any, recipe: Recipe) -> Tensor:
-    """Scale gradients down to the recipe's norm if it has one, and return the norm that they had."""
-    # Without a limit this only measures, which is how a gradient that is not finite is noticed.
+    """Clip gradients to the recipe's norm if it has one, and return the norm before clipping."""
+    # Without a limit this only measures the norm, which shows whether the gradient is finite.
     limit = recipe.optimizer.grad_clip_norm or torch.inf
     return cast(Tensor, fabric.clip_gradients(network, optimizer, max_norm=limit, error_if_nonfinite=False))
 
 
 def max_throughput(batch: Batch, fabric: Fabric, state: TrainingState, recipe: Recipe, rounds: int = 10) -> float:
-    """Return how many images a second this process trains on if it never waits for them; ``state`` stays as it is.
+    """Return the images per second of this process without data loading; ``state`` stays unchanged.
 
     Args:
         batch: one part of this process's share.
-        fabric: launched; all of its processes must call this.
-        state: tells the model.
-        recipe: of the training.
-        rounds: steps that are measured.
+        fabric: launched; all processes must call this.
+        state: provides the model.
+        recipe: the recipe of the training.
+        rounds: number of measured steps.
     """
     model = copy.deepcopy(state.model)
     average = ModelEMA(model, recipe.ema_decay) if recipe.ema_decay else None
@@ -179,6 +179,6 @@ def max_throughput(batch: Batch, fabric: Fabric, state: TrainingState, recipe: R
 
 
 def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Any]:
-    """Return images as float [B, 3, H, W] in 0..1, channels last, and the targets, both on the device."""
+    """Return the images as float [B, 3, H, W] in 0..1, channels last, and the targets, both on the device."""
     images = batch.images.to(device, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
     return images, type(batch.targets)(*(t.to(device, non_blocking=True) for t in batch.targets))

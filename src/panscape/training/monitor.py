@@ -1,4 +1,4 @@
-"""`TrainingMonitor`: what must stop a training, or be told about it, while it runs."""
+"""`TrainingMonitor`: stops a training on divergence or on request, and reports skipped images."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from panscape.errors import TrainingDivergedError
 from panscape.training.data.loader import Batch
 from panscape.training.distributed import Distributed
 
-_MOST_OVERFLOWS = 100  # in a row; a scale of 2 ** 16 is down at 2 ** -84 then, and it cannot be the scale's fault
+_MAX_OVERFLOWS = 100  # consecutive; a scale of 2 ** 16 is then down to 2 ** -84, so the scale is not the cause
 
 
 class Stopped(KeyboardInterrupt):
-    """Somebody asked the training to stop, and it did so between two steps."""
+    """The training was asked to stop and stopped between two steps."""
 
 
 class _Seen(NamedTuple):
@@ -31,21 +31,22 @@ class _Seen(NamedTuple):
 
 
 class TrainingMonitor:
-    """Notices losses that are not finite, requests to stop (SIGINT, SIGTERM) and images that were left out.
+    """Detects non-finite losses and gradients, stop requests (SIGINT, SIGTERM) and skipped images.
 
-    On a GPU, losses are looked at one step late, so that nobody waits for them; :meth:`flush_checks` makes up for it
-    before anything is saved. With several processes all of them stop at the same step, whoever saw the reason.
+    On a GPU, losses are checked one step late, to avoid a synchronisation in every step; :meth:`flush_checks` does the
+    pending check before anything is saved. With several processes, all stop at the same step, whichever process found
+    the reason.
 
     Use it as a context manager: a first signal lets the step in progress end, a second one interrupts at once.
 
     Args:
         fabric: launched.
-        processes: that train together.
-        note: is told of every image that is left out for the first time.
-        last_checkpoint: says where to go on from after a failure; asked only then.
+        processes: the processes of this training.
+        note: receives a line the first time an image is skipped.
+        last_checkpoint: returns a description of the newest checkpoint; called only after a failure.
 
     Attributes:
-        skips: how often each image was left out of training, in this process.
+        skips: how often each image was skipped in training, in this process.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class TrainingMonitor:
         self._is_asked_to_stop = True
 
     def next_batch(self, batches: Iterator[Batch]) -> Batch:
-        """Return the next batch; an image that stops one process stops all.
+        """Return the next batch; an error in one process is raised in all.
 
         Raises:
             PanscapeError: see :func:`panscape.training.data.loader.training_batches`.
@@ -86,18 +87,18 @@ class TrainingMonitor:
         for name, reason in batch.skipped:
             self.skips[name] += 1
             if self.skips[name] == 1:
-                self.note(f"left out {name}: {reason}")
+                self.note(f"skipped {name}: {reason}")
         return batch
 
     def all_skips(self) -> Counter[str]:
-        """Return how often each image was left out, in all processes; all must call this."""
+        """Return how often each image was skipped, summed over all processes; all must call this."""
         return sum(self.processes.all_gather(self.skips), Counter())
 
     def check(self, step: int, losses: Mapping[str, Tensor], norm: Tensor, names: Sequence[str]) -> None:
-        """Look at the losses and the norm of the gradient of a step.
+        """Check the losses and the gradient norm of a step.
 
         Raises:
-            TrainingDivergedError: those of this step, or on a GPU of the step before, are not finite.
+            TrainingDivergedError: they are not finite in this step, or on a GPU, in the step before.
         """
         if self._is_late:
             self.flush_checks()
@@ -106,7 +107,7 @@ class TrainingMonitor:
             self.flush_checks()
 
     def flush_checks(self) -> None:
-        """Look at the last step if that was put off.
+        """Check the last step if its check is pending.
 
         Raises:
             TrainingDivergedError: its loss or gradient is not finite.
@@ -116,38 +117,38 @@ class TrainingMonitor:
         seen, self._seen = self._seen, None
         losses = {name: float(loss) for name, loss in seen.losses.items()}
         has_bad_loss = not all(map(math.isfinite, losses.values()))
-        # In half precision a gradient may overflow; its scaler then leaves the step out and takes a smaller scale.
+        # In half precision a gradient may overflow; the gradient scaler then skips the step and reduces its scale.
         self._num_overflows = 0 if math.isfinite(float(seen.norm)) else self._num_overflows + 1
-        has_bad_gradient = self._num_overflows > (_MOST_OVERFLOWS if self._is_scaled else 0)
+        has_bad_gradient = self._num_overflows > (_MAX_OVERFLOWS if self._is_scaled else 0)
         if self.processes.any(has_bad_loss or has_bad_gradient):
             self._fail(seen, losses, has_bad_loss)
 
     def stop_if_requested(self, step: int) -> None:
-        """End the training here if a signal came.
+        """Stop the training here if a signal was received.
 
         Raises:
-            Stopped: one came, to this process or another.
+            Stopped: this or another process received one.
         """
         if self.processes.any(self._is_asked_to_stop):
             self.processes.fail(Stopped(f"stopped after step {step}"))
 
     def stop_within(self, step: int) -> None:
-        """End an evaluation after ``step`` if a signal came; with several processes it goes on to its end first.
+        """Stop an evaluation after ``step`` if a signal was received; with several processes it finishes first.
 
         Raises:
-            Stopped: one came.
+            Stopped: a signal was received.
         """
         if self.processes.count == 1:
             self.stop_if_requested(step)
 
     def _fail(self, seen: _Seen, losses: Mapping[str, float], has_bad_loss: bool) -> None:
         found = self.processes.all_gather((has_bad_loss, losses, list(seen.names)))
-        # Gradients are shared: where no loss is bad, any of the images may be the cause.
-        guilty = [process for process in found if process[0]] or found
-        names = [name for _, _, those in guilty for name in those]
-        self.processes.fail(TrainingDivergedError(seen.step, guilty[0][1], names, self.last_checkpoint()))
+        # Gradients are averaged over processes: where every loss is finite, any image may be the cause.
+        failed = [process for process in found if process[0]] or found
+        names = [name for _, _, batch_names in failed for name in batch_names]
+        self.processes.fail(TrainingDivergedError(seen.step, failed[0][1], names, self.last_checkpoint()))
 
 
-def counted(skips: Mapping[str, int]) -> str:
-    """Return how often each image was left out, such as ``"a.png (3 times), b.png"``."""
+def list_skips(skips: Mapping[str, int]) -> str:
+    """Return how often each image was skipped, such as ``"a.png (3 times), b.png"``."""
     return ", ".join(f"{name} ({count} times)" if count > 1 else name for name, count in sorted(skips.items()))

@@ -1,4 +1,4 @@
-"""From gradients to weights: the optimiser, its learning rate at each step, and the running average of weights."""
+"""The optimizer, its learning-rate schedule, and the EMA of weights."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from panscape.errors import InvalidArgumentError
 from panscape.models import PanopticModel
 from panscape.training.config import Optimizer, Schedule
 
-_WARM_START = 10
+_WARM_UP_STEPS = 10
 
 
 def create_optimizer(model: nn.Module, options: Optimizer) -> torch.optim.Optimizer:
-    """Build the optimiser of a model.
+    """Build the optimizer of a model.
 
-    Its parameter groups tell apart what decays (tensors of two and more dimensions: weights of convolutions and linear
-    layers) from what does not (biases and norms), the backbone from the rest, and biases, those of norms among them,
-    from weights where their rates differ. Each has its learning rate's ``"factor"``, see :func:`set_learning_rate`.
-    Frozen parameters are left out, shared ones come once.
+    Its parameter groups separate tensors of two and more dimensions (weights of convolutions and linear layers) from
+    biases and norms, which have their own weight decay; the backbone from the rest; and biases, including those of
+    norms, from weights if their learning rates differ. Each group has the ``"factor"`` of its learning rate, see
+    :func:`set_learning_rate`. Frozen parameters are excluded, shared ones are included once.
 
     Args:
-        model: its method ``backbone_parameters()`` says which parameters are the backbone's; needed only with a
+        model: its method ``backbone_parameters()`` returns the parameters of the backbone; needed only with a
             ``backbone_lr_mult`` other than 1.
-        options: of the recipe.
+        options: the optimizer options of the recipe.
 
     Raises:
-        InvalidArgumentError: nothing can be trained, or the model does not say what its backbone is.
+        InvalidArgumentError: no parameter can be trained, or the model does not define its backbone.
     """
     groups = _parameter_groups(model, options)
     if not groups:
@@ -72,7 +72,7 @@ def _backbone(model: nn.Module) -> set[int]:
     parameters = getattr(model, "backbone_parameters", None)
     if parameters is None:
         raise InvalidArgumentError(
-            f"{type(model).__name__} does not say which of its parameters are a backbone's; "
+            f"{type(model).__name__} does not define the parameters of its backbone; "
             "leave optimizer.backbone_lr_mult at 1"
         )
     return {id(p) for p in parameters()}
@@ -81,20 +81,21 @@ def _backbone(model: nn.Module) -> set[int]:
 def learning_rate(step: int, optimizer: Optimizer, schedule: Schedule, steps: int) -> float:
     """Return the learning rate of a step, before the factors of parameter groups.
 
-    With ``i = step - 1`` steps done, it is ``end + (highest - end) * decay(i / steps)``, or with "steps" the highest
-    times ``factor`` for each milestone of at most ``i``; during the warm-up, that times a factor that grows along a
-    line from ``warmup_factor`` at ``i = 0`` to 1 at ``i = warmup_steps``. So the decay starts with the first step,
-    warm-up or not, and ``end`` is what the step after the last would have. detectron2 does the same (``WarmupPolyLR``,
-    ``WarmupMultiStepLR``), and without warm-up torch (``PolynomialLR``, ``CosineAnnealingLR``, ``MultiStepLR``).
+    With ``i = step - 1`` completed steps, it is ``min_lr + (peak - min_lr) * decay(i / steps)``, or with "steps" the
+    peak times ``gamma`` for each milestone of at most ``i``. During warm-up this is multiplied by a factor that grows
+    linearly from ``warmup_factor`` at ``i = 0`` to 1 at ``i = warmup_steps``. The decay thus starts with the first
+    step, with or without warm-up, and ``min_lr`` would be the rate of the step after the last. detectron2 does the same
+    (``WarmupPolyLR``, ``WarmupMultiStepLR``), and without warm-up torch (``PolynomialLR``, ``CosineAnnealingLR``,
+    ``MultiStepLR``).
 
     Args:
         step: 1 to ``steps``.
-        optimizer: has the highest rate.
-        schedule: how it goes.
-        steps: of the whole training.
+        optimizer: has the peak learning rate.
+        schedule: warm-up and decay.
+        steps: number of steps of the whole training.
 
     Raises:
-        InvalidArgumentError: there is no such step.
+        InvalidArgumentError: the step is out of range.
     """
     if not 1 <= step <= steps:
         raise InvalidArgumentError(f"expected a step from 1 to {steps}, got {step}")
@@ -105,34 +106,34 @@ def learning_rate(step: int, optimizer: Optimizer, schedule: Schedule, steps: in
     return rate * (schedule.warmup_factor * (1 - warm) + warm)
 
 
-def _decayed(done: int, highest: float, schedule: Schedule, steps: int) -> float:
+def _decayed(done: int, peak: float, schedule: Schedule, steps: int) -> float:
     if schedule.kind == "poly":
         left: float = (1 - done / steps) ** schedule.power
-        return schedule.min_lr + (highest - schedule.min_lr) * left
+        return schedule.min_lr + (peak - schedule.min_lr) * left
     if schedule.kind == "cosine":
-        return schedule.min_lr + (highest - schedule.min_lr) * 0.5 * (1 + math.cos(math.pi * (done / steps)))
+        return schedule.min_lr + (peak - schedule.min_lr) * 0.5 * (1 + math.cos(math.pi * (done / steps)))
     if schedule.kind == "steps":
-        return float(highest * schedule.gamma ** bisect(schedule.milestones, done))
-    return highest
+        return float(peak * schedule.gamma ** bisect(schedule.milestones, done))
+    return peak
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of the next step: ``rate`` times the ``"factor"`` of each parameter group."""
+    """Set the learning rate of the next step: ``rate`` times the ``"factor"`` of each parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
 
 
 class ModelEMA:
-    """The running average of a model's weights, as a model to evaluate and save.
+    """The exponential moving average (EMA) of a model's weights, as a model to evaluate and save.
 
-    Running statistics of norms are averaged along: they belong to the averaged weights, not to the latest ones.
-    Counters are copied. What is averaged only depends on the weights after each step, so that it can go on from
-    :meth:`state_dict` bit for bit.
+    Running statistics of norms are averaged too: they belong to the averaged weights, not to the latest ones. Counters
+    are copied. The average depends only on the weights after each step, so it resumes from :meth:`state_dict` bit for
+    bit.
 
     Args:
-        model: copied as it is now, on its device; neither distributed nor otherwise wrapped.
-        decay: at full length, ``average = decay * average + (1 - decay) * model``; before, ``step / (step + 10)``, so
-            that the random weights of the start are soon forgotten. In (0, 1).
+        model: copied in its current state, on its device; neither distributed nor otherwise wrapped.
+        decay: ``average = decay * average + (1 - decay) * model``, in (0, 1). Early steps use ``step / (step + 10)``
+            instead while it is smaller, so that the initial random weights have little influence.
 
     Attributes:
         model: the averaged model, in eval mode, its parameters frozen; do not train it.
@@ -143,29 +144,29 @@ class ModelEMA:
 
     def __init__(self, model: PanopticModel, decay: float) -> None:
         if not 0 < decay < 1:
-            raise InvalidArgumentError(f"expected a decay in (0, 1) to average weights, got {decay}")
-        self.kind = decay
+            raise InvalidArgumentError(f"expected an EMA decay in (0, 1), got {decay}")
+        self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights that the model has after ``step``, counted from 1."""
+        """Update the average with the model's weights after ``step``, counted from 1."""
         averages, copies = _tensors(self.model)
         values, originals = _tensors(model)
-        torch._foreach_lerp_(averages, values, 1 - min(self.kind, step / (step + _WARM_START)))
-        for mine, its in zip(copies, originals, strict=True):
-            mine.copy_(its)
+        torch._foreach_lerp_(averages, values, 1 - min(self.decay, step / (step + _WARM_UP_STEPS)))
+        for copied, original in zip(copies, originals, strict=True):
+            copied.copy_(original)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averaged weights by name; they are not copied."""
         return self.model.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave; every name must fit."""
+        """Load the result of :meth:`state_dict`; all names must match."""
         self.model.load_state_dict(state)
 
 
 def _tensors(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Return what can be averaged and what can only be copied; gathered anew each time, as buffers may be replaced."""
+    """Return the tensors to average and those to copy; collected on every call, since buffers may be replaced."""
     tensors = [p.data for p in model.parameters()] + list(model.buffers())
     return [t for t in tensors if t.is_floating_point()], [t for t in tensors if not t.is_floating_point()]

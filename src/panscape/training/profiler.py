@@ -1,4 +1,4 @@
-"""Where the time of a training step goes."""
+"""Profiling of training steps."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import torch
 from panscape.metrics.tables import format_table
 
 WAIT = "wait for data"
-"""The section in which the network waits for the loader."""
+"""Name of the section in which the network waits for the data loader."""
 
-_KEEPS_UP = 0.05  # share of waiting up to which nobody need act
+_ACCEPTABLE_WAIT = 0.05  # share of waiting time up to which no action is needed
 _NOTHING = nullcontext()
 
 
 class SampleTimes(NamedTuple):
-    """What one training sample cost the process that prepared it, in seconds.
+    """Preparation time of one training sample in its process, in seconds.
 
     Attributes:
-        read: reading image and truth.
-        augment: varying and cutting them.
-        encode: making targets of the truth.
+        read: reading image and ground truth.
+        augment: augmentation and cropping.
+        encode: encoding the ground truth into targets.
     """
 
     read: float
@@ -34,7 +34,7 @@ class SampleTimes(NamedTuple):
 
 
 class StepProfiler:
-    """Measures the sections of training steps, and says what to do about them.
+    """Measures the sections of training steps and recommends how to speed them up.
 
     ::
 
@@ -43,14 +43,14 @@ class StepProfiler:
         ...
         timer.step_done(len(images))
 
-    A device that works beside the processor is waited for at both ends of each section, which slows training a little;
-    a timer that is off does nothing.
+    An accelerator is synchronised at both ends of each section, which slows training slightly; a profiler that is off
+    does nothing.
 
     Args:
-        is_on: measure.
-        device: that computes.
-        skip: steps at the beginning that do not count; processes start and kernels are chosen in them.
-        clock: gives seconds.
+        is_on: whether to measure.
+        device: the device of the training.
+        skip: number of initial steps to exclude, in which processes start and kernels are selected.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class StepProfiler:
         """End a step.
 
         Args:
-            images: that this process trained on in it.
+            images: number of images of this process in the step.
         """
         if not self.is_on:
             return
@@ -94,7 +94,7 @@ class StepProfiler:
 
     @contextmanager
     def excluded(self) -> Iterator[None]:
-        """Leave out the time of the block, between two steps: it is no part of any."""
+        """Exclude the time of the block, which lies between two steps."""
         if not self.is_on:
             yield
             return
@@ -107,42 +107,42 @@ class StepProfiler:
             self._ended += elapsed
 
     def add_samples(self, times: Iterable[SampleTimes]) -> None:
-        """Take note of what samples cost the processes that prepared them."""
+        """Record the preparation times of samples."""
         if self.is_on:
             self._samples.extend(times)
 
     @property
     def images_per_second(self) -> float:
-        """Of the steps that count; 0 before any."""
+        """Images per second over the measured steps; 0 before any."""
         elapsed = self._ended - self._begun
         return self._num_images / elapsed if elapsed > 0 else 0.0
 
     def report(self, workers: int, processors: int | None = None) -> str:
-        """Return a table of the sections, what samples cost, and one line of judgement.
+        """Return a table of the sections, the preparation times of samples, and a recommendation.
 
         Args:
-            workers: processes that prepare samples; 0 if the training process does.
-            processors: that may be used; by default those that this process may run on.
+            workers: number of loader processes; 0 if the training process loads samples.
+            processors: number of available processors; by default those that this process may run on.
         """
         if self._num_steps == 0:
-            return "no step was measured; train for a few more steps"
+            return "no step was measured; train for more steps"
         whole = self._ended - self._begun
         sections = self._sections | {"other": max(0.0, whole - sum(self._sections.values()))}
-        rows = [[f"{self._num_steps} steps, {self.images_per_second:.1f} images/s", "ms a step", "share"]]
-        for name, seconds in [*sections.items(), ("together", whole)]:
+        rows = [[f"{self._num_steps} steps, {self.images_per_second:.1f} images/s", "ms per step", "share"]]
+        for name, seconds in [*sections.items(), ("total", whole)]:
             rows.append([name, f"{1000 * seconds / self._num_steps:.1f}", _share(seconds / whole)])
         lines = [format_table(rows)]
         if self._samples:
             lines.append(self._cost_of_samples())
         available = _num_processors() if processors is None else processors
-        lines.append(_judgement(self._sections.get(WAIT, 0.0) / whole, workers, available))
+        lines.append(_recommendation(self._sections.get(WAIT, 0.0) / whole, workers, available))
         return "\n".join(lines)
 
     def _cost_of_samples(self) -> str:
         count = len(self._samples)
         means = [sum(part) / count for part in zip(*self._samples, strict=True)]
         parts = ", ".join(f"{name} {1000 * s:.1f}" for name, s in zip(SampleTimes._fields, means, strict=True))
-        return f"ms a sample: {parts}; one worker prepares {1 / max(sum(means), 1e-9):.1f} samples/s at most"
+        return f"ms per sample: {parts}; one worker prepares {1 / max(sum(means), 1e-9):.1f} samples/s at most"
 
     @contextmanager
     def _measured(self, name: str) -> Iterator[None]:
@@ -166,15 +166,15 @@ def cached_speed(
     skip: int = 3,
     clock: Callable[[], float] = perf_counter,
 ) -> float:
-    """Return how many images a second a training step takes that needs no loader.
+    """Return the images per second of training steps without data loading.
 
     Args:
-        step: trains on a batch that lies in memory.
-        images: in the batch.
-        rounds: how often it is called.
-        device: that computes.
-        skip: calls before, which do not count.
-        clock: gives seconds.
+        step: trains on a batch in memory.
+        images: number of images in the batch.
+        rounds: number of measured calls.
+        device: the device of the training.
+        skip: number of calls before the measurement.
+        clock: returns seconds.
     """
     for _ in range(skip):
         step()
@@ -187,20 +187,20 @@ def cached_speed(
 
 
 def compare_speeds(loaded: float, cached: float) -> str:
-    """Return a line that compares images per second of training with the loader and on one batch in memory."""
+    """Return a line that compares the throughput with the data loader to that on one batch in memory."""
     return (
-        f"{loaded:.1f} images/s with the loader, {cached:.1f} on one batch held in memory: "
-        f"{_share(loaded / cached)} of what is possible"
+        f"{loaded:.1f} images/s with the data loader, {cached:.1f} on one batch in memory: "
+        f"{_share(loaded / cached)} of the maximum"
     )
 
 
-def _judgement(waiting: float, workers: int, processors: int) -> str:
-    if waiting <= _KEEPS_UP:
-        return f"the loader keeps up: {_share(waiting)} of the time is spent waiting for data"
-    problem = f"the network waits {_share(waiting)} of the time for data"
+def _recommendation(waiting: float, workers: int, processors: int) -> str:
+    if waiting <= _ACCEPTABLE_WAIT:
+        return f"the data loader is fast enough: {_share(waiting)} of the time is spent waiting for data"
+    problem = f"the network waits for data {_share(waiting)} of the time"
     if workers < processors:
-        return f"{problem}: give more --workers (now {workers})"
-    return f"{problem}, and --workers {workers} keep all {processors} processors busy: store smaller images"
+        return f"{problem}: use more --workers (now {workers})"
+    return f"{problem}, and --workers {workers} already use all {processors} processors: store smaller images"
 
 
 def _share(fraction: float) -> str:
@@ -208,7 +208,7 @@ def _share(fraction: float) -> str:
 
 
 def _num_processors() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux: containers and job managers give a process fewer than there are
+    if hasattr(os, "sched_getaffinity"):  # Linux: containers and job managers may restrict a process to some processors
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 

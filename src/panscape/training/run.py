@@ -1,4 +1,4 @@
-"""A run of a recipe: from a folder of data to a model, whatever happens in between."""
+"""Run a recipe: from a dataset to an evaluated model, with checkpoints, resume and several processes."""
 
 from __future__ import annotations
 
@@ -39,37 +39,37 @@ from panscape.training.init_weights import Beginning
 from panscape.training.logging.reporter import NullReporter, Reporter
 from panscape.training.logging.sample_images import contact_sheet, draw_progress
 from panscape.training.loop import TrainingState, max_throughput, train
-from panscape.training.monitor import Stopped, TrainingMonitor, counted
+from panscape.training.monitor import Stopped, TrainingMonitor, list_skips
 from panscape.training.optimizer import ModelEMA, create_optimizer
 from panscape.training.profiler import StepProfiler, compare_speeds
 from panscape.training.run_folder import RunFolder
 from panscape.training.run_options import RunOptions
 
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-_NUM_SHEETS = 3  # val images that are drawn beside their truth
+_NUM_SHEETS = 3  # val images that are drawn beside their ground truth
 
 
 def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
-    """Train a recipe into ``options.out`` and evaluate what came of it.
+    """Train a recipe into ``options.out`` and evaluate the result.
 
-    The folder then holds ``model.safetensors``, ready for :func:`panscape.load`, and ``evaluation.json``. Nothing is
-    written before data, model and options have been found to fit each other.
+    The run directory then contains ``model.safetensors`` for :func:`panscape.load`, and ``evaluation.json``. Nothing is
+    written before the compatibility of data, model and options has been checked.
 
-    With several processes, each computes its share of every batch. Gradients are averaged over processes, so they learn
-    what one process would learn, up to rounding, where a loss divides by what does not depend on the share; and nearly
-    that where it does: the released losses divide by the weights and the hardest pixels that they meet.
+    With several processes, each computes its share of every batch. Gradients are averaged over processes. The result
+    equals that of one process up to rounding if every loss divides by a number that does not depend on the share. It is
+    close otherwise: the released losses divide by the weights and by the hard pixels of each share.
 
     Args:
-        recipe: what to do.
-        options: where and how.
+        recipe: what to train.
+        options: where and how to run it.
 
     Returns:
-        The quality of the model on all val images.
+        The metrics of the model on all val images.
 
     Raises:
-        PanscapeError: something that the user can mend; see the modules of this package for each.
-        KeyboardInterrupt: stopped; a checkpoint was written if a step had been done.
-        SystemExit: in all processes but the first, when all stop for one reason.
+        PanscapeError: an error that the user can fix; see the modules of this package for each.
+        KeyboardInterrupt: stopped; a checkpoint was written if a step had been completed.
+        SystemExit: in all processes except rank 0, when all stop for the same reason.
     """
     is_group_ours = not (distributed.is_available() and distributed.is_initialized())
     fabric = _launched(options)
@@ -84,25 +84,25 @@ def _launched(options: RunOptions) -> Fabric:
     if device not in ("cpu", "cuda"):
         raise InvalidArgumentError(f'expected device "auto", "cpu" or "cuda", got {device!r}')
     if device == "cuda" and not torch.cuda.is_available():
-        raise InvalidArgumentError("device cuda was asked for, but torch finds none here; take --device cpu")
+        raise InvalidArgumentError("device cuda was requested, but torch finds no CUDA device; use --device cpu")
     if device == "cpu" and options.precision == "fp16":
-        raise InvalidArgumentError("fp16 needs a CUDA device; take --precision bf16 or fp32 on the CPU")
+        raise InvalidArgumentError("fp16 needs a CUDA device; use --precision bf16 or fp32 on the CPU")
     devices, nodes = _started(options)
     if device == "cuda" and devices > torch.cuda.device_count():
         raise InvalidArgumentError(
-            f"expected a CUDA device for each of {devices} processes, found {torch.cuda.device_count()}; take fewer "
+            f"expected a CUDA device for each of {devices} processes, found {torch.cuda.device_count()}; use fewer "
             "--devices"
         )
     if options.threads:
         torch.set_num_threads(options.threads)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells what was asked of it
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it logs the requested settings
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, precision=_PRECISIONS[options.precision])
     fabric.launch()
     return fabric
 
 
 def _started(options: RunOptions) -> tuple[int, int]:
-    """Return processes on a machine, and machines: those that torchrun or SLURM has started, else those asked for."""
+    """Return processes per machine and machines, as started by torchrun or SLURM, else as given by the options."""
     if distributed.is_available() and distributed.is_torchelastic_launched():
         num_local = int(os.environ["LOCAL_WORLD_SIZE"])
         return num_local, int(os.environ["WORLD_SIZE"]) // num_local
@@ -111,7 +111,7 @@ def _started(options: RunOptions) -> tuple[int, int]:
             return int(os.environ["SLURM_NTASKS_PER_NODE"]), int(os.environ.get("SLURM_NNODES", "1"))
         if os.environ["SLURM_NTASKS"] != "1":
             raise InvalidArgumentError(
-                f"SLURM started {os.environ['SLURM_NTASKS']} tasks and does not say how many on each machine; give "
+                f"SLURM started {os.environ['SLURM_NTASKS']} tasks without the number of tasks per machine; give "
                 "srun --ntasks-per-node"
             )
         return 1, 1
@@ -123,7 +123,7 @@ def _device_name(device: torch.device) -> str:
 
 
 class _Run:
-    """One run in one process: what it has, and what happens when."""
+    """One run in one process: its parts, and the order of events."""
 
     def __init__(self, fabric: Fabric, processes: Distributed, recipe: Recipe, options: RunOptions) -> None:
         self.fabric, self.processes, self.recipe, self.options = fabric, processes, recipe, options
@@ -141,22 +141,22 @@ class _Run:
         processes.rank_zero(lambda: self.folder.begin(self.state.step, device=device, processes=processes.count))
         self.timer = StepProfiler(is_on=options.profile, device=fabric.device)
         self.reporter: Reporter = NullReporter()
-        self.watch = TrainingMonitor(fabric, processes, lambda text: self.reporter.note(text), self._last_checkpoint)
+        self.monitor = TrainingMonitor(fabric, processes, lambda text: self.reporter.note(text), self._last_checkpoint)
         self.bad_val: dict[str, str] = {}
 
     def go(self) -> EvaluationReport:
         state = self.state
         if self.is_first:
             self.reporter = self._reporter()
-        with self.reporter, self.watch:
+        with self.reporter, self.monitor:
             try:
                 if state.step < self.recipe.steps:
                     self._train()
                 report = self._evaluate(0)
-                self._tell_what_was_left_out()
+                self._report_skips()
             except Stopped:
                 self._save()
-                self.reporter.note(f"stopped after step {state.step}; add --resume to go on")
+                self.reporter.note(f"stopped after step {state.step}; add --resume to continue")
                 raise
         if self.options.profile:
             self._profile()
@@ -166,8 +166,8 @@ class _Run:
     def _reporter(self) -> Reporter:
         options, steps, step = self.options, self.recipe.steps, self.state.step
         if step == steps:
-            self._say(f"this run is finished: step {step} of {steps} is done; its model is evaluated and saved again")
-            if (options.out / "evaluation.json").exists():  # its numbers are there
+            self._say(f"this run is complete: {step} of {steps} steps; evaluating and saving its model again")
+            if (options.out / "evaluation.json").exists():  # its metrics are already written
                 return Reporter(None, steps, step + 1, log_every=options.log_every)
         return Reporter(options.out, steps, step + 1, log_every=options.log_every)
 
@@ -180,7 +180,7 @@ class _Run:
                 self.recipe,
                 seed=self.options.seed,
                 reporter=self.reporter,
-                watch=self.watch,
+                monitor=self.monitor,
                 timer=self.timer,
                 after_step=self._after_step,
             )
@@ -209,18 +209,18 @@ class _Run:
             resumes=resumes,
             say=self._say,
         )
-        beginning.model.encode(PanopticMap.empty((64, 64)))  # a representation that does not fit the labels says so
+        beginning.model.encode(PanopticMap.empty((64, 64)))  # raises if the representation does not fit the labels
         return beginning
 
     def _model(self) -> PanopticModel:
-        """Return the network as it begins; weights that have to be fetched are, once, by the first process."""
+        """Return the initial network; rank 0 fetches missing weights, once."""
         processes, options = self.processes, self.options
         resumes = processes.rank_zero(lambda: options.resume and bool(saved_steps(RunFolder(options.out).checkpoints)))
         beginning = processes.sync_call(lambda: self._beginning(resumes))
         weights = processes.sync_call(lambda: beginning.weights)
         if weights is not None:
             processes.rank_zero(lambda: weights.fetch(self._say) and None)
-        processes.sync_call(beginning.complete)  # on machines with a cache of their own, it fetches them there
+        processes.sync_call(beginning.complete)  # on machines with their own cache, it fetches the weights there
         return beginning.model
 
     def _state(self) -> TrainingState:
@@ -244,14 +244,14 @@ class _Run:
         self.state.optimizer.load_state_dict(content["optimizer"])
         if self.state.average is not None:
             self.state.average.load_state_dict(content["average"])
-        if content["precision"]:  # nothing if the run was in another precision before
+        if content["precision"]:  # empty if the run used another precision before
             self.fabric.strategy.precision.load_state_dict(content["precision"])
         self.saved_step = self.state.step
         if self.state.step < self.recipe.steps:
-            self._say(f"going on after step {self.state.step} of {self.recipe.steps}")
+            self._say(f"resuming after step {self.state.step} of {self.recipe.steps}")
 
     def _save(self) -> None:
-        self.watch.flush_checks()  # what is not finite must not become a checkpoint
+        self.monitor.flush_checks()  # weights that are not finite must not be saved
         state = self.state
         if state.step == self.saved_step:
             return
@@ -313,7 +313,7 @@ class _Run:
         is_drawn = options.image_every > 0 and (is_last or step % options.image_every == 0)
         is_evaluated = recipe.eval_every > 0 and step % recipe.eval_every == 0 and not is_last
         if is_saved or is_drawn or is_evaluated:
-            self.watch.flush_checks()  # weights that are not finite must not be saved, drawn or evaluated
+            self.monitor.flush_checks()  # weights that are not finite must not be saved, drawn or evaluated
         if is_saved:
             with self.reporter.paused("saving"):
                 self._save()
@@ -337,40 +337,40 @@ class _Run:
                     limit=limit,
                     workers=min(1, self.options.workers),
                     on_error=self.options.on_error,
-                    skipped=self._left_out_of_evaluation,
-                    progress=lambda done, count: self.watch.stop_within(step),
+                    skipped=self._skipped_in_evaluation,
+                    progress=lambda done, count: self.monitor.stop_within(step),
                 )
-            except BadSampleError as error:  # every process has it
+            except BadSampleError as error:  # all processes raise it
                 self.processes.fail(error)
         self.reporter.evaluation(step, report)
         return report
 
     def _share_statistics(self, model: PanopticModel) -> None:
-        """Give every process the first one's running statistics, which are saved; synchronised norms have them."""
+        """Broadcast the running statistics of rank 0, which are saved; synchronised norms already share them."""
         if self.processes.count > 1 and not self.recipe.sync_batch_norm:
             for buffer in model.buffers():
                 distributed.broadcast(buffer, 0)
 
-    def _left_out_of_evaluation(self, skipped: SkippedSample) -> None:
+    def _skipped_in_evaluation(self, skipped: SkippedSample) -> None:
         if skipped.image not in self.bad_val:
             self.bad_val[skipped.image] = skipped.reason
-            self.reporter.note(f"left out of the evaluation {skipped.image}: {skipped.reason}")
+            self.reporter.note(f"skipped in the evaluation {skipped.image}: {skipped.reason}")
 
-    def _tell_what_was_left_out(self) -> None:
-        skips = self.watch.all_skips()
+    def _report_skips(self) -> None:
+        skips = self.monitor.all_skips()
         if skips:
             self.reporter.note(
-                f"left out {skips.total()} times, other images came in their place, {len(skips)} of "
-                f"{len(self.train_set)} images to train on: {counted(skips)}"
+                f"{skips.total()} samples skipped and replaced, from {len(skips)} of {len(self.train_set)} training "
+                f"images: {list_skips(skips)}"
             )
         if self.bad_val:
             self.reporter.note(
-                f"left out of the evaluation {len(self.bad_val)} of {len(self.val_set)} images: "
+                f"skipped in the evaluation {len(self.bad_val)} of {len(self.val_set)} images: "
                 + ", ".join(sorted(self.bad_val))
             )
 
     def _sheets(self) -> list[torch.Tensor]:
-        """Draw a few val images beside truth, prediction and what the network says."""
+        """Draw a few val images beside ground truth, prediction and network outputs."""
         model, sheets = self.state.best_model, []
         count = min(_NUM_SHEETS, len(self.val_set))
         for i in range(count):
@@ -389,7 +389,7 @@ class _Run:
         return sheets
 
     def _profile(self) -> None:
-        """Say where time went, and compare with a batch that is there at once; all processes take part."""
+        """Print the profile, and compare with training on one batch in memory; all processes must call this."""
         if self.timer.images_per_second == 0:
             self._say(self.timer.report(self.options.workers))
             return

@@ -1,11 +1,11 @@
-"""The folder of a run: what lies where, and what a folder that exists means for a new start.
+"""The run directory: its layout, and how a new start treats an existing directory.
 
 ====================  ==================================================================================
-``run.json``          recipe, seed and data of the run; command, versions and device of each of its starts
-``metrics.jsonl``     what was measured, a line at a time
-``checkpoints/``      what a training goes on from
+``run.json``          recipe, seed and data of the run; command, versions and device of each start
+``metrics.jsonl``     losses and metrics, one JSON object per line
+``checkpoints/``      checkpoints to resume from
 ``tensorboard/``      curves
-``images/``         predictions beside the truth
+``images/``           predictions beside the ground truth
 ====================  ==================================================================================
 """
 
@@ -31,15 +31,15 @@ from panscape.nn.pisr import Relations
 from panscape.training.checkpoints import saved_steps
 from panscape.training.config import DataOptions, ModelOptions, Recipe
 
-_WITH_TYPE = (ModelOptions, DataOptions, Relations)  # of which a recipe may hold one class or another
-_CHANGEABLE = ("eval_every", "eval_limit")  # they decide what is measured, not what is learned
+_WITH_TYPE = (ModelOptions, DataOptions, Relations)  # parts of a recipe that may have one of several classes
+_CHANGEABLE = ("eval_every", "eval_limit")  # they affect the evaluation, not the training
 
 
 class RunFolder:
-    """The folder of one run. Only the first of several processes opens and begins it.
+    """The directory of one run. Only rank 0 opens and begins it.
 
     Attributes:
-        path: of the folder.
+        path: path of the directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +47,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """The file of measurements: JSON objects, one a line, each with its ``"step"``."""
+        """The metrics file: one JSON object per line, each with its ``"step"``."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -57,7 +57,7 @@ class RunFolder:
 
     @property
     def tensorboard(self) -> Path:
-        """The folder of curves."""
+        """The folder of TensorBoard event files."""
         return self.path / "tensorboard"
 
     @property
@@ -67,25 +67,24 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, recipe: Recipe, *, seed: int, data: Path | None, resume: bool) -> RunFolder:
-        """Make the folder of a new run, or find that of one to go on with.
+        """Create the directory of a new run, or open that of a run to resume.
 
-        A folder that is absent or empty becomes that of a new run, with ``resume`` or without, and without it also
-        that of a run that ended before its first checkpoint. ``resume`` goes on with a run of the same recipe, seed and
-        data; only how often and on how much it is evaluated may differ. Whenever an error is raised, nothing in the
-        folder has changed.
+        An absent or empty directory becomes that of a new run, with or without ``resume``. Without ``resume``, so does
+        the directory of a run that ended before its first checkpoint. ``resume`` requires the same recipe, seed and
+        data; only ``eval_every`` and ``eval_limit`` may differ. If an error is raised, the directory is unchanged.
 
         Args:
-            path: the folder.
-            recipe: what is trained.
-            seed: of the run.
+            path: the run directory.
+            recipe: the recipe to train.
+            seed: the seed of the run.
             data: folder of the dataset; None if the recipe needs none.
-            resume: whether to go on with a run.
+            resume: whether to resume a run.
 
         Raises:
-            InvalidArgumentError: the path is a file or a folder of something else, or of a run while ``resume`` is
-                false, or of a run that differs.
-            UnreadableFileError: the folder's record of its run cannot be read.
-            UnwritableFileError: the folder cannot be written to.
+            InvalidArgumentError: the path is a file; or the directory contains other files, a run while ``resume`` is
+                false, or a run that differs.
+            UnreadableFileError: ``run.json`` cannot be read.
+            UnwritableFileError: the directory cannot be written.
         """
         run = cls(path)
         record: dict[str, Any] = {
@@ -95,7 +94,7 @@ class RunFolder:
             "starts": [],
         }
         if path.exists() and not path.is_dir():
-            raise InvalidArgumentError(f"expected a folder for the run, but {path} is a file; give another --out")
+            raise InvalidArgumentError(f"expected a run directory, but {path} is a file; give another --out")
         if run._record.exists():
             old = run._read()
             saved = saved_steps(run.checkpoints)
@@ -107,34 +106,34 @@ class RunFolder:
                 step = saved[-1]
                 name, steps = old["recipe"].get("name"), old["recipe"].get("steps")
                 raise InvalidArgumentError(
-                    f"{path} holds a run of {name} at step {step} of {steps}; add --resume to go on with it, or give "
+                    f"{path} contains a run of {name} at step {step} of {steps}; add --resume to continue it, or give "
                     "another --out"
                 )
             run._require_same(old, record)
             record["starts"] = old["starts"]
         elif path.is_dir():
-            # A process killed at its very start leaves an unfinished record.
+            # A process killed at its start leaves an unfinished record.
             others = sorted(p.name for p in path.iterdir() if not p.match(".run.*.json"))
             if others:
                 shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
                 raise InvalidArgumentError(
-                    f"expected an empty folder or that of a run, but {path} holds {shown}; give another --out"
+                    f"expected an empty folder or a run directory, but {path} contains {shown}; give another --out"
                 )
         run._write(record)
         return run
 
     def begin(self, step: int, *, device: str, processes: int) -> None:
-        """Note that a training starts or goes on here.
+        """Record the start or resumption of a training.
 
-        What was measured after ``step`` stays until :class:`~panscape.training.logging.event_log.EventLog` replaces it.
+        Metrics of steps after ``step`` stay until :class:`~panscape.training.logging.event_log.EventLog` replaces them.
 
         Args:
-            step: number of steps done, 0 for a new run.
-            device: on which it runs, in words.
-            processes: how many take part.
+            step: number of completed steps, 0 for a new run.
+            device: description of the device.
+            processes: number of processes.
 
         Raises:
-            UnwritableFileError: the folder cannot be written to.
+            UnwritableFileError: the directory cannot be written.
         """
         record = self._read()
         record["starts"].append(
@@ -168,7 +167,7 @@ class RunFolder:
             raise UnreadableFileError(self._record, f"it cannot be read ({error}); give another --out") from error
         expected = {"recipe": dict, "seed": int, "starts": list}
         if not isinstance(record, dict) or not all(isinstance(record.get(k), t) for k, t in expected.items()):
-            raise UnreadableFileError(self._record, "it is not the record of a run of panscape; give another --out")
+            raise UnreadableFileError(self._record, "it is not the run.json of a panscape run; give another --out")
         return record
 
     def _write(self, record: dict[str, Any]) -> None:
@@ -180,7 +179,7 @@ class RunFolder:
             raise _unwritable(self.path, error) from error
 
     def _clear(self) -> None:
-        """Remove what a run that did not get far has measured and drawn."""
+        """Remove the metrics, curves and images of a run that has no checkpoint."""
         try:
             self.metrics.unlink(missing_ok=True)
             for folder in (self.tensorboard, self.images):
@@ -199,18 +198,18 @@ class RunFolder:
         found = differences(*parts)
         if found:
             raise InvalidArgumentError(
-                f"{self.path} holds another run: {'; '.join(found)} (there -> here); go on with what it was started "
-                "with, or give another --out"
+                f"{self.path} contains a different run: {'; '.join(found)} (there -> here); resume it with its "
+                "original settings, or give another --out"
             )
 
 
 def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as JSON would give it back: dicts, lists, strings, numbers, booleans and None.
+    """Return a recipe as JSON values: dicts, lists, strings, numbers, booleans and None.
 
-    Model, data and relations say as ``"type"`` which class they are.
+    Model, data and relations contain the name of their class as ``"type"``.
 
     Raises:
-        InvalidArgumentError: a field holds what cannot be written down; names it.
+        InvalidArgumentError: a field has a value that JSON cannot represent; the message names the field.
     """
     result: dict[str, Any] = _plain(recipe, "recipe")
     return result
@@ -235,7 +234,7 @@ def _plain(value: Any, name: str) -> Any:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return how two results of :func:`recipe_to_dict` differ: ``optimizer.learning_rate: 0.0001 -> 0.0002`` lines."""
+    """Return the differences of two results of :func:`recipe_to_dict`, as ``optimizer.eps: 1e-08 -> 1e-07``."""
     return _differences(old, new, "")
 
 
@@ -244,7 +243,7 @@ _ABSENT = object()
 
 def _differences(old: Any, new: Any, name: str) -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
-        if old.get("type") != new.get("type"):  # all else differs then, too
+        if old.get("type") != new.get("type"):  # then all other fields differ, too
             return [
                 f"{name}.type: {_shown(old.get('type', _ABSENT))} -> {_shown(new.get('type', _ABSENT))}".lstrip(".")
             ]
@@ -260,7 +259,7 @@ def _shown(value: Any) -> str:
 
 
 def _git_revision() -> str | None:
-    """Return the revision of the repository around the working directory, ``-dirty`` if files differ; None if none."""
+    """Return the git revision of the working directory, with ``-dirty`` if files differ; None outside a repository."""
     git = shutil.which("git")
     if git is None:
         return None
@@ -273,4 +272,4 @@ def _git_revision() -> str | None:
 
 
 def _unwritable(path: Path, error: OSError) -> UnwritableFileError:
-    return UnwritableFileError(path, f"{error.strerror or error}; make room or give another --out")
+    return UnwritableFileError(path, f"{error.strerror or error}; free space or give another --out")

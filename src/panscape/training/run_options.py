@@ -1,6 +1,6 @@
-"""`RunOptions`: where and how a recipe is run, none of which changes what it means.
+"""`RunOptions`: where and how a recipe is run; none of these options changes the meaning of the recipe.
 
-Nothing heavy is imported here: the command line reads the fields for its help.
+This module has no heavy imports: the command line reads the fields for its help.
 """
 
 from __future__ import annotations
@@ -14,62 +14,62 @@ from panscape.errors import InvalidArgumentError
 
 @dataclass(frozen=True)
 class RunOptions:
-    """A run of a recipe.
+    """The options of one run of a recipe.
 
     Raises:
         InvalidArgumentError: a number is out of its range.
     """
 
     out: Path
-    """Folder of the run: recipe, numbers, images, checkpoints and at the end the model."""
+    """Run directory: recipe, metrics, images, checkpoints and, at the end, the model."""
 
     data: Path | None = None
-    """Folder of the data set; drawn data need none."""
+    """Folder of the dataset; synthetic datasets need none."""
 
     resume: bool = False
-    """Go on with the run in OUT from its newest checkpoint."""
+    """Resume the run in OUT from its newest checkpoint."""
 
     init_from: str | None = None
-    """Start from the weights of this model: a bundled one's name, a .safetensors file, a checkpoint of a paper's
-    authors (.pth, .pkl), or the folder of a run, of which the newest checkpoint is taken if it has no model yet."""
+    """Initialise from the weights of this model: a bundled model's name, a .safetensors file, a published checkpoint
+    (.pth, .pkl), or a run directory, whose newest checkpoint is used if it has no model yet."""
 
     backbone_weights: Path | None = None
-    """Start the backbone from this file in place of downloading its ImageNet weights: of timm or torchvision
+    """Initialise the backbone from this file instead of downloading its ImageNet weights: of timm or torchvision
     (.safetensors, .pth), or detectron2's R-52.pkl and R-103.pkl."""
 
     seed: int = 0
-    """Decides random weights, the order of images and their variations."""
+    """Random seed of initial weights, image order and augmentation."""
 
     device: str = "auto"
-    """"auto" is CUDA where there is a device, else the CPU; or "cpu" or "cuda"."""
+    """Device: "cpu", "cuda", or "auto" for CUDA if available, else the CPU."""
 
     devices: int = 1
-    """Processes on this machine, each with a device of its own. Several machines need torchrun or srun to start the
-    command; whatever these have started is taken."""
+    """Number of processes on this machine, each with its own device. To use several machines, start the command with
+    torchrun or srun; their number of processes then replaces this option."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the numbers inside the network while training."""
+    """Numeric precision of the forward and backward pass."""
 
     workers: int = 2
-    """Processes that prepare images, for each device; 0 does it in between. Their number changes no result."""
+    """Data-loader processes per device; 0 loads images in the training process. The number does not affect results."""
 
     threads: int = 0
-    """Threads of each process on the CPU; 0 leaves it to torch."""
+    """CPU threads of each process; 0 uses torch's default."""
 
     on_error: Literal["raise", "skip"] = "raise"
-    """What to do at an image that cannot be used: stop, or take another one in its place, count it and list it."""
+    """Handling of invalid images: "raise" stops, "skip" replaces them by other images and lists them."""
 
     profile: bool = False
-    """Show where the time of a step goes."""
+    """Profile the training steps and print where the time goes."""
 
     checkpoint_every: int = 500
-    """Steps between checkpoints: a run that is killed loses no more."""
+    """Steps between checkpoints."""
 
     log_every: int = 50
-    """Steps between lines of numbers."""
+    """Steps between log lines."""
 
     image_every: int = 1000
-    """Steps between images of what the network says beside the truth; 0 for none."""
+    """Steps between images of predictions beside the ground truth; 0 disables them."""
 
     def __post_init__(self) -> None:
         for name in ("devices", "checkpoint_every", "log_every"):

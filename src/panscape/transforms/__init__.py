@@ -1,10 +1,10 @@
 """Training augmentation of an image together with its map.
 
-A transform takes an image (uint8 [3, H, W]), its truth (a :class:`~panscape.panoptic.PanopticMap` of the same size)
-and a :class:`torch.Generator`, and returns a new image and a new truth. All chance comes from the generator, so a
-seed fixes the result whatever the process. Images are resampled bilinearly with anti-aliasing, maps to the nearest
-pixel; void stays void, what lies outside the image is void, and segments that lose all their pixels lose their
-description. :class:`CopyPaste` takes a second image and its truth besides.
+A transform takes an image (uint8 [3, H, W]), its ground truth (a :class:`~panscape.panoptic.PanopticMap` of the same
+size) and a :class:`torch.Generator`, and returns a new image and a new ground truth. All randomness comes from the
+generator, so the seed determines the result in every process. Images are resampled bilinearly with anti-aliasing, maps
+to the nearest pixel. Void stays void, pixels outside the image are void, and segments without pixels are removed.
+:class:`CopyPaste` additionally takes a second image with its ground truth.
 """
 
 from panscape.transforms.checks import MEAN_COLOR, Color

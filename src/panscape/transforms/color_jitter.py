@@ -1,4 +1,4 @@
-"""Changes of colour."""
+"""Color jitter."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _YIQ = torch.tensor(  # ITU-R BT.601 luma and the two chroma axes of NTSC
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """Change brightness, contrast, saturation and hue at random; the map stays as it is.
+    """Change brightness, contrast, saturation and hue at random; the map is unchanged.
 
     The four changes are affine in red, green and blue and are applied as one 3 x 3 matrix and an offset, so that values
-    are rounded and clipped once. The hue turns about the grey axis of YIQ, which keeps luma.
+    are rounded and clipped once. The hue rotates about the grey axis of YIQ, which preserves luma.
 
     Attributes:
         brightness: b; the factor is uniform in [max(0, 1 - b), 1 + b].
-        contrast: likewise, about the mean luma of the image.
-        saturation: likewise, about each pixel's luma.
-        hue: h in 0..0.5; the turn is uniform in [-h, h], in full turns.
-        probability: of changing anything, 0..1.
+        contrast: the same, relative to the mean luma of the image.
+        saturation: the same, relative to each pixel's luma.
+        hue: h in 0..0.5; the rotation is uniform in [-h, h], in full turns.
+        probability: probability of changing the image, 0..1.
     """
 
     brightness: float = 0.4
@@ -49,7 +49,7 @@ class ColorJitter:
         require_probability(self.probability)
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
-        """Return the image with other colours, and the same truth."""
+        """Return the image with changed colors, and the same ground truth."""
         require_pair(image, truth)
         if uniform(0, 1, generator) >= self.probability:
             return image, truth
@@ -64,14 +64,14 @@ class ColorJitter:
 def adjust_color(
     image: Tensor, *, brightness: float = 1, contrast: float = 1, saturation: float = 1, hue: float = 0
 ) -> Tensor:
-    """Return an image with other colours.
+    """Return an image with changed colors.
 
     Args:
         image: uint8 [3, H, W].
         brightness: factor of all values.
-        contrast: factor of the distance to the image's mean luma.
-        saturation: factor of the distance to the pixel's luma.
-        hue: turn about the grey axis, in full turns.
+        contrast: factor of the difference from the image's mean luma.
+        saturation: factor of the difference from the pixel's luma.
+        hue: rotation about the grey axis, in full turns.
 
     Returns:
         uint8 [3, H, W].

@@ -1,4 +1,4 @@
-"""One transform after another."""
+"""Composition of transforms."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from panscape.transforms.resize import ResizeTransform, resize
 
 
 class Transform(Protocol):
-    """Anything that turns an image and its truth into another image and its truth."""
+    """A function from an image and its ground truth to a new image and its ground truth."""
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
-        """Return the new image (uint8 [3, H', W']) and its truth (of size H' x W')."""
+        """Return the new image (uint8 [3, H', W']) and its ground truth (of size H' x W')."""
 
 
 @dataclass(frozen=True)
 class Compose:
     """Apply transforms in order.
 
-    A transform that only resizes and the crop right after it (see :class:`~panscape.transforms.CropTransform`) are done
-    in one step that touches only the pixels of the crop. The crop is then taken at whole pixels of the source: it lies
-    less than one source pixel from where the two steps would put it, for image and map alike.
+    A transform that only resizes and the crop directly after it (see :class:`~panscape.transforms.CropTransform`) are
+    merged into one step that processes only the pixels of the crop. The crop then starts at a whole pixel of the
+    source, less than one source pixel from its position in two separate steps, for image and map alike.
 
     Attributes:
-        transforms: in the order in which they are applied.
+        transforms: in the order of application.
     """
 
     transforms: tuple[Transform, ...]
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
-        """Return the image and truth after all transforms.
+        """Return the image and the ground truth after all transforms.
 
         Raises:
-            InvalidArgumentError: the image is not uint8 [3, H, W], or truth has another size.
+            InvalidArgumentError: the image is not uint8 [3, H, W], or the ground truth has another size.
         """
         require_pair(image, truth)
-        size: Size | None = None  # decided, but not yet resized to
+        size: Size | None = None  # pending resize
         for transform in self.transforms:
             if isinstance(transform, ResizeTransform):
                 size = transform.new_size(size or truth.size, generator)

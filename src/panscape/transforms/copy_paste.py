@@ -1,9 +1,9 @@
-"""Objects of one training image, pasted onto another.
+"""Copy-paste augmentation: paste objects of one training image onto another.
 
 Golnaz Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation", CVPR 2021,
-arXiv 2012.07177. As there, a random subset of the other image's objects is pasted where they stand, after both
-images were cropped to one size. Ours: a common flip and shift, limits of number and size, and edges softened inside
-the objects alone, where the paper blurs the whole mask (and finds that it hardly matters).
+arXiv 2012.07177. As in the paper, a random subset of the other image's objects is pasted at their own
+position, after both images were cropped to one size. Deviations: a common flip and shift, limits of number and size,
+and edges softened only inside the objects, where the paper blurs the whole mask (and finds little effect).
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from panscape.transforms.random import integer, uniform
 
 @dataclass(frozen=True)
 class CopyPaste:
-    """Paste objects of another image, as new segments on top of all others.
+    """Paste objects of another image as new segments on top of all others.
 
-    Objects are the segments of things that are no crowds. They keep their arrangement: all are flipped and shifted
-    alike. One that the other image's border cuts off is never moved away from that border.
+    Objects are thing segments that are not crowds. They keep their arrangement: all are flipped and shifted together.
+    An object that is truncated by the other image's border is never moved away from that border.
 
     Attributes:
-        thing_ids: the categories that are things.
-        probability: of pasting, 0..1; for who calls, a call always pastes.
-        share: smallest and largest share of the other image's objects that are taken, 0..1, drawn uniformly; at least
-            one object is taken.
-        max_objects: no more objects than this.
-        flip: probability of exchanging left and right, 0..1.
-        shift: largest shift along each axis, as a share of height or width, 0..1.
-        min_area: objects of fewer pixels are not pasted; objects of which pasting leaves fewer pixels become void.
-        soften: let the image shine through the outermost pixel of what is pasted, by a half at most.
+        thing_ids: the thing categories.
+        probability: probability of pasting, 0..1, to be applied by the caller; a call always pastes.
+        share: smallest and largest fraction of the other image's objects to paste, 0..1, drawn uniformly; at least one
+            object is pasted.
+        max_objects: maximum number of pasted objects.
+        flip: probability of a horizontal flip, 0..1.
+        shift: maximum shift along each axis, as a fraction of height or width, 0..1.
+        min_area: objects with fewer pixels are not pasted; covered objects with fewer remaining pixels become void.
+        soften: blend the outermost pixel of pasted objects with the image, by at most one half.
     """
 
     thing_ids: Collection[int]
@@ -57,21 +57,21 @@ class CopyPaste:
         if self.max_objects < 1:
             raise InvalidArgumentError(f"expected max_objects of at least 1, got {self.max_objects}")
         if not 0 <= self.shift <= 1:
-            raise InvalidArgumentError(f"expected a shift in 0..1 of the image's size, got {self.shift}")
+            raise InvalidArgumentError(f"expected a shift in 0..1, as a fraction of the image's size, got {self.shift}")
 
     def __call__(
         self, image: Tensor, truth: PanopticMap, other_image: Tensor, other_truth: PanopticMap, generator: Generator
     ) -> tuple[Tensor, PanopticMap]:
-        """Return the image with objects of the other one, and its truth.
+        """Return the image with objects of the other one, and its ground truth.
 
-        Both are returned as they are where the other image has no object, or none of ``min_area`` after the shift.
+        Both are returned unchanged if the other image has no object, or none of at least ``min_area`` after the shift.
 
         Args:
-            image: uint8 [3, H, W], the image below.
-            truth: its truth.
-            other_image: uint8 [3, H, W], the image whose objects are taken.
-            other_truth: its truth.
-            generator: the source of all chance.
+            image: uint8 [3, H, W], the image to paste onto.
+            truth: its ground truth.
+            other_image: uint8 [3, H, W], the image to copy objects from.
+            other_truth: its ground truth.
+            generator: source of all randomness.
 
         Raises:
             InvalidArgumentError: an image is not uint8 [3, H, W], or the four sizes differ.
@@ -81,7 +81,7 @@ class CopyPaste:
         if truth.size != other_truth.size:
             raise InvalidArgumentError(
                 f"expected two images of the same size, got {truth.size.height}x{truth.size.width} and "
-                f"{other_truth.size.height}x{other_truth.size.width}; crop both to one size before"
+                f"{other_truth.size.height}x{other_truth.size.width}; crop both to one size first"
             )
         objects = self._choose(other_truth, generator)
         if uniform(0, 1, generator) < self.flip:
@@ -92,10 +92,10 @@ class CopyPaste:
         if objects.num_segments == 0:
             return image, truth
         image = _blended(image, other_image.roll((down, right), (1, 2)), objects.ids > 0, soften=self.soften)
-        return image, self._without_specks(truth, truth.paste(objects, 0, 0))
+        return image, self._without_fragments(truth, truth.paste(objects, 0, 0))
 
     def _choose(self, truth: PanopticMap, generator: Generator) -> PanopticMap:
-        """Return the map with only the objects that are taken."""
+        """Return the map with only the chosen objects."""
         rows = (self._is_object(truth) & (truth.areas() >= max(self.min_area, 1))).nonzero().flatten()
         number = round(uniform(*self.share, generator) * len(rows))
         number = min(max(number, 1), self.max_objects)
@@ -113,8 +113,8 @@ class CopyPaste:
         back, forth = (0 if profile[border] > 0 else limit for border in (-1, 0))
         return integer(back + forth + 1, generator) - back
 
-    def _without_specks(self, before: PanopticMap, after: PanopticMap) -> PanopticMap:
-        """Return the map without what of the objects below is hardly visible any more, and densely numbered."""
+    def _without_fragments(self, before: PanopticMap, after: PanopticMap) -> PanopticMap:
+        """Return the compact map, with covered objects of less than ``min_area`` remaining pixels as void."""
         was, now = before.areas(), after.areas()
         keep = now > 0
         below = slice(0, before.num_segments)
@@ -126,11 +126,11 @@ def _blended(below: Tensor, above: Tensor, mask: Tensor, *, soften: bool) -> Ten
     """Return ``above`` inside the mask and ``below`` outside; uint8 [3, H, W]."""
     blended = torch.where(mask, above, below)
     if soften:
-        # How many of the 3 x 3 pixels around are inside, as if the image's outermost went on beyond its border.
+        # Number of the 3 x 3 surrounding pixels inside the mask, with replicated borders.
         inside = F.pad(mask[None, None].float(), (1, 1, 1, 1), mode="replicate")[0, 0]
         inside = inside[:-2] + inside[1:-1] + inside[2:]
         inside = inside[:, :-2] + inside[:, 1:-1] + inside[:, 2:]
         edge = mask & (inside < 9)
-        opacity = (inside[edge] / 9).clamp_(min=0.5)  # thin things stay visible
+        opacity = (inside[edge] / 9).clamp_(min=0.5)  # thin objects stay visible
         blended[:, edge] = (below[:, edge] + opacity * (above[:, edge].float() - below[:, edge])).round_().byte()
     return blended

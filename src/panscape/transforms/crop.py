@@ -1,4 +1,4 @@
-"""Transforms that cut out a window of a fixed size."""
+"""Random crops of a fixed size."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from panscape.transforms.random import integer, uniform
 from panscape.transforms.resize import resize
 
 Box = tuple[tuple[float, float], tuple[float, float]]
-"""First and last row and column as (top, left), (bottom, right), half-open, in shares of height and width."""
+"""First and last row and column as (top, left), (bottom, right), half-open, as fractions of height and width."""
 
 
 @runtime_checkable
 class CropTransform(Protocol):
-    """A transform that cuts out a window; :class:`~panscape.transforms.Compose` joins it with the resizing before."""
+    """A transform that crops; :class:`~panscape.transforms.Compose` merges it with a preceding resize."""
 
     def crop_resized(
         self, image: Tensor, truth: PanopticMap, size: Size, generator: Generator
     ) -> tuple[Tensor, PanopticMap]:
-        """Return the window of image and truth as they would be at ``size``, without resizing all of them."""
+        """Return the crop of image and ground truth resized to ``size``, resizing only the cropped part."""
 
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Cut out a window of a fixed size, all positions equally likely.
+    """Crop a window of a fixed size at a uniformly random position.
 
-    An image that is smaller than the window is extended on the right and at the bottom, the map with void.
+    An image smaller than the window is padded on the right and at the bottom, the map with void.
 
     Attributes:
         size: height and width in pixels.
-        fill: red, green, blue of the extension.
+        fill: red, green, blue of the padding.
     """
 
     size: tuple[int, int]
@@ -49,33 +49,33 @@ class RandomCrop:
         require_color(self.fill)
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
-        """Return the window of image and truth."""
+        """Return the crop of image and ground truth."""
         return self.crop_resized(image, truth, truth.size, generator)
 
     def crop_resized(
         self, image: Tensor, truth: PanopticMap, size: Size, generator: Generator
     ) -> tuple[Tensor, PanopticMap]:
-        """Return the window of image and truth as they would be at ``size``, without resizing all of them."""
+        """Return the crop of image and ground truth resized to ``size``, resizing only the cropped part."""
         require_pair(image, truth)
         return _cut(image, truth, size, _draw_corner(self.size, size, generator), self.size, self.fill)
 
 
 @dataclass(frozen=True)
 class RareCategoryCrop:
-    """Cut out a window of a fixed size that tends to show rare categories.
+    """Crop a window of a fixed size that favours rare categories.
 
-    With a probability, one of the image's rare categories is drawn, weighted by rarity, and one of its segments; the
-    position of the window is then drawn again and again until it overlaps the segment's box, or to the last attempt.
-    Otherwise, and where nothing is rare, all positions are equally likely. Crops for Mapillary Vistas are taken so in
-    Panoptic SwiftNet's released code; the paper does not say. Smaller images are extended as by :class:`RandomCrop`.
+    With ``probability``, one of the image's rare categories is drawn, weighted by rarity, and one of its segments;
+    positions of the window are then drawn until one overlaps the segment's box, or up to the last attempt. Otherwise,
+    and if the image has no rare category, the position is uniformly random. Panoptic SwiftNet's released code crops
+    Mapillary Vistas this way; the paper does not mention it. Smaller images are padded as by :class:`RandomCrop`.
 
     Attributes:
         size: height and width in pixels.
-        rarity: of each category, from 1, which is common; see
+        rarity: repeat factor of each category, from 1 for common ones; see
             :func:`panscape.datasets.repeat_factor_sampling.category_repeat_factors`.
-        probability: of aiming at a rare category, 0..1.
-        attempts: number of positions that are tried at most.
-        fill: red, green, blue of the extension.
+        probability: probability of a crop at a rare category, 0..1.
+        attempts: maximum number of positions to try.
+        fill: red, green, blue of the padding.
     """
 
     size: tuple[int, int]
@@ -89,21 +89,22 @@ class RareCategoryCrop:
         require_color(self.fill)
         require_probability(self.probability)
         if not all(1 <= rarity < math.inf for rarity in self.rarity):
-            raise InvalidArgumentError(f"expected rarities of at least 1, which is common, got {self.rarity}")
+            raise InvalidArgumentError(f"expected rarities of at least 1, got {self.rarity}")
         if self.attempts < 1:
             raise InvalidArgumentError(f"expected attempts of at least 1, got {self.attempts}")
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
-        """Return the window of image and truth."""
+        """Return the crop of image and ground truth."""
         return self.crop_resized(image, truth, truth.size, generator)
 
     def crop_resized(
         self, image: Tensor, truth: PanopticMap, size: Size, generator: Generator
     ) -> tuple[Tensor, PanopticMap]:
-        """Return the window of image and truth as they would be at ``size``, without resizing all of them.
+        """Return the crop of image and ground truth resized to ``size``, resizing only the cropped part.
 
         Raises:
-            InvalidArgumentError: the image is not uint8 [3, H, W], truth has another size, or a category no rarity.
+            InvalidArgumentError: the image is not uint8 [3, H, W], the ground truth has another size, or a category has
+                no rarity.
         """
         require_pair(image, truth)
         box = self._draw_box(truth, generator) if uniform(0, 1, generator) < self.probability else None
@@ -115,7 +116,7 @@ class RareCategoryCrop:
         return _cut(image, truth, size, corner, self.size, self.fill)
 
     def _draw_box(self, truth: PanopticMap, generator: Generator) -> Box | None:
-        """Return the box of a segment of a rare category, in shares of the image; None if nothing is rare."""
+        """Return the box of a segment of a rare category, as fractions of the image; None if there is none."""
         if truth.num_segments and int(truth.category.max()) >= len(self.rarity):
             raise InvalidArgumentError(
                 f"expected a rarity for each category, got {len(self.rarity)} and category {int(truth.category.max())}"
@@ -143,7 +144,7 @@ def _draw_corner(window: tuple[int, int], size: Size, generator: Generator) -> t
 
 
 def _overlaps(corner: tuple[int, int], window: tuple[int, int], box: Box, size: Size) -> bool:
-    """Return whether a window in an image of ``size`` and a box have a place in common."""
+    """Return whether a window in an image of ``size`` overlaps a box."""
     axes = zip(corner, window, *box, size, strict=True)
     return all(start < high * length and low * length < start + wanted for start, wanted, low, high, length in axes)
 
@@ -151,9 +152,9 @@ def _overlaps(corner: tuple[int, int], window: tuple[int, int], box: Box, size: 
 def _cut(
     image: Tensor, truth: PanopticMap, size: Size, corner: tuple[int, int], window: tuple[int, int], fill: Color
 ) -> tuple[Tensor, PanopticMap]:
-    """Return the window at ``corner`` of image and truth as they would be at ``size``, extended where it is larger.
+    """Return the window at ``corner`` of image and ground truth resized to ``size``, padded where it exceeds them.
 
-    The window is cut out before it is resized, at whole pixels of the source.
+    The window is cropped before it is resized, at whole pixels of the source.
     """
     source, inside = [], []
     for start, wanted, scaled, original in zip(corner, window, size, truth.size, strict=True):

@@ -1,4 +1,4 @@
-"""Transforms that only change the size."""
+"""Resizing transforms."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from panscape.transforms.random import integer, uniform
 class ResizeTransform(Protocol):
     """A transform that only changes the size.
 
-    :class:`~panscape.transforms.Compose` joins it with the crop that follows.
+    :class:`~panscape.transforms.Compose` merges it with the following crop.
     """
 
     def new_size(self, size: Size, generator: Generator) -> Size:
-        """Return the size that an image of ``size`` gets."""
+        """Return the new size of an image of ``size``."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Resize:
         return Size(*self.size)
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
-        """Return image and truth at the fixed size."""
+        """Return image and ground truth at the fixed size."""
         return resize(image, truth, self.new_size(truth.size, generator))
 
 
 @dataclass(frozen=True)
 class ScaleJitter:
-    """Resize by a factor drawn uniformly from ``low`` to ``high``; the aspect ratio is kept to a pixel.
+    """Resize by a factor drawn uniformly from ``low`` to ``high``; the aspect ratio is kept up to rounding.
 
     Attributes:
         low: smallest factor, above 0.
@@ -67,21 +67,21 @@ class ScaleJitter:
             raise InvalidArgumentError(f"expected 0 < low <= high, got low {self.low} and high {self.high}")
 
     def new_size(self, size: Size, generator: Generator) -> Size:
-        """Return ``size`` times a factor from the generator, at least one pixel."""
+        """Return ``size`` times a random factor, at least one pixel."""
         return _scaled(size, uniform(self.low, self.high, generator))
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
-        """Return image and truth at a random scale."""
+        """Return image and ground truth at a random scale."""
         return resize(image, truth, self.new_size(truth.size, generator))
 
 
 @dataclass(frozen=True)
 class ResizeShortestEdge:
-    """Resize so that the shorter side gets one of several lengths, all equally likely.
+    """Resize so that the shorter side has one of several lengths, chosen uniformly.
 
     Attributes:
         sides: lengths in pixels.
-        longest: the longer side never gets longer than this; the image is then scaled to it instead.
+        longest: maximum length of the longer side in pixels; it reduces the scale if necessary.
     """
 
     sides: tuple[int, ...]
@@ -92,22 +92,22 @@ class ResizeShortestEdge:
             raise InvalidArgumentError(f"expected positive lengths, got sides {self.sides} and longest {self.longest}")
 
     def new_size(self, size: Size, generator: Generator) -> Size:
-        """Return ``size`` scaled to a side from the generator."""
+        """Return ``size`` scaled to a random side length."""
         side = self.sides[integer(len(self.sides), generator)]
         return _scaled(size, min(side / min(size), self.longest / max(size)))
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
-        """Return image and truth with a random length of the shorter side."""
+        """Return image and ground truth with a random length of the shorter side."""
         return resize(image, truth, self.new_size(truth.size, generator))
 
 
 def resize(image: Tensor, truth: PanopticMap, size: Size) -> tuple[Tensor, PanopticMap]:
-    """Return image and truth at ``size``; without the segments that lost all their pixels."""
+    """Return image and ground truth at ``size``, without segments that have no pixels left."""
     require_pair(image, truth)
     if size == truth.size:
         return image.contiguous(), truth.compact()
     image = F.interpolate(image[None], tuple(size), mode="bilinear", antialias=True)[0].contiguous()
-    # The source pixel under the middle of each new pixel, as the image is sampled; in integers, hence exactly.
+    # The source pixel at the center of each new pixel, aligned with the image; exact, in integers.
     rows, columns = ((2 * torch.arange(new) + 1) * old // (2 * new) for new, old in zip(size, truth.size, strict=True))
     return image, replace(truth, ids=truth.ids[rows[:, None], columns]).compact()
 

@@ -1,4 +1,4 @@
-"""Transforms that turn an image over or around."""
+"""Random flips and rotations."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ RotationPolicy = Literal["none", "right_angles", "any"]
 
 @dataclass(frozen=True)
 class RandomFlip:
-    """Exchange left and right.
+    """Flip horizontally with a probability.
 
     Attributes:
-        probability: of doing so, 0..1.
+        probability: probability of the flip, 0..1.
     """
 
     probability: float = 0.5
@@ -32,7 +32,7 @@ class RandomFlip:
         require_probability(self.probability)
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
-        """Return image and truth, flipped or as they are."""
+        """Return image and ground truth, flipped or unchanged."""
         require_pair(image, truth)
         if uniform(0, 1, generator) >= self.probability:
             return image, truth
@@ -43,15 +43,15 @@ class RandomFlip:
 class Rotation:
     """Rotate by a random angle, counter-clockwise (Panoptic SwiftNet, section 3.1 and Table 2).
 
-    - ``"none"``: images stay as they are. The paper finds this best, even for aerial images.
-    - ``"right_angles"``: 0, 90, 180 or 270 degrees, equally likely and without loss; a quarter turn exchanges height
-      and width.
-    - ``"any"``: uniform in [0, 360) about the middle of the image, whose size stays; what turns in from outside is
-      void and gets the colour ``fill``.
+    - ``"none"``: no rotation. The paper finds this best, even for aerial images.
+    - ``"right_angles"``: 0, 90, 180 or 270 degrees, equally likely and lossless; 90 and 270 degrees swap height and
+      width.
+    - ``"any"``: uniform in [0, 360) degrees about the center of the image, at constant size; pixels from outside the
+      image are void with the color ``fill``.
 
     Attributes:
         policy: one of the three.
-        fill: red, green, blue of what turns in from outside.
+        fill: red, green, blue of pixels from outside the image.
     """
 
     policy: RotationPolicy
@@ -60,12 +60,12 @@ class Rotation:
     def __post_init__(self) -> None:
         if self.policy not in get_args(RotationPolicy):
             raise InvalidArgumentError(
-                f"expected a rotation policy out of {', '.join(get_args(RotationPolicy))}, got {self.policy!r}"
+                f"expected a rotation policy as one of {', '.join(get_args(RotationPolicy))}, got {self.policy!r}"
             )
         require_color(self.fill)
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
-        """Return image and truth, rotated alike."""
+        """Return image and ground truth, rotated by the same angle."""
         require_pair(image, truth)
         if self.policy == "none":
             return image, truth
@@ -78,7 +78,7 @@ class Rotation:
 
 
 def _rotated(image: Tensor, truth: PanopticMap, angle: float, fill: Color) -> tuple[Tensor, PanopticMap]:
-    """Rotate about the middle by ``angle`` radians, counter-clockwise as seen; the size stays."""
+    """Rotate about the center by ``angle`` radians, counter-clockwise on the screen, at constant size."""
     height, width = truth.size
     y = torch.arange(height, dtype=torch.float64)[:, None] - (height - 1) / 2
     x = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
@@ -88,6 +88,6 @@ def _rotated(image: Tensor, truth: PanopticMap, angle: float, fill: Color) -> tu
     outside = (row < 0) | (row >= height) | (column < 0) | (column >= width)
     ids = truth.ids[row.clamp_(0, height - 1), column.clamp_(0, width - 1)].masked_fill_(outside, 0)
     grid = torch.stack([(2 * source_x + 1) / width - 1, (2 * source_y + 1) / height - 1], dim=-1)
-    turned = F.grid_sample(image[None].float(), grid[None].float(), padding_mode="border", align_corners=False)[0]
-    turned = torch.where(outside, torch.tensor(fill, dtype=torch.float32)[:, None, None], turned)
-    return turned.round_().to(torch.uint8), replace(truth, ids=ids).compact()
+    rotated = F.grid_sample(image[None].float(), grid[None].float(), padding_mode="border", align_corners=False)[0]
+    rotated = torch.where(outside, torch.tensor(fill, dtype=torch.float32)[:, None, None], rotated)
+    return rotated.round_().to(torch.uint8), replace(truth, ids=ids).compact()

@@ -1,4 +1,4 @@
-"""Images of panoptic maps and of network outputs: torch, NumPy and Pillow, nothing else."""
+"""Visualisation of panoptic maps and network outputs, with torch, NumPy and Pillow only."""
 
 from panscape.visualize.draw import PANEL_TITLES as PANEL_TITLES
 from panscape.visualize.draw import draw as draw

@@ -1,4 +1,4 @@
-"""Images of panoptic maps and of what the networks say: torch, NumPy and Pillow, nothing else.
+"""Visualisation of panoptic maps and network outputs, with torch, NumPy and Pillow only.
 
 Every image is uint8 [3, H, W], red, green, blue, on the CPU.
 """
@@ -38,11 +38,11 @@ PANEL_TITLES = {
     "semantic": "semantic segmentation",
     "centers": "centers",
     "offsets": "offset directions",
-    "boxes": "boxes and the way to their middle",
-    "levels": "levels of objects",
-    "masks": "masks of objects",
+    "boxes": "boxes and offsets to their centers",
+    "levels": "pyramid levels of objects",
+    "masks": "instance masks",
 }
-"""What a person calls the networks' panels, by the name a model gives them."""
+"""Titles of the networks' panels, by the name that a model gives them."""
 
 _Pixels = NDArray[np.uint8]  # [H, W, 3]
 _VOID_COLOR = (0, 0, 0)
@@ -57,18 +57,18 @@ def draw(
     outlines: bool = True,
     names: bool = True,
 ) -> Tensor:
-    """Lay a panoptic map over its image.
+    """Overlay a panoptic map on its image.
 
-    Stuff has its category's colour, each thing a shade of its own of its category's colour (see
-    :func:`segment_colors`); void shows the image itself.
+    Stuff has the color of its category, each thing its own shade of that color (see :func:`segment_colors`); void shows
+    the image.
 
     Args:
         image: uint8 [3, H, W], red, green, blue.
         result: a map of the same height and width.
         labels: the label space of the map.
-        opacity: of the colours, 0 (the image alone) to 1 (the colours alone).
+        opacity: opacity of the colors, 0 (only the image) to 1 (only the colors).
         outlines: draw lines between segments; things have a light line inside and a dark one around.
-        names: write category names (and scores, where the map has them) on segments large enough to carry them.
+        names: write category names (and scores, if the map has them) on segments that are large enough.
 
     Returns:
         uint8 [3, H, W].
@@ -82,12 +82,12 @@ def draw(
     pixels = _to_pixels(image)
     if tuple(image.shape[1:]) != tuple(result.size):
         raise InvalidArgumentError(
-            f"expected an image as large as its map, {result.size.height}x{result.size.width}, "
+            f"expected an image of the map's size {result.size.height}x{result.size.width}, "
             f"got {image.shape[1]}x{image.shape[2]}; resize one of them"
         )
     colors = _table(segment_colors(result, labels))
     ids = result.ids.cpu().numpy()
-    # 8-bit fixed point: a quarter of the time of floats, and exact at both ends.
+    # 8-bit fixed point: a quarter of the time of floats, and exact at opacity 0 and 1.
     weight = np.full(len(colors), round(opacity * 256), np.uint16)
     weight[0] = 0
     share = weight[ids][..., None]
@@ -96,7 +96,7 @@ def draw(
 
 
 def draw_segments(result: PanopticMap, labels: LabelSpace, *, outlines: bool = True, names: bool = False) -> Tensor:
-    """Draw a panoptic map alone: the colours of :func:`draw` at full strength, void black.
+    """Draw a panoptic map without its image: the colors of :func:`draw` at full opacity, void black.
 
     Raises:
         InvalidArgumentError: a segment's category is not in ``labels``.
@@ -106,7 +106,7 @@ def draw_segments(result: PanopticMap, labels: LabelSpace, *, outlines: bool = T
 
 
 def draw_semantic(semantic: Tensor, labels: LabelSpace) -> Tensor:
-    """Draw the category of every pixel in its colour.
+    """Draw the category of every pixel in its color.
 
     Args:
         semantic: integer [H, W], category ids; every other value is void and black.
@@ -129,11 +129,11 @@ def draw_heatmap(heat: Tensor, image: Tensor | None = None) -> Tensor:
     """Draw values of 0..1 from black over violet, red and yellow to white.
 
     Args:
-        heat: float [H, W]; values outside 0..1 are drawn as the nearest of both, NaN as 0.
-        image: uint8 [3, H, W]; the heat then glows over a dim grey copy of it.
+        heat: float [H, W]; values are clipped to 0..1, NaN is drawn as 0.
+        image: uint8 [3, H, W]; the heatmap is then overlaid on a dim grey copy of it.
 
     Raises:
-        InvalidArgumentError: a shape or type is not as above.
+        InvalidArgumentError: an argument has another shape or type.
     """
     if heat.ndim != 2 or not heat.is_floating_point():
         raise InvalidArgumentError(f"expected heat as float [H, W], got {heat.dtype} {list(heat.shape)}")
@@ -144,7 +144,7 @@ def draw_heatmap(heat: Tensor, image: Tensor | None = None) -> Tensor:
     pixels = _to_pixels(image)
     if pixels.shape[:2] != values.shape:
         raise InvalidArgumentError(
-            f"expected an image of the heat's size {list(values.shape)}, got {list(pixels.shape[:2])}"
+            f"expected an image of the heatmap's size {list(values.shape)}, got {list(pixels.shape[:2])}"
         )
     grey = (pixels @ np.array([0.299, 0.587, 0.114], np.float32))[..., None] * 0.45
     share = np.sqrt(values)[..., None]
@@ -152,19 +152,19 @@ def draw_heatmap(heat: Tensor, image: Tensor | None = None) -> Tensor:
 
 
 def draw_offsets(offset: Tensor, mask: Tensor | None = None, *, reach: float | None = None) -> Tensor:
-    """Draw vectors in the colour wheel of optical flow: the direction is the hue, the length the saturation.
+    """Draw vectors with the color wheel of optical flow: the hue is the direction, the saturation the length.
 
-    The wheel has 55 colours, as in Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011
+    The wheel has 55 colors, as in Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011
     (the Middlebury convention): right is red, down yellow, left cyan, up violet, and no motion white.
 
     Args:
-        offset: float [2, H, W], rows then columns (y, x), in pixels.
+        offset: float [2, H, W], (y, x) in pixels.
         mask: bool [H, W], the pixels to draw; the others are black.
-        reach: length in pixels that gets the full colour, longer ones are darkened; by default the longest vector
-            drawn.
+        reach: length in pixels with full saturation, longer vectors are darkened; by default the length of the longest
+            drawn vector.
 
     Raises:
-        InvalidArgumentError: a shape or type is not as above, or ``reach`` is not positive.
+        InvalidArgumentError: an argument has another shape or type, or ``reach`` is not positive.
     """
     if offset.ndim != 3 or offset.shape[0] != 2 or not offset.is_floating_point():
         raise InvalidArgumentError(f"expected offsets as float [2, H, W], got {offset.dtype} {list(offset.shape)}")
@@ -192,16 +192,16 @@ def draw_offsets(offset: Tensor, mask: Tensor | None = None, *, reach: float | N
 
 
 def make_grid(images: Sequence[Tensor], titles: Sequence[str] = (), *, columns: int | None = None) -> Tensor:
-    """Put images into one, each under its title.
+    """Arrange images in a grid, each below its title.
 
     Args:
-        images: uint8 [3, H, W] each; those smaller than the largest are centred in their cell.
-        titles: one for each image, or none at all.
-        columns: images in a row; by default all of them.
+        images: uint8 [3, H, W] each; images smaller than the largest are centered in their cell.
+        titles: one for each image, or none.
+        columns: images per row; by default all of them.
 
     Raises:
-        InvalidArgumentError: no image, an image of another type, ``columns`` below 1, or titles that do not count
-            as many as images.
+        InvalidArgumentError: no image, an image of another type, ``columns`` below 1, or another number of titles than
+            images.
     """
     if not images:
         raise InvalidArgumentError("expected at least one image, got none")
@@ -213,7 +213,7 @@ def make_grid(images: Sequence[Tensor], titles: Sequence[str] = (), *, columns: 
     height, width = (max(c.shape[axis] for c in cells) for axis in (0, 1))
     columns = min(columns or len(cells), len(cells))
     rows = -(-len(cells) // columns)
-    size = round(1.35 * text_size(height, width))  # the sheet is seen smaller than one image
+    size = round(1.35 * text_size(height, width))  # a grid is viewed at a smaller scale than one image
     gap = max(4, size // 2)
     head = 2 * size if titles else 0
 
@@ -238,7 +238,7 @@ def make_grid(images: Sequence[Tensor], titles: Sequence[str] = (), *, columns: 
 
 
 def _finish(pixels: _Pixels, result: PanopticMap, labels: LabelSpace, *, outlines: bool, names: bool) -> Tensor:
-    """Add outlines and names to coloured pixels (in place)."""
+    """Add outlines and names to colored pixels (in place)."""
     if outlines:
         draw_outlines(pixels, result, labels)
     if names:
@@ -246,11 +246,11 @@ def _finish(pixels: _Pixels, result: PanopticMap, labels: LabelSpace, *, outline
     return _to_tensor(pixels)
 
 
-# Between tensors and pixels
+# Conversion between tensors and pixels
 
 
 def _table(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Put the colour of void before those of the segments or categories."""
+    """Prepend the color of void to those of the segments or categories."""
     return np.concatenate([np.array([_VOID_COLOR], np.uint8), colors.reshape(-1, 3)])
 
 
@@ -258,7 +258,7 @@ def _to_pixels(image: Tensor) -> _Pixels:
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
         raise InvalidArgumentError(
             f"expected an image as uint8 [3, H, W], got {image.dtype} {list(image.shape)}; "
-            "panscape.load_image reads files so"
+            "panscape.load_image reads files in this form"
         )
     return np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy())
 

@@ -1,4 +1,4 @@
-"""Names on segments: legible, apart from each other, inside the image."""
+"""Category names on segments: legible, without overlap, inside the image."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from panscape.panoptic import PanopticMap
 
 _Box = tuple[int, int, int, int]  # left, top, right, bottom; half-open
-_MOST_NAMES = 250  # more than this cannot be read on any image
+_MAX_NAMES = 250  # more are not legible on any image
 
 
 def draw_names(pixels: NDArray[np.uint8], result: PanopticMap, labels: LabelSpace) -> NDArray[np.uint8]:
-    """Return pixels, uint8 [H, W, 3], with names: largest segments first, none over another or outside."""
+    """Return pixels, uint8 [H, W, 3], with names: largest segments first, without overlap, inside the image."""
     size = text_size(*pixels.shape[:2])
     font = load_font(size)
     areas = result.areas().cpu().numpy()
@@ -32,15 +32,15 @@ def draw_names(pixels: NDArray[np.uint8], result: PanopticMap, labels: LabelSpac
     canvas = Image.fromarray(pixels)
     pen = ImageDraw.Draw(canvas)
     taken: list[_Box] = []
-    for row in np.argsort(-areas, kind="stable")[:_MOST_NAMES]:
+    for row in np.argsort(-areas, kind="stable")[:_MAX_NAMES]:
         if areas[row] < (1.5 * size) ** 2:
             break
-        if int(row) not in anchors:  # a wire may slip through the small copy, whatever its area
+        if int(row) not in anchors:  # a thin segment may be absent in the downsampled map, whatever its area
             continue
         text = _name(result, labels, int(row))
         width = math.ceil(pen.textlength(text, font=font)) + size
         height = round(1.5 * size)
-        # Stuff comes in many parts: a name beside the box of them all would lie on something else.
+        # Stuff often has several components: a name beside their common box would lie on other segments.
         box = boxes[row] if labels[int(result.category[row])].is_thing else None
         if box is None and areas[row] < 2 * height * width:
             continue
@@ -63,7 +63,7 @@ def _name(result: PanopticMap, labels: LabelSpace, row: int) -> str:
     text = labels[int(result.category[row])].name
     if result.crowd is not None and bool(result.crowd[row]):
         text += " (crowd)"
-    if result.score is not None and labels[int(result.category[row])].is_thing:  # stuff has no confidence of its own
+    if result.score is not None and labels[int(result.category[row])].is_thing:  # stuff has no instance score
         text += f" {float(result.score[row]):.2f}"
     return text
 
@@ -75,9 +75,9 @@ def _place(
     image: Sequence[int],
     taken: Iterable[_Box],
 ) -> _Box | None:
-    """Return where a label of ``(height, width)`` can lie, or None.
+    """Return a free position for a label of ``(height, width)``, or None.
 
-    Inside the segment around ``anchor`` (y, x), or just above or below its ``box`` where the label would hide it.
+    It is inside the segment around ``anchor`` (y, x), or just above or below its ``box`` if the label would hide it.
     """
     height, width = label
     if height > image[0] or width > image[1]:
@@ -102,12 +102,12 @@ def _overlap(a: _Box, b: _Box) -> bool:
 
 
 def _anchors(result: PanopticMap) -> Mapping[int, tuple[int, int]]:
-    """Return a point (y, x) deep inside every segment that a small copy of the map still shows, by row."""
+    """Return an interior point (y, x) of every segment in a downsampled map, by row."""
     height, width = result.size
     step = max(1, max(height, width) // 256)
     ids = result.ids.cpu().numpy()[step // 2 :: step, step // 2 :: step]
     depth = np.zeros(ids.shape, np.int32)
-    # Peel layer by layer: a pixel's depth is the number of times that its whole neighbourhood was of its segment.
+    # Repeated erosion: the depth of a pixel is the number of erosions that it survives.
     alive = np.pad(ids, 1, constant_values=-1)
     while True:
         core = alive[1:-1, 1:-1]
@@ -130,11 +130,11 @@ def _anchors(result: PanopticMap) -> Mapping[int, tuple[int, int]]:
 
 
 def text_size(height: int, width: int) -> int:
-    """Return a size of text in pixels that reads well on an image of this size."""
+    """Return a legible text size in pixels for an image of this size."""
     return max(10, round(max(height, width) / 95))
 
 
 @cache
 def load_font(size: int) -> Any:
     """Return the font of names and titles."""
-    return ImageFont.load_default(size)  # the outline font that Pillow carries: the same images on every machine
+    return ImageFont.load_default(size)  # Pillow's bundled outline font: the same result on every machine

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def draw_outlines(pixels: NDArray[np.uint8], result: PanopticMap, labels: LabelSpace) -> None:
-    """Draw into pixels, uint8 [H, W, 3].
+    """Draw outlines into pixels, uint8 [H, W, 3], in place.
 
-    Things get a light line inside and a dark line around; between stuff runs one faint dark line.
-    Of two things that touch, the later row counts as lying on top.
+    Things get a light line inside and a dark line around; stuff segments are separated by a faint dark line. Of two
+    touching things, the later row is on top.
     """
     category = result.category.cpu().numpy()
     is_thing = np.array([c.is_thing for c in labels])[category]
@@ -30,7 +30,7 @@ def draw_outlines(pixels: NDArray[np.uint8], result: PanopticMap, labels: LabelS
     light = (field >= first_thing) & (lowest < field)
     dark = (highest > field) & (highest >= first_thing)
     faint = (highest != field) & ~light & ~dark
-    # Where a thing lies both on and under others, the dark line keeps them apart.
+    # Where a thing is both above and below others, the dark line has priority.
     light &= ~dark
     pixels[light] = 255 - ((255 - pixels[light].astype(np.uint16)) * 45 >> 8).astype(np.uint8)
     pixels[dark] = (pixels[dark].astype(np.uint16) * 90 >> 8).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The colours of segments, heat and directions."""
+"""Colors of segments, heatmaps and directions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def segment_colors(result: PanopticMap, labels: LabelSpace) -> NDArray[np.uint8]:
-    """Return the colour of every segment, uint8 [S, 3].
+    """Return the color of every segment, uint8 [S, 3].
 
-    Stuff, and the first thing of each category, get the category's colour. Further things get shades of it that
-    follow from their place among the rows of their category alone: lightness moves by golden-ratio steps through a
-    third of the scale and hue by up to a twentieth of the circle, both in the OKLCh space (Ottosson, "A perceptual
-    color space for image processing", 2020), so that neighbours in the order are far apart.
+    Stuff, and the first thing of each category, have the category's color. Further things have shades of it that depend
+    only on their rank among the rows of their category: lightness moves by golden-ratio steps through a third of the
+    scale and hue by up to a twentieth of the circle, both in the OKLCh space (Ottosson, "A perceptual color space for
+    image processing", 2020), so that consecutive shades differ clearly.
 
     Raises:
         InvalidArgumentError: a segment's category is not in ``labels``.
@@ -33,7 +33,7 @@ def segment_colors(result: PanopticMap, labels: LabelSpace) -> NDArray[np.uint8]
     if len(category) and category.max() >= len(labels):
         raise InvalidArgumentError(
             f"expected categories of {labels.name!r}, 0..{len(labels) - 1}, got {category.max()}; "
-            "give the label space that the map was made with"
+            "give the label space of the map"
         )
     base = np.array([c.color for c in labels], np.uint8)
     is_thing = np.array([c.is_thing for c in labels])
@@ -49,11 +49,11 @@ def segment_colors(result: PanopticMap, labels: LabelSpace) -> NDArray[np.uint8]
 
 
 def _shades(colors: NDArray[np.uint8], rank: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the shade that the thing of ``rank`` (1 and on) in its category gets, uint8 [N, 3]."""
+    """Return the shade of the thing with ``rank`` (from 1) in its category, uint8 [N, 3]."""
     lab = _srgb_to_oklab(colors)
     lightness, chroma, hue = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2]), np.arctan2(lab[:, 2], lab[:, 1])
     low = (lightness - 0.16).clip(0.30, 0.56)
-    # The walk starts where the category's own colour lies, so that the second thing is already far from the first.
+    # The steps start at the category's own color, so that the second thing differs clearly from the first.
     start = ((lightness - low) / 0.34).clip(0, 1)
     new_lightness = low + 0.34 * ((start + rank * _GOLDEN) % 1)
     new_hue = hue + math.radians(18) * (2 * ((0.5 + rank * (math.sqrt(2) - 1)) % 1) - 1)
@@ -94,7 +94,7 @@ def _oklab_to_srgb(lab: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 @cache
 def heat_colors() -> NDArray[np.uint8]:
-    """256 colours of steadily growing lightness, interpolated in OKLab."""
+    """Return 256 colors of increasing lightness, interpolated in OKLab."""
     anchors = np.array([(6, 5, 16), (72, 18, 110), (170, 40, 95), (240, 110, 40), (250, 205, 70), (255, 255, 240)])
     lab = _srgb_to_oklab(anchors.astype(np.uint8))
     at, stops = np.linspace(0, 1, 256), np.linspace(0, 1, len(anchors))
@@ -103,8 +103,8 @@ def heat_colors() -> NDArray[np.uint8]:
 
 @cache
 def flow_color_wheel() -> NDArray[np.float64]:
-    """The 55 colours of the wheel, red, green, blue in 0..1; each part ramps one channel up or down."""
-    parts = (  # how many colours, the channel that stays full, the channel that changes, upwards or not
+    """Return the 55 colors of the wheel, red, green, blue in 0..1; each part ramps one channel up or down."""
+    parts = (  # number of colors, constant full channel, changing channel, whether it increases
         (15, 0, 1, True),  # red to yellow
         (6, 1, 0, False),  # yellow to green
         (4, 1, 2, True),  # green to cyan

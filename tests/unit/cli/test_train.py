@@ -105,7 +105,7 @@ def test_every_field_of_a_recipe_is_an_option_with_its_help(recipe, capsys):
     for option in options:
         assert re.search(rf"--{re.escape(option)}[ ,]", text), option
     words = " ".join(text.replace("│", " ").split())
-    assert "Height and width of the crops that enter the network, pixels." in words
+    assert "Height and width of training crops, in pixels." in words
     for name in OPERATIONAL:
         assert f"--{name.replace('_', '-')}" in text
 
@@ -165,7 +165,7 @@ def test_nothing_given_is_the_recipe_itself():
         (["--optimizer.learning-rat", "1"], "--optimizer.learning-rate"),
         (["--precision", "fp8"], "bf16"),
         (["--model.representation.sigma", "-1"], "expected a positive sigma"),
-        (["--augmentation.flip", "2"], "expected flip as a chance in 0..1, got 2.0"),
+        (["--augmentation.flip", "2"], "expected flip as a probability in 0..1, got 2.0"),
     ],
 )
 def test_wrong_options_say_what_was_meant(arguments, said, capsys):
@@ -186,12 +186,15 @@ def test_without_out_nothing_starts(capsys):
     ("arguments", "message"),
     [
         (["twon", "--out", "o"], "unknown recipe 'twon'; did you mean town"),
-        (["town", "--out", "o", "--schedule.min-lr", "1"], "expected the learning rate to end at 0.002 or below"),
+        (
+            ["town", "--out", "o", "--schedule.min-lr", "1"],
+            "expected schedule.min_lr of at most the peak learning rate 0.002",
+        ),
         (["town", "--out", "o", "--steps", "0"], "expected steps of at least 1, got 0"),
         (["town", "--out", "o", "--workers", "-1"], "expected workers of 0 or more, got -1"),
         (["own", "--out", "o"], "expected the folder of your images and their annotations, got none; give --data"),
         (["--out", "o"], "expected the folder of your images and their annotations, got none; give --data DIR"),
-        (["--data", "nowhere", "--out", "o"], "nowhere: no such folder; expected one with (a) COCO panoptic form"),
+        (["--data", "nowhere", "--out", "o"], "nowhere: no such folder; expected one with (a) COCO panoptic format"),
         (["my_recipe.py", "--out", "o"], "my_recipe.py: no such file; expected a Python file with a function"),
     ],
 )

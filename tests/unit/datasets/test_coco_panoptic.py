@@ -1,4 +1,4 @@
-"""What the JSON of a set in COCO panoptic form can get wrong."""
+"""Invalid JSON files of datasets in COCO panoptic format."""
 
 from __future__ import annotations
 

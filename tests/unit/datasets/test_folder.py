@@ -1,4 +1,4 @@
-"""A folder of one's own: what is recognised in it, and what is held out."""
+"""Datasets in a user's folder: detection of the layout, and held-out images."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_one_image_is_not_enough(tmp_path):
     write_masks(tmp_path, 1)
     with pytest.raises(InvalidArgumentError, match="expected at least two images"):
         from_folder(tmp_path, "train")
-    with pytest.raises(InvalidArgumentError, match="every 2nd image or fewer, got hold_out=1"):
+    with pytest.raises(InvalidArgumentError, match="hold_out of at least 2, got 1"):
         from_folder(tmp_path, "train", hold_out=1)
 
 
@@ -76,7 +76,7 @@ def test_masks_that_cannot_be_read_are_met_when_they_are_asked_for(tmp_path):
     with pytest.raises(BadSampleError, match="expected a whole image") as caught:
         load_sample(train, 1)
     assert str(caught.value).startswith(f"{damaged}: ")
-    assert "repair or remove it, or leave out what cannot be used with --on-error skip" in str(caught.value)
+    assert "repair or remove it, or skip invalid images with --on-error skip" in str(caught.value)
     assert categories_of(train, on_error="skip") == [{0}, set(), set()]
 
 
@@ -152,7 +152,7 @@ def test_numbers_of_objects_are_no_categories(tmp_path):
 
 def test_masks_without_any_category(tmp_path):
     write_masks(tmp_path, 2, numbers=(255,))
-    with pytest.raises(UnreadableFileError, match="expected PNGs with numbers of categories, found none"):
+    with pytest.raises(UnreadableFileError, match="expected PNGs with category numbers, found none"):
         from_folder(tmp_path, "train")
 
 
@@ -165,7 +165,7 @@ def test_published_sets_in_coco_form(tmp_path):
     assert bsb(tmp_path / "bsb", "test").labels.name == "bsb"
     with pytest.raises(
         InvalidArgumentError,
-        match=r"split 'test' of Mapillary Vistas has no ground truth .* predict --recipe NAME --split test$",
+        match=r"split 'test' of Mapillary Vistas has no ground truth: .* predict --recipe NAME --split test$",
     ):
         vistas(tmp_path / "vistas", "test")
     with pytest.raises(

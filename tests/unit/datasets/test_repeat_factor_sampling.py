@@ -1,4 +1,4 @@
-"""Repeat factors against counts by hand, and orders against what they promise on average."""
+"""Repeat factors against counts by hand, and epoch orders against their expected means."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_rounding_tells_the_length_of_an_order():
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
 def test_a_threshold_is_a_share(threshold):
-    with pytest.raises(InvalidArgumentError, match=r"expected a threshold as a share of the images in 0\.\.1, got"):
+    with pytest.raises(InvalidArgumentError, match=r"expected a threshold as a fraction of the images in 0\.\.1, got"):
         repeat_factors(IMAGES, threshold)
 
 

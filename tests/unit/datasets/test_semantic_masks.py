@@ -15,7 +15,7 @@ SKY, GROUND, DISC, BOX = 11, 7, 24, 26
 
 
 def objects_by_flooding(mask, min_area):
-    """Parts connected over edges or corners, found pixel by pixel."""
+    """Connected components over edges or corners, found pixel by pixel."""
     left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
     parts = []
     while left:
@@ -90,7 +90,7 @@ def test_the_smallest_area_is_respected(tmp_path):
 
 
 def test_arguments_are_checked(tmp_path):
-    with pytest.raises(InvalidArgumentError, match="at least 1 pixel, got min_area=0"):
+    with pytest.raises(InvalidArgumentError, match="min_area of at least 1 pixel, got 0"):
         SemanticMaskDataset(tmp_path, "train", SHAPES, min_area=0)
     with pytest.raises(InvalidArgumentError, match="got void=11, which is 'sky'"):
         SemanticMaskDataset(tmp_path, "train", SHAPES, void=11)

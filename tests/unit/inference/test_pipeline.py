@@ -1,4 +1,4 @@
-"""Whole runs with a model that is right about painted images."""
+"""Complete runs with a model that predicts color-coded images correctly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from panscape.inference.video import VideoReader, VideoWriter
 
 
 class Heard:
-    """Keeps what a run tells."""
+    """Records the progress of a run."""
 
     def __init__(self):
         self.outcomes, self.frames = [], []
@@ -44,7 +44,7 @@ def truth_of(image):
 def predict(folder, out, *, model=None, **options):
     heard = Heard()
     with OutputFolder(out, SHAPES) as outputs:
-        failures = PredictionRun(Predictor(model or ColorModel(), device="cpu"), outputs, **options).over(
+        failures = PredictionRun(Predictor(model or ColorModel(), device="cpu"), outputs, **options).predict_files(
             find_sources([folder]), heard
         )
     return heard, failures
@@ -60,7 +60,7 @@ def photos(tmp_path):
 
 
 def decoded_semantic(out, name):
-    """Read a map back with Pillow and JSON alone, in the terms of COCO."""
+    """Read a map back with only Pillow and JSON, according to the COCO format."""
     description = json.loads((out / "panoptic.json").read_text())
     (annotation,) = [a for a in description["annotations"] if a["file_name"] == f"{name}.png"]
     red, green, blue = torch.tensor(np.asarray(Image.open(out / "panoptic" / f"{name}.png")).astype(int)).unbind(-1)

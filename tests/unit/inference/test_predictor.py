@@ -13,7 +13,7 @@ from panscape.inference.predictor import Predictor, largest_categories
 
 
 def connected(seed: int, size=(96, 128)):
-    """A truth whose things are connected pixels, as the model has them."""
+    """Ground truth whose things are connected components, as the model predicts them."""
     image = painted(generated_map(seed, size))
     model = ColorModel().eval()
     return image, model.decode(model(image[None].float() / 255), [size])[0]
@@ -64,7 +64,7 @@ def test_panels_have_the_images_size_whatever_the_network_saw():
 
 
 class ShowsFeatures(ColorModel):
-    """Notes how it is asked for its features."""
+    """Records the calls for its features."""
 
     def visualize_features(self, images, size, categories):
         self.asked = (images, tuple(size), list(categories), torch.is_autocast_enabled("cpu"))
@@ -183,11 +183,11 @@ print(sorted(set(sys.modules) - before))
         ({"precision": "fp16", "device": "cpu"}, "fp16 needs an accelerator such as CUDA; use bf16 or fp32 on the CPU"),
         ({"longest_side": 0}, "at least 1 pixel, got 0"),
         ({"device": "gpu"}, "got 'gpu'"),
-        ({"device": "cuda:64"}, 'cuda:64 is not here.*sees cpu.*use one of these, or "auto"'),
-        ({"device": "cpu:3"}, "cpu:3 is not here"),
-        ({"device": "vulkan"}, "vulkan is not here"),
-        ({"device": "hpu"}, "hpu is not here"),
-        ({"device": "meta"}, "meta is not here"),
+        ({"device": "cuda:64"}, 'cuda:64 is not available.*finds cpu.*use one of these, or "auto"'),
+        ({"device": "cpu:3"}, "cpu:3 is not available"),
+        ({"device": "vulkan"}, "vulkan is not available"),
+        ({"device": "hpu"}, "hpu is not available"),
+        ({"device": "meta"}, "meta is not available"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(options, message):
@@ -198,12 +198,14 @@ def test_options_that_cannot_be_used_are_refused(options, message):
 @pytest.mark.parametrize("kind", ["mps", "xpu"])
 def test_a_device_is_taken_only_where_it_is(monkeypatch, kind):
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
-    with pytest.raises(InvalidArgumentError, match=f"device {kind} is not here: torch .* sees cpu; use one"):
+    with pytest.raises(InvalidArgumentError, match=f"device {kind} is not available: torch .* finds cpu; use one"):
         choose_device(kind)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device(kind))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
     assert choose_device(kind).type == kind
-    with pytest.raises(InvalidArgumentError, match=f"device {kind}:1 is not here: torch .* sees cpu, {kind}:0; use"):
+    with pytest.raises(
+        InvalidArgumentError, match=f"device {kind}:1 is not available: torch .* finds cpu, {kind}:0; use"
+    ):
         choose_device(f"{kind}:1")
 
 

@@ -132,7 +132,7 @@ def test_paths_from_the_common_folder_are_unique_and_lead_back(tmp_path, monkeyp
 class TestRefusals:
     @pytest.mark.parametrize("given", ["shots", "shots/a.PNG", "shots/inner"])
     def test_sources_that_results_might_replace(self, folder, given):
-        with pytest.raises(InvalidArgumentError, match="lies in the folder for results"):
+        with pytest.raises(InvalidArgumentError, match="is in the output folder"):
             find_sources([given], leave_out=folder)
 
     def test_nothing_given(self):

@@ -1,4 +1,4 @@
-"""When the weights of a backbone are needed at all, and where they come from."""
+"""When backbone weights are needed, and where they come from."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def state() -> dict[str, Tensor]:
 
 @pytest.fixture
 def fetched(state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The weights that were asked for; they lie in a folder that stands for the hub's cache."""
+    """The requested weights, in a folder that replaces the hub's cache."""
     save_file(state, tmp_path / "model.safetensors")
     names: list[str] = []
     monkeypatch.setattr(

@@ -145,9 +145,9 @@ class TestDamage:
             checkpoints.load()
         one = "is damaged (expected at least 56 bytes, found 0)"
         assert str(caught.value) == (
-            f"{tmp_path}: no checkpoint is whole: checkpoint step_00000003.ckpt {one}; "
+            f"{tmp_path}: no checkpoint is intact: checkpoint step_00000003.ckpt {one}; "
             f"checkpoint step_00000002.ckpt {one}; checkpoint step_00000001.ckpt {one}; "
-            "put back a copy of one, or start anew in another folder"
+            "restore one from a copy, or use another folder"
         )
         assert saved_steps(tmp_path) == [1, 2, 3]
 
@@ -179,8 +179,8 @@ class TestWriting:
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             assert str(caught.value) == (
-                f"cannot write {tmp_path}/step_00000002.ckpt: it takes {size:,} bytes: File too large; earlier "
-                f"checkpoints are as they were; make room in {tmp_path}, then go on with the same command and --resume"
+                f"cannot write {tmp_path}/step_00000002.ckpt: it needs {size:,} bytes: File too large; earlier "
+                f"checkpoints are unchanged; free space in {tmp_path}, then repeat the command with --resume"
             )
             assert names(tmp_path) == ["step_00000001.ckpt"]
             assert first.read_bytes() == content
@@ -203,7 +203,7 @@ class TestWriting:
         checkpoints.save(1, {})
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", refuse)
-            with pytest.raises(UnwritableFileError, match=f"{text}; earlier checkpoints are as they were") as caught:
+            with pytest.raises(UnwritableFileError, match=f"{text}; earlier checkpoints are unchanged") as caught:
                 checkpoints.save(2, {})
         assert type(caught.value) is kind
         assert names(tmp_path) == ["step_00000001.ckpt"]
@@ -223,5 +223,7 @@ class TestWriting:
 
     def test_a_folder_that_cannot_be(self, tmp_path):
         (tmp_path / "file").write_text("x")
-        with pytest.raises(UnwritableFileError, match=r"cannot write .*/file/a: Not a directory; give a folder"):
+        with pytest.raises(
+            UnwritableFileError, match=r"cannot write .*/file/a: Not a directory; give a writable folder"
+        ):
             Checkpoints(tmp_path / "file" / "a")

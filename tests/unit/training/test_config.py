@@ -1,4 +1,4 @@
-"""A recipe refuses values that no training could use, before one starts."""
+"""A recipe rejects invalid values before a training starts."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from panscape.training.run_options import RunOptions
             {"color_jitter_hue": 0.6},
             r".* and color_jitter_hue in 0\.\.0\.5, got 0\.4 and 0\.6",
         ),
-        (Augmentation, {"flip": 1.5}, r"flip as a chance in 0..1, got 1\.5"),
-        (Augmentation, {"copy_paste": float("nan")}, "copy_paste as a chance"),
-        (Sampling, {"repeat_threshold": -0.1}, "repeat_threshold as a share of the images in 0..1"),
+        (Augmentation, {"flip": 1.5}, r"flip as a probability in 0..1, got 1\.5"),
+        (Augmentation, {"copy_paste": float("nan")}, "copy_paste as a probability"),
+        (Sampling, {"repeat_threshold": -0.1}, "repeat_threshold as a fraction of the images in 0..1"),
         (Optimizer, {"name": "lion"}, "name as one of adam, adamw, sgd, got 'lion'"),
         (Optimizer, {"learning_rate": 0.0}, "a positive learning_rate, got 0.0"),
         (Optimizer, {"betas": (0.9, 1.0)}, "two betas in"),
@@ -45,13 +45,13 @@ from panscape.training.run_options import RunOptions
         (Optimizer, {"bias_lr_mult": -2.0}, "bias_lr_mult of 0 or more, got -2.0"),
         (Optimizer, {"grad_clip_norm": -1.0}, "grad_clip_norm of 0 or more"),
         (Schedule, {"kind": "step"}, "kind as one of poly, cosine, steps, constant, got 'step'"),
-        (Schedule, {"kind": "steps"}, "milestones, the steps after which the rate falls, with kind"),
+        (Schedule, {"kind": "steps"}, "milestones \\(steps after which the learning rate drops\\) with kind"),
         (Schedule, {"milestones": (0, 5)}, r"ascending milestones of at least one step, got \(0, 5\)"),
         (Schedule, {"milestones": (5, 5)}, "ascending milestones"),
         (Schedule, {"milestones": (7, 5)}, "ascending milestones"),
         (Schedule, {"gamma": 0.0}, r"a gamma in \(0, 1\], got 0\.0"),
         (Schedule, {"power": 0.0}, "a positive power"),
-        (Schedule, {"min_lr": -1.0}, "a learning rate of 0 or more at the end"),
+        (Schedule, {"min_lr": -1.0}, "min_lr of 0 or more"),
         (Schedule, {"warmup_steps": -1}, "warmup_steps of 0 or more"),
         (Schedule, {"warmup_factor": 0.0}, r"warmup_factor in \(0, 1\]"),
         (RunOptions, {"out": "o", "log_every": 0}, "log_every of at least 1, got 0"),
@@ -69,8 +69,11 @@ def test_what_no_training_can_use(kind, values, message):
         ({"steps": 0}, "steps of at least 1, got 0"),
         ({"ema_decay": 1.0}, r"ema_decay in \[0, 1\), got 1\.0"),
         ({"eval_every": -1}, "eval_every of 0 or more"),
-        ({"augmentation": Augmentation(rare_crop=0.5)}, r"sampling\.repeat_threshold above 0, which says what is rare"),
-        ({"schedule": Schedule(min_lr=1e-3)}, "the learning rate to end at 0.0001 or below, where it is highest"),
+        (
+            {"augmentation": Augmentation(rare_crop=0.5)},
+            r"sampling\.repeat_threshold above 0, to define rare categories",
+        ),
+        ({"schedule": Schedule(min_lr=1e-3)}, "schedule.min_lr of at most the peak learning rate 0.0001"),
     ],
 )
 def test_what_no_recipe_can_say(values, message):

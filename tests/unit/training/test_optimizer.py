@@ -186,7 +186,7 @@ class TestOptimizer:
             torch.testing.assert_close(tensor, wanted, rtol=1e-6, atol=1e-7)
 
     def test_a_model_must_say_what_its_backbone_is(self):
-        with pytest.raises(InvalidArgumentError, match="Linear does not say which of its parameters are a backbone's"):
+        with pytest.raises(InvalidArgumentError, match="Linear does not define the parameters of its backbone"):
             create_optimizer(nn.Linear(2, 2), Optimizer(backbone_lr_mult=0.1))
 
     def test_nothing_to_train(self):
@@ -250,5 +250,5 @@ class TestWeightAverage:
 
     @pytest.mark.parametrize("decay", [0.0, 1.0, -1.0, math.nan])
     def test_a_decay_out_of_range(self, decay):
-        with pytest.raises(InvalidArgumentError, match=r"expected a decay in \(0, 1\)"):
+        with pytest.raises(InvalidArgumentError, match=r"expected an EMA decay in \(0, 1\)"):
             ModelEMA(nn.Linear(1, 1), decay)

@@ -1,4 +1,4 @@
-"""Times of a training step, on a clock that the test turns."""
+"""Profiling of training steps, with a simulated clock."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_the_table_adds_up_and_leaves_out_the_first_steps():
     a_step(timer, clock, wait=0.004, forward=0.2, other=0.044)
     assert timer.images_per_second == pytest.approx(16 / 0.4)
     assert timer.report(workers=1, processors=2).splitlines() == [
-        "2 steps, 40.0 images/s  ms a step    share",
-        "wait for data                 3.0    1.5 %",
-        "forward                     150.0   75.0 %",
-        "other                        47.0   23.5 %",
-        "together                    200.0  100.0 %",
-        "the loader keeps up: 1.5 % of the time is spent waiting for data",
+        "2 steps, 40.0 images/s  ms per step    share",
+        "wait for data                   3.0    1.5 %",
+        "forward                       150.0   75.0 %",
+        "other                          47.0   23.5 %",
+        "total                         200.0  100.0 %",
+        "the data loader is fast enough: 1.5 % of the time is spent waiting for data",
     ]
 
 
@@ -53,7 +53,7 @@ def test_a_section_entered_more_than_once_a_step_counts_whole():
         with timer.section("forward"):
             clock.pass_by(0.25)
     timer.step_done(1)
-    assert "forward                   1000.0  100.0 %" in timer.report(workers=1)
+    assert "forward                     1000.0  100.0 %" in timer.report(workers=1)
 
 
 def test_a_section_that_fails_is_measured_and_raises():
@@ -68,17 +68,17 @@ def test_a_section_that_fails_is_measured_and_raises():
     with pytest.raises(KeyError):
         fail()
     timer.step_done(1)
-    assert "loss                      1000.0  100.0 %" in timer.report(workers=1)
+    assert "loss                        1000.0  100.0 %" in timer.report(workers=1)
 
 
 @pytest.mark.parametrize(
     ("workers", "verdict"),
     [
-        (0, "the network waits 25.0 % of the time for data: give more --workers (now 0)"),
-        (1, "the network waits 25.0 % of the time for data: give more --workers (now 1)"),
+        (0, "the network waits for data 25.0 % of the time: use more --workers (now 0)"),
+        (1, "the network waits for data 25.0 % of the time: use more --workers (now 1)"),
         (
             2,
-            "the network waits 25.0 % of the time for data, and --workers 2 keep all 2 processors busy: "
+            "the network waits for data 25.0 % of the time, and --workers 2 already use all 2 processors: "
             "store smaller images",
         ),
     ],
@@ -98,7 +98,7 @@ def test_samples_are_averaged_and_those_of_the_first_steps_left_out():
     timer.add_samples([SampleTimes(0.001, 0.010, 0.004), SampleTimes(0.003, 0.020, 0.002)])
     a_step(timer, clock, forward=1)
     line = timer.report(workers=1).splitlines()[-2]
-    assert line == "ms a sample: read 2.0, augment 15.0, encode 3.0; one worker prepares 50.0 samples/s at most"
+    assert line == "ms per sample: read 2.0, augment 15.0, encode 3.0; one worker prepares 50.0 samples/s at most"
 
 
 def test_a_timer_that_is_off_never_looks_at_the_clock():
@@ -112,7 +112,7 @@ def test_a_timer_that_is_off_never_looks_at_the_clock():
     timer.step_done(8)
     timer.add_samples([SampleTimes(1, 1, 1)])
     assert timer.images_per_second == 0
-    assert timer.report(workers=1) == "no step was measured; train for a few more steps"
+    assert timer.report(workers=1) == "no step was measured; train for more steps"
 
 
 def test_a_device_beside_the_processor_is_waited_for_at_both_ends(monkeypatch):
@@ -139,5 +139,5 @@ def test_the_speed_on_one_batch_counts_only_the_rounds():
 
 def test_the_comparison_names_both_speeds():
     assert compare_speeds(19.0, 20.0) == (
-        "19.0 images/s with the loader, 20.0 on one batch held in memory: 95.0 % of what is possible"
+        "19.0 images/s with the data loader, 20.0 on one batch in memory: 95.0 % of the maximum"
     )

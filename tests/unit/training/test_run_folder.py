@@ -165,7 +165,7 @@ class TestNewRuns:
             with pytest.raises(InvalidArgumentError) as caught:
                 opened(tmp_path, resume=resume)
             assert str(caught.value) == (
-                f"expected an empty folder or that of a run, but {tmp_path} holds a, b, c and 1 more; "
+                f"expected an empty folder or a run directory, but {tmp_path} contains a, b, c and 1 more; "
                 "give another --out"
             )
         assert contents(tmp_path) == before
@@ -173,15 +173,15 @@ class TestNewRuns:
     def test_a_file(self, tmp_path):
         path = tmp_path / "file"
         path.write_text("x")
-        with pytest.raises(InvalidArgumentError, match=r"expected a folder for the run, but .*/file is a file; give"):
+        with pytest.raises(InvalidArgumentError, match=r"expected a run directory, but .*/file is a file; give"):
             opened(path)
-        with pytest.raises(UnwritableFileError, match=r"cannot write .*/file/run: Not a directory; make room or give"):
+        with pytest.raises(UnwritableFileError, match=r"cannot write .*/file/run: Not a directory; free space or give"):
             opened(path / "run")
         assert path.read_text() == "x"
 
     @pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder in which nobody can write")
     def test_a_folder_that_cannot_be_written(self):
-        with pytest.raises(UnwritableFileError, match=r"cannot write /proc/run: .*; make room or give another --out"):
+        with pytest.raises(UnwritableFileError, match=r"cannot write /proc/run: .*; free space or give another --out"):
             opened(Path("/proc/run"))
 
 
@@ -191,7 +191,7 @@ class TestGoingOn:
         with pytest.raises(InvalidArgumentError) as caught:
             opened(run.path, data=tmp_path / "data")
         assert str(caught.value) == (
-            f"{run.path} holds a run of tiny at step 40 of 100; add --resume to go on with it, or give another --out"
+            f"{run.path} contains a run of tiny at step 40 of 100; add --resume to continue it, or give another --out"
         )
         assert contents(run.path) == before
 
@@ -211,9 +211,9 @@ class TestGoingOn:
         with pytest.raises(InvalidArgumentError) as caught:
             opened(run.path, other, seed=1, data=None, resume=True)
         assert str(caught.value) == (
-            f'{run.path} holds another run: model.type: "Net" -> "OtherNet"; batch_size: 8 -> 4; seed: 0 -> 1; '
+            f'{run.path} contains a different run: model.type: "Net" -> "OtherNet"; batch_size: 8 -> 4; seed: 0 -> 1; '
             f'data folder: "{tmp_path}/data" -> null (there -> here); '
-            "go on with what it was started with, or give another --out"
+            "resume it with its original settings, or give another --out"
         )
         assert contents(run.path) == before
 

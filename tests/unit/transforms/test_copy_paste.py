@@ -1,4 +1,4 @@
-"""Pasting objects, by hand on drawn maps, and its laws on generated ones."""
+"""Copy-paste: results by hand on drawn maps, and invariants on generated ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.transforms import CopyPaste
 
 ALL_IN_PLACE = CopyPaste((2, 3), share=(1, 1), flip=0, shift=0, min_area=1, soften=False)
-"""Pastes every object where it is, with hard edges."""
+"""Pastes every object at its own position, with hard edges."""
 
 CATEGORIES = {"S": 0, "G": 1, "a": 2, "b": 3, "c": 2, "d": 3, "e": 3}
 
@@ -199,7 +199,7 @@ def test_images_of_different_sizes() -> None:
     with pytest.raises(InvalidArgumentError, match="same size, got 1x2 and 1x3; crop both"):
         paste(ALL_IN_PLACE, a_map("SS"), a_map("SSS"))
     truth = a_map("SS")
-    with pytest.raises(InvalidArgumentError, match="an image of 1x3 and a truth of 1x2"):
+    with pytest.raises(InvalidArgumentError, match="an image of 1x3 and a ground truth of 1x2"):
         ALL_IN_PLACE(flat(truth, 0), truth, torch.zeros(3, 1, 3, dtype=torch.uint8), truth, seeded(0))
 
 

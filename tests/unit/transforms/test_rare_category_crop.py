@@ -1,4 +1,4 @@
-"""Crops that aim at rare categories; what any crop has to do is tested for all of them in test_transforms."""
+"""Crops at rare categories; the common behaviour of crops is tested in test_transforms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def black(truth: PanopticMap) -> Tensor:
 
 
 def share_with(category: int, transform: RareCategoryCrop, truth: PanopticMap, number: int = 200) -> float:
-    """Return in what share of crops a category is seen."""
+    """Return the fraction of crops that contain a category."""
     crops = (transform(black(truth), truth, seeded(seed))[1] for seed in range(number))
     return sum(category in crop.category.tolist() for crop in crops) / number
 

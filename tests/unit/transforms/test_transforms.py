@@ -32,13 +32,13 @@ def seeded(seed: int) -> Generator:
 
 
 def painted(truth: PanopticMap) -> Tensor:
-    """Draw a map as an image in which every segment and void have a colour of their own, far from all others."""
+    """Draw a map as an image in which every segment and void has its own, clearly different color."""
     palette = torch.tensor([VOID_COLOR] + [(20 * (s % 12), 20 * (s // 12), 60) for s in range(truth.num_segments)])
     return palette[truth.ids.long()].permute(2, 0, 1).to(torch.uint8)
 
 
 def identified(truth: PanopticMap) -> PanopticMap:
-    """Give every segment its own category, by which it is known again after descriptions were dropped."""
+    """Give every segment its own category, which identifies it after other segments were removed."""
     return PanopticMap(truth.ids, torch.arange(truth.num_segments))
 
 
@@ -317,7 +317,7 @@ def test_void_alone_is_carried_through(transform: Any) -> None:
 
 @pytest.mark.parametrize("transform", [*EVERY_GEOMETRY, Rotation("none"), ColorJitter()], ids=repr)
 def test_pairs_that_do_not_belong_together(transform: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"same size, got an image of 96x128 and a truth of 96x127"):
+    with pytest.raises(InvalidArgumentError, match=r"same size, got an image of 96x128 and a ground truth of 96x127"):
         transform(a_photo(96, 128), PanopticMap.empty((96, 127)), seeded(0))
     with pytest.raises(InvalidArgumentError, match=r"uint8 \[3, H, W\], got torch.float32 \[3, 96, 128\]"):
         transform(a_photo(96, 128).float(), PanopticMap.empty((96, 128)), seeded(0))

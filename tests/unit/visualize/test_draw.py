@@ -1,4 +1,4 @@
-"""Images: colours against Pillow's own colour science and torchvision's flow wheel, layout against brute force."""
+"""Colors against Pillow's color management and torchvision's flow wheel, layout against brute force."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def a_image(size: tuple[int, int], seed: int = 0) -> torch.Tensor:
 
 
 def to_lab(colors: np.ndarray) -> np.ndarray:
-    """CIE Lab by the colour management library that Pillow carries; an oracle that shares nothing with ours."""
+    """CIE Lab by Pillow's color management library, an independent reference."""
     transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     image = ImageCms.applyTransform(Image.fromarray(colors.reshape(1, -1, 3)), transform)
     lab = np.asarray(image).reshape(-1, 3).astype(float)
@@ -138,7 +138,7 @@ class TestDraw:
 
     def test_an_image_of_another_size_or_type_is_refused(self):
         truth = generated_map(0)
-        with pytest.raises(InvalidArgumentError, match="as large as its map, 96x128, got 96x127"):
+        with pytest.raises(InvalidArgumentError, match="of the map's size 96x128, got 96x127"):
             draw(a_image((96, 127)), truth, SHAPES)
         with pytest.raises(InvalidArgumentError, match=r"uint8 \[3, H, W\], got torch\.float32"):
             draw(torch.rand(3, 96, 128), truth, SHAPES)
@@ -243,7 +243,7 @@ class TestHeatmap:
         drawn = draw_heatmap(torch.tensor([[0.0, 1.0]]), image)
         assert len(set(drawn[:, 0, 0].tolist())) == 1
         assert torch.equal(drawn[:, 0, 1], draw_heatmap(torch.ones(1, 1))[:, 0, 0])
-        with pytest.raises(InvalidArgumentError, match="of the heat's size"):
+        with pytest.raises(InvalidArgumentError, match="of the heatmap's size"):
             draw_heatmap(torch.ones(2, 2), image)
 
 

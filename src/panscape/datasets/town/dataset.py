@@ -1,8 +1,8 @@
-"""`Town`: images of a small town from the street and from above, made up one by one, with exact truth.
+"""`Town`: synthetic images of a small town from the street and from above, with exact ground truth.
 
-For training and testing without any download. The scenes are built to ask for what panoptic networks are made for:
-objects from 8 to more than 500 pixels, crowds and queues, objects cut by the border, large objects that look like stuff
-from close by (a bus like a facade, a hull like a wall, a crown like a hedge), night, haze and noise.
+For training and testing without any download. The scenes contain the difficulties of panoptic segmentation: objects
+from 8 to more than 500 pixels, crowds and queues, objects truncated by the border, large objects that look like stuff
+from close by (a bus like a facade, a hull like a wall, a tree crown like a hedge), night, haze and noise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
 View = Literal["street", "above", "both"]
-SMALLEST_AREA = 64  # pixels; what shows less of itself is void
+SMALLEST_AREA = 64  # pixels; segments with a smaller visible area become void
 _SEEDS = {"train": 0, "val": 1, "test": 2}
 _SMALLEST_SIDE = 32
 
@@ -38,16 +38,16 @@ def town_labels() -> LabelSpace:
 
 
 class Town:
-    """A data set of made-up scenes.
+    """A dataset of synthetic scenes.
 
-    Sample ``i`` is a function of (``seed``, ``i``, ``size``, ``view``) alone: the same in every process, on every
-    machine and in whatever order samples are asked for.
+    Sample ``i`` is a function of (``seed``, ``i``, ``size``, ``view``) only: the same in every process, on every
+    machine and in any order of access.
 
     Args:
         length: number of samples.
-        size: height and width of the images in pixels, at least 32 each. Larger images show more, not only larger.
-        view: ``"street"``, ``"above"``, or ``"both"``, either with equal chance.
-        seed: another seed, another town; at least 0.
+        size: height and width of the images in pixels, at least 32 each. Larger images show more of the scene.
+        view: ``"street"``, ``"above"``, or ``"both"`` with equal probability.
+        seed: random seed of the scenes; at least 0.
 
     Raises:
         InvalidArgumentError: an argument is out of range.
@@ -77,22 +77,22 @@ class Town:
 
     def __getitem__(self, index: int) -> Sample:
         index = range(self.length)[index]
-        dice = Rng(self.seed, index)
-        is_high = dice.chance(0.5)
+        rng = Rng(self.seed, index)
+        is_high = rng.chance(0.5)
         view = self.view if self.view != "both" else ("above" if is_high else "street")
-        image, ids, category = _take_image(dice, self.size, view)
+        image, ids, category = _render_sample(rng, self.size, view)
         truth = PanopticMap(torch.from_numpy(ids), torch.from_numpy(category))
         return Sample(torch.from_numpy(image), truth, f"town_{index:06d}")
 
 
 def town(split: str = "train", length: int = 1000, size: tuple[int, int] = (256, 256), view: View = "street") -> Town:
-    """Return the town of a split; no scene of one split is in another.
+    """Return the town dataset of a split; splits share no scene.
 
     Args:
         split: ``"train"``, ``"val"`` or ``"test"``.
-        length: as for :class:`Town`, like the others.
-        size: in pixels.
-        view: from where.
+        length: number of samples, as for :class:`Town`.
+        size: height and width in pixels.
+        view: as for :class:`Town`.
 
     Raises:
         InvalidArgumentError: an argument is out of range.
@@ -102,19 +102,17 @@ def town(split: str = "train", length: int = 1000, size: tuple[int, int] = (256,
     return Town(length, size, view, _SEEDS[split])
 
 
-def _take_image(dice: Rng, size: Size, view: str) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int64]]:
+def _render_sample(rng: Rng, size: Size, view: str) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int64]]:
     """Return image [3, H, W], ids [H, W] and the categories [S] of a new scene."""
-    scene, light, air = build_town(dice, size, view)
+    scene, light, air = build_town(rng, size, view)
     things, materials = scene.tables()
-    furniture, camera, noise = models(), scene.camera.table(), noise_tile()
+    meshes, camera, noise = models(), scene.camera.table(), noise_tile()
     color = np.empty((*size, 3), np.float32)
-    nearness, ids = np.zeros(size, np.float32), np.zeros(size, np.int32)
+    inverse_depth, ids = np.zeros(size, np.float32), np.zeros(size, np.int32)
     ground = np.zeros(size, np.uint8)
-    rasterize(
-        furniture.vertices, furniture.parts, things, materials, camera, light, noise, color, nearness, ids, ground
-    )
+    rasterize(meshes.vertices, meshes.parts, things, materials, camera, light, noise, color, inverse_depth, ids, ground)
     image = np.empty((3, *size), np.uint8)
-    apply_camera_effects(color, nearness, ids, camera, air, noise, sensor_noise(), image)
+    apply_camera_effects(color, inverse_depth, ids, camera, air, noise, sensor_noise(), image)
     kept = np.empty(len(scene.categories), np.int64)
     count = compact_ids(ids, len(scene.categories), SMALLEST_AREA, kept)
     return image, ids, np.array(scene.categories, np.int64)[kept[:count] - 1]

@@ -1,6 +1,6 @@
-"""From painted scene to photograph: sky, haze, grading, blur and noise; and ids without gaps.
+"""Camera effects on a rendered image: sky, haze, color grading, blur and noise; and compaction of segment ids.
 
-Only additions, multiplications and divisions are used, so that every machine gets the same image.
+Only additions, multiplications and divisions are used, so that every machine renders the same image.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Ids = NDArray[np.int32]
 @jit
 def apply_camera_effects(
     color: Pixels,
-    nearness: Pixels,
+    inverse_depth: Pixels,
     ids: Ids,
     camera: Floats,
     air: Floats,
@@ -26,16 +26,17 @@ def apply_camera_effects(
     grain: Pixels,
     image: NDArray[np.uint8],
 ) -> None:
-    """Add sky, haze, grading, lens blur and sensor noise to what was painted, and round to bytes.
+    """Add sky, haze, color grading, lens blur and sensor noise to a rendered image, and round to bytes.
 
     Args:
         color: float32 [H, W, 3] of :func:`panscape.datasets.town.renderer.rasterize`, overwritten.
-        nearness: float32 [H, W]; 0 is sky.
-        ids: int32 [H, W]; the sky's segment is written.
-        camera: as for painting.
-        air: float64 [24]: the sky's color at the horizon (3) and above (3), the clouds' (3), their threshold, sharpness
-            and offset (2), haze, gains (3), contrast, lift, blur, noise, grain offset, the sky's segment.
-        noise: float32 [N, N], as for painting.
+        inverse_depth: float32 [H, W]; 0 is sky.
+        ids: int32 [H, W]; the segment of the sky is written.
+        camera: as for rendering.
+        air: float64 [24]: colors of the sky at the horizon (3), of the sky above (3) and of clouds (3), cloud
+            threshold, sharpness and offset (2), haze, gains (3), contrast, lift, blur, noise, grain offset, segment of
+            the sky.
+        noise: float32 [N, N], as for rendering.
         grain: float32 [G], G a power of two; normal noise.
         image: uint8 [3, H, W], written.
     """
@@ -44,8 +45,8 @@ def apply_camera_effects(
     segment = int(air[22])
     for y in range(height):
         for x in range(width):
-            if nearness[y, x] > 0:
-                veil = air[13] / (air[13] + nearness[y, x])
+            if inverse_depth[y, x] > 0:
+                veil = air[13] / (air[13] + inverse_depth[y, x])
                 for k in range(3):
                     color[y, x, k] += veil * (air[k] - color[y, x, k])
             else:
@@ -83,16 +84,16 @@ def apply_camera_effects(
 
 @jit
 def compact_ids(ids: Ids, num_segments: int, smallest: int, kept: NDArray[np.int64]) -> int:
-    """Number the segments of ``ids`` densely in place; those of fewer than ``smallest`` pixels become void.
+    """Renumber the segments of ``ids`` without gaps, in place; segments of fewer than ``smallest`` pixels become void.
 
     Args:
         ids: int32 [H, W], values in 0..``num_segments``.
-        num_segments: number of segments that were painted.
-        smallest: pixels.
-        kept: int64 [``num_segments``], written: the former id of each segment that is left.
+        num_segments: number of rendered segments.
+        smallest: minimum area in pixels.
+        kept: int64 [``num_segments``], written: the former id of each remaining segment.
 
     Returns:
-        The number of segments that are left.
+        The number of remaining segments.
     """
     area, table = np.zeros(num_segments + 1, np.int64), np.zeros(num_segments + 1, np.int32)
     for y in range(ids.shape[0]):

@@ -1,7 +1,7 @@
-"""What the town is furnished with: cars, buses, persons and so on as faces, limbs and balls, in metres.
+"""Models of the town's objects: cars, buses, persons and so on, as faces, limbs and balls, in metres.
 
-A model stands on the ground (y = 0) around the origin; its front looks along +z. Its parts name material slots; the
-scene says which material each slot of one object has, so that one model serves every color.
+A model is centered at the origin on the ground (y = 0) and faces +z. Its parts refer to material slots; the scene
+assigns a material to each slot of an object, so that one model serves all colors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FACE, LIMB, BALL = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Where a model's parts lie in the table, and its extent in metres."""
+    """The rows of a model in the parts table, and its extent in metres."""
 
     first: int
     count: int
@@ -34,7 +34,7 @@ class Model:
 
 @dataclass(slots=True)
 class _Mesh:
-    """Collects the parts of one model after the other."""
+    """Collects the parts of all models."""
 
     vertices: list[Point] = field(default_factory=list)
     parts: list[tuple[float, ...]] = field(default_factory=list)
@@ -56,7 +56,7 @@ class _Mesh:
     ) -> None:
         """Add the sides and the lid of a solid between two rings of (x, z), clockwise seen from above.
 
-        ``ends`` is the slot of the sides that look to the front or the back.
+        ``ends`` is the slot of the sides that face the front or the back.
         """
         top = bottom if top is None else top
         for i in range(len(bottom)):
@@ -68,7 +68,7 @@ class _Mesh:
         self.face([(x, y1, z) for x, z in top], lid)
 
     def disc(self, x: float, y: float, z: float, radius: float, slot: int) -> None:
-        """Add a disc that looks sideways."""
+        """Add a disc that faces sideways."""
         steps = [2 * math.pi * i / 10 for i in range(10)]
         self.face([(x, y + radius * math.sin(a), z + radius * math.cos(a)) for a in steps], slot)
 
@@ -308,7 +308,7 @@ def _boat(mesh: _Mesh, build: str) -> None:
         mesh.limb((0, board + 4.6, -2), (0, board + 6.4, -2), 0.55, 7)
 
 
-# Slots of buildings: 0 walls, 1 roof. They are one metre each way and scaled.
+# Slots of buildings: 0 walls, 1 roof. They are one metre in each direction and scaled.
 
 
 def _building(mesh: _Mesh, build: str) -> None:
@@ -325,7 +325,7 @@ def _building(mesh: _Mesh, build: str) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Models:
-    """Every model by name, and the tables their parts lie in (see :mod:`panscape.datasets.town.renderer`)."""
+    """All models by name, and the tables of their parts (see :mod:`panscape.datasets.town.renderer`)."""
 
     table: dict[str, Model]
     vertices: NDArray[np.float64]
@@ -334,7 +334,7 @@ class Models:
 
 @functools.cache
 def models() -> Models:
-    """Build the models once per process."""
+    """Return the models, built once per process."""
     mesh, table = _Mesh(), {}
 
     def add(name: str, draw: object, *arguments: object) -> None:

@@ -1,19 +1,20 @@
-"""A small painter of three-dimensional scenes: convex faces and round parts, a depth test, one sun, cast shadows.
+"""A small 3D renderer: convex faces and round parts, depth test, one sun, cast shadows.
 
-It makes the images and the truth of :mod:`panscape.datasets.town` in one pass. Only additions, multiplications,
-divisions and square roots are used, so that every machine paints the same image.
+It renders the images and the ground truth of :mod:`panscape.datasets.town` in one pass. Only additions,
+multiplications, divisions and square roots are used, so that every machine renders the same image.
 
-Tables (float64, one row each; the writer is :mod:`panscape.datasets.town.scene`):
+Tables (float64, one row each; built by :mod:`panscape.datasets.town.scene`):
 
 - ``parts`` [P, 8]: kind (0 face, 1 limb, 2 ball), first vertex, number of vertices, material slot, two radii,
   one-sided, roughness of the outline.
 - ``things`` [I, 13]: first part, number of parts, segment, first material, position (3), cosine and sine of the yaw,
   scale (3), layer (0 ground, 1 casts a shadow, 2 casts none).
-- ``materials`` [M, 16]: color (3), ink (3), period and filled share of the ink's grid (2 + 2, a period of 0 is
-  none), strength and scale of the noise, glow, share of glowing grid cells, stagger of the grid, variation of the ink.
-- ``camera`` [16]: position (3), the rows right, down and forward of its rotation (9), focal length in pixels, the
-  image's centre x and y, the nearest distance shown.
-- ``light`` [10]: direction to the sun (3), the sun's color (3), the sky's color (3), what a shadow leaves of the light.
+- ``materials`` [M, 16]: color (3), ink (3), period and filled fraction of the ink's grid (2 + 2, a period of 0
+  disables it), strength and scale of the noise, glow, fraction of glowing grid cells, stagger of the grid, variation of
+  the ink.
+- ``camera`` [16]: position (3), the rows right, down and forward of its rotation (9), focal length in pixels, principal
+  point x and y, near plane distance.
+- ``light`` [10]: direction to the sun (3), color of the sun (3), color of the sky (3), fraction of light in shadows.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Ids = NDArray[np.int32]
 
 GROUND, CASTING = 0, 1
 FACE, LIMB, BALL = 0, 1, 2
-# Faces of one plane are told apart by their order: the later one wins within this. (On the ground, the first one wins.)
+# Tolerance for coplanar faces: within it, the later face wins. (On the ground, the first one wins.)
 COPLANAR = 1.00001
 
 
@@ -55,7 +56,7 @@ def _to_world(thing: Floats, vertex: Floats) -> tuple[float, float, float]:
 
 @jit
 def _project(view: Floats, count: int, camera: Floats, screen: Floats) -> int:
-    """Cut a face at the nearest distance shown and project it; return its number of corners."""
+    """Clip a face at the near plane and project it; return its number of corners."""
     near, corners = camera[15], 0
     for i in range(count):
         j = i + 1 if i + 1 < count else 0
@@ -74,7 +75,7 @@ def _project(view: Floats, count: int, camera: Floats, screen: Floats) -> int:
 
 @jit
 def _spans(screen: Floats, corners: int, spans: Ids, height: int, width: int) -> tuple[int, int]:
-    """Write the first and last + 1 column of a convex polygon on every row; return the first and last + 1 row."""
+    """Write the half-open column span of a convex polygon for every row; return its half-open row span."""
     low, high = 1e9, -1e9
     for i in range(corners):
         low, high = min(low, screen[i, 1]), max(high, screen[i, 1])
@@ -98,7 +99,7 @@ def _spans(screen: Floats, corners: int, spans: Ids, height: int, width: int) ->
 def _grid(
     material: Floats, u: float, v: float, per_u: float, per_v: float, footprint: float
 ) -> tuple[float, float, bool]:
-    """Return how much ink lies at a point of a surface, the ink's brightness, and whether this cell glows."""
+    """Return the ink density at a point of a surface, the ink's brightness, and whether the grid cell glows."""
     b = v * per_v
     row = np.floor(b)
     a = u * per_u + material[14] * row
@@ -107,18 +108,18 @@ def _grid(
     key = ((key ^ (key >> 7)) * 668265263) & 0xFFFFF
     in_u, in_v = abs(a - column - 0.5) * 2 < material[8], abs(b - row - 0.5) * 2 < material[9]
     ink = 1.0 if in_u and in_v else 0.0
-    # A grid finer than the pixels shows its mean, as a lens would.
+    # A grid finer than the pixels is replaced by its mean, as a lens would do.
     blur = min(max(2.5 * footprint * max(per_u, per_v) - 0.6, 0.0), 1.0)
     ink += blur * (material[8] * material[9] - ink)
     return ink, 1.0 + material[15] * ((key & 255) / 255.0 - 0.5), (key >> 8) < material[13] * 4096
 
 
 @jit
-def _lay_plane(view: Floats, count: int, one_sided: bool, sun: Floats, plane: Floats) -> bool:
-    """Describe the plane of a face in ``plane`` and return whether it is seen.
+def _plane_of_face(view: Floats, count: int, one_sided: bool, sun: Floats, plane: Floats) -> bool:
+    """Write the plane of a face to ``plane`` and return whether it is visible.
 
-    Along a ray d the plane lies at nearness d.n / offset, and its coordinates there are d.a / d.n and d.b / d.n. The
-    row is n (3), a (3), b (3), offset, and the cosine of the angle to the sun.
+    Along a ray d, the inverse depth of the plane is d.n / offset, and the plane coordinates are d.a / d.n and d.b /
+    d.n. The row is n (3), a (3), b (3), offset, and the cosine of the angle to the sun.
     """
     ux, uy, uz = view[1, 0] - view[0, 0], view[1, 1] - view[0, 1], view[1, 2] - view[0, 2]
     length = np.sqrt(ux * ux + uy * uy + uz * uz) + 1e-12
@@ -141,7 +142,7 @@ def _lay_plane(view: Floats, count: int, one_sided: bool, sun: Floats, plane: Fl
 
 
 @jit
-def _paint_face(
+def _render_face(
     plane: Floats,
     rows: tuple[int, int],
     spans: Ids,
@@ -151,7 +152,7 @@ def _paint_face(
     light: Floats,
     noise: Pixels,
     color: Pixels,
-    nearness: Pixels,
+    inverse_depth: Pixels,
     ids: Ids,
     ground: NDArray[np.uint8],
     is_ground: int,
@@ -169,14 +170,14 @@ def _paint_face(
             dx = (x + 0.5 - camera[13]) * per_pixel
             along = dx * plane[0] + dy * plane[1] + plane[2]
             near = along * per_offset
-            if near * order < nearness[y, x]:
+            if near * order < inverse_depth[y, x]:
                 continue
             inverse = 1.0 / along
             u, v = (
                 (dx * plane[3] + dy * plane[4] + plane[5]) * inverse,
                 (dx * plane[6] + dy * plane[7] + plane[8]) * inverse,
             )
-            # Surfaces seen at a flat angle squeeze more of themselves into a pixel.
+            # At grazing angles a pixel covers more of the surface.
             footprint = abs(plane[9] * inverse) * min(abs(inverse), 12.0) * per_pixel
             r, g, b = material[0] * red, material[1] * green, material[2] * blue
             if material[6] > 0:
@@ -190,13 +191,13 @@ def _paint_face(
             grain = noise[int(np.floor(v * scale)) & cells, int(np.floor(u * scale)) & cells]
             shade = 1.0 + material[10] * grain / (1.0 + 0.25 * footprint * scale)
             color[y, x, 0], color[y, x, 1], color[y, x, 2] = r * shade, g * shade, b * shade
-            nearness[y, x] = near
+            inverse_depth[y, x] = near
             ids[y, x] = segment
             ground[y, x] = is_ground
 
 
 @jit
-def _paint_round(
+def _render_round(
     view: Floats,
     part: Floats,
     radii: tuple[float, float],
@@ -207,14 +208,14 @@ def _paint_round(
     light: Floats,
     noise: Pixels,
     color: Pixels,
-    nearness: Pixels,
+    inverse_depth: Pixels,
     ids: Ids,
 ) -> None:
-    """Paint a limb (a capsule between two points, a radius at each) or a ball (one point, radii across and up)."""
+    """Render a limb (a capsule between two points, a radius at each) or a ball (one point, radii across and up)."""
     focal, near, rough = camera[12], camera[15], part[7]
     r0, r1, squash, end = radii[0], radii[1], 1.0, 1
     if part[0] == BALL:
-        # From above one sees how wide it is, from the side how high.
+        # Its apparent height depends on the pitch: the horizontal radius from above, the vertical one from the side.
         pitch = camera[10] * camera[10]
         squash, r1, end = np.sqrt(r1 * r1 * (1 - pitch) + r0 * r0 * pitch) / r0, r0, 0
     z0, z1 = view[0, 2], view[end, 2]
@@ -222,7 +223,7 @@ def _paint_round(
         return
     x0, y0 = camera[13] + focal * view[0, 0] / z0, camera[14] + focal * view[0, 1] / z0
     ex, ey = camera[13] + focal * view[end, 0] / z1 - x0, camera[14] + focal * view[end, 1] / z1 - y0
-    # Thinner than a pixel would tear the segment to crumbs.
+    # Thinner than a pixel, the segment would break into fragments.
     r0, r1 = max(r0 * focal / z0, 0.6), max(r1 * focal / z1, 0.6)
     height, width = ids.shape
     spread = max(r0, r1) * (1.0 + rough)
@@ -250,35 +251,35 @@ def _paint_round(
                 continue
             out = np.sqrt(1.0 - q)
             close = 1.0 / max(z0 + t * (z1 - z0) - out * r * metre, near)
-            if close < nearness[y, x]:
+            if close < inverse_depth[y, x]:
                 continue
             facing = max(px * sun[0] + py * sun[1] - out * sun[2], 0.0)
             shade = 1.0 + material[10] * grain
             for k in range(3):
                 color[y, x, k] = material[k] * shade * max(light[6 + k] + light[3 + k] * facing, material[12])
-            nearness[y, x] = close
+            inverse_depth[y, x] = close
             ids[y, x] = segment
 
 
 @jit
-def _darken(rows: tuple[int, int], spans: Ids, left_over: float, color: Pixels, ground: NDArray[np.uint8]) -> None:
-    """Darken what a polygon covers of the ground, each pixel once."""
+def _darken(rows: tuple[int, int], spans: Ids, shadow: float, color: Pixels, ground: NDArray[np.uint8]) -> None:
+    """Darken the ground pixels covered by a polygon, each pixel once."""
     for y in range(rows[0], rows[1]):
         for x in range(spans[y, 0], spans[y, 1]):
             if ground[y, x] == 1:
                 ground[y, x] = 2
-                color[y, x, 0] *= left_over
-                color[y, x, 1] *= left_over
-                color[y, x, 2] *= left_over
+                color[y, x, 0] *= shadow
+                color[y, x, 1] *= shadow
+                color[y, x, 2] *= shadow
 
 
 @jit
 def _shadow(part: Floats, corners: Floats, scale: float, light: Floats) -> int:
-    """Replace a part's world points by the outline of its shadow on the ground; return the number of its corners."""
+    """Replace a part's world points by the outline of its shadow on the ground; return the number of corners."""
     sx, sy, sz = light[0], light[1], light[2]
     count = int(part[2])
     if part[0] != FACE:
-        # A round part throws the shadow of a disc, or of a band, that looks at the sun.
+        # A round part casts the shadow of a disc or a band that faces the sun.
         is_ball = part[0] == BALL
         x0, y0, z0 = corners[0, 0], corners[0, 1], corners[0, 2]
         x1, y1, z1 = corners[1, 0], corners[1, 1], corners[1, 2]
@@ -317,33 +318,33 @@ def rasterize(
     light: Floats,
     noise: Pixels,
     color: Pixels,
-    nearness: Pixels,
+    inverse_depth: Pixels,
     ids: Ids,
     ground: NDArray[np.uint8],
 ) -> None:
-    """Paint a scene: what stands first, by depth; then the ground that is left to see; then the shadows on it.
+    """Render a scene: objects by depth first, then the visible ground, then the shadows on it.
 
     Args:
         vertices: float64 [V, 3], the points of the parts, in metres.
-        parts: see the module's text, as for the next four.
-        things: of the ground, what lies on top comes first; of the others, what is near should.
-        materials: what the parts are made of.
-        camera: where the image is taken from.
-        light: what it is lit by.
+        parts: parts table, see the module's docstring, as for the next four.
+        things: objects table; the topmost ground comes first, and near objects should come first.
+        materials: materials table.
+        camera: camera row.
+        light: light row.
         noise: float32 [N, N], N a power of two; values around 0.
         color: float32 [H, W, 3], written; untouched pixels are sky.
-        nearness: float32 [H, W], zeros on entry; one over the distance along the viewing axis.
+        inverse_depth: float32 [H, W], zeros on entry; written: the inverse distance along the viewing axis.
         ids: int32 [H, W], written.
-        ground: uint8 [H, W], zeros on entry; 1 where the ground is seen, 2 where it lies in shadow.
+        ground: uint8 [H, W], zeros on entry; written: 1 for visible ground, 2 for ground in shadow.
     """
     corners, view, screen = np.zeros((16, 3)), np.zeros((16, 3)), np.zeros((18, 2))
     spans, plane, sun = np.zeros((ids.shape[0] + 1, 2), np.int32), np.zeros(11), np.zeros(3)
     for k in range(3):
         sun[k] = camera[3 + 3 * k] * light[0] + camera[4 + 3 * k] * light[1] + camera[5 + 3 * k] * light[2]
-    for turn in range(3):  # what stands, ground, shadows
+    for stage in range(3):  # objects, ground, shadows
         for i in range(things.shape[0]):
             thing = things[i]
-            if (thing[12] == GROUND) != (turn == 1) or (turn == 2 and thing[12] != CASTING):
+            if (thing[12] == GROUND) != (stage == 1) or (stage == 2 and thing[12] != CASTING):
                 continue
             segment = int(thing[2])
             for p in range(int(thing[0]), int(thing[0] + thing[1])):
@@ -351,24 +352,38 @@ def rasterize(
                 start, count = int(part[1]), int(part[2])
                 for c in range(count):
                     corners[c, 0], corners[c, 1], corners[c, 2] = _to_world(thing, vertices[start + c])
-                if turn == 2:
+                if stage == 2:
                     count = _shadow(part, corners, thing[9], light)
-                is_ahead = False
+                is_in_front = False
                 for c in range(count):
                     view[c, 0], view[c, 1], view[c, 2] = _to_view(camera, corners[c, 0], corners[c, 1], corners[c, 2])
-                    is_ahead = is_ahead or view[c, 2] > camera[15]
-                if not is_ahead:
+                    is_in_front = is_in_front or view[c, 2] > camera[15]
+                if not is_in_front:
                     continue
-                if turn < 2 and part[0] != FACE:
+                if stage < 2 and part[0] != FACE:
                     radii = (part[4] * thing[9], part[5] * (thing[10] if part[0] == BALL else thing[9]))
-                    _paint_round(view, part, radii, material, segment, camera, sun, light, noise, color, nearness, ids)
+                    _render_round(
+                        view, part, radii, material, segment, camera, sun, light, noise, color, inverse_depth, ids
+                    )
                     continue
-                if turn < 2 and not _lay_plane(view, count, part[6] > 0, sun, plane):
+                if stage < 2 and not _plane_of_face(view, count, part[6] > 0, sun, plane):
                     continue
                 rows = _spans(screen, _project(view, count, camera, screen), spans, ids.shape[0], ids.shape[1])
-                if turn == 2:
+                if stage == 2:
                     _darken(rows, spans, light[9], color, ground)
                 else:
-                    _paint_face(
-                        plane, rows, spans, material, segment, camera, light, noise, color, nearness, ids, ground, turn
+                    _render_face(
+                        plane,
+                        rows,
+                        spans,
+                        material,
+                        segment,
+                        camera,
+                        light,
+                        noise,
+                        color,
+                        inverse_depth,
+                        ids,
+                        ground,
+                        stage,
                     )

@@ -1,4 +1,4 @@
-"""A town being built: chance, camera and weather, and the lists of things and materials that the painter takes."""
+"""A scene under construction: random numbers, camera, and the tables of objects and materials for the renderer."""
 
 from __future__ import annotations
 
@@ -24,45 +24,45 @@ SMALLEST_EXTENT, LARGEST_EXTENT = 24.0, 540.0
 
 
 class Rng:
-    """Chance, the same on every machine: uniform draws of one seeded generator, in order."""
+    """Random numbers, the same on every machine: uniform draws of one seeded generator, in order."""
 
     def __init__(self, seed: int, index: int) -> None:
         self._generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
         self._draws: list[float] = []
 
     def draw(self) -> float:
-        """Return a number in [0, 1)."""
+        """Return a uniform random number in [0, 1)."""
         if not self._draws:
             self._draws = self._generator.random(2048).tolist()
         return self._draws.pop()
 
     def between(self, low: float, high: float) -> float:
-        """Return a number in [``low``, ``high``)."""
+        """Return a uniform random number in [``low``, ``high``)."""
         return low + (high - low) * self.draw()
 
     def chance(self, probability: float) -> bool:
-        """Return True in the given share of calls."""
+        """Return True with the given probability."""
         return self.draw() < probability
 
     def pick(self, choices: Sequence[T]) -> T:
-        """Return one of ``choices``."""
+        """Return a random element of ``choices``."""
         return choices[int(self.draw() * len(choices))]
 
     def color(self, palette: Sequence[Color], spread: float = 0.08) -> Color:
-        """Return a color near one of ``palette``."""
+        """Return a random color near one of ``palette``."""
         r, g, b = self.pick(palette)
         light = 1.0 + spread * (2 * self.draw() - 1)
         return (r * light + spread * (self.draw() - 0.5), g * light, b * light + spread * (self.draw() - 0.5))
 
 
 def turn(angle: float) -> tuple[float, float]:
-    """Return cosine and sine, rounded so that mathematical libraries that differ in the last bit agree."""
+    """Return cosine and sine, rounded so that math libraries that differ in the last bit give the same values."""
     return round(math.cos(angle), 9), round(math.sin(angle), 9)
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Where the image is taken from."""
+    """The camera: position, orientation, focal length and image size."""
 
     position: tuple[float, float, float]
     yaw: float
@@ -72,7 +72,7 @@ class Camera:
     size: tuple[int, int]
 
     def table(self) -> NDArray[np.float64]:
-        """Return the row that the painter takes."""
+        """Return the camera row for the renderer."""
         (c, s), (cp, sp) = turn(self.yaw), turn(self.pitch)
         rotation = (c, 0.0, -s, -s * sp, -cp, -c * sp, s * cp, -sp, c * cp)
         return np.array([*self.position, *rotation, self.focal, *self.center, 0.3])
@@ -88,15 +88,15 @@ def material(
     stagger: float = 0.0,
     vary: float = 0.0,
 ) -> Material:
-    """Return a material's row: see :mod:`panscape.datasets.town.renderer`."""
+    """Return the row of a material; see :mod:`panscape.datasets.town.renderer`."""
     return (*color, *ink, *grid, *noise, glow, lit, stagger, vary)
 
 
 @dataclass(slots=True)
 class Scene:
-    """Things and materials in the making, as seen by one camera."""
+    """The objects and materials of a scene under construction, seen by one camera."""
 
-    dice: Rng
+    rng: Rng
     camera: Camera
     is_night: bool = False
     materials: list[Material] = field(default_factory=list)
@@ -111,11 +111,11 @@ class Scene:
 
     @property
     def is_street(self) -> bool:
-        """Whether the camera stands in the street rather than above the town."""
+        """Whether the camera is in the street rather than above the town."""
         return self.camera.pitch < 0.7
 
     def locate(self, x: float, z: float, y: float = 0.8) -> tuple[float, float, float]:
-        """Return column, row and depth (metres along the viewing axis) of a point of the world."""
+        """Return column, row and depth (metres along the viewing axis) of a world point."""
         a = self.axes
         x, y, z = x - a[0], y - a[1], z - a[2]
         depth = a[9] * x + a[10] * y + a[11] * z
@@ -125,7 +125,7 @@ class Scene:
         return column, row, depth
 
     def sees(self, x: float, z: float, extent: float) -> bool:
-        """Return whether a thing of ``extent`` metres at a place is in the image, neither too small nor too large."""
+        """Return whether an object of ``extent`` metres at (x, z) is in the image, neither too small nor too large."""
         column, row, depth = self.locate(x, z)
         if depth < 0.8:
             return False
@@ -138,16 +138,16 @@ class Scene:
         return -margin < column < width + margin and -margin < row < height + margin
 
     def is_free(self, x: float, z: float, radius: float) -> bool:
-        """Return whether a circle on the ground touches none of ``taken`` (x, z, radius)."""
+        """Return whether a circle on the ground overlaps none of ``taken`` (x, z, radius)."""
         return not any((x - a) ** 2 + (z - b) ** 2 < (radius + r) ** 2 for a, b, r in self.taken)
 
     def new_segment(self, category: int) -> int:
-        """Describe one more object and return its segment."""
+        """Add a segment of a category and return its id."""
         self.categories.append(category)
         return len(self.categories)
 
     def lay(self, segment: int, x0: float, z0: float, x1: float, z1: float, surface: Material) -> None:
-        """Lay a rectangle of ground over what lies there."""
+        """Add a rectangle of ground on top of earlier ones."""
         model = models().table["ground"]
         self.ground.append((model.first, 1, segment, len(self.materials), x0, 0, z0, 1, 0, x1 - x0, 1, z1 - z0, GROUND))
         self.materials.append(surface)
@@ -163,7 +163,7 @@ class Scene:
         layer: int = CASTING,
         y: float = 0.0,
     ) -> None:
-        """Put a model somewhere; ``surfaces`` are the materials of its slots."""
+        """Place a model; ``surfaces`` are the materials of its slots."""
         model = models().table[name]
         c, s = turn(yaw)
         x, z = place
@@ -171,7 +171,7 @@ class Scene:
         self.materials.extend(surfaces)
 
     def tables(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return things and materials for the painter, near things first: they hide more."""
+        """Return objects and materials for the renderer, near objects first, since they occlude others."""
         px, _, pz = self.camera.position
         near_first = sorted(self.things, key=lambda t: (t[4] - px) ** 2 + (t[6] - pz) ** 2)
         return np.array(near_first + self.ground[::-1]), np.array(self.materials)
@@ -179,7 +179,7 @@ class Scene:
 
 @functools.cache
 def noise_tile(cells: int = 512) -> NDArray[np.float32]:
-    """Return a periodic texture, float32 [cells, cells] around 0 in about -1..1: value noise of seven octaves."""
+    """Return a periodic texture, float32 [cells, cells], about -1..1 around 0: value noise of seven octaves."""
     generator = np.random.Generator(np.random.PCG64(20))
     total = np.zeros((cells, cells))
     strength = 1.0
@@ -202,6 +202,6 @@ def noise_tile(cells: int = 512) -> NDArray[np.float32]:
 
 @functools.cache
 def sensor_noise(length: int = 65536) -> NDArray[np.float32]:
-    """Return sensor noise, float32 [length] of mean 0 and variance 1: a sum of uniform draws, the same everywhere."""
+    """Return sensor noise, float32 [length], mean 0 and variance 1: sums of uniform draws, the same on all machines."""
     draws = np.random.Generator(np.random.PCG64(21)).random((4, length))
     return np.asarray((draws.sum(axis=0) - 2.0) * 3.0**0.5, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Who lives in the town: traffic, people, animals, boats, and what is seen at the end of a street."""
+"""Dynamic objects of the town: traffic, people, animals and boats; and the backdrop of a street."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Rect = tuple[float, float, float, float]  # x0, z0, x1, z1
 
 @dataclass(slots=True)
 class Areas:
-    """Where things may stand."""
+    """The areas where objects may be placed."""
 
     pavements: list[Rect] = field(default_factory=list)
     parks: list[Rect] = field(default_factory=list)
@@ -34,28 +34,28 @@ class Areas:
 
 
 def add_ego_hood(scene: Scene) -> None:
-    """Show the bonnet of the car that the camera is in; it is void, as in Cityscapes."""
-    dice, (x, y, z) = scene.dice, scene.camera.position
+    """Add the hood of the ego vehicle, which is void, as in Cityscapes."""
+    rng, (x, y, z) = scene.rng, scene.camera.position
     c, s = turn(scene.camera.yaw)
-    paint = material((dice.draw() * 0.6, dice.draw() * 0.6, dice.draw() * 0.6), noise=(0.1, 4.0))
-    ahead, drop = 1.5, dice.between(0.55, 0.8)
+    paint = material((rng.draw() * 0.6, rng.draw() * 0.6, rng.draw() * 0.6), noise=(0.1, 4.0))
+    ahead, drop = 1.5, rng.between(0.55, 0.8)
     size = (1.7, max(y - drop, 0.3), 1.2)
     scene.put("block", 0, (x + s * ahead, z + c * ahead), scene.camera.yaw, size, [paint, paint])
 
 
 def add_backdrop(scene: Scene, z: float, grass: Material) -> None:
-    """Put hills or a far skyline at the end of the street."""
-    dice = scene.dice
-    is_city = dice.chance(0.5)
+    """Add hills or a distant skyline at the end of the street."""
+    rng = scene.rng
+    is_city = rng.chance(0.5)
     x = -z * 1.2
     while x < z * 1.2:
-        step = dice.between(0.05, 0.16) * z
+        step = rng.between(0.05, 0.16) * z
         if is_city:
-            if dice.chance(0.8):
-                put_building(scene, (x, z + 20, x + step, z + 40), dice.between(0.03, 0.16) * z, far=True)
+            if rng.chance(0.8):
+                put_building(scene, (x, z + 20, x + step, z + 40), rng.between(0.03, 0.16) * z, far=True)
         else:
             leaves = (grass[0] * 0.8, grass[1] * 0.8, grass[2] * 0.8)
-            size = (step, dice.between(0.4, 1.0) * step, step)
+            size = (step, rng.between(0.4, 1.0) * step, step)
             scene.put("bush", VEGETATION, (x, z + 30), 0.0, size, [material(leaves, noise=(0.4, 6.0))], 2)
         x += step
 
@@ -70,61 +70,61 @@ def add_traffic(
     along_z: bool,
     keep_clear: Sequence[tuple[float, float]] = (),
 ) -> None:
-    """Fill both lanes of a road with traffic, and its edges with parked cars."""
-    dice = scene.dice
+    """Add traffic on both lanes of a road, and parked cars at its edges."""
+    rng = scene.rng
     width = b - a
-    jam = dice.pick((0.1, 0.25, 0.5))
-    lanes = [(a + width * 0.28, -1, jam), (a + width * 0.72, 1, jam * dice.between(0.3, 1.0))]
+    jam = rng.pick((0.1, 0.25, 0.5))
+    lanes = [(a + width * 0.28, -1, jam), (a + width * 0.72, 1, jam * rng.between(0.3, 1.0))]
     if width > 9.5:
         lanes = [(a + width * 0.36, -1, jam), (a + width * 0.64, 1, jam), (a + 1.2, -1, 0.5), (b - 1.2, 1, 0.5)]
     px, _, pz = scene.camera.position
     for lane, heading, density in lanes:
-        at = start + dice.between(0.0, 8.0)
+        at = start + rng.between(0.0, 8.0)
         while at < end:
             x, z = (lane, at) if along_z else (at, lane)
             yaw = (0.0 if heading > 0 else math.pi) if along_z else (math.pi / 2 if heading < 0 else -math.pi / 2)
             length = 5.5
             is_clear = not any(low < at < high for low, high in keep_clear) and scene.is_free(x, z, 3.0)
-            if is_clear and dice.chance(density) and abs(x - px) + abs(z - pz) > 5.0:
+            if is_clear and rng.chance(density) and abs(x - px) + abs(z - pz) > 5.0:
                 length = put_vehicle(scene, x, z, yaw)
-            at += length + dice.between(0.6, 3.0)
+            at += length + rng.between(0.6, 3.0)
 
 
-def _spot(dice: Rng, rect: Rect, margin: float = 0.6) -> tuple[float, float]:
+def _spot(rng: Rng, rect: Rect, margin: float = 0.6) -> tuple[float, float]:
     a, c, b, d = rect
     mx, mz = min(margin, (b - a) / 2), min(margin, (d - c) / 2)
-    return dice.between(a + mx, b - mx), dice.between(c + mz, d - mz)
+    return rng.between(a + mx, b - mx), rng.between(c + mz, d - mz)
 
 
 def add_actors(scene: Scene, areas: Areas, is_street: bool) -> None:
-    """Fill every area with who and what belongs there."""
-    dice = scene.dice
-    crowd = dice.pick((0.5, 1.0, 1.8))
-    avenue = dice.chance(0.35)
+    """Place people, animals and other objects in every area."""
+    rng = scene.rng
+    crowd = rng.pick((0.5, 1.0, 1.8))
+    avenue = rng.chance(0.35)
     for rect in areas.pavements:
         a, c, b, d = rect
         length = max(b - a, d - c)
-        for _ in range(int(crowd * length / 11 + dice.draw())):
-            _put_group(scene, *_spot(dice, rect, 0.4))
+        for _ in range(int(crowd * length / 11 + rng.draw())):
+            _put_group(scene, *_spot(rng, rect, 0.4))
         if avenue:
-            step = dice.between(7.0, 14.0)
+            step = rng.between(7.0, 14.0)
             for i in range(int(length / step)):
                 t = (i + 0.5) * step
                 put_tree(scene, *((a + 0.7, c + t) if d - c > b - a else (a + t, c + 0.7)))
         if is_street:
             for i in range(int(length / 22)):
                 put_lamp(scene, a + 0.4 if a > 0 else b - 0.4, c + 5 + 22 * i)
-        if dice.chance(0.45):
-            x, z = _spot(dice, rect)
-            for i in range(int(dice.between(1, 5))):
-                put_bicycle(scene, x, z + 0.75 * i, dice.between(1.3, 1.8), rider=False)
+        if rng.chance(0.45):
+            x, z = _spot(rng, rect)
+            for i in range(int(rng.between(1, 5))):
+                put_bicycle(scene, x, z + 0.75 * i, rng.between(1.3, 1.8), rider=False)
     for rect in areas.parks:
-        for _ in range(int(dice.between(2, 4 + _area(rect) / 120))):
-            put_tree(scene, *_spot(dice, rect, 2.0))
-        for _ in range(int(dice.between(0, 5))):
-            put_animal(scene, *_spot(dice, rect))
-        for _ in range(int(crowd * dice.between(0, 3))):
-            _put_group(scene, *_spot(dice, rect))
+        for _ in range(int(rng.between(2, 4 + _area(rect) / 120))):
+            put_tree(scene, *_spot(rng, rect, 2.0))
+        for _ in range(int(rng.between(0, 5))):
+            put_animal(scene, *_spot(rng, rect))
+        for _ in range(int(crowd * rng.between(0, 3))):
+            _put_group(scene, *_spot(rng, rect))
     for rect in areas.plazas:
         _furnish_plaza(scene, rect, crowd)
     for rect in areas.parkings:
@@ -138,58 +138,58 @@ def _area(rect: Rect) -> float:
 
 
 def _put_group(scene: Scene, x: float, z: float) -> None:
-    dice = scene.dice
-    fate = dice.draw()
+    rng = scene.rng
+    fate = rng.draw()
     if not scene.sees(x, z, 1.75 if scene.is_street else 0.6):
         return
     if fate < 0.25:
-        put_bicycle(scene, x, z, dice.pick((0.0, math.pi)) + dice.between(-0.3, 0.3), rider=True)
+        put_bicycle(scene, x, z, rng.pick((0.0, math.pi)) + rng.between(-0.3, 0.3), rider=True)
         return
-    yaw = dice.between(0.0, 2 * math.pi)
-    for i in range(dice.pick((1, 1, 1, 2, 2, 3, 4))):
+    yaw = rng.between(0.0, 2 * math.pi)
+    for i in range(rng.pick((1, 1, 1, 2, 2, 3, 4))):
         put_person(
-            scene, x + 0.55 * i + dice.between(-0.2, 0.2), z + dice.between(-0.5, 0.5), yaw + dice.between(-0.4, 0.4)
+            scene, x + 0.55 * i + rng.between(-0.2, 0.2), z + rng.between(-0.5, 0.5), yaw + rng.between(-0.4, 0.4)
         )
     if fate > 0.75:
-        put_animal(scene, x - 0.7, z + dice.between(-0.4, 0.4), pet=True)
+        put_animal(scene, x - 0.7, z + rng.between(-0.4, 0.4), pet=True)
     elif fate > 0.65:
         put_parasol(scene, x + 1.6, z + 1.2)
 
 
 def _furnish_plaza(scene: Scene, rect: Rect, crowd: float) -> None:
-    dice = scene.dice
-    step = dice.between(3.4, 5.0)
+    rng = scene.rng
+    step = rng.between(3.4, 5.0)
     a, c, b, d = rect
-    share = dice.between(0.2, 0.8)
+    share = rng.between(0.2, 0.8)
     for i in range(int((b - a) / step)):
         for j in range(int((d - c) / step)):
-            if dice.chance(share):
+            if rng.chance(share):
                 put_parasol(scene, a + (i + 0.5) * step, c + (j + 0.5) * step)
     for _ in range(int(crowd * (2 + _area(rect) / 90))):
-        _put_group(scene, *_spot(dice, rect))
-    for _ in range(int(dice.between(0, 5))):
-        put_tree(scene, *_spot(dice, rect, 2.0))
+        _put_group(scene, *_spot(rng, rect))
+    for _ in range(int(rng.between(0, 5))):
+        put_tree(scene, *_spot(rng, rect, 2.0))
 
 
 def _park_cars(scene: Scene, rect: Rect) -> None:
-    dice = scene.dice
+    rng = scene.rng
     a, c, b, d = rect
     z = c + 3.0
     while z < d - 2.5:
         for i in range(int((b - a) / 2.7)):
-            if dice.chance(0.7):
-                put_vehicle(scene, a + (i + 0.5) * 2.7, z, dice.pick((0.0, math.pi)), bus=0.0)
-        z += 5.4 if dice.chance(0.5) else 10.0
+            if rng.chance(0.7):
+                put_vehicle(scene, a + (i + 0.5) * 2.7, z, rng.pick((0.0, math.pi)), bus=0.0)
+        z += 5.4 if rng.chance(0.5) else 10.0
 
 
 def _moor_boats(scene: Scene, rect: Rect) -> None:
-    dice = scene.dice
+    rng = scene.rng
     a, c, b, d = rect
     is_small = min(b - a, d - c) < 14
-    count = 1.5 + dice.between(0.3, 1.0) * _area(rect) / 160
+    count = 1.5 + rng.between(0.3, 1.0) * _area(rect) / 160
     taken = list(scene.taken)
     for _ in range(int(count)):
-        x, z = _spot(dice, rect, 2.2 if is_small else 4.0)
-        size = put_boat(scene, x, z, dice.between(-0.25, 0.25) + dice.pick((0.0, math.pi)), is_small, taken)
+        x, z = _spot(rng, rect, 2.2 if is_small else 4.0)
+        size = put_boat(scene, x, z, rng.between(-0.25, 0.25) + rng.pick((0.0, math.pi)), is_small, taken)
         if size:
             taken.append((x, z, size))

@@ -1,1 +1,1 @@
-"""Training samples: the stream, its augmentation, and the processes that load it."""
+"""Training data: the sample stream, its augmentation, and the data loader."""

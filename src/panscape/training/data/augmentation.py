@@ -1,4 +1,4 @@
-"""From what a recipe says about variation to the transforms that do it."""
+"""Build the augmentation transforms of a recipe."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from panscape.transforms import (
 
 
 class AugmentationSteps(NamedTuple):
-    """What a :class:`~panscape.training.data.stream.SampleStream` applies to samples.
+    """The transforms that a :class:`~panscape.training.data.stream.SampleStream` applies to samples.
 
     Attributes:
-        augment: resize, cut out, rotate and flip.
-        copy_paste: paste objects of another sample; None if none are.
-        color_jitter: change colours; None if they stay.
+        augment: resize, crop, rotate and flip.
+        copy_paste: paste objects of another sample; None to paste none.
+        color_jitter: change colors; None to keep them.
     """
 
     augment: Transform
@@ -40,10 +40,11 @@ def build_augmentation(
     """Return the transforms of a recipe.
 
     Args:
-        options: of the recipe.
-        labels: tells which segments are objects that can be pasted.
-        rarity: of each category, see :func:`panscape.datasets.repeat_factor_sampling.category_repeat_factors`; needed
-            for crops at rare categories.
+        options: the augmentation options of the recipe.
+        labels: defines the thing categories, whose objects can be pasted.
+        rarity: repeat factor of each category, see
+            :func:`panscape.datasets.repeat_factor_sampling.category_repeat_factors`; needed for crops at rare
+            categories.
     """
     transforms: list[Transform] = []
     if options.shortest_sides:

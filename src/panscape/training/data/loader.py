@@ -1,8 +1,8 @@
-"""Training batches: samples of the stream, stacked by loader processes in their order.
+"""Training batches: samples of the stream, stacked in order by loader processes.
 
-Samples are numbered from 0 over the whole training: step s (from 1 on) takes the numbers (s - 1) * batch_size to
-s * batch_size - 1. Neither the number of loader processes nor how training processes share a batch changes what is
-learnt from.
+Samples are numbered from 0 over the whole training: step s (from 1 on) uses the numbers (s - 1) * batch_size to
+s * batch_size - 1. Neither the number of loader processes nor the number of training processes changes the samples of a
+step.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Batch(NamedTuple):
     Attributes:
         images: uint8 [B, 3, h, w].
         targets: a NamedTuple of tensors with a first axis of length B.
-        names: of the B images.
+        names: names of the B images.
         skipped: images that could not be used.
-        times: what the B samples cost.
+        times: preparation times of the B samples.
     """
 
     images: Tensor
@@ -43,14 +43,14 @@ class Batch(NamedTuple):
 
 
 def collate(items: Sequence[StreamItem], out: Sequence[Tensor] | None = None) -> Batch:
-    """Stack samples; in a loader process straight into shared memory.
+    """Stack samples into a batch; a loader process stacks them directly into shared memory.
 
     Args:
-        items: of one size.
-        out: tensors for images and targets; without them, or if they do not fit, new ones are made.
+        items: samples of the same size.
+        out: output tensors for images and targets; new ones are allocated if absent or of another shape.
 
     Raises:
-        InvalidArgumentError: the crops, or a field of their targets, are not of one size.
+        InvalidArgumentError: the crops, or a field of their targets, differ in size.
     """
     kind: Any = type(items[0].targets)
     fields = [("crops", [item.image for item in items])]
@@ -83,22 +83,22 @@ def training_batches(
     prefetch: int = 4,
     pin_memory: bool = False,
 ) -> Iterator[Batch]:
-    """Start loader processes and return this process's batches, in order; close the iterator to end them.
+    """Start loader processes and return this process's batches, in order; close the iterator to stop the processes.
 
     Args:
-        stream: of samples.
-        batch_size: samples a step, over all processes and parts.
-        first_step: from 1 on.
+        stream: the samples.
+        batch_size: samples per step, over all processes and parts.
+        first_step: counted from 1.
         last_step: inclusive.
-        rank: of this process; it takes the rank-th contiguous share of each step's samples.
+        rank: rank of this process; it uses the rank-th contiguous share of each step's samples.
         world_size: number of training processes.
-        parts: number of batches that a process's share comes in.
-        workers: loader processes; 0 prepares samples when they are asked for. Has no influence on what comes.
-        prefetch: batches that each of them prepares ahead; they wait in shared memory.
-        pin_memory: for a faster copy to a CUDA device.
+        parts: number of batches into which a process's share is divided.
+        workers: number of loader processes; 0 prepares samples on demand. It does not affect the batches.
+        prefetch: number of batches that each loader process prepares ahead; they are kept in shared memory.
+        pin_memory: pin memory for a faster copy to a CUDA device.
 
     Raises:
-        InvalidArgumentError: an argument is out of range, or the batch cannot be shared out.
+        InvalidArgumentError: an argument is out of range, or the batch cannot be divided evenly.
         BadSampleError: on access; see :class:`SampleStream`.
         WorkerDiedError: on access; a loader process was killed (see :func:`explain_worker_death`).
     """
@@ -121,21 +121,21 @@ def training_batches(
         _Batches(stream, part, slots),
         batch_size=None,
         sampler=_Tasks(starts, slots),
-        collate_fn=_as_it_is,  # with batch_size=None it gets what the dataset gives
+        collate_fn=_identity,  # with batch_size=None it receives the dataset's items
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
-        generator=Generator(),  # its own, or starting would draw a number from the one that training goes on with
+        generator=Generator(),  # its own, since starting a loader draws a number from the global generator
     )
-    return _received(iter(loader), slots)
+    return _receive(iter(loader), slots)
 
 
 def per_process_batch(batch_size: int, world_size: int, parts: int = 1) -> int:
     """Return the samples in one part of one process's share of a batch.
 
     Raises:
-        InvalidArgumentError: the batch cannot be shared out evenly.
+        InvalidArgumentError: the batch cannot be divided evenly.
     """
     divisor = world_size * parts
     if batch_size % divisor:
@@ -144,7 +144,7 @@ def per_process_batch(batch_size: int, world_size: int, parts: int = 1) -> int:
         if world_size > 1 and parts > 1:
             sharers += f" in {parts} parts each"
         raise InvalidArgumentError(
-            f"expected a batch_size that {sharers} can share evenly, got {batch_size}; take "
+            f"expected a batch_size that {sharers} can share evenly, got {batch_size}; use "
             f"{f'{lower} or ' if lower else ''}{upper}"
         )
     return batch_size // divisor
@@ -152,10 +152,10 @@ def per_process_batch(batch_size: int, world_size: int, parts: int = 1) -> int:
 
 class _Task(NamedTuple):
     start: int  # the first sample number
-    slot: int | None  # where to put the batch
+    slot: int | None  # the slot for the batch
 
 
-class _InSlot(NamedTuple):
+class _BatchInSlot(NamedTuple):
     slot: int
     kind: Any  # the class of the targets
     names: list[str]
@@ -164,12 +164,12 @@ class _InSlot(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    unused: int | None  # the slot of the task, if the content is not in it
-    content: Batch | _InSlot | PanscapeError
+    unused: int | None  # the slot of the task, if it does not hold the content
+    content: Batch | _BatchInSlot | PanscapeError
 
 
 class _Tasks:
-    """What loader processes are to do; a task gets its slot when it is handed out."""
+    """The tasks of the loader processes; a task acquires its slot when it is issued."""
 
     def __init__(self, starts: Sequence[int], slots: SharedMemoryPool) -> None:
         self.starts, self.slots = starts, slots
@@ -180,7 +180,7 @@ class _Tasks:
 
 
 class _Batches(Dataset[_Answer]):
-    """Whole batches by task. Errors for users are returned: torch would lengthen their text."""
+    """Whole batches by task. User errors are returned as values: torch would extend their message."""
 
     def __init__(self, stream: SampleStream, size: int, slots: SharedMemoryPool) -> None:
         self.stream, self.size, self.slots = stream, size, slots
@@ -193,36 +193,36 @@ class _Batches(Dataset[_Answer]):
             return _Answer(task.slot, error)
         if task.slot is None or out is None or batch.images is not out[0]:
             return _Answer(task.slot, batch)
-        return _Answer(None, _InSlot(task.slot, type(batch.targets), *batch[2:]))
+        return _Answer(None, _BatchInSlot(task.slot, type(batch.targets), *batch[2:]))
 
 
 def _slots_for(stream: SampleStream, number: int, size: int, count: int) -> SharedMemoryPool:
-    """Return slots for batches like that of a sample; none if the sample or so much memory cannot be had."""
+    """Return slots for batches shaped like a sample; an empty pool if the sample or the memory is not available."""
     try:
-        one = collate([stream[number]])  # what is wrong with it is reported when its batch comes
+        one = collate([stream[number]])  # its error is reported with its batch
         return SharedMemoryPool([(t.dtype, (size, *t.shape[1:])) for t in (one.images, *one.targets)], count)
     except (PanscapeError, OSError):
         return SharedMemoryPool([], 0)
 
 
-def _received(answers: Iterator[_Answer], slots: SharedMemoryPool) -> Iterator[Batch]:
+def _receive(answers: Iterator[_Answer], slots: SharedMemoryPool) -> Iterator[Batch]:
     try:
         while True:
             with explain_worker_death():
                 answer = next(answers, None)
             if answer is None:
                 return
-            yield _opened(answer, slots)
+            yield _unpack(answer, slots)
     finally:
-        del answers  # ends the processes even while a traceback keeps this frame
+        del answers  # stops the processes even while a traceback holds this frame
 
 
-def _opened(answer: _Answer, slots: SharedMemoryPool) -> Batch:
+def _unpack(answer: _Answer, slots: SharedMemoryPool) -> Batch:
     content = answer.content
     if isinstance(content, PanscapeError):
         raise content
-    if isinstance(content, _InSlot):
-        images, *targets = slots.tensors(content.slot, give_back=True)
+    if isinstance(content, _BatchInSlot):
+        images, *targets = slots.tensors(content.slot, auto_release=True)
         return Batch(images, content.kind(*targets), *content[2:])
     if answer.unused is not None:
         slots.release(answer.unused)
@@ -230,13 +230,13 @@ def _opened(answer: _Answer, slots: SharedMemoryPool) -> Batch:
 
 
 def _start_worker(_: int) -> None:
-    # Ctrl-C and job managers reach all processes; what it means is decided in the first, whose end ends the others.
+    # Ctrl-C and job managers signal all processes; the main process handles the signal and stops the others.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
-def _as_it_is(answer: Any) -> Any:
+def _identity(answer: Any) -> Any:
     return answer
 
 
@@ -249,5 +249,5 @@ def _require_one_size(name: str, tensors: list[Tensor], items: Sequence[StreamIt
         if tensor.shape != tensors[0].shape:
             raise InvalidArgumentError(
                 f"expected {name} of one size in a batch, got {list(tensors[0].shape)} of {items[0].name} and "
-                f"{list(tensor.shape)} of {item.name}; augment must give crops of one size, end it with RandomCrop"
+                f"{list(tensor.shape)} of {item.name}; augment must return crops of one size, end it with RandomCrop"
             )

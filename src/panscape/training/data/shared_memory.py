@@ -1,7 +1,7 @@
-"""Memory that the training process shares with its loader processes and uses again for batch after batch.
+"""Memory that the training process shares with its loader processes and reuses for every batch.
 
-The memory that torch shares is new for every tensor: the system must clear it, map it page by page in both processes,
-and hand over a file each time. It lies in /dev/shm, moreover, which containers keep small.
+Torch's own shared memory is allocated for every tensor: the system must clear it, map it page by page in both
+processes, and pass a file descriptor each time. It also resides in /dev/shm, which is often small in containers.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_ALIGNMENT = 64  # bytes; a line of cache
+_ALIGNMENT = 64  # bytes; one cache line
 
 
 class SharedMemoryPool:
-    """Places for tensors of known shapes. They are shared with processes forked later, not with spawned ones.
+    """A pool of slots for tensors of known shapes, shared with processes forked later, not with spawned ones.
 
     Args:
-        shapes: dtype and shape of each tensor that a slot holds.
-        count: number of slots, may be 0; memory is used only for those that have been written.
+        shapes: dtype and shape of each tensor in a slot.
+        count: number of slots, may be 0; only slots that have been written use memory.
 
     Raises:
-        OSError: there is not so much memory.
+        OSError: there is not enough memory.
     """
 
     def __init__(self, shapes: Sequence[tuple[torch.dtype, tuple[int, ...]]], count: int) -> None:
@@ -37,23 +37,23 @@ class SharedMemoryPool:
         self._free = list(range(count))
 
     def acquire(self) -> int | None:
-        """Return a slot that nobody uses, None if there is none; the one used last, since it is warm."""
+        """Return a free slot, or None; the most recently released one, since it is likely still in the cache."""
         return self._free.pop() if self._free else None
 
     def release(self, slot: int) -> None:
-        """Let others have the slot."""
+        """Mark the slot as free."""
         self._free.append(slot)
 
-    def tensors(self, slot: int, *, give_back: bool = False) -> list[Tensor]:
-        """Return the tensors of a slot, to write or read.
+    def tensors(self, slot: int, *, auto_release: bool = False) -> list[Tensor]:
+        """Return the tensors of a slot, for writing or reading.
 
         Args:
-            slot: which.
-            give_back: let others have the slot as soon as none of the tensors, nor a view of one, is left.
+            slot: index of the slot.
+            auto_release: release the slot as soon as none of the tensors, nor any view of one, is alive.
         """
         part = memoryview(self._memory)[slot * self._size : (slot + 1) * self._size]
-        if give_back:
-            weakref.finalize(part, self.release, slot).atexit = False  # the tensors' storage holds on to the part
+        if auto_release:
+            weakref.finalize(part, self.release, slot).atexit = False  # the tensors' storage references the part
         whole = torch.frombuffer(part, dtype=torch.uint8)
         return [
             whole[offset : offset + dtype.itemsize * math.prod(shape)].view(dtype).view(shape)

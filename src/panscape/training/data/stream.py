@@ -1,7 +1,7 @@
-"""The stream of training samples: what sample number n is depends on the seed and n alone.
+"""The stream of training samples: sample number n depends only on the seed and on n.
 
-A number has a place in an epoch, the place has an image, and chance comes from a generator seeded with the number. A
-training can thus be resumed at any sample, whichever process prepares it.
+A number maps to a position in an epoch, the position to an image, and all randomness comes from a generator seeded with
+the number. A training can thus be resumed at any sample, whichever process prepares it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from panscape.transforms import CopyPaste, Transform
 
 
-_MOST_SKIPPED = 100  # in a row: then it is no image's fault, and a large dataset is not read to its end to say so
+_MAX_SKIPPED = 100  # consecutive; then the cause is not a single image, and reading the whole dataset would not help
 
 
 class StreamItem(NamedTuple):
@@ -35,10 +35,10 @@ class StreamItem(NamedTuple):
 
     Attributes:
         image: the crop, uint8 [3, h, w].
-        targets: the encoded truth of the crop, a NamedTuple of tensors.
-        name: of the image in its dataset.
+        targets: the encoded ground truth of the crop, a NamedTuple of tensors.
+        name: name of the image in its dataset.
         skipped: images that could not be used for this sample.
-        times: what it cost.
+        times: preparation time.
     """
 
     image: Tensor
@@ -49,21 +49,21 @@ class StreamItem(NamedTuple):
 
 
 class SampleStream(Dataset[StreamItem]):
-    """Augmented, encoded samples by their number in the training, from 0 on without an end.
+    """An endless dataset of augmented, encoded samples, indexed by their number in the training from 0.
 
-    Everything can be pickled if the arguments can.
+    It can be pickled if the arguments can.
 
     Args:
-        dataset: what is drawn from.
-        augment: gives crops of one size; takes its chance from the generator alone.
-        encode: the truth of a crop to targets, a NamedTuple of tensors.
-        seed: decides order and augmentation.
-        repeats: float64 [N], how often each image is drawn in an epoch (see
+        dataset: the source of the samples.
+        augment: returns crops of one size; all of its randomness comes from the generator.
+        encode: encodes the ground truth of a crop into targets, a NamedTuple of tensors.
+        seed: determines order and augmentation.
+        repeats: float64 [N], how often each image is sampled per epoch (see
             :mod:`panscape.datasets.repeat_factor_sampling`); None for once.
         copy_paste: pastes objects of a second augmented image, with its own probability.
-        color_jitter: applied last, so that what was pasted changes its colours with the crop.
-        on_error: "raise" raises the error of an image that cannot be read; "skip" takes the next usable one of
-            the epoch instead and says so in the item.
+        color_jitter: applied last, so that pasted objects change their colors together with the crop.
+        on_error: "raise" raises the error of an image that cannot be read; "skip" uses the next valid image of the
+            epoch instead and records the skipped one in the item.
 
     Raises:
         InvalidArgumentError: the dataset is empty, or another argument is out of range.
@@ -89,14 +89,14 @@ class SampleStream(Dataset[StreamItem]):
         self.dataset, self.augment, self.encode, self.seed = dataset, augment, encode, seed
         self.repeats, self.copy_paste, self.color_jitter = repeats, copy_paste, color_jitter
         self.on_error = on_error
-        self._starts = [0]  # sample numbers at which epochs begin, as far as they have been asked for
+        self._starts = [0]  # sample numbers at which epochs begin, for the epochs requested so far
         self._epoch, self._order = 0, self._epoch_order(0)
 
     def __getitem__(self, number: int) -> StreamItem:
         """Return sample ``number``.
 
         Raises:
-            BadSampleError: an image cannot be used, or with "skip", none of those that were tried.
+            BadSampleError: an image cannot be used, or with "skip", no image that was tried.
         """
         epoch, position = self.epoch_position(number)
         if epoch != self._epoch:
@@ -115,13 +115,13 @@ class SampleStream(Dataset[StreamItem]):
                 if self.on_error == "raise":
                     raise
                 bad[index] = SkippedSample(error.image, error.reason)
-            if len(bad) == _MOST_SKIPPED:
+            if len(bad) == _MAX_SKIPPED:
                 break
         last = list(bad.values())[-1]
         raise BadSampleError(
             last.image,
             last.reason,
-            f"{len(bad)} images in a row, of {self.length} in all, could not be used; this is the last of them",
+            f"{len(bad)} consecutive images, of {self.length} in all, could not be used; this is the last of them",
         )
 
     def epoch_position(self, number: int) -> tuple[int, int]:
@@ -145,7 +145,7 @@ class SampleStream(Dataset[StreamItem]):
         index: int,
         generator: Generator,
         bad: dict[int, SkippedSample],
-        seconds_to_read: float,
+        read_seconds: float,
     ) -> StreamItem:
         started = perf_counter()
         image, truth = self.augment(sample.image, sample.truth, generator)
@@ -163,9 +163,9 @@ class SampleStream(Dataset[StreamItem]):
                 )
         if self.color_jitter is not None:
             image, truth = self.color_jitter(image, truth, generator)
-        varied = perf_counter()
+        augmented = perf_counter()
         targets = self.encode(truth)
-        times = SampleTimes(seconds_to_read, varied - started, perf_counter() - varied)
+        times = SampleTimes(read_seconds, augmented - started, perf_counter() - augmented)
         return StreamItem(image, targets, sample.name, list(bad.values()), times)
 
 

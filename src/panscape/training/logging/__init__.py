@@ -1,1 +1,1 @@
-"""What a training reports: progress, events, curves, sample images."""
+"""Logging of a training: progress, events, curves and sample images."""

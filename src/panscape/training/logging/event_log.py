@@ -1,4 +1,4 @@
-"""What a training leaves on disk while it runs: numbers as JSON lines, and curves and images for TensorBoard."""
+"""Logs of a training on disk: metrics as JSON lines, and curves and images for TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from panscape.atomic_io import atomic_write
 class EventLog:
     """Writes ``metrics.jsonl`` and the event file of TensorBoard; a context manager.
 
-    A training that is resumed goes on in the same folder: what an earlier run wrote of ``first_step`` and later steps
-    is taken out of ``metrics.jsonl`` and is hidden in TensorBoard, so that there is one line and one point a step.
+    A resumed training writes to the same folder: the entries of an earlier run for ``first_step`` and later steps are
+    removed from ``metrics.jsonl`` and hidden in TensorBoard, so that each step has one line and one point.
 
-    Every record is on its way to the disk when the call returns, and lies there whole or not at all, so that a killed
-    process or a full disk loses no earlier record.
+    Every record is written without a buffer, completely or not at all, so that a killed process or a full disk loses no
+    earlier record.
 
     Args:
         folder: must exist.
-        first_step: of this run.
+        first_step: first step of this run.
 
     Attributes:
-        time_before: seconds that earlier runs took up to ``first_step``, as far as their lines say.
+        time_before: seconds that earlier runs took up to ``first_step``, according to their lines.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -57,7 +57,7 @@ class EventLog:
         self._lines = self._events = None
 
     def open(self) -> None:
-        """Take the lines of later steps out of an earlier run's file, then open both files.
+        """Remove the lines of later steps from an earlier run's file, then open both files.
 
         Raises:
             OSError: a file cannot be read or written.
@@ -70,16 +70,16 @@ class EventLog:
         """Append a JSON object; numbers that are not finite become null.
 
         Raises:
-            OSError: the line could not be written; the file is as it was.
+            OSError: the line could not be written; the file is unchanged.
         """
         if self._lines is not None:
             self._lines.append(json.dumps(_without_nan(content), allow_nan=False).encode() + b"\n")
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Add a point to each of TensorBoard's curves; values that are None or not finite are left out.
+        """Add a point to each TensorBoard curve; values that are None or not finite are omitted.
 
         Raises:
-            OSError: the points could not be written; the file is as it was.
+            OSError: the points could not be written; the file is unchanged.
         """
         from torch.utils.tensorboard.summary import scalar
 
@@ -92,15 +92,15 @@ class EventLog:
             self._events.append(b"".join(records))
 
     def image(self, step: int, tag: str, rgb: Tensor) -> None:
-        """Show a rgb in TensorBoard.
+        """Add an image to TensorBoard.
 
         Args:
-            step: of the training.
-            tag: its heading there.
+            step: step of the training.
+            tag: its heading in TensorBoard.
             rgb: uint8 [3, H, W].
 
         Raises:
-            OSError: it could not be written; the file is as it was.
+            OSError: it could not be written; the file is unchanged.
         """
         from torch.utils.tensorboard import summary as summaries
 
@@ -109,13 +109,13 @@ class EventLog:
             self._events.append(_event(step, summary=summary))
 
     def _new_events(self) -> _GrowingFile:
-        """Open a new event file: TensorBoard stops reading one at a record that a killed process left in parts."""
+        """Open a new event file, since TensorBoard stops reading a file at an incomplete record of a killed process."""
         from tensorboard.compat.proto.event_pb2 import SessionLog
 
         seconds, fraction = divmod(time.time_ns(), 10**9)
         folder = self._folder / "tensorboard"
         folder.mkdir(exist_ok=True)
-        # TensorBoard knows event files by their name and reads them in its order.
+        # TensorBoard identifies event files by their name and reads them in the order of names.
         file = _GrowingFile(folder / f"events.out.tfevents.{seconds:010d}.{fraction:09d}")
         started = SessionLog(status=SessionLog.START)
         head = _event(self._first_step, file_version="brain.Event:2") + _event(self._first_step, session_log=started)
@@ -128,10 +128,10 @@ class EventLog:
 
 
 class _GrowingFile:
-    """A file to which whole records are appended; one that does not fit is taken back."""
+    """A file to which complete records are appended; a record that does not fit on the disk is removed again."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)  # without a buffer an error belongs to the record that caused it
+        self._file = path.open("ab", buffering=0)  # without a buffer, an error is raised for the record that caused it
 
     def append(self, record: bytes) -> None:
         length = self._file.seek(0, os.SEEK_END)
@@ -157,7 +157,7 @@ def _event(step: int, **content: Any) -> bytes:
 
 
 def _keep_before(path: Path, step: int) -> float:
-    """Drop the lines of ``step`` and later ones, and lines cut short; return the last time that is left."""
+    """Remove the lines of ``step`` and later, and truncated lines; return the last remaining time."""
     if not path.exists():
         return 0.0
     old = path.read_bytes().splitlines(keepends=True)
@@ -168,7 +168,7 @@ def _keep_before(path: Path, step: int) -> float:
             if content["step"] >= step or not line.endswith(b"\n"):
                 continue
             seconds = float(content.get("time", seconds))
-        except (ValueError, TypeError, KeyError, AttributeError):  # a killed process may leave part of a line
+        except (ValueError, TypeError, KeyError, AttributeError):  # a killed process may leave a truncated line
             continue
         kept.append(line)
     if len(kept) < len(old):
@@ -178,7 +178,7 @@ def _keep_before(path: Path, step: int) -> float:
 
 
 def _without_nan(value: Any) -> Any:
-    """Return the same dicts and numbers with None in place of nan and infinities."""
+    """Return the same dicts and numbers with None instead of nan and infinities."""
     if isinstance(value, Mapping):
         return {key: _without_nan(part) for key, part in value.items()}
     if isinstance(value, float) and not math.isfinite(value):

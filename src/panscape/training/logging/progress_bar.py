@@ -1,4 +1,4 @@
-"""The bar that a training shows on a terminal."""
+"""The progress bar of a training on a terminal."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from rich.text import Text
 
 
 class ProgressBar:
-    """Two lines at the foot of a terminal: how far the training is and how fast, and below it the losses.
+    """Two lines at the bottom of a terminal: progress and speed, and below them the losses.
 
-    A context manager; the lines disappear at its end. What is printed meanwhile appears above them.
+    A context manager; the lines disappear at its end. Text printed meanwhile appears above them.
 
     Args:
         stream: a terminal.
-        steps: of the whole training.
-        done: steps done before this run.
+        steps: number of steps of the whole training.
+        done: number of steps completed before this run.
     """
 
     def __init__(self, stream: TextIO, steps: int, done: int) -> None:
         self._console = Console(file=stream)
-        # Standard output may be a pipe, and what is printed there must not turn up on the terminal.
+        # Standard output may be a pipe; its text must not appear on the terminal.
         self._progress = _TwoLines(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -49,16 +49,16 @@ class ProgressBar:
         self._progress.__exit__(kind, error, trace)
 
     def move(self, step: int) -> None:
-        """Show that ``step`` is done."""
+        """Show ``step`` as completed."""
         self._progress.update(self._task, completed=step)
 
     def show(self, losses: str, pace: str) -> None:
-        """Replace the losses, and what is said of speed and time left."""
+        """Replace the losses, and the text with speed and time left."""
         self._progress.losses = losses
         self._progress.update(self._task, pace=pace)
 
     def call(self, activity: str) -> None:
-        """Replace the word in front of the bar."""
+        """Replace the word before the bar."""
         self._progress.update(self._task, description=activity)
 
     def print(self, text: str) -> None:

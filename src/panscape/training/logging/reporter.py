@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar or lines, files of numbers, curves and images."""
+"""Reporting of a training: progress bar or log lines, metrics files, curves and images."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Reporter:
-    """Tells of a training as it goes; a context manager.
+    """Reports the progress of a training; a context manager.
 
-    On a terminal there is a bar, elsewhere a line every ``log_every`` steps. In the folder, ``metrics.jsonl`` has one
-    JSON object a line, ``tensorboard/`` the same as curves, and ``images/`` what :meth:`image` got. A resumed run
-    replaces what was written of its steps before.
+    A terminal shows a progress bar, other streams receive a line every ``log_every`` steps. In the folder,
+    ``metrics.jsonl`` has one JSON object per line, ``tensorboard/`` the same values as curves, and ``images/`` the
+    images of :meth:`image`. A resumed run replaces the entries of its steps.
 
-    A full disk never ends a training: a line says so once, and what could not be written is missing. Other errors of
-    the disk are raised.
+    A full disk never stops a training: a warning is printed once, and the affected entries are missing. Other disk
+    errors are raised.
 
     Args:
         folder: must exist; None writes no file.
-        steps: of the whole training.
-        first_step: of this run, 1 unless it is resumed.
-        log_every: steps between reports; the last step has one in any case.
-        stream: where bar and lines go; standard error by default.
-        quiet: print nothing but warnings; files are written all the same.
-        clock: gives seconds.
+        steps: number of steps of the whole training.
+        first_step: first step of this run, 1 unless it is resumed.
+        log_every: steps between reports; the last step is always reported.
+        stream: output of bar and lines; standard error by default.
+        quiet: print only warnings; files are written nevertheless.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Reporter:
         self._stream = sys.stderr if stream is None else stream
         self._quiet = quiet
         self._clock = clock
-        self._journal = None if folder is None else EventLog(folder, first_step)
+        self._log = None if folder is None else EventLog(folder, first_step)
         self._bar: ProgressBar | None = None
         self._exits = ExitStack()
         self._has_warned = False
@@ -73,10 +73,10 @@ class Reporter:
 
     def __enter__(self) -> Self:
         self._started = self._clock()
-        if self._journal is not None:
-            self._exits.enter_context(self._journal)
+        if self._log is not None:
+            self._exits.enter_context(self._log)
             with self._despite_full_disk():
-                self._journal.open()
+                self._log.open()
         if not self._quiet and self._stream.isatty():
             from panscape.training.logging.progress_bar import ProgressBar
 
@@ -97,17 +97,17 @@ class Reporter:
         images: int,
         grad_norm: Tensor | float | None = None,
     ) -> None:
-        """Take note of a step that is done; waits for the device only every ``log_every`` steps.
+        """Record a completed step; waits for the device only every ``log_every`` steps.
 
-        Reported are means over the steps since the last report, of this process. The first step of a run, in which
-        everything starts, is left out of speed and time left.
+        A report contains means of this process over the steps since the last report. The first step of a run, which
+        includes start-up, is excluded from speed and time left.
 
         Args:
-            step: counts from 1.
-            losses: by name, scalars; the total is their sum.
+            step: counted from 1.
+            losses: scalars by name; the total is their sum.
             rate: the learning rate.
-            images: in the step's batch, over all processes.
-            grad_norm: of all gradients, before clipping.
+            images: number of images in the step's batch, over all processes.
+            grad_norm: norm of all gradients before clipping.
         """
         self._step = step
         self._losses.add(losses)
@@ -121,7 +121,7 @@ class Reporter:
             self._bar.move(step)
 
     def evaluation(self, step: int, report: EvaluationReport, name: str = "val") -> None:
-        """Tell how good the model is after ``step``, on the images called ``name``."""
+        """Report the evaluation of the model after ``step`` on the split ``name``."""
         panoptic, head = report.panoptic, report.semantic_head
         mean_ious = {"mIoU": report.semantic.mean_iou}
         if head is not None:
@@ -141,43 +141,43 @@ class Reporter:
         self._write({"step": step, "time": self._seconds(), name: report.to_dict()}, step, scalars)
 
     def note(self, text: str) -> None:
-        """Tell something else, as a line above the bar."""
+        """Report a message as a line above the bar."""
         self._print(text)
         self._write({"step": self._step, "note": text}, self._step, {})
 
     def image(self, step: int, name: str, rgb: Tensor) -> None:
-        """Keep an image, as ``images/step_00001200_NAME.png`` and in TensorBoard.
+        """Save an image as ``images/step_00001200_NAME.png`` and in TensorBoard.
 
         Args:
-            step: of the training.
-            name: tells images of one step apart.
+            step: step of the training.
+            name: distinguishes images of one step.
             rgb: uint8 [3, H, W].
         """
-        if self._folder is None or self._journal is None:
+        if self._folder is None or self._log is None:
             return
         with self._despite_full_disk():
             save_progress(self._folder, step, name, rgb)
         with self._despite_full_disk():
-            self._journal.image(step, name, rgb)
+            self._log.image(step, name, rgb)
 
     @contextmanager
     def paused(self, activity: str) -> Iterator[None]:
-        """Leave the time of the block, such as "evaluating", out of the images per second, and name it at the bar."""
+        """Exclude the time of the block from the speed, and show ``activity``, such as "evaluating", at the bar."""
         started = self._clock()
         if self._bar is not None:
             self._bar.call(activity)
         try:
             yield
         finally:
-            self._pace.leave_out(self._clock() - started)
+            self._pace.exclude(self._clock() - started)
             if self._bar is not None:
                 self._bar.call("training")
 
-    # How it is told
+    # Formatting and output
 
     def _report(self, step: int, rate: float, images: int) -> None:
         losses, grad_norm = self._losses.take(), self._grad_norm.take().get("")
-        # The device is done only now, so this is the time that counts.
+        # Reading the losses has synchronised the device, so the clock is read here.
         self._pace.step(images, self._clock)
         speed, left = self._pace.take(self._clock(), self._steps - step)
         total = sum(losses.values())
@@ -200,16 +200,16 @@ class Reporter:
         self._write({"step": step, "time": self._seconds(), "losses": means, **rounded}, step, scalars)
 
     def _seconds(self) -> float:
-        before = 0.0 if self._journal is None else self._journal.time_before
+        before = 0.0 if self._log is None else self._log.time_before
         return round(before + self._clock() - self._started, 3)
 
     def _write(self, line: Mapping[str, Any], step: int, scalars: Mapping[str, float | None]) -> None:
-        if self._journal is None:
+        if self._log is None:
             return
         with self._despite_full_disk():
-            self._journal.line(line)
+            self._log.line(line)
         with self._despite_full_disk():
-            self._journal.scalars(step, scalars)
+            self._log.scalars(step, scalars)
 
     @contextmanager
     def _despite_full_disk(self) -> Iterator[None]:
@@ -221,8 +221,8 @@ class Reporter:
             if not self._has_warned:
                 self._has_warned = True
                 self._print(
-                    f"warning: no space left for the reports in {self._folder} at step {self._step}; training goes on, "
-                    "but some will be missing, and checkpoints need space: free some",
+                    f"warning: no space left for the logs in {self._folder} at step {self._step}; training continues, "
+                    "but some entries will be missing, and checkpoints need space: free some",
                     even_if_quiet=True,
                 )
 
@@ -234,16 +234,16 @@ class Reporter:
                 self._bar.print(text)
             else:
                 print(text, file=self._stream, flush=True)
-        except OSError as error:  # the lines may go to a file on the same disk
+        except OSError as error:  # the stream may be a file on the same disk
             if error.errno not in _DISK_IS_FULL:
                 raise
 
 
 class NullReporter(Reporter):
-    """Tells nothing, for all processes but the first; never waits for the device."""
+    """Reports nothing, for processes other than rank 0; never waits for the device."""
 
     def __init__(self) -> None:
-        """Take no note of anything."""
+        """Create a reporter without a folder."""
         super().__init__(None, 1, log_every=1, quiet=True)
 
     def step(
@@ -258,7 +258,7 @@ class NullReporter(Reporter):
 
 
 class _Means:
-    """Means by name, summed up where the numbers are."""
+    """Means by name, accumulated on the device of the values."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor | float] = {}
@@ -267,12 +267,12 @@ class _Means:
     def add(self, values: Mapping[str, Tensor | float]) -> None:
         for name, value in values.items():
             number = value.detach().float() if isinstance(value, Tensor) else value
-            # A sum is new memory: graphs that are replayed write each step's loss into the same.
+            # The sum is a new tensor: replayed CUDA graphs write each step's loss into the same memory.
             self._sums[name] = self._sums.get(name, 0.0) + number
         self._count += 1
 
     def take(self) -> dict[str, float]:
-        """Return the means since the last call, with one wait for the device."""
+        """Return the means since the last call, with one device synchronisation."""
         tensors = {name: value for name, value in self._sums.items() if isinstance(value, Tensor)}
         numbers = {name: value for name, value in self._sums.items() if not isinstance(value, Tensor)}
         if tensors:
@@ -285,42 +285,42 @@ class _Means:
 
 
 class _Pace:
-    """How fast it goes, counted from the end of the first step."""
+    """Training speed, measured from the end of the first step."""
 
     def __init__(self) -> None:
         self._begun: float | None = None
         self._since = 0.0
-        self._left_out = 0.0
+        self._excluded = 0.0
         self._num_images = 0
         self._num_steps = 0
 
     def step(self, images: int, clock: Callable[[], float]) -> None:
         if self._begun is None:
             self._begun = self._since = clock()
-            self._left_out = 0.0
+            self._excluded = 0.0
         else:
             self._num_images += images
             self._num_steps += 1
 
-    def leave_out(self, seconds: float) -> None:
-        self._left_out += seconds
+    def exclude(self, seconds: float) -> None:
+        self._excluded += seconds
 
     def take(self, now: float, steps_left: int) -> tuple[float | None, float | None]:
-        """Return images per second since the last call, and seconds left if all goes on as since the first step."""
+        """Return images per second since the last call, and seconds left at the mean speed since the first step."""
         if self._begun is None or self._num_steps == 0:
             return None, None
-        elapsed = now - self._since - self._left_out
+        elapsed = now - self._since - self._excluded
         speed = self._num_images / elapsed if elapsed > 0 else None
         left = (now - self._begun) / self._num_steps * steps_left
-        self._since, self._left_out, self._num_images = now, 0.0, 0
+        self._since, self._excluded, self._num_images = now, 0.0, 0
         return speed, left
 
 
-# Numbers as text
+# Number formatting
 
 
 def duration(seconds: float) -> str:
-    """Return a time in two units at most, such as "41 min" or "2 h 05 min"."""
+    """Format a time with at most two units, such as "41 min" or "2 h 05 min"."""
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

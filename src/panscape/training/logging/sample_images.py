@@ -1,4 +1,4 @@
-"""Images of how far a training is: what is there, what the network made of it, and what it said."""
+"""Sample images of a training: image, ground truth, prediction and network outputs on one sheet."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 from panscape.visualize import PANEL_TITLES, draw_segments, make_grid
 
-_SHEET_ASPECT = 1.6  # width to height; that of most screens
-_ALWAYS_IN_A_ROW = 3  # image, truth and prediction are there to be compared
+_SHEET_ASPECT = 1.6  # width / height, as of most screens
+_MIN_COLUMNS = 3  # image, ground truth and prediction stay in one row for comparison
 
 
 def draw_progress(
@@ -29,22 +29,22 @@ def draw_progress(
     *,
     longest_side: int = 512,
 ) -> Tensor:
-    """Put an image, its true and its predicted map, and what the network said of it on one sheet.
+    """Put an image, its ground truth, its prediction and the network's outputs on one sheet.
 
     Args:
         image: uint8 [3, H, W].
-        truth: of the same size.
-        prediction: of the same size.
-        panels: the network's outputs as images of the same size, by name.
-        labels: of the maps.
-        longest_side: in pixels; larger images are made smaller, and much smaller ones a whole number of times as
-            large, before lines and names are drawn: these stay sharp and hide little.
+        truth: the ground truth, of the same size.
+        prediction: the predicted map, of the same size.
+        panels: visualisations of the network's outputs, of the same size, by name.
+        labels: the label space of the maps.
+        longest_side: in pixels; larger images are downscaled, and much smaller ones upscaled by an integer factor,
+            before lines and names are drawn, so that these stay sharp and hide little.
 
     Returns:
         uint8 [3, H', W'].
 
     Raises:
-        InvalidArgumentError: image, maps and panels differ in size, or are not as above.
+        InvalidArgumentError: image, maps and panels differ in size, or have another type or shape.
     """
     size = Size(*image.shape[-2:])
     sizes = {"truth": truth.size, "prediction": prediction.size}
@@ -52,7 +52,7 @@ def draw_progress(
     for name, other in sizes.items():
         if other != size:
             raise InvalidArgumentError(
-                f"expected all parts as large as the image, {size.height}x{size.width}, "
+                f"expected all parts of the image's size {size.height}x{size.width}, "
                 f"got the {name} of {other.height}x{other.width}"
             )
     shown = _shown_size(size, longest_side)
@@ -67,13 +67,13 @@ def draw_progress(
 
 
 def contact_sheet(sheets: Sequence[Tensor]) -> Tensor:
-    """Put the sheets of several samples one below the other.
+    """Stack the sheets of several samples vertically.
 
     Args:
         sheets: uint8 [3, H, W] each.
 
     Raises:
-        InvalidArgumentError: there is none.
+        InvalidArgumentError: ``sheets`` is empty.
     """
     return make_grid(sheets, columns=1)
 
@@ -82,13 +82,13 @@ def save_progress(folder: Path, step: int, name: str, image: Tensor) -> Path:
     """Write an image as ``folder/images/step_00001200_NAME.png`` and return its path.
 
     Args:
-        folder: of the training; must exist.
-        step: of the training.
-        name: tells images of one step apart.
+        folder: the run directory; must exist.
+        step: step of the training.
+        name: distinguishes images of one step.
         image: uint8 [3, H, W].
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path = folder / "images" / f"step_{step:08d}_{name}.png"
     path.parent.mkdir(exist_ok=True)
@@ -112,13 +112,13 @@ def _resized(image: Tensor, size: Size) -> Tensor:
 
 
 def _columns(num_cells: int, cell: Size) -> int:
-    """Return how many cells a row should have for a sheet that fits a screen."""
+    """Return the number of columns for a sheet whose aspect ratio fits a screen."""
 
     def misfit(columns: int) -> float:
         rows = math.ceil(num_cells / columns)
         aspect = columns * cell.width / (rows * cell.height)
         return abs(math.log(aspect / _SHEET_ASPECT))
 
-    fewest = min(num_cells, _ALWAYS_IN_A_ROW)
+    fewest = min(num_cells, _MIN_COLUMNS)
     candidates = {fewest, *(math.ceil(num_cells / rows) for rows in range(1, num_cells + 1))}
     return min(sorted(c for c in candidates if c >= fewest), key=misfit)

@@ -1,4 +1,4 @@
-"""The made-up town: the same everywhere, exact truth, objects of all sizes, files that read back."""
+"""The synthetic town: reproducibility, exact ground truth, objects of all sizes, export and reading back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The painter against a pinhole camera computed by hand, and compiled against plain Python."""
+"""The renderer against a pinhole camera computed by hand, and compiled against plain Python."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ WALL = [(-1, 0, 10), (1, 0, 10), (1, 3, 10), (-1, 3, 10)]
 
 
 def test_a_wall_lies_where_a_pinhole_camera_sees_it() -> None:
-    _, nearness, ids, _ = painted([(0, 0, 4, 0, 0, 0, 0, 0)], WALL, [thing(1, 7)], [WHITE])
+    _, inverse_depth, ids, _ = painted([(0, 0, 4, 0, 0, 0, 0, 0)], WALL, [thing(1, 7)], [WHITE])
     rows, columns = np.nonzero(ids == 7)
     # x: 48 +- 50 / 10; y from 32 - 50 * 2 / 10 to 32 + 50 * 1 / 10.
     assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (43, 53, 22, 37)
     assert len(rows) == 10 * 15
-    np.testing.assert_allclose(nearness[ids == 7], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(inverse_depth[ids == 7], 0.1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("far_first", [True, False])
@@ -97,14 +97,24 @@ def test_compiled_and_plain_painting_give_the_same_bits(view: str, monkeypatch: 
         scene, light, air = build_town(Rng(2, 3), size, view)
         things, materials = scene.tables()
         camera, table = scene.camera.table(), models()
-        color, nearness = np.zeros((*size, 3), np.float32), np.zeros(size, np.float32)
+        color, inverse_depth = np.zeros((*size, 3), np.float32), np.zeros(size, np.float32)
         ids, photo = np.zeros(size, np.int32), np.zeros((3, *size), np.uint8)
         ground = np.zeros(size, np.uint8)
         renderer.rasterize(
-            table.vertices, table.parts, things, materials, camera, light, noise_tile(), color, nearness, ids, ground
+            table.vertices,
+            table.parts,
+            things,
+            materials,
+            camera,
+            light,
+            noise_tile(),
+            color,
+            inverse_depth,
+            ids,
+            ground,
         )
-        image_effects.apply_camera_effects(color, nearness, ids, camera, air, noise_tile(), sensor_noise(), photo)
-        return [color, nearness, ids, ground, photo]
+        image_effects.apply_camera_effects(color, inverse_depth, ids, camera, air, noise_tile(), sensor_noise(), photo)
+        return [color, inverse_depth, ids, ground, photo]
 
     compiled = image()
     for module in (renderer, image_effects):

@@ -1,4 +1,4 @@
-"""What arrives from loader processes: the same whatever their number, and clear errors when something goes wrong."""
+"""Batches from loader processes: independent of their number, with clear errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def encode(truth: PanopticMap) -> Targets:
 
 
 class Images:
-    """Images of one colour, their position; one may be unreadable, deadly, or of another size."""
+    """Images of one color, their index; one may be unreadable, kill the process, or have another size."""
 
     labels = SHAPES
 
@@ -67,7 +67,7 @@ def stream(images: Images | None = None, **options: object) -> SampleStream:
 
 
 def take(batches: Iterator[Batch]) -> list[Batch]:
-    """Take all of them, copied: what is looked at later must not hold the loader's memory."""
+    """Return copies of all batches, which do not hold the loader's memory."""
     return [
         Batch(b.images.clone(), type(b.targets)(*(t.clone() for t in b.targets)), b.names, b.skipped) for b in batches
     ]
@@ -154,7 +154,7 @@ def test_a_bad_image_stops_at_its_step_with_one_line(workers):
     assert len(arrived) in (0, position)  # extend() gives what came before the error to the list or does not
     assert type(caught.value) is BadSampleError
     assert str(caught.value) == (
-        "/data/p2.jpg: truncated; repair or remove it, or leave out what cannot be used with --on-error skip"
+        "/data/p2.jpg: truncated; repair or remove it, or skip invalid images with --on-error skip"
     )
 
 
@@ -179,7 +179,7 @@ def test_a_killed_loader_process_is_explained():
     with pytest.raises(WorkerDiedError) as caught, explain_worker_death():  # the signal may come in between
         take(training_batches(stream(Images(deadly=2)), batch_size=2, first_step=1, last_step=9, workers=2))
     assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith("a process that prepares training images died: process ")
+    assert str(caught.value).startswith("a data-loader process died: process ")
     assert "--workers" in str(caught.value)
     assert "/dev/shm" in str(caught.value)
 
@@ -204,7 +204,7 @@ def test_a_killed_loader_process_is_explained():
 def test_what_torch_says_of_a_death(torchs, ours):
     with pytest.raises(WorkerDiedError) as caught, explain_worker_death():
         raise RuntimeError(torchs)
-    assert str(caught.value).startswith(f"a process that prepares training images died: {ours}. Most often memory")
+    assert str(caught.value).startswith(f"a data-loader process died: {ours}. The usual cause")
 
 
 def test_a_death_while_torch_writes_a_file_is_told_as_such():
@@ -277,10 +277,10 @@ def test_processes_may_be_spawned():
 def test_a_batch_that_cannot_be_shared():
     with pytest.raises(InvalidArgumentError) as caught:
         training_batches(stream(), batch_size=8, first_step=1, last_step=1, world_size=3, parts=1, workers=0)
-    assert str(caught.value) == "expected a batch_size that 3 processes can share evenly, got 8; take 6 or 9"
-    with pytest.raises(InvalidArgumentError, match=r"a batch_size that 2 parts can share evenly, got 3; take 2 or 4$"):
+    assert str(caught.value) == "expected a batch_size that 3 processes can share evenly, got 8; use 6 or 9"
+    with pytest.raises(InvalidArgumentError, match=r"a batch_size that 2 parts can share evenly, got 3; use 2 or 4$"):
         training_batches(stream(), batch_size=3, first_step=1, last_step=1, parts=2, workers=0)
-    with pytest.raises(InvalidArgumentError, match=r"2 processes in 2 parts each can share evenly, got 2; take 4$"):
+    with pytest.raises(InvalidArgumentError, match=r"2 processes in 2 parts each can share evenly, got 2; use 4$"):
         training_batches(stream(), batch_size=2, first_step=1, last_step=1, world_size=2, parts=2, workers=0)
 
 

@@ -1,4 +1,4 @@
-"""A slot is somebody's until the last tensor of it is gone."""
+"""A slot is in use until its last tensor is deleted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_slot_is_free_when_no_view_of_it_is_left():
     first, second = slots.acquire(), slots.acquire()
     assert {first, second} == {0, 1}
     assert slots.acquire() is None
-    tensors = slots.tensors(first, give_back=True)
+    tensors = slots.tensors(first, auto_release=True)
     view = tensors[1][2:4]
     del tensors
     assert slots.acquire() is None

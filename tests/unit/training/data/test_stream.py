@@ -1,4 +1,4 @@
-"""What sample number n is: place, chance, pasted objects, and what happens to images that cannot be used."""
+"""Sample number n: position, randomness, pasted objects, and invalid images."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def encode(truth: PanopticMap) -> Targets:
 
 
 def cut(image: Tensor, truth: PanopticMap, generator: torch.Generator) -> tuple[Tensor, PanopticMap]:
-    """Cut 8 x 8 pixels out at random."""
+    """Crop 8 x 8 pixels at random."""
     top, left = (int(v) for v in torch.randint(0, 9, (2,), generator=generator))
     return image[:, top : top + 8, left : left + 8], truth.crop(top, left, 8, 8)
 
 
 class Images:
-    """Images of one colour, their position; some cannot be read. Counts what is read."""
+    """Images of one color, their index; some cannot be read. Counts the reads."""
 
     labels = SHAPES
 
@@ -124,7 +124,7 @@ def test_epochs_of_different_lengths_follow_without_a_gap():
 
 @dataclass
 class PutBeside:
-    """Writes the colour of the other image into the first pixel."""
+    """Writes the color of the other image into the first pixel."""
 
     probability: float
 
@@ -181,7 +181,7 @@ BAD = {
 def test_bad_images_stop_with_one_line_that_names_file_and_remedy(error, text):
     with pytest.raises(BadSampleError) as caught:
         SampleStream(Images(1, {0: error}), cut, encode, 0)[0]
-    remedy = "; repair or remove it, or leave out what cannot be used with --on-error skip"
+    remedy = "; repair or remove it, or skip invalid images with --on-error skip"
     assert str(caught.value) == text + remedy
 
 
@@ -219,7 +219,8 @@ def test_only_bad_images(length, tried):
         SampleStream(images, cut, encode, 0, on_error="skip")[0]
     last = images.read[-1]
     assert str(caught.value) == (
-        f"{last}.jpg: empty; {tried} images in a row, of {length} in all, could not be used; this is the last of them"
+        f"{last}.jpg: empty; {tried} consecutive images, of {length} in all, could not be used; "
+        "this is the last of them"
     )
 
 

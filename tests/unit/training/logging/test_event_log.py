@@ -100,7 +100,7 @@ def test_lines_that_no_training_wrote_are_dropped(tmp_path, line):
 
 
 class SmallDisk:
-    """A file on a disk with so much space; writes what fits, as disks do."""
+    """A file on a disk with limited space, which writes as much as fits."""
 
     def __init__(self, file, space):
         self._file, self.space = file, space

@@ -1,4 +1,4 @@
-"""What is told of a training: exact lines, JSON and curves, on a clock that the test turns."""
+"""Reports of a training: exact lines, JSON and curves, with a simulated clock."""
 
 from __future__ import annotations
 
@@ -343,8 +343,8 @@ class TestFullDisk:
             train(reporter, clock, [7, 8])
         warnings = [line for line in stream.getvalue().splitlines() if line.startswith("warning")]
         assert warnings == [
-            f"warning: no space left for the reports in {tmp_path} at step 4; training goes on, but some will be "
-            "missing, and checkpoints need space: free some"
+            f"warning: no space left for the logs in {tmp_path} at step 4; training continues, but some entries "
+            "will be missing, and checkpoints need space: free some"
         ]
         assert [line["step"] for line in lines(tmp_path)] == [2, 8]
         assert [step for step, _ in points(tmp_path)["loss/total"]] == [2, 8]
@@ -371,5 +371,5 @@ class TestFullDisk:
         monkeypatch.setattr("PIL.Image.Image.save", refuse)
         with Reporter(tmp_path, 2, log_every=1, stream=stream, clock=clock) as reporter:
             reporter.image(1, "val", torch.zeros(3, 4, 4, dtype=torch.uint8))
-        assert stream.getvalue().startswith("warning: no space left for the reports")
+        assert stream.getvalue().startswith("warning: no space left for the logs")
         assert not list((tmp_path / "images").iterdir())

@@ -1,4 +1,4 @@
-"""Images of progress: what is shown where, found by its colour."""
+"""Sample images: the position of each cell, found by its color."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def of_one_category(category: int, size=(40, 60)) -> PanopticMap:
 
 
 def where(sheet: torch.Tensor, color: tuple[int, int, int], at_least: int = 1) -> tuple[int, int, int, int]:
-    """Top, left, bottom, right (half-open) of all pixels of a colour."""
+    """Top, left, bottom, right (half-open) of all pixels of a color."""
     y, x = torch.nonzero((sheet == torch.tensor(color, dtype=torch.uint8)[:, None, None]).all(0), as_tuple=True)
     assert len(y) >= at_least
     return int(y.min()), int(x.min()), int(y.max()) + 1, int(x.max()) + 1
@@ -91,7 +91,7 @@ def test_small_images_are_shown_a_whole_number_of_times_as_large():
 
 def test_parts_of_different_sizes_are_refused():
     truth = of_one_category(0)
-    with pytest.raises(InvalidArgumentError, match="as large as the image, 40x60, got the prediction of 40x61"):
+    with pytest.raises(InvalidArgumentError, match="of the image's size 40x60, got the prediction of 40x61"):
         draw_progress(plain(1), truth, of_one_category(0, (40, 61)), {}, SHAPES)
     with pytest.raises(InvalidArgumentError, match="got the panel 'semantic' of 10x15"):
         draw_progress(plain(1), truth, truth, {"semantic": plain(1, (10, 15))}, SHAPES)
