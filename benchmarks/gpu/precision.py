@@ -21,7 +21,7 @@ from panscape.inference.predictor import Prediction, Predictor
 from panscape.metrics import PanopticQuality, match_segments
 from panscape.precision import Precision
 
-MODELS = ("town", "street", "street-boxes")  # the two trained on photos see objects of theirs in the scenes, too
+MODELS = ("town", "street", "street_boxes")  # the two trained on photos see objects of theirs in the scenes, too
 PRECISIONS: dict[str, Precision] = {"fp32 again": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
 

@@ -128,7 +128,7 @@ def test_what_is_no_published_network(tmp_path: Path) -> None:
 def test_the_command_converts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = tmp_path / "panoptic_deeplab.pth", tmp_path / "model.safetensors"
     torch.save(numbered(released_shapes(MOBILENETV2[2])), path)
-    assert main(["weights", "convert", str(path), "--out", str(out)]) == 0
+    assert main(["convert", str(path), "--out", str(out)]) == 0
     said = capsys.readouterr()
     assert said.out == f"wrote {out}\n"
     assert said.err == (
@@ -147,9 +147,9 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
     path = tmp_path / "panoptic_deeplab.pth"
     torch.save(numbered(released_shapes(MOBILENETV2[2])), path)
     out = ["--out", str(tmp_path / "model.safetensors")]
-    assert main(["weights", "convert", str(path), *out, "--model", "swiftnet_r18"]) == 2
+    assert main(["convert", str(path), *out, "--model", "swiftnet_r18"]) == 2
     assert "missing" in capsys.readouterr().err
-    assert main(["weights", "convert", str(path), "--out", "model.pth"]) == 2
+    assert main(["convert", str(path), "--out", "model.pth"]) == 2
     assert "expected --out to end in .safetensors, got model.pth" in capsys.readouterr().err
     assert not (tmp_path / "model.safetensors").exists()
 
@@ -158,7 +158,7 @@ def test_a_file_that_is_not_what_its_name_promises(tmp_path: Path, capsys: pytes
     content = b"<!DOCTYPE html>"
     for name, kind in (("model_final_000000.pkl", "md5"), ("weights-00000000.pth", "sha256")):
         (tmp_path / name).write_bytes(content)
-        assert main(["weights", "convert", str(tmp_path / name), "--out", str(tmp_path / "m.safetensors")]) == 2
+        assert main(["convert", str(tmp_path / name), "--out", str(tmp_path / "m.safetensors")]) == 2
         digest = hashlib.new(kind, content).hexdigest()
         error = capsys.readouterr().err
         assert f"expected a file whose {kind} begins with {'0' * (6 if kind == 'md5' else 8)}" in error
