@@ -154,7 +154,7 @@ def test_what_a_submission_cannot_be(here: Path, capsys: pytest.CaptureFixture[s
     assert "recipe for Cityscapes or COCO" in said(capsys, *submission, "--recipe", BSB)
     assert "need --recipe NAME" in said(capsys, *submission)
     assert "expected SOURCE or --recipe, got both: a.jpg" in said(capsys, *city, "a.jpg")
-    assert "no --save-outputs" in said(capsys, *city, "--save-outputs")
+    assert "--submission cannot be combined with --save-outputs" in said(capsys, *city, "--save-outputs")
     assert "whose images lie in files, got one with TownData" in said(capsys, "predict", "--recipe", "town")
     assert not Path("out").exists()
     save_model(LabelSpace("few", tree.labels.categories[:12]))
