@@ -5,7 +5,7 @@
     panscape train town --out RUN --precision bf16 --workers 1 --threads 1
     python benchmarks/bundled_models.py town --run RUN
     python benchmarks/bundled_models.py street --run RUN --data path/to/camvid
-    python benchmarks/bundled_models.py street-boxes --run RUN --data path/to/camvid
+    python benchmarks/bundled_models.py street_boxes --run RUN --data path/to/camvid
     python benchmarks/bundled_models.py street --again --data path/to/camvid
     python benchmarks/bundled_models.py --page > docs/bundled_models.md
 
@@ -52,7 +52,7 @@ FACTS = {
         "licence": "Apache-2.0",
     },
     "street": _CAMVID,
-    "street-boxes": _CAMVID,
+    "street_boxes": _CAMVID,
     "aerial": {
         "data": "satellite images of Dubai by Humans in the Loop and MBRSC, 5 categories; objects are connected "
         "components of at least 100 pixels",
@@ -178,7 +178,7 @@ INTRODUCTION = """# Bundled models
 These models are part of the package, so `panscape predict` works without a download. Each was trained with one of the
 [recipes](recipes.md), from random weights or from another of these models, by the commands below. Numbers are percent
 on val images at their own size, in float32. `python benchmarks/bundled_models.py --page` makes this page from the model
-cards in the files; `panscape weights list` prints them, too.
+cards in the files; `panscape models` prints them, too.
 """
 
 

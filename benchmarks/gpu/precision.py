@@ -21,7 +21,7 @@ from panscape.inference.predictor import Prediction, Predictor
 from panscape.metrics import PanopticQuality, match_segments
 from panscape.precision import Precision
 
-MODELS = ("town", "street", "street-boxes")  # models trained on photos also detect objects in the scenes
+MODELS = ("town", "street", "street_boxes")  # models trained on photos also detect objects in the scenes
 PRECISIONS: dict[str, Precision] = {"fp32 again": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
 

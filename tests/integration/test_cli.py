@@ -109,8 +109,8 @@ class TestPredict:
         with pytest.raises(SystemExit):
             main(["predict", "--help"])
         text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-        assert "the maps of photos (those of videos with --frame-maps) in COCO panoptic form" in text
-        assert "NAME_panels.png; videos have none" in text
+        assert "the maps of images (of videos with --frame-maps) in COCO panoptic format" in text
+        assert "NAME_panels.png; not written for videos" in text
 
     def test_a_broken_photo_is_named_twice_and_the_exit_code_is_one(self, photos, color_model, capsys):
         (photos / "b.png").write_bytes(b"broken")
@@ -173,7 +173,7 @@ class TestPredict:
             (["predict", "a.jpg", "--max-siz", "5"], "--max-size"),
             (["predict", "a.jpg", "--max-size", "wide"], "wide"),
             (["predict", "a.jpg", "--precision", "half"], "bf16"),
-            (["weights", "lst"], "list"),
+            (["models", "--jsn"], "--json"),
         ],
     )
     def test_wrong_options_say_what_was_meant(self, capsys, arguments, said):
@@ -213,19 +213,19 @@ def test_a_reader_that_goes_away_is_no_accident(photos, tmp_path):
     assert (process.end(), (tmp_path / "err").read_text()) == (1, "")
 
 
-class TestWeights:
+class TestModels:
     def test_each_bundled_model_is_listed_with_its_card(self, tmp_path, monkeypatch, capsys):
         model = panscape.create_model("swiftnet", SHAPES, backbone="test_resnet", levels=1, width=8)
         table = {"circle": {"PQ": 50.0, "IoU": None}, "sky": {"PQ": 7.5, "IoU": 80.0}}
         card = {"licence": "Apache-2.0", "commands": ["a", "b"], "quality": {"pq": 0.5}, "per category": table}
         zoo.save(model, tmp_path / "tiny.safetensors", card)
         monkeypatch.setattr(zoo.save_load, "_BUNDLED", tmp_path)
-        assert main(["weights", "list"]) == 0
+        assert main(["models"]) == 0
         title, *lines = capsys.readouterr().out.splitlines()
         assert title.startswith("tiny  (")
         assert [line.strip() for line in lines[:3]] == ["licence: Apache-2.0", "commands: a; then b", "quality: pq 0.5"]
         assert [line.split() for line in lines[4:]] == [["PQ", "IoU"], ["circle", "50.0", "-"], ["sky", "7.5", "80.0"]]
-        assert main(["weights", "list", "--json"]) == 0
+        assert main(["models", "--json"]) == 0
         line = json.loads(capsys.readouterr().out)
         assert line["name"] == "tiny"
         assert line["card"] == card

@@ -67,8 +67,8 @@ def test_predict_and_evaluate_take_them(here: Path, capsys: pytest.CaptureFixtur
             "mean stuff-area or stuff-share or thing-area? known: align-corners, beyond-top-k,",
         ),
         (["tune", "model.safetensors", *DATA], "unknown decoding option 'stuf-area'"),
-        (["evaluate", "--predictions", "x.json", "--truth", "y.json"], "got --decode together with --predictions"),
-        (["tune", "model.safetensors"], "expected a MODEL and the recipe whose data to tune it on: panscape tune"),
+        (["evaluate", "--predictions", "x.json", "--gt", "y.json"], "got --decode together with --predictions"),
+        (["tune", "model.safetensors"], "expected a MODEL and the recipe of its dataset: panscape tune"),
     ],
 )
 def test_complaints(arguments: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,16 +96,16 @@ def test_the_tuned_model_has_the_best_values_and_a_note(here: Path, capsys: pyte
     out, err = capsys.readouterr()
     assert err == ""
     lines = out.splitlines()
-    assert lines[0] == "model.safetensors on 2 images of street train (of 3), rules of coco"
+    assert lines[0] == "model.safetensors on 2 images of street train (of 3), protocol coco"
     assert lines[2].split() == ["top_k", "1", "200*"]
     assert lines[5].split() == ["stuff_area", "1*", "4000", "8000"]
     tuned = zoo.load("tuned.safetensors")
     assert tuned.decoding.stuff_area == 1
     found = evaluate(tuned, get_recipe("street").data.load(Path("data"), "train"), limit=2, workers=0)
     iou = 100 * found.semantic.mean_iou
-    assert f"mIoU 0.0 with the model's own values, {iou:.1f} with those chosen (+{iou:.1f}); on these images" in out
-    assert f"  --decode.stuff-area 1  (was 4000; alone worth +{iou:.2f})" in lines
-    assert "  stuff-area 1 is at the edge of what was tried; try lower ones: --decode.stuff-area" in lines
+    assert f"mIoU 0.0 with the model's own values, {iou:.1f} with the chosen values (+{iou:.1f}); measured on" in out
+    assert f"  --decode.stuff-area 1  (was 4000; +{iou:.2f} on its own)" in lines
+    assert "  stuff-area 1 is at the edge of the tried values; try lower ones: --decode.stuff-area" in lines
     card = zoo.read_card("tuned.safetensors")
     assert card["licence"] == "CC0"
     assert card["decoding"].startswith("stuff_area 1 (was 4000)")
@@ -119,9 +119,7 @@ def test_other_splits_are_used_only_when_named_and_with_a_warning(
     tune = ["tune", "model.safetensors", *DATA, "--decode.stuff-area", "100", "--for", "miou", "--json"]
     assert main([*tune, "--split", "val"]) == 0
     out, err = capsys.readouterr()
-    assert err.startswith(
-        "panscape: options are chosen on val; what the tuned model reaches on val is no fair estimate"
-    )
+    assert err.startswith("panscape: options are chosen on val; scores of the tuned model on val are biased")
     report = json.loads(out)
     assert (report["split"], report["metric"], report["images"], report["skipped"]) == ("val", "miou", 3, [])
     (sweep,) = report["sweeps"][-1:]

@@ -1,4 +1,4 @@
-"""`panscape evaluate --predictions ... --truth ...` as people and programs use it."""
+"""`panscape evaluate --predictions ... --gt ...` as people and programs use it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-SCORE = ["evaluate", "--predictions", "predictions.json", "--truth", "truth.json"]
+SCORE = ["evaluate", "--predictions", "predictions.json", "--gt", "truth.json"]
 
 
 def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,12 +64,12 @@ def test_every_form_gives_the_same(here: Path, capsys: pytest.CaptureFixture[str
     write_coco(here / "predictions.json", united)
     found = []
     for path in ("predictions.json", "arrays"):
-        assert main(["evaluate", "--predictions", path, "--truth", "truth.json", "--json", "--workers", "2"]) == 0
+        assert main(["evaluate", "--predictions", path, "--gt", "truth.json", "--json", "--threads", "2"]) == 0
         found.append(json.loads(capsys.readouterr().out))
     assert len({json.dumps(one["panoptic"]) for one in found}) == 1
     assert found[0]["images"] == 4
     assert found[0]["protocol"] == "coco"
-    cities = ["evaluate", "--predictions", "gtFine", "--truth", "gtFine", "--labels", "shapes.json", "--json"]
+    cities = ["evaluate", "--predictions", "gtFine", "--gt", "gtFine", "--labels", "shapes.json", "--json"]
     assert main([*cities, "--protocol", "deeplab2", "--boundary"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["panoptic"]["all"]["pq"], report["boundary"]["all"]["pq"]) == (1, 1)
@@ -77,7 +77,7 @@ def test_every_form_gives_the_same(here: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_metrics_that_are_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arrays = ["evaluate", "--predictions", "arrays", "--truth", "truth.json", "--iiou", "--ap-sizes"]
+    arrays = ["evaluate", "--predictions", "arrays", "--gt", "truth.json", "--iiou", "--ap-sizes"]
     assert main([*arrays, "--report", "report.html"]) == 0
     out = capsys.readouterr().out
     assert {"iIoU", "AP", "small", "99-100%"} <= set(out.split())
@@ -123,7 +123,7 @@ def test_names_that_cannot_be_written_are_spelt_out(here: Path, capsys: pytest.C
     truth["categories"][0]["name"] = "\ud800\x1b[31m"  # half of a surrogate pair, and what colours a terminal
     Path("truth.json").write_text(json.dumps(truth))
     Path("arrays/1.npz").rename(os.fsdecode(b"arrays/\xff.npz"))
-    arrays = ["evaluate", "--predictions", "arrays", "--truth", "truth.json"]
+    arrays = ["evaluate", "--predictions", "arrays", "--gt", "truth.json"]
     assert main([*arrays, "--report", "report.html", "--out", "a.json"]) == 1
     out, err = capsys.readouterr()
     assert r"\ud800\x1b[31m" in out
@@ -148,15 +148,15 @@ def test_large_images_are_scored_without_a_warning(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "expected a MODEL with --recipe, to evaluate a model, or --predictions with --truth, to score files; got"),
-        (["--predictions", "predictions.json"], "--truth is missing"),
-        (["--truth", "truth.json"], "--predictions is missing"),
+        ([], "expected a MODEL with --recipe, to evaluate a model, or --predictions with --gt, to evaluate files; got"),
+        (["--predictions", "predictions.json"], "--gt is missing"),
+        (["--gt", "truth.json"], "--predictions is missing"),
         (["street"], "--recipe is missing"),
         (["--recipe", "street"], "MODEL is missing"),
         (["street", *SCORE[1:]], "got a MODEL together with --predictions"),
         (["street", "--recipe", "street", "--strict"], "got --strict together with a MODEL"),
         ([*SCORE[1:], "--device", "cpu", "--limit", "3"], "got --limit, --device together with --predictions"),
-        ([*SCORE[1:], "--workers", "0"], "expected one worker or more, got 0"),
+        ([*SCORE[1:], "--threads", "0"], "expected --threads of 1 or more, got 0"),
         ([*SCORE[1:], "--out", "no/a.json"], "cannot write no/a.json: no folder no; create it first"),
         ([*SCORE[1:], "--report", "no/a.html"], "cannot write no/a.html: no folder no; create it first"),
         ([*SCORE[1:], "--report", "truth"], "cannot write truth: it is a folder; give the name of a file in it"),
@@ -164,7 +164,7 @@ def test_large_images_are_scored_without_a_warning(
         ([*SCORE[1:], "--report", "a.html", "--images", "no"], "expected a folder of images, but there is no no"),
         ([*SCORE[1:], "--labels", "cityscape"], "unknown label space 'cityscape'; did you mean cityscapes"),
         (
-            ["--predictions", "nowhere", "--truth", "truth.json"],
+            ["--predictions", "nowhere", "--gt", "truth.json"],
             "nowhere: no such file or folder; expected the JSON of",
         ),
     ],
@@ -182,7 +182,7 @@ def test_what_cannot_be_done_is_one_line(
 
 def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SCORE, "--out", "worse.json"]) == 0
-    assert main(["evaluate", "--predictions", "truth.json", "--truth", "truth.json", "--out", "perfect.json"]) == 0
+    assert main(["evaluate", "--predictions", "truth.json", "--gt", "truth.json", "--out", "perfect.json"]) == 0
     gained = 100 * (1 - json.loads(Path("worse.json").read_text())["panoptic"]["all"]["pq"])
     capsys.readouterr()
     assert main(["evaluate", "--compare", "worse.json", "perfect.json", "--report", "changes.html"]) == 0
@@ -193,7 +193,7 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["evaluate", "--compare", "worse.json", "perfect.json", "--report", "changes.html", "--json"]) == 0
     change = json.loads(capsys.readouterr().out)["groups"]["PQ"]["change"]
     assert 100 * change == pytest.approx(gained, abs=1e-9)
-    itself = ["evaluate", "--predictions", "truth.json", "--truth", "predictions.json", "--out", "other.json"]
+    itself = ["evaluate", "--predictions", "truth.json", "--gt", "predictions.json", "--out", "other.json"]
     assert main(itself) == 0
     assert main(["evaluate", "--compare", "worse.json", "other.json"]) == 2
     assert "other segments in 4 of the 4 images that both runs have: '1', '2'" in capsys.readouterr().err
@@ -210,7 +210,7 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
     ("arguments", "message"),
     [
         (
-            ["--compare", "a.json", "b.json", "--truth", "truth.json"],
+            ["--compare", "a.json", "b.json", "--gt", "truth.json"],
             "--compare alone or with --report and --json, got it together",
         ),
         (["street", "--compare", "a.json", "b.json"], "got it together with a MODEL; what is compared has been scored"),

@@ -48,7 +48,7 @@ def probe(folder: Path, statement: str, imported: tuple[str, ...] = TORCH) -> st
         ("import panscape.cli; sys.exit(panscape.cli.main(['--version']))", 0),
         ("import panscape.cli; sys.exit(panscape.cli.main(['predict', '--help']))", 0),
         ("import panscape.cli; sys.exit(panscape.cli.main(['demo', '--help']))", 0),
-        ("import panscape.cli; sys.exit(panscape.cli.main(['weights', '--help']))", 0),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['recipes', '--help']))", 0),
         ("import panscape.cli; sys.exit(panscape.cli.main(['evaluate', '--help']))", 0),
         ("import panscape.cli; sys.exit(panscape.cli.main(['evaluate', '--predictions', 'a', '--limit', '2']))", 2),
         ("import panscape.cli; sys.exit(panscape.cli.main(['tune', '--help']))", 0),
@@ -60,7 +60,7 @@ def probe(folder: Path, statement: str, imported: tuple[str, ...] = TORCH) -> st
         ("import panscape.cli; sys.exit(panscape.cli.main(['predct', 'a.jpg']))", 2),
         ("import panscape.cli; sys.exit(panscape.cli.main(['predict', 'a.jpg', '--modle', 'x']))", 2),
         ("import panscape.cli; sys.exit(panscape.cli.main(['predict', 'a.jpg', '--precision', 'fp8']))", 2),
-        ("import panscape.cli; sys.exit(panscape.cli.main(['weights', 'lst']))", 2),
+        ("import panscape.cli; sys.exit(panscape.cli.main(['models', '--jsn']))", 2),
     ],
 )
 def test_nothing_heavy_is_loaded(tmp_path, statement, code):

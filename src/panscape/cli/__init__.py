@@ -1,10 +1,9 @@
 """The command line.
 
-Nothing heavy is imported here: options are plain dataclasses, and each command imports what it runs when it runs, so
-that help and complaints about wrong options come at once.
+This module imports nothing heavy: options are plain dataclasses, and each command imports its dependencies in ``run``.
+So the help and errors about options appear at once.
 
-Exit codes: 0 all went well; 1 some inputs could not be used, the others were; 2 the command could not be carried out;
-130 interrupted.
+Exit codes: 0 success; 1 some inputs were skipped, the others were processed; 2 the command failed; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -25,32 +24,34 @@ from tyro.conf import Positional, arg, subcommand
 from panscape import __version__
 from panscape.cli import decode_arguments
 from panscape.cli.evaluate import Evaluate
+from panscape.cli.models import Models
 from panscape.cli.predict import Predict
+from panscape.cli.recipes import Recipes
 from panscape.cli.tune import Tune
 from panscape.cli.weights import Weights
 from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameError
 
-_DESCRIPTION = """Panoptic segmentation: every pixel's category and object.
+_DESCRIPTION = """Panoptic segmentation: a category for every pixel, and an instance for every object.
 
-"panscape COMMAND --help" explains a command, "panscape --version" prints the version. Exit codes: 0 all went well, 1
-some inputs could not be used, the others were, 2 the command could not be carried out, 130 interrupted."""
+"panscape COMMAND --help" explains a command, "panscape --version" prints the version. Exit codes: 0 success, 1 some
+inputs were skipped, 2 the command failed, 130 interrupted."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Draw a few scenes, predict them, compare with the truth and show it all on one page."""
+    """Render synthetic scenes, predict them, compare them with the ground truth and write an HTML page."""
 
     out: Path = Path("panscape_demo")
     """Folder for the page."""
 
     model: str = "town"
-    """A model for the drawn town."""
+    """Model to run; its categories must be those of the synthetic scenes."""
 
     device: str = "auto"
-    """As in "panscape predict"."""
+    """Device to run on, as in "panscape predict"."""
 
     def run(self) -> int:
-        """Run the demonstration."""
+        """Run the demo."""
         from panscape.cli.demo import run_demo
 
         page = run_demo(self.out, model_name=self.model, device=self.device)
@@ -60,48 +61,48 @@ class Demo:
 
 @dataclass(frozen=True)
 class Train:
-    """Train a model by a recipe, or on a folder of your own; "panscape train --help" lists the recipes."""
+    """Train a model with a recipe, or on a folder of your own; "panscape recipes" lists the recipes."""
 
     arguments: Annotated[Positional[tuple[str, ...]], arg(metavar="RECIPE", help_behavior_hint="")] = ()
-    """What stands after "train". Each recipe has options of its own, so it is read in two steps, by "run"."""
+    """Arguments after "train". Each recipe has options of its own, so "run" parses them in two steps."""
 
     def run(self) -> int:
-        """Train, or show the recipe."""
+        """Train, or print the recipe."""
         from panscape.cli.train import parse_training
 
-        if _is_first_process():
+        if _is_rank_zero():
             command = parse_training(self.arguments)
-        else:  # complaints about options are the same in all processes, and the first one makes them
+        else:  # errors about options are the same in all processes, and only rank 0 prints them
             with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
                 try:
                     command = parse_training(self.arguments)
                 except (InvalidArgumentError, UnknownNameError):
                     return 2
-        if command.show:
+        if command.print_config:
             from panscape.training.run_folder import recipe_to_dict
 
             print(json.dumps(recipe_to_dict(command.recipe), indent=2))
             return 0
         from panscape.training.run import run
 
-        if _is_first_process():
+        if _is_rank_zero():
             for note in command.notes:
                 print(note, file=sys.stderr)
         run(command.recipe, command.options)
         return 0
 
 
-def _is_first_process() -> bool:
-    """Return whether this is the first, or the only one, of the processes that train together."""
-    if "RANK" in os.environ:  # of torchrun, maybe inside a task of SLURM
+def _is_rank_zero() -> bool:
+    """Return whether this process is rank 0 or the only process of the training."""
+    if "RANK" in os.environ:  # set by torchrun, maybe inside a SLURM task
         return os.environ["RANK"] == "0"
     return all(os.environ.get(name, "0") == "0" for name in ("SLURM_PROCID", "LOCAL_RANK"))
 
 
 def _list_decoding(command: str, model: str | None) -> int:
-    """Print the options of a model's post-processing."""
+    """Print the post-processing options of a model."""
     if model is None:
-        raise InvalidArgumentError(f"expected a MODEL whose options to list: panscape {command} MODEL --decode.help")
+        raise InvalidArgumentError(f"expected a MODEL to list the options of: panscape {command} MODEL --decode.help")
     import panscape
 
     loaded = panscape.load(model)
@@ -120,9 +121,20 @@ _Command = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Recipes, subcommand("recipes")]
+    | Annotated[Models, subcommand("models")]
     | Annotated[Weights, subcommand("weights")]
 )
-_COMMANDS = {"predict": Predict, "demo": Demo, "evaluate": Evaluate, "tune": Tune, "train": Train, "weights": Weights}
+_COMMANDS: dict[str, type[Any]] = {
+    "predict": Predict,
+    "demo": Demo,
+    "evaluate": Evaluate,
+    "tune": Tune,
+    "train": Train,
+    "recipes": Recipes,
+    "models": Models,
+    "weights": Weights,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; by default those of the process.
 
     Returns:
-        The exit code, see the top of this file. Wrong options end the process with 2 right away.
+        The exit code, see the top of this file. Invalid options exit the process with 2 at once.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -146,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments[0] == "train":
             return Train(tuple(arguments[1:])).run()
         decode: tuple[str, ...] = ()
-        if any(option.name == "decode" for option in fields(_COMMANDS.get(arguments[0], Weights))):
+        if any(option.name == "decode" for option in fields(_COMMANDS.get(arguments[0], Models))):
             arguments, decode = decode_arguments.split(arguments, several=arguments[0] == "tune")
         command: Any = tyro.cli(
             _Command,
@@ -159,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _list_decoding(arguments[0], command.model)
         return int((replace(command, decode=decode) if decode else command).run())
     except (PanscapeError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # the reader of our lines has gone; so do we, without a word
+        if isinstance(error, BrokenPipeError):  # the reader of standard output has closed it; exit silently
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         print(f"panscape: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a run tells the person or the program that started it."""
+"""Console output of a run: one line or JSON object per source, and progress bars."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _WIDEST_NAME = 48
 class Reporter:
     """Prints one line for each source as soon as it is done; a context manager.
 
-    Lines of sources that were predicted go to standard output, failures to standard error. On a terminal a bar shows
-    how far a longer run is.
+    Lines of predicted sources go to standard output, failures to standard error. On a terminal, a bar shows the
+    progress of a run over several sources or a video.
 
     Args:
-        sources: of the run.
-        as_json: print JSON, one object a line, failures among them (as ``source`` and ``error``).
+        sources: the sources of the run.
+        as_json: print one JSON object per line, failures included (as ``source`` and ``error``).
     """
 
     def __init__(self, sources: list[Source], *, as_json: bool = False) -> None:
@@ -47,7 +47,7 @@ class Reporter:
             from rich.console import Console
             from rich.progress import Progress
 
-            # Lines and bar on one terminal must go through one console, or they overwrite each other.
+            # If lines and bar share a terminal, they must use one console, or they overwrite each other.
             is_shared = sys.stdout.isatty()
             console = Console(stderr=not is_shared)
             self._console = console if is_shared else None
@@ -64,7 +64,7 @@ class Reporter:
         self._exits.close()
 
     def tell(self, outcome: FileResult | FileError) -> None:
-        """Print the line of a source that has been dealt with."""
+        """Print the line of a source that was predicted or has failed."""
         self._num_done += 1
         if self._progress is not None:
             self._progress.update(self._sources_task, completed=self._num_done)
@@ -77,7 +77,7 @@ class Reporter:
             print(f"panscape: {outcome.source}: {outcome.error}", file=sys.stderr)
 
     def frame(self, source: Source, index: int, num_frames: int | None) -> None:
-        """Move the bar of a video on."""
+        """Advance the progress bar of a video."""
         if self._progress is not None:
             self._progress.update(
                 self._frames_task,
@@ -92,7 +92,7 @@ class Reporter:
         frames = f"{done.frames} frames, " if done.frames > 1 else ""
         return (
             f"{done.source:<{self._column}}  {f'{done.height}x{done.width}':>9}  {frames}{done.segments:3} segments  "
-            f"read {times.read:6.1f}  network {times.network:7.1f}  recover {times.postprocess:6.1f}  "
+            f"read {times.read:6.1f}  network {times.network:7.1f}  post-process {times.postprocess:6.1f}  "
             f"write {times.write:6.1f} ms{' a frame' if done.frames > 1 else ''}"
         )
 
@@ -105,10 +105,10 @@ class Reporter:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function that shows how many of how many are done: a bar on a terminal, nothing elsewhere.
+    """Yield a function of (done, total) that updates a progress bar on a terminal and does nothing elsewhere.
 
     Args:
-        what: is counted, for example "images".
+        what: the counted unit, for example "images".
     """
     if not sys.stderr.isatty():
         yield lambda done, total: None

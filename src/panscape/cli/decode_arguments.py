@@ -1,7 +1,7 @@
-"""``--decode.NAME VALUE`` on the command line: options of post-processing, whose names depend on the model.
+"""``--decode.NAME VALUE`` on the command line: post-processing options, whose names depend on the model.
 
-A command is parsed in two steps, like ``panscape train``: first all but these options, which :func:`split` takes out;
-then, when the model is loaded, these, by the options that it has. Nothing heavy is imported here.
+A command is parsed in two steps, like ``panscape train``. First :func:`split` removes these options, and the others
+are parsed. After the model is loaded, these are parsed against its own options. This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ HELP = f"{PREFIX}help"
 
 
 def split(arguments: Sequence[str], *, several: bool = False) -> tuple[list[str], tuple[str, ...]]:
-    """Take the options of post-processing and their values out of the arguments of a command.
+    """Separate the post-processing options and their values from the other arguments of a command.
 
     Args:
-        arguments: of the command.
-        several: an option takes all values up to the next option, not one.
+        arguments: the arguments of the command.
+        several: an option takes all values up to the next option instead of one.
 
     Returns:
-        The other arguments, and those taken out.
+        The other arguments, and the post-processing options with their values.
     """
     others: list[str] = []
     taken: list[str] = []
-    is_expected = False  # a value of the option before
+    is_expected = False  # whether the next word may be a value of the previous option
     for argument in arguments:
         if argument.startswith(PREFIX):
             taken.append(argument)
@@ -50,53 +50,53 @@ def split(arguments: Sequence[str], *, several: bool = False) -> tuple[list[str]
 
 
 def apply_arguments(model: PanopticModel, arguments: Sequence[str], program: str) -> None:
-    """Change the options of a model's post-processing to those given.
+    """Set the post-processing options of a model to the given values.
 
     Args:
-        model: whose options.
-        arguments: what :func:`split` took out.
-        program: the command, for complaints.
+        model: the model to change.
+        arguments: post-processing options and values, from :func:`split`.
+        program: name of the command, for error messages.
 
     Raises:
-        UnknownNameError: the model has no such option; the nearest are suggested and all are listed.
+        UnknownNameError: the model has no such option; the message suggests the nearest and lists all.
         InvalidArgumentError: a value is out of its range.
-        SystemExit: with 2 after a complaint about the type of a value.
+        SystemExit: with 2 after an error message about the type of a value.
     """
     given = _values(model, arguments, program, several=False)
     model.set_decoding(**given)
 
 
 def parse_grid(model: PanopticModel, arguments: Sequence[str], program: str) -> dict[str, tuple[Any, ...]]:
-    """Return the values given for each option, one or more, in the order of the options given.
+    """Return one or more values for each given option, in the order of the arguments.
 
     Args:
-        model: says which options there are.
-        arguments: what :func:`split` took out.
-        program: the command, for complaints.
+        model: the model that has the options.
+        arguments: post-processing options and values, from :func:`split`.
+        program: name of the command, for error messages.
 
     Raises:
-        UnknownNameError: the model has no such option; the nearest are suggested and all are listed.
-        SystemExit: with 2 after a complaint about the type of a value.
+        UnknownNameError: the model has no such option; the message suggests the nearest and lists all.
+        SystemExit: with 2 after an error message about the type of a value.
     """
     return _values(model, arguments, program, several=True)
 
 
 def overview(model: PanopticModel, name: str, grid: Mapping[str, Sequence[Any]] | None = None) -> str:
-    """Return the options of a model's post-processing as text: name, value, and what they do.
+    """Return a model's post-processing options as text: name, value and help.
 
     Args:
-        model: whose options.
-        name: of the model.
-        grid: values that are tried for some options, to be listed as well.
+        model: the model.
+        name: name of the model, for the title.
+        grid: values that tuning tries by default, for some options; listed with the option.
     """
     from panscape.representations.decoding_options import decoding_options
 
     options = decoding_options(model.decoding)
     if not options:
-        return f"{name} has no options of post-processing."
-    blocks = [f"Options of post-processing of {name} ({type(model.decoding).__name__}):"]
+        return f"{name} has no post-processing options."
+    blocks = [f"Post-processing options of {name} ({type(model.decoding).__name__}):"]
     for option in options.values():
-        lines = [f"{_spelt(option.name)} {option.value}", f"    {option.help}"]
+        lines = [f"{_option_string(option.name)} {option.value}", f"    {option.help}"]
         if grid is not None and option.name in grid:
             lines.append(f"    tried by default: {' '.join(map(str, grid[option.name]))}")
         blocks.append("\n".join(lines))
@@ -113,25 +113,25 @@ def _values(model: PanopticModel, arguments: Sequence[str], program: str, *, sev
         if not argument.startswith(PREFIX):
             given[name].append(argument)
             continue
-        spelt, is_joined, value = argument.removeprefix(PREFIX).partition("=")
-        name = spelt.replace("-", "_")
+        typed, is_joined, value = argument.removeprefix(PREFIX).partition("=")
+        name = typed.replace("-", "_")
         if name not in options:
             known = [option.replace("_", "-") for option in options]
-            raise UnknownNameError("decoding option", spelt, known, list_all=True)
+            raise UnknownNameError("decoding option", typed, known, list_all=True)
         given[name] = [value] if is_joined else []
     if not given:
         return {}
     found = tyro.cli(
         _parser([options[name] for name in given], several=several),
         prog=program,
-        args=[word for name, words in given.items() for word in (_spelt(name), *words)],
+        args=[word for name, words in given.items() for word in (_option_string(name), *words)],
         config=(tyro.conf.FlagConversionOff,),
     )
     return {name: getattr(found.decode, name) for name in given}
 
 
 def _parser(options: Sequence[DecodingOption], *, several: bool) -> Any:
-    """Return a dataclass with a field for each option, of which tyro makes a parser."""
+    """Return a dataclass with a field for each option, from which tyro builds a parser."""
     decode = make_dataclass(
         "Decode",
         [
@@ -142,13 +142,13 @@ def _parser(options: Sequence[DecodingOption], *, several: bool) -> Any:
     return make_dataclass("Options", [("decode", decode)])
 
 
-def _spelt(name: str) -> str:
-    """Return an option as it stands on the command line."""
+def _option_string(name: str) -> str:
+    """Return the command-line form of an option."""
     return PREFIX + name.replace("_", "-")
 
 
 def _is_option(argument: str) -> bool:
-    """Return whether an argument is an option, not a value such as -1 or .5."""
+    """Return whether an argument is an option rather than a value such as -1 or .5."""
     if not argument.startswith("-"):
         return False
     try:
@@ -159,4 +159,4 @@ def _is_option(argument: str) -> bool:
 
 
 Decode = Annotated[tuple[str, ...], arg(name="decode.NAME", metavar="VALUE", help_behavior_hint="")]
-"""Options of the model's post-processing, which ``main`` takes out of a command that has a field ``decode``."""
+"""Post-processing options; ``main`` separates them from the arguments of a command with a field ``decode``."""

@@ -1,7 +1,7 @@
-"""The demonstration: drawn scenes whose truth is exact, predicted and shown beside it.
+"""The demo: predicts synthetic scenes and shows the predictions beside the exact ground truth.
 
-It uses drawn scenes, and by default the model made for them, because a score needs a truth, and only drawn scenes have
-one that is exact and may be shipped: annotations of photos are neither.
+It uses synthetic scenes, and by default the model trained on them, because only their ground truth is exact and may
+be shipped; annotations of photos are neither.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from panscape.visualize import PANEL_TITLES, draw, draw_segments
 from panscape.zoo import load
 
 _WARM_UP_SIZE = Size(64, 64)
-_SEED = 7_000_000  # far from what anything was trained on
+_SEED = 7_000_000  # far from the seeds of all training scenes
 
 
 @dataclass(frozen=True, slots=True)
 class DemoScene:
-    """Which scene to draw.
+    """A synthetic scene to render.
 
     Attributes:
-        view: from where it is seen.
-        size: in pixels.
-        index: its number in the endless row of scenes.
+        view: position of the camera.
+        size: height and width, pixels.
+        index: index of the scene in the endless sequence of scenes.
     """
 
     view: Literal["street", "above"]
@@ -49,7 +49,7 @@ class DemoScene:
     index: int
 
 
-# As large as what the bundled model learnt from, or a little larger.
+# As large as the training scenes of the bundled model, or a little larger.
 SCENES = (
     DemoScene("street", Size(256, 448), 0),
     DemoScene("above", Size(320, 320), 0),
@@ -60,38 +60,38 @@ SCENES = (
 )
 
 _INTRODUCTION = (
-    "Scenes that no one has seen before, drawn with their exact truth, and what the model makes of them: every pixel's "
-    "category, and for things also its object, in a shade of its own."
+    "Synthetic scenes that the model has not been trained on, their exact ground truth, and the model's predictions: a "
+    "category for every pixel, and a shade of its own for every object."
 )
 
 
 def run_demo(
     out: Path, *, model_name: str | Path = "town", device: str = "auto", scenes: Sequence[DemoScene] | None = None
 ) -> Path:
-    """Draw scenes, predict them, print a table and write a page.
+    """Render scenes, predict them, print a table and write a page.
 
     Args:
-        out: folder for the page; is made if it does not exist.
-        model_name: for :func:`panscape.load`; a model whose label space is the town's.
+        out: folder for the page; created if it does not exist.
+        model_name: model for :func:`panscape.load`, with the label space of the synthetic scenes.
         device: see :class:`~panscape.inference.predictor.Predictor`.
-        scenes: which ones; by default `SCENES`.
+        scenes: scenes to render; by default `SCENES`.
 
     Returns:
         The path of the page.
 
     Raises:
-        InvalidArgumentError: the model has another label space, or a file lies where the folder should be.
+        InvalidArgumentError: the model has another label space, or ``out`` is a file.
     """
     make_folder(out, "the page")
     predictor = Predictor(load(model_name), device=device)
     labels = Town(1).labels
     if [c.name for c in predictor.model.labels] != [c.name for c in labels]:
         raise InvalidArgumentError(
-            f"the demonstration needs a model of the label space {labels.name!r}, "
+            f"the demo needs a model with the label space {labels.name!r}, "
             f"{str(model_name)!r} has {predictor.model.labels.name!r}"
         )
     predictor.warm_up()
-    Town(1, _WARM_UP_SIZE)[0]  # drawing has kernels of its own
+    Town(1, _WARM_UP_SIZE)[0]  # compiles the renderer's kernels
 
     played = [_play(scene, predictor, labels) for scene in (SCENES if scenes is None else scenes)]
     quality = PanopticQuality(labels)
@@ -107,7 +107,7 @@ def run_demo(
     page = out / "index.html"
     write_page(
         page,
-        title="panscape: a demonstration",
+        title="panscape demo",
         introduction=_INTRODUCTION,
         facts={
             "model": str(model_name),
@@ -128,7 +128,7 @@ def run_demo(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Played:
-    """A scene after its prediction."""
+    """A scene with its prediction and scores."""
 
     shown: Scene
     quality: PanopticQuality
@@ -137,7 +137,7 @@ class _Played:
 
 
 def _play(scene: DemoScene, predictor: Predictor, labels: LabelSpace) -> _Played:
-    """Draw a scene, predict it and compare."""
+    """Render a scene, predict it and compare it with the ground truth."""
     started = perf_counter()
     sample = Town(scene.index + 1, scene.size, scene.view, seed=_SEED)[scene.index]
     draw_ms = 1000 * (perf_counter() - started)
@@ -148,7 +148,7 @@ def _play(scene: DemoScene, predictor: Predictor, labels: LabelSpace) -> _Played
         "size": f"{scene.size.height}x{scene.size.width}",
         "segments": str(prediction.map.num_segments),
         "PQ": format_percent(quality.compute().all.pq),
-        "drawn in": f"{draw_ms:.0f} ms",
+        "rendering": f"{draw_ms:.0f} ms",
         "network": f"{prediction.network_ms:.0f} ms",
         "post-processing": f"{prediction.postprocess_ms:.0f} ms",
     }
@@ -160,12 +160,12 @@ def _figures(sample: Sample, prediction: Prediction, predictor: Predictor, label
     captions = {"semantic": "network: category", "centers": "network: centers", "offsets": "network: offset directions"}
     return [
         Figure("image", sample.image, is_photo=True),
-        Figure("truth", draw_segments(sample.truth, labels), is_photo=False),
+        Figure("ground truth", draw_segments(sample.truth, labels), is_photo=False),
         Figure("prediction", draw_segments(prediction.map, labels), is_photo=False),
-        Figure("mistakes, in red", draw_errors(sample.image, prediction.map, sample.truth), is_photo=True),
+        Figure("errors, in red", draw_errors(sample.image, prediction.map, sample.truth), is_photo=True),
         Figure("prediction over the image", draw(sample.image, prediction.map, labels), is_photo=True),
         *(
-            # What has no title of its own shows features, over the photo.
+            # Panels without an entry in PANEL_TITLES show features over the photo.
             Figure(captions.get(name, name), image, is_photo=name == "offsets" or name not in PANEL_TITLES)
             for name, image in predictor.visualize(prediction).items()
         ),
@@ -173,12 +173,12 @@ def _figures(sample: Sample, prediction: Prediction, predictor: Predictor, label
 
 
 def draw_errors(image: Tensor, prediction: PanopticMap, truth: PanopticMap) -> Tensor:
-    """Draw the image in grey, and red where a pixel is not in the segment that its true segment was matched with.
+    """Draw the image in grey, and in red each pixel outside the segment matched with its ground-truth segment.
 
     Args:
         image: uint8 [3, H, W].
-        prediction: of the same size.
-        truth: likewise; its void is never a mistake.
+        prediction: predicted map of the same size.
+        truth: ground truth of the same size; void pixels never count as errors.
 
     Returns:
         uint8 [3, H, W].

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of predictions beside the truth: no script, no font and no image from elsewhere."""
+"""A self-contained HTML page of predictions beside the ground truth, without scripts or external fonts and images."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Figure:
     """An image with its caption.
 
     Attributes:
-        caption: below it.
+        caption: text below the image.
         image: uint8 [3, H, W].
-        is_photo: has soft tones (embedded as JPEG) rather than flat areas (as PNG).
+        is_photo: embed as JPEG, for continuous tones; otherwise as PNG, for flat areas.
     """
 
     caption: str
@@ -36,12 +36,12 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """One image and everything shown of it.
+    """A section of the page: one scene with its measurements and figures.
 
     Attributes:
-        title: above it.
-        facts: what was measured, by name.
-        figures: in their order.
+        title: heading of the section.
+        facts: measurements by name.
+        figures: figures in display order.
     """
 
     title: str
@@ -59,16 +59,16 @@ def write_page(
     report: PanopticQualityReport,
     scenes: Sequence[Scene],
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the page atomically.
 
     Args:
-        path: of the page; its folder must exist.
-        title: of the page, in plain text as all text here.
-        introduction: a paragraph below the title.
-        facts: what holds for all scenes, by name.
-        labels: gives the legend its colours.
+        path: path of the page; its folder must exist.
+        title: title of the page; plain text, as all text here.
+        introduction: paragraph below the title.
+        facts: facts about the whole run, by name.
+        labels: label space with the colours of the legend.
         report: quality over all scenes.
-        scenes: in their order.
+        scenes: scenes in display order.
     """
     body = "\n".join(
         [
@@ -104,7 +104,7 @@ def _scene(scene: Scene) -> str:
 
 
 def _quality(report: PanopticQualityReport, labels: LabelSpace) -> str:
-    head = "".join(f"<th>{name}</th>" for name in ("PQ", "SQ", "RQ", "found", "wrong", "missed"))
+    head = "".join(f"<th>{name}</th>" for name in ("PQ", "SQ", "RQ", "TP", "FP", "FN"))
     rows = []
     for name, group in (("all", report.all), ("things", report.things), ("stuff", report.stuff)):
         shares = "".join(f"<td>{format_percent(v)}</td>" for v in (group.pq, group.sq, group.rq))
@@ -139,9 +139,10 @@ def _embedded(figure: Figure) -> str:
 
 
 _EXPLANATION = (
-    "PQ, panoptic quality, is SQ (how well found segments overlap the true ones) weighted by RQ (how many were found, "
-    "and how many of those predicted exist); 100 is perfect. A segment is found when it overlaps a true one of its "
-    "category by more than half (intersection over union). Click an image to enlarge it, and beside it to go back."
+    "PQ (panoptic quality) is the product of SQ (mean IoU of matched segments) and RQ (F1 score of the matching); 100 "
+    "is perfect. A predicted segment matches a ground-truth segment of its category if their IoU is above 0.5: TP "
+    "counts matches, FP unmatched predictions, FN unmatched ground truth. Click an image to enlarge it; click beside "
+    "it to close it."
 )
 
 _STYLE = """

@@ -1,4 +1,4 @@
-"""`panscape evaluate MODEL --recipe NAME`: a model on the data of a recipe, as tables, JSON and a page."""
+"""`panscape evaluate MODEL --recipe NAME`: evaluates a model on the dataset of a recipe."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from panscape.metrics.protocol import Protocol, get_protocol
 from panscape.models.base import PanopticModel
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision
-from panscape.recipes import get_recipe
+from panscape.recipes import get_recipe, resolve_recipe_name
 from panscape.representations.decoding_options import decoding_options
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelScores:
-    """What was found of a model, as reports and comparisons take it; what a page shows is predicted again.
+    """Scores of a model, for reports and comparisons; images shown on a page are predicted again.
 
     Attributes:
-        model: that was evaluated, on its device.
-        dataset: whose images it saw.
-        numbers: of the scored images in the dataset, by their names.
-        predictions: the model's name.
-        truth: the data's name.
-        records: one for each scored image.
-        problems: images that were left out.
-        summary: the reports of all metrics as plain dicts, among other facts.
-        oracle: what came from the truth.
-        precision: of the numbers inside the network.
-        protocol: of panoptic quality.
+        model: the evaluated model, on its device.
+        dataset: the dataset it was evaluated on.
+        indices: dataset index of each evaluated image, by image name.
+        predictions: name of the model.
+        truth: name of the dataset and split.
+        records: one record per evaluated image.
+        problems: skipped images.
+        summary: reports of all metrics as plain dicts, and facts about the run.
+        oracle: network outputs replaced by the ground truth.
+        precision: numeric precision of the forward pass.
+        protocol: evaluation protocol of panoptic quality.
     """
 
     model: PanopticModel
     dataset: PanopticDataset
-    numbers: Mapping[str, int]
+    indices: Mapping[str, int]
     predictions: Path
     truth: Path
     records: Sequence[ImageRecord]
@@ -70,28 +70,28 @@ class ModelScores:
         return self.model.labels
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the reports of all metrics under their names, among other facts."""
+        """Return the reports of all metrics by name, and facts about the run."""
         return dict(self.summary)
 
     def maps_of(self, name: str) -> tuple[PanopticMap, PanopticMap]:
-        """Predict one scored image again, and return its truth as well.
+        """Predict an evaluated image again, and return the prediction and the ground truth.
 
         Raises:
             BadSampleError: its files have changed since and cannot be read.
         """
-        sample = load_sample(self.dataset, self.numbers[name])
+        sample = load_sample(self.dataset, self.indices[name])
         return predict_sample(self.model, sample, oracle=self.oracle, precision=self.precision), sample.truth
 
     def photo_of(self, name: str) -> Tensor:
-        """Return one scored image itself, uint8 [3, H, W].
+        """Return an evaluated image, uint8 [3, H, W].
 
         Raises:
             BadSampleError: its files have changed since and cannot be read.
         """
-        return load_sample(self.dataset, self.numbers[name]).image
+        return load_sample(self.dataset, self.indices[name]).image
 
     def protocol_of(self, name: str) -> Protocol:
-        """Return the rules by which one scored image was judged: the same for all."""
+        """Return the evaluation protocol of an image, which is the same for all."""
         return self.protocol
 
 
@@ -114,40 +114,41 @@ def run_on_model(
     out: Path | None,
     report: Path | None,
 ) -> int:
-    """Evaluate a model; print tables or JSON, write what was asked for.
+    """Evaluate a model; print tables or JSON, and write the requested files.
 
     Args:
-        name: of a bundled model, or a path, see :func:`panscape.load`.
-        recipe: whose data to take.
-        data: their folder; drawn data need none.
-        split: which part of them.
-        oracle: parts of the network's outputs to be replaced by the truth's.
-        limit: of images; 0 for all.
-        decode: options of post-processing, as :mod:`panscape.cli.decode_arguments` takes them.
-        options: what is measured.
-        device: where to predict.
-        precision: of the numbers inside the network.
+        name: bundled model or path, see :func:`panscape.load`.
+        recipe: name of the recipe that defines the dataset.
+        data: folder of the dataset; None for synthetic datasets.
+        split: name of the split.
+        oracle: network outputs to replace by the ground truth.
+        limit: maximum number of images; 0 for all.
+        decode: post-processing options, in the format of :mod:`panscape.cli.decode_arguments`.
+        options: metrics and evaluation protocol.
+        device: device to predict on.
+        precision: numeric precision of the forward pass.
         speed: also measure images per second.
-        workers: processes that read ahead.
-        on_error: what to do at an image that cannot be used.
-        as_json: print one JSON object in place of tables.
-        out: also write a JSON that can be compared with others.
-        report: also write a page to look at.
+        workers: processes that prefetch images.
+        on_error: whether to raise an error or skip an image that cannot be used.
+        as_json: print one JSON object instead of tables.
+        out: also write a JSON file for comparisons.
+        report: also write an HTML report.
 
     Returns:
-        0, or 1 if images were left out.
+        0, or 1 if images were skipped.
     """
     require_places(out, report)
+    recipe = resolve_recipe_name(recipe)
     chosen = choose_device(device)
     dataset = get_recipe(recipe).data.load(data, split)
     model = load(name, labels=dataset.labels).to(chosen)
     apply_arguments(model, decode, "panscape evaluate")
     bad: list[SkippedSample] = []
-    numbers: dict[str, int] = {}
+    indices: dict[str, int] = {}
     records: list[ImageRecord] = []
 
-    def remember(number: int, sample: Sample, prediction: Predicted) -> None:
-        numbers[sample.name] = number
+    def remember(index: int, sample: Sample, prediction: Predicted) -> None:
+        indices[sample.name] = index
         records.append(
             record_of(
                 sample.name,
@@ -190,17 +191,17 @@ def run_on_model(
     if as_json:
         print(json.dumps(summary))
     else:
-        perfect = f" with the truth's {', '.join(oracle)}" if oracle else ""
+        replaced = f" with ground-truth {', '.join(oracle)}" if oracle else ""
         images = f"{count} image" if count == 1 else f"{count} images"
         given = f" with {' '.join(decode)}" if decode else ""
-        print(f"{name}{given} on {images} of {recipe} {split}{perfect}, rules of {options.protocol}\n\n{found}")
+        print(f"{name}{given} on {images} of {recipe} {split}{replaced}, protocol {options.protocol}\n\n{found}")
         if timed is not None:
             print(f"\n{timed}")
-        _tell_skipped(bad, count + len(bad))
+        _print_skipped(bad, count + len(bad))
     scores = ModelScores(
         model=model,
         dataset=dataset,
-        numbers=numbers,
+        indices=indices,
         predictions=Path(name),
         truth=Path(f"{recipe} {split}"),
         records=records,
@@ -220,12 +221,12 @@ def run_on_model(
 
 
 def _speed_of(model: PanopticModel, dataset: PanopticDataset, precision: Precision, limit: int) -> SpeedReport:
-    with progress_bar("images, for their speed") as progress:
+    with progress_bar("images timed") as progress:
         return measure_speed(model, dataset, precision=precision, limit=limit, progress=progress)
 
 
-def _tell_skipped(bad: Sequence[SkippedSample], num_images: int) -> None:
-    """Print which images were left out."""
+def _print_skipped(bad: Sequence[SkippedSample], num_images: int) -> None:
+    """Print the skipped images."""
     if bad:
         print(f"panscape: {len(bad)} of {num_images} images could not be used:", file=sys.stderr)
     for _, error in bad:

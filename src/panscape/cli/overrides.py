@@ -1,83 +1,118 @@
-"""A recipe with some of its fields given on the command line."""
+"""Overrides the fields of a recipe from the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, arg
+from tyro.conf import FlagCreatePairsOff, Suppress, arg
 
 from panscape.recipes.data_options import FolderData
 from panscape.recipes.from_folder import derive, own
-from panscape.training.config import Recipe
+from panscape.training.config import (
+    Augmentation,
+    DataOptions,
+    ModelOptions,
+    Optimizer,
+    Recipe,
+    Sampling,
+    Schedule,
+)
 from panscape.training.run_options import RunOptions
+
+_HELP_ALL = "--help-all"
+_MORE = "--help-all lists all options, also those of the network, the dataset, augmentation and the schedule."
 
 
 @dataclass(frozen=True)
 class TrainingCommand:
-    """What ``panscape train`` was asked for.
+    """The parsed arguments of ``panscape train``.
 
     Attributes:
-        recipe: with what was given.
-        options: of the run.
-        show: only print the recipe.
-        notes: lines that tell the user what was found and chosen.
+        recipe: recipe with the given fields.
+        options: options of the run.
+        print_config: print the recipe instead of training.
+        notes: lines for the user about the data found and the settings chosen.
     """
 
     recipe: Recipe
     options: RunOptions
-    show: bool
+    print_config: bool
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _ShortRecipe(Recipe):
+    """A recipe whose nested fields are hidden in the help."""
+
+    model: Suppress[ModelOptions]
+    data: Suppress[DataOptions]
+    augmentation: Suppress[Augmentation]
+    sampling: Suppress[Sampling]
+    optimizer: Suppress[Optimizer]
+    schedule: Suppress[Schedule]
 
 
 @dataclass(frozen=True)
 class _Options:
     run: Annotated[RunOptions, arg(name=""), FlagCreatePairsOff]
-    """Where and how to run it."""
+    """Options of the run: folders, devices, precision, logging."""
 
     recipe: Annotated[Recipe, arg(name="")]
-    """What to train, and how."""
+    """Fields of the recipe."""
 
     print_config: Annotated[bool, FlagCreatePairsOff] = False
-    """Print the recipe as JSON and end; nothing is trained."""
+    """Print the recipe as JSON and exit without training."""
+
+
+@dataclass(frozen=True)
+class _ShortOptions(_Options):
+    recipe: Annotated[_ShortRecipe, arg(name="")]
+    """Fields of the recipe."""
 
 
 def override(recipe: Recipe, program: str, arguments: Sequence[str], notes: tuple[str, ...] = ()) -> TrainingCommand:
-    """Return the recipe with the fields that are given, and the options of its run.
+    """Return the recipe with the given fields, and the options of its run.
 
-    Every field is an option: its place in the recipe, with dots.
+    Every field is an option, named by its dotted path in the recipe.
 
     Args:
-        recipe: gives the fields that are not given, and which options there are.
-        program: for the help.
+        recipe: recipe that defines the options and their defaults.
+        program: name of the program, for the help.
         arguments: options and their values.
-        notes: handed on.
+        notes: notes to pass on.
 
     Raises:
-        SystemExit: with 0 after the help, with 2 after a complaint about an option.
+        SystemExit: with 0 after the help, with 2 after an error message about an option.
     """
-    is_shown = "--print-config" in arguments  # then nothing is written
+    is_full = _HELP_ALL in arguments
+    arguments = ["--help" if argument == _HELP_ALL else argument for argument in arguments]
+    kind: Any = _Options
+    if not is_full and not {"-h", "--help"}.isdisjoint(arguments):
+        kind = _ShortOptions
+        recipe = _ShortRecipe(**{option.name: getattr(recipe, option.name) for option in fields(Recipe)})
+    is_printed = "--print-config" in arguments  # then nothing is written, and --out is not required
     given = tyro.cli(
-        _Options,
+        kind,
         prog=program,
         description=_description(recipe),
-        default=_Options(RunOptions(Path() if is_shown else tyro.MISSING), recipe),
+        default=kind(RunOptions(Path() if is_printed else tyro.MISSING), recipe),
         args=list(arguments),
     )
     return TrainingCommand(given.recipe, given.run, given.print_config, notes)
 
 
 def override_own(program: str, arguments: Sequence[str]) -> TrainingCommand:
-    """Like :func:`override` with the recipe that follows from the folder given as ``--data``.
+    """Like :func:`override`, with the recipe derived from the folder given as ``--data``.
 
     Raises:
         PanscapeError: as :func:`panscape.recipes.from_folder.derive`.
         SystemExit: as :func:`override`.
     """
-    first = override(own(), program, arguments)  # says where the data are and how to read them
+    first = override(own(), program, arguments)  # finds the folder and the options for reading it
     data = cast(FolderData, first.recipe.data)
     derived = derive(data.folder(first.options.data), data)
     return override(derived.recipe, program, arguments, derived.notes)
@@ -86,7 +121,7 @@ def override_own(program: str, arguments: Sequence[str]) -> TrainingCommand:
 def _description(recipe: Recipe) -> str:
     if recipe.name == "own":
         return (
-            "Train on a folder of your own. Options that are not given follow from what lies in it; shown is what a "
-            "thousand images of 480x640 get. --print-config with --data prints what yours get."
+            "Train on a folder of your own. Defaults are derived from its images; the values below are those for 1000 "
+            "images of 480x640 pixels. --print-config with --data prints the values for your folder. " + _MORE
         )
-    return f"Train by the recipe {recipe.name}. Each option shows what the recipe says."
+    return f"Train with the recipe {recipe.name}. The defaults are the values of the recipe. {_MORE}"

@@ -17,65 +17,65 @@ from panscape.errors import InvalidArgumentError
 
 @dataclass(frozen=True)
 class Predict:
-    """Find every category and object in photos and videos."""
+    """Segment images and videos with a model, and write maps and overlays."""
 
     sources: Annotated[Positional[tuple[str, ...]], arg(metavar="SOURCE [SOURCE ...]", help_behavior_hint="")] = ()
-    """Photos, videos, folders (searched with the folders in them) and patterns such as "shots/**/*.jpg"."""
+    """Images, videos, folders (searched recursively) and patterns such as "shots/**/*.jpg"."""
 
     model: str = "street"
-    """A bundled model (see "panscape weights list"), a .safetensors file, a checkpoint of a paper's authors
-    (.pth, .pkl), or the id of a Hugging Face repository."""
+    """Bundled model (see "panscape models"), .safetensors file, published checkpoint (.pth, .pkl), or id of a Hugging
+    Face repository."""
 
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """Predict the images of this recipe's data in place of SOURCE; needs --data."""
+    """Predict the images of this recipe's dataset instead of SOURCE; needs --data."""
 
     data: Annotated[Path | None, arg(metavar="DIR")] = None
-    """With --recipe: folder of the data."""
+    """Folder of the dataset of --recipe."""
 
     split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """With --recipe: split of the data, such as val, the default, or test. It needs no ground truth."""
+    """Split of the dataset of --recipe, such as val (the default) or test; it needs no ground truth."""
 
     submission: bool = False
-    """With --recipe: write files for the server of its benchmark (Cityscapes, COCO) into --out, and nothing else."""
+    """Write only the files for the benchmark server of --recipe (Cityscapes, COCO) into --out."""
 
     out: Path = Path("panscape_out")
-    """Folder for the results: overlays, and the maps of photos (those of videos with --frame-maps) in COCO panoptic
-    form, panoptic.json and panoptic/."""
+    """Folder for the results: overlays, and the maps of images (of videos with --frame-maps) in COCO panoptic format,
+    panoptic.json and panoptic/."""
 
     save_outputs: bool = False
-    """Also write what the network said of each photo, as NAME_panels.png; videos have none."""
+    """Also write the network outputs of each image as NAME_panels.png; not written for videos."""
 
     frame_maps: bool = False
-    """Also write the map of every frame of videos; photos always have theirs."""
+    """Also write the map of every video frame; maps of images are always written."""
 
     opacity: float = 0.5
-    """Of the overlays' colors, 0 to 1."""
+    """Opacity of the overlays' colors, 0 to 1."""
 
     no_labels: bool = False
-    """Leave the names of categories off the overlays."""
+    """Omit category names from the overlays."""
 
     device: str = "auto"
-    """"auto" is CUDA where there is a device, else the CPU; or a device that is here, such as "cpu" or "cuda:1"."""
+    """Device to run on: "auto" (CUDA if available, else the CPU), "cpu", or a CUDA device such as "cuda:1"."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Numeric precision of the forward pass; fp16 needs a CUDA device."""
 
     channels_last: bool = False
-    """Lay memory out pixel by pixel; faster on some processors."""
+    """Use the channels-last memory format, which is faster on some processors."""
 
     max_size: Annotated[int | None, arg(metavar="PIXELS")] = None
-    """Resize images so that their longer side has this many pixels; maps keep the image's size. By default only
-    images larger than the model was made for are shrunk."""
+    """Resize images so that their longer side has this many pixels; maps keep the size of the image. By default only
+    images larger than the model's longest side are downsized."""
 
     decode: Decode = ()
-    """Another value for an option of the model's post-processing, such as --decode.stuff-area 500. --decode.help lists
-    the options of the model."""
+    """Set a post-processing option of the model, such as --decode.stuff-area 500. --decode.help lists the options of
+    the model."""
 
     json: bool = False
-    """Print one JSON object for each photo or video in place of text."""
+    """Print one JSON object per image or video instead of text."""
 
     def run(self) -> int:
-        """Predict; return 1 if a source could not be used."""
+        """Predict; return 1 if a source failed."""
         import panscape
         from panscape.cli.console import Reporter
         from panscape.inference.output_folder import OutputFolder
@@ -121,13 +121,11 @@ class Predict:
         return 1 if failures else 0
 
     def _takes_split(self) -> bool:
-        """Return whether to predict a recipe's data; refuse options of both ways."""
+        """Return whether to predict the dataset of a recipe; raise on options that contradict each other."""
         if self.recipe is None and (self.data is not None or self.split is not None or self.submission):
-            raise InvalidArgumentError(
-                "--data, --split and --submission belong to --recipe NAME, whose data they are of"
-            )
+            raise InvalidArgumentError("--data, --split and --submission need --recipe NAME, which defines the dataset")
         if self.recipe is not None and self.sources:
             raise InvalidArgumentError(f"expected SOURCE or --recipe, got both: {self.sources[0]} and {self.recipe}")
         if self.submission and (self.save_outputs or self.frame_maps):
-            raise InvalidArgumentError("a submission has no --save-outputs and no --frame-maps; leave them out")
+            raise InvalidArgumentError("--submission cannot be combined with --save-outputs or --frame-maps; omit them")
         return self.recipe is not None

@@ -1,4 +1,4 @@
-"""`panscape predict --recipe NAME --split SPLIT`: the images of a split, as files to predict or as a submission."""
+"""`panscape predict --recipe NAME --split SPLIT`: lists the images of a split, or writes a benchmark submission."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from panscape.images import load_image
 from panscape.inference.predictor import Predictor
 from panscape.inference.prefetch import prefetch
 from panscape.inference.submission import SUBMISSIONS
-from panscape.recipes import get_recipe
+from panscape.recipes import get_recipe, resolve_recipe_name
 from panscape.training.config import DataOptions
 
 
@@ -26,12 +26,12 @@ def images_of_split(recipe: str, data: Path | None, split: str) -> list[str]:
     """Return the paths of the images of a split, with or without ground truth.
 
     Args:
-        recipe: whose data to take.
-        data: their folder.
-        split: which of their splits.
+        recipe: name of the recipe that defines the dataset.
+        data: folder of the dataset.
+        split: name of the split.
 
     Raises:
-        PanscapeError: there is no such recipe or split, or its images are not there.
+        PanscapeError: there is no such recipe or split, or its images are missing.
     """
     return [str(image.path) for image in get_recipe(recipe).data.images(data, split)]
 
@@ -39,35 +39,36 @@ def images_of_split(recipe: str, data: Path | None, split: str) -> list[str]:
 def run_submission(
     predictor: Predictor, recipe: str, *, data: Path | None, split: str, out: Path, as_json: bool = False
 ) -> int:
-    """Predict a split into the form that its benchmark's server takes, and print what is to be uploaded.
+    """Predict a split in the submission format of its benchmark server, and print the files to upload.
 
     Args:
-        predictor: has the model.
-        recipe: whose data to take; its name is part of the names of COCO's files.
-        data: their folder.
-        split: which of their splits.
-        out: folder for the submission, which must not hold anything.
-        as_json: print one JSON object in place of text.
+        predictor: predictor with the model.
+        recipe: name of the recipe that defines the dataset; it becomes part of COCO's file names.
+        data: folder of the dataset.
+        split: name of the split.
+        out: folder for the submission; it must be empty.
+        as_json: print one JSON object instead of text.
 
     Returns:
         0.
 
     Raises:
-        InvalidArgumentError: the data have no benchmark whose form can be written, the folder holds something, or the
+        InvalidArgumentError: the dataset has no benchmark with a supported format, the folder is not empty, or the
             model's categories are not the benchmark's.
-        UnreadableFileError: an image cannot be read; nothing is left behind.
+        UnreadableFileError: an image cannot be read; no files are left behind.
         PanscapeError: as :func:`images_of_split`.
     """
+    recipe = resolve_recipe_name(recipe)
     options = get_recipe(recipe).data
     kind = SUBMISSIONS.get(_benchmark(options, data))
     if kind is None:
         raise InvalidArgumentError(
-            f"expected a recipe for the data of {' or '.join(SUBMISSIONS)}, whose servers take submissions, got "
-            f"{recipe!r}; leave out --submission to write maps in COCO panoptic form, or use panscape evaluate where "
-            "the split has ground truth"
+            f"expected a recipe for {' or '.join(SUBMISSIONS)}, whose servers accept submissions, got {recipe!r}; "
+            "omit --submission to write maps in COCO panoptic format, or use panscape evaluate if the split has "
+            "ground truth"
         )
     images = options.images(data, split)
-    method = re.sub(r"[^A-Za-z0-9-]+", "-", Path(recipe).stem)  # an underscore parts the fields of the name
+    method = re.sub(r"[^A-Za-z0-9-]+", "-", Path(recipe).stem)  # underscores separate the fields of the name
     split = options.splits(data).require(split)
     submission = kind(out, split, predictor.model.labels, method)
     warnings = submission.warnings(len(images))

@@ -1,6 +1,6 @@
-"""From the arguments of ``panscape train`` to a recipe and the options of its run.
+"""Parses the arguments of ``panscape train`` to a recipe and the options of its run.
 
-Help and complaints about a recipe's name come before anything heavy is imported; a recipe's own options need it.
+The help of the command and errors about a recipe's name import nothing heavy; the options of a recipe need its modules.
 """
 
 from __future__ import annotations
@@ -12,56 +12,53 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import Positional, arg
 
-from panscape.recipes import check_recipe, get_recipe, list_recipes
+from panscape.recipes import get_recipe, resolve_recipe_name
 from panscape.training.run_options import RunOptions
 
 if TYPE_CHECKING:
     from panscape.cli.overrides import TrainingCommand
 
 _PROGRAM = "panscape train"
-_DESCRIPTION = """Train a model by a recipe.
+_DESCRIPTION = """Train a model with a recipe.
 
-RECIPE is one of the names below, or a Python file with a function "recipe" that returns one. Without it, --data is a
-folder of your own, and what is not given follows from what lies in it. "panscape train RECIPE --help" lists the options
-of a recipe, and everything in it can be given: --steps 1000, --optimizer.learning-rate 1e-4.
-
-{recipes}"""
+"panscape recipes" lists the recipes. RECIPE can also be a Python file with a function "recipe" that returns one.
+Without RECIPE, --data is a folder of your own, and the defaults are derived from its images. Every field of a recipe is
+an option, such as --steps 1000 or --optimizer.learning-rate 1e-4: "panscape train RECIPE --help-all" lists them."""
 
 
 @dataclass(frozen=True)
 class _Overview:
     run: Annotated[RunOptions, arg(name="")]
-    """Where and how to run it."""
+    """Options of the run: folders, devices, precision, logging."""
 
     recipe: Annotated[Positional[str], arg(metavar="[RECIPE]")] = "own"
-    """What to train, and how."""
+    """Recipe to train with."""
 
     print_config: bool = False
-    """Print the recipe as JSON and end; nothing is trained."""
+    """Print the recipe as JSON and exit without training."""
 
 
 def parse_training(arguments: Sequence[str]) -> TrainingCommand:
-    """Return what the arguments ask for.
+    """Return the parsed arguments.
 
     Args:
-        arguments: what stands after ``panscape train``.
+        arguments: the arguments after ``panscape train``.
 
     Raises:
-        PanscapeError: the recipe is not known or cannot be loaded, or the folder cannot be read.
-        SystemExit: with 0 after the help, with 2 after a complaint about an option.
+        PanscapeError: the recipe is unknown or cannot be loaded, or the folder cannot be read.
+        SystemExit: with 0 after the help, with 2 after an error message about an option.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
-        recipes = "\n".join(f"- {name}: {summary}" for name, summary in list_recipes().items())
         tyro.cli(
             _Overview,
             prog=_PROGRAM,
-            description=_DESCRIPTION.format(recipes=recipes),
+            description=_DESCRIPTION,
             args=["--help"],
             config=(tyro.conf.FlagCreatePairsOff,),
         )
     is_named = not arguments[0].startswith("-")
     name, rest = (arguments[0], arguments[1:]) if is_named else ("own", arguments)
-    check_recipe(name)
+    name = resolve_recipe_name(name)
 
     from panscape.cli.overrides import override, override_own
 

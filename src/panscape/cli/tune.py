@@ -14,58 +14,57 @@ from panscape.errors import InvalidArgumentError
 
 @dataclass(frozen=True)
 class Tune:
-    """Choose the options of a model's post-processing by trying values on images with ground truth."""
+    """Choose the post-processing options of a model by trying values on images with ground truth."""
 
     model: Annotated[Positional[str | None], arg(metavar="MODEL", help_behavior_hint="")] = None
-    """As in "panscape evaluate"."""
+    """Model to tune, as in "panscape evaluate"."""
 
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """Whose data to try them on, at their own size and without augmentation."""
+    """Recipe that defines the dataset; images are used at their own size and without augmentation."""
 
     data: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Folder of the data; drawn data need none."""
+    """Folder of the dataset; synthetic datasets need none."""
 
     split: str = "train"
-    """Which split of the data, as in "panscape evaluate". Numbers on a split that was used for choosing are no fair
-    estimate afterwards."""
+    """Split of the dataset, as in "panscape evaluate". Scores on this split are biased afterwards."""
 
     limit: Annotated[int, arg(metavar="IMAGES")] = 200
-    """Use no more than this many images, spread evenly over the data; 0 for all. The network's outputs for them are
-    kept in a temporary folder (TMPDIR), as they are."""
+    """Maximum number of images, spread evenly over the split; 0 for all. Their network outputs are stored uncompressed
+    in a temporary folder (TMPDIR)."""
 
     metric: Annotated[Literal["pq", "things-pq", "stuff-pq", "miou"], arg(name="for")] = "pq"
-    """What is to become as high as possible: PQ of all categories, of things or of stuff, or mean IoU of the map."""
+    """Metric to maximise: PQ of all categories, of things or of stuff, or mean IoU of the map."""
 
     decode: Decode = ()
-    """The values to try for an option, such as --decode.stuff-area 100 500 2000; then only the options given are tuned.
-    --decode.help lists the options of the model and the values that are tried otherwise."""
+    """Set the values to try for an option, such as --decode.stuff-area 100 500 2000; only the given options are tuned.
+    --decode.help lists the options of the model and the values tried by default."""
 
     rounds: int = 2
-    """How often each option is gone through, one after the other; it ends earlier when nothing changes."""
+    """Maximum number of passes over the options, one option at a time; stops earlier when nothing changes."""
 
     out: Annotated[Path | None, arg(metavar="FILE.safetensors")] = None
-    """Write the model with the chosen values, and a note on its card of how they were chosen."""
+    """Write the model with the chosen values, and a note in its model card."""
 
     protocol: Literal["coco", "deeplab2", "torchmetrics", "seamseg"] = "coco"
-    """As in "panscape evaluate"."""
+    """Evaluation protocol, as in "panscape evaluate"."""
 
     device: str = "auto"
-    """As in "panscape predict"."""
+    """Device to run on, as in "panscape predict"."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """As in "panscape predict"."""
+    """Numeric precision of the forward pass; fp16 needs a CUDA device."""
 
     on_error: Literal["raise", "skip"] = "raise"
-    """As in "panscape evaluate"."""
+    """On an image that cannot be used: raise an error, or skip the image, count it and list it."""
 
     json: bool = False
-    """Print one JSON object in place of tables; shares are in 0..1."""
+    """Print one JSON object instead of tables; shares are in 0..1."""
 
     def run(self) -> int:
-        """Tune; return 1 if images were left out."""
+        """Tune; return 1 if images were skipped."""
         if self.model is None or self.recipe is None:
             raise InvalidArgumentError(
-                "expected a MODEL and the recipe whose data to tune it on: panscape tune MODEL --recipe NAME --data DIR"
+                "expected a MODEL and the recipe of its dataset: panscape tune MODEL --recipe NAME --data DIR"
             )
         from panscape.cli.tune_model import tune_model
 

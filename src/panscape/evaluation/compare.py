@@ -205,7 +205,7 @@ def compare(
     if not mine:
         raise InvalidArgumentError(
             f"expected two runs on the same images, got {len(first.records)} and {len(second.records)} images "
-            "without a name in common; score both with the same --truth"
+            "without a name in common; score both with the same --gt"
         )
     _require_same_truth(mine, theirs)
     sums = [image_sums(records, len(first.labels)) for records in (mine, theirs)]
@@ -259,7 +259,7 @@ def _require_same_truth(mine: Sequence[ImageRecord], theirs: Sequence[ImageRecor
     if different:
         raise InvalidArgumentError(
             f"expected two runs against the same truth, but it has other segments in {len(different)} of the "
-            f"{len(mine)} images that both runs have: {listed(different)}; score both with the same --truth"
+            f"{len(mine)} images that both runs have: {listed(different)}; score both with the same --gt"
         )
 
 

@@ -1,4 +1,4 @@
-"""`panscape evaluate --predictions ... --truth ...`; nothing heavy is imported before files are read."""
+"""`panscape evaluate --predictions ... --gt ...`; nothing heavy is imported before files are read."""
 
 from __future__ import annotations
 
@@ -20,42 +20,45 @@ if TYPE_CHECKING:
     from panscape.evaluation.files import Scores
 
 _MOST_LINES = 20
-_FORMS = "a MODEL with --recipe, to evaluate a model, or --predictions with --truth, to score files"
+_FORMS = "a MODEL with --recipe, to evaluate a model, or --predictions with --gt, to evaluate files"
 _WITH_COMPARE = ("compare", "report", "json")
 
 
 @dataclass(frozen=True)
 class FileOptions:
-    """Predictions of any tool in files, in place of a MODEL."""
+    """Predictions of any tool in files, instead of a MODEL."""
 
     predictions: Annotated[Path | None, arg(metavar="DIR_OR_JSON")] = None
-    """Predictions of any tool, in place of a MODEL: the JSON of COCO panoptic form; or a folder with one such JSON,
-    with *_instanceIds.png of Cityscapes, or with arrays as transformers returns them (.npz, or .npy and .json)."""
+    """Predictions of any tool, instead of a MODEL: a COCO panoptic JSON, or a folder with one such JSON, with
+    Cityscapes *_instanceIds.png, or with arrays as transformers returns them (.npz, or .npy and .json)."""
 
-    truth: Annotated[Path | None, arg(metavar="DIR_OR_JSON")] = None
-    """The truth of --predictions, in one of the same forms."""
+    gt: Annotated[Path | None, arg(metavar="DIR_OR_JSON")] = None
+    """Ground truth of --predictions, in one of the same formats."""
 
     labels: Annotated[str | None, arg(metavar="NAME")] = None
-    """With --predictions: a bundled label space, or a JSON with one. By default the categories of the truth."""
+    """Label space of --predictions: a bundled one, or a JSON file. By default the categories of the ground truth."""
 
-    prediction_pngs: Annotated[Path | None, arg(metavar="DIR")] = None
-    """The PNGs of the predictions' JSON, where they are not beside it."""
+    pred_dir: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder of the PNGs of the predictions' JSON, if they are not beside it."""
 
-    truth_pngs: Annotated[Path | None, arg(metavar="DIR")] = None
-    """The PNGs of the truth's JSON, where they are not beside it."""
+    gt_dir: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder of the PNGs of the ground truth's JSON, if they are not beside it."""
 
-    label_ids: Literal["positions", "source"] = "positions"
-    """What label_id is in arrays: the position in the label space, or the number that the dataset's files use."""
+    label_ids: Literal["index", "dataset"] = "index"
+    """Meaning of label_id in arrays: the index in the label space, or the id in the dataset's files."""
+
+    threads: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
+    """Threads that read --predictions and --gt. By default one per processor."""
 
     strict: bool = False
-    """With --predictions: stop at the first file that is wrong. Else what cannot be read counts as missed."""
+    """Raise an error at the first invalid file of --predictions. By default unreadable predictions count as missed."""
 
     images: Annotated[Path | None, arg(metavar="DIR")] = None
-    """With --predictions and --report: the images themselves, for the page."""
+    """Folder of the images, to show them in the --report of --predictions."""
 
     compare: Annotated[tuple[Path, ...], arg(metavar="A.json B.json", help_behavior_hint="")] = ()
-    """In place of --predictions: two files that --out has written. Tells what got better and what worse from A to B,
-    and whether by more than noise; with --report on a page, too."""
+    """Compare two files written by --out, instead of --predictions: reports the changes from A to B and whether they
+    are significant; --report writes them to a page."""
 
 
 def is_files_mode(options: Any, files: FileOptions, measured: EvaluationOptions, *, shared: Collection[str]) -> bool:
@@ -88,12 +91,12 @@ def is_files_mode(options: Any, files: FileOptions, measured: EvaluationOptions,
         return True
     if not of_files and not of_model:
         raise InvalidArgumentError(f"expected {_FORMS}; got neither")
-    is_files_mode = files.predictions is not None or (files.truth is not None and "model" not in of_model)
+    is_files_mode = files.predictions is not None or (files.gt is not None and "model" not in of_model)
     others = of_model if is_files_mode else of_files
     if others:
         with_what = "--predictions" if is_files_mode else "a MODEL"
         raise InvalidArgumentError(f"expected {_FORMS}; got {_spelt(others)} together with {with_what}")
-    needed = {"predictions": files.predictions, "truth": files.truth}
+    needed = {"predictions": files.predictions, "gt": files.gt}
     if not is_files_mode:
         needed = {"MODEL": options.model, "recipe": options.recipe}
     missing = [name if name.isupper() else f"--{name}" for name, value in needed.items() if value is None]
@@ -120,7 +123,6 @@ def run_on_files(
     files: FileOptions,
     bar: AbstractContextManager[Callable[[int, int], None]],
     *,
-    workers: int | None,
     options: EvaluationOptions,
     as_json: bool,
     out: Path | None,
@@ -131,7 +133,6 @@ def run_on_files(
     Args:
         files: with predictions and truth, or with what to compare.
         bar: gives a function that shows progress.
-        workers: threads; None for one each processor.
         options: what is measured.
         as_json: print one JSON object in place of tables.
         out: also write a JSON that can be compared with others.
@@ -144,9 +145,11 @@ def run_on_files(
     if files.images is not None and report is None:
         raise InvalidArgumentError("expected --images with --report, as the images are for the page; got no --report")
     if files.images is not None and not files.images.is_dir():
-        raise InvalidArgumentError(f"expected a folder of images, but there is no {files.images}; mend --images")
-    if workers is not None and workers < 1:
-        raise InvalidArgumentError(f"expected one worker or more, got {workers}; leave it out for one each processor")
+        raise InvalidArgumentError(f"expected a folder of images, but there is no {files.images}; fix --images")
+    if files.threads is not None and files.threads < 1:
+        raise InvalidArgumentError(
+            f"expected --threads of 1 or more, got {files.threads}; omit it for one per processor"
+        )
     if files.compare:
         from panscape.evaluation.compare import compare_command
 
@@ -156,18 +159,18 @@ def run_on_files(
     from panscape.evaluation.files import evaluate_files
     from panscape.formats.problems import escape_control_chars
 
-    if files.predictions is None or files.truth is None:
+    if files.predictions is None or files.gt is None:
         raise InvalidArgumentError(f"expected {_FORMS}")
     with bar as progress, _large_images_unmentioned():
         scores = evaluate_files(
             files.predictions,
-            files.truth,
+            files.gt,
             labels=files.labels,
-            prediction_pngs=files.prediction_pngs,
-            truth_pngs=files.truth_pngs,
-            by_source_id=files.label_ids == "source",
+            prediction_pngs=files.pred_dir,
+            truth_pngs=files.gt_dir,
+            by_source_id=files.label_ids == "dataset",
             options=options,
-            workers=workers or 0,
+            workers=files.threads or 0,
             strict=files.strict,
             progress=progress,
         )
@@ -175,7 +178,7 @@ def run_on_files(
         print(json.dumps(scores.to_dict()))
     else:
         counts = f"{len(scores.records)} of {scores.num_images} images"
-        paths = escape_control_chars(f"{files.predictions} against {files.truth}")
+        paths = escape_control_chars(f"{files.predictions} against {files.gt}")
         print(f"{paths}: {counts}, {scores.labels.name}, rules of {options.protocol}\n")
         print(scores)
         _tell_problems(scores)

@@ -1,4 +1,4 @@
-"""What recipes say about their data: one class for each data set, with the folders it expects below ``--data``."""
+"""Dataset options of recipes: one class per dataset, with the folder layout expected below ``--data``."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class CityscapesData(DataOptions):
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :class:`~panscape.datasets.cityscapes.Cityscapes`."""
-        return Cityscapes(_given(root, "leftImg8bit and gtFine"), self.splits(root).require_truth(split))
+        return Cityscapes(_require_root(root, "leftImg8bit and gtFine"), self.splits(root).require_truth(split))
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """See :func:`~panscape.datasets.cityscapes.cityscapes_images`."""
-        return cityscapes_images(_given(root, "leftImg8bit"), split)
+        return cityscapes_images(_require_root(root, "leftImg8bit"), split)
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ class CocoPanopticData(DataOptions):
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :class:`~panscape.datasets.coco_panoptic.CocoPanoptic`."""
-        folder = _given(root, "train2017, val2017 and annotations")
+        folder = _require_root(root, "train2017, val2017 and annotations")
         split = self.splits(root).require_truth(split)
         annotations = folder / "annotations" / f"panoptic_{split}2017"
         return CocoPanoptic(annotations.with_suffix(".json"), annotations, folder / f"{split}2017")
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """See :func:`~panscape.datasets.coco_panoptic.coco_images`."""
-        return coco_images(_given(root, "test2017 and annotations"), split)
+        return coco_images(_require_root(root, "test2017 and annotations"), split)
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ class VistasData(DataOptions):
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :func:`~panscape.datasets.mapillary_vistas.vistas`."""
-        return vistas(_given(root, "training and validation"), split)
+        return vistas(_require_root(root, "training and validation"), split)
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """See :func:`~panscape.datasets.mapillary_vistas.vistas_images`."""
-        return vistas_images(_given(root, "training, validation and testing"), split)
+        return vistas_images(_require_root(root, "training, validation and testing"), split)
 
 
 @dataclass(frozen=True)
@@ -119,32 +119,32 @@ class BsbData(DataOptions):
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :func:`~panscape.datasets.bsb_aerial.bsb`."""
-        return bsb(_given(root, "train, val and annotations"), split)
+        return bsb(_require_root(root, "train, val and annotations"), split)
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """Return the images that the JSON of the split lists."""
-        folder, split = _given(root, "train, val and annotations"), BSB_SPLITS.require(split)
+        folder, split = _require_root(root, "train, val and annotations"), BSB_SPLITS.require(split)
         return listed_images(folder / "annotations" / f"panoptic_{split}.json", folder / split)
 
 
 @dataclass(frozen=True)
 class TownData(DataOptions):
-    """Scenes of a small town, drawn when they are needed; ``--data`` is not used."""
+    """Synthetic scenes of a small town, rendered on demand; ``--data`` is not used."""
 
     size: tuple[int, int] = (256, 256)
     """Height and width of the scenes, pixels."""
 
     view: View = "both"
-    """"street", "above" or "both"."""
+    """Camera position: "street", "above" or "both"."""
 
     length: int = 100_000
-    """Scenes to train on."""
+    """Number of training scenes."""
 
     val_length: int = 100
-    """Scenes to evaluate on, kept in memory; as many lie in "test"."""
+    """Number of validation scenes, kept in memory; "test" has as many."""
 
     def splits(self, root: Path | None) -> Splits:
-        """Return the splits, no scene of which is in another."""
+        """Return the splits, which share no scene."""
         return Splits("the town", ("train", "val", "test"))
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
@@ -156,79 +156,80 @@ class TownData(DataOptions):
 
 @dataclass(frozen=True)
 class CamVidData(DataOptions):
-    """CamVid as published with the SegNet tutorial, one category a pixel; kept in memory (600 MB).
+    """CamVid as published with the SegNet tutorial, with semantic masks; kept in memory (600 MB).
 
     ::
 
         DATA/images/{train,val}/NAME.jpg
         DATA/labels/{train,val}/NAME.png
 
-    Other folders beside them, such as ``test``, are splits as well.
+    Folders beside ``train`` and ``val``, such as ``test``, are further splits.
     """
 
     def splits(self, root: Path | None) -> Splits:
-        """Return train, val, and the other folders that images and labels have."""
-        return folder_splits("CamVid", _given(root, "images and labels"))
+        """Return train, val, and the other folders in ``images`` and ``labels``."""
+        return folder_splits("CamVid", _require_root(root, "images and labels"))
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :func:`~panscape.datasets.semantic_masks.camvid`."""
         split = self.splits(root).require_truth(split)
-        return InMemoryDataset(camvid(_given(root, "images and labels"), split))
+        return InMemoryDataset(camvid(_require_root(root, "images and labels"), split))
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """Return the images of a folder in ``images``."""
-        folder = _given(root, "images and labels") / "images" / self.splits(root).require(split)
+        folder = _require_root(root, "images and labels") / "images" / self.splits(root).require(split)
         return image_files(folder, "DATA/images/SPLIT/NAME.jpg")
 
 
 @dataclass(frozen=True)
 class AerialData(DataOptions):
-    """Satellite images of Dubai, one category a pixel; kept in memory (700 MB).
+    """Satellite images of Dubai, with semantic masks; kept in memory (700 MB).
 
     ::
 
         DATA/images/{train,val}/NAME.jpg
         DATA/labels/{train,val}/NAME.png
 
-    Other folders beside them, such as ``test``, are splits as well.
+    Folders beside ``train`` and ``val``, such as ``test``, are further splits.
     """
 
     def splits(self, root: Path | None) -> Splits:
-        """Return train, val, and the other folders that images and labels have."""
-        return folder_splits("the aerial images of Dubai", _given(root, "images and labels"))
+        """Return train, val, and the other folders in ``images`` and ``labels``."""
+        return folder_splits("the aerial images of Dubai", _require_root(root, "images and labels"))
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :func:`~panscape.datasets.semantic_masks.aerial`."""
         split = self.splits(root).require_truth(split)
-        return InMemoryDataset(aerial(_given(root, "images and labels"), split))
+        return InMemoryDataset(aerial(_require_root(root, "images and labels"), split))
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """Return the images of a folder in ``images``."""
-        folder = _given(root, "images and labels") / "images" / self.splits(root).require(split)
+        folder = _require_root(root, "images and labels") / "images" / self.splits(root).require(split)
         return image_files(folder, "DATA/images/SPLIT/NAME.jpg")
 
 
 @dataclass(frozen=True)
 class FolderData(DataOptions):
-    """A folder of your own: COCO panoptic form or category masks.
+    """A folder of your own, in COCO panoptic format or with semantic masks.
 
     ::
 
         (a) DATA/annotations/panoptic_train.json    (b) DATA/images/train/NAME.jpg
             DATA/annotations/panoptic_train/*.png       DATA/labels/train/NAME.png
-            DATA/train/*.jpg or DATA/images/*.jpg       DATA/categories.json, or numbers are names
+            DATA/train/*.jpg or DATA/images/*.jpg       DATA/categories.json, or ids become names
 
-    and ``val`` likewise, or every tenth image is held out. Other splits, such as ``test``, are evaluated on demand.
+    and the same for ``val``; without it, every tenth image is held out. Other splits, such as ``test``, can be
+    evaluated.
     """
 
     hold_out: int = 10
-    """Where no val images lie apart, every this many-th is not learnt from but evaluated on."""
+    """Interval of held-out images if there is no val split: one of this many images is used for validation."""
 
     min_area: int = 50
-    """In masks, objects of fewer pixels become void."""
+    """Minimum area of objects in semantic masks, pixels; smaller ones become void."""
 
     void: int = 255
-    """In masks, the number of pixels without category."""
+    """Id of pixels without category in semantic masks."""
 
     def splits(self, root: Path | None) -> Splits:
         """See :func:`~panscape.datasets.folder.folder_splits_of`."""
@@ -239,7 +240,7 @@ class FolderData(DataOptions):
         return self._dataset(root, split)
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
-        """Return the images of a split, also of a folder in ``images`` that has no labels."""
+        """Return the images of a split, including folders in ``images`` without labels."""
         splits = self.splits(root)
         if splits.require(split) in splits.without_truth:
             return image_files(self.folder(root) / "images" / split, "DATA/images/SPLIT/NAME.jpg")
@@ -252,12 +253,12 @@ class FolderData(DataOptions):
         """Return the folder.
 
         Raises:
-            InvalidArgumentError: none was given.
+            InvalidArgumentError: ``root`` is None.
         """
-        return _given(root, "your images and their annotations")
+        return _require_root(root, "your images and their annotations")
 
 
-def _given(root: Path | None, what: str) -> Path:
+def _require_root(root: Path | None, what: str) -> Path:
     if root is None:
         raise InvalidArgumentError(f"expected the folder of {what}, got none; give --data DIR")
     return root

@@ -1,34 +1,35 @@
-"""The rows of Real-Time Panoptic Segmentation from Dense Detections, one recipe each.
+"""Recipes for the table rows of Real-Time Panoptic Segmentation from Dense Detections.
 
 Rui Hou, Jie Li, Arjun Bhargava, Allan Raventos, Vitor Guizilini, Chao Fang, Jerome Lynch, Adrien Gaidon. CVPR 2020.
 arXiv:1912.01202.
 
-The authors released neither training code nor its configuration; this follows Section 5.3 of the paper: batches of 8
-(Cityscapes) and 16 (COCO) over 8 devices, learning rate, steps and where the rate falls, a weight decay of 1e-4, fixed
-norms, ImageNet weights as torchvision trained them. What it leaves open is as in FCOS (Tian et al., ICCV 2019), whose
-schedule COCO's is: SGD with momentum 0.9, biases at twice the rate and without decay, 500 steps of warm-up (from a
-thousandth along a line; FCOS: a third throughout), flips, stem and first stage fixed, distances at which levels end.
+The authors released neither training code nor configurations. The recipes follow Section 5.3 of the paper: batches of 8
+(Cityscapes) and 16 (COCO) over 8 devices, learning rate, steps and milestones of the rate, a weight decay of 1e-4,
+frozen norms, torchvision's ImageNet weights. Settings that the paper does not give are those of FCOS (Tian et al., ICCV
+2019), whose schedule is that of COCO: SGD with momentum 0.9, biases at twice the rate and without decay, 500 steps of
+warm-up (linear from a thousandth; FCOS: constant at a third), flips, frozen stem and first stage, distances at which
+levels end.
 
-Where augmentation differs from the paper's:
+Augmentation differs from the paper in these points:
 
-- Cityscapes: the paper cuts out 1800x900 (width by height) and resizes that by a factor of 0.7 to 1.3, so that inputs
-  have 1260x630 to 2340x1170. One batch is one size here: images are resized by such a factor, then 1792x896 is cut
-  out, and what is smaller is filled up with void. Scales are the same, windows the same on average.
-- COCO: the paper resizes the shorter side to 640, 720 or 800 and cuts nothing. Here, windows of 1088x1088 hold
-  all images up to 4:3; of longer ones a part is seen. The longer side is at most 1333, as in FCOS.
-- For prediction on COCO the paper makes the longer side 1333. Images below 635 pixels stay smaller here.
+- Cityscapes: the paper crops 1800x900 (width by height) and resizes the crop by a factor of 0.7 to 1.3, so that inputs
+  have 1260x630 to 2340x1170. Here all inputs of a batch have one size: images are resized by such a factor, then
+  cropped to 1792x896, and smaller images are padded with void. Scales are the same, crops are the same on average.
+- COCO: the paper resizes the shorter side to 640, 720 or 800 and does not crop. Here crops of 1088x1088 contain all
+  images up to 4:3, and a part of longer ones. The longer side is at most 1333, as in FCOS.
+- Prediction on COCO: the paper resizes the longer side to 1333. Here images below 635 pixels stay smaller.
 
-Where the rest differs: norms of the towers do not decay (FCOS: they do), and what ``models/dense_detections.py`` and
-``representations/dense_boxes/representation.py`` list. The loss of categories is divided by the number of positives,
-as in FCOS, not by that of locations; the paper's is ``--model.representation.category-normalization locations``.
+Other differences: norms of the towers have no weight decay (FCOS: they have), and the deviations listed in
+``models/dense_detections.py`` and ``representations/dense_boxes/representation.py``. The category loss is divided by
+the number of positives, as in FCOS, not by the number of locations as in the paper
+(``--model.representation.category-normalization locations``).
 
-mIoU of the docstrings is that of the semantic head and AP that of masks before fusion; ``panscape evaluate --ap``
+mIoU in the docstrings is that of the semantic head, and AP that of masks before fusion; ``panscape evaluate --ap``
 reports both beside those of the map.
 
-Hours are estimates, not measured: multiply-adds of the network, three times over for a training step, at 20 TFLOP/s
-for each of two RTX 3090, doubled for everything else. What memory it takes is not measured either;
-``--grad_accum_steps`` halves it. All docstrings call for ``--precision fp16 --devices 2``; each device then takes half
-of a batch.
+Hours are estimates, not measured: multiply-adds of the network, times three for a training step, at 20 TFLOP/s for each
+of two RTX 3090, doubled for everything else. Memory is not measured either; ``--grad-accum-steps 2`` halves it. All
+commands use ``--precision fp16 --devices 2``; each device then takes half of a batch.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from panscape.recipes.data_options import CityscapesData, CocoPanopticData
 from panscape.recipes.model_options import DenseDetectionsOptions
 from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
 
-# ResNet-50 as torchvision trained it is what the authors start from.
+# The authors start from torchvision's weights of ResNet-50.
 _R50 = DenseDetectionsOptions(
     backbone="resnet50.tv_in1k",
     box_width=256,
@@ -54,7 +55,7 @@ _OPTIMIZER = Optimizer("sgd", learning_rate=0.013, momentum=0.9, weight_decay=1e
 
 
 def dense_r50_cityscapes() -> Recipe:
-    """Cityscapes, dense detections, all of it (Tables 1 and 3).
+    """Cityscapes, dense detections, complete method (Tables 1 and 3).
 
     ::
 
@@ -110,7 +111,7 @@ def dense_r50_cityscapes_levelness() -> Recipe:
 
 
 def dense_r50_cityscapes_weak() -> Recipe:
-    """Cityscapes, dense detections learnt from boxes, without masks of objects (Table 3).
+    """Cityscapes, dense detections trained on boxes instead of instance masks (Table 3).
 
     ::
 
@@ -138,7 +139,7 @@ def dense_r50_coco() -> Recipe:
 
 
 def dense_r50_coco_weak() -> Recipe:
-    """COCO panoptic, dense detections learnt from boxes, without masks of objects (not in the paper).
+    """COCO panoptic, dense detections trained on boxes instead of instance masks (not in the paper).
 
     ::
 

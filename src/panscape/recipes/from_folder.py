@@ -1,4 +1,4 @@
-"""A folder of your own: settings that follow from what lies in it."""
+"""The recipe for a folder of your own, with settings derived from its images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from panscape.recipes.model_options import SwiftNetOptions
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
 
-_LOOKED_AT = 20  # images whose size is taken for that of all
+_NUM_INSPECTED = 20  # images whose median size is taken as the typical size
 _LARGEST_CROP = 512
 _LARGEST_IMAGE = 2048
 _EPOCHS = 300
@@ -28,8 +28,8 @@ class Derived(NamedTuple):
     """A recipe for a folder.
 
     Attributes:
-        recipe: to train by.
-        notes: lines that tell the user what was found and chosen.
+        recipe: the recipe.
+        notes: lines for the user about the data found and the settings chosen.
     """
 
     recipe: Recipe
@@ -37,7 +37,7 @@ class Derived(NamedTuple):
 
 
 def own() -> Recipe:
-    """A folder of your own; what is not given follows from the data.
+    """A folder of your own; defaults are derived from its images.
 
     ::
 
@@ -45,7 +45,7 @@ def own() -> Recipe:
         panscape train --data DIR --out OUT
 
     Returns:
-        The recipe for a thousand images of 480x640; :func:`derive` gives that of a folder.
+        The recipe for 1000 images of 480x640 pixels; :func:`derive` returns that of a folder.
     """
     return recipe_for(num_images=1000, height=480, width=640)
 
@@ -55,10 +55,10 @@ def derive(root: Path, data: FolderData | None = None) -> Derived:
 
     Args:
         root: see :func:`panscape.datasets.folder.from_folder`.
-        data: how to read it.
+        data: options for reading the folder.
 
     Raises:
-        PanscapeError: as :func:`panscape.datasets.folder.from_folder`; or none of the images looked at can be used.
+        PanscapeError: as :func:`panscape.datasets.folder.from_folder`; or none of the inspected images can be used.
     """
     data = data or FolderData()
     found = find_folder(root)
@@ -66,33 +66,33 @@ def derive(root: Path, data: FolderData | None = None) -> Derived:
     height, width = _size_of_images(train)
     recipe = replace(recipe_for(len(train), height, width), data=data)
     labels = train.labels
-    form = "COCO panoptic form" if found.kind == "coco" else "category masks"
+    form = "COCO panoptic format" if found.kind == "coco" else "semantic masks"
     notes = [
         f"{root}: {form}, {len(labels)} categories ({len(labels.thing_ids)} things), "
-        f"{len(train)} images to train on, {len(val)} to evaluate on, mostly {height}x{width}"
+        f"{len(train)} train and {len(val)} val images, typical size {height}x{width}"
     ]
     if not found.is_split:
-        notes.append(f"no val images lie apart: every {data.hold_out}th image is held out to evaluate on")
+        notes.append(f"no val split: every {data.hold_out}th image is held out for validation")
     if not found.is_named:
         notes.append(
-            "no categories.json: categories are called by their numbers and all are stuff; to name them and to make "
-            'things of some, write {"name": ..., "categories": [{"name", "is_thing", "source_id", "color"}, ...]}'
+            "no categories.json: categories are named by their ids and all are stuff; to set names and things, write "
+            '{"name": ..., "categories": [{"name", "is_thing", "source_id", "color"}, ...]}'
         )
     crop = recipe.augmentation.crop
-    notes.append(f"chosen, where no option says otherwise: crops of {crop[0]}x{crop[1]}, {recipe.steps} steps")
+    notes.append(f"derived defaults: crops of {crop[0]}x{crop[1]}, {recipe.steps} steps")
     return Derived(recipe, tuple(notes))
 
 
 def recipe_for(num_images: int, height: int, width: int) -> Recipe:
     """Return a recipe for images of about one size.
 
-    Lengths and areas of the representation are Cityscapes' times the ratio of the images' sizes. Images are learnt
-    at half to twice the size at which they are predicted.
+    Lengths and areas of the representation are those of Cityscapes, scaled by the ratio of the image sizes. Images are
+    trained at half to twice the size at which they are predicted.
 
     Args:
-        num_images: to train on.
-        height: of a typical image, pixels.
-        width: likewise.
+        num_images: number of training images.
+        height: height of a typical image, pixels.
+        width: width of a typical image, pixels.
     """
     shrunk = min(1.0, _LARGEST_IMAGE / max(height, width))
     crop = (_crop_side(height * shrunk), _crop_side(width * shrunk))
@@ -103,7 +103,7 @@ def recipe_for(num_images: int, height: int, width: int) -> Recipe:
         sigma=round(max(4.0, 10 * share**0.5), 1),
         small_area=max(64, round(4096 * share)),
         hard_pixel_fraction=0.5,
-        offset_loss_weight=round(min(0.01, 0.0025 / share**0.5), 4),  # offsets are as much shorter as images are
+        offset_loss_weight=round(min(0.01, 0.0025 / share**0.5), 4),  # offsets scale with the image size
         decoding=CenterDecoding(stuff_area=max(16, round(2048 * share))),
     )
     return Recipe(
@@ -111,7 +111,7 @@ def recipe_for(num_images: int, height: int, width: int) -> Recipe:
         model=SwiftNetOptions(
             backbone="residual_xs" if num_images < 30 else "residual_s",
             width=64 if min(crop) <= 320 else 96,
-            longest_side=min(_LARGEST_IMAGE, -(-max(height, width) * 4 // 96) * 32),  # a third more than the typical
+            longest_side=min(_LARGEST_IMAGE, -(-max(height, width) * 4 // 96) * 32),  # 4/3 of the typical side
             representation=representation,
         ),
         data=FolderData(),
@@ -131,12 +131,12 @@ def _crop_side(length: float) -> int:
 
 
 def _size_of_images(dataset: PanopticDataset) -> tuple[int, int]:
-    step = -(-len(dataset) // _LOOKED_AT)
+    step = -(-len(dataset) // _NUM_INSPECTED)
     sizes, bad = [], []
     for i in range(0, len(dataset), step):
         try:
             sizes.append(load_sample(dataset, i).truth.size)
-        except BadSampleError as error:  # whoever trains decides what that means
+        except BadSampleError as error:  # --on-error decides during training
             bad.append(error)
     if not sizes:
         raise bad[0]

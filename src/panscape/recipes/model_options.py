@@ -1,4 +1,4 @@
-"""What recipes say about their networks: one class for each family of models."""
+"""Network options of recipes: one class per family of models."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from panscape.representations.dense_boxes import DenseBoxRepresentation
 from panscape.training.config import ModelOptions
 
 RelationsPart = PISR | Concatenation | ElementwiseProduct | OCR
-"""What can stand between a network's features and its second heads."""
+"""Modules between the features of a network and its second heads: PISR, or one of its baselines."""
 
-# The command line has the options of the kind of relations that a recipe has, and none where it has none: which kind it
-# is decides a recipe, not an option.
+# The recipe decides the type of the module, not an option: the command line has the options of the recipe's type, and
+# none if the recipe has no module.
 _Relations = Annotated[RelationsPart | None, AvoidSubcommands]
 _InstanceMaps = Annotated[CenterInstanceMaps | None, AvoidSubcommands]
 
@@ -30,35 +30,35 @@ class SwiftNetOptions(ModelOptions):
     """Panoptic SwiftNet; see :func:`panscape.models.swiftnet`."""
 
     backbone: str = "residual_s"
-    """"residual_xs" or "residual_s" (small, never pretrained), or a timm model such as "resnet18.tv_in1k"."""
+    """Backbone: "residual_xs" or "residual_s" (small, never pretrained), or a timm model such as "resnet18.tv_in1k"."""
 
     levels: int = 3
-    """Scales of the image pyramid, 1 to 4."""
+    """Levels of the image pyramid, 1 to 4."""
 
     context: Literal["pyramid", "spp"] = "pyramid"
-    """"pyramid", or "spp": spatial pyramid pooling, with one level."""
+    """Context module: "pyramid", or "spp" (spatial pyramid pooling, with one level)."""
 
     width: int = 64
     """Channels of the upsampling path; 256 in the paper."""
 
     pretrained: bool = False
-    """Start the backbone from timm's ImageNet weights (--backbone-weights FILE: from a file). They are downloaded once,
-    and only if nothing else fills the backbone."""
+    """Initialise the backbone from timm's ImageNet weights (--backbone-weights FILE: from a file). They are downloaded
+    once, and only if no other weights initialise the backbone."""
 
     longest_side: int | None = None
-    """For prediction, larger images are shrunk to it, pixels."""
+    """Longest side at prediction, pixels; larger images are downsized to it."""
 
     test_scale: float = 1.0
-    """For prediction, images are resized by it first; choose augmentation.scale around it."""
+    """Resize factor at prediction; choose augmentation.scale around it."""
 
     representation: CenterRepresentation = field(default_factory=CenterRepresentation)
-    """Targets, losses and recovery."""
+    """Targets, losses and post-processing."""
 
     relations: _Relations = None
-    """Between the features and heads of their own: what the features then know of categories and objects."""
+    """PISR or a baseline between the features and second heads; relates the features to categories and instances."""
 
     instance_maps: _InstanceMaps = None
-    """What relations take of the centres; None for the defaults and a window like recovery's."""
+    """Instance maps from the centres, input of PISR; None for the defaults and the NMS window of post-processing."""
 
     def create(self, labels: LabelSpace) -> PanopticModel:
         """Build the network for a label space.
@@ -87,13 +87,13 @@ class DenseDetectionsOptions(ModelOptions):
     """Dense detections; see :func:`panscape.models.dense_detections`."""
 
     backbone: str = "residual_s"
-    """"residual_xs" or "residual_s" (small, never pretrained), or a timm model such as "resnet50.tv_in1k"."""
+    """Backbone: "residual_xs" or "residual_s" (small, never pretrained), or a timm model such as "resnet50.tv_in1k"."""
 
     towers: Literal[1, 2] = 2
-    """2, for localisation and for semantics, or 1 for both, as wide as that for localisation."""
+    """Number of towers: 2 (localisation and semantics), or 1 shared tower as wide as the localisation tower."""
 
     levelness: bool = True
-    """Predict which level's box a pixel takes; without, the level that fits best counts for each object."""
+    """Predict levelness, the level whose box each pixel takes; without it, each object uses its best-fitting level."""
 
     box_width: int = 64
     """Channels of the localisation tower, a multiple of 8; 256 as published."""
@@ -108,29 +108,29 @@ class DenseDetectionsOptions(ModelOptions):
     """Layers of each tower."""
 
     initial_distance: float = 1.0
-    """Pixels from a location to each side of its box, before training."""
+    """Initial distance from a location to each side of its box, pixels."""
 
     frozen_norm: bool = False
-    """Fix the backbone's norms, and the weights of its stem and first stage; for pretrained backbones."""
+    """Freeze the backbone's norms, and the weights of its stem and first stage; for pretrained backbones."""
 
     norm_eps: float | None = None
-    """What fixed norms add to the variance; None is what the backbone's own norms add."""
+    """Epsilon that frozen norms add to the variance; None for that of the backbone's own norms."""
 
     pretrained: bool = False
-    """Start the backbone from timm's ImageNet weights (--backbone-weights FILE: from a file). They are downloaded once,
-    and only if nothing else fills the backbone."""
+    """Initialise the backbone from timm's ImageNet weights (--backbone-weights FILE: from a file). They are downloaded
+    once, and only if no other weights initialise the backbone."""
 
     normalization: str = "imagenet"
-    """The numbers that pixels become, as the backbone's weights expect them: "imagenet" or "caffe"."""
+    """Input normalisation that the backbone's weights expect: "imagenet" or "caffe"."""
 
     longest_side: int | None = None
-    """For prediction, larger images are shrunk to it, pixels."""
+    """Longest side at prediction, pixels; larger images are downsized to it."""
 
     test_scale: float = 1.0
-    """For prediction, images are resized by it first; choose augmentation.scale around it."""
+    """Resize factor at prediction; choose augmentation.scale around it."""
 
     representation: DenseBoxRepresentation = field(default_factory=DenseBoxRepresentation)
-    """Levels, targets, losses and recovery."""
+    """Levels, targets, losses and post-processing."""
 
     def create(self, labels: LabelSpace) -> PanopticModel:
         """Build the network for a label space.
@@ -164,17 +164,18 @@ class PanopticDeepLabOptions(ModelOptions):
     """Panoptic-DeepLab; see :func:`panscape.models.panoptic_deeplab`."""
 
     backbone: str = "residual_s"
-    """"residual_xs" or "residual_s" (small, never pretrained), "resnet52" or "resnet103" (with DeepLab's stem), or a
-    timm model such as "resnet50.tv_in1k"."""
+    """Backbone: "residual_xs" or "residual_s" (small, never pretrained), "resnet52" or "resnet103" (with DeepLab's
+    stem), or a timm model such as "resnet50.tv_in1k"."""
 
     form: Literal["detectron2", "standalone"] = "detectron2"
-    """Which published implementation to follow; "standalone" is the older repository."""
+    """Published implementation to follow; "standalone" is the older repository."""
 
     separable: bool = True
-    """Separable convolutions, as in the paper; or ordinary ones."""
+    """Use depthwise separable convolutions, as in the paper, instead of ordinary ones."""
 
     output_stride: Literal[16, 32] | None = None
-    """Of the coarsest features: 16, for ResNets and ours, or 32; None is 16, and 32 in the standalone form."""
+    """Stride of the coarsest features: 16 (for ResNets and residual_*) or 32; None for 16, and 32 in the standalone
+    form."""
 
     decoder_width: int = 64
     """Channels of the semantic decoder and its head; 256 as published."""
@@ -183,51 +184,52 @@ class PanopticDeepLabOptions(ModelOptions):
     """Channels of the decoder of centres and offsets; 128 as published."""
 
     pyramid_width: int = 64
-    """Channels of the context's branches; 256 as published."""
+    """Channels of the ASPP branches; 256 as published."""
 
     head_width: int = 16
     """Channels of the heads of centres and offsets; 32 as published."""
 
     projections: tuple[int, ...] | None = None
-    """Channels of the finer features in the semantic decoder, coarse to fine; None is 64 and 32, and with an output
-    stride of 32 also 128 before them."""
+    """Channels of the finer features in the semantic decoder, coarse to fine; None for 64 and 32, preceded by 128 with
+    an output stride of 32."""
 
     instance_projections: tuple[int, ...] | None = None
-    """The same in the other decoder; None is as many, in the standalone form half of it."""
+    """Channels of the finer features in the decoder of centres and offsets; None for those of the semantic decoder, or
+    half of them in the standalone form."""
 
     context_size: tuple[int, int] | None = None
-    """Height and width in pixels over which the context takes its mean; None is the published training crop of the
-    label space, else the whole image."""
+    """Height and width of ASPP's average pooling, pixels; None for the published training crop of the label space, else
+    the whole image."""
 
     size_divisibility: int | None = None
-    """Images are padded to multiples of this many pixels; None is the published value of the label space, 640 for COCO,
-    else the backbone's last stride."""
+    """Pad images to multiples of this many pixels; None for the published value of the label space, 640 for COCO, else
+    the backbone's last stride."""
 
     dropout: float | None = None
-    """After the context; None is as published, 0.1 or in the standalone form 0.5."""
+    """Dropout probability after ASPP; None for the published value, 0.1, or 0.5 in the standalone form."""
 
     pretrained: bool = False
-    """Start the backbone from timm's ImageNet weights (--backbone-weights FILE: from a file). They are downloaded once,
-    and only if nothing else fills the backbone. Of "resnet52" and "resnet103" they are Gluon's."""
+    """Initialise the backbone from timm's ImageNet weights (--backbone-weights FILE: from a file). They are downloaded
+    once, and only if no other weights initialise the backbone. "resnet52" and "resnet103" use Gluon's weights."""
 
     longest_side: int | None = None
-    """For prediction, larger images are shrunk to it, pixels."""
+    """Longest side at prediction, pixels; larger images are downsized to it."""
 
     test_scale: float = 1.0
-    """For prediction, images are resized by it first; choose augmentation.scale around it."""
+    """Resize factor at prediction; choose augmentation.scale around it."""
 
     representation: CenterRepresentation = field(
         default_factory=lambda: CenterRepresentation(
             boundary_alphas=(), decoding=CenterDecoding(resize="outputs", beyond_top_k="above")
         )
     )
-    """Targets, losses and recovery."""
+    """Targets, losses and post-processing."""
 
     relations: _Relations = None
-    """Between the decoders and heads of their own: what the features then know of categories and objects."""
+    """PISR or a baseline between the decoders and second heads; relates the features to categories and instances."""
 
     instance_maps: _InstanceMaps = None
-    """What relations take of the centres; None for the defaults and a window like recovery's."""
+    """Instance maps from the centres, input of PISR; None for the defaults and the NMS window of post-processing."""
 
     def create(self, labels: LabelSpace) -> PanopticModel:
         """Build the network for a label space.

@@ -1,44 +1,44 @@
-"""The rows of Panoptic, Instance, and Semantic Relations (PISR), and of Panoptic-DeepLab, its base: one recipe each.
+"""Recipes for the table rows of Panoptic, Instance, and Semantic Relations (PISR) and its base, Panoptic-DeepLab.
 
 Shubhankar Borse, Hyojin Park, Hong Cai, Debasmit Das, Risheek Garrepalli, Fatih Porikli. CVPR 2022. The base: Bowen
 Cheng, Maxwell D. Collins, Yukun Zhu, Ting Liu, Thomas S. Huang, Hartwig Adam, Liang-Chieh Chen. CVPR 2020.
 arXiv:1911.10194.
 
-Published numbers are those of the first paper, also for the base. Its numbers and operations there are those of the
-implementation in detectron2, whose configurations these recipes follow: Adam, batches of 32 and 64, crops of 512x1024
-and 640x640. What that calls R-52 and R-103, ResNets with DeepLab's stem of three convolutions, are the papers' R50 and
-R101. R-103 has no configuration there and is trained as R-52 is; so is HRNet-W48 in the authors' own configurations.
+Published numbers are those of the PISR paper, also for the base. The paper's parameters and operations of the base are
+those of the detectron2 implementation, whose configurations these recipes follow: Adam, batches of 32 and 64, crops of
+512x1024 and 640x640. detectron2's R-52 and R-103, ResNets with DeepLab's stem of three convolutions, are the papers'
+R50 and R101. detectron2 has no configuration of R-103; it is trained like R-52. So is HRNet-W48 in the authors' own
+configurations.
 
-The authors of PISR "follow the original training settings" and released no code. The number of objects, the weight of
-the first stage's losses and the number of channels stand in a supplement that we have not seen: 50, 0.4 and 256 are
-ours, and which number of objects made the tables we do not know.
+The authors of PISR "follow the original training settings" and released no code. The number of instances, the weight of
+the first stage's losses and the number of channels are in a supplement that we have not seen: 50, 0.4 and 256 are ours.
+The number of instances used for the tables is unknown.
 
 Figure 9 varies that number on R-52 and is a plot without numbers. Its other curves are options::
 
     panscape train deeplab_r52_coco_relations --model.relations.num-instances 10 ...
     panscape train deeplab_r52_cityscapes_without_reweighting --model.relations.num-instances 10 ...
 
-Figure 8 varies "the intermediate number of channels in the PISR block" on R-52 and is a plot without numbers, too; the
-widths are not known. 64, 128 and 512 beside the default of 256 are ours. Its curve without reweighting::
+Figure 8 varies "the intermediate number of channels in the PISR block" on R-52 and is also a plot without numbers; the
+widths are unknown. 64, 128 and 512 beside the default of 256 are ours. Its curve without reweighting::
 
     panscape train deeplab_r52_cityscapes_without_reweighting --model.relations.key-width 64 ...
 
-Where training differs from detectron2's:
+Training differs from detectron2 in these points:
 
-- Backbones begin with ImageNet weights of timm's: R-52 and R-103 with Gluon's ``resnet50s.gluon_in1k`` and
-  ``resnet101s.gluon_in1k``, which have this stem, where detectron2's begin with its own ``R-52.pkl`` and ``R-103.pkl``
-  (the same network, trained by another recipe). To begin with those, download them from
-  https://dl.fbaipublicfiles.com/detectron2/DeepLab/R-52.pkl and give ``--backbone-weights R-52.pkl``. HRNet-W48 begins
-  with ``hrnet_w48.ms_in1k``.
-- What ``models/panoptic_deeplab.py`` lists.
+- Backbones start from timm's ImageNet weights: R-52 and R-103 from Gluon's ``resnet50s.gluon_in1k`` and
+  ``resnet101s.gluon_in1k``, which have this stem. detectron2 starts from its own ``R-52.pkl`` and ``R-103.pkl`` (the
+  same network, trained with another recipe). To start from those, download them from
+  https://dl.fbaipublicfiles.com/detectron2/DeepLab/R-52.pkl and pass ``--backbone-weights R-52.pkl``. HRNet-W48 starts
+  from ``hrnet_w48.ms_in1k``.
+- The deviations listed in ``models/panoptic_deeplab.py``.
 
-mIoU and iIoU of the docstrings are those of the semantic head, which ``panscape evaluate --iiou`` reports beside those
+mIoU and iIoU in the docstrings are those of the semantic head, which ``panscape evaluate --iiou`` reports beside those
 of the map.
 
-Hours are estimates, not measured: multiply-adds of the network, three times over for a training step, at 20 TFLOP/s
-for each of eight RTX 3090, doubled for everything else. What memory it takes is not measured either;
-``--grad_accum_steps`` divides it. All docstrings call for ``--precision fp16 --devices 8``; each device then takes an
-eighth of a batch.
+Hours are estimates, not measured: multiply-adds of the network, times three for a training step, at 20 TFLOP/s for each
+of eight RTX 3090, doubled for everything else. Memory is not measured either; ``--grad-accum-steps`` divides it. All
+commands use ``--precision fp16 --devices 8``; each device then takes an eighth of a batch.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def deeplab_hrnet48_cityscapes() -> Recipe:
 
 
 def deeplab_r52_cityscapes_relations() -> Recipe:
-    """Cityscapes, with relations of 50 instances (PISR, Tables 1, 4 and 5).
+    """Cityscapes, PISR with 50 instances (PISR, Tables 1, 4 and 5).
 
     ::
 
@@ -122,7 +122,7 @@ def deeplab_r52_cityscapes_relations() -> Recipe:
 
 
 def deeplab_r103_cityscapes_relations() -> Recipe:
-    """Cityscapes, on ResNet-101 with relations (not in the paper).
+    """Cityscapes, PISR on ResNet-101 (not in the paper).
 
     ::
 
@@ -136,7 +136,7 @@ def deeplab_r103_cityscapes_relations() -> Recipe:
 
 
 def deeplab_hrnet48_cityscapes_relations() -> Recipe:
-    """Cityscapes, on HRNet-W48 with relations (PISR, Table 1).
+    """Cityscapes, PISR on HRNet-W48 (PISR, Table 1).
 
     ::
 
@@ -150,7 +150,7 @@ def deeplab_hrnet48_cityscapes_relations() -> Recipe:
 
 
 def deeplab_r52_cityscapes_relations_k10() -> Recipe:
-    """Cityscapes, with relations of 10 instances (PISR, Figure 9).
+    """Cityscapes, PISR with 10 instances (PISR, Figure 9).
 
     ::
 
@@ -164,7 +164,7 @@ def deeplab_r52_cityscapes_relations_k10() -> Recipe:
 
 
 def deeplab_r52_cityscapes_relations_k20() -> Recipe:
-    """Cityscapes, with relations of 20 instances (PISR, Figure 9).
+    """Cityscapes, PISR with 20 instances (PISR, Figure 9).
 
     ::
 
@@ -178,7 +178,7 @@ def deeplab_r52_cityscapes_relations_k20() -> Recipe:
 
 
 def deeplab_r52_cityscapes_relations_k100() -> Recipe:
-    """Cityscapes, with relations of 100 instances (PISR, Figure 9).
+    """Cityscapes, PISR with 100 instances (PISR, Figure 9).
 
     ::
 
@@ -192,7 +192,7 @@ def deeplab_r52_cityscapes_relations_k100() -> Recipe:
 
 
 def deeplab_r52_cityscapes_relations_key64() -> Recipe:
-    """Cityscapes, with relations compared in 64 channels (PISR, Figure 8).
+    """Cityscapes, PISR with keys of 64 channels (PISR, Figure 8).
 
     ::
 
@@ -206,7 +206,7 @@ def deeplab_r52_cityscapes_relations_key64() -> Recipe:
 
 
 def deeplab_r52_cityscapes_relations_key128() -> Recipe:
-    """Cityscapes, with relations compared in 128 channels (PISR, Figure 8).
+    """Cityscapes, PISR with keys of 128 channels (PISR, Figure 8).
 
     ::
 
@@ -220,7 +220,7 @@ def deeplab_r52_cityscapes_relations_key128() -> Recipe:
 
 
 def deeplab_r52_cityscapes_relations_key512() -> Recipe:
-    """Cityscapes, with relations compared in 512 channels (PISR, Figure 8).
+    """Cityscapes, PISR with keys of 512 channels (PISR, Figure 8).
 
     ::
 
@@ -234,7 +234,7 @@ def deeplab_r52_cityscapes_relations_key512() -> Recipe:
 
 
 def deeplab_r52_cityscapes_concatenation() -> Recipe:
-    """Cityscapes, scores and instances beside the features (PISR, Table 5).
+    """Cityscapes, scores and instances concatenated to the features (PISR, Table 5).
 
     ::
 
@@ -248,7 +248,7 @@ def deeplab_r52_cityscapes_concatenation() -> Recipe:
 
 
 def deeplab_r52_cityscapes_product() -> Recipe:
-    """Cityscapes, features times scores and instances (PISR, Table 5).
+    """Cityscapes, features multiplied by scores and instances (PISR, Table 5).
 
     ::
 
@@ -262,7 +262,7 @@ def deeplab_r52_cityscapes_product() -> Recipe:
 
 
 def deeplab_r52_cityscapes_ocr() -> Recipe:
-    """Cityscapes, with object context of categories (PISR, Tables 1 and 5).
+    """Cityscapes, OCR, object context of categories (PISR, Tables 1 and 5).
 
     ::
 
@@ -276,7 +276,7 @@ def deeplab_r52_cityscapes_ocr() -> Recipe:
 
 
 def deeplab_r52_cityscapes_without_reweighting() -> Recipe:
-    """Cityscapes, with relations without reweighting (PISR, Table 5).
+    """Cityscapes, PISR without reweighting (PISR, Table 5).
 
     ::
 
@@ -318,7 +318,7 @@ def deeplab_hrnet48_coco() -> Recipe:
 
 
 def deeplab_r52_coco_relations() -> Recipe:
-    """COCO panoptic, with relations of 50 instances (PISR, Table 2).
+    """COCO panoptic, PISR with 50 instances (PISR, Table 2).
 
     ::
 
@@ -332,7 +332,7 @@ def deeplab_r52_coco_relations() -> Recipe:
 
 
 def deeplab_hrnet48_coco_relations() -> Recipe:
-    """COCO panoptic, on HRNet-W48 with relations (PISR, Table 2).
+    """COCO panoptic, PISR on HRNet-W48 (PISR, Table 2).
 
     ::
 
@@ -346,7 +346,7 @@ def deeplab_hrnet48_coco_relations() -> Recipe:
 
 
 def deeplab_r52_coco_ocr() -> Recipe:
-    """COCO panoptic, with object context of categories (PISR, Table 2).
+    """COCO panoptic, OCR, object context of categories (PISR, Table 2).
 
     ::
 
@@ -377,7 +377,7 @@ def _coco(network: str, row: str = "", relations: RelationsPart | None = None) -
     return replace(
         _cityscapes(network),
         name=_name(network, "coco", row),
-        # 11 cells are the 41 pixels of recovery. Smaller images are enlarged to 640, as in detectron2.
+        # 11 cells are the 41 pixels of post-processing. Smaller images are upsized to 640, as in detectron2.
         model=_model(network, "coco_panoptic", 640, relations, nms_kernel=11, test_scale=MAX_TEST_SCALE),
         data=CocoPanopticData(),
         augmentation=Augmentation(crop=(640, 640), shortest_sides=tuple(range(320, 961, 64)), longest_side=960),

@@ -1,24 +1,24 @@
-"""The rows of Panoptic SwiftNet's tables, one recipe each.
+"""Recipes for the table rows of Panoptic SwiftNet.
 
 Josip Saric, Marin Orsic, Sinisa Segvic. Remote Sensing 15(8), 2023. arXiv:2203.07908.
 
-Where the paper and the authors' released configurations disagree, this follows the configurations, which made the
-published numbers:
+Where the paper and the authors' released configurations disagree, the recipes follow the configurations, which produced
+the published numbers:
 
-- Cityscapes' learning rate is 1e-4 (the paper: 5e-5), Vistas' is 5e-4 (the paper: silent).
-- The learning rate falls to 0 (the paper: to 1e-7). BSB Aerial has no configuration and follows the paper.
+- The learning rate is 1e-4 on Cityscapes (the paper: 5e-5) and 5e-4 on Vistas (not given in the paper).
+- The learning rate decays to 0 (the paper: to 1e-7). BSB Aerial has no configuration and follows the paper.
 - Images are resized to one of several lengths of the shorter side, on Cityscapes 512 to 1536, a factor of 0.5 to 1.5
   (the paper: a factor between 0.5 and 2).
 - On COCO and Vistas the learning rate rises linearly over the first 1000 steps (the paper does not mention it).
 - Gaussians of centres have sigma 10, on COCO 8 (the paper gives 5 on BSB Aerial and no other value); at most 200
-  centres are kept on COCO, too.
+  centres are kept, also on COCO.
 
-Where this differs from both: smaller images than the test size are not enlarged (COCO 640, Vistas 2048), and what
-``models/swiftnet.py`` lists. On BSB Aerial sigma is 5 (Section 2.3, Figure 2). The paper leaves the window of centres,
-the smallest stuff area, the range of scales, the regions of offset weights and the share of pixels in the semantic loss
-open; 7, 512, 0.5 to 2, four and all are ours.
+The recipes differ from both in these points: images smaller than the test size are not upsized (COCO 640, Vistas 2048),
+and the deviations listed in ``models/swiftnet.py``. On BSB Aerial sigma is 5 (Section 2.3, Figure 2). The paper does
+not give the NMS window of centres, the minimum stuff area, the range of scales, the regions of offset weights and the
+share of pixels in the semantic loss there; 7, 512, 0.5 to 2, four and all are ours.
 
-The rows of Table 7 are no trainings. They come from the model of PYRx3, some of whose outputs the truth replaces::
+The rows of Table 7 are not trainings. They evaluate the model of PYRx3 with some outputs replaced by the ground truth::
 
     panscape evaluate MODEL --recipe swiftnet_r18_cityscapes_pyrx3 --data DIR --oracle semantic
     panscape evaluate MODEL --recipe swiftnet_r18_cityscapes_pyrx3 --data DIR --oracle centers
@@ -30,9 +30,9 @@ The rows of Table 7 are no trainings. They come from the model of PYRx3, some of
 
 mIoU is that of the semantic head, here and below; ``panscape evaluate`` reports it beside that of the map.
 
-Hours are estimates, not measured: multiply-adds of the network, three times over for a training step, at 20 TFLOP/s
-for each of two RTX 3090, doubled for everything else. Two GPUs with 20 GiB each suffice (the paper, on Cityscapes and
-COCO). All docstrings call for ``--precision fp16 --devices 2``; each device then takes half of a batch.
+Hours are estimates, not measured: multiply-adds of the network, times three for a training step, at 20 TFLOP/s for each
+of two RTX 3090, doubled for everything else. Two GPUs with 20 GiB each suffice (the paper, on Cityscapes and COCO). All
+commands use ``--precision fp16 --devices 2``; each device then takes half of a batch.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from panscape.representations.centers import CenterDecoding, CenterRepresentatio
 from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling, Schedule
 from panscape.transforms import RotationPolicy
 
-# ResNet-18 as torchvision trained it is what the authors start from.
+# The authors start from torchvision's weights of ResNet-18.
 _R18 = SwiftNetOptions(backbone="resnet18.tv_in1k", levels=3, width=256, pretrained=True)
 
 
@@ -111,7 +111,7 @@ def swiftnet_r18_cityscapes_pyrx3() -> Recipe:
 def swiftnet_r18_cityscapes_l1() -> Recipe:
     """Cityscapes, plain L1 offset loss (Table 8).
 
-    The offset loss then has the weight 0.01 (Section 3.6).
+    The offset loss has the weight 0.01 (Section 3.6).
 
     ::
 
@@ -127,7 +127,7 @@ def swiftnet_r18_cityscapes_l1() -> Recipe:
 def swiftnet_r18_cityscapes_regions3() -> Recipe:
     """Cityscapes, offset weights in three regions (Table 8).
 
-    The paper says only that weights fall from 8 to 1; (8, 4, 1) is ours. For four regions see
+    The paper gives only the range of the weights, from 8 to 1; (8, 4, 1) is ours. For four regions see
     :func:`swiftnet_r18_cityscapes_pyrx3`.
 
     ::
@@ -144,7 +144,7 @@ def swiftnet_r18_cityscapes_regions3() -> Recipe:
 def swiftnet_r18_cityscapes_regions8() -> Recipe:
     """Cityscapes, offset weights in eight regions (Table 8).
 
-    The paper says only that weights fall from 8 to 1; equal steps are ours.
+    The paper gives only the range of the weights, from 8 to 1; equal steps are ours.
 
     ::
 
@@ -183,7 +183,7 @@ def swiftnet_r18_coco() -> Recipe:
 
 
 def swiftnet_r18_vistas() -> Recipe:
-    """Mapillary Vistas, rare categories drawn more often (Table 5).
+    """Mapillary Vistas, rare categories sampled more often (Table 5).
 
     ::
 
@@ -226,7 +226,7 @@ def swiftnet_r18_bsb() -> Recipe:
 
 
 def swiftnet_r18_bsb_right_angles() -> Recipe:
-    """BSB Aerial, rotated by right angles (Table 2).
+    """BSB Aerial, rotation by right angles (Table 2).
 
     ::
 
@@ -240,7 +240,7 @@ def swiftnet_r18_bsb_right_angles() -> Recipe:
 
 
 def swiftnet_r18_bsb_any_angle() -> Recipe:
-    """BSB Aerial, rotated by any angle (Table 2).
+    """BSB Aerial, rotation by any angle (Table 2).
 
     ::
 

@@ -1,7 +1,7 @@
-"""Small networks: the bundled models, and what the paper's choices are worth on drawn scenes.
+"""Recipes of the bundled models, and ablations of Panoptic SwiftNet on synthetic scenes.
 
-``town``, ``street`` and ``aerial`` make the models that come with panscape. The rows ``town_...`` repeat Tables 6 and 8
-of Panoptic SwiftNet at a small size, each row the same but for what its name says.
+``town``, ``street`` and ``aerial`` train the bundled models. The rows ``town_...`` repeat Tables 6 and 8 of Panoptic
+SwiftNet at a small size; each row differs from the others only in the property it is named after.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from panscape.recipes.model_options import SwiftNetOptions
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.training.config import Augmentation, ModelOptions, Optimizer, Recipe, Schedule
 
-# Cityscapes' values for images a twelfth of its size: lengths by 1/3.5, areas by 1/12.
+# The values for Cityscapes, scaled to images with a twelfth of the pixels: lengths by 1/3.5, areas by 1/12.
 _STREET_REPRESENTATION = CenterRepresentation(
     sigma=4.0,
     small_area=340,
     hard_pixel_fraction=0.5,
     offset_loss_weight=0.01,
-    # Without them poles are never found: sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian,
-    # bicyclist.
+    # Without weights, poles are never predicted. Order: sky, building, pole, road, pavement, tree, sign, fence, car,
+    # pedestrian, bicyclist.
     category_weights=(1.0, 1.0, 4.0, 1.0, 1.0, 1.0, 3.0, 1.5, 1.0, 2.0, 2.0),
     loss_stride=2,
     decoding=CenterDecoding(threshold=0.2, stuff_area=100, thing_area=50),
 )
-_TOWN_SCALE = 2.0  # things of 8 pixels and bars of bicycles are lost in outputs at a quarter of the scene's own size
+_TOWN_SCALE = 2.0  # objects of 8 pixels and bicycle frames vanish in stride-4 outputs at the scenes' own size
 _TOWN_REPRESENTATION = CenterRepresentation(
     sigma=8.7,
     small_area=1800,
     hard_pixel_fraction=0.5,
     offset_loss_weight=0.01,
-    # More for what is rare, thin or easily taken for something else: person, animal, bus, bicycle, boat, parasol.
+    # More weight for rare, thin or easily confused categories: person, animal, bus, bicycle, boat, parasol.
     category_weights=(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.5, 1.0, 1.5, 2.5, 2.0, 1.0, 3.0),
     loss_stride=2,
-    # The bundled model's best threshold and smallest thing on 300 scenes of the training kind.
+    # The bundled model's best threshold and thing area on 300 scenes of the training distribution.
     decoding=CenterDecoding(threshold=0.25, nms_kernel=15, stuff_area=800, thing_area=330),
 )
 _AERIAL_REPRESENTATION = CenterRepresentation(
@@ -45,11 +45,11 @@ _AERIAL_REPRESENTATION = CenterRepresentation(
     offset_loss_weight=0.01,
     category_weights=(1.5, 1.0, 2.0, 1.5, 1.5),  # building, land, road, vegetation, water
     loss_stride=2,
-    # Of 20 regions of stuff in the training images 19 have a larger share of their image. Of 100, 300, 600 and 1000
-    # pixels for things, 600 is best on every third of them.
+    # 19 of 20 stuff regions in the training images cover more than this share of their image. Of 100, 300, 600 and
+    # 1000 pixels, 600 is the best thing area on every third training image.
     decoding=CenterDecoding(nms_kernel=41, stuff_area=4096, thing_area=600, stuff_share=0.0115),
 )
-# Apart from the town's, which follows what is good for the bundled model: rows are compared with each other.
+# Separate from the town's, which is tuned for the bundled model: rows are compared with each other.
 _ROW_REPRESENTATION = CenterRepresentation(
     sigma=5.0,
     small_area=500,
@@ -62,13 +62,13 @@ _SCHEDULE = Schedule("cosine", warmup_steps=200)
 
 
 def town() -> Recipe:
-    """The drawn town, from the street and from above; needs no data.
+    """Synthetic scenes, street and aerial view; needs no data.
 
     ::
 
         panscape train town --out OUT --precision bf16
-        hardware, hours: one core of a CPU beside other work, 7.6 for 30,100 steps
-        ours, val:       PQ 70.6, mIoU 85.7 (semantic head 86.6) after 30,100 steps in six parts, see
+        hardware, hours: one CPU core under other load, 7.6 for 30,100 steps
+        ours, val:       PQ 70.6, mIoU 85.7 (semantic head 86.6) after 30,100 steps in six runs, see
                          docs/bundled_models.md
     """
     return Recipe(
@@ -77,7 +77,7 @@ def town() -> Recipe:
             "residual_s",
             levels=3,
             width=64,
-            longest_side=1024,  # no scene is larger, enlarged
+            longest_side=1024,  # no upsampled scene is larger
             test_scale=_TOWN_SCALE,
             representation=_TOWN_REPRESENTATION,
         ),
@@ -93,13 +93,13 @@ def town() -> Recipe:
 
 
 def street() -> Recipe:
-    """CamVid, photos from a moving car.
+    """CamVid (street scenes).
 
     ::
 
         panscape train street --data DIR --out OUT --precision bf16
-        hardware, hours: one core of a CPU beside other work, 1.4
-        ours, val:       PQ 56.4, mIoU 62.7 (semantic head 64.0) in two parts, see docs/bundled_models.md
+        hardware, hours: one CPU core under other load, 1.4
+        ours, val:       PQ 56.4, mIoU 62.7 (semantic head 64.0) in two runs, see docs/bundled_models.md
     """
     return Recipe(
         name="street",
@@ -123,8 +123,8 @@ def aerial() -> Recipe:
     ::
 
         panscape train aerial --data DIR --out OUT --precision bf16
-        hardware, hours: one core of a CPU beside other work, 4.5 for 9200 steps after those of the town
-        ours, val:       PQ 35.0, mIoU 57.6 (semantic head 57.1) in parts, started from a model of the town, see
+        hardware, hours: one CPU core under other load, 4.5 for 9200 steps after those of town
+        ours, val:       PQ 35.0, mIoU 57.6 (semantic head 57.1) in several runs, started from town, see
                          docs/bundled_models.md
     """
     return Recipe(
@@ -137,7 +137,7 @@ def aerial() -> Recipe:
             rotation="right_angles",
             color_jitter=1.0,
             color_jitter_strength=0.3,
-            color_jitter_hue=0.0,  # a tinge of green is what tells vegetation from asphalt
+            color_jitter_hue=0.0,  # a slight green separates vegetation from asphalt
         ),
         optimizer=_OPTIMIZER,
         schedule=_SCHEDULE,
@@ -149,95 +149,95 @@ def aerial() -> Recipe:
 
 
 def town_pyrx1() -> Recipe:
-    """Evidence on the town: one level.
+    """Ablation on synthetic scenes: one level.
 
     ::
 
         panscape train town_pyrx1 --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 800 steps
+        hardware, hours: one CPU core, 0.1 for 800 steps
         ours, val:       PQ 22.3 +- 0.5, mIoU 35.1 after 800 steps, two seeds, see docs/performance.md
     """
     return _row("town_pyrx1", levels=1)
 
 
 def town_spp() -> Recipe:
-    """Evidence on the town: one level with spatial pyramid pooling.
+    """Ablation on synthetic scenes: one level with spatial pyramid pooling.
 
     ::
 
         panscape train town_spp --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 800 steps
+        hardware, hours: one CPU core, 0.1 for 800 steps
         ours, val:       PQ 23.0 +- 0.6, mIoU 35.9 after 800 steps, two seeds, see docs/performance.md
     """
     return _row("town_spp", levels=1, context="spp")
 
 
 def town_pyrx2() -> Recipe:
-    """Evidence on the town: two levels.
+    """Ablation on synthetic scenes: two levels.
 
     ::
 
         panscape train town_pyrx2 --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 800 steps
+        hardware, hours: one CPU core, 0.1 for 800 steps
         ours, val:       PQ 23.9 +- 0.2, mIoU 37.3 after 800 steps, two seeds, see docs/performance.md
     """
     return _row("town_pyrx2", levels=2)
 
 
 def town_pyrx3() -> Recipe:
-    """Evidence on the town: three levels, offset weights in four regions.
+    """Ablation on synthetic scenes: three levels, offset weights in four regions.
 
     ::
 
         panscape train town_pyrx3 --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 800 steps
+        hardware, hours: one CPU core, 0.1 for 800 steps
         ours, val:       PQ 24.0 +- 0.2, mIoU 36.8 after 800 steps, two seeds, see docs/performance.md
     """
     return _row("town_pyrx3")
 
 
 def town_l1() -> Recipe:
-    """Evidence on the town: plain L1 offset loss.
+    """Ablation on synthetic scenes: plain L1 offset loss.
 
     ::
 
         panscape train town_l1 --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 800 steps
+        hardware, hours: one CPU core, 0.1 for 800 steps
         ours, val:       PQ 23.1 +- 0.8, mIoU 34.9 after 800 steps, two seeds, see docs/performance.md
     """
     return _row("town_l1", boundary_alphas=())
 
 
 def town_regions3() -> Recipe:
-    """Evidence on the town: offset weights in three regions.
+    """Ablation on synthetic scenes: offset weights in three regions.
 
     ::
 
         panscape train town_regions3 --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 800 steps
+        hardware, hours: one CPU core, 0.1 for 800 steps
         ours, val:       PQ 23.9 +- 0.4, mIoU 36.9 after 800 steps, two seeds, see docs/performance.md
     """
     return _row("town_regions3", boundary_alphas=(8.0, 4.0, 1.0))
 
 
 def town_regions8() -> Recipe:
-    """Evidence on the town: offset weights in eight regions.
+    """Ablation on synthetic scenes: offset weights in eight regions.
 
     ::
 
         panscape train town_regions8 --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 800 steps
+        hardware, hours: one CPU core, 0.1 for 800 steps
         ours, val:       PQ 23.4 +- 0.0, mIoU 36.4 after 800 steps, two seeds, see docs/performance.md
     """
     return _row("town_regions8", boundary_alphas=(8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0))
 
 
 def ablation_row(name: str, model: ModelOptions) -> Recipe:
-    """Return a row of evidence on the town: rows of all systems differ in their networks only.
+    """Return a row of the ablations on synthetic scenes; the rows of all systems differ only in their networks.
 
     Args:
-        name: of the row.
-        model: its network.
+        name: name of the row.
+        model: network of the row.
     """
     return Recipe(
         name=name,

@@ -1,14 +1,14 @@
-"""Small networks of dense detections, and what the paper's choices are worth on drawn scenes.
+"""Bundled-model recipes of dense detections, and ablations of dense detections on synthetic scenes.
 
-``town_boxes``, ``street_boxes`` and ``aerial_boxes`` learn what the small networks of :mod:`panscape.recipes.small` do,
-from the same images and by the same schedule. The rows ``town_boxes_...`` repeat Table 3 of Real-Time Panoptic
-Segmentation from Dense Detections at a small size, each the same but for what its name says. ``town_boxes_light`` is
-ours, to be compared with ``town_boxes_mask_loss``.
+``town_boxes``, ``street_boxes`` and ``aerial_boxes`` are trained on the same images with the same schedule as the small
+networks of :mod:`panscape.recipes.small`. The rows ``town_boxes_...`` repeat Table 3 of Real-Time Panoptic Segmentation
+from Dense Detections at a small size; each differs only in the property it is named after. ``town_boxes_light`` is
+ours, for comparison with ``town_boxes_mask_loss``.
 
-Images have a twelfth of the pixels of Cityscapes' or fewer, and so there are four levels at strides 4 to 32: each has
-half the stride and half the largest distance of the published one in its place, and the last one all that is larger.
-Towers have two layers of 48 channels, in the rows of 48 and 24 (the paper: four of 256 and 128), and the mask loss
-looks at no more than 20 objects of an image.
+Images have at most a twelfth of the pixels of Cityscapes images. Therefore there are four levels at strides 4 to 32:
+each has half the stride and half the largest distance of the published level in its place, and the last level takes all
+larger distances. Towers have two layers of 48 channels, in the ablation rows 48 and 24 (the paper: four of 256 and
+128), and the mask loss uses at most 20 objects per image.
 """
 
 from __future__ import annotations
@@ -29,123 +29,123 @@ _REPRESENTATION = DenseBoxRepresentation(level_ends=(32.0, 64.0, 128.0), finest_
 
 
 def town_boxes() -> Recipe:
-    """The drawn town by dense detections.
+    """Synthetic scenes, dense detections.
 
     ::
 
         panscape train town_boxes --out OUT --precision bf16
-        hardware, hours: one core of a CPU, not measured yet
+        hardware, hours: one CPU core, not measured yet
         ours, val:       not measured yet
     """
     return _by_boxes(town())
 
 
 def street_boxes() -> Recipe:
-    """CamVid, photos from a moving car, by dense detections.
+    """CamVid (street scenes), dense detections.
 
     ::
 
         panscape train street_boxes --data DIR --init-from street --out OUT --precision bf16
-        hardware, hours: one core of a CPU beside other work, 1.2 for 1311 steps after those of street
-        ours, val:       PQ 57.8, mIoU 62.0 (semantic head 62.0) in two parts, see docs/bundled_models.md
+        hardware, hours: one CPU core under other load, 1.2 for 1311 steps after those of street
+        ours, val:       PQ 57.8, mIoU 62.0 (semantic head 62.0) in two runs, see docs/bundled_models.md
     """
     return _by_boxes(street())
 
 
 def aerial_boxes() -> Recipe:
-    """Satellite images of Dubai by dense detections.
+    """Satellite images of Dubai, dense detections.
 
     ::
 
         panscape train aerial_boxes --data DIR --init-from aerial --out OUT --precision bf16
-        hardware, hours: one core of a CPU beside other work, 0.2 for 400 steps after those of aerial
+        hardware, hours: one CPU core under other load, 0.2 for 400 steps after those of aerial
         ours, val:       PQ 21.9, mIoU 38.4 with --steps 400 --schedule.warmup-steps 50 --ema-decay 0.99
     """
     return _by_boxes(aerial())
 
 
 def town_boxes_one_tower() -> Recipe:
-    """Evidence on the town: dense detections with one tower.
+    """Ablation on synthetic scenes: dense detections with one tower.
 
     ::
 
         panscape train town_boxes_one_tower --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 400 steps
+        hardware, hours: one CPU core, 0.1 for 400 steps
         ours, val:       PQ 20.3 +- 0.4, mIoU 29.4 after 400 steps, two seeds, see docs/performance.md
     """
     return _row("one_tower", towers=1, levelness=False, mask_loss=False)
 
 
 def town_boxes_two_towers() -> Recipe:
-    """Evidence on the town: dense detections with two towers.
+    """Ablation on synthetic scenes: dense detections with two towers.
 
     ::
 
         panscape train town_boxes_two_towers --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 400 steps
+        hardware, hours: one CPU core, 0.1 for 400 steps
         ours, val:       PQ 21.0 +- 0.2, mIoU 29.8 after 400 steps, two seeds, see docs/performance.md
     """
     return _row("two_towers", levelness=False, mask_loss=False)
 
 
 def town_boxes_levelness() -> Recipe:
-    """Evidence on the town: dense detections with two towers and levelness.
+    """Ablation on synthetic scenes: dense detections with two towers and levelness.
 
     ::
 
         panscape train town_boxes_levelness --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 400 steps
+        hardware, hours: one CPU core, 0.1 for 400 steps
         ours, val:       PQ 20.2 +- 0.1, mIoU 29.3 after 400 steps, two seeds, see docs/performance.md
     """
     return _row("levelness", mask_loss=False)
 
 
 def town_boxes_mask_loss() -> Recipe:
-    """Evidence on the town: dense detections with two towers, levelness and the mask loss.
+    """Ablation on synthetic scenes: dense detections with two towers, levelness and the mask loss.
 
     ::
 
         panscape train town_boxes_mask_loss --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 400 steps
+        hardware, hours: one CPU core, 0.1 for 400 steps
         ours, val:       PQ 18.8 +- 0.4, mIoU 27.3 after 400 steps, two seeds, see docs/performance.md
     """
     return _row("mask_loss")
 
 
 def town_boxes_weak() -> Recipe:
-    """Evidence on the town: dense detections learnt from boxes, without masks.
+    """Ablation on synthetic scenes: dense detections trained on boxes instead of instance masks.
 
     ::
 
         panscape train town_boxes_weak --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 400 steps
+        hardware, hours: one CPU core, 0.1 for 400 steps
         ours, val:       PQ 18.9 +- 0.2, mIoU 27.6 after 400 steps, two seeds, see docs/performance.md
     """
     return _row("weak", mask_loss=False, supervision="boxes")
 
 
 def town_boxes_light() -> Recipe:
-    """Evidence on the town: the light network of dense detections, one tower at half the width.
+    """Ablation on synthetic scenes: the light network of dense detections, one tower at half the width.
 
     ::
 
         panscape train town_boxes_light --out OUT --precision bf16 --seed 0
-        hardware, hours: one core of a CPU, 0.1 for 400 steps
+        hardware, hours: one CPU core, 0.1 for 400 steps
         ours, val:       PQ 17.5 +- 1.2, mIoU 25.2 after 400 steps, two seeds, see docs/performance.md
     """
-    # As dense_detections_light: one tower as wide as the semantic one, on a pyramid of as many channels.
+    # As dense_detections_light: one tower as wide as the semantic one, on an FPN with as many channels.
     return _row("light", towers=1, width=24)
 
 
 def _by_boxes(recipe: Recipe) -> Recipe:
-    """Return a recipe of centres for dense detections: images, schedule and the smallest stuff stay."""
-    by_centers = cast(SwiftNetOptions, recipe.model)
-    smallest = by_centers.representation.decoding
-    decoding = _decoding(smallest.stuff_area, smallest.stuff_share)
+    """Return a center-based recipe changed to dense detections; images, schedule and minimum stuff area stay."""
+    swiftnet = cast(SwiftNetOptions, recipe.model)
+    centers = swiftnet.representation.decoding
+    decoding = _decoding(centers.stuff_area, centers.stuff_share)
     model = replace(
         _NETWORK,
-        longest_side=by_centers.longest_side,
-        test_scale=by_centers.test_scale,
+        longest_side=swiftnet.longest_side,
+        test_scale=swiftnet.test_scale,
         representation=replace(_REPRESENTATION, decoding=decoding),
     )
     return replace(recipe, name=f"{recipe.name}_boxes", model=model)
@@ -179,7 +179,7 @@ def _row(
 
 
 def _decoding(stuff_area: int, stuff_share: float = 0.0) -> DenseBoxDecoding:
-    # Scores are a product of two numbers below 1, and networks that train for an hour are seldom sure of either. So are
-    # masks, and a small object's boxes agree less. Both values are the best on training images of CamVid.
+    # Scores and mask probabilities are products of numbers below 1, which are low after an hour of training, and the
+    # boxes of a small object agree less. Both thresholds are the best on training images of CamVid.
     merging = MergeConfig(min_score=0.25, stuff_area=stuff_area, stuff_share=stuff_share)
     return DenseBoxDecoding(mask_threshold=0.15, merging=merging)

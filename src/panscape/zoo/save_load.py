@@ -64,10 +64,10 @@ def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> Pa
     """Load a model, ready to predict.
 
     Args:
-        name_or_path: a bundled model (:func:`list_weights`), the path of a ``.safetensors`` file or of a folder that
-            holds ``model.safetensors``, or the id of a repository on the Hugging Face hub ("owner/name") that does; or
-            the path of a checkpoint in its authors' layout (``.pth``, ``.pt``, ``.pkl``), see
-            :func:`panscape.zoo.published.load.create_published`.
+        name_or_path: a bundled model (:func:`list_weights`; ``-`` and ``_`` are equivalent), the path of a
+            ``.safetensors`` file or of a folder that holds ``model.safetensors``, or the id of a repository on the
+            Hugging Face hub ("owner/name") that does; or the path of a checkpoint in its authors' layout (``.pth``,
+            ``.pt``, ``.pkl``), see :func:`panscape.zoo.published.load.create_published`.
         labels: the categories of an authors' checkpoint, which does not name them, if they are not those of the data
             set that it was published for; models that panscape saved have theirs.
 
@@ -178,7 +178,7 @@ def _locate(name_or_path: str | Path) -> Path:
     name, path = str(name_or_path), Path(name_or_path)
     if path.suffix == ".safetensors":
         return path
-    bundled = _BUNDLED / f"{name}.safetensors"
+    bundled = _BUNDLED / f"{name.replace('-', '_')}.safetensors"
     if path.name == name and bundled.is_file():
         return bundled
     if (path / WEIGHTS_IN_FOLDER).is_file():

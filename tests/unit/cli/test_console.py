@@ -35,7 +35,9 @@ def test_text_has_a_line_for_each_source(capsys):
     tell_all()
     out, err = capsys.readouterr()
     first, second = out.splitlines()
-    assert " ".join(first.split()) == "shots/a.jpg 360x480 23 segments read 1.2 network 20.0 recover 3.0 write 4.0 ms"
+    assert (
+        " ".join(first.split()) == "shots/a.jpg 360x480 23 segments read 1.2 network 20.0 post-process 3.0 write 4.0 ms"
+    )
     assert "12 frames, 23.5 segments" in second
     assert second.endswith("ms a frame")
     assert first.index("360x480") == second.index("360x480")

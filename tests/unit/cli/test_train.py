@@ -73,19 +73,35 @@ def test_operational_options_are_frozen():
     assert [f.name for f in fields(RunOptions)] == OPERATIONAL
 
 
-def printed_help(capsys, *arguments):
+def printed_help(capsys, *arguments, option="--help"):
     with pytest.raises(SystemExit) as end:
-        main(["train", *arguments, "--help"])
+        main(["train", *arguments, option])
     assert end.value.code == 0
     return capsys.readouterr().out
 
 
-def test_the_help_lists_recipes_and_operational_options(capsys):
+def test_the_help_names_the_list_of_recipes_and_lists_operational_options(capsys):
     text = printed_help(capsys)
-    for name, summary in list_recipes().items():
-        assert f"- {name}: {summary}" in text
+    assert '"panscape recipes" lists the recipes' in text
     for name in OPERATIONAL:
         assert f"--{name.replace('_', '-')}" in text
+
+
+@pytest.mark.parametrize("arguments", [[], ["town"], ["own"], ["deeplab_r52_cityscapes_relations"]])
+def test_the_help_fits_on_two_screens(arguments, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = printed_help(capsys, *arguments)
+    assert len(text.splitlines()) <= 80
+    assert "--help-all" in text
+    assert "--optimizer.betas" not in text
+
+
+def test_the_short_help_lists_the_fields_that_are_no_parts(capsys):
+    text = printed_help(capsys, "town")
+    for name, value in vars(get_recipe("town")).items():
+        option = f"--{name.replace('_', '-')}"
+        assert f"{option}." not in text
+        assert is_dataclass(value) or re.search(rf"{option}[ ,]", text), name
 
 
 def options_of(value, prefix=""):
@@ -98,7 +114,7 @@ def options_of(value, prefix=""):
 
 @pytest.mark.parametrize("recipe", ["town", "swiftnet_r18_cityscapes_pyrx3", "own", "town_relations_pisr"])
 def test_every_field_of_a_recipe_is_an_option_with_its_help(recipe, capsys):
-    text = printed_help(capsys, recipe)
+    text = printed_help(capsys, recipe, option="--help-all")
     options = list(options_of(get_recipe(recipe)))
     assert "model.representation.decoding.top-k" in options
     assert "augmentation.crop" in options

@@ -53,16 +53,15 @@ def test_the_user_is_told_what_was_found(tmp_path):
     derived = derive(tmp_path / "masks")
     # Of 48x72, 36x48 and 24x60 the last is held out.
     assert derived.notes[0] == (
-        f"{tmp_path / 'masks'}: category masks, 4 categories (0 things), 2 images to train on, 1 to evaluate on, "
-        "mostly 42x60"
+        f"{tmp_path / 'masks'}: semantic masks, 4 categories (0 things), 2 train and 1 val images, typical size 42x60"
     )
-    assert derived.notes[1] == "no val images lie apart: every 10th image is held out to evaluate on"
-    assert derived.notes[2].startswith("no categories.json: categories are called by their numbers and all are stuff")
-    assert derived.notes[3] == "chosen, where no option says otherwise: crops of 64x64, 1000 steps"
+    assert derived.notes[1] == "no val split: every 10th image is held out for validation"
+    assert derived.notes[2].startswith("no categories.json: categories are named by their ids and all are stuff")
+    assert derived.notes[3] == "derived defaults: crops of 64x64, 1000 steps"
     trees.own_coco(tmp_path / "coco")
     notes = derive(tmp_path / "coco").notes
     assert len(notes) == 2
-    assert "COCO panoptic form, 4 categories (2 things), 3 images to train on, 3 to evaluate on" in notes[0]
+    assert "COCO panoptic format, 4 categories (2 things), 3 train and 3 val images" in notes[0]
 
 
 def test_without_a_folder_it_is_a_typical_one():
@@ -74,7 +73,7 @@ def test_an_image_that_cannot_be_read_does_not_keep_others_from_being_looked_at(
     images = sorted((tmp_path / "images").rglob("*.*"))
     assert len(images) == len(tree.truths) == 3
     images[0].write_bytes(b"no image")
-    assert "mostly 36x48" in derive(tmp_path).notes[0], "of 48x72 and 36x48, which are to train on"
+    assert "typical size 36x48" in derive(tmp_path).notes[0], "of 48x72 and 36x48, which are to train on"
     images[1].write_bytes(b"no image")
     with pytest.raises(BadSampleError, match=f"^{re.escape(str(images[0]))}"):
         derive(tmp_path)

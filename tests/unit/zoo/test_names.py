@@ -113,3 +113,9 @@ def test_a_file_of_another_version_is_named(change: dict[str, object], message: 
     assert str(caught.value).startswith(f"{path}: this version of panscape cannot build its model: {message}")
     assert str(caught.value).endswith("; update panscape, or save the model again")
     assert isinstance(caught.value, PanscapeError)
+
+
+def test_hyphens_and_underscores_in_bundled_names_are_equivalent(asked: list[str]) -> None:
+    assert "street_boxes" in [weights.name for weights in zoo.list_weights()]
+    assert zoo.read_card("street_boxes") == zoo.read_card("street_boxes")
+    assert asked == []

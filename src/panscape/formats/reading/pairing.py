@@ -93,7 +93,7 @@ def label_space(name: str | None, truth: Source) -> LabelSpace:
         raise InvalidArgumentError(
             f"{truth.path}: expected categories in the truth, found none in {truth.form}; name the label space with "
             f"--labels: {', '.join(LabelSpace.bundled())}, or the path of one as JSON; if this is no "
-            "truth but a prediction, swap --truth and --predictions"
+            "truth but a prediction, swap --gt and --predictions"
         )
     return truth.labels
 

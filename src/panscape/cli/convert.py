@@ -1,6 +1,6 @@
-"""``panscape weights convert``: from a checkpoint in its authors' layout to a file that panscape loads.
+"""``panscape weights convert``: converts a published checkpoint to a file that panscape loads.
 
-Nothing heavy is imported here: the command line reads the fields for its help.
+This module imports nothing heavy: the command line reads the fields for its help.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from panscape.errors import InvalidArgumentError
 
 
 @dataclass(frozen=True)
-class ConvertWeights:
-    """Convert a checkpoint of a paper's authors into a .safetensors file that every command takes as a model."""
+class Convert:
+    """Convert a published checkpoint to a .safetensors file that every command accepts as a model."""
 
     file: Annotated[Positional[Path], arg(metavar="FILE", help_behavior_hint="")]
-    """A whole network as its authors published it: .pth, or .pkl of detectron2. Nothing in it is run."""
+    """Checkpoint of a whole network as its authors published it: .pth, or .pkl of detectron2. No code in it is run."""
 
     out: Annotated[Path, arg(metavar="FILE.safetensors", help_behavior_hint="(required)")]
-    """The file to write."""
+    """File to write."""
 
     model: Annotated[str | None, arg(metavar="NAME")] = None
-    """Name of the network, as panscape.list_models() has them. By default the names of the tensors decide."""
+    """Name of the network, one of panscape.list_models(). Detected from the tensor names by default."""
 
     labels: Annotated[str | None, arg(metavar="NAME")] = None
-    """Label space: a bundled one's name, such as vistas_v1.2, or a .json file. By default that of Cityscapes, COCO
-    panoptic or Vistas 1.2, by the number of categories."""
+    """Label space: a bundled one, such as vistas_v1.2, or a .json file. By default Cityscapes, COCO panoptic or Vistas
+    1.2, chosen by the number of categories."""
 
     def run(self) -> int:
         """Convert the file."""

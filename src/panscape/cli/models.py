@@ -1,0 +1,43 @@
+"""`panscape models`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Models:
+    """List the bundled models with their model cards."""
+
+    json: bool = False
+    """Print one JSON object per model."""
+
+    def run(self) -> int:
+        """List the bundled models."""
+        import panscape
+
+        for weights in panscape.list_weights():
+            if self.json:
+                print(json.dumps({"name": weights.name, "path": str(weights.path), "card": dict(weights.card)}))
+                continue
+            print(f"{weights.name}  ({weights.path.stat().st_size / 1e6:.1f} MB)")
+            for fact, value in weights.card.items():
+                print(f"  {fact}: {fact_text(value)}")
+        return 0
+
+
+def fact_text(value: Any) -> str:
+    """Return a fact of a model card as a line, or as a table if it has a row for each of several names."""
+    if isinstance(value, list):
+        return "; then ".join(str(part) for part in value)
+    if not isinstance(value, dict):
+        return str(value)
+    if not all(isinstance(part, dict) for part in value.values()):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    from panscape.metrics.tables import format_table
+
+    header = ["", *next(iter(value.values()))]
+    rows = [[name, *("-" if n is None else str(n) for n in part.values())] for name, part in value.items()]
+    return "\n" + "\n".join(f"    {line}" for line in format_table([header, *rows]).splitlines())

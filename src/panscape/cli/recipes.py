@@ -1,0 +1,47 @@
+"""`panscape recipes`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Annotated
+
+from tyro.conf import arg
+
+from panscape.errors import InvalidArgumentError
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """List the recipes for "panscape train", grouped by system and dataset."""
+
+    search: Annotated[str | None, arg(metavar="WORD")] = None
+    """List only recipes with this word in their name, system, dataset or summary; case is ignored."""
+
+    json: bool = False
+    """Print one JSON object per recipe."""
+
+    def run(self) -> int:
+        """List the recipes.
+
+        Raises:
+            InvalidArgumentError: no recipe contains the word.
+        """
+        from panscape.recipes import describe_recipes
+
+        infos = [info for info in describe_recipes() if self.search is None or info.contains(self.search)]
+        if not infos:
+            raise InvalidArgumentError(f"no recipe contains {self.search!r}; omit --search to list all recipes")
+        if self.json:
+            for info in infos:
+                print(json.dumps(asdict(info)))
+            return 0
+        width = max(len(info.name) for info in infos)
+        for system, of_system in groupby(infos, lambda info: info.system):
+            print(system)
+            for data, of_data in groupby(of_system, lambda info: info.data):
+                print(f"  {data}")
+                for info in of_data:
+                    print(f"    {info.name:<{width}}  {info.summary}")
+        return 0
