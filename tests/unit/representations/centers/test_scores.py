@@ -112,10 +112,10 @@ def test_decoding_gives_another_score() -> None:
 
 def test_outputs_that_do_not_belong_to_the_map() -> None:
     outputs = random_outputs(0, 4, 4)
-    with pytest.raises(InvalidArgumentError, match="expected the outputs of one image of 17x16, got those of 1 of"):
+    with pytest.raises(InvalidArgumentError, match="expected the outputs of one image of 17x16, got outputs of 1"):
         score_instances(PanopticMap.empty((17, 16)), outputs, SHAPES, STRIDE, False)
     pair = CenterOutputs(*(torch.cat([part, part]) for part in outputs.tensors))
-    with pytest.raises(InvalidArgumentError, match="got those of 2 of at most 16x16"):
+    with pytest.raises(InvalidArgumentError, match="got outputs of 2 of at most 16x16"):
         score_instances(PanopticMap.empty((16, 16)), pair, SHAPES, STRIDE, False)
     strange = PanopticMap(torch.ones(16, 16, dtype=torch.int32), torch.tensor([4]))
     with pytest.raises(InvalidArgumentError, match="expected categories below 4, for which there are logits, got 4"):

@@ -68,7 +68,7 @@ def test_a_training_starts_from_a_backbone(tmp_path: Path) -> None:
 
 def test_the_stem_decides_which_backbone_fits(tmp_path: Path) -> None:
     path = written(released(released_shapes("detectron2_r52")), tmp_path / "R-52.pkl")
-    with pytest.raises(CheckpointMismatchError, match=r"give a file of weights for resnet50\.tv_in1k, in timm"):
+    with pytest.raises(CheckpointMismatchError, match=r"pass a file of weights for resnet50\.tv_in1k, in timm"):
         load_published(create_model("panoptic_deeplab_r50", "cityscapes", **SMALL), path)
 
 
@@ -86,7 +86,7 @@ def test_backbones_of_caffe2_are_refused(tmp_path: Path) -> None:
 def test_pixels_must_be_those_of_the_weights(tmp_path: Path) -> None:
     shapes = {"backbone.stem.conv1.weight": (64, 3, 7, 7), "backbone.res2.0.conv1.weight": (64, 64, 1, 1)}
     model = create_model("dense_detections", "cityscapes", backbone="test_resnet", normalization="caffe")
-    with pytest.raises(InvalidArgumentError, match=r'expected a model that takes pixels as "imagenet", as .* got one'):
+    with pytest.raises(InvalidArgumentError, match=r'expected a model with normalization "imagenet" for .* got one'):
         load_published(model, written(released(shapes), tmp_path / "R-50.pkl"))
 
 

@@ -102,7 +102,7 @@ def test_released_models_load_without_their_data(
 def test_other_categories_must_be_named(tmp_path: Path) -> None:
     path = tmp_path / "model_final.pth"
     torch.save(swiftnet(26), path)
-    with pytest.raises(InvalidArgumentError, match=r"has 26 categories and does not say which; give their label space"):
+    with pytest.raises(InvalidArgumentError, match=r"has 26 categories without names; pass their label space"):
         load(path)
     with pytest.raises(InvalidArgumentError, match=r"of 26 categories, as .* has them, got 'cityscapes' with 19; take"):
         load(path, "cityscapes")
@@ -118,7 +118,7 @@ def test_other_categories_must_be_named(tmp_path: Path) -> None:
 def test_what_is_no_published_network(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     torch.save({"net.a": torch.zeros(1)}, path)
-    with pytest.raises(UnreadableFileError, match=r"no names that were published \(net\.a, \.\.\.\); publ"):
+    with pytest.raises(UnreadableFileError, match=r"not those of a published network \(net\.a, \.\.\.\); publ"):
         load(path)
     torch.save({"conv1.weight": torch.zeros(1)}, path)
     with pytest.raises(UnreadableFileError, match="expected a whole network, got a backbone alone; train with"):
