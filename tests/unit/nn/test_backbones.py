@@ -84,7 +84,7 @@ def test_levels_share_convolutions_and_keep_their_own_norms() -> None:
     pyramid.train()(torch.randn(2, 3, 128, 128))
     means = [m.stem[1].running_mean for m in pyramid.levels]  # type: ignore[union-attr, index]
     assert not torch.equal(means[0], means[1])
-    half = pyramid.double()  # conversions must not tear the sharing apart
+    half = pyramid.double()  # conversions must preserve shared parameters
     assert half.levels[0].stem[0].weight is half.levels[2].stem[0].weight  # type: ignore[union-attr, index]
 
 

@@ -1,4 +1,4 @@
-"""ImageNet weights of backbones: which they are, where each tensor goes, what is refused."""
+"""ImageNet weights of backbones: their names, the mapping of tensors, and errors."""
 
 from __future__ import annotations
 

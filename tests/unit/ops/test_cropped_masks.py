@@ -1,4 +1,4 @@
-"""Masks kept window by window."""
+"""Masks stored as crops within windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects and stuff laid into a map: the limits, counted by hand."""
+"""Merging objects and stuff into a map: the limits, counted by hand."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_files_that_are_not_models(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match="not saved by panscape"):
         zoo.load(tmp_path / "other.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(UnreadableFileError, match="expected a whole safetensors file"):
+    with pytest.raises(UnreadableFileError, match="expected a complete safetensors file"):
         zoo.load(tmp_path / "text.safetensors")
 
 

@@ -42,11 +42,11 @@ class PickledArray:
         self.fill(data, kind, shape, "F" if is_fortran else "C")
 
     def fill(self, data: Any, kind: Any, shape: Any, order: str) -> None:
-        """Take over values if there are as many as the shape says.
+        """Set the values if their number matches the shape.
 
         Raises:
-            ValueError: there are more or fewer.
-            AttributeError, TypeError: these are not values, their type and their shape.
+            ValueError: there are more or fewer values.
+            AttributeError, TypeError: the arguments are not values, their type and their shape.
         """
         values = data.encode("latin1") if isinstance(data, str) else bytes(memoryview(data))
         dtype: np.dtype[Any] = kind.dtype
@@ -57,7 +57,7 @@ class PickledArray:
 
 
 class _Kind:
-    """Stands for ``numpy.dtype`` while a pickle is read."""
+    """Placeholder for ``numpy.dtype`` while a pickle is read."""
 
     __slots__ = ("dtype",)
 

@@ -99,7 +99,7 @@ def test_segments_without_pixels_and_maps_without_segments() -> None:
 
 
 def test_decoding_gives_another_score() -> None:
-    """What decoding gives is the heat at the centre, and 1 for stuff."""
+    """Decoding assigns the heat at the centre, and 1 for stuff."""
     outputs = random_outputs(5, 24, 32)
     representation = CenterRepresentation(decoding=CenterDecoding(stuff_area=1))
     panoptic = representation.decode(outputs, [(96, 128)], SHAPES, STRIDE)[0]

@@ -1,4 +1,4 @@
-"""Backbones alone: the layout of detectron2's R-52.pkl and R-103.pkl, and what would load but compute otherwise."""
+"""Backbones alone: the layout of detectron2's R-52.pkl and R-103.pkl, and files that would load but compute wrongly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a checkpoint in its authors' layout is taken for, without Python."""
+"""Identification of published checkpoints by their tensors."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_released_models_load_without_their_data(
     assert capsys.readouterr().err == (
         f"model_final.pth: swiftnet_r18 (longest_side={side}), {num} categories of {labels}\n"
     )
-    # The published settings of the data set come with the name.
+    # The published settings of the dataset depend on the name.
     representation: Any = model.representation
     assert representation.decoding.stuff_area == (2048 if num == 19 else 4096)
 
@@ -121,7 +121,7 @@ def test_what_is_no_published_network(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match=r"not those of a published network \(net\.a, \.\.\.\); publ"):
         load(path)
     torch.save({"conv1.weight": torch.zeros(1)}, path)
-    with pytest.raises(UnreadableFileError, match="expected a whole network, got a backbone alone; train with"):
+    with pytest.raises(UnreadableFileError, match="expected a complete network, got a backbone alone; train with"):
         load(path)
 
 
