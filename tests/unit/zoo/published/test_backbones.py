@@ -68,7 +68,7 @@ def test_a_training_starts_from_a_backbone(tmp_path: Path) -> None:
 
 def test_the_stem_decides_which_backbone_fits(tmp_path: Path) -> None:
     path = written(released(released_shapes("detectron2_r52")), tmp_path / "R-52.pkl")
-    with pytest.raises(CheckpointMismatchError, match=r"pass a file of weights for resnet50\.tv_in1k, in timm"):
+    with pytest.raises(CheckpointMismatchError, match=r"pass a file of weights for resnet50\.tv_in1k in timm"):
         load_published(create_model("panoptic_deeplab_r50", "cityscapes", **SMALL), path)
 
 
@@ -76,7 +76,7 @@ def test_backbones_of_caffe2_are_refused(tmp_path: Path) -> None:
     # detectron2://ImageNetPretrained/MSRA/R-50.pkl has the shapes of torchvision's, and strides in other layers.
     content: dict[str, Any] = {"conv1_w": torch.zeros(64, 3, 7, 7).numpy(), "res2_0_branch2a_w": torch.zeros(1).numpy()}
     with pytest.raises(
-        UnreadableFileError, match=r"one of Caffe2's \(MSRA\), which has them in the 1x1 ones and takes"
+        UnreadableFileError, match=r"one of Caffe2's \(MSRA\), which has them in the 1x1 ones and expects BGR"
     ):
         load_published(
             create_model("panoptic_deeplab_r50", "cityscapes", **SMALL), written(content, tmp_path / "R.pkl")

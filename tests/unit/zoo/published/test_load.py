@@ -104,7 +104,7 @@ def test_other_categories_must_be_named(tmp_path: Path) -> None:
     torch.save(swiftnet(26), path)
     with pytest.raises(InvalidArgumentError, match=r"has 26 categories without names; pass their label space"):
         load(path)
-    with pytest.raises(InvalidArgumentError, match=r"of 26 categories, as .* has them, got 'cityscapes' with 19; take"):
+    with pytest.raises(InvalidArgumentError, match=r"of 26 categories, as in .*, got 'cityscapes' with 19; use"):
         load(path, "cityscapes")
     model = load(path, labels="idd_26")
     assert (model.labels.name, model.longest_side) == ("idd_26", None)
@@ -178,4 +178,4 @@ def test_evaluate_takes_the_categories_of_the_data(tmp_path: Path, capsys: pytes
     assert '"images": 1' in said.out
     torch.save(numbered(released_shapes(MOBILENETV2[2])), path)
     assert main(["evaluate", str(path), *options]) == 2
-    assert f"got 'town' with {num}; take data, or give a label space" in capsys.readouterr().err
+    assert f"got 'town' with {num}; use the data or the label space" in capsys.readouterr().err
