@@ -1,4 +1,4 @@
-"""What every model promises. A new model passes by adding its line to MODELS."""
+"""Contract of all models. A new model adds its line to MODELS."""
 
 from __future__ import annotations
 
@@ -175,12 +175,12 @@ def images(batch: int, size: tuple[int, int], seed: int = 0) -> torch.Tensor:
 
 
 def tensors_of(outputs: Any) -> tuple[torch.Tensor | None, ...]:
-    """Return the parts of outputs; what a first stage gave in training is no part of them."""
+    """Return the parts of outputs, without the training outputs of a first stage."""
     return outputs.tensors if isinstance(outputs, CenterOutputs) else tuple(outputs)
 
 
 def pairs(a: Any, b: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Give the parts of two outputs, but for those that a network does not have."""
+    """Return the pairs of parts of two outputs, without parts that a network lacks."""
     for one, other in zip(tensors_of(a), tensors_of(b), strict=True):
         assert (one is None) == (other is None)
         if one is not None:
@@ -301,7 +301,7 @@ TRUTH_SIZE = (64, 64)
 
 
 def whole(category: int, *, crowd: bool = False) -> PanopticMap:
-    """Return a map that one segment covers."""
+    """Return a map with a single segment that covers it."""
     return PanopticMap(torch.ones(TRUTH_SIZE, dtype=torch.int32), torch.tensor([category]), None, torch.tensor([crowd]))
 
 
@@ -312,7 +312,7 @@ def one_pixel() -> PanopticMap:
 
 
 def many_objects() -> PanopticMap:
-    """Return 300 squares of 3 pixels, with stuff beside them."""
+    """Return a map of 300 squares of 3 pixels side on stuff."""
     row, column = torch.arange(TRUTH_SIZE[0])[:, None] // 3, torch.arange(TRUTH_SIZE[1]) // 3
     ids = torch.where((row < 15) & (column < 20), row * 20 + column + 1, 301).int()
     return PanopticMap(ids, torch.tensor([2, 3] * 150 + [0]))
@@ -467,7 +467,7 @@ def test_save_and_load_give_the_same_outputs(model: PanopticModel, tmp_path: obj
 
 
 class Steps(TorchDispatchMode):
-    """Notes each operator with the one before it: in which order the parts of a network are run."""
+    """Records each operator with its predecessor: the order in which the parts of a network run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -481,7 +481,7 @@ class Steps(TorchDispatchMode):
 
 
 def steps_of(model: PanopticModel) -> set[str]:
-    """Return the modules of a network, of this package, and the steps of a forward pass."""
+    """Return the modules of a network that are defined in this package, and the steps of a forward pass."""
     with torch.no_grad(), Steps() as steps:
         model(images(1, (100, 157)))
     return steps.found | {str(type(m)) for m in model.modules() if type(m).__module__.startswith("panscape.")}

@@ -1,4 +1,4 @@
-"""The law of every representation: decoding an encoded truth gives the truth back. A new one adds its line to LAWS."""
+"""Contract of all representations: decoding an encoded ground truth returns it. A new one adds its line to LAWS."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from panscape.representations.merging import MergeConfig
 
 
 def centers_round_trip(truth: PanopticMap) -> PanopticMap:
-    """Encode, take the targets for perfect outputs of a network of stride 1, decode."""
+    """Encode, convert the targets to perfect outputs of a network of stride 1, and decode."""
     representation = CenterRepresentation(decoding=CenterDecoding(stuff_area=1))
     targets = representation.encode(truth, SHAPES)
-    # Void has no channel: no network can say it, so these pixels are compared no further.
+    # Void has no channel and cannot be predicted, so these pixels are not compared.
     semantic = torch.nn.functional.one_hot((targets.semantic - 1).clamp_min(0), len(SHAPES)).permute(2, 0, 1).float()
     outputs = CenterOutputs(semantic[None], targets.center[None, None], targets.offset[None])
     return representation.decode(outputs, [truth.size], SHAPES, 1)[0]
@@ -56,7 +56,7 @@ BOXES = DenseBoxRepresentation(
 
 
 def boxes_round_trip(truth: PanopticMap, representation: DenseBoxRepresentation = BOXES) -> PanopticMap:
-    """Encode, take the targets for perfect outputs at every pixel, decode.
+    """Encode, convert the targets to perfect outputs at every pixel, and decode.
 
     At a quarter of the size no outputs give outlines back; the network's own outputs are nonsense, of which nothing may
     be left.
@@ -76,7 +76,7 @@ def boxes_round_trip(truth: PanopticMap, representation: DenseBoxRepresentation 
 
 
 def _agreement(query: list[float], box: list[float]) -> float:
-    """How well a box agrees with that of a detected object, by the released code's formula."""
+    """Return the agreement of a box with the box of a detected object, by the released code's formula."""
     sides = [min(a, b) - max(c, d) for a, b, c, d in zip(query[2:], box[2:], query[:2], box[:2], strict=True)]
     hull = [max(a, b) - min(c, d) for a, b, c, d in zip(query[2:], box[2:], query[:2], box[:2], strict=True)]
     common, around = max(sides[0], 0) * max(sides[1], 0), hull[0] * hull[1]
@@ -85,7 +85,7 @@ def _agreement(query: list[float], box: list[float]) -> float:
 
 
 def _boxes_tell_objects_apart(truth: PanopticMap) -> bool:
-    """Whether every object is met by a location and no two of one category have boxes that agree: see tests below."""
+    """Return whether every object covers a location and no two of one category have similar boxes; see tests below."""
     height, width = truth.size
     boxes = truth.boxes().tolist()
     category = truth.category.tolist()
@@ -102,7 +102,7 @@ def _boxes_tell_objects_apart(truth: PanopticMap) -> bool:
 
 
 def _is_met(truth: PanopticMap, row: int) -> bool:
-    """Whether a location of a level whose range has the largest distance to a side lies on an object."""
+    """Return whether an object covers a location of a level whose range contains the largest distance to a side."""
     left, top, right, bottom = truth.boxes()[row].tolist()
     for level, (low, high) in enumerate(((0, 16), (16, 32), (32, 64), (64, 1e9))):
         stride = 4 << level
@@ -114,7 +114,7 @@ def _is_met(truth: PanopticMap, row: int) -> bool:
 
 
 class Law(NamedTuple):
-    """A way there and back, and the maps for which it must be the same; the others are pinned by tests of their own."""
+    """A round trip and the maps for which it must be exact; exceptions are pinned by separate tests."""
 
     round_trip: Callable[[PanopticMap], PanopticMap]
     holds_for: Callable[[PanopticMap], bool]

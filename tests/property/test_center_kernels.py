@@ -1,4 +1,4 @@
-"""The implementations of each centre kernel agree in every bit, above all where values tie."""
+"""The implementations of each centre kernel are bit-identical, especially where values tie."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def same_map(one, other):
 
 @st.composite
 def groupings(draw):
-    """Outputs whose values come from few levels, so that logits, peaks and distances tie, or from many."""
+    """Outputs with few distinct values, so that logits, peaks and distances tie, or with many."""
     g = torch.Generator().manual_seed(draw(seeds))
     height, width = draw(st.integers(1, 10)), draw(st.integers(1, 12))
     stride = draw(st.sampled_from([1, 2, 4, 4, 4, 5]))
     padded = (height * stride + draw(st.integers(0, 1)), width * stride)
-    if draw(st.integers(0, 4)) == 0:  # outputs of a network that saw more than the image has
+    if draw(st.integers(0, 4)) == 0:  # outputs for a padded image
         padded = (draw(st.integers(1, padded[0])), draw(st.integers(1, padded[1])))
     size = (draw(st.integers(1, padded[0])), draw(st.integers(1, padded[1]))) if draw(st.booleans()) else padded
     num_categories = draw(st.sampled_from([1, 2, 3, 19, 133]))
@@ -53,7 +53,7 @@ def groupings(draw):
         logits += 2 * (torch.arange(num_categories) == draw(st.integers(0, num_categories - 1)))[:, None, None]
     center = values(height, width) * draw(st.sampled_from([0, 0.1, 0.8, 1, 1, 1]))
     offset = (values(2, height, width) - 0.5) * draw(st.sampled_from([0, 2, 8, 30, 200, 9000, 1e6]))
-    if draw(st.integers(0, 3)) == 0:  # a network that has gone wrong
+    if draw(st.integers(0, 3)) == 0:  # a diverged network
         for part in (logits, center, offset):
             wild = torch.tensor(draw(st.lists(st.sampled_from(WILD), min_size=1, max_size=3)))
             chosen = wild[torch.randint(0, len(wild), part.shape, generator=g)]

@@ -28,7 +28,7 @@ def panoptic_maps(draw, one_segment_per_stuff=False):
     )
     if not one_segment_per_stuff:
         return panoptic
-    # What Cityscapes can tell apart: objects, one crowd for each thing category, one segment for each stuff category.
+    # Cityscapes represents objects, one crowd for each thing category, one segment for each stuff category.
     seen, keep, flags = set(), [], []
     for row, c in enumerate(category):
         is_crowd = bool(crowd and crowd[row]) and SHAPES[c].is_thing

@@ -1,4 +1,4 @@
-"""The implementations of masks from dense boxes agree in every pixel, above all at the threshold and for odd boxes."""
+"""Implementations of masks from dense boxes agree in every pixel, especially at the threshold and for odd boxes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cases(draw):
     query = query + draw(st.sampled_from([0, 1])) * torch.randn(query.shape, generator=g)
     scale = draw(st.sampled_from([1, 1, 1, 1e-4, 1e4, 1e13]))
     dense, query = dense * scale, query * scale
-    if draw(st.booleans()):  # boxes without area, and such that are no boxes
+    if draw(st.booleans()):  # empty and invalid boxes
         odd = draw(st.sampled_from([0.0, 1e9, -1e9, torch.inf, -torch.inf, torch.nan]))
         dense = torch.where(torch.rand(dense.shape, generator=g) < 0.1, odd, dense)
         query = torch.where(torch.rand(query.shape, generator=g) < draw(st.sampled_from([0, 0.1])), odd, query)

@@ -1,4 +1,4 @@
-"""Pasting keeps to the published rules in every pixel, above all where scores tie and shares are just the limit."""
+"""Merging masks follows the published rules in every pixel, especially where scores tie and shares equal the limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def labels_of(is_thing):
 
 
 def combined(masks, category, score, semantic, labels, merging):
-    """Combine by the published rules, as written down; plain arrays, one thing after the other.
+    """Merge by the published rules as written, with plain arrays, one segment after the other.
 
     Returns segments as (category, score, mask): those of things as they were accepted, and those of stuff.
     """
@@ -86,7 +86,7 @@ def scenes(draw, max_objects=7):
 
 
 def with_margin(masks, margin):
-    """Windows that are not tight."""
+    """Return windows that are not tight."""
     tight = CroppedMasks.from_masks(masks).boxes
     boxes = torch.stack([tight[:, 0] - margin, tight[:, 1] - margin, tight[:, 2] + margin, tight[:, 3] + margin], dim=1)
     height, width = masks.shape[1:]

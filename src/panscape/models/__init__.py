@@ -1,4 +1,4 @@
-"""The models: one file per paper, and the table of their names."""
+"""The models: one file per paper, and the table of model names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from panscape.models.base import ModelSpec, PanopticModel
 
 __all__ = ["ModelSpec", "PanopticModel", "create_model", "list_models"]
 
-# Each factory and the module it is in, which is imported when one of its models is built.
+# The module of each factory, which is imported when one of its models is built.
 _FACTORIES = {
     "dense_detections": "dense_detections",
     "dense_detections_light": "dense_detections",
@@ -43,8 +43,8 @@ def create_model(name: str, labels: LabelSpace | str, **options: Any) -> Panopti
         **options: keyword arguments of the factory called ``name``.
 
     Raises:
-        UnknownNameError: no model, label space or backbone has this name; the nearest are suggested.
-        InvalidArgumentError: an option that the factory does not have, or a value that it cannot use.
+        UnknownNameError: no model, label space or backbone has this name; the closest names are suggested.
+        InvalidArgumentError: an option that the factory does not have, or an invalid value.
     """
     if name not in _FACTORIES:
         raise UnknownNameError("model", name, _FACTORIES)
@@ -55,6 +55,6 @@ def create_model(name: str, labels: LabelSpace | str, **options: Any) -> Panopti
         if option not in known:
             raise InvalidArgumentError(f"{name} has no option {option!r}; it has {', '.join(known)}")
     model = factory(labels=LabelSpace.load(labels) if isinstance(labels, str) else labels, **options)
-    # Weights of a backbone are part of the model's own from now on.
+    # The pretrained weights of a backbone are part of the model's weights from now on.
     model.spec = ModelSpec(name, {k: v for k, v in options.items() if k != "pretrained"})
     return model

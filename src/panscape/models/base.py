@@ -1,4 +1,4 @@
-"""What every model is: a network with four verbs, `encode`, `forward`, `loss` and `decode`."""
+"""Base class of all models: a network with four methods, `encode`, `forward`, `loss` and `decode`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MAX_TEST_SCALE = 8.0
 
 
 class InputNormalization(NamedTuple):
-    """In which numbers a network takes pixels: which mean is taken off, by what the rest is divided, in which order.
+    """Input normalisation of a network: mean, standard deviation and channel order.
 
     Attributes:
-        mean: of red, green and blue, for pixels in 0..1.
-        std: what the rest is divided by.
-        is_bgr: the network takes blue first.
+        mean: mean of red, green and blue, for pixels in 0..1, which is subtracted.
+        std: standard deviation of red, green and blue, by which the difference is divided.
+        is_bgr: whether the network expects the channel order BGR.
     """
 
     mean: tuple[float, float, float]
@@ -38,36 +38,36 @@ class InputNormalization(NamedTuple):
 
 INPUT_NORMALIZATIONS: Mapping[str, InputNormalization] = {
     "imagenet": InputNormalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    # Caffe's, and that of networks which began from its weights: 0..255, less a mean, not divided.
+    # Caffe's, and that of networks initialised from its weights: 0..255 minus a mean, not divided.
     "caffe": InputNormalization(
         (122.7717 / 255, 115.9465 / 255, 102.9801 / 255), (1 / 255, 1 / 255, 1 / 255), is_bgr=True
     ),
 }
-"""The formats that :attr:`PanopticModel.normalization` can name."""
+"""The input normalisations by name, see :attr:`PanopticModel.normalization`."""
 
 
 class ModelSpec(NamedTuple):
-    """How :func:`panscape.create_model` was called, so that saved weights can be rebuilt into a model."""
+    """The arguments of :func:`panscape.create_model`, from which a saved model is rebuilt."""
 
     name: str
     options: dict[str, Any]
 
 
 class PanopticModel(nn.Module, ABC):
-    """Base of all models. What a verb returns depends neither on train or eval mode nor on the length of its input.
+    """Base of all models. Return types of its methods depend neither on train or eval mode nor on the batch size.
 
-    One exception: networks of two stages show the first one in training, see decision 0018.
+    One exception: networks of two stages return the first stage's outputs in training, see decision 0018.
 
     Attributes:
         labels: the label space of its maps.
         stride: images are padded to multiples of this many pixels before they enter the network.
-        longest_side: images with a longer side are shrunk to it for prediction, and their maps enlarged; None if the
-            network takes images of any size. Set it to what the network was trained for.
-        test_scale: factor by which images are resized for prediction before ``longest_side`` is applied, more than
-            1 for a network that was trained on enlarged images to see small things.
-        normalization: name of the numbers that :meth:`preprocess` makes of pixels, of :data:`INPUT_NORMALIZATIONS`; see
-            set_pixels.
-        spec: how it was created; None if its class was instantiated directly.
+        longest_side: maximum side of images in inference; larger ones are downscaled, and their maps upscaled. None if
+            the network takes images of any size. Set it to the size that the network was trained for.
+        test_scale: factor by which images are resized in inference before ``longest_side`` is applied; above 1 for a
+            network that was trained on upscaled images to detect small things.
+        normalization: name of the input normalisation of :meth:`preprocess`, of :data:`INPUT_NORMALIZATIONS`; see
+            :meth:`set_input_normalization`.
+        spec: the arguments it was created with; None if its class was instantiated directly.
     """
 
     mean: Tensor
@@ -99,27 +99,27 @@ class PanopticModel(nn.Module, ABC):
 
     @property
     def backbones(self) -> tuple[str, ...]:
-        """Names of the submodules that are the backbone: one, or more that are copies; none if it has none.
+        """Names of the submodules that are the backbone: one, or several that are copies; empty without a backbone.
 
-        Where their tensors have the names and shapes of another model's backbone, they can be taken over from it.
+        If their tensors have the names and shapes of another model's backbone, its weights can be loaded into them.
         """
         return ()
 
     @property
     def weight_copies(self) -> Mapping[str, str]:
-        """Names of submodules that begin as copies of others, by theirs; of the same shapes. None by default.
+        """Maps names of submodules to the submodules of the same shapes that they are copied from; empty by default.
 
-        Weights to start from that lack such a submodule fill it with what they fill the other one with.
+        If the weights of a checkpoint to start from lack such a submodule, it receives the weights of the other one.
         """
         return {}
 
     @abstractmethod
     def encode(self, truth: PanopticMap) -> NamedTuple:
-        """Turn one truth into what :meth:`loss` compares outputs with; runs on the CPU, in loader workers."""
+        """Encode one ground truth into the targets of :meth:`loss`; runs on the CPU, in loader workers."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> NamedTuple:
-        """Map images, float [B, 3, H, W] in 0..1, RGB, to outputs. Normalises and pads them itself."""
+        """Map images, float [B, 3, H, W] in 0..1, RGB, to outputs. Includes normalisation and padding."""
 
     @abstractmethod
     def loss(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
@@ -127,26 +127,26 @@ class PanopticModel(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, outputs: Any, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
-        """Recover one map per image.
+        """Decode outputs into one map per image.
 
         Args:
-            outputs: what :meth:`forward` returned for a batch.
+            outputs: the result of :meth:`forward` for a batch.
             sizes: height and width of each image before padding.
         """
 
     @property
     def decoding(self) -> Any:
-        """How maps are made of outputs: a frozen dataclass of the system's options; None if it has none."""
+        """Post-processing options: a frozen dataclass of the system; None if it has none."""
         return None
 
     def replace_decoding(self, decoding: Any) -> None:
-        """Take another decoding; :func:`panscape.zoo.save` keeps it.
+        """Replace the post-processing options; :func:`panscape.zoo.save` stores them.
 
         Args:
-            decoding: of the class of :attr:`decoding`.
+            decoding: new options, of the class of :attr:`decoding`.
 
         Raises:
-            InvalidArgumentError: it is of another class, or this model has none.
+            InvalidArgumentError: they are of another class, or this model has none.
         """
         if decoding is None or type(decoding) is not type(self.decoding):
             expected = "no decoding" if self.decoding is None else f"a {type(self.decoding).__name__}"
@@ -155,15 +155,15 @@ class PanopticModel(nn.Module, ABC):
             )
 
     def set_decoding(self, **options: Any) -> None:
-        """Change options of post-processing by name; :func:`panscape.zoo.save` keeps them.
+        """Change post-processing options by name; :func:`panscape.zoo.save` stores them.
 
         Args:
             **options: values by the names of :func:`~panscape.representations.decoding_options.decoding_options` of
                 :attr:`decoding`, such as ``min_score=0.3``.
 
         Raises:
-            UnknownNameError: this model has no such option; the nearest are suggested and all are listed.
-            InvalidArgumentError: a value is of another type or out of its range.
+            UnknownNameError: this model has no such option; the closest names are suggested and all are listed.
+            InvalidArgumentError: a value has the wrong type or is out of range.
         """
         if options:
             self.replace_decoding(replace_options(self.decoding, options))
@@ -171,12 +171,12 @@ class PanopticModel(nn.Module, ABC):
     def score_instances(self, outputs: Any, maps: Sequence[PanopticMap]) -> list[PanopticMap]:
         """Return maps with the scores by which this system's average precision ranks objects.
 
-        Decoding leaves this out, as it takes longer than the decoding itself. By default the maps stay as they are: for
-        systems whose decoding gives these very scores.
+        Decoding does not compute them, as that takes longer than the decoding itself. By default the maps are returned
+        unchanged, for systems whose decoding already assigns these scores.
 
         Args:
-            outputs: what :meth:`forward` returned for a batch.
-            maps: what :meth:`decode` made of it.
+            outputs: the result of :meth:`forward` for a batch.
+            maps: the result of :meth:`decode` for these outputs.
         """
         return list(maps)
 
@@ -188,22 +188,22 @@ class PanopticModel(nn.Module, ABC):
         *,
         scored: bool = False,
     ) -> list[PanopticMap]:
-        """Recover one map per image at the image's own size, which may not be that at which it entered the network.
+        """Decode outputs into one map per image at the image's own size, which may differ from the inference size.
 
-        Where the two differ, maps are resized to the nearest pixel, unless a system says otherwise; where they are
-        equal, this is :meth:`decode`.
+        If the two differ, maps are resized by nearest neighbour, unless a system overrides this; if they are equal,
+        this is :meth:`decode`.
 
         Args:
-            outputs: what :meth:`forward` returned for a batch.
+            outputs: the result of :meth:`forward` for a batch.
             inference_sizes: height and width of each image as it entered the network, before padding.
             sizes: height and width of each image itself.
-            scored: give scores for average precision, see :meth:`score_instances`.
+            scored: compute scores for average precision, see :meth:`score_instances`.
 
         Returns:
             Maps on the device of the outputs.
 
         Raises:
-            InvalidArgumentError: there are not as many sizes as images, or one of them is impossible.
+            InvalidArgumentError: the number of sizes differs from the number of images, or a size is impossible.
         """
         if len(inference_sizes) != len(sizes):
             raise InvalidArgumentError(
@@ -219,7 +219,7 @@ class PanopticModel(nn.Module, ABC):
         return [m if m.size == tuple(size) else m.resize(*size).compact() for m, size in zip(maps, sizes, strict=True)]
 
     def respecify(self, **options: Any) -> None:
-        """Note options that differ from those this model was created with, so that it is saved as it is now."""
+        """Update options in :attr:`spec` that changed since the model was created, so that they are saved."""
         if self.spec is not None:
             self.spec = self.spec._replace(options={**self.spec.options, **options})
 
@@ -227,12 +227,12 @@ class PanopticModel(nn.Module, ABC):
     def decode_semantic(
         self, outputs: Any, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
     ) -> list[Tensor]:
-        """Return what the semantic head alone predicts for each image, before objects and categories become one map.
+        """Return the semantic segmentation of each image, from the semantic head alone, before merging with objects.
 
-        The papers' mIoU and iIoU are measured on this, not on the map.
+        The papers' mIoU and iIoU are measured on it, not on the map.
 
         Args:
-            outputs: what :meth:`forward` returned for a batch.
+            outputs: the result of :meth:`forward` for a batch.
             inference_sizes: height and width of each image as it entered the network, before padding.
             sizes: height and width of each image itself.
 
@@ -240,50 +240,50 @@ class PanopticModel(nn.Module, ABC):
             Category ids, integers [H, W] of each image's own size, on the device of the outputs.
 
         Raises:
-            InvalidArgumentError: there are not as many sizes as images.
+            InvalidArgumentError: the number of sizes differs from the number of images.
         """
 
     @property
     def has_detections(self) -> bool:
-        """Whether this system detects objects one by one before it makes a map of them; see :meth:`detect`."""
+        """Whether this system detects individual objects before it merges them into a map; see :meth:`detect`."""
         return False
 
     def detect(
         self, outputs: Any, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
-        """Return the objects of each image before they become parts of a map: they may overlap, and unsure ones stay.
+        """Return the objects of each image before merging: they may overlap, and low scores are included.
 
         Papers of systems that detect objects measure average precision on these.
 
         Args:
-            outputs: what :meth:`forward` returned for a batch.
+            outputs: the result of :meth:`forward` for a batch.
             inference_sizes: height and width of each image as it entered the network, before padding.
             sizes: height and width of each image itself, which is the size of the masks.
 
         Raises:
-            InvalidArgumentError: this system does not detect objects (:attr:`has_detections`), or there are not as many
-                sizes as images.
+            InvalidArgumentError: this system does not detect objects (:attr:`has_detections`), or the number of sizes
+                differs from the number of images.
         """
         raise InvalidArgumentError(
-            f"expected a model that detects objects before it makes a map, but {type(self).__name__} does not; take "
+            f"expected a model that detects objects before it makes a map, but {type(self).__name__} does not; use "
             "the objects of its map"
         )
 
     @property
     def oracles(self) -> tuple[str, ...]:
-        """Names of the parts of its outputs that :meth:`decode_with_truth` can take from the truth; none by default."""
+        """Names of the parts of the outputs that :meth:`decode_with_truth` can replace; empty by default."""
         return ()
 
     def decode_with_truth(self, outputs: Any, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
-        """Recover the map of one image as if some parts of the outputs were perfect: how much does each cost?
+        """Decode the map of one image with parts of the outputs replaced by ground truth, to measure their errors.
 
         Args:
-            outputs: what :meth:`forward` returned for a batch of one.
-            truth: of the image, at the size at which it entered the network, on any device.
-            parts: which parts to replace, of :attr:`oracles`; without any, this is :meth:`decode`.
+            outputs: the result of :meth:`forward` for a batch of one.
+            truth: ground truth of the image, at the size at which it entered the network, on any device.
+            parts: the parts to replace, of :attr:`oracles`; if empty, this is :meth:`decode`.
 
         Raises:
-            UnknownNameError: a part is none of :attr:`oracles`; the nearest are suggested.
+            UnknownNameError: a part is not one of :attr:`oracles`; the closest names are suggested.
         """
         self.require_oracles(parts)
         return self.decode(outputs, [truth.size])[0]
@@ -292,7 +292,7 @@ class PanopticModel(nn.Module, ABC):
         """Check names of :attr:`oracles`.
 
         Raises:
-            UnknownNameError: this model has no such part; the nearest are suggested.
+            UnknownNameError: this model has no such part; the closest names are suggested.
         """
         for part in parts:
             if part not in self.oracles:
@@ -300,25 +300,25 @@ class PanopticModel(nn.Module, ABC):
 
     @abstractmethod
     def visualize(self, outputs: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        """Draw the outputs of one image (a batch of one) as uint8 [3, H, W] images by name."""
+        """Visualise the outputs of one image (a batch of one), as uint8 [3, H, W] by name."""
 
     def visualize_features(self, images: Tensor, size: tuple[int, int], categories: Sequence[int]) -> dict[str, Tensor]:
-        """Draw what lies in the features behind the outputs of one image; none unless a system has something to show.
+        """Visualise intermediate features of one image; empty unless a system overrides this.
 
-        It costs a forward pass of its own where there is something.
+        It takes an additional forward pass if it is overridden.
 
         Args:
-            images: of one image, as for :meth:`forward`.
-            size: height and width of the images to draw.
-            categories: ids of those that are to be shown.
+            images: one image, as for :meth:`forward`.
+            size: height and width of the visualisations.
+            categories: ids of the categories to show.
 
         Returns:
-            Images uint8 [3, H, W] by name; the name is also the title.
+            Visualisations uint8 [3, H, W] by name; the name is also the title.
         """
         return {}
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Normalise images and pad them with the mean colour, right and bottom, to a multiple of ``stride``."""
+        """Normalise images and pad them with the mean colour, at the right and bottom, to a multiple of ``stride``."""
         height, width = images.shape[-2:]
         rows, columns = padded_size((height, width), self.stride)
         images = (images - self.mean) / self.std
@@ -327,22 +327,22 @@ class PanopticModel(nn.Module, ABC):
         return F.pad(images, (0, columns - width, 0, rows - height))
 
     def set_input_normalization(self, name: str) -> None:
-        """Let the network take pixels in another format, that of its weights.
+        """Set the input normalisation that the network's weights expect.
 
         Args:
-            name: of :data:`INPUT_NORMALIZATIONS`.
+            name: one of :data:`INPUT_NORMALIZATIONS`.
 
         Raises:
-            UnknownNameError: there is no such format; the nearest are suggested.
+            UnknownNameError: there is no such normalisation; the closest names are suggested.
         """
         if name not in INPUT_NORMALIZATIONS:
-            raise UnknownNameError("pixel format", name, INPUT_NORMALIZATIONS)
+            raise UnknownNameError("input normalization", name, INPUT_NORMALIZATIONS)
         self.normalization = name
         self.mean.copy_(torch.tensor(INPUT_NORMALIZATIONS[name].mean)[:, None, None])
         self.std.copy_(torch.tensor(INPUT_NORMALIZATIONS[name].std)[:, None, None])
 
     def inference_size(self, size: tuple[int, int]) -> Size:
-        """Return the size at which the network sees an image of ``size``; see test_scale and longest_side."""
+        """Return the size at which an image of ``size`` enters the network; see ``test_scale`` and ``longest_side``."""
         longest = max(1, round(max(size) * self.test_scale))
         if self.longest_side is not None:
             longest = min(longest, self.longest_side)
@@ -370,7 +370,7 @@ class PanopticModel(nn.Module, ABC):
 
 @contextmanager
 def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode for a while; then every module has its own mode again, as some may differ."""
+    """Switch a model to eval mode within a context; afterwards each module's own mode is restored."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

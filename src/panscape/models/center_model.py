@@ -1,7 +1,7 @@
-"""What models that say objects as centres have in common: their verbs, which hand everything to the representation.
+"""Base class of models that represent objects as centres; its methods delegate to the representation.
 
-Subclasses are networks: they fill :class:`~panscape.representations.centers.CenterOutputs` and know at which stride.
-They share no layers by this; a second network's layers are in ``nn/``.
+Subclasses are networks: they return :class:`~panscape.representations.centers.CenterOutputs` and define the stride.
+The base class has no layers; layers that networks share are in ``nn/``.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _HEADS = ("semantic", "center", "offset")
 class CenterModel(PanopticModel):
     """Base of networks with :class:`CenterOutputs`; they define ``forward`` and their backbones.
 
-    Their heads are ``semantic``, ``center`` and ``offset``; those of a second stage are called ``refined_`` and that.
+    Their heads are ``semantic``, ``center`` and ``offset``; heads of a second stage have the prefix ``refined_``.
 
     Args:
         labels: the label space.
         stride: images are padded to multiples of this.
-        representation: targets, losses and recovery.
+        representation: targets, losses and post-processing.
         output_stride: input pixels per output cell.
         longest_side, test_scale: see :class:`~panscape.models.PanopticModel`.
 
     Attributes:
-        relations: between features and what the heads find in them, in networks with a second stage; None in others.
+        relations: the relations between the stages, in networks with a second stage; None in others.
 
     Raises:
         InvalidArgumentError: the representation's ``loss_stride`` does not divide ``output_stride``.
@@ -81,7 +81,7 @@ class CenterModel(PanopticModel):
 
     @property
     def weight_copies(self) -> Mapping[str, str]:
-        """The heads of a second stage that take as many channels as those of the first, and these."""
+        """Maps heads of a second stage to the first stage's heads with as many input channels."""
         heads = {} if self.relations is None else {f"refined_{name}": name for name in _HEADS}
         return {copy: head for copy, head in heads.items() if self._shapes(copy) == self._shapes(head)}
 
@@ -96,16 +96,17 @@ class CenterModel(PanopticModel):
         *,
         semantic_channels: int | None = None,
     ) -> CenterRelations | None:
-        """Return relations for this network's features; None where no part asks for them.
+        """Return relations for this network's features; None if ``part`` is None.
 
         Args:
-            part: which relations.
-            channels: of the features.
-            instance_maps: how centres become heatmaps. None for the defaults and a window like recovery's.
+            part: options of the relations.
+            channels: channels of the features.
+            instance_maps: options of the instance heatmaps; None for the defaults, with the NMS window of
+                post-processing.
             semantic_channels: see :class:`CenterRelations`.
 
         Raises:
-            InvalidArgumentError: one of the two is of another kind, or there are instance maps and nothing takes them.
+            InvalidArgumentError: an option has the wrong type, or instance maps are given but not used.
         """
         if not (part is None or isinstance(part, Relations)):
             raise InvalidArgumentError(f"expected relations such as PISR(), or None, got {part!r}")
@@ -114,7 +115,7 @@ class CenterModel(PanopticModel):
         relations = None
         if part is not None:
             cells = self.representation.decoding.nms_kernel / self.output_stride
-            window = max(2 * round((cells - 1) / 2) + 1, 3)  # the nearest odd one
+            window = max(2 * round((cells - 1) / 2) + 1, 3)  # the nearest odd number
             relations = CenterRelations(
                 part,
                 channels,
@@ -125,20 +126,20 @@ class CenterModel(PanopticModel):
             )
         if instance_maps is not None and (relations is None or not relations.related.uses_instances):
             raise InvalidArgumentError(
-                "expected instance_maps beside relations that look at objects, such as PISR(), got them "
-                f"beside {type(part).__name__ if part else 'none'}; leave instance_maps None"
+                "expected instance_maps only with relations that use objects, such as PISR(), got them "
+                f"with {type(part).__name__ if part else 'none'}; leave instance_maps None"
             )
         return relations
 
     def named(self, semantic: Tensor, center: Tensor, offset: Tensor) -> CenterOutputs:
-        """Return what heads give as outputs: in float32, and with offsets in pixels, not in units of their grid."""
-        # Enlarging in half precision would move centres by a pixel or two.
+        """Return the heads' results as outputs: in float32, and with offsets in pixels instead of cells."""
+        # Upsampling in half precision would move centres by a pixel or two.
         return CenterOutputs(semantic.float(), center.float(), offset.float() * self.output_stride)
 
     def second_stage(self, first: CenterOutputs, of_semantic: Tensor, of_instances: Tensor) -> CenterOutputs:
-        """Return what the heads of the second stage make of related features.
+        """Return the outputs of the second stage's heads for related features.
 
-        In training the outputs carry those of the first stage, which the loss compares as well.
+        In training they include the outputs of the first stage, to which the losses apply as well.
 
         Args:
             first: the first stage's outputs.
@@ -151,7 +152,7 @@ class CenterModel(PanopticModel):
         return outputs._replace(auxiliary=first) if self.training else outputs
 
     def padded_size(self, outputs: CenterOutputs) -> tuple[int, int]:
-        """Return height and width of the padded input that gave these outputs."""
+        """Return the height and width of the padded input of these outputs."""
         return outputs.padded_size(self.output_stride)
 
     def encode(self, truth: PanopticMap) -> CenterTargets:
@@ -177,7 +178,7 @@ class CenterModel(PanopticModel):
         self.representation = replace(self.representation, decoding=decoding)
         self.respecify(representation=self.representation)
         if self.relations is not None and self.relations.related.uses_instances:
-            # By default their window follows from the decoding; the network must stay what it is.
+            # The default window depends on the decoding; the network must not change with it.
             self.respecify(instance_maps=self.relations.instance_maps)
 
     def postprocess(
@@ -199,7 +200,7 @@ class CenterModel(PanopticModel):
     def decode_semantic(
         self, outputs: CenterOutputs, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
     ) -> list[Tensor]:
-        """See :meth:`PanopticModel.decode_semantic`; logits are enlarged as for the map."""
+        """See :meth:`PanopticModel.decode_semantic`; logits are upsampled as for the map."""
         align_corners = self.representation.decoding.align_corners
         padded_size = self.padded_size(outputs)
         return argmax_at_image_size(outputs.semantic, padded_size, inference_sizes, sizes, align_corners=align_corners)
@@ -214,7 +215,7 @@ class CenterModel(PanopticModel):
 
     @property
     def oracles(self) -> tuple[str, ...]:
-        """The parts that Table 7 of Panoptic SwiftNet takes from the truth: "semantic", "centers" and "offsets"."""
+        """The parts that Table 7 of Panoptic SwiftNet replaces by ground truth: "semantic", "centers", "offsets"."""
         return CENTER_ORACLES
 
     def decode_with_truth(self, outputs: CenterOutputs, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
@@ -230,7 +231,7 @@ class CenterModel(PanopticModel):
         return self.representation.visualize(outputs, size, self.labels, self.output_stride, padded_size)
 
     def visualize_features(self, images: Tensor, size: tuple[int, int], categories: Sequence[int]) -> dict[str, Tensor]:
-        """Draw what relations do to the features of categories, see :mod:`panscape.models.pisr_panels`."""
+        """Visualise the effect of relations on the features of categories, see :mod:`panscape.models.pisr_panels`."""
         return relation_panels(
             self,
             self.relations,

@@ -13,16 +13,16 @@ from panscape.nn.shared_conv import SharedHeadConv
 from panscape.representations.dense_boxes import DenseBoxOutputs
 
 LARGEST_DISTANCE = 10_000.0
-"""Of a side from its location, pixels; so that no exponential overflows."""
+"""Largest distance of a side from its location, pixels; prevents overflow of the exponential."""
 
 CHANNELS_IN_GROUP = 8
-"""Of GroupNorm, in both towers."""
+"""Channels of a group of GroupNorm, in both towers."""
 
 _PRIOR = 0.01  # probability of each category of boxes before training (Lin et al., ICCV 2017, Section 3.3)
 
 
 def tower(in_channels: int, width: int, depth: int) -> nn.Sequential:
-    """Return ``depth`` times a 3x3 convolution, GroupNorm and ReLU."""
+    """Return ``depth`` layers of 3x3 convolution, GroupNorm and ReLU."""
     layers: list[nn.Module] = []
     for i in range(depth):
         layers += [
@@ -34,19 +34,19 @@ def tower(in_channels: int, width: int, depth: int) -> nn.Sequential:
 
 
 class DenseDetectionHead(nn.Module):
-    """All outputs from the levels of a feature pyramid; weights are shared by the levels but for one scale each.
+    """Predicts all outputs from the levels of an FPN; levels share all weights except one scale each.
 
     Args:
-        in_channels: of the levels.
+        in_channels: channels of the levels.
         num_levels: number of levels.
-        num_categories: of the semantic logits.
-        num_things: of the categories of boxes.
+        num_categories: number of categories of the semantic logits.
+        num_things: number of categories of boxes.
         box_width: channels of the localisation tower.
-        semantic_width: channels of the semantic tower; None for one tower, the localisation tower, for everything.
+        semantic_width: channels of the semantic tower; None to use the localisation tower for everything.
         depth: layers of each tower.
         has_levelness: whether levelness is predicted.
-        initial_distance: of all boxes' sides from their locations, pixels, before training.
-        has_prior: start the categories of boxes at a probability of 0.01 instead of a half.
+        initial_distance: initial distance of all boxes' sides from their locations, pixels.
+        has_prior: initialise the categories of boxes to a probability of 0.01 instead of 0.5.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class DenseDetectionHead(nn.Module):
             nn.init.constant_(cast(Tensor, self.box_category.bias), -math.log((1 - _PRIOR) / _PRIOR))
 
     def forward(self, levels: Sequence[Tensor]) -> DenseBoxOutputs:
-        """Map [B, C, h_i, w_i] for each level, finest first, to outputs, float32 whatever the levels are."""
+        """Map [B, C, h_i, w_i] for each level, finest first, to outputs, float32 for any dtype of the levels."""
         location = [self.location_tower(x) for x in levels]
         semantic = location if self.semantic_tower is None else [self.semantic_tower(x) for x in levels]
         height, width = levels[0].shape[-2:]
-        # From here on in float32: in half precision, an exponential would be wrong by pixels.
+        # float32 from here on: in half precision, the exponential would have an error of pixels.
         box = [
             (scale * self.box(x).float()).clamp(max=math.log(LARGEST_DISTANCE)).exp()
             for scale, x in zip(self.scales, location, strict=True)

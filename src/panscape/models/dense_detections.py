@@ -3,28 +3,28 @@
 Rui Hou, Jie Li, Arjun Bhargava, Allan Raventos, Vitor Guizilini, Chao Fang, Jerome Lynch, Adrien Gaidon: Real-Time
 Panoptic Segmentation from Dense Detections. CVPR 2020. arXiv:1912.01202.
 
-A backbone with a feature pyramid; one head, the same at all levels, says of each location the box of the object there,
-its category, and how central the location is; from all levels together come the category of each pixel and the level
-whose box it should take (levelness). An object's mask are the pixels of its category whose boxes agree with its own.
+A backbone with an FPN; one head, shared by all levels, predicts for each location the box of its object, the category,
+and the centerness; the features of all levels together give the category of each pixel and the level whose box it
+takes (levelness). An object's mask consists of the pixels of its category whose boxes agree with the object's box.
 
-The authors released the network and its inference, but neither training nor fusion into a map. Where paper and code
+The authors released the network and its inference, but neither training nor merging into a map. Where paper and code
 disagree, the network follows the code, so that their weights work here:
 
-- Semantic logits have the finest level's size, H/8; the paper says that both towers are enlarged to H/4.
+- Semantic logits have the finest level's size, H/8; in the paper, both towers are upsampled to H/4.
 - The localisation tower has 256 channels and the semantic tower 128; the paper gives no widths. Levelness and semantic
   logits come from one 3x3 convolution each.
-- Distances are pixels of the input, whatever the level; nothing is multiplied by its stride.
+- Distances are in pixels of the input at all levels; they are not multiplied by the level's stride.
 
-Where neither says, or the code has a slip, this chooses:
+Where neither specifies it, or the code has an error:
 
-- One tower (the first row of Table 3; not in the code) is the localisation tower at its full width, from which all five
-  outputs are made.
-- The prior of the focal loss is put on the categories of boxes, if that loss is divided by the number of positives. The
-  code puts it on the semantic logits, where it does nothing.
-- Levelness and semantic logits are computed by a rearrangement that gives the same numbers up to rounding, see
+- The single tower (the first row of Table 3; not in the code) is the localisation tower at its full width, from which
+  all five outputs are predicted.
+- The prior of the focal loss is applied to the categories of boxes, if that loss is divided by the number of positives.
+  The code applies it to the semantic logits, where it has no effect.
+- Levelness and semantic logits are computed by an equivalent rearrangement, equal up to rounding, see
   ``nn/shared_conv.py``.
 
-Losses and recovery have deviations of their own, see ``representations/dense_boxes/representation.py`` and the
+Losses and post-processing have further deviations, see ``representations/dense_boxes/representation.py`` and the
 documentation.
 """
 
@@ -56,7 +56,7 @@ from panscape.representations.dense_boxes import (
 )
 from panscape.representations.merging import MergeConfig
 
-# What the paper uses, by label space.
+# The paper's settings, by label space.
 PUBLISHED: Mapping[str, DenseBoxRepresentation] = {
     "cityscapes": DenseBoxRepresentation(decoding=DenseBoxDecoding(merging=MergeConfig(stuff_area=2048))),
     "coco_panoptic": DenseBoxRepresentation(semantic_loss_weight=0.4),
@@ -64,20 +64,20 @@ PUBLISHED: Mapping[str, DenseBoxRepresentation] = {
 
 
 class DenseDetections(PanopticModel):
-    """The network and its verbs.
+    """The dense detections model.
 
     Args:
         labels: the label space.
         backbone: features at strides 4 to 32.
-        fpn_width: channels of the feature pyramid.
+        fpn_width: channels of the FPN.
         box_width, semantic_width, depth, has_levelness, initial_distance: see ``DenseDetectionHead``.
-        frozen_norm: fix the norms of the backbone, and the weights of its stem and first stage.
-        norm_eps: of fixed norms; None keeps the backbone's own.
-        representation: targets, losses and recovery; it decides the number of levels and their strides.
-        longest_side, test_scale, pixels: see :class:`~panscape.models.PanopticModel`.
+        frozen_norm: freeze the BatchNorm of the backbone, and the weights of its stem and first stage.
+        norm_eps: epsilon of frozen norms; None keeps the backbone's own.
+        representation: targets, losses and post-processing; it defines the number of levels and their strides.
+        longest_side, test_scale, normalization: see :class:`~panscape.models.PanopticModel`.
 
     Raises:
-        InvalidArgumentError: no category is a thing, or the representation's levels cannot be made.
+        InvalidArgumentError: no category is a thing, or the backbone does not fit the representation's levels.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class DenseDetections(PanopticModel):
     ) -> None:
         if not labels.thing_ids:
             raise InvalidArgumentError(
-                f"expected a label space with things, which boxes are for, but {labels.name} has stuff only"
+                f"expected a label space with things, which boxes represent, but {labels.name} has stuff only"
             )
         if representation.finest_stride not in STRIDES[:2]:
             raise InvalidArgumentError(f"expected a finest_stride of 4 or 8, got {representation.finest_stride}")
@@ -140,19 +140,19 @@ class DenseDetections(PanopticModel):
         return self.representation.loss(outputs, targets)
 
     def decode(self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
-        """See :meth:`DenseBoxRepresentation.decode`; the scores of a map are those of average precision."""
+        """See :meth:`DenseBoxRepresentation.decode`; the scores of a map are the ones used for average precision."""
         return self.representation.decode(outputs, sizes, self.labels)
 
     def decode_semantic(
         self, outputs: DenseBoxOutputs, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
     ) -> list[Tensor]:
-        """See :meth:`PanopticModel.decode_semantic`; all categories compete, whichever the map allows stuff to have."""
+        """See :meth:`PanopticModel.decode_semantic`; the argmax is over all categories, whatever the merging rules."""
         padded = self.representation.padded_size(outputs)
         return argmax_at_image_size(outputs.semantic, padded, inference_sizes, sizes, align_corners=False)
 
     @property
     def has_detections(self) -> bool:
-        """The objects whose masks are laid into the map."""
+        """True: objects are detected before they are merged into the map."""
         return True
 
     def detect(
@@ -192,11 +192,11 @@ class DenseDetections(PanopticModel):
 
     @property
     def backbones(self) -> tuple[str, ...]:
-        """The backbone, without the feature pyramid."""
+        """The backbone, without the FPN."""
         return ("backbone",)
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Give the parameters of the backbone, without the feature pyramid, for a learning rate of their own."""
+        """Return the parameters of the backbone, without the FPN, for a separate learning rate."""
         return self.backbone.parameters()
 
 
@@ -223,29 +223,29 @@ def dense_detections(
 
     Args:
         labels: the label space; some of its categories are things.
-        backbone: a name for :func:`~panscape.nn.backbones.create_backbone`, or a module that fulfils its protocol.
+        backbone: a name for :func:`~panscape.nn.backbones.create_backbone`, or a module that implements its protocol.
         towers: 2, for localisation and for semantics, or 1 of ``box_width`` channels for both.
-        levelness: predict which level's box a pixel takes; without, the best level counts for each object.
+        levelness: predict the level whose box a pixel takes; without it, the best level counts for each object.
         box_width: channels of the localisation tower, a multiple of 8.
         semantic_width: channels of the semantic tower, a multiple of 8; not used with one tower.
-        fpn_width: channels of the feature pyramid.
+        fpn_width: channels of the FPN.
         tower_depth: layers of each tower.
-        initial_distance: before training, boxes reach this many pixels to each side of their location. 1 as released;
-            networks that are trained for minutes get there sooner from the size of common things.
-        frozen_norm: fix the norms of the backbone, and the weights of its stem and first stage, as published for
-            training from ImageNet weights.
-        norm_eps: what fixed norms add to the variance; None is what the backbone's own norms add.
-        pretrained: start the backbone from timm's ImageNet weights.
-        normalization: the numbers that pixels become, as the backbone's weights expect them: "imagenet" or "caffe".
-        representation: targets, losses and recovery, with levels and strides; by default the published values for the
-            label space.
-        longest_side: larger images are shrunk to it for prediction.
-        test_scale: images are resized by it for prediction.
+        initial_distance: initial distance from a location to each side of its box, pixels. 1 as released; networks
+            that are trained for minutes converge sooner from the size of common things.
+        frozen_norm: freeze the BatchNorm of the backbone, and the weights of its stem and first stage, as published
+            for training from ImageNet weights.
+        norm_eps: value that frozen norms add to the variance; None keeps the backbone's own.
+        pretrained: initialise the backbone with timm's ImageNet weights.
+        normalization: input normalisation that the backbone's weights expect: "imagenet" or "caffe".
+        representation: targets, losses and post-processing, with levels and strides; by default the published values
+            for the label space.
+        longest_side: maximum side of images in inference; larger ones are downscaled.
+        test_scale: factor by which images are resized in inference.
 
     Raises:
-        InvalidArgumentError: a width, the depth, the levels or another value cannot be used, or the backbone lacks a
+        InvalidArgumentError: a width, the depth, the levels or another value is invalid, or the backbone lacks a
             stride.
-        UnknownNameError: no backbone or pixel format has this name.
+        UnknownNameError: no backbone or input normalisation has this name.
     """
     if towers not in (1, 2):
         raise InvalidArgumentError(f"expected 1 or 2 towers, got {towers}")
@@ -267,7 +267,7 @@ def dense_detections(
             f"expected a norm_eps in 0..1, with frozen_norm=True, got {norm_eps} with frozen_norm={frozen_norm}"
         )
     if isinstance(backbone, str):
-        backbone = create_backbone(backbone, pretrained=pretrained, rectified=True)
+        backbone = create_backbone(backbone, pretrained=pretrained, after_relu=True)
     return DenseDetections(
         labels,
         backbone,
@@ -302,16 +302,16 @@ def dense_detections_r50(
     longest_side: int | None = None,
     test_scale: float = 1.0,
 ) -> DenseDetections:
-    """Build the published network: ResNet-50 with fixed norms, feature pyramid and towers of 256 and 128 channels.
+    """Build the published network: ResNet-50 with frozen BatchNorm, FPN, and towers of 256 and 128 channels.
 
-    Rows of Table 3: ``towers=1, levelness=False`` (first), ``levelness=False`` (second), and as it is; with and without
-    the mask loss, and from boxes alone, are options of the representation. For the arguments see
-    :func:`dense_detections`. Without weights, its fixed norms normalise nothing: load some, or take
+    Rows of Table 3: ``towers=1, levelness=False`` (first), ``levelness=False`` (second), and the defaults; the rows
+    without mask loss and with supervision by boxes are options of the representation. For the arguments see
+    :func:`dense_detections`. Without pretrained weights, frozen norms do not normalise: load weights, or set
     ``frozen_norm=False``.
     """
     return dense_detections(
         labels,
-        "resnet50.tv_in1k",  # as torchvision trained it: what the paper starts from
+        "resnet50.tv_in1k",  # torchvision's weights, from which the paper starts
         towers=towers,
         levelness=levelness,
         box_width=box_width,
@@ -343,26 +343,26 @@ def dense_detections_light(
     longest_side: int | None = None,
     test_scale: float = 1.0,
 ) -> DenseDetections:
-    """Build a lighter network of our own: one tower of 128 channels for everything, on a pyramid of as many.
+    """Build a lighter network of our own: one tower of 128 channels for everything, on an FPN of as many channels.
 
-    The localisation tower is 29 % of all operations, and in Table 3 a second tower adds 0.3 PQ, and takes 0.3 from
-    things. The semantic tower's width is the one to keep: its first layer reduces the pyramid to 128 channels, so that
-    the pyramid needs no more than those either. Layers stay dense, as processors make little of depthwise ones.
+    The localisation tower takes 29 % of all operations, and in Table 3 a second tower adds 0.3 PQ but loses 0.3 on
+    things. The semantic tower's width is kept: its first layer reduces the FPN's features to 128 channels, so that the
+    FPN needs no more channels either. Convolutions are dense, as CPUs run depthwise ones inefficiently.
 
     Args:
         labels: the label space.
         backbone: as for :func:`dense_detections`.
-        width: channels of pyramid and tower, a multiple of 8.
-        levelness: predict which level's box a pixel takes.
+        width: channels of the FPN and the tower, a multiple of 8.
+        levelness: predict the level whose box a pixel takes.
         tower_depth: layers of the tower.
-        initial_distance: pixels from a location to each side of its box, before training.
-        frozen_norm: fix the norms of the backbone, and the weights of its stem and first stage.
-        norm_eps: what fixed norms add to the variance; None is what the backbone's own norms add.
-        pretrained: start the backbone from timm's ImageNet weights.
-        normalization: the numbers that pixels become, "imagenet" or "caffe".
-        representation: targets, losses and recovery; by default the published values for the label space.
-        longest_side: larger images are shrunk to it for prediction.
-        test_scale: images are resized by it for prediction.
+        initial_distance: initial distance from a location to each side of its box, pixels.
+        frozen_norm: freeze the BatchNorm of the backbone, and the weights of its stem and first stage.
+        norm_eps: value that frozen norms add to the variance; None keeps the backbone's own.
+        pretrained: initialise the backbone with timm's ImageNet weights.
+        normalization: input normalisation, "imagenet" or "caffe".
+        representation: targets, losses and post-processing; by default the published values for the label space.
+        longest_side: maximum side of images in inference; larger ones are downscaled.
+        test_scale: factor by which images are resized in inference.
     """
     return dense_detections(
         labels,

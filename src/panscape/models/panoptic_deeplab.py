@@ -3,36 +3,36 @@
 Bowen Cheng, Maxwell D. Collins, Yukun Zhu, Ting Liu, Thomas S. Huang, Hartwig Adam, Liang-Chieh Chen. CVPR 2020.
 arXiv:1911.10194.
 
-One backbone; two decoders, each with context of its own; three heads, which say category, object centre and offset to
-the centre. Bottom-up: no boxes, no regions.
+One backbone; two decoders, each with an ASPP of its own; three heads, which predict category, object centre and offset
+to the centre. Bottom-up: no boxes, no regions.
 
-Two published implementations differ; ``form`` chooses, so that the weights of either work here:
+Two published implementations differ; ``form`` selects one, so that the weights of either work here:
 
 - "detectron2", the first author's project in detectron2, which later work builds on and compares with: features at
-  stride 16, the last stage dilated; in the context, separable convolutions with dilations 6, 12, 18; features of
-  strides 8 and 4 come in by projections of 64 and 32 channels (the paper: 32 and 16 for objects); the head of centres
-  has two ordinary convolutions. ``separable=False`` is its variant of ordinary convolutions throughout.
+  stride 16, the last stage dilated; in the ASPP, separable convolutions with dilations 6, 12, 18; features of strides 8
+  and 4 enter through projections of 64 and 32 channels (the paper: 32 and 16 for objects); the head of centres has two
+  ordinary convolutions. ``separable=False`` is its variant with ordinary convolutions throughout.
 - "standalone", the older repository of the same author: features at stride 32, ordinary convolutions with dilations 3,
-  6, 9, one projection more (128, 64, 32 channels, and half of it for objects), all heads separable, momentum 0.01 in
-  all norms, corners aligned wherever a map is enlarged. For this, sides are one more than a multiple of 32; the network
-  adds that pixel itself, at the right and at the bottom.
+  6, 9, one more projection (128, 64, 32 channels, and half as many for objects), all heads separable, momentum 0.01 in
+  all norms, aligned corners in all upsampling. This requires sides of a multiple of 32 plus one; the network adds that
+  pixel itself, at the right and at the bottom.
 
 Where this differs from both:
 
-- The mean of a window among the context ("image pooling"): detectron2's window has the training crop's size, also for
-  larger images, and only multiples of that work. Here any size does, as the window is cut to the map.
+- Image pooling in the ASPP: detectron2's window has the training crop's size, also for larger images, and only
+  multiples of that work. Here any size works, as the window is clipped to the map.
 - Centres round half to even, as in detectron2; the older repository rounds down.
 - Images are padded to multiples of the backbone's stride; detectron2 pads to the largest of the batch. On COCO both
   pad to multiples of 640 (``size_divisibility``).
-- Where network and image differ in size, offsets are scaled with the map; detectron2 forgets to
+- If the inference size differs from the image's size, offsets are scaled with the map; detectron2 does not scale them
   (``CenterDecoding(resize="outputs_unscaled")``).
-- In the standalone form, the offset loss has half the weight instead of a divisor of twice the size.
+- In the standalone form, the offset loss has half the weight instead of twice the divisor.
 - HRNet-W48 follows the authors' configuration for detectron2: its four branches, dilations 3, 6, 9 at stride 32,
   projections of 128, 64 and 32 channels. Its layers and those of MobileNetV2 are timm's.
-- Any timm backbone, and any width, can take the place of the published ones; those with a last stride of 32 have three
+- Any timm backbone, and any width, can replace the published ones; backbones with a last stride of 32 have three
   projections in either form.
-- Relations can be put between decoders and heads (see ``models/pisr.py``): the features are both decoders',
-  side by side.
+- Relations can be inserted between decoders and heads (see ``models/pisr.py``): their input are the features of both
+  decoders, concatenated.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ from panscape.nn.pisr import Relations
 from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 
-_PROJECTIONS = (128, 64, 32)  # of features at strides 16, 8 and 4
+_PROJECTIONS = (128, 64, 32)  # channels for features at strides 16, 8 and 4
 
 _DECODING = CenterDecoding(resize="outputs", beyond_top_k="above")
 _REPRESENTATION = CenterRepresentation(boundary_alphas=(), decoding=_DECODING)
-# What the released configurations use, by label space.
+# Settings of the released configurations, by label space.
 PUBLISHED: Mapping[str, CenterRepresentation] = {
     "cityscapes": replace(_REPRESENTATION, hard_pixel_fraction=0.2),
     "coco_panoptic": replace(_REPRESENTATION, sigma=8, decoding=replace(_DECODING, nms_kernel=41, stuff_area=4096)),
 }
-# The sizes of the training crops, by which the released configurations set the window among the context.
+# Sizes of the training crops, which are the windows of image pooling in the released configurations.
 _CONTEXT_SIZES = {"cityscapes": (512, 1024), "coco_panoptic": (640, 640)}
-# The released configuration for COCO pads every image to this, so that the window is always the whole map.
+# The released configuration for COCO pads every image to multiples of this, so that the window is the whole map.
 _SIZE_DIVISIBILITY = {"coco_panoptic": 640}
 
 
@@ -91,35 +91,36 @@ def panoptic_deeplab(
 
     Args:
         labels: the label space.
-        backbone: a name for :func:`~panscape.nn.backbones.create_backbone`, or a module that fulfils its protocol, with
-            features after the last rectifier of their stage.
-        form: which published implementation to follow, "detectron2" or "standalone"; see the top of this module.
-        separable: separable convolutions, as in the paper; otherwise ordinary ones.
-        output_stride: of the coarsest features: 16, for ResNets and ours, or 32. By default 16 in detectron2's form and
-            32 in the standalone one; for a module, its own.
+        backbone: a name for :func:`~panscape.nn.backbones.create_backbone`, or a module that implements its protocol,
+            with features after the last ReLU of their stage.
+        form: the published implementation to follow, "detectron2" or "standalone"; see the top of this module.
+        separable: use separable convolutions, as in the paper; otherwise ordinary ones.
+        output_stride: stride of the coarsest features: 16, for ResNets and ours, or 32. By default 16 in detectron2's
+            form and 32 in the standalone form; for a module, its own.
         decoder_width: channels of the semantic decoder and its head.
         instance_width: channels of the decoder of centres and offsets.
-        pyramid_width: channels of the context's branches.
+        pyramid_width: channels of the ASPP's branches.
         head_width: channels of the heads of centres and offsets.
         projections: channels of the finer features in the semantic decoder, coarse to fine, one for each; by default
             the last of 128, 64 and 32.
-        instance_projections: the same in the other decoder; by default as many, in the standalone form half of it.
-        context_size: height and width in pixels over which the context takes its mean; by default, in detectron2's
-            form, the published training crop of the label space, and otherwise the whole image.
+        instance_projections: the same in the other decoder; by default as many, in the standalone form half as many.
+        context_size: height and width in pixels of the window of image pooling; by default, in detectron2's form, the
+            published training crop of the label space, and otherwise the whole image.
         size_divisibility: images are padded to multiples of this many pixels, at the right and at the bottom, with the
-            mean colour, in training and prediction; a multiple of the backbone's last stride. By default, in
+            mean colour, in training and inference; a multiple of the backbone's last stride. By default, in
             detectron2's form, the published value of the label space (640 for COCO), and otherwise that stride.
-        dropout: after the context; by default 0.1, in the standalone form 0.5.
-        relations: lets features know of categories and objects before the outputs are made, for example
-            ``PISR()``; None for the published network.
-        instance_maps: what relations take of the centres; None for the defaults and a window like recovery's.
-        pretrained: start the backbone from timm's ImageNet weights.
-        representation: targets, losses and recovery; by default the published values for the label space.
-        longest_side: larger images are shrunk to it for prediction.
-        test_scale: images are resized by it for prediction.
+        dropout: dropout probability after the ASPP; by default 0.1, in the standalone form 0.5.
+        relations: relations that add the context of categories and objects to the features, for example ``PISR()``;
+            None for the published network.
+        instance_maps: options of the relations' instance heatmaps; None for the defaults, with the NMS window of
+            post-processing.
+        pretrained: initialise the backbone with timm's ImageNet weights.
+        representation: targets, losses and post-processing; by default the published values for the label space.
+        longest_side: maximum side of images in inference; larger ones are downscaled.
+        test_scale: factor by which images are resized in inference.
 
     Raises:
-        InvalidArgumentError: an argument has a value that cannot be used, or the backbone lacks a stride.
+        InvalidArgumentError: an argument has an invalid value, or the backbone lacks a stride.
         UnknownNameError: no backbone has this name.
     """
     if form not in ("detectron2", "standalone"):
@@ -141,7 +142,7 @@ def panoptic_deeplab(
         raise InvalidArgumentError(f"expected a context_size of two sides, of at least 1x1 pixels, got {context_size}")
     if isinstance(backbone, str):
         wanted = output_stride or (32 if is_standalone else 16)
-        backbone = create_backbone(backbone, pretrained=pretrained, rectified=True, output_stride=wanted)
+        backbone = create_backbone(backbone, pretrained=pretrained, after_relu=True, output_stride=wanted)
     elif output_stride not in (None, backbone.strides[-1]):
         raise InvalidArgumentError(
             f"expected the output_stride of the backbone, {backbone.strides[-1]}, or none, got {output_stride}"
@@ -210,7 +211,7 @@ def panoptic_deeplab_r52(
 ) -> PanopticDeepLab:
     """Build the network that detectron2 calls R-52: ResNet-50 with DeepLab's stem, features at stride 16.
 
-    It is the base of panoptic, instance and semantic relations. For the arguments see :func:`panoptic_deeplab`.
+    It is the base network of PISR. For the arguments see :func:`panoptic_deeplab`.
     """
     return panoptic_deeplab(
         labels,
@@ -247,7 +248,7 @@ def panoptic_deeplab_r50(
     longest_side: int | None = None,
     test_scale: float = 1.0,
 ) -> PanopticDeepLab:
-    """Build the network on ResNet-50 with its own stem: in detectron2's form, or as the older repository has it.
+    """Build the network on ResNet-50 with its own stem: in detectron2's form, or in that of the older repository.
 
     For the arguments see :func:`panoptic_deeplab`.
     """
@@ -364,7 +365,7 @@ def panoptic_deeplab_mobilenetv2(
     longest_side: int | None = None,
     test_scale: float = 1.0,
 ) -> PanopticDeepLab:
-    """Build the network on MobileNetV2, which only the older repository has, so that its form is the default.
+    """Build the network on MobileNetV2, which only the older repository has; its form is therefore the default.
 
     For the arguments see :func:`panoptic_deeplab`.
     """

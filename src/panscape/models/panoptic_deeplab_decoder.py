@@ -1,4 +1,4 @@
-"""The decoder and the heads of Panoptic-DeepLab; its network has two decoders, one for semantics, one for objects."""
+"""Decoder and heads of Panoptic-DeepLab; its network has two decoders, one for semantics and one for objects."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from panscape.nn.blocks import SeparableConv, conv_norm_relu
 
 
 class DeepLabDecoder(nn.Module):
-    """From features at several strides to a map at stride 4: context of the coarsest, then finer ones, step by step.
+    """Maps features at several strides to a map at stride 4: ASPP on the coarsest, then upsampling with skips.
 
-    Each step enlarges what it has to the size of finer features, puts a projection of these beside it and blends both.
+    Each step upsamples the map to the size of finer features, concatenates a projection of these, and fuses both.
 
     Args:
-        channels: of the features at strides 4, 8, 16 and 32, or 16.
+        channels: channels of the features at strides 4, 8, 16 and 32, or 16.
         skips: stages whose features the steps take, coarse to fine.
         projections: channels of their projections.
-        pyramid: makes the context, of ``pyramid_width`` channels, from the coarsest features.
-        pyramid_width: channels of the context.
+        pyramid: ASPP on the coarsest features, with ``pyramid_width`` channels.
+        pyramid_width: output channels of the ASPP.
         width: channels of the result.
-        separable: blend by one separable 5x5 convolution, not by two of 3x3.
-        skip_first: the projection comes first where both are put side by side, as in detectron2.
-        align_corners: how maps are enlarged.
+        separable: fuse by one separable 5x5 convolution instead of two 3x3 ones.
+        skip_first: concatenate the projection before the map, as in detectron2.
+        align_corners: how maps are upsampled.
     """
 
     def __init__(
@@ -75,18 +75,17 @@ def blending(in_channels: int, between: int, out_channels: int, separable: bool)
 
 
 def head(in_channels: int, between: int, width: int, out_channels: int, separable: bool) -> nn.Sequential:
-    """Return a head: a blending to ``width`` channels, and a 1x1 convolution that predicts."""
+    """Return a head: a :func:`blending` to ``width`` channels, and a 1x1 convolution that predicts."""
     return nn.Sequential(blending(in_channels, between, width, separable), nn.Conv2d(width, out_channels, 1))
 
 
 def initialize(module: nn.Module, form: Literal["detectron2", "standalone"]) -> nn.Module:
-    """Draw the weights of a decoder or a head as the published code does, and return it; biases begin at 0.
+    """Initialise the weights of a decoder or a head as the published code does, and return it; biases are 0.
 
     Args:
         module: a :class:`DeepLabDecoder` or a :func:`head`.
-        form: "detectron2" draws the convolutions that predict from N(0, 0.001), those of separable ones as He et al.
-            (ICCV 2015) for the channels that they give, and others as Caffe2's "Xavier" for those that they take.
-            "standalone" draws all of them from N(0, 0.001).
+        form: "detectron2" uses N(0, 0.001) for the convolutions that predict, He et al. (ICCV 2015) with fan-out for
+            separable convolutions, and Caffe2's "Xavier" with fan-in for others. "standalone" uses N(0, 0.001) for all.
     """
     predicting = module[-1] if isinstance(module, nn.Sequential) else None
     separable = {id(m) for unit in module.modules() if isinstance(unit, SeparableConv) for m in unit.modules()}

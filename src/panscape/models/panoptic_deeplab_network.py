@@ -1,6 +1,6 @@
-"""The network of Panoptic-DeepLab: its parts in their places, in both published forms.
+"""The network of Panoptic-DeepLab in both published forms.
 
-What they are, and where they differ from the paper, is at the head of ``panoptic_deeplab.py``.
+The forms, and their differences from the paper, are described at the top of ``panoptic_deeplab.py``.
 """
 
 from __future__ import annotations
@@ -25,37 +25,38 @@ from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers import CenterOutputs, CenterRepresentation
 
 _OUTPUT_STRIDE = 4
-_RATES = {16: (6, 12, 18), 32: (3, 6, 9)}  # dilations of the context, by the stride of its features
+_RATES = {16: (6, 12, 18), 32: (3, 6, 9)}  # dilations of the ASPP, by the stride of its features
 
 
 class PanopticDeepLab(CenterModel):
-    """The network and its verbs.
+    """The Panoptic-DeepLab model.
 
     Args:
         labels: the label space; the semantic head has one channel per category.
         backbone: features at strides 4 to 16 or 32.
-        form: which published implementation it follows, "detectron2" or "standalone".
-        separable: separable convolutions; ordinary ones otherwise. In the standalone form, those of the context are
+        form: the published implementation to follow, "detectron2" or "standalone".
+        separable: use separable convolutions; otherwise ordinary ones. In the standalone form, those of the ASPP are
             ordinary either way.
         decoder_width: channels of the semantic decoder and its head.
         instance_width: channels of the decoder of centres and offsets.
-        pyramid_width: channels of the context's branches, in both decoders.
+        pyramid_width: channels of the ASPP's branches, in both decoders.
         head_width: channels of the heads of centres and offsets.
         projections: channels of the finer features in the semantic decoder, coarse to fine.
         instance_projections: the same in the other decoder.
-        context_size: height and width in pixels over which the context takes its mean; None for the whole image.
+        context_size: height and width in pixels of the window of image pooling; None for the whole image.
         size_divisibility: images are padded to multiples of this; None for the backbone's last stride.
-        dropout: after the context.
-        representation: targets, losses and recovery.
-        relations: between the features of both decoders and what the heads, as a first stage, find in them; heads of
-            their own give the outputs then. None for the published network.
-        instance_maps: what relations take of the centres; None for the defaults and a window like recovery's.
+        dropout: dropout probability after the ASPP.
+        representation: targets, losses and post-processing.
+        relations: relations between the features of both decoders and the predictions of the heads, which are then a
+            first stage; separate heads predict the outputs. None for the published network.
+        instance_maps: options of the relations' instance heatmaps; None for the defaults, with the NMS window of
+            post-processing.
         longest_side, test_scale: see :class:`~panscape.models.PanopticModel`.
 
     Raises:
         InvalidArgumentError: the representation's ``loss_stride`` does not divide 4 or, in the standalone form, is not
-            1; the backbone ends at another stride; or the number of projections is not that of the features finer than
-            the coarsest.
+            1; the backbone's last stride is not 16 or 32; or the number of projections differs from the number of
+            features finer than the coarsest.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class PanopticDeepLab(CenterModel):
     def forward(self, images: Tensor) -> CenterOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size.
 
-        With relations, in training, they carry those of the first stage, which the loss compares as well.
+        With relations, in training, they include the outputs of the first stage, to which the losses apply as well.
         """
         size = (images.shape[-2], images.shape[-1])
         features = self.backbone(self._padded(self.preprocess(images), size))
@@ -160,17 +161,17 @@ class PanopticDeepLab(CenterModel):
         return self.second_stage(first, *self.relations(both, first, valid))
 
     def padded_size(self, outputs: CenterOutputs) -> tuple[int, int]:
-        """Return height and width of the padded input that gave these outputs."""
+        """Return the height and width of the padded input of these outputs."""
         if self.form == "detectron2":
             return super().padded_size(outputs)
         height, width = outputs.semantic.shape[-2:]
         return (height - 1) * _OUTPUT_STRIDE + 1, (width - 1) * _OUTPUT_STRIDE + 1
 
     def _padded(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        """Give prepared images one pixel more than a multiple of the stride to each side, if the form asks for it.
+        """Pad preprocessed images to one pixel more than a multiple of the stride, if the form requires it.
 
-        Cells then lie on the pixels 0, 4, 8 and so on, the first and the last of them in the corners: what aligning
-        corners takes for granted.
+        Cells then lie on the pixels 0, 4, 8 and so on, the first and the last of them in the corners, as aligned
+        corners assume.
         """
         if self.form == "detectron2":
             return images
@@ -183,7 +184,7 @@ class PanopticDeepLab(CenterModel):
         return ("backbone",)
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Give the parameters of the backbone, for a learning rate of their own."""
+        """Return the parameters of the backbone, for a separate learning rate."""
         return self.backbone.parameters()
 
 

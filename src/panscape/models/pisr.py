@@ -1,21 +1,21 @@
-"""Relations in networks that say objects as centres: from a first stage's outputs to features for a second one.
+"""PISR in networks that represent objects as centres: features for a second stage from a first stage's outputs.
 
 Panoptic, Instance, and Semantic Relations: A Relational Context Encoder to Enhance Panoptic Segmentation.
 
 Shubhankar Borse, Hyojin Park, Hong Cai, Debasmit Das, Risheek Garrepalli, Fatih Porikli. CVPR 2022.
 
-A network with relations predicts twice. Its heads give a first stage; relations make other features of what they said;
-copies of the heads, with weights of their own, give the outputs from these. In training, the first stage has the same
-losses, times gamma (Equation 1, ``CenterRepresentation.first_stage_weight``).
+A network with relations predicts twice. Its heads are the first stage; relations compute new features from their
+predictions; copies of the heads, with separate weights, predict the outputs from these features. In training, the first
+stage has the same losses, times gamma (Equation 1, ``CenterRepresentation.first_stage_weight``).
 
 The authors have published no code, and the paper leaves open:
 
-- Which features: "from the backbone". Here they are those that the heads take, at a quarter of the resolution, where a
-  network has two decoders one behind the other: semantics, centres and offsets have one grid there.
-- What the "final prediction stage" is: copies of all heads. They begin with the weights of the first stage's.
-- Everything inside: see the arguments of :class:`~panscape.nn.pisr.PISR` and of
+- The features: "from the backbone". Here they are the input of the heads, at a quarter of the resolution, those of two
+  decoders concatenated: semantics, centres and offsets have the same grid there.
+- The "final prediction stage": copies of all heads, initialised with the weights of the first stage's heads.
+- All internals: see the arguments of :class:`~panscape.nn.pisr.PISR` and of
   :class:`~panscape.nn.pisr_instances.CenterInstanceMaps`.
-- Padding, which is kept out of all sums here.
+- Padding, which is excluded from all sums here.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from panscape.representations.centers import CenterOutputs
 
 
 class CenterRelations(nn.Module):
-    """Relations between features and what a first stage found in them.
+    """Relations between features and the predictions of a first stage.
 
     Args:
-        part: which relations.
-        channels: of the features.
-        labels: tells things from stuff.
-        instance_maps: how centres become heatmaps; None for the defaults.
+        part: options of the relations.
+        channels: channels of the features.
+        labels: label space, which defines things and stuff.
+        instance_maps: options of the instance heatmaps; None for the defaults.
         stride: input pixels per cell of the features.
-        semantic_channels: the features of the semantic branch are the first ones, this many, and those of the other
-            branch follow; None if both branches take all.
+        semantic_channels: number of channels of the semantic branch, which come first, followed by those of the
+            instance branch; None if both branches take all channels.
 
     Attributes:
         semantic_width: channels for the second stage's semantic head.
         instance_width: channels for its heads of centres and offsets.
 
     Raises:
-        InvalidArgumentError: ``semantic_channels`` leaves one of the branches nothing.
+        InvalidArgumentError: ``semantic_channels`` leaves one of the branches without channels.
     """
 
     is_thing: Tensor
@@ -69,13 +69,13 @@ class CenterRelations(nn.Module):
         super().__init__()
         if semantic_channels is not None and not 0 < semantic_channels < channels:
             raise InvalidArgumentError(
-                f"expected semantic_channels of 1 to {channels - 1}, less than all {channels}, got {semantic_channels}"
+                f"expected semantic_channels of 1 to {channels - 1}, fewer than all {channels}, got {semantic_channels}"
             )
         self.instance_maps = instance_maps or CenterInstanceMaps()
         self.num_instances = part.num_instances
         self.stride = stride
         self._semantic = channels if semantic_channels is None else semantic_channels
-        self._others = 0 if semantic_channels is None else semantic_channels  # where those of the other branch begin
+        self._others = 0 if semantic_channels is None else semantic_channels  # first channel of the instance branch
         related = part.build(channels, len(labels))
         if related.is_semantic_only and semantic_channels is not None:
             related = part.build(semantic_channels, len(labels))
@@ -91,7 +91,7 @@ class CenterRelations(nn.Module):
         Args:
             features: [B, C, h, w].
             first: the first stage's outputs on the same grid, offsets in pixels of the input.
-            valid: where the image is, see :func:`valid_cells`.
+            valid: cells that belong to the image, see :func:`valid_cells`.
 
         Returns:
             Features for the second stage's semantic head, [B, ``semantic_width``, h, w], and for its heads of centres
@@ -119,7 +119,7 @@ class CenterRelations(nn.Module):
 
 
 def valid_cells(size: Sequence[int], features: Tensor, stride: int) -> Tensor | None:
-    """Return which cells of padded features show something of the image.
+    """Return which cells of padded features overlap the image.
 
     Args:
         size: height and width of the image before it was padded on the right and at the bottom.
@@ -142,8 +142,8 @@ def second_head(first: nn.Module, channels: int, width: int, build: Callable[[in
 
     Args:
         first: the first stage's head.
-        channels: that it takes.
-        width: channels that the second stage's head takes.
-        build: returns a new head for so many channels.
+        channels: input channels of the first stage's head.
+        width: input channels of the second stage's head.
+        build: returns a new head for a number of input channels.
     """
     return copy.deepcopy(first) if width == channels else build(width)

@@ -1,4 +1,4 @@
-"""What relations do to the features of a category, as images.
+"""Visualisation of the effect of relations on the features of a category.
 
 Figure 4 of *Panoptic, Instance, and Semantic Relations: A Relational Context Encoder to Enhance Panoptic Segmentation*
 (Borse et al., CVPR 2022) shows "heatmaps for a given class" before and after relations, and that its "signals are
@@ -22,17 +22,17 @@ from panscape.ops.interpolate import upsample
 from panscape.representations.centers import CenterOutputs
 from panscape.visualize import draw_heatmap
 
-_NO_DIFFERENCE = 1e-4  # of features from their mean, as a share of their length: less is rounding
+_NO_DIFFERENCE = 1e-4  # smallest difference of features from their mean, relative to their norm: below is rounding
 
 
 class RelationActivations(NamedTuple):
-    """What went into relations and what came out.
+    """Inputs and outputs of relations in one forward pass.
 
     Attributes:
-        before: features, [B, C, h, w].
-        after: features, [B, C', h, w].
-        semantic_prob: what the first stage made of the image, probabilities of categories, [B, N, h, w].
-        valid: where the image is, bool [B or 1, 1, h, w]; None if it is everywhere.
+        before: features before relations, [B, C, h, w].
+        after: features after relations, [B, C', h, w].
+        semantic_prob: the first stage's probabilities of categories, [B, N, h, w].
+        valid: cells that belong to the image, bool [B or 1, 1, h, w]; None if there is no padding.
     """
 
     before: Tensor
@@ -51,23 +51,23 @@ def relation_panels(
     padded_size: Callable[[CenterOutputs], tuple[int, int]],
     align_corners: bool,
 ) -> dict[str, Tensor]:
-    """Draw the signal of categories before and after relations, glowing over the image.
+    """Draw similarity maps of categories before and after relations as heatmaps over the image.
 
-    Both images of a category have the same scale. Before and after, the encoding is made with the probabilities of
-    the first stage, which the relations were given, so that the features are all that differs. With object-contextual
-    representations, the features are those of the semantic branch; with concatenation, what is appended counts as well.
+    Both heatmaps of a category have the same scale. Both encodings use the probabilities of the first stage, which are
+    the input of the relations, so that only the features differ. With OCR, the features are those of the semantic
+    branch; with concatenation, the appended channels are included.
 
     Args:
-        model: the network; it looks at the image once more, in eval mode.
-        relations: its relations; if it has none, nothing is drawn.
-        images: of one image, as for the model's ``forward``.
-        size: height and width of the images to draw.
-        categories: ids.
-        padded_size: tells of outputs the size of the padded input that gave them.
-        align_corners: how outputs are enlarged to that size.
+        model: the network; it runs once more on the image, in eval mode.
+        relations: its relations; if None, the result is empty.
+        images: one image, as for the model's ``forward``.
+        size: height and width of the visualisations.
+        categories: ids of the categories.
+        padded_size: returns the size of the padded input of some outputs.
+        align_corners: how outputs are upsampled to that size.
 
     Returns:
-        Images uint8 [3, H, W] by name, such as "car before relations" and "car after relations".
+        Visualisations uint8 [3, H, W] by name, such as "car before relations" and "car after relations".
     """
     if relations is None or not categories:
         return {}
@@ -87,20 +87,20 @@ def relation_panels(
 
 
 def class_similarity_map(features: Tensor, prob: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Return how much the features of each place are those of a category.
+    """Return the similarity of the features of each place to the encoding of a category.
 
-    The category's encoding is the mean of the features weighted by its probability, as in Section 3.2. The signal is
-    the cosine of the angle between encoding and features, both less the mean of the whole image: what all places have
-    in common says nothing of a category. It has no unit, so features of any network and width can be compared.
+    The category's encoding is the mean of the features weighted by its probability, as in Section 3.2. The similarity
+    is the cosine of the angle between encoding and features, both minus the mean of the whole image, as components that
+    all places share do not depend on the category. It has no unit, so features of different networks are comparable.
 
     Args:
         features: [C, h, w].
         prob: probability of the category at each place, [h, w].
-        valid: where the image is, bool [h, w]; None if it is everywhere.
+        valid: cells that belong to the image, bool [h, w]; None if there is no padding.
 
     Returns:
-        float32 [h, w] in 0..1: 1 where features point as the encoding does, 0 where they are at a right angle to it or
-        point away, where they are the mean, and outside the image.
+        float32 [h, w] in 0..1: 1 where features have the direction of the encoding, 0 where they are orthogonal or
+        opposed to it, where they equal the mean, and outside the image.
     """
     shown = torch.ones_like(prob, dtype=torch.bool) if valid is None else valid
     x = features.detach()[:, shown].float()
@@ -108,7 +108,7 @@ def class_similarity_map(features: Tensor, prob: Tensor, valid: Tensor | None = 
     tiny = torch.finfo(x.dtype).tiny
     x = x / x.norm(dim=0).mean().clamp_min(tiny)
     x = x - x.mean(1, keepdim=True)
-    encoding = (x * weight).sum(1) / weight.sum().clamp_min(tiny)  # no product of matrices: autocast would round it
+    encoding = (x * weight).sum(1) / weight.sum().clamp_min(tiny)  # not a matrix product, which autocast would round
     signal = torch.zeros(prob.shape, device=x.device)
     signal[shown] = F.cosine_similarity(x, encoding[:, None], dim=0, eps=_NO_DIFFERENCE).clamp(0, 1)
     return signal
@@ -116,7 +116,7 @@ def class_similarity_map(features: Tensor, prob: Tensor, valid: Tensor | None = 
 
 @contextmanager
 def capture_activations(relations: CenterRelations) -> Iterator[list[RelationActivations]]:
-    """Note what passes through relations for a while; one item for each forward pass."""
+    """Record the inputs and outputs of relations within a context; one item for each forward pass."""
     seen: list[RelationActivations] = []
 
     def note(_: Any, given: tuple[Any, ...], after: Tensor) -> None:

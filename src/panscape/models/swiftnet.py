@@ -2,15 +2,15 @@
 
 Josip Saric, Marin Orsic, Sinisa Segvic. Remote Sensing 15(8), 2023. arXiv:2203.07908.
 
-One backbone looks at the image at several scales; one upsampling path fuses all its features into a map at a quarter
-of the resolution; three heads of one convolution each say category, object centre and offset to the centre.
+One backbone is applied to an image pyramid; one upsampling path fuses all its features into a map at a quarter of the
+resolution; three heads of one convolution each predict category, object centre and offset to the centre.
 
 Where the paper and the authors' released code disagree, this follows the code, so that their weights work here:
 
 - Every level of the pyramid has BatchNorm layers of its own (the paper does not mention it).
-- A module of the upsampling path enlarges, adds, then convolves (the paper: adds, convolves, then enlarges).
+- A module of the upsampling path upsamples, adds, then convolves (the paper: adds, convolves, then upsamples).
 - Skips are taken before the last ReLU of a residual stage.
-- The offset loss is divided by the sum of its weights, not by the number of pixels (Equation 1); the paper's reading is
+- The offset loss is divided by the sum of its weights, not by the number of pixels (Equation 1); the paper's version is
   ``CenterRepresentation(offset_divisor="pixels")``.
 - Gaussians of centres have sigma 10 (COCO: 8), not the 5 that the paper gives for BSB Aerial.
 - The regions of boundary-aware learning are three bands and a ridge, not four (see
@@ -22,8 +22,8 @@ Where this differs from both:
   annotation. They differ on objects that the crop cuts.
 - Distances to the boundary are exact; the authors use a 5x5 chamfer approximation.
 - Images are padded to multiples of ``32 * 2 ** (levels - 1)``: 128 for three levels, as published, and less for fewer.
-- Any timm backbone, and any width, can take the place of ResNet-18 and 256 channels.
-- Relations can be put between the upsampling path and the heads (see ``models/pisr.py``).
+- Any timm backbone, and any width, can replace ResNet-18 and 256 channels.
+- Relations can be inserted between the upsampling path and the heads (see ``models/pisr.py``).
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ from panscape.representations.centers import CenterDecoding, CenterOutputs, Cent
 
 _OUTPUT_STRIDE = 4
 
-# Vistas lists its categories in its JSON; the reader calls them "vistas" if they are not the bundled ones.
+# Vistas lists its categories in its JSON; the reader names the label space "vistas" if it is not the bundled one.
 _VISTAS = CenterRepresentation(decoding=CenterDecoding(stuff_area=4096))
 
-# What the released configurations use, by label space.
+# Settings of the released configurations, by label space.
 PUBLISHED: Mapping[str, CenterRepresentation] = {
     "cityscapes": CenterRepresentation(hard_pixel_fraction=0.2, decoding=CenterDecoding(align_corners=True)),
     "coco_panoptic": CenterRepresentation(sigma=8, decoding=CenterDecoding(nms_kernel=41, stuff_area=4096)),
@@ -61,10 +61,10 @@ PUBLISHED: Mapping[str, CenterRepresentation] = {
 
 
 class UpsamplingModule(nn.Module):
-    """Enlarge, add the skips, blend: one step of the upsampling path (Section 2.1).
+    """Upsample, add the skips, convolve: one step of the upsampling path (Section 2.1).
 
     Args:
-        skip_channels: channels of each skip; every one has its own projection.
+        skip_channels: channels of each skip; each has its own projection.
         width: channels of the path.
     """
 
@@ -81,18 +81,18 @@ class UpsamplingModule(nn.Module):
 
 
 class RectifiedProjection(nn.Sequential):
-    """ReLU and a 1x1 convolution: where the upsampling path of a pyramid starts."""
+    """ReLU and a 1x1 convolution: the start of the upsampling path."""
 
     def __init__(self, in_channels: int, width: int) -> None:
         super().__init__(nn.ReLU(), nn.Conv2d(in_channels, width, 1, bias=False))
 
 
 class SpatialPyramidPooling(nn.Module):
-    """Context by pooling the coarsest features to grids (Table 6, "SPP"); the alternative to a pyramid of images.
+    """Spatial pyramid pooling of the coarsest features (Table 6, "SPP"); the alternative to an image pyramid.
 
     Args:
         in_channels: channels of the coarsest features, before their ReLU.
-        width: channels of the upsampling path; each grid gets a third.
+        width: channels of the upsampling path; each grid has a third of them.
     """
 
     grids = (8, 4, 2)  # cells along the height; along the width in proportion
@@ -117,10 +117,10 @@ class SpatialPyramidPooling(nn.Module):
 
 
 def skips_by_module(levels: int) -> list[list[tuple[int, int]]]:
-    """Return for each upsampling module the (stage, level) of the skips it sums, level ascending.
+    """Return for each upsampling module the (stage, level) of the skips it adds, by ascending level.
 
-    Stage ``i`` has stride ``4 * 2 ** i`` on its level, and level ``l`` shows the image at ``1 / 2 ** l``: features
-    of equal ``stage + level`` have the same size. ``levels + 2`` modules lead down to stride 4.
+    Stage ``i`` has stride ``4 * 2 ** i`` on its level, and level ``l`` has the image at ``1 / 2 ** l``: features of
+    equal ``stage + level`` have the same size. ``levels + 2`` modules lead to stride 4.
     """
     coarsest = len(STRIDES) - 1 + levels - 1
     return [
@@ -130,7 +130,7 @@ def skips_by_module(levels: int) -> list[list[tuple[int, int]]]:
 
 
 class PanopticSwiftNet(CenterModel):
-    """The network and its verbs.
+    """The Panoptic SwiftNet model.
 
     Args:
         labels: the label space; the semantic head has one channel per category.
@@ -138,10 +138,11 @@ class PanopticSwiftNet(CenterModel):
         levels: scales of the image pyramid.
         context: "pyramid", or "spp" for spatial pyramid pooling (one level).
         width: channels of the upsampling path; 256 in the paper.
-        representation: targets, losses and recovery.
-        relations: between the features of the upsampling path and what the heads, as a first stage, find in them; heads
-            of their own give the outputs then. None for the published network.
-        instance_maps: what relations take of the centres; None for the defaults and a window like recovery's.
+        representation: targets, losses and post-processing.
+        relations: relations between the features of the upsampling path and the predictions of the heads, which are
+            then a first stage; separate heads predict the outputs. None for the published network.
+        instance_maps: options of the relations' instance heatmaps; None for the defaults, with the NMS window of
+            post-processing.
         longest_side, test_scale: see :class:`~panscape.models.PanopticModel`.
 
     Raises:
@@ -185,7 +186,7 @@ class PanopticSwiftNet(CenterModel):
     def forward(self, images: Tensor) -> CenterOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size.
 
-        With relations, in training, they carry those of the first stage, which the loss compares as well.
+        With relations, in training, they include the outputs of the first stage, to which the losses apply as well.
         """
         features = self.pyramid(self.preprocess(images))
         x = self.start(features[-1][-1])
@@ -199,16 +200,16 @@ class PanopticSwiftNet(CenterModel):
 
     @property
     def backbones(self) -> tuple[str, ...]:
-        """The pyramid's levels."""
+        """The levels of the image pyramid."""
         return tuple(f"pyramid.levels.{level}" for level in range(len(self.pyramid.levels)))
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Give the parameters of the backbone, those of all levels, for a learning rate of their own."""
+        """Return the parameters of the backbone, of all levels, for a separate learning rate."""
         return self.pyramid.parameters()
 
 
 def _second_head(first: nn.Sequential, width: int) -> nn.Module:
-    """Return a second stage's head for so many channels, which begins as a copy of the first stage's if it can."""
+    """Return a second stage's head with ``width`` input channels, a copy of the first stage's if the widths match."""
     norm, _, conv = first
     channels, out_channels = cast(nn.BatchNorm2d, norm).num_features, cast(nn.Conv2d, conv).out_channels
     return second_head(first, channels, width, lambda w: norm_relu_conv(w, out_channels, 1, bias=True))
@@ -232,20 +233,21 @@ def swiftnet(
 
     Args:
         labels: the label space.
-        backbone: a name for :func:`~panscape.nn.backbones.create_backbone`, or a module that fulfils its protocol.
+        backbone: a name for :func:`~panscape.nn.backbones.create_backbone`, or a module that implements its protocol.
         levels: scales of the image pyramid, 1 to 4.
         context: "pyramid", or "spp" (then ``levels`` is 1).
         width: channels of the upsampling path.
-        pretrained: start the backbone from timm's ImageNet weights.
-        representation: targets, losses and recovery; by default the published values for the label space.
-        relations: lets features know of categories and objects before the outputs are made, for example
-            ``PISR()``; None for the published network.
-        instance_maps: what relations take of the centres; None for the defaults and a window like recovery's.
-        longest_side: larger images are shrunk to it for prediction.
-        test_scale: images are resized by it for prediction.
+        pretrained: initialise the backbone with timm's ImageNet weights.
+        representation: targets, losses and post-processing; by default the published values for the label space.
+        relations: relations that add the context of categories and objects to the features, for example ``PISR()``;
+            None for the published network.
+        instance_maps: options of the relations' instance heatmaps; None for the defaults, with the NMS window of
+            post-processing.
+        longest_side: maximum side of images in inference; larger ones are downscaled.
+        test_scale: factor by which images are resized in inference.
 
     Raises:
-        InvalidArgumentError: levels, context, width or loss_stride cannot be used, or the backbone lacks a stride.
+        InvalidArgumentError: levels, context, width or loss_stride is invalid, or the backbone lacks a stride.
         UnknownNameError: no backbone has this name.
     """
     if context not in ("pyramid", "spp"):
@@ -292,7 +294,7 @@ def swiftnet_r18(
     """
     return swiftnet(
         labels,
-        "resnet18.tv_in1k",  # as torchvision trained it: what the authors start from
+        "resnet18.tv_in1k",  # torchvision's weights, from which the authors start
         levels=(1 if context == "spp" else 3) if levels is None else levels,
         context=context,
         width=width,

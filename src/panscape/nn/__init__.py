@@ -1,1 +1,1 @@
-"""Layers that two or more networks use."""
+"""Layers, backbones and losses that two or more networks share."""

@@ -1,4 +1,4 @@
-"""Context at several reaches: atrous spatial pyramid pooling.
+"""Atrous spatial pyramid pooling (ASPP): context at several scales.
 
 *Rethinking Atrous Convolution for Semantic Image Segmentation* (Chen, Papandreou, Schroff, Adam, arXiv:1706.05587),
 Section 3.3.
@@ -17,19 +17,20 @@ from panscape.nn.blocks import SeparableConv, conv_norm_relu
 
 
 class ASPP(nn.Module):
-    """A 1x1 convolution, 3x3 convolutions that look ever further, and the mean of a window, blended into one map.
+    """Atrous spatial pyramid pooling: a 1x1 convolution, dilated 3x3 convolutions and average pooling, fused.
 
     Args:
         in_channels: channels of the coarsest features.
         width: channels of each branch and of the result.
         rates: dilations of the 3x3 convolutions.
-        separable: make these depthwise separable.
-        window: rows and columns of features over which the last branch takes the mean around each place where the
-            window lies within the map; the results are enlarged to the map's size. It is cut to the map: a window as
-            large, or None, is the mean of all of it.
-        window_bias: whether the 1x1 convolution of means has a bias. It has no norm, as there may be a single mean.
-        align_corners: how the means are enlarged.
-        dropout: share of the results that training sets to zero.
+        separable: make the 3x3 convolutions depthwise separable.
+        window: rows and columns of the window of the pooling branch, average pooling with stride 1 and without
+            padding; its results are upsampled to the map's size. The window is clipped to the map: if it is as large
+            as the map or None, this is global average pooling.
+        window_bias: whether the 1x1 convolution of the pooled means has a bias. It has no norm, as there may be a
+            single mean.
+        align_corners: how the pooled means are upsampled.
+        dropout: dropout probability of the result in training.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Feature extractors behind one protocol: four maps at strides 4, 8, 16 and 32, or 16 again for the last.
+"""Backbones behind one protocol: four feature maps at strides 4, 8, 16 and 32, or 4, 8, 16 and 16.
 
-timm brings the published architectures and their ImageNet weights. :class:`ResidualBackbone` is ours, for small models:
-it keeps timm (with torchvision, five seconds of imports) out of the way of a first prediction, and dense 3x3
-convolutions use a processor better than depthwise ones do.
+timm provides the published architectures and their ImageNet weights. :class:`ResidualBackbone` is ours, for small
+models: it avoids importing timm (with torchvision, five seconds) before a first prediction, and dense 3x3
+convolutions use a CPU better than depthwise ones.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from panscape.errors import InvalidArgumentError, UnknownNameError
 
 STRIDES = (4, 8, 16, 32)
 _STRIDES_TO_16 = (4, 8, 16, 16)
-# With an output stride of 16, the blocks of the last stage look this far: DeepLab's rate of 2, which makes up for the
-# stride that they lack, times its "multi-grid" of 1, 2, 4. Blocks beyond the third do as the third does.
+# Dilations of the blocks of the last stage at output stride 16: DeepLab's rate of 2, which replaces the missing stride,
+# times its "multi-grid" of 1, 2, 4. Blocks beyond the third use the dilation of the third.
 _LAST_DILATIONS = (2, 4, 8)
 
 
 class Backbone(Protocol):
-    """A module that turns normalised images into features at :data:`STRIDES`, or at 4, 8, 16 and 16.
+    """A module that maps normalised images to features at :data:`STRIDES`, or at 4, 8, 16 and 16.
 
-    Where the architecture ends a stage with a rectifier, the next stage sees the rectified tensor, and the features are
-    taken before the rectifier (Panoptic SwiftNet's skips) or, if asked for, after it (those of a feature pyramid).
+    If the architecture ends a stage with a ReLU, the next stage receives the tensor after the ReLU. The features are
+    taken before the ReLU (Panoptic SwiftNet's skips) or optionally after it (those of an FPN).
     """
 
     channels: tuple[int, int, int, int]
@@ -35,12 +35,12 @@ class Backbone(Protocol):
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Map [B, 3, H, W] (H and W multiples of the last stride) to maps [B, channels[i], H / s, W / s].
 
-        With one pixel more to each side, residual networks give one cell more.
+        With one more row and column of pixels, residual networks return one more row and column of cells.
         """
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut (He et al., CVPR 2016, Figure 2); returns the sum before its rectifier."""
+    """Two 3x3 convolutions with a shortcut (He et al., CVPR 2016, Figure 2); returns the sum before its ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ class ResidualBackbone(nn.Module):
     Args:
         channels: widths of the stages.
         depths: residual blocks of each stage.
-        rectified: hand out features after the last rectifier of their stage, not before it.
-        strides: of the stages; where the last is 16, its blocks are dilated instead.
+        after_relu: return features after the last ReLU of their stage instead of before it.
+        strides: strides of the stages; if the last is 16, the blocks of the last stage are dilated instead.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class ResidualBackbone(nn.Module):
         channels: Sequence[int],
         depths: Sequence[int],
         *,
-        rectified: bool = False,
+        after_relu: bool = False,
         strides: tuple[int, int, int, int] = STRIDES,
     ) -> None:
         super().__init__()
         self.channels = cast("tuple[int, int, int, int]", tuple(channels))
         self.strides = strides
-        self.rectified = rectified
+        self.after_relu = after_relu
         stem = channels[0]
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 3, 2, 1, bias=False),
@@ -108,19 +108,19 @@ class ResidualBackbone(nn.Module):
         for blocks in self.stages:
             for block in cast(nn.ModuleList, blocks):
                 x = block(torch.relu(x))
-            features.append(torch.relu(x) if self.rectified else x)
+            features.append(torch.relu(x) if self.after_relu else x)
         return features
 
 
 class ResNetFeatures(nn.Module):
-    """A timm ResNet whose stages hand out the residual sum before the last rectifier, or after it.
+    """A timm ResNet whose stages return the residual sum before the last ReLU, or after it.
 
     Args:
         net: a ``timm.models.resnet.ResNet``; the last activation of each stage is moved out of its block.
-        name: for messages.
+        name: name for messages.
         weights_name: timm's name of the network whose weights fit.
-        rectified: hand out features after the last rectifier of their stage, not before it.
-        strides: of the stages, as the network was built; where the last is 16, its blocks get DeepLab's dilations.
+        after_relu: return features after the last ReLU of their stage instead of before it.
+        strides: strides of the stages as built; if the last is 16, the last stage's blocks get DeepLab's dilations.
     """
 
     def __init__(
@@ -129,12 +129,12 @@ class ResNetFeatures(nn.Module):
         *,
         name: str,
         weights_name: str,
-        rectified: bool = False,
+        after_relu: bool = False,
         strides: tuple[int, int, int, int] = STRIDES,
     ) -> None:
         super().__init__()
         self.name, self.weights_name = name, weights_name
-        self.rectified = rectified
+        self.after_relu = after_relu
         self.strides = strides
         self.conv1, self.bn1, self.act1, self.maxpool = net.conv1, net.bn1, net.act1, net.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
@@ -160,18 +160,18 @@ class ResNetFeatures(nn.Module):
         for stage in self._stages():
             before = stage(x)
             x = torch.relu(before)
-            features.append(x if self.rectified else before)
+            features.append(x if self.after_relu else before)
         return features
 
 
 class TimmFeatures(nn.Module):
-    """Any other timm network, by its own feature interface.
+    """Any other timm network, through timm's own feature interface.
 
     Args:
-        net: what ``timm.create_model`` gives for ``name`` and ``options``.
-        channels: of its four features.
-        name: timm's.
-        options: how it was made.
+        net: the result of ``timm.create_model(name, **options)``.
+        channels: channels of its four features.
+        name: timm's name of the network.
+        options: keyword arguments with which it was created.
     """
 
     def __init__(self, net: nn.Module, channels: tuple[int, ...], *, name: str, options: Mapping[str, Any]) -> None:
@@ -193,8 +193,9 @@ _RESIDUAL = {  # name: (channels, depths)
 }
 
 
-# ResNets that begin with three 3x3 convolutions of 64, 64 and 128 channels in place of one of 7x7, as DeepLab's do: the
-# network without that stem, and the one of timm's that has it and weights. They are Gluon's, not detectron2's R-52.pkl.
+# ResNets with a stem of three 3x3 convolutions of 64, 64 and 128 channels in place of one of 7x7, as in DeepLab. Each
+# maps to timm's network without that stem, and to timm's network with the stem and weights (Gluon's, not detectron2's
+# R-52.pkl).
 _DEEP_STEM = {
     "resnet52": ("resnet50", "resnet50s.gluon_in1k"),
     "resnet103": ("resnet101", "resnet101s.gluon_in1k"),
@@ -206,25 +207,26 @@ def _last_dilation(block: int) -> int:
 
 
 def create_backbone(
-    name: str, *, pretrained: bool = False, rectified: bool = False, output_stride: Literal[16, 32] = 32
+    name: str, *, pretrained: bool = False, after_relu: bool = False, output_stride: Literal[16, 32] = 32
 ) -> Backbone:
     """Build a backbone by name.
 
     Args:
         name: ``residual_xs`` or ``residual_s`` (ours); ``resnet52`` or ``resnet103``, which are timm's resnet50 and
             resnet101 with DeepLab's stem, as in detectron2; or any timm model with features at strides 4, 8, 16 and 32.
-            HRNets give their four branches as they are, without the layers that their classifiers put on top.
-        pretrained: load timm's ImageNet weights, which are downloaded once; refused where there are none. Those of
+            HRNets return their four branches as they are, without the additional layers of their classifiers.
+        pretrained: load timm's ImageNet weights, which are downloaded once; an error if there are none. Those of
             ``resnet52`` and ``resnet103`` are Gluon's ``resnet50s.gluon_in1k`` and ``resnet101s.gluon_in1k``.
-        rectified: take features after the last rectifier of their stage, not before it. Names and values of weights
-            are the same either way. For ResNets and ours; other networks have features by timm's own interface.
+        after_relu: take features after the last ReLU of their stage instead of before it. Names and values of weights
+            are the same either way. Only for ResNets and ours; other networks use timm's own feature interface.
         output_stride: 32; or 16, where the last stage keeps the size and its blocks are dilated by 2, 4 and 8 instead
-            (DeepLab's "multi-grid"). 16 is for ResNets and ours. Names and shapes of weights are the same either way.
+            (DeepLab's "multi-grid"). 16 is only for ResNets and ours. Names and shapes of weights are the same either
+            way.
 
     Raises:
-        UnknownNameError: neither ours nor timm's.
-        InvalidArgumentError: the timm model lacks a stride, cannot have the output stride, or there are no pretrained
-            weights.
+        UnknownNameError: the name is neither ours nor timm's.
+        InvalidArgumentError: the timm model lacks a stride or does not support the output stride, or there are no
+            pretrained weights.
     """
     if output_stride not in (16, 32):
         raise InvalidArgumentError(f"expected an output stride of 16 or 32, got {output_stride}")
@@ -232,8 +234,8 @@ def create_backbone(
     if name in _RESIDUAL:
         if pretrained:
             raise InvalidArgumentError(f"{name} has no pretrained weights; use pretrained=False or a timm backbone")
-        return cast(Backbone, ResidualBackbone(*_RESIDUAL[name], rectified=rectified, strides=strides))
-    backbone = _from_timm(name, rectified, output_stride, strides)
+        return cast(Backbone, ResidualBackbone(*_RESIDUAL[name], after_relu=after_relu, strides=strides))
+    backbone = _from_timm(name, after_relu, output_stride, strides)
     if pretrained:
         from panscape.nn.pretrained import load_pretrained
 
@@ -241,7 +243,7 @@ def create_backbone(
     return cast(Backbone, backbone)
 
 
-def _from_timm(name: str, rectified: bool, output_stride: int, strides: tuple[int, int, int, int]) -> nn.Module:
+def _from_timm(name: str, after_relu: bool, output_stride: int, strides: tuple[int, int, int, int]) -> nn.Module:
     import timm
     from timm.models.hrnet import HighResolutionNet
     from timm.models.resnet import ResNet
@@ -257,7 +259,7 @@ def _from_timm(name: str, rectified: bool, output_stride: int, strides: tuple[in
         options["output_stride"] = output_stride
     net = timm.create_model(name, num_classes=0, **options)
     if isinstance(net, ResNet) and tuple(stage["reduction"] for stage in net.feature_info[1:]) == strides:
-        return ResNetFeatures(net, name=asked, weights_name=weights_name, rectified=rectified, strides=strides)
+        return ResNetFeatures(net, name=asked, weights_name=weights_name, after_relu=after_relu, strides=strides)
     options = {"features_only": True}
     if isinstance(net, HighResolutionNet):
         options["feature_location"] = ""

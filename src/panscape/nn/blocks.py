@@ -1,4 +1,4 @@
-"""Small units that networks are made of."""
+"""Small building blocks of networks: combinations of convolution, norm and activation."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def conv_norm_relu(
 
 
 class SeparableConv(nn.Sequential):
-    """A convolution over each channel for itself and a 1x1 convolution over all, each with BatchNorm and ReLU.
+    """A depthwise and a 1x1 convolution, each with BatchNorm and ReLU.
 
-    The depthwise separable convolution of Xception (Chollet, CVPR 2017), with norms and rectifiers as in DeepLab.
+    The depthwise separable convolution of Xception (Chollet, CVPR 2017), with norms and ReLUs as in DeepLab.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, dilation: int = 1) -> None:

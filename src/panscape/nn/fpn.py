@@ -1,9 +1,9 @@
-"""Features of one width at every scale: the coarse ones know what, the fine ones where.
+"""Feature pyramid network (FPN): semantically rich features of one width at every scale.
 
 Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, with the coarser levels of RetinaNet (Lin et
-al., "Focal Loss for Dense Object Detection", ICCV 2017). Parameters have the shapes and the start of torchvision's
-``FeaturePyramidNetwork`` and ``LastLevelP6P7``, and the same values give the same features. torchvision's own are not
-used, as its import takes longer than a first prediction may.
+al., "Focal Loss for Dense Object Detection", ICCV 2017). Parameters have the shapes and the initialisation of
+torchvision's ``FeaturePyramidNetwork`` and ``LastLevelP6P7``, and the same values give the same features. torchvision's
+own modules are not used, as importing torchvision would delay the first prediction.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from panscape.errors import InvalidArgumentError
 
 
 class FPN(nn.Module):
-    """From features of a backbone to as many levels as asked for, each at half the size of the one before.
+    """Maps backbone features to a given number of levels, each at half the size of the one before.
 
     Args:
-        channels: of the features, finest first; each at half the size of the one before.
+        channels: channels of the features, finest first; each map has half the size of the one before.
         width: channels of every level.
-        num_levels: levels beyond those of the features are made from the coarsest by convolutions of stride 2.
+        num_levels: number of levels; those beyond the features come from the coarsest by convolutions of stride 2.
 
     Raises:
         InvalidArgumentError: there are fewer levels than features.

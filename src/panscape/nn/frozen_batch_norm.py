@@ -1,7 +1,7 @@
-"""Backbones of which fine-tuning leaves parts as they are: norms that never change, layers that are not trained.
+"""Frozen parts of backbones for fine-tuning: BatchNorm with fixed statistics, and layers that are not trained.
 
 Detectors are trained on large images, of which few fit into a batch. Their backbones start from ImageNet weights and
-keep the statistics, which a few images would estimate badly.
+keep the statistics, as a few images would estimate them badly.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Module = TypeVar("Module", bound=nn.Module)
 def freeze_batch_norms(module: Module, eps: float | None = None) -> Module:
     """Replace every BatchNorm layer within a module by one with fixed statistics, scale and shift.
 
-    Names and values stay, except that a layer whose scale is all zero, as with which some residual branches start, gets
-    ones: it could not grow any more. Layers of timm that bring their activation along keep it.
+    Names and values stay, with one exception: a scale that is all zero, which some residual branches start with, is
+    set to ones, as it could not be trained any more. timm's layers with an activation keep it.
 
     Args:
         module: changed in place; not a BatchNorm layer itself.
-        eps: what the layers add to their variance; None keeps what each has. Detectors of torchvision up to 0.8, and
-            others of that time, added nothing.
+        eps: value that the layers add to their variance; None keeps each layer's own. Detectors of torchvision up to
+            0.8, and others of that time, added nothing.
 
     Returns:
         ``module``.
@@ -45,14 +45,14 @@ def freeze_batch_norms(module: Module, eps: float | None = None) -> Module:
 
 
 def without_zero_scales(norms: Sequence[nn.Module]) -> None:
-    """Give fixed norms whose scale is all zero a scale of ones; see :func:`freeze_batch_norms`."""
+    """Set the scale of frozen norms to ones where it is all zero; see :func:`freeze_batch_norms`."""
     for norm in norms:
         scale = cast(Tensor, norm.weight)
         norm.weight = torch.where(scale.any(), scale, torch.ones_like(scale))
 
 
 def frozen_norms(module: nn.Module) -> list[nn.Module]:
-    """Return the layers that :func:`freeze_batch_norms` made."""
+    """Return the layers created by :func:`freeze_batch_norms`."""
     from timm.layers.norm_act import FrozenBatchNormAct2d
     from torchvision.ops.misc import FrozenBatchNorm2d
 
@@ -60,9 +60,9 @@ def frozen_norms(module: nn.Module) -> list[nn.Module]:
 
 
 def first_layers(backbone: Backbone) -> list[nn.Parameter]:
-    """Return the parameters of stem and first stage: all that features at stride 4 depend on."""
+    """Return the parameters of the stem and the first stage: all parameters that features at stride 4 depend on."""
     module = cast(nn.Module, backbone)
-    # On a copy without memory, so that nothing is computed, and no statistics see the probe.
+    # On a copy on the meta device, so that nothing is computed and no statistics are updated.
     with torch.inference_mode(False), torch.enable_grad():
         probe = copy.deepcopy(module).to("meta").requires_grad_().eval()
         dtype = next(probe.parameters()).dtype

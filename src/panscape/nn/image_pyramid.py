@@ -1,4 +1,4 @@
-"""One set of convolutions over several scales of an image."""
+"""Image pyramid: one backbone applied to several scales of an image, with shared convolutions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from panscape.nn.backbones import Backbone
 def image_pyramid(images: Tensor, levels: int) -> list[Tensor]:
     """Return the images at 1, 1/2, 1/4 ... of their size, finest first.
 
-    Each level is one bilinear resize of the first, corners aligned, without low-pass filter, as Panoptic SwiftNet's
-    published code does it.
+    Each level is one bilinear resize of the first, with aligned corners and without a low-pass filter, as in Panoptic
+    SwiftNet's published code.
 
     Args:
         images: [B, C, H, W], H and W multiples of ``2 ** (levels - 1)``.
@@ -30,10 +30,10 @@ def image_pyramid(images: Tensor, levels: int) -> list[Tensor]:
 
 
 class ImagePyramid(nn.Module):
-    """A backbone over an image pyramid: convolutions shared by all levels, BatchNorm kept by each level for itself.
+    """A backbone over an image pyramid: convolutions are shared by all levels, BatchNorm is separate for each level.
 
-    The levels are separate modules that hold the same parameters; only those of BatchNorm layers are their own. So
-    nothing has to be switched between levels, and a forward pass changes no state besides running statistics.
+    The levels are separate modules that share their parameters, except those of BatchNorm layers. Nothing is switched
+    between levels, and a forward pass changes no state besides running statistics.
 
     Args:
         backbone: applied to every level; its BatchNorm layers are copied with their values.
@@ -50,7 +50,7 @@ class ImagePyramid(nn.Module):
             if not isinstance(module, _BatchNorm)
             for tensor in [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         }
-        # deepcopy leaves what its memo already knows as it is, so the copies hold the very same parameters.
+        # deepcopy does not copy objects that are already in its memo, so the copies share these parameters.
         self.levels = nn.ModuleList([first, *(copy.deepcopy(first, dict(shared)) for _ in range(levels - 1))])
 
     def forward(self, images: Tensor) -> list[list[Tensor]]:

@@ -1,4 +1,4 @@
-"""Losses: functions on tensors, defined for every input, the empty and the all-void ones too."""
+"""Losses: functions on tensors, defined for every input, also for empty and all-void ones."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from panscape.errors import InvalidArgumentError
 
 
 def safe_divide(total: Tensor, divisor: Tensor) -> Tensor:
-    """Divide a sum by the weights it was taken with; without any, the result and its gradient are exactly 0.
+    """Divide a weighted sum by the sum of its weights; where that is 0, the result and its gradient are exactly 0.
 
-    A divisor that is only kept above the smallest positive number gives 0 as well, but its gradient is infinity times
-    0, which is not a number.
+    Clamping the divisor to the smallest positive number gives 0 as well, but its gradient is infinity times 0, which
+    is NaN.
 
     Args:
         total: 0, with a gradient path, where ``divisor`` is 0.
@@ -27,18 +27,18 @@ def safe_divide(total: Tensor, divisor: Tensor) -> Tensor:
 
 
 def ohem_cross_entropy(logits: Tensor, category: Tensor, weight: Tensor, fraction: float) -> Tensor:
-    """Weighted cross entropy averaged over the hardest pixels (DeepLab's hard-pixel mining).
+    """Weighted cross entropy averaged over the hardest pixels (OHEM; DeepLab's hard-pixel mining).
 
-    Pixels without category cost nothing but count: the mean is taken over ``int(fraction * N)`` of all ``N`` pixels of
-    the batch, as the published Panoptic-DeepLab and Panoptic SwiftNet code does.
+    Void pixels have a loss of 0 but are counted: the mean is taken over ``int(fraction * N)`` of all ``N`` pixels of
+    the batch, as in the published code of Panoptic-DeepLab and Panoptic SwiftNet.
 
     Args:
         logits: float [B, K, H, W].
         category: int64 [B, H, W], category id + 1; 0 is void.
         weight: float [B, H, W].
-        fraction: share of pixels in the mean, in (0, 1]; at least one pixel is taken.
+        fraction: share of pixels in the mean, in (0, 1]; at least one pixel is used.
     """
-    # cross_entropy counts categories from 0, so void becomes -1 here and nowhere else.
+    # cross_entropy numbers categories from 0, so void becomes -1 here and nowhere else.
     cost = F.cross_entropy(logits, category - 1, ignore_index=-1, reduction="none") * weight
     cost = cost.flatten()
     if fraction >= 1:
@@ -47,7 +47,7 @@ def ohem_cross_entropy(logits: Tensor, category: Tensor, weight: Tensor, fractio
 
 
 def weighted_mse_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Squared error averaged with weights; 0, with a gradient path, where all weights are 0.
+    """Weighted mean squared error; 0 with a gradient path if all weights are 0.
 
     Args:
         prediction: float [B, H, W].
@@ -60,7 +60,7 @@ def weighted_mse_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Ten
 def weighted_l1_loss(
     prediction: Tensor, target: Tensor, weight: Tensor, divisor: Literal["weights", "pixels"] = "weights"
 ) -> Tensor:
-    """Sum over channels of the absolute error, averaged over pixels; 0, with a gradient path, where all weights are 0.
+    """Absolute error summed over channels, weighted mean over pixels; 0 with a gradient path if all weights are 0.
 
     Args:
         prediction: float [B, C, H, W].
@@ -85,33 +85,33 @@ def bootstrapped_cross_entropy(
 ) -> Tensor:
     """Cross entropy over the hardest pixels of each image, averaged over images (Wu et al., arXiv 1605.06885).
 
-    Pixels without category do not count: of ``n`` pixels with one, the ``ceil(fraction * n)`` of the largest cross
-    entropy, times their category's weight, are averaged. An image without any costs 0, with a gradient path.
+    Void pixels do not count. Of the ``n`` other pixels, the ``ceil(fraction * n)`` with the largest cross entropy,
+    multiplied by their category's weight, are averaged. An all-void image has a loss of 0 with a gradient path.
 
     Args:
         logits: float [B, K, H, W].
         category: int64 [B, H, W], category id + 1; 0 is void.
         fraction: share of pixels in the mean, in (0, 1].
-        category_weights: above 0, one for each category; none at all mean 1 for each.
+        category_weights: above 0, one for each category; if empty, all are 1.
     """
     weight = logits.new_tensor(category_weights) if category_weights else None
     costs = F.cross_entropy(logits, category - 1, weight, ignore_index=-1, reduction="none").flatten(1)
     means = []
     for cost, num in zip(costs, (category > 0).flatten(1).sum(1).tolist(), strict=True):
-        # Void costs nothing, and no pixel less: among the hardest it is only where nothing else costs.
+        # Void pixels have a loss of 0, the minimum: they are selected only where the other losses are 0 as well.
         hardest = torch.topk(cost, ceil(fraction * num), sorted=False).values
         means.append(hardest.sum() / max(len(hardest), 1))
     return torch.stack(means).mean()
 
 
 def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Focal loss of every logit by itself (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, Equation 5).
+    """Elementwise focal loss (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, Equation 5).
 
     Args:
         logits: float, of any shape.
         target: 0 or 1, float of the same shape.
-        alpha: weight of target 1; of target 0 it is one minus that.
-        gamma: power by which well classified ones weigh less.
+        alpha: weight of target 1; target 0 has one minus that.
+        gamma: focusing exponent, which reduces the weight of well classified elements.
     """
     from torchvision import ops
 
@@ -120,16 +120,16 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamm
 
 
 def ltrb_iou_loss(prediction: Tensor, target: Tensor, kind: Literal["iou", "giou"]) -> Tensor:
-    """Compare boxes around the same points, told by the distances from there to their sides.
+    """IoU loss of boxes given by the distances from a common point to their sides (left, top, right, bottom).
 
     "iou" is ``-ln((I + 1) / (U + 1))`` of intersection and union in square pixels (UnitBox, Yu et al., MM 2016, with
-    the smoothing of FCOS's published code, which keeps boxes of no size finite); "giou" is one minus the generalized
-    IoU (Rezatofighi et al., CVPR 2019).
+    the smoothing of FCOS's published code, which keeps the loss of empty boxes finite); "giou" is one minus the
+    generalized IoU (Rezatofighi et al., CVPR 2019).
 
     Args:
-        prediction: distances to the left, upper, right and lower side in pixels, not negative, float [N, 4].
+        prediction: distances to the left, top, right and bottom side in pixels, not negative, float [N, 4].
         target: of the same shape.
-        kind: which.
+        kind: "iou" or "giou".
 
     Returns:
         float [N].
@@ -153,14 +153,14 @@ def ltrb_iou_loss(prediction: Tensor, target: Tensor, kind: Literal["iou", "giou
 
 
 def global_normalizers(counts: Tensor) -> Tensor:
-    """Turn the counts by which losses are divided into those of the whole batch, however processes share it.
+    """Average the counts by which losses are divided over all processes, so that losses do not depend on sharding.
 
-    Where processes train together, their gradients are averaged. A sum divided by this process's count would then
-    weigh each object by how many others its process happens to have. Divided by the mean count of all processes, the
-    averaged gradient is that of one process with the whole batch. All processes must call this equally often.
+    Distributed training averages the gradients of its processes. A loss divided by this process's count would weigh
+    each object by the number of other objects in its process. Divided by the mean count of all processes, the averaged
+    gradient is that of one process with the whole batch. All processes must call this equally often.
 
     Args:
-        counts: of this process, [N].
+        counts: counts of this process, [N].
 
     Returns:
         float32 [N]: the sums over processes, at least 1, divided by the number of processes.

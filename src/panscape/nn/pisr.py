@@ -1,11 +1,11 @@
-"""Relations: features that have seen which categories and objects an image holds, and where.
+"""PISR: attention that adds the context of all categories and objects of an image to features.
 
 The panoptic relational attention of *Panoptic, Instance, and Semantic Relations: A Relational Context Encoder to
 Enhance Panoptic Segmentation* (Borse, Park, Cai, Das, Garrepalli, Porikli, CVPR 2022), written from the paper; its
-authors have published no code. Where the paper is silent or contradicts itself, :class:`PISR` has an
-argument and says so.
+authors have published no code. Where the paper is silent or contradicts itself, :class:`PISR` has an argument, and its
+docstring gives the reason.
 
-This file knows no centres: an object is a heatmap, wherever it comes from.
+This file does not depend on the representation of objects: each object is a heatmap.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from panscape.nn.blocks import conv_norm_relu
 
 @dataclass(frozen=True, slots=True)
 class Relations(ABC):
-    """What a model's constructor takes and saves: which relations, of how many objects.
+    """Options of a relation module, which a model's constructor takes and saves; base class.
 
     Attributes:
-        num_instances: K, the objects that are looked at, the most confident ones; 1 or more. The paper shows only that
-            its gain flattens out as K grows (Figure 9); 50 is a reading, and so are 10 to 100.
-        detach_guidance: keep gradients of the relations from the first stage's predictions. The paper trains "end to
+        num_instances: K, the number of most confident objects that are used; 1 or more. The paper shows only that its
+            gain flattens out as K grows (Figure 9); 50 is one interpretation, as any of 10 to 100 would be.
+        detach_guidance: stop gradients from the relations into the first stage's predictions. The paper trains "end to
             end", so they flow by default.
 
     Raises:
@@ -45,23 +45,23 @@ class Relations(ABC):
 
     @abstractmethod
     def build(self, channels: int, num_categories: int) -> RelationModule:
-        """Return the module for features of so many channels and so many categories."""
+        """Return the module for features of ``channels`` channels and ``num_categories`` categories."""
 
 
 class RelationModule(nn.Module, ABC):
     """Base of the modules that relate features to categories and objects.
 
     Args:
-        part: what is being built.
-        channels: C, of the features.
+        part: the options of the module.
+        channels: C, channels of the features.
         num_categories: N.
-        num_added: channels that the result has in addition, behind those of the features.
+        num_added: additional channels of the result, after those of the features.
 
     Attributes:
         channels: C.
-        out_channels: of the result: the C channels of the features first, then what was added.
-        uses_instances: whether objects play a role; if not, heatmaps of none will do.
-        is_semantic_only: whether the result is for the semantic branch alone, and that of objects stays as it is.
+        out_channels: channels of the result: first the C channels of the features, then the additional ones.
+        uses_instances: whether the result depends on objects; if not, zero heatmaps may be passed.
+        is_semantic_only: whether the result is for the semantic branch alone, and the instance branch is unchanged.
     """
 
     uses_instances: ClassVar[bool] = True
@@ -94,11 +94,11 @@ class RelationModule(nn.Module, ABC):
             semantic_prob: probabilities of the categories at each place, [B, N, h, w].
             instances: heatmaps of the objects in 0..1, the most confident first, [B, K, h, w]; all zero where there are
                 fewer.
-            valid: where the image is, bool [B or 1, 1, h, w]; the rest is padding, whose values have no influence.
-                None if all is.
+            valid: which places belong to the image, bool [B or 1, 1, h, w]; the rest is padding and is ignored. None
+                if there is no padding.
 
         Returns:
-            Features [B, ``out_channels``, h, w]; arbitrary where padding is.
+            Features [B, ``out_channels``, h, w]; arbitrary on padding.
 
         Raises:
             InvalidArgumentError: the shapes contradict each other.
@@ -112,7 +112,7 @@ class RelationModule(nn.Module, ABC):
 
     @abstractmethod
     def relate(self, features: Tensor, semantic_prob: Tensor, instances: Tensor, valid: Tensor | None) -> Tensor:
-        """Do what :meth:`forward` says, with probabilities and heatmaps that are zero on padding."""
+        """Implement :meth:`forward`, given probabilities and heatmaps that are zero on padding."""
 
     def _check(self, features: Tensor, semantic_prob: Tensor, instances: Tensor, valid: Tensor | None) -> None:
         if features.ndim != 4:
@@ -143,29 +143,30 @@ class RelationModule(nn.Module, ABC):
 class PISR(Relations):
     """Panoptic relational attention over encodings of categories and objects (Sections 3.2 to 3.4).
 
-    Every category and every object is summed up by one vector, its encoding, the mean of the features under its map.
-    Encodings are weighted by their importance; then each place takes from them by how much it resembles them.
+    Every category and every object is represented by one vector, its encoding: the mean of the features under its map.
+    Encodings are weighted by their importance; then each place attends to them by its similarity to each of them.
 
     Attributes:
         num_instances, detach_guidance: see :class:`Relations`.
-        key_width: C', channels in which places and encodings are compared. The paper varies it (Figure 8) without a
-            number; 256 with K of 10 to 50 meets the operations it reports for Panoptic-DeepLab.
+        key_width: C', number of channels of the attention's keys and queries. The paper varies it (Figure 8) without
+            naming a value; 256 with K of 10 to 50 matches the operations it reports for Panoptic-DeepLab.
         reweighting: multiply each encoding by its predicted importance (Section 3.3); False is the row "without
             reweighting" of Table 5.
-        reweighting_width: hidden channels of the "small 2-layer fully-connected network" that predicts it; the paper
-            gives no size. None is a quarter of the features' channels.
-        normalization: by what sums over places are divided. The formula ``S F^T`` divides by nothing ("none"), so that
-            encodings grow with the image; "mass" divides by the map's sum plus one place, which damps categories that
-            are hardly there; "pixels" by the number of places.
-        residual: add the result to the features, with a last norm that starts at zero, so that training starts from
-            what the network was without relations. False is the formula taken literally: the result takes their place.
-        scaled: divide comparisons by the root of ``key_width``. The formula does not, but numbers grow large then.
-        softmax: let encodings compete at each place, by a softmax over them. The formula has none.
-        depthwise: g_p, a 1x1 convolution over categories and objects, literally mixes them, and ties the weights to K,
-            though an object's number means only its rank. True scales instead, each category by a number of its own and
-            all objects by one; K can then be changed without training.
-        encoding_norm: norms of the convolutions on encodings, about which the paper says nothing: "batch" over batch,
-            categories and objects, which works for a batch of one, too; or "layer", over the channels of each encoding.
+        reweighting_width: hidden channels of the "small 2-layer fully-connected network" that predicts the importance;
+            the paper gives no size. None is a quarter of the features' channels.
+        normalization: divisor of sums over places. The formula ``S F^T`` has no divisor ("none"), so that encodings
+            grow with the image; "mass" divides by the map's sum plus one place, which damps categories that are hardly
+            present; "pixels" divides by the number of places.
+        residual: add the result to the features, through a last norm initialised to zero, so that training starts from
+            the network without relations. False follows the formula literally: the result replaces the features.
+        scaled: divide similarities by the square root of ``key_width``. The formula does not, but values grow large
+            then.
+        softmax: apply a softmax over encodings at each place. The formula has none.
+        depthwise: replace g_p by scales. Read literally, g_p is a 1x1 convolution over categories and objects, which
+            mixes them and ties the weights to K, though an object's index is only its rank. True scales each category
+            by a parameter of its own and all objects by a common one; K can then be changed without training.
+        encoding_norm: norms of the convolutions on encodings, which the paper does not specify: "batch" over batch,
+            categories and objects, which also works for a batch of one; or "layer", over the channels of each encoding.
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -200,11 +201,11 @@ class PISR(Relations):
 
 
 class PISRModule(RelationModule):
-    """What :class:`PISR` builds; P = N + K categories and objects.
+    """The module of :class:`PISR`; P = N + K categories and objects.
 
     Args:
         part: its options.
-        channels: C, of the features and the result.
+        channels: C, channels of the features and of the result.
         num_categories: N.
     """
 
@@ -231,12 +232,12 @@ class PISRModule(RelationModule):
         return None if self.part.depthwise else self.num_instances
 
     def encodings(self, features: Tensor, maps: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Sum up what the features are under each map (Section 3.2).
+        """Pool the features under each map (Section 3.2).
 
         Args:
             features: [B, C, h, w], zero on padding.
-            maps: of categories and objects, zero on padding, [B, P, h, w].
-            valid: where the image is, as in :meth:`forward`.
+            maps: maps of categories and objects, zero on padding, [B, P, h, w].
+            valid: which places belong to the image, as in :meth:`forward`.
 
         Returns:
             Encodings [B, P, C] of at least float32; and which maps are not zero everywhere, bool [B, P].
@@ -260,7 +261,7 @@ class PISRModule(RelationModule):
         batch, _, height, width = features.shape
         shown = features if valid is None else features.masked_fill(~valid, 0)
         encodings, is_present = self.encodings(shown, torch.cat([semantic_prob, instances], dim=1), valid)
-        with _without_autocast(features.device.type):  # sums that nothing divides are beyond half precision
+        with _without_autocast(features.device.type):  # sums without a divisor exceed the range of half precision
             encodings = encodings.to(self.norm.weight.dtype)
             if self.importance is not None:
                 encodings = encodings * self.weights(encodings)
@@ -283,7 +284,7 @@ class PISRModule(RelationModule):
 class RowScale(nn.Module):
     """BatchNorm and ReLU of maps, with one scale for each category and one for all objects.
 
-    A scale before a norm would have no effect; the norm's own is the scale.
+    A scale before a norm would have no effect, so the norm's own scale is used.
 
     Args:
         num_categories: N.
@@ -296,9 +297,9 @@ class RowScale(nn.Module):
         self.objects = nn.BatchNorm2d(1)
 
     def forward(self, x: Tensor, is_present: Tensor) -> Tensor:
-        """Map [B, N + K, h, w] to the same shape, for any K; ``is_present``, bool [B, N + K], says which are there."""
+        """Map [B, N + K, h, w] to the same shape, for any K; ``is_present``, bool [B, N + K], marks non-zero maps."""
         of_categories, of_objects = x[:, : self.num_categories], x[:, self.num_categories :]
-        objects = of_objects.flatten(2)[:, :, None]  # one channel, as all have one scale
+        objects = of_objects.flatten(2)[:, :, None]  # one channel, as all objects have one scale
         scaled = of_present(self.objects, objects, is_present[:, self.num_categories :]).view_as(of_objects)
         return torch.cat([self.categories(of_categories), scaled], dim=1).relu()
 
@@ -312,30 +313,30 @@ class ChannelNorm(nn.LayerNorm):
 
 
 def of_present(layers: nn.Module, rows: Tensor, is_present: Tensor) -> Tensor:
-    """Apply layers to the rows of what is there; other rows are zero, and no norm in training knows of them.
+    """Apply layers to the present rows only; other rows are zero and do not enter the statistics of norms.
 
     Args:
-        layers: take maps with a channel for each number of a place; places must not depend on each other.
-        rows: P of them in each image, each of L places, [B, P, C, L].
+        layers: layers on maps [B, C, h, w] that treat each place independently.
+        rows: P rows of L places for each image, [B, P, C, L].
         is_present: bool [B, P].
 
     Returns:
         [B, P, C', L].
     """
-    # Of a single place a norm would have no variance, and of none no mean.
+    # A norm over a single place would have no variance, and over none no mean.
     if layers.training and int(is_present.sum()) * rows.shape[-1] > 1:
         made: Tensor = layers(rows[is_present].transpose(0, 1)[None])[0].transpose(0, 1)
         result = made.new_zeros(*is_present.shape, *made.shape[1:])
         result[is_present] = made
         return result
     made = layers(rows.transpose(1, 2)).transpose(1, 2)
-    return made.masked_fill(~is_present[..., None, None], 0)  # norms make something of nothing
+    return made.masked_fill(~is_present[..., None, None], 0)  # norms map zero rows to non-zero values
 
 
 def sums_under(maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sums of features times maps over all places, and those of the maps.
+    """Return the sums of features times maps over all places, and the sums of the maps.
 
-    Both are of at least float32, also under autocast: half precision ends at 65504, and an image has more places.
+    Both are of at least float32, also under autocast: half precision ends at 65504, and an image can have more places.
 
     Args:
         maps: [B, P, h, w].
@@ -351,7 +352,7 @@ def sums_under(maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager[object]:
-    """Return a context without autocast; none at all where it is off, as exported graphs would keep it."""
-    if device_type != "meta" and torch.is_autocast_enabled(device_type):  # meta tensors know no autocast
+    """Return a context without autocast; a null context where it is off, as exported graphs would keep it."""
+    if device_type != "meta" and torch.is_autocast_enabled(device_type):  # meta tensors do not support autocast
         return torch.autocast(device_type, enabled=False)
     return nullcontext()

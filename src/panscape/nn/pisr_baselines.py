@@ -1,4 +1,4 @@
-"""What relations were compared with: other ways to let features know of categories and objects.
+"""Baselines of PISR: other ways to add the context of categories and objects to features.
 
 The rows of Table 5 of *Panoptic, Instance, and Semantic Relations* (Borse et al., CVPR 2022) that are not relational
 attention. "Without reweighting" is ``PISR(reweighting=False)``.
@@ -16,16 +16,16 @@ from panscape.errors import InvalidArgumentError
 from panscape.nn.blocks import conv_norm_relu
 from panscape.nn.pisr import RelationModule, Relations, sums_under
 
-# Probability of a category summed over all places. Softmaxes underflow to 0; what is divided by less has gradients that
-# overflow in single precision, above all if the loss is scaled.
+# Minimum divisor for the probability of a category summed over all places. Softmaxes underflow to 0; with a smaller
+# divisor, gradients overflow in single precision, especially if the loss is scaled.
 _SMALLEST_MASS = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Concatenation(Relations):
-    """Features, probabilities and heatmaps, one behind the other ("Concatenation").
+    """Concatenates features, probabilities and heatmaps ("Concatenation").
 
-    The paper stacks them in another order, which no head can tell.
+    The paper stacks them in another order, which makes no difference to the heads.
     """
 
     def build(self, channels: int, num_categories: int) -> ConcatenationModule:
@@ -34,7 +34,7 @@ class Concatenation(Relations):
 
 
 class ConcatenationModule(RelationModule):
-    """What :class:`Concatenation` builds; it has no parameters, and heads become wider.
+    """The module of :class:`Concatenation`; it has no parameters, but widens the heads' input.
 
     Args:
         part: its options.
@@ -52,10 +52,10 @@ class ConcatenationModule(RelationModule):
 
 @dataclass(frozen=True, slots=True)
 class ElementwiseProduct(Relations):
-    """Features times a projection of probabilities and heatmaps ("Elementwise Product").
+    """Multiplies features by a projection of probabilities and heatmaps ("Elementwise Product").
 
     The paper calls the projection "a convolutional layer". Here it is 1x1 with BatchNorm and without ReLU, which would
-    delete half of the features.
+    set half of the features to zero.
     """
 
     def build(self, channels: int, num_categories: int) -> ElementwiseProductModule:
@@ -64,7 +64,7 @@ class ElementwiseProduct(Relations):
 
 
 class ElementwiseProductModule(RelationModule):
-    """What :class:`ElementwiseProduct` builds.
+    """The module of :class:`ElementwiseProduct`.
 
     Args:
         part: its options.
@@ -86,18 +86,18 @@ class ElementwiseProductModule(RelationModule):
 
 @dataclass(frozen=True, slots=True)
 class OCR(Relations):
-    """Object-contextual representations: each place attends to the categories' regions; of semantic features alone.
+    """Object-contextual representations (OCR): each place attends to the categories' regions; semantic features only.
 
     *Segmentation Transformer: Object-Contextual Representations for Semantic Segmentation* (Yuan, Chen, Chen, Wang,
-    ECCV 2020), as it was applied to Panoptic-DeepLab for comparison; objects stay as they are. Its regions are
-    softmaxes over places of category logits; these are softmaxes over places of the logarithms of probabilities, which
-    are probabilities divided by their sum: what a place adds to all of its logits plays no role. Convolutions before a
-    norm have no bias, which the norm would take off.
+    ECCV 2020), as it was applied to Panoptic-DeepLab for comparison; the instance branch is unchanged. The paper's
+    regions are softmaxes of category logits over places. Here they are softmaxes of log probabilities over places, that
+    is, probabilities divided by their sum: a constant added to all logits of a place has no effect. Convolutions before
+    a norm have no bias, as the norm would remove it.
 
     Attributes:
-        num_instances, detach_guidance: see :class:`Relations`; objects play no role.
-        key_width: channels in which places and regions are compared.
-        dropout: share of channels of the result that are dropped in training.
+        num_instances, detach_guidance: see :class:`Relations`; objects have no effect.
+        key_width: number of channels of the attention's keys and queries.
+        dropout: dropout probability of the result's channels in training.
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -119,11 +119,11 @@ class OCR(Relations):
 
 
 class OCRModule(RelationModule):
-    """What :class:`OCR` builds.
+    """The module of :class:`OCR`.
 
     Args:
         part: its options.
-        channels: C, of the features and the result.
+        channels: C, channels of the features and of the result.
         num_categories: N.
     """
 

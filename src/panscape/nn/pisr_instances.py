@@ -1,4 +1,4 @@
-"""Objects as heatmaps, made of centres and offsets: what relations take of a network that says objects as centres.
+"""Instance heatmaps from centres and offsets: the input of PISR for networks that represent objects by centres.
 
 Section 3.2 and footnote 2 of *Panoptic, Instance, and Semantic Relations* (Borse et al., CVPR 2022).
 """
@@ -19,20 +19,21 @@ _SMALLEST_SQUARE = 1e-12  # of a distance in cells: the root's gradient at zero 
 
 @dataclass(frozen=True, slots=True)
 class CenterInstanceMaps:
-    """How centres become heatmaps.
+    """Options of the heatmaps made from centres and offsets.
 
-    The footnote's formula, ``1 - C (M(i, j) - (i + O_x, j + O_y))``, subtracts a place from a score and does not say of
-    which centre. It is read as: one less the distance from where a pixel points to the centre, in units of a radius.
+    The footnote's formula, ``1 - C (M(i, j) - (i + O_x, j + O_y))``, subtracts a position from a score and does not
+    name the centre. It is read as: one minus the distance between the position that a pixel points to and the centre,
+    in units of a radius.
 
     Attributes:
-        radius: at which a heatmap has fallen to zero, as a share of the diagonal of the image; 1 / C, which the paper
-            calls "a normalization constant" and nothing more. With 1, all heatmaps are almost 1 everywhere.
-        nms_kernel: side in cells of the window in which a centre is not exceeded; odd. The paper takes "the top-K most
-            confident"; without such a window these would all lie around one object. There is no threshold, as
-            reweighting suppresses what is none. At a quarter of the resolution, 3 cells are the 7 pixels of recovery on
-            Cityscapes, 11 the 41 on COCO.
-        soft_things: multiply heatmaps by the probability of things, through which a gradient flows, instead of by
-            whether the likeliest category is one. The paper: "a binary segmentation of things and stuff".
+        radius: distance at which a heatmap reaches zero, as a share of the image's diagonal; 1 / C, which the paper
+            only calls "a normalization constant". With 1, all heatmaps are almost 1 everywhere.
+        nms_kernel: side in cells of the window of which a centre is the maximum; odd. The paper takes "the top-K most
+            confident"; without such NMS these would all lie around one object. There is no threshold, as reweighting
+            suppresses false centres. At a quarter of the resolution, 3 cells correspond to the 7 pixels of
+            post-processing on Cityscapes, 11 to the 41 pixels on COCO.
+        soft_things: multiply heatmaps by the probability of things, through which gradients flow, instead of by the
+            hard mask of things from the argmax. The paper: "a binary segmentation of things and stuff".
 
     Raises:
         InvalidArgumentError: a value is out of its range.
@@ -60,17 +61,19 @@ def center_instance_maps(
 ) -> tuple[Tensor, Tensor]:
     """Return heatmaps of the most confident objects, highest centre first.
 
-    Which centres are taken is a constant: gradients flow into offsets and, with ``soft_things``, into probabilities.
+    The selection of centres is not differentiable: gradients flow into offsets and, with ``soft_things``, into
+    probabilities.
 
     Args:
         semantic_prob: probabilities of categories, [B, N, h, w].
-        center: centre heatmap, [B, 1, h, w]; it needs not be in 0..1.
-        offset_in_cells: from the cell to its centre, (dy, dx) in cells of this grid, [B, 2, h, w]. Of at least float32:
-            half precision has no room for coordinates.
+        center: centre heatmap, [B, 1, h, w]; it need not be in 0..1.
+        offset_in_cells: vector from the cell to its centre, (dy, dx) in cells of this grid, [B, 2, h, w]. At least
+            float32: half precision cannot represent coordinates exactly.
         is_thing: which categories are things, bool [N].
-        valid: where the image is, bool [B or 1, 1, h, w]; None if it is everywhere. The diagonal is the image's.
-        num_instances: K. If there are fewer centres, the heatmaps left over are zero.
-        options: how.
+        valid: which places belong to the image, bool [B or 1, 1, h, w]; None if there is no padding. The radius refers
+            to the diagonal of the image without padding.
+        num_instances: K. If there are fewer centres, the remaining heatmaps are zero.
+        options: options of the heatmaps.
 
     Returns:
         Heatmaps in 0..1, [B, K, h, w], of the dtype of the offset; and which belong to a centre, bool [B, K].
@@ -89,13 +92,13 @@ def center_instance_maps(
     if valid is not None:
         thing = thing.masked_fill(~valid, 0)
     radius = options.radius * _diagonal(height, width, valid)
-    # Starting from zero instead of one leaves nothing of what belongs to no centre.
+    # Starting from zero instead of one makes heatmaps without a centre zero.
     maps = (is_used.to(dtype)[..., None, None] - distance / radius).relu() * thing.to(dtype)
     return maps, is_used
 
 
 def _highest_peaks(center: Tensor, valid: Tensor | None, num: int, kernel: int) -> tuple[Tensor, Tensor]:
-    """Return where the highest peaks are, as raster indices int64 [B, num], and which exist, bool [B, num]."""
+    """Return the raster indices of the highest peaks, int64 [B, num], and which of them exist, bool [B, num]."""
     if valid is not None:
         center = center.masked_fill(~valid, -inf)
     highest = F.max_pool2d(center, kernel, stride=1, padding=kernel // 2)
@@ -106,7 +109,7 @@ def _highest_peaks(center: Tensor, valid: Tensor | None, num: int, kernel: int) 
 
 
 def _diagonal(height: int, width: int, valid: Tensor | None) -> float | Tensor:
-    """Return the diagonal of the image in cells; where there is padding, [B or 1, 1, 1, 1]."""
+    """Return the diagonal of the image in cells; with padding, a tensor [B or 1, 1, 1, 1]."""
     if valid is None:
         return hypot(height, width)
     rows, columns = valid.any(3).sum(2), valid.any(2).sum(2)

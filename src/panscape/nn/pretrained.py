@@ -1,4 +1,4 @@
-"""ImageNet weights of backbones: which ones timm has for a network, fetching them once, filling a network strictly."""
+"""ImageNet weights of backbones: find timm's weights for a network, download them once, and load them strictly."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from panscape.nn.backbones import ResNetFeatures, TimmFeatures
 
 _COUNTER = ".num_batches_tracked"
 _REMEDY = (
-    "{} are the backbone's ImageNet weights: give their file with --backbone-weights FILE (in Python, "
-    "panscape.load_published), or start from random ones with --model.no-pretrained (in Python, pretrained=False)"
+    "{} are the backbone's ImageNet weights: pass their file with --backbone-weights FILE (in Python, "
+    "panscape.load_published), or start from random weights with --model.no-pretrained (in Python, pretrained=False)"
 )
 
 
@@ -27,10 +27,10 @@ class BackboneWeights:
     """ImageNet weights that timm publishes for a network.
 
     Attributes:
-        name: timm's, with their tag, such as "resnet18.tv_in1k".
-        repository: on the Hugging Face hub; None if they are not there.
-        file: their name in the repository.
-        url: where their authors published them; "" if timm names no other place.
+        name: timm's name with its tag, such as "resnet18.tv_in1k".
+        repository: repository on the Hugging Face hub; None if they are not there.
+        file: file name in the repository.
+        url: the authors' download address; "" if timm gives none.
     """
 
     name: str
@@ -40,15 +40,15 @@ class BackboneWeights:
 
     @property
     def remedy(self) -> str:
-        """What to do where they cannot be fetched."""
-        return _REMEDY.format(self.name) + (f"; {self.url} is a file of them, too" if self.url else "")
+        """What to do if they cannot be downloaded."""
+        return _REMEDY.format(self.name) + (f"; {self.url} provides them as well" if self.url else "")
 
     def fetch(self, say: Callable[[str], None] | None = None) -> Path:
-        """Return their file, from the hub's cache or downloaded once; see :func:`panscape.hub.hub_file`.
+        """Return the path of their file, downloaded unless it is in the hub's cache; see :func:`panscape.hub.hub_file`.
 
         Raises:
-            UnreadableFileError: they are not in the cache and cannot be fetched.
-            InvalidArgumentError: timm does not keep them on the hub.
+            UnreadableFileError: the file is not in the cache and cannot be downloaded.
+            InvalidArgumentError: the weights are not on the hub.
         """
         if self.repository is None:
             raise InvalidArgumentError(f"expected weights on the Hugging Face hub, got {self.name}; {self.remedy}")
@@ -56,7 +56,7 @@ class BackboneWeights:
 
     @property
     def address(self) -> str:
-        """Where :meth:`fetch` gets them from."""
+        """Address from which :meth:`fetch` downloads them."""
         return hub_address(self.repository, self.file) if self.repository else self.url
 
 
@@ -64,7 +64,7 @@ def weights_of(backbone: nn.Module) -> BackboneWeights:
     """Return the ImageNet weights that timm has for a backbone.
 
     Args:
-        backbone: made by :func:`panscape.nn.backbones.create_backbone`.
+        backbone: created by :func:`panscape.nn.backbones.create_backbone`.
 
     Raises:
         InvalidArgumentError: there are none.
@@ -91,17 +91,17 @@ def weights_of(backbone: nn.Module) -> BackboneWeights:
 def load_pretrained(
     backbones: list[nn.Module], path: Path | None = None, say: Callable[[str], None] | None = None
 ) -> None:
-    """Fill backbones with the ImageNet weights that timm has for the first one's network, which they all are.
+    """Load timm's ImageNet weights into backbones, which must all be the same network.
 
     Args:
-        backbones: made by :func:`panscape.nn.backbones.create_backbone`, or copies.
-        path: of the weights if they have been fetched; by default they are, see :meth:`BackboneWeights.fetch`.
+        backbones: created by :func:`panscape.nn.backbones.create_backbone`, or copies of such.
+        path: file of the weights; by default they are downloaded, see :meth:`BackboneWeights.fetch`.
         say: receives one line before a download; by default it is printed to stderr.
 
     Raises:
-        InvalidArgumentError: there are none for this network.
-        UnreadableFileError: they cannot be fetched.
-        CheckpointMismatchError: the file does not hold this network.
+        InvalidArgumentError: there are no weights for this network.
+        UnreadableFileError: the weights cannot be downloaded.
+        CheckpointMismatchError: the file does not match this network.
     """
     path = path or weights_of(backbones[0]).fetch(say)
     if path.suffix == ".safetensors":
@@ -115,13 +115,13 @@ def load_pretrained(
 
 
 def fill_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: Path) -> None:
-    """Copy the weights of a classification network into a backbone if they are exactly its; else leave it as it was.
+    """Copy the weights of a classification network into a backbone; it stays unchanged unless they match exactly.
 
     Args:
-        backbone: made by :func:`panscape.nn.backbones.create_backbone`; its norms may have been fixed since.
-        found: tensors by timm's names, which for ResNets are torchvision's; with the classifier or without. Counters of
-            training steps may be absent; those of the backbone then stay as they are.
-        path: of their file, for messages.
+        backbone: created by :func:`panscape.nn.backbones.create_backbone`; its norms may have been frozen since.
+        found: tensors by timm's names, which for ResNets are torchvision's; with or without the classifier. Counters of
+            training steps may be missing; the backbone's counters then stay unchanged.
+        path: path of their file, for messages.
 
     Raises:
         InvalidArgumentError: the backbone is not one of timm's.
@@ -129,8 +129,8 @@ def fill_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: Path) 
     """
     if not isinstance(backbone, (ResNetFeatures, TimmFeatures)):
         raise InvalidArgumentError(
-            f"expected a backbone of timm's to fill from {path}, got a {type(backbone).__name__}, for which no file of "
-            "weights exists; take a timm backbone"
+            f"expected a timm backbone for the weights in {path}, got a {type(backbone).__name__}, for which there are "
+            "no published weights; use a timm backbone"
         )
     source: Mapping[str, Tensor]
     if isinstance(backbone, ResNetFeatures):
@@ -146,7 +146,7 @@ def fill_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: Path) 
 
 
 def _by_timm(backbone: TimmFeatures, found: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:
-    """Return the state of the same features, filled by timm, which knows how names change from the whole network."""
+    """Return the state of the same features, loaded by timm, which renames the parameters of the whole network."""
     import timm
 
     with torch.device("meta"):
@@ -156,9 +156,9 @@ def _by_timm(backbone: TimmFeatures, found: Mapping[str, Tensor], path: Path) ->
     counters = {n: torch.zeros_like(t, device="cpu") for n, t in whole.items() if n.endswith(_COUNTER)}
     overlay = {"state_dict": counters | dict(source)}
     logger = logging.getLogger("timm.models._builder")
-    logger.addFilter(_no_records)  # it lists the layers that features do without
+    logger.addFilter(_no_records)  # it logs the layers that features do not use
     try:
-        with torch.random.fork_rng(devices=[]):  # what is random elsewhere does not depend on where weights come from
+        with torch.random.fork_rng(devices=[]):  # loading weights must not change the random state
             features: nn.Module = timm.create_model(
                 backbone.weights_name, pretrained=True, pretrained_cfg_overlay=overlay, **backbone.options
             )
@@ -168,7 +168,7 @@ def _by_timm(backbone: TimmFeatures, found: Mapping[str, Tensor], path: Path) ->
 
 
 def _classifier(name: str) -> tuple[str, ...]:
-    """Return the names of the layers that only classification uses."""
+    """Return the names of the layers that only the classifier uses."""
     import timm
 
     config: Any = timm.get_pretrained_cfg(name)
@@ -200,7 +200,7 @@ def _require_same(needed: Mapping[str, Tensor], found: Mapping[str, Tensor], pat
         missing=mine.keys() - theirs.keys(),
         unused=theirs.keys() - mine.keys(),
         misshapen=misshapen,
-        remedy=f"give a file of weights for {name}, in timm's layout (of ResNets also torchvision's or detectron2's)",
+        remedy=f"pass a file of weights for {name} in timm's layout (for ResNets also torchvision's or detectron2's)",
     )
 
 

@@ -1,8 +1,8 @@
-"""BatchNorm over the batch of all processes, on any device.
+"""Synchronised BatchNorm: statistics over the batch of all processes, on any device.
 
 torch's own SyncBatchNorm runs on accelerators only. :class:`SyncedBatchNorm2d` does the same with any backend of
-``torch.distributed``, so that a training means the same on several CPU processes as on one. A norm over one value has
-no variance: :func:`check_batch_norms` refuses such a batch before the first step.
+``torch.distributed``, so that training on several CPU processes is equivalent to training on one. A norm over one value
+has no variance: :func:`check_batch_norms` rejects such a batch before the first step.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _DIMS = (0, 2, 3)  # all but the channels
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm2d whose statistics, in train mode, are those of the samples of all processes together.
+    """BatchNorm2d whose training statistics cover the samples of all processes.
 
-    Parameters, buffers and their names are those of :class:`torch.nn.BatchNorm2d`. In eval mode, and when there is one
-    process, it is one. Every process must run it equally often, forward and backward; their batches may differ in size.
-    Children, if any, are applied to the result in their order: see :func:`convert_sync_batchnorm`.
+    Parameters, buffers and their names are those of :class:`torch.nn.BatchNorm2d`. In eval mode, and with a single
+    process, it behaves like one. Every process must run it equally often, forward and backward; batches may differ in
+    size. Children, if any, are applied to the result in their order: see :func:`convert_sync_batchnorm`.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that BatchNorm2d gives it
         """Map [B, C, H, W] to the same shape and type; statistics are computed in at least float32.
 
         Raises:
-            InvalidArgumentError: in train mode, with one value a channel in all processes together.
+            InvalidArgumentError: in train mode, if all processes together have only one value per channel.
         """
         is_local = not self.training or _num_processes() == 1
         result = super().forward(input) if is_local else self._over_all(input)
@@ -49,13 +49,13 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
             tracked.add_(1)
             pace = self.momentum if self.momentum is not None else 1 / int(tracked)
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), pace)
-            # As in torch: the running variance is the estimate for the population, the one divided by is the batch's.
+            # As in torch: the running variance is the unbiased estimate, normalisation uses the biased batch variance.
             self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var.dtype), pace)
         return cast(Tensor, result)
 
 
 class _Normalize(Function):
-    """Normalisation over all processes, with its gradient: one exchange each way, of a few numbers a channel."""
+    """Normalisation over all processes and its gradient: one collective each way, of a few numbers per channel."""
 
     @staticmethod
     def forward(
@@ -64,7 +64,7 @@ class _Normalize(Function):
         mean, var, count = _moments(x)
         if count <= 1:
             raise InvalidArgumentError(
-                f"expected more than one value a channel to normalise over in training, got {count:.0f} in all "
+                f"expected more than one value per channel to normalise over in training, got {count:.0f} in all "
                 "processes together; use a larger batch or larger crops"
             )
         ctx.save_for_backward(x, weight, mean, torch.rsqrt(var + eps))
@@ -79,8 +79,8 @@ class _Normalize(Function):
         normalized = (x.to(mean.dtype) - mean[:, None, None]).mul_(scale[:, None, None])
         for_bias = gradient.sum(_DIMS)
         for_weight = (gradient * normalized).sum(_DIMS)
-        # Parameters get the share of this process, as those of all other layers do: whoever sums gradients over
-        # processes sums these, too. The gradient of x is that of the loss of all processes.
+        # Parameter gradients cover this process only, as in all other layers: they are reduced over processes later,
+        # with the other gradients. The gradient of x is that of the loss of all processes.
         sums = torch.cat([for_bias, for_weight]).double()
         distributed.all_reduce(sums)
         shift, slope = (sums / ctx.count).to(mean.dtype)[:, None, None].chunk(2)
@@ -90,11 +90,11 @@ class _Normalize(Function):
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Return mean and variance of each channel, and the number of values of a channel, over all processes."""
+    """Return the mean and variance of each channel, and the number of values per channel, over all processes."""
     values = x if x.dtype == torch.float64 else x.float()
     num = x.numel() // x.shape[1]
-    # The mean of squares less the square of the mean would cancel where the mean is large. Centred on the mean of its
-    # process nothing does, and the parts combine exactly (Chan, Golub, LeVeque: Algorithms for computing the sample
+    # The mean of squares minus the square of the mean would suffer from cancellation if the mean is large. Sums centred
+    # on the mean of each process do not, and combine exactly (Chan, Golub, LeVeque: Algorithms for computing the sample
     # variance, 1983).
     mean = values.sum(_DIMS) / max(num, 1)
     squares = (values - mean[:, None, None]).square_().sum(_DIMS)
@@ -113,19 +113,19 @@ def _num_processes() -> int:
 
 
 def convert_sync_batchnorm(module: nn.Module) -> nn.Module:
-    """Let every BatchNorm2d in ``module`` normalise over all processes; parameters, buffers and names stay.
+    """Make every BatchNorm2d in ``module`` normalise over all processes; parameters, buffers and names stay.
 
-    Layers on CUDA are replaced by torch's SyncBatchNorm, others become :class:`SyncedBatchNorm2d`. Norms of timm that
-    bring their activation along keep it.
+    Layers on CUDA are replaced by torch's SyncBatchNorm, others become :class:`SyncedBatchNorm2d`. timm's norms with an
+    activation keep it.
 
     Args:
-        module: on the device to train on; changed in place.
+        module: on the training device; changed in place.
 
     Returns:
-        ``module``; if it is a BatchNorm2d on CUDA itself, what replaces it.
+        ``module``; if it is itself a BatchNorm2d on CUDA, its replacement.
 
     Raises:
-        InvalidArgumentError: a norm computes something of its own, which the replacement would leave out.
+        InvalidArgumentError: a norm has a forward pass of its own, which the replacement would lose.
     """
     if not isinstance(module, nn.BatchNorm2d):
         for name, child in module.named_children():
@@ -149,25 +149,25 @@ def _replaced(norm: nn.BatchNorm2d) -> nn.Module:
             return cast(nn.Module, nn.SyncBatchNorm.convert_sync_batchnorm(norm))  # type: ignore[no-untyped-call]
         from timm.layers import norm_act
 
-        convert: Any = norm_act.convert_sync_batchnorm  # torch's would leave the activation out
+        convert: Any = norm_act.convert_sync_batchnorm  # torch's would drop the activation
         return cast(nn.Module, convert(norm))
-    # A change of class, not a new layer: whoever holds the norm, its tensors or a hook of it still does.
+    # Change the class instead of creating a new layer: references to the norm, its tensors and its hooks stay valid.
     norm.__class__ = SyncedBatchNorm2d
     return norm
 
 
 @torch.no_grad()
 def check_batch_norms(network: nn.Module, images: Tensor) -> None:
-    """Refuse a batch in which a norm that is trained would meet a single value of each channel.
+    """Reject a batch with which a trained BatchNorm would receive a single value per channel.
 
-    torch refuses it as well, but names neither the layer nor a remedy. A batch of two or more never fails.
+    torch rejects it as well, but names neither the layer nor a remedy. A batch of two or more never fails.
 
     Args:
-        network: is put into train mode and run once; its statistics stay as they are.
-        images: of the size of a training batch in one process; the values do not matter.
+        network: switched to train mode and run once; its statistics stay unchanged.
+        images: a batch of the size of a training batch in one process; the values do not matter.
 
     Raises:
-        InvalidArgumentError: a norm meets a single value.
+        InvalidArgumentError: a norm receives a single value per channel.
     """
     network.train()
     before = [(buffer, buffer.clone()) for buffer in network.buffers()]
@@ -190,14 +190,13 @@ def _refuse_one_value(name: str, shape: torch.Size) -> Callable[[nn.Module, tupl
         (x,) = inputs
         takes_statistics = norm.training or getattr(norm, "running_mean", None) is None
         if takes_statistics and x.numel() == x.shape[1]:
-            # Relations normalise over categories or objects, of which larger crops show no more.
+            # Relations normalise over categories or objects, whose number does not grow with larger crops.
             other = "more than one category" if name.startswith("relations.") else "larger crops (--augmentation.crop)"
             raise InvalidArgumentError(
-                f"expected more than one value of each channel for batch norm to train on, got a single one in "
+                "expected more than one value per channel for BatchNorm in training, got a single one in "
                 f"{name or 'the network'} with {shape[0]} image of {shape[2]}x{shape[3]} pixels in each process; use "
                 "at least two images in each process (a larger --batch-size, fewer --devices or a lower "
-                "--grad-accum-steps) "
-                f"or {other}"
+                f"--grad-accum-steps) or {other}"
             )
 
     return check

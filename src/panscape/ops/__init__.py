@@ -1,1 +1,1 @@
-"""The hot loops, one file per operation: a plain torch reference beside its compiled twin for the CPU."""
+"""Performance-critical operations, one per file: a plain torch reference and a compiled version for the CPU."""

@@ -1,4 +1,4 @@
-"""The likeliest category of every pixel, from logits at a lower resolution."""
+"""Argmax over bilinearly upsampled logits: the most probable category of every pixel."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from panscape.ops.interpolate_cpu import upsampled
 def upsampled_argmax(
     logits: Tensor, padded_size: tuple[int, int], size: tuple[int, int], *, align_corners: bool = False
 ) -> Tensor:
-    """Enlarge logits bilinearly and return the first largest one's plane for every pixel.
+    """Upsample logits bilinearly and return the argmax over planes for every pixel; ties go to the first plane.
 
-    Implementations for processor and devices agree in every pixel. The enlarged logits never exist as a whole.
+    The CPU and device implementations agree in every pixel. The upsampled logits are never materialised as a whole.
 
     Args:
-        logits: float [C, h, w]; those that are not a number are the lowest.
-        padded_size: height and width to which the planes are enlarged.
-        size: height and width of the part in the top left corner that is computed.
-        align_corners: as in :func:`panscape.ops.interpolate.source_weights`; without, pixels are areas.
+        logits: float [C, h, w]; NaN counts as the lowest value.
+        padded_size: height and width to which the planes are upsampled.
+        size: height and width of the top left part that is computed.
+        align_corners: see :func:`panscape.ops.interpolate.source_weights`; if False, pixels are areas.
 
     Returns:
         Integers [size].
@@ -49,24 +49,24 @@ def argmax_at_image_size(
     *,
     align_corners: bool,
 ) -> list[Tensor]:
-    """Return the likeliest category of every pixel of each image of a batch, at the image's own size.
+    """Return the argmax category of every pixel of each image of a batch, at the image's own size.
 
-    Where the network saw an image at another size, the logits are enlarged to the network's input, cut to what was
-    image in it, and resized to the image, pixels being areas; then the largest is taken. So detectron2's
-    ``sem_seg_postprocess`` does it for Panoptic-DeepLab.
+    If an image entered the network at another size, the logits are upsampled to the network's input, cropped to the
+    part that was image, and resized to the image's size (pixels as areas); the argmax comes last. This is what
+    detectron2's ``sem_seg_postprocess`` does for Panoptic-DeepLab.
 
     Args:
         logits: float [B, K, h, w].
         padded_size: height and width of the network's input.
         inference_sizes: height and width of each image as it entered the network, before padding.
         sizes: height and width of each image itself.
-        align_corners: how logits are enlarged to the network's input.
+        align_corners: how logits are upsampled to the network's input.
 
     Returns:
         Category ids, integers [H, W] for each image, on the device of the logits.
 
     Raises:
-        InvalidArgumentError: there are not as many sizes as images, or one of them is impossible.
+        InvalidArgumentError: the number of sizes differs from the number of images, or a size is impossible.
     """
     if not len(logits) == len(inference_sizes) == len(sizes):
         raise InvalidArgumentError(
@@ -87,7 +87,7 @@ def argmax_at_image_size(
 
 
 def argmax_over_planes(logits: Tensor, whole: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the category of every pixel, int64; one enlarged plane at a time, for all of them are 160 MB and more."""
+    """Return the category of every pixel, int64; upsamples plane by plane, as together they take over 160 MB."""
     best = whole(finite_values(logits[0]))
     semantic = torch.zeros(best.shape, dtype=torch.int64, device=best.device)
     for c in range(1, logits.shape[0]):

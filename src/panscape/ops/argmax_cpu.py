@@ -1,8 +1,8 @@
-"""The first largest of bilinearly upsampled planes at every pixel, without ever upsampling the planes as a whole.
+"""Compiled argmax over bilinearly upsampled planes, which never upsamples the planes as a whole.
 
-*Cells* make it fast, and keep it exact. The output pixels between four neighbouring inputs form a cell. If one category
-wins at all four by more than rounding can move an interpolated value, it wins in the whole cell. In other cells only
-those categories are interpolated whose highest corner is not in the same way below another's lowest.
+*Cells* make it fast and keep it exact. The output pixels between four neighbouring inputs form a cell. If one category
+wins at all four by a margin larger than the rounding error of interpolation, it wins in the whole cell. In other cells
+a category is interpolated unless its highest corner is below the lowest corner of another one by such a margin.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Flags = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
 
-_TINY = np.float32(1e-30)  # above what underflow can move
+_TINY = np.float32(1e-30)  # larger than any error by underflow
 
 
 class InputRows(NamedTuple):
-    """Two rows of inputs, an even one in place 0 and an odd one in place 1.
+    """Two rows of inputs: an even row at index 0 and an odd row at index 1.
 
     Attributes:
-        logits: float32 [2, C, w], a copy; the planes lie a power of two apart, which caches take badly.
+        logits: float32 [2, C, w], a copy: the original planes lie a power of two apart, which causes cache conflicts.
         winner: int32 [2, w], the first largest category.
-        clear: bool [2, w], whether it wins by more than rounding can move an interpolated value.
+        clear: bool [2, w], whether it wins by more than the rounding error of interpolation.
     """
 
     logits: Floats
@@ -45,7 +45,7 @@ class InputRows(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Room for the categories that may win in a cell.
+    """Buffers for the categories that may win in a cell.
 
     Attributes:
         category: int32 [C].
@@ -61,13 +61,13 @@ class Candidates(NamedTuple):
 @jit
 def _finite(value: np.float32) -> np.float32:
     """Return the value as :func:`panscape.ops.interpolate.finite_values` does."""
-    above = value if value > -LARGEST else -LARGEST  # also what is not a number
+    above = value if value > -LARGEST else -LARGEST  # also replaces NaN
     return above if above < LARGEST else LARGEST
 
 
 @jit
 def find_winners(logits: Floats, row: int, copy: Floats, winner: Ints, clear: Flags) -> None:
-    """Note the first largest category of each input of a row, and whether rounding could make another one win."""
+    """Store the first largest category of each input of a row, and whether it wins despite any rounding error."""
     num_categories, _, width = logits.shape
     best = np.empty(width, dtype=np.float32)
     second = np.empty(width, dtype=np.float32)
@@ -99,7 +99,7 @@ def categorize_cells(
     areas: Longs,
     has_things: Flags,
 ) -> None:
-    """Write the category of each pixel of a row of cells, cells of one clear category together."""
+    """Write the category of each pixel of a row of cells; runs of cells with one clear winner are filled together."""
     winner_above, winner_below = inputs.winner[rows.low[s] % 2], inputs.winner[rows.high[s] % 2]
     clear_above, clear_below = inputs.clear[rows.low[s] % 2], inputs.clear[rows.high[s] % 2]
     first, last = rows.start[s], rows.start[s + 1]
@@ -141,7 +141,7 @@ def _categorize_cell(
     code: Ints,
     areas: Longs,
 ) -> bool:
-    """Write the category of each pixel of one cell; return whether there are things among them."""
+    """Write the category of each pixel of one cell; return whether any of them is a thing."""
     low, high, i, j = columns.low[t], columns.high[t], rows.low[s] % 2, rows.high[s] % 2
     above, below, winner = inputs.logits[i], inputs.logits[j], inputs.winner
     candidate, top, bottom = candidates
@@ -176,13 +176,13 @@ def _categorize_cell(
 
 @jit
 def fill_argmax(logits: Floats, rows: Axis, columns: Axis, category: Ints) -> None:
-    """Write the first largest plane at every pixel.
+    """Write the index of the first largest plane at every pixel.
 
     Args:
         logits: float32 [C, h, w].
         rows: cells of the vertical axis.
         columns: cells of the horizontal axis.
-        category: where the result goes, int32 [H, W].
+        category: output, int32 [H, W].
     """
     num_categories, _, width = logits.shape
     inputs = InputRows(

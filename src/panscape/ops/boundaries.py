@@ -1,9 +1,9 @@
-"""Which pixels are near the contour of their segment.
+"""Segment boundaries: the pixels close to the contour of their segment, as Boundary IoU needs them.
 
 Boundary of Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", CVPR 2021, as in the
-released code: a mask minus its erosion by *d* passes of a 3x3 square, with what lies outside the image counted as
-outside the mask. A pixel survives that if the square of 2d+1 pixels around it lies in the image and in the mask; so
-one pass over a map of ids gives the boundaries of all its segments at once, in a time that does not depend on *d*.
+released code: a mask minus its erosion by *d* passes of a 3x3 square, where the outside of the image counts as outside
+the mask. A pixel survives the erosion if the square of 2d+1 pixels around it lies in the image and in the mask. One
+pass over a map of ids therefore gives the boundaries of all segments at once, in a time that does not depend on *d*.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from panscape.ops.jit import jit
 def segment_boundaries(ids: Tensor, distance: int) -> Tensor:
     """Mark the pixels within a distance of another id or of the outside of the image.
 
-    The distance is the larger one of rows and columns: a pixel and its eight neighbours are 1 apart, and the pixels at
-    the edge of the image are 1 from its outside.
+    The distance is the larger of the row and column distances (Chebyshev): a pixel and its eight neighbours are 1
+    apart, and the pixels at the edge of the image are 1 from its outside.
 
     Args:
-        ids: int32 [H, W], values from 0 on. Void (0) is an id like others.
+        ids: int32 [H, W], 0 or more. Void (0) is an id like the others.
         distance: in pixels, at least 1.
 
     Returns:
@@ -43,7 +43,7 @@ def segment_boundaries(ids: Tensor, distance: int) -> Tensor:
 
 
 def segment_boundaries_reference(ids: Tensor, distance: int) -> Tensor:
-    """Return what :func:`segment_boundaries` does, in plain torch and on any device; it must be equal to this."""
+    """Plain torch reference of :func:`segment_boundaries`, for any device; the results must be equal."""
     _check(ids, distance)
     if not ids.numel():
         return torch.ones(ids.shape, dtype=torch.bool, device=ids.device)
@@ -68,8 +68,8 @@ def _check(ids: Tensor, distance: int) -> None:
 def _clear_interior(ids: NDArray[np.int32], distance: int, is_boundary: NDArray[np.bool_]) -> None:
     """Clear the pixels that are farther than ``distance`` from other ids and from the outside.
 
-    For each column it is known how many rows on end, up to this one, have one id all over the 2d+1 pixels around the
-    column. When they are 2d+1 rows, the pixel d rows above is interior.
+    ``rows`` counts, for each column, the consecutive rows up to the current one in which the 2d+1 pixels around the
+    column have a single id. Where the count reaches 2d+1, the pixel d rows above is interior.
     """
     height, width = ids.shape
     rows = np.zeros(width, dtype=np.int64)
@@ -87,7 +87,7 @@ def _clear_interior(ids: NDArray[np.int32], distance: int, is_boundary: NDArray[
             rows[first:inner] = 0
             rows[outer:end] = 0
             for x in range(inner, outer):
-                # Above the first row there is none; rows[x] is 0 then.
+                # There is no row above the first one; rows[x] is 0 then.
                 rows[x] = rows[x] + 1 if rows[x] > 0 and ids[y - 1, x] == value else 1
             if y >= 2 * distance:
                 for x in range(inner, outer):

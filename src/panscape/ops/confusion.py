@@ -1,4 +1,7 @@
-"""How many pixels every pair of truth and predicted segment shares; every metric starts from these numbers."""
+"""Contingency table (confusion matrix) of ids: the pixels shared by every pair of ground-truth and predicted segment.
+
+All metrics are computed from these counts.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,16 @@ from torch import Tensor
 from panscape.errors import InvalidArgumentError
 from panscape.ops.jit import jit
 
-_LARGEST_TABLE = 1 << 18  # cells; 2 MiB, which a core's cache holds and clears in less time than it reads an image
+_LARGEST_TABLE = 1 << 18  # cells; 2 MiB fit into a core's cache and are cleared faster than an image is read
 _MIXER = -7046029254386353131  # 2**64 divided by the golden ratio (Knuth's multiplicative hashing), as int64
 
 
 class JointHistogram(NamedTuple):
-    """The pairs of ids that occur in the same pixel, ascending by truth, then by prediction.
+    """The pairs of ids that occur in the same pixel, sorted by ground truth, then by prediction.
 
     Attributes:
-        truth: int64 [N], ids of the first map; 0 is void.
-        prediction: int64 [N], ids of the second map; 0 is void.
+        truth: int64 [N], ids of the ground truth; 0 is void.
+        prediction: int64 [N], ids of the prediction; 0 is void.
         area: int64 [N], number of pixels, at least 1.
     """
 
@@ -33,7 +36,7 @@ class JointHistogram(NamedTuple):
 def joint_histogram(truth: Tensor, prediction: Tensor, num_truth: int, num_prediction: int) -> JointHistogram:
     """Count the pixels of every pair of ids that occurs.
 
-    Memory grows with the number of pairs that occur, not with the number of pairs that could.
+    Memory grows with the number of pairs that occur, not with the number of possible pairs.
 
     Args:
         truth: int32 [H, W], values in 0..``num_truth``.
@@ -68,7 +71,7 @@ def joint_histogram(truth: Tensor, prediction: Tensor, num_truth: int, num_predi
 
 
 def joint_histogram_reference(truth: Tensor, prediction: Tensor, num_truth: int, num_prediction: int) -> JointHistogram:
-    """Return what :func:`joint_histogram` does, in plain torch and on any device; it must be equal to this."""
+    """Plain torch reference of :func:`joint_histogram`, for any device; the results must be equal."""
     _check(truth, prediction)
     _check_range(truth, prediction, num_truth, num_prediction)
     columns = num_prediction + 1
@@ -84,7 +87,7 @@ def _count_dense(
     num_prediction: int,
     table: NDArray[np.int64],
 ) -> bool:
-    """Add to ``table``, run by run: neighbours mostly share their pair. False when an id is out of range."""
+    """Add to ``table`` run by run, as neighbours mostly share their pair; return False if an id is out of range."""
     start = 0
     while start < truth.size:
         a = truth[start]
@@ -101,7 +104,7 @@ def _count_dense(
 
 @jit
 def _slot(keys: NDArray[np.int64], key: np.int64) -> np.int64:
-    """Return where ``key`` is, or the free place (-1) for it; the length of ``keys`` is a power of two."""
+    """Return the index of ``key``, or of the free slot (-1) for it; the length of ``keys`` is a power of two."""
     last = keys.size - 1
     slot = ((key * _MIXER) >> 32) & last  # the product wraps; its upper half is well mixed
     while keys[slot] >= 0 and keys[slot] != key:
@@ -113,7 +116,7 @@ def _slot(keys: NDArray[np.int64], key: np.int64) -> np.int64:
 def _count_sparse(
     truth: NDArray[np.int32], prediction: NDArray[np.int32], num_truth: int, num_prediction: int
 ) -> tuple[bool, NDArray[np.int64], NDArray[np.int64]]:
-    """Count in a hash table (open addressing, at most half full); return (in range, keys in no order, areas)."""
+    """Count in a hash table (open addressing, at most half full); return (in range, unsorted keys, areas)."""
     keys = np.full(1 << 12, -1, dtype=np.int64)
     areas = np.zeros(keys.size, dtype=np.int64)
     used = 0
@@ -152,12 +155,13 @@ def _check(truth: Tensor, prediction: Tensor) -> None:
             raise InvalidArgumentError(f"expected the ids of {name} as int32 [H, W], got {ids.dtype} {list(ids.shape)}")
     if truth.shape != prediction.shape:
         raise InvalidArgumentError(
-            f"expected maps of the same size, got a truth of {truth.shape[0]}x{truth.shape[1]} and a prediction of "
-            f"{prediction.shape[0]}x{prediction.shape[1]}; decode or resize the prediction to the size of its image"
+            f"expected maps of the same size, got ground truth of {truth.shape[0]}x{truth.shape[1]} and a prediction "
+            f"of {prediction.shape[0]}x{prediction.shape[1]}; decode or resize the prediction to the size of its image"
         )
     if truth.device != prediction.device:
         raise InvalidArgumentError(
-            f"expected maps on the same device, got truth on {truth.device} and prediction on {prediction.device}"
+            f"expected maps on the same device, got ground truth on {truth.device} and a prediction on "
+            f"{prediction.device}"
         )
 
 

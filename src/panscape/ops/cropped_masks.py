@@ -1,7 +1,7 @@
-"""`CroppedMasks`: masks of many objects, each kept only where its object may be.
+"""`CroppedMasks`: binary masks of many objects, each stored only within a window around its object.
 
-A hundred masks of an image of 1024x2048 take 200 MB as a stack. Cut to their objects they take a few, and whoever
-lays them into an image looks at these alone.
+A hundred full masks of an image of 1024x2048 take 200 MB. Cropped to their objects they take a few MB, and pasting
+them into an image reads only these pixels.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from panscape.errors import InvalidArgumentError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CroppedMasks:
-    """P masks that may overlap, each with the window of the image outside of which it is empty.
+    """P masks that may overlap, each with a window of the image; a mask is empty outside its window.
 
-    Windows need not be tight. One without area stands for an empty mask.
+    Windows need not be tight. A window without area is an empty mask.
 
     Attributes:
         boxes: the windows, int32 [P, 4], xyxy in pixels, half-open, inside the image.
-        pixels: the pixels of one window after the other, row by row, bool [sum of the windows' areas].
-        starts: where in ``pixels`` each window begins, int64 [P + 1]; the last entry is the length of ``pixels``.
+        pixels: the pixels of all windows, concatenated row by row, bool [sum of the windows' areas].
+        starts: offset of each window in ``pixels``, int64 [P + 1]; the last entry is the length of ``pixels``.
 
     Raises:
-        InvalidArgumentError: a part has another type or shape, or parts contradict each other.
+        InvalidArgumentError: a part has another type or shape, or the parts contradict each other.
     """
 
     boxes: Tensor
@@ -53,16 +53,15 @@ class CroppedMasks:
         starts = _starts(sides.prod(dim=1))
         if not torch.equal(starts, self.starts.cpu()) or int(starts[-1]) != self.pixels.numel():
             raise InvalidArgumentError(
-                f"expected starts as the windows' areas summed up, from 0 to the {self.pixels.numel()} pixels; windows "
-                "of "
-                f"{int(starts[-1])} pixels in all contradict them"
+                f"expected starts as the cumulative sum of the windows' areas, from 0 to {self.pixels.numel()} pixels, "
+                f"got windows with {int(starts[-1])} pixels in total"
             )
 
     def __len__(self) -> int:
         return self.boxes.shape[0]
 
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Give for each mask the rows and columns of its window, and a view of the window's pixels, bool [h, w]."""
+        """Yield, for each mask, the rows and columns of its window and a view of the window's pixels, bool [h, w]."""
         begins = self.starts.tolist()
         for begin, end, (left, top, right, bottom) in zip(begins[:-1], begins[1:], self.boxes.tolist(), strict=True):
             window = self.pixels[begin:end].view(bottom - top, right - left)
@@ -73,11 +72,11 @@ class CroppedMasks:
         return CroppedMasks(self.boxes.to(device), self.pixels.to(device), self.starts.to(device))
 
     def resize(self, size: tuple[int, int], new_size: tuple[int, int]) -> CroppedMasks:
-        """Return the masks sampled at another size: row i of h shows row floor(i * H / h), as in maps.
+        """Return the masks resized by nearest-neighbour sampling: row i of h is row floor(i * H / h), as for maps.
 
         Args:
             size: height and width of the image.
-            new_size: those of the result's.
+            new_size: height and width of the resized image.
 
         Raises:
             InvalidArgumentError: a window leaves the image, or the new size has no pixels.
@@ -90,7 +89,7 @@ class CroppedMasks:
         device = self.pixels.device
         sources = [torch.arange(new, device=device) * old // new for old, new in zip(size, new_size, strict=True)]
         ends = self.boxes.new_zeros(len(self), 4)
-        for axis, source in enumerate(sources):  # a window's first and last row: those whose source is in it
+        for axis, source in enumerate(sources):  # the new window covers the rows whose source row is in the old one
             edges = self.boxes[:, [1 - axis, 3 - axis]].long()
             ends[:, [1 - axis, 3 - axis]] = torch.searchsorted(source, edges.contiguous()).int()
         crops = []
@@ -101,7 +100,7 @@ class CroppedMasks:
         return CroppedMasks.from_crops(crops, ends)
 
     def to_masks(self, size: tuple[int, int]) -> Tensor:
-        """Return the masks as a stack, bool [P, H, W].
+        """Return the masks at full size, bool [P, H, W].
 
         Args:
             size: height and width of the image.
@@ -117,7 +116,7 @@ class CroppedMasks:
 
     @classmethod
     def from_masks(cls, masks: Tensor) -> CroppedMasks:
-        """Cut masks to their tight windows.
+        """Crop masks to their tight windows.
 
         Args:
             masks: bool [P, H, W].
@@ -137,13 +136,13 @@ class CroppedMasks:
     def from_parts(
         cls, make: Callable[[slice], Tensor], num_masks: int, size: tuple[int, int], max_pixels: int
     ) -> CroppedMasks:
-        """Cut masks to their tight windows while they are made a few at a time, as a stack of all may be large.
+        """Crop masks to their tight windows in chunks, as all full masks together may be large.
 
         Args:
-            make: gives the masks of these numbers, bool [n, H, W]; called at least once, be it for none.
-            num_masks: how many there are.
+            make: returns the full masks of a slice of indices, bool [n, H, W]; called at least once, even for none.
+            num_masks: number of masks.
             size: height and width of the image.
-            max_pixels: stacks have no more pixels than this, or one mask alone.
+            max_pixels: maximum number of pixels of a chunk; a chunk has at least one mask.
         """
         step = max(1, max_pixels // max(1, size[0] * size[1]))
         starts = range(0, max(1, num_masks), step)
@@ -153,18 +152,18 @@ class CroppedMasks:
 
     @classmethod
     def from_crops(cls, crops: Sequence[Tensor], boxes: Tensor) -> CroppedMasks:
-        """Put masks together that were made window by window.
+        """Build masks from one crop per window.
 
         Args:
             crops: the windows' pixels, bool [h, w] each.
             boxes: the windows, integer [P, 4], xyxy in pixels, half-open, inside the image.
 
         Raises:
-            InvalidArgumentError: crops and boxes contradict each other.
+            InvalidArgumentError: the crops do not match the boxes.
         """
         if boxes.shape != (len(crops), 4) or boxes.is_floating_point():
             raise InvalidArgumentError(
-                f"expected whole boxes as [{len(crops)}, 4] for {len(crops)} crops, got {boxes.dtype} "
+                f"expected integer boxes as [{len(crops)}, 4] for {len(crops)} crops, got {boxes.dtype} "
                 f"{list(boxes.shape)}"
             )
         sides = boxes.cpu().long()[:, [3, 2]] - boxes.cpu().long()[:, [1, 0]]
@@ -176,20 +175,20 @@ class CroppedMasks:
         return cls(boxes.int(), pixels, _starts(sides.prod(dim=1)).to(boxes.device))
 
     def check_inside(self, size: tuple[int, int]) -> None:
-        """Refuse windows that leave an image.
+        """Check that all windows lie inside an image.
 
         Args:
             size: height and width of the image.
 
         Raises:
-            InvalidArgumentError: a window does.
+            InvalidArgumentError: a window reaches beyond the image.
         """
         if len(self):
             right, bottom = self.boxes[:, 2:].amax(dim=0).tolist()
             if bottom > size[0] or right > size[1]:
                 raise InvalidArgumentError(
-                    f"expected windows inside the image of {size[0]}x{size[1]}, got some that reach to row {bottom} "
-                    f"and column {right}; cut them to the image"
+                    f"expected windows inside the image of {size[0]}x{size[1]}, got windows up to row {bottom} "
+                    f"and column {right}; clip them to the image"
                 )
 
 
@@ -198,10 +197,8 @@ def _starts(areas: Tensor) -> Tensor:
 
 
 def _extent(hit: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first place that is true and the one after the last, int64 [P] each, of bool [P, N]; 0 without any."""
-    hit = torch.cat(
-        [hit, hit.new_zeros(len(hit), 1)], dim=1
-    )  # so that there is a place even in an image without pixels
+    """Return the index of the first True and of one past the last, int64 [P] each, of bool [P, N]; 0 if none is."""
+    hit = torch.cat([hit, hit.new_zeros(len(hit), 1)], dim=1)  # an index exists even in an image without pixels
     place = torch.arange(hit.shape[1], device=hit.device)
     stop = torch.where(hit, place + 1, 0).amax(dim=1)
     first = torch.where(hit, place, hit.shape[1]).amin(dim=1)
@@ -209,10 +206,10 @@ def _extent(hit: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Detections(NamedTuple):
-    """The objects that were found in one image, one by one; they may overlap.
+    """The detected instances of one image; they may overlap.
 
     Attributes:
-        masks: of P objects.
+        masks: masks of P objects.
         category: of each object, a thing of the label space, int64 [P].
         score: of each object, 0..1, float32 [P].
     """

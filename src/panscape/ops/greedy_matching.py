@@ -1,7 +1,7 @@
-"""Which predicted objects find a true one, for every IoU threshold and range of sizes: the matching of COCO.
+"""Greedy matching of predicted to ground-truth objects as in COCO, for every IoU threshold and area range.
 
-Only pairs that share pixels are looked at. Panoptic segments do not overlap, so there are about as many of them as
-there are segments.
+Only pairs that share pixels are considered. Panoptic segments do not overlap, so there are about as many pairs as
+segments.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ def match_objects(
     is_outside: NDArray[np.bool_],
     thresholds: NDArray[np.float64],
 ) -> NDArray[np.int8]:
-    """Let predicted objects choose true ones in turn, as pycocotools does.
+    """Match predictions to ground-truth objects one after the other, as pycocotools does.
 
-    Each takes the free object of largest overlap that reaches the threshold; the later of equal ones. What is ignored
-    is taken only if there is no other, and crowds can be taken by any number.
+    Each prediction takes the unmatched object of largest overlap that reaches the threshold; ties go to the later
+    object. Ignored objects are taken only if no other qualifies, and crowds can be matched any number of times.
 
     Args:
         start: int64 [P + 1]; prediction p has the pairs ``start[p]`` to ``start[p + 1]``. Within an image and
-            category, predictions are in the order in which they choose.
-        truth: int64 [N], the object of each pair, ascending for each prediction.
-        overlap: float64 [N]: IoU; for crowds the share of the prediction.
+            category, predictions are in matching order.
+        truth: int64 [N], the ground-truth object of each pair, ascending for each prediction.
+        overlap: float64 [N]: IoU; for crowds the covered share of the prediction.
         is_crowd: bool [G].
-        is_ignored: bool [A, G], crowds and objects outside each range of sizes.
-        is_outside: bool [A, P], predictions outside each range of sizes.
-        thresholds: float64 [T], the least overlap of a match.
+        is_ignored: bool [A, G], crowds and objects outside each area range.
+        is_outside: bool [A, P], predictions outside each area range.
+        thresholds: float64 [T], the minimum overlap of a match.
 
     Returns:
-        int8 [A, T, P]: 1 for a prediction that found an object, 0 for a false one, 2 for one that does not count.
+        int8 [A, T, P]: 1 for a true positive, 0 for a false positive, 2 for an ignored prediction.
     """
     result = np.empty((len(is_ignored), len(thresholds), len(start) - 1), dtype=np.int8)
     _match(start, truth, overlap, is_crowd, is_ignored, is_outside, thresholds, result)
@@ -64,7 +64,7 @@ def _match(
             is_taken = np.zeros(is_crowd.size, dtype=np.bool_)
             for p in range(num_predictions):
                 best, partner = thresholds[t], -1
-                for turn in range(2):  # first objects that count, then those that are ignored
+                for turn in range(2):  # first the objects that count, then the ignored ones
                     for i in range(start[p], start[p + 1]):
                         g = truth[i]
                         if is_ignored[a, g] != (turn == 1) or (is_taken[g] and not is_crowd[g]):

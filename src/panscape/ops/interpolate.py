@@ -1,6 +1,6 @@
-"""Bilinear enlargement with a fixed order of operations, so that every implementation here agrees bit for bit.
+"""Bilinear upsampling with a fixed order of operations, so that all implementations here agree bit for bit.
 
-The published implementations enlarge network outputs with the framework's own resize, whose rounding differs between
+The published implementations upsample network outputs with the framework's own resize, whose rounding differs between
 processors and releases. Here every output value is, in float32 and rounded after each operation,
 
     top    = (1 - u) * in[y0, x0] + u * in[y0, x1]
@@ -20,29 +20,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Share of its inputs' magnitude by which rounding moves an interpolated value at most: four operations of 2^-24 each
-# on both of two values compared make 2^-21. This leaves room beside that.
+# Bound on the rounding error of a comparison of two interpolated values, relative to the inputs' magnitude: four
+# operations of 2^-24 each for both values make 2^-21. This bound leaves some margin.
 ROUNDING = np.float32(2.0**-19)
 
-# Outputs of networks count as no larger than this: sums and differences of them are finite then, and 0 times them is 0.
+# Network outputs are clamped to this magnitude: their sums and differences are finite then, and 0 times them is 0.
 LARGEST = np.float32(1e30)
 
 
 def finite_values(planes: Tensor, nan: float = -float(LARGEST)) -> Tensor:
-    """Return outputs of a network as float32 in which every value is finite.
+    """Return network outputs as float32 with finite values only.
 
-    Infinities would make sums that are not a number, and by which comparison these are looked at would decide what
-    becomes of them: each implementation of a kernel would give another map.
+    Sums of infinities can be NaN, and the result of a comparison with NaN depends on how it is written: each
+    implementation of a kernel would give another map.
 
     Args:
-        planes: of any shape; beyond +-1e30 values are cut to that.
-        nan: what takes the place of values that are not a number; the lowest if it is not given.
+        planes: of any shape; values are clamped to +-1e30.
+        nan: replacement for NaN; by default the lowest value, -1e30.
     """
     return planes.detach().float().nan_to_num(nan=nan).clamp(-float(LARGEST), float(LARGEST))
 
 
 class SourceWeights(NamedTuple):
-    """Where the outputs along one axis take their value from.
+    """Source indices and weights of the outputs along one axis.
 
     Attributes:
         low: int32 [N], the input before (or at) the output's position.
@@ -57,7 +57,7 @@ class SourceWeights(NamedTuple):
 
 @lru_cache(maxsize=64)
 def source_weights(num_inputs: int, num_outputs: int, align_corners: bool, num_kept: int) -> SourceWeights:
-    """Return the taps of the first ``num_kept`` of ``num_outputs`` outputs; positions as torch's resize has them.
+    """Return the sources of the first ``num_kept`` of ``num_outputs`` outputs, at the positions of torch's resize.
 
     Args:
         num_inputs: inputs along the axis, at least 1.
@@ -78,12 +78,12 @@ def source_weights(num_inputs: int, num_outputs: int, align_corners: bool, num_k
     fraction = np.clip(position - low.astype(np.float32), np.float32(0), one)
     result = SourceWeights(low, np.minimum(low + 1, num_inputs - 1).astype(np.int32), fraction)
     for part in result:
-        part.setflags(write=False)  # the cache hands the same arrays to every caller
+        part.setflags(write=False)  # the cache returns the same arrays to every caller
     return result
 
 
 class Axis(NamedTuple):
-    """The taps of one axis, by cell: outputs ``start[t]`` to ``start[t + 1]`` lie between the same two inputs.
+    """Sources of one axis by cell: outputs ``start[t]`` to ``start[t + 1]`` lie between the same two inputs.
 
     Attributes:
         start: int32 [T + 1].
@@ -110,7 +110,7 @@ def cell_table(num_inputs: int, num_outputs: int, align_corners: bool, num_kept:
 
 
 def upsample(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int], align_corners: bool) -> Tensor:
-    """Enlarge ``planes`` to ``padded_size`` and keep the top left ``size`` of it.
+    """Upsample ``planes`` to ``padded_size`` and keep the top left ``size`` of it.
 
     Args:
         planes: float32 [..., h, w].

@@ -1,4 +1,4 @@
-"""Bilinear enlargement of many planes on the processor."""
+"""Compiled bilinear upsampling of many planes on the CPU."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Floats = NDArray[np.float32]
 
 
 def upsampled(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int], align_corners: bool) -> Tensor:
-    """Return what :func:`panscape.ops.interpolate.upsample` gives, bit for bit, by the fastest way for many planes.
+    """Upsample many planes as fast as possible; bit-identical to :func:`panscape.ops.interpolate.upsample`.
 
-    On a device planes are enlarged one by one, as the intermediate results would be several times as large.
+    On a device, planes are upsampled one by one, as intermediate results would be several times as large.
 
     Args:
         planes: float32 [..., h, w].
@@ -40,13 +40,13 @@ def upsampled(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int
 
 @jit
 def upsample_planes(planes: Floats, rows: Axis, columns: Axis, out: Floats) -> None:
-    """Do to planes [N, h, w] what :func:`panscape.ops.interpolate.upsample` does, a row of cells at a time.
+    """Upsample planes [N, h, w] as :func:`panscape.ops.interpolate.upsample` does, one row of cells at a time.
 
     Args:
         planes: float32 [N, h, w].
         rows: cells of the vertical axis.
         columns: cells of the horizontal axis.
-        out: where the result goes, float32 [N, H, W].
+        out: output, float32 [N, H, W].
     """
     top, bottom = np.empty(out.shape[2], dtype=np.float32), np.empty(out.shape[2], dtype=np.float32)
     for n in range(len(planes)):

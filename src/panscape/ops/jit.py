@@ -1,12 +1,13 @@
-"""Compilation of the kernels for the processor at hand, when they are first called.
+"""Just-in-time compilation of the CPU kernels with numba, at their first call.
 
 Importing numba takes about a second and compiling a kernel about as long, so neither happens before a kernel is
-called. What was compiled is kept on disk, beside the package or in the user's cache (``NUMBA_CACHE_DIR`` chooses
-another place), with the processor, the source of the file and the types of the arguments as its key. Later processes
-only load it. Of processes that need the same kernel at the same time, one compiles and the others wait.
+called. Compiled code is cached on disk, beside the package or in the user's cache (``NUMBA_CACHE_DIR`` sets another
+folder). The cache key consists of the processor, the source of the file and the types of the arguments. Later
+processes only load the code. If several processes need the same kernel at the same time, one compiles it and the
+others wait.
 
-Kernels may call kernels of the same file and of others. Numba renews what is kept on disk when a kernel's own file
-changes; a digest of the other files that its kernels call is part of the key, so that a change there renews it as well.
+Kernels may call kernels of the same file and of other files. Numba invalidates the cache when a kernel's own file
+changes; a digest of the files of the kernels it calls is part of the key, so a change there invalidates it as well.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ _NOTICE = "panscape: compiling kernels for this processor, once (a few seconds) 
 
 
 class JitKernel(Generic[P, R]):
-    """A function on numpy arrays and numbers that is compiled when first called.
+    """A function on numpy arrays and numbers that is compiled at its first call.
 
-    Arithmetic keeps Python's order and rounds after each operation, so results are the same bits everywhere. Other
-    Python threads run meanwhile.
+    Arithmetic keeps Python's order and rounds after each operation, so results are bit-identical everywhere. The GIL
+    is released during a call.
     """
 
     def __init__(self, function: Callable[P, R]) -> None:
@@ -45,12 +46,12 @@ class JitKernel(Generic[P, R]):
 
     @functools.cached_property
     def dispatcher(self) -> Any:
-        """What numba makes of the function."""
+        """Numba's dispatcher of the function."""
         return _dispatcher(self.function)
 
 
 def jit(function: Callable[P, R]) -> JitKernel[P, R]:
-    """Make ``function`` a :class:`JitKernel`; for use as a decorator."""
+    """Turn ``function`` into a :class:`JitKernel`; a decorator."""
     return JitKernel(function)
 
 
@@ -60,9 +61,9 @@ def _dispatcher(function: Callable[..., Any]) -> Any:
     _announce_compilation()
     called = _called(function)
     if called:
-        # Numba must see the kernels that this one calls as its own objects.
+        # Numba must see its own dispatchers in place of the kernels that this one calls.
         names = {**function.__globals__, **{name: kernel.dispatcher for name, kernel in called.items()}}
-        # The contents of closures are part of numba's key on disk, which knows only a kernel's own file otherwise.
+        # Closure contents are part of numba's cache key, which otherwise covers only a kernel's own file.
         code = function.__code__.replace(co_freevars=("digest_of_other_files",))
         closure = (types.CellType(_digest_of_other_files(function)),)
         linked = types.FunctionType(code, names, function.__name__, function.__defaults__, closure)
@@ -70,48 +71,48 @@ def _dispatcher(function: Callable[..., Any]) -> Any:
         function = linked
     try:
         dispatcher: Any = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # there is no folder that can be written to: compile anew in each process
+    except RuntimeError:  # no cache folder is writable: compile in each process
         return numba.njit(nogil=True)(function)
     compile_or_load = dispatcher.compile
     lock = Path(dispatcher.stats.cache_path) / f".{function.__module__}.{function.__qualname__}.lock"
 
     def compile_alone(signature: Any) -> Any:
-        # Numba's own lock first: a thread that holds it may wait for this kernel, which another thread would hold.
+        # Take numba's own lock first: a thread that holds it may wait for this kernel's lock, held by another thread.
         with numba.core.compiler_lock.global_compiler_lock, _held(lock):
             return compile_or_load(signature)
 
-    # Numba replaces the index of a kernel without regard to what others write at that time. It could then name a file
-    # with the code for other types.
+    # Numba replaces the index of a kernel without synchronising with other processes. The index could then refer to a
+    # file with the code for other types.
     dispatcher.compile = compile_alone
     return dispatcher
 
 
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """Hold a lock between processes, where the system has such locks."""
+    """Hold an inter-process file lock, where the system supports it."""
     if os.name == "nt":
         yield
         return
     import fcntl
 
     with path.open("w") as file:
-        with contextlib.suppress(OSError):  # some network drives have none
+        with contextlib.suppress(OSError):  # some network drives have no locks
             fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_UN)  # a process forked meanwhile would hold it as long as it lives
+                fcntl.flock(file, fcntl.LOCK_UN)  # a process forked meanwhile would otherwise hold it until it exits
 
 
 def _called(function: Callable[..., Any]) -> dict[str, JitKernel[..., Any]]:
-    """Return the kernels that a function calls, by the names by which it does."""
+    """Return the kernels that a function calls, by their global names."""
     names: dict[str, Any] = function.__globals__
     return {name: names[name] for name in function.__code__.co_names if isinstance(names.get(name), JitKernel)}
 
 
 def _kernels_below(function: Callable[..., Any], known: set[JitKernel[..., Any]]) -> set[JitKernel[..., Any]]:
-    """Return all kernels that a function calls, and those that these call, with the ``known`` ones."""
+    """Add all kernels that a function calls, directly or indirectly, to the ``known`` ones and return them."""
     for kernel in _called(function).values():
         if kernel not in known:
             known.add(kernel)
@@ -129,15 +130,15 @@ def _digest_of_other_files(function: Callable[..., Any]) -> str:
 
 @functools.cache
 def _announce_compilation() -> None:
-    """Say once what the wait is for, when a kernel of this package is compiled and not merely loaded."""
+    """Print one notice when a kernel of this package is compiled rather than loaded from the cache."""
     from numba.core import event
 
     class Announcer(event.Listener):
-        told = False
+        announced = False
 
         def on_start(self, event: Any) -> None:
-            if not self.told and event.data["dispatcher"].py_func.__module__.startswith("panscape."):
-                self.told = True
+            if not self.announced and event.data["dispatcher"].py_func.__module__.startswith("panscape."):
+                self.announced = True
                 print(_NOTICE, file=sys.stderr, flush=True)
 
         def on_end(self, event: Any) -> None:

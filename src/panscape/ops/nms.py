@@ -1,6 +1,6 @@
-"""Of boxes that overlap much, the surest: non-maximum suppression with torchvision's rules, but without torchvision.
+"""Non-maximum suppression with torchvision's semantics, compiled, without importing torchvision.
 
-Importing torchvision takes seconds, which nobody who waits for a first prediction should; on devices it is used.
+Importing torchvision takes seconds and would delay the first prediction. On devices, torchvision's own is used.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _ZERO = np.float32(0)
 
 
 def nms(box: Tensor, score: Tensor, max_overlap: float) -> Tensor:
-    """Go through boxes from the highest score on and drop those that overlap a kept one too much.
+    """Visit boxes by descending score and drop those that overlap a kept box too much.
 
     Args:
         box: float32 [N, 4], xyxy.
-        score: float32 [N]; of equal ones the first is the higher.
-        max_overlap: boxes whose IoU with a kept one is above it are dropped; 0 or more.
+        score: float32 [N]; ties go to the first box.
+        max_overlap: IoU threshold, 0 or more; boxes whose IoU with a kept box is larger are dropped.
 
     Returns:
-        Numbers of the kept boxes, the highest score first, int64 [M].
+        Indices of the kept boxes by descending score, int64 [M].
     """
     if box.device.type != "cpu":
         from torchvision import ops
@@ -41,7 +41,7 @@ def nms(box: Tensor, score: Tensor, max_overlap: float) -> Tensor:
 
 @jit
 def _kept(sides: NDArray[np.float32], max_overlap: float) -> NDArray[np.bool_]:
-    """Return which of the boxes [4, N], the highest first, are kept; IoU is rounded to float32, then compared."""
+    """Return which boxes [4, N], sorted by descending score, are kept; IoU is rounded to float32, then compared."""
     x1, y1, x2, y2 = sides[0], sides[1], sides[2], sides[3]
     num = len(x1)
     area = np.empty(num, dtype=np.float32)

@@ -1,18 +1,18 @@
-"""Laying overlapping masks of objects into one image, the surest first, and stuff around them.
+"""Merge overlapping object masks, by descending confidence, and stuff into one panoptic map.
 
-The combination of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the rules of its published implementation
-(``panopticapi``), which that of Panoptic FPN kept:
+The heuristic of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the rules of its published implementation
+(``panopticapi``), which Panoptic FPN's implementation kept:
 
-1. Masks come in the order given. One without pixels is skipped, and one of which more than a share ``max_overlap``
-   lies on accepted masks; a share of just that is accepted. An accepted mask gets those of its pixels that are free.
-2. The free pixels of a category of stuff are one segment, connected or not, if they are ``stuff_area`` or more.
-3. All else is void: less stuff than that, and free pixels whose category is a thing.
+1. Masks are visited in the given order. A mask is skipped if it has no pixels, or if more than a share ``max_overlap``
+   of it is covered by accepted masks; exactly that share is accepted. An accepted mask gets its free pixels.
+2. The free pixels of a stuff category are one segment, connected or not, if there are at least ``stuff_area``.
+3. Everything else is void: smaller stuff segments, and free pixels whose category is a thing.
 
-Different, though not in any pixel: a mask of which no pixel is free is never accepted, even where the share allows it,
-nor is stuff without a pixel.
+One difference, which changes no pixel: a mask without free pixels is never accepted, even where the share allows it,
+nor is stuff without pixels.
 
-Two implementations agree in every pixel: :func:`paste_masks_reference` says what is meant, on any device; the compiled
-kernels do it in one look at each window, a second at the accepted ones, and two sweeps over the image.
+Two implementations agree in every pixel: :func:`paste_masks_reference` is the definition and runs on any device; the
+compiled kernels read each window once, the accepted ones a second time, and pass twice over the image.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ __all__ = ["CroppedMasks", "PastedMasks", "paste_masks", "paste_masks_reference"
 
 
 class PastedMasks(NamedTuple):
-    """What every pixel is.
+    """A merged panoptic map.
 
     Attributes:
-        ids: int32 [H, W]: 0 is void, then come the stuff and then the masks, in the order of the other two.
-        stuff: categories of the stuff, ascending, int64 [S].
-        accepted: numbers of the accepted masks, in the order in which they came, int64 [A].
+        ids: int32 [H, W]: 0 is void, 1..S are the entries of ``stuff``, S + 1..S + A those of ``accepted``.
+        stuff: categories of the stuff segments, ascending, int64 [S].
+        accepted: indices of the accepted masks, in the given order, int64 [A].
     """
 
     ids: Tensor
@@ -48,18 +48,18 @@ class PastedMasks(NamedTuple):
 def paste_masks(
     windows: CroppedMasks, order: Tensor, semantic: Tensor, is_thing: Tensor, max_overlap: float, stuff_area: int
 ) -> PastedMasks:
-    """Lay masks into one image by the rules above, by the fastest implementation for their device.
+    """Merge masks into one map by the rules above, with the fastest implementation for their device.
 
     Args:
         windows: the masks.
-        order: numbers of the masks that take part, the first one on top, int64 [Q], no number twice.
-        semantic: category of every pixel, any integers [H, W]; looked at only where no accepted mask is.
-        is_thing: of each category, bool [K].
-        max_overlap: a mask is accepted of which at most this share is covered, 0..1.
-        stuff_area: a category of stuff with fewer free pixels is void.
+        order: indices of the masks to merge, the topmost first, int64 [Q], without duplicates.
+        semantic: category of every pixel, any integers [H, W]; read only where no accepted mask is.
+        is_thing: whether each category is a thing, bool [K].
+        max_overlap: largest covered share of an accepted mask, 0..1.
+        stuff_area: minimum number of free pixels of a stuff segment; with fewer they are void.
 
     Raises:
-        InvalidArgumentError: a window leaves the image, or a free pixel's category is none of the K.
+        InvalidArgumentError: a window reaches beyond the image, or a free pixel's category is not in 0..K - 1.
     """
     windows.check_inside((semantic.shape[0], semantic.shape[1]))
     if semantic.device.type != "cpu":
@@ -81,13 +81,13 @@ def paste_masks(
 def paste_masks_reference(
     windows: CroppedMasks, order: Tensor, semantic: Tensor, is_thing: Tensor, max_overlap: float, stuff_area: int
 ) -> PastedMasks:
-    """Lay masks as :func:`paste_masks` does, plainly; what the other implementation must equal.
+    """Plain torch reference of :func:`paste_masks`, for any device; the compiled implementation must equal it.
 
-    The processor waits for a device a few times an image, not once a mask.
+    The CPU synchronises with the device a few times per image, not once per mask.
     """
     windows.check_inside((semantic.shape[0], semantic.shape[1]))
     device, num_categories = semantic.device, len(is_thing)
-    # Which mask is on top, as its place in the order + 1; 0 is free.
+    # Index of the topmost mask in ``order``, plus 1; 0 is free.
     ids = torch.zeros(semantic.shape, dtype=torch.int32, device=device)
     is_accepted = torch.zeros(len(order), dtype=torch.bool, device=device)
     masks = list(windows)
@@ -95,7 +95,7 @@ def paste_masks_reference(
         rows, columns, mask = masks[number]
         free = mask & (ids[rows, columns] == 0)
         area, num_free = mask.sum(), free.sum()
-        covered = (area - num_free).double() / area.double()  # nan without pixels, which is not at most anything
+        covered = (area - num_free).double() / area.double()  # NaN without pixels, which no comparison accepts
         is_accepted[place] = (covered <= max_overlap) & (num_free > 0)
         ids[rows, columns].masked_fill_(free & is_accepted[place], place + 1)
 
@@ -115,8 +115,8 @@ def paste_masks_reference(
 def _check_categories(num_strange: int, num_categories: int) -> None:
     if num_strange:
         raise InvalidArgumentError(
-            f"expected categories in 0..{num_categories - 1} where no object is, got others at {num_strange} pixels; "
-            "give a category to every pixel"
+            f"expected categories in 0..{num_categories - 1} outside of objects, got others at {num_strange} pixels; "
+            "assign a category to every pixel"
         )
 
 
@@ -129,7 +129,7 @@ def _lay_masks(
     max_overlap: float,
     ids: NDArray[np.int32],
 ) -> NDArray[np.int64]:
-    """Write 1, 2, ... into the pixels of the masks that are accepted, and return their numbers."""
+    """Write 1, 2, ... into the pixels of the accepted masks, and return the indices of these masks."""
     accepted = np.empty(len(order), dtype=np.int64)
     num_accepted = 0
     for number in order:
@@ -156,10 +156,10 @@ def _lay_masks(
 
 @jit
 def _free_areas(categories: NDArray[np.int64], ids: NDArray[np.int32], num_categories: int) -> NDArray[np.int64]:
-    """Count the free pixels of each category, and in one place more those of none."""
+    """Count the free pixels of each category; one more entry counts those without a valid category."""
     areas = np.zeros(num_categories + 1, dtype=np.int64)
     for y in range(ids.shape[0]):
-        last, length = num_categories, 0  # neighbours are mostly of one category, and counted together
+        last, length = num_categories, 0  # runs of one category are counted together
         for x in range(ids.shape[1]):
             if ids[y, x] != 0:
                 continue
@@ -174,7 +174,7 @@ def _free_areas(categories: NDArray[np.int64], ids: NDArray[np.int32], num_categ
 
 @jit
 def _number(categories: NDArray[np.int64], ids: NDArray[np.int32], table: NDArray[np.int32], num_stuff: int) -> None:
-    """Let the stuff come first: masks are counted on from it, and free pixels get their category's entry."""
+    """Number the stuff first: add ``num_stuff`` to the ids of masks, and give free pixels their category's entry."""
     for y in range(ids.shape[0]):
         for x in range(ids.shape[1]):
             ids[y, x] = ids[y, x] + num_stuff if ids[y, x] != 0 else table[categories[y, x]]

@@ -1,1 +1,1 @@
-"""How a system says "instance": outputs, targets, encode, loss, decode. None knows a network or a dataset."""
+"""Representations of instances: outputs, targets, encode, loss and decode, independent of networks and datasets."""

@@ -1,4 +1,4 @@
-"""Refusing truths and options that do not go with a label space, for every representation alike."""
+"""Checks of ground truth and options against a label space, shared by all representations."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from panscape.panoptic import PanopticMap
 
 
 def check_categories(truth: PanopticMap, labels: LabelSpace) -> None:
-    """Refuse a truth with categories that the label space lacks.
+    """Check that all categories of a ground truth are in the label space.
 
     Raises:
-        InvalidArgumentError: it has some.
+        InvalidArgumentError: the ground truth has categories that the label space lacks.
     """
     if truth.num_segments and int(truth.category.max()) >= len(labels):
         raise InvalidArgumentError(
             f"expected category ids below {len(labels)} ({labels.name}), got {int(truth.category.max())}; "
-            "the truth was read with another label space"
+            "the ground truth was read with another label space"
         )
 
 
 def check_category_weights(weights: tuple[float, ...], labels: LabelSpace | None = None) -> None:
-    """Refuse weights of categories in a loss that are not above 0, or not one for each category.
+    """Check that the loss weights of categories are positive and that there is one for each category.
 
     Args:
-        weights: none at all mean 1 for each.
-        labels: None as long as they are not known.
+        weights: one for each category; if empty, all are 1.
+        labels: the label space; None if it is not known yet, so that the number of weights is not checked.
 
     Raises:
-        InvalidArgumentError: a weight or their number is wrong.
+        InvalidArgumentError: a weight or the number of weights is invalid.
     """
     if not all(0 < weight < inf for weight in weights):
         raise InvalidArgumentError(f"expected positive category_weights, got {weights}")

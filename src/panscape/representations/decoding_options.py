@@ -1,8 +1,8 @@
-"""The options of post-processing, by name, whatever the system: one flat table of a frozen decoding value.
+"""Post-processing options of any system by name: a flat view of a frozen decoding dataclass.
 
 A system's decoding is a frozen dataclass such as ``CenterDecoding`` or ``DenseBoxDecoding``, whose fields may be such
-dataclasses themselves (``MergeConfig``). Here each option has one name, without the path to it, so that the command
-line, saved models and the search for good values treat all systems alike.
+dataclasses themselves (``MergeConfig``). Here each option has a flat name, without the path to it, so that the command
+line, saved models and hyperparameter search treat all systems alike.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class DecodingOption:
     """One option of a decoding.
 
     Attributes:
-        name: of the field, the same for all systems that have it.
+        name: name of the field, the same in all systems that have it.
         type: ``int``, ``float``, ``bool``, ``str`` or a ``Literal`` of strings.
-        value: its present value.
-        help: what the dataclass says about it.
+        value: current value.
+        help: description from the docstring of the dataclass.
     """
 
     name: str
@@ -38,7 +38,7 @@ class DecodingOption:
 
 
 def decoding_options(decoding: Any) -> dict[str, DecodingOption]:
-    """Return the options of a decoding by name, those of nested dataclasses among them.
+    """Return the options of a decoding by name, including those of nested dataclasses.
 
     Args:
         decoding: a frozen dataclass, or None for a system without options.
@@ -47,15 +47,15 @@ def decoding_options(decoding: Any) -> dict[str, DecodingOption]:
 
 
 def replace_options(decoding: D, changes: Mapping[str, Any]) -> D:
-    """Return a decoding with other values of some options.
+    """Return a copy of a decoding with some options changed.
 
     Args:
         decoding: a frozen dataclass, or None for a system without options.
-        changes: values by name of :func:`decoding_options`.
+        changes: new values by name, see :func:`decoding_options`.
 
     Raises:
-        UnknownNameError: there is no such option; the nearest are suggested and all are listed.
-        InvalidArgumentError: a value is of another type or out of its range.
+        UnknownNameError: there is no such option; the closest names are suggested and all are listed.
+        InvalidArgumentError: a value has the wrong type or is out of range.
     """
     known = decoding_options(decoding)
     checked = {}
@@ -91,14 +91,14 @@ def _replaced(decoding: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def _checked(option: DecodingOption, value: Any) -> Any:
-    """Return the value as the option's type has it; whole numbers are floats, too."""
+    """Return the value converted to the option's type; integers are accepted for floats."""
     if get_origin(option.type) is Literal:
         expected, fits = " or ".join(f'"{choice}"' for choice in get_args(option.type)), value in get_args(option.type)
     elif option.type is float:
         expected, fits = "a number", isinstance(value, (int, float)) and not isinstance(value, bool)
         value = float(value) if fits else value
     else:
-        names = {int: "a whole number", bool: "True or False"}
+        names = {int: "an integer", bool: "True or False"}
         expected, fits = names.get(option.type, option.type.__name__), type(value) is option.type
     if not fits:
         raise InvalidArgumentError(f"expected {option.name} as {expected}, got {value!r}")
@@ -106,7 +106,7 @@ def _checked(option: DecodingOption, value: Any) -> Any:
 
 
 def _attribute_texts(kind: type) -> dict[str, str]:
-    """Return what the section "Attributes" of a docstring says about each."""
+    """Return the descriptions in the section "Attributes" of a docstring, by attribute."""
     section = re.search(r"^Attributes:\n(.*?)(?:\n\S|\Z)", inspect.getdoc(kind) or "", re.DOTALL | re.MULTILINE)
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}

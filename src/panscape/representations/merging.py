@@ -1,7 +1,7 @@
-"""From objects that were found one by one, and the category of every pixel, to a map: for systems that detect.
+"""Merge detected instances and a semantic segmentation into a panoptic map, for systems that detect objects.
 
-The combination of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the rules of its published implementation;
-``panscape.ops.paste_masks`` has them, point by point.
+The heuristic of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the rules of its published implementation;
+``panscape.ops.paste_masks`` lists them.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ __all__ = ["CroppedMasks", "Detections", "MergeConfig", "merge_instances"]
 
 @dataclass(frozen=True, slots=True)
 class MergeConfig:
-    """Which objects and which stuff a map keeps; the defaults are those of the published implementation.
+    """Rules for merging instances and stuff into a map; the defaults are those of the published implementation.
 
     Attributes:
-        min_score: objects of a lower score are left out; 0..1.
-        max_overlap: objects of which a larger share lies under those before them are left out; 0..1.
-        stuff_area: stuff categories with fewer free pixels in the whole map become void; UPSNet (Xiong et al., CVPR
-            2019) takes 2048 for Cityscapes.
-        stuff_on_uncovered: whether pixels without an object may be stuff only, instead of void where a thing is the
-            likeliest. Not so as published.
-        stuff_share: stuff categories of a smaller share of the map's pixels become void, too; below 1. Ours, for
-            images of very different sizes.
+        min_score: Minimum score of an object, 0..1; objects below it are dropped.
+        max_overlap: Largest share of an object that higher-scoring objects may cover, 0..1; with more it is dropped.
+        stuff_area: Minimum number of free pixels of a stuff category in the map; with fewer it becomes void. UPSNet
+            (Xiong et al., CVPR 2019) uses 2048 for Cityscapes.
+        stuff_on_uncovered: Assign only stuff to pixels without an object, instead of void where the argmax over all
+            categories is a thing. Off as published.
+        stuff_share: Minimum share of the map's pixels of a stuff category, below 1; with less it becomes void. Ours,
+            for images of very different sizes.
 
     Raises:
-        InvalidArgumentError: a value is out of its range.
+        InvalidArgumentError: a value is out of range.
     """
 
     min_score: float = 0.5
@@ -56,13 +56,13 @@ class MergeConfig:
             raise InvalidArgumentError(f"expected a stuff_share of 0 or more and below 1, got {self.stuff_share}")
 
     def smallest_stuff(self, size: tuple[int, int]) -> int:
-        """Return how many free pixels a stuff category needs to stay, in a map of this size."""
+        """Return the minimum number of free pixels of a stuff category, in a map of this size."""
         return max(self.stuff_area, min_area_pixels(self.stuff_share, size))
 
     def semantic_ids(self, labels: LabelSpace) -> tuple[int, ...]:
-        """Return the categories of which the likeliest one is to be given to :func:`merge_instances`, ascending.
+        """Return the ascending categories over which to take the argmax that :func:`merge_instances` receives.
 
-        All, or with ``stuff_on_uncovered`` the stuff; all as well if there is no stuff, as some must be chosen from.
+        All categories, or with ``stuff_on_uncovered`` only stuff; all if there is no stuff, as the argmax needs some.
         """
         return labels.stuff_ids if self.stuff_on_uncovered and labels.stuff_ids else tuple(range(len(labels)))
 
@@ -75,25 +75,25 @@ def merge_instances(
     labels: LabelSpace,
     merging: MergeConfig,
 ) -> PanopticMap:
-    """Lay objects into a map in the order of their scores, and stuff where none is.
+    """Merge objects by descending score into a map, and fill the remaining pixels with stuff.
 
-    Of objects of the same score, the one that is given first comes first.
+    Objects of equal score are merged in the given order.
 
     Args:
         windows: masks of P objects, which may overlap.
-        category: of each object, a thing of ``labels``, int64 [P].
-        score: of each object, 0..1, float32 [P].
-        semantic: the likeliest of the categories ``merging.semantic_ids(labels)`` at every pixel, any integers [H, W];
-            looked at only where no object is laid.
-        labels: tells things from stuff.
-        merging: what to keep.
+        category: category of each object, a thing of ``labels``, int64 [P].
+        score: score of each object, 0..1, float32 [P].
+        semantic: argmax over the categories ``merging.semantic_ids(labels)`` at every pixel, any integers [H, W]; read
+            only where no object is.
+        labels: label space, which defines things and stuff.
+        merging: merging rules.
 
     Returns:
-        A map of the size of ``semantic``, on its device. First the stuff by category, score 1, then the objects by
-        score; none of them without pixels.
+        A map of the size of ``semantic``, on its device. First the stuff by category with score 1, then the objects by
+        descending score; segments without pixels are omitted.
 
     Raises:
-        InvalidArgumentError: parts contradict each other, or a value is out of its range.
+        InvalidArgumentError: the arguments contradict each other, or a value is out of range.
     """
     _check(windows, category, score, semantic, labels)
     order = score.sort(descending=True, stable=True).indices
@@ -109,7 +109,7 @@ def merge_instances(
 
 
 def _check(windows: CroppedMasks, category: Tensor, score: Tensor, semantic: Tensor, labels: LabelSpace) -> None:
-    """Refuse parts that contradict each other."""
+    """Check that the arguments match each other."""
     for name, part, dtype in (("category", category, torch.int64), ("score", score, torch.float32)):
         if part.dtype != dtype or list(part.shape) != [len(windows)]:
             raise InvalidArgumentError(
@@ -125,11 +125,11 @@ def _check(windows: CroppedMasks, category: Tensor, score: Tensor, semantic: Ten
     strange = sorted(set(category.tolist()) - set(labels.thing_ids))
     if strange:
         raise InvalidArgumentError(
-            f"expected objects of the things of {labels.name}, {list(labels.thing_ids)}, got categories {strange}"
+            f"expected objects of thing categories of {labels.name}, {list(labels.thing_ids)}, got categories {strange}"
         )
     if len(score):
         lowest, highest = (float(v) for v in torch.stack(score.aminmax()))
-        if not (lowest >= 0 and highest <= 1):  # also when one is not a number
+        if not (lowest >= 0 and highest <= 1):  # also if one is NaN
             raise InvalidArgumentError(
-                f"expected scores in 0..1, got {lowest:g}..{highest:g}; give probabilities, not logits or percent"
+                f"expected scores in 0..1, got {lowest:g}..{highest:g}; pass probabilities, not logits or percentages"
             )

@@ -1,4 +1,4 @@
-"""Saved models, partial loading, and the checkpoints that authors published."""
+"""Saved models, partial loading, and published checkpoints."""
 
 from panscape.zoo.save_load import WEIGHTS_IN_FOLDER as WEIGHTS_IN_FOLDER
 from panscape.zoo.save_load import Weights as Weights

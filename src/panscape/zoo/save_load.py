@@ -1,4 +1,4 @@
-"""Saved models: one safetensors file that holds the weights and says how to rebuild the model around them."""
+"""Save and load models: one safetensors file with the weights and the description from which the model is rebuilt."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from panscape.models import PanopticModel, create_model
 from panscape.zoo.transfer import Taken, load_matching, load_strict, unique_state_dict
 
 _BUNDLED = Path(__file__).parents[1] / "weights"
-WEIGHTS_IN_FOLDER = "model.safetensors"  # in the folder of a training, and in repositories on the hub
+WEIGHTS_IN_FOLDER = "model.safetensors"  # in run directories and in repositories on the hub
 _KEY = "panscape"
-# One folder and a name as the hub allows them; what ends like a file is a path that somebody mistyped.
+# "owner/name" as the hub allows it; a name with the ending of a weights file is a mistyped path.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE_ENDINGS = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".tar", ".zip")
-_PUBLISHED_ENDINGS = (".pkl", ".pt", ".pth")  # of the files in which authors publish weights
-# Parts of models that may appear among the options of a saved model, and where in panscape they are.
+_PUBLISHED_ENDINGS = (".pkl", ".pt", ".pth")  # file endings of published checkpoints
+# Classes that may appear among the options of a saved model, and their modules.
 _PARTS = {
     "CenterDecoding": "representations.centers",
     "CenterInstanceMaps": "nn.pisr_instances",
@@ -50,9 +50,9 @@ class Weights:
     """A saved model.
 
     Attributes:
-        name: for :func:`load`.
-        path: of its file.
-        card: facts about it: data, licence, measured numbers.
+        name: name for :func:`load`.
+        path: path of its file.
+        card: metadata: data, licence, measured results.
     """
 
     name: str
@@ -61,22 +61,22 @@ class Weights:
 
 
 def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> PanopticModel:
-    """Load a model, ready to predict.
+    """Load a model in eval mode, ready for inference.
 
     Args:
         name_or_path: a bundled model (:func:`list_weights`; ``-`` and ``_`` are equivalent), the path of a
-            ``.safetensors`` file or of a folder that holds ``model.safetensors``, or the id of a repository on the
-            Hugging Face hub ("owner/name") that does; or the path of a checkpoint in its authors' layout (``.pth``,
-            ``.pt``, ``.pkl``), see :func:`panscape.zoo.published.load.create_published`.
-        labels: the categories of an authors' checkpoint, which does not name them, if they are not those of the data
-            set that it was published for; models that panscape saved have theirs.
+            ``.safetensors`` file or of a folder with ``model.safetensors``, or the id of a repository with that file on the Hugging Face hub ("owner/name"); or
+            the path of a checkpoint in its authors' layout (``.pth``, ``.pt``, ``.pkl``), see
+            :func:`panscape.zoo.published.load.create_published`.
+        labels: label space of a published checkpoint, which does not contain it, if it is not that of the dataset that
+            it was published for; models saved by panscape contain theirs.
 
     Raises:
-        UnknownNameError: no bundled model has this name; the nearest are suggested.
+        UnknownNameError: no bundled model has this name; the closest names are suggested.
         UnreadableFileError: the file is missing or damaged, was not saved by panscape or by a newer version of it, or
-            the hub does not give it.
-        CheckpointMismatchError: the weights do not fit the model they claim to be.
-        InvalidArgumentError: an authors' checkpoint has another number of categories than the labels.
+            cannot be downloaded from the hub.
+        CheckpointMismatchError: the weights do not match the model described in the file.
+        InvalidArgumentError: a published checkpoint has another number of categories than the label space.
     """
     if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
         from panscape.zoo.published.load import create_published
@@ -100,15 +100,15 @@ def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> Pa
 
 
 def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None = None) -> None:
-    """Save a model so that :func:`load` gives it back; the file appears whole or not at all.
+    """Save a model for :func:`load`; the file is written atomically.
 
     Args:
-        model: made by :func:`panscape.create_model`.
-        path: must end in ``.safetensors``.
-        card: facts to keep with the weights, as plain JSON values.
+        model: created by :func:`panscape.create_model`.
+        path: path of the file, with the ending ``.safetensors``.
+        card: metadata to store with the weights, as plain JSON values.
 
     Raises:
-        InvalidArgumentError: the model was not made by ``create_model``, or the path ends otherwise.
+        InvalidArgumentError: the model was not created by ``create_model``, or the path has another ending.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -129,19 +129,19 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
 
 
 def load_partial(model: PanopticModel, name_or_path: str | Path) -> Taken:
-    """Copy the weights of a saved model that have a place in another one, and leave the others as they are.
+    """Copy the matching weights of a saved model into another model, and leave all others unchanged.
 
     Args:
-        model: to be trained further; it may have other categories or parts.
-        name_or_path: as for :func:`load`; or a file of a backbone alone, as :func:`panscape.load_published` takes it.
+        model: the model to initialise for training; it may have other categories or parts.
+        name_or_path: as for :func:`load`; or a file of a backbone alone, as for :func:`panscape.load_published`.
 
     Returns:
-        What was copied.
+        The copied tensors.
 
     Raises:
         UnknownNameError: no bundled model has this name.
         UnreadableFileError: the file is missing or damaged.
-        CheckpointMismatchError: nothing fits.
+        CheckpointMismatchError: no tensor matches.
     """
     if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
         from panscape.zoo.published.load import published_state
@@ -155,7 +155,7 @@ def load_partial(model: PanopticModel, name_or_path: str | Path) -> Taken:
 
 
 def read_card(name_or_path: str | Path) -> dict[str, Any]:
-    """Return the facts kept with a saved model.
+    """Return the metadata stored with a saved model.
 
     Args:
         name_or_path: as for :func:`load`.
@@ -165,7 +165,7 @@ def read_card(name_or_path: str | Path) -> dict[str, Any]:
         UnreadableFileError: the file is missing or damaged.
     """
     if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
-        return {}  # of an authors' checkpoint
+        return {}  # a published checkpoint has none
     return dict(_describe(_locate(name_or_path)).get("card", {}))
 
 
@@ -187,7 +187,7 @@ def _locate(name_or_path: str | Path) -> Path:
         raise UnreadableFileError(path, "expected a file that ends in .safetensors, saved by panscape; give its path")
     if path.name == name:
         raise UnknownNameError("model", name, [w.name for w in list_weights()])
-    # Where the first folder exists, a path was meant; asking the hub would only cost the time of its retries.
+    # If the first folder exists, it is a path; a request to the hub would only cost the time of its retries.
     if _HUB_ID.fullmatch(name) and path.suffix not in _FILE_ENDINGS and not path.parent.is_dir():
         return _download(name)
     raise UnreadableFileError(
@@ -215,11 +215,11 @@ def _describe(path: Path) -> dict[str, Any]:
     except KeyError as error:
         raise UnreadableFileError(
             path,
-            "these weights were not saved by panscape; the weights of a backbone alone are for --backbone-weights of "
-            "panscape train, or panscape.load_published",
+            "these weights were not saved by panscape; pass the weights of a backbone alone to --backbone-weights of "
+            "panscape train, or to panscape.load_published",
         ) from error
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise UnreadableFileError(path, f"expected a whole safetensors file, but {error}") from error
+        raise UnreadableFileError(path, f"expected a complete safetensors file, but {error}") from error
     if not isinstance(description, dict):
         raise UnreadableFileError(path, "its description of the model is not a JSON object")
     return description
@@ -234,7 +234,8 @@ def _to_json(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise InvalidArgumentError(
-        f"cannot save a model whose options hold a {type(value).__name__}; name the part (a backbone, say) instead"
+        f"cannot save a model whose options contain a {type(value).__name__}; pass the name of the part instead (for "
+        "example of a backbone)"
     )
 
 

@@ -1,4 +1,4 @@
-"""A model's state by name, each tensor once, and filling a model from a file: every tensor of both, or an error."""
+"""Load weights into models, strictly or partially, by a state dict that contains each tensor once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from panscape.models import PanopticModel
 
 
 def unique_state_dict(model: PanopticModel) -> dict[str, Tensor]:
-    """Return the state of a model by name, each tensor once: what pyramid levels share has its first level's name."""
+    """Return the state of a model by name, each tensor once: tensors shared by pyramid levels have the first's name."""
     seen: set[int] = set()
     state = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -32,17 +32,17 @@ def load_strict(
     remedy: str,
     rename: Callable[[str], str] = str,
 ) -> None:
-    """Copy tensors from a file into a model if names and shapes agree one to one; else leave it as it was.
+    """Copy tensors from a file into a model; the model stays unchanged unless all names and shapes match one to one.
 
     Args:
-        model: to be filled.
+        model: the model to load into.
         found: the file's tensors.
-        path: of the file, for messages.
-        remedy: what to do when they do not fit.
-        rename: from a name of :func:`unique_state_dict` to the file's.
+        path: path of the file, for messages.
+        remedy: what to do if they do not match, for messages.
+        rename: maps a name of :func:`unique_state_dict` to the file's name.
 
     Raises:
-        CheckpointMismatchError: they do not fit; all differences are listed.
+        CheckpointMismatchError: names or shapes do not match; all differences are listed.
     """
     needed = {rename(name): tensor for name, tensor in unique_state_dict(model).items()}
     both = needed.keys() & found.keys()
@@ -65,11 +65,11 @@ def load_strict(
 
 
 class Taken(NamedTuple):
-    """What a model took over from weights to start from.
+    """The result of loading weights partially into a model.
 
     Attributes:
-        line: says what was and what was not copied.
-        names: of the model's tensors that were filled, as :func:`panscape.zoo.transfer.unique_state_dict` has them.
+        line: summary of the tensors that were and were not copied.
+        names: names of the model's tensors that were copied, as in :func:`panscape.zoo.transfer.unique_state_dict`.
     """
 
     line: str
@@ -77,19 +77,19 @@ class Taken(NamedTuple):
 
 
 def load_matching(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> Taken:
-    """Copy what has a place in a model, and leave the rest as it is; see :func:`load_partial`.
+    """Copy matching tensors into a model, and leave all others unchanged; see :func:`load_partial`.
 
-    A tensor has a place by its name and shape. A backbone has one, too, where it is called otherwise, as in models of
-    another family: if all of it is found, by names and shapes, below one other name. And where a model has copies of a
-    part (:attr:`PanopticModel.weight_copies`) and the file has none, they get what that part gets.
+    Tensors match by name and shape. A backbone also matches under another name, as in models of another family, if all
+    of it is found, by names and shapes, below that name. If a model has copies of a part
+    (:attr:`PanopticModel.weight_copies`) and the file has none, they receive the weights of that part.
 
     Args:
-        model: to be trained further.
+        model: the model to initialise for training.
         found: tensors by name.
-        path: of their file, for messages.
+        path: path of their file, for messages.
 
     Raises:
-        CheckpointMismatchError: nothing fits.
+        CheckpointMismatchError: no tensor matches.
     """
     needed = unique_state_dict(model)
     sources = {name: name for name in needed if name in found and found[name].shape == needed[name].shape}
@@ -127,9 +127,9 @@ def load_matching(model: PanopticModel, found: Mapping[str, Tensor], path: Path)
 
 
 def _backbone_in(found: Mapping[str, Tensor], mine: Mapping[str, Tensor], backbone: str) -> str | None:
-    """Return the first name in a file below which all that ``mine`` has below ``backbone`` lies.
+    """Return the first prefix in a file that has all tensors that ``mine`` has below ``backbone``.
 
-    Counters do not count: norms that were frozen have none.
+    Counters of training steps are ignored, as frozen norms have none.
     """
     shapes = {name.removeprefix(backbone): tensor.shape for name, tensor in mine.items() if tensor.is_floating_point()}
     first = next(iter(shapes), None)

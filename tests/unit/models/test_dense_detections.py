@@ -153,7 +153,7 @@ def test_pixels_as_caffe_has_them() -> None:
         :, None, None
     ]
     torch.testing.assert_close(model.preprocess(image)[..., :20, :], expected)
-    with pytest.raises(UnknownNameError, match="unknown pixel format 'cafe'; did you mean caffe"):
+    with pytest.raises(UnknownNameError, match="unknown input normalization 'cafe'; did you mean caffe"):
         model.set_input_normalization("cafe")
 
 

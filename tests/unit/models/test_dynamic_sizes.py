@@ -1,4 +1,4 @@
-"""Graphs for any size compute the size of the padded input as ONNX does, whose division of integers cuts towards 0."""
+"""Exported graphs of dynamic size compute the padded size as ONNX does, whose integer division truncates towards 0."""
 
 from __future__ import annotations
 

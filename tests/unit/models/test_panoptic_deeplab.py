@@ -217,7 +217,7 @@ def test_options_that_cannot_be_used(options: dict[str, Any], message: str) -> N
 
 
 def test_a_module_as_backbone_brings_its_stride() -> None:
-    backbone = create_backbone("residual_xs", rectified=True)
+    backbone = create_backbone("residual_xs", after_relu=True)
     assert a_model(backbone=backbone).stride == 32
     with pytest.raises(InvalidArgumentError, match="expected the output_stride of the backbone, 32, or none, got 16"):
         a_model(backbone=backbone, output_stride=16)

@@ -117,7 +117,7 @@ def test_a_second_head_begins_as_a_copy_if_it_can() -> None:
 
 @pytest.mark.parametrize("semantic_channels", [0, 10])
 def test_a_branch_without_features(semantic_channels: int) -> None:
-    with pytest.raises(InvalidArgumentError, match="expected semantic_channels of 1 to 9, less than all 10, got"):
+    with pytest.raises(InvalidArgumentError, match="expected semantic_channels of 1 to 9, fewer than all 10, got"):
         CenterRelations(ALL[0], 10, SHAPES, semantic_channels=semantic_channels)
 
 
@@ -187,7 +187,7 @@ def test_the_window_of_heatmaps_is_like_that_of_recovery(labels: str, pixels: in
 
 def test_instance_maps_that_nothing_takes_are_refused() -> None:
     for relations, name in ((None, "none"), (OCR(key_width=6), "OCR")):
-        with pytest.raises(InvalidArgumentError, match=f"that look at objects, .* got them beside {name}; leave"):
+        with pytest.raises(InvalidArgumentError, match=f"that use objects, .* got them with {name}; leave"):
             create_model("swiftnet", SHAPES, **TINY, relations=relations, instance_maps=CenterInstanceMaps())
 
 

@@ -1,4 +1,4 @@
-"""From outputs to maps where an image entered the network at another size than its own, wherever that is done."""
+"""Post-processing at the image's own size where it differs from the inference size, in all callers."""
 
 from __future__ import annotations
 

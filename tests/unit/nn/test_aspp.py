@@ -16,7 +16,7 @@ def a_pyramid(window: tuple[int, int] | None, *, separable: bool = False) -> ASP
 
 
 def means(pyramid: ASPP, x: torch.Tensor) -> torch.Tensor:
-    """What the last branch hands to the blend."""
+    """Return the output of the pooling branch."""
     seen: list[torch.Tensor] = []
     handle = pyramid.blend.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     with torch.inference_mode():
@@ -58,7 +58,7 @@ def test_a_window_that_is_too_large_in_one_direction_slides_in_the_other() -> No
 def test_branches_look_as_far_as_their_rates(separable: bool) -> None:
     pyramid = a_pyramid(None, separable=separable)
     for norm in (m for m in pyramid.modules() if isinstance(m, nn.BatchNorm2d)):
-        nn.init.constant_(norm.bias, 9.0)  # so that no rectifier stops the gradient
+        nn.init.constant_(norm.bias, 9.0)  # so that no ReLU stops the gradient
     for branch, reach in zip(pyramid.branches, (0, 1, 2), strict=True):
         x = features(9, 9).requires_grad_()
         branch(x)[0, :, 4, 4].sum().backward()

@@ -27,10 +27,10 @@ def test_resnet_features_are_the_sums_before_the_last_relu() -> None:
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "residual_xs"])
-def test_rectified_features_are_those_after_the_last_relu(name: str) -> None:
-    before, after = create_backbone(name).eval(), create_backbone(name, rectified=True).eval()  # type: ignore[attr-defined]
+def test_features_after_relu_are_those_after_the_last_relu(name: str) -> None:
+    before, after = create_backbone(name).eval(), create_backbone(name, after_relu=True).eval()  # type: ignore[attr-defined]
     for module in before.modules():
-        if isinstance(module, nn.BatchNorm2d):  # timm starts some at zero: the sums would be those of rectified maps
+        if isinstance(module, nn.BatchNorm2d):  # timm starts some at zero: the sums would be those of maps after ReLU
             nn.init.uniform_(module.weight, 0.5, 1.5)
     after.load_state_dict(before.state_dict(), strict=True)
     images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -51,7 +51,7 @@ def test_features_come_at_strides_4_to_32(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "test_resnet", "residual_s"])
 def test_at_an_output_stride_of_16_the_last_stage_keeps_the_size(name: str) -> None:
-    wide, fine = (create_backbone(name, rectified=True, output_stride=s).eval() for s in (32, 16))  # type: ignore[attr-defined]
+    wide, fine = (create_backbone(name, after_relu=True, output_stride=s).eval() for s in (32, 16))  # type: ignore[attr-defined]
     fine.load_state_dict(wide.state_dict(), strict=True)
     images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_levels_share_convolutions_and_keep_their_own_norms() -> None:
     pyramid.train()(torch.randn(2, 3, 128, 128))
     means = [m.stem[1].running_mean for m in pyramid.levels]  # type: ignore[union-attr, index]
     assert not torch.equal(means[0], means[1])
-    half = pyramid.double()  # conversions must not tear the sharing apart
+    half = pyramid.double()  # conversions must preserve shared parameters
     assert half.levels[0].stem[0].weight is half.levels[2].stem[0].weight  # type: ignore[union-attr, index]
 
 

@@ -55,7 +55,7 @@ def normed(state: dict[str, np.ndarray], name: str, channel: int, value: float) 
 
 
 def by_hand(module: PISRModule, features: Tensor, prob: Tensor, maps: Tensor, valid: Tensor) -> np.ndarray:
-    """The forward pass for one image, number by number."""
+    """Compute the forward pass for one image element by element."""
     part, state = module.part, {k: v.numpy() for k, v in module.state_dict().items()}
     shown, f = valid.numpy(), features.numpy()
     height, width = shown.shape
@@ -194,7 +194,7 @@ def test_an_encoding_is_the_mean_of_the_features_under_a_map() -> None:
 
 def test_categories_and_objects_can_change_places_with_their_weights() -> None:
     features, prob, maps = inputs()
-    prob[:, 2] = prob[:, 0]  # identical rows, told apart by the weights of g_p alone
+    prob[:, 2] = prob[:, 0]  # identical rows, which differ only in the weights of g_p
     module, other = built(), built()
     order = torch.tensor([2, 0, 1, 5, 3, 6, 4])
     with torch.no_grad():

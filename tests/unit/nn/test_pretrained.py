@@ -1,4 +1,4 @@
-"""ImageNet weights of backbones: which they are, where each tensor goes, what is refused."""
+"""ImageNet weights of backbones: their names, the mapping of tensors, and errors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_resnets_with_deeplabs_stem_take_the_weights_of_gluon(name: str, publish
 def test_a_filled_backbone_computes_what_the_published_network_does(name: str, published: str) -> None:
     whole = timm.create_model(published)
     state = random_state(whole)
-    ours = backbone(name, rectified=True)
+    ours = backbone(name, after_relu=True)
     fill_backbone(ours, state, FILE)
     images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -102,7 +102,7 @@ def test_what_does_not_fit_is_listed_and_changes_nothing(name: str) -> None:
     assert f"1 missing: {missing}" in message
     assert "1 unused: something.else" in message
     assert f"{misshapen} (expected [" in message
-    assert f"give a file of weights for {name}" in message
+    assert f"pass a file of weights for {name}" in message
     assert all(torch.equal(before[n], t) for n, t in ours.state_dict().items())
 
 
@@ -122,5 +122,5 @@ def test_where_there_are_no_weights_an_error_says_so() -> None:
         backbone("residual_xs", pretrained=True)
     with pytest.raises(InvalidArgumentError, match="mobilenetv2_035 has no pretrained weights; use pretrained=False"):
         backbone("mobilenetv2_035", pretrained=True)
-    with pytest.raises(InvalidArgumentError, match="expected a backbone of timm's to fill from weights"):
+    with pytest.raises(InvalidArgumentError, match="expected a timm backbone for the weights in weights"):
         fill_backbone(backbone("residual_xs"), {}, FILE)

@@ -131,7 +131,7 @@ def test_eval_mode_uses_the_running_statistics(seen):
 def test_one_value_a_channel_cannot_be_normalised(seen):
     for s in seen:
         assert s["error"] == (
-            "expected more than one value a channel to normalise over in training, got 1 in all processes together; "
+            "expected more than one value per channel to normalise over in training, got 1 in all processes together; "
             "use a larger batch or larger crops"
         )
 

@@ -41,7 +41,7 @@ def test_images_of_other_sizes_take_the_largest_of_twice_resized_logits(align_co
         seen = upsample(planes, padded, (61, 90), align_corners)
         plain = seen if size == (61, 90) else upsample(seen, size, size, align_corners=False)
         assert torch.equal(one.long(), plain.argmax(0))
-        # As detectron2 does it, with torch's own resize: equal but for ties within rounding.
+        # detectron2's procedure with torch's own resize: equal except for ties within rounding.
         seen = F.interpolate(planes[None], padded, mode="bilinear", align_corners=align_corners)[..., :61, :90]
         peer = F.interpolate(seen, size, mode="bilinear", align_corners=False)[0]
         torch.testing.assert_close(peer.gather(0, one.long()[None])[0], peer.amax(0), rtol=1e-5, atol=1e-5)

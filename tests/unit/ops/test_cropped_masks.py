@@ -1,4 +1,4 @@
-"""Masks kept window by window."""
+"""Masks stored as crops within windows."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ BITS = torch.ones(4, dtype=torch.bool)
         (BOXES, BITS.byte(), [0, 4], r"expected pixels as torch.bool \[4\], got torch.uint8 \[4\]"),
         (BOXES, BITS[None], [0, 4], r"expected pixels as torch.bool \[4\], got torch.bool \[1, 4\]"),
         (BOXES, BITS, [0], r"expected starts as torch.int64 \[2\], got torch.int64 \[1\]"),
-        (BOXES, BITS, [0, 3], "windows of 4 pixels in all"),
-        (BOXES, BITS, [1, 4], "windows of 4 pixels in all"),
-        (BOXES, BITS[:3], [0, 4], "to the 3 pixels; windows of 4 pixels in all"),
+        (BOXES, BITS, [0, 3], "windows with 4 pixels in total"),
+        (BOXES, BITS, [1, 4], "windows with 4 pixels in total"),
+        (BOXES, BITS[:3], [0, 4], "to 3 pixels, got windows with 4 pixels in total"),
         (BOXES[:, [2, 1, 0, 3]], BITS, [0, 4], "expected windows inside the image"),
         (BOXES - 1, BITS, [0, 4], "expected windows inside the image"),
     ],
@@ -98,7 +98,7 @@ def test_contradictions_are_refused(boxes, pixels, starts, message):
 def test_windows_that_leave_the_image_are_refused():
     windows = CroppedMasks.from_masks(MASKS)
     for size in ((2, 5), (3, 4)):
-        with pytest.raises(InvalidArgumentError, match="some that reach to row 3 and column 5; cut them"):
+        with pytest.raises(InvalidArgumentError, match="windows up to row 3 and column 5"):
             windows.to_masks(size)
 
 
@@ -110,7 +110,7 @@ def test_masks_and_crops_of_other_types_or_shapes_are_refused():
         CroppedMasks.from_crops([crop], torch.tensor([[0, 0, 3, 2]]))
     with pytest.raises(InvalidArgumentError, match=r"expected a crop as bool \[2, 2\], got torch.float32 \[2, 2\]"):
         CroppedMasks.from_crops([crop.float()], torch.tensor([[0, 0, 2, 2]]))
-    with pytest.raises(InvalidArgumentError, match=r"expected whole boxes as \[1, 4\] for 1 crops, got torch.float32"):
+    with pytest.raises(InvalidArgumentError, match=r"expected integer boxes as \[1, 4\] for 1 crops"):
         CroppedMasks.from_crops([crop], torch.tensor([[0.0, 0, 2, 2]]))
 
 

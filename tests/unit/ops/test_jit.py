@@ -1,4 +1,4 @@
-"""Compilation happens when a kernel is first called, is announced once, and is kept on disk."""
+"""Kernels are compiled at their first call, with one notice, and cached on disk."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def import_kernels() -> None:
 
 
 def printed(log: Path, function: Callable[[], None]) -> str:
-    """What a function prints in a new process, whose cache is the folder of its log."""
+    """Return the output of a function in a new process, whose cache is the folder of its log."""
     process = Process(log, function, environment={"NUMBA_CACHE_DIR": str(log.parent)}, imported=TORCH)
     assert process.end() == 0, process.text
     return process.text

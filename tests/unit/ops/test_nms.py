@@ -1,4 +1,4 @@
-"""Suppression keeps the boxes that torchvision's does, in the same order."""
+"""NMS keeps the same boxes as torchvision's, in the same order."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_nested_options_are_replaced_and_the_others_stay() -> None:
         ({"min_score": float("nan")}, InvalidArgumentError, r"expected min_score in 0\.\.1, got nan"),
         ({"min_score": "0.5"}, InvalidArgumentError, "expected min_score as a number, got '0.5'"),
         ({"min_score": True}, InvalidArgumentError, "expected min_score as a number, got True"),
-        ({"max_detections": 2.0}, InvalidArgumentError, "expected max_detections as a whole number, got 2.0"),
+        ({"max_detections": 2.0}, InvalidArgumentError, "expected max_detections as an integer, got 2.0"),
         ({"max_detections": 0}, InvalidArgumentError, "expected max_detections of 1 or more, got 0"),
         ({"stuff_on_uncovered": 1}, InvalidArgumentError, "expected stuff_on_uncovered as True or False, got 1"),
         ({"variant": "papers"}, InvalidArgumentError, 'expected variant as "published" or "paper", got \'papers\''),

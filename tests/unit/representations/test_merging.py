@@ -1,4 +1,4 @@
-"""Objects and stuff laid into a map: the limits, counted by hand."""
+"""Merging objects and stuff into a map: the limits, counted by hand."""
 
 from __future__ import annotations
 
@@ -159,11 +159,11 @@ def test_categories_under_objects_are_not_looked_at():
         ({"score": [0.9, 1.1]}, r"expected scores in 0\.\.1, got 0.9\.\.1.1"),
         ({"score": [0.9, float("nan")]}, r"expected scores in 0\.\.1, got nan\.\.nan"),
         ({"category": [DISC]}, r"expected category as torch.int64 \[2\]"),
-        ({"category": [DISC, SKY]}, r"expected objects of the things of shapes, \[2, 3\], got categories \[0\]"),
+        ({"category": [DISC, SKY]}, r"expected objects of thing categories of shapes, \[2, 3\], got categories \[0\]"),
         ({"category": [DISC, 4]}, r"got categories \[4\]"),
         ({"semantic": [[0.0, 1, 2]]}, r"expected semantic as integers \[H, W\], got torch.float32 \[1, 3\]"),
         ({"semantic": [0, 1, 2]}, r"expected semantic as integers \[H, W\], got torch.int64 \[3\]"),
-        ({"semantic": [[0, 1]]}, "expected windows inside the image of 1x2, got some that reach to row 1 and column"),
+        ({"semantic": [[0, 1]]}, "expected windows inside the image of 1x2, got windows up to row 1 and column"),
     ],
 )
 def test_contradictions_are_refused(changes, message):

@@ -1,4 +1,4 @@
-"""What `zoo.load` takes a name for: a bundled model, a path, or a repository on the hub."""
+"""How `zoo.load` interprets a name: as a bundled model, a path, or a repository on the hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from panscape.errors import PanscapeError, UnknownNameError, UnreadableFileError
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """The addresses that the hub was asked for, which does not answer; the working folder is empty."""
+    """The addresses requested from the hub, which does not answer; the working folder is empty."""
     import huggingface_hub as hub
 
     addresses: list[str] = []

@@ -84,14 +84,14 @@ def test_files_that_are_not_models(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match="not saved by panscape"):
         zoo.load(tmp_path / "other.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(UnreadableFileError, match="expected a whole safetensors file"):
+    with pytest.raises(UnreadableFileError, match="expected a complete safetensors file"):
         zoo.load(tmp_path / "text.safetensors")
 
 
 def test_what_cannot_be_saved_leaves_nothing_behind(tmp_path: Path) -> None:
     backbone = create_backbone("residual_xs")
     model = create_model("swiftnet", SHAPES, backbone=backbone, width=8)
-    with pytest.raises(InvalidArgumentError, match="ResidualBackbone; name the part"):
+    with pytest.raises(InvalidArgumentError, match="ResidualBackbone; pass the name"):
         zoo.save(model, tmp_path / "m.safetensors")
     with pytest.raises(InvalidArgumentError, match=r"ends in \.safetensors"):
         zoo.save(model, tmp_path / "m.pth")

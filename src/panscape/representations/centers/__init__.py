@@ -1,4 +1,4 @@
-"""Objects as centres: a heatmap of centres, and for every pixel the offset to its own."""
+"""Objects as centres: a heatmap of centres, and for every pixel the offset to the centre of its object."""
 
 from panscape.representations.centers.decode_config import CenterDecoding as CenterDecoding
 from panscape.representations.centers.representation import CENTER_ORACLES as CENTER_ORACLES

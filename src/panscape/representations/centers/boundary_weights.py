@@ -1,10 +1,10 @@
-"""Weights that make the offset loss attend to the boundaries of segments.
+"""Weights of the boundary-aware offset loss: largest at the boundaries of segments.
 
-Boundary-aware offset loss of Panoptic SwiftNet (arXiv 2203.07908, Section 2.2). Each segment is cut into regions by
-the distance of its pixels from its own boundary, and the weight falls from region to region towards its middle.
+Boundary-aware offset loss of Panoptic SwiftNet (arXiv 2203.07908, Section 2.2). Each segment is divided into regions by
+the distance of its pixels to its own boundary, and the weight decreases from region to region towards the interior.
 
 The distance of a pixel is the Euclidean distance to the nearest pixel of another segment or of void; pixels on the
-boundary have distance 1. What lies outside the image is no boundary. It is exact here, where the published
+boundary have distance 1. The border of the image is not a boundary. Distances are exact here, where the published
 implementation uses a chamfer approximation.
 """
 
@@ -26,7 +26,7 @@ Longs = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 Thresholds = Literal["released", "equal"]
-NO_BOUNDARY = 2**31 - 1  # squared distance where the image holds one segment only
+NO_BOUNDARY = 2**31 - 1  # squared distance in an image with a single segment
 _FAR = 2**30  # above any squared distance in an image whose sides are at most
 _LONGEST_SIDE = 23169
 
@@ -39,11 +39,11 @@ def boundary_weights(
 ) -> Tensor:
     """Return the weight of every pixel.
 
-    With d a pixel's distance, D the largest one in its segment and n the number of alphas, a pixel gets the alpha
-    whose position is the number of thresholds that d reaches:
+    With a pixel's distance d, the largest distance D in its segment and n alphas, a pixel gets the alpha whose index is
+    the number of thresholds that d reaches:
 
     * "released", the published code: D/(n-1), 2D/(n-1), .. D; the last alpha is for the ridge, where d equals D.
-    * "equal", the paper's words: D/n, 2D/n, .. (n-1)D/n.
+    * "equal", the text of the paper: D/n, 2D/n, .. (n-1)D/n.
 
     A segment that fills the image has no boundary and gets the last alpha.
 
@@ -51,14 +51,14 @@ def boundary_weights(
         ids: int32 [H, W], 0 is void, values up to ``num_segments``.
         num_segments: number of segments.
         alphas: weights from the boundary inwards.
-        thresholds: where regions end.
+        thresholds: how the regions are bounded, see above.
 
     Returns:
         float32 [H, W], 0 on void.
 
     Raises:
-        InvalidArgumentError: the ids are no int32 map or exceed ``num_segments``, or there is no alpha, or the
-            thresholds are unknown.
+        InvalidArgumentError: the ids are not an int32 map or exceed ``num_segments``, there is no alpha, or
+            ``thresholds`` is unknown.
     """
     _check(ids, alphas, thresholds)
     ids = ids.contiguous()
@@ -79,7 +79,7 @@ def boundary_weights_reference(
     alphas: Sequence[float] = (8, 4, 2, 1),
     thresholds: Thresholds = "released",
 ) -> Tensor:
-    """Return what :func:`boundary_weights` does, in plain torch; it must be equal to this."""
+    """Plain torch reference of :func:`boundary_weights`; the results must be equal."""
     _check(ids, alphas, thresholds)
     if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) > num_segments):
         _refuse_ids(ids, num_segments)
@@ -97,7 +97,7 @@ def boundary_weights_reference(
 def squared_distances_reference(ids: Tensor) -> Tensor:
     """Return each pixel's squared distance to the nearest pixel of another id, int64 [H, W].
 
-    Where there is no other id it is ``NO_BOUNDARY``.
+    If there is no other id, the distance is ``NO_BOUNDARY``.
     """
     height, width = ids.shape
     far = height + width
@@ -125,13 +125,13 @@ def squared_distances_reference(ids: Tensor) -> Tensor:
 def squared_thresholds(largest: NDArray[np.int64], num_regions: int, thresholds: Thresholds) -> NDArray[np.int64]:
     """Return the smallest squared distances that reach each threshold, int64 [S, num_regions - 1].
 
-    Squared distances are integers, so regions can be told apart without a square root and yet exactly as comparing
-    float64 distances does.
+    Squared distances are integers, so regions can be determined without a square root, exactly as by comparing float64
+    distances.
 
     Args:
         largest: int64 [S], largest squared distance of each segment.
         num_regions: number of alphas.
-        thresholds: where regions end.
+        thresholds: how the regions are bounded, see :func:`boundary_weights`.
     """
     depth = np.sqrt(largest.astype(np.float64))[:, None]
     i = np.arange(1, num_regions)
@@ -141,7 +141,7 @@ def squared_thresholds(largest: NDArray[np.int64], num_regions: int, thresholds:
     else:
         bounds = depth * i / num_regions
     limits = np.ceil(bounds * bounds).astype(np.int64)
-    # Squaring rounded: step to the integer whose root is the first to reach the bound.
+    # Squaring has a rounding error: step to the first integer whose root reaches the bound.
     limits -= (limits > 0) & (np.sqrt((limits - 1).clip(0).astype(np.float64)) >= bounds)
     limits += np.sqrt(limits.astype(np.float64)) < bounds
     limits[largest >= NO_BOUNDARY] = 0
@@ -165,9 +165,9 @@ def _refuse_ids(ids: Tensor, num_segments: int) -> NoReturn:
 
 @jit
 def _measure_columns(ids: Ints, num_segments: int, distance: Ints) -> bool:
-    """Write each pixel's distance to another id in its column; return whether all ids are described.
+    """Write each pixel's distance to another id in its column; return whether all ids are in range.
 
-    Without another id in the column it is at least the sum of height and width.
+    Without another id in the column, the distance is at least the sum of height and width.
     """
     height, width = ids.shape
     described = True
@@ -187,13 +187,13 @@ def _measure_columns(ids: Ints, num_segments: int, distance: Ints) -> bool:
 
 @jit
 def _measure_rows(ids: Ints, distance: Ints, largest: Ints) -> None:
-    """Replace distances within columns by squared distances; note each id's largest.
+    """Replace distances within columns by squared distances; store the largest of each id.
 
-    A row is handled in runs of equal ids. A pixel's squared distance is the lowest of the parabolas that stand on the
-    run's columns, at the height of the squared distance within the column, and on the pixels that end the run, at
-    height 0 (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions"). As x grows, the lowest
-    parabola is one further right or the same. So it is searched for at every 64th pixel only, and the pixels between
-    two of those compare the few parabolas from the one's to the other's: plain loops that compile to vectors.
+    A row is processed in runs of equal ids. A pixel's squared distance is the minimum over parabolas with vertices at
+    the run's columns, at the height of the squared distance within the column, and at the two pixels that end the run,
+    at height 0 (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions"). As x grows, the lowest
+    parabola stays the same or moves right. It is therefore searched only at every 64th pixel, and the pixels between
+    two of those compare the few parabolas between the two results, in plain loops that compile to vector instructions.
     """
     height, width = ids.shape
     rise = np.empty(width + 2, dtype=np.int32)
@@ -208,21 +208,21 @@ def _measure_rows(ids: Ints, distance: Ints, largest: Ints) -> None:
                 end += 1
             if value == 0:
                 continue
-            # Places within the run count from 1; 0 and num + 1 are the pixels that end it.
+            # Indices within the run start at 1; 0 and num + 1 are the pixels that end it.
             num = end - first
             rise[0] = 0 if first > 0 else _FAR
             rise[num + 1] = 0 if end < width else _FAR
             for i in range(num):
                 rise[i + 1] = line[first + i] * line[first + i] if line[first + i] < height + width else _FAR
             deepest = np.int32(0)
-            foot: int | np.int64 = np.int64(0)  # a literal 0 would be a type of its own, compiled once more
+            foot: int | np.int64 = np.int64(0)  # a literal 0 has another type, for which numba would compile again
             for start in range(1, num + 1, 64):
                 stop = min(start + 64, num + 1)
                 last = num + 1 if stop == num + 1 else _lowest_parabola(rise[: num + 2], foot, stop - 1)
                 lowest[:] = 2**31 - 1
                 for v in range(foot, last + 1):
                     offset, height_v = np.int32(start - v), rise[v]
-                    for i in range(len(lowest)):  # all 64, whatever the block's length: a vector loop without a rest
+                    for i in range(len(lowest)):  # all 64, even in shorter blocks: a vector loop without a remainder
                         step = np.int32(offset + np.int32(i))
                         lowest[i] = min(lowest[i], np.int32(np.int32(step * step) + height_v))
                 part = line[first + start - 1 : first + stop - 1]
@@ -235,8 +235,8 @@ def _measure_rows(ids: Ints, distance: Ints, largest: Ints) -> None:
 
 @jit
 def _lowest_parabola(rise: Ints, foot: int | np.int64, x: int) -> int | np.int64:
-    """Return the place of a lowest parabola at ``x``, given that none before ``foot`` is lower."""
-    # At x itself and at the ends some are known; what is lower than those stands within reach.
+    """Return the index of a lowest parabola at ``x``, given that none before ``foot`` is lower."""
+    # The parabolas at x and at the ends bound the minimum, which limits how far away a lower one can be.
     known = min(rise[x], x * x + rise[0], (len(rise) - 1 - x) ** 2 + rise[-1])
     reach = int(np.sqrt(known)) + 1
     foot = max(foot, x - reach)
@@ -255,7 +255,7 @@ def _lowest_parabola(rise: Ints, foot: int | np.int64, x: int) -> int | np.int64
 
 @jit
 def _weigh(ids: Ints, squared: Ints, limits: Ints, alphas: Floats, weights: Floats) -> None:
-    """Write each pixel's alpha: the one at the number of limits it reaches."""
+    """Write each pixel's alpha, whose index is the number of limits that the pixel reaches."""
     height, width = ids.shape
     for y in range(height):
         end = 0

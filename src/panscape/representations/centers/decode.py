@@ -1,27 +1,27 @@
-"""From category logits, centre heatmap and centre offsets to segments.
+"""Decode category logits, centre heatmap and centre offsets into a panoptic map.
 
 Grouping of Panoptic SwiftNet (Šarić et al., "Panoptic SwiftNet: Pyramidal Fusion for Real-Time Panoptic
-Segmentation", arXiv 2203.07908) in the published implementation's exact semantics; the idea is Panoptic-DeepLab's
-(Cheng et al., CVPR 2020, section 3.3):
+Segmentation", arXiv 2203.07908) with the exact semantics of the published implementation; the method is
+Panoptic-DeepLab's (Cheng et al., CVPR 2020, section 3.3):
 
-1. Enlarge all outputs bilinearly. A pixel's category is the first largest logit.
-2. Centres are the pixels above ``threshold`` that no pixel of their window exceeds. All pixels of a plateau are
-   centres; with ``join_peaks``, which is ours, the first of those within one window is. They are numbered in raster
-   order; if there are ``top_k`` or more, the ``top_k`` highest are kept, highest first, ties in raster order.
+1. Upsample all outputs bilinearly. A pixel's category is the argmax of its logits; ties go to the first.
+2. Centres are the pixels above ``threshold`` that are the maximum of their window (NMS). All pixels of a plateau are
+   centres; with ``join_peaks``, which is ours, only the first within one window. Centres are numbered in raster order;
+   if there are ``top_k`` or more, the ``top_k`` highest are kept in descending order, ties in raster order.
    (Panoptic-DeepLab's own code keeps those above the ``top_k``-th highest, in raster order: ``beyond_top_k="above"``.
    With fewer centres both give the same segments.)
-3. A thing pixel joins the centre nearest to the place its offset points to; the first of equally near ones wins.
-4. Each centre's segment takes the category that most of its pixels have; ties go to the smallest category.
-5. Stuff of less than ``stuff_area`` pixels, and things without any centre, are void. So are stuff of less than
-   ``stuff_share`` of the image and segments of things of less than ``thing_area`` pixels; these are ours, and not so
+3. A thing pixel is assigned to the centre nearest to the position its offset points to; ties go to the first centre.
+4. Each centre's segment takes the category of the majority of its pixels; ties go to the smallest category.
+5. Stuff of less than ``stuff_area`` pixels, and things without any centre, become void. So do stuff of less than
+   ``stuff_share`` of the image and thing segments of less than ``thing_area`` pixels; these two rules are ours, and off
    by default.
 
-Values that are not a number count as the lowest logit, as no centre and as an offset of 0; others of more than 1e30 as
-that. Published code leaves open what becomes of them.
+NaN counts as the lowest logit, as no centre and as an offset of 0; values beyond +-1e30 are clamped. Published code
+does not define these cases.
 
-Three implementations agree in every pixel: :func:`group_centers_reference` says what is meant,
-:func:`group_centers_batched` does it without waiting for the device, and
-the compiled kernels do it in a few sweeps over the image.
+Three implementations agree in every pixel: :func:`group_centers_reference` is the definition,
+:func:`group_centers_batched` runs on a device without waiting for it, and the compiled kernels of
+:func:`group_centers` pass over the image a few times.
 """
 
 from __future__ import annotations
@@ -49,75 +49,6 @@ from panscape.representations.centers.peaks_cpu import find_peaks
 __all__ = ["CenterDecoding", "group_centers", "group_centers_batched", "group_centers_reference"]
 
 
-def group_centers(
-    semantic_logits: Tensor,
-    center: Tensor,
-    offset: Tensor,
-    padded_size: tuple[int, int],
-    size: tuple[int, int],
-    thing_ids: Collection[int],
-    decoding: CenterDecoding,
-) -> PanopticMap:
-    """Group one image's outputs into segments, by the fastest implementation for their device.
-
-    Args:
-        semantic_logits: float [C, h, w], one plane a category.
-        center: float [h, w], heatmap of centres.
-        offset: float [2, h, w], from each pixel to its segment's centre as (dy, dx), in pixels of the input image.
-        padded_size: height and width of the input image that the network saw; outputs are enlarged to it.
-        size: height and width of the image in its top left corner.
-        thing_ids: the categories that are things.
-        decoding: how to find centres and which segments to keep.
-
-    Returns:
-        A map of ``size``. First the stuff by category, score 1, then the things in the order of their centres, their
-        score the heatmap's value at the centre, at most 1. Centres that got no pixel, or too few, have no row.
-
-    Raises:
-        InvalidArgumentError: shapes contradict each other, or the sizes, or a thing is no category.
-    """
-    check_outputs(semantic_logits[None], center[None], offset[None], padded_size, [size], thing_ids)
-    if semantic_logits.device.type == "cpu":
-        return _group_centers_compiled(semantic_logits, center, offset, padded_size, size, thing_ids, decoding)
-    batch = (semantic_logits[None], center[None], offset[None])
-    return group_centers_batched(*batch, padded_size, [size], thing_ids, decoding)[0]
-
-
-def _group_centers_compiled(
-    semantic_logits: Tensor,
-    center: Tensor,
-    offset: Tensor,
-    padded_size: tuple[int, int],
-    size: tuple[int, int],
-    thing_ids: Collection[int],
-    decoding: CenterDecoding,
-) -> PanopticMap:
-    logits = semantic_logits.detach().float().contiguous().numpy()  # the kernel looks for what is not finite
-    heat, offsets = finite_values(center).contiguous().numpy(), finite_values(offset, nan=0).contiguous().numpy()
-    num_categories, height, width = logits.shape
-    rows = cell_table(height, padded_size[0], decoding.align_corners, size[0])
-    columns = cell_table(width, padded_size[1], decoding.align_corners, size[1])
-    is_thing = np.isin(np.arange(num_categories), list(thing_ids))
-
-    points, peaks = find_peaks(heat, rows, columns, decoding.threshold, decoding.nms_kernel, decoding.join_peaks)
-    if len(points) >= decoding.top_k:
-        order = np.argsort(-peaks, kind="stable")[: decoding.top_k]
-        if decoding.beyond_top_k == "above":
-            order = np.flatnonzero(peaks > peaks[order[-1]])
-        points, peaks = points[order], peaks[order]
-    code, areas, votes = group(logits, offsets, rows, columns, is_thing, points)
-
-    # Rows of the result: stuff by category, then things by centre. A code without row becomes void.
-    stuff = np.flatnonzero(~is_thing & (areas >= decoding.smallest_stuff(size)))
-    things = np.flatnonzero(votes.sum(axis=1) >= max(decoding.thing_area, 1))
-    table = np.zeros(num_categories + len(points), dtype=np.int32)
-    table[np.concatenate([stuff, num_categories + things])] = np.arange(1, len(stuff) + len(things) + 1)
-    paint(code, table)
-    category = np.concatenate([stuff, votes[things].argmax(axis=1)])  # argmax: the smallest of equal ones
-    score = np.concatenate([np.ones(len(stuff), dtype=np.float32), np.minimum(peaks[things], np.float32(1))])
-    return PanopticMap(torch.from_numpy(code), torch.from_numpy(category), torch.from_numpy(score))
-
-
 def group_centers_reference(
     semantic_logits: Tensor,
     center: Tensor,
@@ -127,7 +58,10 @@ def group_centers_reference(
     thing_ids: Collection[int],
     decoding: CenterDecoding,
 ) -> PanopticMap:
-    """Group as :func:`group_centers` does, plainly and on any device; what the other implementations must equal."""
+    """Group one image's outputs into segments in plain torch, on any device: the definition of this decoding.
+
+    Arguments, result and errors are those of :func:`group_centers`; all other implementations must equal this one.
+    """
     check_outputs(semantic_logits[None], center[None], offset[None], padded_size, [size], thing_ids)
     device, num_categories = semantic_logits.device, semantic_logits.shape[0]
 
@@ -159,7 +93,7 @@ def group_centers_reference(
         mask = thing & (nearest == k)
         votes = torch.bincount(semantic[mask], minlength=num_categories).tolist()
         if sum(votes) >= max(decoding.thing_area, 1):
-            category.append(votes.index(max(votes)))  # index: the smallest of equal ones
+            category.append(votes.index(max(votes)))  # index: the smallest category on ties
             score.append(min(float(peaks[k]), 1.0))
             ids[mask] = len(category)
     return PanopticMap(
@@ -170,7 +104,7 @@ def group_centers_reference(
 
 
 def _find_centers(heat: Tensor, decoding: CenterDecoding) -> tuple[Tensor, Tensor]:
-    """Return the centres' points, int64 [K, 2], and heatmap values, float32 [K], in the order that numbers them."""
+    """Return the points, int64 [K, 2], and heatmap values, float32 [K], of the centres in their final order."""
     points = is_center(heat, decoding).nonzero()
     peaks = heat[points[:, 0], points[:, 1]]
     if len(points) >= decoding.top_k:
@@ -182,9 +116,9 @@ def _find_centers(heat: Tensor, decoding: CenterDecoding) -> tuple[Tensor, Tenso
 
 
 def _nearest(points: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Return the number of the centre nearest to every (y, x), int64; the first of equally near ones.
+    """Return the index of the centre nearest to every (y, x), int64; ties go to the first centre.
 
-    Distances are compared after the square root, as published: it makes equal what differed in the last bits.
+    Distances are compared after the square root, as published: values that differ in the last bits can become equal.
     """
     best = torch.full_like(x, torch.inf)
     nearest = torch.zeros(x.shape, dtype=torch.int64, device=x.device)
@@ -194,3 +128,72 @@ def _nearest(points: Tensor, y: Tensor, x: Tensor) -> Tensor:
         nearest.masked_fill_(distance < best, k)
         best = torch.minimum(best, distance)
     return nearest
+
+
+def group_centers(
+    semantic_logits: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    padded_size: tuple[int, int],
+    size: tuple[int, int],
+    thing_ids: Collection[int],
+    decoding: CenterDecoding,
+) -> PanopticMap:
+    """Group one image's outputs into segments with the fastest implementation for their device.
+
+    Args:
+        semantic_logits: float [C, h, w], one plane per category.
+        center: float [h, w], heatmap of centres.
+        offset: float [2, h, w], from each pixel to its segment's centre as (dy, dx), in pixels of the input image.
+        padded_size: height and width of the network's input, to which outputs are upsampled.
+        size: height and width of the image in its top left corner.
+        thing_ids: the categories that are things.
+        decoding: options of finding centres and keeping segments.
+
+    Returns:
+        A map of ``size``. First the stuff by category with score 1, then the things in the order of their centres,
+        whose score is the heatmap's value at the centre, at most 1. Centres with no or too few pixels are omitted.
+
+    Raises:
+        InvalidArgumentError: shapes or sizes contradict each other, or a thing is not a category.
+    """
+    check_outputs(semantic_logits[None], center[None], offset[None], padded_size, [size], thing_ids)
+    if semantic_logits.device.type == "cpu":
+        return _group_centers_compiled(semantic_logits, center, offset, padded_size, size, thing_ids, decoding)
+    batch = (semantic_logits[None], center[None], offset[None])
+    return group_centers_batched(*batch, padded_size, [size], thing_ids, decoding)[0]
+
+
+def _group_centers_compiled(
+    semantic_logits: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    padded_size: tuple[int, int],
+    size: tuple[int, int],
+    thing_ids: Collection[int],
+    decoding: CenterDecoding,
+) -> PanopticMap:
+    logits = semantic_logits.detach().float().contiguous().numpy()  # the kernel handles values that are not finite
+    heat, offsets = finite_values(center).contiguous().numpy(), finite_values(offset, nan=0).contiguous().numpy()
+    num_categories, height, width = logits.shape
+    rows = cell_table(height, padded_size[0], decoding.align_corners, size[0])
+    columns = cell_table(width, padded_size[1], decoding.align_corners, size[1])
+    is_thing = np.isin(np.arange(num_categories), list(thing_ids))
+
+    points, peaks = find_peaks(heat, rows, columns, decoding.threshold, decoding.nms_kernel, decoding.join_peaks)
+    if len(points) >= decoding.top_k:
+        order = np.argsort(-peaks, kind="stable")[: decoding.top_k]
+        if decoding.beyond_top_k == "above":
+            order = np.flatnonzero(peaks > peaks[order[-1]])
+        points, peaks = points[order], peaks[order]
+    code, areas, votes = group(logits, offsets, rows, columns, is_thing, points)
+
+    # Segments of the result: stuff by category, then things by centre. A code without a segment becomes void.
+    stuff = np.flatnonzero(~is_thing & (areas >= decoding.smallest_stuff(size)))
+    things = np.flatnonzero(votes.sum(axis=1) >= max(decoding.thing_area, 1))
+    table = np.zeros(num_categories + len(points), dtype=np.int32)
+    table[np.concatenate([stuff, num_categories + things])] = np.arange(1, len(stuff) + len(things) + 1)
+    paint(code, table)
+    category = np.concatenate([stuff, votes[things].argmax(axis=1)])  # argmax: the smallest category on ties
+    score = np.concatenate([np.ones(len(stuff), dtype=np.float32), np.minimum(peaks[things], np.float32(1))])
+    return PanopticMap(torch.from_numpy(code), torch.from_numpy(category), torch.from_numpy(score))

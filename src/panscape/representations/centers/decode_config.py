@@ -1,4 +1,4 @@
-"""What the implementations of grouping by centres share: their settings, their checks, and where centres are."""
+"""Options, checks and the centre criterion that all implementations of centre decoding share."""
 
 from __future__ import annotations
 
@@ -20,33 +20,32 @@ BeyondTopK = Literal["highest", "above"]
 
 @dataclass(frozen=True, slots=True)
 class CenterDecoding:
-    """How centres are found and segments kept; the defaults are those published for Cityscapes, but for align_corners.
+    """Options of centre decoding; the defaults are those published for Cityscapes, except align_corners.
 
     Attributes:
-        threshold: a centre's heatmap value is above it; 0 or more.
-        nms_kernel: side in pixels of the window in which a centre is not exceeded; odd.
-        top_k: no more centres than this.
-        stuff_area: stuff categories of fewer pixels in the whole map become void.
-        align_corners: how outputs are enlarged, see ``panscape.ops.interpolate``. Training enlarges them with False,
-            as does the published recovery for COCO and Mapillary Vistas; that for Cityscapes uses True.
-        thing_area: segments of things of fewer pixels in the whole map become void, whatever categories their pixels
-            have. Ours: papers and released code keep all, as does 0.
-        stuff_share: stuff categories of a smaller share of the map's pixels become void, too; below 1. Ours, for
-            images of very different sizes.
-        resize: what is brought to the image's size where the network saw it at another: "map", the map, to the
-            nearest pixel (Panoptic SwiftNet); "outputs", the outputs, bilinearly, before centres are looked for, and
-            the lengths of offsets with them (Panoptic-DeepLab, mended); "outputs_unscaled", the outputs, with offsets
-            as long as they were, so that they miss the centres (Panoptic-DeepLab in detectron2, to the letter). Pixels
-            of nms_kernel, stuff_area and thing_area are those of the network's input for "map", else the image's.
-        beyond_top_k: which centres stay where there are top_k or more: "highest", exactly the top_k highest, numbered
-            from the highest down (Panoptic SwiftNet); "above", those above the top_k-th highest, thus fewer than
-            top_k and none if all are equal, numbered in raster order (Panoptic-DeepLab).
-        join_peaks: of centres within one window of each other, which are equally high, keep the first in raster order.
-            Published code keeps all, as does False. Heatmaps in bfloat16 have plateaus, each of whose pixels is a
-            centre otherwise.
+        threshold: Minimum heatmap value of a centre, exclusive; 0 or more.
+        nms_kernel: Side in pixels of the NMS window, of which a centre is the maximum; odd.
+        top_k: Maximum number of centres.
+        stuff_area: Minimum number of pixels of a stuff category in the map; with fewer it becomes void.
+        align_corners: Upsample outputs with aligned corners, see ``panscape.ops.interpolate``. Training uses False, as
+            does the published post-processing for COCO and Mapillary Vistas; that for Cityscapes uses True.
+        thing_area: Minimum number of pixels of a thing segment in the map; with fewer it becomes void, whatever
+            categories its pixels have. Ours: papers and released code keep all, as does 0.
+        stuff_share: Minimum share of the map's pixels of a stuff category, below 1; with less it becomes void. Ours,
+            for images of very different sizes.
+        resize: What is resized to the image's size if the network saw it at another one: "map", the map, by nearest
+            neighbour (Panoptic SwiftNet); "outputs", the outputs, bilinearly, before centres are found, with offsets
+            scaled (Panoptic-DeepLab, corrected); "outputs_unscaled", the outputs with unscaled offsets, which miss the
+            centres (Panoptic-DeepLab exactly as in detectron2). The units of nms_kernel, stuff_area and thing_area are
+            pixels of the network's input for "map", else of the image.
+        beyond_top_k: Which centres are kept if there are top_k or more: "highest", exactly the top_k highest, in
+            descending order (Panoptic SwiftNet); "above", those above the top_k-th highest, thus fewer than top_k and
+            none if all are equal, in raster order (Panoptic-DeepLab).
+        join_peaks: Keep only the first, in raster order, of equally high centres within one window. Published code
+            keeps all, as does False. Heatmaps in bfloat16 have plateaus, of which every pixel would be a centre.
 
     Raises:
-        InvalidArgumentError: a value is out of its range.
+        InvalidArgumentError: a value is out of range.
     """
 
     threshold: float = 0.1
@@ -78,7 +77,7 @@ class CenterDecoding:
                 raise InvalidArgumentError(f"expected {name} {names}, got {getattr(self, name)!r}")
 
     def smallest_stuff(self, size: tuple[int, int]) -> int:
-        """Return how many pixels a stuff category needs to stay, in a map of this size; at least one."""
+        """Return the minimum number of pixels of a stuff category in a map of this size; at least one."""
         return max(self.stuff_area, min_area_pixels(self.stuff_share, size), 1)
 
 
@@ -87,19 +86,19 @@ def is_center(heat: Tensor, decoding: CenterDecoding) -> Tensor:
     height, width = heat.shape[-2:]
     kernel = decoding.nms_kernel
     kept = torch.where(heat > decoding.threshold, heat, -1.0)
-    # Outside the map max_pool2d has minus infinity.
+    # max_pool2d pads with minus infinity.
     highest = F.max_pool2d(kept.reshape(-1, 1, height, width), kernel, stride=1, padding=kernel // 2)
     center = (kept == highest.reshape(heat.shape)) & (kept > 0)
     if not decoding.join_peaks:
         return center
-    # Two centres in each other's windows are equally high. Float64 counts the pixels of any image exactly.
+    # Two centres in each other's windows are equally high. float64 represents the pixel counts of any image exactly.
     place = -torch.arange(height * width, device=heat.device, dtype=torch.float64).reshape(height, width)
     places = torch.where(center, place, -torch.inf).reshape(-1, 1, height, width)
     return center & (place == F.max_pool2d(places, kernel, stride=1, padding=kernel // 2).reshape(heat.shape))
 
 
 def rounded_root(squared: Tensor) -> Tensor:
-    """Return the float32 root, correctly rounded; on CPUs torch's own is off by a bit for every fifth value."""
+    """Return the correctly rounded float32 square root; torch's own on CPUs is off by a bit for every fifth value."""
     return squared.double().sqrt().float() if squared.device.type == "cpu" else squared.sqrt()
 
 
@@ -117,10 +116,10 @@ def check_outputs(
     sizes: Sequence[tuple[int, int]],
     thing_ids: Collection[int],
 ) -> None:
-    """Refuse batched outputs that contradict each other."""
+    """Check that the shapes of batched outputs, sizes and thing ids match each other."""
     if semantic_logits.ndim != 4 or 0 in semantic_logits.shape:
         shape = list(semantic_logits.shape)
-        raise InvalidArgumentError(f"expected logits of one plane a category, with the batch in front, got {shape}")
+        raise InvalidArgumentError(f"expected logits as [B, C, h, w], one plane per category, got {shape}")
     batch, num_categories, height, width = semantic_logits.shape
     for name, part, expected in (
         ("center", center, [batch, height, width]),

@@ -1,13 +1,13 @@
-"""Grouping by centres in one sweep over the image, without ever enlarging the outputs as a whole.
+"""Compiled centre decoding in one pass over the image, which never upsamples the outputs as a whole.
 
 What makes it fast, and why it stays exact:
 
-* *Cells.* The output pixels between four neighbouring inputs form a cell. If one category wins at all four by more
-  than rounding can move an interpolated value, it wins in the whole cell. In other cells only those categories are
-  interpolated whose highest corner is not in the same way below another's lowest.
-* *Buckets.* The map is divided into squares of 32 pixels. For each, when a pixel first points into it, the centres are
-  listed that can be nearest to any place in it.
-* *Roots.* The root is monotone: only where a squared distance falls below the lowest so far, roots are compared.
+* *Cells.* The output pixels between four neighbouring inputs form a cell. If one category wins at all four by a margin
+  larger than the rounding error of interpolation, it wins in the whole cell. In other cells a category is interpolated
+  unless its highest corner is below the lowest corner of another one by such a margin.
+* *Buckets.* The map is divided into squares of 32 pixels. When a pixel first points into a square, the centres that can
+  be nearest to any point in it are listed.
+* *Roots.* The square root is monotone: roots are compared only where a squared distance is below the lowest so far.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _BUCKET = 32
 
 
 class Buckets(NamedTuple):
-    """For squares of the map, the centres that can be nearest to a place in them.
+    """For each square of the map, the centres that can be nearest to a point in it.
 
     Attributes:
         center_y: float32 [K].
         center_x: float32 [K].
-        listed: int32 [Y, X], how many centres are listed; -1 where nobody has asked yet.
-        lists: int32 [Y, X, K], their numbers, ascending.
+        listed: int32 [Y, X], number of listed centres; -1 if the list has not been filled yet.
+        lists: int32 [Y, X, K], indices of the centres, ascending.
     """
 
     center_y: Floats
@@ -43,7 +43,7 @@ class Buckets(NamedTuple):
 def group(
     logits: Floats, offset: Floats, rows: Axis, columns: Axis, is_thing: Flags, points: Ints
 ) -> tuple[Ints, Longs, Longs]:
-    """Give every pixel its code: its category c, or C + k if it is a thing's pixel and nearest to centre k.
+    """Assign a code to every pixel: its category c, or C + k if it is a thing's pixel and nearest to centre k.
 
     Args:
         logits: float32 [C, h, w].
@@ -51,11 +51,11 @@ def group(
         rows: cells of the vertical axis.
         columns: cells of the horizontal axis.
         is_thing: bool [C].
-        points: int32 [K, 2]; without any, things keep their category as code.
+        points: int32 [K, 2]; if there are none, things keep their category as code.
 
     Returns:
-        The codes, int32 [H, W]; the area of each category, int64 [C]; and how many pixels of each category belong to
-        each centre, int64 [K, C].
+        The codes, int32 [H, W]; the area of each category, int64 [C]; and the number of pixels of each category that
+        belong to each centre, int64 [K, C].
     """
     num_categories, num_centers = len(logits), len(points)
     shape = (len(rows.near), len(columns.near))
@@ -83,7 +83,7 @@ def _sweep(
     areas: Longs,
     votes: Longs,
 ) -> None:
-    """Write codes, one row of cells at a time: first categories, then the centres of things."""
+    """Write codes one row of cells at a time: first the categories, then the centres of things."""
     num_categories, _, width = logits.shape
     inputs = InputRows(
         np.empty((2, num_categories, width), dtype=np.float32),
@@ -120,9 +120,9 @@ def _group_things(
     code: Ints,
     votes: Longs,
 ) -> None:
-    """Replace the categories of a row of cells' things by their centres' codes, and count votes."""
+    """Replace the categories of thing pixels in a row of cells by the codes of their centres, and count votes."""
     width = code.shape[1]
-    wide = np.empty((2, 2, width), dtype=np.float32)  # dy and dx, each above and below, enlarged horizontally
+    wide = np.empty((2, 2, width), dtype=np.float32)  # dy and dx, each above and below, upsampled horizontally
     t = 0
     while t < len(has_things):
         if not has_things[t]:
@@ -166,7 +166,7 @@ def _group_span(
         place_x = np.float32(x) + (near * wide[1, 0, x] + far * wide[1, 1, x])
         nearest = np.uint32(0)
         if place_y >= 0 and place_x >= 0 and place_y < height and place_x < width:
-            # Unsigned, so that indices are not tested for counting from the end.
+            # Unsigned, which avoids the check for negative indices.
             i, j = np.uint32(place_y) // np.uint32(_BUCKET), np.uint32(place_x) // np.uint32(_BUCKET)
             if listed[i, j] < 0:
                 listed[i, j] = _fill_bucket(center_y, center_x, int(i), int(j), lists[i, j])
@@ -187,7 +187,7 @@ def _group_span(
 
 @jit
 def _nearest_of_all(center_y: Floats, center_x: Floats, y: np.float32, x: np.float32) -> int:
-    """Return the number of the centre nearest to a place anywhere, the first one of equal roots."""
+    """Return the index of the centre nearest to any point, the first one of equal roots."""
     nearest, lowest = 0, np.float32(np.inf)
     for k in range(len(center_y)):
         down, across = center_y[k] - y, center_x[k] - x
@@ -199,7 +199,7 @@ def _nearest_of_all(center_y: Floats, center_x: Floats, y: np.float32, x: np.flo
 
 @jit
 def _fill_bucket(center_y: Floats, center_x: Floats, i: int, j: int, numbers: Ints) -> int:
-    """List the centres that can be nearest to a place in bucket (i, j); return how many."""
+    """List the centres that can be nearest to a point in bucket (i, j); return their number."""
     top, left = float(i) * _BUCKET, float(j) * _BUCKET
     bottom, right = top + _BUCKET, left + _BUCKET
     closest = np.inf
@@ -207,7 +207,7 @@ def _fill_bucket(center_y: Floats, center_x: Floats, i: int, j: int, numbers: In
         y, x = float(center_y[k]), float(center_x[k])
         down, across = max(bottom - y, y - top), max(right - x, x - left)
         closest = min(closest, down * down + across * across)
-    # Every place has a centre within this distance, and one more than the rounding of distances is farther.
+    # Every point has a centre within this distance; the margin of one exceeds the rounding error of distances.
     limit = math.sqrt(closest) * (1 + 1e-5) + 0.05
     num = 0
     for k in range(len(center_y)):

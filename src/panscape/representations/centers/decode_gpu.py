@@ -1,4 +1,4 @@
-"""Grouping by centres for a batch at once, without waiting for the device image by image."""
+"""Batched centre decoding on a device, without synchronising for each image."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def group_centers_batched(
     thing_ids: Collection[int],
     decoding: CenterDecoding,
 ) -> list[PanopticMap]:
-    """Group a batch as ``group_centers`` does each image, for devices that are slow to answer.
+    """Group a batch as ``group_centers`` groups each image, for devices with slow synchronisation.
 
-    The processor waits for the device twice a batch: for the number of centres and for the number of segments.
+    The CPU waits for the device twice per batch: for the number of centres and for the number of segments.
 
     Args:
         semantic_logits: float [B, C, h, w].
@@ -69,7 +69,7 @@ def group_centers_batched(
     votes = votes.reshape(-1, slots, num_categories)
     winner = votes.argmax(dim=2)
     areas = _histogram(torch.where(inside, semantic, -1), num_categories)
-    # Rows of the result among the candidates: stuff by category, then things by centre.
+    # Candidates for segments: stuff by category, then things by centre.
     smallest_stuff = torch.tensor([[decoding.smallest_stuff(size)] for size in sizes], device=device)
     stuff = (areas >= smallest_stuff) & ~is_thing
     things = (votes.sum(2) >= max(decoding.thing_area, 1)) & (counts > 0)[:, None]
@@ -80,7 +80,7 @@ def group_centers_batched(
     kinds = torch.arange(num_categories, device=device).expand_as(areas)
     category = torch.cat([kinds, winner], dim=1)
     score = torch.cat([torch.ones_like(areas, dtype=torch.float32), peaks[:, :slots].clamp(max=1)], dim=1)
-    # Chosen rows first, in their order; then one copy tells how many there are.
+    # Sort kept candidates to the front, in their order; then a single copy returns their number.
     order = present.logical_not().to(torch.uint8).sort(dim=1, stable=True).indices
     category, score = category.gather(1, order), score.gather(1, order)
     return [
@@ -90,11 +90,11 @@ def group_centers_batched(
 
 
 def _find_centers_batched(heat: Tensor, decoding: CenterDecoding) -> tuple[Tensor, Tensor, Tensor]:
-    """Return as the reference does, in slots of equal number: points [B, K, 2], peaks [B, K], counts [B]."""
+    """Find centres as the reference does, padded to K per image: points [B, K, 2], peaks [B, K], counts [B]."""
     height, width = heat.shape[1:]
     centers = is_center(heat, decoding).flatten(1)
     index = torch.arange(height * width, device=heat.device)
-    # One integer orders by value, then raster: the bits of positive floats ascend as their values do.
+    # One integer sorts by value, then in raster order: the bit patterns of positive floats ascend with their values.
     bits = heat.contiguous().view(torch.int32).flatten(1).long()
     key = torch.where(centers, (bits << 32) | (0x7FFFFFFF - index), -1)
     slots = min(decoding.top_k, height * width)
@@ -112,11 +112,11 @@ def _find_centers_batched(heat: Tensor, decoding: CenterDecoding) -> tuple[Tenso
 
 
 def _nearest_batched(points: Tensor, counts: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Return as the reference does for a batch; slots from ``counts`` on are empty."""
+    """Return the nearest centres as the reference does, for a batch; centres from ``counts`` on are padding."""
     best = torch.full_like(x, torch.inf)
     nearest = torch.zeros(x.shape, dtype=torch.int64, device=x.device)
     slot = torch.arange(points.shape[1], device=x.device)
-    # Nothing is nearer than infinitely far.
+    # Padding is infinitely far away and is never the nearest.
     far = torch.where((slot < counts[:, None])[..., None], points.float(), torch.inf)
     for k in range(points.shape[1]):
         down, right = far[:, k, 0, None, None] - y, far[:, k, 1, None, None] - x
@@ -127,7 +127,7 @@ def _nearest_batched(points: Tensor, counts: Tensor, y: Tensor, x: Tensor) -> Te
 
 
 def _histogram(values: Tensor, num: int) -> Tensor:
-    """Return how often 0..num-1 occur in each image of int64 [B, H, W], int64 [B, num]; -1 is not counted."""
+    """Count the values 0..num-1 in each image of int64 [B, H, W], int64 [B, num]; -1 is not counted."""
     counts = torch.zeros(values.shape[0], num + 1, dtype=torch.int64, device=values.device)
     flat = (values.flatten(1) + num + 1) % (num + 1)
     counts.scatter_add_(1, flat, torch.ones_like(flat))

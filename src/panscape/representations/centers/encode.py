@@ -1,13 +1,13 @@
-"""Training targets of centre based systems, from an id map.
+"""Training targets of centre-based systems, from an id map.
 
 The generator of Panoptic-DeepLab (Cheng et al., CVPR 2020) with the rules of Panoptic SwiftNet (arXiv 2203.07908),
-in their published implementations' exact arithmetic:
+with the exact arithmetic of the published implementations:
 
 * Pixels are points at integer coordinates. A thing's centre is the mean of its visible pixels in float64.
 * The heatmap has a Gaussian at each thing's centre, rounded half to even, over a square window of
-  6 sigma + 3 pixels, clipped at the border; where they overlap, the larger value counts.
+  6 sigma + 3 pixels, clipped at the border; where Gaussians overlap, the larger value counts.
 * Offsets point from each pixel to the unrounded centre.
-* Crowds stay in the semantic target and stamp a Gaussian like others, but centre and offset losses leave them out.
+* Crowds are part of the semantic target and have a Gaussian, but are ignored in the centre and offset losses.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Doubles = NDArray[np.float64]
 
 
 class CenterTargetMaps(NamedTuple):
-    """What :func:`center_targets` gives.
+    """The result of :func:`center_targets`.
 
     Attributes:
-        semantic: int64 [H, W], the category of every pixel, or the value chosen for void.
+        semantic: int64 [H, W], the category of every pixel, or the value given for void.
         semantic_weight: float32 [H, W], ``small_weight`` on small things, 1 on other segments, 0 on void.
-        center: float32 [H, W] in 0..1, heatmap of centres, 1 at each.
+        center: float32 [H, W] in 0..1, heatmap of centres, 1 at each centre.
         center_weight: float32 [H, W], 1 on segments, 0 on crowds and void.
-        offset: float32 [2, H, W], from each thing's pixel to its centre as (dy, dx) in pixels; 0 elsewhere.
+        offset: float32 [2, H, W], from each pixel of a thing to its centre as (dy, dx) in pixels; 0 elsewhere.
         offset_weight: float32 [H, W], 1 on things, 0 on crowds, stuff and void.
     """
 
@@ -68,14 +68,16 @@ def center_targets(
         ids: int32 [H, W], 0 is void, ``s`` is the segment of row ``s - 1``.
         category: int64 [S], each segment's category.
         is_thing: bool [S], whether each segment is a thing.
-        is_crowd: bool [S], whether it stands for many objects; None means that none does.
-        sigma: of the Gaussian, in pixels. Published: 10 for Cityscapes and Mapillary Vistas, 8 for COCO.
-        small_area: things of fewer visible pixels are small.
-        small_weight: their semantic weight.
+        is_crowd: bool [S], whether each segment is a crowd; None if there are none.
+        sigma: standard deviation of the Gaussian in pixels. Published: 10 for Cityscapes and Mapillary Vistas, 8 for
+            COCO.
+        small_area: number of visible pixels below which a thing is small.
+        small_weight: semantic weight of small things.
         void: semantic target of void pixels.
 
     Raises:
-        InvalidArgumentError: the ids are no int32 map, a part has not one entry a segment, or sigma is not positive.
+        InvalidArgumentError: the ids are not an int32 map, an argument does not have one entry per segment, or sigma is
+            not positive.
     """
     if is_crowd is None:
         is_crowd = torch.zeros_like(is_thing)
@@ -84,7 +86,7 @@ def center_targets(
     area, sum_y, sum_x = (np.zeros(len(category) + 1, dtype=np.int64) for _ in range(3))
     if not _measure(pixels, area, sum_y, sum_x):
         _refuse_ids(ids, len(category))
-    # Tables by id, void first.
+    # Tables indexed by id; void is first.
     kind = np.concatenate([[void], category.numpy()])
     thing, single = (np.concatenate([[False], part.numpy()]) for part in (is_thing, ~is_crowd))
     semantic_weights = np.where(thing & (area < small_area), small_weight, 1).astype(np.float32)
@@ -92,10 +94,10 @@ def center_targets(
     offset_weights = (thing & single).astype(np.float32)
     centers = (thing, sum_y / np.maximum(area, 1), sum_x / np.maximum(area, 1))
 
-    # Numpy puts large arrays into huge pages where the system has them, which torch does not: half the time.
+    # Numpy allocates large arrays in huge pages where available, which torch does not; this halves the time.
     semantic = np.empty(pixels.shape, dtype=np.int64)
     semantic_weight, center_weight = (np.empty(pixels.shape, dtype=np.float32) for _ in range(2))
-    # What has no centre or offset is left as it comes, zero.
+    # Pixels without a centre or offset keep their initial value, zero.
     center, offset_weight = (np.zeros(pixels.shape, dtype=np.float32) for _ in range(2))
     offset = np.zeros((2, *pixels.shape), dtype=np.float32)
     tables = (kind, semantic_weights, single.astype(np.float32), offset_weights)
@@ -116,7 +118,7 @@ def center_targets_reference(
     small_weight: float = 3.0,
     void: int,
 ) -> CenterTargetMaps:
-    """Return what :func:`center_targets` does, one segment at a time as published; it must be equal to this."""
+    """Plain reference of :func:`center_targets`, one segment at a time as published; the results must be equal."""
     if is_crowd is None:
         is_crowd = torch.zeros_like(is_thing)
     _check(ids, category, is_thing, is_crowd, sigma)
@@ -159,7 +161,7 @@ def gaussian_kernel(sigma: float) -> NDArray[np.float32]:
     reach = math.ceil(3 * sigma) + 1
     square = np.arange(-reach, reach + 1, dtype=np.float64) ** 2
     stamp = np.exp(-(square[:, None] + square) / (2 * float(sigma) ** 2)).astype(np.float32)
-    stamp.setflags(write=False)  # the cache hands the same array to every caller
+    stamp.setflags(write=False)  # the cache returns the same array to every caller
     return stamp
 
 
@@ -182,7 +184,7 @@ def _refuse_ids(ids: Tensor, num_segments: int) -> NoReturn:
 
 @jit
 def _measure(ids: Ints, area: Longs, sum_y: Longs, sum_x: Longs) -> bool:
-    """Sum up each id's pixels and their coordinates; return whether all ids have a place in the tables."""
+    """Sum the pixels of each id and their coordinates; return whether all ids are in range."""
     height, width = ids.shape
     for y in range(height):
         x = 0
@@ -216,7 +218,7 @@ def _paint(
     offset: Floats,
     offset_weight: Floats,
 ) -> None:
-    """Write all maps but the heatmap, one run of equal ids in a row at a time."""
+    """Write all maps except the heatmap, one run of equal ids in a row at a time."""
     height, width = ids.shape
     for y in range(height):
         x = 0
@@ -237,7 +239,7 @@ def _paint(
 
 @jit
 def _stamp(area: Longs, thing: Flags, center_y: Doubles, center_x: Doubles, stamp: Floats, center: Floats) -> None:
-    """Draw each thing's Gaussian where it is higher than what is there."""
+    """Draw each thing's Gaussian, keeping the maximum where Gaussians overlap."""
     height, width = center.shape
     side = stamp.shape[0]
     for row in range(1, len(area)):

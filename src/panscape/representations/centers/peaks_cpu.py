@@ -1,4 +1,4 @@
-"""Where a centre heatmap has its peaks, found without enlarging it where it is low."""
+"""Compiled peak detection on a centre heatmap, which upsamples only the parts that may exceed the threshold."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def find_peaks(
         center: float32 [h, w].
         rows: cells of the vertical axis.
         columns: cells of the horizontal axis.
-        threshold: a centre is above it.
-        nms_kernel: side of the window in which a centre is not exceeded.
-        join_peaks: of centres within one window of each other, return the first alone.
+        threshold: minimum value of a centre, exclusive.
+        nms_kernel: side of the NMS window, of which a centre is the maximum.
+        join_peaks: return only the first of the centres within one window of each other.
     """
     shape = (len(rows.near), len(columns.near))
     heat = np.zeros(shape, dtype=np.float32)
     active = np.zeros((len(rows.low), len(columns.low)), dtype=np.bool_)
-    _enlarge_heat(center, rows, columns, np.float32(threshold), heat, active)
+    _upsample_heat(center, rows, columns, np.float32(threshold), heat, active)
     capacity = 1024
     while True:
         points, peaks = np.empty((capacity, 2), dtype=np.int32), np.empty(capacity, dtype=np.float32)
@@ -46,11 +46,11 @@ def find_peaks(
 
 
 @jit
-def _enlarge_heat(
+def _upsample_heat(
     center: Floats, rows: Axis, columns: Axis, threshold: np.float32, heat: Floats, active: Flags
 ) -> None:
-    """Enlarge the heatmap in the cells that may exceed ``threshold``, and mark them."""
-    # Rounding cannot lift a value over the threshold from below this.
+    """Upsample the heatmap in the cells that may exceed ``threshold``, and mark them."""
+    # Rounding cannot raise a value below this above the threshold.
     level = threshold - threshold * ROUNDING
     for s in range(len(rows.low)):
         above, below = center[rows.low[s]], center[rows.high[s]]
@@ -78,13 +78,13 @@ def _collect_peaks(
     points: Ints,
     peaks: Floats,
 ) -> int:
-    """Write the centres as far as there is room; return how many there are."""
+    """Write the centres as far as the buffers allow; return the number of centres."""
     last_y, last_x = heat.shape[0] - 1, heat.shape[1] - 1
     found = 0
-    witness_y, witness_x = -1, -1  # the pixel that last showed another to be no centre; it often shows more
+    witness_y, witness_x = -1, -1  # the pixel that last ruled out a centre; it often rules out the next ones
     for s in range(len(rows.low)):
         for y in range(rows.start[s], rows.start[s + 1]):
-            accepted = -2  # column of the last centre in this row
+            accepted = -2  # column of the last centre in the current row
             for t in range(len(columns.low)):
                 if not active[s, t]:
                     continue
@@ -98,7 +98,7 @@ def _collect_peaks(
                         or (y > 0 and heat[y - 1, x] > value)
                         or (y < last_y and heat[y + 1, x] > value)
                     ):
-                        continue  # most pixels end here
+                        continue  # the case of most pixels
                     if (
                         witness_y >= 0
                         and abs(witness_y - y) <= reach
@@ -106,7 +106,7 @@ def _collect_peaks(
                         and heat[witness_y, witness_x] > value
                     ):
                         continue
-                    # Along a plateau each window adds one column to the one before.
+                    # Along a plateau, each window adds one column to the previous window.
                     left = x + reach if accepted == x - 1 and heat[y, x - 1] == value else x - reach
                     higher = _higher_pixel(heat, y, left, x + reach, reach, value)
                     if higher >= 0:
@@ -121,10 +121,10 @@ def _collect_peaks(
 
 @jit
 def _higher_pixel(heat: Floats, y: int, left: int, right: int, reach: int, value: np.float32) -> int:
-    """Return a pixel above ``value``, as its place in raster order, among columns left..right of rows y +- reach."""
+    """Return the raster index of a pixel above ``value`` among columns left..right of rows y +- reach."""
     height, width = heat.shape
     left, right = max(left, 0), min(right, width - 1)
-    for step in range(reach + 1):  # from the middle out: a higher pixel is mostly near
+    for step in range(reach + 1):  # from the middle outwards: a higher pixel is usually close
         for row in (y - step, y + step):
             if 0 <= row < height:
                 for x in range(left, right + 1):
@@ -135,7 +135,7 @@ def _higher_pixel(heat: Floats, y: int, left: int, right: int, reach: int, value
 
 @jit
 def _mark_first(points: Ints, reach: int, is_first: Flags) -> None:
-    """Note of each centre, in raster order, whether none before it lies within ``reach`` rows and columns."""
+    """Mark each centre for which no earlier one in raster order lies within ``reach`` rows and columns."""
     for i in range(len(points)):
         is_first[i] = True
         j = i - 1

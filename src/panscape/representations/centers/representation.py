@@ -1,4 +1,4 @@
-"""Objects as centres: a heatmap of centres, and for every pixel the offset to its own.
+"""Objects as centres: a heatmap of centres, and for every pixel the offset to the centre of its object.
 
 The representation of Panoptic-DeepLab (Cheng et al., CVPR 2020) and Panoptic SwiftNet (Saric et al., 2023), with the
 semantics of the latter's released code.
@@ -39,35 +39,35 @@ CENTER_ORACLES = ("semantic", "centers", "offsets")
 
 @dataclass(frozen=True, slots=True)
 class CenterRepresentation:
-    """Targets, losses and recovery. Defaults are those of Panoptic SwiftNet's released Cityscapes configuration.
+    """Targets, losses and post-processing. Defaults are those of Panoptic SwiftNet's released Cityscapes configuration.
 
     Attributes:
-        sigma: of the Gaussian around a centre, pixels.
-        small_area: objects below this many pixels ...
-        small_weight: ... get this weight in the semantic loss.
-        boundary_alphas: offset weights from the boundary of an object inwards (Section 2.2, Table 8); (8, 4, 2, 1) for
+        sigma: Standard deviation of the Gaussian around a centre, in pixels.
+        small_area: Number of pixels below which an object is small.
+        small_weight: Weight of small objects in the semantic loss.
+        boundary_alphas: Offset weights from the boundary of an object inwards (Section 2.2, Table 8); (8, 4, 2, 1) for
             four regions, (8, 4, 1) for three, (8, 7, 6, 5, 4, 3, 2, 1) for eight; empty for plain L1.
-        boundary_thresholds: where these regions end: "released", as in the published code, whose last one is only the
-            ridge; or "equal", equally wide ones. See ``panscape.representations.centers.boundary_weights``.
-        category_weights: of each category in the semantic loss, so that thin and rare ones are not drowned; empty for 1
-            each, as published.
-        hard_pixel_fraction: share of hardest pixels in the semantic loss; the paper uses 0.2 on Cityscapes, else 1.
-        semantic_loss_weight: weight of the semantic loss.
-        center_loss_weight: weight of the centre loss.
-        offset_loss_weight: of the offset loss; None is 0.0025 with boundary weights (Section 2.3) and 0.01 without
-            (Section 3.6).
-        offset_divisor: "weights" as released, "pixels" as in Equation 1.
-        loss_stride: outputs and targets are compared at one pixel in each square of this side: 1 as published; 2 costs
-            a quarter, and a small network then trains 1.4 times as fast. A divisor of the network's output stride.
-        loss_align_corners: whether the losses enlarge outputs with corners aligned: False as published by Panoptic
-            SwiftNet and in detectron2, True as in the older repository of Panoptic-DeepLab; with a loss_stride of 1.
-        first_stage_weight: of the same losses of a first stage's outputs, where a network gives them: gamma of
-            panoptic, instance and semantic relations. That paper gives no value; 0.4 is that of object-contextual
-            representations.
-        decoding: how maps are recovered.
+        boundary_thresholds: Bounds of these regions: "released", as in the published code, where the last region is
+            only the ridge; or "equal", regions of equal width. See
+            ``panscape.representations.centers.boundary_weights``.
+        category_weights: Weight of each category in the semantic loss, to emphasise thin and rare categories; empty for
+            1 each, as published.
+        hard_pixel_fraction: Share of hardest pixels in the semantic loss; the paper uses 0.2 on Cityscapes, else 1.
+        semantic_loss_weight: Weight of the semantic loss.
+        center_loss_weight: Weight of the centre loss.
+        offset_loss_weight: Weight of the offset loss; None is 0.0025 with boundary weights (Section 2.3) and 0.01
+            without (Section 3.6).
+        offset_divisor: Divisor of the offset loss: "weights" as released, "pixels" as in Equation 1.
+        loss_stride: Side of the squares of which one pixel each enters the losses: 1 as published; 2 costs a quarter,
+            and a small network then trains 1.4 times as fast. A divisor of the network's output stride.
+        loss_align_corners: Upsample outputs with aligned corners in the losses: False as published by Panoptic SwiftNet
+            and in detectron2, True as in the older repository of Panoptic-DeepLab; requires a loss_stride of 1.
+        first_stage_weight: Weight of the same losses on a first stage's outputs, if a network has them: gamma of
+            PISR. That paper gives no value; 0.4 is that of object-contextual representations (OCR).
+        decoding: Post-processing options.
 
     Raises:
-        InvalidArgumentError: a value is out of its range.
+        InvalidArgumentError: a value is out of range.
     """
 
     sigma: float = 10.0
@@ -103,8 +103,8 @@ class CenterRepresentation:
             raise InvalidArgumentError(f"expected a loss_stride of at least 1, got {self.loss_stride}")
         if self.loss_align_corners and self.loss_stride > 1:
             raise InvalidArgumentError(
-                f"expected a loss_stride of 1 with loss_align_corners, got {self.loss_stride}; at a fraction of the "
-                "size the corners lie elsewhere"
+                f"expected a loss_stride of 1 with loss_align_corners, got {self.loss_stride}; with a larger one the "
+                "corners are not aligned"
             )
         if self.boundary_thresholds not in ("released", "equal"):
             raise InvalidArgumentError(
@@ -114,14 +114,14 @@ class CenterRepresentation:
             raise InvalidArgumentError(f'expected offset_divisor "weights" or "pixels", got {self.offset_divisor!r}')
 
     def encode(self, truth: PanopticMap, labels: LabelSpace) -> CenterTargets:
-        """Encode a truth at its own resolution.
+        """Encode a ground truth at its own resolution.
 
         Args:
-            truth: on the CPU; crowds stay in the semantic target and are left out of the others.
-            labels: tells things from stuff.
+            truth: ground truth on the CPU; crowds are used in the semantic target only.
+            labels: label space, which defines things and stuff.
 
         Raises:
-            InvalidArgumentError: the truth has categories that the label space lacks.
+            InvalidArgumentError: the ground truth has categories that the label space lacks.
         """
         check_categories(truth, labels)
         check_category_weights(self.category_weights, labels)
@@ -159,9 +159,9 @@ class CenterRepresentation:
         """Compare outputs with stacked targets at full resolution (Section 2.3); the total is the sum of the values.
 
         Args:
-            outputs: enlarged bilinearly to the padded size. Those of a first stage, if there are any, add the same
-                losses under the names "first_semantic", "first_center" and "first_offset".
-            targets: each with a first axis B; smaller than the enlarged outputs, they are padded with void.
+            outputs: network outputs, which are upsampled bilinearly to the padded size. Outputs of a first stage, if
+                any, add the same losses under the names "first_semantic", "first_center" and "first_offset".
+            targets: each with a first axis B; if smaller than the upsampled outputs, they are padded with void.
             output_stride: input pixels per output pixel.
             padded_size: height and width of the padded input; None if it is the outputs' size times the stride.
         """
@@ -188,7 +188,7 @@ class CenterRepresentation:
         return losses
 
     def _losses(self, outputs: CenterOutputs, targets: CenterTargets) -> dict[str, Tensor]:
-        """Enlarge the outputs of one stage to the targets' size and compare them."""
+        """Upsample the outputs of one stage to the targets' size and return their losses."""
         size = targets.semantic.shape[-2:]
         semantic, center, offset = (
             o
@@ -215,15 +215,15 @@ class CenterRepresentation:
         output_stride: int,
         padded_size: tuple[int, int] | None = None,
     ) -> list[PanopticMap]:
-        """Recover one map per image from a batch of outputs (Section 2.4).
+        """Decode a batch of outputs into one map per image (Section 2.4).
 
         Args:
-            outputs: at a fraction of the padded size.
-            sizes: height and width of each image; the enlarged outputs are cut to it.
-            labels: tells things from stuff.
+            outputs: outputs at a fraction of the padded size.
+            sizes: height and width of each image, to which the upsampled outputs are cropped.
+            labels: label space, which defines things and stuff.
             output_stride: input pixels per output pixel.
-            padded_size: height and width of the padded input, to which outputs are enlarged; None if it is their size
-                times the stride. Networks whose corners are aligned have one pixel more than that less a stride.
+            padded_size: height and width of the padded input, to which outputs are upsampled; None if it is their size
+                times the stride. For networks with aligned corners it is that minus the stride plus one.
         """
         batch = outputs.semantic.shape[0]
         if len(sizes) != batch:
@@ -250,23 +250,23 @@ class CenterRepresentation:
         *,
         scored: bool = False,
     ) -> list[PanopticMap]:
-        """Recover one map per image at the image's own size, to which its outputs are brought before.
+        """Decode outputs into one map per image at the image's own size; outputs are resized to it before decoding.
 
-        This is recovery with ``decoding.resize`` "outputs" or, if it says so, "outputs_unscaled"; where both sizes are
-        equal it is :meth:`decode`.
+        This implements ``decoding.resize`` "outputs_unscaled" if it is set, else "outputs"; where both sizes are equal,
+        the result is that of :meth:`decode`.
 
         Args:
             outputs: as for :meth:`decode`.
-            inference_sizes: height and width of each image as it entered the network; the enlarged outputs are cut to
-                it.
+            inference_sizes: height and width of each image as it entered the network, to which the upsampled outputs
+                are cropped.
             sizes: height and width of each image itself.
-            labels: tells things from stuff.
+            labels: label space, which defines things and stuff.
             output_stride: input pixels per output pixel.
             padded_size: as in :meth:`decode`.
-            scored: give the scores of :mod:`panscape.representations.centers.scores`, from the resized outputs.
+            scored: compute the scores of :mod:`panscape.representations.centers.scores` from the resized outputs.
 
         Raises:
-            InvalidArgumentError: there are not as many sizes as images, or one of them is impossible.
+            InvalidArgumentError: the number of sizes differs from the number of images, or a size is impossible.
         """
         if not len(outputs.semantic) == len(inference_sizes) == len(sizes):
             raise InvalidArgumentError(
@@ -303,27 +303,27 @@ class CenterRepresentation:
         output_stride: int,
         padded_size: tuple[int, int] | None = None,
     ) -> CenterOutputs:
-        """Enlarge the outputs of one image as :meth:`decode` does and replace parts by the truth (Table 7).
+        """Upsample the outputs of one image as :meth:`decode` does and replace parts by the ground truth (Table 7).
 
-        Void pixels keep the predicted category, stuff and void the predicted offset: the truth says nothing there.
-        Crowds count as one object, as in the targets.
+        Void pixels keep the predicted category, stuff and void pixels the predicted offset, as the ground truth defines
+        none there. Crowds count as one object, as in the targets.
 
         Args:
             outputs: a batch of one, at a fraction of the padded size.
-            truth: of the image, at its size.
-            parts: of :data:`CENTER_ORACLES`; without any, the result decodes to what ``outputs`` do.
-            labels: tells things from stuff.
+            truth: ground truth of the image, at its size.
+            parts: some of :data:`CENTER_ORACLES`; if empty, the result decodes to the same map as ``outputs``.
+            labels: label space, which defines things and stuff.
             output_stride: input pixels per output pixel.
             padded_size: as in :meth:`decode`.
 
         Returns:
-            A batch of one at the truth's size, to be decoded with an output stride of 1.
+            A batch of one at the ground truth's size, to be decoded with an output stride of 1.
         """
         padded = padded_size or outputs.padded_size(output_stride)
         semantic, center, offset = (
             upsample(o.detach().float(), padded, truth.size, self.decoding.align_corners) for o in outputs.tensors
         )
-        # Boundary weights take most of the time of encoding and are of no use here.
+        # Boundary weights take most of the time of encoding and are not used here.
         targets = replace(self, boundary_alphas=()).encode(truth.to("cpu"), labels)
         category, heat, shift = (t.to(semantic.device) for t in (targets.semantic, targets.center, targets.offset))
         if "semantic" in parts:
@@ -344,17 +344,17 @@ class CenterRepresentation:
         output_stride: int,
         padded_size: tuple[int, int] | None = None,
     ) -> dict[str, Tensor]:
-        """Draw the outputs of one image as the paper's Figures 3 and 4 do: semantic, centres, offset directions.
+        """Visualise the outputs of one image as in the paper's Figures 3 and 4: semantic, centres, offset directions.
 
         Args:
             outputs: a batch of one.
             size: height and width of the image.
-            labels: gives the colours.
+            labels: label space, which defines the colours.
             output_stride: input pixels per output pixel.
             padded_size: as in :meth:`decode`.
 
         Returns:
-            Images by name, uint8 [3, H, W].
+            Visualisations by name, uint8 [3, H, W].
         """
         padded = padded_size or outputs.padded_size(output_stride)
 
@@ -362,7 +362,7 @@ class CenterRepresentation:
             return upsample(plane, padded, size, self.decoding.align_corners)
 
         semantic, center, offset = (o[0].detach().float().cpu() for o in outputs.tensors)
-        category = argmax_over_planes(semantic, whole)  # plane by plane, as all enlarged at once may be a gigabyte
+        category = argmax_over_planes(semantic, whole)  # plane by plane, as all upsampled planes may take a gigabyte
         is_thing = torch.tensor([c.is_thing for c in labels])[category]
         return {
             "semantic": draw_semantic(category, labels),
@@ -372,6 +372,6 @@ class CenterRepresentation:
 
 
 def _one_in_each_square(plane: Tensor, side: int) -> Tensor:
-    """Take one pixel out of each square of a plane [..., H, W]; which one alternates, so that none is preferred."""
+    """Take one pixel of each square of a plane [..., H, W]; its position alternates, so that none is preferred."""
     rows, columns = (torch.arange(length // side, device=plane.device) for length in plane.shape[-2:])
     return plane[..., rows[:, None] * side + columns % side, columns * side + rows[:, None] % side]

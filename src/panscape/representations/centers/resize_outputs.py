@@ -1,4 +1,4 @@
-"""Outputs of centres brought from the size at which a network saw an image to that of the image itself."""
+"""Resize centre outputs from the network's input size to the size of the image."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ def resize_outputs(
     align_corners: bool,
     scale_offsets: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Do the first of the two steps in which outputs come to an image's size: to the size the network saw it at.
+    """Upsample outputs to the inference size: the first of two steps of resizing them to the image's size.
 
-    As in Panoptic-DeepLab's code, outputs are enlarged to the network's input, cut to what was image in it, and then
-    resized to the image, pixels being areas. Only the first step is done here, and what it gives is small where
-    networks see images small. The second is done by whoever enlarges the result from ``inference_size`` to ``size``
-    with corners not aligned, as grouping does with ``size`` for the padded size.
+    As in Panoptic-DeepLab's code, outputs are upsampled to the network's input, cropped to the part that was image, and
+    then resized to the image's size (pixels as areas). Only the first step is done here; its result is small if the
+    network's input is small. For the second step, the caller upsamples the result from ``inference_size`` to ``size``
+    without aligned corners, as grouping does when given ``size`` as the padded size.
 
     Args:
-        semantic_logits: float [..., C, h, w], one plane a category.
+        semantic_logits: float [..., C, h, w], one plane per category.
         center: float [..., h, w].
         offset: float [..., 2, h, w], (dy, dx) in pixels of the network's input.
         padded_size: height and width of the network's input.
         inference_size: height and width of the image in its top left corner.
         size: the image's own height and width.
-        align_corners: how outputs are enlarged to the network's input.
-        scale_offsets: whether offsets become as much longer as the image is larger than what the network saw.
+        align_corners: how outputs are upsampled to the network's input.
+        scale_offsets: scale offsets by the ratio of the image's size to the inference size.
 
     Returns:
         Logits, centre and offset, float32, with height and width of ``inference_size``; offsets in pixels of the
-        image if they are scaled, else in those of the network's input.
+        image if they are scaled, else in pixels of the network's input.
 
     Raises:
         InvalidArgumentError: a size is empty, or the inference size exceeds the padded one.

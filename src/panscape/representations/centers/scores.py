@@ -1,17 +1,17 @@
-"""How sure a network is of each segment, as average precision ranks them.
+"""Confidence scores of segments for average precision.
 
-The rule of Panoptic-DeepLab (Cheng et al., CVPR 2020) as in detectron2's project, which Panoptic SwiftNet and PISR take
-over: the score of an object is the mean, over its pixels, of the softmax probability of its category, times the centre
-heatmap's value at the mean position of its pixels, both coordinates rounded down. The score of stuff is the mean
+The rule of Panoptic-DeepLab (Cheng et al., CVPR 2020) as in detectron2's project, which Panoptic SwiftNet and PISR
+adopted: the score of an object is the mean, over its pixels, of the softmax probability of its category, times the
+centre heatmap's value at the mean position of its pixels, both coordinates rounded down. The score of stuff is the mean
 probability alone.
 
-Probabilities are those of the enlarged logits, at the resolution of the map, as published; enlarging the small
-probabilities instead would give other numbers at every boundary. All at once they would be 160 MB and more, so rows are
-taken some at a time. Different from the published code: the heatmap is clamped to 0..1, as networks give values beyond
-and scores are in 0..1; and mean positions are exact, where a float32 mean can round to the pixel beside.
+Probabilities are those of the upsampled logits, at the resolution of the map, as published; upsampling probabilities
+instead would give other values at every boundary. All probabilities together would take 160 MB or more, so rows are
+processed in chunks. Two differences from the published code: the heatmap is clamped to 0..1, as networks return values
+beyond and scores are in 0..1; and mean positions are exact, where a float32 mean can round to the next pixel.
 
-What decoding itself gives as score, the heatmap's value at the centre and 1 for stuff, is not this rule: it is the
-measure of which centres were taken, and costs nothing.
+The scores that decoding itself assigns, the heatmap's value at the centre and 1 for stuff, do not follow this rule:
+they are the values by which centres were selected, and cost nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from panscape.ops.interpolate import SourceWeights, finite_values, source_weight
 from panscape.panoptic import PanopticMap
 from panscape.representations.centers.types import CenterOutputs
 
-_VALUES_AT_ONCE = 1 << 22  # 16 MiB of enlarged logits
+_VALUES_AT_ONCE = 1 << 22  # 16 MiB of upsampled logits
 
 
 def score_instances(
@@ -44,29 +44,30 @@ def score_instances(
     Args:
         panoptic: the map of one image, at the size at which it entered the network; on any device.
         outputs: a batch of one, at a fraction of the padded size.
-        labels: tells things from stuff.
+        labels: label space, which defines things and stuff.
         output_stride: input pixels per output pixel.
-        align_corners: how outputs are enlarged; as in the decoding.
+        align_corners: how outputs are upsampled; as in the decoding.
         padded_size: height and width of the padded input; None if it is the outputs' size times the stride.
 
     Returns:
         The map, on its device, with scores in 0..1; segments without pixels have 0.
 
     Raises:
-        InvalidArgumentError: the outputs are no batch of one, or smaller than the map, or lack one of its categories.
+        InvalidArgumentError: the outputs are not a batch of one, are smaller than the map, or lack one of its
+            categories.
     """
     logits, heat = finite_values(outputs.semantic), finite_values(outputs.center)
     padded = padded_size or outputs.padded_size(output_stride)
     size = panoptic.size
     if logits.shape[0] != 1 or size[0] > padded[0] or size[1] > padded[1]:
         raise InvalidArgumentError(
-            f"expected the outputs of one image of {size[0]}x{size[1]}, got those of {logits.shape[0]} of at most "
-            f"{padded[0]}x{padded[1]}; give the outputs that the map was decoded from"
+            f"expected the outputs of one image of {size[0]}x{size[1]}, got outputs of {logits.shape[0]} of at most "
+            f"{padded[0]}x{padded[1]}; pass the outputs that the map was decoded from"
         )
     if panoptic.num_segments and int(panoptic.category.max()) >= logits.shape[1]:
         raise InvalidArgumentError(
             f"expected categories below {logits.shape[1]}, for which there are logits, got "
-            f"{int(panoptic.category.max())}; give the outputs that the map was decoded from"
+            f"{int(panoptic.category.max())}; pass the outputs that the map was decoded from"
         )
     rows = source_weights(logits.shape[-2], padded[0], align_corners, size[0])
     columns = source_weights(logits.shape[-1], padded[1], align_corners, size[1])
@@ -80,7 +81,7 @@ def score_instances(
 
 
 def _extent(ids: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return area and mean position, rounded down, of every segment, all int64 [S]."""
+    """Return the area and mean position (y, x), rounded down, of every segment, all int64 [S]."""
     height, width = ids.shape
     flat = ids.flatten()
     area = torch.zeros(num_segments + 1, dtype=torch.int64, device=ids.device)
@@ -103,8 +104,8 @@ def _probability_sums(
         logits: float32 [C, h, w].
         ids: int64 [H, W].
         category: int64 [S].
-        rows: of the vertical axis.
-        columns: of the horizontal axis.
+        rows: source weights of the vertical axis.
+        columns: source weights of the horizontal axis.
     """
     height, width = ids.shape
     sums = torch.zeros(len(category) + 1, dtype=torch.float64, device=logits.device)
@@ -112,15 +113,15 @@ def _probability_sums(
     step = max(1, _VALUES_AT_ONCE // (len(logits) * width))
     for start, stop in pairwise([*range(0, height, step), height]):
         part = ids[start:stop]
-        values = _enlarged_rows(logits, start, stop, rows, columns)
+        values = _upsampled_rows(logits, start, stop, rows, columns)
         own = values.gather(0, table[part][None])[0]
         prob = (own - values.logsumexp(0)).exp()
         sums.index_add_(0, part.flatten(), prob.flatten().double())
     return sums[1:]
 
 
-def _enlarged_rows(planes: Tensor, start: int, stop: int, rows: SourceWeights, columns: SourceWeights) -> Tensor:
-    """Return rows ``start`` to ``stop`` of what :func:`panscape.ops.interpolate.upsample` makes of planes [C, h, w]."""
+def _upsampled_rows(planes: Tensor, start: int, stop: int, rows: SourceWeights, columns: SourceWeights) -> Tensor:
+    """Return rows ``start`` to ``stop`` of planes [C, h, w] upsampled by :func:`panscape.ops.interpolate.upsample`."""
     device = planes.device
     first = int(rows.low[start])
     planes = planes[:, first : int(rows.high[stop - 1]) + 1]
@@ -132,7 +133,7 @@ def _enlarged_rows(planes: Tensor, start: int, stop: int, rows: SourceWeights, c
 
 
 def _values_at(plane: Tensor, y: Tensor, x: Tensor, rows: SourceWeights, columns: SourceWeights) -> Tensor:
-    """Return the enlarged plane's values at some points, without enlarging it."""
+    """Return the upsampled plane's values at some points, without upsampling the whole plane."""
     device = plane.device
     top, bottom, down = (torch.tensor(part, device=device)[y] for part in rows)
     left, right, across = (torch.tensor(part, device=device)[x] for part in columns)

@@ -1,4 +1,4 @@
-"""What networks that say objects as centres give, and what that is compared with."""
+"""Outputs and targets of networks that represent objects as centres."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import Tensor
 
 
 class CenterOutputs(NamedTuple):
-    """What a network gives, at a fraction of the padded input's size.
+    """Outputs of a network, at a fraction of the padded input's size.
 
-    Whoever goes through the tensors goes through :attr:`tensors`, as the last field is none.
+    Iterate over :attr:`tensors` for the tensors, as the last field is not one.
 
     Attributes:
         semantic: category logits, float [B, K, h, w].
         center: centre heatmap, float [B, 1, h, w], 1 at a centre.
         offset: from the pixel to its centre, (dy, dx) in pixels of the input image, float [B, 2, h, w].
-        auxiliary: outputs of a first stage, given in training by networks whose second stage builds on them; None in
-            prediction, and of all other networks. Maps are never recovered from it.
+        auxiliary: outputs of a first stage, returned in training by networks with a second stage that builds on them;
+            None in inference and for all other networks. It is never decoded into maps.
     """
 
     semantic: Tensor
@@ -27,22 +27,22 @@ class CenterOutputs(NamedTuple):
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Semantic, centre and offset."""
+        """The tensors semantic, center and offset."""
         return self.semantic, self.center, self.offset
 
     def image(self, i: int) -> CenterOutputs:
-        """Return the outputs for image ``i`` of the batch, as a batch of one and without a first stage's."""
+        """Return the outputs of image ``i`` as a batch of one, without those of a first stage."""
         semantic, center, offset = (part[i : i + 1] for part in self.tensors)
         return CenterOutputs(semantic, center, offset)
 
     def padded_size(self, output_stride: int) -> tuple[int, int]:
-        """Return height and width of the padded input, if every output stands for a square of this side."""
+        """Return the height and width of the padded input, if every output covers a square of this side."""
         height, width = self.semantic.shape[-2:]
         return height * output_stride, width * output_stride
 
 
 class CenterTargets(NamedTuple):
-    """An encoded truth at full resolution; the loss takes these stacked along a first axis.
+    """Encoded ground truth at full resolution; the loss receives these stacked along a first axis.
 
     Attributes:
         semantic: category id + 1, int64 [H, W]; 0 is void.

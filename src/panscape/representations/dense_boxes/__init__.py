@@ -1,4 +1,4 @@
-"""Objects as boxes that every location predicts."""
+"""Objects as dense boxes: every location predicts the box of its object."""
 
 from panscape.representations.dense_boxes.decode import DenseBoxDecoding as DenseBoxDecoding
 from panscape.representations.dense_boxes.representation import DENSE_BOX_ORACLES as DENSE_BOX_ORACLES

@@ -1,9 +1,12 @@
-"""From what a network of dense boxes predicts to maps: boxes of objects, their masks, and one image of all.
+"""Decode dense boxes into panoptic maps: select boxes, build their masks, and merge masks and stuff.
 
-Recovery of Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, arXiv 1912.01202, Section
-3.2): objects are chosen among the predicted boxes (``panscape.representations.dense_boxes.select_boxes``), their masks
-are where the pixels' boxes agree with theirs (``panscape.representations.dense_boxes.masks``), and masks are laid over
-each other and over the stuff (``panscape.representations.merging``).
+Post-processing of Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, arXiv 1912.01202,
+Section 3.2):
+
+1. Select the objects among the predicted boxes (NMS; ``panscape.representations.dense_boxes.select_boxes``).
+2. Build each object's mask from the pixels whose boxes agree with its box
+   (``panscape.representations.dense_boxes.masks``, which begins with the plain reference).
+3. Merge the masks with the stuff (``panscape.representations.merging``).
 """
 
 from __future__ import annotations
@@ -29,34 +32,34 @@ from panscape.representations.merging import MergeConfig, merge_instances
 
 __all__ = ["DenseBoxDecoding", "boxes_to_map", "decode_dense_boxes", "detect_dense_boxes", "semantic_argmax"]
 
-_LARGEST_DISTANCE = 1e14  # masks are made of boxes within 1e15
+_LARGEST_DISTANCE = 1e14  # masks require boxes within 1e15
 
 
 @dataclass(frozen=True, slots=True)
 class DenseBoxDecoding:
-    """How objects are found and laid into a map; the defaults are those of the released code.
+    """Options of decoding dense boxes; the defaults are those of the released code.
 
-    Paper and released code differ, and ``variant`` names the one that is followed:
+    Paper and released code differ, and ``variant`` selects one of them:
 
-    * "published", the code: masks by a smoothed generalised IoU; each cell takes the box of some level, be it the
-      likeliest that there is no object; near duplicates of any category are dropped.
-    * "paper": masks by plain IoU (Equation 6), M > threshold (Equation 7); a cell without object has no box (Equation
-      14); objects of different categories do not suppress each other.
+    * "published", the code: masks by a smoothed generalised IoU; each cell takes the box of some level, even if no
+      object is most probable; near duplicates of any category are dropped.
+    * "paper": masks by plain IoU (Equation 6), M > threshold (Equation 7); a cell without an object has no box
+      (Equation 14); objects of different categories do not suppress each other.
 
     Attributes:
-        variant: which rules are followed where they differ: "published", those of the released code, or "paper".
-        score_threshold: a location's probability of a category is above it, 0..1.
-        pre_nms_top_k: no more candidates of a level than this.
-        nms_iou: boxes that overlap a surer one of their category by more (IoU) are duplicates, 0..1.
-        class_agnostic_nms_iou: the same across categories, 0..1; not for "paper".
-        max_detections: no more objects than this, but for those that tie with the last one.
-        mask_threshold: the probability from which a pixel belongs to an object, 0..1.
-        protocol: which objects and which stuff the map keeps. Scores are the product of two probabilities and lower
+        variant: Rules to follow where paper and code differ: "published", those of the released code, or "paper".
+        score_threshold: Minimum probability of a category at a location, exclusive, 0..1.
+        pre_nms_top_k: Maximum number of candidates of a level.
+        nms_iou: IoU threshold of NMS within a category, 0..1.
+        class_agnostic_nms_iou: IoU threshold of NMS across categories, 0..1; not for "paper".
+        max_detections: Maximum number of objects, except those with the same score as the last one.
+        mask_threshold: Minimum probability of a pixel of an object's mask, 0..1.
+        merging: Rules for merging objects and stuff into a map. Scores are products of two probabilities and lower
             than those of other detectors, so that a min_score below 0.5 is often better; neither paper nor code has
             one.
 
     Raises:
-        InvalidArgumentError: a value is out of its range.
+        InvalidArgumentError: a value is out of range.
     """
 
     variant: MaskVariant = "published"
@@ -80,7 +83,7 @@ class DenseBoxDecoding:
 
     @property
     def selection(self) -> BoxSelection:
-        """How objects are chosen among the predicted boxes."""
+        """Options of selecting objects among the predicted boxes."""
         return BoxSelection(
             threshold=self.score_threshold,
             pre_nms_top_k=self.pre_nms_top_k,
@@ -90,10 +93,10 @@ class DenseBoxDecoding:
         )
 
     def levels(self, levelness: Tensor | None) -> Tensor | None:
-        """Return the level whose box each cell takes, int64 [B, 2h, 2w], -1 for none; None if networks do not say.
+        """Return the level whose box each cell takes, int64 [B, 2h, 2w], -1 for none; None without levelness.
 
         Args:
-            levelness: logits, float [B, 1 + levels, 2h, 2w], channel 0 for no object, or None; gets no gradient.
+            levelness: logits, float [B, 1 + levels, 2h, 2w], channel 0 for no object, or None; receives no gradient.
         """
         if levelness is None:
             return None
@@ -112,20 +115,20 @@ def decode_dense_boxes(
     num_levels: int,
     decoding: DenseBoxDecoding,
 ) -> list[PanopticMap]:
-    """Recover one map per image of a batch.
+    """Decode a batch of outputs into one map per image.
 
     Args:
         semantic: category logits, float [B, K, h, w], at ``1 / finest_stride`` of the padded size.
         box_category: logits of things, float [B, T, L]; channel t is category ``labels.thing_ids[t]``.
-        box: distances to the left, top, right and bottom side, input pixels, float [B, 4, L]; below 0, and what is
-            not a number, count as 0.
+        box: distances to the left, top, right and bottom side, input pixels, float [B, 4, L]; negative values and NaN
+            count as 0.
         centerness: logits, float [B, L].
         levelness: logits, float [B, 1 + levels, 2h, 2w], channel 0 for no object, or None.
         sizes: height and width of each image, in the top left corner of the network's input.
-        labels: tells things from stuff.
+        labels: label space, which defines things and stuff.
         finest_stride: input pixels per cell of the finest level.
-        num_levels: levels of the pyramid.
-        decoding: how.
+        num_levels: number of levels of the pyramid.
+        decoding: decoding options.
 
     Raises:
         InvalidArgumentError: shapes contradict each other or the sizes.
@@ -135,8 +138,8 @@ def decode_dense_boxes(
     )
     maps = []
     for i, (size, (found, dense, prob, padded)) in enumerate(zip(sizes, parts, strict=True)):
-        likeliest = semantic_argmax(semantic[i], padded, size, labels, decoding.merging)
-        maps.append(boxes_to_map(found, dense, prob, likeliest, padded, labels, decoding))
+        category = semantic_argmax(semantic[i], padded, size, labels, decoding.merging)
+        maps.append(boxes_to_map(found, dense, prob, category, padded, labels, decoding))
     return maps
 
 
@@ -152,7 +155,7 @@ def detect_dense_boxes(
     num_levels: int,
     decoding: DenseBoxDecoding,
 ) -> list[Detections]:
-    """Return the objects of each image of a batch before they are laid into a map, of whatever score.
+    """Return the detected objects of each image of a batch before they are merged into a map, whatever their score.
 
     The arguments are those of :func:`decode_dense_boxes`.
     """
@@ -166,7 +169,7 @@ def detect_dense_boxes(
 
 
 class _Parts(NamedTuple):
-    """What the masks of one image are made of, see :func:`boxes_to_map`."""
+    """Inputs for the masks of one image, see :func:`boxes_to_map`."""
 
     found: Boxes
     dense: Tensor
@@ -186,7 +189,7 @@ def _parts_of_images(
     num_levels: int,
     decoding: DenseBoxDecoding,
 ) -> Iterator[_Parts]:
-    """Choose the objects of each image of a batch, and prepare what their masks are made of."""
+    """Select the objects of each image of a batch and prepare the inputs of their masks."""
     padded = _checked_size(semantic, box_category, box, levelness, sizes, labels, finest_stride, num_levels)
     box = finite_values(box, nan=0).clamp(0, _LARGEST_DISTANCE)
     dense = dense_boxes(box, decoding.levels(levelness), padded, finest_stride, num_levels)
@@ -200,14 +203,14 @@ def _parts_of_images(
 def semantic_argmax(
     logits: Tensor, padded_size: tuple[int, int], size: tuple[int, int], labels: LabelSpace, merging: MergeConfig
 ) -> Tensor:
-    """Return the likeliest of the categories that pixels without an object may have, integers [size].
+    """Return the argmax over the categories that pixels without an object may have, integers [size].
 
     Args:
-        logits: float [K, h, w], enlarged bilinearly to ``padded_size``.
+        logits: float [K, h, w], which are upsampled bilinearly to ``padded_size``.
         padded_size: height and width of the network's input.
         size: height and width of the image.
-        labels: tells things from stuff.
-        merging: say which categories those are.
+        labels: label space, which defines things and stuff.
+        merging: merging rules, which define those categories.
     """
     ids = merging.semantic_ids(labels)
     if len(ids) == len(labels):
@@ -225,18 +228,18 @@ def boxes_to_map(
     labels: LabelSpace,
     decoding: DenseBoxDecoding,
 ) -> PanopticMap:
-    """Make the masks of one image's objects and lay them into a map.
+    """Build the masks of one image's objects and merge them into a map.
 
     Args:
         found: the objects; their categories are planes of ``prob``.
         dense: boxes of the cells of a grid over the padded input, float [D, 4, h, w], xyxy; the best of D counts.
         prob: probability of each thing at every cell, float [T, h, w].
-        semantic: the likeliest category of every pixel, integers of the image's size.
+        semantic: argmax category of every pixel, integers of the image's size.
         padded_size: height and width of the network's input.
-        labels: tells things from stuff.
-        decoding: how.
+        labels: label space, which defines things and stuff.
+        decoding: decoding options.
     """
-    # Objects that the map would not keep need no mask.
+    # Objects that merging would drop need no mask.
     found = Boxes(*(part[found.score >= decoding.merging.min_score] for part in found))
     size = (semantic.shape[0], semantic.shape[1])
     masks, category, score = _masked(found, dense, prob, size, padded_size, labels, decoding)
@@ -252,7 +255,7 @@ def _masked(
     labels: LabelSpace,
     decoding: DenseBoxDecoding,
 ) -> Detections:
-    """Make the masks of one image's objects; arguments as for :func:`boxes_to_map`."""
+    """Build the masks of one image's objects; arguments as for :func:`boxes_to_map`."""
     masks = dense_masks(
         found.box,
         found.category,
@@ -277,7 +280,7 @@ def _checked_size(
     finest_stride: int,
     num_levels: int,
 ) -> Size:
-    """Return the size of the network's input; refuse outputs that contradict it, each other or the label space."""
+    """Return the size of the network's input; check outputs against it, each other and the label space."""
     if semantic.ndim != 4 or semantic.shape[1] != len(labels) or 0 in semantic.shape:
         raise InvalidArgumentError(
             f"expected semantic as [B, {len(labels)}, h, w], one plane for each category of {labels.name}, "

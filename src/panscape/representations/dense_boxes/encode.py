@@ -1,16 +1,16 @@
 """Training targets of systems that predict a box at every location, from an id map.
 
-The rules of Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, Sections 4.1 and 5.6), and
-what it leaves open as in FCOS (Tian et al., ICCV 2019):
+The rules of Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, Sections 4.1 and 5.6);
+details that the paper leaves open follow FCOS (Tian et al., ICCV 2019):
 
-* A location is its pixel. It predicts the box of the object that has this pixel, whole as it is in the image: the
-  mask, not the box or its middle, says which locations learn. An object that has no location's pixel has no location.
+* A location is a pixel. It predicts the full box of the object at this pixel: positive locations are defined by the
+  mask, not by the box or its centre. An object that covers no location's pixel has no location.
 * A box is half-open, so that the distances to its sides are at least 0 on the left and above, 1 on the right and below.
-* A location of a level learns if the largest of its four distances is in the level's range, both ends included: at
-  the end of a range, two levels learn. Otherwise it is background there.
+* A location of a level is positive if the largest of its four distances is in the level's range, both ends included: at
+  the end of a range, two levels are positive. Otherwise the location is background in this level.
 * Locations on void, on crowds and outside the image are ignored.
-* With boxes alone (Table 3, last row) a location inside a box counts as that object's, whatever its pixel; in several
-  boxes, as that of the smallest whose distances are in the level's range, the first of equal ones.
+* With supervision by boxes (Table 3, last row) a location inside a box belongs to its object, whatever its pixel is;
+  inside several boxes, to the smallest whose distances are in the level's range, ties to the first.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ Supervision = Literal["masks", "boxes"]
 
 
 class DenseBoxTargetMaps(NamedTuple):
-    """What :func:`dense_box_targets` gives; L are the locations of all levels, finest first, each row by row.
+    """The result of :func:`dense_box_targets`; L are the locations of all levels, finest first, in row-major order.
 
     Attributes:
-        box_category: int64 [L], the number of the object's category; 0 background, -1 ignored.
-        box: float32 [4, L], distances to the left, upper, right and lower side in pixels; 0 but for objects.
-        levelness: int64 [h, w], the level whose range has the largest distance, from 1 on, at the end of a range the
-            finer one; 0 without object, -1 ignored. The grid is twice as fine as the finest level.
-        segment: int32 [h, w], the object at the cell, as the row in the map plus 1; 0 without.
-        location_segment: int32 [L], the object whose box the location predicts; 0 without.
+        box_category: int64 [L], the index of the object's category; 0 background, -1 ignored.
+        box: float32 [4, L], distances to the left, top, right and bottom side in pixels; 0 without an object.
+        levelness: int64 [h, w], the level, from 1 on, whose range contains the largest distance, at the end of a range
+            the finer one; 0 no object, -1 ignored. The grid is twice as fine as the finest level.
+        segment: int32 [h, w], the object at the cell, as its row in the map plus 1; 0 for none.
+        location_segment: int32 [L], the object whose box the location predicts, in the same way; 0 for none.
     """
 
     box_category: Tensor
@@ -65,19 +65,20 @@ def dense_box_targets(
     Args:
         ids: int32 [H, W], sides multiples of ``finest_stride``; 0 is void, ``s`` is the segment of row ``s - 1``.
         boxes: float32 [S, 4], tight box of each segment, xyxy, half-open.
-        category: int64 [S], the number of each object's category from 1 on; 0 is stuff.
-        is_crowd: bool [S], segments that are ignored.
-        level_ends: the largest distance of each level but the last, pixels, ascending.
-        finest_stride: pixels between locations of the first level, even; each next level has twice that.
-        supervision: whether the mask or the box of an object says which locations are its own.
+        category: int64 [S], the index of each object's category, from 1 on; 0 is stuff.
+        is_crowd: bool [S], whether each segment is a crowd, which is ignored.
+        level_ends: largest distance of each level except the last, pixels, ascending.
+        finest_stride: pixels between locations of the first level, even; it doubles with each level.
+        supervision: whether the mask or the box of an object defines its locations.
 
     Raises:
-        InvalidArgumentError: the ids are no int32 map, exceed the segments, or have a side that is no multiple.
+        InvalidArgumentError: the ids are not an int32 map or exceed the segments, or a side is not a multiple of
+            ``finest_stride``.
     """
     _check(ids, len(category), finest_stride)
     height, width = ids.shape
     is_object = (category > 0) & ~is_crowd
-    # Tables by id, void first.
+    # Tables indexed by id; void is first.
     number = np.concatenate([[-1], torch.where(is_crowd, -1, category).numpy()])
     corners = np.concatenate([np.zeros((1, 4), np.float32), boxes.numpy()])
     objects = np.flatnonzero(np.concatenate([[False], is_object.numpy()]))
@@ -85,7 +86,7 @@ def dense_box_targets(
     starts, stops = np.append(np.float32(0), ends), np.append(ends, np.float32(np.inf))
 
     def assigned(grid: _Grid, low: np.float32, high: np.float32) -> tuple[Ints, Floats, Ints]:
-        """Return the object at each cell that is in the range, its distances, and the number of the pixel's segment."""
+        """Return the object in range at each cell, its distances, and the id of the pixel's segment."""
         pixel = grid.sampled(ids.numpy())
         if supervision == "masks":
             segment = np.where(number[pixel] > 0, pixel, 0)
@@ -116,13 +117,13 @@ def dense_box_targets(
 
 
 class _Grid:
-    """The cells of one stride, which may reach beyond the image, and the pixels at their middles."""
+    """The cells of one stride, which may reach beyond the image, and the pixels at their centres."""
 
     def __init__(self, height: int, width: int, stride: int) -> None:
         self.y, self.x = (np.arange(-(-side // stride)) * stride + stride // 2 for side in (height, width))
 
     def sampled(self, ids: Ints) -> Ints:
-        """Return the id at each cell's pixel; void outside."""
+        """Return the id at each cell's pixel; void outside the image."""
         height, width = ids.shape
         sampled = ids[np.ix_(np.minimum(self.y, height - 1), np.minimum(self.x, width - 1))]
         sampled[self.y >= height] = 0
@@ -139,10 +140,10 @@ class _Grid:
 def _smallest_boxes(
     grid: _Grid, corners: Floats, objects: NDArray[np.int64], low: np.float32, high: np.float32
 ) -> Ints:
-    """Return the object with the smallest box around each cell and a largest distance in the range."""
+    """Return the object with the smallest box around each cell whose largest distance is in the range."""
     segment = np.zeros((len(grid.y), len(grid.x)), np.int32)
     area = (corners[objects, 2] - corners[objects, 0]) * (corners[objects, 3] - corners[objects, 1])
-    # Painted over each other: the smallest come last, the first of equal ones last of these.
+    # Boxes overwrite each other in descending size; of equally large boxes, the first is written last.
     for s in objects[np.argsort(area, kind="stable")[::-1]]:
         left, top, right, bottom = corners[s]
         columns = slice(np.searchsorted(grid.x, left, "right"), np.searchsorted(grid.x, right, "left"))

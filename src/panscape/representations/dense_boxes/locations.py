@@ -1,10 +1,10 @@
-"""Where a network of dense boxes looks, and the boxes that its distances mean.
+"""Locations of a dense box network, and the conversion of its distances to boxes.
 
 The network has one row-major grid of locations per level of its pyramid, the finest first; strides double from level
-to level. A location of cell (y, x) at stride z is the pixel (y z + z // 2, x z + z // 2), and a box is told by its
-distances from there to the box's left, top, right and bottom side. Beside the locations there is the *dense grid*, of
-half the finest stride, in each cell of which one level's box is taken (Hou et al., "Real-Time Panoptic Segmentation
-from Dense Detections", CVPR 2020, arXiv 1912.01202, Equation 14).
+to level. The location of cell (y, x) at stride z is the pixel (y z + z // 2, x z + z // 2), and a box is given by the
+distances from there to its left, top, right and bottom side. In addition there is the *dense grid*, with half the
+finest stride; each of its cells takes the box of one level (Hou et al., "Real-Time Panoptic Segmentation from Dense
+Detections", CVPR 2020, arXiv 1912.01202, Equation 14).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from panscape.ops.interpolate import source_weights, upsample
 
 
 def level_sizes(padded_size: tuple[int, int], finest_stride: int, num_levels: int) -> tuple[Size, ...]:
-    """Return height and width of each level's grid, finest first: half the one before, rounded up.
+    """Return the height and width of each level's grid, finest first; each is half of the previous, rounded up.
 
     Args:
         padded_size: height and width of the network's input, multiples of ``finest_stride``.
@@ -46,12 +46,12 @@ def level_sizes(padded_size: tuple[int, int], finest_stride: int, num_levels: in
 
 
 def grid_points(size: tuple[int, int], stride: int, device: torch.device | str | None = None) -> Tensor:
-    """Return the pixel in the middle of every cell of a grid, float32 [2, h, w], y before x.
+    """Return the pixel at the centre of every cell of a grid, float32 [2, h, w], y before x.
 
     Args:
         size: cells of the grid, (height, width).
         stride: pixels per cell.
-        device: of the result.
+        device: device of the result.
     """
     y, x = (torch.arange(n, dtype=torch.float32, device=device) * stride + stride // 2 for n in size)
     return torch.stack(torch.meshgrid(y, x, indexing="ij"))
@@ -75,11 +75,11 @@ def location_levels(
 
 
 def distance2box(points: Tensor, distances: Tensor) -> Tensor:
-    """Return the boxes of distances, xyxy, in the shape of ``distances``.
+    """Convert distances to boxes, xyxy, in the shape of ``distances``.
 
     Args:
         points: float32 [2, ...], y before x.
-        distances: float [..., 4, ...], to the left, top, right and bottom side; its last axes are those of ``points``.
+        distances: float [..., 4, ...] to the left, top, right and bottom side; the last axes are those of ``points``.
     """
     axis = -points.ndim
     left, top, right, bottom = distances.unbind(axis)
@@ -88,15 +88,15 @@ def distance2box(points: Tensor, distances: Tensor) -> Tensor:
 
 
 def argmax_level(levelness: Tensor, *, with_background: bool) -> Tensor:
-    """Return the level whose box each cell of the dense grid takes, int64 [B, h, w], the first of equally good ones.
+    """Return the level whose box each cell of the dense grid takes, int64 [B, h, w]; ties go to the first level.
 
     Args:
-        levelness: logits, float [B, 1 + levels, h, w]; channel 0 is that of no object.
-        with_background: whether a cell may take no level, -1, as in the paper's Equation 14; the released code
-            leaves channel 0 out.
+        levelness: logits, float [B, 1 + levels, h, w]; channel 0 is for no object.
+        with_background: whether a cell may take no level, -1, as in the paper's Equation 14; the released code ignores
+            channel 0.
     """
     first = 0 if with_background else 1
-    # Plane by plane, which is a tenth of the time of an argmax across planes.
+    # Plane by plane, which takes a tenth of the time of torch's argmax across planes.
     best = levelness[:, first]
     level = torch.full(best.shape, first - 1, dtype=torch.int64, device=levelness.device)
     for channel in range(first + 1, levelness.shape[1]):
@@ -112,24 +112,24 @@ def dense_boxes(
     finest_stride: int,
     num_levels: int,
 ) -> Tensor:
-    """Return the boxes of the dense grid: distances enlarged bilinearly, of one level in each cell.
+    """Return the boxes of the dense grid from bilinearly upsampled distances, of one level for each cell.
 
     Gradients flow to ``box``.
 
     Args:
         box: distances of every location, float [B, 4, L].
         level: int64 [B, 2h, 2w] for a finest level of [h, w]: which level's box each cell takes, -1 for none. None
-            takes those of all levels, for networks that do not predict it.
+            returns the boxes of all levels, for networks without levelness.
         padded_size: as for :func:`level_sizes`.
         finest_stride: as for :func:`level_sizes`.
         num_levels: as for :func:`level_sizes`.
 
     Returns:
-        float32 [B, D, 4, 2h, 2w], xyxy in pixels of the input, not clipped; D is 1, without ``level`` the number of
-        levels. The box of a cell without level is empty and lies in the middle of the cell.
+        float32 [B, D, 4, 2h, 2w], xyxy in pixels of the input, not clipped; D is 1, or without ``level`` the number of
+        levels. The box of a cell without a level is empty and lies at the centre of the cell.
 
     Raises:
-        InvalidArgumentError: the shapes do not go with ``padded_size``.
+        InvalidArgumentError: the shapes do not match ``padded_size``.
     """
     sizes = level_sizes(padded_size, finest_stride, num_levels)
     grid = (2 * sizes[0].height, 2 * sizes[0].width)
@@ -152,11 +152,11 @@ def dense_boxes(
 
 
 def _of_chosen_level(box: Tensor, level: Tensor, sizes: tuple[Size, ...], grid: tuple[int, int]) -> Tensor:
-    """Enlarge as ``upsample`` does, float32 [B, 4, *grid], but each cell from its level alone."""
+    """Upsample as ``upsample`` does, float32 [B, 4, *grid], but compute each cell from its level only."""
     rows, row_fraction, columns, column_fraction = _level_taps(sizes, grid)
     known = level.clamp_min(0)
     y, x = (torch.arange(n, device=box.device) for n in grid)
-    # From (level, row) to the place where the row begins among the locations, and from (level, column) to the column.
+    # Maps (level, row) to the index of the row's first location, and (level, column) to the column.
     low_row, high_row = (torch.tensor(part, device=box.device)[known, y[:, None]] for part in rows)
     low_column, high_column = (torch.tensor(part, device=box.device)[known, x] for part in columns)
     v = torch.tensor(row_fraction, device=box.device)[known, y[:, None]][:, None]
@@ -176,7 +176,7 @@ def _of_chosen_level(box: Tensor, level: Tensor, sizes: tuple[Size, ...], grid: 
 def _level_taps(
     sizes: tuple[Size, ...], grid: tuple[int, int]
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Return the taps of all levels as tables [levels, cells]: where rows begin, fractions, columns, fractions."""
+    """Return the sources of all levels as tables [levels, cells]: starts of rows, fractions, columns, fractions."""
     begins = np.cumsum([0, *(s.area for s in sizes[:-1])])
     rows = [source_weights(s.height, grid[0], False, grid[0]) for s in sizes]
     columns = [source_weights(s.width, grid[1], False, grid[1]) for s in sizes]

@@ -1,7 +1,7 @@
-"""The losses of dense boxes that know of locations: sums, to be divided by the counts of the whole batch.
+"""Losses of dense boxes over locations, as sums that are divided by the counts of the whole batch.
 
-Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, Sections 4.2 and 4.3). Sums, and not
-means, as several processes may share a batch: see ``panscape.nn.losses.global_normalizers``.
+Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, Sections 4.2 and 4.3). Losses are sums,
+not means, as several processes may share a batch: see ``panscape.nn.losses.global_normalizers``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from panscape.representations.dense_boxes.select_boxes import BoxSelection, sele
 
 
 class Pyramid(NamedTuple):
-    """Where the locations are.
+    """The geometry of the locations.
 
     Attributes:
         padded_size: height and width of the network's input.
-        finest_stride: pixels between locations of the first level.
-        num_levels: of strides that double.
+        finest_stride: pixels between locations of the first level; it doubles with each level.
+        num_levels: number of levels.
     """
 
     padded_size: tuple[int, int]
@@ -32,12 +32,12 @@ class Pyramid(NamedTuple):
 
 
 class MaskQueries(NamedTuple):
-    """Detected boxes of objects of the truth, those of all images one after the other.
+    """Detected boxes that belong to ground-truth objects, of all images of a batch.
 
     Attributes:
-        image: in the batch, int64 [Q].
+        image: index of the image in the batch, int64 [Q].
         box: xyxy in pixels, float32 [Q, 4].
-        quality: IoU of the box with the object's own, float32 [Q].
+        quality: IoU of the box with the object's true box, float32 [Q].
         segment: the object, as in the targets, int32 [Q].
     """
 
@@ -48,21 +48,21 @@ class MaskQueries(NamedTuple):
 
 
 def centerness_of(distances: Tensor) -> Tensor:
-    """Return how near the middle of its box a location is: 1 in the middle, 0 on a side (FCOS, Equation 3).
+    """Return the centerness of locations: 1 at the centre of their box, 0 on a side (FCOS, Equation 3).
 
     Args:
-        distances: to the left, upper, right and lower side, float [N, 4], in sum positive both ways.
+        distances: to the left, top, right and bottom side, float [N, 4]; widths and heights are positive.
     """
     low, high = torch.stack([distances[:, :2], distances[:, 2:]]).aminmax(dim=0)
     return (low / high).prod(1).sqrt()
 
 
 def sum_of_box_loss(box: Tensor, box_category: Tensor, target: Tensor, kind: Literal["iou", "giou"]) -> Tensor:
-    """Sum the loss of boxes over the locations that have an object.
+    """Sum the box loss over the locations with an object.
 
     Args:
         box: predicted distances, float [B, 4, L].
-        box_category: target, int64 [B, L], above 0 where there is an object.
+        box_category: target, int64 [B, L], above 0 at locations with an object.
         target: distances, float [B, 4, L].
         kind: see :func:`panscape.nn.losses.ltrb_iou_loss`.
     """
@@ -71,7 +71,7 @@ def sum_of_box_loss(box: Tensor, box_category: Tensor, target: Tensor, kind: Lit
 
 
 def sum_of_centerness_loss(centerness: Tensor, box_category: Tensor, target: Tensor) -> Tensor:
-    """Sum the cross entropy of centerness over the locations that have an object; arguments as for boxes.
+    """Sum the cross entropy of centerness over the locations with an object.
 
     Args:
         centerness: logits, float [B, L].
@@ -105,7 +105,7 @@ def mask_queries(
     selection: BoxSelection,
     max_detections: int,
 ) -> MaskQueries:
-    """Detect boxes as in prediction and keep those that a location of an object gave, the surest first.
+    """Detect boxes as in inference and keep those predicted by an object's location, by descending score.
 
     Args:
         box_category: logits, float [B, T, L].
@@ -113,16 +113,16 @@ def mask_queries(
         centerness: logits, float [B, L].
         target: distances, float [B, 4, L].
         location_segment: the object of each location, int32 [B, L]; 0 for none.
-        pyramid: where the locations are.
-        selection: as in prediction.
-        max_detections: of an image.
+        pyramid: geometry of the locations.
+        selection: options of selecting boxes, as in inference.
+        max_detections: maximum number of boxes of an image.
     """
     points = fcos_locations(*pyramid, device=box.device)
     height, width = pyramid.padded_size
     limit = torch.tensor([width - 1, height - 1] * 2, dtype=torch.float32, device=box.device)
     found = []
     for i in range(len(box)):
-        # Images are clipped to the padded size: how large they are without the padding, the targets do not say.
+        # Boxes are clipped to the padded size, as the targets do not hold the size without padding.
         location = select_boxes(
             box_category[i], box[i], centerness[i], pyramid.padded_size, pyramid.padded_size, *pyramid[1:], selection
         ).location
@@ -137,20 +137,20 @@ def mask_queries(
 def sum_of_mask_loss(
     box: Tensor, level: Tensor | None, queries: MaskQueries, segment: Tensor, known: Tensor, pyramid: Pyramid
 ) -> Tensor:
-    """Sum over queries how far the masks that dense boxes give are from those of the objects (Equations 16 to 18).
+    """Sum the mask loss over queries: the difference of masks from dense boxes to true masks (Equations 16 to 18).
 
-    A cell outside the object costs the IoU of its box with the query, one inside one minus that. The sum over cells is
-    divided by the object's number of cells and weighted by the query's quality. Gradients flow through the dense boxes,
-    and through the queries' boxes if these have any. A cell without level agrees with nothing. Networks without
-    levelness are asked for the level that agrees most.
+    The loss of a cell outside the object is the IoU of its box with the query, inside the object one minus that. The
+    sum over cells is divided by the object's number of cells and weighted by the query's quality. Gradients flow
+    through the dense boxes, and through the queries' boxes if these require gradients. A cell without a level has an
+    IoU of 0. Without levelness, the level with the largest IoU counts.
 
     Args:
         box: predicted distances, float [B, 4, L].
         level: the level whose box each cell takes, int64 [B, 2h, 2w], -1 for none; None without levelness.
-        queries: whose masks.
+        queries: the detected boxes whose masks are compared.
         segment: the object at each cell, int32 [B, 2h, 2w].
         known: bool [B, 2h, 2w], cells that count.
-        pyramid: where the locations are.
+        pyramid: geometry of the locations.
     """
     dense = dense_boxes(box, level, *pyramid).flatten(3)
     total = box[..., :0].sum().float()  # 0, with a gradient path
@@ -160,21 +160,21 @@ def sum_of_mask_loss(
             continue
         iou = _largest_iou(queries.box[mine], dense[i])
         inside = queries.segment[mine, None] == segment[i].flatten()
-        # Outside iou, inside 1 - iou: a sum with signs, and the number of cells inside.
+        # iou outside and 1 - iou inside make a signed sum plus the number of cells inside.
         sign = known[i].flatten().to(iou.dtype) - 2 * inside.to(iou.dtype)
         num = inside.sum(1)
-        error = ((iou * sign).sum(1) + num).clamp_min(0)  # not below by rounding
+        error = ((iou * sign).sum(1) + num).clamp_min(0)  # rounding could make it negative
         total = total + (queries.quality[mine] * error / num.clamp_min(1)).sum()
     return total.to(box.dtype)
 
 
 def paired_iou(some: Tensor, other: Tensor) -> Tensor:
-    """Return the IoU of each box with the other of the same row, float [N]; 0 if both are empty."""
+    """Return the IoU of corresponding boxes, float [N]; 0 if both are empty."""
     return _iou(some.unbind(1), other.unbind(1))
 
 
 def _largest_iou(boxes: Tensor, dense: Tensor) -> Tensor:
-    """Return the IoU of boxes [Q, 4] with those of cells [D, 4, N], the largest of a cell's D, float [Q, N]."""
+    """Return the IoU of boxes [Q, 4] with those of cells [D, 4, N], the maximum over D, float [Q, N]."""
     sides = [side[:, None] for side in boxes.unbind(1)]
     ious = [_iou(sides, cell.unbind(0)) for cell in dense]
     return ious[0] if len(ious) == 1 else torch.stack(ious).amax(0)

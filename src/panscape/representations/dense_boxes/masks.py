@@ -1,24 +1,23 @@
-"""Masks of objects from dense boxes: an object is where the boxes that pixels predict agree with its own.
+"""Masks of objects from dense boxes: the pixels whose predicted boxes agree with the object's box.
 
 The mask construction of Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, arXiv 1912.01202,
-Section 3.2). For a query box and each cell of a grid there is the probability that the cell lies in the same object,
+Section 3.2). For a query box and each cell of a grid, the probability that the cell lies in the same object is
 
-    M = P_loc (query, the cell's box) * P_sem (the query's category at the cell),
+    M = P_loc (query, the cell's box) * P_sem (the query's category at the cell).
 
-which is enlarged bilinearly to the image and compared with a threshold. Paper and released code differ, and both can
-be had by name:
+M is upsampled bilinearly to the image and compared with a threshold. Paper and released code differ, and ``variant``
+selects one of them:
 
-* "paper": P_loc is the overlap (IoU) of the boxes, Equation 6; a pixel belongs to the object if M > threshold,
-  Equation 7.
+* "paper": P_loc is the IoU of the boxes, Equation 6; a pixel belongs to the object if M > threshold, Equation 7.
 * "published": P_loc is (I + 1) / (U + 1) - (G - U) / G with intersection I, union U, and the area G = 1e-7 + that of
   the smallest box around both; M >= threshold.
 
-Cells may have several boxes, of which the best counts (Table 3, without levelness). Where P_loc is no number, as with
-infinite boxes, it counts as minus infinity. For finite boxes it is at most 1, but for rounding.
+Cells may have several boxes, of which the best counts (Table 3, without levelness). If P_loc is NaN, as with infinite
+boxes, it counts as minus infinity. For finite boxes it is at most 1, apart from rounding.
 
-Three implementations agree in every pixel: :func:`dense_masks_reference` says what is meant, the compiled kernels
-evaluate M only where it matters, and one for CUDA makes the masks, a few at a time, without any other tensor of the
-size of a mask.
+Three implementations agree in every pixel: :func:`dense_masks_reference` is the definition, the compiled CPU kernels
+evaluate M only where it can matter, and a CUDA kernel builds the masks, a few at a time, without any other tensor of
+the size of a mask.
 """
 
 from __future__ import annotations
@@ -49,7 +48,53 @@ __all__ = [
 ]
 
 MaskVariant = Literal["published", "paper"]
-_MAX_PIXELS = 1 << 25  # of masks at once, of a byte each: 16 of 1024x2048
+_MAX_PIXELS = 1 << 25  # pixels of a chunk of masks, of one byte each: 16 masks of 1024x2048
+
+
+def dense_masks_reference(
+    query: Tensor,
+    category: Tensor,
+    dense: Tensor,
+    prob: Tensor,
+    padded_size: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    threshold: float,
+    variant: MaskVariant,
+) -> Tensor:
+    """Build full masks, bool [P, H, W], in plain torch: the definition, which other implementations must equal.
+
+    Arguments and errors are those of :func:`dense_masks`. Objects are processed one at a time, as the probabilities of
+    all of them would take a gigabyte.
+    """
+    _check(query, category, dense, prob, padded_size, size, variant)
+    masks = torch.zeros(len(query), *size, dtype=torch.bool, device=query.device)
+    for mask, box, c in zip(masks, query.detach().float(), category.tolist(), strict=True):
+        best = torch.full(dense.shape[2:], -torch.inf, device=query.device)
+        for boxes in dense.detach().float():
+            value = location_mask_prob(box, boxes, variant)
+            best = torch.where(value > best, value, best)
+        whole = upsample(best * prob[c].float(), padded_size, size, align_corners=False)
+        torch.ge(whole, threshold, out=mask) if variant == "published" else torch.gt(whole, threshold, out=mask)
+    return masks
+
+
+def location_mask_prob(query: Tensor, boxes: Tensor, variant: MaskVariant) -> Tensor:
+    """Return P_loc of one query, float [4], with boxes [4, ...]; float [...]. The order of operations is fixed."""
+    x1, y1, x2, y2 = query
+    left, top, right, bottom = boxes
+    shared = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp_min(0) * (
+        torch.minimum(y2, bottom) - torch.maximum(y1, top)
+    ).clamp_min(0)
+    union = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top) - shared
+    if variant == "paper":
+        overlap: Tensor = shared / union.clamp_min(1e-7)  # the IoU of two empty boxes is 0
+        return overlap
+    around = (torch.maximum(x2, right) - torch.minimum(x1, left)) * (
+        torch.maximum(y2, bottom) - torch.minimum(y1, top)
+    ) + 1e-7
+    prob: Tensor = (shared + 1) / (union + 1) - (around - union) / around
+    return prob
 
 
 def dense_masks(
@@ -63,24 +108,24 @@ def dense_masks(
     threshold: float,
     variant: MaskVariant,
 ) -> CroppedMasks:
-    """Make the masks of one image, by the fastest implementation for their device.
+    """Build the masks of one image with the fastest implementation for their device.
 
     Args:
         query: boxes of the objects, float [P, 4], xyxy in pixels of the input, x1 <= x2 and y1 <= y2, within
             1e15 or infinite.
-        category: of each object, a plane of ``prob``, int64 [P].
-        dense: boxes of every cell, the same, float [D, 4, h, w], D at least 1.
+        category: category of each object, a plane of ``prob``, int64 [P].
+        dense: boxes of every cell, as for ``query``, float [D, 4, h, w], D at least 1.
         prob: probability of each category of things at every cell, float [T, h, w].
         padded_size: height and width of the network's input, which the cells cover evenly.
         size: height and width of the image in its top left corner.
-        threshold: the probability from which a pixel belongs to an object.
-        variant: see above.
+        threshold: minimum probability of a pixel of an object.
+        variant: "paper" or "published", see above.
 
     Returns:
-        P masks, the windows of which are inside ``size``.
+        P masks, whose windows are inside ``size``.
 
     Raises:
-        InvalidArgumentError: shapes contradict each other, or a category is no plane.
+        InvalidArgumentError: shapes contradict each other, or a category is not a plane of ``prob``.
     """
     _check(query, category, dense, prob, padded_size, size, variant)
     query, dense, prob = (part.detach().float().contiguous() for part in (query, dense, prob))
@@ -107,7 +152,7 @@ def dense_masks_chunked(
     variant: MaskVariant,
     max_pixels: int,
 ) -> CroppedMasks:
-    """Make masks as :func:`dense_masks` does, on any device, whole ones and a few at a time.
+    """Build masks as :func:`dense_masks` does, on any device, at full size in chunks.
 
     Floats are float32 and contiguous; ``max_pixels`` is as for :meth:`CroppedMasks.from_parts`.
     """
@@ -124,56 +169,11 @@ def dense_masks_chunked(
     return CroppedMasks.from_parts(make, len(query), size, max_pixels)
 
 
-def dense_masks_reference(
-    query: Tensor,
-    category: Tensor,
-    dense: Tensor,
-    prob: Tensor,
-    padded_size: tuple[int, int],
-    size: tuple[int, int],
-    *,
-    threshold: float,
-    variant: MaskVariant,
-) -> Tensor:
-    """Make masks as :func:`dense_masks` does, bool [P, H, W], plainly; what the other implementations must equal.
-
-    One object at a time: the probabilities of all of them at once would be a gigabyte.
-    """
-    _check(query, category, dense, prob, padded_size, size, variant)
-    masks = torch.zeros(len(query), *size, dtype=torch.bool, device=query.device)
-    for mask, box, c in zip(masks, query.detach().float(), category.tolist(), strict=True):
-        best = torch.full(dense.shape[2:], -torch.inf, device=query.device)
-        for boxes in dense.detach().float():
-            value = location_mask_prob(box, boxes, variant)
-            best = torch.where(value > best, value, best)
-        whole = upsample(best * prob[c].float(), padded_size, size, align_corners=False)
-        torch.ge(whole, threshold, out=mask) if variant == "published" else torch.gt(whole, threshold, out=mask)
-    return masks
-
-
-def location_mask_prob(query: Tensor, boxes: Tensor, variant: MaskVariant) -> Tensor:
-    """Return P_loc of one query, float [4], with boxes [4, ...]; float [...]. The order of operations is fixed."""
-    x1, y1, x2, y2 = query
-    left, top, right, bottom = boxes
-    shared = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp_min(0) * (
-        torch.minimum(y2, bottom) - torch.maximum(y1, top)
-    ).clamp_min(0)
-    union = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top) - shared
-    if variant == "paper":
-        overlap: Tensor = shared / union.clamp_min(1e-7)  # two boxes without area share nothing
-        return overlap
-    around = (torch.maximum(x2, right) - torch.minimum(x1, left)) * (
-        torch.maximum(y2, bottom) - torch.minimum(y1, top)
-    ) + 1e-7
-    prob: Tensor = (shared + 1) / (union + 1) - (around - union) / around
-    return prob
-
-
 def upsampled_thing_prob(semantic_logits: Tensor, grid: tuple[int, int], thing_ids: tuple[int, ...]) -> Tensor:
-    """Return the probability of each thing at every cell of a finer grid: enlarge the logits, then softmax over all.
+    """Return the probability of each thing at every cell of a finer grid: softmax of the upsampled logits.
 
     Args:
-        semantic_logits: float [K, h, w], all categories; those that are not a number are the lowest.
+        semantic_logits: float [K, h, w], all categories; NaN counts as the lowest value.
         grid: height and width of the finer grid.
         thing_ids: categories of the result's planes.
 
@@ -194,7 +194,7 @@ def upsampled_thing_prob(semantic_logits: Tensor, grid: tuple[int, int], thing_i
 
 @functools.cache
 def _has_triton() -> bool:
-    """Return whether kernels for CUDA can be made: torch brings Triton on most systems, and Triton wants a compiler."""
+    """Return whether CUDA kernels can be compiled: most torch builds include Triton, which requires a compiler."""
     has_compiler = "CC" in os.environ or any(shutil.which(name) for name in ("gcc", "clang"))
     return importlib.util.find_spec("triton") is not None and has_compiler
 
@@ -208,7 +208,7 @@ def _check(
     size: tuple[int, int],
     variant: str,
 ) -> None:
-    """Refuse parts that contradict each other."""
+    """Check that the arguments match each other."""
     if query.ndim != 2 or query.shape[1] != 4 or list(category.shape) != [len(query)]:
         raise InvalidArgumentError(
             f"expected query as [P, 4] and a category for each, got {list(query.shape)} and {list(category.shape)}"

@@ -1,13 +1,13 @@
-"""Masks from dense boxes on the processor, by looking only where an object can be.
+"""Compiled masks from dense boxes on the CPU, evaluated only where an object can be.
 
 What makes it fast, and why it stays exact:
 
 * *Categories.* P_loc is at most 1, so M reaches the threshold only where P_sem does: at few cells, and at any of them
-  for two categories at most if the threshold is 0.4. These cells are listed once a category.
-* *Objects.* P_loc is at most (I + 1) / (U + 1), which is compared without dividing; where it suffices, M is computed.
-  Cells of which M falls short of the threshold by more than rounding can move it cannot lift a pixel alone.
-* *Pixels.* A pixel lies between four cells and never exceeds all of them by more than rounding. So pixels are computed
-  only where one of the four is high, and are certain where all four are.
+  for at most two categories if the threshold is 0.4. These cells are listed once per category.
+* *Objects.* P_loc is at most (I + 1) / (U + 1), which is compared without dividing; M is computed only where this bound
+  reaches the threshold. Cells whose M is below the threshold by more than the rounding error cannot set a pixel alone.
+* *Pixels.* A pixel lies between four cells and exceeds none of their maximum by more than the rounding error. Pixels
+  are therefore computed only where one of the four cells is high, and are certain where all four are.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Longs = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
-MARGIN = np.float32(1e-4)  # far more than rounding can move a probability
+MARGIN = np.float32(1e-4)  # much larger than the rounding error of a probability
 _ZERO, _ONE, _TINY = np.float32(0), np.float32(1), np.float32(1e-7)
 
 
-class Cells(NamedTuple):
-    """The cells in which a category is likely, in raster order.
+class _ActiveCells(NamedTuple):
+    """The cells in which a category is probable, in raster order.
 
     Attributes:
-        place: int64 [N], position in the raster.
+        place: int64 [N], raster index.
         boxes: float32 [D, 4, N], the cells' boxes.
-        prob: float32 [N], of the category.
+        prob: float32 [N], probability of the category.
     """
 
     place: Longs
@@ -43,14 +43,14 @@ class Cells(NamedTuple):
     prob: Floats
 
 
-class Found(NamedTuple):
-    """What is known of M for one object; room that all objects share.
+class _ScoreCache(NamedTuple):
+    """Computed values of M for the current object, in buffers that all objects share.
 
     Attributes:
         value: float32 [h, w], M where it was computed.
-        owner: int32 [h, w], the number of the object for which it was.
-        first: int32 [h], the first column of each row where M is high; w without any.
-        last: int32 [h], the last one; -1 without any.
+        owner: int32 [h, w], the index of the object for which it was computed.
+        first: int32 [h], the first column of each row where M is high; w if there is none.
+        last: int32 [h], the last such column; -1 if there is none.
     """
 
     value: Floats
@@ -59,14 +59,14 @@ class Found(NamedTuple):
     last: Ints
 
 
-class Rule(NamedTuple):
-    """What makes a pixel one of an object's.
+class _Threshold(NamedTuple):
+    """The criterion of an object's pixels.
 
     Attributes:
         threshold: float32.
-        low: a little less; pixels between cells of less are not the object's.
-        high: a little more; pixels between cells of as much are.
-        is_published: which formula, see ``panscape.representations.dense_boxes.masks``.
+        low: slightly lower; pixels between cells below it are outside the object.
+        high: slightly higher; pixels between cells of at least this are inside.
+        is_published: the variant of the formula, see ``panscape.representations.dense_boxes.masks``.
     """
 
     threshold: np.float32
@@ -99,22 +99,22 @@ def build_masks(
         is_published: the variant.
     """
     shape = dense.shape[2:]
-    found = Found(
+    found = _ScoreCache(
         np.empty(shape, dtype=np.float32),
         np.full(shape, -1, dtype=np.int32),
         np.empty(shape[0], dtype=np.int32),
         np.empty(shape[0], dtype=np.int32),
     )
     limit = np.float32(threshold)
-    rule = Rule(limit, limit - MARGIN, limit + MARGIN, is_published)
-    likely: dict[int, Cells] = {}
+    rule = _Threshold(limit, limit - MARGIN, limit + MARGIN, is_published)
+    likely: dict[int, _ActiveCells] = {}
     windows = np.zeros((len(query), 4), dtype=np.int32)
     crops = []
     for number, c in enumerate(category.tolist()):
         if c not in likely:
             place = np.flatnonzero(prob[c] >= rule.low)
             boxes = dense.reshape(len(dense), 4, -1)[:, :, place]
-            likely[c] = Cells(place, boxes, prob[c].ravel()[place])
+            likely[c] = _ActiveCells(place, boxes, prob[c].ravel()[place])
         _find_cells(number, query[number], likely[c], rule, found)
         span = _window(found, rows, columns)
         left, right = (int(columns.start[t]) for t in span[2:])
@@ -126,8 +126,8 @@ def build_masks(
 
 
 @jit
-def _find_cells(number: int, query: Floats, cells: Cells, rule: Rule, found: Found) -> None:
-    """Compute M where it may be high, and note where it is."""
+def _find_cells(number: int, query: Floats, cells: _ActiveCells, rule: _Threshold, found: _ScoreCache) -> None:
+    """Compute M where it may be high, and store the extent of high values in each row."""
     height, width = found.value.shape
     num = len(cells.place)
     x1, y1, x2, y2 = query[0], query[1], query[2], query[3]
@@ -175,8 +175,8 @@ def _probability(query: Floats, boxes: Floats, prob: np.float32, is_published: b
 
 
 @jit
-def _window(found: Found, rows: Axis, columns: Axis) -> tuple[int, int, int, int]:
-    """Return which rows and columns of pixels lie between cells of which one is high, as ranges of the axes."""
+def _window(found: _ScoreCache, rows: Axis, columns: Axis) -> tuple[int, int, int, int]:
+    """Return the ranges of cells of both axes within which pixels have a high cell among their four."""
     first, last = len(found.value[0]), -1
     begin, end = len(rows.low), 0
     for s in range(len(rows.low)):
@@ -200,8 +200,8 @@ def _fill(
     query: Floats,
     dense: Floats,
     prob: Floats,
-    rule: Rule,
-    found: Found,
+    rule: _Threshold,
+    found: _ScoreCache,
     rows: Axis,
     columns: Axis,
     span: tuple[int, int, int, int],

@@ -1,11 +1,12 @@
-"""Masks from dense boxes on CUDA in one kernel: nothing of the size of a mask is made but the masks themselves.
+"""Masks from dense boxes in one CUDA kernel, which allocates no tensor of the size of a mask except the masks.
 
-Each program takes one object and a tile of the image. For a pixel it computes M at the four cells around it, with the
-reference's order of operations, and weighs them; what neighbours compute twice costs less than keeping it. Products are
-not fused with sums, and divisions are rounded, so that the masks are the reference's in every pixel.
+Each program handles one object and a tile of the image. For a pixel it computes M at the four cells around it, with the
+reference's order of operations, and interpolates; recomputing values that neighbours share costs less than storing
+them. Products are not fused with sums, and divisions are correctly rounded, so that the masks equal the reference in
+every pixel.
 """
 
-# Parameters of kernels are Triton's, for which there are no types.
+# Parameters of kernels have Triton's types, for which there are no annotations.
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def dense_masks_triton(
     *,
     is_published: bool,
 ) -> Tensor:
-    """Make masks as ``dense_masks`` does; arguments are checked there, floats are float32 and contiguous.
+    """Build masks as ``dense_masks`` does; arguments are checked there, floats are float32 and contiguous.
 
     Returns:
         bool [P, *size].

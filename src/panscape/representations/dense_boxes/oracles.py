@@ -1,8 +1,8 @@
-"""What dense boxes decode to if some of them were perfect: how much does each part cost?
+"""Oracles of dense boxes: decode outputs of which some parts are replaced by ground truth, to measure their errors.
 
-Everything happens at the size of the image: true categories and boxes are known for every pixel, and at a quarter of
-the size small objects would lose their outlines. Predicted probabilities are enlarged bilinearly, predicted boxes are
-those of the nearest cell, as boxes between two objects mean neither.
+Everything is computed at the size of the image: true categories and boxes are known for every pixel, and at a quarter
+of the size small objects would lose their outlines. Predicted probabilities are upsampled bilinearly; predicted boxes
+are those of the nearest cell, as interpolated boxes between two objects belong to neither.
 """
 
 from __future__ import annotations
@@ -38,17 +38,18 @@ def decode_with_truth(
     pyramid: Pyramid,
     decoding: DenseBoxDecoding,
 ) -> PanopticMap:
-    """Recover the map of one image from outputs of which some are true.
+    """Decode the map of one image from outputs of which some parts are replaced by ground truth.
 
     Args:
         outputs: a batch of one.
-        truth: of the image, on the device of the outputs.
-        targets: what it encodes to, learnt from masks, on the same device.
-        parts: "semantic" takes the true category of every pixel that has one; "boxes" the true box of every object that
-            a location meets, however many these are, each found for sure, and for the pixels of all objects their own.
-        labels: tells things from stuff.
-        pyramid: where the locations are.
-        decoding: how maps are recovered.
+        truth: ground truth of the image, on the device of the outputs.
+        targets: its targets with supervision by masks, on the same device.
+        parts: "semantic" uses the true category of every pixel that has one; "boxes" detects the true box of every
+            object that covers a location, without a limit on their number and with certainty, and gives the pixels of
+            all objects their true box.
+        labels: label space, which defines things and stuff.
+        pyramid: geometry of the locations.
+        decoding: decoding options.
     """
     size = truth.size
     things = list(labels.thing_ids)
@@ -58,7 +59,7 @@ def decode_with_truth(
         is_object = _is_object(truth, labels)
         own = F.pad(truth.boxes(), (0, 0, 1, 0))[truth.ids.long()].permute(2, 0, 1)
         dense = torch.where(F.pad(is_object, (1, 0))[truth.ids.long()], own, dense)
-        # Every location of an object is as sure as it can be, and large objects have many: no limit to how many.
+        # All locations of an object have the maximum score, and large objects have many: no limit on their number.
         num_locations = targets.box.shape[1]
         selection = replace(decoding.selection, pre_nms_top_k=num_locations, max_boxes=num_locations)
         queries = _selected(*_perfect_locations(targets, len(things)), pyramid, selection, size)
@@ -72,7 +73,7 @@ def decode_with_truth(
 
 
 def _category_prob(logits: Tensor, known: Tensor | None, pyramid: Pyramid, size: tuple[int, int]) -> Tensor:
-    """Return the probability of every category at every pixel, [K, H, W]; certain where it is known."""
+    """Return the probability of every category at every pixel, [K, H, W]; 1 for known categories."""
     prob = upsample(logits.detach().float(), pyramid.padded_size, size, align_corners=False).softmax(0)
     if known is None:
         return prob
@@ -84,7 +85,7 @@ def _category_prob(logits: Tensor, known: Tensor | None, pyramid: Pyramid, size:
 def _dense_at_pixels(
     outputs: DenseBoxOutputs, pyramid: Pyramid, decoding: DenseBoxDecoding, size: tuple[int, int]
 ) -> Tensor:
-    """Return the boxes of every pixel, those of its cell, [D, 4, H, W]."""
+    """Return the boxes of every pixel, which are those of its cell, [D, 4, H, W]."""
     dense = dense_boxes(outputs.box.detach(), decoding.levels(outputs.levelness), *pyramid)[0]
     rows, columns = (torch.arange(side, device=dense.device) // (pyramid.finest_stride // 2) for side in size)
     return dense[:, :, rows[:, None], columns]
@@ -96,7 +97,7 @@ def _is_object(truth: PanopticMap, labels: LabelSpace) -> Tensor:
 
 
 def _perfect_locations(targets: DenseBoxTargets, num_things: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what a perfect network says at its locations: category logits [T, L], boxes [4, L], centerness [L]."""
+    """Return the perfect outputs at all locations: category logits [T, L], boxes [4, L], centerness [L]."""
     channels = torch.arange(1, num_things + 1, device=targets.box.device)
     category = torch.where(targets.box_category == channels[:, None], _SURE, -_SURE)
     has_object = targets.box_category > 0

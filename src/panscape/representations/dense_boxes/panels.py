@@ -1,4 +1,4 @@
-"""Images of what a network of dense boxes says."""
+"""Visualisation of the outputs of a dense box network."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
     from panscape.representations.dense_boxes import DenseBoxOutputs
 
 _SURE, _LIKELY = 255, 140  # brightness of outlines
-_FINEST = 0.3  # heat of the finest level, well above that of none
+_FINEST = 0.3  # heat of the finest level, well above the heat of no level
 
 
 def draw_panels(
     outputs: DenseBoxOutputs, size: tuple[int, int], labels: LabelSpace, pyramid: Pyramid, decoding: DenseBoxDecoding
 ) -> dict[str, Tensor]:
-    """Draw the outputs of one image.
+    """Visualise the outputs of one image.
 
     Args:
         outputs: a batch of one, on the CPU.
         size: height and width of the image.
-        labels: gives the colours.
-        pyramid: where the locations are.
-        decoding: how maps are recovered.
+        labels: label space, which defines the colours.
+        pyramid: geometry of the locations.
+        decoding: decoding options.
 
     Returns:
-        Images by name, uint8 [3, H, W]:
+        Visualisations by name, uint8 [3, H, W]:
 
-        * "semantic", the likeliest category.
-        * "boxes", on things the way from each cell to the middle of its box (without levelness, that of the finest
-          level), and the outlines of the detected boxes:
-          white if the map may keep them, grey from half the score that this takes.
+        * "semantic", the argmax category.
+        * "boxes", on things the vector from each cell to the centre of its box (without levelness, the box of the
+          finest level), and the outlines of the detected boxes: white from the minimum score of the map on, grey from
+          half of it.
         * "levels" if the network has levelness: the predicted level from dark, the finest, to bright; black for none.
-        * "masks", the probability of the likeliest of the objects that the map may keep, with a white line around what
-          becomes one's mask and a black one between two.
+        * "masks", the probability of the most probable object with at least the minimum score, with a white line
+          around its mask and a black line between two masks.
     """
     padded, grid_stride = pyramid.padded_size, pyramid.finest_stride // 2
     require_fits(size, padded)
@@ -69,7 +69,7 @@ def draw_panels(
         share = _FINEST + (1 - _FINEST) * predicted / max(pyramid.num_levels - 1, 1)
         images["levels"] = draw_heatmap(_at_pixels(share * (predicted >= 0), grid_stride, size))
     sure = Boxes(*(part[is_sure] for part in found))
-    prob, owner = _likeliest_object(
+    prob, owner = _most_probable_object(
         sure, dense, upsampled_thing_prob(outputs.semantic[0], grid, labels.thing_ids), decoding
     )
     prob = upsample(prob, padded, size, align_corners=False)
@@ -79,8 +79,10 @@ def draw_panels(
     return images
 
 
-def _likeliest_object(found: Boxes, dense: Tensor, prob: Tensor, decoding: DenseBoxDecoding) -> tuple[Tensor, Tensor]:
-    """Return the probability of each cell's likeliest object, [h, w], 0 at least, and its number + 1, 0 without any."""
+def _most_probable_object(
+    found: Boxes, dense: Tensor, prob: Tensor, decoding: DenseBoxDecoding
+) -> tuple[Tensor, Tensor]:
+    """Return the probability of each cell's most probable object, [h, w], and its index + 1; both 0 without any."""
     grid = dense.shape[2:]
     largest, owner = torch.zeros(grid), torch.zeros(grid, dtype=torch.int64)
     for number, (box, category) in enumerate(zip(found.box, found.category.tolist(), strict=True)):
@@ -92,17 +94,17 @@ def _likeliest_object(found: Boxes, dense: Tensor, prob: Tensor, decoding: Dense
 
 
 def _at_pixels(plane: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
-    """Give each pixel its cell's value."""
+    """Return the value of each pixel's cell."""
     rows, columns = (torch.arange(side) // stride for side in size)
     return plane[..., rows[:, None], columns]
 
 
 def _line_width(image: Tensor) -> int:
-    return max(1, round(max(image.shape[1:]) / 600))  # large images are shown smaller
+    return max(1, round(max(image.shape[1:]) / 600))  # large images are displayed downscaled
 
 
 def _draw_outlines(image: Tensor, boxes: Tensor, brightness: int) -> None:
-    """Draw the first and last pixels of boxes into an image, in place, with a dark line around each."""
+    """Draw the outermost pixels of boxes into an image, in place, with a dark line around each."""
     height, width = image.shape[1:]
     thick = _line_width(image)
     line = torch.zeros(height, width, dtype=torch.bool)
@@ -119,7 +121,7 @@ def _draw_outlines(image: Tensor, boxes: Tensor, brightness: int) -> None:
 
 
 def _draw_borders(image: Tensor, owner: Tensor) -> None:
-    """Draw where objects end into an image, in place: [H, W] says which object each pixel is, 0 none."""
+    """Draw the borders of objects into an image, in place; ``owner`` [H, W] is the object of each pixel, 0 for none."""
     thick = _line_width(image)
     padded = F.pad(owner[None].float(), (thick, thick, thick, thick), mode="replicate")
     highest, lowest = (sign * F.max_pool2d(sign * padded, 2 * thick + 1, stride=1)[0] for sign in (1, -1))

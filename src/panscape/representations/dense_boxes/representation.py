@@ -1,8 +1,9 @@
-"""Objects as boxes that every location predicts: boxes, categories, centredness and levels, beside a segmentation.
+"""Objects as dense boxes: every location predicts box, category and centerness; levelness and semantics are dense.
 
 The representation of Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020, arXiv 1912.01202).
-An object's mask is where the boxes that the pixels predict agree with the object's own. The authors released no
-training code; what the paper leaves open follows FCOS (Tian et al., ICCV 2019), see docs/models/dense_detections.md.
+An object's mask consists of the pixels whose predicted boxes agree with the object's box. The authors released no
+training code; details that the paper leaves open follow FCOS (Tian et al., ICCV 2019), see
+docs/models/dense_detections.md.
 """
 
 from __future__ import annotations
@@ -59,32 +60,32 @@ _CHOICES = {
 
 @dataclass(frozen=True, slots=True)
 class DenseBoxRepresentation:
-    """Targets, losses and recovery. Defaults are the paper's for Cityscapes, or what the authors' code suggests.
+    """Targets, losses and post-processing. Defaults are the paper's for Cityscapes, or follow the authors' code.
 
     Attributes:
-        level_ends: largest distance from a location to a side of its box, pixels, for each level but the last; there is
-            one level more.
-        finest_stride: pixels between locations of the first level, even; each next level has twice that.
-        supervision: "masks", or "boxes" to learn objects from their boxes alone (Table 3, last row); the semantic
-            segmentation is learnt from all pixels either way, and masks are not then.
-        box_loss: "iou" or "giou", see :func:`panscape.nn.losses.ltrb_iou_loss`.
-        category_normalization: what the focal loss of categories is divided by: "positives", the locations that have an
-            object, as in FCOS, which goes with a network that starts from rare objects; or "locations", all of them, as
-            the paper says.
-        category_weights: of each category in the semantic loss; empty is 1 for each. Ours.
-        hard_pixel_fraction: share of hardest pixels of each image in the semantic loss.
-        max_mask_queries: detected boxes of an image whose masks are compared; bounds the memory.
-        detach_query: whether the mask loss moves the boxes of the pixels alone, not that of the query.
-        box_loss_weight: weight of the loss of boxes.
-        centerness_loss_weight: of the loss of centerness.
-        category_loss_weight: of the loss of the locations' categories.
-        levelness_loss_weight: of the loss of levelness.
-        semantic_loss_weight: of the semantic loss; the paper has 1 for Cityscapes, 0.4 for COCO.
-        mask_loss_weight: of the loss of masks; 0 leaves it out (Table 3).
-        decoding: how maps are recovered; by the same rules the mask loss chooses objects and the cells' levels.
+        level_ends: Largest distance from a location to a side of its box, pixels, for each level except the last;
+            there is one level more than values.
+        finest_stride: Pixels between locations of the first level, even; it doubles with each level.
+        supervision: "masks", or "boxes" to train objects from their boxes alone (Table 3, last row), without a mask
+            loss; the semantic segmentation is trained on all pixels either way.
+        box_loss: Loss of boxes, "iou" or "giou", see :func:`panscape.nn.losses.ltrb_iou_loss`.
+        category_normalization: Divisor of the focal loss of categories: "positives", the number of locations with an
+            object, as in FCOS, which requires a network initialised with the prior of rare objects; or "locations",
+            the number of all locations, as in the paper.
+        category_weights: Weight of each category in the semantic loss; empty for 1 each. Ours.
+        hard_pixel_fraction: Share of hardest pixels of each image in the semantic loss.
+        max_mask_queries: Maximum number of detected boxes of an image in the mask loss; bounds the memory.
+        detach_query: Stop gradients of the mask loss into the box of the query; only the pixels' boxes receive them.
+        box_loss_weight: Weight of the box loss.
+        centerness_loss_weight: Weight of the centerness loss.
+        category_loss_weight: Weight of the loss of the locations' categories.
+        levelness_loss_weight: Weight of the levelness loss.
+        semantic_loss_weight: Weight of the semantic loss; 1 for Cityscapes and 0.4 for COCO in the paper.
+        mask_loss_weight: Weight of the mask loss; 0 disables it (Table 3).
+        decoding: Post-processing options; the mask loss selects objects and the cells' levels by the same rules.
 
     Raises:
-        InvalidArgumentError: a value is out of its range.
+        InvalidArgumentError: a value is out of range.
     """
 
     level_ends: tuple[float, ...] = (64.0, 128.0, 256.0, 512.0)
@@ -130,29 +131,29 @@ class DenseBoxRepresentation:
         return len(self.level_ends) + 1
 
     def encode(self, truth: PanopticMap, labels: LabelSpace, padded_to: tuple[int, int]) -> DenseBoxTargets:
-        """Encode a truth; see :mod:`panscape.representations.dense_boxes.encode` for the rules.
+        """Encode a ground truth; see :mod:`panscape.representations.dense_boxes.encode` for the rules.
 
         Args:
-            truth: on the CPU; void and crowds are ignored in all but the semantic target, which has crowds.
-            labels: tells things from stuff.
-            padded_to: height and width of the network's input, multiples of ``finest_stride``: the truth is extended to
-                it with void.
+            truth: ground truth on the CPU; void and crowds are ignored, except that the semantic target has crowds.
+            labels: label space, which defines things and stuff.
+            padded_to: height and width of the network's input, multiples of ``finest_stride``; the ground truth is
+                padded to it with void.
 
         Raises:
-            InvalidArgumentError: the truth has categories that the label space lacks, or is larger than ``padded_to``,
-                or that is no multiple of ``finest_stride``.
+            InvalidArgumentError: the ground truth has categories that the label space lacks or is larger than
+                ``padded_to``, or ``padded_to`` is not a multiple of ``finest_stride``.
         """
         check_categories(truth, labels)
         check_category_weights(self.category_weights, labels)
         if any(side > padded for side, padded in zip(truth.size, padded_to, strict=True)):
             raise InvalidArgumentError(
-                f"expected a truth of at most {padded_to[0]}x{padded_to[1]} pixels, got "
+                f"expected ground truth of at most {padded_to[0]}x{padded_to[1]} pixels, got "
                 f"{truth.size.height}x{truth.size.width}"
             )
         boxes = truth.boxes()
         padded = truth.pad(*padded_to)
         is_crowd = torch.zeros_like(truth.category, dtype=torch.bool) if truth.crowd is None else truth.crowd
-        # By the place among the things, from 1 on; stuff is 0.
+        # Index among the things, from 1 on; stuff is 0.
         number = torch.zeros(len(labels), dtype=torch.int64)
         number[list(labels.thing_ids)] = torch.arange(1, len(labels.thing_ids) + 1)
         maps = dense_box_targets(
@@ -169,16 +170,15 @@ class DenseBoxRepresentation:
     def loss(self, outputs: DenseBoxOutputs, targets: DenseBoxTargets) -> dict[str, Tensor]:
         """Compare outputs with stacked targets (Sections 4.2 and 4.3); the total is the sum of the values.
 
-        Where processes share a batch, all must call this equally often: see
-            :func:`panscape.nn.losses.global_normalizers`.
+        If processes share a batch, all must call this equally often: see :func:`panscape.nn.losses.global_normalizers`.
 
         Args:
-            outputs: of the input that the targets were padded to.
+            outputs: outputs for an input of the size that the targets were padded to.
             targets: each with a first axis B.
 
         Returns:
-            "box", "centerness", "category", "semantic"; "levelness" if the network has it; "mask" if it has a weight
-            and masks are known. Each is finite and has a gradient path to its outputs, whatever the truth.
+            "box", "centerness", "category", "semantic"; "levelness" if the network has it; "mask" if its weight is not
+            0 and masks are known. Each is finite and has a gradient path to its outputs, whatever the ground truth.
 
         Raises:
             InvalidArgumentError: outputs and targets are of different sizes.
@@ -189,7 +189,7 @@ class DenseBoxRepresentation:
             raise InvalidArgumentError(
                 f"expected targets of {pyramid.padded_size[0]}x{pyramid.padded_size[1]} pixels with boxes "
                 f"{list(outputs.box.shape)}, got {list(targets.semantic.shape[-2:])} with {list(targets.box.shape)}; "
-                "encode the same crop that entered the network, by the same levels"
+                "encode the same crop that entered the network, with the same levels"
             )
         has_object, is_known = targets.box_category > 0, targets.levelness >= 0
         queries = self._mask_queries(outputs, targets, pyramid)
@@ -220,44 +220,44 @@ class DenseBoxRepresentation:
     def decode(
         self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace
     ) -> list[PanopticMap]:
-        """Recover one map per image of a batch; see :mod:`panscape.representations.dense_boxes.decode`.
+        """Decode a batch of outputs into one map per image; see :mod:`panscape.representations.dense_boxes.decode`.
 
         Args:
-            outputs: for the padded images.
+            outputs: outputs for the padded images.
             sizes: height and width of each image.
-            labels: tells things from stuff.
+            labels: label space, which defines things and stuff.
         """
         return decode_dense_boxes(*outputs, sizes, labels, self.finest_stride, self.num_levels, self.decoding)
 
     def detect(
         self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace
     ) -> list[Detections]:
-        """Return the objects of each image of a batch before they are laid into a map.
+        """Return the detected objects of each image of a batch before they are merged into a map.
 
-        All that are chosen among the boxes (``score_threshold``, ``max_detections``), however unsure; ``protocol`` have
-        no say. On these the paper measures average precision.
+        These are all selected boxes (``score_threshold``, ``max_detections``), whatever their score; ``merging`` is not
+        applied. The paper measures average precision on them.
 
         Args:
-            outputs: for the padded images.
+            outputs: outputs for the padded images.
             sizes: height and width of each image.
-            labels: tells things from stuff.
+            labels: label space, which defines things and stuff.
         """
         return detect_dense_boxes(*outputs, sizes, labels, self.finest_stride, self.num_levels, self.decoding)
 
     def decode_with_truth(
         self, outputs: DenseBoxOutputs, truth: PanopticMap, parts: Collection[str], labels: LabelSpace
     ) -> PanopticMap:
-        """Recover the map of one image as if parts of the outputs were perfect, at its full size.
+        """Decode the map of one image with parts of the outputs replaced by ground truth, at its full size.
 
-        The truth says nothing of the category of void, nor of the boxes of void, stuff and crowds: there, predictions
-        stay.
+        Predictions are kept where the ground truth is undefined: the category of void, and the boxes of void, stuff
+        and crowds.
 
         Args:
             outputs: a batch of one.
-            truth: of the image, at its size, on any device.
-            parts: of :data:`DENSE_BOX_ORACLES`: "semantic" for the category of every pixel, "boxes" for the boxes of
-                the objects that some location meets and of their pixels. Without any, this is :meth:`decode`.
-            labels: tells things from stuff.
+            truth: ground truth of the image, at its size, on any device.
+            parts: some of :data:`DENSE_BOX_ORACLES`: "semantic" for the category of every pixel, "boxes" for the boxes
+                of the objects that cover a location and of their pixels. If empty, this is :meth:`decode`.
+            labels: label space, which defines things and stuff.
         """
         if not parts:
             return self.decode(outputs, [truth.size], labels)[0]
@@ -267,15 +267,16 @@ class DenseBoxRepresentation:
         return decode_with_truth(outputs, truth.to(device), targets, parts, labels, pyramid, self.decoding)
 
     def visualize(self, outputs: DenseBoxOutputs, size: tuple[int, int], labels: LabelSpace) -> dict[str, Tensor]:
-        """Draw the outputs of one image: "semantic", "boxes", "levels" if the network has levelness, and "masks".
+        """Visualise the outputs of one image: "semantic", "boxes", "levels" if the network has levelness, and "masks".
 
         Args:
             outputs: a batch of one.
             size: height and width of the image.
-            labels: gives the colours.
+            labels: label space, which defines the colours.
 
         Returns:
-            Images by name, uint8 [3, H, W]; see :func:`panscape.representations.dense_boxes.panels.draw_panels`.
+            Visualisations by name, uint8 [3, H, W]; see
+            :func:`panscape.representations.dense_boxes.panels.draw_panels`.
         """
         outputs = _each(outputs, lambda part: part.detach().float().cpu())
         return draw_panels(outputs, size, labels, self._pyramid(outputs), self.decoding)
@@ -296,7 +297,7 @@ class DenseBoxRepresentation:
         return queries._replace(box=queries.box.detach()) if self.detach_query else queries
 
     def padded_size(self, outputs: DenseBoxOutputs) -> tuple[int, int]:
-        """Return height and width of the padded input that gave these outputs."""
+        """Return the height and width of the padded input of these outputs."""
         height, width = (side * self.finest_stride for side in outputs.semantic.shape[-2:])
         return height, width
 
@@ -305,7 +306,7 @@ class DenseBoxRepresentation:
 
 
 def _each(outputs: DenseBoxOutputs, change: Callable[[Tensor], Tensor]) -> DenseBoxOutputs:
-    """Change each part that there is."""
+    """Apply a function to each part that is not None."""
     semantic, box_category, box, centerness, levelness = outputs
     levelness = None if levelness is None else change(levelness)
     return DenseBoxOutputs(change(semantic), change(box_category), change(box), change(centerness), levelness)

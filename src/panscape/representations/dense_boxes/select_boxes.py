@@ -1,17 +1,17 @@
-"""Which of many predicted boxes are objects: the surest of each level, without the duplicates.
+"""Select objects among predicted boxes: score threshold, top-k of each level, and NMS.
 
-The selection of Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020) in the exact semantics of
-its released code, with two corrections that are named:
+The selection of Real-Time Panoptic Segmentation from Dense Detections (Hou et al., CVPR 2020) with the exact semantics
+of its released code, except for two corrections in steps 2 and 4:
 
 1. Every location and category whose probability is above a threshold is a candidate; one location may give several.
    Its score is that probability times the location's centerness.
-2. Of each level the highest ``pre_nms_top_k`` are kept, ties in the order of location and category (the code: any
-   order).
+2. The ``pre_nms_top_k`` candidates of highest score are kept in each level, ties in the order of location and category
+   (the code: any order).
 3. Boxes are clipped to 0..W-1 and 0..H-1.
-4. Within each category, a box goes whose overlap (IoU) with a higher one exceeds a threshold. The code leaves the last
-   category out where there is no stuff; here none is.
-5. Then, of boxes of any category, those go that overlap a higher one even more.
-6. The highest ``max_boxes`` are kept, and those that tie with the last of them.
+4. NMS within each category drops boxes whose IoU with a higher-scoring box exceeds a threshold. The code skips the last
+   category if there is no stuff; here no category is skipped.
+5. Class-agnostic NMS with a higher threshold follows.
+6. The ``max_boxes`` boxes of highest score are kept, and those with the same score as the last of them.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from panscape.representations.dense_boxes.locations import distance2box, fcos_lo
 
 @dataclass(frozen=True, slots=True)
 class BoxSelection:
-    """How candidates are chosen; the defaults are those of the released code.
+    """Options of selecting boxes; the defaults are those of the released code.
 
     Attributes:
-        threshold: a candidate's probability is above it, before centerness; 0..1.
-        pre_nms_top_k: no more candidates of a level than this, at least 1.
-        nms_iou: boxes of one category that overlap a higher one by more than this go; 0..1.
-        class_agnostic_nms_iou: boxes that overlap a higher one of any category by more than this go; 0..1, 1 keeps all.
-        max_boxes: no more boxes than this, but for ties; at least 1.
+        threshold: minimum probability of a candidate before centerness, exclusive; 0..1.
+        pre_nms_top_k: maximum number of candidates of a level, at least 1.
+        nms_iou: IoU threshold of NMS within a category; 0..1.
+        class_agnostic_nms_iou: IoU threshold of NMS across categories; 0..1, 1 keeps all boxes.
+        max_boxes: maximum number of boxes, except for ties; at least 1.
     """
 
     threshold: float = 0.06
@@ -63,7 +63,7 @@ class Boxes(NamedTuple):
         box: float32 [P, 4], xyxy in pixels of the input, clipped.
         category: int64 [P], a channel of the category logits.
         score: float32 [P] in 0..1.
-        location: int64 [P], where the box was predicted.
+        location: int64 [P], the location that predicted the box.
     """
 
     box: Tensor
@@ -85,17 +85,17 @@ def select_boxes(
     """Select the boxes of one image by the rules above; without gradients.
 
     Args:
-        box_category: logits, float [T, L]; those that are not a number, here and in ``centerness``, are the lowest.
-        box: distances to the left, top, right and bottom side, float [4, L]; 0 where they are not a number.
+        box_category: logits, float [T, L]; NaN, here and in ``centerness``, counts as the lowest value.
+        box: distances to the left, top, right and bottom side, float [4, L]; NaN counts as 0.
         centerness: logits, float [L].
         padded_size: height and width of the network's input.
         size: height and width of the image in its top left corner, to which boxes are clipped.
         finest_stride: as for ``level_sizes``.
         num_levels: as for ``level_sizes``.
-        selection: what to keep.
+        selection: options of selecting boxes.
 
     Raises:
-        InvalidArgumentError: shapes do not go with ``padded_size``.
+        InvalidArgumentError: shapes do not match ``padded_size``.
     """
     ends = [0]
     for level in level_sizes(padded_size, finest_stride, num_levels):
@@ -112,7 +112,7 @@ def select_boxes(
         corners = distance2box(points, finite_values(box[:, found.location], nan=0)).T
         limit = corners.new_tensor([size[1] - 1, size[0] - 1, size[1] - 1, size[0] - 1])
         found = found._replace(box=torch.minimum(corners.clamp_min(0), limit))
-        return _highest(_without_duplicates(found, selection), selection.max_boxes)
+        return _post_nms_top_k(_without_duplicates(found, selection), selection.max_boxes)
 
 
 def _candidates(box_category: Tensor, centerness: Tensor, ends: list[int], selection: BoxSelection) -> Boxes:
@@ -134,21 +134,21 @@ def _candidates(box_category: Tensor, centerness: Tensor, ends: list[int], selec
 
 
 def _without_duplicates(found: Boxes, selection: BoxSelection) -> Boxes:
-    """Suppress boxes within each category, then across them; the highest first, ties by category, then location."""
+    """Apply NMS within each category, then across categories, by descending score; ties by category, then location."""
     if len(found.score) == 0:
         return found
     kept = []
     for category in torch.unique(found.category).tolist():
         number = (found.category == category).nonzero()[:, 0]
-        # Each category by itself: shifting them apart, as is usual, would round overlaps differently.
+        # NMS runs for each category separately: the usual offset per category would round IoUs differently.
         kept.append(number[nms(found.box[number], found.score[number], selection.nms_iou)])
     chosen = torch.cat(kept)
     chosen = chosen[nms(found.box[chosen], found.score[chosen], selection.class_agnostic_nms_iou)]
     return Boxes(*(part[chosen] for part in found))
 
 
-def _highest(found: Boxes, max_boxes: int) -> Boxes:
-    """Keep the first ``max_boxes`` and those that have the score of the last one."""
+def _post_nms_top_k(found: Boxes, max_boxes: int) -> Boxes:
+    """Keep the first ``max_boxes`` boxes and those with the same score as the last of them."""
     if len(found.score) <= max_boxes:
         return found
     num = int((found.score >= found.score[max_boxes - 1]).sum())

@@ -1,1 +1,1 @@
-"""Checkpoints that authors published, read into panscape's models; see :mod:`panscape.zoo.published.load`."""
+"""Published checkpoints, loaded into panscape's models; see :mod:`panscape.zoo.published.load`."""

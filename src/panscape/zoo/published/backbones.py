@@ -1,4 +1,4 @@
-"""Backbones alone, as they are published after ImageNet: timm's and torchvision's names, and detectron2's."""
+"""Published ImageNet weights of backbones alone, under the names of timm, torchvision and detectron2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.models import PanopticModel
 from panscape.nn.pretrained import fill_backbone
 
-# By number of convolutions in the stem: where detectron2's first ones and their norms are in timm's ResNets.
+# Names in timm's ResNets of detectron2's stem convolutions and norms, by number of convolutions in the stem.
 _STEMS = {
     1: {"conv1": "conv1", "conv1.norm": "bn1"},
     3: {
@@ -28,7 +28,7 @@ _BLOCK = re.compile(r"res([2-5])\.(\d+)\.(conv[123]|shortcut)(\.norm)?")
 
 
 def is_backbone(found: Mapping[str, Tensor]) -> bool:
-    """Return whether a checkpoint has the names of a ResNet alone, or of another classification network of timm's."""
+    """Return whether a checkpoint has the names of a ResNet alone, or of another classification network in timm."""
     return _is_detectron2(found) or "conv1.weight" in found or "conv1.0.weight" in found or "conv_stem.weight" in found
 
 
@@ -36,20 +36,21 @@ def backbone_state(found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]
     """Return the tensors of a backbone under timm's names.
 
     Args:
-        found: under timm's names (of ResNets also torchvision's), or under those of detectron2's ``R-52.pkl`` and
-            ``R-103.pkl``, which may hold a classifier as well.
-        path: of their file, for messages.
+        found: tensors under timm's names (of ResNets also torchvision's), or under those of detectron2's ``R-52.pkl``
+            and ``R-103.pkl``, which may include a classifier.
+        path: path of their file, for messages.
 
     Raises:
         UnreadableFileError: the names are those of Caffe2, as in detectron2's folder MSRA: such networks have the
-            stride in other layers and take other pixels, so that their weights would fit and compute something else.
+            stride in other layers and another input normalisation, so that the weights would load but give wrong
+            results.
     """
     if any(name.startswith("res2_0_branch") for name in found):
         raise UnreadableFileError(
             path,
             "expected a backbone with strides in its 3x3 convolutions, got one of Caffe2's (MSRA), which has them in "
-            "the 1x1 ones and takes blue first; take detectron2's DeepLab/R-52.pkl or R-103.pkl, or a file of "
-            "timm's or torchvision's",
+            "the 1x1 ones and expects BGR input; use detectron2's DeepLab/R-52.pkl or R-103.pkl, or a file of timm's "
+            "or torchvision's",
         )
     if not _is_detectron2(found):
         return dict(found)
@@ -60,23 +61,23 @@ def backbone_state(found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]
 
 
 def load_backbone(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None:
-    """Fill the backbone of a model, strictly, from what :func:`backbone_state` takes; heads and decoders stay.
+    """Load the tensors of a backbone strictly into a model's backbone; heads and decoders stay unchanged.
 
     Raises:
-        UnreadableFileError: as :func:`backbone_state`.
-        InvalidArgumentError: the model has no backbone that files exist for, or takes pixels in other numbers than
-            detectron2's files.
+        UnreadableFileError: see :func:`backbone_state`.
+        InvalidArgumentError: no published weights exist for the model's backbone, or the model has another input
+            normalisation than detectron2's files.
         CheckpointMismatchError: names or shapes differ; all differences are listed.
     """
     state = backbone_state(found, path)
-    # Its configurations of DeepLab and Panoptic-DeepLab take red first, less ImageNet's mean, over its deviation.
+    # Its configurations of DeepLab and Panoptic-DeepLab use RGB with ImageNet's mean and standard deviation.
     if _is_detectron2(found) and model.normalization != "imagenet":
         raise InvalidArgumentError(
-            f'expected a model that takes pixels as "imagenet", as {path} does, got one that takes them as '
+            f'expected a model with normalization "imagenet" for {path}, got one with '
             f'{model.normalization!r}; build it with normalization="imagenet"'
         )
     if not model.backbones:
-        raise InvalidArgumentError(f"expected a model with a backbone to fill from {path}, got {type(model).__name__}")
+        raise InvalidArgumentError(f"expected a model with a backbone to load {path}, got {type(model).__name__}")
     for name in model.backbones:
         fill_backbone(model.get_submodule(name), state, path)
 

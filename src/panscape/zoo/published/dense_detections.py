@@ -1,4 +1,4 @@
-"""The names that the authors of dense detections gave to the tensors of their checkpoint, and its pixels and norms."""
+"""Tensor names in the authors' checkpoint of dense detections, and its input normalisation and norms."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from panscape.nn.frozen_batch_norm import frozen_norms
 
 
 def dense_detections_key(found: Mapping[str, Tensor]) -> Callable[[str], str]:
-    """Return the translation of our names into those of the authors of dense detections.
+    """Return the function that maps our names to those of the authors of dense detections.
 
-    Newer versions of torchvision name layers of the feature pyramid otherwise; a file is written in either style.
+    Newer versions of torchvision use other names for layers of the FPN; files with either style are supported.
     """
     unit = ".0" if any(name.startswith("backbone.fpn.inner_blocks.0.0.") for name in found) else ""
     pyramid = {"laterals": "inner_blocks", "outputs": "layer_blocks"}
@@ -44,9 +44,9 @@ def dense_detections_key(found: Mapping[str, Tensor]) -> Callable[[str], str]:
 
 
 def use_caffe_normalization(model: DenseDetections) -> None:
-    """Let a network take pixels and divide by deviations as the released one does.
+    """Set the input normalisation and the epsilon of frozen norms to those of the released network.
 
-    Its configuration has Caffe's pixels, and the torchvision of its time added nothing to the variances.
+    Its configuration uses Caffe's normalisation, and the torchvision of its time added nothing to the variances.
     """
     model.set_input_normalization("caffe")
     for norm in frozen_norms(model.backbone):

@@ -1,4 +1,4 @@
-"""Which published network a checkpoint holds, by the names and shapes of its tensors."""
+"""Identify the published network of a checkpoint by the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class PublishedNetwork(NamedTuple):
     """A published network.
 
     Attributes:
-        model: its name, for :func:`panscape.create_model`.
-        options: of that call, beside the label space, that differ from the defaults.
-        num_categories: of its semantic head.
+        model: name for :func:`panscape.create_model`.
+        options: options of that call, besides the label space, that differ from the defaults.
+        num_categories: number of categories of its semantic head.
     """
 
     model: str
@@ -33,14 +33,14 @@ class PublishedNetwork(NamedTuple):
 
 
 def identify(found: Mapping[str, Tensor], path: Path) -> PublishedNetwork:
-    """Return the network whose authors name tensors like this.
+    """Return the published network with these tensor names and shapes.
 
     Args:
         found: the tensors of a checkpoint.
-        path: of its file, for messages.
+        path: path of its file, for messages.
 
     Raises:
-        UnreadableFileError: these are no published names, or those of a backbone alone.
+        UnreadableFileError: the names are not those of a published network, or those of a backbone alone.
     """
     for prefix, kind in (
         ("sem_seg_head.classifier.sem_seg.2.weight", _swiftnet),
@@ -54,11 +54,11 @@ def identify(found: Mapping[str, Tensor], path: Path) -> PublishedNetwork:
     if is_backbone(found):
         raise UnreadableFileError(
             path,
-            "expected a whole network, got a backbone alone; train with --backbone-weights FILE, or load it into a "
+            "expected a complete network, got a backbone alone; train with --backbone-weights FILE, or load it into a "
             "model with panscape.load_published",
         )
     names = ", ".join(sorted(found)[:3]) or "none"
-    raise UnreadableFileError(path, f"its tensors have no names that were published ({names}, ...); {_NEEDED}")
+    raise UnreadableFileError(path, f"its tensor names are not those of a published network ({names}, ...); {_NEEDED}")
 
 
 def _swiftnet(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Whether a published file is whole: many hosts write the beginning of its digest into its name."""
+"""Integrity check of published files whose names contain the beginning of their digest."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from panscape.errors import UnreadableFileError
 
-# model_final_bd324a.pkl: detectron2 has the first 6 digits of the md5 (its MODEL_ZOO.md); resnet50-0676ba61.pth:
-# torch.hub's convention, and mmdetection's, has the first 8 of the sha256.
+# model_final_bd324a.pkl: detectron2 uses the first 6 digits of the md5 (its MODEL_ZOO.md); resnet50-0676ba61.pth:
+# torch.hub and mmdetection use the first 8 digits of the sha256.
 _NAMED = ((re.compile(r".*_([0-9a-f]{6})\.pkl"), "md5"), (re.compile(r".*-([0-9a-f]{8})\.pth"), "sha256"))
 
 
 def checked_digest(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits, if it is the file that its name promises.
+    """Return the SHA-256 of a file in hexadecimal digits, after checking it against the digest in the file's name.
 
     Raises:
-        UnreadableFileError: the file is missing, or its digest does not begin as its name says.
+        UnreadableFileError: the file is missing, or its digest does not match its name.
     """
     try:
         with path.open("rb") as file:
@@ -31,7 +31,7 @@ def checked_digest(path: Path) -> str:
                 if not found.startswith(named[1]):
                     raise UnreadableFileError(
                         path,
-                        f"expected a file whose {kind} begins with {named[1]}, as its name says, got {found}; download "
+                        f"expected a file whose {kind} begins with {named[1]}, as in its name, got {found}; download "
                         "it again, or rename it if it is another file",
                     )
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Checkpoints that authors published, read into panscape's models: every key used, every tensor filled, or an error."""
+"""Load published checkpoints strictly into panscape's models: any unused key or missing tensor is an error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from panscape.zoo.published.read import read_checkpoint
 from panscape.zoo.published.swiftnet import swiftnet_key
 from panscape.zoo.transfer import load_strict, unique_state_dict
 
-# The data sets that networks were published for, by number of categories, and the longest side at test.
+# The datasets that networks were published for, by number of categories, and the maximum side in inference.
 _PUBLISHED_FOR = {19: ("cityscapes", 2048), 133: ("coco_panoptic", 640), 65: ("vistas_v1.2", 2048)}
 
 
@@ -37,22 +37,22 @@ def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
     """Load a checkpoint in its authors' layout into a model, strictly, and return the model in eval mode.
 
     Args:
-        model: built with the options that fit the checkpoint: ``create_model("swiftnet_r18", "cityscapes")`` for
+        model: built with the options that match the checkpoint: ``create_model("swiftnet_r18", "cityscapes")`` for
             Panoptic SwiftNet's three-level Cityscapes weights, ``create_model("dense_detections_r50", "cityscapes")``
             for those of dense detections, ``create_model("panoptic_deeplab_r52", "cityscapes")`` for detectron2's of
-            Panoptic-DeepLab (``separable=False`` for those of ordinary convolutions),
+            Panoptic-DeepLab (``separable=False`` for those with ordinary convolutions),
             ``create_model("panoptic_deeplab_r50", "cityscapes", form="standalone")`` for the older repository's.
-            Of a backbone alone, any model on such a backbone: it is filled, and heads and decoders stay as they are.
-            Pixel format and norms of dense detections become what the weights were trained with, also in what is
-            saved of it. The model is left as it was when loading fails.
-        path: a ``.pth`` file, or detectron2's ``.pkl``; only tensors or arrays and plain containers are unpickled. Of
-            Panoptic-DeepLab, the norms' counters of training steps may all be absent; they become 0. Backbones alone
-            are files of timm's and torchvision's classification networks (``.pth``, ``.safetensors``), and detectron2's
-            ``R-52.pkl`` and ``R-103.pkl``.
+            For the weights of a backbone alone, any model on such a backbone; heads and decoders stay unchanged.
+            Input normalisation and norms of dense detections are set to those of the weights, and saved with the
+            model. The model stays unchanged if loading fails.
+        path: a ``.pth`` file, or detectron2's ``.pkl``; only tensors or arrays and plain containers are unpickled. For
+            Panoptic-DeepLab, the norms' counters of training steps may all be missing; they become 0. Files of
+            backbones alone are those of timm's and torchvision's classification networks (``.pth``, ``.safetensors``),
+            and detectron2's ``R-52.pkl`` and ``R-103.pkl``.
 
     Raises:
-        UnreadableFileError: the file is missing, is not a checkpoint, holds more than tensors, or is of a network that
-            takes pixels in other numbers.
+        UnreadableFileError: the file is missing, is not a checkpoint, contains more than tensors, or is from a network
+            with another input normalisation.
         CheckpointMismatchError: keys or shapes differ; both differences are listed.
         InvalidArgumentError: no published layout is known for this model.
     """
@@ -89,20 +89,21 @@ def create_published(
     model: str | None = None,
     say: Callable[[str], None] | None = None,
 ) -> PanopticModel:
-    """Build the network that a published checkpoint holds, and load it, strictly.
+    """Build the network of a published checkpoint and load the checkpoint strictly.
 
     Args:
-        path: as for :func:`load_published`; a whole network.
-        labels: its categories, or the name or path of a label space; by default those of Cityscapes, COCO panoptic or
-            Mapillary Vistas 1.2, for which networks were published, by the number of categories.
-        model: name for :func:`panscape.create_model`; by default what the names of the tensors say.
-        say: receives one line that says what the checkpoint was taken for; by default it is printed to stderr.
+        path: as for :func:`load_published`; a complete network.
+        labels: a label space, or the name or path of one; by default that of Cityscapes, COCO panoptic or Mapillary
+            Vistas 1.2, for which networks were published, by the number of categories.
+        model: name for :func:`panscape.create_model`; by default identified by the names of the tensors.
+        say: receives one line with the identified network; by default it is printed to stderr.
 
     Returns:
-        The model, in eval mode. With the default labels, larger images are shrunk to the published size at test.
+        The model, in eval mode. With the default label space, larger images are downscaled to the published size in
+        inference.
 
     Raises:
-        UnreadableFileError: as :func:`load_published`; or the names are not those of a published network.
+        UnreadableFileError: see :func:`load_published`; or the names are not those of a published network.
         CheckpointMismatchError: keys or shapes differ; both differences are listed.
         InvalidArgumentError: the label space has another number of categories, or must be given.
         UnknownNameError: no model or label space has this name.
@@ -125,13 +126,13 @@ def create_published(
 
 
 def published_state(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a published checkpoint under the names of our models; label spaces do not matter here.
+    """Return the tensors of a published checkpoint under the names of our models, independently of label spaces.
 
     Args:
-        path: as for :func:`load_published`. The names of a backbone alone get "backbone." before them.
+        path: as for :func:`load_published`. The names of a backbone alone get the prefix "backbone.".
 
     Raises:
-        UnreadableFileError: as :func:`create_published`.
+        UnreadableFileError: see :func:`create_published`.
         CheckpointMismatchError: keys or shapes differ from the published ones.
     """
     found = read_checkpoint(path)
@@ -153,25 +154,25 @@ def published_state(path: Path) -> dict[str, Tensor]:
 def _label_space(
     network: PublishedNetwork, labels: LabelSpace | str | None, path: Path
 ) -> tuple[LabelSpace, int | None]:
-    """Return the categories and the longest side at test, which is known of published data sets alone."""
+    """Return the label space, and the maximum side in inference, which is known only for published datasets."""
     known, longest_side = _PUBLISHED_FOR.get(network.num_categories, (None, None))
     if labels is None and known is None:
         raise InvalidArgumentError(
-            f"{path} has {network.num_categories} categories and does not say which; give their label space: panscape "
+            f"{path} has {network.num_categories} categories without names; pass their label space: panscape "
             'weights convert --labels NAME or FILE.json, labels="..." in Python'
         )
     given = labels if labels is not None else str(known)
     space = given if isinstance(given, LabelSpace) else LabelSpace.load(given)
     if len(space) != network.num_categories:
         raise InvalidArgumentError(
-            f"expected a label space of {network.num_categories} categories, as {path} has them, got {space.name!r} "
-            f"with {len(space)}; take data, or give a label space, with the categories that the checkpoint was made for"
+            f"expected a label space of {network.num_categories} categories, as in {path}, got {space.name!r} with "
+            f"{len(space)}; use the data or the label space that the checkpoint was trained for"
         )
     return space, longest_side if space.name == known else None
 
 
 def _placeholder(found: Mapping[str, Tensor], num_categories: int) -> LabelSpace:
-    # Of dense detections, things have box categories of their own; of others, their number decides no shape.
+    # In dense detections, the number of things defines the number of box categories; elsewhere it affects no shape.
     things = found.get("panoptic_head.box_cls_logits.weight")
     num_things = num_categories if things is None else int(things.shape[0])
     categories = (Category(f"category {i}", i < num_things, i, (0, 0, 0)) for i in range(num_categories))

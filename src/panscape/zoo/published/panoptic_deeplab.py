@@ -1,8 +1,8 @@
-"""The names that both published implementations of Panoptic-DeepLab gave to the tensors of their checkpoints.
+"""Tensor names in the checkpoints of both published implementations of Panoptic-DeepLab.
 
 detectron2's project writes ``.pkl`` files of arrays and, in training, ``.pth`` files; the older repository of the same
-author ``.pth`` files. Pixels are those of "imagenet" in both, only that detectron2 counts them up to 255, and its mean
-and deviation, too. Where a decoder puts features side by side, the model's form has the order of its implementation.
+author writes ``.pth`` files. Both use the input normalisation "imagenet"; in detectron2, pixels, mean and standard
+deviation are in 0..255. Where a decoder concatenates features, the model's form has the order of its implementation.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from panscape.nn.backbones import ResNetFeatures, TimmFeatures
 from panscape.nn.blocks import SeparableConv
 
 _COUNTER = ".num_batches_tracked"
-_FORMS = {"sem_seg_head.": "detectron2", "decoder.semantic_decoder.": "standalone"}  # by how names begin
-_MOBILENETV2 = [1, 2, 3, 4, 3, 3, 1]  # blocks of its stages
+_FORMS = {"sem_seg_head.": "detectron2", "decoder.semantic_decoder.": "standalone"}  # by prefix of the names
+_MOBILENETV2 = [1, 2, 3, 4, 3, 3, 1]  # number of blocks of each stage
 
 
 def has_published_layout(model: PanopticDeepLab) -> bool:
-    """Tell whether checkpoints of such a network can have been published."""
+    """Return whether published checkpoints can exist for such a network."""
     if model.relations is not None:
         return False
     if model.form == "detectron2":
@@ -34,7 +34,7 @@ def has_published_layout(model: PanopticDeepLab) -> bool:
 
 
 def panoptic_deeplab_key(model: PanopticDeepLab) -> Callable[[str], str]:
-    """Return the translation of this model's names into those of the implementation that its form follows."""
+    """Return the function that maps this model's names to those of the implementation that its form follows."""
     modules = _of_detectron2(model) if model.form == "detectron2" else _of_standalone(model)
 
     def key(name: str) -> str:
@@ -45,21 +45,21 @@ def panoptic_deeplab_key(model: PanopticDeepLab) -> Callable[[str], str]:
 
 
 def mismatch_hint(found: Mapping[str, Tensor]) -> str:
-    """Return what to do when a checkpoint with these names does not fit."""
+    """Return what to do if a checkpoint with these names does not match."""
     forms = [form for start, form in _FORMS.items() if any(name.startswith(start) for name in found)]
     hint = f" (its names are those of form={forms[0]!r})" if len(forms) == 1 else ""
     return f"build the model with the label space, form, backbone and separable of the checkpoint{hint}"
 
 
 def fill_missing_counters(found: Mapping[str, Tensor], model: PanopticDeepLab, path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint without those that are no weights, and with counters if it has none at all.
+    """Return the weights of a checkpoint, with zero counters if it has none, and without tensors that are not weights.
 
-    ``num_batches_tracked`` of norms counts the steps of training; PyTorch before 0.4.1 had none, and nothing here reads
-    it. A file without any gets zeros; one that has some must have all. ``pixel_mean`` and ``pixel_std`` stood in what
-    detectron2 wrote in its first years; they must be those that the model works with.
+    ``num_batches_tracked`` of norms counts training steps; PyTorch before 0.4.1 did not save it, and it is not used
+    here. A file without counters gets zeros; a file with some must have all. ``pixel_mean`` and ``pixel_std`` are in
+    early files of detectron2; they must equal the model's input normalisation.
 
     Raises:
-        UnreadableFileError: the file's network takes pixels in other numbers.
+        UnreadableFileError: the file's network has another input normalisation.
     """
     found = dict(found)
     for name, ours in (("pixel_mean", model.mean), ("pixel_std", model.std)):
@@ -68,7 +68,7 @@ def fill_missing_counters(found: Mapping[str, Tensor], model: PanopticDeepLab, p
             if theirs.shape != (3,) or not torch.allclose(theirs.double(), ours.flatten().double() * 255, rtol=1e-4):
                 raise UnreadableFileError(
                     path,
-                    f"expected a network that takes pixels as {model.normalization!r}, with {name} "
+                    f"expected a network with normalization {model.normalization!r}, with {name} "
                     f"{[round(float(v) * 255, 3) for v in ours]}, got {theirs.tolist()}; such weights cannot be used",
                 )
     if not any(name.endswith(_COUNTER) for name in found):
@@ -78,7 +78,7 @@ def fill_missing_counters(found: Mapping[str, Tensor], model: PanopticDeepLab, p
 
 
 def _of_detectron2(model: PanopticDeepLab) -> dict[str, str]:
-    """Return the names of convolutions and norms in detectron2 by ours; norms are parts of their convolutions there."""
+    """Return detectron2's names of convolutions and norms by ours; norms are submodules of convolutions there."""
     modules = _resnet_of_detectron2(model.backbone)
 
     def unit(ours: str, theirs: str) -> None:
@@ -108,7 +108,7 @@ def _of_detectron2(model: PanopticDeepLab) -> dict[str, str]:
 
 
 def _resnet_of_detectron2(backbone: nn.Module) -> dict[str, str]:
-    is_deep = isinstance(backbone.conv1, nn.Sequential)  # DeepLab's stem: convolution, norm, rectifier, and so on
+    is_deep = isinstance(backbone.conv1, nn.Sequential)  # DeepLab's stem: convolution, norm, ReLU, and so on
     stem = {"conv1.0": 1, "conv1.3": 2, "conv1.6": 3} if is_deep else {"conv1": 1}
     stem_norms = {"conv1.1": 1, "conv1.4": 2, "bn1": 3} if is_deep else {"bn1": 1}
     modules = {name: f"stem.conv{i}" for name, i in stem.items()}
@@ -125,7 +125,7 @@ def _resnet_of_detectron2(backbone: nn.Module) -> dict[str, str]:
 
 
 def _of_standalone(model: PanopticDeepLab) -> dict[str, str]:
-    """Return the names of convolutions and norms in the older repository by ours; those of ResNets are the same."""
+    """Return the older repository's names of convolutions and norms by ours; those of ResNets are the same."""
     is_mobile = _is_mobilenetv2(model.backbone)
     modules = _mobilenetv2_of_torchvision() if is_mobile else {}
 
@@ -159,13 +159,13 @@ def _is_mobilenetv2(backbone: nn.Module) -> bool:
 
 
 def _mobilenetv2_of_torchvision() -> dict[str, str]:
-    """Return torchvision's names of layers of MobileNetV2 by timm's; it numbers blocks through, after the stem's 0."""
+    """Return torchvision's names of layers of MobileNetV2 by timm's; blocks are numbered across stages from 1 on."""
     modules = {"conv_stem": "0.0", "bn1": "0.1"}
     number = 0
     for stage, blocks in enumerate(_MOBILENETV2):
         for block in range(blocks):
             number += 1
-            if stage == 0:  # the only one that does not expand
+            if stage == 0:  # the only stage without an expansion layer
                 layers = {"conv_dw": "0.0", "bn1": "0.1", "conv_pw": "1", "bn2": "2"}
             else:
                 layers = {"conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1", "conv_pwl": "2", "bn3": "3"}

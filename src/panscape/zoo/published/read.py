@@ -1,4 +1,4 @@
-"""State dicts from the files in which authors publish them; what a file holds besides tensors is refused, not run."""
+"""Read state dicts from published files; content other than tensors is rejected and never executed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from panscape.errors import UnreadableFileError
 from panscape.zoo.published.safe_pickle import PickledArray, UnsafePickleError, load_pickled_arrays
 
-# What torch's readers, and those of pickles, are known to raise on other files and damaged ones.
+# Exceptions that torch's reader and pickle are known to raise for other files and damaged ones.
 _REFUSALS = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -30,7 +30,7 @@ _REFUSALS = (
     struct.error,
     SafetensorError,
 )
-_TORCH_HEADS = (b"PK", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19")  # its archives, and its format before them
+_TORCH_HEADS = (b"PK", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19")  # its zip archives, and its legacy format
 _PICKLE_HEADS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -42,7 +42,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
             file of ``torch.save``.
 
     Raises:
-        UnreadableFileError: the file is missing, is not a checkpoint, or holds more than tensors and plain containers.
+        UnreadableFileError: the file is missing, is not a checkpoint, or contains more than tensors and plain
+            containers.
     """
     kind = path.suffix if path.suffix in (".pkl", ".safetensors") else ".pth"
     try:
@@ -72,7 +73,7 @@ def _load(path: Path) -> Any:
 
 
 def _holds_arrays(path: Path) -> bool:
-    # Some people end the names of torch's files like this, too.
+    # Some files of torch have this ending as well.
     return path.suffix == ".pkl" and not _head(path).startswith(_TORCH_HEADS)
 
 
@@ -86,7 +87,7 @@ def _as_tensor(value: Any) -> Any:
 
 
 def _why_not_read(path: Path, error: Exception) -> str:
-    # torch's own words are advice to unpickle whatever the file holds, or the state of its reader ("101").
+    # torch's own message recommends unpickling arbitrary objects, or shows the state of its reader ("101").
     head, is_arrays = _head(path), _holds_arrays(path)
     expected = "arrays and plain containers" if is_arrays else "tensors and plain containers"
     trust = "if you trust its authors, read it with their code and save the state dict alone with torch.save"

@@ -1,8 +1,8 @@
-"""NumPy arrays out of pickles, as detectron2 publishes weights, without running anything that the file asks for.
+"""Read NumPy arrays from pickles, as detectron2 publishes weights, without executing code from the file.
 
 A pickle is a program: it names functions, and reading it calls them. Here every name that arrays and plain containers
-need stands for a small function of ours, which checks what it gets, and any other name is refused. Not even NumPy's own
-functions are called with the file's arguments, as these trust them.
+need is replaced by a small function of ours, which checks its arguments, and any other name is rejected. Not even
+NumPy's own functions are called with the file's arguments, as they do not validate them.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from panscape.errors import shown
 
 _DTYPES = frozenset({"b1", "u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8"})
-_NDARRAY = "numpy.ndarray"  # stands for the class, which pickles name; it is not called
+_NDARRAY = "numpy.ndarray"  # placeholder for the class, which pickles name; it is not called
 
 
 class UnsafePickleError(pickle.UnpicklingError):
-    """A pickle asks for something that is neither an array of numbers nor a plain container."""
+    """A pickle contains something other than arrays of numbers and plain containers."""
 
 
 class PickledArray:
-    """Stands for an array while a pickle is read: made empty, then told what it holds.
+    """Placeholder for an array while a pickle is read: created empty, then filled with its state.
 
     Attributes:
         array: its values, in this machine's byte order; None until they are known.
@@ -42,11 +42,11 @@ class PickledArray:
         self.fill(data, kind, shape, "F" if is_fortran else "C")
 
     def fill(self, data: Any, kind: Any, shape: Any, order: str) -> None:
-        """Take over values if there are as many as the shape says.
+        """Set the values if their number matches the shape.
 
         Raises:
-            ValueError: there are more or fewer.
-            AttributeError, TypeError: these are not values, their type and their shape.
+            ValueError: there are more or fewer values.
+            AttributeError, TypeError: the arguments are not values, their type and their shape.
         """
         values = data.encode("latin1") if isinstance(data, str) else bytes(memoryview(data))
         dtype: np.dtype[Any] = kind.dtype
@@ -57,7 +57,7 @@ class PickledArray:
 
 
 class _Kind:
-    """Stands for ``numpy.dtype`` while a pickle is read."""
+    """Placeholder for ``numpy.dtype`` while a pickle is read."""
 
     __slots__ = ("dtype",)
 
@@ -72,7 +72,7 @@ class _Kind:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    # Methods, not functions: on a function, a pickle could set other defaults.
+    # Methods, not functions: a pickle could change the defaults of a function.
 
     def find_class(self, module: str, name: str, /) -> Any:
         known = {
@@ -86,7 +86,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             "__builtin__.bytes": self._no_bytes,
             "_codecs.encode": self._encode,
         }
-        # NumPy 2 has put an underscore before its core.
+        # NumPy 2 renamed its module "core" to "_core".
         found = known.get(f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1))
         if found is None:
             raise UnsafePickleError(shown(f"{module}.{name}"))
@@ -107,7 +107,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             made.array = made.array.transpose(axes).copy()
         return made
 
-    # How Python 3 writes bytes where it keeps to what Python 2 can read.
+    # Encodings of bytes that Python 3 uses in pickles for Python 2.
     def _no_bytes(self) -> bytes:
         return b""
 
@@ -118,16 +118,16 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def load_pickled_arrays(path: Path) -> Any:
-    """Read a pickle of arrays, numbers, texts, tuples, lists and dicts, also one of Python 2 or of any NumPy.
+    """Read a pickle of arrays, numbers, strings, tuples, lists and dicts, also one of Python 2 or of any NumPy.
 
     Returns:
-        What was pickled, with a :class:`PickledArray` for each array or scalar of NumPy.
+        The pickled object, with a :class:`PickledArray` for each array or scalar of NumPy.
 
     Raises:
-        ForeignObjectError: it holds something else, of which nothing was run.
+        UnsafePickleError: it contains something else, which was not executed.
         OSError: the file cannot be opened.
-        Exception: it is damaged or no pickle; one of ``panscape.zoo.published.read``'s list.
+        Exception: it is damaged or not a pickle; one of the list in ``panscape.zoo.published.read``.
     """
     with path.open("rb") as file:
-        # latin1 keeps the bytes of Python 2 one to one.
+        # latin1 maps the bytes of Python 2 one to one.
         return _ArrayUnpickler(file, encoding="latin1").load()

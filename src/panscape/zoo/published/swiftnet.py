@@ -1,4 +1,4 @@
-"""The names that the authors of Panoptic SwiftNet gave to the tensors of their checkpoints (released for R18)."""
+"""Tensor names in the checkpoints of the authors of Panoptic SwiftNet (released for R18)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable
 
 from panscape.models.swiftnet import PanopticSwiftNet, SpatialPyramidPooling
 
-_UNIT = {"0": "norm", "2": "conv"}  # positions of norm_relu_conv under the authors' names
+_UNIT = {"0": "norm", "2": "conv"}  # the authors' names of the layers of norm_relu_conv, by index
 
 
 def swiftnet_key(model: PanopticSwiftNet) -> Callable[[str], str]:
-    """Return the translation of this model's names into those of the authors of Panoptic SwiftNet."""
+    """Return the function that maps this model's names to those of the authors of Panoptic SwiftNet."""
     levels = len(model.pyramid.levels)
     num_skips = [len(module.projections) for module in model.path]  # type: ignore[arg-type]
     is_spp = isinstance(model.start, SpatialPyramidPooling)
     head = {"semantic": "sem_seg_head.classifier.sem_seg"} | {
         name: f"ins_embed_head.classifier.{name}" for name in ("center", "offset")
     }
-    decoder = "decoder.semantic_decoder"  # it serves all three heads there too, under this name
+    decoder = "decoder.semantic_decoder"  # shared by all three heads there as well, despite its name
 
     def backbone_key(level: str, rest: str) -> str:
         *module, leaf = rest.split(".")
@@ -36,7 +36,7 @@ def swiftnet_key(model: PanopticSwiftNet) -> Callable[[str], str]:
         if block == "blend":
             unit = "blend_conv"
         else:
-            # A module with one skip holds it without a list.
+            # A module with one skip has it without a list.
             unit = f"bottleneck.{rest[0]}" if num_skips[int(step)] > 1 else "bottleneck"
         return f"{decoder}.upsamples.{step}.{unit}.{_UNIT[rest[-2]]}.{rest[-1]}"
 

@@ -1,4 +1,4 @@
-"""Outputs with parts of the truth: what they decode to."""
+"""Decoding outputs of which parts are replaced by ground truth."""
 
 from __future__ import annotations
 

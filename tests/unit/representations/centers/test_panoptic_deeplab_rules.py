@@ -1,4 +1,4 @@
-"""Recovery by the rules of Panoptic-DeepLab, against a transcription of them, and what the mended resizing mends."""
+"""Post-processing by the rules of Panoptic-DeepLab against a transcription of them, and the corrected resizing."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_impossible_sizes(sizes, message):
 
 
 def outputs_at_half_the_size(truth: PanopticMap) -> CenterOutputs:
-    """Return what a good network of stride 1 would say to the image at half its size.
+    """Return the outputs of a good network of stride 1 for the image at half its size.
 
     Logits are the shares of categories around a pixel. Enlarged twice, a peak of equal flanks would become four equal
     pixels, and each of them a centre; hence the noise.
@@ -174,7 +174,7 @@ def test_a_scene_seen_at_half_its_size(seed: int) -> None:
     outputs = outputs_at_half_the_size(truth)
     found = {way: recovered(outputs, (96, 128), truth.size, way) for way in ("map", "outputs", "outputs_unscaled")}
     scores = {way: quality(panoptic, truth) for way, panoptic in found.items()}
-    # Every segment is found, and enlarged logits tell where its border is between two pixels of the network's.
+    # Every segment is found, and upsampled logits locate its border between two pixels of the network.
     assert scores["map"].rq == scores["outputs"].rq == 1
     assert 0.95 < scores["map"].sq < 0.98
     assert scores["outputs"].sq > 0.99

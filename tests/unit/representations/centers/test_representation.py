@@ -126,7 +126,7 @@ def test_stuff_alone_and_things_alone() -> None:
     empty = CenterRepresentation(decoding=decoding).decode(outputs, [(16, 16)], things, 4)[0]
     assert empty.num_segments == 0  # no centre: things are void
     outputs.center[0, 0, 2, 2] = 1
-    # Enlarged by 4, a lone peak lies between pixels: the four around it are equally high and all of them are centres.
+    # Upsampled by 4, a single peak lies between pixels: the four around it are equally high, and all are centres.
     four = CenterRepresentation(decoding=decoding).decode(outputs, [(16, 16)], things, 4)[0]
     assert sorted(four.areas().tolist()) == [36, 60, 60, 100]
 

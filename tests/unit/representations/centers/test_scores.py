@@ -99,7 +99,7 @@ def test_segments_without_pixels_and_maps_without_segments() -> None:
 
 
 def test_decoding_gives_another_score() -> None:
-    """What decoding gives is the heat at the centre, and 1 for stuff."""
+    """Decoding assigns the heat at the centre, and 1 for stuff."""
     outputs = random_outputs(5, 24, 32)
     representation = CenterRepresentation(decoding=CenterDecoding(stuff_area=1))
     panoptic = representation.decode(outputs, [(96, 128)], SHAPES, STRIDE)[0]
@@ -112,10 +112,10 @@ def test_decoding_gives_another_score() -> None:
 
 def test_outputs_that_do_not_belong_to_the_map() -> None:
     outputs = random_outputs(0, 4, 4)
-    with pytest.raises(InvalidArgumentError, match="expected the outputs of one image of 17x16, got those of 1 of"):
+    with pytest.raises(InvalidArgumentError, match="expected the outputs of one image of 17x16, got outputs of 1"):
         score_instances(PanopticMap.empty((17, 16)), outputs, SHAPES, STRIDE, False)
     pair = CenterOutputs(*(torch.cat([part, part]) for part in outputs.tensors))
-    with pytest.raises(InvalidArgumentError, match="got those of 2 of at most 16x16"):
+    with pytest.raises(InvalidArgumentError, match="got outputs of 2 of at most 16x16"):
         score_instances(PanopticMap.empty((16, 16)), pair, SHAPES, STRIDE, False)
     strange = PanopticMap(torch.ones(16, 16, dtype=torch.int32), torch.tensor([4]))
     with pytest.raises(InvalidArgumentError, match="expected categories below 4, for which there are logits, got 4"):

@@ -1,4 +1,4 @@
-"""Recovery from dense boxes against the form in which the authors wrote it, and where there is little to recover."""
+"""Post-processing of dense boxes against the authors' formulation, and edge cases with few objects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAPER = replace(LENIENT, variant="paper")
 
 
 def noisy_outputs(seed: int, labels: LabelSpace = SHAPES) -> list[Tensor]:
-    """Outputs that say a generated truth, with noise: semantic, box_category, box, centerness, levelness."""
+    """Outputs of a generated ground truth with noise: semantic, box_category, box, centerness, levelness."""
     g = torch.Generator().manual_seed(seed)
     truth = generated_map(seed, PADDED, labels, void=False)
     targets = DenseBoxRepresentation(level_ends=(16.0, 40.0)).encode(truth, labels, PADDED)
@@ -133,7 +133,7 @@ def test_without_detections_there_is_stuff_alone():
     semantic, category, *rest = noisy_outputs(0)
     (found,) = decode([semantic, category - 100, *rest], [PADDED], LENIENT)
     assert set(found.category.tolist()) <= set(SHAPES.stuff_ids)
-    assert bool((found.ids == 0).any())  # where a thing is the likeliest
+    assert bool((found.ids == 0).any())  # where the argmax is a thing
     covering = replace(LENIENT, merging=MergeConfig(stuff_on_uncovered=True, stuff_area=0))
     (found,) = decode([semantic, category - 100, *rest], [PADDED], covering)
     assert not bool((found.ids == 0).any())

@@ -1,4 +1,4 @@
-"""Losses of dense boxes against loops over locations and cells, by hand, and on truths that leave little to learn."""
+"""Losses of dense boxes against loops over locations and cells, by hand, and on ground truth with few objects."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def points_of(size: tuple[int, int]) -> list[tuple[int, int, int]]:
 def mask_loss_by_loops(
     outputs: DenseBoxOutputs, targets: DenseBoxTargets, max_detections: int, variant: str = "published"
 ) -> tuple[float, int]:
-    """Queries by plain suppression, dense boxes by torch's own enlargement, cells one at a time."""
+    """Queries by plain NMS, dense boxes by torch's own upsampling, cells one at a time."""
     points, sizes = points_of(SIZE), level_sizes(SIZE, 8, 3)
     total, count = 0.0, 0
     for b in range(len(outputs.box)):
@@ -314,7 +314,7 @@ def test_perfect_boxes_cost_no_mask_loss() -> None:
     assert float(worse["mask"]) > 2 * float(loss["mask"])
 
 
-# Little to learn
+# Few objects
 
 
 def truth_of(kind: str) -> PanopticMap:

@@ -1,4 +1,4 @@
-"""Masks from dense boxes: the probabilities by hand and against torchvision, and what is refused."""
+"""Masks from dense boxes: the probabilities by hand and against torchvision, and errors."""
 
 from __future__ import annotations
 

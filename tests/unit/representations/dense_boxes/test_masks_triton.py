@@ -1,4 +1,4 @@
-"""The kernel for CUDA, run by Triton's interpreter on the processor, equals the reference."""
+"""The CUDA kernel, run by Triton's interpreter on the CPU, equals the reference."""
 
 from __future__ import annotations
 

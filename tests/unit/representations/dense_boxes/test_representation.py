@@ -1,4 +1,4 @@
-"""Dense boxes as a whole: options, padding, decoding, what true parts change, and images of what a network says."""
+"""Dense boxes as a whole: options, padding, decoding, oracles, and visualisations of outputs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def random_outputs(padded: tuple[int, int], seed: int = 0, has_levelness: bool =
 
 
 def outputs_from(targets: DenseBoxTargets) -> DenseBoxOutputs:
-    """What a network says that has learnt everything, at its own resolution."""
+    """Return the outputs of a perfect network at its own resolution."""
     category = targets.semantic[2::4, 2::4]
     semantic = 20 * torch.nn.functional.one_hot(category.clamp_min(1) - 1, len(SHAPES)).permute(2, 0, 1).float()
     return DenseBoxOutputs(
@@ -169,7 +169,7 @@ def test_true_boxes_need_a_location_and_no_score() -> None:
 
 def test_true_boxes_are_found_however_many_locations_and_objects_there_are() -> None:
     # A small object, met at its corner where it is least central, beside two of many locations: the limits, which keep
-    # the surest of what networks find, are not for the truth.
+    # the highest scores of a network, do not apply to the ground truth.
     ids = torch.ones(64, 96, dtype=torch.int32)
     ids[:40, :40], ids[:40, 50:] = 2, 3
     ids[50:54, 50:54] = 4

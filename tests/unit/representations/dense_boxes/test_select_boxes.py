@@ -34,7 +34,7 @@ def overlap(a, b):
 
 
 def brute_force(logits, box, centerness, size, selection):
-    """The rules one by one, on lists of (score, category, location, corners)."""
+    """Apply the rules one by one to lists of (score, category, location, corners)."""
     points = fcos_locations(PADDED, STRIDE, LEVELS)
     prob, sure = logits.sigmoid(), centerness.sigmoid()
     found = []

@@ -1,4 +1,4 @@
-"""Backbones alone: the layout of detectron2's R-52.pkl and R-103.pkl, and what would load but compute otherwise."""
+"""Backbones alone: the layout of detectron2's R-52.pkl and R-103.pkl, and files that would load but compute wrongly."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_training_starts_from_a_backbone(tmp_path: Path) -> None:
 
 def test_the_stem_decides_which_backbone_fits(tmp_path: Path) -> None:
     path = written(released(released_shapes("detectron2_r52")), tmp_path / "R-52.pkl")
-    with pytest.raises(CheckpointMismatchError, match=r"give a file of weights for resnet50\.tv_in1k, in timm"):
+    with pytest.raises(CheckpointMismatchError, match=r"pass a file of weights for resnet50\.tv_in1k in timm"):
         load_published(create_model("panoptic_deeplab_r50", "cityscapes", **SMALL), path)
 
 
@@ -76,7 +76,7 @@ def test_backbones_of_caffe2_are_refused(tmp_path: Path) -> None:
     # detectron2://ImageNetPretrained/MSRA/R-50.pkl has the shapes of torchvision's, and strides in other layers.
     content: dict[str, Any] = {"conv1_w": torch.zeros(64, 3, 7, 7).numpy(), "res2_0_branch2a_w": torch.zeros(1).numpy()}
     with pytest.raises(
-        UnreadableFileError, match=r"one of Caffe2's \(MSRA\), which has them in the 1x1 ones and takes"
+        UnreadableFileError, match=r"one of Caffe2's \(MSRA\), which has them in the 1x1 ones and expects BGR"
     ):
         load_published(
             create_model("panoptic_deeplab_r50", "cityscapes", **SMALL), written(content, tmp_path / "R.pkl")
@@ -86,7 +86,7 @@ def test_backbones_of_caffe2_are_refused(tmp_path: Path) -> None:
 def test_pixels_must_be_those_of_the_weights(tmp_path: Path) -> None:
     shapes = {"backbone.stem.conv1.weight": (64, 3, 7, 7), "backbone.res2.0.conv1.weight": (64, 64, 1, 1)}
     model = create_model("dense_detections", "cityscapes", backbone="test_resnet", normalization="caffe")
-    with pytest.raises(InvalidArgumentError, match=r'expected a model that takes pixels as "imagenet", as .* got one'):
+    with pytest.raises(InvalidArgumentError, match=r'expected a model with normalization "imagenet" for .* got one'):
         load_published(model, written(released(shapes), tmp_path / "R-50.pkl"))
 
 

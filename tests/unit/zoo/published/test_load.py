@@ -1,4 +1,4 @@
-"""What a checkpoint in its authors' layout is taken for, without Python."""
+"""Identification of published checkpoints by their tensors."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_released_models_load_without_their_data(
     assert capsys.readouterr().err == (
         f"model_final.pth: swiftnet_r18 (longest_side={side}), {num} categories of {labels}\n"
     )
-    # The published settings of the data set come with the name.
+    # The published settings of the dataset depend on the name.
     representation: Any = model.representation
     assert representation.decoding.stuff_area == (2048 if num == 19 else 4096)
 
@@ -102,9 +102,9 @@ def test_released_models_load_without_their_data(
 def test_other_categories_must_be_named(tmp_path: Path) -> None:
     path = tmp_path / "model_final.pth"
     torch.save(swiftnet(26), path)
-    with pytest.raises(InvalidArgumentError, match=r"has 26 categories and does not say which; give their label space"):
+    with pytest.raises(InvalidArgumentError, match=r"has 26 categories without names; pass their label space"):
         load(path)
-    with pytest.raises(InvalidArgumentError, match=r"of 26 categories, as .* has them, got 'cityscapes' with 19; take"):
+    with pytest.raises(InvalidArgumentError, match=r"of 26 categories, as in .*, got 'cityscapes' with 19; use"):
         load(path, "cityscapes")
     model = load(path, labels="idd_26")
     assert (model.labels.name, model.longest_side) == ("idd_26", None)
@@ -118,14 +118,14 @@ def test_other_categories_must_be_named(tmp_path: Path) -> None:
 def test_what_is_no_published_network(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     torch.save({"net.a": torch.zeros(1)}, path)
-    with pytest.raises(UnreadableFileError, match=r"no names that were published \(net\.a, \.\.\.\); publ"):
+    with pytest.raises(UnreadableFileError, match=r"not those of a published network \(net\.a, \.\.\.\); publ"):
         load(path)
     # Panoptic FPN: detectron2 gives its semantic head the name that Panoptic-DeepLab's has.
     torch.save({"sem_seg_head.predictor.weight": torch.zeros(54, 128, 1, 1)}, path)
     with pytest.raises(UnreadableFileError, match="a semantic head of detectron2 but no head of centres; published"):
         load(path)
     torch.save({"conv1.weight": torch.zeros(1)}, path)
-    with pytest.raises(UnreadableFileError, match="expected a whole network, got a backbone alone; train with"):
+    with pytest.raises(UnreadableFileError, match="expected a complete network, got a backbone alone; train with"):
         load(path)
 
 
@@ -182,4 +182,4 @@ def test_evaluate_takes_the_categories_of_the_data(tmp_path: Path, capsys: pytes
     assert '"images": 1' in said.out
     torch.save(numbered(released_shapes(MOBILENETV2[2])), path)
     assert main(["evaluate", str(path), *options]) == 2
-    assert f"got 'town' with {num}; take data, or give a label space" in capsys.readouterr().err
+    assert f"got 'town' with {num}; use the data or the label space" in capsys.readouterr().err
