@@ -74,7 +74,7 @@ def test_json_with_parts_of_the_truth(here: Path, capsys: pytest.CaptureFixture[
 
 def test_average_precision_when_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*EVALUATE, "--ap"]) == 0
-    assert "by coco rules" in capsys.readouterr().out
+    assert "coco protocol" in capsys.readouterr().out
     assert main([*EVALUATE, "--ap", "--json"]) == 0
     instances = json.loads(capsys.readouterr().out)["instances"]
     assert instances["protocol"] == "coco"

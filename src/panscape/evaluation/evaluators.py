@@ -32,7 +32,7 @@ def create_evaluator(
         has_detections: objects before fusion are to be measured as well, where average precision is.
 
     Raises:
-        UnknownNameError: no rules have this name.
+        UnknownNameError: no protocol has this name.
         InvalidArgumentError: ``ap_sizes`` for the label space of Cityscapes.
     """
     chosen = options.protocol if protocol is None else protocol

@@ -146,14 +146,14 @@ def record_of(
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
         labels: the label space of both.
-        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-        matches: what :func:`~panscape.metrics.matching.match_segments` gives by the rules, if it is there already.
+        histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
+        matches: the result of :func:`~panscape.metrics.matching.match_segments` under the protocol, if computed.
         protocol: of panoptic quality; they decide what is an error, too.
         semantic: what a semantic head alone predicts, category ids [H, W], if there is one.
 
     Raises:
         InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
-        UnknownNameError: no rules have this name.
+        UnknownNameError: no protocol has this name.
     """
     require_categories(labels, prediction, truth)
     protocol = get_protocol(protocol)
@@ -165,8 +165,8 @@ def record_of(
 
     num = len(labels)
     tp, iou_sum = (np.bincount(of_truth[matches.truth.numpy()], w, num) for w in (None, matches.iou.numpy()))
-    fp = np.bincount(of_prediction[matches.spurious.numpy()], minlength=num)
-    fn = np.bincount(of_truth[matches.missed.numpy()], minlength=num)
+    fp = np.bincount(of_prediction[matches.false_positives.numpy()], minlength=num)
+    fn = np.bincount(of_truth[matches.false_negatives.numpy()], minlength=num)
     present = (tp + fp + fn).nonzero()[0]
 
     taken = (errors.taken_for >= 0).nonzero()[0]

@@ -416,7 +416,7 @@ class TestProblems:
         (tmp_path / "predictions" / "link.png").symlink_to(secret)
         scores = self.scored(tmp_path, truth, predictions, content)
         assert kinds(scores) == [IssueKind.PATH]
-        assert "which leaves it" in scores.problems[0].what
+        assert "which is outside" in scores.problems[0].what
         assert reports(scores) == in_memory({n: m for n, m in predictions.items() if n != "1"}, truths)
 
     def test_colliding_ids_of_arrays(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
@@ -427,7 +427,7 @@ class TestProblems:
             write_array(tmp_path / "arrays" / f"{name}.npz", panoptic.ids.numpy(), segments)
         scores = evaluate_files(tmp_path / "arrays", truth)
         assert kinds(scores)[0] == IssueKind.COLLISION
-        assert "have the id 2; their pixels cannot be told apart" in scores.problems[0].what
+        assert "have the id 2; their pixels indistinguishable" in scores.problems[0].what
         keep = torch.ones(predictions["1"].num_segments, dtype=torch.bool)
         keep[1] = False
         assert reports(scores) == in_arrays({**predictions, "1": predictions["1"].select(keep)}, truths)
