@@ -96,7 +96,7 @@ def test_the_tuned_model_has_the_best_values_and_a_note(here: Path, capsys: pyte
     out, err = capsys.readouterr()
     assert err == ""
     lines = out.splitlines()
-    assert lines[0] == "model.safetensors on 2 images of street train (of 3), rules of coco"
+    assert lines[0] == "model.safetensors on 2 images of street train (of 3), protocol coco"
     assert lines[2].split() == ["top_k", "1", "200*"]
     assert lines[5].split() == ["stuff_area", "1*", "4000", "8000"]
     tuned = zoo.load("tuned.safetensors")

@@ -41,7 +41,7 @@ def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main([*EVALUATE, "--speed", "--out", "report.json", "--report", "report.html"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "run on 3 images of street val, rules of coco"
+    assert lines[0] == "run on 3 images of street val, protocol coco"
     assert lines[2].split() == ["PQ", "SQ", "RQ", "PQ†", "PC", "map", "mIoU", "head", "mIoU"]
     assert any(line.startswith("post-processing  ") for line in lines)
     assert any(line.startswith("all (") for line in lines)
@@ -171,7 +171,7 @@ def test_a_broken_image_stops_or_is_listed(here: Path, capsys: pytest.CaptureFix
     assert "--on-error skip" in err
     assert main([*EVALUATE, "--on-error", "skip"]) == 1
     out, err = capsys.readouterr()
-    assert out.startswith("run on 2 images of street val, rules of coco\n")
+    assert out.startswith("run on 2 images of street val, protocol coco\n")
     title, line = err.splitlines()
     assert title == "panscape: 1 of 3 images could not be used:"
     assert line.startswith(f"  {broken}: expected a whole image")

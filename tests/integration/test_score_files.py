@@ -46,7 +46,7 @@ def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main([*SCORE, "--out", "scores.json"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "predictions.json against truth.json: 4 of 4 images, truth, rules of coco"
+    assert lines[0] == "predictions.json against truth.json: 4 of 4 images, truth, protocol coco"
     assert lines[2].split() == ["PQ", "SQ", "RQ", "PQ†", "PC", "mIoU"]
     assert err == ""
     truths = several_maps()

@@ -193,7 +193,7 @@ def run_on_model(
         perfect = f" with the truth's {', '.join(oracle)}" if oracle else ""
         images = f"{count} image" if count == 1 else f"{count} images"
         given = f" with {' '.join(decode)}" if decode else ""
-        print(f"{name}{given} on {images} of {recipe} {split}{perfect}, rules of {options.protocol}\n\n{found}")
+        print(f"{name}{given} on {images} of {recipe} {split}{perfect}, protocol {options.protocol}\n\n{found}")
         if timed is not None:
             print(f"\n{timed}")
         _tell_skipped(bad, count + len(bad))

@@ -105,7 +105,7 @@ def tune_model(
         print(json.dumps({"model": name, **facts, "sweeps": _plain(found.sweeps), "skipped": skipped}))
     else:
         images = f"{found.num_images} image{'' if found.num_images == 1 else 's'} of {recipe} {split}"
-        print(f"{name} on {images} (of {len(dataset)}), rules of {protocol}\n\n{tables(found)}")
+        print(f"{name} on {images} (of {len(dataset)}), protocol {protocol}\n\n{tables(found)}")
     if bad:
         print(f"panscape: {len(bad)} images could not be used:", file=sys.stderr)
         for _, error in bad:

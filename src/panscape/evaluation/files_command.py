@@ -20,55 +20,55 @@ if TYPE_CHECKING:
     from panscape.evaluation.files import Scores
 
 _MOST_LINES = 20
-_FORMS = "a MODEL with --recipe, to evaluate a model, or --predictions with --truth, to score files"
+_FORMS = "a MODEL with --recipe, to evaluate a model, or --predictions with --truth, to evaluate files"
 _WITH_COMPARE = ("compare", "report", "json")
 
 
 @dataclass(frozen=True)
 class FileOptions:
-    """Predictions of any tool in files, in place of a MODEL."""
+    """Predictions of any tool in files, instead of a MODEL."""
 
     predictions: Annotated[Path | None, arg(metavar="DIR_OR_JSON")] = None
-    """Predictions of any tool, in place of a MODEL: the JSON of COCO panoptic form; or a folder with one such JSON,
-    with *_instanceIds.png of Cityscapes, or with arrays as transformers returns them (.npz, or .npy and .json)."""
+    """Predictions of any tool, instead of a MODEL: a JSON in COCO panoptic format; or a folder with one such JSON, with
+    *_instanceIds.png of Cityscapes, or with arrays as returned by transformers (.npz, or .npy and .json)."""
 
     truth: Annotated[Path | None, arg(metavar="DIR_OR_JSON")] = None
-    """The truth of --predictions, in one of the same forms."""
+    """Ground truth of --predictions, in one of the same formats."""
 
     labels: Annotated[str | None, arg(metavar="NAME")] = None
-    """With --predictions: a bundled label space, or a JSON with one. By default the categories of the truth."""
+    """Label space of --predictions: a bundled name, or a JSON. Default: the categories of the ground truth."""
 
     prediction_pngs: Annotated[Path | None, arg(metavar="DIR")] = None
-    """The PNGs of the predictions' JSON, where they are not beside it."""
+    """Folder of the PNGs of the predictions' JSON, if not next to it."""
 
     truth_pngs: Annotated[Path | None, arg(metavar="DIR")] = None
-    """The PNGs of the truth's JSON, where they are not beside it."""
+    """Folder of the PNGs of the ground truth's JSON, if not next to it."""
 
     label_ids: Literal["positions", "source"] = "positions"
-    """What label_id is in arrays: the position in the label space, or the number that the dataset's files use."""
+    """Meaning of label_id in arrays: the position in the label space, or the category id of the dataset files."""
 
     strict: bool = False
-    """With --predictions: stop at the first file that is wrong. Else what cannot be read counts as missed."""
+    """Stop at the first invalid file of --predictions. Default: unreadable parts count as missed."""
 
     images: Annotated[Path | None, arg(metavar="DIR")] = None
-    """With --predictions and --report: the images themselves, for the page."""
+    """Folder of the images, shown in the --report of --predictions."""
 
     compare: Annotated[tuple[Path, ...], arg(metavar="A.json B.json", help_behavior_hint="")] = ()
-    """In place of --predictions: two files that --out has written. Tells what got better and what worse from A to B,
-    and whether by more than noise; with --report on a page, too."""
+    """Compare two files written by --out: what improved or degraded from A to B, and whether it is more than noise.
+    With --report also as HTML."""
 
 
 def is_files_mode(options: Any, files: FileOptions, measured: EvaluationOptions, *, shared: Collection[str]) -> bool:
-    """Return whether files are to be scored, not a model.
+    """Return whether files are evaluated instead of a model.
 
     Args:
         options: the dataclass of the whole command, with ``model`` and ``recipe``.
-        files: those of files.
-        measured: those of what is measured, which hold for both.
-        shared: names of options that hold for both.
+        files: options of files.
+        measured: evaluation options, which apply to both.
+        shared: names of options that apply to both.
 
     Raises:
-        InvalidArgumentError: the options are those of neither or of both, or of one but not all it needs.
+        InvalidArgumentError: options of neither or of both are set, or a required option is missing.
     """
     of_files = _given(files)
     of_model = [name for name in _given(options) if name not in shared and getattr(options, name) is not files]
@@ -78,7 +78,7 @@ def is_files_mode(options: Any, files: FileOptions, measured: EvaluationOptions,
         if others:
             raise InvalidArgumentError(
                 f"expected --compare alone or with --report and --json, got it together with "
-                f"{_spelt(others)}; what is compared has been scored before"
+                f"{_as_options(others)}; it compares existing results"
             )
         if len(files.compare) != 2:
             raise InvalidArgumentError(
@@ -92,7 +92,7 @@ def is_files_mode(options: Any, files: FileOptions, measured: EvaluationOptions,
     others = of_model if is_files_mode else of_files
     if others:
         with_what = "--predictions" if is_files_mode else "a MODEL"
-        raise InvalidArgumentError(f"expected {_FORMS}; got {_spelt(others)} together with {with_what}")
+        raise InvalidArgumentError(f"expected {_FORMS}; got {_as_options(others)} together with {with_what}")
     needed = {"predictions": files.predictions, "truth": files.truth}
     if not is_files_mode:
         needed = {"MODEL": options.model, "recipe": options.recipe}
@@ -102,13 +102,13 @@ def is_files_mode(options: Any, files: FileOptions, measured: EvaluationOptions,
     return is_files_mode
 
 
-def _spelt(names: list[str]) -> str:
-    """Return fields as they stand on the command line."""
+def _as_options(names: list[str]) -> str:
+    """Return field names as command-line options."""
     return ", ".join("a MODEL" if name == "model" else f"--{name.replace('_', '-')}" for name in names)
 
 
 def _given(options: Any) -> list[str]:
-    """Return the names of the options that are not as they are by default."""
+    """Return the names of the options that differ from their defaults."""
     return [
         field.name
         for field in fields(options)
@@ -126,27 +126,27 @@ def run_on_files(
     out: Path | None,
     report: Path | None,
 ) -> int:
-    """Score files, or compare scores; print tables or JSON, write what was asked for.
+    """Evaluate files or compare results; print tables or JSON and write the requested files.
 
     Args:
-        files: with predictions and truth, or with what to compare.
-        bar: gives a function that shows progress.
-        workers: threads; None for one each processor.
-        options: what is measured.
-        as_json: print one JSON object in place of tables.
-        out: also write a JSON that can be compared with others.
-        report: also write a page to look at.
+        files: predictions and ground truth, or the results to compare.
+        bar: context of a progress callback.
+        workers: number of threads; None for one per processor.
+        options: evaluation options.
+        as_json: print one JSON object instead of tables.
+        out: also write the results as JSON for later comparison.
+        report: also write an HTML report.
 
     Returns:
-        0, or 1 if something was wrong with the files.
+        0, or 1 if the files have issues.
     """
     require_places(out, report)
     if files.images is not None and report is None:
-        raise InvalidArgumentError("expected --images with --report, as the images are for the page; got no --report")
+        raise InvalidArgumentError("expected --images with --report, as the report shows them; got no --report")
     if files.images is not None and not files.images.is_dir():
-        raise InvalidArgumentError(f"expected a folder of images, but there is no {files.images}; mend --images")
+        raise InvalidArgumentError(f"expected a folder of images, but there is no {files.images}; fix --images")
     if workers is not None and workers < 1:
-        raise InvalidArgumentError(f"expected one worker or more, got {workers}; leave it out for one each processor")
+        raise InvalidArgumentError(f"expected one worker or more, got {workers}; omit it for one per processor")
     if files.compare:
         from panscape.evaluation.compare import compare_command
 
@@ -158,7 +158,7 @@ def run_on_files(
 
     if files.predictions is None or files.truth is None:
         raise InvalidArgumentError(f"expected {_FORMS}")
-    with bar as progress, _large_images_unmentioned():
+    with bar as progress, _ignore_large_image_warning():
         scores = evaluate_files(
             files.predictions,
             files.truth,
@@ -176,9 +176,9 @@ def run_on_files(
     else:
         counts = f"{len(scores.records)} of {scores.num_images} images"
         paths = escape_control_chars(f"{files.predictions} against {files.truth}")
-        print(f"{paths}: {counts}, {scores.labels.name}, rules of {options.protocol}\n")
+        print(f"{paths}: {counts}, {scores.labels.name}, protocol {options.protocol}\n")
         print(scores)
-        _tell_problems(scores)
+        _print_problems(scores)
     if out is not None:
         from panscape.evaluation.results import write_results
 
@@ -186,7 +186,7 @@ def run_on_files(
     if report is not None:
         from panscape.evaluation.report.page import write_report
 
-        with _large_images_unmentioned():
+        with _ignore_large_image_warning():
             write_report(report, scores, images=files.images)
         if not as_json:
             print(f"\nreport: {report}")
@@ -194,8 +194,8 @@ def run_on_files(
 
 
 @contextmanager
-def _large_images_unmentioned() -> Iterator[None]:
-    """Keep Pillow's warning of large images from the terminal; what it refuses is a problem of that file anyway."""
+def _ignore_large_image_warning() -> Iterator[None]:
+    """Suppress Pillow's warning about large images; images that it rejects are reported as issues."""
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -204,10 +204,10 @@ def _large_images_unmentioned() -> Iterator[None]:
 
 
 def require_places(*paths: Path | None) -> None:
-    """Check that files can be written, before anything takes time.
+    """Check early that files can be written.
 
     Args:
-        paths: of the files; None for what is not written.
+        paths: of the files; None for files that are not written.
 
     Raises:
         InvalidArgumentError: one is a folder, or in a folder that does not exist.
@@ -216,11 +216,11 @@ def require_places(*paths: Path | None) -> None:
         if path is not None and not path.parent.is_dir():
             raise InvalidArgumentError(f"cannot write {path}: no folder {path.parent}; create it first")
         if path is not None and path.is_dir():
-            raise InvalidArgumentError(f"cannot write {path}: it is a folder; give the name of a file in it")
+            raise InvalidArgumentError(f"cannot write {path}: it is a folder; use the name of a file in it")
 
 
-def _tell_problems(scores: Scores) -> None:
-    """Print what is wrong with the files: how much of each kind, then a line for each, as many as one reads."""
+def _print_problems(scores: Scores) -> None:
+    """Print the issues of the files: counts by kind, then one line for each, up to a limit."""
     from panscape.formats.problems import count_by_kind
 
     for is_note, title in ((False, "problem"), (True, "note")):

@@ -147,7 +147,7 @@ def test_what_cannot_be_measured() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown thing category 'discs'; did you mean disc\?"):
         InstanceIoU(SHAPES, {"discs": 5})
     stuff = SHAPES[SHAPES.stuff_ids[0]].name
-    with pytest.raises(UnknownNameError, match=f"unknown category of things '{stuff}'"):
+    with pytest.raises(UnknownNameError, match=f"unknown thing category '{stuff}'"):
         InstanceIoU(SHAPES, {stuff: 5})
 
 
