@@ -150,7 +150,7 @@ def test_large_images_are_scored_without_a_warning(
     [
         (
             [],
-            "expected a MODEL with --recipe, to evaluate a model, or --predictions with --truth, to evaluate files; got",
+            "expected a MODEL with --recipe, to evaluate a model, or --predictions with --truth, to evaluate files",
         ),
         (["--predictions", "predictions.json"], "--truth is missing"),
         (["--truth", "truth.json"], "--predictions is missing"),
