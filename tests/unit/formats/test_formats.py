@@ -307,7 +307,7 @@ class TestCityscapes:
             encode_cityscapes(many, CITY)
         for source, is_thing in ((0, False), (1000, False), (70, True)):
             labels = LabelSpace("x", (Category("thing", is_thing, source, (0, 0, 0)),))
-            with pytest.raises(InvalidArgumentError, match=rf"1\.\.64 of things, got {source} of 'thing'"):
+            with pytest.raises(InvalidArgumentError, match=rf"1\.\.64 for things, got {source} for 'thing'"):
                 encode_cityscapes(a_map("A"), labels)
 
     @pytest.mark.parametrize("values", [np.zeros((2, 2)), np.zeros((2, 2, 3), np.uint8)])
