@@ -67,9 +67,9 @@ class QualityBySize:
             if is_thing[truth.category[row]]:
                 self.counts[truth_bin[row]][0] += iou
                 self.counts[truth_bin[row]][1] += 1
-        for row in found.missed.tolist():
+        for row in found.false_negatives.tolist():
             self.counts[truth_bin[row]][3] += int(is_thing[truth.category[row]])
-        for row in found.spurious.tolist():
+        for row in found.false_positives.tolist():
             self.counts[own_bin[row]][2] += int(is_thing[prediction.category[row]])
 
     def pq(self) -> list[float]:

@@ -74,7 +74,7 @@ def test_json_with_parts_of_the_truth(here: Path, capsys: pytest.CaptureFixture[
 
 def test_average_precision_when_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*EVALUATE, "--ap"]) == 0
-    assert "by coco rules" in capsys.readouterr().out
+    assert "coco protocol" in capsys.readouterr().out
     assert main([*EVALUATE, "--ap", "--json"]) == 0
     instances = json.loads(capsys.readouterr().out)["instances"]
     assert instances["protocol"] == "coco"
@@ -116,7 +116,7 @@ def test_other_rules_and_boundaries(here: Path, capsys: pytest.CaptureFixture[st
             boundary.update(predict_sample(model, dataset[number]), dataset[number].truth)
         assert summary["boundary"] == boundary.compute().to_dict()
     assert main(["evaluate", "--compare", "coco.json", "seamseg.json"]) == 2
-    assert "judged by the same rules, got 'coco' and 'seamseg'" in capsys.readouterr().err
+    assert "with the same protocol, got 'coco' and 'seamseg'" in capsys.readouterr().err
 
 
 def test_a_page_shows_photos_and_what_was_predicted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,7 +46,7 @@ def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main([*SCORE, "--out", "scores.json"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "predictions.json against truth.json: 4 of 4 images, truth, rules of coco"
+    assert lines[0] == "predictions.json against truth.json: 4 of 4 images, truth, protocol coco"
     assert lines[2].split() == ["PQ", "SQ", "RQ", "PQ†", "PC", "mIoU"]
     assert err == ""
     truths = several_maps()
@@ -87,7 +87,7 @@ def test_metrics_that_are_asked_for(here: Path, capsys: pytest.CaptureFixture[st
     assert 0 < found["instance_iou"]["mean_iou"] < 1
     assert "75-99%" in found["instances"]["by_size"]
     assert main([*SCORE, "--ap-sizes"]) == 2
-    assert "or leave --ap out" in capsys.readouterr().err
+    assert "or omit --ap" in capsys.readouterr().err
 
 
 def test_problems_are_listed_and_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +99,7 @@ def test_problems_are_listed_and_counted(here: Path, capsys: pytest.CaptureFixtu
     title, *lines = err.splitlines()
     assert title == "panscape: 2 problems: unreadable file 2"
     assert lines == [
-        "  predictions/1.png: expected a PNG, got something else; ids survive in no other format",
+        "  predictions/1.png: expected a PNG, got something else; other formats do not preserve ids",
         "  predictions/2.png: no such file; check its name and folder",
     ]
     assert main([*SCORE, "--json"]) == 1
@@ -127,7 +127,7 @@ def test_names_that_cannot_be_written_are_spelt_out(here: Path, capsys: pytest.C
     assert main([*arrays, "--report", "report.html", "--out", "a.json"]) == 1
     out, err = capsys.readouterr()
     assert r"\ud800\x1b[31m" in out
-    assert r"arrays/\udcff.npz: expected an image of the truth" in err
+    assert r"arrays/\udcff.npz: expected an image of the ground truth" in err
     page = Path("report.html").read_text(encoding="utf-8")
     assert r"arrays/\udcff.npz" in page
     assert r"\ud800\x1b[31m" in page
@@ -148,7 +148,10 @@ def test_large_images_are_scored_without_a_warning(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "expected a MODEL with --recipe, to evaluate a model, or --predictions with --gt, to evaluate files; got"),
+        (
+            [],
+            "expected a MODEL with --recipe, to evaluate a model, or --predictions with --gt, to evaluate files",
+        ),
         (["--predictions", "predictions.json"], "--gt is missing"),
         (["--gt", "truth.json"], "--predictions is missing"),
         (["street"], "--recipe is missing"),
@@ -159,8 +162,8 @@ def test_large_images_are_scored_without_a_warning(
         ([*SCORE[1:], "--threads", "0"], "expected --threads of 1 or more, got 0"),
         ([*SCORE[1:], "--out", "no/a.json"], "cannot write no/a.json: no folder no; create it first"),
         ([*SCORE[1:], "--report", "no/a.html"], "cannot write no/a.html: no folder no; create it first"),
-        ([*SCORE[1:], "--report", "truth"], "cannot write truth: it is a folder; give the name of a file in it"),
-        ([*SCORE[1:], "--images", "truth"], "expected --images with --report, as the images are for the page"),
+        ([*SCORE[1:], "--report", "truth"], "cannot write truth: it is a folder; use the name of a file in it"),
+        ([*SCORE[1:], "--images", "truth"], "expected --images with --report, as the report shows them"),
         ([*SCORE[1:], "--report", "a.html", "--images", "no"], "expected a folder of images, but there is no no"),
         ([*SCORE[1:], "--labels", "cityscape"], "unknown label space 'cityscape'; did you mean cityscapes"),
         (
@@ -196,12 +199,12 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
     itself = ["evaluate", "--predictions", "truth.json", "--gt", "predictions.json", "--out", "other.json"]
     assert main(itself) == 0
     assert main(["evaluate", "--compare", "worse.json", "other.json"]) == 2
-    assert "other segments in 4 of the 4 images that both runs have: '1', '2'" in capsys.readouterr().err
+    assert "segments differ in 4 of the 4 images in both runs: '1', '2'" in capsys.readouterr().err
     assert main([*SCORE, "--protocol", "seamseg", "--out", "other.json"]) == 0
     assert main(["evaluate", "--compare", "worse.json", "other.json"]) == 2
-    assert "judged by the same rules, got 'coco' and 'seamseg'" in capsys.readouterr().err
+    assert "with the same protocol, got 'coco' and 'seamseg'" in capsys.readouterr().err
     assert main(["evaluate", "--compare", "other.json", "other.json", "--report", "changes.html"]) == 0
-    note = "Means are over the categories that occur, where the rules of seamseg count others with 0."
+    note = "Means are over the categories that occur; the protocol seamseg counts others with 0."
     assert note in capsys.readouterr().out
     assert note in Path("changes.html").read_text()
 
@@ -213,7 +216,7 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
             ["--compare", "a.json", "b.json", "--gt", "truth.json"],
             "--compare alone or with --report and --json, got it together",
         ),
-        (["street", "--compare", "a.json", "b.json"], "got it together with a MODEL; what is compared has been scored"),
+        (["street", "--compare", "a.json", "b.json"], "got it together with a MODEL; it compares existing results"),
         (["--compare", "a.json", "b.json"], "a.json: no such file"),
         (["--compare", "a.json"], "expected two files after --compare, of the run before and the run after, got 1; "),
         (["--compare", "a.json", "b.json", "c.json"], "expected two files after --compare, of the run before and"),

@@ -136,7 +136,7 @@ def test_matches_name_the_segments(judged) -> None:
             counted = others[p] & (truth.ids > 0)
             assert iou == int((masks[t] & others[p]).sum()) / int((masks[t] | counted).sum())
             assert truth.category[t] == prediction.category[p]
-        assert np.bincount(truth.category[matches.missed], minlength=6).tolist() == stats["fn"].tolist()
-        assert np.bincount(prediction.category[matches.spurious], minlength=6).tolist() == stats["fp"].tolist()
-        assert not set(matches.truth.tolist()) & set(matches.missed.tolist())
-        assert not set(matches.prediction.tolist()) & set(matches.spurious.tolist())
+        assert np.bincount(truth.category[matches.false_negatives], minlength=6).tolist() == stats["fn"].tolist()
+        assert np.bincount(prediction.category[matches.false_positives], minlength=6).tolist() == stats["fp"].tolist()
+        assert not set(matches.truth.tolist()) & set(matches.false_negatives.tolist())
+        assert not set(matches.prediction.tolist()) & set(matches.false_positives.tolist())

@@ -1,1 +1,1 @@
-"""Scores predictions that lie in files, whoever made them: reading, checking, errors, intervals and reports."""
+"""Evaluation of models and of prediction files: metrics, error breakdown, bootstrap intervals and reports."""

@@ -1,13 +1,12 @@
-"""How far numbers can be trusted: bootstrap intervals over images.
+"""Bootstrap confidence intervals over images.
 
-A set of N images is one draw of many that could have been. Another draw is imitated by taking N images of the set
-with replacement, so that some count twice and others not at all; all numbers are computed anew from the sums of their
-counts. The middle 95 % of 1,000 such results are the interval (percentile bootstrap: Efron, "Bootstrap Methods: Another
-Look at the Jackknife", 1979). It says what other images of the same kind would do to the numbers, not other trainings
-or annotators.
+N images are one sample of a larger population. Another sample is simulated by drawing N of the images with replacement;
+all metrics are recomputed from the sums of their counts. The interval is the middle 95 % of 1,000 such results
+(percentile bootstrap: Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979). It covers the variation over
+images of the same kind, not over trainings or annotators.
 
-A category that occurs in few images is missing from some draws. It then leaves the means, as in PQ; its own interval
-is made of the draws that have it.
+A category that occurs in few images is missing from some draws. It is then left out of the means, as in PQ; its own
+interval uses the draws that contain it.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ _Floats = NDArray[np.float64]
 
 NUM_SAMPLES = 1000
 LEVEL = 0.95
-"""The share of the draws that an interval holds."""
+"""The fraction of the draws inside an interval."""
 
 FEW_IMAGES = 20
-"""Below so many, people are warned. Of Student's interval of a mean of N values, a percentile interval has about the
-part sqrt((N - 1) / N) * 1.96 / t: 0.91 with 20 values, 0.82 with 10, 0.63 with 5."""
+"""A warning is shown for fewer images. A percentile interval has about the following fraction of the width of Student's
+interval for a mean of N values: sqrt((N - 1) / N) * 1.96 / t: 0.91 with 20 values, 0.82 with 10, 0.63 with 5."""
 _MAP, _HEAD = NUM_ROWS * 3, NUM_ROWS * 3 + 3
 _COLUMNS = NUM_ROWS * 3 + 6  # error counts without sizes, then tp, fp and fn in pixels, of maps and of a semantic head
 _CELLS_AT_ONCE = 2_000_000  # floats of a chunk of resampled sums
@@ -40,15 +39,15 @@ _CELLS_AT_ONCE = 2_000_000  # floats of a chunk of resampled sums
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Statistics:
-    """Everything that gets an interval, of B sets of images at once; nan without segments or pixels.
+    """All metrics with intervals, for B sets of images at once; nan without segments or pixels.
 
     Attributes:
-        groups: float64 [B, 3, 3], of all, things and stuff the PQ, SQ and RQ, in 0..1.
-        categories: float64 [B, K, 3], likewise of every category.
+        groups: float64 [B, 3, 3], PQ, SQ and RQ of all, things and stuff, in 0..1.
+        categories: float64 [B, K, 3], likewise for every category.
         mean_iou: float64 [B], over pixels of the maps.
-        head_mean_iou: float64 [B], of what a semantic head alone predicts; nan where records have none.
+        head_mean_iou: float64 [B], of a semantic head alone; nan if the records have none.
         ious: float64 [B, K], of the maps.
-        costs: float64 [B, 7], what PQ over all categories gains if a kind of error is mended.
+        costs: float64 [B, 7], gain in PQ over all categories if an error type is fixed (ΔPQ).
     """
 
     groups: _Floats
@@ -71,16 +70,16 @@ class Interval:
 
 
 def small_sample_warning(num_images: int) -> str:
-    """Return a warning of intervals from few images, for people; nothing if there are enough."""
+    """Return a warning about intervals from few images; empty if there are enough."""
     if num_images >= FEW_IMAGES:
         return ""
     several = "one image" if num_images == 1 else f"{num_images} images"
-    hint = f"Intervals from fewer than {FEW_IMAGES} are rough and mostly too narrow; take them as hints."
+    hint = f"Intervals from fewer than {FEW_IMAGES} are rough and mostly too narrow."
     return f"Caution: only {several}. {hint}"
 
 
 def image_sums(records: Sequence[ImageRecord], num_categories: int) -> csr_array:
-    """Return the counts of every image, float64 [N, K * 30], to be added up over any choice of images."""
+    """Return the counts of every image, float64 [N, K * 30], which can be summed over any subset of images."""
     images: list[int] = []
     columns: list[int] = []
     values: list[float] = []
@@ -108,7 +107,7 @@ def image_sums(records: Sequence[ImageRecord], num_categories: int) -> csr_array
 
 
 def statistics_of(sums: _Floats, labels: LabelSpace) -> Statistics:
-    """Compute everything from sums over images.
+    """Compute all metrics from sums over images.
 
     Args:
         sums: float64 [B, K * 30], sums of rows of :func:`image_sums`.
@@ -154,16 +153,16 @@ def totals(sums: csr_array, labels: LabelSpace) -> Statistics:
 
 
 def resampled(sums: csr_array, labels: LabelSpace, samples: int = NUM_SAMPLES, seed: int = 0) -> Statistics:
-    """Compute everything of ``samples`` draws from the images.
+    """Compute all metrics for ``samples`` bootstrap draws of the images.
 
-    Two sets of records of the same images in the same order are drawn alike with the same seed, so that their
+    Records of two runs on the same images in the same order get the same draws with the same seed, so that their
     differences are paired.
 
     Args:
         sums: of N images, from :func:`image_sums`.
         labels: with K categories.
         samples: B.
-        seed: decides the draws.
+        seed: of the draws.
     """
     per_chunk = max(1, _CELLS_AT_ONCE // max(sums.shape))
     chunks = [statistics_of(weights @ sums, labels) for weights in _draws(sums.shape[0], samples, seed, per_chunk)]
@@ -182,7 +181,7 @@ def _draws(num_images: int, samples: int, seed: int, per_chunk: int) -> Iterator
 
 
 def intervals(draws: Statistics) -> Interval:
-    """Return the percentile intervals of draws; nan where no draw has a value.
+    """Return the percentile intervals of draws; nan if no draw has a value.
 
     Args:
         draws: with B of any number.

@@ -1,9 +1,8 @@
-"""Two runs on the same images: what got better, what worse, and whether it is more than noise.
+"""Comparison of two runs on the same images, with significance of the differences.
 
-Differences get paired bootstrap intervals (:mod:`panscape.evaluation.bootstrap`): each draw takes the same images of
-both runs, so what makes an image hard for both cancels out. A difference is called more than noise when its 95 %
-interval leaves out 0. Of twenty differences that are nothing but chance one gets that verdict; so look twice at a
-single category among many.
+Differences get paired bootstrap intervals (:mod:`panscape.evaluation.bootstrap`): each draw uses the same images of
+both runs, so the difficulty of images cancels out. A difference is more than noise if its 95 % interval excludes 0. One
+in twenty purely random differences gets this verdict, so a single category among many needs care.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ _MEASURES = ("PQ", "SQ", "RQ")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One number in both runs.
+    """One metric in both runs.
 
     Attributes:
         before: in the first run, in 0..1; nan without segments.
         after: in the second run.
-        low: lower end of the paired 95 % interval of ``after - before``; nan if it cannot be told.
+        low: lower end of the paired 95 % interval of ``after - before``; nan if undefined.
         high: upper end.
     """
 
@@ -47,12 +46,12 @@ class Difference:
 
     @property
     def change(self) -> float:
-        """How much larger it is in the second run."""
+        """Difference, second run minus first."""
         return self.after - self.before
 
     @property
     def is_more_than_noise(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,25 +71,25 @@ class ImageChange:
 
     @property
     def change(self) -> float:
-        """How much better it is in the second run; nan without segments in one."""
+        """Difference, second run minus first; nan if one has no segments."""
         return self.after - self.before
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a second run does better or worse than a first; ``str()`` gives a table.
+    """The comparison of a second run with a first one; ``str()`` returns a table.
 
     Attributes:
         first: name of the first run.
         second: name of the second one.
-        protocol: of panoptic quality, as both runs name them; None if they do not.
-        num_images: that both have and that were compared.
-        num_only_first: images left out because the second run lacks them.
-        num_only_second: likewise, because the first lacks them.
-        groups: "PQ", "SQ" and "RQ", "PQ of things" and so on, and "mIoU" of the maps; "mIoU of the semantic head" where
+        protocol: of panoptic quality in both runs; None if unknown.
+        num_images: number of images in both runs.
+        num_only_first: number of images only in the first run, which are ignored.
+        num_only_second: likewise for the second run.
+        groups: "PQ", "SQ" and "RQ", "PQ of things" and so on, and "mIoU" of the maps; "mIoU of the semantic head" if
             both runs have one.
         categories: PQ by category.
-        kinds: what each kind of error costs.
+        kinds: impact of each error type.
         images: in the order of the first run.
     """
 
@@ -110,13 +109,13 @@ class Comparison:
 
     @property
     def changed(self) -> list[ImageChange]:
-        """Images with a change, the largest rise first, the largest fall last."""
+        """Images with a change, the largest increase first, the largest decrease last."""
         known = [image for image in self.images if image.change]
         return sorted((p for p in known if not math.isnan(p.change)), key=lambda p: (-p.change, p.name))
 
     @property
     def sentence(self) -> str:
-        """The verdict on PQ, for people."""
+        """The verdict on PQ as a sentence."""
         pq = self.groups["PQ"]
         if math.isnan(pq.change):
             return "Nothing can be compared: one of the runs has no segments."
@@ -129,16 +128,16 @@ class Comparison:
 
     @property
     def note(self) -> str:
-        """What people must know of the means, if anything."""
+        """A note on the means, if necessary."""
         known = PROTOCOLS.get(self.protocol or "")
         if known is None or not known.absent_categories_count:
             return ""
-        return f"Means are over the categories that occur, where the rules of {self.protocol} count others with 0."
+        return f"Means are over the categories that occur; the protocol {self.protocol} counts others with 0."
 
     def table(self) -> str:
-        """Return lines with the groups, then the categories and kinds of error whose change is more than noise."""
+        """Return a table of groups, then of categories and error types with changes above noise."""
         clear = {name: d for name, d in self.categories.items() if d.is_more_than_noise}
-        costs = {f"cost of {kind.title}": d for kind, d in self.kinds.items() if d.is_more_than_noise}
+        costs = {f"ΔPQ {kind.title}": d for kind, d in self.kinds.items() if d.is_more_than_noise}
         rows = [["", "first", "second", "change", "95 % interval", ""]]
         for name, d in {**self.groups, **clear, **costs}.items():
             interval = "-" if math.isnan(d.low) else f"{_signed(d.low)} to {_signed(d.high)}"
@@ -179,25 +178,24 @@ def compare(
     Args:
         first: scores, or results from a file.
         second: likewise, over the same label space and truth.
-        names: of the runs, for people; by default where their predictions lie.
+        names: display names of the runs; by default the paths of their predictions.
         samples: number of draws for the intervals.
         seed: decides the draws.
 
     Raises:
-        InvalidArgumentError: the label spaces, the rules or the truths differ, or no image is in both.
+        InvalidArgumentError: the label spaces, protocols or ground truths differ, or no image is in both.
     """
     if [(c.name, c.is_thing) for c in first.labels] != [(c.name, c.is_thing) for c in second.labels]:
         raise InvalidArgumentError(
             f"expected two runs over one label space, got {first.labels.name!r} ({len(first.labels)} categories) and "
-            f"{second.labels.name!r} ({len(second.labels)} categories) that differ in their categories; score both "
-            "with the same --labels"
+            f"{second.labels.name!r} ({len(second.labels)} categories) that differ in their categories; evaluate "
+            "both with the same --labels"
         )
     protocol = [scores.to_dict().get("protocol") for scores in (first, second)]
     if protocol[0] != protocol[1]:
         raise InvalidArgumentError(
-            f"expected two runs judged by the same rules, got {protocol[0]!r} and {protocol[1]!r}; score both with the "
-            "same "
-            "--protocol"
+            f"expected two runs with the same protocol, got {protocol[0]!r} and {protocol[1]!r}; evaluate both with "
+            "the same --protocol"
         )
     others = {record.name: record for record in second.records}
     mine = [record for record in first.records if record.name in others]
@@ -205,7 +203,7 @@ def compare(
     if not mine:
         raise InvalidArgumentError(
             f"expected two runs on the same images, got {len(first.records)} and {len(second.records)} images "
-            "without a name in common; score both with the same --gt"
+            "without a common name; evaluate both with the same --gt"
         )
     _require_same_truth(mine, theirs)
     sums = [image_sums(records, len(first.labels)) for records in (mine, theirs)]
@@ -246,7 +244,7 @@ def compare(
 
 
 def _names(first: Path, second: Path) -> tuple[str, str]:
-    """Return the shortest ends of two paths that tell them apart."""
+    """Return the shortest distinct suffixes of two paths."""
     for length in range(1, max(len(first.parts), len(second.parts)) + 1):
         one, two = (str(Path(*path.parts[-length:])) for path in (first, second))
         if one != two:
@@ -258,8 +256,8 @@ def _require_same_truth(mine: Sequence[ImageRecord], theirs: Sequence[ImageRecor
     different = [repr(one.name) for one, two in zip(mine, theirs, strict=True) if one.truth_digest != two.truth_digest]
     if different:
         raise InvalidArgumentError(
-            f"expected two runs against the same truth, but it has other segments in {len(different)} of the "
-            f"{len(mine)} images that both runs have: {listed(different)}; score both with the same --gt"
+            f"expected two runs with the same ground truth, but segments differ in {len(different)} of the "
+            f"{len(mine)} images in both runs: {listed(different)}; evaluate both with the same --gt"
         )
 
 
@@ -272,20 +270,20 @@ def compare_command(
     samples: int = NUM_SAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two files of results, print a table or JSON and, if asked to, write a page.
+    """Compare two files of results, print a table or JSON and optionally write an HTML report.
 
     Args:
-        first: what :func:`~panscape.evaluation.results.write_results` wrote.
+        first: file written by :func:`~panscape.evaluation.results.write_results`.
         second: likewise.
-        report: the page to write; its folder must exist.
-        as_json: print one JSON object in place of the table.
+        report: the HTML report to write; its folder must exist.
+        as_json: print one JSON object instead of the table.
         samples: number of draws for the intervals.
         seed: decides the draws.
 
     Raises:
         UnreadableFileError: a file is missing or is not JSON.
-        InvalidAnnotationError: a file holds something else.
-        InvalidArgumentError: the runs cannot be compared, or the folder of the page does not exist.
+        InvalidAnnotationError: a file has other content.
+        InvalidArgumentError: the runs cannot be compared, or the folder of the report does not exist.
     """
     one, two = read_results(first), read_results(second)
     comparison = compare(one, two, names=_names(Path(first), Path(second)), samples=samples, seed=seed)

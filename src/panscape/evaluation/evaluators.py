@@ -1,4 +1,4 @@
-"""The evaluator that measures what options ask for."""
+"""Create the evaluator for evaluation options."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def create_evaluator(
     has_head: bool = False,
     has_detections: bool = False,
 ) -> Evaluator:
-    """Return an evaluator that measures what a command was asked for, each by the rules that are usual for the data.
+    """Return an evaluator for the requested metrics, each with the usual protocol for the data.
 
     Args:
         labels: the label space of predictions and truth.
-        options: what is measured, and by whose rules.
-        protocol: of panoptic quality, in place of those of the options.
-        has_head: a semantic head is to be measured as well.
-        has_detections: objects before fusion are to be measured as well, where average precision is.
+        options: the metrics and the protocol.
+        protocol: of panoptic quality; replaces that of the options.
+        has_head: whether a semantic head is also evaluated.
+        has_detections: whether objects before fusion are also evaluated if average precision is.
 
     Raises:
-        UnknownNameError: no rules have this name.
+        UnknownNameError: no protocol has this name.
         InvalidArgumentError: ``ap_sizes`` for the label space of Cityscapes.
     """
     chosen = options.protocol if protocol is None else protocol
     ap_protocol = default_ap_protocol(labels)
     if options.ap_sizes and ap_protocol != "coco":
         raise InvalidArgumentError(
-            f"expected --ap-sizes for other data than {labels.name}, whose rules of average precision know no sizes; "
-            "leave it out, or measure by the rules of COCO with InstanceAP(labels, percentiles=PERCENTILES)"
+            f"expected --ap-sizes for other data than {labels.name}, whose AP protocol has no sizes; omit it, or use "
+            "the COCO protocol with InstanceAP(labels, percentiles=PERCENTILES)"
         )
     percentiles = PERCENTILES if options.ap_sizes else ()
     counts_detections = options.measures_ap and has_detections

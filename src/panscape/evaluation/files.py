@@ -1,10 +1,10 @@
-"""Score the predictions of any tool, from files: every metric, what is remembered of each image, what is wrong.
+"""Evaluate predictions of any tool from files: metrics, per-image records and issues of the files.
 
-Images are decoded and counted by several threads: Pillow and the kernels let others run meanwhile. What was found is
-put together in the order of the images, so that the numbers are the same bits for any number of threads.
+Images are decoded and counted by several threads, as Pillow and the kernels release the GIL. Results are combined in
+the order of the images, so they are bit-identical for any number of threads.
 
-What cannot be read of a prediction counts as void, hence as missed: the whole image if the file is missing,
-unreadable or of another size, else the segments in doubt. A truth that is in doubt leaves its image out.
+Unreadable parts of a prediction are void, hence missed: the whole image if the file is missing, unreadable or of
+another size, else the ambiguous segments. An image with an ambiguous ground truth is skipped.
 """
 
 from __future__ import annotations
@@ -40,21 +40,20 @@ from panscape.panoptic import PanopticMap
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What was found in a set of images; ``str()`` gives tables in percent.
+    """The results for a set of images; ``str()`` returns tables in percent.
 
     Attributes:
-        predictions: path, as it was given.
+        predictions: path, as passed by the user.
         truth: likewise.
         labels: the categories.
-        protocol: of panoptic quality: their name, or what they are if they have none.
+        protocol: name of the protocol of panoptic quality, or its description if it has none.
         report: of all metrics.
-        records: one for each scored image, in the order of the truth.
-        problems: all that is wrong with the files, notes among it, in the order of the images.
-        num_images: in the truth.
-        sources: where predictions and truth lie, to read single images again.
+        records: one for each scored image, in the order of the ground truth.
+        problems: all issues of the files, notes included, in the order of the images.
+        num_images: number of images in the ground truth.
+        sources: sources of predictions and ground truth, to read single images again.
         pairs: the files of each scored image by its name.
-        protocols: by which each image was judged, by its name: stricter ones than the others where files were in
-            doubt.
+        protocols: protocol of each image by its name; stricter for images with issues.
     """
 
     predictions: Path
@@ -71,7 +70,7 @@ class Scores:
 
     @property
     def num_problems(self) -> int:
-        """Number of problems that change what is counted; notes are not among them."""
+        """Number of issues that affect the result, without notes."""
         return sum(not problem.is_note for problem in self.problems)
 
     def __str__(self) -> str:
@@ -92,7 +91,7 @@ class Scores:
         }
 
     def maps_of(self, name: str) -> tuple[PanopticMap, PanopticMap]:
-        """Read prediction and truth of one scored image again, as they were scored.
+        """Read prediction and ground truth of one evaluated image again.
 
         Args:
             name: of a record.
@@ -102,11 +101,11 @@ class Scores:
         """
         truth, prediction, _ = _read(self.pairs[name], *self.sources, self.labels)
         if truth.panoptic is None or prediction.panoptic is None:
-            raise InvalidAnnotationError(f"{self.pairs[name].truth.file}: was scored, but cannot be read any more")
+            raise InvalidAnnotationError(f"{self.pairs[name].truth.file}: was evaluated, but can no longer be read")
         return prediction.panoptic, truth.panoptic
 
     def protocol_of(self, name: str) -> Protocol:
-        """Return the rules by which one scored image was judged.
+        """Return the protocol of one evaluated image.
 
         Args:
             name: of a record.
@@ -127,28 +126,27 @@ def evaluate_files(
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
-    """Compare predictions with the truth.
+    """Evaluate predictions against the ground truth.
 
     Args:
         predictions: a JSON or a folder, in any of the forms of :mod:`panscape.formats.reading.pairing`.
         truth: likewise.
-        labels: name of a bundled label space or path of one; by default the categories of the truth.
-        prediction_pngs: folder of the PNGs of a JSON, where they are not beside it.
+        labels: name of a bundled label space or path of one; by default that of the ground truth.
+        prediction_pngs: folder of the PNGs of a JSON, if not next to it.
         truth_pngs: likewise.
-        by_source_id: in arrays, ``label_id`` is the number that the dataset's files use, not a position.
-        options: what is measured. Average precision is for predictions with scores; its memory grows with the
-            images.
-        workers: threads; 0 for one each processor.
-        strict: stop at the first problem.
-        progress: called after each image with the number done and the number of all.
+        by_source_id: for arrays: ``label_id`` is the category id of the dataset files instead of a position.
+        options: the metrics and the protocol. Average precision requires scores; its memory grows with the images.
+        workers: number of threads; 0 for one per processor.
+        strict: stop at the first issue.
+        progress: called after each image with the number done and the total.
 
     Raises:
-        UnreadableFileError: there is nothing at a path, or nothing that is known.
-        InvalidAnnotationError: a JSON has another form; no prediction belongs to an image, or no truth can be used;
-            or there is a problem and ``strict`` is set.
-        InvalidArgumentError: an option is out of its range, or nobody says what the categories are; or ``ap`` is asked
-            of predictions without scores, or ``ap_sizes`` of Cityscapes, whose rules know no sizes.
-        UnknownNameError: no label space or rules have this name.
+        UnreadableFileError: a path does not exist or has no known format.
+        InvalidAnnotationError: a JSON has another format; no prediction belongs to an image, or no ground truth can be
+            used; or there is an issue and ``strict`` is set.
+        InvalidArgumentError: an option is out of range, or the categories are unknown; or ``ap`` is used for
+            predictions without scores, or ``ap_sizes`` for Cityscapes, whose protocol has no sizes.
+        UnknownNameError: no label space or protocol has this name.
     """
     if workers < 0:
         raise InvalidArgumentError(f"expected workers of 0 or more, got {workers}")
@@ -157,7 +155,7 @@ def evaluate_files(
     predicted = find_source(Path(predictions), pngs=_path(prediction_pngs), by_source_id=by_source_id)
     space = label_space(labels, true)
     pairs, problems = paired(predicted, true)
-    # Results repeat the images of the truth, also of those that a tool was not asked for.
+    # Results repeat the images of the ground truth, also those that were not predicted.
     found = [*true.problems, *(p for p in predicted.problems if p.kind is not IssueKind.MISSING_TRUTH), *problems]
     new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(protocol)
@@ -169,16 +167,16 @@ def evaluate_files(
     for done, outcome in enumerate(outcomes, start=1):
         found += outcome.problems
         _stop_if(strict, outcome.problems)
-        if outcome.judged is not None:
-            record, judged_by, image = outcome.judged
+        if outcome.result is not None:
+            record, image_protocol, image = outcome.result
             _add(total, image)
             records.append(record)
-            protocols[record.name] = judged_by
+            protocols[record.name] = image_protocol
         if progress is not None:
             progress(done, len(pairs))
     if not records:
-        first = next((f"; the first problem: {p}" for p in found if not p.is_note), "")
-        raise InvalidAnnotationError(f"{truth}: expected a truth that can be used, got none of {len(pairs)}{first}")
+        first = next((f"; the first issue: {p}" for p in found if not p.is_note), "")
+        raise InvalidAnnotationError(f"{truth}: expected a usable ground truth, got none of {len(pairs)}{first}")
     return Scores(
         Path(predictions),
         Path(truth),
@@ -204,8 +202,8 @@ def _stop_if(strict: bool, problems: tuple[Problem, ...] | list[Problem]) -> Non
         raise InvalidAnnotationError(str(first))
 
 
-class _Judged(NamedTuple):
-    """One image, judged."""
+class _Result(NamedTuple):
+    """The results of one image."""
 
     record: ImageRecord
     protocol: Protocol
@@ -213,24 +211,24 @@ class _Judged(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """What one image gave; ``judged`` is None if its truth cannot be used."""
+    """The outcome of one image; ``result`` is None if its ground truth cannot be used."""
 
     problems: tuple[Problem, ...]
-    judged: _Judged | None = None
+    result: _Result | None = None
 
 
 def _in_order(work: Callable[[EntryPair], _Outcome], pairs: list[EntryPair], workers: int) -> Iterator[_Outcome]:
-    """Do the work on several threads; results come in the order of the pairs, and few wait at a time."""
+    """Run the work on several threads; yield results in the order of the pairs, with a bounded queue."""
     num_threads = min(workers or os.cpu_count() or 1, len(pairs))
     if num_threads <= 1:
         yield from map(work, pairs)
         return
     before = torch.get_num_threads()
-    torch.set_num_threads(1)  # each of our threads would start as many again
+    torch.set_num_threads(1)  # otherwise each of these threads would start as many again
     pool = ThreadPoolExecutor(num_threads, "panscape-score")
     try:
         waiting: deque[Future[_Outcome]] = deque()
-        yield work(pairs[0])  # what is compiled on first use is so once, before the others need it
+        yield work(pairs[0])  # compile kernels once, before the other threads need them
         for pair in pairs[1:]:
             waiting.append(pool.submit(work, pair))
             if len(waiting) > 2 * num_threads:
@@ -254,7 +252,7 @@ def _score_pair(
     if truth.panoptic is None or prediction.panoptic is None:
         return _Outcome(problems)
     if any(not problem.is_note for problem in problems):
-        # Some rules forgive void in predictions. What is void because it could not be read is not forgiven.
+        # Some protocols excuse predicted void. Void from unreadable predictions is not excused.
         protocol = replace(protocol, predicted_void_leaves_union=False, predicted_void_excuses_misses=False)
     histogram = overlaps(prediction.panoptic, truth.panoptic)
     problems += _check_areas(pair.truth.file, truth, histogram.truth, histogram.area, compare=True)
@@ -263,14 +261,14 @@ def _score_pair(
     evaluator = new_evaluator(protocol)
     if evaluator.instances is not None and prediction.panoptic.score is None and prediction.panoptic.num_segments:
         raise InvalidArgumentError(
-            f'{prediction_file(pair)}: expected a "score" in 0..1 of every segment, by which average precision (--ap) '
-            'ranks them, found none or not of all; have your tool write "score" into segments_info (instance ids of '
-            "Cityscapes cannot hold any: use COCO panoptic form or arrays), or leave --ap out"
+            f'{prediction_file(pair)}: expected a "score" in 0..1 for every segment, by which average precision (--ap) '
+            'ranks them, found none or not for all; write "score" into segments_info (Cityscapes instance ids have no '
+            "scores: use COCO panoptic format or arrays), or omit --ap"
         )
     matches = match_segments(prediction.panoptic, truth.panoptic, histogram, protocol, labels.stuff_ids)
     _count(evaluator, prediction.panoptic, truth.panoptic, histogram, matches)
     record = record_of(pair.name, prediction.panoptic, truth.panoptic, labels, histogram, matches, protocol)
-    return _Outcome(problems, _Judged(record, protocol, evaluator))
+    return _Outcome(problems, _Result(record, protocol, evaluator))
 
 
 def _count(
@@ -280,7 +278,7 @@ def _count(
     histogram: JointHistogram,
     matches: SegmentMatches,
 ) -> None:
-    """Let an evaluator take an image into account, of which overlaps and matches are known already."""
+    """Update an evaluator with an image whose overlaps and matches are already computed."""
     evaluator.panoptic.update(prediction, truth, histogram, matches)
     evaluator.dagger.update(prediction, truth, histogram, matches)
     others = (evaluator.semantic, evaluator.covering, evaluator.instances, evaluator.instance_iou, evaluator.boundary)
@@ -290,7 +288,7 @@ def _count(
 
 
 def _add(total: Evaluator, image: Evaluator) -> None:
-    """Add an image that was judged by the same rules, or by stricter ones, which could not be merged."""
+    """Add an image with the same or a stricter protocol; ``merge`` would reject the latter."""
     states = image.states
     for name, state in total.states.items():
         state += states[name]
@@ -304,17 +302,17 @@ def _read(
     """Read both maps of an image.
 
     Returns:
-        Truth and prediction, both without a map if the truth is in doubt; else the prediction's map has the size of the
-        truth, and is void where it could not be read. And what is wrong.
+        Ground truth and prediction, both without a map if the ground truth is ambiguous. Else the map of the
+        prediction has the size of the ground truth and is void where it is unreadable. And the issues.
     """
     nothing = Reading(None)
     truth = true.read(pair.truth, labels)
     if truth.panoptic is None or any(not problem.is_note for problem in truth.problems):
-        # A prediction that is missing besides is no second problem: nothing of this image counts.
+        # A missing prediction is not a second issue, as the image is skipped.
         return nothing, nothing, truth.problems
     size = truth.panoptic.size
     if pair.prediction is None:
-        what = f"expected a prediction in {predicted.path}, found none; all of its segments count as missed"
+        what = f"expected a prediction in {predicted.path}, found none; all segments count as missed"
         prediction = Reading(None, (Problem(pair.name, IssueKind.MISSING_PREDICTION, what),))
     else:
         prediction = predicted.read(pair.prediction, labels, size)
@@ -328,19 +326,19 @@ def _read(
 
 
 def prediction_file(pair: EntryPair) -> str:
-    """Return how the prediction of an image is called in messages."""
+    """Return the display name of the prediction of an image."""
     return pair.name if pair.prediction is None else pair.prediction.file
 
 
 def _check_areas(file: str, reading: Reading, ids: Tensor, areas: Tensor, *, compare: bool) -> tuple[Problem, ...]:
-    """Find descriptions without pixels and, if asked to, stated areas that are not those of the pixels."""
+    """Report descriptions without pixels and, with ``compare``, areas that contradict the pixels."""
     if not reading.numbers:
         return ()
     counts = np.bincount(ids.numpy(), areas.numpy(), minlength=len(reading.numbers) + 1)[1:].astype(int).tolist()
     problems = []
     empty = [number for number, count in zip(reading.numbers, counts, strict=True) if count == 0]
     if empty:
-        what = f"expected pixels of every segment described, found none of {listed(empty)}; they are not counted"
+        what = f"expected pixels for every described segment, found none for {listed(empty)}; they are ignored"
         problems.append(Problem(file, IssueKind.WITHOUT_PIXELS, what))
     different = [
         f"{number} ({stated}, has {count})"
@@ -349,8 +347,8 @@ def _check_areas(file: str, reading: Reading, ids: Tensor, areas: Tensor, *, com
     ]
     if different:
         what = (
-            f"expected the area of every segment as its pixels have it, got other ones of {listed(different)}; "
-            "panopticapi believes the JSON, pixels are counted here"
+            f"expected the areas in the JSON to equal the pixels, got others for {listed(different)}; "
+            "panopticapi uses the JSON, panscape counts pixels"
         )
         problems.append(Problem(file, IssueKind.AREA, what))
     return tuple(problems)

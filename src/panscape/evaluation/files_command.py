@@ -62,16 +62,16 @@ class FileOptions:
 
 
 def is_files_mode(options: Any, files: FileOptions, measured: EvaluationOptions, *, shared: Collection[str]) -> bool:
-    """Return whether files are to be scored, not a model.
+    """Return whether files are evaluated instead of a model.
 
     Args:
         options: the dataclass of the whole command, with ``model`` and ``recipe``.
-        files: those of files.
-        measured: those of what is measured, which hold for both.
-        shared: names of options that hold for both.
+        files: options of files.
+        measured: evaluation options, which apply to both.
+        shared: names of options that apply to both.
 
     Raises:
-        InvalidArgumentError: the options are those of neither or of both, or of one but not all it needs.
+        InvalidArgumentError: options of neither or of both are set, or a required option is missing.
     """
     of_files = _given(files)
     of_model = [name for name in _given(options) if name not in shared and getattr(options, name) is not files]
@@ -81,7 +81,7 @@ def is_files_mode(options: Any, files: FileOptions, measured: EvaluationOptions,
         if others:
             raise InvalidArgumentError(
                 f"expected --compare alone or with --report and --json, got it together with "
-                f"{_spelt(others)}; what is compared has been scored before"
+                f"{_as_options(others)}; it compares existing results"
             )
         if len(files.compare) != 2:
             raise InvalidArgumentError(
@@ -95,7 +95,7 @@ def is_files_mode(options: Any, files: FileOptions, measured: EvaluationOptions,
     others = of_model if is_files_mode else of_files
     if others:
         with_what = "--predictions" if is_files_mode else "a MODEL"
-        raise InvalidArgumentError(f"expected {_FORMS}; got {_spelt(others)} together with {with_what}")
+        raise InvalidArgumentError(f"expected {_FORMS}; got {_as_options(others)} together with {with_what}")
     needed = {"predictions": files.predictions, "gt": files.gt}
     if not is_files_mode:
         needed = {"MODEL": options.model, "recipe": options.recipe}
@@ -105,13 +105,13 @@ def is_files_mode(options: Any, files: FileOptions, measured: EvaluationOptions,
     return is_files_mode
 
 
-def _spelt(names: list[str]) -> str:
-    """Return fields as they stand on the command line."""
+def _as_options(names: list[str]) -> str:
+    """Return field names as command-line options."""
     return ", ".join("a MODEL" if name == "model" else f"--{name.replace('_', '-')}" for name in names)
 
 
 def _given(options: Any) -> list[str]:
-    """Return the names of the options that are not as they are by default."""
+    """Return the names of the options that differ from their defaults."""
     return [
         field.name
         for field in fields(options)
@@ -128,7 +128,7 @@ def run_on_files(
     out: Path | None,
     report: Path | None,
 ) -> int:
-    """Score files, or compare scores; print tables or JSON, write what was asked for.
+    """Evaluate files or compare results; print tables or JSON and write the requested files.
 
     Args:
         files: with predictions and truth, or with what to compare.
@@ -139,11 +139,11 @@ def run_on_files(
         report: also write a page to look at.
 
     Returns:
-        0, or 1 if something was wrong with the files.
+        0, or 1 if the files have issues.
     """
     require_places(out, report)
     if files.images is not None and report is None:
-        raise InvalidArgumentError("expected --images with --report, as the images are for the page; got no --report")
+        raise InvalidArgumentError("expected --images with --report, as the report shows them; got no --report")
     if files.images is not None and not files.images.is_dir():
         raise InvalidArgumentError(f"expected a folder of images, but there is no {files.images}; fix --images")
     if files.threads is not None and files.threads < 1:
@@ -161,7 +161,7 @@ def run_on_files(
 
     if files.predictions is None or files.gt is None:
         raise InvalidArgumentError(f"expected {_FORMS}")
-    with bar as progress, _large_images_unmentioned():
+    with bar as progress, _ignore_large_image_warning():
         scores = evaluate_files(
             files.predictions,
             files.gt,
@@ -181,7 +181,7 @@ def run_on_files(
         paths = escape_control_chars(f"{files.predictions} against {files.gt}")
         print(f"{paths}: {counts}, {scores.labels.name}, rules of {options.protocol}\n")
         print(scores)
-        _tell_problems(scores)
+        _print_problems(scores)
     if out is not None:
         from panscape.evaluation.results import write_results
 
@@ -189,7 +189,7 @@ def run_on_files(
     if report is not None:
         from panscape.evaluation.report.page import write_report
 
-        with _large_images_unmentioned():
+        with _ignore_large_image_warning():
             write_report(report, scores, images=files.images)
         if not as_json:
             print(f"\nreport: {report}")
@@ -197,8 +197,8 @@ def run_on_files(
 
 
 @contextmanager
-def _large_images_unmentioned() -> Iterator[None]:
-    """Keep Pillow's warning of large images from the terminal; what it refuses is a problem of that file anyway."""
+def _ignore_large_image_warning() -> Iterator[None]:
+    """Suppress Pillow's warning about large images; images that it rejects are reported as issues."""
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -207,10 +207,10 @@ def _large_images_unmentioned() -> Iterator[None]:
 
 
 def require_places(*paths: Path | None) -> None:
-    """Check that files can be written, before anything takes time.
+    """Check early that files can be written.
 
     Args:
-        paths: of the files; None for what is not written.
+        paths: of the files; None for files that are not written.
 
     Raises:
         InvalidArgumentError: one is a folder, or in a folder that does not exist.
@@ -219,11 +219,11 @@ def require_places(*paths: Path | None) -> None:
         if path is not None and not path.parent.is_dir():
             raise InvalidArgumentError(f"cannot write {path}: no folder {path.parent}; create it first")
         if path is not None and path.is_dir():
-            raise InvalidArgumentError(f"cannot write {path}: it is a folder; give the name of a file in it")
+            raise InvalidArgumentError(f"cannot write {path}: it is a folder; use the name of a file in it")
 
 
-def _tell_problems(scores: Scores) -> None:
-    """Print what is wrong with the files: how much of each kind, then a line for each, as many as one reads."""
+def _print_problems(scores: Scores) -> None:
+    """Print the issues of the files: counts by kind, then one line for each, up to a limit."""
     from panscape.formats.problems import count_by_kind
 
     for is_note, title in ((False, "problem"), (True, "note")):

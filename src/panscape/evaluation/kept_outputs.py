@@ -1,7 +1,7 @@
-"""A network's outputs for many images, computed once and kept as they are, to be decoded again and again.
+"""Network outputs of many images, computed once and stored, to decode them repeatedly.
 
-They go into a temporary folder, one file an image, in the precision in which the network gave them: half of it would
-move centres by a pixel or two. Memory holds one image at a time; the system keeps as many files in its cache as fit.
+They are stored in a temporary folder, one file per image, in the precision of the network: half precision would move
+centres by a pixel or two. Memory holds one image at a time; the operating system caches as many files as fit.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
 from panscape.panoptic import PanopticMap
 
-_SPARE = 0.9  # of the free disk, and no more, is used
+_SPARE = 0.9  # maximum fraction of the free disk space to use
 
 
 class KeptImage(NamedTuple):
-    """What is kept of an image.
+    """The stored data of an image.
 
     Attributes:
-        outputs: of the network, a batch of one, on the device asked for.
-        inference_size: height and width at which the network saw the image.
+        outputs: of the network, a batch of one, on the requested device.
+        inference_size: height and width of the image as network input.
         truth: ground truth at the image's own size, on the CPU.
     """
 
@@ -37,11 +37,11 @@ class KeptImage(NamedTuple):
 
 
 class KeptOutputs:
-    """Outputs in a temporary folder (of TMPDIR), which goes when the block ends; a context manager.
+    """Outputs in a temporary folder (in TMPDIR), which is deleted at the end of the block; a context manager.
 
     Args:
-        num_images: how many there will be at most; if the first shows that so many do not fit, it is refused at once.
-        device: to which outputs come back.
+        num_images: maximum number of images; if the first one shows that they do not fit, an error is raised.
+        device: of the loaded outputs.
     """
 
     def __init__(self, num_images: int, device: torch.device) -> None:
@@ -60,14 +60,14 @@ class KeptOutputs:
         self._temporary.cleanup()
 
     def __len__(self) -> int:
-        """Return how many images are kept."""
+        """Return the number of stored images."""
         return len(self._paths)
 
     def keep(self, image: KeptImage) -> None:
-        """Keep an image; outputs are a NamedTuple of tensors, or None, of the same class for all.
+        """Store an image; outputs are a NamedTuple of tensors or None, of the same class for all images.
 
         Raises:
-            InvalidArgumentError: the disk has no room for as many images as there will be.
+            InvalidArgumentError: the disk has no room for ``num_images`` images.
         """
         path = Path(self._temporary.name) / f"{len(self)}.pt"
         self._kind = type(image.outputs)
@@ -83,7 +83,7 @@ class KeptOutputs:
             self._require_room(path.stat().st_size * (self._num_images - 1))
 
     def __iter__(self) -> Iterator[KeptImage]:
-        """Give the images in the order in which they were kept."""
+        """Iterate over the images in the order in which they were stored."""
         for path in self._paths:
             parts = torch.load(path, weights_only=True)
             outputs = [None if part is None else part.to(self._device) for part in parts["outputs"]]

@@ -1,8 +1,8 @@
-"""Evaluate a model on a dataset: on one process or many, with the network's outputs as they are or partly the truth's.
+"""Evaluate a model on a dataset, in one or several processes, optionally with oracles for parts of its outputs.
 
-Images are shared out among processes in turn. What each process found is put together in the order of the images,
-whoever evaluated them: sums of IoU are floats, so that any other order would change their last bits. A process alone
-adds up as it goes; several keep what they found in each image, of the categories that it has, until all are done.
+Images are distributed over processes round-robin. The results of all processes are combined in the order of the images:
+sums of IoU are floats, so another order would change their last bits. A single process sums as it goes; several
+processes keep the result of each image, for the categories in it, until all are done.
 """
 
 from __future__ import annotations
@@ -32,17 +32,16 @@ from panscape.precision import Precision, autocast, require_precision
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-_COUNTS = ("semantic", "semantic_head")  # the metrics of an evaluator that count; the others add up floats
+_COUNTS = ("semantic", "semantic_head")  # metrics with integer counts; the others sum floats
 
 
 class Predicted(NamedTuple):
-    """What a model predicts of one image, at the image's size.
+    """The prediction of a model for one image, at the size of the image.
 
     Attributes:
         map: on the CPU.
-        semantic: what the semantic head alone predicts, category ids [H, W].
-        detections: the objects before they became parts of the map, where average precision asks for them and the
-            system has them; else None.
+        semantic: the prediction of the semantic head alone, category ids [H, W].
+        detections: the objects before fusion, if average precision is measured and the system has them; else None.
     """
 
     map: PanopticMap
@@ -65,34 +64,34 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     each: Callable[[int, Sample, Predicted], None] | None = None,
 ) -> EvaluationReport:
-    """Compare the predictions of a model with the truth, at the images' own sizes.
+    """Compare the predictions of a model with the ground truth, at the original image sizes.
 
     Where ``torch.distributed`` is initialised, all processes must call this with equal arguments. Each predicts its
-    share, and each returns the same report: that of one process, bit for bit, if the predictions are the same.
+    share, and all return the same report, bit-identical to that of one process if the predictions are equal.
 
     Args:
-        model: on the device to use; evaluated in eval mode, after which its modules have their own modes again.
+        model: on the device to use; evaluated in eval mode; the modes of its modules are restored.
         dataset: of the model's label space.
-        fabric: launched; images are predicted in its precision.
-        precision: without a fabric: "bf16" and "fp16" run the network in half precision where that is safe (autocast).
-        oracle: parts of the network's outputs to be replaced by the truth's, of ``model.oracles``. With "semantic" the
-            semantic head is right wherever the truth knows; objects before fusion are not measured with any.
+        fabric: a launched fabric; images are predicted in its precision.
+        precision: without a fabric: "bf16" and "fp16" run the network in half precision where safe (autocast).
+        oracle: parts of the outputs to replace by the ground truth, from ``model.oracles``. With "semantic" the
+            semantic head is correct wherever the ground truth is not void. With any oracle, objects before fusion are
+            not evaluated.
         limit: evaluate no more than this many images, spread evenly over the dataset; 0 for all.
-        options: what is measured, and by whose rules. Average precision takes the scores of
+        options: the metrics and the protocol. Average precision takes the scores of
             :meth:`PanopticModel.score_instances`, and its memory grows with the number of objects.
-        workers: processes that read ahead; 0 reads in between.
-        on_error: at an image that cannot be used: "raise" raises its error, "skip" leaves it out.
-        skipped: told, in every process, of each image that was left out, in their order, when all are done.
+        workers: data loading processes; 0 loads in the main process.
+        on_error: for an image that cannot be used: "raise" raises its error, "skip" skips it.
+        skipped: called at the end, in every process, with each skipped image in order.
         progress: called after each image of this process with the number done and the number in its share.
-        each: called with every image of this process: its number in the dataset, itself with its truth, and what was
-            predicted. Nothing of them is kept here.
+        each: called for every image of this process with its index in the dataset, the sample and the prediction.
 
     Raises:
-        InvalidArgumentError: the label spaces differ, there is no image, or an option is out of its range; or ``ap``
-            is asked of a model that gives no scores, or ``ap_sizes`` of Cityscapes, whose rules know no sizes.
-        UnknownNameError: an oracle that the model does not have, or no rules have this name.
+        InvalidArgumentError: the label spaces differ, there is no image, or an option is out of range; or ``ap`` is
+            used with a model without scores, or ``ap_sizes`` with Cityscapes, whose protocol has no sizes.
+        UnknownNameError: the model has no such oracle, or no protocol has this name.
         BadSampleError: an image cannot be used and ``on_error`` is "raise"; or none can. Raised in every process.
-        WorkerDiedError: a process that reads ahead was killed.
+        WorkerDiedError: a data loading process was killed.
     """
     _check(model, dataset, oracle, limit, workers, on_error)
     require_precision(precision, model.mean.device)
@@ -101,13 +100,13 @@ def evaluate(
     share = numbers[rank::world_size]
     has_detections = model.has_detections and not oracle
     new_evaluator = partial(create_evaluator, model.labels, options, has_head=True, has_detections=has_detections)
-    mine = _Findings(new_evaluator(), {}, {}, {})
+    mine = _Results(new_evaluator(), {}, {}, {})
     with in_eval_mode(model), explain_worker_death():
-        for done, (number, sample) in enumerate(_read_ahead(dataset, share, workers), start=1):
+        for done, (number, sample) in enumerate(_prefetch(dataset, share, workers), start=1):
             if isinstance(sample, BadSampleError):
                 mine.bad[number] = sample
                 if on_error == "raise":
-                    break  # the other processes hear of it with the findings
+                    break  # the other processes receive the error with the results
             else:
                 prediction = _predict(model, sample, oracle, options.measures_ap, autocast_of(model, fabric, precision))
                 if world_size == 1:
@@ -118,8 +117,8 @@ def evaluate(
                     each(number, sample, prediction)
             if progress is not None:
                 progress(done, len(share))
-    found = _gathered(mine, world_size)
-    bad = {number: error for findings in found for number, error in findings.bad.items()}
+    found = _all_gather(mine, world_size)
+    bad = {number: error for results in found for number, error in results.bad.items()}
     if bad and on_error == "raise":
         raise bad[min(bad)]
     if len(bad) == len(numbers):
@@ -138,7 +137,7 @@ def predict_sample(
 
     Args:
         model: see :func:`evaluate`.
-        sample: the image; of its truth the size is used, and what ``oracle`` asks for.
+        sample: the image; of its ground truth, the size and the parts for ``oracle`` are used.
         oracle: see :func:`evaluate`.
         precision: see :func:`evaluate`.
 
@@ -146,7 +145,7 @@ def predict_sample(
         A map on the CPU.
 
     Raises:
-        UnknownNameError: an oracle that the model does not have.
+        UnknownNameError: the model has no such oracle.
     """
     model.require_oracles(oracle)
     with in_eval_mode(model):
@@ -158,7 +157,7 @@ def _count(evaluator: Evaluator, prediction: Predicted, truth: PanopticMap) -> N
 
 
 class _Cells(NamedTuple):
-    """What is not zero of a metric's state.
+    """The non-zero entries of the state of a metric.
 
     Attributes:
         place: int64 [C], in the flattened state.
@@ -169,16 +168,16 @@ class _Cells(NamedTuple):
     value: Tensor
 
 
-class _Findings(NamedTuple):
-    """What one process found.
+class _Results(NamedTuple):
+    """The results of one process.
 
     Attributes:
-        total: all its images if it is alone; else only counts, which add up in any order.
-        sums: of each image, by its number, what the metrics that add up floats found, by their names, as the order of
-            adding up decides the last bits. Empty on one process, like the next.
-        instances: metrics of average precision by the image's number and their names, as far as they are asked for,
-            as the order decides between equal scores.
-        bad: errors of images that cannot be used, by their number.
+        total: all images if there is one process; else only integer counts, which can be summed in any order.
+        sums: by image index and metric name, the states of metrics that sum floats, as the order of summation affects
+            the last bits. Empty with one process, as is ``instances``.
+        instances: by image index and name, the requested metrics of average precision, as the order of images affects
+            the ranking of equal scores.
+        bad: errors of images that cannot be used, by their index.
     """
 
     total: Evaluator
@@ -203,16 +202,16 @@ def _precisions(evaluator: Evaluator) -> dict[str, InstanceAP]:
     return {name: metric for name, metric in both.items() if metric is not None}
 
 
-def _combined(evaluator: Evaluator, found: Sequence[_Findings]) -> EvaluationReport:
-    """Put together what several processes found."""
-    sums = {number: states for findings in found for number, states in findings.sums.items()}
+def _combined(evaluator: Evaluator, found: Sequence[_Results]) -> EvaluationReport:
+    """Combine the results of several processes."""
+    sums = {number: states for results in found for number, states in results.sums.items()}
     for _, states in sorted(sums.items(), key=lambda item: item[0]):
         for name, (place, value) in states.items():
             evaluator.states[name].view(-1)[place] += value
-    for findings in found:
+    for results in found:
         for name in _COUNTS:
-            evaluator.states[name].add_(findings.total.states[name])
-    instances = {number: metrics for findings in found for number, metrics in findings.instances.items()}
+            evaluator.states[name].add_(results.total.states[name])
+    instances = {number: metrics for results in found for number, metrics in results.instances.items()}
     for name, total in _precisions(evaluator).items():
         for _, metrics in sorted(instances.items(), key=lambda item: item[0]):
             total.merge(metrics[name])
@@ -239,7 +238,7 @@ def require_same_labels(model: PanopticModel, dataset: PanopticDataset) -> None:
     """Check that a dataset has images and the label space of a model.
 
     Raises:
-        InvalidArgumentError: that is not so.
+        InvalidArgumentError: it does not.
     """
     mine, theirs = model.labels, dataset.labels
     if mine != theirs:
@@ -247,14 +246,14 @@ def require_same_labels(model: PanopticModel, dataset: PanopticDataset) -> None:
             f"expected a model and data of one label space, got a model for {mine.name!r} ({len(mine)} categories) and "
             f"data of {theirs.name!r} ({len(theirs)} categories)"
             + ("; their categories differ" if mine.name == theirs.name else "")
-            + "; take a model that was trained for this data"
+            + "; use a model that was trained for this data"
         )
     if len(dataset) == 0:
         raise InvalidArgumentError("expected at least one image to evaluate on, got an empty dataset")
 
 
 def evenly_spread(length: int, limit: int) -> list[int]:
-    """Return numbers of samples: no more than ``limit``, spread evenly over a dataset of ``length``; 0 for all."""
+    """Return at most ``limit`` sample indices, spread evenly over a dataset of ``length``; 0 for all."""
     count = min(limit, length) if limit else length
     return [i * length // count for i in range(count)]
 
@@ -266,7 +265,7 @@ def _process() -> tuple[int, int]:
     return 0, 1
 
 
-def _gathered(mine: _Findings, world_size: int) -> list[_Findings]:
+def _all_gather(mine: _Results, world_size: int) -> list[_Results]:
     if world_size == 1:
         return [mine]
     found: list[Any] = [None] * world_size
@@ -275,7 +274,7 @@ def _gathered(mine: _Findings, world_size: int) -> list[_Findings]:
 
 
 def autocast_of(model: PanopticModel, fabric: Fabric | None, precision: Precision) -> AbstractContextManager[Any]:
-    """Return the context in which a network computes in a precision, or in that of a fabric if there is one."""
+    """Return the autocast context of a precision, or of the fabric if there is one."""
     if fabric is not None:
         return fabric.autocast()
     return autocast(precision, model.mean.device)
@@ -285,10 +284,10 @@ def autocast_of(model: PanopticModel, fabric: Fabric | None, precision: Precisio
 def _predict(
     model: PanopticModel, sample: Sample, oracle: Collection[str], ap: bool, autocast: AbstractContextManager[Any]
 ) -> Predicted:
-    """Predict a sample as :meth:`PanopticModel.predict` does, but for parts that come from its truth, and for scores.
+    """Predict a sample as :meth:`PanopticModel.predict` does, with oracles and scores.
 
-    Scores for average precision are those of the network's own outputs, whatever comes from the truth. Parts are the
-    truth's at the size at which the network saw the image, and the map is resized to the image.
+    Scores for average precision are computed from the outputs of the network, also with oracles. Oracles use the ground
+    truth at the inference size, and the map is resized to the image.
     """
     size = sample.truth.size
     inference_size = model.inference_size(size)
@@ -313,7 +312,7 @@ def _predict(
 
 
 class _Readable(Dataset[tuple[int, Sample | BadSampleError]]):
-    """Samples with their numbers; errors for users are returned, as torch would lengthen their text."""
+    """Samples with their indices; user errors are returned, as torch would extend their text."""
 
     def __init__(self, dataset: PanopticDataset) -> None:
         self.dataset = dataset
@@ -325,16 +324,16 @@ class _Readable(Dataset[tuple[int, Sample | BadSampleError]]):
             return number, error
 
 
-def _read_ahead(
+def _prefetch(
     dataset: PanopticDataset, numbers: Sequence[int], workers: int
 ) -> Iterator[tuple[int, Sample | BadSampleError]]:
     loader: DataLoader[Any] = DataLoader(
         _Readable(dataset),
         batch_size=None,
         sampler=numbers,
-        collate_fn=_as_it_is,  # with batch_size=None it gets what the dataset gives
+        collate_fn=_as_it_is,  # with batch_size=None it receives the items of the dataset
         num_workers=min(workers, len(numbers)),
         worker_init_fn=_start_worker,
-        generator=Generator(),  # its own, or evaluating would change the chance of a training around it
+        generator=Generator(),  # its own, so that evaluation does not change the random state of a training
     )
     return iter(loader)

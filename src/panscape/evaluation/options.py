@@ -1,6 +1,6 @@
-"""What an evaluation measures: the options that the command line, models and files have in common.
+"""Evaluation options, shared by the command line, models and files.
 
-This module imports nothing heavy, as the command line reads it.
+This module imports nothing heavy, as the command line imports it.
 """
 
 from __future__ import annotations
@@ -9,31 +9,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    _Rules = Any  # a name, or Rules of panscape.metrics, which lies above this module
+    _Protocol = Any  # a name, or Protocol of panscape.metrics, which is in a layer above this module
 else:
-    _Rules = Literal["coco", "deeplab2", "torchmetrics", "seamseg"]
+    _Protocol = Literal["coco", "deeplab2", "torchmetrics", "seamseg"]
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What is measured, and by whose rules; of a model as of files."""
+    """The metrics and the protocol of an evaluation, for models and for files."""
 
-    protocol: _Rules = "coco"
-    """By whose rules PQ, PQ-dagger and boundary quality are judged, and errors told apart."""
+    protocol: _Protocol = "coco"
+    """Evaluation protocol of PQ, PQ-dagger, boundary PQ and the error breakdown."""
 
     boundary: bool = False
-    """Also measure boundary quality (boundary PQ), which takes longer."""
+    """Also measure boundary PQ; takes longer."""
 
     ap: bool = False
-    """Also measure the average precision of objects: by the rules of Cityscapes for its data, else by those of COCO."""
+    """Also measure average precision of objects, with the protocol of Cityscapes for its data, else that of COCO."""
 
     ap_sizes: bool = False
-    """Like --ap, and also between percentiles of the areas of the truth's objects. Not for Cityscapes, whose rules know
-    no sizes."""
+    """Like --ap, and also between percentiles of the areas of ground-truth objects. Not for Cityscapes, whose protocol
+    has no sizes."""
 
     iiou: bool = False
-    """Also measure instance-weighted IoU of things (iIoU): with the average sizes that the benchmark gives for
-    Cityscapes, else with those of the truth of these images."""
+    """Also measure instance-weighted IoU of things (iIoU), with the average sizes of the benchmark for Cityscapes, else
+    with those of the ground truth."""
 
     @property
     def measures_ap(self) -> bool:
@@ -42,4 +42,4 @@ class EvaluationOptions:
 
 
 DEFAULT_OPTIONS = EvaluationOptions()
-"""What is measured where nobody asks for more."""
+"""The default options."""

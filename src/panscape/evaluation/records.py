@@ -1,4 +1,4 @@
-"""What is remembered of one image after it was scored: a few kilobytes, enough for every table and interval."""
+"""Per-image records of an evaluation: a few kilobytes each, sufficient for all tables and intervals."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from panscape.metrics.semantic_iou import count_confusion, map_of_semantic
 from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
 
-_MOST = 2**40  # more pixels than any image has, and few enough to be added up
+_MOST = 2**40  # more pixels than any image has, and small enough to be summed
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One scored image, as sums that add up over images.
+    """One evaluated image, as values that can be summed over images.
 
     Attributes:
         name: of the image, unique within a set.
         size: (height, width) of its maps.
-        truth_digest: what :func:`truth_digest` gives for its truth.
+        truth_digest: :func:`truth_digest` of its ground truth.
         quality: for every category with segments (category, tp, fp, fn, sum of IoU), categories ascending.
         confusion: the non-zero pixel counts (category of the truth, category of the prediction, pixels), ascending;
             predicted void is category K. Void in the truth is left out.
-        errors: the non-zero rows of the error counts (category, kind, size, fn, fp, gain), ascending, as in
+        errors: the non-zero rows of the error counts (category, type, size, fn, fp, gain), ascending, as in
             :class:`~panscape.metrics.error_costs.ErrorAnalysis`.
-        confused: segments taken for another category: (category of the truth, category of the prediction, number),
+        confused: segments with classification errors: (category of the truth, category of the prediction, number),
             ascending.
-        head_confusion: as ``confusion``, of what the semantic head alone predicts; None where there is none.
+        head_confusion: as ``confusion``, for the semantic head alone; None without one.
     """
 
     name: str
@@ -59,14 +59,14 @@ class ImageRecord:
         return sum(each) / len(each) if each else float("nan")
 
     def require_ranges(self, num_categories: int, file: str) -> None:
-        """Check that all numbers are what counts can be, as those of a file may not.
+        """Check the ranges of all values, as those of a file may be invalid.
 
         Args:
             num_categories: K.
-            file: that the record is from, for the message.
+            file: of the record, for the message.
 
         Raises:
-            InvalidAnnotationError: a category, kind, size or count is out of its range.
+            InvalidAnnotationError: a category, type, size or count is out of range.
         """
         categories = [row[0] for row in self.quality] + [row[0] for row in self.errors]
         head = self.head_confusion or ()
@@ -78,19 +78,19 @@ class ImageRecord:
         limits: dict[str, tuple[Sequence[float], int]] = {
             "category": (categories, num_categories),
             "predicted category": ([row[1] for row in (*self.confusion, *self.confused, *head)], num_categories + 1),
-            "kind of error": ([row[1] for row in self.errors], NUM_ROWS),
-            "class of size": ([row[2] for row in self.errors], len(SIZE_NAMES)),
+            "error type": ([row[1] for row in self.errors], NUM_ROWS),
+            "size class": ([row[2] for row in self.errors], len(SIZE_NAMES)),
             "count": (counts, _MOST + 1),
         }
         for what, (values, limit) in limits.items():
             wrong = next((value for value in values if not 0 <= value < limit), None)
             if wrong is not None:
                 raise InvalidAnnotationError(
-                    f"{file}: expected each {what} of {self.name!r} in 0..{limit - 1}, got {wrong}; score again"
+                    f"{file}: expected each {what} of {self.name!r} in 0..{limit - 1}, got {wrong}; evaluate again"
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return lists and numbers for JSON; :meth:`from_dict` reads them back."""
+        """Return lists and numbers for JSON; the inverse of :meth:`from_dict`."""
         return {
             "name": self.name,
             "size": list(self.size),
@@ -104,10 +104,10 @@ class ImageRecord:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> ImageRecord:
-        """Build a record from what :meth:`to_dict` gives.
+        """Create a record from the result of :meth:`to_dict`.
 
         Raises:
-            InvalidArgumentError: a field is missing or of the wrong kind.
+            InvalidArgumentError: a field is missing or has the wrong type.
         """
         try:
             height, width = description["size"]
@@ -125,7 +125,7 @@ class ImageRecord:
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InvalidArgumentError(
-                f"expected the record of an image, but {type(error).__name__}: {error}; score the image again"
+                f"expected the record of an image, but {type(error).__name__}: {error}; evaluate the image again"
             ) from error
 
 
@@ -139,21 +139,21 @@ def record_of(
     protocol: str | Protocol = "coco",
     semantic: Tensor | None = None,
 ) -> ImageRecord:
-    """Score one image.
+    """Return the record of one image.
 
     Args:
         name: of the image.
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
         labels: the label space of both.
-        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-        matches: what :func:`~panscape.metrics.matching.match_segments` gives by the rules, if it is there already.
-        protocol: of panoptic quality; they decide what is an error, too.
-        semantic: what a semantic head alone predicts, category ids [H, W], if there is one.
+        histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
+        matches: the result of :func:`~panscape.metrics.matching.match_segments` under the protocol, if computed.
+        protocol: of panoptic quality; also defines the errors.
+        semantic: prediction of a semantic head alone, category ids [H, W], if there is one.
 
     Raises:
         InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
-        UnknownNameError: no rules have this name.
+        UnknownNameError: no protocol has this name.
     """
     require_categories(labels, prediction, truth)
     protocol = get_protocol(protocol)
@@ -165,8 +165,8 @@ def record_of(
 
     num = len(labels)
     tp, iou_sum = (np.bincount(of_truth[matches.truth.numpy()], w, num) for w in (None, matches.iou.numpy()))
-    fp = np.bincount(of_prediction[matches.spurious.numpy()], minlength=num)
-    fn = np.bincount(of_truth[matches.missed.numpy()], minlength=num)
+    fp = np.bincount(of_prediction[matches.false_positives.numpy()], minlength=num)
+    fn = np.bincount(of_truth[matches.false_negatives.numpy()], minlength=num)
     present = (tp + fp + fn).nonzero()[0]
 
     taken = (errors.taken_for >= 0).nonzero()[0]
@@ -184,8 +184,8 @@ def record_of(
         quality=tuple((int(c), int(tp[c]), int(fp[c]), int(fn[c]), float(iou_sum[c])) for c in present),
         confusion=_counted(count_confusion(prediction, truth, num, histogram)),
         errors=tuple(
-            (*_place(cell), int(missed), int(spurious), gain)
-            for cell, (missed, spurious, gain) in zip(cells.tolist(), values.tolist(), strict=True)
+            (*_place(cell), int(num_fn), int(num_fp), gain)
+            for cell, (num_fn, num_fp, gain) in zip(cells.tolist(), values.tolist(), strict=True)
         ),
         confused=tuple((a, b, n) for (a, b), n in zip(pairs.tolist(), numbers.tolist(), strict=True)),
         head_confusion=(
@@ -195,16 +195,16 @@ def record_of(
 
 
 def _counted(pixels: Tensor) -> tuple[tuple[int, int, int], ...]:
-    """Return the cells of a matrix that are not zero, as (row, column, value), ascending."""
+    """Return the non-zero cells of a matrix as (row, column, value), ascending."""
     rows, columns = pixels.nonzero().unbind(1)
     return tuple(zip(rows.tolist(), columns.tolist(), pixels[rows, columns].tolist(), strict=True))
 
 
 def truth_digest(truth: PanopticMap) -> str:
-    """Return 16 hexadecimal digits that are equal for equal truths, in whatever form and order they were written.
+    """Return a digest of 16 hexadecimal digits, equal for equal ground truth in any format and order of segments.
 
-    They are made from the category, area and place of each segment, and whether it is a crowd. The place is the sum of
-    its pixels' positions; so another outline, or two segments that change places, make another digest.
+    It is computed from the category, area, position and crowd flag of each segment. The position is the sum of pixel
+    positions, so another outline, or two segments that swap places, change the digest.
 
     Args:
         truth: on any device.
@@ -224,7 +224,7 @@ def truth_digest(truth: PanopticMap) -> str:
 
 
 def error_counts(records: Iterable[ImageRecord], num_categories: int) -> NDArray[np.float64]:
-    """Return the error counts of all records together, float64 [K, 8, 5, 3].
+    """Return the summed error counts of all records, float64 [K, 8, 5, 3].
 
     Args:
         records: of any images.
@@ -238,7 +238,7 @@ def error_counts(records: Iterable[ImageRecord], num_categories: int) -> NDArray
 
 
 def _place(cell: int) -> tuple[int, int, int]:
-    """Return (category, kind, size) of a row of the error counts."""
+    """Return (category, type, size) of a row of the error counts."""
     category, rest = divmod(cell, NUM_ROWS * len(SIZE_NAMES))
     return category, *divmod(rest, len(SIZE_NAMES))
 

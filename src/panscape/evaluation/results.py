@@ -1,4 +1,4 @@
-"""Results in a file: everything but the maps, to be looked at and compared later."""
+"""Results in a JSON file: everything except the maps, for later comparison."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from panscape.formats.problems import IssueKind, Problem
 from panscape.labels import LabelSpace
 
 _FORMAT = "panscape results 1"
-_REMEDY = "expected results as panscape evaluate --out FILE.json writes them"
+_REMEDY = "expected results written by panscape evaluate --out FILE.json"
 
 
 class Scored(Protocol):
-    """What tables, intervals and comparisons need; the scores of files have it, and so do results read back."""
+    """The input of tables, intervals and comparisons; implemented by file scores and by results read from JSON."""
 
     @property
     def predictions(self) -> Path:
-        """Where the predictions lie."""
+        """Path of the predictions."""
         ...
 
     @property
     def truth(self) -> Path:
-        """Where the truth lies."""
+        """Path of the ground truth."""
         ...
 
     @property
@@ -43,11 +43,11 @@ class Scored(Protocol):
 
     @property
     def problems(self) -> Sequence[Problem]:
-        """What is wrong with the files."""
+        """Issues of the files."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the reports of all metrics under their names, among other facts."""
+        """Return the reports of all metrics by name, and metadata."""
         ...
 
 
@@ -56,12 +56,12 @@ class Results:
     """Results read from a file.
 
     Attributes:
-        predictions: where they lay, as it was given.
+        predictions: path of the predictions, as passed by the user.
         truth: likewise.
         labels: the categories.
-        records: one for each scored image, in the order of the truth.
-        problems: what was wrong with the files.
-        summary: what the scores gave as their plain dict.
+        records: one for each scored image, in the order of the ground truth.
+        problems: issues of the files.
+        summary: ``to_dict()`` of the scores.
     """
 
     predictions: Path
@@ -72,18 +72,18 @@ class Results:
     summary: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the reports of all metrics under their names, among other facts."""
+        """Return the reports of all metrics by name, and metadata."""
         return dict(self.summary)
 
 
 def write_results(path: str | Path, scores: Scored) -> None:
-    """Write results as JSON, whole or not at all; :func:`read_results` reads them back.
+    """Write results as JSON, atomically; :func:`read_results` reads them.
 
-    The file has all that ``scores.to_dict()`` gives, and under "label_space" and "records" what comparing needs.
+    The file contains ``scores.to_dict()``, and "label_space" and "records" for comparisons.
 
     Args:
         path: the file to write; its folder must exist.
-        scores: what was found.
+        scores: the results.
 
     Raises:
         InvalidArgumentError: the folder does not exist.
@@ -101,11 +101,11 @@ def write_results(path: str | Path, scores: Scored) -> None:
 
 
 def read_results(path: str | Path) -> Results:
-    """Read what :func:`write_results` wrote.
+    """Read results written by :func:`write_results`.
 
     Raises:
         UnreadableFileError: the file is missing or is not JSON.
-        InvalidAnnotationError: the JSON holds something else.
+        InvalidAnnotationError: the JSON has other content.
     """
     path = Path(path)
     try:

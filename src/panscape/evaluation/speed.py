@@ -1,4 +1,4 @@
-"""How fast a model predicts the images of a dataset, as papers report it: a batch of one, without reading images."""
+"""Inference speed of a model on the images of a dataset, as in papers: batch size 1, without image loading."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ NETWORK, POST_PROCESSING = "network", "post-processing"
 
 @dataclass(frozen=True, slots=True)
 class SpeedReport:
-    """How fast images were predicted one by one; ``str()`` gives a table.
+    """Inference times with batch size 1; ``str()`` returns a table.
 
     Attributes:
-        network: seconds of each image from pixels on the device to outputs.
-        post_processing: seconds of each image from outputs to the map, on the device.
-        device: its kind, such as "cpu" or "cuda".
-        device_name: what it calls itself; empty if it does not say.
-        precision: of the numbers inside the network.
-        threads: of the processor, where that is the device; else 0.
+        network: seconds for each image from pixels on the device to outputs.
+        post_processing: seconds for each image from outputs to the map, on the device.
+        device: its type, such as "cpu" or "cuda".
+        device_name: its name; empty if unknown.
+        precision: numeric precision of the forward pass.
+        threads: number of CPU threads if the device is the CPU; else 0.
     """
 
     network: tuple[float, ...]
@@ -47,18 +47,18 @@ class SpeedReport:
 
     @property
     def total(self) -> tuple[float, ...]:
-        """Seconds of each image from pixels on the device to the map."""
+        """Seconds for each image from pixels on the device to the map."""
         return tuple(a + b for a, b in zip(self.network, self.post_processing, strict=True))
 
     @property
     def conditions(self) -> str:
-        """Where and how it was measured, for people."""
+        """Description of the measurement conditions."""
         name = f" ({self.device_name})" if self.device_name else ""
         threads = f", {self.threads} thread{'' if self.threads == 1 else 's'}" if self.threads else ""
         return f"{self.device}{name}{threads}, {self.precision}, batch of 1, {len(self.network)} images"
 
     def table(self) -> str:
-        """Return lines with images per second and the median milliseconds of an image."""
+        """Return a table with images per second and the median milliseconds per image."""
         rows = [[f"speed on {self.conditions}", "images/s", "median ms"]]
         for title, seconds in self._parts().items():
             rows.append([title, f"{_per_second(seconds):.1f}", f"{1000 * statistics.median(seconds):.1f}"])
@@ -102,20 +102,20 @@ def measure_speed(
     progress: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = perf_counter,
 ) -> SpeedReport:
-    """Predict the images of a dataset one by one and measure how long each takes.
+    """Measure the inference time of each image of a dataset, with batch size 1.
 
-    Each image is predicted twice, and only the second time counts: what a first image of its size pays for loading and
-    compiling is left out. The clock starts when the pixels are on the device as integers, so that resizing and padding
-    belong to the network; it stops when the outputs, and then the map, are there, for which devices are waited for.
-    Reading and moving images, moving maps and everything that compares them is left out.
+    Each image is predicted twice, and only the second run counts. This excludes warm-up and compilation for a size.
+    Timing starts with the pixels on the device as integers, so resizing and padding belong to the network. It stops
+    when the outputs, and then the map, are computed; devices are synchronized. Loading and transfer of images, transfer
+    of maps and the comparison with the ground truth are excluded.
 
     Args:
         model: on the device to use.
-        dataset: of any label space; images that cannot be used are left out.
-        precision: of the numbers inside the network, as for :func:`panscape.evaluation.model.evaluate`.
-        limit: take no more than this many images, spread evenly over the dataset; 0 for all.
+        dataset: of any label space; images that cannot be used are skipped.
+        precision: numeric precision of the forward pass, as for :func:`panscape.evaluation.model.evaluate`.
+        limit: maximum number of images, spread evenly over the dataset; 0 for all.
         progress: called after each image with the number done and the number of all.
-        clock: gives seconds.
+        clock: returns seconds.
 
     Raises:
         InvalidArgumentError: there is no image, or the limit is below 0.

@@ -1,8 +1,8 @@
-"""Options of post-processing chosen by trying values on images with ground truth.
+"""Tuning of post-processing options on images with ground truth.
 
-The network sees each image once. Its outputs are kept, and each option in turn is tried at several values with the
-others as they are best so far (coordinate descent), for a few rounds: as many trials as there are values, not the
-product of their numbers.
+The network runs once per image. Its outputs are stored, and each option in turn is tried at several values, with the
+others at their best values so far (coordinate descent), for a few rounds. The number of trials is the sum of the
+numbers of values, not their product.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _METRICS: Mapping[str, Callable[[EvaluationReport], float]] = {
     "miou": lambda report: report.semantic.mean_iou,
 }
 
-# Values worth a try, by option, in the order in which they are tried: fixed ones, or factors of the present value.
+# Values to try by option, in the order of trials: fixed values, or factors of the current value.
 _VALUES: Mapping[str, tuple[Any, ...]] = {
     "min_score": (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5),
     "threshold": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4),
@@ -51,21 +51,21 @@ _FACTORS: Mapping[str, tuple[float, ...]] = {
     "thing_area": (0, 0.25, 0.5, 2, 4),
 }
 _ODD = ("nms_kernel",)
-_AREA = 64  # pixels, where the present area is 0 and has no multiples
+_AREA = 64  # pixels, if the current area is 0 and has no multiples
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One option at several values, with the others as they were best until then.
+    """One option at several values, with the others at their best values so far.
 
     Attributes:
         option: its name.
-        values: ascending, the model's own and the one before among them.
-        scores: of each value, the metric in 0..1; nan where it is not defined.
-        before: the value before.
-        chosen: the best value; of equal ones, the one before, or else that nearest to it.
-        is_at_edge: whether the chosen value is the lowest or highest that was tried, there are others beyond it, and
-            not all of those tried score the same.
+        values: ascending, including the model's own and the previous value.
+        scores: the metric of each value in 0..1; nan if undefined.
+        before: the previous value.
+        chosen: the best value; among equal ones, the nearest to the previous value.
+        is_at_edge: whether the chosen value is the lowest or highest one tried, values beyond it are valid, and the
+            scores differ.
     """
 
     option: str
@@ -78,16 +78,16 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class TuningReport:
-    """What :func:`tune` found.
+    """The result of :func:`tune`.
 
     Attributes:
-        metric: that was to become high.
-        num_images: how many it was measured on.
-        before: the metric with the model's own decoding, in 0..1.
-        after: with the chosen one, on the same images.
-        start: the model's own decoding.
-        decoding: the chosen one.
-        sweeps: in the order in which they were made.
+        metric: the metric that was maximized.
+        num_images: number of images.
+        before: the metric with the model's own decoding options, in 0..1.
+        after: the metric with the chosen options, on the same images.
+        start: the model's own decoding options.
+        decoding: the chosen options.
+        sweeps: in the order of execution.
     """
 
     metric: Metric
@@ -100,30 +100,30 @@ class TuningReport:
 
     @property
     def changes(self) -> dict[str, tuple[Any, Any]]:
-        """Value before and after, of each option that changed."""
+        """Values before and after of each changed option."""
         old, new = decoding_options(self.start), decoding_options(self.decoding)
         return {name: (old[name].value, new[name].value) for name in old if old[name].value != new[name].value}
 
     @property
     def gains(self) -> dict[str, float]:
-        """What each change is worth alone: the metric less what it is with the model's own value for that option."""
+        """Gain of each change alone: the metric minus its value with the model's own value for that option."""
         own = decoding_options(self.start)
         last = {sweep.option: dict(zip(sweep.values, sweep.scores, strict=True)) for sweep in self.last_sweeps}
         return {name: last[name][new] - last[name][own[name].value] for name, (_, new) in self.changes.items()}
 
     @property
     def last_sweeps(self) -> list[Sweep]:
-        """The last sweep of each option, which had the best values of the others."""
+        """The last sweep of each option, with the best values of the others."""
         return list({sweep.option: sweep for sweep in self.sweeps}.values())
 
 
 def default_grid(decoding: Any) -> dict[str, tuple[Any, ...]]:
-    """Return the values that are tried for each option which usually matters, ascending, the present one among them.
+    """Return the default values to try for each option, ascending, including the current one.
 
-    Options come in the order in which they are tried, those that usually matter most first.
+    Options are in the order of trials, those with the largest usual effect first.
 
     Args:
-        decoding: of a model; None if it has none.
+        decoding: decoding options of a model; None if it has none.
     """
     options = decoding_options(decoding)
     grid: dict[str, tuple[Any, ...]] = {}
@@ -151,29 +151,29 @@ def tune(
     skipped: Callable[[SkippedSample], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TuningReport:
-    """Choose options of a model's post-processing; the model itself stays as it is.
+    """Choose post-processing options of a model; the model is not changed.
 
     Scores are those of :func:`~panscape.evaluation.model.evaluate` on the same images. The network's outputs are
-    kept in a temporary folder, see :mod:`panscape.evaluation.kept_outputs`.
+    stored in a temporary folder, see :mod:`panscape.evaluation.kept_outputs`.
 
     Args:
         model: on the device to use.
-        dataset: of the model's label space; images are taken at their own size, as they are.
-        grid: values to try by option; the model's own value is always tried as well. By default :func:`default_grid`.
-        metric: what is to become high: "pq", "things-pq", "stuff-pq", or "miou" of the map.
-        rounds: how often each option is tried in turn, at most; it ends with a round that changes nothing.
-        limit: use no more than this many images, spread evenly over the dataset; 0 for all.
+        dataset: of the model's label space; images have their original size, without augmentation.
+        grid: values to try by option; the model's own value is always included. By default :func:`default_grid`.
+        metric: the metric to maximize: "pq", "things-pq", "stuff-pq", or "miou" of the map.
+        rounds: maximum number of rounds over all options; stops after a round without changes.
+        limit: maximum number of images, spread evenly over the dataset; 0 for all.
         protocol: of PQ, see :data:`panscape.metrics.protocol.PROTOCOLS`.
-        precision: of the numbers inside the network, see :mod:`panscape.precision`.
-        on_error: at an image that cannot be used: "raise" raises its error, "skip" leaves it out.
-        skipped: called with each image that was left out.
+        precision: numeric precision of the forward pass, see :mod:`panscape.precision`.
+        on_error: for an image that cannot be used: "raise" raises its error, "skip" skips it.
+        skipped: called with each skipped image.
         progress: called with the number of images decoded so far and the number expected.
 
     Raises:
-        InvalidArgumentError: the model has no decoding options, a value is out of its range, the label spaces differ,
-            there is no image, the metric is not defined on these, or the outputs do not fit on the disk.
-        UnknownNameError: no such option, metric or rules.
-        BadSampleError: an image cannot be used and ``on_error`` is "raise"; or none can.
+        InvalidArgumentError: the model has no decoding options, a value is out of range, the label spaces differ,
+            there is no image, the metric is undefined on the images, or the outputs do not fit on the disk.
+        UnknownNameError: no option, metric or protocol has this name.
+        BadSampleError: an image cannot be used and ``on_error`` is "raise"; or no image can be used.
     """
     if metric not in get_args(Metric):
         raise UnknownNameError("metric", metric, get_args(Metric))
@@ -198,7 +198,7 @@ def tune(
 
 @dataclass(slots=True)
 class _Counter:
-    """Shows how many images have been decoded, of how many; a sweep decodes each image once for all its values."""
+    """Progress of decoded images; a sweep counts each image once for all its values."""
 
     progress: Callable[[int, int], None] | None
     total: int
@@ -212,7 +212,7 @@ class _Counter:
 
 
 class _Trials:
-    """Scores of decodings on the kept images; none is measured twice."""
+    """Scores of decoding options on the stored images, with a cache."""
 
     def __init__(
         self, model: PanopticModel, kept: KeptOutputs, metric: Metric, protocol: str | Protocol, counter: _Counter
@@ -221,7 +221,7 @@ class _Trials:
         self._known: dict[Any, float] = {}
 
     def scores(self, decodings: Sequence[Any]) -> list[float]:
-        """Return the score of each decoding."""
+        """Return the score of each set of options."""
         new = [decoding for decoding in dict.fromkeys(decodings) if decoding not in self._known]
         if new:
             self._known |= dict(zip(new, self._measure(new), strict=True))
@@ -251,7 +251,7 @@ def _descend(trials: _Trials, grid: Mapping[str, Sequence[Any]], rounds: int) ->
     (before,) = trials.scores([start])
     if math.isnan(before):
         raise InvalidArgumentError(
-            f"{trials.metric} is not defined on these {len(trials.kept)} images, as their ground truth has no such "
+            f"{trials.metric} is undefined on these {len(trials.kept)} images, as their ground truth has no such "
             "segments; use more images with --limit, or another metric"
         )
     sweeps: list[Sweep] = []
@@ -275,20 +275,20 @@ def _sweep(trials: _Trials, best: Any, name: str, values: Collection[Any]) -> Sw
     highest = max(score for score in scores if not math.isnan(score))
     here = tried.index(present)
     chosen = min((i for i, score in enumerate(scores) if score == highest), key=lambda i: abs(i - here))
-    # Where all values score the same, values beyond them promise nothing.
+    # If all values have the same score, values beyond them are no better.
     varies = any(score != highest for score in scores)
     at_edge = varies and (
-        (chosen == 0 and _goes_on(best, name, tried[0], -1))
-        or (chosen == len(tried) - 1 and _goes_on(best, name, tried[-1], 1))
+        (chosen == 0 and _has_values_beyond(best, name, tried[0], -1))
+        or (chosen == len(tried) - 1 and _has_values_beyond(best, name, tried[-1], 1))
     )
     return Sweep(name, tuple(tried), tuple(scores), present, tried[chosen], at_edge)
 
 
-def _goes_on(decoding: Any, name: str, value: Any, direction: int) -> bool:
-    """Return whether a numeric option has values beyond this one, downwards (-1) or upwards (1)."""
+def _has_values_beyond(decoding: Any, name: str, value: Any, direction: int) -> bool:
+    """Return whether a numeric option has valid values below (-1) or above (1) this one."""
     if isinstance(value, (bool, str)):
         return False
-    steps = (1, 2) if isinstance(value, int) else (1e-3,)  # two for odd numbers
+    steps = (1, 2) if isinstance(value, int) else (1e-3,)  # 2 for options with odd values
     for step in steps:
         try:
             replace_options(decoding, {name: value + direction * step})
@@ -299,7 +299,7 @@ def _goes_on(decoding: Any, name: str, value: Any, direction: int) -> bool:
 
 
 def _checked_grid(model: PanopticModel, grid: Mapping[str, Sequence[Any]] | None) -> dict[str, tuple[Any, ...]]:
-    """Return the grid with the model's own values added; refuse what cannot be used before anything is run."""
+    """Return the grid with the model's own values added; invalid values raise before anything runs."""
     if model.decoding is None:
         raise InvalidArgumentError(f"expected a model with decoding options, but {type(model).__name__} has none")
     checked = {}
@@ -323,7 +323,7 @@ def _run_network(
     on_error: OnError,
     counter: _Counter,
 ) -> list[SkippedSample]:
-    """Keep what the network gives for each image; return those that cannot be used."""
+    """Store the outputs of each image; return the images that cannot be used."""
     bad = []
     device = model.mean.device
     with in_eval_mode(model):

@@ -1,4 +1,4 @@
-"""Maps as the rules of an evaluator see them, so that errors are drawn among what it counts."""
+"""Maps under an evaluation protocol, so that drawn errors correspond to counted ones."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from panscape.panoptic import PanopticMap
 def under_protocol(
     prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, protocol: Protocol
 ) -> tuple[PanopticMap, PanopticMap]:
-    """Return both maps of an image as rules see them: crowds may be void or segments like others, stuff may be whole.
+    """Return both maps of an image under a protocol: crowds may be void or ordinary segments, stuff may be merged.
 
-    Rows stay where they are, as in :class:`~panscape.metrics.matching.SegmentMatches`: what is whole goes by its first
-    row, and the others have no pixels any more. Maps that the rules see as they are come back as they are.
+    Rows keep their positions, as in :class:`~panscape.metrics.matching.SegmentMatches`: merged stuff has its first row,
+    and the other rows have no pixels. Maps that the protocol does not change are returned unchanged.
 
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
-        labels: of both.
+        labels: the label space of both.
         protocol: of panoptic quality.
     """
-    judged = []
+    converted = []
     for panoptic, is_truth in ((prediction, False), (truth, True)):
-        names = ids_under_protocol(panoptic, protocol, labels.stuff_ids, is_truth=is_truth)
-        if names is not None:
-            panoptic = replace(panoptic, ids=torch.from_numpy(names).to(panoptic.ids)[panoptic.ids.long()])
+        new_ids = ids_under_protocol(panoptic, protocol, labels.stuff_ids, is_truth=is_truth)
+        if new_ids is not None:
+            panoptic = replace(panoptic, ids=torch.from_numpy(new_ids).to(panoptic.ids)[panoptic.ids.long()])
         if protocol.crowd != "excuse" and panoptic.crowd is not None:
             panoptic = replace(panoptic, crowd=None)
-        judged.append(panoptic)
-    return judged[0], judged[1]
+        converted.append(panoptic)
+    return converted[0], converted[1]

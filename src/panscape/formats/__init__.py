@@ -1,7 +1,7 @@
-"""Panoptic annotations in other formats <-> :class:`panscape.PanopticMap`.
+"""Conversion between annotation formats and :class:`panscape.PanopticMap`.
 
-Only this package knows how files number their segments and categories: COCO's colours, Cityscapes' thousands, the
-number of void, and the ``source_id`` of categories. Readers hand such numbers on; everything else sees maps.
+Only this package contains the numbering of segments and categories in files: COCO's colours, Cityscapes' thousands, the
+number of void, and the ``source_id`` of categories. Dataset classes pass such numbers on; everything else uses maps.
 """
 
 from panscape.formats.cityscapes import decode_cityscapes as decode_cityscapes

@@ -1,4 +1,4 @@
-"""The instance ids of Cityscapes: category times 1000 plus count.
+"""Instance id images of Cityscapes: category times 1000 plus instance number.
 
 Source: Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", 2016, and the published
 cityscapesScripts (``json2instanceImg``, ``labels``).
@@ -23,21 +23,21 @@ _VOID = 0  # "unlabeled"
 
 
 def decode_cityscapes(instance_ids: NDArray[Any] | Tensor, labels: LabelSpace) -> PanopticMap:
-    """Turn the instance ids of Cityscapes (``*_gtFine_instanceIds.png``) into a map.
+    """Convert an instance id image of Cityscapes (``*_gtFine_instanceIds.png``) to a map.
 
-    A value below 1000 is a category without a count: stuff, or of a thing category a group that nobody took apart,
-    which becomes a crowd. From 1000 on it is 1000 times the category plus the count of the object. What is in no
-    category of ``labels`` becomes void.
+    A value below 1000 is a category without instance number: stuff, or for a thing category a group annotation, which
+    becomes a crowd. Values from 1000 are 1000 times the category plus the instance number. Categories that are not in
+    ``labels`` become void.
 
     Args:
         instance_ids: integers [H, W]; negative values are void.
         labels: the source ids of its categories are the "label ids" of Cityscapes.
 
     Returns:
-        A map whose segments are in ascending order of the values.
+        A map with segments in ascending order of the values.
 
     Raises:
-        InvalidArgumentError: not integers [H, W].
+        InvalidArgumentError: the array is not integers [H, W].
     """
     values = instance_ids.cpu().numpy() if isinstance(instance_ids, Tensor) else np.asarray(instance_ids)
     if values.ndim != 2 or values.dtype.kind not in "iu":
@@ -68,17 +68,17 @@ def decode_cityscapes(instance_ids: NDArray[Any] | Tensor, labels: LabelSpace) -
 
 
 def encode_cityscapes(panoptic: PanopticMap, labels: LabelSpace) -> NDArray[np.uint16]:
-    """Turn a map into the instance ids of Cityscapes; the inverse of :func:`decode_cityscapes`.
+    """Convert a map to an instance id image of Cityscapes; the inverse of :func:`decode_cityscapes`.
 
-    Segments of one stuff category become one, as do the crowds of one thing category: the format cannot tell them
-    apart. Objects are counted from 0 within their category, in the order of the map.
+    The segments of one stuff category are merged, and so are the crowds of one thing category, as the format has no
+    numbers for them. Objects are numbered from 0 within their category, in the order of the map.
 
     Returns:
         uint16 [H, W], ready for ``PIL.Image.fromarray(...).save("..._instanceIds.png")``. Void is 0.
 
     Raises:
-        InvalidArgumentError: a category is not in ``labels``, a source id leaves the format's range, or a category has
-            more than 1000 objects.
+        InvalidArgumentError: a category is not in ``labels``, a source id is out of range, or a category has more than
+            1000 objects.
     """
     panoptic = panoptic.compact().to("cpu")
     crowd = [False] * panoptic.num_segments if panoptic.crowd is None else panoptic.crowd.tolist()
@@ -91,13 +91,13 @@ def encode_cityscapes(panoptic: PanopticMap, labels: LabelSpace) -> NDArray[np.u
         value = source * _DIVISOR + count if is_object else source
         if count >= _DIVISOR:
             raise InvalidArgumentError(
-                f"Cityscapes counts at most {_DIVISOR} objects of a category, got more of "
-                f"{labels[category].name!r}; write COCO panoptic form instead"
+                f"Cityscapes allows at most {_DIVISOR} objects of a category, got more of "
+                f"{labels[category].name!r}; use COCO panoptic format instead"
             )
         if not 0 < source < _DIVISOR or value > np.iinfo(np.uint16).max:
             raise InvalidArgumentError(
-                f"Cityscapes has room for source ids 1..999 of stuff and 1..64 of things, got {source} of "
-                f"{labels[category].name!r}; write COCO panoptic form instead"
+                f"Cityscapes allows source ids 1..999 for stuff and 1..64 for things, got {source} for "
+                f"{labels[category].name!r}; use COCO panoptic format instead"
             )
         counts[category] = count + is_object
         table[row + 1] = value

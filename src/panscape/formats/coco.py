@@ -1,4 +1,4 @@
-"""COCO panoptic form: ids in the colours of a PNG, and their descriptions.
+"""COCO panoptic format: segment ids as colours of a PNG, and their descriptions.
 
 Source: the COCO data format, section "Panoptic Segmentation" (https://cocodataset.org/#format-data).
 """
@@ -22,26 +22,26 @@ _LARGEST_ID = 256**3 - 1
 
 
 def encode_coco(panoptic: PanopticMap, labels: LabelSpace | None = None) -> tuple[Tensor, list[dict[str, Any]]]:
-    """Turn a map into COCO panoptic form.
+    """Convert a map to COCO panoptic format.
 
-    Segments keep their numbers; those without pixels are left out, since the format's evaluator refuses them.
+    Segments keep their ids; those without pixels are left out, as panopticapi rejects them.
 
     Args:
         panoptic: the map.
-        labels: gives segments the ``category_id`` of the dataset's files; without it, the position is written.
+        labels: the label space, for the ``category_id`` of the dataset files; without it, the category is written.
 
     Returns:
-        uint8 [H, W, 3], the id of every pixel as red + 256 green + 65536 blue, 0 for void; and per segment ``id``,
+        uint8 [H, W, 3], the id of every pixel as red + 256 green + 65536 blue, 0 for void; and for each segment ``id``,
         ``category_id``, ``area`` in pixels, ``bbox`` as x, y, width, height, ``iscrowd`` 0 or 1, and ``score`` if the
         map has scores.
 
     Raises:
-        InvalidArgumentError: a category is not in ``labels``, or there are more segments than the format has ids.
+        InvalidArgumentError: a category is not in ``labels``, or there are more segments than ids in the format.
     """
     panoptic = panoptic.to("cpu")
     if panoptic.num_segments > _LARGEST_ID:
         raise InvalidArgumentError(
-            f"three bytes number at most {_LARGEST_ID} segments, got {panoptic.num_segments}; cut the map into tiles"
+            f"three bytes allow at most {_LARGEST_ID} segments, got {panoptic.num_segments}; split the map into tiles"
         )
     source = source_ids(panoptic, labels)
     areas = panoptic.areas().tolist()
@@ -62,7 +62,7 @@ def encode_coco(panoptic: PanopticMap, labels: LabelSpace | None = None) -> tupl
         if scores is not None:
             segment["score"] = scores[row]
         segments.append(segment)
-    # The lowest three bytes of a little-endian number are its red, green and blue.
+    # The lowest three bytes of a little-endian id are red, green and blue.
     ids = np.ascontiguousarray(panoptic.ids.numpy()).astype("<i4", copy=False)
     rgb = ids.view(np.uint8).reshape(*panoptic.size, 4)[..., :3]
     return torch.from_numpy(np.ascontiguousarray(rgb)), segments
@@ -71,13 +71,13 @@ def encode_coco(panoptic: PanopticMap, labels: LabelSpace | None = None) -> tupl
 def decode_coco(
     rgb: NDArray[np.uint8] | Tensor, segments_info: Sequence[Mapping[str, Any]], labels: LabelSpace | None = None
 ) -> PanopticMap:
-    """Turn COCO panoptic form into a map; row ``i`` describes ``segments_info[i]``.
+    """Convert COCO panoptic format to a map; row ``i`` is ``segments_info[i]``.
 
     Args:
         rgb: uint8 [H, W, 3], the id of every pixel as red + 256 green + 65536 blue; 0 is void.
-        segments_info: per segment ``id`` and ``category_id``, and if given ``iscrowd`` and ``score``. ``area`` and
-            ``bbox`` are not read. A segment may be without pixels.
-        labels: whose source ids the ``category_id`` are; without it, they are positions.
+        segments_info: ``id`` and ``category_id`` of each segment, optionally ``iscrowd`` and ``score``. ``area`` and
+            ``bbox`` are ignored. A segment may have no pixels.
+        labels: the label space whose source ids are the ``category_id``; without it, they are categories.
 
     Raises:
         InvalidArgumentError: ``rgb`` has another type or shape.
@@ -85,7 +85,7 @@ def decode_coco(
     """
     packed = coco_ids(rgb)
     segment_ids = _described_ids(segments_info)
-    # Three bytes make a table of 64 MB; the system provides only the pages that the ids touch.
+    # A table of 64 MB for three bytes; the system only allocates the pages that are used.
     table = np.zeros(_LARGEST_ID + 1, np.int32)
     table[segment_ids] = np.arange(1, len(segment_ids) + 1)
     ids = table[packed]
@@ -93,7 +93,7 @@ def decode_coco(
     if len(undescribed):
         raise InvalidAnnotationError(
             f"expected a description of every id in the PNG, but {listed(undescribed.tolist())} "
-            f"{'is' if len(undescribed) == 1 else 'are'} not in segments_info; describe them, or paint them 0 (void)"
+            f"{'is' if len(undescribed) == 1 else 'are'} not in segments_info; describe them, or set them to 0 (void)"
         )
     category = _categories([s["category_id"] for s in segments_info], segment_ids, labels)
     crowd = torch.tensor([bool(s.get("iscrowd", 0)) for s in segments_info], dtype=torch.bool)
@@ -139,11 +139,11 @@ def labels_from_coco(name: str, categories: Iterable[Mapping[str, Any]]) -> Labe
 
     Args:
         name: of the label space.
-        categories: each with ``id``, ``name`` and ``isthing``; without ``color`` one is chosen.
+        categories: each with ``id``, ``name`` and ``isthing``; a missing ``color`` is generated.
 
     Raises:
         InvalidAnnotationError: a category lacks a field.
-        InvalidLabelSpaceError: there is no category, a name or id is given twice, or a field is of the wrong kind.
+        InvalidLabelSpaceError: there is no category, a name or id occurs twice, or a field has the wrong type.
     """
     found = []
     for position, category in enumerate(categories):
@@ -158,7 +158,7 @@ def labels_from_coco(name: str, categories: Iterable[Mapping[str, Any]]) -> Labe
                 "name": category["name"],
                 "is_thing": category["isthing"],
                 "source_id": category["id"],
-                "color": category.get("color") or _chosen_color(position),
+                "color": category.get("color") or _generated_color(position),
             }
         )
     return LabelSpace.from_dict({"name": name, "categories": found})
@@ -179,7 +179,7 @@ def _described_ids(segments_info: Sequence[Mapping[str, Any]]) -> NDArray[np.int
         if segment["id"] in seen:
             raise InvalidAnnotationError(
                 f"expected one description for each segment, got two for id {segment['id']}; "
-                "give each segment its own id, or keep one description"
+                "use a unique id for each segment, or keep one description"
             )
         seen.add(segment["id"])
     return np.array([s["id"] for s in segments_info], dtype=np.int64)
@@ -193,7 +193,7 @@ def _categories(source: list[int], segment_ids: NDArray[np.int64], labels: Label
         if category_id not in known:
             raise InvalidAnnotationError(
                 f"segment {segment_id}: expected a category_id of label space {labels.name!r} "
-                f"({listed(sorted(known))}), got {category_id}; give the label space of this dataset"
+                f"({listed(sorted(known))}), got {category_id}; use the label space of this dataset"
             )
     return [known[c] for c in source]
 
@@ -214,7 +214,7 @@ def _scores(segments_info: Sequence[Mapping[str, Any]]) -> Tensor | None:
     return torch.tensor(scores, dtype=torch.float32)
 
 
-def _chosen_color(position: int) -> tuple[int, int, int]:
-    # The golden ratio's multiples modulo 2^24 lie far apart whatever their number; keep them off black.
+def _generated_color(position: int) -> tuple[int, int, int]:
+    # Multiples of the golden ratio modulo 2^24 are far apart for any count; the offset avoids black.
     number = (position + 1) * 10368889 % 2**24
     return 32 + (number >> 16) * 7 // 8, 32 + (number >> 8 & 255) * 7 // 8, 32 + (number & 255) * 7 // 8

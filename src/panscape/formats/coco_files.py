@@ -1,4 +1,4 @@
-"""COCO panoptic files: one image's pair of PNG and JSON, or a whole set."""
+"""COCO panoptic files: PNG and JSON of one image, or of a whole dataset."""
 
 from __future__ import annotations
 
@@ -21,43 +21,41 @@ from panscape.panoptic import PanopticMap
 
 
 def save_coco(panoptic: PanopticMap, path: str | os.PathLike[str], labels: LabelSpace | None = None) -> None:
-    """Write ``path`` (.png) in COCO panoptic form, and beside it a JSON that describes this one image.
+    """Write ``path`` (.png) in COCO panoptic format, and next to it a JSON that describes this image.
 
-    Both are written completely before either replaces an older file.
+    Both files are written completely before either replaces an existing one.
 
     Args:
         panoptic: the map.
-        path: ends in ``.png``; its folder must exist. The JSON has the same name with ``.json``. The image is not
-            known here, so ``images`` notes the name of the PNG.
+        path: ends in ``.png``; its folder must exist. The JSON has the same name with ``.json``. ``images`` has the
+            name of the PNG, as the image file is not known here.
         labels: as in :func:`encode_coco`; also writes the ``categories``.
 
     Raises:
-        InvalidArgumentError: ``path`` does not end in ``.png``, its folder does not exist, or as :func:`encode_coco`.
+        InvalidArgumentError: ``path`` does not end in ``.png``, its folder does not exist, or see :func:`encode_coco`.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise InvalidArgumentError(
-            f"expected a path that ends in .png, since ids must not be compressed with loss: {path}"
-        )
+        raise InvalidArgumentError(f"expected a path that ends in .png, as ids need lossless compression, got {path}")
     rgb, segments = encode_coco(panoptic, labels)
     image_id = _image_id(path.stem)
     image = _image(image_id, path.name, panoptic)
     content = _coco_json([image], [_annotation(image_id, path.name, segments)], labels)
-    # The PNG first: if the folder is missing, the error names the file that was asked for.
+    # The PNG first: if the folder is missing, the error names the requested file.
     with atomic_write(path) as png_file, atomic_write(path.with_suffix(".json")) as json_file:
         json_file.write_text(json.dumps(content), encoding="utf-8")
         Image.fromarray(rgb.numpy()).save(png_file, "PNG", compress_level=1)
 
 
 def load_coco(path: str | os.PathLike[str], labels: LabelSpace | None = None) -> PanopticMap:
-    """Read what :func:`save_coco` wrote.
+    """Read a map written by :func:`save_coco`.
 
     Args:
         path: the PNG; its description is the JSON of the same name.
         labels: as in :func:`decode_coco`.
 
     Raises:
-        UnreadableFileError: one of the two files is missing or not what it should be.
+        UnreadableFileError: one of the two files is missing or unreadable.
         InvalidAnnotationError: they contradict each other, or a category is not in ``labels``.
     """
     path = Path(path)
@@ -67,19 +65,19 @@ def load_coco(path: str | os.PathLike[str], labels: LabelSpace | None = None) ->
             return decode_coco(load_coco_png(path), annotation["segments_info"], labels)
     raise InvalidAnnotationError(
         f"{path.with_suffix('.json')}: expected the description of {path.name}, got {len(annotations)} others; "
-        "keep a PNG and its JSON under the names they were written with"
+        "keep the original names of a PNG and its JSON"
     )
 
 
 def load_coco_png(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """Read the PNG of a COCO panoptic annotation as it was stored: uint8 [H, W, 3].
+    """Read the PNG of a COCO panoptic annotation, uint8 [H, W, 3].
 
     Raises:
-        UnreadableFileError: the file is missing, damaged or not of three channels.
+        UnreadableFileError: the file is missing, damaged or does not have three channels.
     """
     with open_image(path) as image:
         mode = image.mode
-        pixels = np.array(image.convert("RGB"))  # a palette loses nothing; other modes are refused below
+        pixels = np.array(image.convert("RGB"))  # lossless for a palette; other modes are rejected below
     if mode not in ("RGB", "P"):
         raise UnreadableFileError(
             path, f"expected a PNG of three channels with segment ids, got mode {mode}; write it as RGB"
@@ -91,11 +89,11 @@ def load_coco_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the JSON of COCO panoptic annotations or predictions.
 
     Returns:
-        The file's content; it has ``annotations``, each with ``image_id``, ``file_name`` and ``segments_info``.
+        The content of the file; it has ``annotations``, each with ``image_id``, ``file_name`` and ``segments_info``.
 
     Raises:
         UnreadableFileError: the file is missing or not JSON.
-        InvalidAnnotationError: it is not in COCO panoptic form.
+        InvalidAnnotationError: it is not in COCO panoptic format.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -116,9 +114,9 @@ def load_coco_json(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 class CocoPanopticWriter:
-    """Writes a whole set in COCO panoptic form: a folder of PNGs and one JSON.
+    """Writes a dataset in COCO panoptic format: a folder of PNGs and one JSON.
 
-    The JSON is written when the ``with`` block ends well, so that a set with a JSON is a complete one::
+    The JSON is written when the ``with`` block ends without an error, so a dataset with a JSON is complete::
 
         with CocoPanopticWriter("out/panoptic.json", "out/panoptic", labels) as writer:
             for sample in dataset:
@@ -126,8 +124,8 @@ class CocoPanopticWriter:
 
     Args:
         json_path: the JSON to write.
-        folder: for the PNGs. It is made if it does not exist, like that of ``json_path``.
-        labels: of the maps.
+        folder: for the PNGs. It is created if it does not exist, like that of ``json_path``.
+        labels: the label space of the maps.
     """
 
     def __init__(self, json_path: str | os.PathLike[str], folder: str | os.PathLike[str], labels: LabelSpace) -> None:
@@ -140,25 +138,25 @@ class CocoPanopticWriter:
             needed.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, panoptic: PanopticMap, *, image: str | None = None) -> Path:
-        """Write the PNG of one image and note its description.
+        """Write the PNG of one image and record its description.
 
         Args:
-            name: of the image, without folder and ending. Its id in the JSON is this name, or its number if it
+            name: of the image, without folder and suffix. Its id in the JSON is this name, or an integer if it
                 consists of digits, as in COCO.
             panoptic: the map.
-            image: file name of the image, noted in the JSON; ``name`` with ``.png`` if not given.
+            image: file name of the image in the JSON; by default ``name`` with ``.png``.
 
         Returns:
             The path of the PNG.
 
         Raises:
-            InvalidArgumentError: the name contains a folder or was given before, or as :func:`encode_coco`.
+            InvalidArgumentError: the name contains a folder or was used before, or see :func:`encode_coco`.
         """
         image_id = _image_id(name)
         if Path(name).name != name:
             raise InvalidArgumentError(f"expected the name of an image without folder, got {name!r}")
         if image_id in self._images:
-            raise InvalidArgumentError(f"expected a different name for each image, got {name!r} twice")
+            raise InvalidArgumentError(f"expected a unique name for each image, got {name!r} twice")
         path = self.folder / f"{name}.png"
         rgb, segments = encode_coco(panoptic, self.labels)
         save_png(path, rgb.permute(2, 0, 1))
@@ -190,7 +188,7 @@ def _coco_json(
 
 
 def _image_id(name: str) -> int | str:
-    # COCO's files are named by their integer id, those of Cityscapes have no number and use the name.
+    # COCO files are named by their integer id; Cityscapes files have no number and use the name.
     return int(name) if name.isdecimal() else name
 
 

@@ -1,7 +1,7 @@
-"""Label divisors: one number a pixel, its category times a divisor plus the number of its object.
+"""Label divisor format: one number per pixel, its category times a divisor plus the instance number.
 
-Source: what the released code of Panoptic-DeepLab and Panoptic SwiftNet gives, which goes back to DeeperLab (Yang et
-al., 2019). They differ in how objects are numbered, and in void: -1 in detectron2 and Panoptic SwiftNet, 255 times the
+Source: the output of the released code of Panoptic-DeepLab and Panoptic SwiftNet, which follows DeeperLab (Yang et al.,
+2019). The numbering of instances differs, and so does void: -1 in detectron2 and Panoptic SwiftNet, 255 times the
 divisor in the older repository of Panoptic-DeepLab.
 """
 
@@ -31,26 +31,26 @@ def encode_label_divisor(
     numbering: Numbering = "of_category",
     by_source_id: bool = False,
 ) -> NDArray[np.int64]:
-    """Turn a map into label divisor form; the inverse of :func:`decode_label_divisor`.
+    """Convert a map to label divisor format; the inverse of :func:`decode_label_divisor`.
 
-    Objects get numbers from 1 on, in the order of the map, which after recovery from centres is that of the centres.
-    Stuff and crowds get 0. Hence segments of one stuff category become one, as do the crowds of one thing category.
+    Objects are numbered from 1 in the order of the map; after decoding from centres this is the order of the centres.
+    Stuff and crowds get 0, so the segments of one stuff category and the crowds of one thing category are merged.
 
     Args:
-        panoptic: segments without pixels get no number.
-        labels: tells things from stuff.
-        divisor: more than objects can be counted.
-        void: the number of void.
-        numbering: objects are counted "of_category", each category from 1 (Panoptic-DeepLab), or "of_image", all
-            together (Panoptic SwiftNet, which also counts centres that got no pixel).
-        by_source_id: write the numbers of the dataset's files for categories, not the positions in ``labels``.
+        panoptic: the map; segments without pixels get no number.
+        labels: the label space, which separates things from stuff.
+        divisor: larger than the number of objects.
+        void: the value of void.
+        numbering: "of_category" numbers the objects of each category from 1 (Panoptic-DeepLab), "of_image" all objects
+            together (Panoptic SwiftNet, which also counts centres without pixels).
+        by_source_id: write the category ids of the dataset files instead of the positions in ``labels``.
 
     Returns:
         int64 [H, W].
 
     Raises:
-        InvalidArgumentError: a category is not in ``labels``, the divisor has no room for the objects, or a segment
-            would get the number of void.
+        InvalidArgumentError: a category is not in ``labels``, the divisor is too small for the objects, or a segment
+            would get the value of void.
     """
     _check_divisor(divisor)
     if numbering not in get_args(Numbering):
@@ -69,12 +69,12 @@ def encode_label_divisor(
         value = (source if by_source_id else category) * divisor + number
         if number >= divisor:
             raise InvalidArgumentError(
-                f"a divisor of {divisor} counts at most {divisor - 1} objects, got more; give a larger one"
+                f"a divisor of {divisor} allows at most {divisor - 1} objects, got more; use a larger one"
             )
         if value == void:
             raise InvalidArgumentError(
-                f"expected a number for void that no segment has, got {void}, which is that of "
-                f"{labels[category].name!r}; give another, such as -1"
+                f"expected a void value that no segment has, got {void}, which is a segment of "
+                f"{labels[category].name!r}; use another one, such as -1"
             )
         table[row + 1] = value
     encoded: NDArray[np.int64] = table[panoptic.ids.numpy()]
@@ -89,29 +89,29 @@ def decode_label_divisor(
     void: int = -1,
     by_source_id: bool = False,
 ) -> PanopticMap:
-    """Turn label divisor form into a map, however its objects are numbered.
+    """Convert label divisor format to a map, for any numbering of its objects.
 
-    Number 0 of a thing category is a crowd. All numbers of a stuff category are one segment.
+    Number 0 of a thing category is a crowd. All values of a stuff category are one segment.
 
     Args:
         values: integers [H, W].
-        labels: tells things from stuff.
+        labels: the label space, which separates things from stuff.
         divisor: of the values.
-        void: the number of void; it may be one of a category that ``labels`` lacks, such as 255 times the divisor.
-        by_source_id: categories have the numbers of the dataset's files, not their positions in ``labels``.
+        void: the value of void; may be in the range of a category that ``labels`` lacks, such as 255 times the divisor.
+        by_source_id: categories are the ids of the dataset files instead of positions in ``labels``.
 
     Returns:
-        A map whose segments are in ascending order of the values.
+        A map with segments in ascending order of the values.
 
     Raises:
-        InvalidArgumentError: not integers [H, W].
-        InvalidAnnotationError: a value is of no category of ``labels``.
+        InvalidArgumentError: the array is not integers [H, W].
+        InvalidAnnotationError: the category of a value is not in ``labels``.
     """
     _check_divisor(divisor)
     numbers = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if numbers.ndim != 2 or numbers.dtype.kind not in "iu":
         raise InvalidArgumentError(
-            f"expected label divisor form as integers [H, W], got {numbers.dtype} {list(numbers.shape)}"
+            f"expected label divisor format as integers [H, W], got {numbers.dtype} {list(numbers.shape)}"
         )
     known = labels.id_of_source if by_source_id else {i: i for i in range(len(labels))}
     present, place = np.unique(numbers.astype(np.int64), return_inverse=True)
@@ -125,7 +125,7 @@ def decode_label_divisor(
         if category is None:
             raise InvalidAnnotationError(
                 f"expected values of the {len(labels)} categories of {labels.name!r} times {divisor}, or {void} for "
-                f"void, got {value}; give the divisor, void and label space that it was written with"
+                f"void, got {value}; use the divisor, void value and label space of the writer"
             )
         is_thing = labels[category].is_thing
         key = (category, value if is_thing else 0)

@@ -1,4 +1,4 @@
-"""What every format shares: the numbers of the files, for categories and for pixels."""
+"""Shared by all formats: category ids of dataset files, and reading of label images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from panscape.panoptic import PanopticMap
 
 
 def source_ids(panoptic: PanopticMap, labels: LabelSpace | None) -> list[int]:
-    """Return for every segment the number that the files of ``labels`` give its category; without labels, its id.
+    """Return the category id of each segment in the dataset files of ``labels``; without labels, the category itself.
 
     Raises:
         InvalidArgumentError: a category is not in ``labels``.
@@ -26,13 +26,13 @@ def source_ids(panoptic: PanopticMap, labels: LabelSpace | None) -> list[int]:
     if category and max(category) >= len(labels):
         raise InvalidArgumentError(
             f"expected categories 0..{len(labels) - 1} of label space {labels.name!r}, got {max(category)}; "
-            "give the label space that the map was made with"
+            "use the label space of the map"
         )
     return [labels[c].source_id for c in category]
 
 
 def load_label_image(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read a label image as the numbers it stores: integers [H, W]. A palette is ignored.
+    """Read the pixel values of a label image, integers [H, W]. A palette is ignored.
 
     Raises:
         UnreadableFileError: the file is missing, damaged, or has more than one channel.
@@ -43,6 +43,6 @@ def load_label_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     if numbers.ndim != 2 or numbers.dtype.kind not in "iub":
         raise UnreadableFileError(
             path,
-            f"expected a label image of one whole number a pixel, got mode {mode}; write it as grey of 8 or 16 bits",
+            f"expected a label image with one integer per pixel, got mode {mode}; write it as 8-bit or 16-bit grey",
         )
     return numbers.astype(np.uint8) if numbers.dtype == bool else numbers

@@ -1,4 +1,4 @@
-"""What is wrong with the files that are scored: one line each, counted by kind."""
+"""Issues found in evaluated files: one line each, counted by kind."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from typing import Any
 
 
 class IssueKind(StrEnum):
-    """What can be wrong. An image's prediction counts as void where it is in doubt; its truth must be beyond doubt."""
+    """Kinds of issues. Ambiguous parts of a prediction are void; an image with ambiguous ground truth is skipped."""
 
     MISSING_PREDICTION = "no prediction"
-    UNKNOWN_IMAGE = "image that the truth lacks"
-    MISSING_TRUTH = "no truth"
+    UNKNOWN_IMAGE = "image without ground truth"
+    MISSING_TRUTH = "no ground truth"
     UNREADABLE = "unreadable file"
     PATH = "path outside its folder"
-    SHAPE = "description of another form"
-    DUPLICATE = "described twice"
-    SIZE = "size differs"
+    SHAPE = "invalid description"
+    DUPLICATE = "duplicate"
+    SIZE = "wrong size"
     CATEGORY = "unknown category"
     UNDESCRIBED = "ids without description"
     WITHOUT_PIXELS = "descriptions without pixels"
-    COLLISION = "ids of several segments"
+    COLLISION = "id shared by several segments"
     AREA = "areas that contradict the pixels"
     SCORE = "scores out of range"
     PIECES = "stuff in several segments"
 
 
 NOTES = frozenset({IssueKind.AREA, IssueKind.SCORE, IssueKind.PIECES})
-"""Kinds that are reported although nothing is wrong."""
+"""Kinds that are reported as notes and do not affect the result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with one file.
+    """One issue of one file.
 
     Attributes:
-        file: its path, or what of it is meant.
-        kind: for counting.
-        what: was expected, came, and can be done, in one line.
+        file: its path, or a description of the part of it.
+        kind: of the issue.
+        what: expected content, actual content and remedy, in one line.
     """
 
     file: str
@@ -50,7 +50,7 @@ class Problem:
 
     @property
     def is_note(self) -> bool:
-        """Whether it is only reported, and nothing is wrong."""
+        """Whether it is a note that does not affect the result."""
         return self.kind in NOTES
 
     def __str__(self) -> str:
@@ -62,20 +62,25 @@ class Problem:
 
 
 def count_by_kind(problems: Iterable[Problem]) -> dict[str, int]:
-    """Return how many problems there are of each kind, the most frequent first."""
+    """Return the number of issues of each kind, the most frequent first."""
     return dict(Counter(str(problem.kind) for problem in problems).most_common())
 
 
-_LONGEST_MESSAGE = 400  # letters: those of zipfile repeat what is damaged
-_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: controls, halves of pairs, ends of lines
+_LONGEST_MESSAGE = 400  # characters; messages of zipfile repeat damaged content
+_UNPRINTABLE = (
+    "Cc",
+    "Cs",
+    "Zl",
+    "Zp",
+)  # Unicode categories: control characters, surrogates, line and paragraph separators
 
 
 def escape_control_chars(text: str) -> str:
-    """Return a text in which characters that do something, or that cannot be written, are spelt out."""
+    """Return a text with control characters and characters that cannot be encoded replaced by escapes."""
     return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
 
 
 def in_one_line(error: Exception, file: str) -> str:
-    """Return the message of an error without line breaks and without the file that it begins with; long ones cut."""
+    """Return the message of an error on one line, without the leading file name; long messages are truncated."""
     text = " ".join(str(error).split()).removeprefix(f"{file}: ")
     return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."

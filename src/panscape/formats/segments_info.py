@@ -1,4 +1,4 @@
-"""A number for every pixel and a description of every number, as most formats have it, to a map."""
+"""Id images with a list of segment descriptions (``segments_info``), the basis of most formats, to maps."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from panscape.panoptic import PanopticMap
 
 
 class SegmentInfo(NamedTuple):
-    """What a file says of one segment.
+    """The description of one segment in a file.
 
     Attributes:
-        number: of its pixels.
+        number: its id in the id image.
         category: id in the label space.
-        score: in 0..1; None if there is none.
-        is_crowd: whether it stands for many objects.
-        area: in pixels, as the file says; None if it says nothing.
+        score: in 0..1; None without a score.
+        is_crowd: whether it is a group annotation.
+        area: in pixels, as stated in the file; None if not stated.
     """
 
     number: int
@@ -33,20 +33,20 @@ class SegmentInfo(NamedTuple):
 def map_from_id_image(
     numbers: NDArray[Any], segments: Sequence[SegmentInfo], void: Collection[int] = (0,)
 ) -> tuple[PanopticMap, list[int]]:
-    """Make a map of numbered pixels.
+    """Create a map from an id image.
 
     Args:
         numbers: integers [H, W] that fit int64.
-        segments: each with a number of its own; a segment may be without pixels.
-        void: numbers of no segment; negative ones are void in any case. A number that is described is none of them.
+        segments: with unique numbers; a segment may have no pixels.
+        void: numbers of void; negative numbers are always void. A described number is never void.
 
     Returns:
-        A map whose row ``i`` is ``segments[i]``, with scores if every segment has one; and the numbers, ascending, that
-        are neither void nor described: they are void in the map.
+        A map whose row ``i`` is ``segments[i]``, with scores if every segment has one; and the undescribed numbers that
+        are not void, ascending. These are void in the map.
     """
     row_of = {segment.number: row for row, segment in enumerate(segments, start=1)}
-    starts, different, which = _runs(numbers)
-    row = np.array([row_of.get(number, 0) for number in different.tolist()], dtype=np.int32)
+    starts, unique, which = _runs(numbers)
+    row = np.array([row_of.get(number, 0) for number in unique.tolist()], dtype=np.int32)
     ids = np.repeat(row[which], np.diff(starts, append=numbers.size)).reshape(numbers.shape)
     scores = [s.score for s in segments if s.score is not None]
     crowd = [s.is_crowd for s in segments]
@@ -56,7 +56,7 @@ def map_from_id_image(
         torch.tensor(scores, dtype=torch.float32) if segments and len(scores) == len(segments) else None,
         torch.tensor(crowd, dtype=torch.bool) if any(crowd) else None,
     )
-    left = different[row == 0].tolist()
+    left = unique[row == 0].tolist()
     return panoptic, [number for number in left if number >= 0 and number not in void]
 
 
@@ -67,14 +67,14 @@ def unique_ids(numbers: NDArray[Any]) -> list[int]:
 
 
 def _runs(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64]]:
-    """Take apart into runs of equal numbers, row after row: a hundred times fewer to sort or look up than pixels.
+    """Split into runs of equal numbers in row-major order; sorting runs is about 100 times cheaper than sorting pixels.
 
     Returns:
-        Where each run begins, the numbers that occur, ascending, and for each run the place of its number among them.
+        The start of each run, the unique numbers, ascending, and the index of the number of each run among them.
     """
     flat = numbers.ravel()
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     if flat.size:
         starts = np.concatenate([[0], starts])
-    different, which = np.unique(flat[starts], return_inverse=True)
-    return starts, different, which
+    unique, which = np.unique(flat[starts], return_inverse=True)
+    return starts, unique, which

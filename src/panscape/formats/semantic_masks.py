@@ -1,4 +1,4 @@
-"""One category a pixel, as most label PNGs have it; objects are the connected parts of each thing category."""
+"""Semantic masks, as in most label PNGs, to maps; objects are the connected components of each thing category."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from panscape.errors import InvalidAnnotationError
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
-# Diagonal neighbours belong together: thin objects stay whole at low resolution.
+# 8-connectivity: thin objects stay connected at low resolution.
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
 def from_semantic_mask(numbers: NDArray[Any], labels: LabelSpace, *, min_area: int, void: int) -> PanopticMap:
-    """Make a map of one category a pixel.
+    """Create a map from a semantic mask.
 
-    Each stuff category is one segment. Of a thing category every part connected over edges or corners is an object. A
-    part of fewer than ``min_area`` pixels is void: too small to be told from a slip of the brush, so it is neither
-    learnt nor counted.
+    Each stuff category is one segment. Each 8-connected component of a thing category is an object. Components of fewer
+    than ``min_area`` pixels are void: they may be annotation noise, and are ignored in training and evaluation.
 
     Args:
         numbers: non-negative integers [H, W], source ids of ``labels``, or ``void``.
         labels: the categories.
-        min_area: of an object, in pixels.
-        void: the number of pixels without category.
+        min_area: minimum area of an object in pixels.
+        void: the value of pixels without category.
 
     Returns:
-        A map; stuff first, then the objects category by category.
+        A map with stuff first, then the objects by category.
 
     Raises:
         InvalidAnnotationError: a number is neither a category nor ``void``.
@@ -41,7 +40,7 @@ def from_semantic_mask(numbers: NDArray[Any], labels: LabelSpace, *, min_area: i
     if unknown:
         raise InvalidAnnotationError(
             f"expected numbers of label space {labels.name!r} ({', '.join(map(str, sorted(labels.id_of_source)))}; "
-            f"void {void}), got {', '.join(map(str, unknown[:5]))}; give the label space and void of these labels"
+            f"void {void}), got {', '.join(map(str, unknown[:5]))}; use the label space and void value of these labels"
         )
     found = [(labels.id_of_source[number], number) for number in present if number != void]
     category = [c for c, _ in found if not labels[c].is_thing]
@@ -57,12 +56,12 @@ def from_semantic_mask(numbers: NDArray[Any], labels: LabelSpace, *, min_area: i
 
 
 def _add_objects(ids: NDArray[np.int32], mask: NDArray[np.bool_], last: int, min_area: int) -> int:
-    """Number the parts of ``mask`` in ``ids`` from ``last + 1`` on, and return how many they are."""
+    """Number the components of ``mask`` in ``ids`` from ``last + 1`` on, and return their number."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     parts, num_parts = ndimage.label(mask[box], _NEIGHBOURS)
     is_object = np.bincount(parts.ravel(), minlength=num_parts + 1) >= min_area
     is_object[0] = False
     number = np.where(is_object, last + np.cumsum(is_object), 0).astype(np.int32)
-    ids[box] += number[parts]  # zero there so far: a pixel has one category
+    ids[box] += number[parts]  # zero there so far, as a pixel has one category
     return int(is_object.sum())

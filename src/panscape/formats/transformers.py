@@ -1,9 +1,9 @@
-"""Arrays with a list of segments, as the image processors of the transformers library return them.
+"""Arrays with ``segments_info``, as returned by the image processors of the transformers library.
 
-``post_process_panoptic_segmentation`` gives ``segmentation``, a number for every pixel, and ``segments_info``, for each
-segment ``id``, ``label_id``, ``score`` and, of most processors, ``was_fused``. Void is 0 or -1, by processor. After
-segments of a category were fused, the count goes on from the fused one's number, so that later segments may get numbers
-that are taken already.
+``post_process_panoptic_segmentation`` returns ``segmentation``, an id for every pixel, and ``segments_info``, for each
+segment ``id``, ``label_id``, ``score`` and, in most processors, ``was_fused``. Void is 0 or -1, depending on the
+processor. After segments of a category were fused, numbering continues from the fused id, so later segments may get ids
+that are already in use.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
 UNFUSED = (
-    "their pixels cannot be told apart; write the result again without fusing (label_ids_to_fuse=set()), which gives "
-    "every segment an id of its own; segments of one stuff category are united when they are read"
+    "their pixels are indistinguishable; write the result again without fusing (label_ids_to_fuse=set()), which gives "
+    "every segment an id of its own; segments of one stuff category are merged when they are read"
 )
 
 
 class SegmentIssue(NamedTuple):
-    """What is wrong with the descriptions of one number.
+    """An issue with the descriptions of one id.
 
     Attributes:
-        kind: "form" where they are not what a description is, "collision" where several segments have the number,
-            "category" where the label space lacks their category.
-        what: in a sentence, with the remedy.
+        kind: "form" for an invalid description, "collision" if several segments share the id, "category" if the
+            category is not in the label space.
+        what: the message, with the remedy.
     """
 
     kind: Literal["form", "collision", "category"]
@@ -46,39 +46,39 @@ def from_transformers(
     *,
     by_source_id: bool = False,
 ) -> PanopticMap:
-    """Turn what transformers returns for an image into a map.
+    """Convert the result of transformers for one image to a map.
 
-    Void is every negative number, and 0 unless a segment of that number is described. Several descriptions of one
-    number are one segment if all say that it was fused and name the same category; its score is the highest of theirs.
-    All others are refused, since their pixels cannot be told apart. With ``labels``, all segments of one stuff category
-    are united, with the highest of their scores, as a map has at most one of each: that is what fusing does::
+    Negative ids are void, and so is 0 unless it is described. Several descriptions of one id are one segment if all
+    have ``was_fused`` and the same category; its score is their maximum. Other duplicates raise an error, as their
+    pixels are indistinguishable. With ``labels``, all segments of one stuff category are merged, with their maximum
+    score, as fusing does, since a map has at most one segment of each::
 
         result = processor.post_process_panoptic_segmentation(outputs, target_sizes=[size])[0]
-        prediction = map_from_arrays(result["segmentation"], result["segments_info"], labels)
+        prediction = from_transformers(result["segmentation"], result["segments_info"], labels)
 
     Args:
-        segmentation: whole numbers [H, W], of any integer or floating type.
-        segments_info: per segment ``id`` and ``label_id``, and if given ``was_fused`` and ``score``.
+        segmentation: integers [H, W], of any integer or floating type.
+        segments_info: ``id`` and ``label_id`` of each segment, optionally ``was_fused`` and ``score``.
         labels: the categories; without them, ``label_id`` may be any number from 0 on.
-        by_source_id: ``label_id`` is the number that the dataset's files use, not the position in ``labels``.
+        by_source_id: ``label_id`` is the category id of the dataset files instead of the position in ``labels``.
 
     Returns:
-        A map whose segments are in the order of their first descriptions.
+        A map with segments in the order of their first descriptions.
 
     Raises:
-        InvalidArgumentError: ``segmentation`` is not whole numbers [H, W].
-        InvalidAnnotationError: a number is not described, described twice, or of no category of ``labels``.
+        InvalidArgumentError: ``segmentation`` is not integers [H, W].
+        InvalidAnnotationError: an id is not described, described twice, or its category is not in ``labels``.
     """
     numbers = to_integer_ids(segmentation)
-    segments, doubts = parse_segments_info(segments_info, labels, by_source_id=by_source_id)
-    if doubts:
-        raise InvalidAnnotationError("; ".join(doubt.what for doubt in doubts.values()))
+    segments, issues = parse_segments_info(segments_info, labels, by_source_id=by_source_id)
+    if issues:
+        raise InvalidAnnotationError("; ".join(issue.what for issue in issues.values()))
     numbers, segments = merge_stuff_segments(numbers, segments, labels)
     panoptic, undescribed = map_from_id_image(numbers, segments)
     if undescribed:
         raise InvalidAnnotationError(
-            f"expected a description of every number in the segmentation, but {undescribed[0]} (one of "
-            f"{len(undescribed)}) is not in segments_info; describe it, or give its pixels the number of void, -1"
+            f"expected a description of every id in the segmentation, but {undescribed[0]} (one of "
+            f"{len(undescribed)}) is not in segments_info; describe it, or set its pixels to void, -1"
         )
     return panoptic
 
@@ -87,17 +87,17 @@ def to_integer_ids(segmentation: NDArray[Any] | Tensor) -> NDArray[np.int64]:
     """Return a segmentation as integers.
 
     Raises:
-        InvalidArgumentError: it is not whole numbers [H, W].
+        InvalidArgumentError: it is not integers [H, W].
     """
     values = segmentation.detach().cpu().numpy() if isinstance(segmentation, Tensor) else np.asarray(segmentation)
     is_suitable = values.ndim == 2 and values.dtype.kind in "iuf"
     if is_suitable and values.size and values.dtype.kind != "i":
-        # Float numbers: an empty result of transformers is 0.0 - 1. What int64 cannot hold is no number of a segment.
+        # Floats: an empty result of transformers is 0.0 - 1. Values beyond int64 are not segment ids.
         is_suitable = bool(((values >= -(2**31)) & (values < _TOO_LARGE) & (values == np.floor(values))).all())
     if not is_suitable:
         raise InvalidArgumentError(
-            f"expected a segmentation of whole numbers [H, W], got {values.dtype} {list(values.shape)}; give the "
-            "'segmentation' of one image as it was returned"
+            f"expected a segmentation of integers [H, W], got {values.dtype} {list(values.shape)}; pass the "
+            "'segmentation' of one image as returned"
         )
     return values.astype(np.int64)
 
@@ -105,7 +105,7 @@ def to_integer_ids(segmentation: NDArray[Any] | Tensor) -> NDArray[np.int64]:
 def parse_segments_info(
     segments_info: Sequence[Any], labels: LabelSpace | None, *, by_source_id: bool = False
 ) -> tuple[list[SegmentInfo], dict[int | None, SegmentIssue]]:
-    """Find out which segments can be told apart.
+    """Validate the descriptions of segments.
 
     Args:
         segments_info: see :func:`from_transformers`; its content may be anything.
@@ -113,50 +113,49 @@ def parse_segments_info(
         by_source_id: see :func:`from_transformers`.
 
     Returns:
-        The segments that are beyond doubt, and by number what is wrong with the others; None for descriptions that
-        have no number.
+        The valid segments, and the issues of the others by id; None for descriptions without an id.
     """
     described: dict[int, list[Mapping[str, Any]]] = {}
-    doubts: dict[int | None, SegmentIssue] = {}
+    issues: dict[int | None, SegmentIssue] = {}
     for segment in segments_info:
         number, label = (_integer(segment.get(key)) if isinstance(segment, Mapping) else None for key in _NEEDED)
         if number is None or label is None:
             what = f"expected integers 'id' and 'label_id' of every segment, got {shown(segment)}"
-            doubts[number] = SegmentIssue("form", what)
+            issues[number] = SegmentIssue("form", what)
         else:
             described.setdefault(number, []).append({**segment, "label_id": label})
     segments: list[SegmentInfo] = []
     for number, same in described.items():
         named = sorted({d["label_id"] for d in same})
-        if number in doubts:
+        if number in issues:
             continue
         if number < 0:
             what = f"id {number}: expected ids from 0 on, as negative numbers are void; renumber the segment"
-            doubts[number] = SegmentIssue("form", what)
+            issues[number] = SegmentIssue("form", what)
         elif len(same) > 1 and not (len(named) == 1 and all(d.get("was_fused") is True for d in same)):
-            what = f"{len(same)} segments of label_id {', '.join(map(str, named))} have the id {number}"
-            doubts[number] = SegmentIssue("collision", f"{what}; {UNFUSED}")
+            what = f"{len(same)} segments of label_id {', '.join(map(str, named))} share the id {number}"
+            issues[number] = SegmentIssue("collision", f"{what}; {UNFUSED}")
         else:
             category = _category(named[0], labels, by_source_id)
             if isinstance(category, str):
-                doubts[number] = SegmentIssue("category", f"id {number}: {category}")
+                issues[number] = SegmentIssue("category", f"id {number}: {category}")
             else:
                 segments.append(SegmentInfo(number, category, _highest_score(same)))
-    return segments, doubts
+    return segments, issues
 
 
 def merge_stuff_segments(
     numbers: NDArray[np.int64], segments: Sequence[SegmentInfo], labels: LabelSpace | None
 ) -> tuple[NDArray[np.int64], list[SegmentInfo]]:
-    """Give the segments of each stuff category one number, the first one's, and the highest of their scores.
+    """Merge the segments of each stuff category into the first one, with the maximum of their scores.
 
     Args:
         numbers: segmentation, int64 [H, W].
-        segments: that are described, with different numbers.
-        labels: tells things from stuff; without them nothing is united.
+        segments: described segments with unique numbers.
+        labels: the label space, which separates things from stuff; without it nothing is merged.
 
     Returns:
-        The numbers, and the segments that are left, in their order.
+        The new numbers, and the remaining segments in their order.
     """
     if labels is None:
         return numbers, list(segments)
@@ -165,18 +164,18 @@ def merge_stuff_segments(
         is_thing = labels[segment.category].is_thing
         key = ("thing", segment.number) if is_thing else ("stuff", segment.category)
         groups.setdefault(key, []).append(segment)
-    united, numbers = [], numbers.copy()
+    merged, numbers = [], numbers.copy()
     for first, *others in groups.values():
         scores = [segment.score for segment in (first, *others) if segment.score is not None]
         is_scored = len(scores) == 1 + len(others)
-        united.append(first._replace(score=max(scores) if is_scored else None))
+        merged.append(first._replace(score=max(scores) if is_scored else None))
         if others:
             numbers[np.isin(numbers, [segment.number for segment in others])] = first.number
-    return numbers, united
+    return numbers, merged
 
 
 _NEEDED = ("id", "label_id")
-_TOO_LARGE = 2**53  # floating segmentations hold whole numbers up to here
+_TOO_LARGE = 2**53  # floating segmentations represent integers exactly up to here
 
 
 def _integer(value: object) -> int | None:
@@ -185,7 +184,7 @@ def _integer(value: object) -> int | None:
 
 
 def _category(label: int, labels: LabelSpace | None, by_source_id: bool) -> int | str:
-    """Return the category of a label, or what is wrong with it."""
+    """Return the category of a label, or an error message."""
     if labels is None:
         return label if label >= 0 else f"expected a label_id from 0 on, got {label}"
     if by_source_id:
@@ -193,7 +192,7 @@ def _category(label: int, labels: LabelSpace | None, by_source_id: bool) -> int 
         return f"expected a source id of label space {labels.name!r}, got {label}" if category is None else category
     if 0 <= label < len(labels):
         return label
-    hint = "; it is a source id: say that these are source ids" if label in labels.id_of_source else ""
+    hint = "; it is a source id: use by_source_id=True or --label-ids source" if label in labels.id_of_source else ""
     return (
         f"expected a label_id in 0..{len(labels) - 1}, the positions in label space {labels.name!r}, got {label}{hint}"
     )

@@ -1,4 +1,4 @@
-"""How good predictions are: accumulators that take a predicted and a true map at a time and report in the end."""
+"""Metrics: accumulators that are updated with the predicted and the true map of each image and compute a report."""
 
 from panscape.metrics.boundary_quality import BoundaryPanopticQuality, boundary_distance, match_boundaries
 from panscape.metrics.error_analysis import NEAR_IOU, NO_ERROR, SIZE_NAMES, ErrorKind, SegmentErrors, find_errors

@@ -1,6 +1,6 @@
-"""Accumulators as ``torchmetrics.Metric``, for those whose training loops expect them.
+"""Accumulators as ``torchmetrics.Metric``, for training loops that expect them.
 
-Nothing of panscape imports this module, as torchmetrics takes seconds to import.
+No other module imports this one, as torchmetrics takes seconds to import.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ except ImportError as missing:
 
 
 class Report(Protocol):
-    """What an accumulator reports."""
+    """The report of an accumulator."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON."""
@@ -36,16 +36,16 @@ class Report(Protocol):
 
 
 class Accumulator(Protocol):
-    """What the metrics of this package have in common.
+    """The interface of the metrics of this package.
 
     Attributes:
-        state: all that is known of the images so far; adds up over images and processes.
+        state: sums over the images so far; states of images and processes can be summed.
     """
 
     state: Tensor
 
     def update(self, *image: Any, **options: Any) -> None:
-        """Take one image into account."""
+        """Add one image."""
         ...
 
     def reset(self) -> None:
@@ -58,10 +58,10 @@ class Accumulator(Protocol):
 
 
 class ReportingMetric(Metric):
-    """What the metrics of :func:`as_torchmetric` have in common.
+    """The base of the metrics of :func:`as_torchmetric`.
 
-    Their states are counts and sums that half of the bits would not hold. So whatever converts the numbers of a model,
-    such as ``half()`` or ``to(torch.bfloat16)``, leaves them as they are; devices are followed.
+    States are counts and sums that do not fit into half precision. Dtype conversions of a model, such as ``half()`` or
+    ``to(torch.bfloat16)``, leave them unchanged; moves to another device apply.
     """
 
     is_differentiable = False
@@ -69,7 +69,7 @@ class ReportingMetric(Metric):
     full_state_update = False
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the numbers of groups as float64 scalars, such as ``"all/pq"``; the report has those of categories."""
+        """Return the values of groups as float64 scalars, such as ``"all/pq"``; the report has those of categories."""
         numbers = _numbers(self.report().to_dict())
         return {name: torch.tensor(value, dtype=torch.float64, device=self.device) for name, value in numbers}
 
@@ -87,15 +87,15 @@ class ReportingMetric(Metric):
 
 
 class AccumulatorMetric(ReportingMetric):
-    """An accumulator whose state torchmetrics keeps, moves and adds up over processes; see :func:`as_torchmetric`."""
+    """An accumulator whose state torchmetrics keeps, moves and sums over processes; see :func:`as_torchmetric`."""
 
     state: Tensor
 
     def __init__(self, accumulator: Accumulator, **options: Any) -> None:
-        """Start without images.
+        """Start with no images.
 
         Args:
-            accumulator: it stays as it is; its images are not taken over.
+            accumulator: is copied without its images.
             options: of ``torchmetrics.Metric``.
         """
         super().__init__(**options)
@@ -104,7 +104,7 @@ class AccumulatorMetric(ReportingMetric):
         self.add_state("state", default=self._accumulator.state.clone(), dist_reduce_fx="sum")
 
     def update(self, *image: Any, **options: Any) -> None:
-        """Take one image into account, as the accumulator's ``update`` does."""
+        """Add one image; takes the arguments of the accumulator's ``update``."""
         self._accumulator.reset()
         self._accumulator.update(*image, **options)
         self.state += self._accumulator.state.to(self.state.device)
@@ -124,14 +124,14 @@ class AccumulatorMetric(ReportingMetric):
 class InstanceAPMetric(ReportingMetric):
     """Average precision whose objects torchmetrics keeps, moves and gathers; see :func:`as_torchmetric`.
 
-    All that is known of the objects is in four tables of integers, to which each image adds its rows. Over several
-    processes the images are in the order of the processes; that decides between equal scores and nothing else.
+    The objects are stored in four tables of integers, to which each image adds its rows. With several processes the
+    images are in the order of the processes; this only affects the ranking of equal scores.
 
     Attributes:
-        counts: int64 [1, 3] an image: its rows in the other tables.
-        predicted: int64 [P, 4] an image: category, pixels, those on void, bits of the score.
-        true: int64 [G, 3] an image: category, pixels, whether it is a crowd.
-        shared: int64 [N, 3] an image: position of the predicted and of the true segment, pixels of both.
+        counts: int64 [1, 3] per image: its numbers of rows in the other tables.
+        predicted: int64 [P, 4] per image: category, pixels, pixels on void, bits of the score.
+        true: int64 [G, 3] per image: category, pixels, crowd flag.
+        shared: int64 [N, 3] per image: position of the predicted and of the true segment, pixels of the intersection.
     """
 
     counts: list[Tensor] | Tensor
@@ -140,10 +140,10 @@ class InstanceAPMetric(ReportingMetric):
     shared: list[Tensor] | Tensor
 
     def __init__(self, accumulator: InstanceAP, **options: Any) -> None:
-        """Start without images.
+        """Start with no images.
 
         Args:
-            accumulator: it stays as it is; its images are not taken over.
+            accumulator: is copied without its images.
             options: of ``torchmetrics.Metric``.
         """
         super().__init__(**options)
@@ -153,7 +153,7 @@ class InstanceAPMetric(ReportingMetric):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, *image: Any, **options: Any) -> None:
-        """Take one image into account, as the accumulator's ``update`` does."""
+        """Add one image; takes the arguments of the accumulator's ``update``."""
         self._accumulator.reset()
         self._accumulator.update(*image, **options)
         (things,) = self._accumulator.images
@@ -165,7 +165,7 @@ class InstanceAPMetric(ReportingMetric):
         """Gather the objects of all processes, as ``torchmetrics.Metric.sync`` does."""
         for name, columns in _COLUMNS.items():
             rows = getattr(self, name)
-            if isinstance(rows, list) and not rows:  # or a process without images would send what is no table
+            if isinstance(rows, list) and not rows:  # otherwise a process without images would not send a table
                 rows.append(torch.zeros(0, columns, dtype=torch.int64, device=self.device))
         super().sync(*arguments, **options)
 
@@ -200,7 +200,7 @@ def _table(*columns: NDArray[Any]) -> _Table:
 
 
 def _things(predicted: _Table, true: _Table, shared: _Table) -> ThingOverlaps:
-    """Return what :func:`_tables` made tables of."""
+    """Return the objects of an image from its tables; the inverse of :func:`_tables`."""
     return ThingOverlaps(
         image=np.zeros(len(predicted), np.int64),
         predicted_category=predicted[:, 0],
@@ -217,38 +217,38 @@ def _things(predicted: _Table, true: _Table, shared: _Table) -> ThingOverlaps:
 
 
 def _joined(rows: list[Tensor] | Tensor, columns: int) -> _Table:
-    """Return a table of all images; torchmetrics has joined its parts where it has gathered them."""
+    """Return the table of all images; torchmetrics has concatenated the parts that it gathered."""
     parts = [rows] if isinstance(rows, Tensor) else rows
     return np.concatenate([np.zeros((0, columns), np.int64), *(part.cpu().numpy() for part in parts)])
 
 
 def as_torchmetric(accumulator: Accumulator | InstanceAP, **options: Any) -> ReportingMetric:
-    """Return a ``torchmetrics.Metric`` that does what an accumulator does.
+    """Return a ``torchmetrics.Metric`` that wraps an accumulator.
 
-    Its ``to(device)`` moves what it has counted, and of a :class:`~panscape.metrics.GpuEvaluator` where it expects
-    its maps. Counts and sums keep their dtype whatever is done to the model that the metric is in.
+    Its ``to(device)`` moves the state; a :class:`~panscape.metrics.GpuEvaluator` then expects its maps on that device.
+    Counts and sums keep their dtype when the model that contains the metric is converted.
 
     Args:
         accumulator: for example a :class:`~panscape.metrics.PanopticQuality`, an
-            :class:`~panscape.metrics.InstanceAP`, or a :class:`~panscape.metrics.GpuEvaluator` for all numbers of
-            segments and pixels at once.
+            :class:`~panscape.metrics.InstanceAP`, or a :class:`~panscape.metrics.GpuEvaluator` for all metrics
+            of segments and pixels at once.
         options: of ``torchmetrics.Metric``.
 
     Raises:
-        InvalidArgumentError: what the accumulator knows is not one tensor.
+        InvalidArgumentError: the state of the accumulator is not one tensor.
     """
     if isinstance(accumulator, InstanceAP):
         return InstanceAPMetric(accumulator, **options)
     if not isinstance(getattr(accumulator, "state", None), Tensor):
         raise InvalidArgumentError(
-            f"expected an accumulator with a tensor `state`, got {type(accumulator).__name__}; give its parts, or a "
-            "DeviceEvaluator in place of an Evaluator"
+            f"expected an accumulator with a tensor `state`, got {type(accumulator).__name__}; pass its parts, or a "
+            "GpuEvaluator instead of an Evaluator"
         )
     return AccumulatorMetric(accumulator, **options)
 
 
 def _numbers(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Yield the numbers of a report but for those of categories; nan for None."""
+    """Yield the values of a report except those of categories; nan for None."""
     for name, value in report.items():
         if isinstance(value, Mapping):
             if name != "per_category":

@@ -1,27 +1,27 @@
-"""Boundary PQ: panoptic quality that sees contours.
+"""Boundary PQ: panoptic quality that is sensitive to contours.
 
 Source: Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", CVPR 2021.
 
-The IoU of large segments hardly sees their contour. Here the IoU of a pair is the smaller one of the IoU of the masks
-and the IoU of their boundaries; all else is as in :class:`~panscape.metrics.panoptic_quality.PanopticQuality`.
+The IoU of large segments depends little on their contour. Here the IoU of a pair is the minimum of the mask IoU and
+the boundary IoU; everything else is as in :class:`~panscape.metrics.panoptic_quality.PanopticQuality`.
 
-Every rule that changes a number, as in the released ``coco_panoptic_api`` of the authors:
+The protocol, as in the ``coco_panoptic_api`` released by the authors:
 
-- The boundary of a segment is those of its pixels that are within *d* pixels of its contour: the mask minus its erosion
-  by *d* passes of a 3x3 square. What lies outside the image is outside the segment, so the edge of the image is
-  contour, too. *d* is 0.02 of the image's diagonal, rounded (halves to even), at least 1.
-- Void and crowds of the truth are outside of all other segments, and where a segment meets them there is contour.
-- Boundaries are found on whole masks. Only then do pixels that are void in the truth leave the boundary of the
-  prediction in the union, as they leave its mask: void near the middle of a prediction makes no contour in it.
-- A pair of equal category matches if this IoU is strictly above 0.5. It is never above that of the masks, so the
-  matches are some of those of PQ, and partners stay unique.
-- Whether an unmatched prediction is excused by void or by a crowd is decided by its mask, not by its boundary.
+- The boundary of a segment is the set of its pixels within *d* pixels of its contour: the mask minus its erosion by *d*
+  passes of a 3x3 square. Pixels outside the image are outside the segment, so the edge of the image is a contour, too.
+  *d* is 0.02 of the image diagonal, rounded (halves to even), at least 1.
+- Void and crowds of the ground truth are outside all other segments; a segment has a contour where it meets them.
+- Boundaries are computed on whole masks. Pixels that are void in the ground truth are removed from the boundary of the
+  prediction in the union afterwards, as from its mask. Void in the middle of a prediction adds no contour to it.
+- A pair of equal category matches if this IoU is strictly above 0.5. It is never above the mask IoU, so the matches are
+  a subset of those of PQ, and they stay one to one.
+- Whether void or a crowd excuses an unmatched prediction is decided by its mask, not by its boundary.
 
-Other rules of PQ (:mod:`panscape.metrics.protocol`) hold for boundaries as they do for masks: what they take for void
-or for one whole is so before boundaries are found, and what leaves the union of masks leaves that of boundaries.
+Other protocols of PQ (:mod:`panscape.metrics.protocol`) apply to boundaries as to masks: segments become void or are
+merged before boundaries are computed, and pixels removed from the union of masks are removed from that of boundaries.
 
-One deviation: the released code marks the inside of all segments with one number, the largest category id plus one.
-That may be the id of a segment, whose boundary is then counted wrongly. Here the inside is no segment's.
+One deviation: the released code marks the interior of all segments with one number, the largest category id plus one.
+This may be the id of a segment, whose boundary is then counted incorrectly. Here the interior has an id of its own.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from panscape.panoptic import PanopticMap
 
 
 def boundary_distance(size: tuple[int, int], dilation_ratio: float = 0.02) -> int:
-    """Return how many pixels deep boundaries are in an image of ``size`` (height, width).
+    """Return the depth of boundaries in pixels in an image of ``size`` (height, width).
 
     Raises:
-        InvalidArgumentError: the ratio is not above 0.
+        InvalidArgumentError: the ratio is not positive.
     """
     _require_ratio(dilation_ratio)
     height, width = size
@@ -68,29 +68,29 @@ def match_boundaries(
     protocol: str | Protocol = "coco",
     stuff_ids: Sequence[int] | None = None,
 ) -> SegmentMatches:
-    """Match the segments of one image by their masks and boundaries, by the rules at the top of this module.
+    """Match the segments of one image by their masks and boundaries, as defined at the top of this module.
 
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
-        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-        dilation_ratio: depth of boundaries as a part of the image's diagonal.
-        protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
-        stuff_ids: categories that are stuff; rules by which stuff is whole need them, others do not ask for them.
+        histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
+        dilation_ratio: depth of boundaries as a fraction of the image diagonal.
+        protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
+        stuff_ids: the stuff categories; only protocols with ``is_stuff_whole`` need them.
 
     Returns:
-        The matches; ``iou`` is the smaller one of mask and boundary.
+        The matches; ``iou`` is the minimum of mask IoU and boundary IoU.
 
     Raises:
-        InvalidArgumentError: the maps differ in size, the ratio is not above 0, or the rules need ``stuff_ids``.
-        UnknownNameError: no rules have this name.
+        InvalidArgumentError: the maps differ in size, the ratio is not positive, or the protocol needs ``stuff_ids``.
+        UnknownNameError: no protocol has this name.
     """
     protocol = get_protocol(protocol)
     distance = boundary_distance(truth.size, dilation_ratio)
 
     def smaller(a: Ids, b: Ids, iou: Shares) -> Shares:
-        true_ids = _known_as(truth.ids, ids_under_protocol(truth, protocol, stuff_ids, is_truth=True))
-        predicted_ids = _known_as(prediction.ids, ids_under_protocol(prediction, protocol, stuff_ids, is_truth=False))
+        true_ids = _relabel(truth.ids, ids_under_protocol(truth, protocol, stuff_ids, is_truth=True))
+        predicted_ids = _relabel(prediction.ids, ids_under_protocol(prediction, protocol, stuff_ids, is_truth=False))
         nums = truth.num_segments, prediction.num_segments
         counts = _count_boundaries(true_ids, predicted_ids.to(true_ids.device), *nums, distance)
         return np.minimum(iou, _boundary_iou(*counts, *nums, a, b, protocol))
@@ -98,18 +98,18 @@ def match_boundaries(
     return match_segments(prediction, truth, histogram, protocol, stuff_ids, refined=smaller)
 
 
-def _known_as(ids: Tensor, names: Ids | None) -> Tensor:
-    """Return a map under the names that rules have for its ids."""
-    return ids if names is None else torch.from_numpy(names).to(ids)[ids.long()]
+def _relabel(ids: Tensor, new_ids: Ids | None) -> Tensor:
+    """Return ids [H, W] mapped to those of a protocol."""
+    return ids if new_ids is None else torch.from_numpy(new_ids).to(ids)[ids.long()]
 
 
 def _count_boundaries(
     true_ids: Tensor, predicted_ids: Tensor, num_truth: int, num_prediction: int, distance: int
 ) -> tuple[Ids, Ids, Ids]:
-    """Return the histogram of two maps of boundaries, in which all insides are the id after the last."""
+    """Return the contingency table of two boundary maps; the interior of all segments is the id after the last."""
     counts = joint_histogram(
-        _outlines(true_ids, num_truth + 1, distance),
-        _outlines(predicted_ids, num_prediction + 1, distance),
+        _boundary_map(true_ids, num_truth + 1, distance),
+        _boundary_map(predicted_ids, num_prediction + 1, distance),
         num_truth + 1,
         num_prediction + 1,
     )
@@ -121,22 +121,24 @@ def _boundary_iou(
     truth_id: Ids, predicted_id: Ids, area: Ids, num_truth: int, num_prediction: int, a: Ids, b: Ids, protocol: Protocol
 ) -> Shares:
     """Return the IoU of the boundaries of pairs of ids, truth ``a`` and prediction ``b``."""
-    in_union = truth_id > 0  # what is void in the truth has left the prediction
+    in_union = truth_id > 0  # pixels that are void in the truth are removed from the prediction
     of_prediction = areas_of(predicted_id[in_union], area[in_union], num_prediction + 1)
     in_union = (predicted_id > 0) | (not protocol.predicted_void_leaves_union)
     of_truth = areas_of(truth_id[in_union], area[in_union], num_truth + 1)
     shared = _areas_of_pairs(truth_id, predicted_id, area, a, b)
-    iou: Shares = shared / np.maximum(of_truth[a] + of_prediction[b] - shared, 1)  # all of both may have left
+    iou: Shares = shared / np.maximum(
+        of_truth[a] + of_prediction[b] - shared, 1
+    )  # all pixels of both may have been removed
     return iou
 
 
-def _outlines(ids: Tensor, inside: int, distance: int) -> Tensor:
-    """Return the map with the inside of all segments as one more segment; void stays void."""
-    return torch.where(segment_boundaries(ids, distance) | (ids == 0), ids, inside)
+def _boundary_map(ids: Tensor, interior: int, distance: int) -> Tensor:
+    """Return the map with the interior of all segments as one additional segment; void stays void."""
+    return torch.where(segment_boundaries(ids, distance) | (ids == 0), ids, interior)
 
 
 def _areas_of_pairs(truth: Ids, prediction: Ids, area: Ids, a: Ids, b: Ids) -> Ids:
-    """Look pairs of ids up in the parts of a histogram; pairs that do not occur have 0."""
+    """Return the areas of pairs of ids from the parts of a histogram; 0 for pairs that do not occur."""
     columns = int(prediction.max(initial=0)) + int(b.max(initial=0)) + 1
     keys = truth * columns + prediction  # ascending, as the pairs of a histogram are
     wanted = a * columns + b
@@ -146,29 +148,29 @@ def _areas_of_pairs(truth: Ids, prediction: Ids, area: Ids, a: Ids, b: Ids) -> I
 
 
 class BoundaryPanopticQuality:
-    """Accumulates boundary PQ over images, by the rules at the top of this module.
+    """Accumulates boundary PQ over images, as defined at the top of this module.
 
-    Sums are in the same order as those of :class:`~panscape.metrics.panoptic_quality.PanopticQuality`. Accumulators of
-    several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
+    Sums are taken in the same order as in :class:`~panscape.metrics.panoptic_quality.PanopticQuality`. Accumulators of
+    several processes are merged with :meth:`merge` or by summing their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        dilation_ratio: depth of boundaries as a part of the image's diagonal.
-        protocol: what decides where evaluators differ.
-        state: float64 [K, 4]: matches, false positives, misses and sum of IoU by category.
+        dilation_ratio: depth of boundaries as a fraction of the image diagonal.
+        protocol: the evaluation protocol.
+        state: float64 [K, 4]: true positives, false positives, false negatives and sum of IoU by category.
     """
 
     def __init__(self, labels: LabelSpace, dilation_ratio: float = 0.02, protocol: str | Protocol = "coco") -> None:
-        """Start without images.
+        """Start with no images.
 
         Args:
             labels: the label space of predictions and truth.
-            dilation_ratio: depth of boundaries as a part of the image's diagonal.
-            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
+            dilation_ratio: depth of boundaries as a fraction of the image diagonal.
+            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
 
         Raises:
-            InvalidArgumentError: the ratio is not above 0.
-            UnknownNameError: no rules have this name.
+            InvalidArgumentError: the ratio is not positive.
+            UnknownNameError: no protocol has this name.
         """
         _require_ratio(dilation_ratio)
         self.labels = labels
@@ -177,12 +179,12 @@ class BoundaryPanopticQuality:
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Take one image into account.
+        """Add one image.
 
         Args:
             prediction: of the same size as ``truth``.
             truth: with its crowds, if any.
-            histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
@@ -196,21 +198,21 @@ class BoundaryPanopticQuality:
         """Check that another accumulator can be merged with this one.
 
         Raises:
-            InvalidArgumentError: it has another label space, other rules or boundaries of another depth.
+            InvalidArgumentError: the label spaces, protocols or boundary depths differ.
         """
         require_same_labels(self.labels, other.labels)
         require_same_protocol(self.protocol, other.protocol)
         if self.dilation_ratio != other.dilation_ratio:
             raise InvalidArgumentError(
                 f"expected a metric with a dilation_ratio of {self.dilation_ratio}, got one with "
-                f"{other.dilation_ratio}; merge metrics of one ratio only"
+                f"{other.dilation_ratio}; merge metrics with equal ratios only"
             )
 
     def merge(self, other: BoundaryPanopticQuality) -> None:
         """Add the images of another accumulator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space, other rules or boundaries of another depth.
+            InvalidArgumentError: the label spaces, protocols or boundary depths differ.
         """
         self.check_compatible(other)
         self.state += other.state
@@ -221,6 +223,6 @@ class BoundaryPanopticQuality:
 
     def compute(self) -> PanopticQualityReport:
         """Report on all images so far."""
-        quality = PanopticQuality(self.labels, self.protocol)  # from the counts on, it is PQ
+        quality = PanopticQuality(self.labels, self.protocol)  # computed from counts as PQ is
         quality.state += self.state
         return quality.compute()

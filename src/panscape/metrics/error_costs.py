@@ -1,21 +1,22 @@
-"""What each kind of error costs: PQ if it alone were mended, minus PQ.
+"""Error breakdown: the impact of each error type (ΔPQ), the PQ with only these errors fixed minus the PQ.
 
-The kinds are those of :mod:`panscape.metrics.error_analysis`. A kind's cost is measured by mending all its errors,
-leaving the others as they are, and counting again. Costs do not add up to what is missing to 100: one error can hide
+The types are those of :mod:`panscape.metrics.error_analysis`. The impact of a type is measured by fixing all its
+errors, leaving the others unchanged, and counting again. The impacts do not sum to 100 minus PQ: one error can hide
 another, and PQ is a quotient.
 
-With which IoU a segment would be matched that nothing was predicted for, nobody knows. It gets the mean IoU of the
-matches of its category (SQ), or if there are none, that of all matches, or 1: a model that finds more segments outlines
-them about as well as those that it finds already. Giving them IoU 1 would mend their outlines along with them and make
-misses look dearer than confusions, which keep theirs. (TIDE takes missed objects out of the truth instead, which would
-leave the reward for finding them out.)
+The IoU that a missed segment would have once found is unknown. It gets the mean IoU of the matches of its category
+(SQ), or if there are none, that of all matches, or 1: this assumes that a model that finds more segments outlines them
+as well as those that it finds already. IoU 1 would fix their outlines as well, and missed segments would seem more
+costly than classification errors, which keep their outlines. (TIDE removes missed objects from the ground truth
+instead, which would leave out the gain of finding them.)
 
-A mended category of which nothing is left (false positives were all it had) leaves the mean of its group, as in PQ; for
-itself it counts with 1 then, and so does a group of which nothing is left. No cost is negative: the IoU of a mended
-match is above half of any PQ. Means are over the categories that occur, also by rules that count others with 0.
+A category that has no segments left after fixing (it only had false positives) leaves the mean of its group, as in PQ;
+its own PQ then counts as 1, and so does a group without categories left. No impact is negative: the IoU of a fixed
+match is above half of any PQ. Means are over the categories that occur, also under protocols that count absent
+categories with 0.
 
-Mending one kind after the other and the boundary last leaves PQ 1: the false negatives of the kinds are all there are,
-so are the false positives, and in the end every match has IoU 1.
+Fixing all types one after the other, localization last, results in PQ 1: the types cover all false negatives and all
+false positives, and in the end every match has IoU 1.
 """
 
 from __future__ import annotations
@@ -49,35 +50,35 @@ _Floats = NDArray[np.float64]
 
 
 def pq_if_fixed(counts: _Floats, fixed: _Floats) -> _Floats:
-    """Return the PQ of every category after some of the errors were mended.
+    """Return the PQ of every category after some errors are fixed.
 
     Args:
         counts: float64 [..., K, 8, 5, 3], as in :class:`ErrorAnalysis`.
-        fixed: float64 [..., K, 7, 5, 3], the part of the errors in ``counts`` to mend.
+        fixed: float64 [..., K, 7, 5, 3], the errors in ``counts`` that are fixed.
 
     Returns:
         float64 [..., K] in 0..1; nan for categories without matches and errors.
     """
     tp, iou_sum = (counts[..., MATCHED_ROW, :, column].sum(-1) for column in (0, 2))
     fn, fp = (counts[..., :MATCHED_ROW, :, column].sum((-1, -2)) for column in (0, 1))
-    found, gone, gain = (fixed[..., column].sum((-1, -2)) for column in (0, 1, 2))
-    guessed = fixed[..., 0][..., [ErrorKind.MISSED, ErrorKind.VOID], :].sum((-1, -2))
+    found, removed, gain = (fixed[..., column].sum((-1, -2)) for column in (0, 1, 2))
+    assumed = fixed[..., 0][..., [ErrorKind.MISSED, ErrorKind.VOID], :].sum((-1, -2))
     with np.errstate(invalid="ignore", divide="ignore"):
         overall = iou_sum.sum(-1, keepdims=True) / tp.sum(-1, keepdims=True)
         sq = np.where(tp > 0, iou_sum / tp, np.where(np.isnan(overall), 1.0, overall))
-        pq = (iou_sum + gain + guessed * sq) / (tp + found + (fn - found) / 2 + (fp - gone) / 2)
+        pq = (iou_sum + gain + assumed * sq) / (tp + found + (fn - found) / 2 + (fp - removed) / 2)
     return np.asarray(pq, np.float64)
 
 
 def group_cost(before: _Floats, after: _Floats) -> _Floats:
-    """Return by how much the mean over categories grows.
+    """Return the increase of the mean over categories.
 
     Args:
-        before: float64 [..., K], PQ as it is; nan for categories without segments.
-        after: float64 [..., K], PQ after mending; nan also for those of which nothing is left.
+        before: float64 [..., K], PQ before fixing; nan for categories without segments.
+        after: float64 [..., K], PQ after fixing; nan also for categories without segments left.
 
     Returns:
-        float64 [...], nan where no category had segments.
+        float64 [...], nan if no category had segments.
     """
     return np.where(np.isnan(before).all(-1), np.nan, _mean(after, empty=1.0) - _mean(before, empty=0.0))
 
@@ -90,16 +91,16 @@ def _mean(values: _Floats, empty: float) -> _Floats:
 
 @dataclass(frozen=True, slots=True)
 class ErrorImpact:
-    """One kind of error over a set of images; costs are differences of PQ in 0..1.
+    """The impact of one error type on a set of images, as differences of PQ in 0..1 (ΔPQ).
 
     Attributes:
-        fn: number of false negatives of this kind.
-        fp: number of false positives of this kind.
-        all: what PQ over all categories gains if these errors are mended; nan without segments.
-        things: likewise for the mean over the things.
-        stuff: likewise for the stuff.
-        by_size: likewise over all categories, if only the errors of one class of size are mended; by `SIZE_NAMES`.
-        per_category: by name: what the category's own PQ gains; nan for those without segments.
+        fn: number of false negatives of this type.
+        fp: number of false positives of this type.
+        all: gain in PQ over all categories if these errors are fixed; nan without segments.
+        things: likewise for the mean over things.
+        stuff: likewise for the mean over stuff.
+        by_size: likewise over all categories, if only the errors of one size class are fixed; keys are `SIZE_NAMES`.
+        per_category: gain in PQ of each category, by name; nan for categories without segments.
     """
 
     fn: int
@@ -123,14 +124,14 @@ class ErrorImpact:
 
 @dataclass(frozen=True, slots=True)
 class SizeQuality:
-    """How truth segments of one class of size fared.
+    """Quality for the true segments of one size class.
 
     Attributes:
-        num_truth: number of them.
-        tp: number of those that were matched.
-        iou_sum: over the matches.
+        num_truth: number of true segments.
+        tp: number of matched segments among them.
+        iou_sum: sum of the IoU of the matches.
         fp: number of false positives of this size.
-        cost: what PQ over all categories gains if all errors of this size are mended, outlines first to last.
+        cost: gain in PQ over all categories if all errors of this size are fixed, localization included.
     """
 
     num_truth: int
@@ -142,13 +143,13 @@ class SizeQuality:
 
 @dataclass(frozen=True, slots=True)
 class ErrorReport:
-    """What errors cost; ``str()`` gives a table in points of PQ (percent).
+    """The error breakdown; ``str()`` returns a table in points of PQ (percent).
 
     Attributes:
-        kinds: by :class:`ErrorKind`.
-        sizes: by the names of `SIZE_NAMES`.
-        outlines: the part of the boundary's cost that is due to segments that were matched, with IoU < 1.
-        near_misses: the part that is due to outlines so wrong that nothing was matched.
+        kinds: impact by :class:`ErrorKind`.
+        sizes: quality by size class, keys are `SIZE_NAMES`.
+        outlines: the part of the localization impact from matches with IoU < 1.
+        near_misses: the part from outlines too inaccurate to match.
     """
 
     kinds: Mapping[ErrorKind, ErrorImpact]
@@ -160,8 +161,8 @@ class ErrorReport:
         return self.table()
 
     def table(self) -> str:
-        """Return lines with the kinds, the dearest first, in points of PQ."""
-        rows = [["error", "costs PQ", "things", "stuff", "FN", "FP"]]
+        """Return a table of the error types in points of PQ, the largest impact first."""
+        rows = [["error", "ΔPQ", "things", "stuff", "FN", "FP"]]
         for kind, cost in sorted(self.kinds.items(), key=lambda item: (-np.nan_to_num(item[1].all), item[0])):
             shares = ["-" if np.isnan(v) else f"{100 * v:.2f}" for v in (cost.all, cost.things, cost.stuff)]
             rows.append([kind.title, *shares, str(cost.fn), str(cost.fp)])
@@ -185,39 +186,39 @@ def _or_none(value: float) -> float | None:
 
 
 class ErrorAnalysis:
-    """Accumulates the errors of images, as the top of this module says.
+    """Accumulates the errors of images, as defined at the top of this module.
 
-    Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
+    Accumulators of several processes are merged with :meth:`merge` or by summing their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        protocol: of PQ, by which there are errors.
-        state: float64 [K, 8, 5, 3]: by category, kind (in the order of :class:`ErrorKind`) and size the false
-            negatives, the false positives and the growth of the sum of IoU if they are mended. The last row has the
+        protocol: the evaluation protocol of PQ, which defines the errors.
+        state: float64 [K, 8, 5, 3]: by category, type (in the order of :class:`ErrorKind`) and size, the false
+            negatives, the false positives and the increase of the sum of IoU if they are fixed. The last row has the
             matches: their number, 0, and their sum of IoU.
     """
 
     def __init__(self, labels: LabelSpace, protocol: str | Protocol = "coco") -> None:
-        """Start without images.
+        """Start with no images.
 
         Args:
             labels: the label space of predictions and truth.
-            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
+            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
 
         Raises:
-            UnknownNameError: no rules have this name.
+            UnknownNameError: no protocol has this name.
         """
         self.labels = labels
         self.protocol = get_protocol(protocol)
         self.state = torch.zeros(len(labels), NUM_ROWS, len(SIZE_NAMES), 3, dtype=torch.float64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Take one image into account.
+        """Add one image.
 
         Args:
             prediction: of the same size as ``truth``.
             truth: with its crowds, if any.
-            histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
@@ -230,14 +231,14 @@ class ErrorAnalysis:
         self.add(count_errors(errors, matches, prediction, truth))
 
     def add(self, counts: ErrorCounts) -> None:
-        """Take one image into account that was counted before."""
+        """Add the counts of one image."""
         self.state.view(-1).index_add_(0, torch.from_numpy(counts.cell), torch.from_numpy(counts.value))
 
     def merge(self, other: ErrorAnalysis) -> None:
         """Add the images of another accumulator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or other rules.
+            InvalidArgumentError: the label spaces or protocols differ.
         """
         require_same_labels(self.labels, other.labels)
         require_same_protocol(self.protocol, other.protocol)
@@ -253,7 +254,7 @@ class ErrorAnalysis:
 
 
 def report_errors(counts: _Floats, labels: LabelSpace) -> ErrorReport:
-    """Report on the sum of counts.
+    """Return the error breakdown of summed counts.
 
     Args:
         counts: float64 [K, 8, 5, 3], as in :class:`ErrorAnalysis`.
@@ -265,21 +266,21 @@ def report_errors(counts: _Floats, labels: LabelSpace) -> ErrorReport:
     for kind in ErrorKind:
         fixed = np.zeros_like(errors)
         fixed[:, kind] = errors[:, kind]
-        kinds[kind] = _kind_cost(counts, before, fixed, labels)
-    boundary = errors[:, ErrorKind.LOCALIZATION]
+        kinds[kind] = _impact(counts, before, fixed, labels)
+    localization = errors[:, ErrorKind.LOCALIZATION]
     outlines, near_misses = np.zeros_like(errors), np.zeros_like(errors)
-    near_misses[:, ErrorKind.LOCALIZATION] = boundary[..., [0, 1, 0]]  # each gets IoU 1
-    outlines[:, ErrorKind.LOCALIZATION, :, 2] = boundary[..., 2] - boundary[..., 0]
+    near_misses[:, ErrorKind.LOCALIZATION] = localization[..., [0, 1, 0]]  # each gets IoU 1
+    outlines[:, ErrorKind.LOCALIZATION, :, 2] = localization[..., 2] - localization[..., 0]
     return ErrorReport(
         kinds,
         {name: _size_quality(counts, size, before) for size, name in enumerate(SIZE_NAMES)},
-        outlines=_kind_cost(counts, before, outlines, labels),
-        near_misses=_kind_cost(counts, before, near_misses, labels),
+        outlines=_impact(counts, before, outlines, labels),
+        near_misses=_impact(counts, before, near_misses, labels),
     )
 
 
-def _kind_cost(counts: _Floats, before: _Floats, fixed: _Floats, labels: LabelSpace) -> ErrorImpact:
-    """Return what the errors in ``fixed``, float64 [K, 7, 5, 3], cost."""
+def _impact(counts: _Floats, before: _Floats, fixed: _Floats, labels: LabelSpace) -> ErrorImpact:
+    """Return the impact of the errors in ``fixed``, float64 [K, 7, 5, 3]."""
     after = pq_if_fixed(counts, fixed)
     gains = np.where(np.isnan(before), np.nan, np.nan_to_num(after, nan=1.0) - before)
     things, stuff = list(labels.thing_ids), list(labels.stuff_ids)
@@ -302,7 +303,7 @@ def _kind_cost(counts: _Floats, before: _Floats, fixed: _Floats, labels: LabelSp
 def _size_quality(counts: _Floats, size: int, before: _Floats) -> SizeQuality:
     tp, iou_sum = counts[:, MATCHED_ROW, size, 0], counts[:, MATCHED_ROW, size, 2]
     fn, fp = (counts[:, :MATCHED_ROW, size, column].sum(-1) for column in (0, 1))
-    # With all kinds mended and outlines last, every truth segment of this size is a match with IoU 1.
+    # With all types fixed, localization last, every true segment of this size is a match with IoU 1.
     perfect = np.zeros_like(counts[:, :MATCHED_ROW])
     perfect[:, ErrorKind.LOCALIZATION, size] = np.stack([fn, fp, fn + tp - iou_sum], -1)
     return SizeQuality(

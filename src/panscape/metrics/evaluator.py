@@ -24,7 +24,7 @@ from panscape.metrics.tables import format_percent, format_table
 from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 
-_ASKED = {
+_OPTIONAL = {
     "semantic_head": ("the mean IoU of a semantic head", "SemanticIoU"),
     "instances": ("average precision", "InstanceAP"),
     "instances_before_fusion": ("average precision before fusion", "InstanceAP"),
@@ -32,26 +32,27 @@ _ASKED = {
     "instance_iou_head": ("the instance-weighted IoU of a semantic head", "InstanceIoU"),
     "boundary": ("boundary quality", "BoundaryPanopticQuality"),
 }
-"""What is measured only if it is asked for, in the order in which it is reported, and who measures it."""
+"""Optional metrics in the order of the report, with their descriptions and classes."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """What an :class:`Evaluator` found; ``str()`` gives tables in percent.
+    """The report of an :class:`Evaluator`; ``str()`` returns tables in percent.
 
     Attributes:
         panoptic: PQ, SQ and RQ.
         semantic: mean IoU of the maps.
         dagger: PQ-dagger.
         covering: parsing covering.
-        semantic_head: mean IoU of what the semantic head alone predicts, which papers report; None where there is none,
-            as of maps in files.
-        instances: average precision of the objects of the maps; None where it was not asked for.
-        instances_before_fusion: of the objects that were detected one by one, before they became maps: what papers of
-            such systems report; None where it was not asked for, and of other systems.
-        instance_iou: instance-weighted IoU of the maps; None where it was not asked for.
-        instance_iou_head: of the semantic head, which papers report; None where it was not asked for or there is none.
-        boundary: boundary quality; None where it was not asked for.
+        semantic_head: mean IoU of the prediction of the semantic head alone, which papers report; None without a
+            semantic head, as for maps in files.
+        instances: average precision of the objects of the maps; None if not requested.
+        instances_before_fusion: average precision of the detected objects before fusion into maps, which papers on such
+            systems report; None if not requested, and for other systems.
+        instance_iou: instance-weighted IoU of the maps; None if not requested.
+        instance_iou_head: instance-weighted IoU of the semantic head, which papers report; None if not requested or
+            without a semantic head.
+        boundary: boundary PQ; None if not requested.
     """
 
     panoptic: PanopticQualityReport
@@ -69,7 +70,7 @@ class EvaluationReport:
         return self.table()
 
     def table(self) -> str:
-        """Return tables in percent: groups, then the categories that occur, then what else was asked for."""
+        """Return tables in percent: groups, then the categories that occur, then optional metrics."""
         head = self.semantic_head
         iou_of = [""] if head is None else ["map ", "head "]
         semantics = [self.semantic] if head is None else [self.semantic, head]
@@ -105,30 +106,30 @@ class EvaluationReport:
             "dagger": self.dagger.to_dict(),
             "covering": self.covering.to_dict(),
         }
-        asked = {name: getattr(self, name) for name in _ASKED}
+        asked = {name: getattr(self, name) for name in _OPTIONAL}
         return {**parts, **{name: report.to_dict() for name, report in asked.items() if report is not None}}
 
 
 def _titled(*reports: tuple[str, InstanceAPReport | InstanceIoUReport | None]) -> list[str]:
-    """Return the tables of the reports that are there; with their titles where there are several."""
+    """Return the tables of the reports that are not None, with titles if there are several."""
     there = [(title, report) for title, report in reports if report is not None]
     return [report.table() if len(there) == 1 else f"{title}\n{report.table()}" for title, report in there]
 
 
 class Evaluator:
-    """Accumulates PQ, PQ-dagger, parsing covering and mean IoU from one count of overlaps and one matching an image.
+    """Accumulates PQ, PQ-dagger, parsing covering and mean IoU from one overlap table and one matching per image.
 
     Attributes:
         panoptic: the accumulator of PQ.
-        semantic: the accumulator of the maps' IoU.
+        semantic: the accumulator of the IoU of maps.
         dagger: the accumulator of PQ-dagger.
         covering: the accumulator of parsing covering.
-        semantic_head: the accumulator of a semantic head's IoU, or None.
-        instances: the accumulator of average precision of the maps' objects, or None.
-        instances_before_fusion: that of objects before fusion, or None.
-        instance_iou: the accumulator of the maps' instance-weighted IoU, or None.
-        instance_iou_head: that of a semantic head's, or None.
-        boundary: the accumulator of boundary quality, or None.
+        semantic_head: the accumulator of the IoU of a semantic head, or None.
+        instances: the accumulator of average precision of the objects of maps, or None.
+        instances_before_fusion: the accumulator of average precision of objects before fusion, or None.
+        instance_iou: the accumulator of the instance-weighted IoU of maps, or None.
+        instance_iou_head: the accumulator of the instance-weighted IoU of a semantic head, or None.
+        boundary: the accumulator of boundary PQ, or None.
     """
 
     def __init__(
@@ -143,28 +144,28 @@ class Evaluator:
         instance_iou_head: InstanceIoU | None = None,
         boundary: BoundaryPanopticQuality | None = None,
     ) -> None:
-        """Start without images.
+        """Start with no images.
 
         Args:
             labels: the label space of predictions and truth.
-            protocol: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
-            semantic_head: measures the IoU of a semantic head, too.
-            instances: measures average precision, too; for predictions with scores, and memory grows with their number.
-            instances_before_fusion: measures the average precision of objects before fusion, too.
-            instance_iou: measures instance-weighted IoU, too.
-            instance_iou_head: measures that of a semantic head, too.
-            boundary: measures boundary quality, too, which takes longer; by the same rules.
+            protocol: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
+            semantic_head: optional metric of a semantic head.
+            instances: optional average precision; requires predictions with scores, and memory grows with their number.
+            instances_before_fusion: optional average precision of objects before fusion.
+            instance_iou: optional instance-weighted IoU.
+            instance_iou_head: optional instance-weighted IoU of a semantic head.
+            boundary: optional boundary PQ, with the same protocol; takes longer.
 
         Raises:
-            UnknownNameError: no rules have this name.
-            InvalidArgumentError: a metric has another label space, or that of boundaries other rules.
+            UnknownNameError: no protocol has this name.
+            InvalidArgumentError: a metric has another label space, or ``boundary`` has another protocol.
         """
         asked = (semantic_head, instances, instances_before_fusion, instance_iou, instance_iou_head, boundary)
-        for metric, (what, _) in zip(asked, _ASKED.values(), strict=True):
+        for metric, (what, _) in zip(asked, _OPTIONAL.values(), strict=True):
             if metric is not None and metric.labels != labels:
                 raise InvalidArgumentError(
-                    f"expected {what} over the label space {labels.name!r}, got {metric.labels.name!r}; make both with "
-                    "the same labels"
+                    f"expected {what} over the label space {labels.name!r}, got {metric.labels.name!r}; create both "
+                    "with the same labels"
                 )
         if boundary is not None:
             require_same_protocol(get_protocol(protocol), boundary.protocol)
@@ -181,7 +182,7 @@ class Evaluator:
 
     @property
     def states(self) -> dict[str, Tensor]:
-        """The states of the accumulators by name; those of all processes add up. Average precision has none."""
+        """The states of the accumulators by name; states of processes can be summed. Average precision has none."""
         always = ("panoptic", "semantic", "dagger", "covering")
         asked = ("semantic_head", "instance_iou", "instance_iou_head", "boundary")
         metrics = {name: getattr(self, name) for name in (*always, *asked)}
@@ -195,30 +196,30 @@ class Evaluator:
         semantic: Tensor | None = None,
         detections: Detections | None = None,
     ) -> None:
-        """Take one image into account.
+        """Add one image.
 
         Args:
             prediction: of the same size as ``truth``.
             truth: with its crowds, if any.
-            semantic: what a semantic head alone predicts, category ids [H, W], for the metrics of one.
-            detections: objects before fusion, for the metric of those.
+            semantic: prediction of a semantic head alone, category ids [H, W], for its metrics.
+            detections: objects before fusion, for their metric.
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks, or the
                 prediction has no scores and average precision is measured, or the truth has objects of a category
-                without average size and instance-weighted IoU is measured, or what a metric needs is missing. Nothing
-                is counted then.
+                without an average size and instance-weighted IoU is measured, or an input of a metric is missing. The
+                state is unchanged then.
         """
         histogram = overlaps(prediction, truth)
         of_head = (self.semantic_head, self.instance_iou_head)
         if semantic is None and any(of_head):
-            raise InvalidArgumentError("expected what the semantic head predicts, as its IoU is measured, got none")
+            raise InvalidArgumentError("expected the prediction of the semantic head, as its IoU is measured, got none")
         if detections is None and self.instances_before_fusion is not None:
             raise InvalidArgumentError(
                 "expected objects before fusion, as their average precision is measured, got none"
             )
         labels, protocol = self.panoptic.labels, self.panoptic.protocol
-        # What asks for more than the others comes first.
+        # Metrics with additional requirements come first, so that their errors leave the others unchanged.
         if self.instances is not None:
             self.instances.require_scores(prediction)
         for metric in (self.instance_iou, self.instances, self.boundary):
@@ -242,16 +243,16 @@ class Evaluator:
         """Add the images of another evaluator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or other rules, or one of both lacks what the other
-                measures besides or has other options of it. Nothing is added then.
+            InvalidArgumentError: the label spaces or protocols differ, or the optional metrics or their options do. The
+                state is unchanged then.
         """
         require_same_labels(self.panoptic.labels, other.panoptic.labels)
         require_same_protocol(self.panoptic.protocol, other.panoptic.protocol)
-        pairs = [(getattr(self, name), getattr(other, name)) for name in _ASKED]
-        for (mine, others), (what, kind) in zip(pairs, _ASKED.values(), strict=True):
+        pairs = [(getattr(self, name), getattr(other, name)) for name in _OPTIONAL]
+        for (mine, others), (what, kind) in zip(pairs, _OPTIONAL.values(), strict=True):
             if (mine is None) != (others is None):
                 raise InvalidArgumentError(
-                    f"expected evaluators that both measure {what} or both do not; give each its own {kind}"
+                    f"expected evaluators that both measure {what} or both do not; pass each its own {kind}"
                 )
             if mine is not None:
                 mine.check_compatible(others)
@@ -278,5 +279,5 @@ class Evaluator:
             self.semantic.compute(),
             self.dagger.compute(),
             self.covering.compute(),
-            **{name: metric.compute() for name in _ASKED if (metric := getattr(self, name)) is not None},
+            **{name: metric.compute() for name in _OPTIONAL if (metric := getattr(self, name)) is not None},
         )

@@ -1,9 +1,9 @@
 """Average precision of objects (AP), from panoptic maps or from masks that may overlap.
 
-The rules of COCO are in :mod:`panscape.metrics.instance_ap_coco`, those of Cityscapes in
-:mod:`panscape.metrics.instance_ap_cityscapes`. Objects of a map do not overlap, and unsure ones are missing from it.
-The AP of the same network's detections before fusion is mostly higher; papers of systems that detect objects report
-that one (:meth:`InstanceAP.update_masks`).
+The protocol of COCO is in :mod:`panscape.metrics.instance_ap_coco`, that of Cityscapes in
+:mod:`panscape.metrics.instance_ap_cityscapes`. The objects of a map do not overlap, and those with a low score are not
+in it. The AP of the same network's detections before fusion is usually higher; papers on systems that detect objects
+report that AP (:meth:`InstanceAP.update_masks`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from panscape.ops.confusion import JointHistogram
 from panscape.ops.cropped_masks import CroppedMasks
 from panscape.panoptic import PanopticMap
 
-APRules = Literal["coco", "cityscapes"]
+APProtocol = Literal["coco", "cityscapes"]
 ScoreSource = Literal["given", "one"]
 
 
@@ -42,7 +42,7 @@ class CategoryAP:
         ap: mean over IoU thresholds from 0.50 to 0.95, in 0..1; nan without objects.
         ap50: at IoU 0.50.
         ap75: at IoU 0.75.
-        num_objects: in the truth; crowds are none, nor are for Cityscapes those of less than 100 pixels.
+        num_objects: in the ground truth, without crowds; for Cityscapes also without objects below 100 pixels.
         num_predictions: number of predicted segments.
     """
 
@@ -58,11 +58,11 @@ class SizeAP:
     """The average precision of objects within a range of sizes.
 
     Attributes:
-        smallest: area in pixels of the smallest object.
-        largest: of the largest; 1e10 where there is no limit.
+        smallest: smallest area in pixels.
+        largest: largest area in pixels; 1e10 without a limit.
         ap: mean over thresholds and categories, in 0..1; nan without objects.
-        recall: mean over thresholds and categories of the largest recall reached with 100 predictions.
-        num_objects: number of objects of these sizes in the truth.
+        recall: maximum recall with 100 predictions, mean over thresholds and categories.
+        num_objects: number of objects of these sizes in the ground truth.
     """
 
     smallest: float
@@ -81,11 +81,11 @@ class InstanceAPReport:
         ap: mean over categories and IoU thresholds from 0.50 to 0.95, in 0..1; nan without objects.
         ap50: at IoU 0.50.
         ap75: at IoU 0.75.
-        recall: by number of predictions (1, 10, 100 of an image and category), the mean over thresholds and categories
-            of the largest recall reached; COCO's AR. Empty for Cityscapes.
-        by_size: by name of the range of sizes, percentiles last if they were asked for; empty for Cityscapes.
-        per_category: by name of the things, in the order of the label space.
-        curves: precision at every recall; the ranges of sizes are all, then those of ``by_size``. None for Cityscapes.
+        recall: COCO's AR: maximum recall with 1, 10 and 100 predictions per image and category, mean over thresholds
+            and categories. Empty for Cityscapes.
+        by_size: by name of the size range, percentiles last if requested; empty for Cityscapes.
+        per_category: by thing category, in the order of the label space.
+        curves: precision at every recall; the size ranges are all sizes, then ``by_size``. None for Cityscapes.
     """
 
     protocol: str
@@ -101,9 +101,9 @@ class InstanceAPReport:
         return self.table()
 
     def table(self) -> str:
-        """Return lines with the means, then categories that have objects, then ranges of sizes, in percent."""
+        """Return tables in percent: means, categories that have objects, size ranges."""
         present = {name: category for name, category in self.per_category.items() if category.num_objects}
-        rows = [[f"by {self.protocol} rules", "AP", "AP50", "AP75", "objects", "predictions"]]
+        rows = [[f"{self.protocol} protocol", "AP", "AP50", "AP75", "objects", "predictions"]]
         total = sum(category.num_objects for category in present.values())
         predicted = sum(category.num_predictions for category in present.values())
         means = [format_percent(value) for value in (self.ap, self.ap50, self.ap75)]
@@ -122,7 +122,7 @@ class InstanceAPReport:
                 )
             blocks.append(format_table(sizes))
         if self.recall:
-            counts = [["predictions of an image and category", "AR"]]
+            counts = [["predictions per image and category", "AR"]]
             counts += [[f"at most {count}", format_percent(value)] for count, value in self.recall.items()]
             blocks.append(format_table(counts))
         return "\n\n".join(blocks)
@@ -141,19 +141,19 @@ class InstanceAPReport:
 
 
 class InstanceAP:
-    """Accumulates the objects of images for average precision, by the rules of COCO or of Cityscapes.
+    """Accumulates the objects of images for average precision, by the protocol of COCO or Cityscapes.
 
-    Unlike other metrics' sums, precision needs every prediction of the set at once: memory grows with the number of
-    segments (about 100 bytes for each), not with that of pixels. There is no tensor to be added up over processes;
-    instead accumulators are merged in the order of their images, which decides between equal scores and nothing else.
-    They can be pickled, so ``torch.distributed.all_gather_object`` moves them; one accumulator for each image, merged
-    by the images' numbers, gives the same report however the images were shared out.
+    Other metrics are sums; precision needs all predictions of the set at once. Memory grows with the number of segments
+    (about 100 bytes each), not with the number of pixels. There is no tensor to sum over processes. Accumulators are
+    merged instead; their order only affects the ranking of equal scores. They can be pickled, so
+    ``torch.distributed.all_gather_object`` can gather them. One accumulator per image, merged in the order of the
+    images, gives the same report however the images are distributed over processes.
 
     Attributes:
         labels: the label space of predictions and truth.
         protocol: "coco" or "cityscapes".
-        sizes: by name, the least and the largest area in pixels for which AP is reported too; both are included.
-        percentiles: of the areas of all objects, between which AP is reported as well; () for none.
+        sizes: size ranges by name, for which AP is also reported: smallest and largest area in pixels, both inclusive.
+        percentiles: of the areas of all objects, between which AP is also reported; () for none.
         score: "given" or "one".
         images: the objects of each image so far.
     """
@@ -161,49 +161,48 @@ class InstanceAP:
     def __init__(
         self,
         labels: LabelSpace,
-        protocol: APRules = "coco",
+        protocol: APProtocol = "coco",
         *,
         sizes: Mapping[str, tuple[float, float]] | None = None,
         percentiles: Sequence[float] = (),
         score: ScoreSource = "given",
     ) -> None:
-        """Start without images.
+        """Start with no images.
 
         Args:
-            labels: the label space of predictions and truth; its things are looked at.
-            protocol: whose.
-            sizes: ranges of areas, in pixels; None for COCO's small, medium and large. None for the rules of
-                Cityscapes.
-            percentiles: report AP between these percentiles of the areas of the truth's objects as well, measured when
-                all images are known (:func:`~panscape.metrics.object_sizes.size_percentiles`); those of All Scales'
-                Figure 5 are :data:`~panscape.metrics.object_sizes.PERCENTILES`. None for the rules of Cityscapes.
-            score: "given" takes the predictions' scores; "one" gives each segment the same, so that only the order of
-                images and segments ranks them.
+            labels: the label space of predictions and truth; only things are evaluated.
+            protocol: "coco" or "cityscapes".
+            sizes: ranges of areas in pixels; None for COCO's small, medium and large. Must be None for Cityscapes.
+            percentiles: also report AP between these percentiles of the areas of the true objects, computed over all
+                images (:func:`~panscape.metrics.object_sizes.size_percentiles`); those of All Scales' Figure 5 are
+                :data:`~panscape.metrics.object_sizes.PERCENTILES`. Must be empty for Cityscapes.
+            score: "given" uses the scores of the predictions; "one" gives all segments the same score, so that they are
+                ranked by the order of images and segments.
 
         Raises:
-            InvalidArgumentError: an option is none of these, a range is empty or given to Cityscapes, or percentiles do
-                not ascend from 0 to 100.
+            InvalidArgumentError: an option has another value, a size range is empty or used with Cityscapes, or
+                percentiles do not ascend from 0 to 100.
         """
-        if protocol not in get_args(APRules):
-            raise InvalidArgumentError(f'expected rules "coco" or "cityscapes", got {protocol!r}')
+        if protocol not in get_args(APProtocol):
+            raise InvalidArgumentError(f'expected protocol "coco" or "cityscapes", got {protocol!r}')
         if score not in get_args(ScoreSource):
             raise InvalidArgumentError(f'expected score "given" or "one", got {score!r}')
         if (sizes is not None or percentiles) and protocol != "coco":
-            raise InvalidArgumentError('expected sizes with rules="coco" only; the rules of Cityscapes know no sizes')
+            raise InvalidArgumentError('expected sizes with protocol="coco" only; the Cityscapes protocol has no sizes')
         self.labels = labels
-        self.protocol: APRules = protocol
+        self.protocol: APProtocol = protocol
         self.sizes = _checked(COCO_SIZES if sizes is None else sizes) if protocol == "coco" else {}
         self.percentiles = require_percentiles(percentiles) if percentiles else ()
         self.score: ScoreSource = score
         self.images: list[ThingOverlaps] = []
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Take one image into account.
+        """Add one image.
 
         Args:
             prediction: of the same size as ``truth``, with scores unless ``score`` is "one".
             truth: with its crowds, if any.
-            histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks, or the
@@ -215,13 +214,13 @@ class InstanceAP:
         self.images.append(thing_overlaps(prediction, truth, self.labels, histogram))
 
     def update_masks(self, masks: CroppedMasks, category: Tensor, score: Tensor, truth: PanopticMap) -> None:
-        """Take one image into account whose predicted objects are masks that may overlap.
+        """Add one image whose predicted objects are masks that may overlap.
 
         Args:
-            masks: of P objects; those without pixels do not count.
-            category: of each, a thing of the label space, integers [P].
-            score: of each, float [P]; ignored if ``score`` of the metric is "one".
-            truth: with its crowds, if any, of the size that the masks are of.
+            masks: of P objects; empty masks are ignored.
+            category: thing category of each mask, integers [P].
+            score: of each mask, float [P]; ignored if ``score`` of the metric is "one".
+            truth: with its crowds, if any; of the image size of the masks.
 
         Raises:
             InvalidArgumentError: there is not one category and score for each mask, a mask leaves the image, or a
@@ -231,7 +230,7 @@ class InstanceAP:
         self.images.append(mask_overlaps(masks, category, score, truth, self.labels))
 
     def require_scores(self, prediction: PanopticMap) -> None:
-        """Check that a prediction has the scores that this metric asks for.
+        """Check that a prediction has the scores that this metric requires.
 
         Raises:
             InvalidArgumentError: it has none.
@@ -239,15 +238,14 @@ class InstanceAP:
         if self.score == "given" and prediction.score is None and prediction.num_segments:
             raise InvalidArgumentError(
                 f"expected a prediction with a score for each of its {prediction.num_segments} segments, as average "
-                'precision ranks them, got none; give scores, or InstanceAP(..., score="one") to have none count more '
-                "than another"
+                'precision ranks them, got none; give scores, or use InstanceAP(..., score="one") to rank all equally'
             )
 
     def check_compatible(self, other: InstanceAP) -> None:
         """Check that another accumulator can be merged with this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or other options.
+            InvalidArgumentError: the label spaces or options differ.
         """
         require_same_labels(self.labels, other.labels)
         mine, others = (
@@ -256,14 +254,15 @@ class InstanceAP:
         )
         if mine != others:
             raise InvalidArgumentError(
-                f"expected a metric with {_spelt(mine)}, got one with {_spelt(others)}; merge metrics of equal options"
+                f"expected a metric with {_format_options(mine)}, got one with {_format_options(others)}; "
+                "merge metrics with equal options"
             )
 
     def merge(self, other: InstanceAP) -> None:
         """Add the images of another accumulator after those of this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or other options.
+            InvalidArgumentError: the label spaces or options differ.
         """
         self.check_compatible(other)
         self.images += other.images
@@ -273,7 +272,7 @@ class InstanceAP:
         self.images = []
 
     def object_areas(self) -> Tensor:
-        """Return the areas of the truth's objects so far, int64; from these ``size_percentiles`` makes ranges."""
+        """Return the areas of the true objects so far, int64, the input of ``size_percentiles``."""
         areas = [image.true_area[~image.is_crowd] for image in self.images]
         return torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int64), *areas]))
 
@@ -281,17 +280,17 @@ class InstanceAP:
         """Report on all images so far.
 
         Args:
-            sizes: in place of those of the metric and of its percentiles, for ranges that were measured on these very
+            sizes: size ranges that replace those of the metric and its percentiles, for example measured on the same
                 images.
 
         Raises:
-            InvalidArgumentError: a range is empty or given to Cityscapes.
+            InvalidArgumentError: a range is empty or used with Cityscapes.
         """
         things = pooled(self.images)
         if self.protocol == "cityscapes":
             if sizes is not None:
                 raise InvalidArgumentError(
-                    'expected sizes with rules="coco" only; the rules of Cityscapes know no sizes'
+                    'expected sizes with protocol="coco" only; the Cityscapes protocol has no sizes'
                 )
             return _cityscapes_report(things, self.labels)
         return _coco_report(things, self.labels, self._all_sizes() if sizes is None else _checked(sizes))
@@ -303,8 +302,8 @@ class InstanceAP:
         return {**self.sizes, **size_percentiles(areas, self.percentiles)}
 
 
-def default_ap_protocol(labels: LabelSpace) -> APRules:
-    """Return whose rules are meant where nobody says: those of Cityscapes for its label space, else those of COCO."""
+def default_ap_protocol(labels: LabelSpace) -> APProtocol:
+    """Return the default protocol of a label space: "cityscapes" for Cityscapes, else "coco"."""
     return "cityscapes" if labels.name == "cityscapes" else "coco"
 
 
@@ -379,7 +378,7 @@ def _threshold(thresholds: NDArray[np.float64], iou: float) -> int:
 
 
 def _mean(values: NDArray[np.float64]) -> float:
-    """Return the mean of what is there; nan without any."""
+    """Return the mean without nan; nan if there is none."""
     present = values[~np.isnan(values)]
     return float(present.mean()) if present.size else math.nan
 
@@ -388,12 +387,12 @@ def _checked(sizes: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float,
     for name, (low, high) in sizes.items():
         if not 0 <= low <= high:
             raise InvalidArgumentError(
-                f"expected the least and the largest area in pixels for the size {name!r}, got {low} and {high}"
+                f"expected the smallest and the largest area in pixels for the size {name!r}, got {low} and {high}"
             )
     return {name: (low, min(high, LARGEST_AREA)) for name, (low, high) in sizes.items()}  # JSON has no infinity
 
 
-def _spelt(options: Mapping[str, Any]) -> str:
+def _format_options(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 

@@ -1,20 +1,21 @@
-"""Average precision by the rules of Cityscapes, as its ``evalInstanceLevelSemanticLabeling`` measures it.
+"""Average precision by the protocol of Cityscapes, as in its ``evalInstanceLevelSemanticLabeling``.
 
-Every rule that changes a number:
+The protocol:
 
 - A prediction matches an object of its category if their IoU is above the threshold, 0.50, 0.55 to 0.95. IoU is that of
-  the masks; void counts like everything else. Objects of the truth do not overlap, so that a prediction matches one at
-  most. Of several masks that match the same object, the surest is right and the others are false.
-- Objects of less than 100 pixels are not looked for. Predictions of all sizes and numbers count.
-- A prediction that matches a group (a crowd) or such a small object is ignored. So is one that matches nothing if a
-  share above the *threshold* of it lies on void, on groups and on small objects of its category. A group that is small
-  is counted twice there, as in the published script.
+  the masks; void pixels are included. Objects of the ground truth do not overlap, so a prediction matches at most one.
+  If several masks match the same object, the one with the highest score is a true positive and the others are false
+  positives.
+- Objects of less than 100 pixels are ignored. There is no limit on the size and number of predictions.
+- A prediction that matches a group (a crowd) or such a small object is ignored. A prediction that matches nothing is
+  ignored if a fraction above the *threshold* of it lies on void, on groups and on small objects of its category. A
+  small group is counted twice there, as in the published script.
 - Precision is integrated over recall by the mean of left and right steps, from (0, 1) on; equal scores are one point.
-- A category without objects is left out of the means; one with objects and no prediction counts with 0. So does one
-  whose predictions are all ignored; the published script ends there with an error.
+- A category without objects is left out of the means. A category with objects and without predictions counts with 0.
+  So does one whose predictions are all ignored; the published script raises an error there.
 
-The published script does not know objects of ignored categories (caravans and trailers that were counted) as void. In
-panscape's maps they are void like everything that is not evaluated.
+The published script does not treat objects of ignored categories (annotated caravans and trailers) as void. In the maps
+of panscape they are void, like everything that is not evaluated.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from panscape.metrics.thing_overlaps import ThingOverlaps
 
 CITYSCAPES_THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 SMALLEST_OBJECT = 100
-"""Pixels."""
+"""Minimum area of an object in pixels."""
 
 Floats = NDArray[np.float64]
 
 
 def cityscapes_precision(things: ThingOverlaps, categories: Sequence[int]) -> Floats:
-    """Measure the average precision of a set by the rules at the top of this module.
+    """Measure the average precision of a set as defined at the top of this module.
 
     Args:
         things: of all images.
@@ -45,28 +46,28 @@ def cityscapes_precision(things: ThingOverlaps, categories: Sequence[int]) -> Fl
     """
     num_predicted = len(things.score)
     is_small = things.true_area < SMALLEST_OBJECT
-    is_sought = ~things.is_crowd & ~is_small
+    is_evaluated = ~things.is_crowd & ~is_small
     excuse = things.shared * (things.is_crowd[things.truth].astype(np.int64) + is_small[things.truth])
     excused = things.on_void.copy()
     np.add.at(excused, things.prediction, excuse)
     share = excused / things.predicted_area
-    iou, pair_is_sought = things.iou(), is_sought[things.truth]
+    iou, pair_is_evaluated = things.iou(), is_evaluated[things.truth]
     result = np.full((len(categories), len(CITYSCAPES_THRESHOLDS)), np.nan)
-    num_sought = [int((is_sought & (things.true_category == category)).sum()) for category in categories]
+    num_evaluated = [int((is_evaluated & (things.true_category == category)).sum()) for category in categories]
     for t, threshold in enumerate(CITYSCAPES_THRESHOLDS):
         is_match = iou > threshold
-        hits = np.flatnonzero(is_match & pair_is_sought)
+        hits = np.flatnonzero(is_match & pair_is_evaluated)
         by_truth = hits[np.lexsort((-things.score[things.prediction[hits]], things.truth[hits]))]
-        _, surest = np.unique(things.truth[by_truth], return_index=True)
+        _, best = np.unique(things.truth[by_truth], return_index=True)
         is_true, is_matched, is_hit = (np.zeros(num_predicted, dtype=bool) for _ in range(3))
-        is_true[things.prediction[by_truth[surest]]] = True
+        is_true[things.prediction[by_truth[best]]] = True
         is_hit[things.prediction[hits]] = True
         is_matched[things.prediction[is_match]] = True
         is_counted = is_hit | (~is_matched & (share <= threshold))
         for k, category in enumerate(categories):
-            if num_sought[k]:
+            if num_evaluated[k]:
                 mine = is_counted & (things.predicted_category == category)
-                result[k, t] = _area_under_curve(is_true[mine], things.score[mine], num_sought[k])
+                result[k, t] = _area_under_curve(is_true[mine], things.score[mine], num_evaluated[k])
     return result
 
 
@@ -75,7 +76,9 @@ def _area_under_curve(is_true: NDArray[np.bool_], score: NDArray[np.float32], nu
     if not len(score):
         return 0.0
     order = np.argsort(score, kind="stable")
-    _, first = np.unique(score[order], return_index=True)  # the points: all of at least this score
+    _, first = np.unique(
+        score[order], return_index=True
+    )  # one point for each score: all predictions of at least this score
     hits = is_true.sum() - np.append(0, is_true[order].cumsum())[first]
     precision = np.append(hits / (len(score) - first), 1.0)
     recall = np.append(hits / num_objects, 0.0)

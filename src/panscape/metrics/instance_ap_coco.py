@@ -1,19 +1,20 @@
-"""Average precision by the rules of COCO, as pycocotools measures masks.
+"""Average precision by the protocol of COCO, as in pycocotools for masks.
 
-Every rule that changes a number:
+The protocol:
 
 - A prediction matches an object of its category if their IoU is at least the threshold, 0.50, 0.55 to 0.95. IoU is that
-  of the masks; void counts like everything else.
-- Predictions choose in the order of their scores, equal ones in the order of their segments; at most 100 of an image
-  and category take part.
-- A prediction that matches only a crowd of its category does not count; its overlap is the share of *its* pixels.
-- For a range of sizes, objects of other sizes are ignored, too, but each is matched once and by IoU; predictions of
-  other sizes that match nothing do not count. Areas are those of the maps, where pycocotools reads those of the truth
+  of the masks; void pixels are included.
+- Predictions are matched greedily in descending order of score, equal scores in the order of the segments; at most 100
+  per image and category are used.
+- A prediction that matches only a crowd of its category is ignored; its overlap is the fraction of *its own* pixels on
+  the crowd.
+- For a size range, objects of other sizes are ignored as well, but each is matched once and by IoU; predictions of
+  other sizes that match nothing are ignored. Areas are those of the maps; pycocotools reads those of the ground truth
   from its file.
-- Precision is made monotone and taken at 101 recalls; equal scores of different images stay in the order of the
-  images. Categories without an object stay out of the means.
+- Precision is made monotone and sampled at 101 recalls; equal scores of different images stay in the order of the
+  images. Categories without an object are left out of the means.
 
-Segments without pixels do not count.
+Segments without pixels are ignored.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from panscape.ops.greedy_matching import IGNORED, TRUE, match_objects
 
 COCO_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 MAX_PREDICTIONS = (1, 10, 100)
-"""Of an image and category."""
+"""Maximum numbers of predictions per image and category."""
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 
@@ -37,12 +38,12 @@ Floats = NDArray[np.float64]
 
 
 class CocoCurves(NamedTuple):
-    """How precise the predictions are at every recall; nan where a category has no object of the size.
+    """Precision at every recall; nan where a category has no object of the size.
 
     Attributes:
-        precision: float64 [T, 101, K, A, 3]: thresholds, recalls 0 to 1, categories, ranges of sizes, and 1, 10 or 100
-            predictions of an image and category.
-        recall: float64 [T, K, A, 3], the largest recall reached.
+        precision: float64 [T, 101, K, A, 3]: thresholds, recalls 0 to 1, categories, size ranges, and 1, 10 or 100
+            predictions per image and category.
+        recall: float64 [T, K, A, 3], the maximum recall.
         num_objects: int64 [K, A].
     """
 
@@ -52,12 +53,12 @@ class CocoCurves(NamedTuple):
 
 
 def coco_curves(things: ThingOverlaps, categories: Sequence[int], ranges: Sequence[tuple[float, float]]) -> CocoCurves:
-    """Measure precision and recall of a set by the rules at the top of this module.
+    """Measure precision and recall of a set as defined at the top of this module.
 
     Args:
         things: of all images.
         categories: K ids of things.
-        ranges: A pairs of the least and the largest area in pixels, both included.
+        ranges: A pairs of the smallest and the largest area in pixels, both inclusive.
     """
     order, rank = _ranked(things)
     limits = np.array(ranges, dtype=np.float64).reshape(-1, 2)[:, :, None]
@@ -83,7 +84,7 @@ def coco_curves(things: ThingOverlaps, categories: Sequence[int], ranges: Sequen
 
 
 def _ranked(things: ThingOverlaps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the predictions that take part, by image, category and falling score, and the rank of each there."""
+    """Return the predictions that are used, ordered by image, category and descending score, and their ranks."""
     order = np.lexsort((-things.score, things.predicted_category, things.image))  # stable, so equal ones by segment
     image, category = things.image[order], things.predicted_category[order]
     is_first = np.ones(len(order), dtype=bool)
@@ -97,7 +98,7 @@ def _ranked(things: ThingOverlaps) -> tuple[NDArray[np.int64], NDArray[np.int64]
 def _pairs_in_order(
     things: ThingOverlaps, order: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Return where the pairs of each prediction of ``order`` begin, their objects, and their overlaps."""
+    """Return the start of the pairs of each prediction of ``order``, their objects, and their overlaps."""
     place = np.full(len(things.score), -1)
     place[order] = np.arange(len(order))
     owner = place[things.prediction]
@@ -110,13 +111,13 @@ def _pairs_in_order(
 
 
 def _curve(verdicts: NDArray[np.int8], num_objects: int) -> tuple[Floats, Floats]:
-    """Return precision [T, 101] and the largest recall [T] of predictions [T, P] by falling score."""
+    """Return precision [T, 101] and maximum recall [T] of predictions [T, P] in descending order of score."""
     is_true, is_false = verdicts == TRUE, (verdicts != TRUE) & (verdicts != IGNORED)
     hits, counted = is_true.cumsum(axis=1), (is_true | is_false).cumsum(axis=1)
     recall = hits / num_objects
     precision = hits / (counted + np.spacing(1))
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    padded = np.concatenate([precision, np.zeros((len(verdicts), 1))], axis=1)  # recalls that are not reached
+    padded = np.concatenate([precision, np.zeros((len(verdicts), 1))], axis=1)  # for recalls that are not reached
     at_recalls = np.stack(
         [row[np.searchsorted(reached, _RECALLS)] for row, reached in zip(padded, recall, strict=True)]
     )

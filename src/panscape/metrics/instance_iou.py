@@ -1,19 +1,19 @@
 """Instance-weighted intersection over union (iIoU), the second semantic metric of the Cityscapes benchmark.
 
-IoU counts pixels, so large objects decide it. Here every object of the truth weighs the same, whatever its size.
+IoU counts pixels, so large objects dominate it. Here every ground-truth object has the same weight, whatever its size.
 
-Every rule that changes a number, as in ``evalPixelLevelSemanticLabeling`` of cityscapesScripts:
+The protocol, as in ``evalPixelLevelSemanticLabeling`` of cityscapesScripts:
 
-- The prediction is a map of categories; its segments play no role.
-- An object of the truth of area *a* has the weight *A/a*, where *A* is the average size of its category. So weighted,
-  its pixels count as found (iTP) if they are predicted as its category and as missed (iFN) if not, void included.
-- Crowds of the truth (Cityscapes: groups) are neither found nor missed. They are pixels of their category all the same:
-  what is predicted there as another category is a false positive of that one.
-- False positives (FP) are not weighted: pixels predicted as the category where the truth has another one and not void.
-- iIoU = iTP / (iTP + FP + iFN), over all images. The mean is over those categories of things that have any of the
-  three.
+- Only the categories of the prediction are used; its segments are ignored.
+- A ground-truth object of area *a* has the weight *A/a*, where *A* is the average size of its category. Its weighted
+  pixels are true positives (iTP) if they are predicted as its category, else false negatives (iFN), void included.
+- Crowds of the ground truth (Cityscapes: groups) are neither true positives nor false negatives. Their pixels still
+  belong to their category: a prediction of another category there is a false positive of that other category.
+- False positives (FP) are not weighted: pixels predicted as the category where the ground truth has another category,
+  not void.
+- iIoU = iTP / (iTP + FP + iFN), over all images. The mean is over the thing categories that have any of the three.
 
-*A* is a constant of the benchmark, measured on its training images. It decides how much false positives cost.
+*A* is a constant of the benchmark, measured on its training images. It determines the weight of false positives.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ CITYSCAPES_AVERAGE_SIZES: Mapping[str, float] = MappingProxyType(
         "bicycle": 4672.3249222261,
     }
 )
-"""Pixels of an average object at 1024x2048, by category, as cityscapesScripts has them."""
+"""Average object size in pixels at 1024x2048, by category, as in cityscapesScripts."""
 
 
 def average_sizes(truths: Iterable[PanopticMap], labels: LabelSpace) -> dict[str, float]:
     """Measure the average size of the objects of each category.
 
     Args:
-        truths: maps with their crowds, if any; crowds are left out, as are segments without pixels.
+        truths: maps with their crowds, if any; crowds and segments without pixels are ignored.
         labels: the label space of ``truths``.
 
     Returns:
-        Pixels by category name, for the categories of things that have objects.
+        Pixels by category name, for the thing categories that have objects.
 
     Raises:
         InvalidArgumentError: a map has a category that the label space lacks.
@@ -83,14 +83,14 @@ def average_sizes(truths: Iterable[PanopticMap], labels: LabelSpace) -> dict[str
 
 
 class ObjectPixels(NamedTuple):
-    """The objects of one image's truth, and how many of their pixels have their category; all on the CPU.
+    """The true objects of one image and their correctly predicted pixels; all parts are on the CPU.
 
     Attributes:
-        truth: int64 [M], the truth's segments that are things, have pixels and are no crowds, ascending; rows (id minus
+        truth: int64 [M], the true segments that are things, have pixels and are not crowds, ascending; rows (id minus
             one).
-        area: int64 [M], their pixels.
-        found: int64 [M], those that are predicted as the object's category.
-        spurious: int64 [K], pixels by predicted category where the truth has another one.
+        area: int64 [M], their areas in pixels.
+        found: int64 [M], their pixels that are predicted as the category of the object.
+        spurious: int64 [K], false positive pixels by predicted category, where the truth has another category.
     """
 
     truth: Tensor
@@ -102,13 +102,13 @@ class ObjectPixels(NamedTuple):
 def count_object_pixels(
     prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, histogram: JointHistogram | None = None
 ) -> ObjectPixels:
-    """Count how much of each object of one image is predicted as its category.
+    """Count the pixels of each object of one image that are predicted as its category.
 
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
         labels: the label space of both.
-        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+        histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
 
     Raises:
         InvalidArgumentError: the maps differ in size.
@@ -116,7 +116,7 @@ def count_object_pixels(
     histogram = overlaps(prediction, truth) if histogram is None else histogram
     a, b, shared = (part.numpy() for part in histogram)
     predicted_category = categories_of(prediction, -2)
-    is_right = categories_of(truth, -1)[a] == predicted_category[b]  # void is like no other
+    is_right = categories_of(truth, -1)[a] == predicted_category[b]  # void equals no category
     area = areas_of(a, shared, truth.num_segments)
     found = areas_of(a[is_right], shared[is_right], truth.num_segments)
     is_wrong = ~is_right & (a > 0) & (b > 0)
@@ -135,10 +135,10 @@ class CategoryInstanceIoU:
     """The weighted pixels of one category.
 
     Attributes:
-        tp: weighted pixels of objects that have the category in the prediction.
-        fp: number of pixels with it in the prediction and another one in the truth.
-        fn: weighted pixels of objects that have another category, or void, in the prediction.
-        average_size: of an object, in pixels: what the weights are relative to; nan if it is not known.
+        tp: weighted pixels of objects, predicted as the category.
+        fp: number of pixels predicted as the category where the truth has another one.
+        fn: weighted pixels of objects, predicted as another category or void.
+        average_size: average size of an object in pixels, the *A* of the weights; nan if unknown.
     """
 
     tp: float
@@ -158,7 +158,7 @@ class InstanceIoUReport:
     """The instance-weighted IoU of a set of images; ``str()`` gives a table in percent.
 
     Attributes:
-        mean_iou: mean over the categories of things that have pixels, in 0..1; nan without any.
+        mean_iou: mean over the thing categories that have pixels, in 0..1; nan without any.
         per_category: by name, things only, in the order of the label space.
     """
 
@@ -169,7 +169,7 @@ class InstanceIoUReport:
         return self.table()
 
     def table(self) -> str:
-        """Return lines with the mean, then the categories that have pixels, in percent."""
+        """Return a table in percent: the mean, then the categories that have pixels."""
         present = {name: c for name, c in self.per_category.items() if not math.isnan(c.iou)}
         rows = [["", "iIoU"], [f"mean ({len(present)})", format_percent(self.mean_iou)]]
         rows += [[name, format_percent(category.iou)] for name, category in present.items()]
@@ -183,34 +183,34 @@ class InstanceIoUReport:
 
 
 class InstanceIoU:
-    """Accumulates instance-weighted IoU over images, by the rules at the top of this module.
+    """Accumulates instance-weighted IoU over images, as defined at the top of this module.
 
-    Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
+    Accumulators of several processes are merged with :meth:`merge` or by summing their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        average_sizes: pixels of an average object by category name; None if they are measured from the images.
-        state: float64 [K, 4]: by category, the sum of the objects' shares that were found, number of objects, their
-            area, and false positives in pixels.
+        average_sizes: average object size in pixels by category name; None if measured from the images.
+        state: float64 [K, 4]: by category, the sum of the found fractions of objects, number of objects, their area,
+            and false positives in pixels.
     """
 
     def __init__(self, labels: LabelSpace, average_sizes: Mapping[str, float] | None = None) -> None:
-        """Start without images.
+        """Start with no images.
 
         Args:
             labels: the label space of predictions and truth.
-            average_sizes: pixels of an average object by category name, for each category of things that the truth
-                has. Without them: those of the benchmark for the label space called "cityscapes"; for all others they
-                are the averages over the truth of the images.
+            average_sizes: average object size in pixels by category name, for each thing category of the ground truth.
+                By default those of the benchmark for the label space "cityscapes", else the averages over the ground
+                truth of the images.
 
         Raises:
-            UnknownNameError: a size is given for what is no category of things; the nearest names are suggested.
-            InvalidArgumentError: a size is not above 0.
+            UnknownNameError: a size is given for a name that is not a thing category; the nearest names are suggested.
+            InvalidArgumentError: a size is not positive.
         """
         things = [labels[category].name for category in labels.thing_ids]
         for name in average_sizes or ():
             if name not in things:
-                raise UnknownNameError("category of things", name, things)
+                raise UnknownNameError("thing category", name, things)
         if average_sizes is None and labels.name == "cityscapes":
             average_sizes = CITYSCAPES_AVERAGE_SIZES
         for name, size in (average_sizes or {}).items():
@@ -221,16 +221,16 @@ class InstanceIoU:
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Take one image into account.
+        """Add one image.
 
         Args:
-            prediction: of the same size as ``truth``; only its categories count.
+            prediction: of the same size as ``truth``; only its categories are used.
             truth: with its crowds, if any.
-            histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks, or the truth
-                has an object of a category without average size.
+                has an object of a category without an average size.
         """
         require_categories(self.labels, prediction, truth)
         pixels = count_object_pixels(prediction, truth, self.labels, histogram)
@@ -245,25 +245,25 @@ class InstanceIoU:
             return
         for name in sorted({self.labels[c].name for c in categories.tolist()} - self.average_sizes.keys()):
             raise InvalidArgumentError(
-                f"expected an average size of {name!r}, of which the truth has objects, got sizes of "
-                f"{', '.join(sorted(self.average_sizes))}; give one, or no sizes at all to have them measured"
+                f"expected an average size for {name!r}, which has objects in the ground truth, got sizes for "
+                f"{', '.join(sorted(self.average_sizes))}; add it, or pass no sizes to measure them"
             )
 
     def check_compatible(self, other: InstanceIoU) -> None:
         """Check that another accumulator can be merged with this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or other average sizes.
+            InvalidArgumentError: the label spaces or average sizes differ.
         """
         require_same_labels(self.labels, other.labels)
         if self.average_sizes != other.average_sizes:
-            raise InvalidArgumentError("expected a metric with the same average sizes, got one with others")
+            raise InvalidArgumentError("expected a metric with equal average sizes, got different ones")
 
     def merge(self, other: InstanceIoU) -> None:
         """Add the images of another accumulator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or other average sizes.
+            InvalidArgumentError: the label spaces or average sizes differ.
         """
         self.check_compatible(other)
         self.state += other.state

@@ -1,4 +1,4 @@
-"""Which true and predicted segments of an image match, by the rules of panopticapi or of other evaluators."""
+"""Match true and predicted segments of an image by the protocol of panopticapi or of another evaluator."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Shares = NDArray[np.float64]
 
 
 class SegmentMatches(NamedTuple):
-    """How the segments of one image fared; all parts are on the CPU and index rows of the maps (id minus one).
+    """The matched and unmatched segments of one image, on the CPU, as rows of the maps (id minus one).
 
-    Where rules make one segment of several, it goes by its first row.
+    A segment that a protocol merges from several has the row of its first.
 
     Attributes:
-        truth: int64 [M], matched segments of the truth, ascending.
-        prediction: int64 [M], their partners.
+        truth: int64 [M], matched segments of the ground truth, ascending.
+        prediction: int64 [M], the predicted segments that they match.
         iou: float64 [M] in (0.5, 1].
-        missed: int64, false negatives: rows of the truth.
-        spurious: int64, false positives: rows of the prediction.
+        false_negatives: int64, rows of the ground truth.
+        false_positives: int64, rows of the prediction.
     """
 
     truth: Tensor
     prediction: Tensor
     iou: Tensor
-    missed: Tensor
-    spurious: Tensor
+    false_negatives: Tensor
+    false_positives: Tensor
 
 
 def match_segments(
@@ -48,20 +48,20 @@ def match_segments(
     stuff_ids: Sequence[int] | None = None,
     refined: Callable[[Ids, Ids, Shares], Shares] | None = None,
 ) -> SegmentMatches:
-    """Match the segments of one image by the rules of panopticapi or those of another evaluator.
+    """Match the segments of one image.
 
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
-        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-        protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
-        stuff_ids: categories that are stuff; rules by which stuff is whole need them, others do not ask for them.
-        refined: maps the ids of the pairs that would match, truth and prediction, and their IoU to a stricter measure
-            in 0..1; it takes the place of the IoU, and pairs that it leaves at 0.5 or below do not match.
+        histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
+        protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
+        stuff_ids: the stuff categories; only protocols with ``is_stuff_whole`` need them.
+        refined: receives the ids of the candidate pairs (truth, prediction) and their IoU, and returns a stricter
+            measure in 0..1 that replaces the IoU. Pairs with 0.5 or less do not match.
 
     Raises:
-        InvalidArgumentError: the maps differ in size, or the rules need ``stuff_ids``.
-        UnknownNameError: no rules have this name.
+        InvalidArgumentError: the maps differ in size, or the protocol needs ``stuff_ids``.
+        UnknownNameError: no protocol has this name.
     """
     protocol = get_protocol(protocol)
     histogram = overlaps(prediction, truth) if histogram is None else histogram
@@ -71,9 +71,9 @@ def match_segments(
     is_crowd = crowds_of(truth) & (protocol.crowd == "excuse")
     truth_area = areas_of(truth_id, area, truth.num_segments)
     predicted_area = areas_of(predicted_id, area, prediction.num_segments)
-    is_void, is_silent = truth_id == 0, predicted_id == 0
+    is_void, is_predicted_void = truth_id == 0, predicted_id == 0
     on_void = areas_of(predicted_id[is_void], area[is_void], prediction.num_segments)
-    under_void = areas_of(truth_id[is_silent], area[is_silent], truth.num_segments)
+    under_void = areas_of(truth_id[is_predicted_void], area[is_predicted_void], truth.num_segments)
     is_same = truth_category[truth_id] == predicted_category[predicted_id]
 
     possible = is_same & ~is_crowd[truth_id]
@@ -92,8 +92,8 @@ def match_segments(
         is_missed &= under_void / np.maximum(truth_area, 1) <= 0.5
     is_missed[a] = False
     excused = on_void.copy()
-    on_crowd = is_same & _is_remembered(is_crowd & (truth_area > 0), truth_category)[truth_id]
-    excused[predicted_id[on_crowd]] += area[on_crowd]  # one crowd a category, hence each prediction at most once
+    on_crowd = is_same & _last_crowds(is_crowd & (truth_area > 0), truth_category)[truth_id]
+    excused[predicted_id[on_crowd]] += area[on_crowd]  # one crowd per category, so each prediction at most once
     is_spurious = (predicted_area > 0) & (excused / np.maximum(predicted_area, 1) <= 0.5)
     is_spurious[b] = False
     is_missed[0] = is_spurious[0] = False
@@ -101,28 +101,28 @@ def match_segments(
     return SegmentMatches(*map(torch.from_numpy, rows))
 
 
-def _is_remembered(is_crowd: NDArray[np.bool_], category: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _last_crowds(is_crowd: NDArray[np.bool_], category: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Keep only the last crowd of every category."""
     last = {int(category[i]): i for i in is_crowd.nonzero()[0]}
-    remembered = np.zeros_like(is_crowd)
-    remembered[list(last.values())] = True
-    return remembered
+    is_last = np.zeros_like(is_crowd)
+    is_last[list(last.values())] = True
+    return is_last
 
 
 def ids_under_protocol(
     annotation: PanopticMap, protocol: Protocol, stuff_ids: Sequence[int] | None, *, is_truth: bool
 ) -> Ids | None:
-    """Return the id by which some rules know each id of a map.
+    """Return the id of each segment of a map after a protocol has removed crowds and merged stuff.
 
     Args:
         annotation: the map.
-        protocol: those rules.
-        stuff_ids: categories that are stuff, if the rules need them.
-        is_truth: whether the map is the truth, whose crowds may be void.
+        protocol: the evaluation protocol.
+        stuff_ids: the stuff categories, if the protocol needs them.
+        is_truth: whether the map is the ground truth, whose crowds may be void.
 
     Returns:
-        int64 [S + 1]: 0 for what is void, the first id of its category for stuff that is one whole, else the id itself;
-        None if all go by their own.
+        int64 [S + 1]: 0 for void, the first id of the category for merged stuff, else the id itself; None if no id
+        changes.
     """
     is_void = crowds_of(annotation) & (is_truth and protocol.crowd == "void")
     whole = frozenset(stuff_ids or ()) if protocol.is_stuff_whole else frozenset()
@@ -151,28 +151,28 @@ def overlaps_under_protocol(
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
-        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both.
-        protocol: that judge.
-        stuff_ids: categories that are stuff, if the rules need them.
+        histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps.
+        protocol: the evaluation protocol.
+        stuff_ids: the stuff categories, if the protocol needs them.
 
     Returns:
-        Ids of the truth, ids of the prediction and pixels, int64 [N] each, in the order of a histogram.
+        Ids of the ground truth, ids of the prediction and pixel counts, int64 [N] each, in the order of a histogram.
 
     Raises:
-        InvalidArgumentError: the rules need ``stuff_ids``.
+        InvalidArgumentError: the protocol needs ``stuff_ids``.
     """
     if protocol.is_stuff_whole and stuff_ids is None:
         raise InvalidArgumentError(
-            "expected stuff_ids, as all segments of one stuff category are one by these rules, got none; give those of "
-            "the label space: stuff_ids=labels.stuff_ids"
+            "expected stuff_ids, as this protocol merges the segments of each stuff category, got none; pass "
+            "stuff_ids=labels.stuff_ids"
         )
     truth_id, predicted_id, area = (part.numpy() for part in histogram)
-    true_names = ids_under_protocol(truth, protocol, stuff_ids, is_truth=True)
-    predicted_names = ids_under_protocol(prediction, protocol, stuff_ids, is_truth=False)
-    if true_names is None and predicted_names is None:
+    true_ids = ids_under_protocol(truth, protocol, stuff_ids, is_truth=True)
+    predicted_ids = ids_under_protocol(prediction, protocol, stuff_ids, is_truth=False)
+    if true_ids is None and predicted_ids is None:
         return truth_id, predicted_id, area
-    truth_id = truth_id if true_names is None else true_names[truth_id]
-    predicted_id = predicted_id if predicted_names is None else predicted_names[predicted_id]
+    truth_id = truth_id if true_ids is None else true_ids[truth_id]
+    predicted_id = predicted_id if predicted_ids is None else predicted_ids[predicted_id]
     columns = prediction.num_segments + 1
     keys, place = np.unique(truth_id * columns + predicted_id, return_inverse=True)
     areas = np.zeros(len(keys), dtype=np.int64)

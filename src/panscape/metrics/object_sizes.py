@@ -1,4 +1,4 @@
-"""Sizes of objects: the ranges in which average precision is reported."""
+"""Size ranges of objects for average precision."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from panscape.metrics.overlaps import require_categories
 from panscape.panoptic import PanopticMap
 
 LARGEST_AREA = 1e10
-"""Pixels; the upper end of ranges without one, as in pycocotools."""
+"""Upper end in pixels of ranges without a limit, as in pycocotools."""
 
 COCO_SIZES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, LARGEST_AREA)}
 )
-"""Least and largest area of each class of objects in pixels, both included, as in pycocotools."""
+"""Smallest and largest area of each size range in pixels, both inclusive, as in pycocotools."""
 
 PERCENTILES = (0.0, 25.0, 50.0, 75.0, 99.0, 100.0)
-"""Between which :func:`size_percentiles` makes a class by default."""
+"""Default limits of the size ranges of :func:`size_percentiles`."""
 
 
 def object_areas(truth: PanopticMap, labels: LabelSpace) -> Tensor:
-    """Return the areas of a truth's objects, int64, in the order of their segments; crowds are no objects.
+    """Return the areas of the true objects of an image, int64, in the order of their segments; crowds are excluded.
 
     Raises:
         InvalidArgumentError: the truth has a category that the label space lacks.
@@ -56,28 +56,28 @@ def require_percentiles(percentiles: Sequence[float]) -> tuple[float, ...]:
 def size_percentiles(
     areas: Tensor | Iterable[Tensor], percentiles: Sequence[float] = PERCENTILES
 ) -> dict[str, tuple[float, float]]:
-    """Divide the objects of a set into classes by size, each between two percentiles of their areas.
+    """Divide the objects of a dataset into size ranges between percentiles of their areas.
 
-    So do Porzi et al. in Figure 5 of "Improving Panoptic Segmentation at All Scales" (CVPR 2021): five classes of
-    Mapillary Vistas' validation objects, the largest being those above the 99th percentile. The other limits are not in
-    its text; those of :data:`PERCENTILES` are ours.
+    Source: Porzi et al., "Improving Panoptic Segmentation at All Scales" (CVPR 2021), Figure 5: five ranges of the
+    validation objects of Mapillary Vistas, the largest above the 99th percentile. The paper does not state the other
+    limits; those of :data:`PERCENTILES` are ours.
 
     Args:
-        areas: pixels of each object: of the whole set, or one tensor an image (see :func:`object_areas`).
-        percentiles: ascending from 0 to 100; one class less than there are numbers.
+        areas: areas of the objects in pixels, of the whole dataset or one tensor per image (see :func:`object_areas`).
+        percentiles: ascending from 0 to 100; N percentiles give N - 1 ranges.
 
     Returns:
-        By name ("0-25%"), the least and the largest area, both included. Each area is in one class: at a percentile, in
-        the class below. The first class begins at 0 and the last has no end. Between two percentiles of equal area no
-        object can be: that class is left out.
+        By name ("0-25%"), the smallest and the largest area, both inclusive. Each area is in exactly one range; an area
+        at a percentile is in the range below it. The first range starts at 0 and the last one has no limit. A range
+        between two percentiles of equal area would be empty and is left out.
 
     Raises:
-        InvalidArgumentError: percentiles that do not ascend from 0 to 100, or no object.
+        InvalidArgumentError: the percentiles do not ascend from 0 to 100, or there is no object.
     """
     limits = require_percentiles(percentiles)
     every = areas if isinstance(areas, Tensor) else torch.cat([torch.zeros(0, dtype=torch.int64), *areas])
     if every.numel() == 0:
-        raise InvalidArgumentError("expected the areas of at least one object, got none; percentiles need objects")
+        raise InvalidArgumentError("expected the areas of at least one object, got none")
     inner = [math.floor(edge) for edge in np.percentile(every.cpu().numpy(), limits[1:-1])]
     lows, highs = [0, *(edge + 1 for edge in inner)], [*inner, LARGEST_AREA]
     names = [f"{a:g}-{b:g}%" for a, b in pairwise(limits)]

@@ -1,8 +1,8 @@
-"""All metrics of an evaluator on the device where the maps are, without waiting for it between images.
+"""All metrics of an evaluator on the device of the maps, without synchronization between images.
 
-A program on the CPU that gives work to a GPU stops where it asks for a number, and the GPU then idles until it is told
-to go on. Here nothing is asked for before the end: ids are counted in a dense table, whose size follows from shapes,
-segments are matched by operations on the whole table, and sums stay on the device.
+Reading a value from the GPU blocks the CPU, and the GPU then idles until it receives new work. Here nothing is read
+before the end: ids are counted in a dense table, whose size follows from shapes, segments are matched by operations on
+the whole table, and sums stay on the device.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from panscape.metrics.protocol import Protocol, get_protocol, require_same_proto
 
 
 class GpuEvaluator:
-    """Accumulates what an :class:`~panscape.metrics.evaluator.Evaluator` does, from tensors and on their device.
+    """Accumulates the metrics of an :class:`~panscape.metrics.evaluator.Evaluator` from tensors, on their device.
 
-    Counts are equal to an evaluator's and sums of IoU the same up to rounding. The memory for an image grows with the
-    number of its true segments times that of the predicted ones. What is out of range is noticed by :meth:`compute`.
+    Counts are equal to those of an evaluator; sums of IoU are equal up to rounding. The memory for an image grows with
+    the number of true segments times the number of predicted ones. Values out of range are reported by :meth:`compute`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        protocol: what decides where evaluators differ.
+        protocol: the evaluation protocol.
         state: float64 [K, K + 12] on the device: the columns of PQ (4), PQ-dagger (2), parsing covering (4) and IoU of
-            categories (K + 1), as in the states of their accumulators; the first row of the last column counts what was
-            out of range. The states of all processes add up.
+            categories (K + 1), as in the states of their accumulators; the first row of the last column counts
+            values out of range. The states of all processes can be summed.
     """
 
     def __init__(self, labels: LabelSpace, device: torch.device | str, protocol: str | Protocol = "coco") -> None:
-        """Start without images.
+        """Start with no images.
 
         Args:
             labels: the label space of predictions and truth.
-            device: where the maps are.
-            protocol: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
+            device: of the maps.
+            protocol: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
 
         Raises:
-            UnknownNameError: no rules have this name.
+            UnknownNameError: no protocol has this name.
         """
         self.labels = labels
         self.protocol = get_protocol(protocol)
@@ -57,18 +57,18 @@ class GpuEvaluator:
         true_category: Tensor,
         true_crowd: Tensor | None = None,
     ) -> None:
-        """Take one image into account; the parts are those of two maps, which need not be made.
+        """Add one image from the tensors of two maps; no :class:`PanopticMap` is required.
 
         Args:
             predicted_ids: integers [H, W], values in 0..P; 0 is void.
             predicted_category: int64 [P].
             true_ids: integers [H, W], values in 0..T; 0 is void.
             true_category: int64 [T].
-            true_crowd: bool [T]; None means that there are none.
+            true_crowd: bool [T]; None if there are no crowds.
 
         Raises:
-            InvalidArgumentError: the maps differ in size, a part is elsewhere than the evaluator, or ``true_crowd`` is
-                not bool [T].
+            InvalidArgumentError: the maps differ in size, a tensor is on another device than the evaluator, or
+                ``true_crowd`` is not bool [T].
         """
         self._check(predicted_ids, predicted_category, true_ids, true_category, true_crowd)
         table, num_invalid = _count(true_ids, predicted_ids, len(true_category) + 1, len(predicted_category) + 1)
@@ -110,12 +110,12 @@ class GpuEvaluator:
         others = sorted({str(part.device) for part in parts if part is not None} - {str(self.state.device)})
         if others:
             raise InvalidArgumentError(
-                f"expected all parts on {self.state.device}, where this evaluator is, got {', '.join(others)}; move "
-                "them, or make the DeviceEvaluator with their device"
+                f"expected all tensors on {self.state.device}, the device of this evaluator, got {', '.join(others)}; "
+                "move them, or create the GpuEvaluator on their device"
             )
 
     def _sums(self, category: Tensor, values: Tensor) -> Tensor:
-        """Add up values by category: [S] and [S, N] to [K, N]; those of void and of unknown categories are left out."""
+        """Sum values by category, [S] and [S, N] to [K, N]; void and unknown categories are left out."""
         return (self._ids[:, None] == category[None]).to(values.dtype) @ values
 
     def _quality(self, table: Tensor, of_truth: Tensor, of_prediction: Tensor, is_crowd: Tensor) -> Tensor:
@@ -123,8 +123,8 @@ class GpuEvaluator:
         is_void = is_crowd & (self.protocol.crowd == "void")
         is_crowd = is_crowd & (self.protocol.crowd == "excuse")
         if self.protocol.is_stuff_whole or self.protocol.crowd == "void":
-            table = torch.zeros_like(table).index_add_(0, self._names(of_truth, is_void), table)
-            table = torch.zeros_like(table).index_add_(1, self._names(of_prediction, of_prediction < -2), table)
+            table = torch.zeros_like(table).index_add_(0, self._merged_ids(of_truth, is_void), table)
+            table = torch.zeros_like(table).index_add_(1, self._merged_ids(of_prediction, of_prediction < -2), table)
         truth_area, predicted_area, on_void, under_void = table.sum(1), table.sum(0), table[0], table[:, 0]
         is_same = of_truth[:, None] == of_prediction[None]
         union = truth_area[:, None] + predicted_area[None] - table - on_void[None]
@@ -135,7 +135,7 @@ class GpuEvaluator:
         is_missed = (truth_area > 0) & ~is_crowd & ~is_match.any(1)
         if self.protocol.predicted_void_excuses_misses:
             is_missed &= under_void / truth_area.clamp(min=1) <= 0.5
-        # Of several crowds of a category only the last one excuses.
+        # Only the last of several crowds of a category excuses predictions.
         there = is_crowd & (truth_area > 0)
         row = torch.arange(len(of_truth), device=table.device)
         is_replaced = ((of_truth[:, None] == of_truth[None]) & (row[:, None] < row[None]) & there[None]).any(1)
@@ -146,15 +146,15 @@ class GpuEvaluator:
         spurious = self._sums(of_prediction, is_spurious.double()[:, None])[:, 0]
         return torch.stack([matched, spurious, missed, iou_sum], dim=1)
 
-    def _names(self, category: Tensor, is_void: Tensor) -> Tensor:
-        """Return the id that each id goes by: 0 for void, that of the first of its category if this is one whole."""
-        names = torch.arange(len(category), device=category.device)
+    def _merged_ids(self, category: Tensor, is_void: Tensor) -> Tensor:
+        """Return the id of each segment under the protocol: 0 for void, the first of its category for whole stuff."""
+        ids = torch.arange(len(category), device=category.device)
         if self.protocol.is_stuff_whole:
             is_equal = (category[:, None] == category[None]) & ~is_void[None]
-            first = torch.where(is_equal, names[None], len(category)).amin(1).clamp(max=len(category) - 1)
+            first = torch.where(is_equal, ids[None], len(category)).amin(1).clamp(max=len(category) - 1)
             is_stuff = self._is_stuff[category.clamp(0, len(self.labels) - 1)] & (category >= 0)
-            names = torch.where(is_stuff, first, names)
-        return torch.where(is_void, 0, names)
+            ids = torch.where(is_stuff, first, ids)
+        return torch.where(is_void, 0, ids)
 
     def _dagger(
         self, quality: Tensor, table: Tensor, of_truth: Tensor, of_prediction: Tensor, is_crowd: Tensor
@@ -180,7 +180,7 @@ class GpuEvaluator:
     def _covering(
         self, table: Tensor, of_truth: Tensor, of_prediction: Tensor, is_crowd: Tensor, num_pixels: int
     ) -> Tensor:
-        """Cover segments as :func:`~panscape.metrics.parsing_covering.cover_segments` does; float64 [K, 4]."""
+        """Compute coverings as :func:`~panscape.metrics.parsing_covering.cover_segments` does; float64 [K, 4]."""
         table = table * ((of_truth >= 0) & ~is_crowd)[:, None]
         area = table.sum(1)
         iou = table / (area[:, None] + table.sum(0)[None] - table).clamp(min=1)
@@ -194,19 +194,19 @@ class GpuEvaluator:
         return torch.cat([self._sums(of_prediction, rows.T).T, rows[:, :1]], dim=1)
 
     def to(self, device: torch.device | str) -> GpuEvaluator:
-        """Move this evaluator, with what it has counted, to another device, where maps are expected from then on.
+        """Move this evaluator and its state to another device, on which later maps must be.
 
         Returns:
-            This evaluator itself, as modules do.
+            This evaluator itself, as for modules.
         """
         self.state, self._is_stuff, self._ids = (part.to(device) for part in (self.state, self._is_stuff, self._ids))
         return self
 
     def merge(self, other: GpuEvaluator) -> None:
-        """Add the images of another evaluator, on whatever device, to this one.
+        """Add the images of another evaluator, on any device, to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or other rules.
+            InvalidArgumentError: the label spaces or protocols differ.
         """
         require_same_labels(self.labels, other.labels)
         require_same_protocol(self.protocol, other.protocol)
@@ -217,7 +217,7 @@ class GpuEvaluator:
         self.state.zero_()
 
     def to_evaluator(self) -> Evaluator:
-        """Wait for the device and return an evaluator on the CPU that has taken the same images into account.
+        """Synchronize with the device and return an evaluator on the CPU with the same images.
 
         Raises:
             InvalidArgumentError: ids or categories of an image were out of range.
@@ -225,9 +225,9 @@ class GpuEvaluator:
         *columns, invalid = torch.split(self.state.cpu(), [4, 2, 4, len(self.labels) + 1, 1], dim=1)
         if invalid.any():
             raise InvalidArgumentError(
-                f"expected ids from 0 to the number of their map's categories and categories in "
+                f"expected ids from 0 to the number of segments of their map and categories in "
                 f"0..{len(self.labels) - 1} (label space {self.labels.name!r}), got {int(invalid.sum())} pixels and "
-                "segments out of range; check the maps, for example by making a PanopticMap of each"
+                "segments out of range; check the maps, for example by creating a PanopticMap of each"
             )
         evaluator = Evaluator(self.labels, self.protocol)
         for name, part in zip(("panoptic", "dagger", "covering", "semantic"), columns, strict=True):
@@ -235,7 +235,7 @@ class GpuEvaluator:
         return evaluator
 
     def compute(self) -> EvaluationReport:
-        """Report on all images so far; the device is waited for.
+        """Report on all images so far; synchronizes with the device.
 
         Raises:
             InvalidArgumentError: ids or categories of an image were out of range.

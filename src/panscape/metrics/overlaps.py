@@ -1,4 +1,4 @@
-"""What all metrics need of a predicted and a true map: who overlaps whom, and by how much."""
+"""Overlaps of predicted and true segments: the contingency table of ids that all metrics share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from panscape.panoptic import PanopticMap
 
 
 def overlaps(prediction: PanopticMap, truth: PanopticMap) -> JointHistogram:
-    """Count the pixels of every pair of truth and predicted segment; metrics of one image can share the result.
+    """Count the pixels of every pair of true and predicted segments; the metrics of one image can share the result.
 
     Args:
         prediction: of the same size as ``truth``, on any device.
-        truth: on any device; the counting is done there.
+        truth: on any device, on which the pixels are counted.
 
     Returns:
         The pairs of ids (0 is void) that occur, ascending by truth, then by prediction, on the CPU.
@@ -30,12 +30,12 @@ def overlaps(prediction: PanopticMap, truth: PanopticMap) -> JointHistogram:
 
 
 def areas_of(ids: NDArray[np.int64], area: NDArray[np.int64], num_segments: int) -> NDArray[np.int64]:
-    """Add up pixels by id.
+    """Sum pixel counts by id.
 
     Args:
-        ids: int64 [N], of one map: a part of a histogram, or some of it.
-        area: int64 [N], the pixels of each.
-        num_segments: S of the map.
+        ids: int64 [N], ids of one map, from all or some entries of a histogram.
+        area: int64 [N], the pixels of each entry.
+        num_segments: S, of the map.
 
     Returns:
         int64 [S + 1]; position 0 is void.
@@ -51,7 +51,7 @@ def categories_of(annotation: PanopticMap, void: int) -> NDArray[np.int64]:
 
 
 def crowds_of(annotation: PanopticMap) -> NDArray[np.bool_]:
-    """Return whether every id of a map is a crowd, bool [S + 1]; position 0 is void and is none."""
+    """Return which ids of a map are crowds, bool [S + 1]; position 0 is void and False."""
     is_crowd = np.zeros(annotation.num_segments + 1, dtype=bool)
     if annotation.crowd is not None:
         is_crowd[1:] = annotation.crowd.cpu().numpy()
@@ -59,7 +59,7 @@ def crowds_of(annotation: PanopticMap) -> NDArray[np.bool_]:
 
 
 def require_categories(labels: LabelSpace, prediction: PanopticMap, truth: PanopticMap) -> None:
-    """Check that both maps keep to a label space.
+    """Check that all categories of both maps are in a label space.
 
     Raises:
         InvalidArgumentError: a map has a category that ``labels`` does not have.
@@ -77,7 +77,7 @@ def require_same_labels(mine: LabelSpace, others: LabelSpace) -> None:
     """Check that two accumulators can be merged.
 
     Raises:
-        InvalidArgumentError: they count different categories.
+        InvalidArgumentError: their label spaces differ.
     """
     if mine != others:
         raise InvalidArgumentError(

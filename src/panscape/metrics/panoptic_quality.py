@@ -1,18 +1,18 @@
-"""Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019), by the rules of the COCO panopticapi.
+"""Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019), as defined by COCO panopticapi.
 
-Every rule that changes a number, if no others are asked for (:mod:`panscape.metrics.protocol`):
+The default protocol (others are in :mod:`panscape.metrics.protocol`):
 
-- A truth and a predicted segment match if their categories are equal and their IoU is strictly above 0.5. Pixels that
-  are void in the truth do not count towards the predicted segment's area in the union; predicted void and crowds in the
-  truth change nothing.
-- Crowd segments of the truth are neither matched nor missed. Whether a *predicted* segment is a crowd plays no role.
+- A true and a predicted segment match if their categories are equal and their IoU is strictly above 0.5. Pixels that
+  are void in the ground truth do not count towards the predicted segment's area in the union. Predicted void and crowds
+  in the ground truth have no effect on the union.
+- Crowd segments of the ground truth are neither matched nor missed. The crowd flag of a *predicted* segment is ignored.
 - An unmatched prediction is a false positive unless more than half of it lies on void and the crowd of its category.
-- Of several crowd segments of one category in an image only the last counts for that, as in panopticapi.
-- Categories without any match, false positive and miss stay out of the means. The PQ of a group is the mean of its
-  categories' PQ, not the product of the group's SQ and RQ.
+- If an image has several crowd segments of one category, only the last one excuses predictions, as in panopticapi.
+- Categories without any true positive, false positive and false negative are left out of the means. The PQ of a group
+  is the mean of its categories' PQ, not the product of the group's SQ and RQ.
 
-Areas are counted in the maps, where panopticapi takes those of the truth from its JSON file. Segments without pixels do
-not count; panopticapi misses such segments of the truth and refuses such predictions.
+Areas are counted in the maps; panopticapi takes the areas of the ground truth from its JSON file. Segments without
+pixels are ignored; panopticapi counts such ground-truth segments as missed and rejects such predictions.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class CategoryQuality:
     """The panoptic quality of one category.
 
     Attributes:
-        tp: number of matched segments.
+        tp: number of true positives (matched segments).
         fp: number of false positives.
-        fn: number of missed segments.
-        iou_sum: over all matches.
+        fn: number of false negatives.
+        iou_sum: sum of the IoU of all matches.
     """
 
     tp: int
@@ -53,7 +53,7 @@ class CategoryQuality:
 
     @property
     def num_segments(self) -> int:
-        """Number of matched, spurious and missed segments; the category counts towards means when there is one."""
+        """Sum of true positives, false positives and false negatives; a category with 0 is left out of the means."""
         return self.tp + self.fp + self.fn
 
     @property
@@ -76,7 +76,7 @@ class CategoryQuality:
 
 @dataclass(frozen=True, slots=True)
 class GroupQuality:
-    """Means over the categories of a group that have segments, or over all if the rules say so.
+    """Means over the categories of a group that have segments, or over all categories if the protocol says so.
 
     Attributes:
         pq: panoptic quality in 0..1; nan without any such category.
@@ -92,7 +92,7 @@ class GroupQuality:
 
     @classmethod
     def mean(cls, categories: Sequence[CategoryQuality], *, absent_count: bool = False) -> GroupQuality:
-        """Average the categories that have segments, or all, where those without have 0."""
+        """Average the categories that have segments, or with ``absent_count`` all, those without segments as 0."""
         present = [category for category in categories if category.num_segments]
         count = len(categories) if absent_count else len(present)
         if not count:
@@ -125,7 +125,7 @@ class PanopticQualityReport:
         return self.table()
 
     def table(self) -> str:
-        """Return lines that list groups, then the categories that have segments, in percent."""
+        """Return a table in percent: groups, then the categories that have segments."""
         rows = [["", "PQ", "SQ", "RQ", "TP", "FP", "FN"]]
         for name, group in (("all", self.all), ("things", self.things), ("stuff", self.stuff)):
             shares = [format_percent(value) for value in (group.pq, group.sq, group.rq)]
@@ -145,26 +145,26 @@ class PanopticQualityReport:
 
 
 class PanopticQuality:
-    """Accumulates panoptic quality over images, by the rules at the top of this module or by others.
+    """Accumulates panoptic quality over images, as defined at the top of this module, or by another protocol.
 
-    Sums of IoU are added up within an image, pairs ascending by truth id, and then over the images in the order of
-    the updates. Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
+    IoU is summed within an image, pairs ascending by ground-truth id, and then over the images in the order of the
+    updates. Accumulators of several processes are merged with :meth:`merge` or by summing their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        protocol: what decides where evaluators differ.
-        state: float64 [K, 4]: matches, false positives, misses and sum of IoU by category.
+        protocol: the evaluation protocol.
+        state: float64 [K, 4]: true positives, false positives, false negatives and sum of IoU by category.
     """
 
     def __init__(self, labels: LabelSpace, protocol: str | Protocol = "coco") -> None:
-        """Start without images.
+        """Start with no images.
 
         Args:
             labels: the label space of predictions and truth.
-            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
+            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
 
         Raises:
-            UnknownNameError: no rules have this name.
+            UnknownNameError: no protocol has this name.
         """
         self.labels = labels
         self.protocol = get_protocol(protocol)
@@ -177,13 +177,14 @@ class PanopticQuality:
         histogram: JointHistogram | None = None,
         matches: SegmentMatches | None = None,
     ) -> None:
-        """Take one image into account.
+        """Add one image.
 
         Args:
             prediction: of the same size as ``truth``.
             truth: with its crowds, if any.
-            histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-            matches: what :func:`~panscape.metrics.matching.match_segments` gives for both by the same rules, likewise.
+            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
+            matches: the result of :func:`~panscape.metrics.matching.match_segments` under this protocol, if already
+                computed.
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
@@ -197,7 +198,7 @@ class PanopticQuality:
         """Add the images of another accumulator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or other rules.
+            InvalidArgumentError: the label spaces or protocols differ.
         """
         require_same_labels(self.labels, other.labels)
         require_same_protocol(self.protocol, other.protocol)
@@ -229,14 +230,14 @@ class PanopticQuality:
 def count_matches(
     prediction: PanopticMap, truth: PanopticMap, matches: SegmentMatches, num_categories: int
 ) -> NDArray[np.float64]:
-    """Return matches, false positives, misses and sum of IoU of one image by category, float64 [K, 4]."""
+    """Return TP, FP, FN and sum of IoU of one image by category, float64 [K, 4]."""
     of_truth, of_prediction = truth.category.cpu().numpy(), prediction.category.cpu().numpy()
-    matched, _, iou, missed, spurious = (part.numpy() for part in matches)
+    matched, _, iou, false_negatives, false_positives = (part.numpy() for part in matches)
     counts = np.zeros((num_categories, 4))
     for column, category, weights in (
         (0, of_truth[matched], None),
-        (1, of_prediction[spurious], None),
-        (2, of_truth[missed], None),
+        (1, of_prediction[false_positives], None),
+        (2, of_truth[false_negatives], None),
         (3, of_truth[matched], iou),
     ):
         counts[:, column] = np.bincount(category, weights, minlength=num_categories)

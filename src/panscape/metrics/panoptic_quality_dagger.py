@@ -1,16 +1,17 @@
 """PQ-dagger (Porzi et al., "Seamless Scene Segmentation", CVPR 2019): panoptic quality without a threshold for stuff.
 
-Stuff has one segment an image, and PQ gives nothing for it at an IoU of 0.5 and all at a little more. So:
+Stuff has one segment per image; its PQ is 0 at an IoU of 0.5 and jumps above it. PQ-dagger therefore:
 
-- Things have their PQ, by the same rules.
-- All segments of one stuff category in an image are one. Each image whose truth has the category counts with the IoU
-  of the two, however small, or with 0 if the category is not predicted. In images whose truth has none of it, it may
-  be predicted at no cost. PQ-dagger of the category is the mean over the images that count.
-- Void in the truth leaves the union as for PQ. Crowds of stuff, which no dataset has, are as the rules have them: no
-  pixels of the category unless they are segments like others.
-- Categories of stuff that no truth has, and things without match, false positive and miss, stay out of the means.
+- uses PQ for things, with the same protocol.
+- merges all segments of one stuff category in an image. Each image whose ground truth has the category counts with the
+  IoU of both, however small, or with 0 if the category is not predicted. Predictions of the category in images without
+  it in the ground truth are ignored. PQ-dagger of the category is the mean over the images that count.
+- removes void in the ground truth from the union, as PQ does. Crowds of stuff, which no dataset has, follow the
+  protocol: they are pixels of the category only if the protocol treats them as segments.
+- leaves stuff categories without ground truth, and things without true positive, false positive and false negative, out
+  of the means.
 
-Among the rules of other evaluators only those about crowds and about unions play a role for stuff.
+For stuff, only the fields of a protocol about crowds and unions apply.
 """
 
 from __future__ import annotations
@@ -41,21 +42,21 @@ def stuff_iou(
     histogram: JointHistogram | None = None,
     protocol: str | Protocol = "coco",
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Compare all that is of one category in an image with all that is predicted as this category.
+    """Return the IoU of all true and all predicted pixels of each category in an image.
 
     Args:
         prediction: of the same size as ``truth``; category ids below ``num_categories``, like those of ``truth``.
         truth: with its crowds, if any.
         num_categories: K.
-        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-        protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
+        histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
+        protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
 
     Returns:
-        Whether the truth has the category, and its IoU in 0..1, 0 where it has not: bool [K] and float64 [K].
+        Whether the ground truth has the category, and its IoU in 0..1, 0 if it does not: bool [K] and float64 [K].
 
     Raises:
         InvalidArgumentError: the maps differ in size.
-        UnknownNameError: no rules have this name.
+        UnknownNameError: no protocol has this name.
     """
     protocol = get_protocol(protocol)
     histogram = overlaps(prediction, truth) if histogram is None else histogram
@@ -84,8 +85,9 @@ class CategoryQualityDagger:
     """The PQ-dagger of one category.
 
     Attributes:
-        count: things: matches and half of the false positives and misses; stuff: images whose truth has it.
-        iou_sum: over all matches or all these images.
+        count: things: true positives and half of the false positives and false negatives; stuff: images with the
+            category in the ground truth.
+        iou_sum: sum of IoU over the matches or these images.
     """
 
     count: float
@@ -93,13 +95,13 @@ class CategoryQualityDagger:
 
     @property
     def pq(self) -> float:
-        """PQ-dagger in 0..1; nan where there is nothing to count."""
+        """PQ-dagger in 0..1; nan if ``count`` is 0."""
         return self.iou_sum / self.count if self.count else math.nan
 
 
 @dataclass(frozen=True, slots=True)
 class GroupQualityDagger:
-    """The mean over the categories of a group in which there is something to count.
+    """The mean over the categories of a group whose ``count`` is not 0.
 
     Attributes:
         pq: PQ-dagger in 0..1; nan without any such category.
@@ -130,7 +132,7 @@ class PanopticQualityDaggerReport:
         return self.table()
 
     def table(self) -> str:
-        """Return lines that list groups, then the categories in which there is something to count, in percent."""
+        """Return a table in percent: groups, then the categories whose ``count`` is not 0."""
         rows = [["", "PQ†"]]
         for name, group in (("all", self.all), ("things", self.things), ("stuff", self.stuff)):
             rows.append([f"{name} ({group.num_categories})", format_percent(group.pq)])
@@ -146,26 +148,26 @@ class PanopticQualityDaggerReport:
 
 
 class PanopticQualityDagger:
-    """Accumulates PQ-dagger over images, by the rules at the top of this module.
+    """Accumulates PQ-dagger over images, as defined at the top of this module.
 
-    Sums of IoU are added up within an image and then over the images in the order of the updates. Accumulators of
-    several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
+    IoU is summed within an image and then over the images in the order of the updates. Accumulators of
+    several processes are merged with :meth:`merge` or by summing their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        protocol: what decides where evaluators differ.
-        state: float64 [K, 2]: what is counted (:attr:`CategoryQualityDagger.count`) and the sum of IoU by category.
+        protocol: the evaluation protocol.
+        state: float64 [K, 2]: :attr:`CategoryQualityDagger.count` and the sum of IoU by category.
     """
 
     def __init__(self, labels: LabelSpace, protocol: str | Protocol = "coco") -> None:
-        """Start without images.
+        """Start with no images.
 
         Args:
             labels: the label space of predictions and truth.
-            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or rules of your own.
+            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
 
         Raises:
-            UnknownNameError: no rules have this name.
+            UnknownNameError: no protocol has this name.
         """
         self.labels = labels
         self.protocol = get_protocol(protocol)
@@ -178,13 +180,14 @@ class PanopticQualityDagger:
         histogram: JointHistogram | None = None,
         matches: SegmentMatches | None = None,
     ) -> None:
-        """Take one image into account.
+        """Add one image.
 
         Args:
             prediction: of the same size as ``truth``.
             truth: with its crowds, if any.
-            histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
-            matches: what :func:`~panscape.metrics.matching.match_segments` gives for both by the same rules, likewise.
+            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
+            matches: the result of :func:`~panscape.metrics.matching.match_segments` under this protocol, if already
+                computed.
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
@@ -204,7 +207,7 @@ class PanopticQualityDagger:
         """Add the images of another accumulator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space or other rules.
+            InvalidArgumentError: the label spaces or protocols differ.
         """
         require_same_labels(self.labels, other.labels)
         require_same_protocol(self.protocol, other.protocol)

@@ -1,19 +1,20 @@
 """Parsing covering (Yang et al., "DeeperLab: Single-Shot Image Parser", arXiv 1902.05093, Section 4.2).
 
-How much of the truth's area is covered how well. Where PQ counts segments, this weighs them by their area.
+The area-weighted mean of the best IoU of each ground-truth segment. PQ counts segments; PC weights them by their area.
 
-Every rule that changes a number, as in the authors' released evaluation:
+The protocol, as in the evaluation released by the authors:
 
-- A segment of the truth has the largest IoU that a predicted segment of its category reaches with it; 0 if there is
-  none. There is no threshold and no matching: several segments may have the same prediction.
-- Void and crowds of the truth, of whatever category, are ignored: their pixels are taken from all predictions before
-  any area is counted. Whether a *predicted* segment is a crowd plays no role. Predicted void covers nothing.
-- The covering of a category is the mean of these IoU, weighted by the areas of the truth's segments, over all images.
-- Categories without area in the truth stay out of the means, even if they are predicted.
+- The IoU of a ground-truth segment is the maximum over the predicted segments of its category; 0 if there is none.
+  There is no threshold and no matching: several segments may use the same prediction.
+- Void and crowds of the ground truth, of any category, are ignored: their pixels are removed from all predictions
+  before any area is counted. The crowd flag of a *predicted* segment is ignored. Predicted void covers nothing.
+- The covering of a category is the mean of these IoU over all images, weighted by the areas of the ground-truth
+  segments.
+- Categories without area in the ground truth are left out of the means, even if they are predicted.
 
-There are two conventions of area. ``covering`` takes pixels, as in the paper's formula. ``covering_normalized`` divides
-each image's areas by its number of pixels, ignored ones included, as is the default of the released evaluation: large
-images then weigh no more than small ones. Where all images have one size, the two are the same.
+There are two conventions for areas. ``covering`` uses pixels, as in the formula of the paper. ``covering_normalized``
+divides the areas of each image by its number of pixels, ignored ones included, as the released evaluation does by
+default: large images then have the same weight as small ones. If all images have one size, both are equal.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ from panscape.panoptic import PanopticMap
 
 
 class SegmentCoverings(NamedTuple):
-    """How well the segments of one image's truth are covered; all parts are on the CPU.
+    """The covering of the true segments of one image; all parts are on the CPU.
 
     Attributes:
-        truth: int64 [M], the truth's segments that have pixels and are no crowds, ascending; rows (id minus one).
-        area: int64 [M], their pixels.
+        truth: int64 [M], the true segments that have pixels and are not crowds, ascending; rows (id minus one).
+        area: int64 [M], their areas in pixels.
         iou: float64 [M] in 0..1, the largest IoU with a predicted segment of the same category.
     """
 
@@ -58,12 +59,12 @@ class SegmentCoverings(NamedTuple):
 def cover_segments(
     prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None
 ) -> SegmentCoverings:
-    """Find how well each segment of one image is covered, by the rules at the top of this module.
+    """Return the covering of each true segment of one image, as defined at the top of this module.
 
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
-        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+        histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
 
     Raises:
         InvalidArgumentError: the maps differ in size.
@@ -73,7 +74,7 @@ def cover_segments(
     keep = (a > 0) & ~crowds_of(truth)[a]
     a, b, shared = a[keep], b[keep], shared[keep]
     truth_area, predicted_area = areas_of(a, shared, truth.num_segments), areas_of(b, shared, prediction.num_segments)
-    is_same = categories_of(truth, -1)[a] == categories_of(prediction, -2)[b]  # void is like no other
+    is_same = categories_of(truth, -1)[a] == categories_of(prediction, -2)[b]  # void equals no category
     a, b, shared = a[is_same], b[is_same], shared[is_same]
     iou = np.zeros(truth.num_segments + 1)
     np.maximum.at(iou, a, shared / (truth_area[a] + predicted_area[b] - shared))
@@ -83,12 +84,12 @@ def cover_segments(
 
 @dataclass(frozen=True, slots=True)
 class CategoryCovering:
-    """How well one category is covered.
+    """The parsing covering of one category.
 
     Attributes:
-        covering: weighted by pixels, in 0..1; nan without pixels in the truth.
-        covering_normalized: weighted by shares of the images, likewise.
-        area: number of the truth's pixels that count.
+        covering: weighted by pixels, in 0..1; nan without pixels in the ground truth.
+        covering_normalized: weighted by fractions of the images, likewise.
+        area: number of evaluated ground-truth pixels.
     """
 
     covering: float
@@ -98,11 +99,11 @@ class CategoryCovering:
 
 @dataclass(frozen=True, slots=True)
 class GroupCovering:
-    """Means over the categories of a group that have pixels in the truth.
+    """Means over the categories of a group that have pixels in the ground truth.
 
     Attributes:
         covering: weighted by pixels, in 0..1; nan without any such category.
-        covering_normalized: weighted by shares of the images, likewise.
+        covering_normalized: weighted by fractions of the images, likewise.
         num_categories: number of categories in the means.
     """
 
@@ -140,7 +141,7 @@ class ParsingCoveringReport:
         return self.table()
 
     def table(self) -> str:
-        """Return lines that list groups, then the categories that have pixels, in percent."""
+        """Return a table in percent: groups, then the categories that have pixels."""
         rows = [["", "PC", "PC normalized"]]
         for name, group in (("all", self.all), ("things", self.things), ("stuff", self.stuff)):
             shares = [format_percent(value) for value in (group.covering, group.covering_normalized)]
@@ -159,18 +160,18 @@ class ParsingCoveringReport:
 
 
 class ParsingCovering:
-    """Accumulates parsing covering over images, by the rules at the top of this module.
+    """Accumulates parsing covering over images, as defined at the top of this module.
 
     Sums are taken within an image, segments ascending by id, and then over the images in the order of the updates.
-    Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
+    Accumulators of several processes are merged with :meth:`merge` or by summing their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        state: float64 [K, 4]: area times IoU and area by category, in pixels and then in shares of the images.
+        state: float64 [K, 4]: area times IoU, and area, by category, first in pixels, then in fractions of the images.
     """
 
     def __init__(self, labels: LabelSpace) -> None:
-        """Start without images.
+        """Start with no images.
 
         Args:
             labels: the label space of predictions and truth.
@@ -179,12 +180,12 @@ class ParsingCovering:
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Take one image into account.
+        """Add one image.
 
         Args:
             prediction: of the same size as ``truth``.
             truth: with its crowds, if any.
-            histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
@@ -203,7 +204,7 @@ class ParsingCovering:
         """Add the images of another accumulator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space.
+            InvalidArgumentError: the label spaces differ.
         """
         require_same_labels(self.labels, other.labels)
         self.state += other.state

@@ -1,8 +1,8 @@
-"""Mean intersection over union of categories, whatever the segments.
+"""Mean intersection over union of categories; segments are ignored.
 
-Pixels that are void in the truth are ignored. A pixel that is void in the prediction counts against the category of the
-truth. Crowds are pixels of their category like all others, as in the pixel-level evaluation of Cityscapes. Pixels are
-pooled over all images; categories that occur neither in truth nor in prediction stay out of the mean.
+Pixels that are void in the ground truth are ignored. A pixel that is void in the prediction is a false negative of the
+true category. Pixels of crowds belong to their category, as in the pixel-level evaluation of Cityscapes. Pixels are
+pooled over all images; categories that occur neither in ground truth nor in prediction are left out of the mean.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from panscape.panoptic import PanopticMap
 
 
 def map_of_semantic(semantic: Tensor, labels: LabelSpace) -> PanopticMap:
-    """Return a map whose segments are whole categories, so that the metrics of maps measure a semantic head.
+    """Return a map with one segment per category, so that the metrics of maps can evaluate a semantic head.
 
     Args:
         semantic: category id of every pixel, integers [H, W], -1 for void, on any device.
         labels: the label space.
 
     Returns:
-        A map on the CPU; segment c + 1 is category c, and may have no pixels.
+        A map on the CPU; segment c + 1 is category c and may have no pixels.
 
     Raises:
         InvalidMapError: a category is out of range.
@@ -41,17 +41,17 @@ def map_of_semantic(semantic: Tensor, labels: LabelSpace) -> PanopticMap:
 def count_confusion(
     prediction: PanopticMap, truth: PanopticMap, num_categories: int, histogram: JointHistogram | None = None
 ) -> Tensor:
-    """Count the pixels of every pair of categories.
+    """Return the confusion matrix of one image: the pixels of every pair of categories.
 
     Args:
         prediction: of the same size as ``truth``; category ids below ``num_categories``, like those of ``truth``.
-        truth: pixels that are void here are left out.
+        truth: its void pixels are left out.
         num_categories: K.
-        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+        histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
 
     Returns:
-        int64 [K, K + 1], on the CPU: rows are the categories of the truth, columns those of the prediction, the last
-        one its void.
+        int64 [K, K + 1], on the CPU: rows are the true categories, columns the predicted ones; the last column is
+        predicted void.
 
     Raises:
         InvalidArgumentError: the maps differ in size.
@@ -72,8 +72,8 @@ class CategoryIoU:
 
     Attributes:
         tp: number of pixels that have the category in truth and prediction.
-        fp: number of pixels with it in the prediction and another one in the truth.
-        fn: number of pixels with it in the truth and another one, or void, in the prediction.
+        fp: number of pixels predicted as the category where the truth has another one.
+        fn: number of true pixels of the category predicted as another one or as void.
     """
 
     tp: int
@@ -93,7 +93,7 @@ class SemanticIoUReport:
 
     Attributes:
         mean_iou: mean over the categories that have pixels, in 0..1; nan without any.
-        pixel_accuracy: share of the truth's pixels that get their category, in 0..1; nan without any.
+        pixel_accuracy: fraction of the true pixels with the correct predicted category, in 0..1; nan without any.
         per_category: by category name, in the order of the label space.
     """
 
@@ -105,7 +105,7 @@ class SemanticIoUReport:
         return self.table()
 
     def table(self) -> str:
-        """Return lines with the mean, then the categories that have pixels, in percent."""
+        """Return a table in percent: the mean, then the categories that have pixels."""
         present = {name: c for name, c in self.per_category.items() if not math.isnan(c.iou)}
         rows = [["", "IoU"], [f"mean ({len(present)})", format_percent(self.mean_iou)]]
         rows += [[name, format_percent(category.iou)] for name, category in present.items()]
@@ -124,17 +124,17 @@ class SemanticIoUReport:
 
 
 class SemanticIoU:
-    """Accumulates a confusion matrix over images, by the rules at the top of this module.
+    """Accumulates a confusion matrix over images, as defined at the top of this module.
 
-    Accumulators of several processes are merged with :meth:`merge`, or by adding up their :attr:`state`.
+    Accumulators of several processes are merged with :meth:`merge` or by summing their :attr:`state`.
 
     Attributes:
         labels: the label space of predictions and truth.
-        state: int64 [K, K + 1] pixels; rows are truth, columns prediction, the last one its void.
+        state: int64 [K, K + 1] pixels; rows are true categories, columns predicted ones; the last column is void.
     """
 
     def __init__(self, labels: LabelSpace) -> None:
-        """Start without images.
+        """Start with no images.
 
         Args:
             labels: the label space of predictions and truth.
@@ -143,12 +143,12 @@ class SemanticIoU:
         self.state = torch.zeros(len(labels), len(labels) + 1, dtype=torch.int64)
 
     def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Take one image into account.
+        """Add one image.
 
         Args:
             prediction: of the same size as ``truth``.
-            truth: pixels that are void here are ignored.
-            histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+            truth: its void pixels are ignored.
+            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
@@ -160,7 +160,7 @@ class SemanticIoU:
         """Check that another accumulator can be merged with this one.
 
         Raises:
-            InvalidArgumentError: it has another label space.
+            InvalidArgumentError: the label spaces differ.
         """
         require_same_labels(self.labels, other.labels)
 
@@ -168,7 +168,7 @@ class SemanticIoU:
         """Add the images of another accumulator to this one.
 
         Raises:
-            InvalidArgumentError: it has another label space.
+            InvalidArgumentError: the label spaces differ.
         """
         self.check_compatible(other)
         self.state += other.state

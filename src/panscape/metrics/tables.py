@@ -1,4 +1,4 @@
-"""Reports as text that lines up, and as JSON."""
+"""Formatting of reports as text tables and JSON values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return ``rows`` as lines; the first column is flush left, the others flush right."""
+    """Return ``rows`` as aligned lines; the first column is left-aligned, the others are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -25,6 +25,6 @@ def format_percent(fraction: float) -> str:
 
 
 def nan_to_none(*entries: dict[str, Any]) -> None:
-    """Put None in place of every nan among the numbers of some dicts, as JSON has no nan."""
+    """Replace every nan in the values of dicts by None, in place, as JSON has no nan."""
     for entry in entries:
         entry.update({key: None for key, value in entry.items() if math.isnan(value)})

@@ -1,4 +1,4 @@
-"""The objects of one image, predicted and true, in as few numbers as average precision needs."""
+"""Compact overlaps of the predicted and true objects of one image, the input of average precision."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Ints = NDArray[np.int64]
 
 
 class ThingOverlaps(NamedTuple):
-    """Predicted and true objects that have pixels, in the order of their maps or masks, and who overlaps whom.
+    """Predicted and true objects that have pixels, in the order of their maps or masks, and their overlaps.
 
     Attributes:
-        image: int64 [P], number of the image of each predicted segment; ascending.
+        image: int64 [P], image index of each predicted segment; ascending.
         predicted_category: int64 [P].
         score: float32 [P].
         predicted_area: int64 [P], pixels.
-        on_void: int64 [P], of these, those that are void in the truth.
+        on_void: int64 [P], pixels that are void in the ground truth.
         true_category: int64 [G].
         true_area: int64 [G], pixels.
         is_crowd: bool [G].
-        prediction: int64 [N], positions of predicted segments: first members of the pairs of one category.
-        truth: int64 [N], positions of true segments: second members.
-        shared: int64 [N], pixels that both have, at least 1.
+        prediction: int64 [N], predicted segment of each overlapping pair of one category, as a position.
+        truth: int64 [N], true segment of each pair, as a position.
+        shared: int64 [N], pixels in the intersection of each pair, at least 1.
     """
 
     image: Ints
@@ -50,7 +50,7 @@ class ThingOverlaps(NamedTuple):
     shared: Ints
 
     def iou(self) -> NDArray[np.float64]:
-        """Return the intersection over union of each pair, float64 [N]; void counts like everything else."""
+        """Return the intersection over union of each pair, float64 [N]; void pixels are included."""
         union = self.predicted_area[self.prediction] + self.true_area[self.truth] - self.shared
         return self.shared / union
 
@@ -58,13 +58,13 @@ class ThingOverlaps(NamedTuple):
 def thing_overlaps(
     prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, histogram: JointHistogram | None = None
 ) -> ThingOverlaps:
-    """Reduce one image to its objects.
+    """Compute the overlaps of the objects of one image from its maps.
 
     Args:
         prediction: of the same size as ``truth``; without scores, every segment has a score of 1.
         truth: with its crowds, if any.
-        labels: tells things from stuff.
-        histogram: what :func:`~panscape.metrics.overlaps.overlaps` gives for both, if it is there already.
+        labels: the label space, which separates things from stuff.
+        histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
 
     Returns:
         The objects of image 0.
@@ -103,7 +103,7 @@ def thing_overlaps(
 
 
 def _object_rows(area: Ints, category: Ints, labels: LabelSpace) -> Ints:
-    """Return the ids of things that have pixels, ascending, from what every id of a map has."""
+    """Return the ids of things that have pixels, ascending, from the area and category of every id of a map."""
     is_thing = np.array([one.is_thing for one in labels])
     return np.flatnonzero((area > 0) & (category >= 0) & is_thing[category])
 
@@ -111,14 +111,14 @@ def _object_rows(area: Ints, category: Ints, labels: LabelSpace) -> Ints:
 def mask_overlaps(
     masks: CroppedMasks, category: Tensor, score: Tensor, truth: PanopticMap, labels: LabelSpace
 ) -> ThingOverlaps:
-    """Reduce one image to its objects, where the predicted ones are masks that may overlap.
+    """Compute the overlaps of the objects of one image from predicted masks that may overlap.
 
     Args:
-        masks: of P predicted objects; those without pixels are left out.
-        category: of each, a thing of ``labels``, integers [P].
-        score: of each, float [P].
-        truth: with its crowds, if any, of the size that the masks are of.
-        labels: tells things from stuff.
+        masks: of P predicted objects; empty masks are left out.
+        category: thing category of each mask in ``labels``, integers [P].
+        score: of each mask, float [P].
+        truth: with its crowds, if any; of the image size of the masks.
+        labels: the label space, which separates things from stuff.
 
     Returns:
         The objects of image 0.
@@ -134,10 +134,10 @@ def mask_overlaps(
         raise InvalidArgumentError(
             f"expected a category and a score for each of the {len(masks)} masks, got {len(of_masks)} and {len(scores)}"
         )
-    strange = sorted(set(of_masks.tolist()) - set(labels.thing_ids))
-    if strange:
+    unknown = sorted(set(of_masks.tolist()) - set(labels.thing_ids))
+    if unknown:
         raise InvalidArgumentError(
-            f"expected masks of the things of {labels.name}, {list(labels.thing_ids)}, got categories {strange}"
+            f"expected masks of the things of {labels.name}, {list(labels.thing_ids)}, got categories {unknown}"
         )
     ids, num_ids = truth.ids.cpu().numpy(), truth.num_segments + 1
     table = np.zeros((len(masks), num_ids), dtype=np.int64)
@@ -167,7 +167,7 @@ def mask_overlaps(
 
 
 def pooled(images: Sequence[ThingOverlaps]) -> ThingOverlaps:
-    """Put the objects of several images into one list, the images numbered in their order."""
+    """Concatenate the objects of several images; images are numbered in their order."""
     if not images:
         empty = np.zeros(0, dtype=np.int64)
         scores, crowds = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=bool)

@@ -65,9 +65,9 @@ def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> Pa
 
     Args:
         name_or_path: a bundled model (:func:`list_weights`; ``-`` and ``_`` are equivalent), the path of a
-            ``.safetensors`` file or of a folder with ``model.safetensors``, or the id of a repository with that file on the Hugging Face hub ("owner/name"); or
-            the path of a checkpoint in its authors' layout (``.pth``, ``.pt``, ``.pkl``), see
-            :func:`panscape.zoo.published.load.create_published`.
+            ``.safetensors`` file or of a folder with ``model.safetensors``, or the id of a repository with that file on
+            the Hugging Face hub ("owner/name"); or the path of a checkpoint in its authors' layout (``.pth``, ``.pt``,
+            ``.pkl``), see :func:`panscape.zoo.published.load.create_published`.
         labels: label space of a published checkpoint, which does not contain it, if it is not that of the dataset that
             it was published for; models saved by panscape contain theirs.
 

@@ -118,7 +118,7 @@ def test_common_images_are_compared(good: Results) -> None:
 
 
 def test_what_cannot_be_compared_is_refused(good: Results) -> None:
-    with pytest.raises(InvalidArgumentError, match="without a name in common"):
+    with pytest.raises(InvalidArgumentError, match="without a common name"):
         compare(results_of("a", [1], 2), results_of("b", [2], 2))
     others = LabelSpace("others", SHAPES.categories[:3])
     with pytest.raises(InvalidArgumentError, match=r"'shapes' \(4 categories\) and 'others' \(3 categories\)"):
@@ -126,7 +126,7 @@ def test_what_cannot_be_compared_is_refused(good: Results) -> None:
     moved = replace(good, records=(replace(good.records[0], name="1.png"), *good.records[2:]))
     with pytest.raises(
         InvalidArgumentError,
-        match=r"the same truth, .* in 1 of the 11 images that both runs have: '1\.png'; score both",
+        match=r"the same ground truth, .* in 1 of the 11 images in both runs: '1\.png'; evaluate both",
     ):
         compare(good, moved)
 
@@ -141,9 +141,7 @@ def test_truths_with_equal_pixels_of_each_category_are_told_apart(good: Results)
         other = replace(truth, ids=table[truth.ids.long()]) if len(rows) > 1 else truth
         changed.append(record_of(record.name, other, other, SHAPES))
     assert sum(len((truth.category == 2).nonzero()) > 1 for truth in TRUTHS) > 6
-    with pytest.raises(
-        InvalidArgumentError, match=r"images that both runs have: '\d+\.png'(, '\d+\.png'){4} and \d+ more"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"images in both runs: '\d+\.png'(, '\d+\.png'){4} and \d+ more"):
         compare(good, replace(good, records=tuple(changed)))
 
 

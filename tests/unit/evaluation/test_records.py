@@ -53,10 +53,10 @@ def test_pq_and_confused_segments_by_hand() -> None:
 
 def test_what_is_no_record_is_refused() -> None:
     record = record_of("x", generated_map(1), generated_map(2), SHAPES).to_dict()
-    with pytest.raises(InvalidArgumentError, match="score the image again"):
+    with pytest.raises(InvalidArgumentError, match="evaluate the image again"):
         ImageRecord.from_dict({**record, "quality": [[1, 2]]})
     wrong = ImageRecord.from_dict({**record, "errors": [[0, 9, 0, 1, 0, 0.0]]})
-    with pytest.raises(InvalidAnnotationError, match=r"kind of error of 'x' in 0\.\.7, got 9"):
+    with pytest.raises(InvalidAnnotationError, match=r"error type of 'x' in 0\.\.7, got 9"):
         wrong.require_ranges(4, "file")
     for field, row in (
         ("quality", [0, -1, 0, 0, 0.0]),
@@ -67,7 +67,7 @@ def test_what_is_no_record_is_refused() -> None:
         ("size", 2**50),
     ):
         wrong = ImageRecord.from_dict({**record, field: [row, row] if field == "size" else [row]})
-        with pytest.raises(InvalidAnnotationError, match="score again"):
+        with pytest.raises(InvalidAnnotationError, match="evaluate again"):
             wrong.require_ranges(4, "file")
     with pytest.raises(InvalidArgumentError, match="OverflowError"):
         ImageRecord.from_dict({**record, "confusion": [[0, 0, float("inf")]]})

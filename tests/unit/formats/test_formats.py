@@ -75,7 +75,7 @@ class TestEncodeCoco:
         assert [s["id"] for s in encode_coco(panoptic)[1]] == [2]
 
     def test_a_foreign_category_names_the_label_space(self):
-        with pytest.raises(InvalidArgumentError, match=r"categories 0\.\.3 of label space 'shapes', got 4; give the"):
+        with pytest.raises(InvalidArgumentError, match=r"categories 0\.\.3 of label space 'shapes', got 4; use the"):
             encode_coco(a_map("A", {"A": 4}), SHAPES)
 
 
@@ -111,13 +111,13 @@ class TestDecodeCoco:
         [
             ([[1, 2]], described(1), r"description of every id in the PNG, but 2 is not in segments_info; describe"),
             ([[1, 2, 3, 4, 5, 6, 7]], [], r"but 1, 2, 3, 4, 5 and 2 more are not"),
-            ([[1]], described(1, 1), r"one description for each segment, got two for id 1; give each"),
+            ([[1]], described(1, 1), r"one description for each segment, got two for id 1; use a unique"),
             ([[1]], described(0, 1), r"segment ids in 1\.\.16777215 \(0 is void\), got 0; renumber"),
             ([[1]], described(1, 256**3), r"got 16777216; renumber"),
             (
                 [[1]],
                 described(1, category_id=3),
-                r"segment 1: .*label space 'shapes' \(7, 11, 24, 26\), got 3; give the",
+                r"segment 1: .*label space 'shapes' \(7, 11, 24, 26\), got 3; use the",
             ),
             ([[1]], [{"id": 1}], r"integer 'category_id' in every description of segments_info, got \{'id': 1\}"),
             ([[1]], [{"id": "1", "category_id": 7}], r"integer 'id' in every description"),
@@ -260,7 +260,7 @@ class TestCocoPanopticWriter:
     def test_names_are_checked(self, tmp_path):
         with CocoPanopticWriter(tmp_path / "set.json", tmp_path / "set", SHAPES) as writer:
             writer.write("a", generated_map(0))
-            with pytest.raises(InvalidArgumentError, match="different name for each image, got 'a' twice"):
+            with pytest.raises(InvalidArgumentError, match="unique name for each image, got 'a' twice"):
                 writer.write("a", generated_map(0))
             with pytest.raises(InvalidArgumentError, match=r"without folder, got '\.\./b'"):
                 writer.write("../b", generated_map(0))
@@ -302,12 +302,12 @@ class TestCityscapes:
     def test_what_the_format_cannot_hold(self):
         many = PanopticMap(torch.arange(1, 1002, dtype=torch.int32)[None], torch.full((1001,), CITY.index("car")))
         with pytest.raises(
-            InvalidArgumentError, match="at most 1000 objects of a category, got more of 'car'; write COCO"
+            InvalidArgumentError, match="at most 1000 objects of a category, got more of 'car'; use COCO"
         ):
             encode_cityscapes(many, CITY)
         for source, is_thing in ((0, False), (1000, False), (70, True)):
             labels = LabelSpace("x", (Category("thing", is_thing, source, (0, 0, 0)),))
-            with pytest.raises(InvalidArgumentError, match=rf"1\.\.64 of things, got {source} of 'thing'"):
+            with pytest.raises(InvalidArgumentError, match=rf"1\.\.64 for things, got {source} for 'thing'"):
                 encode_cityscapes(a_map("A"), labels)
 
     @pytest.mark.parametrize("values", [np.zeros((2, 2)), np.zeros((2, 2, 3), np.uint8)])
@@ -331,7 +331,5 @@ class TestLoadNumbers:
 
     def test_colours_are_refused(self, tmp_path):
         Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "a.png")
-        with pytest.raises(
-            UnreadableFileError, match=r"a\.png: expected a label image of one whole number.*got mode RGB"
-        ):
+        with pytest.raises(UnreadableFileError, match=r"a\.png: expected a label image with one integer.*got mode RGB"):
             load_label_image(tmp_path / "a.png")

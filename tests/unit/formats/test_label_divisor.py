@@ -65,9 +65,11 @@ def test_an_empty_map() -> None:
 
 
 def test_numbers_that_cannot_be() -> None:
-    with pytest.raises(InvalidArgumentError, match="a divisor of 2 counts at most 1 objects"):
+    with pytest.raises(InvalidArgumentError, match="a divisor of 2 allows at most 1 objects"):
         encode_label_divisor(SCENE, SHAPES, divisor=2)
-    with pytest.raises(InvalidArgumentError, match="for void that no segment has, got 0, which is that of 'sky'"):
+    with pytest.raises(
+        InvalidArgumentError, match="void value that no segment has, got 0, which is a segment of 'sky'"
+    ):
         encode_label_divisor(SCENE, SHAPES, void=0)
     with pytest.raises(InvalidArgumentError, match='numbering "of_category" or "of_image", got \'global\''):
         encode_label_divisor(SCENE, SHAPES, numbering="global")  # type: ignore[arg-type]

@@ -74,9 +74,9 @@ def test_fused_descriptions_are_one_segment() -> None:
     [
         (
             [segment(1, 2), segment(2, 2), segment(2, 3)],
-            "2 segments of label_id 2, 3 have the id 2; their pixels cannot",
+            "2 segments of label_id 2, 3 share the id 2; their pixels are",
         ),
-        ([segment(1, 2), segment(2, 2), segment(2, 2)], "2 segments of label_id 2 have the id 2; their pixels cannot"),
+        ([segment(1, 2), segment(2, 2), segment(2, 2)], "2 segments of label_id 2 share the id 2; their pixels are"),
         (
             [
                 segment(1, 0, was_fused=True),
@@ -84,7 +84,7 @@ def test_fused_descriptions_are_one_segment() -> None:
                 segment(2, 1, was_fused=True),
                 segment(2, 1, was_fused=True),
             ],
-            "3 segments of label_id 1, 2 have the id 2",
+            "3 segments of label_id 1, 2 share the id 2",
         ),
         ([segment(1, 2)], "but 2 (one of 1) is not in segments_info"),
         (
@@ -109,7 +109,7 @@ def test_what_is_in_doubt_is_named(segments: list[dict[str, Any]], message: str)
     [np.zeros((2, 2, 1), int), np.array([[0.5]]), np.array([[np.nan]]), np.array([["a"]]), np.array([[1e300]])],
 )
 def test_other_arrays_are_refused(segmentation: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match="whole numbers"):
+    with pytest.raises(InvalidArgumentError, match="segmentation of integers"):
         from_transformers(segmentation, [], SHAPES)
 
 
@@ -144,7 +144,7 @@ def test_what_is_accepted_is_what_was_meant() -> None:
         segmentation = np.array([numbers])
         if any(len(owner) > 1 for owner in owners):
             refused += 1
-            with pytest.raises(InvalidAnnotationError, match="cannot be told apart"):
+            with pytest.raises(InvalidAnnotationError, match="indistinguishable"):
                 from_transformers(segmentation, segments, SHAPES)
             continue
         accepted += 1

@@ -153,7 +153,7 @@ def test_an_evaluator_on_a_device_follows_to_another() -> None:
     from panscape.metrics.as_torchmetrics import as_torchmetric
 
     metric = as_torchmetric(GpuEvaluator(SHAPES, "meta"))  # a device without memory: what is elsewhere is refused
-    with pytest.raises(InvalidArgumentError, match="expected all parts on meta"):
+    with pytest.raises(InvalidArgumentError, match="expected all tensors on meta"):
         metric.update(*parts_of(*PAIRS[0]))
     metric = as_torchmetric(GpuEvaluator(SHAPES, "cpu"))
     metric.update(*parts_of(*PAIRS[0]))
@@ -161,7 +161,7 @@ def test_an_evaluator_on_a_device_follows_to_another() -> None:
     model.to("meta")
     metric.update(*(part.to("meta") for part in parts_of(*PAIRS[1])))
     assert metric.state.device.type == "meta"
-    with pytest.raises(InvalidArgumentError, match="expected all parts on meta"):
+    with pytest.raises(InvalidArgumentError, match="expected all tensors on meta"):
         metric.update(*parts_of(*PAIRS[0]))
 
 
@@ -193,7 +193,7 @@ def test_names_and_collections() -> None:
     together = both.compute()
     assert together["pq_all/pq"] == report.panoptic.all.pq
     assert together["pc_stuff/covering"] == report.covering.stuff.covering
-    with pytest.raises(InvalidArgumentError, match="got Evaluator; give its parts, or a DeviceEvaluator"):
+    with pytest.raises(InvalidArgumentError, match="got Evaluator; pass its parts, or a GpuEvaluator"):
         as_torchmetric(expected)  # type: ignore[arg-type]
 
 

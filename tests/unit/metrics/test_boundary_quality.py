@@ -216,7 +216,7 @@ def test_merge_and_reset() -> None:
     assert parts[0].compute() == whole.compute()
     with pytest.raises(InvalidArgumentError, match=r"dilation_ratio of 0.02, got one with 0.1; merge"):
         whole.merge(BoundaryPanopticQuality(SHAPES, 0.1))
-    with pytest.raises(InvalidArgumentError, match="expected a metric by the rules Protocol"):
+    with pytest.raises(InvalidArgumentError, match="expected a metric with Protocol"):
         whole.merge(BoundaryPanopticQuality(SHAPES, protocol="seamseg"))
     whole.reset()
     assert math.isnan(whole.compute().all.pq)
@@ -230,7 +230,7 @@ def test_what_is_refused() -> None:
             match_boundaries(a_map("A"), a_map("A"), dilation_ratio=ratio)
     with pytest.raises(InvalidArgumentError, match="expected stuff_ids"):
         match_boundaries(a_map("A"), a_map("A"), protocol="deeplab2")
-    with pytest.raises(InvalidArgumentError, match="expected a metric by the rules Protocol"):
+    with pytest.raises(InvalidArgumentError, match="expected a metric with Protocol"):
         Evaluator(SHAPES, "seamseg", boundary=BoundaryPanopticQuality(SHAPES))
     metric = BoundaryPanopticQuality(SHAPES)
     with pytest.raises(InvalidArgumentError, match=r"truth of 1x2 and a prediction of 1x1; decode or resize"):

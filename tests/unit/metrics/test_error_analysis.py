@@ -162,14 +162,14 @@ def test_stuff_in_pieces_is_whole_by_some_rules() -> None:
     errors = find_errors(prediction, pieces, protocol="deeplab2", stuff_ids=SHAPES.stuff_ids)
     assert errors.truth_kind.tolist() == [NO_ERROR, ErrorKind.MISSED, NO_ERROR]
     assert errors.gain[ErrorKind.LOCALIZATION].tolist() == pytest.approx([1 - 8 / 12, 0, 0])
-    with pytest.raises(InvalidArgumentError, match="expected stuff_ids, as all segments of one stuff category are one"):
+    with pytest.raises(InvalidArgumentError, match="expected stuff_ids, as this protocol merges the segments"):
         find_errors(prediction, pieces, protocol="deeplab2")
 
 
 def test_rules_are_checked() -> None:
     with pytest.raises(UnknownNameError, match="unknown protocol 'cocoo'; did you mean coco"):
         ErrorAnalysis(SHAPES, "cocoo")
-    with pytest.raises(InvalidArgumentError, match="merge one kind only"):
+    with pytest.raises(InvalidArgumentError, match="merge equal protocols only"):
         ErrorAnalysis(SHAPES).merge(ErrorAnalysis(SHAPES, "seamseg"))
 
 
@@ -239,8 +239,8 @@ def test_laws(seed: int, protocol: str) -> None:
     prediction, truth = generated(seed)
     matches = match_segments(prediction, truth, protocol=protocol, stuff_ids=SHAPES.stuff_ids)
     errors = find_errors(prediction, truth, protocol=protocol, stuff_ids=SHAPES.stuff_ids)
-    assert (errors.truth_kind != NO_ERROR).nonzero()[0].tolist() == matches.missed.tolist()
-    assert (errors.prediction_kind != NO_ERROR).nonzero()[0].tolist() == matches.spurious.tolist()
+    assert (errors.truth_kind != NO_ERROR).nonzero()[0].tolist() == matches.false_negatives.tolist()
+    assert (errors.prediction_kind != NO_ERROR).nonzero()[0].tolist() == matches.false_positives.tolist()
     assert ErrorKind.BACKGROUND not in errors.truth_kind
     assert ErrorKind.MISSED not in errors.prediction_kind
     assert (errors.gain >= 0).all()

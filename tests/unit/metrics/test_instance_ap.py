@@ -181,9 +181,9 @@ def test_equal_scores_when_scores_are_not_to_count() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"protocol": "voc"}, 'expected rules "coco" or "cityscapes", got \'voc\''),
+        ({"protocol": "voc"}, 'expected protocol "coco" or "cityscapes", got \'voc\''),
         ({"score": "area"}, 'expected score "given" or "one", got \'area\''),
-        ({"protocol": "cityscapes", "sizes": COCO_SIZES}, "the rules of Cityscapes know no sizes"),
+        ({"protocol": "cityscapes", "sizes": COCO_SIZES}, "the Cityscapes protocol has no sizes"),
         ({"sizes": {"odd": (5, 4)}}, "the size 'odd', got 5 and 4"),
     ],
 )
@@ -201,16 +201,16 @@ def test_a_range_without_end_is_valid_json() -> None:
 def test_metrics_that_cannot_be_merged() -> None:
     with pytest.raises(InvalidArgumentError, match="expected a metric over the label space 'shapes'"):
         InstanceAP(SHAPES).merge(InstanceAP(LabelSpace.load("cityscapes")))
-    with pytest.raises(InvalidArgumentError, match="merge metrics of equal options"):
+    with pytest.raises(InvalidArgumentError, match="merge metrics with equal options"):
         InstanceAP(SHAPES).merge(InstanceAP(SHAPES, "cityscapes"))
-    with pytest.raises(InvalidArgumentError, match="the rules of Cityscapes know no sizes"):
+    with pytest.raises(InvalidArgumentError, match="the Cityscapes protocol has no sizes"):
         InstanceAP(SHAPES, "cityscapes").compute(COCO_SIZES)
 
 
 def test_the_table() -> None:
     truth, prediction = things("AAAA....\nBBBB...."), things("AAAA..CC\n........", [0.5, 0.9])
     lines = str(report_on((prediction, truth))).splitlines()
-    assert lines[0].split() == ["by", "coco", "rules", "AP", "AP50", "AP75", "objects", "predictions"]
+    assert lines[0].split() == ["coco", "protocol", "AP", "AP50", "AP75", "objects", "predictions"]
     assert lines[1].split() == ["objects", "(1)", "25.2", "25.2", "25.2", "2", "2"]
     assert lines[2].split() == ["box", "25.2", "25.2", "25.2", "2", "2"]
     assert [line.split() for line in lines[4:8]] == [

@@ -126,7 +126,7 @@ def test_merge_and_reset(pairs) -> None:
         parts[i // 3].update(*pair)
     parts[0].merge(parts[1])
     assert parts[0].state.numpy() == pytest.approx(whole.state.numpy(), rel=1e-14)
-    with pytest.raises(InvalidArgumentError, match="same average sizes"):
+    with pytest.raises(InvalidArgumentError, match="equal average sizes"):
         whole.merge(InstanceIoU(SHAPES, SIZES))
     whole.reset()
     assert math.isnan(whole.compute().mean_iou)
@@ -139,15 +139,15 @@ def test_what_cannot_be_measured() -> None:
     with pytest.raises(InvalidArgumentError, match=r"got 7 in the truth; evaluate"):
         metric.update(a_map("A"), a_map("A", {"A": 7}))
     with pytest.raises(
-        InvalidArgumentError, match=r"average size of 'box', of which the truth has objects, got sizes of disc"
+        InvalidArgumentError, match=r"average size for 'box', which has objects in the ground truth, got sizes for disc"
     ):
         metric.update(a_map("A"), a_map("A", {"A": 3}))
     with pytest.raises(InvalidArgumentError, match=r"size of 'disc' in pixels above 0, got 0"):
         InstanceIoU(SHAPES, {"disc": 0})
-    with pytest.raises(UnknownNameError, match=r"unknown category of things 'discs'; did you mean disc\?"):
+    with pytest.raises(UnknownNameError, match=r"unknown thing category 'discs'; did you mean disc\?"):
         InstanceIoU(SHAPES, {"discs": 5})
     stuff = SHAPES[SHAPES.stuff_ids[0]].name
-    with pytest.raises(UnknownNameError, match=f"unknown category of things '{stuff}'"):
+    with pytest.raises(UnknownNameError, match=f"unknown thing category '{stuff}'"):
         InstanceIoU(SHAPES, {stuff: 5})
 
 

@@ -63,7 +63,7 @@ def test_it_merges_pickles_and_forgets(pairs: list[tuple[PanopticMap, PanopticMa
     torch.testing.assert_close(halves[0].state, whole.state, rtol=0, atol=1e-10)
     whole.reset()
     assert whole.compute().panoptic.all.num_categories == 0
-    with pytest.raises(InvalidArgumentError, match="merge one kind only"):
+    with pytest.raises(InvalidArgumentError, match="merge equal protocols only"):
         whole.merge(GpuEvaluator(LABELS, "cpu", "seamseg"))
 
 
@@ -74,7 +74,7 @@ def test_parts_that_do_not_fit_are_said_at_once() -> None:
         evaluator.update(ids, category, ids, category, torch.tensor([0, 1]))
     with pytest.raises(InvalidArgumentError, match=r"got torch.bool \[3\]"):
         evaluator.update(ids, category, ids, category, torch.zeros(3, dtype=torch.bool))
-    with pytest.raises(InvalidArgumentError, match="all parts on cpu, where this evaluator is, got meta; move"):
+    with pytest.raises(InvalidArgumentError, match="all tensors on cpu, the device of this evaluator, got meta; move"):
         evaluator.update(ids.to("meta"), category, ids, category)
     assert not evaluator.state.any()
 

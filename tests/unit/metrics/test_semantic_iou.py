@@ -116,26 +116,26 @@ def test_an_image_that_is_refused_is_counted_nowhere() -> None:
     assert not any(state.any() for state in evaluator.states.values())
     other = Evaluator(SHAPES, instances=InstanceAP(SHAPES, score="one"))
     other.update(generated_map(1), generated_map(2))
-    with pytest.raises(InvalidArgumentError, match="merge metrics of equal options"):
+    with pytest.raises(InvalidArgumentError, match="merge metrics with equal options"):
         evaluator.merge(other)
     assert not any(state.any() for state in evaluator.states.values())
-    with pytest.raises(InvalidArgumentError, match="over the label space 'shapes', got 'cityscapes'; make both"):
+    with pytest.raises(InvalidArgumentError, match="over the label space 'shapes', got 'cityscapes'; create both"):
         Evaluator(SHAPES, instances=InstanceAP(LabelSpace.load("cityscapes")))
 
 
 def test_what_is_asked_for_besides_is_refused_before_anything_is_counted() -> None:
     scored = replace(generated_map(1), score=torch.ones(generated_map(1).num_segments))
     evaluator = Evaluator(SHAPES, instances=InstanceAP(SHAPES), instance_iou=InstanceIoU(SHAPES, {"disc": 5}))
-    with pytest.raises(InvalidArgumentError, match="average size of 'box'"):
+    with pytest.raises(InvalidArgumentError, match="average size for 'box'"):
         evaluator.update(scored, a_map("A", {"A": 3}).resize(*scored.size))
     assert not any(state.any() for state in evaluator.states.values())
     assert evaluator.instances.images == []
     other = Evaluator(SHAPES, instances=InstanceAP(SHAPES), instance_iou=InstanceIoU(SHAPES))
     other.update(scored, generated_map(2))
-    with pytest.raises(InvalidArgumentError, match="same average sizes"):
+    with pytest.raises(InvalidArgumentError, match="equal average sizes"):
         evaluator.merge(other)
     assert evaluator.instances.images == []
-    with pytest.raises(InvalidArgumentError, match="both measure instance-weighted IoU or both do not; give each its"):
+    with pytest.raises(InvalidArgumentError, match="both measure instance-weighted IoU or both do not; pass each its"):
         evaluator.merge(Evaluator(SHAPES, instances=InstanceAP(SHAPES)))
     alone = InstanceIoU(SHAPES)
     alone.update(scored, generated_map(2))

@@ -1,4 +1,4 @@
-"""The section of a report that sets two runs against each other."""
+"""The report section that compares two runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_IMAGES = 10
 
 
 def comparison_section(comparison: Comparison) -> Html:
-    """Return what got better and worse, and whether it is more than noise."""
+    """Return the differences of two runs and their significance."""
     only = comparison.num_only_first, comparison.num_only_second
     names = element(
         "p",
@@ -31,8 +31,8 @@ def comparison_section(comparison: Comparison) -> Html:
     better = sum(d.change > 0 for d in clear)
     chance = 0.05 * len(comparison.categories)
     note = (
-        f"Of {len(comparison.categories)} categories {better} got better and {len(clear) - better} worse by more than "
-        f"noise; about {chance:.0f} would be called so by chance alone. Intervals are paired: every draw takes the "
+        f"Of {len(comparison.categories)} categories {better} improved and {len(clear) - better} degraded by more than "
+        f"noise; about {chance:.0f} are expected by chance alone. Intervals are paired: every draw uses the "
         "same images of both runs."
     )
     costs = {kind: _negative(d) for kind, d in comparison.kinds.items()}
@@ -44,8 +44,8 @@ def comparison_section(comparison: Comparison) -> Html:
         element("p", comparison.note) if comparison.note else "",
         warning(comparison.num_images),
         wide(_differences("", comparison.groups.items())),
-        element("h3", "Kinds of error"),
-        wide(_differences("cost of", ((kind_name(kind), d) for kind, d in costs.items()), is_cost=True)),
+        element("h3", "Error types"),
+        wide(_differences("ΔPQ of", ((kind_name(kind), d) for kind, d in costs.items()), is_cost=True)),
         element("h3", "Categories"),
         element("p", note, class_="soft"),
         wide(_differences("PQ of", _by_change(comparison.categories))),
@@ -54,12 +54,12 @@ def comparison_section(comparison: Comparison) -> Html:
 
 
 def _negative(d: Difference) -> Difference:
-    """Turn costs round, so that larger is better for them, too."""
+    """Negate costs, so that larger is better."""
     return Difference(-d.before, -d.after, -d.high, -d.low)
 
 
 def _by_change(differences: dict[str, Difference]) -> list[tuple[str, Difference]]:
-    """Return what is clear first, then the largest changes."""
+    """Sort by significance, then by size of the change."""
     return sorted(
         differences.items(),
         key=lambda item: (
@@ -106,7 +106,7 @@ def _differences(title: str, entries: Iterable[tuple[str | Html, Difference]], *
 
 
 def _change_cell(change: float, low: float, high: float, scale: float) -> Cell:
-    """Return a difference with its interval, drawn from the middle."""
+    """Return the bar of a difference with its interval."""
     if math.isnan(change) or math.isnan(low):
         return Cell("")
     direction = "better" if low > 0 else "worse" if high < 0 else ""
@@ -121,7 +121,7 @@ def _images(comparison: Comparison) -> list[Html]:
     changed = comparison.changed
     best = [p for p in changed if p.change > 0][:_MOST_IMAGES]
     worst = [p for p in reversed(changed) if p.change < 0][:_MOST_IMAGES]
-    return [_image_table(title, rows) for title, rows in (("Most better", best), ("Most worse", worst)) if rows]
+    return [_image_table(title, rows) for title, rows in (("Most improved", best), ("Most degraded", worst)) if rows]
 
 
 def _image_table(title: str, rows: Sequence[ImageChange]) -> Html:

@@ -1,4 +1,4 @@
-"""The section of a report on which categories are taken for which."""
+"""The report section with the confusion matrix of categories."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_CONFUSIONS = 20
 
 
 def confusion(found: ReportData) -> Html:
-    """Return the most frequent confusions as a table, and all of them as a matrix for the script to draw."""
+    """Return the most frequent confusions as a table, and the matrix, which the script draws."""
     num = len(found.labels)
     pixels = np.zeros((num, num + 1), np.int64)
     segments: dict[tuple[int, int], int] = {}
@@ -87,20 +87,20 @@ def _matrix(found: ReportData, pixels: np.ndarray[Any, Any], wrong: np.ndarray[A
         "order": order,
     }
     steps = [n for n in (15, 30, 60) if n < len(order)]
-    options = [element("option", f"the {n} confused most", value=n, selected=n == 30) for n in steps]
+    options = [element("option", f"the {n} most confused", value=n, selected=n == 30) for n in steps]
     options.append(element("option", f"all {len(order)} that occur", value="all"))
     canvas = element(
         "canvas", "", id="confusion-canvas", tabindex="0", role="img", aria_describedby="confusion-says",
-        aria_label="Matrix of confusions: a row for each category of the truth, a column for each predicted one. "
-        "Arrow keys go from cell to cell.",
+        aria_label="Confusion matrix: a row for each true category, a column for each predicted one. "
+        "Use the arrow keys to move between cells.",
     )  # fmt: skip
     controls = element(
         "div", element("label", "Categories: ", element("select", *options, id="confusion-choice")), class_="controls"
     )
-    says = element("output", "Point at a cell, or go there with the arrow keys.", id="confusion-says")
+    says = element("output", "Point at a cell, or use the arrow keys.", id="confusion-says")
     note = (
-        "Each row is what became of the pixels of one category of the truth; the stronger the colour, the larger their "
-        "share. Grey is what is right."
+        "Each row shows the predictions for the pixels of one true category; a stronger colour is a larger fraction. "
+        "Grey cells are correct."
     )
     body = [element("h3", "Matrix"), element("p", note, class_="soft"), controls, says]
     body.append(element("div", canvas, class_="matrix"))

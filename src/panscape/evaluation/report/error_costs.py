@@ -1,4 +1,4 @@
-"""The section of a report on what errors cost, and the sentence that says what to mend first."""
+"""The report section with the error breakdown (ΔPQ), and the summary of what to fix first."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from panscape.metrics.error_costs import ErrorImpact
 
 
 def fix_first(found: ReportData) -> str:
-    """Return what costs most, in sentences."""
+    """Return sentences about the errors with the largest impact."""
     pq = float(found.values.groups[0, 0, 0])
     costs = sorted(found.errors.kinds.items(), key=lambda item: -np.nan_to_num(item[1].all))
     (kind, cost), (next_kind, next_cost) = costs[:2]
     if math.isnan(pq) or math.isnan(cost.all):
-        return "There are no segments, so nothing can be said of errors."
+        return "There are no segments, so there are no errors to analyse."
     if cost.all < 5e-5:
-        return "No kind of error costs anything to speak of."
+        return "No error type has a noticeable impact."
     each = {n: v for n, v in cost.per_category.items() if not math.isnan(v) and v > 0}
     first = sorted(each, key=lambda n: -each[n])[:3]
     size = max(SIZE_NAMES, key=lambda name: cost.by_size[name])
     where = f"; sizes: {size} pixels" if cost.by_size[size] > 0 else ""
     sentence = (
-        f"Fix first: {kind.title}. If these errors alone were fixed, PQ would rise by {points(cost.all)} points, "
+        f"Fix first: {kind.title}. If only these errors were fixed, PQ would rise by {points(cost.all)} points, "
         f"from {points(pq)} to {points(pq + cost.all)}."
     )
     if kind is ErrorKind.LOCALIZATION:
         found_cost, missed_cost = points(found.errors.outlines.all), points(found.errors.near_misses.all)
         sentence += (
-            f" Outlines of segments that were found account for {found_cost} points, those of segments that count as "
-            f"missed only for their outline, for {missed_cost}."
+            f" Outlines of segments that were found account for {found_cost} points, those of segments that are missed "
+            f"only because of their outline, for {missed_cost}."
         )
     if first:
         listed = first[0] if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]}"
@@ -58,19 +58,19 @@ def fix_first(found: ReportData) -> str:
 
 
 def errors(found: ReportData) -> Html:
-    """Return what each kind of error costs, altogether and by size."""
+    """Return the impact of each error type, in total and by size."""
     costs = sorted(found.errors.kinds.items(), key=lambda item: -np.nan_to_num(item[1].all))
     low, high = found.ends.low.costs, found.ends.high.costs
     scale = max(float(np.nanmax(np.append(np.nan_to_num(high), [np.nan_to_num(c.all) for _, c in costs]))), 1e-9)
     columns = [
-        Column("kind of error", True),
-        Column("what it costs", True),
+        Column("error type", True),
+        Column("ΔPQ", True),
         Column("PQ points"),
         Column("95 % interval"),
         Column("things"),
         Column("stuff"),
-        Column("FN", hint="false negatives of this kind"),
-        Column("FP", hint="false positives of this kind"),
+        Column("FN", hint="false negatives of this type"),
+        Column("FP", hint="false positives of this type"),
     ]
     rows = []
     for kind, cost in costs:
@@ -78,20 +78,22 @@ def errors(found: ReportData) -> Html:
             _cost_row(kind, Cell(kind_name(kind), hint=KIND_MEANINGS[kind]), cost, scale, low[kind], high[kind])
         )
         if kind is ErrorKind.LOCALIZATION:
-            parts = {"of segments found": found.errors.outlines, "too wrong to be found": found.errors.near_misses}
+            parts = {"of matched segments": found.errors.outlines, "too inaccurate to match": found.errors.near_misses}
             for name, part in parts.items():
                 rows.append(_cost_row(kind, Cell(name, classes="part"), part, scale, math.nan, math.nan, "part"))
     caption = (
-        "What PQ would gain if all errors of one kind were mended and the others left as they are. Costs do not add "
-        "up: one error can hide another."
+        "Gain in PQ if all errors of one type were fixed and the others left unchanged (ΔPQ). The values do not add "
+        "up, as one error can hide another."
     )
     meanings = [joined([element("dt", kind_name(kind)), element("dd", KIND_MEANINGS[kind])]) for kind in KIND_MEANINGS]
     return section(
         "errors",
-        "What errors cost",
+        "Error breakdown (ΔPQ)",
         element("p", fix_first(found), class_="lead"),
         wide(table(columns, rows, caption=caption, sortable=False, is_full=True)),
-        element("details", element("summary", "What the kinds mean"), element("dl", *meanings, class_="kinds")),
+        element(
+            "details", element("summary", "Definition of the error types"), element("dl", *meanings, class_="kinds")
+        ),
         element("h3", "By size of the segment"),
         wide(_sizes(found)),
     )
@@ -126,7 +128,7 @@ def _sizes(found: ReportData) -> Html:
         Column("mean IoU of those"),
         Column("FP"),
         *(Column(kind.title) for kind in ErrorKind),
-        Column("all mended"),
+        Column("all fixed"),
     ]
     rows = []
     for name, size in found.errors.sizes.items():
@@ -149,6 +151,6 @@ def _sizes(found: ReportData) -> Html:
             ]
         )
     caption = (
-        "PQ points that mending the errors of one kind and size would gain. Sizes are square roots of areas in pixels."
+        "Gain in PQ points if the errors of one type and size were fixed. Sizes are square roots of areas in pixels."
     )
     return table(columns, rows, caption=caption, sortable=False)

@@ -1,4 +1,4 @@
-"""Which images a report shows, and how: truth beside prediction, and every error in the colour of its kind."""
+"""Selection and drawing of the images of a report: truth, prediction, and errors coloured by type."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from panscape.panoptic import PanopticMap
 from panscape.visualize import draw_segments
 
 LONGEST_SIDE = 560
-"""Of the images in a report, in pixels."""
+"""Maximum side of the images in a report, in pixels."""
 
 KIND_COLORS = {
-    # Told apart by most colour-blind people: Okabe and Ito, "Color Universal Design", 2008.
+    # Distinguishable with most colour vision deficiencies: Okabe and Ito, "Color Universal Design", 2008.
     ErrorKind.CLASSIFICATION: (230, 159, 0),
     ErrorKind.UNDERSEGMENTATION: (86, 180, 233),
     ErrorKind.OVERSEGMENTATION: (0, 158, 115),
@@ -47,8 +47,8 @@ class WorstCase(NamedTuple):
     """An image to show.
 
     Attributes:
-        record: of it.
-        reason: why it is shown, for people.
+        record: of the image.
+        reason: why it is shown.
     """
 
     record: ImageRecord
@@ -56,12 +56,12 @@ class WorstCase(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """One drawing, embedded.
+    """One embedded figure.
 
     Attributes:
-        caption: what it shows.
-        uri: the drawing as data.
-        size: (height, width) of the drawing in pixels.
+        caption: its title.
+        uri: the figure as a data URI.
+        size: (height, width) in pixels.
     """
 
     caption: str
@@ -70,9 +70,9 @@ class Figure(NamedTuple):
 
 
 def choose(records: Sequence[ImageRecord], most: int) -> list[WorstCase]:
-    """Choose what to show: the images with the lowest PQ, then for each kind of error the one that has most of it.
+    """Choose the images with the lowest PQ, then for each error type the image with the most errors.
 
-    A perfect image is not among them.
+    Perfect images are not chosen.
 
     Args:
         records: of all images.
@@ -90,24 +90,24 @@ def choose(records: Sequence[ImageRecord], most: int) -> list[WorstCase]:
         numbers = {r.name: kind_number(r, kind) for r in known}
         best = max(known, key=lambda r: (numbers[r.name], -r.pq), default=None)
         if best is not None and numbers[best.name] and best.name not in shown:
-            chosen.append(WorstCase(best, f"most errors of kind “{kind.title}”: {numbers[best.name]}"))
+            chosen.append(WorstCase(best, f"most errors of type “{kind.title}”: {numbers[best.name]}"))
             shown.add(best.name)
     return chosen
 
 
 def kind_number(record: ImageRecord, kind: ErrorKind) -> int:
-    """Return the number of false negatives and positives of one kind."""
+    """Return the number of false negatives and false positives of one type."""
     return sum(fn + fp for _, row, _, fn, fp, _ in record.errors if row == kind)
 
 
 def find_images(folder: Path) -> dict[str, Path]:
-    """Return the images below a folder by their path in it without the ending, and by their name if it is unique.
+    """Return the images in a folder by relative path without suffix, and by name if it is unique.
 
     Raises:
-        UnreadableFileError: there is no such folder.
+        UnreadableFileError: the folder does not exist.
     """
     if not folder.is_dir():
-        raise UnreadableFileError(folder, "expected a folder of images, found none; give the one that they lie in")
+        raise UnreadableFileError(folder, "expected a folder of images, found none; use the folder of the images")
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     times = Counter(path.stem for path in paths)
     found = {path.stem: path for path in paths if times[path.stem] == 1}
@@ -116,7 +116,7 @@ def find_images(folder: Path) -> dict[str, Path]:
 
 
 def image_of(name: str, images: dict[str, Path]) -> Path | None:
-    """Return the image of a record, whose name may have an ending, folders, or what Cityscapes adds to it."""
+    """Return the image of a record, whose name may have a suffix, folders, or a Cityscapes suffix."""
     plain = name.rsplit("/", 1)[-1]
     stems = [name, Path(name).with_suffix("").as_posix(), plain, Path(plain).stem]
     stems += [f"{plain}_leftImg8bit", f"{Path(plain).stem}_leftImg8bit"]
@@ -126,24 +126,24 @@ def image_of(name: str, images: dict[str, Path]) -> Path | None:
 def draw_case(
     prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, protocol: Protocol, image: Tensor | None
 ) -> list[Figure]:
-    """Draw one image: truth and prediction as they are in the files, the errors as the rules see them.
+    """Draw one image: truth and prediction as in the files, errors under the protocol.
 
     Args:
         prediction: of the same size as ``truth``.
         truth: with its crowds, if any.
         labels: of both.
-        protocol: by which it was judged.
-        image: the image itself, uint8 [3, H, W] of any size with about the same proportions; None if there is none.
+        protocol: of the evaluation.
+        image: the image itself, uint8 [3, H, W] of any size with about the same aspect ratio; None if missing.
     """
     histogram = overlaps(prediction, truth)
     matches = match_segments(prediction, truth, histogram, protocol, labels.stuff_ids)
     errors = find_errors(prediction, truth, histogram, matches, protocol, labels.stuff_ids)
-    judged = under_protocol(prediction, truth, labels, protocol)
+    converted = under_protocol(prediction, truth, labels, protocol)
     size: tuple[int, int] = truth.size
     if max(size) > LONGEST_SIDE:
         size = size_with_longest_side(size, LONGEST_SIDE)
     prediction, truth = prediction.resize(*size), truth.resize(*size)
-    seen, true = (panoptic.resize(*size) for panoptic in judged)
+    seen, true = (panoptic.resize(*size) for panoptic in converted)
     photo = None if image is None else _shrunk(image, size)
     ground = photo if photo is not None else draw_segments(truth, labels, outlines=False)
     figures = [] if photo is None else [Figure("image", embedded(photo, is_photo=True), size)]
@@ -156,24 +156,24 @@ def draw_case(
 def draw_errors(
     ground: Tensor, prediction: PanopticMap, truth: PanopticMap, errors: SegmentErrors, matches: SegmentMatches
 ) -> Tensor:
-    """Paint every error in the colour of its kind over a grey copy of an image.
+    """Draw every error in the colour of its type over a grey copy of an image.
 
-    False positives first, false negatives over them, and in the colour of the boundary the pixels in which a matched
-    pair differs. Void of the truth is dark.
+    False positives are drawn first, then false negatives. Pixels in which a matched pair differs have the colour of
+    localization. Void in the ground truth is dark.
 
     Args:
         ground: uint8 [3, H, W].
         prediction: of this size.
         truth: likewise.
-        errors: of both, found at any size.
-        matches: what ``errors`` were found with.
+        errors: of both maps, computed at any size.
+        matches: the matches of ``errors``.
 
     Returns:
         uint8 [3, H, W].
     """
     ids, predicted = truth.ids.cpu().long(), prediction.ids.cpu().long()
     kind = torch.full(ids.shape, NO_ERROR)
-    partner, owner = (torch.full((m.num_segments + 1,), -1) for m in (truth, prediction))  # ids of what it matches
+    partner, owner = (torch.full((m.num_segments + 1,), -1) for m in (truth, prediction))  # ids of the matched segments
     partner[matches.truth + 1] = matches.prediction + 1
     owner[matches.prediction + 1] = matches.truth + 1
     leaves = (partner[ids] > 0) & (partner[ids] != predicted)
@@ -190,10 +190,10 @@ def draw_errors(
 
 
 def load_photo(path: Path | None) -> Tensor | None:
-    """Return an image, uint8 [3, H, W]; None if there is none, or if it cannot be read."""
+    """Return an image, uint8 [3, H, W]; None if it is missing or unreadable."""
     try:
         return None if path is None else load_image(path)
-    except UnreadableFileError:  # a report without this image is better than none
+    except UnreadableFileError:  # the report is still useful without this image
         return None
 
 
@@ -204,7 +204,7 @@ def _shrunk(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def embedded(image: Tensor, *, is_photo: bool) -> str:
-    """Return an image, uint8 [3, H, W], as a data URI: soft tones as JPEG, flat areas as PNG with a palette."""
+    """Return an image, uint8 [3, H, W], as a data URI: photos as JPEG, drawings as PNG with a palette."""
     encoded = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     buffer = io.BytesIO()
     if is_photo:

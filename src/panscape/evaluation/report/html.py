@@ -1,4 +1,4 @@
-"""Pieces of HTML. Every text that comes in is escaped; only :class:`Html` goes into a page as it is."""
+"""HTML elements. All text is escaped, except :class:`Html`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ MINUS = "\N{MINUS SIGN}"
 
 
 class Html(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
     __slots__ = ()
 
 
 def text(value: object) -> Html:
-    """Return a value as HTML: escaped, unless it is HTML already."""
+    """Return a value as HTML: escaped, unless it is already HTML."""
     return value if isinstance(value, Html) else Html(escape(str(value)))
 
 
 def joined(parts: Iterable[Html], between: str = "") -> Html:
-    """Return pieces one after the other."""
+    """Return concatenated parts."""
     return Html(between.join(parts))
 
 
@@ -33,13 +33,13 @@ _WITHOUT_END = ("img", "input")
 
 
 def element(tag: str, *children: object, **attributes: object) -> Html:
-    """Return ``<tag ...>children</tag>``, or ``<tag ...>`` of what holds nothing.
+    """Return ``<tag ...>children</tag>``, or ``<tag ...>`` for void elements.
 
     Args:
         tag: its name.
         children: escaped unless they are HTML.
-        attributes: ``class_`` is ``class``, other underscores are hyphens; None and False leave one out, True gives it
-            no value.
+        attributes: ``class_`` is ``class``, other underscores are hyphens; None and False omit the attribute, True
+            writes it without a value.
     """
     written = []
     for name, value in attributes.items():
@@ -52,7 +52,7 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
 
 
 def embedded_json(content: Any, identifier: str) -> Html:
-    """Return data for the script of the page; nothing in it can end its element."""
+    """Return data for the script of the page, escaped so that it cannot close its element."""
     written = (
         json.dumps(content, separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c").replace("&", "\\u0026")
     )
@@ -90,9 +90,9 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: in its head.
-        is_text: flush left, and sorted as text.
-        hint: what a pointer that rests on the head is told.
+        title: of the head.
+        is_text: whether it is left-aligned and sorted as text.
+        hint: tooltip of the head.
         is_sortable: whether the table can be sorted by it.
     """
 
@@ -107,11 +107,11 @@ class Cell:
     """A cell of a table.
 
     Attributes:
-        content: what it shows.
-        value: what it is sorted by; None if that is what it shows.
-        classes: of CSS.
-        style: likewise.
-        hint: what a pointer that rests on it is told.
+        content: the displayed content.
+        value: sort key; None to sort by the content.
+        classes: CSS classes.
+        style: CSS style.
+        hint: tooltip.
     """
 
     content: object
@@ -122,7 +122,7 @@ class Cell:
 
 
 def number(fraction: float, *, bar: bool = False, hint: str | None = None, decimals: int = 1) -> Cell:
-    """Return the cell of a fraction, in percent; ``bar`` draws it as a length, too."""
+    """Return the cell of a fraction in percent; ``bar`` also draws it as a bar."""
     content = element("span", points(fraction, decimals))
     style = f"--share:{share(fraction)}" if bar else None
     return Cell(content, fraction, "bar" if bar else "", style, hint)
@@ -138,16 +138,16 @@ def table(
     sorted_by: Mapping[int, str] | None = None,
     is_full: bool = False,
 ) -> Html:
-    """Return a table whose rows have the first cell as their head.
+    """Return a table; the first cell of each row is its head.
 
     Args:
         columns: from left to right.
-        rows: with as many cells each; what is no :class:`Cell` is shown as it is.
-        caption: above it.
-        identifier: for the script.
-        sortable: whether buttons in the head sort it.
-        sorted_by: "ascending" or "descending" of the column by which it is sorted from the beginning.
-        is_full: as wide as the page.
+        rows: with one cell per column; other values than :class:`Cell` are displayed directly.
+        caption: above the table.
+        identifier: its id, for the script.
+        sortable: whether buttons in the head sort the table.
+        sorted_by: initial sort order ("ascending" or "descending") by column.
+        is_full: whether it is as wide as the page.
     """
     heads = []
     for position, column in enumerate(columns):
@@ -183,12 +183,12 @@ def table(
 
 
 def wide(content: Html) -> Html:
-    """Return something that scrolls sideways where it does not fit; the keyboard reaches it, too."""
+    """Return a horizontally scrollable container, accessible by keyboard."""
     return element("div", content, class_="wide", tabindex="0")
 
 
 def tall(content: Html, label: str) -> Html:
-    """Return something long in a window of its own."""
+    """Return a vertically scrollable container."""
     return element("div", content, class_="tall", tabindex="0", role="region", aria_label=label)
 
 

@@ -1,4 +1,4 @@
-"""One page about a set of predictions: self-contained, without anything from elsewhere, readable without its script."""
+"""The HTML report of an evaluation: one self-contained page, readable without its script."""
 
 from __future__ import annotations
 
@@ -40,24 +40,23 @@ def write_report(
     samples: int = NUM_SAMPLES,
     seed: int = 0,
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the report atomically.
 
     Args:
         path: the file to write; its folder must exist.
-        scores: what was found. Images are drawn if it has ``maps_of(name)``, which gives (prediction, truth); if it
-            has ``photo_of(name)``, which gives uint8 [3, H, W], with the image itself. Errors are drawn by the rules
-            that ``protocol_of(name)`` gives, by those of panopticapi without it.
-        images: a folder with the images themselves, found by their names. Without it, and without ``photo_of``, maps
-            are shown alone.
-        comparison: with another run, if there is one.
-        title: of the page; by default it says where the predictions lie, or which runs are compared.
+        scores: the results. Images are drawn if it has ``maps_of(name)``, which returns (prediction, truth); with
+            ``photo_of(name)``, which returns uint8 [3, H, W], they include the image itself. Errors are drawn under
+            the protocol ``protocol_of(name)``, without it under that of panopticapi.
+        images: a folder of the images, found by their names. Without it, and without ``photo_of``, only maps are shown.
+        comparison: with another run, if any.
+        title: of the report; by default the path of the predictions, or the compared runs.
         num_worst: number of images with the lowest PQ to show.
         samples: number of draws for the intervals.
-        seed: decides the draws.
+        seed: of the draws.
 
     Raises:
-        InvalidArgumentError: the folder of the page does not exist.
-        UnreadableFileError: there is no folder of images.
+        InvalidArgumentError: the folder of the report does not exist.
+        UnreadableFileError: the folder of images does not exist.
     """
     found_images = {} if images is None else find_images(Path(images))
     found = _found(scores, samples, seed)
@@ -71,22 +70,22 @@ def write_report(
     parts = [("result", "Result", sections.headline(found))]
     if comparison is not None:
         parts.insert(0, ("comparison", "What changed", comparison_section(comparison)))
-    parts.append(("errors", "What errors cost", errors(found)))
+    parts.append(("errors", "Error breakdown (ΔPQ)", errors(found)))
     parts.append(("categories", "Categories", sections.categories(found)))
     by_size = sections.objects(found)
     if by_size:
         parts.append(("objects", "Objects by size", by_size))
     parts.append(("confusion", "Confusion", confusion(found)))
     if drawn:
-        parts.append(("worst", "Images that go wrong", sections.cases(drawn, num_left_out)))
+        parts.append(("worst", "Worst images", sections.cases(drawn, num_left_out)))
     parts.append(("images", "All images", sections.images(found)))
     if scores.problems:
-        parts.append(("files", "Problems with files", sections.files(found)))
+        parts.append(("files", "Invalid files", sections.files(found)))
     if title is None and comparison is not None:
         title = f"From {comparison.first} to {comparison.second}"
     page = _page(title or f"Panoptic quality of {'/'.join(scores.predictions.parts[-2:])}", scores, parts)
     with atomic_write(path) as temporary:
-        # Names of files and categories may hold what UTF-8 cannot.
+        # Names of files and categories may contain text that UTF-8 cannot encode.
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
@@ -111,8 +110,8 @@ def _drawn(
     maps_of: Callable[[str], tuple[PanopticMap, PanopticMap]],
     images: dict[str, Path],
 ) -> list[tuple[WorstCase, list[Figure]]]:
-    """Draw what was chosen until the page would become large; files that have changed since are left out."""
-    photo_of, protocol_of = getattr(scores, "photo_of", None), getattr(scores, "rules_of", None)
+    """Draw the chosen images up to a size limit of the page; files that have changed since are skipped."""
+    photo_of, protocol_of = getattr(scores, "photo_of", None), getattr(scores, "protocol_of", None)
     drawn: list[tuple[WorstCase, list[Figure]]] = []
     room = _MOST_IMAGE_BYTES
     for each in chosen:
@@ -138,12 +137,12 @@ def _page(title: str, scores: Scored, parts: Sequence[tuple[str, str, Html]]) ->
     facts = [
         f"{len(scores.records):,} {'image' if len(scores.records) == 1 else 'images'}",
         f"label space {scores.labels.name}: {num_things} things and {len(scores.labels) - num_things} stuff",
-        *([] if protocol is None else [f"rules of {protocol}"]),
+        *([] if protocol is None else [f"protocol {protocol}"]),
         f"predictions: {scores.predictions}",
         f"truth: {scores.truth}",
     ]
     filled = {
-        # Nothing is loaded from anywhere, and no script runs but this page's own, whatever a name contains.
+        # Nothing is loaded from elsewhere, and only the script of this page runs, whatever a name contains.
         "policy": text(f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"),
         "title": text(title),
         "style": style,
@@ -154,13 +153,13 @@ def _page(title: str, scores: Scored, parts: Sequence[tuple[str, str, Html]]) ->
         "script": script,
     }
     template = _PAGE.joinpath("report.html").read_text(encoding="utf-8")
-    # In one pass, so that braces in what is filled in stay as they are.
+    # In one pass, so that braces in the content are kept.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], template)
 
 
 _FOOTER = (
-    "PQ, panoptic quality, is the sum of IoU over matched segments by the number of matches and half of the false "
-    "positives and negatives, averaged over categories. SQ is the mean IoU of the matches, RQ the F1 score of finding "
-    "them. mIoU looks at pixels alone; that of the semantic head, which papers report, at the pixels of that head. "
+    "PQ, panoptic quality, is the sum of IoU over matched segments, divided by the number of matches plus half of the "
+    "false positives and false negatives, averaged over categories. SQ is the mean IoU of the matches, RQ the F1 score "
+    "of detection. mIoU is computed on pixels; that of the semantic head, which papers report, on its output. "
     "Made by panscape."
 )

@@ -1,6 +1,6 @@
 "use strict";
 
-// Tables are sorted by the buttons in their heads; each cell may carry its value in data-v.
+// Buttons in the heads sort tables; a cell may have its sort key in data-v.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
@@ -18,7 +18,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const rows = [...body.rows].map((row) => [row.cells[column].dataset.v ?? row.cells[column].textContent, row]);
       rows.sort(([a], [b]) => {
         if (isText) return sign * a.localeCompare(b, undefined, { numeric: true });
-        if (a === "" || b === "") return (a === "") - (b === ""); // what has no value stays below
+        if (a === "" || b === "") return (a === "") - (b === ""); // cells without a value come last
         return sign * (a - b);
       });
       body.append(...rows.map(([, row]) => row));
@@ -26,7 +26,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// Rows whose first cell does not contain what was typed are hidden.
+// Hide rows whose first cell does not contain the typed text.
 for (const input of document.querySelectorAll("input[data-filters]")) {
   const body = document.getElementById(input.dataset.filters).tBodies[0];
   input.closest(".controls").hidden = false;
@@ -36,7 +36,7 @@ for (const input of document.querySelectorAll("input[data-filters]")) {
   });
 }
 
-// Enlarged images go back with Escape.
+// Escape closes enlarged images.
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && document.activeElement.matches("figure")) document.activeElement.blur();
 });
@@ -48,7 +48,7 @@ document.addEventListener("mousedown", (event) => {
   }
 });
 
-// The confusion matrix is drawn, as a table of 133 x 134 cells would be slow and no one could read it.
+// The confusion matrix is drawn on a canvas, as a table of 133 x 134 cells would be slow and unreadable.
 const data = document.getElementById("confusion-data");
 if (data) drawMatrix(JSON.parse(data.textContent));
 
@@ -126,7 +126,7 @@ function drawMatrix({ names, cells, order }) {
     const number = pixels.get(row * names.length + column) ?? 0;
     const percent = (100 * share(row, column)).toFixed(2);
     says.textContent = row === column
-      ? `${names[row]}: ${percent} % of its pixels are right (${number.toLocaleString("en")})`
+      ? `${names[row]}: ${percent} % of its pixels are correct (${number.toLocaleString("en")})`
       : `${names[row]} predicted as ${names[column]}: ${percent} % of its pixels (${number.toLocaleString("en")})`;
   }
 

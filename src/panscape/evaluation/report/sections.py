@@ -1,4 +1,4 @@
-"""The sections of a report on one run, each a function from what was found to HTML."""
+"""The report sections of one run, each a function from the report data to HTML."""
 
 from __future__ import annotations
 
@@ -36,31 +36,30 @@ from panscape.metrics.error_costs import ErrorReport
 from panscape.metrics.object_sizes import LARGEST_AREA
 
 KIND_MEANINGS = {
-    ErrorKind.CLASSIFICATION: "found with more than half overlap, but called something else; fixed: renamed",
-    ErrorKind.UNDERSEGMENTATION: "one prediction covers most of several objects of a class; fixed: split",
-    ErrorKind.OVERSEGMENTATION: "one object was predicted in pieces that together would be it; fixed: joined",
-    ErrorKind.MISSED: "no prediction could be it; fixed: found, with the outlines the category has elsewhere",
-    ErrorKind.BACKGROUND: "a prediction with nothing there that it could be; fixed: gone",
-    ErrorKind.LOCALIZATION: "the right thing with an imperfect outline, matched or just not; fixed: outlined perfectly",
-    ErrorKind.VOID: "left void by the prediction, or predicted where the truth is mostly void or crowd; fixed: found, "
-    "or gone",
+    ErrorKind.CLASSIFICATION: "found with IoU above 0.5, but with another category; fixed: category corrected",
+    ErrorKind.UNDERSEGMENTATION: "one prediction covers most of several objects; fixed: cut along the truth",
+    ErrorKind.OVERSEGMENTATION: "one object was predicted in several pieces; fixed: pieces merged",
+    ErrorKind.MISSED: "no prediction matches it; fixed: found, with the mean IoU of its category",
+    ErrorKind.BACKGROUND: "a prediction without any object it could match; fixed: removed",
+    ErrorKind.LOCALIZATION: "the right object with an inaccurate outline, matched or not; fixed: perfect outline",
+    ErrorKind.VOID: "predicted as void, or predicted where the truth is mostly void or crowd; fixed: found, or removed",
 }
 _MOST_ROWS = 5000
 _MOST_PROBLEMS = 300
 
 
 class ReportData(NamedTuple):
-    """Everything that sections tell of.
+    """The data of all report sections.
 
     Attributes:
         labels: the categories.
         records: of all images.
-        problems: of the files.
+        problems: issues of the files.
         summary: the reports of all metrics as plain dicts.
-        values: of the set itself, B = 1.
+        values: metrics of the whole set, B = 1.
         ends: their intervals.
-        errors: what they cost.
-        samples: number of draws that the intervals are made of.
+        errors: the error breakdown.
+        samples: number of draws for the intervals.
     """
 
     labels: LabelSpace
@@ -74,14 +73,14 @@ class ReportData(NamedTuple):
 
 
 def category_name(labels: LabelSpace, category: int) -> Html:
-    """Return a category's colour and name."""
+    """Return the colour and name of a category."""
     if category >= len(labels):
         return Html("void")
     return joined([swatch(labels[category].color), Html(element("span", labels[category].name))])
 
 
 def kind_name(kind: ErrorKind) -> Html:
-    """Return a kind's colour and name."""
+    """Return the colour and name of an error type."""
     return joined([swatch(KIND_COLORS[kind]), Html(element("span", kind.title))])
 
 
@@ -89,7 +88,7 @@ def kind_name(kind: ErrorKind) -> Html:
 
 
 def headline(found: ReportData) -> Html:
-    """Return the numbers people ask for first, with their intervals."""
+    """Return the headline metrics with their intervals."""
     low, high = found.ends.low, found.ends.high
     places = {"PQ": (0, 0), "PQ of things": (1, 0), "PQ of stuff": (2, 0), "SQ": (0, 1), "RQ": (0, 2)}
     entries = [(name, found.values.groups[0, *at], low.groups[at], high.groups[at]) for name, at in places.items()]
@@ -112,13 +111,13 @@ def headline(found: ReportData) -> Html:
             entries.append((title, value, math.nan, math.nan))
     cards = [_card(*entry, is_main=i == 0) for i, entry in enumerate(entries)]
     note = (
-        f"In percent. Below each number the interval that 95 % of {found.samples:,} imitated draws of "
-        f"{len(found.records):,} images fall into: how far other images of the same kind could move it."
+        f"In percent. Below each value its 95 % bootstrap interval from {found.samples:,} draws of "
+        f"{len(found.records):,} images: the variation over other images of the same kind."
     )
-    told = _looked_up(found.summary, "panoptic", "all", "pq")
-    if told is not None and abs(told - entries[0][1]) > 1e-6:
+    protocol_pq = _looked_up(found.summary, "panoptic", "all", "pq")
+    if protocol_pq is not None and abs(protocol_pq - entries[0][1]) > 1e-6:
         note += (
-            f" The rules that these files were scored by take another mean over categories: PQ {points(told)}. Here "
+            f" The protocol of this evaluation uses another mean over categories: PQ {points(protocol_pq)}. Here "
             "categories that do not occur are left out."
         )
     speed = found.summary.get("speed")
@@ -127,7 +126,7 @@ def headline(found: ReportData) -> Html:
             f"{title} {speed[key]['images_per_second']:.1f} ({speed[key]['median_ms']:.1f} ms)"
             for title, key in (("network", "network"), ("post-processing", "post_processing"), ("both", "both"))
         )
-        note += f" Images per second, and the median time of an image: {parts}; {speed['conditions']}."
+        note += f" Images per second, and the median time per image: {parts}; {speed['conditions']}."
     body = [
         element("dl", *cards, class_="numbers"),
         warning(len(found.records)),
@@ -137,7 +136,7 @@ def headline(found: ReportData) -> Html:
 
 
 def warning(num_images: int) -> Html:
-    """Return what warns of intervals from few images; nothing if there are enough."""
+    """Return the warning about intervals from few images; empty if there are enough."""
     told = small_sample_warning(num_images)
     return element("p", told, class_="caution") if told else Html()
 
@@ -175,16 +174,16 @@ def categories(found: ReportData) -> Html:
         Column("category", True),
         Column("kind", True),
         Column("PQ"),
-        Column("95 % interval", hint="sorted by its width: how little is known of this category"),
+        Column("95 % interval", hint="sorted by width"),
         Column("SQ", hint="mean IoU of the segments found"),
-        Column("RQ", hint="how many were found, and how many of those predicted exist"),
-        Column("TP", hint="segments found"),
-        Column("FP", hint="segments predicted that do not exist"),
-        Column("FN", hint="segments not found"),
+        Column("RQ", hint="recognition quality, the F1 score"),
+        Column("TP", hint="true positives"),
+        Column("FP", hint="false positives"),
+        Column("FN", hint="false negatives"),
         Column("IoU", hint="of all pixels of the category, in the map"),
         *others,
-        Column("dearest error", True, "besides outlines of segments that were found, of which SQ tells"),
-        Column("costs it", hint="what mending this kind of error would gain in the category's PQ"),
+        Column("main error", True, "without outlines of matched segments, which SQ measures"),
+        Column("ΔPQ", hint="gain in PQ of the category if this error type were fixed"),
     ]
     rows = []
     for i, described in enumerate(found.labels):
@@ -212,8 +211,8 @@ def categories(found: ReportData) -> Html:
             ]
         )
     absent = len(found.labels) - len(rows)
-    caption = "Sorted by a click on a head. " + (
-        f"{absent} categories occur nowhere and are left out." if absent else ""
+    caption = "Click a column head to sort. " + (
+        f"{absent} categories do not occur and are left out." if absent else ""
     )
     grid = table(columns, rows, caption=caption.strip(), identifier="category-table", is_full=True)
     return section("categories", "Categories", _filter("category-table", "categories"), wide(grid))
@@ -221,7 +220,7 @@ def categories(found: ReportData) -> Html:
 
 _OTHERS = {
     Column("PC", hint="parsing covering"): ("covering", "covering"),
-    Column("head IoU", hint="of all pixels of the category, in what the semantic head alone predicts"): (
+    Column("head IoU", hint="of all pixels of the category, in the prediction of the semantic head alone"): (
         "semantic_head",
         "iou",
     ),
@@ -229,12 +228,12 @@ _OTHERS = {
         "instance_iou",
         "iou",
     ),
-    Column("head iIoU", hint="the same of what the semantic head alone predicts"): ("instance_iou_head", "iou"),
+    Column("head iIoU", hint="the same for the semantic head alone"): ("instance_iou_head", "iou"),
     Column("AP", hint="average precision of the map's objects, mean over IoU from 0.50 to 0.95; of things"): (
         "instances",
         "ap",
     ),
-    Column("AP before fusion", hint="the same of the objects before they became parts of the map"): (
+    Column("AP before fusion", hint="the same for the objects before fusion"): (
         "instances_before_fusion",
         "ap",
     ),
@@ -280,7 +279,7 @@ def _sizes(sizes: Mapping[str, Any], caption: str) -> Html:
         end = f"to {size['largest']:,.0f}" if size["largest"] < LARGEST_AREA else "on"
         cells = [Cell(f"{size['smallest']:,.0f} {end}"), Cell(size["num_objects"]), number(precision, bar=True)]
         rows.append([Cell(name), *cells, number(recall)])
-    caption += "Average precision ranks objects by their score. Percentiles are of the areas of the truth's objects."
+    caption += "Average precision ranks objects by their score. Percentiles refer to the areas of true objects."
     return wide(table(columns, rows, caption=caption, sortable=False))
 
 
@@ -288,7 +287,7 @@ def _sizes(sizes: Mapping[str, Any], caption: str) -> Html:
 
 
 def cases(drawn: Sequence[tuple[WorstCase, Sequence[Figure]]], num_left_out: int) -> Html:
-    """Return images side by side."""
+    """Return the worst images with truth, prediction and errors."""
     legend = element("ul", *(element("li", kind_name(kind)) for kind in ErrorKind), class_="legend")
     parts = []
     for chosen, figures in drawn:
@@ -315,8 +314,8 @@ def cases(drawn: Sequence[tuple[WorstCase, Sequence[Figure]]], num_left_out: int
         body = [title, element("p", told, class_="soft") if told else "", element("div", *boxes, class_="figures")]
         parts.append(element("div", *body, class_="case"))
     more = f" {num_left_out} more were left out to keep this page small." if num_left_out else ""
-    note = "Those with the lowest PQ, and those with most errors of a kind. A click enlarges an image." + more
-    return section("worst", "Images that go wrong", element("p", note, class_="soft"), legend, *parts)
+    note = "Images with the lowest PQ, and with the most errors of each type. Click an image to enlarge it." + more
+    return section("worst", "Worst images", element("p", note, class_="soft"), legend, *parts)
 
 
 def images(found: ReportData) -> Html:
@@ -344,7 +343,7 @@ def images(found: ReportData) -> Html:
 
 
 def files(found: ReportData) -> Html:
-    """Return what is wrong with the files."""
+    """Return the table of file issues."""
     counts = ", ".join(f"{kind} {count}" for kind, count in count_by_kind(found.problems).items())
     by_file = [(file, [p.what for p in group]) for file, group in groupby(found.problems, key=lambda p: p.file)]
     rows = [
@@ -354,6 +353,6 @@ def files(found: ReportData) -> Html:
         f". The first {_MOST_PROBLEMS} of {len(by_file)} files." if len(by_file) > _MOST_PROBLEMS else ""
     )
     heads = [Column("file", True), Column("what", True)]
-    grid = tall(table(heads, rows, caption=caption, is_full=True), "Problems with files")
-    note = "What cannot be read of a prediction counts as missed; a truth in doubt leaves its image out."
-    return section("files", "Problems with files", element("p", note, class_="soft"), grid)
+    grid = tall(table(heads, rows, caption=caption, is_full=True), "Invalid files")
+    note = "Unreadable parts of a prediction count as missed; images with an ambiguous ground truth are skipped."
+    return section("files", "Invalid files", element("p", note, class_="soft"), grid)

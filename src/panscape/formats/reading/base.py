@@ -1,4 +1,4 @@
-"""What all formats have in common: maps of images, under names, in files."""
+"""The common interface of readers: sources of maps in files, with the names of their images."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _PNG_HEADER = struct.Struct(">8s4x4s2I")  # the signature; length and name of th
 
 
 class OtherSizeError(UnreadableFileError):
-    """The header of a file says another size than its image has: it is not decoded, as it may fill the memory.
+    """The size in the header of a file differs from its image. The file is not decoded, as it may exhaust memory.
 
     Args:
         path: the file.
-        found: what its header says.
-        expected: the size of the image's truth.
+        found: the size in its header.
+        expected: the size of the ground truth.
     """
 
     def __init__(self, path: object, found: Size, expected: Size) -> None:
@@ -38,14 +38,14 @@ class OtherSizeError(UnreadableFileError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One image's map, as far as it is known without reading it.
+    """The map of one image in a file, before it is read.
 
     Attributes:
-        name: of the image, for people.
-        file: that holds the map, for messages.
-        keys: names by which other files may call the image, the surest first; None where there is no such name.
-        content: what the reader of its format needs.
-        fault: why it cannot be read, if that is known already.
+        name: display name of the image.
+        file: the file of the map, for messages.
+        keys: names of the image that other files may use, the most reliable first; None for unavailable ones.
+        content: input of the reader of its format.
+        fault: the reason why it cannot be read, if already known.
     """
 
     name: str
@@ -56,13 +56,13 @@ class Entry:
 
 
 class Reading(NamedTuple):
-    """What a file says of one image.
+    """The result of reading one image from a file.
 
     Attributes:
-        panoptic: the map; None if nothing can be said. Segments in doubt are void.
-        problems: what is wrong.
-        numbers: by which the file calls the segments, in the order of the map.
-        areas: that the file states for them; None where it states none.
+        panoptic: the map; None if it cannot be read. Ambiguous segments are void.
+        problems: the issues found.
+        numbers: ids of the segments in the file, in the order of the map.
+        areas: areas of the segments as stated in the file; None if not stated.
     """
 
     panoptic: PanopticMap | None
@@ -72,7 +72,7 @@ class Reading(NamedTuple):
 
 
 class Reader(Protocol):
-    """Reads the map of an entry; what is wrong with it is in the result, never raised."""
+    """Reads the map of an entry; issues are part of the result and never raised."""
 
     def __call__(self, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
         """Read it.
@@ -80,21 +80,21 @@ class Reader(Protocol):
         Args:
             entry: of the source.
             labels: the categories.
-            size: of the image. A file whose header says another one is not decoded. None takes any size.
+            size: of the image. A file with another size in its header is not decoded. None accepts any size.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The maps of one side.
+    """All maps of the predictions or of the ground truth.
 
     Attributes:
-        path: as it was given.
-        form: what lies there, in words.
+        path: as passed by the user.
+        form: display name of its format.
         entries: in the order of the files.
-        labels: that the files name or that belong to their form; None if they leave it open.
-        problems: that belong to no entry.
+        labels: the label space in the files or of their format; None if unknown.
+        problems: issues that belong to no entry.
         read: reads the map of an entry.
     """
 
@@ -107,7 +107,7 @@ class Source:
 
 
 def key_of(name: object) -> str | None:
-    """Return a name as images are compared by it: numbers without leading zeros; None for what is no name."""
+    """Return the normalized name for comparing images: numbers without leading zeros; None for invalid names."""
     if isinstance(name, bool) or not isinstance(name, int | str):
         return None
     text = str(name) if not isinstance(name, int) or abs(name) < 10**18 else shown(name)
@@ -115,37 +115,37 @@ def key_of(name: object) -> str | None:
 
 
 def city_key_of(name: object) -> str | None:
-    """Return ``city_sequence_frame`` of a file of Cityscapes, whatever follows; None for other names."""
+    """Return the prefix ``city_sequence_frame`` of a Cityscapes file name; None for other names."""
     found = _CITYSCAPES_NAME.fullmatch(name) if isinstance(name, str) else None
     return found[1] if found else None
 
 
 def require_file(path: Path) -> None:
-    """Check that a path leads to an ordinary file, as others may block or never end.
+    """Check that a path is a regular file, as others may block or never end.
 
     Raises:
-        UnreadableFileError: it does not.
+        UnreadableFileError: it is not.
     """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         raise UnreadableFileError(path, "no such file; check its name and folder") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL, or half of a surrogate pair, in a name from a JSON
+    except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in a name from a JSON
         raise UnreadableFileError(path, f"cannot be read ({getattr(error, 'strerror', error)})") from error
     if not stat.S_ISREG(mode):
         raise UnreadableFileError(path, "expected a file, got a folder or a device")
 
 
 def require_png(path: Path, size: Size | None = None) -> None:
-    """Check that a file is a PNG, so that no reader of another format gets to see it, and that it has a size.
+    """Check that a file is a PNG, so that no decoder of another format reads it, and that it has the expected size.
 
     Args:
         path: of the file.
-        size: of the image; None takes any.
+        size: of the image; None accepts any.
 
     Raises:
-        UnreadableFileError: it is none.
-        OtherSizeError: its header says another size. No pixel was decoded.
+        UnreadableFileError: it is not a PNG.
+        OtherSizeError: the size in its header differs. No pixel is decoded.
     """
     require_file(path)
     try:
@@ -154,45 +154,47 @@ def require_png(path: Path, size: Size | None = None) -> None:
     except OSError as error:
         raise UnreadableFileError(path, f"cannot be read ({error.strerror})") from error
     if not start.startswith(_PNG_SIGNATURE):
-        raise UnreadableFileError(path, "expected a PNG, got something else; ids survive in no other format")
+        raise UnreadableFileError(path, "expected a PNG, got something else; other formats do not preserve ids")
     if size is None:
         return
     if len(start) == _PNG_HEADER.size:
         _, chunk, width, height = _PNG_HEADER.unpack(start)
         if chunk == b"IHDR":
-            require_size(path, Size(height, width), size)  # before Pillow, whose error of huge images names no size
-    with open_image(path) as image:  # reads no pixels; of several headers Pillow believes the last
+            require_size(
+                path, Size(height, width), size
+            )  # before Pillow, whose error for huge images does not contain the size
+    with open_image(path) as image:  # reads no pixels; of several headers Pillow uses the last
         last = Size(image.height, image.width)
     require_size(path, last, size)
 
 
 def require_size(path: Path, found: Size, expected: Size | None) -> None:
-    """Check the size that a header says.
+    """Check the size in a header.
 
     Raises:
-        OtherSizeError: another one is expected.
+        OtherSizeError: it differs from the expected size.
     """
     if expected is not None and tuple(found) != tuple(expected):
         raise OtherSizeError(path, found, expected)
 
 
 def inside(folder: Path, name: object) -> Path | str:
-    """Return the path of a file that a JSON names, or what is wrong with the name.
+    """Return the path of a file named in a JSON, or an error message.
 
     Args:
-        folder: which the name is relative to, and which it must not leave, by links neither.
+        folder: the base of the name; the path must not leave it, also not through links.
         name: from the JSON.
     """
     if not isinstance(name, str) or not name:
         return f"expected the name of a file, got {shown(name)}"
-    refused = f"expected a file in {folder}, got {shown(name)}, which leaves it; put the file there"
+    refused = f"expected a file in {folder}, got {shown(name)}, which is outside; move the file there"
     parts = re.split(r"[/\\]", name)
     if ".." in parts or parts[0] == "" or re.match(r"[A-Za-z]:", name):
         return refused
     path = folder / name
     try:
         is_inside = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError):  # a name with NUL or too long; links in a circle
+    except (OSError, ValueError, RuntimeError):  # a name with NUL or too long; circular links
         return f"expected the name of a file, got {shown(name)}"
     return path if is_inside else refused
 

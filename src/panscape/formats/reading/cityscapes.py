@@ -1,4 +1,4 @@
-"""Maps as the instance ids of Cityscapes: ``CITY_SEQUENCE_FRAME*_instanceIds.png``, in one folder or in many."""
+"""Reader of Cityscapes instance ids: ``CITY_SEQUENCE_FRAME*_instanceIds.png``, in one folder or in several."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from panscape.labels import LabelSpace
 _FORM = "instance ids of Cityscapes"
 _ENDING = "_instanceIds"
 _DIVISOR = 1000
-_LARGEST_LABEL = 33  # of Cityscapes; what is not evaluated is void
+_LARGEST_LABEL = 33  # of Cityscapes; categories that are not evaluated are void
 
 
 def find_instance_ids(folder: Path) -> list[Path]:
-    """Return the files of a folder, and of those in it, that are named like instance ids, by name."""
+    """Return the ``*_instanceIds.png`` of a folder and its subfolders, sorted by name."""
     return sorted(p for p in folder.rglob(f"*{_ENDING}.png") if not p.name.startswith("."))
 
 
 def open_cityscapes(folder: Path, files: list[Path]) -> Source:
-    """Describe the instance ids that :func:`find_instance_ids` found."""
+    """Return the source of the files found by :func:`find_instance_ids`."""
     entries: dict[str, Entry] = {}
     for path in files:
         stem = path.stem.removesuffix(_ENDING)
         name = city_key_of(stem) or stem.removesuffix("_gtFine")
         if name in entries:
-            what = f"expected one file of {name}, got {entries[name].file} too; remove one"
+            what = f"expected one file for {name}, got {entries[name].file} as well; remove one"
             fault = Problem(str(path), IssueKind.DUPLICATE, what)
             first = entries[name]
             entries[name] = Entry(name, first.file, first.keys, first.content, fault)
@@ -55,8 +55,8 @@ def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading
     problems = []
     if unknown:
         what = (
-            f"expected instance ids of Cityscapes, label id or 1000 times label id plus count, of {labels.name!r}, got "
-            f"{listed(unknown)}"
+            f"expected instance ids of Cityscapes for {labels.name!r}, label id or 1000 times label id plus number, "
+            f"got {listed(unknown)}"
         )
         problems.append(Problem(entry.file, IssueKind.CATEGORY, what))
     return Reading(decode_cityscapes(numbers, labels), tuple(problems))

@@ -1,7 +1,7 @@
-"""Maps in COCO panoptic form, as panopticapi, detectron2, mmdetection, EoMT and panscape write them: one JSON and PNGs.
+"""Reader of COCO panoptic format, as written by panopticapi, detectron2, mmdetection, EoMT and panscape: JSON and PNGs.
 
-Results often lack ``images``, ``categories`` and ``area``, and may be the bare list of annotations. Everything in these
-files is taken for what a stranger wrote: it is looked at before it is used.
+Results often lack ``images``, ``categories`` and ``area``, and may be the plain list of annotations. The content of
+these files is untrusted and validated before use.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from panscape.formats.reading.base import (
 from panscape.geometry import Size
 from panscape.labels import LabelSpace
 
-_FORM = "COCO panoptic form"
+_FORM = "COCO panoptic format"
 _LARGEST_ID = 256**3 - 1
 _MOST_TRIED = 100
 _LARGEST_AREA = 2**53
 
 
 class _Content(NamedTuple):
-    """What an annotation says."""
+    """The content of an annotation."""
 
     png: object
     segments: list[Any]
 
 
 def open_coco(json_path: Path, pngs: Path | None = None) -> Source:
-    """Find the maps that a JSON in COCO panoptic form describes.
+    """Return the source of the maps of a JSON in COCO panoptic format.
 
     Args:
-        json_path: with ``annotations``, or a list of them.
-        pngs: folder of the PNGs; by default the one named like the JSON without its ending, or that of the JSON.
+        json_path: the JSON with ``annotations``, or a list of them.
+        pngs: folder of the PNGs; by default the one named like the JSON without its suffix, or that of the JSON.
 
     Raises:
         UnreadableFileError: the JSON or the folder is missing, or the file is not JSON.
-        InvalidAnnotationError: it is not COCO panoptic form, or its categories contradict themselves.
+        InvalidAnnotationError: it is not COCO panoptic format, or its categories are inconsistent.
     """
     content = read_json(json_path)
     annotations = content.get("annotations") if isinstance(content, dict) else content
@@ -78,10 +78,10 @@ def open_coco(json_path: Path, pngs: Path | None = None) -> Source:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON, whatever it holds.
+    """Read a JSON with any content.
 
     Raises:
-        UnreadableFileError: it is missing or no JSON.
+        UnreadableFileError: it is missing or not JSON.
     """
     require_file(path)
     try:
@@ -95,7 +95,7 @@ def _is_annotation(annotation: object) -> bool:
 
 
 def _images(content: object) -> dict[str, str]:
-    """Return the file names in ``images`` by the key of their ids, as far as they can be used."""
+    """Return the usable file names in ``images`` by the key of their ids."""
     entries = content.get("images") if isinstance(content, dict) else None
     images = {}
     for entry in entries if isinstance(entries, list) else []:
@@ -141,7 +141,7 @@ def _entries(
 
 
 def _stem(name: object) -> str | None:
-    """Return the name of an image of a file name, folders included as images of two may share a name."""
+    """Return a file name without suffix, including folders, as images of two folders may share a name."""
     return str(PurePosixPath(name).with_suffix("")) if isinstance(name, str) and PurePosixPath(name).name else None
 
 
@@ -152,7 +152,7 @@ def _first(values: Any) -> str | None:
 def _folder(json_path: Path, pngs: Path | None, annotations: list[Any]) -> Path:
     if pngs is not None:
         if not pngs.is_dir():
-            raise UnreadableFileError(pngs, f"no such folder; expected the PNGs that {json_path} names")
+            raise UnreadableFileError(pngs, f"no such folder; expected the PNGs of {json_path}")
         return pngs
     beside = json_path.with_suffix("")
     places = [place for place in (beside, json_path.parent) if place.is_dir()]
@@ -165,7 +165,7 @@ def _folder(json_path: Path, pngs: Path | None, annotations: list[Any]) -> Path:
 
 
 def _labels(json_path: Path, content: object) -> LabelSpace | None:
-    """Return the categories that the JSON lists; COCO's own under the name of the bundled label space."""
+    """Return the label space of the JSON; the categories of COCO get the name of the bundled label space."""
     categories = content.get("categories") if isinstance(content, dict) else None
     if not categories:
         return None
@@ -178,8 +178,8 @@ def _labels(json_path: Path, content: object) -> LabelSpace | None:
     )
     if not usable:
         raise InvalidAnnotationError(
-            f"{json_path}: expected 'categories' with an integer id, a name, and isthing 0 or 1 each; mend them, or "
-            "name a label space with --labels"
+            f"{json_path}: expected 'categories' with an integer id, a name, and isthing 0 or 1 each; fix them, or "
+            "set a label space with --labels"
         )
     plain = [
         {
@@ -222,8 +222,8 @@ def _read(folder: Path, entry: Entry, labels: LabelSpace, size: Size | None = No
         numbers = coco_ids(load_coco_png(path))
     except UnreadableFileError as error:
         return unreadable(entry, error)
-    segments, in_doubt, problems = described_segments(entry.file, entry.content.segments, labels)
-    panoptic, undescribed = map_from_id_image(numbers, segments, {0, *in_doubt})
+    segments, ambiguous, problems = described_segments(entry.file, entry.content.segments, labels)
+    panoptic, undescribed = map_from_id_image(numbers, segments, {0, *ambiguous})
     if undescribed:
         what = f"expected a description of every id in the PNG, but segments_info lacks {listed(undescribed)}"
         problems.append(Problem(entry.file, IssueKind.UNDESCRIBED, what))
@@ -233,35 +233,35 @@ def _read(folder: Path, entry: Entry, labels: LabelSpace, size: Size | None = No
 def described_segments(
     file: str, descriptions: list[Any], labels: LabelSpace
 ) -> tuple[list[SegmentInfo], set[int], list[Problem]]:
-    """Return what ``segments_info`` says beyond doubt, the ids in doubt, and what is wrong."""
+    """Return the valid segments of ``segments_info``, the ambiguous ids, and the issues."""
     segments: dict[int, SegmentInfo] = {}
-    in_doubt: set[int] = set()
+    ambiguous: set[int] = set()
     wrong: dict[IssueKind, list[object]] = {}
     for description in descriptions:
         number = description.get("id") if isinstance(description, dict) else None
         if not _is_integer(number) or not 0 < number <= _LARGEST_ID or not _is_integer(description.get("category_id")):
             wrong.setdefault(IssueKind.SHAPE, []).append(shown(description))
             if _is_integer(number):
-                in_doubt.add(number)
+                ambiguous.add(number)
             continue
         category = labels.id_of_source.get(description["category_id"])
         if category is None:
-            in_doubt.add(number)
+            ambiguous.add(number)
             wrong.setdefault(IssueKind.CATEGORY, []).append(f"{shown(description['category_id'])} (id {number})")
-        elif number in segments or number in in_doubt:
-            in_doubt.add(number)
+        elif number in segments or number in ambiguous:
+            ambiguous.add(number)
             wrong.setdefault(IssueKind.DUPLICATE, []).append(number)
         else:
             segments[number] = _segment(number, category, description)
     _check_scores(descriptions, wrong)
     sentences = {
-        IssueKind.SHAPE: f"expected integers 'id' in 1..{_LARGEST_ID} and 'category_id' of every segment, got {{}}",
+        IssueKind.SHAPE: f"expected integers 'id' in 1..{_LARGEST_ID} and 'category_id' for every segment, got {{}}",
         IssueKind.CATEGORY: f"expected category_ids of label space {labels.name!r}, got {{}}",
-        IssueKind.DUPLICATE: "expected one description of each id, got several of {}",
-        IssueKind.SCORE: "expected a score in 0..1 of every segment or of none, got {}; scores are not used",
+        IssueKind.DUPLICATE: "expected one description of each id, got several for {}",
+        IssueKind.SCORE: "expected a score in 0..1 for every segment or for none, got {}; scores are ignored",
     }
     problems = [Problem(file, kind, sentences[kind].format(listed(values))) for kind, values in wrong.items()]
-    return [s for s in segments.values() if s.number not in in_doubt], in_doubt, problems
+    return [s for s in segments.values() if s.number not in ambiguous], ambiguous, problems
 
 
 def _segment(number: int, category: int, description: Mapping[str, Any]) -> SegmentInfo:
@@ -276,7 +276,7 @@ def _segment(number: int, category: int, description: Mapping[str, Any]) -> Segm
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # nan is none
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # not nan
 
 
 def _is_score(value: object) -> bool:

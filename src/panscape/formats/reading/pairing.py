@@ -1,4 +1,4 @@
-"""What lies at a path, whose categories it has, and which prediction belongs to which truth."""
+"""Detect the format at a path, determine the label space, and pair predictions with ground truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from panscape.formats.reading.coco import open_coco
 from panscape.formats.reading.transformers import find_arrays, open_arrays
 from panscape.labels import LabelSpace
 
-FORMS = """the JSON of COCO panoptic form; or a folder with one such JSON, with *_instanceIds.png of Cityscapes, or \
+FORMS = """the JSON of COCO panoptic format; or a folder with one such JSON, with *_instanceIds.png of Cityscapes, or \
 with arrays (.npz, or .npy with .json)"""
 
 
@@ -24,8 +24,8 @@ class EntryPair(NamedTuple):
 
     Attributes:
         name: of the image, unique.
-        truth: where it lies.
-        prediction: where it lies; None if there is none.
+        truth: the entry of the ground truth.
+        prediction: the entry of the prediction; None if it is missing.
     """
 
     name: str
@@ -34,24 +34,24 @@ class EntryPair(NamedTuple):
 
 
 def find_source(path: Path, *, pngs: Path | None = None, by_source_id: bool = False) -> Source:
-    """Find out what lies at a path.
+    """Detect the format of the maps at a path.
 
     Args:
         path: a JSON or a folder.
-        pngs: folder of the PNGs, where a JSON does not have them beside it.
-        by_source_id: of arrays: each ``label_id`` is the number that the dataset's files use.
+        pngs: folder of the PNGs of a JSON, if not next to it.
+        by_source_id: for arrays: ``label_id`` is the category id of the dataset files.
 
     Raises:
-        UnreadableFileError: there is nothing, or nothing that is known; or the JSON cannot be read.
-        InvalidAnnotationError: the JSON is not COCO panoptic form, or there are several.
-        InvalidArgumentError: PNGs are given for what has none beside it.
+        UnreadableFileError: the path does not exist or has no known format, or the JSON cannot be read.
+        InvalidAnnotationError: the JSON is not COCO panoptic format, or there are several.
+        InvalidArgumentError: ``pngs`` is passed for a source without JSON.
     """
     if path.is_dir():
         instance_ids = find_instance_ids(path)
         arrays = [] if instance_ids else find_arrays(path)
         if (instance_ids or arrays) and pngs is not None:
             raise InvalidArgumentError(
-                f"expected a folder of PNGs for a JSON only, but {path} has no JSON; leave {pngs} out"
+                f"expected a folder of PNGs for a JSON only, but {path} has no JSON; omit {pngs}"
             )
         if instance_ids:
             return open_cityscapes(path, instance_ids)
@@ -71,44 +71,44 @@ def _only_json(folder: Path) -> Path:
         raise UnreadableFileError(folder, f"expected {FORMS}; found none of them")
     if len(found) > 1:
         raise InvalidAnnotationError(
-            f"{folder}: expected one JSON, got {found[0].name} and {len(found) - 1} more; give the path of the JSON"
+            f"{folder}: expected one JSON, got {found[0].name} and {len(found) - 1} more; use the path of the JSON"
         )
     return found[0]
 
 
 def label_space(name: str | None, truth: Source) -> LabelSpace:
-    """Return the categories to score.
+    """Return the label space for the evaluation.
 
     Args:
-        name: of a bundled label space, or the path of one; None takes what the truth says.
-        truth: what lies there.
+        name: of a bundled label space, or the path of one; None uses that of the ground truth.
+        truth: the source of the ground truth.
 
     Raises:
-        InvalidArgumentError: the truth does not say.
+        InvalidArgumentError: the ground truth contains no categories.
         UnknownNameError: no label space has this name.
     """
     if name is not None:
         return LabelSpace.load(name)
     if truth.labels is None:
         raise InvalidArgumentError(
-            f"{truth.path}: expected categories in the truth, found none in {truth.form}; name the label space with "
-            f"--labels: {', '.join(LabelSpace.bundled())}, or the path of one as JSON; if this is no "
-            "truth but a prediction, swap --gt and --predictions"
+            f"{truth.path}: expected categories in the ground truth, found none in {truth.form}; set the label space "
+            f"with --labels: {', '.join(LabelSpace.bundled())}, or the path of one as JSON; if this is "
+            "a prediction, swap --gt and --predictions"
         )
     return truth.labels
 
 
 def paired(predictions: Source, truth: Source) -> tuple[list[EntryPair], list[Problem]]:
-    """Return for every image of the truth its prediction, in the order of the truth.
+    """Pair every image of the ground truth with its prediction, in the order of the ground truth.
 
-    Images are known by the id in the JSON, else by the names of the files, else by Cityscapes' city, sequence and
-    frame: by that which most predictions have in common with the truth.
+    Images are identified by the id in the JSON, by the file names, or by Cityscapes' city, sequence and frame. The key
+    that matches most predictions is used.
 
     Returns:
-        The pairs, and what is wrong with predictions that belong to no image.
+        The pairs, and the issues of predictions that belong to no image.
 
     Raises:
-        InvalidAnnotationError: no prediction belongs to an image of the truth.
+        InvalidAnnotationError: no prediction belongs to an image of the ground truth.
     """
     known = _by_any_key(truth.entries)
     ranks = range(max((len(entry.keys) for entry in predictions.entries), default=0))
@@ -117,18 +117,18 @@ def paired(predictions: Source, truth: Source) -> tuple[list[EntryPair], list[Pr
     if all(place is None for place in best):
         names = [_example(source) for source in (predictions, truth)]
         raise InvalidAnnotationError(
-            f"{predictions.path}: expected predictions of the images of {truth.path}, got none with the id or name "
-            f"of one: {names[0]} against {names[1]}; give the truth of these images, or mend the names"
+            f"{predictions.path}: expected predictions of the images of {truth.path}, got none with a matching id or "
+            f"name: {names[0]} and {names[1]}; use the ground truth of these images, or fix the names"
         )
     problems = []
     prediction_of: dict[int, Entry] = {}
     for entry, place in zip(predictions.entries, best, strict=True):
         if place is None:
-            what = f"expected an image of the truth, but {truth.path} has none of the name {entry.name}"
+            what = f"expected an image of the ground truth, but {truth.path} has none with the name {entry.name}"
             problems.append(Problem(entry.file, IssueKind.UNKNOWN_IMAGE, what))
         elif place in prediction_of:
             other = prediction_of[place]
-            what = f"expected one prediction of {truth.entries[place].name}, got {other.file} too; remove one"
+            what = f"expected one prediction for {truth.entries[place].name}, got {other.file} as well; remove one"
             fault = Problem(entry.file, IssueKind.DUPLICATE, what)
             prediction_of[place] = Entry(other.name, other.file, other.keys, other.content, fault)
         else:
@@ -142,7 +142,7 @@ def paired(predictions: Source, truth: Source) -> tuple[list[EntryPair], list[Pr
 
 
 def _by_any_key(entries: Sequence[Entry]) -> Mapping[str, int]:
-    """Return the places of entries by their keys; a key that two entries share leads to the one it is surest for."""
+    """Return the positions of entries by key; a key of two entries maps to the one where it is more reliable."""
     places: dict[str, int] = {}
     for rank in range(max((len(entry.keys) for entry in entries), default=0)):
         found: dict[str, list[int]] = {}

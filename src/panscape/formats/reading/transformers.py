@@ -1,7 +1,7 @@
-"""Maps as arrays, as transformers returns them, one file an image.
+"""Reader of arrays as returned by transformers, one file per image.
 
-``NAME.npz`` holds ``segmentation``, whole numbers [H, W], and ``segments_info``, its list as JSON text; or the list is
-in ``NAME.json``, on its own or under ``segments_info``, and ``NAME.npy`` or ``NAME.npz`` has the numbers.
+``NAME.npz`` contains ``segmentation``, integers [H, W], and ``segments_info``, the list as JSON text. Or the list is in
+``NAME.json``, directly or under ``segments_info``, and ``NAME.npy`` or ``NAME.npz`` contains the segmentation.
 """
 
 from __future__ import annotations
@@ -46,31 +46,31 @@ _DAMAGE = (
     *(OSError, EOFError, ValueError, KeyError, SyntaxError, TypeError, OverflowError, MemoryError, RuntimeError),
     *(NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
 )
-_MOST_BYTES = 8 * 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # pixels that Pillow, too, takes for a decompression bomb
-_LONGEST_TEXT = 4 * 2**24  # bytes of as many letters
+_MOST_BYTES = 8 * 2 * (Image.MAX_IMAGE_PIXELS or 2**27)  # the pixels that Pillow also treats as a decompression bomb
+_LONGEST_TEXT = 4 * 2**24  # bytes, of 2**24 characters
 _WIDEST_NUMBER = 16  # bytes
 _KINDS = {"form": IssueKind.SHAPE, "collision": IssueKind.COLLISION, "category": IssueKind.CATEGORY}
 
 
 def find_arrays(folder: Path) -> list[Path]:
-    """Return the arrays of a folder and of those in it, by name."""
+    """Return the arrays of a folder and its subfolders, sorted by name."""
     return sorted(p for p in folder.rglob("*") if p.suffix in _ENDINGS and not p.name.startswith("."))
 
 
 def open_arrays(folder: Path, files: list[Path], *, by_source_id: bool = False) -> Source:
-    """Describe the arrays that :func:`find_arrays` found.
+    """Return the source of the files found by :func:`find_arrays`.
 
     Args:
         folder: of the arrays.
-        files: in it.
-        by_source_id: each ``label_id`` is the number that the dataset's files use, not a position.
+        files: the arrays in it.
+        by_source_id: ``label_id`` is the category id of the dataset files instead of a position.
     """
     entries: dict[str, Entry] = {}
     for path in files:
         stem = path.relative_to(folder).with_suffix("").as_posix()
         fault = None
         if stem in entries:
-            what = f"expected one file of {stem}, got {entries[stem].file} too; remove one"
+            what = f"expected one file for {stem}, got {entries[stem].file} as well; remove one"
             fault = Problem(str(path), IssueKind.DUPLICATE, what)
         keys = (key_of(stem), key_of(path.stem), None, city_key_of(path.stem))
         entries[stem] = Entry(stem, str(path), keys, path, fault)
@@ -88,33 +88,33 @@ def _read(by_source_id: bool, entry: Entry, labels: LabelSpace, size: Size | Non
         return unreadable(entry, error)
     except InvalidArgumentError as error:
         return Reading(None, (Problem(entry.file, IssueKind.UNREADABLE, in_one_line(error, entry.file)),))
-    segments, doubts = parse_segments_info(descriptions, labels, by_source_id=by_source_id)
+    segments, issues = parse_segments_info(descriptions, labels, by_source_id=by_source_id)
     described = Counter(segment.category for segment in segments)
     numbers, segments = merge_stuff_segments(numbers, segments, labels)
-    panoptic, undescribed = map_from_id_image(numbers, segments, {0, *(n for n in doubts if n is not None)})
-    in_doubt: dict[IssueKind, list[int | None]] = {}
-    for number, doubt in doubts.items():
-        in_doubt.setdefault(_KINDS[doubt.kind], []).append(number)
+    panoptic, undescribed = map_from_id_image(numbers, segments, {0, *(n for n in issues if n is not None)})
+    ambiguous: dict[IssueKind, list[int | None]] = {}
+    for number, issue in issues.items():
+        ambiguous.setdefault(_KINDS[issue.kind], []).append(number)
     problems = []
-    for kind, (first, *others) in in_doubt.items():
-        what = doubts[first].what + (f"; likewise the ids {listed(others)}" if others else "")
+    for kind, (first, *others) in ambiguous.items():
+        what = issues[first].what + (f"; likewise the ids {listed(others)}" if others else "")
         problems.append(Problem(entry.file, kind, what))
     if undescribed:
-        what = f"expected a description of every number in the segmentation, but there is none of {listed(undescribed)}"
+        what = f"expected a description of every id in the segmentation, but there is none of {listed(undescribed)}"
         problems.append(Problem(entry.file, IssueKind.UNDESCRIBED, what))
     pieces = [labels[c].name for c, count in described.items() if count > 1 and not labels[c].is_thing]
     if pieces:
-        what = f"several segments of {listed(pieces)} were united, as a map has one segment of each stuff category"
+        what = f"several segments of {listed(pieces)} were merged, as a map has one segment of each stuff category"
         problems.append(Problem(entry.file, IssueKind.PIECES, what))
     return Reading(panoptic, tuple(problems), tuple(s.number for s in segments), (None,) * len(segments))
 
 
 def _load(path: Path, size: Size | None) -> tuple[NDArray[Any], str | None]:
-    """Return the segmentation and the text of its descriptions, if that is in the file.
+    """Return the segmentation, and the text of its descriptions if the file contains it.
 
     Raises:
-        UnreadableFileError: the file is damaged, or would run something or fill the memory when read.
-        OtherSizeError: its header says another size.
+        UnreadableFileError: the file is damaged, or reading it would run code or exhaust memory.
+        OtherSizeError: the size in its header differs.
     """
     require_file(path)
     try:
@@ -135,7 +135,7 @@ def _load(path: Path, size: Size | None) -> tuple[NDArray[Any], str | None]:
         raise UnreadableFileError(path, f"expected an array 'segmentation', but {in_one_line(error, '')}") from error
     if info.dtype.kind != "U" or info.ndim != 0:
         raise UnreadableFileError(
-            path, f"expected segments_info as one text, got {info.dtype} {list(info.shape)}; save json.dumps of it"
+            path, f"expected segments_info as one string, got {info.dtype} {list(info.shape)}; save json.dumps of it"
         )
     return numbers, str(info)
 
@@ -144,13 +144,13 @@ def _segmentation(path: Path, file: IO[bytes], num_bytes: int, size: Size | None
     header = _header(file)
     if size is not None:
         if len(header.shape) != 2 or header.dtype.itemsize > _WIDEST_NUMBER:
-            raise ValueError(f"it holds {header.dtype} {shown(header.shape)}, not whole numbers [H, W]")
+            raise ValueError(f"it contains {header.dtype} {shown(header.shape)}, not integers [H, W]")
         require_size(path, Size(*header.shape), size)
     return _array(file, header, num_bytes, _MOST_BYTES)
 
 
 class _Header(NamedTuple):
-    """What an array begins with."""
+    """The header of an array."""
 
     shape: tuple[int, ...]
     is_fortran: bool
@@ -158,18 +158,18 @@ class _Header(NamedTuple):
 
 
 def _header(file: IO[bytes]) -> _Header:
-    """Read the header of an array, but not of one of objects, as reading these runs code."""
+    """Read the header of an array; arrays of objects are rejected, as reading them runs code."""
     version = np.lib.format.read_magic(file)
-    if version != (1, 0):  # others are for records of many fields, and their headers may be as long as memory
+    if version != (1, 0):  # others are for records of many fields, with headers of unlimited length
         raise ValueError(f"its format is version {version}")
     header = _Header(*np.lib.format.read_array_header_1_0(file))
     if header.dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not read; save segments_info as json.dumps of it")
+        raise ValueError("it contains Python objects, which are not read; save segments_info as json.dumps of it")
     return header
 
 
 def _array(file: IO[bytes], header: _Header, num_bytes: int, most: int) -> NDArray[Any]:
-    """Read what follows the header, if that fits and the file, or the member of an archive, is as long as it says."""
+    """Read the data after the header, if it is below the limit and the file or archive member has that length."""
     needed = math.prod(header.shape) * header.dtype.itemsize
     if min(header.shape, default=0) < 0 or needed > most:
         raise ValueError(f"its shape {shown(header.shape)} of {header.dtype} is beyond the limit of {most} bytes")

@@ -161,7 +161,7 @@ def test_everything_is_there(path: Path) -> None:
     assert "Fix first: localization" in text
     assert all(kind.title in page.texts for kind in ErrorKind)
     assert all(record.name in page.texts for record in scores.records)
-    assert "size differs 2" in text
+    assert "wrong size 2" in text
     data = json.loads(page.scripts["confusion-data"])
     pixels = sum(number for _, _, number in data["cells"])
     assert pixels == sum(n for record in scores.records for _, _, n in record.confusion)
@@ -221,7 +221,7 @@ def test_metrics_that_were_asked_for_are_there(tmp_path: Path) -> None:
     assert {"AP of the map's things", "AP of things before fusion", "iIoU of the semantic head's things"} <= set(texts)
     assert {"head IoU", "head iIoU", "AP before fusion"} <= set(texts)
     assert {"Objects by size", "iIoU of the map's things", "small", "25-50%", "99-100%"} <= set(texts)
-    assert "rules of coco" in "".join(texts)
+    assert "protocol coco" in "".join(texts)
 
 
 def test_few_images_are_told(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_comparison_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     text = "".join(Page(tmp_path / "c.html").texts)
     sentence = compare(scores_of(9), scores_of(2), samples=50).sentence
     assert sentence in text
-    assert "Most better" in text
+    assert "Most improved" in text
     assert "From a.json to b.json, on 6 images that both have. All other sections are about b.json." in text
     assert "AP" not in text
     assert "report: " in capsys.readouterr().out
@@ -289,7 +289,7 @@ def test_chosen_images() -> None:
     worst = sorted(scores.records, key=lambda r: r.pq)[:2]
     assert [c.record for c in chosen[:2]] == worst
     assert len({c.record.name for c in chosen}) == len(chosen)
-    assert all("most errors of kind" in c.reason for c in chosen[2:])
+    assert all("most errors of type" in c.reason for c in chosen[2:])
     assert choose(scores.records, 0) == []
     truth = generated_map(0)
     perfect = record_of("perfect", truth, truth, SHAPES)

@@ -67,14 +67,14 @@ def test_files_stay_in_their_folder(tmp_path: Path) -> None:
         "\\\\host\\a.png",
         "out/a.png",
     ):
-        assert "which leaves it" in str(inside(folder, name))
+        assert "which is outside" in str(inside(folder, name))
     for strange in (None, 3, "", ["a"], "a\x00b"):
         assert str(inside(folder, strange)).startswith("expected the name of a file, got ")
 
 
 def test_problems_are_counted_and_printed_safely() -> None:
     problems = [Problem("b", IssueKind.SIZE, "x"), Problem("a", IssueKind.AREA, "y"), Problem("c", IssueKind.SIZE, "z")]
-    assert count_by_kind(problems) == {"size differs": 2, "areas that contradict the pixels": 1}
+    assert count_by_kind(problems) == {"wrong size": 2, "areas that contradict the pixels": 1}
     assert [problem.is_note for problem in problems] == [False, True, False]
     assert str(problems[0]) == "b: x"
     assert shown("\x1b[31m\n\ud800") == "'\\x1b[31m\\n\\ud800'"

@@ -142,7 +142,7 @@ def test_arrays_of_another_kind(tmp_path: Path) -> None:
     npz(tmp_path / "1.npz", segmentation=npy((1, 24, 32), body=bytes(24 * 32 * 8)))
     kind, what = refused_without_memory(tmp_path)
     assert kind is IssueKind.UNREADABLE
-    assert what == "expected an array 'segmentation', but it holds int64 (1, 24, 32), not whole numbers [H, W]"
+    assert what == "expected an array 'segmentation', but it contains int64 (1, 24, 32), not integers [H, W]"
 
 
 def test_files_of_the_right_size_are_read(tmp_path: Path) -> None:
