@@ -105,7 +105,7 @@ def test_other_rules_and_boundaries(here: Path, capsys: pytest.CaptureFixture[st
         assert main([*EVALUATE, "--protocol", protocol, "--boundary", *outputs]) == 0
         found[protocol] = json.loads(capsys.readouterr().out)
         assert found[protocol]["protocol"] == protocol
-        assert f"rules of {protocol}" in Path(f"{protocol}.html").read_text(encoding="utf-8")
+        assert f"protocol {protocol}" in Path(f"{protocol}.html").read_text(encoding="utf-8")
     assert (
         found["seamseg"]["panoptic"]["all"]["num_categories"] == 11 > found["coco"]["panoptic"]["all"]["num_categories"]
     )

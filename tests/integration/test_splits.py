@@ -150,12 +150,12 @@ def test_what_a_submission_cannot_be(here: Path, capsys: pytest.CaptureFixture[s
     tree = trees.cityscapes(here / "data", "test")
     submission = ["predict", "--data", "data", "--split", "test", "--device", "cpu", "--submission", "--out", "out"]
     city = [*submission, "--recipe", CITY]
-    assert "for label space 'camvid', whose 'sky' (stuff, number 0) Cityscapes has not" in said(capsys, *city)
+    assert "for label space 'camvid', whose 'sky' (stuff, number 0) is not in Cityscapes" in said(capsys, *city)
     assert "recipe for Cityscapes or COCO" in said(capsys, *submission, "--recipe", BSB)
     assert "need --recipe NAME" in said(capsys, *submission)
     assert "expected SOURCE or --recipe, got both: a.jpg" in said(capsys, *city, "a.jpg")
     assert "--submission cannot be combined with --save-outputs" in said(capsys, *city, "--save-outputs")
-    assert "whose images lie in files, got one with TownData" in said(capsys, "predict", "--recipe", "town")
+    assert "whose images are files, got one with TownData" in said(capsys, "predict", "--recipe", "town")
     assert not Path("out").exists()
     save_model(LabelSpace("few", tree.labels.categories[:12]))
     assert main([*city, "--model", "m.safetensors"]) == 0

@@ -179,7 +179,7 @@ def run_on_files(
     else:
         counts = f"{len(scores.records)} of {scores.num_images} images"
         paths = escape_control_chars(f"{files.predictions} against {files.gt}")
-        print(f"{paths}: {counts}, {scores.labels.name}, rules of {options.protocol}\n")
+        print(f"{paths}: {counts}, {scores.labels.name}, protocol {options.protocol}\n")
         print(scores)
         _print_problems(scores)
     if out is not None:

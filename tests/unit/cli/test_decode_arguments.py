@@ -64,7 +64,7 @@ def test_complaints(boxes: PanopticModel, capsys: pytest.CaptureFixture[str]) ->
 def test_the_overview_lists_every_option_with_its_value(boxes: PanopticModel) -> None:
     text = overview(boxes, "mine", {"min_score": (0.1, 0.2)})
     assert text.startswith("Post-processing options of mine (DenseBoxDecoding):\n")
-    assert "\n\n--decode.score-threshold 0.06\n    a location's probability of a category is above it" in text
+    assert "\n\n--decode.score-threshold 0.06\n    Minimum probability of a category at a location, exclusive" in text
     assert text.count("--decode.") == 12
     assert text.count("tried by default: 0.1 0.2") == 1
     assert overview(ColorModel(), "mine") == "mine has no post-processing options."

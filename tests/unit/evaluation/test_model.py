@@ -124,7 +124,7 @@ def kept_after(length: int, world_size: int, monkeypatch: pytest.MonkeyPatch) ->
         return [mine]
 
     monkeypatch.setattr(evaluation, "_process", lambda: (0, world_size))
-    monkeypatch.setattr(evaluation, "_gathered", gathered)
+    monkeypatch.setattr(evaluation, "_all_gather", gathered)
     evaluate(ColorModel(Small.labels), Small(length), workers=0, options=EvaluationOptions(iiou=True))
     return sizes[0]
 

@@ -116,7 +116,7 @@ def test_files_take_the_place_of_the_hub(fetched: list[str], state: dict[str, Te
     assert fetched == []
     with pytest.raises(UnreadableFileError, match="no such file"):
         begin(backbone_weights=tmp_path / "none.pth").complete()
-    with pytest.raises(InvalidArgumentError, match="got a ResidualBackbone, for which no file of weights exists"):
+    with pytest.raises(InvalidArgumentError, match="got a ResidualBackbone, for which there are no published weights"):
         begin(SwiftNetOptions("residual_xs", levels=1, width=8), backbone_weights=tmp_path / "weights.pth").complete()
 
 
