@@ -83,10 +83,7 @@ def test_the_options_of_a_model_are_listed(command: str, here: Path, capsys: pyt
     model = ["--model", "model.safetensors"] if command == "predict" else ["model.safetensors"]
     assert main([command, *model, "--decode.help"]) == 0
     out = capsys.readouterr().out
-    assert (
-        "\n--decode.stuff-area 4000\n    Minimum number of pixels of a stuff category in the map;"
-        in out
-    )
+    assert "\n--decode.stuff-area 4000\n    Minimum number of pixels of a stuff category in the map;" in out
     assert ("    tried by default: 1000 2000 4000 8000 16000\n" in out) == (command == "tune")
     if command != "predict":
         assert main([command, "--decode.help"]) == 2
