@@ -76,7 +76,7 @@ class CategoryQuality:
 
 @dataclass(frozen=True, slots=True)
 class GroupQuality:
-    """Means over the categories of a group that have segments, or over all categories if the protocol says so.
+    """Means over the categories of a group that have segments, or over all categories, as the protocol defines.
 
     Attributes:
         pq: panoptic quality in 0..1; nan without any such category.

@@ -175,16 +175,8 @@ def _categorize_cell(
 
 
 @jit
-def fill_argmax(logits: Floats, rows: Axis, columns: Axis, category: Ints) -> None:
-    """Write the index of the first largest plane at every pixel.
-
-    Args:
-        logits: float32 [C, h, w].
-        rows: cells of the vertical axis.
-        columns: cells of the horizontal axis.
-        category: output, int32 [H, W].
-    """
-    num_categories, _, width = logits.shape
+def new_workspace(num_categories: int, width: int) -> tuple[InputRows, Candidates]:
+    """Return memory for two rows of inputs and for the candidates of a cell."""
     inputs = InputRows(
         np.empty((2, num_categories, width), dtype=np.float32),
         np.empty((2, width), dtype=np.int32),
@@ -195,6 +187,21 @@ def fill_argmax(logits: Floats, rows: Axis, columns: Axis, category: Ints) -> No
         np.empty(num_categories, dtype=np.float32),
         np.empty(num_categories, dtype=np.float32),
     )
+    return inputs, candidates
+
+
+@jit
+def fill_argmax(logits: Floats, rows: Axis, columns: Axis, category: Ints) -> None:
+    """Write the index of the first largest plane at every pixel.
+
+    Args:
+        logits: float32 [C, h, w].
+        rows: cells of the vertical axis.
+        columns: cells of the horizontal axis.
+        category: output, int32 [H, W].
+    """
+    num_categories, _, width = logits.shape
+    inputs, candidates = new_workspace(num_categories, width)
     held = [-1, -1]
     is_thing, areas = np.zeros(num_categories, dtype=np.bool_), np.zeros(num_categories, dtype=np.int64)
     has_things = np.empty(len(columns.low), dtype=np.bool_)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from panscape.ops.argmax_cpu import Candidates, Flags, Floats, InputRows, Ints, Longs, categorize_cells, find_winners
+from panscape.ops.argmax_cpu import Flags, Floats, Ints, Longs, categorize_cells, find_winners, new_workspace
 from panscape.ops.interpolate import Axis
 from panscape.ops.jit import jit
 
@@ -85,16 +85,7 @@ def _sweep(
 ) -> None:
     """Write codes one row of cells at a time: first the categories, then the centres of things."""
     num_categories, _, width = logits.shape
-    inputs = InputRows(
-        np.empty((2, num_categories, width), dtype=np.float32),
-        np.empty((2, width), dtype=np.int32),
-        np.empty((2, width), dtype=np.bool_),
-    )
-    candidates = Candidates(
-        np.empty(num_categories, dtype=np.int32),
-        np.empty(num_categories, dtype=np.float32),
-        np.empty(num_categories, dtype=np.float32),
-    )
+    inputs, candidates = new_workspace(num_categories, width)
     held = [-1, -1]
     has_things = np.empty(len(columns.low), dtype=np.bool_)
     for s in range(len(rows.low)):
