@@ -101,12 +101,13 @@ class MissingExtraError(PanscapeError, ImportError):
 
     Args:
         package: import name of the missing package.
-        extra: the extra of panscape that installs it.
+        extra: the extra of panscape that installs it; None if the package is installed by its own name.
         purpose: the function that needs it.
     """
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}; install it with: pip install 'panscape[{extra}]'")
+    def __init__(self, package: str, extra: str | None, purpose: str) -> None:
+        name = package if extra is None else f"'panscape[{extra}]'"
+        super().__init__(f"{purpose} needs {package}; install it with: pip install {name}")
 
 
 class CheckpointMismatchError(PanscapeError, ValueError):

@@ -6,6 +6,7 @@ used only by :mod:`panscape.formats` and by readers of datasets.
 
 from __future__ import annotations
 
+import html
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,18 +49,29 @@ class Category:
 class LabelSpace:
     """An ordered set of categories; a category's id is its index.
 
+    ``labels["car"]`` and ``labels[13]`` are a category, ``"car" in labels`` is whether there is one of this name, and
+    iterating yields the categories in id order.
+
     Attributes:
         name: name of the label space, for example "cityscapes".
-        categories: in id order.
+        categories: in id order; any sequence is stored as a tuple.
 
     Raises:
-        InvalidLabelSpaceError: there is no category, or a name or source id occurs twice.
+        InvalidLabelSpaceError: there is no category, one is not a :class:`Category`, or a name or source id occurs
+            twice.
     """
 
     name: str
     categories: tuple[Category, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "categories", tuple(self.categories))
+        for category in self.categories:
+            if not isinstance(category, Category):
+                raise InvalidLabelSpaceError(
+                    f"label space {self.name!r}: expected categories as panscape.Category, got "
+                    f"{type(category).__name__}; LabelSpace.from_names builds one from names"
+                )
         if not self.categories:
             raise InvalidLabelSpaceError(f"label space {self.name!r} has no category; it needs at least one")
         for what, values in (
@@ -78,8 +90,27 @@ class LabelSpace:
     def __iter__(self) -> Iterator[Category]:
         return iter(self.categories)
 
-    def __getitem__(self, category_id: int) -> Category:
-        return self.categories[category_id]
+    def __getitem__(self, category: int | str) -> Category:
+        return self.categories[self.index(category) if isinstance(category, str) else category]
+
+    def __contains__(self, category: object) -> bool:
+        """Return whether a category, or one of this name, is in the label space."""
+        return category in (self.names if isinstance(category, str) else self.categories)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the categories, in id order."""
+        return tuple(c.name for c in self.categories)
+
+    @property
+    def things(self) -> tuple[Category, ...]:
+        """The thing categories, in id order."""
+        return tuple(c for c in self.categories if c.is_thing)
+
+    @property
+    def stuff(self) -> tuple[Category, ...]:
+        """The stuff categories, in id order."""
+        return tuple(c for c in self.categories if not c.is_thing)
 
     @cached_property
     def thing_ids(self) -> tuple[int, ...]:
@@ -102,10 +133,47 @@ class LabelSpace:
         Raises:
             UnknownNameError: no category has this name; the message suggests the closest names.
         """
-        for i, category in enumerate(self.categories):
-            if category.name == name:
-                return i
-        raise UnknownNameError(f"category of {self.name}", name, [c.name for c in self.categories])
+        if name not in self.names:
+            raise UnknownNameError(f"category of {self.name}", name, self.names)
+        return self.names.index(name)
+
+    def __repr__(self) -> str:
+        return f"LabelSpace({self.name!r}, {len(self.things)} thing and {len(self.stuff)} stuff categories)"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{i}</td><td><span style='background:rgb{c.color};padding:0 0.8em'></span></td>"
+            f"<td style='text-align:left'>{html.escape(c.name)}</td><td>{'thing' if c.is_thing else 'stuff'}</td>"
+            f"<td>{c.source_id}</td></tr>"
+            for i, c in enumerate(self.categories)
+        )
+        head = "<tr><th>id</th><th>color</th><th>name</th><th>kind</th><th>source id</th></tr>"
+        return f"<p>{html.escape(repr(self))}</p><table>{head}{rows}</table>"
+
+    @classmethod
+    def from_names(cls, name: str, *, things: Sequence[str], stuff: Sequence[str] = ()) -> LabelSpace:
+        """Build a label space from names: things first, source ids from 1 on, distinct colors.
+
+        Raises:
+            InvalidLabelSpaceError: there is no name, or a name is empty or occurs twice.
+        """
+        names = [*things, *stuff]
+        return cls(name, tuple(Category(n, i < len(things), i + 1, generated_color(i)) for i, n in enumerate(names)))
+
+    @classmethod
+    def from_coco(cls, categories: Sequence[Mapping[str, Any]], name: str = "coco") -> LabelSpace:
+        """Build a label space from the ``categories`` of a COCO panoptic JSON.
+
+        Args:
+            categories: ``id``, ``name`` and ``isthing`` of each, optionally ``color``.
+            name: name of the label space.
+
+        Raises:
+            InvalidLabelSpaceError: a field is missing or of the wrong kind.
+        """
+        from panscape.formats import labels_from_coco
+
+        return labels_from_coco(name, categories)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and dicts for JSON; :meth:`from_dict` reads them back."""
@@ -167,6 +235,13 @@ class LabelSpace:
     def bundled() -> list[str]:
         """Return the names of the bundled label spaces."""
         return sorted(p.stem for p in _BUNDLED.glob("*.json"))
+
+
+def generated_color(index: int) -> tuple[int, int, int]:
+    """Return a color for the category at ``index`` of a label space without colors."""
+    # Multiples of the golden ratio modulo 2^24 are far apart for any count; the offset avoids black.
+    number = (index + 1) * 10368889 % 2**24
+    return 32 + (number >> 16) * 7 // 8, 32 + (number >> 8 & 255) * 7 // 8, 32 + (number & 255) * 7 // 8
 
 
 def _three_integers(values: Sequence[Any]) -> tuple[int, int, int]:

@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor
 
-from panscape.errors import InvalidMapError
+from panscape.errors import InvalidMapError, listed
 from panscape.geometry import Size
-
-if TYPE_CHECKING:
-    from panscape.labels import LabelSpace
+from panscape.interchange import Interchange
+from panscape.labels import LabelSpace
+from panscape.segment import Segment
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PanopticMap:
+class PanopticMap(Interchange):
     """A panoptic segmentation: every pixel belongs to one segment or is void.
 
     Void is always 0. A pixel of value ``s`` belongs to the segment in row ``s - 1`` of the other fields; a row may
     have no pixels (see :meth:`compact`).
+
+    ``len(map)`` is the number of segments, ``for segment in map`` yields each :class:`~panscape.segment.Segment`,
+    ``np.asarray(map)`` is the array of ids, and ``==`` compares the content.
 
     Attributes:
         ids: int32 [H, W], values in 0..S; 0 is void.
         category: int64 [S], category ids of a :class:`~panscape.labels.LabelSpace`.
         score: float32 [S] in 0..1, or None if there is no confidence (ground truth).
         crowd: bool [S], segments that annotate a group of objects; None if there are none.
+        labels: the label space of the category ids; maps that a model predicts have it. Maps derived from this one
+            have the same.
 
     Raises:
-        InvalidMapError: a part has another type, shape or range, or parts are inconsistent.
+        InvalidMapError: a part has another type or shape, or parts are inconsistent; or, of parts on the CPU, a value
+            is out of range. On other devices values are not checked, as that would wait for the device.
     """
 
     ids: Tensor
     category: Tensor
     score: Tensor | None = None
     crowd: Tensor | None = None
+    labels: LabelSpace | None = None
 
     def __post_init__(self) -> None:
         _require(self.ids, "ids", torch.int32, 2, "[H, W]")
@@ -54,6 +62,11 @@ class PanopticMap:
         devices = sorted({str(part.device) for part in parts if part is not None})
         if len(devices) > 1:
             raise InvalidMapError(f"expected all parts on one device, got {', '.join(devices)}; move them first")
+        if self.ids.is_cpu:
+            self._check_values()
+
+    def _check_values(self) -> None:
+        rows = len(self)
         if self.ids.numel():
             low, high = (int(v) for v in torch.stack(self.ids.aminmax()))
             if low < 0 or high > rows:
@@ -61,15 +74,21 @@ class PanopticMap:
                     f"expected ids in 0..{rows} (0 is void, category has {rows} segments), got {low}..{high}; "
                     "give a category for every id, or read the annotation with panscape.formats"
                 )
-        if rows and int(self.category.min()) < 0:
+        if not rows:
+            return
+        lowest, highest = (int(v) for v in torch.stack(self.category.aminmax()))
+        if lowest < 0:
+            raise InvalidMapError(f"expected category ids of at least 0, got {lowest}; use void (0) for no category")
+        if self.labels is not None and highest >= len(self.labels):
             raise InvalidMapError(
-                f"expected category ids of at least 0, got {int(self.category.min())}; use void (0) for no category"
+                f"expected category ids in 0..{len(self.labels) - 1}, the positions in label space "
+                f"{self.labels.name!r}, got {highest}; give the label space of these ids"
             )
-        if rows and self.score is not None:
-            lowest, highest = (float(v) for v in torch.stack(self.score.aminmax()))
-            if not (lowest >= 0 and highest <= 1):  # also true for NaN
+        if self.score is not None:
+            least, most = (float(v) for v in torch.stack(self.score.aminmax()))
+            if not (least >= 0 and most <= 1):  # also true for NaN
                 raise InvalidMapError(
-                    f"expected scores in 0..1, got {lowest:g}..{highest:g}; give probabilities, not logits or percent"
+                    f"expected scores in 0..1, got {least:g}..{most:g}; give probabilities, not logits or percent"
                 )
 
     # Content
@@ -84,9 +103,57 @@ class PanopticMap:
         """Number of segments, including those without pixels."""
         return self.category.shape[0]
 
+    def __len__(self) -> int:
+        return self.category.shape[0]
+
+    def __bool__(self) -> bool:
+        return True  # a map without segments is a result too; test len()
+
+    def __iter__(self) -> Iterator[Segment]:
+        areas, boxes = self.areas().tolist(), self.boxes().tolist()
+        scores = [None] * len(self) if self.score is None else self.score.tolist()
+        crowds = self._crowd_or_false().tolist()
+        for row, category in enumerate(self.category.tolist()):
+            known = None if self.labels is None else self.labels[category]
+            left, top, right, bottom = boxes[row]
+            box = (left, top, right, bottom)
+            yield Segment(row + 1, category, known, scores[row], crowds[row], areas[row], box, self.ids)
+
     def __repr__(self) -> str:
         height, width = self.size
-        return f"PanopticMap({height}x{width}, {self.num_segments} segments)"
+        labels = "" if self.labels is None else f" of {self.labels.name}"
+        return f"PanopticMap({height}x{width}, {len(self)} segments{labels})"
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.ids.cpu().numpy(), dtype=dtype, copy=copy)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both have the same segments in any order, with equal scores; on any devices."""
+        if not isinstance(other, PanopticMap):
+            return NotImplemented
+        mine, theirs = self.to("cpu").compact(), other.to("cpu").compact()
+        pairs = mine._matching_rows(theirs)
+        if pairs is None or (mine.score is None) != (theirs.score is None):
+            return False
+        if mine.labels is not None and theirs.labels is not None and mine.labels != theirs.labels:
+            return False
+        if mine.score is None or theirs.score is None:
+            return True
+        return torch.equal(mine.score[pairs[0]], theirs.score[pairs[1]])
+
+    __hash__ = None  # type: ignore[assignment]  # as of all containers that are compared by content
+
+    def for_category(self, category: int | str) -> PanopticMap:
+        """Return the map with only the segments of one category; the other pixels become void.
+
+        Args:
+            category: its id, or its name if the map has labels.
+
+        Raises:
+            InvalidMapError: a name is given, but the map has no labels; or the id is negative or beyond the labels.
+            UnknownNameError: no category has this name; the closest names are suggested.
+        """
+        return self.select(self.category == _category_id(category, self.labels))
 
     def semantic(self, *, void: int) -> Tensor:
         """Return the category of every pixel, int64 [H, W]; void pixels get ``void``."""
@@ -123,22 +190,24 @@ class PanopticMap:
 
     def equals(self, other: PanopticMap) -> bool:
         """Return whether both have the same segments in any order; scores are not compared."""
-        if self.size != other.size:
-            return False
-        mine, theirs = self.compact(), other.compact()
-        if mine.num_segments != theirs.num_segments:
-            return False
+        return self.compact()._matching_rows(other.compact()) is not None
+
+    def _matching_rows(self, other: PanopticMap) -> Tensor | None:
+        """Return the rows of equal segments, int64 [2, S], of compact maps; None if the segments differ."""
+        if self.size != other.size or len(self) != len(other):
+            return None
         # Each pair of ids that shares a pixel, packed into one integer: sorts an order of magnitude faster than rows.
-        factor = theirs.num_segments + 1
-        packed = torch.unique(mine.ids.long() * factor + theirs.ids)
+        factor = len(other) + 1
+        packed = torch.unique(self.ids.long() * factor + other.ids)
         pairs = torch.stack([packed // factor, packed % factor])
         # A one-to-one mapping, with void only to void.
         if any(len(torch.unique(side)) != len(packed) for side in pairs) or (pairs[0] > 0).ne(pairs[1] > 0).any():
-            return False
-        a, b = pairs[:, pairs[0] > 0] - 1
-        return torch.equal(mine.category[a], theirs.category[b]) and torch.equal(
-            mine._crowd_or_false()[a], theirs._crowd_or_false()[b]
+            return None
+        rows = pairs[:, pairs[0] > 0] - 1
+        is_equal = torch.equal(self.category[rows[0]], other.category[rows[1]]) and torch.equal(
+            self._crowd_or_false()[rows[0]], other._crowd_or_false()[rows[1]]
         )
+        return rows if is_equal else None
 
     def _crowd_or_false(self) -> Tensor:
         return torch.zeros_like(self.category, dtype=torch.bool) if self.crowd is None else self.crowd
@@ -146,17 +215,68 @@ class PanopticMap:
     # Derived maps
 
     @classmethod
-    def empty(cls, size: tuple[int, int]) -> PanopticMap:
+    def empty(cls, size: tuple[int, int], labels: LabelSpace | None = None) -> PanopticMap:
         """Return a map of ``size`` that is void everywhere."""
-        return cls(torch.zeros(tuple(size), dtype=torch.int32), torch.zeros(0, dtype=torch.int64))
+        return cls(torch.zeros(tuple(size), dtype=torch.int32), torch.zeros(0, dtype=torch.int64), labels=labels)
+
+    @classmethod
+    def from_ids(
+        cls,
+        ids: ArrayLike | Tensor,
+        categories: Sequence[int | str] | Mapping[int, int | str] | ArrayLike | Tensor,
+        *,
+        labels: LabelSpace | None = None,
+        scores: ArrayLike | Tensor | None = None,
+        crowds: ArrayLike | Tensor | None = None,
+    ) -> PanopticMap:
+        """Build a map from an array of ids.
+
+        For example::
+
+            PanopticMap.from_ids(array, ["road", "car", "car"], labels=labels)  # ids 1, 2 and 3
+            PanopticMap.from_ids(array, {26001: "car", 7: "road"}, labels=labels)  # any ids
+
+        Args:
+            ids: integers [H, W] of any integer type; 0 is void.
+            categories: the category of each segment, as id or (with ``labels``) as name: a sequence for the ids 1 to
+                S, or a mapping from the ids in the array.
+            labels: the label space.
+            scores: confidence of each segment in 0..1, in the order of ``categories``.
+            crowds: whether each segment annotates a group of objects, in the order of ``categories``.
+
+        Raises:
+            InvalidMapError: an array has another type, shape or range; or an id has no category.
+            UnknownNameError: no category has a given name; the closest names are suggested.
+        """
+        array = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+        if array.dtype.kind not in "iu" or array.ndim != 2:
+            raise InvalidMapError(
+                f"expected ids as integers [H, W], got {array.dtype} {list(array.shape)}; "
+                "for masks, use panscape.panoptic.stack_masks"
+            )
+        if isinstance(categories, Mapping):
+            array = _rows_of_ids(array, list(categories))
+            categories = list(categories.values())
+        elif array.size and int(array.max()) >= 2**31:
+            raise InvalidMapError(f"expected ids below {2**31}, got {array.max()}; map them to categories with a dict")
+        return cls(
+            torch.from_numpy(array.astype(np.int32)),
+            torch.tensor([_category_id(c, labels) for c in categories], dtype=torch.int64),  # type: ignore[union-attr]
+            None if scores is None else torch.as_tensor(scores, dtype=torch.float32),
+            None if crowds is None else torch.as_tensor(crowds, dtype=torch.bool),
+            labels,
+        )
 
     def to(self, device: torch.device | str) -> PanopticMap:
-        """Return the map on ``device``."""
+        """Return the map on ``device``; itself if it is there."""
+        if self.ids.device == torch.device(device):
+            return self
         return PanopticMap(
             self.ids.to(device),
             self.category.to(device),
             None if self.score is None else self.score.to(device),
             None if self.crowd is None else self.crowd.to(device),
+            self.labels,
         )
 
     def select(self, keep: Tensor) -> PanopticMap:
@@ -174,6 +294,7 @@ class PanopticMap:
             self.category[keep],
             None if self.score is None else self.score[keep],
             None if self.crowd is None else self.crowd[keep],
+            self.labels,
         )
 
     def compact(self) -> PanopticMap:
@@ -227,6 +348,9 @@ class PanopticMap:
             other: the map on top; it is cropped if it exceeds this map.
             top: row of this map for the first row of ``other``.
             left: column of this map for the first column of ``other``.
+
+        Raises:
+            InvalidMapError: the maps have different label spaces.
         """
         rows = slice(max(top, 0), max(min(top + other.size[0], self.size[0]), 0))
         columns = slice(max(left, 0), max(min(left + other.size[1], self.size[1]), 0))
@@ -240,30 +364,37 @@ class PanopticMap:
         crowd = None
         if self.crowd is not None or other.crowd is not None:
             crowd = torch.cat([self._crowd_or_false(), other._crowd_or_false()])
-        return PanopticMap(ids, torch.cat([self.category, other.category]), score, crowd)
+        labels = self.labels if other.labels is None else other.labels
+        if self.labels is not None and labels != self.labels:
+            raise InvalidMapError(
+                f"expected maps of one label space, got {self.labels.name!r} and {other.labels.name!r}"  # type: ignore[union-attr]
+            )
+        return PanopticMap(ids, torch.cat([self.category, other.category]), score, crowd, labels)
 
-    # Conversion to other formats; see panscape.formats
 
-    def to_coco(self, labels: LabelSpace | None = None) -> tuple[Tensor, list[dict[str, Any]]]:
-        """Return COCO panoptic format: uint8 [H, W, 3] with ids as R + 256 G + 65536 B, and its segments_info.
+def _category_id(category: Any, labels: LabelSpace | None) -> int:
+    if isinstance(category, str):
+        if labels is None:
+            raise InvalidMapError(f"expected category ids, as the map has no labels, got the name {category!r}")
+        return labels.index(category)
+    if isinstance(category, bool) or not hasattr(category, "__index__"):
+        raise InvalidMapError(f"expected a category id or name, got {category!r}")
+    number = int(category)
+    if number < 0 or (labels is not None and number >= len(labels)):
+        known = "0 or more" if labels is None else f"0..{len(labels) - 1} of {labels.name}"
+        raise InvalidMapError(f"expected a category id, {known}, got {number}")
+    return number
 
-        Args:
-            labels: defines the ``category_id`` of segments as in the dataset's files; without it, the category id.
-        """
-        from panscape.formats import encode_coco
 
-        return encode_coco(self, labels)
-
-    def save(self, path: str | Path, labels: LabelSpace | None = None) -> None:
-        """Write ``path`` (.png) in COCO panoptic format and its segments_info beside it (.json), atomically.
-
-        Args:
-            path: the file to write; its folder must exist.
-            labels: as in :meth:`to_coco`.
-        """
-        from panscape.formats import save_coco
-
-        save_coco(self, Path(path), labels)
+def _rows_of_ids(array: NDArray[Any], described: Sequence[int]) -> NDArray[np.int32]:
+    """Replace each id by its position in ``described``, from 1 on."""
+    values, index = np.unique(array, return_inverse=True)
+    row_of = {int(number): row for row, number in enumerate(described, start=1)} | {0: 0}
+    missing = [int(value) for value in values if int(value) not in row_of]
+    if missing:
+        raise InvalidMapError(f"expected a category for every id, none for {listed(missing)}; 0 is void")
+    rows = np.array([row_of[int(value)] for value in values], np.int32)
+    return rows[index].reshape(array.shape)
 
 
 def _require(part: Tensor, name: str, dtype: torch.dtype, ndim: int, shape: str) -> None:
@@ -273,12 +404,13 @@ def _require(part: Tensor, name: str, dtype: torch.dtype, ndim: int, shape: str)
         raise InvalidMapError(f"expected {name} as {dtype} {shape}, got {part.dtype} {list(part.shape)}")
 
 
-def stack_masks(masks: Tensor, category: Sequence[int] | Tensor) -> PanopticMap:
+def stack_masks(masks: Tensor, category: Sequence[int] | Tensor, labels: LabelSpace | None = None) -> PanopticMap:
     """Build a map from masks; a later mask covers earlier ones.
 
     Args:
         masks: bool [S, H, W].
         category: category id of each mask.
+        labels: the label space.
 
     Raises:
         InvalidMapError: the masks have another type or shape, or the number of categories differs.
@@ -291,4 +423,4 @@ def stack_masks(masks: Tensor, category: Sequence[int] | Tensor) -> PanopticMap:
     ids = torch.zeros(masks.shape[1:], dtype=torch.int32, device=masks.device)
     for row, mask in enumerate(masks, start=1):
         ids[mask] = row
-    return PanopticMap(ids, category)
+    return PanopticMap(ids, category, labels=labels)

@@ -24,6 +24,43 @@ class TestLabelSpace:
         assert labels.id_of_source == {11: 0, 26: 1}
         assert hash(labels) == hash(LabelSpace("two", (SKY, CAR)))
 
+    def test_by_name(self):
+        labels = LabelSpace("two", [SKY, CAR])
+        assert labels == LabelSpace("two", (SKY, CAR))
+        assert labels["car"] is CAR
+        assert "car" in labels
+        assert CAR in labels
+        assert "cat" not in labels
+        assert labels.names == ("sky", "car")
+        assert labels.things == (CAR,)
+        assert labels.stuff == (SKY,)
+        with pytest.raises(UnknownNameError, match=r"did you mean car\?"):
+            labels["cat"]
+
+    def test_from_names_and_from_coco(self):
+        labels = LabelSpace.from_names("own", things=["car", "person"], stuff=["road"])
+        assert labels.names == ("car", "person", "road")
+        assert [c.source_id for c in labels] == [1, 2, 3]
+        assert labels.stuff_ids == (2,)
+        assert len({c.color for c in labels}) == 3
+        coco = [
+            {"id": 11, "name": "sky", "isthing": 0, "color": [70, 130, 180]},
+            {"id": 26, "name": "car", "isthing": 1},
+        ]
+        assert LabelSpace.from_coco(coco).names == ("sky", "car")
+        assert LabelSpace.from_coco(coco, "two")["sky"] == SKY
+        with pytest.raises(
+            InvalidLabelSpaceError, match=r"expected categories as panscape\.Category, got str; .*from_names"
+        ):
+            LabelSpace("two", ["sky", "car"])
+
+    def test_a_notebook_shows_a_table(self):
+        html = LabelSpace("two", (SKY, Category("<b>", True, 1, (0, 0, 0))))._repr_html_()
+        assert html.count("<tr>") == 3
+        assert "rgb(70, 130, 180)" in html
+        assert "&lt;b&gt;" in html
+        assert "<b>" not in html
+
     def test_an_unknown_name_suggests_the_nearest(self):
         with pytest.raises(UnknownNameError, match=r"unknown category of two 'cat'; did you mean car\?"):
             LabelSpace("two", (SKY, CAR)).index("cat")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ import torch
 from maps import SHAPES, a_map, generated_map
 from scipy import ndimage
 
-from panscape import PanopticMap
-from panscape.errors import InvalidMapError
+from panscape import LabelSpace, PanopticMap
+from panscape.errors import InvalidMapError, UnknownNameError
 from panscape.panoptic import stack_masks
 
 
@@ -151,6 +152,110 @@ class TestEquals:
 
     def test_two_segments_that_exchange_a_part_are_not_equal(self):
         assert not a_map("AABB", {"A": 0, "B": 0}).equals(a_map("ABAB", {"A": 0, "B": 0}))
+
+
+class TestContainer:
+    labeled = replace(a_map("AABB\nAACC\n.ACC", {"A": 0, "B": 2, "C": 3}, crowd="B"), labels=SHAPES)
+
+    def test_segments(self):
+        assert len(self.labeled) == 3
+        sky, disc, box = self.labeled
+        assert (sky.name, sky.is_thing, sky.area, sky.box) == ("sky", False, 5, (0, 0, 2, 3))
+        assert (disc.id, disc.category, disc.name, disc.is_thing, disc.is_crowd) == (2, 2, "disc", True, True)
+        assert (box.described, box.score, box.is_crowd) == (SHAPES["box"], None, False)
+        assert torch.equal(box.mask, self.labeled.masks()[2])
+        unlabeled, *_ = replace(self.labeled, labels=None)
+        assert (unlabeled.name, unlabeled.is_thing) == (None, None)
+
+    def test_a_map_without_segments_is_a_result(self):
+        assert len(PanopticMap.empty((2, 2))) == 0
+        assert PanopticMap.empty((2, 2))
+
+    def test_one_category(self):
+        discs = self.labeled.for_category("disc")
+        assert [s.name for s in discs] == ["disc"]
+        assert int((discs.ids > 0).sum()) == 2
+        assert discs == self.labeled.for_category(2)
+        with pytest.raises(UnknownNameError, match="did you mean disc"):
+            self.labeled.for_category("disk")
+        with pytest.raises(InvalidMapError, match=r"a category id, 0\.\.3 of shapes, got 4"):
+            self.labeled.for_category(4)
+        with pytest.raises(InvalidMapError, match="the map has no labels, got the name 'disc'"):
+            replace(self.labeled, labels=None).for_category("disc")
+
+    def test_as_an_array(self):
+        array = np.asarray(self.labeled)
+        assert array.dtype == np.int32
+        assert array.tolist() == self.labeled.ids.tolist()
+        assert np.asarray(self.labeled, dtype=np.uint8).dtype == np.uint8
+        copied = np.array(self.labeled)
+        copied[0, 0] = 0
+        assert self.labeled.ids[0, 0] == 1
+
+    def test_equality_is_that_of_content(self):
+        assert self.labeled == copy.deepcopy(self.labeled)
+        assert self.labeled == replace(self.labeled, labels=None)
+        reordered = a_map("CCAA\nCCBB\n.CBB", {"C": 0, "A": 2, "B": 3}, crowd="A")
+        assert self.labeled == reordered
+        assert self.labeled != self.labeled.flip()
+        assert self.labeled != replace(self.labeled, crowd=None)
+        high, low = (scored(self.labeled, 0.5, x, 1) for x in (0.5, 0.25))
+        assert high == scored(self.labeled, 0.5, 0.5, 1)
+        assert high != low
+        assert high != self.labeled
+        assert self.labeled != "a map"
+        with pytest.raises(TypeError, match="unhashable"):
+            hash(self.labeled)
+
+    def test_labels_are_kept_by_derived_maps(self):
+        m = self.labeled
+        derived = [m.flip(), m.crop(0, 0, 1, 1), m.pad(4, 4), m.resize(6, 8), m.compact(), m.to("cpu"), m.to("meta")]
+        assert all(d.labels is SHAPES for d in derived)
+        assert m.paste(a_map("A"), 0, 0).labels is SHAPES
+        assert a_map("A").paste(m, 0, 0).labels is SHAPES
+        with pytest.raises(InvalidMapError, match="one label space, got 'shapes' and 'other'"):
+            m.paste(PanopticMap.empty((1, 1), LabelSpace("other", SHAPES.categories)), 0, 0)
+        assert repr(m) == "PanopticMap(3x4, 3 segments of shapes)"
+
+    def test_categories_beyond_the_labels_are_refused(self):
+        with pytest.raises(
+            InvalidMapError, match=r"category ids in 0\.\.3, the positions in label space 'shapes', got 4"
+        ):
+            PanopticMap(ids([[1]]), torch.tensor([4]), labels=SHAPES)
+
+
+class TestFromIds:
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int64, np.uint64, torch.int16, torch.int64])
+    def test_any_integer_type(self, dtype):
+        drawn = [[0, 1], [2, 2]]
+        array = torch.tensor(drawn, dtype=dtype) if isinstance(dtype, torch.dtype) else np.array(drawn, dtype)
+        built = PanopticMap.from_ids(array, ["disc", 0], labels=SHAPES, scores=[0.5, 1], crowds=np.array([True, False]))
+        assert built.ids.tolist() == drawn
+        assert built.category.tolist() == [2, 0]
+        assert built.score.tolist() == [0.5, 1]
+        assert built.crowd.tolist() == [True, False]
+
+    def test_ids_with_gaps_by_a_mapping(self):
+        built = PanopticMap.from_ids(np.array([[26001, 7], [0, 26001]]), {7: "ground", 26001: "box"}, labels=SHAPES)
+        assert built.ids.tolist() == [[2, 1], [0, 2]]
+        assert built.category.tolist() == [1, 3]
+
+    @pytest.mark.parametrize(
+        ("array", "categories", "message"),
+        [
+            (np.zeros((2, 2)), [], r"ids as integers \[H, W\], got float64 \[2, 2\]; for masks, use"),
+            (np.zeros((2, 2), bool), [], "got bool"),
+            (np.zeros((1, 2, 2), int), [], r"got int64 \[1, 2, 2\]"),
+            (np.array([[3]]), [0, 1], r"ids in 0\.\.2"),
+            (np.array([[2**40]]), [0], r"ids below 2147483648, got 1099511627776; map them"),
+            (np.array([[5, 9]]), {5: 0}, "a category for every id, none for 9; 0 is void"),
+            (np.array([[1]]), [1.5], r"a category id or name, got 1\.5"),
+            (np.array([[1]]), [True], "a category id or name, got True"),
+        ],
+    )
+    def test_contradictions_are_refused(self, array, categories, message):
+        with pytest.raises(InvalidMapError, match=message):
+            PanopticMap.from_ids(array, categories)
 
 
 class TestNewMaps:

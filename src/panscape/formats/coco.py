@@ -15,7 +15,7 @@ from torch import Tensor
 
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed
 from panscape.formats.label_images import source_ids
-from panscape.labels import LabelSpace
+from panscape.labels import LabelSpace, generated_color
 from panscape.panoptic import PanopticMap
 
 _LARGEST_ID = 256**3 - 1
@@ -102,6 +102,7 @@ def decode_coco(
         torch.tensor(category, dtype=torch.int64),
         _scores(segments_info),
         crowd if bool(crowd.any()) else None,
+        labels,
     )
 
 
@@ -158,7 +159,7 @@ def labels_from_coco(name: str, categories: Iterable[Mapping[str, Any]]) -> Labe
                 "name": category["name"],
                 "is_thing": category["isthing"],
                 "source_id": category["id"],
-                "color": category.get("color") or _generated_color(position),
+                "color": category.get("color") or generated_color(position),
             }
         )
     return LabelSpace.from_dict({"name": name, "categories": found})
@@ -212,9 +213,3 @@ def _scores(segments_info: Sequence[Mapping[str, Any]]) -> Tensor | None:
                 f"segment {segment['id']}: expected a score in 0..1, got {segment['score']}; scale the scores"
             )
     return torch.tensor(scores, dtype=torch.float32)
-
-
-def _generated_color(position: int) -> tuple[int, int, int]:
-    # Multiples of the golden ratio modulo 2^24 are far apart for any count; the offset avoids black.
-    number = (position + 1) * 10368889 % 2**24
-    return 32 + (number >> 16) * 7 // 8, 32 + (number >> 8 & 255) * 7 // 8, 32 + (number & 255) * 7 // 8

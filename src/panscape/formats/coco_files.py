@@ -14,7 +14,7 @@ from PIL import Image
 
 from panscape.atomic_io import atomic_write, write_json
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
-from panscape.formats.coco import coco_categories, decode_coco, encode_coco
+from panscape.formats.coco import coco_categories, decode_coco, encode_coco, labels_from_coco
 from panscape.images import open_image, save_png
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
@@ -52,14 +52,17 @@ def load_coco(path: str | os.PathLike[str], labels: LabelSpace | None = None) ->
 
     Args:
         path: the PNG; its description is the JSON of the same name.
-        labels: as in :func:`decode_coco`.
+        labels: the label space to read it in; None for that of the ``categories`` in the JSON, if it has them.
 
     Raises:
         UnreadableFileError: one of the two files is missing or unreadable.
         InvalidAnnotationError: they contradict each other, or a category is not in ``labels``.
     """
     path = Path(path)
-    annotations = load_coco_json(path.with_suffix(".json"))["annotations"]
+    content = load_coco_json(path.with_suffix(".json"))
+    annotations = content["annotations"]
+    if labels is None and content.get("categories"):
+        labels = labels_from_coco(content.get("label_space", path.stem), content["categories"])
     for annotation in annotations:
         if annotation["file_name"] == path.name:
             return decode_coco(load_coco_png(path), annotation["segments_info"], labels)
@@ -183,6 +186,7 @@ def _coco_json(
 ) -> dict[str, Any]:
     content: dict[str, Any] = {"images": images, "annotations": annotations}
     if labels is not None:
+        content["label_space"] = labels.name  # not part of the format; restores the labels when the file is read
         content["categories"] = coco_categories(labels)
     return content
 

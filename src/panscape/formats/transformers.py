@@ -9,9 +9,11 @@ that are already in use.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -80,7 +82,29 @@ def from_transformers(
             f"expected a description of every id in the segmentation, but {undescribed[0]} (one of "
             f"{len(undescribed)}) is not in segments_info; describe it, or set its pixels to void, -1"
         )
-    return panoptic
+    return replace(panoptic, labels=labels)
+
+
+def to_transformers(panoptic: PanopticMap) -> dict[str, Any]:
+    """Convert a map to the result of ``post_process_panoptic_segmentation`` for one image.
+
+    Returns:
+        ``segmentation``, int32 [H, W] with -1 for void, and ``segments_info``: ``id``, ``label_id`` (category id),
+        ``was_fused`` (whether it is stuff, whose segments are one) and ``score`` (1.0 for a map without scores).
+        Segments without pixels are left out.
+    """
+    segments = [
+        {
+            "id": segment.id,
+            "label_id": segment.category,
+            "was_fused": segment.is_thing is False,
+            "score": 1.0 if segment.score is None else segment.score,
+        }
+        for segment in panoptic
+        if segment.area
+    ]
+    ids = panoptic.ids
+    return {"segmentation": torch.where(ids == 0, -1, ids), "segments_info": segments}
 
 
 def to_integer_ids(segmentation: NDArray[Any] | Tensor) -> NDArray[np.int64]:
