@@ -15,7 +15,7 @@ import panscape
 from panscape import LabelSpace, zoo
 from panscape.cli import main
 from panscape.evaluation.model import predict_sample
-from panscape.evaluation.report.figures import embedded
+from panscape.evaluation.report.html import figure
 from panscape.metrics import BoundaryPanopticQuality
 from panscape.recipes import get_recipe
 from panscape.visualize import draw_segments
@@ -136,7 +136,7 @@ def test_a_page_shows_photos_and_what_was_predicted(here: Path, capsys: pytest.C
     model, dataset = panscape.load("run"), get_recipe("street").data.load(Path("data"), "val")
     for number, name in enumerate(names):
         expected = predict_sample(model, dataset[number], oracle=["semantic"])
-        assert predictions[name] == embedded(draw_segments(expected, model.labels), is_photo=False)
+        assert predictions[name] == figure("prediction", draw_segments(expected, model.labels), is_photo=False).uri
     assert len(set(predictions.values())) == 3
 
 

@@ -6,7 +6,7 @@ be shipped; annotations of photos are neither.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -16,10 +16,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from panscape.cli.demo_page import Figure, Scene, write_page
 from panscape.datasets.base import Sample
 from panscape.datasets.town import Town
 from panscape.errors import InvalidArgumentError
+from panscape.evaluation.report.html import Figure, figure, write_page
 from panscape.geometry import Size
 from panscape.inference.output_folder import make_folder
 from panscape.inference.predictor import Prediction, Predictor
@@ -59,11 +59,6 @@ SCENES = (
     DemoScene("above", Size(256, 256), 2),
 )
 
-_INTRODUCTION = (
-    "Synthetic scenes that the model has not been trained on, their exact ground truth, and the model's predictions: a "
-    "category for every pixel, and a shade of its own for every object."
-)
-
 
 def run_demo(
     out: Path, *, model_name: str | Path = "town", device: str = "auto", scenes: Sequence[DemoScene] | None = None
@@ -98,18 +93,14 @@ def run_demo(
     for one in played:
         quality.merge(one.quality)
     report = quality.compute()
-    print(
-        format_table(
-            [["scene", *played[0].shown.facts], *([one.shown.title, *one.shown.facts.values()] for one in played)]
-        )
-    )
+    print(format_table([["scene", *played[0].facts], *([one.title, *one.facts.values()] for one in played)]))
     print(f"\n{report.table()}\n")
     page = out / "index.html"
     write_page(
         page,
+        "demo.html.jinja",
         title="panscape demo",
-        introduction=_INTRODUCTION,
-        facts={
+        values={
             "model": str(model_name),
             "device": str(predictor.device),
             "scenes": str(len(played)),
@@ -121,16 +112,18 @@ def run_demo(
         },
         labels=labels,
         report=report,
-        scenes=[one.shown for one in played],
+        scenes=played,
     )
     return page
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Played:
-    """A scene with its prediction and scores."""
+    """A section of the page: a scene with its measurements, figures and scores."""
 
-    shown: Scene
+    title: str
+    facts: Mapping[str, str]
+    figures: Sequence[Figure]
     quality: PanopticQuality
     network_ms: float
     postprocess_ms: float
@@ -152,21 +145,27 @@ def _play(scene: DemoScene, predictor: Predictor, labels: LabelSpace) -> _Played
         "network": f"{prediction.network_ms:.0f} ms",
         "post-processing": f"{prediction.postprocess_ms:.0f} ms",
     }
-    shown = Scene(f"{scene.view} {scene.index + 1}", facts, _figures(sample, prediction, predictor, labels))
-    return _Played(shown, quality, prediction.network_ms, prediction.postprocess_ms)
+    return _Played(
+        f"{scene.view} {scene.index + 1}",
+        facts,
+        _figures(sample, prediction, predictor, labels),
+        quality,
+        prediction.network_ms,
+        prediction.postprocess_ms,
+    )
 
 
 def _figures(sample: Sample, prediction: Prediction, predictor: Predictor, labels: LabelSpace) -> list[Figure]:
     captions = {"semantic": "network: category", "centers": "network: centers", "offsets": "network: offset directions"}
     return [
-        Figure("image", sample.image, is_photo=True),
-        Figure("ground truth", draw_segments(sample.truth, labels), is_photo=False),
-        Figure("prediction", draw_segments(prediction.map, labels), is_photo=False),
-        Figure("errors, in red", draw_errors(sample.image, prediction.map, sample.truth), is_photo=True),
-        Figure("prediction over the image", draw(sample.image, prediction.map, labels), is_photo=True),
+        figure("image", sample.image, is_photo=True),
+        figure("ground truth", draw_segments(sample.truth, labels), is_photo=False),
+        figure("prediction", draw_segments(prediction.map, labels), is_photo=False),
+        figure("errors, in red", draw_errors(sample.image, prediction.map, sample.truth), is_photo=True),
+        figure("prediction over the image", draw(sample.image, prediction.map, labels), is_photo=True),
         *(
             # Panels without an entry in PANEL_TITLES show features over the photo.
-            Figure(captions.get(name, name), image, is_photo=name == "offsets" or name not in PANEL_TITLES)
+            figure(captions.get(name, name), image, is_photo=name == "offsets" or name not in PANEL_TITLES)
             for name, image in predictor.visualize(prediction).items()
         ),
     ]

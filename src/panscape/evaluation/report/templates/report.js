@@ -1,7 +1,7 @@
 "use strict";
 
 // Buttons in the heads sort tables; a cell may have its sort key in data-v.
-for (const table of document.querySelectorAll("table.sortable")) {
+for (const table of document.querySelectorAll("table")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
     const button = head.querySelector("button");
