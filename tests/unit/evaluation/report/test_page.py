@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -165,6 +166,18 @@ def test_everything_is_there(path: Path) -> None:
     data = json.loads(page.scripts["confusion-data"])
     pixels = sum(number for _, _, number in data["cells"])
     assert pixels == sum(n for record in scores.records for _, _, n in record.confusion)
+
+
+def test_tables_scroll_and_bars_have_their_numbers_beside_them(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    container = re.compile(r'<div class="scroll[^"]*" tabindex="0" role="region" aria-label="[^"]+">\s*<table')
+    assert len(container.findall(text)) == Page(path).tags["table"] == 6
+    bars = re.findall(
+        r'<i style="--share:([\d.]+)%" aria-hidden="true"></i><span>([\d.]+|\N{EN DASH})</span></td>', text
+    )
+    assert len(bars) == text.count('<td class="bar"') >= len(LABELS) + 5
+    for share, number in bars:
+        assert float(share) == pytest.approx(0 if number == "\N{EN DASH}" else float(number), abs=0.051)
 
 
 def test_images_are_embedded(path: Path) -> None:
