@@ -127,10 +127,10 @@ def test_a_page_shows_photos_and_what_was_predicted(here: Path, capsys: pytest.C
     names = [record["name"] for record in scores["records"]]
     assert names == ["000001", "000002", "000010"]
     assert f"{100 * scores['panoptic']['all']['pq']:.1f}</" in page
-    assert "predictions: run · truth: street val" in page
-    drawn = re.findall(r'<img src="([^"]+)" alt="(\w+) of (\w+)"', page)
+    assert "predictions: run · ground truth: street val" in page
+    drawn = re.findall(r'<img src="([^"]+)" alt="([\w ]+) of (\w+)"', page)
     assert sorted((name, caption) for _, caption, name in drawn) == sorted(
-        (name, caption) for name in names for caption in ("errors", "image", "prediction", "truth")
+        (name, caption) for name in names for caption in ("errors", "ground truth", "image", "prediction")
     )
     predictions = {name: uri for uri, caption, name in drawn if caption == "prediction"}
     model, dataset = panscape.load("run"), get_recipe("street").data.load(Path("data"), "val")

@@ -13,21 +13,20 @@ from statistics import fmean
 from time import perf_counter
 from typing import Literal
 
-import torch
-from torch import Tensor
-
 from panscape.datasets.base import Sample
 from panscape.datasets.town import Town
 from panscape.errors import InvalidArgumentError
+from panscape.evaluation.report.figures import draw_case
 from panscape.evaluation.report.html import Figure, figure, write_page
+from panscape.evaluation.report.sections import kind_heads
 from panscape.geometry import Size
 from panscape.inference.output_folder import make_folder
 from panscape.inference.predictor import Prediction, Predictor
 from panscape.labels import LabelSpace
-from panscape.metrics import PanopticQuality, match_segments
+from panscape.metrics import PanopticQuality
+from panscape.metrics.protocol import get_protocol
 from panscape.metrics.tables import format_percent, format_table
-from panscape.panoptic import PanopticMap
-from panscape.visualize import PANEL_TITLES, draw, draw_segments
+from panscape.visualize import PANEL_TITLES, draw
 from panscape.zoo import load
 
 _WARM_UP_SIZE = Size(64, 64)
@@ -110,6 +109,7 @@ def run_demo(
             "network, mean": f"{fmean(one.network_ms for one in played):.0f} ms",
             "post-processing, mean": f"{fmean(one.postprocess_ms for one in played):.0f} ms",
         },
+        kinds=kind_heads(),
         labels=labels,
         report=report,
         scenes=played,
@@ -158,10 +158,7 @@ def _play(scene: DemoScene, predictor: Predictor, labels: LabelSpace) -> _Played
 def _figures(sample: Sample, prediction: Prediction, predictor: Predictor, labels: LabelSpace) -> list[Figure]:
     captions = {"semantic": "network: category", "centers": "network: centers", "offsets": "network: offset directions"}
     return [
-        figure("image", sample.image, is_photo=True),
-        figure("ground truth", draw_segments(sample.truth, labels), is_photo=False),
-        figure("prediction", draw_segments(prediction.map, labels), is_photo=False),
-        figure("errors, in red", draw_errors(sample.image, prediction.map, sample.truth), is_photo=True),
+        *draw_case(prediction.map, sample.truth, labels, get_protocol("coco"), sample.image),
         figure("prediction over the image", draw(sample.image, prediction.map, labels), is_photo=True),
         *(
             # Panels without an entry in PANEL_TITLES show features over the photo.
@@ -169,24 +166,3 @@ def _figures(sample: Sample, prediction: Prediction, predictor: Predictor, label
             for name, image in predictor.visualize(prediction).items()
         ),
     ]
-
-
-def draw_errors(image: Tensor, prediction: PanopticMap, truth: PanopticMap) -> Tensor:
-    """Draw the image in grey, and in red each pixel outside the segment matched with its ground-truth segment.
-
-    Args:
-        image: uint8 [3, H, W].
-        prediction: predicted map of the same size.
-        truth: ground truth of the same size; void pixels never count as errors.
-
-    Returns:
-        uint8 [3, H, W].
-    """
-    matches = match_segments(prediction, truth)
-    partner = torch.full((truth.num_segments + 1,), -1, dtype=torch.int32)
-    partner[matches.truth + 1] = matches.prediction.to(torch.int32) + 1
-    is_wrong = (truth.ids > 0) & (partner[truth.ids.long()] != prediction.ids)
-    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-    grey = (image.float() * weights).sum(0, keepdim=True).expand(3, -1, -1) * 0.6 + 60
-    red = grey * 0.35 + torch.tensor([230.0, 40.0, 40.0])[:, None, None] * 0.65
-    return torch.where(is_wrong, red, grey).round().to(torch.uint8)

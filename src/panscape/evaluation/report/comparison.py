@@ -8,7 +8,8 @@ from typing import Any
 
 from panscape.evaluation.bootstrap import small_sample_warning
 from panscape.evaluation.compare import Comparison, Difference
-from panscape.evaluation.report.sections import Name, kind_name
+from panscape.evaluation.report.html import Name
+from panscape.evaluation.report.sections import kind_name
 
 _MOST_IMAGES = 10
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from panscape.evaluation.report.sections import ReportData, category_name
+from panscape.evaluation.report.html import category_name
+from panscape.evaluation.report.sections import ReportData
 
 _MOST_CONFUSIONS = 20
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from panscape.evaluation.report.figures import KIND_COLORS
-from panscape.evaluation.report.html import points
-from panscape.evaluation.report.sections import KIND_MEANINGS, Name, ReportData, kind_name
+from panscape.evaluation.report.html import Name, points
+from panscape.evaluation.report.sections import KIND_MEANINGS, ReportData, kind_name
 from panscape.metrics.error_analysis import SIZE_NAMES, ErrorKind
 from panscape.metrics.error_costs import ErrorImpact
 

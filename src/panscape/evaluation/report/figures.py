@@ -133,7 +133,7 @@ def draw_case(
     ground = photo if photo is not None else draw_segments(truth, labels, outlines=False)
     return [
         *([] if photo is None else [figure("image", photo, is_photo=True)]),
-        figure("truth", draw_segments(truth, labels), is_photo=False),
+        figure("ground truth", draw_segments(truth, labels), is_photo=False),
         figure("prediction", draw_segments(prediction, labels), is_photo=False),
         figure("errors", draw_errors(ground, seen, true, errors, matches), is_photo=photo is not None),
     ]

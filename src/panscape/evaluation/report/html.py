@@ -14,12 +14,15 @@ from PIL import Image
 from torch import Tensor
 
 from panscape.atomic_io import atomic_write
+from panscape.labels import LabelSpace
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+Name = tuple[str, tuple[int, int, int] | None]
+"""A name and the colour of its swatch, if any."""
 
 
 def write_page(path: str | Path, template: str, **values: object) -> None:
@@ -50,9 +53,15 @@ def _environment() -> Environment:
     )
     environment.filters.update(points=points, signed=signed, span=span, share=share, sort_key=sort_key, sha256=sha256)
     environment.tests["nan"] = math.isnan
+    environment.globals["category_name"] = category_name
     # Styles and scripts are part of the package; everything else is escaped.
     environment.globals["asset"] = lambda name: Markup(loader.get_source(environment, name)[0])  # noqa: S704
     return environment
+
+
+def category_name(labels: LabelSpace, category: int) -> Name:
+    """Return the name and colour of a category; K is void."""
+    return (labels[category].name, labels[category].color) if category < len(labels) else ("void", None)
 
 
 def points(fraction: float, decimals: int = 1) -> str:

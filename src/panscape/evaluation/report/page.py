@@ -14,7 +14,6 @@ from panscape.evaluation.report.comparison import comparison_values
 from panscape.evaluation.report.confusion import confusion
 from panscape.evaluation.report.error_costs import errors
 from panscape.evaluation.report.figures import (
-    KIND_COLORS,
     WorstCase,
     choose,
     draw_case,
@@ -24,7 +23,6 @@ from panscape.evaluation.report.figures import (
 )
 from panscape.evaluation.report.html import Figure, write_page
 from panscape.evaluation.results import Scored
-from panscape.metrics.error_analysis import ErrorKind
 from panscape.metrics.error_costs import report_errors
 from panscape.metrics.protocol import get_protocol
 from panscape.panoptic import PanopticMap
@@ -76,7 +74,7 @@ def write_report(
         "report.html.jinja",
         title=title,
         facts=_facts(scores),
-        kinds=[{"title": k.title, "hint": sections.KIND_MEANINGS[k], "color": KIND_COLORS[k]} for k in ErrorKind],
+        kinds=sections.kind_heads(),
         comparison=comparison and comparison_values(comparison),
         result=sections.result(found),
         errors=errors(found),
@@ -137,5 +135,5 @@ def _facts(scores: Scored) -> list[str]:
         f"label space {scores.labels.name}: {num_things} things and {len(scores.labels) - num_things} stuff",
         *([] if protocol is None else [f"protocol {protocol}"]),
         f"predictions: {scores.predictions}",
-        f"truth: {scores.truth}",
+        f"ground truth: {scores.truth}",
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from panscape.evaluation.bootstrap import Interval, Statistics, small_sample_warning
 from panscape.evaluation.records import ImageRecord
 from panscape.evaluation.report.figures import KIND_COLORS, WorstCase, kind_number
-from panscape.evaluation.report.html import NOTHING, Figure, span
+from panscape.evaluation.report.html import NOTHING, Figure, Name, category_name, span
 from panscape.formats.problems import Problem, count_by_kind
 from panscape.labels import LabelSpace
 from panscape.metrics.error_analysis import ErrorKind
@@ -21,18 +21,15 @@ from panscape.metrics.object_sizes import LARGEST_AREA
 
 KIND_MEANINGS = {
     ErrorKind.CLASSIFICATION: "found with IoU above 0.5, but with another category; fixed: category corrected",
-    ErrorKind.UNDERSEGMENTATION: "one prediction covers most of several objects; fixed: cut along the truth",
+    ErrorKind.UNDERSEGMENTATION: "one prediction covers most of several objects; fixed: cut along the ground truth",
     ErrorKind.OVERSEGMENTATION: "one object was predicted in several pieces; fixed: pieces merged",
     ErrorKind.MISSED: "no prediction matches it; fixed: found, with the mean IoU of its category",
     ErrorKind.BACKGROUND: "a prediction without any object it could match; fixed: removed",
     ErrorKind.LOCALIZATION: "the right object with an inaccurate outline, matched or not; fixed: perfect outline",
-    ErrorKind.VOID: "predicted as void, or predicted where the truth is mostly void or crowd; fixed: found, or removed",
+    ErrorKind.VOID: "predicted as void, or on mostly void or crowd in the ground truth; fixed: found, or removed",
 }
 _MOST_ROWS = 5000
 _MOST_PROBLEMS = 300
-
-Name = tuple[str, tuple[int, int, int] | None]
-"""A name and the colour of its swatch, if any."""
 
 
 class ReportData(NamedTuple):
@@ -59,14 +56,14 @@ class ReportData(NamedTuple):
     samples: int
 
 
-def category_name(labels: LabelSpace, category: int) -> Name:
-    """Return the name and colour of a category; K is void."""
-    return (labels[category].name, labels[category].color) if category < len(labels) else ("void", None)
-
-
 def kind_name(kind: ErrorKind) -> Name:
     """Return the name and colour of an error type."""
     return kind.title, KIND_COLORS[kind]
+
+
+def kind_heads() -> list[dict[str, Any]]:
+    """Return the heads of a table's columns of error types, which are also the entries of legends."""
+    return [{"title": kind.title, "hint": KIND_MEANINGS[kind], "color": KIND_COLORS[kind]} for kind in ErrorKind]
 
 
 def result(found: ReportData) -> dict[str, Any]:

@@ -328,6 +328,13 @@ def test_errors_are_painted_in_their_colours() -> None:
     assert drawn[10:12] == [painted(ErrorKind.MISSED)] * 2
 
 
+def test_the_truth_itself_has_no_errors() -> None:
+    truth = generated_map(3)
+    ground = torch.full((3, *truth.size), 100, dtype=torch.uint8)
+    drawn = draw_errors(ground, truth, truth, find_errors(truth, truth), match_segments(truth, truth))
+    assert torch.equal(drawn, torch.where(truth.ids > 0, 130, 46).to(torch.uint8).expand(3, -1, -1))
+
+
 def test_errors_are_drawn_by_the_rules() -> None:
     """Stuff in two pieces is one by the rules of deeplab2, and a crowd is void by those of seamseg."""
     categories = {"G": 1, "H": 1, "D": 2, "E": 2}

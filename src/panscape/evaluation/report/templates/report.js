@@ -116,7 +116,7 @@ function drawMatrix({ names, cells, order }) {
     pen.translate(8, top);
     pen.rotate(-Math.PI / 2);
     pen.textAlign = "right";
-    pen.fillText("\u2190 truth", 0, 0);
+    pen.fillText("\u2190 ground truth", 0, 0);
     pen.restore();
   }
 
