@@ -15,7 +15,7 @@ import panscape
 from panscape import LabelSpace, zoo
 from panscape.cli import main
 from panscape.evaluation.model import predict_sample
-from panscape.evaluation.report.figures import embedded
+from panscape.evaluation.report.html import figure
 from panscape.metrics import BoundaryPanopticQuality
 from panscape.recipes import get_recipe
 from panscape.visualize import draw_segments
@@ -127,16 +127,16 @@ def test_a_page_shows_photos_and_what_was_predicted(here: Path, capsys: pytest.C
     names = [record["name"] for record in scores["records"]]
     assert names == ["000001", "000002", "000010"]
     assert f"{100 * scores['panoptic']['all']['pq']:.1f}</" in page
-    assert "predictions: run · truth: street val" in page
-    drawn = re.findall(r'<img src="([^"]+)" alt="(\w+) of (\w+)"', page)
+    assert "predictions: run · ground truth: street val" in page
+    drawn = re.findall(r'<img src="([^"]+)" alt="([\w ]+) of (\w+)"', page)
     assert sorted((name, caption) for _, caption, name in drawn) == sorted(
-        (name, caption) for name in names for caption in ("errors", "image", "prediction", "truth")
+        (name, caption) for name in names for caption in ("errors", "ground truth", "image", "prediction")
     )
     predictions = {name: uri for uri, caption, name in drawn if caption == "prediction"}
     model, dataset = panscape.load("run"), get_recipe("street").data.load(Path("data"), "val")
     for number, name in enumerate(names):
         expected = predict_sample(model, dataset[number], oracle=["semantic"])
-        assert predictions[name] == embedded(draw_segments(expected, model.labels), is_photo=False)
+        assert predictions[name] == figure("prediction", draw_segments(expected, model.labels), is_photo=False).uri
     assert len(set(predictions.values())) == 3
 
 

@@ -14,7 +14,7 @@ import panscape
 import panscape.datasets
 from panscape import zoo
 
-HEAVY = ("torch", "torchvision", "numba", "timm", "scipy", "numpy", "PIL", "av", "huggingface_hub")
+HEAVY = ("torch", "torchvision", "numba", "timm", "scipy", "numpy", "PIL", "av", "huggingface_hub", "jinja2")
 OTHERS = ("panscape.models.dense_detections", "panscape.representations.dense_boxes")  # what SwiftNet does not need
 
 _PROBE = """

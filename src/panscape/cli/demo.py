@@ -6,28 +6,27 @@ be shipped; annotations of photos are neither.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
 from typing import Literal
 
-import torch
-from torch import Tensor
-
-from panscape.cli.demo_page import Figure, Scene, write_page
 from panscape.datasets.base import Sample
 from panscape.datasets.town import Town
 from panscape.errors import InvalidArgumentError
+from panscape.evaluation.report.figures import draw_case
+from panscape.evaluation.report.html import Figure, figure, write_page
+from panscape.evaluation.report.sections import kind_heads
 from panscape.geometry import Size
 from panscape.inference.output_folder import make_folder
 from panscape.inference.predictor import Prediction, Predictor
 from panscape.labels import LabelSpace
-from panscape.metrics import PanopticQuality, match_segments
+from panscape.metrics import PanopticQuality
+from panscape.metrics.protocol import get_protocol
 from panscape.metrics.tables import format_percent, format_table
-from panscape.panoptic import PanopticMap
-from panscape.visualize import PANEL_TITLES, draw, draw_segments
+from panscape.visualize import PANEL_TITLES, draw
 from panscape.zoo import load
 
 _WARM_UP_SIZE = Size(64, 64)
@@ -57,11 +56,6 @@ SCENES = (
     DemoScene("above", Size(256, 384), 1),
     DemoScene("street", Size(256, 512), 2),
     DemoScene("above", Size(256, 256), 2),
-)
-
-_INTRODUCTION = (
-    "Synthetic scenes that the model has not been trained on, their exact ground truth, and the model's predictions: a "
-    "category for every pixel, and a shade of its own for every object."
 )
 
 
@@ -98,18 +92,14 @@ def run_demo(
     for one in played:
         quality.merge(one.quality)
     report = quality.compute()
-    print(
-        format_table(
-            [["scene", *played[0].shown.facts], *([one.shown.title, *one.shown.facts.values()] for one in played)]
-        )
-    )
+    print(format_table([["scene", *played[0].facts], *([one.title, *one.facts.values()] for one in played)]))
     print(f"\n{report.table()}\n")
     page = out / "index.html"
     write_page(
         page,
+        "demo.html.jinja",
         title="panscape demo",
-        introduction=_INTRODUCTION,
-        facts={
+        values={
             "model": str(model_name),
             "device": str(predictor.device),
             "scenes": str(len(played)),
@@ -119,18 +109,21 @@ def run_demo(
             "network, mean": f"{fmean(one.network_ms for one in played):.0f} ms",
             "post-processing, mean": f"{fmean(one.postprocess_ms for one in played):.0f} ms",
         },
+        kinds=kind_heads(),
         labels=labels,
         report=report,
-        scenes=[one.shown for one in played],
+        scenes=played,
     )
     return page
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Played:
-    """A scene with its prediction and scores."""
+    """A section of the page: a scene with its measurements, figures and scores."""
 
-    shown: Scene
+    title: str
+    facts: Mapping[str, str]
+    figures: Sequence[Figure]
     quality: PanopticQuality
     network_ms: float
     postprocess_ms: float
@@ -152,42 +145,24 @@ def _play(scene: DemoScene, predictor: Predictor, labels: LabelSpace) -> _Played
         "network": f"{prediction.network_ms:.0f} ms",
         "post-processing": f"{prediction.postprocess_ms:.0f} ms",
     }
-    shown = Scene(f"{scene.view} {scene.index + 1}", facts, _figures(sample, prediction, predictor, labels))
-    return _Played(shown, quality, prediction.network_ms, prediction.postprocess_ms)
+    return _Played(
+        f"{scene.view} {scene.index + 1}",
+        facts,
+        _figures(sample, prediction, predictor, labels),
+        quality,
+        prediction.network_ms,
+        prediction.postprocess_ms,
+    )
 
 
 def _figures(sample: Sample, prediction: Prediction, predictor: Predictor, labels: LabelSpace) -> list[Figure]:
     captions = {"semantic": "network: category", "centers": "network: centers", "offsets": "network: offset directions"}
     return [
-        Figure("image", sample.image, is_photo=True),
-        Figure("ground truth", draw_segments(sample.truth, labels), is_photo=False),
-        Figure("prediction", draw_segments(prediction.map, labels), is_photo=False),
-        Figure("errors, in red", draw_errors(sample.image, prediction.map, sample.truth), is_photo=True),
-        Figure("prediction over the image", draw(sample.image, prediction.map, labels), is_photo=True),
+        *draw_case(prediction.map, sample.truth, labels, get_protocol("coco"), sample.image),
+        figure("prediction over the image", draw(sample.image, prediction.map, labels), is_photo=True),
         *(
             # Panels without an entry in PANEL_TITLES show features over the photo.
-            Figure(captions.get(name, name), image, is_photo=name == "offsets" or name not in PANEL_TITLES)
+            figure(captions.get(name, name), image, is_photo=name == "offsets" or name not in PANEL_TITLES)
             for name, image in predictor.visualize(prediction).items()
         ),
     ]
-
-
-def draw_errors(image: Tensor, prediction: PanopticMap, truth: PanopticMap) -> Tensor:
-    """Draw the image in grey, and in red each pixel outside the segment matched with its ground-truth segment.
-
-    Args:
-        image: uint8 [3, H, W].
-        prediction: predicted map of the same size.
-        truth: ground truth of the same size; void pixels never count as errors.
-
-    Returns:
-        uint8 [3, H, W].
-    """
-    matches = match_segments(prediction, truth)
-    partner = torch.full((truth.num_segments + 1,), -1, dtype=torch.int32)
-    partner[matches.truth + 1] = matches.prediction.to(torch.int32) + 1
-    is_wrong = (truth.ids > 0) & (partner[truth.ids.long()] != prediction.ids)
-    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-    grey = (image.float() * weights).sum(0, keepdim=True).expand(3, -1, -1) * 0.6 + 60
-    red = grey * 0.35 + torch.tensor([230.0, 40.0, 40.0])[:, None, None] * 0.65
-    return torch.where(is_wrong, red, grey).round().to(torch.uint8)

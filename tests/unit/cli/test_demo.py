@@ -41,7 +41,7 @@ def test_the_page_and_the_table_tell_what_was_measured(tmp_path, monkeypatch, ca
     assert page == tmp_path / "deep" / "demo" / "index.html"
     text = page.read_text(encoding="utf-8")
     out = capsys.readouterr().out
-    assert text.count("<section>") == 1 + len(SCENES)
+    assert text.count("<section ") == 1 + len(SCENES)
     assert text.count("<img ") == len(SCENES) * 6  # image, truth, prediction, mistakes, overlay, one panel
     for title in ("street 1", "above 2"):
         assert f"<h2>{title}</h2>" in text

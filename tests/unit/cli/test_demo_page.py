@@ -6,14 +6,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-import torch
 from color_model import painted
 from maps import SHAPES, a_map, generated_map
 from PIL import Image
 
 from panscape import Category, LabelSpace
-from panscape.cli.demo import draw_errors
-from panscape.cli.demo_page import Figure, Scene, write_page
+from panscape.evaluation.report.html import NOTHING, figure, write_page
+from panscape.evaluation.report.sections import kind_heads
 from panscape.metrics import PanopticQuality
 
 _VOID_ELEMENTS = {"meta", "img", "br", "link", "input", "hr"}
@@ -62,18 +61,22 @@ def page(tmp_path):
     quality.update(prediction, truth)
     report = quality.compute()
     figures = [
-        Figure("photo <b>", painted(truth), is_photo=True),
-        Figure("flat", painted(prediction), is_photo=False),
+        figure("photo <b>", painted(truth), is_photo=True),
+        figure("flat", painted(prediction), is_photo=False),
     ]
     path = tmp_path / "index.html"
     write_page(
         path,
+        "demo.html.jinja",
         title="A & B",
-        introduction="1 < 2",
-        facts={"model": "<script>alert(1)</script>"},
+        values={"model": "<script>alert(1)</script>", "{{ title }}": "1 < 2"},
+        kinds=kind_heads(),
         labels=SHAPES,
         report=report,
-        scenes=[Scene("first", {"PQ": "12.3"}, figures), Scene("second", {}, figures)],
+        scenes=[
+            {"title": "first", "facts": {"PQ": "12.3"}, "figures": figures},
+            {"title": "second", "facts": {}, "figures": figures},
+        ],
     )
     return Page(path.read_text(encoding="utf-8")), report, painted(prediction)
 
@@ -87,7 +90,9 @@ def test_the_page_is_whole_and_stands_alone(page):
 
 def test_text_is_text(page):
     parsed, _, _ = page
-    assert {"A & B", "1 < 2", "<script>alert(1)</script>", "photo <b>", "first", "12.3"} <= set(parsed.text)
+    assert {"A & B", "1 < 2", "<script>alert(1)</script>", "{{ title }}", "photo <b>", "first", "12.3"} <= set(
+        parsed.text
+    )
 
 
 def test_images_are_inside_the_page(page):
@@ -117,24 +122,10 @@ def test_a_category_without_segments_has_dashes(tmp_path):
     labels = LabelSpace("two", (Category("seen", False, 1, (0, 0, 0)), Category("unseen", True, 2, (9, 9, 9))))
     quality = PanopticQuality(labels)
     quality.update(a_map("A"), a_map("A"))
+    page = tmp_path / "p.html"
     write_page(
-        tmp_path / "p.html", title="t", introduction="", facts={}, labels=labels, report=quality.compute(), scenes=[]
+        page, "demo.html.jinja", title="t", values={}, kinds=[], labels=labels, report=quality.compute(), scenes=[]
     )
-    rows = {row[0]: row for row in Page((tmp_path / "p.html").read_text()).rows if row}
-    assert rows["unseen"] == ["unseen", "thing", "-", "-", "-", "0", "0", "0"]
+    rows = {row[0]: row for row in Page(page.read_text(encoding="utf-8")).rows if row}
+    assert rows["unseen"] == ["unseen", "thing", *[NOTHING] * 3, "0", "0", "0"]
     assert rows["seen"] == ["seen", "stuff", "100.0", "100.0", "100.0", "1", "0", "0"]
-
-
-class TestMistakes:
-    def test_only_pixels_outside_the_matched_segment_are_red(self):
-        truth = a_map("AAAA\nAAAA\nCCC.", {"A": 1, "C": 2})
-        prediction = a_map("AAAB\nAAAA\nDDDD", {"A": 1, "B": 0, "D": 3})
-        image = torch.full((3, 3, 4), 100, dtype=torch.uint8)
-        drawn = draw_errors(image, prediction, truth)
-        is_red = drawn[0] > drawn[1].int() + 50
-        assert is_red.tolist() == [[False, False, False, True], [False] * 4, [True, True, True, False]]
-
-    def test_the_truth_itself_has_none(self):
-        truth = generated_map(3)
-        drawn = draw_errors(painted(truth), truth, truth)
-        assert torch.equal(drawn[0], drawn[1])

@@ -1,26 +1,14 @@
-"""The report section with the error breakdown (ΔPQ), and the summary of what to fix first."""
+"""The values of the report section with the error breakdown (ΔPQ), and the summary of what to fix first."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from panscape.evaluation.report.figures import KIND_COLORS
-from panscape.evaluation.report.html import (
-    Cell,
-    Column,
-    Html,
-    element,
-    joined,
-    number,
-    points,
-    section,
-    share,
-    span,
-    table,
-    wide,
-)
+from panscape.evaluation.report.html import Name, points
 from panscape.evaluation.report.sections import KIND_MEANINGS, ReportData, kind_name
 from panscape.metrics.error_analysis import SIZE_NAMES, ErrorKind
 from panscape.metrics.error_costs import ErrorImpact
@@ -57,100 +45,49 @@ def fix_first(found: ReportData) -> str:
     return sentence
 
 
-def errors(found: ReportData) -> Html:
+def errors(found: ReportData) -> dict[str, Any]:
     """Return the impact of each error type, in total and by size."""
     costs = sorted(found.errors.kinds.items(), key=lambda item: -np.nan_to_num(item[1].all))
     low, high = found.ends.low.costs, found.ends.high.costs
     scale = max(float(np.nanmax(np.append(np.nan_to_num(high), [np.nan_to_num(c.all) for _, c in costs]))), 1e-9)
-    columns = [
-        Column("error type", True),
-        Column("ΔPQ", True),
-        Column("PQ points"),
-        Column("95 % interval"),
-        Column("things"),
-        Column("stuff"),
-        Column("FN", hint="false negatives of this type"),
-        Column("FP", hint="false positives of this type"),
-    ]
     rows = []
     for kind, cost in costs:
-        rows.append(
-            _cost_row(kind, Cell(kind_name(kind), hint=KIND_MEANINGS[kind]), cost, scale, low[kind], high[kind])
-        )
+        rows.append(_cost_row(kind, kind_name(kind), cost, scale, low[kind], high[kind]))
         if kind is ErrorKind.LOCALIZATION:
             parts = {"of matched segments": found.errors.outlines, "too inaccurate to match": found.errors.near_misses}
-            for name, part in parts.items():
-                rows.append(_cost_row(kind, Cell(name, classes="part"), part, scale, math.nan, math.nan, "part"))
-    caption = (
-        "Gain in PQ if all errors of one type were fixed and the others left unchanged (ΔPQ). The values do not add "
-        "up, as one error can hide another."
-    )
-    meanings = [joined([element("dt", kind_name(kind)), element("dd", KIND_MEANINGS[kind])]) for kind in KIND_MEANINGS]
-    return section(
-        "errors",
-        "Error breakdown (ΔPQ)",
-        element("p", fix_first(found), class_="lead"),
-        wide(table(columns, rows, caption=caption, sortable=False, is_full=True)),
-        element(
-            "details", element("summary", "Definition of the error types"), element("dl", *meanings, class_="kinds")
-        ),
-        element("h3", "By size of the segment"),
-        wide(_sizes(found)),
-    )
+            rows += [_cost_row(kind, (name, None), part, scale) for name, part in parts.items()]
+    return {"fix_first": fix_first(found), "costs": rows, "sizes": _sizes(found)}
 
 
 def _cost_row(
-    kind: ErrorKind, name: Cell, cost: ErrorImpact, scale: float, low: float, high: float, classes: str = ""
-) -> list[Cell]:
-    fill = element("span", class_="fill", style=f"--share:{share(cost.all / scale)};--color:rgb{KIND_COLORS[kind]}")
-    ends = f"--low:{share(low / scale)};--high:{share(high / scale)}"
-    whisker = "" if math.isnan(low) else element("span", class_="whisker", style=ends)
-    track = element("span", fill, whisker, class_="track", aria_hidden="true")
-    return [
-        name,
-        Cell(track, classes=f"cost {classes}".strip()),
-        Cell(points(cost.all, 2), cost.all, classes or "strong"),
-        Cell(span(low, high), float(low), classes),
-        Cell(points(cost.things, 2), cost.things, classes),
-        Cell(points(cost.stuff, 2), cost.stuff, classes),
-        Cell(cost.fn, classes=classes),
-        Cell(cost.fp, classes=classes),
-    ]
+    kind: ErrorKind, name: Name, cost: ErrorImpact, scale: float, low: float = math.nan, high: float = math.nan
+) -> dict[str, Any]:
+    is_part = name[1] is None
+    return {
+        "name": name,
+        "meaning": None if is_part else KIND_MEANINGS[kind],
+        "color": KIND_COLORS[kind],
+        "is_part": is_part,
+        "cost": cost,
+        "low": low,
+        "high": high,
+        "places": [value / scale for value in (cost.all, low, high)],
+    }
 
 
-def _sizes(found: ReportData) -> Html:
+def _sizes(found: ReportData) -> list[dict[str, Any]]:
     kinds = found.errors.kinds
     scale = max((np.nan_to_num(v) for cost in kinds.values() for v in cost.by_size.values()), default=0) or 1.0
-    columns = [
-        Column("size", True, "square root of the area in pixels"),
-        Column("segments"),
-        Column("found, %"),
-        Column("mean IoU of those"),
-        Column("FP"),
-        *(Column(kind.title) for kind in ErrorKind),
-        Column("all fixed"),
-    ]
     rows = []
     for name, size in found.errors.sizes.items():
-        cells = []
-        for kind in ErrorKind:
-            cost = kinds[kind].by_size[name]
-            heat = f"--share:{0.75 * np.nan_to_num(cost) / scale:.3f}"
-            cells.append(Cell(points(cost, 2), cost, "heat", heat))
-        found_share = size.tp / size.num_truth if size.num_truth else math.nan
-        mean_iou = size.iou_sum / size.tp if size.tp else math.nan
+        costs = [kinds[kind].by_size[name] for kind in ErrorKind]
         rows.append(
-            [
-                Cell(name),
-                Cell(size.num_truth),
-                number(found_share, bar=True),
-                number(mean_iou),
-                Cell(size.fp),
-                *cells,
-                Cell(element("span", points(size.cost, 2), class_="strong"), size.cost),
-            ]
+            {
+                "name": name,
+                "size": size,
+                "found": size.tp / size.num_truth if size.num_truth else math.nan,
+                "mean_iou": size.iou_sum / size.tp if size.tp else math.nan,
+                "costs": [(cost, 0.75 * np.nan_to_num(cost) / scale) for cost in costs],
+            }
         )
-    caption = (
-        "Gain in PQ points if the errors of one type and size were fixed. Sizes are square roots of areas in pixels."
-    )
-    return table(columns, rows, caption=caption, sortable=False)
+    return rows

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +15,7 @@ from torch import Tensor
 
 from panscape.errors import UnreadableFileError
 from panscape.evaluation.records import ImageRecord
+from panscape.evaluation.report.html import Figure, figure
 from panscape.evaluation.under_protocol import under_protocol
 from panscape.geometry import size_with_longest_side
 from panscape.images import IMAGE_SUFFIXES, load_image
@@ -53,20 +52,6 @@ class WorstCase(NamedTuple):
 
     record: ImageRecord
     reason: str
-
-
-class Figure(NamedTuple):
-    """One embedded figure.
-
-    Attributes:
-        caption: its title.
-        uri: the figure as a data URI.
-        size: (height, width) in pixels.
-    """
-
-    caption: str
-    uri: str
-    size: tuple[int, int]
 
 
 def choose(records: Sequence[ImageRecord], most: int) -> list[WorstCase]:
@@ -146,11 +131,12 @@ def draw_case(
     seen, true = (panoptic.resize(*size) for panoptic in converted)
     photo = None if image is None else _shrunk(image, size)
     ground = photo if photo is not None else draw_segments(truth, labels, outlines=False)
-    figures = [] if photo is None else [Figure("image", embedded(photo, is_photo=True), size)]
-    for caption, result in (("truth", truth), ("prediction", prediction)):
-        figures.append(Figure(caption, embedded(draw_segments(result, labels), is_photo=False), size))
-    drawn = draw_errors(ground, seen, true, errors, matches)
-    return [*figures, Figure("errors", embedded(drawn, is_photo=photo is not None), size)]
+    return [
+        *([] if photo is None else [figure("image", photo, is_photo=True)]),
+        figure("ground truth", draw_segments(truth, labels), is_photo=False),
+        figure("prediction", draw_segments(prediction, labels), is_photo=False),
+        figure("errors", draw_errors(ground, seen, true, errors, matches), is_photo=photo is not None),
+    ]
 
 
 def draw_errors(
@@ -201,17 +187,3 @@ def _shrunk(image: Tensor, size: tuple[int, int]) -> Tensor:
     pixels = Image.fromarray(image.cpu().permute(1, 2, 0).contiguous().numpy())
     small = pixels.resize((size[1], size[0]), Image.Resampling.BOX)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1)
-
-
-def embedded(image: Tensor, *, is_photo: bool) -> str:
-    """Return an image, uint8 [3, H, W], as a data URI: photos as JPEG, drawings as PNG with a palette."""
-    encoded = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    buffer = io.BytesIO()
-    if is_photo:
-        encoded.save(buffer, "JPEG", quality=80)
-    else:
-        encoded.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
-            buffer, "PNG", optimize=True
-        )
-    kind = "jpeg" if is_photo else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from panscape.atomic_io import atomic_write
 from panscape.errors import PanscapeError
 from panscape.evaluation.bootstrap import NUM_SAMPLES, image_sums, intervals, resampled, totals
 from panscape.evaluation.compare import Comparison
 from panscape.evaluation.records import error_counts
 from panscape.evaluation.report import sections
-from panscape.evaluation.report.comparison import comparison_section
+from panscape.evaluation.report.comparison import comparison_values
 from panscape.evaluation.report.confusion import confusion
 from panscape.evaluation.report.error_costs import errors
-from panscape.evaluation.report.figures import Figure, WorstCase, choose, draw_case, find_images, image_of, load_photo
-from panscape.evaluation.report.html import Html, element, joined, text
+from panscape.evaluation.report.figures import (
+    WorstCase,
+    choose,
+    draw_case,
+    find_images,
+    image_of,
+    load_photo,
+)
+from panscape.evaluation.report.html import Figure, write_page
 from panscape.evaluation.results import Scored
 from panscape.metrics.error_costs import report_errors
 from panscape.metrics.protocol import get_protocol
 from panscape.panoptic import PanopticMap
 
 NUM_WORST = 8
-_PAGE = Path(__file__).parent
 _MOST_IMAGE_BYTES = 3_500_000
 
 
@@ -61,32 +63,28 @@ def write_report(
     found_images = {} if images is None else find_images(Path(images))
     found = _found(scores, samples, seed)
     maps_of = getattr(scores, "maps_of", None)
-    drawn: list[tuple[WorstCase, list[Figure]]] = []
-    num_left_out = 0
-    if maps_of is not None:
-        chosen = choose(scores.records, num_worst)
-        drawn = _drawn(chosen, scores, maps_of, found_images)
-        num_left_out = len(chosen) - len(drawn)
-    parts = [("result", "Result", sections.headline(found))]
-    if comparison is not None:
-        parts.insert(0, ("comparison", "What changed", comparison_section(comparison)))
-    parts.append(("errors", "Error breakdown (ΔPQ)", errors(found)))
-    parts.append(("categories", "Categories", sections.categories(found)))
-    by_size = sections.objects(found)
-    if by_size:
-        parts.append(("objects", "Objects by size", by_size))
-    parts.append(("confusion", "Confusion", confusion(found)))
-    if drawn:
-        parts.append(("worst", "Worst images", sections.cases(drawn, num_left_out)))
-    parts.append(("images", "All images", sections.images(found)))
-    if scores.problems:
-        parts.append(("files", "Invalid files", sections.files(found)))
-    if title is None and comparison is not None:
-        title = f"From {comparison.first} to {comparison.second}"
-    page = _page(title or f"Panoptic quality of {'/'.join(scores.predictions.parts[-2:])}", scores, parts)
-    with atomic_write(path) as temporary:
-        # Names of files and categories may contain text that UTF-8 cannot encode.
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+    chosen = [] if maps_of is None else choose(scores.records, num_worst)
+    drawn = _drawn(chosen, scores, maps_of, found_images) if maps_of else []
+    if title is None:
+        title = f"Panoptic quality of {'/'.join(scores.predictions.parts[-2:])}"
+        if comparison is not None:
+            title = f"From {comparison.first} to {comparison.second}"
+    write_page(
+        path,
+        "report.html.jinja",
+        title=title,
+        facts=_facts(scores),
+        kinds=sections.kind_heads(),
+        comparison=comparison and comparison_values(comparison),
+        result=sections.result(found),
+        errors=errors(found),
+        categories=sections.categories(found),
+        objects=sections.objects(found),
+        confusion=confusion(found),
+        worst=sections.worst(drawn, len(chosen) - len(drawn)) if drawn else None,
+        images=sections.images(found),
+        files=sections.files(scores.problems) if scores.problems else None,
+    )
 
 
 def _found(scores: Scored, samples: int, seed: int) -> sections.ReportData:
@@ -130,36 +128,12 @@ def _drawn(
     return drawn
 
 
-def _page(title: str, scores: Scored, parts: Sequence[tuple[str, str, Html]]) -> str:
-    style, script = (_PAGE.joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def _facts(scores: Scored) -> list[str]:
     num_things, protocol = len(scores.labels.thing_ids), scores.to_dict().get("protocol")
-    facts = [
+    return [
         f"{len(scores.records):,} {'image' if len(scores.records) == 1 else 'images'}",
         f"label space {scores.labels.name}: {num_things} things and {len(scores.labels) - num_things} stuff",
         *([] if protocol is None else [f"protocol {protocol}"]),
         f"predictions: {scores.predictions}",
-        f"truth: {scores.truth}",
+        f"ground truth: {scores.truth}",
     ]
-    filled = {
-        # Nothing is loaded from elsewhere, and only the script of this page runs, whatever a name contains.
-        "policy": text(f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"),
-        "title": text(title),
-        "style": style,
-        "subtitle": text(" · ".join(facts)),
-        "navigation": joined([element("a", name, href=f"#{identifier}") for identifier, name, _ in parts]),
-        "sections": joined([content for _, _, content in parts], "\n"),
-        "footer": text(_FOOTER),
-        "script": script,
-    }
-    template = _PAGE.joinpath("report.html").read_text(encoding="utf-8")
-    # In one pass, so that braces in the content are kept.
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], template)
-
-
-_FOOTER = (
-    "PQ, panoptic quality, is the sum of IoU over matched segments, divided by the number of matches plus half of the "
-    "false positives and false negatives, averaged over categories. SQ is the mean IoU of the matches, RQ the F1 score "
-    "of detection. mIoU is computed on pixels; that of the semantic head, which papers report, on its output. "
-    "Made by panscape."
-)

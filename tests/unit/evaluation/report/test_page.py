@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -167,6 +168,18 @@ def test_everything_is_there(path: Path) -> None:
     assert pixels == sum(n for record in scores.records for _, _, n in record.confusion)
 
 
+def test_tables_scroll_and_bars_have_their_numbers_beside_them(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    container = re.compile(r'<div class="scroll[^"]*" tabindex="0" role="region" aria-label="[^"]+">\s*<table')
+    assert len(container.findall(text)) == Page(path).tags["table"] == 6
+    bars = re.findall(
+        r'<i style="--share:([\d.]+)%" aria-hidden="true"></i><span>([\d.]+|\N{EN DASH})</span></td>', text
+    )
+    assert len(bars) == text.count('<td class="bar"') >= len(LABELS) + 5
+    for share, number in bars:
+        assert float(share) == pytest.approx(0 if number == "\N{EN DASH}" else float(number), abs=0.051)
+
+
 def test_images_are_embedded(path: Path) -> None:
     page = Page(path)
     sources = [value for tag, name, value in page.attributes if tag == "img" and name == "src"]
@@ -313,6 +326,13 @@ def test_errors_are_painted_in_their_colours() -> None:
     assert drawn[5] == painted(ErrorKind.BACKGROUND)
     assert drawn[6:10] == [painted(ErrorKind.CLASSIFICATION)] * 4
     assert drawn[10:12] == [painted(ErrorKind.MISSED)] * 2
+
+
+def test_the_truth_itself_has_no_errors() -> None:
+    truth = generated_map(3)
+    ground = torch.full((3, *truth.size), 100, dtype=torch.uint8)
+    drawn = draw_errors(ground, truth, truth, find_errors(truth, truth), match_segments(truth, truth))
+    assert torch.equal(drawn, torch.where(truth.ids > 0, 130, 46).to(torch.uint8).expand(3, -1, -1))
 
 
 def test_errors_are_drawn_by_the_rules() -> None:

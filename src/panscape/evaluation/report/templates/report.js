@@ -1,7 +1,7 @@
 "use strict";
 
 // Buttons in the heads sort tables; a cell may have its sort key in data-v.
-for (const table of document.querySelectorAll("table.sortable")) {
+for (const table of document.querySelectorAll("table")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
     const button = head.querySelector("button");
@@ -116,7 +116,7 @@ function drawMatrix({ names, cells, order }) {
     pen.translate(8, top);
     pen.rotate(-Math.PI / 2);
     pen.textAlign = "right";
-    pen.fillText("\u2190 truth", 0, 0);
+    pen.fillText("\u2190 ground truth", 0, 0);
     pen.restore();
   }
 
