@@ -113,15 +113,12 @@ class DenseDetectionsOptions(ModelOptions):
     frozen_norm: bool = False
     """Freeze the backbone's norms, and the weights of its stem and first stage; for pretrained backbones."""
 
-    norm_eps: float | None = None
-    """Epsilon that frozen norms add to the variance; None for that of the backbone's own norms."""
+    compat: Literal["released"] | None = None
+    """"released" to train on from the authors' weights: Caffe's input normalisation, frozen norms with epsilon 0."""
 
     pretrained: bool = False
     """Initialise the backbone from timm's ImageNet weights (--backbone-weights FILE: from a file). They are downloaded
     once, and only if no other weights initialise the backbone."""
-
-    normalization: str = "imagenet"
-    """Input normalisation that the backbone's weights expect: "imagenet" or "caffe"."""
 
     longest_side: int | None = None
     """Longest side at prediction, pixels; larger images are downsized to it."""
@@ -150,9 +147,8 @@ class DenseDetectionsOptions(ModelOptions):
             tower_depth=self.tower_depth,
             initial_distance=self.initial_distance,
             frozen_norm=self.frozen_norm,
-            norm_eps=self.norm_eps,
+            compat=self.compat,
             pretrained=self.pretrained,
-            normalization=self.normalization,
             longest_side=self.longest_side,
             test_scale=self.test_scale,
             representation=self.representation,
@@ -167,8 +163,8 @@ class PanopticDeepLabOptions(ModelOptions):
     """Backbone: "residual_xs" or "residual_s" (small, never pretrained), "resnet52" or "resnet103" (with DeepLab's
     stem), or a timm model such as "resnet50.tv_in1k"."""
 
-    form: Literal["detectron2", "standalone"] = "detectron2"
-    """Published implementation to follow; "standalone" is the older repository."""
+    compat: Literal["detectron2", "standalone"] = "detectron2"
+    """Published implementation to be compatible with; "standalone" is the older repository."""
 
     separable: bool = True
     """Use depthwise separable convolutions, as in the paper, instead of ordinary ones."""
