@@ -41,11 +41,11 @@ class CenterModelConfig(ModelConfig[Model]):
     """Options of every network that represents objects as centres.
 
     Attributes:
-        representation: targets, losses and post-processing; by default the published values for the label space.
-        relations: relations that add the context of categories and objects to the features, for example ``PISR()``;
+        representation: Targets, losses and post-processing; None for the published values for the label space.
+        relations: Relations that add the context of categories and objects to the features, for example ``PISR()``;
             the predictions of the heads are then a first stage, and separate heads predict the outputs. None for the
             published network.
-        instance_maps: options of the relations' instance heatmaps; None for the defaults, with the NMS window of
+        instance_maps: Options of the relations' instance heatmaps; None for the defaults, with the NMS window of
             post-processing.
     """
 

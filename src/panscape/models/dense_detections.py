@@ -187,22 +187,22 @@ class DenseDetectionsConfig(ModelConfig[DenseDetections]):
     """Options of dense detections; the widths are the published ones.
 
     Attributes:
-        backbone: see :class:`~panscape.models.variants.ModelConfig`; by default ResNet-50 with torchvision's weights,
+        backbone: See :class:`~panscape.models.variants.ModelConfig`; by default ResNet-50 with torchvision's weights,
             from which the paper starts.
         towers: 2, for localisation and for semantics, or 1 of ``box_width`` channels for both.
-        levelness: predict the level whose box a pixel takes; without it, the best level counts for each object.
-        box_width: channels of the localisation tower, a multiple of 8.
-        semantic_width: channels of the semantic tower, a multiple of 8; not used with one tower.
-        fpn_width: channels of the FPN.
-        tower_depth: layers of each tower.
-        initial_distance: initial distance from a location to each side of its box, pixels. 1 as released; networks
+        levelness: Predict the level whose box a pixel takes; without it, the best level counts for each object.
+        box_width: Channels of the localisation tower, a multiple of 8; 256 as published.
+        semantic_width: Channels of the semantic tower, a multiple of 8; 128 as published. Not used with one tower.
+        fpn_width: Channels of the FPN; 256 as published.
+        tower_depth: Layers of each tower.
+        initial_distance: Initial distance from a location to each side of its box, pixels. 1 as released; networks
             that are trained for minutes converge sooner from the size of common things.
-        frozen_norm: freeze the BatchNorm of the backbone, and the weights of its stem and first stage, as published
+        frozen_norm: Freeze the BatchNorm of the backbone, and the weights of its stem and first stage, as published
             for training from ImageNet weights. Without these weights, frozen norms do not normalise.
         compat: "released" for the authors' weights: the input normalisation of Caffe, and frozen norms that add nothing
             to the variance, as torchvision's did then. None for ImageNet's normalisation and the backbone's epsilon.
-        representation: targets, losses and post-processing, with levels and strides; by default the published values
-            for the label space.
+        representation: Targets, losses and post-processing, with levels and strides; None for the published values for
+            the label space.
 
     Raises:
         InvalidArgumentError: a width, the depth or another value is invalid.

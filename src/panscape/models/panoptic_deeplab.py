@@ -210,27 +210,27 @@ class PanopticDeepLabConfig(CenterModelConfig[PanopticDeepLab]):
     """Options of Panoptic-DeepLab; the widths are the published ones.
 
     Attributes:
-        backbone: see :class:`~panscape.models.variants.ModelConfig`; a module has features after the last ReLU of
+        backbone: See :class:`~panscape.models.variants.ModelConfig`; a module has features after the last ReLU of
             their stage.
-        compat: the published implementation to be compatible with, "detectron2" or "standalone"; see the top of this
-            module.
-        separable: use separable convolutions, as in the paper; otherwise ordinary ones. In the standalone form, those
+        compat: The published implementation to be compatible with: "detectron2", or "standalone" for the older
+            repository.
+        separable: Use separable convolutions, as in the paper; otherwise ordinary ones. In the standalone form, those
             of the ASPP are ordinary either way.
-        output_stride: stride of the coarsest features: 16, for ResNets and ours, or 32. By default 16 in detectron2's
-            form and 32 in the standalone form; for a module, its own.
-        decoder_width: channels of the semantic decoder and its head.
-        instance_width: channels of the decoder of centres and offsets.
-        pyramid_width: channels of the ASPP's branches, in both decoders.
-        head_width: channels of the heads of centres and offsets.
-        projections: channels of the finer features in the semantic decoder, coarse to fine, one for each; by default
-            the last of 128, 64 and 32.
-        instance_projections: the same in the other decoder; by default as many, in the standalone form half as many.
-        context_size: height and width in pixels of the window of image pooling; by default, in detectron2's form, the
-            published training crop of the label space, and otherwise the whole image.
-        size_divisibility: images are padded to multiples of this many pixels, at the right and at the bottom, with the
-            mean colour, in training and inference; a multiple of the backbone's last stride. By default, in
-            detectron2's form, the published value of the label space (640 for COCO), and otherwise that stride.
-        dropout: dropout probability after the ASPP; by default 0.1, in the standalone form 0.5.
+        output_stride: Stride of the coarsest features: 16, for ResNets and ours, or 32. None for 16 in detectron2's
+            form and 32 in the standalone form, or for that of a module.
+        decoder_width: Channels of the semantic decoder and its head; 256 as published.
+        instance_width: Channels of the decoder of centres and offsets; 128 as published.
+        pyramid_width: Channels of the ASPP's branches, in both decoders; 256 as published.
+        head_width: Channels of the heads of centres and offsets; 32 as published.
+        projections: Channels of the finer features in the semantic decoder, coarse to fine, one for each; None for the
+            last of 128, 64 and 32.
+        instance_projections: The same in the other decoder; None for as many, or half as many in the standalone form.
+        context_size: Height and width of the window of image pooling, pixels; None for the published training crop of
+            the label space in detectron2's form, and otherwise for the whole image.
+        size_divisibility: Images are padded to multiples of this many pixels, at the right and at the bottom, with the
+            mean colour, in training and inference; a multiple of the backbone's last stride. None for the published
+            value of the label space in detectron2's form (640 for COCO), and otherwise for that stride.
+        dropout: Dropout probability after the ASPP; None for 0.1, or 0.5 in the standalone form.
 
     Raises:
         InvalidArgumentError: the form is unknown, or a width, the dropout or the context size is out of range.

@@ -199,11 +199,11 @@ class SwiftNetConfig(CenterModelConfig[PanopticSwiftNet]):
     """Options of Panoptic SwiftNet; the defaults are the published network.
 
     Attributes:
-        backbone: see :class:`~panscape.models.variants.ModelConfig`; by default ResNet-18 with torchvision's weights,
+        backbone: See :class:`~panscape.models.variants.ModelConfig`; by default ResNet-18 with torchvision's weights,
             from which the authors start.
-        levels: scales of the image pyramid, 1 to 4; None for 3, or for 1 with ``context="spp"``.
+        levels: Scales of the image pyramid, 1 to 4; None for 3, or for 1 with ``context="spp"``.
         context: "pyramid", or "spp" for spatial pyramid pooling (one level).
-        width: channels of the upsampling path.
+        width: Channels of the upsampling path; 256 as published.
 
     Raises:
         InvalidArgumentError: levels, context or width is invalid.

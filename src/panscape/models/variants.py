@@ -22,10 +22,10 @@ class ModelConfig(ABC, Generic[Model]):
     """All options of a family of models, except the label space. Each family adds its own.
 
     Attributes:
-        backbone: a name for :func:`~panscape.nn.backbones.create_backbone`, or a module that implements its protocol.
-        pretrained: initialise the backbone with timm's ImageNet weights.
-        longest_side: maximum side of images in inference, pixels; larger ones are downscaled.
-        test_scale: factor by which images are resized in inference.
+        backbone: A name for :func:`~panscape.nn.backbones.create_backbone`, or a module that implements its protocol.
+        pretrained: Initialise the backbone with timm's ImageNet weights.
+        longest_side: Maximum side of images in inference, pixels; larger ones are downscaled.
+        test_scale: Factor by which images are resized in inference.
     """
 
     backbone: str | Backbone
@@ -73,7 +73,7 @@ def variant(
         **options: options of the variant that differ from the family's defaults.
     """
     defaults = config(*args, **options)
-    known = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    known = {field.name: field for field in fields(defaults)}
 
     def factory(labels: LabelSpace, **options: Any) -> Model:
         for option in options:
@@ -81,11 +81,14 @@ def variant(
                 raise InvalidArgumentError(f"{name} has no option {option!r}; it has {', '.join(known)}")
         return replace(defaults, **options).build(labels)
 
-    keyword_only = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=v) for n, v in known.items()]
-    labels = inspect.Parameter("labels", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [inspect.Parameter("labels", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation="LabelSpace")]
+    parameters += [
+        inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=getattr(defaults, n), annotation=field.type)
+        for n, field in known.items()
+    ]
     factory.__name__ = factory.__qualname__ = name
     factory.__module__ = config.__module__
     factory.__doc__ = f"{inspect.cleandoc(summary)}\n\nFor the options see :class:`{type(defaults).__name__}`."
     result: Any = factory
-    result.__signature__ = inspect.Signature([labels, *keyword_only])
+    result.__signature__ = inspect.Signature(parameters)
     return cast(Callable[Concatenate[LabelSpace, Options], Model], result)
