@@ -7,7 +7,7 @@ without masks. The light network, which is ours, is compared with the full one. 
 Panoptic-DeepLab. Table 5: the base, three alternatives, relations without and with reweighting. Figure 9: 10, 20 and 50
 instances.
 
-Each row is a recipe of ``panscape.recipes.small``, ``small_boxes`` or ``small_relations``, trained with every seed;
+Each row is a recipe of ``panscape.recipes.ablations``, trained with every seed;
 rows differ only in what their name says.
 
     python benchmarks/evidence.py --work DIR --out evidence.md

@@ -79,7 +79,7 @@ def test_splits_of_folders_are_those_that_lie_there(here: Path, capsys: pytest.C
     for split in ("train", "val", "test", "night"):
         trees.category_masks(here / "data", labels, split, void=11)
         trees.bsb(here / "own", split)
-    for recipe, data in (("street", "data"), ("own", "own")):
+    for recipe, data in (("street", "data"), ("from_folder", "own")):
         options = get_recipe(recipe).data
         assert options.splits(Path(data)).with_truth == ("train", "val", "test", "night")
         assert [len(options.load(Path(data), split)) for split in ("train", "test", "night")] == [3, 3, 3]

@@ -31,6 +31,7 @@ from panscape.models.swiftnet import swiftnet
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.recipes import list_recipes
+from panscape.recipes.published import PublishedResult, published_results
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.merging import MergeConfig
@@ -233,3 +234,82 @@ def test_documented_defaults_are_those_of_the_code(page: str, heading: str, expe
 
 def test_every_recipe_is_on_its_page() -> None:
     assert [name for name in list_recipes() if f"`{name}`" not in PAGES["recipes.md"]] == []
+
+
+# Published results
+
+METRICS = {metric for result in published_results() for metric in result.metrics}
+
+
+class PublishedRow(NamedTuple):
+    paper: str
+    cells: list[str]
+    columns: list[str]  # metrics of the table
+    numbers: dict[str, float]  # by metric
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def published_rows(text: str) -> list[PublishedRow]:
+    """Return the rows with numbers of all tables below ``<!-- published: PAPER -->``."""
+    rows = []
+    for paper, table in re.findall(r"<!-- published: (.+?) -->\n\n((?:\|.*\n)+)", text + "\n"):
+        header, _, *lines = table.splitlines()
+        names, suffix = cells_of(header), " in the paper"
+        if any(name.endswith(suffix) for name in names):  # the other columns are measured here
+            names = [name.removesuffix(suffix) if name.endswith(suffix) else "" for name in names]
+        names = [name if name in METRICS else name.split(",")[0] for name in names]
+        columns = [name for name in names if name in METRICS]
+        for line in lines:
+            cells = cells_of(line)
+            found = {name: re.match(r"\d+(\.\d)?(?= |$)", cell) for name, cell in zip(names, cells, strict=True)}
+            numbers = {name: float(number[0]) for name, number in found.items() if number and name in METRICS}
+            if numbers:
+                rows.append(PublishedRow(paper, cells, columns, numbers))
+    return rows
+
+
+def repeats(row: PublishedRow, result: PublishedResult) -> bool:
+    """Whether a row shows a result: by its recipe or the start of its label, and in all its columns."""
+    label, recipe = row.cells[0], f"`{result.recipe}`"
+    is_named = recipe == label if label.startswith("`") else label.split(",")[0] == result.row.split(",")[0]
+    shown = {metric: value for metric, value in result.metrics.items() if metric in row.columns}
+    return row.paper == result.paper and is_named and shown == row.numbers
+
+
+PUBLISHED_ROWS = {page: rows for page, text in PAGES.items() if (rows := published_rows(text))}
+
+
+@pytest.mark.parametrize("page", PUBLISHED_ROWS)
+def test_published_numbers_are_those_of_the_file(page: str) -> None:
+    for row in PUBLISHED_ROWS[page]:
+        assert any(repeats(row, result) for result in published_results()), row
+
+
+def test_every_published_result_is_on_a_page() -> None:
+    rows = [row for of_page in PUBLISHED_ROWS.values() for row in of_page]
+    shown = [result for result in published_results() if any(repeats(row, result) for row in rows)]
+    assert shown == [result for result in published_results() if result.metrics]
+
+
+def test_every_table_of_published_results_is_compared_with_the_file() -> None:
+    sections = [PAGES["recipes.md"], PAGES["performance.md"].split("### Ablation sensitivity")[1]]
+    for page, text in PAGES.items():
+        if page.startswith("models/"):
+            sections += re.findall(r"^## (?:Results reported|Cost).*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert len(sections) == 7
+    for section in sections:
+        tables = re.findall(r"^\|.*\bPQ\b.*\n\|[-:|]+\n", section, re.MULTILINE)
+        assert len(tables) == len(re.findall("<!-- published: ", section)), tables
+
+
+def test_a_wrong_published_number_is_found() -> None:
+    table = "<!-- published: PISR -->\n\n| network | PQ | FPS, A100 |\n|---|---|---|\n| PISR, R52 | 62.2 | 6.8 |\n"
+    (result,) = (result for result in published_results() if result.metrics.get("PQ") == 62.2)
+    (row,) = published_rows(table)
+    assert row.numbers == {"PQ": 62.2, "FPS": 6.8}
+    assert repeats(row, result)
+    for wrong in (table.replace("62.2", "62.3"), table.replace("6.8", ""), table.replace("PISR, R52", "OCR")):
+        assert not repeats(published_rows(wrong)[0], result)

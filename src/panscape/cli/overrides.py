@@ -10,8 +10,9 @@ from typing import Annotated, Any, cast
 import tyro
 from tyro.conf import FlagCreatePairsOff, Suppress, arg
 
+from panscape.recipes import FROM_FOLDER, describe_recipe, get_recipe
 from panscape.recipes.data_options import FolderData
-from panscape.recipes.from_folder import derive, own
+from panscape.recipes.from_folder import derive
 from panscape.training.config import (
     Augmentation,
     DataOptions,
@@ -74,14 +75,14 @@ class _ShortOptions(_Options):
     """Fields of the recipe."""
 
 
-def override(recipe: Recipe, program: str, arguments: Sequence[str], notes: tuple[str, ...] = ()) -> TrainingCommand:
+def override(recipe: Recipe, name: str, arguments: Sequence[str], notes: tuple[str, ...] = ()) -> TrainingCommand:
     """Return the recipe with the given fields, and the options of its run.
 
     Every field is an option, named by its dotted path in the recipe.
 
     Args:
         recipe: recipe that defines the options and their defaults.
-        program: name of the program, for the help.
+        name: name of the recipe, or path of its file.
         arguments: options and their values.
         notes: notes to pass on.
 
@@ -97,31 +98,38 @@ def override(recipe: Recipe, program: str, arguments: Sequence[str], notes: tupl
     is_printed = "--print-config" in arguments  # then nothing is written, and --out is not required
     given = tyro.cli(
         kind,
-        prog=program,
-        description=_description(recipe),
+        prog=f"panscape train {name}",
+        description=_description(name),
         default=kind(RunOptions(Path() if is_printed else tyro.MISSING), recipe),
         args=list(arguments),
     )
     return TrainingCommand(given.recipe, given.run, given.print_config, notes)
 
 
-def override_own(program: str, arguments: Sequence[str]) -> TrainingCommand:
+def override_from_folder(arguments: Sequence[str]) -> TrainingCommand:
     """Like :func:`override`, with the recipe derived from the folder given as ``--data``.
 
     Raises:
         PanscapeError: as :func:`panscape.recipes.from_folder.derive`.
         SystemExit: as :func:`override`.
     """
-    first = override(own(), program, arguments)  # finds the folder and the options for reading it
+    first = override(get_recipe(FROM_FOLDER), FROM_FOLDER, arguments)  # finds the folder and the options for reading it
     data = cast(FolderData, first.recipe.data)
     derived = derive(data.folder(first.options.data), data)
-    return override(derived.recipe, program, arguments, derived.notes)
+    return override(derived.recipe, FROM_FOLDER, arguments, derived.notes)
 
 
-def _description(recipe: Recipe) -> str:
-    if recipe.name == "own":
+def _description(name: str) -> str:
+    if name == FROM_FOLDER:
         return (
             "Train on a folder of your own. Defaults are derived from its images; the values below are those for 1000 "
             "images of 480x640 pixels. --print-config with --data prints the values for your folder. " + _MORE
         )
-    return f"Train with the recipe {recipe.name}. The defaults are the values of the recipe. {_MORE}"
+    facts = f"Train with the recipe {name}. The defaults are the values of the recipe. {_MORE}"
+    if name.endswith(".py"):
+        return facts
+    info = describe_recipe(name)
+    lines = [facts, info.summary, *(f"Published: {result}." for result in info.published)]
+    if info.hours is not None:
+        lines.append(f"Estimated: {info.hours} hours with --devices {info.num_devices} --precision fp16 on RTX 3090.")
+    return "\n\n".join(lines)

@@ -14,13 +14,13 @@ from panscape.errors import InvalidArgumentError
 
 @dataclass(frozen=True)
 class Recipes:
-    """List the recipes for "panscape train", grouped by system and dataset."""
+    """List the recipes for "panscape train", grouped by system and dataset, with the published PQ."""
 
     search: Annotated[str | None, arg(metavar="WORD")] = None
     """List only recipes with this word in their name, system, dataset or summary; case is ignored."""
 
     json: bool = False
-    """Print one JSON object per recipe."""
+    """Print one JSON object per recipe, with all published results."""
 
     def run(self) -> int:
         """List the recipes.
@@ -43,5 +43,8 @@ class Recipes:
             for data, of_data in groupby(of_system, lambda info: info.data):
                 print(f"  {data}")
                 for info in of_data:
-                    print(f"    {info.name:<{width}}  {info.summary}")
+                    published = next(
+                        (f" Published: PQ {one.metrics['PQ']}." for one in info.published if one.metrics), ""
+                    )
+                    print(f"    {info.name:<{width}}  {info.summary}{published}")
         return 0

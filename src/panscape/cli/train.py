@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import Positional, arg
 
-from panscape.recipes import get_recipe, resolve_recipe_name
+from panscape.recipes import FROM_FOLDER, get_recipe, resolve_recipe_name
 from panscape.training.run_options import RunOptions
 
 if TYPE_CHECKING:
     from panscape.cli.overrides import TrainingCommand
 
-_PROGRAM = "panscape train"
 _DESCRIPTION = """Train a model with a recipe.
 
 "panscape recipes" lists the recipes. RECIPE can also be a Python file with a function "recipe" that returns one.
@@ -31,7 +30,7 @@ class _Overview:
     run: Annotated[RunOptions, arg(name="")]
     """Options of the run: folders, devices, precision, logging."""
 
-    recipe: Annotated[Positional[str], arg(metavar="[RECIPE]")] = "own"
+    recipe: Annotated[Positional[str], arg(metavar="[RECIPE]")] = FROM_FOLDER
     """Recipe to train with."""
 
     print_config: bool = False
@@ -51,18 +50,17 @@ def parse_training(arguments: Sequence[str]) -> TrainingCommand:
     if not arguments or arguments[0] in ("-h", "--help"):
         tyro.cli(
             _Overview,
-            prog=_PROGRAM,
+            prog="panscape train",
             description=_DESCRIPTION,
             args=["--help"],
             config=(tyro.conf.FlagCreatePairsOff,),
         )
     is_named = not arguments[0].startswith("-")
-    name, rest = (arguments[0], arguments[1:]) if is_named else ("own", arguments)
+    name, rest = (arguments[0], arguments[1:]) if is_named else (FROM_FOLDER, arguments)
     name = resolve_recipe_name(name)
 
-    from panscape.cli.overrides import override, override_own
+    from panscape.cli.overrides import override, override_from_folder
 
-    program = f"{_PROGRAM} {name}"
-    if name == "own":
-        return override_own(program, rest)
-    return override(get_recipe(name), program, rest)
+    if name == FROM_FOLDER:
+        return override_from_folder(rest)
+    return override(get_recipe(name), name, rest)

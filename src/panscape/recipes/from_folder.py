@@ -13,6 +13,7 @@ from panscape.datasets.load import load_sample
 from panscape.errors import BadSampleError
 from panscape.recipes.data_options import FolderData
 from panscape.recipes.model_options import SwiftNetOptions
+from panscape.recipes.table import Row
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
 
@@ -36,18 +37,9 @@ class Derived(NamedTuple):
     notes: tuple[str, ...]
 
 
-def own() -> Recipe:
-    """A folder of your own; defaults are derived from its images.
-
-    ::
-
-        panscape train own --data DIR --out OUT
-        panscape train --data DIR --out OUT
-
-    Returns:
-        The recipe for 1000 images of 480x640 pixels; :func:`derive` returns that of a folder.
-    """
-    return recipe_for(num_images=1000, height=480, width=640)
+def build(row: Row) -> Recipe:
+    """Return the recipe for 1000 images of 480x640 pixels; :func:`derive` returns that of a folder."""
+    return row.build(recipe_for(num_images=1000, height=480, width=640))
 
 
 def derive(root: Path, data: FolderData | None = None) -> Derived:
@@ -107,7 +99,7 @@ def recipe_for(num_images: int, height: int, width: int) -> Recipe:
         decoding=CenterDecoding(stuff_area=max(16, round(2048 * share))),
     )
     return Recipe(
-        name="own",
+        name="from_folder",
         model=SwiftNetOptions(
             backbone="residual_xs" if num_images < 30 else "residual_s",
             width=64 if min(crop) <= 320 else 96,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from tyro.conf import AvoidSubcommands
 
@@ -25,9 +25,27 @@ _Relations = Annotated[RelationsPart | None, AvoidSubcommands]
 _InstanceMaps = Annotated[CenterInstanceMaps | None, AvoidSubcommands]
 
 
+class FactoryOptions(ModelOptions):
+    """Options whose fields are the arguments of a factory of :mod:`panscape.models`."""
+
+    factory: ClassVar[str]
+    """Name of the factory."""
+
+    def create(self, labels: LabelSpace) -> PanopticModel:
+        """Build the network for a label space.
+
+        Raises:
+            PanscapeError: as :func:`panscape.models.create_model`.
+        """
+        options = {option.name: getattr(self, option.name) for option in fields(cast(Any, self))}
+        return create_model(self.factory, labels, **options)
+
+
 @dataclass(frozen=True)
-class SwiftNetOptions(ModelOptions):
+class SwiftNetOptions(FactoryOptions):
     """Panoptic SwiftNet; see :func:`panscape.models.swiftnet`."""
+
+    factory = "swiftnet"
 
     backbone: str = "residual_s"
     """Backbone: "residual_xs" or "residual_s" (small, never pretrained), or a timm model such as "resnet18.tv_in1k"."""
@@ -60,31 +78,12 @@ class SwiftNetOptions(ModelOptions):
     instance_maps: _InstanceMaps = None
     """Instance maps from the centres, input of PISR; None for the defaults and the NMS window of post-processing."""
 
-    def create(self, labels: LabelSpace) -> PanopticModel:
-        """Build the network for a label space.
-
-        Raises:
-            PanscapeError: as :func:`panscape.models.create_model`.
-        """
-        return create_model(
-            "swiftnet",
-            labels,
-            backbone=self.backbone,
-            levels=self.levels,
-            context=self.context,
-            width=self.width,
-            pretrained=self.pretrained,
-            longest_side=self.longest_side,
-            test_scale=self.test_scale,
-            representation=self.representation,
-            relations=self.relations,
-            instance_maps=self.instance_maps,
-        )
-
 
 @dataclass(frozen=True)
-class DenseDetectionsOptions(ModelOptions):
+class DenseDetectionsOptions(FactoryOptions):
     """Dense detections; see :func:`panscape.models.dense_detections`."""
+
+    factory = "dense_detections"
 
     backbone: str = "residual_s"
     """Backbone: "residual_xs" or "residual_s" (small, never pretrained), or a timm model such as "resnet50.tv_in1k"."""
@@ -129,35 +128,12 @@ class DenseDetectionsOptions(ModelOptions):
     representation: DenseBoxRepresentation = field(default_factory=DenseBoxRepresentation)
     """Levels, targets, losses and post-processing."""
 
-    def create(self, labels: LabelSpace) -> PanopticModel:
-        """Build the network for a label space.
-
-        Raises:
-            PanscapeError: as :func:`panscape.models.create_model`.
-        """
-        return create_model(
-            "dense_detections",
-            labels,
-            backbone=self.backbone,
-            towers=self.towers,
-            levelness=self.levelness,
-            box_width=self.box_width,
-            semantic_width=self.semantic_width,
-            fpn_width=self.fpn_width,
-            tower_depth=self.tower_depth,
-            initial_distance=self.initial_distance,
-            frozen_norm=self.frozen_norm,
-            compat=self.compat,
-            pretrained=self.pretrained,
-            longest_side=self.longest_side,
-            test_scale=self.test_scale,
-            representation=self.representation,
-        )
-
 
 @dataclass(frozen=True)
-class PanopticDeepLabOptions(ModelOptions):
+class PanopticDeepLabOptions(FactoryOptions):
     """Panoptic-DeepLab; see :func:`panscape.models.panoptic_deeplab`."""
+
+    factory = "panoptic_deeplab"
 
     backbone: str = "residual_s"
     """Backbone: "residual_xs" or "residual_s" (small, never pretrained), "resnet52" or "resnet103" (with DeepLab's
@@ -226,12 +202,3 @@ class PanopticDeepLabOptions(ModelOptions):
 
     instance_maps: _InstanceMaps = None
     """Instance maps from the centres, input of PISR; None for the defaults and the NMS window of post-processing."""
-
-    def create(self, labels: LabelSpace) -> PanopticModel:
-        """Build the network for a label space.
-
-        Raises:
-            PanscapeError: as :func:`panscape.models.create_model`.
-        """
-        options = {option.name: getattr(self, option.name) for option in fields(self)}
-        return create_model("panoptic_deeplab", labels, **options)

@@ -61,6 +61,17 @@ def test_text_is_grouped_by_system_and_dataset(capsys):
     assert lines[street + 1].split() == ["street", *list_recipes()["street"].split()]
 
 
+def test_published_results_are_listed(capsys):
+    (one,) = listed(capsys, "--search", "deeplab_r52_coco_ocr")
+    assert (one["hours"], one["num_devices"], one["ablation_of"]) == (27, 8, None)
+    (result,) = one["published"]
+    assert (result["paper"], result["tables"], result["data"]) == ("PISR", ["Table 2"], "COCO val")
+    assert result["metrics"] == {"PQ": 37.2, "things": 38.9, "stuff": 35.7}
+    assert main(["recipes", "--search", "deeplab_r52_coco_ocr"]) == 0
+    line = "OCR, object context of categories (PISR, Table 2). Published: PQ 37.2."
+    assert capsys.readouterr().out.endswith(f"{line}\n")
+
+
 @pytest.mark.parametrize("word", ["coco", "COCO", "Coco panoptic"])
 def test_search_ignores_case(word, capsys):
     names = {one["name"] for one in listed(capsys, "--search", word)}

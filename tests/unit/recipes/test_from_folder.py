@@ -9,7 +9,8 @@ import trees
 from maps import SHAPES
 
 from panscape.errors import BadSampleError
-from panscape.recipes.from_folder import derive, own, recipe_for
+from panscape.recipes import get_recipe
+from panscape.recipes.from_folder import derive, recipe_for
 
 
 def test_small_images_are_cityscapes_scaled_down():
@@ -65,7 +66,7 @@ def test_the_user_is_told_what_was_found(tmp_path):
 
 
 def test_without_a_folder_it_is_a_typical_one():
-    assert own() == recipe_for(1000, 480, 640)
+    assert get_recipe("from_folder") == recipe_for(1000, 480, 640)
 
 
 def test_an_image_that_cannot_be_read_does_not_keep_others_from_being_looked_at(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import replace
 
@@ -15,9 +14,11 @@ from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps
-from panscape.recipes import dense_detections, get_recipe, list_recipes, panoptic_deeplab, panoptic_swiftnet
+from panscape.recipes import describe_recipes, get_recipe, list_recipes
 from panscape.recipes.data_options import BsbData, CityscapesData, CocoPanopticData, VistasData
 from panscape.recipes.model_options import PanopticDeepLabOptions
+from panscape.recipes.published import published_results, results_of
+from panscape.recipes.table import TABLE, replace_fields
 from panscape.training.config import Recipe
 from panscape.training.run_folder import recipe_to_dict
 
@@ -402,19 +403,53 @@ def test_no_two_recipes_are_the_same():
         assert described.setdefault(settings, name) == name
 
 
-def test_the_table_is_what_the_modules_say():
-    modules = ("panoptic_swiftnet", "dense_detections", "panoptic_deeplab")
-    for module in (*modules, "small", "small_boxes", "small_relations", "from_folder"):
-        content = vars(importlib.import_module(f"panscape.recipes.{module}"))
-        for name, function in content.items():
-            documented = getattr(function, "__doc__", None)
-            if name in list_recipes() and getattr(function, "__module__", "").endswith(module):
-                assert documented.splitlines()[0] == list_recipes()[name]
-                assert f"panscape train {name} " in documented
-    prefixes = {panoptic_swiftnet: "swiftnet_r18_", dense_detections: "dense_r50_", panoptic_deeplab: "deeplab_"}
-    for module, prefix in prefixes.items():
-        functions = {n for n, f in vars(module).items() if n.startswith(prefix) and callable(f)}
-        assert functions == {name for name in NAMES if name.startswith(prefix)}
+def test_summaries_name_the_tables_of_the_paper():
+    summaries = list_recipes()
+    assert summaries["swiftnet_r18_cityscapes_pyrx3"] == "Cityscapes, three levels (Tables 3, 6 and 8)."
+    assert (
+        summaries["deeplab_r52_cityscapes_relations"] == "Cityscapes, PISR with 50 instances (PISR, Tables 1, 4 and 5)."
+    )
+    assert summaries["deeplab_r52_cityscapes_relations_k10"] == "Cityscapes, PISR with 10 instances (PISR, Figure 9)."
+    assert summaries["deeplab_r103_cityscapes_relations"] == "Cityscapes, PISR on ResNet-101 (not in the paper)."
+    assert summaries["street_boxes"] == "CamVid (street scenes), dense detections."
+
+
+def test_published_rows_have_results_and_hours_and_others_have_none():
+    unpublished = {"deeplab_r103_cityscapes_relations", "dense_r50_coco_weak"}
+    for info in describe_recipes():
+        is_row = info.name.startswith(("swiftnet_r18_", "dense_r50_", "deeplab_"))
+        assert bool(info.published) == (is_row and info.name not in unpublished), info.name
+        assert (info.hours is not None, info.num_devices > 0) == (is_row, is_row), info.name
+    assert {result.recipe for result in published_results()} - {None} <= set(NAMES)
+
+
+def test_published_results_are_consistent():
+    for result in published_results():
+        metrics = dict(result.metrics)
+        assert all(0 < value <= 100 for value in metrics.values()), result
+        if {"things", "stuff"} <= metrics.keys():  # the mean over categories is between the two groups
+            assert min(metrics["things"], metrics["stuff"]) < metrics["PQ"] < max(metrics["things"], metrics["stuff"])
+        if {"SQ", "RQ"} <= metrics.keys():  # means of products exceed products of means here, by at most 4 %
+            assert 0 <= metrics["PQ"] - metrics["SQ"] * metrics["RQ"] / 100 < 4, result
+
+
+def test_ablations_change_what_the_row_of_the_paper_changes():
+    rows = {row.name: row for family in TABLE for row in family.rows}
+    ablations = [row for row in rows.values() if row.ablation_of]
+    assert len(ablations) == 19
+    for row in ablations:
+        assert row.changes == rows[row.ablation_of].changes
+        assert results_of(row.ablation_of), "a row of the paper"
+
+
+def test_fields_are_replaced_by_path():
+    base = get_recipe("swiftnet_r18_coco")
+    changed = replace_fields(base, {"steps": 7, "model.levels": 2, "model.representation.decoding.top_k": 3})
+    decoding = replace(base.model.representation.decoding, top_k=3)
+    representation = replace(base.model.representation, decoding=decoding)
+    assert changed == replace(base, steps=7, model=replace(base.model, levels=2, representation=representation))
+    with pytest.raises(AttributeError):
+        replace_fields(base, {"model.no_field.top_k": 1})
 
 
 def test_an_unknown_name_suggests_the_nearest():

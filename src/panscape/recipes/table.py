@@ -1,0 +1,267 @@
+"""The table of recipes: one row per recipe, with the fields in which it differs from its family's base recipe.
+
+Importing it imports nothing heavy. Published results are in ``published.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from panscape.training.config import Recipe
+
+DATASETS = {
+    "cityscapes": "Cityscapes",
+    "coco": "COCO panoptic",
+    "vistas": "Mapillary Vistas",
+    "bsb": "BSB Aerial",
+    "street": "CamVid (street scenes)",
+    "aerial": "Satellite images of Dubai",
+    "town": "Synthetic scenes",
+    "folder": "A folder of your own",
+}
+"""Names of the datasets in the order of listing; a recipe's dataset is the first part of its name found here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A recipe as data.
+
+    Attributes:
+        name: name of the recipe.
+        summary: what it trains, without a final dot and without the tables of the paper.
+        changes: fields that differ from the base recipe, by their path with dots: the names of command-line options.
+            The value of ``model.relations`` is the name of a class.
+        hours: estimated hours on the devices of the family; None if they are not estimated.
+        ablation_of: for an ablation on synthetic scenes, name of the recipe whose published row it repeats.
+    """
+
+    name: str
+    summary: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    hours: int | None = None
+    ablation_of: str | None = None
+
+    @property
+    def data(self) -> str:
+        """Name of the dataset, a key of ``DATASETS``."""
+        return next(part for part in self.name.split("_") if part in DATASETS)
+
+    def build(self, base: Recipe) -> Recipe:
+        """Return the base recipe with the name and the changes of the row."""
+        recipe: Recipe = replace_fields(base, {"name": self.name, **self.changes})
+        return recipe
+
+
+def replace_fields(value: Any, changes: Mapping[str, Any]) -> Any:
+    """Return a dataclass with some fields replaced.
+
+    Args:
+        value: the dataclass.
+        changes: new values by path; ``"model.levels"`` is the field ``levels`` of the field ``model``. They are
+            applied in order.
+    """
+    for path, new in changes.items():
+        name, _, rest = path.partition(".")
+        value = replace(value, **{name: replace_fields(getattr(value, name), {rest: new}) if rest else new})
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Rows that one function builds.
+
+    Attributes:
+        system: name of the panoptic system.
+        builder: module in ``panscape.recipes`` and its function from a row to a recipe.
+        rows: the rows.
+        paper: short name of the paper in ``published.json``; None if the rows are ours.
+        num_devices: number of RTX 3090 for which hours are estimated.
+    """
+
+    system: str
+    builder: str
+    rows: tuple[Row, ...]
+    paper: str | None = None
+    num_devices: int = 0
+
+
+_ALPHAS, _RELATIONS = "model.representation.boundary_alphas", "model.relations"
+_NO_MASK_LOSS = {"model.representation.mask_loss_weight": 0.0}
+_NO_LEVELNESS = {"model.levelness": False, **_NO_MASK_LOSS}
+_FROM_BOXES = {**_NO_MASK_LOSS, "model.representation.supervision": "boxes"}
+_R103 = {"model.backbone": "resnet103"}
+_HRNET48 = {"model.backbone": "hrnet_w48.ms_in1k", "model.output_stride": 32}
+_PISR = {_RELATIONS: "PISR"}
+
+
+def _rows(prefix: str, subject: str, *rows: tuple[str, str, Mapping[str, Any], int]) -> tuple[Row, ...]:
+    """Return rows from the ends of their names and summaries, their changes and hours."""
+    return tuple(
+        Row(_join("_", prefix, end), _join(", ", subject, what), changes, hours) for end, what, changes, hours in rows
+    )
+
+
+def _join(separator: str, *parts: str) -> str:
+    return separator.join(part for part in parts if part)
+
+
+_SWIFTNET = (
+    *_rows(
+        "swiftnet_r18_cityscapes",
+        "Cityscapes",
+        ("pyrx1", "one level", {"model.levels": 1}, 11),
+        ("spp", "one level with spatial pyramid pooling", {"model.levels": 1, "model.context": "spp"}, 11),
+        ("pyrx2", "two levels", {"model.levels": 2}, 12),
+        ("pyrx3", "three levels", {}, 12),
+        ("l1", "plain L1 offset loss", {_ALPHAS: ()}, 12),
+        ("regions3", "offset weights in three regions", {_ALPHAS: (8.0, 4.0, 1.0)}, 12),
+        ("regions8", "offset weights in eight regions", {_ALPHAS: (8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0)}, 12),
+    ),
+    Row("swiftnet_r18_coco", "COCO panoptic", {}, 32),
+    Row("swiftnet_r18_vistas", "Mapillary Vistas, rare categories sampled more often", {}, 28),
+    *_rows(
+        "swiftnet_r18_bsb",
+        "BSB Aerial",
+        ("", "no rotation", {}, 6),
+        ("right_angles", "rotation by right angles", {"augmentation.rotation": "right_angles"}, 6),
+        ("any_angle", "rotation by any angle", {"augmentation.rotation": "any"}, 6),
+    ),
+)
+_DENSE = (
+    *_rows(
+        "dense_r50_cityscapes",
+        "Cityscapes, dense detections",
+        ("", "complete method", {}, 9),
+        ("one_tower", "one tower, no levelness, no mask loss", {"model.towers": 1, **_NO_LEVELNESS}, 8),
+        ("two_towers", "two towers, no levelness, no mask loss", _NO_LEVELNESS, 8),
+        ("levelness", "two towers and levelness, no mask loss", _NO_MASK_LOSS, 9),
+        ("weak", "trained on boxes instead of instance masks", _FROM_BOXES, 9),
+    ),
+    *_rows(
+        "dense_r50_coco",
+        "COCO panoptic, dense detections",
+        ("", "", {}, 51),
+        ("weak", "trained on boxes instead of instance masks", _FROM_BOXES, 51),
+    ),
+)
+_DEEPLAB = (
+    *_rows(
+        "deeplab",
+        "Cityscapes",
+        ("r52_cityscapes", "Panoptic-DeepLab", {}, 6),
+        ("r103_cityscapes", "Panoptic-DeepLab on ResNet-101", _R103, 9),
+        ("hrnet48_cityscapes", "Panoptic-DeepLab on HRNet-W48", _HRNET48, 11),
+        ("r52_cityscapes_relations", "PISR with 50 instances", _PISR, 9),
+        ("r103_cityscapes_relations", "PISR on ResNet-101", {**_R103, **_PISR}, 11),
+        ("hrnet48_cityscapes_relations", "PISR on HRNet-W48", {**_HRNET48, **_PISR}, 13),
+    ),
+    *_rows(
+        "deeplab_r52_cityscapes",
+        "Cityscapes",
+        ("relations_k10", "PISR with 10 instances", {**_PISR, "model.relations.num_instances": 10}, 8),
+        ("relations_k20", "PISR with 20 instances", {**_PISR, "model.relations.num_instances": 20}, 9),
+        ("relations_k100", "PISR with 100 instances", {**_PISR, "model.relations.num_instances": 100}, 9),
+        ("relations_key64", "PISR with keys of 64 channels", {**_PISR, "model.relations.key_width": 64}, 7),
+        ("relations_key128", "PISR with keys of 128 channels", {**_PISR, "model.relations.key_width": 128}, 8),
+        ("relations_key512", "PISR with keys of 512 channels", {**_PISR, "model.relations.key_width": 512}, 10),
+        ("concatenation", "scores and instances concatenated to the features", {_RELATIONS: "Concatenation"}, 7),
+        ("product", "features multiplied by scores and instances", {_RELATIONS: "ElementwiseProduct"}, 7),
+        ("ocr", "OCR, object context of categories", {_RELATIONS: "OCR"}, 7),
+        ("without_reweighting", "PISR without reweighting", {**_PISR, "model.relations.reweighting": False}, 9),
+    ),
+    *_rows(
+        "deeplab",
+        "COCO panoptic",
+        ("r52_coco", "Panoptic-DeepLab", {}, 22),
+        ("hrnet48_coco", "Panoptic-DeepLab on HRNet-W48", _HRNET48, 38),
+        ("r52_coco_relations", "PISR with 50 instances", _PISR, 31),
+        ("hrnet48_coco_relations", "PISR on HRNet-W48", {**_HRNET48, **_PISR}, 48),
+        ("r52_coco_ocr", "OCR, object context of categories", {_RELATIONS: "OCR"}, 27),
+    ),
+)
+_CHANGES = {row.name: row.changes for row in (*_SWIFTNET, *_DENSE, *_DEEPLAB)}
+
+
+def _ablations(prefix: str, repeated: str, *rows: tuple[str, str, str]) -> tuple[Row, ...]:
+    """Return rows with the changes of published ones, from the ends of names, of summaries and of repeated names."""
+    return tuple(
+        Row(f"{prefix}_{end}", f"Ablation on synthetic scenes: {what}", _CHANGES[name], ablation_of=name)
+        for end, what, name in ((end, what, _join("_", repeated, other)) for end, what, other in rows)
+    )
+
+
+_CENTER_ABLATIONS = _ablations(
+    "town",
+    "swiftnet_r18_cityscapes",
+    ("pyrx1", "one level", "pyrx1"),
+    ("spp", "one level with spatial pyramid pooling", "spp"),
+    ("pyrx2", "two levels", "pyrx2"),
+    ("pyrx3", "three levels, offset weights in four regions", "pyrx3"),
+    ("l1", "plain L1 offset loss", "l1"),
+    ("regions3", "offset weights in three regions", "regions3"),
+    ("regions8", "offset weights in eight regions", "regions8"),
+)
+_BOX_ABLATIONS = (
+    *_ablations(
+        "town_boxes",
+        "dense_r50_cityscapes",
+        ("one_tower", "dense detections with one tower", "one_tower"),
+        ("two_towers", "dense detections with two towers", "two_towers"),
+        ("levelness", "dense detections with two towers and levelness", "levelness"),
+        ("mask_loss", "dense detections with two towers, levelness and the mask loss", ""),
+        ("weak", "dense detections trained on boxes instead of instance masks", "weak"),
+    ),
+    Row(
+        "town_boxes_light",
+        "Ablation on synthetic scenes: the light network of dense detections, one tower at half the width",
+        # As dense_detections_light: one tower as wide as the semantic one, on an FPN with as many channels.
+        {"model.towers": 1, "model.box_width": 24, "model.fpn_width": 24},
+    ),
+)
+_RELATION_ABLATIONS = (
+    *_ablations(
+        "town_relations",
+        "deeplab_r52_cityscapes",
+        ("base", "Panoptic-DeepLab alone", ""),
+        ("concatenation", "scores and instances concatenated to the features", "concatenation"),
+        ("product", "features multiplied by scores and instances", "product"),
+        ("ocr", "OCR, object context of categories", "ocr"),
+        ("without_reweighting", "PISR with 20 instances without reweighting", "without_reweighting"),
+        ("pisr", "PISR with 20 instances", "relations"),
+        ("k10", "PISR with 10 instances", "relations_k10"),
+    ),
+    Row(
+        "town_relations_k50",
+        "Ablation on synthetic scenes: PISR with 50 instances",
+        {**_PISR, "model.relations.num_instances": 50},
+    ),
+)
+_BUNDLED = (
+    Row("town", "Synthetic scenes, street and aerial view; needs no data"),
+    Row("street", "CamVid (street scenes)"),
+    Row("aerial", "Satellite images of Dubai"),
+)
+_BUNDLED_BOXES = tuple(Row(f"{row.name}_boxes", f"{DATASETS[row.name]}, dense detections") for row in _BUNDLED)
+_BUNDLED_DEEPLAB = (
+    Row("town_deeplab", "Synthetic scenes, Panoptic-DeepLab"),
+    Row("town_deeplab_relations", "Synthetic scenes, Panoptic-DeepLab with PISR", _PISR),
+    Row("street_deeplab", "CamVid (street scenes), Panoptic-DeepLab"),
+    Row("street_deeplab_relations", "CamVid (street scenes), Panoptic-DeepLab with PISR", _PISR),
+)
+_FOLDER = (Row("from_folder", "A folder of your own; defaults are derived from its images"),)
+
+TABLE = (
+    Family("Panoptic SwiftNet", "panoptic_swiftnet.build", _SWIFTNET, paper="Panoptic SwiftNet", num_devices=2),
+    Family("Panoptic SwiftNet", "bundled.centers", _BUNDLED),
+    Family("Panoptic SwiftNet", "ablations.centers", _CENTER_ABLATIONS),
+    Family("Panoptic SwiftNet", "from_folder.build", _FOLDER),
+    Family("Dense detections", "dense_detections.build", _DENSE, paper="Dense detections", num_devices=2),
+    Family("Dense detections", "bundled.boxes", _BUNDLED_BOXES),
+    Family("Dense detections", "ablations.boxes", _BOX_ABLATIONS),
+    Family("Panoptic-DeepLab and PISR", "panoptic_deeplab.build", _DEEPLAB, paper="PISR", num_devices=8),
+    Family("Panoptic-DeepLab and PISR", "bundled.deeplab", _BUNDLED_DEEPLAB),
+    Family("Panoptic-DeepLab and PISR", "ablations.relations", _RELATION_ABLATIONS),
+)
