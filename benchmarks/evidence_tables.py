@@ -66,8 +66,8 @@ EVIDENCE = {
             "The light network, ours": ("light", "mask_loss"),
         },
     ),
-    # Panoptic, Instance and Semantic Relations, Table 5 and Figure 9, which is a plot without numbers. The paper's base
-    # has 59.9 in Tables 1 and 5, and 59.7 in Table 4.
+    # Panoptic, Instance and Semantic Relations, Table 5 and Figure 9, which is a plot without numbers. Table 4 has
+    # another PQ for the base than Tables 1 and 5.
     "relations": Evidence(
         "town_relations_",
         {

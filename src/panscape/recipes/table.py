@@ -187,10 +187,12 @@ _CHANGES = {row.name: row.changes for row in (*_SWIFTNET, *_DENSE, *_DEEPLAB)}
 
 def _ablations(prefix: str, repeated: str, *rows: tuple[str, str, str]) -> tuple[Row, ...]:
     """Return rows with the changes of published ones, from the ends of names, of summaries and of repeated names."""
-    return tuple(
-        Row(f"{prefix}_{end}", f"Ablation on synthetic scenes: {what}", _CHANGES[name], ablation_of=name)
-        for end, what, name in ((end, what, _join("_", repeated, other)) for end, what, other in rows)
-    )
+
+    def ablation(end: str, what: str, repeated_end: str) -> Row:
+        name = _join("_", repeated, repeated_end)
+        return Row(f"{prefix}_{end}", f"Ablation on synthetic scenes: {what}", _CHANGES[name], ablation_of=name)
+
+    return tuple(ablation(*row) for row in rows)
 
 
 _CENTER_ABLATIONS = _ablations(

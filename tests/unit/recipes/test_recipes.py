@@ -397,6 +397,7 @@ def test_every_recipe_builds_and_tells_what_it_is(name):
 
 
 def test_no_two_recipes_are_the_same():
+    assert len(NAMES) == sum(len(family.rows) for family in TABLE), "a name is used twice"
     described = {}
     for name in NAMES:
         settings = json.dumps(recipe_to_dict(replace(get_recipe(name), name="")))
