@@ -13,7 +13,7 @@ from panscape import create_model
 _KEYS = Path(__file__).parent / "parity"
 # The name of a model, its options, and of the list of its tensors.
 DETECTRON2 = ("panoptic_deeplab_r52", {}, "detectron2_r52")
-R50 = ("panoptic_deeplab_r50", {"form": "standalone"}, "standalone_r50")
+R50 = ("panoptic_deeplab_r50", {"compat": "standalone"}, "standalone_r50")
 MOBILENETV2 = ("panoptic_deeplab_mobilenetv2", {}, "standalone_mobilenetv2")
 
 

@@ -82,7 +82,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "panoptic deeplab, standalone": (
         "panoptic_deeplab",
-        SMALL_DECODERS | {"backbone": "residual_xs", "form": "standalone", "projections": (16, 8, 8)},
+        SMALL_DECODERS | {"backbone": "residual_xs", "compat": "standalone", "projections": (16, 8, 8)},
     ),
     "panoptic deeplab, relations": (
         "panoptic_deeplab",
@@ -90,7 +90,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "panoptic deeplab, standalone, relations": (
         "panoptic_deeplab",
-        SMALL_DECODERS | {"backbone": "residual_xs", "form": "standalone", "relations": PISR(8, key_width=8)},
+        SMALL_DECODERS | {"backbone": "residual_xs", "compat": "standalone", "relations": PISR(8, key_width=8)},
     ),
     "panoptic deeplab, concatenation": (
         "panoptic_deeplab",
@@ -125,12 +125,18 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "semantic_width": 8,
             "fpn_width": 16,
             "representation": boxes((16, 35)),
-            "normalization": "caffe",
+            "compat": "released",
         },
     ),
     "dense_detections_light": (
         "dense_detections_light",
-        {"backbone": "residual_xs", "width": 8, "tower_depth": 1, "representation": boxes((16, 35))},
+        {
+            "backbone": "residual_xs",
+            "box_width": 8,
+            "fpn_width": 8,
+            "tower_depth": 1,
+            "representation": boxes((16, 35)),
+        },
     ),
 }
 

@@ -25,7 +25,7 @@ NETWORKS = {
     "swiftnet": {"backbone": "residual_xs", "levels": 1, "width": 8},
     "panoptic_deeplab": {"backbone": "residual_xs", **WIDTHS},
     # Corners are aligned, and the input has one pixel more than a multiple of 32 to each side.
-    "standalone": {"backbone": "residual_xs", "form": "standalone", **WIDTHS},
+    "standalone": {"backbone": "residual_xs", "compat": "standalone", **WIDTHS},
 }
 
 

@@ -9,8 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from panscape import create_model
-from panscape.models.panoptic_deeplab import PUBLISHED
-from panscape.models.panoptic_deeplab_network import PanopticDeepLab
+from panscape.models.panoptic_deeplab import PUBLISHED, PanopticDeepLab
 from panscape.nn.pisr import PISR
 
 
@@ -37,9 +36,9 @@ def billions_of_products(model: Any, size: tuple[int, int]) -> float:
         ("r101", {}, None, None, (1024, 2048), 571.9),
         ("r50", {}, None, None, (1024, 2048), 360.2),
         # 267.7 at 1024x2048 as counted, where the network adds no pixel to the sides
-        ("r50", {"form": "standalone"}, 55_308_870, 530, (1025, 2049), 274.4),
+        ("r50", {"compat": "standalone"}, 55_308_870, 530, (1025, 2049), 274.4),
         ("mobilenetv2", {}, 7_719_814, 518, None, 53.3),
-        ("r50", {"form": "standalone"}, None, None, None, 267.7),
+        ("r50", {"compat": "standalone"}, None, None, None, 267.7),
     ],
 )
 def test_sizes_of_the_published_networks(
@@ -118,9 +117,9 @@ def test_the_window_of_the_context_is_the_training_crop_of_the_configuration() -
         assert without_memory("r52", labels).semantic_decoder.pyramid.window == window
     strides = [without_memory("r52", labels).stride for labels in ("cityscapes", "coco_panoptic", "camvid")]
     assert strides == [16, 640, 16]  # SIZE_DIVISIBILITY of the configurations, or none
-    assert without_memory("r50", "coco_panoptic", form="standalone").stride == 32
+    assert without_memory("r50", "coco_panoptic", compat="standalone").stride == 32
     assert without_memory("r52", "camvid", context_size=(512, 520)).instance_decoder.pyramid.window == (32, 33)
-    assert without_memory("r50", form="standalone").semantic_decoder.pyramid.window is None
+    assert without_memory("r50", compat="standalone").semantic_decoder.pyramid.window is None
 
 
 def test_the_standalone_form_has_its_own_momentum_dropout_and_losses() -> None:

@@ -34,7 +34,7 @@ def test_names_and_shapes_are_those_of_the_released_networks(name: str, options:
 def test_other_backbones_of_the_older_repository_have_the_names_of_torchvision(name: str) -> None:
     import torchvision
 
-    model = without_memory("panoptic_deeplab", {"backbone": name, "form": "standalone"})
+    model = without_memory("panoptic_deeplab", {"backbone": name, "compat": "standalone"})
     with torch.device("meta"):
         theirs = torchvision.models.get_model(name).state_dict()
     key = panoptic_deeplab_key(model)
@@ -161,14 +161,14 @@ def test_both_differences_are_listed_and_leave_the_model_as_it_was(tmp_path: Pat
     assert "1 missing: backbone.features.17.conv.3.weight" in message
     assert "1 unused: decoder.instance_head.classifier.center.2.weight" in message
     assert "decoder.semantic_head.classifier.semantic.1.bias (expected [19], got [5])" in message
-    assert message.endswith("of the checkpoint (its names are those of form='standalone')")
+    assert message.endswith("of the checkpoint (its names are those of compat='standalone')")
     assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
 
 
 def test_a_checkpoint_of_the_other_form_says_which(tmp_path: Path) -> None:
     path = tmp_path / "model_final.pth"
     torch.save(numbered(released_shapes("detectron2_r52")), path)
-    with pytest.raises(CheckpointMismatchError, match="its names are those of form='detectron2'"):
+    with pytest.raises(CheckpointMismatchError, match="its names are those of compat='detectron2'"):
         load_published(without_memory(*R50[:2]), path)
     with pytest.raises(CheckpointMismatchError, match=r"missing: .*fuse_conv\.0.* unused: .*fuse_conv\.depthwise"):
         load_published(without_memory("panoptic_deeplab_r52", {"separable": False}), path)
@@ -201,8 +201,8 @@ def test_a_network_that_takes_pixels_otherwise_is_refused(tmp_path: Path) -> Non
     ("name", "options"),
     [
         ("panoptic_deeplab_r52", {"relations": PISR()}),
-        ("panoptic_deeplab_r50", {"form": "standalone", "separable": False}),
-        ("panoptic_deeplab_mobilenetv2", {"form": "detectron2"}),
+        ("panoptic_deeplab_r50", {"compat": "standalone", "separable": False}),
+        ("panoptic_deeplab_mobilenetv2", {"compat": "detectron2"}),
         ("panoptic_deeplab", {"backbone": "residual_xs"}),
     ],
 )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-from panscape.errors import InvalidArgumentError, UnknownNameError
+from panscape.errors import UnknownNameError
 from panscape.labels import LabelSpace
 from panscape.models.base import ModelSpec, PanopticModel
 
@@ -40,21 +39,17 @@ def create_model(name: str, labels: LabelSpace | str, **options: Any) -> Panopti
     Args:
         name: one of :func:`list_models`.
         labels: a label space, or the name or path of one.
-        **options: keyword arguments of the factory called ``name``.
+        **options: options of the model, which are the attributes of its family's configuration.
 
     Raises:
         UnknownNameError: no model, label space or backbone has this name; the closest names are suggested.
-        InvalidArgumentError: an option that the factory does not have, or an invalid value.
+        InvalidArgumentError: an option that the model does not have, or an invalid value.
     """
     if name not in _FACTORIES:
         raise UnknownNameError("model", name, _FACTORIES)
     module = importlib.import_module(f"panscape.models.{_FACTORIES[name]}")
     factory: Callable[..., PanopticModel] = getattr(module, name)
-    known = [p for p in inspect.signature(factory).parameters if p != "labels"]
-    for option in options:
-        if option not in known:
-            raise InvalidArgumentError(f"{name} has no option {option!r}; it has {', '.join(known)}")
-    model = factory(labels=LabelSpace.load(labels) if isinstance(labels, str) else labels, **options)
+    model = factory(LabelSpace.load(labels) if isinstance(labels, str) else labels, **options)
     # The pretrained weights of a backbone are part of the model's weights from now on.
     model.spec = ModelSpec(name, {k: v for k, v in options.items() if k != "pretrained"})
     return model

@@ -6,8 +6,10 @@ The base class has no layers; layers that networks share are in ``nn/``.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from panscape.labels import LabelSpace
 from panscape.models.base import PanopticModel
 from panscape.models.pisr import CenterRelations
 from panscape.models.pisr_panels import relation_panels
+from panscape.models.variants import Model, ModelConfig
 from panscape.nn.pisr import Relations
 from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.ops.argmax import argmax_at_image_size
@@ -33,6 +36,28 @@ from panscape.representations.centers.scores import score_instances
 _HEADS = ("semantic", "center", "offset")
 
 
+@dataclass(frozen=True, kw_only=True)
+class CenterModelConfig(ModelConfig[Model]):
+    """Options of every network that represents objects as centres.
+
+    Attributes:
+        representation: Targets, losses and post-processing; None for the published values for the label space.
+        relations: Relations that add the context of categories and objects to the features, for example ``PISR()``;
+            the predictions of the heads are then a first stage, and separate heads predict the outputs. None for the
+            published network.
+        instance_maps: Options of the relations' instance heatmaps; None for the defaults, with the NMS window of
+            post-processing.
+    """
+
+    representation: CenterRepresentation | None = None
+    relations: Relations | None = None
+    instance_maps: CenterInstanceMaps | None = None
+
+    @abstractmethod
+    def published(self, labels: LabelSpace) -> CenterRepresentation:
+        """Return the published targets, losses and post-processing for a label space."""
+
+
 class CenterModel(PanopticModel):
     """Base of networks with :class:`CenterOutputs`; they define ``forward`` and their backbones.
 
@@ -40,10 +65,9 @@ class CenterModel(PanopticModel):
 
     Args:
         labels: the label space.
+        config: the options.
         stride: images are padded to multiples of this.
-        representation: targets, losses and post-processing.
         output_stride: input pixels per output cell.
-        longest_side, test_scale: see :class:`~panscape.models.PanopticModel`.
 
     Attributes:
         relations: the relations between the stages, in networks with a second stage; None in others.
@@ -59,12 +83,12 @@ class CenterModel(PanopticModel):
     def __init__(
         self,
         labels: LabelSpace,
+        config: CenterModelConfig[Any],
+        *,
         stride: int,
-        representation: CenterRepresentation,
         output_stride: int,
-        longest_side: int | None = None,
-        test_scale: float = 1.0,
     ) -> None:
+        representation = config.representation or config.published(labels)
         if not isinstance(representation, CenterRepresentation):
             raise InvalidArgumentError(
                 f"expected a CenterRepresentation as representation, got {type(representation).__name__}"
@@ -74,7 +98,7 @@ class CenterModel(PanopticModel):
                 f"expected a loss_stride that divides the output stride {output_stride}, got "
                 f"{representation.loss_stride}"
             )
-        super().__init__(labels, stride, longest_side, test_scale)
+        super().__init__(labels, stride, config.longest_side, config.test_scale)
         self.representation = representation
         self.output_stride = output_stride
         self.relations: CenterRelations | None = None
@@ -89,25 +113,19 @@ class CenterModel(PanopticModel):
         return {name: tensor.shape for name, tensor in self.get_submodule(part).state_dict().items()}
 
     def relate(
-        self,
-        part: Relations | None,
-        channels: int,
-        instance_maps: CenterInstanceMaps | None,
-        *,
-        semantic_channels: int | None = None,
+        self, config: CenterModelConfig[Any], channels: int, *, semantic_channels: int | None = None
     ) -> CenterRelations | None:
-        """Return relations for this network's features; None if ``part`` is None.
+        """Return the configured relations for this network's features; None if there are none.
 
         Args:
-            part: options of the relations.
+            config: the options.
             channels: channels of the features.
-            instance_maps: options of the instance heatmaps; None for the defaults, with the NMS window of
-                post-processing.
             semantic_channels: see :class:`CenterRelations`.
 
         Raises:
             InvalidArgumentError: an option has the wrong type, or instance maps are given but not used.
         """
+        part, instance_maps = config.relations, config.instance_maps
         if not (part is None or isinstance(part, Relations)):
             raise InvalidArgumentError(f"expected relations such as PISR(), or None, got {part!r}")
         if not (instance_maps is None or isinstance(instance_maps, CenterInstanceMaps)):

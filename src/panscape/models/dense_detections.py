@@ -31,7 +31,7 @@ documentation.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from torch import Tensor, nn
@@ -41,7 +41,8 @@ from panscape.geometry import padded_size
 from panscape.labels import LabelSpace
 from panscape.models.base import PanopticModel
 from panscape.models.dense_detection_head import CHANNELS_IN_GROUP, LARGEST_DISTANCE, DenseDetectionHead
-from panscape.nn.backbones import STRIDES, Backbone, create_backbone
+from panscape.models.variants import ModelConfig, variant
+from panscape.nn.backbones import STRIDES, Backbone
 from panscape.nn.fpn import FPN
 from panscape.nn.frozen_batch_norm import first_layers, freeze_batch_norms
 from panscape.ops.argmax import argmax_at_image_size
@@ -69,60 +70,41 @@ class DenseDetections(PanopticModel):
     Args:
         labels: the label space.
         backbone: features at strides 4 to 32.
-        fpn_width: channels of the FPN.
-        box_width, semantic_width, depth, has_levelness, initial_distance: see ``DenseDetectionHead``.
-        frozen_norm: freeze the BatchNorm of the backbone, and the weights of its stem and first stage.
-        norm_eps: epsilon of frozen norms; None keeps the backbone's own.
-        representation: targets, losses and post-processing; it defines the number of levels and their strides.
-        longest_side, test_scale, normalization: see :class:`~panscape.models.PanopticModel`.
+        config: all other options; its representation defines the number of levels and their strides.
 
     Raises:
         InvalidArgumentError: no category is a thing, or the backbone does not fit the representation's levels.
     """
 
-    def __init__(
-        self,
-        labels: LabelSpace,
-        backbone: Backbone,
-        *,
-        fpn_width: int,
-        box_width: int,
-        semantic_width: int | None,
-        depth: int,
-        has_levelness: bool,
-        initial_distance: float,
-        frozen_norm: bool,
-        norm_eps: float | None,
-        representation: DenseBoxRepresentation,
-        longest_side: int | None = None,
-        test_scale: float = 1.0,
-        normalization: str = "imagenet",
-    ) -> None:
+    def __init__(self, labels: LabelSpace, backbone: Backbone, config: DenseDetectionsConfig) -> None:
+        representation = config.representation or PUBLISHED.get(labels.name, DenseBoxRepresentation())
         if not labels.thing_ids:
             raise InvalidArgumentError(
                 f"expected a label space with things, which boxes represent, but {labels.name} has stuff only"
             )
         if representation.finest_stride not in STRIDES[:2]:
             raise InvalidArgumentError(f"expected a finest_stride of 4 or 8, got {representation.finest_stride}")
-        super().__init__(labels, STRIDES[-1], longest_side, test_scale, normalization)
+        super().__init__(
+            labels, STRIDES[-1], config.longest_side, config.test_scale, "caffe" if config.compat else "imagenet"
+        )
         self.representation = representation
         self._first_stage = STRIDES.index(representation.finest_stride)
         self.backbone = cast(nn.Module, backbone)
-        self.pyramid = FPN(backbone.channels[self._first_stage :], fpn_width, representation.num_levels)
+        self.pyramid = FPN(backbone.channels[self._first_stage :], config.fpn_width, representation.num_levels)
         self.head = DenseDetectionHead(
-            fpn_width,
+            config.fpn_width,
             representation.num_levels,
             len(labels),
             len(labels.thing_ids),
-            box_width=box_width,
-            semantic_width=semantic_width,
-            depth=depth,
-            has_levelness=has_levelness,
-            initial_distance=initial_distance,
+            box_width=config.box_width,
+            semantic_width=config.semantic_width if config.towers == 2 else None,
+            depth=config.tower_depth,
+            has_levelness=config.levelness,
+            initial_distance=config.initial_distance,
             has_prior=representation.category_normalization == "positives",
         )
-        if frozen_norm:
-            freeze_batch_norms(self.backbone, norm_eps)
+        if config.frozen_norm:
+            freeze_batch_norms(self.backbone, 0.0 if config.compat else None)
             for parameter in first_layers(backbone):
                 parameter.requires_grad_(False)
 
@@ -200,184 +182,93 @@ class DenseDetections(PanopticModel):
         return self.backbone.parameters()
 
 
-def dense_detections(
-    labels: LabelSpace,
-    backbone: str | Backbone = "resnet50",
-    *,
-    towers: Literal[1, 2] = 2,
-    levelness: bool = True,
-    box_width: int = 256,
-    semantic_width: int = 128,
-    fpn_width: int = 256,
-    tower_depth: int = 4,
-    initial_distance: float = 1.0,
-    frozen_norm: bool = False,
-    norm_eps: float | None = None,
-    pretrained: bool = False,
-    normalization: str = "imagenet",
-    representation: DenseBoxRepresentation | None = None,
-    longest_side: int | None = None,
-    test_scale: float = 1.0,
-) -> DenseDetections:
-    """Build the network on any backbone.
+@dataclass(frozen=True, kw_only=True)
+class DenseDetectionsConfig(ModelConfig[DenseDetections]):
+    """Options of dense detections; the widths are the published ones.
 
-    Args:
-        labels: the label space; some of its categories are things.
-        backbone: a name for :func:`~panscape.nn.backbones.create_backbone`, or a module that implements its protocol.
+    Attributes:
+        backbone: See :class:`~panscape.models.variants.ModelConfig`; by default ResNet-50 with torchvision's weights,
+            from which the paper starts.
         towers: 2, for localisation and for semantics, or 1 of ``box_width`` channels for both.
-        levelness: predict the level whose box a pixel takes; without it, the best level counts for each object.
-        box_width: channels of the localisation tower, a multiple of 8.
-        semantic_width: channels of the semantic tower, a multiple of 8; not used with one tower.
-        fpn_width: channels of the FPN.
-        tower_depth: layers of each tower.
-        initial_distance: initial distance from a location to each side of its box, pixels. 1 as released; networks
+        levelness: Predict the level whose box a pixel takes; without it, the best level counts for each object.
+        box_width: Channels of the localisation tower, a multiple of 8; 256 as published.
+        semantic_width: Channels of the semantic tower, a multiple of 8; 128 as published. Not used with one tower.
+        fpn_width: Channels of the FPN; 256 as published.
+        tower_depth: Layers of each tower.
+        initial_distance: Initial distance from a location to each side of its box, pixels. 1 as released; networks
             that are trained for minutes converge sooner from the size of common things.
-        frozen_norm: freeze the BatchNorm of the backbone, and the weights of its stem and first stage, as published
-            for training from ImageNet weights.
-        norm_eps: value that frozen norms add to the variance; None keeps the backbone's own.
-        pretrained: initialise the backbone with timm's ImageNet weights.
-        normalization: input normalisation that the backbone's weights expect: "imagenet" or "caffe".
-        representation: targets, losses and post-processing, with levels and strides; by default the published values
-            for the label space.
-        longest_side: maximum side of images in inference; larger ones are downscaled.
-        test_scale: factor by which images are resized in inference.
+        frozen_norm: Freeze the BatchNorm of the backbone, and the weights of its stem and first stage, as published
+            for training from ImageNet weights. Without these weights, frozen norms do not normalise.
+        compat: "released" for the authors' weights: the input normalisation of Caffe, and frozen norms that add nothing
+            to the variance, as torchvision's did then. None for ImageNet's normalisation and the backbone's epsilon.
+        representation: Targets, losses and post-processing, with levels and strides; None for the published values for
+            the label space.
 
     Raises:
-        InvalidArgumentError: a width, the depth, the levels or another value is invalid, or the backbone lacks a
-            stride.
-        UnknownNameError: no backbone or input normalisation has this name.
+        InvalidArgumentError: a width, the depth or another value is invalid.
     """
-    if towers not in (1, 2):
-        raise InvalidArgumentError(f"expected 1 or 2 towers, got {towers}")
-    for name, width in (("box_width", box_width), ("semantic_width", semantic_width)):
-        if width < 1 or width % CHANNELS_IN_GROUP:
+
+    backbone: str | Backbone = "resnet50.tv_in1k"
+    towers: Literal[1, 2] = 2
+    levelness: bool = True
+    box_width: int = 256
+    semantic_width: int = 128
+    fpn_width: int = 256
+    tower_depth: int = 4
+    initial_distance: float = 1.0
+    frozen_norm: bool = False
+    compat: Literal["released"] | None = None
+    representation: DenseBoxRepresentation | None = None
+
+    def __post_init__(self) -> None:
+        if self.towers not in (1, 2):
+            raise InvalidArgumentError(f"expected 1 or 2 towers, got {self.towers}")
+        for name, width in (("box_width", self.box_width), ("semantic_width", self.semantic_width)):
+            if width < 1 or width % CHANNELS_IN_GROUP:
+                raise InvalidArgumentError(
+                    f"expected {name} to be a multiple of {CHANNELS_IN_GROUP}, the channels of a group, got {width}"
+                )
+        if self.fpn_width < 1 or self.tower_depth < 1:
             raise InvalidArgumentError(
-                f"expected {name} to be a multiple of {CHANNELS_IN_GROUP}, the channels of a group, got {width}"
+                f"expected an fpn_width and a tower_depth of at least 1, got {self.fpn_width} and {self.tower_depth}"
             )
-    if fpn_width < 1 or tower_depth < 1:
-        raise InvalidArgumentError(
-            f"expected an fpn_width and a tower_depth of at least 1, got {fpn_width} and {tower_depth}"
-        )
-    if not 0 < initial_distance <= LARGEST_DISTANCE:
-        raise InvalidArgumentError(
-            f"expected an initial_distance above 0 and of at most {LARGEST_DISTANCE:g} pixels, got {initial_distance}"
-        )
-    if norm_eps is not None and not (frozen_norm and 0 <= norm_eps < 1):
-        raise InvalidArgumentError(
-            f"expected a norm_eps in 0..1, with frozen_norm=True, got {norm_eps} with frozen_norm={frozen_norm}"
-        )
-    if isinstance(backbone, str):
-        backbone = create_backbone(backbone, pretrained=pretrained, after_relu=True)
-    return DenseDetections(
-        labels,
-        backbone,
-        fpn_width=fpn_width,
-        box_width=box_width,
-        semantic_width=semantic_width if towers == 2 else None,
-        depth=tower_depth,
-        has_levelness=levelness,
-        initial_distance=initial_distance,
-        frozen_norm=frozen_norm,
-        norm_eps=norm_eps,
-        representation=representation or PUBLISHED.get(labels.name, DenseBoxRepresentation()),
-        longest_side=longest_side,
-        test_scale=test_scale,
-        normalization=normalization,
-    )
+        if not 0 < self.initial_distance <= LARGEST_DISTANCE:
+            raise InvalidArgumentError(
+                f"expected an initial_distance above 0 and of at most {LARGEST_DISTANCE:g} pixels, got "
+                f"{self.initial_distance}"
+            )
+        if self.compat not in (None, "released") or (self.compat and not self.frozen_norm):
+            raise InvalidArgumentError(
+                f'expected compat None, or "released" with frozen_norm=True, got {self.compat!r} with '
+                f"frozen_norm={self.frozen_norm}"
+            )
+
+    def build(self, labels: LabelSpace) -> DenseDetections:
+        """See :meth:`ModelConfig.build`."""
+        return DenseDetections(labels, self.create_backbone(after_relu=True), self)
 
 
-def dense_detections_r50(
-    labels: LabelSpace,
-    *,
-    towers: Literal[1, 2] = 2,
-    levelness: bool = True,
-    box_width: int = 256,
-    semantic_width: int = 128,
-    fpn_width: int = 256,
-    frozen_norm: bool = True,
-    norm_eps: float | None = None,
-    pretrained: bool = False,
-    normalization: str = "imagenet",
-    representation: DenseBoxRepresentation | None = None,
-    longest_side: int | None = None,
-    test_scale: float = 1.0,
-) -> DenseDetections:
+dense_detections = variant("dense_detections", "Build dense detections on any backbone.", DenseDetectionsConfig)
+dense_detections_r50 = variant(
+    "dense_detections_r50",
     """Build the published network: ResNet-50 with frozen BatchNorm, FPN, and towers of 256 and 128 channels.
 
     Rows of Table 3: ``towers=1, levelness=False`` (first), ``levelness=False`` (second), and the defaults; the rows
-    without mask loss and with supervision by boxes are options of the representation. For the arguments see
-    :func:`dense_detections`. Without pretrained weights, frozen norms do not normalise: load weights, or set
-    ``frozen_norm=False``.
-    """
-    return dense_detections(
-        labels,
-        "resnet50.tv_in1k",  # torchvision's weights, from which the paper starts
-        towers=towers,
-        levelness=levelness,
-        box_width=box_width,
-        semantic_width=semantic_width,
-        fpn_width=fpn_width,
-        frozen_norm=frozen_norm,
-        norm_eps=norm_eps,
-        pretrained=pretrained,
-        normalization=normalization,
-        representation=representation,
-        longest_side=longest_side,
-        test_scale=test_scale,
-    )
-
-
-def dense_detections_light(
-    labels: LabelSpace,
-    backbone: str | Backbone = "resnet50.tv_in1k",
-    *,
-    width: int = 128,
-    levelness: bool = True,
-    tower_depth: int = 4,
-    initial_distance: float = 1.0,
-    frozen_norm: bool = False,
-    norm_eps: float | None = None,
-    pretrained: bool = False,
-    normalization: str = "imagenet",
-    representation: DenseBoxRepresentation | None = None,
-    longest_side: int | None = None,
-    test_scale: float = 1.0,
-) -> DenseDetections:
+    without mask loss and with supervision by boxes are options of the representation.
+    """,
+    DenseDetectionsConfig,
+    frozen_norm=True,
+)
+dense_detections_light = variant(
+    "dense_detections_light",
     """Build a lighter network of our own: one tower of 128 channels for everything, on an FPN of as many channels.
 
     The localisation tower takes 29 % of all operations, and in Table 3 a second tower adds 0.3 PQ but loses 0.3 on
     things. The semantic tower's width is kept: its first layer reduces the FPN's features to 128 channels, so that the
     FPN needs no more channels either. Convolutions are dense, as CPUs run depthwise ones inefficiently.
-
-    Args:
-        labels: the label space.
-        backbone: as for :func:`dense_detections`.
-        width: channels of the FPN and the tower, a multiple of 8.
-        levelness: predict the level whose box a pixel takes.
-        tower_depth: layers of the tower.
-        initial_distance: initial distance from a location to each side of its box, pixels.
-        frozen_norm: freeze the BatchNorm of the backbone, and the weights of its stem and first stage.
-        norm_eps: value that frozen norms add to the variance; None keeps the backbone's own.
-        pretrained: initialise the backbone with timm's ImageNet weights.
-        normalization: input normalisation, "imagenet" or "caffe".
-        representation: targets, losses and post-processing; by default the published values for the label space.
-        longest_side: maximum side of images in inference; larger ones are downscaled.
-        test_scale: factor by which images are resized in inference.
-    """
-    return dense_detections(
-        labels,
-        backbone,
-        towers=1,
-        levelness=levelness,
-        box_width=width,
-        fpn_width=width,
-        tower_depth=tower_depth,
-        initial_distance=initial_distance,
-        frozen_norm=frozen_norm,
-        norm_eps=norm_eps,
-        pretrained=pretrained,
-        normalization=normalization,
-        representation=representation,
-        longest_side=longest_side,
-        test_scale=test_scale,
-    )
+    """,
+    DenseDetectionsConfig,
+    towers=1,
+    box_width=128,
+    fpn_width=128,
+)

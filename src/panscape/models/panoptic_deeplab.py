@@ -6,7 +6,7 @@ arXiv:1911.10194.
 One backbone; two decoders, each with an ASPP of its own; three heads, which predict category, object centre and offset
 to the centre. Bottom-up: no boxes, no regions.
 
-Two published implementations differ; ``form`` selects one, so that the weights of either work here:
+Two published implementations differ; ``compat`` selects one, so that the weights of either work here:
 
 - "detectron2", the first author's project in detectron2, which later work builds on and compares with: features at
   stride 16, the last stage dilated; in the ASPP, separable convolutions with dilations 6, 12, 18; features of strides 8
@@ -37,18 +37,27 @@ Where this differs from both:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import round_up
 from panscape.labels import LabelSpace
-from panscape.models.panoptic_deeplab_network import PanopticDeepLab
-from panscape.nn.backbones import Backbone, create_backbone
-from panscape.nn.pisr import Relations
-from panscape.nn.pisr_instances import CenterInstanceMaps
-from panscape.representations.centers import CenterDecoding, CenterRepresentation
+from panscape.models.center_model import CenterModel, CenterModelConfig
+from panscape.models.panoptic_deeplab_decoder import DeepLabDecoder, head, initialize
+from panscape.models.pisr import second_head, valid_cells
+from panscape.models.variants import variant
+from panscape.nn.aspp import ASPP
+from panscape.nn.backbones import Backbone
+from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation
 
+_OUTPUT_STRIDE = 4
+_RATES = {16: (6, 12, 18), 32: (3, 6, 9)}  # dilations of the ASPP, by the stride of its features
 _PROJECTIONS = (128, 64, 32)  # channels for features at strides 16, 8 and 4
 
 _DECODING = CenterDecoding(resize="outputs", beyond_top_k="above")
@@ -64,326 +73,299 @@ _CONTEXT_SIZES = {"cityscapes": (512, 1024), "coco_panoptic": (640, 640)}
 _SIZE_DIVISIBILITY = {"coco_panoptic": 640}
 
 
-def panoptic_deeplab(
-    labels: LabelSpace,
-    backbone: str | Backbone = "resnet52",
-    *,
-    form: Literal["detectron2", "standalone"] = "detectron2",
-    separable: bool = True,
-    output_stride: Literal[16, 32] | None = None,
-    decoder_width: int = 256,
-    instance_width: int = 128,
-    pyramid_width: int = 256,
-    head_width: int = 32,
-    projections: tuple[int, ...] | None = None,
-    instance_projections: tuple[int, ...] | None = None,
-    context_size: tuple[int, int] | None = None,
-    size_divisibility: int | None = None,
-    dropout: float | None = None,
-    relations: Relations | None = None,
-    instance_maps: CenterInstanceMaps | None = None,
-    pretrained: bool = False,
-    representation: CenterRepresentation | None = None,
-    longest_side: int | None = None,
-    test_scale: float = 1.0,
-) -> PanopticDeepLab:
-    """Build Panoptic-DeepLab on any backbone.
+class PanopticDeepLab(CenterModel):
+    """The Panoptic-DeepLab model.
 
     Args:
-        labels: the label space.
-        backbone: a name for :func:`~panscape.nn.backbones.create_backbone`, or a module that implements its protocol,
-            with features after the last ReLU of their stage.
-        form: the published implementation to follow, "detectron2" or "standalone"; see the top of this module.
-        separable: use separable convolutions, as in the paper; otherwise ordinary ones.
-        output_stride: stride of the coarsest features: 16, for ResNets and ours, or 32. By default 16 in detectron2's
-            form and 32 in the standalone form; for a module, its own.
-        decoder_width: channels of the semantic decoder and its head.
-        instance_width: channels of the decoder of centres and offsets.
-        pyramid_width: channels of the ASPP's branches.
-        head_width: channels of the heads of centres and offsets.
-        projections: channels of the finer features in the semantic decoder, coarse to fine, one for each; by default
-            the last of 128, 64 and 32.
-        instance_projections: the same in the other decoder; by default as many, in the standalone form half as many.
-        context_size: height and width in pixels of the window of image pooling; by default, in detectron2's form, the
-            published training crop of the label space, and otherwise the whole image.
-        size_divisibility: images are padded to multiples of this many pixels, at the right and at the bottom, with the
-            mean colour, in training and inference; a multiple of the backbone's last stride. By default, in
-            detectron2's form, the published value of the label space (640 for COCO), and otherwise that stride.
-        dropout: dropout probability after the ASPP; by default 0.1, in the standalone form 0.5.
-        relations: relations that add the context of categories and objects to the features, for example ``PISR()``;
-            None for the published network.
-        instance_maps: options of the relations' instance heatmaps; None for the defaults, with the NMS window of
-            post-processing.
-        pretrained: initialise the backbone with timm's ImageNet weights.
-        representation: targets, losses and post-processing; by default the published values for the label space.
-        longest_side: maximum side of images in inference; larger ones are downscaled.
-        test_scale: factor by which images are resized in inference.
+        labels: the label space; the semantic head has one channel per category.
+        backbone: features at strides 4 to 16 or 32, after the last ReLU of their stage.
+        config: all other options.
 
     Raises:
-        InvalidArgumentError: an argument has an invalid value, or the backbone lacks a stride.
-        UnknownNameError: no backbone has this name.
+        InvalidArgumentError: the representation's ``loss_stride`` does not divide 4 or, in the standalone form, is not
+            1; the backbone's last stride is not 16 or 32, or does not divide ``size_divisibility``; or the number of
+            projections differs from the number of features finer than the coarsest.
     """
-    if form not in ("detectron2", "standalone"):
-        raise InvalidArgumentError(f'expected form "detectron2" or "standalone", got {form!r}')
-    is_standalone = form == "standalone"
-    widths = {
-        "decoder_width": decoder_width,
-        "instance_width": instance_width,
-        "pyramid_width": pyramid_width,
-        "head_width": head_width,
-    }
-    for name, width in widths.items():
-        if width < 1:
-            raise InvalidArgumentError(f"expected a {name} of at least 1 channel, got {width}")
-    dropout = (0.5 if is_standalone else 0.1) if dropout is None else dropout
-    if not 0 <= dropout < 1:
-        raise InvalidArgumentError(f"expected a dropout of 0 or more and below 1, got {dropout}")
-    if context_size is not None and (len(context_size) != 2 or min(context_size) < 1):
-        raise InvalidArgumentError(f"expected a context_size of two sides, of at least 1x1 pixels, got {context_size}")
-    if isinstance(backbone, str):
-        wanted = output_stride or (32 if is_standalone else 16)
-        backbone = create_backbone(backbone, pretrained=pretrained, after_relu=True, output_stride=wanted)
-    elif output_stride not in (None, backbone.strides[-1]):
-        raise InvalidArgumentError(
-            f"expected the output_stride of the backbone, {backbone.strides[-1]}, or none, got {output_stride}"
-        )
-    if size_divisibility is not None and (size_divisibility < 1 or size_divisibility % backbone.strides[-1]):
-        raise InvalidArgumentError(
-            f"expected size_divisibility as a multiple of the backbone's last stride {backbone.strides[-1]}, got "
-            f"{size_divisibility}"
-        )
-    num_skips = sum(stride < backbone.strides[-1] for stride in backbone.strides)
-    if projections is None:
-        projections = _PROJECTIONS[-num_skips:]
-    if instance_projections is None:
-        instance_projections = tuple(max(p // 2, 1) for p in projections) if is_standalone else projections
-    if min((*projections, *instance_projections), default=1) < 1:
-        raise InvalidArgumentError(
-            f"expected projections of at least 1 channel, got {projections} and {instance_projections}"
-        )
-    if context_size is None and not is_standalone:
-        context_size = _CONTEXT_SIZES.get(labels.name)
-    if size_divisibility is None and not is_standalone:
-        size_divisibility = _SIZE_DIVISIBILITY.get(labels.name)
-    return PanopticDeepLab(
-        labels,
-        backbone,
-        form=form,
-        separable=separable,
-        **widths,
-        projections=projections,
-        instance_projections=instance_projections,
-        context_size=context_size,
-        size_divisibility=size_divisibility,
-        dropout=dropout,
-        representation=representation or _published(labels, is_standalone),
-        relations=relations,
-        instance_maps=instance_maps,
-        longest_side=longest_side,
-        test_scale=test_scale,
+
+    def __init__(self, labels: LabelSpace, backbone: Backbone, config: PanopticDeepLabConfig) -> None:
+        stride = backbone.strides[-1]
+        super().__init__(labels, config, stride=config.padding_stride(labels, stride), output_stride=_OUTPUT_STRIDE)
+        self.compat = config.compat
+        if config.is_standalone and self.representation.loss_stride != 1:
+            raise InvalidArgumentError(
+                "expected a representation with loss_stride=1 in the standalone form, whose sides are one more than a "
+                f"multiple of {stride}, got {self.representation.loss_stride}"
+            )
+        if stride not in _RATES:
+            raise InvalidArgumentError(f"expected a backbone whose last stride is 16 or 32, got {stride}")
+        self.backbone = cast(nn.Module, backbone)
+        of_semantic, of_instances = config.decoder_width, config.instance_width
+        skips = [stage for stage in (2, 1, 0) if backbone.strides[stage] < stride]
+        semantic_projections, instance_projections = config.projection_widths([backbone.strides[i] for i in skips])
+        window = config.pooling_window(labels, stride)
+        self.semantic_decoder = _decoder(backbone, skips, semantic_projections, of_semantic, window, config)
+        self.instance_decoder = _decoder(backbone, skips, instance_projections, of_instances, window, config)
+        self.semantic = self._head("semantic", of_semantic, config)
+        self.center = self._head("center", of_instances, config)
+        self.offset = self._head("offset", of_instances, config)
+        for module in (self.semantic_decoder, self.instance_decoder, self.semantic, self.center, self.offset):
+            initialize(module, config.compat)
+        self.relations = self.relate(config, of_semantic + of_instances, semantic_channels=of_semantic)
+        if self.relations is not None:
+            self.refined_semantic = self._refined("semantic", of_semantic, self.relations.semantic_width, config)
+            self.refined_center = self._refined("center", of_instances, self.relations.instance_width, config)
+            self.refined_offset = self._refined("offset", of_instances, self.relations.instance_width, config)
+        if config.is_standalone:
+            for norm in (m for m in self.modules() if isinstance(m, nn.BatchNorm2d)):
+                norm.momentum = 0.01
+
+    def _head(self, name: str, in_channels: int, config: PanopticDeepLabConfig) -> nn.Sequential:
+        """Return the head "semantic", "center" or "offset" with its initial weights of PyTorch."""
+        if name == "semantic":
+            return head(in_channels, config.decoder_width, config.decoder_width, len(self.labels), config.separable)
+        separable = config.separable and (name == "offset" or config.is_standalone)
+        return head(in_channels, config.instance_width, config.head_width, 1 if name == "center" else 2, separable)
+
+    def _refined(self, name: str, channels: int, width: int, config: PanopticDeepLabConfig) -> nn.Module:
+        """Return the second stage's head with ``width`` input channels; the first stage's has ``channels``."""
+        first = self.get_submodule(name)
+        return second_head(first, channels, width, lambda n: initialize(self._head(name, n, config), config.compat))
+
+    def forward(self, images: Tensor) -> CenterOutputs:
+        """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size.
+
+        With relations, in training, they include the outputs of the first stage, to which the losses apply as well.
+        """
+        size = (images.shape[-2], images.shape[-1])
+        features = self.backbone(self._padded(self.preprocess(images), size))
+        of_semantic, of_instances = self.semantic_decoder(features), self.instance_decoder(features)
+        first = self.named(self.semantic(of_semantic), self.center(of_instances), self.offset(of_instances))
+        if self.relations is None:
+            return first
+        both = torch.cat([of_semantic, of_instances], dim=1)
+        valid = valid_cells(size, both, _OUTPUT_STRIDE)
+        return self.second_stage(first, *self.relations(both, first, valid))
+
+    def padded_size(self, outputs: CenterOutputs) -> tuple[int, int]:
+        """Return the height and width of the padded input of these outputs."""
+        if self.compat == "detectron2":
+            return super().padded_size(outputs)
+        height, width = outputs.semantic.shape[-2:]
+        return (height - 1) * _OUTPUT_STRIDE + 1, (width - 1) * _OUTPUT_STRIDE + 1
+
+    def _padded(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Pad preprocessed images to one pixel more than a multiple of the stride, if the form requires it.
+
+        Cells then lie on the pixels 0, 4, 8 and so on, the first and the last of them in the corners, as aligned
+        corners assume.
+        """
+        if self.compat == "detectron2":
+            return images
+        rows, columns = (round_up(side - 1, self.stride) + 1 for side in size)
+        return F.pad(images, (0, columns - images.shape[-1], 0, rows - images.shape[-2]))
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The backbone, without the decoders."""
+        return ("backbone",)
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Return the parameters of the backbone, for a separate learning rate."""
+        return self.backbone.parameters()
+
+
+def _decoder(
+    backbone: Backbone,
+    skips: Sequence[int],
+    projections: Sequence[int],
+    width: int,
+    window: tuple[int, int] | None,
+    config: PanopticDeepLabConfig,
+) -> DeepLabDecoder:
+    pyramid = ASPP(
+        backbone.channels[-1],
+        config.pyramid_width,
+        _RATES[backbone.strides[-1]],
+        separable=config.separable and not config.is_standalone,
+        window=window,
+        window_bias=not config.is_standalone,
+        align_corners=config.is_standalone,
+        dropout=config.dropout_prob,
+    )
+    return DeepLabDecoder(
+        backbone.channels,
+        skips,
+        projections,
+        pyramid,
+        pyramid_width=config.pyramid_width,
+        width=width,
+        separable=config.separable,
+        skip_first=not config.is_standalone,
+        align_corners=config.is_standalone,
     )
 
 
-def _published(labels: LabelSpace, is_standalone: bool) -> CenterRepresentation:
-    """Return the published representation for a label space; the standalone form aligns corners throughout."""
-    published = PUBLISHED.get(labels.name, _REPRESENTATION)
-    if not is_standalone:
-        return published
-    decoding = replace(published.decoding, align_corners=True)
-    return replace(published, offset_loss_weight=0.005, loss_align_corners=True, decoding=decoding)
+@dataclass(frozen=True, kw_only=True)
+class PanopticDeepLabConfig(CenterModelConfig[PanopticDeepLab]):
+    """Options of Panoptic-DeepLab; the widths are the published ones.
+
+    Attributes:
+        backbone: See :class:`~panscape.models.variants.ModelConfig`; a module has features after the last ReLU of
+            their stage.
+        compat: The published implementation to be compatible with: "detectron2", or "standalone" for the older
+            repository.
+        separable: Use separable convolutions, as in the paper; otherwise ordinary ones. In the standalone form, those
+            of the ASPP are ordinary either way.
+        output_stride: Stride of the coarsest features: 16, for ResNets and ours, or 32. None for 16 in detectron2's
+            form and 32 in the standalone form, or for that of a module.
+        decoder_width: Channels of the semantic decoder and its head; 256 as published.
+        instance_width: Channels of the decoder of centres and offsets; 128 as published.
+        pyramid_width: Channels of the ASPP's branches, in both decoders; 256 as published.
+        head_width: Channels of the heads of centres and offsets; 32 as published.
+        projections: Channels of the finer features in the semantic decoder, coarse to fine, one for each; None for the
+            last of 128, 64 and 32.
+        instance_projections: The same in the other decoder; None for as many, or half as many in the standalone form.
+        context_size: Height and width of the window of image pooling, pixels; None for the published training crop of
+            the label space in detectron2's form, and otherwise for the whole image.
+        size_divisibility: Images are padded to multiples of this many pixels, at the right and at the bottom, with the
+            mean colour, in training and inference; a multiple of the backbone's last stride. None for the published
+            value of the label space in detectron2's form (640 for COCO), and otherwise for that stride.
+        dropout: Dropout probability after the ASPP; None for 0.1, or 0.5 in the standalone form.
+
+    Raises:
+        InvalidArgumentError: the form is unknown, or a width, the dropout or the context size is out of range.
+    """
+
+    backbone: str | Backbone = "resnet52"
+    compat: Literal["detectron2", "standalone"] = "detectron2"
+    separable: bool = True
+    output_stride: Literal[16, 32] | None = None
+    decoder_width: int = 256
+    instance_width: int = 128
+    pyramid_width: int = 256
+    head_width: int = 32
+    projections: tuple[int, ...] | None = None
+    instance_projections: tuple[int, ...] | None = None
+    context_size: tuple[int, int] | None = None
+    size_divisibility: int | None = None
+    dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.compat not in ("detectron2", "standalone"):
+            raise InvalidArgumentError(f'expected compat "detectron2" or "standalone", got {self.compat!r}')
+        for name in ("decoder_width", "instance_width", "pyramid_width", "head_width"):
+            if getattr(self, name) < 1:
+                raise InvalidArgumentError(f"expected a {name} of at least 1 channel, got {getattr(self, name)}")
+        if not 0 <= self.dropout_prob < 1:
+            raise InvalidArgumentError(f"expected a dropout of 0 or more and below 1, got {self.dropout}")
+        if self.context_size is not None and (len(self.context_size) != 2 or min(self.context_size) < 1):
+            raise InvalidArgumentError(
+                f"expected a context_size of two sides, of at least 1x1 pixels, got {self.context_size}"
+            )
+
+    @property
+    def is_standalone(self) -> bool:
+        """Whether the network follows the older repository."""
+        return self.compat == "standalone"
+
+    @property
+    def dropout_prob(self) -> float:
+        """Dropout probability after the ASPP."""
+        return self.dropout if self.dropout is not None else 0.5 if self.is_standalone else 0.1
+
+    def projection_widths(self, strides: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the channels of the projections of both decoders for features at these strides, coarse to fine.
+
+        Raises:
+            InvalidArgumentError: there are more or fewer projections than strides, or one has no channel.
+        """
+        semantic = _PROJECTIONS[-len(strides) :] if self.projections is None else self.projections
+        instance = self.instance_projections
+        if instance is None:
+            instance = tuple(max(p // 2, 1) for p in semantic) if self.is_standalone else semantic
+        if min((*semantic, *instance), default=1) < 1:
+            raise InvalidArgumentError(f"expected projections of at least 1 channel, got {semantic} and {instance}")
+        if not len(semantic) == len(instance) == len(strides):
+            raise InvalidArgumentError(
+                f"expected {len(strides)} projections in each decoder, for features at strides {list(strides)}, got "
+                f"{semantic} and {instance}"
+            )
+        return semantic, instance
+
+    def pooling_window(self, labels: LabelSpace, stride: int) -> tuple[int, int] | None:
+        """Return height and width of the window of image pooling in cells of ``stride``; None for the whole map."""
+        published = None if self.is_standalone else _CONTEXT_SIZES.get(labels.name)
+        size = self.context_size or published
+        return None if size is None else (-(-size[0] // stride), -(-size[1] // stride))
+
+    def padding_stride(self, labels: LabelSpace, stride: int) -> int:
+        """Return what the sides of padded images are multiples of, in pixels.
+
+        Raises:
+            InvalidArgumentError: ``size_divisibility`` is not a multiple of the backbone's last stride.
+        """
+        if self.size_divisibility is None:
+            return stride if self.is_standalone else _SIZE_DIVISIBILITY.get(labels.name, stride)
+        if self.size_divisibility < 1 or self.size_divisibility % stride:
+            raise InvalidArgumentError(
+                f"expected size_divisibility as a multiple of the backbone's last stride {stride}, got "
+                f"{self.size_divisibility}"
+            )
+        return self.size_divisibility
+
+    def published(self, labels: LabelSpace) -> CenterRepresentation:
+        """See :meth:`CenterModelConfig.published`; the standalone form aligns corners throughout."""
+        published = PUBLISHED.get(labels.name, _REPRESENTATION)
+        if not self.is_standalone:
+            return published
+        decoding = replace(published.decoding, align_corners=True)
+        return replace(published, offset_loss_weight=0.005, loss_align_corners=True, decoding=decoding)
+
+    def build(self, labels: LabelSpace) -> PanopticDeepLab:
+        """See :meth:`ModelConfig.build`."""
+        wanted = self.output_stride or (32 if self.is_standalone else 16)
+        backbone = self.create_backbone(after_relu=True, output_stride=wanted)
+        if self.output_stride not in (None, backbone.strides[-1]):
+            raise InvalidArgumentError(
+                f"expected the output_stride of the backbone, {backbone.strides[-1]}, or none, got {self.output_stride}"
+            )
+        return PanopticDeepLab(labels, backbone, self)
 
 
-def panoptic_deeplab_r52(
-    labels: LabelSpace,
-    *,
-    separable: bool = True,
-    decoder_width: int = 256,
-    instance_width: int = 128,
-    pyramid_width: int = 256,
-    context_size: tuple[int, int] | None = None,
-    size_divisibility: int | None = None,
-    relations: Relations | None = None,
-    instance_maps: CenterInstanceMaps | None = None,
-    pretrained: bool = False,
-    representation: CenterRepresentation | None = None,
-    longest_side: int | None = None,
-    test_scale: float = 1.0,
-) -> PanopticDeepLab:
+panoptic_deeplab = variant("panoptic_deeplab", "Build Panoptic-DeepLab on any backbone.", PanopticDeepLabConfig)
+panoptic_deeplab_r50 = variant(
+    "panoptic_deeplab_r50",
+    "Build the network on ResNet-50 with its own stem: in detectron2's form, or in that of the older repository.",
+    PanopticDeepLabConfig,
+    backbone="resnet50.tv_in1k",
+)
+panoptic_deeplab_r52 = variant(
+    "panoptic_deeplab_r52",
     """Build the network that detectron2 calls R-52: ResNet-50 with DeepLab's stem, features at stride 16.
 
-    It is the base network of PISR. For the arguments see :func:`panoptic_deeplab`.
-    """
-    return panoptic_deeplab(
-        labels,
-        "resnet52",
-        separable=separable,
-        decoder_width=decoder_width,
-        instance_width=instance_width,
-        pyramid_width=pyramid_width,
-        context_size=context_size,
-        size_divisibility=size_divisibility,
-        relations=relations,
-        instance_maps=instance_maps,
-        pretrained=pretrained,
-        representation=representation,
-        longest_side=longest_side,
-        test_scale=test_scale,
-    )
-
-
-def panoptic_deeplab_r50(
-    labels: LabelSpace,
-    *,
-    form: Literal["detectron2", "standalone"] = "detectron2",
-    separable: bool = True,
-    decoder_width: int = 256,
-    instance_width: int = 128,
-    pyramid_width: int = 256,
-    context_size: tuple[int, int] | None = None,
-    size_divisibility: int | None = None,
-    relations: Relations | None = None,
-    instance_maps: CenterInstanceMaps | None = None,
-    pretrained: bool = False,
-    representation: CenterRepresentation | None = None,
-    longest_side: int | None = None,
-    test_scale: float = 1.0,
-) -> PanopticDeepLab:
-    """Build the network on ResNet-50 with its own stem: in detectron2's form, or in that of the older repository.
-
-    For the arguments see :func:`panoptic_deeplab`.
-    """
-    return panoptic_deeplab(
-        labels,
-        "resnet50.tv_in1k",
-        form=form,
-        separable=separable,
-        decoder_width=decoder_width,
-        instance_width=instance_width,
-        pyramid_width=pyramid_width,
-        context_size=context_size,
-        size_divisibility=size_divisibility,
-        relations=relations,
-        instance_maps=instance_maps,
-        pretrained=pretrained,
-        representation=representation,
-        longest_side=longest_side,
-        test_scale=test_scale,
-    )
-
-
-def panoptic_deeplab_r101(
-    labels: LabelSpace,
-    *,
-    separable: bool = True,
-    decoder_width: int = 256,
-    instance_width: int = 128,
-    pyramid_width: int = 256,
-    context_size: tuple[int, int] | None = None,
-    size_divisibility: int | None = None,
-    relations: Relations | None = None,
-    instance_maps: CenterInstanceMaps | None = None,
-    pretrained: bool = False,
-    representation: CenterRepresentation | None = None,
-    longest_side: int | None = None,
-    test_scale: float = 1.0,
-) -> PanopticDeepLab:
-    """Build the network on ResNet-101 with DeepLab's stem, which detectron2 calls R-103.
-
-    For the arguments see :func:`panoptic_deeplab`.
-    """
-    return panoptic_deeplab(
-        labels,
-        "resnet103",
-        separable=separable,
-        decoder_width=decoder_width,
-        instance_width=instance_width,
-        pyramid_width=pyramid_width,
-        context_size=context_size,
-        size_divisibility=size_divisibility,
-        relations=relations,
-        instance_maps=instance_maps,
-        pretrained=pretrained,
-        representation=representation,
-        longest_side=longest_side,
-        test_scale=test_scale,
-    )
-
-
-def panoptic_deeplab_hrnet48(
-    labels: LabelSpace,
-    *,
-    separable: bool = True,
-    decoder_width: int = 256,
-    instance_width: int = 128,
-    pyramid_width: int = 256,
-    context_size: tuple[int, int] | None = None,
-    size_divisibility: int | None = None,
-    relations: Relations | None = None,
-    instance_maps: CenterInstanceMaps | None = None,
-    pretrained: bool = False,
-    representation: CenterRepresentation | None = None,
-    longest_side: int | None = None,
-    test_scale: float = 1.0,
-) -> PanopticDeepLab:
-    """Build the network on HRNet-W48, whose four branches have strides 4 to 32.
-
-    For the arguments see :func:`panoptic_deeplab`.
-    """
-    return panoptic_deeplab(
-        labels,
-        "hrnet_w48.ms_in1k",
-        separable=separable,
-        output_stride=32,
-        decoder_width=decoder_width,
-        instance_width=instance_width,
-        pyramid_width=pyramid_width,
-        context_size=context_size,
-        size_divisibility=size_divisibility,
-        relations=relations,
-        instance_maps=instance_maps,
-        pretrained=pretrained,
-        representation=representation,
-        longest_side=longest_side,
-        test_scale=test_scale,
-    )
-
-
-def panoptic_deeplab_mobilenetv2(
-    labels: LabelSpace,
-    *,
-    form: Literal["detectron2", "standalone"] = "standalone",
-    separable: bool = True,
-    decoder_width: int = 256,
-    instance_width: int = 128,
-    pyramid_width: int = 256,
-    context_size: tuple[int, int] | None = None,
-    size_divisibility: int | None = None,
-    relations: Relations | None = None,
-    instance_maps: CenterInstanceMaps | None = None,
-    pretrained: bool = False,
-    representation: CenterRepresentation | None = None,
-    longest_side: int | None = None,
-    test_scale: float = 1.0,
-) -> PanopticDeepLab:
-    """Build the network on MobileNetV2, which only the older repository has; its form is therefore the default.
-
-    For the arguments see :func:`panoptic_deeplab`.
-    """
-    return panoptic_deeplab(
-        labels,
-        "mobilenetv2_100.ra_in1k",
-        form=form,
-        separable=separable,
-        output_stride=32,
-        decoder_width=decoder_width,
-        instance_width=instance_width,
-        pyramid_width=pyramid_width,
-        context_size=context_size,
-        size_divisibility=size_divisibility,
-        relations=relations,
-        instance_maps=instance_maps,
-        pretrained=pretrained,
-        representation=representation,
-        longest_side=longest_side,
-        test_scale=test_scale,
-    )
+    It is the base network of PISR.
+    """,
+    PanopticDeepLabConfig,
+    backbone="resnet52",
+)
+panoptic_deeplab_r101 = variant(
+    "panoptic_deeplab_r101",
+    "Build the network on ResNet-101 with DeepLab's stem, which detectron2 calls R-103.",
+    PanopticDeepLabConfig,
+    backbone="resnet103",
+)
+panoptic_deeplab_hrnet48 = variant(
+    "panoptic_deeplab_hrnet48",
+    "Build the network on HRNet-W48, whose four branches have strides 4 to 32.",
+    PanopticDeepLabConfig,
+    backbone="hrnet_w48.ms_in1k",
+    output_stride=32,
+)
+panoptic_deeplab_mobilenetv2 = variant(
+    "panoptic_deeplab_mobilenetv2",
+    "Build the network on MobileNetV2, which only the older repository has; its form is therefore the default.",
+    PanopticDeepLabConfig,
+    backbone="mobilenetv2_100.ra_in1k",
+    compat="standalone",
+    output_stride=32,
+)

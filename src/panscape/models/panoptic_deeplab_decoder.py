@@ -79,18 +79,18 @@ def head(in_channels: int, between: int, width: int, out_channels: int, separabl
     return nn.Sequential(blending(in_channels, between, width, separable), nn.Conv2d(width, out_channels, 1))
 
 
-def initialize(module: nn.Module, form: Literal["detectron2", "standalone"]) -> nn.Module:
+def initialize(module: nn.Module, compat: Literal["detectron2", "standalone"]) -> nn.Module:
     """Initialise the weights of a decoder or a head as the published code does, and return it; biases are 0.
 
     Args:
         module: a :class:`DeepLabDecoder` or a :func:`head`.
-        form: "detectron2" uses N(0, 0.001) for the convolutions that predict, He et al. (ICCV 2015) with fan-out for
+        compat: "detectron2" uses N(0, 0.001) for the convolutions that predict, He et al. (ICCV 2015) with fan-out for
             separable convolutions, and Caffe2's "Xavier" with fan-in for others. "standalone" uses N(0, 0.001) for all.
     """
     predicting = module[-1] if isinstance(module, nn.Sequential) else None
     separable = {id(m) for unit in module.modules() if isinstance(unit, SeparableConv) for m in unit.modules()}
     for conv in (m for m in module.modules() if isinstance(m, nn.Conv2d)):
-        if form == "standalone" or conv is predicting:
+        if compat == "standalone" or conv is predicting:
             nn.init.normal_(conv.weight, std=0.001)
         elif id(conv) in separable:
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")

@@ -29,6 +29,7 @@ Where this differs from both:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
@@ -37,13 +38,12 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
-from panscape.models.center_model import CenterModel
+from panscape.models.center_model import CenterModel, CenterModelConfig
 from panscape.models.pisr import second_head, valid_cells
-from panscape.nn.backbones import STRIDES, Backbone, create_backbone
+from panscape.models.variants import variant
+from panscape.nn.backbones import STRIDES, Backbone
 from panscape.nn.blocks import norm_relu_conv
 from panscape.nn.image_pyramid import ImagePyramid
-from panscape.nn.pisr import Relations
-from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation
 
 _OUTPUT_STRIDE = 4
@@ -135,39 +135,18 @@ class PanopticSwiftNet(CenterModel):
     Args:
         labels: the label space; the semantic head has one channel per category.
         backbone: features at strides 4 to 32.
-        levels: scales of the image pyramid.
-        context: "pyramid", or "spp" for spatial pyramid pooling (one level).
-        width: channels of the upsampling path; 256 in the paper.
-        representation: targets, losses and post-processing.
-        relations: relations between the features of the upsampling path and the predictions of the heads, which are
-            then a first stage; separate heads predict the outputs. None for the published network.
-        instance_maps: options of the relations' instance heatmaps; None for the defaults, with the NMS window of
-            post-processing.
-        longest_side, test_scale: see :class:`~panscape.models.PanopticModel`.
+        config: all other options.
 
     Raises:
         InvalidArgumentError: the representation's ``loss_stride`` does not divide 4.
     """
 
-    def __init__(
-        self,
-        labels: LabelSpace,
-        backbone: Backbone,
-        *,
-        levels: int,
-        context: Literal["pyramid", "spp"],
-        width: int,
-        representation: CenterRepresentation,
-        relations: Relations | None = None,
-        instance_maps: CenterInstanceMaps | None = None,
-        longest_side: int | None = None,
-        test_scale: float = 1.0,
-    ) -> None:
-        stride = STRIDES[-1] * 2 ** (levels - 1)
-        super().__init__(labels, stride, representation, _OUTPUT_STRIDE, longest_side, test_scale)
+    def __init__(self, labels: LabelSpace, backbone: Backbone, config: SwiftNetConfig) -> None:
+        levels, width = config.num_levels, config.width
+        super().__init__(labels, config, stride=STRIDES[-1] * 2 ** (levels - 1), output_stride=_OUTPUT_STRIDE)
         self.pyramid = ImagePyramid(backbone, levels)
         channels = backbone.channels
-        start = SpatialPyramidPooling if context == "spp" else RectifiedProjection
+        start = SpatialPyramidPooling if config.context == "spp" else RectifiedProjection
         self.start = start(channels[-1], width)
         self._skips = skips_by_module(levels)
         self.path = nn.ModuleList(
@@ -176,7 +155,7 @@ class PanopticSwiftNet(CenterModel):
         self.semantic = norm_relu_conv(width, len(labels), 1, bias=True)
         self.center = norm_relu_conv(width, 1, 1, bias=True)
         self.offset = norm_relu_conv(width, 2, 1, bias=True)
-        self.relations = self.relate(relations, width, instance_maps)
+        self.relations = self.relate(config, width)
         if self.relations is not None:
             seen_by_semantic, seen_by_others = self.relations.semantic_width, self.relations.instance_width
             self.refined_semantic = _second_head(self.semantic, seen_by_semantic)
@@ -215,93 +194,57 @@ def _second_head(first: nn.Sequential, width: int) -> nn.Module:
     return second_head(first, channels, width, lambda w: norm_relu_conv(w, out_channels, 1, bias=True))
 
 
-def swiftnet(
-    labels: LabelSpace,
-    backbone: str | Backbone = "resnet18",
-    *,
-    levels: int = 3,
-    context: Literal["pyramid", "spp"] = "pyramid",
-    width: int = 256,
-    pretrained: bool = False,
-    representation: CenterRepresentation | None = None,
-    relations: Relations | None = None,
-    instance_maps: CenterInstanceMaps | None = None,
-    longest_side: int | None = None,
-    test_scale: float = 1.0,
-) -> PanopticSwiftNet:
-    """Build Panoptic SwiftNet on any backbone.
+@dataclass(frozen=True, kw_only=True)
+class SwiftNetConfig(CenterModelConfig[PanopticSwiftNet]):
+    """Options of Panoptic SwiftNet; the defaults are the published network.
 
-    Args:
-        labels: the label space.
-        backbone: a name for :func:`~panscape.nn.backbones.create_backbone`, or a module that implements its protocol.
-        levels: scales of the image pyramid, 1 to 4.
-        context: "pyramid", or "spp" (then ``levels`` is 1).
-        width: channels of the upsampling path.
-        pretrained: initialise the backbone with timm's ImageNet weights.
-        representation: targets, losses and post-processing; by default the published values for the label space.
-        relations: relations that add the context of categories and objects to the features, for example ``PISR()``;
-            None for the published network.
-        instance_maps: options of the relations' instance heatmaps; None for the defaults, with the NMS window of
-            post-processing.
-        longest_side: maximum side of images in inference; larger ones are downscaled.
-        test_scale: factor by which images are resized in inference.
+    Attributes:
+        backbone: See :class:`~panscape.models.variants.ModelConfig`; by default ResNet-18 with torchvision's weights,
+            from which the authors start.
+        levels: Scales of the image pyramid, 1 to 4; None for 3, or for 1 with ``context="spp"``.
+        context: "pyramid", or "spp" for spatial pyramid pooling (one level).
+        width: Channels of the upsampling path; 256 as published.
 
     Raises:
-        InvalidArgumentError: levels, context, width or loss_stride is invalid, or the backbone lacks a stride.
-        UnknownNameError: no backbone has this name.
+        InvalidArgumentError: levels, context or width is invalid.
     """
-    if context not in ("pyramid", "spp"):
-        raise InvalidArgumentError(f'expected context "pyramid" or "spp", got {context!r}')
-    if not 1 <= levels <= 4 or (context == "spp" and levels != 1):
-        raise InvalidArgumentError(
-            f'expected 1 to 4 levels, and 1 with context="spp", got levels={levels} with context={context!r}'
-        )
-    if width < 4:
-        raise InvalidArgumentError(f"expected a width of at least 4 channels, got {width}")
-    if isinstance(backbone, str):
-        backbone = create_backbone(backbone, pretrained=pretrained)
-    return PanopticSwiftNet(
-        labels,
-        backbone,
-        levels=levels,
-        context=context,
-        width=width,
-        representation=representation or PUBLISHED.get(labels.name, CenterRepresentation()),
-        relations=relations,
-        instance_maps=instance_maps,
-        longest_side=longest_side,
-        test_scale=test_scale,
-    )
+
+    backbone: str | Backbone = "resnet18.tv_in1k"
+    levels: int | None = None
+    context: Literal["pyramid", "spp"] = "pyramid"
+    width: int = 256
+
+    def __post_init__(self) -> None:
+        if self.context not in ("pyramid", "spp"):
+            raise InvalidArgumentError(f'expected context "pyramid" or "spp", got {self.context!r}')
+        if not 1 <= self.num_levels <= 4 or (self.context == "spp" and self.num_levels != 1):
+            raise InvalidArgumentError(
+                f'expected 1 to 4 levels, and 1 with context="spp", got levels={self.levels} with '
+                f"context={self.context!r}"
+            )
+        if self.width < 4:
+            raise InvalidArgumentError(f"expected a width of at least 4 channels, got {self.width}")
+
+    @property
+    def num_levels(self) -> int:
+        """Number of scales of the image pyramid."""
+        return self.levels if self.levels is not None else 1 if self.context == "spp" else 3
+
+    def published(self, labels: LabelSpace) -> CenterRepresentation:
+        """See :meth:`CenterModelConfig.published`."""
+        return PUBLISHED.get(labels.name, CenterRepresentation())
+
+    def build(self, labels: LabelSpace) -> PanopticSwiftNet:
+        """See :meth:`ModelConfig.build`."""
+        return PanopticSwiftNet(labels, self.create_backbone(), self)
 
 
-def swiftnet_r18(
-    labels: LabelSpace,
-    *,
-    levels: int | None = None,
-    context: Literal["pyramid", "spp"] = "pyramid",
-    width: int = 256,
-    pretrained: bool = False,
-    representation: CenterRepresentation | None = None,
-    relations: Relations | None = None,
-    instance_maps: CenterInstanceMaps | None = None,
-    longest_side: int | None = None,
-    test_scale: float = 1.0,
-) -> PanopticSwiftNet:
+swiftnet = variant("swiftnet", "Build Panoptic SwiftNet on any backbone.", SwiftNetConfig)
+swiftnet_r18 = variant(
+    "swiftnet_r18",
     """Build the published network: ResNet-18, 256 channels, three levels (or one with ``context="spp"``).
 
-    Rows of Table 6: ``levels=1`` (single), ``context="spp"``, ``levels=2`` and ``levels=3``. For the arguments see
-    :func:`swiftnet`.
-    """
-    return swiftnet(
-        labels,
-        "resnet18.tv_in1k",  # torchvision's weights, from which the authors start
-        levels=(1 if context == "spp" else 3) if levels is None else levels,
-        context=context,
-        width=width,
-        pretrained=pretrained,
-        representation=representation,
-        relations=relations,
-        instance_maps=instance_maps,
-        longest_side=longest_side,
-        test_scale=test_scale,
-    )
+    Rows of Table 6: ``levels=1`` (single), ``context="spp"``, ``levels=2`` and ``levels=3``.
+    """,
+    SwiftNetConfig,
+)

@@ -53,7 +53,7 @@ def centers(row: Row) -> Recipe:
     """Return a row of Panoptic SwiftNet."""
     is_plain = row.changes.get("model.representation.boundary_alphas") == ()
     representation = _PLAIN_L1 if is_plain else _REPRESENTATION
-    return row.build(ablation_row(SwiftNetOptions("residual_xs", width=48, representation=representation)))
+    return row.build(ablation_row(SwiftNetOptions(backbone="residual_xs", width=48, representation=representation)))
 
 
 def boxes(row: Row) -> Recipe:

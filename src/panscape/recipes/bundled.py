@@ -74,7 +74,7 @@ SCHEDULE = Schedule("cosine", warmup_steps=200)
 _TOWN = Recipe(
     name="town",
     model=SwiftNetOptions(
-        "residual_s",
+        backbone="residual_s",
         levels=3,
         width=64,
         longest_side=1024,  # no upsampled scene is larger
@@ -92,7 +92,9 @@ _TOWN = Recipe(
 )
 _STREET = Recipe(
     name="street",
-    model=SwiftNetOptions("residual_s", levels=3, width=64, longest_side=640, representation=_STREET_REPRESENTATION),
+    model=SwiftNetOptions(
+        backbone="residual_s", levels=3, width=64, longest_side=640, representation=_STREET_REPRESENTATION
+    ),
     data=CamVidData(),
     augmentation=Augmentation(crop=(256, 320), scale=(0.6, 1.8), color_jitter=1.0, copy_paste=0.5),
     optimizer=OPTIMIZER,
@@ -104,7 +106,7 @@ _STREET = Recipe(
 )
 _AERIAL = Recipe(
     name="aerial",
-    model=SwiftNetOptions("residual_s", width=64, longest_side=1800, representation=_AERIAL_REPRESENTATION),
+    model=SwiftNetOptions(backbone="residual_s", width=64, longest_side=1800, representation=_AERIAL_REPRESENTATION),
     data=AerialData(),
     augmentation=Augmentation(
         crop=(256, 256),
@@ -177,7 +179,7 @@ def box_network(
     # boxes of a small object agree less. Both thresholds are the best on training images of CamVid.
     merging = MergeConfig(min_score=0.25, stuff_area=stuff_area, stuff_share=stuff_share)
     return DenseDetectionsOptions(
-        backbone,
+        backbone=backbone,
         box_width=width,
         semantic_width=semantic_width,
         fpn_width=width,
@@ -195,7 +197,7 @@ def box_network(
 def deeplab_network(backbone: str, width: int) -> PanopticDeepLabOptions:
     """Return a small Panoptic-DeepLab whose widths have the published proportions."""
     return PanopticDeepLabOptions(
-        backbone,
+        backbone=backbone,
         separable=False,
         decoder_width=width,
         instance_width=width // 2,

@@ -54,7 +54,7 @@ from panscape.recipes.table import Row
 from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
 
 _R52 = PanopticDeepLabOptions(
-    "resnet52", decoder_width=256, instance_width=128, pyramid_width=256, head_width=32, pretrained=True
+    backbone="resnet52", decoder_width=256, instance_width=128, pyramid_width=256, head_width=32, pretrained=True
 )
 _CITYSCAPES = Recipe(
     name="cityscapes",

@@ -135,14 +135,14 @@ def test_a_network_with_frozen_norms_can_be_built_where_gradients_are_off() -> N
         assert [name for name, p in model.named_parameters() if p.requires_grad] == expected
 
 
-@pytest.mark.parametrize(("options", "eps"), [({}, 1e-5), ({"norm_eps": 0.0}, 0.0)])
+@pytest.mark.parametrize(("options", "eps"), [({}, 1e-5), ({"compat": "released"}, 0.0)])
 def test_frozen_norms_add_what_they_did_or_what_is_asked_for(options: dict[str, Any], eps: float) -> None:
     found = {m.eps for m in small("test_resnet", frozen_norm=True, **options).backbone.modules() if hasattr(m, "eps")}
     assert found == {eps}
 
 
 def test_pixels_as_caffe_has_them() -> None:
-    model = small(normalization="caffe")
+    model = small("test_resnet", frozen_norm=True, compat="released")
     image = images(20, 32)
     blue_first = image[:, [2, 1, 0]] * 255 - torch.tensor([102.9801, 115.9465, 122.7717])[:, None, None]
     prepared = model.preprocess(image)
@@ -181,7 +181,8 @@ STUFF = LabelSpace("stuff", (Category("sky", False, 0, (0, 0, 0)),))
         ({"tower_depth": 0}, "expected an fpn_width and a tower_depth of at least 1, got 16 and 0"),
         ({"initial_distance": 0.0}, "expected an initial_distance above 0 and of at most 10000 pixels, got 0"),
         ({"initial_distance": math.nan}, "expected an initial_distance above 0"),
-        ({"norm_eps": 0.0}, "expected a norm_eps in 0..1, with frozen_norm=True, got 0.0 with frozen_norm=False"),
+        ({"compat": "released"}, 'expected compat None, or "released" with frozen_norm=True, got .* frozen_norm=False'),
+        ({"compat": "caffe", "frozen_norm": True}, "expected compat None, or \"released\" .*, got 'caffe'"),
         ({"representation": DenseBoxRepresentation(finest_stride=16)}, "expected a finest_stride of 4 or 8, got 16"),
         ({"representation": DenseBoxRepresentation(level_ends=(64,))}, "expected at least 3 levels"),
     ],

@@ -32,7 +32,7 @@ class Padding(nn.Module):
         super().__init__()
         options = {"decoder_width": 8, "instance_width": 8, "pyramid_width": 8}
         self.model = create_model(
-            "panoptic_deeplab", SHAPES, backbone="residual_xs", form="standalone", output_stride=32, **options
+            "panoptic_deeplab", SHAPES, backbone="residual_xs", compat="standalone", output_stride=32, **options
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

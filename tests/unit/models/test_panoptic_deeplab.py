@@ -35,9 +35,9 @@ def images(*size: int) -> torch.Tensor:
     [
         ({}, (112, 160), (112, 160)),
         ({"output_stride": 32}, (128, 160), (128, 160)),
-        ({"form": "standalone"}, (129, 161), (129, 161)),
+        ({"compat": "standalone"}, (129, 161), (129, 161)),
         ({"size_divisibility": 96}, (192, 192), (192, 192)),
-        ({"form": "standalone", "size_divisibility": 96}, (193, 193), (193, 193)),
+        ({"compat": "standalone", "size_divisibility": 96}, (193, 193), (193, 193)),
     ],
 )
 def test_sizes_of_what_enters_the_backbone_and_of_outputs(
@@ -72,7 +72,7 @@ def test_padding_is_the_mean_colour_and_void_in_training_and_prediction() -> Non
 
 @pytest.mark.parametrize(("side", "given"), [(64, 65), (65, 65), (66, 97), (96, 97)])
 def test_the_standalone_form_takes_one_pixel_more_than_a_multiple_of_the_stride(side: int, given: int) -> None:
-    model = a_model(form="standalone")
+    model = a_model(compat="standalone")
     seen = []
     model.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     image = images(side, 128)
@@ -85,7 +85,7 @@ def test_the_standalone_form_takes_one_pixel_more_than_a_multiple_of_the_stride(
 
 def test_cells_of_the_standalone_form_lie_on_every_fourth_pixel() -> None:
     """A plane that is the column in pixels stays so when enlarged: recovery finds centres where they are."""
-    model = a_model(form="standalone")
+    model = a_model(compat="standalone")
     cells = torch.arange(33.0) * 4  # 129 columns
     plane = cells.expand(1, 1, 25, 33)
     outputs = CenterOutputs(torch.zeros(1, len(SHAPES), 25, 33), plane, torch.zeros(1, 2, 25, 33))
@@ -151,23 +151,23 @@ def test_padding_does_not_change_what_relations_say_of_the_image() -> None:
     assert not valid[:, 33:].any()
 
 
-@pytest.mark.parametrize("form", ["detectron2", "standalone"])
-def test_weights_begin_as_published(form: Any) -> None:
+@pytest.mark.parametrize("compat", ["detectron2", "standalone"])
+def test_weights_begin_as_published(compat: Any) -> None:
     torch.manual_seed(0)
     module = head(64, 64, 32, 2, True)
-    initialize(module.requires_grad_(False), form)
+    initialize(module.requires_grad_(False), compat)
     depthwise, pointwise, predictor = module[0][0][0], module[0][1][0], module[1]
     assert float(predictor.weight.std()) == pytest.approx(0.001, rel=0.3)
     assert float(predictor.bias.abs().sum()) == 0
     # He et al.: the root of 2 over 64 planes of 5x5, and of 2 over 32 outputs
-    expected = ((2 / 1600) ** 0.5, (2 / 32) ** 0.5) if form == "detectron2" else (0.001, 0.001)
+    expected = ((2 / 1600) ** 0.5, (2 / 32) ** 0.5) if compat == "detectron2" else (0.001, 0.001)
     assert float(depthwise.weight.std()) == pytest.approx(expected[0], rel=0.1)
     assert float(pointwise.weight.std()) == pytest.approx(expected[1], rel=0.1)
     plain = head(64, 64, 32, 2, False)
-    initialize(plain.requires_grad_(False), form)
+    initialize(plain.requires_grad_(False), compat)
     # uniform within the root of 3 over 64 planes of 3x3
     reach = float(plain[0][0][0].weight.abs().max())
-    assert reach == pytest.approx((3 / 576) ** 0.5, rel=0.01) if form == "detectron2" else reach < 0.006
+    assert reach == pytest.approx((3 / 576) ** 0.5, rel=0.01) if compat == "detectron2" else reach < 0.006
 
 
 def test_heads_that_cannot_begin_as_copies_begin_as_published() -> None:
@@ -182,7 +182,7 @@ def test_heads_that_cannot_begin_as_copies_begin_as_published() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"form": "detectron"}, 'expected form "detectron2" or "standalone", got \'detectron\''),
+        ({"compat": "detectron"}, 'expected compat "detectron2" or "standalone", got \'detectron\''),
         ({"output_stride": 8}, "expected an output stride of 16 or 32, got 8"),
         (
             {"backbone": "mobilenetv3_small_050"},
@@ -201,7 +201,7 @@ def test_heads_that_cannot_begin_as_copies_begin_as_published() -> None:
         ({"projections": (0, 8)}, r"expected projections of at least 1 channel, got \(0, 8\) and \(0, 8\)"),
         ({"representation": CenterDecoding()}, "expected a CenterRepresentation as representation, got CenterDecoding"),
         (
-            {"form": "standalone", "representation": CenterRepresentation(loss_stride=2)},
+            {"compat": "standalone", "representation": CenterRepresentation(loss_stride=2)},
             "expected a representation with loss_stride=1 in the standalone form, whose sides .* multiple of 32, got 2",
         ),
         ({"representation": CenterRepresentation(loss_stride=3)}, "expected a loss_stride that divides"),
@@ -231,4 +231,4 @@ def test_own_widths_of_projections() -> None:
 
 def test_a_representation_of_ones_own_is_taken_as_it_is() -> None:
     own = replace(CenterRepresentation(), sigma=3)
-    assert a_model(form="standalone", representation=own).representation is own
+    assert a_model(compat="standalone", representation=own).representation is own

@@ -115,7 +115,7 @@ def test_what_all_published_rows_of_dense_detections_share():
         model, optimizer, schedule = recipe.model, recipe.optimizer, recipe.schedule
         assert (model.backbone, model.pretrained, model.frozen_norm) == ("resnet50.tv_in1k", True, True)
         assert (model.box_width, model.semantic_width, model.fpn_width, model.tower_depth) == (256, 128, 256, 4)
-        assert (model.normalization, model.norm_eps, model.initial_distance) == ("imagenet", None, 1)
+        assert (model.compat, model.initial_distance) == (None, 1)
         assert (optimizer.name, optimizer.momentum, optimizer.bias_lr_mult) == ("sgd", 0.9, 2)
         assert (optimizer.weight_decay, optimizer.norm_weight_decay, optimizer.grad_clip_norm) == (1e-4, 0, 0)
         assert (schedule.kind, schedule.gamma, schedule.warmup_steps) == ("steps", 0.1, 500)

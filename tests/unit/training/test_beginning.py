@@ -117,7 +117,9 @@ def test_files_take_the_place_of_the_hub(fetched: list[str], state: dict[str, Te
     with pytest.raises(UnreadableFileError, match="no such file"):
         begin(backbone_weights=tmp_path / "none.pth").complete()
     with pytest.raises(InvalidArgumentError, match="got a ResidualBackbone, for which there are no published weights"):
-        begin(SwiftNetOptions("residual_xs", levels=1, width=8), backbone_weights=tmp_path / "weights.pth").complete()
+        begin(
+            SwiftNetOptions(backbone="residual_xs", levels=1, width=8), backbone_weights=tmp_path / "weights.pth"
+        ).complete()
 
 
 def test_without_the_hub_the_error_names_weights_option_and_the_way_without(monkeypatch: pytest.MonkeyPatch) -> None:

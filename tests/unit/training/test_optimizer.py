@@ -33,7 +33,7 @@ def torch_rates(create, steps, highest=1.0):
 
 def small_swiftnet():
     torch.manual_seed(0)
-    return swiftnet(LabelSpace.load("cityscapes"), "residual_xs", levels=3, width=8)
+    return swiftnet(LabelSpace.load("cityscapes"), backbone="residual_xs", levels=3, width=8)
 
 
 class TestLearningRate:

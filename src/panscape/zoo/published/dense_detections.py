@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from panscape.models import ModelSpec
 from panscape.models.dense_detections import DenseDetections
 from panscape.nn.frozen_batch_norm import frozen_norms
 
@@ -43,7 +42,7 @@ def dense_detections_key(found: Mapping[str, Tensor]) -> Callable[[str], str]:
     return key
 
 
-def use_caffe_normalization(model: DenseDetections) -> None:
+def use_released_normalization(model: DenseDetections) -> None:
     """Set the input normalisation and the epsilon of frozen norms to those of the released network.
 
     Its configuration uses Caffe's normalisation, and the torchvision of its time added nothing to the variances.
@@ -51,5 +50,4 @@ def use_caffe_normalization(model: DenseDetections) -> None:
     model.set_input_normalization("caffe")
     for norm in frozen_norms(model.backbone):
         norm.eps = 0.0  # type: ignore[assignment]
-    if model.spec is not None:
-        model.spec = ModelSpec(model.spec.name, model.spec.options | {"normalization": "caffe", "norm_eps": 0.0})
+    model.respecify(compat="released")

@@ -90,11 +90,11 @@ def _standalone(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str,
     depth, stem = _blocks(found, r"backbone\.layer3\.(\d+)\.conv1\.weight"), "backbone.layer1.0.conv1.weight"
     width = found[stem].shape[0] if stem in found else 0
     if (depth, width) == (6, 64):
-        return "panoptic_deeplab_r50", {"form": "standalone"}
+        return "panoptic_deeplab_r50", {"compat": "standalone"}
     backbones = {(23, 64): "resnet101", (23, 256): "resnext101_32x8d"}
     if (depth, width) not in backbones:
         raise UnreadableFileError(path, f"Panoptic-DeepLab on a backbone that is not known here; {_NEEDED}")
-    return "panoptic_deeplab", {"form": "standalone", "backbone": backbones[depth, width]}
+    return "panoptic_deeplab", {"compat": "standalone", "backbone": backbones[depth, width]}
 
 
 def _blocks(found: Mapping[str, Tensor], pattern: str) -> int:

@@ -13,11 +13,11 @@ from panscape.errors import InvalidArgumentError
 from panscape.labels import Category, LabelSpace
 from panscape.models import PanopticModel, create_model
 from panscape.models.dense_detections import DenseDetections
-from panscape.models.panoptic_deeplab_network import PanopticDeepLab
+from panscape.models.panoptic_deeplab import PanopticDeepLab
 from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.nn.backbones import ResNetFeatures
 from panscape.zoo.published.backbones import backbone_state, is_backbone, load_backbone
-from panscape.zoo.published.dense_detections import dense_detections_key, use_caffe_normalization
+from panscape.zoo.published.dense_detections import dense_detections_key, use_released_normalization
 from panscape.zoo.published.identify import PublishedNetwork, identify
 from panscape.zoo.published.panoptic_deeplab import (
     fill_missing_counters,
@@ -41,7 +41,7 @@ def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
             Panoptic SwiftNet's three-level Cityscapes weights, ``create_model("dense_detections_r50", "cityscapes")``
             for those of dense detections, ``create_model("panoptic_deeplab_r52", "cityscapes")`` for detectron2's of
             Panoptic-DeepLab (``separable=False`` for those with ordinary convolutions),
-            ``create_model("panoptic_deeplab_r50", "cityscapes", form="standalone")`` for the older repository's.
+            ``create_model("panoptic_deeplab_r50", "cityscapes", compat="standalone")`` for the older repository's.
             For the weights of a backbone alone, any model on such a backbone; heads and decoders stay unchanged.
             Input normalisation and norms of dense detections are set to those of the weights, and saved with the
             model. The model stays unchanged if loading fails.
@@ -70,7 +70,7 @@ def _load(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None
     elif isinstance(model, DenseDetections) and isinstance(model.backbone, ResNetFeatures):
         remedy = 'build the model as create_model("dense_detections_r50", labels) with the checkpoint\'s label space'
         load_strict(model, found, path, remedy=remedy, rename=dense_detections_key(found))
-        use_caffe_normalization(model)
+        use_released_normalization(model)
     elif isinstance(model, PanopticDeepLab) and has_published_layout(model):
         found = fill_missing_counters(found, model, path)
         load_strict(model, found, path, remedy=mismatch_hint(found), rename=panoptic_deeplab_key(model))
@@ -78,7 +78,7 @@ def _load(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None
         raise InvalidArgumentError(
             f"no published checkpoint layout is known for {type(model).__name__} on this backbone or with these parts; "
             "published weights exist for swiftnet_r18, dense_detections_r50, panoptic_deeplab_r52, and "
-            'panoptic_deeplab_r50 and panoptic_deeplab_mobilenetv2 with form="standalone"'
+            'panoptic_deeplab_r50 and panoptic_deeplab_mobilenetv2 with compat="standalone"'
         )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from panscape.errors import UnreadableFileError
-from panscape.models.panoptic_deeplab_network import PanopticDeepLab
+from panscape.models.panoptic_deeplab import PanopticDeepLab
 from panscape.nn.backbones import ResNetFeatures, TimmFeatures
 from panscape.nn.blocks import SeparableConv
 
@@ -27,7 +27,7 @@ def has_published_layout(model: PanopticDeepLab) -> bool:
     """Return whether published checkpoints can exist for such a network."""
     if model.relations is not None:
         return False
-    if model.form == "detectron2":
+    if model.compat == "detectron2":
         return isinstance(model.backbone, ResNetFeatures)
     is_known = isinstance(model.backbone, ResNetFeatures) or _is_mobilenetv2(model.backbone)
     return is_known and isinstance(model.semantic[0], SeparableConv)
@@ -35,7 +35,7 @@ def has_published_layout(model: PanopticDeepLab) -> bool:
 
 def panoptic_deeplab_key(model: PanopticDeepLab) -> Callable[[str], str]:
     """Return the function that maps this model's names to those of the implementation that its form follows."""
-    modules = _of_detectron2(model) if model.form == "detectron2" else _of_standalone(model)
+    modules = _of_detectron2(model) if model.compat == "detectron2" else _of_standalone(model)
 
     def key(name: str) -> str:
         module, _, leaf = name.rpartition(".")
@@ -47,8 +47,8 @@ def panoptic_deeplab_key(model: PanopticDeepLab) -> Callable[[str], str]:
 def mismatch_hint(found: Mapping[str, Tensor]) -> str:
     """Return what to do if a checkpoint with these names does not match."""
     forms = [form for start, form in _FORMS.items() if any(name.startswith(start) for name in found)]
-    hint = f" (its names are those of form={forms[0]!r})" if len(forms) == 1 else ""
-    return f"build the model with the label space, form, backbone and separable of the checkpoint{hint}"
+    hint = f" (its names are those of compat={forms[0]!r})" if len(forms) == 1 else ""
+    return f"build the model with the label space, compat, backbone and separable of the checkpoint{hint}"
 
 
 def fill_missing_counters(found: Mapping[str, Tensor], model: PanopticDeepLab, path: Path) -> dict[str, Tensor]:

@@ -85,7 +85,7 @@ def test_backbones_of_caffe2_are_refused(tmp_path: Path) -> None:
 
 def test_pixels_must_be_those_of_the_weights(tmp_path: Path) -> None:
     shapes = {"backbone.stem.conv1.weight": (64, 3, 7, 7), "backbone.res2.0.conv1.weight": (64, 64, 1, 1)}
-    model = create_model("dense_detections", "cityscapes", backbone="test_resnet", normalization="caffe")
+    model = create_model("dense_detections", "cityscapes", backbone="test_resnet", frozen_norm=True, compat="released")
     with pytest.raises(InvalidArgumentError, match=r'expected a model with normalization "imagenet" for .* got one'):
         load_published(model, written(released(shapes), tmp_path / "R-50.pkl"))
 

@@ -53,7 +53,7 @@ NETWORKS: list[tuple[Callable[[], dict[str, Tensor]], str, dict[str, Any]]] = [
     (lambda: swiftnet(19), "swiftnet_r18", {}),
     (lambda: numbered(shapes_of("rtps_r50_keys.txt")), "dense_detections_r50", {}),
     (lambda: numbered(released_shapes("detectron2_r52")), "panoptic_deeplab_r52", {}),
-    (lambda: numbered(released_shapes("standalone_r50")), "panoptic_deeplab_r50", {"form": "standalone"}),
+    (lambda: numbered(released_shapes("standalone_r50")), "panoptic_deeplab_r50", {"compat": "standalone"}),
     (lambda: numbered(released_shapes("standalone_mobilenetv2")), "panoptic_deeplab_mobilenetv2", {}),
     *(
         (partial(named_by, key, name, **options), name, options)
@@ -64,8 +64,8 @@ NETWORKS: list[tuple[Callable[[], dict[str, Tensor]], str, dict[str, Any]]] = [
             (panoptic_deeplab_key, "panoptic_deeplab_r52", {"separable": False}),
             (panoptic_deeplab_key, "panoptic_deeplab_r101", {}),
             (panoptic_deeplab_key, "panoptic_deeplab_r50", {}),
-            (panoptic_deeplab_key, "panoptic_deeplab", {"form": "standalone", "backbone": "resnet101"}),
-            (panoptic_deeplab_key, "panoptic_deeplab", {"form": "standalone", "backbone": "resnext101_32x8d"}),
+            (panoptic_deeplab_key, "panoptic_deeplab", {"compat": "standalone", "backbone": "resnet101"}),
+            (panoptic_deeplab_key, "panoptic_deeplab", {"compat": "standalone", "backbone": "resnext101_32x8d"}),
         )
     ),
 ]
