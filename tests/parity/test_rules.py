@@ -207,7 +207,7 @@ def test_names_and_merging() -> None:
         PanopticQuality(LABELS, "coc")
     with pytest.raises(InvalidArgumentError, match='expected crowd="excuse", "void" or "segment", got \'ignore\''):
         Protocol(crowd="ignore")  # type: ignore[arg-type]
-    with pytest.raises(InvalidArgumentError, match="merge equal protocols only"):
+    with pytest.raises(InvalidArgumentError, match=r"protocol=.*merge metrics with equal options"):
         PanopticQuality(LABELS).merge(PanopticQuality(LABELS, "seamseg"))
     mine = PanopticQuality(LABELS, Protocol())
     mine.merge(PanopticQuality(LABELS))

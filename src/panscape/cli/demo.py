@@ -103,7 +103,7 @@ def run_demo(
             [["scene", *played[0].shown.facts], *([one.shown.title, *one.shown.facts.values()] for one in played)]
         )
     )
-    print(f"\n{report.table()}\n")
+    print(f"\n{report}\n")
     page = out / "index.html"
     write_page(
         page,

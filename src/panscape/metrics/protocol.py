@@ -81,13 +81,3 @@ def get_protocol(protocol: str | Protocol) -> Protocol:
     if protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     return PROTOCOLS[protocol]
-
-
-def require_same_protocol(mine: Protocol, others: Protocol) -> None:
-    """Check that two accumulators can be merged.
-
-    Raises:
-        InvalidArgumentError: their protocols differ.
-    """
-    if mine != others:
-        raise InvalidArgumentError(f"expected a metric with {mine}, got one with {others}; merge equal protocols only")
