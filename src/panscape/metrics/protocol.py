@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from panscape.errors import InvalidArgumentError, UnknownNameError
+from panscape.constraints import check_fields
+from panscape.errors import UnknownNameError
 
 CrowdHandling = Literal["excuse", "void", "segment"]
 
@@ -45,8 +46,7 @@ class Protocol:
     absent_categories_count: bool = False
 
     def __post_init__(self) -> None:
-        if self.crowd not in ("excuse", "void", "segment"):
-            raise InvalidArgumentError(f'expected crowd="excuse", "void" or "segment", got {self.crowd!r}')
+        check_fields(self)
 
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
