@@ -134,5 +134,5 @@ def test_merging_and_reset(pairs: list[Pair]) -> None:
     assert math.isnan(whole.compute().all.pq)
     with pytest.raises(InvalidArgumentError, match="got one over 'shapes'"):
         whole.merge(PanopticQualityDagger(SHAPES))
-    with pytest.raises(InvalidArgumentError, match="merge equal protocols only"):
+    with pytest.raises(InvalidArgumentError, match=r"protocol=.*merge metrics with equal options"):
         whole.merge(PanopticQualityDagger(LABELS, "seamseg"))

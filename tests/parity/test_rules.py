@@ -205,9 +205,9 @@ def test_one_image_alone_needs_to_know_what_is_stuff(pairs: list[Pair], protocol
 def test_names_and_merging() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown protocol 'coc'; did you mean coco\?"):
         PanopticQuality(LABELS, "coc")
-    with pytest.raises(InvalidArgumentError, match='expected crowd="excuse", "void" or "segment", got \'ignore\''):
+    with pytest.raises(InvalidArgumentError, match='expected crowd "excuse", "void" or "segment", got \'ignore\''):
         Protocol(crowd="ignore")  # type: ignore[arg-type]
-    with pytest.raises(InvalidArgumentError, match="merge equal protocols only"):
+    with pytest.raises(InvalidArgumentError, match=r"protocol=.*merge metrics with equal options"):
         PanopticQuality(LABELS).merge(PanopticQuality(LABELS, "seamseg"))
     mine = PanopticQuality(LABELS, Protocol())
     mine.merge(PanopticQuality(LABELS))

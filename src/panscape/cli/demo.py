@@ -93,7 +93,7 @@ def run_demo(
         quality.merge(one.quality)
     report = quality.compute()
     print(format_table([["scene", *played[0].facts], *([one.title, *one.facts.values()] for one in played)]))
-    print(f"\n{report.table()}\n")
+    print(f"\n{report}\n")
     page = out / "index.html"
     write_page(
         page,

@@ -17,6 +17,7 @@ from panscape.labels import LabelSpace
 from panscape.metrics.error_analysis import NUM_ROWS, SIZE_NAMES, count_errors, find_errors
 from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.overlaps import overlaps, require_categories
+from panscape.metrics.panoptic_quality import count_matches
 from panscape.metrics.protocol import Protocol, get_protocol
 from panscape.metrics.semantic_iou import count_confusion, map_of_semantic
 from panscape.ops.confusion import JointHistogram
@@ -164,10 +165,8 @@ def record_of(
     of_truth, of_prediction = truth.category.cpu().numpy(), prediction.category.cpu().numpy()
 
     num = len(labels)
-    tp, iou_sum = (np.bincount(of_truth[matches.truth.numpy()], w, num) for w in (None, matches.iou.numpy()))
-    fp = np.bincount(of_prediction[matches.false_positives.numpy()], minlength=num)
-    fn = np.bincount(of_truth[matches.false_negatives.numpy()], minlength=num)
-    present = (tp + fp + fn).nonzero()[0]
+    quality = count_matches(prediction, truth, matches, num)
+    present = np.flatnonzero(quality.any(axis=1))
 
     taken = (errors.taken_for >= 0).nonzero()[0]
     pairs, numbers = np.unique(
@@ -181,7 +180,10 @@ def record_of(
         name=name,
         size=Size(*truth.size),
         truth_digest=truth_digest(truth),
-        quality=tuple((int(c), int(tp[c]), int(fp[c]), int(fn[c]), float(iou_sum[c])) for c in present),
+        quality=tuple(
+            (c, int(tp), int(fp), int(fn), iou_sum)
+            for c, (tp, fp, fn, iou_sum) in zip(present.tolist(), quality[present].tolist(), strict=True)
+        ),
         confusion=_counted(count_confusion(prediction, truth, num, histogram)),
         errors=tuple(
             (*_place(cell), int(num_fn), int(num_fp), gain)

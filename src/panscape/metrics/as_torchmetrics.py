@@ -9,7 +9,7 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError, MissingExtraError
+from panscape.metrics.base import SummedMetric
 from panscape.metrics.instance_ap import InstanceAP
 from panscape.metrics.on_gpu import GpuEvaluator
 from panscape.metrics.thing_overlaps import ThingOverlaps
@@ -25,36 +26,6 @@ try:
     from torchmetrics import Metric
 except ImportError as missing:
     raise MissingExtraError("torchmetrics", "metrics", "a metric for torchmetrics") from missing
-
-
-class Report(Protocol):
-    """The report of an accumulator."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts for JSON."""
-        ...
-
-
-class Accumulator(Protocol):
-    """The interface of the metrics of this package.
-
-    Attributes:
-        state: sums over the images so far; states of images and processes can be summed.
-    """
-
-    state: Tensor
-
-    def update(self, *image: Any, **options: Any) -> None:
-        """Add one image."""
-        ...
-
-    def reset(self) -> None:
-        """Forget all images."""
-        ...
-
-    def compute(self) -> Any:
-        """Report on all images so far."""
-        ...
 
 
 class ReportingMetric(Metric):
@@ -91,7 +62,7 @@ class AccumulatorMetric(ReportingMetric):
 
     state: Tensor
 
-    def __init__(self, accumulator: Accumulator, **options: Any) -> None:
+    def __init__(self, accumulator: SummedMetric[Any], **options: Any) -> None:
         """Start with no images.
 
         Args:
@@ -222,7 +193,7 @@ def _joined(rows: list[Tensor] | Tensor, columns: int) -> _Table:
     return np.concatenate([np.zeros((0, columns), np.int64), *(part.cpu().numpy() for part in parts)])
 
 
-def as_torchmetric(accumulator: Accumulator | InstanceAP, **options: Any) -> ReportingMetric:
+def as_torchmetric(accumulator: SummedMetric[Any] | InstanceAP, **options: Any) -> ReportingMetric:
     """Return a ``torchmetrics.Metric`` that wraps an accumulator.
 
     Its ``to(device)`` moves the state; a :class:`~panscape.metrics.GpuEvaluator` then expects its maps on that device.
@@ -239,7 +210,7 @@ def as_torchmetric(accumulator: Accumulator | InstanceAP, **options: Any) -> Rep
     """
     if isinstance(accumulator, InstanceAP):
         return InstanceAPMetric(accumulator, **options)
-    if not isinstance(getattr(accumulator, "state", None), Tensor):
+    if not isinstance(accumulator, SummedMetric):
         raise InvalidArgumentError(
             f"expected an accumulator with a tensor `state`, got {type(accumulator).__name__}; pass its parts, or a "
             "GpuEvaluator instead of an Evaluator"

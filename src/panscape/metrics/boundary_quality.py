@@ -36,9 +36,9 @@ from torch import Tensor
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.metrics.matching import Ids, SegmentMatches, Shares, ids_under_protocol, match_segments
-from panscape.metrics.overlaps import areas_of, require_categories, require_same_labels
-from panscape.metrics.panoptic_quality import PanopticQuality, PanopticQualityReport, count_matches
-from panscape.metrics.protocol import Protocol, get_protocol, require_same_protocol
+from panscape.metrics.overlaps import areas_of
+from panscape.metrics.panoptic_quality import PanopticQuality
+from panscape.metrics.protocol import Protocol, get_protocol
 from panscape.ops.boundaries import segment_boundaries
 from panscape.ops.confusion import JointHistogram, joint_histogram
 from panscape.panoptic import PanopticMap
@@ -147,18 +147,14 @@ def _areas_of_pairs(truth: Ids, prediction: Ids, area: Ids, a: Ids, b: Ids) -> I
     return found
 
 
-class BoundaryPanopticQuality:
+class BoundaryPanopticQuality(PanopticQuality):
     """Accumulates boundary PQ over images, as defined at the top of this module.
 
-    Sums are taken in the same order as in :class:`~panscape.metrics.panoptic_quality.PanopticQuality`. Accumulators of
-    several processes are merged with :meth:`merge` or by summing their :attr:`state`.
-
     Attributes:
-        labels: the label space of predictions and truth.
         dilation_ratio: depth of boundaries as a fraction of the image diagonal.
-        protocol: the evaluation protocol.
-        state: float64 [K, 4]: true positives, false positives, false negatives and sum of IoU by category.
     """
+
+    options = ("protocol", "dilation_ratio")
 
     def __init__(self, labels: LabelSpace, dilation_ratio: float = 0.02, protocol: str | Protocol = "coco") -> None:
         """Start with no images.
@@ -173,56 +169,10 @@ class BoundaryPanopticQuality:
             UnknownNameError: no protocol has this name.
         """
         _require_ratio(dilation_ratio)
-        self.labels = labels
+        super().__init__(labels, protocol)
         self.dilation_ratio = dilation_ratio
-        self.protocol = get_protocol(protocol)
-        self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
-    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Add one image.
-
-        Args:
-            prediction: of the same size as ``truth``.
-            truth: with its crowds, if any.
-            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
-
-        Raises:
-            InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
-        """
-        require_categories(self.labels, prediction, truth)
+    def match(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram) -> SegmentMatches:
+        """Match the segments of one image with :func:`match_boundaries`."""
         stuff_ids = self.labels.stuff_ids
-        matches = match_boundaries(prediction, truth, histogram, self.dilation_ratio, self.protocol, stuff_ids)
-        self.state += torch.from_numpy(count_matches(prediction, truth, matches, len(self.labels)))
-
-    def check_compatible(self, other: BoundaryPanopticQuality) -> None:
-        """Check that another accumulator can be merged with this one.
-
-        Raises:
-            InvalidArgumentError: the label spaces, protocols or boundary depths differ.
-        """
-        require_same_labels(self.labels, other.labels)
-        require_same_protocol(self.protocol, other.protocol)
-        if self.dilation_ratio != other.dilation_ratio:
-            raise InvalidArgumentError(
-                f"expected a metric with a dilation_ratio of {self.dilation_ratio}, got one with "
-                f"{other.dilation_ratio}; merge metrics with equal ratios only"
-            )
-
-    def merge(self, other: BoundaryPanopticQuality) -> None:
-        """Add the images of another accumulator to this one.
-
-        Raises:
-            InvalidArgumentError: the label spaces, protocols or boundary depths differ.
-        """
-        self.check_compatible(other)
-        self.state += other.state
-
-    def reset(self) -> None:
-        """Forget all images."""
-        self.state.zero_()
-
-    def compute(self) -> PanopticQualityReport:
-        """Report on all images so far."""
-        quality = PanopticQuality(self.labels, self.protocol)  # computed from counts as PQ is
-        quality.state += self.state
-        return quality.compute()
+        return match_boundaries(prediction, truth, histogram, self.dilation_ratio, self.protocol, stuff_ids)

@@ -23,25 +23,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from panscape.labels import LabelSpace
-from panscape.metrics.error_analysis import (
-    MATCHED_ROW,
-    NUM_ROWS,
-    SIZE_NAMES,
-    ErrorCounts,
-    ErrorKind,
-    count_errors,
-    find_errors,
-)
-from panscape.metrics.matching import match_segments
-from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
-from panscape.metrics.protocol import Protocol, get_protocol, require_same_protocol
+from panscape.metrics.base import MatchedMetric
+from panscape.metrics.error_analysis import MATCHED_ROW, NUM_ROWS, SIZE_NAMES, ErrorKind, count_errors, find_errors
+from panscape.metrics.matching import SegmentMatches
+from panscape.metrics.reports import Report
 from panscape.metrics.tables import format_table
 from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
@@ -111,16 +103,6 @@ class ErrorImpact:
     by_size: Mapping[str, float]
     per_category: Mapping[str, float]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts for JSON; None stands for nan."""
-        return {
-            "fn": self.fn,
-            "fp": self.fp,
-            **{group: _or_none(getattr(self, group)) for group in ("all", "things", "stuff")},
-            "by_size": {name: _or_none(value) for name, value in self.by_size.items()},
-            "per_category": {name: _or_none(value) for name, value in self.per_category.items()},
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class SizeQuality:
@@ -142,8 +124,8 @@ class SizeQuality:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorReport:
-    """The error breakdown; ``str()`` returns a table in points of PQ (percent).
+class ErrorReport(Report):
+    """The error breakdown; ``str()`` returns a table in points of PQ (percent), the largest impact first.
 
     Attributes:
         kinds: impact by :class:`ErrorKind`.
@@ -158,95 +140,33 @@ class ErrorReport:
     near_misses: ErrorImpact
 
     def __str__(self) -> str:
-        return self.table()
-
-    def table(self) -> str:
-        """Return a table of the error types in points of PQ, the largest impact first."""
         rows = [["error", "ΔPQ", "things", "stuff", "FN", "FP"]]
         for kind, cost in sorted(self.kinds.items(), key=lambda item: (-np.nan_to_num(item[1].all), item[0])):
             shares = ["-" if np.isnan(v) else f"{100 * v:.2f}" for v in (cost.all, cost.things, cost.stuff)]
             rows.append([kind.title, *shares, str(cost.fn), str(cost.fp)])
         return format_table(rows)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts for JSON; None stands for nan."""
-        return {
-            "kinds": {kind.name.lower(): cost.to_dict() for kind, cost in self.kinds.items()},
-            "outlines": self.outlines.to_dict(),
-            "near_misses": self.near_misses.to_dict(),
-            "sizes": {
-                name: {"num_truth": s.num_truth, "tp": s.tp, "iou_sum": s.iou_sum, "fp": s.fp, "cost": _or_none(s.cost)}
-                for name, s in self.sizes.items()
-            },
-        }
 
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else value
-
-
-class ErrorAnalysis:
+class ErrorAnalysis(MatchedMetric[ErrorReport]):
     """Accumulates the errors of images, as defined at the top of this module.
 
-    Accumulators of several processes are merged with :meth:`merge` or by summing their :attr:`state`.
-
     Attributes:
-        labels: the label space of predictions and truth.
-        protocol: the evaluation protocol of PQ, which defines the errors.
         state: float64 [K, 8, 5, 3]: by category, type (in the order of :class:`ErrorKind`) and size, the false
             negatives, the false positives and the increase of the sum of IoU if they are fixed. The last row has the
             matches: their number, 0, and their sum of IoU.
     """
 
-    def __init__(self, labels: LabelSpace, protocol: str | Protocol = "coco") -> None:
-        """Start with no images.
+    columns = (NUM_ROWS, len(SIZE_NAMES), 3)
 
-        Args:
-            labels: the label space of predictions and truth.
-            protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
-
-        Raises:
-            UnknownNameError: no protocol has this name.
-        """
-        self.labels = labels
-        self.protocol = get_protocol(protocol)
-        self.state = torch.zeros(len(labels), NUM_ROWS, len(SIZE_NAMES), 3, dtype=torch.float64)
-
-    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Add one image.
-
-        Args:
-            prediction: of the same size as ``truth``.
-            truth: with its crowds, if any.
-            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
-
-        Raises:
-            InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
-        """
-        require_categories(self.labels, prediction, truth)
-        histogram = overlaps(prediction, truth) if histogram is None else histogram
-        protocol, stuff_ids = self.protocol, self.labels.stuff_ids
-        matches = match_segments(prediction, truth, histogram, protocol, stuff_ids)
-        errors = find_errors(prediction, truth, histogram, matches, protocol, stuff_ids)
-        self.add(count_errors(errors, matches, prediction, truth))
-
-    def add(self, counts: ErrorCounts) -> None:
-        """Add the counts of one image."""
-        self.state.view(-1).index_add_(0, torch.from_numpy(counts.cell), torch.from_numpy(counts.value))
-
-    def merge(self, other: ErrorAnalysis) -> None:
-        """Add the images of another accumulator to this one.
-
-        Raises:
-            InvalidArgumentError: the label spaces or protocols differ.
-        """
-        require_same_labels(self.labels, other.labels)
-        require_same_protocol(self.protocol, other.protocol)
-        self.state += other.state
-
-    def reset(self) -> None:
-        """Forget all images."""
-        self.state.zero_()
+    def count_image(
+        self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram, matches: SegmentMatches
+    ) -> Tensor:
+        """See :meth:`MatchedMetric.count_image`."""
+        errors = find_errors(prediction, truth, histogram, matches, self.protocol, self.labels.stuff_ids)
+        cell, value = map(torch.from_numpy, count_errors(errors, matches, prediction, truth))
+        counts = torch.zeros_like(self.state)
+        counts.view(-1)[cell] = value
+        return counts
 
     def compute(self) -> ErrorReport:
         """Report on all images so far."""

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
+from panscape.metrics.base import Metric, SummedMetric
 from panscape.metrics.boundary_quality import BoundaryPanopticQuality
 from panscape.metrics.instance_ap import InstanceAP, InstanceAPReport
 from panscape.metrics.instance_iou import InstanceIoU, InstanceIoUReport
-from panscape.metrics.matching import match_segments
-from panscape.metrics.overlaps import overlaps, require_same_labels
+from panscape.metrics.overlaps import overlaps
 from panscape.metrics.panoptic_quality import PanopticQuality, PanopticQualityReport
 from panscape.metrics.panoptic_quality_dagger import PanopticQualityDagger, PanopticQualityDaggerReport
 from panscape.metrics.parsing_covering import ParsingCovering, ParsingCoveringReport
-from panscape.metrics.protocol import Protocol, get_protocol, require_same_protocol
+from panscape.metrics.protocol import Protocol, get_protocol
+from panscape.metrics.reports import Report
 from panscape.metrics.semantic_iou import SemanticIoU, SemanticIoUReport, map_of_semantic
 from panscape.metrics.tables import format_percent, format_table
 from panscape.ops.cropped_masks import Detections
@@ -36,8 +37,8 @@ _OPTIONAL = {
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationReport:
-    """The report of an :class:`Evaluator`; ``str()`` returns tables in percent.
+class EvaluationReport(Report):
+    """The report of an :class:`Evaluator`; ``str()`` returns tables in percent: groups, categories, optional metrics.
 
     Attributes:
         panoptic: PQ, SQ and RQ.
@@ -67,10 +68,6 @@ class EvaluationReport:
     boundary: PanopticQualityReport | None = None
 
     def __str__(self) -> str:
-        return self.table()
-
-    def table(self) -> str:
-        """Return tables in percent: groups, then the categories that occur, then optional metrics."""
         head = self.semantic_head
         iou_of = [""] if head is None else ["map ", "head "]
         semantics = [self.semantic] if head is None else [self.semantic, head]
@@ -84,7 +81,7 @@ class EvaluationReport:
         categories = [["", "PQ", "SQ", "RQ", "TP", "FP", "FN", "PQ†", "PC", *(f"{part}IoU" for part in iou_of)]]
         for name, category in self.panoptic.per_category.items():
             ious = [one.per_category[name].iou for one in semantics]
-            if category.num_segments or not all(map(math.isnan, ious)):
+            if category.occurs or not all(map(math.isnan, ious)):
                 shares = [format_percent(share) for share in (category.pq, category.sq, category.rq)]
                 counts = [str(count) for count in (category.tp, category.fp, category.fn)]
                 others = (self.dagger.per_category[name].pq, self.covering.per_category[name].covering, *ious)
@@ -95,28 +92,21 @@ class EvaluationReport:
         )
         tables += _titled(("iIoU of the map", self.instance_iou), ("iIoU of the semantic head", self.instance_iou_head))
         if self.boundary is not None:
-            tables.append(f"boundary quality\n{self.boundary.table()}")
+            tables.append(f"boundary quality\n{self.boundary}")
         return "\n\n".join(tables)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts for JSON; None stands for nan."""
-        parts = {
-            "panoptic": self.panoptic.to_dict(),
-            "semantic": self.semantic.to_dict(),
-            "dagger": self.dagger.to_dict(),
-            "covering": self.covering.to_dict(),
-        }
-        asked = {name: getattr(self, name) for name in _OPTIONAL}
-        return {**parts, **{name: report.to_dict() for name, report in asked.items() if report is not None}}
+        """Return plain dicts for JSON, without metrics that are None; None stands for nan."""
+        return {name: part for name, part in Report.to_dict(self).items() if part is not None}
 
 
 def _titled(*reports: tuple[str, InstanceAPReport | InstanceIoUReport | None]) -> list[str]:
     """Return the tables of the reports that are not None, with titles if there are several."""
     there = [(title, report) for title, report in reports if report is not None]
-    return [report.table() if len(there) == 1 else f"{title}\n{report.table()}" for title, report in there]
+    return [str(report) if len(there) == 1 else f"{title}\n{report}" for title, report in there]
 
 
-class Evaluator:
+class Evaluator(Metric[EvaluationReport]):
     """Accumulates PQ, PQ-dagger, parsing covering and mean IoU from one overlap table and one matching per image.
 
     Attributes:
@@ -167,8 +157,12 @@ class Evaluator:
                     f"expected {what} over the label space {labels.name!r}, got {metric.labels.name!r}; create both "
                     "with the same labels"
                 )
-        if boundary is not None:
-            require_same_protocol(get_protocol(protocol), boundary.protocol)
+        if boundary is not None and boundary.protocol != get_protocol(protocol):
+            raise InvalidArgumentError(
+                f"expected boundary quality with {get_protocol(protocol)}, got {boundary.protocol}; create both with "
+                "the same protocol"
+            )
+        self.labels = labels
         self.panoptic = PanopticQuality(labels, protocol)
         self.semantic = SemanticIoU(labels)
         self.dagger = PanopticQualityDagger(labels, protocol)
@@ -181,12 +175,15 @@ class Evaluator:
         self.boundary = boundary
 
     @property
+    def metrics(self) -> dict[str, Metric[Any]]:
+        """The metrics by name, in the order of the report."""
+        names = ("panoptic", "semantic", "dagger", "covering", *_OPTIONAL)
+        return {name: metric for name in names if (metric := getattr(self, name)) is not None}
+
+    @property
     def states(self) -> dict[str, Tensor]:
-        """The states of the accumulators by name; states of processes can be summed. Average precision has none."""
-        always = ("panoptic", "semantic", "dagger", "covering")
-        asked = ("semantic_head", "instance_iou", "instance_iou_head", "boundary")
-        metrics = {name: getattr(self, name) for name in (*always, *asked)}
-        return {name: metric.state for name, metric in metrics.items() if metric is not None}
+        """The states of the metrics by name; states of processes can be summed. Average precision has none."""
+        return {name: metric.state for name, metric in self.metrics.items() if isinstance(metric, SummedMetric)}
 
     def update(
         self,
@@ -218,7 +215,7 @@ class Evaluator:
             raise InvalidArgumentError(
                 "expected objects before fusion, as their average precision is measured, got none"
             )
-        labels, protocol = self.panoptic.labels, self.panoptic.protocol
+        labels = self.labels
         # Metrics with additional requirements come first, so that their errors leave the others unchanged.
         if self.instances is not None:
             self.instances.require_scores(prediction)
@@ -234,50 +231,34 @@ class Evaluator:
                 if measure is not None:
                     measure.update(head, truth, histogram_of_head)
         self.semantic.update(prediction, truth, histogram)  # before the matching, as it checks the categories
-        matches = match_segments(prediction, truth, histogram, protocol, labels.stuff_ids)
+        matches = self.panoptic.match(prediction, truth, histogram)
         self.panoptic.update(prediction, truth, histogram, matches)
         self.dagger.update(prediction, truth, histogram, matches)
         self.covering.update(prediction, truth, histogram)
 
-    def merge(self, other: Evaluator) -> None:
-        """Add the images of another evaluator to this one.
-
-        Raises:
-            InvalidArgumentError: the label spaces or protocols differ, or the optional metrics or their options do. The
-                state is unchanged then.
-        """
-        require_same_labels(self.panoptic.labels, other.panoptic.labels)
-        require_same_protocol(self.panoptic.protocol, other.panoptic.protocol)
-        pairs = [(getattr(self, name), getattr(other, name)) for name in _OPTIONAL]
-        for (mine, others), (what, kind) in zip(pairs, _OPTIONAL.values(), strict=True):
+    def check_compatible(self, other: Evaluator) -> None:
+        """See :meth:`Metric.check_compatible`; both must have the same optional metrics, with equal options."""
+        self.panoptic.check_compatible(other.panoptic)
+        for name, (what, kind) in _OPTIONAL.items():
+            mine, others = getattr(self, name), getattr(other, name)
             if (mine is None) != (others is None):
                 raise InvalidArgumentError(
                     f"expected evaluators that both measure {what} or both do not; pass each its own {kind}"
                 )
             if mine is not None:
                 mine.check_compatible(others)
-        for mine, others in pairs:
-            if mine is not None:
-                mine.merge(others)
-        self.panoptic.merge(other.panoptic)
-        self.semantic.merge(other.semantic)
-        self.dagger.merge(other.dagger)
-        self.covering.merge(other.covering)
+
+    def merge(self, other: Evaluator) -> None:
+        """See :meth:`Metric.merge`."""
+        self.check_compatible(other)
+        for name, metric in self.metrics.items():
+            metric.merge(other.metrics[name])
 
     def reset(self) -> None:
         """Forget all images."""
-        for state in self.states.values():
-            state.zero_()
-        for metric in (self.instances, self.instances_before_fusion):
-            if metric is not None:
-                metric.reset()
+        for metric in self.metrics.values():
+            metric.reset()
 
     def compute(self) -> EvaluationReport:
         """Report on all images so far."""
-        return EvaluationReport(
-            self.panoptic.compute(),
-            self.semantic.compute(),
-            self.dagger.compute(),
-            self.covering.compute(),
-            **{name: metric.compute() for name in _OPTIONAL if (metric := getattr(self, name)) is not None},
-        )
+        return EvaluationReport(**{name: metric.compute() for name, metric in self.metrics.items()})

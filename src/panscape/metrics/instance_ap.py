@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -20,10 +20,11 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
+from panscape.metrics.base import Metric
 from panscape.metrics.instance_ap_cityscapes import CITYSCAPES_THRESHOLDS, SMALLEST_OBJECT, cityscapes_precision
 from panscape.metrics.instance_ap_coco import COCO_THRESHOLDS, MAX_PREDICTIONS, CocoCurves, coco_curves
 from panscape.metrics.object_sizes import COCO_SIZES, LARGEST_AREA, require_percentiles, size_percentiles
-from panscape.metrics.overlaps import require_same_labels
+from panscape.metrics.reports import Report
 from panscape.metrics.tables import format_percent, format_table
 from panscape.metrics.thing_overlaps import ThingOverlaps, mask_overlaps, pooled, thing_overlaps
 from panscape.ops.confusion import JointHistogram
@@ -73,8 +74,8 @@ class SizeAP:
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceAPReport:
-    """The average precision of a set of images; ``str()`` gives tables in percent.
+class InstanceAPReport(Report):
+    """The average precision of a set of images; ``str()`` returns tables in percent.
 
     Attributes:
         protocol: "coco" or "cityscapes".
@@ -98,10 +99,6 @@ class InstanceAPReport:
     curves: CocoCurves | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
-        return self.table()
-
-    def table(self) -> str:
-        """Return tables in percent: means, categories that have objects, size ranges."""
         present = {name: category for name, category in self.per_category.items() if category.num_objects}
         rows = [[f"{self.protocol} protocol", "AP", "AP50", "AP75", "objects", "predictions"]]
         total = sum(category.num_objects for category in present.values())
@@ -127,20 +124,8 @@ class InstanceAPReport:
             blocks.append(format_table(counts))
         return "\n\n".join(blocks)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts for JSON, without the curves; None stands for nan."""
-        return {
-            "protocol": self.protocol,
-            "ap": _or_none(self.ap),
-            "ap50": _or_none(self.ap50),
-            "ap75": _or_none(self.ap75),
-            "recall": {str(count): _or_none(value) for count, value in self.recall.items()},
-            "by_size": {name: _without_nan(asdict(size)) for name, size in self.by_size.items()},
-            "per_category": {name: _without_nan(asdict(category)) for name, category in self.per_category.items()},
-        }
 
-
-class InstanceAP:
+class InstanceAP(Metric[InstanceAPReport]):
     """Accumulates the objects of images for average precision, by the protocol of COCO or Cityscapes.
 
     Other metrics are sums; precision needs all predictions of the set at once. Memory grows with the number of segments
@@ -157,6 +142,8 @@ class InstanceAP:
         score: "given" or "one".
         images: the objects of each image so far.
     """
+
+    options = ("protocol", "sizes", "percentiles", "score")
 
     def __init__(
         self,
@@ -241,29 +228,8 @@ class InstanceAP:
                 'precision ranks them, got none; give scores, or use InstanceAP(..., score="one") to rank all equally'
             )
 
-    def check_compatible(self, other: InstanceAP) -> None:
-        """Check that another accumulator can be merged with this one.
-
-        Raises:
-            InvalidArgumentError: the label spaces or options differ.
-        """
-        require_same_labels(self.labels, other.labels)
-        mine, others = (
-            {"protocol": m.protocol, "sizes": m.sizes, "percentiles": m.percentiles, "score": m.score}
-            for m in (self, other)
-        )
-        if mine != others:
-            raise InvalidArgumentError(
-                f"expected a metric with {_format_options(mine)}, got one with {_format_options(others)}; "
-                "merge metrics with equal options"
-            )
-
     def merge(self, other: InstanceAP) -> None:
-        """Add the images of another accumulator after those of this one.
-
-        Raises:
-            InvalidArgumentError: the label spaces or options differ.
-        """
+        """See :meth:`Metric.merge`."""
         self.check_compatible(other)
         self.images += other.images
 
@@ -390,15 +356,3 @@ def _checked(sizes: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float,
                 f"expected the smallest and the largest area in pixels for the size {name!r}, got {low} and {high}"
             )
     return {name: (low, min(high, LARGEST_AREA)) for name, (low, high) in sizes.items()}  # JSON has no infinity
-
-
-def _format_options(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in options.items())
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _without_nan(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in entry.items()}

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,15 +31,9 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.labels import LabelSpace
-from panscape.metrics.overlaps import (
-    areas_of,
-    categories_of,
-    crowds_of,
-    overlaps,
-    require_categories,
-    require_same_labels,
-)
-from panscape.metrics.tables import format_percent, format_table, nan_to_none
+from panscape.metrics.base import MapMetric
+from panscape.metrics.overlaps import areas_of, categories_of, crowds_of, overlaps, require_categories
+from panscape.metrics.reports import IoUScores, MeanIoUReport, mean_iou
 from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
 
@@ -131,7 +125,7 @@ def _is_object(truth: PanopticMap, labels: LabelSpace) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True)
-class CategoryInstanceIoU:
+class CategoryInstanceIoU(IoUScores):
     """The weighted pixels of one category.
 
     Attributes:
@@ -146,53 +140,24 @@ class CategoryInstanceIoU:
     fn: float
     average_size: float
 
-    @property
-    def iou(self) -> float:
-        """Weighted intersection over union in 0..1; nan without pixels."""
-        union = self.tp + self.fp + self.fn
-        return self.tp / union if union else math.nan
+
+class InstanceIoUReport(MeanIoUReport[CategoryInstanceIoU]):
+    """The instance-weighted IoU of a set of images; the categories are the things."""
+
+    __slots__ = ()
+    title = "iIoU"
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceIoUReport:
-    """The instance-weighted IoU of a set of images; ``str()`` gives a table in percent.
-
-    Attributes:
-        mean_iou: mean over the thing categories that have pixels, in 0..1; nan without any.
-        per_category: by name, things only, in the order of the label space.
-    """
-
-    mean_iou: float
-    per_category: Mapping[str, CategoryInstanceIoU]
-
-    def __str__(self) -> str:
-        return self.table()
-
-    def table(self) -> str:
-        """Return a table in percent: the mean, then the categories that have pixels."""
-        present = {name: c for name, c in self.per_category.items() if not math.isnan(c.iou)}
-        rows = [["", "iIoU"], [f"mean ({len(present)})", format_percent(self.mean_iou)]]
-        rows += [[name, format_percent(category.iou)] for name, category in present.items()]
-        return format_table(rows)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts for JSON; None stands for nan."""
-        categories = {name: {"iou": c.iou, **asdict(c)} for name, c in self.per_category.items()}
-        nan_to_none(*categories.values())
-        return {"mean_iou": None if math.isnan(self.mean_iou) else self.mean_iou, "per_category": categories}
-
-
-class InstanceIoU:
+class InstanceIoU(MapMetric[InstanceIoUReport]):
     """Accumulates instance-weighted IoU over images, as defined at the top of this module.
 
-    Accumulators of several processes are merged with :meth:`merge` or by summing their :attr:`state`.
-
     Attributes:
-        labels: the label space of predictions and truth.
         average_sizes: average object size in pixels by category name; None if measured from the images.
         state: float64 [K, 4]: by category, the sum of the found fractions of objects, number of objects, their area,
             and false positives in pixels.
     """
+
+    options = ("average_sizes",)
 
     def __init__(self, labels: LabelSpace, average_sizes: Mapping[str, float] | None = None) -> None:
         """Start with no images.
@@ -220,25 +185,18 @@ class InstanceIoU:
         self.average_sizes = None if average_sizes is None else dict(average_sizes)  # a view cannot be pickled
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
-    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Add one image.
-
-        Args:
-            prediction: of the same size as ``truth``; only its categories are used.
-            truth: with its crowds, if any.
-            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
+    def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram) -> Tensor:
+        """See :meth:`MapMetric.count_image`.
 
         Raises:
-            InvalidArgumentError: the maps differ in size or have a category that the label space lacks, or the truth
-                has an object of a category without an average size.
+            InvalidArgumentError: the truth has an object of a category without an average size.
         """
-        require_categories(self.labels, prediction, truth)
         pixels = count_object_pixels(prediction, truth, self.labels, histogram)
         category = truth.category.cpu()[pixels.truth].numpy()
         self._require_sizes(category)
         area, found = pixels.area.numpy(), pixels.found.numpy()
         columns = [np.bincount(category, weights, minlength=len(self.labels)) for weights in (found / area, None, area)]
-        self.state += torch.from_numpy(np.stack([*columns, pixels.spurious.numpy()], axis=1))
+        return torch.from_numpy(np.stack([*columns, pixels.spurious.numpy()], axis=1))
 
     def _require_sizes(self, categories: NDArray[np.int64]) -> None:
         if self.average_sizes is None:
@@ -248,29 +206,6 @@ class InstanceIoU:
                 f"expected an average size for {name!r}, which has objects in the ground truth, got sizes for "
                 f"{', '.join(sorted(self.average_sizes))}; add it, or pass no sizes to measure them"
             )
-
-    def check_compatible(self, other: InstanceIoU) -> None:
-        """Check that another accumulator can be merged with this one.
-
-        Raises:
-            InvalidArgumentError: the label spaces or average sizes differ.
-        """
-        require_same_labels(self.labels, other.labels)
-        if self.average_sizes != other.average_sizes:
-            raise InvalidArgumentError("expected a metric with equal average sizes, got different ones")
-
-    def merge(self, other: InstanceIoU) -> None:
-        """Add the images of another accumulator to this one.
-
-        Raises:
-            InvalidArgumentError: the label spaces or average sizes differ.
-        """
-        self.check_compatible(other)
-        self.state += other.state
-
-    def reset(self) -> None:
-        """Forget all images."""
-        self.state.zero_()
 
     def compute(self) -> InstanceIoUReport:
         """Report on all images so far."""
@@ -284,5 +219,4 @@ class InstanceIoU:
                 size = self.average_sizes.get(name, math.nan)
             found, missed = (size * share, size * (count - share)) if count else (0.0, 0.0)
             per_category[name] = CategoryInstanceIoU(found, int(spurious), missed, size)
-        ious = [c.iou for c in per_category.values() if not math.isnan(c.iou)]
-        return InstanceIoUReport(sum(ious) / len(ious) if ious else math.nan, per_category)
+        return InstanceIoUReport(mean_iou(per_category.values()), per_category)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
+from panscape.metrics.base import SummedMetric
 from panscape.metrics.evaluator import EvaluationReport, Evaluator
-from panscape.metrics.overlaps import require_same_labels
-from panscape.metrics.protocol import Protocol, get_protocol, require_same_protocol
+from panscape.metrics.protocol import Protocol, get_protocol
 
 
-class GpuEvaluator:
+class GpuEvaluator(SummedMetric[EvaluationReport]):
     """Accumulates the metrics of an :class:`~panscape.metrics.evaluator.Evaluator` from tensors, on their device.
 
     Counts are equal to those of an evaluator; sums of IoU are equal up to rounding. The memory for an image grows with
@@ -30,6 +30,8 @@ class GpuEvaluator:
             categories (K + 1), as in the states of their accumulators; the first row of the last column counts
             values out of range. The states of all processes can be summed.
     """
+
+    options = ("protocol",)
 
     def __init__(self, labels: LabelSpace, device: torch.device | str, protocol: str | Protocol = "coco") -> None:
         """Start with no images.
@@ -201,20 +203,6 @@ class GpuEvaluator:
         """
         self.state, self._is_stuff, self._ids = (part.to(device) for part in (self.state, self._is_stuff, self._ids))
         return self
-
-    def merge(self, other: GpuEvaluator) -> None:
-        """Add the images of another evaluator, on any device, to this one.
-
-        Raises:
-            InvalidArgumentError: the label spaces or protocols differ.
-        """
-        require_same_labels(self.labels, other.labels)
-        require_same_protocol(self.protocol, other.protocol)
-        self.state += other.state.to(self.state.device)
-
-    def reset(self) -> None:
-        """Forget all images."""
-        self.state.zero_()
 
     def to_evaluator(self) -> Evaluator:
         """Synchronize with the device and return an evaluator on the CPU with the same images.

@@ -71,16 +71,3 @@ def require_categories(labels: LabelSpace, prediction: PanopticMap, truth: Panop
                 f"expected category ids in 0..{len(labels) - 1} (label space {labels.name!r}), got {largest} in the "
                 f"{name}; evaluate with the label space that the maps were made with"
             )
-
-
-def require_same_labels(mine: LabelSpace, others: LabelSpace) -> None:
-    """Check that two accumulators can be merged.
-
-    Raises:
-        InvalidArgumentError: their label spaces differ.
-    """
-    if mine != others:
-        raise InvalidArgumentError(
-            f"expected a metric over the label space {mine.name!r} ({len(mine)} categories), got one over "
-            f"{others.name!r} ({len(others)} categories); merge metrics of one label space only"
-        )

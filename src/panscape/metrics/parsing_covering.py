@@ -20,24 +20,18 @@ default: large images then have the same weight as small ones. If all images hav
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from panscape.labels import LabelSpace
-from panscape.metrics.overlaps import (
-    areas_of,
-    categories_of,
-    crowds_of,
-    overlaps,
-    require_categories,
-    require_same_labels,
-)
-from panscape.metrics.tables import format_percent, format_table, nan_to_none
+from panscape.metrics.base import MapMetric
+from panscape.metrics.overlaps import areas_of, categories_of, crowds_of, overlaps
+from panscape.metrics.reports import CategoryScores, GroupReport, GroupScores
 from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
 
@@ -83,7 +77,7 @@ def cover_segments(
 
 
 @dataclass(frozen=True, slots=True)
-class CategoryCovering:
+class CategoryCovering(CategoryScores):
     """The parsing covering of one category.
 
     Attributes:
@@ -96,77 +90,39 @@ class CategoryCovering:
     covering_normalized: float
     area: int
 
+    @property
+    def occurs(self) -> bool:
+        """Whether the ground truth has pixels of the category."""
+        return self.area > 0
+
 
 @dataclass(frozen=True, slots=True)
-class GroupCovering:
+class GroupCovering(GroupScores):
     """Means over the categories of a group that have pixels in the ground truth.
 
     Attributes:
         covering: weighted by pixels, in 0..1; nan without any such category.
         covering_normalized: weighted by fractions of the images, likewise.
-        num_categories: number of categories in the means.
     """
 
     covering: float
     covering_normalized: float
-    num_categories: int
-
-    @classmethod
-    def mean(cls, categories: Sequence[CategoryCovering]) -> GroupCovering:
-        """Average the categories that have pixels."""
-        present = [category for category in categories if category.area]
-        if not present:
-            return cls(math.nan, math.nan, 0)
-        count = len(present)
-        return cls(sum(c.covering for c in present) / count, sum(c.covering_normalized for c in present) / count, count)
 
 
-@dataclass(frozen=True, slots=True)
-class ParsingCoveringReport:
-    """The parsing covering of a set of images; ``str()`` gives a table in percent.
+class ParsingCoveringReport(GroupReport[GroupCovering, CategoryCovering]):
+    """The parsing covering of a set of images."""
 
-    Attributes:
-        all: means over all categories.
-        things: means over the things.
-        stuff: means over the stuff.
-        per_category: by category name, in the order of the label space.
-    """
-
-    all: GroupCovering
-    things: GroupCovering
-    stuff: GroupCovering
-    per_category: Mapping[str, CategoryCovering]
-
-    def __str__(self) -> str:
-        return self.table()
-
-    def table(self) -> str:
-        """Return a table in percent: groups, then the categories that have pixels."""
-        rows = [["", "PC", "PC normalized"]]
-        for name, group in (("all", self.all), ("things", self.things), ("stuff", self.stuff)):
-            shares = [format_percent(value) for value in (group.covering, group.covering_normalized)]
-            rows.append([f"{name} ({group.num_categories})", *shares])
-        for name, category in self.per_category.items():
-            if category.area:
-                rows.append([name, format_percent(category.covering), format_percent(category.covering_normalized)])
-        return format_table(rows)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts for JSON; None stands for nan."""
-        groups = {name: asdict(getattr(self, name)) for name in ("all", "things", "stuff")}
-        categories = {name: asdict(c) for name, c in self.per_category.items()}
-        nan_to_none(*groups.values(), *categories.values())
-        return {**groups, "per_category": categories}
+    __slots__ = ()
+    group = GroupCovering
+    score_columns: ClassVar[Mapping[str, str]] = {"PC": "covering", "PC normalized": "covering_normalized"}
 
 
-class ParsingCovering:
+class ParsingCovering(MapMetric[ParsingCoveringReport]):
     """Accumulates parsing covering over images, as defined at the top of this module.
 
     Sums are taken within an image, segments ascending by id, and then over the images in the order of the updates.
-    Accumulators of several processes are merged with :meth:`merge` or by summing their :attr:`state`.
 
     Attributes:
-        labels: the label space of predictions and truth.
         state: float64 [K, 4]: area times IoU, and area, by category, first in pixels, then in fractions of the images.
     """
 
@@ -179,18 +135,8 @@ class ParsingCovering:
         self.labels = labels
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
-    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Add one image.
-
-        Args:
-            prediction: of the same size as ``truth``.
-            truth: with its crowds, if any.
-            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
-
-        Raises:
-            InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
-        """
-        require_categories(self.labels, prediction, truth)
+    def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram) -> Tensor:
+        """See :meth:`MapMetric.count_image`."""
         covered = cover_segments(prediction, truth, histogram)
         category = truth.category.cpu()[covered.truth].numpy()
         area = covered.area.numpy()
@@ -198,33 +144,16 @@ class ParsingCovering:
         sums = [
             np.bincount(category, weights, minlength=len(self.labels)) for weights in (area * covered.iou.numpy(), area)
         ]
-        self.state += torch.from_numpy(np.stack([*sums, *(part / num_pixels for part in sums)], axis=1))
-
-    def merge(self, other: ParsingCovering) -> None:
-        """Add the images of another accumulator to this one.
-
-        Raises:
-            InvalidArgumentError: the label spaces differ.
-        """
-        require_same_labels(self.labels, other.labels)
-        self.state += other.state
-
-    def reset(self) -> None:
-        """Forget all images."""
-        self.state.zero_()
+        return torch.from_numpy(np.stack([*sums, *(part / num_pixels for part in sums)], axis=1))
 
     def compute(self) -> ParsingCoveringReport:
         """Report on all images so far."""
-        per_category = {
-            category.name: CategoryCovering(
-                covered / area if area else math.nan, share_covered / share if share else math.nan, int(area)
-            )
-            for category, (covered, area, share_covered, share) in zip(self.labels, self.state.tolist(), strict=True)
-        }
-        coverings = list(per_category.values())
-        return ParsingCoveringReport(
-            all=GroupCovering.mean(coverings),
-            things=GroupCovering.mean([coverings[i] for i in self.labels.thing_ids]),
-            stuff=GroupCovering.mean([coverings[i] for i in self.labels.stuff_ids]),
-            per_category=per_category,
+        return ParsingCoveringReport.from_categories(
+            (
+                CategoryCovering(
+                    covered / area if area else math.nan, share_covered / share if share else math.nan, int(area)
+                )
+                for covered, area, share_covered, share in self.state.tolist()
+            ),
+            self.labels,
         )

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from panscape.errors import InvalidArgumentError, UnknownNameError
+from panscape.constraints import check_fields
+from panscape.errors import UnknownNameError
 
 CrowdHandling = Literal["excuse", "void", "segment"]
 
@@ -45,8 +46,7 @@ class Protocol:
     absent_categories_count: bool = False
 
     def __post_init__(self) -> None:
-        if self.crowd not in ("excuse", "void", "segment"):
-            raise InvalidArgumentError(f'expected crowd="excuse", "void" or "segment", got {self.crowd!r}')
+        check_fields(self)
 
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
@@ -81,13 +81,3 @@ def get_protocol(protocol: str | Protocol) -> Protocol:
     if protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     return PROTOCOLS[protocol]
-
-
-def require_same_protocol(mine: Protocol, others: Protocol) -> None:
-    """Check that two accumulators can be merged.
-
-    Raises:
-        InvalidArgumentError: their protocols differ.
-    """
-    if mine != others:
-        raise InvalidArgumentError(f"expected a metric with {mine}, got one with {others}; merge equal protocols only")

@@ -8,16 +8,15 @@ pooled over all images; categories that occur neither in ground truth nor in pre
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from panscape.labels import LabelSpace
-from panscape.metrics.overlaps import overlaps, require_categories, require_same_labels
-from panscape.metrics.tables import format_percent, format_table
+from panscape.metrics.base import MapMetric
+from panscape.metrics.overlaps import overlaps
+from panscape.metrics.reports import IoUScores, MeanIoUReport, mean_iou
 from panscape.ops.confusion import JointHistogram
 from panscape.panoptic import PanopticMap
 
@@ -67,7 +66,7 @@ def count_confusion(
 
 
 @dataclass(frozen=True, slots=True)
-class CategoryIoU:
+class CategoryIoU(IoUScores):
     """The pixels of one category.
 
     Attributes:
@@ -80,56 +79,24 @@ class CategoryIoU:
     fp: int
     fn: int
 
-    @property
-    def iou(self) -> float:
-        """Intersection over union in 0..1; nan without pixels."""
-        union = self.tp + self.fp + self.fn
-        return self.tp / union if union else math.nan
-
 
 @dataclass(frozen=True, slots=True)
-class SemanticIoUReport:
-    """The semantic quality of a set of images; ``str()`` gives a table in percent.
+class SemanticIoUReport(MeanIoUReport[CategoryIoU]):
+    """The semantic quality of a set of images.
 
     Attributes:
-        mean_iou: mean over the categories that have pixels, in 0..1; nan without any.
         pixel_accuracy: fraction of the true pixels with the correct predicted category, in 0..1; nan without any.
-        per_category: by category name, in the order of the label space.
     """
 
-    mean_iou: float
+    title = "IoU"
+
     pixel_accuracy: float
-    per_category: Mapping[str, CategoryIoU]
-
-    def __str__(self) -> str:
-        return self.table()
-
-    def table(self) -> str:
-        """Return a table in percent: the mean, then the categories that have pixels."""
-        present = {name: c for name, c in self.per_category.items() if not math.isnan(c.iou)}
-        rows = [["", "IoU"], [f"mean ({len(present)})", format_percent(self.mean_iou)]]
-        rows += [[name, format_percent(category.iou)] for name, category in present.items()]
-        return format_table(rows)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts for JSON; None stands for nan."""
-        means = {"mean_iou": self.mean_iou, "pixel_accuracy": self.pixel_accuracy}
-        return {
-            **{name: None if math.isnan(value) else value for name, value in means.items()},
-            "per_category": {
-                name: {"iou": None if math.isnan(c.iou) else c.iou, **asdict(c)}
-                for name, c in self.per_category.items()
-            },
-        }
 
 
-class SemanticIoU:
+class SemanticIoU(MapMetric[SemanticIoUReport]):
     """Accumulates a confusion matrix over images, as defined at the top of this module.
 
-    Accumulators of several processes are merged with :meth:`merge` or by summing their :attr:`state`.
-
     Attributes:
-        labels: the label space of predictions and truth.
         state: int64 [K, K + 1] pixels; rows are true categories, columns predicted ones; the last column is void.
     """
 
@@ -142,40 +109,9 @@ class SemanticIoU:
         self.labels = labels
         self.state = torch.zeros(len(labels), len(labels) + 1, dtype=torch.int64)
 
-    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
-        """Add one image.
-
-        Args:
-            prediction: of the same size as ``truth``.
-            truth: its void pixels are ignored.
-            histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps, if already computed.
-
-        Raises:
-            InvalidArgumentError: the maps differ in size or have a category that the label space lacks.
-        """
-        require_categories(self.labels, prediction, truth)
-        self.state += count_confusion(prediction, truth, len(self.labels), histogram)
-
-    def check_compatible(self, other: SemanticIoU) -> None:
-        """Check that another accumulator can be merged with this one.
-
-        Raises:
-            InvalidArgumentError: the label spaces differ.
-        """
-        require_same_labels(self.labels, other.labels)
-
-    def merge(self, other: SemanticIoU) -> None:
-        """Add the images of another accumulator to this one.
-
-        Raises:
-            InvalidArgumentError: the label spaces differ.
-        """
-        self.check_compatible(other)
-        self.state += other.state
-
-    def reset(self) -> None:
-        """Forget all images."""
-        self.state.zero_()
+    def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram) -> Tensor:
+        """See :meth:`MapMetric.count_image`."""
+        return count_confusion(prediction, truth, len(self.labels), histogram)
 
     def compute(self) -> SemanticIoUReport:
         """Report on all images so far."""
@@ -185,10 +121,6 @@ class SemanticIoU:
             category.name: CategoryIoU(*counts)
             for category, *counts in zip(self.labels, hits.tolist(), columns.tolist(), rows.tolist(), strict=True)
         }
-        ious = [c.iou for c in per_category.values() if not math.isnan(c.iou)]
         pixels = int(self.state.sum())
-        return SemanticIoUReport(
-            mean_iou=sum(ious) / len(ious) if ious else math.nan,
-            pixel_accuracy=int(hits.sum()) / pixels if pixels else math.nan,
-            per_category=per_category,
-        )
+        accuracy = int(hits.sum()) / pixels if pixels else math.nan
+        return SemanticIoUReport(mean_iou(per_category.values()), per_category, accuracy)

@@ -1,10 +1,9 @@
-"""Formatting of reports as text tables and JSON values."""
+"""Formatting of reports as text tables."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -22,9 +21,3 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 def format_percent(fraction: float) -> str:
     """Return a fraction in percent with one decimal; a dash for nan."""
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
-
-
-def nan_to_none(*entries: dict[str, Any]) -> None:
-    """Replace every nan in the values of dicts by None, in place, as JSON has no nan."""
-    for entry in entries:
-        entry.update({key: None for key, value in entry.items() if math.isnan(value)})

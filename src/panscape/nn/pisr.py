@@ -18,6 +18,7 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from panscape.constraints import PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.nn.blocks import conv_norm_relu
 
@@ -36,12 +37,11 @@ class Relations(ABC):
         InvalidArgumentError: a value is out of its range.
     """
 
-    num_instances: int = 50
+    num_instances: PositiveInt = 50
     detach_guidance: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.num_instances, int) or self.num_instances < 1:
-            raise InvalidArgumentError(f"expected num_instances of 1 or more, got {self.num_instances}")
+        check_fields(self)
 
     @abstractmethod
     def build(self, channels: int, num_categories: int) -> RelationModule:
@@ -172,28 +172,15 @@ class PISR(Relations):
         InvalidArgumentError: a value is out of its range.
     """
 
-    key_width: int = 256
+    key_width: PositiveInt = 256
     reweighting: bool = True
-    reweighting_width: int | None = None
+    reweighting_width: PositiveInt | None = None
     normalization: Literal["mass", "none", "pixels"] = "mass"
     residual: bool = True
     scaled: bool = True
     softmax: bool = False
     depthwise: bool = False
     encoding_norm: Literal["batch", "layer"] = "batch"
-
-    def __post_init__(self) -> None:
-        Relations.__post_init__(self)  # super() does not work in classes with slots
-        if self.key_width < 1:
-            raise InvalidArgumentError(f"expected a key_width of 1 or more channels, got {self.key_width}")
-        if self.reweighting_width is not None and self.reweighting_width < 1:
-            raise InvalidArgumentError(
-                f"expected a reweighting_width of 1 or more channels, or None, got {self.reweighting_width}"
-            )
-        if self.normalization not in ("mass", "none", "pixels"):
-            raise InvalidArgumentError(f'expected normalization "mass", "none" or "pixels", got {self.normalization!r}')
-        if self.encoding_norm not in ("batch", "layer"):
-            raise InvalidArgumentError(f'expected encoding_norm "batch" or "layer", got {self.encoding_norm!r}')
 
     def build(self, channels: int, num_categories: int) -> PISRModule:
         """See :meth:`Relations.build`."""

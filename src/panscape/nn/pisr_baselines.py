@@ -12,7 +12,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from panscape.errors import InvalidArgumentError
+from panscape.constraints import BelowOne, PositiveInt
 from panscape.nn.blocks import conv_norm_relu
 from panscape.nn.pisr import RelationModule, Relations, sums_under
 
@@ -103,15 +103,8 @@ class OCR(Relations):
         InvalidArgumentError: a value is out of its range.
     """
 
-    key_width: int = 256
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        Relations.__post_init__(self)
-        if self.key_width < 1:
-            raise InvalidArgumentError(f"expected a key_width of 1 or more channels, got {self.key_width}")
-        if not 0 <= self.dropout < 1:
-            raise InvalidArgumentError(f"expected a dropout of 0 or more and below 1, got {self.dropout}")
+    key_width: PositiveInt = 256
+    dropout: BelowOne = 0.1
 
     def build(self, channels: int, num_categories: int) -> OCRModule:
         """See :meth:`Relations.build`."""

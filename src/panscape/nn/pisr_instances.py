@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from panscape.errors import InvalidArgumentError
+from panscape.constraints import OddInt, Positive, check_fields
 
 _SMALLEST_SQUARE = 1e-12  # of a distance in cells: the root's gradient at zero is infinite
 
@@ -39,15 +39,12 @@ class CenterInstanceMaps:
         InvalidArgumentError: a value is out of its range.
     """
 
-    radius: float = 0.1
-    nms_kernel: int = 3
+    radius: Positive = 0.1
+    nms_kernel: OddInt = 3
     soft_things: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.radius < inf:
-            raise InvalidArgumentError(f"expected a radius above 0, as a share of the diagonal, got {self.radius}")
-        if self.nms_kernel < 1 or self.nms_kernel % 2 == 0:
-            raise InvalidArgumentError(f"expected an odd nms_kernel of 1 or more cells, got {self.nms_kernel}")
+        check_fields(self)
 
 
 def center_instance_maps(

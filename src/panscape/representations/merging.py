@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from panscape.constraints import BelowOne, NonNegativeInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import min_area_pixels
 from panscape.labels import LabelSpace
@@ -39,21 +40,14 @@ class MergeConfig:
         InvalidArgumentError: a value is out of range.
     """
 
-    min_score: float = 0.5
-    max_overlap: float = 0.5
-    stuff_area: int = 4096
+    min_score: UnitInterval = 0.5
+    max_overlap: UnitInterval = 0.5
+    stuff_area: NonNegativeInt = 4096
     stuff_on_uncovered: bool = False
-    stuff_share: float = 0.0
+    stuff_share: BelowOne = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("min_score", "max_overlap"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InvalidArgumentError(f"expected {name} in 0..1, got {value}")
-        if not self.stuff_area >= 0:
-            raise InvalidArgumentError(f"expected a stuff_area of 0 or more pixels, got {self.stuff_area}")
-        if not 0 <= self.stuff_share < 1:
-            raise InvalidArgumentError(f"expected a stuff_share of 0 or more and below 1, got {self.stuff_share}")
+        check_fields(self)
 
     def smallest_stuff(self, size: tuple[int, int]) -> int:
         """Return the minimum number of free pixels of a stuff category, in a map of this size."""

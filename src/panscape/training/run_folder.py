@@ -17,7 +17,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +27,7 @@ import torch
 from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnreadableFileError, UnwritableFileError
 from panscape.nn.pisr import Relations
+from panscape.serialization import to_plain
 from panscape.training.checkpoints import saved_steps
 from panscape.training.config import DataOptions, ModelOptions, Recipe
 
@@ -211,26 +211,12 @@ def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
     Raises:
         InvalidArgumentError: a field has a value that JSON cannot represent; the message names the field.
     """
-    result: dict[str, Any] = _plain(recipe, "recipe")
+    result: dict[str, Any] = to_plain(recipe, "recipe", _type_of)
     return result
 
 
-def _plain(value: Any, name: str) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        kind = {"type": type(value).__qualname__} if isinstance(value, _WITH_TYPE) else {}
-        return kind | {f.name: _plain(getattr(value, f.name), f"{name}.{f.name}") for f in fields(value)}
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _plain(part, f"{name}.{key}") for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part, f"{name}.{i}") for i, part in enumerate(value)]
-    if isinstance(value, Path):
-        return str(value)
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    raise InvalidArgumentError(
-        f"expected numbers, strings, paths, tuples, dicts and dataclasses in a recipe, got a "
-        f"{type(value).__qualname__} as {name}"
-    )
+def _type_of(part: Any) -> dict[str, str]:
+    return {"type": type(part).__qualname__} if isinstance(part, _WITH_TYPE) else {}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

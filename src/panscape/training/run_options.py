@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from panscape.errors import InvalidArgumentError
+from panscape.constraints import NonNegativeInt, PositiveInt, check_fields
 
 
 @dataclass(frozen=True)
@@ -37,23 +37,23 @@ class RunOptions:
     """Initialise the backbone from this file instead of downloading its ImageNet weights: of timm or torchvision
     (.safetensors, .pth), or detectron2's R-52.pkl and R-103.pkl."""
 
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Random seed of initial weights, image order and augmentation."""
 
     device: str = "auto"
     """Device: "cpu", "cuda", or "auto" for CUDA if available, else the CPU."""
 
-    devices: int = 1
+    devices: PositiveInt = 1
     """Number of processes on this machine, each with its own device. To use several machines, start the command with
     torchrun or srun; their number of processes then replaces this option."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Numeric precision of the forward and backward pass."""
 
-    workers: int = 2
+    workers: NonNegativeInt = 2
     """Data-loader processes per device; 0 loads images in the training process. The number does not affect results."""
 
-    threads: int = 0
+    threads: NonNegativeInt = 0
     """CPU threads of each process; 0 uses torch's default."""
 
     on_error: Literal["raise", "skip"] = "raise"
@@ -62,19 +62,14 @@ class RunOptions:
     profile: bool = False
     """Profile the training steps and print where the time goes."""
 
-    checkpoint_every: int = 500
+    checkpoint_every: PositiveInt = 500
     """Steps between checkpoints."""
 
-    log_every: int = 50
+    log_every: PositiveInt = 50
     """Steps between log lines."""
 
-    image_every: int = 1000
+    image_every: NonNegativeInt = 1000
     """Steps between images of predictions beside the ground truth; 0 disables them."""
 
     def __post_init__(self) -> None:
-        for name in ("devices", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise InvalidArgumentError(f"expected {name} of at least 1, got {getattr(self, name)}")
-        for name in ("seed", "workers", "threads", "image_every"):
-            if getattr(self, name) < 0:
-                raise InvalidArgumentError(f"expected {name} of 0 or more, got {getattr(self, name)}")
+        check_fields(self)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
+from panscape.constraints import Constraint
 from panscape.errors import InvalidArgumentError
 from panscape.panoptic import PanopticMap
 
-Color = tuple[int, int, int]
+Channel = Annotated[int, Constraint("in 0..255", lambda value: 0 <= value <= 255)]
+Color = tuple[Channel, Channel, Channel]
 
 MEAN_COLOR: Color = (124, 116, 104)
 """The mean color of ImageNet's training images, which normalisation maps to zero."""
@@ -23,21 +27,3 @@ def require_pair(image: Tensor, truth: PanopticMap) -> None:
             f"expected image and ground truth of the same size, got an image of {image.shape[1]}x{image.shape[2]} "
             f"and a ground truth of {truth.size.height}x{truth.size.width}; check that both belong to the same sample"
         )
-
-
-def require_size(size: tuple[int, int]) -> None:
-    """Check that the size is a height and width of at least one pixel."""
-    if len(size) != 2 or min(size) < 1:
-        raise InvalidArgumentError(f"expected a size as (height, width) of at least one pixel each, got {size}")
-
-
-def require_color(color: Color) -> None:
-    """Check that the color is red, green and blue in 0..255."""
-    if len(color) != 3 or not all(0 <= value <= 255 for value in color):
-        raise InvalidArgumentError(f"expected red, green and blue in 0..255, got {color}")
-
-
-def require_probability(probability: float) -> None:
-    """Check that the probability is in 0..1."""
-    if not 0 <= probability <= 1:
-        raise InvalidArgumentError(f"expected a probability in 0..1, got {probability}")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from panscape.errors import InvalidArgumentError
+from panscape.constraints import Hue, NonNegative, UnitInterval, check_fields
 from panscape.panoptic import PanopticMap
-from panscape.transforms.checks import require_pair, require_probability
+from panscape.transforms.checks import require_pair
 from panscape.transforms.random import uniform
 
 _LUMA = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
@@ -34,19 +34,14 @@ class ColorJitter:
         probability: probability of changing the image, 0..1.
     """
 
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.4
-    hue: float = 0.05
-    probability: float = 1.0
+    brightness: NonNegative = 0.4
+    contrast: NonNegative = 0.4
+    saturation: NonNegative = 0.4
+    hue: Hue = 0.05
+    probability: UnitInterval = 1.0
 
     def __post_init__(self) -> None:
-        if min(self.brightness, self.contrast, self.saturation) < 0 or not 0 <= self.hue <= 0.5:
-            raise InvalidArgumentError(
-                "expected brightness, contrast and saturation of at least 0 and hue in 0..0.5, "
-                f"got {self.brightness}, {self.contrast}, {self.saturation} and {self.hue}"
-            )
-        require_probability(self.probability)
+        check_fields(self)
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
         """Return the image with changed colors, and the same ground truth."""

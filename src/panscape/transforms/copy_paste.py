@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from panscape.constraints import PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.panoptic import PanopticMap
-from panscape.transforms.checks import require_pair, require_probability
+from panscape.transforms.checks import require_pair
 from panscape.transforms.random import integer, uniform
 
 
@@ -41,23 +42,18 @@ class CopyPaste:
     """
 
     thing_ids: Collection[int]
-    probability: float = 0.5
-    share: tuple[float, float] = (0.0, 1.0)
-    max_objects: int = 20
-    flip: float = 0.5
-    shift: float = 0.25
+    probability: UnitInterval = 0.5
+    share: tuple[UnitInterval, UnitInterval] = (0.0, 1.0)
+    max_objects: PositiveInt = 20
+    flip: UnitInterval = 0.5
+    shift: UnitInterval = 0.25
     min_area: int = 16
     soften: bool = True
 
     def __post_init__(self) -> None:
-        require_probability(self.probability)
-        require_probability(self.flip)
-        if not 0 <= self.share[0] <= self.share[1] <= 1:
-            raise InvalidArgumentError(f"expected a share as (low, high) with 0 <= low <= high <= 1, got {self.share}")
-        if self.max_objects < 1:
-            raise InvalidArgumentError(f"expected max_objects of at least 1, got {self.max_objects}")
-        if not 0 <= self.shift <= 1:
-            raise InvalidArgumentError(f"expected a shift in 0..1, as a fraction of the image's size, got {self.shift}")
+        check_fields(self)
+        if self.share[0] > self.share[1]:
+            raise InvalidArgumentError(f"expected a share as (low, high), got {self.share}")
 
     def __call__(
         self, image: Tensor, truth: PanopticMap, other_image: Tensor, other_truth: PanopticMap, generator: Generator

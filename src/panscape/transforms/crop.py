@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
 
+from panscape.constraints import Constraint, PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
 from panscape.panoptic import PanopticMap
-from panscape.transforms.checks import MEAN_COLOR, Color, require_color, require_pair, require_probability, require_size
+from panscape.transforms.checks import MEAN_COLOR, Color, require_pair
 from panscape.transforms.random import integer, uniform
 from panscape.transforms.resize import resize
 
@@ -30,6 +31,9 @@ class CropTransform(Protocol):
         """Return the crop of image and ground truth resized to ``size``, resizing only the cropped part."""
 
 
+Rarity = Annotated[float, Constraint("of 1 or more", lambda value: 1 <= value < math.inf)]
+
+
 @dataclass(frozen=True)
 class RandomCrop:
     """Crop a window of a fixed size at a uniformly random position.
@@ -41,12 +45,11 @@ class RandomCrop:
         fill: red, green, blue of the padding.
     """
 
-    size: tuple[int, int]
+    size: tuple[PositiveInt, PositiveInt]
     fill: Color = MEAN_COLOR
 
     def __post_init__(self) -> None:
-        require_size(self.size)
-        require_color(self.fill)
+        check_fields(self)
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
         """Return the crop of image and ground truth."""
@@ -78,20 +81,14 @@ class RareCategoryCrop:
         fill: red, green, blue of the padding.
     """
 
-    size: tuple[int, int]
-    rarity: tuple[float, ...]
-    probability: float = 0.5
-    attempts: int = 50
+    size: tuple[PositiveInt, PositiveInt]
+    rarity: tuple[Rarity, ...]
+    probability: UnitInterval = 0.5
+    attempts: PositiveInt = 50
     fill: Color = MEAN_COLOR
 
     def __post_init__(self) -> None:
-        require_size(self.size)
-        require_color(self.fill)
-        require_probability(self.probability)
-        if not all(1 <= rarity < math.inf for rarity in self.rarity):
-            raise InvalidArgumentError(f"expected rarities of at least 1, got {self.rarity}")
-        if self.attempts < 1:
-            raise InvalidArgumentError(f"expected attempts of at least 1, got {self.attempts}")
+        check_fields(self)
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
         """Return the crop of image and ground truth."""

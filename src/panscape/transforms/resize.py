@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from panscape.constraints import Positive, PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
 from panscape.panoptic import PanopticMap
-from panscape.transforms.checks import require_pair, require_size
+from panscape.transforms.checks import require_pair
 from panscape.transforms.random import integer, uniform
 
 
@@ -36,10 +37,10 @@ class Resize:
         size: height and width in pixels.
     """
 
-    size: tuple[int, int]
+    size: tuple[PositiveInt, PositiveInt]
 
     def __post_init__(self) -> None:
-        require_size(self.size)
+        check_fields(self)
 
     def new_size(self, size: Size, generator: Generator) -> Size:
         """Return the fixed size."""
@@ -59,12 +60,13 @@ class ScaleJitter:
         high: largest factor.
     """
 
-    low: float
-    high: float
+    low: Positive
+    high: Positive
 
     def __post_init__(self) -> None:
-        if not 0 < self.low <= self.high < math.inf:
-            raise InvalidArgumentError(f"expected 0 < low <= high, got low {self.low} and high {self.high}")
+        check_fields(self)
+        if self.low > self.high:
+            raise InvalidArgumentError(f"expected low <= high, got low {self.low} and high {self.high}")
 
     def new_size(self, size: Size, generator: Generator) -> Size:
         """Return ``size`` times a random factor, at least one pixel."""
@@ -84,12 +86,13 @@ class ResizeShortestEdge:
         longest: maximum length of the longer side in pixels; it reduces the scale if necessary.
     """
 
-    sides: tuple[int, ...]
-    longest: int
+    sides: tuple[PositiveInt, ...]
+    longest: PositiveInt
 
     def __post_init__(self) -> None:
-        if not self.sides or min(*self.sides, self.longest) < 1:
-            raise InvalidArgumentError(f"expected positive lengths, got sides {self.sides} and longest {self.longest}")
+        check_fields(self)
+        if not self.sides:
+            raise InvalidArgumentError("expected at least one length as sides, got none")
 
     def new_size(self, size: Size, generator: Generator) -> Size:
         """Return ``size`` scaled to a random side length."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from panscape.errors import InvalidArgumentError
+from panscape.constraints import UnitInterval, check_fields
 from panscape.panoptic import PanopticMap
-from panscape.transforms.checks import MEAN_COLOR, Color, require_color, require_pair, require_probability
+from panscape.transforms.checks import MEAN_COLOR, Color, require_pair
 from panscape.transforms.random import integer, uniform
 
 RotationPolicy = Literal["none", "right_angles", "any"]
@@ -26,10 +26,10 @@ class RandomFlip:
         probability: probability of the flip, 0..1.
     """
 
-    probability: float = 0.5
+    probability: UnitInterval = 0.5
 
     def __post_init__(self) -> None:
-        require_probability(self.probability)
+        check_fields(self)
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
         """Return image and ground truth, flipped or unchanged."""
@@ -58,11 +58,7 @@ class Rotation:
     fill: Color = MEAN_COLOR
 
     def __post_init__(self) -> None:
-        if self.policy not in get_args(RotationPolicy):
-            raise InvalidArgumentError(
-                f"expected a rotation policy as one of {', '.join(get_args(RotationPolicy))}, got {self.policy!r}"
-            )
-        require_color(self.fill)
+        check_fields(self)
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
         """Return image and ground truth, rotated by the same angle."""

@@ -6,8 +6,7 @@ import importlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
-from dataclasses import fields as part_fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from panscape.errors import (
 from panscape.hub import hub_file
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel, create_model
+from panscape.serialization import to_plain
 from panscape.zoo.transfer import Taken, load_matching, load_strict, unique_state_dict
 
 _BUNDLED = Path(__file__).parents[1] / "weights"
@@ -119,7 +119,7 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
 
     description = {
         "model": model.spec.name,
-        "options": {k: _to_json(v) for k, v in model.spec.options.items()},
+        "options": to_plain(model.spec.options, "options", lambda part: {"part": type(part).__name__}),
         "labels": model.labels.to_dict(),
         "card": dict(card or {}),
     }
@@ -225,29 +225,15 @@ def _describe(path: Path) -> dict[str, Any]:
     return description
 
 
-def _to_json(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        fields = {f: _to_json(getattr(value, f)) for f in asdict(value)}
-        return {"part": type(value).__name__} | fields
-    if isinstance(value, (tuple, list)):
-        return [_to_json(v) for v in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise InvalidArgumentError(
-        f"cannot save a model whose options contain a {type(value).__name__}; pass the name of the part instead (for "
-        "example of a backbone)"
-    )
-
-
 def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
-        fields = {k: _from_json(v) for k, v in value.items() if k != "part"}
+        options = {k: _from_json(v) for k, v in value.items() if k != "part"}
         if value["part"] not in _PARTS:
             raise UnknownNameError("part", str(value["part"]), _PARTS)
         part = getattr(importlib.import_module(f"panscape.{_PARTS[value['part']]}"), value["part"])
-        known = [field.name for field in part_fields(part)]
-        for name in fields:
+        known = [field.name for field in fields(part)]
+        for name in options:
             if name not in known:
                 raise UnknownNameError(f"option of {value['part']}", name, known, list_all=True)
-        return part(**fields)
+        return part(**options)
     return tuple(_from_json(v) for v in value) if isinstance(value, list) else value

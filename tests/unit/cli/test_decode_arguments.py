@@ -52,7 +52,7 @@ def test_complaints(boxes: PanopticModel, capsys: pytest.CaptureFixture[str]) ->
         apply_arguments(boxes, ["--decode.min-scor", "0.3"], "panscape predict")
     with pytest.raises(InvalidArgumentError, match=r"expected min_score in 0\.\.1, got 3\.0"):
         apply_arguments(boxes, ["--decode.min-score", "3"], "panscape predict")
-    with pytest.raises(InvalidArgumentError, match="expected a stuff_area of 0 or more pixels, got -1"):
+    with pytest.raises(InvalidArgumentError, match="expected stuff_area of 0 or more, got -1"):
         apply_arguments(boxes, ["--decode.stuff-area", "-1"], "panscape predict")
     for words in (["--decode.max-detections", "2.5"], ["--decode.max-detections"], ["--decode.variant", "x"]):
         with pytest.raises(SystemExit) as end:

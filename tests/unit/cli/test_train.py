@@ -190,8 +190,8 @@ def test_nothing_given_is_the_recipe_itself():
         (["--augmentation.rotation", "left"], "right_angles"),
         (["--optimizer.learning-rat", "1"], "--optimizer.learning-rate"),
         (["--precision", "fp8"], "bf16"),
-        (["--model.representation.sigma", "-1"], "expected a positive sigma"),
-        (["--augmentation.flip", "2"], "expected flip as a probability in 0..1, got 2.0"),
+        (["--model.representation.sigma", "-1"], "expected sigma above 0, got -1.0"),
+        (["--augmentation.flip", "2"], "expected flip in 0..1, got 2.0"),
     ],
 )
 def test_wrong_options_say_what_was_meant(arguments, said, capsys):

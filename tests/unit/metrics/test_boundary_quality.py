@@ -214,10 +214,12 @@ def test_merge_and_reset() -> None:
         parts[i // 2].update(*pair)
     parts[0].merge(parts[1])
     assert parts[0].compute() == whole.compute()
-    with pytest.raises(InvalidArgumentError, match=r"dilation_ratio of 0.02, got one with 0.1; merge"):
+    with pytest.raises(InvalidArgumentError, match=r"dilation_ratio=0.02, got one with dilation_ratio=0.1; merge"):
         whole.merge(BoundaryPanopticQuality(SHAPES, 0.1))
-    with pytest.raises(InvalidArgumentError, match="expected a metric with Protocol"):
+    with pytest.raises(InvalidArgumentError, match=r"protocol=.*merge metrics with equal options"):
         whole.merge(BoundaryPanopticQuality(SHAPES, protocol="seamseg"))
+    with pytest.raises(InvalidArgumentError, match="expected a PanopticQuality, got a BoundaryPanopticQuality"):
+        PanopticQuality(SHAPES).merge(whole)  # equal states, other sums
     whole.reset()
     assert math.isnan(whole.compute().all.pq)
 
@@ -230,7 +232,7 @@ def test_what_is_refused() -> None:
             match_boundaries(a_map("A"), a_map("A"), dilation_ratio=ratio)
     with pytest.raises(InvalidArgumentError, match="expected stuff_ids"):
         match_boundaries(a_map("A"), a_map("A"), protocol="deeplab2")
-    with pytest.raises(InvalidArgumentError, match="expected a metric with Protocol"):
+    with pytest.raises(InvalidArgumentError, match="expected boundary quality with Protocol"):
         Evaluator(SHAPES, "seamseg", boundary=BoundaryPanopticQuality(SHAPES))
     metric = BoundaryPanopticQuality(SHAPES)
     with pytest.raises(InvalidArgumentError, match=r"truth of 1x2 and a prediction of 1x1; decode or resize"):

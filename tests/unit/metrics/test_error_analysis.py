@@ -169,7 +169,7 @@ def test_stuff_in_pieces_is_whole_by_some_rules() -> None:
 def test_rules_are_checked() -> None:
     with pytest.raises(UnknownNameError, match="unknown protocol 'cocoo'; did you mean coco"):
         ErrorAnalysis(SHAPES, "cocoo")
-    with pytest.raises(InvalidArgumentError, match="merge equal protocols only"):
+    with pytest.raises(InvalidArgumentError, match=r"protocol=.*merge metrics with equal options"):
         ErrorAnalysis(SHAPES).merge(ErrorAnalysis(SHAPES, "seamseg"))
 
 

@@ -375,8 +375,8 @@ def test_forward_exports_and_the_graph_agrees() -> None:
     [
         ({"num_instances": 0}, "expected num_instances of 1 or more, got 0"),
         ({"num_instances": 2.5}, r"expected num_instances of 1 or more, got 2\.5"),
-        ({"key_width": 0}, "expected a key_width of 1 or more channels, got 0"),
-        ({"reweighting_width": 0}, "expected a reweighting_width of 1 or more channels, or None, got 0"),
+        ({"key_width": 0}, "expected key_width of 1 or more, got 0"),
+        ({"reweighting_width": 0}, "expected reweighting_width of 1 or more, got 0"),
         ({"normalization": "hw"}, 'expected normalization "mass", "none" or "pixels", got \'hw\''),
         ({"encoding_norm": "group"}, 'expected encoding_norm "batch" or "layer", got \'group\''),
     ],

@@ -157,8 +157,8 @@ def test_gradients_are_finite_where_a_category_is_nowhere(part: Relations, logit
     [
         (Concatenation, {"num_instances": 0}, "expected num_instances of 1 or more, got 0"),
         (OCR, {"num_instances": -1}, "expected num_instances of 1 or more, got -1"),
-        (OCR, {"key_width": 0}, "expected a key_width of 1 or more channels, got 0"),
-        (OCR, {"dropout": 1.0}, "expected a dropout of 0 or more and below 1, got 1.0"),
+        (OCR, {"key_width": 0}, "expected key_width of 1 or more, got 0"),
+        (OCR, {"dropout": 1.0}, r"expected dropout in \[0, 1\), got 1.0"),
     ],
 )
 def test_values_that_cannot_be_used(part: type[Relations], options: dict[str, Any], message: str) -> None:

@@ -170,10 +170,10 @@ def test_without_things_there_is_no_heat() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"radius": 0.0}, "expected a radius above 0, as a share of the diagonal, got 0.0"),
-        ({"radius": nan}, "expected a radius above 0, as a share of the diagonal, got nan"),
-        ({"nms_kernel": 4}, "expected an odd nms_kernel of 1 or more cells, got 4"),
-        ({"nms_kernel": 0}, "expected an odd nms_kernel of 1 or more cells, got 0"),
+        ({"radius": 0.0}, "expected radius above 0, got 0.0"),
+        ({"radius": nan}, "expected radius above 0, got nan"),
+        ({"nms_kernel": 4}, "expected nms_kernel as an odd number of 1 or more, got 4"),
+        ({"nms_kernel": 0}, "expected nms_kernel as an odd number of 1 or more, got 0"),
     ],
 )
 def test_values_that_cannot_be_used(options: dict[str, Any], message: str) -> None:

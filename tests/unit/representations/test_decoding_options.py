@@ -67,7 +67,7 @@ def test_what_cannot_be_used(changes: dict[str, Any], error: type[Exception], me
 
 @pytest.mark.parametrize("changes", [{"stuff_area": -1}, {"thing_area": -1}, {"threshold": float("inf")}])
 def test_ranges_of_centre_decoding(changes: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"expected a {next(iter(changes))} of 0 or more"):
+    with pytest.raises(InvalidArgumentError, match=f"expected {next(iter(changes))} of 0 or more"):
         replace(CenterDecoding(), **changes)
 
 

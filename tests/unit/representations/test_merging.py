@@ -178,9 +178,9 @@ def test_contradictions_are_refused(changes, message):
         ({"min_score": 1.5}, r"expected min_score in 0\.\.1, got 1.5"),
         ({"max_overlap": -0.1}, r"expected max_overlap in 0\.\.1, got -0.1"),
         ({"max_overlap": float("nan")}, "expected max_overlap"),
-        ({"stuff_area": -1}, "expected a stuff_area of 0 or more pixels, got -1"),
-        ({"stuff_area": float("nan")}, "expected a stuff_area of 0 or more pixels, got nan"),
-        ({"stuff_share": 1.0}, "expected a stuff_share of 0 or more and below 1, got 1.0"),
+        ({"stuff_area": -1}, "expected stuff_area of 0 or more, got -1"),
+        ({"stuff_area": float("nan")}, "expected stuff_area of 0 or more, got nan"),
+        ({"stuff_share": 1.0}, "expected stuff_share in \\[0, 1\\), got 1.0"),
     ],
 )
 def test_rules_are_checked(changes, message):

@@ -207,10 +207,10 @@ def test_images_of_different_sizes() -> None:
     ("build", "message"),
     [
         (lambda: CopyPaste((1,), 1.5), "probability in 0..1, got 1.5"),
-        (lambda: CopyPaste((1,), flip=-1), "probability in 0..1, got -1"),
-        (lambda: CopyPaste((1,), share=(0.5, 0.2)), "low <= high"),
-        (lambda: CopyPaste((1,), share=(0.5, 2)), "low <= high"),
-        (lambda: CopyPaste((1,), max_objects=0), "max_objects of at least 1, got 0"),
+        (lambda: CopyPaste((1,), flip=-1), "in 0..1, got -1"),
+        (lambda: CopyPaste((1,), share=(0.5, 0.2)), r"a share as \(low, high\), got \(0.5, 0.2\)"),
+        (lambda: CopyPaste((1,), share=(0.5, 2)), r"share\[1\] in 0\.\.1, got 2"),
+        (lambda: CopyPaste((1,), max_objects=0), "max_objects of 1 or more, got 0"),
         (lambda: CopyPaste((1,), shift=1.1), "shift in 0..1"),
     ],
 )

@@ -118,11 +118,11 @@ def test_a_category_without_rarity() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: RareCategoryCrop((0, 3), (1,)), r"\(height, width\)"),
-        (lambda: RareCategoryCrop((3, 3), (1, 0.5)), "rarities of at least 1"),
-        (lambda: RareCategoryCrop((3, 3), (1, float("nan"))), "rarities of at least 1"),
+        (lambda: RareCategoryCrop((0, 3), (1,)), r"size\[0\] of 1 or more, got 0"),
+        (lambda: RareCategoryCrop((3, 3), (1, 0.5)), r"rarity\[1\] of 1 or more"),
+        (lambda: RareCategoryCrop((3, 3), (1, float("nan"))), r"rarity\[1\] of 1 or more"),
         (lambda: RareCategoryCrop((3, 3), (1,), probability=2), "probability"),
-        (lambda: RareCategoryCrop((3, 3), (1,), attempts=0), "attempts of at least 1, got 0"),
+        (lambda: RareCategoryCrop((3, 3), (1,), attempts=0), "attempts of 1 or more, got 0"),
         (lambda: RareCategoryCrop((3, 3), (1,), fill=(0, 0, 300)), r"0..255"),
     ],
 )

@@ -326,15 +326,15 @@ def test_pairs_that_do_not_belong_together(transform: Any) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: ScaleJitter(0, 2), "0 < low <= high"),
-        (lambda: ScaleJitter(2, 1), "0 < low <= high"),
-        (lambda: ResizeShortestEdge((), 10), "positive lengths"),
-        (lambda: ResizeShortestEdge((0,), 10), "positive lengths"),
-        (lambda: RandomCrop((0, 3)), r"\(height, width\)"),
+        (lambda: ScaleJitter(0, 2), "low above 0, got 0"),
+        (lambda: ScaleJitter(2, 1), "low <= high, got low 2 and high 1"),
+        (lambda: ResizeShortestEdge((), 10), "at least one length as sides"),
+        (lambda: ResizeShortestEdge((0,), 10), r"sides\[0\] of 1 or more, got 0"),
+        (lambda: RandomCrop((0, 3)), r"size\[0\] of 1 or more, got 0"),
         (lambda: RandomCrop((3, 3), fill=(0, 0, 256)), r"0..255"),
         (lambda: RandomFlip(1.5), "probability"),
-        (lambda: Rotation("sometimes"), "none, right_angles, any, got 'sometimes'"),  # type: ignore[arg-type]
-        (lambda: ColorJitter(brightness=-1), "at least 0"),
+        (lambda: Rotation("sometimes"), '"none", "right_angles" or "any", got \'sometimes\''),  # type: ignore[arg-type]
+        (lambda: ColorJitter(brightness=-1), "brightness of 0 or more, got -1"),
         (lambda: ColorJitter(hue=0.6), r"0..0.5"),
     ],
 )

@@ -91,7 +91,7 @@ def test_files_that_are_not_models(tmp_path: Path) -> None:
 def test_what_cannot_be_saved_leaves_nothing_behind(tmp_path: Path) -> None:
     backbone = create_backbone("residual_xs")
     model = create_model("swiftnet", SHAPES, backbone=backbone, width=8)
-    with pytest.raises(InvalidArgumentError, match="ResidualBackbone; pass the name"):
+    with pytest.raises(InvalidArgumentError, match=r"ResidualBackbone as options\.backbone; give its name"):
         zoo.save(model, tmp_path / "m.safetensors")
     with pytest.raises(InvalidArgumentError, match=r"ends in \.safetensors"):
         zoo.save(model, tmp_path / "m.pth")

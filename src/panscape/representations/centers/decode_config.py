@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from math import inf
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panscape.constraints import BelowOne, NonNegative, NonNegativeInt, OddInt, PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import min_area_pixels, require_fits
 
@@ -48,33 +48,19 @@ class CenterDecoding:
         InvalidArgumentError: a value is out of range.
     """
 
-    threshold: float = 0.1
-    nms_kernel: int = 7
-    top_k: int = 200
-    stuff_area: int = 2048
+    threshold: NonNegative = 0.1
+    nms_kernel: OddInt = 7
+    top_k: PositiveInt = 200
+    stuff_area: NonNegativeInt = 2048
     align_corners: bool = False
-    thing_area: int = 0
-    stuff_share: float = 0.0
+    thing_area: NonNegativeInt = 0
+    stuff_share: BelowOne = 0.0
     resize: CenterResize = "map"
     beyond_top_k: BeyondTopK = "highest"
     join_peaks: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold < inf:
-            raise InvalidArgumentError(f"expected a threshold of 0 or more, got {self.threshold}")
-        if self.nms_kernel < 1 or self.nms_kernel % 2 == 0:
-            raise InvalidArgumentError(f"expected an odd nms_kernel of 1 or more, got {self.nms_kernel}")
-        if self.top_k < 1:
-            raise InvalidArgumentError(f"expected a top_k of 1 or more, got {self.top_k}")
-        for name in ("stuff_area", "thing_area"):
-            if getattr(self, name) < 0:
-                raise InvalidArgumentError(f"expected a {name} of 0 or more pixels, got {getattr(self, name)}")
-        if not 0 <= self.stuff_share < 1:
-            raise InvalidArgumentError(f"expected a stuff_share of 0 or more and below 1, got {self.stuff_share}")
-        for name, known in (("resize", get_args(CenterResize)), ("beyond_top_k", get_args(BeyondTopK))):
-            if getattr(self, name) not in known:
-                names = " or ".join(f'"{value}"' for value in known)
-                raise InvalidArgumentError(f"expected {name} {names}, got {getattr(self, name)!r}")
+        check_fields(self)
 
     def smallest_stuff(self, size: tuple[int, int]) -> int:
         """Return the minimum number of pixels of a stuff category in a map of this size; at least one."""

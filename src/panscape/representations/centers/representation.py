@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panscape.constraints import NonNegative, Positive, PositiveFraction, PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import require_fits
 from panscape.labels import LabelSpace
@@ -70,48 +70,30 @@ class CenterRepresentation:
         InvalidArgumentError: a value is out of range.
     """
 
-    sigma: float = 10.0
+    sigma: Positive = 10.0
     small_area: int = 4096
-    small_weight: float = 3.0
-    boundary_alphas: tuple[float, ...] = (8.0, 4.0, 2.0, 1.0)
+    small_weight: NonNegative = 3.0
+    boundary_alphas: tuple[Positive, ...] = (8.0, 4.0, 2.0, 1.0)
     boundary_thresholds: Literal["released", "equal"] = "released"
     category_weights: tuple[float, ...] = ()
-    hard_pixel_fraction: float = 1.0
-    semantic_loss_weight: float = 1.0
-    center_loss_weight: float = 200.0
-    offset_loss_weight: float | None = None
+    hard_pixel_fraction: PositiveFraction = 1.0
+    semantic_loss_weight: NonNegative = 1.0
+    center_loss_weight: NonNegative = 200.0
+    offset_loss_weight: NonNegative | None = None
     offset_divisor: Literal["weights", "pixels"] = "weights"
-    loss_stride: int = 1
+    loss_stride: PositiveInt = 1
     loss_align_corners: bool = False
-    first_stage_weight: float = 0.4
+    first_stage_weight: NonNegative = 0.4
     decoding: CenterDecoding = field(default_factory=CenterDecoding)
 
     def __post_init__(self) -> None:
-        if not self.sigma > 0:
-            raise InvalidArgumentError(f"expected a positive sigma in pixels, got {self.sigma}")
-        if not 0 < self.hard_pixel_fraction <= 1:
-            raise InvalidArgumentError(f"expected hard_pixel_fraction in (0, 1], got {self.hard_pixel_fraction}")
-        if not all(0 < alpha < inf for alpha in self.boundary_alphas):
-            raise InvalidArgumentError(f"expected positive boundary_alphas, got {self.boundary_alphas}")
+        check_fields(self)
         check_category_weights(self.category_weights)
-        weights = ("semantic_loss_weight", "center_loss_weight", "offset_loss_weight", "first_stage_weight")
-        for name in ("small_weight", *weights):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < inf:
-                raise InvalidArgumentError(f"expected {name} of 0 or more, got {value}")
-        if self.loss_stride < 1:
-            raise InvalidArgumentError(f"expected a loss_stride of at least 1, got {self.loss_stride}")
         if self.loss_align_corners and self.loss_stride > 1:
             raise InvalidArgumentError(
                 f"expected a loss_stride of 1 with loss_align_corners, got {self.loss_stride}; with a larger one the "
                 "corners are not aligned"
             )
-        if self.boundary_thresholds not in ("released", "equal"):
-            raise InvalidArgumentError(
-                f'expected boundary_thresholds "released" or "equal", got {self.boundary_thresholds!r}'
-            )
-        if self.offset_divisor not in ("weights", "pixels"):
-            raise InvalidArgumentError(f'expected offset_divisor "weights" or "pixels", got {self.offset_divisor!r}')
 
     def encode(self, truth: PanopticMap, labels: LabelSpace) -> CenterTargets:
         """Encode a ground truth at its own resolution.

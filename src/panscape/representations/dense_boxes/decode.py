@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from panscape.constraints import PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size, require_fits
 from panscape.labels import LabelSpace
@@ -63,23 +64,16 @@ class DenseBoxDecoding:
     """
 
     variant: MaskVariant = "published"
-    score_threshold: float = 0.06
-    pre_nms_top_k: int = 1000
-    nms_iou: float = 0.6
-    class_agnostic_nms_iou: float = 0.97
-    max_detections: int = 100
-    mask_threshold: float = 0.4
+    score_threshold: UnitInterval = 0.06
+    pre_nms_top_k: PositiveInt = 1000
+    nms_iou: UnitInterval = 0.6
+    class_agnostic_nms_iou: UnitInterval = 0.97
+    max_detections: PositiveInt = 100
+    mask_threshold: UnitInterval = 0.4
     merging: MergeConfig = field(default_factory=MergeConfig)
 
     def __post_init__(self) -> None:
-        if self.variant not in ("published", "paper"):
-            raise InvalidArgumentError(f'expected variant "published" or "paper", got {self.variant!r}')
-        for name in ("score_threshold", "nms_iou", "class_agnostic_nms_iou", "mask_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidArgumentError(f"expected {name} in 0..1, got {getattr(self, name)}")
-        for name in ("pre_nms_top_k", "max_detections"):
-            if getattr(self, name) < 1:
-                raise InvalidArgumentError(f"expected {name} of 1 or more, got {getattr(self, name)}")
+        check_fields(self)
 
     @property
     def selection(self) -> BoxSelection:

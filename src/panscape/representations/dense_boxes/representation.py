@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panscape.constraints import NonNegative, PositiveFraction, PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.nn.losses import bootstrapped_cross_entropy, global_normalizers
@@ -49,13 +50,6 @@ __all__ = [
 
 DENSE_BOX_ORACLES = ("semantic", "boxes")
 """The parts that :meth:`DenseBoxRepresentation.decode_with_truth` can replace."""
-
-
-_CHOICES = {
-    "supervision": ("masks", "boxes"),
-    "box_loss": ("iou", "giou"),
-    "category_normalization": ("positives", "locations"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,36 +88,24 @@ class DenseBoxRepresentation:
     box_loss: Literal["iou", "giou"] = "iou"
     category_normalization: Literal["positives", "locations"] = "positives"
     category_weights: tuple[float, ...] = ()
-    hard_pixel_fraction: float = 0.3
-    max_mask_queries: int = 40
+    hard_pixel_fraction: PositiveFraction = 0.3
+    max_mask_queries: PositiveInt = 40
     detach_query: bool = True
-    box_loss_weight: float = 1.0
-    centerness_loss_weight: float = 1.0
-    category_loss_weight: float = 1.0
-    levelness_loss_weight: float = 1.0
-    semantic_loss_weight: float = 1.0
-    mask_loss_weight: float = 1.0
+    box_loss_weight: NonNegative = 1.0
+    centerness_loss_weight: NonNegative = 1.0
+    category_loss_weight: NonNegative = 1.0
+    levelness_loss_weight: NonNegative = 1.0
+    semantic_loss_weight: NonNegative = 1.0
+    mask_loss_weight: NonNegative = 1.0
     decoding: DenseBoxDecoding = field(default_factory=DenseBoxDecoding)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not all(low < high for low, high in pairwise((0.0, *self.level_ends, inf))):
             raise InvalidArgumentError(f"expected ascending level_ends above 0, got {self.level_ends}")
         if self.finest_stride < 2 or self.finest_stride % 2:
             raise InvalidArgumentError(f"expected an even finest_stride of 2 or more, got {self.finest_stride}")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InvalidArgumentError(
-                    f'expected {name} "{choices[0]}" or "{choices[1]}", got {getattr(self, name)!r}'
-                )
-        if not 0 < self.hard_pixel_fraction <= 1:
-            raise InvalidArgumentError(f"expected hard_pixel_fraction in (0, 1], got {self.hard_pixel_fraction}")
         check_category_weights(self.category_weights)
-        if self.max_mask_queries < 1:
-            raise InvalidArgumentError(f"expected max_mask_queries of 1 or more, got {self.max_mask_queries}")
-        for part in ("box", "centerness", "category", "levelness", "semantic", "mask"):
-            weight = getattr(self, f"{part}_loss_weight")
-            if not 0 <= weight < inf:
-                raise InvalidArgumentError(f"expected {part}_loss_weight of 0 or more, got {weight}")
 
     @property
     def num_levels(self) -> int:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from panscape.constraints import PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.ops.interpolate import finite_values
 from panscape.ops.nms import nms
@@ -41,19 +42,14 @@ class BoxSelection:
         max_boxes: maximum number of boxes, except for ties; at least 1.
     """
 
-    threshold: float = 0.06
-    pre_nms_top_k: int = 1000
-    nms_iou: float = 0.6
-    class_agnostic_nms_iou: float = 0.97
-    max_boxes: int = 100
+    threshold: UnitInterval = 0.06
+    pre_nms_top_k: PositiveInt = 1000
+    nms_iou: UnitInterval = 0.6
+    class_agnostic_nms_iou: UnitInterval = 0.97
+    max_boxes: PositiveInt = 100
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "nms_iou", "class_agnostic_nms_iou"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidArgumentError(f"expected {name} in 0..1, got {getattr(self, name)}")
-        for name in ("pre_nms_top_k", "max_boxes"):
-            if getattr(self, name) < 1:
-                raise InvalidArgumentError(f"expected {name} of 1 or more, got {getattr(self, name)}")
+        check_fields(self)
 
 
 class Boxes(NamedTuple):

@@ -180,7 +180,7 @@ def test_the_larger_limit_of_stuff_counts():
     assert CenterDecoding(stuff_area=50, stuff_share=0.01).smallest_stuff((100, 100)) == 100
     assert CenterDecoding(stuff_area=500, stuff_share=0.01).smallest_stuff((100, 100)) == 500
     assert CenterDecoding(stuff_area=0).smallest_stuff((100, 100)) == 1
-    with pytest.raises(InvalidArgumentError, match="stuff_share of 0 or more and below 1, got 1"):
+    with pytest.raises(InvalidArgumentError, match=r"stuff_share in \[0, 1\), got 1"):
         CenterDecoding(stuff_share=1.0)
 
 

@@ -140,5 +140,5 @@ def test_contradictions_are_refused():
         center_targets(ids, torch.tensor([1]), torch.tensor([True, False]), void=255)
     with pytest.raises(InvalidArgumentError, match=r"ids in 0\.\.1, got 1\.\.2"):
         center_targets(ids + torch.eye(2).int(), torch.tensor([1]), torch.tensor([True]), void=255)
-    with pytest.raises(InvalidArgumentError, match="positive sigma"):
+    with pytest.raises(InvalidArgumentError, match="expected a positive sigma"):
         center_targets(ids, torch.tensor([1]), torch.tensor([True]), sigma=0, void=255)

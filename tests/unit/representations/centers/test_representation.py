@@ -12,14 +12,14 @@ from panscape.representations.centers import CenterDecoding, CenterOutputs, Cent
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sigma": 0}, "expected a positive sigma"),
+        ({"sigma": 0}, "expected sigma above 0, got 0"),
         ({"hard_pixel_fraction": 1.5}, r"expected hard_pixel_fraction in \(0, 1\], got 1.5"),
-        ({"boundary_alphas": (8, 0)}, "expected positive boundary_alphas"),
+        ({"boundary_alphas": (8, 0)}, "expected boundary_alphas\\[1\\] above 0"),
         ({"center_loss_weight": float("nan")}, "expected center_loss_weight of 0 or more, got nan"),
         ({"small_weight": -1.0}, "expected small_weight of 0 or more"),
         ({"offset_divisor": "pixles"}, "expected offset_divisor"),
         ({"category_weights": (1.0, 0.0)}, "expected positive category_weights"),
-        ({"loss_stride": 0}, "expected a loss_stride of at least 1, got 0"),
+        ({"loss_stride": 0}, "expected loss_stride of 1 or more, got 0"),
         ({"boundary_thresholds": "quantile"}, "expected boundary_thresholds"),
         ({"first_stage_weight": -0.1}, "expected first_stage_weight of 0 or more, got -0.1"),
         ({"loss_align_corners": True, "loss_stride": 2}, "expected a loss_stride of 1 with loss_align_corners, got 2"),
