@@ -77,11 +77,8 @@ class Evaluate:
     def run(self) -> int:
         """Evaluate; return 1 if images were skipped or files had problems."""
         if is_files_mode(self, self.files, self.measured, shared=_OPTIONS_OF_BOTH_MODES):
-            from panscape.cli.console import progress_bar
-
             return run_on_files(
                 self.files,
-                progress_bar("images"),
                 options=self.measured,
                 as_json=self.json,
                 out=self.out,

@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor
 
 from panscape import load
-from panscape.cli.console import progress_bar
 from panscape.cli.decode_arguments import apply_arguments
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.datasets.load import OnError, SkippedSample, load_sample
@@ -30,6 +29,7 @@ from panscape.metrics.protocol import Protocol, get_protocol
 from panscape.models.base import PanopticModel
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision
+from panscape.progress import ProgressBar
 from panscape.recipes import get_recipe, resolve_recipe_name
 from panscape.representations.decoding_options import decoding_options
 
@@ -160,7 +160,7 @@ def run_on_model(
             )
         )
 
-    with progress_bar("images") as progress:
+    with ProgressBar("images") as bar:
         found = evaluate(
             model,
             dataset,
@@ -171,7 +171,7 @@ def run_on_model(
             workers=workers,
             on_error=on_error,
             skipped=bad.append,
-            progress=progress,
+            progress=bar.update,
             each=None if out is None and report is None else remember,
         )
     timed = _speed_of(model, dataset, precision, limit) if speed else None
@@ -221,8 +221,8 @@ def run_on_model(
 
 
 def _speed_of(model: PanopticModel, dataset: PanopticDataset, precision: Precision, limit: int) -> SpeedReport:
-    with progress_bar("images timed") as progress:
-        return measure_speed(model, dataset, precision=precision, limit=limit, progress=progress)
+    with ProgressBar("images timed") as bar:
+        return measure_speed(model, dataset, precision=precision, limit=limit, progress=bar.update)
 
 
 def _print_skipped(bad: Sequence[SkippedSample], num_images: int) -> None:

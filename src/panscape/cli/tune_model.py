@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from panscape import load, zoo
-from panscape.cli.console import progress_bar
 from panscape.cli.decode_arguments import parse_grid
 from panscape.datasets.load import OnError, SkippedSample
 from panscape.errors import InvalidArgumentError
@@ -19,6 +18,7 @@ from panscape.evaluation.tune import Metric, Sweep, TuningReport, tune
 from panscape.inference.device import choose_device
 from panscape.metrics.tables import format_percent, format_table
 from panscape.precision import Precision
+from panscape.progress import ProgressBar
 from panscape.recipes import get_recipe, resolve_recipe_name
 
 _TITLES: Mapping[str, str] = {"pq": "PQ", "things-pq": "PQ things", "stuff-pq": "PQ stuff", "miou": "mIoU"}
@@ -76,7 +76,7 @@ def tune_model(
             file=sys.stderr,
         )
     bad: list[SkippedSample] = []
-    with progress_bar("images") as progress:
+    with ProgressBar("images") as bar:
         found = tune(
             model,
             dataset,
@@ -88,7 +88,7 @@ def tune_model(
             precision=precision,
             on_error=on_error,
             skipped=bad.append,
-            progress=progress,
+            progress=bar.update,
         )
     facts = {
         "recipe": recipe,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +15,7 @@ from tyro.conf import arg
 
 from panscape.errors import InvalidArgumentError
 from panscape.evaluation.options import EvaluationOptions
+from panscape.progress import ProgressBar
 
 if TYPE_CHECKING:
     from panscape.evaluation.files import Scores
@@ -121,7 +122,6 @@ def _given(options: Any) -> list[str]:
 
 def run_on_files(
     files: FileOptions,
-    bar: AbstractContextManager[Callable[[int, int], None]],
     *,
     options: EvaluationOptions,
     as_json: bool,
@@ -132,7 +132,6 @@ def run_on_files(
 
     Args:
         files: with predictions and truth, or with what to compare.
-        bar: gives a function that shows progress.
         options: what is measured.
         as_json: print one JSON object in place of tables.
         out: also write a JSON that can be compared with others.
@@ -161,7 +160,7 @@ def run_on_files(
 
     if files.predictions is None or files.gt is None:
         raise InvalidArgumentError(f"expected {_FORMS}")
-    with bar as progress, _ignore_large_image_warning():
+    with ProgressBar("images") as bar, _ignore_large_image_warning():
         scores = evaluate_files(
             files.predictions,
             files.gt,
@@ -172,7 +171,7 @@ def run_on_files(
             options=options,
             workers=files.threads or 0,
             strict=files.strict,
-            progress=progress,
+            progress=bar.update,
         )
     if as_json:
         print(json.dumps(scores.to_dict()))
