@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from panscape.cli.decode_arguments import Decode
+from panscape.cli.parser import RARE
 from panscape.evaluation.files_command import FileOptions, is_files_mode, run_on_files
 from panscape.evaluation.options import EvaluationOptions
 
@@ -33,7 +34,7 @@ class Evaluate:
     split: str = "val"
     """Split of the dataset: train, val, or another one, such as test."""
 
-    oracle: Annotated[str, arg(metavar="PARTS")] = ""
+    oracle: Annotated[str, arg(metavar="PARTS")] = field(default="", metadata=RARE)
     """Network outputs to replace by the ground truth, separated by commas, to measure the cost of each: semantic,
     centers, offsets (Panoptic SwiftNet, Table 7); semantic, boxes (dense detections)."""
 
@@ -52,14 +53,14 @@ class Evaluate:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Numeric precision of the forward pass; fp16 needs a CUDA device."""
 
-    speed: bool = False
+    speed: bool = field(default=False, metadata=RARE)
     """Also measure images per second of the network and of post-processing, at batch size 1, without loading. Each
     image is predicted two more times: once to warm up, once to measure."""
 
-    workers: Annotated[int, arg(metavar="NUMBER")] = 1
+    workers: Annotated[int, arg(metavar="NUMBER")] = field(default=1, metadata=RARE)
     """Processes that prefetch images; 0 loads them in the main process."""
 
-    on_error: Literal["raise", "skip"] = "raise"
+    on_error: Literal["raise", "skip"] = field(default="raise", metadata=RARE)
     """On an image that cannot be used: raise an error, or skip the image, count it and list it."""
 
     json: bool = False
