@@ -122,8 +122,9 @@ class ProgressBar:
             print(text, file=self._stream, flush=True)
 
     def _refill(self, left: str) -> None:
-        count = f"{self._done}/{self._total}" if self._total else ""
-        count += f" {100 * self._done // self._total} %" if self._total else ""
+        count = ""
+        if self._total:  # of a constant width, so that the bar keeps its own
+            count = f"{self._done:>{len(str(self._total))}}/{self._total} {100 * self._done // self._total:>3} %"
         self._progress.update(self._task, completed=self._done, total=self._total, count=count, left=left)
 
     def _render(self) -> RenderableType:

@@ -49,10 +49,10 @@ def test_the_time_left_is_estimated_from_the_second_step_without_the_first(termi
         assert shown(bar)[0].split()[-3:] == ["1/100", "1", "%"]
         clock.now += 2
         bar.update(2, 100)
-        assert shown(bar)[0].endswith("2/100 2 % 3 min left")
+        assert shown(bar)[0].endswith("  2/100   2 % 3 min left")
         clock.now += 3 * 4
         bar.update(5, 100)
-        assert shown(bar)[0].rstrip().endswith(f"5/100 5 % {duration(14 / 4 * 95)} left")
+        assert shown(bar)[0].rstrip().endswith(f"  5/100   5 % {duration(14 / 4 * 95)} left")
         assert duration(14 / 4 * 95) == "6 min"
 
 
@@ -66,7 +66,7 @@ def test_sixty_columns_hold_everything_but_long_details(terminal: Terminal) -> N
         bar.show("semantic 1.250, center 0.250, offset 0.062, total 1.562; and more than fits")
         line, details = shown(bar)
     assert line.startswith("images timed ━")
-    assert line.endswith(" 99992/140000 71 % 23 h 20 min left")
+    assert line.endswith("  99992/140000  71 % 23 h 20 min left")
     assert len(line) == len(details) == 60
     assert details.endswith("…")
 

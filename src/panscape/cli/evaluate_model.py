@@ -120,7 +120,7 @@ class _Run:
         """Number of evaluated images."""
         return len(evenly_spread(len(self.dataset), self.command.execution.limit)) - len(self.skipped)
 
-    def remember(self, index: int, sample: Sample, prediction: Predicted) -> None:
+    def record(self, index: int, sample: Sample, prediction: Predicted) -> None:
         """Record an image for the files."""
         protocol, semantic = self.command.metric.protocol, prediction.semantic
         self.indices[sample.name] = index
@@ -206,7 +206,7 @@ def run_on_model(command: Evaluate) -> int:
             workers=command.workers,
             skipped=run.skipped.append,
             progress=bar.update,
-            each=run.remember if result.out or result.report else None,
+            each=run.record if result.out or result.report else None,
         )
     speed = None
     if command.speed:

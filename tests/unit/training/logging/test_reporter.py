@@ -293,7 +293,7 @@ def test_a_terminal_has_a_bar_with_everything_on_it(clock, monkeypatch):
     assert "3 min left" in shown
     assert "4/400" in shown
     assert "5/400" in shown
-    assert "1 %" in shown
+    assert " 1 %" in shown
     assert "evaluating" in shown
     assert "a note [of] some kind\n" in shown
     assert "step 4/400" not in shown  # no lines beside the bar
