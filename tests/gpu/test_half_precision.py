@@ -8,6 +8,7 @@ import torch
 import panscape
 from panscape.datasets.town import town
 from panscape.evaluation.model import evaluate
+from panscape.evaluation.options import InferenceOptions
 from panscape.inference.predictor import Predictor
 from panscape.metrics import PanopticQuality
 
@@ -32,7 +33,7 @@ def test_half_precision_changes_few_pixels_and_reaches_every_way_to_predict(prec
         quality.update(found, expected)
         same += int((found.semantic(void=-1) == expected.semantic(void=-1)).sum())
         pixels += expected.ids.numel()
-    evaluate(model, scenes, precision=precision, limit=1, workers=0)
+    evaluate(model, scenes, inference=InferenceOptions(1, precision), workers=0)
     assert seen == {dtype}
     assert same / pixels > 0.99
     assert quality.compute().all.pq > 0.95

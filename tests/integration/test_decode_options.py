@@ -13,6 +13,7 @@ import panscape
 from panscape import LabelSpace, zoo
 from panscape.cli import main
 from panscape.evaluation.model import evaluate
+from panscape.evaluation.options import InferenceOptions
 from panscape.recipes import get_recipe
 
 DATA = ["--recipe", "street", "--data", "data", "--device", "cpu"]
@@ -101,7 +102,9 @@ def test_the_tuned_model_has_the_best_values_and_a_note(here: Path, capsys: pyte
     assert lines[5].split() == ["stuff_area", "1*", "4000", "8000"]
     tuned = zoo.load("tuned.safetensors")
     assert tuned.decoding.stuff_area == 1
-    found = evaluate(tuned, get_recipe("street").data.load(Path("data"), "train"), limit=2, workers=0)
+    found = evaluate(
+        tuned, get_recipe("street").data.load(Path("data"), "train"), inference=InferenceOptions(2), workers=0
+    )
     iou = 100 * found.semantic.mean_iou
     assert f"mIoU 0.0 with the model's own values, {iou:.1f} with the chosen values (+{iou:.1f}); measured on" in out
     assert f"  --decode.stuff-area 1  (was 4000; +{iou:.2f} on its own)" in lines

@@ -231,7 +231,7 @@ def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
         ),
         ("replace(TINY, data=Drawn(train=()))", [], "expected at least one image to train on, got an empty dataset"),
         ("replace(TINY, data=Drawn(val=()))", [], "expected at least one val image to evaluate on, got none"),
-        ("TINY", ["--stepz", "3"], "Unrecognized options: --stepz"),
+        ("TINY", ["--stepz", "3"], "unknown option --stepz; did you mean --steps?"),
         ("TINY", ["--steps", "many"], "many"),
     ],
 )
@@ -240,13 +240,9 @@ def test_nothing_is_written_for_a_run_that_cannot_be(
 ) -> None:
     file = recipe_file(tmp_path / "recipe.py", recipe)
     device = [] if "--device" in options else ["--device", "cpu"]
-    try:
-        code = main(["train", str(file), "--out", str(tmp_path / "out"), *device, *options])
-    except SystemExit as error:  # of complaints about options
-        code = error.code
-    assert code == 2
+    assert main(["train", str(file), "--out", str(tmp_path / "out"), *device, *options]) == 2
     captured = capsys.readouterr()
-    assert message in " ".join((captured.err + captured.out).replace("│", " ").split())
+    assert message in captured.err + captured.out
     assert not (tmp_path / "out").exists()
 
 

@@ -18,13 +18,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-from tyro.conf import Positional, arg, subcommand
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from panscape import __version__
 from panscape.cli import decode_arguments
 from panscape.cli.evaluate import Evaluate
 from panscape.cli.models import Models
+from panscape.cli.parser import parse
 from panscape.cli.predict import Predict
 from panscape.cli.recipes import Recipes
 from panscape.cli.tune import Tune
@@ -125,6 +125,7 @@ _Command = (
     | Annotated[Models, subcommand("models")]
     | Annotated[Weights, subcommand("weights")]
 )
+_CONFIG = (OmitArgPrefixes, OmitSubcommandPrefixes, FlagCreatePairsOff)
 _COMMANDS: dict[str, type[Any]] = {
     "predict": Predict,
     "demo": Demo,
@@ -144,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; by default those of the process.
 
     Returns:
-        The exit code, see the top of this file. Invalid options exit the process with 2 at once.
+        The exit code, see the top of this file. The help exits the process with 0 at once.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -153,22 +154,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if not arguments:
             arguments = ["--help"]
-        if not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
-            raise UnknownNameError("command", arguments[0], _COMMANDS)
-        if arguments[0] == "train":
-            return Train(tuple(arguments[1:])).run()
+        if arguments[0].startswith("-"):
+            return int(parse(_Command, arguments, program="panscape", description=_DESCRIPTION, config=_CONFIG).run())
+        name, rest = arguments[0], arguments[1:]
+        if name not in _COMMANDS:
+            raise UnknownNameError("command", name, _COMMANDS)
+        kind = _COMMANDS[name]
+        if kind is Train:
+            return Train(tuple(rest)).run()
         decode: tuple[str, ...] = ()
-        if any(option.name == "decode" for option in fields(_COMMANDS.get(arguments[0], Models))):
-            arguments, decode = decode_arguments.split(arguments, several=arguments[0] == "tune")
-        command: Any = tyro.cli(
-            _Command,
-            prog="panscape",
-            description=_DESCRIPTION,
-            args=arguments,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
-        )
+        if any(option.name == "decode" for option in fields(kind)):
+            rest, decode = decode_arguments.split(rest, several=kind is Tune)
+        command = parse(kind, rest, program=f"panscape {name}", config=_CONFIG)
         if decode_arguments.HELP in decode:
-            return _list_decoding(arguments[0], command.model)
+            return _list_decoding(name, command.model)
         return int((replace(command, decode=decode) if decode else command).run())
     except (PanscapeError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # the reader of standard output has closed it; exit silently

@@ -1,20 +1,15 @@
-"""Console output of a run: one line or JSON object per source, and progress bars."""
+"""Console output of "panscape predict": one line or JSON object per source."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from panscape.inference.pipeline import FileError, FileResult
 from panscape.inference.sources import Source
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
+from panscape.progress import ProgressBar
 
 _WIDEST_NAME = 48
 
@@ -31,44 +26,35 @@ class Reporter:
     """
 
     def __init__(self, sources: list[Source], *, as_json: bool = False) -> None:
-        self._num_sources = len(sources)
         self._num_done = 0
         self._as_json = as_json
         self._column = min(_WIDEST_NAME, max((len(str(s.path)) for s in sources), default=0))
-        self._has_bar = sys.stderr.isatty() and (len(sources) > 1 or any(s.is_video for s in sources))
-        if as_json and sys.stdout.isatty():
-            self._has_bar = False
-        self._exits = ExitStack()
-        self._progress: Progress | None = None
-        self._console: Console | None = None
+        self._counts_frames = len(sources) == 1
+        has_bar = len(sources) > 1 or any(s.is_video for s in sources)
+        # If lines and bar share a terminal, they must use one stream, or they overwrite each other.
+        self._is_shared = sys.stdout.isatty() and sys.stderr.isatty() and not as_json
+        self._bar = ProgressBar(
+            "frames" if self._counts_frames else "sources",
+            None if self._counts_frames else len(sources),
+            stream=sys.stdout if self._is_shared else sys.stderr,
+            is_hidden=not has_bar or (as_json and sys.stdout.isatty()),
+        )
 
     def __enter__(self) -> Self:
-        if self._has_bar:
-            from rich.console import Console
-            from rich.progress import Progress
-
-            # If lines and bar share a terminal, they must use one console, or they overwrite each other.
-            is_shared = sys.stdout.isatty()
-            console = Console(stderr=not is_shared)
-            self._console = console if is_shared else None
-            self._progress = self._exits.enter_context(
-                Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=True)
-            )
-            self._sources_task = self._progress.add_task("sources", total=self._num_sources)
-            self._frames_task = self._progress.add_task("frames", visible=False)
+        self._bar.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._exits.close()
+        self._bar.__exit__(kind, error, trace)
 
     def tell(self, outcome: FileResult | FileError) -> None:
         """Print the line of a source that was predicted or has failed."""
         self._num_done += 1
-        if self._progress is not None:
-            self._progress.update(self._sources_task, completed=self._num_done)
-            self._progress.update(self._frames_task, visible=False)
+        self._bar.show("")
+        if not self._counts_frames:
+            self._bar.update(self._num_done)
         if self._as_json:
             self._print(json.dumps(outcome.to_dict()))
         elif isinstance(outcome, FileResult):
@@ -77,15 +63,12 @@ class Reporter:
             print(f"panscape: {outcome.source}: {outcome.error}", file=sys.stderr)
 
     def frame(self, source: Source, index: int, num_frames: int | None) -> None:
-        """Advance the progress bar of a video."""
-        if self._progress is not None:
-            self._progress.update(
-                self._frames_task,
-                description=source.path.name,
-                completed=index,
-                total=max(index, num_frames) if num_frames else None,
-                visible=True,
-            )
+        """Show the progress of a video: below the bar, or with the bar if it is the only source."""
+        total = max(index, num_frames) if num_frames else None
+        if self._counts_frames:
+            self._bar.update(index, total)
+        else:
+            self._bar.show(f"{source.path.name}: frame {index}" + (f" of {total}" if total else ""))
 
     def _line(self, done: FileResult) -> str:
         times = done.times
@@ -97,26 +80,7 @@ class Reporter:
         )
 
     def _print(self, line: str) -> None:
-        if self._console is not None:
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if self._is_shared:
+            self._bar.print(line)
         else:
             print(line, flush=True)
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, total) that updates a progress bar on a terminal and does nothing elsewhere.
-
-    Args:
-        what: the counted unit, for example "images".
-    """
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

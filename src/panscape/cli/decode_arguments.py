@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-from tyro.conf import arg
+from tyro.conf import FlagConversionOff, arg
 
+from panscape.cli.parser import parse
 from panscape.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def apply_arguments(model: PanopticModel, arguments: Sequence[str], program: str
 
     Raises:
         UnknownNameError: the model has no such option; the message suggests the nearest and lists all.
-        InvalidArgumentError: a value is out of its range.
-        SystemExit: with 2 after an error message about the type of a value.
+        InvalidArgumentError: a value has the wrong type or is out of its range.
     """
     given = _values(model, arguments, program, several=False)
     model.set_decoding(**given)
@@ -76,7 +75,7 @@ def parse_grid(model: PanopticModel, arguments: Sequence[str], program: str) -> 
 
     Raises:
         UnknownNameError: the model has no such option; the message suggests the nearest and lists all.
-        SystemExit: with 2 after an error message about the type of a value.
+        InvalidArgumentError: a value has the wrong type.
     """
     return _values(model, arguments, program, several=True)
 
@@ -121,11 +120,11 @@ def _values(model: PanopticModel, arguments: Sequence[str], program: str, *, sev
         given[name] = [value] if is_joined else []
     if not given:
         return {}
-    found = tyro.cli(
+    found = parse(
         _parser([options[name] for name in given], several=several),
-        prog=program,
-        args=[word for name, words in given.items() for word in (_option_string(name), *words)],
-        config=(tyro.conf.FlagConversionOff,),
+        [word for name, words in given.items() for word in (_option_string(name), *words)],
+        program=program,
+        config=(FlagConversionOff,),
     )
     return {name: getattr(found.decode, name) for name in given}
 

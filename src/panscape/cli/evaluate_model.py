@@ -5,33 +5,33 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from panscape import load
-from panscape.cli.console import progress_bar
 from panscape.cli.decode_arguments import apply_arguments
+from panscape.cli.options import require_writable
 from panscape.datasets.base import PanopticDataset, Sample
-from panscape.datasets.load import OnError, SkippedSample, load_sample
-from panscape.evaluation.files_command import require_places
-from panscape.evaluation.model import Predicted, evaluate, predict_sample
-from panscape.evaluation.options import EvaluationOptions
+from panscape.datasets.load import SkippedSample, load_sample
+from panscape.evaluation.model import Predicted, evaluate, evenly_spread, predict_sample
 from panscape.evaluation.records import ImageRecord, record_of
-from panscape.evaluation.report.page import write_report
-from panscape.evaluation.results import write_results
 from panscape.evaluation.speed import SpeedReport, measure_speed
 from panscape.formats.problems import IssueKind, Problem
 from panscape.inference.device import choose_device
 from panscape.labels import LabelSpace
+from panscape.metrics import EvaluationReport
 from panscape.metrics.protocol import Protocol, get_protocol
 from panscape.models.base import PanopticModel
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision
-from panscape.recipes import get_recipe, resolve_recipe_name
+from panscape.progress import ProgressBar
 from panscape.representations.decoding_options import decoding_options
+
+if TYPE_CHECKING:
+    from panscape.cli.evaluate import Evaluate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,139 +95,128 @@ class ModelScores:
         return self.protocol
 
 
-def run_on_model(
-    name: str,
-    recipe: str,
-    *,
-    data: Path | None,
-    split: str,
-    oracle: Sequence[str],
-    limit: int,
-    decode: Sequence[str],
-    options: EvaluationOptions,
-    device: str,
-    precision: Precision,
-    speed: bool,
-    workers: int,
-    on_error: OnError,
-    as_json: bool,
-    out: Path | None,
-    report: Path | None,
-) -> int:
-    """Evaluate a model; print tables or JSON, and write the requested files.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """The results of a run; the lists are filled while it evaluates.
 
-    Args:
-        name: bundled model or path, see :func:`panscape.load`.
-        recipe: name of the recipe that defines the dataset.
-        data: folder of the dataset; None for synthetic datasets.
-        split: name of the split.
-        oracle: network outputs to replace by the ground truth.
-        limit: maximum number of images; 0 for all.
-        decode: post-processing options, in the format of :mod:`panscape.cli.decode_arguments`.
-        options: metrics and evaluation protocol.
-        device: device to predict on.
-        precision: numeric precision of the forward pass.
-        speed: also measure images per second.
-        workers: processes that prefetch images.
-        on_error: whether to raise an error or skip an image that cannot be used.
-        as_json: print one JSON object instead of tables.
-        out: also write a JSON file for comparisons.
-        report: also write an HTML report.
+    Attributes:
+        command: its options.
+        model: on its device.
+        dataset: the split.
+        indices: dataset index of each image, by its name.
+        records: one per image.
+        skipped: images that could not be used.
+    """
+
+    command: Evaluate
+    model: PanopticModel
+    dataset: PanopticDataset
+    indices: dict[str, int] = field(default_factory=dict)
+    records: list[ImageRecord] = field(default_factory=list)
+    skipped: list[SkippedSample] = field(default_factory=list)
+
+    @property
+    def num_images(self) -> int:
+        """Number of evaluated images."""
+        return len(evenly_spread(len(self.dataset), self.command.execution.limit)) - len(self.skipped)
+
+    def record(self, index: int, sample: Sample, prediction: Predicted) -> None:
+        """Record an image for the files."""
+        protocol, semantic = self.command.metric.protocol, prediction.semantic
+        self.indices[sample.name] = index
+        self.records.append(
+            record_of(
+                sample.name, prediction.map, sample.truth, self.model.labels, protocol=protocol, semantic=semantic
+            )
+        )
+
+    def summary(self, report: EvaluationReport, speed: SpeedReport | None) -> dict[str, Any]:
+        """Return the reports of all metrics as plain dicts, and facts about the run."""
+        command = self.command
+        return {
+            "model": command.model,
+            "recipe": command.dataset.name,
+            "split": command.dataset.split,
+            "oracle": list(command.oracles),
+            "decoding": {option.name: option.value for option in decoding_options(self.model.decoding).values()},
+            "images": self.num_images,
+            "skipped": [{"image": image, "error": error} for image, error in self.skipped],
+            "protocol": command.metric.protocol,
+            **report.to_dict(),
+            **({} if speed is None else {"speed": speed.to_dict()}),
+        }
+
+    def scores(self, summary: Mapping[str, Any]) -> ModelScores:
+        """Return the results for the files."""
+        command = self.command
+        return ModelScores(
+            model=self.model,
+            dataset=self.dataset,
+            indices=self.indices,
+            predictions=Path(command.model or ""),
+            truth=Path(f"{command.dataset.name} {command.dataset.split}"),
+            records=self.records,
+            problems=[
+                Problem(image, IssueKind.UNREADABLE, error.removeprefix(f"{image}: ")) for image, error in self.skipped
+            ],
+            summary=summary,
+            oracle=command.oracles,
+            precision=command.execution.precision,
+            protocol=get_protocol(command.metric.protocol),
+        )
+
+    def print(self, report: EvaluationReport, speed: SpeedReport | None) -> None:
+        """Print tables, and the skipped images."""
+        command, count = self.command, self.num_images
+        replaced = f" with ground-truth {', '.join(command.oracles)}" if command.oracles else ""
+        images = f"{count} image" if count == 1 else f"{count} images"
+        given = f" with {' '.join(command.decode)}" if command.decode else ""
+        dataset = f"{command.dataset.name} {command.dataset.split}"
+        print(f"{command.model}{given} on {images} of {dataset}{replaced}, protocol {command.metric.protocol}")
+        print(f"\n{report}")
+        if speed is not None:
+            print(f"\n{speed}")
+        if self.skipped:
+            of_all = f"{len(self.skipped)} of {count + len(self.skipped)}"
+            print(f"panscape: {of_all} images could not be used:", file=sys.stderr)
+        for _, error in self.skipped:
+            print(f"  {error}", file=sys.stderr)
+
+
+def run_on_model(command: Evaluate) -> int:
+    """Evaluate a model; print tables or JSON, and write the requested files.
 
     Returns:
         0, or 1 if images were skipped.
     """
-    require_places(out, report)
-    recipe = resolve_recipe_name(recipe)
-    chosen = choose_device(device)
-    dataset = get_recipe(recipe).data.load(data, split)
-    model = load(name, labels=dataset.labels).to(chosen)
-    apply_arguments(model, decode, "panscape evaluate")
-    bad: list[SkippedSample] = []
-    indices: dict[str, int] = {}
-    records: list[ImageRecord] = []
-
-    def remember(index: int, sample: Sample, prediction: Predicted) -> None:
-        indices[sample.name] = index
-        records.append(
-            record_of(
-                sample.name,
-                prediction.map,
-                sample.truth,
-                model.labels,
-                protocol=options.protocol,
-                semantic=prediction.semantic,
-            )
-        )
-
-    with progress_bar("images") as progress:
-        found = evaluate(
+    result, execution = command.result, command.execution
+    require_writable(result.out, result.report)
+    device = choose_device(execution.device)
+    dataset = command.dataset.load()
+    model = load(command.model or "", labels=dataset.labels).to(device)
+    apply_arguments(model, command.decode, "panscape evaluate")
+    run = _Run(command, model, dataset)
+    with ProgressBar("images") as bar:
+        report = evaluate(
             model,
             dataset,
-            precision=precision,
-            oracle=oracle,
-            limit=limit,
-            options=options,
-            workers=workers,
-            on_error=on_error,
-            skipped=bad.append,
-            progress=progress,
-            each=None if out is None and report is None else remember,
+            options=command.metric,
+            inference=execution,
+            oracle=command.oracles,
+            workers=command.workers,
+            skipped=run.skipped.append,
+            progress=bar.update,
+            each=run.record if result.out or result.report else None,
         )
-    timed = _speed_of(model, dataset, precision, limit) if speed else None
-    count = (min(limit, len(dataset)) if limit else len(dataset)) - len(bad)
-    summary = {
-        "model": name,
-        "recipe": recipe,
-        "split": split,
-        "oracle": list(oracle),
-        "decoding": {option.name: option.value for option in decoding_options(model.decoding).values()},
-        "images": count,
-        "skipped": [{"image": image, "error": error} for image, error in bad],
-        "protocol": options.protocol,
-        **found.to_dict(),
-        **({} if timed is None else {"speed": timed.to_dict()}),
-    }
-    if as_json:
+    speed = None
+    if command.speed:
+        with ProgressBar("images timed") as bar:
+            precision, limit = execution.precision, execution.limit
+            speed = measure_speed(model, dataset, precision=precision, limit=limit, progress=bar.update)
+    summary = run.summary(report, speed)
+    if result.json:
         print(json.dumps(summary))
     else:
-        replaced = f" with ground-truth {', '.join(oracle)}" if oracle else ""
-        images = f"{count} image" if count == 1 else f"{count} images"
-        given = f" with {' '.join(decode)}" if decode else ""
-        print(f"{name}{given} on {images} of {recipe} {split}{replaced}, protocol {options.protocol}\n\n{found}")
-        if timed is not None:
-            print(f"\n{timed}")
-        _print_skipped(bad, count + len(bad))
-    scores = ModelScores(
-        model=model,
-        dataset=dataset,
-        indices=indices,
-        predictions=Path(name),
-        truth=Path(f"{recipe} {split}"),
-        records=records,
-        problems=[Problem(image, IssueKind.UNREADABLE, error.removeprefix(f"{image}: ")) for image, error in bad],
-        summary=summary,
-        oracle=oracle,
-        precision=precision,
-        protocol=get_protocol(options.protocol),
-    )
-    if out is not None:
-        write_results(out, scores)
-    if report is not None:
-        write_report(report, scores)
-        if not as_json:
-            print(f"\nreport: {report}")
-    return 1 if bad else 0
-
-
-def _speed_of(model: PanopticModel, dataset: PanopticDataset, precision: Precision, limit: int) -> SpeedReport:
-    with progress_bar("images timed") as progress:
-        return measure_speed(model, dataset, precision=precision, limit=limit, progress=progress)
-
-
-def _print_skipped(bad: Sequence[SkippedSample], num_images: int) -> None:
-    """Print the skipped images."""
-    if bad:
-        print(f"panscape: {len(bad)} of {num_images} images could not be used:", file=sys.stderr)
-    for _, error in bad:
-        print(f"  {error}", file=sys.stderr)
+        run.print(report, speed)
+    result.write(run.scores(summary))
+    return 1 if run.skipped else 0

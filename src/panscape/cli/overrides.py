@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, Suppress, arg
+from tyro.conf import FlagCreatePairsOff, arg
 
+from panscape.cli.parser import parse
 from panscape.recipes import FROM_FOLDER, describe_recipe, get_recipe
 from panscape.recipes.data_options import FolderData
 from panscape.recipes.from_folder import derive
-from panscape.training.config import (
-    Augmentation,
-    DataOptions,
-    ModelOptions,
-    Optimizer,
-    Recipe,
-    Sampling,
-    Schedule,
-)
+from panscape.training.config import Recipe
 from panscape.training.run_options import RunOptions
-
-_HELP_ALL = "--help-all"
-_MORE = "--help-all lists all options, also those of the network, the dataset, augmentation and the schedule."
 
 
 @dataclass(frozen=True)
@@ -46,18 +36,6 @@ class TrainingCommand:
 
 
 @dataclass(frozen=True)
-class _ShortRecipe(Recipe):
-    """A recipe whose nested fields are hidden in the help."""
-
-    model: Suppress[ModelOptions]
-    data: Suppress[DataOptions]
-    augmentation: Suppress[Augmentation]
-    sampling: Suppress[Sampling]
-    optimizer: Suppress[Optimizer]
-    schedule: Suppress[Schedule]
-
-
-@dataclass(frozen=True)
 class _Options:
     run: Annotated[RunOptions, arg(name=""), FlagCreatePairsOff]
     """Options of the run: folders, devices, precision, logging."""
@@ -67,12 +45,6 @@ class _Options:
 
     print_config: Annotated[bool, FlagCreatePairsOff] = False
     """Print the recipe as JSON and exit without training."""
-
-
-@dataclass(frozen=True)
-class _ShortOptions(_Options):
-    recipe: Annotated[_ShortRecipe, arg(name="")]
-    """Fields of the recipe."""
 
 
 def override(recipe: Recipe, name: str, arguments: Sequence[str], notes: tuple[str, ...] = ()) -> TrainingCommand:
@@ -87,21 +59,18 @@ def override(recipe: Recipe, name: str, arguments: Sequence[str], notes: tuple[s
         notes: notes to pass on.
 
     Raises:
-        SystemExit: with 0 after the help, with 2 after an error message about an option.
+        InvalidArgumentError: an option is unknown or missing, or has an invalid value.
+        SystemExit: with 0, after the help.
     """
-    is_full = _HELP_ALL in arguments
-    arguments = ["--help" if argument == _HELP_ALL else argument for argument in arguments]
-    kind: Any = _Options
-    if not is_full and not {"-h", "--help"}.isdisjoint(arguments):
-        kind = _ShortOptions
-        recipe = _ShortRecipe(**{option.name: getattr(recipe, option.name) for option in fields(Recipe)})
     is_printed = "--print-config" in arguments  # then nothing is written, and --out is not required
-    given = tyro.cli(
-        kind,
-        prog=f"panscape train {name}",
+    given = parse(
+        _Options,
+        arguments,
+        program=f"panscape train {name}",
         description=_description(name),
-        default=kind(RunOptions(Path() if is_printed else tyro.MISSING), recipe),
-        args=list(arguments),
+        default=_Options(RunOptions(Path() if is_printed else tyro.MISSING), recipe),
+        # The short help hides fields that have fields of their own.
+        is_rare=lambda kind, field: issubclass(kind, Recipe) and is_dataclass(getattr(recipe, field.name)),
     )
     return TrainingCommand(given.recipe, given.run, given.print_config, notes)
 
@@ -110,7 +79,7 @@ def override_from_folder(arguments: Sequence[str]) -> TrainingCommand:
     """Like :func:`override`, with the recipe derived from the folder given as ``--data``.
 
     Raises:
-        PanscapeError: as :func:`panscape.recipes.from_folder.derive`.
+        PanscapeError: as :func:`panscape.recipes.from_folder.derive` and :func:`override`.
         SystemExit: as :func:`override`.
     """
     first = override(get_recipe(FROM_FOLDER), FROM_FOLDER, arguments)  # finds the folder and the options for reading it
@@ -123,9 +92,9 @@ def _description(name: str) -> str:
     if name == FROM_FOLDER:
         return (
             "Train on a folder of your own. Defaults are derived from its images; the values below are those for 1000 "
-            "images of 480x640 pixels. --print-config with --data prints the values for your folder. " + _MORE
+            "images of 480x640 pixels. --print-config with --data prints the values for your folder."
         )
-    facts = f"Train with the recipe {name}. The defaults are the values of the recipe. {_MORE}"
+    facts = f"Train with the recipe {name}. The defaults are the values of the recipe."
     if name.endswith(".py"):
         return facts
     info = describe_recipe(name)

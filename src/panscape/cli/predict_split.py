@@ -11,13 +11,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from panscape.cli.console import progress_bar
 from panscape.datasets.splits import ImageFile
 from panscape.errors import InvalidArgumentError
 from panscape.images import load_image
 from panscape.inference.predictor import Predictor
 from panscape.inference.prefetch import prefetch
 from panscape.inference.submission import SUBMISSIONS
+from panscape.progress import ProgressBar
 from panscape.recipes import get_recipe, resolve_recipe_name
 from panscape.training.config import DataOptions
 
@@ -75,10 +75,10 @@ def run_submission(
     for warning in warnings:
         print(f"panscape: warning: {warning}", file=sys.stderr)
     predictor.warm_up()
-    with submission, progress_bar("images") as progress, closing(prefetch(_read(images))) as read:
+    with submission, ProgressBar("images") as bar, closing(prefetch(_read(images))) as read:
         for done, (image, pixels) in enumerate(read, start=1):
             submission.write(image, predictor.predict(pixels, scored=kind.needs_scores).map)
-            progress(done, len(images))
+            bar.update(done, len(images))
     archives = [str(path) for path in submission.archives]
     if as_json:
         print(json.dumps({"images": len(images), "split": split, "archives": archives, "warnings": warnings}))

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from panscape.cli.parser import parse
 from panscape.recipes import FROM_FOLDER, get_recipe, resolve_recipe_name
 from panscape.training.run_options import RunOptions
 
@@ -44,17 +44,11 @@ def parse_training(arguments: Sequence[str]) -> TrainingCommand:
         arguments: the arguments after ``panscape train``.
 
     Raises:
-        PanscapeError: the recipe is unknown or cannot be loaded, or the folder cannot be read.
-        SystemExit: with 0 after the help, with 2 after an error message about an option.
+        PanscapeError: the recipe is unknown or cannot be loaded, the folder cannot be read, or an option is invalid.
+        SystemExit: with 0, after the help.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
-        tyro.cli(
-            _Overview,
-            prog="panscape train",
-            description=_DESCRIPTION,
-            args=["--help"],
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        parse(_Overview, ["--help"], program="panscape train", description=_DESCRIPTION, config=(FlagCreatePairsOff,))
     is_named = not arguments[0].startswith("-")
     name, rest = (arguments[0], arguments[1:]) if is_named else (FROM_FOLDER, arguments)
     name = resolve_recipe_name(name)

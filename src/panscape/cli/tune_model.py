@@ -6,116 +6,87 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from panscape import load, zoo
-from panscape.cli.console import progress_bar
 from panscape.cli.decode_arguments import parse_grid
-from panscape.datasets.load import OnError, SkippedSample
+from panscape.cli.options import require_writable
+from panscape.datasets.load import SkippedSample
 from panscape.errors import InvalidArgumentError
-from panscape.evaluation.files_command import require_places
-from panscape.evaluation.tune import Metric, Sweep, TuningReport, tune
+from panscape.evaluation.tune import Sweep, TuningReport, tune
 from panscape.inference.device import choose_device
 from panscape.metrics.tables import format_percent, format_table
-from panscape.precision import Precision
-from panscape.recipes import get_recipe, resolve_recipe_name
+from panscape.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from panscape.cli.tune import Tune
 
 _TITLES: Mapping[str, str] = {"pq": "PQ", "things-pq": "PQ things", "stuff-pq": "PQ stuff", "miou": "mIoU"}
 
 
-def tune_model(
-    name: str,
-    recipe: str,
-    *,
-    data: Path | None,
-    split: str,
-    limit: int,
-    metric: Metric,
-    decode: Sequence[str],
-    rounds: int,
-    out: Path | None,
-    protocol: str,
-    device: str,
-    precision: Precision,
-    on_error: OnError,
-    as_json: bool,
-) -> int:
+def tune_model(command: Tune) -> int:
     """Tune a model; print a table or JSON, and optionally save the model with the chosen values.
-
-    Args:
-        name: bundled model or path, see :func:`panscape.load`.
-        recipe: name of the recipe that defines the dataset.
-        data: folder of the dataset; None for synthetic datasets.
-        split: name of the split.
-        limit: maximum number of images; 0 for all.
-        metric: metric to maximise.
-        decode: values to try, in the format of :mod:`panscape.cli.decode_arguments`; empty for the default grid.
-        rounds: maximum number of passes over the options.
-        out: file for the model with the chosen values.
-        protocol: name of the evaluation protocol of panoptic quality.
-        device: device to predict on.
-        precision: numeric precision of the forward pass.
-        on_error: whether to raise an error or skip an image that cannot be used.
-        as_json: print one JSON object instead of tables.
 
     Returns:
         0, or 1 if images were skipped.
     """
-    if out is not None and out.suffix != ".safetensors":
-        raise InvalidArgumentError(f"expected --out to end in .safetensors, got {out}")
-    require_places(out)
-    recipe = resolve_recipe_name(recipe)
-    chosen_device = choose_device(device)
-    dataset = get_recipe(recipe).data.load(data, split)
-    model = load(name, labels=dataset.labels).to(chosen_device)
-    grid = parse_grid(model, decode, "panscape tune")
+    if command.out is not None and command.out.suffix != ".safetensors":
+        raise InvalidArgumentError(f"expected --out to end in .safetensors, got {command.out}")
+    require_writable(command.out)
+    split, name = command.dataset.split, command.model or ""
+    device = choose_device(command.execution.device)
+    dataset = command.dataset.load()
+    model = load(name, labels=dataset.labels).to(device)
+    grid = parse_grid(model, command.decode, "panscape tune")
     if split != "train":
         print(
             f"panscape: options are chosen on {split}; scores of the tuned model on {split} are biased",
             file=sys.stderr,
         )
     bad: list[SkippedSample] = []
-    with progress_bar("images") as progress:
+    with ProgressBar("images") as bar:
         found = tune(
             model,
             dataset,
             grid=grid or None,
-            metric=metric,
-            rounds=rounds,
-            limit=limit,
-            protocol=protocol,
-            precision=precision,
-            on_error=on_error,
+            metric=command.metric,
+            rounds=command.rounds,
+            protocol=command.protocol,
+            inference=command.execution,
             skipped=bad.append,
-            progress=progress,
+            progress=bar.update,
         )
-    facts = {
-        "recipe": recipe,
-        "split": split,
-        "images": found.num_images,
-        "metric": metric,
-        "protocol": protocol,
-        "before": round(found.before, 6),
-        "after": round(found.after, 6),
-        "changes": {option: list(values) for option, values in found.changes.items()},
-    }
-    if as_json:
+    facts = _facts(command, found)
+    if command.json:
         skipped = [{"image": image, "error": error} for image, error in bad]
         print(json.dumps({"model": name, **facts, "sweeps": _plain(found.sweeps), "skipped": skipped}))
     else:
-        images = f"{found.num_images} image{'' if found.num_images == 1 else 's'} of {recipe} {split}"
-        print(f"{name} on {images} (of {len(dataset)}), protocol {protocol}\n\n{tables(found)}")
+        images = f"{found.num_images} image{'' if found.num_images == 1 else 's'} of {facts['recipe']} {split}"
+        print(f"{name} on {images} (of {len(dataset)}), protocol {command.protocol}\n\n{tables(found)}")
     if bad:
         print(f"panscape: {len(bad)} images could not be used:", file=sys.stderr)
         for _, error in bad:
             print(f"  {error}", file=sys.stderr)
-    if out is not None:
+    if command.out is not None:
         model.replace_decoding(found.decoding)
-        zoo.save(model, out, {**zoo.read_card(name), "decoding": _note(facts, found)})
-        if not as_json:
-            print(f"\nsaved: {out}")
+        zoo.save(model, command.out, {**zoo.read_card(name), "decoding": _note(facts, found)})
+        if not command.json:
+            print(f"\nsaved: {command.out}")
     return 1 if bad else 0
+
+
+def _facts(command: Tune, found: TuningReport) -> dict[str, Any]:
+    """Return the conditions and the results as plain values."""
+    return {
+        "recipe": command.dataset.name,
+        "split": command.dataset.split,
+        "images": found.num_images,
+        "metric": command.metric,
+        "protocol": command.protocol,
+        "before": round(found.before, 6),
+        "after": round(found.after, 6),
+        "changes": {option: list(values) for option, values in found.changes.items()},
+    }
 
 
 def tables(found: TuningReport) -> str:

@@ -7,7 +7,6 @@ in twenty purely random differences gets this verdict, so a single category amon
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from panscape.errors import InvalidArgumentError, listed
 from panscape.evaluation.bootstrap import NUM_SAMPLES, image_sums, intervals, resampled, small_sample_warning, totals
 from panscape.evaluation.records import ImageRecord
-from panscape.evaluation.results import Scored, read_results
+from panscape.evaluation.results import Scored
 from panscape.metrics.error_analysis import ErrorKind
 from panscape.metrics.protocol import PROTOCOLS
 from panscape.metrics.tables import format_percent, format_table
@@ -185,27 +184,8 @@ def compare(
     Raises:
         InvalidArgumentError: the label spaces, protocols or ground truths differ, or no image is in both.
     """
-    if [(c.name, c.is_thing) for c in first.labels] != [(c.name, c.is_thing) for c in second.labels]:
-        raise InvalidArgumentError(
-            f"expected two runs over one label space, got {first.labels.name!r} ({len(first.labels)} categories) and "
-            f"{second.labels.name!r} ({len(second.labels)} categories) that differ in their categories; evaluate "
-            "both with the same --labels"
-        )
-    protocol = [scores.to_dict().get("protocol") for scores in (first, second)]
-    if protocol[0] != protocol[1]:
-        raise InvalidArgumentError(
-            f"expected two runs with the same protocol, got {protocol[0]!r} and {protocol[1]!r}; evaluate both with "
-            "the same --protocol"
-        )
-    others = {record.name: record for record in second.records}
-    mine = [record for record in first.records if record.name in others]
-    theirs = [others[record.name] for record in mine]
-    if not mine:
-        raise InvalidArgumentError(
-            f"expected two runs on the same images, got {len(first.records)} and {len(second.records)} images "
-            "without a common name; evaluate both with the same --gt"
-        )
-    _require_same_truth(mine, theirs)
+    protocol = _common_protocol(first, second)
+    mine, theirs = _common_records(first, second)
     sums = [image_sums(records, len(first.labels)) for records in (mine, theirs)]
     before, after = (totals(each, first.labels) for each in sums)
     drawn = [resampled(each, first.labels, samples, seed) for each in sums]
@@ -224,11 +204,11 @@ def compare(
     of_head = difference("head_mean_iou")
     if not math.isnan(of_head.change):
         groups["mIoU of the semantic head"] = of_head
-    one, two = names or _names(first.predictions, second.predictions)
+    one, two = names or distinct_names(first.predictions, second.predictions)
     return Comparison(
         first=one,
         second=two,
-        protocol=protocol[0],
+        protocol=protocol,
         num_images=len(mine),
         num_only_first=len(first.records) - len(mine),
         num_only_second=len(second.records) - len(mine),
@@ -243,7 +223,38 @@ def compare(
     )
 
 
-def _names(first: Path, second: Path) -> tuple[str, str]:
+def _common_protocol(first: Scored, second: Scored) -> str | None:
+    """Return the protocol of both runs; raise where it or the label space differs."""
+    if [(c.name, c.is_thing) for c in first.labels] != [(c.name, c.is_thing) for c in second.labels]:
+        raise InvalidArgumentError(
+            f"expected two runs over one label space, got {first.labels.name!r} ({len(first.labels)} categories) and "
+            f"{second.labels.name!r} ({len(second.labels)} categories) that differ in their categories; evaluate "
+            "both with the same --labels"
+        )
+    protocols = [scores.to_dict().get("protocol") for scores in (first, second)]
+    if protocols[0] != protocols[1]:
+        raise InvalidArgumentError(
+            f"expected two runs with the same protocol, got {protocols[0]!r} and {protocols[1]!r}; evaluate both with "
+            "the same --protocol"
+        )
+    return protocols[0]
+
+
+def _common_records(first: Scored, second: Scored) -> tuple[list[ImageRecord], list[ImageRecord]]:
+    """Return the records of the images of both runs, in the order of the first; raise where their truth differs."""
+    others = {record.name: record for record in second.records}
+    mine = [record for record in first.records if record.name in others]
+    theirs = [others[record.name] for record in mine]
+    if not mine:
+        raise InvalidArgumentError(
+            f"expected two runs on the same images, got {len(first.records)} and {len(second.records)} images "
+            "without a common name; evaluate both with the same --gt"
+        )
+    _require_same_truth(mine, theirs)
+    return mine, theirs
+
+
+def distinct_names(first: Path, second: Path) -> tuple[str, str]:
     """Return the shortest distinct suffixes of two paths."""
     for length in range(1, max(len(first.parts), len(second.parts)) + 1):
         one, two = (str(Path(*path.parts[-length:])) for path in (first, second))
@@ -259,39 +270,3 @@ def _require_same_truth(mine: Sequence[ImageRecord], theirs: Sequence[ImageRecor
             f"expected two runs with the same ground truth, but segments differ in {len(different)} of the "
             f"{len(mine)} images in both runs: {listed(different)}; evaluate both with the same --gt"
         )
-
-
-def compare_command(
-    first: str | Path,
-    second: str | Path,
-    report: str | Path | None = None,
-    *,
-    as_json: bool = False,
-    samples: int = NUM_SAMPLES,
-    seed: int = 0,
-) -> Comparison:
-    """Compare two files of results, print a table or JSON and optionally write an HTML report.
-
-    Args:
-        first: file written by :func:`~panscape.evaluation.results.write_results`.
-        second: likewise.
-        report: the HTML report to write; its folder must exist.
-        as_json: print one JSON object instead of the table.
-        samples: number of draws for the intervals.
-        seed: decides the draws.
-
-    Raises:
-        UnreadableFileError: a file is missing or is not JSON.
-        InvalidAnnotationError: a file has other content.
-        InvalidArgumentError: the runs cannot be compared, or the folder of the report does not exist.
-    """
-    one, two = read_results(first), read_results(second)
-    comparison = compare(one, two, names=_names(Path(first), Path(second)), samples=samples, seed=seed)
-    print(json.dumps(comparison.to_dict()) if as_json else comparison)
-    if report is not None:
-        from panscape.evaluation.report.page import write_report
-
-        write_report(report, two, comparison=comparison, samples=samples, seed=seed)
-        if not as_json:
-            print(f"\nreport: {report}")
-    return comparison

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed
 from panscape.evaluation.evaluators import create_evaluator
-from panscape.evaluation.options import DEFAULT_OPTIONS, EvaluationOptions
+from panscape.evaluation.options import DEFAULT_OPTIONS, DEFAULT_READING, EvaluationOptions, ReadingOptions
 from panscape.evaluation.records import ImageRecord, record_of
 from panscape.formats.problems import IssueKind, Problem, count_by_kind
 from panscape.formats.reading.base import Reading, Source
@@ -117,13 +117,8 @@ def evaluate_files(
     predictions: str | os.PathLike[str],
     truth: str | os.PathLike[str],
     *,
-    labels: str | None = None,
-    prediction_pngs: str | os.PathLike[str] | None = None,
-    truth_pngs: str | os.PathLike[str] | None = None,
-    by_source_id: bool = False,
     options: EvaluationOptions = DEFAULT_OPTIONS,
-    workers: int = 0,
-    strict: bool = False,
+    reading: ReadingOptions = DEFAULT_READING,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Evaluate predictions against the ground truth.
@@ -131,42 +126,38 @@ def evaluate_files(
     Args:
         predictions: a JSON or a folder, in any of the forms of :mod:`panscape.formats.reading.pairing`.
         truth: likewise.
-        labels: name of a bundled label space or path of one; by default that of the ground truth.
-        prediction_pngs: folder of the PNGs of a JSON, if not next to it.
-        truth_pngs: likewise.
-        by_source_id: for arrays: ``label_id`` is the category id of the dataset files instead of a position.
         options: the metrics and the protocol. Average precision requires scores; its memory grows with the images.
-        workers: number of threads; 0 for one per processor.
-        strict: stop at the first issue.
+        reading: label space, folders of PNGs, number of threads, and whether to raise at the first issue.
         progress: called after each image with the number done and the total.
 
     Raises:
         UnreadableFileError: a path does not exist or has no known format.
         InvalidAnnotationError: a JSON has another format; no prediction belongs to an image, or no ground truth can be
-            used; or there is an issue and ``strict`` is set.
+            used; or there is an issue and ``reading.strict`` is set.
         InvalidArgumentError: an option is out of range, or the categories are unknown; or ``ap`` is used for
             predictions without scores, or ``ap_sizes`` for Cityscapes, whose protocol has no sizes.
         UnknownNameError: no label space or protocol has this name.
     """
-    if workers < 0:
-        raise InvalidArgumentError(f"expected workers of 0 or more, got {workers}")
+    if reading.threads < 0:
+        raise InvalidArgumentError(f"expected threads of 0 or more, got {reading.threads}; use 0 for one per processor")
     protocol = get_protocol(options.protocol)
-    true = find_source(Path(truth), pngs=_path(truth_pngs), by_source_id=by_source_id)
-    predicted = find_source(Path(predictions), pngs=_path(prediction_pngs), by_source_id=by_source_id)
-    space = label_space(labels, true)
+    by_source_id = reading.label_ids == "dataset"
+    true = find_source(Path(truth), pngs=reading.gt_dir, by_source_id=by_source_id)
+    predicted = find_source(Path(predictions), pngs=reading.pred_dir, by_source_id=by_source_id)
+    space = label_space(reading.labels, true)
     pairs, problems = paired(predicted, true)
     # Results repeat the images of the ground truth, also those that were not predicted.
     found = [*true.problems, *(p for p in predicted.problems if p.kind is not IssueKind.MISSING_TRUTH), *problems]
     new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(protocol)
     records, protocols = [], {}
-    _stop_if(strict, found)
+    _stop_if(reading.strict, found)
     outcomes = _in_order(
-        lambda pair: _score_pair(pair, predicted, true, space, protocol, new_evaluator), pairs, workers
+        lambda pair: _score_pair(pair, predicted, true, space, protocol, new_evaluator), pairs, reading.threads
     )
     for done, outcome in enumerate(outcomes, start=1):
         found += outcome.problems
-        _stop_if(strict, outcome.problems)
+        _stop_if(reading.strict, outcome.problems)
         if outcome.result is not None:
             record, image_protocol, image = outcome.result
             _add(total, image)
@@ -190,10 +181,6 @@ def evaluate_files(
         {pair.name: pair for pair in pairs if pair.name in protocols},
         protocols,
     )
-
-
-def _path(path: str | os.PathLike[str] | None) -> Path | None:
-    return None if path is None else Path(path)
 
 
 def _stop_if(strict: bool, problems: tuple[Problem, ...] | list[Problem]) -> None:

@@ -21,7 +21,7 @@ from panscape.datasets.load import OnError, SkippedSample, load_sample
 from panscape.datasets.workers import _as_it_is, _start_worker, explain_worker_death
 from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.evaluation.evaluators import create_evaluator
-from panscape.evaluation.options import DEFAULT_OPTIONS, EvaluationOptions
+from panscape.evaluation.options import DEFAULT_INFERENCE, DEFAULT_OPTIONS, EvaluationOptions, InferenceOptions
 from panscape.images import resize_images
 from panscape.metrics import EvaluationReport, Evaluator, InstanceAP
 from panscape.models.base import PanopticModel, in_eval_mode
@@ -54,12 +54,10 @@ def evaluate(
     dataset: PanopticDataset,
     *,
     fabric: Fabric | None = None,
-    precision: Precision = "fp32",
-    oracle: Collection[str] = (),
-    limit: int = 0,
     options: EvaluationOptions = DEFAULT_OPTIONS,
+    inference: InferenceOptions = DEFAULT_INFERENCE,
+    oracle: Collection[str] = (),
     workers: int = 1,
-    on_error: OnError = "raise",
     skipped: Callable[[SkippedSample], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     each: Callable[[int, Sample, Predicted], None] | None = None,
@@ -72,16 +70,14 @@ def evaluate(
     Args:
         model: on the device to use; evaluated in eval mode; the modes of its modules are restored.
         dataset: of the model's label space.
-        fabric: a launched fabric; images are predicted in its precision.
-        precision: without a fabric: "bf16" and "fp16" run the network in half precision where safe (autocast).
+        fabric: a launched fabric, whose precision replaces that of ``inference``.
+        options: the metrics and the protocol. Average precision takes the scores of
+            :meth:`PanopticModel.score_instances`, and its memory grows with the number of objects.
+        inference: images to use, precision, and what to do with an image that cannot be used.
         oracle: parts of the outputs to replace by the ground truth, from ``model.oracles``. With "semantic" the
             semantic head is correct wherever the ground truth is not void. With any oracle, objects before fusion are
             not evaluated.
-        limit: evaluate no more than this many images, spread evenly over the dataset; 0 for all.
-        options: the metrics and the protocol. Average precision takes the scores of
-            :meth:`PanopticModel.score_instances`, and its memory grows with the number of objects.
         workers: data loading processes; 0 loads in the main process.
-        on_error: for an image that cannot be used: "raise" raises its error, "skip" skips it.
         skipped: called at the end, in every process, with each skipped image in order.
         progress: called after each image of this process with the number done and the number in its share.
         each: called for every image of this process with its index in the dataset, the sample and the prediction.
@@ -90,25 +86,25 @@ def evaluate(
         InvalidArgumentError: the label spaces differ, there is no image, or an option is out of range; or ``ap`` is
             used with a model without scores, or ``ap_sizes`` with Cityscapes, whose protocol has no sizes.
         UnknownNameError: the model has no such oracle, or no protocol has this name.
-        BadSampleError: an image cannot be used and ``on_error`` is "raise"; or none can. Raised in every process.
+        BadSampleError: an image cannot be used and is not to be skipped; or none can. Raised in every process.
         WorkerDiedError: a data loading process was killed.
     """
-    _check(model, dataset, oracle, limit, workers, on_error)
-    require_precision(precision, model.mean.device)
-    numbers = evenly_spread(len(dataset), limit)
-    rank, world_size = _process()
-    share = numbers[rank::world_size]
+    _check(model, dataset, oracle, inference, workers)
+    numbers = evenly_spread(len(dataset), inference.limit)
     has_detections = model.has_detections and not oracle
     new_evaluator = partial(create_evaluator, model.labels, options, has_head=True, has_detections=has_detections)
+    rank, world_size = _process()
+    share = numbers[rank::world_size]
     mine = _Results(new_evaluator(), {}, {}, {})
     with in_eval_mode(model), explain_worker_death():
         for done, (number, sample) in enumerate(_prefetch(dataset, share, workers), start=1):
             if isinstance(sample, BadSampleError):
                 mine.bad[number] = sample
-                if on_error == "raise":
+                if inference.on_error == "raise":
                     break  # the other processes receive the error with the results
             else:
-                prediction = _predict(model, sample, oracle, options.measures_ap, autocast_of(model, fabric, precision))
+                context = autocast_of(model, fabric, inference.precision)
+                prediction = _predict(model, sample, oracle, options.measures_ap, context)
                 if world_size == 1:
                     _count(mine.total, prediction, sample.truth)
                 else:
@@ -118,16 +114,21 @@ def evaluate(
             if progress is not None:
                 progress(done, len(share))
     found = _all_gather(mine, world_size)
-    bad = {number: error for results in found for number, error in results.bad.items()}
-    if bad and on_error == "raise":
-        raise bad[min(bad)]
-    if len(bad) == len(numbers):
-        first = bad[min(bad)]
-        raise BadSampleError(first.image, first.reason, f"this is the first of {len(bad)}, none of which can be used")
-    if skipped is not None:
-        for _, error in sorted(bad.items()):
+    for _, error in _bad_samples(found, len(numbers), inference.on_error):
+        if skipped is not None:
             skipped(SkippedSample(error.image, error.reason))
     return mine.total.compute() if world_size == 1 else _combined(new_evaluator(), found)
+
+
+def _bad_samples(found: Sequence[_Results], num_images: int, on_error: OnError) -> list[tuple[int, BadSampleError]]:
+    """Return the skipped images of all processes in order; raise where none may be skipped or none is left."""
+    bad = sorted((item for results in found for item in results.bad.items()), key=lambda item: item[0])
+    if bad and on_error == "raise":
+        raise bad[0][1]
+    if len(bad) == num_images:
+        first = bad[0][1]
+        raise BadSampleError(first.image, first.reason, f"this is the first of {len(bad)}, none of which can be used")
+    return bad
 
 
 def predict_sample(
@@ -219,19 +220,17 @@ def _combined(evaluator: Evaluator, found: Sequence[_Results]) -> EvaluationRepo
 
 
 def _check(
-    model: PanopticModel,
-    dataset: PanopticDataset,
-    oracle: Collection[str],
-    limit: int,
-    workers: int,
-    on_error: OnError,
+    model: PanopticModel, dataset: PanopticDataset, oracle: Collection[str], inference: InferenceOptions, workers: int
 ) -> None:
     model.require_oracles(oracle)
     require_same_labels(model, dataset)
-    if limit < 0 or workers < 0:
-        raise InvalidArgumentError(f"expected limit and workers of 0 or more, got limit={limit}, workers={workers}")
-    if on_error not in get_args(OnError):
-        raise InvalidArgumentError(f'expected on_error "raise" or "skip", got {on_error!r}')
+    if inference.limit < 0 or workers < 0:
+        raise InvalidArgumentError(
+            f"expected limit and workers of 0 or more, got limit={inference.limit}, workers={workers}"
+        )
+    if inference.on_error not in get_args(OnError):
+        raise InvalidArgumentError(f'expected on_error "raise" or "skip", got {inference.on_error!r}')
+    require_precision(inference.precision, model.mean.device)
 
 
 def require_same_labels(model: PanopticModel, dataset: PanopticDataset) -> None:

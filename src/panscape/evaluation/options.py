@@ -5,13 +5,16 @@ This module imports nothing heavy, as the command line imports it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     _Protocol = Any  # a name, or Protocol of panscape.metrics, which is in a layer above this module
 else:
     _Protocol = Literal["coco", "deeplab2", "torchmetrics", "seamseg"]
+
+_RARE = {"is_rare": True}  # only --help-all lists the option, see panscape.cli.parser
 
 
 @dataclass(frozen=True)
@@ -41,5 +44,48 @@ class EvaluationOptions:
         return self.ap or self.ap_sizes
 
 
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How a model predicts the images of a dataset."""
+
+    limit: int = 0
+    """Maximum number of images, spread evenly over the split; 0 for all."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Numeric precision of the forward pass; fp16 needs a CUDA device."""
+
+    on_error: Literal["raise", "skip"] = field(default="raise", metadata=_RARE)
+    """On an image that cannot be used: raise an error, or skip the image, count it and list it."""
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How files of predictions and ground truth are read."""
+
+    labels: str | None = field(default=None, metadata=_RARE)
+    """Label space: a bundled one, or a JSON file. By default the categories of the ground truth."""
+
+    pred_dir: Path | None = field(default=None, metadata=_RARE)
+    """Folder of the PNGs of the predictions' JSON, if they are not beside it."""
+
+    gt_dir: Path | None = field(default=None, metadata=_RARE)
+    """Folder of the PNGs of the ground truth's JSON, if they are not beside it."""
+
+    label_ids: Literal["index", "dataset"] = field(default="index", metadata=_RARE)
+    """Meaning of label_id in arrays: the index in the label space, or the id in the dataset's files."""
+
+    threads: int = field(default=0, metadata=_RARE)
+    """Threads that read images; 0 for one per processor."""
+
+    strict: bool = field(default=False, metadata=_RARE)
+    """Raise an error at the first invalid file. By default unreadable predictions count as missed."""
+
+
 DEFAULT_OPTIONS = EvaluationOptions()
 """The default options."""
+
+DEFAULT_INFERENCE = InferenceOptions()
+"""Single precision, all images, an error for an image that cannot be used."""
+
+DEFAULT_READING = ReadingOptions()
+"""The categories of the ground truth, one thread per processor, PNGs beside their JSON."""

@@ -20,7 +20,7 @@ from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameErr
 from panscape.evaluation.evaluators import create_evaluator
 from panscape.evaluation.kept_outputs import KeptImage, KeptOutputs
 from panscape.evaluation.model import evenly_spread, require_same_labels
-from panscape.evaluation.options import EvaluationOptions
+from panscape.evaluation.options import DEFAULT_INFERENCE, EvaluationOptions, InferenceOptions
 from panscape.images import resize_images
 from panscape.metrics import EvaluationReport, Protocol
 from panscape.models.base import PanopticModel, in_eval_mode
@@ -144,10 +144,8 @@ def tune(
     grid: Mapping[str, Sequence[Any]] | None = None,
     metric: Metric = "pq",
     rounds: int = 2,
-    limit: int = 0,
     protocol: str | Protocol = "coco",
-    precision: Precision = "fp32",
-    on_error: OnError = "raise",
+    inference: InferenceOptions = DEFAULT_INFERENCE,
     skipped: Callable[[SkippedSample], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TuningReport:
@@ -162,10 +160,8 @@ def tune(
         grid: values to try by option; the model's own value is always included. By default :func:`default_grid`.
         metric: the metric to maximize: "pq", "things-pq", "stuff-pq", or "miou" of the map.
         rounds: maximum number of rounds over all options; stops after a round without changes.
-        limit: maximum number of images, spread evenly over the dataset; 0 for all.
         protocol: of PQ, see :data:`panscape.metrics.protocol.PROTOCOLS`.
-        precision: numeric precision of the forward pass, see :mod:`panscape.precision`.
-        on_error: for an image that cannot be used: "raise" raises its error, "skip" skips it.
+        inference: images to use, precision, and what to do with an image that cannot be used.
         skipped: called with each skipped image.
         progress: called with the number of images decoded so far and the number expected.
 
@@ -173,19 +169,21 @@ def tune(
         InvalidArgumentError: the model has no decoding options, a value is out of range, the label spaces differ,
             there is no image, the metric is undefined on the images, or the outputs do not fit on the disk.
         UnknownNameError: no option, metric or protocol has this name.
-        BadSampleError: an image cannot be used and ``on_error`` is "raise"; or no image can be used.
+        BadSampleError: an image cannot be used and is not to be skipped; or no image can be used.
     """
     if metric not in get_args(Metric):
         raise UnknownNameError("metric", metric, get_args(Metric))
-    if rounds < 1 or limit < 0:
-        raise InvalidArgumentError(f"expected rounds of 1 or more and limit of 0 or more, got {rounds} and {limit}")
+    if rounds < 1 or inference.limit < 0:
+        raise InvalidArgumentError(
+            f"expected rounds of 1 or more and limit of 0 or more, got {rounds} and {inference.limit}"
+        )
     require_same_labels(model, dataset)
-    require_precision(precision, model.mean.device)
+    require_precision(inference.precision, model.mean.device)
     chosen_grid = _checked_grid(model, grid)
-    numbers = evenly_spread(len(dataset), limit)
+    numbers = evenly_spread(len(dataset), inference.limit)
     with KeptOutputs(len(numbers), model.mean.device) as kept:
         counter = _Counter(progress, len(numbers) * (2 + len(chosen_grid)))
-        bad = _run_network(model, dataset, numbers, kept, precision, on_error, counter)
+        bad = _run_network(model, dataset, numbers, kept, inference.precision, inference.on_error, counter)
         if not len(kept):
             raise BadSampleError(
                 bad[0].image, bad[0].reason, f"this is the first of {len(bad)}, none of which can be used"

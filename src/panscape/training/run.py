@@ -23,6 +23,7 @@ from panscape.datasets.repeat_factor_sampling import category_repeat_factors, re
 from panscape.datasets.workers import explain_worker_death
 from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.evaluation.model import evaluate
+from panscape.evaluation.options import InferenceOptions
 from panscape.images import resize_images
 from panscape.metrics import EvaluationReport
 from panscape.models import PanopticModel
@@ -334,9 +335,8 @@ class _Run:
                     model,
                     self.val_set,
                     fabric=self.fabric,
-                    limit=limit,
+                    inference=InferenceOptions(limit, on_error=self.options.on_error),
                     workers=min(1, self.options.workers),
-                    on_error=self.options.on_error,
                     skipped=self._skipped_in_evaluation,
                     progress=lambda done, count: self.monitor.stop_within(step),
                 )

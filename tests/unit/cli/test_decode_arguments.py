@@ -47,7 +47,7 @@ def test_values_have_the_types_of_the_options(boxes: PanopticModel) -> None:
     assert grid == {"stuff_area": (5, 10), "stuff_on_uncovered": (False,)}
 
 
-def test_complaints(boxes: PanopticModel, capsys: pytest.CaptureFixture[str]) -> None:
+def test_complaints(boxes: PanopticModel) -> None:
     with pytest.raises(UnknownNameError, match=r"option 'min-scor'; did you mean min-score\? known: class-agnostic"):
         apply_arguments(boxes, ["--decode.min-scor", "0.3"], "panscape predict")
     with pytest.raises(InvalidArgumentError, match=r"expected min_score in 0\.\.1, got 3\.0"):
@@ -55,10 +55,8 @@ def test_complaints(boxes: PanopticModel, capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(InvalidArgumentError, match="expected stuff_area of 0 or more, got -1"):
         apply_arguments(boxes, ["--decode.stuff-area", "-1"], "panscape predict")
     for words in (["--decode.max-detections", "2.5"], ["--decode.max-detections"], ["--decode.variant", "x"]):
-        with pytest.raises(SystemExit) as end:
+        with pytest.raises(InvalidArgumentError, match=words[0]):
             apply_arguments(boxes, words, "panscape predict")
-        assert end.value.code == 2
-        assert words[0] in capsys.readouterr().err
 
 
 def test_the_overview_lists_every_option_with_its_value(boxes: PanopticModel) -> None:

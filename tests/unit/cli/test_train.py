@@ -163,17 +163,19 @@ def test_relations_have_the_options_of_their_kind():
 @pytest.mark.parametrize(
     ("recipe", "arguments", "said"),
     [
-        ("town_relations_pisr", ["--model.relations.num-instance", "7"], "--model.relations.num-instances INT"),
+        (
+            "town_relations_pisr",
+            ["--model.relations.num-instance", "7"],
+            "did you mean --model.relations.num-inst",
+        ),
         ("town_relations_pisr", ["--model.relations.num-instances", "0"], "expected num_instances of 1 or more, got 0"),
         ("town_relations_product", ["--model.relations.no-reweighting"], "--model.relations.no-reweighting"),
         ("town_relations_base", ["--model.relations.num-instances", "7"], "--model.relations.num-instances"),
     ],
 )
 def test_wrong_options_of_relations_say_what_was_meant(recipe, arguments, said, capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["train", recipe, "--out", "o", *arguments])
-    assert end.value.code == 2
-    assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert main(["train", recipe, "--out", "o", *arguments]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_nothing_given_is_the_recipe_itself():
@@ -195,17 +197,16 @@ def test_nothing_given_is_the_recipe_itself():
     ],
 )
 def test_wrong_options_say_what_was_meant(arguments, said, capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["train", "town", "--out", "o", *arguments])
-    assert end.value.code == 2
-    assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert main(["train", "town", "--out", "o", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
 
 
 def test_without_out_nothing_starts(capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["train", "town"])
-    assert end.value.code == 2
-    assert "--out" in capsys.readouterr().err
+    assert main(["train", "town"]) == 2
+    assert "missing from panscape train town: --out PATH" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -254,11 +255,7 @@ def test_of_several_processes_the_first_complains(environment, is_told, argument
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    try:
-        code = main(["train", *arguments])
-    except SystemExit as error:
-        code = error.code
-    assert code == 2
+    assert main(["train", *arguments]) == 2
     captured = capsys.readouterr()
     assert bool(captured.out + captured.err) == is_told
 

@@ -10,9 +10,10 @@ import torch
 from maps import SHAPES, generated_map
 
 from panscape import LabelSpace
+from panscape.cli import main
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.evaluation.bootstrap import image_sums, small_sample_warning, statistics_of
-from panscape.evaluation.compare import compare, compare_command
+from panscape.evaluation.compare import compare
 from panscape.evaluation.records import record_of
 from panscape.evaluation.results import Results, read_results, write_results
 from panscape.formats.problems import IssueKind, Problem
@@ -158,7 +159,7 @@ def test_command_prints_a_table(
 ) -> None:
     write_results(tmp_path / "a.json", bad)
     write_results(tmp_path / "b.json", good)
-    compare_command(tmp_path / "a.json", tmp_path / "b.json", samples=100)
+    assert main(["evaluate", "--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("12 images; first: a.json, second: b.json\n")
     assert "more than noise" in printed

@@ -27,7 +27,7 @@ from scored_files import (
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnknownNameError, UnreadableFileError
 from panscape.evaluation.files import Scores, evaluate_files
-from panscape.evaluation.options import EvaluationOptions
+from panscape.evaluation.options import EvaluationOptions, ReadingOptions
 from panscape.evaluation.records import record_of
 from panscape.formats.problems import IssueKind
 from panscape.metrics import (
@@ -114,7 +114,7 @@ class TestForms:
                 del segment["area"], segment["iscrowd"]
                 segment["isthing"] = True  # as detectron2 writes it; the truth's categories decide
         path = write_coco(tmp_path / "results.json", predictions, content=content, pngs=tmp_path / "elsewhere")
-        scores = evaluate_files(path, truth, prediction_pngs=tmp_path / "elsewhere")
+        scores = evaluate_files(path, truth, reading=ReadingOptions(pred_dir=tmp_path / "elsewhere"))
         assert reports(scores) == in_memory(predictions, truths)
         assert scores.problems == ()
 
@@ -145,7 +145,9 @@ class TestForms:
         for name, panoptic in predictions.items():
             segments = [{**s, "label_id": SHAPES[s["label_id"]].source_id} for s in array_segments(panoptic)]
             write_array(tmp_path / "arrays" / f"{name}.npz", panoptic.ids.numpy(), segments)
-        assert reports(evaluate_files(tmp_path / "arrays", truth, by_source_id=True)) == in_arrays(predictions, truths)
+        assert reports(
+            evaluate_files(tmp_path / "arrays", truth, reading=ReadingOptions(label_ids="dataset"))
+        ) == in_arrays(predictions, truths)
         assert set(kinds(evaluate_files(tmp_path / "arrays", truth))) == {IssueKind.CATEGORY}
 
     def test_cityscapes(self, tmp_path: Path, truths: Any, predictions: Any) -> None:
@@ -170,7 +172,7 @@ class TestForms:
         write_instance_ids(tmp_path / "gtFine", truths)
         expected = in_memory(predictions, truths)
         of_ids = write_instance_ids(tmp_path / "ids", predictions, ending="_leftImg8bit_instanceIds")
-        scores = evaluate_files(of_ids, tmp_path / "gtFine", labels=str(labels))
+        scores = evaluate_files(of_ids, tmp_path / "gtFine", reading=ReadingOptions(str(labels)))
         assert reports(scores) == in_memory(predictions, dict(sorted(truths.items())))
         assert scores.problems == ()
         assert [record.name for record in scores.records] == sorted(truths)
@@ -180,7 +182,9 @@ class TestForms:
             annotation["image_id"] = annotation["image_id"].removesuffix("_gtFine_panoptic")
         renamed = {f"{name}_gtFine_panoptic": m for name, m in predictions.items()}
         path = write_coco(tmp_path / "panoptic.json", renamed, content=content)
-        assert reports(evaluate_files(path, tmp_path / "gtFine", labels=str(labels))) == reports(scores)
+        assert reports(evaluate_files(path, tmp_path / "gtFine", reading=ReadingOptions(str(labels)))) == reports(
+            scores
+        )
         assert {name: v["tp"] for name, v in reports(evaluate_files(of_ids, path))[0]["per_category"].items()} == {
             name: v["tp"] for name, v in in_memory(predictions, predictions)[0]["per_category"].items()
         }
@@ -189,7 +193,9 @@ class TestForms:
         for number, annotation in enumerate(content["annotations"]):
             annotation["image_id"] = number
         path = write_coco(tmp_path / "counted.json", renamed, content=content)
-        assert reports(evaluate_files(path, tmp_path / "gtFine", labels=str(labels))) == reports(scores)
+        assert reports(evaluate_files(path, tmp_path / "gtFine", reading=ReadingOptions(str(labels)))) == reports(
+            scores
+        )
 
     def test_the_boundary(self, tmp_path: Path) -> None:
         truth = write_coco(tmp_path / "truth.json", several_maps())
@@ -213,7 +219,7 @@ def test_average_precision(tmp_path: Path, truth: Path, truths: Any, predictions
         evaluate_files(path, truth, options=EvaluationOptions(ap=True)).to_dict()["instances"]
         == metric.compute().to_dict()
     )
-    scores = evaluate_files(path, truth, workers=3, options=EvaluationOptions(ap_sizes=True))
+    scores = evaluate_files(path, truth, reading=ReadingOptions(threads=3), options=EvaluationOptions(ap_sizes=True))
     sizes = size_percentiles(metric.object_areas())
     assert len(sizes) > 3
     by_size = {**metric.compute().to_dict()["by_size"], **metric.compute(sizes).to_dict()["by_size"]}
@@ -242,7 +248,7 @@ def test_instance_iou(tmp_path: Path, truth: Path, truths: Any, predictions: Any
     metric = InstanceIoU(SHAPES)
     for name, prediction in predictions.items():
         metric.update(prediction, truths[name])
-    scores = evaluate_files(path, truth, workers=2, options=EvaluationOptions(iiou=True))
+    scores = evaluate_files(path, truth, reading=ReadingOptions(threads=2), options=EvaluationOptions(iiou=True))
     assert scores.to_dict()["instance_iou"] == metric.compute().to_dict()
     assert 0 < metric.compute().mean_iou < 1
     assert metric.compute().per_category["disc"].average_size == average_sizes(truths.values(), SHAPES)["disc"]
@@ -266,8 +272,10 @@ def test_any_number_of_threads_gives_the_same_bits(tmp_path: Path, workers: int,
     del predictions["4"]
     path = write_coco(tmp_path / "predictions.json", predictions)
     done = []
-    scores = evaluate_files(path, truth, workers=workers, progress=lambda *numbers: done.append(numbers))
-    one = evaluate_files(path, truth, workers=1)
+    scores = evaluate_files(
+        path, truth, reading=ReadingOptions(threads=workers), progress=lambda *numbers: done.append(numbers)
+    )
+    one = evaluate_files(path, truth, reading=ReadingOptions(threads=1))
     assert scores.to_dict() == one.to_dict()
     assert scores.records == one.records
     assert done == [(n, 9) for n in range(1, 10)]
@@ -279,10 +287,10 @@ class TestProblems:
 
     def scored(self, tmp_path: Path, truth: Path, maps: Any, content: Any = None) -> Scores:
         path = write_coco(tmp_path / "predictions.json", maps, content=content)
-        scores = evaluate_files(path, truth, workers=1)
+        scores = evaluate_files(path, truth, reading=ReadingOptions(threads=1))
         if scores.num_problems:
             with pytest.raises(InvalidAnnotationError) as info:
-                evaluate_files(path, truth, strict=True)
+                evaluate_files(path, truth, reading=ReadingOptions(strict=True))
             assert str(info.value) == str(next(p for p in scores.problems if not p.is_note))
         for problem in scores.problems:
             assert "\n" not in str(problem)
@@ -315,7 +323,7 @@ class TestProblems:
         Image.new("L", (32, 24)).save(tmp_path / "predictions" / "3.png")
         (tmp_path / "predictions" / "4.png").unlink()
         with pytest.raises(InvalidAnnotationError, match=r"1\.png: expected a PNG, got something else"):
-            evaluate_files(path, truth, strict=True)
+            evaluate_files(path, truth, reading=ReadingOptions(strict=True))
         scores = evaluate_files(path, truth)
         assert kinds(scores) == [IssueKind.UNREADABLE] * 4
         assert reports(scores) == in_memory({}, truths)
@@ -464,7 +472,7 @@ class TestProblems:
         content = coco_content(predictions, SHAPES)
         content["annotations"][0]["segments_info"][0]["score"] = 17
         path = write_coco(tmp_path / "predictions.json", predictions, content=content)
-        scores = evaluate_files(path, truth, strict=True)
+        scores = evaluate_files(path, truth, reading=ReadingOptions(strict=True))
         assert kinds(scores) == [IssueKind.SCORE, IssueKind.AREA]
         assert scores.num_problems == 0
         assert reports(scores) == in_memory(predictions, truths)
@@ -519,7 +527,7 @@ class TestRefusals:
             evaluate_files(path, path)
         labels = tmp_path / "labels.json"
         labels.write_text(json.dumps(SHAPES.to_dict()))
-        assert evaluate_files(path, path, labels=str(labels)).report.panoptic.all.pq == 1
+        assert evaluate_files(path, path, reading=ReadingOptions(str(labels))).report.panoptic.all.pq == 1
 
     @pytest.mark.parametrize("categories", [[1], [{"id": 1}], {"id": 1}, [{"id": 1e400, "name": "a", "isthing": 1}]])
     def test_categories_of_another_form(self, tmp_path: Path, truths: Any, categories: Any) -> None:
@@ -542,15 +550,15 @@ class TestRefusals:
         with pytest.raises(InvalidAnnotationError, match=r"expected one JSON, got a\.json and 1 more"):
             evaluate_files(tmp_path / "two", truth)
         with pytest.raises(UnreadableFileError, match="no such folder; expected the PNGs"):
-            evaluate_files(truth, truth, prediction_pngs=tmp_path / "nowhere")
+            evaluate_files(truth, truth, reading=ReadingOptions(pred_dir=tmp_path / "nowhere"))
         with pytest.raises(InvalidArgumentError, match=r"has no JSON; omit"):
-            evaluate_files(tmp_path / "arrays", truth, prediction_pngs=tmp_path)
+            evaluate_files(tmp_path / "arrays", truth, reading=ReadingOptions(pred_dir=tmp_path))
         with pytest.raises(UnknownNameError, match="unknown protocol 'cocoo'"):
             evaluate_files(truth, truth, options=EvaluationOptions(protocol="cocoo"))
         with pytest.raises(UnknownNameError, match="unknown label space 'cityscape'"):
-            evaluate_files(truth, truth, labels="cityscape")
-        with pytest.raises(InvalidArgumentError, match="workers of 0 or more"):
-            evaluate_files(truth, truth, workers=-1)
+            evaluate_files(truth, truth, reading=ReadingOptions("cityscape"))
+        with pytest.raises(InvalidArgumentError, match="expected threads of 0 or more, got -1"):
+            evaluate_files(truth, truth, reading=ReadingOptions(threads=-1))
 
 
 def test_the_categories_of_coco_have_its_name(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from panscape.datasets.base import Sample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError, UnreadableFileError
 from panscape.evaluation import model as evaluation
 from panscape.evaluation.model import Predicted, evaluate, predict_sample
-from panscape.evaluation.options import EvaluationOptions
+from panscape.evaluation.options import EvaluationOptions, InferenceOptions
 from panscape.labels import Category
 from panscape.metrics import BoundaryPanopticQuality, EvaluationReport, Evaluator, InstanceIoU, SemanticIoU
 from panscape.metrics.tables import format_percent
@@ -94,14 +94,16 @@ def test_each_image_is_handed_on_with_what_was_predicted() -> None:
         assert torch.equal(predict_sample(model, dataset[number]).ids, prediction.map.ids)
         assert prediction.detections is None
 
-    report = evaluate(model, dataset, limit=3, workers=0, on_error="skip", each=remember)
+    report = evaluate(model, dataset, inference=InferenceOptions(3, on_error="skip"), workers=0, each=remember)
     assert found == [(0, "p0"), (4, "p4")]
     assert evaluator.compute() == report
 
 
 @pytest.mark.parametrize(("limit", "numbers"), [(0, [*range(7)]), (3, [0, 2, 4]), (7, [*range(7)]), (99, [*range(7)])])
 def test_a_limit_spreads_over_the_dataset(limit: int, numbers: list[int]) -> None:
-    assert evaluate(ColorModel(), Shifted(7), limit=limit, workers=0) == by_hand(Shifted(7), numbers)
+    assert evaluate(ColorModel(), Shifted(7), inference=InferenceOptions(limit), workers=0) == by_hand(
+        Shifted(7), numbers
+    )
 
 
 class Small(Shifted):
@@ -150,7 +152,10 @@ def test_large_images_are_shrunk_as_for_prediction() -> None:
 
 
 def test_precision_reaches_the_network() -> None:
-    for options in ({"precision": "bf16"}, {"fabric": Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")}):
+    for options in (
+        {"inference": InferenceOptions(precision="bf16")},
+        {"fabric": Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")},
+    ):
         model = ColorModel()
         evaluate(model, Shifted(1), workers=0, **options)
         assert [is_autocast for *_, is_autocast in model.seen] == [True]
@@ -158,7 +163,7 @@ def test_precision_reaches_the_network() -> None:
 
 def test_a_precision_that_the_device_lacks_is_refused_before_an_image_is_read() -> None:
     with pytest.raises(InvalidArgumentError, match=r"fp16 needs an accelerator .* use bf16 or fp32 on the CPU"):
-        evaluate(ColorModel(), Shifted(1, bad=(0,)), precision="fp16")
+        evaluate(ColorModel(), Shifted(1, bad=(0,)), inference=InferenceOptions(precision="fp16"))
 
 
 def test_the_chance_and_the_modes_of_a_training_stay_as_they_are() -> None:
@@ -175,11 +180,11 @@ def test_bad_images_stop_or_are_left_out_and_listed() -> None:
     with pytest.raises(BadSampleError, match=r"/data/2\.png: expected a whole image; repair or remove it"):
         evaluate(ColorModel(), dataset)
     listed: list[tuple[str, str]] = []
-    report = evaluate(ColorModel(), dataset, on_error="skip", skipped=listed.append)
+    report = evaluate(ColorModel(), dataset, inference=InferenceOptions(on_error="skip"), skipped=listed.append)
     assert report == by_hand(dataset, [0, 1, 3, 4])
     assert [image for image, _ in listed] == ["/data/2.png", "/data/5.png"]
     with pytest.raises(BadSampleError, match=r"/data/0\.png.* this is the first of 2, none of which can be used"):
-        evaluate(ColorModel(), Shifted(2, bad=(0, 1)), on_error="skip")
+        evaluate(ColorModel(), Shifted(2, bad=(0, 1)), inference=InferenceOptions(on_error="skip"))
 
 
 def test_what_cannot_be_evaluated() -> None:
@@ -191,7 +196,7 @@ def test_what_cannot_be_evaluated() -> None:
     with pytest.raises(InvalidArgumentError, match="expected at least one image to evaluate on"):
         evaluate(ColorModel(), Shifted(0))
     with pytest.raises(InvalidArgumentError, match="expected limit and workers of 0 or more, got limit=-1, workers=1"):
-        evaluate(ColorModel(), Shifted(1), limit=-1)
+        evaluate(ColorModel(), Shifted(1), inference=InferenceOptions(-1))
     with pytest.raises(UnknownNameError, match="unknown protocol 'cocoo'; did you mean coco"):
         evaluate(ColorModel(), Shifted(1), options=EvaluationOptions(protocol="cocoo"))
     with pytest.raises(UnknownNameError, match="unknown oracle 'semantic'; known: none"):
@@ -268,10 +273,12 @@ def as_one_process(rank: int, world_size: int, folder_name: str) -> None:
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world_size)
     said: dict[str, object] = {}
     for name, length, limit in (("all", 23, 0), ("one", 1, 0), ("limit", 23, 4)):
-        said[name] = evaluate(ColorModel(), Shifted(length), workers=0, limit=limit).to_dict()
+        said[name] = evaluate(ColorModel(), Shifted(length), workers=0, inference=InferenceOptions(limit)).to_dict()
     bad = Shifted(8, bad=(3, 4))
     listed: list[tuple[str, str]] = []
-    said["skip"] = evaluate(ColorModel(), bad, workers=0, on_error="skip", skipped=listed.append).to_dict()
+    said["skip"] = evaluate(
+        ColorModel(), bad, workers=0, inference=InferenceOptions(on_error="skip"), skipped=listed.append
+    ).to_dict()
     said["skipped"] = [image for image, _ in listed]
     said["protocol"] = evaluate(
         ColorModel(), Shifted(7), workers=0, options=EvaluationOptions(protocol="deeplab2", boundary=True)

@@ -18,6 +18,7 @@ from scored_files import array_segments, coco_content, several_maps, worse, writ
 
 from panscape.errors import PanscapeError
 from panscape.evaluation.files import Scores, evaluate_files
+from panscape.evaluation.options import ReadingOptions
 
 VALUES: list[Any] = [
     *(
@@ -40,6 +41,8 @@ VALUES: list[Any] = [
     ),
     *("", "x", "1", "\x00", "\ud800", "../1.png", "/", "a" * 5000, [], [[]], {}, {"id": 1}, [1, 2], [{}], [None]),
 ]
+
+ONE_THREAD = ReadingOptions(threads=1)
 
 
 def flip(chance: random.Random, data: bytes) -> bytes:
@@ -140,7 +143,7 @@ def test_hundreds_of_pairs_of_png_and_json(tmp_path: Path) -> None:
         side: write_coco(tmp_path / f"{side}.json", maps, content=contents[side])
         for side, maps in (("truth", truths), ("predictions", predictions))
     }
-    assert in_lines(lambda: evaluate_files(paths["predictions"], paths["truth"], workers=1)) == "clean"
+    assert in_lines(lambda: evaluate_files(paths["predictions"], paths["truth"], reading=ONE_THREAD)) == "clean"
     texts = {side: path.read_bytes() for side, path in paths.items()}
     pngs = {path: path.read_bytes() for path in tmp_path.glob("*/*.png")}
     ends: Counter[str] = Counter()
@@ -153,7 +156,7 @@ def test_hundreds_of_pairs_of_png_and_json(tmp_path: Path) -> None:
             paths[side].write_bytes(chance.choice([flip, cut, double])(chance, texts[side]))
         if what in ("png", "both"):
             spoil_png(chance, tmp_path / side / f"{chance.choice('12')}.png")
-        ends[in_lines(lambda: evaluate_files(paths["predictions"], paths["truth"], workers=1))] += 1
+        ends[in_lines(lambda: evaluate_files(paths["predictions"], paths["truth"], reading=ONE_THREAD))] += 1
         for path, data in pngs.items():
             path.write_bytes(data)
         paths[side].write_bytes(texts[side])
@@ -183,6 +186,6 @@ def test_arrays(tmp_path: Path) -> None:
         if chance.randrange(2):
             spoilt = chance.choice(sorted((tmp_path / "arrays").iterdir()))
             spoilt.write_bytes(chance.choice([flip, cut, double])(chance, spoilt.read_bytes()))
-        ends[in_lines(lambda: evaluate_files(tmp_path / "arrays", truth, workers=1))] += 1
+        ends[in_lines(lambda: evaluate_files(tmp_path / "arrays", truth, reading=ONE_THREAD))] += 1
     assert path.is_file()
     assert ends["problems"] > 200

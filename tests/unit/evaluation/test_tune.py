@@ -18,7 +18,7 @@ from panscape.datasets.base import Sample
 from panscape.datasets.load import SkippedSample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError, UnreadableFileError
 from panscape.evaluation.model import evaluate
-from panscape.evaluation.options import EvaluationOptions
+from panscape.evaluation.options import EvaluationOptions, InferenceOptions
 from panscape.evaluation.tune import default_grid, tune
 from panscape.representations.centers import CenterDecoding
 from panscape.representations.dense_boxes import DenseBoxDecoding
@@ -148,8 +148,17 @@ def test_of_equal_values_the_present_one_stays() -> None:
 @pytest.mark.parametrize(("metric", "protocol"), [("things-pq", "coco"), ("stuff-pq", "deeplab2"), ("miou", "coco")])
 def test_other_metrics_and_rules(metric: Any, protocol: str) -> None:
     start = ColorDecoding(distance=0.2, flip=False)
-    report = tune(Tunable(start), Noisy(4), grid={"smallest": [10]}, metric=metric, protocol=protocol, limit=2)
-    found = evaluate(Tunable(start), Noisy(4), options=EvaluationOptions(protocol), limit=2, workers=0)
+    report = tune(
+        Tunable(start),
+        Noisy(4),
+        grid={"smallest": [10]},
+        metric=metric,
+        protocol=protocol,
+        inference=InferenceOptions(2),
+    )
+    found = evaluate(
+        Tunable(start), Noisy(4), options=EvaluationOptions(protocol), inference=InferenceOptions(2), workers=0
+    )
     groups = {"things-pq": found.panoptic.things.pq, "stuff-pq": found.panoptic.stuff.pq}
     assert report.before == groups.get(metric, found.semantic.mean_iou)
     assert report.num_images == 2
@@ -163,7 +172,7 @@ def test_bad_images_are_left_out_or_stop_it(tmp_path: Path, monkeypatch: pytest.
         Tunable(),
         Noisy(4, bad=(2,)),
         grid={"flip": [False]},
-        on_error="skip",
+        inference=InferenceOptions(on_error="skip"),
         skipped=left_out.append,
         progress=lambda *count: counts.append(count),
     )
@@ -174,7 +183,7 @@ def test_bad_images_are_left_out_or_stop_it(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(BadSampleError, match=r"/data/2\.png"):
         tune(Tunable(), Noisy(4, bad=(2,)))
     with pytest.raises(BadSampleError, match=r"/data/0\.png.*first of 2, none of which can be used"):
-        tune(Tunable(), Noisy(2, bad=(0, 1)), grid={"flip": [False]}, on_error="skip")
+        tune(Tunable(), Noisy(2, bad=(0, 1)), grid={"flip": [False]}, inference=InferenceOptions(on_error="skip"))
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
 
 

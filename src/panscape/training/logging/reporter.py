@@ -10,18 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import Any, Self, TextIO
 
 import torch
 from torch import Tensor
 
 from panscape.metrics import EvaluationReport
 from panscape.metrics.tables import format_percent
+from panscape.progress import ProgressBar, TimeLeft, duration
 from panscape.training.logging.event_log import EventLog
 from panscape.training.logging.sample_images import save_progress
-
-if TYPE_CHECKING:
-    from panscape.training.logging.progress_bar import ProgressBar
 
 _DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -65,7 +63,7 @@ class Reporter:
         self._quiet = quiet
         self._clock = clock
         self._log = None if folder is None else EventLog(folder, first_step)
-        self._bar: ProgressBar | None = None
+        self._bar = ProgressBar("training", steps, done=self._step, stream=self._stream, is_hidden=quiet, clock=clock)
         self._exits = ExitStack()
         self._has_warned = False
         self._losses, self._grad_norm = _Means(), _Means()
@@ -77,17 +75,13 @@ class Reporter:
             self._exits.enter_context(self._log)
             with self._despite_full_disk():
                 self._log.open()
-        if not self._quiet and self._stream.isatty():
-            from panscape.training.logging.progress_bar import ProgressBar
-
-            self._bar = self._exits.enter_context(ProgressBar(self._stream, self._steps, self._step))
+        self._exits.enter_context(self._bar)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._exits.close()
-        self._bar = None
 
     def step(
         self,
@@ -117,8 +111,7 @@ class Reporter:
             self._report(step, rate, images)
         else:
             self._pace.step(images, self._clock)
-        if self._bar is not None:
-            self._bar.move(step)
+        self._bar.update(step)
 
     def evaluation(self, step: int, report: EvaluationReport, name: str = "val") -> None:
         """Report the evaluation of the model after ``step`` on the split ``name``."""
@@ -164,14 +157,12 @@ class Reporter:
     def paused(self, activity: str) -> Iterator[None]:
         """Exclude the time of the block from the speed, and show ``activity``, such as "evaluating", at the bar."""
         started = self._clock()
-        if self._bar is not None:
-            self._bar.call(activity)
+        self._bar.rename(activity)
         try:
             yield
         finally:
             self._pace.exclude(self._clock() - started)
-            if self._bar is not None:
-                self._bar.call("training")
+            self._bar.rename("training")
 
     # Formatting and output
 
@@ -182,12 +173,12 @@ class Reporter:
         speed, left = self._pace.take(self._clock(), self._steps - step)
         total = sum(losses.values())
         parts = ", ".join(f"{name} {_short(value)}" for name, value in [*losses.items(), ("total", total)])
-        pace = [] if speed is None else [f"{speed:.1f} images/s"]
-        pace += [f"{duration(left)} left"] if left else []
-        if self._bar is not None:
-            self._bar.show(f"{parts}; rate {_scientific(rate)}", ", ".join(pace))
+        pace = [f"rate {_scientific(rate)}"] + ([] if speed is None else [f"{speed:.1f} images/s"])
+        if self._bar.is_shown:
+            self._bar.show("; ".join([*pace[::-1], parts]))
         else:
-            self._print("; ".join([f"step {step}/{self._steps}: {parts}", f"rate {_scientific(rate)}", *pace]))
+            pace += [f"{duration(left)} left"] if left else []
+            self._print("; ".join([f"step {step}/{self._steps}: {parts}", *pace]))
         numbers = {"total": total, "rate": rate, "grad_norm": grad_norm, "images_per_second": speed}
         rounded = {name: None if value is None else _rounded(value) for name, value in numbers.items()}
         means = {name: _rounded(value) for name, value in losses.items()}
@@ -230,10 +221,7 @@ class Reporter:
         if self._quiet and not even_if_quiet:
             return
         try:
-            if self._bar is not None:
-                self._bar.print(text)
-            else:
-                print(text, file=self._stream, flush=True)
+            self._bar.print(text)
         except OSError as error:  # the stream may be a file on the same disk
             if error.errno not in _DISK_IS_FULL:
                 raise
@@ -289,6 +277,7 @@ class _Pace:
 
     def __init__(self) -> None:
         self._begun: float | None = None
+        self._time_left = TimeLeft()
         self._since = 0.0
         self._excluded = 0.0
         self._num_images = 0
@@ -297,6 +286,7 @@ class _Pace:
     def step(self, images: int, clock: Callable[[], float]) -> None:
         if self._begun is None:
             self._begun = self._since = clock()
+            self._time_left.update(0, self._begun)
             self._excluded = 0.0
         else:
             self._num_images += images
@@ -311,25 +301,13 @@ class _Pace:
             return None, None
         elapsed = now - self._since - self._excluded
         speed = self._num_images / elapsed if elapsed > 0 else None
-        left = (now - self._begun) / self._num_steps * steps_left
+        self._time_left.update(self._num_steps, now)
+        left = self._time_left.seconds(self._num_steps + steps_left)
         self._since, self._excluded, self._num_images = now, 0.0, 0
         return speed, left
 
 
 # Number formatting
-
-
-def duration(seconds: float) -> str:
-    """Format a time with at most two units, such as "41 min" or "2 h 05 min"."""
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    hours = round(seconds / 3600)
-    return f"{hours // 24} d {hours % 24} h"
 
 
 def _scientific(value: float) -> str:

@@ -19,8 +19,9 @@ from maps import SHAPES, a_map, generated_map
 from PIL import Image
 
 from panscape import Category, LabelSpace, PanopticMap
+from panscape.cli import main
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.evaluation.compare import compare, compare_command
+from panscape.evaluation.compare import compare
 from panscape.evaluation.evaluators import create_evaluator
 from panscape.evaluation.options import EvaluationOptions
 from panscape.evaluation.records import ImageRecord, record_of
@@ -277,9 +278,10 @@ def test_photos_are_found_and_shown(tmp_path: Path) -> None:
 def test_comparison_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_results(tmp_path / "a.json", scores_of(9))
     write_results(tmp_path / "b.json", scores_of(2))
-    compare_command(tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.html", samples=50)
+    paths = [str(tmp_path / name) for name in ("a.json", "b.json", "c.html")]
+    assert main(["evaluate", "--compare", *paths[:2], "--report", paths[2]]) == 0
     text = "".join(Page(tmp_path / "c.html").texts)
-    sentence = compare(scores_of(9), scores_of(2), samples=50).sentence
+    sentence = compare(scores_of(9), scores_of(2)).sentence
     assert sentence in text
     assert "Most improved" in text
     assert "From a.json to b.json, on 6 images that both have. All other sections are about b.json." in text

@@ -1,0 +1,176 @@
+"""`panscape evaluate --predictions ... --gt ...` and `--compare`; nothing heavy is imported before files are read."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import arg
+
+from panscape.cli.options import ResultOptions, given, require_writable
+from panscape.errors import InvalidArgumentError
+from panscape.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from panscape.cli.evaluate import Evaluate
+    from panscape.evaluation.files import Scores
+
+_MOST_LINES = 20
+_FORMS = "a MODEL with --recipe, to evaluate a model, or --predictions with --gt, to evaluate files"
+_WITH_COMPARE = ("compare", "report", "json")
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Predictions of any tool in files, instead of a MODEL."""
+
+    predictions: Annotated[Path | None, arg(metavar="DIR_OR_JSON", help_behavior_hint="")] = None
+    """A COCO panoptic JSON, or a folder with one such JSON, with Cityscapes *_instanceIds.png, or with arrays as
+    transformers returns them (.npz, or .npy and .json)."""
+
+    gt: Annotated[Path | None, arg(metavar="DIR_OR_JSON", help_behavior_hint="")] = None
+    """Ground truth of --predictions, in one of the same formats."""
+
+    images: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder of the images, to show them in the --report of --predictions."""
+
+    compare: Annotated[tuple[Path, ...], arg(metavar="A.json B.json", help_behavior_hint="")] = ()
+    """Compare two files written by --out, instead of --predictions: reports the changes from A to B and whether they
+    are significant; --report writes them to a page."""
+
+
+def is_files_mode(command: Evaluate) -> bool:
+    """Return whether files are evaluated or compared instead of a model.
+
+    Raises:
+        InvalidArgumentError: options of neither or of both are set, or a required option is missing.
+    """
+    files = command.files
+    of_files = [*given(files), *given(command.reading)]
+    shared = [*given(command.metric), *given(command.result)]
+    of_model = [name for name in given(command) if name not in (*of_files, *shared)]
+    if files.compare:
+        others = [name for name in (*of_model, *shared, *of_files) if name not in _WITH_COMPARE]
+        if others:
+            raise InvalidArgumentError(
+                f"expected --compare alone or with --report and --json, got it together with "
+                f"{_as_options(others)}; it compares existing results"
+            )
+        if len(files.compare) != 2:
+            raise InvalidArgumentError(
+                f"expected two files after --compare, of the run before and the run after, got {len(files.compare)}; "
+                "panscape evaluate --out FILE.json writes one"
+            )
+        return True
+    if not of_files and not of_model:
+        raise InvalidArgumentError(f"expected {_FORMS}; got neither")
+    is_files_mode = files.predictions is not None or (files.gt is not None and command.model is None)
+    others = of_model if is_files_mode else of_files
+    if others:
+        with_what = "--predictions" if is_files_mode else "a MODEL"
+        raise InvalidArgumentError(f"expected {_FORMS}; got {_as_options(others)} together with {with_what}")
+    needed: dict[str, object] = {"--predictions": files.predictions, "--gt": files.gt}
+    if not is_files_mode:
+        needed = {"MODEL": command.model, "--recipe": command.dataset.recipe}
+    missing = [name for name, value in needed.items() if value is None]
+    if missing:
+        raise InvalidArgumentError(f"expected {_FORMS}; {missing[0]} is missing")
+    return is_files_mode
+
+
+def _as_options(names: list[str]) -> str:
+    """Return field names as command-line options."""
+    return ", ".join("a MODEL" if name == "model" else f"--{name.replace('_', '-')}" for name in names)
+
+
+def run_on_files(command: Evaluate) -> int:
+    """Evaluate files; print tables or JSON and write the requested files.
+
+    Returns:
+        0, or 1 if the files have issues.
+    """
+    files, result = command.files, command.result
+    require_writable(result.out, result.report)
+    if files.images is not None and result.report is None:
+        raise InvalidArgumentError("expected --images with --report, as the report shows them; got no --report")
+    if files.images is not None and not files.images.is_dir():
+        raise InvalidArgumentError(f"expected a folder of images, but there is no {files.images}; fix --images")
+    if files.predictions is None or files.gt is None:
+        raise InvalidArgumentError(f"expected {_FORMS}")
+    from panscape.evaluation.files import evaluate_files
+    from panscape.formats.problems import escape_control_chars
+
+    with ProgressBar("images") as bar, _ignore_large_image_warning():
+        scores = evaluate_files(
+            files.predictions, files.gt, options=command.metric, reading=command.reading, progress=bar.update
+        )
+    if result.json:
+        print(json.dumps(scores.to_dict()))
+    else:
+        counts = f"{len(scores.records)} of {scores.num_images} images"
+        paths = escape_control_chars(f"{files.predictions} against {files.gt}")
+        print(f"{paths}: {counts}, {scores.labels.name}, protocol {command.metric.protocol}\n")
+        print(scores)
+        _print_problems(scores)
+    with _ignore_large_image_warning():
+        result.write(scores, images=files.images)
+    return 1 if scores.num_problems else 0
+
+
+def compare_files(paths: Sequence[Path], result: ResultOptions) -> int:
+    """Compare two files of results, print a table or JSON and write an HTML report if requested.
+
+    Args:
+        paths: two files written by :func:`~panscape.evaluation.results.write_results`.
+        result: output options.
+
+    Returns:
+        0.
+
+    Raises:
+        UnreadableFileError: a file is missing or is not JSON.
+        InvalidAnnotationError: a file has other content.
+        InvalidArgumentError: the runs cannot be compared, or the folder of the report does not exist.
+    """
+    require_writable(result.report)
+    from panscape.evaluation.compare import compare, distinct_names
+    from panscape.evaluation.results import read_results
+
+    first, second = paths
+    before, after = read_results(first), read_results(second)
+    comparison = compare(before, after, names=distinct_names(first, second))
+    print(json.dumps(comparison.to_dict()) if result.json else comparison)
+    result.write(after, comparison=comparison)
+    return 0
+
+
+@contextmanager
+def _ignore_large_image_warning() -> Iterator[None]:
+    """Suppress Pillow's warning about large images; images that it rejects are reported as issues."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def _print_problems(scores: Scores) -> None:
+    """Print the issues of the files: counts by kind, then one line for each, up to a limit."""
+    from panscape.formats.problems import count_by_kind
+
+    for is_note, title in ((False, "problem"), (True, "note")):
+        found = [problem for problem in scores.problems if problem.is_note == is_note]
+        if not found:
+            continue
+        kinds = ", ".join(f"{kind} {count}" for kind, count in count_by_kind(found).items())
+        print(f"panscape: {len(found)} {title}{'s' if len(found) > 1 else ''}: {kinds}", file=sys.stderr)
+        for problem in found[:_MOST_LINES]:
+            print(f"  {problem}", file=sys.stderr)
+        if len(found) > _MOST_LINES:
+            print(f"  and {len(found) - _MOST_LINES} more; --out FILE.json lists all", file=sys.stderr)

@@ -1,0 +1,123 @@
+"""Groups of options that several commands share. This module imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import arg
+
+from panscape.errors import InvalidArgumentError
+from panscape.evaluation.options import InferenceOptions
+
+if TYPE_CHECKING:
+    from panscape.datasets.base import PanopticDataset
+    from panscape.evaluation.compare import Comparison
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """The images and their ground truth."""
+
+    recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """Recipe that defines the dataset (see "panscape recipes")."""
+
+    data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder of the dataset; synthetic datasets need none."""
+
+    split: Annotated[str, arg(metavar="NAME")] = "val"
+    """Split of the dataset: train, val, or another one, such as test."""
+
+    @property
+    def name(self) -> str:
+        """The full name of the recipe.
+
+        Raises:
+            UnknownNameError: there is no such recipe.
+        """
+        from panscape.recipes import resolve_recipe_name
+
+        return resolve_recipe_name(self.recipe or "")
+
+    def load(self) -> PanopticDataset:
+        """Return the split of the dataset.
+
+        Raises:
+            PanscapeError: there is no such recipe or split, or its files are missing.
+        """
+        from panscape.recipes import get_recipe
+
+        return get_recipe(self.name).data.load(self.data, self.split)
+
+
+@dataclass(frozen=True)
+class ExecutionOptions(InferenceOptions):
+    """Images to use, device and precision."""
+
+    device: str = "auto"
+    """Device to run on, as in "panscape predict"."""
+
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """Output of an evaluation."""
+
+    json: bool = False
+    """Print one JSON object instead of tables; shares are in 0..1."""
+
+    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None
+    """Also write that JSON object to a file, with the data that --compare needs."""
+
+    report: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None
+    """Also write an HTML report: confidence intervals, error breakdown, worst images."""
+
+    def write(self, scores: Any, *, comparison: Comparison | None = None, images: Path | None = None) -> None:
+        """Write the requested files.
+
+        Args:
+            scores: see :func:`~panscape.evaluation.report.page.write_report`.
+            comparison: see there.
+            images: see there.
+        """
+        if self.out is not None:
+            from panscape.evaluation.results import write_results
+
+            write_results(self.out, scores)
+        if self.report is not None:
+            from panscape.evaluation.report.page import write_report
+
+            write_report(self.report, scores, comparison=comparison, images=images)
+            if not self.json:
+                print(f"\nreport: {self.report}")
+
+
+def require_writable(*paths: Path | None) -> None:
+    """Check early that files can be written.
+
+    Args:
+        paths: of the files; None for files that are not written.
+
+    Raises:
+        InvalidArgumentError: one is a folder, or in a folder that does not exist.
+    """
+    for path in filter(None, paths):
+        if not path.parent.is_dir():
+            raise InvalidArgumentError(f"cannot write {path}: no folder {path.parent}; create it first")
+        if path.is_dir():
+            raise InvalidArgumentError(f"cannot write {path}: it is a folder; use the name of a file in it")
+
+
+def given(options: Any, default: Any = None) -> list[str]:
+    """Return the names of the options that differ from their defaults, also those of groups.
+
+    Args:
+        options: dataclass whose fields have defaults.
+        default: instance with the default values; by default those of the class.
+    """
+    default = type(options)() if default is None else default
+    names = []
+    for option in fields(options):
+        value, usual = getattr(options, option.name), getattr(default, option.name)
+        names += given(value, usual) if is_dataclass(value) else [option.name] if value != usual else []
+    return names
