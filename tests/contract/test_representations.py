@@ -12,7 +12,7 @@ import torch
 from maps import SHAPES, a_map, generated_map
 
 from panscape import PanopticMap
-from panscape.geometry import padded_size
+from panscape.geometry import ImageGeometry, padded_size
 from panscape.metrics import PanopticQuality
 from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation
 from panscape.representations.dense_boxes import (
@@ -32,7 +32,7 @@ def centers_round_trip(truth: PanopticMap) -> PanopticMap:
     # Void has no channel and cannot be predicted, so these pixels are not compared.
     semantic = torch.nn.functional.one_hot((targets.semantic - 1).clamp_min(0), len(SHAPES)).permute(2, 0, 1).float()
     outputs = CenterOutputs(semantic[None], targets.center[None, None], targets.offset[None])
-    return representation.decode(outputs, [truth.size], SHAPES, 1)[0]
+    return representation.decode(outputs, [ImageGeometry.of(truth.size)], SHAPES)[0]
 
 
 def _centroids_apart(truth: PanopticMap, distance: float = 8.0) -> bool:

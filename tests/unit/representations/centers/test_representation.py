@@ -6,6 +6,7 @@ from maps import SHAPES, generated_map
 
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry
 from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation, CenterTargets
 
 
@@ -114,20 +115,18 @@ def test_what_does_not_belong_together_is_refused() -> None:
         representation.encode(truth, SHAPES)
     outputs = CenterOutputs(torch.zeros(2, 4, 4, 4), torch.zeros(2, 1, 4, 4), torch.zeros(2, 2, 4, 4))
     with pytest.raises(InvalidArgumentError, match="expected one size for each of the 2 images, got 1"):
-        representation.decode(outputs, [(16, 16)], SHAPES, 4)
-    with pytest.raises(InvalidArgumentError, match="within the padded size 16x16, got 17x16"):
-        representation.decode(outputs, [(16, 16), (17, 16)], SHAPES, 4)
+        representation.decode(outputs, [ImageGeometry.of((16, 16))], SHAPES)
 
 
 def test_stuff_alone_and_things_alone() -> None:
     things = LabelSpace("things", tuple(c for c in SHAPES if c.is_thing))
     decoding = CenterDecoding(stuff_area=1)
     outputs = CenterOutputs(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 4), torch.zeros(1, 2, 4, 4))
-    empty = CenterRepresentation(decoding=decoding).decode(outputs, [(16, 16)], things, 4)[0]
+    empty = CenterRepresentation(decoding=decoding).decode(outputs, [ImageGeometry.of((16, 16))], things)[0]
     assert empty.num_segments == 0  # no centre: things are void
     outputs.center[0, 0, 2, 2] = 1
     # Upsampled by 4, a single peak lies between pixels: the four around it are equally high, and all are centres.
-    four = CenterRepresentation(decoding=decoding).decode(outputs, [(16, 16)], things, 4)[0]
+    four = CenterRepresentation(decoding=decoding).decode(outputs, [ImageGeometry.of((16, 16))], things)[0]
     assert sorted(four.areas().tolist()) == [36, 60, 60, 100]
 
 
@@ -154,8 +153,9 @@ def test_a_first_stage_takes_no_part_in_prediction() -> None:
     representation = CenterRepresentation(decoding=CenterDecoding(threshold=0.3, stuff_area=10))
     outputs, truth = random_outputs(5, (8, 8)), generated_map(3, size=(32, 30))
     staged = outputs._replace(auxiliary=random_outputs(6, (8, 8)))
-    size, arguments = truth.size, (SHAPES, 4)
-    (plain,), (found,) = (representation.decode(o, [size], *arguments) for o in (outputs, staged))
+    size, arguments = truth.size, (SHAPES, (32, 32))
+    geometry = ImageGeometry.of(size, padded_size=(32, 32))
+    (plain,), (found,) = (representation.decode(o, [geometry], SHAPES) for o in (outputs, staged))
     assert found.equals(plain)
     for a, b in zip(
         representation.visualize(staged, size, *arguments).values(),
@@ -188,11 +188,9 @@ def test_networks_of_aligned_corners_hand_in_the_padded_size() -> None:
 
     decoding = CenterDecoding(threshold=0.3, stuff_area=10, align_corners=True)
     recovery = CenterRepresentation(decoding=decoding)
-    (panoptic,) = recovery.decode(outputs, [(33, 17)], SHAPES, 4, (33, 17))
-    (expected,) = recovery.decode(enlarged, [(33, 17)], SHAPES, 1)
+    geometry = ImageGeometry.of((33, 17))
+    (panoptic,), (expected,) = (recovery.decode(o, [geometry], SHAPES) for o in (outputs, enlarged))
     assert torch.equal(panoptic.semantic(void=-1), expected.semantic(void=-1))
-    with pytest.raises(InvalidArgumentError, match="within the padded size 33x17, got 34x17"):
-        recovery.decode(outputs, [(34, 17)], SHAPES, 4, (33, 17))
-    mixed = recovery.with_truth(outputs, truth, (), SHAPES, 4, (33, 17))
+    mixed = recovery.with_truth(outputs, truth, (), SHAPES, (33, 17))
     torch.testing.assert_close(mixed.offset, enlarged.offset, atol=1e-4, rtol=1e-4)
-    assert {p.shape for p in recovery.visualize(outputs, (33, 17), SHAPES, 4, (33, 17)).values()} == {(3, 33, 17)}
+    assert {p.shape for p in recovery.visualize(outputs, (33, 17), SHAPES, (33, 17)).values()} == {(3, 33, 17)}
