@@ -21,7 +21,7 @@ from panscape.representations.dense_boxes import (
     DenseBoxOutputs,
     DenseBoxRepresentation,
 )
-from panscape.representations.dense_boxes.locations import level_sizes
+from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
 from panscape.representations.merging import MergeConfig
 
 
@@ -63,7 +63,7 @@ def boxes_round_trip(truth: PanopticMap, representation: DenseBoxRepresentation 
     """
     g = torch.Generator().manual_seed(0)
     stride, num_levels = representation.finest_stride, representation.num_levels
-    sizes = level_sizes(padded_size(truth.size, 32), stride, num_levels)
+    sizes = level_sizes(Pyramid(padded_size(truth.size, 32), stride, num_levels))
     num, (height, width) = sum(s.area for s in sizes), sizes[0]
     nonsense = DenseBoxOutputs(
         torch.randn(1, len(SHAPES), height, width, generator=g),

@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from panscape.geometry import ImageGeometry
 from panscape.ops.interpolate import source_weights
 
 _ROWS, _COLUMNS = 8, 128
@@ -26,8 +27,7 @@ def dense_masks_triton(
     category: Tensor,
     dense: Tensor,
     prob: Tensor,
-    padded_size: tuple[int, int],
-    size: tuple[int, int],
+    geometry: ImageGeometry,
     threshold: float,
     *,
     is_published: bool,
@@ -35,8 +35,9 @@ def dense_masks_triton(
     """Build masks as ``dense_masks`` does; arguments are checked there, floats are float32 and contiguous.
 
     Returns:
-        bool [P, *size].
+        bool [P, H, W], of the inference size.
     """
+    size, padded_size = geometry.inference_size, geometry.padded_size
     masks = torch.empty(len(query), *size, dtype=torch.bool, device=query.device)
     if not masks.numel():
         return masks
