@@ -162,7 +162,7 @@ class CenterModel(PanopticModel):
 
     def loss(self, outputs: CenterOutputs, targets: CenterTargets) -> dict[str, Tensor]:
         """See :meth:`CenterRepresentation.loss`."""
-        return self.representation.loss(outputs, targets, self.output_stride, self.padded_size(outputs))
+        return self.representation.loss(outputs, targets, self.padded_size(outputs))
 
     def decode(self, outputs: CenterOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
         """See :meth:`CenterRepresentation.decode`."""

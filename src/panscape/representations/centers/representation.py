@@ -149,27 +149,22 @@ class CenterRepresentation:
         )
         return targets._replace(offset_weight=targets.offset_weight * weights)
 
-    def loss(
-        self,
-        outputs: CenterOutputs,
-        targets: CenterTargets,
-        output_stride: int,
-        padded_size: tuple[int, int] | None = None,
-    ) -> dict[str, Tensor]:
+    def loss(self, outputs: CenterOutputs, targets: CenterTargets, padded_size: tuple[int, int]) -> dict[str, Tensor]:
         """Compare outputs with stacked targets at full resolution (Section 2.3); the total is the sum of the values.
 
         Args:
             outputs: network outputs, which are upsampled bilinearly to the padded size. Outputs of a first stage, if
                 any, add the same losses under the names "first_semantic", "first_center" and "first_offset".
             targets: each with a first axis B; if smaller than the upsampled outputs, they are padded with void.
-            output_stride: input pixels per output pixel.
-            padded_size: height and width of the padded input; None if it is the outputs' size times the stride.
+            padded_size: height and width of the padded input.
+
+        Raises:
+            InvalidArgumentError: ``loss_stride`` does not divide the padded size, or the targets are larger than it.
         """
-        height, width = padded_size or outputs.padded_size(output_stride)
-        if output_stride % self.loss_stride or height % self.loss_stride or width % self.loss_stride:
+        height, width = padded_size
+        if height % self.loss_stride or width % self.loss_stride:
             raise InvalidArgumentError(
-                f"expected a loss_stride that divides the output stride {output_stride} and the padded size "
-                f"{height}x{width}, got {self.loss_stride}"
+                f"expected a loss_stride that divides the padded size {height}x{width}, got {self.loss_stride}"
             )
         rows, columns = height - targets.semantic.shape[-2], width - targets.semantic.shape[-1]
         if rows < 0 or columns < 0:
