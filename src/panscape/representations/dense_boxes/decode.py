@@ -92,7 +92,8 @@ def decode_dense_boxes_reference(
     found = select_boxes(outputs.box_category[0], box[0], outputs.centerness[0], pyramid, size, decoding.selection)
 
     (dense,) = dense_boxes(box, decoding.levels(outputs.levelness), pyramid)
-    logits, things = finite_values(outputs.semantic[0]), torch.tensor(labels.thing_ids, device=box.device)
+    logits = finite_values(outputs.semantic[0])
+    things = torch.tensor(labels.thing_ids, dtype=torch.int64, device=box.device)
     prob = upsample(logits, pyramid.dense_size, pyramid.dense_size, align_corners=False).softmax(0)[things]
     inputs = MaskInputs(found.box, found.category, dense, prob, geometry)
     masks = dense_masks_reference(inputs, threshold=decoding.mask_threshold, variant=decoding.variant)
@@ -263,7 +264,7 @@ def dense_masks_chunked(inputs: MaskInputs, *, threshold: float, variant: MaskVa
             return dense_masks_reference(inputs.of_objects(some), threshold=threshold, variant=variant)
         from panscape.representations.dense_boxes.masks_triton import dense_masks_triton
 
-        return dense_masks_triton(*inputs.of_objects(some), threshold, is_published=variant == "published")
+        return dense_masks_triton(inputs.of_objects(some), threshold, is_published=variant == "published")
 
     return CroppedMasks.from_parts(make, len(inputs.query), inputs.geometry.inference_size, max_pixels)
 

@@ -171,7 +171,9 @@ def test_categories_may_all_be_things_or_all_be_stuff():
     assert set(found.category.tolist()) <= {2, 3}  # the last one too, which the released code drops
     assert 3 in found.category.tolist()
     stuff = LabelSpace("stuff", tuple(Category(f"stuff {i}", False, i, (i, i, i)) for i in range(4)))
-    (found,) = decode([semantic, category[:, :0], *rest], [PADDED], LENIENT, stuff)
+    without = DenseBoxOutputs(semantic, category[:, :0], *rest)
+    (found,) = decode(without, [PADDED], LENIENT, stuff)
+    assert found.equals(decode_dense_boxes_reference(without, PADDED, stuff, Pyramid(PADDED, STRIDE, LEVELS), LENIENT))
     assert set(found.category.tolist()) <= {0, 1, 2, 3}
 
 

@@ -28,12 +28,12 @@ for num_boxes, size in ((1, (36, 44)), (3, (35, 41)), (2, (1, 1))):
             geometry = ImageGeometry.of(size, padded_size=(36, 44))
             inputs = MaskInputs(query[chosen], category[chosen], dense, prob, geometry)
             expected = dense_masks_reference(inputs, threshold=0.4, variant=variant)
-            found = dense_masks_triton(*inputs, 0.4, is_published=variant == "published")
+            found = dense_masks_triton(inputs, 0.4, is_published=variant == "published")
             assert torch.equal(found, expected), (num_boxes, size, variant, int((found != expected).sum()))
             print(int(expected.sum()))
 
             def make(some):
-                return dense_masks_triton(*inputs.of_objects(some), 0.4, is_published=variant == "published")
+                return dense_masks_triton(inputs.of_objects(some), 0.4, is_published=variant == "published")
 
             few = CroppedMasks.from_parts(make, len(chosen), size, 2 * size[0] * size[1])
             assert torch.equal(few.to_masks(size), expected)
