@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from panscape.panoptic import PanopticMap
 from panscape.representations.decoding_options import replace_options
 
 MAX_TEST_SCALE = 8.0
+_Source = TypeVar("_Source", bound=ImageSource)
 
 
 class InputNormalization(NamedTuple):
@@ -349,12 +350,10 @@ class PanopticModel(nn.Module, ABC):
     def predict(self, source: ImageSource, *, batch_size: int = 1) -> PanopticMap: ...
 
     @overload
-    def predict(
-        self, source: list[ImageSource] | tuple[ImageSource, ...], *, batch_size: int = 1
-    ) -> list[PanopticMap]: ...
+    def predict(self, source: list[_Source] | tuple[_Source, ...], *, batch_size: int = 1) -> list[PanopticMap]: ...
 
     def predict(
-        self, source: ImageSource | list[ImageSource] | tuple[ImageSource, ...], *, batch_size: int = 1
+        self, source: ImageSource | list[_Source] | tuple[_Source, ...], *, batch_size: int = 1
     ) -> PanopticMap | list[PanopticMap]:
         """Predict the map of an image, or a list of maps for a list of images.
 
