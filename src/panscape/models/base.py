@@ -361,8 +361,8 @@ class PanopticModel(nn.Module, ABC):
             source: a path, PIL image, array [H, W, 3] or tensor uint8 [3, H, W]; or a list of these, each of its own
                 size.
             batch_size: maximum number of images of a list in one forward pass; images of equal inference size share
-                one. Network outputs of larger batches differ by rounding, about 1e-5 of their values, so that single
-                pixels on the border of two segments may differ; with 1 there is no difference.
+                one. Outputs of larger batches may differ by rounding (the tests allow 1e-4), and with them single
+                pixels on the border of two segments; with 1, maps are those of single images exactly.
 
         Returns:
             One :class:`PanopticMap` on the CPU, or a list of them in the order of the images.
