@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape import PanopticMap
+from panscape.geometry import ImageGeometry
 from panscape.representations.centers.decode import CenterDecoding, group_centers, group_centers_reference
 
 DECODING = CenterDecoding()
@@ -89,7 +90,7 @@ def main() -> None:
     for num_centers in args.centers:
         truth = street_map(num_things=num_centers)
         outputs = outputs_of(truth)
-        case = (*outputs, SIZE, SIZE, THINGS, DECODING)
+        case = (*outputs, ImageGeometry.of(SIZE), THINGS, DECODING)
         found = group_centers(*case)
         different = num_different(found, common(outputs))
         assert torch.equal(found.ids, group_centers_reference(*case).ids)

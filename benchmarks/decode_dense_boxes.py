@@ -32,11 +32,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape import LabelSpace
+from panscape.geometry import ImageGeometry
 from panscape.ops.cropped_masks import CroppedMasks
 from panscape.representations.dense_boxes import DenseBoxOutputs, DenseBoxRepresentation
-from panscape.representations.dense_boxes.decode import DenseBoxDecoding, decode_dense_boxes
-from panscape.representations.dense_boxes.locations import argmax_level, dense_boxes, level_sizes
-from panscape.representations.dense_boxes.masks import dense_masks, dense_masks_reference, upsampled_thing_prob
+from panscape.representations.dense_boxes.decode import (
+    DenseBoxDecoding,
+    MaskInputs,
+    decode_dense_boxes,
+    dense_masks,
+    dense_masks_reference,
+    upsampled_thing_prob,
+)
+from panscape.representations.dense_boxes.locations import Pyramid, argmax_level, dense_boxes, level_sizes
 from panscape.representations.dense_boxes.select_boxes import Boxes, select_boxes
 from panscape.representations.merging import MergeConfig
 
@@ -66,12 +73,12 @@ def outputs_for(num_things: int, seed: int = 0) -> DenseBoxOutputs:
 def queries_of(outputs: DenseBoxOutputs) -> Boxes:
     """Select the boxes of objects, the common input of all mask implementations."""
     parts = (outputs.box_category[0], outputs.box[0], outputs.centerness[0])
-    return select_boxes(*parts, SIZE, SIZE, STRIDE, LEVELS, DECODING.selection)
+    return select_boxes(*parts, Pyramid(SIZE, STRIDE, LEVELS), SIZE, DECODING.selection)
 
 
 def as_the_authors(outputs: DenseBoxOutputs, found: Boxes) -> Tensor:
     """Compute all masks at once, as the authors' code; bool [P, H, W]."""
-    sizes = level_sizes(SIZE, STRIDE, LEVELS)
+    sizes = level_sizes(Pyramid(SIZE, STRIDE, LEVELS))
     planes = outputs.box.split([s.area for s in sizes], dim=2)
     grown = [
         F.interpolate(p.unflatten(2, s), GRID, mode="bilinear", align_corners=False)
@@ -98,18 +105,19 @@ def as_the_authors(outputs: DenseBoxOutputs, found: Boxes) -> Tensor:
 
 def in_plain_torch(outputs: DenseBoxOutputs, found: Boxes) -> Tensor:
     """Compute the masks one by one, with our plain torch reference."""
-    return dense_masks_reference(*_grids(outputs, found), SIZE, SIZE, threshold=0.4, variant="published")
+    return dense_masks_reference(_inputs(outputs, found), threshold=0.4, variant="published")
 
 
 def in_windows(outputs: DenseBoxOutputs, found: Boxes) -> CroppedMasks:
     """Compute the masks with the kernels of our decoding."""
-    return dense_masks(*_grids(outputs, found), SIZE, SIZE, threshold=0.4, variant="published")
+    return dense_masks(_inputs(outputs, found), threshold=0.4, variant="published")
 
 
-def _grids(outputs: DenseBoxOutputs, found: Boxes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _inputs(outputs: DenseBoxOutputs, found: Boxes) -> MaskInputs:
     level = argmax_level(outputs.levelness, with_background=False)
-    dense = dense_boxes(outputs.box, level, SIZE, STRIDE, LEVELS)[0]
-    return found.box, found.category, dense, upsampled_thing_prob(outputs.semantic[0], GRID, LABELS.thing_ids)
+    dense = dense_boxes(outputs.box, level, Pyramid(SIZE, STRIDE, LEVELS))[0]
+    prob = upsampled_thing_prob(outputs.semantic[0], GRID, LABELS.thing_ids)
+    return MaskInputs(found.box, found.category, dense, prob, ImageGeometry.of(SIZE))
 
 
 def ways(outputs: DenseBoxOutputs) -> dict[str, Callable[[], object]]:
@@ -117,7 +125,7 @@ def ways(outputs: DenseBoxOutputs) -> dict[str, Callable[[], object]]:
     case = (outputs, queries_of(outputs))
     return {
         "masks": lambda: in_windows(*case),
-        "whole": lambda: decode_dense_boxes(*outputs, [SIZE], LABELS, STRIDE, LEVELS, DECODING),
+        "whole": lambda: decode_dense_boxes(outputs, [SIZE], LABELS, Pyramid(SIZE, STRIDE, LEVELS), DECODING),
         "authors": lambda: as_the_authors(*case),
         "torch": lambda: in_plain_torch(*case),
     }

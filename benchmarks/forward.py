@@ -28,6 +28,7 @@ from reporting import cpu_milliseconds, machine, table
 from torch.nn import functional as F
 
 from panscape import create_model
+from panscape.geometry import ImageGeometry
 from panscape.models import list_models
 from panscape.models.base import PanopticModel
 from panscape.models.center_model import CenterModel
@@ -101,7 +102,7 @@ def postprocess_time(model: CenterModel, size: tuple[int, int], num_objects: int
         for part in (scene.semantic_logits, scene.center[None], scene.offset)
     )
     outputs = CenterOutputs(semantic, center, offset)
-    ways = {"post-processing": lambda: model.postprocess(outputs, [size], [size])}
+    ways = {"post-processing": lambda: model.postprocess(outputs, [ImageGeometry.of(size)])}
     ways["post-processing"]()
     return cpu_milliseconds(ways, 5 * repeats)["post-processing"]
 

@@ -11,6 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from panscape import LabelSpace, PanopticMap, PanopticModel
+from panscape.geometry import ImageGeometry
 from panscape.visualize import draw_semantic
 
 
@@ -56,13 +57,12 @@ class ColorModel(PanopticModel):
             maps.append(PanopticMap(ids, torch.tensor(rows, dtype=torch.int64), score))
         return maps
 
-    def decode_semantic(
-        self, outputs: ColorOutputs, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
-    ) -> list[Tensor]:
+    def decode_semantic(self, outputs: ColorOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
         """Return the nearest colour, even where the map is void; resized to the nearest pixel."""
         found = []
-        for distance, seen, size in zip(outputs.distance, inference_sizes, sizes, strict=True):
-            rows, columns = (torch.arange(new) * old // new for new, old in zip(size, seen, strict=True))
+        for distance, geometry in zip(outputs.distance, geometries, strict=True):
+            sides = zip(geometry.size, geometry.inference_size, strict=True)
+            rows, columns = (torch.arange(new) * old // new for new, old in sides)
             found.append(distance.argmin(0)[rows[:, None], columns])
         return found
 

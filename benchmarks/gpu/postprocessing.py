@@ -14,6 +14,7 @@ from center_scenes import THINGS, outputs_of, street_map
 from reporting import machine, table
 
 from panscape import PanopticMap
+from panscape.geometry import ImageGeometry
 from panscape.representations.centers.decode import CenterDecoding, group_centers, group_centers_batched
 
 SIZE = (1024, 2048)
@@ -28,9 +29,9 @@ def main() -> None:
         decoding = CenterDecoding()
 
         def batched(batch: list[torch.Tensor] = on_device, decoding: CenterDecoding = decoding) -> PanopticMap:
-            return group_centers_batched(*batch, SIZE, [SIZE], THINGS, decoding)[0]
+            return group_centers_batched(*batch, [ImageGeometry.of(SIZE)], THINGS, decoding)[0]
 
-        expected, found = group_centers(*outputs, SIZE, SIZE, THINGS, decoding), batched().to("cpu")
+        expected, found = group_centers(*outputs, ImageGeometry.of(SIZE), THINGS, decoding), batched().to("cpu")
         different = int((found.ids != expected.ids).sum())
         times = []
         for _ in range(2 if args.quick else 30):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from panscape.errors import InvalidArgumentError
 
@@ -19,6 +20,55 @@ class Size(NamedTuple):
     def area(self) -> int:
         """Number of pixels."""
         return self.height * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class ImageGeometry:
+    """The sizes of one image from its pixels to its map, each (height, width) in pixels; see :meth:`of`.
+
+    Attributes:
+        size: of the image itself, and of its map.
+        inference_size: of the image as it enters the network, before padding.
+        padded_size: of the network's input, which has the image in its top left corner.
+
+    Raises:
+        InvalidArgumentError: a size is empty, or the inference size exceeds the padded size.
+    """
+
+    size: Size
+    inference_size: Size
+    padded_size: Size
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 1:
+            raise InvalidArgumentError(f"expected images of at least 1x1 pixels, got {self.size[0]}x{self.size[1]}")
+        require_fits(self.inference_size, self.padded_size)
+
+    @classmethod
+    def of(
+        cls,
+        size: tuple[int, int],
+        inference_size: tuple[int, int] | None = None,
+        padded_size: tuple[int, int] | None = None,
+    ) -> Self:
+        """Return the geometry of an image that by default is neither resized nor padded.
+
+        Args:
+            size: of the image.
+            inference_size: None for ``size``.
+            padded_size: None for ``inference_size``.
+        """
+        inference_size = inference_size or size
+        return cls(Size(*size), Size(*inference_size), Size(*(padded_size or inference_size)))
+
+    @property
+    def is_resized(self) -> bool:
+        """Whether the image enters the network at another size than its own."""
+        return self.inference_size != self.size
+
+    def padded_to(self, padded_size: tuple[int, int]) -> Self:
+        """Return the same with another padded size."""
+        return replace(self, padded_size=Size(*padded_size))
 
 
 def round_up(value: int, multiple: int) -> int:

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from panscape import PanopticMap, create_model, zoo
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
+from panscape.geometry import ImageGeometry
 from panscape.models import PanopticModel, list_models
 from panscape.models.base import INPUT_NORMALIZATIONS
 from panscape.nn.pisr import PISR
@@ -249,41 +250,43 @@ def test_maps_have_the_images_size_whatever_the_network_saw(model: PanopticModel
     size = (96, 128)
     with torch.inference_mode():
         outputs = model(images(2, size))
-    maps = model.postprocess(outputs, [size] * 2, [size, (60, 200)])
+    maps = model.postprocess(outputs, [ImageGeometry.of(size), ImageGeometry.of((60, 200), size)])
     assert maps[0].equals(model.decode(outputs, [size] * 2)[0])
     assert [m.size for m in maps] == [size, (60, 200)]
     assert (maps[1].areas() > 0).all()
     with pytest.raises(InvalidArgumentError, match="expected one size"):
-        model.postprocess(outputs, [size] * 2, [size])
+        model.postprocess(outputs, [ImageGeometry.of(size)])
 
 
 def test_semantic_heads_fill_images_of_any_size(model: PanopticModel) -> None:
     size, others = (96, 128), [(96, 128), (60, 200)]
     with torch.inference_mode():
         outputs = model(images(2, size))
-    found = model.decode_semantic(outputs, [size] * 2, others)
+    geometries = [ImageGeometry.of(other, size) for other in others]
+    found = model.decode_semantic(outputs, geometries)
     assert [tuple(one.shape) for one in found] == others
     for i, one in enumerate(found):
-        (alone,) = model.decode_semantic(of_one(outputs, i), [size], others[i : i + 1])
+        (alone,) = model.decode_semantic(of_one(outputs, i), geometries[i : i + 1])
         assert torch.equal(alone, one)
         assert 0 <= int(one.min()) <= int(one.max()) < len(SHAPES)
     # Stuff of the map is what the head says.
     category = model.decode(outputs, [size] * 2)[0].semantic(void=-1)
     is_stuff = torch.isin(category, torch.tensor(SHAPES.stuff_ids))
     assert torch.equal(category[is_stuff], found[0].long()[is_stuff])
-    with pytest.raises(InvalidArgumentError, match="expected one size and one inference size"):
-        model.decode_semantic(outputs, [size] * 2, [size])
+    with pytest.raises(InvalidArgumentError, match="expected one size"):
+        model.decode_semantic(outputs, geometries[:1])
 
 
 def test_objects_before_fusion_have_the_size_of_the_image(model: PanopticModel) -> None:
     size, others = (96, 128), [(96, 128), (60, 200)]
     with torch.inference_mode():
         outputs = model(images(2, size))
+    geometries = [ImageGeometry.of(other, size) for other in others]
     if not model.has_detections:
         with pytest.raises(InvalidArgumentError, match="expected a model that detects objects"):
-            model.detect(outputs, [size] * 2, others)
+            model.detect(outputs, geometries)
         return
-    for (masks, category, score), other in zip(model.detect(outputs, [size] * 2, others), others, strict=True):
+    for (masks, category, score), other in zip(model.detect(outputs, geometries), others, strict=True):
         assert masks.to_masks(other).shape == (len(score), *other)
         assert set(category.tolist()) <= set(SHAPES.thing_ids)
         assert ((score >= 0) & (score <= 1)).all()
@@ -523,6 +526,27 @@ def test_predict_gives_one_map_per_image(model: PanopticModel) -> None:
     assert several[0].equals(one)
 
 
+def test_predict_runs_images_of_one_inference_size_in_batches(model: PanopticModel) -> None:
+    limited = copy.deepcopy(model)
+    limited.longest_side = 96
+    sizes = [(96, 64), (64, 96), (96, 64), (192, 128), (64, 96), (96, 64), (50, 70)]
+    sources = [(images(1, size, seed=i)[0] * 255).to(torch.uint8) for i, size in enumerate(sizes)]
+    one_by_one = [limited.predict(source) for source in sources]
+    seen: list[tuple[int, ...]] = []
+    limited.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
+    together = limited.predict(sources, batch_size=3)
+    # The fourth image is larger, but enters the network at the size of the first; the sixth is left over.
+    assert seen == [(3, 3, 96, 64), (2, 3, 64, 96), (1, 3, 96, 64), (1, 3, 50, 70)]
+    assert [m.size for m in together] == sizes
+    for alone, found in zip(one_by_one, together, strict=True):
+        # Rounding may move single pixels on the border of two segments.
+        assert (alone.semantic(void=-1) == found.semantic(void=-1)).double().mean() > 0.999
+    seen.clear()
+    for alone, found in zip(one_by_one, limited.predict(sources), strict=True):
+        assert found.equals(alone)
+    assert {shape[0] for shape in seen} == {1}
+
+
 def test_predict_leaves_every_module_in_its_mode(model: PanopticModel) -> None:
     mixed = copy.deepcopy(model).train()
     frozen = next(m for m in mixed.modules() if isinstance(m, (torch.nn.BatchNorm2d, torch.nn.GroupNorm)))
@@ -550,7 +574,7 @@ def test_images_are_enlarged_by_the_test_scale(model: PanopticModel) -> None:
     image = (images(1, (40, 64))[0] * 255).to(torch.uint8)
     enlarged = F.interpolate(image[None].float(), size=(60, 96), mode="bilinear", align_corners=False)
     with torch.inference_mode():
-        (by_hand,) = model.postprocess(model(enlarged.round() / 255), [(60, 96)], [(40, 64)])
+        (by_hand,) = model.postprocess(model(enlarged.round() / 255), [ImageGeometry.of((40, 64), (60, 96))])
     scaled = copy.deepcopy(model)
     scaled.test_scale = 1.5
     assert scaled.inference_size((40, 64)) == (60, 96)

@@ -12,7 +12,7 @@ import torch
 from maps import SHAPES, a_map, generated_map
 
 from panscape import PanopticMap
-from panscape.geometry import padded_size
+from panscape.geometry import ImageGeometry, padded_size
 from panscape.metrics import PanopticQuality
 from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation
 from panscape.representations.dense_boxes import (
@@ -21,7 +21,7 @@ from panscape.representations.dense_boxes import (
     DenseBoxOutputs,
     DenseBoxRepresentation,
 )
-from panscape.representations.dense_boxes.locations import level_sizes
+from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
 from panscape.representations.merging import MergeConfig
 
 
@@ -32,7 +32,7 @@ def centers_round_trip(truth: PanopticMap) -> PanopticMap:
     # Void has no channel and cannot be predicted, so these pixels are not compared.
     semantic = torch.nn.functional.one_hot((targets.semantic - 1).clamp_min(0), len(SHAPES)).permute(2, 0, 1).float()
     outputs = CenterOutputs(semantic[None], targets.center[None, None], targets.offset[None])
-    return representation.decode(outputs, [truth.size], SHAPES, 1)[0]
+    return representation.decode(outputs, [ImageGeometry.of(truth.size)], SHAPES)[0]
 
 
 def _centroids_apart(truth: PanopticMap, distance: float = 8.0) -> bool:
@@ -63,7 +63,7 @@ def boxes_round_trip(truth: PanopticMap, representation: DenseBoxRepresentation 
     """
     g = torch.Generator().manual_seed(0)
     stride, num_levels = representation.finest_stride, representation.num_levels
-    sizes = level_sizes(padded_size(truth.size, 32), stride, num_levels)
+    sizes = level_sizes(Pyramid(padded_size(truth.size, 32), stride, num_levels))
     num, (height, width) = sum(s.area for s in sizes), sizes[0]
     nonsense = DenseBoxOutputs(
         torch.randn(1, len(SHAPES), height, width, generator=g),

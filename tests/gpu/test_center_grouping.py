@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from panscape.geometry import ImageGeometry
 from panscape.representations.centers.decode import (
     CenterDecoding,
     group_centers,
@@ -42,11 +43,12 @@ def test_the_device_gives_what_the_reference_gives(align_corners, levels, top_k,
     )
     sizes = [(192, 288), (100, 288), (191, 13)]
     device = [part.cuda() for part in (logits, center, offset)]
-    together = group_centers_batched(*device, (192, 288), sizes, (1, 4, 5), decoding)
-    for b, size in enumerate(sizes):
+    geometries = [ImageGeometry.of(size, padded_size=(192, 288)) for size in sizes]
+    together = group_centers_batched(*device, geometries, (1, 4, 5), decoding)
+    for b, geometry in enumerate(geometries):
         one = (logits[b], center[b], offset[b])
-        expected = group_centers_reference(*one, (192, 288), size, (1, 4, 5), decoding)
-        alone = group_centers(*(part.cuda() for part in one), (192, 288), size, (1, 4, 5), decoding)
+        expected = group_centers_reference(*one, geometry, (1, 4, 5), decoding)
+        alone = group_centers(*(part.cuda() for part in one), geometry, (1, 4, 5), decoding)
         for result in (together[b], alone):
             assert result.ids.is_cuda
             assert torch.equal(result.ids.cpu(), expected.ids)

@@ -13,7 +13,7 @@ from panscape.representations.dense_boxes import (
     DenseBoxRepresentation,
     DenseBoxTargets,
 )
-from panscape.representations.dense_boxes.locations import level_sizes
+from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
 from panscape.representations.merging import MergeConfig
 
 pytestmark = [
@@ -29,7 +29,7 @@ BOXES = DenseBoxRepresentation(
 
 def outputs(batch: int) -> DenseBoxOutputs:
     g = torch.Generator().manual_seed(0)
-    sizes = level_sizes(SIZE, 8, 3)
+    sizes = level_sizes(Pyramid(SIZE, 8, 3))
     num, (h, w) = sum(s.area for s in sizes), sizes[0]
     return DenseBoxOutputs(
         torch.randn(batch, len(SHAPES), h, w, generator=g),

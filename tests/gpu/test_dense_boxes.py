@@ -7,9 +7,15 @@ import torch
 from maps import SHAPES, generated_map
 from torch.nn import functional as F
 
-from panscape.representations.dense_boxes import DenseBoxRepresentation
-from panscape.representations.dense_boxes.decode import DenseBoxDecoding, decode_dense_boxes
-from panscape.representations.dense_boxes.masks import dense_masks, dense_masks_reference
+from panscape.geometry import ImageGeometry
+from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxOutputs, DenseBoxRepresentation
+from panscape.representations.dense_boxes.decode import (
+    MaskInputs,
+    decode_dense_boxes,
+    dense_masks,
+    dense_masks_reference,
+)
+from panscape.representations.dense_boxes.locations import Pyramid
 from panscape.representations.merging import MergeConfig
 
 pytestmark = [
@@ -31,8 +37,10 @@ def test_masks(variant, num_boxes, size):
     prob = torch.rand(8, 64, 96, generator=g) ** 0.2
     category = torch.randint(0, 8, (40,), generator=g)
     arguments = (query, category, dense.contiguous(), prob)
-    expected = dense_masks_reference(*arguments, (256, 384), size, threshold=0.4, variant=variant)
-    found = dense_masks(*(part.cuda() for part in arguments), (256, 384), size, threshold=0.4, variant=variant)
+    geometry = ImageGeometry.of(size, padded_size=(256, 384))
+    expected = dense_masks_reference(MaskInputs(*arguments, geometry), threshold=0.4, variant=variant)
+    on_device = MaskInputs(*(part.cuda() for part in arguments), geometry)
+    found = dense_masks(on_device, threshold=0.4, variant=variant)
     assert found.pixels.is_cuda
     assert int(expected.sum()) > 10000
     assert torch.equal(found.to_masks(size).cpu(), expected)
@@ -47,7 +55,8 @@ def test_a_hundred_large_masks_are_never_there_at_once():
     prob[:, :, 128:] = 0
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    found = dense_masks(query, category, dense, prob, size, size, threshold=0.4, variant="published")
+    inputs = MaskInputs(query, category, dense, prob, ImageGeometry.of(size))
+    found = dense_masks(inputs, threshold=0.4, variant="published")
     assert len(found) == 100
     assert torch.cuda.max_memory_allocated() - before < 100e6  # the stack of all would be 210 MB
 
@@ -55,7 +64,8 @@ def test_a_hundred_large_masks_are_never_there_at_once():
 def test_nothing_to_find():
     empty = torch.zeros(0, 4, device="cuda"), torch.zeros(0, dtype=torch.int64, device="cuda")
     maps = torch.zeros(1, 4, 8, 8, device="cuda"), torch.zeros(2, 8, 8, device="cuda")
-    found = dense_masks(*empty, *maps, (32, 32), (30, 31), threshold=0.4, variant="published")
+    inputs = MaskInputs(*empty, *maps, ImageGeometry.of((30, 31), padded_size=(32, 32)))
+    found = dense_masks(inputs, threshold=0.4, variant="published")
     assert len(found) == 0
 
 
@@ -76,9 +86,11 @@ def test_maps(variant, with_levelness):
     centerness = torch.randn(box.shape[1], generator=g)
     outputs = [semantic[None], category[None], box[None], centerness[None], levelness[None] if with_levelness else None]
     decoding = DenseBoxDecoding(variant=variant, merging=MergeConfig(min_score=0.1, stuff_area=20))
-    (expected,) = decode_dense_boxes(*outputs, [(91, 117)], SHAPES, 8, 3, decoding)
     device = [None if part is None else part.cuda() for part in outputs]
-    (found,) = decode_dense_boxes(*device, [(91, 117)], SHAPES, 8, 3, decoding)
+    expected, found = (
+        decode_dense_boxes(DenseBoxOutputs(*parts), [(91, 117)], SHAPES, Pyramid(size, 8, 3), decoding)[0]
+        for parts in (outputs, device)
+    )
     assert found.ids.is_cuda
     assert torch.equal(found.category.cpu(), expected.category)
     assert bool((expected.category >= 2).any())

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from panscape.geometry import ImageGeometry
 from panscape.ops.interpolate import finite_values, upsample
 from panscape.representations.centers.boundary_weights import boundary_weights, boundary_weights_reference
 from panscape.representations.centers.decode import (
@@ -74,16 +75,16 @@ def groupings(draw):
         beyond_top_k=draw(st.sampled_from(["highest", "above"])),
         join_peaks=draw(st.booleans()),
     )
-    return logits, center, offset, padded, size, things, decoding
+    return logits, center, offset, ImageGeometry.of(size, padded_size=padded), things, decoding
 
 
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(groupings())
 def test_grouping(case):
-    logits, center, offset, padded, size, things, decoding = case
+    logits, center, offset, geometry, things, decoding = case
     expected = group_centers_reference(*case)
     assert same_map(group_centers(*case), expected)
-    batch = group_centers_batched(logits[None], center[None], offset[None], padded, [size], things, decoding)
+    batch = group_centers_batched(logits[None], center[None], offset[None], [geometry], things, decoding)
     assert same_map(batch[0], expected)
 
 
@@ -98,19 +99,20 @@ def test_grouping_when_there_are_about_top_k_centres(case, more):
     limited = replace(unlimited, top_k=top_k, beyond_top_k=decoding.beyond_top_k)
     expected = group_centers_reference(*outputs, limited)
     assert same_map(group_centers(*outputs, limited), expected)
-    logits, center, offset, padded, size, things = outputs
-    batch = group_centers_batched(logits[None], center[None], offset[None], padded, [size], things, limited)
+    logits, center, offset, geometry, things = outputs
+    batch = group_centers_batched(logits[None], center[None], offset[None], [geometry], things, limited)
     assert same_map(batch[0], expected)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(groupings(), st.booleans(), st.integers(1, 40), st.integers(1, 40))
 def test_grouping_of_outputs_that_were_brought_to_the_image(case, scale_offsets, height, width):
-    logits, center, offset, padded, inference_size, things, decoding = case
+    logits, center, offset, inside, things, decoding = case
+    padded, inference_size = inside.padded_size, inside.inference_size
     options = {"align_corners": decoding.align_corners, "scale_offsets": scale_offsets}
-    sizes = (padded, inference_size, (height, width))
-    one = resize_outputs(logits, center, offset, *sizes, **options)
-    together = resize_outputs(logits[None], center[None], offset[None], *sizes, **options)
+    geometry = ImageGeometry.of((height, width), inference_size, padded)
+    one = resize_outputs(logits, center, offset, geometry, **options)
+    together = resize_outputs(logits[None], center[None], offset[None], geometry, **options)
     assert all(torch.equal(a, b[0]) for a, b in zip(one, together, strict=True))
     parts = (finite_values(logits), finite_values(center), finite_values(offset, nan=0))
     plain = [upsample(part, padded, inference_size, decoding.align_corners) for part in parts]
@@ -118,13 +120,13 @@ def test_grouping_of_outputs_that_were_brought_to_the_image(case, scale_offsets,
         factor = torch.tensor([height / inference_size[0], width / inference_size[1]])
         plain[2] = plain[2] * factor[:, None, None]
     assert all(torch.equal(a, b) for a, b in zip(one, plain, strict=True))
-    target = (height, width)
+    target = ImageGeometry.of((height, width))
     areas = replace(decoding, align_corners=False)
-    expected = group_centers_reference(*one, target, target, things, areas)
-    assert same_map(group_centers(*one, target, target, things, areas), expected)
-    assert same_map(group_centers_batched(*together, target, [target], things, areas)[0], expected)
-    if target == inference_size:
-        assert same_map(expected, group_centers_reference(logits, center, offset, padded, target, things, decoding))
+    expected = group_centers_reference(*one, target, things, areas)
+    assert same_map(group_centers(*one, target, things, areas), expected)
+    assert same_map(group_centers_batched(*together, [target], things, areas)[0], expected)
+    if not geometry.is_resized:
+        assert same_map(expected, group_centers_reference(logits, center, offset, inside, things, decoding))
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -139,7 +141,14 @@ def test_grouping_of_smooth_outputs_over_many_buckets(seed):
             channels, *size, generator=g
         )
 
-    case = (smooth(5, 3), smooth(1, 0.5)[0], smooth(2, 30), (96, 160), (93, 151), (1, 3, 4), CenterDecoding())
+    case = (
+        smooth(5, 3),
+        smooth(1, 0.5)[0],
+        smooth(2, 30),
+        ImageGeometry.of((93, 151), padded_size=(96, 160)),
+        (1, 3, 4),
+        CenterDecoding(),
+    )
     assert same_map(group_centers(*case), group_centers_reference(*case))
 
 
@@ -153,8 +162,8 @@ def test_grouping_when_a_segment_is_about_thing_area(case, more):
     limit = max(int(areas[is_thing].median()) + more, 0) if is_thing.any() else 1
     limited = replace(decoding, thing_area=limit)
     expected = everything.select(~is_thing | (areas >= limit))
-    logits, center, offset, padded, size, things = outputs
-    batch = group_centers_batched(logits[None], center[None], offset[None], padded, [size], things, limited)
+    logits, center, offset, geometry, things = outputs
+    batch = group_centers_batched(logits[None], center[None], offset[None], [geometry], things, limited)
     for result in (group_centers(*outputs, limited), group_centers_reference(*outputs, limited), batch[0]):
         assert same_map(result, expected)
 

@@ -6,8 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from panscape.geometry import ImageGeometry
 from panscape.ops.interpolate import upsample
-from panscape.representations.dense_boxes.masks import (
+from panscape.representations.dense_boxes.decode import (
+    MaskInputs,
     dense_masks,
     dense_masks_chunked,
     dense_masks_reference,
@@ -51,25 +53,25 @@ def cases(draw):
     prob = (prob * levels).round() / levels if levels else prob
     category = torch.randint(0, num_things, (num_queries,), generator=g)
     threshold = draw(st.sampled_from([0.4, 0.4, 0.4, 0.2, 0.6, 0.0, 1e-4, 1.0]))
-    return (query, category, dense, prob, padded, size), threshold
+    return MaskInputs(query, category, dense, prob, ImageGeometry.of(size, padded_size=padded)), threshold
 
 
 @settings(max_examples=600, deadline=None, derandomize=True)
 @given(cases(), st.sampled_from(["published", "paper"]))
 def test_masks(case, variant):
-    arguments, threshold = case
-    expected = dense_masks_reference(*arguments, threshold=threshold, variant=variant)
-    found = dense_masks(*arguments, threshold=threshold, variant=variant)
-    assert torch.equal(found.to_masks(arguments[-1]), expected)
+    inputs, threshold = case
+    expected = dense_masks_reference(inputs, threshold=threshold, variant=variant)
+    found = dense_masks(inputs, threshold=threshold, variant=variant)
+    assert torch.equal(found.to_masks(inputs.geometry.size), expected)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(cases(), st.sampled_from(["published", "paper"]), st.sampled_from([0, 500, 3000]))
 def test_masks_made_a_few_at_a_time(case, variant, max_pixels):
-    arguments, threshold = case
+    inputs, threshold = case
     options = {"threshold": threshold, "variant": variant}
-    found = dense_masks_chunked(*arguments, **options, max_pixels=max_pixels)
-    assert torch.equal(found.to_masks(arguments[-1]), dense_masks_reference(*arguments, **options))
+    found = dense_masks_chunked(inputs, **options, max_pixels=max_pixels)
+    assert torch.equal(found.to_masks(inputs.geometry.size), dense_masks_reference(inputs, **options))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -4,7 +4,14 @@ import pytest
 
 from panscape import Size
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import min_area_pixels, padded_size, require_fits, round_up, size_with_longest_side
+from panscape.geometry import (
+    ImageGeometry,
+    min_area_pixels,
+    padded_size,
+    require_fits,
+    round_up,
+    size_with_longest_side,
+)
 
 
 def test_size_is_height_then_width():
@@ -30,6 +37,31 @@ def test_sizes_that_do_not_fit_are_refused():
     for strange in ((17, 20), (16, 21), (0, 20), (16, 0), (-1, 5)):
         with pytest.raises(InvalidArgumentError, match=f"within the padded size 16x20, got {strange[0]}x{strange[1]}"):
             require_fits(strange, (16, 20))
+
+
+def test_an_image_is_neither_resized_nor_padded_unless_it_says_so():
+    plain = ImageGeometry.of((30, 40))
+    assert (plain.size, plain.inference_size, plain.padded_size) == ((30, 40), (30, 40), (30, 40))
+    assert not plain.is_resized
+    half = ImageGeometry.of((30, 40), (15, 20)).padded_to((32, 32))
+    assert (half.size, half.inference_size, half.padded_size) == ((30, 40), (15, 20), (32, 32))
+    assert half.is_resized
+    assert half == ImageGeometry(Size(30, 40), Size(15, 20), Size(32, 32))
+    assert isinstance(half.padded_size, Size)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (((9, 9), (33, 40), (32, 40)), "within the padded size 32x40, got 33x40"),
+        (((9, 9), (0, 40), (32, 40)), "within the padded size 32x40, got 0x40"),
+        (((9, 0), (32, 40), (32, 40)), "images of at least 1x1 pixels, got 9x0"),
+        (((0, 9), None, None), "images of at least 1x1 pixels, got 0x9"),
+    ],
+)
+def test_impossible_geometries_are_refused(sizes, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        ImageGeometry.of(*sizes)
 
 
 def test_a_share_is_taken_as_it_is_written():

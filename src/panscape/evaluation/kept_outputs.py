@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, Self
 import torch
 
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import Size
 from panscape.panoptic import PanopticMap
 
 _SPARE = 0.9  # maximum fraction of the free disk space to use
@@ -27,12 +26,10 @@ class KeptImage(NamedTuple):
 
     Attributes:
         outputs: of the network, a batch of one, on the requested device.
-        inference_size: height and width of the image as network input.
         truth: ground truth at the image's own size, on the CPU.
     """
 
     outputs: Any
-    inference_size: Size
     truth: PanopticMap
 
 
@@ -74,7 +71,6 @@ class KeptOutputs:
         truth = image.truth
         parts = {
             "outputs": [None if part is None else part.detach().cpu() for part in image.outputs],
-            "working_size": list(image.inference_size),
             "truth": [truth.ids, truth.category, truth.score, truth.crowd],
         }
         torch.save(parts, path)
@@ -87,7 +83,7 @@ class KeptOutputs:
         for path in self._paths:
             parts = torch.load(path, weights_only=True)
             outputs = [None if part is None else part.to(self._device) for part in parts["outputs"]]
-            yield KeptImage(self._kind(*outputs), Size(*parts["working_size"]), PanopticMap(*parts["truth"]))
+            yield KeptImage(self._kind(*outputs), PanopticMap(*parts["truth"]))
 
     def _require_room(self, needed: int) -> None:
         free = int(_SPARE * shutil.disk_usage(self._temporary.name).free)

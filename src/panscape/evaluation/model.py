@@ -22,9 +22,9 @@ from panscape.datasets.workers import _as_it_is, _start_worker, explain_worker_d
 from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.evaluation.evaluators import create_evaluator
 from panscape.evaluation.options import DEFAULT_INFERENCE, DEFAULT_OPTIONS, EvaluationOptions, InferenceOptions
-from panscape.images import resize_images
 from panscape.metrics import EvaluationReport, Evaluator, InstanceAP
 from panscape.models.base import PanopticModel, in_eval_mode
+from panscape.models.prediction import run_network
 from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision, autocast, require_precision
@@ -288,26 +288,22 @@ def _predict(
     Scores for average precision are computed from the outputs of the network, also with oracles. Oracles use the ground
     truth at the inference size, and the map is resized to the image.
     """
-    size = sample.truth.size
-    inference_size = model.inference_size(size)
-    images = resize_images(sample.image[None].to(model.mean.device).float() / 255, inference_size)
-    with autocast:
-        outputs = model(images)
-    (semantic,) = model.decode_semantic(outputs, [inference_size], [size])
+    geometry = model.geometry(sample.truth.size)
+    _, outputs = run_network(model, [sample.image], [geometry], model.mean.device, precision=autocast)
+    (semantic,) = model.decode_semantic(outputs, [geometry])
     if not oracle:
-        (detections,) = model.detect(outputs, [inference_size], [size]) if ap and model.has_detections else [None]
-        return Predicted(
-            model.postprocess(outputs, [inference_size], [size], scored=ap)[0].to("cpu"), semantic, detections
-        )
+        (detections,) = model.detect(outputs, [geometry]) if ap and model.has_detections else [None]
+        (result,) = model.postprocess(outputs, [geometry], scored=ap)
+        return Predicted(result.to("cpu"), semantic, detections)
     if "semantic" in oracle:
         known = sample.truth.semantic(void=-1).to(semantic.device)
         semantic = torch.where(known >= 0, known, semantic)
-    truth = sample.truth if inference_size == size else sample.truth.resize(*inference_size).compact()
+    truth = sample.truth.resize(*geometry.inference_size).compact() if geometry.is_resized else sample.truth
     result = model.decode_with_truth(outputs, truth, oracle)
     if ap:
         (result,) = model.score_instances(outputs, [result])
     result = result.to("cpu")
-    return Predicted(result if inference_size == size else result.resize(*size).compact(), semantic, None)
+    return Predicted(result.resize(*geometry.size).compact() if geometry.is_resized else result, semantic, None)
 
 
 class _Readable(Dataset[tuple[int, Sample | BadSampleError]]):

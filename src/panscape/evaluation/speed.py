@@ -14,9 +14,9 @@ from panscape.datasets.base import PanopticDataset
 from panscape.datasets.load import load_sample
 from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.evaluation.model import autocast_of, evenly_spread
-from panscape.images import resize_images
 from panscape.metrics.tables import format_table
 from panscape.models.base import PanopticModel, in_eval_mode
+from panscape.models.prediction import run_network
 from panscape.precision import Precision, require_precision
 
 NETWORK, POST_PROCESSING = "network", "post-processing"
@@ -133,7 +133,7 @@ def measure_speed(
     with in_eval_mode(model), torch.inference_mode():
         for done, number in enumerate(numbers, start=1):
             try:
-                image = load_sample(dataset, number).image[None].to(device)
+                image = load_sample(dataset, number).image.to(device)
             except BadSampleError as error:
                 first_error = first_error or error
             else:
@@ -153,16 +153,14 @@ def measure_speed(
 def _timed(
     model: PanopticModel, image: torch.Tensor, precision: Precision, clock: Callable[[], float]
 ) -> tuple[float, float]:
-    """Return the seconds of network and post-processing for one image, uint8 [1, 3, H, W] on the device."""
-    size = (image.shape[2], image.shape[3])
-    inference_size = model.inference_size(size)
+    """Return the seconds of network and post-processing for one image, uint8 [3, H, W] on the device."""
+    geometry = model.geometry((image.shape[1], image.shape[2]))
     _wait(image.device)
     started = clock()
-    with autocast_of(model, None, precision):
-        outputs = model(resize_images(image.float() / 255, inference_size))
+    _, outputs = run_network(model, [image], [geometry], image.device, precision=autocast_of(model, None, precision))
     _wait(image.device)
     forwarded = clock()
-    model.postprocess(outputs, [inference_size], [size])
+    model.postprocess(outputs, [geometry])
     _wait(image.device)
     return forwarded - started, clock() - forwarded
 

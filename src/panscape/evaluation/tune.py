@@ -21,9 +21,9 @@ from panscape.evaluation.evaluators import create_evaluator
 from panscape.evaluation.kept_outputs import KeptImage, KeptOutputs
 from panscape.evaluation.model import evenly_spread, require_same_labels
 from panscape.evaluation.options import DEFAULT_INFERENCE, EvaluationOptions, InferenceOptions
-from panscape.images import resize_images
 from panscape.metrics import EvaluationReport, Protocol
 from panscape.models.base import PanopticModel, in_eval_mode
+from panscape.models.prediction import run_network
 from panscape.precision import Precision, autocast, require_precision
 from panscape.representations.decoding_options import decoding_options, replace_options
 
@@ -235,7 +235,7 @@ class _Trials:
             for image in self.kept:
                 for decoding, evaluator in zip(decodings, evaluators, strict=True):
                     self.model.replace_decoding(decoding)
-                    found = self.model.postprocess(image.outputs, [image.inference_size], [image.truth.size])[0]
+                    (found,) = self.model.postprocess(image.outputs, [self.model.geometry(image.truth.size)])
                     evaluator.update(found.to("cpu"), image.truth)
                 self.counter()
         finally:
@@ -333,10 +333,8 @@ def _run_network(
                     raise
                 bad.append(SkippedSample(error.image, error.reason))
                 continue
-            inference_size = model.inference_size(sample.truth.size)
-            images = resize_images(sample.image[None].to(device).float() / 255, inference_size)
-            with autocast(precision, device):
-                outputs = model(images)
-            kept.keep(KeptImage(outputs, inference_size, sample.truth))
+            geometry = model.geometry(sample.truth.size)
+            _, outputs = run_network(model, [sample.image], [geometry], device, precision=autocast(precision, device))
+            kept.keep(KeptImage(outputs, sample.truth))
             counter()
     return bad

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import Size, size_with_longest_side
-from panscape.images import resize_images
+from panscape.geometry import ImageGeometry, Size
 from panscape.inference.device import choose_device
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
+from panscape.models.prediction import run_network
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision, autocast, require_precision
 
@@ -33,7 +33,7 @@ class Prediction:
         map: the panoptic map on the CPU, of the image's size.
         outputs: the outputs of the network, a batch of one, on its device.
         images: the network input, float [1, 3, H, W], on its device.
-        inference_size: height and width of the network input.
+        geometry: sizes of the image.
         network_ms: time of the forward pass, milliseconds.
         postprocess_ms: time of post-processing, milliseconds.
     """
@@ -41,7 +41,7 @@ class Prediction:
     map: PanopticMap
     outputs: Any
     images: Tensor
-    inference_size: Size
+    geometry: ImageGeometry
     network_ms: float
     postprocess_ms: float
 
@@ -90,7 +90,7 @@ class Predictor:
         Raises:
             InvalidArgumentError: the device is out of memory.
         """
-        self._predict(torch.zeros(3, *_WARM_UP_SIZE, dtype=torch.uint8), _WARM_UP_SIZE)
+        self._predict(torch.zeros(3, *_WARM_UP_SIZE, dtype=torch.uint8), ImageGeometry.of(_WARM_UP_SIZE))
 
     def predict(self, image: Tensor, *, scored: bool = False) -> Prediction:
         """Predict one image.
@@ -102,23 +102,21 @@ class Predictor:
         Raises:
             InvalidArgumentError: the image does not fit into memory.
         """
-        return self._predict(image, self._working_size(Size(*image.shape[-2:])), scored)
+        return self._predict(image, self.model.geometry(Size(*image.shape[-2:]), self.longest_side), scored)
 
     @torch.inference_mode()
-    def _predict(self, image: Tensor, inference_size: Size, scored: bool = False) -> Prediction:
-        size = Size(*image.shape[-2:])
+    def _predict(self, image: Tensor, geometry: ImageGeometry, scored: bool = False) -> Prediction:
         started = perf_counter()
-        with self._enough_memory(size):
-            batch = resize_images(image[None].to(self.device).float() / 255, inference_size)
-            batch = batch.contiguous(memory_format=self._layout)
-            with self._autocast():
-                outputs = self.model(batch)
+        with self._enough_memory(geometry.size):
+            batch, outputs = run_network(
+                self.model, [image], [geometry], self.device, precision=self._autocast(), layout=self._layout
+            )
             self._wait()
             forwarded = perf_counter()
-            result = self.model.postprocess(outputs, [inference_size], [size], scored=scored)[0].to("cpu")
+            result = self.model.postprocess(outputs, [geometry], scored=scored)[0].to("cpu")
         finished = perf_counter()
         network_ms, postprocess_ms = 1000 * (forwarded - started), 1000 * (finished - forwarded)
-        return Prediction(result, outputs, batch, inference_size, network_ms, postprocess_ms)
+        return Prediction(result, outputs, batch, geometry, network_ms, postprocess_ms)
 
     @torch.inference_mode()
     def visualize(self, prediction: Prediction) -> dict[str, Tensor]:
@@ -131,7 +129,7 @@ class Predictor:
             InvalidArgumentError: the device is out of memory.
         """
         size, labels = prediction.map.size, self.model.labels
-        images = self.model.visualize(prediction.outputs, prediction.inference_size)
+        images = self.model.visualize(prediction.outputs, prediction.geometry.inference_size)
         images = {name: _resize(image, size) for name, image in images.items()}
         categories = largest_categories(prediction.map, labels)[:_CATEGORIES_SHOWN]
         with self._enough_memory(size), self._autocast():
@@ -151,11 +149,6 @@ class Predictor:
                 f"an image of {size.height}x{size.width} does not fit into the memory of {self.device}; "
                 "give a smaller longest side, or another device"
             ) from error
-
-    def _working_size(self, size: Size) -> Size:
-        if self.longest_side is None:
-            return self.model.inference_size(size)
-        return size_with_longest_side(size, self.longest_side)
 
     def _wait(self) -> None:
         if self.device.type != "cpu":

@@ -5,21 +5,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError, UnknownNameError
-from panscape.geometry import Size, padded_size, size_with_longest_side
-from panscape.images import resize_images, to_image_tensor
+from panscape.geometry import ImageGeometry, Size, padded_size, size_with_longest_side
+from panscape.images import ImageSource, to_image_tensor
 from panscape.labels import LabelSpace
+from panscape.models.prediction import batches_of_one_size, run_network
 from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 from panscape.representations.decoding_options import replace_options
 
 MAX_TEST_SCALE = 8.0
+_Source = TypeVar("_Source", bound=ImageSource)
 
 
 class InputNormalization(NamedTuple):
@@ -181,12 +183,7 @@ class PanopticModel(nn.Module, ABC):
         return list(maps)
 
     def postprocess(
-        self,
-        outputs: Any,
-        inference_sizes: Sequence[tuple[int, int]],
-        sizes: Sequence[tuple[int, int]],
-        *,
-        scored: bool = False,
+        self, outputs: Any, geometries: Sequence[ImageGeometry], *, scored: bool = False
     ) -> list[PanopticMap]:
         """Decode outputs into one map per image at the image's own size, which may differ from the inference size.
 
@@ -195,28 +192,23 @@ class PanopticModel(nn.Module, ABC):
 
         Args:
             outputs: the result of :meth:`forward` for a batch.
-            inference_sizes: height and width of each image as it entered the network, before padding.
-            sizes: height and width of each image itself.
+            geometries: sizes of each image, see :meth:`geometry`; the model itself knows the padded size.
             scored: compute scores for average precision, see :meth:`score_instances`.
 
         Returns:
             Maps on the device of the outputs.
 
         Raises:
-            InvalidArgumentError: the number of sizes differs from the number of images, or a size is impossible.
+            InvalidArgumentError: the number of geometries differs from the number of images, or an image is larger than
+                the network's input.
         """
-        if len(inference_sizes) != len(sizes):
-            raise InvalidArgumentError(
-                f"expected one size for each of the {len(inference_sizes)} images that entered the network, got "
-                f"{len(sizes)}"
-            )
-        for size in sizes:
-            if min(size) < 1:
-                raise InvalidArgumentError(f"expected images of at least 1x1 pixels, got {size[0]}x{size[1]}")
-        maps = self.decode(outputs, inference_sizes)
+        maps = self.decode(outputs, [geometry.inference_size for geometry in geometries])
         if scored:
             maps = self.score_instances(outputs, maps)
-        return [m if m.size == tuple(size) else m.resize(*size).compact() for m, size in zip(maps, sizes, strict=True)]
+        return [
+            m.resize(*geometry.size).compact() if geometry.is_resized else m
+            for m, geometry in zip(maps, geometries, strict=True)
+        ]
 
     def respecify(self, **options: Any) -> None:
         """Update options in :attr:`spec` that changed since the model was created, so that they are saved."""
@@ -224,23 +216,20 @@ class PanopticModel(nn.Module, ABC):
             self.spec = self.spec._replace(options={**self.spec.options, **options})
 
     @abstractmethod
-    def decode_semantic(
-        self, outputs: Any, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
-    ) -> list[Tensor]:
+    def decode_semantic(self, outputs: Any, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
         """Return the semantic segmentation of each image, from the semantic head alone, before merging with objects.
 
         The papers' mIoU and iIoU are measured on it, not on the map.
 
         Args:
             outputs: the result of :meth:`forward` for a batch.
-            inference_sizes: height and width of each image as it entered the network, before padding.
-            sizes: height and width of each image itself.
+            geometries: as for :meth:`postprocess`.
 
         Returns:
             Category ids, integers [H, W] of each image's own size, on the device of the outputs.
 
         Raises:
-            InvalidArgumentError: the number of sizes differs from the number of images.
+            InvalidArgumentError: as for :meth:`postprocess`.
         """
 
     @property
@@ -248,21 +237,18 @@ class PanopticModel(nn.Module, ABC):
         """Whether this system detects individual objects before it merges them into a map; see :meth:`detect`."""
         return False
 
-    def detect(
-        self, outputs: Any, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
-    ) -> list[Detections]:
+    def detect(self, outputs: Any, geometries: Sequence[ImageGeometry]) -> list[Detections]:
         """Return the objects of each image before merging: they may overlap, and low scores are included.
 
         Papers of systems that detect objects measure average precision on these.
 
         Args:
             outputs: the result of :meth:`forward` for a batch.
-            inference_sizes: height and width of each image as it entered the network, before padding.
-            sizes: height and width of each image itself, which is the size of the masks.
+            geometries: as for :meth:`postprocess`; masks have the image's own size.
 
         Raises:
-            InvalidArgumentError: this system does not detect objects (:attr:`has_detections`), or the number of sizes
-                differs from the number of images.
+            InvalidArgumentError: this system does not detect objects (:attr:`has_detections`), or as for
+                :meth:`postprocess`.
         """
         raise InvalidArgumentError(
             f"expected a model that detects objects before it makes a map, but {type(self).__name__} does not; use "
@@ -348,24 +334,52 @@ class PanopticModel(nn.Module, ABC):
             longest = min(longest, self.longest_side)
         return size_with_longest_side(size, longest)
 
-    def predict(self, source: Any) -> Any:
+    def geometry(self, size: tuple[int, int], longest_side: int | None = None) -> ImageGeometry:
+        """Return the sizes of an image in inference; its padded size is not known before the forward pass.
+
+        Args:
+            size: height and width of the image.
+            longest_side: resize the image so that its longer side has this many pixels; None for
+                :meth:`inference_size`.
+        """
+        if longest_side is None:
+            return ImageGeometry.of(size, self.inference_size(size))
+        return ImageGeometry.of(size, size_with_longest_side(size, longest_side))
+
+    @overload
+    def predict(self, source: ImageSource, *, batch_size: int = 1) -> PanopticMap: ...
+
+    @overload
+    def predict(self, source: list[_Source] | tuple[_Source, ...], *, batch_size: int = 1) -> list[PanopticMap]: ...
+
+    def predict(
+        self, source: ImageSource | list[_Source] | tuple[_Source, ...], *, batch_size: int = 1
+    ) -> PanopticMap | list[PanopticMap]:
         """Predict the map of an image, or a list of maps for a list of images.
 
         Args:
             source: a path, PIL image, array [H, W, 3] or tensor uint8 [3, H, W]; or a list of these, each of its own
-                size, predicted one by one.
+                size.
+            batch_size: maximum number of images of a list in one forward pass; images of equal inference size share
+                one. Outputs of larger batches may differ by rounding (the tests allow 1e-4), and with them single
+                pixels on the border of two segments; with 1, maps are those of single images exactly.
 
         Returns:
-            One :class:`PanopticMap` on the CPU, or a list of them.
+            One :class:`PanopticMap` on the CPU, or a list of them in the order of the images.
+
+        Raises:
+            InvalidArgumentError: a source is not an image, or the batch size is below 1.
+            UnreadableFileError: a path cannot be read.
         """
-        if isinstance(source, (list, tuple)):
-            return [self.predict(one) for one in source]
-        image = to_image_tensor(source)
+        if not isinstance(source, (list, tuple)):
+            return self.predict([source])[0]
+        maps: dict[int, PanopticMap] = {}
         with in_eval_mode(self), torch.inference_mode():
-            size = Size(*image.shape[-2:])
-            inference_size = self.inference_size(size)
-            images = resize_images(image[None].to(self.mean.device).float() / 255, inference_size)
-            return self.postprocess(self(images), [inference_size], [size])[0].to("cpu")
+            for batch in batches_of_one_size(map(to_image_tensor, source), self.geometry, batch_size):
+                _, outputs = run_network(self, batch.images, batch.geometries, self.mean.device)
+                for number, found in zip(batch.numbers, self.postprocess(outputs, batch.geometries), strict=True):
+                    maps[number] = found.to("cpu")
+        return [maps[number] for number in range(len(source))]
 
 
 @contextmanager

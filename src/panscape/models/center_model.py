@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
 from panscape.models.base import PanopticModel
 from panscape.models.pisr import CenterRelations
@@ -179,11 +180,16 @@ class CenterModel(PanopticModel):
 
     def loss(self, outputs: CenterOutputs, targets: CenterTargets) -> dict[str, Tensor]:
         """See :meth:`CenterRepresentation.loss`."""
-        return self.representation.loss(outputs, targets, self.output_stride, self.padded_size(outputs))
+        return self.representation.loss(outputs, targets, self.padded_size(outputs))
 
     def decode(self, outputs: CenterOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
         """See :meth:`CenterRepresentation.decode`."""
-        return self.representation.decode(outputs, sizes, self.labels, self.output_stride, self.padded_size(outputs))
+        geometries = [ImageGeometry.of(size) for size in sizes]
+        return self.representation.decode(outputs, self._with_padding(outputs, geometries), self.labels)
+
+    def _with_padding(self, outputs: CenterOutputs, geometries: Sequence[ImageGeometry]) -> list[ImageGeometry]:
+        padded_size = self.padded_size(outputs)
+        return [geometry.padded_to(padded_size) for geometry in geometries]
 
     @property
     def decoding(self) -> CenterDecoding:
@@ -200,35 +206,26 @@ class CenterModel(PanopticModel):
             self.respecify(instance_maps=self.relations.instance_maps)
 
     def postprocess(
-        self,
-        outputs: CenterOutputs,
-        inference_sizes: Sequence[tuple[int, int]],
-        sizes: Sequence[tuple[int, int]],
-        *,
-        scored: bool = False,
+        self, outputs: CenterOutputs, geometries: Sequence[ImageGeometry], *, scored: bool = False
     ) -> list[PanopticMap]:
         """See :meth:`PanopticModel.postprocess`, and :class:`CenterDecoding` for its option ``resize``."""
         if self.representation.decoding.resize == "map":
-            return super().postprocess(outputs, inference_sizes, sizes, scored=scored)
-        padded_size = self.padded_size(outputs)
-        return self.representation.decode_resized(
-            outputs, inference_sizes, sizes, self.labels, self.output_stride, padded_size, scored=scored
-        )
+            return super().postprocess(outputs, geometries, scored=scored)
+        geometries = self._with_padding(outputs, geometries)
+        return self.representation.decode_resized(outputs, geometries, self.labels, scored=scored)
 
-    def decode_semantic(
-        self, outputs: CenterOutputs, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
-    ) -> list[Tensor]:
+    def decode_semantic(self, outputs: CenterOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
         """See :meth:`PanopticModel.decode_semantic`; logits are upsampled as for the map."""
         align_corners = self.representation.decoding.align_corners
-        padded_size = self.padded_size(outputs)
-        return argmax_at_image_size(outputs.semantic, padded_size, inference_sizes, sizes, align_corners=align_corners)
+        return argmax_at_image_size(
+            outputs.semantic, self._with_padding(outputs, geometries), align_corners=align_corners
+        )
 
     def score_instances(self, outputs: CenterOutputs, maps: Sequence[PanopticMap]) -> list[PanopticMap]:
         """Return maps with the scores of :mod:`panscape.representations.centers.scores`, for average precision."""
         align_corners, padded_size = self.representation.decoding.align_corners, self.padded_size(outputs)
         return [
-            score_instances(m, outputs.image(i), self.labels, self.output_stride, align_corners, padded_size)
-            for i, m in enumerate(maps)
+            score_instances(m, outputs.image(i), self.labels, padded_size, align_corners) for i, m in enumerate(maps)
         ]
 
     @property
@@ -239,14 +236,12 @@ class CenterModel(PanopticModel):
     def decode_with_truth(self, outputs: CenterOutputs, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
         """See :meth:`PanopticModel.decode_with_truth` and :meth:`CenterRepresentation.with_truth`."""
         self.require_oracles(parts)
-        padded_size = self.padded_size(outputs)
-        mixed = self.representation.with_truth(outputs, truth, parts, self.labels, self.output_stride, padded_size)
-        return self.representation.decode(mixed, [truth.size], self.labels, 1)[0]
+        mixed = self.representation.with_truth(outputs, truth, parts, self.labels, self.padded_size(outputs))
+        return self.representation.decode(mixed, [ImageGeometry.of(truth.size)], self.labels)[0]
 
     def visualize(self, outputs: CenterOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
         """See :meth:`CenterRepresentation.visualize`."""
-        padded_size = self.padded_size(outputs)
-        return self.representation.visualize(outputs, size, self.labels, self.output_stride, padded_size)
+        return self.representation.visualize(outputs, size, self.labels, self.padded_size(outputs))
 
     def visualize_features(self, images: Tensor, size: tuple[int, int], categories: Sequence[int]) -> dict[str, Tensor]:
         """Visualise the effect of relations on the features of categories, see :mod:`panscape.models.pisr_panels`."""

@@ -37,7 +37,7 @@ from typing import Literal, cast
 from torch import Tensor, nn
 
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import padded_size
+from panscape.geometry import ImageGeometry, padded_size
 from panscape.labels import LabelSpace
 from panscape.models.base import PanopticModel
 from panscape.models.dense_detection_head import CHANNELS_IN_GROUP, LARGEST_DISTANCE, DenseDetectionHead
@@ -125,26 +125,23 @@ class DenseDetections(PanopticModel):
         """See :meth:`DenseBoxRepresentation.decode`; the scores of a map are the ones used for average precision."""
         return self.representation.decode(outputs, sizes, self.labels)
 
-    def decode_semantic(
-        self, outputs: DenseBoxOutputs, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
-    ) -> list[Tensor]:
+    def decode_semantic(self, outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
         """See :meth:`PanopticModel.decode_semantic`; the argmax is over all categories, whatever the merging rules."""
-        padded = self.representation.padded_size(outputs)
-        return argmax_at_image_size(outputs.semantic, padded, inference_sizes, sizes, align_corners=False)
+        padded_size = self.representation.padded_size(outputs)
+        geometries = [geometry.padded_to(padded_size) for geometry in geometries]
+        return argmax_at_image_size(outputs.semantic, geometries, align_corners=False)
 
     @property
     def has_detections(self) -> bool:
         """True: objects are detected before they are merged into the map."""
         return True
 
-    def detect(
-        self, outputs: DenseBoxOutputs, inference_sizes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
-    ) -> list[Detections]:
+    def detect(self, outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry]) -> list[Detections]:
         """See :meth:`PanopticModel.detect` and :meth:`DenseBoxRepresentation.detect`; masks are resized as maps are."""
-        found = self.representation.detect(outputs, inference_sizes, self.labels)
+        found = self.representation.detect(outputs, [one.inference_size for one in geometries], self.labels)
         return [
-            one._replace(masks=one.masks.resize(seen, size))
-            for one, seen, size in zip(found, inference_sizes, sizes, strict=True)
+            one._replace(masks=one.masks.resize(geometry.inference_size, geometry.size))
+            for one, geometry in zip(found, geometries, strict=True)
         ]
 
     @property

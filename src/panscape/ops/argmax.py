@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import require_fits
+from panscape.geometry import ImageGeometry
 from panscape.ops.argmax_cpu import fill_argmax
 from panscape.ops.interpolate import cell_table, finite_values, upsample
 from panscape.ops.interpolate_cpu import upsampled
@@ -41,14 +41,7 @@ def upsampled_argmax(
     return torch.from_numpy(category)
 
 
-def argmax_at_image_size(
-    logits: Tensor,
-    padded_size: tuple[int, int],
-    inference_sizes: Sequence[tuple[int, int]],
-    sizes: Sequence[tuple[int, int]],
-    *,
-    align_corners: bool,
-) -> list[Tensor]:
+def argmax_at_image_size(logits: Tensor, geometries: Sequence[ImageGeometry], *, align_corners: bool) -> list[Tensor]:
     """Return the argmax category of every pixel of each image of a batch, at the image's own size.
 
     If an image entered the network at another size, the logits are upsampled to the network's input, cropped to the
@@ -57,32 +50,25 @@ def argmax_at_image_size(
 
     Args:
         logits: float [B, K, h, w].
-        padded_size: height and width of the network's input.
-        inference_sizes: height and width of each image as it entered the network, before padding.
-        sizes: height and width of each image itself.
+        geometries: sizes of each image.
         align_corners: how logits are upsampled to the network's input.
 
     Returns:
         Category ids, integers [H, W] for each image, on the device of the logits.
 
     Raises:
-        InvalidArgumentError: the number of sizes differs from the number of images, or a size is impossible.
+        InvalidArgumentError: the number of geometries differs from the number of images.
     """
-    if not len(logits) == len(inference_sizes) == len(sizes):
-        raise InvalidArgumentError(
-            f"expected one size and one inference size for each of the {len(logits)} images, got {len(sizes)} and "
-            f"{len(inference_sizes)}"
-        )
+    if len(logits) != len(geometries):
+        raise InvalidArgumentError(f"expected one size for each of the {len(logits)} images, got {len(geometries)}")
     found = []
-    for planes, inference_size, size in zip(logits, inference_sizes, sizes, strict=True):
-        require_fits(inference_size, padded_size)
-        if tuple(inference_size) == tuple(size):
+    for planes, geometry in zip(logits, geometries, strict=True):
+        size, inference_size, padded_size = geometry.size, geometry.inference_size, geometry.padded_size
+        if geometry.is_resized:
+            seen = upsampled(finite_values(planes), padded_size, inference_size, align_corners)
+            found.append(upsampled_argmax(seen, size, size))
+        else:
             found.append(upsampled_argmax(planes, padded_size, size, align_corners=align_corners))
-            continue
-        if min(size) < 1:
-            raise InvalidArgumentError(f"expected images of at least 1x1 pixels, got {size[0]}x{size[1]}")
-        seen = upsampled(finite_values(planes), padded_size, inference_size, align_corners)
-        found.append(upsampled_argmax(seen, size, size))
     return found
 
 

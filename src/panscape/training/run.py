@@ -24,10 +24,10 @@ from panscape.datasets.workers import explain_worker_death
 from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.evaluation.model import evaluate
 from panscape.evaluation.options import InferenceOptions
-from panscape.images import resize_images
 from panscape.metrics import EvaluationReport
 from panscape.models import PanopticModel
 from panscape.models.base import in_eval_mode
+from panscape.models.prediction import run_network
 from panscape.nn.sync_batch_norm import check_batch_norms, convert_sync_batchnorm
 from panscape.panoptic import PanopticMap
 from panscape.training.checkpoints import Checkpoints, saved_steps
@@ -378,13 +378,13 @@ class _Run:
                 sample = load_sample(self.val_set, i * len(self.val_set) // count)
             except BadSampleError:  # the evaluation stops at it or lists it
                 continue
-            size = model.inference_size(sample.truth.size)
-            image = resize_images(sample.image[None].float() / 255, size)
+            geometry = model.geometry(sample.truth.size)
+            size = geometry.inference_size
             with in_eval_mode(model), torch.inference_mode():
-                outputs = model(image.to(self.fabric.device))
+                images, outputs = run_network(model, [sample.image], [geometry], self.fabric.device)
                 prediction = model.decode(outputs, [size])[0].to("cpu")
                 panels = model.visualize(outputs, size)
-            small = image[0].mul(255).round().to(torch.uint8)
+            small = images[0].mul(255).round().to("cpu", torch.uint8)
             sheets.append(draw_progress(small, sample.truth.resize(*size).compact(), prediction, panels, model.labels))
         return sheets
 

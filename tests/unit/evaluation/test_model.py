@@ -19,6 +19,7 @@ from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameErr
 from panscape.evaluation import model as evaluation
 from panscape.evaluation.model import Predicted, evaluate, predict_sample
 from panscape.evaluation.options import EvaluationOptions, InferenceOptions
+from panscape.geometry import ImageGeometry
 from panscape.labels import Category
 from panscape.metrics import BoundaryPanopticQuality, EvaluationReport, Evaluator, InstanceIoU, SemanticIoU
 from panscape.metrics.tables import format_percent
@@ -45,9 +46,9 @@ class Shifted:
 
 def head_of(model: PanopticModel, image: Tensor) -> Tensor:
     """Return what the semantic head alone predicts of an image that the network sees at its own size."""
-    size = (image.shape[1], image.shape[2])
+    geometry = ImageGeometry.of((image.shape[1], image.shape[2]))
     with in_eval_mode(model), torch.inference_mode():
-        return model.decode_semantic(model(image[None].float() / 255), [size], [size])[0]
+        return model.decode_semantic(model(image[None].float() / 255), [geometry])[0]
 
 
 def by_hand(

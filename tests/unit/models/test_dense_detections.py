@@ -14,7 +14,7 @@ from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.models.dense_detections import DenseDetections
 from panscape.representations.dense_boxes import DenseBoxRepresentation
 from panscape.representations.dense_boxes.decode import DenseBoxDecoding
-from panscape.representations.dense_boxes.locations import level_sizes
+from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
 from panscape.representations.merging import MergeConfig
 
 
@@ -36,7 +36,7 @@ def images(height: int, width: int, batch: int = 1) -> torch.Tensor:
 def test_shapes_are_those_of_the_levels(finest_stride: int, level_ends: tuple[float, ...]) -> None:
     representation = DenseBoxRepresentation(finest_stride=finest_stride, level_ends=level_ends)
     outputs = small(representation=representation)(images(70, 100, batch=2))
-    sizes = level_sizes((96, 128), finest_stride, len(level_ends) + 1)
+    sizes = level_sizes(Pyramid((96, 128), finest_stride, len(level_ends) + 1))
     num_locations = sum(s.area for s in sizes)
     assert outputs.semantic.shape == (2, 4, *sizes[0])
     assert outputs.box_category.shape == (2, 2, num_locations)
@@ -56,7 +56,7 @@ def test_locations_are_in_the_order_of_levels_and_rows() -> None:
         levels = model.pyramid(model.backbone(model.preprocess(images(64, 96)))[1:])
         centerness = [model.head.centerness(model.head.location_tower(x)) for x in levels]
     begin = 0
-    for i, (height, width) in enumerate(level_sizes((64, 96), 8, 5)):
+    for i, (height, width) in enumerate(level_sizes(Pyramid((64, 96), 8, 5))):
         part = outputs.box[0, :, begin : begin + height * width]
         torch.testing.assert_close(part, torch.tensor([0.1, 0.2, 0.3, 0.4])[:, None].mul(i + 1).exp().expand_as(part))
         by_rows = outputs.centerness[0, begin : begin + height * width].reshape(height, width)

@@ -14,6 +14,7 @@ from panscape.datasets.base import Sample
 from panscape.errors import InvalidArgumentError
 from panscape.evaluation.model import evaluate, predict_sample
 from panscape.evaluation.options import EvaluationOptions
+from panscape.geometry import ImageGeometry
 from panscape.images import resize_images
 from panscape.inference.predictor import Predictor
 from panscape.models.swiftnet import PanopticSwiftNet
@@ -70,7 +71,9 @@ def test_every_place_that_predicts_resizes_in_the_way_that_was_asked_for(model: 
             if way == "map":
                 (expected,) = (m.resize(*SIZE).compact() for m in model.decode(outputs, [HALF]))
             else:
-                (expected,) = model.representation.decode_resized(outputs, [HALF], [SIZE], SHAPES, 4)
+                (expected,) = model.representation.decode_resized(
+                    outputs, [ImageGeometry.of(SIZE, HALF, (64, 64))], SHAPES
+                )
         assert expected.equals(found[way])
     assert len({tuple(m.ids.flatten().tolist()) for m in found.values()}) == len(WAYS)
 
@@ -81,10 +84,11 @@ def test_at_one_size_every_way_is_decoding(model: PanopticSwiftNet) -> None:
     sizes = [SIZE, (50, 99)]
     expected = resizing(model, "map").decode(outputs, sizes)
     assert all(m.num_segments > 3 for m in expected)
+    geometries = [ImageGeometry.of(size) for size in sizes]
     for way in WAYS:
-        for a, b in zip(resizing(model, way).postprocess(outputs, sizes, sizes), expected, strict=True):
+        for a, b in zip(resizing(model, way).postprocess(outputs, geometries), expected, strict=True):
             assert a.equals(b)
-        scored = model.postprocess(outputs, sizes, sizes, scored=True)
+        scored = model.postprocess(outputs, geometries, scored=True)
         for a, b in zip(scored, model.score_instances(outputs, expected), strict=True):
             assert torch.equal(a.score, b.score)
 
@@ -93,10 +97,10 @@ def test_scores_of_maps_that_are_resized_are_those_before(model: PanopticSwiftNe
     with torch.inference_mode():
         outputs = model(torch.rand(1, 3, *HALF, generator=torch.Generator().manual_seed(2)))
     small = resizing(model, "map").score_instances(outputs, model.decode(outputs, [HALF]))
-    (found,) = model.postprocess(outputs, [HALF], [SIZE], scored=True)
+    (found,) = model.postprocess(outputs, [ImageGeometry.of(SIZE, HALF)], scored=True)
     assert torch.equal(found.score, small[0].score)
-    (found,) = resizing(model, "outputs").postprocess(outputs, [HALF], [SIZE], scored=True)
-    (plain,) = model.postprocess(outputs, [HALF], [SIZE])
+    (found,) = resizing(model, "outputs").postprocess(outputs, [ImageGeometry.of(SIZE, HALF)], scored=True)
+    (plain,) = model.postprocess(outputs, [ImageGeometry.of(SIZE, HALF)])
     assert found.equals(plain)
     assert not torch.equal(found.score, plain.score)
 
@@ -126,11 +130,9 @@ def test_sizes_that_cannot_be(model: PanopticSwiftNet, way: str) -> None:
     with torch.inference_mode():
         outputs = resizing(model, way)(torch.rand(2, 3, *HALF))
     with pytest.raises(InvalidArgumentError, match=r"expected one size .* got 1"):
-        model.postprocess(outputs, [HALF, HALF], [SIZE])
-    with pytest.raises(InvalidArgumentError, match=r"expected .*at least 1x1.*, got 0x9"):
-        model.postprocess(outputs, [HALF, HALF], [SIZE, (0, 9)])
-    with pytest.raises(InvalidArgumentError, match="expected"):
-        model.postprocess(outputs, [HALF, (65, 64)], [SIZE, SIZE])
+        model.postprocess(outputs, [ImageGeometry.of(SIZE, HALF)])
+    with pytest.raises(InvalidArgumentError, match="expected a size within the padded size 64x64, got 65x64"):
+        model.postprocess(outputs, [ImageGeometry.of(SIZE, HALF), ImageGeometry.of(SIZE, (65, 64))])
 
 
 def test_models_without_a_way_of_their_own_resize_maps() -> None:
@@ -138,7 +140,7 @@ def test_models_without_a_way_of_their_own_resize_maps() -> None:
     with torch.inference_mode():
         outputs = model(painted(generated_map(1, SIZE))[None].float() / 255)
     (whole,) = model.decode(outputs, [SIZE])
-    (found,) = model.postprocess(outputs, [SIZE], [(33, 200)])
+    (found,) = model.postprocess(outputs, [ImageGeometry.of((33, 200), SIZE)])
     assert found.equals(whole.resize(33, 200).compact())
-    (found,) = model.postprocess(outputs, [SIZE], [SIZE], scored=True)
+    (found,) = model.postprocess(outputs, [ImageGeometry.of(SIZE)], scored=True)
     assert found.equals(whole)

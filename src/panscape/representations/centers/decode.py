@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from panscape.geometry import ImageGeometry
 from panscape.ops.argmax import argmax_over_planes
 from panscape.ops.interpolate import cell_table, finite_values, upsample
 from panscape.panoptic import PanopticMap
@@ -53,8 +54,7 @@ def group_centers_reference(
     semantic_logits: Tensor,
     center: Tensor,
     offset: Tensor,
-    padded_size: tuple[int, int],
-    size: tuple[int, int],
+    geometry: ImageGeometry,
     thing_ids: Collection[int],
     decoding: CenterDecoding,
 ) -> PanopticMap:
@@ -62,11 +62,12 @@ def group_centers_reference(
 
     Arguments, result and errors are those of :func:`group_centers`; all other implementations must equal this one.
     """
-    check_outputs(semantic_logits[None], center[None], offset[None], padded_size, [size], thing_ids)
+    check_outputs(semantic_logits[None], center[None], offset[None], [geometry], thing_ids)
     device, num_categories = semantic_logits.device, semantic_logits.shape[0]
+    size = geometry.inference_size
 
     def whole(plane: Tensor) -> Tensor:
-        return upsample(plane, padded_size, size, decoding.align_corners)
+        return upsample(plane, geometry.padded_size, size, decoding.align_corners)
 
     semantic = argmax_over_planes(semantic_logits, whole)
     is_thing = thing_table(thing_ids, num_categories, device)
@@ -80,7 +81,7 @@ def group_centers_reference(
         x = torch.arange(size[1], device=device, dtype=torch.float32) + whole(offset[1])
         nearest = _nearest(points, y, x)
 
-    ids = torch.zeros(tuple(size), dtype=torch.int32, device=device)
+    ids = torch.zeros(size, dtype=torch.int32, device=device)
     category: list[int] = []
     score: list[float] = []
     areas = torch.bincount(semantic.flatten(), minlength=num_categories).tolist()
@@ -134,8 +135,7 @@ def group_centers(
     semantic_logits: Tensor,
     center: Tensor,
     offset: Tensor,
-    padded_size: tuple[int, int],
-    size: tuple[int, int],
+    geometry: ImageGeometry,
     thing_ids: Collection[int],
     decoding: CenterDecoding,
 ) -> PanopticMap:
@@ -145,37 +145,37 @@ def group_centers(
         semantic_logits: float [C, h, w], one plane per category.
         center: float [h, w], heatmap of centres.
         offset: float [2, h, w], from each pixel to its segment's centre as (dy, dx), in pixels of the input image.
-        padded_size: height and width of the network's input, to which outputs are upsampled.
-        size: height and width of the image in its top left corner.
+        geometry: sizes of the image; outputs are upsampled to its padded size.
         thing_ids: the categories that are things.
         decoding: options of finding centres and keeping segments.
 
     Returns:
-        A map of ``size``. First the stuff by category with score 1, then the things in the order of their centres,
-        whose score is the heatmap's value at the centre, at most 1. Centres with no or too few pixels are omitted.
+        A map of the inference size. First the stuff by category with score 1, then the things in the order of their
+        centres, whose score is the heatmap's value at the centre, at most 1. Centres with no or too few pixels are
+        omitted.
 
     Raises:
         InvalidArgumentError: shapes or sizes contradict each other, or a thing is not a category.
     """
-    check_outputs(semantic_logits[None], center[None], offset[None], padded_size, [size], thing_ids)
+    check_outputs(semantic_logits[None], center[None], offset[None], [geometry], thing_ids)
     if semantic_logits.device.type == "cpu":
-        return _group_centers_compiled(semantic_logits, center, offset, padded_size, size, thing_ids, decoding)
+        return _group_centers_compiled(semantic_logits, center, offset, geometry, thing_ids, decoding)
     batch = (semantic_logits[None], center[None], offset[None])
-    return group_centers_batched(*batch, padded_size, [size], thing_ids, decoding)[0]
+    return group_centers_batched(*batch, [geometry], thing_ids, decoding)[0]
 
 
 def _group_centers_compiled(
     semantic_logits: Tensor,
     center: Tensor,
     offset: Tensor,
-    padded_size: tuple[int, int],
-    size: tuple[int, int],
+    geometry: ImageGeometry,
     thing_ids: Collection[int],
     decoding: CenterDecoding,
 ) -> PanopticMap:
     logits = semantic_logits.detach().float().contiguous().numpy()  # the kernel handles values that are not finite
     heat, offsets = finite_values(center).contiguous().numpy(), finite_values(offset, nan=0).contiguous().numpy()
     num_categories, height, width = logits.shape
+    size, padded_size = geometry.inference_size, geometry.padded_size
     rows = cell_table(height, padded_size[0], decoding.align_corners, size[0])
     columns = cell_table(width, padded_size[1], decoding.align_corners, size[1])
     is_thing = np.isin(np.arange(num_categories), list(thing_ids))

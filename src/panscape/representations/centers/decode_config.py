@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from panscape.constraints import BelowOne, NonNegative, NonNegativeInt, OddInt, PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import min_area_pixels, require_fits
+from panscape.geometry import ImageGeometry, min_area_pixels
 
 CenterResize = Literal["map", "outputs", "outputs_unscaled"]
 BeyondTopK = Literal["highest", "above"]
@@ -98,11 +98,10 @@ def check_outputs(
     semantic_logits: Tensor,
     center: Tensor,
     offset: Tensor,
-    padded_size: tuple[int, int],
-    sizes: Sequence[tuple[int, int]],
+    geometries: Sequence[ImageGeometry],
     thing_ids: Collection[int],
 ) -> None:
-    """Check that the shapes of batched outputs, sizes and thing ids match each other."""
+    """Check that the shapes of batched outputs, geometries and thing ids match each other."""
     if semantic_logits.ndim != 4 or 0 in semantic_logits.shape:
         shape = list(semantic_logits.shape)
         raise InvalidArgumentError(f"expected logits as [B, C, h, w], one plane per category, got {shape}")
@@ -115,9 +114,10 @@ def check_outputs(
             raise InvalidArgumentError(
                 f"expected {name} as {expected} to go with logits {list(semantic_logits.shape)}, got {list(part.shape)}"
             )
-    if len(sizes) != batch:
-        raise InvalidArgumentError(f"expected one size for each of the {batch} images, got {len(sizes)}")
-    for size in sizes:
-        require_fits(size, padded_size)
+    if len(geometries) != batch:
+        raise InvalidArgumentError(f"expected one size for each of the {batch} images, got {len(geometries)}")
+    padded_sizes = {tuple(geometry.padded_size) for geometry in geometries}
+    if len(padded_sizes) > 1:
+        raise InvalidArgumentError(f"expected one padded size for the whole batch, got {sorted(padded_sizes)}")
     if any(not 0 <= c < num_categories for c in thing_ids):
         raise InvalidArgumentError(f"expected things among the {num_categories} categories, got {sorted(thing_ids)}")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from panscape.geometry import ImageGeometry
 from panscape.ops.argmax import argmax_over_planes
 from panscape.ops.interpolate import finite_values, upsample
 from panscape.panoptic import PanopticMap
@@ -23,8 +24,7 @@ def group_centers_batched(
     semantic_logits: Tensor,
     center: Tensor,
     offset: Tensor,
-    padded_size: tuple[int, int],
-    sizes: Sequence[tuple[int, int]],
+    geometries: Sequence[ImageGeometry],
     thing_ids: Collection[int],
     decoding: CenterDecoding,
 ) -> list[PanopticMap]:
@@ -36,16 +36,16 @@ def group_centers_batched(
         semantic_logits: float [B, C, h, w].
         center: float [B, h, w].
         offset: float [B, 2, h, w].
-        padded_size: as for ``group_centers``.
-        sizes: height and width of each image.
+        geometries: sizes of each image; all have the same padded size.
         thing_ids: as for ``group_centers``.
         decoding: as for ``group_centers``.
 
     Raises:
         InvalidArgumentError: as for ``group_centers``.
     """
-    check_outputs(semantic_logits, center, offset, padded_size, sizes, thing_ids)
+    check_outputs(semantic_logits, center, offset, geometries, thing_ids)
     num_categories, device = semantic_logits.shape[1], semantic_logits.device
+    sizes, padded_size = [geometry.inference_size for geometry in geometries], geometries[0].padded_size
     largest = (max(s[0] for s in sizes), max(s[1] for s in sizes))
 
     def whole(planes: Tensor) -> Tensor:

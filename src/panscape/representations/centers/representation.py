@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from panscape.constraints import NonNegative, Positive, PositiveFraction, PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import require_fits
+from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
 from panscape.nn.losses import ohem_cross_entropy, weighted_l1_loss, weighted_mse_loss
 from panscape.ops.argmax import argmax_over_planes
@@ -131,27 +131,22 @@ class CenterRepresentation:
         )
         return targets._replace(offset_weight=targets.offset_weight * weights)
 
-    def loss(
-        self,
-        outputs: CenterOutputs,
-        targets: CenterTargets,
-        output_stride: int,
-        padded_size: tuple[int, int] | None = None,
-    ) -> dict[str, Tensor]:
+    def loss(self, outputs: CenterOutputs, targets: CenterTargets, padded_size: tuple[int, int]) -> dict[str, Tensor]:
         """Compare outputs with stacked targets at full resolution (Section 2.3); the total is the sum of the values.
 
         Args:
             outputs: network outputs, which are upsampled bilinearly to the padded size. Outputs of a first stage, if
                 any, add the same losses under the names "first_semantic", "first_center" and "first_offset".
             targets: each with a first axis B; if smaller than the upsampled outputs, they are padded with void.
-            output_stride: input pixels per output pixel.
-            padded_size: height and width of the padded input; None if it is the outputs' size times the stride.
+            padded_size: height and width of the padded input.
+
+        Raises:
+            InvalidArgumentError: ``loss_stride`` does not divide the padded size, or the targets are larger than it.
         """
-        height, width = padded_size or outputs.padded_size(output_stride)
-        if output_stride % self.loss_stride or height % self.loss_stride or width % self.loss_stride:
+        height, width = padded_size
+        if height % self.loss_stride or width % self.loss_stride:
             raise InvalidArgumentError(
-                f"expected a loss_stride that divides the output stride {output_stride} and the padded size "
-                f"{height}x{width}, got {self.loss_stride}"
+                f"expected a loss_stride that divides the padded size {height}x{width}, got {self.loss_stride}"
             )
         rows, columns = height - targets.semantic.shape[-2], width - targets.semantic.shape[-1]
         if rows < 0 or columns < 0:
@@ -190,47 +185,29 @@ class CenterRepresentation:
         }
 
     def decode(
-        self,
-        outputs: CenterOutputs,
-        sizes: Sequence[tuple[int, int]],
-        labels: LabelSpace,
-        output_stride: int,
-        padded_size: tuple[int, int] | None = None,
+        self, outputs: CenterOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace
     ) -> list[PanopticMap]:
-        """Decode a batch of outputs into one map per image (Section 2.4).
+        """Decode a batch of outputs into one map per image, at its inference size (Section 2.4).
 
         Args:
-            outputs: outputs at a fraction of the padded size.
-            sizes: height and width of each image, to which the upsampled outputs are cropped.
+            outputs: outputs at a fraction of the padded size, to which they are upsampled.
+            geometries: sizes of each image; all have the same padded size.
             labels: label space, which defines things and stuff.
-            output_stride: input pixels per output pixel.
-            padded_size: height and width of the padded input, to which outputs are upsampled; None if it is their size
-                times the stride. For networks with aligned corners it is that minus the stride plus one.
+
+        Raises:
+            InvalidArgumentError: the number of geometries differs from the number of images.
         """
-        batch = outputs.semantic.shape[0]
-        if len(sizes) != batch:
-            raise InvalidArgumentError(f"expected one size for each of the {batch} images, got {len(sizes)}")
-        padded = padded_size or outputs.padded_size(output_stride)
-        for size in sizes:
-            require_fits(size, padded)
+        _require_one_each(outputs, geometries)
         semantic, center, offset = outputs.semantic.float(), outputs.center[:, 0].float(), outputs.offset.float()
         if semantic.device.type != "cpu":
-            return group_centers_batched(semantic, center, offset, padded, sizes, labels.thing_ids, self.decoding)
+            return group_centers_batched(semantic, center, offset, geometries, labels.thing_ids, self.decoding)
         return [
-            group_centers(semantic[i], center[i], offset[i], padded, size, labels.thing_ids, self.decoding)
-            for i, size in enumerate(sizes)
+            group_centers(semantic[i], center[i], offset[i], geometry, labels.thing_ids, self.decoding)
+            for i, geometry in enumerate(geometries)
         ]
 
     def decode_resized(
-        self,
-        outputs: CenterOutputs,
-        inference_sizes: Sequence[tuple[int, int]],
-        sizes: Sequence[tuple[int, int]],
-        labels: LabelSpace,
-        output_stride: int,
-        padded_size: tuple[int, int] | None = None,
-        *,
-        scored: bool = False,
+        self, outputs: CenterOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace, *, scored: bool = False
     ) -> list[PanopticMap]:
         """Decode outputs into one map per image at the image's own size; outputs are resized to it before decoding.
 
@@ -239,40 +216,31 @@ class CenterRepresentation:
 
         Args:
             outputs: as for :meth:`decode`.
-            inference_sizes: height and width of each image as it entered the network, to which the upsampled outputs
-                are cropped.
-            sizes: height and width of each image itself.
+            geometries: as for :meth:`decode`.
             labels: label space, which defines things and stuff.
-            output_stride: input pixels per output pixel.
-            padded_size: as in :meth:`decode`.
             scored: compute the scores of :mod:`panscape.representations.centers.scores` from the resized outputs.
 
         Raises:
-            InvalidArgumentError: the number of sizes differs from the number of images, or a size is impossible.
+            InvalidArgumentError: as for :meth:`decode`.
         """
-        if not len(outputs.semantic) == len(inference_sizes) == len(sizes):
-            raise InvalidArgumentError(
-                f"expected one size and one inference size for each of the {len(outputs.semantic)} images, got "
-                f"{len(sizes)} and {len(inference_sizes)}"
-            )
-        padded, maps = padded_size or outputs.padded_size(output_stride), []
+        _require_one_each(outputs, geometries)
+        maps = []
         areas = replace(self, decoding=replace(self.decoding, align_corners=False))
-        for i, (inference_size, size) in enumerate(zip(inference_sizes, sizes, strict=True)):
-            if tuple(inference_size) == tuple(size):
-                representation, one, target = self, outputs.image(i), padded
-            else:
-                semantic, center, offset = resize_outputs(
-                    *outputs.image(i).tensors,
-                    padded,
-                    inference_size,
-                    size,
+        for i, geometry in enumerate(geometries):
+            representation, one = self, outputs.image(i)
+            if geometry.is_resized:
+                resized = resize_outputs(
+                    *one.tensors,
+                    geometry,
                     align_corners=self.decoding.align_corners,
                     scale_offsets=self.decoding.resize != "outputs_unscaled",
                 )
-                representation, one, target = areas, CenterOutputs(semantic, center, offset), (size[0], size[1])
-            (panoptic,) = representation.decode(one, [size], labels, 1, target)
+                # The second step of resizing, from the inference size to the image's, is that of decoding.
+                representation, one, geometry = areas, CenterOutputs(*resized), ImageGeometry.of(geometry.size)
+            (panoptic,) = representation.decode(one, [geometry], labels)
             if scored:
-                panoptic = score_instances(panoptic, one, labels, 1, representation.decoding.align_corners, target)
+                align_corners = representation.decoding.align_corners
+                panoptic = score_instances(panoptic, one, labels, geometry.padded_size, align_corners)
             maps.append(panoptic)
         return maps
 
@@ -282,8 +250,7 @@ class CenterRepresentation:
         truth: PanopticMap,
         parts: Collection[str],
         labels: LabelSpace,
-        output_stride: int,
-        padded_size: tuple[int, int] | None = None,
+        padded_size: tuple[int, int],
     ) -> CenterOutputs:
         """Upsample the outputs of one image as :meth:`decode` does and replace parts by the ground truth (Table 7).
 
@@ -295,15 +262,13 @@ class CenterRepresentation:
             truth: ground truth of the image, at its size.
             parts: some of :data:`CENTER_ORACLES`; if empty, the result decodes to the same map as ``outputs``.
             labels: label space, which defines things and stuff.
-            output_stride: input pixels per output pixel.
-            padded_size: as in :meth:`decode`.
+            padded_size: height and width of the padded input, to which outputs are upsampled.
 
         Returns:
-            A batch of one at the ground truth's size, to be decoded with an output stride of 1.
+            A batch of one at the ground truth's size.
         """
-        padded = padded_size or outputs.padded_size(output_stride)
         semantic, center, offset = (
-            upsample(o.detach().float(), padded, truth.size, self.decoding.align_corners) for o in outputs.tensors
+            upsample(o.detach().float(), padded_size, truth.size, self.decoding.align_corners) for o in outputs.tensors
         )
         # Boundary weights take most of the time of encoding and are not used here.
         targets = replace(self, boundary_alphas=()).encode(truth.to("cpu"), labels)
@@ -323,8 +288,7 @@ class CenterRepresentation:
         outputs: CenterOutputs,
         size: tuple[int, int],
         labels: LabelSpace,
-        output_stride: int,
-        padded_size: tuple[int, int] | None = None,
+        padded_size: tuple[int, int],
     ) -> dict[str, Tensor]:
         """Visualise the outputs of one image as in the paper's Figures 3 and 4: semantic, centres, offset directions.
 
@@ -332,16 +296,14 @@ class CenterRepresentation:
             outputs: a batch of one.
             size: height and width of the image.
             labels: label space, which defines the colours.
-            output_stride: input pixels per output pixel.
-            padded_size: as in :meth:`decode`.
+            padded_size: height and width of the padded input, to which outputs are upsampled.
 
         Returns:
             Visualisations by name, uint8 [3, H, W].
         """
-        padded = padded_size or outputs.padded_size(output_stride)
 
         def whole(plane: Tensor) -> Tensor:
-            return upsample(plane, padded, size, self.decoding.align_corners)
+            return upsample(plane, padded_size, size, self.decoding.align_corners)
 
         semantic, center, offset = (o[0].detach().float().cpu() for o in outputs.tensors)
         category = argmax_over_planes(semantic, whole)  # plane by plane, as all upsampled planes may take a gigabyte
@@ -351,6 +313,13 @@ class CenterRepresentation:
             "centers": draw_heatmap(whole(center[0]).clamp(0, 1)),
             "offsets": draw_offsets(whole(offset), mask=is_thing),
         }
+
+
+def _require_one_each(outputs: CenterOutputs, geometries: Sequence[ImageGeometry]) -> None:
+    if len(outputs.semantic) != len(geometries):
+        raise InvalidArgumentError(
+            f"expected one size for each of the {len(outputs.semantic)} images, got {len(geometries)}"
+        )
 
 
 def _one_in_each_square(plane: Tensor, side: int) -> Tensor:

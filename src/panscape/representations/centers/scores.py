@@ -35,9 +35,8 @@ def score_instances(
     panoptic: PanopticMap,
     outputs: CenterOutputs,
     labels: LabelSpace,
-    output_stride: int,
+    padded_size: tuple[int, int],
     align_corners: bool,
-    padded_size: tuple[int, int] | None = None,
 ) -> PanopticMap:
     """Return the map with the scores of the rule at the top of this module.
 
@@ -45,9 +44,8 @@ def score_instances(
         panoptic: the map of one image, at the size at which it entered the network; on any device.
         outputs: a batch of one, at a fraction of the padded size.
         labels: label space, which defines things and stuff.
-        output_stride: input pixels per output pixel.
+        padded_size: height and width of the padded input, to which outputs are upsampled.
         align_corners: how outputs are upsampled; as in the decoding.
-        padded_size: height and width of the padded input; None if it is the outputs' size times the stride.
 
     Returns:
         The map, on its device, with scores in 0..1; segments without pixels have 0.
@@ -57,20 +55,19 @@ def score_instances(
             categories.
     """
     logits, heat = finite_values(outputs.semantic), finite_values(outputs.center)
-    padded = padded_size or outputs.padded_size(output_stride)
     size = panoptic.size
-    if logits.shape[0] != 1 or size[0] > padded[0] or size[1] > padded[1]:
+    if logits.shape[0] != 1 or size[0] > padded_size[0] or size[1] > padded_size[1]:
         raise InvalidArgumentError(
             f"expected the outputs of one image of {size[0]}x{size[1]}, got outputs of {logits.shape[0]} of at most "
-            f"{padded[0]}x{padded[1]}; pass the outputs that the map was decoded from"
+            f"{padded_size[0]}x{padded_size[1]}; pass the outputs that the map was decoded from"
         )
     if panoptic.num_segments and int(panoptic.category.max()) >= logits.shape[1]:
         raise InvalidArgumentError(
             f"expected categories below {logits.shape[1]}, for which there are logits, got "
             f"{int(panoptic.category.max())}; pass the outputs that the map was decoded from"
         )
-    rows = source_weights(logits.shape[-2], padded[0], align_corners, size[0])
-    columns = source_weights(logits.shape[-1], padded[1], align_corners, size[1])
+    rows = source_weights(logits.shape[-2], padded_size[0], align_corners, size[0])
+    columns = source_weights(logits.shape[-1], padded_size[1], align_corners, size[1])
     ids, category = panoptic.ids.to(logits.device).long(), panoptic.category.to(logits.device)
     area, mean_y, mean_x = _extent(ids, panoptic.num_segments)
     score = _probability_sums(logits[0], ids, category, rows, columns) / area.clamp_min(1)

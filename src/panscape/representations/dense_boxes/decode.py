@@ -4,295 +4,352 @@ Post-processing of Real-Time Panoptic Segmentation from Dense Detections (Hou et
 Section 3.2):
 
 1. Select the objects among the predicted boxes (NMS; ``panscape.representations.dense_boxes.select_boxes``).
-2. Build each object's mask from the pixels whose boxes agree with its box
-   (``panscape.representations.dense_boxes.masks``, which begins with the plain reference).
+2. Build each object's mask from the pixels whose boxes agree with its box: for the object's box and each cell of a
+   grid, the probability that the cell lies in the same object is
+
+       M = P_loc (the object's box, the cell's box) * P_sem (the object's category at the cell).
+
+   M is upsampled bilinearly to the image and compared with a threshold.
 3. Merge the masks with the stuff (``panscape.representations.merging``).
+
+Paper and released code differ in step 2, and ``variant`` selects one of them:
+
+* "paper": P_loc is the IoU of the boxes, Equation 6; a pixel belongs to the object if M > threshold, Equation 7.
+* "published": P_loc is (I + 1) / (U + 1) - (G - U) / G with intersection I, union U, and the area G = 1e-7 + that of
+  the smallest box around both; M >= threshold.
+
+Cells may have several boxes, of which the best counts (Table 3, without levelness). If P_loc is NaN, as with infinite
+boxes, it counts as minus infinity. For finite boxes it is at most 1, apart from rounding.
+
+:func:`decode_dense_boxes_reference` is the definition. :func:`decode_dense_boxes` gives the same maps: masks come from
+compiled kernels on the CPU, which evaluate M only where it can matter, or from one CUDA kernel, which builds a few at a
+time without any other tensor of the size of a mask. Masks agree in every pixel with :func:`dense_masks_reference`.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import os
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from panscape.constraints import PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import Size, require_fits
+from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
-from panscape.ops.argmax import upsampled_argmax
-from panscape.ops.cropped_masks import Detections
-from panscape.ops.interpolate import finite_values
+from panscape.ops.argmax import argmax_over_planes, upsampled_argmax
+from panscape.ops.cropped_masks import CroppedMasks, Detections
+from panscape.ops.interpolate import cell_table, finite_values, upsample
+from panscape.ops.interpolate_cpu import upsample_planes
 from panscape.panoptic import PanopticMap
-from panscape.representations.dense_boxes.locations import argmax_level, dense_boxes
-from panscape.representations.dense_boxes.masks import MaskVariant, dense_masks, upsampled_thing_prob
-from panscape.representations.dense_boxes.select_boxes import Boxes, BoxSelection, select_boxes
+from panscape.representations.dense_boxes.decode_config import DenseBoxDecoding, MaskVariant
+from panscape.representations.dense_boxes.locations import Pyramid, dense_boxes
+from panscape.representations.dense_boxes.masks_cpu import build_masks
+from panscape.representations.dense_boxes.select_boxes import select_boxes
+from panscape.representations.dense_boxes.types import DenseBoxOutputs
 from panscape.representations.merging import MergeConfig, merge_instances
 
-__all__ = ["DenseBoxDecoding", "boxes_to_map", "decode_dense_boxes", "detect_dense_boxes", "semantic_argmax"]
-
 _LARGEST_DISTANCE = 1e14  # masks require boxes within 1e15
+_MAX_PIXELS = 1 << 25  # pixels of a chunk of masks, of one byte each: 16 masks of 1024x2048
 
 
-@dataclass(frozen=True, slots=True)
-class DenseBoxDecoding:
-    """Options of decoding dense boxes; the defaults are those of the released code.
-
-    Paper and released code differ, and ``variant`` selects one of them:
-
-    * "published", the code: masks by a smoothed generalised IoU; each cell takes the box of some level, even if no
-      object is most probable; near duplicates of any category are dropped.
-    * "paper": masks by plain IoU (Equation 6), M > threshold (Equation 7); a cell without an object has no box
-      (Equation 14); objects of different categories do not suppress each other.
+class MaskInputs(NamedTuple):
+    """What the masks of one image's objects are built from.
 
     Attributes:
-        variant: Rules to follow where paper and code differ: "published", those of the released code, or "paper".
-        score_threshold: Minimum probability of a category at a location, exclusive, 0..1.
-        pre_nms_top_k: Maximum number of candidates of a level.
-        nms_iou: IoU threshold of NMS within a category, 0..1.
-        class_agnostic_nms_iou: IoU threshold of NMS across categories, 0..1; not for "paper".
-        max_detections: Maximum number of objects, except those with the same score as the last one.
-        mask_threshold: Minimum probability of a pixel of an object's mask, 0..1.
-        merging: Rules for merging objects and stuff into a map. Scores are products of two probabilities and lower
-            than those of other detectors, so that a min_score below 0.5 is often better; neither paper nor code has
-            one.
-
-    Raises:
-        InvalidArgumentError: a value is out of range.
+        query: boxes of the objects, float [P, 4], xyxy in pixels of the input, x1 <= x2 and y1 <= y2, within
+            1e15 or infinite.
+        category: category of each object, a plane of ``prob``, int64 [P].
+        dense: boxes of every cell, as for ``query``, float [D, 4, h, w], D at least 1.
+        prob: probability of each category of things at every cell, float [T, h, w].
+        geometry: sizes of the image: masks have its inference size, and the cells cover its padded size evenly.
     """
 
-    variant: MaskVariant = "published"
-    score_threshold: UnitInterval = 0.06
-    pre_nms_top_k: PositiveInt = 1000
-    nms_iou: UnitInterval = 0.6
-    class_agnostic_nms_iou: UnitInterval = 0.97
-    max_detections: PositiveInt = 100
-    mask_threshold: UnitInterval = 0.4
-    merging: MergeConfig = field(default_factory=MergeConfig)
+    query: Tensor
+    category: Tensor
+    dense: Tensor
+    prob: Tensor
+    geometry: ImageGeometry
 
-    def __post_init__(self) -> None:
-        check_fields(self)
+    def of_objects(self, chosen: slice | Tensor) -> MaskInputs:
+        """Return the inputs for some of the objects."""
+        return self._replace(query=self.query[chosen], category=self.category[chosen])
 
-    @property
-    def selection(self) -> BoxSelection:
-        """Options of selecting objects among the predicted boxes."""
-        return BoxSelection(
-            threshold=self.score_threshold,
-            pre_nms_top_k=self.pre_nms_top_k,
-            nms_iou=self.nms_iou,
-            class_agnostic_nms_iou=self.class_agnostic_nms_iou if self.variant == "published" else 1.0,
-            max_boxes=self.max_detections,
-        )
 
-    def levels(self, levelness: Tensor | None) -> Tensor | None:
-        """Return the level whose box each cell takes, int64 [B, 2h, 2w], -1 for none; None without levelness.
+def decode_dense_boxes_reference(
+    outputs: DenseBoxOutputs, size: tuple[int, int], labels: LabelSpace, pyramid: Pyramid, decoding: DenseBoxDecoding
+) -> PanopticMap:
+    """Decode the outputs of one image in plain torch, on any device: the definition of this decoding.
 
-        Args:
-            levelness: logits, float [B, 1 + levels, 2h, 2w], channel 0 for no object, or None; receives no gradient.
-        """
-        if levelness is None:
-            return None
-        return argmax_level(levelness.detach(), with_background=self.variant == "paper")
+    Arguments are those of :func:`decode_dense_boxes`, for a batch of one.
+    """
+    geometry = ImageGeometry.of(size, padded_size=pyramid.padded_size)
+    box = finite_values(outputs.box, nan=0).clamp(0, _LARGEST_DISTANCE)
+    found = select_boxes(outputs.box_category[0], box[0], outputs.centerness[0], pyramid, size, decoding.selection)
+
+    (dense,) = dense_boxes(box, decoding.levels(outputs.levelness), pyramid)
+    logits = finite_values(outputs.semantic[0])
+    things = torch.tensor(labels.thing_ids, dtype=torch.int64, device=box.device)
+    prob = upsample(logits, pyramid.dense_size, pyramid.dense_size, align_corners=False).softmax(0)[things]
+    inputs = MaskInputs(found.box, found.category, dense, prob, geometry)
+    masks = dense_masks_reference(inputs, threshold=decoding.mask_threshold, variant=decoding.variant)
+
+    choices = torch.tensor(decoding.merging.semantic_ids(labels), device=box.device)
+    semantic = choices[argmax_over_planes(logits[choices], lambda p: upsample(p, pyramid.padded_size, size, False))]
+    windows = CroppedMasks.from_masks(masks)
+    return merge_instances(windows, things[found.category], found.score, semantic, labels, decoding.merging)
+
+
+def dense_masks_reference(inputs: MaskInputs, *, threshold: float, variant: MaskVariant) -> Tensor:
+    """Build full masks, bool [P, H, W], in plain torch: the definition, which other implementations must equal.
+
+    Arguments and errors are those of :func:`dense_masks`. Objects are processed one at a time, as the probabilities of
+    all of them would take a gigabyte.
+    """
+    _check_masks(inputs, variant)
+    query, category, dense, prob, geometry = inputs
+    size = geometry.inference_size
+    masks = torch.zeros(len(query), *size, dtype=torch.bool, device=query.device)
+    for mask, box, c in zip(masks, query.detach().float(), category.tolist(), strict=True):
+        best = torch.full(dense.shape[2:], -torch.inf, device=query.device)
+        for boxes in dense.detach().float():
+            value = location_mask_prob(box, boxes, variant)
+            best = torch.where(value > best, value, best)
+        whole = upsample(best * prob[c].float(), geometry.padded_size, size, align_corners=False)
+        torch.ge(whole, threshold, out=mask) if variant == "published" else torch.gt(whole, threshold, out=mask)
+    return masks
+
+
+def location_mask_prob(query: Tensor, boxes: Tensor, variant: MaskVariant) -> Tensor:
+    """Return P_loc of one query, float [4], with boxes [4, ...]; float [...]. The order of operations is fixed."""
+    x1, y1, x2, y2 = query
+    left, top, right, bottom = boxes
+    shared = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp_min(0) * (
+        torch.minimum(y2, bottom) - torch.maximum(y1, top)
+    ).clamp_min(0)
+    union = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top) - shared
+    if variant == "paper":
+        overlap: Tensor = shared / union.clamp_min(1e-7)  # the IoU of two empty boxes is 0
+        return overlap
+    around = (torch.maximum(x2, right) - torch.minimum(x1, left)) * (
+        torch.maximum(y2, bottom) - torch.minimum(y1, top)
+    ) + 1e-7
+    prob: Tensor = (shared + 1) / (union + 1) - (around - union) / around
+    return prob
 
 
 def decode_dense_boxes(
-    semantic: Tensor,
-    box_category: Tensor,
-    box: Tensor,
-    centerness: Tensor,
-    levelness: Tensor | None,
+    outputs: DenseBoxOutputs,
     sizes: Sequence[tuple[int, int]],
     labels: LabelSpace,
-    finest_stride: int,
-    num_levels: int,
+    pyramid: Pyramid,
     decoding: DenseBoxDecoding,
 ) -> list[PanopticMap]:
     """Decode a batch of outputs into one map per image.
 
     Args:
-        semantic: category logits, float [B, K, h, w], at ``1 / finest_stride`` of the padded size.
-        box_category: logits of things, float [B, T, L]; channel t is category ``labels.thing_ids[t]``.
-        box: distances to the left, top, right and bottom side, input pixels, float [B, 4, L]; negative values and NaN
-            count as 0.
-        centerness: logits, float [B, L].
-        levelness: logits, float [B, 1 + levels, 2h, 2w], channel 0 for no object, or None.
+        outputs: outputs for the padded images; distances that are negative or NaN count as 0.
         sizes: height and width of each image, in the top left corner of the network's input.
         labels: label space, which defines things and stuff.
-        finest_stride: input pixels per cell of the finest level.
-        num_levels: number of levels of the pyramid.
+        pyramid: geometry of the locations.
         decoding: decoding options.
 
     Raises:
         InvalidArgumentError: shapes contradict each other or the sizes.
     """
-    parts = _parts_of_images(
-        semantic, box_category, box, centerness, levelness, sizes, labels, finest_stride, num_levels, decoding
-    )
+    images = _mask_inputs(outputs, sizes, labels, pyramid, decoding)
     maps = []
-    for i, (size, (found, dense, prob, padded)) in enumerate(zip(sizes, parts, strict=True)):
-        category = semantic_argmax(semantic[i], padded, size, labels, decoding.merging)
-        maps.append(boxes_to_map(found, dense, prob, category, padded, labels, decoding))
+    for logits, (inputs, score) in zip(outputs.semantic, images, strict=True):
+        semantic = semantic_argmax(logits, inputs.geometry, labels, decoding.merging)
+        maps.append(boxes_to_map(inputs, score, semantic, labels, decoding))
     return maps
 
 
 def detect_dense_boxes(
-    semantic: Tensor,
-    box_category: Tensor,
-    box: Tensor,
-    centerness: Tensor,
-    levelness: Tensor | None,
+    outputs: DenseBoxOutputs,
     sizes: Sequence[tuple[int, int]],
     labels: LabelSpace,
-    finest_stride: int,
-    num_levels: int,
+    pyramid: Pyramid,
     decoding: DenseBoxDecoding,
 ) -> list[Detections]:
     """Return the detected objects of each image of a batch before they are merged into a map, whatever their score.
 
     The arguments are those of :func:`decode_dense_boxes`.
     """
-    parts = _parts_of_images(
-        semantic, box_category, box, centerness, levelness, sizes, labels, finest_stride, num_levels, decoding
-    )
-    return [
-        _masked(found, dense, prob, size, padded, labels, decoding)
-        for size, (found, dense, prob, padded) in zip(sizes, parts, strict=True)
-    ]
+    images = _mask_inputs(outputs, sizes, labels, pyramid, decoding)
+    return [_detections(inputs, score, labels, decoding) for inputs, score in images]
 
 
-class _Parts(NamedTuple):
-    """Inputs for the masks of one image, see :func:`boxes_to_map`."""
-
-    found: Boxes
-    dense: Tensor
-    prob: Tensor
-    padded_size: Size
-
-
-def _parts_of_images(
-    semantic: Tensor,
-    box_category: Tensor,
-    box: Tensor,
-    centerness: Tensor,
-    levelness: Tensor | None,
+def _mask_inputs(
+    outputs: DenseBoxOutputs,
     sizes: Sequence[tuple[int, int]],
     labels: LabelSpace,
-    finest_stride: int,
-    num_levels: int,
+    pyramid: Pyramid,
     decoding: DenseBoxDecoding,
-) -> Iterator[_Parts]:
-    """Select the objects of each image of a batch and prepare the inputs of their masks."""
-    padded = _checked_size(semantic, box_category, box, levelness, sizes, labels, finest_stride, num_levels)
-    box = finite_values(box, nan=0).clamp(0, _LARGEST_DISTANCE)
-    dense = dense_boxes(box, decoding.levels(levelness), padded, finest_stride, num_levels)
-    grid = (2 * semantic.shape[2], 2 * semantic.shape[3])
+) -> Iterator[tuple[MaskInputs, Tensor]]:
+    """Select the objects of each image of a batch; yield the inputs of their masks, and their scores, float [P]."""
+    _check_outputs(outputs, sizes, labels, pyramid)
+    box = finite_values(outputs.box, nan=0).clamp(0, _LARGEST_DISTANCE)
+    dense = dense_boxes(box, decoding.levels(outputs.levelness), pyramid)
     for i, size in enumerate(sizes):
-        parts = (box_category[i], box[i], centerness[i])
-        found = select_boxes(*parts, padded, size, finest_stride, num_levels, decoding.selection)
-        yield _Parts(found, dense[i], upsampled_thing_prob(semantic[i], grid, labels.thing_ids), padded)
-
-
-def semantic_argmax(
-    logits: Tensor, padded_size: tuple[int, int], size: tuple[int, int], labels: LabelSpace, merging: MergeConfig
-) -> Tensor:
-    """Return the argmax over the categories that pixels without an object may have, integers [size].
-
-    Args:
-        logits: float [K, h, w], which are upsampled bilinearly to ``padded_size``.
-        padded_size: height and width of the network's input.
-        size: height and width of the image.
-        labels: label space, which defines things and stuff.
-        merging: merging rules, which define those categories.
-    """
-    ids = merging.semantic_ids(labels)
-    if len(ids) == len(labels):
-        return upsampled_argmax(logits, padded_size, size)
-    position = upsampled_argmax(logits[list(ids)], padded_size, size)
-    return torch.tensor(ids, device=logits.device)[position.long()]
+        geometry = ImageGeometry.of(size, padded_size=pyramid.padded_size)
+        found = select_boxes(outputs.box_category[i], box[i], outputs.centerness[i], pyramid, size, decoding.selection)
+        prob = upsampled_thing_prob(outputs.semantic[i], pyramid.dense_size, labels.thing_ids)
+        yield MaskInputs(found.box, found.category, dense[i], prob, geometry), found.score
 
 
 def boxes_to_map(
-    found: Boxes,
-    dense: Tensor,
-    prob: Tensor,
-    semantic: Tensor,
-    padded_size: tuple[int, int],
-    labels: LabelSpace,
-    decoding: DenseBoxDecoding,
+    inputs: MaskInputs, score: Tensor, semantic: Tensor, labels: LabelSpace, decoding: DenseBoxDecoding
 ) -> PanopticMap:
     """Build the masks of one image's objects and merge them into a map.
 
     Args:
-        found: the objects; their categories are planes of ``prob``.
-        dense: boxes of the cells of a grid over the padded input, float [D, 4, h, w], xyxy; the best of D counts.
-        prob: probability of each thing at every cell, float [T, h, w].
+        inputs: the objects and their cells.
+        score: score of each object, float [P].
         semantic: argmax category of every pixel, integers of the image's size.
-        padded_size: height and width of the network's input.
         labels: label space, which defines things and stuff.
         decoding: decoding options.
     """
-    # Objects that merging would drop need no mask.
-    found = Boxes(*(part[found.score >= decoding.merging.min_score] for part in found))
-    size = (semantic.shape[0], semantic.shape[1])
-    masks, category, score = _masked(found, dense, prob, size, padded_size, labels, decoding)
+    kept = score >= decoding.merging.min_score  # objects that merging would drop need no mask
+    masks, category, score = _detections(inputs.of_objects(kept), score[kept], labels, decoding)
     return merge_instances(masks, category, score, semantic, labels, decoding.merging)
 
 
-def _masked(
-    found: Boxes,
-    dense: Tensor,
-    prob: Tensor,
-    size: tuple[int, int],
-    padded_size: tuple[int, int],
-    labels: LabelSpace,
-    decoding: DenseBoxDecoding,
-) -> Detections:
-    """Build the masks of one image's objects; arguments as for :func:`boxes_to_map`."""
-    masks = dense_masks(
-        found.box,
-        found.category,
-        dense,
-        prob,
-        padded_size,
-        size,
-        threshold=decoding.mask_threshold,
-        variant=decoding.variant,
-    )
-    category = torch.tensor(labels.thing_ids, dtype=torch.int64, device=found.category.device)[found.category]
-    return Detections(masks, category, found.score)
+def _detections(inputs: MaskInputs, score: Tensor, labels: LabelSpace, decoding: DenseBoxDecoding) -> Detections:
+    masks = dense_masks(inputs, threshold=decoding.mask_threshold, variant=decoding.variant)
+    category = torch.tensor(labels.thing_ids, dtype=torch.int64, device=inputs.category.device)[inputs.category]
+    return Detections(masks, category, score)
 
 
-def _checked_size(
-    semantic: Tensor,
-    box_category: Tensor,
-    box: Tensor,
-    levelness: Tensor | None,
-    sizes: Sequence[tuple[int, int]],
-    labels: LabelSpace,
-    finest_stride: int,
-    num_levels: int,
-) -> Size:
-    """Return the size of the network's input; check outputs against it, each other and the label space."""
+def dense_masks(inputs: MaskInputs, *, threshold: float, variant: MaskVariant) -> CroppedMasks:
+    """Build the masks of one image with the fastest implementation for their device.
+
+    Args:
+        inputs: the objects and their cells.
+        threshold: minimum probability of a pixel of an object.
+        variant: "paper" or "published", see above.
+
+    Returns:
+        P masks, whose windows are inside the image.
+
+    Raises:
+        InvalidArgumentError: shapes contradict each other, or a category is not a plane of ``prob``.
+    """
+    _check_masks(inputs, variant)
+    query, dense, prob = (part.detach().float().contiguous() for part in (inputs.query, inputs.dense, inputs.prob))
+    if query.device.type != "cpu":
+        inputs = inputs._replace(query=query, dense=dense, prob=prob)
+        return dense_masks_chunked(inputs, threshold=threshold, variant=variant, max_pixels=_MAX_PIXELS)
+    size, padded_size = inputs.geometry.inference_size, inputs.geometry.padded_size
+    rows = cell_table(dense.shape[2], padded_size[0], False, size[0])
+    columns = cell_table(dense.shape[3], padded_size[1], False, size[1])
+    arrays = (query.numpy(), inputs.category.numpy(), dense.numpy(), prob.numpy())
+    windows, crops = build_masks(*arrays, rows, columns, threshold, is_published=variant == "published")
+    return CroppedMasks.from_crops([torch.from_numpy(crop) for crop in crops], torch.from_numpy(windows))
+
+
+def dense_masks_chunked(inputs: MaskInputs, *, threshold: float, variant: MaskVariant, max_pixels: int) -> CroppedMasks:
+    """Build masks as :func:`dense_masks` does, on any device, at full size in chunks.
+
+    Floats are float32 and contiguous; ``max_pixels`` is as for :meth:`CroppedMasks.from_parts`.
+    """
+    is_fused = inputs.query.is_cuda and _has_triton()
+
+    def make(some: slice) -> Tensor:
+        if not is_fused:
+            return dense_masks_reference(inputs.of_objects(some), threshold=threshold, variant=variant)
+        from panscape.representations.dense_boxes.masks_triton import dense_masks_triton
+
+        return dense_masks_triton(inputs.of_objects(some), threshold, is_published=variant == "published")
+
+    return CroppedMasks.from_parts(make, len(inputs.query), inputs.geometry.inference_size, max_pixels)
+
+
+def upsampled_thing_prob(semantic_logits: Tensor, grid: tuple[int, int], thing_ids: tuple[int, ...]) -> Tensor:
+    """Return the probability of each thing at every cell of a finer grid: softmax of the upsampled logits.
+
+    Args:
+        semantic_logits: float [K, h, w], all categories; NaN counts as the lowest value.
+        grid: height and width of the finer grid.
+        thing_ids: categories of the result's planes.
+
+    Returns:
+        float32 [T, *grid].
+    """
+    logits = finite_values(semantic_logits).contiguous()
+    if logits.device.type == "cpu":
+        rows = cell_table(logits.shape[1], grid[0], False, grid[0])
+        columns = cell_table(logits.shape[2], grid[1], False, grid[1])
+        fine = logits.new_empty(len(logits), *grid)
+        upsample_planes(logits.numpy(), rows, columns, fine.numpy())
+    else:
+        fine = upsample(logits, grid, grid, align_corners=False)
+    prob: Tensor = fine.softmax(dim=0)[list(thing_ids)]
+    return prob
+
+
+def semantic_argmax(logits: Tensor, geometry: ImageGeometry, labels: LabelSpace, merging: MergeConfig) -> Tensor:
+    """Return the argmax over the categories that pixels without an object may have, integers [H, W].
+
+    Args:
+        logits: float [K, h, w], which are upsampled bilinearly to the padded size.
+        geometry: sizes of the image; the result has its inference size.
+        labels: label space, which defines things and stuff.
+        merging: merging rules, which define those categories.
+    """
+    ids, sizes = merging.semantic_ids(labels), (geometry.padded_size, geometry.inference_size)
+    if len(ids) == len(labels):
+        return upsampled_argmax(logits, *sizes)
+    position = upsampled_argmax(logits[list(ids)], *sizes)
+    return torch.tensor(ids, device=logits.device)[position.long()]
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Return whether CUDA kernels can be compiled: most torch builds include Triton, which requires a compiler."""
+    has_compiler = "CC" in os.environ or any(shutil.which(name) for name in ("gcc", "clang"))
+    return importlib.util.find_spec("triton") is not None and has_compiler
+
+
+def _check_masks(inputs: MaskInputs, variant: str) -> None:
+    """Check that the inputs of masks match each other."""
+    query, category, dense, prob, _ = inputs
+    if query.ndim != 2 or query.shape[1] != 4 or list(category.shape) != [len(query)]:
+        raise InvalidArgumentError(
+            f"expected query as [P, 4] and a category for each, got {list(query.shape)} and {list(category.shape)}"
+        )
+    if dense.ndim != 4 or dense.shape[1] != 4 or 0 in dense.shape or dense.shape[2:] != prob.shape[1:]:
+        raise InvalidArgumentError(
+            f"expected dense as [D, 4, h, w] and prob as [T, h, w], got {list(dense.shape)} and {list(prob.shape)}"
+        )
+    if len(category) and not (int(category.min()) >= 0 and int(category.max()) < len(prob)):
+        raise InvalidArgumentError(f"expected categories in 0..{len(prob) - 1}, got {sorted(set(category.tolist()))}")
+    if variant not in ("published", "paper"):
+        raise InvalidArgumentError(f'expected variant "published" or "paper", got {variant!r}')
+
+
+def _check_outputs(
+    outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace, pyramid: Pyramid
+) -> None:
+    """Check that outputs match each other, the sizes and the label space."""
+    semantic, box_category, box, _, levelness = outputs
     if semantic.ndim != 4 or semantic.shape[1] != len(labels) or 0 in semantic.shape:
         raise InvalidArgumentError(
             f"expected semantic as [B, {len(labels)}, h, w], one plane for each category of {labels.name}, "
             f"got {list(semantic.shape)}"
         )
     batch, _, height, width = semantic.shape
-    padded = Size(height * finest_stride, width * finest_stride)
     if list(box_category.shape[:2]) != [batch, len(labels.thing_ids)] or len(box) != batch:
         raise InvalidArgumentError(
             f"expected box_category as [{batch}, {len(labels.thing_ids)}, L] and box as [{batch}, 4, L], "
             f"got {list(box_category.shape)} and {list(box.shape)}"
         )
-    if levelness is not None and list(levelness.shape) != [batch, 1 + num_levels, 2 * height, 2 * width]:
-        raise InvalidArgumentError(
-            f"expected levelness as {[batch, 1 + num_levels, 2 * height, 2 * width]}, got {list(levelness.shape)}"
-        )
+    expected = [batch, 1 + pyramid.num_levels, 2 * height, 2 * width]
+    if levelness is not None and list(levelness.shape) != expected:
+        raise InvalidArgumentError(f"expected levelness as {expected}, got {list(levelness.shape)}")
     if len(sizes) != batch:
         raise InvalidArgumentError(f"expected one size for each of the {batch} images, got {len(sizes)}")
-    for size in sizes:
-        require_fits(size, padded)
-    return padded

@@ -10,6 +10,7 @@ Detections", CVPR 2020, arXiv 1912.01202, Equation 14).
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,17 +21,33 @@ from panscape.geometry import Size
 from panscape.ops.interpolate import source_weights, upsample
 
 
-def level_sizes(padded_size: tuple[int, int], finest_stride: int, num_levels: int) -> tuple[Size, ...]:
-    """Return the height and width of each level's grid, finest first; each is half of the previous, rounded up.
+class Pyramid(NamedTuple):
+    """The geometry of the locations.
 
-    Args:
+    Attributes:
         padded_size: height and width of the network's input, multiples of ``finest_stride``.
-        finest_stride: input pixels per cell of the finest level, even.
-        num_levels: at least 1.
+        finest_stride: input pixels per cell of the finest level, even; it doubles with each level.
+        num_levels: number of levels, at least 1.
+    """
+
+    padded_size: tuple[int, int]
+    finest_stride: int
+    num_levels: int
+
+    @property
+    def dense_size(self) -> Size:
+        """Height and width of the dense grid, cells."""
+        stride = self.finest_stride // 2
+        return Size(self.padded_size[0] // stride, self.padded_size[1] // stride)
+
+
+def level_sizes(pyramid: Pyramid) -> tuple[Size, ...]:
+    """Return the height and width of each level's grid, finest first; each is half of the previous, rounded up.
 
     Raises:
         InvalidArgumentError: the finest level does not fit the input, or the stride cannot be halved.
     """
+    padded_size, finest_stride, num_levels = pyramid
     height, width = padded_size
     if finest_stride < 2 or finest_stride % 2 or min(height, width) < 1 or any(n % finest_stride for n in padded_size):
         raise InvalidArgumentError(
@@ -57,21 +74,19 @@ def grid_points(size: tuple[int, int], stride: int, device: torch.device | str |
     return torch.stack(torch.meshgrid(y, x, indexing="ij"))
 
 
-def fcos_locations(
-    padded_size: tuple[int, int], finest_stride: int, num_levels: int, device: torch.device | str | None = None
-) -> Tensor:
-    """Return the locations of all levels, float32 [2, L], y before x; arguments as for :func:`level_sizes`."""
-    sizes = level_sizes(padded_size, finest_stride, num_levels)
-    return torch.cat([grid_points(s, finest_stride << i, device).flatten(1) for i, s in enumerate(sizes)], dim=1)
+def fcos_locations(pyramid: Pyramid, device: torch.device | str | None = None) -> Tensor:
+    """Return the locations of all levels, float32 [2, L], y before x."""
+    sizes = level_sizes(pyramid)
+    return torch.cat(
+        [grid_points(s, pyramid.finest_stride << i, device).flatten(1) for i, s in enumerate(sizes)], dim=1
+    )
 
 
-def location_levels(
-    padded_size: tuple[int, int], finest_stride: int, num_levels: int, device: torch.device | str | None = None
-) -> Tensor:
-    """Return the level of every location, int64 [L], 0 the finest; arguments as for :func:`level_sizes`."""
-    sizes = level_sizes(padded_size, finest_stride, num_levels)
+def location_levels(pyramid: Pyramid, device: torch.device | str | None = None) -> Tensor:
+    """Return the level of every location, int64 [L], 0 the finest."""
+    sizes = level_sizes(pyramid)
     areas = torch.tensor([s.area for s in sizes], device=device)
-    return torch.arange(num_levels, device=device).repeat_interleave(areas)
+    return torch.arange(len(sizes), device=device).repeat_interleave(areas)
 
 
 def distance2box(points: Tensor, distances: Tensor) -> Tensor:
@@ -105,13 +120,7 @@ def argmax_level(levelness: Tensor, *, with_background: bool) -> Tensor:
     return level
 
 
-def dense_boxes(
-    box: Tensor,
-    level: Tensor | None,
-    padded_size: tuple[int, int],
-    finest_stride: int,
-    num_levels: int,
-) -> Tensor:
+def dense_boxes(box: Tensor, level: Tensor | None, pyramid: Pyramid) -> Tensor:
     """Return the boxes of the dense grid from bilinearly upsampled distances, of one level for each cell.
 
     Gradients flow to ``box``.
@@ -120,24 +129,21 @@ def dense_boxes(
         box: distances of every location, float [B, 4, L].
         level: int64 [B, 2h, 2w] for a finest level of [h, w]: which level's box each cell takes, -1 for none. None
             returns the boxes of all levels, for networks without levelness.
-        padded_size: as for :func:`level_sizes`.
-        finest_stride: as for :func:`level_sizes`.
-        num_levels: as for :func:`level_sizes`.
+        pyramid: geometry of the locations.
 
     Returns:
         float32 [B, D, 4, 2h, 2w], xyxy in pixels of the input, not clipped; D is 1, or without ``level`` the number of
         levels. The box of a cell without a level is empty and lies at the centre of the cell.
 
     Raises:
-        InvalidArgumentError: the shapes do not match ``padded_size``.
+        InvalidArgumentError: the shapes do not match the padded size.
     """
-    sizes = level_sizes(padded_size, finest_stride, num_levels)
-    grid = (2 * sizes[0].height, 2 * sizes[0].width)
+    sizes, grid = level_sizes(pyramid), pyramid.dense_size
     num_locations = sum(s.area for s in sizes)
     if box.ndim != 3 or list(box.shape[1:]) != [4, num_locations]:
         raise InvalidArgumentError(
-            f"expected box as [B, 4, {num_locations}] for {padded_size[0]}x{padded_size[1]} pixels and "
-            f"{num_levels} levels from stride {finest_stride}, got {list(box.shape)}"
+            f"expected box as [B, 4, {num_locations}] for {pyramid.padded_size[0]}x{pyramid.padded_size[1]} pixels and "
+            f"{pyramid.num_levels} levels from stride {pyramid.finest_stride}, got {list(box.shape)}"
         )
     if level is not None and list(level.shape) != [box.shape[0], *grid]:
         raise InvalidArgumentError(f"expected level as {[box.shape[0], *grid]}, got {list(level.shape)}")
@@ -148,7 +154,7 @@ def dense_boxes(
         distances = torch.stack([upsample(p, grid, grid, align_corners=False) for p in parts], dim=1)
     else:
         distances = _of_chosen_level(box, level, sizes, grid)[:, None]
-    return distance2box(grid_points(grid, finest_stride // 2, box.device), distances)
+    return distance2box(grid_points(grid, pyramid.finest_stride // 2, box.device), distances)
 
 
 def _of_chosen_level(box: Tensor, level: Tensor, sizes: tuple[Size, ...], grid: tuple[int, int]) -> Tensor:

@@ -13,22 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.nn.losses import ltrb_iou_loss, sigmoid_focal_loss
-from panscape.representations.dense_boxes.locations import dense_boxes, distance2box, fcos_locations
+from panscape.representations.dense_boxes.locations import Pyramid, dense_boxes, distance2box, fcos_locations
 from panscape.representations.dense_boxes.select_boxes import BoxSelection, select_boxes
-
-
-class Pyramid(NamedTuple):
-    """The geometry of the locations.
-
-    Attributes:
-        padded_size: height and width of the network's input.
-        finest_stride: pixels between locations of the first level; it doubles with each level.
-        num_levels: number of levels.
-    """
-
-    padded_size: tuple[int, int]
-    finest_stride: int
-    num_levels: int
 
 
 class MaskQueries(NamedTuple):
@@ -117,14 +103,14 @@ def mask_queries(
         selection: options of selecting boxes, as in inference.
         max_detections: maximum number of boxes of an image.
     """
-    points = fcos_locations(*pyramid, device=box.device)
+    points = fcos_locations(pyramid, box.device)
     height, width = pyramid.padded_size
     limit = torch.tensor([width - 1, height - 1] * 2, dtype=torch.float32, device=box.device)
     found = []
     for i in range(len(box)):
         # Boxes are clipped to the padded size, as the targets do not hold the size without padding.
         location = select_boxes(
-            box_category[i], box[i], centerness[i], pyramid.padded_size, pyramid.padded_size, *pyramid[1:], selection
+            box_category[i], box[i], centerness[i], pyramid, pyramid.padded_size, selection
         ).location
         location = location[location_segment[i][location] > 0][:max_detections]
         boxes, own = (distance2box(points[:, location], part[i][:, location].float()).T for part in (box, target))
@@ -152,7 +138,7 @@ def sum_of_mask_loss(
         known: bool [B, 2h, 2w], cells that count.
         pyramid: geometry of the locations.
     """
-    dense = dense_boxes(box, level, *pyramid).flatten(3)
+    dense = dense_boxes(box, level, pyramid).flatten(3)
     total = box[..., :0].sum().float()  # 0, with a gradient path
     for i in range(len(box)):
         mine = queries.image == i

@@ -66,7 +66,7 @@ class _Threshold(NamedTuple):
         threshold: float32.
         low: slightly lower; pixels between cells below it are outside the object.
         high: slightly higher; pixels between cells of at least this are inside.
-        is_published: the variant of the formula, see ``panscape.representations.dense_boxes.masks``.
+        is_published: the variant of the formula, see ``panscape.representations.dense_boxes.decode``.
     """
 
     threshold: np.float32

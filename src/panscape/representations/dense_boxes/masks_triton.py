@@ -17,26 +17,19 @@ import triton.language as tl
 from torch import Tensor
 
 from panscape.ops.interpolate import source_weights
+from panscape.representations.dense_boxes.decode import MaskInputs
 
 _ROWS, _COLUMNS = 8, 128
 
 
-def dense_masks_triton(
-    query: Tensor,
-    category: Tensor,
-    dense: Tensor,
-    prob: Tensor,
-    padded_size: tuple[int, int],
-    size: tuple[int, int],
-    threshold: float,
-    *,
-    is_published: bool,
-) -> Tensor:
+def dense_masks_triton(inputs: MaskInputs, threshold: float, *, is_published: bool) -> Tensor:
     """Build masks as ``dense_masks`` does; arguments are checked there, floats are float32 and contiguous.
 
     Returns:
-        bool [P, *size].
+        bool [P, H, W], of the inference size.
     """
+    query, category, dense, prob, geometry = inputs
+    size, padded_size = geometry.inference_size, geometry.padded_size
     masks = torch.empty(len(query), *size, dtype=torch.bool, device=query.device)
     if not masks.numel():
         return masks

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
 from panscape.ops.interpolate import upsample
 from panscape.panoptic import PanopticMap
-from panscape.representations.dense_boxes.decode import DenseBoxDecoding, boxes_to_map
-from panscape.representations.dense_boxes.locations import dense_boxes
-from panscape.representations.dense_boxes.losses import Pyramid, centerness_of
-from panscape.representations.dense_boxes.select_boxes import Boxes, BoxSelection, select_boxes
+from panscape.representations.dense_boxes.decode import MaskInputs, boxes_to_map
+from panscape.representations.dense_boxes.decode_config import DenseBoxDecoding
+from panscape.representations.dense_boxes.locations import Pyramid, dense_boxes
+from panscape.representations.dense_boxes.losses import centerness_of
+from panscape.representations.dense_boxes.select_boxes import select_boxes
 
 if TYPE_CHECKING:
     from panscape.representations.dense_boxes import DenseBoxOutputs, DenseBoxTargets
@@ -62,14 +64,15 @@ def decode_with_truth(
         # All locations of an object have the maximum score, and large objects have many: no limit on their number.
         num_locations = targets.box.shape[1]
         selection = replace(decoding.selection, pre_nms_top_k=num_locations, max_boxes=num_locations)
-        queries = _selected(*_perfect_locations(targets, len(things)), pyramid, selection, size)
-        queries = queries._replace(score=torch.ones_like(queries.score))
+        found = select_boxes(*_perfect_locations(targets, len(things)), pyramid, size, selection)
+        found = found._replace(score=torch.ones_like(found.score))
     else:
         parts_of_one = (outputs.box_category[0], outputs.box[0], outputs.centerness[0])
-        queries = _selected(*parts_of_one, pyramid, decoding.selection, size)
+        found = select_boxes(*parts_of_one, pyramid, size, decoding.selection)
     choices = torch.tensor(decoding.merging.semantic_ids(labels), device=prob.device)
     semantic = choices[prob[choices].argmax(0)]
-    return boxes_to_map(queries, dense, prob[things], semantic, size, labels, decoding)
+    inputs = MaskInputs(found.box, found.category, dense, prob[things], ImageGeometry.of(size))
+    return boxes_to_map(inputs, found.score, semantic, labels, decoding)
 
 
 def _category_prob(logits: Tensor, known: Tensor | None, pyramid: Pyramid, size: tuple[int, int]) -> Tensor:
@@ -86,7 +89,7 @@ def _dense_at_pixels(
     outputs: DenseBoxOutputs, pyramid: Pyramid, decoding: DenseBoxDecoding, size: tuple[int, int]
 ) -> Tensor:
     """Return the boxes of every pixel, which are those of its cell, [D, 4, H, W]."""
-    dense = dense_boxes(outputs.box.detach(), decoding.levels(outputs.levelness), *pyramid)[0]
+    dense = dense_boxes(outputs.box.detach(), decoding.levels(outputs.levelness), pyramid)[0]
     rows, columns = (torch.arange(side, device=dense.device) // (pyramid.finest_stride // 2) for side in size)
     return dense[:, :, rows[:, None], columns]
 
@@ -104,14 +107,3 @@ def _perfect_locations(targets: DenseBoxTargets, num_things: int) -> tuple[Tenso
     centerness = torch.full_like(targets.box[0], -_SURE)
     centerness[has_object] = centerness_of(targets.box[:, has_object].T).logit().clamp(-_SURE, _SURE)
     return category, targets.box, centerness
-
-
-def _selected(
-    box_category: Tensor,
-    box: Tensor,
-    centerness: Tensor,
-    pyramid: Pyramid,
-    selection: BoxSelection,
-    size: tuple[int, int],
-) -> Boxes:
-    return select_boxes(box_category, box, centerness, pyramid.padded_size, size, *pyramid[1:], selection=selection)

@@ -12,10 +12,9 @@ from panscape.geometry import require_fits
 from panscape.labels import LabelSpace
 from panscape.ops.argmax import upsampled_argmax
 from panscape.ops.interpolate import upsample
-from panscape.representations.dense_boxes.decode import DenseBoxDecoding
-from panscape.representations.dense_boxes.locations import argmax_level, dense_boxes, grid_points
-from panscape.representations.dense_boxes.losses import Pyramid
-from panscape.representations.dense_boxes.masks import location_mask_prob, upsampled_thing_prob
+from panscape.representations.dense_boxes.decode import location_mask_prob, upsampled_thing_prob
+from panscape.representations.dense_boxes.decode_config import DenseBoxDecoding
+from panscape.representations.dense_boxes.locations import Pyramid, argmax_level, dense_boxes, grid_points
 from panscape.representations.dense_boxes.select_boxes import Boxes, select_boxes
 from panscape.visualize import draw_heatmap, draw_offsets, draw_semantic
 
@@ -53,13 +52,12 @@ def draw_panels(
     require_fits(size, padded)
     category = upsampled_argmax(outputs.semantic[0], padded, size).long()
     is_thing = torch.tensor([c.is_thing for c in labels])[category]
-    dense = dense_boxes(outputs.box.clamp_min(0), decoding.levels(outputs.levelness), *pyramid)[0]
-    grid = (dense.shape[2], dense.shape[3])
+    dense = dense_boxes(outputs.box.clamp_min(0), decoding.levels(outputs.levelness), pyramid)[0]
     locations = (outputs.box_category[0], outputs.box[0], outputs.centerness[0])
-    found = select_boxes(*locations, padded, size, *pyramid[1:], selection=decoding.selection)
+    found = select_boxes(*locations, pyramid, size, decoding.selection)
     is_sure, is_likely = (found.score >= share * decoding.merging.min_score for share in (1, 0.5))
     left, top, right, bottom = dense[0]
-    to_middle = torch.stack([top + bottom, left + right]) / 2 - grid_points(grid, grid_stride)
+    to_middle = torch.stack([top + bottom, left + right]) / 2 - grid_points(pyramid.dense_size, grid_stride)
     ways = draw_offsets(_at_pixels(to_middle, grid_stride, size), mask=is_thing)
     _draw_outlines(ways, found.box[is_likely & ~is_sure], _LIKELY)
     _draw_outlines(ways, found.box[is_sure], _SURE)
@@ -70,7 +68,7 @@ def draw_panels(
         images["levels"] = draw_heatmap(_at_pixels(share * (predicted >= 0), grid_stride, size))
     sure = Boxes(*(part[is_sure] for part in found))
     prob, owner = _most_probable_object(
-        sure, dense, upsampled_thing_prob(outputs.semantic[0], grid, labels.thing_ids), decoding
+        sure, dense, upsampled_thing_prob(outputs.semantic[0], pyramid.dense_size, labels.thing_ids), decoding
     )
     prob = upsample(prob, padded, size, align_corners=False)
     owner = _at_pixels(owner, grid_stride, size) * (prob >= decoding.mask_threshold)

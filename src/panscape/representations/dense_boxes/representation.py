@@ -25,11 +25,12 @@ from panscape.nn.losses import bootstrapped_cross_entropy, global_normalizers
 from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 from panscape.representations.checks import check_categories, check_category_weights
-from panscape.representations.dense_boxes.decode import DenseBoxDecoding, decode_dense_boxes, detect_dense_boxes
+from panscape.representations.dense_boxes.decode import decode_dense_boxes, detect_dense_boxes
+from panscape.representations.dense_boxes.decode_config import DenseBoxDecoding
 from panscape.representations.dense_boxes.encode import dense_box_targets
+from panscape.representations.dense_boxes.locations import Pyramid
 from panscape.representations.dense_boxes.losses import (
     MaskQueries,
-    Pyramid,
     mask_queries,
     sum_of_box_loss,
     sum_of_category_loss,
@@ -209,7 +210,7 @@ class DenseBoxRepresentation:
             sizes: height and width of each image.
             labels: label space, which defines things and stuff.
         """
-        return decode_dense_boxes(*outputs, sizes, labels, self.finest_stride, self.num_levels, self.decoding)
+        return decode_dense_boxes(outputs, sizes, labels, self._pyramid(outputs), self.decoding)
 
     def detect(
         self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace
@@ -224,7 +225,7 @@ class DenseBoxRepresentation:
             sizes: height and width of each image.
             labels: label space, which defines things and stuff.
         """
-        return detect_dense_boxes(*outputs, sizes, labels, self.finest_stride, self.num_levels, self.decoding)
+        return detect_dense_boxes(outputs, sizes, labels, self._pyramid(outputs), self.decoding)
 
     def decode_with_truth(
         self, outputs: DenseBoxOutputs, truth: PanopticMap, parts: Collection[str], labels: LabelSpace

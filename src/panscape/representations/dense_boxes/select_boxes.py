@@ -27,7 +27,7 @@ from panscape.constraints import PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.ops.interpolate import finite_values
 from panscape.ops.nms import nms
-from panscape.representations.dense_boxes.locations import distance2box, fcos_locations, level_sizes
+from panscape.representations.dense_boxes.locations import Pyramid, distance2box, fcos_locations, level_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,8 @@ def select_boxes(
     box_category: Tensor,
     box: Tensor,
     centerness: Tensor,
-    padded_size: tuple[int, int],
+    pyramid: Pyramid,
     size: tuple[int, int],
-    finest_stride: int,
-    num_levels: int,
     selection: BoxSelection,
 ) -> Boxes:
     """Select the boxes of one image by the rules above; without gradients.
@@ -84,27 +82,25 @@ def select_boxes(
         box_category: logits, float [T, L]; NaN, here and in ``centerness``, counts as the lowest value.
         box: distances to the left, top, right and bottom side, float [4, L]; NaN counts as 0.
         centerness: logits, float [L].
-        padded_size: height and width of the network's input.
-        size: height and width of the image in its top left corner, to which boxes are clipped.
-        finest_stride: as for ``level_sizes``.
-        num_levels: as for ``level_sizes``.
+        pyramid: geometry of the locations.
+        size: height and width of the image in the top left corner of the network's input, to which boxes are clipped.
         selection: options of selecting boxes.
 
     Raises:
-        InvalidArgumentError: shapes do not match ``padded_size``.
+        InvalidArgumentError: shapes do not match the padded size.
     """
     ends = [0]
-    for level in level_sizes(padded_size, finest_stride, num_levels):
+    for level in level_sizes(pyramid):
         ends.append(ends[-1] + level.area)
     for name, part, ndim in (("box_category", box_category, 2), ("box", box, 2), ("centerness", centerness, 1)):
         if part.ndim != ndim or part.shape[-1] != ends[-1]:
             raise InvalidArgumentError(
-                f"expected {name} with {ends[-1]} locations for {padded_size[0]}x{padded_size[1]} pixels, "
-                f"got {list(part.shape)}"
+                f"expected {name} with {ends[-1]} locations for {pyramid.padded_size[0]}x{pyramid.padded_size[1]} "
+                f"pixels, got {list(part.shape)}"
             )
     with torch.no_grad():
         found = _candidates(box_category.detach(), centerness.detach(), ends, selection)
-        points = fcos_locations(padded_size, finest_stride, num_levels, box.device)[:, found.location]
+        points = fcos_locations(pyramid, box.device)[:, found.location]
         corners = distance2box(points, finite_values(box[:, found.location], nan=0)).T
         limit = corners.new_tensor([size[1] - 1, size[0] - 1, size[1] - 1, size[0] - 1])
         found = found._replace(box=torch.minimum(corners.clamp_min(0), limit))

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry
 from panscape.ops.interpolate import upsample
 from panscape.panoptic import PanopticMap
 from panscape.representations.centers.decode import (
@@ -19,10 +20,12 @@ from panscape.representations.centers.decode import (
 )
 
 
-def batched(semantic, center, offset, padded_size, size, thing_ids, decoding):
-    return group_centers_batched(semantic[None], center[None], offset[None], padded_size, [size], thing_ids, decoding)[
-        0
-    ]
+def batched(semantic, center, offset, geometry, thing_ids, decoding):
+    return group_centers_batched(semantic[None], center[None], offset[None], [geometry], thing_ids, decoding)[0]
+
+
+def inside(padded_size, size):
+    return ImageGeometry.of(size, padded_size=padded_size)
 
 
 ALL = pytest.mark.parametrize("group", [group_centers, group_centers_reference, batched])
@@ -35,8 +38,7 @@ def whole_size(group, category, center, offset=None, things=(1,), decoding=SMALL
     logits = F.one_hot(category, num_categories).permute(2, 0, 1).float()
     if offset is None:
         offset = torch.zeros(2, *category.shape)
-    size = tuple(category.shape)
-    return group(logits, center, offset, size, size, things, decoding)
+    return group(logits, center, offset, ImageGeometry.of(tuple(category.shape)), things, decoding)
 
 
 @ALL
@@ -224,7 +226,7 @@ def test_padding_takes_no_part(group):
     # The higher peak lies in the padding, within the other's window.
     logits = F.one_hot(torch.ones(2, 4, dtype=torch.int64), 2).permute(2, 0, 1).float()
     center = torch.tensor([[0, 0.5, 0.9, 0], [0, 0, 0, 0]])
-    result = group(logits, center, torch.zeros(2, 2, 4), (2, 4), (2, 2), (1,), SMALL)
+    result = group(logits, center, torch.zeros(2, 2, 4), inside((2, 4), (2, 2)), (1,), SMALL)
     assert result.ids.tolist() == [[1, 1], [1, 1]]
     torch.testing.assert_close(result.score, torch.tensor([0.5]))
 
@@ -288,7 +290,7 @@ def test_it_gives_what_the_published_algorithm_gives(group, align_corners, num_c
     decoding = CenterDecoding(top_k=top_k, stuff_area=400, align_corners=align_corners)
     size, things = (90, 139), (2, 3, 5)
     expected = published(logits, center, offset, 4, size, things, decoding)
-    result = group(logits, center, offset, (4 * height, 4 * width), size, things, decoding)
+    result = group(logits, center, offset, inside((4 * height, 4 * width), size), things, decoding)
     pairs = torch.unique(torch.stack([expected.flatten(), result.ids.flatten().long()]), dim=1)
     assert len(pairs[0].unique()) == len(pairs[1].unique()) == pairs.shape[1]  # the same segments
     for value, row in pairs.T.tolist():
@@ -321,9 +323,11 @@ def test_a_batch_of_different_sizes_is_grouped_like_each_image(top_k, beyond):
     logits, center = torch.randn(3, 4, 8, 10, generator=g) * 4, torch.rand(3, 8, 10, generator=g)
     offset, sizes = torch.randn(3, 2, 8, 10, generator=g) * 9, [(32, 40), (17, 40), (30, 5)]
     decoding = CenterDecoding(0.3, stuff_area=100, top_k=top_k, beyond_top_k=beyond)
-    together = group_centers_batched(logits, center, offset, (32, 40), sizes, (1, 3), decoding)
+    together = group_centers_batched(
+        logits, center, offset, [inside((32, 40), size) for size in sizes], (1, 3), decoding
+    )
     for b, result in enumerate(together):
-        alone = group_centers_reference(logits[b], center[b], offset[b], (32, 40), sizes[b], (1, 3), decoding)
+        alone = group_centers_reference(logits[b], center[b], offset[b], inside((32, 40), sizes[b]), (1, 3), decoding)
         assert torch.equal(result.ids, alone.ids)
         assert torch.equal(result.category, alone.category)
         assert torch.equal(result.score, alone.score)
@@ -332,15 +336,18 @@ def test_a_batch_of_different_sizes_is_grouped_like_each_image(top_k, beyond):
 def test_contradictions_are_refused():
     logits, center, offset = torch.zeros(3, 4, 5), torch.zeros(4, 5), torch.zeros(2, 4, 5)
     with pytest.raises(InvalidArgumentError, match=r"center as \[1, 4, 5\]"):
-        group_centers(logits, center[1:], offset, (16, 20), (16, 20), (1,), SMALL)
+        group_centers(logits, center[1:], offset, inside((16, 20), (16, 20)), (1,), SMALL)
     with pytest.raises(InvalidArgumentError, match=r"offset as \[1, 2, 4, 5\]"):
-        group_centers(logits, center, offset[:1], (16, 20), (16, 20), (1,), SMALL)
+        group_centers(logits, center, offset[:1], inside((16, 20), (16, 20)), (1,), SMALL)
     with pytest.raises(InvalidArgumentError, match="within the padded size 16x20, got 17x20"):
-        group_centers(logits, center, offset, (16, 20), (17, 20), (1,), SMALL)
+        group_centers(logits, center, offset, inside((16, 20), (17, 20)), (1,), SMALL)
     with pytest.raises(InvalidArgumentError, match="among the 3 categories"):
-        group_centers(logits, center, offset, (16, 20), (16, 20), (3,), SMALL)
+        group_centers(logits, center, offset, inside((16, 20), (16, 20)), (3,), SMALL)
     with pytest.raises(InvalidArgumentError, match="expected one size for each of the 1 images"):
-        group_centers_batched(logits[None], center[None], offset[None], (16, 20), [], (1,), SMALL)
+        group_centers_batched(logits[None], center[None], offset[None], [], (1,), SMALL)
+    two = [torch.cat([part[None]] * 2) for part in (logits, center, offset)]
+    with pytest.raises(InvalidArgumentError, match=r"one padded size .*, got \[\(16, 20\), \(16, 24\)\]"):
+        group_centers_batched(*two, [inside((16, 20), (9, 9)), inside((16, 24), (9, 9))], (1,), SMALL)
     for wrong in (
         {"threshold": -0.1},
         {"nms_kernel": 4},

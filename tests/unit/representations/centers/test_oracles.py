@@ -10,6 +10,7 @@ from maps import SHAPES, a_map, generated_map
 
 from panscape import PanopticMap, create_model
 from panscape.errors import UnknownNameError
+from panscape.geometry import ImageGeometry
 from panscape.metrics import PanopticQuality
 from panscape.models import PanopticModel
 from panscape.representations.centers import CENTER_ORACLES, CenterDecoding, CenterOutputs, CenterRepresentation
@@ -30,9 +31,9 @@ def random_outputs(size: tuple[int, int], stride: int, seed: int) -> CenterOutpu
 def decoded(
     representation: CenterRepresentation, outputs: CenterOutputs, truth: PanopticMap, parts: set[str], stride: int
 ) -> PanopticMap:
-    mixed = representation.with_truth(outputs, truth, parts, SHAPES, stride)
+    mixed = representation.with_truth(outputs, truth, parts, SHAPES, outputs.padded_size(stride))
     assert all(part.shape[-2:] == truth.size for part in mixed.tensors)
-    return representation.decode(mixed, [truth.size], SHAPES, 1)[0]
+    return representation.decode(mixed, [ImageGeometry.of(truth.size)], SHAPES)[0]
 
 
 def pq(prediction: PanopticMap, truth: PanopticMap) -> float:
@@ -87,7 +88,7 @@ def test_with_none_of_the_truth_it_is_the_plain_recovery(size: tuple[int, int], 
     for seed in range(5):
         outputs = random_outputs((64, 96), 4, seed)
         truth = generated_map(seed, size=size, smallest=2)
-        plain = representation.decode(outputs, [size], SHAPES, 4)[0]
+        plain = representation.decode(outputs, [ImageGeometry.of(size, padded_size=(64, 96))], SHAPES)[0]
         found = decoded(representation, outputs, truth, set(), 4)
         assert torch.equal(found.ids, plain.ids)
         assert torch.equal(found.category, plain.category)
@@ -99,8 +100,8 @@ def test_only_the_named_parts_are_replaced(parts: set[str]) -> None:
     truth = generated_map(3, size=(61, 90), crowd=True)
     outputs = random_outputs(truth.size, 4, 0)
     representation = CenterRepresentation()
-    before = representation.with_truth(outputs, truth, set(), SHAPES, 4)
-    after = representation.with_truth(outputs, truth, parts, SHAPES, 4)
+    before = representation.with_truth(outputs, truth, set(), SHAPES, outputs.padded_size(4))
+    after = representation.with_truth(outputs, truth, parts, SHAPES, outputs.padded_size(4))
     for name, a, b in zip(CENTER_ORACLES, before.tensors, after.tensors, strict=True):
         assert torch.equal(a, b) == (name not in parts), name
     category = truth.semantic(void=-1)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
 from panscape.formats import encode_label_divisor
+from panscape.geometry import ImageGeometry
 from panscape.metrics import PanopticQuality
 from panscape.representations.centers import CenterOutputs, CenterRepresentation
 from panscape.representations.centers.decode import (
@@ -28,9 +29,9 @@ THINGS = (2, 3, 5)
 SIX = LabelSpace("six", tuple(Category(f"c{i}", i in THINGS, i, (i, 0, 0)) for i in range(6)))
 
 
-def batched(semantic, center, offset, padded_size, size, thing_ids, decoding):
+def batched(semantic, center, offset, geometry, thing_ids, decoding):
     parts = semantic[None], center[None], offset[None]
-    return group_centers_batched(*parts, padded_size, [size], thing_ids, decoding)[0]
+    return group_centers_batched(*parts, [geometry], thing_ids, decoding)[0]
 
 
 def rules_of_panoptic_deeplab(logits, center, offset, inference_size, size, decoding):
@@ -101,43 +102,29 @@ def test_it_gives_what_the_rules_say_numbers_included(group, resize, size, num_c
     outputs = scene(num_centers, num_centers)
     decoding = CenterDecoding(top_k=top_k, stuff_area=400, resize=resize, beyond_top_k="above")
     expected = rules_of_panoptic_deeplab(*outputs, inference_size, size, decoding)
-    brought = resize_outputs(
-        *outputs, (96, 144), inference_size, size, align_corners=False, scale_offsets=resize == "outputs"
-    )
-    found = encode_label_divisor(group(*brought, size, size, THINGS, decoding), SIX, numbering="of_category")
+    geometry = ImageGeometry.of(size, inference_size, padded_size=(96, 144))
+    brought = resize_outputs(*outputs, geometry, align_corners=False, scale_offsets=resize == "outputs")
+    panoptic = group(*brought, ImageGeometry.of(size), THINGS, decoding)
+    found = encode_label_divisor(panoptic, SIX, numbering="of_category")
     assert np.array_equal(found, expected.numpy())
     assert (expected.clamp_min(0) % 1000 > 0).any() == (num_centers > 0)
     one = CenterOutputs(outputs[0][None], outputs[1][None, None], outputs[2][None])
     representation = CenterRepresentation(decoding=decoding)
-    (panoptic,) = representation.decode_resized(one, [inference_size], [size], SIX, 4)
+    (panoptic,) = representation.decode_resized(one, [geometry], SIX)
     assert np.array_equal(encode_label_divisor(panoptic, SIX), expected.numpy())
 
 
 def test_with_fewer_centres_than_top_k_both_rules_find_the_same_segments_in_the_same_order():
     for seed in range(4):
-        *outputs, sizes = *scene(8, seed), ((96, 144), (90, 139))
+        outputs, geometry = scene(8, seed), ImageGeometry.of((90, 139), padded_size=(96, 144))
         highest, above = (
-            group_centers(*outputs, *sizes, THINGS, CenterDecoding(stuff_area=400, beyond_top_k=rule))
+            group_centers(*outputs, geometry, THINGS, CenterDecoding(stuff_area=400, beyond_top_k=rule))
             for rule in ("highest", "above")
         )
         assert highest.equals(above)
         few = [CenterDecoding(stuff_area=400, top_k=4, beyond_top_k=rule) for rule in ("highest", "above")]
-        kept = [group_centers(*outputs, *sizes, THINGS, decoding) for decoding in few]
+        kept = [group_centers(*outputs, geometry, THINGS, decoding) for decoding in few]
         assert not kept[0].equals(kept[1])
-
-
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        (((32, 40), (33, 40), (9, 9)), "within the padded size 32x40, got 33x40"),
-        (((32, 40), (0, 40), (9, 9)), "within the padded size 32x40, got 0x40"),
-        (((32, 40), (32, 40), (9, 0)), "an image of at least 1x1 pixels, got 9x0"),
-    ],
-)
-def test_impossible_sizes(sizes, message):
-    parts = torch.zeros(2, 8, 10), torch.zeros(8, 10), torch.zeros(2, 8, 10)
-    with pytest.raises(InvalidArgumentError, match=message):
-        resize_outputs(*parts, *sizes, align_corners=False, scale_offsets=True)
 
 
 def outputs_at_half_the_size(truth: PanopticMap) -> CenterOutputs:
@@ -158,8 +145,8 @@ def recovered(outputs: CenterOutputs, inference_size, size, resize) -> PanopticM
     decoding = CenterDecoding(stuff_area=16, nms_kernel=3, resize=resize)
     representation = CenterRepresentation(decoding=decoding)
     if resize == "map":
-        return representation.decode(outputs, [inference_size], SHAPES, 1)[0].resize(*size).compact()
-    return representation.decode_resized(outputs, [inference_size], [size], SHAPES, 1)[0]
+        return representation.decode(outputs, [ImageGeometry.of(inference_size)], SHAPES)[0].resize(*size).compact()
+    return representation.decode_resized(outputs, [ImageGeometry.of(size, inference_size)], SHAPES)[0]
 
 
 def quality(prediction: PanopticMap, truth: PanopticMap):
@@ -211,27 +198,28 @@ def test_equal_sizes_give_equal_maps(scored: bool) -> None:
     outputs = CenterOutputs(*(torch.stack([p, p]) for p in (logits, center[None], offset)))
     for align_corners in (False, True):
         decoding = CenterDecoding(stuff_area=400, align_corners=align_corners)
-        sizes = [(90, 139), (96, 100)]
+        geometries = [ImageGeometry.of(size, padded_size=(96, 144)) for size in ((90, 139), (96, 100))]
         plain = CenterRepresentation(decoding=decoding)
-        expected = plain.decode(outputs, sizes, SIX, 4)
+        expected = plain.decode(outputs, geometries, SIX)
         if scored:
-            expected = [score_instances(m, outputs.image(i), SIX, 4, align_corners) for i, m in enumerate(expected)]
+            expected = [
+                score_instances(m, outputs.image(i), SIX, (96, 144), align_corners) for i, m in enumerate(expected)
+            ]
         for resize in ("map", "outputs", "outputs_unscaled"):
             representation = replace(plain, decoding=replace(decoding, resize=resize))
-            found = representation.decode_resized(outputs, sizes, sizes, SIX, 4, scored=scored)
+            found = representation.decode_resized(outputs, geometries, SIX, scored=scored)
             assert all(a.equals(b) for a, b in zip(found, expected, strict=True))
             assert all(torch.equal(a.score, b.score) for a, b in zip(found, expected, strict=True))
-    with pytest.raises(InvalidArgumentError, match="each of the 2 images, got 1 and 2"):
-        plain.decode_resized(outputs, sizes, sizes[:1], SIX, 4)
-    with pytest.raises(InvalidArgumentError, match="within the padded size 96x144, got 97x144"):
-        plain.decode_resized(outputs, [(97, 144), (9, 9)], [(50, 50), (9, 9)], SIX, 4)
+    with pytest.raises(InvalidArgumentError, match="each of the 2 images, got 1"):
+        plain.decode_resized(outputs, geometries[:1], SIX)
 
 
 def test_scores_are_those_of_the_resized_outputs() -> None:
     logits, center, offset = scene(7, 3)
     outputs, inference_size, size = CenterOutputs(logits[None], center[None, None], offset[None]), (90, 139), (120, 200)
     representation = CenterRepresentation(decoding=CenterDecoding(stuff_area=400, resize="outputs"))
-    (panoptic,) = representation.decode_resized(outputs, [inference_size], [size], SIX, 4, scored=True)
+    geometry = ImageGeometry.of(size, inference_size, padded_size=(96, 144))
+    (panoptic,) = representation.decode_resized(outputs, [geometry], SIX, scored=True)
 
     def resized(x):
         x = F.interpolate(x, scale_factor=4, mode="bilinear", align_corners=False)[..., :90, :139]

@@ -6,6 +6,7 @@ from maps import SHAPES, generated_map
 
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry
 from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation, CenterTargets
 
 
@@ -41,7 +42,7 @@ def test_offset_loss_of_a_hand_counted_case() -> None:
     targets = representation.encode(truth, SHAPES)
     assert targets.offset[:, 0, 0].tolist() == [0.5, 0.5]
     outputs = CenterOutputs(torch.zeros(1, 4, 2, 2), torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2))
-    losses = representation.loss(outputs, stacked(targets), 1)
+    losses = representation.loss(outputs, stacked(targets), truth.size)
     # |dy| + |dx| = 1 everywhere; a small object counts three times in the semantic loss.
     torch.testing.assert_close(losses["offset"], torch.tensor(0.0025))
     torch.testing.assert_close(losses["semantic"], 3 * torch.tensor(4.0).log())
@@ -58,7 +59,7 @@ def test_boundary_weights_change_the_default_weight_of_the_offset_loss() -> None
         targets = representation.encode(truth, SHAPES)
         w = targets.offset_weight
         expected = 0.01 * ((targets.offset - 3).abs().sum(0) * w).sum() / w.sum()
-        torch.testing.assert_close(representation.loss(outputs, stacked(targets), 1)["offset"], expected)
+        torch.testing.assert_close(representation.loss(outputs, stacked(targets), truth.size)["offset"], expected)
 
 
 def test_category_weights_multiply_the_weights_of_the_semantic_loss() -> None:
@@ -85,12 +86,12 @@ def test_a_loss_stride_compares_one_pixel_of_each_square_and_prefers_none() -> N
         for y, x, row, column in places:
             thin[..., y, x] = whole[..., row, column]
     # The same as a network of stride 2 on an image of half the size.
-    expected = CenterRepresentation().loss(outputs, thinned, 2)
-    for name, loss in representation.loss(outputs, targets, 4).items():
+    expected = CenterRepresentation().loss(outputs, thinned, (16, 16))
+    for name, loss in representation.loss(outputs, targets, (32, 32)).items():
         torch.testing.assert_close(loss, expected[name])
     assert {(row % 2, column % 2) for _, _, row, column in places} == {(0, 0), (0, 1), (1, 0), (1, 1)}
-    with pytest.raises(InvalidArgumentError, match="divides the output stride 4 and the padded size 32x32, got 3"):
-        CenterRepresentation(loss_stride=3).loss(outputs, targets, 4)
+    with pytest.raises(InvalidArgumentError, match="divides the padded size 32x32, got 3"):
+        CenterRepresentation(loss_stride=3).loss(outputs, targets, (32, 32))
 
 
 def test_targets_smaller_than_the_outputs_are_padded_with_void() -> None:
@@ -100,11 +101,11 @@ def test_targets_smaller_than_the_outputs_are_padded_with_void() -> None:
     padded = stacked(representation.encode(truth.pad(32, 32), SHAPES))
     g = torch.Generator().manual_seed(0)
     outputs = CenterOutputs(*(torch.randn(1, c, 8, 8, generator=g) for c in (4, 1, 2)))
-    ours, theirs = (representation.loss(outputs, t, 4) for t in (targets, padded))
+    ours, theirs = (representation.loss(outputs, t, (32, 32)) for t in (targets, padded))
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name])
     with pytest.raises(InvalidArgumentError, match="expected targets of at most 16x16 pixels, got \\(20, 30\\)"):
-        representation.loss(CenterOutputs(*(o[..., :4, :4] for o in outputs.tensors)), targets, 4)
+        representation.loss(CenterOutputs(*(o[..., :4, :4] for o in outputs.tensors)), targets, (16, 16))
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
@@ -114,20 +115,18 @@ def test_what_does_not_belong_together_is_refused() -> None:
         representation.encode(truth, SHAPES)
     outputs = CenterOutputs(torch.zeros(2, 4, 4, 4), torch.zeros(2, 1, 4, 4), torch.zeros(2, 2, 4, 4))
     with pytest.raises(InvalidArgumentError, match="expected one size for each of the 2 images, got 1"):
-        representation.decode(outputs, [(16, 16)], SHAPES, 4)
-    with pytest.raises(InvalidArgumentError, match="within the padded size 16x16, got 17x16"):
-        representation.decode(outputs, [(16, 16), (17, 16)], SHAPES, 4)
+        representation.decode(outputs, [ImageGeometry.of((16, 16))], SHAPES)
 
 
 def test_stuff_alone_and_things_alone() -> None:
     things = LabelSpace("things", tuple(c for c in SHAPES if c.is_thing))
     decoding = CenterDecoding(stuff_area=1)
     outputs = CenterOutputs(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 4), torch.zeros(1, 2, 4, 4))
-    empty = CenterRepresentation(decoding=decoding).decode(outputs, [(16, 16)], things, 4)[0]
+    empty = CenterRepresentation(decoding=decoding).decode(outputs, [ImageGeometry.of((16, 16))], things)[0]
     assert empty.num_segments == 0  # no centre: things are void
     outputs.center[0, 0, 2, 2] = 1
     # Upsampled by 4, a single peak lies between pixels: the four around it are equally high, and all are centres.
-    four = CenterRepresentation(decoding=decoding).decode(outputs, [(16, 16)], things, 4)[0]
+    four = CenterRepresentation(decoding=decoding).decode(outputs, [ImageGeometry.of((16, 16))], things)[0]
     assert sorted(four.areas().tolist()) == [36, 60, 60, 100]
 
 
@@ -141,8 +140,8 @@ def test_a_first_stage_adds_the_same_losses_under_its_own_names() -> None:
     second, first = random_outputs(1, (8, 8)), random_outputs(2, (8, 8))
     for weight in (0.4, 0.0, 2.5):
         representation = CenterRepresentation(first_stage_weight=weight)
-        alone, early = (representation.loss(outputs, targets, 4) for outputs in (second, first))
-        both = representation.loss(second._replace(auxiliary=first), targets, 4)
+        alone, early = (representation.loss(outputs, targets, (32, 32)) for outputs in (second, first))
+        both = representation.loss(second._replace(auxiliary=first), targets, (32, 32))
         assert list(both) == ["semantic", "center", "offset", "first_semantic", "first_center", "first_offset"]
         for name in ("semantic", "center", "offset"):
             torch.testing.assert_close(both[name], alone[name], atol=0, rtol=0)
@@ -154,8 +153,9 @@ def test_a_first_stage_takes_no_part_in_prediction() -> None:
     representation = CenterRepresentation(decoding=CenterDecoding(threshold=0.3, stuff_area=10))
     outputs, truth = random_outputs(5, (8, 8)), generated_map(3, size=(32, 30))
     staged = outputs._replace(auxiliary=random_outputs(6, (8, 8)))
-    size, arguments = truth.size, (SHAPES, 4)
-    (plain,), (found,) = (representation.decode(o, [size], *arguments) for o in (outputs, staged))
+    size, arguments = truth.size, (SHAPES, (32, 32))
+    geometry = ImageGeometry.of(size, padded_size=(32, 32))
+    (plain,), (found,) = (representation.decode(o, [geometry], SHAPES) for o in (outputs, staged))
     assert found.equals(plain)
     for a, b in zip(
         representation.visualize(staged, size, *arguments).values(),
@@ -176,23 +176,21 @@ def test_networks_of_aligned_corners_hand_in_the_padded_size() -> None:
     outputs, representation = random_outputs(5, (9, 5)), CenterRepresentation(loss_align_corners=True)
     truth = generated_map(3, size=(33, 17))
     targets = stacked(representation.encode(truth, SHAPES))
-    found = representation.loss(outputs, targets, 4, (33, 17))
+    found = representation.loss(outputs, targets, (33, 17))
     enlarged = CenterOutputs(
         *(torch.nn.functional.interpolate(o, (33, 17), mode="bilinear", align_corners=True) for o in outputs.tensors)
     )
     torch.testing.assert_close(enlarged.semantic[..., ::4, ::4], outputs.semantic, atol=1e-5, rtol=1e-5)
-    for name, value in representation.loss(enlarged, targets, 1).items():
+    for name, value in representation.loss(enlarged, targets, (33, 17)).items():
         torch.testing.assert_close(found[name], value)
     with pytest.raises(InvalidArgumentError, match="expected targets of at most 32x16"):
-        representation.loss(outputs, targets, 4, (32, 16))
+        representation.loss(outputs, targets, (32, 16))
 
     decoding = CenterDecoding(threshold=0.3, stuff_area=10, align_corners=True)
     recovery = CenterRepresentation(decoding=decoding)
-    (panoptic,) = recovery.decode(outputs, [(33, 17)], SHAPES, 4, (33, 17))
-    (expected,) = recovery.decode(enlarged, [(33, 17)], SHAPES, 1)
+    geometry = ImageGeometry.of((33, 17))
+    (panoptic,), (expected,) = (recovery.decode(o, [geometry], SHAPES) for o in (outputs, enlarged))
     assert torch.equal(panoptic.semantic(void=-1), expected.semantic(void=-1))
-    with pytest.raises(InvalidArgumentError, match="within the padded size 33x17, got 34x17"):
-        recovery.decode(outputs, [(34, 17)], SHAPES, 4, (33, 17))
-    mixed = recovery.with_truth(outputs, truth, (), SHAPES, 4, (33, 17))
+    mixed = recovery.with_truth(outputs, truth, (), SHAPES, (33, 17))
     torch.testing.assert_close(mixed.offset, enlarged.offset, atol=1e-4, rtol=1e-4)
-    assert {p.shape for p in recovery.visualize(outputs, (33, 17), SHAPES, 4, (33, 17)).values()} == {(3, 33, 17)}
+    assert {p.shape for p in recovery.visualize(outputs, (33, 17), SHAPES, (33, 17)).values()} == {(3, 33, 17)}

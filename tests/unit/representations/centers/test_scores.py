@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry
 from panscape.ops.interpolate import upsample
 from panscape.representations.centers import CenterDecoding, CenterOutputs, CenterRepresentation
 from panscape.representations.centers import scores as center_scores
@@ -56,7 +57,7 @@ def test_scores_follow_the_published_rule(align_corners: bool, monkeypatch: pyte
             whole = F.interpolate(plane, (96, 128), mode="bilinear", align_corners=align_corners)
             return whole[..., :90, :123]
 
-        came = score_instances(panoptic, outputs, SHAPES, STRIDE, align_corners)
+        came = score_instances(panoptic, outputs, SHAPES, (96, 128), align_corners)
         assert torch.equal(came.ids, panoptic.ids)
         assert torch.equal(came.category, panoptic.category)
         expected = torch.tensor(by_hand(panoptic, outputs, align_corners, ours))
@@ -69,11 +70,11 @@ def test_scores_follow_the_published_rule(align_corners: bool, monkeypatch: pyte
 
 def test_rows_at_once_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     panoptic, outputs = generated_map(3, (90, 123)), random_outputs(3, 24, 32)
-    whole = score_instances(panoptic, outputs, SHAPES, STRIDE, False).score
+    whole = score_instances(panoptic, outputs, SHAPES, (96, 128), False).score
     for values in (1, 123 * len(SHAPES) * 4, 123 * len(SHAPES) * 89):
         monkeypatch.setattr(center_scores, "_VALUES_AT_ONCE", values)
         torch.testing.assert_close(
-            score_instances(panoptic, outputs, SHAPES, STRIDE, False).score, whole, rtol=0, atol=1e-7
+            score_instances(panoptic, outputs, SHAPES, (96, 128), False).score, whole, rtol=0, atol=1e-7
         )
 
 
@@ -87,23 +88,25 @@ def test_a_mean_position_outside_the_segment() -> None:
     logits = torch.zeros(1, len(SHAPES), 16, 16)
     logits[:, 2] = torch.tensor(3.0).log()
     panoptic = PanopticMap(ids, torch.tensor([2]))
-    scores = score_instances(panoptic, CenterOutputs(logits, heat, torch.zeros(1, 2, 16, 16)), SHAPES, 1, False).score
+    scores = score_instances(
+        panoptic, CenterOutputs(logits, heat, torch.zeros(1, 2, 16, 16)), SHAPES, (16, 16), False
+    ).score
     torch.testing.assert_close(scores, torch.tensor([0.75 * 3 / 6]), rtol=0, atol=1e-6)
 
 
 def test_segments_without_pixels_and_maps_without_segments() -> None:
     outputs = random_outputs(0, 2, 2)
-    assert score_instances(PanopticMap.empty((8, 8)), outputs, SHAPES, STRIDE, False).score.tolist() == []
+    assert score_instances(PanopticMap.empty((8, 8)), outputs, SHAPES, (8, 8), False).score.tolist() == []
     unused = PanopticMap(torch.zeros(8, 8, dtype=torch.int32), torch.tensor([0, 3]))
-    assert score_instances(unused, outputs, SHAPES, STRIDE, False).score.tolist() == [0, 0]
+    assert score_instances(unused, outputs, SHAPES, (8, 8), False).score.tolist() == [0, 0]
 
 
 def test_decoding_gives_another_score() -> None:
     """Decoding assigns the heat at the centre, and 1 for stuff."""
     outputs = random_outputs(5, 24, 32)
     representation = CenterRepresentation(decoding=CenterDecoding(stuff_area=1))
-    panoptic = representation.decode(outputs, [(96, 128)], SHAPES, STRIDE)[0]
-    scored = score_instances(panoptic, outputs, SHAPES, STRIDE, False)
+    panoptic = representation.decode(outputs, [ImageGeometry.of((96, 128))], SHAPES)[0]
+    scored = score_instances(panoptic, outputs, SHAPES, (96, 128), False)
     is_stuff = torch.tensor([not SHAPES[c].is_thing for c in panoptic.category.tolist()])
     assert set(panoptic.score[is_stuff].tolist()) == {1.0}
     assert bool((scored.score[is_stuff] < 1).all())
@@ -113,10 +116,10 @@ def test_decoding_gives_another_score() -> None:
 def test_outputs_that_do_not_belong_to_the_map() -> None:
     outputs = random_outputs(0, 4, 4)
     with pytest.raises(InvalidArgumentError, match="expected the outputs of one image of 17x16, got outputs of 1"):
-        score_instances(PanopticMap.empty((17, 16)), outputs, SHAPES, STRIDE, False)
+        score_instances(PanopticMap.empty((17, 16)), outputs, SHAPES, (16, 16), False)
     pair = CenterOutputs(*(torch.cat([part, part]) for part in outputs.tensors))
     with pytest.raises(InvalidArgumentError, match="got outputs of 2 of at most 16x16"):
-        score_instances(PanopticMap.empty((16, 16)), pair, SHAPES, STRIDE, False)
+        score_instances(PanopticMap.empty((16, 16)), pair, SHAPES, (16, 16), False)
     strange = PanopticMap(torch.ones(16, 16, dtype=torch.int32), torch.tensor([4]))
     with pytest.raises(InvalidArgumentError, match="expected categories below 4, for which there are logits, got 4"):
-        score_instances(strange, outputs, SHAPES, STRIDE, False)
+        score_instances(strange, outputs, SHAPES, (16, 16), False)

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.representations.dense_boxes import DenseBoxRepresentation
-from panscape.representations.dense_boxes.decode import DenseBoxDecoding, decode_dense_boxes
-from panscape.representations.dense_boxes.locations import level_sizes
+from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxOutputs, DenseBoxRepresentation
+from panscape.representations.dense_boxes.decode import decode_dense_boxes, decode_dense_boxes_reference
+from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
 from panscape.representations.dense_boxes.select_boxes import select_boxes
 from panscape.representations.merging import MergeConfig
 
@@ -43,14 +43,14 @@ def noisy_outputs(seed: int, labels: LabelSpace = SHAPES) -> list[Tensor]:
 
 
 def decode(outputs, sizes, decoding, labels=SHAPES):
-    return decode_dense_boxes(*outputs, sizes, labels, STRIDE, LEVELS, decoding)
+    return decode_dense_boxes(DenseBoxOutputs(*outputs), sizes, labels, Pyramid(PADDED, STRIDE, LEVELS), decoding)
 
 
 def as_the_authors(outputs: list[Tensor], size, decoding: DenseBoxDecoding, with_levelness: bool) -> Tensor:
     """All masks at once with torch's resize, then the combination in a loop; category * 1000 + object, -1 void."""
     semantic, category, box, centerness, levelness = (part[0] for part in outputs)
-    found = select_boxes(category, box, centerness, PADDED, size, STRIDE, LEVELS, decoding.selection)
-    sizes = level_sizes(PADDED, STRIDE, LEVELS)
+    found = select_boxes(category, box, centerness, Pyramid(PADDED, STRIDE, LEVELS), size, decoding.selection)
+    sizes = level_sizes(Pyramid(PADDED, STRIDE, LEVELS))
     planes = [p.unflatten(1, s) for p, s in zip(box.split([s.area for s in sizes], dim=1), sizes, strict=True)]
     grown = torch.stack([F.interpolate(p[None], GRID, mode="bilinear", align_corners=False)[0] for p in planes])
     x, y = torch.meshgrid(torch.arange(GRID[1]) * 4 + 2, torch.arange(GRID[0]) * 4 + 2, indexing="xy")
@@ -120,6 +120,30 @@ def test_it_does_what_the_authors_wrote(with_levelness, decoding, size):
     assert num_things > 3
 
 
+@pytest.mark.parametrize("with_levelness", [True, False])
+@pytest.mark.parametrize("uncovered", [True, False])
+@pytest.mark.parametrize("variant", ["published", "paper"])
+@pytest.mark.parametrize("size", [PADDED, (91, 117)])
+def test_it_equals_the_plain_definition_in_every_pixel(with_levelness, uncovered, variant, size):
+    merging = MergeConfig(min_score=0.1, stuff_area=20, stuff_on_uncovered=uncovered)
+    decoding, pyramid = DenseBoxDecoding(variant, merging=merging), Pyramid(PADDED, STRIDE, LEVELS)
+    num_things = 0
+    for seed in range(4):
+        outputs = DenseBoxOutputs(*noisy_outputs(seed))
+        if not with_levelness:
+            outputs = outputs._replace(levelness=None)
+        if seed == 3:
+            outputs.semantic[..., ::5] = torch.nan
+            outputs.box[..., ::7] = torch.inf
+        (found,) = decode_dense_boxes(outputs, [size], SHAPES, pyramid, decoding)
+        expected = decode_dense_boxes_reference(outputs, size, SHAPES, pyramid, decoding)
+        assert torch.equal(found.ids, expected.ids)
+        assert torch.equal(found.category, expected.category)
+        assert torch.equal(found.score, expected.score)
+        num_things += int((found.category >= 2).sum())
+    assert num_things > 3
+
+
 def test_a_batch_is_decoded_image_by_image():
     outputs, sizes = [noisy_outputs(seed) for seed in range(2)], [(96, 128), (50, 61)]
     together = decode([torch.cat(parts) for parts in zip(*outputs, strict=True)], sizes, LENIENT)
@@ -147,19 +171,22 @@ def test_categories_may_all_be_things_or_all_be_stuff():
     assert set(found.category.tolist()) <= {2, 3}  # the last one too, which the released code drops
     assert 3 in found.category.tolist()
     stuff = LabelSpace("stuff", tuple(Category(f"stuff {i}", False, i, (i, i, i)) for i in range(4)))
-    (found,) = decode([semantic, category[:, :0], *rest], [PADDED], LENIENT, stuff)
+    without = DenseBoxOutputs(semantic, category[:, :0], *rest)
+    (found,) = decode(without, [PADDED], LENIENT, stuff)
+    assert found.equals(decode_dense_boxes_reference(without, PADDED, stuff, Pyramid(PADDED, STRIDE, LEVELS), LENIENT))
     assert set(found.category.tolist()) <= {0, 1, 2, 3}
 
 
 def test_more_than_a_hundred_objects_may_tie():
-    num = sum(s.area for s in level_sizes(PADDED, STRIDE, 1))
+    num = sum(s.area for s in level_sizes(Pyramid(PADDED, STRIDE, 1)))
     semantic = torch.zeros(1, 4, 12, 16)
     semantic[:, 2] = 9
     category = torch.full((1, 2, num), -9.0)
     category[:, 0] = 2
     tight = torch.full((1, 4, num), 3.9)
     outputs = (semantic, category, tight, torch.zeros(1, num), None)
-    (found,) = decode_dense_boxes(*outputs, [PADDED], SHAPES, STRIDE, 1, replace(LENIENT, mask_threshold=0.3))
+    pyramid, decoding = Pyramid(PADDED, STRIDE, 1), replace(LENIENT, mask_threshold=0.3)
+    (found,) = decode_dense_boxes(DenseBoxOutputs(*outputs), [PADDED], SHAPES, pyramid, decoding)
     assert found.num_segments == num == 192
     assert bool((found.score == found.score[0]).all())
 

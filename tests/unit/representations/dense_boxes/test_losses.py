@@ -22,7 +22,7 @@ from panscape.representations.dense_boxes import (
     DenseBoxRepresentation,
     DenseBoxTargets,
 )
-from panscape.representations.dense_boxes.locations import level_sizes
+from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
 from panscape.representations.dense_boxes.select_boxes import BoxSelection, select_boxes
 
 SIZE = (64, 96)
@@ -32,7 +32,7 @@ SMALL = DenseBoxRepresentation(level_ends=(16.0, 40.0))
 def outputs_for(batch: int, size: tuple[int, int] = SIZE, seed: int = 0) -> DenseBoxOutputs:
     """Random outputs at stride 8, of three levels; all that is asked of a loss hangs on them."""
     g = torch.Generator().manual_seed(seed)
-    num = sum(s.area for s in level_sizes(size, 8, 3))
+    num = sum(s.area for s in level_sizes(Pyramid(size, 8, 3)))
     h, w = size[0] // 8, size[1] // 8
     parts = (
         torch.randn(batch, len(SHAPES), h, w, generator=g),
@@ -163,7 +163,7 @@ def points_of(size: tuple[int, int]) -> list[tuple[int, int, int]]:
     """Level, row and column of every location."""
     return [
         (level, y * (8 << level) + (4 << level), x * (8 << level) + (4 << level))
-        for level, s in enumerate(level_sizes(size, 8, 3))
+        for level, s in enumerate(level_sizes(Pyramid(size, 8, 3)))
         for y in range(s.height)
         for x in range(s.width)
     ]
@@ -173,7 +173,7 @@ def mask_loss_by_loops(
     outputs: DenseBoxOutputs, targets: DenseBoxTargets, max_detections: int, variant: str = "published"
 ) -> tuple[float, int]:
     """Queries by plain NMS, dense boxes by torch's own upsampling, cells one at a time."""
-    points, sizes = points_of(SIZE), level_sizes(SIZE, 8, 3)
+    points, sizes = points_of(SIZE), level_sizes(Pyramid(SIZE, 8, 3))
     total, count = 0.0, 0
     for b in range(len(outputs.box)):
         box = outputs.box[b].detach()
@@ -252,7 +252,7 @@ def test_gradients_of_the_mask_loss_flow_through_boxes_of_chosen_levels_alone() 
     outputs = outputs._replace(levelness=levelness.requires_grad_())
     SMALL.loss(outputs, targets)["mask"].backward()
     begins = [0]
-    for s in level_sizes(SIZE, 8, 3):
+    for s in level_sizes(Pyramid(SIZE, 8, 3)):
         begins.append(begins[-1] + s.area)
     first, second, third = (outputs.box.grad[..., a:b] for a, b in pairwise(begins))
     assert second.abs().sum() > 0
@@ -273,7 +273,12 @@ def test_gradients_of_the_mask_loss_are_those_of_small_steps() -> None:
     g = torch.Generator().manual_seed(3)
     # Queries shall stay where they are: what stands at their locations is left alone.
     chosen = select_boxes(
-        outputs.box_category[0], outputs.box[0], outputs.centerness[0], SIZE, SIZE, 8, 3, BoxSelection(threshold=0.0)
+        outputs.box_category[0],
+        outputs.box[0],
+        outputs.centerness[0],
+        Pyramid(SIZE, 8, 3),
+        SIZE,
+        BoxSelection(threshold=0.0),
     ).location
     direction = torch.randn(outputs.box.shape, generator=g)
     direction[..., chosen] = 0

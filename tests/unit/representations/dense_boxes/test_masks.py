@@ -7,7 +7,13 @@ import torch
 from torchvision import ops
 
 from panscape.errors import InvalidArgumentError
-from panscape.representations.dense_boxes.masks import dense_masks, dense_masks_reference, location_mask_prob
+from panscape.geometry import ImageGeometry
+from panscape.representations.dense_boxes.decode import (
+    MaskInputs,
+    dense_masks,
+    dense_masks_reference,
+    location_mask_prob,
+)
 
 
 def test_the_two_probabilities_by_hand():
@@ -38,28 +44,21 @@ def test_the_threshold_is_reached_in_the_code_and_exceeded_in_the_paper():
     query = torch.tensor([[0.0, 0, 8, 8]])
     dense = query.T.reshape(1, 4, 1, 1).expand(-1, -1, 2, 2).contiguous()
     prob, category = torch.tensor([[[0.5, 0.5], [0.5, 0.25]]]), torch.zeros(1, dtype=torch.int64)
-    arguments = (query, category, dense, prob, (2, 2), (2, 2))
+    inputs = MaskInputs(query, category, dense, prob, ImageGeometry.of((2, 2)))
     for make in (lambda *a, **k: dense_masks(*a, **k).to_masks((2, 2)), dense_masks_reference):
-        assert make(*arguments, threshold=0.5, variant="paper").sum() == 0
-        assert make(*arguments, threshold=0.25, variant="paper").tolist() == [[[True, True], [True, False]]]
+        assert make(inputs, threshold=0.5, variant="paper").sum() == 0
+        assert make(inputs, threshold=0.25, variant="paper").tolist() == [[[True, True], [True, False]]]
         # The published one has G = 64 + 1e-7, which is 64 in float32, so that the probability is 1 just as well.
-        assert make(*arguments, threshold=0.5, variant="published").tolist() == [[[True, True], [True, False]]]
+        assert make(inputs, threshold=0.5, variant="published").tolist() == [[[True, True], [True, False]]]
 
 
 def test_windows_hold_little_more_than_the_objects():
     query = torch.tensor([[8.0, 8, 24, 24], [40.0, 8, 56, 24]])
     dense = torch.zeros(1, 4, 16, 16)
     dense[0, :, 2:6, 2:6], dense[0, :, 2:6, 10:14] = query[0][:, None, None], query[1][:, None, None]
-    found = dense_masks(
-        query,
-        torch.zeros(2, dtype=torch.int64),
-        dense,
-        torch.ones(1, 16, 16),
-        (64, 64),
-        (64, 64),
-        threshold=0.4,
-        variant="published",
-    )
+    category, prob = torch.zeros(2, dtype=torch.int64), torch.ones(1, 16, 16)
+    inputs = MaskInputs(query, category, dense, prob, ImageGeometry.of((64, 64)))
+    found = dense_masks(inputs, threshold=0.4, variant="published")
     assert found.boxes.tolist() == [[6, 6, 26, 26], [38, 6, 58, 26]]  # half a cell more on each side
     assert found.pixels.numel() == 800
 
@@ -72,21 +71,18 @@ def test_windows_hold_little_more_than_the_objects():
         ({"category": torch.ones(1, dtype=torch.int64)}, "expected categories in 0..0"),
         ({"dense": torch.zeros(1, 4, 2, 3)}, "expected dense"),
         ({"dense": torch.zeros(0, 4, 2, 2)}, "expected dense"),
-        ({"size": (9, 8)}, "within the padded size"),
-        ({"variant": "other"}, "expected variant"),
     ],
 )
 def test_parts_that_contradict_each_other_are_refused(change, message):
-    arguments = {
-        "query": torch.zeros(1, 4),
-        "category": torch.zeros(1, dtype=torch.int64),
-        "dense": torch.zeros(1, 4, 2, 2),
-        "prob": torch.zeros(1, 2, 2),
-        "padded_size": (8, 8),
-        "size": (8, 8),
-        "threshold": 0.4,
-        "variant": "paper",
-    }
-    dense_masks(**arguments)
+    inputs = MaskInputs(
+        torch.zeros(1, 4),
+        torch.zeros(1, dtype=torch.int64),
+        torch.zeros(1, 4, 2, 2),
+        torch.zeros(1, 2, 2),
+        ImageGeometry.of((8, 8)),
+    )
+    dense_masks(inputs, threshold=0.4, variant="paper")
     with pytest.raises(InvalidArgumentError, match=message):
-        dense_masks(**(arguments | change))
+        dense_masks(inputs._replace(**change), threshold=0.4, variant="paper")
+    with pytest.raises(InvalidArgumentError, match="expected variant"):
+        dense_masks(inputs, threshold=0.4, variant="other")

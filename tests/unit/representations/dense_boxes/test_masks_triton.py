@@ -10,7 +10,8 @@ from processes import TORCH, Process, run_code
 
 _COMPARE = """
 import torch
-from panscape.representations.dense_boxes.masks import dense_masks_reference
+from panscape.geometry import ImageGeometry
+from panscape.representations.dense_boxes.decode import MaskInputs, dense_masks_reference
 from panscape.representations.dense_boxes.masks_triton import dense_masks_triton
 from panscape.ops.cropped_masks import CroppedMasks
 
@@ -24,15 +25,15 @@ for num_boxes, size in ((1, (36, 44)), (3, (35, 41)), (2, (1, 1))):
     category = torch.tensor([1, 0, 1])
     for variant in ("published", "paper"):
         for chosen in ([0, 1, 2], []):
-            arguments = (query[chosen], category[chosen], dense, prob, (36, 44), size)
-            expected = dense_masks_reference(*arguments, threshold=0.4, variant=variant)
-            found = dense_masks_triton(*arguments, 0.4, is_published=variant == "published")
+            geometry = ImageGeometry.of(size, padded_size=(36, 44))
+            inputs = MaskInputs(query[chosen], category[chosen], dense, prob, geometry)
+            expected = dense_masks_reference(inputs, threshold=0.4, variant=variant)
+            found = dense_masks_triton(inputs, 0.4, is_published=variant == "published")
             assert torch.equal(found, expected), (num_boxes, size, variant, int((found != expected).sum()))
             print(int(expected.sum()))
 
             def make(some):
-                parts = (query[chosen][some], category[chosen][some], *arguments[2:])
-                return dense_masks_triton(*parts, 0.4, is_published=variant == "published")
+                return dense_masks_triton(inputs.of_objects(some), 0.4, is_published=variant == "published")
 
             few = CroppedMasks.from_parts(make, len(chosen), size, 2 * size[0] * size[1])
             assert torch.equal(few.to_masks(size), expected)

@@ -18,7 +18,7 @@ from panscape.representations.dense_boxes import (
     DenseBoxRepresentation,
     DenseBoxTargets,
 )
-from panscape.representations.dense_boxes.locations import level_sizes
+from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
 from panscape.representations.merging import MergeConfig
 
 SMALL = DenseBoxRepresentation(
@@ -28,7 +28,7 @@ SMALL = DenseBoxRepresentation(
 
 def random_outputs(padded: tuple[int, int], seed: int = 0, has_levelness: bool = True) -> DenseBoxOutputs:
     g = torch.Generator().manual_seed(seed)
-    sizes = level_sizes(padded, 4, 3)
+    sizes = level_sizes(Pyramid(padded, 4, 3))
     num, (h, w) = sum(s.area for s in sizes), sizes[0]
     return DenseBoxOutputs(
         3 * torch.randn(1, len(SHAPES), h, w, generator=g),

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from panscape.errors import InvalidArgumentError
-from panscape.representations.dense_boxes.locations import fcos_locations
+from panscape.representations.dense_boxes.locations import Pyramid, fcos_locations
 from panscape.representations.dense_boxes.select_boxes import BoxSelection, select_boxes
 
 PADDED, STRIDE, LEVELS = (64, 96), 8, 3
-NUM = fcos_locations(PADDED, STRIDE, LEVELS).shape[1]
+NUM = fcos_locations(Pyramid(PADDED, STRIDE, LEVELS)).shape[1]
 
 
 def outputs(seed: int, num_categories: int = 3, levels: int = 0):
@@ -35,7 +35,7 @@ def overlap(a, b):
 
 def brute_force(logits, box, centerness, size, selection):
     """Apply the rules one by one to lists of (score, category, location, corners)."""
-    points = fcos_locations(PADDED, STRIDE, LEVELS)
+    points = fcos_locations(Pyramid(PADDED, STRIDE, LEVELS))
     prob, sure = logits.sigmoid(), centerness.sigmoid()
     found = []
     for begin, end in ((0, 96), (96, 96 + 24), (120, 126)):
@@ -83,7 +83,7 @@ def test_the_rules_one_by_one(seed, selection):
     logits, box, centerness = outputs(seed, levels=[0, 2][seed % 2])
     size = (57, 90)
     expected = brute_force(logits, box, centerness, size, selection)
-    found = select_boxes(logits, box, centerness, PADDED, size, STRIDE, LEVELS, selection)
+    found = select_boxes(logits, box, centerness, Pyramid(PADDED, STRIDE, LEVELS), size, selection)
     assert found.category.tolist() == [e[1] for e in expected]
     assert found.location.tolist() == [e[2] for e in expected]
     assert torch.equal(found.score, torch.tensor([e[0] for e in expected]))
@@ -94,7 +94,7 @@ def test_the_rules_one_by_one(seed, selection):
 
 def test_nothing_above_the_threshold():
     logits, box, centerness = outputs(0)
-    found = select_boxes(logits - 50, box, centerness, PADDED, PADDED, STRIDE, LEVELS, BoxSelection())
+    found = select_boxes(logits - 50, box, centerness, Pyramid(PADDED, STRIDE, LEVELS), PADDED, BoxSelection())
     assert [list(part.shape) for part in found] == [[0, 4], [0], [0], [0]]
 
 
@@ -102,10 +102,10 @@ def test_more_than_a_hundred_that_tie_are_all_kept():
     logits = torch.zeros(2, NUM)
     box = torch.ones(4, NUM)
     found = select_boxes(
-        logits, box, torch.zeros(NUM), PADDED, PADDED, STRIDE, LEVELS, BoxSelection(class_agnostic_nms_iou=1.0)
+        logits, box, torch.zeros(NUM), Pyramid(PADDED, STRIDE, LEVELS), PADDED, BoxSelection(class_agnostic_nms_iou=1.0)
     )
     assert len(found.score) == 2 * NUM
-    one_each = select_boxes(logits, box, torch.zeros(NUM), PADDED, PADDED, STRIDE, LEVELS, BoxSelection())
+    one_each = select_boxes(logits, box, torch.zeros(NUM), Pyramid(PADDED, STRIDE, LEVELS), PADDED, BoxSelection())
     assert len(one_each.score) == NUM  # of two categories in the same place, the first one stays
     assert one_each.category.unique().tolist() == [0]
 
@@ -114,7 +114,7 @@ def test_the_threshold_is_strict_and_before_centerness():
     logits = torch.full((1, NUM), -9.0)
     logits[0, :2] = torch.tensor([0.0, 1e-6])
     found = select_boxes(
-        logits, torch.ones(4, NUM), torch.full((NUM,), -8.0), PADDED, PADDED, STRIDE, LEVELS, BoxSelection(0.5)
+        logits, torch.ones(4, NUM), torch.full((NUM,), -8.0), Pyramid(PADDED, STRIDE, LEVELS), PADDED, BoxSelection(0.5)
     )
     assert found.location.tolist() == [1]
     assert float(found.score[0]) == pytest.approx(0.5 / (1 + math.exp(8)), rel=1e-5)
@@ -123,7 +123,7 @@ def test_the_threshold_is_strict_and_before_centerness():
 def test_what_does_not_fit_is_refused():
     logits, box, centerness = outputs(0)
     with pytest.raises(InvalidArgumentError, match="expected box with 126 locations"):
-        select_boxes(logits, box[:, :-1], centerness, PADDED, PADDED, STRIDE, LEVELS, BoxSelection())
+        select_boxes(logits, box[:, :-1], centerness, Pyramid(PADDED, STRIDE, LEVELS), PADDED, BoxSelection())
     for wrong in ({"threshold": 1.5}, {"max_boxes": 0}, {"class_agnostic_nms_iou": -0.1}):
         with pytest.raises(InvalidArgumentError):
             BoxSelection(**wrong)

@@ -1,0 +1,99 @@
+"""The forward pass in inference: images of any sizes to the outputs of a network, in batches of one inference size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry, Size
+from panscape.images import resize_images
+
+
+class ImageBatch(NamedTuple):
+    """Images of one inference size, for one forward pass.
+
+    Attributes:
+        numbers: positions of the images in the input.
+        images: each uint8 [3, H, W] of its own size.
+        geometries: sizes of each image.
+    """
+
+    numbers: tuple[int, ...]
+    images: tuple[Tensor, ...]
+    geometries: tuple[ImageGeometry, ...]
+
+
+class NetworkResult(NamedTuple):
+    """The result of one forward pass.
+
+    Attributes:
+        images: the network's input before padding, float [B, 3, h, w] in 0..1.
+        outputs: its outputs for this batch.
+    """
+
+    images: Tensor
+    outputs: Any
+
+
+def batches_of_one_size(
+    images: Iterable[Tensor], geometry: Callable[[Size], ImageGeometry], batch_size: int
+) -> Iterator[ImageBatch]:
+    """Group images by inference size, and yield each group when it is full; the others follow at the end.
+
+    Images are read as they are needed: fewer than ``batch_size`` of each inference size are held at a time.
+
+    Args:
+        images: uint8 [3, H, W], each of its own size.
+        geometry: returns the sizes of an image by its own size, such as :meth:`PanopticModel.geometry`.
+        batch_size: maximum number of images of a batch, at least 1.
+
+    Raises:
+        InvalidArgumentError: the batch size is below 1.
+    """
+    if batch_size < 1:
+        raise InvalidArgumentError(f"expected a batch_size of at least 1, got {batch_size}")
+    waiting: dict[Size, list[tuple[int, Tensor, ImageGeometry]]] = {}
+    for number, image in enumerate(images):
+        sizes = geometry(Size(*image.shape[-2:]))
+        group = waiting.setdefault(sizes.inference_size, [])
+        group.append((number, image, sizes))
+        if len(group) == batch_size:
+            yield ImageBatch(*zip(*waiting.pop(sizes.inference_size), strict=True))
+    for group in waiting.values():
+        yield ImageBatch(*zip(*group, strict=True))
+
+
+def run_network(
+    network: nn.Module,
+    images: Sequence[Tensor],
+    geometries: Sequence[ImageGeometry],
+    device: torch.device,
+    *,
+    precision: AbstractContextManager[Any] | None = None,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> NetworkResult:
+    """Resize images of one inference size, move them to the device and run the network on them.
+
+    All predictions of this package run the network by this function; what follows is post-processing.
+
+    Args:
+        network: in eval mode.
+        images: uint8 [3, H, W], each of its own size.
+        geometries: sizes of each image; all have the same inference size.
+        device: device of the network.
+        precision: context of the forward pass, see :func:`panscape.precision.autocast`; None for none.
+        layout: memory format of the network's input.
+    """
+    inputs = [
+        resize_images(image[None].to(device).float() / 255, geometry.inference_size)
+        for image, geometry in zip(images, geometries, strict=True)
+    ]
+    batch = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
+    batch = batch.contiguous(memory_format=layout)
+    with precision or nullcontext():
+        return NetworkResult(batch, network(batch))
