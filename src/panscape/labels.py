@@ -6,7 +6,6 @@ used only by :mod:`panscape.formats` and by readers of datasets.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from panscape.errors import InvalidLabelSpaceError, UnknownNameError, UnreadableFileError
+from panscape.errors import InvalidLabelSpaceError, UnknownNameError
+from panscape.input_files import load_json
 
 _BUNDLED = Path(__file__).parent / "datasets" / "labels"
 
@@ -154,10 +154,7 @@ class LabelSpace:
             path = _BUNDLED / f"{name_or_path}.json"
             if not path.is_file():
                 raise UnknownNameError("label space", str(name_or_path), cls.bundled())
-        try:
-            description = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UnreadableFileError(path, f"expected a label space as JSON, but {error}") from error
+        description = load_json(path)
         try:
             return cls.from_dict(description)
         except InvalidLabelSpaceError as error:
