@@ -1,4 +1,6 @@
-"""Open files that users or other files name: regular files only, inside their folder; JSON in any Unicode encoding.
+"""Open files that users or other files name, and check the types of values of JSON.
+
+Only regular files inside their folder are opened, and JSON in any Unicode encoding.
 
 Names in a dataset's JSON are untrusted: they may leave the folder, name a pipe that blocks forever, or come from a
 system with other separators or without upper and lower case.
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from panscape.errors import UnreadableFileError, shown
+
+_LARGEST_EXACT = 2**53  # up to it, a float represents every integer
 
 
 class FileNameError(UnreadableFileError):
@@ -75,6 +79,18 @@ def parse_json(path: Path, text: bytes) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UnreadableFileError(path, f"expected JSON, but {error}") from error
+
+
+def to_integer(value: object) -> int | None:
+    """Return a number of a JSON as an integer; None if it is none, has a fraction, or is no number."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_EXACT:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def is_flag(value: object) -> bool:
+    """Return whether a value of a JSON is 0, 1, true or false; text and lists are not."""
+    return isinstance(value, int | float) and value in (0, 1)
 
 
 class FileFolder:

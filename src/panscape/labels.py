@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from panscape.errors import InvalidLabelSpaceError, UnknownNameError
-from panscape.input_files import load_json
+from panscape.errors import InvalidLabelSpaceError, UnknownNameError, shown
+from panscape.input_files import is_flag, load_json, to_integer
 
 _BUNDLED = Path(__file__).parent / "datasets" / "labels"
 
@@ -120,15 +120,10 @@ class LabelSpace:
         """
         try:
             categories = tuple(
-                Category(
-                    name=str(c["name"]),
-                    is_thing=bool(c["is_thing"]),
-                    source_id=int(c["source_id"]),
-                    color=_three_integers(c["color"]),
-                )
+                Category(_text(c, "name"), _flag(c, "is_thing"), _integer(c, "source_id"), _color(c["color"]))
                 for c in description["categories"]
             )
-            return cls(str(description["name"]), categories)
+            return cls(_text(description, "name"), categories)
         except InvalidLabelSpaceError:
             raise  # it is a ValueError too, with its own message
         except (KeyError, TypeError, ValueError) as error:
@@ -166,6 +161,28 @@ class LabelSpace:
         return sorted(p.stem for p in _BUNDLED.glob("*.json"))
 
 
-def _three_integers(values: Sequence[Any]) -> tuple[int, int, int]:
-    red, green, blue = values
-    return int(red), int(green), int(blue)
+def _text(fields: Mapping[str, Any], key: str) -> str:
+    if not isinstance(fields[key], str):
+        raise TypeError(f"{key!r} is {shown(fields[key])} instead of text")
+    text: str = fields[key]
+    return text
+
+
+def _flag(fields: Mapping[str, Any], key: str) -> bool:
+    if not is_flag(fields[key]):
+        raise TypeError(f"{key!r} of {shown(fields.get('name'))} is {shown(fields[key])} instead of true or false")
+    return bool(fields[key])
+
+
+def _integer(fields: Mapping[str, Any], key: str) -> int:
+    number = to_integer(fields[key])
+    if number is None:
+        raise TypeError(f"{key!r} of {shown(fields.get('name'))} is {shown(fields[key])} instead of an integer")
+    return number
+
+
+def _color(values: Sequence[Any]) -> tuple[int, int, int]:
+    red, green, blue = (to_integer(value) for value in values)
+    if red is None or green is None or blue is None:
+        raise TypeError(f"'color' is {shown(values)} instead of three integers")
+    return red, green, blue

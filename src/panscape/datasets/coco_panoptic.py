@@ -16,8 +16,8 @@ from panscape.formats import load_coco_json, parse_coco_segments
 from panscape.formats.coco_json import CocoImage, images_by_key
 from panscape.formats.problems import NOTES
 from panscape.formats.reading.coco import coco_segments, coco_source, file_name_of
-from panscape.formats.segments_info import to_integer
 from panscape.geometry import Size
+from panscape.input_files import to_integer
 from panscape.labels import LabelSpace
 
 _TEST = "its annotations are not public"

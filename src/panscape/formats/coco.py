@@ -16,7 +16,8 @@ from torch import Tensor
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed, shown
 from panscape.formats.label_images import source_ids
 from panscape.formats.problems import IssueKind, escape_control_chars
-from panscape.formats.segments_info import SegmentInfo, is_flag, map_from_id_image, to_integer
+from panscape.formats.segments_info import SegmentInfo, map_from_id_image
+from panscape.input_files import is_flag, to_integer
 from panscape.labels import Category, LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -123,11 +124,11 @@ def parse_coco_segments(segments_info: Sequence[object], labels: LabelSpace | No
     ambiguous: set[int] = set()
     wrong: dict[IssueKind, list[object]] = {}
     for description in segments_info:
+        fault = _fault_of(description)
         fields = description if isinstance(description, Mapping) else {}
         number, source = to_integer(fields.get("id")), to_integer(fields.get("category_id"))
-        crowd = fields.get("iscrowd", 0)
-        if number is None or not 0 < number <= _LARGEST_ID or source is None or not is_flag(crowd):
-            wrong.setdefault(IssueKind.SHAPE, []).append(shown(description))
+        if fault is not None or number is None or source is None:
+            wrong.setdefault(IssueKind.SHAPE, []).append(fault)
             ambiguous.update(() if number is None else (number,))
             continue
         category = source if labels is None else labels.id_of_source.get(source)
@@ -143,7 +144,7 @@ def parse_coco_segments(segments_info: Sequence[object], labels: LabelSpace | No
                 number,
                 category,
                 score if _is_score(score) else None,
-                bool(crowd),
+                bool(fields.get("iscrowd", 0)),
                 int(area) if _is_number(area) and abs(area) < _LARGEST_AREA else None,
             )
     scores = [d.get("score") for d in segments_info if isinstance(d, Mapping)]
@@ -151,14 +152,31 @@ def parse_coco_segments(segments_info: Sequence[object], labels: LabelSpace | No
         wrong[IssueKind.SCORE] = [shown(score) for score in scores if not _is_score(score)]
     space = "" if labels is None else f" of label space {labels.name!r} ({listed(sorted(labels.id_of_source))})"
     sentences = {
-        IssueKind.SHAPE: f"expected integers 'id' in 1..{_LARGEST_ID} (0 is void) and 'category_id', and iscrowd 0 or "
-        "1, for every segment, got {}",
-        IssueKind.CATEGORY: f"expected category_ids{space}, got {{}}",
-        IssueKind.DUPLICATE: "expected one description of each id, got several for {}",
-        IssueKind.SCORE: "expected a score in 0..1 for every segment or for none, got {}; scores are ignored",
+        IssueKind.SHAPE: f"expected integers 'id' in 1..{_LARGEST_ID} (0 is void) and 'category_id', and 'iscrowd' 0 "
+        "or 1, for every segment, got",
+        IssueKind.CATEGORY: f"expected category_ids{space}, got",
+        IssueKind.DUPLICATE: "expected one description of each id, got several for",
+        IssueKind.SCORE: "expected a score in 0..1 for every segment or for none, else they are ignored, got",
     }
-    issues = {kind: sentences[kind].format(listed(values)) for kind, values in wrong.items()}
+    issues = {kind: f"{sentences[kind]} {listed(values)}" for kind, values in wrong.items()}
     return CocoSegments([s for s in segments.values() if s.number not in ambiguous], ambiguous, issues)
+
+
+def _fault_of(description: object) -> str | None:
+    """Return the first field of a description with an invalid value; None if all are valid."""
+    if not isinstance(description, Mapping):
+        return shown(description)
+    number = to_integer(description.get("id"))
+    valid = {
+        "id": number is not None and 0 < number <= _LARGEST_ID,
+        "category_id": to_integer(description.get("category_id")) is not None,
+        "iscrowd": is_flag(description.get("iscrowd", 0)),
+    }
+    for key, is_valid in valid.items():
+        if not is_valid:
+            value = f"{key!r} {shown(description[key])}" if key in description else f"no {key!r}"
+            return f"{value} in {shown(dict(description))}"
+    return None
 
 
 def undescribed_ids(numbers: Sequence[int]) -> str:

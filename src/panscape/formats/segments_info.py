@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from panscape.panoptic import PanopticMap
 
-_LARGEST_EXACT = 2**53  # up to it, a float represents every integer
-
 
 class SegmentInfo(NamedTuple):
     """The description of one segment in a file.
@@ -60,18 +58,6 @@ def map_from_id_image(
     )
     left = unique[row == 0].tolist()
     return panoptic, [number for number in left if number >= 0 and number not in void]
-
-
-def to_integer(value: object) -> int | None:
-    """Return a number of a JSON as an integer; None if it is none, has a fraction, or is no number."""
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_EXACT:
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def is_flag(value: object) -> bool:
-    """Return whether a value of a JSON is 0, 1, true or false; text and lists are not."""
-    return isinstance(value, int | float) and value in (0, 1)
 
 
 def unique_ids(numbers: NDArray[Any]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from maps import SHAPES
 
 from panscape import LabelSpace
 from panscape.datasets import CocoPanoptic
-from panscape.errors import InvalidAnnotationError, UnreadableFileError
+from panscape.errors import InvalidAnnotationError, PanscapeError, UnreadableFileError
 from panscape.evaluation.files import evaluate_files
 from panscape.formats import CocoPanopticWriter
 
@@ -166,6 +167,81 @@ def test_encodings_train_and_evaluate_alike(root, encoding):
     path.write_bytes(path.read_text().encode(encoding))
     assert opened(root)[0].truth.num_segments == 5
     assert evaluate_files(path, path).report.panoptic.all.pq == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("id", value) for value in ("11", 7.9, True, None, [11])),
+        *(("name", value) for value in (5, None, "", ["sky"])),
+        *(("isthing", value) for value in ("0", "false", 2, 0.5, None, [0])),
+    ],
+)
+def test_categories_of_another_type_are_refused_alike(root, field, value):
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    content["categories"][0][field] = value
+    path.write_text(json.dumps(content))
+    text = rf"panoptic\.json: expected '{field}' of every category as .*, got {re.escape(repr(value))} in "
+    for read in (opened, lambda _: evaluate_files(path, path)):
+        with pytest.raises(InvalidAnnotationError, match=text):
+            read(root)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("id", value) for value in ("7", 7.9, True, None, 0, 256**3)),
+        *(("category_id", value) for value in ("7", 7.9, True, None)),
+        *(("iscrowd", value) for value in ("0", "1", [0], 2, 0.5, None)),
+    ],
+)
+def test_segments_of_another_type_are_refused_alike(root, field, value):
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    content["annotations"][-1]["segments_info"][0][field] = value
+    path.write_text(json.dumps(content))
+    text = (
+        "000001.png: expected integers 'id' in 1..16777215 (0 is void) and 'category_id', and 'iscrowd' 0 or 1, for "
+        f"every segment, got {field!r} {value!r} in "
+    )
+    with pytest.raises(InvalidAnnotationError, match=re.escape(text)):
+        opened(root)[0]
+    scores = evaluate_files(path, path)
+    assert text in str(scores.problems[0])
+    assert len(scores.records) == 2, "an image with ambiguous ground truth is skipped"
+
+
+VALUES = [None, True, -1, 2**70, 1.5, float("nan"), float("inf"), "", "\0", "\ud800", "a" * 300, [], [[]], {}, [None]]
+
+
+def places(content):
+    """Return every (container, key) of the JSON that belongs to the first image, category or segment."""
+    found = [(content, key) for key in content]
+    for entries in list(content.values()):
+        found += [(entries, 0), *((entries[0], key) for key in entries[0])]
+    segments = content["annotations"][0]["segments_info"]
+    return [*found, (segments, 0), *((segments[0], key) for key in segments[0])]
+
+
+def test_any_value_in_any_place_ends_in_one_error(root):
+    path = root / "panoptic.json"
+    text = path.read_text()
+    errors = []
+    for place in range(len(places(json.loads(text)))):
+        for value in VALUES:
+            content = json.loads(text)
+            container, key = places(content)[place]
+            container[key] = value
+            path.write_text(json.dumps(content))
+            try:
+                dataset = opened(root)
+                [dataset.categories_of(i) for i in range(len(dataset))]
+                dataset[2]
+            except PanscapeError as error:
+                errors.append(str(error))
+    assert len(errors) > 200
+    assert all(str(root) in error and "\n" not in error for error in errors)
 
 
 @pytest.mark.parametrize("kind", ["images", "annotations"])
