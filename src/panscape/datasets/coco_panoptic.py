@@ -64,7 +64,10 @@ def listed_images(json_path: Path, folder: Path) -> list[ImageFile]:
     if not images:
         raise InvalidAnnotationError(f"{json_path}: expected 'images' with id and file_name each, found none")
     paths = listed_files(folder, [image.file_name for image in images], json_path)
-    return [ImageFile(path.stem, path, _size(image), image.id) for path, image in zip(paths, images, strict=True)]
+    return [
+        ImageFile(path.stem, path, _size(image), image.id if isinstance(image.id, str) else to_integer(image.id))
+        for path, image in zip(paths, images, strict=True)
+    ]
 
 
 def _size(image: CocoImage) -> Size | None:
@@ -85,9 +88,9 @@ class CocoPanoptic:
             bundled label space ``"coco_panoptic"`` is used, whose name selects the published settings of models.
 
     Raises:
-        UnreadableFileError: the JSON or a file listed in it is missing, or the dataset is empty; on access, a file is
+        UnreadableFileError: the JSON or a file listed in it is missing or outside its folder; on access, a file is
             damaged.
-        InvalidAnnotationError: the JSON contradicts itself, or two images have one name; on access, image, PNG and
+        InvalidAnnotationError: the JSON contradicts itself or is not in this format; on access, image, PNG and
             description contradict each other.
     """
 
@@ -104,7 +107,8 @@ class CocoPanoptic:
         source = coco_source(content, Path(annotations))
         found = labels or source.labels
         if found is None:
-            raise InvalidAnnotationError(f"{self.json_path}: expected 'categories', found none; give labels=")
+            missing = InvalidAnnotationError(f"{self.json_path}: expected 'categories', found none; give labels=")
+            raise source.labels_fault or missing
         self.labels = found
         faults = [*source.problems, *(entry.fault for entry in source.entries if entry.fault is not None)]
         if faults:

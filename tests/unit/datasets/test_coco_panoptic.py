@@ -14,7 +14,8 @@ from maps import SHAPES
 
 from panscape import LabelSpace
 from panscape.datasets import CocoPanoptic
-from panscape.errors import InvalidAnnotationError, PanscapeError, UnreadableFileError
+from panscape.datasets.export import export_coco
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, PanscapeError, UnreadableFileError
 from panscape.evaluation.files import evaluate_files
 from panscape.formats import CocoPanopticWriter
 
@@ -310,6 +311,30 @@ def test_what_the_writer_writes_is_a_dataset(root):
     assert again.labels.categories == SHAPES.categories
     for i in range(len(tree)):
         assert again[i].truth.equals(tree[i].truth)
+
+
+def test_invalid_categories_do_not_matter_if_others_are_given(root):
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    content["categories"][0]["isthing"] = "0"
+    path.write_text(json.dumps(content))
+    (root / "labels.json").write_text(json.dumps(SHAPES.to_dict()))
+    assert opened(root, labels=SHAPES)[0].truth.num_segments == 5
+    assert evaluate_files(path, path, labels=str(root / "labels.json")).report.panoptic.all.pq == 1
+
+
+def test_an_export_does_not_leave_its_folder(root):
+    (root / "images" / "sub").mkdir()
+    (root / "panoptic" / "sub").mkdir()
+    for folder, suffix in (("images", "jpg"), ("panoptic", "png")):
+        (root / folder / f"000001.{suffix}").rename(root / folder / "sub" / f"1.{suffix}")
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"], content["annotations"][-1]["file_name"] = "sub/1.jpg", "sub/1.png"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InvalidArgumentError, match="name of an image without folder, got 'sub/1'"):
+        export_coco(opened(root), root / "out")
+    assert not [p for p in (root / "out").rglob("*") if p.is_file()]
 
 
 def test_images_of_one_name_in_two_folders_are_told_apart(root):

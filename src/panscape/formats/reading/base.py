@@ -114,6 +114,7 @@ class Source:
         labels: the label space in the files or of their format; None if unknown.
         problems: issues that belong to no entry.
         read: reads the map of an entry.
+        labels_fault: why the label space in the files is invalid; it matters only if no other is given.
     """
 
     path: Path
@@ -122,6 +123,7 @@ class Source:
     labels: LabelSpace | None
     problems: Sequence[Problem]
     read: Reader
+    labels_fault: InvalidAnnotationError | None = None
 
 
 def require_png(path: Path, size: Size | None = None) -> None:

@@ -44,7 +44,7 @@ def open_coco(json_path: Path, pngs: Path | None = None) -> Source:
 
     Raises:
         UnreadableFileError: the JSON or the folder is missing, or the file is not JSON.
-        InvalidAnnotationError: it is not COCO panoptic format, or its categories are inconsistent.
+        InvalidAnnotationError: it is not COCO panoptic format.
     """
     return coco_source(load_coco_json(json_path), pngs)
 
@@ -64,7 +64,12 @@ def coco_source(content: CocoJson, pngs: Path | None = None) -> Source:
             problems.append(Problem(str(content.path), IssueKind.MISSING_TRUTH, what))
     position = {key: n for n, key in enumerate(images)}
     ordered = sorted(entries, key=lambda key: position.get(key, len(position)))
-    return Source(content.path, _FORM, [entries[key] for key in ordered], content.labels(), problems, _read)
+    labels, labels_fault = None, None
+    try:
+        labels = content.labels()
+    except InvalidAnnotationError as error:
+        labels_fault = error
+    return Source(content.path, _FORM, [entries[key] for key in ordered], labels, problems, _read, labels_fault)
 
 
 def _name(value: object) -> str | None:

@@ -85,10 +85,13 @@ def label_space(name: str | None, truth: Source) -> LabelSpace:
 
     Raises:
         InvalidArgumentError: the ground truth contains no categories.
+        InvalidAnnotationError: its categories are invalid.
         UnknownNameError: no label space has this name.
     """
     if name is not None:
         return LabelSpace.load(name)
+    if truth.labels_fault is not None:
+        raise truth.labels_fault
     if truth.labels is None:
         raise InvalidArgumentError(
             f"{truth.path}: expected categories in the ground truth, found none in {truth.form}; set the label space "
