@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.input_files import require_file
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File name suffixes of images in a folder, in lower case."""
@@ -67,13 +68,10 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
             ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UnreadableFileError(path, "expected an image, but this is a folder; give one of the files in it")
+    require_file(path)
     try:
         with Image.open(path) as image:
             yield image
-    except FileNotFoundError as error:
-        raise UnreadableFileError(path, f"no such file; check the path (working directory {Path.cwd()})") from error
     except _BOMB as error:
         raise UnreadableFileError(
             path,

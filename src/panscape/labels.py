@@ -7,7 +7,6 @@ used only by :mod:`panscape.formats` and by readers of datasets.
 from __future__ import annotations
 
 import html
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from panscape.errors import InvalidLabelSpaceError, UnknownNameError, UnreadableFileError
+from panscape.errors import InvalidLabelSpaceError, UnknownNameError, shown
+from panscape.input_files import is_flag, load_json, to_integer
 
 _BUNDLED = Path(__file__).parent / "datasets" / "labels"
 
@@ -188,15 +188,10 @@ class LabelSpace:
         """
         try:
             categories = tuple(
-                Category(
-                    name=str(c["name"]),
-                    is_thing=bool(c["is_thing"]),
-                    source_id=int(c["source_id"]),
-                    color=_three_integers(c["color"]),
-                )
+                Category(_text(c, "name"), _flag(c, "is_thing"), _integer(c, "source_id"), _color(c["color"]))
                 for c in description["categories"]
             )
-            return cls(str(description["name"]), categories)
+            return cls(_text(description, "name"), categories)
         except InvalidLabelSpaceError:
             raise  # it is a ValueError too, with its own message
         except (KeyError, TypeError, ValueError) as error:
@@ -222,10 +217,7 @@ class LabelSpace:
             path = _BUNDLED / f"{name_or_path}.json"
             if not path.is_file():
                 raise UnknownNameError("label space", str(name_or_path), cls.bundled())
-        try:
-            description = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UnreadableFileError(path, f"expected a label space as JSON, but {error}") from error
+        description = load_json(path)
         try:
             return cls.from_dict(description)
         except InvalidLabelSpaceError as error:
@@ -244,6 +236,28 @@ def generated_color(index: int) -> tuple[int, int, int]:
     return 32 + (number >> 16) * 7 // 8, 32 + (number >> 8 & 255) * 7 // 8, 32 + (number & 255) * 7 // 8
 
 
-def _three_integers(values: Sequence[Any]) -> tuple[int, int, int]:
-    red, green, blue = values
-    return int(red), int(green), int(blue)
+def _text(fields: Mapping[str, Any], key: str) -> str:
+    if not isinstance(fields[key], str):
+        raise TypeError(f"{key!r} is {shown(fields[key])} instead of text")
+    text: str = fields[key]
+    return text
+
+
+def _flag(fields: Mapping[str, Any], key: str) -> bool:
+    if not is_flag(fields[key]):
+        raise TypeError(f"{key!r} of {shown(fields.get('name'))} is {shown(fields[key])} instead of true or false")
+    return bool(fields[key])
+
+
+def _integer(fields: Mapping[str, Any], key: str) -> int:
+    number = to_integer(fields[key])
+    if number is None:
+        raise TypeError(f"{key!r} of {shown(fields.get('name'))} is {shown(fields[key])} instead of an integer")
+    return number
+
+
+def _color(values: Sequence[Any]) -> tuple[int, int, int]:
+    red, green, blue = (to_integer(value) for value in values)
+    if red is None or green is None or blue is None:
+        raise TypeError(f"'color' is {shown(values)} instead of three integers")
+    return red, green, blue

@@ -63,13 +63,19 @@ TURNED = (
 IMAGE_MISSING = "{annotation}: expected the image '{name}' in {images}, found none; add it, or remove the labels"
 LABELS_MISSING = "{image}: expected its labels at {annotation}, found none; add them, or remove the image"
 COCO_NAMES_IT = "no such file, but {root}/panoptic.json lists it; check the folder"
+SEVERAL_MISSING = (
+    "no such file, but {root}/panoptic.json lists it, nor 1 more of its 3 files; unpack the archive again, or give the "
+    "right folder"
+)
+ALL_MISSING = SEVERAL_MISSING.replace("1 more", "2 more")
 MASKS_TEXTS = {
     "image missing": IMAGE_MISSING,
     "labels missing": LABELS_MISSING,
     "all labels missing but one": LABELS_MISSING.replace("{image}:", "{image} and 1 more:"),
     "sizes differ": SIZES_DIFFER,
     "image turned": TURNED,
-    "nothing in the folders": "{images}: expected files *, found none; expected " + MASKS_LAYOUT,
+    "nothing in the folders": "{images}: expected files (.bmp, .gif, .jpeg, .jpg, .png, .ppm, .tif, .tiff, .webp), "
+    "found none; expected " + MASKS_LAYOUT,
     "another folder": "{root}/elsewhere/images/train: no such folder; expected " + MASKS_LAYOUT,
 }
 
@@ -79,10 +85,10 @@ def coco_texts(json_path: str, elsewhere: str) -> dict[str, str]:
     return {
         "image missing": "{image}: " + names_it,
         "labels missing": "{annotation}: " + names_it,
-        "all labels missing but one": "{annotation}: " + names_it,
+        "all labels missing but one": "{annotation}: " + SEVERAL_MISSING.replace("panoptic.json", json_path),
         "sizes differ": SIZES_DIFFER,
         "image turned": TURNED,
-        "nothing in the folders": "{image}: " + names_it,
+        "nothing in the folders": "{image}: " + ALL_MISSING.replace("panoptic.json", json_path),
         "another folder": "{root}/elsewhere" + elsewhere,
     }
 
@@ -116,8 +122,7 @@ CASES = [
             "all labels missing but one": LABELS_MISSING.replace("{image}:", "{image} and 1 more:"),
             "sizes differ": SIZES_DIFFER,
             "image turned": TURNED,
-            "nothing in the folders": "{images}: expected files */*_leftImg8bit.png, found none; expected "
-            + CITY_LAYOUT,
+            "nothing in the folders": "{images}: expected NAME_leftImg8bit (.png), found none; expected " + CITY_LAYOUT,
             "another folder": "{root}/elsewhere/leftImg8bit/train: no such folder; expected " + CITY_LAYOUT,
         },
     ),
@@ -128,12 +133,11 @@ CASES = [
         {
             "image missing": "{image}: " + COCO_NAMES_IT,
             "labels missing": "{annotation}: " + COCO_NAMES_IT,
-            "all labels missing but one": "{annotation}: " + COCO_NAMES_IT,
+            "all labels missing but one": "{annotation}: " + SEVERAL_MISSING,
             "sizes differ": SIZES_DIFFER,
             "image turned": TURNED,
-            "nothing in the folders": "{image}: " + COCO_NAMES_IT,
-            "another folder": "{root}/elsewhere/panoptic.json: no such file; "
-            "expected the JSON of a COCO panoptic annotation",
+            "nothing in the folders": "{image}: " + ALL_MISSING,
+            "another folder": "{root}/elsewhere/panoptic.json: no such file; check its name and folder",
         },
     ),
     Case(

@@ -200,9 +200,9 @@ def test_random_damage_never_escapes_as_another_error(tmp_path):
 
 
 def test_a_missing_file_and_a_folder_say_what_to_do(tmp_path):
-    with pytest.raises(UnreadableFileError, match=r"nothing\.png: no such file; check the path"):
+    with pytest.raises(UnreadableFileError, match=r"nothing\.png: no such file; check its name"):
         load_image(tmp_path / "nothing.png")
-    with pytest.raises(UnreadableFileError, match="this is a folder; give one of the files"):
+    with pytest.raises(UnreadableFileError, match="got a folder; give one of the files"):
         load_image(tmp_path)
 
 

@@ -97,6 +97,14 @@ class TestLabelSpace:
             lambda d: d["categories"][0].update(color=[1, 2, 3, 4]),
             lambda d: d["categories"][0].update(color=5),
             lambda d: d.update(categories=[3]),
+            lambda d: d.update(name=5),
+            lambda d: d["categories"][0].update(name=None),
+            lambda d: d["categories"][0].update(is_thing="false"),
+            lambda d: d["categories"][0].update(is_thing=2),
+            lambda d: d["categories"][0].update(source_id=7.9),
+            lambda d: d["categories"][0].update(source_id="7"),
+            lambda d: d["categories"][0].update(source_id=True),
+            lambda d: d["categories"][0].update(color=["1", "2", "3"]),
         ],
     )
     def test_an_incomplete_description_says_what_is_needed(self, change):
@@ -105,13 +113,21 @@ class TestLabelSpace:
         with pytest.raises(InvalidLabelSpaceError, match=r"expected \{'name', 'categories'.*but \w+Error"):
             LabelSpace.from_dict(description)
 
+    def test_a_value_of_another_type_is_refused_with_its_file_and_field(self, tmp_path):
+        description = LabelSpace("two", (SKY, CAR)).to_dict()
+        description["categories"][0]["is_thing"] = "false"
+        path = tmp_path / "a.json"
+        path.write_text(json.dumps(description))
+        with pytest.raises(InvalidLabelSpaceError, match=r"a\.json: .*'is_thing' of 'sky' is 'false' instead of true"):
+            LabelSpace.load(path)
+
     def test_what_cannot_be_loaded(self, tmp_path):
         with pytest.raises(UnknownNameError, match=r"unknown label space 'cityscape'; did you mean cityscapes\?"):
             LabelSpace.load("cityscape")
-        with pytest.raises(UnreadableFileError, match=r"no\.json: expected a label space as JSON, but .*No such file"):
+        with pytest.raises(UnreadableFileError, match=r"no\.json: no such file"):
             LabelSpace.load(tmp_path / "no.json")
         (tmp_path / "bad.json").write_text("{")
-        with pytest.raises(UnreadableFileError, match=r"bad\.json: expected a label space as JSON, but"):
+        with pytest.raises(UnreadableFileError, match=r"bad\.json: expected JSON, but"):
             LabelSpace.load(tmp_path / "bad.json")
         (tmp_path / "list.json").write_text("[]")
         with pytest.raises(InvalidLabelSpaceError, match=r"list\.json: expected \{'name', .*but TypeError"):

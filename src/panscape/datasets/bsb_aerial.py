@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from panscape.datasets.coco_panoptic import CocoPanoptic, bundled_if_same
+from panscape.datasets.coco_panoptic import CocoPanoptic
 from panscape.datasets.splits import Splits
 from panscape.errors import UnreadableFileError
+from panscape.formats import bundled_if_same
 from panscape.labels import LabelSpace
 
 _LAYOUT = "ROOT/SPLIT with ROOT/annotations/panoptic_SPLIT.json and ROOT/annotations/panoptic_SPLIT"

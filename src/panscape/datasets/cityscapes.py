@@ -9,10 +9,9 @@ import os
 from pathlib import Path
 
 from panscape.datasets.base import Sample
-from panscape.datasets.file_pairs import checked_sample, files_by_name, pair_files
+from panscape.datasets.file_pairs import files_by_name, load_pair, pair_files
 from panscape.datasets.splits import ImageFile, Splits, image_files
-from panscape.formats import decode_cityscapes, load_label_image
-from panscape.images import load_image
+from panscape.formats.reading.cityscapes import open_cityscapes
 from panscape.labels import LabelSpace
 
 _IMAGE, _ANNOTATION = "_leftImg8bit", "_gtFine_instanceIds"
@@ -41,7 +40,7 @@ def cityscapes_images(root: str | os.PathLike[str], split: str) -> list[ImageFil
         UnreadableFileError: the folder is missing or empty.
     """
     folder = Path(root) / "leftImg8bit" / CITYSCAPES_SPLITS.require(split)
-    return image_files(folder, _LAYOUT, ending=_IMAGE, pattern=f"*/*{_IMAGE}.png")
+    return image_files(folder, _LAYOUT, ending=_IMAGE, is_recursive=True)
 
 
 class Cityscapes:
@@ -67,11 +66,12 @@ class Cityscapes:
             CITYSCAPES_SPLITS.require_truth(split)
         self.labels = labels or LabelSpace.load("cityscapes")
         images, annotations = (Path(root) / kind / split for kind in ("leftImg8bit", "gtFine"))
+        found = files_by_name(images, _LAYOUT, ending=_IMAGE, suffixes={".png"}, is_recursive=True)
+        files = files_by_name(annotations, _LAYOUT, ending=_ANNOTATION, suffixes={".png"}, is_recursive=True)
+        self._source = open_cityscapes(annotations, list(files.values()))
         self._pairs = pair_files(
-            files_by_name(images, f"*/*{_IMAGE}.png", lambda path: path.stem.removesuffix(_IMAGE), _LAYOUT),
-            files_by_name(
-                annotations, f"*/*{_ANNOTATION}.png", lambda path: path.stem.removesuffix(_ANNOTATION), _LAYOUT
-            ),
+            found,
+            {entry.name: entry for entry in self._source.entries},
             lambda image: annotations / image.parent.name / image.name.replace(_IMAGE, _ANNOTATION),
             images,
         )
@@ -80,6 +80,4 @@ class Cityscapes:
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> Sample:
-        pair = self._pairs[index]
-        truth = decode_cityscapes(load_label_image(pair.annotation), self.labels)
-        return checked_sample(pair, load_image(pair.image), truth)
+        return load_pair(self._pairs[index], self._source, self.labels)

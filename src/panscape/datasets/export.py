@@ -38,8 +38,8 @@ def export_coco(
     with CocoPanopticWriter(json_path, annotations / f"panoptic_{split}", dataset.labels) as writer:
         for index in range(len(dataset)):
             sample = dataset[index]
+            writer.write(sample.name, sample.truth, image=f"{sample.name}.png")  # first, as it checks the name
             save_png(images / f"{sample.name}.png", sample.image)
-            writer.write(sample.name, sample.truth, image=f"{sample.name}.png")
             if progress is not None:
                 progress(index + 1, len(dataset))
     return json_path

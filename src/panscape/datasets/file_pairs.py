@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
 from panscape.datasets.base import Sample
-from panscape.errors import InvalidAnnotationError, UnreadableFileError
-from panscape.images import IMAGE_SUFFIXES
+from panscape.errors import InvalidAnnotationError, UnreadableFileError, shown
+from panscape.formats.keys import city_key_of, key_of, match_keys
+from panscape.formats.reading.base import Entry, Source
+from panscape.images import IMAGE_SUFFIXES, load_image
+from panscape.input_files import FileFolder, FileNameError, find_files
+from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
 
@@ -20,23 +25,30 @@ class Pair(NamedTuple):
     Attributes:
         name: identifies both within their dataset.
         image: path of the image.
-        annotation: path of the labels.
+        truth: the annotation.
     """
 
     name: str
     image: Path
-    annotation: Path
+    truth: Entry
 
 
-def files_by_name(folder: Path, pattern: str, name_of: Callable[[Path], str], layout: str) -> dict[str, Path]:
-    """Return the images of a folder by name.
+def files_by_name(
+    folder: Path,
+    layout: str,
+    *,
+    ending: str = "",
+    suffixes: Collection[str] = IMAGE_SUFFIXES,
+    is_recursive: bool = False,
+) -> dict[str, Path]:
+    """Return the files of a folder by name, the stem without ``ending``.
 
     Args:
-        folder: the folder of the images.
-        pattern: as in ``Path.glob``. Hidden files and files without one of :data:`~panscape.images.IMAGE_SUFFIXES` are
-            ignored.
-        name_of: returns the name of a file.
+        folder: the folder.
         layout: expected layout of the dataset, for the error message.
+        ending: of the stems; other files are ignored, like hidden ones. The case of names does not matter.
+        suffixes: of the files, in lower case.
+        is_recursive: search subfolders too.
 
     Raises:
         UnreadableFileError: the folder does not exist or has no matching file.
@@ -45,48 +57,122 @@ def files_by_name(folder: Path, pattern: str, name_of: Callable[[Path], str], la
     if not folder.is_dir():
         raise UnreadableFileError(folder, f"no such folder; expected {layout}")
     found: dict[str, Path] = {}
-    for path in sorted(folder.glob(pattern)):
-        if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        name = name_of(path)
+    for path in find_files(folder, suffixes, ending, is_recursive=is_recursive):
+        name = path.stem[: len(path.stem) - len(ending)]
         if name in found:
             raise InvalidAnnotationError(
                 f"{path}: expected one file called {name!r}, got {found[name].name} too; rename or remove one"
             )
         found[name] = path
     if not found:
-        raise UnreadableFileError(folder, f"expected files {pattern}, found none; expected {layout}")
+        what = f"NAME{ending}" if ending else "files"
+        raise UnreadableFileError(
+            folder, f"expected {what} ({', '.join(sorted(suffixes))}), found none; expected {layout}"
+        )
     return found
 
 
 def pair_files(
-    images: Mapping[str, Path], annotations: Mapping[str, Path], annotation_of: Callable[[Path], Path], folder: Path
+    images: Mapping[str, Path], truths: Mapping[str, Entry], annotation_of: Callable[[Path], Path], folder: Path
 ) -> list[Pair]:
-    """Return the pairs, sorted by name.
+    """Return the pairs, sorted by name. Names that match nothing exactly may differ in case.
 
     Args:
         images: paths by name.
-        annotations: paths by name.
+        truths: annotations by name.
         annotation_of: returns the expected path of an image's annotation, for the error message.
         folder: the folder of the images, for the error message.
 
     Raises:
         InvalidAnnotationError: an image has no annotation, or an annotation no image.
     """
-    unmatched = sorted(images.keys() - annotations.keys())
+    left = {name.casefold(): name for name in truths.keys() - images.keys()}
+    truth_of = {name: truths.get(name) or truths.get(left.get(name.casefold(), "")) for name in images}
+    unmatched = sorted(name for name, truth in truth_of.items() if truth is None)
     if unmatched:
         image = images[unmatched[0]]
         raise InvalidAnnotationError(
             f"{image}{_and_more(unmatched)}: expected its labels at {annotation_of(image)}, found none; "
             "add them, or remove the image"
         )
-    unmatched = sorted(annotations.keys() - images.keys())
+    pairs = [Pair(name, images[name], truth) for name, truth in sorted(truth_of.items()) if truth is not None]
+    unmatched = sorted(truths.keys() - {pair.truth.name for pair in pairs})
     if unmatched:
         raise InvalidAnnotationError(
-            f"{annotations[unmatched[0]]}{_and_more(unmatched)}: expected the image {unmatched[0]!r} in {folder}, "
+            f"{truths[unmatched[0]].file}{_and_more(unmatched)}: expected the image {unmatched[0]!r} in {folder}, "
             "found none; add it, or remove the labels"
         )
-    return [Pair(name, images[name], annotations[name]) for name in sorted(images)]
+    return pairs
+
+
+def listed_files(folder: Path, names: Sequence[object], json_path: Path) -> list[Path]:
+    """Return the paths of files that a JSON lists.
+
+    Raises:
+        UnreadableFileError: a name leaves the folder, or files are missing; the message has their number.
+    """
+    found = FileFolder(folder)
+    try:
+        paths = [found.find(name) for name in names]
+    except FileNameError as error:
+        raise UnreadableFileError(json_path, str(error).removeprefix(f"{folder}: ")) from error
+    missing = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113 - Path.is_file raises without permission
+    if missing:
+        others = f", nor {len(missing) - 1} more of its {len(paths)} files" if len(missing) > 1 else ""
+        remedy = "; unpack the archive again, or give the right folder" if others else "; check the folder"
+        raise UnreadableFileError(missing[0], f"no such file, but {json_path} lists it{others}{remedy}")
+    return paths
+
+
+def pair_with_images(source: Source, folder: Path) -> list[Pair]:
+    """Return the annotations of a source with their images, in its order.
+
+    The images are those that the source lists. If it lists none that exists, as in the JSON of Cityscapes' own
+    preparation, they are found by the names of the annotations.
+
+    Raises:
+        UnreadableFileError: a listed image or a PNG is missing, or its name leaves its folder.
+        InvalidAnnotationError: an annotation has no image.
+    """
+    listed = [entry.image for entry in source.entries]
+    known = FileFolder(folder)
+    if not any(_exists(known, name) for name in listed) and (images := _images_by_key(source, folder)):
+        return [Pair(entry.name, path, entry) for entry, path in zip(source.entries, images, strict=True)]
+    for entry in source.entries:
+        if entry.image is None:
+            raise InvalidAnnotationError(
+                f"{source.path}: expected image {shown(entry.keys[0])} in 'images', since it has an annotation; add "
+                "it, or remove the annotation"
+            )
+    paths = listed_files(folder, listed, source.path)
+    return [Pair(entry.name, path, entry) for entry, path in zip(source.entries, paths, strict=True)]
+
+
+def _exists(folder: FileFolder, name: str | None) -> bool:
+    try:
+        return name is not None and folder.find(name).is_file()
+    except FileNameError:
+        return True  # reported as such
+
+
+def _images_by_key(source: Source, folder: Path) -> list[Path]:
+    """Return the images of all entries by the names of their annotations; empty if one has none."""
+    files = find_files(folder, IMAGE_SUFFIXES) if folder.is_dir() else []
+    stems = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
+    keys = [(key_of(stem), city_key_of(Path(stem).name)) for stem in stems]
+    places = match_keys([(entry.keys[1], entry.keys[-1]) for entry in source.entries], keys)
+    return [] if None in places else [files[place] for place in places if place is not None]
+
+
+def load_pair(pair: Pair, source: Source, labels: LabelSpace) -> Sample:
+    """Read image and ground truth of a pair.
+
+    Raises:
+        UnreadableFileError: a file is missing or damaged.
+        InvalidAnnotationError: the annotation contradicts itself or the image.
+    """
+    truth = source.read(pair.truth, labels).require_map()
+    return checked_sample(pair, load_image(pair.image), truth)
 
 
 def checked_sample(pair: Pair, image: Tensor, truth: PanopticMap) -> Sample:
@@ -99,7 +185,7 @@ def checked_sample(pair: Pair, image: Tensor, truth: PanopticMap) -> Sample:
     if truth.size != (height, width):
         rotated = " (rotated by its EXIF orientation?)" if truth.size == (width, height) else ""
         raise InvalidAnnotationError(
-            f"{pair.annotation}: expected labels of {height}x{width} pixels like {pair.image}{rotated}, "
+            f"{pair.truth.file}: expected labels of {height}x{width} pixels like {pair.image}{rotated}, "
             f"got {truth.size.height}x{truth.size.width}; do not resize them; find the labels of this image"
         )
     return Sample(image, truth, pair.name)

@@ -15,7 +15,7 @@ from panscape.datasets.semantic_masks import SemanticMaskDataset
 from panscape.datasets.splits import ImageFile, Splits, folder_splits, in_usual_order
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.formats import labels_from_coco, load_label_image
-from panscape.images import IMAGE_SUFFIXES
+from panscape.input_files import find_files
 from panscape.labels import LabelSpace
 
 LAYOUTS = """(a) COCO panoptic format: ROOT/annotations/panoptic_train.json, its PNGs in \
@@ -212,12 +212,11 @@ def _part_of(folder: Path, split: str) -> str:
 def _numbered_labels(folder: Path, void: int) -> LabelSpace:
     numbers: set[int] = set()
     unreadable: list[UnreadableFileError] = []
-    for path in sorted((folder / "labels").rglob("*.png")):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            try:
-                numbers.update(np.unique(load_label_image(path)).tolist())
-            except UnreadableFileError as error:  # raised again when the image is accessed, where it may be skipped
-                unreadable.append(error)
+    for path in find_files(folder / "labels", {".png"}):
+        try:
+            numbers.update(np.unique(load_label_image(path)).tolist())
+        except UnreadableFileError as error:  # raised again when the image is accessed, where it may be skipped
+            unreadable.append(error)
         if len(numbers - {void}) > _MAX_CATEGORIES:
             raise InvalidAnnotationError(
                 f"{path}: expected one number for each category, got more than {_MAX_CATEGORIES} different ones so "

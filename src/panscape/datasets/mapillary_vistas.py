@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from panscape.datasets.coco_panoptic import CocoPanoptic, bundled_if_same
+from panscape.datasets.coco_panoptic import CocoPanoptic
 from panscape.datasets.splits import ImageFile, Splits, image_files
 from panscape.errors import UnreadableFileError
+from panscape.formats import bundled_if_same
 from panscape.labels import LabelSpace
 
 _FOLDERS = {"train": "training", "val": "validation", "test": "testing"}

@@ -14,6 +14,7 @@ from panscape.datasets.file_pairs import checked_sample, files_by_name, pair_fil
 from panscape.datasets.splits import ImageFile
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
 from panscape.formats import from_semantic_mask, load_label_image
+from panscape.formats.reading.base import Entry
 from panscape.images import load_image
 from panscape.labels import LabelSpace
 
@@ -54,9 +55,11 @@ class SemanticMaskDataset:
         self.void = void
         layout = "ROOT/images/SPLIT/NAME.jpg (or .png, ...) with ROOT/labels/SPLIT/NAME.png"
         images, annotations = (Path(root) / kind / split for kind in ("images", "labels"))
+        found = files_by_name(images, layout)
+        masks = files_by_name(annotations, layout, suffixes={".png"})
         self._pairs = pair_files(
-            files_by_name(images, "*", lambda path: path.stem, layout),
-            files_by_name(annotations, "*.png", lambda path: path.stem, layout),
+            found,
+            {name: Entry(name, str(path), (name,), path) for name, path in masks.items()},
             lambda image: annotations / f"{image.stem}.png",
             images,
         )
@@ -71,11 +74,11 @@ class SemanticMaskDataset:
 
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[index]
-        numbers = load_label_image(pair.annotation)
+        numbers = load_label_image(pair.truth.content)
         try:
             truth = from_semantic_mask(numbers, self.labels, min_area=self.min_area, void=self.void)
         except InvalidAnnotationError as error:
-            raise InvalidAnnotationError(f"{pair.annotation}: {error}") from error
+            raise InvalidAnnotationError(f"{pair.truth.file}: {error}") from error
         return checked_sample(pair, load_image(pair.image), truth)
 
 

@@ -99,18 +99,18 @@ def folder_splits(data: str, root: Path) -> Splits:
     )
 
 
-def image_files(folder: Path, layout: str, *, ending: str = "", pattern: str = "*") -> list[ImageFile]:
+def image_files(folder: Path, layout: str, *, ending: str = "", is_recursive: bool = False) -> list[ImageFile]:
     """Return the images in a folder, sorted by name.
 
     Args:
         folder: the folder of the images.
         layout: expected layout of the dataset, for the error message.
-        ending: ending of the file stems to remove from the names.
-        pattern: as in ``Path.glob``.
+        ending: ending of the file stems, removed from the names.
+        is_recursive: search subfolders too.
 
     Raises:
         UnreadableFileError: the folder does not exist or has no image.
         InvalidAnnotationError: two images have the same name.
     """
-    found = files_by_name(folder, pattern, lambda path: path.stem.removesuffix(ending), layout)
+    found = files_by_name(folder, layout, ending=ending, is_recursive=is_recursive)
     return [ImageFile(name, path) for name, path in sorted(found.items())]

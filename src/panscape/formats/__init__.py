@@ -6,16 +6,18 @@ number of void, and the ``source_id`` of categories. Dataset classes pass such n
 
 from panscape.formats.cityscapes import decode_cityscapes as decode_cityscapes
 from panscape.formats.cityscapes import encode_cityscapes as encode_cityscapes
+from panscape.formats.coco import bundled_if_same as bundled_if_same
 from panscape.formats.coco import coco_categories as coco_categories
 from panscape.formats.coco import coco_ids as coco_ids
 from panscape.formats.coco import decode_coco as decode_coco
 from panscape.formats.coco import encode_coco as encode_coco
 from panscape.formats.coco import labels_from_coco as labels_from_coco
+from panscape.formats.coco import parse_coco_segments as parse_coco_segments
 from panscape.formats.coco_files import CocoPanopticWriter as CocoPanopticWriter
 from panscape.formats.coco_files import load_coco as load_coco
-from panscape.formats.coco_files import load_coco_json as load_coco_json
 from panscape.formats.coco_files import load_coco_png as load_coco_png
 from panscape.formats.coco_files import save_coco as save_coco
+from panscape.formats.coco_json import load_coco_json as load_coco_json
 from panscape.formats.detectron2 import to_detectron2 as to_detectron2
 from panscape.formats.label_divisor import decode_label_divisor as decode_label_divisor
 from panscape.formats.label_divisor import encode_label_divisor as encode_label_divisor

@@ -5,20 +5,25 @@ Source: the COCO data format, section "Panoptic Segmentation" (https://cocodatas
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed, shown
 from panscape.formats.label_images import source_ids
-from panscape.labels import LabelSpace, generated_color
+from panscape.formats.problems import IssueKind, escape_control_chars
+from panscape.formats.segments_info import SegmentInfo, map_from_id_image
+from panscape.input_files import is_flag, to_integer
+from panscape.labels import Category, LabelSpace, generated_color
 from panscape.panoptic import PanopticMap
 
 _LARGEST_ID = 256**3 - 1
+_LARGEST_AREA = 2**53
 
 
 def encode_coco(panoptic: PanopticMap, labels: LabelSpace | None = None) -> tuple[Tensor, list[dict[str, Any]]]:
@@ -83,26 +88,103 @@ def decode_coco(
         InvalidArgumentError: ``rgb`` has another type or shape.
         InvalidAnnotationError: pixels and descriptions contradict each other, or a category is not in ``labels``.
     """
-    packed = coco_ids(rgb)
-    segment_ids = _described_ids(segments_info)
-    # A table of 64 MB for three bytes; the system only allocates the pages that are used.
-    table = np.zeros(_LARGEST_ID + 1, np.int32)
-    table[segment_ids] = np.arange(1, len(segment_ids) + 1)
-    ids = table[packed]
-    undescribed = np.unique(packed[(ids == 0) & (packed != 0)])
-    if len(undescribed):
-        raise InvalidAnnotationError(
-            f"expected a description of every id in the PNG, but {listed(undescribed.tolist())} "
-            f"{'is' if len(undescribed) == 1 else 'are'} not in segments_info; describe them, or set them to 0 (void)"
-        )
-    category = _categories([s["category_id"] for s in segments_info], segment_ids, labels)
-    crowd = torch.tensor([bool(s.get("iscrowd", 0)) for s in segments_info], dtype=torch.bool)
-    return PanopticMap(
-        torch.from_numpy(ids),
-        torch.tensor(category, dtype=torch.int64),
-        _scores(segments_info),
-        crowd if bool(crowd.any()) else None,
-        labels,
+    numbers = coco_ids(rgb)
+    described = parse_coco_segments(segments_info, labels)
+    for message in described.issues.values():
+        raise InvalidAnnotationError(message)
+    panoptic, undescribed = map_from_id_image(numbers, described.segments)
+    if undescribed:
+        raise InvalidAnnotationError(undescribed_ids(undescribed))
+    return replace(panoptic, labels=labels)
+
+
+class CocoSegments(NamedTuple):
+    """The content of ``segments_info``.
+
+    Attributes:
+        segments: the valid ones, with unique ids.
+        ambiguous: ids that are not described, or not clearly.
+        issues: a message for each kind of issue.
+    """
+
+    segments: list[SegmentInfo]
+    ambiguous: set[int]
+    issues: dict[IssueKind, str]
+
+
+def parse_coco_segments(segments_info: Sequence[object], labels: LabelSpace | None) -> CocoSegments:
+    """Return the segments that ``segments_info`` describes, whatever it contains.
+
+    Ids may be floats without fraction, as some tools write every number; text is no number.
+
+    Args:
+        segments_info: from a JSON.
+        labels: the label space whose source ids are the ``category_id``; without it, they are categories.
+    """
+    segments: dict[int, SegmentInfo] = {}
+    ambiguous: set[int] = set()
+    wrong: dict[IssueKind, list[object]] = {}
+    for description in segments_info:
+        fault = _fault_of(description)
+        fields = description if isinstance(description, Mapping) else {}
+        number, source = to_integer(fields.get("id")), to_integer(fields.get("category_id"))
+        if fault is not None or number is None or source is None:
+            wrong.setdefault(IssueKind.SHAPE, []).append(fault)
+            ambiguous.update(() if number is None else (number,))
+            continue
+        category = source if labels is None else labels.id_of_source.get(source)
+        if category is None:
+            ambiguous.add(number)
+            wrong.setdefault(IssueKind.CATEGORY, []).append(f"{shown(source)} (id {number})")
+        elif number in segments or number in ambiguous:
+            ambiguous.add(number)
+            wrong.setdefault(IssueKind.DUPLICATE, []).append(number)
+        else:
+            score, area = fields.get("score"), fields.get("area")
+            segments[number] = SegmentInfo(
+                number,
+                category,
+                score if _is_score(score) else None,
+                bool(fields.get("iscrowd", 0)),
+                int(area) if _is_number(area) and abs(area) < _LARGEST_AREA else None,
+            )
+    scores = [d.get("score") for d in segments_info if isinstance(d, Mapping)]
+    if any(score is not None for score in scores) and not all(map(_is_score, scores)):
+        wrong[IssueKind.SCORE] = [shown(score) for score in scores if not _is_score(score)]
+    space = "" if labels is None else f" of label space {labels.name!r} ({listed(sorted(labels.id_of_source))})"
+    sentences = {
+        IssueKind.SHAPE: f"expected integers 'id' in 1..{_LARGEST_ID} (0 is void) and 'category_id', and 'iscrowd' 0 "
+        "or 1, for every segment, got",
+        IssueKind.CATEGORY: f"expected category_ids{space}, got",
+        IssueKind.DUPLICATE: "expected one description of each id, got several for",
+        IssueKind.SCORE: "expected a score in 0..1 for every segment or for none, else they are ignored, got",
+    }
+    issues = {kind: f"{sentences[kind]} {listed(values)}" for kind, values in wrong.items()}
+    return CocoSegments([s for s in segments.values() if s.number not in ambiguous], ambiguous, issues)
+
+
+def _fault_of(description: object) -> str | None:
+    """Return the first field of a description with an invalid value; None if all are valid."""
+    if not isinstance(description, Mapping):
+        return shown(description)
+    number = to_integer(description.get("id"))
+    valid = {
+        "id": number is not None and 0 < number <= _LARGEST_ID,
+        "category_id": to_integer(description.get("category_id")) is not None,
+        "iscrowd": is_flag(description.get("iscrowd", 0)),
+    }
+    for key, is_valid in valid.items():
+        if not is_valid:
+            value = f"{key!r} {shown(description[key])}" if key in description else f"no {key!r}"
+            return f"{value} in {shown(dict(description))}"
+    return None
+
+
+def undescribed_ids(numbers: Sequence[int]) -> str:
+    """Return the message about ids of a PNG that ``segments_info`` lacks."""
+    return (
+        f"expected a description of every id in the PNG, but segments_info lacks {listed(numbers)}; describe them, or "
+        "set them to 0 (void)"
     )
 
 
@@ -135,81 +217,60 @@ def coco_categories(labels: LabelSpace) -> list[dict[str, Any]]:
     ]
 
 
-def labels_from_coco(name: str, categories: Iterable[Mapping[str, Any]]) -> LabelSpace:
+def labels_from_coco(name: str, categories: object) -> LabelSpace:
     """Build a label space from the ``categories`` of a COCO panoptic JSON, in their order.
 
     Args:
         name: of the label space.
-        categories: each with ``id``, ``name`` and ``isthing``; a missing ``color`` is generated.
+        categories: a list, each with ``id``, ``name`` and ``isthing``; an unusable ``color`` is generated.
 
     Raises:
-        InvalidAnnotationError: a category lacks a field.
-        InvalidLabelSpaceError: there is no category, a name or id occurs twice, or a field has the wrong type.
+        InvalidAnnotationError: a category lacks a field, or a field has the wrong type.
+        InvalidLabelSpaceError: there is no category, or a name or id occurs twice.
     """
-    found = []
-    for position, category in enumerate(categories):
-        missing = [key for key in ("id", "name", "isthing") if key not in category]
-        if missing:
-            raise InvalidAnnotationError(
-                f"expected id, name and isthing of every category, but {dict(category)} lacks {', '.join(missing)}; "
-                "add it (isthing: 1 for countable objects, else 0)"
-            )
-        found.append(
-            {
-                "name": category["name"],
-                "is_thing": category["isthing"],
-                "source_id": category["id"],
-                "color": category.get("color") or generated_color(position),
-            }
-        )
-    return LabelSpace.from_dict({"name": name, "categories": found})
+    if not isinstance(categories, Sequence):
+        raise InvalidAnnotationError(f"expected 'categories' as a list, got {shown(categories)}")
+    found = [_category(position, category) for position, category in enumerate(categories)]
+    return LabelSpace(name, tuple(found))
 
 
-def _described_ids(segments_info: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
-    seen: set[int] = set()
-    for segment in segments_info:
-        for key in ("id", "category_id"):
-            if not isinstance(segment.get(key), int):
-                raise InvalidAnnotationError(
-                    f"expected an integer {key!r} in every description of segments_info, got {dict(segment)}"
-                )
-        if not 0 < segment["id"] <= _LARGEST_ID:
-            raise InvalidAnnotationError(
-                f"expected segment ids in 1..{_LARGEST_ID} (0 is void), got {segment['id']}; renumber the segment"
-            )
-        if segment["id"] in seen:
-            raise InvalidAnnotationError(
-                f"expected one description for each segment, got two for id {segment['id']}; "
-                "use a unique id for each segment, or keep one description"
-            )
-        seen.add(segment["id"])
-    return np.array([s["id"] for s in segments_info], dtype=np.int64)
+def bundled_if_same(labels: LabelSpace, name: str) -> LabelSpace:
+    """Return the bundled label space ``name`` if ``labels`` equals it except for colors, else ``labels``.
+
+    A model for the bundled label space then fits the dataset, whatever colors its JSON lists; that of COCO has none.
+    """
+    bundled = LabelSpace.load(name)
+    fields = [[(c.name, c.is_thing, c.source_id) for c in space] for space in (labels, bundled)]
+    return bundled if fields[0] == fields[1] else labels
 
 
-def _categories(source: list[int], segment_ids: NDArray[np.int64], labels: LabelSpace | None) -> list[int]:
-    if labels is None:
-        return source
-    known = labels.id_of_source
-    for category_id, segment_id in zip(source, segment_ids.tolist(), strict=True):
-        if category_id not in known:
-            raise InvalidAnnotationError(
-                f"segment {segment_id}: expected a category_id of label space {labels.name!r} "
-                f"({listed(sorted(known))}), got {category_id}; use the label space of this dataset"
-            )
-    return [known[c] for c in source]
+def _category(position: int, fields: object) -> Category:
+    if not isinstance(fields, Mapping):
+        raise InvalidAnnotationError(f"expected 'categories' with id, name and isthing each, got {shown(fields)}")
+    source, name, is_thing = to_integer(fields.get("id")), fields.get("name"), fields.get("isthing")
+    if source is None:
+        raise _wrong_field(fields, "id", "an integer")
+    if not isinstance(name, str) or not name:
+        raise _wrong_field(fields, "name", "text")
+    if not is_flag(is_thing):
+        raise _wrong_field(fields, "isthing", "1 for countable objects, else 0")
+    given = fields.get("color")
+    rgb = [to_integer(c) for c in given] if isinstance(given, Sequence) else []
+    color = [c for c in rgb if c is not None and 0 <= c <= 255]
+    red, green, blue = color if len(color) == len(rgb) == 3 else generated_color(position)
+    return Category(escape_control_chars(name), bool(is_thing), source, (red, green, blue))
 
 
-def _scores(segments_info: Sequence[Mapping[str, Any]]) -> Tensor | None:
-    scores = [s["score"] for s in segments_info if s.get("score") is not None]
-    if not scores:
-        return None
-    if len(scores) != len(segments_info):
-        raise InvalidAnnotationError(
-            f"expected a score for every segment or for none, got {len(scores)} for {len(segments_info)} segments"
-        )
-    for segment in segments_info:
-        if not 0 <= segment["score"] <= 1:
-            raise InvalidAnnotationError(
-                f"segment {segment['id']}: expected a score in 0..1, got {segment['score']}; scale the scores"
-            )
-    return torch.tensor(scores, dtype=torch.float32)
+def _wrong_field(fields: Mapping[str, Any], key: str, expected: str) -> InvalidAnnotationError:
+    got = f"got {shown(fields[key])} in" if key in fields else "but it is missing in"
+    return InvalidAnnotationError(
+        f"expected {key!r} of every category as {expected}, {got} {shown(dict(fields))}; fix it, or set a label space"
+    )
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # not nan
+
+
+def _is_score(value: object) -> TypeGuard[int | float]:
+    return _is_number(value) and 0 <= value <= 1

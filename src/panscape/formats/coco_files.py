@@ -14,7 +14,8 @@ from PIL import Image
 
 from panscape.atomic_io import atomic_write, write_json
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
-from panscape.formats.coco import coco_categories, decode_coco, encode_coco, labels_from_coco
+from panscape.formats.coco import coco_categories, decode_coco, encode_coco
+from panscape.formats.coco_json import CocoAnnotation, load_coco_json
 from panscape.images import open_image, save_png
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
@@ -59,15 +60,15 @@ def load_coco(path: str | os.PathLike[str], labels: LabelSpace | None = None) ->
         InvalidAnnotationError: they contradict each other, or a category is not in ``labels``.
     """
     path = Path(path)
-    content = load_coco_json(path.with_suffix(".json"))
-    annotations = content["annotations"]
-    if labels is None and content.get("categories"):
-        labels = labels_from_coco(content.get("label_space", path.stem), content["categories"])
-    for annotation in annotations:
-        if annotation["file_name"] == path.name:
-            return decode_coco(load_coco_png(path), annotation["segments_info"], labels)
+    json_path = path.with_suffix(".json")
+    content = load_coco_json(json_path)
+    content.require_panoptic()
+    for annotation in content.annotations:
+        if isinstance(annotation, CocoAnnotation) and annotation.file_name == path.name:
+            segments = annotation.segments(json_path)
+            return decode_coco(load_coco_png(path), segments, content.labels() if labels is None else labels)
     raise InvalidAnnotationError(
-        f"{path.with_suffix('.json')}: expected the description of {path.name}, got {len(annotations)} others; "
+        f"{json_path}: expected the description of {path.name}, got {len(content.annotations)} others; "
         "keep the original names of a PNG and its JSON"
     )
 
@@ -86,34 +87,6 @@ def load_coco_png(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
             path, f"expected a PNG of three channels with segment ids, got mode {mode}; write it as RGB"
         )
     return pixels
-
-
-def load_coco_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the JSON of COCO panoptic annotations or predictions.
-
-    Returns:
-        The content of the file; it has ``annotations``, each with ``image_id``, ``file_name`` and ``segments_info``.
-
-    Raises:
-        UnreadableFileError: the file is missing or not JSON.
-        InvalidAnnotationError: it is not in COCO panoptic format.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UnreadableFileError(path, "no such file; expected the JSON of a COCO panoptic annotation") from error
-    except (OSError, ValueError) as error:
-        raise UnreadableFileError(path, f"expected a COCO panoptic annotation as JSON, but {error}") from error
-    annotations = content.get("annotations") if isinstance(content, dict) else None
-    needed = ("image_id", "file_name", "segments_info")
-    if not isinstance(annotations, list) or not all(
-        isinstance(a, dict) and all(key in a for key in needed) for a in annotations
-    ):
-        raise InvalidAnnotationError(
-            f"{path}: expected COCO panoptic JSON, 'annotations' with {', '.join(needed)} each; "
-            "COCO instance or detection files have no segments_info"
-        )
-    return dict(content)
 
 
 class CocoPanopticWriter:

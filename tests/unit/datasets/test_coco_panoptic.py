@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ from maps import SHAPES
 
 from panscape import LabelSpace
 from panscape.datasets import CocoPanoptic
-from panscape.errors import InvalidAnnotationError, UnreadableFileError
+from panscape.datasets.export import export_coco
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, PanscapeError, UnreadableFileError
+from panscape.evaluation.files import evaluate_files
 from panscape.formats import CocoPanopticWriter
 
 
@@ -28,11 +33,11 @@ def opened(root, **options):
 CHANGES = {
     "no annotation": (
         lambda c: c["annotations"].pop(),
-        "expected an annotation of image 1 (000001.jpg), found none; add it, or remove the image",
+        "expected an annotation of image '000001.jpg', found none; add it, or remove the image",
     ),
     "no image": (
         lambda c: c["images"].pop(),
-        "expected image 10 in 'images', since it has an annotation; add it, or remove the annotation",
+        "expected image '10' in 'images', since it has an annotation; add it, or remove the annotation",
     ),
     "image twice": (
         lambda c: c["images"].append(c["images"][0]),
@@ -40,22 +45,34 @@ CHANGES = {
     ),
     "annotation twice": (
         lambda c: c["annotations"].append(c["annotations"][0]),
-        "expected one annotation for each image, got two for 10; remove one",
+        "expected one annotation of image 10, got 2; keep one",
     ),
     "no file name": (
         lambda c: c["images"][0].pop("file_name"),
-        "expected id and file_name of every image, got {'id': 1}",
+        "expected id and file_name of every image, got {'id': 1, 'file_name': None}",
     ),
     "no categories": (lambda c: c.pop("categories"), "expected 'categories', found none; give labels="),
     "no isthing": (
         lambda c: c["categories"][0].pop("isthing"),
-        "expected id, name and isthing of every category, but {'id': 11, 'name': 'sky', 'color': [70, 130, 180]} lacks "
-        "isthing; add it (isthing: 1 for countable objects, else 0)",
+        "expected 'isthing' of every category as 1 for countable objects, else 0, but it is missing in {'id': 11, "
+        "'name': 'sky', 'color': [70, 130, 180]}; fix it, or set a label space",
+    ),
+    "no segments": (
+        lambda c: c["annotations"][0].pop("segments_info"),
+        "image 10: expected a list as segments_info, got none",
+    ),
+    "null as segments": (
+        lambda c: c["annotations"][0].update(segments_info=None),
+        "image 10: expected a list as segments_info, got None",
+    ),
+    "two without segments": (
+        lambda c: [a.pop("segments_info") for a in c["annotations"][:2]],
+        "image 2: expected a list as segments_info, got none (and 1 more such errors)",
     ),
     "instances": (
-        lambda c: c["annotations"][0].pop("segments_info"),
-        "expected COCO panoptic JSON, 'annotations' with image_id, file_name, segments_info each; "
-        "COCO instance or detection files have no segments_info",
+        lambda c: [a.pop("segments_info") for a in c["annotations"]],
+        "expected COCO panoptic JSON, 'annotations' with image_id, file_name and segments_info each, or a list of "
+        "them; COCO instance or detection files have no segments_info",
     ),
 }
 
@@ -75,7 +92,7 @@ def test_a_json_that_contradicts_itself(root, change):
 def test_an_empty_set(root):
     path = root / "panoptic.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "images": [], "annotations": []}))
-    with pytest.raises(UnreadableFileError, match=r"expected annotated images, found none; give another JSON"):
+    with pytest.raises(InvalidAnnotationError, match=r"expected COCO panoptic JSON, 'annotations' with"):
         opened(root)
 
 
@@ -86,6 +103,188 @@ def test_a_contradiction_between_png_and_description_names_the_png(root):
     path.write_text(json.dumps(content))
     with pytest.raises(InvalidAnnotationError, match=r"000001\.png: expected a description of every id in the PNG"):
         opened(root)[0]
+
+
+def ids_as_text(content):
+    for annotation in content["annotations"]:
+        annotation["image_id"] = f"{annotation['image_id']:012d}"
+
+
+def ids_as_floats(content):
+    for annotation in content["annotations"]:
+        annotation["image_id"] = float(annotation["image_id"])
+        for segment in annotation["segments_info"]:
+            segment.update(id=float(segment["id"]), category_id=float(segment["category_id"]))
+
+
+def flags_as_booleans(content):
+    for category in content["categories"]:
+        category["isthing"] = bool(category["isthing"])
+    for segment in content["annotations"][0]["segments_info"]:
+        segment["iscrowd"] = bool(segment["iscrowd"])
+
+
+def names_in_another_case(content):
+    for entry in content["images"] + content["annotations"]:
+        entry["file_name"] = entry["file_name"].upper()
+
+
+def names_of_windows(content):
+    for entry in content["images"] + content["annotations"]:
+        entry["file_name"] = ".\\" + entry["file_name"]
+
+
+def values_that_only_python_reads(content):
+    content["annotations"][0]["segments_info"][0]["area"] = float("nan")
+
+
+VARIANTS = [
+    ids_as_text,
+    ids_as_floats,
+    flags_as_booleans,
+    names_in_another_case,
+    names_of_windows,
+    values_that_only_python_reads,
+]
+
+
+@pytest.mark.parametrize("change", VARIANTS, ids=lambda change: change.__name__)
+def test_variants_of_the_json_train_and_evaluate_alike(root, change):
+    tree = opened(root)
+    truths = [tree[i].truth for i in range(len(tree))]
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    dataset = opened(root)
+    assert all(dataset[i].truth.equals(truth) for i, truth in enumerate(truths))
+    scores = evaluate_files(path, path)
+    assert (scores.problems, scores.report.panoptic.all.pq) == ((), 1)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_encodings_train_and_evaluate_alike(root, encoding):
+    path = root / "panoptic.json"
+    path.write_bytes(path.read_text().encode(encoding))
+    assert opened(root)[0].truth.num_segments == 5
+    assert evaluate_files(path, path).report.panoptic.all.pq == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("id", value) for value in ("11", 7.9, True, None, [11])),
+        *(("name", value) for value in (5, None, "", ["sky"])),
+        *(("isthing", value) for value in ("0", "false", 2, 0.5, None, [0])),
+    ],
+)
+def test_categories_of_another_type_are_refused_alike(root, field, value):
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    content["categories"][0][field] = value
+    path.write_text(json.dumps(content))
+    text = rf"panoptic\.json: expected '{field}' of every category as .*, got {re.escape(repr(value))} in "
+    for read in (opened, lambda _: evaluate_files(path, path)):
+        with pytest.raises(InvalidAnnotationError, match=text):
+            read(root)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("id", value) for value in ("7", 7.9, True, None, 0, 256**3)),
+        *(("category_id", value) for value in ("7", 7.9, True, None)),
+        *(("iscrowd", value) for value in ("0", "1", [0], 2, 0.5, None)),
+    ],
+)
+def test_segments_of_another_type_are_refused_alike(root, field, value):
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    content["annotations"][-1]["segments_info"][0][field] = value
+    path.write_text(json.dumps(content))
+    text = (
+        "000001.png: expected integers 'id' in 1..16777215 (0 is void) and 'category_id', and 'iscrowd' 0 or 1, for "
+        f"every segment, got {field!r} {value!r} in "
+    )
+    with pytest.raises(InvalidAnnotationError, match=re.escape(text)):
+        opened(root)[0]
+    scores = evaluate_files(path, path)
+    assert text in str(scores.problems[0])
+    assert len(scores.records) == 2, "an image with ambiguous ground truth is skipped"
+
+
+VALUES = [None, True, -1, 2**70, 1.5, float("nan"), float("inf"), "", "\0", "\ud800", "a" * 300, [], [[]], {}, [None]]
+
+
+def places(content):
+    """Return every (container, key) of the JSON that belongs to the first image, category or segment."""
+    found = [(content, key) for key in content]
+    for entries in list(content.values()):
+        found += [(entries, 0), *((entries[0], key) for key in entries[0])]
+    segments = content["annotations"][0]["segments_info"]
+    return [*found, (segments, 0), *((segments[0], key) for key in segments[0])]
+
+
+def test_any_value_in_any_place_ends_in_one_error(root):
+    path = root / "panoptic.json"
+    text = path.read_text()
+    errors = []
+    for place in range(len(places(json.loads(text)))):
+        for value in VALUES:
+            content = json.loads(text)
+            container, key = places(content)[place]
+            container[key] = value
+            path.write_text(json.dumps(content))
+            try:
+                dataset = opened(root)
+                [dataset.categories_of(i) for i in range(len(dataset))]
+                dataset[2]
+            except PanscapeError as error:
+                errors.append(str(error))
+    assert len(errors) > 200
+    assert all(str(root) in error and "\n" not in error for error in errors)
+
+
+@pytest.mark.parametrize("kind", ["images", "annotations"])
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "a/../../secret.png", "C:\\secret.png", "link.png"])
+def test_names_do_not_leave_their_folder(root, kind, name):
+    shutil.copy(root / "panoptic" / "000001.png", root / "secret.png")
+    for folder in ("images", "panoptic"):
+        (root / folder / "link.png").symlink_to(root / "secret.png")
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    content[kind][0]["file_name"] = name
+    path.write_text(json.dumps(content))
+    with pytest.raises(UnreadableFileError, match=r"panoptic\.json: expected a file in .*, which is outside"):
+        opened(root)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no named pipes in folders")
+def test_a_pipe_in_place_of_a_file_does_not_block(root):
+    (root / "images" / "000001.jpg").unlink()
+    os.mkfifo(root / "images" / "000001.jpg")
+    with pytest.raises(UnreadableFileError, match=r"000001\.jpg: no such file, but"):
+        opened(root)
+
+
+def test_the_form_of_cityscapes_own_preparation(root):
+    """Its JSON lists images by a name that does not exist; they are in a folder for each city."""
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    for image, annotation in zip(content["images"], content["annotations"][::-1], strict=True):
+        name = f"aachen_{image['id']:06d}_000019"
+        (root / "images" / "aachen").mkdir(exist_ok=True)
+        (root / "images" / image["file_name"]).rename(root / "images" / "aachen" / f"{name}_leftImg8bit.jpg")
+        (root / "panoptic" / annotation["file_name"]).rename(root / "panoptic" / f"{name}_gtFine_panoptic.png")
+        image.update(id=name, file_name=f"{name}_gtFine_leftImg8bit.png")
+        annotation.update(image_id=name, file_name=f"{name}_gtFine_panoptic.png")
+    path.write_text(json.dumps(content))
+    dataset = opened(root)
+    assert [dataset[i].name for i in range(3)] == [f"aachen_{n:06d}_000019_gtFine_panoptic" for n in (1, 2, 10)]
+    assert dataset.image_files[2].path.name == "aachen_000010_000019_leftImg8bit.jpg"
+    next((root / "images" / "aachen").iterdir()).unlink()
+    with pytest.raises(UnreadableFileError, match=r"_leftImg8bit\.png: no such file, but .*, nor 2 more of its 3"):
+        opened(root)
 
 
 def test_string_ids_and_folders_in_names_as_cityscapes_has_them(root):
@@ -112,6 +311,30 @@ def test_what_the_writer_writes_is_a_dataset(root):
     assert again.labels.categories == SHAPES.categories
     for i in range(len(tree)):
         assert again[i].truth.equals(tree[i].truth)
+
+
+def test_invalid_categories_do_not_matter_if_others_are_given(root):
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    content["categories"][0]["isthing"] = "0"
+    path.write_text(json.dumps(content))
+    (root / "labels.json").write_text(json.dumps(SHAPES.to_dict()))
+    assert opened(root, labels=SHAPES)[0].truth.num_segments == 5
+    assert evaluate_files(path, path, labels=str(root / "labels.json")).report.panoptic.all.pq == 1
+
+
+def test_an_export_does_not_leave_its_folder(root):
+    (root / "images" / "sub").mkdir()
+    (root / "panoptic" / "sub").mkdir()
+    for folder, suffix in (("images", "jpg"), ("panoptic", "png")):
+        (root / folder / f"000001.{suffix}").rename(root / folder / "sub" / f"1.{suffix}")
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"], content["annotations"][-1]["file_name"] = "sub/1.jpg", "sub/1.png"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InvalidArgumentError, match="name of an image without folder, got 'sub/1'"):
+        export_coco(opened(root), root / "out")
+    assert not [p for p in (root / "out").rglob("*") if p.is_file()]
 
 
 def test_images_of_one_name_in_two_folders_are_told_apart(root):

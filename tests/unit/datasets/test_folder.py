@@ -199,5 +199,5 @@ def test_categories_are_read_from_the_json(tmp_path):
     content = json.loads(path.read_text())
     content["annotations"][-1]["segments_info"][0]["category_id"] = 99
     path.write_text(json.dumps(content))
-    with pytest.raises(InvalidAnnotationError, match=r"got category_id 99 for 000001\.png; add it to the categories"):
+    with pytest.raises(InvalidAnnotationError, match=r"000001\.png: expected category_ids of .*, got 99 \(id"):
         bsb(tmp_path, "train").categories_of(0)

@@ -113,3 +113,12 @@ def test_a_category_of_number_zero_is_not_void(tmp_path):
     labels = LabelSpace("x", (Category("building", True, 0, (0, 0, 0)), Category("land", False, 1, (1, 1, 1))))
     panoptic = from_semantic_mask(np.array([[0, 0, 1, 255]], np.uint8), labels, min_area=1, void=255)
     assert panoptic.semantic(void=9).tolist() == [[0, 0, 1, 9]]
+
+
+def test_the_case_of_file_names_does_not_matter(tmp_path):
+    tree = trees.category_masks(tmp_path)
+    tree.images["000001"].rename(tmp_path / "images/train/Photo.JPG")
+    tree.annotations["000001"].rename(tmp_path / "labels/train/photo.PNG")
+    dataset = SemanticMaskDataset(tmp_path, "train", SHAPES)
+    assert [dataset[i].name for i in range(3)] == ["000002", "000010", "Photo"]
+    assert dataset[2].truth.equals(tree.truths["000001"])

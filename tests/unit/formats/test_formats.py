@@ -20,11 +20,12 @@ from panscape.formats import (
     encode_coco,
     labels_from_coco,
     load_coco,
-    load_coco_json,
     load_coco_png,
     load_label_image,
+    parse_coco_segments,
     save_coco,
 )
+from panscape.formats.problems import IssueKind
 
 CITY = LabelSpace.load("cityscapes")
 
@@ -109,24 +110,31 @@ class TestDecodeCoco:
     @pytest.mark.parametrize(
         ("ids", "segments", "message"),
         [
-            ([[1, 2]], described(1), r"description of every id in the PNG, but 2 is not in segments_info; describe"),
-            ([[1, 2, 3, 4, 5, 6, 7]], [], r"but 1, 2, 3, 4, 5 and 2 more are not"),
-            ([[1]], described(1, 1), r"one description for each segment, got two for id 1; use a unique"),
-            ([[1]], described(0, 1), r"segment ids in 1\.\.16777215 \(0 is void\), got 0; renumber"),
-            ([[1]], described(1, 256**3), r"got 16777216; renumber"),
+            ([[1, 2]], described(1), r"description of every id in the PNG, but segments_info lacks 2; describe"),
+            ([[1, 2, 3, 4, 5, 6, 7]], [], r"segments_info lacks 1, 2, 3, 4, 5 and 2 more"),
+            ([[1]], described(1, 1), r"one description of each id, got several for 1"),
+            ([[1]], described(0, 1), r"'id' in 1\.\.16777215 \(0 is void\) .* got 'id' 0 in \{'id': 0"),
+            ([[1]], described(1, 256**3), r"got 'id' 16777216 in"),
+            ([[1]], described(1, category_id=3), r"label space 'shapes' \(7, 11, 24, 26\), got 3 \(id 1\)"),
+            ([[1]], [{"id": 1}], r"got no 'category_id' in \{'id': 1\}"),
+            ([[1]], [{"id": "1", "category_id": 7}], r"integers 'id' .* got 'id' '1' in \{'id': '1'"),
             (
-                [[1]],
-                described(1, category_id=3),
-                r"segment 1: .*label space 'shapes' \(7, 11, 24, 26\), got 3; use the",
+                [[1, 2]],
+                [*described(1, score=0.5), *described(2)],
+                r"score in 0\.\.1 for every segment or for none, .* got None",
             ),
-            ([[1]], [{"id": 1}], r"integer 'category_id' in every description of segments_info, got \{'id': 1\}"),
-            ([[1]], [{"id": "1", "category_id": 7}], r"integer 'id' in every description"),
-            ([[1, 2]], [*described(1, score=0.5), *described(2)], r"score for every segment or for none, got 1 for 2"),
         ],
     )
     def test_contradictions_say_what_was_expected_and_came(self, ids, segments, message):
         with pytest.raises(InvalidAnnotationError, match=message):
             decode_coco(colours(ids), segments, SHAPES)
+
+    def test_valid_segments_are_kept_beside_invalid_ones(self):
+        good = {"id": 5, "category_id": 24, "iscrowd": 1, "area": 7.0, "score": 0.5}
+        read = parse_coco_segments([good, {"id": 6, "category_id": 1}, {"id": 0, "category_id": 7}, 3], SHAPES)
+        assert [tuple(s) for s in read.segments] == [(5, 2, 0.5, True, 7)]
+        assert read.ambiguous == {0, 6}
+        assert read.issues.keys() == {IssueKind.CATEGORY, IssueKind.SHAPE, IssueKind.SCORE}
 
     @pytest.mark.parametrize("pixels", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 3))])
     def test_wrong_arrays_are_refused(self, pixels):
@@ -145,18 +153,21 @@ class TestLabelsOfCoco:
         assert min(min(c) for c in chosen) >= 32
 
     def test_errors(self):
-        with pytest.raises(InvalidAnnotationError, match=r"\{'id': 1, 'name': 'a'\} lacks isthing; add it \(isthing"):
+        with pytest.raises(InvalidAnnotationError, match=r"'isthing' .* 1 for countable .* missing in \{'id': 1, "):
             labels_from_coco("x", [{"id": 1, "name": "a"}])
         twice = {"id": 1, "name": "a", "isthing": 1}
         with pytest.raises(InvalidLabelSpaceError, match="own name, given twice: a"):
             labels_from_coco("x", [twice, twice])
-        with pytest.raises(InvalidLabelSpaceError, match="not enough values to unpack"):
-            labels_from_coco("x", [{**twice, "color": [1, 2]}])
+
+    @pytest.mark.parametrize("color", [[1, 2], [0, 0, 256], "red", ["1", "2", "3"], 7])
+    def test_an_unusable_color_is_generated(self, color):
+        fields = {"id": 1, "name": "a", "isthing": 1}
+        assert labels_from_coco("x", [{**fields, "color": color}]) == labels_from_coco("x", [fields])
 
 
 @pytest.mark.parametrize("score", [5.0, -0.1, float("nan")])
 def test_scores_out_of_range_name_the_segment(score):
-    with pytest.raises(InvalidAnnotationError, match=r"segment 1: expected a score in 0\.\.1, got .*; scale"):
+    with pytest.raises(InvalidAnnotationError, match=r"expected a score in 0\.\.1 for every .*, got"):
         decode_coco(colours([[1]]), described(1, score=score), SHAPES)
 
 
@@ -207,18 +218,20 @@ class TestCocoFiles:
             load_coco_png(tmp_path / "grey.png")
 
     def test_bad_json_says_what_it_should_be(self, tmp_path):
+        save_coco(generated_map(0), tmp_path / "a.png")
         path = tmp_path / "a.json"
-        with pytest.raises(UnreadableFileError, match=r"a\.json: no such file; expected the JSON of a COCO panoptic"):
-            load_coco_json(path)
+        path.unlink()
+        with pytest.raises(UnreadableFileError, match=r"a\.json: no such file"):
+            load_coco(tmp_path / "a.png")
         path.write_text("{")
-        with pytest.raises(UnreadableFileError, match=r"a\.json: expected a COCO panoptic annotation as JSON, but"):
-            load_coco_json(path)
+        with pytest.raises(UnreadableFileError, match=r"a\.json: expected JSON, but"):
+            load_coco(tmp_path / "a.png")
         for text in ("[]", "{}", '{"annotations": [{"image_id": 1, "bbox": []}]}', '{"annotations": [1]}'):
             path.write_text(text)
             with pytest.raises(
                 InvalidAnnotationError, match=r"a\.json: expected COCO panoptic JSON, 'annotations' with"
             ):
-                load_coco_json(path)
+                load_coco(tmp_path / "a.png")
 
     def test_a_renamed_png_is_not_described(self, tmp_path):
         save_coco(generated_map(0), tmp_path / "a.png")
@@ -234,7 +247,7 @@ class TestCocoPanopticWriter:
     def test_without_a_name_of_the_image_the_png_is_noted(self, tmp_path):
         with CocoPanopticWriter(tmp_path / "set.json", tmp_path / "set", SHAPES) as writer:
             writer.write("7", generated_map(1))
-        assert [i["file_name"] for i in load_coco_json(writer.json_path)["images"]] == ["7.png"]
+        assert [i["file_name"] for i in json.loads(writer.json_path.read_text())["images"]] == ["7.png"]
 
     def test_a_set_is_a_folder_and_a_json(self, tmp_path):
         maps = {"7": generated_map(1), "aachen_1": generated_map(2)}
@@ -243,7 +256,7 @@ class TestCocoPanopticWriter:
                 path = writer.write(name, panoptic, image=f"{name}.tif")
                 assert path == tmp_path / "out" / "set" / f"{name}.png"
                 assert not writer.json_path.exists(), "a set with a JSON is complete"
-        content = load_coco_json(writer.json_path)
+        content = json.loads(writer.json_path.read_text())
         assert [i["id"] for i in content["images"]] == [7, "aachen_1"]
         assert [i["file_name"] for i in content["images"]] == ["7.tif", "aachen_1.tif"]
         for annotation, panoptic in zip(content["annotations"], maps.values(), strict=True):

@@ -14,7 +14,6 @@ from PIL import Image
 
 from panscape.datasets.coco_panoptic import CocoPanoptic
 from panscape.errors import InvalidArgumentError
-from panscape.formats import load_coco_json
 from panscape.images import load_image, save_png
 from panscape.inference.output_folder import OutputFolder, debug_sheet
 from panscape.inference.pipeline import FileError, FileResult, PredictionRun
@@ -86,7 +85,7 @@ def test_overlays_and_maps_of_a_folder(photos, tmp_path):
         assert load_image(outcome.output).shape == image.shape
         source = torch.tensor([11, 7, 24, 26, -1])  # the numbers of SHAPES on disk; void stays -1
         assert torch.equal(decoded_semantic(tmp_path / "out", str(i)), source[truth.semantic(void=-1)])
-    load_coco_json(tmp_path / "out/panoptic.json")
+    json.loads((tmp_path / "out/panoptic.json").read_text())
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "0.png",
         "1.png",
@@ -149,7 +148,7 @@ def test_a_broken_photo_stops_no_other(photos, tmp_path):
     assert [type(o) for o in heard.outcomes] == [FileResult, FileError, FileResult, FileError]
     assert [f.source for f in failures] == [str(photos / "1.png"), str(photos / "text.jpg")]
     assert all("\n" not in f.error and not f.error.startswith(f.source) for f in failures)
-    assert [i["id"] for i in load_coco_json(tmp_path / "out/panoptic.json")["images"]] == [0, 2]
+    assert [i["id"] for i in json.loads((tmp_path / "out/panoptic.json").read_text())["images"]] == [0, 2]
 
 
 def test_panels_show_what_the_network_said(photos, tmp_path):
@@ -217,7 +216,7 @@ class TestVideo:
         predict(shots, tmp_path / "out", frame_maps=True)
         names = [f"ride_{i:06d}" for i in range(1, 7)]
         assert sorted(p.stem for p in (tmp_path / "out/panoptic").iterdir()) == names
-        images = load_coco_json(tmp_path / "out/panoptic.json")["images"]
+        images = json.loads((tmp_path / "out/panoptic.json").read_text())["images"]
         assert [i["id"] for i in images] == names
         assert [i["file_name"] for i in images] == [f"ride.mp4/{n}.png" for n in names]
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import stat
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from panscape.errors import PanscapeError, UnreadableFileError, shown
+from panscape.errors import InvalidAnnotationError, UnreadableFileError
 from panscape.formats.problems import IssueKind, Problem
 from panscape.geometry import Size
 from panscape.images import open_image
+from panscape.input_files import FileNameError, require_file
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
-_CITYSCAPES_NAME = re.compile(r"([^\W\d_][^\W_]*(?:-[^\W_]+)*_\d{6}_\d{6})(?:_\w+)?")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER = struct.Struct(">8s4x4s2I")  # the signature; length and name of the first chunk; width and height
 
@@ -46,6 +44,7 @@ class Entry:
         keys: names of the image that other files may use, the most reliable first; None for unavailable ones.
         content: input of the reader of its format.
         fault: the reason why it cannot be read, if already known.
+        image: name of the file of its image, according to the file; None if not stated.
     """
 
     name: str
@@ -53,6 +52,7 @@ class Entry:
     keys: tuple[str | None, ...]
     content: Any
     fault: Problem | None = None
+    image: str | None = None
 
 
 class Reading(NamedTuple):
@@ -63,12 +63,30 @@ class Reading(NamedTuple):
         problems: the issues found.
         numbers: ids of the segments in the file, in the order of the map.
         areas: areas of the segments as stated in the file; None if not stated.
+        error: why the file cannot be read; None if it can, or if its description is the reason.
     """
 
     panoptic: PanopticMap | None
     problems: tuple[Problem, ...] = ()
     numbers: tuple[int, ...] = ()
     areas: tuple[int | None, ...] = ()
+    error: UnreadableFileError | None = None
+
+    def require_map(self) -> PanopticMap:
+        """Return the map if there is no issue except notes, as training needs it.
+
+        Raises:
+            UnreadableFileError: the file cannot be read.
+            InvalidAnnotationError: there is another issue; the message names its file.
+        """
+        if self.error is not None:
+            raise self.error
+        for problem in self.problems:
+            if not problem.is_note:
+                raise InvalidAnnotationError(str(problem))
+        if self.panoptic is None:
+            raise InvalidAnnotationError("expected a map or the reason why there is none")
+        return self.panoptic
 
 
 class Reader(Protocol):
@@ -96,6 +114,7 @@ class Source:
         labels: the label space in the files or of their format; None if unknown.
         problems: issues that belong to no entry.
         read: reads the map of an entry.
+        labels_fault: why the label space in the files is invalid; it matters only if no other is given.
     """
 
     path: Path
@@ -104,36 +123,7 @@ class Source:
     labels: LabelSpace | None
     problems: Sequence[Problem]
     read: Reader
-
-
-def key_of(name: object) -> str | None:
-    """Return the normalized name for comparing images: numbers without leading zeros; None for invalid names."""
-    if isinstance(name, bool) or not isinstance(name, int | str):
-        return None
-    text = str(name) if not isinstance(name, int) or abs(name) < 10**18 else shown(name)
-    return text.lstrip("0") or "0" if text.isascii() and text.isdigit() else text
-
-
-def city_key_of(name: object) -> str | None:
-    """Return the prefix ``city_sequence_frame`` of a Cityscapes file name; None for other names."""
-    found = _CITYSCAPES_NAME.fullmatch(name) if isinstance(name, str) else None
-    return found[1] if found else None
-
-
-def require_file(path: Path) -> None:
-    """Check that a path is a regular file, as others may block or never end.
-
-    Raises:
-        UnreadableFileError: it is not.
-    """
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        raise UnreadableFileError(path, "no such file; check its name and folder") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in a name from a JSON
-        raise UnreadableFileError(path, f"cannot be read ({getattr(error, 'strerror', error)})") from error
-    if not stat.S_ISREG(mode):
-        raise UnreadableFileError(path, "expected a file, got a folder or a device")
+    labels_fault: InvalidAnnotationError | None = None
 
 
 def require_png(path: Path, size: Size | None = None) -> None:
@@ -178,30 +168,9 @@ def require_size(path: Path, found: Size, expected: Size | None) -> None:
         raise OtherSizeError(path, found, expected)
 
 
-def inside(folder: Path, name: object) -> Path | str:
-    """Return the path of a file named in a JSON, or an error message.
-
-    Args:
-        folder: the base of the name; the path must not leave it, also not through links.
-        name: from the JSON.
-    """
-    if not isinstance(name, str) or not name:
-        return f"expected the name of a file, got {shown(name)}"
-    refused = f"expected a file in {folder}, got {shown(name)}, which is outside; move the file there"
-    parts = re.split(r"[/\\]", name)
-    if ".." in parts or parts[0] == "" or re.match(r"[A-Za-z]:", name):
-        return refused
-    path = folder / name
-    try:
-        is_inside = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError):  # a name with NUL or too long; circular links
-        return f"expected the name of a file, got {shown(name)}"
-    return path if is_inside else refused
-
-
-def unreadable(entry: Entry, error: PanscapeError) -> Reading:
+def unreadable(entry: Entry, error: UnreadableFileError) -> Reading:
     """Return the reading of a file that cannot be read."""
-    path = error.path if isinstance(error, UnreadableFileError) else entry.file
-    what = " ".join(str(error).removeprefix(f"{path}: ").split())
-    kind = IssueKind.SIZE if isinstance(error, OtherSizeError) else IssueKind.UNREADABLE
-    return Reading(None, (Problem(entry.file, kind, what),))
+    what = " ".join(str(error).removeprefix(f"{error.path}: ").split())
+    kinds = {OtherSizeError: IssueKind.SIZE, FileNameError: IssueKind.PATH}
+    kind = kinds.get(type(error), IssueKind.UNREADABLE)
+    return Reading(None, (Problem(entry.file, kind, what),), error=error)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from panscape.errors import UnreadableFileError, listed
 from panscape.formats import decode_cityscapes, load_label_image, unique_ids
+from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.problems import IssueKind, Problem
-from panscape.formats.reading.base import Entry, Reading, Source, city_key_of, key_of, require_png, unreadable
+from panscape.formats.reading.base import Entry, Reading, Source, require_png, unreadable
 from panscape.geometry import Size
+from panscape.input_files import find_files
 from panscape.labels import LabelSpace
 
 _FORM = "instance ids of Cityscapes"
@@ -19,14 +21,14 @@ _LARGEST_LABEL = 33  # of Cityscapes; categories that are not evaluated are void
 
 def find_instance_ids(folder: Path) -> list[Path]:
     """Return the ``*_instanceIds.png`` of a folder and its subfolders, sorted by name."""
-    return sorted(p for p in folder.rglob(f"*{_ENDING}.png") if not p.name.startswith("."))
+    return find_files(folder, {".png"}, _ENDING)
 
 
 def open_cityscapes(folder: Path, files: list[Path]) -> Source:
     """Return the source of the files found by :func:`find_instance_ids`."""
     entries: dict[str, Entry] = {}
     for path in files:
-        stem = path.stem.removesuffix(_ENDING)
+        stem = path.stem[: -len(_ENDING)]
         name = city_key_of(stem) or stem.removesuffix("_gtFine")
         if name in entries:
             what = f"expected one file for {name}, got {entries[name].file} as well; remove one"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
+from panscape.formats.keys import match_keys
 from panscape.formats.problems import IssueKind, Problem
 from panscape.formats.reading.base import Entry, Source
 from panscape.formats.reading.cityscapes import find_instance_ids, open_cityscapes
@@ -85,10 +85,13 @@ def label_space(name: str | None, truth: Source) -> LabelSpace:
 
     Raises:
         InvalidArgumentError: the ground truth contains no categories.
+        InvalidAnnotationError: its categories are invalid.
         UnknownNameError: no label space has this name.
     """
     if name is not None:
         return LabelSpace.load(name)
+    if truth.labels_fault is not None:
+        raise truth.labels_fault
     if truth.labels is None:
         raise InvalidArgumentError(
             f"{truth.path}: expected categories in the ground truth, found none in {truth.form}; set the label space "
@@ -110,10 +113,7 @@ def paired(predictions: Source, truth: Source) -> tuple[list[EntryPair], list[Pr
     Raises:
         InvalidAnnotationError: no prediction belongs to an image of the ground truth.
     """
-    known = _by_any_key(truth.entries)
-    ranks = range(max((len(entry.keys) for entry in predictions.entries), default=0))
-    matches = [[known.get(entry.keys[rank] or "") for entry in predictions.entries] for rank in ranks]
-    best = max(matches, key=lambda match: sum(place is not None for place in match), default=[])
+    best = match_keys([entry.keys for entry in predictions.entries], [entry.keys for entry in truth.entries])
     if all(place is None for place in best):
         names = [_example(source) for source in (predictions, truth)]
         raise InvalidAnnotationError(
@@ -139,19 +139,6 @@ def paired(predictions: Source, truth: Source) -> tuple[list[EntryPair], list[Pr
         for entry, prediction in ((entry, prediction_of.get(place)) for place, entry in enumerate(truth.entries))
     ]
     return pairs, problems
-
-
-def _by_any_key(entries: Sequence[Entry]) -> Mapping[str, int]:
-    """Return the positions of entries by key; a key of two entries maps to the one where it is more reliable."""
-    places: dict[str, int] = {}
-    for rank in range(max((len(entry.keys) for entry in entries), default=0)):
-        found: dict[str, list[int]] = {}
-        for place, entry in enumerate(entries):
-            key = entry.keys[rank]
-            if key is not None and key not in places:
-                found.setdefault(key, []).append(place)
-        places.update({key: same[0] for key, same in found.items() if len(same) == 1})
-    return places
 
 
 def _example(source: Source) -> str:

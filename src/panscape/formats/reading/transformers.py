@@ -24,20 +24,11 @@ from PIL import Image
 
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError, listed, shown
 from panscape.formats import map_from_id_image, merge_stuff_segments, parse_segments_info, to_integer_ids
+from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.problems import IssueKind, Problem, in_one_line
-from panscape.formats.reading.base import (
-    Entry,
-    OtherSizeError,
-    Reading,
-    Source,
-    city_key_of,
-    key_of,
-    require_file,
-    require_size,
-    unreadable,
-)
-from panscape.formats.reading.coco import read_json
+from panscape.formats.reading.base import Entry, OtherSizeError, Reading, Source, require_size, unreadable
 from panscape.geometry import Size
+from panscape.input_files import find_files, load_json, require_file
 from panscape.labels import LabelSpace
 
 _FORM = "arrays with segments_info"
@@ -54,7 +45,7 @@ _KINDS = {"form": IssueKind.SHAPE, "collision": IssueKind.COLLISION, "category":
 
 def find_arrays(folder: Path) -> list[Path]:
     """Return the arrays of a folder and its subfolders, sorted by name."""
-    return sorted(p for p in folder.rglob("*") if p.suffix in _ENDINGS and not p.name.startswith("."))
+    return find_files(folder, _ENDINGS)
 
 
 def open_arrays(folder: Path, files: list[Path], *, by_source_id: bool = False) -> Source:
@@ -84,9 +75,9 @@ def _read(by_source_id: bool, entry: Entry, labels: LabelSpace, size: Size | Non
         numbers, text = _load(entry.content, size)
         descriptions = _descriptions(entry.content, text)
         numbers = to_integer_ids(numbers)
-    except (UnreadableFileError, InvalidAnnotationError) as error:
+    except UnreadableFileError as error:
         return unreadable(entry, error)
-    except InvalidArgumentError as error:
+    except (InvalidAnnotationError, InvalidArgumentError) as error:
         return Reading(None, (Problem(entry.file, IssueKind.UNREADABLE, in_one_line(error, entry.file)),))
     segments, issues = parse_segments_info(descriptions, labels, by_source_id=by_source_id)
     described = Counter(segment.category for segment in segments)
@@ -118,7 +109,7 @@ def _load(path: Path, size: Size | None) -> tuple[NDArray[Any], str | None]:
     """
     require_file(path)
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             with path.open("rb") as file:
                 return _segmentation(path, file, os.fstat(file.fileno()).st_size, size), None
         with zipfile.ZipFile(path) as members:
@@ -184,7 +175,7 @@ def _array(file: IO[bytes], header: _Header, num_bytes: int, most: int) -> NDArr
 def _descriptions(path: Path, text: str | None) -> list[Any]:
     beside = path.with_suffix(".json")
     if text is None:
-        content = read_json(beside)
+        content = load_json(beside)
     else:
         try:
             content = json.loads(text)

@@ -1,0 +1,95 @@
+"""Files that users or other files name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from panscape.errors import UnreadableFileError
+from panscape.input_files import FileFolder, FileNameError, find_files, load_json, require_file
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/A.PNG"):
+        (folder / name).touch()
+    return folder
+
+
+def test_names_stay_in_their_folder(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").symlink_to(folder)
+    (folder / "out").symlink_to(tmp_path)
+    (folder / "in.png").symlink_to(folder / "a.png")
+    found = FileFolder(folder)
+    for name in ("a.png", "sub/A.PNG", "in.png", "missing.png"):
+        assert found.find(name) == folder / name
+    assert FileFolder(tmp_path / "linked").find("a..b.png") == tmp_path / "linked" / "a..b.png"
+    for name in (
+        "../a.png",
+        "/a.png",
+        "sub/../../a.png",
+        "sub\\..\\..\\a.png",
+        "C:/a.png",
+        "\\\\host\\a.png",
+        "out/a.png",
+    ):
+        with pytest.raises(FileNameError, match="which is outside"):
+            found.find(name)
+
+
+@pytest.mark.parametrize("name", [None, 3, "", ["a"], "a\x00b", "round", "a" * 300])
+def test_what_is_no_name_is_refused(folder: Path, name: object) -> None:
+    (folder / "round").symlink_to(folder / "round")
+    with pytest.raises(FileNameError, match="expected the name of a file, got "):
+        FileFolder(folder).find(name)
+
+
+def test_names_of_other_systems_are_found(folder: Path) -> None:
+    found = FileFolder(folder)
+    assert found.find("sub\\A.PNG") == folder / "sub" / "A.PNG"
+    assert found.find("SUB/a.png") == folder / "sub" / "A.PNG"
+    assert found.find("A.png") == folder / "a.png"
+    (folder / "A.Png").touch()
+    assert FileFolder(folder).find("A.PNG") == folder / "A.PNG", "two candidates"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_json_in_every_encoding(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes('{"name": "Straße"}'.encode(encoding))
+    assert load_json(path) == {"name": "Straße"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": "\xff"}', b"[" * 100_000, b"\xff\xfe\x00"])
+def test_what_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFileError, match=r"a\.json: expected JSON, but"):
+        load_json(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no named pipes in folders")
+def test_only_files_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    messages = {"pipe": "got a pipe", "": "got a folder; give", "round": "cannot be read", "x": "no such file; check"}
+    for name, message in messages.items():
+        with pytest.raises(UnreadableFileError, match=message):
+            require_file(tmp_path / name)
+
+
+def test_files_are_found_in_any_case_and_through_links_once(folder: Path) -> None:
+    (folder / "sub" / "up").symlink_to(folder)
+    (folder / "round").symlink_to(folder / "round")
+    for name in (".hidden.png", "sub/b_X.Png", "c.jpg"):
+        (folder / name).touch()
+    names = [path.relative_to(folder).as_posix() for path in find_files(folder, {".png"})]
+    assert names == ["a.png", "sub/A.PNG", "sub/b_X.Png"]
+    assert find_files(folder, {".png"}, "_x") == [folder / "sub" / "b_X.Png"]
+    assert find_files(folder, {".png"}, is_recursive=False) == [folder / "a.png"]
+    with pytest.raises(UnreadableFileError, match="cannot list this folder"):
+        find_files(folder / "missing", {".png"})
