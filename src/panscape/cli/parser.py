@@ -128,6 +128,6 @@ def _in_one_line(box: str, program: str) -> str:
     for pattern, sentence in _SENTENCES:
         problem = re.sub(f"^{pattern}$", sentence, problem)
     names = list(dict.fromkeys(re.findall(r"--[\w.-]+", suggestions)))[:3]
-    if commands:
+    if commands and not (unknown and names):
         return f"{problem}; expected one of {commands.strip()}"
     return f"{problem}; " + (f"did you mean {' or '.join(names)}?" if names else f"see {program} --help")

@@ -217,7 +217,7 @@ def test_without_out_nothing_starts(capsys):
             ["town", "--out", "o", "--schedule.min-lr", "1"],
             "expected schedule.min_lr of at most the peak learning rate 0.002",
         ),
-        (["town", "--out", "o", "--steps", "0"], "expected steps of at least 1, got 0"),
+        (["town", "--out", "o", "--steps", "0"], "expected steps of 1 or more, got 0"),
         (["town", "--out", "o", "--workers", "-1"], "expected workers of 0 or more, got -1"),
         (
             ["from_folder", "--out", "o"],
