@@ -17,6 +17,7 @@ from panscape.atomic_io import atomic_write
 from panscape.labels import LabelSpace
 from panscape.metrics import PanopticQualityReport
 from panscape.metrics.tables import format_percent
+from panscape.visualize import category_colors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,13 +113,13 @@ def _quality(report: PanopticQualityReport, labels: LabelSpace) -> str:
             f'<tr class="group"><th>{name} <small>{group.num_categories} categories</small></th>{shares}'
             "<td></td><td></td><td></td></tr>"
         )
-    for category in labels:
+    for category, color in zip(labels, category_colors(labels).tolist(), strict=True):
         quality = report.per_category[category.name]
         bar = f' class="bar" style="--share:{0 if math.isnan(quality.pq) else 100 * quality.pq:.1f}%"'
         numbers = [f"<td{bar}>{format_percent(quality.pq)}</td>", f"<td>{format_percent(quality.sq)}</td>"]
         numbers += [f"<td>{format_percent(quality.rq)}</td>"]
         numbers += [f"<td>{count}</td>" for count in (quality.tp, quality.fp, quality.fn)]
-        swatch = f'<i style="background:rgb{category.color}"></i>'
+        swatch = f'<i style="background:rgb{tuple(color)}"></i>'
         kind = "thing" if category.is_thing else "stuff"
         rows.append(f"<tr><th>{swatch}{escape(category.name)} <small>{kind}</small></th>{''.join(numbers)}</tr>")
     return (

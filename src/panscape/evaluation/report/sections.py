@@ -34,6 +34,7 @@ from panscape.labels import LabelSpace
 from panscape.metrics.error_analysis import ErrorKind
 from panscape.metrics.error_costs import ErrorReport
 from panscape.metrics.object_sizes import LARGEST_AREA
+from panscape.visualize import category_colors
 
 KIND_MEANINGS = {
     ErrorKind.CLASSIFICATION: "found with IoU above 0.5, but with another category; fixed: category corrected",
@@ -76,7 +77,7 @@ def category_name(labels: LabelSpace, category: int) -> Html:
     """Return the colour and name of a category."""
     if category >= len(labels):
         return Html("void")
-    return joined([swatch(labels[category].color), Html(element("span", labels[category].name))])
+    return joined([swatch(category_colors(labels)[category].tolist()), Html(element("span", labels[category].name))])
 
 
 def kind_name(kind: ErrorKind) -> Html:
