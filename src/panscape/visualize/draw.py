@@ -88,7 +88,9 @@ def draw(
     blended = ((pixels * (256 - share) + _with_void(colors)[ids] * share + 128) >> 8).astype(np.uint8)
     if (ids == 0).any():
         blended = hatch(blended, ids == 0, text_size(*ids.shape), opacity)
-    blended = _finish(blended, result, labels, colors, strength, outlines=outlines, names=names)
+    if outlines:
+        draw_outlines(blended, result, labels, strength)
+    blended = _with_names(blended, result, labels, colors, names, palette)
     if legend:
         void = f"void, or below {min_score:.2f}" if min_score > 0 else "void"
         blended = append_legend(blended, result, labels, palette, void)
@@ -110,8 +112,9 @@ def draw_segments(
     """
     colors = segment_colors(result, labels, palette)
     pixels = _with_void(colors)[result.ids.cpu().numpy()]
-    full = np.ones(result.num_segments)
-    return to_tensor(_finish(pixels, result, labels, colors, full, outlines=outlines, names=names))
+    if outlines:
+        draw_outlines(pixels, result, labels, np.ones(result.num_segments))
+    return to_tensor(_with_names(pixels, result, labels, colors, names, palette))
 
 
 def draw_semantic(semantic: Tensor, labels: LabelSpace, *, palette: Palette = "distinct") -> Tensor:
@@ -134,23 +137,23 @@ def draw_semantic(semantic: Tensor, labels: LabelSpace, *, palette: Palette = "d
     return to_tensor(_with_void(category_colors(labels, palette))[index.numpy()])
 
 
-def _finish(
+def _with_names(
     pixels: NDArray[np.uint8],
     result: PanopticMap,
     labels: LabelSpace,
     colors: NDArray[np.uint8],
-    strength: NDArray[np.float64],
-    *,
-    outlines: bool,
     names: Names,
+    palette: Palette,
 ) -> NDArray[np.uint8]:
-    """Add outlines (in place) and names to colored pixels."""
+    """Return pixels with names in the colors of the segments, or in those of the legend for names of categories."""
     if names not in get_args(Names):
         known = ", ".join(f'"{name}"' for name in get_args(Names))
         raise InvalidArgumentError(f"expected names as one of {known}, got {names!r}")
-    if outlines:
-        draw_outlines(pixels, result, labels, strength)
-    return pixels if names == "none" else draw_names(pixels, result, labels, colors, names)
+    if names == "none":
+        return pixels
+    if names == "category":
+        colors = category_colors(labels, palette)[result.category.cpu().numpy()]
+    return draw_names(pixels, result, labels, colors, names)
 
 
 def _strength(result: PanopticMap, labels: LabelSpace) -> NDArray[np.float64]:

@@ -206,12 +206,13 @@ class TestLegend:
 class TestNames:
     @pytest.fixture
     def written(self, monkeypatch):
-        """The boxes and texts of the labels that were drawn."""
-        boxes, texts = [], []
+        """The boxes, texts and colors of the labels that were drawn."""
+        boxes, texts, fills = [], [], []
         rectangle, text = ImageDraw.ImageDraw.rounded_rectangle, ImageDraw.ImageDraw.text
 
         def keep_box(pen, xy, *args, **kwargs):
             boxes.append(xy)
+            fills.append(kwargs["fill"])
             return rectangle(pen, xy, *args, **kwargs)
 
         def keep_text(pen, xy, what, *args, **kwargs):
@@ -220,13 +221,13 @@ class TestNames:
 
         monkeypatch.setattr(ImageDraw.ImageDraw, "rounded_rectangle", keep_box)
         monkeypatch.setattr(ImageDraw.ImageDraw, "text", keep_text)
-        return boxes, texts
+        return boxes, texts, fills
 
     @pytest.mark.parametrize("seed", range(6))
     def test_labels_keep_apart_and_inside(self, seed, written):
         truth = generated_map(seed, (360, 480), objects=40)
         draw(a_image((360, 480)), truth, SHAPES, names="segment")
-        boxes, _ = written
+        boxes, _, _ = written
         assert len(boxes) >= 3
         for left, top, right, bottom in boxes:
             assert 0 <= left < right < 480
@@ -264,6 +265,7 @@ class TestNames:
         ids[20:120, 20:220], ids[200:340, 20:460], ids[20:120, 240:440] = 2, 3, 4
         draw_segments(PanopticMap(ids, torch.tensor([0, 2, 3, 2])), SHAPES, names="category")
         assert written[1] == ["sky", "box", "disc (2)"]
+        assert written[2] == [tuple(color) for color in category_colors(SHAPES)[[0, 3, 2]].tolist()]
 
     @pytest.mark.parametrize("names", ["category", "segment"])
     def test_names_hide_little_of_any_of_66_small_roofs(self, names, written):
