@@ -84,8 +84,10 @@ def draw(
         colors, strength = colors[kept], strength[kept]
     ids = result.ids.cpu().numpy()
     # 8-bit fixed point: a quarter of the time of floats, and exact at opacity 0 and 1.
-    share = np.concatenate([[0], np.rint(opacity * strength * 256)]).astype(np.uint16)[ids][..., None]
-    blended = ((pixels * (256 - share) + _with_void(colors)[ids] * share + 128) >> 8).astype(np.uint8)
+    share = np.concatenate([[0], np.rint(opacity * strength * 256)]).astype(np.uint16)[:, None]
+    blended = pixels * (256 - share)[ids]
+    blended += (_with_void(colors) * share + 128)[ids]
+    blended = (blended >> 8).astype(np.uint8)
     if (ids == 0).any():
         blended = hatch(blended, ids == 0, text_size(*ids.shape), opacity)
     if outlines:

@@ -40,18 +40,17 @@ def draw_outlines(
     field = rank[result.ids.cpu().numpy()]
     width = outline_width(*field.shape)
     lowest, highest = _extreme(field, width, np.minimum), _extreme(field, width, np.maximum)
-    light = (field >= first_thing) & (lowest < field)
-    dark = (highest > field) & (highest >= first_thing)
-    faint = (highest != field) & ~light & ~dark
+    at = np.flatnonzero(lowest != highest)  # few pixels: all further steps are cheap
+    here, low, high = field.ravel()[at], lowest.ravel()[at], highest.ravel()[at]
     # Where a thing is both above and below others, the dark line has priority.
-    light &= ~dark
-    for line, color, opacity in (
-        (light, 255, 0.82 * of_rank[field[light]]),
-        (dark, 0, 0.65 * of_rank[highest[dark]]),
-        (faint, 0, 0.4),
-    ):
-        share = np.rint(np.reshape(opacity, (-1, 1)) * 256).astype(np.uint16)
-        pixels[line] = ((pixels[line] * (256 - share) + color * share) >> 8).astype(np.uint8)
+    is_dark = (high > here) & (high >= first_thing)
+    is_light = (here >= first_thing) & (low < here) & ~is_dark
+    opacity = np.where(high > here, 0.4, 0.0)  # of the line between stuff
+    opacity[is_dark] = 0.65 * of_rank[high[is_dark]]
+    opacity[is_light] = 0.82 * of_rank[here[is_light]]
+    share = np.rint(opacity * 256).astype(np.uint16)[:, None]
+    flat = pixels.reshape(-1, 3)
+    flat[at] = (flat[at] * (256 - share) + np.where(is_light, 255, 0).astype(np.uint16)[:, None] * share) >> 8
 
 
 def outline_width(height: int, width: int) -> int:
