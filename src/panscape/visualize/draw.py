@@ -94,7 +94,7 @@ def draw(
         draw_outlines(blended, result, labels, strength)
     blended = _with_names(blended, result, labels, colors, names, palette)
     if legend:
-        void = f"void, or below {min_score:.2f}" if min_score > 0 else "void"
+        void = f"void, or score below {min_score:.2f}" if min_score > 0 else "void"
         blended = append_legend(blended, result, labels, palette, void)
     return to_tensor(blended)
 

@@ -191,7 +191,7 @@ class TestLegend:
         assert category_colors(SHAPES)[2].tolist() not in strip
         texts.clear()
         draw(image, result, SHAPES, names="none", legend=True, min_score=0.5)
-        assert texts == ["box", "sky", "ground", "void, or below 0.50"]
+        assert texts == ["box", "sky", "ground", "void, or score below 0.50"]
 
     def test_entries_wrap_and_stay_inside(self):
         truth = a_map("ABCD", {"A": 0, "B": 1, "C": 2, "D": 3}).resize(120, 120)
