@@ -73,4 +73,4 @@ class ColorModel(PanopticModel):
 
 def painted(truth: PanopticMap, labels: LabelSpace = SHAPES) -> Tensor:
     """Paint a map in the colours of its categories, uint8 [3, H, W]; void is black."""
-    return draw_semantic(truth.semantic(void=-1), labels)
+    return draw_semantic(truth.semantic(void=-1), labels, palette="published")

@@ -22,7 +22,7 @@ def main() -> None:
     """Draw a scene of the town with its truth, its training targets, and a prediction."""
     labels = Town().labels
     sample = Town(SCENE + 1, size=(270, 480), view="street", seed=5)[SCENE]
-    overlay = draw(sample.image, sample.truth, labels, names=False)
+    overlay = draw(sample.image, sample.truth, labels, names="none")
     save("town_map.jpg", [sample.image, overlay], ["an image", "its map, drawn over it"])
 
     targets = CenterRepresentation(sigma=6).encode(sample.truth, labels)

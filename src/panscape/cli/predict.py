@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -48,11 +49,24 @@ class Predict:
     frame_maps: bool = False
     """Also write the map of every video frame; maps of images are always written."""
 
+    labels: Literal["none", "category", "segment"] = "category"
+    """Names on the overlays: one for each category, with the number of objects; one for each segment, with the score;
+    or none. Names that would hide most of a segment are omitted."""
+
+    min_score: float = 0.0
+    """Draw objects with a lower score as void, 0 to 1; maps keep them."""
+
     opacity: float = 0.5
     """Opacity of the overlays' colors, 0 to 1."""
 
-    no_labels: bool = False
-    """Omit category names from the overlays."""
+    palette: Literal["distinct", "published"] = "distinct"
+    """Colors of the categories: distinct, also with color vision deficiencies, or those published with the dataset."""
+
+    no_legend: bool = False
+    """Omit the legend below the overlays of images."""
+
+    image_format: Literal["png", "jpeg"] = "png"
+    """Encoding of overlays and sheets; JPEG is faster and smaller. Maps are always PNG."""
 
     device: str = "auto"
     """Device to run on: "auto" (CUDA if available, else the CPU), "cpu", or a CUDA device such as "cuda:1"."""
@@ -105,8 +119,13 @@ class Predict:
             recipe = self.recipe or ""
             return run_submission(predictor, recipe, data=self.data, split=split, out=self.out, as_json=self.json)
         labels = predictor.model.labels
+        style = partial(
+            panscape.draw, names=self.labels, min_score=self.min_score, opacity=self.opacity, palette=self.palette
+        )
         with (
-            OutputFolder(self.out, labels, opacity=self.opacity, names=not self.no_labels) as outputs,
+            OutputFolder(
+                self.out, labels, style=style, legend=not self.no_legend, image_format=self.image_format
+            ) as outputs,
             Reporter(sources, as_json=self.json) as reporter,
         ):
             run = PredictionRun(predictor, outputs, panels=self.save_outputs, frame_maps=self.frame_maps)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
+import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.formats import CocoPanopticWriter
-from panscape.images import save_png
+from panscape.geometry import Size, size_with_longest_side
+from panscape.images import resize_images, save_jpeg, save_png
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 from panscape.visualize import PANEL_TITLES, draw, draw_segments, make_grid
+
+ImageFormat = Literal["png", "jpeg"]
+
+_SHEET_TILE = 800  # longest side of an image on a sheet of network outputs, in pixels
 
 
 class OutputFolder:
     """Writes results; a context manager that writes the description of all maps at the end, if no error occurred.
 
-    Layout: ``<name>.png`` is the overlay, ``panoptic/<name>.png`` the map, ``panoptic.json`` describes all maps (both
-    in COCO panoptic format), ``<name>_panels.png`` is a sheet of the network's outputs, ``<name>.mp4`` the overlay of a
-    video. Every file is written completely or not at all.
+    Layout: ``<name>.png`` (or ``.jpg``) is the overlay, ``panoptic/<name>.png`` the map, ``panoptic.json`` describes
+    all maps (both in COCO panoptic format), ``<name>_panels.png`` (or ``.jpg``) is a sheet of the network's outputs,
+    ``<name>.mp4`` the overlay of a video. Every file is written completely or not at all.
 
     ``file_name`` of an image in ``panoptic.json`` is its path relative to the common folder of all sources. For a video
     frame it is the name of the map, in a folder named like the video's path.
@@ -29,21 +36,30 @@ class OutputFolder:
     Args:
         folder: created if it does not exist.
         labels: label space of the maps.
-        opacity: opacity of the overlays' colors, see :func:`panscape.draw`.
-        names: write category names on the overlays.
+        style: :func:`panscape.draw`, or a partial of it with the options of the overlays.
+        legend: append a legend to the overlays of images, not of videos.
+        image_format: encoding of the overlays of images and of the sheets.
 
     Raises:
-        InvalidArgumentError: the path of the folder is a file.
+        InvalidArgumentError: the path of the folder is a file, or an option of the overlays has an invalid value.
     """
 
-    def __init__(self, folder: Path, labels: LabelSpace, *, opacity: float = 0.5, names: bool = True) -> None:
-        if not 0 <= opacity <= 1:
-            raise InvalidArgumentError(f"expected an opacity from 0 to 1, got {opacity}")
+    def __init__(
+        self,
+        folder: Path,
+        labels: LabelSpace,
+        *,
+        style: Callable[..., Tensor] = draw,
+        legend: bool = False,
+        image_format: ImageFormat = "png",
+    ) -> None:
+        style(torch.zeros(3, 1, 1, dtype=torch.uint8), PanopticMap.empty((1, 1)), labels)  # checks the options
         make_folder(folder, "results")
         self.folder = folder
         self.labels = labels
-        self._opacity = opacity
-        self._names = names
+        self._style = style
+        self._legend = legend
+        self._suffix, self._save = ("png", save_png) if image_format == "png" else ("jpg", save_jpeg)
         self._json = folder / "panoptic.json"
         self._maps: CocoPanopticWriter | None = None
 
@@ -57,8 +73,8 @@ class OutputFolder:
             self._maps.close()
 
     def overlay(self, image: Tensor, result: PanopticMap) -> Tensor:
-        """Draw a map over its image with the folder's settings."""
-        return draw(image, result, self.labels, opacity=self._opacity, names=self._names)
+        """Draw a map over its image with the folder's options, without a legend."""
+        return self._style(image, result, self.labels)
 
     def write_map(self, name: str, result: PanopticMap, image: str) -> Path:
         """Write a map; ``image`` is the image path recorded in ``panoptic.json``."""
@@ -70,14 +86,14 @@ class OutputFolder:
 
     def write_overlay(self, name: str, image: Tensor, result: PanopticMap) -> Path:
         """Draw a map over its image and write the overlay."""
-        path = self.folder / f"{name}.png"
-        save_png(path, self.overlay(image, result))
+        path = self.folder / f"{name}.{self._suffix}"
+        self._save(path, self._style(image, result, self.labels, legend=self._legend))
         return path
 
     def write_panels(self, name: str, image: Tensor, result: PanopticMap, panels: dict[str, Tensor]) -> Path:
         """Write image, outputs, map and overlay as one sheet."""
-        path = self.folder / f"{name}_panels.png"
-        save_png(path, debug_sheet(image, result, self.labels, panels))
+        path = self.folder / f"{name}_panels.{self._suffix}"
+        self._save(path, debug_sheet(image, result, self.labels, panels))
         return path
 
 
@@ -96,6 +112,8 @@ def make_folder(folder: Path, purpose: str) -> None:
 def debug_sheet(image: Tensor, result: PanopticMap, labels: LabelSpace, panels: dict[str, Tensor]) -> Tensor:
     """Put an image, the network's outputs and the map on one sheet, in the order of the paper's Figures 3 and 4.
 
+    Parts with a side of more than 800 pixels are downscaled before lines and names are drawn.
+
     Args:
         image: uint8 [3, H, W].
         result: the map of the image.
@@ -105,9 +123,17 @@ def debug_sheet(image: Tensor, result: PanopticMap, labels: LabelSpace, panels: 
     Returns:
         uint8 [3, H', W'].
     """
+    is_wide = image.shape[2] > 1.2 * image.shape[1]
+    if max(image.shape[1:]) > _SHEET_TILE:
+        size = size_with_longest_side(Size(*image.shape[1:]), _SHEET_TILE)
+        result = result.resize(*size).compact()
+        image, panels = _downscaled(image, size), {name: _downscaled(panel, size) for name, panel in panels.items()}
     tiles = {"image": image.cpu()}
     tiles |= {PANEL_TITLES.get(name, name): panel for name, panel in panels.items()}
     tiles["panoptic segmentation"] = draw_segments(result, labels)
     tiles["overlay"] = draw(image, result, labels)
-    is_wide = image.shape[2] > 1.2 * image.shape[1]
     return make_grid(list(tiles.values()), list(tiles), columns=2 if is_wide else 3)
+
+
+def _downscaled(image: Tensor, size: Size) -> Tensor:
+    return (resize_images(image[None].float() / 255, size)[0] * 255).round().to(torch.uint8)

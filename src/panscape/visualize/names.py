@@ -1,62 +1,78 @@
-"""Category names on segments: legible, without overlap, inside the image."""
+"""Category names on segments: legible, without overlap, inside the image, and without hiding what they name."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from panscape.labels import LabelSpace
-from panscape.visualize.palette import segment_colors
+from panscape.visualize.oklab import Colors
+from panscape.visualize.text import ink_on, load_font, text_size
 
 if TYPE_CHECKING:
     from panscape.panoptic import PanopticMap
 
+Names = Literal["none", "category", "segment"]
+
 _Box = tuple[int, int, int, int]  # left, top, right, bottom; half-open
 _MAX_NAMES = 250  # more are not legible on any image
+_MAX_TRIES = 12  # segments of a category on which its name is tried
+_MAX_COVERED = 0.3  # share of any segment that all names together may hide
 
 
-def draw_names(pixels: NDArray[np.uint8], result: PanopticMap, labels: LabelSpace) -> NDArray[np.uint8]:
-    """Return pixels, uint8 [H, W, 3], with names: largest segments first, without overlap, inside the image."""
+def draw_names(
+    pixels: NDArray[np.uint8], result: PanopticMap, labels: LabelSpace, colors: Colors, names: Names
+) -> NDArray[np.uint8]:
+    """Return pixels with names: largest segments first, without overlap, inside the image.
+
+    No name is written where names would hide more than 30 % of any segment.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        result: a map of this size.
+        labels: label space of the map.
+        colors: color of each segment, uint8 [S, 3].
+        names: "category" writes one name for each category, on a large segment, with the number of things; "segment"
+            one for each segment, with the score of things.
+    """
     size = text_size(*pixels.shape[:2])
     font = load_font(size)
-    areas = result.areas().cpu().numpy()
-    colors = segment_colors(result, labels)
-    anchors = _anchors(result)
-    boxes = result.boxes().cpu().numpy().astype(int)
     canvas = Image.fromarray(pixels)
     pen = ImageDraw.Draw(canvas)
-    taken: list[_Box] = []
-    for row in np.argsort(-areas, kind="stable")[:_MAX_NAMES]:
-        if areas[row] < (1.5 * size) ** 2:
-            break
-        if int(row) not in anchors:  # a thin segment may be absent in the downsampled map, whatever its area
+    layout = _Layout(result, labels, size)
+    for text, rows in _texts(result, labels, names):
+        label = (round(1.5 * size), math.ceil(pen.textlength(text, font=font)) + size)
+        found = layout.place(label, rows)
+        if found is None:
             continue
-        text = _name(result, labels, int(row))
-        width = math.ceil(pen.textlength(text, font=font)) + size
-        height = round(1.5 * size)
-        # Stuff often has several components: a name beside their common box would lie on other segments.
-        box = boxes[row] if labels[int(result.category[row])].is_thing else None
-        if box is None and areas[row] < 2 * height * width:
-            continue
-        place = _place((height, width), anchors[int(row)], box, pixels.shape[:2], taken)
-        if place is None:
-            continue
-        taken.append(place)
-        left, top, right, bottom = place
+        row, (left, top, right, bottom) = found
         fill = tuple(int(v) for v in colors[row])
-        is_light = 0.299 * fill[0] + 0.587 * fill[1] + 0.114 * fill[2] > 140
-        ink = (15, 15, 20) if is_light else (255, 255, 255)
+        ink = ink_on(fill)
         pen.rounded_rectangle(
-            (left, top, right - 1, bottom - 1), radius=height // 3, fill=fill, outline=ink, width=max(1, size // 14)
+            (left, top, right - 1, bottom - 1), radius=size // 2, fill=fill, outline=ink, width=max(1, size // 16)
         )
         pen.text(((left + right) / 2, (top + bottom) / 2), text, fill=ink, font=font, anchor="mm")
     return np.array(canvas)
+
+
+def _texts(result: PanopticMap, labels: LabelSpace, names: Names) -> Iterator[tuple[str, list[int]]]:
+    """Return each text with the rows of the segments it may be written on, by descending area."""
+    areas, category = result.areas().cpu().numpy(), result.category.tolist()
+    rows = np.argsort(-areas, kind="stable").tolist()
+    if names == "segment":
+        for row in rows[:_MAX_NAMES]:
+            yield _name(result, labels, row), [row]
+        return
+    counts = Counter(category)
+    for one in dict.fromkeys(category[row] for row in rows):
+        text = labels[one].name + (f" ({counts[one]})" if labels[one].is_thing and counts[one] > 1 else "")
+        yield text, [row for row in rows if category[row] == one][:_MAX_TRIES]
 
 
 def _name(result: PanopticMap, labels: LabelSpace, row: int) -> str:
@@ -68,44 +84,72 @@ def _name(result: PanopticMap, labels: LabelSpace, row: int) -> str:
     return text
 
 
-def _place(
-    label: tuple[int, int],
-    anchor: tuple[int, int],
-    box: Sequence[int] | None,
-    image: Sequence[int],
-    taken: Iterable[_Box],
-) -> _Box | None:
-    """Return a free position for a label of ``(height, width)``, or None.
+class _Layout:
+    """Positions of labels on a map."""
 
-    It is inside the segment around ``anchor`` (y, x), or just above or below its ``box`` if the label would hide it.
-    """
-    height, width = label
-    if height > image[0] or width > image[1]:
+    def __init__(self, result: PanopticMap, labels: LabelSpace, text_size: int) -> None:
+        self._ids = result.ids.cpu().numpy()
+        self._areas = result.areas().cpu().numpy()
+        self._boxes = result.boxes().cpu().numpy().astype(int)
+        self._is_thing = [labels[c].is_thing for c in result.category.tolist()]
+        self._anchors = _anchors(self._ids)
+        self._smallest = text_size**2
+        self._hidden = np.zeros(len(self._areas), np.int64)  # pixels of each segment under labels
+        self._taken: list[_Box] = []
+
+    def place(self, label: tuple[int, int], rows: Sequence[int]) -> tuple[int, _Box] | None:
+        """Reserve a free position for a label of ``(height, width)`` on one of some segments; None if there is none.
+
+        Returns:
+            The row of the segment and the position.
+        """
+        for row in rows:
+            # A thin segment may be absent in the downsampled map, whatever its area.
+            smallest = self._smallest if self._is_thing[row] else 2 * label[0] * label[1]
+            if self._areas[row] < smallest or row not in self._anchors:
+                continue
+            for place in self._candidates(label, row):
+                if any(_overlap(place, other) for other in self._taken):
+                    continue
+                left, top, right, bottom = place
+                under = np.bincount(self._ids[top:bottom, left:right].ravel(), minlength=len(self._areas) + 1)[1:]
+                if np.any((self._hidden + under)[under > 0] > _MAX_COVERED * self._areas[under > 0]):
+                    continue
+                self._hidden += under
+                self._taken.append(place)
+                return row, place
         return None
-    y, x = anchor
-    if box is None or (box[3] - box[1] >= 2.5 * height and box[2] - box[0] >= 1.2 * width):
-        centers = [(y, x), (y - height, x), (y + height, x), (y, x - width // 2), (y, x + width // 2)]
-    else:
-        middle = (box[0] + box[2]) // 2
-        centers = [(box[1] - height // 2 - 1, middle), (box[3] + height // 2 + 1, middle)]
-    for center_y, center_x in centers:
-        start_x = min(max(center_x - width // 2, 0), image[1] - width)
-        start_y = min(max(center_y - height // 2, 0), image[0] - height)
-        place = (start_x, start_y, start_x + width, start_y + height)
-        if not any(_overlap(place, other) for other in taken):
-            return place
-    return None
+
+    def _candidates(self, label: tuple[int, int], row: int) -> Iterator[_Box]:
+        """Return positions inside the segment around its anchor, or beside its box if the label is too large for it."""
+        height, width = label
+        rows, columns = self._ids.shape
+        if height > rows or width > columns:
+            return
+        y, x = self._anchors[row]
+        left, top, right, bottom = self._boxes[row].tolist()
+        is_large = bottom - top >= 2.5 * height and right - left >= 1.2 * width
+        # Stuff often has several components: a name beside their common box would lie on other segments.
+        if is_large or not self._is_thing[row]:
+            centers = [(y, x), (y - height, x), (y + height, x), (y, x - width // 2), (y, x + width // 2)]
+        else:
+            middle = (left + right) // 2
+            above, below = top - height // 2 - 1, bottom + height // 2 + 1
+            centers = [(above, middle), (below, middle), (above, right), (above, left), (below, right), (below, left)]
+        for center_y, center_x in centers:
+            start_x = min(max(center_x - width // 2, 0), columns - width)
+            start_y = min(max(center_y - height // 2, 0), rows - height)
+            yield start_x, start_y, start_x + width, start_y + height
 
 
 def _overlap(a: _Box, b: _Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _anchors(result: PanopticMap) -> Mapping[int, tuple[int, int]]:
+def _anchors(ids: NDArray[np.int32]) -> Mapping[int, tuple[int, int]]:
     """Return an interior point (y, x) of every segment in a downsampled map, by row."""
-    height, width = result.size
-    step = max(1, max(height, width) // 256)
-    ids = result.ids.cpu().numpy()[step // 2 :: step, step // 2 :: step]
+    rows, columns = (max(1, length // 256) for length in ids.shape)
+    ids = ids[rows // 2 :: rows, columns // 2 :: columns]
     depth = np.zeros(ids.shape, np.int32)
     # Repeated erosion: the depth of a pixel is the number of erosions that it survives.
     alive = np.pad(ids, 1, constant_values=-1)
@@ -120,21 +164,12 @@ def _anchors(result: PanopticMap) -> Mapping[int, tuple[int, int]]:
         alive[1:-1, 1:-1] = np.where(same, core, -1)
     flat = ids.ravel()
     order = np.lexsort((depth.ravel(), flat))
-    last = np.flatnonzero(np.diff(flat[order], append=-1))
-    deepest = order[last]
+    deepest = order[np.flatnonzero(np.diff(flat[order], append=-1))]
     return {
-        int(flat[i]) - 1: (int(i // ids.shape[1]) * step + step // 2, int(i % ids.shape[1]) * step + step // 2)
+        int(flat[i]) - 1: (
+            int(i) // ids.shape[1] * rows + rows // 2,
+            int(i) % ids.shape[1] * columns + columns // 2,
+        )
         for i in deepest
         if flat[i] > 0
     }
-
-
-def text_size(height: int, width: int) -> int:
-    """Return a legible text size in pixels for an image of this size."""
-    return max(10, round(max(height, width) / 95))
-
-
-@cache
-def load_font(size: int) -> Any:
-    """Return the font of names and titles."""
-    return ImageFont.load_default(size)  # Pillow's bundled outline font: the same result on every machine

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from panscape.labels import Category, LabelSpace, generated_color
-from panscape.visualize import draw_segments
+from panscape.visualize import category_colors, draw_segments
 
 if TYPE_CHECKING:
     from panscape.panoptic import PanopticMap
@@ -40,10 +40,10 @@ def map_as_html(panoptic: PanopticMap) -> str:
     labels = _labels_of(panoptic)
     counts = torch.bincount(panoptic.category, minlength=len(labels)).tolist()
     legend = "".join(
-        f"<span style='white-space:nowrap;margin-right:1em'><span style='background:rgb{category.color};"
+        f"<span style='white-space:nowrap;margin-right:1em'><span style='background:rgb{tuple(color)};"
         f"padding:0 0.6em;margin-right:0.3em'></span>{html.escape(category.name)}"
         f"{f' ({count})' if category.is_thing else ''}</span> "
-        for category, count in zip(labels, counts, strict=True)
+        for category, color, count in zip(labels, category_colors(labels).tolist(), counts, strict=True)
         if count
     )
     image = base64.b64encode(map_as_png(panoptic)).decode()

@@ -1,122 +1,131 @@
-"""Colors of segments, heatmaps and directions."""
+"""Colors of categories: a palette in which they are easy to tell apart, or the colors of the label space."""
 
 from __future__ import annotations
 
-import math
-from functools import cache
-from typing import TYPE_CHECKING
+import re
+from functools import lru_cache
+from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from panscape.errors import InvalidArgumentError
-from panscape.labels import LabelSpace
+from panscape.labels import Category, LabelSpace
+from panscape.visualize.oklab import VISIONS, Colors, to_oklab
 
-if TYPE_CHECKING:
-    from panscape.panoptic import PanopticMap
+Palette = Literal["distinct", "published"]
 
-_GOLDEN = (math.sqrt(5) - 1) / 2
+# Colors of common categories: lightness, chroma and hue in degrees, in OKLab. Stuff is muted, things are vivid. The
+# first ones are the surest of their color.
+_COMMON = [
+    (key, np.array([lightness, chroma * np.cos(np.radians(hue)), chroma * np.sin(np.radians(hue))]))
+    for key, (lightness, chroma, hue) in {
+        ("sky", False): (0.90, 0.05, 230),
+        ("road", False): (0.49, 0.11, 312),
+        ("vegetation", False): (0.55, 0.13, 142),
+        ("water", False): (0.56, 0.13, 240),
+        ("person", True): (0.62, 0.24, 25),
+        ("car", True): (0.58, 0.22, 262),
+        ("building", False): (0.70, 0.06, 60),
+        ("building", True): (0.66, 0.20, 40),
+        ("sidewalk", False): (0.76, 0.10, 345),
+        ("ground", False): (0.87, 0.06, 85),
+        ("terrain", False): (0.84, 0.11, 118),
+        ("traffic sign", True): (0.90, 0.18, 100),
+        ("rider", True): (0.76, 0.17, 62),
+        ("bicycle", True): (0.70, 0.23, 345),
+        ("motorcycle", True): (0.62, 0.24, 310),
+        ("bus", True): (0.80, 0.14, 190),
+        ("truck", True): (0.42, 0.20, 268),
+        ("train", True): (0.70, 0.18, 150),
+        ("boat", True): (0.72, 0.19, 45),
+        ("vegetation", True): (0.72, 0.21, 142),
+        ("pool", True): (0.84, 0.13, 215),
+        ("traffic light", True): (0.80, 0.23, 128),
+        ("animal", True): (0.58, 0.14, 60),
+        ("wall", False): (0.47, 0.08, 40),
+        ("fence", False): (0.66, 0.08, 190),
+        ("pole", False): (0.96, 0.02, 100),
+        ("snow", False): (0.97, 0.01, 220),
+    }.items()
+]
+_RANKS = {key: rank for rank, (key, _) in enumerate(_COMMON)}
+_SYNONYMS = {
+    "river": "water",
+    "lake": "water",
+    "sea": "water",
+    "street": "road",
+    "pavement": "sidewalk",
+    "house": "building",
+    "tree": "vegetation",
+    "grass": "terrain",
+    "permeable area": "terrain",
+    "land": "ground",
+    "dirt": "ground",
+    "sand": "ground",
+    "pedestrian": "person",
+    "bicyclist": "rider",
+    "vehicle": "car",
+    "sign": "traffic sign",
+}
+_DARKEST = 0.36  # lightness; void and outlines are darker
+_ENOUGH = 0.14  # OKLab distance; a larger one is not worth a color that fits the category less
+_LOYALTY = (0.1, 0.4)  # distance to be gained per distance from the color of another or a common category
 
 
-def segment_colors(result: PanopticMap, labels: LabelSpace) -> NDArray[np.uint8]:
-    """Return the color of every segment, uint8 [S, 3].
+def category_colors(labels: LabelSpace, palette: Palette = "distinct") -> Colors:
+    """Return the color of every category, uint8 [C, 3].
 
-    Stuff, and the first thing of each category, have the category's color. Further things have shades of it that depend
-    only on their rank among the rows of their category: lightness moves by golden-ratio steps through a third of the
-    scale and hue by up to a twentieth of the circle, both in the OKLCh space (Ottosson, "A perceptual color space for
-    image processing", 2020), so that consecutive shades differ clearly.
+    The palette "distinct" is computed from names, in order of the label space. Common categories keep the color that a
+    viewer expects (water is blue, vegetation green), others that of the label space, unless it is too close to an
+    earlier one: the distance in OKLab counts, for normal vision and for simulated protanopia, deuteranopia and
+    tritanopia. Things are more vivid than stuff.
+
+    Args:
+        labels: label space.
+        palette: "distinct", or "published" for the colors of the label space.
 
     Raises:
-        InvalidArgumentError: a segment's category is not in ``labels``.
+        InvalidArgumentError: there is no such palette.
     """
-    category = result.category.cpu().numpy()
-    if len(category) and category.max() >= len(labels):
-        raise InvalidArgumentError(
-            f"expected categories of {labels.name!r}, 0..{len(labels) - 1}, got {category.max()}; "
-            "give the label space of the map"
-        )
-    base = np.array([c.color for c in labels], np.uint8)
-    is_thing = np.array([c.is_thing for c in labels])
-    rank = np.zeros(len(category), np.int64)
-    order = np.argsort(category, kind="stable")
-    starts = np.flatnonzero(np.diff(category[order], prepend=-1))
-    rank[order] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-    rank[~is_thing[category]] = 0
-    colors: NDArray[np.uint8] = base[category]
-    shaded = rank > 0
-    colors[shaded] = _shades(base[category[shaded]], rank[shaded])
+    if palette not in get_args(Palette):
+        known = " or ".join(f'"{name}"' for name in get_args(Palette))
+        raise InvalidArgumentError(f"expected the palette {known}, got {palette!r}")
+    return np.array([c.color for c in labels], np.uint8) if palette == "published" else _distinct(labels).copy()
+
+
+@lru_cache(maxsize=32)
+def _distinct(labels: LabelSpace) -> Colors:
+    levels = np.arange(0, 256, 15)
+    candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3).astype(np.uint8)
+    seen = {vision: to_oklab(candidates, vision) for vision in VISIONS}
+    lightness, chroma = seen["normal"][:, 0], np.hypot(seen["normal"][:, 1], seen["normal"][:, 2])
+    colors = np.zeros((len(labels), 3), np.uint8)
+    distance = np.full(len(candidates), np.inf)  # to the nearest color that is taken
+    for rank, i in sorted((_rank(category), i) for i, category in enumerate(labels)):
+        is_common, category = rank < len(_COMMON), labels[i]
+        wanted = _COMMON[rank][1] if is_common else to_oklab(np.array(category.color, np.uint8))
+        unfit = np.linalg.norm(seen["normal"] - wanted, axis=1)
+        unfit += np.maximum(0, 0.12 - chroma if category.is_thing else chroma - 0.14)
+        unfit += 4 * np.maximum(0, _DARKEST - lightness)
+        best = int(np.argmax(np.minimum(distance, _ENOUGH) - _LOYALTY[is_common] * unfit))
+        colors[i] = candidates[best]
+        for vision, lab in seen.items():
+            weight = 1.0 if vision == "normal" else 1.6
+            distance = np.minimum(distance, weight * np.linalg.norm(lab - lab[best], axis=1))
     return colors
 
 
-def _shades(colors: NDArray[np.uint8], rank: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the shade of the thing with ``rank`` (from 1) in its category, uint8 [N, 3]."""
-    lab = _srgb_to_oklab(colors)
-    lightness, chroma, hue = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2]), np.arctan2(lab[:, 2], lab[:, 1])
-    low = (lightness - 0.16).clip(0.30, 0.56)
-    # The steps start at the category's own color, so that the second thing differs clearly from the first.
-    start = ((lightness - low) / 0.34).clip(0, 1)
-    new_lightness = low + 0.34 * ((start + rank * _GOLDEN) % 1)
-    new_hue = hue + math.radians(18) * (2 * ((0.5 + rank * (math.sqrt(2) - 1)) % 1) - 1)
-    new_chroma = chroma * (0.85 + 0.3 * ((rank * _GOLDEN * 2) % 1))
-    shade = np.stack([new_lightness, new_chroma * np.cos(new_hue), new_chroma * np.sin(new_hue)], axis=1)
-    return _oklab_to_srgb(shade)
+def _rank(category: Category) -> int:
+    """Return the index of the entry of ``_COMMON`` for the longest known name that ends or begins the category's name.
 
-
-_RGB_TO_LMS = np.array(
-    [
-        [0.4122214708, 0.5363325363, 0.0514459929],
-        [0.2119034982, 0.6806995451, 0.1073969566],
-        [0.0883024619, 0.2817188376, 0.6299787005],
-    ]
-)
-_LMS_TO_LAB = np.array(
-    [
-        [0.2104542553, 0.7936177850, -0.0040720468],
-        [1.9779984951, -2.4285922050, 0.4505937099],
-        [0.0259040371, 0.7827717662, -0.8086757660],
-    ]
-)
-
-
-def _srgb_to_oklab(colors: NDArray[np.uint8]) -> NDArray[np.float64]:
-    value = colors / 255.0
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    lab: NDArray[np.float64] = np.cbrt(linear @ _RGB_TO_LMS.T) @ _LMS_TO_LAB.T
-    return lab
-
-
-def _oklab_to_srgb(lab: NDArray[np.float64]) -> NDArray[np.uint8]:
-    linear = ((lab @ np.linalg.inv(_LMS_TO_LAB).T) ** 3 @ np.linalg.inv(_RGB_TO_LMS).T).clip(0, 1)
-    value = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    srgb: NDArray[np.uint8] = np.rint(value * 255).astype(np.uint8)
-    return srgb
-
-
-@cache
-def heat_colors() -> NDArray[np.uint8]:
-    """Return 256 colors of increasing lightness, interpolated in OKLab."""
-    anchors = np.array([(6, 5, 16), (72, 18, 110), (170, 40, 95), (240, 110, 40), (250, 205, 70), (255, 255, 240)])
-    lab = _srgb_to_oklab(anchors.astype(np.uint8))
-    at, stops = np.linspace(0, 1, 256), np.linspace(0, 1, len(anchors))
-    return _oklab_to_srgb(np.stack([np.interp(at, stops, lab[:, i]) for i in range(3)], axis=1))
-
-
-@cache
-def flow_color_wheel() -> NDArray[np.float64]:
-    """Return the 55 colors of the wheel, red, green, blue in 0..1; each part ramps one channel up or down."""
-    parts = (  # number of colors, constant full channel, changing channel, whether it increases
-        (15, 0, 1, True),  # red to yellow
-        (6, 1, 0, False),  # yellow to green
-        (4, 1, 2, True),  # green to cyan
-        (11, 2, 1, False),  # cyan to blue
-        (13, 2, 0, True),  # blue to magenta
-        (6, 0, 2, False),  # magenta to red
-    )
-    wheel = np.zeros((sum(p[0] for p in parts), 3))
-    row = 0
-    for count, full, changing, up in parts:
-        ramp = np.floor(255 * np.arange(count) / count) / 255
-        wheel[row : row + count, full] = 1
-        wheel[row : row + count, changing] = ramp if up else 1 - ramp
-        row += count
-    return wheel
+    Categories without one have the length of ``_COMMON``.
+    """
+    words = re.findall(r"[a-z]+", category.name.lower())
+    for size in range(len(words), 0, -1):
+        for part in (words[-size:], words[:size]):
+            name = " ".join(part)
+            name = _SYNONYMS.get(name, name)
+            for known in ((name, category.is_thing), (name, not category.is_thing)):
+                if known in _RANKS:
+                    return _RANKS[known]
+    return len(_COMMON)

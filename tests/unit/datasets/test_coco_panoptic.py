@@ -321,7 +321,8 @@ def test_invalid_categories_do_not_matter_if_others_are_given(root):
     path.write_text(json.dumps(content))
     (root / "labels.json").write_text(json.dumps(SHAPES.to_dict()))
     assert opened(root, labels=SHAPES)[0].truth.num_segments == 5
-    assert evaluate_files(path, path, reading=ReadingOptions(labels=str(root / "labels.json"))).report.panoptic.all.pq == 1
+    reading = ReadingOptions(labels=str(root / "labels.json"))
+    assert evaluate_files(path, path, reading=reading).report.panoptic.all.pq == 1
 
 
 def test_an_export_does_not_leave_its_folder(root):

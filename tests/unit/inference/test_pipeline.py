@@ -20,6 +20,7 @@ from panscape.inference.pipeline import FileError, FileResult, PredictionRun
 from panscape.inference.predictor import Predictor
 from panscape.inference.sources import find_sources
 from panscape.inference.video import VideoReader, VideoWriter
+from panscape.panoptic import PanopticMap
 
 
 class Heard:
@@ -159,6 +160,14 @@ def test_panels_show_what_the_network_said(photos, tmp_path):
     assert torch.equal(sheet, debug_sheet(image, truth, SHAPES, {"semantic": painted_without_void(image)}))
     assert sheet.shape[1] > 2 * 64
     assert sheet.shape[2] > 2 * 96
+
+
+@pytest.mark.parametrize(("size", "sheet"), [((1024, 2048), (1352, 1660)), ((2048, 1024), (1674, 1260))])
+def test_a_sheet_of_a_large_image_stays_small(size, sheet):
+    image = torch.zeros(3, *size, dtype=torch.uint8)
+    panels = dict.fromkeys(("semantic", "centers", "offsets"), image)
+    drawn = debug_sheet(image, PanopticMap.empty(size), SHAPES, panels)
+    assert all(abs(a - b) <= 40 for a, b in zip(drawn.shape[1:], sheet, strict=True)), drawn.shape
 
 
 def painted_without_void(image):

@@ -9,8 +9,9 @@ import torch
 from color_model import ColorModel, painted
 from maps import SHAPES, generated_map
 
-from panscape import PanopticMap, create_model
+from panscape import PanopticMap, create_model, zoo
 from panscape.datasets.base import Sample
+from panscape.datasets.town import Town
 from panscape.errors import InvalidArgumentError
 from panscape.evaluation.model import evaluate, predict_sample
 from panscape.evaluation.options import EvaluationOptions
@@ -144,3 +145,14 @@ def test_models_without_a_way_of_their_own_resize_maps() -> None:
     assert found.equals(whole.resize(33, 200).compact())
     (found,) = model.postprocess(outputs, [ImageGeometry.of(SIZE)], scored=True)
     assert found.equals(whole)
+
+
+def test_the_edges_of_the_street_model_are_smooth_on_photos_of_twice_its_size() -> None:
+    street = zoo.load("street")
+    scene = Town(2, size=(240, 320), view="street", seed=5)[1].image
+    photo = (resize_images(scene[None].float() / 255, (960, 1280))[0] * 255).to(torch.uint8)
+    ids = street.predict(photo).ids
+    blocks = ids.reshape(480, 2, 640, 2).permute(0, 2, 1, 3).reshape(-1, 4)
+    mixed = int((blocks != blocks[:, :1]).any(1).sum())  # of a resized map, all blocks would be of one segment
+    border = int((blocks[1:] != blocks[:-1]).any(1).sum())
+    assert mixed > 0.1 * border

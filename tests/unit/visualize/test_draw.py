@@ -1,4 +1,4 @@
-"""Colors against Pillow's color management and torchvision's flow wheel, layout against brute force."""
+"""Drawings: blending and lines against brute force, text and legends by layout, torchvision's flow wheel."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageDraw
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
 from panscape.visualize import (
+    category_colors,
     draw,
     draw_heatmap,
     draw_offsets,
@@ -22,9 +23,10 @@ from panscape.visualize import (
     make_grid,
     segment_colors,
 )
+from panscape.visualize.outlines import outline_width
+from panscape.visualize.text import ink_on, text_size
 
 CAMVID = Path("../shared/data/camvid")
-THING_COLORS = [(220, 20, 60), (0, 0, 142), (0, 60, 100), (255, 0, 0), (119, 11, 32), (0, 80, 100), (220, 220, 0)]
 
 
 def a_image(size: tuple[int, int], seed: int = 0) -> torch.Tensor:
@@ -39,58 +41,21 @@ def to_lab(colors: np.ndarray) -> np.ndarray:
     return np.stack([lab[:, 0] / 2.55, *((lab[:, 1:].astype(np.uint8).view(np.int8)).astype(float).T)], axis=1)
 
 
-def many_things(color: tuple[int, int, int], count: int) -> tuple[PanopticMap, LabelSpace]:
-    labels = LabelSpace("one", (Category("thing", True, 1, color),))
-    ids = torch.arange(1, count + 1, dtype=torch.int32)[None]
-    return PanopticMap(ids, torch.zeros(count, dtype=torch.int64)), labels
-
-
-class TestColors:
-    @pytest.mark.parametrize("color", THING_COLORS)
-    def test_neighbouring_things_are_distinct_and_keep_their_hue(self, color):
-        lab = to_lab(segment_colors(*many_things(color, 24)))
-        for a, b in itertools.pairwise(lab):
-            assert np.linalg.norm(a - b) > 10  # 2.3 is the difference that people just notice
-        assert all(np.linalg.norm(a - b) > 2.3 for a, b in itertools.combinations(lab[:8], 2))
-        hue = np.unwrap(np.radians(np.degrees(np.arctan2(lab[:, 2], lab[:, 1]))))
-        turn = np.degrees(np.angle(np.exp(1j * (hue - hue[0]))))
-        assert np.abs(turn[np.hypot(lab[:, 1], lab[:, 2]) > 20]).max() < 45
-
-    def test_stuff_and_the_first_thing_have_the_colour_of_their_category(self):
-        truth = a_map("AABB\nCCDD\nCCEE", {"A": 0, "B": 1, "C": 2, "D": 2, "E": 3})
-        colors = segment_colors(truth, SHAPES)
-        for row, category in ((0, 0), (1, 1), (2, 2), (4, 3)):
-            assert tuple(colors[row]) == SHAPES[category].color
-        assert tuple(colors[3]) != SHAPES[2].color
-
-    def test_a_colour_follows_from_the_row_alone(self):
-        few, labels = many_things((0, 0, 142), 3)
-        many, _ = many_things((0, 0, 142), 30)
-        assert np.array_equal(segment_colors(few, labels), segment_colors(many, labels)[:3])
-
-    def test_a_map_without_segments(self):
-        assert segment_colors(PanopticMap.empty((2, 2)), SHAPES).shape == (0, 3)
-
-    def test_a_map_of_another_label_space_is_refused(self):
-        with pytest.raises(InvalidArgumentError, match=r"categories of 'shapes', 0\.\.3, got 4"):
-            draw_segments(a_map("A", {"A": 4}), SHAPES)
-
-
 class TestDraw:
     @pytest.mark.parametrize("opacity", [0.0, 0.3, 0.5, 1.0])
     def test_blend_is_that_of_real_numbers(self, opacity):
         truth, image = generated_map(3), a_image((96, 128))
-        drawn = draw(image, truth, SHAPES, opacity=opacity, outlines=False, names=False)
+        drawn = draw(image, truth, SHAPES, opacity=opacity, outlines=False, names="none")
         colors = torch.from_numpy(segment_colors(truth, SHAPES)).double()
         expected = image.double()
+        void = truth.ids == 0
+        assert void.any()
         for row in range(truth.num_segments):
             mask = truth.ids == row + 1
             expected[:, mask] = (1 - opacity) * expected[:, mask] + opacity * colors[row][:, None]
         assert drawn.dtype == torch.uint8
-        assert (drawn.double() - expected).abs().max() <= 1.0
-        void = truth.ids == 0
-        assert void.any()
-        assert torch.equal(drawn[:, void], image[:, void])
+        assert (drawn.double() - expected)[:, ~void].abs().max() <= 1.0
+        assert torch.equal(drawn[:, void], image[:, void]) == (opacity == 0)
 
     def test_the_arguments_stay_as_they_were(self):
         truth, image = generated_map(1), a_image((96, 128))
@@ -102,7 +67,7 @@ class TestDraw:
     def test_an_outline_is_light_inside_a_thing_and_dark_around_it(self):
         truth = a_map("AAAAAAA\nAAAAAAA\nAACCCAA\nAACCCAA\nAACCCAA\nAAAAAAA\nAAAAAAA", {"A": 1, "C": 2})
         grey = torch.full((3, 7, 7), 128, dtype=torch.uint8)
-        drawn = draw(grey, truth, SHAPES, opacity=0, names=False)[0]
+        drawn = draw(grey, truth, SHAPES, opacity=0, names="none")[0]
         ring = torch.zeros(7, 7, dtype=torch.bool)
         ring[2:5, 2:5] = True
         ring[3, 3] = False
@@ -115,7 +80,7 @@ class TestDraw:
     @pytest.mark.parametrize("seed", range(4))
     def test_outlines_touch_boundaries_and_nothing_else(self, seed):
         truth, image = generated_map(seed), torch.full((3, 96, 128), 128, dtype=torch.uint8)
-        changed = (draw(image, truth, SHAPES, opacity=0, names=False) != 128).any(0)
+        changed = (draw(image, truth, SHAPES, opacity=0, names="none") != 128).any(0)
         ids = truth.ids
         boundary = torch.zeros_like(changed)
         for y, x in itertools.product(range(96), range(128)):
@@ -131,10 +96,16 @@ class TestDraw:
             ids[:, side // 2 :] = 2
             truth = PanopticMap(ids, torch.tensor([0, 2]))
             image = torch.full((3, side, side), 128, dtype=torch.uint8)
-            return int((draw(image, truth, SHAPES, opacity=0, names=False)[0, 0] != 128).sum())
+            return int((draw(image, truth, SHAPES, opacity=0, names="none")[0, 0] != 128).sum())
 
         assert line(64) == 2
-        assert line(3000) == 6
+        assert line(3000) == 8
+
+    def test_lines_and_text_are_bounded_on_extreme_images(self):
+        assert outline_width(32, 1_048_576) == 6  # the fifth of a thousandth of the longer side would be 200
+        assert text_size(32, 1_048_576) == 72
+        sizes = {(480, 360): 11, (720, 1280): 19, (1024, 2048): 29, (1365, 2048): 33}
+        assert {size: text_size(*size) for size in sizes} == sizes
 
     def test_an_image_of_another_size_or_type_is_refused(self):
         truth = generated_map(0)
@@ -148,18 +119,100 @@ class TestDraw:
     def test_one_pixel_and_empty_maps_can_be_drawn(self):
         image = a_image((1, 1))
         assert draw(image, a_map("C", {"C": 2}), SHAPES).shape == (3, 1, 1)
-        assert torch.equal(draw(image, PanopticMap.empty((1, 1)), SHAPES), image)
+        assert draw(image, PanopticMap.empty((1, 1)), SHAPES, legend=True).shape == (3, 1, 1)
+
+    @pytest.mark.parametrize(
+        ("option", "message"),
+        [
+            ({"min_score": 1.5}, r"a min_score from 0 to 1, got 1\.5"),
+            ({"names": "all"}, 'names as one of "none", "category", "segment", got \'all\''),
+            ({"palette": "pretty"}, 'the palette "distinct" or "published", got \'pretty\''),
+        ],
+    )
+    def test_unknown_options_are_refused(self, option, message):
+        with pytest.raises(InvalidArgumentError, match=message):
+            draw(a_image((1, 1)), PanopticMap.empty((1, 1)), SHAPES, **option)
+
+
+class TestScores:
+    TRUTH = a_map("AACCDDEE", {"A": 0, "C": 2, "D": 2, "E": 3})
+
+    def drawn(self, **options) -> torch.Tensor:
+        result = PanopticMap(self.TRUTH.ids, self.TRUTH.category, torch.tensor([0.1, 0.2, 0.8, 0.3]))
+        options = {"outlines": False, "names": "none"} | options
+        return draw(torch.full((3, 1, 8), 128, dtype=torch.uint8), result, SHAPES, **options)[:, 0].double()
+
+    def test_things_fade_with_low_scores_and_stuff_does_not(self):
+        colors = torch.from_numpy(segment_colors(self.TRUTH, SHAPES)).double()
+        strength = (self.drawn()[:, ::2] - 128) / (colors.T - 128)
+        for row, expected in enumerate((0.5, 0.5 * 0.64, 0.5, 0.5 * 0.76)):
+            assert strength[:, row].isclose(torch.tensor(expected, dtype=torch.double), atol=0.03).all()
+
+    def test_outlines_fade_too(self):
+        lines = self.drawn(opacity=0, outlines=True)[0]
+        assert 128 < lines[2] < lines[4] - 20  # the light lines of scores 0.2 and 0.8
+
+    def test_things_below_the_smallest_score_are_void(self):
+        hidden, void = self.drawn(min_score=0.25), self.drawn(min_score=1.0)
+        assert torch.equal(hidden[:, :2], self.drawn()[:, :2])  # stuff has no score of its own
+        assert torch.equal(hidden[:, 2:4], void[:, 2:4])
+        assert torch.equal(hidden[:, 4:], self.drawn()[:, 4:])
+
+
+class TestVoid:
+    def test_it_is_grey_with_lines_and_differs_from_all_colors(self):
+        image = a_image((60, 60))
+        drawn = draw(image, PanopticMap.empty((60, 60)), SHAPES, opacity=1.0)
+        assert torch.equal(drawn[0], drawn[1])
+        assert torch.equal(drawn[0], drawn[2])
+        line = drawn[0] == 225
+        assert 0.1 < line.double().mean() < 0.3
+        assert drawn[0][~line].max() <= 158
+
+    def test_without_opacity_it_shows_the_image(self):
+        image = a_image((9, 9))
+        assert torch.equal(draw(image, PanopticMap.empty((9, 9)), SHAPES, opacity=0), image)
+
+
+class TestLegend:
+    def test_it_lists_what_is_there_and_void(self, monkeypatch):
+        texts = []
+        monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda pen, xy, what, **kwargs: texts.append(what))
+        ids = torch.zeros(200, 400, dtype=torch.int32)
+        ids[:100], ids[100:150], ids[150:, :100], ids[160:, 100:150] = 1, 2, 3, 4
+        image = a_image((200, 400))
+        result = PanopticMap(ids, torch.tensor([0, 1, 3, 3]), torch.tensor([1.0, 1.0, 0.9, 0.4]))
+        drawn = draw(image, result, SHAPES, names="none", legend=True)
+        assert texts == ["box (2)", "sky", "ground", "void"]
+        assert torch.equal(drawn[:, :200], draw(image, result, SHAPES, names="none"))
+        strip = drawn[:, 200:].flatten(1).T.tolist()
+        for category in (0, 1, 3):
+            assert category_colors(SHAPES)[category].tolist() in strip
+        assert category_colors(SHAPES)[2].tolist() not in strip
+        texts.clear()
+        draw(image, result, SHAPES, names="none", legend=True, min_score=0.5)
+        assert texts == ["box", "sky", "ground", "void, or score below 0.50"]
+
+    def test_entries_wrap_and_stay_inside(self):
+        truth = a_map("ABCD", {"A": 0, "B": 1, "C": 2, "D": 3}).resize(120, 120)
+        wide, narrow = (draw(a_image(s), truth.resize(*s), SHAPES, legend=True) for s in ((120, 800), (120, 130)))
+        assert wide.shape[1] - 120 < narrow.shape[1] - 120
+        assert (narrow[:, 120:, -1] == 255).all()
+
+    def test_an_image_too_narrow_has_none(self):
+        assert draw(a_image((500, 40)), generated_map(0, (500, 40)), SHAPES, legend=True).shape == (3, 500, 40)
 
 
 class TestNames:
     @pytest.fixture
     def written(self, monkeypatch):
-        """The boxes and texts of the labels that were drawn."""
-        boxes, texts = [], []
+        """The boxes, texts and colors of the labels that were drawn."""
+        boxes, texts, fills = [], [], []
         rectangle, text = ImageDraw.ImageDraw.rounded_rectangle, ImageDraw.ImageDraw.text
 
         def keep_box(pen, xy, *args, **kwargs):
             boxes.append(xy)
+            fills.append(kwargs["fill"])
             return rectangle(pen, xy, *args, **kwargs)
 
         def keep_text(pen, xy, what, *args, **kwargs):
@@ -168,14 +221,14 @@ class TestNames:
 
         monkeypatch.setattr(ImageDraw.ImageDraw, "rounded_rectangle", keep_box)
         monkeypatch.setattr(ImageDraw.ImageDraw, "text", keep_text)
-        return boxes, texts
+        return boxes, texts, fills
 
     @pytest.mark.parametrize("seed", range(6))
     def test_labels_keep_apart_and_inside(self, seed, written):
         truth = generated_map(seed, (360, 480), objects=40)
-        draw(a_image((360, 480)), truth, SHAPES)
-        boxes, _ = written
-        assert len(boxes) >= 4
+        draw(a_image((360, 480)), truth, SHAPES, names="segment")
+        boxes, _, _ = written
+        assert len(boxes) >= 3
         for left, top, right, bottom in boxes:
             assert 0 <= left < right < 480
             assert 0 <= top < bottom < 360
@@ -186,35 +239,72 @@ class TestNames:
         ids = torch.ones(360, 480, dtype=torch.int32)
         ids[20:120, 20:220], ids[200:340, 20:460], ids[150:154, 300:304] = 2, 3, 4
         truth = PanopticMap(ids, torch.tensor([0, 2, 3, 2]), torch.tensor([0.5, 0.123, 1.0, 0.9]))
-        draw(a_image((360, 480)), truth, SHAPES)
+        draw(a_image((360, 480)), truth, SHAPES, names="segment")
         assert written[1] == ["sky", "box 1.00", "disc 0.12"]  # stuff has no score of its own
 
     def test_a_wire_too_thin_for_a_name_takes_none_from_smaller_segments(self, written):
         ids = torch.ones(1024, 2048, dtype=torch.int32)
-        ids[5:8], ids[400:460, 500:560], ids[700:740, 900:940] = 2, 3, 4  # areas: 6144, 3600 and 1600
-        draw_segments(PanopticMap(ids, torch.tensor([0, 1, 2, 3])), SHAPES, names=True)
+        ids[3:6], ids[400:460, 500:560], ids[700:740, 900:940] = 2, 3, 4  # areas: 6144, 3600 and 1600
+        draw_segments(PanopticMap(ids, torch.tensor([0, 1, 2, 3])), SHAPES, names="segment")
         assert written[1] == ["sky", "disc", "box"]
 
     def test_truth_has_names_without_scores_and_says_crowd(self, written):
         ids = torch.ones(100, 200, dtype=torch.int32)
-        draw_segments(PanopticMap(ids, torch.tensor([2]), None, torch.tensor([True])), SHAPES, names=True)
+        draw_segments(PanopticMap(ids, torch.tensor([2]), None, torch.tensor([True])), SHAPES, names="segment")
         assert written[1] == ["disc (crowd)"]
 
     def test_a_label_lies_on_its_segment(self, written):
         ids = torch.zeros(200, 300, dtype=torch.int32)
         ids[:40], ids[40:, :30], ids[40:, 170:] = 1, 1, 1  # the middle of all its pixels is not its own
-        draw_segments(PanopticMap(ids, torch.tensor([0])), SHAPES, names=True)
+        draw_segments(PanopticMap(ids, torch.tensor([0])), SHAPES, names="segment")
         left, top, right, bottom = written[0][0]
         assert ids[(top + bottom) // 2, (left + right) // 2] == 1
 
+    def test_one_name_a_category_with_the_number_of_things(self, written):
+        ids = torch.ones(360, 480, dtype=torch.int32)
+        ids[20:120, 20:220], ids[200:340, 20:460], ids[20:120, 240:440] = 2, 3, 4
+        draw_segments(PanopticMap(ids, torch.tensor([0, 2, 3, 2])), SHAPES, names="category")
+        assert written[1] == ["sky", "box", "disc (2)"]
+        assert written[2] == [tuple(color) for color in category_colors(SHAPES)[[0, 3, 2]].tolist()]
+
+    @pytest.mark.parametrize("names", ["category", "segment"])
+    def test_names_hide_little_of_any_of_66_small_roofs(self, names, written):
+        ids = torch.ones(600, 900, dtype=torch.int32)
+        for i in range(66):
+            y, x = 20 + i // 11 * 95, 15 + i % 11 * 80
+            ids[y : y + 40, x : x + 60] = i + 2
+        result = PanopticMap(ids, torch.tensor([0] + [3] * 66), torch.full((67,), 0.5))
+        draw(a_image((600, 900)), result, SHAPES, names=names)
+        hidden = torch.zeros(68)
+        for left, top, right, bottom in written[0]:
+            hidden += torch.bincount(ids[top : bottom + 1, left : right + 1].flatten(), minlength=68)
+        share = hidden[1:] / torch.bincount(ids.flatten(), minlength=68)[1:]
+        assert share.max() <= 0.3
+        assert hidden.sum() < 0.25 * ids.numel()
+        if names == "category":
+            assert written[1] == ["sky", "box (66)"]
+        else:
+            assert written[1].count("box 0.50") >= 20
+
+    @pytest.mark.parametrize("color", [(r, g, b) for r in (0, 90, 255) for g in (0, 90, 255) for b in (0, 90, 255)])
+    def test_text_has_the_contrast_of_wcag(self, color):
+        def luminance(rgb) -> float:
+            value = np.array(rgb) / 255
+            return float(
+                np.where(value <= 0.03928, value / 12.92, ((value + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+            )
+
+        low, high = sorted([luminance(color), luminance(ink_on(color))])
+        assert (high + 0.05) / (low + 0.05) >= 4.5
+
     def test_an_image_too_small_for_text_has_none(self, written):
-        draw_segments(a_map("AA\nAA"), SHAPES, names=True)
+        draw_segments(a_map("AA\nAA"), SHAPES, names="segment")
         assert written[0] == []
 
 
 class TestSemantic:
     def test_each_pixel_has_its_categorys_colour_and_others_are_black(self):
-        drawn = draw_semantic(torch.tensor([[0, 3], [255, -1]]), SHAPES)
+        drawn = draw_semantic(torch.tensor([[0, 3], [255, -1]]), SHAPES, palette="published")
         assert [tuple(p) for p in drawn.flatten(1).T.tolist()] == [(70, 130, 180), (0, 0, 142), (0, 0, 0), (0, 0, 0)]
 
     def test_logits_are_refused(self):
@@ -341,7 +431,7 @@ def test_a_real_annotation_keeps_every_pixels_colour():
     for row, value in enumerate(present, start=1):
         ids[torch.from_numpy(label == value)] = row
     truth = PanopticMap(ids, torch.tensor(present))
-    drawn = draw_segments(truth, labels, outlines=False).permute(1, 2, 0).numpy()
+    drawn = draw_segments(truth, labels, outlines=False, palette="published").permute(1, 2, 0).numpy()
     expected = np.zeros_like(drawn)
     for value in present:
         expected[label == value] = labels[value].color

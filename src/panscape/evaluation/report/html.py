@@ -15,6 +15,7 @@ from torch import Tensor
 
 from panscape.atomic_io import atomic_write
 from panscape.labels import LabelSpace
+from panscape.visualize import category_colors
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -61,7 +62,10 @@ def _environment() -> Environment:
 
 def category_name(labels: LabelSpace, category: int) -> Name:
     """Return the name and colour of a category; K is void."""
-    return (labels[category].name, labels[category].color) if category < len(labels) else ("void", None)
+    if category >= len(labels):
+        return "void", None
+    red, green, blue = category_colors(labels)[category].tolist()
+    return labels[category].name, (red, green, blue)
 
 
 def points(fraction: float, decimals: int = 1) -> str:

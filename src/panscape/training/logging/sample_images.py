@@ -59,8 +59,8 @@ def draw_progress(
     truth, prediction = (part.resize(*shown).compact() for part in (truth, prediction))
     cells = {
         "image": _resized(image, shown),
-        "truth": draw_segments(truth, labels, names=True),
-        "prediction": draw_segments(prediction, labels, names=True),
+        "truth": draw_segments(truth, labels, names="category"),
+        "prediction": draw_segments(prediction, labels, names="category"),
     }
     cells |= {PANEL_TITLES.get(name, name): _resized(panel, shown) for name, panel in panels.items()}
     return make_grid(list(cells.values()), list(cells), columns=_columns(len(cells), shown))

@@ -20,6 +20,7 @@ from panscape.representations.dense_boxes import (
 )
 from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
 from panscape.representations.merging import MergeConfig
+from panscape.visualize import category_colors
 
 SMALL = DenseBoxRepresentation(
     level_ends=(16.0, 40.0), finest_stride=4, decoding=DenseBoxDecoding(merging=MergeConfig(stuff_area=1))
@@ -204,7 +205,7 @@ def test_panels_show_boxes_levels_and_masks() -> None:
         assert image.dtype == torch.uint8, name
         assert image.shape == (3, 60, 90), name
     # The object's category, its way to the middle, its level and mask where it is, and nothing elsewhere.
-    assert panels["semantic"][:, 30, 30].tolist() == list(SHAPES[2].color)
+    assert panels["semantic"][:, 30, 30].tolist() == category_colors(SHAPES)[2].tolist()
     inside, outside = (slice(20, 44), slice(20, 52)), (slice(0, 10), slice(0, 80))
     for name in ("boxes", "levels", "masks"):
         assert panels[name][(slice(None), *inside)].sum() > 0, name

@@ -10,6 +10,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.images import load_image
 from panscape.panoptic import PanopticMap
 from panscape.training.logging.sample_images import contact_sheet, draw_progress, save_progress
+from panscape.visualize import category_colors
 
 
 def plain(value: int, size=(40, 60)) -> torch.Tensor:
@@ -38,7 +39,8 @@ def a_sheet(panels: int, size=(40, 60), longest_side=60) -> tuple[torch.Tensor, 
         SHAPES,
         longest_side=longest_side,
     )
-    colors = [(10, 10, 10), SHAPES[0].color, SHAPES[1].color, *((v, v, v) for v in values)]
+    drawn = category_colors(SHAPES).tolist()
+    colors = [(10, 10, 10), drawn[0], drawn[1], *((v, v, v) for v in values)]
     return sheet, [where(sheet, color) for color in colors]
 
 

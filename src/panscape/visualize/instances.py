@@ -1,0 +1,121 @@
+"""Colors of segments: stuff has the color of its category, things have shades of it, unlike those of neighbours."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from panscape.errors import InvalidArgumentError
+from panscape.labels import LabelSpace
+from panscape.visualize.oklab import Colors, from_oklab, to_oklab
+from panscape.visualize.palette import Palette, category_colors
+
+if TYPE_CHECKING:
+    from panscape.panoptic import PanopticMap
+
+# Change of lightness, factor of chroma, turn of the hue in degrees.
+_SHADES = np.array(
+    [
+        (0, 1, 0),
+        (0.11, 0.85, 8),
+        (-0.11, 1.05, -8),
+        (0.04, 0.7, -15),
+        (-0.05, 1.1, 15),
+        (-0.16, 0.75, 4),
+        (0.13, 0.6, 2),
+        (-0.08, 0.6, -12),
+    ]
+)
+_LIGHTNESS = (0.36, 0.92)  # of the shades
+_SAMPLES = 512  # along each axis of the map, for neighbours
+_NEAR = 3  # samples between neighbours
+
+
+def segment_colors(result: PanopticMap, labels: LabelSpace, palette: Palette = "distinct") -> Colors:
+    """Return the color of every segment, uint8 [S, 3].
+
+    Stuff, and the first thing of each category, have the category's color. Further things have one of eight shades of
+    it, in turn, unless another shade differs more from those of the things of their category close to them.
+
+    Raises:
+        InvalidArgumentError: a segment's category is not in ``labels``, or there is no such palette.
+    """
+    category = result.category.cpu().numpy()
+    if len(category) and category.max() >= len(labels):
+        raise InvalidArgumentError(
+            f"expected categories of {labels.name!r}, 0..{len(labels) - 1}, got {category.max()}; "
+            "give the label space of the map"
+        )
+    shades = _shades(category_colors(labels, palette))
+    is_thing = np.array([c.is_thing for c in labels])
+    rows = np.flatnonzero(is_thing[category])
+    chosen = np.zeros(len(category), np.int64)
+    if len(rows) > 1:
+        chosen[rows] = _choose(rows, category, _neighbours(result, category), to_oklab(shades))
+    colors: Colors = shades[category, chosen]
+    return colors
+
+
+def _shades(colors: Colors) -> Colors:
+    """Return the shades of colors, uint8 [C, 8, 3]; the first one is the color itself."""
+    lab = to_oklab(colors)[:, None]
+    change, factor, turn = (_SHADES[:, i] for i in range(3))
+    spread = [_LIGHTNESS[0] - change.min(), _LIGHTNESS[1] - change.max()]
+    lightness = lab[..., 0].clip(*spread) + change
+    hue = np.arctan2(lab[..., 2], lab[..., 1]) + np.radians(turn)
+    chroma = np.hypot(lab[..., 1], lab[..., 2]) * factor
+    shades = from_oklab(np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1))
+    shades[:, 0] = colors
+    return shades
+
+
+def _choose(
+    rows: NDArray[np.int64],
+    category: NDArray[np.int64],
+    neighbours: dict[int, list[int]],
+    shades: NDArray[np.float64],
+) -> list[int]:
+    """Return the shade of each row of ``rows``, in this order; ``shades`` are OKLab colors [C, 8, 3]."""
+    chosen: dict[int, int] = {}
+    used: defaultdict[int, int] = defaultdict(int)  # things of each category so far
+    for row in rows.tolist():
+        own = shades[category[row]]
+        distance = np.full(len(own), np.inf)
+        for other in neighbours.get(row, ()):
+            if other in chosen:
+                distance = np.minimum(distance, np.linalg.norm(own - own[chosen[other]], axis=1))
+        turn = used[int(category[row])] % len(own)
+        if distance[turn] < 0.1:  # OKLab; 0.02 is the difference that people just notice
+            turn = int(distance.argmax())
+        chosen[row] = turn
+        used[int(category[row])] += 1
+    return [chosen[row] for row in rows.tolist()]
+
+
+def _neighbours(result: PanopticMap, category: NDArray[np.int64]) -> dict[int, list[int]]:
+    """Return the rows of the segments of its own category close to each segment."""
+    rows, columns = (max(1, length // _SAMPLES) for length in result.size)
+    ids = result.ids.cpu().numpy()[rows // 2 :: rows, columns // 2 :: columns].astype(np.int64)
+    group = np.concatenate([[-1], category])
+    count = len(group)
+    pairs: list[NDArray[np.int64]] = []
+    for step in range(1, _NEAR + 1):
+        for a, b in (
+            (ids[step:], ids[:-step]),
+            (ids[:, step:], ids[:, :-step]),
+            (ids[step:, step:], ids[:-step, :-step]),
+            (ids[step:, :-step], ids[:-step, step:]),
+        ):
+            differ = a != b
+            a, b = a[differ], b[differ]
+            same = group[a] == group[b]
+            pairs.append(np.unique(a[same] * count + b[same]))
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for code in np.unique(np.concatenate(pairs)).tolist():
+        a, b = code // count - 1, code % count - 1
+        found[a].append(b)
+        found[b].append(a)
+    return found

@@ -1,0 +1,33 @@
+"""Conversion between image tensors, uint8 [3, H, W], and arrays of pixels, uint8 [H, W, 3]."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panscape.errors import InvalidArgumentError
+
+Pixels: TypeAlias = NDArray[np.uint8]  # [H, W, 3]
+
+
+def to_pixels(image: Tensor) -> Pixels:
+    """Return the pixels of an image on the CPU.
+
+    Raises:
+        InvalidArgumentError: the image is not uint8 [3, H, W].
+    """
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise InvalidArgumentError(
+            f"expected an image as uint8 [3, H, W], got {image.dtype} {list(image.shape)}; "
+            "panscape.load_image reads files in this form"
+        )
+    return np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy())
+
+
+def to_tensor(pixels: Pixels) -> Tensor:
+    """Return the image of pixels."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
