@@ -16,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import griffe
 import pytest
 import yaml
 from maps import SHAPES, generated_map
@@ -42,6 +43,7 @@ from panscape.visualize import draw_segments
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = {str(p.relative_to(DOCS)): p.read_text(encoding="utf-8") for p in sorted(DOCS.rglob("*.md"))}
+OUTSIDE = ("contributing.md", "changelog.md")  # pages that the build makes from files outside docs/
 OTHERS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")}
 
 # Links and headings
@@ -80,7 +82,62 @@ def leaves(nav: Any) -> list[str]:
 
 def test_the_navigation_lists_every_page_once() -> None:
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
-    assert sorted(leaves(nav)) == sorted(PAGES)
+    by_index = {page for page in PAGES if page.startswith("decisions/0")}
+    assert sorted(leaves(nav)) == sorted({*PAGES, *OUTSIDE} - by_index)
+    assert all(f"]({page.removeprefix('decisions/')})" in PAGES["decisions/index.md"] for page in by_index)
+
+
+# The API reference
+
+
+def loaded(source: str, tmp_path: Path, **modules: str) -> griffe.Module:
+    (tmp_path / "house").mkdir()
+    for name, text in {"__init__": source, **modules}.items():
+        (tmp_path / "house" / f"{name}.py").write_text(text)
+    extensions = griffe.load_extensions(str(DOCS / "plugins" / "docstrings.py"))
+    package = griffe.load("house", search_paths=[tmp_path], extensions=extensions)
+    assert isinstance(package, griffe.Module)
+    return package
+
+
+def linked(identifier: str, title: str) -> str:
+    return f'<autoref optional identifier="{identifier}"><code>{title}</code></autoref>'
+
+
+def test_roles_become_links_to_where_the_target_is_defined(tmp_path: Path) -> None:
+    source = 'from house.rooms import Room as Room\n\ndef build():\n    """%s"""\n'
+    package = loaded(
+        source % "A :class:`Room`, :meth:`~house.Room.clean`, :meth:`it <house.rooms.Room.clean>`, :mod:`os.path`.",
+        tmp_path,
+        rooms='class Room:\n    """See :meth:`clean`."""\n    def clean(self): ...\n',
+    )
+    clean = "house.rooms.Room.clean"
+    docstring = package["build"].docstring.value
+    assert docstring.split(", ") == [
+        f"A {linked('house.rooms.Room', 'Room')}",
+        linked(clean, "clean"),
+        linked(clean, "it"),
+        f"{linked('os.path', 'os.path')}.",
+    ]
+    assert package["rooms.Room"].docstring.value == f"See {linked(clean, 'clean')}."
+
+
+def test_a_literal_block_becomes_a_block_of_code(tmp_path: Path) -> None:
+    package = loaded('"""For example::\n\n    a = b[::2]\n\nEnd.\n"""\n', tmp_path)
+    assert package.docstring is not None
+    assert package.docstring.value == "For example:\n\n    a = b[::2]\n\nEnd."
+
+
+def test_public_names_of_a_package_are_what_it_imports_as_itself(tmp_path: Path) -> None:
+    source = """if TYPE_CHECKING:
+    from house.rooms import Room as Room
+from house.rooms import Door
+__all__ = [*names]
+def build(): ...
+def _hidden(): ...
+"""
+    package = loaded(source, tmp_path, rooms="class Room: ...\nclass Door: ...\n")
+    assert package.exports == ["Room", "build"]
 
 
 # Code

@@ -68,6 +68,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "seamseg": Protocol(crowd="void", absent_categories_count=True),
     }
 )
+"""The rules of known evaluators by name."""
 
 
 def get_protocol(protocol: str | Protocol) -> Protocol:

@@ -16,6 +16,7 @@ from panscape.transforms.checks import MEAN_COLOR, Color, require_pair
 from panscape.transforms.random import integer, uniform
 
 RotationPolicy = Literal["none", "right_angles", "any"]
+"""Which rotations are drawn: none, quarter turns, or any angle."""
 
 
 @dataclass(frozen=True)

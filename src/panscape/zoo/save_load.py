@@ -24,7 +24,8 @@ from panscape.serialization import to_plain
 from panscape.zoo.transfer import Taken, load_matching, load_strict, unique_state_dict
 
 _BUNDLED = Path(__file__).parents[1] / "weights"
-WEIGHTS_IN_FOLDER = "model.safetensors"  # in run directories and in repositories on the hub
+WEIGHTS_IN_FOLDER = "model.safetensors"
+"""Name of the weights in run directories and in repositories on the hub."""
 _KEY = "panscape"
 # "owner/name" as the hub allows it; a name with the ending of a weights file is a mistyped path.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
