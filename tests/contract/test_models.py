@@ -518,6 +518,7 @@ def test_forward_exports_and_the_graph_agrees(model: PanopticModel) -> None:
 def test_predict_gives_one_map_per_image(model: PanopticModel) -> None:
     image = (images(1, (70, 90))[0] * 255).to(torch.uint8)
     one = model.predict(image)
+    assert one.labels == model.labels
     assert isinstance(one, PanopticMap)
     assert one.size == (70, 90)
     assert not any(module.training for module in model.modules())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, overload
 
 import torch
@@ -365,7 +366,8 @@ class PanopticModel(nn.Module, ABC):
                 pixels on the border of two segments; with 1, maps are those of single images exactly.
 
         Returns:
-            One :class:`PanopticMap` on the CPU, or a list of them in the order of the images.
+            One :class:`PanopticMap` on the CPU with the labels of the model, or a list of them in the order of the
+            images.
 
         Raises:
             InvalidArgumentError: a source is not an image, or the batch size is below 1.
@@ -378,7 +380,7 @@ class PanopticModel(nn.Module, ABC):
             for batch in batches_of_one_size(map(to_image_tensor, source), self.geometry, batch_size):
                 _, outputs = run_network(self, batch.images, batch.geometries, self.mean.device)
                 for number, found in zip(batch.numbers, self.postprocess(outputs, batch.geometries), strict=True):
-                    maps[number] = found.to("cpu")
+                    maps[number] = replace(found.to("cpu"), labels=self.labels)
         return [maps[number] for number in range(len(source))]
 
 

@@ -13,7 +13,6 @@ from panscape.panoptic import PanopticMap
 
 Channel = Annotated[int, Constraint("in 0..255", lambda value: 0 <= value <= 255)]
 Color = tuple[Channel, Channel, Channel]
-Color = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
 
 MEAN_COLOR: Color = (124, 116, 104)
