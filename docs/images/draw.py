@@ -1,25 +1,37 @@
-"""Make the images of the documentation: ``python docs/images/draw.py``."""
+"""Make the images of the documentation.
+
+With photos: ``uv run --with scikit-image --with scikit-learn python docs/images/draw.py FOLDER``, where FOLDER has the
+aerial images in the layout of ``panscape.datasets.aerial``. Without FOLDER, only the synthetic scenes are drawn.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from panscape import LabelSpace, PanopticMap
+from panscape.datasets import PanopticDataset, aerial
 from panscape.datasets.town import Town
+from panscape.images import resize_images, to_image_tensor
+from panscape.metrics import PanopticQuality
 from panscape.representations.centers import CenterRepresentation
 from panscape.visualize import draw, draw_heatmap, draw_offsets, draw_segments, make_grid
 from panscape.zoo import load
 
 SCENE = 17
 README_SCENE = 6
+TILES = ("tile7_001", "tile7_005")  # of the held-out images with buildings, those with the highest and lowest PQ
+WINDOWS = ((850, 650, 960, 1160), (900, 0, 960, 1160))  # top, left, height and width of what is shown of each
 HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Draw a scene of the town with its truth, its training targets, and a prediction."""
+    """Draw a scene of the town with its truth, its training targets, and a prediction; then what photos show."""
     labels = Town().labels
     sample = Town(SCENE + 1, size=(270, 480), view="street", seed=5)[SCENE]
     overlay = draw(sample.image, sample.truth, labels, names="none")
@@ -40,6 +52,49 @@ def main() -> None:
     predicted = load("town").predict(scene.image)
     images = [scene.image, draw(scene.image, scene.truth, labels), draw(scene.image, predicted, labels)]
     save("readme.jpg", images, ["a drawn scene", "its truth", "what the bundled model makes of it"], columns=3)
+    if len(sys.argv) > 1:
+        draw_aerial(aerial(sys.argv[1], "val"))
+        draw_street()
+
+
+def draw_aerial(dataset: PanopticDataset) -> None:
+    """Draw windows of held-out satellite images with their prediction, and the PQ of the whole images."""
+    model, samples = load("aerial"), {s.name: s for s in (dataset[index] for index in range(len(dataset)))}
+    for name, window, file in zip(TILES, WINDOWS, ("aerial_best.jpg", "aerial_worst.jpg"), strict=True):
+        sample = samples[name]
+        predicted = model.predict(sample.image)
+        quality = PanopticQuality(model.labels)
+        quality.update(predicted, sample.truth)
+        top, left, height, width = window
+        image = sample.image[:, top : top + height, left : left + width]
+        overlay = over_half(image, predicted.crop(*window).compact(), model.labels)
+        save(file, [half(image), overlay], ["photo", f"prediction, PQ {100 * quality.compute().all.pq:.0f}"])
+
+
+def half(image: Tensor) -> Tensor:
+    """Return an image at half its size."""
+    size = (image.shape[1] // 2, image.shape[2] // 2)
+    return resize_images(image[None] / 255, size)[0].mul(255).round().byte()
+
+
+def over_half(image: Tensor, result: PanopticMap, labels: LabelSpace) -> Tensor:
+    """Return a map drawn over its image at half their size."""
+    small = half(image)
+    return draw(small, result.resize(*small.shape[1:]).compact(), labels)
+
+
+def draw_street() -> None:
+    """Draw what the model of street scenes predicts for photos that are none."""
+    from skimage.data import chelsea
+    from sklearn.datasets import load_sample_image
+
+    model = load("street")
+    photos = [np.array(load_sample_image("china.jpg")), chelsea()[:, :, :3]]
+    images = []
+    for photo in photos:
+        image = to_image_tensor(photo)
+        images += [image, draw(image, model.predict(image), model.labels)]
+    save("street_elsewhere.jpg", images, ["a pagoda", "prediction", "a cat", "prediction"])
 
 
 def save(name: str, images: Sequence[Tensor], titles: Sequence[str], columns: int = 2) -> None:
