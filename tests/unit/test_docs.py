@@ -192,7 +192,7 @@ def run(block: Block, name: str, namespace: dict[str, Any]) -> None:
     if block.language == "python":
         exec(compile("\n" * (block.line - 1) + block.code, name, "exec"), namespace)
         return
-    for line in re.findall(r"^\$ panscape (.*)$", block.code, re.MULTILINE):
+    for line in re.findall(r"^\$ panscape (.*)$", block.code.replace("\\\n", ""), re.MULTILINE):
         assert main(shlex.split(line)) == 0, line
 
 
