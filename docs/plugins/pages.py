@@ -59,5 +59,5 @@ def on_env(env: Any, *, config: MkDocsConfig, **_: Any) -> Any:
             try:
                 autorefs.get_item_url(module[name].canonical_path)
             except KeyError:
-                log.warning("%s.%s is public, but no page below docs/api/ documents it", module.path, name)
+                log.warning("%s.%s is public, but has no docstring or no page below docs/api/", module.path, name)
     return env

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from panscape.panoptic import PanopticMap
 
 Names = Literal["none", "category", "segment"]
+"""What is named in an overlay: nothing, each category once, or each segment with its score."""
 
 _Box = tuple[int, int, int, int]  # left, top, right, bottom; half-open
 _MAX_NAMES = 250  # more are not legible on any image

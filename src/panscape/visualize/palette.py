@@ -13,6 +13,7 @@ from panscape.labels import Category, LabelSpace
 from panscape.visualize.oklab import VISIONS, Colors, to_oklab
 
 Palette = Literal["distinct", "published"]
+"""Whose colours are drawn: ours, chosen for distance, or those of the dataset's authors."""
 
 # Colors of common categories: lightness, chroma and hue in degrees, in OKLab. Stuff is muted, things are vivid. The
 # first ones are the surest of their color.
