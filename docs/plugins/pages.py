@@ -23,8 +23,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, *, config: MkDocsConfig, **_: Any) -> str:
+def on_page_markdown(markdown: str, *, page: Any, config: MkDocsConfig, **_: Any) -> str:
     """Replace ``<!-- names of PACKAGE -->`` by a table of the package's public names."""
+    if page.file.src_uri.startswith("api/"):
+        page.meta["search"] = {"boost": 0.5}  # results from prose come first
     return re.sub(r"<!-- names of (\S+) -->", lambda match: table_of_names(match[1], config), markdown)
 
 
@@ -35,6 +37,8 @@ def table_of_names(package: str, config: MkDocsConfig) -> str:
     rows = ["| name | |", "|---|---|"]
     for name in module.exports:
         item = module[name]
+        if item.is_module:  # has a page of its own
+            continue
         summary = item.docstring.value.split("\n\n")[0].replace("\n", " ") if item.docstring else ""
         rows.append(f"| [`{name}`][{item.canonical_path}] | {summary} |")
     return "\n".join(rows)
@@ -56,6 +60,8 @@ def on_env(env: Any, *, config: MkDocsConfig, **_: Any) -> Any:
         if not module.is_init_module or module.name == "cli":
             continue
         for name in module.exports:
+            if module[name].is_module:
+                continue
             try:
                 autorefs.get_item_url(module[name].canonical_path)
             except KeyError:
