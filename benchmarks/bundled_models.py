@@ -30,7 +30,7 @@ from reporting import machine, table
 
 import panscape
 from panscape import zoo
-from panscape.evaluation.model import evaluate
+from panscape.evaluation.evaluate_model import evaluate
 from panscape.inference.predictor import Predictor
 from panscape.metrics import EvaluationReport, SemanticIoUReport
 from panscape.models import PanopticModel

@@ -45,12 +45,12 @@ from panscape.representations.dense_boxes.decode import (
 )
 from panscape.representations.dense_boxes.locations import Pyramid, argmax_level, dense_boxes, level_sizes
 from panscape.representations.dense_boxes.select_boxes import Boxes, select_boxes
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 
 LABELS = LabelSpace.load("cityscapes")
 STRIDE, LEVELS = 8, 5
 GRID = (SIZE[0] // 4, SIZE[1] // 4)
-DECODING = DenseBoxDecoding(merging=MergeConfig(min_score=0, stuff_area=2048))  # every detected object gets a mask
+DECODING = DenseBoxDecoding(fusion=FusionConfig(min_score=0, stuff_area=2048))  # every detected object gets a mask
 
 
 def outputs_for(num_things: int, seed: int = 0) -> DenseBoxOutputs:

@@ -31,7 +31,7 @@ from reporting import cpu_milliseconds, machine, table
 
 from panscape import LabelSpace, PanopticMap
 from panscape.metrics import Evaluator, PanopticQuality
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 
 LABELS = LabelSpace.from_dict(
     {
@@ -99,7 +99,7 @@ def with_unique(scenes: Sequence[Scene]) -> np.ndarray:
         combined = truth.ids.numpy().astype(np.int64) * factor + prediction.ids.numpy()
         keys, areas = np.unique(combined, return_counts=True)
         parts = (keys // factor, keys % factor, areas)
-        metric.update(prediction, truth, JointHistogram(*map(torch.from_numpy, parts)))
+        metric.update(prediction, truth, ContingencyTable(*map(torch.from_numpy, parts)))
     return metric.state.numpy()
 
 

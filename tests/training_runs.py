@@ -26,7 +26,7 @@ from panscape.models import PanopticModel
 from panscape.nn.pisr import PISR
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 from panscape.training.checkpoints import Checkpoints, saved_steps
 from panscape.training.config import Augmentation, DataOptions, ModelOptions, Optimizer, Recipe
 
@@ -50,7 +50,7 @@ BOXES = DenseBoxRepresentation(
     level_ends=(16.0, 32.0, 64.0),
     finest_stride=4,
     max_mask_queries=8,
-    decoding=DenseBoxDecoding(score_threshold=0.0, merging=MergeConfig(min_score=0.0, stuff_area=16)),
+    decoding=DenseBoxDecoding(score_threshold=0.0, fusion=FusionConfig(min_score=0.0, stuff_area=16)),
 )
 PUBLISHED = CenterRepresentation(sigma=3, hard_pixel_fraction=0.2, decoding=CenterDecoding(stuff_area=16))
 

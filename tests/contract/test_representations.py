@@ -22,7 +22,7 @@ from panscape.representations.dense_boxes import (
     DenseBoxRepresentation,
 )
 from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 
 
 def centers_round_trip(truth: PanopticMap) -> PanopticMap:
@@ -51,7 +51,7 @@ def _centroids_apart(truth: PanopticMap, distance: float = 8.0) -> bool:
 
 
 BOXES = DenseBoxRepresentation(
-    level_ends=(16.0, 32.0, 64.0), finest_stride=4, decoding=DenseBoxDecoding(merging=MergeConfig(stuff_area=1))
+    level_ends=(16.0, 32.0, 64.0), finest_stride=4, decoding=DenseBoxDecoding(fusion=FusionConfig(stuff_area=1))
 )
 
 

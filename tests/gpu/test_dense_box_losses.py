@@ -14,7 +14,7 @@ from panscape.representations.dense_boxes import (
     DenseBoxTargets,
 )
 from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 
 pytestmark = [
     pytest.mark.gpu,
@@ -23,7 +23,7 @@ pytestmark = [
 DEVICE = "cuda"
 SIZE = (96, 128)
 BOXES = DenseBoxRepresentation(
-    level_ends=(16.0, 40.0), decoding=DenseBoxDecoding(merging=MergeConfig(min_score=0.1, stuff_area=1))
+    level_ends=(16.0, 40.0), decoding=DenseBoxDecoding(fusion=FusionConfig(min_score=0.1, stuff_area=1))
 )
 
 

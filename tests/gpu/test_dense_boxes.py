@@ -16,7 +16,7 @@ from panscape.representations.dense_boxes.decode import (
     dense_masks_reference,
 )
 from panscape.representations.dense_boxes.locations import Pyramid
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 
 pytestmark = [
     pytest.mark.gpu,
@@ -85,7 +85,7 @@ def test_maps(variant, with_levelness):
     semantic += torch.randn(semantic.shape, generator=g)
     centerness = torch.randn(box.shape[1], generator=g)
     outputs = [semantic[None], category[None], box[None], centerness[None], levelness[None] if with_levelness else None]
-    decoding = DenseBoxDecoding(variant=variant, merging=MergeConfig(min_score=0.1, stuff_area=20))
+    decoding = DenseBoxDecoding(variant=variant, fusion=FusionConfig(min_score=0.1, stuff_area=20))
     device = [None if part is None else part.cuda() for part in outputs]
     expected, found = (
         decode_dense_boxes(DenseBoxOutputs(*parts), [(91, 117)], SHAPES, Pyramid(size, 8, 3), decoding)[0]

@@ -7,7 +7,7 @@ import torch
 
 import panscape
 from panscape.datasets.town import town
-from panscape.evaluation.model import evaluate
+from panscape.evaluation.evaluate_model import evaluate
 from panscape.evaluation.options import InferenceOptions
 from panscape.inference.predictor import Predictor
 from panscape.metrics import PanopticQuality

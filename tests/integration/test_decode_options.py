@@ -12,7 +12,7 @@ import trees
 import panscape
 from panscape import LabelSpace, zoo
 from panscape.cli import main
-from panscape.evaluation.model import evaluate
+from panscape.evaluation.evaluate_model import evaluate
 from panscape.evaluation.options import InferenceOptions
 from panscape.recipes import get_recipe
 

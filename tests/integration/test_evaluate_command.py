@@ -14,7 +14,7 @@ from maps import SHAPES
 import panscape
 from panscape import LabelSpace, zoo
 from panscape.cli import main
-from panscape.evaluation.model import predict_sample
+from panscape.evaluation.evaluate_model import predict_sample
 from panscape.evaluation.report.html import figure
 from panscape.metrics import BoundaryPanopticQuality
 from panscape.recipes import get_recipe

@@ -158,7 +158,7 @@ def test_published_values() -> None:
     assert (cityscapes.level_ends, cityscapes.finest_stride) == ((64, 128, 256, 512), 8)
     assert (cityscapes.semantic_loss_weight, coco.semantic_loss_weight) == (1, 0.4)
     assert (cityscapes.hard_pixel_fraction, coco.hard_pixel_fraction) == (0.3, 0.3)
-    assert (cityscapes.decoding.merging.stuff_area, coco.decoding.merging.stuff_area) == (2048, 4096)
+    assert (cityscapes.decoding.fusion.stuff_area, coco.decoding.fusion.stuff_area) == (2048, 4096)
 
 
 def released_shapes() -> dict[str, tuple[int, ...]]:

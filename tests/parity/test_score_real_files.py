@@ -11,7 +11,7 @@ from parity import test_panoptic_quality as panopticapi
 from PIL import Image
 
 from panscape import LabelSpace, PanopticMap
-from panscape.evaluation.files import evaluate_files
+from panscape.evaluation.evaluate_files import evaluate_files
 from panscape.formats import decode_coco, load_coco_png
 
 DATA = Path("../shared/data")
@@ -26,7 +26,7 @@ pytestmark = [
 
 def test_coco_against_itself() -> None:
     scores = evaluate_files(TRUTH, TRUTH)
-    assert scores.problems == ()
+    assert scores.issues == ()
     assert scores.labels.name == "coco_panoptic"
     quality = scores.report.panoptic
     assert (quality.all.pq, quality.things.pq, quality.stuff.pq) == (1, 1, 1)
@@ -61,7 +61,7 @@ def test_spoilt_predictions_of_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         stats = {name: stats.get(name, 0) + values for name, values in one.items()}
     (tmp_path / "results.json").write_text(json.dumps(annotations))
     scores = evaluate_files(tmp_path / "results.json", TRUTH)
-    assert scores.problems == ()
+    assert scores.issues == ()
     found = scores.report.panoptic.per_category
     for i, category in enumerate(labels):
         came = found[category.name]
@@ -74,7 +74,7 @@ def test_spoilt_predictions_of_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_cityscapes_against_itself() -> None:
     folder = DATA / "cityscapes" / "gtFine" / "train"
     scores = evaluate_files(folder, folder)
-    assert scores.problems == ()
+    assert scores.issues == ()
     assert len(scores.records) == 4
     assert scores.report.semantic.mean_iou == 1
     assert scores.report.panoptic.stuff.pq == 1

@@ -35,7 +35,7 @@ from panscape.recipes import list_recipes
 from panscape.recipes.published import PublishedResult, published_results
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling, Schedule
 from panscape.training.run_options import RunOptions
 from panscape.visualize import draw_segments
@@ -230,7 +230,7 @@ def test_blocks_are_found() -> None:
 
 # Tables of options
 
-PARTS = {kind.__name__: kind for kind in (CenterDecoding, DenseBoxDecoding, MergeConfig)}
+PARTS = {kind.__name__: kind for kind in (CenterDecoding, DenseBoxDecoding, FusionConfig)}
 
 
 def defaults_of(kind: Callable[..., Any]) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def fields_of(kind: type) -> dict[str, Any]:
                 f"`{kind.__name__}` takes:",
                 {f.name: getattr(kind(), f.name) for f in fields(kind)},
             )
-            for kind in (DenseBoxRepresentation, DenseBoxDecoding, MergeConfig)
+            for kind in (DenseBoxRepresentation, DenseBoxDecoding, FusionConfig)
         ),
         (
             "models/panoptic_deeplab",

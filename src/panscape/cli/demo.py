@@ -18,7 +18,7 @@ from panscape.datasets.town import Town
 from panscape.errors import InvalidArgumentError
 from panscape.evaluation.report.figures import draw_case
 from panscape.evaluation.report.html import Figure, figure, write_page
-from panscape.evaluation.report.sections import kind_heads
+from panscape.evaluation.report.sections import type_heads
 from panscape.geometry import Size
 from panscape.inference.output_folder import make_folder
 from panscape.inference.predictor import Prediction, Predictor
@@ -109,7 +109,7 @@ def run_demo(
             "network, mean": f"{fmean(one.network_ms for one in played):.0f} ms",
             "post-processing, mean": f"{fmean(one.postprocess_ms for one in played):.0f} ms",
         },
-        kinds=kind_heads(),
+        types=type_heads(),
         labels=labels,
         report=report,
         scenes=played,

@@ -55,7 +55,7 @@ class Evaluate:
     """Output besides tables."""
 
     def run(self) -> int:
-        """Evaluate; return 1 if images were skipped or files had problems."""
+        """Evaluate; return 1 if images were skipped or files had issues."""
         is_on_files = is_files_mode(self)
         if self.files.compare:
             return compare_files(self.files.compare, self.result)

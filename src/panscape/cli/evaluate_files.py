@@ -19,7 +19,7 @@ from panscape.progress import ProgressBar
 
 if TYPE_CHECKING:
     from panscape.cli.evaluate import Evaluate
-    from panscape.evaluation.files import Scores
+    from panscape.evaluation.evaluate_files import FileEvaluation
 
 _MOST_LINES = 20
 _FORMS = "a MODEL with --recipe, to evaluate a model, or --predictions with --gt, to evaluate files"
@@ -103,8 +103,8 @@ def run_on_files(command: Evaluate) -> int:
         raise InvalidArgumentError(f"expected a folder of images, but there is no {files.images}; fix --images")
     if files.predictions is None or files.gt is None:
         raise InvalidArgumentError(f"expected {_FORMS}")
-    from panscape.evaluation.files import evaluate_files
-    from panscape.formats.problems import escape_control_chars
+    from panscape.evaluation.evaluate_files import evaluate_files
+    from panscape.formats.issues import escape_control_chars
 
     with ProgressBar("images") as bar, _ignore_large_image_warning():
         scores = evaluate_files(
@@ -117,10 +117,10 @@ def run_on_files(command: Evaluate) -> int:
         paths = escape_control_chars(f"{files.predictions} against {files.gt}")
         print(f"{paths}: {counts}, {scores.labels.name}, protocol {command.metric.protocol}\n")
         print(scores)
-        _print_problems(scores)
+        _print_issues(scores)
     with _ignore_large_image_warning():
         result.write(scores, images=files.images)
-    return 1 if scores.num_problems else 0
+    return 1 if scores.num_issues else 0
 
 
 def compare_files(paths: Sequence[Path], result: ResultOptions) -> int:
@@ -160,17 +160,17 @@ def _ignore_large_image_warning() -> Iterator[None]:
         yield
 
 
-def _print_problems(scores: Scores) -> None:
+def _print_issues(scores: FileEvaluation) -> None:
     """Print the issues of the files: counts by kind, then one line for each, up to a limit."""
-    from panscape.formats.problems import count_by_kind
+    from panscape.formats.issues import count_by_kind
 
-    for is_note, title in ((False, "problem"), (True, "note")):
-        found = [problem for problem in scores.problems if problem.is_note == is_note]
+    for is_note, title in ((False, "issue"), (True, "note")):
+        found = [issue for issue in scores.issues if issue.is_note == is_note]
         if not found:
             continue
         kinds = ", ".join(f"{kind} {count}" for kind, count in count_by_kind(found).items())
         print(f"panscape: {len(found)} {title}{'s' if len(found) > 1 else ''}: {kinds}", file=sys.stderr)
-        for problem in found[:_MOST_LINES]:
-            print(f"  {problem}", file=sys.stderr)
+        for issue in found[:_MOST_LINES]:
+            print(f"  {issue}", file=sys.stderr)
         if len(found) > _MOST_LINES:
             print(f"  and {len(found) - _MOST_LINES} more; --out FILE.json lists all", file=sys.stderr)

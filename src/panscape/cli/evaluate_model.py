@@ -16,10 +16,10 @@ from panscape.cli.decode_arguments import apply_arguments
 from panscape.cli.options import require_writable
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.datasets.load import SkippedSample, load_sample
-from panscape.evaluation.model import Predicted, evaluate, evenly_spread, predict_sample
+from panscape.evaluation.evaluate_model import Predicted, evaluate, evenly_spread, predict_sample
 from panscape.evaluation.records import ImageRecord, record_of
 from panscape.evaluation.speed import SpeedReport, measure_speed
-from panscape.formats.problems import IssueKind, Problem
+from panscape.formats.issues import Issue, IssueKind
 from panscape.inference.device import choose_device
 from panscape.labels import LabelSpace
 from panscape.metrics import EvaluationReport
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ModelScores:
+class ModelEvaluation:
     """Scores of a model, for reports and comparisons; images shown on a page are predicted again.
 
     Attributes:
@@ -45,7 +45,7 @@ class ModelScores:
         predictions: name of the model.
         truth: name of the dataset and split.
         records: one record per evaluated image.
-        problems: skipped images.
+        issues: skipped images.
         summary: reports of all metrics as plain dicts, and facts about the run.
         oracle: network outputs replaced by the ground truth.
         precision: numeric precision of the forward pass.
@@ -58,7 +58,7 @@ class ModelScores:
     predictions: Path
     truth: Path
     records: Sequence[ImageRecord]
-    problems: Sequence[Problem]
+    issues: Sequence[Issue]
     summary: Mapping[str, Any]
     oracle: Sequence[str]
     precision: Precision
@@ -146,18 +146,18 @@ class _Run:
             **({} if speed is None else {"speed": speed.to_dict()}),
         }
 
-    def scores(self, summary: Mapping[str, Any]) -> ModelScores:
+    def scores(self, summary: Mapping[str, Any]) -> ModelEvaluation:
         """Return the results for the files."""
         command = self.command
-        return ModelScores(
+        return ModelEvaluation(
             model=self.model,
             dataset=self.dataset,
             indices=self.indices,
             predictions=Path(command.model or ""),
             truth=Path(f"{command.dataset.name} {command.dataset.split}"),
             records=self.records,
-            problems=[
-                Problem(image, IssueKind.UNREADABLE, error.removeprefix(f"{image}: ")) for image, error in self.skipped
+            issues=[
+                Issue(image, IssueKind.UNREADABLE, error.removeprefix(f"{image}: ")) for image, error in self.skipped
             ],
             summary=summary,
             oracle=command.oracles,

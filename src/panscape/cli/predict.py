@@ -91,7 +91,7 @@ class Predict:
     def run(self) -> int:
         """Predict; return 1 if a source failed."""
         import panscape
-        from panscape.cli.console import Reporter
+        from panscape.cli.console import ResultPrinter
         from panscape.inference.output_folder import OutputFolder
         from panscape.inference.pipeline import PredictionRun
         from panscape.inference.predictor import Predictor
@@ -126,7 +126,7 @@ class Predict:
             OutputFolder(
                 self.out, labels, style=style, legend=not self.no_legend, image_format=self.image_format
             ) as outputs,
-            Reporter(sources, as_json=self.json) as reporter,
+            ResultPrinter(sources, as_json=self.json) as reporter,
         ):
             run = PredictionRun(predictor, outputs, panels=self.save_outputs, frame_maps=self.frame_maps)
             failures = run.predict_files(sources, reporter)

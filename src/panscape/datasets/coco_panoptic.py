@@ -14,7 +14,7 @@ from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidAnnotationError
 from panscape.formats import load_coco_json, parse_coco_segments
 from panscape.formats.coco_json import CocoImage, images_by_key
-from panscape.formats.problems import NOTES
+from panscape.formats.issues import NOTES
 from panscape.formats.reading.coco import coco_segments, coco_source, file_name_of
 from panscape.geometry import Size
 from panscape.input_files import to_integer
@@ -110,7 +110,7 @@ class CocoPanoptic:
             missing = InvalidAnnotationError(f"{self.json_path}: expected 'categories', found none; give labels=")
             raise source.labels_fault or missing
         self.labels = found
-        faults = [*source.problems, *(entry.fault for entry in source.entries if entry.fault is not None)]
+        faults = [*source.issues, *(entry.fault for entry in source.entries if entry.fault is not None)]
         if faults:
             others = f" (and {len(faults) - 1} more such errors)" if len(faults) > 1 else ""
             raise InvalidAnnotationError(f"{faults[0]}{others}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from panscape.datasets.base import Sample
 from panscape.errors import InvalidAnnotationError, UnreadableFileError, shown
 from panscape.formats.keys import city_key_of, key_of, match_keys
-from panscape.formats.reading.base import Entry, Source
+from panscape.formats.reading.base import AnnotationSource, Entry
 from panscape.images import IMAGE_SUFFIXES, load_image
 from panscape.input_files import FileFolder, FileNameError, find_files
 from panscape.labels import LabelSpace
@@ -124,7 +124,7 @@ def listed_files(folder: Path, names: Sequence[object], json_path: Path) -> list
     return paths
 
 
-def pair_with_images(source: Source, folder: Path) -> list[Pair]:
+def pair_with_images(source: AnnotationSource, folder: Path) -> list[Pair]:
     """Return the annotations of a source with their images, in its order.
 
     The images are those that the source lists. If it lists none that exists, as in the JSON of Cityscapes' own
@@ -155,7 +155,7 @@ def _exists(folder: FileFolder, name: str | None) -> bool:
         return True  # reported as such
 
 
-def _images_by_key(source: Source, folder: Path) -> list[Path]:
+def _images_by_key(source: AnnotationSource, folder: Path) -> list[Path]:
     """Return the images of all entries by the names of their annotations; empty if one has none."""
     files = find_files(folder, IMAGE_SUFFIXES) if folder.is_dir() else []
     stems = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
@@ -164,7 +164,7 @@ def _images_by_key(source: Source, folder: Path) -> list[Path]:
     return [] if None in places else [files[place] for place in places if place is not None]
 
 
-def load_pair(pair: Pair, source: Source, labels: LabelSpace) -> Sample:
+def load_pair(pair: Pair, source: AnnotationSource, labels: LabelSpace) -> Sample:
     """Read image and ground truth of a pair.
 
     Raises:

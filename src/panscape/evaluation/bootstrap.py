@@ -20,8 +20,8 @@ from scipy.sparse import csr_array
 
 from panscape.evaluation.records import ImageRecord
 from panscape.labels import LabelSpace
-from panscape.metrics.error_analysis import MATCHED_ROW, NUM_ROWS, ErrorKind
-from panscape.metrics.error_costs import group_cost, pq_if_fixed
+from panscape.metrics.error_breakdown import group_cost, pq_if_fixed
+from panscape.metrics.error_types import MATCHED_ROW, NUM_ROWS, ErrorType
 
 _Floats = NDArray[np.float64]
 
@@ -125,11 +125,11 @@ def statistics_of(sums: _Floats, labels: LabelSpace) -> Statistics:
         categories = np.stack([iou_sum / weight, sq, tp / weight], -1)
         ious, head_ious = (table[..., at] / table[..., at : at + 3].sum(-1) for at in (_MAP, _HEAD))
     members = (range(len(labels)), labels.thing_ids, labels.stuff_ids)
-    costs = np.empty((len(sums), len(ErrorKind)))
-    for kind in ErrorKind:
+    costs = np.empty((len(sums), len(ErrorType)))
+    for error_type in ErrorType:
         fixed = np.zeros_like(errors)
-        fixed[..., kind, :, :] = errors[..., kind, :, :]
-        costs[:, kind] = group_cost(categories[..., 0], pq_if_fixed(counts, fixed))
+        fixed[..., error_type, :, :] = errors[..., error_type, :, :]
+        costs[:, error_type] = group_cost(categories[..., 0], pq_if_fixed(counts, fixed))
     return Statistics(
         groups=np.stack([_means(categories[:, list(ids)]) for ids in members], 1),
         categories=categories,

@@ -18,8 +18,8 @@ import numpy as np
 from panscape.errors import InvalidArgumentError, listed
 from panscape.evaluation.bootstrap import NUM_SAMPLES, image_sums, intervals, resampled, small_sample_warning, totals
 from panscape.evaluation.records import ImageRecord
-from panscape.evaluation.results import Scored
-from panscape.metrics.error_analysis import ErrorKind
+from panscape.evaluation.results import Evaluation
+from panscape.metrics.error_types import ErrorType
 from panscape.metrics.protocol import PROTOCOLS
 from panscape.metrics.tables import format_percent, format_table
 
@@ -88,7 +88,7 @@ class Comparison:
         groups: "PQ", "SQ" and "RQ", "PQ of things" and so on, and "mIoU" of the maps; "mIoU of the semantic head" if
             both runs have one.
         categories: PQ by category.
-        kinds: impact of each error type.
+        types: impact of each error type.
         images: in the order of the first run.
     """
 
@@ -100,7 +100,7 @@ class Comparison:
     num_only_second: int
     groups: dict[str, Difference]
     categories: dict[str, Difference]
-    kinds: dict[ErrorKind, Difference]
+    types: dict[ErrorType, Difference]
     images: tuple[ImageChange, ...]
 
     def __str__(self) -> str:
@@ -136,7 +136,7 @@ class Comparison:
     def table(self) -> str:
         """Return a table of groups, then of categories and error types with changes above noise."""
         clear = {name: d for name, d in self.categories.items() if d.is_more_than_noise}
-        costs = {f"ΔPQ {kind.title}": d for kind, d in self.kinds.items() if d.is_more_than_noise}
+        costs = {f"ΔPQ {error_type.title}": d for error_type, d in self.types.items() if d.is_more_than_noise}
         rows = [["", "first", "second", "change", "95 % interval", ""]]
         for name, d in {**self.groups, **clear, **costs}.items():
             interval = "-" if math.isnan(d.low) else f"{_signed(d.low)} to {_signed(d.high)}"
@@ -160,7 +160,7 @@ class Comparison:
             "only_second": self.num_only_second,
             "groups": {name: d.to_dict() for name, d in self.groups.items()},
             "categories": {name: d.to_dict() for name, d in self.categories.items()},
-            "kinds": {kind.name.lower(): d.to_dict() for kind, d in self.kinds.items()},
+            "types": {error_type.name.lower(): d.to_dict() for error_type, d in self.types.items()},
             "changed": [[p.name, p.before, p.after] for p in self.changed],
         }
 
@@ -170,7 +170,12 @@ def _signed(fraction: float) -> str:
 
 
 def compare(
-    first: Scored, second: Scored, *, names: tuple[str, str] | None = None, samples: int = NUM_SAMPLES, seed: int = 0
+    first: Evaluation,
+    second: Evaluation,
+    *,
+    names: tuple[str, str] | None = None,
+    samples: int = NUM_SAMPLES,
+    seed: int = 0,
 ) -> Comparison:
     """Compare two runs on the images that both have.
 
@@ -218,12 +223,12 @@ def compare(
             for i, category in enumerate(first.labels)
             if not np.isnan([before.categories[0, i, 0], after.categories[0, i, 0]]).all()
         },
-        kinds={kind: difference("costs", int(kind)) for kind in ErrorKind},
+        types={error_type: difference("costs", int(error_type)) for error_type in ErrorType},
         images=tuple(ImageChange(a.name, a.pq, b.pq) for a, b in zip(mine, theirs, strict=True)),
     )
 
 
-def _common_protocol(first: Scored, second: Scored) -> str | None:
+def _common_protocol(first: Evaluation, second: Evaluation) -> str | None:
     """Return the protocol of both runs; raise where it or the label space differs."""
     if [(c.name, c.is_thing) for c in first.labels] != [(c.name, c.is_thing) for c in second.labels]:
         raise InvalidArgumentError(
@@ -240,7 +245,7 @@ def _common_protocol(first: Scored, second: Scored) -> str | None:
     return protocols[0]
 
 
-def _common_records(first: Scored, second: Scored) -> tuple[list[ImageRecord], list[ImageRecord]]:
+def _common_records(first: Evaluation, second: Evaluation) -> tuple[list[ImageRecord], list[ImageRecord]]:
     """Return the records of the images of both runs, in the order of the first; raise where their truth differs."""
     others = {record.name: record for record in second.records}
     mine = [record for record in first.records if record.name in others]

@@ -14,13 +14,13 @@ from torch import Tensor
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
 from panscape.geometry import Size
 from panscape.labels import LabelSpace
-from panscape.metrics.error_analysis import NUM_ROWS, SIZE_NAMES, count_errors, find_errors
+from panscape.metrics.error_types import NUM_ROWS, SIZE_NAMES, count_errors, find_errors
 from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.overlaps import overlaps, require_categories
 from panscape.metrics.panoptic_quality import count_matches
 from panscape.metrics.protocol import Protocol, get_protocol
 from panscape.metrics.semantic_iou import count_confusion, map_of_semantic
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
 
 _MOST = 2**40  # more pixels than any image has, and small enough to be summed
@@ -38,7 +38,7 @@ class ImageRecord:
         confusion: the non-zero pixel counts (category of the truth, category of the prediction, pixels), ascending;
             predicted void is category K. Void in the truth is left out.
         errors: the non-zero rows of the error counts (category, type, size, fn, fp, gain), ascending, as in
-            :class:`~panscape.metrics.error_costs.ErrorAnalysis`.
+            :class:`~panscape.metrics.error_breakdown.ErrorBreakdown`.
         confused: segments with classification errors: (category of the truth, category of the prediction, number),
             ascending.
         head_confusion: as ``confusion``, for the semantic head alone; None without one.
@@ -135,7 +135,7 @@ def record_of(
     prediction: PanopticMap,
     truth: PanopticMap,
     labels: LabelSpace,
-    histogram: JointHistogram | None = None,
+    histogram: ContingencyTable | None = None,
     matches: SegmentMatches | None = None,
     protocol: str | Protocol = "coco",
     semantic: Tensor | None = None,
@@ -234,8 +234,8 @@ def error_counts(records: Iterable[ImageRecord], num_categories: int) -> NDArray
     """
     counts = np.zeros((num_categories, NUM_ROWS, len(SIZE_NAMES), 3))
     for record in records:
-        for category, kind, size, *values in record.errors:
-            counts[category, kind, size] += values
+        for category, error_type, size, *values in record.errors:
+            counts[category, error_type, size] += values
     return counts
 
 

@@ -11,14 +11,14 @@ from typing import Any, Protocol
 from panscape.atomic_io import write_json
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, InvalidLabelSpaceError, UnreadableFileError
 from panscape.evaluation.records import ImageRecord
-from panscape.formats.problems import IssueKind, Problem
+from panscape.formats.issues import Issue, IssueKind
 from panscape.labels import LabelSpace
 
 _FORMAT = "panscape results 1"
 _REMEDY = "expected results written by panscape evaluate --out FILE.json"
 
 
-class Scored(Protocol):
+class Evaluation(Protocol):
     """The input of tables, intervals and comparisons; implemented by file scores and by results read from JSON."""
 
     @property
@@ -42,7 +42,7 @@ class Scored(Protocol):
         ...
 
     @property
-    def problems(self) -> Sequence[Problem]:
+    def issues(self) -> Sequence[Issue]:
         """Issues of the files."""
         ...
 
@@ -52,7 +52,7 @@ class Scored(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class SavedEvaluation:
     """Results read from a file.
 
     Attributes:
@@ -60,7 +60,7 @@ class Results:
         truth: likewise.
         labels: the categories.
         records: one for each scored image, in the order of the ground truth.
-        problems: issues of the files.
+        issues: issues of the files.
         summary: ``to_dict()`` of the scores.
     """
 
@@ -68,7 +68,7 @@ class Results:
     truth: Path
     labels: LabelSpace
     records: tuple[ImageRecord, ...]
-    problems: tuple[Problem, ...]
+    issues: tuple[Issue, ...]
     summary: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Results:
         return dict(self.summary)
 
 
-def write_results(path: str | Path, scores: Scored) -> None:
+def write_results(path: str | Path, scores: Evaluation) -> None:
     """Write results as JSON, atomically; :func:`read_results` reads them.
 
     The file contains ``scores.to_dict()``, and "label_space" and "records" for comparisons.
@@ -93,14 +93,14 @@ def write_results(path: str | Path, scores: Scored) -> None:
         **scores.to_dict(),
         "predictions": str(scores.predictions),
         "truth": str(scores.truth),
-        "problems": [problem.to_dict() for problem in scores.problems],
+        "issues": [issue.to_dict() for issue in scores.issues],
         "label_space": scores.labels.to_dict(),
         "records": [record.to_dict() for record in scores.records],
     }
     write_json(path, content)
 
 
-def read_results(path: str | Path) -> Results:
+def read_results(path: str | Path) -> SavedEvaluation:
     """Read results written by :func:`write_results`.
 
     Raises:
@@ -120,10 +120,10 @@ def read_results(path: str | Path) -> Results:
     try:
         labels = LabelSpace.from_dict(content.pop("label_space"))
         records = tuple(ImageRecord.from_dict(record) for record in content.pop("records"))
-        problems = tuple(Problem(str(p["file"]), IssueKind(p["kind"]), str(p["what"])) for p in content.pop("problems"))
+        issues = tuple(Issue(str(p["file"]), IssueKind(p["kind"]), str(p["what"])) for p in content.pop("issues"))
         predictions, truth = Path(content.pop("predictions")), Path(content.pop("truth"))
     except (KeyError, TypeError, ValueError, InvalidLabelSpaceError, InvalidArgumentError) as error:
         raise InvalidAnnotationError(f"{path}: {_REMEDY}, but {type(error).__name__}: {error}") from error
     for record in records:
         record.require_ranges(len(labels), str(path))
-    return Results(predictions, truth, labels, records, problems, content)
+    return SavedEvaluation(predictions, truth, labels, records, issues, content)

@@ -13,7 +13,7 @@ import torch
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.load import load_sample
 from panscape.errors import BadSampleError, InvalidArgumentError
-from panscape.evaluation.model import autocast_of, evenly_spread
+from panscape.evaluation.evaluate_model import autocast_of, evenly_spread
 from panscape.metrics.tables import format_table
 from panscape.models.base import PanopticModel, in_eval_mode
 from panscape.models.prediction import run_network
@@ -112,7 +112,7 @@ def measure_speed(
     Args:
         model: on the device to use.
         dataset: of any label space; images that cannot be used are skipped.
-        precision: numeric precision of the forward pass, as for :func:`panscape.evaluation.model.evaluate`.
+        precision: numeric precision of the forward pass, as for :func:`panscape.evaluation.evaluate_model.evaluate`.
         limit: maximum number of images, spread evenly over the dataset; 0 for all.
         progress: called after each image with the number done and the number of all.
         clock: returns seconds.

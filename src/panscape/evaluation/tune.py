@@ -17,10 +17,10 @@ import torch
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.load import OnError, SkippedSample, load_sample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError
+from panscape.evaluation.evaluate_model import evenly_spread, require_same_labels
 from panscape.evaluation.evaluators import create_evaluator
-from panscape.evaluation.kept_outputs import KeptImage, KeptOutputs
-from panscape.evaluation.model import evenly_spread, require_same_labels
 from panscape.evaluation.options import DEFAULT_INFERENCE, EvaluationOptions, InferenceOptions
+from panscape.evaluation.output_cache import CachedImage, OutputCache
 from panscape.metrics import EvaluationReport, Protocol
 from panscape.models.base import PanopticModel, in_eval_mode
 from panscape.models.prediction import run_network
@@ -151,8 +151,8 @@ def tune(
 ) -> TuningReport:
     """Choose post-processing options of a model; the model is not changed.
 
-    Scores are those of :func:`~panscape.evaluation.model.evaluate` on the same images. The network's outputs are
-    stored in a temporary folder, see :mod:`panscape.evaluation.kept_outputs`.
+    Scores are those of :func:`~panscape.evaluation.evaluate_model.evaluate` on the same images. The network's outputs
+    are stored in a temporary folder, see :mod:`panscape.evaluation.output_cache`.
 
     Args:
         model: on the device to use.
@@ -181,7 +181,7 @@ def tune(
     require_precision(inference.precision, model.mean.device)
     chosen_grid = _checked_grid(model, grid)
     numbers = evenly_spread(len(dataset), inference.limit)
-    with KeptOutputs(len(numbers), model.mean.device) as kept:
+    with OutputCache(len(numbers), model.mean.device) as kept:
         counter = _Counter(progress, len(numbers) * (2 + len(chosen_grid)))
         bad = _run_network(model, dataset, numbers, kept, inference.precision, inference.on_error, counter)
         if not len(kept):
@@ -213,7 +213,7 @@ class _Trials:
     """Scores of decoding options on the stored images, with a cache."""
 
     def __init__(
-        self, model: PanopticModel, kept: KeptOutputs, metric: Metric, protocol: str | Protocol, counter: _Counter
+        self, model: PanopticModel, kept: OutputCache, metric: Metric, protocol: str | Protocol, counter: _Counter
     ) -> None:
         self.model, self.kept, self.metric, self.protocol, self.counter = model, kept, metric, protocol, counter
         self._known: dict[Any, float] = {}
@@ -316,7 +316,7 @@ def _run_network(
     model: PanopticModel,
     dataset: PanopticDataset,
     numbers: Sequence[int],
-    kept: KeptOutputs,
+    kept: OutputCache,
     precision: Precision,
     on_error: OnError,
     counter: _Counter,
@@ -335,6 +335,6 @@ def _run_network(
                 continue
             geometry = model.geometry(sample.truth.size)
             _, outputs = run_network(model, [sample.image], [geometry], device, precision=autocast(precision, device))
-            kept.keep(KeptImage(outputs, sample.truth))
+            kept.keep(CachedImage(outputs, sample.truth))
             counter()
     return bad

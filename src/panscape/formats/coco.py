@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed, shown
+from panscape.formats.issues import IssueKind, escape_control_chars
 from panscape.formats.label_images import source_ids
-from panscape.formats.problems import IssueKind, escape_control_chars
 from panscape.formats.segments_info import SegmentInfo, map_from_id_image
 from panscape.input_files import is_flag, to_integer
 from panscape.labels import Category, LabelSpace, generated_color

@@ -1,9 +1,10 @@
 """Metrics: accumulators that are updated with the predicted and the true map of each image and compute a report."""
 
 from panscape.metrics.boundary_quality import BoundaryPanopticQuality, boundary_distance, match_boundaries
-from panscape.metrics.error_analysis import NEAR_IOU, NO_ERROR, SIZE_NAMES, ErrorKind, SegmentErrors, find_errors
-from panscape.metrics.error_costs import ErrorAnalysis, ErrorImpact, ErrorReport, SizeQuality
+from panscape.metrics.error_breakdown import ErrorBreakdown, ErrorImpact, ErrorReport, SizeQuality
+from panscape.metrics.error_types import NEAR_IOU, NO_ERROR, SIZE_NAMES, ErrorType, SegmentErrors, find_errors
 from panscape.metrics.evaluator import EvaluationReport, Evaluator
+from panscape.metrics.gpu_evaluator import GpuEvaluator
 from panscape.metrics.instance_ap import CategoryAP, InstanceAP, InstanceAPReport, SizeAP
 from panscape.metrics.instance_ap_cityscapes import cityscapes_precision
 from panscape.metrics.instance_ap_coco import CocoCurves, coco_curves
@@ -18,7 +19,6 @@ from panscape.metrics.instance_iou import (
 )
 from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.object_sizes import COCO_SIZES, PERCENTILES, object_areas, size_percentiles
-from panscape.metrics.on_gpu import GpuEvaluator
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.panoptic_quality import (
     CategoryQuality,
@@ -61,10 +61,10 @@ __all__ = [
     "CategoryQuality",
     "CategoryQualityDagger",
     "CocoCurves",
-    "ErrorAnalysis",
+    "ErrorBreakdown",
     "ErrorImpact",
-    "ErrorKind",
     "ErrorReport",
+    "ErrorType",
     "EvaluationReport",
     "Evaluator",
     "GpuEvaluator",

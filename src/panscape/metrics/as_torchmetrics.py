@@ -18,8 +18,8 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError, MissingExtraError
 from panscape.metrics.base import SummedMetric
+from panscape.metrics.gpu_evaluator import GpuEvaluator
 from panscape.metrics.instance_ap import InstanceAP
-from panscape.metrics.on_gpu import GpuEvaluator
 from panscape.metrics.thing_overlaps import ThingOverlaps
 
 try:

@@ -13,7 +13,7 @@ from panscape.labels import LabelSpace
 from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.overlaps import overlaps, require_categories
 from panscape.metrics.protocol import Protocol, get_protocol
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
 
 ReportT = TypeVar("ReportT", covariant=True)
@@ -97,7 +97,7 @@ class SummedMetric(Metric[ReportT]):
 class MapMetric(SummedMetric[ReportT]):
     """A summed metric that needs only the overlaps of the predicted and true segments."""
 
-    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
+    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable | None = None) -> None:
         """Add one image.
 
         Args:
@@ -113,7 +113,7 @@ class MapMetric(SummedMetric[ReportT]):
         self.state += self.count_image(prediction, truth, histogram)
 
     @abstractmethod
-    def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram) -> Tensor:
+    def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable) -> Tensor:
         """Return the state of one image."""
 
 
@@ -150,7 +150,7 @@ class MatchedMetric(SummedMetric[ReportT]):
         self,
         prediction: PanopticMap,
         truth: PanopticMap,
-        histogram: JointHistogram | None = None,
+        histogram: ContingencyTable | None = None,
         matches: SegmentMatches | None = None,
     ) -> None:
         """Add one image.
@@ -169,12 +169,12 @@ class MatchedMetric(SummedMetric[ReportT]):
         matches = self.match(prediction, truth, histogram) if matches is None else matches
         self.state += self.count_image(prediction, truth, histogram, matches)
 
-    def match(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram) -> SegmentMatches:
+    def match(self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable) -> SegmentMatches:
         """Match the segments of one image with :func:`~panscape.metrics.matching.match_segments`."""
         return match_segments(prediction, truth, histogram, self.protocol, self.labels.stuff_ids)
 
     @abstractmethod
     def count_image(
-        self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram, matches: SegmentMatches
+        self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable, matches: SegmentMatches
     ) -> Tensor:
         """Return the state of one image."""

@@ -40,7 +40,7 @@ from panscape.metrics.overlaps import areas_of
 from panscape.metrics.panoptic_quality import PanopticQuality
 from panscape.metrics.protocol import Protocol, get_protocol
 from panscape.ops.boundaries import segment_boundaries
-from panscape.ops.confusion import JointHistogram, joint_histogram
+from panscape.ops.contingency_table import ContingencyTable, contingency_table
 from panscape.panoptic import PanopticMap
 
 
@@ -63,7 +63,7 @@ def _require_ratio(dilation_ratio: float) -> None:
 def match_boundaries(
     prediction: PanopticMap,
     truth: PanopticMap,
-    histogram: JointHistogram | None = None,
+    histogram: ContingencyTable | None = None,
     dilation_ratio: float = 0.02,
     protocol: str | Protocol = "coco",
     stuff_ids: Sequence[int] | None = None,
@@ -107,7 +107,7 @@ def _count_boundaries(
     true_ids: Tensor, predicted_ids: Tensor, num_truth: int, num_prediction: int, distance: int
 ) -> tuple[Ids, Ids, Ids]:
     """Return the contingency table of two boundary maps; the interior of all segments is the id after the last."""
-    counts = joint_histogram(
+    counts = contingency_table(
         _boundary_map(true_ids, num_truth + 1, distance),
         _boundary_map(predicted_ids, num_prediction + 1, distance),
         num_truth + 1,
@@ -172,7 +172,7 @@ class BoundaryPanopticQuality(PanopticQuality):
         super().__init__(labels, protocol)
         self.dilation_ratio = dilation_ratio
 
-    def match(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram) -> SegmentMatches:
+    def match(self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable) -> SegmentMatches:
         """Match the segments of one image with :func:`match_boundaries`."""
         stuff_ids = self.labels.stuff_ids
         return match_boundaries(prediction, truth, histogram, self.dilation_ratio, self.protocol, stuff_ids)

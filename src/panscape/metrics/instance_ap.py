@@ -27,7 +27,7 @@ from panscape.metrics.object_sizes import COCO_SIZES, LARGEST_AREA, require_perc
 from panscape.metrics.reports import Report
 from panscape.metrics.tables import format_percent, format_table
 from panscape.metrics.thing_overlaps import ThingOverlaps, mask_overlaps, pooled, thing_overlaps
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.ops.cropped_masks import CroppedMasks
 from panscape.panoptic import PanopticMap
 
@@ -183,7 +183,7 @@ class InstanceAP(Metric[InstanceAPReport]):
         self.score: ScoreSource = score
         self.images: list[ThingOverlaps] = []
 
-    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None) -> None:
+    def update(self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable | None = None) -> None:
         """Add one image.
 
         Args:

@@ -34,7 +34,7 @@ from panscape.labels import LabelSpace
 from panscape.metrics.base import MapMetric
 from panscape.metrics.overlaps import areas_of, categories_of, crowds_of, overlaps, require_categories
 from panscape.metrics.reports import IoUScores, MeanIoUReport, mean_iou
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
 
 CITYSCAPES_AVERAGE_SIZES: Mapping[str, float] = MappingProxyType(
@@ -94,7 +94,7 @@ class ObjectPixels(NamedTuple):
 
 
 def count_object_pixels(
-    prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, histogram: JointHistogram | None = None
+    prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, histogram: ContingencyTable | None = None
 ) -> ObjectPixels:
     """Count the pixels of each object of one image that are predicted as its category.
 
@@ -185,7 +185,7 @@ class InstanceIoU(MapMetric[InstanceIoUReport]):
         self.average_sizes = None if average_sizes is None else dict(average_sizes)  # a view cannot be pickled
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
-    def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram) -> Tensor:
+    def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable) -> Tensor:
         """See :meth:`MapMetric.count_image`.
 
         Raises:

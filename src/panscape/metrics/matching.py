@@ -13,7 +13,7 @@ from torch import Tensor
 from panscape.errors import InvalidArgumentError
 from panscape.metrics.overlaps import areas_of, categories_of, crowds_of, overlaps
 from panscape.metrics.protocol import Protocol, get_protocol
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
 
 Ids = NDArray[np.int64]
@@ -43,7 +43,7 @@ class SegmentMatches(NamedTuple):
 def match_segments(
     prediction: PanopticMap,
     truth: PanopticMap,
-    histogram: JointHistogram | None = None,
+    histogram: ContingencyTable | None = None,
     protocol: str | Protocol = "coco",
     stuff_ids: Sequence[int] | None = None,
     refined: Callable[[Ids, Ids, Shares], Shares] | None = None,
@@ -142,7 +142,7 @@ def ids_under_protocol(
 def overlaps_under_protocol(
     prediction: PanopticMap,
     truth: PanopticMap,
-    histogram: JointHistogram,
+    histogram: ContingencyTable,
     protocol: Protocol,
     stuff_ids: Sequence[int] | None,
 ) -> tuple[Ids, Ids, Ids]:

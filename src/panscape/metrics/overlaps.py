@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
-from panscape.ops.confusion import JointHistogram, joint_histogram
+from panscape.ops.contingency_table import ContingencyTable, contingency_table
 from panscape.panoptic import PanopticMap
 
 
-def overlaps(prediction: PanopticMap, truth: PanopticMap) -> JointHistogram:
+def overlaps(prediction: PanopticMap, truth: PanopticMap) -> ContingencyTable:
     """Count the pixels of every pair of true and predicted segments; the metrics of one image can share the result.
 
     Args:
@@ -25,8 +25,8 @@ def overlaps(prediction: PanopticMap, truth: PanopticMap) -> JointHistogram:
         InvalidArgumentError: the maps differ in size.
     """
     predicted_ids = prediction.ids.to(truth.ids.device)
-    histogram = joint_histogram(truth.ids, predicted_ids, truth.num_segments, prediction.num_segments)
-    return JointHistogram(*(part.cpu() for part in histogram))
+    histogram = contingency_table(truth.ids, predicted_ids, truth.num_segments, prediction.num_segments)
+    return ContingencyTable(*(part.cpu() for part in histogram))
 
 
 def areas_of(ids: NDArray[np.int64], area: NDArray[np.int64], num_segments: int) -> NDArray[np.int64]:

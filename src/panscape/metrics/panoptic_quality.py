@@ -30,7 +30,7 @@ from torch import Tensor
 from panscape.metrics.base import MatchedMetric
 from panscape.metrics.matching import SegmentMatches
 from panscape.metrics.reports import CategoryScores, GroupReport, GroupScores
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
 
 
@@ -109,7 +109,7 @@ class PanopticQuality(MatchedMetric[PanopticQualityReport]):
     columns = (4,)
 
     def count_image(
-        self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram, matches: SegmentMatches
+        self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable, matches: SegmentMatches
     ) -> Tensor:
         """See :meth:`MatchedMetric.count_image`."""
         return torch.from_numpy(count_matches(prediction, truth, matches, len(self.labels)))

@@ -32,7 +32,7 @@ from panscape.metrics.overlaps import categories_of, crowds_of, overlaps
 from panscape.metrics.panoptic_quality import count_matches
 from panscape.metrics.protocol import Protocol, get_protocol
 from panscape.metrics.reports import CategoryScores, GroupReport, GroupScores
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
 
 
@@ -40,7 +40,7 @@ def stuff_iou(
     prediction: PanopticMap,
     truth: PanopticMap,
     num_categories: int,
-    histogram: JointHistogram | None = None,
+    histogram: ContingencyTable | None = None,
     protocol: str | Protocol = "coco",
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return the IoU of all true and all predicted pixels of each category in an image.
@@ -136,7 +136,7 @@ class PanopticQualityDagger(MatchedMetric[PanopticQualityDaggerReport]):
     columns = (2,)
 
     def count_image(
-        self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram, matches: SegmentMatches
+        self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable, matches: SegmentMatches
     ) -> Tensor:
         """See :meth:`MatchedMetric.count_image`."""
         found = count_matches(prediction, truth, matches, len(self.labels))

@@ -32,7 +32,7 @@ from panscape.labels import LabelSpace
 from panscape.metrics.base import MapMetric
 from panscape.metrics.overlaps import areas_of, categories_of, crowds_of, overlaps
 from panscape.metrics.reports import CategoryScores, GroupReport, GroupScores
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
 
 
@@ -51,7 +51,7 @@ class SegmentCoverings(NamedTuple):
 
 
 def cover_segments(
-    prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram | None = None
+    prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable | None = None
 ) -> SegmentCoverings:
     """Return the covering of each true segment of one image, as defined at the top of this module.
 
@@ -135,7 +135,7 @@ class ParsingCovering(MapMetric[ParsingCoveringReport]):
         self.labels = labels
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
-    def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram) -> Tensor:
+    def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable) -> Tensor:
         """See :meth:`MapMetric.count_image`."""
         covered = cover_segments(prediction, truth, histogram)
         category = truth.category.cpu()[covered.truth].numpy()

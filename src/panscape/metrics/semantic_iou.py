@@ -17,7 +17,7 @@ from panscape.labels import LabelSpace
 from panscape.metrics.base import MapMetric
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.reports import IoUScores, MeanIoUReport, mean_iou
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
 
 
@@ -38,7 +38,7 @@ def map_of_semantic(semantic: Tensor, labels: LabelSpace) -> PanopticMap:
 
 
 def count_confusion(
-    prediction: PanopticMap, truth: PanopticMap, num_categories: int, histogram: JointHistogram | None = None
+    prediction: PanopticMap, truth: PanopticMap, num_categories: int, histogram: ContingencyTable | None = None
 ) -> Tensor:
     """Return the confusion matrix of one image: the pixels of every pair of categories.
 
@@ -109,7 +109,7 @@ class SemanticIoU(MapMetric[SemanticIoUReport]):
         self.labels = labels
         self.state = torch.zeros(len(labels), len(labels) + 1, dtype=torch.int64)
 
-    def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram) -> Tensor:
+    def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable) -> Tensor:
         """See :meth:`MapMetric.count_image`."""
         return count_confusion(prediction, truth, len(self.labels), histogram)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.metrics.overlaps import areas_of, categories_of, crowds_of, overlaps, require_categories
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.ops.cropped_masks import CroppedMasks
 from panscape.panoptic import PanopticMap
 
@@ -56,7 +56,7 @@ class ThingOverlaps(NamedTuple):
 
 
 def thing_overlaps(
-    prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, histogram: JointHistogram | None = None
+    prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, histogram: ContingencyTable | None = None
 ) -> ThingOverlaps:
     """Compute the overlaps of the objects of one image from its maps.
 

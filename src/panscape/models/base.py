@@ -218,7 +218,7 @@ class PanopticModel(nn.Module, ABC):
 
     @abstractmethod
     def decode_semantic(self, outputs: Any, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
-        """Return the semantic segmentation of each image, from the semantic head alone, before merging with objects.
+        """Return the semantic segmentation of each image, from the semantic head alone, before fusion with objects.
 
         The papers' mIoU and iIoU are measured on it, not on the map.
 
@@ -239,7 +239,7 @@ class PanopticModel(nn.Module, ABC):
         return False
 
     def detect(self, outputs: Any, geometries: Sequence[ImageGeometry]) -> list[Detections]:
-        """Return the objects of each image before merging: they may overlap, and low scores are included.
+        """Return the objects of each image before fusion: they may overlap, and low scores are included.
 
         Papers of systems that detect objects measure average precision on these.
 

@@ -7,7 +7,7 @@ A backbone with an FPN; one head, shared by all levels, predicts for each locati
 and the centerness; the features of all levels together give the category of each pixel and the level whose box it
 takes (levelness). An object's mask consists of the pixels of its category whose boxes agree with the object's box.
 
-The authors released the network and its inference, but neither training nor merging into a map. Where paper and code
+The authors released the network and its inference, but neither training nor the fusion into a map. Where paper and code
 disagree, the network follows the code, so that their weights work here:
 
 - Semantic logits have the finest level's size, H/8; in the paper, both towers are upsampled to H/4.
@@ -55,11 +55,11 @@ from panscape.representations.dense_boxes import (
     DenseBoxRepresentation,
     DenseBoxTargets,
 )
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 
 # The paper's settings, by label space.
 PUBLISHED: Mapping[str, DenseBoxRepresentation] = {
-    "cityscapes": DenseBoxRepresentation(decoding=DenseBoxDecoding(merging=MergeConfig(stuff_area=2048))),
+    "cityscapes": DenseBoxRepresentation(decoding=DenseBoxDecoding(fusion=FusionConfig(stuff_area=2048))),
     "coco_panoptic": DenseBoxRepresentation(semantic_loss_weight=0.4),
 }
 
@@ -126,7 +126,7 @@ class DenseDetections(PanopticModel):
         return self.representation.decode(outputs, sizes, self.labels)
 
     def decode_semantic(self, outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
-        """See :meth:`PanopticModel.decode_semantic`; the argmax is over all categories, whatever the merging rules."""
+        """See :meth:`PanopticModel.decode_semantic`; the argmax is over all categories, whatever the fusion rules."""
         padded_size = self.representation.padded_size(outputs)
         geometries = [geometry.padded_to(padded_size) for geometry in geometries]
         return argmax_at_image_size(outputs.semantic, geometries, align_corners=False)

@@ -49,7 +49,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import round_up
 from panscape.labels import LabelSpace
 from panscape.models.center_model import CenterModel, CenterModelConfig
-from panscape.models.panoptic_deeplab_decoder import DeepLabDecoder, head, initialize
+from panscape.models.panoptic_deeplab_decoder import DeepLabDecoder, initialize_decoder, prediction_head
 from panscape.models.pisr import second_head, valid_cells
 from panscape.models.variants import variant
 from panscape.nn.aspp import ASPP
@@ -109,7 +109,7 @@ class PanopticDeepLab(CenterModel):
         self.center = self._head("center", of_instances, config)
         self.offset = self._head("offset", of_instances, config)
         for module in (self.semantic_decoder, self.instance_decoder, self.semantic, self.center, self.offset):
-            initialize(module, config.compat)
+            initialize_decoder(module, config.compat)
         self.relations = self.relate(config, of_semantic + of_instances, semantic_channels=of_semantic)
         if self.relations is not None:
             self.refined_semantic = self._refined("semantic", of_semantic, self.relations.semantic_width, config)
@@ -122,14 +122,20 @@ class PanopticDeepLab(CenterModel):
     def _head(self, name: str, in_channels: int, config: PanopticDeepLabConfig) -> nn.Sequential:
         """Return the head "semantic", "center" or "offset" with its initial weights of PyTorch."""
         if name == "semantic":
-            return head(in_channels, config.decoder_width, config.decoder_width, len(self.labels), config.separable)
+            return prediction_head(
+                in_channels, config.decoder_width, config.decoder_width, len(self.labels), config.separable
+            )
         separable = config.separable and (name == "offset" or config.is_standalone)
-        return head(in_channels, config.instance_width, config.head_width, 1 if name == "center" else 2, separable)
+        return prediction_head(
+            in_channels, config.instance_width, config.head_width, 1 if name == "center" else 2, separable
+        )
 
     def _refined(self, name: str, channels: int, width: int, config: PanopticDeepLabConfig) -> nn.Module:
         """Return the second stage's head with ``width`` input channels; the first stage's has ``channels``."""
         first = self.get_submodule(name)
-        return second_head(first, channels, width, lambda n: initialize(self._head(name, n, config), config.compat))
+        return second_head(
+            first, channels, width, lambda n: initialize_decoder(self._head(name, n, config), config.compat)
+        )
 
     def forward(self, images: Tensor) -> CenterOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size.

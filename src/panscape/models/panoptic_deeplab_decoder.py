@@ -53,7 +53,7 @@ class DeepLabDecoder(nn.Module):
         )
         before = [pyramid_width] + [width] * (len(projections) - 1)
         self.blends = nn.ModuleList(
-            blending(projection + incoming, width, width, separable)
+            fuse_convs(projection + incoming, width, width, separable)
             for projection, incoming in zip(projections, before, strict=True)
         )
 
@@ -67,23 +67,23 @@ class DeepLabDecoder(nn.Module):
         return cast(Tensor, x)
 
 
-def blending(in_channels: int, between: int, out_channels: int, separable: bool) -> nn.Sequential:
+def fuse_convs(in_channels: int, between: int, out_channels: int, separable: bool) -> nn.Sequential:
     """Return one separable 5x5 convolution, or two ordinary ones of 3x3 with ``between`` channels between them."""
     if separable:
         return SeparableConv(in_channels, out_channels, 5)
     return nn.Sequential(conv_norm_relu(in_channels, between, 3), conv_norm_relu(between, out_channels, 3))
 
 
-def head(in_channels: int, between: int, width: int, out_channels: int, separable: bool) -> nn.Sequential:
-    """Return a head: a :func:`blending` to ``width`` channels, and a 1x1 convolution that predicts."""
-    return nn.Sequential(blending(in_channels, between, width, separable), nn.Conv2d(width, out_channels, 1))
+def prediction_head(in_channels: int, between: int, width: int, out_channels: int, separable: bool) -> nn.Sequential:
+    """Return a head: a :func:`fuse_convs` to ``width`` channels, and a 1x1 convolution that predicts."""
+    return nn.Sequential(fuse_convs(in_channels, between, width, separable), nn.Conv2d(width, out_channels, 1))
 
 
-def initialize(module: nn.Module, compat: Literal["detectron2", "standalone"]) -> nn.Module:
+def initialize_decoder(module: nn.Module, compat: Literal["detectron2", "standalone"]) -> nn.Module:
     """Initialise the weights of a decoder or a head as the published code does, and return it; biases are 0.
 
     Args:
-        module: a :class:`DeepLabDecoder` or a :func:`head`.
+        module: a :class:`DeepLabDecoder` or a :func:`prediction_head`.
         compat: "detectron2" uses N(0, 0.001) for the convolutions that predict, He et al. (ICCV 2015) with fan-out for
             separable convolutions, and Caffe2's "Xavier" with fan-in for others. "standalone" uses N(0, 0.001) for all.
     """

@@ -80,7 +80,7 @@ def weighted_l1_loss(
     return safe_divide(total, weight.sum())
 
 
-def bootstrapped_cross_entropy(
+def ohem_cross_entropy_per_image(
     logits: Tensor, category: Tensor, fraction: float, category_weights: Sequence[float] = ()
 ) -> Tensor:
     """Cross entropy over the hardest pixels of each image, averaged over images (Wu et al., arXiv 1605.06885).

@@ -30,7 +30,7 @@ from panscape.recipes.panoptic_deeplab import build_with_relations
 from panscape.recipes.table import Row
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
 
 # The values for Cityscapes, scaled to images with a twelfth of the pixels: lengths by 1/3.5, areas by 1/12.
@@ -178,7 +178,7 @@ def box_network(
     """
     # Scores and mask probabilities are products of numbers below 1, which are low after an hour of training, and the
     # boxes of a small object agree less. Both thresholds are the best on training images of CamVid.
-    merging = MergeConfig(min_score=0.25, stuff_area=stuff_area, stuff_share=stuff_share)
+    fusion = FusionConfig(min_score=0.25, stuff_area=stuff_area, stuff_share=stuff_share)
     return DenseDetectionsOptions(
         backbone=backbone,
         box_width=width,
@@ -190,7 +190,7 @@ def box_network(
             level_ends=(32.0, 64.0, 128.0),
             finest_stride=4,
             max_mask_queries=20,
-            decoding=DenseBoxDecoding(mask_threshold=0.15, merging=merging),
+            decoding=DenseBoxDecoding(mask_threshold=0.15, fusion=fusion),
         ),
     )
 

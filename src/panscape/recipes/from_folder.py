@@ -25,7 +25,7 @@ _STEPS = (1000, 40_000)
 _CITYSCAPES_AREA = 1024 * 2048
 
 
-class Derived(NamedTuple):
+class DerivedRecipe(NamedTuple):
     """A recipe for a folder.
 
     Attributes:
@@ -42,7 +42,7 @@ def build(row: Row) -> Recipe:
     return row.build(recipe_for(num_images=1000, height=480, width=640))
 
 
-def derive(root: Path, data: FolderData | None = None) -> Derived:
+def derive(root: Path, data: FolderData | None = None) -> DerivedRecipe:
     """Return a recipe for the folder.
 
     Args:
@@ -72,7 +72,7 @@ def derive(root: Path, data: FolderData | None = None) -> Derived:
         )
     crop = recipe.augmentation.crop
     notes.append(f"derived defaults: crops of {crop[0]}x{crop[1]}, {recipe.steps} steps")
-    return Derived(recipe, tuple(notes))
+    return DerivedRecipe(recipe, tuple(notes))
 
 
 def recipe_for(num_images: int, height: int, width: int) -> Recipe:

@@ -1,7 +1,7 @@
 """Post-processing options of any system by name: a flat view of a frozen decoding dataclass.
 
 A system's decoding is a frozen dataclass such as ``CenterDecoding`` or ``DenseBoxDecoding``, whose fields may be such
-dataclasses themselves (``MergeConfig``). Here each option has a flat name, without the path to it, so that the command
+dataclasses themselves (``FusionConfig``). Here each option has a flat name, without the path to it, so that the command
 line, saved models and hyperparameter search treat all systems alike.
 """
 

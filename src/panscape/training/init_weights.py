@@ -22,7 +22,7 @@ from panscape.zoo.published.read import read_checkpoint
 from panscape.zoo.transfer import unique_state_dict
 
 
-def init_from(model: PanopticModel, source: str | Path, warn: Callable[[str], None] | None = None) -> zoo.Taken:
+def init_from(model: PanopticModel, source: str | Path, warn: Callable[[str], None] | None = None) -> zoo.LoadReport:
     """Copy the matching weights into a model; its other weights stay unchanged.
 
     Args:
@@ -48,7 +48,7 @@ def init_from(model: PanopticModel, source: str | Path, warn: Callable[[str], No
     return taken._replace(line=f"{taken.line}, as of step {step}")
 
 
-class Beginning:
+class WeightInitializer:
     """The network of a training, and the weights that its backbone still needs before the first step.
 
     The network is built with random weights. The initial weights are copied in. ImageNet weights are needed only if

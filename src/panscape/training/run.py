@@ -22,7 +22,7 @@ from panscape.datasets.load import SkippedSample, categories_of, load_sample
 from panscape.datasets.repeat_factor_sampling import category_repeat_factors, repeat_factors
 from panscape.datasets.workers import explain_worker_death
 from panscape.errors import BadSampleError, InvalidArgumentError
-from panscape.evaluation.model import evaluate
+from panscape.evaluation.evaluate_model import evaluate
 from panscape.evaluation.options import InferenceOptions
 from panscape.metrics import EvaluationReport
 from panscape.models import PanopticModel
@@ -36,7 +36,7 @@ from panscape.training.data.augmentation import build_augmentation
 from panscape.training.data.loader import Batch, collate, per_process_batch, training_batches
 from panscape.training.data.stream import SampleStream
 from panscape.training.distributed import Distributed
-from panscape.training.init_weights import Beginning
+from panscape.training.init_weights import WeightInitializer
 from panscape.training.logging.reporter import NullReporter, Reporter
 from panscape.training.logging.sample_images import contact_sheet, draw_progress
 from panscape.training.loop import TrainingState, max_throughput, train
@@ -199,10 +199,10 @@ class _Run:
             )
         return train_set, val_set
 
-    def _beginning(self, resumes: bool) -> Beginning:
+    def _beginning(self, resumes: bool) -> WeightInitializer:
         options = self.options
         torch.manual_seed(options.seed)
-        beginning = Beginning(
+        beginning = WeightInitializer(
             self.recipe.model,
             self.train_set.labels,
             start=options.init_from,

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from panscape.constraints import Hue, NonNegative, UnitInterval, check_fields
 from panscape.panoptic import PanopticMap
 from panscape.transforms.checks import require_pair
-from panscape.transforms.random import uniform
+from panscape.transforms.random_numbers import uniform
 
 _LUMA = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
 _YIQ = torch.tensor(  # ITU-R BT.601 luma and the two chroma axes of NTSC

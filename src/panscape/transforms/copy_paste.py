@@ -19,7 +19,7 @@ from panscape.constraints import PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.panoptic import PanopticMap
 from panscape.transforms.checks import require_pair
-from panscape.transforms.random import integer, uniform
+from panscape.transforms.random_numbers import integer, uniform
 
 
 @dataclass(frozen=True)

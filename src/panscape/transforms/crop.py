@@ -14,7 +14,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
 from panscape.panoptic import PanopticMap
 from panscape.transforms.checks import MEAN_COLOR, Color, require_pair
-from panscape.transforms.random import integer, uniform
+from panscape.transforms.random_numbers import integer, uniform
 from panscape.transforms.resize import resize
 
 Box = tuple[tuple[float, float], tuple[float, float]]

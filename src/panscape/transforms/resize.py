@@ -15,7 +15,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
 from panscape.panoptic import PanopticMap
 from panscape.transforms.checks import require_pair
-from panscape.transforms.random import integer, uniform
+from panscape.transforms.random_numbers import integer, uniform
 
 
 @runtime_checkable

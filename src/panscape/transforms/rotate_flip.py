@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from panscape.constraints import UnitInterval, check_fields
 from panscape.panoptic import PanopticMap
 from panscape.transforms.checks import MEAN_COLOR, Color, require_pair
-from panscape.transforms.random import integer, uniform
+from panscape.transforms.random_numbers import integer, uniform
 
 RotationPolicy = Literal["none", "right_angles", "any"]
 """Which rotations are drawn: none, quarter turns, or any angle."""

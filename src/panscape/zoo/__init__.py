@@ -1,13 +1,13 @@
 """Saved models, partial loading, and published checkpoints."""
 
 from panscape.zoo.save_load import WEIGHTS_IN_FOLDER as WEIGHTS_IN_FOLDER
-from panscape.zoo.save_load import Weights as Weights
+from panscape.zoo.save_load import WeightsInfo as WeightsInfo
 from panscape.zoo.save_load import list_weights as list_weights
 from panscape.zoo.save_load import load as load
 from panscape.zoo.save_load import load_partial as load_partial
 from panscape.zoo.save_load import read_card as read_card
 from panscape.zoo.save_load import save as save
-from panscape.zoo.transfer import Taken as Taken
+from panscape.zoo.transfer import LoadReport as LoadReport
 from panscape.zoo.transfer import load_matching as load_matching
 from panscape.zoo.transfer import load_strict as load_strict
 from panscape.zoo.transfer import unique_state_dict as unique_state_dict

@@ -21,7 +21,7 @@ from panscape.hub import hub_file
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel, create_model
 from panscape.serialization import to_plain
-from panscape.zoo.transfer import Taken, load_matching, load_strict, unique_state_dict
+from panscape.zoo.transfer import LoadReport, load_matching, load_strict, unique_state_dict
 
 _BUNDLED = Path(__file__).parents[1] / "weights"
 WEIGHTS_IN_FOLDER = "model.safetensors"
@@ -40,14 +40,14 @@ _PARTS = {
     "DenseBoxDecoding": "representations.dense_boxes",
     "DenseBoxRepresentation": "representations.dense_boxes",
     "ElementwiseProduct": "nn.pisr_baselines",
-    "MergeConfig": "representations.merging",
+    "FusionConfig": "representations.fusion",
     "OCR": "nn.pisr_baselines",
     "PISR": "nn.pisr",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class WeightsInfo:
     """A saved model.
 
     Attributes:
@@ -129,7 +129,7 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
         temporary.write_bytes(to_bytes(tensors, metadata={_KEY: json.dumps(description)}))
 
 
-def load_partial(model: PanopticModel, name_or_path: str | Path) -> Taken:
+def load_partial(model: PanopticModel, name_or_path: str | Path) -> LoadReport:
     """Copy the matching weights of a saved model into another model, and leave all others unchanged.
 
     Args:
@@ -170,9 +170,9 @@ def read_card(name_or_path: str | Path) -> dict[str, Any]:
     return dict(_describe(_locate(name_or_path)).get("card", {}))
 
 
-def list_weights() -> list[Weights]:
+def list_weights() -> list[WeightsInfo]:
     """Return the bundled models."""
-    return [Weights(p.stem, p, _describe(p).get("card", {})) for p in sorted(_BUNDLED.glob("*.safetensors"))]
+    return [WeightsInfo(p.stem, p, _describe(p).get("card", {})) for p in sorted(_BUNDLED.glob("*.safetensors"))]
 
 
 def _locate(name_or_path: str | Path) -> Path:

@@ -64,7 +64,7 @@ def load_strict(
             tensor.copy_(found[name])
 
 
-class Taken(NamedTuple):
+class LoadReport(NamedTuple):
     """The result of loading weights partially into a model.
 
     Attributes:
@@ -76,7 +76,7 @@ class Taken(NamedTuple):
     names: frozenset[str]
 
 
-def load_matching(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> Taken:
+def load_matching(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> LoadReport:
     """Copy matching tensors into a model, and leave all others unchanged; see :func:`load_partial`.
 
     Tensors match by name and shape. A backbone also matches under another name, as in models of another family, if all
@@ -123,7 +123,7 @@ def load_matching(model: PanopticModel, found: Mapping[str, Tensor], path: Path)
     new = sorted(needed.keys() - sources.keys())
     rest = f"; new: {', '.join(new[:6])}{' and others' if len(new) > 6 else ''}" if new else ""
     line = f"started from {path.name}: {len(sources)} of {len(needed)} tensors{moved}{rest}"
-    return Taken(line, frozenset(sources))
+    return LoadReport(line, frozenset(sources))
 
 
 def _backbone_in(found: Mapping[str, Tensor], mine: Mapping[str, Tensor], backbone: str) -> str | None:

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from panscape.cli.console import Reporter
+from panscape.cli.console import ResultPrinter
 from panscape.inference.pipeline import FileError, FileResult, Timings
-from panscape.inference.sources import Source
+from panscape.inference.sources import ImageSource
 
 DONE = FileResult("shots/a.jpg", "a", 360, 480, 1, 23, 9, Timings(1.25, 20.0, 3.0, 4.0), "out/a.png")
 RIDE = FileResult("shots/ride.mp4", "ride", 360, 480, 12, 23.5, 9.25, Timings(1.25, 20.0, 3.0, 4.0), "out/ride.mp4")
 FAILED = FileError("shots/b.jpg", "no such image")
-SOURCES = [Source(Path("shots/a.jpg"), "a"), Source(Path("shots/b.jpg"), "b"), Source(Path("shots/ride.mp4"), "ride")]
+SOURCES = [
+    ImageSource(Path("shots/a.jpg"), "a"),
+    ImageSource(Path("shots/b.jpg"), "b"),
+    ImageSource(Path("shots/ride.mp4"), "ride"),
+]
 
 
 class Terminal(io.StringIO):
@@ -23,7 +27,7 @@ class Terminal(io.StringIO):
 
 
 def tell_all(**options):
-    with Reporter(SOURCES, **options) as reporter:
+    with ResultPrinter(SOURCES, **options) as reporter:
         reporter.tell(DONE)
         reporter.tell(FAILED)
         for index in range(1, 13):
@@ -74,7 +78,7 @@ def test_one_photo_and_json_on_a_terminal_have_no_bar(monkeypatch):
         out, err = Terminal(), Terminal()
         monkeypatch.setattr(sys, "stdout", out)
         monkeypatch.setattr(sys, "stderr", err)
-        with Reporter(sources, as_json=as_json) as reporter:
+        with ResultPrinter(sources, as_json=as_json) as reporter:
             reporter.tell(DONE)
         assert len(out.getvalue().splitlines()) == 1
         assert "\x1b" not in out.getvalue() + err.getvalue()

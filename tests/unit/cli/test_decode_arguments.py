@@ -9,7 +9,7 @@ from panscape.cli.decode_arguments import apply_arguments, overview, parse_grid,
 from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.representations.centers import CenterDecoding
 from panscape.representations.dense_boxes import DenseBoxDecoding
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,10 @@ def test_options_are_taken_out(
 def test_values_have_the_types_of_the_options(boxes: PanopticModel) -> None:
     given = ["--decode.min-score", "0.3", "--decode.stuff_on_uncovered=True", "--decode.variant", "paper"]
     apply_arguments(boxes, [*given, "--decode.max-detections", "7"], "panscape")
-    merging = MergeConfig(min_score=0.3, stuff_on_uncovered=True)
-    assert boxes.decoding == DenseBoxDecoding(variant="paper", max_detections=7, merging=merging)
+    fusion = FusionConfig(min_score=0.3, stuff_on_uncovered=True)
+    assert boxes.decoding == DenseBoxDecoding(variant="paper", max_detections=7, fusion=fusion)
     apply_arguments(boxes, [], "panscape")
-    assert boxes.decoding.merging == merging
+    assert boxes.decoding.fusion == fusion
     grid = parse_grid(boxes, ["--decode.stuff-area", "5", "10", "--decode.stuff-on-uncovered", "False"], "panscape")
     assert grid == {"stuff_area": (5, 10), "stuff_on_uncovered": (False,)}
 

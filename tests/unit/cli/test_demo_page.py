@@ -12,7 +12,7 @@ from PIL import Image
 
 from panscape import Category, LabelSpace
 from panscape.evaluation.report.html import NOTHING, figure, write_page
-from panscape.evaluation.report.sections import kind_heads
+from panscape.evaluation.report.sections import type_heads
 from panscape.metrics import PanopticQuality
 
 _VOID_ELEMENTS = {"meta", "img", "br", "link", "input", "hr"}
@@ -70,7 +70,7 @@ def page(tmp_path):
         "demo.html.jinja",
         title="A & B",
         values={"model": "<script>alert(1)</script>", "{{ title }}": "1 < 2"},
-        kinds=kind_heads(),
+        types=type_heads(),
         labels=SHAPES,
         report=report,
         scenes=[
@@ -124,7 +124,7 @@ def test_a_category_without_segments_has_dashes(tmp_path):
     quality.update(a_map("A"), a_map("A"))
     page = tmp_path / "p.html"
     write_page(
-        page, "demo.html.jinja", title="t", values={}, kinds=[], labels=labels, report=quality.compute(), scenes=[]
+        page, "demo.html.jinja", title="t", values={}, types=[], labels=labels, report=quality.compute(), scenes=[]
     )
     rows = {row[0]: row for row in Page(page.read_text(encoding="utf-8")).rows if row}
     assert rows["unseen"] == ["unseen", "thing", *[NOTHING] * 3, "0", "0", "0"]

@@ -9,8 +9,8 @@ from PIL import Image
 
 from panscape.datasets import Cityscapes
 from panscape.errors import InvalidAnnotationError
-from panscape.evaluation.files import evaluate_files
-from panscape.formats.problems import IssueKind
+from panscape.evaluation.evaluate_files import evaluate_files
+from panscape.formats.issues import IssueKind
 
 
 def test_suffixes_in_another_case_and_deeper_folders(tmp_path):
@@ -24,7 +24,7 @@ def test_suffixes_in_another_case_and_deeper_folders(tmp_path):
     assert dataset[0].name == name
     assert dataset[0].truth.equals(tree.truths[name])
     scores = evaluate_files(tmp_path / "gtFine" / "train", tmp_path / "gtFine" / "train")
-    assert (len(scores.records), scores.problems) == (3, ())
+    assert (len(scores.records), scores.issues) == (3, ())
 
 
 def test_numbers_of_another_format_are_refused(tmp_path):
@@ -34,4 +34,4 @@ def test_numbers_of_another_format_are_refused(tmp_path):
     with pytest.raises(InvalidAnnotationError, match=r"_instanceIds\.png: expected instance ids .*, got 255"):
         Cityscapes(tmp_path, "train")[0]
     scores = evaluate_files(tmp_path / "gtFine" / "train", tmp_path / "gtFine" / "train")
-    assert {problem.kind for problem in scores.problems} == {IssueKind.CATEGORY}
+    assert {issue.kind for issue in scores.issues} == {IssueKind.CATEGORY}

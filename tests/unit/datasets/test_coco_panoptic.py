@@ -16,7 +16,7 @@ from panscape import LabelSpace
 from panscape.datasets import CocoPanoptic
 from panscape.datasets.export import export_coco
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, PanscapeError, UnreadableFileError
-from panscape.evaluation.files import evaluate_files
+from panscape.evaluation.evaluate_files import evaluate_files
 from panscape.evaluation.options import ReadingOptions
 from panscape.formats import CocoPanopticWriter
 
@@ -160,7 +160,7 @@ def test_variants_of_the_json_train_and_evaluate_alike(root, change):
     dataset = opened(root)
     assert all(dataset[i].truth.equals(truth) for i, truth in enumerate(truths))
     scores = evaluate_files(path, path)
-    assert (scores.problems, scores.report.panoptic.all.pq) == ((), 1)
+    assert (scores.issues, scores.report.panoptic.all.pq) == ((), 1)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
@@ -210,7 +210,7 @@ def test_segments_of_another_type_are_refused_alike(root, field, value):
     with pytest.raises(InvalidAnnotationError, match=re.escape(text)):
         opened(root)[0]
     scores = evaluate_files(path, path)
-    assert text in str(scores.problems[0])
+    assert text in str(scores.issues[0])
     assert len(scores.records) == 2, "an image with ambiguous ground truth is skipped"
 
 

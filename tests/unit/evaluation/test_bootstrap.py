@@ -9,8 +9,8 @@ from panscape.evaluation import bootstrap
 from panscape.evaluation.bootstrap import image_sums, intervals, resampled, statistics_of, totals
 from panscape.evaluation.records import record_of
 from panscape.metrics import PanopticQuality, SemanticIoU
-from panscape.metrics.error_analysis import ErrorKind
-from panscape.metrics.error_costs import ErrorAnalysis
+from panscape.metrics.error_breakdown import ErrorBreakdown
+from panscape.metrics.error_types import ErrorType
 
 PAIRS = [(generated_map(s, objects=8), generated_map(s + s % 3, crowd=s % 2 == 0)) for s in range(9)]
 RECORDS = [record_of(str(i), prediction, truth, SHAPES) for i, (prediction, truth) in enumerate(PAIRS)]
@@ -22,7 +22,7 @@ def test_any_choice_of_images_gives_what_the_metrics_report() -> None:
     weights = np.array([np.bincount(choice, minlength=9) for choice in choices], np.float64)
     drawn = statistics_of(weights @ sums, SHAPES)
     for row, choice in enumerate(choices):
-        quality, semantic, errors = PanopticQuality(SHAPES), SemanticIoU(SHAPES), ErrorAnalysis(SHAPES)
+        quality, semantic, errors = PanopticQuality(SHAPES), SemanticIoU(SHAPES), ErrorBreakdown(SHAPES)
         for i in choice:
             for metric in (quality, semantic, errors):
                 metric.update(*PAIRS[i])
@@ -34,7 +34,7 @@ def test_any_choice_of_images_gives_what_the_metrics_report() -> None:
         np.testing.assert_allclose(drawn.mean_iou[row], semantic.compute().mean_iou, atol=1e-12)
         ious = [c.iou for c in semantic.compute().per_category.values()]
         np.testing.assert_allclose(drawn.ious[row], ious, atol=1e-12)
-        costs = [errors.compute().kinds[kind].all for kind in ErrorKind]
+        costs = [errors.compute().types[kind].all for kind in ErrorType]
         np.testing.assert_allclose(drawn.costs[row], costs, atol=1e-12)
 
 

@@ -15,41 +15,43 @@ from panscape.errors import InvalidAnnotationError, InvalidArgumentError, Unread
 from panscape.evaluation.bootstrap import image_sums, small_sample_warning, statistics_of
 from panscape.evaluation.compare import compare
 from panscape.evaluation.records import record_of
-from panscape.evaluation.results import Results, read_results, write_results
-from panscape.formats.problems import IssueKind, Problem
+from panscape.evaluation.results import SavedEvaluation, read_results, write_results
+from panscape.formats.issues import Issue, IssueKind
 from panscape.metrics import PanopticQuality, SemanticIoU
 from panscape.metrics.semantic_iou import map_of_semantic
 
 TRUTHS = [generated_map(seed, crowd=True) for seed in range(12)]
 
 
-def results_of(name: str, seeds: list[int], shift: int) -> Results:
+def results_of(name: str, seeds: list[int], shift: int) -> SavedEvaluation:
     """Return results of predictions that are the truth moved to the right by ``shift`` columns."""
     records = []
     for seed in seeds:
         truth = TRUTHS[seed]
         prediction = truth.select(~truth.crowd).pad(96, 128 + shift).crop(0, shift, 96, 128)
         records.append(record_of(f"{seed}.png", prediction, truth, SHAPES))
-    problems = (Problem("a.png", IssueKind.SIZE, "too small"),)
-    return Results(Path("runs") / name / "out", Path("truth"), SHAPES, tuple(records), problems, {"images": len(seeds)})
+    issues = (Issue("a.png", IssueKind.SIZE, "too small"),)
+    return SavedEvaluation(
+        Path("runs") / name / "out", Path("truth"), SHAPES, tuple(records), issues, {"images": len(seeds)}
+    )
 
 
 @pytest.fixture(scope="module")
-def good() -> Results:
+def good() -> SavedEvaluation:
     return results_of("good", list(range(12)), 2)
 
 
 @pytest.fixture(scope="module")
-def bad() -> Results:
+def bad() -> SavedEvaluation:
     return results_of("bad", list(range(12)), 9)
 
 
-def test_files_hold_everything(good: Results, tmp_path: Path) -> None:
+def test_files_hold_everything(good: SavedEvaluation, tmp_path: Path) -> None:
     write_results(tmp_path / "a.json", good)
     assert read_results(tmp_path / "a.json") == replace(good, summary={"format": "panscape results 1", "images": 12})
 
 
-def test_what_is_no_file_of_results_is_refused(good: Results, tmp_path: Path) -> None:
+def test_what_is_no_file_of_results_is_refused(good: SavedEvaluation, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with pytest.raises(UnreadableFileError, match="expected results"):
         read_results(path)
@@ -64,7 +66,7 @@ def test_what_is_no_file_of_results_is_refused(good: Results, tmp_path: Path) ->
     for wrong in (
         {**content, "records": [{}]},
         {**content, "label_space": 3},
-        {**content, "problems": [{"file": "a", "kind": "b", "what": "c"}]},
+        {**content, "issues": [{"file": "a", "kind": "b", "what": "c"}]},
         {**content, "records": [{**content["records"][0], "quality": [[77, 1, 1, 1, 1.0]]}]},
     ):
         path.write_text(json.dumps(wrong))
@@ -72,7 +74,7 @@ def test_what_is_no_file_of_results_is_refused(good: Results, tmp_path: Path) ->
             read_results(path)
 
 
-def test_a_real_difference_is_more_than_noise(good: Results, bad: Results) -> None:
+def test_a_real_difference_is_more_than_noise(good: SavedEvaluation, bad: SavedEvaluation) -> None:
     comparison = compare(bad, good, samples=300)
     pq = comparison.groups["PQ"]
     for results, value in ((bad, pq.before), (good, pq.after)):
@@ -91,7 +93,7 @@ def test_a_real_difference_is_more_than_noise(good: Results, bad: Results) -> No
     assert json.loads(json.dumps(comparison.to_dict()))["groups"]["PQ"]["more_than_noise"] is True
 
 
-def test_intervals_are_paired(good: Results, bad: Results) -> None:
+def test_intervals_are_paired(good: SavedEvaluation, bad: SavedEvaluation) -> None:
     """The same draws of images by a plain loop."""
     comparison = compare(bad, good, samples=100, seed=5)
     generator = np.random.default_rng(5)
@@ -105,20 +107,20 @@ def test_intervals_are_paired(good: Results, bad: Results) -> None:
     assert (pq.low, pq.high) == pytest.approx(tuple(np.percentile(changes, (2.5, 97.5))), abs=1e-12)
 
 
-def test_a_run_does_not_differ_from_itself(good: Results) -> None:
+def test_a_run_does_not_differ_from_itself(good: SavedEvaluation) -> None:
     comparison = compare(good, good, samples=50)
     assert not any(d.is_more_than_noise or d.change for d in comparison.groups.values())
     assert comparison.sentence == "PQ is the same."
     assert comparison.changed == []
 
 
-def test_common_images_are_compared(good: Results) -> None:
+def test_common_images_are_compared(good: SavedEvaluation) -> None:
     comparison = compare(results_of("few", [3, 4, 5, 6], 9), results_of("others", [5, 6, 7], 2), samples=50)
     assert (comparison.num_images, comparison.num_only_first, comparison.num_only_second) == (2, 2, 1)
     assert "left out: 2 only in the first, 1 only in the second" in comparison.table()
 
 
-def test_what_cannot_be_compared_is_refused(good: Results) -> None:
+def test_what_cannot_be_compared_is_refused(good: SavedEvaluation) -> None:
     with pytest.raises(InvalidArgumentError, match="without a common name"):
         compare(results_of("a", [1], 2), results_of("b", [2], 2))
     others = LabelSpace("others", SHAPES.categories[:3])
@@ -132,7 +134,7 @@ def test_what_cannot_be_compared_is_refused(good: Results) -> None:
         compare(good, moved)
 
 
-def test_truths_with_equal_pixels_of_each_category_are_told_apart(good: Results) -> None:
+def test_truths_with_equal_pixels_of_each_category_are_told_apart(good: SavedEvaluation) -> None:
     """One image has its two objects of a category as one."""
     changed = []
     for record, truth in zip(good.records, TRUTHS, strict=True):
@@ -146,7 +148,7 @@ def test_truths_with_equal_pixels_of_each_category_are_told_apart(good: Results)
         compare(good, replace(good, records=tuple(changed)))
 
 
-def test_few_images_are_told(good: Results) -> None:
+def test_few_images_are_told(good: SavedEvaluation) -> None:
     comparison = compare(good, good, samples=10)
     assert comparison.table().splitlines()[-1].startswith("Caution: only 12 images.")
     assert small_sample_warning(1).startswith("Caution: only one image.")
@@ -155,7 +157,7 @@ def test_few_images_are_told(good: Results) -> None:
 
 
 def test_command_prints_a_table(
-    good: Results, bad: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    good: SavedEvaluation, bad: SavedEvaluation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_results(tmp_path / "a.json", bad)
     write_results(tmp_path / "b.json", good)
@@ -165,10 +167,12 @@ def test_command_prints_a_table(
     assert "more than noise" in printed
 
 
-def test_semantic_heads_are_compared_where_both_runs_have_one(good: Results, bad: Results, tmp_path: Path) -> None:
+def test_semantic_heads_are_compared_where_both_runs_have_one(
+    good: SavedEvaluation, bad: SavedEvaluation, tmp_path: Path
+) -> None:
     assert "mIoU of the semantic head" not in compare(good, bad).groups
 
-    def with_head(results: Results, shift: int) -> Results:
+    def with_head(results: SavedEvaluation, shift: int) -> SavedEvaluation:
         records = []
         for record, truth in zip(results.records, TRUTHS, strict=True):
             semantic = truth.semantic(void=0).roll(shift, dims=1)

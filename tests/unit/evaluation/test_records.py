@@ -11,11 +11,11 @@ from panscape import PanopticMap
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
 from panscape.evaluation.records import ImageRecord, error_counts, record_of, truth_digest
 from panscape.metrics import PROTOCOLS, PanopticQuality, SemanticIoU
-from panscape.metrics.error_costs import ErrorAnalysis
+from panscape.metrics.error_breakdown import ErrorBreakdown
 
 
 def test_records_hold_what_the_metrics_count() -> None:
-    quality, semantic, errors = PanopticQuality(SHAPES), SemanticIoU(SHAPES), ErrorAnalysis(SHAPES)
+    quality, semantic, errors = PanopticQuality(SHAPES), SemanticIoU(SHAPES), ErrorBreakdown(SHAPES)
     sums = torch.zeros(4, 4, dtype=torch.float64)
     pixels = torch.zeros(4, 5, dtype=torch.int64)
     counts = torch.zeros(4, 8, 5, 3, dtype=torch.float64)
@@ -76,7 +76,7 @@ def test_what_is_no_record_is_refused() -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_errors_are_those_of_the_rules(protocol: str) -> None:
     """Every false negative and positive that the metric counts has a kind."""
-    quality, analysis = PanopticQuality(SHAPES, protocol), ErrorAnalysis(SHAPES, protocol)
+    quality, analysis = PanopticQuality(SHAPES, protocol), ErrorBreakdown(SHAPES, protocol)
     sums = torch.zeros(4, 4, dtype=torch.float64)
     counts = torch.zeros(4, 8, 5, 3, dtype=torch.float64)
     for seed in range(8):

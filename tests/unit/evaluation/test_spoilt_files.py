@@ -1,4 +1,4 @@
-"""Whatever is in the files: a line for each problem, or an error for users, never a traceback."""
+"""Whatever is in the files: a line for each issue, or an error for users, never a traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 from scored_files import array_segments, coco_content, several_maps, worse, write_array, write_coco
 
 from panscape.errors import PanscapeError
-from panscape.evaluation.files import Scores, evaluate_files
+from panscape.evaluation.evaluate_files import FileEvaluation, evaluate_files
 from panscape.evaluation.options import ReadingOptions
 
 VALUES: list[Any] = [
@@ -116,7 +116,7 @@ def spoil_png(chance: random.Random, path: Path) -> None:
         path.write_bytes([flip, cut, double][action - 3](chance, path.read_bytes()))
 
 
-def in_lines(run: Callable[[], Scores]) -> str:
+def in_lines(run: Callable[[], FileEvaluation]) -> str:
     """Return how scoring ended; anything but scores and errors for users is raised."""
     try:
         with warnings.catch_warnings():
@@ -125,13 +125,13 @@ def in_lines(run: Callable[[], Scores]) -> str:
     except PanscapeError as error:
         str(error).encode("utf-8", "surrogateescape")
         return type(error).__name__
-    for problem in scores.problems:
-        assert "\n" not in str(problem)
-        str(problem).encode("utf-8", "surrogateescape")
-        assert len(str(problem)) < 2000
+    for issue in scores.issues:
+        assert "\n" not in str(issue)
+        str(issue).encode("utf-8", "surrogateescape")
+        assert len(str(issue)) < 2000
     json.dumps(scores.to_dict())
     assert len(scores.records) <= scores.num_images
-    return "problems" if scores.problems else "clean"
+    return "issues" if scores.issues else "clean"
 
 
 def test_hundreds_of_pairs_of_png_and_json(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_hundreds_of_pairs_of_png_and_json(tmp_path: Path) -> None:
             path.write_bytes(data)
         paths[side].write_bytes(texts[side])
     assert sum(ends.values()) == 600
-    assert ends["problems"] > 150  # most of it is of one image, and the other goes on
+    assert ends["issues"] > 150  # most of it is of one image, and the other goes on
     assert ends["InvalidAnnotationError"] > 15
     assert ends["UnreadableFileError"] > 15
 
@@ -188,4 +188,4 @@ def test_arrays(tmp_path: Path) -> None:
             spoilt.write_bytes(chance.choice([flip, cut, double])(chance, spoilt.read_bytes()))
         ends[in_lines(lambda: evaluate_files(tmp_path / "arrays", truth, reading=ONE_THREAD))] += 1
     assert path.is_file()
-    assert ends["problems"] > 200
+    assert ends["issues"] > 200

@@ -17,7 +17,7 @@ from panscape import LabelSpace, PanopticMap
 from panscape.datasets.base import Sample
 from panscape.datasets.load import SkippedSample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError, UnreadableFileError
-from panscape.evaluation.model import evaluate
+from panscape.evaluation.evaluate_model import evaluate
 from panscape.evaluation.options import EvaluationOptions, InferenceOptions
 from panscape.evaluation.tune import default_grid, tune
 from panscape.representations.centers import CenterDecoding
@@ -228,7 +228,7 @@ def test_default_values_are_possible_ascending_and_around_the_present_ones() -> 
         for name, values in grid.items():
             assert list(values) == sorted(set(values))
             present = getattr(decoding, name, None)
-            present = getattr(getattr(decoding, "merging", None), name) if present is None else present
+            present = getattr(getattr(decoding, "fusion", None), name) if present is None else present
             assert present in values
             assert len(values) >= 2
     assert default_grid(decodings[0])["nms_kernel"] == (17, 29, 41, 57, 103)

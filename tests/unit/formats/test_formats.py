@@ -25,7 +25,7 @@ from panscape.formats import (
     parse_coco_segments,
     save_coco,
 )
-from panscape.formats.problems import IssueKind
+from panscape.formats.issues import IssueKind
 
 CITY = LabelSpace.load("cityscapes")
 

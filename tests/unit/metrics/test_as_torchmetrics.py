@@ -15,7 +15,7 @@ from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
 from panscape.metrics import (
     BoundaryPanopticQuality,
-    ErrorAnalysis,
+    ErrorBreakdown,
     Evaluator,
     GpuEvaluator,
     InstanceAP,
@@ -65,7 +65,7 @@ def test_it_does_what_the_accumulator_does(kind: Callable[[LabelSpace], Any]) ->
     [
         (InstanceIoU(LabelSpace.load("cityscapes")), 9),  # with the sizes of the benchmark; disc and box become things
         (BoundaryPanopticQuality(SHAPES), 0),
-        (ErrorAnalysis(SHAPES), 0),
+        (ErrorBreakdown(SHAPES), 0),
     ],
 )
 def test_the_others_are_wrapped_and_pickled_too(accumulator: Any, first: int) -> None:

@@ -15,7 +15,7 @@ from panscape.models.dense_detections import DenseDetections
 from panscape.representations.dense_boxes import DenseBoxRepresentation
 from panscape.representations.dense_boxes.decode import DenseBoxDecoding
 from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 
 
 def small(backbone: str = "residual_xs", **options: Any) -> DenseDetections:
@@ -158,14 +158,14 @@ def test_pixels_as_caffe_has_them() -> None:
 
 
 def test_parts_of_parts_are_saved_with_the_model(tmp_path: Path) -> None:
-    merging = MergeConfig(min_score=0.25, stuff_area=100)
-    decoding = DenseBoxDecoding(variant="paper", max_detections=50, merging=merging)
+    fusion = FusionConfig(min_score=0.25, stuff_area=100)
+    decoding = DenseBoxDecoding(variant="paper", max_detections=50, fusion=fusion)
     model = small(representation=DenseBoxRepresentation(level_ends=(16, 32), box_loss="giou", decoding=decoding))
     zoo.save(model, tmp_path / "model.safetensors")
     again = zoo.load(tmp_path / "model.safetensors")
     assert isinstance(again, DenseDetections)
     assert again.representation == model.representation
-    assert again.representation.decoding.merging.stuff_area == 100
+    assert again.representation.decoding.fusion.stuff_area == 100
 
 
 STUFF = LabelSpace("stuff", (Category("sky", False, 0, (0, 0, 0)),))

@@ -12,7 +12,7 @@ from torch.utils.data import default_collate
 
 from panscape import PanopticMap, create_model
 from panscape.errors import InvalidArgumentError
-from panscape.models.panoptic_deeplab_decoder import head, initialize
+from panscape.models.panoptic_deeplab_decoder import initialize_decoder, prediction_head
 from panscape.nn.backbones import create_backbone
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_baselines import Concatenation
@@ -154,8 +154,8 @@ def test_padding_does_not_change_what_relations_say_of_the_image() -> None:
 @pytest.mark.parametrize("compat", ["detectron2", "standalone"])
 def test_weights_begin_as_published(compat: Any) -> None:
     torch.manual_seed(0)
-    module = head(64, 64, 32, 2, True)
-    initialize(module.requires_grad_(False), compat)
+    module = prediction_head(64, 64, 32, 2, True)
+    initialize_decoder(module.requires_grad_(False), compat)
     depthwise, pointwise, predictor = module[0][0][0], module[0][1][0], module[1]
     assert float(predictor.weight.std()) == pytest.approx(0.001, rel=0.3)
     assert float(predictor.bias.abs().sum()) == 0
@@ -163,8 +163,8 @@ def test_weights_begin_as_published(compat: Any) -> None:
     expected = ((2 / 1600) ** 0.5, (2 / 32) ** 0.5) if compat == "detectron2" else (0.001, 0.001)
     assert float(depthwise.weight.std()) == pytest.approx(expected[0], rel=0.1)
     assert float(pointwise.weight.std()) == pytest.approx(expected[1], rel=0.1)
-    plain = head(64, 64, 32, 2, False)
-    initialize(plain.requires_grad_(False), compat)
+    plain = prediction_head(64, 64, 32, 2, False)
+    initialize_decoder(plain.requires_grad_(False), compat)
     # uniform within the root of 3 over 64 planes of 3x3
     reach = float(plain[0][0][0].weight.abs().max())
     assert reach == pytest.approx((3 / 576) ** 0.5, rel=0.01) if compat == "detectron2" else reach < 0.006

@@ -13,7 +13,7 @@ from panscape import PanopticMap, create_model, zoo
 from panscape.datasets.base import Sample
 from panscape.datasets.town import Town
 from panscape.errors import InvalidArgumentError
-from panscape.evaluation.model import evaluate, predict_sample
+from panscape.evaluation.evaluate_model import evaluate, predict_sample
 from panscape.evaluation.options import EvaluationOptions
 from panscape.geometry import ImageGeometry
 from panscape.images import resize_images

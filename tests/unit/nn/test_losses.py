@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.nn.losses import (
-    bootstrapped_cross_entropy,
     global_normalizers,
     ltrb_iou_loss,
     ohem_cross_entropy,
+    ohem_cross_entropy_per_image,
     sigmoid_focal_loss,
     weighted_l1_loss,
     weighted_mse_loss,
@@ -106,10 +106,10 @@ def test_bootstrapped_cross_entropy_takes_the_hardest_of_each_image_and_no_void(
         hardest = sorted(cost, reverse=True)[: -(-3 * len(cost) // 10)]
         means.append(sum(hardest) / max(len(hardest), 1))
     assert means[1] == 0
-    found = bootstrapped_cross_entropy(logits.requires_grad_(), category, 0.3)
+    found = ohem_cross_entropy_per_image(logits.requires_grad_(), category, 0.3)
     torch.testing.assert_close(found, torch.tensor(sum(means) / 3), rtol=1e-6, atol=0)
     torch.testing.assert_close(
-        bootstrapped_cross_entropy(logits[:1], category[:1], 1.0),
+        ohem_cross_entropy_per_image(logits[:1], category[:1], 1.0),
         F.cross_entropy(logits[:1], category[:1] - 1, ignore_index=-1),
     )
     found.backward()
@@ -130,15 +130,15 @@ def test_bootstrapped_cross_entropy_with_weights_takes_what_is_hardest_with_them
         ]
         hardest = sorted(cost, reverse=True)[: -(-3 * len(cost) // 10)]
         means.append(sum(hardest) / len(hardest))
-    found = bootstrapped_cross_entropy(logits, category, 0.3, weights)
+    found = ohem_cross_entropy_per_image(logits, category, 0.3, weights)
     torch.testing.assert_close(found, torch.tensor(sum(means) / 2), rtol=1e-6, atol=0)
-    ones = bootstrapped_cross_entropy(logits, category, 0.3, (1.0, 1.0, 1.0))
-    assert torch.equal(ones, bootstrapped_cross_entropy(logits, category, 0.3))
+    ones = ohem_cross_entropy_per_image(logits, category, 0.3, (1.0, 1.0, 1.0))
+    assert torch.equal(ones, ohem_cross_entropy_per_image(logits, category, 0.3))
 
 
 def test_bootstrapped_cross_entropy_of_void_alone_is_zero_with_a_gradient_path() -> None:
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
-    loss = bootstrapped_cross_entropy(logits, torch.zeros(2, 4, 4, dtype=torch.int64), 0.3)
+    loss = ohem_cross_entropy_per_image(logits, torch.zeros(2, 4, 4, dtype=torch.int64), 0.3)
     loss.backward()
     assert loss == 0
     assert torch.equal(logits.grad, torch.zeros_like(logits))

@@ -50,7 +50,12 @@ def call_center_targets() -> None:
 
 
 def import_kernels() -> None:
-    for name in ("representations.centers.decode", "representations.centers.encode", "ops.argmax_cpu", "ops.confusion"):
+    for name in (
+        "representations.centers.decode",
+        "representations.centers.encode",
+        "ops.argmax_cpu",
+        "ops.contingency_table",
+    ):
         importlib.import_module(f"panscape.{name}")
     assert "numba" not in sys.modules
 

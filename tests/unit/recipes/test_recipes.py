@@ -103,7 +103,7 @@ def test_published_settings_of_dense_detections(data):
             recipe.steps,
             recipe.batch_size,
             representation.semantic_loss_weight,
-            representation.decoding.merging.stuff_area,
+            representation.decoding.fusion.stuff_area,
         )
 
 

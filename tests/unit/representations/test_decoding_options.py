@@ -9,15 +9,15 @@ from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.representations.centers import CenterDecoding
 from panscape.representations.decoding_options import decoding_options, replace_options
 from panscape.representations.dense_boxes import DenseBoxDecoding
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 
 
 @pytest.mark.parametrize(
     ("decoding", "parts"),
-    [(CenterDecoding(), [CenterDecoding]), (DenseBoxDecoding(), [DenseBoxDecoding, MergeConfig])],
+    [(CenterDecoding(), [CenterDecoding]), (DenseBoxDecoding(), [DenseBoxDecoding, FusionConfig])],
 )
 def test_each_field_is_an_option_of_one_name_with_its_text(decoding: Any, parts: list[type]) -> None:
-    names = [field.name for part in parts for field in fields(part) if field.name != "merging"]
+    names = [field.name for part in parts for field in fields(part) if field.name != "fusion"]
     options = decoding_options(decoding)
     assert sorted(options) == sorted(names)  # thus none is in two parts
     for option in options.values():
@@ -28,11 +28,11 @@ def test_each_field_is_an_option_of_one_name_with_its_text(decoding: Any, parts:
 
 
 def test_nested_options_are_replaced_and_the_others_stay() -> None:
-    start = DenseBoxDecoding(mask_threshold=0.2, merging=MergeConfig(stuff_area=7))
+    start = DenseBoxDecoding(mask_threshold=0.2, fusion=FusionConfig(stuff_area=7))
     changed = replace_options(start, {"min_score": 0.3, "variant": "paper", "max_overlap": 1})
-    merging = MergeConfig(stuff_area=7, min_score=0.3, max_overlap=1.0)
-    assert changed == DenseBoxDecoding(variant="paper", mask_threshold=0.2, merging=merging)
-    assert type(changed.merging.max_overlap) is float
+    fusion = FusionConfig(stuff_area=7, min_score=0.3, max_overlap=1.0)
+    assert changed == DenseBoxDecoding(variant="paper", mask_threshold=0.2, fusion=fusion)
+    assert type(changed.fusion.max_overlap) is float
     assert replace_options(start, {}) == start
 
 
@@ -49,7 +49,7 @@ def test_nested_options_are_replaced_and_the_others_stay() -> None:
             UnknownNameError,
             r"unknown decoding option 'sigma'; known: class_agnostic_nms_iou, mask",
         ),
-        ({"merging": MergeConfig()}, UnknownNameError, "unknown decoding option 'merging'"),
+        ({"fusion": FusionConfig()}, UnknownNameError, "unknown decoding option 'fusion'"),
         ({"min_score": 1.5}, InvalidArgumentError, r"expected min_score in 0\.\.1, got 1\.5"),
         ({"min_score": float("nan")}, InvalidArgumentError, r"expected min_score in 0\.\.1, got nan"),
         ({"min_score": "0.5"}, InvalidArgumentError, "expected min_score as a number, got '0.5'"),

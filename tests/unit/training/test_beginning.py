@@ -18,17 +18,17 @@ from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.nn.pretrained import BackboneWeights
 from panscape.recipes.model_options import SwiftNetOptions
 from panscape.training.checkpoints import Checkpoints
-from panscape.training.init_weights import Beginning
+from panscape.training.init_weights import WeightInitializer
 from panscape.zoo.transfer import unique_state_dict
 
 NET = SwiftNetOptions(backbone="test_resnet", levels=2, width=8, pretrained=True)
 NORM = "pyramid.levels.{}.layer2.0.bn1.running_mean"
 
 
-def begin(options: SwiftNetOptions = NET, said: list[str] | None = None, **changes: Any) -> Beginning:
+def begin(options: SwiftNetOptions = NET, said: list[str] | None = None, **changes: Any) -> WeightInitializer:
     torch.manual_seed(0)
     given: dict[str, Any] = {"start": None, "backbone_weights": None, "resumes": False} | changes
-    return Beginning(options, SHAPES, say=([] if said is None else said).append, **given)
+    return WeightInitializer(options, SHAPES, say=([] if said is None else said).append, **given)
 
 
 @pytest.fixture

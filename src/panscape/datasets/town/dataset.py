@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from panscape.datasets.base import Sample
 from panscape.datasets.town.image_effects import apply_camera_effects, compact_ids
 from panscape.datasets.town.layout import build_town
-from panscape.datasets.town.meshes import models
+from panscape.datasets.town.meshes import town_meshes
 from panscape.datasets.town.renderer import rasterize
 from panscape.datasets.town.scene import Rng, noise_tile, sensor_noise
 from panscape.errors import InvalidArgumentError
@@ -106,7 +106,7 @@ def _render_sample(rng: Rng, size: Size, view: str) -> tuple[NDArray[np.uint8], 
     """Return image [3, H, W], ids [H, W] and the categories [S] of a new scene."""
     scene, light, air = build_town(rng, size, view)
     things, materials = scene.tables()
-    meshes, camera, noise = models(), scene.camera.table(), noise_tile()
+    meshes, camera, noise = town_meshes(), scene.camera.table(), noise_tile()
     color = np.empty((*size, 3), np.float32)
     inverse_depth, ids = np.zeros(size, np.float32), np.zeros(size, np.int32)
     ground = np.zeros(size, np.uint8)

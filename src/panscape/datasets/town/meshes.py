@@ -21,7 +21,7 @@ FACE, LIMB, BALL = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class Mesh:
     """The rows of a model in the parts table, and its extent in metres."""
 
     first: int
@@ -33,7 +33,7 @@ class Model:
 
 
 @dataclass(slots=True)
-class _Mesh:
+class _MeshBuilder:
     """Collects the parts of all models."""
 
     vertices: list[Point] = field(default_factory=list)
@@ -77,15 +77,15 @@ def _rectangle(x0: float, x1: float, z0: float, z1: float) -> Ring:
     return [(x0, z0), (x0, z1), (x1, z1), (x1, z0)]
 
 
-def _across(mesh: _Mesh, x0: float, x1: float, y0: float, y1: float, z: float, slot: int) -> None:
+def _across(mesh: _MeshBuilder, x0: float, x1: float, y0: float, y1: float, z: float, slot: int) -> None:
     mesh.face([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)], slot)
 
 
-def _along(mesh: _Mesh, x: float, y0: float, y1: float, z0: float, z1: float, slot: int) -> None:
+def _along(mesh: _MeshBuilder, x: float, y0: float, y1: float, z0: float, z1: float, slot: int) -> None:
     mesh.face([(x, y0, z0), (x, y0, z1), (x, y1, z1), (x, y1, z0)], slot)
 
 
-def _wheels(mesh: _Mesh, half: float, radius: float, positions: Sequence[float], tyre: int, hub: int) -> None:
+def _wheels(mesh: _MeshBuilder, half: float, radius: float, positions: Sequence[float], tyre: int, hub: int) -> None:
     for z in positions:
         for side in (-1.0, 1.0):
             mesh.disc(side * (half + 0.02), radius, z, radius, tyre)
@@ -96,7 +96,7 @@ def _wheels(mesh: _Mesh, half: float, radius: float, positions: Sequence[float],
 # 5 rear lights, 6 stripe, 7 roof.
 
 
-def _car(mesh: _Mesh, cabin: tuple[float, float, float, float], top: float, waist: float = 0.85) -> None:
+def _car(mesh: _MeshBuilder, cabin: tuple[float, float, float, float], top: float, waist: float = 0.85) -> None:
     rear, front, roof_rear, roof_front = cabin
     mesh.prism(_rectangle(-0.84, 0.84, -2.05, 2.05), 0.12, 0.35, 2, 2)
     low, high = _rectangle(-0.9, 0.9, -2.2, 2.2), _rectangle(-0.86, 0.86, -2.12, 2.0)
@@ -112,7 +112,7 @@ def _car(mesh: _Mesh, cabin: tuple[float, float, float, float], top: float, wais
     _across(mesh, -0.28, 0.28, 0.42, 0.55, -2.215, 3)
 
 
-def _bus(mesh: _Mesh, length: float, height: float, decks: int) -> None:
+def _bus(mesh: _MeshBuilder, length: float, height: float, decks: int) -> None:
     end = length / 2
     mesh.prism(_rectangle(-1.2, 1.2, -end + 0.1, end - 0.1), 0.2, 0.5, 2, 2)
     mesh.prism(_rectangle(-1.28, 1.28, -end, end), 0.4, height, 0, 7)
@@ -135,7 +135,7 @@ def _bus(mesh: _Mesh, length: float, height: float, decks: int) -> None:
 # Slots of persons: 0 skin, 1 top, 2 trousers, 3 hair, 4 shoes.
 
 
-def _person(mesh: _Mesh, step: float, swing: float) -> None:
+def _person(mesh: _MeshBuilder, step: float, swing: float) -> None:
     for side in (-1.0, 1.0):
         stride = side * step
         knee, foot = (side * 0.1, 0.48, 0.5 * stride + 0.03), (side * 0.11, 0.08, stride)
@@ -155,7 +155,7 @@ def _person(mesh: _Mesh, step: float, swing: float) -> None:
 # Slots of animals: 0 coat, 1 legs and muzzle, 2 dark.
 
 
-def _animal(mesh: _Mesh, build: str) -> None:
+def _animal(mesh: _MeshBuilder, build: str) -> None:
     dog = build == "dog"
     body, thick, neck = (0.62, 0.14, 0.2) if dog else (1.5, 0.34, 0.75 if build == "horse" else 0.25)
     legs, half = (0.36, body / 2) if dog else (0.85, body / 2)
@@ -181,7 +181,7 @@ def _animal(mesh: _Mesh, build: str) -> None:
 # Slots of bicycles: 0 tyres, 1 frame, 2 saddle.
 
 
-def _bicycle(mesh: _Mesh) -> None:
+def _bicycle(mesh: _MeshBuilder) -> None:
     radius, steps = 0.34, [2 * math.pi * i / 9 for i in range(10)]
     for z in (-0.53, 0.53):
         rim = [(0.0, radius + 0.02 + radius * math.sin(a), z + radius * math.cos(a)) for a in steps]
@@ -202,7 +202,7 @@ def _bicycle(mesh: _Mesh) -> None:
 # Slots of trees: 0 trunk, 1 leaves, 2 lighter leaves.
 
 
-def _tree(mesh: _Mesh, build: str) -> None:
+def _tree(mesh: _MeshBuilder, build: str) -> None:
     if build == "fir":
         mesh.limb((0, 0, 0), (0, 2, 0), 0.2, 0)
         for i, radius in enumerate((1.75, 1.45, 1.1, 0.75, 0.4)):
@@ -233,7 +233,7 @@ def _tree(mesh: _Mesh, build: str) -> None:
 # Slots of parasols: 0 pole, 1 and 2 cloth.
 
 
-def _parasol(mesh: _Mesh, panels: int) -> None:
+def _parasol(mesh: _MeshBuilder, panels: int) -> None:
     mesh.limb((0, 0, 0), (0, 2.75, 0), 0.035, 0)
     mesh.prism(_rectangle(-0.3, 0.3, -0.3, 0.3), 0, 0.12, 0, 0)
     rim = [2 * math.pi * i / panels for i in range(panels + 1)]
@@ -265,7 +265,7 @@ def _scaled(ring: Ring, x: float, z: float) -> Ring:
     return [(a * x, b * z) for a, b in ring]
 
 
-def _boat(mesh: _Mesh, build: str) -> None:
+def _boat(mesh: _MeshBuilder, build: str) -> None:
     length, beam, board = {
         "rowing": (4.0, 1.5, 0.5),
         "motor": (7.0, 2.5, 1.0),
@@ -311,7 +311,7 @@ def _boat(mesh: _Mesh, build: str) -> None:
 # Slots of buildings: 0 walls, 1 roof. They are one metre in each direction and scaled.
 
 
-def _building(mesh: _Mesh, build: str) -> None:
+def _building(mesh: _MeshBuilder, build: str) -> None:
     half = _rectangle(-0.5, 0.5, -0.5, 0.5)
     if build == "block":
         mesh.prism(half, 0, 1, 0, 1)
@@ -324,18 +324,18 @@ def _building(mesh: _Mesh, build: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Models:
+class Meshes:
     """All models by name, and the tables of their parts (see :mod:`panscape.datasets.town.renderer`)."""
 
-    table: dict[str, Model]
+    table: dict[str, Mesh]
     vertices: NDArray[np.float64]
     parts: NDArray[np.float64]
 
 
 @functools.cache
-def models() -> Models:
+def town_meshes() -> Meshes:
     """Return the models, built once per process."""
-    mesh, table = _Mesh(), {}
+    mesh, table = _MeshBuilder(), {}
 
     def add(name: str, draw: object, *arguments: object) -> None:
         first, start = len(mesh.parts), len(mesh.vertices)
@@ -343,7 +343,7 @@ def models() -> Models:
         points = np.array(mesh.vertices[start:])
         slots = 1 + int(max(part[3] for part in mesh.parts[first:]))
         reach = np.ptp(points, axis=0)
-        table[name] = Model(first, len(mesh.parts) - first, slots, *(float(v) for v in reach))
+        table[name] = Mesh(first, len(mesh.parts) - first, slots, *(float(v) for v in reach))
 
     add("ground", lambda m: m.face([(0, 0, 0), (1, 0, 0), (1, 0, 1), (0, 0, 1)], 0))
     add("house", _building, "house")
@@ -370,4 +370,4 @@ def models() -> Models:
     for build in ("rowing", "motor", "sailing", "barge", "ferry"):
         add(build, _boat, build)
     vertices = np.array(mesh.vertices, dtype=np.float64).round(9)
-    return Models(table, vertices, np.array(mesh.parts, dtype=np.float64))
+    return Meshes(table, vertices, np.array(mesh.parts, dtype=np.float64))

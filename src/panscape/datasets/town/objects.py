@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from panscape.datasets.town.meshes import models
+from panscape.datasets.town.meshes import town_meshes
 from panscape.datasets.town.scene import (
     ANIMAL,
     BICYCLE,
@@ -67,7 +67,7 @@ BUSES = ("bus", "bus", "coach", "double_decker", "minibus")
 
 def _extent(scene: Scene, name: str) -> float:
     """Return the extent of a model in metres that is largest from the direction of the camera."""
-    model = models().table[name]
+    model = town_meshes().table[name]
     return max(model.height, model.width) if scene.is_street else max(model.length, model.width)
 
 
@@ -193,7 +193,7 @@ def put_vehicle(scene: Scene, x: float, z: float, yaw: float, bus: float = 0.12)
     if rng.chance(bus):
         return put_bus(scene, x, z, yaw)
     name = rng.pick(CARS)
-    length = models().table[name].length
+    length = town_meshes().table[name].length
     if not scene.sees(x, z, _extent(scene, name)):
         return length
     paint, night = rng.color(PAINTS, 0.15), scene.is_night
@@ -212,7 +212,7 @@ def put_bus(scene: Scene, x: float, z: float, yaw: float) -> float:
     """Place a bus; return its length in metres."""
     rng = scene.rng
     name = rng.pick(BUSES)
-    length = models().table[name].length
+    length = town_meshes().table[name].length
     if not scene.sees(x, z, _extent(scene, name)):
         return length
     paint = rng.color(PAINTS if rng.chance(0.6) else WALLS, 0.12)
@@ -303,7 +303,7 @@ def put_boat(
     rng = scene.rng
     name = rng.pick(("rowing", "motor") if is_small else ("rowing", "motor", "sailing", "sailing", "barge", "ferry"))
     size = rng.between(0.8, 1.2)
-    radius = 0.5 * size * models().table[name].length
+    radius = 0.5 * size * town_meshes().table[name].length
     if any((x - a) ** 2 + (z - b) ** 2 < (0.85 * (radius + r)) ** 2 for a, b, r in taken):
         return 0.0
     if not scene.sees(x, z, size * _extent(scene, name)):

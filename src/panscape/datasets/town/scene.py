@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.datasets.town.meshes import models
+from panscape.datasets.town.meshes import town_meshes
 
 Color = tuple[float, float, float]
 Material = tuple[float, ...]
@@ -148,7 +148,7 @@ class Scene:
 
     def lay(self, segment: int, x0: float, z0: float, x1: float, z1: float, surface: Material) -> None:
         """Add a rectangle of ground on top of earlier ones."""
-        model = models().table["ground"]
+        model = town_meshes().table["ground"]
         self.ground.append((model.first, 1, segment, len(self.materials), x0, 0, z0, 1, 0, x1 - x0, 1, z1 - z0, GROUND))
         self.materials.append(surface)
 
@@ -164,7 +164,7 @@ class Scene:
         y: float = 0.0,
     ) -> None:
         """Place a model; ``surfaces`` are the materials of its slots."""
-        model = models().table[name]
+        model = town_meshes().table[name]
         c, s = turn(yaw)
         x, z = place
         self.things.append((model.first, model.count, segment, len(self.materials), x, y, z, c, s, *scale, layer))

@@ -9,7 +9,7 @@ from typing import Any
 from panscape.evaluation.bootstrap import small_sample_warning
 from panscape.evaluation.compare import Comparison, Difference
 from panscape.evaluation.report.html import Name
-from panscape.evaluation.report.sections import kind_name
+from panscape.evaluation.report.sections import type_name
 
 _MOST_IMAGES = 10
 
@@ -36,7 +36,7 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
         "note": comparison.note,
         "caution": small_sample_warning(comparison.num_images),
         "groups": _rows(((name, None), d) for name, d in comparison.groups.items()),
-        "kinds": _rows(((kind_name(kind), d) for kind, d in comparison.kinds.items()), is_cost=True),
+        "types": _rows(((type_name(error_type), d) for error_type, d in comparison.types.items()), is_cost=True),
         "categories": _rows(((name, None), d) for name, d in ranked),
         "num_better": better,
         "num_worse": len(clear) - better,

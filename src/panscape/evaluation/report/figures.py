@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from panscape.errors import UnreadableFileError
+from panscape.evaluation.apply_protocol import apply_protocol
 from panscape.evaluation.records import ImageRecord
 from panscape.evaluation.report.html import Figure, figure
-from panscape.evaluation.under_protocol import under_protocol
 from panscape.geometry import size_with_longest_side
 from panscape.images import IMAGE_SUFFIXES, load_image
 from panscape.labels import LabelSpace
-from panscape.metrics.error_analysis import NO_ERROR, ErrorKind, SegmentErrors, find_errors
+from panscape.metrics.error_types import NO_ERROR, ErrorType, SegmentErrors, find_errors
 from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.protocol import Protocol
@@ -30,15 +30,15 @@ from panscape.visualize import draw_segments
 LONGEST_SIDE = 560
 """Maximum side of the images in a report, in pixels."""
 
-KIND_COLORS = {
+TYPE_COLORS = {
     # Distinguishable with most colour vision deficiencies: Okabe and Ito, "Color Universal Design", 2008.
-    ErrorKind.CLASSIFICATION: (230, 159, 0),
-    ErrorKind.UNDERSEGMENTATION: (86, 180, 233),
-    ErrorKind.OVERSEGMENTATION: (0, 158, 115),
-    ErrorKind.MISSED: (213, 74, 20),
-    ErrorKind.BACKGROUND: (204, 121, 167),
-    ErrorKind.LOCALIZATION: (240, 228, 66),
-    ErrorKind.VOID: (120, 94, 190),
+    ErrorType.CLASSIFICATION: (230, 159, 0),
+    ErrorType.UNDERSEGMENTATION: (86, 180, 233),
+    ErrorType.OVERSEGMENTATION: (0, 158, 115),
+    ErrorType.MISSED: (213, 74, 20),
+    ErrorType.BACKGROUND: (204, 121, 167),
+    ErrorType.LOCALIZATION: (240, 228, 66),
+    ErrorType.VOID: (120, 94, 190),
 }
 
 
@@ -71,18 +71,18 @@ def choose(records: Sequence[ImageRecord], most: int) -> list[WorstCase]:
     shown = {c.record.name for c in chosen}
     if not most:
         return []
-    for kind in ErrorKind:
-        numbers = {r.name: kind_number(r, kind) for r in known}
+    for error_type in ErrorType:
+        numbers = {r.name: count_of_type(r, error_type) for r in known}
         best = max(known, key=lambda r: (numbers[r.name], -r.pq), default=None)
         if best is not None and numbers[best.name] and best.name not in shown:
-            chosen.append(WorstCase(best, f"most errors of type “{kind.title}”: {numbers[best.name]}"))
+            chosen.append(WorstCase(best, f"most errors of type “{error_type.title}”: {numbers[best.name]}"))
             shown.add(best.name)
     return chosen
 
 
-def kind_number(record: ImageRecord, kind: ErrorKind) -> int:
+def count_of_type(record: ImageRecord, error_type: ErrorType) -> int:
     """Return the number of false negatives and false positives of one type."""
-    return sum(fn + fp for _, row, _, fn, fp, _ in record.errors if row == kind)
+    return sum(fn + fp for _, row, _, fn, fp, _ in record.errors if row == error_type)
 
 
 def find_images(folder: Path) -> dict[str, Path]:
@@ -123,7 +123,7 @@ def draw_case(
     histogram = overlaps(prediction, truth)
     matches = match_segments(prediction, truth, histogram, protocol, labels.stuff_ids)
     errors = find_errors(prediction, truth, histogram, matches, protocol, labels.stuff_ids)
-    converted = under_protocol(prediction, truth, labels, protocol)
+    converted = apply_protocol(prediction, truth, labels, protocol)
     size: tuple[int, int] = truth.size
     if max(size) > LONGEST_SIDE:
         size = size_with_longest_side(size, LONGEST_SIDE)
@@ -158,21 +158,21 @@ def draw_errors(
         uint8 [3, H, W].
     """
     ids, predicted = truth.ids.cpu().long(), prediction.ids.cpu().long()
-    kind = torch.full(ids.shape, NO_ERROR)
+    error_type = torch.full(ids.shape, NO_ERROR)
     partner, owner = (torch.full((m.num_segments + 1,), -1) for m in (truth, prediction))  # ids of the matched segments
     partner[matches.truth + 1] = matches.prediction + 1
     owner[matches.prediction + 1] = matches.truth + 1
     leaves = (partner[ids] > 0) & (partner[ids] != predicted)
     spills = (owner[predicted] > 0) & (owner[predicted] != ids) & (ids > 0)
-    kind[leaves | spills] = int(ErrorKind.LOCALIZATION)
-    for table, each in ((errors.prediction_kind, predicted), (errors.truth_kind, ids)):
+    error_type[leaves | spills] = int(ErrorType.LOCALIZATION)
+    for table, each in ((errors.prediction_type, predicted), (errors.truth_type, ids)):
         of_segment = torch.from_numpy(np.concatenate([[NO_ERROR], table]))[each]
-        kind = torch.where(of_segment == NO_ERROR, kind, of_segment)
-    colors = torch.tensor([*(KIND_COLORS[k] for k in ErrorKind), (0, 0, 0)], dtype=torch.float32)  # -1 is the last
+        error_type = torch.where(of_segment == NO_ERROR, error_type, of_segment)
+    colors = torch.tensor([*(TYPE_COLORS[k] for k in ErrorType), (0, 0, 0)], dtype=torch.float32)  # -1 is the last
     grey = (ground.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0) * 0.6 + 70
-    grey = torch.where((ids == 0) & (kind == NO_ERROR), grey * 0.35, grey).expand(3, -1, -1)
-    painted = grey * 0.25 + colors[kind].permute(2, 0, 1) * 0.75
-    return torch.where(kind == NO_ERROR, grey, painted).round().to(torch.uint8)
+    grey = torch.where((ids == 0) & (error_type == NO_ERROR), grey * 0.35, grey).expand(3, -1, -1)
+    painted = grey * 0.25 + colors[error_type].permute(2, 0, 1) * 0.75
+    return torch.where(error_type == NO_ERROR, grey, painted).round().to(torch.uint8)
 
 
 def load_photo(path: Path | None) -> Tensor | None:

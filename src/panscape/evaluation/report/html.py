@@ -52,7 +52,8 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(points=points, signed=signed, span=span, share=share, sort_key=sort_key, sha256=sha256)
+    filters = (percent, signed_percent, percent_interval, css_percent, sort_key, sha256)
+    environment.filters.update({each.__name__: each for each in filters})
     environment.tests["nan"] = math.isnan
     environment.globals["category_name"] = category_name
     # Styles and scripts are part of the package; everything else is escaped.
@@ -68,22 +69,22 @@ def category_name(labels: LabelSpace, category: int) -> Name:
     return labels[category].name, (red, green, blue)
 
 
-def points(fraction: float, decimals: int = 1) -> str:
+def percent(fraction: float, decimals: int = 1) -> str:
     """Return a fraction in percent; a dash for nan."""
     return NOTHING if math.isnan(fraction) else f"{100 * fraction:.{decimals}f}"
 
 
-def signed(fraction: float, decimals: int = 1) -> str:
+def signed_percent(fraction: float, decimals: int = 1) -> str:
     """Return a difference in percent with its sign; a dash for nan."""
     return NOTHING if math.isnan(fraction) else f"{100 * fraction:+.{decimals}f}".replace("-", MINUS)
 
 
-def span(low: float, high: float) -> str:
+def percent_interval(low: float, high: float) -> str:
     """Return the ends of an interval in percent; nothing for nan."""
-    return "" if math.isnan(low) or math.isnan(high) else f"{points(low)} to {points(high)}"
+    return "" if math.isnan(low) or math.isnan(high) else f"{percent(low)} to {percent(high)}"
 
 
-def share(fraction: float) -> str:
+def css_percent(fraction: float) -> str:
     """Return a fraction as a length in CSS, within 0..100 %."""
     return f"{100 * min(max(0.0 if math.isnan(fraction) else fraction, 0.0), 1.0):.2f}%"
 

@@ -12,7 +12,7 @@ from panscape.evaluation.records import error_counts
 from panscape.evaluation.report import sections
 from panscape.evaluation.report.comparison import comparison_values
 from panscape.evaluation.report.confusion import confusion
-from panscape.evaluation.report.error_costs import errors
+from panscape.evaluation.report.error_breakdown import errors
 from panscape.evaluation.report.figures import (
     WorstCase,
     choose,
@@ -22,8 +22,8 @@ from panscape.evaluation.report.figures import (
     load_photo,
 )
 from panscape.evaluation.report.html import Figure, write_page
-from panscape.evaluation.results import Scored
-from panscape.metrics.error_costs import report_errors
+from panscape.evaluation.results import Evaluation
+from panscape.metrics.error_breakdown import report_errors
 from panscape.metrics.protocol import get_protocol
 from panscape.panoptic import PanopticMap
 
@@ -33,7 +33,7 @@ _MOST_IMAGE_BYTES = 3_500_000
 
 def write_report(
     path: str | Path,
-    scores: Scored,
+    scores: Evaluation,
     *,
     images: str | Path | None = None,
     comparison: Comparison | None = None,
@@ -74,7 +74,7 @@ def write_report(
         "report.html.jinja",
         title=title,
         facts=_facts(scores),
-        kinds=sections.kind_heads(),
+        types=sections.type_heads(),
         comparison=comparison and comparison_values(comparison),
         result=sections.result(found),
         errors=errors(found),
@@ -83,17 +83,17 @@ def write_report(
         confusion=confusion(found),
         worst=sections.worst(drawn, len(chosen) - len(drawn)) if drawn else None,
         images=sections.images(found),
-        files=sections.files(scores.problems) if scores.problems else None,
+        files=sections.files(scores.issues) if scores.issues else None,
     )
 
 
-def _found(scores: Scored, samples: int, seed: int) -> sections.ReportData:
+def _found(scores: Evaluation, samples: int, seed: int) -> sections.ReportData:
     labels = scores.labels
     sums = image_sums(scores.records, len(labels))
     return sections.ReportData(
         labels=labels,
         records=scores.records,
-        problems=scores.problems,
+        issues=scores.issues,
         summary=scores.to_dict(),
         values=totals(sums, labels),
         ends=intervals(resampled(sums, labels, samples, seed)),
@@ -104,7 +104,7 @@ def _found(scores: Scored, samples: int, seed: int) -> sections.ReportData:
 
 def _drawn(
     chosen: Sequence[WorstCase],
-    scores: Scored,
+    scores: Evaluation,
     maps_of: Callable[[str], tuple[PanopticMap, PanopticMap]],
     images: dict[str, Path],
 ) -> list[tuple[WorstCase, list[Figure]]]:
@@ -128,7 +128,7 @@ def _drawn(
     return drawn
 
 
-def _facts(scores: Scored) -> list[str]:
+def _facts(scores: Evaluation) -> list[str]:
     num_things, protocol = len(scores.labels.thing_ids), scores.to_dict().get("protocol")
     return [
         f"{len(scores.records):,} {'image' if len(scores.records) == 1 else 'images'}",

@@ -11,25 +11,25 @@ import numpy as np
 
 from panscape.evaluation.bootstrap import Interval, Statistics, small_sample_warning
 from panscape.evaluation.records import ImageRecord
-from panscape.evaluation.report.figures import KIND_COLORS, WorstCase, kind_number
-from panscape.evaluation.report.html import NOTHING, Figure, Name, category_name, span
-from panscape.formats.problems import Problem, count_by_kind
+from panscape.evaluation.report.figures import TYPE_COLORS, WorstCase, count_of_type
+from panscape.evaluation.report.html import NOTHING, Figure, Name, category_name, percent_interval
+from panscape.formats.issues import Issue, count_by_kind
 from panscape.labels import LabelSpace
-from panscape.metrics.error_analysis import ErrorKind
-from panscape.metrics.error_costs import ErrorReport
+from panscape.metrics.error_breakdown import ErrorReport
+from panscape.metrics.error_types import ErrorType
 from panscape.metrics.object_sizes import LARGEST_AREA
 
-KIND_MEANINGS = {
-    ErrorKind.CLASSIFICATION: "found with IoU above 0.5, but with another category; fixed: category corrected",
-    ErrorKind.UNDERSEGMENTATION: "one prediction covers most of several objects; fixed: cut along the ground truth",
-    ErrorKind.OVERSEGMENTATION: "one object was predicted in several pieces; fixed: pieces merged",
-    ErrorKind.MISSED: "no prediction matches it; fixed: found, with the mean IoU of its category",
-    ErrorKind.BACKGROUND: "a prediction without any object it could match; fixed: removed",
-    ErrorKind.LOCALIZATION: "the right object with an inaccurate outline, matched or not; fixed: perfect outline",
-    ErrorKind.VOID: "predicted as void, or on mostly void or crowd in the ground truth; fixed: found, or removed",
+TYPE_MEANINGS = {
+    ErrorType.CLASSIFICATION: "found with IoU above 0.5, but with another category; fixed: category corrected",
+    ErrorType.UNDERSEGMENTATION: "one prediction covers most of several objects; fixed: cut along the ground truth",
+    ErrorType.OVERSEGMENTATION: "one object was predicted in several pieces; fixed: pieces merged",
+    ErrorType.MISSED: "no prediction matches it; fixed: found, with the mean IoU of its category",
+    ErrorType.BACKGROUND: "a prediction without any object it could match; fixed: removed",
+    ErrorType.LOCALIZATION: "the right object with an inaccurate outline, matched or not; fixed: perfect outline",
+    ErrorType.VOID: "predicted as void, or on mostly void or crowd in the ground truth; fixed: found, or removed",
 }
 _MOST_ROWS = 5000
-_MOST_PROBLEMS = 300
+_MOST_ISSUES = 300
 
 
 class ReportData(NamedTuple):
@@ -38,7 +38,7 @@ class ReportData(NamedTuple):
     Attributes:
         labels: the categories.
         records: of all images.
-        problems: issues of the files.
+        issues: issues of the files.
         summary: the reports of all metrics as plain dicts.
         values: metrics of the whole set, B = 1.
         ends: their intervals.
@@ -48,7 +48,7 @@ class ReportData(NamedTuple):
 
     labels: LabelSpace
     records: Sequence[ImageRecord]
-    problems: Sequence[Problem]
+    issues: Sequence[Issue]
     summary: Mapping[str, Any]
     values: Statistics
     ends: Interval
@@ -56,14 +56,17 @@ class ReportData(NamedTuple):
     samples: int
 
 
-def kind_name(kind: ErrorKind) -> Name:
+def type_name(error_type: ErrorType) -> Name:
     """Return the name and colour of an error type."""
-    return kind.title, KIND_COLORS[kind]
+    return error_type.title, TYPE_COLORS[error_type]
 
 
-def kind_heads() -> list[dict[str, Any]]:
+def type_heads() -> list[dict[str, Any]]:
     """Return the heads of a table's columns of error types, which are also the entries of legends."""
-    return [{"title": kind.title, "hint": KIND_MEANINGS[kind], "color": KIND_COLORS[kind]} for kind in ErrorKind]
+    return [
+        {"title": error_type.title, "hint": TYPE_MEANINGS[error_type], "color": TYPE_COLORS[error_type]}
+        for error_type in ErrorType
+    ]
 
 
 def result(found: ReportData) -> dict[str, Any]:
@@ -134,20 +137,20 @@ def categories(found: ReportData) -> dict[str, Any]:
         iou = found.values.ious[0, i]
         if math.isnan(values[0]) and math.isnan(iou):
             continue
-        costs = {kind: cost.per_category[described.name] for kind, cost in found.errors.kinds.items()}
-        costs[ErrorKind.LOCALIZATION] = found.errors.near_misses.per_category[described.name]
-        worst = max(costs, key=lambda kind: np.nan_to_num(costs[kind]))
+        costs = {error_type: cost.per_category[described.name] for error_type, cost in found.errors.types.items()}
+        costs[ErrorType.LOCALIZATION] = found.errors.near_misses.per_category[described.name]
+        worst = max(costs, key=lambda error_type: np.nan_to_num(costs[error_type]))
         is_dear = costs[worst] >= 5e-5
         rows.append(
             {
                 "name": category_name(found.labels, i),
                 "is_thing": described.is_thing,
                 "quality": values,
-                "spans": [span(low[i, j], high[i, j]) for j in range(3)],
+                "spans": [percent_interval(low[i, j], high[i, j]) for j in range(3)],
                 "width": float(high[i, 0] - low[i, 0]),
                 "counts": counts[i].tolist(),
                 "others": [iou, *(column[2][i] for column in others)],
-                "main_error": kind_name(worst) if is_dear else (NOTHING, None),
+                "main_error": type_name(worst) if is_dear else (NOTHING, None),
                 "main_cost": costs[worst] if is_dear else math.nan,
             }
         )
@@ -188,8 +191,8 @@ def worst(drawn: Sequence[tuple[WorstCase, Sequence[Figure]]], num_left_out: int
     """Return the worst images with their figures and numbers of errors."""
     cases = []
     for (record, reason), figures in drawn:
-        numbers = {kind: kind_number(record, kind) for kind in ErrorKind}
-        listed = ", ".join(f"{kind.title} {number}" for kind, number in numbers.items() if number)
+        numbers = {error_type: count_of_type(record, error_type) for error_type in ErrorType}
+        listed = ", ".join(f"{error_type.title} {number}" for error_type, number in numbers.items() if number)
         cases.append({"name": record.name, "pq": record.pq, "reason": reason, "errors": listed, "figures": figures})
     return {"cases": cases, "num_left_out": num_left_out}
 
@@ -202,7 +205,7 @@ def images(found: ReportData) -> dict[str, Any]:
             record.name,
             record.pq,
             [sum(row[column] for row in record.quality) for column in (1, 2, 3)]
-            + [kind_number(record, kind) for kind in ErrorKind],
+            + [count_of_type(record, error_type) for error_type in ErrorType],
         )
         for record in ranked[:_MOST_ROWS]
     ]
@@ -210,10 +213,10 @@ def images(found: ReportData) -> dict[str, Any]:
     return {"rows": rows, "limit": limit}
 
 
-def files(problems: Sequence[Problem]) -> dict[str, Any]:
+def files(issues: Sequence[Issue]) -> dict[str, Any]:
     """Return the file issues by file; the caption has their counts."""
-    caption = ", ".join(f"{kind} {count}" for kind, count in count_by_kind(problems).items())
-    by_file = [(file, "; ".join(p.what for p in group)) for file, group in groupby(problems, key=lambda p: p.file)]
-    if len(by_file) > _MOST_PROBLEMS:
-        caption += f". The first {_MOST_PROBLEMS} of {len(by_file)} files."
-    return {"caption": caption, "rows": by_file[:_MOST_PROBLEMS]}
+    caption = ", ".join(f"{error_type} {count}" for error_type, count in count_by_kind(issues).items())
+    by_file = [(file, "; ".join(p.what for p in group)) for file, group in groupby(issues, key=lambda p: p.file)]
+    if len(by_file) > _MOST_ISSUES:
+        caption += f". The first {_MOST_ISSUES} of {len(by_file)} files."
+    return {"caption": caption, "rows": by_file[:_MOST_ISSUES]}

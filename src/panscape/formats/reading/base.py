@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from panscape.errors import InvalidAnnotationError, UnreadableFileError
-from panscape.formats.problems import IssueKind, Problem
+from panscape.formats.issues import Issue, IssueKind
 from panscape.geometry import Size
 from panscape.images import open_image
 from panscape.input_files import FileNameError, require_file
@@ -51,7 +51,7 @@ class Entry:
     file: str
     keys: tuple[str | None, ...]
     content: Any
-    fault: Problem | None = None
+    fault: Issue | None = None
     image: str | None = None
 
 
@@ -60,14 +60,14 @@ class Reading(NamedTuple):
 
     Attributes:
         panoptic: the map; None if it cannot be read. Ambiguous segments are void.
-        problems: the issues found.
+        issues: the issues found.
         numbers: ids of the segments in the file, in the order of the map.
         areas: areas of the segments as stated in the file; None if not stated.
         error: why the file cannot be read; None if it can, or if its description is the reason.
     """
 
     panoptic: PanopticMap | None
-    problems: tuple[Problem, ...] = ()
+    issues: tuple[Issue, ...] = ()
     numbers: tuple[int, ...] = ()
     areas: tuple[int | None, ...] = ()
     error: UnreadableFileError | None = None
@@ -81,9 +81,9 @@ class Reading(NamedTuple):
         """
         if self.error is not None:
             raise self.error
-        for problem in self.problems:
-            if not problem.is_note:
-                raise InvalidAnnotationError(str(problem))
+        for issue in self.issues:
+            if not issue.is_note:
+                raise InvalidAnnotationError(str(issue))
         if self.panoptic is None:
             raise InvalidAnnotationError("expected a map or the reason why there is none")
         return self.panoptic
@@ -104,7 +104,7 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class AnnotationSource:
     """All maps of the predictions or of the ground truth.
 
     Attributes:
@@ -112,7 +112,7 @@ class Source:
         form: display name of its format.
         entries: in the order of the files.
         labels: the label space in the files or of their format; None if unknown.
-        problems: issues that belong to no entry.
+        issues: issues that belong to no entry.
         read: reads the map of an entry.
         labels_fault: why the label space in the files is invalid; it matters only if no other is given.
     """
@@ -121,7 +121,7 @@ class Source:
     form: str
     entries: Sequence[Entry]
     labels: LabelSpace | None
-    problems: Sequence[Problem]
+    issues: Sequence[Issue]
     read: Reader
     labels_fault: InvalidAnnotationError | None = None
 
@@ -173,4 +173,4 @@ def unreadable(entry: Entry, error: UnreadableFileError) -> Reading:
     what = " ".join(str(error).removeprefix(f"{error.path}: ").split())
     kinds = {OtherSizeError: IssueKind.SIZE, FileNameError: IssueKind.PATH}
     kind = kinds.get(type(error), IssueKind.UNREADABLE)
-    return Reading(None, (Problem(entry.file, kind, what),), error=error)
+    return Reading(None, (Issue(entry.file, kind, what),), error=error)

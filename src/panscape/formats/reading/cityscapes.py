@@ -6,9 +6,9 @@ from pathlib import Path
 
 from panscape.errors import UnreadableFileError, listed
 from panscape.formats import decode_cityscapes, load_label_image, unique_ids
+from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import city_key_of, key_of
-from panscape.formats.problems import IssueKind, Problem
-from panscape.formats.reading.base import Entry, Reading, Source, require_png, unreadable
+from panscape.formats.reading.base import AnnotationSource, Entry, Reading, require_png, unreadable
 from panscape.geometry import Size
 from panscape.input_files import find_files
 from panscape.labels import LabelSpace
@@ -24,7 +24,7 @@ def find_instance_ids(folder: Path) -> list[Path]:
     return find_files(folder, {".png"}, _ENDING)
 
 
-def open_cityscapes(folder: Path, files: list[Path]) -> Source:
+def open_cityscapes(folder: Path, files: list[Path]) -> AnnotationSource:
     """Return the source of the files found by :func:`find_instance_ids`."""
     entries: dict[str, Entry] = {}
     for path in files:
@@ -32,12 +32,12 @@ def open_cityscapes(folder: Path, files: list[Path]) -> Source:
         name = city_key_of(stem) or stem.removesuffix("_gtFine")
         if name in entries:
             what = f"expected one file for {name}, got {entries[name].file} as well; remove one"
-            fault = Problem(str(path), IssueKind.DUPLICATE, what)
+            fault = Issue(str(path), IssueKind.DUPLICATE, what)
             first = entries[name]
             entries[name] = Entry(name, first.file, first.keys, first.content, fault)
             continue
         entries[name] = Entry(name, str(path), (key_of(name), key_of(stem), None, city_key_of(stem)), path)
-    return Source(folder, _FORM, list(entries.values()), LabelSpace.load("cityscapes"), (), _read)
+    return AnnotationSource(folder, _FORM, list(entries.values()), LabelSpace.load("cityscapes"), (), _read)
 
 
 def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
@@ -54,11 +54,11 @@ def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading
         for category in [value if value < _DIVISOR else value // _DIVISOR]
         if category > _LARGEST_LABEL and category not in labels.id_of_source
     ]
-    problems = []
+    issues = []
     if unknown:
         what = (
             f"expected instance ids of Cityscapes for {labels.name!r}, label id or 1000 times label id plus number, "
             f"got {listed(unknown)}"
         )
-        problems.append(Problem(entry.file, IssueKind.CATEGORY, what))
-    return Reading(decode_cityscapes(numbers, labels), tuple(problems))
+        issues.append(Issue(entry.file, IssueKind.CATEGORY, what))
+    return Reading(decode_cityscapes(numbers, labels), tuple(issues))

@@ -15,9 +15,9 @@ from panscape.errors import InvalidAnnotationError, UnreadableFileError, shown
 from panscape.formats.coco import coco_ids, parse_coco_segments, undescribed_ids
 from panscape.formats.coco_files import load_coco_png
 from panscape.formats.coco_json import CocoAnnotation, CocoImage, CocoJson, load_coco_json
+from panscape.formats.issues import Issue, IssueKind, in_one_line
 from panscape.formats.keys import city_key_of, key_of
-from panscape.formats.problems import IssueKind, Problem, in_one_line
-from panscape.formats.reading.base import Entry, Reading, Source, require_png, unreadable
+from panscape.formats.reading.base import AnnotationSource, Entry, Reading, require_png, unreadable
 from panscape.formats.segments_info import map_from_id_image
 from panscape.geometry import Size
 from panscape.input_files import FileFolder
@@ -35,7 +35,7 @@ class _Content(NamedTuple):
     annotation: CocoAnnotation
 
 
-def open_coco(json_path: Path, pngs: Path | None = None) -> Source:
+def open_coco(json_path: Path, pngs: Path | None = None) -> AnnotationSource:
     """Return the source of the maps of a JSON in COCO panoptic format, in the order of its ``images``, if listed.
 
     Args:
@@ -49,19 +49,19 @@ def open_coco(json_path: Path, pngs: Path | None = None) -> Source:
     return coco_source(load_coco_json(json_path), pngs)
 
 
-def coco_source(content: CocoJson, pngs: Path | None = None) -> Source:
+def coco_source(content: CocoJson, pngs: Path | None = None) -> AnnotationSource:
     """Return the source of the maps of a JSON that has been read; see :func:`open_coco`."""
     content.require_panoptic()
     images = {
         key: image for image in content.images if isinstance(image, CocoImage) and (key := key_of(image.id)) is not None
     }
     folder = FileFolder(_folder(content, pngs))
-    entries, problems = _entries(content, folder, {key: _name(image.file_name) for key, image in images.items()})
+    entries, issues = _entries(content, folder, {key: _name(image.file_name) for key, image in images.items()})
     for key, image in images.items():
         if key not in entries:
             named = shown(key if image.file_name is None else image.file_name)
             what = f"expected an annotation of image {named}, found none; add it, or remove the image"
-            problems.append(Problem(str(content.path), IssueKind.MISSING_TRUTH, what))
+            issues.append(Issue(str(content.path), IssueKind.MISSING_TRUTH, what))
     position = {key: n for n, key in enumerate(images)}
     ordered = sorted(entries, key=lambda key: position.get(key, len(position)))
     labels, labels_fault = None, None
@@ -69,7 +69,7 @@ def coco_source(content: CocoJson, pngs: Path | None = None) -> Source:
         labels = content.labels()
     except InvalidAnnotationError as error:
         labels_fault = error
-    return Source(content.path, _FORM, [entries[key] for key in ordered], labels, problems, _read, labels_fault)
+    return AnnotationSource(content.path, _FORM, [entries[key] for key in ordered], labels, issues, _read, labels_fault)
 
 
 def _name(value: object) -> str | None:
@@ -78,17 +78,17 @@ def _name(value: object) -> str | None:
 
 def _entries(
     content: CocoJson, folder: FileFolder, images: dict[str, str | None]
-) -> tuple[dict[str, Entry], list[Problem]]:
+) -> tuple[dict[str, Entry], list[Issue]]:
     """Return the entries by the key of their image, and the issues of annotations that belong to no image."""
     json_path = content.path
     times = Counter(key_of(a.image_id) for a in content.annotations if isinstance(a, CocoAnnotation))
     entries: dict[str, Entry] = {}
-    problems: list[Problem] = []
+    issues: list[Issue] = []
     for position, annotation in enumerate(content.annotations):
         key = key_of(annotation.image_id) if isinstance(annotation, CocoAnnotation) else None
         if not isinstance(annotation, CocoAnnotation) or key is None:
             what = f"annotation {position}: expected an object with image_id, file_name and segments_info, got "
-            problems.append(Problem(str(json_path), IssueKind.SHAPE, what + _described(annotation)))
+            issues.append(Issue(str(json_path), IssueKind.SHAPE, what + _described(annotation)))
             continue
         if key in entries:
             continue
@@ -96,9 +96,9 @@ def _entries(
         fault = None
         if times[key] > 1:
             what = f"expected one annotation of image {shown(annotation.image_id)}, got {times[key]}; keep one"
-            fault = Problem(str(json_path), IssueKind.DUPLICATE, what)
+            fault = Issue(str(json_path), IssueKind.DUPLICATE, what)
         elif not annotation.is_valid:
-            fault = Problem(str(json_path), IssueKind.SHAPE, _why_no_list(annotation, json_path))
+            fault = Issue(str(json_path), IssueKind.SHAPE, _why_no_list(annotation, json_path))
         stems = (_stem(png), _stem(image))
         keys = (key, *(key_of(stem) for stem in stems), next(filter(None, map(city_key_of, (key, *stems))), None))
         file = (
@@ -106,7 +106,7 @@ def _entries(
         )
         name = shown(stems[0] or key)[1:-1]
         entries[key] = Entry(name, file, keys, _Content(folder, json_path, annotation), fault, image)
-    return entries, problems
+    return entries, issues
 
 
 def _why_no_list(annotation: CocoAnnotation, json_path: Path) -> str:
@@ -161,12 +161,12 @@ def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading
     except UnreadableFileError as error:
         return unreadable(entry, error)
     described = parse_coco_segments(descriptions, labels)
-    problems = [Problem(entry.file, kind, what) for kind, what in described.issues.items()]
+    issues = [Issue(entry.file, kind, what) for kind, what in described.issues.items()]
     panoptic, undescribed = map_from_id_image(numbers, described.segments, {0, *described.ambiguous})
     if undescribed:
-        problems.append(Problem(entry.file, IssueKind.UNDESCRIBED, undescribed_ids(undescribed)))
+        issues.append(Issue(entry.file, IssueKind.UNDESCRIBED, undescribed_ids(undescribed)))
     segments = described.segments
-    return Reading(panoptic, tuple(problems), tuple(s.number for s in segments), tuple(s.area for s in segments))
+    return Reading(panoptic, tuple(issues), tuple(s.number for s in segments), tuple(s.area for s in segments))
 
 
 def file_name_of(entry: Entry) -> object:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
+from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import match_keys
-from panscape.formats.problems import IssueKind, Problem
-from panscape.formats.reading.base import Entry, Source
+from panscape.formats.reading.base import AnnotationSource, Entry
 from panscape.formats.reading.cityscapes import find_instance_ids, open_cityscapes
 from panscape.formats.reading.coco import open_coco
 from panscape.formats.reading.transformers import find_arrays, open_arrays
@@ -33,7 +33,7 @@ class EntryPair(NamedTuple):
     prediction: Entry | None
 
 
-def find_source(path: Path, *, pngs: Path | None = None, by_source_id: bool = False) -> Source:
+def find_source(path: Path, *, pngs: Path | None = None, by_source_id: bool = False) -> AnnotationSource:
     """Detect the format of the maps at a path.
 
     Args:
@@ -76,7 +76,7 @@ def _only_json(folder: Path) -> Path:
     return found[0]
 
 
-def label_space(name: str | None, truth: Source) -> LabelSpace:
+def label_space(name: str | None, truth: AnnotationSource) -> LabelSpace:
     """Return the label space for the evaluation.
 
     Args:
@@ -101,7 +101,7 @@ def label_space(name: str | None, truth: Source) -> LabelSpace:
     return truth.labels
 
 
-def paired(predictions: Source, truth: Source) -> tuple[list[EntryPair], list[Problem]]:
+def paired(predictions: AnnotationSource, truth: AnnotationSource) -> tuple[list[EntryPair], list[Issue]]:
     """Pair every image of the ground truth with its prediction, in the order of the ground truth.
 
     Images are identified by the id in the JSON, by the file names, or by Cityscapes' city, sequence and frame. The key
@@ -120,16 +120,16 @@ def paired(predictions: Source, truth: Source) -> tuple[list[EntryPair], list[Pr
             f"{predictions.path}: expected predictions of the images of {truth.path}, got none with a matching id or "
             f"name: {names[0]} and {names[1]}; use the ground truth of these images, or fix the names"
         )
-    problems = []
+    issues = []
     prediction_of: dict[int, Entry] = {}
     for entry, place in zip(predictions.entries, best, strict=True):
         if place is None:
             what = f"expected an image of the ground truth, but {truth.path} has none with the name {entry.name}"
-            problems.append(Problem(entry.file, IssueKind.UNKNOWN_IMAGE, what))
+            issues.append(Issue(entry.file, IssueKind.UNKNOWN_IMAGE, what))
         elif place in prediction_of:
             other = prediction_of[place]
             what = f"expected one prediction for {truth.entries[place].name}, got {other.file} as well; remove one"
-            fault = Problem(entry.file, IssueKind.DUPLICATE, what)
+            fault = Issue(entry.file, IssueKind.DUPLICATE, what)
             prediction_of[place] = Entry(other.name, other.file, other.keys, other.content, fault)
         else:
             prediction_of[place] = entry
@@ -138,8 +138,8 @@ def paired(predictions: Source, truth: Source) -> tuple[list[EntryPair], list[Pr
         EntryPair(entry.name if times[entry.name] == 1 else f"{entry.name} ({entry.keys[0]})", entry, prediction)
         for entry, prediction in ((entry, prediction_of.get(place)) for place, entry in enumerate(truth.entries))
     ]
-    return pairs, problems
+    return pairs, issues
 
 
-def _example(source: Source) -> str:
+def _example(source: AnnotationSource) -> str:
     return repr(source.entries[0].keys[0]) if source.entries else "nothing"

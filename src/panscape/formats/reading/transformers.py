@@ -24,9 +24,9 @@ from PIL import Image
 
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError, listed, shown
 from panscape.formats import map_from_id_image, merge_stuff_segments, parse_segments_info, to_integer_ids
+from panscape.formats.issues import Issue, IssueKind, in_one_line
 from panscape.formats.keys import city_key_of, key_of
-from panscape.formats.problems import IssueKind, Problem, in_one_line
-from panscape.formats.reading.base import Entry, OtherSizeError, Reading, Source, require_size, unreadable
+from panscape.formats.reading.base import AnnotationSource, Entry, OtherSizeError, Reading, require_size, unreadable
 from panscape.geometry import Size
 from panscape.input_files import find_files, load_json, require_file
 from panscape.labels import LabelSpace
@@ -48,7 +48,7 @@ def find_arrays(folder: Path) -> list[Path]:
     return find_files(folder, _ENDINGS)
 
 
-def open_arrays(folder: Path, files: list[Path], *, by_source_id: bool = False) -> Source:
+def open_arrays(folder: Path, files: list[Path], *, by_source_id: bool = False) -> AnnotationSource:
     """Return the source of the files found by :func:`find_arrays`.
 
     Args:
@@ -62,10 +62,10 @@ def open_arrays(folder: Path, files: list[Path], *, by_source_id: bool = False) 
         fault = None
         if stem in entries:
             what = f"expected one file for {stem}, got {entries[stem].file} as well; remove one"
-            fault = Problem(str(path), IssueKind.DUPLICATE, what)
+            fault = Issue(str(path), IssueKind.DUPLICATE, what)
         keys = (key_of(stem), key_of(path.stem), None, city_key_of(path.stem))
         entries[stem] = Entry(stem, str(path), keys, path, fault)
-    return Source(folder, _FORM, list(entries.values()), None, [], partial(_read, by_source_id))
+    return AnnotationSource(folder, _FORM, list(entries.values()), None, [], partial(_read, by_source_id))
 
 
 def _read(by_source_id: bool, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
@@ -78,26 +78,26 @@ def _read(by_source_id: bool, entry: Entry, labels: LabelSpace, size: Size | Non
     except UnreadableFileError as error:
         return unreadable(entry, error)
     except (InvalidAnnotationError, InvalidArgumentError) as error:
-        return Reading(None, (Problem(entry.file, IssueKind.UNREADABLE, in_one_line(error, entry.file)),))
-    segments, issues = parse_segments_info(descriptions, labels, by_source_id=by_source_id)
+        return Reading(None, (Issue(entry.file, IssueKind.UNREADABLE, in_one_line(error, entry.file)),))
+    segments, faults = parse_segments_info(descriptions, labels, by_source_id=by_source_id)
     described = Counter(segment.category for segment in segments)
     numbers, segments = merge_stuff_segments(numbers, segments, labels)
-    panoptic, undescribed = map_from_id_image(numbers, segments, {0, *(n for n in issues if n is not None)})
+    panoptic, undescribed = map_from_id_image(numbers, segments, {0, *(n for n in faults if n is not None)})
     ambiguous: dict[IssueKind, list[int | None]] = {}
-    for number, issue in issues.items():
-        ambiguous.setdefault(_KINDS[issue.kind], []).append(number)
-    problems = []
+    for number, fault in faults.items():
+        ambiguous.setdefault(_KINDS[fault.kind], []).append(number)
+    issues = []
     for kind, (first, *others) in ambiguous.items():
-        what = issues[first].what + (f"; likewise the ids {listed(others)}" if others else "")
-        problems.append(Problem(entry.file, kind, what))
+        what = faults[first].what + (f"; likewise the ids {listed(others)}" if others else "")
+        issues.append(Issue(entry.file, kind, what))
     if undescribed:
         what = f"expected a description of every id in the segmentation, but there is none of {listed(undescribed)}"
-        problems.append(Problem(entry.file, IssueKind.UNDESCRIBED, what))
+        issues.append(Issue(entry.file, IssueKind.UNDESCRIBED, what))
     pieces = [labels[c].name for c, count in described.items() if count > 1 and not labels[c].is_thing]
     if pieces:
         what = f"several segments of {listed(pieces)} were merged, as a map has one segment of each stuff category"
-        problems.append(Problem(entry.file, IssueKind.PIECES, what))
-    return Reading(panoptic, tuple(problems), tuple(s.number for s in segments), (None,) * len(segments))
+        issues.append(Issue(entry.file, IssueKind.PIECES, what))
+    return Reading(panoptic, tuple(issues), tuple(s.number for s in segments), (None,) * len(segments))
 
 
 def _load(path: Path, size: Size | None) -> tuple[NDArray[Any], str | None]:

@@ -10,7 +10,7 @@ Section 3.2):
        M = P_loc (the object's box, the cell's box) * P_sem (the object's category at the cell).
 
    M is upsampled bilinearly to the image and compared with a threshold.
-3. Merge the masks with the stuff (``panscape.representations.merging``).
+3. Merge the masks with the stuff (``panscape.representations.fusion``).
 
 Paper and released code differ in step 2, and ``variant`` selects one of them:
 
@@ -51,7 +51,7 @@ from panscape.representations.dense_boxes.locations import Pyramid, dense_boxes
 from panscape.representations.dense_boxes.masks_cpu import build_masks
 from panscape.representations.dense_boxes.select_boxes import select_boxes
 from panscape.representations.dense_boxes.types import DenseBoxOutputs
-from panscape.representations.merging import MergeConfig, merge_instances
+from panscape.representations.fusion import FusionConfig, fuse_instances
 
 _LARGEST_DISTANCE = 1e14  # masks require boxes within 1e15
 _MAX_PIXELS = 1 << 25  # pixels of a chunk of masks, of one byte each: 16 masks of 1024x2048
@@ -98,10 +98,10 @@ def decode_dense_boxes_reference(
     inputs = MaskInputs(found.box, found.category, dense, prob, geometry)
     masks = dense_masks_reference(inputs, threshold=decoding.mask_threshold, variant=decoding.variant)
 
-    choices = torch.tensor(decoding.merging.semantic_ids(labels), device=box.device)
+    choices = torch.tensor(decoding.fusion.semantic_ids(labels), device=box.device)
     semantic = choices[argmax_over_planes(logits[choices], lambda p: upsample(p, pyramid.padded_size, size, False))]
     windows = CroppedMasks.from_masks(masks)
-    return merge_instances(windows, things[found.category], found.score, semantic, labels, decoding.merging)
+    return fuse_instances(windows, things[found.category], found.score, semantic, labels, decoding.fusion)
 
 
 def dense_masks_reference(inputs: MaskInputs, *, threshold: float, variant: MaskVariant) -> Tensor:
@@ -164,7 +164,7 @@ def decode_dense_boxes(
     images = _mask_inputs(outputs, sizes, labels, pyramid, decoding)
     maps = []
     for logits, (inputs, score) in zip(outputs.semantic, images, strict=True):
-        semantic = semantic_argmax(logits, inputs.geometry, labels, decoding.merging)
+        semantic = semantic_argmax(logits, inputs.geometry, labels, decoding.fusion)
         maps.append(boxes_to_map(inputs, score, semantic, labels, decoding))
     return maps
 
@@ -214,9 +214,9 @@ def boxes_to_map(
         labels: label space, which defines things and stuff.
         decoding: decoding options.
     """
-    kept = score >= decoding.merging.min_score  # objects that merging would drop need no mask
+    kept = score >= decoding.fusion.min_score  # objects that fusion would drop need no mask
     masks, category, score = _detections(inputs.of_objects(kept), score[kept], labels, decoding)
-    return merge_instances(masks, category, score, semantic, labels, decoding.merging)
+    return fuse_instances(masks, category, score, semantic, labels, decoding.fusion)
 
 
 def _detections(inputs: MaskInputs, score: Tensor, labels: LabelSpace, decoding: DenseBoxDecoding) -> Detections:
@@ -292,16 +292,16 @@ def upsampled_thing_prob(semantic_logits: Tensor, grid: tuple[int, int], thing_i
     return prob
 
 
-def semantic_argmax(logits: Tensor, geometry: ImageGeometry, labels: LabelSpace, merging: MergeConfig) -> Tensor:
+def semantic_argmax(logits: Tensor, geometry: ImageGeometry, labels: LabelSpace, fusion: FusionConfig) -> Tensor:
     """Return the argmax over the categories that pixels without an object may have, integers [H, W].
 
     Args:
         logits: float [K, h, w], which are upsampled bilinearly to the padded size.
         geometry: sizes of the image; the result has its inference size.
         labels: label space, which defines things and stuff.
-        merging: merging rules, which define those categories.
+        fusion: fusion rules, which define those categories.
     """
-    ids, sizes = merging.semantic_ids(labels), (geometry.padded_size, geometry.inference_size)
+    ids, sizes = fusion.semantic_ids(labels), (geometry.padded_size, geometry.inference_size)
     if len(ids) == len(labels):
         return upsampled_argmax(logits, *sizes)
     position = upsampled_argmax(logits[list(ids)], *sizes)

@@ -10,7 +10,7 @@ from torch import Tensor
 from panscape.constraints import PositiveInt, UnitInterval, check_fields
 from panscape.representations.dense_boxes.locations import argmax_level
 from panscape.representations.dense_boxes.select_boxes import BoxSelection
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 
 MaskVariant = Literal["published", "paper"]
 
@@ -34,7 +34,7 @@ class DenseBoxDecoding:
         class_agnostic_nms_iou: IoU threshold of NMS across categories, 0..1; not for "paper".
         max_detections: Maximum number of objects, except those with the same score as the last one.
         mask_threshold: Minimum probability of a pixel of an object's mask, 0..1.
-        merging: Rules for merging objects and stuff into a map. Scores are products of two probabilities and lower
+        fusion: Rules for the fusion of objects and stuff into a map. Scores are products of two probabilities and lower
             than those of other detectors, so that a min_score below 0.5 is often better; neither paper nor code has
             one.
 
@@ -49,7 +49,7 @@ class DenseBoxDecoding:
     class_agnostic_nms_iou: UnitInterval = 0.97
     max_detections: PositiveInt = 100
     mask_threshold: UnitInterval = 0.4
-    merging: MergeConfig = field(default_factory=MergeConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -69,7 +69,7 @@ def decode_with_truth(
     else:
         parts_of_one = (outputs.box_category[0], outputs.box[0], outputs.centerness[0])
         found = select_boxes(*parts_of_one, pyramid, size, decoding.selection)
-    choices = torch.tensor(decoding.merging.semantic_ids(labels), device=prob.device)
+    choices = torch.tensor(decoding.fusion.semantic_ids(labels), device=prob.device)
     semantic = choices[prob[choices].argmax(0)]
     inputs = MaskInputs(found.box, found.category, dense, prob[things], ImageGeometry.of(size))
     return boxes_to_map(inputs, found.score, semantic, labels, decoding)

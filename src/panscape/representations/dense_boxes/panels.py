@@ -55,7 +55,7 @@ def draw_panels(
     dense = dense_boxes(outputs.box.clamp_min(0), decoding.levels(outputs.levelness), pyramid)[0]
     locations = (outputs.box_category[0], outputs.box[0], outputs.centerness[0])
     found = select_boxes(*locations, pyramid, size, decoding.selection)
-    is_sure, is_likely = (found.score >= share * decoding.merging.min_score for share in (1, 0.5))
+    is_sure, is_likely = (found.score >= share * decoding.fusion.min_score for share in (1, 0.5))
     left, top, right, bottom = dense[0]
     to_middle = torch.stack([top + bottom, left + right]) / 2 - grid_points(pyramid.dense_size, grid_stride)
     ways = draw_offsets(_at_pixels(to_middle, grid_stride, size), mask=is_thing)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from panscape.constraints import NonNegative, PositiveFraction, PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
-from panscape.nn.losses import bootstrapped_cross_entropy, global_normalizers
+from panscape.nn.losses import global_normalizers, ohem_cross_entropy_per_image
 from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 from panscape.representations.checks import check_categories, check_category_weights
@@ -189,7 +189,7 @@ class DenseBoxRepresentation:
             "category": self.category_loss_weight
             * (sum_of_category_loss(outputs.box_category, targets.box_category) / categorized),
             "semantic": self.semantic_loss_weight
-            * bootstrapped_cross_entropy(semantic, targets.semantic, self.hard_pixel_fraction, self.category_weights),
+            * ohem_cross_entropy_per_image(semantic, targets.semantic, self.hard_pixel_fraction, self.category_weights),
         }
         if outputs.levelness is not None:
             cost = F.cross_entropy(outputs.levelness, targets.levelness, ignore_index=-1, reduction="sum")
@@ -217,7 +217,7 @@ class DenseBoxRepresentation:
     ) -> list[Detections]:
         """Return the detected objects of each image of a batch before they are merged into a map.
 
-        These are all selected boxes (``score_threshold``, ``max_detections``), whatever their score; ``merging`` is not
+        These are all selected boxes (``score_threshold``, ``max_detections``), whatever their score; ``fusion`` is not
         applied. The paper measures average precision on them.
 
         Args:

@@ -9,7 +9,7 @@ import pytest
 
 from panscape.datasets.town import image_effects, renderer
 from panscape.datasets.town.layout import build_town
-from panscape.datasets.town.meshes import models
+from panscape.datasets.town.meshes import town_meshes
 from panscape.datasets.town.scene import Camera, Rng, material, noise_tile, sensor_noise
 from panscape.ops.jit import JitKernel
 
@@ -96,7 +96,7 @@ def test_compiled_and_plain_painting_give_the_same_bits(view: str, monkeypatch: 
         size = (48, 72)
         scene, light, air = build_town(Rng(2, 3), size, view)
         things, materials = scene.tables()
-        camera, table = scene.camera.table(), models()
+        camera, table = scene.camera.table(), town_meshes()
         color, inverse_depth = np.zeros((*size, 3), np.float32), np.zeros(size, np.float32)
         ids, photo = np.zeros(size, np.int32), np.zeros((3, *size), np.uint8)
         ground = np.zeros(size, np.uint8)

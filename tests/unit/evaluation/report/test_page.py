@@ -25,12 +25,12 @@ from panscape.evaluation.compare import compare
 from panscape.evaluation.evaluators import create_evaluator
 from panscape.evaluation.options import EvaluationOptions
 from panscape.evaluation.records import ImageRecord, record_of
-from panscape.evaluation.report.figures import KIND_COLORS, choose, draw_case, draw_errors, find_images, image_of
+from panscape.evaluation.report.figures import TYPE_COLORS, choose, draw_case, draw_errors, find_images, image_of
 from panscape.evaluation.report.page import write_report
 from panscape.evaluation.results import write_results
-from panscape.formats.problems import IssueKind, Problem
+from panscape.formats.issues import Issue, IssueKind
 from panscape.metrics import PROTOCOLS, Evaluator
-from panscape.metrics.error_analysis import ErrorKind, find_errors
+from panscape.metrics.error_types import ErrorType, find_errors
 from panscape.metrics.matching import match_segments
 from panscape.ops.cropped_masks import CroppedMasks, Detections
 
@@ -45,7 +45,7 @@ class FakeScores:
     truth: Path
     labels: LabelSpace
     records: tuple[ImageRecord, ...]
-    problems: tuple[Problem, ...]
+    issues: tuple[Issue, ...]
     summary: dict[str, Any]
     maps_of: Callable[[str], tuple[PanopticMap, PanopticMap]] | None = None
 
@@ -66,7 +66,7 @@ def scores_of(shift: int = 3, num: int = 6, *, maps: bool = True) -> FakeScores:
         Path("truth"),
         LABELS,
         tuple(record_of(name, *pair, LABELS) for name, pair in pairs.items()),
-        (Problem(EVIL, IssueKind.SIZE, f"what {EVIL}"), Problem("b", IssueKind.SIZE, "too large")),
+        (Issue(EVIL, IssueKind.SIZE, f"what {EVIL}"), Issue("b", IssueKind.SIZE, "too large")),
         evaluator.compute().to_dict(),
         pairs.__getitem__ if maps else None,
     )
@@ -138,7 +138,7 @@ def test_names_cannot_run(path: Path) -> None:
     assert set(page.scripts) == {None, "confusion-data"}  # ours, and data
     assert "alert(" not in page.scripts[None]
     assert json.loads(page.scripts["confusion-data"])["names"][3] == EVIL
-    assert sum(EVIL in text for text in page.texts) >= 4  # category, image, file, problem: as plain text
+    assert sum(EVIL in text for text in page.texts) >= 4  # category, image, file, issue: as plain text
     digest = base64.b64encode(hashlib.sha256(page.scripts[None].encode()).digest()).decode()
     policy = next(v for tag, name, v in page.attributes if tag == "meta" and name == "content" and "default-src" in v)
     assert policy.startswith("default-src 'none'")
@@ -161,7 +161,7 @@ def test_everything_is_there(path: Path) -> None:
     ):
         assert f"{100 * value:.1f}" in page.texts
     assert "Fix first: localization" in text
-    assert all(kind.title in page.texts for kind in ErrorKind)
+    assert all(kind.title in page.texts for kind in ErrorType)
     assert all(record.name in page.texts for record in scores.records)
     assert "wrong size 2" in text
     data = json.loads(page.scripts["confusion-data"])
@@ -322,12 +322,12 @@ def test_errors_are_painted_in_their_colours() -> None:
     assert drawn[:5] == [grey] * 5
     assert drawn[12:] == [dark] * 2
 
-    def painted(kind: ErrorKind) -> list[int]:
-        return [round(130 * 0.25 + 0.75 * value) for value in KIND_COLORS[kind]]
+    def painted(kind: ErrorType) -> list[int]:
+        return [round(130 * 0.25 + 0.75 * value) for value in TYPE_COLORS[kind]]
 
-    assert drawn[5] == painted(ErrorKind.BACKGROUND)
-    assert drawn[6:10] == [painted(ErrorKind.CLASSIFICATION)] * 4
-    assert drawn[10:12] == [painted(ErrorKind.MISSED)] * 2
+    assert drawn[5] == painted(ErrorType.BACKGROUND)
+    assert drawn[6:10] == [painted(ErrorType.CLASSIFICATION)] * 4
+    assert drawn[10:12] == [painted(ErrorType.MISSED)] * 2
 
 
 def test_the_truth_itself_has_no_errors() -> None:
@@ -348,13 +348,13 @@ def test_errors_are_drawn_by_the_rules() -> None:
         content = base64.b64decode(figure.uri.split(",")[1])
         return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)[0]
 
-    def is_painted(pixels: np.ndarray, kind: ErrorKind) -> bool:
-        grey = pixels - 0.75 * np.array(KIND_COLORS[kind])  # a quarter of 70 to 223
+    def is_painted(pixels: np.ndarray, kind: ErrorType) -> bool:
+        grey = pixels - 0.75 * np.array(TYPE_COLORS[kind])  # a quarter of 70 to 223
         return bool(((grey > 15) & (grey < 58)).all())
 
-    assert is_painted(drawn("coco")[:8], ErrorKind.OVERSEGMENTATION)
-    assert is_painted(drawn("coco")[8:], ErrorKind.VOID)
+    assert is_painted(drawn("coco")[:8], ErrorType.OVERSEGMENTATION)
+    assert is_painted(drawn("coco")[8:], ErrorType.VOID)
     for protocol in ("deeplab2", "seamseg"):
         assert (drawn(protocol)[8:] < 60).all()  # dark
-    assert is_painted(drawn("seamseg")[:8], ErrorKind.OVERSEGMENTATION)
+    assert is_painted(drawn("seamseg")[:8], ErrorType.OVERSEGMENTATION)
     assert (np.ptp(drawn("deeplab2")[:8], axis=1) < 8).all()  # grey: no error

@@ -20,7 +20,7 @@ from maps import SHAPES
 from PIL import Image
 from scored_files import array_segments, several_maps, write_array, write_coco, write_instance_ids
 
-from panscape.formats.problems import IssueKind
+from panscape.formats.issues import IssueKind
 from panscape.formats.reading.base import Reading
 from panscape.formats.reading.pairing import find_source
 from panscape.formats.reading.transformers import find_arrays, open_arrays
@@ -61,7 +61,7 @@ def npz(path: Path, **members: bytes) -> Path:
 
 
 def refused_without_memory(path: Path, size: Size | None = SIZE) -> tuple[IssueKind, str]:
-    """Return the one problem of a file; reading it took no more memory than headers need."""
+    """Return the one issue of a file; reading it took no more memory than headers need."""
     tracemalloc.start()
     try:
         reading = read(path, size)
@@ -70,9 +70,9 @@ def refused_without_memory(path: Path, size: Size | None = SIZE) -> tuple[IssueK
         tracemalloc.stop()
     assert peak < 2**20
     assert reading.panoptic is None
-    (problem,) = reading.problems
-    assert "\n" not in str(problem)
-    return problem.kind, problem.what
+    (issue,) = reading.issues
+    assert "\n" not in str(issue)
+    return issue.kind, issue.what
 
 
 def expected(size: Size) -> tuple[IssueKind, str]:
@@ -153,7 +153,7 @@ def test_files_of_the_right_size_are_read(tmp_path: Path) -> None:
         write_array(tmp_path / ending[1:] / f"1{ending}", np.asfortranarray(panoptic.ids), array_segments(panoptic))
     for path in (coco, cities, tmp_path / "npy", tmp_path / "npz"):
         found = [read(path, size) for size in (SIZE, None)]
-        assert [reading.problems for reading in found] == [(), ()]
+        assert [reading.issues for reading in found] == [(), ()]
         for reading in found:
             assert reading.panoptic is not None
             assert torch.equal(reading.panoptic.semantic(void=255), panoptic.semantic(void=255))
@@ -195,14 +195,14 @@ def test_five_hundred_spoilt_arrays(tmp_path: Path) -> None:
             size = Size(12, 16) if turn % 2 else None
             reading = sources[kind].read(sources[kind].entries[0], SHAPES, size)
         path.write_bytes(whole)
-        for problem in reading.problems:
-            assert "\n" not in str(problem)
-            assert len(str(problem)) < 2000
-        assert reading.panoptic is not None or reading.problems
-        ends[str(reading.problems[0].kind) if reading.problems else f"clean {kind}"] += 1
+        for issue in reading.issues:
+            assert "\n" not in str(issue)
+            assert len(str(issue)) < 2000
+        assert reading.panoptic is not None or reading.issues
+        ends[str(reading.issues[0].kind) if reading.issues else f"clean {kind}"] += 1
     assert sum(ends.values()) == 500
     assert ends[IssueKind.UNREADABLE] > 200
     assert ends[IssueKind.UNDESCRIBED] > 5
     assert ends[IssueKind.SHAPE] + ends[IssueKind.CATEGORY] + ends[IssueKind.COLLISION] > 2
     for source in sources.values():
-        assert source.read(source.entries[0], SHAPES, Size(12, 16)).problems == ()
+        assert source.read(source.entries[0], SHAPES, Size(12, 16)).issues == ()

@@ -16,11 +16,11 @@ from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxOutpu
 from panscape.representations.dense_boxes.decode import decode_dense_boxes, decode_dense_boxes_reference
 from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
 from panscape.representations.dense_boxes.select_boxes import select_boxes
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 
 PADDED, STRIDE, LEVELS = (96, 128), 8, 3
 GRID = (24, 32)
-LENIENT = DenseBoxDecoding(merging=MergeConfig(min_score=0.1, stuff_area=20))
+LENIENT = DenseBoxDecoding(fusion=FusionConfig(min_score=0.1, stuff_area=20))
 PAPER = replace(LENIENT, variant="paper")
 
 
@@ -79,13 +79,13 @@ def as_the_authors(outputs: list[Tensor], size, decoding: DenseBoxDecoding, with
     result = torch.full(size, -1)
     for p in range(len(masks)):
         area, free = int(masks[p].sum()), masks[p] & (result < 0)
-        if found.score[p] < decoding.merging.min_score or not int(free.sum()):
+        if found.score[p] < decoding.fusion.min_score or not int(free.sum()):
             continue
-        if (area - int(free.sum())) / area <= decoding.merging.max_overlap:
+        if (area - int(free.sum())) / area <= decoding.fusion.max_overlap:
             result[free] = int(thing[p]) * 1000 + p + 1
     for c in SHAPES.stuff_ids:
         left = (likeliest == c) & (result < 0)
-        if int(left.sum()) >= decoding.merging.stuff_area:
+        if int(left.sum()) >= decoding.fusion.stuff_area:
             result[left] = c * 1000
     return result
 
@@ -125,8 +125,8 @@ def test_it_does_what_the_authors_wrote(with_levelness, decoding, size):
 @pytest.mark.parametrize("variant", ["published", "paper"])
 @pytest.mark.parametrize("size", [PADDED, (91, 117)])
 def test_it_equals_the_plain_definition_in_every_pixel(with_levelness, uncovered, variant, size):
-    merging = MergeConfig(min_score=0.1, stuff_area=20, stuff_on_uncovered=uncovered)
-    decoding, pyramid = DenseBoxDecoding(variant, merging=merging), Pyramid(PADDED, STRIDE, LEVELS)
+    fusion = FusionConfig(min_score=0.1, stuff_area=20, stuff_on_uncovered=uncovered)
+    decoding, pyramid = DenseBoxDecoding(variant, fusion=fusion), Pyramid(PADDED, STRIDE, LEVELS)
     num_things = 0
     for seed in range(4):
         outputs = DenseBoxOutputs(*noisy_outputs(seed))
@@ -158,7 +158,7 @@ def test_without_detections_there_is_stuff_alone():
     (found,) = decode([semantic, category - 100, *rest], [PADDED], LENIENT)
     assert set(found.category.tolist()) <= set(SHAPES.stuff_ids)
     assert bool((found.ids == 0).any())  # where the argmax is a thing
-    covering = replace(LENIENT, merging=MergeConfig(stuff_on_uncovered=True, stuff_area=0))
+    covering = replace(LENIENT, fusion=FusionConfig(stuff_on_uncovered=True, stuff_area=0))
     (found,) = decode([semantic, category - 100, *rest], [PADDED], covering)
     assert not bool((found.ids == 0).any())
 
@@ -215,7 +215,7 @@ def test_objects_below_the_score_make_no_difference_to_others():
     outputs = noisy_outputs(4)
     (every,) = decode(outputs, [PADDED], LENIENT)
     limit = float(every.score[every.category >= 2].sort().values[1])
-    (some,) = decode(outputs, [PADDED], replace(LENIENT, merging=replace(LENIENT.merging, min_score=limit)))
+    (some,) = decode(outputs, [PADDED], replace(LENIENT, fusion=replace(LENIENT.fusion, min_score=limit)))
     assert set(some.score.tolist()) <= set(every.score.tolist())
     assert float(some.score.min()) == limit
 

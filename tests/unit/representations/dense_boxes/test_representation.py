@@ -19,11 +19,11 @@ from panscape.representations.dense_boxes import (
     DenseBoxTargets,
 )
 from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
-from panscape.representations.merging import MergeConfig
+from panscape.representations.fusion import FusionConfig
 from panscape.visualize import category_colors
 
 SMALL = DenseBoxRepresentation(
-    level_ends=(16.0, 40.0), finest_stride=4, decoding=DenseBoxDecoding(merging=MergeConfig(stuff_area=1))
+    level_ends=(16.0, 40.0), finest_stride=4, decoding=DenseBoxDecoding(fusion=FusionConfig(stuff_area=1))
 )
 
 
@@ -157,8 +157,8 @@ def test_true_parts_bring_the_quality_up(has_levelness: bool) -> None:
 
 def test_true_boxes_need_a_location_and_no_score() -> None:
     # A network that is sure of no object: the true ones are found nevertheless, though min_score is high.
-    merging = MergeConfig(min_score=0.9, stuff_area=1)
-    representation = replace(SMALL, decoding=DenseBoxDecoding(merging=merging))
+    fusion = FusionConfig(min_score=0.9, stuff_area=1)
+    representation = replace(SMALL, decoding=DenseBoxDecoding(fusion=fusion))
     ids = torch.ones(32, 32, dtype=torch.int32)
     ids[1:12, 1:21] = 2
     truth = PanopticMap(ids, torch.tensor([0, 2]))
@@ -225,7 +225,7 @@ def test_panels_show_what_is_nearly_sure_in_grey_and_without_mask() -> None:
     ids = torch.ones(60, 90, dtype=torch.int32)
     ids[16:48, 16:56] = 2
     outputs = outputs_from(SMALL.encode(PanopticMap(ids, torch.tensor([0, 2])), SHAPES, (64, 96)))
-    strict = replace(SMALL, decoding=DenseBoxDecoding(merging=MergeConfig(min_score=1.0)))
+    strict = replace(SMALL, decoding=DenseBoxDecoding(fusion=FusionConfig(min_score=1.0)))
     panels = strict.visualize(outputs, (60, 90), SHAPES)
     assert panels["boxes"][:, 16, 30].tolist() == [140, 140, 140]
     assert len(panels["masks"].flatten(1).unique(dim=1).T) == 1

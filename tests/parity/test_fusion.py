@@ -12,7 +12,7 @@ import torch
 from maps import SHAPES, generated_map
 from pycocotools import mask as coco_mask
 
-from panscape.representations.merging import CroppedMasks, MergeConfig, merge_instances
+from panscape.representations.fusion import CroppedMasks, FusionConfig, fuse_instances
 
 
 def combined(masks, category, score, semantic, min_score, max_overlap, stuff_area):
@@ -49,11 +49,11 @@ def test_maps_are_those_of_the_published_steps(seed):
     masks, category = torch.cat(masks), torch.cat(category)
     score = (torch.rand(len(masks), generator=g) * 10).round() / 10
     semantic = generated_map(100 * seed + 50, void=False).semantic(void=0)
-    merging = MergeConfig(min_score=0.25, max_overlap=(0.2, 0.5, 0.8)[seed % 3], stuff_area=300 * (seed % 4))
-    result = merge_instances(CroppedMasks.from_masks(masks), category, score, semantic, SHAPES, merging)
+    fusion = FusionConfig(min_score=0.25, max_overlap=(0.2, 0.5, 0.8)[seed % 3], stuff_area=300 * (seed % 4))
+    result = fuse_instances(CroppedMasks.from_masks(masks), category, score, semantic, SHAPES, fusion)
 
     arrays = (masks.numpy(), category.tolist(), score.tolist(), semantic.numpy())
-    ids, categories = combined(*arrays, merging.min_score, merging.max_overlap, merging.stuff_area)
+    ids, categories = combined(*arrays, fusion.min_score, fusion.max_overlap, fusion.stuff_area)
     assert np.array_equal(result.ids.numpy() == 0, ids == 0)
     pairs = set(zip(result.ids.flatten().tolist(), ids.flatten().tolist(), strict=True)) - {(0, 0)}
     present = {i for i in categories if (ids == i).any()}

@@ -2,7 +2,7 @@
 
 Source: the idea is that of TIDE for average precision (Bolya et al., "TIDE: A General Toolbox for Identifying Object
 Detection Errors", ECCV 2020). The impact of a type is what fixing its errors alone would gain; it is computed in
-:mod:`panscape.metrics.error_costs`.
+:mod:`panscape.metrics.error_breakdown`.
 
 All overlaps are those of PQ: IoU excludes the pixels of a prediction that are void in the ground truth, crowds in the
 ground truth are not segments, and a segment is *unmatched* if PQ does not match it. Other protocols
@@ -30,8 +30,8 @@ localization
 void
     A true segment of which more than half is void in the prediction. Or a prediction that has more pixels on void and
     crowds of the ground truth together than on any other true segment, but too few on void and the crowd of its
-    category to be excused. Fixed: the true segment is matched (:mod:`panscape.metrics.error_costs` defines its IoU),
-    the prediction is removed.
+    category to be excused. Fixed: the true segment is matched (:mod:`panscape.metrics.error_breakdown` defines its
+    IoU), the prediction is removed.
 missed
     Every other false negative. Fixed: it is matched.
 background
@@ -55,7 +55,7 @@ from numpy.typing import NDArray
 from panscape.metrics.matching import SegmentMatches, match_segments, overlaps_under_protocol
 from panscape.metrics.overlaps import areas_of, crowds_of, overlaps
 from panscape.metrics.protocol import Protocol, get_protocol
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
 
 NEAR_IOU = 0.1
@@ -70,7 +70,7 @@ NO_ERROR = -1
 _SIZE_LIMITS = np.array([16, 32, 64, 128], np.int64) ** 2
 
 
-class ErrorKind(IntEnum):
+class ErrorType(IntEnum):
     """The error types, in display order; the value is the row in all counts."""
 
     CLASSIFICATION = 0
@@ -88,16 +88,16 @@ class ErrorKind(IntEnum):
 
 
 _TITLES = {
-    ErrorKind.CLASSIFICATION: "classification",
-    ErrorKind.UNDERSEGMENTATION: "undersegmentation",
-    ErrorKind.OVERSEGMENTATION: "oversegmentation",
-    ErrorKind.MISSED: "missed",
-    ErrorKind.BACKGROUND: "background",
-    ErrorKind.LOCALIZATION: "localization",
-    ErrorKind.VOID: "void",
+    ErrorType.CLASSIFICATION: "classification",
+    ErrorType.UNDERSEGMENTATION: "undersegmentation",
+    ErrorType.OVERSEGMENTATION: "oversegmentation",
+    ErrorType.MISSED: "missed",
+    ErrorType.BACKGROUND: "background",
+    ErrorType.LOCALIZATION: "localization",
+    ErrorType.VOID: "void",
 }
 
-MATCHED_ROW = len(ErrorKind)
+MATCHED_ROW = len(ErrorType)
 """Row of the matches in counts, after the rows of the error types."""
 
 NUM_ROWS = MATCHED_ROW + 1
@@ -110,8 +110,8 @@ class SegmentErrors:
     """The errors of one image by segment; rows of the maps are ids minus one.
 
     Attributes:
-        truth_kind: int64 [S], the type of every false negative; `NO_ERROR` for all other true segments.
-        prediction_kind: int64 [T], the type of every false positive; `NO_ERROR` for all other predictions.
+        truth_type: int64 [S], the type of every false negative; `NO_ERROR` for all other true segments.
+        prediction_type: int64 [T], the type of every false positive; `NO_ERROR` for all other predictions.
         gain: float64 [7, S], increase of the sum of IoU at a true segment if a type of error is fixed; 0 for segments
             with type missed or void, whose IoU is unknown.
         truth_size: int64 [S], the size class.
@@ -120,8 +120,8 @@ class SegmentErrors:
             classification error, else -1.
     """
 
-    truth_kind: _Integers
-    prediction_kind: _Integers
+    truth_type: _Integers
+    prediction_type: _Integers
     gain: _Floats
     truth_size: _Integers
     prediction_size: _Integers
@@ -129,7 +129,7 @@ class SegmentErrors:
 
 
 class ErrorCounts(NamedTuple):
-    """The non-zero entries of an image's counts, float64 [K, 8, 5, 3] (see :mod:`panscape.metrics.error_costs`).
+    """The non-zero entries of an image's counts, float64 [K, 8, 5, 3] (see :mod:`panscape.metrics.error_breakdown`).
 
     Attributes:
         cell: int64 [C], positions in the flattened counts, ascending.
@@ -143,7 +143,7 @@ class ErrorCounts(NamedTuple):
 def find_errors(
     prediction: PanopticMap,
     truth: PanopticMap,
-    histogram: JointHistogram | None = None,
+    histogram: ContingencyTable | None = None,
     matches: SegmentMatches | None = None,
     protocol: str | Protocol = "coco",
     stuff_ids: Sequence[int] | None = None,
@@ -211,9 +211,9 @@ class _Search:
         self.match_iou = np.zeros(num_truth)  # 0 for unmatched segments
         self.match_iou[matches.truth.numpy()] = matches.iou.numpy()
 
-        self.truth_kind = np.full(num_truth, NO_ERROR, np.int64)
-        self.prediction_kind = np.full(num_predicted, NO_ERROR, np.int64)
-        self.gain = np.zeros((len(ErrorKind), num_truth))
+        self.truth_type = np.full(num_truth, NO_ERROR, np.int64)
+        self.prediction_type = np.full(num_predicted, NO_ERROR, np.int64)
+        self.gain = np.zeros((len(ErrorType), num_truth))
         self.size_area = self.predicted_area.copy()  # the area that determines the size class of a false positive
         self.taken_for = np.full(num_truth, -1, np.int64)
 
@@ -225,32 +225,32 @@ class _Search:
         self._find_localization()
         self._assign_rest()
         return SegmentErrors(
-            self.truth_kind,
-            self.prediction_kind,
+            self.truth_type,
+            self.prediction_type,
             self.gain,
             np.searchsorted(_SIZE_LIMITS, self.truth_area, side="right"),
             np.searchsorted(_SIZE_LIMITS, self.size_area, side="right"),
             self.taken_for,
         )
 
-    def _assign(self, kind: ErrorKind, pairs: NDArray[np.intp] | NDArray[np.bool_], iou: _Floats) -> None:
+    def _assign(self, error_type: ErrorType, pairs: NDArray[np.intp] | NDArray[np.bool_], iou: _Floats) -> None:
         """Assign a type to the unmatched segments of some pairs; ``iou`` [pairs] is that after fixing."""
         a, b, shared = self.a[pairs], self.b[pairs], self.shared[pairs]
-        is_new = self.is_false_negative[a] & (self.truth_kind[a] == NO_ERROR)
-        self.truth_kind[a[is_new]] = kind
+        is_new = self.is_false_negative[a] & (self.truth_type[a] == NO_ERROR)
+        self.truth_type[a[is_new]] = error_type
         gains = is_new | (self.match_iou[a] > 0)
-        self.gain[kind, a[gains]] = np.maximum(iou[gains] - self.match_iou[a[gains]], 0)
+        self.gain[error_type, a[gains]] = np.maximum(iou[gains] - self.match_iou[a[gains]], 0)
         order = np.argsort(shared, kind="stable")  # the largest is written last
         a, b = a[order], b[order]
-        is_new = self.is_false_positive[b] & (self.prediction_kind[b] == NO_ERROR)
+        is_new = self.is_false_positive[b] & (self.prediction_type[b] == NO_ERROR)
         a, b = a[is_new], b[is_new]
-        self.prediction_kind[b] = kind
+        self.prediction_type[b] = error_type
         self.size_area[b] = self.truth_area[a]
 
     def _find_classification(self) -> None:
         pairs = ~self.is_same & (self.iou > 0.5) & self.is_false_negative[self.a] & ~self.is_matched[self.b]
         self.taken_for[self.a[pairs]] = self.b[pairs]
-        self._assign(ErrorKind.CLASSIFICATION, pairs, self.iou[pairs])
+        self._assign(ErrorType.CLASSIFICATION, pairs, self.iou[pairs])
 
     def _find_oversegmentation(self) -> None:
         is_piece = self.is_same & (2 * self.shared > self.predicted_counted[self.b])
@@ -261,20 +261,20 @@ class _Search:
         joined_iou = shared / np.maximum(self.truth_counted + counted - shared, 1)
         is_split = (num_pieces >= 2) & (joined_iou > 0.5)
         pairs = is_piece & is_split[self.a]
-        self._assign(ErrorKind.OVERSEGMENTATION, pairs, joined_iou[self.a[pairs]])
+        self._assign(ErrorType.OVERSEGMENTATION, pairs, joined_iou[self.a[pairs]])
 
     def _find_undersegmentation(self) -> None:
         is_covered = self.is_same & (2 * self.shared > self.truth_counted[self.a])
         num_covered = np.bincount(self.b[is_covered], minlength=len(self.predicted_area))
         pairs = is_covered & (num_covered[self.b] >= 2)
-        self._assign(ErrorKind.UNDERSEGMENTATION, pairs, self.shared[pairs] / self.truth_counted[self.a[pairs]])
+        self._assign(ErrorType.UNDERSEGMENTATION, pairs, self.shared[pairs] / self.truth_counted[self.a[pairs]])
 
     def _find_localization(self) -> None:
         possible = (
             self.is_same
             & (self.iou >= NEAR_IOU)
-            & (self.is_false_negative & (self.truth_kind == NO_ERROR))[self.a]
-            & (~self.is_matched & (self.prediction_kind == NO_ERROR))[self.b]
+            & (self.is_false_negative & (self.truth_type == NO_ERROR))[self.a]
+            & (~self.is_matched & (self.prediction_type == NO_ERROR))[self.b]
         ).nonzero()[0]
         chosen, seen_truth, seen_prediction = [], set(), set()
         for pair in possible[np.argsort(-self.iou[possible], kind="stable")].tolist():
@@ -283,19 +283,19 @@ class _Search:
                 chosen.append(pair)
                 seen_truth.add(a)
                 seen_prediction.add(b)
-        self._assign(ErrorKind.LOCALIZATION, np.array(chosen, np.intp), np.ones(len(chosen)))
+        self._assign(ErrorType.LOCALIZATION, np.array(chosen, np.intp), np.ones(len(chosen)))
         is_matched = self.match_iou > 0
-        self.gain[ErrorKind.LOCALIZATION, is_matched] = 1 - self.match_iou[is_matched]
+        self.gain[ErrorType.LOCALIZATION, is_matched] = 1 - self.match_iou[is_matched]
 
     def _assign_rest(self) -> None:
-        is_open = self.is_false_negative & (self.truth_kind == NO_ERROR)
+        is_open = self.is_false_negative & (self.truth_type == NO_ERROR)
         is_predicted_void = 2 * self.left_void > self.truth_area
-        self.truth_kind[is_open] = np.where(is_predicted_void, ErrorKind.VOID, ErrorKind.MISSED)[is_open]
+        self.truth_type[is_open] = np.where(is_predicted_void, ErrorType.VOID, ErrorType.MISSED)[is_open]
         largest = np.zeros_like(self.predicted_area)
         np.maximum.at(largest, self.b, self.shared)
-        is_open = self.is_false_positive & (self.prediction_kind == NO_ERROR)
+        is_open = self.is_false_positive & (self.prediction_type == NO_ERROR)
         is_unknown = self.on_unknown > largest
-        self.prediction_kind[is_open] = np.where(is_unknown, ErrorKind.VOID, ErrorKind.BACKGROUND)[is_open]
+        self.prediction_type[is_open] = np.where(is_unknown, ErrorType.VOID, ErrorType.BACKGROUND)[is_open]
 
 
 def count_errors(
@@ -313,18 +313,18 @@ def count_errors(
         Entries of counts [K, 8, 5, 3] for any K above the categories of the maps.
     """
     of_truth, of_prediction = truth.category.cpu().numpy(), prediction.category.cpu().numpy()
-    fn, fp = (errors.truth_kind >= 0).nonzero()[0], (errors.prediction_kind >= 0).nonzero()[0]
-    matched, (kind, gaining) = matches.truth.numpy(), errors.gain.nonzero()
+    fn, fp = (errors.truth_type >= 0).nonzero()[0], (errors.prediction_type >= 0).nonzero()[0]
+    matched, (error_type, gaining) = matches.truth.numpy(), errors.gain.nonzero()
     parts = (
-        (of_truth[fn], errors.truth_kind[fn], errors.truth_size[fn], 0, np.ones(len(fn))),
+        (of_truth[fn], errors.truth_type[fn], errors.truth_size[fn], 0, np.ones(len(fn))),
         (
             of_prediction[fp],
-            errors.prediction_kind[fp],
+            errors.prediction_type[fp],
             errors.prediction_size[fp],
             1,
             np.ones(len(fp)),
         ),
-        (of_truth[gaining], kind, errors.truth_size[gaining], 2, errors.gain[kind, gaining]),
+        (of_truth[gaining], error_type, errors.truth_size[gaining], 2, errors.gain[error_type, gaining]),
         (of_truth[matched], MATCHED_ROW, errors.truth_size[matched], 0, np.ones(len(matched))),
         (of_truth[matched], MATCHED_ROW, errors.truth_size[matched], 2, matches.iou.numpy()),
     )

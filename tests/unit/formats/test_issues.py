@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 
 from panscape.errors import listed, shown
-from panscape.formats.problems import IssueKind, Problem, count_by_kind, escape_control_chars
+from panscape.formats.issues import Issue, IssueKind, count_by_kind, escape_control_chars
 
 
-def test_problems_are_counted_and_printed_safely() -> None:
-    problems = [Problem("b", IssueKind.SIZE, "x"), Problem("a", IssueKind.AREA, "y"), Problem("c", IssueKind.SIZE, "z")]
-    assert count_by_kind(problems) == {"wrong size": 2, "areas that contradict the pixels": 1}
-    assert [problem.is_note for problem in problems] == [False, True, False]
-    assert str(problems[0]) == "b: x"
+def test_issues_are_counted_and_printed_safely() -> None:
+    issues = [Issue("b", IssueKind.SIZE, "x"), Issue("a", IssueKind.AREA, "y"), Issue("c", IssueKind.SIZE, "z")]
+    assert count_by_kind(issues) == {"wrong size": 2, "areas that contradict the pixels": 1}
+    assert [issue.is_note for issue in issues] == [False, True, False]
+    assert str(issues[0]) == "b: x"
     assert shown("\x1b[31m\n\ud800") == "'\\x1b[31m\\n\\ud800'"
-    assert str(Problem("\udcff\n", IssueKind.SIZE, "\x1b[31m")) == r"\udcff\n: \x1b[31m"
+    assert str(Issue("\udcff\n", IssueKind.SIZE, "\x1b[31m")) == r"\udcff\n: \x1b[31m"
     assert (
         escape_control_chars("Straße, सड़क, क्\u200dष, 道路\u2028\x7f") == "Straße, सड़क, क्\u200dष, 道路" + r"\u2028\x7f"
     )

@@ -12,7 +12,7 @@ from panscape.metrics.protocol import Protocol
 from panscape.panoptic import PanopticMap
 
 
-def under_protocol(
+def apply_protocol(
     prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace, protocol: Protocol
 ) -> tuple[PanopticMap, PanopticMap]:
     """Return both maps of an image under a protocol: crowds may be void or ordinary segments, stuff may be merged.

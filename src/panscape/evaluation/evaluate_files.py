@@ -26,20 +26,20 @@ from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed
 from panscape.evaluation.evaluators import create_evaluator
 from panscape.evaluation.options import DEFAULT_OPTIONS, DEFAULT_READING, EvaluationOptions, ReadingOptions
 from panscape.evaluation.records import ImageRecord, record_of
-from panscape.formats.problems import IssueKind, Problem, count_by_kind
-from panscape.formats.reading.base import Reading, Source
+from panscape.formats.issues import Issue, IssueKind, count_by_kind
+from panscape.formats.reading.base import AnnotationSource, Reading
 from panscape.formats.reading.pairing import EntryPair, find_source, label_space, paired
 from panscape.labels import LabelSpace
 from panscape.metrics.evaluator import EvaluationReport, Evaluator
 from panscape.metrics.matching import SegmentMatches, match_segments
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.protocol import PROTOCOLS, Protocol, get_protocol
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class FileEvaluation:
     """The results for a set of images; ``str()`` returns tables in percent.
 
     Attributes:
@@ -49,7 +49,7 @@ class Scores:
         protocol: name of the protocol of panoptic quality, or its description if it has none.
         report: of all metrics.
         records: one for each scored image, in the order of the ground truth.
-        problems: all issues of the files, notes included, in the order of the images.
+        issues: all issues of the files, notes included, in the order of the images.
         num_images: number of images in the ground truth.
         sources: sources of predictions and ground truth, to read single images again.
         pairs: the files of each scored image by its name.
@@ -62,16 +62,16 @@ class Scores:
     protocol: str
     report: EvaluationReport
     records: tuple[ImageRecord, ...]
-    problems: tuple[Problem, ...]
+    issues: tuple[Issue, ...]
     num_images: int
-    sources: tuple[Source, Source]
+    sources: tuple[AnnotationSource, AnnotationSource]
     pairs: Mapping[str, EntryPair]
     protocols: Mapping[str, Protocol]
 
     @property
-    def num_problems(self) -> int:
+    def num_issues(self) -> int:
         """Number of issues that affect the result, without notes."""
-        return sum(not problem.is_note for problem in self.problems)
+        return sum(not issue.is_note for issue in self.issues)
 
     def __str__(self) -> str:
         return str(self.report)
@@ -86,8 +86,8 @@ class Scores:
             "images": len(self.records),
             "left_out": self.num_images - len(self.records),
             **self.report.to_dict(),
-            "problems": [problem.to_dict() for problem in self.problems],
-            "problem_counts": count_by_kind(self.problems),
+            "issues": [issue.to_dict() for issue in self.issues],
+            "issue_counts": count_by_kind(self.issues),
         }
 
     def maps_of(self, name: str) -> tuple[PanopticMap, PanopticMap]:
@@ -120,7 +120,7 @@ def evaluate_files(
     options: EvaluationOptions = DEFAULT_OPTIONS,
     reading: ReadingOptions = DEFAULT_READING,
     progress: Callable[[int, int], None] | None = None,
-) -> Scores:
+) -> FileEvaluation:
     """Evaluate predictions against the ground truth.
 
     Args:
@@ -145,9 +145,9 @@ def evaluate_files(
     true = find_source(Path(truth), pngs=reading.gt_dir, by_source_id=by_source_id)
     predicted = find_source(Path(predictions), pngs=reading.pred_dir, by_source_id=by_source_id)
     space = label_space(reading.labels, true)
-    pairs, problems = paired(predicted, true)
+    pairs, issues = paired(predicted, true)
     # Results repeat the images of the ground truth, also those that were not predicted.
-    found = [*true.problems, *(p for p in predicted.problems if p.kind is not IssueKind.MISSING_TRUTH), *problems]
+    found = [*true.issues, *(p for p in predicted.issues if p.kind is not IssueKind.MISSING_TRUTH), *issues]
     new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(protocol)
     records, protocols = [], {}
@@ -156,8 +156,8 @@ def evaluate_files(
         lambda pair: _score_pair(pair, predicted, true, space, protocol, new_evaluator), pairs, reading.threads
     )
     for done, outcome in enumerate(outcomes, start=1):
-        found += outcome.problems
-        _stop_if(reading.strict, outcome.problems)
+        found += outcome.issues
+        _stop_if(reading.strict, outcome.issues)
         if outcome.result is not None:
             record, image_protocol, image = outcome.result
             _add(total, image)
@@ -168,7 +168,7 @@ def evaluate_files(
     if not records:
         first = next((f"; the first issue: {p}" for p in found if not p.is_note), "")
         raise InvalidAnnotationError(f"{truth}: expected a usable ground truth, got none of {len(pairs)}{first}")
-    return Scores(
+    return FileEvaluation(
         Path(predictions),
         Path(truth),
         space,
@@ -183,8 +183,8 @@ def evaluate_files(
     )
 
 
-def _stop_if(strict: bool, problems: tuple[Problem, ...] | list[Problem]) -> None:
-    first = next((problem for problem in problems if not problem.is_note), None)
+def _stop_if(strict: bool, issues: tuple[Issue, ...] | list[Issue]) -> None:
+    first = next((issue for issue in issues if not issue.is_note), None)
     if strict and first is not None:
         raise InvalidAnnotationError(str(first))
 
@@ -200,7 +200,7 @@ class _Result(NamedTuple):
 class _Outcome(NamedTuple):
     """The outcome of one image; ``result`` is None if its ground truth cannot be used."""
 
-    problems: tuple[Problem, ...]
+    issues: tuple[Issue, ...]
     result: _Result | None = None
 
 
@@ -229,22 +229,22 @@ def _in_order(work: Callable[[EntryPair], _Outcome], pairs: list[EntryPair], wor
 
 def _score_pair(
     pair: EntryPair,
-    predicted: Source,
-    true: Source,
+    predicted: AnnotationSource,
+    true: AnnotationSource,
     labels: LabelSpace,
     protocol: Protocol,
     new_evaluator: Callable[[Protocol], Evaluator],
 ) -> _Outcome:
-    truth, prediction, problems = _read(pair, predicted, true, labels)
+    truth, prediction, issues = _read(pair, predicted, true, labels)
     if truth.panoptic is None or prediction.panoptic is None:
-        return _Outcome(problems)
-    if any(not problem.is_note for problem in problems):
+        return _Outcome(issues)
+    if any(not issue.is_note for issue in issues):
         # Some protocols excuse predicted void. Void from unreadable predictions is not excused.
         protocol = replace(protocol, predicted_void_leaves_union=False, predicted_void_excuses_misses=False)
     histogram = overlaps(prediction.panoptic, truth.panoptic)
-    problems += _check_areas(pair.truth.file, truth, histogram.truth, histogram.area, compare=True)
+    issues += _check_areas(pair.truth.file, truth, histogram.truth, histogram.area, compare=True)
     if pair.prediction is not None:
-        problems += _check_areas(pair.prediction.file, prediction, histogram.prediction, histogram.area, compare=False)
+        issues += _check_areas(pair.prediction.file, prediction, histogram.prediction, histogram.area, compare=False)
     evaluator = new_evaluator(protocol)
     if evaluator.instances is not None and prediction.panoptic.score is None and prediction.panoptic.num_segments:
         raise InvalidArgumentError(
@@ -255,14 +255,14 @@ def _score_pair(
     matches = match_segments(prediction.panoptic, truth.panoptic, histogram, protocol, labels.stuff_ids)
     _count(evaluator, prediction.panoptic, truth.panoptic, histogram, matches)
     record = record_of(pair.name, prediction.panoptic, truth.panoptic, labels, histogram, matches, protocol)
-    return _Outcome(problems, _Result(record, protocol, evaluator))
+    return _Outcome(issues, _Result(record, protocol, evaluator))
 
 
 def _count(
     evaluator: Evaluator,
     prediction: PanopticMap,
     truth: PanopticMap,
-    histogram: JointHistogram,
+    histogram: ContingencyTable,
     matches: SegmentMatches,
 ) -> None:
     """Update an evaluator with an image whose overlaps and matches are already computed."""
@@ -284,8 +284,8 @@ def _add(total: Evaluator, image: Evaluator) -> None:
 
 
 def _read(
-    pair: EntryPair, predicted: Source, true: Source, labels: LabelSpace
-) -> tuple[Reading, Reading, tuple[Problem, ...]]:
+    pair: EntryPair, predicted: AnnotationSource, true: AnnotationSource, labels: LabelSpace
+) -> tuple[Reading, Reading, tuple[Issue, ...]]:
     """Read both maps of an image.
 
     Returns:
@@ -294,22 +294,22 @@ def _read(
     """
     nothing = Reading(None)
     truth = true.read(pair.truth, labels)
-    if truth.panoptic is None or any(not problem.is_note for problem in truth.problems):
+    if truth.panoptic is None or any(not issue.is_note for issue in truth.issues):
         # A missing prediction is not a second issue, as the image is skipped.
-        return nothing, nothing, truth.problems
+        return nothing, nothing, truth.issues
     size = truth.panoptic.size
     if pair.prediction is None:
         what = f"expected a prediction in {predicted.path}, found none; all segments count as missed"
-        prediction = Reading(None, (Problem(pair.name, IssueKind.MISSING_PREDICTION, what),))
+        prediction = Reading(None, (Issue(pair.name, IssueKind.MISSING_PREDICTION, what),))
     else:
         prediction = predicted.read(pair.prediction, labels, size)
     if prediction.panoptic is not None and prediction.panoptic.size != size:
         (height, width), file = prediction.panoptic.size, prediction_file(pair)
         what = f"expected {size.height}x{size.width} pixels like its truth, got {height}x{width}; write it at that size"
-        prediction = Reading(None, (*prediction.problems, Problem(file, IssueKind.SIZE, what)))
+        prediction = Reading(None, (*prediction.issues, Issue(file, IssueKind.SIZE, what)))
     if prediction.panoptic is None:
         prediction = prediction._replace(panoptic=PanopticMap.empty(size), numbers=(), areas=())
-    return truth, prediction, (*truth.problems, *prediction.problems)
+    return truth, prediction, (*truth.issues, *prediction.issues)
 
 
 def prediction_file(pair: EntryPair) -> str:
@@ -317,16 +317,16 @@ def prediction_file(pair: EntryPair) -> str:
     return pair.name if pair.prediction is None else pair.prediction.file
 
 
-def _check_areas(file: str, reading: Reading, ids: Tensor, areas: Tensor, *, compare: bool) -> tuple[Problem, ...]:
+def _check_areas(file: str, reading: Reading, ids: Tensor, areas: Tensor, *, compare: bool) -> tuple[Issue, ...]:
     """Report descriptions without pixels and, with ``compare``, areas that contradict the pixels."""
     if not reading.numbers:
         return ()
     counts = np.bincount(ids.numpy(), areas.numpy(), minlength=len(reading.numbers) + 1)[1:].astype(int).tolist()
-    problems = []
+    issues = []
     empty = [number for number, count in zip(reading.numbers, counts, strict=True) if count == 0]
     if empty:
         what = f"expected pixels for every described segment, found none for {listed(empty)}; they are ignored"
-        problems.append(Problem(file, IssueKind.WITHOUT_PIXELS, what))
+        issues.append(Issue(file, IssueKind.WITHOUT_PIXELS, what))
     different = [
         f"{number} ({stated}, has {count})"
         for number, stated, count in zip(reading.numbers, reading.areas, counts, strict=True)
@@ -337,5 +337,5 @@ def _check_areas(file: str, reading: Reading, ids: Tensor, areas: Tensor, *, com
             f"expected the areas in the JSON to equal the pixels, got others for {listed(different)}; "
             "panopticapi uses the JSON, panscape counts pixels"
         )
-        problems.append(Problem(file, IssueKind.AREA, what))
-    return tuple(problems)
+        issues.append(Issue(file, IssueKind.AREA, what))
+    return tuple(issues)

@@ -26,10 +26,10 @@ from scored_files import (
 
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnknownNameError, UnreadableFileError
-from panscape.evaluation.files import Scores, evaluate_files
+from panscape.evaluation.evaluate_files import FileEvaluation, evaluate_files
 from panscape.evaluation.options import EvaluationOptions, ReadingOptions
 from panscape.evaluation.records import record_of
-from panscape.formats.problems import IssueKind
+from panscape.formats.issues import IssueKind
 from panscape.metrics import (
     CITYSCAPES_AVERAGE_SIZES,
     PROTOCOLS,
@@ -58,13 +58,13 @@ def in_arrays(predictions: dict[str, PanopticMap], truths: dict[str, PanopticMap
     return in_memory({name: one_stuff_each(panoptic) for name, panoptic in predictions.items()}, truths)
 
 
-def reports(scores: Scores) -> tuple[dict[str, Any], dict[str, Any]]:
+def reports(scores: FileEvaluation) -> tuple[dict[str, Any], dict[str, Any]]:
     content = scores.to_dict()
     return content["panoptic"], content["semantic"]
 
 
-def kinds(scores: Scores) -> list[IssueKind]:
-    return [problem.kind for problem in scores.problems]
+def kinds(scores: FileEvaluation) -> list[IssueKind]:
+    return [issue.kind for issue in scores.issues]
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ class TestForms:
         scores = evaluate_files(path, truth)
         assert reports(scores) == in_memory(predictions, truths)
         assert 0 < scores.report.panoptic.all.pq < 1
-        assert scores.problems == ()
+        assert scores.issues == ()
         assert [record.name for record in scores.records] == ["1", "2", "3", "4"]
         assert scores.labels.categories[0].source_id == SHAPES[0].source_id
         for name, (prediction, true) in ((n, scores.maps_of(n)) for n in truths):
@@ -116,7 +116,7 @@ class TestForms:
         path = write_coco(tmp_path / "results.json", predictions, content=content, pngs=tmp_path / "elsewhere")
         scores = evaluate_files(path, truth, reading=ReadingOptions(pred_dir=tmp_path / "elsewhere"))
         assert reports(scores) == in_memory(predictions, truths)
-        assert scores.problems == ()
+        assert scores.issues == ()
 
     def test_a_folder_with_json_and_pngs_in_it(
         self, tmp_path: Path, truth: Path, truths: Any, predictions: Any
@@ -138,8 +138,8 @@ class TestForms:
         scores = evaluate_files(tmp_path / "arrays", truth)
         assert reports(scores) == in_arrays(predictions, truths)
         assert set(kinds(scores)) == {IssueKind.PIECES}
-        assert scores.num_problems == 0
-        assert "several segments of" in scores.problems[0].what
+        assert scores.num_issues == 0
+        assert "several segments of" in scores.issues[0].what
 
     def test_arrays_with_source_ids(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
         for name, panoptic in predictions.items():
@@ -174,7 +174,7 @@ class TestForms:
         of_ids = write_instance_ids(tmp_path / "ids", predictions, ending="_leftImg8bit_instanceIds")
         scores = evaluate_files(of_ids, tmp_path / "gtFine", reading=ReadingOptions(str(labels)))
         assert reports(scores) == in_memory(predictions, dict(sorted(truths.items())))
-        assert scores.problems == ()
+        assert scores.issues == ()
         assert [record.name for record in scores.records] == sorted(truths)
         # cityscapesScripts' panoptic form: image_id is city_sequence_frame, the PNG has an ending.
         content = coco_content({f"{name}_gtFine_panoptic": m for name, m in predictions.items()}, SHAPES)
@@ -282,25 +282,25 @@ def test_any_number_of_threads_gives_the_same_bits(tmp_path: Path, workers: int,
     assert torch.get_num_threads() == 3
 
 
-class TestProblems:
+class TestIssues:
     """What is wrong with a prediction counts as void, what is wrong with the truth leaves the image out."""
 
-    def scored(self, tmp_path: Path, truth: Path, maps: Any, content: Any = None) -> Scores:
+    def scored(self, tmp_path: Path, truth: Path, maps: Any, content: Any = None) -> FileEvaluation:
         path = write_coco(tmp_path / "predictions.json", maps, content=content)
         scores = evaluate_files(path, truth, reading=ReadingOptions(threads=1))
-        if scores.num_problems:
+        if scores.num_issues:
             with pytest.raises(InvalidAnnotationError) as info:
                 evaluate_files(path, truth, reading=ReadingOptions(strict=True))
-            assert str(info.value) == str(next(p for p in scores.problems if not p.is_note))
-        for problem in scores.problems:
-            assert "\n" not in str(problem)
+            assert str(info.value) == str(next(p for p in scores.issues if not p.is_note))
+        for issue in scores.issues:
+            assert "\n" not in str(issue)
         return scores
 
     def test_no_prediction(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
         del predictions["2"]
         scores = self.scored(tmp_path, truth, predictions)
         assert reports(scores) == in_memory(predictions, truths)
-        assert [str(p) for p in scores.problems] == [
+        assert [str(p) for p in scores.issues] == [
             f"2: expected a prediction in {tmp_path / 'predictions.json'}, found none; all segments count as missed"
         ]
 
@@ -328,8 +328,8 @@ class TestProblems:
         assert kinds(scores) == [IssueKind.UNREADABLE] * 4
         assert reports(scores) == in_memory({}, truths)
         texts = ["expected a PNG, got", "expected a whole image", "of three channels", "no such file"]
-        for text, problem in zip(texts, scores.problems, strict=True):
-            assert text in str(problem)
+        for text, issue in zip(texts, scores.issues, strict=True):
+            assert text in str(issue)
 
     def test_an_image_of_huge_size(self, tmp_path: Path, truth: Path, predictions: Any) -> None:
         path = write_coco(tmp_path / "predictions.json", predictions)
@@ -337,12 +337,12 @@ class TestProblems:
         Image.new("1", (20000, 20000)).save(png)  # 50 kB
         scores = evaluate_files(path, truth)
         assert kinds(scores) == [IssueKind.SIZE]
-        assert "expected 24x32 pixels like its truth, got 20000x20000" in scores.problems[0].what
+        assert "expected 24x32 pixels like its truth, got 20000x20000" in scores.issues[0].what
 
     def test_another_size(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
         predictions["3"] = predictions["3"].resize(48, 64)
         scores = self.scored(tmp_path, truth, predictions)
-        assert scores.problems[0].what == "expected 24x32 pixels like its truth, got 48x64; write it at that size"
+        assert scores.issues[0].what == "expected 24x32 pixels like its truth, got 48x64; write it at that size"
         assert reports(scores) == in_memory({n: m for n, m in predictions.items() if n != "3"}, truths)
 
     def test_ids_without_description(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
@@ -351,7 +351,7 @@ class TestProblems:
         gone = segments.pop(1)
         scores = self.scored(tmp_path, truth, predictions, content)
         assert kinds(scores) == [IssueKind.UNDESCRIBED]
-        assert str(gone["id"]) in scores.problems[0].what
+        assert str(gone["id"]) in scores.issues[0].what
         keep = torch.ones(predictions["1"].num_segments, dtype=torch.bool)
         keep[1] = False
         assert reports(scores) == in_memory({**predictions, "1": predictions["1"].select(keep)}, truths)
@@ -360,7 +360,7 @@ class TestProblems:
         content = coco_content(predictions, SHAPES)
         content["annotations"][0]["segments_info"].append({"id": 5, "category_id": 11})
         scores = self.scored(tmp_path, truth, predictions, content)
-        assert [str(p) for p in scores.problems] == [
+        assert [str(p) for p in scores.issues] == [
             f"{tmp_path}/predictions/1.png: expected pixels for every described segment, found none for 5; "
             "they are ignored"
         ]
@@ -388,8 +388,8 @@ class TestProblems:
         content = coco_content(predictions, SHAPES)
         content["annotations"][0]["segments_info"][0].update(change)
         scores = self.scored(tmp_path, truth, predictions, content)
-        assert scores.problems[0].kind == kind
-        assert message in scores.problems[0].what
+        assert scores.issues[0].kind == kind
+        assert message in scores.issues[0].what
         keep = torch.ones(predictions["1"].num_segments, dtype=torch.bool)
         keep[: 2 if kind is IssueKind.DUPLICATE else 1] = False
         assert reports(scores) == in_memory({**predictions, "1": predictions["1"].select(keep)}, truths)
@@ -398,7 +398,7 @@ class TestProblems:
         content = coco_content(predictions, SHAPES)
         content["annotations"].append(content["annotations"][1])
         scores = self.scored(tmp_path, truth, predictions, content)
-        assert [p.what for p in scores.problems] == ["expected one annotation of image 2, got 2; keep one"]
+        assert [p.what for p in scores.issues] == ["expected one annotation of image 2, got 2; keep one"]
         assert reports(scores) == in_memory({n: m for n, m in predictions.items() if n != "2"}, truths)
 
     def test_images_that_the_truth_lacks(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
@@ -412,7 +412,7 @@ class TestProblems:
         content["annotations"][1]["segments_info"] = {"id": 1}
         scores = self.scored(tmp_path, truth, predictions, content)
         assert kinds(scores) == [IssueKind.SHAPE, IssueKind.MISSING_PREDICTION, IssueKind.SHAPE]
-        assert "\x1b" not in "".join(map(str, scores.problems))
+        assert "\x1b" not in "".join(map(str, scores.issues))
         assert reports(scores) == in_memory({n: m for n, m in predictions.items() if n in "34"}, truths)
 
     @pytest.mark.parametrize(
@@ -429,7 +429,7 @@ class TestProblems:
         (tmp_path / "predictions" / "link.png").symlink_to(secret)
         scores = self.scored(tmp_path, truth, predictions, content)
         assert kinds(scores) == [IssueKind.PATH]
-        assert "which is outside" in scores.problems[0].what
+        assert "which is outside" in scores.issues[0].what
         assert reports(scores) == in_memory({n: m for n, m in predictions.items() if n != "1"}, truths)
 
     def test_colliding_ids_of_arrays(self, tmp_path: Path, truth: Path, truths: Any, predictions: Any) -> None:
@@ -440,7 +440,7 @@ class TestProblems:
             write_array(tmp_path / "arrays" / f"{name}.npz", panoptic.ids.numpy(), segments)
         scores = evaluate_files(tmp_path / "arrays", truth)
         assert kinds(scores)[0] == IssueKind.COLLISION
-        assert "share the id 2; their pixels are indistinguishable" in scores.problems[0].what
+        assert "share the id 2; their pixels are indistinguishable" in scores.issues[0].what
         keep = torch.ones(predictions["1"].num_segments, dtype=torch.bool)
         keep[1] = False
         assert reports(scores) == in_arrays({**predictions, "1": predictions["1"].select(keep)}, truths)
@@ -454,8 +454,8 @@ class TestProblems:
         scores = evaluate_files(tmp_path / "arrays", truth)
         assert [kind for kind in kinds(scores) if kind is not IssueKind.PIECES] == [IssueKind.CATEGORY]
         others = range(2, predictions["1"].num_segments + 1)
-        assert scores.problems[0].what.startswith("id 1: expected a label_id in 0..3")
-        assert scores.problems[0].what.endswith(f"got 99; likewise the ids {', '.join(map(str, others))}")
+        assert scores.issues[0].what.startswith("id 1: expected a label_id in 0..3")
+        assert scores.issues[0].what.endswith(f"got 99; likewise the ids {', '.join(map(str, others))}")
 
     def test_arrays_that_would_run_something_or_fill_the_memory(self, tmp_path: Path, truth: Path, truths: Any) -> None:
         folder = tmp_path / "arrays"
@@ -470,8 +470,8 @@ class TestProblems:
             (folder / f"{name}.json").write_text("[]")
         scores = evaluate_files(folder, truth)
         assert kinds(scores) == [IssueKind.UNREADABLE, IssueKind.UNREADABLE, IssueKind.SIZE, IssueKind.UNREADABLE]
-        for text, problem in zip(["objects", "objects", "got 1000000000x", "expected an array"], scores.problems):  # noqa: B905
-            assert text in problem.what
+        for text, issue in zip(["objects", "objects", "got 1000000000x", "expected an array"], scores.issues):  # noqa: B905
+            assert text in issue.what
 
     def test_notes_change_nothing(self, tmp_path: Path, truths: Any, predictions: Any) -> None:
         content = coco_content(truths, SHAPES)
@@ -482,7 +482,7 @@ class TestProblems:
         path = write_coco(tmp_path / "predictions.json", predictions, content=content)
         scores = evaluate_files(path, truth, reading=ReadingOptions(strict=True))
         assert kinds(scores) == [IssueKind.SCORE, IssueKind.AREA]
-        assert scores.num_problems == 0
+        assert scores.num_issues == 0
         assert reports(scores) == in_memory(predictions, truths)
 
     def test_truths_in_doubt_are_left_out(self, tmp_path: Path, truths: Any, predictions: Any) -> None:
@@ -588,5 +588,5 @@ def test_equal_names_in_two_folders_stay_apart(tmp_path: Path, truths: Any) -> N
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(content))
     scores = evaluate_files(path, path)
-    assert scores.problems == ()
+    assert scores.issues == ()
     assert [record.name for record in scores.records] == ["a/1", "b/1"]

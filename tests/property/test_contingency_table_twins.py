@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panscape.ops.confusion import joint_histogram, joint_histogram_reference
+from panscape.ops.contingency_table import contingency_table, contingency_table_reference
 
 
 @settings(max_examples=150, deadline=None)
@@ -26,9 +26,9 @@ def test_equal_to_the_reference_and_to_counting(
         return drawn.repeat_interleave(run, 1)[:, :width]
 
     truth, prediction = ids(num_truth), ids(num_prediction)
-    came = joint_histogram(truth, prediction, num_truth, num_prediction)
+    came = contingency_table(truth, prediction, num_truth, num_prediction)
     for part, expected in zip(
-        came, joint_histogram_reference(truth, prediction, num_truth, num_prediction), strict=True
+        came, contingency_table_reference(truth, prediction, num_truth, num_prediction), strict=True
     ):
         assert part.dtype == expected.dtype
         assert torch.equal(part, expected)

@@ -1,7 +1,7 @@
 """Merge detected instances and a semantic segmentation into a panoptic map, for systems that detect objects.
 
 The heuristic of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the rules of its published implementation;
-``panscape.ops.paste_masks`` lists them.
+``panscape.ops.fuse_masks`` lists them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import min_area_pixels
 from panscape.labels import LabelSpace
 from panscape.ops.cropped_masks import CroppedMasks, Detections
-from panscape.ops.paste_masks import paste_masks
+from panscape.ops.fuse_masks import fuse_masks
 from panscape.panoptic import PanopticMap
 
-__all__ = ["CroppedMasks", "Detections", "MergeConfig", "merge_instances"]
+__all__ = ["CroppedMasks", "Detections", "FusionConfig", "fuse_instances"]
 
 
 @dataclass(frozen=True, slots=True)
-class MergeConfig:
-    """Rules for merging instances and stuff into a map; the defaults are those of the published implementation.
+class FusionConfig:
+    """Rules for the fusion of instances and stuff into a map; the defaults are those of the published implementation.
 
     Attributes:
         min_score: Minimum score of an object, 0..1; objects below it are dropped.
@@ -54,20 +54,20 @@ class MergeConfig:
         return max(self.stuff_area, min_area_pixels(self.stuff_share, size))
 
     def semantic_ids(self, labels: LabelSpace) -> tuple[int, ...]:
-        """Return the ascending categories over which to take the argmax that :func:`merge_instances` receives.
+        """Return the ascending categories over which to take the argmax that :func:`fuse_instances` receives.
 
         All categories, or with ``stuff_on_uncovered`` only stuff; all if there is no stuff, as the argmax needs some.
         """
         return labels.stuff_ids if self.stuff_on_uncovered and labels.stuff_ids else tuple(range(len(labels)))
 
 
-def merge_instances(
+def fuse_instances(
     windows: CroppedMasks,
     category: Tensor,
     score: Tensor,
     semantic: Tensor,
     labels: LabelSpace,
-    merging: MergeConfig,
+    fusion: FusionConfig,
 ) -> PanopticMap:
     """Merge objects by descending score into a map, and fill the remaining pixels with stuff.
 
@@ -77,10 +77,10 @@ def merge_instances(
         windows: masks of P objects, which may overlap.
         category: category of each object, a thing of ``labels``, int64 [P].
         score: score of each object, 0..1, float32 [P].
-        semantic: argmax over the categories ``merging.semantic_ids(labels)`` at every pixel, any integers [H, W]; read
+        semantic: argmax over the categories ``fusion.semantic_ids(labels)`` at every pixel, any integers [H, W]; read
             only where no object is.
         labels: label space, which defines things and stuff.
-        merging: merging rules.
+        fusion: fusion rules.
 
     Returns:
         A map of the size of ``semantic``, on its device. First the stuff by category with score 1, then the objects by
@@ -91,10 +91,10 @@ def merge_instances(
     """
     _check(windows, category, score, semantic, labels)
     order = score.sort(descending=True, stable=True).indices
-    order = order[score[order] >= merging.min_score]
+    order = order[score[order] >= fusion.min_score]
     is_thing = torch.tensor([c.is_thing for c in labels], device=semantic.device)
-    stuff_area = merging.smallest_stuff((semantic.shape[0], semantic.shape[1]))
-    ids, stuff, accepted = paste_masks(windows, order, semantic, is_thing, merging.max_overlap, stuff_area)
+    stuff_area = fusion.smallest_stuff((semantic.shape[0], semantic.shape[1]))
+    ids, stuff, accepted = fuse_masks(windows, order, semantic, is_thing, fusion.max_overlap, stuff_area)
     return PanopticMap(
         ids,
         torch.cat([stuff, category[accepted]]),

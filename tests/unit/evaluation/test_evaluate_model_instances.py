@@ -15,7 +15,7 @@ from torch import distributed
 from panscape import LabelSpace, PanopticMap, create_model
 from panscape.datasets.base import Sample
 from panscape.errors import InvalidArgumentError
-from panscape.evaluation.model import evaluate
+from panscape.evaluation.evaluate_model import evaluate
 from panscape.evaluation.options import EvaluationOptions
 from panscape.metrics import COCO_SIZES, InstanceAP, size_percentiles
 

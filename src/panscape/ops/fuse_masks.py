@@ -11,7 +11,7 @@ The heuristic of Kirillov et al., "Panoptic Segmentation", CVPR 2019, by the rul
 One difference, which changes no pixel: a mask without free pixels is never accepted, even where the share allows it,
 nor is stuff without pixels.
 
-Two implementations agree in every pixel: :func:`paste_masks_reference` is the definition and runs on any device; the
+Two implementations agree in every pixel: :func:`fuse_masks_reference` is the definition and runs on any device; the
 compiled kernels read each window once, the accepted ones a second time, and pass twice over the image.
 """
 
@@ -28,10 +28,10 @@ from panscape.errors import InvalidArgumentError
 from panscape.ops.cropped_masks import CroppedMasks
 from panscape.ops.jit import jit
 
-__all__ = ["CroppedMasks", "PastedMasks", "paste_masks", "paste_masks_reference"]
+__all__ = ["CroppedMasks", "FusedMasks", "fuse_masks", "fuse_masks_reference"]
 
 
-class PastedMasks(NamedTuple):
+class FusedMasks(NamedTuple):
     """A merged panoptic map.
 
     Attributes:
@@ -45,9 +45,9 @@ class PastedMasks(NamedTuple):
     accepted: Tensor
 
 
-def paste_masks(
+def fuse_masks(
     windows: CroppedMasks, order: Tensor, semantic: Tensor, is_thing: Tensor, max_overlap: float, stuff_area: int
-) -> PastedMasks:
+) -> FusedMasks:
     """Merge masks into one map by the rules above, with the fastest implementation for their device.
 
     Args:
@@ -63,7 +63,7 @@ def paste_masks(
     """
     windows.check_inside((semantic.shape[0], semantic.shape[1]))
     if semantic.device.type != "cpu":
-        return paste_masks_reference(windows, order, semantic, is_thing, max_overlap, stuff_area)
+        return fuse_masks_reference(windows, order, semantic, is_thing, max_overlap, stuff_area)
     boxes, pixels, starts = (part.numpy() for part in (windows.boxes, windows.pixels, windows.starts))
     categories = semantic.contiguous().numpy()
     ids = np.zeros(categories.shape, dtype=np.int32)
@@ -75,13 +75,13 @@ def paste_masks(
     table = np.zeros(num_categories, dtype=np.int32)
     table[stuff] = np.arange(1, len(stuff) + 1)
     _number(categories, ids, table, len(stuff))
-    return PastedMasks(torch.from_numpy(ids), torch.from_numpy(stuff), torch.from_numpy(accepted))
+    return FusedMasks(torch.from_numpy(ids), torch.from_numpy(stuff), torch.from_numpy(accepted))
 
 
-def paste_masks_reference(
+def fuse_masks_reference(
     windows: CroppedMasks, order: Tensor, semantic: Tensor, is_thing: Tensor, max_overlap: float, stuff_area: int
-) -> PastedMasks:
-    """Plain torch reference of :func:`paste_masks`, for any device; the compiled implementation must equal it.
+) -> FusedMasks:
+    """Plain torch reference of :func:`fuse_masks`, for any device; the compiled implementation must equal it.
 
     The CPU synchronises with the device a few times per image, not once per mask.
     """
@@ -109,7 +109,7 @@ def paste_masks_reference(
     of_mask = is_accepted.cumsum(0, dtype=torch.int32) + len(stuff)
     result = torch.cat([of_mask.new_zeros(1), of_mask])[ids.long()]
     result[ids == 0] = of_category[values]
-    return PastedMasks(result, stuff, order.to(device)[is_accepted])
+    return FusedMasks(result, stuff, order.to(device)[is_accepted])
 
 
 def _check_categories(num_strange: int, num_categories: int) -> None:

@@ -19,7 +19,7 @@ _LARGEST_TABLE = 1 << 18  # cells; 2 MiB fit into a core's cache and are cleared
 _MIXER = -7046029254386353131  # 2**64 divided by the golden ratio (Knuth's multiplicative hashing), as int64
 
 
-class JointHistogram(NamedTuple):
+class ContingencyTable(NamedTuple):
     """The pairs of ids that occur in the same pixel, sorted by ground truth, then by prediction.
 
     Attributes:
@@ -33,7 +33,7 @@ class JointHistogram(NamedTuple):
     area: Tensor
 
 
-def joint_histogram(truth: Tensor, prediction: Tensor, num_truth: int, num_prediction: int) -> JointHistogram:
+def contingency_table(truth: Tensor, prediction: Tensor, num_truth: int, num_prediction: int) -> ContingencyTable:
     """Count the pixels of every pair of ids that occurs.
 
     Memory grows with the number of pairs that occur, not with the number of possible pairs.
@@ -51,7 +51,7 @@ def joint_histogram(truth: Tensor, prediction: Tensor, num_truth: int, num_predi
         InvalidArgumentError: the maps differ in size or device or are not int32 [H, W], or an id is out of range.
     """
     if truth.device.type != "cpu":
-        return joint_histogram_reference(truth, prediction, num_truth, num_prediction)
+        return contingency_table_reference(truth, prediction, num_truth, num_prediction)
     _check(truth, prediction)
     first, second = (ids.contiguous().view(-1).numpy() for ids in (truth, prediction))
     columns = num_prediction + 1
@@ -67,16 +67,18 @@ def joint_histogram(truth: Tensor, prediction: Tensor, num_truth: int, num_predi
     if not is_valid:
         _check_range(truth, prediction, num_truth, num_prediction)
     rows, others = np.divmod(keys, columns)
-    return JointHistogram(torch.from_numpy(rows), torch.from_numpy(others), torch.from_numpy(areas))
+    return ContingencyTable(torch.from_numpy(rows), torch.from_numpy(others), torch.from_numpy(areas))
 
 
-def joint_histogram_reference(truth: Tensor, prediction: Tensor, num_truth: int, num_prediction: int) -> JointHistogram:
-    """Plain torch reference of :func:`joint_histogram`, for any device; the results must be equal."""
+def contingency_table_reference(
+    truth: Tensor, prediction: Tensor, num_truth: int, num_prediction: int
+) -> ContingencyTable:
+    """Plain torch reference of :func:`contingency_table`, for any device; the results must be equal."""
     _check(truth, prediction)
     _check_range(truth, prediction, num_truth, num_prediction)
     columns = num_prediction + 1
     keys, areas = torch.unique(truth.long() * columns + prediction.long(), return_counts=True)
-    return JointHistogram(keys // columns, keys % columns, areas)
+    return ContingencyTable(keys // columns, keys % columns, areas)
 
 
 @jit

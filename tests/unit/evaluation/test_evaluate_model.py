@@ -16,8 +16,8 @@ from torch import Tensor, distributed
 from panscape import LabelSpace, PanopticModel, create_model
 from panscape.datasets.base import Sample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError, UnreadableFileError
-from panscape.evaluation import model as evaluation
-from panscape.evaluation.model import Predicted, evaluate, predict_sample
+from panscape.evaluation import evaluate_model as evaluation
+from panscape.evaluation.evaluate_model import Predicted, evaluate, predict_sample
 from panscape.evaluation.options import EvaluationOptions, InferenceOptions
 from panscape.geometry import ImageGeometry
 from panscape.labels import Category

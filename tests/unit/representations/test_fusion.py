@@ -1,4 +1,4 @@
-"""Merging objects and stuff into a map: the limits, counted by hand."""
+"""Fusion of objects and stuff into a map: the limits, counted by hand."""
 
 from __future__ import annotations
 
@@ -8,68 +8,68 @@ from maps import SHAPES, a_map
 
 from panscape import Category, LabelSpace
 from panscape.errors import InvalidArgumentError
-from panscape.representations.merging import CroppedMasks, MergeConfig, merge_instances
+from panscape.representations.fusion import CroppedMasks, FusionConfig, fuse_instances
 
 SKY, GROUND, DISC, BOX = range(4)
-RULES = MergeConfig(stuff_area=1)
+RULES = FusionConfig(stuff_area=1)
 
 
 def drawn(*drawings):
     return torch.stack([torch.tensor([[c == "#" for c in row] for row in d.split()]) for d in drawings])
 
 
-def pasted(drawings, score, category=None, semantic=None, labels=SHAPES, merging=RULES):
+def fused(drawings, score, category=None, semantic=None, labels=SHAPES, fusion=RULES):
     masks = drawn(*drawings)
     category = [DISC] * len(masks) if category is None else category
     semantic = torch.full(masks.shape[1:], DISC) if semantic is None else torch.tensor(semantic)
     windows = CroppedMasks.from_masks(masks)
-    return merge_instances(windows, torch.tensor(category), torch.tensor(score), semantic, labels, merging)
+    return fuse_instances(windows, torch.tensor(category), torch.tensor(score), semantic, labels, fusion)
 
 
 def test_the_surer_object_is_on_top():
-    result = pasted(["####..", "..####"], [0.6, 0.9], [DISC, BOX])
+    result = fused(["####..", "..####"], [0.6, 0.9], [DISC, BOX])
     assert result.equals(a_map("AABBBB", {"A": DISC, "B": BOX}))
     assert result.category.tolist() == [BOX, DISC]
     assert torch.equal(result.score, torch.tensor([0.9, 0.6]))
 
 
 def test_of_equally_sure_objects_the_first_one_is_on_top():
-    result = pasted(["####..", "..####"], [0.6, 0.6], [DISC, BOX])
+    result = fused(["####..", "..####"], [0.6, 0.6], [DISC, BOX])
     assert result.ids.tolist() == [[1, 1, 1, 1, 2, 2]]
     assert result.category.tolist() == [DISC, BOX]
 
 
 def test_an_object_of_which_just_the_limit_is_covered_stays():
     first = "##......"
-    assert pasted([first, ".##....."], [0.9, 0.8]).num_segments == 2  # 1/2
-    assert pasted([first, "###....."], [0.9, 0.8]).num_segments == 1  # 2/3
-    third = MergeConfig(max_overlap=1 / 3, stuff_area=1)
-    assert pasted([first, ".###...."], [0.9, 0.8], merging=third).num_segments == 2
+    assert fused([first, ".##....."], [0.9, 0.8]).num_segments == 2  # 1/2
+    assert fused([first, "###....."], [0.9, 0.8]).num_segments == 1  # 2/3
+    third = FusionConfig(max_overlap=1 / 3, stuff_area=1)
+    assert fused([first, ".###...."], [0.9, 0.8], fusion=third).num_segments == 2
 
 
 def test_a_refused_object_covers_nothing():
     # The second has 2/3 under the first and is refused, so the third has only 1/2 under the first, not all of it.
-    result = pasted(["##......", "###.....", ".##....."], [0.9, 0.8, 0.7])
+    result = fused(["##......", "###.....", ".##....."], [0.9, 0.8, 0.7])
     assert result.ids.tolist() == [[1, 1, 2, 0, 0, 0, 0, 0]]
 
 
 def test_an_object_wholly_covered_has_no_row_even_where_it_is_allowed():
-    merging = MergeConfig(max_overlap=1, stuff_area=1)
-    result = pasted(["###.", "##..", "####"], [0.9, 0.8, 0.7], merging=merging)
+    fusion = FusionConfig(max_overlap=1, stuff_area=1)
+    result = fused(["###.", "##..", "####"], [0.9, 0.8, 0.7], fusion=fusion)
     assert result.ids.tolist() == [[1, 1, 1, 2]]
     assert result.num_segments == 2
 
 
 def test_an_object_of_just_the_score_asked_for_stays():
-    merging = MergeConfig(min_score=0.7, stuff_area=1)  # the float32 next to 0.7 is below it
-    assert pasted(["#...", ".#.."], [0.7, 0.69999], merging=merging).ids.tolist() == [[1, 0, 0, 0]]
+    fusion = FusionConfig(min_score=0.7, stuff_area=1)  # the float32 next to 0.7 is below it
+    assert fused(["#...", ".#.."], [0.7, 0.69999], fusion=fusion).ids.tolist() == [[1, 0, 0, 0]]
 
 
 def test_stuff_of_just_the_area_asked_for_stays_and_is_one_segment_however_many_parts():
     semantic = [[SKY, SKY, GROUND, SKY, GROUND, GROUND]]
     object_ = [".....#"]
     for limit, expected in ((2, [[1, 1, 2, 1, 2, 3]]), (3, [[1, 1, 0, 1, 0, 2]]), (4, [[0, 0, 0, 0, 0, 1]])):
-        result = pasted(object_, [0.9], semantic=semantic, merging=MergeConfig(stuff_area=limit))
+        result = fused(object_, [0.9], semantic=semantic, fusion=FusionConfig(stuff_area=limit))
         assert result.ids.tolist() == expected
         assert result.score[:-1].tolist() == [1] * (result.num_segments - 1)
 
@@ -83,15 +83,15 @@ def test_stuff_of_just_the_share_asked_for_stays():
         (0.625, [[1, 1, 0, 1, 0, 2, 1, 1]]),
         (0.626, [[0, 0, 0, 0, 0, 1, 0, 0]]),
     ):
-        merging = MergeConfig(stuff_area=1, stuff_share=share)
-        assert pasted(object_, [0.9], semantic=semantic, merging=merging).ids.tolist() == expected
+        fusion = FusionConfig(stuff_area=1, stuff_share=share)
+        assert fused(object_, [0.9], semantic=semantic, fusion=fusion).ids.tolist() == expected
     # Both are asked for.
-    merging = MergeConfig(stuff_area=3, stuff_share=0.1)
-    assert pasted(object_, [0.9], semantic=semantic, merging=merging).ids.tolist() == [[1, 1, 0, 1, 0, 2, 1, 1]]
+    fusion = FusionConfig(stuff_area=3, stuff_share=0.1)
+    assert fused(object_, [0.9], semantic=semantic, fusion=fusion).ids.tolist() == [[1, 1, 0, 1, 0, 2, 1, 1]]
 
 
 def test_things_that_no_object_covers_are_void():
-    result = pasted(["##.."], [0.9], semantic=[[SKY, SKY, BOX, SKY]])
+    result = fused(["##.."], [0.9], semantic=[[SKY, SKY, BOX, SKY]])
     assert result.ids.tolist() == [[2, 2, 0, 1]]
     assert result.category.tolist() == [SKY, DISC]
 
@@ -100,18 +100,16 @@ def test_stuff_may_be_asked_for_wherever_no_object_is():
     scores = torch.tensor([[[1.0, 2, 1]], [[2.0, 1, 0]], [[0.0, 3, 3]], [[1.0, 2, 9]]])
     found = {}
     for everywhere in (False, True):
-        merging = MergeConfig(stuff_area=1, stuff_on_uncovered=everywhere)
-        ids = torch.tensor(merging.semantic_ids(SHAPES))
+        fusion = FusionConfig(stuff_area=1, stuff_on_uncovered=everywhere)
+        ids = torch.tensor(fusion.semantic_ids(SHAPES))
         semantic = ids[scores[ids].argmax(dim=0)]
-        found[everywhere] = (
-            pasted(["#.."], [0.9], semantic=semantic.tolist(), merging=merging).semantic(void=-1).tolist()
-        )
+        found[everywhere] = fused(["#.."], [0.9], semantic=semantic.tolist(), fusion=fusion).semantic(void=-1).tolist()
     assert found == {False: [[DISC, -1, -1]], True: [[DISC, SKY, SKY]]}
 
 
 def test_stuff_cannot_be_asked_for_without_stuff():
     things = LabelSpace("things", SHAPES.categories[2:])
-    assert MergeConfig(stuff_on_uncovered=True).semantic_ids(things) == (0, 1)
+    assert FusionConfig(stuff_on_uncovered=True).semantic_ids(things) == (0, 1)
 
 
 @pytest.mark.parametrize("score", [[], [0.1, 0.49]])
@@ -119,7 +117,7 @@ def test_without_objects_or_with_none_sure_enough_there_is_stuff_alone(score):
     windows = CroppedMasks.from_masks(torch.ones(len(score), 2, 3, dtype=torch.bool))
     category = torch.full((len(score),), BOX)
     semantic = torch.tensor([[SKY, SKY, BOX], [GROUND, GROUND, DISC]])
-    result = merge_instances(windows, category, torch.tensor(score), semantic, SHAPES, RULES)
+    result = fuse_instances(windows, category, torch.tensor(score), semantic, SHAPES, RULES)
     assert result.ids.tolist() == [[1, 1, 0], [2, 2, 0]]
     assert result.category.tolist() == [SKY, GROUND]
     assert result.score.tolist() == [1, 1]
@@ -127,12 +125,12 @@ def test_without_objects_or_with_none_sure_enough_there_is_stuff_alone(score):
 
 def test_a_label_space_of_things_alone_and_one_of_stuff_alone():
     things = LabelSpace("things", SHAPES.categories[2:])
-    result = pasted(["#.."], [0.9], [1], semantic=[[0, 1, 0]], labels=things)
+    result = fused(["#.."], [0.9], [1], semantic=[[0, 1, 0]], labels=things)
     assert (result.ids.tolist(), result.category.tolist()) == ([[1, 0, 0]], [1])
     stuff = LabelSpace("stuff", SHAPES.categories[:2])
     none = CroppedMasks.from_masks(torch.zeros(0, 1, 3, dtype=torch.bool))
     empty = torch.zeros(0, dtype=torch.int64)
-    result = merge_instances(none, empty, empty.float(), torch.tensor([[0, 1, 0]]), stuff, RULES)
+    result = fuse_instances(none, empty, empty.float(), torch.tensor([[0, 1, 0]]), stuff, RULES)
     assert (result.ids.tolist(), result.category.tolist()) == ([[1, 2, 1]], [0, 1])
 
 
@@ -140,15 +138,15 @@ def test_categories_may_be_any_integers_and_lie_anyhow_in_memory():
     semantic = torch.tensor([[SKY, GROUND], [SKY, DISC], [SKY, SKY]])
     masks = CroppedMasks.from_masks(drawn(".#. ..."))
     for dtype in (torch.uint8, torch.int16, torch.int32, torch.int64):
-        result = merge_instances(masks, torch.tensor([BOX]), torch.tensor([0.9]), semantic.to(dtype).T, SHAPES, RULES)
+        result = fuse_instances(masks, torch.tensor([BOX]), torch.tensor([0.9]), semantic.to(dtype).T, SHAPES, RULES)
         assert result.ids.tolist() == [[1, 3, 1], [2, 0, 1]]
 
 
 def test_categories_under_objects_are_not_looked_at():
-    assert pasted(["##."], [0.9], semantic=[[-1, 99, SKY]]).ids.tolist() == [[2, 2, 1]]
+    assert fused(["##."], [0.9], semantic=[[-1, 99, SKY]]).ids.tolist() == [[2, 2, 1]]
     for strange in (-1, 4, 255):
         with pytest.raises(InvalidArgumentError, match=r"expected categories in 0\.\.3 .* got others at 2 pixels"):
-            pasted(["#..."], [0.9], semantic=[[SKY, strange, SKY, strange]])
+            fused(["#..."], [0.9], semantic=[[SKY, strange, SKY, strange]])
 
 
 @pytest.mark.parametrize(
@@ -169,7 +167,7 @@ def test_categories_under_objects_are_not_looked_at():
 def test_contradictions_are_refused(changes, message):
     arguments = {"score": [0.9, 0.8], **changes}
     with pytest.raises(InvalidArgumentError, match=message):
-        pasted(["##.", "..#"], **arguments)
+        fused(["##.", "..#"], **arguments)
 
 
 @pytest.mark.parametrize(
@@ -185,10 +183,10 @@ def test_contradictions_are_refused(changes, message):
 )
 def test_rules_are_checked(changes, message):
     with pytest.raises(InvalidArgumentError, match=message):
-        MergeConfig(**changes)
+        FusionConfig(**changes)
 
 
 def test_a_label_space_whose_things_come_first():
     labels = LabelSpace("mixed", (Category("a", True, 0, (0, 0, 0)), Category("b", False, 1, (0, 0, 0))))
-    result = pasted(["#.."], [0.9], [0], semantic=[[0, 1, 0]], labels=labels)
+    result = fused(["#.."], [0.9], [0], semantic=[[0, 1, 0]], labels=labels)
     assert (result.ids.tolist(), result.category.tolist()) == ([[2, 1, 0]], [1, 0])

@@ -21,7 +21,7 @@ from panscape.panoptic import PanopticMap
 _SPARE = 0.9  # maximum fraction of the free disk space to use
 
 
-class KeptImage(NamedTuple):
+class CachedImage(NamedTuple):
     """The stored data of an image.
 
     Attributes:
@@ -33,7 +33,7 @@ class KeptImage(NamedTuple):
     truth: PanopticMap
 
 
-class KeptOutputs:
+class OutputCache:
     """Outputs in a temporary folder (in TMPDIR), which is deleted at the end of the block; a context manager.
 
     Args:
@@ -60,7 +60,7 @@ class KeptOutputs:
         """Return the number of stored images."""
         return len(self._paths)
 
-    def keep(self, image: KeptImage) -> None:
+    def keep(self, image: CachedImage) -> None:
         """Store an image; outputs are a NamedTuple of tensors or None, of the same class for all images.
 
         Raises:
@@ -78,12 +78,12 @@ class KeptOutputs:
         if len(self) == 1:
             self._require_room(path.stat().st_size * (self._num_images - 1))
 
-    def __iter__(self) -> Iterator[KeptImage]:
+    def __iter__(self) -> Iterator[CachedImage]:
         """Iterate over the images in the order in which they were stored."""
         for path in self._paths:
             parts = torch.load(path, weights_only=True)
             outputs = [None if part is None else part.to(self._device) for part in parts["outputs"]]
-            yield KeptImage(self._kind(*outputs), PanopticMap(*parts["truth"]))
+            yield CachedImage(self._kind(*outputs), PanopticMap(*parts["truth"]))
 
     def _require_room(self, needed: int) -> None:
         free = int(_SPARE * shutil.disk_usage(self._temporary.name).free)

@@ -1,6 +1,6 @@
 """Error breakdown: the impact of each error type (ΔPQ), the PQ with only these errors fixed minus the PQ.
 
-The types are those of :mod:`panscape.metrics.error_analysis`. The impact of a type is measured by fixing all its
+The types are those of :mod:`panscape.metrics.error_types`. The impact of a type is measured by fixing all its
 errors, leaving the others unchanged, and counting again. The impacts do not sum to 100 minus PQ: one error can hide
 another, and PQ is a quotient.
 
@@ -31,11 +31,11 @@ from torch import Tensor
 
 from panscape.labels import LabelSpace
 from panscape.metrics.base import MatchedMetric
-from panscape.metrics.error_analysis import MATCHED_ROW, NUM_ROWS, SIZE_NAMES, ErrorKind, count_errors, find_errors
+from panscape.metrics.error_types import MATCHED_ROW, NUM_ROWS, SIZE_NAMES, ErrorType, count_errors, find_errors
 from panscape.metrics.matching import SegmentMatches
 from panscape.metrics.reports import Report
 from panscape.metrics.tables import format_table
-from panscape.ops.confusion import JointHistogram
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
 
 _Floats = NDArray[np.float64]
@@ -45,7 +45,7 @@ def pq_if_fixed(counts: _Floats, fixed: _Floats) -> _Floats:
     """Return the PQ of every category after some errors are fixed.
 
     Args:
-        counts: float64 [..., K, 8, 5, 3], as in :class:`ErrorAnalysis`.
+        counts: float64 [..., K, 8, 5, 3], as in :class:`ErrorBreakdown`.
         fixed: float64 [..., K, 7, 5, 3], the errors in ``counts`` that are fixed.
 
     Returns:
@@ -54,7 +54,7 @@ def pq_if_fixed(counts: _Floats, fixed: _Floats) -> _Floats:
     tp, iou_sum = (counts[..., MATCHED_ROW, :, column].sum(-1) for column in (0, 2))
     fn, fp = (counts[..., :MATCHED_ROW, :, column].sum((-1, -2)) for column in (0, 1))
     found, removed, gain = (fixed[..., column].sum((-1, -2)) for column in (0, 1, 2))
-    assumed = fixed[..., 0][..., [ErrorKind.MISSED, ErrorKind.VOID], :].sum((-1, -2))
+    assumed = fixed[..., 0][..., [ErrorType.MISSED, ErrorType.VOID], :].sum((-1, -2))
     with np.errstate(invalid="ignore", divide="ignore"):
         overall = iou_sum.sum(-1, keepdims=True) / tp.sum(-1, keepdims=True)
         sq = np.where(tp > 0, iou_sum / tp, np.where(np.isnan(overall), 1.0, overall))
@@ -128,30 +128,30 @@ class ErrorReport(Report):
     """The error breakdown; ``str()`` returns a table in points of PQ (percent), the largest impact first.
 
     Attributes:
-        kinds: impact by :class:`ErrorKind`.
+        types: impact by :class:`ErrorType`.
         sizes: quality by size class, keys are `SIZE_NAMES`.
         outlines: the part of the localization impact from matches with IoU < 1.
         near_misses: the part from outlines too inaccurate to match.
     """
 
-    kinds: Mapping[ErrorKind, ErrorImpact]
+    types: Mapping[ErrorType, ErrorImpact]
     sizes: Mapping[str, SizeQuality]
     outlines: ErrorImpact
     near_misses: ErrorImpact
 
     def __str__(self) -> str:
         rows = [["error", "ΔPQ", "things", "stuff", "FN", "FP"]]
-        for kind, cost in sorted(self.kinds.items(), key=lambda item: (-np.nan_to_num(item[1].all), item[0])):
+        for error_type, cost in sorted(self.types.items(), key=lambda item: (-np.nan_to_num(item[1].all), item[0])):
             shares = ["-" if np.isnan(v) else f"{100 * v:.2f}" for v in (cost.all, cost.things, cost.stuff)]
-            rows.append([kind.title, *shares, str(cost.fn), str(cost.fp)])
+            rows.append([error_type.title, *shares, str(cost.fn), str(cost.fp)])
         return format_table(rows)
 
 
-class ErrorAnalysis(MatchedMetric[ErrorReport]):
+class ErrorBreakdown(MatchedMetric[ErrorReport]):
     """Accumulates the errors of images, as defined at the top of this module.
 
     Attributes:
-        state: float64 [K, 8, 5, 3]: by category, type (in the order of :class:`ErrorKind`) and size, the false
+        state: float64 [K, 8, 5, 3]: by category, type (in the order of :class:`ErrorType`) and size, the false
             negatives, the false positives and the increase of the sum of IoU if they are fixed. The last row has the
             matches: their number, 0, and their sum of IoU.
     """
@@ -159,7 +159,7 @@ class ErrorAnalysis(MatchedMetric[ErrorReport]):
     columns = (NUM_ROWS, len(SIZE_NAMES), 3)
 
     def count_image(
-        self, prediction: PanopticMap, truth: PanopticMap, histogram: JointHistogram, matches: SegmentMatches
+        self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable, matches: SegmentMatches
     ) -> Tensor:
         """See :meth:`MatchedMetric.count_image`."""
         errors = find_errors(prediction, truth, histogram, matches, self.protocol, self.labels.stuff_ids)
@@ -177,22 +177,22 @@ def report_errors(counts: _Floats, labels: LabelSpace) -> ErrorReport:
     """Return the error breakdown of summed counts.
 
     Args:
-        counts: float64 [K, 8, 5, 3], as in :class:`ErrorAnalysis`.
+        counts: float64 [K, 8, 5, 3], as in :class:`ErrorBreakdown`.
         labels: with K categories.
     """
     errors = counts[:, :MATCHED_ROW]
     before = pq_if_fixed(counts, np.zeros_like(errors))
-    kinds = {}
-    for kind in ErrorKind:
+    types = {}
+    for error_type in ErrorType:
         fixed = np.zeros_like(errors)
-        fixed[:, kind] = errors[:, kind]
-        kinds[kind] = _impact(counts, before, fixed, labels)
-    localization = errors[:, ErrorKind.LOCALIZATION]
+        fixed[:, error_type] = errors[:, error_type]
+        types[error_type] = _impact(counts, before, fixed, labels)
+    localization = errors[:, ErrorType.LOCALIZATION]
     outlines, near_misses = np.zeros_like(errors), np.zeros_like(errors)
-    near_misses[:, ErrorKind.LOCALIZATION] = localization[..., [0, 1, 0]]  # each gets IoU 1
-    outlines[:, ErrorKind.LOCALIZATION, :, 2] = localization[..., 2] - localization[..., 0]
+    near_misses[:, ErrorType.LOCALIZATION] = localization[..., [0, 1, 0]]  # each gets IoU 1
+    outlines[:, ErrorType.LOCALIZATION, :, 2] = localization[..., 2] - localization[..., 0]
     return ErrorReport(
-        kinds,
+        types,
         {name: _size_quality(counts, size, before) for size, name in enumerate(SIZE_NAMES)},
         outlines=_impact(counts, before, outlines, labels),
         near_misses=_impact(counts, before, near_misses, labels),
@@ -225,7 +225,7 @@ def _size_quality(counts: _Floats, size: int, before: _Floats) -> SizeQuality:
     fn, fp = (counts[:, :MATCHED_ROW, size, column].sum(-1) for column in (0, 1))
     # With all types fixed, localization last, every true segment of this size is a match with IoU 1.
     perfect = np.zeros_like(counts[:, :MATCHED_ROW])
-    perfect[:, ErrorKind.LOCALIZATION, size] = np.stack([fn, fp, fn + tp - iou_sum], -1)
+    perfect[:, ErrorType.LOCALIZATION, size] = np.stack([fn, fp, fn + tp - iou_sum], -1)
     return SizeQuality(
         num_truth=int((tp + fn).sum()),
         tp=int(tp.sum()),

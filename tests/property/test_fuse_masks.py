@@ -1,4 +1,4 @@
-"""Merging masks follows the published rules in every pixel, especially where scores tie and shares equal the limit."""
+"""Fusion of masks follows the published rules in every pixel, also where scores tie and shares equal the limit."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from panscape import Category, LabelSpace
 from panscape.ops.cropped_masks import CroppedMasks
-from panscape.ops.paste_masks import paste_masks, paste_masks_reference
-from panscape.representations.merging import MergeConfig, merge_instances
+from panscape.ops.fuse_masks import fuse_masks, fuse_masks_reference
+from panscape.representations.fusion import FusionConfig, fuse_instances
 
 
 def labels_of(is_thing):
     return LabelSpace("kinds", tuple(Category(f"c{i}", t, i, (i, i, i)) for i, t in enumerate(is_thing)))
 
 
-def combined(masks, category, score, semantic, labels, merging):
+def combined(masks, category, score, semantic, labels, fusion):
     """Merge by the published rules as written, with plain arrays, one segment after the other.
 
     Returns segments as (category, score, mask): those of things as they were accepted, and those of stuff.
@@ -25,13 +25,13 @@ def combined(masks, category, score, semantic, labels, merging):
     painted = np.zeros(semantic.shape, dtype=bool)
     things, stuff = [], []
     for i in sorted(range(len(masks)), key=lambda i: -score[i]):  # stable
-        if score[i] < merging.min_score:
+        if score[i] < fusion.min_score:
             continue
         area = int(masks[i].sum())
         if area == 0:
             continue
         intersection = int((masks[i] & painted).sum())
-        if intersection / area > merging.max_overlap:
+        if intersection / area > fusion.max_overlap:
             continue
         things.append((category[i], score[i], masks[i] & ~painted))
         painted = painted | masks[i]
@@ -39,7 +39,7 @@ def combined(masks, category, score, semantic, labels, merging):
         if labels[c].is_thing:
             continue
         left = (semantic == c) & ~painted
-        if left.sum() < merging.stuff_area or left.mean() < merging.stuff_share:
+        if left.sum() < fusion.stuff_area or left.mean() < fusion.stuff_share:
             continue
         stuff.append((c, 1.0, left))
     return things, stuff
@@ -76,13 +76,13 @@ def scenes(draw, max_objects=7):
     y, x = (torch.arange(side) * 3 // side for side in size)
     semantic = rough[y[:, None], x] if draw(st.booleans()) else torch.randint(0, len(labels), size, generator=g)
     semantic = semantic.to(draw(st.sampled_from([torch.int64, torch.int32, torch.uint8])))
-    merging = MergeConfig(
+    fusion = FusionConfig(
         min_score=draw(st.sampled_from([0.0, 0.25, 0.5, 1.0])),
         max_overlap=draw(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])),
         stuff_area=draw(st.sampled_from([0, 1, 4, 9, 16, 30, 1000])),
         stuff_share=draw(st.sampled_from([0.0, 0.0, 0.125, 0.5])),
     )
-    return masks, category, score, semantic, labels, merging
+    return masks, category, score, semantic, labels, fusion
 
 
 def with_margin(masks, margin):
@@ -98,10 +98,10 @@ def with_margin(masks, margin):
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(scenes(), st.sampled_from([0, 0, 1, 3]))
 def test_the_map_is_that_of_the_rules(scene, margin):
-    masks, category, score, semantic, labels, merging = scene
-    result = merge_instances(with_margin(masks, margin), category, score, semantic, labels, merging)
+    masks, category, score, semantic, labels, fusion = scene
+    result = fuse_instances(with_margin(masks, margin), category, score, semantic, labels, fusion)
     arrays = (masks.numpy(), category.tolist(), score.tolist(), semantic.numpy())
-    things, stuff = combined(*arrays, labels, merging)
+    things, stuff = combined(*arrays, labels, fusion)
     expected = [segment for segment in [*stuff, *things] if segment[2].any()]
     assert result.category.tolist() == [c for c, _, _ in expected]
     assert result.score.tolist() == [s for _, s, _ in expected]
@@ -115,14 +115,14 @@ def test_the_map_is_that_of_the_rules(scene, margin):
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(scenes(max_objects=12), st.integers(0, 2**32 - 1))
 def test_both_implementations_give_the_same(scene, seed):
-    masks, _, _, semantic, labels, merging = scene
+    masks, _, _, semantic, labels, fusion = scene
     order = torch.randperm(len(masks), generator=torch.Generator().manual_seed(seed))
     order = order[: max(len(order) - seed % 3, 0)]
     windows = CroppedMasks.from_masks(masks)
     is_thing = torch.tensor([c.is_thing for c in labels])
-    stuff_area = merging.smallest_stuff(semantic.shape)
-    arguments = (windows, order, semantic, is_thing, merging.max_overlap, stuff_area)
-    for fast, plain in zip(paste_masks(*arguments), paste_masks_reference(*arguments), strict=True):
+    stuff_area = fusion.smallest_stuff(semantic.shape)
+    arguments = (windows, order, semantic, is_thing, fusion.max_overlap, stuff_area)
+    for fast, plain in zip(fuse_masks(*arguments), fuse_masks_reference(*arguments), strict=True):
         assert fast.dtype == plain.dtype
         assert torch.equal(fast, plain)
 

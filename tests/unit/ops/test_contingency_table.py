@@ -5,13 +5,13 @@ import torch
 from maps import a_map, generated_map
 
 from panscape.errors import InvalidArgumentError
-from panscape.ops import confusion as module
-from panscape.ops.confusion import JointHistogram, joint_histogram, joint_histogram_reference
+from panscape.ops import contingency_table as module
+from panscape.ops.contingency_table import ContingencyTable, contingency_table, contingency_table_reference
 
-BOTH = pytest.mark.parametrize("count", [joint_histogram, joint_histogram_reference])
+BOTH = pytest.mark.parametrize("count", [contingency_table, contingency_table_reference])
 
 
-def as_lists(histogram: JointHistogram) -> list[list[int]]:
+def as_lists(histogram: ContingencyTable) -> list[list[int]]:
     assert all(part.dtype == torch.int64 for part in histogram)
     return [part.tolist() for part in histogram]
 
@@ -50,9 +50,9 @@ def test_maps_need_not_be_contiguous(count) -> None:
 def test_table_and_hash_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     truth, prediction = generated_map(1), generated_map(2)
     arguments = (truth.ids, prediction.ids, truth.num_segments, prediction.num_segments)
-    dense = as_lists(joint_histogram(*arguments))
+    dense = as_lists(contingency_table(*arguments))
     monkeypatch.setattr(module, "_LARGEST_TABLE", 0)
-    assert as_lists(joint_histogram(*arguments)) == dense == as_lists(joint_histogram_reference(*arguments))
+    assert as_lists(contingency_table(*arguments)) == dense == as_lists(contingency_table_reference(*arguments))
 
 
 def test_a_raster_of_many_segments_takes_little_memory() -> None:
@@ -60,12 +60,12 @@ def test_a_raster_of_many_segments_takes_little_memory() -> None:
     cells = torch.arange(side * side, dtype=torch.int32).reshape(side, side).repeat_interleave(4, 0)
     truth = cells.repeat_interleave(4, 1) + 1
     prediction = truth.roll((1, 2), (0, 1))
-    joint_histogram(truth[:2], prediction[:2], side * side, side * side)  # compiled
+    contingency_table(truth[:2], prediction[:2], side * side, side * side)  # compiled
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    came = joint_histogram(truth, prediction, side * side, side * side)
+    came = contingency_table(truth, prediction, side * side, side * side)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 200_000  # KiB
-    assert as_lists(came) == as_lists(joint_histogram_reference(truth, prediction, side * side, side * side))
+    assert as_lists(came) == as_lists(contingency_table_reference(truth, prediction, side * side, side * side))
     assert len(came.area) > 1 << 15  # the hash table grew more than once
 
 

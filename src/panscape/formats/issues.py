@@ -35,7 +35,7 @@ NOTES = frozenset({IssueKind.AREA, IssueKind.SCORE, IssueKind.PIECES})
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Issue:
     """One issue of one file.
 
     Attributes:
@@ -61,9 +61,9 @@ class Problem:
         return {"file": self.file, "kind": str(self.kind), "what": self.what, "is_note": self.is_note}
 
 
-def count_by_kind(problems: Iterable[Problem]) -> dict[str, int]:
+def count_by_kind(issues: Iterable[Issue]) -> dict[str, int]:
     """Return the number of issues of each kind, the most frequent first."""
-    return dict(Counter(str(problem.kind) for problem in problems).most_common())
+    return dict(Counter(str(issue.kind) for issue in issues).most_common())
 
 
 _LONGEST_MESSAGE = 400  # characters; messages of zipfile repeat damaged content

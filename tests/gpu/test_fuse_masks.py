@@ -1,4 +1,4 @@
-"""Pasting on the device equals pasting on the processor."""
+"""Fusion of masks on the device equals that on the processor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from maps import SHAPES, generated_map
 
-from panscape.representations.merging import CroppedMasks, MergeConfig, merge_instances
+from panscape.representations.fusion import CroppedMasks, FusionConfig, fuse_instances
 
 pytestmark = [
     pytest.mark.gpu,
@@ -22,11 +22,11 @@ def test_the_device_gives_what_the_processor_gives(num, max_overlap):
     category = torch.randint(2, 4, (len(masks),), generator=g)
     score = (torch.rand(len(masks), generator=g) * 5).round() / 5
     semantic = generated_map(9, void=False).semantic(void=0)
-    merging = MergeConfig(min_score=0.3, max_overlap=max_overlap, stuff_area=500)
+    fusion = FusionConfig(min_score=0.3, max_overlap=max_overlap, stuff_area=500)
     windows = CroppedMasks.from_masks(masks)
-    expected = merge_instances(windows, category, score, semantic, SHAPES, merging)
+    expected = fuse_instances(windows, category, score, semantic, SHAPES, fusion)
     parts = (windows.to("cuda"), category.cuda(), score.cuda(), semantic.cuda())
-    result = merge_instances(*parts, SHAPES, merging)
+    result = fuse_instances(*parts, SHAPES, fusion)
     assert result.ids.is_cuda
     assert torch.equal(result.ids.cpu(), expected.ids)
     assert torch.equal(result.category.cpu(), expected.category)
