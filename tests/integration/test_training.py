@@ -37,10 +37,11 @@ from panscape.errors import (
 from panscape.metrics import EvaluationReport
 from panscape.recipes.data_options import FolderData
 from panscape.training import checkpoints
-from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.config import Augmentation, Optimizer, Recipe
 from panscape.training.monitor import TrainingMonitor
 from panscape.training.run import run
 from panscape.training.run_options import RunOptions
+from panscape.training.schedule import Schedule
 
 SHORT = replace(TINY, steps=6, eval_every=0)
 

@@ -36,8 +36,9 @@ from panscape.recipes.published import PublishedResult, published_results
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.fusion import FusionConfig
-from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling, Schedule
+from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling
 from panscape.training.run_options import RunOptions
+from panscape.training.schedule import Schedule
 from panscape.visualize import draw_segments
 
 ROOT = Path(__file__).parents[2]

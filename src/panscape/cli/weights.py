@@ -1,15 +1,53 @@
-"""``panscape weights``: files of weights."""
+"""``panscape weights``: converts published checkpoints to files that panscape loads, and shows the cards of models.
+
+This module imports nothing heavy: the command line reads the fields for its help.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg, subcommand
 
-from panscape.cli.convert import Convert
 from panscape.cli.models import fact_text
+from panscape.errors import InvalidArgumentError
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Convert a published checkpoint to a .safetensors file that every command accepts as a model."""
+
+    file: Annotated[Positional[Path], arg(metavar="FILE", help_behavior_hint="")]
+    """Checkpoint of a whole network as its authors published it: .pth, or .pkl of detectron2. No code in it is run."""
+
+    out: Annotated[Path, arg(metavar="FILE.safetensors", help_behavior_hint="(required)")]
+    """File to write."""
+
+    model: Annotated[str | None, arg(metavar="NAME")] = None
+    """Name of the network, one of panscape.list_models(). Detected from the tensor names by default."""
+
+    labels: Annotated[str | None, arg(metavar="NAME|FILE.json")] = None
+    """Label space: a bundled one, such as vistas_v1.2, or a .json file. By default Cityscapes, COCO panoptic or Vistas
+    1.2, chosen by the number of categories."""
+
+    def run(self) -> int:
+        """Convert the file."""
+        if self.out.suffix != ".safetensors":  # before the checkpoint is read
+            raise InvalidArgumentError(f"expected --out to end in .safetensors, got {self.out}")
+        from panscape import zoo
+        from panscape.zoo.published.integrity import checked_digest
+        from panscape.zoo.published.load import create_published
+
+        digest = checked_digest(self.file)
+        model = create_published(self.file, self.labels, model=self.model, say=partial(print, file=sys.stderr))
+        zoo.save(model, self.out, {"converted from": self.file.name, "sha256 of that file": digest})
+        print(f"wrote {self.out}")
+        return 0
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PIL import Image
 
 from panscape.atomic_io import atomic_write
-from panscape.datasets.base import PanopticDataset
+from panscape.datasets.base import PanopticDataset, Sample
+from panscape.errors import InvalidArgumentError
 from panscape.formats import CocoPanopticWriter, encode_cityscapes
 from panscape.images import save_png
 
-Progress = Callable[[int, int], None]
-
 
 def export_coco(
-    dataset: PanopticDataset, folder: str | os.PathLike[str], split: str = "train", progress: Progress | None = None
+    dataset: PanopticDataset,
+    folder: str | os.PathLike[str],
+    split: str = "train",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write ``split``/NAME.png, ``annotations/panoptic_SPLIT``/NAME.png and ``annotations/panoptic_SPLIT.json``.
 
@@ -31,17 +33,17 @@ def export_coco(
 
     Returns:
         The path of the JSON; read it with :class:`panscape.datasets.coco_panoptic.CocoPanoptic`.
+
+    Raises:
+        InvalidArgumentError: two samples have the same name, or a name is not a plain file name.
     """
     images, annotations = Path(folder) / split, Path(folder) / "annotations"
     images.mkdir(parents=True, exist_ok=True)
     json_path = annotations / f"panoptic_{split}.json"
     with CocoPanopticWriter(json_path, annotations / f"panoptic_{split}", dataset.labels) as writer:
-        for index in range(len(dataset)):
-            sample = dataset[index]
+        for sample in _unique_samples(dataset, progress):
             writer.write(sample.name, sample.truth, image=f"{sample.name}.png")  # first, as it checks the name
             save_png(images / f"{sample.name}.png", sample.image)
-            if progress is not None:
-                progress(index + 1, len(dataset))
     return json_path
 
 
@@ -50,7 +52,7 @@ def export_cityscapes(
     folder: str | os.PathLike[str],
     split: str = "train",
     city: str = "town",
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write ``leftImg8bit`` and ``gtFine`` in the layout of Cityscapes, with the label space's own source ids.
 
@@ -67,17 +69,30 @@ def export_cityscapes(
         ``folder``; read it with :class:`panscape.datasets.cityscapes.Cityscapes`, giving it ``dataset.labels``.
 
     Raises:
-        InvalidArgumentError: an image has more than 1000 objects of a category, which the format cannot represent.
+        InvalidArgumentError: two samples have the same name, or an image has more than 1000 objects of a category,
+            which the format cannot represent.
     """
     root = Path(folder)
     images, annotations = root / "leftImg8bit" / split / city, root / "gtFine" / split / city
     for needed in (images, annotations):
         needed.mkdir(parents=True, exist_ok=True)
-    for index in range(len(dataset)):
-        sample = dataset[index]
+    for sample in _unique_samples(dataset, progress):
         with atomic_write(annotations / f"{sample.name}_gtFine_instanceIds.png") as temporary:
             Image.fromarray(encode_cityscapes(sample.truth, dataset.labels)).save(temporary)
         save_png(images / f"{sample.name}_leftImg8bit.png", sample.image)
+    return root
+
+
+def _unique_samples(dataset: PanopticDataset, progress: Callable[[int, int], None] | None) -> Iterator[Sample]:
+    """Return the samples in order; report each as written when the next one is requested."""
+    seen: set[str] = set()
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        if sample.name in seen:
+            raise InvalidArgumentError(
+                f"expected unique sample names, got {sample.name!r} twice; its first file would be overwritten"
+            )
+        seen.add(sample.name)
+        yield sample
         if progress is not None:
             progress(index + 1, len(dataset))
-    return root

@@ -18,7 +18,8 @@ from panscape.formats.label_images import source_ids
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
-_DIVISOR = 1000
+DIVISOR = 1000
+"""Values from here on are the category times this, plus the instance number."""
 _VOID = 0  # "unlabeled"
 
 
@@ -50,14 +51,14 @@ def decode_cityscapes(instance_ids: NDArray[Any] | Tensor, labels: LabelSpace) -
     rows: dict[tuple[int, int], int] = {}  # (category, value; 0 for stuff) to the row that describes it
     crowd = []
     for value in np.flatnonzero(is_present).tolist():
-        category = labels.id_of_source.get(value if value < _DIVISOR else value // _DIVISOR)
+        category = labels.id_of_source.get(value if value < DIVISOR else value // DIVISOR)
         if category is None:
             continue
         is_thing = labels[category].is_thing
         key = (category, value if is_thing else 0)
         if key not in rows:
             rows[key] = len(rows) + 1
-            crowd.append(is_thing and value < _DIVISOR)
+            crowd.append(is_thing and value < DIVISOR)
         table[value] = rows[key]
     return PanopticMap(
         torch.from_numpy(table[values]),
@@ -88,13 +89,13 @@ def encode_cityscapes(panoptic: PanopticMap, labels: LabelSpace) -> NDArray[np.u
     for row, (category, source) in enumerate(zip(panoptic.category.tolist(), sources, strict=True)):
         is_object = labels[category].is_thing and not crowd[row]
         count = counts.get(category, 0)
-        value = source * _DIVISOR + count if is_object else source
-        if count >= _DIVISOR:
+        value = source * DIVISOR + count if is_object else source
+        if count >= DIVISOR:
             raise InvalidArgumentError(
-                f"Cityscapes allows at most {_DIVISOR} objects of a category, got more of "
+                f"Cityscapes allows at most {DIVISOR} objects of a category, got more of "
                 f"{labels[category].name!r}; use COCO panoptic format instead"
             )
-        if not 0 < source < _DIVISOR or value > np.iinfo(np.uint16).max:
+        if not 0 < source < DIVISOR or value > np.iinfo(np.uint16).max:
             raise InvalidArgumentError(
                 f"Cityscapes allows source ids 1..999 for stuff and 1..64 for things, got {source} for "
                 f"{labels[category].name!r}; use COCO panoptic format instead"

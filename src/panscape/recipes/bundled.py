@@ -31,7 +31,8 @@ from panscape.recipes.table import Row
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.fusion import FusionConfig
-from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.config import Augmentation, Optimizer, Recipe
+from panscape.training.schedule import Schedule
 
 # The values for Cityscapes, scaled to images with a twelfth of the pixels: lengths by 1/3.5, areas by 1/12.
 _STREET_REPRESENTATION = CenterRepresentation(

@@ -37,7 +37,8 @@ from panscape.models.dense_detections import PUBLISHED
 from panscape.recipes.data_options import CityscapesData, CocoPanopticData
 from panscape.recipes.model_options import DenseDetectionsOptions
 from panscape.recipes.table import Row
-from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.config import Augmentation, Optimizer, Recipe
+from panscape.training.schedule import Schedule
 
 # The authors start from torchvision's weights of ResNet-50.
 _R50 = DenseDetectionsOptions(

@@ -15,7 +15,8 @@ from panscape.recipes.data_options import FolderData
 from panscape.recipes.model_options import SwiftNetOptions
 from panscape.recipes.table import Row
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
-from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.config import Augmentation, Optimizer, Recipe
+from panscape.training.schedule import Schedule
 
 _NUM_INSPECTED = 20  # images whose median size is taken as the typical size
 _LARGEST_CROP = 512

@@ -51,7 +51,8 @@ from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.recipes.data_options import CityscapesData, CocoPanopticData
 from panscape.recipes.model_options import PanopticDeepLabOptions, RelationsPart
 from panscape.recipes.table import Row
-from panscape.training.config import Augmentation, Optimizer, Recipe, Schedule
+from panscape.training.config import Augmentation, Optimizer, Recipe
+from panscape.training.schedule import Schedule
 
 _R52 = PanopticDeepLabOptions(
     backbone="resnet52", decoder_width=256, instance_width=128, pyramid_width=256, head_width=32, pretrained=True

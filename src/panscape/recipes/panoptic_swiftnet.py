@@ -46,7 +46,8 @@ from panscape.recipes.data_options import BsbData, CityscapesData, CocoPanopticD
 from panscape.recipes.model_options import SwiftNetOptions
 from panscape.recipes.table import Row
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
-from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling, Schedule
+from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling
+from panscape.training.schedule import Schedule
 
 # The authors start from torchvision's weights of ResNet-18.
 _R18 = SwiftNetOptions(backbone="resnet18.tv_in1k", levels=3, width=256, pretrained=True)

@@ -17,7 +17,6 @@ from panscape.constraints import (
     NonNegative,
     NonNegativeInt,
     Positive,
-    PositiveFraction,
     PositiveInt,
     UnitInterval,
     check_fields,
@@ -27,6 +26,7 @@ from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
+from panscape.training.schedule import Schedule
 from panscape.transforms import RotationPolicy
 
 
@@ -181,41 +181,6 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         check_fields(self)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Learning-rate schedule: linear warm-up, then decay."""
-
-    kind: Literal["poly", "cosine", "steps", "constant"] = "poly"
-    """Kind of decay: "poly" is (1 - progress) ** power, "cosine" half a cosine, "steps" drops at each milestone."""
-
-    power: Positive = 0.9
-    """Exponent, for "poly"."""
-
-    min_lr: NonNegative = 0.0
-    """Learning rate after the last step, for "poly" and "cosine"."""
-
-    milestones: tuple[PositiveInt, ...] = ()
-    """Steps after which the learning rate drops, ascending, for "steps"."""
-
-    gamma: PositiveFraction = 0.1
-    """Factor applied to the learning rate at each milestone, for "steps"."""
-
-    warmup_steps: NonNegativeInt = 0
-    """Number of warm-up steps; 0 disables warm-up."""
-
-    warmup_factor: PositiveFraction = 1e-3
-    """Learning rate of the first warm-up step, as a fraction of the peak."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise InvalidArgumentError(f"expected ascending milestones, got {self.milestones}")
-        if self.kind == "steps" and not self.milestones:
-            raise InvalidArgumentError(
-                'expected milestones (steps after which the learning rate drops) with kind "steps"'
-            )
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from panscape.training.config import Recipe
 from panscape.training.data.loader import Batch
 from panscape.training.logging.reporter import Reporter
 from panscape.training.monitor import TrainingMonitor
-from panscape.training.optimizer import ModelEMA, create_optimizer, learning_rate, set_learning_rate
+from panscape.training.optimizer import ModelEMA, create_optimizer, set_learning_rate
 from panscape.training.profiler import WAIT, StepProfiler, cached_speed
+from panscape.training.schedule import learning_rate
 
 
 @dataclass
@@ -82,7 +83,7 @@ def train(
     for step in range(state.step + 1, recipe.steps + 1):
         # For dropout, if the network has it.
         torch.manual_seed(((seed * 1_000_003 + step) * 1_009 + fabric.global_rank) % 2**63)
-        rate = learning_rate(step, recipe.optimizer, recipe.schedule, recipe.steps)
+        rate = learning_rate(step, recipe.optimizer.learning_rate, recipe.schedule, recipe.steps)
         set_learning_rate(state.optimizer, rate)
         losses: dict[str, Tensor] = {}
         names: list[str] = []

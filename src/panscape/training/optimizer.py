@@ -1,10 +1,8 @@
-"""The optimizer, its learning-rate schedule, and the EMA of weights."""
+"""The optimizer, and the EMA of weights."""
 
 from __future__ import annotations
 
 import copy
-import math
-from bisect import bisect
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +11,7 @@ from torch import Tensor, nn
 
 from panscape.errors import InvalidArgumentError
 from panscape.models import PanopticModel
-from panscape.training.config import Optimizer, Schedule
+from panscape.training.config import Optimizer
 
 _WARM_UP_STEPS = 10
 
@@ -76,45 +74,6 @@ def _backbone(model: nn.Module) -> set[int]:
             "leave optimizer.backbone_lr_mult at 1"
         )
     return {id(p) for p in parameters()}
-
-
-def learning_rate(step: int, optimizer: Optimizer, schedule: Schedule, steps: int) -> float:
-    """Return the learning rate of a step, before the factors of parameter groups.
-
-    With ``i = step - 1`` completed steps, it is ``min_lr + (peak - min_lr) * decay(i / steps)``, or with "steps" the
-    peak times ``gamma`` for each milestone of at most ``i``. During warm-up this is multiplied by a factor that grows
-    linearly from ``warmup_factor`` at ``i = 0`` to 1 at ``i = warmup_steps``. The decay thus starts with the first
-    step, with or without warm-up, and ``min_lr`` would be the rate of the step after the last. detectron2 does the same
-    (``WarmupPolyLR``, ``WarmupMultiStepLR``), and without warm-up torch (``PolynomialLR``, ``CosineAnnealingLR``,
-    ``MultiStepLR``).
-
-    Args:
-        step: 1 to ``steps``.
-        optimizer: has the peak learning rate.
-        schedule: warm-up and decay.
-        steps: number of steps of the whole training.
-
-    Raises:
-        InvalidArgumentError: the step is out of range.
-    """
-    if not 1 <= step <= steps:
-        raise InvalidArgumentError(f"expected a step from 1 to {steps}, got {step}")
-    rate = _decayed(step - 1, optimizer.learning_rate, schedule, steps)
-    if step > schedule.warmup_steps:
-        return rate
-    warm = (step - 1) / schedule.warmup_steps
-    return rate * (schedule.warmup_factor * (1 - warm) + warm)
-
-
-def _decayed(done: int, peak: float, schedule: Schedule, steps: int) -> float:
-    if schedule.kind == "poly":
-        left: float = (1 - done / steps) ** schedule.power
-        return schedule.min_lr + (peak - schedule.min_lr) * left
-    if schedule.kind == "cosine":
-        return schedule.min_lr + (peak - schedule.min_lr) * 0.5 * (1 + math.cos(math.pi * (done / steps)))
-    if schedule.kind == "steps":
-        return float(peak * schedule.gamma ** bisect(schedule.milestones, done))
-    return peak
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

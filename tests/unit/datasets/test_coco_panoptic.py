@@ -14,7 +14,8 @@ from maps import SHAPES
 
 from panscape import LabelSpace
 from panscape.datasets import CocoPanoptic
-from panscape.datasets.export import export_coco
+from panscape.datasets.export import export_cityscapes, export_coco
+from panscape.datasets.folder import Subset
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, PanscapeError, UnreadableFileError
 from panscape.evaluation.evaluate_files import evaluate_files
 from panscape.evaluation.options import ReadingOptions
@@ -337,6 +338,13 @@ def test_an_export_does_not_leave_its_folder(root):
     with pytest.raises(InvalidArgumentError, match="name of an image without folder, got 'sub/1'"):
         export_coco(opened(root), root / "out")
     assert not [p for p in (root / "out").rglob("*") if p.is_file()]
+
+
+@pytest.mark.parametrize("export", [export_coco, export_cityscapes])
+def test_an_export_with_a_name_twice_is_refused(root, export):
+    dataset = Subset(opened(root), (0, 1, 0))
+    with pytest.raises(InvalidArgumentError, match="expected unique sample names, got '000001' twice"):
+        export(dataset, root / "out")
 
 
 def test_images_of_one_name_in_two_folders_are_told_apart(root):

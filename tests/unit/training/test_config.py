@@ -8,8 +8,9 @@ import pytest
 
 from panscape.errors import InvalidArgumentError
 from panscape.recipes import get_recipe
-from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling, Schedule
+from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling
 from panscape.training.run_options import RunOptions
+from panscape.training.schedule import Schedule
 
 
 @pytest.mark.parametrize(

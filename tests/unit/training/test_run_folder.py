@@ -12,8 +12,9 @@ import torch
 
 import panscape
 from panscape.errors import InvalidArgumentError, UnreadableFileError, UnwritableFileError
-from panscape.training.config import DataOptions, ModelOptions, Optimizer, Recipe, Schedule
+from panscape.training.config import DataOptions, ModelOptions, Optimizer, Recipe
 from panscape.training.run_folder import RunFolder, differences, recipe_to_dict
+from panscape.training.schedule import Schedule
 
 
 @dataclass(frozen=True)

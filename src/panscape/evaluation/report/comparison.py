@@ -53,6 +53,7 @@ def _rows(entries: Iterable[tuple[Name, Difference]], *, is_cost: bool = False) 
     for name, d in entries:
         low, high, change = (-d.high, -d.low, -d.change) if is_cost else (d.low, d.high, d.change)
         direction = "better" if low > 0 else "worse" if high < 0 else ""
+        verdict = direction or ("could be noise" if d.change else "same")
         rows.append(
             {
                 "name": name,
@@ -62,7 +63,7 @@ def _rows(entries: Iterable[tuple[Name, Difference]], *, is_cost: bool = False) 
                 "low": d.low,
                 "high": d.high,
                 "direction": direction,
-                "verdict": direction or ("could be noise" if d.change else "same"),
+                "verdict": "not comparable" if math.isnan(d.change) else verdict,
                 "places": [0.5 + 0.5 * value / scale for value in (low, high, change)],
             }
         )

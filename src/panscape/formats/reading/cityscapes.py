@@ -6,6 +6,7 @@ from pathlib import Path
 
 from panscape.errors import UnreadableFileError, listed
 from panscape.formats import decode_cityscapes, load_label_image, unique_ids
+from panscape.formats.cityscapes import DIVISOR
 from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.reading.base import AnnotationSource, Entry, Reading, require_png, unreadable
@@ -15,7 +16,6 @@ from panscape.labels import LabelSpace
 
 _FORM = "instance ids of Cityscapes"
 _ENDING = "_instanceIds"
-_DIVISOR = 1000
 _LARGEST_LABEL = 33  # of Cityscapes; categories that are not evaluated are void
 
 
@@ -51,7 +51,7 @@ def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading
     unknown = [
         value
         for value in unique_ids(numbers)
-        for category in [value if value < _DIVISOR else value // _DIVISOR]
+        for category in [value if value < DIVISOR else value // DIVISOR]
         if category > _LARGEST_LABEL and category not in labels.id_of_source
     ]
     issues = []

@@ -4,10 +4,11 @@ import base64
 import hashlib
 import io
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from PIL import Image
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.cli import main
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.evaluation.compare import compare
+from panscape.evaluation.compare import Difference, compare
 from panscape.evaluation.evaluators import create_evaluator
 from panscape.evaluation.options import EvaluationOptions
 from panscape.evaluation.records import ImageRecord, record_of
+from panscape.evaluation.report.comparison import comparison_values
 from panscape.evaluation.report.figures import TYPE_COLORS, choose, draw_case, draw_errors, find_images, image_of
 from panscape.evaluation.report.page import write_report
 from panscape.evaluation.results import write_results
@@ -287,6 +289,16 @@ def test_comparison_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "From a.json to b.json, on 6 images that both have. All other sections are about b.json." in text
     assert "AP" not in text
     assert "report: " in capsys.readouterr().out
+
+
+def test_a_category_of_one_run_alone_is_not_comparable() -> None:
+    both = compare(scores_of(9), scores_of(2))
+    nan = math.nan
+    categories = {"one run": Difference(0.5, nan, nan, nan), "unclear": Difference(0.5, 0.6, -0.1, 0.3)}
+    categories |= {"equal": Difference(0.5, 0.5, 0, 0), "clear": Difference(0.5, 0.4, -0.2, -0.05)}
+    rows = comparison_values(replace(both, categories=categories))["categories"]
+    verdicts = {row["name"][0]: row["verdict"] for row in rows}
+    assert verdicts == {"one run": "not comparable", "unclear": "could be noise", "equal": "same", "clear": "worse"}
 
 
 def test_nothing_at_all_can_be_reported(tmp_path: Path) -> None:
