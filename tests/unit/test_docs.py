@@ -43,6 +43,7 @@ from panscape.visualize import draw_segments
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+SOURCE = ROOT / "src" / "panscape"
 PAGES = {str(p.relative_to(DOCS)): p.read_text(encoding="utf-8") for p in sorted(DOCS.rglob("*.md"))}
 OUTSIDE = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}  # as in docs/plugins/pages.py
 OTHERS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")}
@@ -373,3 +374,27 @@ def test_a_wrong_published_number_is_found() -> None:
     assert repeats(row, result)
     for wrong in (table.replace("62.2", "62.3"), table.replace("6.8", ""), table.replace("PISR, R52", "OCR")):
         assert not repeats(published_rows(wrong)[0], result)
+
+
+# Paths in the glossary and in "Where is what"
+
+
+def places(page: str) -> list[tuple[str, str]]:
+    """Return the first cell and the cell of paths of each row."""
+    column = {"glossary.md": "where", "where_is_what.md": "file"}[page]
+    header, _, *rows = [line for line in PAGES[page].splitlines() if line.startswith("|")]
+    number = cells_of(header).index(column)
+    return [(cells_of(row)[0], cells_of(row)[number]) for row in rows]
+
+
+@pytest.mark.parametrize("page", ["glossary.md", "where_is_what.md"])
+def test_every_row_names_paths_that_exist_and_names_that_are_in_them(page: str) -> None:
+    assert len(places(page)) > 30
+    for word, cell in places(page):
+        codes = re.findall(r"`([^`]+)`", cell)
+        paths = [code for code in codes if "/" in code or code.endswith(".py")]
+        assert paths, word
+        assert [path for path in paths if not (SOURCE / path).exists()] == [], word
+        text = "".join((SOURCE / path).read_text(encoding="utf-8") for path in paths if not path.endswith("/"))
+        for name in set(codes) - set(paths):
+            assert re.search(rf"^ *(?:def|class) {name}\b|^{name}\b.* = ", text, re.MULTILINE), f"{word}: {name}"

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from panscape.inference.pipeline import FileError, FileResult
-from panscape.inference.sources import ImageSource
+from panscape.inference.sources import SourceFile
 from panscape.progress import ProgressBar
 
 _WIDEST_NAME = 48
@@ -25,7 +25,7 @@ class ResultPrinter:
         as_json: print one JSON object per line, failures included (as ``source`` and ``error``).
     """
 
-    def __init__(self, sources: list[ImageSource], *, as_json: bool = False) -> None:
+    def __init__(self, sources: list[SourceFile], *, as_json: bool = False) -> None:
         self._num_done = 0
         self._as_json = as_json
         self._column = min(_WIDEST_NAME, max((len(str(s.path)) for s in sources), default=0))
@@ -62,7 +62,7 @@ class ResultPrinter:
         else:
             print(f"panscape: {outcome.source}: {outcome.error}", file=sys.stderr)
 
-    def frame(self, source: ImageSource, index: int, num_frames: int | None) -> None:
+    def frame(self, source: SourceFile, index: int, num_frames: int | None) -> None:
         """Show the progress of a video: below the bar, or with the bar if it is the only source."""
         total = max(index, num_frames) if num_frames else None
         if self._counts_frames:

@@ -19,6 +19,7 @@ from panscape.formats.coco_files import load_coco_png as load_coco_png
 from panscape.formats.coco_files import save_coco as save_coco
 from panscape.formats.coco_json import load_coco_json as load_coco_json
 from panscape.formats.detectron2 import to_detectron2 as to_detectron2
+from panscape.formats.geojson import to_geojson as to_geojson
 from panscape.formats.label_divisor import decode_label_divisor as decode_label_divisor
 from panscape.formats.label_divisor import encode_label_divisor as encode_label_divisor
 from panscape.formats.label_images import load_label_image as load_label_image
@@ -27,7 +28,6 @@ from panscape.formats.segments_info import map_from_id_image as map_from_id_imag
 from panscape.formats.segments_info import unique_ids as unique_ids
 from panscape.formats.semantic_masks import from_semantic_mask as from_semantic_mask
 from panscape.formats.supervision import to_supervision as to_supervision
-from panscape.formats.tables import to_geojson as to_geojson
 from panscape.formats.tables import to_pandas as to_pandas
 from panscape.formats.transformers import from_transformers as from_transformers
 from panscape.formats.transformers import merge_stuff_segments as merge_stuff_segments

@@ -17,7 +17,7 @@ from panscape.images import load_image
 from panscape.inference.output_folder import OutputFolder
 from panscape.inference.predictor import Predictor
 from panscape.inference.prefetch import prefetch
-from panscape.inference.sources import ImageSource, paths_from_common_folder
+from panscape.inference.sources import SourceFile, paths_from_common_folder
 from panscape.inference.video import VideoReader, VideoWriter, import_av
 
 
@@ -87,7 +87,7 @@ class ProgressCallback(Protocol):
     def tell(self, outcome: FileResult | FileError) -> None:
         """Report a finished or failed source."""
 
-    def frame(self, source: ImageSource, index: int, num_frames: int | None) -> None:
+    def frame(self, source: SourceFile, index: int, num_frames: int | None) -> None:
         """Report that frame ``index`` (from 1) of a video is finished."""
 
 
@@ -120,9 +120,9 @@ class PredictionRun:
         self._outputs = outputs
         self._panels = panels
         self._frame_maps = frame_maps
-        self._recorded: dict[ImageSource, str] = {}  # image paths recorded in panoptic.json
+        self._recorded: dict[SourceFile, str] = {}  # image paths recorded in panoptic.json
 
-    def predict_files(self, sources: Sequence[ImageSource], callback: ProgressCallback) -> list[FileError]:
+    def predict_files(self, sources: Sequence[SourceFile], callback: ProgressCallback) -> list[FileError]:
         """Predict all sources in order.
 
         Returns:
@@ -144,7 +144,7 @@ class PredictionRun:
                     failures.append(outcome)
         return failures
 
-    def _images(self, sources: Iterable[ImageSource]) -> Iterator[FileResult | FileError]:
+    def _images(self, sources: Iterable[SourceFile]) -> Iterator[FileResult | FileError]:
         with closing(prefetch(_read(s) for s in sources)) as items:
             for source, image, read_ms in items:
                 try:
@@ -154,7 +154,7 @@ class PredictionRun:
                 except (UnreadableFileError, InvalidArgumentError) as error:
                     yield FileError(str(source.path), _without_path(error, source))
 
-    def _image(self, source: ImageSource, image: Tensor, read_ms: float) -> FileResult:
+    def _image(self, source: SourceFile, image: Tensor, read_ms: float) -> FileResult:
         tally = _Tally()
         prediction = self._predict(image, read_ms, tally)
         started = perf_counter()
@@ -165,14 +165,14 @@ class PredictionRun:
         tally.times.write += 1000 * (perf_counter() - started)
         return _done(source, tally, str(path))
 
-    def _videos(self, sources: Iterable[ImageSource], callback: ProgressCallback) -> Iterator[FileResult | FileError]:
+    def _videos(self, sources: Iterable[SourceFile], callback: ProgressCallback) -> Iterator[FileResult | FileError]:
         for source in sources:
             try:
                 yield self._video(source, callback)
             except (UnreadableFileError, InvalidArgumentError) as error:
                 yield FileError(str(source.path), _without_path(error, source))
 
-    def _video(self, source: ImageSource, callback: ProgressCallback) -> FileResult:
+    def _video(self, source: SourceFile, callback: ProgressCallback) -> FileResult:
         tally = _Tally()
         path = self._outputs.folder / f"{source.name}.mp4"
         with (
@@ -205,7 +205,7 @@ class PredictionRun:
         return prediction
 
 
-def _read(source: ImageSource) -> tuple[ImageSource, Tensor | UnreadableFileError, float]:
+def _read(source: SourceFile) -> tuple[SourceFile, Tensor | UnreadableFileError, float]:
     started = perf_counter()
     image: Tensor | UnreadableFileError
     try:
@@ -222,13 +222,13 @@ def _timed(frames: Iterator[Tensor]) -> Iterator[tuple[Tensor, float]]:
         started = perf_counter()
 
 
-def _done(source: ImageSource, tally: _Tally, output: str) -> FileResult:
+def _done(source: SourceFile, tally: _Tally, output: str) -> FileResult:
     count = tally.frames
     mean = Timings(**{stage: spent / count for stage, spent in asdict(tally.times).items()})
     segments, things = (n if count == 1 else round(n / count, 2) for n in (tally.segments, tally.things))
     return FileResult(str(source.path), source.name, tally.height, tally.width, count, segments, things, mean, output)
 
 
-def _without_path(error: PanscapeError, source: ImageSource) -> str:
+def _without_path(error: PanscapeError, source: SourceFile) -> str:
     """Return the message in one line, without the path, which is reported separately."""
     return " ".join(str(error).removeprefix(f"{source.path}: ").split())

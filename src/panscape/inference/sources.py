@@ -20,7 +20,7 @@ _PANELS = "_panels"  # suffix of the name of a sheet of panels
 
 
 @dataclass(frozen=True, slots=True)
-class ImageSource:
+class SourceFile:
     """One file to predict.
 
     Attributes:
@@ -37,7 +37,7 @@ class ImageSource:
         return self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) -> list[ImageSource]:
+def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) -> list[SourceFile]:
     """Return the files that the arguments select, in the order given; within a folder or pattern, sorted by path.
 
     Args:
@@ -62,7 +62,7 @@ def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) 
         for path in _expand(str(one), forbidden):
             found.setdefault(path.resolve(), path)
     paths = list(found.values())
-    return [ImageSource(path, name) for path, name in zip(paths, _unique_names(paths), strict=True)]
+    return [SourceFile(path, name) for path, name in zip(paths, _unique_names(paths), strict=True)]
 
 
 def paths_from_common_folder(paths: Sequence[Path]) -> list[str]:

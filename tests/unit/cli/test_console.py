@@ -9,15 +9,15 @@ import pytest
 
 from panscape.cli.console import ResultPrinter
 from panscape.inference.pipeline import FileError, FileResult, Timings
-from panscape.inference.sources import ImageSource
+from panscape.inference.sources import SourceFile
 
 DONE = FileResult("shots/a.jpg", "a", 360, 480, 1, 23, 9, Timings(1.25, 20.0, 3.0, 4.0), "out/a.png")
 RIDE = FileResult("shots/ride.mp4", "ride", 360, 480, 12, 23.5, 9.25, Timings(1.25, 20.0, 3.0, 4.0), "out/ride.mp4")
 FAILED = FileError("shots/b.jpg", "no such image")
 SOURCES = [
-    ImageSource(Path("shots/a.jpg"), "a"),
-    ImageSource(Path("shots/b.jpg"), "b"),
-    ImageSource(Path("shots/ride.mp4"), "ride"),
+    SourceFile(Path("shots/a.jpg"), "a"),
+    SourceFile(Path("shots/b.jpg"), "b"),
+    SourceFile(Path("shots/ride.mp4"), "ride"),
 ]
 
 
