@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,10 +32,9 @@ from panscape.formats.reading.base import AnnotationSource, Reading
 from panscape.formats.reading.pairing import EntryPair, find_source, label_space, paired
 from panscape.labels import LabelSpace
 from panscape.metrics.evaluator import EvaluationReport, Evaluator
-from panscape.metrics.matching import SegmentMatches, match_segments
+from panscape.metrics.matching import match_segments
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.protocol import PROTOCOLS, Protocol, get_protocol
-from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
 
 
@@ -142,44 +142,51 @@ def evaluate_files(
         raise InvalidArgumentError(f"expected threads of 0 or more, got {reading.threads}; use 0 for one per processor")
     protocol = get_protocol(options.protocol)
     by_source_id = reading.label_ids == "dataset"
-    true = find_source(Path(truth), pngs=reading.gt_dir, by_source_id=by_source_id)
-    predicted = find_source(Path(predictions), pngs=reading.pred_dir, by_source_id=by_source_id)
-    space = label_space(reading.labels, true)
-    pairs, issues = paired(predicted, true)
+    truth_source = find_source(Path(truth), pngs=reading.gt_dir, by_source_id=by_source_id)
+    prediction_source = find_source(Path(predictions), pngs=reading.pred_dir, by_source_id=by_source_id)
+    space = label_space(reading.labels, truth_source)
+    pairs, issues = paired(prediction_source, truth_source)
     # Results repeat the images of the ground truth, also those that were not predicted.
-    found = [*true.issues, *(p for p in predicted.issues if p.kind is not IssueKind.MISSING_TRUTH), *issues]
+    of_predictions = [issue for issue in prediction_source.issues if issue.kind is not IssueKind.MISSING_TRUTH]
+    found = [*truth_source.issues, *of_predictions, *issues]
     new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(protocol)
     records, protocols = [], {}
     _stop_if(reading.strict, found)
-    outcomes = _in_order(
-        lambda pair: _score_pair(pair, predicted, true, space, protocol, new_evaluator), pairs, reading.threads
+    score = partial(
+        _score_pair,
+        prediction_source=prediction_source,
+        truth_source=truth_source,
+        labels=space,
+        protocol=protocol,
+        new_evaluator=new_evaluator,
     )
-    for done, outcome in enumerate(outcomes, start=1):
-        found += outcome.issues
-        _stop_if(reading.strict, outcome.issues)
-        if outcome.result is not None:
-            record, image_protocol, image = outcome.result
-            _add(total, image)
-            records.append(record)
-            protocols[record.name] = image_protocol
-        if progress is not None:
-            progress(done, len(pairs))
+    with _in_order(score, pairs, reading.threads) as outcomes:
+        for done, outcome in enumerate(outcomes, start=1):
+            found += outcome.issues
+            _stop_if(reading.strict, outcome.issues)
+            if outcome.result is not None:
+                record, image_protocol, image = outcome.result
+                total.merge(image, same_protocol=False)
+                records.append(record)
+                protocols[record.name] = image_protocol
+            if progress is not None:
+                progress(done, len(pairs))
     if not records:
         first = next((f"; the first issue: {p}" for p in found if not p.is_note), "")
         raise InvalidAnnotationError(f"{truth}: expected a usable ground truth, got none of {len(pairs)}{first}")
     return FileEvaluation(
-        Path(predictions),
-        Path(truth),
-        space,
-        next((name for name, known in PROTOCOLS.items() if known == protocol), str(protocol)),
-        total.compute(),
-        tuple(records),
-        tuple(found),
-        len(pairs),
-        (predicted, true),
-        {pair.name: pair for pair in pairs if pair.name in protocols},
-        protocols,
+        predictions=Path(predictions),
+        truth=Path(truth),
+        labels=space,
+        protocol=next((name for name, known in PROTOCOLS.items() if known == protocol), str(protocol)),
+        report=total.compute(),
+        records=tuple(records),
+        issues=tuple(found),
+        num_images=len(pairs),
+        sources=(prediction_source, truth_source),
+        pairs={pair.name: pair for pair in pairs if pair.name in protocols},
+        protocols=protocols,
     )
 
 
@@ -204,38 +211,47 @@ class _Outcome(NamedTuple):
     result: _Result | None = None
 
 
-def _in_order(work: Callable[[EntryPair], _Outcome], pairs: list[EntryPair], workers: int) -> Iterator[_Outcome]:
-    """Run the work on several threads; yield results in the order of the pairs, with a bounded queue."""
-    num_threads = min(workers or os.cpu_count() or 1, len(pairs))
+@contextmanager
+def _in_order(
+    work: Callable[[EntryPair], _Outcome], pairs: list[EntryPair], threads: int
+) -> Iterator[Iterator[_Outcome]]:
+    """Run the work on several threads; give the results in the order of the pairs, with a bounded queue."""
+    num_threads = min(threads or os.cpu_count() or 1, len(pairs))
     if num_threads <= 1:
-        yield from map(work, pairs)
+        yield map(work, pairs)
         return
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # otherwise each of these threads would start as many again
     pool = ThreadPoolExecutor(num_threads, "panscape-score")
     try:
-        waiting: deque[Future[_Outcome]] = deque()
-        yield work(pairs[0])  # compile kernels once, before the other threads need them
-        for pair in pairs[1:]:
-            waiting.append(pool.submit(work, pair))
-            if len(waiting) > 2 * num_threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield _queued(pool, work, pairs, 2 * num_threads)
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)
 
 
+def _queued(
+    pool: ThreadPoolExecutor, work: Callable[[EntryPair], _Outcome], pairs: list[EntryPair], depth: int
+) -> Iterator[_Outcome]:
+    waiting: deque[Future[_Outcome]] = deque()
+    yield work(pairs[0])  # compile kernels once, before the other threads need them
+    for pair in pairs[1:]:
+        waiting.append(pool.submit(work, pair))
+        if len(waiting) > depth:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
 def _score_pair(
     pair: EntryPair,
-    predicted: AnnotationSource,
-    true: AnnotationSource,
+    prediction_source: AnnotationSource,
+    truth_source: AnnotationSource,
     labels: LabelSpace,
     protocol: Protocol,
     new_evaluator: Callable[[Protocol], Evaluator],
 ) -> _Outcome:
-    truth, prediction, issues = _read(pair, predicted, true, labels)
+    truth, prediction, issues = _read(pair, prediction_source, truth_source, labels)
     if truth.panoptic is None or prediction.panoptic is None:
         return _Outcome(issues)
     if any(not issue.is_note for issue in issues):
@@ -246,45 +262,23 @@ def _score_pair(
     if pair.prediction is not None:
         issues += _check_areas(pair.prediction.file, prediction, histogram.prediction, histogram.area, compare=False)
     evaluator = new_evaluator(protocol)
-    if evaluator.instances is not None and prediction.panoptic.score is None and prediction.panoptic.num_segments:
-        raise InvalidArgumentError(
-            f'{prediction_file(pair)}: expected a "score" in 0..1 for every segment, by which average precision (--ap) '
-            'ranks them, found none or not for all; write "score" into segments_info (Cityscapes instance ids have no '
-            "scores: use COCO panoptic format or arrays), or omit --ap"
-        )
+    if evaluator.instances is not None:
+        try:
+            evaluator.instances.require_scores(prediction.panoptic)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(
+                f'{prediction_file(pair)}: expected a "score" in 0..1 for every segment, by which average precision '
+                '(--ap) ranks them, found none or not for all; write "score" into segments_info (Cityscapes instance '
+                "ids have no scores: use COCO panoptic format or arrays), or omit --ap"
+            ) from error
     matches = match_segments(prediction.panoptic, truth.panoptic, histogram, protocol, labels.stuff_ids)
-    _count(evaluator, prediction.panoptic, truth.panoptic, histogram, matches)
+    evaluator.update(prediction.panoptic, truth.panoptic, histogram=histogram, matches=matches)
     record = record_of(pair.name, prediction.panoptic, truth.panoptic, labels, histogram, matches, protocol)
     return _Outcome(issues, _Result(record, protocol, evaluator))
 
 
-def _count(
-    evaluator: Evaluator,
-    prediction: PanopticMap,
-    truth: PanopticMap,
-    histogram: ContingencyTable,
-    matches: SegmentMatches,
-) -> None:
-    """Update an evaluator with an image whose overlaps and matches are already computed."""
-    evaluator.panoptic.update(prediction, truth, histogram, matches)
-    evaluator.dagger.update(prediction, truth, histogram, matches)
-    others = (evaluator.semantic, evaluator.covering, evaluator.instances, evaluator.instance_iou, evaluator.boundary)
-    for metric in others:
-        if metric is not None:
-            metric.update(prediction, truth, histogram)
-
-
-def _add(total: Evaluator, image: Evaluator) -> None:
-    """Add an image with the same or a stricter protocol; ``merge`` would reject the latter."""
-    states = image.states
-    for name, state in total.states.items():
-        state += states[name]
-    if total.instances is not None and image.instances is not None:
-        total.instances.merge(image.instances)
-
-
 def _read(
-    pair: EntryPair, predicted: AnnotationSource, true: AnnotationSource, labels: LabelSpace
+    pair: EntryPair, prediction_source: AnnotationSource, truth_source: AnnotationSource, labels: LabelSpace
 ) -> tuple[Reading, Reading, tuple[Issue, ...]]:
     """Read both maps of an image.
 
@@ -293,16 +287,16 @@ def _read(
         prediction has the size of the ground truth and is void where it is unreadable. And the issues.
     """
     nothing = Reading(None)
-    truth = true.read(pair.truth, labels)
+    truth = truth_source.read(pair.truth, labels)
     if truth.panoptic is None or any(not issue.is_note for issue in truth.issues):
         # A missing prediction is not a second issue, as the image is skipped.
         return nothing, nothing, truth.issues
     size = truth.panoptic.size
     if pair.prediction is None:
-        what = f"expected a prediction in {predicted.path}, found none; all segments count as missed"
+        what = f"expected a prediction in {prediction_source.path}, found none; all segments count as missed"
         prediction = Reading(None, (Issue(pair.name, IssueKind.MISSING_PREDICTION, what),))
     else:
-        prediction = predicted.read(pair.prediction, labels, size)
+        prediction = prediction_source.read(pair.prediction, labels, size)
     if prediction.panoptic is not None and prediction.panoptic.size != size:
         (height, width), file = prediction.panoptic.size, prediction_file(pair)
         what = f"expected {size.height}x{size.width} pixels like its truth, got {height}x{width}; write it at that size"

@@ -14,6 +14,7 @@ from panscape.metrics.base import Metric, SummedMetric
 from panscape.metrics.boundary_quality import BoundaryPanopticQuality
 from panscape.metrics.instance_ap import InstanceAP, InstanceAPReport
 from panscape.metrics.instance_iou import InstanceIoU, InstanceIoUReport
+from panscape.metrics.matching import SegmentMatches
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.panoptic_quality import PanopticQuality, PanopticQualityReport
 from panscape.metrics.panoptic_quality_dagger import PanopticQualityDagger, PanopticQualityDaggerReport
@@ -22,6 +23,7 @@ from panscape.metrics.protocol import Protocol, get_protocol
 from panscape.metrics.reports import Report
 from panscape.metrics.semantic_iou import SemanticIoU, SemanticIoUReport, map_of_semantic
 from panscape.metrics.tables import format_percent, format_table
+from panscape.ops.contingency_table import ContingencyTable
 from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 
@@ -192,6 +194,8 @@ class Evaluator(Metric[EvaluationReport]):
         *,
         semantic: Tensor | None = None,
         detections: Detections | None = None,
+        histogram: ContingencyTable | None = None,
+        matches: SegmentMatches | None = None,
     ) -> None:
         """Add one image.
 
@@ -200,6 +204,8 @@ class Evaluator(Metric[EvaluationReport]):
             truth: with its crowds, if any.
             semantic: prediction of a semantic head alone, category ids [H, W], for its metrics.
             detections: objects before fusion, for their metric.
+            histogram: the :func:`~panscape.metrics.overlaps.overlaps` of both maps, if already computed.
+            matches: the result of :func:`~panscape.metrics.matching.match_segments` under the protocol, if computed.
 
         Raises:
             InvalidArgumentError: the maps differ in size or have a category that the label space lacks, or the
@@ -207,7 +213,7 @@ class Evaluator(Metric[EvaluationReport]):
                 without an average size and instance-weighted IoU is measured, or an input of a metric is missing. The
                 state is unchanged then.
         """
-        histogram = overlaps(prediction, truth)
+        histogram = overlaps(prediction, truth) if histogram is None else histogram
         of_head = (self.semantic_head, self.instance_iou_head)
         if semantic is None and any(of_head):
             raise InvalidArgumentError("expected the prediction of the semantic head, as its IoU is measured, got none")
@@ -231,7 +237,7 @@ class Evaluator(Metric[EvaluationReport]):
                 if measure is not None:
                     measure.update(head, truth, histogram_of_head)
         self.semantic.update(prediction, truth, histogram)  # before the matching, as it checks the categories
-        matches = self.panoptic.match(prediction, truth, histogram)
+        matches = self.panoptic.match(prediction, truth, histogram) if matches is None else matches
         self.panoptic.update(prediction, truth, histogram, matches)
         self.dagger.update(prediction, truth, histogram, matches)
         self.covering.update(prediction, truth, histogram)
@@ -248,11 +254,21 @@ class Evaluator(Metric[EvaluationReport]):
             if mine is not None:
                 mine.check_compatible(others)
 
-    def merge(self, other: Evaluator) -> None:
-        """See :meth:`Metric.merge`."""
-        self.check_compatible(other)
+    def merge(self, other: Evaluator, *, same_protocol: bool = True) -> None:
+        """See :meth:`Metric.merge`.
+
+        Args:
+            other: with the same optional metrics.
+            same_protocol: raise if the protocols differ. False adds an image that was counted under another protocol.
+        """
+        if same_protocol:
+            self.check_compatible(other)
+        states = other.states
+        for name, state in self.states.items():
+            state += states[name].to(state.device)
         for name, metric in self.metrics.items():
-            metric.merge(other.metrics[name])
+            if not isinstance(metric, SummedMetric):
+                metric.merge(other.metrics[name])
 
     def reset(self) -> None:
         """Forget all images."""

@@ -12,7 +12,6 @@ Where the paper and the authors' released code disagree, this follows the code, 
 - Skips are taken before the last ReLU of a residual stage.
 - The offset loss is divided by the sum of its weights, not by the number of pixels (Equation 1); the paper's version is
   ``CenterRepresentation(offset_divisor="pixels")``.
-- Gaussians of centres have sigma 10 (COCO: 8), not the 5 that the paper gives for BSB Aerial.
 - The regions of boundary-aware learning are three bands and a ridge, not four (see
   ``representations/centers/boundary_weights.py``).
 
@@ -99,10 +98,10 @@ class SpatialPyramidPooling(nn.Module):
 
     def __init__(self, in_channels: int, width: int) -> None:
         super().__init__()
-        third, slow = width // 3, 0.005
-        self.reduce = norm_relu_conv(in_channels, width, 1, momentum=slow)
-        self.pooled = nn.ModuleList(norm_relu_conv(width, third, 1, momentum=slow) for _ in self.grids)
-        self.fuse = norm_relu_conv(width + third * len(self.grids), width, 1, momentum=slow)
+        third, momentum = width // 3, 0.005  # of the released code
+        self.reduce = norm_relu_conv(in_channels, width, 1, momentum=momentum)
+        self.pooled = nn.ModuleList(norm_relu_conv(width, third, 1, momentum=momentum) for _ in self.grids)
+        self.fuse = norm_relu_conv(width + third * len(self.grids), width, 1, momentum=momentum)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, H, W] to [B, D, H, W]."""
@@ -157,10 +156,9 @@ class PanopticSwiftNet(CenterModel):
         self.offset = norm_relu_conv(width, 2, 1, bias=True)
         self.relations = self.relate(config, width)
         if self.relations is not None:
-            seen_by_semantic, seen_by_others = self.relations.semantic_width, self.relations.instance_width
-            self.refined_semantic = _second_head(self.semantic, seen_by_semantic)
-            self.refined_center = _second_head(self.center, seen_by_others)
-            self.refined_offset = _second_head(self.offset, seen_by_others)
+            self.refined_semantic = _second_head(self.semantic, self.relations.semantic_width)
+            self.refined_center = _second_head(self.center, self.relations.instance_width)
+            self.refined_offset = _second_head(self.offset, self.relations.instance_width)
 
     def forward(self, images: Tensor) -> CenterOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size.
@@ -174,8 +172,8 @@ class PanopticSwiftNet(CenterModel):
         first = self.named(self.semantic(x), self.center(x), self.offset(x))
         if self.relations is None:
             return first
-        of_semantic, of_others = self.relations(x, first, valid_cells(images.shape[-2:], x, _OUTPUT_STRIDE))
-        return self.second_stage(first, of_semantic, of_others)
+        of_semantic, of_instances = self.relations(x, first, valid_cells(images.shape[-2:], x, _OUTPUT_STRIDE))
+        return self.second_stage(first, of_semantic, of_instances)
 
     @property
     def backbones(self) -> tuple[str, ...]:

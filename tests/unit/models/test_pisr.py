@@ -48,9 +48,9 @@ def test_offsets_are_taken_in_cells_and_the_first_categories_as_probabilities() 
     prob = first.semantic.softmax(1)
     is_thing = torch.tensor([c.is_thing for c in SHAPES])
     maps, _ = center_instance_maps(prob, first.center, first.offset / 8, is_thing, None, 4, CenterInstanceMaps())
-    of_semantic, of_others = relations(features, first)
+    of_semantic, of_instances = relations(features, first)
     assert torch.equal(of_semantic, relations.related(features, prob, maps))
-    assert torch.equal(of_others, of_semantic)
+    assert torch.equal(of_instances, of_semantic)
     assert "is_thing" not in relations.state_dict()
 
 
@@ -65,31 +65,31 @@ def test_options_of_heatmaps_are_passed_on() -> None:
 def test_each_branch_gets_its_own_channels(part: Relations, semantic_channels: int | None) -> None:
     relations = built(part, 10, semantic_channels=semantic_channels)
     features = features_of(10)
-    of_semantic, of_others = relations(features, first_stage())
+    of_semantic, of_instances = relations(features, first_stage())
     own, others = (10, 10) if semantic_channels is None else (6, 4)
     added = N + 4 if isinstance(part, Concatenation) else 0
     assert of_semantic.shape == (2, own + added, *SIZE)
-    assert of_others.shape == (2, others + added, *SIZE)
+    assert of_instances.shape == (2, others + added, *SIZE)
     assert (relations.semantic_width, relations.instance_width) == (own + added, others + added)
     mine, theirs = features[:, :own], features[:, -others:]
     if isinstance(part, Concatenation):
         assert torch.equal(of_semantic[:, :own], mine)
-        assert torch.equal(of_others[:, :others], theirs)
-        assert torch.equal(of_semantic[:, own:], of_others[:, others:])
+        assert torch.equal(of_instances[:, :others], theirs)
+        assert torch.equal(of_semantic[:, own:], of_instances[:, others:])
         torch.testing.assert_close(of_semantic[:, own : own + N].sum(1), torch.ones(2, *SIZE))
     elif isinstance(part, OCR):
-        assert torch.equal(of_others, theirs)  # "the instance features cannot be used"
+        assert torch.equal(of_instances, theirs)  # "the instance features cannot be used"
         assert not torch.equal(of_semantic, mine)
     else:
-        assert not torch.equal(of_others, theirs)
+        assert not torch.equal(of_instances, theirs)
 
 
 @pytest.mark.parametrize("part", ALL, ids=named)
 def test_gradients_reach_categories_and_offsets_and_not_centres(part: Relations) -> None:
     features = features_of(10).requires_grad_()
     first = CenterOutputs(*(x.requires_grad_() for x in first_stage().tensors))
-    of_semantic, of_others = built(part, 10)(features, first)
-    (of_semantic.square().sum() + of_others.square().sum()).backward()
+    of_semantic, of_instances = built(part, 10)(features, first)
+    (of_semantic.square().sum() + of_instances.square().sum()).backward()
     assert features.grad is not None
     assert first.semantic.grad is not None
     assert (first.semantic.grad != 0).any()
