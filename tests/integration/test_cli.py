@@ -94,7 +94,7 @@ class TestPredict:
         arguments += [
             "--opacity",
             "0",
-            "--labels",
+            "--names",
             "none",
             "--no-legend",
             "--device",
@@ -114,12 +114,12 @@ class TestPredict:
             return load_image("out/a.png")
 
         save_png("photos/a.png", painted(generated_map(0, (240, 320))))
-        plain = overlay("--labels", "none", "--no-legend")
+        plain = overlay("--names", "none", "--no-legend")
         assert plain.shape == (3, 240, 320)
-        changed = (["--labels", "segment"], ["--opacity", "1"], ["--palette", "published"])
+        changed = (["--names", "segment"], ["--opacity", "1"], ["--palette", "published"])
         for options in changed:
-            assert not torch.equal(overlay("--labels", "none", "--no-legend", *options), plain), options
-        assert overlay("--labels", "none").shape[1] > 240
+            assert not torch.equal(overlay("--names", "none", "--no-legend", *options), plain), options
+        assert overlay("--names", "none").shape[1] > 240
 
     def test_an_overlay_as_jpeg(self, photos, color_model):
         assert main(["predict", "photos/a.png", "--image-format", "jpeg", "--save-outputs"]) == 0

@@ -49,7 +49,7 @@ class Predict:
     frame_maps: bool = False
     """Also write the map of every video frame; maps of images are always written."""
 
-    labels: Literal["none", "category", "segment"] = "category"
+    names: Literal["none", "category", "segment"] = "category"
     """Names on the overlays: one for each category, with the number of objects; one for each segment, with the score;
     or none. Names that would hide most of a segment are omitted."""
 
@@ -120,7 +120,7 @@ class Predict:
             return run_submission(predictor, recipe, data=self.data, split=split, out=self.out, as_json=self.json)
         labels = predictor.model.labels
         style = partial(
-            panscape.draw, names=self.labels, min_score=self.min_score, opacity=self.opacity, palette=self.palette
+            panscape.draw, names=self.names, min_score=self.min_score, opacity=self.opacity, palette=self.palette
         )
         with (
             OutputFolder(

@@ -41,6 +41,7 @@ from panscape.metrics import (
     average_sizes,
     size_percentiles,
 )
+from panscape.metrics.evaluator import Evaluator
 
 
 def in_memory(
@@ -280,6 +281,27 @@ def test_any_number_of_threads_gives_the_same_bits(tmp_path: Path, workers: int,
     assert scores.records == one.records
     assert done == [(n, 9) for n in range(1, 10)]
     assert torch.get_num_threads() == 3
+
+
+def test_an_error_restores_the_threads_of_torch(tmp_path: Path, three_threads: None) -> None:
+    def fail(done: int, total: int) -> None:
+        raise KeyError(done)
+
+    truth = write_coco(tmp_path / "truth.json", several_maps(9))
+    with pytest.raises(KeyError):
+        evaluate_files(truth, truth, reading=ReadingOptions(threads=2), progress=fail)
+    assert torch.get_num_threads() == 3
+
+
+def test_an_image_under_another_protocol_is_added_on_request(truths: Any, predictions: Any) -> None:
+    total, image = Evaluator(SHAPES), Evaluator(SHAPES, "torchmetrics")
+    image.update(predictions["1"], truths["1"])
+    with pytest.raises(InvalidArgumentError, match="expected a metric with protocol="):
+        total.merge(image)
+    assert not total.panoptic.state.any()
+    total.merge(image, same_protocol=False)
+    assert torch.equal(total.panoptic.state, image.panoptic.state)
+    assert torch.equal(total.semantic.state, image.semantic.state)
 
 
 class TestIssues:
