@@ -72,7 +72,7 @@ def groupings(draw):
         align_corners=draw(st.booleans()),
         thing_area=draw(st.sampled_from([0, 0, 1, 2, 6, 30, 200])),
         stuff_share=draw(st.sampled_from([0.0, 0.0, 0.01, 0.3])),
-        beyond_top_k=draw(st.sampled_from(["highest", "above"])),
+        compat=draw(st.sampled_from(["panoptic_swiftnet", "panoptic_deeplab"])),
         join_peaks=draw(st.booleans()),
     )
     return logits, center, offset, ImageGeometry.of(size, padded_size=padded), things, decoding
@@ -96,7 +96,7 @@ def test_grouping_when_there_are_about_top_k_centres(case, more):
     unlimited = replace(unlimited, join_peaks=decoding.join_peaks)
     everything = group_centers_reference(*outputs[:-1], tuple(range(len(outputs[0]))), unlimited)
     top_k = max(everything.num_segments + more, 1)
-    limited = replace(unlimited, top_k=top_k, beyond_top_k=decoding.beyond_top_k)
+    limited = replace(unlimited, top_k=top_k, compat=decoding.compat)
     expected = group_centers_reference(*outputs, limited)
     assert same_map(group_centers(*outputs, limited), expected)
     logits, center, offset, geometry, things = outputs

@@ -141,9 +141,9 @@ def evaluate_files(
     if reading.threads < 0:
         raise InvalidArgumentError(f"expected threads of 0 or more, got {reading.threads}; use 0 for one per processor")
     protocol = get_protocol(options.protocol)
-    by_source_id = reading.label_ids == "dataset"
-    true = find_source(Path(truth), pngs=reading.gt_dir, by_source_id=by_source_id)
-    predicted = find_source(Path(predictions), pngs=reading.pred_dir, by_source_id=by_source_id)
+    use_source_ids = reading.label_ids == "dataset"
+    true = find_source(Path(truth), pngs=reading.gt_dir, use_source_ids=use_source_ids)
+    predicted = find_source(Path(predictions), pngs=reading.pred_dir, use_source_ids=use_source_ids)
     space = label_space(reading.labels, true)
     pairs, problems = paired(predicted, true)
     # Results repeat the images of the ground truth, also those that were not predicted.

@@ -25,7 +25,7 @@ Where this differs from both:
 - Images are padded to multiples of the backbone's stride; detectron2 pads to the largest of the batch. On COCO both
   pad to multiples of 640 (``size_divisibility``).
 - If the inference size differs from the image's size, offsets are scaled with the map; detectron2 does not scale them
-  (``CenterDecoding(resize="outputs_unscaled")``).
+  (``CenterDecoding(compat="detectron2")``).
 - In the standalone form, the offset loss has half the weight instead of twice the divisor.
 - HRNet-W48 follows the authors' configuration for detectron2: its four branches, dilations 3, 6, 9 at stride 32,
   projections of 128, 64 and 32 channels. Its layers and those of MobileNetV2 are timm's.
@@ -50,7 +50,7 @@ from panscape.geometry import round_up
 from panscape.labels import LabelSpace
 from panscape.models.center_model import CenterModel, CenterModelConfig
 from panscape.models.panoptic_deeplab_decoder import DeepLabDecoder, head, initialize
-from panscape.models.pisr import second_head, valid_cells
+from panscape.models.pisr import refined_head, valid_cells
 from panscape.models.variants import variant
 from panscape.nn.aspp import ASPP
 from panscape.nn.backbones import Backbone
@@ -60,7 +60,7 @@ _OUTPUT_STRIDE = 4
 _RATES = {16: (6, 12, 18), 32: (3, 6, 9)}  # dilations of the ASPP, by the stride of its features
 _PROJECTIONS = (128, 64, 32)  # channels for features at strides 16, 8 and 4
 
-_DECODING = CenterDecoding(resize="outputs", beyond_top_k="above")
+_DECODING = CenterDecoding(resize="outputs", compat="panoptic_deeplab")
 _REPRESENTATION = CenterRepresentation(boundary_alphas=(), decoding=_DECODING)
 # Settings of the released configurations, by label space.
 PUBLISHED: Mapping[str, CenterRepresentation] = {
@@ -129,7 +129,7 @@ class PanopticDeepLab(CenterModel):
     def _refined(self, name: str, channels: int, width: int, config: PanopticDeepLabConfig) -> nn.Module:
         """Return the second stage's head with ``width`` input channels; the first stage's has ``channels``."""
         first = self.get_submodule(name)
-        return second_head(first, channels, width, lambda n: initialize(self._head(name, n, config), config.compat))
+        return refined_head(first, channels, width, lambda n: initialize(self._head(name, n, config), config.compat))
 
     def forward(self, images: Tensor) -> CenterOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size.
@@ -319,7 +319,7 @@ class PanopticDeepLabConfig(CenterModelConfig[PanopticDeepLab]):
         if not self.is_standalone:
             return published
         decoding = replace(published.decoding, align_corners=True)
-        return replace(published, offset_loss_weight=0.005, loss_align_corners=True, decoding=decoding)
+        return replace(published, offset_loss_weight=0.005, compat="standalone", decoding=decoding)
 
     def build(self, labels: LabelSpace) -> PanopticDeepLab:
         """See :meth:`ModelConfig.build`."""

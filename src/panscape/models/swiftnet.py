@@ -11,7 +11,7 @@ Where the paper and the authors' released code disagree, this follows the code, 
 - A module of the upsampling path upsamples, adds, then convolves (the paper: adds, convolves, then upsamples).
 - Skips are taken before the last ReLU of a residual stage.
 - The offset loss is divided by the sum of its weights, not by the number of pixels (Equation 1); the paper's version is
-  ``CenterRepresentation(offset_divisor="pixels")``.
+  ``CenterRepresentation(compat="paper")``.
 - Gaussians of centres have sigma 10 (COCO: 8), not the 5 that the paper gives for BSB Aerial.
 - The regions of boundary-aware learning are three bands and a ridge, not four (see
   ``representations/centers/boundary_weights.py``).
@@ -39,7 +39,7 @@ from torch.nn import functional as F
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.models.center_model import CenterModel, CenterModelConfig
-from panscape.models.pisr import second_head, valid_cells
+from panscape.models.pisr import refined_head, valid_cells
 from panscape.models.variants import variant
 from panscape.nn.backbones import STRIDES, Backbone
 from panscape.nn.blocks import norm_relu_conv
@@ -158,9 +158,9 @@ class PanopticSwiftNet(CenterModel):
         self.relations = self.relate(config, width)
         if self.relations is not None:
             seen_by_semantic, seen_by_others = self.relations.semantic_width, self.relations.instance_width
-            self.refined_semantic = _second_head(self.semantic, seen_by_semantic)
-            self.refined_center = _second_head(self.center, seen_by_others)
-            self.refined_offset = _second_head(self.offset, seen_by_others)
+            self.refined_semantic = _refined_head(self.semantic, seen_by_semantic)
+            self.refined_center = _refined_head(self.center, seen_by_others)
+            self.refined_offset = _refined_head(self.offset, seen_by_others)
 
     def forward(self, images: Tensor) -> CenterOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size.
@@ -187,11 +187,11 @@ class PanopticSwiftNet(CenterModel):
         return self.pyramid.parameters()
 
 
-def _second_head(first: nn.Sequential, width: int) -> nn.Module:
+def _refined_head(first: nn.Sequential, width: int) -> nn.Module:
     """Return a second stage's head with ``width`` input channels, a copy of the first stage's if the widths match."""
     norm, _, conv = first
     channels, out_channels = cast(nn.BatchNorm2d, norm).num_features, cast(nn.Conv2d, conv).out_channels
-    return second_head(first, channels, width, lambda w: norm_relu_conv(w, out_channels, 1, bias=True))
+    return refined_head(first, channels, width, lambda w: norm_relu_conv(w, out_channels, 1, bias=True))
 
 
 @dataclass(frozen=True, kw_only=True)

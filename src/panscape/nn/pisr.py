@@ -80,7 +80,7 @@ class RelationModule(nn.Module, ABC):
         self.detach_guidance = part.detach_guidance
 
     @property
-    def num_slots(self) -> int | None:
+    def num_heatmaps(self) -> int | None:
         """How many heatmaps it takes; None for any number."""
         return self.num_instances if self.uses_instances else None
 
@@ -118,11 +118,11 @@ class RelationModule(nn.Module, ABC):
         if features.ndim != 4:
             raise InvalidArgumentError(f"expected features as [B, {self.channels}, h, w], got {list(features.shape)}")
         batch, _, height, width = features.shape
-        num_slots = self.num_slots
+        num_heatmaps = self.num_heatmaps
         for name, part, planes in (
             ("features", features, self.channels),
             ("semantic_prob", semantic_prob, self.num_categories),
-            ("instances", instances, instances.shape[1] if num_slots is None else num_slots),
+            ("instances", instances, instances.shape[1] if num_heatmaps is None else num_heatmaps),
         ):
             if tuple(part.shape) != (batch, planes, height, width):
                 raise InvalidArgumentError(
@@ -214,7 +214,7 @@ class PISRModule(RelationModule):
             nn.init.zeros_(self.norm.weight)
 
     @property
-    def num_slots(self) -> int | None:
+    def num_heatmaps(self) -> int | None:
         """How many heatmaps it takes; None for any number."""
         return None if self.part.depthwise else self.num_instances
 

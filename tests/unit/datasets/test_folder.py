@@ -119,7 +119,7 @@ def test_coco_form_is_found_under_several_names(tmp_path, layout, kind, is_split
     assert find_folder(tmp_path) == (kind, is_split, True)
     train, val = (from_folder(tmp_path, split) for split in ("train", "val"))
     assert (len(train), len(val)) == (2, 1)
-    assert train.labels == val.labels == LabelSpace("own", SHAPES.categories)
+    assert train.labels == val.labels == LabelSpace("from_folder", SHAPES.categories)
 
 
 def test_coco_with_years_and_its_own_categories(tmp_path):

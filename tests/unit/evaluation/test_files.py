@@ -176,7 +176,7 @@ class TestForms:
         assert reports(scores) == in_memory(predictions, dict(sorted(truths.items())))
         assert scores.problems == ()
         assert [record.name for record in scores.records] == sorted(truths)
-        # cityscapesScripts' panoptic form: image_id is city_sequence_frame, the PNG has an ending.
+        # cityscapesScripts' panoptic format: image_id is city_sequence_frame, the PNG has an ending.
         content = coco_content({f"{name}_gtFine_panoptic": m for name, m in predictions.items()}, SHAPES)
         for annotation in content["annotations"]:
             annotation["image_id"] = annotation["image_id"].removesuffix("_gtFine_panoptic")

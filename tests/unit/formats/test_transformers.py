@@ -114,10 +114,10 @@ def test_other_arrays_are_refused(segmentation: Any) -> None:
 
 
 def test_source_ids() -> None:
-    panoptic = from_transformers(SEGMENTATION, [segment(1, 11), segment(2, 26)], SHAPES, by_source_id=True)
+    panoptic = from_transformers(SEGMENTATION, [segment(1, 11), segment(2, 26)], SHAPES, use_source_ids=True)
     assert panoptic.category.tolist() == [0, 3]
     with pytest.raises(InvalidAnnotationError, match="expected a source id of label space 'shapes', got 2"):
-        from_transformers(SEGMENTATION, [segment(1, 11), segment(2, 2)], SHAPES, by_source_id=True)
+        from_transformers(SEGMENTATION, [segment(1, 11), segment(2, 2)], SHAPES, use_source_ids=True)
 
 
 def as_transformers_numbers(labels: list[int], fused: set[int]) -> list[int]:

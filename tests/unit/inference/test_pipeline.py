@@ -29,10 +29,10 @@ class Heard:
     def __init__(self):
         self.outcomes, self.frames = [], []
 
-    def tell(self, outcome):
+    def on_result(self, outcome):
         self.outcomes.append(outcome)
 
-    def frame(self, source, index, num_frames):
+    def on_frame(self, source, index, num_frames):
         self.frames.append((source.name, index, num_frames))
 
 

@@ -159,7 +159,7 @@ def test_pixels_as_caffe_has_them() -> None:
 
 def test_parts_of_parts_are_saved_with_the_model(tmp_path: Path) -> None:
     merging = MergeConfig(min_score=0.25, stuff_area=100)
-    decoding = DenseBoxDecoding(variant="paper", max_detections=50, merging=merging)
+    decoding = DenseBoxDecoding(compat="paper", max_detections=50, merging=merging)
     model = small(representation=DenseBoxRepresentation(level_ends=(16, 32), box_loss="giou", decoding=decoding))
     zoo.save(model, tmp_path / "model.safetensors")
     again = zoo.load(tmp_path / "model.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,11 @@ from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 
 SIZE, HALF = (96, 128), (48, 64)
-WAYS = ("map", "outputs", "outputs_unscaled")
+WAYS: dict[str, dict[str, Any]] = {
+    "map": {"resize": "map", "compat": "panoptic_swiftnet"},
+    "outputs": {"resize": "outputs", "compat": "panoptic_swiftnet"},
+    "outputs_unscaled": {"resize": "outputs", "compat": "detectron2"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def model() -> PanopticSwiftNet:
 
 
 def resizing(model: PanopticSwiftNet, way: str) -> PanopticSwiftNet:
-    decoding = replace(model.representation.decoding, resize=way)
+    decoding = replace(model.representation.decoding, **WAYS[way])
     model.representation = replace(model.representation, decoding=decoding)
     return model
 

@@ -81,7 +81,7 @@ def test_what_all_published_rows_share():
         assert (representation.small_area, representation.small_weight) == (4096, 3)
         assert (representation.semantic_loss_weight, representation.center_loss_weight) == (1, 200)
         assert (representation.decoding.threshold, representation.decoding.top_k) == (0.1, 200)
-        assert (representation.boundary_thresholds, representation.offset_divisor) == ("released", "weights")
+        assert representation.compat == "released"
         assert representation.offset_loss_weight is None, "0.0025 with weights, 0.01 without"
 
 
@@ -127,7 +127,7 @@ def test_what_all_published_rows_of_dense_detections_share():
         )
         representation = model.representation
         assert (representation.level_ends, representation.finest_stride) == ((64, 128, 256, 512), 8)
-        assert (representation.hard_pixel_fraction, representation.decoding.variant) == (0.3, "published")
+        assert (representation.hard_pixel_fraction, representation.decoding.compat) == (0.3, "released")
 
 
 # detectron2's configurations: learning rate, steps, batch, crop, longest side in training and at test, sigma, share of

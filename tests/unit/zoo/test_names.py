@@ -97,7 +97,7 @@ def test_a_bundled_name_is_no_path(asked: list[str]) -> None:
         ({"options": {"backbone": "residual_xxl"}}, "unknown backbone 'residual_xxl'"),
         (
             {"options": {"representation": {"part": "CenterDecoding", "thresold": 0.3, "top_k": 9}}},
-            "unknown option of CenterDecoding 'thresold'; did you mean threshold? known: align_corners, beyond_top_k, ",
+            "unknown option of CenterDecoding 'thresold'; did you mean threshold? known: align_corners, compat, ",
         ),
         ({"options": {"representation": {"part": "Centres"}}}, "unknown part 'Centres'; known: CenterDecoding, "),
         ({"model": "swiftnet_next"}, "unknown model 'swiftnet_next'"),

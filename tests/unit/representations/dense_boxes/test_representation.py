@@ -123,11 +123,11 @@ def test_what_a_network_can_say_decodes_to_the_objects() -> None:
 
 
 @pytest.mark.parametrize("has_levelness", [True, False])
-@pytest.mark.parametrize("variant", ["published", "paper"])
-def test_with_no_part_of_the_truth_decoding_is_as_ever(has_levelness: bool, variant: str) -> None:
+@pytest.mark.parametrize("compat", ["released", "paper"])
+def test_with_no_part_of_the_truth_decoding_is_as_ever(has_levelness: bool, compat: str) -> None:
     truth = generated_map(3, (60, 90))
     outputs = random_outputs((64, 96), has_levelness=has_levelness)
-    representation = replace(SMALL, decoding=replace(SMALL.decoding, variant=variant))  # type: ignore[arg-type]
+    representation = replace(SMALL, decoding=replace(SMALL.decoding, compat=compat))  # type: ignore[arg-type]
     (plain,) = representation.decode(outputs, [truth.size], SHAPES)
     same = representation.decode_with_truth(outputs, truth, (), SHAPES)
     assert torch.equal(same.ids, plain.ids)

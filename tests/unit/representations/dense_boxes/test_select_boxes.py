@@ -87,9 +87,9 @@ def test_the_rules_one_by_one(seed, selection):
     assert found.category.tolist() == [e[1] for e in expected]
     assert found.location.tolist() == [e[2] for e in expected]
     assert torch.equal(found.score, torch.tensor([e[0] for e in expected]))
-    assert torch.equal(found.box, torch.stack([e[3] for e in expected]))
-    assert float(found.box[:, 2].max()) <= 89
-    assert float(found.box[:, 3].max()) <= 56
+    assert torch.equal(found.boxes, torch.stack([e[3] for e in expected]))
+    assert float(found.boxes[:, 2].max()) <= 89
+    assert float(found.boxes[:, 3].max()) <= 56
 
 
 def test_nothing_above_the_threshold():
