@@ -167,7 +167,7 @@ def test_centers_exception_a_crowd_is_returned_as_an_object() -> None:
 
 
 @pytest.mark.parametrize("compat", ["released", "paper"])
-def test_dense_boxes_give_quality_above_99_where_objects_can_be_told_apart(compat: str) -> None:
+def test_dense_boxes_give_quality_above_99_where_objects_are_separable(compat: str) -> None:
     decoding = replace(BOXES.decoding, compat=compat)  # type: ignore[arg-type]
     quality = PanopticQuality(SHAPES)
     for seed in range(60, 90):

@@ -127,7 +127,7 @@ class TestPredict:
         assert found == {"a.jpg", "a_panels.jpg", "panoptic.json"}
         assert load_image("panscape_out/a.jpg").shape[2] == 64
 
-    def test_help_says_which_results_videos_have(self, capsys):
+    def test_help_lists_the_results_of_videos(self, capsys):
         with pytest.raises(SystemExit):
             main(["predict", "--help"])
         text = " ".join(capsys.readouterr().out.replace("│", " ").split())

@@ -72,7 +72,7 @@ def test_json_with_parts_of_the_truth(here: Path, capsys: pytest.CaptureFixture[
     assert [r["images"] for r in reports] == [3, 3, 2]
 
 
-def test_average_precision_when_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_average_precision_on_request(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*EVALUATE, "--ap"]) == 0
     assert "coco protocol" in capsys.readouterr().out
     assert main([*EVALUATE, "--ap", "--json"]) == 0
@@ -82,7 +82,7 @@ def test_average_precision_when_asked_for(here: Path, capsys: pytest.CaptureFixt
     assert 0 <= instances["ap"] <= instances["ap50"] <= 1
 
 
-def test_iiou_and_percentiles_of_sizes_when_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_iiou_and_percentiles_of_sizes_on_request(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*EVALUATE, "--ap-sizes", "--iiou"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["iIoU"] in lines

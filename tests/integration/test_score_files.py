@@ -76,7 +76,7 @@ def test_every_form_gives_the_same(here: Path, capsys: pytest.CaptureFixture[str
     assert report["protocol"] == "deeplab2"
 
 
-def test_metrics_that_are_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_requested_metrics(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arrays = ["evaluate", "--predictions", "arrays", "--gt", "truth.json", "--iiou", "--ap-sizes"]
     assert main([*arrays, "--report", "report.html"]) == 0
     out = capsys.readouterr().out

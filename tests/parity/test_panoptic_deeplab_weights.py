@@ -165,7 +165,7 @@ def test_both_differences_are_listed_and_leave_the_model_as_it_was(tmp_path: Pat
     assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
 
 
-def test_a_checkpoint_of_the_other_form_says_which(tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_other_form_names_it(tmp_path: Path) -> None:
     path = tmp_path / "model_final.pth"
     torch.save(numbered(released_shapes("detectron2_r52")), path)
     with pytest.raises(CheckpointMismatchError, match="its names are those of compat='detectron2'"):

@@ -197,7 +197,7 @@ def run(block: Block, name: str, namespace: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, text in (PAGES | OTHERS).items() if blocks(text)])
-def test_code_runs_and_prints_what_is_said(
+def test_code_runs_and_prints_the_stated_output(
     name: str, folder_of_images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = blocks((PAGES | OTHERS)[name])

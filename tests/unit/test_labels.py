@@ -107,7 +107,7 @@ class TestLabelSpace:
             lambda d: d["categories"][0].update(color=["1", "2", "3"]),
         ],
     )
-    def test_an_incomplete_description_says_what_is_needed(self, change):
+    def test_an_incomplete_description_raises_an_error(self, change):
         description = json.loads(json.dumps(LabelSpace("two", (SKY, CAR)).to_dict()))
         change(description)
         with pytest.raises(InvalidLabelSpaceError, match=r"expected \{'name', 'categories'.*but \w+Error"):

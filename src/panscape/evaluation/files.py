@@ -84,7 +84,7 @@ class Scores:
             "labels": self.labels.name,
             "protocol": self.protocol,
             "images": len(self.records),
-            "left_out": self.num_images - len(self.records),
+            "excluded": self.num_images - len(self.records),
             **self.report.to_dict(),
             "problems": [problem.to_dict() for problem in self.problems],
             "problem_counts": count_by_kind(self.problems),

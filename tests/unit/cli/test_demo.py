@@ -35,7 +35,7 @@ def truths():
     return {tuple(s.size): Town(s.index + 1, tuple(s.size), s.view, seed=demo._SEED)[s.index].truth for s in SCENES}
 
 
-def test_the_page_and_the_table_tell_what_was_measured(tmp_path, monkeypatch, capsys, truths):
+def test_the_page_and_the_table_show_the_measurements(tmp_path, monkeypatch, capsys, truths):
     monkeypatch.setattr(demo, "load", lambda name: Oracle(truths))
     page = demo.run_demo(tmp_path / "deep" / "demo", model_name="town", scenes=SCENES)
     assert page == tmp_path / "deep" / "demo" / "index.html"

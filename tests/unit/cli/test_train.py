@@ -136,7 +136,7 @@ def test_every_field_of_a_recipe_is_an_option_with_its_help(recipe, capsys):
         assert f"--{name.replace('_', '-')}" in text
 
 
-def test_what_is_given_takes_the_place_of_what_the_recipe_says():
+def test_arguments_override_the_recipe():
     arguments = ["town", "--out", "o", "--steps", "7", "--optimizer.learning-rate", "1e-4", "--model.levels", "2"]
     arguments += ["--model.representation.sigma", "3", "--augmentation.crop", "64", "128", "--no-sync-batch-norm"]
     arguments += ["--augmentation.shortest-sides", "100", "200", "--data.view", "above", "--seed", "5", "--resume"]

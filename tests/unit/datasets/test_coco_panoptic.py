@@ -356,7 +356,7 @@ def test_an_export_does_not_leave_its_folder(root):
     assert not [p for p in (root / "out").rglob("*") if p.is_file()]
 
 
-def test_images_of_one_name_in_two_folders_are_told_apart(root):
+def test_images_of_one_name_in_two_folders_are_distinguished(root):
     path = root / "panoptic.json"
     content = json.loads(path.read_text())
     for i, image in enumerate(content["images"][:2]):

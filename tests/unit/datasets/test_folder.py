@@ -66,7 +66,7 @@ def test_numbers_become_stuff_categories(tmp_path):
     assert from_folder(tmp_path, "train", void=3).labels.id_of_source.keys() == {0, 17, 255}
 
 
-def test_masks_that_cannot_be_read_are_met_when_they_are_asked_for(tmp_path):
+def test_unreadable_masks_raise_on_access(tmp_path):
     write_masks(tmp_path, 4, numbers=(3, 0, 255, 17))
     damaged = tmp_path / "labels" / "001.png"
     damaged.write_bytes(damaged.read_bytes()[:40])

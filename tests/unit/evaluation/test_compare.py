@@ -132,7 +132,7 @@ def test_what_cannot_be_compared_is_refused(good: Results) -> None:
         compare(good, moved)
 
 
-def test_truths_with_equal_pixels_of_each_category_are_told_apart(good: Results) -> None:
+def test_truths_with_equal_pixels_of_each_category_are_distinguished(good: Results) -> None:
     """One image has its two objects of a category as one."""
     changed = []
     for record, truth in zip(good.records, TRUTHS, strict=True):
@@ -146,7 +146,7 @@ def test_truths_with_equal_pixels_of_each_category_are_told_apart(good: Results)
         compare(good, replace(good, records=tuple(changed)))
 
 
-def test_few_images_are_told(good: Results) -> None:
+def test_few_images_are_reported(good: Results) -> None:
     comparison = compare(good, good, samples=10)
     assert comparison.table().splitlines()[-1].startswith("Caution: only 12 images.")
     assert small_sample_warning(1).startswith("Caution: only one image.")

@@ -495,7 +495,7 @@ class TestProblems:
         assert kinds(scores) == [IssueKind.MISSING_TRUTH, IssueKind.UNDESCRIBED, IssueKind.UNREADABLE]
         assert (scores.num_images, len(scores.records)) == (4, 2)
         assert reports(scores) == in_memory(predictions, {n: truths[n] for n in "34"})
-        assert scores.to_dict()["left_out"] == 2
+        assert scores.to_dict()["excluded"] == 2
 
 
 class TestRefusals:

@@ -72,7 +72,7 @@ def test_the_report_is_that_of_predicting_one_by_one(workers: int) -> None:
     assert done == [(i, 5) for i in range(1, 6)]
 
 
-def test_other_rules_and_boundaries_are_measured_when_asked_for() -> None:
+def test_other_protocols_and_boundaries_are_measured_on_request() -> None:
     plain = evaluate(ColorModel(), Shifted(6), workers=0)
     for protocol in ("deeplab2", "torchmetrics"):
         report = evaluate(
@@ -249,7 +249,7 @@ class TestOracles:
         assert evaluate(model, scenes, workers=0, oracle=others).semantic_head == plain.semantic_head
 
 
-def test_the_head_and_the_map_are_told_apart() -> None:
+def test_the_head_and_the_map_are_distinguished() -> None:
     report = evaluate(ColorModel(), Shifted(5), workers=0, options=EvaluationOptions(iiou=True))
     head = report.semantic_head
     assert head.mean_iou != report.semantic.mean_iou  # the head has no void

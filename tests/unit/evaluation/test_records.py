@@ -102,7 +102,7 @@ def test_stuff_in_pieces_is_an_error_by_rules_that_do_not_join_it() -> None:
     assert errors[:, :7].sum() == 0
 
 
-def test_a_digest_tells_truths_apart_and_not_how_they_are_written() -> None:
+def test_a_digest_depends_on_the_truth_and_not_on_its_format() -> None:
     truth = generated_map(3, crowd=True)
     digest = truth_digest(truth)
     assert len(digest) == 16

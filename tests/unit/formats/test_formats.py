@@ -217,7 +217,7 @@ class TestCocoFiles:
         ):
             load_coco_png(tmp_path / "grey.png")
 
-    def test_bad_json_says_what_it_should_be(self, tmp_path):
+    def test_bad_json_raises_an_error_with_the_expected_type(self, tmp_path):
         save_coco(generated_map(0), tmp_path / "a.png")
         path = tmp_path / "a.json"
         path.unlink()

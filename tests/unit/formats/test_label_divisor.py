@@ -53,7 +53,7 @@ def test_what_was_written_is_read_back(numbering: str, use_source_ids: bool) -> 
     assert torch.equal(is_crowd, found_crowd)
 
 
-def test_segments_that_the_form_cannot_tell_apart() -> None:
+def test_segments_that_the_format_cannot_distinguish() -> None:
     panoptic = a_map("ABCD", {"A": 0, "B": 0, "C": 2, "D": 2}, crowd="CD")
     assert encode_label_divisor(panoptic, SHAPES).tolist() == [[0, 0, 2000, 2000]]
     assert decode_label_divisor(np.array([[7, 0, 2000]]), SHAPES).ids.tolist() == [[1, 1, 2]]

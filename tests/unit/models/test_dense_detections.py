@@ -70,7 +70,7 @@ def test_distances_are_at_most_ten_thousand_pixels() -> None:
     torch.testing.assert_close(model(images(32, 32)).box.amax(), torch.tensor(10_000.0))
 
 
-def test_boxes_start_at_one_pixel_or_at_what_is_asked_for() -> None:
+def test_boxes_start_at_one_pixel_or_at_the_requested_distance() -> None:
     for options, expected in (({}, 1.0), ({"initial_distance": 16.0}, 16.0)):
         model = small(**options).eval()
         nn.init.zeros_(model.head.box.weight)
@@ -136,7 +136,7 @@ def test_a_network_with_frozen_norms_can_be_built_where_gradients_are_off() -> N
 
 
 @pytest.mark.parametrize(("options", "eps"), [({}, 1e-5), ({"compat": "released"}, 0.0)])
-def test_frozen_norms_add_what_they_did_or_what_is_asked_for(options: dict[str, Any], eps: float) -> None:
+def test_frozen_norms_keep_their_eps_or_take_the_requested_one(options: dict[str, Any], eps: float) -> None:
     found = {m.eps for m in small("test_resnet", frozen_norm=True, **options).backbone.modules() if hasattr(m, "eps")}
     assert found == {eps}
 

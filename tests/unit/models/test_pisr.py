@@ -178,7 +178,7 @@ def test_padding_does_not_reach_the_relations_of_swiftnet() -> None:
 
 
 @pytest.mark.parametrize(("labels", "pixels", "cells"), [("cityscapes", 7, 3), ("coco_panoptic", 41, 11)])
-def test_the_window_of_heatmaps_is_like_that_of_recovery(labels: str, pixels: int, cells: int) -> None:
+def test_the_window_of_heatmaps_is_that_of_decoding(labels: str, pixels: int, cells: int) -> None:
     model = create_model("swiftnet", labels, **TINY, relations=ALL[0])
     assert (model.representation.decoding.nms_kernel, model.relations.instance_maps.nms_kernel) == (pixels, cells)
     row = get_recipe(f"deeplab_r52_{labels.removesuffix('_panoptic')}_relations").model

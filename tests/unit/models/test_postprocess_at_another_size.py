@@ -63,7 +63,7 @@ def image() -> torch.Tensor:
     return painted(generated_map(3, SIZE))
 
 
-def test_every_place_that_predicts_resizes_in_the_way_that_was_asked_for(model: PanopticSwiftNet) -> None:
+def test_every_place_that_predicts_resizes_as_configured(model: PanopticSwiftNet) -> None:
     found: dict[str, PanopticMap] = {}
     for way in WAYS:
         resizing(model, way)

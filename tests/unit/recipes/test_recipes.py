@@ -192,7 +192,7 @@ def test_the_rows_of_relations_differ_in_the_part_alone():
     }
 
 
-def test_options_of_panoptic_deeplab_begin_with_its_own_targets_losses_and_recovery():
+def test_options_of_panoptic_deeplab_begin_with_its_own_targets_losses_and_decoding():
     options = {"backbone": "residual_xs", "decoder_width": 8, "instance_width": 8, "pyramid_width": 8}
     built = create_model("panoptic_deeplab", SHAPES, **options).representation
     assert PanopticDeepLabOptions(**options).create(SHAPES).representation == built
@@ -380,7 +380,7 @@ def family_of(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_recipe_builds_and_tells_what_it_is(name):
+def test_every_recipe_builds_and_has_a_summary(name):
     recipe = get_recipe(name)
     assert isinstance(recipe, Recipe)
     assert recipe.name == name

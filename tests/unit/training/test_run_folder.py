@@ -186,7 +186,7 @@ class TestNewRuns:
 
 
 class TestGoingOn:
-    def test_only_when_asked_to(self, run, tmp_path):
+    def test_only_on_request(self, run, tmp_path):
         before = contents(run.path)
         with pytest.raises(InvalidArgumentError) as caught:
             opened(run.path, data=tmp_path / "data")

@@ -248,7 +248,7 @@ class TestNames:
         draw_segments(PanopticMap(ids, torch.tensor([0, 1, 2, 3])), SHAPES, names="segment")
         assert written[1] == ["sky", "disc", "box"]
 
-    def test_truth_has_names_without_scores_and_says_crowd(self, written):
+    def test_truth_has_names_without_scores_and_marks_crowds(self, written):
         ids = torch.ones(100, 200, dtype=torch.int32)
         draw_segments(PanopticMap(ids, torch.tensor([2]), None, torch.tensor([True])), SHAPES, names="segment")
         assert written[1] == ["disc (crowd)"]

@@ -45,7 +45,7 @@ def test_a_name_within_a_folder_that_exists_does_not_ask_the_hub(asked: list[str
 
 
 @pytest.mark.parametrize("name", ["owner/name", "an-owner/name_v1.5", "0x/Tiny.Model"])
-def test_what_the_hub_says_becomes_an_error_with_a_remedy(name: str, asked: list[str]) -> None:
+def test_errors_of_the_hub_get_a_remedy(name: str, asked: list[str]) -> None:
     with pytest.raises(UnreadableFileError) as caught:
         zoo.load(name)
     address = f"https://huggingface.co/{name}/resolve/main/model.safetensors"
@@ -69,7 +69,7 @@ def test_checkpoints_of_authors_are_files(name: str, asked: list[str]) -> None:
     assert asked == []
 
 
-def test_what_exists_but_is_no_safetensors_says_so(asked: list[str]) -> None:
+def test_existing_files_of_another_format_are_refused(asked: list[str]) -> None:
     Path("owner").mkdir()
     Path("owner/tiny").write_text("x")
     Path("plain").write_text("x")

@@ -274,7 +274,7 @@ def published(logits, center, offset, scale, size, thing_ids, decoding):
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize(("num_centers", "top_k"), [(0, 200), (7, 200), (9, 5)])
 @ALL
-def test_it_gives_what_the_published_algorithm_gives(group, align_corners, num_centers, top_k):
+def test_it_equals_the_published_algorithm(group, align_corners, num_centers, top_k):
     g = torch.Generator().manual_seed(num_centers)
     height, width = 24, 36
     logits = F.interpolate(torch.randn(1, 6, 6, 9, generator=g), (height, width), mode="bilinear")[0] * 5

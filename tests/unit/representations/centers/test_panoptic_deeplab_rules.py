@@ -98,7 +98,7 @@ def scene(num_centers, seed):
 @pytest.mark.parametrize("compat", ["panoptic_deeplab", "detectron2"])
 @pytest.mark.parametrize("size", [(90, 139), (141, 230), (61, 77)])
 @pytest.mark.parametrize(("num_centers", "top_k"), [(0, 200), (7, 200), (9, 5)])
-def test_it_gives_what_the_rules_say_numbers_included(group, compat, size, num_centers, top_k):
+def test_it_equals_the_rules_including_instance_numbers(group, compat, size, num_centers, top_k):
     inference_size = (90, 139)
     outputs = scene(num_centers, num_centers)
     decoding = CenterDecoding(top_k=top_k, stuff_area=400, resize="outputs", compat=compat)

@@ -41,7 +41,7 @@ for num_boxes, size in ((1, (36, 44)), (3, (35, 41)), (2, (1, 1))):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
-def test_the_interpreted_kernel_gives_what_the_reference_gives(tmp_path: Path) -> None:
+def test_the_interpreted_kernel_equals_the_reference(tmp_path: Path) -> None:
     out, err = tmp_path / "out", tmp_path / "err"
     process = Process(out, run_code, _COMPARE, err=err, environment={"TRITON_INTERPRET": "1"}, imported=TORCH)
     assert process.end() == 0, err.read_text()

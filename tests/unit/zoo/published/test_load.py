@@ -147,7 +147,7 @@ def test_the_command_converts(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     }
 
 
-def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "panoptic_deeplab.pth"
     torch.save(numbered(released_shapes(MOBILENETV2[2])), path)
     out = ["--out", str(tmp_path / "model.safetensors")]

@@ -171,7 +171,7 @@ def test_the_array_that_is_spoilt_below_is_whole(tmp_path: Path) -> None:
         b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f",  # bytes without end
     ],
 )
-def test_a_damaged_pickle_says_so(content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_pickle_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     path.write_bytes(content)
     with pytest.raises(UnreadableFileError) as caught:
@@ -185,7 +185,7 @@ def test_a_damaged_pickle_says_so(content: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"hello there", b"<!DOCTYPE html>", b"\x89PNG\r\n\x1a\n", b"\x1f\x8b\x08", b"\x80cK\x01."]
 )
-def test_another_kind_of_file_says_so(content: bytes, tmp_path: Path) -> None:
+def test_another_kind_of_file_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     path.write_bytes(content)
     with pytest.raises(UnreadableFileError, match=r"arrays and plain containers, but this is another kind of file"):
