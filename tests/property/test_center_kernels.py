@@ -17,8 +17,9 @@ from panscape.representations.centers.decode import (
     group_centers_batched,
     group_centers_reference,
 )
-from panscape.representations.centers.encode import CenterTargetMaps, center_targets, center_targets_reference
+from panscape.representations.centers.encode import center_targets, center_targets_reference
 from panscape.representations.centers.resize_outputs import resize_outputs
+from panscape.representations.centers.types import CenterTargets
 
 WILD = [float("nan"), float("inf"), -float("inf"), 3e38, -3e38, 1e30, 1e-45]
 seeds = st.integers(0, 2**32 - 1)
@@ -200,5 +201,5 @@ def test_targets(case, seed, sigma, small_area):
     arguments = {"sigma": sigma, "small_area": small_area, "small_weight": 3.0, "void": 255}
     fast = center_targets(ids, category, is_thing, is_crowd, **arguments)
     plain = center_targets_reference(ids, category, is_thing, is_crowd, **arguments)
-    for name, a, b in zip(CenterTargetMaps._fields, fast, plain, strict=True):
+    for name, a, b in zip(CenterTargets._fields, fast, plain, strict=True):
         assert torch.equal(a, b), name

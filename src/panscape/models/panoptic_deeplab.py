@@ -45,6 +45,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from panscape.constraints import BelowOne, PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import round_up
 from panscape.labels import LabelSpace
@@ -240,28 +241,18 @@ class PanopticDeepLabConfig(CenterModelConfig[PanopticDeepLab]):
     compat: Literal["detectron2", "standalone"] = "detectron2"
     separable: bool = True
     output_stride: Literal[16, 32] | None = None
-    decoder_width: int = 256
-    instance_width: int = 128
-    pyramid_width: int = 256
-    head_width: int = 32
+    decoder_width: PositiveInt = 256
+    instance_width: PositiveInt = 128
+    pyramid_width: PositiveInt = 256
+    head_width: PositiveInt = 32
     projections: tuple[int, ...] | None = None
     instance_projections: tuple[int, ...] | None = None
-    context_size: tuple[int, int] | None = None
+    context_size: tuple[PositiveInt, PositiveInt] | None = None
     size_divisibility: int | None = None
-    dropout: float | None = None
+    dropout: BelowOne | None = None
 
     def __post_init__(self) -> None:
-        if self.compat not in ("detectron2", "standalone"):
-            raise InvalidArgumentError(f'expected compat "detectron2" or "standalone", got {self.compat!r}')
-        for name in ("decoder_width", "instance_width", "pyramid_width", "head_width"):
-            if getattr(self, name) < 1:
-                raise InvalidArgumentError(f"expected a {name} of at least 1 channel, got {getattr(self, name)}")
-        if not 0 <= self.dropout_prob < 1:
-            raise InvalidArgumentError(f"expected a dropout of 0 or more and below 1, got {self.dropout}")
-        if self.context_size is not None and (len(self.context_size) != 2 or min(self.context_size) < 1):
-            raise InvalidArgumentError(
-                f"expected a context_size of two sides, of at least 1x1 pixels, got {self.context_size}"
-            )
+        check_fields(self)
 
     @property
     def is_standalone(self) -> bool:

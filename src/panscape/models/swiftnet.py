@@ -36,6 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from panscape.constraints import check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.models.center_model import CenterModel, CenterModelConfig
@@ -215,8 +216,7 @@ class SwiftNetConfig(CenterModelConfig[PanopticSwiftNet]):
     width: int = 256
 
     def __post_init__(self) -> None:
-        if self.context not in ("pyramid", "spp"):
-            raise InvalidArgumentError(f'expected context "pyramid" or "spp", got {self.context!r}')
+        check_fields(self)
         if not 1 <= self.num_levels <= 4 or (self.context == "spp" and self.num_levels != 1):
             raise InvalidArgumentError(
                 f'expected 1 to 4 levels, and 1 with context="spp", got levels={self.levels} with '

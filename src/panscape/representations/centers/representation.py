@@ -107,17 +107,15 @@ class CenterRepresentation:
         check_category_weights(self.category_weights, labels)
         is_thing = torch.tensor([c.is_thing for c in labels])[truth.category]
         is_crowd = torch.zeros_like(is_thing) if truth.crowd is None else truth.crowd
-        targets = CenterTargets(
-            *center_targets(
-                truth.ids,
-                truth.category + 1,
-                is_thing,
-                is_crowd,
-                sigma=self.sigma,
-                small_area=self.small_area,
-                small_weight=self.small_weight,
-                void=0,
-            )
+        targets = center_targets(
+            truth.ids,
+            truth.category + 1,
+            is_thing,
+            is_crowd,
+            sigma=self.sigma,
+            small_area=self.small_area,
+            small_weight=self.small_weight,
+            void=0,
         )
         if self.category_weights:
             weight = torch.tensor((1.0, *self.category_weights))[targets.semantic]
