@@ -39,7 +39,7 @@ def photos(tmp_path, monkeypatch):
 
 @pytest.fixture
 def color_model(monkeypatch):
-    """The last name of a model that was asked for."""
+    """The name of the last model that was requested."""
     asked = []
 
     def load(name):
@@ -179,7 +179,7 @@ class TestPredict:
             (["predct", "photos"], "unknown command 'predct'; did you mean predict?"),
         ],
     )
-    def test_what_cannot_be_done_is_one_line_and_exit_code_two(self, photos, color_model, capsys, arguments, message):
+    def test_errors_are_one_line_and_exit_code_two(self, photos, color_model, capsys, arguments, message):
         assert main(arguments) == 2
         out, err = capsys.readouterr()
         assert out == ""

@@ -195,9 +195,7 @@ def test_a_broken_image_stops_or_is_listed(here: Path, capsys: pytest.CaptureFix
         (["--limit", "-1"], "expected limit and workers of 0 or more, got limit=-1, workers=0"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
-    here: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
-) -> None:
+def test_errors_are_one_line(here: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
     assert main([*EVALUATE, *options]) == 2
     out, err = capsys.readouterr()
     assert out == ""

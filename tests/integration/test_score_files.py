@@ -172,9 +172,7 @@ def test_large_images_are_scored_without_a_warning(
         ),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
-    here: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
-) -> None:
+def test_errors_are_one_line(here: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
     assert main(["evaluate", *options]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -223,7 +221,7 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
         (["--compare", "truth.json", "shapes.json"], "truth.json: "),
     ],
 )
-def test_what_cannot_be_compared(
+def test_incomparable_results(
     arguments: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", *arguments]) == 2

@@ -62,7 +62,7 @@ def test_offline_nothing_is_requested(questions: list[str], monkeypatch: pytest.
 
 
 def test_an_unreachable_hub_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The client that the hub's package brings along, against a port of this machine on which nobody listens.
+    # The client of the hub's package, against a local port without a server.
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(hub, "hub_address", lambda *_: "http://127.0.0.1:9/owner/name/resolve/main/model.safetensors")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("five attempts would begin here"))

@@ -121,7 +121,7 @@ class TestLabelSpace:
         with pytest.raises(InvalidLabelSpaceError, match=r"a\.json: .*'is_thing' of 'sky' is 'false' instead of true"):
             LabelSpace.load(path)
 
-    def test_what_cannot_be_loaded(self, tmp_path):
+    def test_invalid_files(self, tmp_path):
         with pytest.raises(UnknownNameError, match=r"unknown label space 'cityscape'; did you mean cityscapes\?"):
             LabelSpace.load("cityscape")
         with pytest.raises(UnreadableFileError, match=r"no\.json: no such file"):

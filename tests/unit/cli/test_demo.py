@@ -14,7 +14,7 @@ SCENES = (demo.DemoScene("street", Size(64, 96), 0), demo.DemoScene("above", Siz
 
 
 class Oracle(ColorModel):
-    """Says the truth, which it was told beforehand, but for the sky, which it takes for water."""
+    """Predicts the given ground truth, but the sky as water."""
 
     def __init__(self, truths):
         super().__init__(Town(1).labels)

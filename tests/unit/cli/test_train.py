@@ -228,7 +228,7 @@ def test_without_out_nothing_starts(capsys):
         (["my_recipe.py", "--out", "o"], "my_recipe.py: no such file; expected a Python file with a function"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_code_two(arguments, message, capsys, tmp_path, monkeypatch):
+def test_errors_are_one_line_and_exit_code_two(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["train", *arguments]) == 2
     out, err = capsys.readouterr()

@@ -320,7 +320,7 @@ def test_string_ids_and_folders_in_names_as_cityscapes_has_them(root):
     assert [opened(root)[i].name for i in range(3)] == list(trees.DRAWINGS)
 
 
-def test_what_the_writer_writes_is_a_dataset(root):
+def test_the_output_of_the_writer_is_a_dataset(root):
     tree = opened(root, labels=SHAPES)
     with CocoPanopticWriter(root / "again.json", root / "again", SHAPES) as writer:
         for i in range(len(tree)):

@@ -131,7 +131,7 @@ def test_coco_with_years_and_its_own_categories(tmp_path):
     assert len(from_folder(tmp_path, "val")) == 3
 
 
-def test_what_is_not_there_is_named(tmp_path):
+def test_missing_files_are_named(tmp_path):
     (tmp_path / "images").mkdir()
     with pytest.raises(UnreadableFileError) as caught:
         from_folder(tmp_path, "train")

@@ -49,7 +49,7 @@ def test_files_hold_everything(good: Results, tmp_path: Path) -> None:
     assert read_results(tmp_path / "a.json") == replace(good, summary={"format": "panscape results 1", "images": 12})
 
 
-def test_what_is_no_file_of_results_is_refused(good: Results, tmp_path: Path) -> None:
+def test_other_files_than_results_are_refused(good: Results, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with pytest.raises(UnreadableFileError, match="expected results"):
         read_results(path)
@@ -118,7 +118,7 @@ def test_common_images_are_compared(good: Results) -> None:
     assert "left out: 2 only in the first, 1 only in the second" in comparison.table()
 
 
-def test_what_cannot_be_compared_is_refused(good: Results) -> None:
+def test_incomparable_results_are_refused(good: Results) -> None:
     with pytest.raises(InvalidArgumentError, match="without a common name"):
         compare(results_of("a", [1], 2), results_of("b", [2], 2))
     others = LabelSpace("others", SHAPES.categories[:3])

@@ -132,7 +132,7 @@ def kept_after(length: int, world_size: int, monkeypatch: pytest.MonkeyPatch) ->
     return sizes[0]
 
 
-def test_what_is_remembered_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept_after(5, 1, monkeypatch) == kept_after(30, 1, monkeypatch)
 
 
@@ -188,7 +188,7 @@ def test_bad_images_stop_or_are_left_out_and_listed() -> None:
         evaluate(ColorModel(), Shifted(2, bad=(0, 1)), inference=InferenceOptions(on_error="skip"))
 
 
-def test_what_cannot_be_evaluated() -> None:
+def test_invalid_evaluations() -> None:
     other = ColorModel(LabelSpace("other", SHAPES.categories[:3]))
     with pytest.raises(InvalidArgumentError, match=r"a model for 'other' \(3 cat.*data of 'shapes' \(4 categories\)"):
         evaluate(other, Shifted(1))

@@ -130,7 +130,7 @@ def as_one_process(rank: int, world_size: int, folder_name: str) -> None:
 def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
     expected = evaluate(ColorModel(), Shifted(13), workers=0, options=AP)
     shares = [*range(0, 13, 2), *range(1, 13, 2)]
-    assert expected.instances != by_hand(shares).compute()  # with equal scores, the order of images tells
+    assert expected.instances != by_hand(shares).compute()  # with equal scores, the order of images decides
     end_together(tmp_path, as_one_process, 2, 2, tmp_path)
     said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert said == [json.loads(json.dumps(expected.to_dict()))] * 2

@@ -51,7 +51,7 @@ def test_pq_and_confused_segments_by_hand() -> None:
     assert record.quality == ((1, 1, 0, 0, 1.0), (2, 0, 0, 2, 0.0), (3, 0, 2, 0, 0.0))
 
 
-def test_what_is_no_record_is_refused() -> None:
+def test_other_files_than_records_are_refused() -> None:
     record = record_of("x", generated_map(1), generated_map(2), SHAPES).to_dict()
     with pytest.raises(InvalidArgumentError, match="evaluate the image again"):
         ImageRecord.from_dict({**record, "quality": [[1, 2]]})

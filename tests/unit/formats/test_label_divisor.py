@@ -37,7 +37,7 @@ def test_reading_does_not_ask_how_objects_were_numbered() -> None:
 
 @pytest.mark.parametrize("numbering", ["of_category", "of_image"])
 @pytest.mark.parametrize("use_source_ids", [False, True])
-def test_what_was_written_is_read_back(numbering: str, use_source_ids: bool) -> None:
+def test_written_maps_are_read_back(numbering: str, use_source_ids: bool) -> None:
     for seed in range(3):
         panoptic = generated_map(seed, crowd=seed == 2)
         encoded = encode_label_divisor(panoptic, SHAPES, numbering=numbering, use_source_ids=use_source_ids)

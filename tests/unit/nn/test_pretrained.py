@@ -87,7 +87,7 @@ def test_files_without_counters_or_classifier_fit() -> None:
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "mobilenetv2_050"])
-def test_what_does_not_fit_is_listed_and_changes_nothing(name: str) -> None:
+def test_mismatches_are_listed_and_change_nothing(name: str) -> None:
     ours = backbone(name)
     before = {n: t.clone() for n, t in ours.state_dict().items()}
     state = random_state(timm.create_model(name))

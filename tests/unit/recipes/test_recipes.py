@@ -1,4 +1,4 @@
-"""Recipes say what was published, build their networks, and can be told apart."""
+"""Recipes have the published values, build their networks, and differ from each other."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_published_settings(row):
     )
 
 
-def test_what_all_published_rows_share():
+def test_options_shared_by_all_published_rows():
     for name in NAMES:
         if not name.startswith("swiftnet_r18_"):
             continue
@@ -107,7 +107,7 @@ def test_published_settings_of_dense_detections(data):
         )
 
 
-def test_what_all_published_rows_of_dense_detections_share():
+def test_options_shared_by_all_published_rows_of_dense_detections():
     names = [name for name in NAMES if name.startswith("dense_r50_")]
     assert len(names) == 7
     for name in names:

@@ -60,7 +60,7 @@ def test_nested_options_are_replaced_and_the_others_stay() -> None:
         ({"compat": "papers"}, InvalidArgumentError, 'expected compat as "released" or "paper", got \'papers\''),
     ],
 )
-def test_what_cannot_be_used(changes: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_invalid_values(changes: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         replace_options(DenseBoxDecoding(), changes)
 

@@ -85,7 +85,7 @@ def test_stuff_of_exactly_the_minimum_share_stays():
     ):
         merging = MergeConfig(stuff_area=1, stuff_share=share)
         assert pasted(object_, [0.9], semantic=semantic, merging=merging).ids.tolist() == expected
-    # Both are asked for.
+    # Both are requested.
     merging = MergeConfig(stuff_area=3, stuff_share=0.1)
     assert pasted(object_, [0.9], semantic=semantic, merging=merging).ids.tolist() == [[1, 1, 0, 1, 0, 2, 1, 1]]
 

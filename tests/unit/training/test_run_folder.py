@@ -82,7 +82,7 @@ class TestRecipes:
         assert written["optimizer"]["betas"] == [0.8, 0.9]
         assert list(written) == [f.name for f in dataclasses.fields(Recipe)]
 
-    def test_what_cannot_be_written(self):
+    def test_maps_that_cannot_be_written(self):
         with pytest.raises(InvalidArgumentError, match=r"got a Tensor as recipe\.model\.widths\.1"):
             recipe_to_dict(dataclasses.replace(RECIPE, model=Net(widths=(1, torch.ones(1)))))
 

@@ -107,7 +107,7 @@ def test_targets_smaller_than_the_outputs_are_padded_with_void() -> None:
         representation.loss(CenterOutputs(*(o[..., :4, :4] for o in outputs.tensors)), targets, (16, 16))
 
 
-def test_what_does_not_belong_together_is_refused() -> None:
+def test_contradicting_arguments_are_refused() -> None:
     representation = CenterRepresentation()
     truth = PanopticMap(torch.ones(4, 4, dtype=torch.int32), torch.tensor([7]))
     with pytest.raises(InvalidArgumentError, match=r"expected category ids below 4 \(shapes\), got 7"):

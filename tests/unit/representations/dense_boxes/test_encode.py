@@ -95,13 +95,13 @@ def test_targets_are_those_of_loops(
     found = targets(truth, padded, level_ends=ends, finest_stride=stride, supervision=supervision)
     category, box, levelness, segment, location_segment = by_loops(truth, padded, ends, stride, supervision)
     assert found.box_category.tolist() == category
-    assert found.boxes.T.tolist() == box
+    assert found.box.T.tolist() == box
     assert found.levelness.tolist() == levelness
     assert found.segment.tolist() == segment
     assert found.location_segment.tolist() == location_segment
     assert {-1, 0} < set(category)
     assert (found.box_category.dtype, found.levelness.dtype) == (torch.int64, torch.int64)
-    assert (found.segment.dtype, found.location_segment.dtype, found.boxes.dtype) == (
+    assert (found.segment.dtype, found.location_segment.dtype, found.box.dtype) == (
         torch.int32,
         torch.int32,
         torch.float32,
@@ -119,9 +119,9 @@ def test_a_case_by_hand() -> None:
     # second level's only one is at (4, 4): 4, 0, 8, 8, at the end of both ranges.
     assert found.box_category[:16].view(4, 4).tolist() == [[0, 0, 0, 0], [0, 2, 0, 0], [0, 2, 0, 0], [0, 0, 0, 0]]
     assert found.box_category[16:].tolist() == [2, 0, 0, 0]
-    assert found.boxes[:, 5].tolist() == [6, 2, 6, 6]
-    assert found.boxes[:, 9].tolist() == [6, 6, 6, 2]
-    assert found.boxes[:, 16].tolist() == [4, 0, 8, 8]
+    assert found.box[:, 5].tolist() == [6, 2, 6, 6]
+    assert found.box[:, 9].tolist() == [6, 6, 6, 2]
+    assert found.box[:, 16].tolist() == [4, 0, 8, 8]
     assert found.location_segment.tolist() == [2 * int(c > 0) for c in found.box_category]
     # The dense grid has 8x8 cells at pixels 1, 3, .. 15; rows 5, 7, 9, 11 of columns 1 .. 11 are the object's.
     assert found.segment.tolist() == [[2 if 2 <= y < 6 and x < 6 else 0 for x in range(8)] for y in range(8)]
@@ -134,7 +134,7 @@ def test_at_the_end_of_a_range_two_levels_learn_and_levelness_is_the_finer() -> 
     ids = torch.zeros(16, 16, dtype=torch.int32)
     ids[0:12, 0:12] = 1  # the second level's location (4, 4) and the dense cell (5, 5): distances of 8 and of 7
     found = targets(PanopticMap(ids, torch.tensor([2])), (16, 16), level_ends=(8.0,), finest_stride=4)
-    assert found.boxes[:, 16].tolist() == [4, 4, 8, 8]
+    assert found.box[:, 16].tolist() == [4, 4, 8, 8]
     one = targets(PanopticMap(ids, torch.tensor([2])), (16, 16), level_ends=(7.0,), finest_stride=4)
     assert one.box_category[16] == 1
     assert (found.levelness[2, 2], one.levelness[2, 2]) == (1, 1)  # 7 is in both finer ranges
@@ -176,7 +176,7 @@ def test_an_object_that_no_location_meets_has_none() -> None:
     ("size", "stride", "text"),
     [((12, 16), 8, "multiples of 8, got 12x16"), ((16, 16), 3, "even finest_stride of at least 2, got 3")],
 )
-def test_what_cannot_be_is_refused(size: tuple[int, int], stride: int, text: str) -> None:
+def test_impossible_values_are_refused(size: tuple[int, int], stride: int, text: str) -> None:
     with pytest.raises(InvalidArgumentError, match=text):
         targets(PanopticMap.empty(size), size, level_ends=(), finest_stride=stride)
 

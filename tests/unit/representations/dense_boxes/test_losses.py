@@ -260,7 +260,7 @@ def test_gradients_of_the_mask_loss_flow_through_boxes_of_chosen_levels_alone() 
     for part in (outputs.semantic, outputs.box_category, outputs.centerness, outputs.levelness):
         assert part.grad is None or part.grad.abs().sum() == 0
 
-    # The query's own box moves only if asked for, and then beside those of the cells.
+    # The query's own box gets a gradient only on request, in addition to those of the cells.
     moved = outputs_for(1)
     moved = moved._replace(levelness=levelness.detach())
     replace(SMALL, detach_query=False).loss(moved, targets)["mask"].backward()

@@ -111,7 +111,7 @@ def test_truths_that_do_not_fit_are_refused() -> None:
         replace(SMALL, category_weights=(1.0, 2.0)).encode(PanopticMap.empty((8, 8)), SHAPES, (8, 8))
 
 
-def test_what_a_network_can_say_decodes_to_the_objects() -> None:
+def test_outputs_that_a_network_can_have_decode_to_the_objects() -> None:
     # Outlines suffer, as boxes are interpolated across them and across the ends of ranges; objects are found.
     ids = torch.ones(96, 128, dtype=torch.int32)
     ids[16:64, 16:56], ids[30:90, 70:120] = 2, 3

@@ -120,7 +120,7 @@ def test_the_threshold_is_strict_and_before_centerness():
     assert float(found.score[0]) == pytest.approx(0.5 / (1 + math.exp(8)), rel=1e-5)
 
 
-def test_what_does_not_fit_is_refused():
+def test_mismatches_are_refused():
     logits, box, centerness = outputs(0)
     with pytest.raises(InvalidArgumentError, match="expected box with 126 locations"):
         select_boxes(logits, box[:, :-1], centerness, Pyramid(PADDED, STRIDE, LEVELS), PADDED, BoxSelection())

@@ -126,7 +126,7 @@ def test_the_first_step_reports_no_speed(tmp_path, clock, stream):
     assert lines(tmp_path)[2]["grad_norm"] is None
 
 
-def test_what_happens_aside_slows_no_images_but_counts_for_the_time_left(clock, stream):
+def test_pauses_are_excluded_from_throughput_but_not_from_the_time_left(clock, stream):
     with Reporter(None, 100, log_every=2, stream=stream, clock=clock) as reporter:
         train(reporter, clock, [1, 2])
         with reporter.paused("evaluating"):
