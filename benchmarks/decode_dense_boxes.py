@@ -88,7 +88,7 @@ def as_the_authors(outputs: DenseBoxOutputs, found: Boxes) -> Tensor:
     distances = torch.stack(grown, dim=1).gather(1, level[:, None, None].expand(-1, -1, 4, -1, -1))[0, 0]
     x, y = torch.meshgrid(torch.arange(GRID[1]) * 4 + 2, torch.arange(GRID[0]) * 4 + 2, indexing="xy")
     left, top, right, bottom = x - distances[0], y - distances[1], x + distances[2], y + distances[3]
-    x1, y1, x2, y2 = (side[:, None, None] for side in found.box.unbind(1))
+    x1, y1, x2, y2 = (side[:, None, None] for side in found.boxes.unbind(1))
     shared = (torch.minimum(x2, right) - torch.maximum(x1, left)).clamp_min(0) * (
         torch.minimum(y2, bottom) - torch.maximum(y1, top)
     ).clamp_min(0)
@@ -105,19 +105,19 @@ def as_the_authors(outputs: DenseBoxOutputs, found: Boxes) -> Tensor:
 
 def in_plain_torch(outputs: DenseBoxOutputs, found: Boxes) -> Tensor:
     """Compute the masks one by one, with our plain torch reference."""
-    return dense_masks_reference(_inputs(outputs, found), threshold=0.4, variant="published")
+    return dense_masks_reference(_inputs(outputs, found), threshold=0.4, compat="released")
 
 
 def in_windows(outputs: DenseBoxOutputs, found: Boxes) -> CroppedMasks:
     """Compute the masks with the kernels of our decoding."""
-    return dense_masks(_inputs(outputs, found), threshold=0.4, variant="published")
+    return dense_masks(_inputs(outputs, found), threshold=0.4, compat="released")
 
 
 def _inputs(outputs: DenseBoxOutputs, found: Boxes) -> MaskInputs:
     level = argmax_level(outputs.levelness, with_background=False)
     dense = dense_boxes(outputs.box, level, Pyramid(SIZE, STRIDE, LEVELS))[0]
     prob = upsampled_thing_prob(outputs.semantic[0], GRID, LABELS.thing_ids)
-    return MaskInputs(found.box, found.category, dense, prob, ImageGeometry.of(SIZE))
+    return MaskInputs(found.boxes, found.category, dense, prob, ImageGeometry.of(SIZE))
 
 
 def ways(outputs: DenseBoxOutputs) -> dict[str, Callable[[], object]]:

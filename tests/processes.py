@@ -76,7 +76,7 @@ def _run(
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # as the interpreter has it where nobody reads what is printed
+        except OSError:  # as in an interpreter whose output has no reader
             code = code or 120
     return code if isinstance(code, int) else 0
 

@@ -80,7 +80,7 @@ def write_coco(
     content: Any = None,
     factor: int = 7001,
 ) -> Path:
-    """Write maps in COCO panoptic form: the JSON, or ``content`` in its place, and PNGs in the folder of its name."""
+    """Write maps in COCO panoptic format: the JSON, or ``content`` in its place, and PNGs in the folder of its name."""
     folder = pngs or json_path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     json_path.parent.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ EVEN = CenterRepresentation(
     small_weight=1,
     boundary_alphas=(),
     hard_pixel_fraction=1.0,
-    offset_divisor="pixels",
+    compat="paper",
     center_loss_weight=100,
     offset_loss_weight=0.02,
     decoding=CenterDecoding(stuff_area=16),

@@ -167,7 +167,7 @@ def own_masks(root: Path, labels: LabelSpace = SHAPES) -> Tree:
 
 
 def own_coco(root: Path) -> Tree:
-    """COCO panoptic form, train and val; the tree of train."""
+    """COCO panoptic format, train and val; the tree of train."""
     bsb(root, "val")
     return bsb(root, "train")
 

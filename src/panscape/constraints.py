@@ -4,7 +4,7 @@
 
     @dataclass(frozen=True)
     class Options:
-        variant: Literal["published", "paper"] = "published"
+        compat: Literal["released", "paper"] = "released"
         threshold: UnitInterval = 0.5
         top_k: PositiveInt = 100
 

@@ -98,10 +98,13 @@ class FileFolder:
 
     Args:
         path: the folder.
+        follow_links: also open files that symbolic links inside the folder point to outside of it. For the user's own
+            datasets, as caches and data versioning tools make folders of links; not for files from untrusted sources.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, follow_links: bool = False) -> None:
         self.path = path
+        self._follow_links = follow_links
         self._real = path.resolve()
         self._names: dict[Path, dict[str, str | None]] = {}  # of each searched folder: by name in lower case
 
@@ -112,7 +115,7 @@ class FileFolder:
         returned.
 
         Args:
-            name: from a JSON; it must not leave the folder, also not through links.
+            name: from a JSON; it must not leave the folder, without ``follow_links`` also not through links.
 
         Raises:
             FileNameError: it is no name, or it is outside.
@@ -126,8 +129,8 @@ class FileFolder:
         try:
             if not os.path.lexists(path):
                 path = self._in_any_case(parts) or path
-            has_links = any(p.is_symlink() for p in (path, *path.parents[: len(parts) - 1]))
-            is_inside = not has_links or path.resolve().is_relative_to(self._real)
+            links = [p for p in (path, *path.parents[: len(parts) - 1]) if p.is_symlink()]
+            is_inside = not links or self._follow_links or path.resolve().is_relative_to(self._real)
         except (OSError, ValueError, RuntimeError):  # a name that is too long; circular links
             raise FileNameError(self.path, f"expected the name of a file, got {shown(name)}") from None
         if not is_inside:

@@ -269,7 +269,7 @@ def test_semantic_heads_fill_images_of_any_size(model: PanopticModel) -> None:
         (alone,) = model.decode_semantic(of_one(outputs, i), geometries[i : i + 1])
         assert torch.equal(alone, one)
         assert 0 <= int(one.min()) <= int(one.max()) < len(SHAPES)
-    # Stuff of the map is what the head says.
+    # Stuff of the map is the argmax of the head.
     category = model.decode(outputs, [size] * 2)[0].semantic(void=-1)
     is_stuff = torch.isin(category, torch.tensor(SHAPES.stuff_ids))
     assert torch.equal(category[is_stuff], found[0].long()[is_stuff])
@@ -502,7 +502,7 @@ def exported_steps() -> set[str]:
 
 
 @pytest.mark.parametrize("model", [key for key in MODELS if key not in EXPORTED], indirect=True)
-def test_what_is_not_exported_consists_of_what_is(model: PanopticModel) -> None:
+def test_private_types_consist_of_exported_ones(model: PanopticModel) -> None:
     assert steps_of(model) - exported_steps() == set(), "add it to EXPORTED"
 
 
@@ -581,7 +581,7 @@ def test_images_are_enlarged_by_the_test_scale(model: PanopticModel) -> None:
     assert scaled.inference_size((40, 64)) == (60, 96)
     result = scaled.predict(image)
     assert result.size == (40, 64)
-    # Rounding to 256 levels is all that tells them apart.
+    # They differ only by rounding to 256 levels.
     assert (result.semantic(void=-1) == by_hand.semantic(void=-1)).double().mean() > 0.99
     scaled.longest_side = 80
     assert scaled.inference_size((40, 64)) == (50, 80)

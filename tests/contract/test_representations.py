@@ -166,9 +166,9 @@ def test_centers_exception_a_crowd_is_returned_as_an_object() -> None:
     assert found.crowd is None
 
 
-@pytest.mark.parametrize("variant", ["published", "paper"])
-def test_dense_boxes_give_quality_above_99_where_objects_can_be_told_apart(variant: str) -> None:
-    decoding = replace(BOXES.decoding, variant=variant)  # type: ignore[arg-type]
+@pytest.mark.parametrize("compat", ["released", "paper"])
+def test_dense_boxes_give_quality_above_99_where_objects_are_separable(compat: str) -> None:
+    decoding = replace(BOXES.decoding, compat=compat)  # type: ignore[arg-type]
     quality = PanopticQuality(SHAPES)
     for seed in range(60, 90):
         truth = generated_map(seed, smallest=6, objects=5, crowd=seed % 2 == 0)
@@ -202,7 +202,7 @@ def test_dense_boxes_exception_objects_of_one_category_with_one_box_become_one()
     # Of two categories, the near duplicate is dropped in the released code; in the paper each keeps its own.
     found = boxes_round_trip(other)
     assert found.num_segments == 1
-    paper = replace(BOXES, decoding=replace(BOXES.decoding, variant="paper"))
+    paper = replace(BOXES, decoding=replace(BOXES.decoding, compat="paper"))
     assert boxes_round_trip(other, paper).equals(other)
 
 

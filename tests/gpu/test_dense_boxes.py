@@ -24,10 +24,10 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("variant", ["published", "paper"])
+@pytest.mark.parametrize("compat", ["released", "paper"])
 @pytest.mark.parametrize("num_boxes", [1, 5])
 @pytest.mark.parametrize("size", [(256, 384), (249, 371)])
-def test_masks(variant, num_boxes, size):
+def test_masks(compat, num_boxes, size):
     g = torch.Generator().manual_seed(num_boxes)
     corners = torch.rand(40, 2, 2, generator=g) * torch.tensor([384, 256])
     query = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
@@ -38,9 +38,9 @@ def test_masks(variant, num_boxes, size):
     category = torch.randint(0, 8, (40,), generator=g)
     arguments = (query, category, dense.contiguous(), prob)
     geometry = ImageGeometry.of(size, padded_size=(256, 384))
-    expected = dense_masks_reference(MaskInputs(*arguments, geometry), threshold=0.4, variant=variant)
+    expected = dense_masks_reference(MaskInputs(*arguments, geometry), threshold=0.4, compat=compat)
     on_device = MaskInputs(*(part.cuda() for part in arguments), geometry)
-    found = dense_masks(on_device, threshold=0.4, variant=variant)
+    found = dense_masks(on_device, threshold=0.4, compat=compat)
     assert found.pixels.is_cuda
     assert int(expected.sum()) > 10000
     assert torch.equal(found.to_masks(size).cpu(), expected)
@@ -56,7 +56,7 @@ def test_a_hundred_large_masks_are_never_there_at_once():
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     inputs = MaskInputs(query, category, dense, prob, ImageGeometry.of(size))
-    found = dense_masks(inputs, threshold=0.4, variant="published")
+    found = dense_masks(inputs, threshold=0.4, compat="released")
     assert len(found) == 100
     assert torch.cuda.max_memory_allocated() - before < 100e6  # the stack of all would be 210 MB
 
@@ -65,13 +65,13 @@ def test_nothing_to_find():
     empty = torch.zeros(0, 4, device="cuda"), torch.zeros(0, dtype=torch.int64, device="cuda")
     maps = torch.zeros(1, 4, 8, 8, device="cuda"), torch.zeros(2, 8, 8, device="cuda")
     inputs = MaskInputs(*empty, *maps, ImageGeometry.of((30, 31), padded_size=(32, 32)))
-    found = dense_masks(inputs, threshold=0.4, variant="published")
+    found = dense_masks(inputs, threshold=0.4, compat="released")
     assert len(found) == 0
 
 
-@pytest.mark.parametrize("variant", ["published", "paper"])
+@pytest.mark.parametrize("compat", ["released", "paper"])
 @pytest.mark.parametrize("with_levelness", [True, False])
-def test_maps(variant, with_levelness):
+def test_maps(compat, with_levelness):
     g = torch.Generator().manual_seed(0)
     size = (96, 128)
     truth = generated_map(1, size, void=False)
@@ -85,7 +85,7 @@ def test_maps(variant, with_levelness):
     semantic += torch.randn(semantic.shape, generator=g)
     centerness = torch.randn(box.shape[1], generator=g)
     outputs = [semantic[None], category[None], box[None], centerness[None], levelness[None] if with_levelness else None]
-    decoding = DenseBoxDecoding(variant=variant, fusion=FusionConfig(min_score=0.1, stuff_area=20))
+    decoding = DenseBoxDecoding(compat=compat, fusion=FusionConfig(min_score=0.1, stuff_area=20))
     device = [None if part is None else part.cuda() for part in outputs]
     expected, found = (
         decode_dense_boxes(DenseBoxOutputs(*parts), [(91, 117)], SHAPES, Pyramid(size, 8, 3), decoding)[0]

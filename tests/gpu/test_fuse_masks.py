@@ -16,7 +16,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("num", [0, 1, 24])
 @pytest.mark.parametrize("max_overlap", [0.0, 1 / 3, 0.5, 1.0])
-def test_the_device_gives_what_the_processor_gives(num, max_overlap):
+def test_the_device_equals_the_cpu(num, max_overlap):
     g = torch.Generator().manual_seed(num)
     masks = torch.cat([generated_map(seed, objects=8).masks()[2:] for seed in range(4)])[:num]
     category = torch.randint(2, 4, (len(masks),), generator=g)

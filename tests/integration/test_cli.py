@@ -39,7 +39,7 @@ def photos(tmp_path, monkeypatch):
 
 @pytest.fixture
 def color_model(monkeypatch):
-    """The last name of a model that was asked for."""
+    """The name of the last model that was requested."""
     asked = []
 
     def load(name):
@@ -127,7 +127,7 @@ class TestPredict:
         assert found == {"a.jpg", "a_panels.jpg", "panoptic.json"}
         assert load_image("panscape_out/a.jpg").shape[2] == 64
 
-    def test_help_says_which_results_videos_have(self, capsys):
+    def test_help_lists_the_results_of_videos(self, capsys):
         with pytest.raises(SystemExit):
             main(["predict", "--help"])
         text = " ".join(capsys.readouterr().out.replace("│", " ").split())
@@ -179,7 +179,7 @@ class TestPredict:
             (["predct", "photos"], "unknown command 'predct'; did you mean predict?"),
         ],
     )
-    def test_what_cannot_be_done_is_one_line_and_exit_code_two(self, photos, color_model, capsys, arguments, message):
+    def test_errors_are_one_line_and_exit_code_two(self, photos, color_model, capsys, arguments, message):
         assert main(arguments) == 2
         out, err = capsys.readouterr()
         assert out == ""

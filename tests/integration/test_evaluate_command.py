@@ -72,7 +72,7 @@ def test_json_with_parts_of_the_truth(here: Path, capsys: pytest.CaptureFixture[
     assert [r["images"] for r in reports] == [3, 3, 2]
 
 
-def test_average_precision_when_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_average_precision_on_request(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*EVALUATE, "--ap"]) == 0
     assert "coco protocol" in capsys.readouterr().out
     assert main([*EVALUATE, "--ap", "--json"]) == 0
@@ -82,7 +82,7 @@ def test_average_precision_when_asked_for(here: Path, capsys: pytest.CaptureFixt
     assert 0 <= instances["ap"] <= instances["ap50"] <= 1
 
 
-def test_iiou_and_percentiles_of_sizes_when_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_iiou_and_percentiles_of_sizes_on_request(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*EVALUATE, "--ap-sizes", "--iiou"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["iIoU"] in lines
@@ -157,7 +157,7 @@ def test_images_left_out_are_in_the_page(here: Path, capsys: pytest.CaptureFixtu
     assert main([*EVALUATE, "--on-error", "skip", "--report", "report.html", "--out", "scores.json"]) == 1
     scores = json.loads(Path("scores.json").read_text())
     assert [record["name"] for record in scores["records"]] == ["000002", "000010"]
-    assert [problem["file"] for problem in scores["problems"]] == ["data/images/val/000001.jpg"]
+    assert [issue["file"] for issue in scores["issues"]] == ["data/images/val/000001.jpg"]
     assert "data/images/val/000001.jpg" in Path("report.html").read_text(encoding="utf-8")
 
 
@@ -195,9 +195,7 @@ def test_a_broken_image_stops_or_is_listed(here: Path, capsys: pytest.CaptureFix
         (["--limit", "-1"], "expected limit and workers of 0 or more, got limit=-1, workers=0"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
-    here: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
-) -> None:
+def test_errors_are_one_line(here: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
     assert main([*EVALUATE, *options]) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -56,7 +56,7 @@ def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     scores = json.loads(Path("scores.json").read_text())
     assert scores["panoptic"] == quality.compute().to_dict()
     assert lines[3].split()[2] == f"{100 * quality.compute().all.pq:.1f}"
-    assert scores["problems"] == []
+    assert scores["issues"] == []
 
 
 def test_every_form_gives_the_same(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +76,7 @@ def test_every_form_gives_the_same(here: Path, capsys: pytest.CaptureFixture[str
     assert report["protocol"] == "deeplab2"
 
 
-def test_metrics_that_are_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_requested_metrics(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arrays = ["evaluate", "--predictions", "arrays", "--gt", "truth.json", "--iiou", "--ap-sizes"]
     assert main([*arrays, "--report", "report.html"]) == 0
     out = capsys.readouterr().out
@@ -90,14 +90,14 @@ def test_metrics_that_are_asked_for(here: Path, capsys: pytest.CaptureFixture[st
     assert "or omit --ap" in capsys.readouterr().err
 
 
-def test_problems_are_listed_and_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_issues_are_listed_and_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("predictions/1.png").write_bytes(b"broken")
     Path("predictions/2.png").unlink()
     assert main(SCORE) == 1
     out, err = capsys.readouterr()
     assert "4 of 4 images" in out
     title, *lines = err.splitlines()
-    assert title == "panscape: 2 problems: unreadable file 2"
+    assert title == "panscape: 2 issues: unreadable file 2"
     assert lines == [
         "  predictions/1.png: expected a PNG, got something else; other formats do not preserve ids",
         "  predictions/2.png: no such file; check its name and folder",
@@ -105,7 +105,7 @@ def test_problems_are_listed_and_counted(here: Path, capsys: pytest.CaptureFixtu
     assert main([*SCORE, "--json"]) == 1
     out, err = capsys.readouterr()
     assert err == ""
-    assert json.loads(out)["problem_counts"] == {"unreadable file": 2}
+    assert json.loads(out)["issue_counts"] == {"unreadable file": 2}
     assert main([*SCORE, "--strict"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -172,9 +172,7 @@ def test_large_images_are_scored_without_a_warning(
         ),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
-    here: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
-) -> None:
+def test_errors_are_one_line(here: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
     assert main(["evaluate", *options]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -223,7 +221,7 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
         (["--compare", "truth.json", "shapes.json"], "truth.json: "),
     ],
 )
-def test_what_cannot_be_compared(
+def test_incomparable_results(
     arguments: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", *arguments]) == 2

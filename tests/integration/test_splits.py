@@ -136,7 +136,7 @@ def test_a_submission_for_coco(here: Path, capsys: pytest.CaptureFixture[str]) -
     }
     assert [a["image_id"] for a in json.loads(Path(f"out/{name}.json").read_text())["annotations"]] == ids
 
-    # One image of another size than the list says, the last: nothing is left of the others.
+    # One image of another size than in the list, the last: nothing is left of the others.
     content = json.loads(listed.read_text())
     content["images"][-1]["height"] += 1
     listed.write_text(json.dumps(content))
@@ -146,7 +146,7 @@ def test_a_submission_for_coco(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert sorted(here.iterdir()) == before
 
 
-def test_what_a_submission_cannot_be(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_submissions(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tree = trees.cityscapes(here / "data", "test")
     submission = ["predict", "--data", "data", "--split", "test", "--device", "cpu", "--submission", "--out", "out"]
     city = [*submission, "--recipe", CITY]

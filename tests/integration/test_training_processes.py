@@ -39,7 +39,7 @@ def test_two_processes_learn_what_one_does(options: str, tmp_path: Path) -> None
     assert len(json.loads((two / "run.json").read_text())["starts"]) == 1
 
 
-def test_what_one_cannot_do_ends_both(tmp_path: Path) -> None:
+def test_an_error_of_one_ends_both(tmp_path: Path) -> None:
     # Of the first batch, images 2 and 3 in the epoch's order go to the second process.
     file = recipe_file(tmp_path / "recipe.py", "replace(WHOLE, data=Drawn(bad=(0,)))")
     both = torchrun(tmp_path / "bad", 2, "train", file, "--out", tmp_path / "bad_out", *OPTIONS)

@@ -95,7 +95,7 @@ def spoilt(spoil, truths: dict[str, PanopticMap]) -> dict[str, PanopticMap]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree with the annotations as published and as cityscapesScripts converts them to panoptic form."""
+    """A tree with the annotations as published and as cityscapesScripts converts them to panoptic format."""
     from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 
     root = tmp_path_factory.mktemp("cityscapes")

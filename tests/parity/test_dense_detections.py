@@ -282,7 +282,7 @@ def test_channels_of_things_and_categories_are_those_of_the_released_network() -
     assert LabelSpace.load("coco_panoptic").thing_ids == tuple(range(80))
 
 
-def test_what_does_not_fit_is_listed_and_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+def test_mismatches_are_listed_and_leave_the_model_unchanged(tmp_path: Path) -> None:
     state = released_layout()
     del state["panoptic_head.scales.4.scale"]
     state["panoptic_head.cls_logits.bias"] = torch.zeros(5)

@@ -296,7 +296,7 @@ def test_all_numbers_of_the_cityscapes_evaluator(tmp_path, monkeypatch, overlapp
     script = pytest.importorskip("cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling")
     if not hasattr(np, "in1d"):  # gone since numpy 2.4; the script still calls it
         monkeypatch.setattr(np, "in1d", np.isin, raising=False)
-    # It also writes its matches, which nobody reads, and cannot write the integers of today's numpy.
+    # It also writes its matches, which are not used here, and cannot write the integers of today's numpy.
     monkeypatch.setattr(script, "writeDict2JSON", lambda *_: None)
     truths = sorted((SAMPLE / "gtFine").resolve().glob("*/*/*_instanceIds.png"))
     truths = [

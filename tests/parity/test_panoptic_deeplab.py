@@ -109,7 +109,7 @@ def test_released_configurations(labels: str, sigma: float, fraction: float, nms
         200,
         0.1,
     )
-    assert (decoding.align_corners, decoding.resize, decoding.beyond_top_k) == (False, "outputs", "above")
+    assert (decoding.align_corners, decoding.resize, decoding.compat) == (False, "outputs", "panoptic_deeplab")
 
 
 def test_the_window_of_the_context_is_the_training_crop_of_the_configuration() -> None:
@@ -129,5 +129,5 @@ def test_the_standalone_form_has_its_own_momentum_dropout_and_losses() -> None:
     assert model.semantic_decoder.pyramid.dropout.p == 0.5
     representation = model.representation
     assert representation.offset_loss_weight == 0.005
-    assert representation.loss_align_corners
+    assert representation.compat == "standalone"
     assert representation.decoding.align_corners

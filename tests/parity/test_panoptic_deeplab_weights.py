@@ -165,7 +165,7 @@ def test_both_differences_are_listed_and_leave_the_model_as_it_was(tmp_path: Pat
     assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
 
 
-def test_a_checkpoint_of_the_other_form_says_which(tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_other_form_names_it(tmp_path: Path) -> None:
     path = tmp_path / "model_final.pth"
     torch.save(numbered(released_shapes("detectron2_r52")), path)
     with pytest.raises(CheckpointMismatchError, match="its names are those of compat='detectron2'"):
@@ -181,7 +181,7 @@ def test_counters_are_all_there_or_none(tmp_path: Path) -> None:
     torch.save({name: t for name, t in state.items() if name not in counters[1:]}, path)
     with pytest.raises(CheckpointMismatchError, match=f"{len(counters) - 1} missing: "):
         load_published(without_memory(*MOBILENETV2[:2]), path)
-    # Without any, what else is missing is still told, and no counter of it.
+    # Without any, other missing tensors are still reported, but not their counters.
     norm = "backbone.features.0.1"
     torch.save({name: t for name, t in state.items() if name not in counters and not name.startswith(norm)}, path)
     with pytest.raises(CheckpointMismatchError, match=rf"5 missing: {norm}\.bias, {norm}\.num_batches_tracked, "):

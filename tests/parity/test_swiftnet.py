@@ -237,7 +237,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, capsys: pytest.Captur
         ),
     ],
 )
-def test_what_is_no_checkpoint_says_why_and_what_to_do(content: bytes, message: str, tmp_path: Path) -> None:
+def test_other_files_are_refused_with_reason_and_remedy(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "model_final.pth"
     path.write_bytes(content)
     with pytest.raises(UnreadableFileError) as caught:

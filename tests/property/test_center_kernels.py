@@ -17,8 +17,9 @@ from panscape.representations.centers.decode import (
     group_centers_batched,
     group_centers_reference,
 )
-from panscape.representations.centers.encode import CenterTargetMaps, center_targets, center_targets_reference
+from panscape.representations.centers.encode import center_targets, center_targets_reference
 from panscape.representations.centers.resize_outputs import resize_outputs
+from panscape.representations.centers.types import CenterTargets
 
 WILD = [float("nan"), float("inf"), -float("inf"), 3e38, -3e38, 1e30, 1e-45]
 seeds = st.integers(0, 2**32 - 1)
@@ -72,7 +73,7 @@ def groupings(draw):
         align_corners=draw(st.booleans()),
         thing_area=draw(st.sampled_from([0, 0, 1, 2, 6, 30, 200])),
         stuff_share=draw(st.sampled_from([0.0, 0.0, 0.01, 0.3])),
-        beyond_top_k=draw(st.sampled_from(["highest", "above"])),
+        compat=draw(st.sampled_from(["panoptic_swiftnet", "panoptic_deeplab"])),
         join_peaks=draw(st.booleans()),
     )
     return logits, center, offset, ImageGeometry.of(size, padded_size=padded), things, decoding
@@ -96,7 +97,7 @@ def test_grouping_when_there_are_about_top_k_centres(case, more):
     unlimited = replace(unlimited, join_peaks=decoding.join_peaks)
     everything = group_centers_reference(*outputs[:-1], tuple(range(len(outputs[0]))), unlimited)
     top_k = max(everything.num_segments + more, 1)
-    limited = replace(unlimited, top_k=top_k, beyond_top_k=decoding.beyond_top_k)
+    limited = replace(unlimited, top_k=top_k, compat=decoding.compat)
     expected = group_centers_reference(*outputs, limited)
     assert same_map(group_centers(*outputs, limited), expected)
     logits, center, offset, geometry, things = outputs
@@ -200,5 +201,5 @@ def test_targets(case, seed, sigma, small_area):
     arguments = {"sigma": sigma, "small_area": small_area, "small_weight": 3.0, "void": 255}
     fast = center_targets(ids, category, is_thing, is_crowd, **arguments)
     plain = center_targets_reference(ids, category, is_thing, is_crowd, **arguments)
-    for name, a, b in zip(CenterTargetMaps._fields, fast, plain, strict=True):
+    for name, a, b in zip(CenterTargets._fields, fast, plain, strict=True):
         assert torch.equal(a, b), name

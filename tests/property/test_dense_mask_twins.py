@@ -57,19 +57,19 @@ def cases(draw):
 
 
 @settings(max_examples=600, deadline=None, derandomize=True)
-@given(cases(), st.sampled_from(["published", "paper"]))
-def test_masks(case, variant):
+@given(cases(), st.sampled_from(["released", "paper"]))
+def test_masks(case, compat):
     inputs, threshold = case
-    expected = dense_masks_reference(inputs, threshold=threshold, variant=variant)
-    found = dense_masks(inputs, threshold=threshold, variant=variant)
+    expected = dense_masks_reference(inputs, threshold=threshold, compat=compat)
+    found = dense_masks(inputs, threshold=threshold, compat=compat)
     assert torch.equal(found.to_masks(inputs.geometry.size), expected)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(cases(), st.sampled_from(["published", "paper"]), st.sampled_from([0, 500, 3000]))
-def test_masks_made_a_few_at_a_time(case, variant, max_pixels):
+@given(cases(), st.sampled_from(["released", "paper"]), st.sampled_from([0, 500, 3000]))
+def test_masks_made_a_few_at_a_time(case, compat, max_pixels):
     inputs, threshold = case
-    options = {"threshold": threshold, "variant": variant}
+    options = {"threshold": threshold, "compat": compat}
     found = dense_masks_chunked(inputs, **options, max_pixels=max_pixels)
     assert torch.equal(found.to_masks(inputs.geometry.size), dense_masks_reference(inputs, **options))
 

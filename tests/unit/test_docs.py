@@ -78,6 +78,19 @@ def test_links_lead_to_files_and_headings(folder: Path, name: str, text: str) ->
             assert anchor in anchors(file.read_text(encoding="utf-8")), f"{name} links to {target}"
 
 
+def test_where_is_what_names_files_and_what_is_in_them() -> None:
+    rows = re.findall(r"^\| (.*\?) \| (.*) \|$", PAGES["where_is_what.md"], re.MULTILINE)
+    assert len(rows) >= 20
+    for question, answer in rows:
+        words = re.findall(r"`([^`]+)`", answer)
+        paths = [ROOT / "src" / "panscape" / word for word in words if "." in word or word.endswith("/")]
+        assert paths, question
+        assert all(path.exists() for path in paths), question
+        content = "".join(path.read_text(encoding="utf-8") for path in paths if path.is_file())
+        for name in (word for word in words if word.isidentifier()):
+            assert re.search(rf"^(class|def) {name}\b", content, re.MULTILINE), name
+
+
 def leaves(nav: Any) -> list[str]:
     if isinstance(nav, str):
         return [nav]
@@ -199,7 +212,7 @@ def run(block: Block, name: str, namespace: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, text in (PAGES | OTHERS).items() if blocks(text)])
-def test_code_runs_and_prints_what_is_said(
+def test_code_runs_and_prints_the_stated_output(
     name: str, folder_of_images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = blocks((PAGES | OTHERS)[name])

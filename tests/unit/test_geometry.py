@@ -39,7 +39,7 @@ def test_sizes_that_do_not_fit_are_refused():
             require_fits(strange, (16, 20))
 
 
-def test_an_image_is_neither_resized_nor_padded_unless_it_says_so():
+def test_an_image_is_neither_resized_nor_padded_by_default():
     plain = ImageGeometry.of((30, 40))
     assert (plain.size, plain.inference_size, plain.padded_size) == ((30, 40), (30, 40), (30, 40))
     assert not plain.is_resized

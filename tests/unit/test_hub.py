@@ -39,15 +39,13 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def test_what_is_in_the_cache_is_not_asked_for(questions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_files_are_not_requested(questions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "/cache/model.safetensors")
     assert fetched() == Path("/cache/model.safetensors")
     assert questions == []
 
 
-def test_a_download_says_what_from_where_and_how_large(
-    questions: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_download_is_announced_with_source_and_size(questions: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
     assert fetched(lines.append) == Path("/cache/model.safetensors")
     assert lines == [f"fetching {ADDRESS}, 12.3 MB"]
@@ -56,15 +54,15 @@ def test_a_download_says_what_from_where_and_how_large(
     assert capsys.readouterr().err == f"fetching {ADDRESS}, 12.3 MB\n"
 
 
-def test_offline_nothing_is_asked(questions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_nothing_is_requested(questions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UnreadableFileError, match=rf"expected {ADDRESS} .* HF_HUB_OFFLINE forbids .*; give a file$"):
         fetched()
     assert questions == []
 
 
-def test_a_hub_that_nobody_reaches_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The client that the hub's package brings along, against a port of this machine on which nobody listens.
+def test_an_unreachable_hub_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The client of the hub's package, against a local port without a server.
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(hub, "hub_address", lambda *_: "http://127.0.0.1:9/owner/name/resolve/main/model.safetensors")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("five attempts would begin here"))

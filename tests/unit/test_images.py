@@ -36,7 +36,7 @@ def test_rgb_comes_back_as_channels_rows_columns(tmp_path):
 @pytest.mark.parametrize(
     ("orientation", "undo"),
     [
-        # What the EXIF standard says the stored row 0 and column 0 are, as numpy moves on [H, W, C].
+        # The stored row 0 and column 0 in the EXIF standard, as numpy moves on [H, W, C].
         (1, lambda a: a),
         (2, lambda a: a[:, ::-1]),
         (3, lambda a: a[::-1, ::-1]),

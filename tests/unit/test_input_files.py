@@ -41,8 +41,20 @@ def test_names_stay_in_their_folder(folder: Path, tmp_path: Path) -> None:
             found.find(name)
 
 
+def test_links_out_of_a_folder_are_followed_on_request(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "blob").touch()
+    (folder / "blob.png").symlink_to(tmp_path / "blob")
+    (folder / "out").symlink_to(tmp_path)
+    found = FileFolder(folder, follow_links=True)
+    for name in ("blob.png", "out/blob", "OUT/BLOB"):
+        assert found.find(name).samefile(tmp_path / "blob")
+    for name in ("../blob", "/blob", "sub/../../blob", "C:\\blob", "out/../../blob"):
+        with pytest.raises(FileNameError, match="which is outside"):
+            found.find(name)
+
+
 @pytest.mark.parametrize("name", [None, 3, "", ["a"], "a\x00b", "round", "a" * 300])
-def test_what_is_no_name_is_refused(folder: Path, name: object) -> None:
+def test_invalid_names_are_refused(folder: Path, name: object) -> None:
     (folder / "round").symlink_to(folder / "round")
     with pytest.raises(FileNameError, match="expected the name of a file, got "):
         FileFolder(folder).find(name)
@@ -65,7 +77,7 @@ def test_json_in_every_encoding(tmp_path: Path, encoding: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"a": "\xff"}', b"[" * 100_000, b"\xff\xfe\x00"])
-def test_what_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
+def test_invalid_json_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
     with pytest.raises(UnreadableFileError, match=r"a\.json: expected JSON, but"):

@@ -107,7 +107,7 @@ class TestLabelSpace:
             lambda d: d["categories"][0].update(color=["1", "2", "3"]),
         ],
     )
-    def test_an_incomplete_description_says_what_is_needed(self, change):
+    def test_an_incomplete_description_raises_an_error(self, change):
         description = json.loads(json.dumps(LabelSpace("two", (SKY, CAR)).to_dict()))
         change(description)
         with pytest.raises(InvalidLabelSpaceError, match=r"expected \{'name', 'categories'.*but \w+Error"):
@@ -121,7 +121,7 @@ class TestLabelSpace:
         with pytest.raises(InvalidLabelSpaceError, match=r"a\.json: .*'is_thing' of 'sky' is 'false' instead of true"):
             LabelSpace.load(path)
 
-    def test_what_cannot_be_loaded(self, tmp_path):
+    def test_invalid_files(self, tmp_path):
         with pytest.raises(UnknownNameError, match=r"unknown label space 'cityscape'; did you mean cityscapes\?"):
             LabelSpace.load("cityscape")
         with pytest.raises(UnreadableFileError, match=r"no\.json: no such file"):

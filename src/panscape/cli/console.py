@@ -49,7 +49,7 @@ class ResultPrinter:
     ) -> None:
         self._bar.__exit__(kind, error, trace)
 
-    def tell(self, outcome: FileResult | FileError) -> None:
+    def on_result(self, outcome: FileResult | FileError) -> None:
         """Print the line of a source that was predicted or has failed."""
         self._num_done += 1
         self._bar.show("")
@@ -62,7 +62,7 @@ class ResultPrinter:
         else:
             print(f"panscape: {outcome.source}: {outcome.error}", file=sys.stderr)
 
-    def frame(self, source: SourceFile, index: int, num_frames: int | None) -> None:
+    def on_frame(self, source: SourceFile, index: int, num_frames: int | None) -> None:
         """Show the progress of a video: below the bar, or with the bar if it is the only source."""
         total = max(index, num_frames) if num_frames else None
         if self._counts_frames:

@@ -78,7 +78,8 @@ def _size(image: CocoImage) -> Size | None:
 class CocoPanoptic:
     """Images with annotations in COCO panoptic format, in the order of the JSON's ``images``.
 
-    The JSON defines the dataset; other files of the two folders are ignored.
+    The JSON defines the dataset; other files of the two folders are ignored. Files may be symbolic links, also to other
+    folders.
 
     Args:
         json_path: with ``images`` and ``annotations``, for example ``panoptic_val2017.json``.
@@ -104,7 +105,7 @@ class CocoPanoptic:
         self.json_path = Path(json_path)
         content = load_coco_json(self.json_path)
         images_by_key(content)
-        source = coco_source(content, Path(annotations))
+        source = coco_source(content, Path(annotations), follow_links=True)
         found = labels or source.labels
         if found is None:
             missing = InvalidAnnotationError(f"{self.json_path}: expected 'categories', found none; give labels=")

@@ -106,12 +106,12 @@ def pair_files(
 
 
 def listed_files(folder: Path, names: Sequence[object], json_path: Path) -> list[Path]:
-    """Return the paths of files that a JSON lists.
+    """Return the paths of files that the JSON of a dataset lists; links in the folder are followed.
 
     Raises:
         UnreadableFileError: a name leaves the folder, or files are missing; the message has their number.
     """
-    found = FileFolder(folder)
+    found = FileFolder(folder, follow_links=True)
     try:
         paths = [found.find(name) for name in names]
     except FileNameError as error:
@@ -135,7 +135,7 @@ def pair_with_images(source: AnnotationSource, folder: Path) -> list[Pair]:
         InvalidAnnotationError: an annotation has no image.
     """
     listed = [entry.image for entry in source.entries]
-    known = FileFolder(folder)
+    known = FileFolder(folder, follow_links=True)
     if not any(_exists(known, name) for name in listed) and (images := _images_by_key(source, folder)):
         return [Pair(entry.name, path, entry) for entry, path in zip(source.entries, images, strict=True)]
     for entry in source.entries:

@@ -22,7 +22,7 @@ LAYOUTS = """(a) COCO panoptic format: ROOT/annotations/panoptic_train.json, its
 ROOT/annotations/panoptic_train and the images in ROOT/train or ROOT/images; (b) semantic masks: \
 ROOT/images/train/NAME.jpg with ROOT/labels/train/NAME.png, and ROOT/categories.json with the categories"""
 
-_NAME = "own"  # of the label space; it must not change when the folder is moved
+_NAME = "from_folder"  # of the label space; it must not change when the folder is moved
 _MAX_CATEGORIES = 250
 
 

@@ -84,7 +84,7 @@ class FileEvaluation:
             "labels": self.labels.name,
             "protocol": self.protocol,
             "images": len(self.records),
-            "left_out": self.num_images - len(self.records),
+            "excluded": self.num_images - len(self.records),
             **self.report.to_dict(),
             "issues": [issue.to_dict() for issue in self.issues],
             "issue_counts": count_by_kind(self.issues),
@@ -141,9 +141,9 @@ def evaluate_files(
     if reading.threads < 0:
         raise InvalidArgumentError(f"expected threads of 0 or more, got {reading.threads}; use 0 for one per processor")
     protocol = get_protocol(options.protocol)
-    by_source_id = reading.label_ids == "dataset"
-    truth_source = find_source(Path(truth), pngs=reading.gt_dir, by_source_id=by_source_id)
-    prediction_source = find_source(Path(predictions), pngs=reading.pred_dir, by_source_id=by_source_id)
+    use_source_ids = reading.label_ids == "dataset"
+    truth_source = find_source(Path(truth), pngs=reading.gt_dir, use_source_ids=use_source_ids)
+    prediction_source = find_source(Path(predictions), pngs=reading.pred_dir, use_source_ids=use_source_ids)
     space = label_space(reading.labels, truth_source)
     pairs, issues = paired(prediction_source, truth_source)
     # Results repeat the images of the ground truth, also those that were not predicted.

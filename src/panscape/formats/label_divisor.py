@@ -29,7 +29,7 @@ def encode_label_divisor(
     divisor: int = 1000,
     void: int = -1,
     numbering: Numbering = "of_category",
-    by_source_id: bool = False,
+    use_source_ids: bool = False,
 ) -> NDArray[np.int64]:
     """Convert a map to label divisor format; the inverse of :func:`decode_label_divisor`.
 
@@ -43,7 +43,7 @@ def encode_label_divisor(
         void: the value of void.
         numbering: "of_category" numbers the objects of each category from 1 (Panoptic-DeepLab), "of_image" all objects
             together (Panoptic SwiftNet, which also counts centres without pixels).
-        by_source_id: write the category ids of the dataset files instead of the positions in ``labels``.
+        use_source_ids: write the category ids of the dataset files instead of the positions in ``labels``.
 
     Returns:
         int64 [H, W].
@@ -66,7 +66,7 @@ def encode_label_divisor(
         if labels[category].is_thing and not crowd[row]:
             counted = category if numbering == "of_category" else -1
             number = counts[counted] = counts.get(counted, 0) + 1
-        value = (source if by_source_id else category) * divisor + number
+        value = (source if use_source_ids else category) * divisor + number
         if number >= divisor:
             raise InvalidArgumentError(
                 f"a divisor of {divisor} allows at most {divisor - 1} objects, got more; use a larger one"
@@ -87,7 +87,7 @@ def decode_label_divisor(
     *,
     divisor: int = 1000,
     void: int = -1,
-    by_source_id: bool = False,
+    use_source_ids: bool = False,
 ) -> PanopticMap:
     """Convert label divisor format to a map, for any numbering of its objects.
 
@@ -98,7 +98,7 @@ def decode_label_divisor(
         labels: the label space, which separates things from stuff.
         divisor: of the values.
         void: the value of void; may be in the range of a category that ``labels`` lacks, such as 255 times the divisor.
-        by_source_id: categories are the ids of the dataset files instead of positions in ``labels``.
+        use_source_ids: categories are the ids of the dataset files instead of positions in ``labels``.
 
     Returns:
         A map with segments in ascending order of the values.
@@ -113,7 +113,7 @@ def decode_label_divisor(
         raise InvalidArgumentError(
             f"expected label divisor format as integers [H, W], got {numbers.dtype} {list(numbers.shape)}"
         )
-    known = labels.id_of_source if by_source_id else {i: i for i in range(len(labels))}
+    known = labels.id_of_source if use_source_ids else {i: i for i in range(len(labels))}
     present, place = np.unique(numbers.astype(np.int64), return_inverse=True)
     table = np.zeros(len(present), dtype=np.int32)
     rows: dict[tuple[int, int], int] = {}  # (category, value; 0 for stuff) to the row that describes it

@@ -46,7 +46,7 @@ def from_transformers(
     segments_info: Sequence[Mapping[str, Any]],
     labels: LabelSpace | None = None,
     *,
-    by_source_id: bool = False,
+    use_source_ids: bool = False,
 ) -> PanopticMap:
     """Convert the result of transformers for one image to a map.
 
@@ -62,7 +62,7 @@ def from_transformers(
         segmentation: integers [H, W], of any integer or floating type.
         segments_info: ``id`` and ``label_id`` of each segment, optionally ``was_fused`` and ``score``.
         labels: the categories; without them, ``label_id`` may be any number from 0 on.
-        by_source_id: ``label_id`` is the category id of the dataset files instead of the position in ``labels``.
+        use_source_ids: ``label_id`` is the category id of the dataset files instead of the position in ``labels``.
 
     Returns:
         A map with segments in the order of their first descriptions.
@@ -72,7 +72,7 @@ def from_transformers(
         InvalidAnnotationError: an id is not described, described twice, or its category is not in ``labels``.
     """
     numbers = to_integer_ids(segmentation)
-    segments, issues = parse_segments_info(segments_info, labels, by_source_id=by_source_id)
+    segments, issues = parse_segments_info(segments_info, labels, use_source_ids=use_source_ids)
     if issues:
         raise InvalidAnnotationError("; ".join(issue.what for issue in issues.values()))
     numbers, segments = merge_stuff_segments(numbers, segments, labels)
@@ -127,14 +127,14 @@ def to_integer_ids(segmentation: NDArray[Any] | Tensor) -> NDArray[np.int64]:
 
 
 def parse_segments_info(
-    segments_info: Sequence[Any], labels: LabelSpace | None, *, by_source_id: bool = False
+    segments_info: Sequence[Any], labels: LabelSpace | None, *, use_source_ids: bool = False
 ) -> tuple[list[SegmentInfo], dict[int | None, SegmentIssue]]:
     """Validate the descriptions of segments.
 
     Args:
         segments_info: see :func:`from_transformers`; its content may be anything.
         labels: see :func:`from_transformers`.
-        by_source_id: see :func:`from_transformers`.
+        use_source_ids: see :func:`from_transformers`.
 
     Returns:
         The valid segments, and the issues of the others by id; None for descriptions without an id.
@@ -160,7 +160,7 @@ def parse_segments_info(
             what = f"{len(same)} segments of label_id {', '.join(map(str, named))} share the id {number}"
             issues[number] = SegmentIssue("collision", f"{what}; {UNFUSED}")
         else:
-            category = _category(named[0], labels, by_source_id)
+            category = _category(named[0], labels, use_source_ids)
             if isinstance(category, str):
                 issues[number] = SegmentIssue("category", f"id {number}: {category}")
             else:
@@ -207,16 +207,16 @@ def _integer(value: object) -> int | None:
     return int(value) if is_usable else None  # type: ignore[call-overload]
 
 
-def _category(label: int, labels: LabelSpace | None, by_source_id: bool) -> int | str:
+def _category(label: int, labels: LabelSpace | None, use_source_ids: bool) -> int | str:
     """Return the category of a label, or an error message."""
     if labels is None:
         return label if label >= 0 else f"expected a label_id from 0 on, got {label}"
-    if by_source_id:
+    if use_source_ids:
         category = labels.id_of_source.get(label)
         return f"expected a source id of label space {labels.name!r}, got {label}" if category is None else category
     if 0 <= label < len(labels):
         return label
-    hint = "; it is a source id: use by_source_id=True or --label-ids source" if label in labels.id_of_source else ""
+    hint = "; it is a source id: use use_source_ids=True or --label-ids dataset" if label in labels.id_of_source else ""
     return (
         f"expected a label_id in 0..{len(labels) - 1}, the positions in label space {labels.name!r}, got {label}{hint}"
     )

@@ -84,10 +84,10 @@ class FileError:
 class ProgressCallback(Protocol):
     """Receives the progress of a prediction run."""
 
-    def tell(self, outcome: FileResult | FileError) -> None:
+    def on_result(self, outcome: FileResult | FileError) -> None:
         """Report a finished or failed source."""
 
-    def frame(self, source: SourceFile, index: int, num_frames: int | None) -> None:
+    def on_frame(self, source: SourceFile, index: int, num_frames: int | None) -> None:
         """Report that frame ``index`` (from 1) of a video is finished."""
 
 
@@ -139,7 +139,7 @@ class PredictionRun:
         failures = []
         for is_video, group in groupby(sources, key=lambda s: s.is_video):
             for outcome in self._videos(group, callback) if is_video else self._images(group):
-                callback.tell(outcome)
+                callback.on_result(outcome)
                 if isinstance(outcome, FileError):
                     failures.append(outcome)
         return failures
@@ -189,7 +189,7 @@ class PredictionRun:
                     name = f"{source.name}_{tally.frames:06d}"
                     self._outputs.write_map(name, prediction.map, f"{self._recorded[source]}/{name}.png")
                 tally.times.write += 1000 * (perf_counter() - started)
-                callback.frame(source, tally.frames, reader.num_frames)
+                callback.on_frame(source, tally.frames, reader.num_frames)
         return _done(source, tally, str(path))
 
     def _predict(self, image: Tensor, read_ms: float, tally: _Tally) -> Any:

@@ -52,8 +52,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.metrics.matching import SegmentMatches, match_segments, overlaps_under_protocol
-from panscape.metrics.overlaps import areas_of, crowds_of, overlaps
+from panscape.metrics.matching import SegmentMatches, SegmentOverlaps, match_segments, segment_overlaps
+from panscape.metrics.overlaps import areas_of, overlaps
 from panscape.metrics.protocol import Protocol, get_protocol
 from panscape.ops.contingency_table import ContingencyTable
 from panscape.panoptic import PanopticMap
@@ -167,41 +167,26 @@ def find_errors(
     """
     protocol = get_protocol(protocol)
     histogram = overlaps(prediction, truth) if histogram is None else histogram
-    pairs = overlaps_under_protocol(prediction, truth, histogram, protocol, stuff_ids)
+    found = segment_overlaps(prediction, truth, histogram, protocol, stuff_ids)
     if matches is None:
         matches = match_segments(prediction, truth, histogram, protocol, stuff_ids)
-    return _Search(prediction, truth, pairs, matches, protocol).run()
+    return _Search(found, matches).run()
 
 
 class _Search:
     """The state of :func:`find_errors`: overlaps, and the types assigned so far."""
 
-    def __init__(
-        self,
-        prediction: PanopticMap,
-        truth: PanopticMap,
-        pairs: tuple[_Integers, _Integers, _Integers],
-        matches: SegmentMatches,
-        protocol: Protocol,
-    ) -> None:
-        truth_id, predicted_id, area = pairs
-        num_truth, num_predicted = truth.num_segments, prediction.num_segments
-        is_crowd = crowds_of(truth) & (protocol.crowd == "excuse")
-        is_void, is_predicted_void = truth_id == 0, predicted_id == 0
-        is_unknown = is_void | is_crowd[truth_id]
-        self.truth_area = areas_of(truth_id, area, num_truth)[1:]
-        self.predicted_area = areas_of(predicted_id, area, num_predicted)[1:]
-        self.on_unknown = areas_of(predicted_id[is_unknown], area[is_unknown], num_predicted)[1:]
-        self.left_void = areas_of(truth_id[is_predicted_void], area[is_predicted_void], num_truth)[1:]
-        # Areas of the segments in unions.
-        self.truth_counted = self.truth_area - self.left_void * protocol.predicted_void_leaves_union
-        self.predicted_counted = self.predicted_area - areas_of(predicted_id[is_void], area[is_void], num_predicted)[1:]
-
-        # Pairs of a true segment that is not a crowd and a prediction.
-        pair = (truth_id > 0) & (predicted_id > 0) & ~is_crowd[truth_id]
-        self.a, self.b, self.shared = truth_id[pair] - 1, predicted_id[pair] - 1, area[pair]
-        self.iou = self.shared / (self.truth_counted[self.a] + self.predicted_counted[self.b] - self.shared)
-        self.is_same = truth.category.cpu().numpy()[self.a] == prediction.category.cpu().numpy()[self.b]
+    def __init__(self, found: SegmentOverlaps, matches: SegmentMatches) -> None:
+        # By row, which is the id minus one.
+        self.truth_area, self.predicted_area = found.truth_area[1:], found.predicted_area[1:]
+        self.truth_counted, self.predicted_counted = found.counted_truth[1:], found.counted_prediction[1:]
+        self.left_void = found.under_void[1:]
+        num_truth, num_predicted = len(self.truth_area), len(self.predicted_area)
+        is_unknown = (found.truth_id == 0) | found.is_crowd[found.truth_id]
+        self.on_unknown = areas_of(found.predicted_id[is_unknown], found.area[is_unknown], num_predicted)[1:]
+        pair = found.is_pair
+        self.a, self.b, self.shared = found.truth_id[pair] - 1, found.predicted_id[pair] - 1, found.area[pair]
+        self.iou, self.is_same = found.iou[pair], found.is_same[pair]
 
         self.is_false_negative, self.is_false_positive = np.zeros(num_truth, bool), np.zeros(num_predicted, bool)
         self.is_false_negative[matches.false_negatives.numpy()] = True

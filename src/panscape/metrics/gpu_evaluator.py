@@ -134,19 +134,19 @@ class GpuEvaluator(SummedMetric[EvaluationReport]):
             union = union - under_void[:, None]
         iou = table / union.clamp(min=1)
         is_match = is_same & ~is_crowd[:, None] & (iou > 0.5)
-        is_missed = (truth_area > 0) & ~is_crowd & ~is_match.any(1)
+        is_false_negative = (truth_area > 0) & ~is_crowd & ~is_match.any(1)
         if self.protocol.predicted_void_excuses_misses:
-            is_missed &= under_void / truth_area.clamp(min=1) <= 0.5
+            is_false_negative &= under_void / truth_area.clamp(min=1) <= 0.5
         # Only the last of several crowds of a category excuses predictions.
         there = is_crowd & (truth_area > 0)
         row = torch.arange(len(of_truth), device=table.device)
         is_replaced = ((of_truth[:, None] == of_truth[None]) & (row[:, None] < row[None]) & there[None]).any(1)
         excused = on_void + (table * (is_same & (there & ~is_replaced)[:, None])).sum(0)
-        is_spurious = (predicted_area > 0) & (excused / predicted_area.clamp(min=1) <= 0.5) & ~is_match.any(0)
-        of_rows = torch.stack([is_match.any(1).double(), is_missed.double(), (iou * is_match).sum(1)], dim=1)
-        matched, missed, iou_sum = self._sums(of_truth, of_rows).unbind(1)
-        spurious = self._sums(of_prediction, is_spurious.double()[:, None])[:, 0]
-        return torch.stack([matched, spurious, missed, iou_sum], dim=1)
+        is_false_positive = (predicted_area > 0) & (excused / predicted_area.clamp(min=1) <= 0.5) & ~is_match.any(0)
+        of_rows = torch.stack([is_match.any(1).double(), is_false_negative.double(), (iou * is_match).sum(1)], dim=1)
+        matched, false_negatives, iou_sum = self._sums(of_truth, of_rows).unbind(1)
+        false_positives = self._sums(of_prediction, is_false_positive.double()[:, None])[:, 0]
+        return torch.stack([matched, false_positives, false_negatives, iou_sum], dim=1)
 
     def _merged_ids(self, category: Tensor, is_void: Tensor) -> Tensor:
         """Return the id of each segment under the protocol: 0 for void, the first of its category for whole stuff."""
@@ -175,8 +175,8 @@ class GpuEvaluator(SummedMetric[EvaluationReport]):
         if self.protocol.predicted_void_leaves_union:
             union = union - under_void
         stuff = torch.stack([(truth_area > 0).double(), shared / union.clamp(min=1)], dim=1)
-        matched, spurious, missed, iou_sum = quality.unbind(1)
-        things = torch.stack([matched + (spurious + missed) / 2, iou_sum], dim=1)
+        matched, false_positives, false_negatives, iou_sum = quality.unbind(1)
+        things = torch.stack([matched + (false_positives + false_negatives) / 2, iou_sum], dim=1)
         return torch.where(self._is_stuff[:, None], stuff, things)
 
     def _covering(

@@ -84,13 +84,13 @@ class ObjectPixels(NamedTuple):
             one).
         area: int64 [M], their areas in pixels.
         found: int64 [M], their pixels that are predicted as the category of the object.
-        spurious: int64 [K], false positive pixels by predicted category, where the truth has another category.
+        false_positives: int64 [K], pixels by predicted category, where the truth has another category.
     """
 
     truth: Tensor
     area: Tensor
     found: Tensor
-    spurious: Tensor
+    false_positives: Tensor
 
 
 def count_object_pixels(
@@ -114,10 +114,10 @@ def count_object_pixels(
     area = areas_of(a, shared, truth.num_segments)
     found = areas_of(a[is_right], shared[is_right], truth.num_segments)
     is_wrong = ~is_right & (a > 0) & (b > 0)
-    spurious = np.zeros(len(labels), np.int64)
-    np.add.at(spurious, predicted_category[b[is_wrong]], shared[is_wrong])
+    false_positives = np.zeros(len(labels), np.int64)
+    np.add.at(false_positives, predicted_category[b[is_wrong]], shared[is_wrong])
     rows = np.flatnonzero(_is_object(truth, labels) & (area[1:] > 0))
-    return ObjectPixels(*map(torch.from_numpy, (rows, area[rows + 1], found[rows + 1], spurious)))
+    return ObjectPixels(*map(torch.from_numpy, (rows, area[rows + 1], found[rows + 1], false_positives)))
 
 
 def _is_object(truth: PanopticMap, labels: LabelSpace) -> NDArray[np.bool_]:
@@ -196,7 +196,7 @@ class InstanceIoU(MapMetric[InstanceIoUReport]):
         self._require_sizes(category)
         area, found = pixels.area.numpy(), pixels.found.numpy()
         columns = [np.bincount(category, weights, minlength=len(self.labels)) for weights in (found / area, None, area)]
-        return torch.from_numpy(np.stack([*columns, pixels.spurious.numpy()], axis=1))
+        return torch.from_numpy(np.stack([*columns, pixels.false_positives.numpy()], axis=1))
 
     def _require_sizes(self, categories: NDArray[np.int64]) -> None:
         if self.average_sizes is None:
@@ -212,11 +212,11 @@ class InstanceIoU(MapMetric[InstanceIoUReport]):
         per_category = {}
         for category in self.labels.thing_ids:
             name = self.labels[category].name
-            share, count, area, spurious = self.state[category].tolist()
+            share, count, area, false_positives = self.state[category].tolist()
             if self.average_sizes is None:
                 size = area / count if count else math.nan
             else:
                 size = self.average_sizes.get(name, math.nan)
-            found, missed = (size * share, size * (count - share)) if count else (0.0, 0.0)
-            per_category[name] = CategoryInstanceIoU(found, int(spurious), missed, size)
+            found, false_negatives = (size * share, size * (count - share)) if count else (0.0, 0.0)
+            per_category[name] = CategoryInstanceIoU(found, int(false_positives), false_negatives, size)
         return InstanceIoUReport(mean_iou(per_category.values()), per_category)

@@ -20,6 +20,40 @@ Ids = NDArray[np.int64]
 Shares = NDArray[np.float64]
 
 
+class SegmentOverlaps(NamedTuple):
+    """The overlaps of the segments of one image under a protocol, by id; id 0 is void.
+
+    Attributes:
+        truth_id: int64 [N], ids of the ground truth of the pairs that overlap.
+        predicted_id: int64 [N], ids of the prediction of these pairs.
+        area: int64 [N], their common pixels.
+        is_pair: bool [N], whether the pair is a true segment that is not a crowd, and a predicted segment.
+        is_same: bool [N], whether both have the same category; void never has.
+        iou: float64 [N], the IoU that the protocol defines; 0 unless ``is_pair``.
+        is_crowd: bool [S + 1], which true segments are crowds that the protocol excuses.
+        truth_area: int64 [S + 1], pixels of each true segment.
+        predicted_area: int64 [T + 1], pixels of each predicted segment.
+        under_void: int64 [S + 1], pixels of each true segment that are void in the prediction.
+        on_void: int64 [T + 1], pixels of each predicted segment that are void in the ground truth.
+        counted_truth: int64 [S + 1], pixels of each true segment that count in a union.
+        counted_prediction: int64 [T + 1], pixels of each predicted segment that count in a union.
+    """
+
+    truth_id: Ids
+    predicted_id: Ids
+    area: Ids
+    is_pair: NDArray[np.bool_]
+    is_same: NDArray[np.bool_]
+    iou: Shares
+    is_crowd: NDArray[np.bool_]
+    truth_area: Ids
+    predicted_area: Ids
+    under_void: Ids
+    on_void: Ids
+    counted_truth: Ids
+    counted_prediction: Ids
+
+
 class SegmentMatches(NamedTuple):
     """The matched and unmatched segments of one image, on the CPU, as rows of the maps (id minus one).
 
@@ -65,40 +99,69 @@ def match_segments(
     """
     protocol = get_protocol(protocol)
     histogram = overlaps(prediction, truth) if histogram is None else histogram
-    truth_id, predicted_id, area = overlaps_under_protocol(prediction, truth, histogram, protocol, stuff_ids)
-    # The category of void equals no other, not even that of the other void.
-    truth_category, predicted_category = categories_of(truth, -1), categories_of(prediction, -2)
+    found = segment_overlaps(prediction, truth, histogram, protocol, stuff_ids)
+    is_match = found.is_same & (found.iou > 0.5)
+    a, b, iou = found.truth_id[is_match], found.predicted_id[is_match], found.iou[is_match]
+    if refined is not None:
+        iou = refined(a, b, iou)
+        a, b, iou = a[iou > 0.5], b[iou > 0.5], iou[iou > 0.5]
+
+    is_false_negative = (found.truth_area > 0) & ~found.is_crowd
+    if protocol.predicted_void_excuses_misses:
+        is_false_negative &= found.under_void / np.maximum(found.truth_area, 1) <= 0.5
+    is_false_negative[a] = False
+    excused = found.on_void.copy()
+    last_crowds = _last_crowds(found.is_crowd & (found.truth_area > 0), categories_of(truth, -1))
+    on_crowd = found.is_same & last_crowds[found.truth_id]
+    excused[found.predicted_id[on_crowd]] += found.area[on_crowd]  # one crowd per category, so each at most once
+    is_false_positive = (found.predicted_area > 0) & (excused / np.maximum(found.predicted_area, 1) <= 0.5)
+    is_false_positive[b] = False
+    is_false_negative[0] = is_false_positive[0] = False
+    rows = (a - 1, b - 1, iou, is_false_negative.nonzero()[0] - 1, is_false_positive.nonzero()[0] - 1)
+    return SegmentMatches(*map(torch.from_numpy, rows))
+
+
+def segment_overlaps(
+    prediction: PanopticMap,
+    truth: PanopticMap,
+    histogram: ContingencyTable,
+    protocol: Protocol,
+    stuff_ids: Sequence[int] | None,
+) -> SegmentOverlaps:
+    """Return the overlaps of the segments of one image under a protocol; for the arguments see :func:`match_segments`.
+
+    Raises:
+        InvalidArgumentError: the protocol needs ``stuff_ids``.
+    """
+    truth_id, predicted_id, area = _pairs_under_protocol(prediction, truth, histogram, protocol, stuff_ids)
     is_crowd = crowds_of(truth) & (protocol.crowd == "excuse")
     truth_area = areas_of(truth_id, area, truth.num_segments)
     predicted_area = areas_of(predicted_id, area, prediction.num_segments)
     is_void, is_predicted_void = truth_id == 0, predicted_id == 0
     on_void = areas_of(predicted_id[is_void], area[is_void], prediction.num_segments)
     under_void = areas_of(truth_id[is_predicted_void], area[is_predicted_void], truth.num_segments)
-    is_same = truth_category[truth_id] == predicted_category[predicted_id]
-
-    possible = is_same & ~is_crowd[truth_id]
-    a, b, shared = truth_id[possible], predicted_id[possible], area[possible]
-    union = truth_area[a] + predicted_area[b] - shared - on_void[b]
-    if protocol.predicted_void_leaves_union:
-        union -= under_void[a]
-    iou = shared / union
-    a, b, iou = a[iou > 0.5], b[iou > 0.5], iou[iou > 0.5]
-    if refined is not None:
-        iou = refined(a, b, iou)
-        a, b, iou = a[iou > 0.5], b[iou > 0.5], iou[iou > 0.5]
-
-    is_missed = (truth_area > 0) & ~is_crowd
-    if protocol.predicted_void_excuses_misses:
-        is_missed &= under_void / np.maximum(truth_area, 1) <= 0.5
-    is_missed[a] = False
-    excused = on_void.copy()
-    on_crowd = is_same & _last_crowds(is_crowd & (truth_area > 0), truth_category)[truth_id]
-    excused[predicted_id[on_crowd]] += area[on_crowd]  # one crowd per category, so each prediction at most once
-    is_spurious = (predicted_area > 0) & (excused / np.maximum(predicted_area, 1) <= 0.5)
-    is_spurious[b] = False
-    is_missed[0] = is_spurious[0] = False
-    rows = (a - 1, b - 1, iou, is_missed.nonzero()[0] - 1, is_spurious.nonzero()[0] - 1)
-    return SegmentMatches(*map(torch.from_numpy, rows))
+    counted_truth = truth_area - under_void * protocol.predicted_void_leaves_union
+    counted_prediction = predicted_area - on_void
+    is_pair = ~is_void & ~is_predicted_void & ~is_crowd[truth_id]
+    union = counted_truth[truth_id] + counted_prediction[predicted_id] - area
+    iou = np.divide(area, union, out=np.zeros(len(area)), where=is_pair)
+    # The category of void equals no other, not even that of the other void.
+    is_same = categories_of(truth, -1)[truth_id] == categories_of(prediction, -2)[predicted_id]
+    return SegmentOverlaps(
+        truth_id,
+        predicted_id,
+        area,
+        is_pair,
+        is_same,
+        iou,
+        is_crowd,
+        truth_area,
+        predicted_area,
+        under_void,
+        on_void,
+        counted_truth,
+        counted_prediction,
+    )
 
 
 def _last_crowds(is_crowd: NDArray[np.bool_], category: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -139,24 +202,14 @@ def ids_under_protocol(
     )
 
 
-def overlaps_under_protocol(
+def _pairs_under_protocol(
     prediction: PanopticMap,
     truth: PanopticMap,
     histogram: ContingencyTable,
     protocol: Protocol,
     stuff_ids: Sequence[int] | None,
 ) -> tuple[Ids, Ids, Ids]:
-    """Return the overlaps of an image under the ids of a protocol (:func:`ids_under_protocol`).
-
-    Args:
-        prediction: of the same size as ``truth``.
-        truth: with its crowds, if any.
-        histogram: the result of :func:`~panscape.metrics.overlaps.overlaps` for both maps.
-        protocol: the evaluation protocol.
-        stuff_ids: the stuff categories, if the protocol needs them.
-
-    Returns:
-        Ids of the ground truth, ids of the prediction and pixel counts, int64 [N] each, in the order of a histogram.
+    """Return a histogram under the ids of a protocol (:func:`ids_under_protocol`), int64 [N] each, in its order.
 
     Raises:
         InvalidArgumentError: the protocol needs ``stuff_ids``.

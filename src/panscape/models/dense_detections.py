@@ -36,6 +36,7 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
+from panscape.constraints import PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry, padded_size
 from panscape.labels import LabelSpace
@@ -210,31 +211,26 @@ class DenseDetectionsConfig(ModelConfig[DenseDetections]):
     levelness: bool = True
     box_width: int = 256
     semantic_width: int = 128
-    fpn_width: int = 256
-    tower_depth: int = 4
+    fpn_width: PositiveInt = 256
+    tower_depth: PositiveInt = 4
     initial_distance: float = 1.0
     frozen_norm: bool = False
     compat: Literal["released"] | None = None
     representation: DenseBoxRepresentation | None = None
 
     def __post_init__(self) -> None:
-        if self.towers not in (1, 2):
-            raise InvalidArgumentError(f"expected 1 or 2 towers, got {self.towers}")
+        check_fields(self)
         for name, width in (("box_width", self.box_width), ("semantic_width", self.semantic_width)):
             if width < 1 or width % CHANNELS_IN_GROUP:
                 raise InvalidArgumentError(
                     f"expected {name} to be a multiple of {CHANNELS_IN_GROUP}, the channels of a group, got {width}"
                 )
-        if self.fpn_width < 1 or self.tower_depth < 1:
-            raise InvalidArgumentError(
-                f"expected an fpn_width and a tower_depth of at least 1, got {self.fpn_width} and {self.tower_depth}"
-            )
         if not 0 < self.initial_distance <= LARGEST_DISTANCE:
             raise InvalidArgumentError(
                 f"expected an initial_distance above 0 and of at most {LARGEST_DISTANCE:g} pixels, got "
                 f"{self.initial_distance}"
             )
-        if self.compat not in (None, "released") or (self.compat and not self.frozen_norm):
+        if self.compat and not self.frozen_norm:
             raise InvalidArgumentError(
                 f'expected compat None, or "released" with frozen_norm=True, got {self.compat!r} with '
                 f"frozen_norm={self.frozen_norm}"

@@ -25,7 +25,7 @@ Where this differs from both:
 - Images are padded to multiples of the backbone's stride; detectron2 pads to the largest of the batch. On COCO both
   pad to multiples of 640 (``size_divisibility``).
 - If the inference size differs from the image's size, offsets are scaled with the map; detectron2 does not scale them
-  (``CenterDecoding(resize="outputs_unscaled")``).
+  (``CenterDecoding(compat="detectron2")``).
 - In the standalone form, the offset loss has half the weight instead of twice the divisor.
 - HRNet-W48 follows the authors' configuration for detectron2: its four branches, dilations 3, 6, 9 at stride 32,
   projections of 128, 64 and 32 channels. Its layers and those of MobileNetV2 are timm's.
@@ -45,12 +45,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from panscape.constraints import BelowOne, PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import round_up
 from panscape.labels import LabelSpace
 from panscape.models.center_model import CenterModel, CenterModelConfig
 from panscape.models.panoptic_deeplab_decoder import DeepLabDecoder, initialize_decoder, prediction_head
-from panscape.models.pisr import second_head, valid_cells
+from panscape.models.pisr import refined_head, valid_cells
 from panscape.models.variants import variant
 from panscape.nn.aspp import ASPP
 from panscape.nn.backbones import Backbone
@@ -60,7 +61,7 @@ _OUTPUT_STRIDE = 4
 _RATES = {16: (6, 12, 18), 32: (3, 6, 9)}  # dilations of the ASPP, by the stride of its features
 _PROJECTIONS = (128, 64, 32)  # channels for features at strides 16, 8 and 4
 
-_DECODING = CenterDecoding(resize="outputs", beyond_top_k="above")
+_DECODING = CenterDecoding(resize="outputs", compat="panoptic_deeplab")
 _REPRESENTATION = CenterRepresentation(boundary_alphas=(), decoding=_DECODING)
 # Settings of the released configurations, by label space.
 PUBLISHED: Mapping[str, CenterRepresentation] = {
@@ -133,7 +134,7 @@ class PanopticDeepLab(CenterModel):
     def _refined(self, name: str, channels: int, width: int, config: PanopticDeepLabConfig) -> nn.Module:
         """Return the second stage's head with ``width`` input channels; the first stage's has ``channels``."""
         first = self.get_submodule(name)
-        return second_head(
+        return refined_head(
             first, channels, width, lambda n: initialize_decoder(self._head(name, n, config), config.compat)
         )
 
@@ -246,28 +247,18 @@ class PanopticDeepLabConfig(CenterModelConfig[PanopticDeepLab]):
     compat: Literal["detectron2", "standalone"] = "detectron2"
     separable: bool = True
     output_stride: Literal[16, 32] | None = None
-    decoder_width: int = 256
-    instance_width: int = 128
-    pyramid_width: int = 256
-    head_width: int = 32
+    decoder_width: PositiveInt = 256
+    instance_width: PositiveInt = 128
+    pyramid_width: PositiveInt = 256
+    head_width: PositiveInt = 32
     projections: tuple[int, ...] | None = None
     instance_projections: tuple[int, ...] | None = None
-    context_size: tuple[int, int] | None = None
+    context_size: tuple[PositiveInt, PositiveInt] | None = None
     size_divisibility: int | None = None
-    dropout: float | None = None
+    dropout: BelowOne | None = None
 
     def __post_init__(self) -> None:
-        if self.compat not in ("detectron2", "standalone"):
-            raise InvalidArgumentError(f'expected compat "detectron2" or "standalone", got {self.compat!r}')
-        for name in ("decoder_width", "instance_width", "pyramid_width", "head_width"):
-            if getattr(self, name) < 1:
-                raise InvalidArgumentError(f"expected a {name} of at least 1 channel, got {getattr(self, name)}")
-        if not 0 <= self.dropout_prob < 1:
-            raise InvalidArgumentError(f"expected a dropout of 0 or more and below 1, got {self.dropout}")
-        if self.context_size is not None and (len(self.context_size) != 2 or min(self.context_size) < 1):
-            raise InvalidArgumentError(
-                f"expected a context_size of two sides, of at least 1x1 pixels, got {self.context_size}"
-            )
+        check_fields(self)
 
     @property
     def is_standalone(self) -> bool:
@@ -325,7 +316,7 @@ class PanopticDeepLabConfig(CenterModelConfig[PanopticDeepLab]):
         if not self.is_standalone:
             return published
         decoding = replace(published.decoding, align_corners=True)
-        return replace(published, offset_loss_weight=0.005, loss_align_corners=True, decoding=decoding)
+        return replace(published, offset_loss_weight=0.005, compat="standalone", decoding=decoding)
 
     def build(self, labels: LabelSpace) -> PanopticDeepLab:
         """See :meth:`ModelConfig.build`."""

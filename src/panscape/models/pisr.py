@@ -137,7 +137,7 @@ def valid_cells(size: Sequence[int], features: Tensor, stride: int) -> Tensor | 
     return F.pad(shown, (0, width - columns, 0, height - rows))
 
 
-def second_head(first: nn.Module, channels: int, width: int, build: Callable[[int], nn.Module]) -> nn.Module:
+def refined_head(first: nn.Module, channels: int, width: int, build: Callable[[int], nn.Module]) -> nn.Module:
     """Return a head for the second stage: a copy of the first stage's, as it is now, if it takes as many channels.
 
     Args:

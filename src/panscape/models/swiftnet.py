@@ -11,7 +11,7 @@ Where the paper and the authors' released code disagree, this follows the code, 
 - A module of the upsampling path upsamples, adds, then convolves (the paper: adds, convolves, then upsamples).
 - Skips are taken before the last ReLU of a residual stage.
 - The offset loss is divided by the sum of its weights, not by the number of pixels (Equation 1); the paper's version is
-  ``CenterRepresentation(offset_divisor="pixels")``.
+  ``CenterRepresentation(compat="paper")``.
 - The regions of boundary-aware learning are three bands and a ridge, not four (see
   ``representations/centers/boundary_weights.py``).
 
@@ -35,10 +35,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from panscape.constraints import check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.models.center_model import CenterModel, CenterModelConfig
-from panscape.models.pisr import second_head, valid_cells
+from panscape.models.pisr import refined_head, valid_cells
 from panscape.models.variants import variant
 from panscape.nn.backbones import STRIDES, Backbone
 from panscape.nn.blocks import norm_relu_conv
@@ -156,9 +157,9 @@ class PanopticSwiftNet(CenterModel):
         self.offset = norm_relu_conv(width, 2, 1, bias=True)
         self.relations = self.relate(config, width)
         if self.relations is not None:
-            self.refined_semantic = _second_head(self.semantic, self.relations.semantic_width)
-            self.refined_center = _second_head(self.center, self.relations.instance_width)
-            self.refined_offset = _second_head(self.offset, self.relations.instance_width)
+            self.refined_semantic = _refined_head(self.semantic, self.relations.semantic_width)
+            self.refined_center = _refined_head(self.center, self.relations.instance_width)
+            self.refined_offset = _refined_head(self.offset, self.relations.instance_width)
 
     def forward(self, images: Tensor) -> CenterOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs at a quarter of the padded size.
@@ -185,11 +186,11 @@ class PanopticSwiftNet(CenterModel):
         return self.pyramid.parameters()
 
 
-def _second_head(first: nn.Sequential, width: int) -> nn.Module:
+def _refined_head(first: nn.Sequential, width: int) -> nn.Module:
     """Return a second stage's head with ``width`` input channels, a copy of the first stage's if the widths match."""
     norm, _, conv = first
     channels, out_channels = cast(nn.BatchNorm2d, norm).num_features, cast(nn.Conv2d, conv).out_channels
-    return second_head(first, channels, width, lambda w: norm_relu_conv(w, out_channels, 1, bias=True))
+    return refined_head(first, channels, width, lambda w: norm_relu_conv(w, out_channels, 1, bias=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +214,7 @@ class SwiftNetConfig(CenterModelConfig[PanopticSwiftNet]):
     width: int = 256
 
     def __post_init__(self) -> None:
-        if self.context not in ("pyramid", "spp"):
-            raise InvalidArgumentError(f'expected context "pyramid" or "spp", got {self.context!r}')
+        check_fields(self)
         if not 1 <= self.num_levels <= 4 or (self.context == "spp" and self.num_levels != 1):
             raise InvalidArgumentError(
                 f'expected 1 to 4 levels, and 1 with context="spp", got levels={self.levels} with '

@@ -80,7 +80,7 @@ class RelationModule(nn.Module, ABC):
         self.detach_guidance = part.detach_guidance
 
     @property
-    def num_slots(self) -> int | None:
+    def num_heatmaps(self) -> int | None:
         """How many heatmaps it takes; None for any number."""
         return self.num_instances if self.uses_instances else None
 
@@ -118,11 +118,11 @@ class RelationModule(nn.Module, ABC):
         if features.ndim != 4:
             raise InvalidArgumentError(f"expected features as [B, {self.channels}, h, w], got {list(features.shape)}")
         batch, _, height, width = features.shape
-        num_slots = self.num_slots
+        num_heatmaps = self.num_heatmaps
         for name, part, planes in (
             ("features", features, self.channels),
             ("semantic_prob", semantic_prob, self.num_categories),
-            ("instances", instances, instances.shape[1] if num_slots is None else num_slots),
+            ("instances", instances, instances.shape[1] if num_heatmaps is None else num_heatmaps),
         ):
             if tuple(part.shape) != (batch, planes, height, width):
                 raise InvalidArgumentError(
@@ -208,13 +208,13 @@ class PISRModule(RelationModule):
         self.encoding_key = conv_norm_relu(channels, part.key_width, 1, norm=norm)  # g_s
         self.encoding_value = conv_norm_relu(channels, channels, 1, norm=norm)  # g_q
         num_rows = num_categories + part.num_instances
-        self.mix = RowScale(num_categories) if part.depthwise else conv_norm_relu(num_rows, num_rows, 1)  # g_p
+        self.mix = SimilarityNorm(num_categories) if part.depthwise else conv_norm_relu(num_rows, num_rows, 1)  # g_p
         self.norm = nn.BatchNorm2d(channels)
         if part.residual:
             nn.init.zeros_(self.norm.weight)
 
     @property
-    def num_slots(self) -> int | None:
+    def num_heatmaps(self) -> int | None:
         """How many heatmaps it takes; None for any number."""
         return None if self.part.depthwise else self.num_instances
 
@@ -229,7 +229,7 @@ class PISRModule(RelationModule):
         Returns:
             Encodings [B, P, C] of at least float32; and which maps are not zero everywhere, bool [B, P].
         """
-        sums, mass = sums_under(maps, features)
+        sums, mass = mask_pool(maps, features)
         if self.part.normalization == "mass":
             sums = sums / (mass + 1)
         elif self.part.normalization == "pixels":
@@ -252,8 +252,10 @@ class PISRModule(RelationModule):
             encodings = encodings.to(self.norm.weight.dtype)
             if self.importance is not None:
                 encodings = encodings * self.weights(encodings)
-            keys, values = (
-                of_present(layers, encodings[..., None], is_present)[..., 0].transpose(1, 2)  # [B, C', P], [B, C, P]
+            keys, values = (  # [B, C', P], [B, C, P]
+                apply_to_present(layers, encodings[..., None], is_present)[..., 0].transpose(
+                    1, 2
+                )  # [B, C', P], [B, C, P]
                 for layers in (self.encoding_key, self.encoding_value)
             )
         keys, values = keys.to(features.dtype), values.to(features.dtype)
@@ -263,12 +265,12 @@ class PISRModule(RelationModule):
         if self.part.softmax:
             similarity = similarity.masked_fill(~is_present[..., None], -torch.inf).softmax(1)
         similarity = similarity.unflatten(2, (height, width))
-        mixed = self.mix(similarity, is_present) if isinstance(self.mix, RowScale) else self.mix(similarity)
+        mixed = self.mix(similarity, is_present) if isinstance(self.mix, SimilarityNorm) else self.mix(similarity)
         related = self.norm((values @ mixed.flatten(2)).view(batch, -1, height, width))  # F_pan
         return cast(Tensor, features + related if self.part.residual else related)
 
 
-class RowScale(nn.Module):
+class SimilarityNorm(nn.Module):
     """BatchNorm and ReLU of maps, with one scale for each category and one for all objects.
 
     A scale before a norm would have no effect, so the norm's own scale is used.
@@ -287,7 +289,7 @@ class RowScale(nn.Module):
         """Map [B, N + K, h, w] to the same shape, for any K; ``is_present``, bool [B, N + K], marks non-zero maps."""
         of_categories, of_objects = x[:, : self.num_categories], x[:, self.num_categories :]
         objects = of_objects.flatten(2)[:, :, None]  # one channel, as all objects have one scale
-        scaled = of_present(self.objects, objects, is_present[:, self.num_categories :]).view_as(of_objects)
+        scaled = apply_to_present(self.objects, objects, is_present[:, self.num_categories :]).view_as(of_objects)
         return torch.cat([self.categories(of_categories), scaled], dim=1).relu()
 
 
@@ -299,7 +301,7 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
 
-def of_present(layers: nn.Module, rows: Tensor, is_present: Tensor) -> Tensor:
+def apply_to_present(layers: nn.Module, rows: Tensor, is_present: Tensor) -> Tensor:
     """Apply layers to the present rows only; other rows are zero and do not enter the statistics of norms.
 
     Args:
@@ -320,7 +322,7 @@ def of_present(layers: nn.Module, rows: Tensor, is_present: Tensor) -> Tensor:
     return made.masked_fill(~is_present[..., None, None], 0)  # norms map zero rows to non-zero values
 
 
-def sums_under(maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+def mask_pool(maps: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sums of features times maps over all places, and the sums of the maps.
 
     Both are of at least float32, also under autocast: half precision ends at 65504, and an image can have more places.

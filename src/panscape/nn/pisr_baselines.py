@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from panscape.constraints import BelowOne, PositiveInt
 from panscape.nn.blocks import conv_norm_relu
-from panscape.nn.pisr import RelationModule, Relations, sums_under
+from panscape.nn.pisr import RelationModule, Relations, mask_pool
 
 # Minimum divisor for the probability of a category summed over all places. Softmaxes underflow to 0; with a smaller
 # divisor, gradients overflow in single precision, especially if the loss is scaled.
@@ -137,7 +137,7 @@ class OCRModule(RelationModule):
         """See :meth:`RelationModule.forward`."""
         size = features.shape[-2:]
         shown = features if valid is None else features.masked_fill(~valid, 0)
-        sums, mass = sums_under(semantic_prob, shown)
+        sums, mass = mask_pool(semantic_prob, shown)
         means = sums / mass.clamp_min(_SMALLEST_MASS)
         regions = means.to(features.dtype).transpose(1, 2)[..., None]  # a map of N places: [B, C, N, 1]
         query = self.query(shown).flatten(2).transpose(1, 2) * self.scale

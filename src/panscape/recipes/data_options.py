@@ -104,7 +104,7 @@ class VistasData(DataOptions):
 
 @dataclass(frozen=True)
 class BsbData(DataOptions):
-    """BSB Aerial in COCO panoptic form.
+    """BSB Aerial in COCO panoptic format.
 
     ::
 

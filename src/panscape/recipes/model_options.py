@@ -98,7 +98,7 @@ class PanopticDeepLabOptions(FactoryOptions, PanopticDeepLabConfig):
     head_width: int = 16
     representation: CenterRepresentation = field(
         default_factory=lambda: CenterRepresentation(
-            boundary_alphas=(), decoding=CenterDecoding(resize="outputs", beyond_top_k="above")
+            boundary_alphas=(), decoding=CenterDecoding(resize="outputs", compat="panoptic_deeplab")
         )
     )
     relations: _Relations = None

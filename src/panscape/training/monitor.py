@@ -132,7 +132,7 @@ class TrainingMonitor:
         if self.processes.any(self._is_asked_to_stop):
             self.processes.fail(Stopped(f"stopped after step {step}"))
 
-    def stop_within(self, step: int) -> None:
+    def stop_evaluation_if_requested(self, step: int) -> None:
         """Stop an evaluation after ``step`` if a signal was received; with several processes it finishes first.
 
         Raises:

@@ -338,7 +338,7 @@ class _Run:
                     inference=InferenceOptions(limit, on_error=self.options.on_error),
                     workers=min(1, self.options.workers),
                     skipped=self._skipped_in_evaluation,
-                    progress=lambda done, count: self.monitor.stop_within(step),
+                    progress=lambda done, count: self.monitor.stop_evaluation_if_requested(step),
                 )
             except BadSampleError as error:  # all processes raise it
                 self.processes.fail(error)

@@ -56,7 +56,7 @@ def draw(
         names: "category" writes each category once, with the number of its things; "segment" names every segment, with
             the score of things; "none" writes nothing. Names that would hide most of a segment are omitted.
         min_score: draw things with a lower score as void, 0..1.
-        palette: "distinct", colors that are easy to tell apart, also with color vision deficiencies, or "published",
+        palette: "distinct", distinguishable colors, also with color vision deficiencies, or "published",
             those of the label space; see :func:`category_colors`.
         legend: append a legend below the image.
 

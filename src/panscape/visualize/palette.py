@@ -1,4 +1,4 @@
-"""Colors of categories: a palette in which they are easy to tell apart, or the colors of the label space."""
+"""Colors of categories: a palette of distinguishable colors, or the colors of the label space."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Palette = Literal["distinct", "published"]
 """Whose colours are drawn: ours, chosen for distance, or those of the dataset's authors."""
 
 # Colors of common categories: lightness, chroma and hue in degrees, in OKLab. Stuff is muted, things are vivid. The
-# first ones are the surest of their color.
+# first ones are the most certain of their color.
 _COMMON = [
     (key, np.array([lightness, chroma * np.cos(np.radians(hue)), chroma * np.sin(np.radians(hue))]))
     for key, (lightness, chroma, hue) in {

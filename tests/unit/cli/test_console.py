@@ -26,17 +26,17 @@ class Terminal(io.StringIO):
         return True
 
 
-def tell_all(**options):
+def report_all(**options):
     with ResultPrinter(SOURCES, **options) as reporter:
-        reporter.tell(DONE)
-        reporter.tell(FAILED)
+        reporter.on_result(DONE)
+        reporter.on_result(FAILED)
         for index in range(1, 13):
-            reporter.frame(SOURCES[2], index, 12)
-        reporter.tell(RIDE)
+            reporter.on_frame(SOURCES[2], index, 12)
+        reporter.on_result(RIDE)
 
 
 def test_text_has_a_line_for_each_source(capsys):
-    tell_all()
+    report_all()
     out, err = capsys.readouterr()
     first, second = out.splitlines()
     assert (
@@ -49,7 +49,7 @@ def test_text_has_a_line_for_each_source(capsys):
 
 
 def test_json_lines_hold_successes_and_failures(capsys):
-    tell_all(as_json=True)
+    report_all(as_json=True)
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in out.splitlines()]
     assert lines == [DONE.to_dict(), FAILED.to_dict(), RIDE.to_dict()]
@@ -63,7 +63,7 @@ def test_a_terminal_gets_a_bar_and_the_same_lines(monkeypatch, shared):
     monkeypatch.setattr(sys, "stderr", err)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
-    tell_all()
+    report_all()
     assert "sources" in (out if shared else err).getvalue()
     assert "no such image" in (out if shared else err).getvalue()
     assert "shots/a.jpg    " in out.getvalue()
@@ -79,6 +79,6 @@ def test_one_photo_and_json_on_a_terminal_have_no_bar(monkeypatch):
         monkeypatch.setattr(sys, "stdout", out)
         monkeypatch.setattr(sys, "stderr", err)
         with ResultPrinter(sources, as_json=as_json) as reporter:
-            reporter.tell(DONE)
+            reporter.on_result(DONE)
         assert len(out.getvalue().splitlines()) == 1
         assert "\x1b" not in out.getvalue() + err.getvalue()

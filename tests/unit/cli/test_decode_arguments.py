@@ -37,10 +37,10 @@ def test_options_are_taken_out(
 
 
 def test_values_have_the_types_of_the_options(boxes: PanopticModel) -> None:
-    given = ["--decode.min-score", "0.3", "--decode.stuff_on_uncovered=True", "--decode.variant", "paper"]
+    given = ["--decode.min-score", "0.3", "--decode.stuff_on_uncovered=True", "--decode.compat", "paper"]
     apply_arguments(boxes, [*given, "--decode.max-detections", "7"], "panscape")
     fusion = FusionConfig(min_score=0.3, stuff_on_uncovered=True)
-    assert boxes.decoding == DenseBoxDecoding(variant="paper", max_detections=7, fusion=fusion)
+    assert boxes.decoding == DenseBoxDecoding(compat="paper", max_detections=7, fusion=fusion)
     apply_arguments(boxes, [], "panscape")
     assert boxes.decoding.fusion == fusion
     grid = parse_grid(boxes, ["--decode.stuff-area", "5", "10", "--decode.stuff-on-uncovered", "False"], "panscape")
@@ -54,7 +54,7 @@ def test_complaints(boxes: PanopticModel) -> None:
         apply_arguments(boxes, ["--decode.min-score", "3"], "panscape predict")
     with pytest.raises(InvalidArgumentError, match="expected stuff_area of 0 or more, got -1"):
         apply_arguments(boxes, ["--decode.stuff-area", "-1"], "panscape predict")
-    for words in (["--decode.max-detections", "2.5"], ["--decode.max-detections"], ["--decode.variant", "x"]):
+    for words in (["--decode.max-detections", "2.5"], ["--decode.max-detections"], ["--decode.compat", "x"]):
         with pytest.raises(InvalidArgumentError, match=words[0]):
             apply_arguments(boxes, words, "panscape predict")
 

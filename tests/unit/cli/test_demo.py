@@ -14,7 +14,7 @@ SCENES = (demo.DemoScene("street", Size(64, 96), 0), demo.DemoScene("above", Siz
 
 
 class Oracle(ColorModel):
-    """Says the truth, which it was told beforehand, but for the sky, which it takes for water."""
+    """Predicts the given ground truth, but the sky as water."""
 
     def __init__(self, truths):
         super().__init__(Town(1).labels)
@@ -35,7 +35,7 @@ def truths():
     return {tuple(s.size): Town(s.index + 1, tuple(s.size), s.view, seed=demo._SEED)[s.index].truth for s in SCENES}
 
 
-def test_the_page_and_the_table_tell_what_was_measured(tmp_path, monkeypatch, capsys, truths):
+def test_the_page_and_the_table_show_the_measurements(tmp_path, monkeypatch, capsys, truths):
     monkeypatch.setattr(demo, "load", lambda name: Oracle(truths))
     page = demo.run_demo(tmp_path / "deep" / "demo", model_name="town", scenes=SCENES)
     assert page == tmp_path / "deep" / "demo" / "index.html"

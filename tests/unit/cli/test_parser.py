@@ -73,7 +73,7 @@ def test_values_of_an_instance_are_the_defaults_in_the_help(capsys: pytest.Captu
     assert options("--name", "x", default=default) == Command("x", Part(often=7))
 
 
-def test_what_is_rare_can_be_decided_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rare_options_can_be_set_by_the_caller(capsys: pytest.CaptureFixture[str]) -> None:
     text = help_text(capsys, "--help", is_rare=lambda kind, field: kind is Command and field.name == "part")
     assert "--part" not in text
     assert "--size" in text

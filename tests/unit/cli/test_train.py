@@ -136,7 +136,7 @@ def test_every_field_of_a_recipe_is_an_option_with_its_help(recipe, capsys):
         assert f"--{name.replace('_', '-')}" in text
 
 
-def test_what_is_given_takes_the_place_of_what_the_recipe_says():
+def test_arguments_override_the_recipe():
     arguments = ["town", "--out", "o", "--steps", "7", "--optimizer.learning-rate", "1e-4", "--model.levels", "2"]
     arguments += ["--model.representation.sigma", "3", "--augmentation.crop", "64", "128", "--no-sync-batch-norm"]
     arguments += ["--augmentation.shortest-sides", "100", "200", "--data.view", "above", "--seed", "5", "--resume"]
@@ -228,7 +228,7 @@ def test_without_out_nothing_starts(capsys):
         (["my_recipe.py", "--out", "o"], "my_recipe.py: no such file; expected a Python file with a function"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_code_two(arguments, message, capsys, tmp_path, monkeypatch):
+def test_errors_are_one_line_and_exit_code_two(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["train", *arguments]) == 2
     out, err = capsys.readouterr()

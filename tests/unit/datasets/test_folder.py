@@ -66,7 +66,7 @@ def test_numbers_become_stuff_categories(tmp_path):
     assert from_folder(tmp_path, "train", void=3).labels.id_of_source.keys() == {0, 17, 255}
 
 
-def test_masks_that_cannot_be_read_are_met_when_they_are_asked_for(tmp_path):
+def test_unreadable_masks_raise_on_access(tmp_path):
     write_masks(tmp_path, 4, numbers=(3, 0, 255, 17))
     damaged = tmp_path / "labels" / "001.png"
     damaged.write_bytes(damaged.read_bytes()[:40])
@@ -119,7 +119,7 @@ def test_coco_form_is_found_under_several_names(tmp_path, layout, kind, is_split
     assert find_folder(tmp_path) == (kind, is_split, True)
     train, val = (from_folder(tmp_path, split) for split in ("train", "val"))
     assert (len(train), len(val)) == (2, 1)
-    assert train.labels == val.labels == LabelSpace("own", SHAPES.categories)
+    assert train.labels == val.labels == LabelSpace("from_folder", SHAPES.categories)
 
 
 def test_coco_with_years_and_its_own_categories(tmp_path):
@@ -131,7 +131,7 @@ def test_coco_with_years_and_its_own_categories(tmp_path):
     assert len(from_folder(tmp_path, "val")) == 3
 
 
-def test_what_is_not_there_is_named(tmp_path):
+def test_missing_files_are_named(tmp_path):
     (tmp_path / "images").mkdir()
     with pytest.raises(UnreadableFileError) as caught:
         from_folder(tmp_path, "train")

@@ -71,7 +71,7 @@ def test_other_factors_are_met_on_average():
     torch.testing.assert_close(counts.double().mean(0), repeats, atol=0.04, rtol=0)
 
 
-def test_rounding_tells_the_length_of_an_order():
+def test_rounding_gives_the_length_of_an_order():
     repeats = 1 + torch.rand(30, generator=generator(), dtype=torch.float64)
     for seed in range(10):
         counts = stochastic_round(repeats, generator(seed))

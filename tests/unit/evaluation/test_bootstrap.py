@@ -16,7 +16,7 @@ PAIRS = [(generated_map(s, objects=8), generated_map(s + s % 3, crowd=s % 2 == 0
 RECORDS = [record_of(str(i), prediction, truth, SHAPES) for i, (prediction, truth) in enumerate(PAIRS)]
 
 
-def test_any_choice_of_images_gives_what_the_metrics_report() -> None:
+def test_any_choice_of_images_equals_the_metrics() -> None:
     sums = image_sums(RECORDS, len(SHAPES))
     choices = [list(range(9)), [0, 0, 4, 4, 7], [1, 2], [8]]
     weights = np.array([np.bincount(choice, minlength=9) for choice in choices], np.float64)

@@ -51,7 +51,7 @@ def test_files_hold_everything(good: SavedEvaluation, tmp_path: Path) -> None:
     assert read_results(tmp_path / "a.json") == replace(good, summary={"format": "panscape results 1", "images": 12})
 
 
-def test_what_is_no_file_of_results_is_refused(good: SavedEvaluation, tmp_path: Path) -> None:
+def test_other_files_than_results_are_refused(good: SavedEvaluation, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with pytest.raises(UnreadableFileError, match="expected results"):
         read_results(path)
@@ -120,7 +120,7 @@ def test_common_images_are_compared(good: SavedEvaluation) -> None:
     assert "left out: 2 only in the first, 1 only in the second" in comparison.table()
 
 
-def test_what_cannot_be_compared_is_refused(good: SavedEvaluation) -> None:
+def test_incomparable_results_are_refused(good: SavedEvaluation) -> None:
     with pytest.raises(InvalidArgumentError, match="without a common name"):
         compare(results_of("a", [1], 2), results_of("b", [2], 2))
     others = LabelSpace("others", SHAPES.categories[:3])
@@ -134,7 +134,7 @@ def test_what_cannot_be_compared_is_refused(good: SavedEvaluation) -> None:
         compare(good, moved)
 
 
-def test_truths_with_equal_pixels_of_each_category_are_told_apart(good: SavedEvaluation) -> None:
+def test_truths_with_equal_pixels_of_each_category_are_distinguished(good: SavedEvaluation) -> None:
     """One image has its two objects of a category as one."""
     changed = []
     for record, truth in zip(good.records, TRUTHS, strict=True):
@@ -148,7 +148,7 @@ def test_truths_with_equal_pixels_of_each_category_are_told_apart(good: SavedEva
         compare(good, replace(good, records=tuple(changed)))
 
 
-def test_few_images_are_told(good: SavedEvaluation) -> None:
+def test_few_images_are_reported(good: SavedEvaluation) -> None:
     comparison = compare(good, good, samples=10)
     assert comparison.table().splitlines()[-1].startswith("Caution: only 12 images.")
     assert small_sample_warning(1).startswith("Caution: only one image.")

@@ -177,7 +177,7 @@ class TestForms:
         assert reports(scores) == in_memory(predictions, dict(sorted(truths.items())))
         assert scores.issues == ()
         assert [record.name for record in scores.records] == sorted(truths)
-        # cityscapesScripts' panoptic form: image_id is city_sequence_frame, the PNG has an ending.
+        # cityscapesScripts' panoptic format: image_id is city_sequence_frame, the PNG has an ending.
         content = coco_content({f"{name}_gtFine_panoptic": m for name, m in predictions.items()}, SHAPES)
         for annotation in content["annotations"]:
             annotation["image_id"] = annotation["image_id"].removesuffix("_gtFine_panoptic")
@@ -517,7 +517,7 @@ class TestIssues:
         assert kinds(scores) == [IssueKind.MISSING_TRUTH, IssueKind.UNDESCRIBED, IssueKind.UNREADABLE]
         assert (scores.num_images, len(scores.records)) == (4, 2)
         assert reports(scores) == in_memory(predictions, {n: truths[n] for n in "34"})
-        assert scores.to_dict()["left_out"] == 2
+        assert scores.to_dict()["excluded"] == 2
 
 
 class TestRefusals:

@@ -72,7 +72,7 @@ def test_the_report_is_that_of_predicting_one_by_one(workers: int) -> None:
     assert done == [(i, 5) for i in range(1, 6)]
 
 
-def test_other_rules_and_boundaries_are_measured_when_asked_for() -> None:
+def test_other_protocols_and_boundaries_are_measured_on_request() -> None:
     plain = evaluate(ColorModel(), Shifted(6), workers=0)
     for protocol in ("deeplab2", "torchmetrics"):
         report = evaluate(
@@ -132,7 +132,7 @@ def kept_after(length: int, world_size: int, monkeypatch: pytest.MonkeyPatch) ->
     return sizes[0]
 
 
-def test_what_is_remembered_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept_after(5, 1, monkeypatch) == kept_after(30, 1, monkeypatch)
 
 
@@ -188,7 +188,7 @@ def test_bad_images_stop_or_are_left_out_and_listed() -> None:
         evaluate(ColorModel(), Shifted(2, bad=(0, 1)), inference=InferenceOptions(on_error="skip"))
 
 
-def test_what_cannot_be_evaluated() -> None:
+def test_invalid_evaluations() -> None:
     other = ColorModel(LabelSpace("other", SHAPES.categories[:3]))
     with pytest.raises(InvalidArgumentError, match=r"a model for 'other' \(3 cat.*data of 'shapes' \(4 categories\)"):
         evaluate(other, Shifted(1))
@@ -249,7 +249,7 @@ class TestOracles:
         assert evaluate(model, scenes, workers=0, oracle=others).semantic_head == plain.semantic_head
 
 
-def test_the_head_and_the_map_are_told_apart() -> None:
+def test_the_head_and_the_map_are_distinguished() -> None:
     report = evaluate(ColorModel(), Shifted(5), workers=0, options=EvaluationOptions(iiou=True))
     head = report.semantic_head
     assert head.mean_iou != report.semantic.mean_iou  # the head has no void

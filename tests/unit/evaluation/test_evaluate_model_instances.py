@@ -46,7 +46,7 @@ def by_hand(numbers: list[int]) -> InstanceAP:
     return metric
 
 
-def test_it_is_measured_when_asked_for() -> None:
+def test_it_is_measured_on_request() -> None:
     plain, report = (
         evaluate(ColorModel(), Shifted(6), workers=0, options=EvaluationOptions(ap=ap)) for ap in (False, True)
     )
@@ -59,7 +59,7 @@ def test_it_is_measured_when_asked_for() -> None:
     assert report.panoptic == plain.panoptic
 
 
-def test_percentiles_of_sizes_are_measured_when_asked_for() -> None:
+def test_percentiles_of_sizes_are_measured_on_request() -> None:
     plain, report = (
         evaluate(ColorModel(), Shifted(6), workers=0, options=EvaluationOptions(ap=True, ap_sizes=sizes))
         for sizes in (False, True)
@@ -108,7 +108,7 @@ def test_the_rules_are_those_of_the_label_space() -> None:
         evaluate(ColorModel(cityscapes), Streets(1), workers=0, options=EvaluationOptions(ap_sizes=True))
 
 
-def test_a_model_without_scores_is_told_what_is_missing() -> None:
+def test_a_model_without_scores_raises_an_error() -> None:
     class Unsure(ColorModel):
         def decode(self, outputs, sizes):
             return [PanopticMap(m.ids, m.category) for m in super().decode(outputs, sizes)]
@@ -130,7 +130,7 @@ def as_one_process(rank: int, world_size: int, folder_name: str) -> None:
 def test_two_processes_report_what_one_does(tmp_path: Path) -> None:
     expected = evaluate(ColorModel(), Shifted(13), workers=0, options=AP)
     shares = [*range(0, 13, 2), *range(1, 13, 2)]
-    assert expected.instances != by_hand(shares).compute()  # with equal scores, the order of images tells
+    assert expected.instances != by_hand(shares).compute()  # with equal scores, the order of images decides
     end_together(tmp_path, as_one_process, 2, 2, tmp_path)
     said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert said == [json.loads(json.dumps(expected.to_dict()))] * 2

@@ -51,7 +51,7 @@ def test_pq_and_confused_segments_by_hand() -> None:
     assert record.quality == ((1, 1, 0, 0, 1.0), (2, 0, 0, 2, 0.0), (3, 0, 2, 0, 0.0))
 
 
-def test_what_is_no_record_is_refused() -> None:
+def test_other_files_than_records_are_refused() -> None:
     record = record_of("x", generated_map(1), generated_map(2), SHAPES).to_dict()
     with pytest.raises(InvalidArgumentError, match="evaluate the image again"):
         ImageRecord.from_dict({**record, "quality": [[1, 2]]})
@@ -102,7 +102,7 @@ def test_stuff_in_pieces_is_an_error_by_rules_that_do_not_join_it() -> None:
     assert errors[:, :7].sum() == 0
 
 
-def test_a_digest_tells_truths_apart_and_not_how_they_are_written() -> None:
+def test_a_digest_depends_on_the_truth_and_not_on_its_format() -> None:
     truth = generated_map(3, crowd=True)
     digest = truth_digest(truth)
     assert len(digest) == 16

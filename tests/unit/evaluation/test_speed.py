@@ -85,7 +85,7 @@ def test_a_limit_and_a_precision_are_those_of_the_evaluation() -> None:
     assert all(is_autocast for _, _, is_autocast in model.seen)
 
 
-def test_what_cannot_be_timed_is_refused() -> None:
+def test_invalid_timings_are_refused() -> None:
     clock = Clock()
     with pytest.raises(BadSampleError, match=r"/data/0\.png"):
         measure_speed(Slow(clock), Scenes(clock, bad=(0, 1, 2, 3, 4, 5)), clock=clock)

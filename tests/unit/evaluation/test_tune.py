@@ -193,7 +193,7 @@ class _Disk(NamedTuple):
     free: int = 10_000
 
 
-def test_what_cannot_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidArgumentError, match="expected a model with decoding options, but ColorModel has none"):
         tune(ColorModel(), Noisy(1))
     with pytest.raises(InvalidArgumentError, match=r"expected a distance in 0\.\.1, got 2\.0"):

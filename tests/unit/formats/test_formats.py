@@ -217,7 +217,7 @@ class TestCocoFiles:
         ):
             load_coco_png(tmp_path / "grey.png")
 
-    def test_bad_json_says_what_it_should_be(self, tmp_path):
+    def test_bad_json_raises_an_error_with_the_expected_type(self, tmp_path):
         save_coco(generated_map(0), tmp_path / "a.png")
         path = tmp_path / "a.json"
         path.unlink()
@@ -312,7 +312,7 @@ class TestCityscapes:
         assert encoded.dtype == np.uint16
         assert encoded.tolist() == [[7, 26000, 26001], [24000, 26, 7], [0, 0, 7]]
 
-    def test_what_the_format_cannot_hold(self):
+    def test_maps_that_the_format_cannot_hold(self):
         many = PanopticMap(torch.arange(1, 1002, dtype=torch.int32)[None], torch.full((1001,), CITY.index("car")))
         with pytest.raises(
             InvalidArgumentError, match="at most 1000 objects of a category, got more of 'car'; use COCO"

@@ -23,9 +23,9 @@ def test_or_all_together() -> None:
 
 
 def test_or_with_the_numbers_of_the_files() -> None:
-    encoded = encode_label_divisor(SCENE, SHAPES, by_source_id=True)
+    encoded = encode_label_divisor(SCENE, SHAPES, use_source_ids=True)
     assert encoded.tolist() == [[11000, 11000, 24001, 26001], [7000, 7000, 24002, -1]]
-    assert decode_label_divisor(encoded, SHAPES, by_source_id=True).category.tolist() == [1, 0, 2, 2, 3]
+    assert decode_label_divisor(encoded, SHAPES, use_source_ids=True).category.tolist() == [1, 0, 2, 2, 3]
 
 
 def test_reading_does_not_ask_how_objects_were_numbered() -> None:
@@ -36,13 +36,13 @@ def test_reading_does_not_ask_how_objects_were_numbered() -> None:
 
 
 @pytest.mark.parametrize("numbering", ["of_category", "of_image"])
-@pytest.mark.parametrize("by_source_id", [False, True])
-def test_what_was_written_is_read_back(numbering: str, by_source_id: bool) -> None:
+@pytest.mark.parametrize("use_source_ids", [False, True])
+def test_written_maps_are_read_back(numbering: str, use_source_ids: bool) -> None:
     for seed in range(3):
         panoptic = generated_map(seed, crowd=seed == 2)
-        encoded = encode_label_divisor(panoptic, SHAPES, numbering=numbering, by_source_id=by_source_id)
+        encoded = encode_label_divisor(panoptic, SHAPES, numbering=numbering, use_source_ids=use_source_ids)
         for values in (encoded, torch.from_numpy(encoded), encoded.astype(np.int32)):
-            found = decode_label_divisor(values, SHAPES, by_source_id=by_source_id)
+            found = decode_label_divisor(values, SHAPES, use_source_ids=use_source_ids)
             assert torch.equal(found.semantic(void=-1), panoptic.semantic(void=-1))
             pairs = torch.unique(torch.stack([found.ids.flatten(), panoptic.ids.flatten()]), dim=1)
             if seed < 2:
@@ -53,7 +53,7 @@ def test_what_was_written_is_read_back(numbering: str, by_source_id: bool) -> No
     assert torch.equal(is_crowd, found_crowd)
 
 
-def test_segments_that_the_form_cannot_tell_apart() -> None:
+def test_segments_that_the_format_cannot_distinguish() -> None:
     panoptic = a_map("ABCD", {"A": 0, "B": 0, "C": 2, "D": 2}, crowd="CD")
     assert encode_label_divisor(panoptic, SHAPES).tolist() == [[0, 0, 2000, 2000]]
     assert decode_label_divisor(np.array([[7, 0, 2000]]), SHAPES).ids.tolist() == [[1, 1, 2]]

@@ -58,7 +58,7 @@ def test_stuff_in_pieces_is_one_segment_and_scores_as_one() -> None:
     quality = PanopticQuality(SHAPES)
     quality.update(panoptic, a_map("AABA\nAABC\n..BC", {"A": 0, "B": 2, "C": 2}))
     assert quality.compute().per_category["sky"].pq == 1
-    assert from_transformers(segmentation, infos).num_segments == 4  # without labels nobody knows what is stuff
+    assert from_transformers(segmentation, infos).num_segments == 4  # without labels, stuff is unknown
 
 
 def test_fused_descriptions_are_one_segment() -> None:
@@ -98,7 +98,7 @@ def test_fused_descriptions_are_one_segment() -> None:
         ([segment(1, 2), segment(2, 2**70)], "expected integers 'id' and 'label_id' of every segment"),
     ],
 )
-def test_what_is_in_doubt_is_named(segments: list[dict[str, Any]], message: str) -> None:
+def test_ambiguous_segments_are_named(segments: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(InvalidAnnotationError) as info:
         from_transformers(SEGMENTATION, segments, SHAPES)
     assert message in str(info.value)
@@ -114,10 +114,10 @@ def test_other_arrays_are_refused(segmentation: Any) -> None:
 
 
 def test_source_ids() -> None:
-    panoptic = from_transformers(SEGMENTATION, [segment(1, 11), segment(2, 26)], SHAPES, by_source_id=True)
+    panoptic = from_transformers(SEGMENTATION, [segment(1, 11), segment(2, 26)], SHAPES, use_source_ids=True)
     assert panoptic.category.tolist() == [0, 3]
     with pytest.raises(InvalidAnnotationError, match="expected a source id of label space 'shapes', got 2"):
-        from_transformers(SEGMENTATION, [segment(1, 11), segment(2, 2)], SHAPES, by_source_id=True)
+        from_transformers(SEGMENTATION, [segment(1, 11), segment(2, 2)], SHAPES, use_source_ids=True)
 
 
 def as_transformers_numbers(labels: list[int], fused: set[int]) -> list[int]:
@@ -131,7 +131,7 @@ def as_transformers_numbers(labels: list[int], fused: set[int]) -> list[int]:
     return numbers
 
 
-def test_what_is_accepted_is_what_was_meant() -> None:
+def test_accepted_values_are_the_intended_ones() -> None:
     chance = random.Random(0)
     accepted = refused = 0
     for _ in range(400):

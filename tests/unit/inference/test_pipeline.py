@@ -29,10 +29,10 @@ class Heard:
     def __init__(self):
         self.outcomes, self.frames = [], []
 
-    def tell(self, outcome):
+    def on_result(self, outcome):
         self.outcomes.append(outcome)
 
-    def frame(self, source, index, num_frames):
+    def on_frame(self, source, index, num_frames):
         self.frames.append((source.name, index, num_frames))
 
 
@@ -152,7 +152,7 @@ def test_a_broken_photo_stops_no_other(photos, tmp_path):
     assert [i["id"] for i in json.loads((tmp_path / "out/panoptic.json").read_text())["images"]] == [0, 2]
 
 
-def test_panels_show_what_the_network_said(photos, tmp_path):
+def test_panels_show_the_outputs(photos, tmp_path):
     predict(photos, tmp_path / "out", panels=True)
     image = load_image(photos / "0.png")
     truth = truth_of(image)

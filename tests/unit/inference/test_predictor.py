@@ -123,7 +123,7 @@ def test_a_model_in_training_is_put_to_work():
     assert not model.training
 
 
-def test_too_large_an_image_says_what_to_do(monkeypatch):
+def test_too_large_an_image_raises_an_error_with_a_remedy(monkeypatch):
     model = ColorModel()
 
     def burst(images):
@@ -136,7 +136,7 @@ def test_too_large_an_image_says_what_to_do(monkeypatch):
         Predictor(model, device="cpu").predict(torch.zeros(3, 4, 5, dtype=torch.uint8))
 
 
-def test_too_large_an_image_for_the_cpu_says_what_to_do(monkeypatch):
+def test_too_large_an_image_for_the_cpu_raises_an_error_with_a_remedy(monkeypatch):
     model = ColorModel()
     # More than any processor can address: torch refuses at once, in its own words.
     monkeypatch.setattr(model, "forward", lambda images: torch.empty(2**58, dtype=torch.uint8))

@@ -43,7 +43,7 @@ def test_a_folder_is_searched_with_the_folders_in_it(folder):
     ]
 
 
-def test_videos_are_told_by_their_ending(folder):
+def test_videos_are_recognised_by_their_ending(folder):
     assert [s.is_video for s in find_sources([folder])] == [False, False, True, False, False]
 
 

@@ -86,7 +86,7 @@ def test_frames_are_turned_upright(tmp_path, turns, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(5000)])
-def test_what_is_no_video_is_refused(tmp_path, content):
+def test_other_files_than_videos_are_refused(tmp_path, content):
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(UnreadableFileError, match=r"a\.mp4: expected a video, but"):
         VideoReader(tmp_path / "a.mp4")

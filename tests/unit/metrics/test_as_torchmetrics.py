@@ -197,7 +197,7 @@ def test_names_and_collections() -> None:
         as_torchmetric(expected)  # type: ignore[arg-type]
 
 
-def test_it_is_imported_only_when_asked_for_and_missed_in_words(tmp_path: Path) -> None:
+def test_it_is_imported_on_request_and_its_absence_is_an_error(tmp_path: Path) -> None:
     script = """
 import sys
 import panscape.metrics

@@ -184,7 +184,7 @@ def test_a_large_mask_with_a_wrong_contour_is_no_match() -> None:
     assert quality.compute().per_category["disc"].pq == 0
 
 
-def test_what_is_void_leaves_the_boundary_of_the_prediction() -> None:
+def test_void_is_removed_from_the_boundary_of_the_prediction() -> None:
     # Boundaries one deep. The prediction's right side is on void; without it all of the truth's boundary is shared but
     # for the column at which the truth ends and the prediction goes on.
     truth = a_map("\n".join(["AAAA.."] * 6), {"A": 2})
@@ -224,7 +224,7 @@ def test_merge_and_reset() -> None:
     assert math.isnan(whole.compute().all.pq)
 
 
-def test_what_is_refused() -> None:
+def test_refused_values() -> None:
     with pytest.raises(InvalidArgumentError, match=r"dilation_ratio above 0, for example 0.02, got 0"):
         BoundaryPanopticQuality(SHAPES, 0)
     for ratio in (0, -0.1, math.nan, math.inf):

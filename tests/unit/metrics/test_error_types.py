@@ -290,7 +290,7 @@ def test_merging_is_adding() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("seed", range(0, 30, 2))
-def test_mending_the_maps_themselves_gives_the_same_pq(seed: int, protocol: Protocol) -> None:
+def test_fixing_the_maps_themselves_gives_the_same_pq(seed: int, protocol: Protocol) -> None:
     prediction, truth = generated(seed)
     errors = find_errors(prediction, truth, protocol=protocol)
     report = analysed(prediction, truth, protocol).compute()
@@ -309,7 +309,7 @@ def test_mending_the_maps_themselves_gives_the_same_pq(seed: int, protocol: Prot
     assert report.types[ErrorType.BACKGROUND].all == pytest.approx(fixed - before, abs=1e-12)
 
 
-def test_mending_one_kind_after_the_other_leaves_nothing() -> None:
+def test_fixing_one_kind_after_the_other_leaves_nothing() -> None:
     for seed in range(10):
         prediction, truth = generated(seed)
         counts = analysed(prediction, truth).state

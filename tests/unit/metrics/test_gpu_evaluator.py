@@ -67,7 +67,7 @@ def test_it_merges_pickles_and_forgets(pairs: list[tuple[PanopticMap, PanopticMa
         whole.merge(GpuEvaluator(LABELS, "cpu", "seamseg"))
 
 
-def test_parts_that_do_not_fit_are_said_at_once() -> None:
+def test_all_mismatched_parts_are_reported_together() -> None:
     ids, category = torch.tensor([[1, 2, 0]], dtype=torch.int32), torch.tensor([0, 2])
     evaluator = GpuEvaluator(LABELS, "cpu")
     with pytest.raises(InvalidArgumentError, match=r"true_crowd as bool \[2\], one for each .* got torch.int64 \[2\]"):
@@ -79,7 +79,7 @@ def test_parts_that_do_not_fit_are_said_at_once() -> None:
     assert not evaluator.state.any()
 
 
-def test_what_is_out_of_range_is_said_in_the_end() -> None:
+def test_values_out_of_range_are_reported_at_the_end() -> None:
     ids = torch.tensor([[1, 2, 0]], dtype=torch.int32)
     category = torch.tensor([0, 2])
     for wrong in (

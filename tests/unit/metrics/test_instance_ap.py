@@ -161,7 +161,7 @@ def test_memory_grows_with_segments_and_not_with_pixels() -> None:
     assert sizes[0] == sizes[1] < 2000
 
 
-def test_scores_are_asked_for() -> None:
+def test_scores_are_requested() -> None:
     prediction, truth = things("AA"), things("AA")
     with pytest.raises(
         InvalidArgumentError, match=r'a score for each of its 1 segments.*InstanceAP\(..., score="one"\)'
@@ -259,7 +259,7 @@ def test_the_compiled_matching_equals_the_plain_one(monkeypatch: pytest.MonkeyPa
         assert ours.tobytes() == theirs.tobytes()
 
 
-def test_of_masks_on_one_object_the_surest_is_right_for_cityscapes() -> None:
+def test_of_masks_on_one_object_the_highest_score_is_right_for_cityscapes() -> None:
     truth = scaled(things("AABB\nAABB"), 10)
     masks = torch.stack([truth.ids == 1, truth.ids == 1, truth.ids == 2])
     metric = InstanceAP(SHAPES, "cityscapes")

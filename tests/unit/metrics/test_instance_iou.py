@@ -132,7 +132,7 @@ def test_merge_and_reset(pairs) -> None:
     assert math.isnan(whole.compute().mean_iou)
 
 
-def test_what_cannot_be_measured() -> None:
+def test_invalid_measurements() -> None:
     metric = InstanceIoU(SHAPES, {"disc": 5})
     with pytest.raises(InvalidArgumentError, match=r"truth of 1x2 and a prediction of 1x1; decode or resize"):
         metric.update(a_map("A"), a_map("AA"))

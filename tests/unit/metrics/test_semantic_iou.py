@@ -123,7 +123,7 @@ def test_an_image_that_is_refused_is_counted_nowhere() -> None:
         Evaluator(SHAPES, instances=InstanceAP(LabelSpace.load("cityscapes")))
 
 
-def test_what_is_asked_for_besides_is_refused_before_anything_is_counted() -> None:
+def test_other_requests_are_refused_before_counting() -> None:
     scored = replace(generated_map(1), score=torch.ones(generated_map(1).num_segments))
     evaluator = Evaluator(SHAPES, instances=InstanceAP(SHAPES), instance_iou=InstanceIoU(SHAPES, {"disc": 5}))
     with pytest.raises(InvalidArgumentError, match="average size for 'box'"):

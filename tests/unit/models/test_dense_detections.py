@@ -70,7 +70,7 @@ def test_distances_are_at_most_ten_thousand_pixels() -> None:
     torch.testing.assert_close(model(images(32, 32)).box.amax(), torch.tensor(10_000.0))
 
 
-def test_boxes_start_at_one_pixel_or_at_what_is_asked_for() -> None:
+def test_boxes_start_at_one_pixel_or_at_the_requested_distance() -> None:
     for options, expected in (({}, 1.0), ({"initial_distance": 16.0}, 16.0)):
         model = small(**options).eval()
         nn.init.zeros_(model.head.box.weight)
@@ -136,7 +136,7 @@ def test_a_network_with_frozen_norms_can_be_built_where_gradients_are_off() -> N
 
 
 @pytest.mark.parametrize(("options", "eps"), [({}, 1e-5), ({"compat": "released"}, 0.0)])
-def test_frozen_norms_add_what_they_did_or_what_is_asked_for(options: dict[str, Any], eps: float) -> None:
+def test_frozen_norms_keep_their_eps_or_take_the_requested_one(options: dict[str, Any], eps: float) -> None:
     found = {m.eps for m in small("test_resnet", frozen_norm=True, **options).backbone.modules() if hasattr(m, "eps")}
     assert found == {eps}
 
@@ -159,7 +159,7 @@ def test_pixels_as_caffe_has_them() -> None:
 
 def test_parts_of_parts_are_saved_with_the_model(tmp_path: Path) -> None:
     fusion = FusionConfig(min_score=0.25, stuff_area=100)
-    decoding = DenseBoxDecoding(variant="paper", max_detections=50, fusion=fusion)
+    decoding = DenseBoxDecoding(compat="paper", max_detections=50, fusion=fusion)
     model = small(representation=DenseBoxRepresentation(level_ends=(16, 32), box_loss="giou", decoding=decoding))
     zoo.save(model, tmp_path / "model.safetensors")
     again = zoo.load(tmp_path / "model.safetensors")
@@ -174,15 +174,15 @@ STUFF = LabelSpace("stuff", (Category("sky", False, 0, (0, 0, 0)),))
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"towers": 3}, "expected 1 or 2 towers, got 3"),
+        ({"towers": 3}, "expected towers 1 or 2, got 3"),
         ({"box_width": 12}, "expected box_width to be a multiple of 8, the channels of a group, got 12"),
         ({"semantic_width": 0}, "expected semantic_width to be a multiple of 8"),
-        ({"fpn_width": 0}, "expected an fpn_width and a tower_depth of at least 1, got 0 and 1"),
-        ({"tower_depth": 0}, "expected an fpn_width and a tower_depth of at least 1, got 16 and 0"),
+        ({"fpn_width": 0}, "expected fpn_width of 1 or more, got 0"),
+        ({"tower_depth": 0}, "expected tower_depth of 1 or more, got 0"),
         ({"initial_distance": 0.0}, "expected an initial_distance above 0 and of at most 10000 pixels, got 0"),
         ({"initial_distance": math.nan}, "expected an initial_distance above 0"),
         ({"compat": "released"}, 'expected compat None, or "released" with frozen_norm=True, got .* frozen_norm=False'),
-        ({"compat": "caffe", "frozen_norm": True}, "expected compat None, or \"released\" .*, got 'caffe'"),
+        ({"compat": "caffe", "frozen_norm": True}, 'expected compat "released", got .caffe.'),
         ({"representation": DenseBoxRepresentation(finest_stride=16)}, "expected a finest_stride of 4 or 8, got 16"),
         ({"representation": DenseBoxRepresentation(level_ends=(64,))}, "expected at least 3 levels"),
     ],

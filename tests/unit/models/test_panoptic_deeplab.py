@@ -183,21 +183,21 @@ def test_heads_that_cannot_begin_as_copies_begin_as_published() -> None:
     ("options", "message"),
     [
         ({"compat": "detectron"}, 'expected compat "detectron2" or "standalone", got \'detectron\''),
-        ({"output_stride": 8}, "expected an output stride of 16 or 32, got 8"),
+        ({"output_stride": 8}, "expected output_stride 16 or 32, got 8"),
         (
             {"backbone": "mobilenetv3_small_050"},
             "expected an output stride of 32 with mobilenetv3_small_050; 16 is for",
         ),
         ({"projections": (8, 8, 8)}, r"expected 2 projections in each decoder, for features at strides \[8, 4\], got"),
-        ({"head_width": 0}, "expected a head_width of at least 1 channel, got 0"),
-        ({"dropout": 1.0}, "expected a dropout of 0 or more and below 1, got 1.0"),
-        ({"context_size": (0, 64)}, r"expected a context_size of two sides, of at least 1x1 pixels, got \(0, 64\)"),
+        ({"head_width": 0}, "expected head_width of 1 or more, got 0"),
+        ({"dropout": 1.0}, r"expected dropout in \[0, 1\), got 1.0"),
+        ({"context_size": (0, 64)}, r"expected context_size\[0\] of 1 or more, got 0"),
         (
             {"size_divisibility": 40},
             "expected size_divisibility as a multiple of the backbone's last stride 16, got 40",
         ),
         ({"size_divisibility": 0}, "expected size_divisibility as a multiple of the backbone's last stride 16, got 0"),
-        ({"context_size": (64, 64, 64)}, r"expected a context_size of two sides"),
+        ({"context_size": (64, 64, 64)}, "expected context_size as 2 values, got"),
         ({"projections": (0, 8)}, r"expected projections of at least 1 channel, got \(0, 8\) and \(0, 8\)"),
         ({"representation": CenterDecoding()}, "expected a CenterRepresentation as representation, got CenterDecoding"),
         (

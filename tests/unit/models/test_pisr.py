@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from panscape import create_model
 from panscape.errors import InvalidArgumentError
-from panscape.models.pisr import CenterRelations, second_head, valid_cells
+from panscape.models.pisr import CenterRelations, refined_head, valid_cells
 from panscape.nn.pisr import PISR, Relations
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps, center_instance_maps
@@ -109,10 +109,10 @@ def test_cells_that_show_something_of_the_image() -> None:
 
 def test_a_second_head_begins_as_a_copy_if_it_can() -> None:
     first = nn.Conv2d(4, 2, 1)
-    same = second_head(first, 4, 4, lambda w: nn.Conv2d(w, 2, 1))
+    same = refined_head(first, 4, 4, lambda w: nn.Conv2d(w, 2, 1))
     assert torch.equal(same.weight, first.weight)
     assert same.weight is not first.weight
-    assert second_head(first, 4, 7, lambda w: nn.Conv2d(w, 2, 1)).weight.shape == (2, 7, 1, 1)
+    assert refined_head(first, 4, 7, lambda w: nn.Conv2d(w, 2, 1)).weight.shape == (2, 7, 1, 1)
 
 
 @pytest.mark.parametrize("semantic_channels", [0, 10])
@@ -178,7 +178,7 @@ def test_padding_does_not_reach_the_relations_of_swiftnet() -> None:
 
 
 @pytest.mark.parametrize(("labels", "pixels", "cells"), [("cityscapes", 7, 3), ("coco_panoptic", 41, 11)])
-def test_the_window_of_heatmaps_is_like_that_of_recovery(labels: str, pixels: int, cells: int) -> None:
+def test_the_window_of_heatmaps_is_that_of_decoding(labels: str, pixels: int, cells: int) -> None:
     model = create_model("swiftnet", labels, **TINY, relations=ALL[0])
     assert (model.representation.decoding.nms_kernel, model.relations.instance_maps.nms_kernel) == (pixels, cells)
     row = get_recipe(f"deeplab_r52_{labels.removesuffix('_panoptic')}_relations").model

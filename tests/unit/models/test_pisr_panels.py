@@ -163,7 +163,7 @@ class TestPanels:
         expected = draw_heatmap(upsample(is_above, (96, 96), SIZE, False), as_image(image))
         assert (panel.int() - expected.int()).abs().max() <= 1
 
-    def test_images_have_the_size_that_is_asked_for(self) -> None:
+    def test_images_have_the_requested_size(self) -> None:
         panels = a_model(PISR(4, key_width=6)).visualize_features(an_image(), (140, 180), [0])
         assert {p.shape for p in panels.values()} == {(3, 140, 180)}
 

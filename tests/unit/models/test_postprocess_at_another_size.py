@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,11 @@ from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 
 SIZE, HALF = (96, 128), (48, 64)
-WAYS = ("map", "outputs", "outputs_unscaled")
+WAYS: dict[str, dict[str, Any]] = {
+    "map": {"resize": "map", "compat": "panoptic_swiftnet"},
+    "outputs": {"resize": "outputs", "compat": "panoptic_swiftnet"},
+    "outputs_unscaled": {"resize": "outputs", "compat": "detectron2"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def model() -> PanopticSwiftNet:
 
 
 def resizing(model: PanopticSwiftNet, way: str) -> PanopticSwiftNet:
-    decoding = replace(model.representation.decoding, resize=way)
+    decoding = replace(model.representation.decoding, **WAYS[way])
     model.representation = replace(model.representation, decoding=decoding)
     return model
 
@@ -58,7 +63,7 @@ def image() -> torch.Tensor:
     return painted(generated_map(3, SIZE))
 
 
-def test_every_place_that_predicts_resizes_in_the_way_that_was_asked_for(model: PanopticSwiftNet) -> None:
+def test_every_place_that_predicts_resizes_as_configured(model: PanopticSwiftNet) -> None:
     found: dict[str, PanopticMap] = {}
     for way in WAYS:
         resizing(model, way)
@@ -83,10 +88,10 @@ def test_at_one_size_every_way_is_decoding(model: PanopticSwiftNet) -> None:
     with torch.inference_mode():
         outputs = model(torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(2)))
     sizes = [SIZE, (50, 99)]
-    expected = resizing(model, "map").decode(outputs, sizes)
-    assert all(m.num_segments > 3 for m in expected)
     geometries = [ImageGeometry.of(size) for size in sizes]
     for way in WAYS:
+        expected = resizing(model, way).decode(outputs, sizes)
+        assert all(m.num_segments > 3 for m in expected)
         for a, b in zip(resizing(model, way).postprocess(outputs, geometries), expected, strict=True):
             assert a.equals(b)
         scored = model.postprocess(outputs, geometries, scored=True)

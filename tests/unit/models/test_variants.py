@@ -93,6 +93,6 @@ def test_published_values_by_form_and_label_space() -> None:
     assert (ours.dropout_prob, older.dropout_prob) == (0.1, 0.5)
     assert ours.projection_widths([8, 4]) == ((64, 32), (64, 32))
     assert older.projection_widths([16, 8, 4]) == ((128, 64, 32), (64, 32, 16))
-    assert not ours.published(SHAPES).loss_align_corners
-    assert older.published(SHAPES).loss_align_corners
+    assert ours.published(SHAPES).compat == "released"
+    assert older.published(SHAPES).compat == "standalone"
     assert older.published(SHAPES).offset_loss_weight == 0.005

@@ -37,7 +37,7 @@ def test_frozen_norms_compute_what_the_norms_did_and_have_nothing_to_train(name:
     assert not any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())
 
 
-def test_eps_is_what_the_layers_had_or_what_is_asked_for() -> None:
+def test_eps_is_that_of_the_layers_or_the_requested_one() -> None:
     norm = nn.BatchNorm2d(1, eps=0.25)
     norm.running_var.fill_(0.75)
     (kept,) = freeze_batch_norms(nn.Sequential(norm))

@@ -249,7 +249,7 @@ def test_depthwise_takes_any_number_of_objects(training: bool) -> None:
     torch.testing.assert_close(other(features, prob, maps), expected, atol=1e-12, rtol=1e-12)
     for name, buffer in module.named_buffers():
         torch.testing.assert_close(other.get_buffer(name), buffer, atol=1e-12, rtol=1e-12, msg=name)
-    assert module.num_slots is None
+    assert module.num_heatmaps is None
 
 
 @pytest.mark.parametrize("depthwise", [False, True])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
-from panscape.nn.pisr import RelationModule, Relations, sums_under
+from panscape.nn.pisr import RelationModule, Relations, mask_pool
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 
 CHANNELS, CATEGORIES, INSTANCES, SIZE = 4, 3, 5, (5, 6)
@@ -105,7 +105,7 @@ def test_object_context_drops_channels_in_training_alone() -> None:
 def test_a_region_that_is_nowhere_is_zero() -> None:
     module, (features, prob, _) = built(PARTS[2]), inputs()
     prob[:, 0] = 0
-    sums, mass = sums_under(prob, features)
+    sums, mass = mask_pool(prob, features)
     assert (mass[:, 0] == 0).all()
     assert (sums[:, 0] == 0).all()
     assert torch.isfinite(module(features, prob, features[:, :0])).all()

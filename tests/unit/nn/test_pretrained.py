@@ -87,7 +87,7 @@ def test_files_without_counters_or_classifier_fit() -> None:
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "mobilenetv2_050"])
-def test_what_does_not_fit_is_listed_and_changes_nothing(name: str) -> None:
+def test_mismatches_are_listed_and_change_nothing(name: str) -> None:
     ours = backbone(name)
     before = {n: t.clone() for n, t in ours.state_dict().items()}
     state = random_state(timm.create_model(name))
@@ -117,7 +117,7 @@ def test_pretrained_backbones_fetch_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
     torch.testing.assert_close(ours.net.conv_stem.weight, state["conv_stem.weight"], rtol=0, atol=0)
 
 
-def test_where_there_are_no_weights_an_error_says_so() -> None:
+def test_missing_weights_raise_an_error() -> None:
     with pytest.raises(InvalidArgumentError, match=r"residual_xs has no pretrained weights; use pretrained=False or"):
         backbone("residual_xs", pretrained=True)
     with pytest.raises(InvalidArgumentError, match="mobilenetv2_035 has no pretrained weights; use pretrained=False"):

@@ -59,7 +59,7 @@ def test_nothing_and_large_ids(boundaries) -> None:
 
 
 @BOTH
-def test_what_is_refused(boundaries) -> None:
+def test_refused_values(boundaries) -> None:
     with pytest.raises(InvalidArgumentError, match=r"ids as int32 \[H, W\], got torch.int64 \[2, 2\]"):
         boundaries(torch.zeros(2, 2, dtype=torch.int64), 1)
     with pytest.raises(InvalidArgumentError, match="at least 1 pixel, got 0"):

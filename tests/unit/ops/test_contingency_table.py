@@ -70,7 +70,7 @@ def test_a_raster_of_many_segments_takes_little_memory() -> None:
 
 
 @BOTH
-def test_what_cannot_be_counted(count) -> None:
+def test_invalid_counts(count) -> None:
     ids = torch.zeros((4, 6), dtype=torch.int32)
     with pytest.raises(InvalidArgumentError, match=r"truth of 4x6 and a prediction of 4x5; decode or resize"):
         count(ids, ids[:, :5], 1, 1)

@@ -74,7 +74,7 @@ def test_kernels_call_kernels_of_their_file(kernels):
     assert kernels.doubled.__name__ == "doubled"
 
 
-def test_the_first_process_compiles_and_says_so_once_and_the_next_one_loads(tmp_path):
+def test_the_first_process_compiles_with_one_notice_and_the_next_one_loads(tmp_path):
     first, second = (printed(tmp_path / name, call_center_targets) for name in ("first", "second"))
     assert first.count("panscape: compiling kernels for this processor, once") == first.count("\n") == 1
     assert second == ""

@@ -49,7 +49,7 @@ def test_any_folder_gives_a_usable_recipe(size, count):
     recipe.model.create(SHAPES)
 
 
-def test_the_user_is_told_what_was_found(tmp_path):
+def test_the_layout_found_is_reported(tmp_path):
     trees.category_masks(tmp_path / "masks")
     derived = derive(tmp_path / "masks")
     # Of 48x72, 36x48 and 24x60 the last is held out.
@@ -69,7 +69,7 @@ def test_without_a_folder_it_is_a_typical_one():
     assert get_recipe("from_folder") == recipe_for(1000, 480, 640)
 
 
-def test_an_image_that_cannot_be_read_does_not_keep_others_from_being_looked_at(tmp_path):
+def test_an_unreadable_image_does_not_stop_the_others(tmp_path):
     tree = trees.category_masks(tmp_path)
     images = sorted((tmp_path / "images").rglob("*.*"))
     assert len(images) == len(tree.truths) == 3

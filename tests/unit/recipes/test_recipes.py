@@ -1,4 +1,4 @@
-"""Recipes say what was published, build their networks, and can be told apart."""
+"""Recipes have the published values, build their networks, and differ from each other."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_published_settings(row):
     )
 
 
-def test_what_all_published_rows_share():
+def test_options_shared_by_all_published_rows():
     for name in NAMES:
         if not name.startswith("swiftnet_r18_"):
             continue
@@ -81,7 +81,7 @@ def test_what_all_published_rows_share():
         assert (representation.small_area, representation.small_weight) == (4096, 3)
         assert (representation.semantic_loss_weight, representation.center_loss_weight) == (1, 200)
         assert (representation.decoding.threshold, representation.decoding.top_k) == (0.1, 200)
-        assert (representation.boundary_thresholds, representation.offset_divisor) == ("released", "weights")
+        assert representation.compat == "released"
         assert representation.offset_loss_weight is None, "0.0025 with weights, 0.01 without"
 
 
@@ -107,7 +107,7 @@ def test_published_settings_of_dense_detections(data):
         )
 
 
-def test_what_all_published_rows_of_dense_detections_share():
+def test_options_shared_by_all_published_rows_of_dense_detections():
     names = [name for name in NAMES if name.startswith("dense_r50_")]
     assert len(names) == 7
     for name in names:
@@ -127,7 +127,7 @@ def test_what_all_published_rows_of_dense_detections_share():
         )
         representation = model.representation
         assert (representation.level_ends, representation.finest_stride) == ((64, 128, 256, 512), 8)
-        assert (representation.hard_pixel_fraction, representation.decoding.variant) == (0.3, "published")
+        assert (representation.hard_pixel_fraction, representation.decoding.compat) == (0.3, "released")
 
 
 # detectron2's configurations: learning rate, steps, batch, crop, longest side in training and at test, sigma, share of
@@ -192,7 +192,7 @@ def test_the_rows_of_relations_differ_in_the_part_alone():
     }
 
 
-def test_options_of_panoptic_deeplab_begin_with_its_own_targets_losses_and_recovery():
+def test_options_of_panoptic_deeplab_begin_with_its_own_targets_losses_and_decoding():
     options = {"backbone": "residual_xs", "decoder_width": 8, "instance_width": 8, "pyramid_width": 8}
     built = create_model("panoptic_deeplab", SHAPES, **options).representation
     assert PanopticDeepLabOptions(**options).create(SHAPES).representation == built
@@ -380,7 +380,7 @@ def family_of(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_recipe_builds_and_tells_what_it_is(name):
+def test_every_recipe_builds_and_has_a_summary(name):
     recipe = get_recipe(name)
     assert isinstance(recipe, Recipe)
     assert recipe.name == name

@@ -29,9 +29,9 @@ def test_each_field_is_an_option_of_one_name_with_its_text(decoding: Any, parts:
 
 def test_nested_options_are_replaced_and_the_others_stay() -> None:
     start = DenseBoxDecoding(mask_threshold=0.2, fusion=FusionConfig(stuff_area=7))
-    changed = replace_options(start, {"min_score": 0.3, "variant": "paper", "max_overlap": 1})
+    changed = replace_options(start, {"min_score": 0.3, "compat": "paper", "max_overlap": 1})
     fusion = FusionConfig(stuff_area=7, min_score=0.3, max_overlap=1.0)
-    assert changed == DenseBoxDecoding(variant="paper", mask_threshold=0.2, fusion=fusion)
+    assert changed == DenseBoxDecoding(compat="paper", mask_threshold=0.2, fusion=fusion)
     assert type(changed.fusion.max_overlap) is float
     assert replace_options(start, {}) == start
 
@@ -47,7 +47,7 @@ def test_nested_options_are_replaced_and_the_others_stay() -> None:
         (
             {"sigma": 3},
             UnknownNameError,
-            r"unknown decoding option 'sigma'; known: class_agnostic_nms_iou, mask",
+            r"unknown decoding option 'sigma'; known: class_agnostic_nms_iou, compat, mask",
         ),
         ({"fusion": FusionConfig()}, UnknownNameError, "unknown decoding option 'fusion'"),
         ({"min_score": 1.5}, InvalidArgumentError, r"expected min_score in 0\.\.1, got 1\.5"),
@@ -57,10 +57,10 @@ def test_nested_options_are_replaced_and_the_others_stay() -> None:
         ({"max_detections": 2.0}, InvalidArgumentError, "expected max_detections as an integer, got 2.0"),
         ({"max_detections": 0}, InvalidArgumentError, "expected max_detections of 1 or more, got 0"),
         ({"stuff_on_uncovered": 1}, InvalidArgumentError, "expected stuff_on_uncovered as True or False, got 1"),
-        ({"variant": "papers"}, InvalidArgumentError, 'expected variant as "published" or "paper", got \'papers\''),
+        ({"compat": "papers"}, InvalidArgumentError, 'expected compat as "released" or "paper", got \'papers\''),
     ],
 )
-def test_what_cannot_be_used(changes: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_invalid_values(changes: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         replace_options(DenseBoxDecoding(), changes)
 

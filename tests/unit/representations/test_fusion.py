@@ -60,12 +60,12 @@ def test_an_object_wholly_covered_has_no_row_even_where_it_is_allowed():
     assert result.num_segments == 2
 
 
-def test_an_object_of_just_the_score_asked_for_stays():
+def test_an_object_of_exactly_the_minimum_score_stays():
     fusion = FusionConfig(min_score=0.7, stuff_area=1)  # the float32 next to 0.7 is below it
     assert fused(["#...", ".#.."], [0.7, 0.69999], fusion=fusion).ids.tolist() == [[1, 0, 0, 0]]
 
 
-def test_stuff_of_just_the_area_asked_for_stays_and_is_one_segment_however_many_parts():
+def test_stuff_of_exactly_the_minimum_area_stays_as_one_segment_of_any_number_of_parts():
     semantic = [[SKY, SKY, GROUND, SKY, GROUND, GROUND]]
     object_ = [".....#"]
     for limit, expected in ((2, [[1, 1, 2, 1, 2, 3]]), (3, [[1, 1, 0, 1, 0, 2]]), (4, [[0, 0, 0, 0, 0, 1]])):
@@ -74,7 +74,7 @@ def test_stuff_of_just_the_area_asked_for_stays_and_is_one_segment_however_many_
         assert result.score[:-1].tolist() == [1] * (result.num_segments - 1)
 
 
-def test_stuff_of_just_the_share_asked_for_stays():
+def test_stuff_of_exactly_the_minimum_share_stays():
     semantic = [[SKY, SKY, GROUND, SKY, GROUND, GROUND, SKY, SKY]]  # free: five pixels of eight, and two
     object_ = [".....#.."]
     for share, expected in (
@@ -85,7 +85,7 @@ def test_stuff_of_just_the_share_asked_for_stays():
     ):
         fusion = FusionConfig(stuff_area=1, stuff_share=share)
         assert fused(object_, [0.9], semantic=semantic, fusion=fusion).ids.tolist() == expected
-    # Both are asked for.
+    # Both are requested.
     fusion = FusionConfig(stuff_area=3, stuff_share=0.1)
     assert fused(object_, [0.9], semantic=semantic, fusion=fusion).ids.tolist() == [[1, 1, 0, 1, 0, 2, 1, 1]]
 
@@ -96,7 +96,7 @@ def test_things_that_no_object_covers_are_void():
     assert result.category.tolist() == [SKY, DISC]
 
 
-def test_stuff_may_be_asked_for_wherever_no_object_is():
+def test_stuff_may_fill_all_uncovered_pixels():
     scores = torch.tensor([[[1.0, 2, 1]], [[2.0, 1, 0]], [[0.0, 3, 3]], [[1.0, 2, 9]]])
     found = {}
     for everywhere in (False, True):
@@ -107,7 +107,7 @@ def test_stuff_may_be_asked_for_wherever_no_object_is():
     assert found == {False: [[DISC, -1, -1]], True: [[DISC, SKY, SKY]]}
 
 
-def test_stuff_cannot_be_asked_for_without_stuff():
+def test_stuff_on_uncovered_needs_stuff():
     things = LabelSpace("things", SHAPES.categories[2:])
     assert FusionConfig(stuff_on_uncovered=True).semantic_ids(things) == (0, 1)
 
@@ -142,7 +142,7 @@ def test_categories_may_be_any_integers_and_lie_anyhow_in_memory():
         assert result.ids.tolist() == [[1, 3, 1], [2, 0, 1]]
 
 
-def test_categories_under_objects_are_not_looked_at():
+def test_categories_under_objects_are_ignored():
     assert fused(["##."], [0.9], semantic=[[-1, 99, SKY]]).ids.tolist() == [[2, 2, 1]]
     for strange in (-1, 4, 255):
         with pytest.raises(InvalidArgumentError, match=r"expected categories in 0\.\.3 .* got others at 2 pixels"):

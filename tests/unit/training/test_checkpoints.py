@@ -216,7 +216,7 @@ class TestWriting:
             ({"a": collections.defaultdict(int)}, r"got a defaultdict as state\.a"),
         ],
     )
-    def test_what_could_not_be_read_again(self, tmp_path, state, message):
+    def test_maps_that_could_not_be_read_again(self, tmp_path, state, message):
         with pytest.raises(InvalidArgumentError, match=message):
             Checkpoints(tmp_path).save(1, state)
         assert names(tmp_path) == []

@@ -59,7 +59,7 @@ from panscape.training.schedule import Schedule
         (RunOptions, {"out": "o", "seed": -1}, "seed of 0 or more, got -1"),
     ],
 )
-def test_what_no_training_can_use(kind, values, message):
+def test_options_that_no_training_can_use(kind, values, message):
     with pytest.raises(InvalidArgumentError, match=f"^expected {message}"):
         kind(**values)
 
@@ -77,7 +77,7 @@ def test_what_no_training_can_use(kind, values, message):
         ({"schedule": Schedule(min_lr=1e-3)}, "schedule.min_lr of at most the peak learning rate 0.0001"),
     ],
 )
-def test_what_no_recipe_can_say(values, message):
+def test_values_that_no_recipe_can_have(values, message):
     town = get_recipe("town")
     with pytest.raises(InvalidArgumentError, match=f"^expected {message}"):
         Recipe("mine", town.model, town.data, **values)

@@ -177,7 +177,7 @@ def test_half_a_backbone_is_none(run: Path) -> None:
         init_from(model, run)
 
 
-def test_what_cannot_be_started_from(run: Path) -> None:
+def test_invalid_initial_weights(run: Path) -> None:
     with pytest.raises(CheckpointMismatchError, match="start from a model of the same family"):
         init_from(ColorModel(), run)
     shutil.rmtree(run / "checkpoints")

@@ -83,7 +83,7 @@ class TestRecipes:
         assert written["optimizer"]["betas"] == [0.8, 0.9]
         assert list(written) == [f.name for f in dataclasses.fields(Recipe)]
 
-    def test_what_cannot_be_written(self):
+    def test_maps_that_cannot_be_written(self):
         with pytest.raises(InvalidArgumentError, match=r"got a Tensor as recipe\.model\.widths\.1"):
             recipe_to_dict(dataclasses.replace(RECIPE, model=Net(widths=(1, torch.ones(1)))))
 
@@ -187,7 +187,7 @@ class TestNewRuns:
 
 
 class TestGoingOn:
-    def test_only_when_asked_to(self, run, tmp_path):
+    def test_only_on_request(self, run, tmp_path):
         before = contents(run.path)
         with pytest.raises(InvalidArgumentError) as caught:
             opened(run.path, data=tmp_path / "data")

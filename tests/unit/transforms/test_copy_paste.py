@@ -44,7 +44,7 @@ def test_objects_lie_on_top_and_stuff_is_left_behind() -> None:
     assert image[:, 0].eq(10).all()
 
 
-def test_what_is_covered_completely_loses_its_description_and_ids_stay_dense() -> None:
+def test_completely_covered_segments_are_removed_and_ids_stay_dense() -> None:
     below = a_map("aaSS\nbbSS", CATEGORIES)
     image, truth = paste(ALL_IN_PLACE, below, a_map("cc..\n....", CATEGORIES))
     assert truth.equals(a_map("ccSS\nbbSS", CATEGORIES))
@@ -100,7 +100,7 @@ def test_flip_and_shift_move_image_and_truth_alike() -> None:
     assert seen == {(y, x) for y in range(1, 6) for x in range(1, 6)}  # two rows and columns to each side
 
 
-def test_what_the_border_cuts_off_never_comes_away_from_it() -> None:
+def test_objects_cut_off_by_the_border_stay_at_the_border() -> None:
     below = a_map("\n".join(["S" * 8] * 8), CATEGORIES)
     above = a_map("\n".join(["...aa..."] * 2 + ["." * 8] * 6), CATEGORIES)
     transform = CopyPaste((2, 3), share=(1, 1), flip=0.5, shift=0.25, min_area=1)
@@ -177,7 +177,7 @@ def test_soft_edges_mix_only_the_outermost_pixel_and_a_half_at_most() -> None:
     assert hard.unique().tolist() == [10, 190]
 
 
-def test_what_fills_the_image_has_no_edge() -> None:
+def test_a_segment_that_fills_the_image_has_no_edge() -> None:
     below, above = a_map("SSS\nSSS", CATEGORIES), a_map("aab\naab", CATEGORIES)
     soft = CopyPaste((2, 3), share=(1, 1), flip=0, shift=0, min_area=1)
     assert paste(soft, below, above)[0].eq(210).all()

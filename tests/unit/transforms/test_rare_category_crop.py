@@ -59,7 +59,7 @@ def test_attempts_are_limited() -> None:
 def test_categories_are_drawn_by_rarity_and_their_segments_uniformly() -> None:
     drawn = a_map("ABCDEA")
     rarity = (1, 3, 2)
-    # B, C and D are of one category; the score tells the segment.
+    # B, C and D are of one category; the score identifies the segment.
     truth = PanopticMap(drawn.ids, torch.tensor([0, 1, 1, 1, 2]), torch.arange(5) / 4)
     transform = RareCategoryCrop((1, 1), rarity, probability=1, attempts=10000)
     counts = torch.zeros(5)

@@ -248,7 +248,7 @@ class TestNames:
         draw_segments(PanopticMap(ids, torch.tensor([0, 1, 2, 3])), SHAPES, names="segment")
         assert written[1] == ["sky", "disc", "box"]
 
-    def test_truth_has_names_without_scores_and_says_crowd(self, written):
+    def test_truth_has_names_without_scores_and_marks_crowds(self, written):
         ids = torch.ones(100, 200, dtype=torch.int32)
         draw_segments(PanopticMap(ids, torch.tensor([2]), None, torch.tensor([True])), SHAPES, names="segment")
         assert written[1] == ["disc (crowd)"]
@@ -321,7 +321,7 @@ class TestHeatmap:
         assert (np.diff(lightness) > -0.5).all()  # Pillow's Lab has 8 bits
         assert (np.diff(lightness[::8]) > 3).all()
 
-    def test_what_lies_outside_is_clamped(self):
+    def test_positions_outside_are_clamped(self):
         drawn = draw_heatmap(torch.tensor([[-3.0, 0.0, float("nan")], [7.0, 1.0, float("inf")]]))
         assert torch.equal(drawn[:, 0, 0], drawn[:, 0, 1])
         assert torch.equal(drawn[:, 0, 2], drawn[:, 0, 1])

@@ -45,7 +45,7 @@ def test_a_name_within_a_folder_that_exists_does_not_ask_the_hub(asked: list[str
 
 
 @pytest.mark.parametrize("name", ["owner/name", "an-owner/name_v1.5", "0x/Tiny.Model"])
-def test_what_the_hub_says_becomes_an_error_with_a_remedy(name: str, asked: list[str]) -> None:
+def test_errors_of_the_hub_get_a_remedy(name: str, asked: list[str]) -> None:
     with pytest.raises(UnreadableFileError) as caught:
         zoo.load(name)
     address = f"https://huggingface.co/{name}/resolve/main/model.safetensors"
@@ -69,7 +69,7 @@ def test_checkpoints_of_authors_are_files(name: str, asked: list[str]) -> None:
     assert asked == []
 
 
-def test_what_exists_but_is_no_safetensors_says_so(asked: list[str]) -> None:
+def test_existing_files_of_another_format_are_refused(asked: list[str]) -> None:
     Path("owner").mkdir()
     Path("owner/tiny").write_text("x")
     Path("plain").write_text("x")
@@ -97,7 +97,7 @@ def test_a_bundled_name_is_no_path(asked: list[str]) -> None:
         ({"options": {"backbone": "residual_xxl"}}, "unknown backbone 'residual_xxl'"),
         (
             {"options": {"representation": {"part": "CenterDecoding", "thresold": 0.3, "top_k": 9}}},
-            "unknown option of CenterDecoding 'thresold'; did you mean threshold? known: align_corners, beyond_top_k, ",
+            "unknown option of CenterDecoding 'thresold'; did you mean threshold? known: align_corners, compat, ",
         ),
         ({"options": {"representation": {"part": "Centres"}}}, "unknown part 'Centres'; known: CenterDecoding, "),
         ({"model": "swiftnet_next"}, "unknown model 'swiftnet_next'"),

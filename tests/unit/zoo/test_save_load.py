@@ -88,7 +88,7 @@ def test_files_that_are_not_models(tmp_path: Path) -> None:
         zoo.load(tmp_path / "text.safetensors")
 
 
-def test_what_cannot_be_saved_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_save_leaves_no_file(tmp_path: Path) -> None:
     backbone = create_backbone("residual_xs")
     model = create_model("swiftnet", SHAPES, backbone=backbone, width=8)
     with pytest.raises(InvalidArgumentError, match=r"ResidualBackbone as options\.backbone; give its name"):

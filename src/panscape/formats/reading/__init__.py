@@ -1,1 +1,1 @@
-"""Tolerant readers: label files as a stranger wrote them, with every issue reported."""
+"""Tolerant readers: label files of other tools, with every issue reported."""

@@ -49,13 +49,19 @@ def open_coco(json_path: Path, pngs: Path | None = None) -> AnnotationSource:
     return coco_source(load_coco_json(json_path), pngs)
 
 
-def coco_source(content: CocoJson, pngs: Path | None = None) -> AnnotationSource:
-    """Return the source of the maps of a JSON that has been read; see :func:`open_coco`."""
+def coco_source(content: CocoJson, pngs: Path | None = None, *, follow_links: bool = False) -> AnnotationSource:
+    """Return the source of the maps of a JSON that has been read; see :func:`open_coco`.
+
+    Args:
+        content: the JSON.
+        pngs: see :func:`open_coco`.
+        follow_links: also read PNGs that links in their folder point to outside of it; only for the user's own data.
+    """
     content.require_panoptic()
     images = {
         key: image for image in content.images if isinstance(image, CocoImage) and (key := key_of(image.id)) is not None
     }
-    folder = FileFolder(_folder(content, pngs))
+    folder = FileFolder(_folder(content, pngs), follow_links=follow_links)
     entries, issues = _entries(content, folder, {key: _name(image.file_name) for key, image in images.items()})
     for key, image in images.items():
         if key not in entries:

@@ -48,13 +48,13 @@ def find_arrays(folder: Path) -> list[Path]:
     return find_files(folder, _ENDINGS)
 
 
-def open_arrays(folder: Path, files: list[Path], *, by_source_id: bool = False) -> AnnotationSource:
+def open_arrays(folder: Path, files: list[Path], *, use_source_ids: bool = False) -> AnnotationSource:
     """Return the source of the files found by :func:`find_arrays`.
 
     Args:
         folder: of the arrays.
         files: the arrays in it.
-        by_source_id: ``label_id`` is the category id of the dataset files instead of a position.
+        use_source_ids: ``label_id`` is the category id of the dataset files instead of a position.
     """
     entries: dict[str, Entry] = {}
     for path in files:
@@ -65,10 +65,10 @@ def open_arrays(folder: Path, files: list[Path], *, by_source_id: bool = False) 
             fault = Issue(str(path), IssueKind.DUPLICATE, what)
         keys = (key_of(stem), key_of(path.stem), None, city_key_of(path.stem))
         entries[stem] = Entry(stem, str(path), keys, path, fault)
-    return AnnotationSource(folder, _FORM, list(entries.values()), None, [], partial(_read, by_source_id))
+    return AnnotationSource(folder, _FORM, list(entries.values()), None, [], partial(_read, use_source_ids))
 
 
-def _read(by_source_id: bool, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
+def _read(use_source_ids: bool, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
     if entry.fault is not None:
         return Reading(None, (entry.fault,))
     try:
@@ -79,7 +79,7 @@ def _read(by_source_id: bool, entry: Entry, labels: LabelSpace, size: Size | Non
         return unreadable(entry, error)
     except (InvalidAnnotationError, InvalidArgumentError) as error:
         return Reading(None, (Issue(entry.file, IssueKind.UNREADABLE, in_one_line(error, entry.file)),))
-    segments, faults = parse_segments_info(descriptions, labels, by_source_id=by_source_id)
+    segments, faults = parse_segments_info(descriptions, labels, use_source_ids=use_source_ids)
     described = Counter(segment.category for segment in segments)
     numbers, segments = merge_stuff_segments(numbers, segments, labels)
     panoptic, undescribed = map_from_id_image(numbers, segments, {0, *(n for n in faults if n is not None)})

@@ -8,8 +8,8 @@ Panoptic-DeepLab's (Cheng et al., CVPR 2020, section 3.3):
 2. Centres are the pixels above ``threshold`` that are the maximum of their window (NMS). All pixels of a plateau are
    centres; with ``join_peaks``, which is ours, only the first within one window. Centres are numbered in raster order;
    if there are ``top_k`` or more, the ``top_k`` highest are kept in descending order, ties in raster order.
-   (Panoptic-DeepLab's own code keeps those above the ``top_k``-th highest, in raster order: ``beyond_top_k="above"``.
-   With fewer centres both give the same segments.)
+   (With ``compat="panoptic_deeplab"``, those above the ``top_k``-th highest are kept, in raster order, as in its own
+   code. With fewer centres both give the same segments.)
 3. A thing pixel is assigned to the centre nearest to the position its offset points to; ties go to the first centre.
 4. Each centre's segment takes the category of the majority of its pixels; ties go to the smallest category.
 5. Stuff of less than ``stuff_area`` pixels, and things without any centre, become void. So do stuff of less than
@@ -110,7 +110,7 @@ def _find_centers(heat: Tensor, decoding: CenterDecoding) -> tuple[Tensor, Tenso
     peaks = heat[points[:, 0], points[:, 1]]
     if len(points) >= decoding.top_k:
         order = peaks.sort(descending=True, stable=True).indices[: decoding.top_k]
-        if decoding.beyond_top_k == "above":
+        if decoding.compat != "panoptic_swiftnet":
             order = (peaks > peaks[order[-1]]).nonzero()[:, 0]
         points, peaks = points[order], peaks[order]
     return points, peaks
@@ -183,7 +183,7 @@ def _group_centers_compiled(
     points, peaks = find_peaks(heat, rows, columns, decoding.threshold, decoding.nms_kernel, decoding.join_peaks)
     if len(points) >= decoding.top_k:
         order = np.argsort(-peaks, kind="stable")[: decoding.top_k]
-        if decoding.beyond_top_k == "above":
+        if decoding.compat != "panoptic_swiftnet":
             order = np.flatnonzero(peaks > peaks[order[-1]])
         points, peaks = points[order], peaks[order]
     code, areas, votes = group(logits, offsets, rows, columns, is_thing, points)

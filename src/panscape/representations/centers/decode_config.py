@@ -14,8 +14,7 @@ from panscape.constraints import BelowOne, NonNegative, NonNegativeInt, OddInt, 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry, min_area_pixels
 
-CenterResize = Literal["map", "outputs", "outputs_unscaled"]
-BeyondTopK = Literal["highest", "above"]
+CenterCompat = Literal["panoptic_swiftnet", "panoptic_deeplab", "detectron2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +33,13 @@ class CenterDecoding:
         stuff_share: Minimum share of the map's pixels of a stuff category, below 1; with less it becomes void. Ours,
             for images of very different sizes.
         resize: What is resized to the image's size if the network saw it at another one: "map", the map, by nearest
-            neighbour (Panoptic SwiftNet); "outputs", the outputs, bilinearly, before centres are found, with offsets
-            scaled (Panoptic-DeepLab, corrected); "outputs_unscaled", the outputs with unscaled offsets, which miss the
-            centres (Panoptic-DeepLab exactly as in detectron2). The units of nms_kernel, stuff_area and thing_area are
-            pixels of the network's input for "map", else of the image.
-        beyond_top_k: Which centres are kept if there are top_k or more: "highest", exactly the top_k highest, in
-            descending order (Panoptic SwiftNet); "above", those above the top_k-th highest, thus fewer than top_k and
-            none if all are equal, in raster order (Panoptic-DeepLab).
+            neighbour (Panoptic SwiftNet); "outputs", the outputs, bilinearly, before centres are found
+            (Panoptic-DeepLab). The units of nms_kernel, stuff_area and thing_area are pixels of the network's input for
+            "map", else of the image.
+        compat: Published code to follow where these differ. "panoptic_swiftnet": with top_k centres or more, exactly
+            the top_k highest are kept, in descending order. "panoptic_deeplab": those above the top_k-th highest, thus
+            fewer than top_k and none if all are equal, in raster order. "detectron2": the same, and offsets are not
+            scaled when outputs are resized, so that they miss the centres; exactly as its Panoptic-DeepLab.
         join_peaks: Keep only the first, in raster order, of equally high centres within one window. Published code
             keeps all, as does False. Heatmaps in bfloat16 have plateaus, of which every pixel would be a centre.
 
@@ -55,8 +54,8 @@ class CenterDecoding:
     align_corners: bool = False
     thing_area: NonNegativeInt = 0
     stuff_share: BelowOne = 0.0
-    resize: CenterResize = "map"
-    beyond_top_k: BeyondTopK = "highest"
+    resize: Literal["map", "outputs"] = "map"
+    compat: CenterCompat = "panoptic_swiftnet"
     join_peaks: bool = False
 
     def __post_init__(self) -> None:

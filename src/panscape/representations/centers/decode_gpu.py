@@ -100,7 +100,7 @@ def _find_centers_batched(heat: Tensor, decoding: CenterDecoding) -> tuple[Tenso
     slots = min(decoding.top_k, height * width)
     key = key.topk(slots, dim=1).values
     full = (centers.sum(1) >= decoding.top_k)[:, None]
-    if decoding.beyond_top_k == "above":
+    if decoding.compat != "panoptic_swiftnet":
         key = torch.where(full & (key >> 32 <= key[:, -1:] >> 32), -1, key)
         full = torch.zeros_like(full)
     where = torch.where(key >= 0, 0x7FFFFFFF - (key & 0x7FFFFFFF), height * width)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -23,32 +23,13 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.ops.jit import jit
+from panscape.representations.centers.types import CenterTargets
 
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-
-
-class CenterTargetMaps(NamedTuple):
-    """The result of :func:`center_targets`.
-
-    Attributes:
-        semantic: int64 [H, W], the category of every pixel, or the value given for void.
-        semantic_weight: float32 [H, W], ``small_weight`` on small things, 1 on other segments, 0 on void.
-        center: float32 [H, W] in 0..1, heatmap of centres, 1 at each centre.
-        center_weight: float32 [H, W], 1 on segments, 0 on crowds and void.
-        offset: float32 [2, H, W], from each pixel of a thing to its centre as (dy, dx) in pixels; 0 elsewhere.
-        offset_weight: float32 [H, W], 1 on things, 0 on crowds, stuff and void.
-    """
-
-    semantic: Tensor
-    semantic_weight: Tensor
-    center: Tensor
-    center_weight: Tensor
-    offset: Tensor
-    offset_weight: Tensor
 
 
 def center_targets(
@@ -61,12 +42,12 @@ def center_targets(
     small_area: int = 4096,
     small_weight: float = 3.0,
     void: int,
-) -> CenterTargetMaps:
+) -> CenterTargets:
     """Return the targets of one image.
 
     Args:
         ids: int32 [H, W], 0 is void, ``s`` is the segment of row ``s - 1``.
-        category: int64 [S], each segment's category.
+        category: int64 [S], the value of each segment in the semantic target.
         is_thing: bool [S], whether each segment is a thing.
         is_crowd: bool [S], whether each segment is a crowd; None if there are none.
         sigma: standard deviation of the Gaussian in pixels. Published: 10 for Cityscapes and Mapillary Vistas, 8 for
@@ -104,7 +85,7 @@ def center_targets(
     _paint(pixels, *centers, *tables, semantic, semantic_weight, center_weight, offset, offset_weight)
     _stamp(area, *centers, gaussian_kernel(sigma), center)
     maps = (semantic, semantic_weight, center, center_weight, offset, offset_weight)
-    return CenterTargetMaps(*(torch.from_numpy(part) for part in maps))
+    return CenterTargets(*(torch.from_numpy(part) for part in maps))
 
 
 def center_targets_reference(
@@ -117,7 +98,7 @@ def center_targets_reference(
     small_area: int = 4096,
     small_weight: float = 3.0,
     void: int,
-) -> CenterTargetMaps:
+) -> CenterTargets:
     """Plain reference of :func:`center_targets`, one segment at a time as published; the results must be equal."""
     if is_crowd is None:
         is_crowd = torch.zeros_like(is_thing)
@@ -152,7 +133,7 @@ def center_targets_reference(
         columns = slice(max(left, 0), min(left + 2 * reach + 1, width))
         part = stamp[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         center[rows, columns] = torch.maximum(center[rows, columns], part)
-    return CenterTargetMaps(semantic, semantic_weight, center, center_weight, offset, offset_weight)
+    return CenterTargets(semantic, semantic_weight, center, center_weight, offset, offset_weight)
 
 
 @lru_cache(maxsize=8)

@@ -22,7 +22,7 @@ from panscape.nn.losses import ohem_cross_entropy, weighted_l1_loss, weighted_ms
 from panscape.ops.argmax import argmax_over_planes
 from panscape.ops.interpolate import upsample
 from panscape.panoptic import PanopticMap
-from panscape.representations.centers.boundary_weights import boundary_weights
+from panscape.representations.centers.boundary_weights import Thresholds, boundary_weights
 from panscape.representations.centers.decode import CenterDecoding, group_centers, group_centers_batched
 from panscape.representations.centers.encode import center_targets
 from panscape.representations.centers.resize_outputs import resize_outputs
@@ -47,9 +47,6 @@ class CenterRepresentation:
         small_weight: Weight of small objects in the semantic loss.
         boundary_alphas: Offset weights from the boundary of an object inwards (Section 2.2, Table 8); (8, 4, 2, 1) for
             four regions, (8, 4, 1) for three, (8, 7, 6, 5, 4, 3, 2, 1) for eight; empty for plain L1.
-        boundary_thresholds: Bounds of these regions: "released", as in the published code, where the last region is
-            only the ridge; or "equal", regions of equal width. See
-            ``panscape.representations.centers.boundary_weights``.
         category_weights: Weight of each category in the semantic loss, to emphasise thin and rare categories; empty for
             1 each, as published.
         hard_pixel_fraction: Share of hardest pixels in the semantic loss; the paper uses 0.2 on Cityscapes, else 1.
@@ -57,11 +54,14 @@ class CenterRepresentation:
         center_loss_weight: Weight of the centre loss.
         offset_loss_weight: Weight of the offset loss; None is 0.0025 with boundary weights (Section 2.3) and 0.01
             without (Section 3.6).
-        offset_divisor: Divisor of the offset loss: "weights" as released, "pixels" as in Equation 1.
         loss_stride: Side of the squares of which one pixel each enters the losses: 1 as published; 2 costs a quarter,
             and a small network then trains 1.4 times as fast. A divisor of the network's output stride.
-        loss_align_corners: Upsample outputs with aligned corners in the losses: False as published by Panoptic SwiftNet
-            and in detectron2, True as in the older repository of Panoptic-DeepLab; requires a loss_stride of 1.
+        compat: Source to follow in training where the sources differ. "released", the published code of Panoptic
+            SwiftNet and of detectron2: the last region of boundary weights is only the ridge, and the offset loss is
+            divided by the sum of its weights. "paper", the text of Panoptic SwiftNet: regions of equal width, and the
+            offset loss is divided by the number of pixels (Equation 1). "standalone", the older repository of
+            Panoptic-DeepLab: as "released", but outputs are upsampled with aligned corners; requires a loss_stride
+            of 1.
         first_stage_weight: Weight of the same losses on a first stage's outputs, if a network has them: gamma of
             PISR. That paper gives no value; 0.4 is that of object-contextual representations (OCR).
         decoding: Post-processing options.
@@ -74,24 +74,22 @@ class CenterRepresentation:
     small_area: int = 4096
     small_weight: NonNegative = 3.0
     boundary_alphas: tuple[Positive, ...] = (8.0, 4.0, 2.0, 1.0)
-    boundary_thresholds: Literal["released", "equal"] = "released"
     category_weights: tuple[float, ...] = ()
     hard_pixel_fraction: PositiveFraction = 1.0
     semantic_loss_weight: NonNegative = 1.0
     center_loss_weight: NonNegative = 200.0
     offset_loss_weight: NonNegative | None = None
-    offset_divisor: Literal["weights", "pixels"] = "weights"
     loss_stride: PositiveInt = 1
-    loss_align_corners: bool = False
+    compat: Literal["released", "paper", "standalone"] = "released"
     first_stage_weight: NonNegative = 0.4
     decoding: CenterDecoding = field(default_factory=CenterDecoding)
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_category_weights(self.category_weights)
-        if self.loss_align_corners and self.loss_stride > 1:
+        if self.compat == "standalone" and self.loss_stride > 1:
             raise InvalidArgumentError(
-                f"expected a loss_stride of 1 with loss_align_corners, got {self.loss_stride}; with a larger one the "
+                f'expected a loss_stride of 1 with compat="standalone", got {self.loss_stride}; with a larger one the '
                 "corners are not aligned"
             )
 
@@ -109,26 +107,23 @@ class CenterRepresentation:
         check_category_weights(self.category_weights, labels)
         is_thing = torch.tensor([c.is_thing for c in labels])[truth.category]
         is_crowd = torch.zeros_like(is_thing) if truth.crowd is None else truth.crowd
-        targets = CenterTargets(
-            *center_targets(
-                truth.ids,
-                truth.category + 1,
-                is_thing,
-                is_crowd,
-                sigma=self.sigma,
-                small_area=self.small_area,
-                small_weight=self.small_weight,
-                void=0,
-            )
+        targets = center_targets(
+            truth.ids,
+            truth.category + 1,
+            is_thing,
+            is_crowd,
+            sigma=self.sigma,
+            small_area=self.small_area,
+            small_weight=self.small_weight,
+            void=0,
         )
         if self.category_weights:
             weight = torch.tensor((1.0, *self.category_weights))[targets.semantic]
             targets = targets._replace(semantic_weight=targets.semantic_weight * weight)
         if not self.boundary_alphas:
             return targets
-        weights = boundary_weights(
-            truth.ids, truth.num_segments, alphas=self.boundary_alphas, thresholds=self.boundary_thresholds
-        )
+        thresholds: Thresholds = "equal" if self.compat == "paper" else "released"
+        weights = boundary_weights(truth.ids, truth.num_segments, self.boundary_alphas, thresholds)
         return targets._replace(offset_weight=targets.offset_weight * weights)
 
     def loss(self, outputs: CenterOutputs, targets: CenterTargets, padded_size: tuple[int, int]) -> dict[str, Tensor]:
@@ -167,10 +162,9 @@ class CenterRepresentation:
     def _losses(self, outputs: CenterOutputs, targets: CenterTargets) -> dict[str, Tensor]:
         """Upsample the outputs of one stage to the targets' size and return their losses."""
         size = targets.semantic.shape[-2:]
+        align_corners = self.compat == "standalone"
         semantic, center, offset = (
-            o
-            if o.shape[-2:] == size
-            else F.interpolate(o, size, mode="bilinear", align_corners=self.loss_align_corners)
+            o if o.shape[-2:] == size else F.interpolate(o, size, mode="bilinear", align_corners=align_corners)
             for o in outputs.tensors
         )
         offset_loss_weight = self.offset_loss_weight
@@ -181,7 +175,9 @@ class CenterRepresentation:
             * ohem_cross_entropy(semantic, targets.semantic, targets.semantic_weight, self.hard_pixel_fraction),
             "center": self.center_loss_weight * weighted_mse_loss(center[:, 0], targets.center, targets.center_weight),
             "offset": offset_loss_weight
-            * weighted_l1_loss(offset, targets.offset, targets.offset_weight, self.offset_divisor),
+            * weighted_l1_loss(
+                offset, targets.offset, targets.offset_weight, "pixels" if self.compat == "paper" else "weights"
+            ),
         }
 
     def decode(
@@ -211,8 +207,7 @@ class CenterRepresentation:
     ) -> list[PanopticMap]:
         """Decode outputs into one map per image at the image's own size; outputs are resized to it before decoding.
 
-        This implements ``decoding.resize`` "outputs_unscaled" if it is set, else "outputs"; where both sizes are equal,
-        the result is that of :meth:`decode`.
+        This implements ``decoding.resize`` "outputs"; where both sizes are equal, the result is that of :meth:`decode`.
 
         Args:
             outputs: as for :meth:`decode`.
@@ -233,7 +228,7 @@ class CenterRepresentation:
                     *one.tensors,
                     geometry,
                     align_corners=self.decoding.align_corners,
-                    scale_offsets=self.decoding.resize != "outputs_unscaled",
+                    scale_offsets=self.decoding.compat != "detectron2",
                 )
                 # The second step of resizing, from the inference size to the image's, is that of decoding.
                 representation, one, geometry = areas, CenterOutputs(*resized), ImageGeometry.of(geometry.size)

@@ -46,11 +46,11 @@ class CenterTargets(NamedTuple):
 
     Attributes:
         semantic: category id + 1, int64 [H, W]; 0 is void.
-        semantic_weight: float32 [H, W]; larger on small objects.
-        center: float32 [H, W].
-        center_weight: float32 [H, W]; 0 on void and crowds.
-        offset: float32 [2, H, W].
-        offset_weight: float32 [H, W]; 0 on everything but objects.
+        semantic_weight: float32 [H, W]; larger on small things, 1 on other segments, 0 on void.
+        center: float32 [H, W] in 0..1, heatmap of centres, 1 at each centre.
+        center_weight: float32 [H, W], 1 on segments, 0 on void and crowds.
+        offset: float32 [2, H, W], from each pixel of a thing to its centre as (dy, dx) in pixels; 0 elsewhere.
+        offset_weight: float32 [H, W]; 0 on everything but things.
     """
 
     semantic: Tensor

@@ -12,10 +12,10 @@ Section 3.2):
    M is upsampled bilinearly to the image and compared with a threshold.
 3. Merge the masks with the stuff (``panscape.representations.fusion``).
 
-Paper and released code differ in step 2, and ``variant`` selects one of them:
+Paper and released code differ in step 2, and ``compat`` selects one of them:
 
 * "paper": P_loc is the IoU of the boxes, Equation 6; a pixel belongs to the object if M > threshold, Equation 7.
-* "published": P_loc is (I + 1) / (U + 1) - (G - U) / G with intersection I, union U, and the area G = 1e-7 + that of
+* "released": P_loc is (I + 1) / (U + 1) - (G - U) / G with intersection I, union U, and the area G = 1e-7 + that of
   the smallest box around both; M >= threshold.
 
 Cells may have several boxes, of which the best counts (Table 3, without levelness). If P_loc is NaN, as with infinite
@@ -46,7 +46,7 @@ from panscape.ops.cropped_masks import CroppedMasks, Detections
 from panscape.ops.interpolate import cell_table, finite_values, upsample
 from panscape.ops.interpolate_cpu import upsample_planes
 from panscape.panoptic import PanopticMap
-from panscape.representations.dense_boxes.decode_config import DenseBoxDecoding, MaskVariant
+from panscape.representations.dense_boxes.decode_config import DenseBoxDecoding, MaskCompat
 from panscape.representations.dense_boxes.locations import Pyramid, dense_boxes
 from panscape.representations.dense_boxes.masks_cpu import build_masks
 from panscape.representations.dense_boxes.select_boxes import select_boxes
@@ -95,8 +95,8 @@ def decode_dense_boxes_reference(
     logits = finite_values(outputs.semantic[0])
     things = torch.tensor(labels.thing_ids, dtype=torch.int64, device=box.device)
     prob = upsample(logits, pyramid.dense_size, pyramid.dense_size, align_corners=False).softmax(0)[things]
-    inputs = MaskInputs(found.box, found.category, dense, prob, geometry)
-    masks = dense_masks_reference(inputs, threshold=decoding.mask_threshold, variant=decoding.variant)
+    inputs = MaskInputs(found.boxes, found.category, dense, prob, geometry)
+    masks = dense_masks_reference(inputs, threshold=decoding.mask_threshold, compat=decoding.compat)
 
     choices = torch.tensor(decoding.fusion.semantic_ids(labels), device=box.device)
     semantic = choices[argmax_over_planes(logits[choices], lambda p: upsample(p, pyramid.padded_size, size, False))]
@@ -104,27 +104,27 @@ def decode_dense_boxes_reference(
     return fuse_instances(windows, things[found.category], found.score, semantic, labels, decoding.fusion)
 
 
-def dense_masks_reference(inputs: MaskInputs, *, threshold: float, variant: MaskVariant) -> Tensor:
+def dense_masks_reference(inputs: MaskInputs, *, threshold: float, compat: MaskCompat) -> Tensor:
     """Build full masks, bool [P, H, W], in plain torch: the definition, which other implementations must equal.
 
     Arguments and errors are those of :func:`dense_masks`. Objects are processed one at a time, as the probabilities of
     all of them would take a gigabyte.
     """
-    _check_masks(inputs, variant)
+    _check_masks(inputs, compat)
     query, category, dense, prob, geometry = inputs
     size = geometry.inference_size
     masks = torch.zeros(len(query), *size, dtype=torch.bool, device=query.device)
     for mask, box, c in zip(masks, query.detach().float(), category.tolist(), strict=True):
         best = torch.full(dense.shape[2:], -torch.inf, device=query.device)
         for boxes in dense.detach().float():
-            value = location_mask_prob(box, boxes, variant)
+            value = location_mask_prob(box, boxes, compat)
             best = torch.where(value > best, value, best)
         whole = upsample(best * prob[c].float(), geometry.padded_size, size, align_corners=False)
-        torch.ge(whole, threshold, out=mask) if variant == "published" else torch.gt(whole, threshold, out=mask)
+        torch.ge(whole, threshold, out=mask) if compat == "released" else torch.gt(whole, threshold, out=mask)
     return masks
 
 
-def location_mask_prob(query: Tensor, boxes: Tensor, variant: MaskVariant) -> Tensor:
+def location_mask_prob(query: Tensor, boxes: Tensor, compat: MaskCompat) -> Tensor:
     """Return P_loc of one query, float [4], with boxes [4, ...]; float [...]. The order of operations is fixed."""
     x1, y1, x2, y2 = query
     left, top, right, bottom = boxes
@@ -132,7 +132,7 @@ def location_mask_prob(query: Tensor, boxes: Tensor, variant: MaskVariant) -> Te
         torch.minimum(y2, bottom) - torch.maximum(y1, top)
     ).clamp_min(0)
     union = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top) - shared
-    if variant == "paper":
+    if compat == "paper":
         overlap: Tensor = shared / union.clamp_min(1e-7)  # the IoU of two empty boxes is 0
         return overlap
     around = (torch.maximum(x2, right) - torch.minimum(x1, left)) * (
@@ -199,7 +199,7 @@ def _mask_inputs(
         geometry = ImageGeometry.of(size, padded_size=pyramid.padded_size)
         found = select_boxes(outputs.box_category[i], box[i], outputs.centerness[i], pyramid, size, decoding.selection)
         prob = upsampled_thing_prob(outputs.semantic[i], pyramid.dense_size, labels.thing_ids)
-        yield MaskInputs(found.box, found.category, dense[i], prob, geometry), found.score
+        yield MaskInputs(found.boxes, found.category, dense[i], prob, geometry), found.score
 
 
 def boxes_to_map(
@@ -220,18 +220,18 @@ def boxes_to_map(
 
 
 def _detections(inputs: MaskInputs, score: Tensor, labels: LabelSpace, decoding: DenseBoxDecoding) -> Detections:
-    masks = dense_masks(inputs, threshold=decoding.mask_threshold, variant=decoding.variant)
+    masks = dense_masks(inputs, threshold=decoding.mask_threshold, compat=decoding.compat)
     category = torch.tensor(labels.thing_ids, dtype=torch.int64, device=inputs.category.device)[inputs.category]
     return Detections(masks, category, score)
 
 
-def dense_masks(inputs: MaskInputs, *, threshold: float, variant: MaskVariant) -> CroppedMasks:
+def dense_masks(inputs: MaskInputs, *, threshold: float, compat: MaskCompat) -> CroppedMasks:
     """Build the masks of one image with the fastest implementation for their device.
 
     Args:
         inputs: the objects and their cells.
         threshold: minimum probability of a pixel of an object.
-        variant: "paper" or "published", see above.
+        compat: "paper" or "released", see above.
 
     Returns:
         P masks, whose windows are inside the image.
@@ -239,20 +239,20 @@ def dense_masks(inputs: MaskInputs, *, threshold: float, variant: MaskVariant) -
     Raises:
         InvalidArgumentError: shapes contradict each other, or a category is not a plane of ``prob``.
     """
-    _check_masks(inputs, variant)
+    _check_masks(inputs, compat)
     query, dense, prob = (part.detach().float().contiguous() for part in (inputs.query, inputs.dense, inputs.prob))
     if query.device.type != "cpu":
         inputs = inputs._replace(query=query, dense=dense, prob=prob)
-        return dense_masks_chunked(inputs, threshold=threshold, variant=variant, max_pixels=_MAX_PIXELS)
+        return dense_masks_chunked(inputs, threshold=threshold, compat=compat, max_pixels=_MAX_PIXELS)
     size, padded_size = inputs.geometry.inference_size, inputs.geometry.padded_size
     rows = cell_table(dense.shape[2], padded_size[0], False, size[0])
     columns = cell_table(dense.shape[3], padded_size[1], False, size[1])
     arrays = (query.numpy(), inputs.category.numpy(), dense.numpy(), prob.numpy())
-    windows, crops = build_masks(*arrays, rows, columns, threshold, is_published=variant == "published")
+    windows, crops = build_masks(*arrays, rows, columns, threshold, is_released=compat == "released")
     return CroppedMasks.from_crops([torch.from_numpy(crop) for crop in crops], torch.from_numpy(windows))
 
 
-def dense_masks_chunked(inputs: MaskInputs, *, threshold: float, variant: MaskVariant, max_pixels: int) -> CroppedMasks:
+def dense_masks_chunked(inputs: MaskInputs, *, threshold: float, compat: MaskCompat, max_pixels: int) -> CroppedMasks:
     """Build masks as :func:`dense_masks` does, on any device, at full size in chunks.
 
     Floats are float32 and contiguous; ``max_pixels`` is as for :meth:`CroppedMasks.from_parts`.
@@ -261,10 +261,10 @@ def dense_masks_chunked(inputs: MaskInputs, *, threshold: float, variant: MaskVa
 
     def make(some: slice) -> Tensor:
         if not is_fused:
-            return dense_masks_reference(inputs.of_objects(some), threshold=threshold, variant=variant)
+            return dense_masks_reference(inputs.of_objects(some), threshold=threshold, compat=compat)
         from panscape.representations.dense_boxes.masks_triton import dense_masks_triton
 
-        return dense_masks_triton(inputs.of_objects(some), threshold, is_published=variant == "published")
+        return dense_masks_triton(inputs.of_objects(some), threshold, is_released=compat == "released")
 
     return CroppedMasks.from_parts(make, len(inputs.query), inputs.geometry.inference_size, max_pixels)
 
@@ -315,7 +315,7 @@ def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None and has_compiler
 
 
-def _check_masks(inputs: MaskInputs, variant: str) -> None:
+def _check_masks(inputs: MaskInputs, compat: str) -> None:
     """Check that the inputs of masks match each other."""
     query, category, dense, prob, _ = inputs
     if query.ndim != 2 or query.shape[1] != 4 or list(category.shape) != [len(query)]:
@@ -328,8 +328,8 @@ def _check_masks(inputs: MaskInputs, variant: str) -> None:
         )
     if len(category) and not (int(category.min()) >= 0 and int(category.max()) < len(prob)):
         raise InvalidArgumentError(f"expected categories in 0..{len(prob) - 1}, got {sorted(set(category.tolist()))}")
-    if variant not in ("published", "paper"):
-        raise InvalidArgumentError(f'expected variant "published" or "paper", got {variant!r}')
+    if compat not in ("released", "paper"):
+        raise InvalidArgumentError(f'expected compat "released" or "paper", got {compat!r}')
 
 
 def _check_outputs(

@@ -12,22 +12,22 @@ from panscape.representations.dense_boxes.locations import argmax_level
 from panscape.representations.dense_boxes.select_boxes import BoxSelection
 from panscape.representations.fusion import FusionConfig
 
-MaskVariant = Literal["published", "paper"]
+MaskCompat = Literal["released", "paper"]
 
 
 @dataclass(frozen=True, slots=True)
 class DenseBoxDecoding:
     """Options of decoding dense boxes; the defaults are those of the released code.
 
-    Paper and released code differ, and ``variant`` selects one of them:
+    Paper and released code differ, and ``compat`` selects one of them:
 
-    * "published", the code: masks by a smoothed generalised IoU; each cell takes the box of some level, even if no
+    * "released", the code: masks by a smoothed generalised IoU; each cell takes the box of some level, even if no
       object is most probable; near duplicates of any category are dropped.
     * "paper": masks by plain IoU (Equation 6), M > threshold (Equation 7); a cell without an object has no box
       (Equation 14); objects of different categories do not suppress each other.
 
     Attributes:
-        variant: Rules to follow where paper and code differ: "published", those of the released code, or "paper".
+        compat: Rules to follow where paper and code differ: "released", those of the released code, or "paper".
         score_threshold: Minimum probability of a category at a location, exclusive, 0..1.
         pre_nms_top_k: Maximum number of candidates of a level.
         nms_iou: IoU threshold of NMS within a category, 0..1.
@@ -42,7 +42,7 @@ class DenseBoxDecoding:
         InvalidArgumentError: a value is out of range.
     """
 
-    variant: MaskVariant = "published"
+    compat: MaskCompat = "released"
     score_threshold: UnitInterval = 0.06
     pre_nms_top_k: PositiveInt = 1000
     nms_iou: UnitInterval = 0.6
@@ -61,7 +61,7 @@ class DenseBoxDecoding:
             threshold=self.score_threshold,
             pre_nms_top_k=self.pre_nms_top_k,
             nms_iou=self.nms_iou,
-            class_agnostic_nms_iou=self.class_agnostic_nms_iou if self.variant == "published" else 1.0,
+            class_agnostic_nms_iou=self.class_agnostic_nms_iou if self.compat == "released" else 1.0,
             max_boxes=self.max_detections,
         )
 
@@ -73,4 +73,4 @@ class DenseBoxDecoding:
         """
         if levelness is None:
             return None
-        return argmax_level(levelness.detach(), with_background=self.variant == "paper")
+        return argmax_level(levelness.detach(), with_background=self.compat == "paper")

@@ -22,13 +22,13 @@ class MaskQueries(NamedTuple):
 
     Attributes:
         image: index of the image in the batch, int64 [Q].
-        box: xyxy in pixels, float32 [Q, 4].
+        boxes: xyxy in pixels, float32 [Q, 4].
         quality: IoU of the box with the object's true box, float32 [Q].
         segment: the object, as in the targets, int32 [Q].
     """
 
     image: Tensor
-    box: Tensor
+    boxes: Tensor
     quality: Tensor
     segment: Tensor
 
@@ -144,7 +144,7 @@ def sum_of_mask_loss(
         mine = queries.image == i
         if not bool(mine.any()):
             continue
-        iou = _largest_iou(queries.box[mine], dense[i])
+        iou = _largest_iou(queries.boxes[mine], dense[i])
         inside = queries.segment[mine, None] == segment[i].flatten()
         # iou outside and 1 - iou inside make a signed sum plus the number of cells inside.
         sign = known[i].flatten().to(iou.dtype) - 2 * inside.to(iou.dtype)

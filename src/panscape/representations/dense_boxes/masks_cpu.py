@@ -66,13 +66,13 @@ class _Threshold(NamedTuple):
         threshold: float32.
         low: slightly lower; pixels between cells below it are outside the object.
         high: slightly higher; pixels between cells of at least this are inside.
-        is_published: the variant of the formula, see ``panscape.representations.dense_boxes.decode``.
+        is_released: the formula of the released code, see ``panscape.representations.dense_boxes.decode``.
     """
 
     threshold: np.float32
     low: np.float32
     high: np.float32
-    is_published: bool
+    is_released: bool
 
 
 def build_masks(
@@ -84,7 +84,7 @@ def build_masks(
     columns: Axis,
     threshold: float,
     *,
-    is_published: bool,
+    is_released: bool,
 ) -> tuple[Ints, list[Flags]]:
     """Return the windows of the masks, int32 [P, 4] xyxy, and their pixels.
 
@@ -96,7 +96,7 @@ def build_masks(
         rows: cells of the vertical axis.
         columns: cells of the horizontal axis.
         threshold: as for ``dense_masks``.
-        is_published: the variant.
+        is_released: the formula.
     """
     shape = dense.shape[2:]
     found = _ScoreCache(
@@ -106,7 +106,7 @@ def build_masks(
         np.empty(shape[0], dtype=np.int32),
     )
     limit = np.float32(threshold)
-    rule = _Threshold(limit, limit - MARGIN, limit + MARGIN, is_published)
+    rule = _Threshold(limit, limit - MARGIN, limit + MARGIN, is_released)
     likely: dict[int, _ActiveCells] = {}
     windows = np.zeros((len(query), 4), dtype=np.int32)
     crops = []
@@ -148,7 +148,7 @@ def _find_cells(number: int, query: Floats, cells: _ActiveCells, rule: _Threshol
         if not may[i]:
             continue
         y, x = cells.place[i] // width, cells.place[i] % width
-        value = _probability(query, cells.boxes[:, :, i], prob[i], rule.is_published)
+        value = _probability(query, cells.boxes[:, :, i], prob[i], rule.is_released)
         found.value[y, x], found.owner[y, x] = value, number
         if value >= rule.low:
             found.first[y] = min(found.first[y], np.int32(x))
@@ -156,7 +156,7 @@ def _find_cells(number: int, query: Floats, cells: _ActiveCells, rule: _Threshol
 
 
 @jit
-def _probability(query: Floats, boxes: Floats, prob: np.float32, is_published: bool) -> np.float32:
+def _probability(query: Floats, boxes: Floats, prob: np.float32, is_released: bool) -> np.float32:
     """Return M of one query and one cell, boxes [D, 4], with the reference's order of operations."""
     x1, y1, x2, y2 = query[0], query[1], query[2], query[3]
     best = np.float32(-np.inf)
@@ -165,7 +165,7 @@ def _probability(query: Floats, boxes: Floats, prob: np.float32, is_published: b
         across = max(min(x2, right) - max(x1, left), _ZERO)
         shared = across * max(min(y2, bottom) - max(y1, top), _ZERO)
         union = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top) - shared
-        if is_published:
+        if is_released:
             around = (max(x2, right) - min(x1, left)) * (max(y2, bottom) - min(y1, top)) + _TINY
             value = (shared + _ONE) / (union + _ONE) - (around - union) / around
         else:
@@ -226,7 +226,7 @@ def _fill(
                 continue
             for y, x in ((low, x0), (low, x1), (high, x0), (high, x1)):
                 if owner[y, x] != number:
-                    value[y, x] = _probability(query, dense[:, :, y, x], prob[y, x], rule.is_published)
+                    value[y, x] = _probability(query, dense[:, :, y, x], prob[y, x], rule.is_released)
                     owner[y, x] = number
             a, b, c, d = value[low, x0], value[low, x1], value[high, x0], value[high, x1]
             if a >= rule.high and b >= rule.high and c >= rule.high and d >= rule.high:
@@ -239,5 +239,5 @@ def _fill(
                 bottom = columns.near[x] * c + columns.far[x] * d
                 for y in range(rows.start[s], rows.start[s + 1]):
                     pixel = rows.near[y] * top + rows.far[y] * bottom
-                    reached = pixel >= rule.threshold if rule.is_published else pixel > rule.threshold
+                    reached = pixel >= rule.threshold if rule.is_released else pixel > rule.threshold
                     crop[y - rows.start[begin], x - columns.start[left]] = reached

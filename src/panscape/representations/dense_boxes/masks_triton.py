@@ -22,7 +22,7 @@ from panscape.representations.dense_boxes.decode import MaskInputs
 _ROWS, _COLUMNS = 8, 128
 
 
-def dense_masks_triton(inputs: MaskInputs, threshold: float, *, is_published: bool) -> Tensor:
+def dense_masks_triton(inputs: MaskInputs, threshold: float, *, is_released: bool) -> Tensor:
     """Build masks as ``dense_masks`` does; arguments are checked there, floats are float32 and contiguous.
 
     Returns:
@@ -52,7 +52,7 @@ def dense_masks_triton(inputs: MaskInputs, threshold: float, *, is_published: bo
         width,
         *size,
         num_boxes=len(dense),
-        is_published=is_published,
+        is_released=is_released,
         num_rows=_ROWS,
         num_columns=_COLUMNS,
         enable_fp_fusion=False,
@@ -61,7 +61,7 @@ def dense_masks_triton(inputs: MaskInputs, threshold: float, *, is_published: bo
 
 
 @triton.jit
-def _probability(x1, y1, x2, y2, dense, prob, place, inside, area, num_boxes: tl.constexpr, is_published: tl.constexpr):
+def _probability(x1, y1, x2, y2, dense, prob, place, inside, area, num_boxes: tl.constexpr, is_released: tl.constexpr):
     """Return M of one query at cells."""
     best = tl.full(place.shape, float("-inf"), tl.float32)
     for d in tl.static_range(num_boxes):
@@ -73,7 +73,7 @@ def _probability(x1, y1, x2, y2, dense, prob, place, inside, area, num_boxes: tl
         across = tl.maximum(tl.minimum(x2, right) - tl.maximum(x1, left), 0.0)
         shared = across * tl.maximum(tl.minimum(y2, bottom) - tl.maximum(y1, top), 0.0)
         union = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top) - shared
-        if is_published:
+        if is_released:
             around = (tl.maximum(x2, right) - tl.minimum(x1, left)) * (tl.maximum(y2, bottom) - tl.minimum(y1, top))
             around = around + 1e-7
             value = tl.div_rn(shared + 1.0, union + 1.0) - tl.div_rn(around - union, around)
@@ -102,7 +102,7 @@ def _masks(
     out_height,
     out_width,
     num_boxes: tl.constexpr,
-    is_published: tl.constexpr,
+    is_released: tl.constexpr,
     num_rows: tl.constexpr,
     num_columns: tl.constexpr,
 ):
@@ -120,10 +120,10 @@ def _masks(
     left, right = tl.load(column_low + x, is_column, 0)[None, :], tl.load(column_high + x, is_column, 0)[None, :]
     v, u = tl.load(row_fraction + y, is_row, 0.0)[:, None], tl.load(column_fraction + x, is_column, 0.0)[None, :]
 
-    a = _probability(x1, y1, x2, y2, dense, plane, above + left, inside, area, num_boxes, is_published)
-    b = _probability(x1, y1, x2, y2, dense, plane, above + right, inside, area, num_boxes, is_published)
-    c = _probability(x1, y1, x2, y2, dense, plane, below + left, inside, area, num_boxes, is_published)
-    d = _probability(x1, y1, x2, y2, dense, plane, below + right, inside, area, num_boxes, is_published)
+    a = _probability(x1, y1, x2, y2, dense, plane, above + left, inside, area, num_boxes, is_released)
+    b = _probability(x1, y1, x2, y2, dense, plane, above + right, inside, area, num_boxes, is_released)
+    c = _probability(x1, y1, x2, y2, dense, plane, below + left, inside, area, num_boxes, is_released)
+    d = _probability(x1, y1, x2, y2, dense, plane, below + right, inside, area, num_boxes, is_released)
     value = (1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * c + u * d)
-    reached = value >= threshold if is_published else value > threshold
+    reached = value >= threshold if is_released else value > threshold
     tl.store(masks + (number * out_height + y[:, None]) * out_width + x[None, :], reached, inside)

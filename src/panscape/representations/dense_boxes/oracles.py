@@ -71,7 +71,7 @@ def decode_with_truth(
         found = select_boxes(*parts_of_one, pyramid, size, decoding.selection)
     choices = torch.tensor(decoding.fusion.semantic_ids(labels), device=prob.device)
     semantic = choices[prob[choices].argmax(0)]
-    inputs = MaskInputs(found.box, found.category, dense, prob[things], ImageGeometry.of(size))
+    inputs = MaskInputs(found.boxes, found.category, dense, prob[things], ImageGeometry.of(size))
     return boxes_to_map(inputs, found.score, semantic, labels, decoding)
 
 

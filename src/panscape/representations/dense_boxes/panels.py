@@ -59,8 +59,8 @@ def draw_panels(
     left, top, right, bottom = dense[0]
     to_middle = torch.stack([top + bottom, left + right]) / 2 - grid_points(pyramid.dense_size, grid_stride)
     ways = draw_offsets(_at_pixels(to_middle, grid_stride, size), mask=is_thing)
-    _draw_outlines(ways, found.box[is_likely & ~is_sure], _LIKELY)
-    _draw_outlines(ways, found.box[is_sure], _SURE)
+    _draw_outlines(ways, found.boxes[is_likely & ~is_sure], _LIKELY)
+    _draw_outlines(ways, found.boxes[is_sure], _SURE)
     images = {"semantic": draw_semantic(category, labels), "boxes": ways}
     if outputs.levelness is not None:
         predicted = argmax_level(outputs.levelness, with_background=True)[0]
@@ -83,9 +83,9 @@ def _most_probable_object(
     """Return the probability of each cell's most probable object, [h, w], and its index + 1; both 0 without any."""
     grid = dense.shape[2:]
     largest, owner = torch.zeros(grid), torch.zeros(grid, dtype=torch.int64)
-    for number, (box, category) in enumerate(zip(found.box, found.category.tolist(), strict=True)):
+    for number, (box, category) in enumerate(zip(found.boxes, found.category.tolist(), strict=True)):
         for boxes in dense:
-            value = location_mask_prob(box, boxes, decoding.variant) * prob[category]
+            value = location_mask_prob(box, boxes, decoding.compat) * prob[category]
             owner[value > largest] = number + 1
             largest = torch.maximum(largest, value)
     return largest, owner

@@ -277,7 +277,7 @@ class DenseBoxRepresentation:
             self.decoding.selection,
             self.max_mask_queries,
         )
-        return queries._replace(box=queries.box.detach()) if self.detach_query else queries
+        return queries._replace(boxes=queries.boxes.detach()) if self.detach_query else queries
 
     def padded_size(self, outputs: DenseBoxOutputs) -> tuple[int, int]:
         """Return the height and width of the padded input of these outputs."""

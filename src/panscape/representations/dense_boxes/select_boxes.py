@@ -56,13 +56,13 @@ class Boxes(NamedTuple):
     """Detected boxes of one image, highest score first.
 
     Attributes:
-        box: float32 [P, 4], xyxy in pixels of the input, clipped.
+        boxes: float32 [P, 4], xyxy in pixels of the input, clipped.
         category: int64 [P], a channel of the category logits.
         score: float32 [P] in 0..1.
         location: int64 [P], the location that predicted the box.
     """
 
-    box: Tensor
+    boxes: Tensor
     category: Tensor
     score: Tensor
     location: Tensor
@@ -103,7 +103,7 @@ def select_boxes(
         points = fcos_locations(pyramid, box.device)[:, found.location]
         corners = distance2box(points, finite_values(box[:, found.location], nan=0)).T
         limit = corners.new_tensor([size[1] - 1, size[0] - 1, size[1] - 1, size[0] - 1])
-        found = found._replace(box=torch.minimum(corners.clamp_min(0), limit))
+        found = found._replace(boxes=torch.minimum(corners.clamp_min(0), limit))
         return _post_nms_top_k(_without_duplicates(found, selection), selection.max_boxes)
 
 
@@ -133,9 +133,9 @@ def _without_duplicates(found: Boxes, selection: BoxSelection) -> Boxes:
     for category in torch.unique(found.category).tolist():
         number = (found.category == category).nonzero()[:, 0]
         # NMS runs for each category separately: the usual offset per category would round IoUs differently.
-        kept.append(number[nms(found.box[number], found.score[number], selection.nms_iou)])
+        kept.append(number[nms(found.boxes[number], found.score[number], selection.nms_iou)])
     chosen = torch.cat(kept)
-    chosen = chosen[nms(found.box[chosen], found.score[chosen], selection.class_agnostic_nms_iou)]
+    chosen = chosen[nms(found.boxes[chosen], found.score[chosen], selection.class_agnostic_nms_iou)]
     return Boxes(*(part[chosen] for part in found))
 
 

@@ -133,7 +133,7 @@ def test_an_unknown_split_is_refused() -> None:
         town("valid")
 
 
-def test_what_is_exported_reads_back(tmp_path) -> None:
+def test_exported_datasets_are_read_back(tmp_path) -> None:
     dataset, steps = Town(3, (64, 96), "both"), []
     json_path = export_coco(dataset, tmp_path / "coco", "val", lambda done, total: steps.append((done, total)))
     export_cityscapes(dataset, tmp_path / "cityscapes", "val")

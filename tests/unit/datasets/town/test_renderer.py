@@ -45,7 +45,7 @@ def test_a_wall_lies_where_a_pinhole_camera_sees_it() -> None:
 
 
 @pytest.mark.parametrize("far_first", [True, False])
-def test_what_is_near_hides_what_is_far_in_any_order(far_first: bool) -> None:
+def test_near_surfaces_hide_far_ones_in_any_order(far_first: bool) -> None:
     things = [thing(1, 1, (0, 0, 10)), thing(1, 2, (0.5, 0, 0))]
     _, _, ids, _ = painted([(0, 0, 4, 0, 0, 0, 0, 0)], WALL, things if far_first else things[::-1], [WHITE])
     assert (ids[22:37, 45:55] == 2).all()

@@ -199,14 +199,14 @@ def test_without_maps_there_are_no_images(tmp_path: Path) -> None:
     assert Page(tmp_path / "a.html").tags["img"] == 0
 
 
-def test_other_means_are_told(tmp_path: Path) -> None:
+def test_other_means_are_reported(tmp_path: Path) -> None:
     scores = scores_of(maps=False)
     scores.summary["panoptic"]["all"]["pq"] = 0.1234
     write_report(tmp_path / "a.html", scores, samples=20)
     assert "another mean over categories: PQ 12.3." in "".join(Page(tmp_path / "a.html").texts)
 
 
-def test_metrics_that_were_asked_for_are_there(tmp_path: Path) -> None:
+def test_requested_metrics_are_there(tmp_path: Path) -> None:
     scores = scores_of(maps=False)
     options = EvaluationOptions(ap_sizes=True, iiou=True, boundary=True)
     evaluator = create_evaluator(LABELS, options, has_head=True, has_detections=True)
@@ -240,7 +240,7 @@ def test_metrics_that_were_asked_for_are_there(tmp_path: Path) -> None:
     assert "protocol coco" in "".join(texts)
 
 
-def test_few_images_are_told(tmp_path: Path) -> None:
+def test_few_images_are_reported(tmp_path: Path) -> None:
     write_report(tmp_path / "few.html", scores_of(maps=False), samples=20)
     assert "Caution: only 6 images." in "".join(Page(tmp_path / "few.html").texts)
     write_report(tmp_path / "enough.html", scores_of(num=20, maps=False), samples=20)

@@ -1,4 +1,4 @@
-"""What the header of a file says is looked at before anything is decoded: sizes, and what would fill the memory."""
+"""Headers are checked before anything is decoded: sizes, and lengths that would fill the memory."""
 
 from __future__ import annotations
 

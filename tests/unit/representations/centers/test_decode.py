@@ -138,7 +138,7 @@ def test_exactly_top_k_centres_are_ordered_by_height_too(group):
     ],
 )
 def test_of_centres_above_the_last_the_order_is_that_of_the_raster(group, top_k, ids):
-    decoding = CenterDecoding(nms_kernel=3, top_k=top_k, stuff_area=1, beyond_top_k="above")
+    decoding = CenterDecoding(nms_kernel=3, top_k=top_k, stuff_area=1, compat="panoptic_deeplab")
     result = whole_size(group, [[1] * 7], [[0.5, 0, 0.6, 0, 0.5, 0, 0.7]], decoding=decoding)
     assert result.ids.tolist() == ids
     scores = {5: [0.5, 0.6, 0.5, 0.7], 4: [0.6, 0.7], 3: [0.6, 0.7], 2: [0.7], 1: []}[top_k]
@@ -147,10 +147,12 @@ def test_of_centres_above_the_last_the_order_is_that_of_the_raster(group, top_k,
 
 @ALL
 def test_of_equal_centres_none_is_above_the_last(group):
-    decoding = CenterDecoding(nms_kernel=3, top_k=3, stuff_area=1, beyond_top_k="above")
+    decoding = CenterDecoding(nms_kernel=3, top_k=3, stuff_area=1, compat="panoptic_deeplab")
     result = whole_size(group, [[1] * 5], [[0.5, 0, 0.5, 0, 0.5]], decoding=decoding)
     assert result.ids.eq(0).all()
-    highest = whole_size(group, [[1] * 5], [[0.5, 0, 0.5, 0, 0.5]], decoding=replace(decoding, beyond_top_k="highest"))
+    highest = whole_size(
+        group, [[1] * 5], [[0.5, 0, 0.5, 0, 0.5]], decoding=replace(decoding, compat="panoptic_swiftnet")
+    )
     assert highest.ids.tolist() == [[1, 1, 2, 2, 3]]
 
 
@@ -272,7 +274,7 @@ def published(logits, center, offset, scale, size, thing_ids, decoding):
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize(("num_centers", "top_k"), [(0, 200), (7, 200), (9, 5)])
 @ALL
-def test_it_gives_what_the_published_algorithm_gives(group, align_corners, num_centers, top_k):
+def test_it_equals_the_published_algorithm(group, align_corners, num_centers, top_k):
     g = torch.Generator().manual_seed(num_centers)
     height, width = 24, 36
     logits = F.interpolate(torch.randn(1, 6, 6, 9, generator=g), (height, width), mode="bilinear")[0] * 5
@@ -317,12 +319,14 @@ def test_enlarging_is_torch_s_bilinear_resize(align_corners, inputs, outputs):
     )
 
 
-@pytest.mark.parametrize(("top_k", "beyond"), [(200, "highest"), (9, "highest"), (9, "above")])
-def test_a_batch_of_different_sizes_is_grouped_like_each_image(top_k, beyond):
+@pytest.mark.parametrize(
+    ("top_k", "compat"), [(200, "panoptic_swiftnet"), (9, "panoptic_swiftnet"), (9, "panoptic_deeplab")]
+)
+def test_a_batch_of_different_sizes_is_grouped_like_each_image(top_k, compat):
     g = torch.Generator().manual_seed(4)
     logits, center = torch.randn(3, 4, 8, 10, generator=g) * 4, torch.rand(3, 8, 10, generator=g)
     offset, sizes = torch.randn(3, 2, 8, 10, generator=g) * 9, [(32, 40), (17, 40), (30, 5)]
-    decoding = CenterDecoding(0.3, stuff_area=100, top_k=top_k, beyond_top_k=beyond)
+    decoding = CenterDecoding(0.3, stuff_area=100, top_k=top_k, compat=compat)
     together = group_centers_batched(
         logits, center, offset, [inside((32, 40), size) for size in sizes], (1, 3), decoding
     )
@@ -354,7 +358,7 @@ def test_contradictions_are_refused():
         {"nms_kernel": 0},
         {"top_k": 0},
         {"resize": "logits"},
-        {"beyond_top_k": "all"},
+        {"compat": "all"},
     ):
         with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
             CenterDecoding(**wrong)

@@ -12,7 +12,8 @@ from maps import SHAPES, a_map, generated_map
 
 from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.representations.centers.encode import CenterTargetMaps, center_targets, center_targets_reference
+from panscape.representations.centers.encode import center_targets, center_targets_reference
+from panscape.representations.centers.types import CenterTargets
 
 BOTH = pytest.mark.parametrize(
     "targets",
@@ -127,7 +128,7 @@ def test_both_implementations_agree_bit_for_bit(seed):
         arguments = {"sigma": sigma, "small_area": 300, "small_weight": 3.0, "void": 255}
         fast = center_targets(truth.ids, truth.category, is_thing, crowd, **arguments)
         plain = center_targets_reference(truth.ids, truth.category, is_thing, crowd, **arguments)
-        for name, a, b in zip(CenterTargetMaps._fields, fast, plain, strict=True):
+        for name, a, b in zip(CenterTargets._fields, fast, plain, strict=True):
             assert a.dtype == b.dtype, name
             assert torch.equal(a, b), name
 

@@ -51,7 +51,7 @@ def centers_are_apart(truth: PanopticMap, distance: float = 8) -> bool:
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_with_all_of_the_truth_quality_is_100_whatever_the_network_says(align_corners: bool) -> None:
+def test_with_all_of_the_truth_quality_is_100_for_any_outputs(align_corners: bool) -> None:
     representation = CenterRepresentation(decoding=CenterDecoding(stuff_area=1, align_corners=align_corners))
     tried = 0
     for seed in range(40):
@@ -83,7 +83,7 @@ def test_exception_void_keeps_the_prediction_and_may_outvote_an_object() -> None
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("size", [(61, 90), (64, 96), (3, 5)])
-def test_with_none_of_the_truth_it_is_the_plain_recovery(size: tuple[int, int], align_corners: bool) -> None:
+def test_with_none_of_the_truth_it_is_the_plain_decoding(size: tuple[int, int], align_corners: bool) -> None:
     representation = CenterRepresentation(decoding=CenterDecoding(stuff_area=20, align_corners=align_corners))
     for seed in range(5):
         outputs = random_outputs((64, 96), 4, seed)
@@ -132,7 +132,7 @@ def faulty_outputs() -> CenterOutputs:
     return CenterOutputs(semantic[None], center[None, None], offset[None])
 
 
-def test_each_part_of_the_truth_mends_its_own_fault() -> None:
+def test_each_part_of_the_truth_fixes_its_own_error() -> None:
     representation = CenterRepresentation(sigma=1, decoding=CenterDecoding(stuff_area=1, nms_kernel=3))
     found = {
         frozenset(parts): pq(decoded(representation, faulty_outputs(), SCENE, parts, 1), SCENE) for parts in SUBSETS

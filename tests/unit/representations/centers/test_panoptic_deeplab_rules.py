@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def rules_of_panoptic_deeplab(logits, center, offset, inference_size, size, deco
         return F.interpolate(x, size=size, mode="bilinear", align_corners=False)[0]
 
     semantic, heat, shift = resized(logits).argmax(0), resized(center[None]), resized(offset)
-    if decoding.resize == "outputs":  # ours: the rules leave offsets as they are
+    if decoding.compat != "detectron2":  # ours: the rules leave offsets as they are
         shift = shift * torch.tensor([size[0] / inference_size[0], size[1] / inference_size[1]])[:, None, None]
     heat = F.threshold(heat, decoding.threshold, -1)
     heat[heat != F.max_pool2d(heat, decoding.nms_kernel, 1, decoding.nms_kernel // 2)] = -1
@@ -94,16 +95,16 @@ def scene(num_centers, seed):
 
 
 @pytest.mark.parametrize("group", [group_centers, group_centers_reference, batched])
-@pytest.mark.parametrize("resize", ["outputs", "outputs_unscaled"])
+@pytest.mark.parametrize("compat", ["panoptic_deeplab", "detectron2"])
 @pytest.mark.parametrize("size", [(90, 139), (141, 230), (61, 77)])
 @pytest.mark.parametrize(("num_centers", "top_k"), [(0, 200), (7, 200), (9, 5)])
-def test_it_gives_what_the_rules_say_numbers_included(group, resize, size, num_centers, top_k):
+def test_it_equals_the_rules_including_instance_numbers(group, compat, size, num_centers, top_k):
     inference_size = (90, 139)
     outputs = scene(num_centers, num_centers)
-    decoding = CenterDecoding(top_k=top_k, stuff_area=400, resize=resize, beyond_top_k="above")
+    decoding = CenterDecoding(top_k=top_k, stuff_area=400, resize="outputs", compat=compat)
     expected = rules_of_panoptic_deeplab(*outputs, inference_size, size, decoding)
     geometry = ImageGeometry.of(size, inference_size, padded_size=(96, 144))
-    brought = resize_outputs(*outputs, geometry, align_corners=False, scale_offsets=resize == "outputs")
+    brought = resize_outputs(*outputs, geometry, align_corners=False, scale_offsets=compat == "panoptic_deeplab")
     panoptic = group(*brought, ImageGeometry.of(size), THINGS, decoding)
     found = encode_label_divisor(panoptic, SIX, numbering="of_category")
     assert np.array_equal(found, expected.numpy())
@@ -118,11 +119,13 @@ def test_with_fewer_centres_than_top_k_both_rules_find_the_same_segments_in_the_
     for seed in range(4):
         outputs, geometry = scene(8, seed), ImageGeometry.of((90, 139), padded_size=(96, 144))
         highest, above = (
-            group_centers(*outputs, geometry, THINGS, CenterDecoding(stuff_area=400, beyond_top_k=rule))
-            for rule in ("highest", "above")
+            group_centers(*outputs, geometry, THINGS, CenterDecoding(stuff_area=400, compat=rule))
+            for rule in ("panoptic_swiftnet", "panoptic_deeplab")
         )
         assert highest.equals(above)
-        few = [CenterDecoding(stuff_area=400, top_k=4, beyond_top_k=rule) for rule in ("highest", "above")]
+        few = [
+            CenterDecoding(stuff_area=400, top_k=4, compat=rule) for rule in ("panoptic_swiftnet", "panoptic_deeplab")
+        ]
         kept = [group_centers(*outputs, geometry, THINGS, decoding) for decoding in few]
         assert not kept[0].equals(kept[1])
 
@@ -141,10 +144,17 @@ def outputs_at_half_the_size(truth: PanopticMap) -> CenterOutputs:
     return CenterOutputs(semantic, center[None, None], targets.offset[None])
 
 
-def recovered(outputs: CenterOutputs, inference_size, size, resize) -> PanopticMap:
-    decoding = CenterDecoding(stuff_area=16, nms_kernel=3, resize=resize)
+WAYS: dict[str, Any] = {
+    "map": {},
+    "outputs": {"resize": "outputs"},
+    "outputs_unscaled": {"resize": "outputs", "compat": "detectron2"},
+}
+
+
+def recovered(outputs: CenterOutputs, inference_size, size, way) -> PanopticMap:
+    decoding = CenterDecoding(stuff_area=16, nms_kernel=3, **WAYS[way])
     representation = CenterRepresentation(decoding=decoding)
-    if resize == "map":
+    if way == "map":
         return representation.decode(outputs, [ImageGeometry.of(inference_size)], SHAPES)[0].resize(*size).compact()
     return representation.decode_resized(outputs, [ImageGeometry.of(size, inference_size)], SHAPES)[0]
 
@@ -159,7 +169,7 @@ def quality(prediction: PanopticMap, truth: PanopticMap):
 def test_a_scene_seen_at_half_its_size(seed: int) -> None:
     truth = generated_map(seed, size=(192, 256), objects=5, smallest=40, void=False)
     outputs = outputs_at_half_the_size(truth)
-    found = {way: recovered(outputs, (96, 128), truth.size, way) for way in ("map", "outputs", "outputs_unscaled")}
+    found = {way: recovered(outputs, (96, 128), truth.size, way) for way in WAYS}
     scores = {way: quality(panoptic, truth) for way, panoptic in found.items()}
     # Every segment is found, and upsampled logits locate its border between two pixels of the network.
     assert scores["map"].rq == scores["outputs"].rq == 1
@@ -176,7 +186,7 @@ def test_offsets_of_half_their_length_point_half_way_and_there_may_be_another_ce
     ids[16:48, 16:48] = 2
     truth = PanopticMap(ids, torch.tensor([3, 2]))
     outputs = outputs_at_half_the_size(truth)
-    found = {way: recovered(outputs, (80, 120), (160, 240), way) for way in ("map", "outputs", "outputs_unscaled")}
+    found = {way: recovered(outputs, (80, 120), (160, 240), way) for way in WAYS}
     for way in ("map", "outputs"):
         assert torch.equal(found[way].semantic(void=-1), truth.semantic(void=-1))
     # By hand: pixels of the box whose half way to its own mean is nearer to the disc's mean than to its own.
@@ -205,8 +215,8 @@ def test_equal_sizes_give_equal_maps(scored: bool) -> None:
             expected = [
                 score_instances(m, outputs.image(i), SIX, (96, 144), align_corners) for i, m in enumerate(expected)
             ]
-        for resize in ("map", "outputs", "outputs_unscaled"):
-            representation = replace(plain, decoding=replace(decoding, resize=resize))
+        for way in WAYS.values():
+            representation = replace(plain, decoding=replace(decoding, **way))
             found = representation.decode_resized(outputs, geometries, SIX, scored=scored)
             assert all(a.equals(b) for a, b in zip(found, expected, strict=True))
             assert all(torch.equal(a.score, b.score) for a, b in zip(found, expected, strict=True))

@@ -18,12 +18,11 @@ from panscape.representations.centers import CenterDecoding, CenterOutputs, Cent
         ({"boundary_alphas": (8, 0)}, "expected boundary_alphas\\[1\\] above 0"),
         ({"center_loss_weight": float("nan")}, "expected center_loss_weight of 0 or more, got nan"),
         ({"small_weight": -1.0}, "expected small_weight of 0 or more"),
-        ({"offset_divisor": "pixles"}, "expected offset_divisor"),
+        ({"compat": "papre"}, "expected compat"),
         ({"category_weights": (1.0, 0.0)}, "expected positive category_weights"),
         ({"loss_stride": 0}, "expected loss_stride of 1 or more, got 0"),
-        ({"boundary_thresholds": "quantile"}, "expected boundary_thresholds"),
         ({"first_stage_weight": -0.1}, "expected first_stage_weight of 0 or more, got -0.1"),
-        ({"loss_align_corners": True, "loss_stride": 2}, "expected a loss_stride of 1 with loss_align_corners, got 2"),
+        ({"compat": "standalone", "loss_stride": 2}, 'expected a loss_stride of 1 with compat="standalone", got 2'),
     ],
 )
 def test_values_out_of_range(options: dict[str, object], message: str) -> None:
@@ -108,7 +107,7 @@ def test_targets_smaller_than_the_outputs_are_padded_with_void() -> None:
         representation.loss(CenterOutputs(*(o[..., :4, :4] for o in outputs.tensors)), targets, (16, 16))
 
 
-def test_what_does_not_belong_together_is_refused() -> None:
+def test_contradicting_arguments_are_refused() -> None:
     representation = CenterRepresentation()
     truth = PanopticMap(torch.ones(4, 4, dtype=torch.int32), torch.tensor([7]))
     with pytest.raises(InvalidArgumentError, match=r"expected category ids below 4 \(shapes\), got 7"):
@@ -173,7 +172,7 @@ def test_a_first_stage_takes_no_part_in_prediction() -> None:
 
 def test_networks_of_aligned_corners_hand_in_the_padded_size() -> None:
     # 9 outputs with corners aligned stand for 33 pixels: every fourth pixel has the value of an output.
-    outputs, representation = random_outputs(5, (9, 5)), CenterRepresentation(loss_align_corners=True)
+    outputs, representation = random_outputs(5, (9, 5)), CenterRepresentation(compat="standalone")
     truth = generated_map(3, size=(33, 17))
     targets = stacked(representation.encode(truth, SHAPES))
     found = representation.loss(outputs, targets, (33, 17))

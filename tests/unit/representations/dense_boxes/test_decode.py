@@ -21,7 +21,7 @@ from panscape.representations.fusion import FusionConfig
 PADDED, STRIDE, LEVELS = (96, 128), 8, 3
 GRID = (24, 32)
 LENIENT = DenseBoxDecoding(fusion=FusionConfig(min_score=0.1, stuff_area=20))
-PAPER = replace(LENIENT, variant="paper")
+PAPER = replace(LENIENT, compat="paper")
 
 
 def noisy_outputs(seed: int, labels: LabelSpace = SHAPES) -> list[Tensor]:
@@ -56,12 +56,12 @@ def as_the_authors(outputs: list[Tensor], size, decoding: DenseBoxDecoding, with
     x, y = torch.meshgrid(torch.arange(GRID[1]) * 4 + 2, torch.arange(GRID[0]) * 4 + 2, indexing="xy")
     dense = torch.stack([x - grown[:, 0], y - grown[:, 1], x + grown[:, 2], y + grown[:, 3]], dim=1)
 
-    q, d = found.box[:, None, :, None, None], dense[None]  # [P, 1, 4, 1, 1] and [1, levels, 4, h, w]
+    q, d = found.boxes[:, None, :, None, None], dense[None]  # [P, 1, 4, 1, 1] and [1, levels, 4, h, w]
     sides = torch.minimum(q[:, :, 2:], d[:, :, 2:]) - torch.maximum(q[:, :, :2], d[:, :, :2])
     shared = sides.clamp_min(0).prod(2)
     union = (q[:, :, 2:] - q[:, :, :2]).prod(2) + (d[:, :, 2:] - d[:, :, :2]).prod(2) - shared
     around = (torch.maximum(q[:, :, 2:], d[:, :, 2:]) - torch.minimum(q[:, :, :2], d[:, :, :2])).prod(2) + 1e-7
-    is_paper = decoding.variant == "paper"
+    is_paper = decoding.compat == "paper"
     location_prob = shared / union if is_paper else (shared + 1) / (union + 1) - (around - union) / around
     if with_levelness:
         chosen = levelness.argmax(0) if is_paper else levelness[1:].argmax(0) + 1
@@ -122,11 +122,11 @@ def test_it_does_what_the_authors_wrote(with_levelness, decoding, size):
 
 @pytest.mark.parametrize("with_levelness", [True, False])
 @pytest.mark.parametrize("uncovered", [True, False])
-@pytest.mark.parametrize("variant", ["published", "paper"])
+@pytest.mark.parametrize("compat", ["released", "paper"])
 @pytest.mark.parametrize("size", [PADDED, (91, 117)])
-def test_it_equals_the_plain_definition_in_every_pixel(with_levelness, uncovered, variant, size):
+def test_it_equals_the_plain_definition_in_every_pixel(with_levelness, uncovered, compat, size):
     fusion = FusionConfig(min_score=0.1, stuff_area=20, stuff_on_uncovered=uncovered)
-    decoding, pyramid = DenseBoxDecoding(variant, fusion=fusion), Pyramid(PADDED, STRIDE, LEVELS)
+    decoding, pyramid = DenseBoxDecoding(compat, fusion=fusion), Pyramid(PADDED, STRIDE, LEVELS)
     num_things = 0
     for seed in range(4):
         outputs = DenseBoxOutputs(*noisy_outputs(seed))
@@ -237,9 +237,7 @@ def test_outputs_that_contradict_each_other_are_refused():
         decode(noisy_outputs(0), [(97, 128)], LENIENT)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"variant": "both"}, {"mask_threshold": 1.1}, {"nms_iou": -1}, {"max_detections": 0}]
-)
+@pytest.mark.parametrize("wrong", [{"compat": "both"}, {"mask_threshold": 1.1}, {"nms_iou": -1}, {"max_detections": 0}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(InvalidArgumentError):
         DenseBoxDecoding(**wrong)

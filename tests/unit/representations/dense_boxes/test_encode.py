@@ -130,7 +130,7 @@ def test_a_case_by_hand() -> None:
     assert found.levelness.tolist() == [row if 2 <= y < 6 else [0] * 8 for y in range(8)]
 
 
-def test_at_the_end_of_a_range_two_levels_learn_and_levelness_says_the_finer() -> None:
+def test_at_the_end_of_a_range_two_levels_learn_and_levelness_is_the_finer() -> None:
     ids = torch.zeros(16, 16, dtype=torch.int32)
     ids[0:12, 0:12] = 1  # the second level's location (4, 4) and the dense cell (5, 5): distances of 8 and of 7
     found = targets(PanopticMap(ids, torch.tensor([2])), (16, 16), level_ends=(8.0,), finest_stride=4)
@@ -176,7 +176,7 @@ def test_an_object_that_no_location_meets_has_none() -> None:
     ("size", "stride", "text"),
     [((12, 16), 8, "multiples of 8, got 12x16"), ((16, 16), 3, "even finest_stride of at least 2, got 3")],
 )
-def test_what_cannot_be_is_refused(size: tuple[int, int], stride: int, text: str) -> None:
+def test_impossible_values_are_refused(size: tuple[int, int], stride: int, text: str) -> None:
     with pytest.raises(InvalidArgumentError, match=text):
         targets(PanopticMap.empty(size), size, level_ends=(), finest_stride=stride)
 

@@ -170,7 +170,7 @@ def points_of(size: tuple[int, int]) -> list[tuple[int, int, int]]:
 
 
 def mask_loss_by_loops(
-    outputs: DenseBoxOutputs, targets: DenseBoxTargets, max_detections: int, variant: str = "published"
+    outputs: DenseBoxOutputs, targets: DenseBoxTargets, max_detections: int, compat: str = "released"
 ) -> tuple[float, int]:
     """Queries by plain NMS, dense boxes by torch's own upsampling, cells one at a time."""
     points, sizes = points_of(SIZE), level_sizes(Pyramid(SIZE, 8, 3))
@@ -191,7 +191,7 @@ def mask_loss_by_loops(
             (float(prob[t, i] * sureness[i]), t, i) for t in (0, 1) for i in range(len(points)) if prob[t, i] > 0.06
         ]
         candidates.sort(key=lambda c: (-c[0], c[1], c[2]))
-        for apart, limit in ((True, 0.6), (False, 0.97))[: 1 if variant == "paper" else 2]:
+        for apart, limit in ((True, 0.6), (False, 0.97))[: 1 if compat == "paper" else 2]:
             kept: list[tuple[float, int, int]] = []
             for c in candidates:
                 if all((apart and c[1] != k[1]) or iou(boxes[c[2]], boxes[k[2]]) <= limit for k in kept):
@@ -207,7 +207,7 @@ def mask_loss_by_loops(
         ]
         chosen = None
         if outputs.levelness is not None:  # -1 is no object
-            best = outputs.levelness[b].argmax(0) if variant == "paper" else outputs.levelness[b, 1:].argmax(0) + 1
+            best = outputs.levelness[b].argmax(0) if compat == "paper" else outputs.levelness[b, 1:].argmax(0) + 1
             chosen = best - 1
         for i in queries:
             _, py, px = points[i]
@@ -231,16 +231,16 @@ def mask_loss_by_loops(
 
 
 @pytest.mark.parametrize(
-    ("has_levelness", "max_detections", "variant"),
-    [(True, 40, "published"), (True, 3, "published"), (False, 40, "published"), (True, 40, "paper")],
+    ("has_levelness", "max_detections", "compat"),
+    [(True, 40, "released"), (True, 3, "released"), (False, 40, "released"), (True, 40, "paper")],
 )
-def test_the_mask_loss_is_that_of_loops(has_levelness: bool, max_detections: int, variant: str) -> None:
+def test_the_mask_loss_is_that_of_loops(has_levelness: bool, max_detections: int, compat: str) -> None:
     outputs, targets = outputs_for(2), targets_of(scenes(2))
     if not has_levelness:
         outputs = outputs._replace(levelness=None)
-    expected, count = mask_loss_by_loops(outputs, targets, max_detections, variant)
+    expected, count = mask_loss_by_loops(outputs, targets, max_detections, compat)
     assert count == 6 if max_detections == 3 else count > 10
-    decoding = DenseBoxDecoding(variant)  # type: ignore[arg-type]
+    decoding = DenseBoxDecoding(compat)  # type: ignore[arg-type]
     found = replace(SMALL, max_mask_queries=max_detections, decoding=decoding).loss(outputs, targets)["mask"]
     assert float(found.detach()) == pytest.approx(expected, rel=1e-4)
 
@@ -260,7 +260,7 @@ def test_gradients_of_the_mask_loss_flow_through_boxes_of_chosen_levels_alone() 
     for part in (outputs.semantic, outputs.box_category, outputs.centerness, outputs.levelness):
         assert part.grad is None or part.grad.abs().sum() == 0
 
-    # The query's own box moves only if asked for, and then beside those of the cells.
+    # The query's own box gets a gradient only on request, in addition to those of the cells.
     moved = outputs_for(1)
     moved = moved._replace(levelness=levelness.detach())
     replace(SMALL, detach_query=False).loss(moved, targets)["mask"].backward()

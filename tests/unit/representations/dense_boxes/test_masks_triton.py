@@ -23,17 +23,17 @@ for num_boxes, size in ((1, (36, 44)), (3, (35, 41)), (2, (1, 1))):
     dense[:, :, 3, 4], dense[:, 2:, 5, 5], dense[:, 0, 8, 8] = 0, torch.inf, torch.nan
     prob = torch.rand(2, 9, 11, generator=g) ** 0.1
     category = torch.tensor([1, 0, 1])
-    for variant in ("published", "paper"):
+    for compat in ("released", "paper"):
         for chosen in ([0, 1, 2], []):
             geometry = ImageGeometry.of(size, padded_size=(36, 44))
             inputs = MaskInputs(query[chosen], category[chosen], dense, prob, geometry)
-            expected = dense_masks_reference(inputs, threshold=0.4, variant=variant)
-            found = dense_masks_triton(inputs, 0.4, is_published=variant == "published")
-            assert torch.equal(found, expected), (num_boxes, size, variant, int((found != expected).sum()))
+            expected = dense_masks_reference(inputs, threshold=0.4, compat=compat)
+            found = dense_masks_triton(inputs, 0.4, is_released=compat == "released")
+            assert torch.equal(found, expected), (num_boxes, size, compat, int((found != expected).sum()))
             print(int(expected.sum()))
 
             def make(some):
-                return dense_masks_triton(inputs.of_objects(some), 0.4, is_published=variant == "published")
+                return dense_masks_triton(inputs.of_objects(some), 0.4, is_released=compat == "released")
 
             few = CroppedMasks.from_parts(make, len(chosen), size, 2 * size[0] * size[1])
             assert torch.equal(few.to_masks(size), expected)
@@ -41,7 +41,7 @@ for num_boxes, size in ((1, (36, 44)), (3, (35, 41)), (2, (1, 1))):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
-def test_the_interpreted_kernel_gives_what_the_reference_gives(tmp_path: Path) -> None:
+def test_the_interpreted_kernel_equals_the_reference(tmp_path: Path) -> None:
     out, err = tmp_path / "out", tmp_path / "err"
     process = Process(out, run_code, _COMPARE, err=err, environment={"TRITON_INTERPRET": "1"}, imported=TORCH)
     assert process.end() == 0, err.read_text()

@@ -111,7 +111,7 @@ def test_truths_that_do_not_fit_are_refused() -> None:
         replace(SMALL, category_weights=(1.0, 2.0)).encode(PanopticMap.empty((8, 8)), SHAPES, (8, 8))
 
 
-def test_what_a_network_can_say_decodes_to_the_objects() -> None:
+def test_outputs_that_a_network_can_have_decode_to_the_objects() -> None:
     # Outlines suffer, as boxes are interpolated across them and across the ends of ranges; objects are found.
     ids = torch.ones(96, 128, dtype=torch.int32)
     ids[16:64, 16:56], ids[30:90, 70:120] = 2, 3
@@ -123,11 +123,11 @@ def test_what_a_network_can_say_decodes_to_the_objects() -> None:
 
 
 @pytest.mark.parametrize("has_levelness", [True, False])
-@pytest.mark.parametrize("variant", ["published", "paper"])
-def test_with_no_part_of_the_truth_decoding_is_as_ever(has_levelness: bool, variant: str) -> None:
+@pytest.mark.parametrize("compat", ["released", "paper"])
+def test_with_no_part_of_the_truth_decoding_is_as_ever(has_levelness: bool, compat: str) -> None:
     truth = generated_map(3, (60, 90))
     outputs = random_outputs((64, 96), has_levelness=has_levelness)
-    representation = replace(SMALL, decoding=replace(SMALL.decoding, variant=variant))  # type: ignore[arg-type]
+    representation = replace(SMALL, decoding=replace(SMALL.decoding, compat=compat))  # type: ignore[arg-type]
     (plain,) = representation.decode(outputs, [truth.size], SHAPES)
     same = representation.decode_with_truth(outputs, truth, (), SHAPES)
     assert torch.equal(same.ids, plain.ids)

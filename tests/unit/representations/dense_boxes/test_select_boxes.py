@@ -87,9 +87,9 @@ def test_the_rules_one_by_one(seed, selection):
     assert found.category.tolist() == [e[1] for e in expected]
     assert found.location.tolist() == [e[2] for e in expected]
     assert torch.equal(found.score, torch.tensor([e[0] for e in expected]))
-    assert torch.equal(found.box, torch.stack([e[3] for e in expected]))
-    assert float(found.box[:, 2].max()) <= 89
-    assert float(found.box[:, 3].max()) <= 56
+    assert torch.equal(found.boxes, torch.stack([e[3] for e in expected]))
+    assert float(found.boxes[:, 2].max()) <= 89
+    assert float(found.boxes[:, 3].max()) <= 56
 
 
 def test_nothing_above_the_threshold():
@@ -120,7 +120,7 @@ def test_the_threshold_is_strict_and_before_centerness():
     assert float(found.score[0]) == pytest.approx(0.5 / (1 + math.exp(8)), rel=1e-5)
 
 
-def test_what_does_not_fit_is_refused():
+def test_mismatches_are_refused():
     logits, box, centerness = outputs(0)
     with pytest.raises(InvalidArgumentError, match="expected box with 126 locations"):
         select_boxes(logits, box[:, :-1], centerness, Pyramid(PADDED, STRIDE, LEVELS), PADDED, BoxSelection())

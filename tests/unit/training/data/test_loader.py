@@ -201,13 +201,13 @@ def test_a_killed_loader_process_is_explained():
         ),
     ],
 )
-def test_what_torch_says_of_a_death(torchs, ours):
+def test_errors_of_torch_about_dead_workers(torchs, ours):
     with pytest.raises(WorkerDiedError) as caught, explain_worker_death():
         raise RuntimeError(torchs)
     assert str(caught.value).startswith(f"a data-loader process died: {ours}. The usual cause")
 
 
-def test_a_death_while_torch_writes_a_file_is_told_as_such():
+def test_a_death_while_torch_writes_a_file_is_reported_as_such():
     class File:
         writes = 0
 

@@ -66,7 +66,7 @@ def test_every_epoch_has_every_image_in_an_order_of_its_own():
     assert drawn != numbers_of(SampleStream(Images(20), cut, encode, 6), 60)
 
 
-def test_a_sample_does_not_depend_on_those_asked_for_before():
+def test_a_sample_does_not_depend_on_those_before():
     repeats = torch.tensor([1, 1.5, 2.3], dtype=torch.float64)
     forward = SampleStream(Images(3), cut, encode, 1, repeats=repeats)
     items = [forward[n] for n in range(40)]
@@ -138,7 +138,7 @@ class PutBeside:
         return image, truth
 
 
-def test_the_other_image_is_another_one_and_read_only_if_chance_says_so():
+def test_the_other_image_is_another_one_and_read_only_if_drawn():
     images = Images(5)
     stream = SampleStream(images, cut, encode, 0, copy_paste=PutBeside(0.3))
     others = []

@@ -112,7 +112,7 @@ def test_json_lines_and_curves_hold_the_same(tmp_path, clock, stream):
     }
 
 
-def test_the_first_step_says_nothing_of_speed(tmp_path, clock, stream):
+def test_the_first_step_reports_no_speed(tmp_path, clock, stream):
     with Reporter(tmp_path, 100, log_every=1, stream=stream, clock=clock) as reporter:
         train(reporter, clock, [1, 2])
         reporter.step(3, {"only": math.nan}, 1e-5, 8)
@@ -126,7 +126,7 @@ def test_the_first_step_says_nothing_of_speed(tmp_path, clock, stream):
     assert lines(tmp_path)[2]["grad_norm"] is None
 
 
-def test_what_happens_aside_slows_no_images_but_counts_for_the_time_left(clock, stream):
+def test_pauses_are_excluded_from_throughput_but_not_from_the_time_left(clock, stream):
     with Reporter(None, 100, log_every=2, stream=stream, clock=clock) as reporter:
         train(reporter, clock, [1, 2])
         with reporter.paused("evaluating"):
@@ -266,7 +266,7 @@ def test_without_a_folder_no_file_is_written(tmp_path, monkeypatch, clock, strea
     assert not list(tmp_path.iterdir())
 
 
-def test_the_null_reporter_tells_nothing(capsys):
+def test_the_null_reporter_prints_nothing(capsys):
     with NullReporter() as reporter:
         reporter.step(1, {"a": torch.tensor(1.0)}, 0.1, 8, torch.tensor(1.0))
         reporter.evaluation(1, an_evaluation())

@@ -115,7 +115,7 @@ def test_other_categories_must_be_named(tmp_path: Path) -> None:
     assert torch.equal(other.state_dict()["center.2.weight"], model.state_dict()["center.2.weight"])
 
 
-def test_what_is_no_published_network(tmp_path: Path) -> None:
+def test_networks_that_were_not_published(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     torch.save({"net.a": torch.zeros(1)}, path)
     with pytest.raises(UnreadableFileError, match=r"not those of a published network \(net\.a, \.\.\.\); publ"):
@@ -147,7 +147,7 @@ def test_the_command_converts(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     }
 
 
-def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "panoptic_deeplab.pth"
     torch.save(numbered(released_shapes(MOBILENETV2[2])), path)
     out = ["--out", str(tmp_path / "model.safetensors")]

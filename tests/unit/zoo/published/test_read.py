@@ -108,7 +108,7 @@ def naming(module: str, name: str, *opcodes: bytes) -> bytes:
         (pickle.dumps({"a": np.zeros(2, [("x", "f4")])}, 4), "an array of type 'V4'"),
     ],
 )
-def test_what_could_run_code_is_refused_by_name(
+def test_code_in_pickles_is_refused_by_name(
     content: bytes, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "model.pkl"
@@ -157,7 +157,7 @@ def test_the_array_that_is_spoilt_below_is_whole(tmp_path: Path) -> None:
         array_with(data=b"(K\x01K\x02l"),
         array_with(kind=b"]", data=EIGHT),
         array_with(data=EIGHT)[:-4],
-        # What stands for NumPy's functions, told other things than NumPy tells its own.
+        # Stand-ins of NumPy's functions, with other arguments than NumPy's own.
         naming("numpy", "ndarray", b"K\x02\x85R"),
         naming("numpy", "dtype", b"U\x02f4\x85RK\x07b"),
         naming("numpy", "dtype", b"K\x07b"),
@@ -171,7 +171,7 @@ def test_the_array_that_is_spoilt_below_is_whole(tmp_path: Path) -> None:
         b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f",  # bytes without end
     ],
 )
-def test_a_damaged_pickle_says_so(content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_pickle_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     path.write_bytes(content)
     with pytest.raises(UnreadableFileError) as caught:
@@ -185,7 +185,7 @@ def test_a_damaged_pickle_says_so(content: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"hello there", b"<!DOCTYPE html>", b"\x89PNG\r\n\x1a\n", b"\x1f\x8b\x08", b"\x80cK\x01."]
 )
-def test_another_kind_of_file_says_so(content: bytes, tmp_path: Path) -> None:
+def test_another_kind_of_file_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     path.write_bytes(content)
     with pytest.raises(UnreadableFileError, match=r"arrays and plain containers, but this is another kind of file"):
