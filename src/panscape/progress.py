@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -44,7 +45,8 @@ class ProgressBar:
         activity: what is counted or done, for example "images".
         total: number of steps; None if it is not known yet.
         done: number of steps completed before.
-        stream: output of the bar; standard error by default. If it is no terminal, nothing is shown.
+        stream: output of the bar; standard error by default. If it is no terminal, nothing is shown; neither if the
+            logger "panscape" is set to drop messages of level INFO.
         is_hidden: show nothing on a terminal either.
         clock: returns seconds.
     """
@@ -60,7 +62,8 @@ class ProgressBar:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = sys.stderr if stream is None else stream
-        self.is_shown = self._stream.isatty() and not is_hidden
+        is_quiet = logging.getLogger("panscape").level > logging.INFO
+        self.is_shown = self._stream.isatty() and not is_hidden and not is_quiet
         self._activity, self._total, self._done = activity, total, done
         self._details = ""
         self._clock = clock

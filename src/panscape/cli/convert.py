@@ -5,7 +5,6 @@ This module imports nothing heavy: the command line reads the fields for its hel
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -41,9 +40,7 @@ class Convert:
         from panscape.zoo.published.load import create_published
 
         digest = checked_digest(self.file)
-        lines: list[str] = []
-        model = create_published(self.file, self.labels, model=self.model, say=lines.append)
+        model = create_published(self.file, self.labels, model=self.model)
         zoo.save(model, self.out, {"converted from": self.file.name, "sha256 of that file": digest})
-        print("\n".join(lines), file=sys.stderr)
         print(f"wrote {self.out}")
         return 0

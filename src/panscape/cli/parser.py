@@ -18,6 +18,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import tyro
 from tyro.conf import Suppress
 
+from panscape.cli.messages import VERBOSITY_HELP
 from panscape.errors import InvalidArgumentError
 
 RARE: Mapping[str, Any] = {"is_rare": True}
@@ -70,6 +71,7 @@ def parse(
             description = f"{description} {HELP_ALL} lists all options."
             default = None if default is None else _as(shown, default)
         kind = shown
+    description = f"{kind.__doc__ if description is None else description} {VERBOSITY_HELP}"
     settings: dict[str, Any] = {} if default is None else {"default": default}
     run = partial(tyro.cli, kind, prog=program, description=description, args=arguments, config=config, **settings)
     if not set(_HELP).isdisjoint(arguments):
