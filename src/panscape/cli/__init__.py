@@ -27,7 +27,7 @@ from panscape.cli import decode_arguments
 from panscape.cli.evaluate import Evaluate
 from panscape.cli.messages import on_stderr, split_verbosity
 from panscape.cli.models import Models
-from panscape.cli.parser import parse
+from panscape.cli.parser import HELP_ALL, parse
 from panscape.cli.predict import Predict
 from panscape.cli.recipes import Recipes
 from panscape.cli.tune import Tune
@@ -166,11 +166,11 @@ def _run(arguments: list[str]) -> int:
         if arguments == ["--version"]:
             print(f"panscape {__version__}")
             return 0
-        if not arguments:
-            arguments = ["--help"]
-        if arguments[0].startswith("-"):
-            return int(parse(_Command, arguments, program="panscape", description=_DESCRIPTION, config=_CONFIG).run())
+        if not arguments or arguments[0] in ("-h", "--help", HELP_ALL):
+            parse(_Command, ["--help"], program="panscape", description=_DESCRIPTION, config=_CONFIG)
         name, rest = arguments[0], arguments[1:]
+        if name.startswith("-"):
+            raise InvalidArgumentError(f"unknown option {name}; expected one of {', '.join(_COMMANDS)}")
         if name not in _COMMANDS:
             raise UnknownNameError("command", name, _COMMANDS)
         kind = _COMMANDS[name]

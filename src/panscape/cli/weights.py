@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg, subcommand
 
 from panscape.cli.convert import Convert
-from panscape.cli.models import fact_text
+from panscape.cli.models import print_card
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,7 @@ class ShowWeights:
             print(json.dumps({"name": self.model, "card": card}))
         else:
             print(self.model)
-            for fact, value in card.items():
-                print(f"  {fact}: {fact_text(value)}")
+            print_card(card)
         return 0
 
 

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
 from pathlib import Path
 
 import pytest
 
 from panscape.cli.console import Reporter
+from panscape.cli.messages import on_stderr
 from panscape.inference.pipeline import FileError, FileResult, Timings
 from panscape.inference.sources import Source
 
@@ -22,10 +24,10 @@ class Terminal(io.StringIO):
         return True
 
 
-def report_all(**options):
-    with Reporter(SOURCES, **options) as reporter:
-        reporter.on_result(DONE)
-        reporter.on_result(FAILED)
+def tell_all(**options):
+    with on_stderr(logging.INFO), Reporter(SOURCES, **options) as reporter:
+        reporter.tell(DONE)
+        reporter.tell(FAILED)
         for index in range(1, 13):
             reporter.on_frame(SOURCES[2], index, 12)
         reporter.on_result(RIDE)
@@ -41,7 +43,7 @@ def test_text_has_a_line_for_each_source(capsys):
     assert "12 frames, 23.5 segments" in second
     assert second.endswith("ms a frame")
     assert first.index("360x480") == second.index("360x480")
-    assert err == "panscape: shots/b.jpg: no such image\n"
+    assert err == "panscape: error: shots/b.jpg: no such image\n"
 
 
 def test_json_lines_hold_successes_and_failures(capsys):

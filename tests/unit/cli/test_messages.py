@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -169,3 +170,37 @@ def test_the_library_prints_nothing() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
     assert printing == {"cli", "progress.py"}
+
+
+@pytest.mark.parametrize("command", [["recipes"], ["models"], ["weights", "show", "street"]])
+def test_lists_fit_a_terminal_of_sixty_columns_and_stay_whole_in_a_pipe(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(command) == 0
+    piped = capsys.readouterr().out
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main(command) == 0
+    shown = terminal.getvalue()
+    assert max(map(len, piped.splitlines())) > 60
+    assert max(map(len, shown.splitlines())) <= 60
+    assert shown.split() == piped.split()
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_no_color_is_respected_in_help_and_bars(no_color: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    with pytest.raises(SystemExit):
+        main(["models", "--help"])
+    with ProgressBar("images", 3) as bar:
+        bar.update(1)
+    assert "--json" in out.getvalue()
+    color = re.compile(r"\x1b\[(?:[\d;]*;)?[349]\d(?:;[\d;]*)?m")  # foreground or background
+    assert bool(color.search(out.getvalue())) == (no_color == "")
+    assert bool(color.search(err.getvalue())) == (no_color == "")
