@@ -66,6 +66,7 @@ class ProgressBar:
         self.is_shown = self._stream.isatty() and not is_hidden and not is_quiet
         self._activity, self._total, self._done = activity, total, done
         self._details = ""
+        self._handlers: list[logging.StreamHandler[TextIO]] = []
         self._clock = clock
         self._time_left = TimeLeft()
 
@@ -91,12 +92,19 @@ class ProgressBar:
             redirect_stdout=sys.stdout.isatty(),
         )
         self._live.start(refresh=True)
+        if sys.stderr is not self._stream:  # the bar has replaced it; log handlers may hold the stream itself
+            for handler in (*logging.getLogger().handlers, *logging.getLogger("panscape").handlers):
+                if isinstance(handler, logging.StreamHandler) and handler.stream is self._stream:
+                    handler.setStream(sys.stderr)
+                    self._handlers.append(handler)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.is_shown:
+            for handler in self._handlers:
+                handler.setStream(self._stream)
             self._live.stop()
 
     def update(self, done: int, total: int | None = None) -> None:

@@ -201,7 +201,7 @@ class TestPredict:
             (["predict", "a.jpg", "--precision", "half"], "expected --precision as one of 'fp32', 'bf16', 'fp16', got"),
             (["models", "--jsn"], "unknown option --jsn; did you mean --json?"),
             (["weights", "convrt"], "unexpected argument convrt; expected one of convert, show"),
-            (["--jsn"], "unknown option --jsn; did you mean --json?"),
+            (["--jsn"], "unknown option --jsn; expected one of predict, demo, evaluate, tune, train, "),
             (["--frobnicate"], "unknown option --frobnicate; expected one of predict, demo, evaluate, tune, train, "),
         ],
     )
