@@ -24,10 +24,10 @@ class Terminal(io.StringIO):
         return True
 
 
-def tell_all(**options):
+def report_all(**options):
     with on_stderr(logging.INFO), Reporter(SOURCES, **options) as reporter:
-        reporter.tell(DONE)
-        reporter.tell(FAILED)
+        reporter.on_result(DONE)
+        reporter.on_result(FAILED)
         for index in range(1, 13):
             reporter.on_frame(SOURCES[2], index, 12)
         reporter.on_result(RIDE)
