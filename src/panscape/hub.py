@@ -6,11 +6,13 @@ message contains neither the file nor a remedy. Here, one short request checks t
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from panscape.errors import UnreadableFileError
+
+_logger = logging.getLogger(__name__)
 
 
 def hub_address(repository: str, name: str) -> str:
@@ -20,14 +22,15 @@ def hub_address(repository: str, name: str) -> str:
     return str(hf_hub_url(repository, name))
 
 
-def hub_file(repository: str, name: str, *, remedy: str, say: Callable[[str], None] | None = None) -> Path:
+def hub_file(repository: str, name: str, *, remedy: str) -> Path:
     """Return the path of a file of a hub repository; a cached file needs no network access.
+
+    URL and size of a download are logged before it starts.
 
     Args:
         repository: its id, "owner/name".
         name: name of the file.
         remedy: what to do if the file cannot be fetched, for the error message.
-        say: receives one line before a download, with the URL and the size; by default, the line goes to stderr.
 
     Raises:
         UnreadableFileError: the file is not in the cache, and the hub cannot be reached, is disabled by
@@ -41,6 +44,7 @@ def hub_file(repository: str, name: str, *, remedy: str, say: Callable[[str], No
     try:
         cached = try_to_load_from_cache(repository, name)
         if isinstance(cached, str):
+            _logger.debug("%s of %s is cached: %s", name, repository, cached)
             return Path(cached)
         address = hub_address(repository, name)
     except failures as error:
@@ -52,7 +56,7 @@ def hub_file(repository: str, name: str, *, remedy: str, say: Callable[[str], No
         )
     try:
         size = get_hf_file_metadata(address, timeout=constants.HF_HUB_ETAG_TIMEOUT).size
-        (say or _print)(f"fetching {address}" + (f", {size / 1e6:.1f} MB" if size else ""))
+        _logger.info("fetching %s%s", address, f", {size / 1e6:.1f} MB" if size else "")
         return Path(hf_hub_download(repository, name))
     except failures as error:
         raise UnreadableFileError(repository, f"{expected}, but {_reason(error)}; {remedy}") from error
@@ -70,7 +74,3 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 def _reason(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(" .:") or type(error).__name__
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -44,7 +45,8 @@ class ProgressBar:
         activity: what is counted or done, for example "images".
         total: number of steps; None if it is not known yet.
         done: number of steps completed before.
-        stream: output of the bar; standard error by default. If it is no terminal, nothing is shown.
+        stream: output of the bar; standard error by default. If it is no terminal, nothing is shown; neither if the
+            logger "panscape" is set to drop messages of level INFO.
         is_hidden: show nothing on a terminal either.
         clock: returns seconds.
     """
@@ -60,9 +62,11 @@ class ProgressBar:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = sys.stderr if stream is None else stream
-        self.is_shown = self._stream.isatty() and not is_hidden
+        is_quiet = logging.getLogger("panscape").level > logging.INFO
+        self.is_shown = self._stream.isatty() and not is_hidden and not is_quiet
         self._activity, self._total, self._done = activity, total, done
         self._details = ""
+        self._handlers: list[logging.StreamHandler[TextIO]] = []
         self._clock = clock
         self._time_left = TimeLeft()
 
@@ -88,12 +92,19 @@ class ProgressBar:
             redirect_stdout=sys.stdout.isatty(),
         )
         self._live.start(refresh=True)
+        if sys.stderr is not self._stream:  # the bar has replaced it; log handlers may hold the stream itself
+            for handler in (*logging.getLogger().handlers, *logging.getLogger("panscape").handlers):
+                if isinstance(handler, logging.StreamHandler) and handler.stream is self._stream:
+                    handler.setStream(sys.stderr)
+                    self._handlers.append(handler)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.is_shown:
+            for handler in self._handlers:
+                handler.setStream(self._stream)
             self._live.stop()
 
     def update(self, done: int, total: int | None = None) -> None:

@@ -140,9 +140,9 @@ class TestPredict:
         out, err = capsys.readouterr()
         assert out.splitlines()[-1] == "2 of 3 predicted; results in panscape_out"
         first, title, again = err.splitlines()
-        assert first.startswith("panscape: photos/b.png: expected a whole image")
-        assert title == "panscape: 1 of 3 could not be used:"
-        assert again.strip() == first.removeprefix("panscape: ")
+        assert first.startswith("panscape: error: photos/b.png: expected a whole image")
+        assert title == "panscape: warning: 1 of 3 could not be used:"
+        assert again.strip() == first.removeprefix("panscape: error: ")
 
     def test_json_lines(self, photos, color_model, capsys):
         (photos / "b.png").write_bytes(b"broken")
@@ -201,7 +201,7 @@ class TestPredict:
             (["predict", "a.jpg", "--precision", "half"], "expected --precision as one of 'fp32', 'bf16', 'fp16', got"),
             (["models", "--jsn"], "unknown option --jsn; did you mean --json?"),
             (["weights", "convrt"], "unexpected argument convrt; expected one of convert, show"),
-            (["--jsn"], "unknown option --jsn; did you mean --json?"),
+            (["--jsn"], "unknown option --jsn; expected one of predict, demo, evaluate, tune, train, "),
             (["--frobnicate"], "unknown option --frobnicate; expected one of predict, demo, evaluate, tune, train, "),
         ],
     )

@@ -122,7 +122,7 @@ def test_other_splits_are_used_only_when_named_and_with_a_warning(
     tune = ["tune", "model.safetensors", *DATA, "--decode.stuff-area", "100", "--for", "miou", "--json"]
     assert main([*tune, "--split", "val"]) == 0
     out, err = capsys.readouterr()
-    assert err.startswith("panscape: options are chosen on val; scores of the tuned model on val are biased")
+    assert err.startswith("panscape: warning: options are chosen on val; scores of the tuned model on val are biased")
     report = json.loads(out)
     assert (report["split"], report["metric"], report["images"], report["skipped"]) == ("val", "miou", 3, [])
     (sweep,) = report["sweeps"][-1:]

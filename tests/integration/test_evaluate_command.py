@@ -173,7 +173,7 @@ def test_a_broken_image_stops_or_is_listed(here: Path, capsys: pytest.CaptureFix
     out, err = capsys.readouterr()
     assert out.startswith("run on 2 images of street val, protocol coco\n")
     title, line = err.splitlines()
-    assert title == "panscape: 1 of 3 images could not be used:"
+    assert title == "panscape: warning: 1 of 3 images could not be used:"
     assert line.startswith(f"  {broken}: expected a whole image")
     assert main([*EVALUATE, "--on-error", "skip", "--json"]) == 1
     out, err = capsys.readouterr()

@@ -97,7 +97,7 @@ def test_issues_are_listed_and_counted(here: Path, capsys: pytest.CaptureFixture
     out, err = capsys.readouterr()
     assert "4 of 4 images" in out
     title, *lines = err.splitlines()
-    assert title == "panscape: 2 issues: unreadable file 2"
+    assert title == "panscape: warning: 2 issues: unreadable file 2"
     assert lines == [
         "  predictions/1.png: expected a PNG, got something else; other formats do not preserve ids",
         "  predictions/2.png: no such file; check its name and folder",

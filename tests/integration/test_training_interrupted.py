@@ -108,7 +108,7 @@ def test_stopped_twice_and_then_damaged(reference: Path, tmp_path: Path) -> None
     command = started(tmp_path, out, "--resume")
     assert command.end() == 0, command.text
     damaged, going_on = command.text.splitlines()[:2]
-    assert damaged.startswith(f"checkpoint {newest.name} is damaged (expected ")
+    assert damaged.startswith(f"panscape: warning: checkpoint {newest.name} is damaged (expected ")
     assert damaged.endswith(f"; using step_{before:08d}.ckpt")
     assert going_on == f"resuming after step {before} of 24"
     assert_same_result(out, reference)

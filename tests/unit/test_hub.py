@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +17,8 @@ from panscape.hub import hub_file
 ADDRESS = "https://huggingface.co/owner/name/resolve/main/model.safetensors"
 
 
-def fetched(say: Any = None) -> Path:
-    return hub_file("owner/name", "model.safetensors", remedy="give a file", say=say)
+def fetched() -> Path:
+    return hub_file("owner/name", "model.safetensors", remedy="give a file")
 
 
 @pytest.fixture
@@ -45,13 +46,11 @@ def test_cached_files_are_not_requested(questions: list[str], monkeypatch: pytes
     assert questions == []
 
 
-def test_a_download_is_announced_with_source_and_size(questions: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    lines: list[str] = []
-    assert fetched(lines.append) == Path("/cache/model.safetensors")
-    assert lines == [f"fetching {ADDRESS}, 12.3 MB"]
+def test_a_download_is_announced_with_source_and_size(questions: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "panscape")
+    assert fetched() == Path("/cache/model.safetensors")
+    assert caplog.record_tuples == [("panscape.hub", logging.INFO, f"fetching {ADDRESS}, 12.3 MB")]
     assert questions == [f"size of {ADDRESS} within 10 s", "owner/name/model.safetensors"]
-    fetched()
-    assert capsys.readouterr().err == f"fetching {ADDRESS}, 12.3 MB\n"
 
 
 def test_offline_nothing_is_requested(questions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

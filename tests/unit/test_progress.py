@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
+import sys
 
 import pytest
 
@@ -78,6 +80,19 @@ def test_text_appears_above_the_bar_and_the_bar_disappears(terminal: Terminal) -
         bar.print("a note [of] some kind" + 60 * "x")
         assert f"a note [of] some kind{60 * 'x'}\n" in terminal.getvalue()
     assert terminal.getvalue().endswith("\x1b[2K")  # erases the line
+
+
+def test_log_lines_appear_above_the_bar(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logger, handler = logging.getLogger("panscape"), logging.StreamHandler()  # as logging.basicConfig makes it
+    logger.addHandler(handler)
+    try:
+        with ProgressBar("images", 3):
+            logger.warning("a note [of] some kind")
+            assert "\x1b[2Ka note [of] some kind\n" in terminal.getvalue()  # the bar is erased first
+        assert handler.stream is terminal
+    finally:
+        logger.removeHandler(handler)
 
 
 @pytest.mark.parametrize("options", [{"stream": io.StringIO()}, {"stream": Terminal(), "is_hidden": True}])

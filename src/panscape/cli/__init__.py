@@ -9,6 +9,7 @@ Exit codes: 0 success; 1 some inputs were skipped, the others were processed; 2 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
@@ -23,13 +25,16 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from panscape import __version__
 from panscape.cli import decode_arguments
 from panscape.cli.evaluate import Evaluate
+from panscape.cli.messages import on_stderr, split_verbosity
 from panscape.cli.models import Models
-from panscape.cli.parser import parse
+from panscape.cli.parser import HELP_ALL, parse
 from panscape.cli.predict import Predict
 from panscape.cli.recipes import Recipes
 from panscape.cli.tune import Tune
 from panscape.cli.weights import Weights
 from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameError
+
+_logger = logging.getLogger(__name__)
 
 _DESCRIPTION = """Panoptic segmentation: a category for every pixel, and an instance for every object.
 
@@ -87,7 +92,7 @@ class Train:
 
         if _is_rank_zero():
             for note in command.notes:
-                print(note, file=sys.stderr)
+                _logger.info(note)
         run(command.recipe, command.options)
         return 0
 
@@ -142,21 +147,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: arguments without the program's name; by default those of the process.
+        argv: arguments without the program's name; by default those of the process. -v or -q may stand anywhere.
 
     Returns:
         The exit code, see the top of this file. The help exits the process with 0 at once.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments, level = split_verbosity(sys.argv[1:] if argv is None else argv)
+    with on_stderr(level):
+        started = perf_counter()
+        code = _run(arguments)
+        _logger.debug("exit code %d after %.1f s", code, perf_counter() - started)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command and report its errors; return the exit code."""
     try:
         if arguments == ["--version"]:
             print(f"panscape {__version__}")
             return 0
-        if not arguments:
-            arguments = ["--help"]
-        if arguments[0].startswith("-"):
-            return int(parse(_Command, arguments, program="panscape", description=_DESCRIPTION, config=_CONFIG).run())
+        if not arguments or arguments[0] in ("-h", "--help", HELP_ALL):
+            parse(_Command, ["--help"], program="panscape", description=_DESCRIPTION, config=_CONFIG)
         name, rest = arguments[0], arguments[1:]
+        if name.startswith("-"):
+            raise InvalidArgumentError(f"unknown option {name}; expected one of {', '.join(_COMMANDS)}")
         if name not in _COMMANDS:
             raise UnknownNameError("command", name, _COMMANDS)
         kind = _COMMANDS[name]
@@ -173,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):  # the reader of standard output has closed it; exit silently
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        print(f"panscape: error: {' '.join(str(error).split())}", file=sys.stderr)
+        _logger.exception(" ".join(str(error).split()), exc_info=_logger.isEnabledFor(logging.DEBUG))
         return 2
     except KeyboardInterrupt:
         print("panscape: interrupted", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from types import TracebackType
 from typing import Self
@@ -11,13 +12,15 @@ from panscape.inference.pipeline import FileError, FileResult
 from panscape.inference.sources import SourceFile
 from panscape.progress import ProgressBar
 
+_logger = logging.getLogger(__name__)
+
 _WIDEST_NAME = 48
 
 
 class ResultPrinter:
     """Prints one line for each source as soon as it is done; a context manager.
 
-    Lines of predicted sources go to standard output, failures to standard error. On a terminal, a bar shows the
+    Lines of predicted sources go to standard output, failures are logged. On a terminal, a bar shows the
     progress of a run over several sources or a video.
 
     Args:
@@ -60,7 +63,7 @@ class ResultPrinter:
         elif isinstance(outcome, FileResult):
             self._print(self._line(outcome))
         else:
-            print(f"panscape: {outcome.source}: {outcome.error}", file=sys.stderr)
+            _logger.error("%s: %s", outcome.source, outcome.error)
 
     def on_frame(self, source: SourceFile, index: int, num_frames: int | None) -> None:
         """Show the progress of a video: below the bar, or with the bar if it is the only source."""

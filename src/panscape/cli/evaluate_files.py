@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +18,8 @@ from panscape.progress import ProgressBar
 if TYPE_CHECKING:
     from panscape.cli.evaluate import Evaluate
     from panscape.evaluation.evaluate_files import FileEvaluation
+
+_logger = logging.getLogger(__name__)
 
 _MOST_LINES = 20
 _FORMS = "a MODEL with --recipe, to evaluate a model, or --predictions with --gt, to evaluate files"
@@ -106,7 +106,7 @@ def run_on_files(command: Evaluate) -> int:
     from panscape.evaluation.evaluate_files import evaluate_files
     from panscape.formats.issues import escape_control_chars
 
-    with ProgressBar("images") as bar, _ignore_large_image_warning():
+    with ProgressBar("images") as bar:
         scores = evaluate_files(
             files.predictions, files.gt, options=command.metric, reading=command.reading, progress=bar.update
         )
@@ -118,8 +118,7 @@ def run_on_files(command: Evaluate) -> int:
         print(f"{paths}: {counts}, {scores.labels.name}, protocol {command.metric.protocol}\n")
         print(scores)
         _print_issues(scores)
-    with _ignore_large_image_warning():
-        result.write(scores, images=files.images)
+    result.write(scores, images=files.images)
     return 1 if scores.num_issues else 0
 
 
@@ -150,16 +149,6 @@ def compare_files(paths: Sequence[Path], result: ResultOptions) -> int:
     return 0
 
 
-@contextmanager
-def _ignore_large_image_warning() -> Iterator[None]:
-    """Suppress Pillow's warning about large images; images that it rejects are reported as issues."""
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield
-
-
 def _print_issues(scores: FileEvaluation) -> None:
     """Print the issues of the files: counts by kind, then one line for each, up to a limit."""
     from panscape.formats.issues import count_by_kind
@@ -169,8 +158,8 @@ def _print_issues(scores: FileEvaluation) -> None:
         if not found:
             continue
         kinds = ", ".join(f"{kind} {count}" for kind, count in count_by_kind(found).items())
-        print(f"panscape: {len(found)} {title}{'s' if len(found) > 1 else ''}: {kinds}", file=sys.stderr)
-        for issue in found[:_MOST_LINES]:
-            print(f"  {issue}", file=sys.stderr)
+        lines = [f"{len(found)} {title}{'s' if len(found) > 1 else ''}: {kinds}"]
+        lines += [f"  {issue}" for issue in found[:_MOST_LINES]]
         if len(found) > _MOST_LINES:
-            print(f"  and {len(found) - _MOST_LINES} more; --out FILE.json lists all", file=sys.stderr)
+            lines.append(f"  and {len(found) - _MOST_LINES} more; --out FILE.json lists all")
+        _logger.log(logging.INFO if is_note else logging.WARNING, "\n".join(lines))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,8 @@ from panscape.representations.decoding_options import decoding_options
 
 if TYPE_CHECKING:
     from panscape.cli.evaluate import Evaluate
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,9 +180,8 @@ class _Run:
             print(f"\n{speed}")
         if self.skipped:
             of_all = f"{len(self.skipped)} of {count + len(self.skipped)}"
-            print(f"panscape: {of_all} images could not be used:", file=sys.stderr)
-        for _, error in self.skipped:
-            print(f"  {error}", file=sys.stderr)
+            lines = [f"  {error}" for _, error in self.skipped]
+            _logger.warning("\n".join([f"{of_all} images could not be used:", *lines]))
 
 
 def run_on_model(command: Evaluate) -> int:

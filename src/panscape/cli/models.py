@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from panscape.cli.wrapping import wrapped
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,19 @@ class Models:
                 print(json.dumps({"name": weights.name, "path": str(weights.path), "card": dict(weights.card)}))
                 continue
             print(f"{weights.name}  ({weights.path.stat().st_size / 1e6:.1f} MB)")
-            for fact, value in weights.card.items():
-                print(f"  {fact}: {fact_text(value)}")
+            print_card(weights.card)
         return 0
 
 
-def fact_text(value: Any) -> str:
+def print_card(card: Mapping[str, Any]) -> None:
+    """Print the facts of a model card, one below the other."""
+    for fact, value in card.items():
+        text = _fact_text(value)
+        # A table begins on a line of its own.
+        print(f"  {fact}:{text}" if text.startswith("\n") else wrapped(f"  {fact}: {text}", hanging=4))
+
+
+def _fact_text(value: Any) -> str:
     """Return a fact of a model card as a line, or as a table if it has a row for each of several names."""
     if isinstance(value, list):
         return "; then ".join(str(part) for part in value)

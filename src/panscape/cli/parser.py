@@ -6,7 +6,9 @@ A command is a dataclass, and each field is an option. ``--help`` hides fields t
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from copy import copy
@@ -18,6 +20,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import tyro
 from tyro.conf import Suppress
 
+from panscape.cli.messages import VERBOSITY_HELP
 from panscape.errors import InvalidArgumentError
 
 RARE: Mapping[str, Any] = {"is_rare": True}
@@ -70,10 +73,11 @@ def parse(
             description = f"{description} {HELP_ALL} lists all options."
             default = None if default is None else _as(shown, default)
         kind = shown
+    description = f"{kind.__doc__ if description is None else description} {VERBOSITY_HELP}"
     settings: dict[str, Any] = {} if default is None else {"default": default}
     run = partial(tyro.cli, kind, prog=program, description=description, args=arguments, config=config, **settings)
     if not set(_HELP).isdisjoint(arguments):
-        return run()
+        return _without_color(run) if os.environ.get("NO_COLOR") else run()
     printed = TextIOWrapper(BytesIO(), encoding="utf-8")  # tyro frames errors according to the encoding of stdout
     try:
         with redirect_stdout(printed), redirect_stderr(printed):
@@ -81,6 +85,17 @@ def parse(
     except SystemExit:
         printed.seek(0)
         raise InvalidArgumentError(_in_one_line(printed.read(), program)) from None
+
+
+def _without_color(run: Callable[[], Any]) -> Any:
+    """Print the help without color, which tyro omits only where the output is no terminal."""
+    printed = TextIOWrapper(BytesIO(), encoding=sys.stdout.encoding or "utf-8")
+    try:
+        with redirect_stdout(printed):
+            return run()
+    finally:
+        printed.seek(0)
+        sys.stdout.write(printed.read())
 
 
 def _without_rare(kind: Any, is_rare: Callable[[Any, Field[Any]], bool]) -> Any:

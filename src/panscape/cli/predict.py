@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,8 @@ from tyro.conf import Positional, arg
 from panscape.cli import decode_arguments
 from panscape.cli.decode_arguments import Decode
 from panscape.errors import InvalidArgumentError
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,8 @@ class Predict:
             count = len(sources) - len(failures)
             print(f"{count} of {len(sources)} predicted; results in {self.out}")
         if failures and len(sources) > 1 and not self.json:
-            print(f"panscape: {len(failures)} of {len(sources)} could not be used:", file=sys.stderr)
-            for failure in failures:
-                print(f"  {failure.source}: {failure.error}", file=sys.stderr)
+            lines = [f"  {failure.source}: {failure.error}" for failure in failures]
+            _logger.warning("\n".join([f"{len(failures)} of {len(sources)} could not be used:", *lines]))
         return 1 if failures else 0
 
     def _takes_split(self) -> bool:

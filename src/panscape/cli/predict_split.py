@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +20,8 @@ from panscape.inference.submission import SUBMISSIONS
 from panscape.progress import ProgressBar
 from panscape.recipes import get_recipe, resolve_recipe_name
 from panscape.training.config import DataOptions
+
+_logger = logging.getLogger(__name__)
 
 
 def images_of_split(recipe: str, data: Path | None, split: str) -> list[str]:
@@ -73,7 +75,7 @@ def run_submission(
     submission = kind(out, split, predictor.model.labels, method)
     warnings = submission.warnings(len(images))
     for warning in warnings:
-        print(f"panscape: warning: {warning}", file=sys.stderr)
+        _logger.warning(warning)
     predictor.warm_up()
     with submission, ProgressBar("images") as bar, closing(prefetch(_read(images))) as read:
         for done, (image, pixels) in enumerate(read, start=1):

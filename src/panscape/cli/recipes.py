@@ -9,7 +9,10 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from panscape.cli.wrapping import terminal_columns, wrapped
 from panscape.errors import InvalidArgumentError
+
+_WIDE = 100  # columns of a terminal from which on the summaries stand in a column of their own
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Recipes:
             for info in infos:
                 print(json.dumps(asdict(info)))
             return 0
-        width = max(len(info.name) for info in infos)
+        columns = terminal_columns()
+        width = max(len(info.name) for info in infos) if columns is None or columns >= _WIDE else 0
         for system, of_system in groupby(infos, lambda info: info.system):
             print(system)
             for data, of_data in groupby(of_system, lambda info: info.data):
@@ -46,5 +50,6 @@ class Recipes:
                     published = next(
                         (f" Published: PQ {one.metrics['PQ']}." for one in info.published if one.metrics), ""
                     )
-                    print(f"    {info.name:<{width}}  {info.summary}{published}")
+                    line = f"    {info.name:<{width}}  {info.summary}{published}"
+                    print(wrapped(line, hanging=width + 6))
         return 0

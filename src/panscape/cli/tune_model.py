@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from panscape.progress import ProgressBar
 
 if TYPE_CHECKING:
     from panscape.cli.tune import Tune
+
+_logger = logging.getLogger(__name__)
 
 _TITLES: Mapping[str, str] = {"pq": "PQ", "things-pq": "PQ things", "stuff-pq": "PQ stuff", "miou": "mIoU"}
 
@@ -39,10 +41,7 @@ def tune_model(command: Tune) -> int:
     model = load(name, labels=dataset.labels).to(device)
     grid = parse_grid(model, command.decode, "panscape tune")
     if split != "train":
-        print(
-            f"panscape: options are chosen on {split}; scores of the tuned model on {split} are biased",
-            file=sys.stderr,
-        )
+        _logger.warning("options are chosen on %s; scores of the tuned model on %s are biased", split, split)
     bad: list[SkippedSample] = []
     with ProgressBar("images") as bar:
         found = tune(
@@ -64,9 +63,8 @@ def tune_model(command: Tune) -> int:
         images = f"{found.num_images} image{'' if found.num_images == 1 else 's'} of {facts['recipe']} {split}"
         print(f"{name} on {images} (of {len(dataset)}), protocol {command.protocol}\n\n{tables(found)}")
     if bad:
-        print(f"panscape: {len(bad)} images could not be used:", file=sys.stderr)
-        for _, error in bad:
-            print(f"  {error}", file=sys.stderr)
+        lines = [f"  {error}" for _, error in bad]
+        _logger.warning("\n".join([f"{len(bad)} images could not be used:", *lines]))
     if command.out is not None:
         model.replace_decoding(found.decoding)
         zoo.save(model, command.out, {**zoo.read_card(name), "decoding": _note(facts, found)})

@@ -6,15 +6,13 @@ This module imports nothing heavy: the command line reads the fields for its hel
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg, subcommand
 
-from panscape.cli.models import fact_text
+from panscape.cli.models import print_card
 from panscape.errors import InvalidArgumentError
 
 
@@ -44,7 +42,7 @@ class Convert:
         from panscape.zoo.published.load import create_published
 
         digest = checked_digest(self.file)
-        model = create_published(self.file, self.labels, model=self.model, say=partial(print, file=sys.stderr))
+        model = create_published(self.file, self.labels, model=self.model)
         zoo.save(model, self.out, {"converted from": self.file.name, "sha256 of that file": digest})
         print(f"wrote {self.out}")
         return 0
@@ -69,8 +67,7 @@ class ShowWeights:
             print(json.dumps({"name": self.model, "card": card}))
         else:
             print(self.model)
-            for fact, value in card.items():
-                print(f"  {fact}: {fact_text(value)}")
+            print_card(card)
         return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class BackboneWeights:
         """What to do if they cannot be downloaded."""
         return _REMEDY.format(self.name) + (f"; {self.url} provides them as well" if self.url else "")
 
-    def fetch(self, say: Callable[[str], None] | None = None) -> Path:
+    def fetch(self) -> Path:
         """Return the path of their file, downloaded unless it is in the hub's cache; see :func:`panscape.hub.hub_file`.
 
         Raises:
@@ -52,7 +52,7 @@ class BackboneWeights:
         """
         if self.repository is None:
             raise InvalidArgumentError(f"expected weights on the Hugging Face hub, got {self.name}; {self.remedy}")
-        return hub_file(self.repository, self.file, remedy=self.remedy, say=say)
+        return hub_file(self.repository, self.file, remedy=self.remedy)
 
     @property
     def address(self) -> str:
@@ -88,22 +88,19 @@ def weights_of(backbone: nn.Module) -> BackboneWeights:
     )
 
 
-def load_pretrained(
-    backbones: list[nn.Module], path: Path | None = None, say: Callable[[str], None] | None = None
-) -> None:
+def load_pretrained(backbones: list[nn.Module], path: Path | None = None) -> None:
     """Load timm's ImageNet weights into backbones, which must all be the same network.
 
     Args:
         backbones: created by :func:`panscape.nn.backbones.create_backbone`, or copies of such.
         path: file of the weights; by default they are downloaded, see :meth:`BackboneWeights.fetch`.
-        say: receives one line before a download; by default it is printed to stderr.
 
     Raises:
         InvalidArgumentError: there are no weights for this network.
         UnreadableFileError: the weights cannot be downloaded.
         CheckpointMismatchError: the file does not match this network.
     """
-    path = path or weights_of(backbones[0]).fetch(say)
+    path = path or weights_of(backbones[0]).fetch()
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 import os
-import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_NOTICE = "panscape: compiling kernels for this processor, once (a few seconds) ..."
+_logger = logging.getLogger(__name__)
 
 
 class JitKernel(Generic[P, R]):
@@ -130,7 +130,7 @@ def _digest_of_other_files(function: Callable[..., Any]) -> str:
 
 @functools.cache
 def _announce_compilation() -> None:
-    """Print one notice when a kernel of this package is compiled rather than loaded from the cache."""
+    """Log one notice when a kernel of this package is compiled rather than loaded from the cache."""
     from numba.core import event
 
     class Announcer(event.Listener):
@@ -139,7 +139,7 @@ def _announce_compilation() -> None:
         def on_start(self, event: Any) -> None:
             if not self.announced and event.data["dispatcher"].py_func.__module__.startswith("panscape."):
                 self.announced = True
-                print(_NOTICE, file=sys.stderr, flush=True)
+                _logger.info("compiling kernels for this processor, once (a few seconds) ...")
 
         def on_end(self, event: Any) -> None:
             pass

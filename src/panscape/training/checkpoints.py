@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import re
 import struct
-import sys
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, cast
@@ -22,6 +22,8 @@ from torch import Tensor
 
 from panscape.atomic_io import atomic_write
 from panscape.errors import DiskFullError, InvalidArgumentError, UnreadableFileError, UnwritableFileError
+
+_logger = logging.getLogger(__name__)
 
 _MAGIC = b"panscape state 1"
 _HEADER = struct.Struct(f"<{len(_MAGIC)}sQ32s")
@@ -106,11 +108,8 @@ class Checkpoints:
             if step < whole[-self.keep :][0]:
                 self.path(step).unlink(missing_ok=True)
 
-    def load(self, warn: Callable[[str], None] | None = None) -> tuple[int, dict[str, Any]] | None:
-        """Read the newest intact checkpoint to the CPU; no file is changed.
-
-        Args:
-            warn: receives a line for each damaged checkpoint that is skipped; by default, the line goes to stderr.
+    def load(self) -> tuple[int, dict[str, Any]] | None:
+        """Read the newest intact checkpoint to the CPU; no file is changed. Damaged ones are skipped with a warning.
 
         Returns:
             The number of completed steps and the state; None if there is no checkpoint.
@@ -118,15 +117,15 @@ class Checkpoints:
         Raises:
             UnreadableFileError: there are checkpoints, and all are damaged.
         """
-        return _newest(self.folder, warn, self._damaged)
+        return _newest(self.folder, self._damaged)
 
 
-def load_newest(folder: Path, warn: Callable[[str], None] | None = None) -> tuple[int, dict[str, Any]] | None:
+def load_newest(folder: Path) -> tuple[int, dict[str, Any]] | None:
     """Read the newest intact checkpoint of another run, which may be in progress; see :meth:`Checkpoints.load`."""
-    return _newest(folder, warn, set())
+    return _newest(folder, set())
 
 
-def _newest(folder: Path, warn: Callable[[str], None] | None, damaged: set[int]) -> tuple[int, dict[str, Any]] | None:
+def _newest(folder: Path, damaged: set[int]) -> tuple[int, dict[str, Any]] | None:
     damage: list[str] = []
     for step in reversed(saved_steps(folder)):
         path = _path(folder, step)
@@ -137,7 +136,7 @@ def _newest(folder: Path, warn: Callable[[str], None] | None, damaged: set[int])
             damage.append(f"checkpoint {path.name} is damaged ({error})")
             continue
         for line in damage:
-            (warn or _print)(f"{line}; using {path.name}")
+            _logger.warning("%s; using %s", line, path.name)
         return step, state
     if damage:
         raise UnreadableFileError(
@@ -231,7 +230,3 @@ def _require_plain(value: Any, name: str) -> None:
             f"expected tensors, numbers, strings, dicts, lists and tuples in a checkpoint, got a "
             f"{type(value).__qualname__} as {name}"
         )
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from panscape import zoo
@@ -21,15 +22,16 @@ from panscape.zoo.published.backbones import load_backbone
 from panscape.zoo.published.read import read_checkpoint
 from panscape.zoo.transfer import unique_state_dict
 
+_logger = logging.getLogger(__name__)
 
-def init_from(model: PanopticModel, source: str | Path, warn: Callable[[str], None] | None = None) -> zoo.LoadReport:
+
+def init_from(model: PanopticModel, source: str | Path) -> zoo.LoadReport:
     """Copy the matching weights into a model; its other weights stay unchanged.
 
     Args:
         model: the model to train; it may have other categories or parts.
         source: as for :func:`panscape.zoo.load`; or a run directory without a model, whose newest intact checkpoint is
             used: the EMA weights if it has them.
-        warn: receives a line for each damaged checkpoint that is skipped; by default, the line goes to stderr.
 
     Returns:
         The weights that were copied.
@@ -40,7 +42,7 @@ def init_from(model: PanopticModel, source: str | Path, warn: Callable[[str], No
         CheckpointMismatchError: no weight matches.
     """
     has_model = (Path(source) / zoo.WEIGHTS_IN_FOLDER).exists()
-    found = None if has_model else load_newest(RunFolder(Path(source)).checkpoints, warn)
+    found = None if has_model else load_newest(RunFolder(Path(source)).checkpoints)
     if found is None:
         return zoo.load_partial(model, source)
     step, state = found
@@ -60,7 +62,6 @@ class WeightInitializer:
         start: initial weights, as the ``source`` of :func:`init_from`; None for none.
         backbone_weights: a file for the backbone; None to fetch timm's weights if the options ask for them.
         resumes: whether the run resumes from a checkpoint, which holds every weight.
-        say: receives messages for the user.
 
     Raises:
         InvalidArgumentError: a file for the backbone is given, and ``start`` fills it; or as ``options.create``.
@@ -79,17 +80,17 @@ class WeightInitializer:
         start: str | None,
         backbone_weights: Path | None,
         resumes: bool,
-        say: Callable[[str], None],
     ) -> None:
         is_pretrained = bool(getattr(options, "pretrained", False))
         plain: Any = options
         self.model = (replace(plain, pretrained=False) if is_pretrained else options).create(labels)
         self.is_complete = resumes or not (is_pretrained or backbone_weights is not None)
-        self._start, self._file, self._say = start, backbone_weights, say
+        self._file, self._taken = backbone_weights, frozenset[str]()
         if start is None or resumes:
             return
-        taken = init_from(self.model, start, say)
-        say(taken.line)
+        taken = init_from(self.model, start)
+        self._taken = taken.names
+        _logger.info(taken.line)
         needed = [name for name in unique_state_dict(self.model) if name.startswith(self._prefixes())]
         if needed and taken.names.issuperset(needed):
             if backbone_weights is not None:
@@ -109,20 +110,23 @@ class WeightInitializer:
         return None if self.is_complete or self._file is not None else weights_of(self._backbones()[0])
 
     def complete(self) -> None:
-        """Load the backbone's weights from the file or from the hub's cache, then those that ``start`` has.
+        """Load the backbone's weights from the file or from the hub's cache, except those that ``start`` has.
 
         Raises:
             PanscapeError: the file cannot be read or belongs to another network; or as :meth:`BackboneWeights.fetch`.
         """
         if self.is_complete:
             return
+        kept = {name: tensor.clone() for name, tensor in unique_state_dict(self.model).items() if name in self._taken}
         if self._file is None:
-            load_pretrained(self._backbones(), say=self._say)
+            load_pretrained(self._backbones())
         else:
             load_backbone(self.model, read_checkpoint(self._file), self._file)
-            self._say(f"backbone from {self._file}")
-        if self._start is not None:
-            init_from(self.model, self._start, lambda _: None)
+            _logger.info("backbone from %s", self._file)
+        with torch.no_grad():
+            for name, tensor in unique_state_dict(self.model).items():
+                if name in kept:
+                    tensor.copy_(kept[name])
         self.is_complete = True
 
     def _prefixes(self) -> tuple[str, ...]:

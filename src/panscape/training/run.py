@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, cast
@@ -46,12 +45,16 @@ from panscape.training.profiler import StepProfiler, compare_speeds
 from panscape.training.run_folder import RunFolder
 from panscape.training.run_options import RunOptions
 
+_logger = logging.getLogger(__name__)
+
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _NUM_SHEETS = 3  # val images that are drawn beside their ground truth
 
 
 def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
     """Train a recipe into ``options.out`` and evaluate the result.
+
+    Progress is logged, and a terminal also shows a progress bar. With several processes, only rank 0 logs.
 
     The run directory then contains ``model.safetensors`` for :func:`panscape.load`, and ``evaluation.json``. Nothing is
     written before the compatibility of data, model and options has been checked.
@@ -74,7 +77,7 @@ def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
     """
     is_group_ours = not (distributed.is_available() and distributed.is_initialized())
     fabric = _launched(options)
-    with Distributed(fabric, is_group_ours=is_group_ours) as processes:
+    with Distributed(fabric, is_group_ours=is_group_ours) as processes, _only_rank_zero_logs(processes):
         return _Run(fabric, processes, recipe, options).go()
 
 
@@ -100,6 +103,19 @@ def _launched(options: RunOptions) -> Fabric:
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, precision=_PRECISIONS[options.precision])
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def _only_rank_zero_logs(processes: Distributed) -> Iterator[None]:
+    """Drop the log messages of the other processes, which do the same as rank 0."""
+    logger = logging.getLogger("panscape")
+    previous = logger.level
+    if not processes.is_first:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(previous)
 
 
 def _started(options: RunOptions) -> tuple[int, int]:
@@ -167,7 +183,7 @@ class _Run:
     def _reporter(self) -> Reporter:
         options, steps, step = self.options, self.recipe.steps, self.state.step
         if step == steps:
-            self._say(f"this run is complete: {step} of {steps} steps; evaluating and saving its model again")
+            _logger.info("this run is complete: %d of %d steps; evaluating and saving its model again", step, steps)
             if (options.out / "evaluation.json").exists():  # its metrics are already written
                 return Reporter(None, steps, step + 1, log_every=options.log_every)
         return Reporter(options.out, steps, step + 1, log_every=options.log_every)
@@ -208,7 +224,6 @@ class _Run:
             start=options.init_from,
             backbone_weights=options.backbone_weights,
             resumes=resumes,
-            say=self._say,
         )
         beginning.model.encode(PanopticMap.empty((64, 64)))  # raises if the representation does not fit the labels
         return beginning
@@ -220,7 +235,7 @@ class _Run:
         beginning = processes.sync_call(lambda: self._beginning(resumes))
         weights = processes.sync_call(lambda: beginning.weights)
         if weights is not None:
-            processes.rank_zero(lambda: weights.fetch(self._say) and None)
+            processes.rank_zero(lambda: weights.fetch() and None)
         processes.sync_call(beginning.complete)  # on machines with their own cache, it fetches the weights there
         return beginning.model
 
@@ -237,7 +252,7 @@ class _Run:
         return TrainingState(model, create_optimizer(model, recipe.optimizer), average)
 
     def _resume(self) -> None:
-        found = self.processes.rank_zero(lambda: self.checkpoints.load(self._say))
+        found = self.processes.rank_zero(lambda: self.checkpoints.load())
         if found is None:
             return
         self.state.step, content = found
@@ -249,7 +264,7 @@ class _Run:
             self.fabric.strategy.precision.load_state_dict(content["precision"])
         self.saved_step = self.state.step
         if self.state.step < self.recipe.steps:
-            self._say(f"resuming after step {self.state.step} of {self.recipe.steps}")
+            _logger.info("resuming after step %d of %d", self.state.step, self.recipe.steps)
 
     def _save(self) -> None:
         self.monitor.flush_checks()  # weights that are not finite must not be saved
@@ -389,15 +404,15 @@ class _Run:
         return sheets
 
     def _profile(self) -> None:
-        """Print the profile, and compare with training on one batch in memory; all processes must call this."""
+        """Log the profile, and compare with training on one batch in memory; all processes must call this."""
         if self.timer.images_per_second == 0:
-            self._say(self.timer.report(self.options.workers))
+            _logger.info(self.timer.report(self.options.workers))
             return
         share = per_process_batch(self.recipe.batch_size, self.processes.count, self.recipe.grad_accum_steps)
         batch = self.processes.sync_call(lambda: collate([self.stream[number] for number in range(share)]))
         possible = max_throughput(batch, self.fabric, self.state, self.recipe)
-        self._say(self.timer.report(self.options.workers))
-        self._say(compare_speeds(self.timer.images_per_second, possible))
+        _logger.info(self.timer.report(self.options.workers))
+        _logger.info(compare_speeds(self.timer.images_per_second, possible))
 
     def _write(self, report: EvaluationReport) -> None:
         recipe, out = self.recipe, self.options.out
@@ -409,7 +424,3 @@ class _Run:
         card["val"] = {name: round(100 * score, 1) for name, score in scores.items() if not math.isnan(score)}
         zoo.save(self.state.best_model, out / "model.safetensors", card)
         write_json(out / "evaluation.json", report.to_dict())
-
-    def _say(self, text: str) -> None:
-        if self.is_first and text:
-            print(text, file=sys.stderr, flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -22,6 +23,8 @@ from panscape.labels import LabelSpace
 from panscape.models import PanopticModel, create_model
 from panscape.serialization import to_plain
 from panscape.zoo.transfer import LoadReport, load_matching, load_strict, unique_state_dict
+
+_logger = logging.getLogger(__name__)
 
 _BUNDLED = Path(__file__).parents[1] / "weights"
 WEIGHTS_IN_FOLDER = "model.safetensors"
@@ -84,6 +87,7 @@ def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> Pa
 
         return create_published(name_or_path, labels)
     path = _locate(name_or_path)
+    _logger.debug("model %s from %s", name_or_path, path)
     description = _describe(path)
     try:
         options = {k: _from_json(v) for k, v in description["options"].items()}

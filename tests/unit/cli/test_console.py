@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
 from pathlib import Path
 
 import pytest
 
 from panscape.cli.console import ResultPrinter
+from panscape.cli.messages import on_stderr
 from panscape.inference.pipeline import FileError, FileResult, Timings
 from panscape.inference.sources import SourceFile
 
@@ -27,7 +29,7 @@ class Terminal(io.StringIO):
 
 
 def report_all(**options):
-    with ResultPrinter(SOURCES, **options) as reporter:
+    with on_stderr(logging.INFO), ResultPrinter(SOURCES, **options) as reporter:
         reporter.on_result(DONE)
         reporter.on_result(FAILED)
         for index in range(1, 13):
@@ -45,7 +47,7 @@ def test_text_has_a_line_for_each_source(capsys):
     assert "12 frames, 23.5 segments" in second
     assert second.endswith("ms a frame")
     assert first.index("360x480") == second.index("360x480")
-    assert err == "panscape: shots/b.jpg: no such image\n"
+    assert err == "panscape: error: shots/b.jpg: no such image\n"
 
 
 def test_json_lines_hold_successes_and_failures(capsys):

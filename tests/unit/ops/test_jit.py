@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,7 @@ def kernels(tmp_path, monkeypatch):
 def call_center_targets() -> None:
     from panscape.representations.centers.encode import center_targets
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     center_targets(torch.ones(4, 5, dtype=torch.int32), torch.tensor([1]), torch.tensor([True]), void=255)
 
 
@@ -76,7 +78,7 @@ def test_kernels_call_kernels_of_their_file(kernels):
 
 def test_the_first_process_compiles_with_one_notice_and_the_next_one_loads(tmp_path):
     first, second = (printed(tmp_path / name, call_center_targets) for name in ("first", "second"))
-    assert first.count("panscape: compiling kernels for this processor, once") == first.count("\n") == 1
+    assert first.count("compiling kernels for this processor, once") == first.count("\n") == 1
     assert second == ""
 
 

@@ -25,10 +25,16 @@ NET = SwiftNetOptions(backbone="test_resnet", levels=2, width=8, pretrained=True
 NORM = "pyramid.levels.{}.layer2.0.bn1.running_mean"
 
 
-def begin(options: SwiftNetOptions = NET, said: list[str] | None = None, **changes: Any) -> WeightInitializer:
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level("INFO", "panscape")
+    return caplog
+
+
+def begin(options: SwiftNetOptions = NET, **changes: Any) -> WeightInitializer:
     torch.manual_seed(0)
     given: dict[str, Any] = {"start": None, "backbone_weights": None, "resumes": False} | changes
-    return WeightInitializer(options, SHAPES, say=([] if said is None else said).append, **given)
+    return WeightInitializer(options, SHAPES, **given)
 
 
 @pytest.fixture
@@ -43,7 +49,7 @@ def fetched(state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.Monkey
     save_file(state, tmp_path / "model.safetensors")
     names: list[str] = []
     monkeypatch.setattr(
-        BackboneWeights, "fetch", lambda weights, say: names.append(weights.name) or tmp_path / "model.safetensors"
+        BackboneWeights, "fetch", lambda weights: names.append(weights.name) or tmp_path / "model.safetensors"
     )
     return names
 
@@ -72,21 +78,24 @@ def test_a_run_that_goes_on_needs_no_weights_and_nothing_to_start_from(fetched: 
     assert fetched == []
 
 
-def test_a_whole_model_to_start_from_needs_no_weights(fetched: list[str], tmp_path: Path) -> None:
+def test_a_whole_model_to_start_from_needs_no_weights(
+    fetched: list[str], tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
     model = begin(SwiftNetOptions(backbone="test_resnet", levels=2, width=8)).model
     zoo.save(model, tmp_path / "whole.safetensors")
-    said: list[str] = []
-    beginning = begin(start=str(tmp_path / "whole.safetensors"), said=said)
+    beginning = begin(start=str(tmp_path / "whole.safetensors"))
     assert beginning.weights is None
     beginning.complete()
     assert fetched == []
     num = len(unique_state_dict(model))
-    assert said == [f"started from whole.safetensors: {num} of {num} tensors"]
+    assert log.messages == [f"started from whole.safetensors: {num} of {num} tensors"]
     with pytest.raises(InvalidArgumentError, match=r"expected --init-from or --backbone-weights, got both, and"):
         begin(start=str(tmp_path / "whole.safetensors"), backbone_weights=Path("x.pth"))
 
 
-def test_a_part_to_start_from_comes_after_the_weights(fetched: list[str], tmp_path: Path) -> None:
+def test_a_part_to_start_from_comes_after_the_weights(
+    fetched: list[str], tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
     other = SwiftNetOptions(backbone="test_resnet", levels=1, width=8).create(SHAPES)
     with torch.no_grad():
         for tensor in other.state_dict().values():
@@ -94,25 +103,25 @@ def test_a_part_to_start_from_comes_after_the_weights(fetched: list[str], tmp_pa
     checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
     part = {n: t for n, t in other.state_dict().items() if "layer2.0.bn1" not in n}
     checkpoints.save(1, {"model": part, "average": None})
-    said: list[str] = []
-    beginning = begin(replace(NET, levels=1), said, start=str(tmp_path / "run"))
+    beginning = begin(replace(NET, levels=1), start=str(tmp_path / "run"))
     assert beginning.weights is not None
     beginning.complete()
-    assert len(fetched) == len(said) == 1
+    assert len(fetched) == len(log.messages) == 1
     found = beginning.model.state_dict()
     assert (found[NORM.format(0)] == 0.5).all()
     assert (found["pyramid.levels.0.layer3.0.bn1.running_mean"] == 3).all()
 
 
-def test_files_take_the_place_of_the_hub(fetched: list[str], state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_files_take_the_place_of_the_hub(
+    fetched: list[str], state: dict[str, Tensor], tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
     torch.save(state, tmp_path / "weights.pth")
-    said: list[str] = []
     for options in (NET, SwiftNetOptions(backbone="test_resnet", levels=2, width=8)):
-        beginning = begin(options, said, backbone_weights=tmp_path / "weights.pth")
+        beginning = begin(options, backbone_weights=tmp_path / "weights.pth")
         assert beginning.weights is None
         beginning.complete()
         assert (beginning.model.state_dict()[NORM.format(1)] == 0.5).all()
-    assert said == [f"backbone from {tmp_path / 'weights.pth'}"] * 2
+    assert log.messages == [f"backbone from {tmp_path / 'weights.pth'}"] * 2
     assert fetched == []
     with pytest.raises(UnreadableFileError, match="no such file"):
         begin(backbone_weights=tmp_path / "none.pth").complete()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import collections
 import errno
+import logging
 import os
 import random
 
@@ -86,19 +87,26 @@ class TestDamage:
             checkpoints.save(step, {"weights": torch.full((50,), float(step))})
         return checkpoints
 
-    def load(self, checkpoints):
-        lines = []
-        step, state = checkpoints.load(lines.append)
-        assert torch.equal(state["weights"], torch.full((50,), float(step)))
-        return step, lines
+    @pytest.fixture
+    def load(self, checkpoints, caplog):
+        """Returns the step of the loaded checkpoint and the warnings."""
 
-    def test_a_file_cut_short(self, checkpoints):
+        def load():
+            caplog.clear()
+            step, state = checkpoints.load()
+            assert torch.equal(state["weights"], torch.full((50,), float(step)))
+            assert all(record.levelno == logging.WARNING for record in caplog.records)
+            return step, caplog.messages
+
+        return load
+
+    def test_a_file_cut_short(self, checkpoints, load):
         path = checkpoints.path(3)
         whole = path.read_bytes()
         for size in [0, 1, 55, 56, 57, *range(100, len(whole), 97), len(whole) - 1]:
             path.write_bytes(whole[:size])
             expected = f"{len(whole)}" if size >= 56 else "at least 56"
-            assert self.load(checkpoints) == (
+            assert load() == (
                 2,
                 [
                     f"checkpoint step_00000003.ckpt is damaged (expected {expected} bytes, found {size}); "
@@ -106,9 +114,9 @@ class TestDamage:
                 ],
             )
         path.write_bytes(whole)
-        assert self.load(checkpoints) == (3, [])
+        assert load() == (3, [])
 
-    def test_any_bit_that_changed(self, checkpoints):
+    def test_any_bit_that_changed(self, checkpoints, load):
         path = checkpoints.path(3)
         whole = path.read_bytes()
         chance = random.Random(0)
@@ -117,22 +125,24 @@ class TestDamage:
             changed = bytearray(whole)
             changed[bit // 8] ^= 1 << bit % 8
             path.write_bytes(changed)
-            step, (line,) = self.load(checkpoints)
+            step, (line,) = load()
             assert step == 2
             assert line.startswith("checkpoint step_00000003.ckpt is damaged (")
 
-    def test_zeros_after_a_loss_of_power(self, checkpoints, capsys):
+    def test_zeros_after_a_loss_of_power(self, checkpoints, load):
         path = checkpoints.path(3)
         path.write_bytes(bytes(path.stat().st_size))
-        assert checkpoints.load()[0] == 2
-        assert capsys.readouterr().err == (
-            "checkpoint step_00000003.ckpt is damaged (expected it to begin with b'panscape state 1', found "
-            f"{bytes(16)!r}); using step_00000002.ckpt\n"
+        assert load() == (
+            2,
+            [
+                "checkpoint step_00000003.ckpt is damaged (expected it to begin with b'panscape state 1', found "
+                f"{bytes(16)!r}); using step_00000002.ckpt"
+            ],
         )
 
-    def test_another_name(self, checkpoints):
+    def test_another_name(self, checkpoints, load):
         checkpoints.path(2).rename(checkpoints.path(9))
-        step, lines = self.load(checkpoints)
+        step, lines = load()
         assert (step, lines) == (
             3,
             ["checkpoint step_00000009.ckpt is damaged (it was written as step 2); using step_00000003.ckpt"],
@@ -154,7 +164,7 @@ class TestDamage:
     def test_a_damaged_one_takes_no_whole_ones_place(self, checkpoints, tmp_path):
         checkpoints.path(3).write_bytes(b"")
         again = Checkpoints(tmp_path, keep=2)
-        assert self.load(again)[0] == 2
+        assert again.load()[0] == 2
         again.save(4, {})
         assert saved_steps(tmp_path) == [2, 3, 4]
         again.save(3, {})  # written over, it counts again

@@ -1,16 +1,16 @@
-"""Reporting of a training: progress bar or log lines, metrics files, curves and images."""
+"""Reporting of a training: progress bar, log lines, metrics files, curves and images."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -21,17 +21,19 @@ from panscape.progress import ProgressBar, TimeLeft, duration
 from panscape.training.logging.event_log import EventLog
 from panscape.training.logging.sample_images import save_progress
 
+_logger = logging.getLogger(__name__)
+
 _DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Reporter:
     """Reports the progress of a training; a context manager.
 
-    A terminal shows a progress bar, other streams receive a line every ``log_every`` steps. In the folder,
+    A terminal shows a progress bar; without one, a line is logged every ``log_every`` steps. In the folder,
     ``metrics.jsonl`` has one JSON object per line, ``tensorboard/`` the same values as curves, and ``images/`` the
     images of :meth:`image`. A resumed run replaces the entries of its steps.
 
-    A full disk never stops a training: a warning is printed once, and the affected entries are missing. Other disk
+    A full disk never stops a training: a warning is logged once, and the affected entries are missing. Other disk
     errors are raised.
 
     Args:
@@ -39,8 +41,6 @@ class Reporter:
         steps: number of steps of the whole training.
         first_step: first step of this run, 1 unless it is resumed.
         log_every: steps between reports; the last step is always reported.
-        stream: output of bar and lines; standard error by default.
-        quiet: print only warnings; files are written nevertheless.
         clock: returns seconds.
     """
 
@@ -51,19 +51,15 @@ class Reporter:
         first_step: int = 1,
         *,
         log_every: int,
-        stream: TextIO | None = None,
-        quiet: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._steps = steps
         self._step = first_step - 1
         self._log_every = log_every
-        self._stream = sys.stderr if stream is None else stream
-        self._quiet = quiet
         self._clock = clock
         self._log = None if folder is None else EventLog(folder, first_step)
-        self._bar = ProgressBar("training", steps, done=self._step, stream=self._stream, is_hidden=quiet, clock=clock)
+        self._bar = ProgressBar("training", steps, done=self._step, clock=clock)
         self._exits = ExitStack()
         self._has_warned = False
         self._losses, self._grad_norm = _Means(), _Means()
@@ -119,7 +115,7 @@ class Reporter:
         mean_ious = {"mIoU": report.semantic.mean_iou}
         if head is not None:
             mean_ious["mIoU of the semantic head"] = head.mean_iou
-        self._print(
+        self._log_line(
             f"step {step}: {name} PQ {format_percent(panoptic.all.pq)}, things {format_percent(panoptic.things.pq)}, "
             f"stuff {format_percent(panoptic.stuff.pq)}, "
             + ", ".join(f"{title} {format_percent(value)}" for title, value in mean_ious.items())
@@ -134,8 +130,8 @@ class Reporter:
         self._write({"step": step, "time": self._seconds(), name: report.to_dict()}, step, scalars)
 
     def note(self, text: str) -> None:
-        """Report a message as a line above the bar."""
-        self._print(text)
+        """Report a message as a log line and in the metrics."""
+        self._log_line(text)
         self._write({"step": self._step, "note": text}, self._step, {})
 
     def image(self, step: int, name: str, rgb: Tensor) -> None:
@@ -176,9 +172,9 @@ class Reporter:
         pace = [f"rate {_scientific(rate)}"] + ([] if speed is None else [f"{speed:.1f} images/s"])
         if self._bar.is_shown:
             self._bar.show("; ".join([*pace[::-1], parts]))
-        else:
-            pace += [f"{duration(left)} left"] if left else []
-            self._print("; ".join([f"step {step}/{self._steps}: {parts}", *pace]))
+        pace += [f"{duration(left)} left"] if left else []
+        line = "; ".join([f"step {step}/{self._steps}: {parts}", *pace])
+        self._log_line(line, logging.DEBUG if self._bar.is_shown else logging.INFO)
         numbers = {"total": total, "rate": rate, "grad_norm": grad_norm, "images_per_second": speed}
         rounded = {name: None if value is None else _rounded(value) for name, value in numbers.items()}
         means = {name: _rounded(value) for name, value in losses.items()}
@@ -211,20 +207,15 @@ class Reporter:
                 raise
             if not self._has_warned:
                 self._has_warned = True
-                self._print(
-                    f"warning: no space left for the logs in {self._folder} at step {self._step}; training continues, "
-                    "but some entries will be missing, and checkpoints need space: free some",
-                    even_if_quiet=True,
+                _logger.warning(
+                    "no space left for the logs in %s at step %d; training continues, but some entries will be "
+                    "missing, and checkpoints need space: free some",
+                    self._folder,
+                    self._step,
                 )
 
-    def _print(self, text: str, *, even_if_quiet: bool = False) -> None:
-        if self._quiet and not even_if_quiet:
-            return
-        try:
-            self._bar.print(text)
-        except OSError as error:  # the stream may be a file on the same disk
-            if error.errno not in _DISK_IS_FULL:
-                raise
+    def _log_line(self, text: str, level: int = logging.INFO) -> None:
+        _logger.log(level, "%s", text)
 
 
 class NullReporter(Reporter):
@@ -232,7 +223,8 @@ class NullReporter(Reporter):
 
     def __init__(self) -> None:
         """Create a reporter without a folder."""
-        super().__init__(None, 1, log_every=1, quiet=True)
+        super().__init__(None, 1, log_every=1)
+        self._bar = ProgressBar("training", is_hidden=True)
 
     def step(
         self,
@@ -242,6 +234,9 @@ class NullReporter(Reporter):
         images: int,
         grad_norm: Tensor | float | None = None,
     ) -> None:
+        """Do nothing."""
+
+    def _log_line(self, text: str, level: int = logging.INFO) -> None:
         """Do nothing."""
 
 

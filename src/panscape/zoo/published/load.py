@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -28,6 +28,8 @@ from panscape.zoo.published.panoptic_deeplab import (
 from panscape.zoo.published.read import read_checkpoint
 from panscape.zoo.published.swiftnet import swiftnet_key
 from panscape.zoo.transfer import load_strict, unique_state_dict
+
+_logger = logging.getLogger(__name__)
 
 # The datasets that networks were published for, by number of categories, and the maximum side in inference.
 _PUBLISHED_FOR = {19: ("cityscapes", 2048), 133: ("coco_panoptic", 640), 65: ("vistas_v1.2", 2048)}
@@ -87,16 +89,14 @@ def create_published(
     labels: LabelSpace | str | None = None,
     *,
     model: str | None = None,
-    say: Callable[[str], None] | None = None,
 ) -> PanopticModel:
-    """Build the network of a published checkpoint and load the checkpoint strictly.
+    """Build the network of a published checkpoint and load the checkpoint strictly; the identified network is logged.
 
     Args:
         path: as for :func:`load_published`; a complete network.
         labels: a label space, or the name or path of one; by default that of Cityscapes, COCO panoptic or Mapillary
             Vistas 1.2, for which networks were published, by the number of categories.
         model: name for :func:`panscape.create_model`; by default identified by the names of the tensors.
-        say: receives one line with the identified network; by default it is printed to stderr.
 
     Returns:
         The model, in eval mode. With the default label space, larger images are downscaled to the published size in
@@ -121,7 +121,8 @@ def create_published(
     result = create_model(name, space, **options)
     _load(result, found, path)
     given = ", ".join(f"{option}={value!r}" for option, value in options.items())
-    (say or _print)(f"{path.name}: {name}{f' ({given})' if given else ''}, {len(space)} categories of {space.name}")
+    settings = f" ({given})" if given else ""
+    _logger.info("%s: %s%s, %d categories of %s", path.name, name, settings, len(space), space.name)
     return result.eval()
 
 
@@ -181,7 +182,3 @@ def _placeholder(found: Mapping[str, Tensor], num_categories: int) -> LabelSpace
 
 def _is_caffe2(found: Mapping[str, Tensor]) -> bool:
     return "conv1_w" in found
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
