@@ -522,7 +522,6 @@ def test_predict_gives_one_map_per_image(model: PanopticModel) -> None:
     assert one.labels == model.labels
     assert isinstance(one, PanopticMap)
     assert one.size == (70, 90)
-    assert one.labels == model.labels
     assert not any(module.training for module in model.modules())
     several = model.predict([image, image[:, :40]])
     assert [m.size for m in several] == [(70, 90), (40, 90)]

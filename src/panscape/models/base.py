@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, overload
 
 import torch
@@ -400,7 +399,7 @@ class PanopticModel(nn.Module, Saving, ABC):
             for batch in batches_of_one_size(map(to_image_tensor, source), self.geometry, batch_size):
                 _, outputs = run_network(self, batch.images, batch.geometries, self.mean.device)
                 for number, found in zip(batch.numbers, self.postprocess(outputs, batch.geometries), strict=True):
-                    maps[number] = replace(found.to("cpu"), labels=self.labels)
+                    maps[number] = found.to("cpu")
         return [maps[number] for number in range(len(source))]
 
 
