@@ -1,4 +1,4 @@
-"""Fetch single files from the Hugging Face hub: from its cache if present, else by one download, or a clear error.
+"""Files of the Hugging Face hub: fetched from its cache if present, else by one download; and uploaded.
 
 The hub's own client retries an address five times. On a machine without internet access that takes two minutes, and its
 message contains neither the file nor a remedy. Here, one short request checks the connection first.
@@ -10,7 +10,7 @@ import logging
 import sys
 from pathlib import Path
 
-from panscape.errors import UnreadableFileError
+from panscape.errors import UnreadableFileError, UnwritableFileError
 
 _logger = logging.getLogger(__name__)
 
@@ -60,6 +60,39 @@ def hub_file(repository: str, name: str, *, remedy: str) -> Path:
         return Path(hf_hub_download(repository, name))
     except failures as error:
         raise UnreadableFileError(repository, f"{expected}, but {_reason(error)}; {remedy}") from error
+
+
+def upload_folder(repository: str, folder: Path, *, private: bool, token: str | None, message: str) -> str:
+    """Upload the files of a folder to a model repository of the hub, in one commit.
+
+    Args:
+        repository: its id, "owner/name"; created if it does not exist.
+        folder: the files.
+        private: whether a new repository is private.
+        token: access token; None for the stored one.
+        message: commit message.
+
+    Returns:
+        The URL of the commit.
+
+    Raises:
+        UnwritableFileError: the id is invalid, or the hub cannot be reached, is disabled by ``HF_HUB_OFFLINE`` or
+            refuses the token or the files.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    failures: tuple[type[Exception], ...] = (*_network_errors(), ValueError, OSError)
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        commit = api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message)
+    except failures as error:
+        raise UnwritableFileError(
+            f"{repository} at {api.endpoint}",
+            f"{_reason(error)}; check the id and the network, and that you have a token with write access (hf auth "
+            "login, or token=)",
+        ) from error
+    return str(commit.commit_url)
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

@@ -45,13 +45,13 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
     is used.
 
     Args:
-        path: a file that Pillow reads.
+        path: a file that Pillow reads; URLs are not read.
 
     Returns:
         uint8 [3, H, W], red, green, blue.
 
     Raises:
-        UnreadableFileError: the file is missing, not an image or damaged, or it is larger than
+        UnreadableFileError: the file is missing, not an image or damaged, a URL, or it is larger than
             ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
     """
     with open_image(path) as image:
@@ -69,6 +69,8 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         UnreadableFileError: the file is missing, not an image or damaged, or it is larger than
             ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
     """
+    if "://" in os.fspath(path):
+        raise UnreadableFileError(path, "URLs are not supported; download the file and give its path")
     path = Path(path)
     require_file(path)
     try:
@@ -93,7 +95,8 @@ def to_image_tensor(source: ImageSource) -> Tensor:
 
     Args:
         source: a path (see :func:`load_image`); a PIL image, treated like a file; a uint8 array [H, W, 3] (red, green,
-            blue) or [H, W] (grey); a tensor [3, H, W], uint8 or floating with values in 0..1.
+            blue; not OpenCV's BGR, which cannot be detected) or [H, W] (grey); a tensor [3, H, W], uint8 or floating
+            with values in 0..1.
 
     Returns:
         uint8 [3, H, W]. A uint8 tensor is returned unchanged on its device.

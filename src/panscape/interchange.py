@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from panscape.errors import InvalidMapError
 from panscape.ops.polygons import Polygon, segment_polygons
 
 if TYPE_CHECKING:
@@ -158,25 +157,20 @@ class Interchange:
         """Draw the map over its image; see :func:`panscape.draw`.
 
         Args:
-            image: a path, PIL image, array [H, W, 3] or tensor uint8 [3, H, W] of the map's size; None to draw only
-                the segments.
-            **options: those of :func:`panscape.draw`.
+            image: as for :func:`panscape.draw`; None to draw only the segments.
+            **options: those of :func:`panscape.draw`, or of :func:`panscape.visualize.draw_segments` without an image.
 
         Returns:
             uint8 [3, H, W].
 
         Raises:
-            InvalidMapError: the map has no labels.
+            InvalidArgumentError: as :func:`panscape.draw`; the labels are those of the map, or given as an option.
         """
         from panscape import visualize
 
-        if self.labels is None:
-            raise InvalidMapError(
-                "expected a map with labels to draw; set them with dataclasses.replace(map, labels=...)"
-            )
         if image is None:
-            return visualize.draw_segments(self, self.labels, **options)
-        return visualize.draw(image, self, self.labels, **options)
+            return visualize.draw_segments(self, **options)
+        return visualize.draw(image, self, **options)
 
     def to_polygons(self: PanopticMap) -> list[list[Polygon]]:
         """Return the polygons of each segment along the edges of its pixels, with holes.

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from maps import SHAPES, generated_map
@@ -525,6 +526,38 @@ def test_predict_gives_one_map_per_image(model: PanopticModel) -> None:
     several = model.predict([image, image[:, :40]])
     assert [m.size for m in several] == [(70, 90), (40, 90)]
     assert several[0].equals(one)
+
+
+def test_all_maps_have_the_labels_of_the_model(model: PanopticModel) -> None:
+    image = images(1, (70, 90))
+    geometry = [model.geometry((70, 90))]
+    with torch.inference_mode():
+        outputs = model(image)
+        found = [*model.decode(outputs, [(70, 90)]), *model.postprocess(outputs, geometry, scored=True)]
+        found.append(model.decode_with_truth(outputs, found[0], model.oracles))
+    assert [one.labels for one in found] == [model.labels] * 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "given"),
+    [
+        ("photo.jpg", "got str"),
+        (np.zeros((64, 64, 3), np.uint8), "got ndarray"),
+        (torch.zeros(3, 64, 64), r"got torch.float32 \[3, 64, 64\]"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), r"got torch.uint8 \[1, 3, 64, 64\]"),
+    ],
+)
+def test_calling_a_model_with_an_image_names_predict(model: PanopticModel, wrong: Any, given: str) -> None:
+    expected = r"expected the input of a network, float \[B, 3, H, W\] in 0..1"
+    with pytest.raises(InvalidArgumentError, match=rf"^{expected}, {given}; model.predict takes paths, PIL images"):
+        model(wrong)
+
+
+@pytest.mark.parametrize(("precision", "least"), [(torch.bfloat16, 0.9), (torch.float64, 0.999)])
+def test_inputs_follow_the_precision_of_the_weights(model: PanopticModel, precision: torch.dtype, least: float) -> None:
+    image = (images(1, (96, 128))[0] * 255).to(torch.uint8)
+    other = copy.deepcopy(model).to(precision).predict(image)
+    assert (other.semantic(void=-1) == model.predict(image).semantic(void=-1)).double().mean() > least
 
 
 def test_predict_runs_images_of_one_inference_size_in_batches(model: PanopticModel) -> None:

@@ -206,6 +206,11 @@ def test_a_missing_file_and_a_folder_say_what_to_do(tmp_path):
         load_image(tmp_path)
 
 
+def test_a_url_is_not_read():
+    with pytest.raises(UnreadableFileError, match=r"^https://x\.org/a\.jpg: URLs are not supported; download the file"):
+        load_image("https://x.org/a.jpg")
+
+
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     path = written(tmp_path, Image.fromarray(noise(20, 20)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)

@@ -16,7 +16,7 @@ from maps import SHAPES, a_map, generated_map
 from PIL import Image
 
 from panscape import PanopticMap
-from panscape.errors import InvalidMapError, MissingExtraError
+from panscape.errors import InvalidArgumentError, InvalidMapError, MissingExtraError
 
 SHOWN = replace(
     a_map("AABB\nAACC\n.ACC", {"A": 0, "B": 2, "C": 3}), score=torch.tensor([1.0, 0.5, 0.25]), labels=SHAPES
@@ -156,8 +156,10 @@ class TestImages:
         assert SHOWN.draw(image).shape == (3, 3, 4)
         assert not torch.equal(SHOWN.draw(image), image)
         assert SHOWN.draw().shape == (3, 3, 4)
-        with pytest.raises(InvalidMapError, match="expected a map with labels"):
-            replace(SHOWN, labels=None).draw(image)
+        bare = replace(SHOWN, labels=None)
+        with pytest.raises(InvalidArgumentError, match=r"expected labels, as the map has none; .* model\.labels"):
+            bare.draw(image)
+        assert torch.equal(bare.draw(image, labels=SHAPES), SHOWN.draw(image))
 
     def test_a_notebook_shows_it(self):
         shown = Image.open(io.BytesIO(SHOWN._repr_png_()))

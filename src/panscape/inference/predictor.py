@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry, Size
+from panscape.images import ImageSource, to_image_tensor
 from panscape.inference.device import choose_device
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
@@ -92,16 +93,19 @@ class Predictor:
         """
         self._predict(torch.zeros(3, *_WARM_UP_SIZE, dtype=torch.uint8), ImageGeometry.of(_WARM_UP_SIZE))
 
-    def predict(self, image: Tensor, *, scored: bool = False) -> Prediction:
+    def predict(self, image: ImageSource, *, scored: bool = False) -> Prediction:
         """Predict one image.
 
         Args:
-            image: uint8 [3, H, W].
+            image: a path, PIL image, array [H, W, 3] or tensor [3, H, W], red, green, blue; see
+                :func:`panscape.images.to_image_tensor`.
             scored: add the scores for average precision to the segments, see :meth:`PanopticModel.score_instances`.
 
         Raises:
-            InvalidArgumentError: the image does not fit into memory.
+            InvalidArgumentError: the image is not of a supported type, or does not fit into memory.
+            UnreadableFileError: a path cannot be read.
         """
+        image = to_image_tensor(image)
         return self._predict(image, self.model.geometry(Size(*image.shape[-2:]), self.longest_side), scored)
 
     @torch.inference_mode()

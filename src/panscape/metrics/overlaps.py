@@ -59,12 +59,20 @@ def crowds_of(annotation: PanopticMap) -> NDArray[np.bool_]:
 
 
 def require_categories(labels: LabelSpace, prediction: PanopticMap, truth: PanopticMap) -> None:
-    """Check that all categories of both maps are in a label space.
+    """Check that two maps are given, and that all of their categories are in a label space.
 
     Raises:
-        InvalidArgumentError: a map has a category that ``labels`` does not have.
+        InvalidArgumentError: one is not a map, or a map has a category that ``labels`` does not have.
     """
-    for name, category in (("prediction", prediction.category), ("truth", truth.category)):
+    for name, one in (("prediction", prediction), ("truth", truth)):
+        if not isinstance(one, PanopticMap):
+            raise InvalidArgumentError(
+                f"expected the {name} as a PanopticMap, got {type(one).__name__}; convert it: with "
+                "PanopticMap.from_transformers a result of transformers, with PanopticMap.from_coco a COCO PNG and its "
+                "segments_info, with PanopticMap.from_ids an array of ids, with panscape.formats.decode_label_divisor "
+                "arrays of categories and instances as category * 1000 + instance"
+            )
+        category = one.category
         largest = int(category.max()) if category.numel() else -1
         if largest >= len(labels):
             raise InvalidArgumentError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, overload
 
 import torch
@@ -16,7 +15,8 @@ from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.geometry import ImageGeometry, Size, padded_size, size_with_longest_side
 from panscape.images import ImageSource, to_image_tensor
 from panscape.labels import LabelSpace
-from panscape.models.prediction import batches_of_one_size, run_network
+from panscape.models.prediction import batches_of_one_size, require_network_input, run_network
+from panscape.models.saving import Saving
 from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 from panscape.representations.decoding_options import replace_options
@@ -56,8 +56,14 @@ class ModelSpec(NamedTuple):
     options: dict[str, Any]
 
 
-class PanopticModel(nn.Module, ABC):
-    """Base of all models. Return types of its methods depend neither on train or eval mode nor on the batch size.
+class PanopticModel(nn.Module, Saving, ABC):
+    """Base of all models: :meth:`predict` takes images of any kind, calling the model takes the network's input.
+
+    All images are red, green, blue; the order BGR of OpenCV cannot be detected and gives wrong maps, so convert such
+    arrays (``image[..., ::-1]``). The weights may be in single, double or half precision, on any device: inputs follow
+    them, after ``model.to("cuda")``, ``model.half()`` or ``model.to(torch.bfloat16)``.
+
+    Return types of its methods depend neither on train or eval mode nor on the batch size.
 
     One exception: networks of two stages return the first stage's outputs in training, see decision 0018.
 
@@ -71,6 +77,7 @@ class PanopticModel(nn.Module, ABC):
         normalization: name of the input normalisation of :meth:`preprocess`, of :data:`INPUT_NORMALIZATIONS`; see
             :meth:`set_input_normalization`.
         spec: the arguments it was created with; None if its class was instantiated directly.
+        card: facts that are saved with the weights: data, licence, measured results; replace it after more training.
     """
 
     mean: Tensor
@@ -96,6 +103,7 @@ class PanopticModel(nn.Module, ABC):
         self.longest_side = longest_side
         self.test_scale = test_scale
         self.spec: ModelSpec | None = None
+        self.card = {}
         self.register_buffer("mean", torch.zeros(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.ones(3, 1, 1), persistent=False)
         self.set_input_normalization(normalization)
@@ -130,7 +138,7 @@ class PanopticModel(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, outputs: Any, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
-        """Decode outputs into one map per image.
+        """Decode outputs into one map per image, with the labels of the model.
 
         Args:
             outputs: the result of :meth:`forward` for a batch.
@@ -305,13 +313,24 @@ class PanopticModel(nn.Module, ABC):
         return {}
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Normalise images and pad them with the mean colour, at the right and bottom, to a multiple of ``stride``."""
+        """Normalise images and pad them with the mean colour, at the right and bottom, to a multiple of ``stride``.
+
+        Args:
+            images: float [B, 3, H, W] in 0..1, red, green, blue.
+
+        Returns:
+            The images, in the precision of the weights.
+
+        Raises:
+            InvalidArgumentError: it is something else, such as a path, for which there is :meth:`predict`.
+        """
+        require_network_input(images)
         height, width = images.shape[-2:]
         rows, columns = padded_size((height, width), self.stride)
         images = (images - self.mean) / self.std
         if INPUT_NORMALIZATIONS[self.normalization].is_bgr:
             images = images.flip(-3)
-        return F.pad(images, (0, columns - width, 0, rows - height))
+        return F.pad(images, (0, columns - width, 0, rows - height)).to(self.mean.dtype)
 
     def set_input_normalization(self, name: str) -> None:
         """Set the input normalisation that the network's weights expect.
@@ -359,8 +378,8 @@ class PanopticModel(nn.Module, ABC):
         """Predict the map of an image, or a list of maps for a list of images.
 
         Args:
-            source: a path, PIL image, array [H, W, 3] or tensor uint8 [3, H, W]; or a list of these, each of its own
-                size.
+            source: a path, PIL image, uint8 array [H, W, 3] or tensor [3, H, W], uint8 or floating in 0..1; or a list
+                of these, each of its own size. Arrays and tensors are red, green, blue, not OpenCV's BGR.
             batch_size: maximum number of images of a list in one forward pass; images of equal inference size share
                 one. Outputs of larger batches may differ by rounding (the tests allow 1e-4), and with them single
                 pixels on the border of two segments; with 1, maps are those of single images exactly.
@@ -371,7 +390,7 @@ class PanopticModel(nn.Module, ABC):
 
         Raises:
             InvalidArgumentError: a source is not an image, or the batch size is below 1.
-            UnreadableFileError: a path cannot be read.
+            UnreadableFileError: a path cannot be read, or is a URL.
         """
         if not isinstance(source, (list, tuple)):
             return self.predict([source])[0]
@@ -380,7 +399,7 @@ class PanopticModel(nn.Module, ABC):
             for batch in batches_of_one_size(map(to_image_tensor, source), self.geometry, batch_size):
                 _, outputs = run_network(self, batch.images, batch.geometries, self.mean.device)
                 for number, found in zip(batch.numbers, self.postprocess(outputs, batch.geometries), strict=True):
-                    maps[number] = replace(found.to("cpu"), labels=self.labels)
+                    maps[number] = found.to("cpu")
         return [maps[number] for number in range(len(source))]
 
 

@@ -143,8 +143,9 @@ class PanopticDeepLab(CenterModel):
 
         With relations, in training, they include the outputs of the first stage, to which the losses apply as well.
         """
+        normalized = self.preprocess(images)
         size = (images.shape[-2], images.shape[-1])
-        features = self.backbone(self._padded(self.preprocess(images), size))
+        features = self.backbone(self._padded(normalized, size))
         of_semantic, of_instances = self.semantic_decoder(features), self.instance_decoder(features)
         first = self.named(self.semantic(of_semantic), self.center(of_instances), self.offset(of_instances))
         if self.relations is None:

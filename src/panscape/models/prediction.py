@@ -40,6 +40,21 @@ class NetworkResult(NamedTuple):
     outputs: Any
 
 
+def require_network_input(images: object) -> None:
+    """Check what is given to a network.
+
+    Raises:
+        InvalidArgumentError: it is not a batch of images, float [B, 3, H, W].
+    """
+    if isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] == 3 and images.is_floating_point():
+        return
+    given = f"{images.dtype} {list(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+    raise InvalidArgumentError(
+        f"expected the input of a network, float [B, 3, H, W] in 0..1, got {given}; model.predict takes paths, PIL "
+        "images, arrays and uint8 tensors, and returns maps"
+    )
+
+
 def batches_of_one_size(
     images: Iterable[Tensor], geometry: Callable[[Size], ImageGeometry], batch_size: int
 ) -> Iterator[ImageBatch]:

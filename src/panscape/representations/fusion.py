@@ -83,8 +83,8 @@ def fuse_instances(
         fusion: fusion rules.
 
     Returns:
-        A map of the size of ``semantic``, on its device. First the stuff by category with score 1, then the objects by
-        descending score; segments without pixels are omitted.
+        A map of the size of ``semantic``, on its device, with the labels. First the stuff by category with score 1,
+        then the objects by descending score; segments without pixels are omitted.
 
     Raises:
         InvalidArgumentError: the arguments contradict each other, or a value is out of range.
@@ -99,6 +99,7 @@ def fuse_instances(
         ids,
         torch.cat([stuff, category[accepted]]),
         torch.cat([score.new_ones(len(stuff)), score[accepted]]),
+        labels=labels,
     )
 
 

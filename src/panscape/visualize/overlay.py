@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.images import ImageSource, to_image_tensor
 from panscape.labels import LabelSpace
 from panscape.visualize.instances import segment_colors
 from panscape.visualize.legend import append_legend
@@ -31,9 +32,9 @@ _SURE = 0.5  # score from which things have full strength
 
 
 def draw(
-    image: Tensor,
+    image: ImageSource,
     result: PanopticMap,
-    labels: LabelSpace,
+    labels: LabelSpace | None = None,
     *,
     opacity: float = 0.5,
     outlines: bool = True,
@@ -48,9 +49,10 @@ def draw(
     scores below 0.5. Void is grey under diagonal lines. Lines and text grow with the image.
 
     Args:
-        image: uint8 [3, H, W], red, green, blue.
+        image: a path, PIL image, array [H, W, 3] or tensor [3, H, W], all red, green, blue; see
+            :func:`panscape.images.to_image_tensor`.
         result: a map of the same height and width.
-        labels: the label space of the map.
+        labels: the label space of the map; None for the map's own labels.
         opacity: opacity of the colors, 0 (only the image) to 1 (only the colors, for things with score 1).
         outlines: draw lines between segments; things have a light line inside and a dark one around.
         names: "category" writes each category once, with the number of its things; "segment" names every segment, with
@@ -64,12 +66,15 @@ def draw(
         uint8 [3, H, W]; higher by the legend, if there is one.
 
     Raises:
-        InvalidArgumentError: the image is not uint8 [3, H, W] of the map's size, an option has an invalid value, or a
-            segment's category is not in ``labels``.
+        InvalidArgumentError: the image is not of a supported type or of the map's size, an option has an invalid value,
+            there are no labels, or a segment's category is not in them.
+        UnreadableFileError: a path cannot be read.
     """
+    labels = _labels_of(result, labels)
     for name, value in (("an opacity", opacity), ("a min_score", min_score)):
         if not 0 <= value <= 1:
             raise InvalidArgumentError(f"expected {name} from 0 to 1, got {value}")
+    image = to_image_tensor(image)
     pixels = to_pixels(image)
     if tuple(image.shape[1:]) != tuple(result.size):
         raise InvalidArgumentError(
@@ -101,7 +106,7 @@ def draw(
 
 def draw_segments(
     result: PanopticMap,
-    labels: LabelSpace,
+    labels: LabelSpace | None = None,
     *,
     outlines: bool = True,
     names: Names = "none",
@@ -110,8 +115,10 @@ def draw_segments(
     """Draw a panoptic map without its image: the colors of :func:`draw` at full opacity, void black.
 
     Raises:
-        InvalidArgumentError: a segment's category is not in ``labels``, or an option has an invalid value.
+        InvalidArgumentError: there are no labels, a segment's category is not in them, or an option has an invalid
+            value.
     """
+    labels = _labels_of(result, labels)
     colors = segment_colors(result, labels, palette)
     pixels = _with_void(colors)[result.ids.cpu().numpy()]
     if outlines:
@@ -137,6 +144,16 @@ def draw_semantic(semantic: Tensor, labels: LabelSpace, *, palette: Palette = "d
     index = semantic.detach().cpu().long() + 1
     index[(index < 1) | (index > len(labels))] = 0
     return to_tensor(_with_void(category_colors(labels, palette))[index.numpy()])
+
+
+def _labels_of(result: PanopticMap, labels: LabelSpace | None) -> LabelSpace:
+    """Return the given labels, else those of the map."""
+    labels = labels or result.labels
+    if labels is None:
+        raise InvalidArgumentError(
+            "expected labels, as the map has none; give the label space of its categories, for example model.labels"
+        )
+    return labels
 
 
 def _with_names(

@@ -1,5 +1,8 @@
-"""Saved models, partial loading, and published checkpoints."""
+"""Saved models, their upload to the hub, partial loading, and published checkpoints."""
 
+from panscape.zoo.publish import model_card as model_card
+from panscape.zoo.publish import push_to_hub as push_to_hub
+from panscape.zoo.publish import save_pretrained as save_pretrained
 from panscape.zoo.save_load import WEIGHTS_IN_FOLDER as WEIGHTS_IN_FOLDER
 from panscape.zoo.save_load import WeightsInfo as WeightsInfo
 from panscape.zoo.save_load import list_weights as list_weights

@@ -12,12 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from panscape.atomic_io import atomic_write
-from panscape.errors import (
-    InvalidArgumentError,
-    InvalidLabelSpaceError,
-    UnknownNameError,
-    UnreadableFileError,
-)
+from panscape.errors import InvalidArgumentError, InvalidLabelSpaceError, UnknownNameError, UnreadableFileError
 from panscape.hub import hub_file
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel, create_model
@@ -101,6 +96,7 @@ def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> Pa
     from safetensors.torch import load_file
 
     load_strict(model, load_file(path), path, remedy="the file is damaged or from another version of panscape")
+    model.card = dict(description.get("card", {}))
     return model.eval()
 
 
@@ -110,7 +106,7 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
     Args:
         model: created by :func:`panscape.create_model`.
         path: path of the file, with the ending ``.safetensors``.
-        card: metadata to store with the weights, as plain JSON values.
+        card: metadata to store with the weights, as plain JSON values; None for those of ``model.card``.
 
     Raises:
         InvalidArgumentError: the model was not created by ``create_model``, or the path has another ending.
@@ -118,19 +114,30 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InvalidArgumentError(f"expected a path that ends in .safetensors, got {path}")
-    if model.spec is None:
-        raise InvalidArgumentError("expected a model made by panscape.create_model, whose options can be saved with it")
+    description = describe_model(model)
+    if card is not None:
+        description["card"] = dict(card)
     from safetensors.torch import save as to_bytes
 
-    description = {
-        "model": model.spec.name,
-        "options": to_plain(model.spec.options, "options", lambda part: {"part": type(part).__name__}),
-        "labels": model.labels.to_dict(),
-        "card": dict(card or {}),
-    }
     with atomic_write(path) as temporary:
         tensors = {name: tensor.detach().contiguous() for name, tensor in unique_state_dict(model).items()}
         temporary.write_bytes(to_bytes(tensors, metadata={_KEY: json.dumps(description)}))
+
+
+def describe_model(model: PanopticModel) -> dict[str, Any]:
+    """Return the description of a model from which it is rebuilt, as plain JSON values.
+
+    Raises:
+        InvalidArgumentError: the model was not created by :func:`panscape.create_model`.
+    """
+    if model.spec is None:
+        raise InvalidArgumentError("expected a model made by panscape.create_model, whose options can be saved with it")
+    return {
+        "model": model.spec.name,
+        "options": to_plain(model.spec.options, "options", lambda part: {"part": type(part).__name__}),
+        "labels": model.labels.to_dict(),
+        "card": dict(model.card),
+    }
 
 
 def load_partial(model: PanopticModel, name_or_path: str | Path) -> LoadReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +112,23 @@ class TestDraw:
         truth = generated_map(0)
         with pytest.raises(InvalidArgumentError, match="of the map's size 96x128, got 96x127"):
             draw(a_image((96, 127)), truth, SHAPES)
-        with pytest.raises(InvalidArgumentError, match=r"uint8 \[3, H, W\], got torch\.float32"):
-            draw(torch.rand(3, 96, 128), truth, SHAPES)
+        with pytest.raises(InvalidArgumentError, match=r"\[3, H, W\], uint8 or floating in 0\.\.1, got int64"):
+            draw(a_image((96, 128)).long(), truth, SHAPES)
         with pytest.raises(InvalidArgumentError, match=r"opacity from 0 to 1, got 1\.5"):
             draw(a_image((96, 128)), truth, SHAPES, opacity=1.5)
+
+    def test_images_of_all_kinds_and_the_labels_of_the_map(self, tmp_path):
+        image, truth = a_image((96, 128)), replace(generated_map(0), labels=SHAPES)
+        pixels = image.permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(tmp_path / "image.png")
+        expected = draw(image, replace(truth, labels=None), SHAPES)
+        sources = (str(tmp_path / "image.png"), tmp_path / "image.png", Image.fromarray(pixels), pixels, image / 255)
+        for source in (*sources, image):
+            assert torch.equal(draw(source, truth), expected)
+        assert not torch.equal(draw(image, truth, LabelSpace.load("cityscapes")), expected)  # given labels come first
+        assert torch.equal(draw_segments(truth), draw_segments(truth, SHAPES))
+        with pytest.raises(InvalidArgumentError, match=r"expected labels, as the map has none; .* model\.labels"):
+            draw_segments(replace(truth, labels=None))
 
     def test_one_pixel_and_empty_maps_can_be_drawn(self):
         image = a_image((1, 1))

@@ -196,11 +196,13 @@ class CenterRepresentation:
         _require_one_each(outputs, geometries)
         semantic, center, offset = outputs.semantic.float(), outputs.center[:, 0].float(), outputs.offset.float()
         if semantic.device.type != "cpu":
-            return group_centers_batched(semantic, center, offset, geometries, labels.thing_ids, self.decoding)
-        return [
-            group_centers(semantic[i], center[i], offset[i], geometry, labels.thing_ids, self.decoding)
-            for i, geometry in enumerate(geometries)
-        ]
+            maps = group_centers_batched(semantic, center, offset, geometries, labels.thing_ids, self.decoding)
+        else:
+            maps = [
+                group_centers(semantic[i], center[i], offset[i], geometry, labels.thing_ids, self.decoding)
+                for i, geometry in enumerate(geometries)
+            ]
+        return [replace(one, labels=labels) for one in maps]
 
     def decode_resized(
         self, outputs: CenterOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace, *, scored: bool = False

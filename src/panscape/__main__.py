@@ -1,4 +1,4 @@
-"""`python -m panscape.cli` runs the command line."""
+"""`python -m panscape` runs the command line."""
 
 import sys
 
