@@ -191,7 +191,7 @@ def box_network(
             level_ends=(32.0, 64.0, 128.0),
             finest_stride=4,
             max_mask_queries=20,
-            decoding=DenseBoxDecoding(mask_threshold=0.15, fusion=fusion),
+            decoding=DenseBoxDecoding(mask_threshold=0.15, resize="outputs", fusion=fusion),
         ),
     )
 

@@ -152,7 +152,7 @@ def test_models_without_a_way_of_their_own_resize_maps() -> None:
     assert found.equals(whole)
 
 
-@pytest.mark.parametrize("name", ["street", "town"])
+@pytest.mark.parametrize("name", ["street", "street_boxes", "town"])
 def test_the_edges_of_bundled_models_are_smooth_on_photos_of_twice_their_largest_size(name: str) -> None:
     model = zoo.load(name)
     width = model.longest_side
