@@ -26,7 +26,7 @@ from panscape.inference.output_folder import OutputFolder
 from panscape.inference.pipeline import PredictionRun
 from panscape.inference.predictor import Predictor
 from panscape.inference.results import FileError, FileResult
-from panscape.inference.sources import Source, find_sources
+from panscape.inference.sources import SourceFile, find_sources
 
 
 class Collected:
@@ -35,11 +35,11 @@ class Collected:
     def __init__(self) -> None:
         self.results: list[FileResult] = []
 
-    def tell(self, outcome: FileResult | FileError) -> None:
+    def on_result(self, outcome: FileResult | FileError) -> None:
         assert isinstance(outcome, FileResult)
         self.results.append(outcome)
 
-    def frame(self, source: Source, index: int, num_frames: int | None) -> None:
+    def on_frame(self, source: SourceFile, index: int, num_frames: int | None) -> None:
         pass
 
 

@@ -228,9 +228,7 @@ def test_areas_are_those_of_the_networks_input(ratio: float) -> None:
     areas = sorted(seen.decode(outputs, [ImageGeometry.of((96, 128))], SHAPES)[0].areas().tolist())
     for limit in areas[:-1]:
         for compat in ("panoptic_swiftnet", "detectron2"):
-            decoding = CenterDecoding(
-                stuff_area=limit, thing_area=limit, nms_kernel=3, resize="outputs", compat=compat
-            )
+            decoding = CenterDecoding(stuff_area=limit, thing_area=limit, nms_kernel=3, resize="outputs", compat=compat)
             (found,) = CenterRepresentation(decoding=decoding).decode_resized(
                 outputs, [ImageGeometry.of(size, (96, 128))], SHAPES
             )
