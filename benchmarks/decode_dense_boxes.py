@@ -125,7 +125,9 @@ def ways(outputs: DenseBoxOutputs) -> dict[str, Callable[[], object]]:
     case = (outputs, queries_of(outputs))
     return {
         "masks": lambda: in_windows(*case),
-        "whole": lambda: decode_dense_boxes(outputs, [SIZE], LABELS, Pyramid(SIZE, STRIDE, LEVELS), DECODING),
+        "whole": lambda: decode_dense_boxes(
+            outputs, [ImageGeometry.of(SIZE)], LABELS, Pyramid(SIZE, STRIDE, LEVELS), DECODING
+        ),
         "authors": lambda: as_the_authors(*case),
         "torch": lambda: in_plain_torch(*case),
     }

@@ -66,6 +66,15 @@ class ImageGeometry:
         """Whether the image enters the network at another size than its own."""
         return self.inference_size != self.size
 
+    def at_image_size(self) -> Self:
+        """Return the geometry of outputs that are upsampled to the image's size instead of the inference size.
+
+        The padded size is scaled to the image and rounded, which shifts no pixel by more than half of one.
+        """
+        sides = zip(self.size, self.inference_size, self.padded_size, strict=True)
+        height, width = (max(full, round(padded * full / seen)) for full, seen, padded in sides)
+        return self.of(self.size, padded_size=(height, width))
+
     def padded_to(self, padded_size: tuple[int, int]) -> Self:
         """Return the same with another padded size."""
         return replace(self, padded_size=Size(*padded_size))

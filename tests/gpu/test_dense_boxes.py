@@ -88,7 +88,9 @@ def test_maps(compat, with_levelness):
     decoding = DenseBoxDecoding(compat=compat, fusion=FusionConfig(min_score=0.1, stuff_area=20))
     device = [None if part is None else part.cuda() for part in outputs]
     expected, found = (
-        decode_dense_boxes(DenseBoxOutputs(*parts), [(91, 117)], SHAPES, Pyramid(size, 8, 3), decoding)[0]
+        decode_dense_boxes(
+            DenseBoxOutputs(*parts), [ImageGeometry.of((91, 117))], SHAPES, Pyramid(size, 8, 3), decoding
+        )[0]
         for parts in (outputs, device)
     )
     assert found.ids.is_cuda

@@ -152,7 +152,7 @@ class TestPredict:
         assert [line["source"] for line in lines] == ["photos/a.png", "photos/b.png", "photos/night/a.png"]
         assert ["error" in line for line in lines] == [False, True, False]
         assert lines[0]["height"] == 48
-        assert lines[0]["output"] == "panscape_out/photos_a.png"
+        assert lines[0]["overlay"] == "panscape_out/photos_a.png"
         assert err == ""
 
     def test_running_twice_does_not_predict_the_first_results(self, photos, color_model, capsys):
@@ -221,7 +221,7 @@ def test_interrupting_leaves_whole_files_only(photos, tmp_path):
     process, out = started(tmp_path, "predict", "photos", "--json")
     with out:
         for _ in range(3):
-            assert json.loads(out.readline())["segments"] > 0
+            assert json.loads(out.readline())["num_segments"] > 0
         os.kill(process.pid, signal.SIGINT)
         out.read()
     assert process.end() == 130

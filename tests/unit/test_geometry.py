@@ -77,3 +77,12 @@ def test_longest_side():
     assert size_with_longest_side((1, 1000), 10) == (1, 10)
     with pytest.raises(InvalidArgumentError, match="positive sizes, got 0x5 scaled to 10 pixels"):
         size_with_longest_side((0, 5), 10)
+
+
+def test_a_geometry_at_the_images_size_scales_the_padding() -> None:
+    geometry = ImageGeometry.of((600, 900), (200, 300), (224, 320))
+    assert geometry.at_image_size() == ImageGeometry.of((600, 900), padded_size=(672, 960))
+    odd = ImageGeometry.of((101, 77), (33, 25), (64, 32)).at_image_size()
+    assert odd.padded_size == (196, 99)  # 195.9 and 98.6
+    same = ImageGeometry.of((33, 25), padded_size=(64, 32))
+    assert same.at_image_size() == same

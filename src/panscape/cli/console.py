@@ -8,7 +8,7 @@ import sys
 from types import TracebackType
 from typing import Self
 
-from panscape.inference.pipeline import FileError, FileResult
+from panscape.inference.results import FileError, FileResult
 from panscape.inference.sources import SourceFile
 from panscape.progress import ProgressBar
 
@@ -77,7 +77,8 @@ class ResultPrinter:
         times = done.times
         frames = f"{done.frames} frames, " if done.frames > 1 else ""
         return (
-            f"{done.source:<{self._column}}  {f'{done.height}x{done.width}':>9}  {frames}{done.segments:3} segments  "
+            f"{done.source:<{self._column}}  {f'{done.height}x{done.width}':>9}  "
+            f"{frames}{done.num_segments:3} segments  "
             f"read {times.read:6.1f}  network {times.network:7.1f}  post-process {times.postprocess:6.1f}  "
             f"write {times.write:6.1f} ms{' a frame' if done.frames > 1 else ''}"
         )

@@ -88,7 +88,7 @@ class Predict:
     the model."""
 
     json: bool = False
-    """Print one JSON object per image or video instead of text."""
+    """Print one JSON object per image or video instead of text, with its segments and the paths of its results."""
 
     def run(self) -> int:
         """Predict; return 1 if a source failed."""

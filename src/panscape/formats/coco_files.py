@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,20 @@ def load_coco_png(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     return pixels
 
 
+class WrittenMap(NamedTuple):
+    """A map whose PNG is written, and its description for the JSON.
+
+    Attributes:
+        path: path of the PNG.
+        image: entry of ``images``.
+        annotation: entry of ``annotations``; its ``segments_info`` is that of :func:`encode_coco`.
+    """
+
+    path: Path
+    image: dict[str, Any]
+    annotation: dict[str, Any]
+
+
 class CocoPanopticWriter:
     """Writes a dataset in COCO panoptic format: a folder of PNGs and one JSON.
 
@@ -128,17 +142,27 @@ class CocoPanopticWriter:
         Raises:
             InvalidArgumentError: the name contains a folder or was used before, or see :func:`encode_coco`.
         """
-        image_id = _image_id(name)
+        if _image_id(name) in self._images:
+            raise InvalidArgumentError(f"expected a unique name for each image, got {name!r} twice")
+        written = self.write_png(name, panoptic, image=image)
+        self.record(written)
+        return written.path
+
+    def write_png(self, name: str, panoptic: PanopticMap, *, image: str | None = None) -> WrittenMap:
+        """Write the PNG of one image as :meth:`write` does, in any thread, without recording its description."""
         if Path(name).name != name:
             raise InvalidArgumentError(f"expected the name of an image without folder, got {name!r}")
-        if image_id in self._images:
-            raise InvalidArgumentError(f"expected a unique name for each image, got {name!r} twice")
         path = self.folder / f"{name}.png"
         rgb, segments = encode_coco(panoptic, self.labels)
         save_png(path, rgb.permute(2, 0, 1))
-        self._images[image_id] = _image(image_id, image or f"{name}.png", panoptic)
-        self._annotations.append(_annotation(image_id, path.name, segments))
-        return path
+        image_id = _image_id(name)
+        described = _image(image_id, image or path.name, panoptic)
+        return WrittenMap(path, described, _annotation(image_id, path.name, segments))
+
+    def record(self, written: WrittenMap) -> None:
+        """Record the description of a map in the JSON, which lists maps in the order of these calls."""
+        self._images[written.image["id"]] = written.image
+        self._annotations.append(written.annotation)
 
     def close(self) -> None:
         """Write the JSON; also done when the ``with`` block ends without an error."""

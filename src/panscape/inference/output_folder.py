@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
 from panscape.formats import CocoPanopticWriter
+from panscape.formats.coco_files import WrittenMap
 from panscape.geometry import Size, size_with_longest_side
 from panscape.images import resize_images, save_jpeg, save_png
 from panscape.labels import LabelSpace
@@ -25,6 +27,8 @@ _SHEET_TILE = 800  # longest side of an image on a sheet of network outputs, in 
 
 class OutputFolder:
     """Writes results; a context manager that writes the description of all maps at the end, if no error occurred.
+
+    Images, maps and sheets may be written by several threads at the same time.
 
     Layout: ``<name>.png`` (or ``.jpg``) is the overlay, ``panoptic/<name>.png`` the map, ``panoptic.json`` describes
     all maps (both in COCO panoptic format), ``<name>_panels.png`` (or ``.jpg``) is a sheet of the network's outputs,
@@ -62,6 +66,7 @@ class OutputFolder:
         self._suffix, self._save = ("png", save_png) if image_format == "png" else ("jpg", save_jpeg)
         self._json = folder / "panoptic.json"
         self._maps: CocoPanopticWriter | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -76,13 +81,18 @@ class OutputFolder:
         """Draw a map over its image with the folder's options, without a legend."""
         return self._style(image, result, self.labels)
 
-    def write_map(self, name: str, result: PanopticMap, image: str) -> Path:
-        """Write a map; ``image`` is the image path recorded in ``panoptic.json``."""
-        if self._maps is None:
-            # The description of an earlier run becomes wrong when one of its maps is replaced.
-            self._json.unlink(missing_ok=True)
-            self._maps = CocoPanopticWriter(self._json, self.folder / "panoptic", self.labels)
-        return self._maps.write(name, result, image=image)
+    def write_map(self, name: str, result: PanopticMap, image: str) -> WrittenMap:
+        """Write a map; ``image`` is the image path in ``panoptic.json``, see :meth:`record`."""
+        with self._lock:
+            if self._maps is None:  # the first map: an earlier run's description must not outlive its maps
+                self._json.unlink(missing_ok=True)
+                self._maps = CocoPanopticWriter(self._json, self.folder / "panoptic", self.labels)
+        return self._maps.write_png(name, result, image=image)
+
+    def record(self, written: WrittenMap) -> None:
+        """Record a map in ``panoptic.json``, which lists maps in the order of these calls."""
+        if self._maps is not None:
+            self._maps.record(written)
 
     def write_overlay(self, name: str, image: Tensor, result: PanopticMap) -> Path:
         """Draw a map over its image and write the overlay."""

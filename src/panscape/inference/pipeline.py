@@ -1,94 +1,36 @@
-"""Predict many files: read, predict, write and report each one; an invalid file does not stop the others."""
+"""Predict many files: read, predict, write and report each one; an invalid file does not stop the others.
+
+Only the network and post-processing run in the caller's thread. One thread reads ahead; others draw, encode and write.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Final, NamedTuple
 
 from torch import Tensor
 
 from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, PanscapeError, UnreadableFileError
+from panscape.formats.coco_files import WrittenMap
 from panscape.images import load_image
+from panscape.inference.ordered_map import ordered_map
 from panscape.inference.output_folder import OutputFolder
-from panscape.inference.predictor import Predictor
+from panscape.inference.predictor import Prediction, Predictor
 from panscape.inference.prefetch import prefetch
+from panscape.inference.results import FileError, FileResult, ProgressCallback, SegmentResult, Timings
 from panscape.inference.sources import SourceFile, paths_from_common_folder
 from panscape.inference.video import VideoReader, VideoWriter, import_av
+from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
 
-
-@dataclass(slots=True)
-class Timings:
-    """Milliseconds per image, or mean per frame of a video. Reading overlaps with the rest."""
-
-    read: float = 0.0
-    network: float = 0.0
-    postprocess: float = 0.0
-    write: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class FileResult:
-    """The result of a predicted source.
-
-    Attributes:
-        source: path of the file.
-        name: name of its results.
-        height: image height in pixels.
-        width: image width in pixels.
-        frames: number of frames; 1 for an image.
-        segments: number of segments in the image, or mean per frame.
-        things: number of thing segments among them.
-        times: time of each stage.
-        output: path of the overlay.
-    """
-
-    source: str
-    name: str
-    height: int
-    width: int
-    frames: int
-    segments: float
-    things: float
-    times: Timings
-    output: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for a line of JSON; times as ``read_ms`` and so on."""
-        plain = asdict(self)
-        times = plain.pop("times")
-        return plain | {f"{stage}_ms": round(spent, 3) for stage, spent in times.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class FileError:
-    """A source that could not be predicted.
-
-    Attributes:
-        source: path of the file.
-        error: why, in one line.
-    """
-
-    source: str
-    error: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for a line of JSON."""
-        return asdict(self)
-
-
-class ProgressCallback(Protocol):
-    """Receives the progress of a prediction run."""
-
-    def on_result(self, outcome: FileResult | FileError) -> None:
-        """Report a finished or failed source."""
-
-    def on_frame(self, source: SourceFile, index: int, num_frames: int | None) -> None:
-        """Report that frame ``index`` (from 1) of a video is finished."""
+_MAX_WRITERS = 8  # each holds an image, its map and its overlay in memory
+_FILE_ERRORS: Final = (UnreadableFileError, InvalidArgumentError)
 
 
 @dataclass(slots=True)
@@ -102,6 +44,36 @@ class _Tally:
     things: int = 0
     times: Timings = field(default_factory=Timings)
 
+    def add(self, image: Tensor, prediction: Prediction, labels: LabelSpace, read_ms: float) -> None:
+        """Add a predicted frame."""
+        self.frames += 1
+        self.height, self.width = image.shape[-2:]
+        self.segments += prediction.map.num_segments
+        self.things += sum(labels[c].is_thing for c in prediction.map.category.tolist())
+        self.times.read += read_ms
+        self.times.network += prediction.network_ms
+        self.times.postprocess += prediction.postprocess_ms
+
+
+class _Image(NamedTuple):
+    """A predicted image, to be written."""
+
+    source: SourceFile
+    image: Tensor
+    map: PanopticMap
+    panels: dict[str, Tensor] | None
+    tally: _Tally
+
+
+class _Frame(NamedTuple):
+    """A predicted frame of a video, to be written; ``image`` becomes the overlay, and ``written`` the map."""
+
+    image: Tensor
+    map: PanopticMap
+    number: int
+    written: WrittenMap | None = None
+    write_ms: float = 0.0
+
 
 class PredictionRun:
     """Predicts sources and writes the results to a folder.
@@ -111,19 +83,27 @@ class PredictionRun:
         outputs: writes the results.
         panels: also write a sheet of the network's outputs for images.
         frame_maps: also write the map of every frame of videos.
+        writers: number of threads that draw, encode and write; by default one per processor, at most 8.
     """
 
     def __init__(
-        self, predictor: Predictor, outputs: OutputFolder, *, panels: bool = False, frame_maps: bool = False
+        self,
+        predictor: Predictor,
+        outputs: OutputFolder,
+        *,
+        panels: bool = False,
+        frame_maps: bool = False,
+        writers: int | None = None,
     ) -> None:
         self._predictor = predictor
         self._outputs = outputs
         self._panels = panels
         self._frame_maps = frame_maps
+        self._writers = writers or min(_MAX_WRITERS, os.cpu_count() or 1)
         self._recorded: dict[SourceFile, str] = {}  # image paths recorded in panoptic.json
 
     def predict_files(self, sources: Sequence[SourceFile], callback: ProgressCallback) -> list[FileError]:
-        """Predict all sources in order.
+        """Predict all sources, and report them in their order.
 
         Returns:
             The sources that failed.
@@ -138,71 +118,105 @@ class PredictionRun:
         self._predictor.warm_up()  # else the timings of the first source would include start-up
         failures = []
         for is_video, group in groupby(sources, key=lambda s: s.is_video):
-            for outcome in self._videos(group, callback) if is_video else self._images(group):
-                callback.on_result(outcome)
-                if isinstance(outcome, FileError):
-                    failures.append(outcome)
+            same = list(group)
+            with closing(self._videos(same, callback) if is_video else self._images(same)) as outcomes:
+                for outcome in outcomes:
+                    callback.on_result(outcome)
+                    if isinstance(outcome, FileError):
+                        failures.append(outcome)
         return failures
 
-    def _images(self, sources: Iterable[SourceFile]) -> Iterator[FileResult | FileError]:
-        with closing(prefetch(_read(s) for s in sources)) as items:
-            for source, image, read_ms in items:
-                try:
-                    if isinstance(image, PanscapeError):
-                        raise image
-                    yield self._image(source, image, read_ms)
-                except (UnreadableFileError, InvalidArgumentError) as error:
-                    yield FileError(str(source.path), _without_path(error, source))
+    def _images(self, sources: Iterable[SourceFile]) -> Generator[FileResult | FileError, None, None]:
+        with (
+            closing(prefetch(_read(s) for s in sources)) as items,
+            closing(ordered_map(self._write_image, self._predict_images(items), self._writers)) as written,
+        ):
+            for outcome, written_map in written:
+                if written_map is not None:
+                    self._outputs.record(written_map)
+                yield outcome
 
-    def _image(self, source: SourceFile, image: Tensor, read_ms: float) -> FileResult:
-        tally = _Tally()
-        prediction = self._predict(image, read_ms, tally)
+    def _predict_images(
+        self, items: Iterable[tuple[SourceFile, Tensor | UnreadableFileError, float]]
+    ) -> Iterator[_Image | FileError]:
+        for source, image, read_ms in items:
+            try:
+                if isinstance(image, UnreadableFileError):
+                    raise image
+                prediction = self._predictor.predict(image)
+                tally = _Tally()
+                tally.add(image, prediction, self._outputs.labels, read_ms)
+                started = perf_counter()
+                panels = self._predictor.visualize(prediction) if self._panels else None
+                tally.times.write += _milliseconds_since(started)
+                predicted: _Image | FileError = _Image(source, image, prediction.map, panels, tally)
+            except _FILE_ERRORS as error:
+                predicted = _error(error, source)
+            yield predicted
+
+    def _write_image(self, item: _Image | FileError) -> tuple[FileResult | FileError, WrittenMap | None]:
+        if isinstance(item, FileError):
+            return item, None
+        source, image, result, panels, tally = item
         started = perf_counter()
-        path = self._outputs.write_overlay(source.name, image, prediction.map)
-        self._outputs.write_map(source.name, prediction.map, self._recorded[source])
-        if self._panels:
-            self._outputs.write_panels(source.name, image, prediction.map, self._predictor.visualize(prediction))
-        tally.times.write += 1000 * (perf_counter() - started)
-        return _done(source, tally, str(path))
+        try:
+            overlay = self._outputs.write_overlay(source.name, image, result)
+            written = self._outputs.write_map(source.name, result, self._recorded[source])
+            if panels is not None:
+                self._outputs.write_panels(source.name, image, result, panels)
+        except _FILE_ERRORS as error:
+            return _error(error, source), None
+        tally.times.write += _milliseconds_since(started)
+        segments = _segments(written, result, self._outputs.labels)
+        return _done(source, tally, str(overlay), str(written.path), segments), written
 
-    def _videos(self, sources: Iterable[SourceFile], callback: ProgressCallback) -> Iterator[FileResult | FileError]:
+    def _videos(
+        self, sources: Iterable[SourceFile], callback: ProgressCallback
+    ) -> Generator[FileResult | FileError, None, None]:
         for source in sources:
             try:
                 yield self._video(source, callback)
-            except (UnreadableFileError, InvalidArgumentError) as error:
-                yield FileError(str(source.path), _without_path(error, source))
+            except _FILE_ERRORS as error:
+                yield _error(error, source)
 
     def _video(self, source: SourceFile, callback: ProgressCallback) -> FileResult:
         tally = _Tally()
         path = self._outputs.folder / f"{source.name}.mp4"
+
+        def draw(frame: _Frame) -> _Frame:
+            started = perf_counter()
+            written = None
+            if self._frame_maps:
+                name = f"{source.name}_{frame.number:06d}"
+                written = self._outputs.write_map(name, frame.map, f"{self._recorded[source]}/{name}.png")
+            overlay = self._outputs.overlay(frame.image, frame.map)
+            return frame._replace(image=overlay, written=written, write_ms=_milliseconds_since(started))
+
+        def encode(frame: _Frame) -> _Frame:
+            started = perf_counter()
+            writer.write(frame.image)
+            return frame._replace(write_ms=frame.write_ms + _milliseconds_since(started))
+
         with (
             VideoReader(source.path) as reader,
             atomic_write(path) as temporary,
             VideoWriter(temporary, reader.rate) as writer,
             closing(prefetch(_timed(reader.frames()))) as frames,
+            closing(ordered_map(draw, self._predict_frames(frames, tally), self._writers)) as drawn,
+            closing(ordered_map(encode, drawn, workers=1)) as encoded,  # frames enter the video in order
         ):
-            for image, read_ms in frames:
-                prediction = self._predict(image, read_ms, tally)
-                started = perf_counter()
-                writer.write(self._outputs.overlay(image, prediction.map))
-                if self._frame_maps:
-                    name = f"{source.name}_{tally.frames:06d}"
-                    self._outputs.write_map(name, prediction.map, f"{self._recorded[source]}/{name}.png")
-                tally.times.write += 1000 * (perf_counter() - started)
-                callback.on_frame(source, tally.frames, reader.num_frames)
+            for frame in encoded:
+                tally.times.write += frame.write_ms
+                if frame.written is not None:
+                    self._outputs.record(frame.written)
+                callback.on_frame(source, frame.number, reader.num_frames)
         return _done(source, tally, str(path))
 
-    def _predict(self, image: Tensor, read_ms: float, tally: _Tally) -> Any:
-        prediction = self._predictor.predict(image)
-        is_thing = [c.is_thing for c in self._outputs.labels]
-        tally.frames += 1
-        tally.height, tally.width = image.shape[-2:]
-        tally.segments += prediction.map.num_segments
-        tally.things += sum(is_thing[c] for c in prediction.map.category.tolist())
-        tally.times.read += read_ms
-        tally.times.network += prediction.network_ms
-        tally.times.postprocess += prediction.postprocess_ms
-        return prediction
+    def _predict_frames(self, frames: Iterable[tuple[Tensor, float]], tally: _Tally) -> Iterator[_Frame]:
+        for image, read_ms in frames:
+            prediction = self._predictor.predict(image)
+            tally.add(image, prediction, self._outputs.labels, read_ms)
+            yield _Frame(image, prediction.map, tally.frames)
 
 
 def _read(source: SourceFile) -> tuple[SourceFile, Tensor | UnreadableFileError, float]:
@@ -212,23 +226,58 @@ def _read(source: SourceFile) -> tuple[SourceFile, Tensor | UnreadableFileError,
         image = load_image(source.path)
     except UnreadableFileError as error:  # raised in its turn
         image = error
-    return source, image, 1000 * (perf_counter() - started)
+    return source, image, _milliseconds_since(started)
 
 
 def _timed(frames: Iterator[Tensor]) -> Iterator[tuple[Tensor, float]]:
     started = perf_counter()
     for frame in frames:
-        yield frame, 1000 * (perf_counter() - started)
+        yield frame, _milliseconds_since(started)
         started = perf_counter()
 
 
-def _done(source: SourceFile, tally: _Tally, output: str) -> FileResult:
+def _milliseconds_since(started: float) -> float:
+    return 1000 * (perf_counter() - started)
+
+
+def _segments(written: WrittenMap, result: PanopticMap, labels: LabelSpace) -> list[SegmentResult]:
+    """Describe the segments of a map by what was measured when it was written."""
+    found = []
+    category = result.category.tolist()
+    for segment in written.annotation["segments_info"]:
+        index = category[segment["id"] - 1]
+        left, top, width, height = segment["bbox"]
+        box = (left, top, left + width, top + height)
+        name, is_thing = labels[index].name, labels[index].is_thing
+        found.append(SegmentResult(segment["id"], index, name, is_thing, segment.get("score"), segment["area"], box))
+    return found
+
+
+def _done(
+    source: SourceFile,
+    tally: _Tally,
+    overlay: str,
+    map_path: str | None = None,
+    segments: list[SegmentResult] | None = None,
+) -> FileResult:
     count = tally.frames
     mean = Timings(**{stage: spent / count for stage, spent in asdict(tally.times).items()})
-    segments, things = (n if count == 1 else round(n / count, 2) for n in (tally.segments, tally.things))
-    return FileResult(str(source.path), source.name, tally.height, tally.width, count, segments, things, mean, output)
+    num_segments, num_things = (n if count == 1 else round(n / count, 2) for n in (tally.segments, tally.things))
+    return FileResult(
+        source=str(source.path),
+        name=source.name,
+        height=tally.height,
+        width=tally.width,
+        frames=count,
+        num_segments=num_segments,
+        num_things=num_things,
+        times=mean,
+        overlay=overlay,
+        map=map_path,
+        segments=segments,
+    )
 
 
-def _without_path(error: PanscapeError, source: SourceFile) -> str:
+def _error(error: PanscapeError, source: SourceFile) -> FileError:
     """Return the message in one line, without the path, which is reported separately."""
-    return " ".join(str(error).removeprefix(f"{source.path}: ").split())
+    return FileError(str(source.path), " ".join(str(error).removeprefix(f"{source.path}: ").split()))

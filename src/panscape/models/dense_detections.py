@@ -124,7 +124,15 @@ class DenseDetections(PanopticModel):
 
     def decode(self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
         """See :meth:`DenseBoxRepresentation.decode`; the scores of a map are the ones used for average precision."""
-        return self.representation.decode(outputs, sizes, self.labels)
+        return self.representation.decode(outputs, [ImageGeometry.of(size) for size in sizes], self.labels)
+
+    def postprocess(
+        self, outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry], *, scored: bool = False
+    ) -> list[PanopticMap]:
+        """See :meth:`PanopticModel.postprocess`, and :class:`DenseBoxDecoding` for its option ``resize``."""
+        if self.decoding.resize == "map":
+            return super().postprocess(outputs, geometries, scored=scored)
+        return self.representation.decode(outputs, geometries, self.labels)
 
     def decode_semantic(self, outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
         """See :meth:`PanopticModel.decode_semantic`; the argmax is over all categories, whatever the fusion rules."""
@@ -139,7 +147,10 @@ class DenseDetections(PanopticModel):
 
     def detect(self, outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry]) -> list[Detections]:
         """See :meth:`PanopticModel.detect` and :meth:`DenseBoxRepresentation.detect`; masks are resized as maps are."""
-        found = self.representation.detect(outputs, [one.inference_size for one in geometries], self.labels)
+        if self.decoding.resize == "outputs":
+            return self.representation.detect(outputs, geometries, self.labels)
+        seen = [ImageGeometry.of(geometry.inference_size) for geometry in geometries]
+        found = self.representation.detect(outputs, seen, self.labels)
         return [
             one._replace(masks=one.masks.resize(geometry.inference_size, geometry.size))
             for one, geometry in zip(found, geometries, strict=True)

@@ -44,7 +44,7 @@ _STREET_REPRESENTATION = CenterRepresentation(
     # pedestrian, bicyclist.
     category_weights=(1.0, 1.0, 4.0, 1.0, 1.0, 1.0, 3.0, 1.5, 1.0, 2.0, 2.0),
     loss_stride=2,
-    # Photos are larger than CamVid's images: edges of resized outputs are smooth, those of resized maps are stairs.
+    # Photos are larger than CamVid's images; edges of resized outputs are smooth, those of resized maps are stairs.
     decoding=CenterDecoding(threshold=0.2, stuff_area=100, thing_area=50, resize="outputs"),
 )
 _TOWN_SCALE = 2.0  # objects of 8 pixels and bicycle frames vanish in stride-4 outputs at the scenes' own size
@@ -57,7 +57,7 @@ _TOWN_REPRESENTATION = CenterRepresentation(
     category_weights=(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.5, 1.0, 1.5, 2.5, 2.0, 1.0, 3.0),
     loss_stride=2,
     # The bundled model's best threshold and thing area on 300 scenes of the training distribution.
-    decoding=CenterDecoding(threshold=0.25, nms_kernel=15, stuff_area=800, thing_area=330),
+    decoding=CenterDecoding(threshold=0.25, nms_kernel=15, stuff_area=800, thing_area=330, resize="outputs"),
 )
 _AERIAL_REPRESENTATION = CenterRepresentation(
     sigma=6.0,
@@ -191,7 +191,7 @@ def box_network(
             level_ends=(32.0, 64.0, 128.0),
             finest_stride=4,
             max_mask_queries=20,
-            decoding=DenseBoxDecoding(mask_threshold=0.15, fusion=fusion),
+            decoding=DenseBoxDecoding(mask_threshold=0.15, resize="outputs", fusion=fusion),
         ),
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 from panscape.cli.console import ResultPrinter
 from panscape.cli.messages import on_stderr
-from panscape.inference.pipeline import FileError, FileResult, Timings
+from panscape.inference.results import FileError, FileResult, Timings
 from panscape.inference.sources import SourceFile
 
 DONE = FileResult("shots/a.jpg", "a", 360, 480, 1, 23, 9, Timings(1.25, 20.0, 3.0, 4.0), "out/a.png")

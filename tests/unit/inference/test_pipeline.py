@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from fractions import Fraction
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -16,8 +19,9 @@ from panscape.datasets.coco_panoptic import CocoPanoptic
 from panscape.errors import InvalidArgumentError
 from panscape.images import load_image, save_png
 from panscape.inference.output_folder import OutputFolder, debug_sheet
-from panscape.inference.pipeline import FileError, FileResult, PredictionRun
+from panscape.inference.pipeline import PredictionRun
 from panscape.inference.predictor import Predictor
+from panscape.inference.results import FileError, FileResult, SegmentResult, Timings
 from panscape.inference.sources import find_sources
 from panscape.inference.video import VideoReader, VideoWriter
 from panscape.panoptic import PanopticMap
@@ -80,10 +84,10 @@ def test_overlays_and_maps_of_a_folder(photos, tmp_path):
         image = load_image(photos / f"{i}.png")
         truth = truth_of(image)
         assert (outcome.height, outcome.width, outcome.frames) == (64, 96 + i, 1)
-        assert outcome.segments == truth.num_segments
-        assert outcome.things == int((truth.category >= 2).sum())
-        assert outcome.output == str(tmp_path / "out" / f"{i}.png")
-        assert load_image(outcome.output).shape == image.shape
+        assert outcome.num_segments == truth.num_segments
+        assert outcome.num_things == int((truth.category >= 2).sum())
+        assert outcome.overlay == str(tmp_path / "out" / f"{i}.png")
+        assert load_image(outcome.overlay).shape == image.shape
         source = torch.tensor([11, 7, 24, 26, -1])  # the numbers of SHAPES on disk; void stays -1
         assert torch.equal(decoded_semantic(tmp_path / "out", str(i)), source[truth.semantic(void=-1)])
     json.loads((tmp_path / "out/panoptic.json").read_text())
@@ -214,7 +218,8 @@ class TestVideo:
         assert failures == []
         (done,) = heard.outcomes
         assert (done.frames, done.height, done.width) == (6, 64, 96)
-        assert done.output == str(tmp_path / "out/ride.mp4")
+        assert done.overlay == str(tmp_path / "out/ride.mp4")
+        assert require_schema(done)["segments"] is None
         assert heard.frames == [("ride", i, 6) for i in range(1, 7)]
         with VideoReader(tmp_path / "out/ride.mp4") as reader:
             assert reader.rate == 10
@@ -257,12 +262,97 @@ class TestVideo:
         ]
 
 
-def test_json_lines_are_plain_and_complete(photos, tmp_path):
+def require_schema(outcome):
+    """Check an outcome's line of JSON against the documented schema, and return it."""
+    schema = json.loads((Path(__file__).parents[3] / "docs/schemas/predict.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    line = json.loads(json.dumps(outcome.to_dict()))
+    jsonschema.validate(line, schema)
+    return line
+
+
+def test_json_lines_have_the_segments_of_the_written_map(photos, tmp_path):
     heard, _ = predict(photos, tmp_path / "out")
-    line = json.loads(json.dumps(heard.outcomes[0].to_dict()))
-    assert set(line) == {
-        *("source", "name", "height", "width", "frames", "segments", "things", "output"),
-        *("read_ms", "network_ms", "postprocess_ms", "write_ms"),
-    }
-    assert all(line[key] > 0 for key in line if key.endswith("_ms"))
-    assert FileError("a", "b").to_dict() == {"source": "a", "error": "b"}
+    for i, outcome in enumerate(heard.outcomes):
+        line = require_schema(outcome)
+        assert all(line[key] > 0 for key in line if key.endswith("_ms"))
+        assert line["overlay"] == str(tmp_path / f"out/{i}.png")
+        assert line["map"] == str(tmp_path / f"out/panoptic/{i}.png")
+        ids = np.asarray(Image.open(line["map"])).astype(int) @ [1, 256, 65536]
+        truth = truth_of(load_image(photos / f"{i}.png"))
+        assert len(line["segments"]) == line["num_segments"] == truth.num_segments
+        for segment, mask in zip(line["segments"], truth.masks().numpy(), strict=True):
+            assert np.array_equal(ids == segment["id"], mask)
+            category = int(truth.category[segment["id"] - 1])
+            assert segment["category"] == category
+            assert (segment["name"], segment["is_thing"]) == (SHAPES[category].name, SHAPES[category].is_thing)
+            y, x = mask.nonzero()
+            assert segment["area"] == len(y)
+            assert segment["box"] == [x.min(), y.min(), x.max() + 1, y.max() + 1]
+            assert segment["score"] is None if truth.score is None else 0 <= segment["score"] <= 1
+
+
+def test_json_lines_of_errors_and_of_segments_without_scores_follow_the_schema():
+    assert require_schema(FileError("a", "b")) == {"source": "a", "error": "b"}
+    segment = SegmentResult(1, 2, "box", True, None, 12, (0, 1, 4, 4))
+    require_schema(FileResult("a", "a", 5, 6, 1, 1, 1, Timings(), "a.png", "panoptic/a.png", [segment]))
+    with pytest.raises(jsonschema.ValidationError):  # images have segments
+        require_schema(FileResult("a", "a", 5, 6, 1, 1, 1, Timings(), "a.png", "panoptic/a.png"))
+
+
+def test_results_are_the_same_with_any_number_of_writers(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(12):
+        save_png(folder / f"{i:02d}.png", painted(generated_map(i, (40 + 20 * (i % 3), 60))))
+    (folder / "05.png").write_bytes(b"broken")
+    told = {}
+    for writers in (1, 4):
+        heard, failures = predict(folder, tmp_path / f"out{writers}", writers=writers, panels=True)
+        assert [Path(o.source).stem for o in heard.outcomes] == [f"{i:02d}" for i in range(12)]
+        assert [Path(f.source).name for f in failures] == ["05.png"]
+        out = tmp_path / f"out{writers}"
+        told[writers] = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert told[1] == told[4]
+    assert len(told[1]) == 3 * 11 + 1
+
+
+def test_writing_does_not_delay_the_network(photos, tmp_path):
+    seen = []
+
+    class Waits(OutputFolder):
+        def write_overlay(self, name, image, result):
+            if name == "0":
+                assert third.wait(timeout=60)
+            return super().write_overlay(name, image, result)
+
+    third = threading.Event()
+
+    class Tells(ColorModel):
+        def decode(self, outputs, sizes):
+            seen.append(sizes)
+            if len(seen) == 1 + 3:  # the first was for warming up
+                third.set()
+            return super().decode(outputs, sizes)
+
+    model, heard = Tells(), Heard()
+    with Waits(tmp_path / "out", SHAPES) as outputs:
+        PredictionRun(Predictor(model, device="cpu"), outputs, writers=2).predict_files(find_sources([photos]), heard)
+    assert [o.name for o in heard.outcomes] == ["0", "1", "2"]
+
+
+def test_an_image_that_cannot_be_written_stops_no_other(photos, tmp_path):
+    class Refuses(OutputFolder):
+        def write_overlay(self, name, image, result):
+            if name == "1":
+                raise InvalidArgumentError("expected sides of at most 65500 pixels")
+            return super().write_overlay(name, image, result)
+
+    heard = Heard()
+    with Refuses(tmp_path / "out", SHAPES) as outputs:
+        failures = PredictionRun(Predictor(ColorModel(), device="cpu"), outputs).predict_files(
+            find_sources([photos]), heard
+        )
+    assert [f.source for f in failures] == [str(photos / "1.png")]
+    assert [type(o) for o in heard.outcomes] == [FileResult, FileError, FileResult]
+    assert [i["id"] for i in json.loads((tmp_path / "out/panoptic.json").read_text())["images"]] == [0, 2]

@@ -152,12 +152,16 @@ def test_models_without_a_way_of_their_own_resize_maps() -> None:
     assert found.equals(whole)
 
 
-def test_the_edges_of_the_street_model_are_smooth_on_photos_of_twice_its_size() -> None:
-    street = zoo.load("street")
+@pytest.mark.parametrize("name", ["street", "street_boxes", "town"])
+def test_the_edges_of_bundled_models_are_smooth_on_photos_of_twice_their_largest_size(name: str) -> None:
+    model = zoo.load(name)
+    width = model.longest_side
+    assert width is not None
+    height = width * 3 // 4
     scene = Town(2, size=(240, 320), view="street", seed=5)[1].image
-    photo = (resize_images(scene[None].float() / 255, (960, 1280))[0] * 255).to(torch.uint8)
-    ids = street.predict(photo).ids
-    blocks = ids.reshape(480, 2, 640, 2).permute(0, 2, 1, 3).reshape(-1, 4)
+    photo = (resize_images(scene[None].float() / 255, (2 * height, 2 * width))[0] * 255).to(torch.uint8)
+    ids = model.predict(photo).ids
+    blocks = ids.reshape(height, 2, width, 2).permute(0, 2, 1, 3).reshape(-1, 4)
     mixed = int((blocks != blocks[:, :1]).any(1).sum())  # of a resized map, all blocks would be of one segment
     border = int((blocks[1:] != blocks[:-1]).any(1).sum())
     assert mixed > 0.1 * border

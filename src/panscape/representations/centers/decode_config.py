@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
 from typing import Literal
 
 import torch
@@ -34,8 +35,8 @@ class CenterDecoding:
             for images of very different sizes.
         resize: What is resized to the image's size if the network saw it at another one: "map", the map, by nearest
             neighbour (Panoptic SwiftNet); "outputs", the outputs, bilinearly, before centres are found
-            (Panoptic-DeepLab). The units of nms_kernel, stuff_area and thing_area are pixels of the network's input for
-            "map", else of the image.
+            (Panoptic-DeepLab). The units of nms_kernel, stuff_area and thing_area are pixels of the network's input,
+            see :meth:`at_image_size`; with resized outputs and compat "detectron2" of the image.
         compat: Published code to follow where these differ. "panoptic_swiftnet": with top_k centres or more, exactly
             the top_k highest are kept, in descending order. "panoptic_deeplab": those above the top_k-th highest, thus
             fewer than top_k and none if all are equal, in raster order. "detectron2": the same, and offsets are not
@@ -64,6 +65,20 @@ class CenterDecoding:
     def smallest_stuff(self, size: tuple[int, int]) -> int:
         """Return the minimum number of pixels of a stuff category in a map of this size; at least one."""
         return max(self.stuff_area, min_area_pixels(self.stuff_share, size), 1)
+
+    def at_image_size(self, geometry: ImageGeometry) -> CenterDecoding:
+        """Return the options with lengths and areas in pixels of the image instead of the network's input.
+
+        The window remains odd, and does not shrink below three pixels, with which every pixel would be a centre.
+        """
+        ratio = geometry.size.area / geometry.inference_size.area
+        window = 2 * round((self.nms_kernel * sqrt(ratio) - 1) / 2) + 1
+        return replace(
+            self,
+            nms_kernel=max(window, min(self.nms_kernel, 3)),
+            stuff_area=round(self.stuff_area * ratio),
+            thing_area=round(self.thing_area * ratio),
+        )
 
 
 def is_center(heat: Tensor, decoding: CenterDecoding) -> Tensor:

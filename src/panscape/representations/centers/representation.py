@@ -222,7 +222,7 @@ class CenterRepresentation:
         """
         _require_one_each(outputs, geometries)
         maps = []
-        areas = replace(self, decoding=replace(self.decoding, align_corners=False))
+        is_scaled = self.decoding.compat != "detectron2"
         for i, geometry in enumerate(geometries):
             representation, one = self, outputs.image(i)
             if geometry.is_resized:
@@ -230,10 +230,12 @@ class CenterRepresentation:
                     *one.tensors,
                     geometry,
                     align_corners=self.decoding.align_corners,
-                    scale_offsets=self.decoding.compat != "detectron2",
+                    scale_offsets=is_scaled,
                 )
+                decoding = self.decoding.at_image_size(geometry) if is_scaled else self.decoding
                 # The second step of resizing, from the inference size to the image's, is that of decoding.
-                representation, one, geometry = areas, CenterOutputs(*resized), ImageGeometry.of(geometry.size)
+                representation = replace(self, decoding=replace(decoding, align_corners=False))
+                one, geometry = CenterOutputs(*resized), ImageGeometry.of(geometry.size)
             (panoptic,) = representation.decode(one, [geometry], labels)
             if scored:
                 align_corners = representation.decoding.align_corners

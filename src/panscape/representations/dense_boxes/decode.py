@@ -81,15 +81,16 @@ class MaskInputs(NamedTuple):
 
 
 def decode_dense_boxes_reference(
-    outputs: DenseBoxOutputs, size: tuple[int, int], labels: LabelSpace, pyramid: Pyramid, decoding: DenseBoxDecoding
+    outputs: DenseBoxOutputs, geometry: ImageGeometry, labels: LabelSpace, pyramid: Pyramid, decoding: DenseBoxDecoding
 ) -> PanopticMap:
     """Decode the outputs of one image in plain torch, on any device: the definition of this decoding.
 
     Arguments are those of :func:`decode_dense_boxes`, for a batch of one.
     """
-    geometry = ImageGeometry.of(size, padded_size=pyramid.padded_size)
+    geometry, size = geometry.padded_to(pyramid.padded_size), geometry.inference_size
     box = finite_values(outputs.box, nan=0).clamp(0, _LARGEST_DISTANCE)
     found = select_boxes(outputs.box_category[0], box[0], outputs.centerness[0], pyramid, size, decoding.selection)
+    decoding, geometry = decoding.at_image_size(geometry), geometry.at_image_size()
 
     (dense,) = dense_boxes(box, decoding.levels(outputs.levelness), pyramid)
     logits = finite_values(outputs.semantic[0])
@@ -99,7 +100,9 @@ def decode_dense_boxes_reference(
     masks = dense_masks_reference(inputs, threshold=decoding.mask_threshold, compat=decoding.compat)
 
     choices = torch.tensor(decoding.fusion.semantic_ids(labels), device=box.device)
-    semantic = choices[argmax_over_planes(logits[choices], lambda p: upsample(p, pyramid.padded_size, size, False))]
+    semantic = choices[
+        argmax_over_planes(logits[choices], lambda p: upsample(p, geometry.padded_size, geometry.size, False))
+    ]
     windows = CroppedMasks.from_masks(masks)
     return fuse_instances(windows, things[found.category], found.score, semantic, labels, decoding.fusion)
 
@@ -144,16 +147,19 @@ def location_mask_prob(query: Tensor, boxes: Tensor, compat: MaskCompat) -> Tens
 
 def decode_dense_boxes(
     outputs: DenseBoxOutputs,
-    sizes: Sequence[tuple[int, int]],
+    geometries: Sequence[ImageGeometry],
     labels: LabelSpace,
     pyramid: Pyramid,
     decoding: DenseBoxDecoding,
 ) -> list[PanopticMap]:
-    """Decode a batch of outputs into one map per image.
+    """Decode a batch of outputs into one map per image, at the image's own size.
+
+    Where it is not the inference size, logits and mask probabilities are upsampled to the image's size.
 
     Args:
         outputs: outputs for the padded images; distances that are negative or NaN count as 0.
-        sizes: height and width of each image, in the top left corner of the network's input.
+        geometries: sizes of each image, which is in the top left corner of the network's input; the padded size is that
+            of ``pyramid``.
         labels: label space, which defines things and stuff.
         pyramid: geometry of the locations.
         decoding: decoding options.
@@ -161,17 +167,17 @@ def decode_dense_boxes(
     Raises:
         InvalidArgumentError: shapes contradict each other or the sizes.
     """
-    images = _mask_inputs(outputs, sizes, labels, pyramid, decoding)
+    images = _mask_inputs(outputs, geometries, labels, pyramid, decoding)
     maps = []
-    for logits, (inputs, score) in zip(outputs.semantic, images, strict=True):
+    for logits, geometry, (inputs, score) in zip(outputs.semantic, geometries, images, strict=True):
         semantic = semantic_argmax(logits, inputs.geometry, labels, decoding.fusion)
-        maps.append(boxes_to_map(inputs, score, semantic, labels, decoding))
+        maps.append(boxes_to_map(inputs, score, semantic, labels, decoding.at_image_size(geometry)))
     return maps
 
 
 def detect_dense_boxes(
     outputs: DenseBoxOutputs,
-    sizes: Sequence[tuple[int, int]],
+    geometries: Sequence[ImageGeometry],
     labels: LabelSpace,
     pyramid: Pyramid,
     decoding: DenseBoxDecoding,
@@ -180,26 +186,26 @@ def detect_dense_boxes(
 
     The arguments are those of :func:`decode_dense_boxes`.
     """
-    images = _mask_inputs(outputs, sizes, labels, pyramid, decoding)
+    images = _mask_inputs(outputs, geometries, labels, pyramid, decoding)
     return [_detections(inputs, score, labels, decoding) for inputs, score in images]
 
 
 def _mask_inputs(
     outputs: DenseBoxOutputs,
-    sizes: Sequence[tuple[int, int]],
+    geometries: Sequence[ImageGeometry],
     labels: LabelSpace,
     pyramid: Pyramid,
     decoding: DenseBoxDecoding,
 ) -> Iterator[tuple[MaskInputs, Tensor]]:
     """Select the objects of each image of a batch; yield the inputs of their masks, and their scores, float [P]."""
-    _check_outputs(outputs, sizes, labels, pyramid)
+    _check_outputs(outputs, geometries, labels, pyramid)
     box = finite_values(outputs.box, nan=0).clamp(0, _LARGEST_DISTANCE)
     dense = dense_boxes(box, decoding.levels(outputs.levelness), pyramid)
-    for i, size in enumerate(sizes):
-        geometry = ImageGeometry.of(size, padded_size=pyramid.padded_size)
+    for i, geometry in enumerate(geometries):
+        geometry, size = geometry.padded_to(pyramid.padded_size), geometry.inference_size
         found = select_boxes(outputs.box_category[i], box[i], outputs.centerness[i], pyramid, size, decoding.selection)
         prob = upsampled_thing_prob(outputs.semantic[i], pyramid.dense_size, labels.thing_ids)
-        yield MaskInputs(found.boxes, found.category, dense[i], prob, geometry), found.score
+        yield MaskInputs(found.boxes, found.category, dense[i], prob, geometry.at_image_size()), found.score
 
 
 def boxes_to_map(
@@ -333,7 +339,7 @@ def _check_masks(inputs: MaskInputs, compat: str) -> None:
 
 
 def _check_outputs(
-    outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace, pyramid: Pyramid
+    outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace, pyramid: Pyramid
 ) -> None:
     """Check that outputs match each other, the sizes and the label space."""
     semantic, box_category, box, _, levelness = outputs
@@ -351,5 +357,5 @@ def _check_outputs(
     expected = [batch, 1 + pyramid.num_levels, 2 * height, 2 * width]
     if levelness is not None and list(levelness.shape) != expected:
         raise InvalidArgumentError(f"expected levelness as {expected}, got {list(levelness.shape)}")
-    if len(sizes) != batch:
-        raise InvalidArgumentError(f"expected one size for each of the {batch} images, got {len(sizes)}")
+    if len(geometries) != batch:
+        raise InvalidArgumentError(f"expected one size for each of the {batch} images, got {len(geometries)}")

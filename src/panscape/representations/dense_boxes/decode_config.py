@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor
 
 from panscape.constraints import PositiveInt, UnitInterval, check_fields
+from panscape.geometry import ImageGeometry
 from panscape.representations.dense_boxes.locations import argmax_level
 from panscape.representations.dense_boxes.select_boxes import BoxSelection
 from panscape.representations.fusion import FusionConfig
@@ -34,6 +35,9 @@ class DenseBoxDecoding:
         class_agnostic_nms_iou: IoU threshold of NMS across categories, 0..1; not for "paper".
         max_detections: Maximum number of objects, except those with the same score as the last one.
         mask_threshold: Minimum probability of a pixel of an object's mask, 0..1.
+        resize: What is resized to the image's size if the network saw it at another one: "map", the map, by nearest
+            neighbour; "outputs", semantic logits and mask probabilities, bilinearly, for smooth edges. Ours. Areas in
+            ``fusion`` are in pixels of the network's input either way.
         fusion: Rules for the fusion of objects and stuff into a map. Scores are products of two probabilities and lower
             than those of other detectors, so that a min_score below 0.5 is often better; neither paper nor code has
             one.
@@ -49,10 +53,16 @@ class DenseBoxDecoding:
     class_agnostic_nms_iou: UnitInterval = 0.97
     max_detections: PositiveInt = 100
     mask_threshold: UnitInterval = 0.4
+    resize: Literal["map", "outputs"] = "map"
     fusion: FusionConfig = field(default_factory=FusionConfig)
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    def at_image_size(self, geometry: ImageGeometry) -> DenseBoxDecoding:
+        """Return the options with areas in pixels of the image instead of the network's input."""
+        ratio = geometry.size.area / geometry.inference_size.area
+        return replace(self, fusion=replace(self.fusion, stuff_area=round(self.fusion.stuff_area * ratio)))
 
     @property
     def selection(self) -> BoxSelection:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from panscape.constraints import NonNegative, PositiveFraction, PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
 from panscape.nn.losses import global_normalizers, ohem_cross_entropy_per_image
 from panscape.ops.cropped_masks import Detections
@@ -201,19 +202,19 @@ class DenseBoxRepresentation:
         return losses
 
     def decode(
-        self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace
+        self, outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace
     ) -> list[PanopticMap]:
         """Decode a batch of outputs into one map per image; see :mod:`panscape.representations.dense_boxes.decode`.
 
         Args:
             outputs: outputs for the padded images.
-            sizes: height and width of each image.
+            geometries: sizes of each image; maps have its own size, to which outputs are upsampled.
             labels: label space, which defines things and stuff.
         """
-        return decode_dense_boxes(outputs, sizes, labels, self._pyramid(outputs), self.decoding)
+        return decode_dense_boxes(outputs, geometries, labels, self._pyramid(outputs), self.decoding)
 
     def detect(
-        self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]], labels: LabelSpace
+        self, outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace
     ) -> list[Detections]:
         """Return the detected objects of each image of a batch before they are merged into a map.
 
@@ -222,10 +223,10 @@ class DenseBoxRepresentation:
 
         Args:
             outputs: outputs for the padded images.
-            sizes: height and width of each image.
+            geometries: as for :meth:`decode`.
             labels: label space, which defines things and stuff.
         """
-        return detect_dense_boxes(outputs, sizes, labels, self._pyramid(outputs), self.decoding)
+        return detect_dense_boxes(outputs, geometries, labels, self._pyramid(outputs), self.decoding)
 
     def decode_with_truth(
         self, outputs: DenseBoxOutputs, truth: PanopticMap, parts: Collection[str], labels: LabelSpace
@@ -243,7 +244,7 @@ class DenseBoxRepresentation:
             labels: label space, which defines things and stuff.
         """
         if not parts:
-            return self.decode(outputs, [truth.size], labels)[0]
+            return self.decode(outputs, [ImageGeometry.of(truth.size)], labels)[0]
         device, pyramid = outputs.box.device, self._pyramid(outputs)
         targets = replace(self, supervision="masks").encode(truth.to("cpu"), labels, pyramid.padded_size)
         targets = DenseBoxTargets(*(t.to(device) for t in targets))

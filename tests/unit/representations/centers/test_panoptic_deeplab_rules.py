@@ -48,7 +48,8 @@ def rules_of_panoptic_deeplab(logits, center, offset, inference_size, size, deco
         return F.interpolate(x, size=size, mode="bilinear", align_corners=False)[0]
 
     semantic, heat, shift = resized(logits).argmax(0), resized(center[None]), resized(offset)
-    if decoding.compat != "detectron2":  # ours: the rules leave offsets as they are
+    if decoding.compat != "detectron2":  # ours: the rules leave offsets, lengths and areas as they are
+        decoding = decoding.at_image_size(ImageGeometry.of(size, inference_size))
         shift = shift * torch.tensor([size[0] / inference_size[0], size[1] / inference_size[1]])[:, None, None]
     heat = F.threshold(heat, decoding.threshold, -1)
     heat[heat != F.max_pool2d(heat, decoding.nms_kernel, 1, decoding.nms_kernel // 2)] = -1
@@ -104,8 +105,10 @@ def test_it_equals_the_rules_including_instance_numbers(group, compat, size, num
     decoding = CenterDecoding(top_k=top_k, stuff_area=400, resize="outputs", compat=compat)
     expected = rules_of_panoptic_deeplab(*outputs, inference_size, size, decoding)
     geometry = ImageGeometry.of(size, inference_size, padded_size=(96, 144))
-    brought = resize_outputs(*outputs, geometry, align_corners=False, scale_offsets=compat == "panoptic_deeplab")
-    panoptic = group(*brought, ImageGeometry.of(size), THINGS, decoding)
+    is_scaled = compat == "panoptic_deeplab"
+    brought = resize_outputs(*outputs, geometry, align_corners=False, scale_offsets=is_scaled)
+    scaled = decoding.at_image_size(geometry) if is_scaled else decoding
+    panoptic = group(*brought, ImageGeometry.of(size), THINGS, scaled)
     found = encode_label_divisor(panoptic, SIX, numbering="of_category")
     assert np.array_equal(found, expected.numpy())
     assert (expected.clamp_min(0) % 1000 > 0).any() == (num_centers > 0)
@@ -200,6 +203,37 @@ def test_offsets_of_half_their_length_point_half_way_and_there_may_be_another_ce
     # farther from the corner than the means, hence some more are lost.
     assert found["outputs_unscaled"].category.tolist() == [3, 3]
     assert 1024 + lost < int(found["outputs_unscaled"].areas().min()) < 1024 + 1.2 * lost
+
+
+def test_lengths_and_areas_mean_the_same_at_another_size() -> None:
+    decoding = CenterDecoding(nms_kernel=7, stuff_area=100, thing_area=50, stuff_share=0.1, resize="outputs")
+
+    def at(size):
+        scaled = decoding.at_image_size(ImageGeometry.of(size, (96, 128)))
+        return scaled.nms_kernel, scaled.stuff_area, scaled.thing_area, scaled.stuff_share
+
+    assert at((96, 128)) == (7, 100, 50, 0.1)
+    assert at((192, 256)) == (13, 400, 200, 0.1)  # 13 and 15 are equally near to 14
+    assert at((48, 64)) == (3, 25, 12, 0.1)
+    assert at((12, 16))[0] == 3
+    one = replace(decoding, nms_kernel=1)
+    assert one.at_image_size(ImageGeometry.of((12, 16), (96, 128))).nms_kernel == 1
+
+
+@pytest.mark.parametrize("ratio", [0.5, 2])
+def test_areas_are_those_of_the_networks_input(ratio: float) -> None:
+    truth = generated_map(4, size=(192, 256), objects=5, smallest=40, void=False)
+    outputs, size = outputs_at_half_the_size(truth), (int(96 * ratio), int(128 * ratio))
+    seen = CenterRepresentation(decoding=CenterDecoding(stuff_area=16, nms_kernel=3))
+    areas = sorted(seen.decode(outputs, [ImageGeometry.of((96, 128))], SHAPES)[0].areas().tolist())
+    for limit in areas[:-1]:
+        for compat in ("panoptic_swiftnet", "detectron2"):
+            decoding = CenterDecoding(stuff_area=limit, thing_area=limit, nms_kernel=3, resize="outputs", compat=compat)
+            (found,) = CenterRepresentation(decoding=decoding).decode_resized(
+                outputs, [ImageGeometry.of(size, (96, 128))], SHAPES
+            )
+            smallest = int(found.areas().min())
+            assert smallest >= (limit if compat == "detectron2" else round(limit * ratio**2))
 
 
 @pytest.mark.parametrize("scored", [False, True])

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxOutputs, DenseBoxRepresentation
 from panscape.representations.dense_boxes.decode import decode_dense_boxes, decode_dense_boxes_reference
 from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
@@ -43,7 +44,8 @@ def noisy_outputs(seed: int, labels: LabelSpace = SHAPES) -> list[Tensor]:
 
 
 def decode(outputs, sizes, decoding, labels=SHAPES):
-    return decode_dense_boxes(DenseBoxOutputs(*outputs), sizes, labels, Pyramid(PADDED, STRIDE, LEVELS), decoding)
+    geometries = [ImageGeometry.of(size) for size in sizes]
+    return decode_dense_boxes(DenseBoxOutputs(*outputs), geometries, labels, Pyramid(PADDED, STRIDE, LEVELS), decoding)
 
 
 def as_the_authors(outputs: list[Tensor], size, decoding: DenseBoxDecoding, with_levelness: bool) -> Tensor:
@@ -123,8 +125,11 @@ def test_it_does_what_the_authors_wrote(with_levelness, decoding, size):
 @pytest.mark.parametrize("with_levelness", [True, False])
 @pytest.mark.parametrize("uncovered", [True, False])
 @pytest.mark.parametrize("compat", ["released", "paper"])
-@pytest.mark.parametrize("size", [PADDED, (91, 117)])
-def test_it_equals_the_plain_definition_in_every_pixel(with_levelness, uncovered, compat, size):
+@pytest.mark.parametrize(
+    ("size", "image_size"),
+    [(PADDED, PADDED), ((91, 117), (91, 117)), ((91, 117), (201, 259)), ((91, 117), (30, 40))],
+)
+def test_it_equals_the_plain_definition_in_every_pixel(with_levelness, uncovered, compat, size, image_size):
     fusion = FusionConfig(min_score=0.1, stuff_area=20, stuff_on_uncovered=uncovered)
     decoding, pyramid = DenseBoxDecoding(compat, fusion=fusion), Pyramid(PADDED, STRIDE, LEVELS)
     num_things = 0
@@ -135,13 +140,30 @@ def test_it_equals_the_plain_definition_in_every_pixel(with_levelness, uncovered
         if seed == 3:
             outputs.semantic[..., ::5] = torch.nan
             outputs.box[..., ::7] = torch.inf
-        (found,) = decode_dense_boxes(outputs, [size], SHAPES, pyramid, decoding)
-        expected = decode_dense_boxes_reference(outputs, size, SHAPES, pyramid, decoding)
+        geometry = ImageGeometry.of(image_size, size)
+        (found,) = decode_dense_boxes(outputs, [geometry], SHAPES, pyramid, decoding)
+        expected = decode_dense_boxes_reference(outputs, geometry, SHAPES, pyramid, decoding)
+        assert found.size == image_size
         assert torch.equal(found.ids, expected.ids)
         assert torch.equal(found.category, expected.category)
         assert torch.equal(found.score, expected.score)
         num_things += int((found.category >= 2).sum())
     assert num_things > 3
+
+
+def test_maps_of_resized_outputs_are_those_at_the_networks_size_with_finer_edges():
+    pyramid = Pyramid(PADDED, STRIDE, LEVELS)
+    for seed in range(3):
+        outputs = DenseBoxOutputs(*noisy_outputs(seed))
+        decoding = DenseBoxDecoding(fusion=FusionConfig(min_score=0.1, stuff_area=200))
+        (seen,) = decode_dense_boxes(outputs, [ImageGeometry.of(PADDED)], SHAPES, pyramid, decoding)
+        size = (3 * PADDED[0], 3 * PADDED[1])
+        (found,) = decode_dense_boxes(outputs, [ImageGeometry.of(size, PADDED)], SHAPES, pyramid, decoding)
+        assert torch.equal(found.category, seen.category)  # areas are those of the network's input
+        assert torch.equal(found.score, seen.score)
+        middle = found.ids[1::3, 1::3]  # pixels at the same places; masks may differ by rounding alone
+        assert int((middle != seen.ids).sum()) <= 2
+        assert not torch.equal(found.ids, seen.resize(*size).ids)
 
 
 def test_a_batch_is_decoded_image_by_image():
@@ -173,7 +195,8 @@ def test_categories_may_all_be_things_or_all_be_stuff():
     stuff = LabelSpace("stuff", tuple(Category(f"stuff {i}", False, i, (i, i, i)) for i in range(4)))
     without = DenseBoxOutputs(semantic, category[:, :0], *rest)
     (found,) = decode(without, [PADDED], LENIENT, stuff)
-    assert found.equals(decode_dense_boxes_reference(without, PADDED, stuff, Pyramid(PADDED, STRIDE, LEVELS), LENIENT))
+    geometry, pyramid = ImageGeometry.of(PADDED), Pyramid(PADDED, STRIDE, LEVELS)
+    assert found.equals(decode_dense_boxes_reference(without, geometry, stuff, pyramid, LENIENT))
     assert set(found.category.tolist()) <= {0, 1, 2, 3}
 
 
@@ -186,7 +209,7 @@ def test_more_than_a_hundred_objects_may_tie():
     tight = torch.full((1, 4, num), 3.9)
     outputs = (semantic, category, tight, torch.zeros(1, num), None)
     pyramid, decoding = Pyramid(PADDED, STRIDE, 1), replace(LENIENT, mask_threshold=0.3)
-    (found,) = decode_dense_boxes(DenseBoxOutputs(*outputs), [PADDED], SHAPES, pyramid, decoding)
+    (found,) = decode_dense_boxes(DenseBoxOutputs(*outputs), [ImageGeometry.of(PADDED)], SHAPES, pyramid, decoding)
     assert found.num_segments == num == 192
     assert bool((found.score == found.score[0]).all())
 

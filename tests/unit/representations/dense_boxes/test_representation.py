@@ -10,6 +10,7 @@ from maps import SHAPES, a_map, generated_map
 
 from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry
 from panscape.metrics import PanopticQuality
 from panscape.representations.dense_boxes import (
     DENSE_BOX_ORACLES,
@@ -117,7 +118,7 @@ def test_outputs_that_a_network_can_have_decode_to_the_objects() -> None:
     ids[16:64, 16:56], ids[30:90, 70:120] = 2, 3
     truth = PanopticMap(ids, torch.tensor([0, 2, 3]))
     targets = SMALL.encode(truth, SHAPES, (96, 128))
-    found = SMALL.decode(outputs_from(targets), [(96, 128)], SHAPES)[0]
+    found = SMALL.decode(outputs_from(targets), [ImageGeometry.of((96, 128))], SHAPES)[0]
     assert sorted(found.category.tolist()) == [0, 2, 3]
     assert pq(found, truth) > 0.75
 
@@ -128,7 +129,7 @@ def test_with_no_part_of_the_truth_decoding_is_as_ever(has_levelness: bool, comp
     truth = generated_map(3, (60, 90))
     outputs = random_outputs((64, 96), has_levelness=has_levelness)
     representation = replace(SMALL, decoding=replace(SMALL.decoding, compat=compat))  # type: ignore[arg-type]
-    (plain,) = representation.decode(outputs, [truth.size], SHAPES)
+    (plain,) = representation.decode(outputs, [ImageGeometry.of(truth.size)], SHAPES)
     same = representation.decode_with_truth(outputs, truth, (), SHAPES)
     assert torch.equal(same.ids, plain.ids)
     for parts in (("semantic",), ("boxes",), DENSE_BOX_ORACLES):
