@@ -64,7 +64,7 @@ def test_a_saved_network_predicts_a_folder_in_a_process_of_its_own(photos, tmp_p
     command = [
         sys.executable,
         "-m",
-        "panscape.cli",
+        "panscape",
         "predict",
         "photos",
         "--model",

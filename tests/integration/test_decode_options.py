@@ -65,7 +65,7 @@ def test_predict_and_evaluate_take_them(here: Path, capsys: pytest.CaptureFixtur
         ),
         (
             ["evaluate", "model.safetensors", *DATA],
-            "mean stuff-area or stuff-share or thing-area? known: align-corners, beyond-top-k,",
+            "mean stuff-area or stuff-share or thing-area? known: align-corners, compat,",
         ),
         (["tune", "model.safetensors", *DATA], "unknown decoding option 'stuf-area'"),
         (["evaluate", "--predictions", "x.json", "--gt", "y.json"], "got --decode together with --predictions"),

@@ -111,7 +111,7 @@ def test_pretrained_backbones_fetch_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
     path = tmp_path / "model.safetensors"
     save_file(state, path)
     asked: list[str] = []
-    monkeypatch.setattr(BackboneWeights, "fetch", lambda weights, say: asked.append(weights.name) or path)
+    monkeypatch.setattr(BackboneWeights, "fetch", lambda weights: asked.append(weights.name) or path)
     ours = backbone("mobilenetv2_050", pretrained=True)
     assert asked == ["mobilenetv2_050.lamb_in1k"]
     torch.testing.assert_close(ours.net.conv_stem.weight, state["conv_stem.weight"], rtol=0, atol=0)
