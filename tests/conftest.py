@@ -11,7 +11,13 @@ os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-from panscape.ops import jit  # noqa: E402 - the settings above come first
+import hypothesis  # noqa: E402 - the settings above come first
+
+from panscape.ops import jit  # noqa: E402
+
+# A busy machine is no failure, and each run draws the same examples.
+hypothesis.settings.register_profile("panscape", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("panscape")
 
 # Said on the error output when a kernel is first compiled on a machine, which tests of that output cannot know.
 jit._announce_compilation = lambda: None

@@ -79,7 +79,7 @@ def groupings(draw):
     return logits, center, offset, ImageGeometry.of(size, padded_size=padded), things, decoding
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400)
 @given(groupings())
 def test_grouping(case):
     logits, center, offset, geometry, things, decoding = case
@@ -89,7 +89,7 @@ def test_grouping(case):
     assert same_map(batch[0], expected)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(groupings(), st.integers(-1, 1))
 def test_grouping_when_there_are_about_top_k_centres(case, more):
     *outputs, decoding = case
@@ -105,7 +105,7 @@ def test_grouping_when_there_are_about_top_k_centres(case, more):
     assert same_map(batch[0], expected)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(groupings(), st.booleans(), st.integers(1, 40), st.integers(1, 40))
 def test_grouping_of_outputs_that_were_brought_to_the_image(case, scale_offsets, height, width):
     logits, center, offset, inside, things, decoding = case
@@ -130,7 +130,7 @@ def test_grouping_of_outputs_that_were_brought_to_the_image(case, scale_offsets,
         assert same_map(expected, group_centers_reference(logits, center, offset, inside, things, decoding))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(seeds)
 def test_grouping_of_smooth_outputs_over_many_buckets(seed):
     g = torch.Generator().manual_seed(seed)
@@ -153,7 +153,7 @@ def test_grouping_of_smooth_outputs_over_many_buckets(seed):
     assert same_map(group_centers(*case), group_centers_reference(*case))
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(groupings(), st.integers(-1, 1))
 def test_grouping_when_a_segment_is_about_thing_area(case, more):
     *outputs, decoding = case
@@ -183,7 +183,7 @@ def maps(draw):
     return ids[draw(st.integers(0, block_y - 1)) :, draw(st.integers(0, block_x - 1)) :], num_segments
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(maps(), st.sampled_from([(8, 4, 2, 1), (8, 4, 1), (3,), (8, 7, 6, 5, 4, 3, 2, 1)]), st.booleans())
 def test_boundary_weights(case, alphas, released):
     thresholds = "released" if released else "equal"
@@ -191,7 +191,7 @@ def test_boundary_weights(case, alphas, released):
     assert torch.equal(fast, boundary_weights_reference(*case, alphas, thresholds))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(maps(), seeds, st.sampled_from([0.3, 1, 2, 10]), st.sampled_from([0, 30, 4096]))
 def test_targets(case, seed, sigma, small_area):
     ids, num_segments = case

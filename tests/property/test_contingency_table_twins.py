@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from panscape.ops.contingency_table import contingency_table, contingency_table_reference
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     height=st.integers(0, 30),
     width=st.integers(0, 30),

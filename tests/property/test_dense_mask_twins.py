@@ -56,7 +56,7 @@ def cases(draw):
     return MaskInputs(query, category, dense, prob, ImageGeometry.of(size, padded_size=padded)), threshold
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
+@settings(max_examples=600)
 @given(cases(), st.sampled_from(["released", "paper"]))
 def test_masks(case, compat):
     inputs, threshold = case
@@ -65,7 +65,7 @@ def test_masks(case, compat):
     assert torch.equal(found.to_masks(inputs.geometry.size), expected)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(cases(), st.sampled_from(["released", "paper"]), st.sampled_from([0, 500, 3000]))
 def test_masks_made_a_few_at_a_time(case, compat, max_pixels):
     inputs, threshold = case
@@ -74,7 +74,7 @@ def test_masks_made_a_few_at_a_time(case, compat, max_pixels):
     assert torch.equal(found.to_masks(inputs.geometry.size), dense_masks_reference(inputs, **options))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(seeds, st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 2, 19]), st.sampled_from([1, 2, 3]))
 def test_probabilities_of_things(seed, height, width, num_categories, factor):
     logits = torch.randn(num_categories, height, width, generator=torch.Generator().manual_seed(seed)) * 3

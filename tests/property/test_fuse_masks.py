@@ -95,7 +95,7 @@ def with_margin(masks, margin):
     return CroppedMasks.from_crops(crops, boxes)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(scenes(), st.sampled_from([0, 0, 1, 3]))
 def test_the_map_is_that_of_the_rules(scene, margin):
     masks, category, score, semantic, labels, fusion = scene
@@ -112,7 +112,7 @@ def test_the_map_is_that_of_the_rules(scene, margin):
     assert np.array_equal(result.ids.numpy(), ids)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(scenes(max_objects=12), st.integers(0, 2**32 - 1))
 def test_both_implementations_give_the_same(scene, seed):
     masks, _, _, semantic, labels, fusion = scene
@@ -127,7 +127,7 @@ def test_both_implementations_give_the_same(scene, seed):
         assert torch.equal(fast, plain)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(scenes())
 def test_windows_hold_their_masks_and_no_more(scene):
     masks = scene[0]

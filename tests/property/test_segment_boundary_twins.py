@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from panscape.ops.boundaries import segment_boundaries, segment_boundaries_reference
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     height=st.integers(0, 40),
     width=st.integers(0, 40),
