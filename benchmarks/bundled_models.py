@@ -20,6 +20,7 @@ import argparse
 import json
 import re
 import statistics
+import textwrap
 import time
 from datetime import datetime
 from pathlib import Path
@@ -158,27 +159,39 @@ def page() -> str:
             "terms of the data": card["terms of the data"],
             "split": card["split"],
             "licence": card["licence"],
-            "trained with": "; then ".join(f"`{command}`" for command in card["commands"]),
             "steps and hours": f"{card['steps']} steps, {card['hours']} h on {card['hardware']}",
             "size": f"{card['parameters'] / 1e6:.2f} M parameters, {weights.path.stat().st_size / 1e6:.1f} MB",
             "time of an image": f"{times}; {card['size of val images']}, bfloat16, channels last, one thread",
         }
         parts.append(table(["fact", ""], [[name, str(value)] for name, value in facts.items()]) + "\n")
+        parts.append("\n".join(["```text", *map(_lines_of, card["commands"]), "```"]) + "\n")
         scores = card["val"]
         rows = [["all", *(scores[k] for k in ("PQ", "SQ", "RQ", "mIoU", "mIoU of the semantic head"))]]
         rows += [[g, *(scores[f"{kind} {g}"] for kind in ("PQ", "SQ", "RQ")), "", ""] for g in ("things", "stuff")]
         rows += [[name, *entry.values()] for name, entry in card["per category"].items()]
         shown = [["-" if value is None else str(value) for value in row] for row in rows]
-        parts.append(table(["val", "PQ", "SQ", "RQ", "IoU of the map", "IoU of the semantic head"], shown) + "\n")
+        parts.append(table(["val", "PQ", "SQ", "RQ", "map IoU", "head IoU"], shown) + "\n")
     return "\n".join(parts)
+
+
+def _lines_of(command: str) -> str:
+    """Return a command of a card as lines for a shell; what follows its first comma is a remark in prose."""
+    code, _, remark = command.replace("(its average)", "BEFORE").partition(", ")
+    lines = textwrap.wrap(code, 100, subsequent_indent="    ", break_on_hyphens=False)
+    return (f"# {remark}\n" if remark else "") + " \\\n".join(lines)
 
 
 INTRODUCTION = """# Bundled models
 
 These models are part of the package, so `panscape predict` works without a download. Each was trained with one of the
-[recipes](recipes.md), from random weights or from another of these models, by the commands below. Numbers are percent
-on val images at their own size, in float32. `python benchmarks/bundled_models.py --page` makes this page from the model
-cards in the files; `panscape models` prints them, too.
+[recipes](recipes.md), from random weights or from another of these models, by the commands in its section. Numbers are
+percent on val images at their own size, in float32. `map IoU` is that of the map, `head IoU` that of the semantic head;
+in the row `all` they are the means over categories, mIoU.
+
+In the commands, DATA is the folder of the dataset, OUT a run directory and BEFORE the model of the previous command. A
+model's own name after `--init-from` is the version of it that was bundled before. The first commands of `aerial` and
+`street` are not included in their steps and hours. `python benchmarks/bundled_models.py --page` makes this page from
+the model cards in the files; `panscape models` prints them, too.
 """
 
 

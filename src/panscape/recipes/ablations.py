@@ -3,8 +3,8 @@
 ``town_...`` repeats Tables 6 and 8 of Panoptic SwiftNet, ``town_boxes_...`` Table 3 of dense detections, and
 ``town_relations_...`` Table 5 and Figure 9 of PISR. Recipes differ only in their networks, and rows of one table only
 in the property they are named after. ``town_boxes_light`` is ours, for comparison with ``town_boxes_mask_loss``. The
-small networks are explained in :mod:`panscape.recipes.bundled`. All commands use ``--precision bf16 --seed 0``;
-docs/performance.md has the results.
+small networks are explained in :mod:`panscape.recipes.bundled`. docs/recipes.md has the commands of the results in
+docs/performance.md, which were measured after fewer steps than are the default here.
 """
 
 from __future__ import annotations

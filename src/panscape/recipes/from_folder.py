@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.folder import find_folder
@@ -71,8 +71,7 @@ def derive(root: Path, data: FolderData | None = None) -> DerivedRecipe:
             "no categories.json: categories are named by their ids and all are stuff; to set names and things, write "
             '{"name": ..., "categories": [{"name", "is_thing", "source_id", "color"}, ...]}'
         )
-    crop = recipe.augmentation.crop
-    notes.append(f"derived defaults: crops of {crop[0]}x{crop[1]}, {recipe.steps} steps")
+    notes.append(_describe(recipe))
     return DerivedRecipe(recipe, tuple(notes))
 
 
@@ -116,6 +115,17 @@ def recipe_for(num_images: int, height: int, width: int) -> Recipe:
         ema_decay=0.998,
         eval_every=max(500, steps // 1000 * 100),
         eval_limit=200,
+    )
+
+
+def _describe(recipe: Recipe) -> str:
+    model = cast(SwiftNetOptions, recipe.model)
+    representation = model.representation
+    height, width = recipe.augmentation.crop
+    return (
+        f"derived defaults: Panoptic SwiftNet with backbone {model.backbone} and width {model.width}, crops of "
+        f"{height}x{width}, {recipe.steps} steps, targets with sigma {representation.sigma} and small objects below "
+        f"{representation.small_area} pixels"
     )
 
 

@@ -29,7 +29,7 @@ _InstanceMaps = Annotated[CenterInstanceMaps | None, AvoidSubcommands]
 
 
 class FactoryOptions(ModelOptions):
-    """Options whose fields are the arguments of a factory of :mod:`panscape.town_meshes`.
+    """Options whose fields are the arguments of a factory of :mod:`panscape.models`.
 
     Attributes:
         backbone: Backbone: "residual_xs" or "residual_s" (small, never pretrained), or a timm model such as

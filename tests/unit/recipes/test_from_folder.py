@@ -58,7 +58,10 @@ def test_the_layout_found_is_reported(tmp_path):
     )
     assert derived.notes[1] == "no val split: every 10th image is held out for validation"
     assert derived.notes[2].startswith("no categories.json: categories are named by their ids and all are stuff")
-    assert derived.notes[3] == "derived defaults: crops of 64x64, 1000 steps"
+    assert derived.notes[3] == (
+        "derived defaults: Panoptic SwiftNet with backbone residual_xs and width 64, crops of 64x64, 1000 steps, "
+        "targets with sigma 4.0 and small objects below 64 pixels"
+    )
     trees.own_coco(tmp_path / "coco")
     notes = derive(tmp_path / "coco").notes
     assert len(notes) == 2
