@@ -164,7 +164,7 @@ def page() -> str:
             "time of an image": f"{times}; {card['size of val images']}, bfloat16, channels last, one thread",
         }
         parts.append(table(["fact", ""], [[name, str(value)] for name, value in facts.items()]) + "\n")
-        parts.append("\n".join(["```text", *map(_lines_of, card["commands"]), "```"]) + "\n")
+        parts.append("\n".join(["Trained with:", "", "```text", *map(_lines_of, card["commands"]), "```"]) + "\n")
         scores = card["val"]
         rows = [["all", *(scores[k] for k in ("PQ", "SQ", "RQ", "mIoU", "mIoU of the semantic head"))]]
         rows += [[g, *(scores[f"{kind} {g}"] for kind in ("PQ", "SQ", "RQ")), "", ""] for g in ("things", "stuff")]

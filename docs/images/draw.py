@@ -40,7 +40,7 @@ def main() -> None:
     targets = CenterRepresentation(sigma=6).encode(sample.truth, labels)
     images = {
         "image": sample.image,
-        "truth": draw_segments(sample.truth, labels),
+        "ground truth": draw_segments(sample.truth, labels),
         "centres": draw_heatmap(targets.center),
         "directions of offsets": draw_offsets(targets.offset, mask=targets.offset_weight > 0),
         "weights of offsets": draw_heatmap(targets.offset_weight / 8),
@@ -51,7 +51,7 @@ def main() -> None:
     scene = Town(README_SCENE + 1, size=(270, 480), view="street", seed=5)[README_SCENE]
     predicted = load("town").predict(scene.image)
     images = [scene.image, draw(scene.image, scene.truth, labels), draw(scene.image, predicted, labels)]
-    save("readme.jpg", images, ["a drawn scene", "its truth", "what the bundled model makes of it"], columns=3)
+    save("readme.jpg", images, ["synthetic scene", "ground truth", "prediction of the model town"], columns=3)
     if len(sys.argv) > 1:
         draw_aerial(aerial(sys.argv[1], "val"))
         draw_street()
