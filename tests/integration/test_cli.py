@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,10 +75,11 @@ def test_a_saved_network_predicts_a_folder_in_a_process_of_its_own(photos, tmp_p
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert lines[0].startswith("photos/a.png ")
-    assert all("48x64" in line and line.endswith(" ms") for line in lines[:3])
+    assert all("48x64" in line and line.endswith(" segments") for line in lines[:3])
     assert lines[3] == "3 of 3 predicted; results in panscape_out"
+    assert re.fullmatch(r"mean ms: read \d+, network \d+, post-process \d+, write \d+", lines[4])
     names = ["b", "night_a", "photos_a"]
     overlays = [*(f"{n}.png" for n in names), *(f"{n}_panels.png" for n in names)]
     assert sorted(p.name for p in Path("panscape_out").iterdir()) == sorted([*overlays, "panoptic", "panoptic.json"])
@@ -138,7 +140,7 @@ class TestPredict:
         (photos / "b.png").write_bytes(b"broken")
         assert main(["predict", "photos"]) == 1
         out, err = capsys.readouterr()
-        assert out.splitlines()[-1] == "2 of 3 predicted; results in panscape_out"
+        assert out.splitlines()[-2] == "2 of 3 predicted; results in panscape_out"
         first, title, again = err.splitlines()
         assert first.startswith("panscape: error: photos/b.png: expected a whole image")
         assert title == "panscape: warning: 1 of 3 could not be used:"
@@ -257,7 +259,7 @@ class TestModels:
         assert [line.split() for line in lines[4:]] == [["PQ", "IoU"], ["circle", "50.0", "-"], ["sky", "7.5", "80.0"]]
         assert main(["models", "--json"]) == 0
         line = json.loads(capsys.readouterr().out)
-        assert line["name"] == "tiny"
+        assert line["model"] == "tiny"
         assert line["card"] == card
 
 

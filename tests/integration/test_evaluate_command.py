@@ -148,8 +148,8 @@ def test_two_models_are_compared(here: Path, capsys: pytest.CaptureFixture[str])
     assert main(["evaluate", "--compare", "plain.json", "perfect.json", "--json"]) == 0
     comparison = json.loads(capsys.readouterr().out)
     assert comparison["images"] == 3
-    assert [comparison["groups"]["PQ"][when] for when in ("before", "after")] == pytest.approx(pqs, abs=1e-12)
-    assert comparison["groups"]["PQ"]["change"] > 0.1
+    assert [comparison["panoptic"]["all"]["pq"][when] for when in ("before", "after")] == pytest.approx(pqs, abs=1e-12)
+    assert comparison["panoptic"]["all"]["pq"]["change"] > 0.1
 
 
 def test_images_left_out_are_in_the_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

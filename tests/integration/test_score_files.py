@@ -192,7 +192,7 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert out.splitlines()[-1] == "report: changes.html"
     assert Path("changes.html").read_text().startswith("<!doctype html>")
     assert main(["evaluate", "--compare", "worse.json", "perfect.json", "--report", "changes.html", "--json"]) == 0
-    change = json.loads(capsys.readouterr().out)["groups"]["PQ"]["change"]
+    change = json.loads(capsys.readouterr().out)["panoptic"]["all"]["pq"]["change"]
     assert 100 * change == pytest.approx(gained, abs=1e-9)
     itself = ["evaluate", "--predictions", "truth.json", "--gt", "predictions.json", "--out", "other.json"]
     assert main(itself) == 0

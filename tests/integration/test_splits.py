@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import trees
+from json_schemas import require_schema
 from maps import SHAPES
 from PIL import Image
 
@@ -96,7 +96,7 @@ def test_a_submission_for_cityscapes(here: Path, capsys: pytest.CaptureFixture[s
     assert main([*predict, "--submission", "--model", "m.safetensors", "--json"]) == 0
     out, err = capsys.readouterr()
     assert err == ("panscape: warning: found 3 images, Cityscapes test has 1525; a submission needs all\n")
-    described: dict[str, Any] = json.loads(out)
+    described = require_schema(json.loads(out), "predict")
     assert described["archives"] == ["out/cityscapes_test_panoptic.zip", "out/cityscapes_test_instance.zip"]
     panoptic, instance = (set(zipfile.ZipFile(path).namelist()) for path in described["archives"])
     assert panoptic == {"cityscapes_panoptic_test.json"} | {

@@ -29,6 +29,7 @@ from panscape.cli.messages import on_stderr, split_verbosity
 from panscape.cli.models import Models
 from panscape.cli.parser import HELP_ALL, parse
 from panscape.cli.predict import Predict
+from panscape.cli.printing import fitted, print_json
 from panscape.cli.recipes import Recipes
 from panscape.cli.tune import Tune
 from panscape.cli.weights import Weights
@@ -55,12 +56,19 @@ class Demo:
     device: str = "auto"
     """Device to run on, as in "panscape predict"."""
 
+    json: bool = False
+    """Print one JSON object instead of tables; shares are in 0..1."""
+
     def run(self) -> int:
         """Run the demo."""
         from panscape.cli.demo import run_demo
 
-        page = run_demo(self.out, model_name=self.model, device=self.device)
-        print(f"open {page.resolve()} in a browser")
+        result = run_demo(self.out, model_name=self.model, device=self.device)
+        if self.json:
+            print_json(result.to_dict())
+        else:
+            print(fitted(str(result)))
+            print(f"\nopen {result.page.resolve()} in a browser")
         return 0
 
 
@@ -93,7 +101,14 @@ class Train:
         if _is_rank_zero():
             for note in command.notes:
                 _logger.info(note)
-        run(command.recipe, command.options)
+        report = run(command.recipe, command.options)
+        if command.json and _is_rank_zero():
+            from panscape.training.run_folder import RunFolder
+
+            recipe, out = command.recipe, command.options.out
+            facts = {"recipe": recipe.name, "steps": recipe.steps, "seed": command.options.seed}
+            paths = {"out": out, "model": out / "model.safetensors"}
+            print_json({**facts, "hours": round(RunFolder(out).hours, 4), **paths, **report.to_dict()})
         return 0
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
+from dataclasses import fields
 from types import TracebackType
 from typing import Self
 
-from panscape.inference.results import FileError, FileResult
+from panscape.cli.printing import print_json, terminal_columns
+from panscape.inference.results import FileError, FileResult, Timings
 from panscape.inference.sources import SourceFile
 from panscape.progress import ProgressBar
 
 _logger = logging.getLogger(__name__)
 
 _WIDEST_NAME = 48
+_WIDTH_BESIDE_NAME = 25  # of a line for an image
 
 
 class ResultPrinter:
@@ -31,7 +33,9 @@ class ResultPrinter:
     def __init__(self, sources: list[SourceFile], *, as_json: bool = False) -> None:
         self._num_done = 0
         self._as_json = as_json
-        self._column = min(_WIDEST_NAME, max((len(str(s.path)) for s in sources), default=0))
+        self._times: list[tuple[int, Timings]] = []
+        widest = _WIDEST_NAME if (columns := terminal_columns()) is None else columns - _WIDTH_BESIDE_NAME
+        self._column = min(_WIDEST_NAME, widest, max((len(str(s.path)) for s in sources), default=0))
         self._counts_frames = len(sources) == 1
         has_bar = len(sources) > 1 or any(s.is_video for s in sources)
         # If lines and bar share a terminal, they must use one stream, or they overwrite each other.
@@ -59,9 +63,11 @@ class ResultPrinter:
         if not self._counts_frames:
             self._bar.update(self._num_done)
         if self._as_json:
-            self._print(json.dumps(outcome.to_dict()))
+            print_json(outcome.to_dict())
         elif isinstance(outcome, FileResult):
+            self._times.append((outcome.frames, outcome.times))
             self._print(self._line(outcome))
+            _logger.debug("  %s%s", _stages(outcome.times, ".1f"), " a frame" if outcome.frames > 1 else "")
         else:
             _logger.error("%s: %s", outcome.source, outcome.error)
 
@@ -74,17 +80,26 @@ class ResultPrinter:
             self._bar.show(f"{source.path.name}: frame {index}" + (f" of {total}" if total else ""))
 
     def _line(self, done: FileResult) -> str:
-        times = done.times
         frames = f"{done.frames} frames, " if done.frames > 1 else ""
-        return (
-            f"{done.source:<{self._column}}  {f'{done.height}x{done.width}':>9}  "
-            f"{frames}{done.num_segments:3} segments  "
-            f"read {times.read:6.1f}  network {times.network:7.1f}  post-process {times.postprocess:6.1f}  "
-            f"write {times.write:6.1f} ms{' a frame' if done.frames > 1 else ''}"
-        )
+        name = f"{done.source:<{self._column}}  {f'{done.height}x{done.width}':>9}"
+        return f"{name}  {frames}{done.num_segments:3} segments"
+
+    @property
+    def times(self) -> str:
+        """The mean times of the stages over all predicted images and frames; empty without any."""
+        count = sum(frames for frames, _ in self._times)
+        if not count:
+            return ""
+        sums = {f.name: sum(frames * getattr(each, f.name) for frames, each in self._times) for f in fields(Timings)}
+        return _stages(Timings(**{stage: total / count for stage, total in sums.items()}), ".0f")
 
     def _print(self, line: str) -> None:
         if self._is_shared:
             self._bar.print(line)
         else:
             print(line, flush=True)
+
+
+def _stages(times: Timings, form: str) -> str:
+    stages = {"read": times.read, "network": times.network, "post-process": times.postprocess, "write": times.write}
+    return "ms: " + ", ".join(f"{stage} {spent:{form}}" for stage, spent in stages.items())

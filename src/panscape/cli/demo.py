@@ -6,12 +6,12 @@ be shipped; annotations of photos are neither.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 from panscape.datasets.base import Sample
 from panscape.datasets.town import Town
@@ -23,7 +23,7 @@ from panscape.geometry import Size
 from panscape.inference.output_folder import make_folder
 from panscape.inference.predictor import Prediction, Predictor
 from panscape.labels import LabelSpace
-from panscape.metrics import PanopticQuality
+from panscape.metrics import PanopticQuality, PanopticQualityReport
 from panscape.metrics.protocol import get_protocol
 from panscape.metrics.tables import format_percent, format_table
 from panscape.visualize import PANEL_TITLES, draw
@@ -59,19 +59,113 @@ SCENES = (
 )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneResult:
+    """A section of the page: a scene with its measurements and figures.
+
+    Attributes:
+        title: camera position and number of the scene.
+        size: height and width, pixels.
+        num_segments: number of predicted segments.
+        quality: panoptic quality of the scene.
+        render_ms: milliseconds to render the scene.
+        network_ms: milliseconds of the forward pass.
+        postprocess_ms: milliseconds of post-processing.
+        figures: images of the page.
+    """
+
+    title: str
+    size: Size
+    num_segments: int
+    quality: PanopticQuality
+    render_ms: float
+    network_ms: float
+    postprocess_ms: float
+    figures: Sequence[Figure]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The measurements as text."""
+        return {
+            "size": f"{self.size.height}x{self.size.width}",
+            "segments": str(self.num_segments),
+            "PQ": format_percent(self.quality.compute().all.pq),
+            "rendering": f"{self.render_ms:.0f} ms",
+            "network": f"{self.network_ms:.0f} ms",
+            "post-processing": f"{self.postprocess_ms:.0f} ms",
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "name": self.title,
+            "height": self.size.height,
+            "width": self.size.width,
+            "num_segments": self.num_segments,
+            "pq": self.quality.compute().all.pq,
+            "render_ms": round(self.render_ms, 3),
+            "network_ms": round(self.network_ms, 3),
+            "postprocess_ms": round(self.postprocess_ms, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DemoResult:
+    """The measurements of a demo; ``str()`` returns tables.
+
+    Attributes:
+        model: name of the model.
+        device: device it ran on.
+        report: panoptic quality on all scenes.
+        scenes: the scenes, in their order.
+        page: path of the page.
+    """
+
+    model: str
+    device: str
+    report: PanopticQualityReport
+    scenes: Sequence[SceneResult]
+    page: Path
+
+    @property
+    def network_ms(self) -> float:
+        """Mean milliseconds of the forward pass per scene."""
+        return fmean(scene.network_ms for scene in self.scenes)
+
+    @property
+    def postprocess_ms(self) -> float:
+        """Mean milliseconds of post-processing per scene."""
+        return fmean(scene.postprocess_ms for scene in self.scenes)
+
+    def __str__(self) -> str:
+        facts = [scene.facts for scene in self.scenes]
+        rows = [[scene.title, *each.values()] for scene, each in zip(self.scenes, facts, strict=True)]
+        return f"{format_table([['scene', *facts[0]], *rows])}\n\n{self.report}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "model": self.model,
+            "device": self.device,
+            "images": len(self.scenes),
+            "panoptic": self.report.to_dict(),
+            "network_ms": round(self.network_ms, 3),
+            "postprocess_ms": round(self.postprocess_ms, 3),
+            "scenes": [scene.to_dict() for scene in self.scenes],
+            "report": str(self.page),
+        }
+
+
 def run_demo(
     out: Path, *, model_name: str | Path = "town", device: str = "auto", scenes: Sequence[DemoScene] | None = None
-) -> Path:
-    """Render scenes, predict them, print a table and write a page.
+) -> DemoResult:
+    """Render scenes, predict them and write a page.
 
     Args:
         out: folder for the page; created if it does not exist.
         model_name: model for :func:`panscape.load`, with the label space of the synthetic scenes.
         device: see :class:`~panscape.inference.predictor.Predictor`.
         scenes: scenes to render; by default `SCENES`.
-
-    Returns:
-        The path of the page.
 
     Raises:
         InvalidArgumentError: the model has another label space, or ``out`` is a file.
@@ -92,66 +186,46 @@ def run_demo(
     for one in played:
         quality.merge(one.quality)
     report = quality.compute()
-    print(format_table([["scene", *played[0].facts], *([one.title, *one.facts.values()] for one in played)]))
-    print(f"\n{report}\n")
-    page = out / "index.html"
+    result = DemoResult(str(model_name), str(predictor.device), report, played, out / "index.html")
     write_page(
-        page,
+        result.page,
         "demo.html.jinja",
         title="panscape demo",
         values={
-            "model": str(model_name),
-            "device": str(predictor.device),
+            "model": result.model,
+            "device": result.device,
             "scenes": str(len(played)),
             "PQ": format_percent(report.all.pq),
             "PQ of things": format_percent(report.things.pq),
             "PQ of stuff": format_percent(report.stuff.pq),
-            "network, mean": f"{fmean(one.network_ms for one in played):.0f} ms",
-            "post-processing, mean": f"{fmean(one.postprocess_ms for one in played):.0f} ms",
+            "network, mean": f"{result.network_ms:.0f} ms",
+            "post-processing, mean": f"{result.postprocess_ms:.0f} ms",
         },
         types=type_heads(),
         labels=labels,
         report=report,
         scenes=played,
     )
-    return page
+    return result
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Played:
-    """A section of the page: a scene with its measurements, figures and scores."""
-
-    title: str
-    facts: Mapping[str, str]
-    figures: Sequence[Figure]
-    quality: PanopticQuality
-    network_ms: float
-    postprocess_ms: float
-
-
-def _play(scene: DemoScene, predictor: Predictor, labels: LabelSpace) -> _Played:
+def _play(scene: DemoScene, predictor: Predictor, labels: LabelSpace) -> SceneResult:
     """Render a scene, predict it and compare it with the ground truth."""
     started = perf_counter()
     sample = Town(scene.index + 1, scene.size, scene.view, seed=_SEED)[scene.index]
-    draw_ms = 1000 * (perf_counter() - started)
+    render_ms = 1000 * (perf_counter() - started)
     prediction = predictor.predict(sample.image)
     quality = PanopticQuality(labels)
     quality.update(prediction.map, sample.truth)
-    facts = {
-        "size": f"{scene.size.height}x{scene.size.width}",
-        "segments": str(prediction.map.num_segments),
-        "PQ": format_percent(quality.compute().all.pq),
-        "rendering": f"{draw_ms:.0f} ms",
-        "network": f"{prediction.network_ms:.0f} ms",
-        "post-processing": f"{prediction.postprocess_ms:.0f} ms",
-    }
-    return _Played(
-        f"{scene.view} {scene.index + 1}",
-        facts,
-        _figures(sample, prediction, predictor, labels),
-        quality,
-        prediction.network_ms,
-        prediction.postprocess_ms,
+    return SceneResult(
+        title=f"{scene.view} {scene.index + 1}",
+        size=scene.size,
+        num_segments=prediction.map.num_segments,
+        quality=quality,
+        render_ms=render_ms,
+        network_ms=prediction.network_ms,
+        postprocess_ms=prediction.postprocess_ms,
+        figures=_figures(sample, prediction, predictor, labels),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from panscape.cli.options import ResultOptions, given, require_writable
+from panscape.cli.printing import fitted, print_json
 from panscape.errors import InvalidArgumentError
 from panscape.progress import ProgressBar
 
@@ -110,15 +110,15 @@ def run_on_files(command: Evaluate) -> int:
         scores = evaluate_files(
             files.predictions, files.gt, options=command.metric, reading=command.reading, progress=bar.update
         )
-    if result.json:
-        print(json.dumps(scores.to_dict()))
-    else:
+    if not result.json:
         counts = f"{len(scores.records)} of {scores.num_images} images"
         paths = escape_control_chars(f"{files.predictions} against {files.gt}")
-        print(f"{paths}: {counts}, {scores.labels.name}, protocol {command.metric.protocol}\n")
-        print(scores)
+        title = f"{paths}: {counts}, {scores.labels.name}, protocol {command.metric.protocol}"
+        print(fitted(f"{title}\n\n{scores}"))
         _print_issues(scores)
     result.write(scores, images=files.images)
+    if result.json:
+        print_json(scores.to_dict() | result.paths)
     return 1 if scores.num_issues else 0
 
 
@@ -144,8 +144,11 @@ def compare_files(paths: Sequence[Path], result: ResultOptions) -> int:
     first, second = paths
     before, after = read_results(first), read_results(second)
     comparison = compare(before, after, names=distinct_names(first, second))
-    print(json.dumps(comparison.to_dict()) if result.json else comparison)
+    if not result.json:
+        print(fitted(str(comparison)))
     result.write(after, comparison=comparison)
+    if result.json:
+        print_json(comparison.to_dict() | {"report": result.report})
     return 0
 
 

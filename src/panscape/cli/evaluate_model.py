@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from torch import Tensor
 from panscape import load
 from panscape.cli.decode_arguments import apply_arguments
 from panscape.cli.options import require_writable
+from panscape.cli.printing import fitted, print_json
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.datasets.load import SkippedSample, load_sample
 from panscape.evaluation.evaluate_model import Predicted, evaluate, evenly_spread, predict_sample
@@ -174,10 +174,8 @@ class _Run:
         images = f"{count} image" if count == 1 else f"{count} images"
         given = f" with {' '.join(command.decode)}" if command.decode else ""
         dataset = f"{command.dataset.name} {command.dataset.split}"
-        print(f"{command.model}{given} on {images} of {dataset}{replaced}, protocol {command.metric.protocol}")
-        print(f"\n{report}")
-        if speed is not None:
-            print(f"\n{speed}")
+        title = f"{command.model}{given} on {images} of {dataset}{replaced}, protocol {command.metric.protocol}"
+        print(fitted("\n\n".join(str(part) for part in (title, report, speed) if part is not None)))
         if self.skipped:
             of_all = f"{len(self.skipped)} of {count + len(self.skipped)}"
             lines = [f"  {error}" for _, error in self.skipped]
@@ -215,9 +213,9 @@ def run_on_model(command: Evaluate) -> int:
             precision, limit = execution.precision, execution.limit
             speed = measure_speed(model, dataset, precision=precision, limit=limit, progress=bar.update)
     summary = run.summary(report, speed)
-    if result.json:
-        print(json.dumps(summary))
-    else:
+    if not result.json:
         run.print(report, speed)
     result.write(run.scores(summary))
+    if result.json:
+        print_json(summary | result.paths)
     return 1 if run.skipped else 0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from panscape.cli.wrapping import wrapped
+from panscape.cli.printing import print_json, wrapped
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Models:
 
         for weights in panscape.list_weights():
             if self.json:
-                print(json.dumps({"name": weights.name, "path": str(weights.path), "card": dict(weights.card)}))
+                print_json({"model": weights.name, "path": weights.path, "card": weights.card})
                 continue
             print(f"{weights.name}  ({weights.path.stat().st_size / 1e6:.1f} MB)")
             print_card(weights.card)

@@ -91,6 +91,11 @@ class ResultOptions:
             if not self.json:
                 print(f"\nreport: {self.report}")
 
+    @property
+    def paths(self) -> dict[str, Path | None]:
+        """The written files, for the JSON object of a command."""
+        return {"out": self.out, "report": self.report}
+
 
 def require_writable(*paths: Path | None) -> None:
     """Check early that files can be written.

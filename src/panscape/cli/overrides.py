@@ -26,12 +26,14 @@ class TrainingCommand:
         recipe: recipe with the given fields.
         options: options of the run.
         print_config: print the recipe instead of training.
+        json: print the results as JSON.
         notes: lines for the user about the data found and the settings chosen.
     """
 
     recipe: Recipe
     options: RunOptions
     print_config: bool
+    json: bool
     notes: tuple[str, ...] = ()
 
 
@@ -44,7 +46,10 @@ class _Options:
     """Fields of the recipe."""
 
     print_config: Annotated[bool, FlagCreatePairsOff] = False
-    """Print the recipe as JSON and exit without training."""
+    """Print the recipe as JSON; do not train."""
+
+    json: Annotated[bool, FlagCreatePairsOff] = False
+    """Print one JSON object at the end."""
 
 
 def override(recipe: Recipe, name: str, arguments: Sequence[str], notes: tuple[str, ...] = ()) -> TrainingCommand:
@@ -72,7 +77,7 @@ def override(recipe: Recipe, name: str, arguments: Sequence[str], notes: tuple[s
         # The short help hides fields that have fields of their own.
         is_rare=lambda kind, field: issubclass(kind, Recipe) and is_dataclass(getattr(recipe, field.name)),
     )
-    return TrainingCommand(given.recipe, given.run, given.print_config, notes)
+    return TrainingCommand(given.recipe, given.run, given.print_config, given.json, notes)
 
 
 def override_from_folder(arguments: Sequence[str]) -> TrainingCommand:

@@ -135,6 +135,8 @@ class Predict:
         if not self.json:
             count = len(sources) - len(failures)
             print(f"{count} of {len(sources)} predicted; results in {self.out}")
+            if reporter.times:
+                print(f"mean {reporter.times}")
         if failures and len(sources) > 1 and not self.json:
             lines = [f"  {failure.source}: {failure.error}" for failure in failures]
             _logger.warning("\n".join([f"{len(failures)} of {len(sources)} could not be used:", *lines]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from panscape.cli.printing import print_json
 from panscape.datasets.splits import ImageFile
 from panscape.errors import InvalidArgumentError
 from panscape.images import load_image
@@ -83,7 +83,8 @@ def run_submission(
             bar.update(done, len(images))
     archives = [str(path) for path in submission.archives]
     if as_json:
-        print(json.dumps({"images": len(images), "split": split, "archives": archives, "warnings": warnings}))
+        counts = {"images": len(images), "archives": archives, "warnings": warnings}
+        print_json({"recipe": recipe, "split": split, **counts})
     else:
         print(f"{len(images)} images of {kind.benchmark} {split} predicted; upload {' and '.join(archives)}")
     return 0

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from panscape.cli.wrapping import terminal_columns, wrapped
+from panscape.cli.printing import print_json, terminal_columns, wrapped
 from panscape.errors import InvalidArgumentError
+from panscape.serialization import to_plain
+
+if TYPE_CHECKING:
+    from panscape.recipes import RecipeInfo
 
 _WIDE = 100  # columns of a terminal from which on the summaries stand in a column of their own
 
@@ -38,7 +42,7 @@ class Recipes:
             raise InvalidArgumentError(f"no recipe contains {self.search!r}; omit --search to list all recipes")
         if self.json:
             for info in infos:
-                print(json.dumps(asdict(info)))
+                print_json(_plain(info))
             return 0
         columns = terminal_columns()
         width = max(len(info.name) for info in infos) if columns is None or columns >= _WIDE else 0
@@ -53,3 +57,13 @@ class Recipes:
                     line = f"    {info.name:<{width}}  {info.summary}{published}"
                     print(wrapped(line, hanging=width + 6))
         return 0
+
+
+def _plain(info: RecipeInfo) -> dict[str, Any]:
+    """Return a recipe under the keys of all commands, where "data" is a folder."""
+    published = [_renamed(to_plain(result), data="dataset") for result in info.published]
+    return _renamed(to_plain(info), name="recipe", data="dataset") | {"published": published}
+
+
+def _renamed(content: Mapping[str, Any], **names: str) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in content.items()}

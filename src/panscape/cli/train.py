@@ -34,7 +34,10 @@ class _Overview:
     """Recipe to train with."""
 
     print_config: bool = False
-    """Print the recipe as JSON and exit without training."""
+    """Print the recipe as JSON; do not train."""
+
+    json: bool = False
+    """Print one JSON object at the end."""
 
 
 def parse_training(arguments: Sequence[str]) -> TrainingCommand:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from panscape import load, zoo
 from panscape.cli.decode_arguments import parse_grid
 from panscape.cli.options import require_writable
+from panscape.cli.printing import fitted, print_json
 from panscape.datasets.load import SkippedSample
 from panscape.errors import InvalidArgumentError
 from panscape.evaluation.tune import Sweep, TuningReport, tune
@@ -56,12 +55,9 @@ def tune_model(command: Tune) -> int:
             progress=bar.update,
         )
     facts = _facts(command, found)
-    if command.json:
-        skipped = [{"image": image, "error": error} for image, error in bad]
-        print(json.dumps({"model": name, **facts, "sweeps": _plain(found.sweeps), "skipped": skipped}))
-    else:
+    if not command.json:
         images = f"{found.num_images} image{'' if found.num_images == 1 else 's'} of {facts['recipe']} {split}"
-        print(f"{name} on {images} (of {len(dataset)}), protocol {command.protocol}\n\n{tables(found)}")
+        print(fitted(f"{name} on {images} (of {len(dataset)}), protocol {command.protocol}\n\n{tables(found)}"))
     if bad:
         lines = [f"  {error}" for _, error in bad]
         _logger.warning("\n".join([f"{len(bad)} images could not be used:", *lines]))
@@ -70,6 +66,10 @@ def tune_model(command: Tune) -> int:
         zoo.save(model, command.out, {**zoo.read_card(name), "decoding": _note(facts, found)})
         if not command.json:
             print(f"\nsaved: {command.out}")
+    if command.json:
+        skipped = [{"image": image, "error": error} for image, error in bad]
+        sweeps = [_plain(sweep) for sweep in found.sweeps]
+        print_json({"model": name, **facts, "sweeps": sweeps, "skipped": skipped, "out": command.out})
     return 1 if bad else 0
 
 
@@ -83,7 +83,7 @@ def _facts(command: Tune, found: TuningReport) -> dict[str, Any]:
         "protocol": command.protocol,
         "before": round(found.before, 6),
         "after": round(found.after, 6),
-        "changes": {option: list(values) for option, values in found.changes.items()},
+        "changes": {option: {"before": old, "after": new} for option, (old, new) in found.changes.items()},
     }
 
 
@@ -120,18 +120,15 @@ def _table(sweep: Sweep, title: str) -> str:
     return format_table([[sweep.option, *values], [title, *map(format_percent, sweep.scores)]])
 
 
-def _plain(sweeps: Sequence[Sweep]) -> list[dict[str, Any]]:
-    return [
-        {
-            "option": sweep.option,
-            "values": list(sweep.values),
-            "scores": [None if math.isnan(score) else score for score in sweep.scores],
-            "before": sweep.before,
-            "chosen": sweep.chosen,
-            "at_edge": sweep.is_at_edge,
-        }
-        for sweep in sweeps
-    ]
+def _plain(sweep: Sweep) -> dict[str, Any]:
+    return {
+        "option": sweep.option,
+        "values": sweep.values,
+        "scores": sweep.scores,
+        "before": sweep.before,
+        "after": sweep.chosen,
+        "is_at_edge": sweep.is_at_edge,
+    }
 
 
 def _note(facts: Mapping[str, Any], found: TuningReport) -> str:

@@ -5,14 +5,15 @@ This module imports nothing heavy: the command line reads the fields for its hel
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg, subcommand
 
+from panscape.cli.messages import VERBOSITY_HELP
 from panscape.cli.models import print_card
+from panscape.cli.printing import print_json
 from panscape.errors import InvalidArgumentError
 
 
@@ -33,6 +34,9 @@ class Convert:
     """Label space: a bundled one, such as vistas_v1.2, or a .json file. By default Cityscapes, COCO panoptic or Vistas
     1.2, chosen by the number of categories."""
 
+    json: bool = False
+    """Print one JSON object."""
+
     def run(self) -> int:
         """Convert the file."""
         if self.out.suffix != ".safetensors":  # before the checkpoint is read
@@ -43,8 +47,12 @@ class Convert:
 
         digest = checked_digest(self.file)
         model = create_published(self.file, self.labels, model=self.model)
-        zoo.save(model, self.out, {"converted from": self.file.name, "sha256 of that file": digest})
-        print(f"wrote {self.out}")
+        card = {"converted from": self.file.name, "sha256 of that file": digest}
+        zoo.save(model, self.out, card)
+        if self.json:
+            print_json({"source": self.file, "model": self.out, "labels": model.labels.name, "card": card})
+        else:
+            print(f"wrote {self.out}")
         return 0
 
 
@@ -64,7 +72,7 @@ class ShowWeights:
 
         card = zoo.read_card(self.model)
         if self.json:
-            print(json.dumps({"name": self.model, "card": card}))
+            print_json({"model": self.model, "card": card})
         else:
             print(self.model)
             print_card(card)
@@ -75,7 +83,10 @@ class ShowWeights:
 class Weights:
     """Convert a published checkpoint, or print the model card of a saved model."""
 
-    action: Annotated[Convert, subcommand("convert")] | Annotated[ShowWeights, subcommand("show")]
+    action: (
+        Annotated[Convert, subcommand("convert", description=f"{Convert.__doc__} {VERBOSITY_HELP}")]
+        | Annotated[ShowWeights, subcommand("show", description=f"{ShowWeights.__doc__} {VERBOSITY_HELP}")]
+    )
 
     def run(self) -> int:
         """Run the action."""

@@ -57,7 +57,7 @@ class Difference:
         """Return a plain dict for JSON; None stands for nan."""
         parts = {"before": self.before, "after": self.after, "change": self.change, "low": self.low, "high": self.high}
         entries = {name: None if math.isnan(value) else value for name, value in parts.items()}
-        return {**entries, "more_than_noise": self.is_more_than_noise}
+        return {**entries, "is_more_than_noise": self.is_more_than_noise}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +158,22 @@ class Comparison:
             "images": self.num_images,
             "only_first": self.num_only_first,
             "only_second": self.num_only_second,
-            "groups": {name: d.to_dict() for name, d in self.groups.items()},
-            "categories": {name: d.to_dict() for name, d in self.categories.items()},
-            "types": {error_type.name.lower(): d.to_dict() for error_type, d in self.types.items()},
-            "changed": [[p.name, p.before, p.after] for p in self.changed],
+            **self._metrics(),
+            "error_types": {error_type.name.lower(): d.to_dict() for error_type, d in self.types.items()},
+            "changed": [{"image": p.name, "before": p.before, "after": p.after} for p in self.changed],
         }
+
+    def _metrics(self) -> dict[str, Any]:
+        """Return the differences under the keys of the metrics of one run."""
+        plain = {name: d.to_dict() for name, d in self.groups.items()}
+        panoptic: dict[str, Any] = {
+            group: {m.lower(): plain[m if group == "all" else f"{m} of {group}"] for m in _MEASURES}
+            for group in _GROUPS
+        }
+        panoptic["per_category"] = {name: {"pq": d.to_dict()} for name, d in self.categories.items()}
+        semantics = {"semantic": "mIoU", "semantic_head": "mIoU of the semantic head"}
+        heads = {key: {"mean_iou": plain[name]} for key, name in semantics.items() if name in plain}
+        return {"panoptic": panoptic, **heads}
 
 
 def _signed(fraction: float) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from panscape.datasets.load import SkippedSample
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed
 from panscape.evaluation.evaluators import create_evaluator
 from panscape.evaluation.options import DEFAULT_OPTIONS, DEFAULT_READING, EvaluationOptions, ReadingOptions
@@ -51,6 +52,7 @@ class FileEvaluation:
         records: one for each scored image, in the order of the ground truth.
         issues: all issues of the files, notes included, in the order of the images.
         num_images: number of images in the ground truth.
+        skipped: images without a usable ground truth.
         sources: sources of predictions and ground truth, to read single images again.
         pairs: the files of each scored image by its name.
         protocols: protocol of each image by its name; stricter for images with issues.
@@ -64,6 +66,7 @@ class FileEvaluation:
     records: tuple[ImageRecord, ...]
     issues: tuple[Issue, ...]
     num_images: int
+    skipped: tuple[SkippedSample, ...]
     sources: tuple[AnnotationSource, AnnotationSource]
     pairs: Mapping[str, EntryPair]
     protocols: Mapping[str, Protocol]
@@ -84,7 +87,7 @@ class FileEvaluation:
             "labels": self.labels.name,
             "protocol": self.protocol,
             "images": len(self.records),
-            "excluded": self.num_images - len(self.records),
+            "skipped": [{"image": image, "error": error} for image, error in self.skipped],
             **self.report.to_dict(),
             "issues": [issue.to_dict() for issue in self.issues],
             "issue_counts": count_by_kind(self.issues),
@@ -151,7 +154,7 @@ def evaluate_files(
     found = [*truth_source.issues, *of_predictions, *issues]
     new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(protocol)
-    records, protocols = [], {}
+    records, protocols, skipped = [], {}, []
     _stop_if(reading.strict, found)
     score = partial(
         _score_pair,
@@ -162,7 +165,7 @@ def evaluate_files(
         new_evaluator=new_evaluator,
     )
     with _in_order(score, pairs, reading.threads) as outcomes:
-        for done, outcome in enumerate(outcomes, start=1):
+        for done, (pair, outcome) in enumerate(zip(pairs, outcomes, strict=True), start=1):
             found += outcome.issues
             _stop_if(reading.strict, outcome.issues)
             if outcome.result is not None:
@@ -170,6 +173,9 @@ def evaluate_files(
                 total.merge(image, same_protocol=False)
                 records.append(record)
                 protocols[record.name] = image_protocol
+            else:
+                error = next((str(issue) for issue in outcome.issues if not issue.is_note), "no usable ground truth")
+                skipped.append(SkippedSample(pair.name, error))
             if progress is not None:
                 progress(done, len(pairs))
     if not records:
@@ -184,6 +190,7 @@ def evaluate_files(
         records=tuple(records),
         issues=tuple(found),
         num_images=len(pairs),
+        skipped=tuple(skipped),
         sources=(prediction_source, truth_source),
         pairs={pair.name: pair for pair in pairs if pair.name in protocols},
         protocols=protocols,

@@ -51,6 +51,12 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def hours(self) -> float:
+        """Hours of training up to the last metrics, with those before a resume."""
+        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
+        return max((json.loads(line).get("time", 0.0) for line in lines), default=0.0) / 3600
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
         return self.path / "checkpoints"

@@ -60,7 +60,7 @@ class RunOptions:
     """Handling of invalid images: "raise" stops, "skip" replaces them by other images and lists them."""
 
     profile: bool = False
-    """Profile the training steps and print where the time goes."""
+    """Profile the steps: print where time goes."""
 
     checkpoint_every: PositiveInt = 500
     """Steps between checkpoints."""

@@ -14,7 +14,7 @@ from panscape.inference.results import FileError, FileResult, Timings
 from panscape.inference.sources import SourceFile
 
 DONE = FileResult("shots/a.jpg", "a", 360, 480, 1, 23, 9, Timings(1.25, 20.0, 3.0, 4.0), "out/a.png")
-RIDE = FileResult("shots/ride.mp4", "ride", 360, 480, 12, 23.5, 9.25, Timings(1.25, 20.0, 3.0, 4.0), "out/ride.mp4")
+RIDE = FileResult("shots/ride.mp4", "ride", 360, 480, 12, 23.5, 9.25, Timings(1.25, 33.0, 3.0, 4.0), "out/ride.mp4")
 FAILED = FileError("shots/b.jpg", "no such image")
 SOURCES = [
     SourceFile(Path("shots/a.jpg"), "a"),
@@ -28,24 +28,39 @@ class Terminal(io.StringIO):
         return True
 
 
-def report_all(**options):
-    with on_stderr(logging.INFO), ResultPrinter(SOURCES, **options) as reporter:
+def report_all(level=logging.INFO, **options):
+    with on_stderr(level), ResultPrinter(SOURCES, **options) as reporter:
         reporter.on_result(DONE)
         reporter.on_result(FAILED)
         for index in range(1, 13):
             reporter.on_frame(SOURCES[2], index, 12)
         reporter.on_result(RIDE)
+    return reporter
+
+
+def test_times_are_means_over_images_and_frames_and_with_verbose_of_each(capsys):
+    reporter = report_all(level=logging.DEBUG)
+    err = capsys.readouterr().err
+    assert err.splitlines()[0] == "  ms: read 1.2, network 20.0, post-process 3.0, write 4.0"
+    assert err.splitlines()[-1] == "  ms: read 1.2, network 33.0, post-process 3.0, write 4.0 a frame"
+    assert reporter.times == "ms: read 1, network 32, post-process 3, write 4"  # (20 + 12 * 33) / 13
+
+
+def test_lines_fit_a_terminal_of_60_columns(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", "60")
+    long = SourceFile(Path("shots/" + 50 * "x"), "x")
+    with ResultPrinter([SOURCES[0], long]) as reporter:
+        reporter.on_result(DONE)
+    assert max(map(len, sys.stdout.getvalue().splitlines())) <= 60
 
 
 def test_text_has_a_line_for_each_source(capsys):
     report_all()
     out, err = capsys.readouterr()
     first, second = out.splitlines()
-    assert (
-        " ".join(first.split()) == "shots/a.jpg 360x480 23 segments read 1.2 network 20.0 post-process 3.0 write 4.0 ms"
-    )
-    assert "12 frames, 23.5 segments" in second
-    assert second.endswith("ms a frame")
+    assert " ".join(first.split()) == "shots/a.jpg 360x480 23 segments"
+    assert second.endswith("12 frames, 23.5 segments")
     assert first.index("360x480") == second.index("360x480")
     assert err == "panscape: error: shots/b.jpg: no such image\n"
 

@@ -35,12 +35,13 @@ def truths():
     return {tuple(s.size): Town(s.index + 1, tuple(s.size), s.view, seed=demo._SEED)[s.index].truth for s in SCENES}
 
 
-def test_the_page_and_the_table_show_the_measurements(tmp_path, monkeypatch, capsys, truths):
+def test_the_page_and_the_table_show_the_measurements(tmp_path, monkeypatch, truths):
     monkeypatch.setattr(demo, "load", lambda name: Oracle(truths))
-    page = demo.run_demo(tmp_path / "deep" / "demo", model_name="town", scenes=SCENES)
+    result = demo.run_demo(tmp_path / "deep" / "demo", model_name="town", scenes=SCENES)
+    page = result.page
     assert page == tmp_path / "deep" / "demo" / "index.html"
     text = page.read_text(encoding="utf-8")
-    out = capsys.readouterr().out
+    out = str(result)
     assert text.count("<section ") == 1 + len(SCENES)
     assert text.count("<img ") == len(SCENES) * 6  # image, truth, prediction, mistakes, overlay, one panel
     for title in ("street 1", "above 2"):

@@ -116,6 +116,8 @@ def test_the_help_of_every_command_fits_on_two_screens(
     assert end.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(max(1, math.ceil(len(line) / 100)) for line in lines) <= 80
+    assert "-q, --quiet" in " ".join(lines)
+    assert "--json" in " ".join(lines) or command == ["weights"]
 
 
 def test_suggestions_are_of_the_same_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,11 +43,11 @@ def listed(capsys, *arguments):
 
 def test_every_recipe_is_listed_with_its_system_and_dataset(capsys):
     found = listed(capsys)
-    assert {one["name"]: one["summary"] for one in found} == list_recipes()
+    assert {one["recipe"]: one["summary"] for one in found} == list_recipes()
     assert len(found) == len(list_recipes())
     for one in found:
-        recipe = get_recipe(one["name"])
-        assert (one["system"], one["data"]) == (SYSTEMS[type(recipe.model)], DATASETS[type(recipe.data)]), one
+        recipe = get_recipe(one["recipe"])
+        assert (one["system"], one["dataset"]) == (SYSTEMS[type(recipe.model)], DATASETS[type(recipe.data)]), one
 
 
 def test_text_is_grouped_by_system_and_dataset(capsys):
@@ -65,7 +65,7 @@ def test_published_results_are_listed(capsys):
     (one,) = listed(capsys, "--search", "deeplab_r52_coco_ocr")
     assert (one["hours"], one["num_devices"], one["ablation_of"]) == (27, 8, None)
     (result,) = one["published"]
-    assert (result["paper"], result["tables"], result["data"]) == ("PISR", ["Table 2"], "COCO val")
+    assert (result["paper"], result["tables"], result["dataset"]) == ("PISR", ["Table 2"], "COCO val")
     assert result["metrics"] == {"PQ": 37.2, "things": 38.9, "stuff": 35.7}
     assert main(["recipes", "--search", "deeplab_r52_coco_ocr"]) == 0
     line = "OCR, object context of categories (PISR, Table 2). Published: PQ 37.2."
@@ -74,12 +74,12 @@ def test_published_results_are_listed(capsys):
 
 @pytest.mark.parametrize("word", ["coco", "COCO", "Coco panoptic"])
 def test_search_ignores_case(word, capsys):
-    names = {one["name"] for one in listed(capsys, "--search", word)}
+    names = {one["recipe"] for one in listed(capsys, "--search", word)}
     assert names == {name for name in list_recipes() if "coco" in name}
 
 
 def test_search_finds_both_spellings_of_a_name(capsys):
-    assert [one["name"] for one in listed(capsys, "--search", "street_boxes")] == ["street_boxes"]
+    assert [one["recipe"] for one in listed(capsys, "--search", "street_boxes")] == ["street_boxes"]
 
 
 def test_search_without_result_is_one_line(capsys):

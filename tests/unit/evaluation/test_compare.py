@@ -90,7 +90,7 @@ def test_a_real_difference_is_more_than_noise(good: SavedEvaluation, bad: SavedE
     assert "more than noise" in comparison.sentence
     assert (comparison.first, comparison.second) == ("bad/out", "good/out")
     assert comparison.changed[0].change == max(p.change for p in comparison.images)
-    assert json.loads(json.dumps(comparison.to_dict()))["groups"]["PQ"]["more_than_noise"] is True
+    assert json.loads(json.dumps(comparison.to_dict()))["panoptic"]["all"]["pq"]["is_more_than_noise"] is True
 
 
 def test_intervals_are_paired(good: SavedEvaluation, bad: SavedEvaluation) -> None:

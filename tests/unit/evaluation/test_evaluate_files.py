@@ -517,7 +517,11 @@ class TestIssues:
         assert kinds(scores) == [IssueKind.MISSING_TRUTH, IssueKind.UNDESCRIBED, IssueKind.UNREADABLE]
         assert (scores.num_images, len(scores.records)) == (4, 2)
         assert reports(scores) == in_memory(predictions, {n: truths[n] for n in "34"})
-        assert scores.to_dict()["excluded"] == 2
+        skipped = {one["image"]: one["error"] for one in scores.to_dict()["skipped"]}
+        assert {image: Path(error.partition(": ")[0]).name for image, error in skipped.items()} == {
+            "1": "1.png",
+            "2": "2.png",
+        }
 
 
 class TestRefusals:

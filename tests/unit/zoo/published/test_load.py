@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from json_schemas import require_schema
 from released_deeplab import MOBILENETV2, released_shapes
 from torch import Tensor
 
@@ -137,6 +139,10 @@ def test_the_command_converts(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert said.err == (
         "panoptic_deeplab.pth: panoptic_deeplab_mobilenetv2 (longest_side=2048), 19 categories of cityscapes\n"
     )
+    assert main(["-q", "weights", "convert", str(path), "--out", str(out), "--json"]) == 0
+    line = require_schema(json.loads(capsys.readouterr().out), "weights")
+    assert (line["source"], line["model"], line["labels"]) == (str(path), str(out), "cityscapes")
+    assert line["card"]["converted from"] == path.name
     converted, read = load(out), create_published(path)
     assert all(torch.equal(t, read.state_dict()[n]) for n, t in converted.state_dict().items())
     assert converted.longest_side == 2048
