@@ -16,6 +16,7 @@ from panscape.progress import ProgressBar
 _logger = logging.getLogger(__name__)
 
 _WIDEST_NAME = 48
+_SHORTEST_NAME = 12
 _WIDTH_BESIDE_NAME = 25  # of a line for an image
 
 
@@ -34,8 +35,10 @@ class ResultPrinter:
         self._num_done = 0
         self._as_json = as_json
         self._times: list[tuple[int, Timings]] = []
-        widest = _WIDEST_NAME if (columns := terminal_columns()) is None else columns - _WIDTH_BESIDE_NAME
-        self._column = min(_WIDEST_NAME, widest, max((len(str(s.path)) for s in sources), default=0))
+        columns = terminal_columns()
+        self._longest = None if columns is None else max(columns - _WIDTH_BESIDE_NAME, _SHORTEST_NAME)
+        widest = max((len(str(s.path)) for s in sources), default=0)
+        self._column = min(self._longest or _WIDEST_NAME, _WIDEST_NAME, widest)
         self._counts_frames = len(sources) == 1
         has_bar = len(sources) > 1 or any(s.is_video for s in sources)
         # If lines and bar share a terminal, they must use one stream, or they overwrite each other.
@@ -81,8 +84,11 @@ class ResultPrinter:
 
     def _line(self, done: FileResult) -> str:
         frames = f"{done.frames} frames, " if done.frames > 1 else ""
-        name = f"{done.source:<{self._column}}  {f'{done.height}x{done.width}':>9}"
-        return f"{name}  {frames}{done.num_segments:3} segments"
+        name = done.source
+        if self._longest is not None and len(name) > self._longest:
+            name = f"...{name[3 - self._longest :]}"
+        size = f"{done.height}x{done.width}"
+        return f"{name:<{self._column}}  {size:>9}  {frames}{done.num_segments:3} segments"
 
     @property
     def times(self) -> str:

@@ -56,7 +56,9 @@ def _fitted_block(lines: list[str], columns: int) -> str:
     if max(map(len, lines), default=0) <= columns:
         return "\n".join(lines)
     starts = _column_starts(lines)
-    if len(lines) == 1 or len(starts) < 3:
+    if len(lines) == 1:
+        return wrapped(lines[0], hanging=0)
+    if len(starts) < 3:
         return "\n".join(wrapped(line, hanging=2 + len(line) - len(line.lstrip())) for line in lines)
     width = max(map(len, lines))
     cells = [[line[a:b] for line in lines] for a, b in zip(starts, [*starts[1:], width], strict=True)]
