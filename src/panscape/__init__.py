@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from panscape import inference as inference
     from panscape import metrics as metrics
     from panscape import models as models
+    from panscape import nn as nn
+    from panscape import ops as ops
     from panscape import recipes as recipes
     from panscape import representations as representations
     from panscape import training as training
@@ -79,6 +81,8 @@ _PACKAGES = (
     "inference",
     "metrics",
     "models",
+    "nn",
+    "ops",
     "recipes",
     "representations",
     "training",

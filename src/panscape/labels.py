@@ -181,15 +181,20 @@ class LabelSpace:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> LabelSpace:
-        """Build a label space from the result of :meth:`to_dict`.
+        """Build a label space from the result of :meth:`to_dict`; a missing ``color`` is generated.
 
         Raises:
             InvalidLabelSpaceError: a field is missing or of the wrong kind.
         """
         try:
             categories = tuple(
-                Category(_text(c, "name"), _flag(c, "is_thing"), _integer(c, "source_id"), _color(c["color"]))
-                for c in description["categories"]
+                Category(
+                    _text(c, "name"),
+                    _flag(c, "is_thing"),
+                    _integer(c, "source_id"),
+                    _color(c["color"]) if "color" in c else generated_color(i),
+                )
+                for i, c in enumerate(description["categories"])
             )
             return cls(_text(description, "name"), categories)
         except InvalidLabelSpaceError:

@@ -20,6 +20,8 @@ from panscape.evaluation.options import EvaluationOptions, InferenceOptions, Rea
 from panscape.inference.device import choose_device
 from panscape.models import PanopticModel
 from panscape.recipes import FROM_FOLDER, get_recipe, resolve_recipe_name
+from panscape.recipes.data_options import FolderData
+from panscape.recipes.from_run import dataset_of_run
 from panscape.training.config import Recipe
 from panscape.training.run_options import RunOptions
 
@@ -70,7 +72,8 @@ def train(
         data: folder of the dataset; synthetic datasets need none.
         **options: fields of :class:`~panscape.training.run_options.RunOptions`, such as ``device``, ``seed`` or
             ``resume``, and of the recipe, such as ``steps`` or ``batch_size``. A mapping changes fields of a part of
-            the recipe and keeps its others.
+            the recipe and keeps its others. For a folder of your own also ``void``, ``hold_out`` and ``min_area``,
+            see :class:`~panscape.recipes.data_options.FolderData`.
 
     Raises:
         UnknownNameError: there is no such recipe or option; the closest names are suggested.
@@ -82,10 +85,13 @@ def train(
 
     run_names = {field.name for field in fields(RunOptions)} - {"out", "data"}
     recipe_names = {field.name for field in fields(Recipe)} - {"data"}
-    _require_known(options, run_names | recipe_names, "option of train")
+    is_folder = not isinstance(recipe, Recipe) and os.fspath(recipe) == FROM_FOLDER
+    folder_names = {field.name for field in fields(FolderData)} if is_folder else set()
+    _require_known(options, run_names | recipe_names | folder_names, "option of train")
     run_options: RunOptions = _of_fields(RunOptions, {**options, "out": out, "data": data})
     if not isinstance(recipe, Recipe):
-        recipe = _recipe_of(recipe, run_options.data)
+        reading = _of_fields(FolderData, {name: value for name, value in options.items() if name in folder_names})
+        recipe = _recipe_of(recipe, run_options.data, reading)
     recipe = _with_fields(recipe, {name: value for name, value in options.items() if name in recipe_names})
     report = run(recipe, run_options)
     return TrainingResult(zoo.load(run_options.out), report, run_options.out)
@@ -111,9 +117,10 @@ def evaluate(
 
     Args:
         model: a model, or what :func:`panscape.load` takes.
-        dataset: a dataset; or a recipe or its name, for the dataset of the recipe. By default ``data`` is a folder of
-            your own, see :func:`panscape.datasets.from_folder`.
-        data: folder of the dataset; synthetic datasets need none.
+        dataset: a dataset; or a recipe or its name, for the dataset of the recipe. By default that of the run, if
+            ``model`` is a run directory, with all data options of the run; else ``data`` is a folder of your own, see
+            :func:`panscape.datasets.from_folder`.
+        data: folder of the dataset; by default that of the run. Synthetic datasets need none.
         split: split of the dataset.
         device: a torch device, or "auto" for CUDA if available. By default a given model stays where it is, and a
             loaded one moves to "auto".
@@ -128,7 +135,9 @@ def evaluate(
     from panscape.evaluation.evaluate_model import evaluate as evaluate_model
 
     metrics, inference = _grouped(options, "option of evaluate", EvaluationOptions, InferenceOptions)
-    opened = _dataset_of(dataset, None if data is None else Path(data), split)
+    folder = None if data is None else Path(data)
+    run = None if dataset is not None or isinstance(model, PanopticModel) else dataset_of_run(Path(model))
+    opened = _dataset_of(dataset, folder, split) if run is None else run.load(folder, split)
     if not isinstance(model, PanopticModel):
         model, device = zoo.load(os.fspath(model), labels=opened.labels), device or "auto"
     if device is not None:
@@ -155,14 +164,13 @@ def evaluate_files(predictions: _Path, truth: _Path, **options: Any) -> FileEval
     return evaluate_paths(predictions, truth, options=metrics, reading=reading)
 
 
-def _recipe_of(name: _Path, data: Path | None) -> Recipe:
+def _recipe_of(name: _Path, data: Path | None, reading: FolderData) -> Recipe:
     """Return a recipe by name; that of a folder is derived from it, and the choices are logged."""
     if _require_recipe(name, "a recipe") != FROM_FOLDER:
         return get_recipe(os.fspath(name))
-    from panscape.recipes.data_options import FolderData
     from panscape.recipes.from_folder import derive
 
-    derived = derive(FolderData().folder(data))
+    derived = derive(reading.folder(data), reading)
     for note in derived.notes:
         _logger.info(note)
     return derived.recipe

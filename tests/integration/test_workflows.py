@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import trees
+from PIL import Image
 from training_runs import TINY
 
 import panscape
+from panscape.cli import main
 from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.metrics import EvaluationReport
 
@@ -58,6 +61,34 @@ def test_a_folder_of_ones_own_is_trained_and_evaluated(tmp_path: Path) -> None:
     assert report.instances is not None
     whole = panscape.evaluate(result.model, panscape.datasets.from_folder(tmp_path / "data", "val"), workers=0)
     assert head_iou(whole) == pytest.approx(head_iou(result.report), abs=1e-6)
+
+
+def test_a_run_is_evaluated_on_its_own_held_out_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the default data options, void 11 would be no category, and images of training would be evaluated."""
+    folder, out = tmp_path / "mine", tmp_path / "run"
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    for i in range(12):
+        Image.fromarray(np.full((64, 64, 3), 20 * i, np.uint8)).save(folder / f"images/{i:02}.png")
+        Image.fromarray(np.repeat(np.array([0, 1, 2, 11], np.uint8), 16)[:, None].repeat(64, 1)).save(
+            folder / f"labels/{i:02}.png"
+        )
+    names = [("road", False), ("car", True), ("sky", False)]
+    categories = [{"name": name, "is_thing": thing, "source_id": i} for i, (name, thing) in enumerate(names)]
+    (folder / "categories.json").write_text(json.dumps({"name": "mine", "categories": categories}))
+    result = panscape.train(data=folder, out=out, void=11, hold_out=4, batch_size=2, **QUICK)
+    report = panscape.evaluate(out)
+    assert head_iou(report) == pytest.approx(head_iou(result.report), abs=1e-6)
+    assert main(["evaluate", str(out), "--json", "--device", "cpu", "--workers", "0"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["recipe"], printed["images"]) == ("from_folder", 3)
+    assert main(["evaluate", str(out), "--recipe", "from_folder", "--data", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 3
+    record = json.loads((out / "run.json").read_text())
+    record["recipe"]["data"]["type"] = "MyData"
+    (out / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InvalidArgumentError, match="data options that this version of panscape does not have"):
+        panscape.evaluate(out)
 
 
 def test_a_folder_with_the_name_of_a_recipe_hides_no_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

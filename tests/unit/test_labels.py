@@ -7,6 +7,7 @@ import pytest
 
 from panscape import Category, LabelSpace
 from panscape.errors import InvalidLabelSpaceError, UnknownNameError, UnreadableFileError
+from panscape.labels import generated_color
 
 SKY = Category("sky", False, 11, (70, 130, 180))
 CAR = Category("car", True, 26, (0, 0, 142))
@@ -53,6 +54,13 @@ class TestLabelSpace:
             InvalidLabelSpaceError, match=r"expected categories as panscape\.Category, got str; .*from_names"
         ):
             LabelSpace("two", ["sky", "car"])
+
+    def test_a_color_may_be_missing(self):
+        plain = LabelSpace("two", (SKY, CAR)).to_dict()
+        del plain["categories"][1]["color"]
+        labels = LabelSpace.from_dict(plain)
+        assert labels["sky"] == SKY
+        assert labels["car"].color == generated_color(1)
 
     def test_a_notebook_shows_a_table(self):
         html = LabelSpace("two", (SKY, Category("<b>", True, 1, (0, 0, 0))))._repr_html_()

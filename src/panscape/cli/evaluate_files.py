@@ -77,7 +77,7 @@ def is_files_mode(command: Evaluate) -> bool:
         raise InvalidArgumentError(f"expected {_FORMS}; got {_as_options(others)} together with {with_what}")
     needed: dict[str, object] = {"--predictions": files.predictions, "--gt": files.gt}
     if not is_files_mode:
-        needed = {"MODEL": command.model, "--recipe": command.dataset.recipe}
+        needed = {"MODEL": command.model, "--recipe": command.dataset.is_known(command.model) or None}
     missing = [name for name, value in needed.items() if value is None]
     if missing:
         raise InvalidArgumentError(f"expected {_FORMS}; {missing[0]} is missing")

@@ -103,6 +103,7 @@ class _Run:
 
     Attributes:
         command: its options.
+        recipe: name of the recipe of the dataset.
         model: on its device.
         dataset: the split.
         indices: dataset index of each image, by its name.
@@ -111,6 +112,7 @@ class _Run:
     """
 
     command: Evaluate
+    recipe: str
     model: PanopticModel
     dataset: PanopticDataset
     indices: dict[str, int] = field(default_factory=dict)
@@ -137,7 +139,7 @@ class _Run:
         command = self.command
         return {
             "model": command.model,
-            "recipe": command.dataset.name,
+            "recipe": self.recipe,
             "split": command.dataset.split,
             "oracle": list(command.oracles),
             "decoding": {option.name: option.value for option in decoding_options(self.model.decoding).values()},
@@ -156,7 +158,7 @@ class _Run:
             dataset=self.dataset,
             indices=self.indices,
             predictions=Path(command.model or ""),
-            truth=Path(f"{command.dataset.name} {command.dataset.split}"),
+            truth=Path(f"{self.recipe} {command.dataset.split}"),
             records=self.records,
             issues=[
                 Issue(image, IssueKind.UNREADABLE, error.removeprefix(f"{image}: ")) for image, error in self.skipped
@@ -173,7 +175,7 @@ class _Run:
         replaced = f" with ground-truth {', '.join(command.oracles)}" if command.oracles else ""
         images = f"{count} image" if count == 1 else f"{count} images"
         given = f" with {' '.join(command.decode)}" if command.decode else ""
-        dataset = f"{command.dataset.name} {command.dataset.split}"
+        dataset = f"{self.recipe} {command.dataset.split}"
         title = f"{command.model}{given} on {images} of {dataset}{replaced}, protocol {command.metric.protocol}"
         print(fitted("\n\n".join(str(part) for part in (title, report, speed) if part is not None)))
         if self.skipped:
@@ -191,10 +193,10 @@ def run_on_model(command: Evaluate) -> int:
     result, execution = command.result, command.execution
     require_writable(result.out, result.report)
     device = choose_device(execution.device)
-    dataset = command.dataset.load()
+    recipe, dataset = command.dataset.load(command.model or "")
     model = load(command.model or "", labels=dataset.labels).to(device)
     apply_arguments(model, command.decode, "panscape evaluate")
-    run = _Run(command, model, dataset)
+    run = _Run(command, recipe, model, dataset)
     with ProgressBar("images") as bar:
         report = evaluate(
             model,

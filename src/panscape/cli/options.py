@@ -21,34 +21,38 @@ class DatasetOptions:
     """The images and their ground truth."""
 
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """Recipe that defines the dataset (see "panscape recipes")."""
+    """Recipe that defines the dataset (see "panscape recipes"). By default that of the run, with its data options, if
+    MODEL is a run directory."""
 
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder of the dataset; synthetic datasets need none."""
+    """Folder of the dataset; by default that of the run. Synthetic datasets need none."""
 
     split: Annotated[str, arg(metavar="NAME")] = "val"
     """Split of the dataset: train, val, or another one, such as test."""
 
-    @property
-    def name(self) -> str:
-        """The full name of the recipe.
+    def load(self, model: str) -> tuple[str, PanopticDataset]:
+        """Return the name of the recipe, and the split of the dataset.
+
+        Args:
+            model: the model to evaluate. If it is the directory of a run with this recipe, data options are those of
+                the run, so that images on which it was trained are not evaluated.
 
         Raises:
-            UnknownNameError: there is no such recipe.
+            PanscapeError: there is no such recipe or split, its files are missing, or no recipe is given or known.
         """
-        from panscape.recipes import resolve_recipe_name
+        from panscape.recipes import get_recipe, resolve_recipe_name
+        from panscape.recipes.from_run import dataset_of_run
 
-        return resolve_recipe_name(self.recipe or "")
+        name = None if self.recipe is None else resolve_recipe_name(self.recipe)
+        run = None if name is not None and name.endswith(".py") else dataset_of_run(Path(model))
+        if run is not None and name in (None, run.recipe):
+            return run.recipe, run.load(self.data, self.split)
+        name = name or resolve_recipe_name("")
+        return name, get_recipe(name).data.load(self.data, self.split)
 
-    def load(self) -> PanopticDataset:
-        """Return the split of the dataset.
-
-        Raises:
-            PanscapeError: there is no such recipe or split, or its files are missing.
-        """
-        from panscape.recipes import get_recipe
-
-        return get_recipe(self.name).data.load(self.data, self.split)
+    def is_known(self, model: str | None) -> bool:
+        """Return whether a recipe is given, or the model is a run directory, which knows its own."""
+        return self.recipe is not None or (model is not None and (Path(model) / "run.json").is_file())
 
 
 @dataclass(frozen=True)

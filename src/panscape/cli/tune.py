@@ -48,7 +48,7 @@ class Tune:
 
     def run(self) -> int:
         """Tune; return 1 if images were skipped."""
-        if self.model is None or self.dataset.recipe is None:
+        if self.model is None or not self.dataset.is_known(self.model):
             raise InvalidArgumentError(
                 "expected a MODEL and the recipe of its dataset: panscape tune MODEL --recipe NAME --data DIR"
             )

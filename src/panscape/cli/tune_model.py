@@ -36,7 +36,7 @@ def tune_model(command: Tune) -> int:
     require_writable(command.out)
     split, name = command.dataset.split, command.model or ""
     device = choose_device(command.execution.device)
-    dataset = command.dataset.load()
+    recipe, dataset = command.dataset.load(name)
     model = load(name, labels=dataset.labels).to(device)
     grid = parse_grid(model, command.decode, "panscape tune")
     if split != "train":
@@ -54,7 +54,7 @@ def tune_model(command: Tune) -> int:
             skipped=bad.append,
             progress=bar.update,
         )
-    facts = _facts(command, found)
+    facts = _facts(command, recipe, found)
     if not command.json:
         images = f"{found.num_images} image{'' if found.num_images == 1 else 's'} of {facts['recipe']} {split}"
         print(fitted(f"{name} on {images} (of {len(dataset)}), protocol {command.protocol}\n\n{tables(found)}"))
@@ -73,10 +73,10 @@ def tune_model(command: Tune) -> int:
     return 1 if bad else 0
 
 
-def _facts(command: Tune, found: TuningReport) -> dict[str, Any]:
+def _facts(command: Tune, recipe: str, found: TuningReport) -> dict[str, Any]:
     """Return the conditions and the results as plain values."""
     return {
-        "recipe": command.dataset.name,
+        "recipe": recipe,
         "split": command.dataset.split,
         "images": found.num_images,
         "metric": command.metric,

@@ -40,7 +40,8 @@ def from_semantic_mask(numbers: NDArray[Any], labels: LabelSpace, *, min_area: i
     if unknown:
         raise InvalidAnnotationError(
             f"expected numbers of label space {labels.name!r} ({', '.join(map(str, sorted(labels.id_of_source)))}; "
-            f"void {void}), got {', '.join(map(str, unknown[:5]))}; use the label space and void value of these labels"
+            f"void {void}), got {', '.join(map(str, unknown[:5]))}; use their label space, and their void "
+            f"value (--data.void in training)"
         )
     found = [(labels.id_of_source[number], number) for number in present if number != void]
     category = [c for c, _ in found if not labels[c].is_thing]

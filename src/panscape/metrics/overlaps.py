@@ -62,7 +62,8 @@ def require_categories(labels: LabelSpace, prediction: PanopticMap, truth: Panop
     """Check that two maps are given, and that all of their categories are in a label space.
 
     Raises:
-        InvalidArgumentError: one is not a map, or a map has a category that ``labels`` does not have.
+        InvalidArgumentError: one is not a map, or a map has labels with other names, or a category that ``labels`` does
+            not have.
     """
     for name, one in (("prediction", prediction), ("truth", truth)):
         if not isinstance(one, PanopticMap):
@@ -71,6 +72,11 @@ def require_categories(labels: LabelSpace, prediction: PanopticMap, truth: Panop
                 "PanopticMap.from_transformers a result of transformers, with PanopticMap.from_coco a COCO PNG and its "
                 "segments_info, with PanopticMap.from_ids an array of ids, with panscape.formats.decode_label_divisor "
                 "arrays of categories and instances as category * 1000 + instance"
+            )
+        if one.labels is not None and one.labels.names != labels.names:
+            raise InvalidArgumentError(
+                f"expected maps of label space {labels.name!r}, got a {name} of {one.labels.name!r}, whose categories "
+                "have other names; evaluate with the label space that the maps were made with"
             )
         category = one.category
         largest = int(category.max()) if category.numel() else -1
