@@ -3,7 +3,7 @@
 ::
 
     python benchmarks/predict_folder.py --photo photo.jpg
-    python benchmarks/predict_folder.py --photo photo.jpg --image-format jpeg --model town
+    python benchmarks/predict_folder.py --photo photo.jpg --image-format png --model town
 
 The photo is resized to ``--width`` and copied ``--images`` times. It prints a Markdown table: the medians of the stages
 of one image in series, then for each number of writers the elapsed time of the folder per image, its ratio to that of
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="street")
-    parser.add_argument("--image-format", choices=["png", "jpeg"], default="png")
+    parser.add_argument("--image-format", choices=["jpeg", "png"], default="jpeg")
     parser.add_argument("--writers", type=int, nargs="*", default=[1, 2], help="numbers of writing threads")
     args = parser.parse_args()
     predictor = Predictor(panscape.load(args.model), device="auto")

@@ -167,18 +167,12 @@ class PanopticMap(Interchange):
 
     def areas(self) -> Tensor:
         """Return the number of pixels of every segment, int64 [S]."""
-        return torch.bincount(self.ids.flatten().long(), minlength=self.num_segments + 1)[1:]
+        index, _, start, stop = self._runs()
+        return index.new_zeros(self.num_segments + 1).index_add_(0, index, stop - start)[1:]
 
     def boxes(self) -> Tensor:
         """Return the tight box of every segment, float32 [S, 4], xyxy in pixels, half-open; zeros if it is empty."""
-        width = self.size.width
-        # Runs of equal ids along rows have the same extent as the pixels, and there are a hundred times fewer.
-        is_start = torch.ones_like(self.ids, dtype=torch.bool)
-        is_start[:, 1:] = self.ids[:, 1:] != self.ids[:, :-1]
-        y, start = is_start.nonzero(as_tuple=True)
-        stop = torch.cat([start[1:], start.new_zeros(1)])[: len(start)]
-        stop[stop == 0] = width  # the next run begins a row, so this one ends at the border
-        index = self.ids[y, start].long()
+        index, y, start, stop = self._runs()
         extent = []
         for low, high in ((start, stop), (y, y + 1)):
             first = torch.full((self.num_segments + 1,), torch.iinfo(torch.int64).max, device=index.device)
@@ -187,6 +181,21 @@ class PanopticMap(Interchange):
         (left, right), (top, bottom) = extent
         boxes = torch.stack([left, top, right, bottom], dim=1)[1:]
         return torch.where(boxes[:, 2:3] > 0, boxes, torch.zeros_like(boxes)).float()
+
+    def _runs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return id, row, first and past-the-last column of all runs of equal ids along rows, int64 [R] each.
+
+        They have the area and extent of the pixels, and there are a hundred times fewer.
+        """
+        height, width = self.size
+        is_start = torch.ones_like(self.ids, dtype=torch.bool)
+        is_start[:, 1:] = self.ids[:, 1:] != self.ids[:, :-1]
+        flat = is_start.flatten()
+        # NumPy finds them in a tenth of torch's time.
+        at = torch.from_numpy(np.flatnonzero(flat.numpy())) if flat.is_cpu else flat.nonzero().flatten()
+        end = torch.cat([at[1:], at.new_full((min(1, len(at)),), height * width)])
+        y = at // max(width, 1)
+        return self.ids.flatten()[at].long(), y, at - y * width, end - y * width
 
     def equals(self, other: PanopticMap) -> bool:
         """Return whether both have the same segments in any order; scores are not compared."""

@@ -15,6 +15,7 @@ import pytest
 import torch
 from color_model import ColorModel, painted
 from maps import SHAPES, generated_map
+from PIL import Image
 from processes import Process
 
 import panscape
@@ -81,7 +82,7 @@ def test_a_saved_network_predicts_a_folder_in_a_process_of_its_own(photos, tmp_p
     assert lines[3] == "3 of 3 predicted; results in panscape_out"
     assert re.fullmatch(r"mean ms: read \d+, network \d+, post-process \d+, write \d+", lines[4])
     names = ["b", "night_a", "photos_a"]
-    overlays = [*(f"{n}.png" for n in names), *(f"{n}_panels.png" for n in names)]
+    overlays = [*(f"{n}.jpg" for n in names), *(f"{n}_panels.jpg" for n in names)]
     assert sorted(p.name for p in Path("panscape_out").iterdir()) == sorted([*overlays, "panoptic", "panoptic.json"])
     assert sorted(p.stem for p in Path("panscape_out/panoptic").iterdir()) == names
     described = json.loads(Path("panscape_out/panoptic.json").read_text())
@@ -107,12 +108,12 @@ class TestPredict:
         ]
         assert main(arguments) == 0
         assert color_model == ["mine"]
-        assert load_image("deep/er/a.png").shape == (3, 48, 64)
+        assert load_image("deep/er/a.jpg").shape == (3, 48, 64)
         assert capsys.readouterr().err == ""
 
     def test_each_option_changes_the_overlay(self, photos, color_model):
         def overlay(*options: str) -> torch.Tensor:
-            assert main(["predict", "photos/a.png", "--out", "out", *options]) == 0
+            assert main(["predict", "photos/a.png", "--out", "out", "--image-format", "png", *options]) == 0
             return load_image("out/a.png")
 
         save_png("photos/a.png", painted(generated_map(0, (240, 320))))
@@ -123,18 +124,21 @@ class TestPredict:
             assert not torch.equal(overlay("--names", "none", "--no-legend", *options), plain), options
         assert overlay("--names", "none").shape[1] > 240
 
-    def test_an_overlay_as_jpeg(self, photos, color_model):
-        assert main(["predict", "photos/a.png", "--image-format", "jpeg", "--save-outputs"]) == 0
+    @pytest.mark.parametrize(("options", "suffix"), [([], "jpg"), (["--image-format", "png"], "png")])
+    def test_overlays_are_jpeg_or_png(self, options, suffix, photos, color_model):
+        assert main(["predict", "photos/a.png", *options, "--save-outputs"]) == 0
         found = {p.name for p in Path("panscape_out").iterdir() if p.is_file()}
-        assert found == {"a.jpg", "a_panels.jpg", "panoptic.json"}
-        assert load_image("panscape_out/a.jpg").shape[2] == 64
+        assert found == {f"a.{suffix}", f"a_panels.{suffix}", "panoptic.json"}
+        with Image.open(f"panscape_out/a.{suffix}") as overlay:
+            assert overlay.format == ("JPEG" if suffix == "jpg" else "PNG")
+            assert overlay.width == 64
 
     def test_help_lists_the_results_of_videos(self, capsys):
         with pytest.raises(SystemExit):
             main(["predict", "--help"])
         text = " ".join(capsys.readouterr().out.replace("│", " ").split())
         assert "the maps of images (of videos with --frame-maps) in COCO panoptic format" in text
-        assert "NAME_panels.png; not written for videos" in text
+        assert "NAME_panels.jpg; not written for videos" in text
 
     def test_a_broken_photo_is_named_twice_and_the_exit_code_is_one(self, photos, color_model, capsys):
         (photos / "b.png").write_bytes(b"broken")
@@ -154,7 +158,7 @@ class TestPredict:
         assert [line["source"] for line in lines] == ["photos/a.png", "photos/b.png", "photos/night/a.png"]
         assert ["error" in line for line in lines] == [False, True, False]
         assert lines[0]["height"] == 48
-        assert lines[0]["overlay"] == "panscape_out/photos_a.png"
+        assert lines[0]["overlay"] == "panscape_out/photos_a.jpg"
         assert err == ""
 
     def test_running_twice_does_not_predict_the_first_results(self, photos, color_model, capsys):

@@ -54,7 +54,7 @@ def test_the_sheet_holds_features_before_and_after_relations(
             nn.init.kaiming_normal_(module.weight)  # some begin so small that all categories are equally likely
     zoo.save(model, "tiny.safetensors")
     predict = ["predict", "photo.png", "--model", "tiny.safetensors", "--device", "cpu", "--max-size", "150"]
-    assert main([*predict, "--save-outputs", "--out", "out"]) == 0
+    assert main([*predict, "--save-outputs", "--image-format", "png", "--out", "out"]) == 0
 
     image = load_image("photo.png")
     predictor = Predictor(model, device="cpu", longest_side=150)

@@ -46,7 +46,7 @@ class Predict:
     panoptic.json and panoptic/."""
 
     save_outputs: bool = False
-    """Also write the network outputs of each image as NAME_panels.png; not written for videos."""
+    """Also write the network outputs of each image as NAME_panels.jpg; not written for videos."""
 
     frame_maps: bool = False
     """Also write the map of every video frame; maps of images are always written."""
@@ -67,8 +67,8 @@ class Predict:
     no_legend: bool = False
     """Omit the legend below the overlays of images."""
 
-    image_format: Literal["png", "jpeg"] = "png"
-    """Encoding of overlays and sheets; JPEG is faster and smaller. Maps are always PNG."""
+    image_format: Literal["jpeg", "png"] = "jpeg"
+    """Encoding of overlays and sheets; PNG is lossless, but takes ten times as long. Maps are always PNG."""
 
     device: str = "auto"
     """Device to run on: "auto" (CUDA if available, else the CPU), "cpu", or a CUDA device such as "cuda:1"."""

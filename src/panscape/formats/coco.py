@@ -67,10 +67,11 @@ def encode_coco(panoptic: PanopticMap, labels: LabelSpace | None = None) -> tupl
         if scores is not None:
             segment["score"] = scores[row]
         segments.append(segment)
-    # The lowest three bytes of a little-endian id are red, green and blue.
-    ids = np.ascontiguousarray(panoptic.ids.numpy()).astype("<i4", copy=False)
-    rgb = ids.view(np.uint8).reshape(*panoptic.size, 4)[..., :3]
-    return torch.from_numpy(np.ascontiguousarray(rgb)), segments
+    ids, rgb = panoptic.ids.numpy(), np.zeros((*panoptic.size, 3), np.uint8)
+    for byte in range(3):
+        if panoptic.num_segments >= 256**byte:  # most maps have one byte only
+            rgb[..., byte] = ids if byte == 0 else ids >> 8 * byte  # the cast keeps the lowest byte
+    return torch.from_numpy(rgb), segments
 
 
 def decode_coco(

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from panscape.atomic_io import atomic_write, write_json
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.formats.coco import coco_categories, decode_coco, encode_coco
 from panscape.formats.coco_json import CocoAnnotation, load_coco_json
-from panscape.images import open_image, save_png
+from panscape.formats.id_png import encode_id_png
+from panscape.images import open_image
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -45,7 +45,7 @@ def save_coco(panoptic: PanopticMap, path: str | os.PathLike[str], labels: Label
     # The PNG first: if the folder is missing, the error names the requested file.
     with atomic_write(path) as png_file, atomic_write(path.with_suffix(".json")) as json_file:
         json_file.write_text(json.dumps(content), encoding="utf-8")
-        Image.fromarray(rgb.numpy()).save(png_file, "PNG", compress_level=1)
+        png_file.write_bytes(encode_id_png(rgb.numpy()))
 
 
 def load_coco(path: str | os.PathLike[str], labels: LabelSpace | None = None) -> PanopticMap:
@@ -154,7 +154,8 @@ class CocoPanopticWriter:
             raise InvalidArgumentError(f"expected the name of an image without folder, got {name!r}")
         path = self.folder / f"{name}.png"
         rgb, segments = encode_coco(panoptic, self.labels)
-        save_png(path, rgb.permute(2, 0, 1))
+        with atomic_write(path) as png_file:
+            png_file.write_bytes(encode_id_png(rgb.numpy()))
         image_id = _image_id(name)
         described = _image(image_id, image or path.name, panoptic)
         return WrittenMap(path, described, _annotation(image_id, path.name, segments))

@@ -30,8 +30,8 @@ class OutputFolder:
 
     Images, maps and sheets may be written by several threads at the same time.
 
-    Layout: ``<name>.png`` (or ``.jpg``) is the overlay, ``panoptic/<name>.png`` the map, ``panoptic.json`` describes
-    all maps (both in COCO panoptic format), ``<name>_panels.png`` (or ``.jpg``) is a sheet of the network's outputs,
+    Layout: ``<name>.jpg`` (or ``.png``) is the overlay, ``panoptic/<name>.png`` the map, ``panoptic.json`` describes
+    all maps (both in COCO panoptic format), ``<name>_panels.jpg`` (or ``.png``) is a sheet of the network's outputs,
     ``<name>.mp4`` the overlay of a video. Every file is written completely or not at all.
 
     ``file_name`` of an image in ``panoptic.json`` is its path relative to the common folder of all sources. For a video
@@ -55,7 +55,7 @@ class OutputFolder:
         *,
         style: Callable[..., Tensor] = draw,
         legend: bool = False,
-        image_format: ImageFormat = "png",
+        image_format: ImageFormat = "jpeg",
     ) -> None:
         style(torch.zeros(3, 1, 1, dtype=torch.uint8), PanopticMap.empty((1, 1)), labels)  # checks the options
         make_folder(folder, "results")

@@ -18,10 +18,11 @@ from typing import Any, ClassVar, Self
 
 from PIL import Image
 
+from panscape.atomic_io import atomic_write
 from panscape.datasets.splits import ImageFile
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError
 from panscape.formats import encode_coco
-from panscape.images import save_png
+from panscape.formats.id_png import encode_id_png
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -142,7 +143,8 @@ class Submission(ABC):
     def _annotation(self, archive: str, folder: Path, name: str, image_id: int | str, result: PanopticMap) -> Any:
         """Write the PNG of a map in COCO panoptic format, and return its annotation."""
         rgb, segments = encode_coco(result, self.labels)
-        save_png(self._add(archive, folder / name), rgb.permute(2, 0, 1))
+        with atomic_write(self._add(archive, folder / name)) as path:
+            path.write_bytes(encode_id_png(rgb.numpy()))
         return {"image_id": image_id, "file_name": name, "segments_info": segments}
 
     def _missing_categories(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Visualisation of panoptic maps and network outputs, with torch, NumPy and Pillow only."""
+"""Visualisation of panoptic maps and network outputs, with torch, NumPy, numba and Pillow only."""
 
 from panscape.visualize.grid import make_grid as make_grid
 from panscape.visualize.instances import segment_colors as segment_colors

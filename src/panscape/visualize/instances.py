@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +50,7 @@ def segment_colors(result: PanopticMap, labels: LabelSpace, palette: Palette = "
             f"expected categories of {labels.name!r}, 0..{len(labels) - 1}, got {category.max()}; "
             "give the label space of the map"
         )
-    shades = _shades(category_colors(labels, palette))
+    shades = _shades(labels, palette)
     is_thing = np.array([c.is_thing for c in labels])
     rows = np.flatnonzero(is_thing[category])
     chosen = np.zeros(len(category), np.int64)
@@ -59,8 +60,10 @@ def segment_colors(result: PanopticMap, labels: LabelSpace, palette: Palette = "
     return colors
 
 
-def _shades(colors: Colors) -> Colors:
-    """Return the shades of colors, uint8 [C, 8, 3]; the first one is the color itself."""
+@lru_cache(maxsize=32)
+def _shades(labels: LabelSpace, palette: Palette) -> Colors:
+    """Return the shades of the category colors, uint8 [C, 8, 3]; the first one is the color itself."""
+    colors = category_colors(labels, palette)
     lab = to_oklab(colors)[:, None]
     change, factor, turn = (_SHADES[:, i] for i in range(3))
     spread = [_LIGHTNESS[0] - change.min(), _LIGHTNESS[1] - change.max()]
@@ -98,7 +101,8 @@ def _choose(
 def _neighbours(result: PanopticMap, category: NDArray[np.int64]) -> dict[int, list[int]]:
     """Return the rows of the segments of its own category close to each segment."""
     rows, columns = (max(1, length // _SAMPLES) for length in result.size)
-    ids = result.ids.cpu().numpy()[rows // 2 :: rows, columns // 2 :: columns].astype(np.int64)
+    ids = result.ids.cpu().numpy()[rows // 2 :: rows, columns // 2 :: columns]
+    ids = np.ascontiguousarray(ids)  # one pass over the strided map
     group = np.concatenate([[-1], category])
     count = len(group)
     pairs: list[NDArray[np.int64]] = []
@@ -109,8 +113,8 @@ def _neighbours(result: PanopticMap, category: NDArray[np.int64]) -> dict[int, l
             (ids[step:, step:], ids[:-step, :-step]),
             (ids[step:, :-step], ids[:-step, step:]),
         ):
-            differ = a != b
-            a, b = a[differ], b[differ]
+            at = np.nonzero(a != b)  # few pixels: all further steps are cheap
+            a, b = a[at].astype(np.int64), b[at].astype(np.int64)
             same = group[a] == group[b]
             pairs.append(np.unique(a[same] * count + b[same]))
     found: defaultdict[int, list[int]] = defaultdict(list)

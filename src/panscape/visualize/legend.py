@@ -76,5 +76,7 @@ def _entries(
         text = labels[i].name + (f" ({count[i]})" if labels[i].is_thing and count[i] > 1 else "")
         entries.append((text, np.full(shape, colors[i], np.uint8)))
     if areas.sum() < result.size.height * result.size.width:
-        entries.append((void, hatch(np.full(shape, 150, np.uint8), np.ones(shape[:2], bool), size, 1.0)))
+        swatch = np.full(shape, 150, np.uint8)
+        hatch(swatch, np.ones(shape[:2], bool), size, 1.0)
+        entries.append((void, swatch))
     return entries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from panscape.labels import LabelSpace
+from panscape.ops.jit import jit
 from panscape.visualize.oklab import Colors
+from panscape.visualize.pixels import Pixels
 from panscape.visualize.text import ink_on, load_font, text_size
 
 if TYPE_CHECKING:
@@ -27,15 +30,13 @@ _MAX_TRIES = 12  # segments of a category on which its name is tried
 _MAX_COVERED = 0.3  # share of any segment that all names together may hide
 
 
-def draw_names(
-    pixels: NDArray[np.uint8], result: PanopticMap, labels: LabelSpace, colors: Colors, names: Names
-) -> NDArray[np.uint8]:
-    """Return pixels with names: largest segments first, without overlap, inside the image.
+def draw_names(pixels: Pixels, result: PanopticMap, labels: LabelSpace, colors: Colors, names: Names) -> None:
+    """Write names into pixels: largest segments first, without overlap, inside the image.
 
     No name is written where names would hide more than 30 % of any segment.
 
     Args:
-        pixels: uint8 [H, W, 3].
+        pixels: uint8 [H, W, 3], changed in place.
         result: a map of this size.
         labels: label space of the map.
         colors: color of each segment, uint8 [S, 3].
@@ -43,28 +44,46 @@ def draw_names(
             one for each segment, with the score of things.
     """
     size = text_size(*pixels.shape[:2])
-    font = load_font(size)
-    canvas = Image.fromarray(pixels)
-    pen = ImageDraw.Draw(canvas)
-    layout = _Layout(result, labels, size)
-    for text, rows in _texts(result, labels, names):
-        label = (round(1.5 * size), math.ceil(pen.textlength(text, font=font)) + size)
-        found = layout.place(label, rows)
-        if found is None:
-            continue
-        row, (left, top, right, bottom) = found
-        fill = tuple(int(v) for v in colors[row])
-        ink = ink_on(fill)
-        pen.rounded_rectangle(
-            (left, top, right - 1, bottom - 1), radius=size // 2, fill=fill, outline=ink, width=max(1, size // 16)
-        )
-        pen.text(((left + right) / 2, (top + bottom) / 2), text, fill=ink, font=font, anchor="mm")
-    return np.array(canvas)
+    areas = result.areas().cpu().numpy()
+    layout = _Layout(result, areas, labels, size)
+    for text, rows in _texts(result, areas, labels, names):
+        found = layout.place(_label_size(text, size), rows)
+        if found is not None:
+            row, box = found
+            _write_label(pixels, box, text, size, tuple(colors[row].tolist()))
 
 
-def _texts(result: PanopticMap, labels: LabelSpace, names: Names) -> Iterator[tuple[str, list[int]]]:
+def _write_label(pixels: Pixels, box: _Box, text: str, size: int, color: tuple[int, ...]) -> None:
+    left, top, right, bottom = box
+    label, is_label = _draw_label(text, size, color)
+    pixels[top:bottom, left:right][is_label] = label[is_label]
+
+
+@lru_cache(maxsize=256)
+def _label_size(text: str, size: int) -> tuple[int, int]:
+    """Return height and width of the label of a text."""
+    return round(1.5 * size), math.ceil(load_font(size).getlength(text)) + size
+
+
+@lru_cache(maxsize=256)
+def _draw_label(text: str, size: int, color: tuple[int, ...]) -> tuple[Pixels, NDArray[np.bool_]]:
+    """Return the label of a text, uint8 [h, w, 3], and its pixels: all but the corners, bool [h, w]."""
+    height, width = _label_size(text, size)
+    ink, line = ink_on(color), max(1, size // 16)
+    label, is_label = Image.new("RGB", (width, height)), Image.new("1", (width, height))
+    for canvas, fill, outline in ((label, color, ink), (is_label, 1, 1)):
+        pen = ImageDraw.Draw(canvas)
+        box = (0, 0, width - 1, height - 1)
+        pen.rounded_rectangle(box, radius=size // 2, fill=fill, outline=outline, width=line)
+    ImageDraw.Draw(label).text((width / 2, height / 2), text, fill=ink, font=load_font(size), anchor="mm")
+    return np.array(label), np.array(is_label)
+
+
+def _texts(
+    result: PanopticMap, areas: NDArray[np.int64], labels: LabelSpace, names: Names
+) -> Iterator[tuple[str, list[int]]]:
     """Return each text with the rows of the segments it may be written on, by descending area."""
-    areas, category = result.areas().cpu().numpy(), result.category.tolist()
+    category = result.category.tolist()
     rows = np.argsort(-areas, kind="stable").tolist()
     if names == "segment":
         for row in rows[:_MAX_NAMES]:
@@ -88,9 +107,9 @@ def _name(result: PanopticMap, labels: LabelSpace, row: int) -> str:
 class _Layout:
     """Positions of labels on a map."""
 
-    def __init__(self, result: PanopticMap, labels: LabelSpace, text_size: int) -> None:
+    def __init__(self, result: PanopticMap, areas: NDArray[np.int64], labels: LabelSpace, text_size: int) -> None:
         self._ids = result.ids.cpu().numpy()
-        self._areas = result.areas().cpu().numpy()
+        self._areas = areas
         self._boxes = result.boxes().cpu().numpy().astype(int)
         self._is_thing = [labels[c].is_thing for c in result.category.tolist()]
         self._anchors = _anchors(self._ids)
@@ -151,26 +170,37 @@ def _anchors(ids: NDArray[np.int32]) -> Mapping[int, tuple[int, int]]:
     """Return an interior point (y, x) of every segment in a downsampled map, by row."""
     rows, columns = (max(1, length // 256) for length in ids.shape)
     ids = ids[rows // 2 :: rows, columns // 2 :: columns]
-    depth = np.zeros(ids.shape, np.int32)
-    # Repeated erosion: the depth of a pixel is the number of erosions that it survives.
-    alive = np.pad(ids, 1, constant_values=-1)
-    while True:
-        core = alive[1:-1, 1:-1]
-        same = core > 0
-        for neighbour in (alive[:-2, 1:-1], alive[2:, 1:-1], alive[1:-1, :-2], alive[1:-1, 2:]):
-            same &= neighbour == core
-        if not same.any():
-            break
-        depth += same
-        alive[1:-1, 1:-1] = np.where(same, core, -1)
-    flat = ids.ravel()
-    order = np.lexsort((depth.ravel(), flat))
-    deepest = order[np.flatnonzero(np.diff(flat[order], append=-1))]
+    inside = _deepest(np.ascontiguousarray(ids))
     return {
-        int(flat[i]) - 1: (
-            int(i) // ids.shape[1] * rows + rows // 2,
-            int(i) % ids.shape[1] * columns + columns // 2,
-        )
-        for i in deepest
-        if flat[i] > 0
+        value - 1: (at // ids.shape[1] * rows + rows // 2, at % ids.shape[1] * columns + columns // 2)
+        for value, at in enumerate(inside.tolist())
+        if value > 0 and at >= 0
     }
+
+
+@jit
+def _deepest(ids: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return for each id the index, in the flattened map, of the pixel farthest from other ids and the outside.
+
+    The distance is the number of steps to a neighbouring row or column (city block), in two passes as of Rosenfeld and
+    Pfaltz, "Sequential operations in digital picture processing", 1966. Of several such pixels, the last one; -1 if the
+    map does not contain the id.
+    """
+    height, width = ids.shape
+    depth = np.ones((height, width), np.int32)
+    for y in range(1, height):
+        for x in range(1, width):
+            above = depth[y - 1, x] if ids[y - 1, x] == ids[y, x] else 0
+            before = depth[y, x - 1] if ids[y, x - 1] == ids[y, x] else 0
+            depth[y, x] = 1 + min(above, before)
+    largest = ids.max() + 1 if ids.size else 0
+    best, found = np.zeros(largest, np.int32), np.full(largest, -1)
+    for y in range(height - 1, -1, -1):
+        for x in range(width - 1, -1, -1):
+            below = depth[y + 1, x] if y + 1 < height and ids[y + 1, x] == ids[y, x] else 0
+            after = depth[y, x + 1] if x + 1 < width and ids[y, x + 1] == ids[y, x] else 0
+            depth[y, x] = min(depth[y, x], 1 + min(below, after))
+            value = ids[y, x]
+            if depth[y, x] > best[value]:
+                best[value], found[value] = depth[y, x], y * width + x
+    return found

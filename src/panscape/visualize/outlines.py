@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panscape.labels import LabelSpace
+from panscape.ops.jit import jit
 
 if TYPE_CHECKING:
     from panscape.panoptic import PanopticMap
@@ -37,20 +38,10 @@ def draw_outlines(
     first_thing = len(category) + 1
     of_rank = np.ones(2 * len(category) + 1)
     of_rank[rank[1:]] = strength
-    field = rank[result.ids.cpu().numpy()]
-    width = outline_width(*field.shape)
-    lowest, highest = _extreme(field, width, np.minimum), _extreme(field, width, np.maximum)
-    at = np.flatnonzero(lowest != highest)  # few pixels: all further steps are cheap
-    here, low, high = field.ravel()[at], lowest.ravel()[at], highest.ravel()[at]
-    # Where a thing is both above and below others, the dark line has priority.
-    is_dark = (high > here) & (high >= first_thing)
-    is_light = (here >= first_thing) & (low < here) & ~is_dark
-    opacity = np.where(high > here, 0.4, 0.0)  # of the line between stuff
-    opacity[is_dark] = 0.65 * of_rank[high[is_dark]]
-    opacity[is_light] = 0.82 * of_rank[here[is_light]]
-    share = np.rint(opacity * 256).astype(np.uint16)[:, None]
-    flat = pixels.reshape(-1, 3)
-    flat[at] = (flat[at] * (256 - share) + np.where(is_light, 255, 0).astype(np.uint16)[:, None] * share) >> 8
+    dark, light = (np.rint(opacity * of_rank * 256).astype(np.uint16) for opacity in (0.65, 0.82))
+    dark[:first_thing] = round(0.4 * 256)  # of the line between stuff
+    ids = np.ascontiguousarray(result.ids.cpu().numpy())
+    _draw_lines(ids, outline_width(*ids.shape), rank, first_thing, dark, light, pixels)
 
 
 def outline_width(height: int, width: int) -> int:
@@ -58,12 +49,52 @@ def outline_width(height: int, width: int) -> int:
     return min(max(1, round(math.sqrt(height * width) / 800)), _MAX_WIDTH)
 
 
-def _extreme(field: NDArray[np.int32], reach: int, pick: np.ufunc) -> NDArray[np.int32]:
-    """Return the lowest or highest value within ``reach`` pixels along rows and columns (a plus, not a square)."""
-    result = field.copy()
-    for step in range(1, reach + 1):
-        pick(result[step:], field[:-step], out=result[step:])
-        pick(result[:-step], field[step:], out=result[:-step])
-        pick(result[:, step:], field[:, :-step], out=result[:, step:])
-        pick(result[:, :-step], field[:, step:], out=result[:, :-step])
-    return result
+@jit
+def _draw_lines(
+    ids: NDArray[np.int32],
+    reach: int,
+    rank: NDArray[np.int32],
+    first_thing: int,
+    dark: NDArray[np.uint16],
+    light: NDArray[np.uint16],
+    pixels: NDArray[np.uint8],
+) -> None:
+    """Draw the lines at all pixels that have another id within ``reach`` along rows and columns (a plus, not a square).
+
+    Args:
+        ids: int32 [H, W], 0..S.
+        reach: width of a line in pixels.
+        rank: of each id; of two segments, the higher one is on top.
+        first_thing: lowest rank of things.
+        dark: opacity of the dark line around the segment of a rank, 0..256.
+        light: opacity of the light line inside the segment of a rank, 0..256.
+        pixels: uint8 [H, W, 3], changed in place.
+    """
+    height, width = ids.shape
+    is_near = np.zeros((height, width), np.bool_)
+    for y in range(height):
+        for x in range(1, width):
+            if ids[y, x] != ids[y, x - 1]:
+                is_near[y, max(x - reach, 0) : x + reach] = True
+    for y in range(1, height):
+        for x in range(width):
+            if ids[y, x] != ids[y - 1, x]:
+                is_near[max(y - reach, 0) : y + reach, x] = True
+    for y in range(height):
+        for x in range(width):
+            if not is_near[y, x]:
+                continue
+            here = rank[ids[y, x]]
+            low, high = here, here
+            for other_y in range(max(y - reach, 0), min(y + reach + 1, height)):
+                low, high = min(low, rank[ids[other_y, x]]), max(high, rank[ids[other_y, x]])
+            for other_x in range(max(x - reach, 0), min(x + reach + 1, width)):
+                low, high = min(low, rank[ids[y, other_x]]), max(high, rank[ids[y, other_x]])
+            # Where a thing is both above and below others, the dark line has priority.
+            share, ink = 0, 0
+            if here >= first_thing and low < here and not high > here:
+                share, ink = light[here], 255
+            elif high > here:
+                share = dark[high]
+            for channel in range(3):
+                pixels[y, x, channel] = (pixels[y, x, channel] * (256 - share) + ink * share) >> 8

@@ -15,12 +15,13 @@ from torch import Tensor
 from panscape.errors import InvalidArgumentError
 from panscape.images import ImageSource, to_image_tensor
 from panscape.labels import LabelSpace
+from panscape.visualize.blend import blend
 from panscape.visualize.instances import segment_colors
 from panscape.visualize.legend import append_legend
 from panscape.visualize.names import Names, draw_names
 from panscape.visualize.outlines import draw_outlines
 from panscape.visualize.palette import Palette, category_colors
-from panscape.visualize.pixels import to_pixels, to_tensor
+from panscape.visualize.pixels import to_tensor
 from panscape.visualize.text import text_size
 from panscape.visualize.void import hatch
 
@@ -75,7 +76,6 @@ def draw(
         if not 0 <= value <= 1:
             raise InvalidArgumentError(f"expected {name} from 0 to 1, got {value}")
     image = to_image_tensor(image)
-    pixels = to_pixels(image)
     if tuple(image.shape[1:]) != tuple(result.size):
         raise InvalidArgumentError(
             f"expected an image of the map's size {result.size.height}x{result.size.width}, "
@@ -88,16 +88,11 @@ def draw(
         result, kept = result.select(keep), keep.cpu().numpy()
         colors, strength = colors[kept], strength[kept]
     ids = result.ids.cpu().numpy()
-    # 8-bit fixed point: a quarter of the time of floats, and exact at opacity 0 and 1.
-    share = np.concatenate([[0], np.rint(opacity * strength * 256)]).astype(np.uint16)[:, None]
-    blended = pixels * (256 - share)[ids]
-    blended += (_with_void(colors) * share + 128)[ids]
-    blended = (blended >> 8).astype(np.uint8)
-    if (ids == 0).any():
-        blended = hatch(blended, ids == 0, text_size(*ids.shape), opacity)
+    blended = blend(image.detach().cpu().numpy(), ids, _with_void(colors), np.append(0, opacity * strength))
+    hatch(blended, ids == 0, text_size(*ids.shape), opacity)
     if outlines:
         draw_outlines(blended, result, labels, strength)
-    blended = _with_names(blended, result, labels, colors, names, palette)
+    _write_names(blended, result, labels, colors, names, palette)
     if legend:
         void = f"void, or score below {min_score:.2f}" if min_score > 0 else "void"
         blended = append_legend(blended, result, labels, palette, void)
@@ -123,7 +118,8 @@ def draw_segments(
     pixels = _with_void(colors)[result.ids.cpu().numpy()]
     if outlines:
         draw_outlines(pixels, result, labels, np.ones(result.num_segments))
-    return to_tensor(_with_names(pixels, result, labels, colors, names, palette))
+    _write_names(pixels, result, labels, colors, names, palette)
+    return to_tensor(pixels)
 
 
 def draw_semantic(semantic: Tensor, labels: LabelSpace, *, palette: Palette = "distinct") -> Tensor:
@@ -156,23 +152,23 @@ def _labels_of(result: PanopticMap, labels: LabelSpace | None) -> LabelSpace:
     return labels
 
 
-def _with_names(
+def _write_names(
     pixels: NDArray[np.uint8],
     result: PanopticMap,
     labels: LabelSpace,
     colors: NDArray[np.uint8],
     names: Names,
     palette: Palette,
-) -> NDArray[np.uint8]:
-    """Return pixels with names in the colors of the segments, or in those of the legend for names of categories."""
+) -> None:
+    """Write names into pixels, in the colors of the segments, or in those of the legend for names of categories."""
     if names not in get_args(Names):
         known = ", ".join(f'"{name}"' for name in get_args(Names))
         raise InvalidArgumentError(f"expected names as one of {known}, got {names!r}")
     if names == "none":
-        return pixels
+        return
     if names == "category":
         colors = category_colors(labels, palette)[result.category.cpu().numpy()]
-    return draw_names(pixels, result, labels, colors, names)
+    draw_names(pixels, result, labels, colors, names)
 
 
 def _strength(result: PanopticMap, labels: LabelSpace) -> NDArray[np.float64]:

@@ -29,5 +29,5 @@ def to_pixels(image: Tensor) -> Pixels:
 
 
 def to_tensor(pixels: Pixels) -> Tensor:
-    """Return the image of pixels."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    """Return the image of pixels: a view, without a copy."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,11 +189,11 @@ class TestCocoFiles:
         old = generated_map(1)
         save_coco(old, path)
 
-        def fails(self, target, *_, **__):
-            target.write_bytes(b"half")
+        def fails(self, data):
+            self.write_text("half")
             raise OSError("disk full")
 
-        monkeypatch.setattr(Image.Image, "save", fails)
+        monkeypatch.setattr(Path, "write_bytes", fails)
         with pytest.raises(OSError, match="disk full"):
             save_coco(generated_map(2), path)
         assert load_coco(path).equals(old)

@@ -47,9 +47,9 @@ def truth_of(image):
     return model.decode(model(image[None].float() / 255), [tuple(image.shape[1:])])[0]
 
 
-def predict(folder, out, *, model=None, **options):
+def predict(folder, out, *, model=None, image_format="jpeg", **options):
     heard = Heard()
-    with OutputFolder(out, SHAPES) as outputs:
+    with OutputFolder(out, SHAPES, image_format=image_format) as outputs:
         failures = PredictionRun(Predictor(model or ColorModel(), device="cpu"), outputs, **options).predict_files(
             find_sources([folder]), heard
         )
@@ -88,15 +88,15 @@ def test_overlays_and_maps_of_a_folder(photos, tmp_path):
         assert (outcome.height, outcome.width, outcome.frames) == (64, 96 + i, 1)
         assert outcome.num_segments == truth.num_segments
         assert outcome.num_things == int((truth.category >= 2).sum())
-        assert outcome.overlay == str(tmp_path / "out" / f"{i}.png")
+        assert outcome.overlay == str(tmp_path / "out" / f"{i}.jpg")
         assert load_image(outcome.overlay).shape == image.shape
         source = torch.tensor([11, 7, 24, 26, -1])  # the numbers of SHAPES on disk; void stays -1
         assert torch.equal(decoded_semantic(tmp_path / "out", str(i)), source[truth.semantic(void=-1)])
     json.loads((tmp_path / "out/panoptic.json").read_text())
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "0.png",
-        "1.png",
-        "2.png",
+        "0.jpg",
+        "1.jpg",
+        "2.jpg",
         "panoptic",
         "panoptic.json",
     ]
@@ -144,7 +144,7 @@ def test_every_kind_of_photo_is_read(tmp_path):
         "palette": (40, 60),
         "turned": (60, 40),
     }
-    assert load_image(tmp_path / "out/turned.png").shape == (3, 60, 40)
+    assert load_image(tmp_path / "out/turned.jpg").shape == (3, 60, 40)
     assert decoded_semantic(tmp_path / "out", "turned").shape == (60, 40)
 
 
@@ -159,7 +159,7 @@ def test_a_broken_photo_stops_no_other(photos, tmp_path):
 
 
 def test_panels_show_the_outputs(photos, tmp_path):
-    predict(photos, tmp_path / "out", panels=True)
+    predict(photos, tmp_path / "out", panels=True, image_format="png")
     image = load_image(photos / "0.png")
     truth = truth_of(image)
     sheet = load_image(tmp_path / "out/0_panels.png")
@@ -256,11 +256,11 @@ class TestVideo:
         assert [type(o) for o in heard.outcomes] == [FileResult, FileError, FileResult, FileResult]
         assert [f.source for f in failures] == [str(shots / "cut.mp4")]
         assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-            "a.png",
+            "a.jpg",
             "panoptic",
             "panoptic.json",
             "ride.mp4",
-            "z.png",
+            "z.jpg",
         ]
 
 
@@ -269,7 +269,7 @@ def test_json_lines_have_the_segments_of_the_written_map(photos, tmp_path):
     for i, outcome in enumerate(heard.outcomes):
         line = require_schema(json.loads(json.dumps(outcome.to_dict())), "predict")
         assert all(line[key] > 0 for key in line if key.endswith("_ms"))
-        assert line["overlay"] == str(tmp_path / f"out/{i}.png")
+        assert line["overlay"] == str(tmp_path / f"out/{i}.jpg")
         assert line["map"] == str(tmp_path / f"out/panoptic/{i}.png")
         ids = np.asarray(Image.open(line["map"])).astype(int) @ [1, 256, 65536]
         truth = truth_of(load_image(photos / f"{i}.png"))

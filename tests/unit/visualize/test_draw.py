@@ -11,6 +11,7 @@ import pytest
 import torch
 from maps import SHAPES, a_map, generated_map
 from PIL import Image, ImageCms, ImageDraw
+from scipy import ndimage
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
@@ -24,7 +25,9 @@ from panscape.visualize import (
     make_grid,
     segment_colors,
 )
-from panscape.visualize.outlines import outline_width
+from panscape.visualize.blend import blend
+from panscape.visualize.names import _deepest
+from panscape.visualize.outlines import draw_outlines, outline_width
 from panscape.visualize.text import ink_on, text_size
 
 CAMVID = Path("../shared/data/camvid")
@@ -148,6 +151,60 @@ class TestDraw:
             draw(a_image((1, 1)), PanopticMap.empty((1, 1)), SHAPES, **option)
 
 
+class TestFastPaths:
+    """The compiled passes over the pixels against whole-array NumPy: equal in every pixel."""
+
+    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize("opacity", [0.0, 0.37, 1.0])
+    def test_blending(self, seed, opacity):
+        truth, image = generated_map(seed), a_image((96, 128), seed)
+        colors = np.random.default_rng(seed).integers(0, 256, (len(truth) + 1, 3)).astype(np.uint8)
+        strength = np.linspace(0, opacity, len(truth) + 1)
+        ids, share = truth.ids.numpy(), np.rint(256 * strength).astype(int)[:, None]
+        expected = (image.permute(1, 2, 0).numpy() * (256 - share)[ids] + (colors * share + 128)[ids]) >> 8
+        assert np.array_equal(blend(image.numpy(), ids, colors, strength), expected)
+
+    @pytest.mark.parametrize(("seed", "scale"), [(0, 1), (1, 1), (2, 9), (3, 18)])
+    def test_outlines(self, seed, scale):
+        size = 96 * scale, 128 * scale
+        truth, image = generated_map(seed).resize(*size), a_image(size, seed)
+        strength = np.random.default_rng(seed).random(len(truth))
+        pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        rank = np.arange(len(truth) + 1)
+        rank[1:] += [len(truth) * SHAPES[c].is_thing for c in truth.category.tolist()]
+        field = rank[truth.ids.numpy()]
+        low, high = field.copy(), field.copy()
+        for step in range(1, outline_width(*size) + 1):
+            for pick, extreme in ((np.minimum, low), (np.maximum, high)):
+                extreme[step:] = pick(extreme[step:], field[:-step])
+                extreme[:-step] = pick(extreme[:-step], field[step:])
+                extreme[:, step:] = pick(extreme[:, step:], field[:, :-step])
+                extreme[:, :-step] = pick(extreme[:, :-step], field[:, step:])
+        of_rank = np.zeros(2 * len(truth) + 1)
+        of_rank[rank[1:]] = strength
+        is_dark = (high > field) & (high > len(truth))
+        is_light = (field > len(truth)) & (low < field) & ~is_dark
+        opacity = np.where(is_dark, 0.65 * of_rank[high], np.where(high > field, 0.4, 0.0))
+        opacity = np.where(is_light, 0.82 * of_rank[field], opacity)
+        share = np.rint(256 * opacity).astype(int)[..., None]
+        expected = (pixels * (256 - share) + 255 * is_light[..., None] * share) >> 8
+        draw_outlines(pixels, truth, SHAPES, strength)
+        assert np.array_equal(pixels, expected)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_names_are_anchored_at_the_pixel_that_survives_most_erosions(self, seed):
+        ids = generated_map(seed, (64, 80)).ids.numpy()
+        expected = np.full(ids.max() + 1, -1)
+        for value in range(len(expected)):
+            mask, depth = ids == value, np.zeros(ids.shape, int)
+            while mask.any():
+                depth += mask
+                mask = ndimage.binary_erosion(mask)
+            if depth.any():
+                expected[value] = np.flatnonzero(depth == depth.max())[-1]
+        assert np.array_equal(_deepest(ids), expected)
+
+
 class TestScores:
     TRUTH = a_map("AACCDDEE", {"A": 0, "C": 2, "D": 2, "E": 3})
 
@@ -222,19 +279,14 @@ class TestNames:
     def written(self, monkeypatch):
         """The boxes, texts and colors of the labels that were drawn."""
         boxes, texts, fills = [], [], []
-        rectangle, text = ImageDraw.ImageDraw.rounded_rectangle, ImageDraw.ImageDraw.text
 
-        def keep_box(pen, xy, *args, **kwargs):
-            boxes.append(xy)
-            fills.append(kwargs["fill"])
-            return rectangle(pen, xy, *args, **kwargs)
+        def keep(pixels, box, text, size, color):
+            left, top, right, bottom = box
+            boxes.append((left, top, right - 1, bottom - 1))
+            texts.append(text)
+            fills.append(color)
 
-        def keep_text(pen, xy, what, *args, **kwargs):
-            texts.append(what)
-            return text(pen, xy, what, *args, **kwargs)
-
-        monkeypatch.setattr(ImageDraw.ImageDraw, "rounded_rectangle", keep_box)
-        monkeypatch.setattr(ImageDraw.ImageDraw, "text", keep_text)
+        monkeypatch.setattr("panscape.visualize.names._write_label", keep)
         return boxes, texts, fills
 
     @pytest.mark.parametrize("seed", range(6))
