@@ -74,7 +74,10 @@ def test_a_saved_network_predicts_a_folder_in_a_process_of_its_own(photos, tmp_p
         "--save-outputs",
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
-    assert (done.returncode, done.stderr) == (0, "")
+    said = [
+        line for line in done.stderr.splitlines() if not line.startswith("compiling kernels")
+    ]  # in a fresh checkout
+    assert (done.returncode, said) == (0, [])
     lines = done.stdout.splitlines()
     assert len(lines) == 5
     assert lines[0].startswith("photos/a.png ")

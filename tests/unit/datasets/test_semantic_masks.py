@@ -67,7 +67,7 @@ def test_foreign_numbers_are_named():
         from_semantic_mask(numbers, SHAPES, min_area=1, void=255)
     assert str(caught.value) == (
         "expected numbers of label space 'shapes' (7, 11, 24, 26; void 255), got 3, 200; "
-        "use the label space and void value of these labels"
+        "use their label space, and their void value (--data.void in training)"
     )
 
 
