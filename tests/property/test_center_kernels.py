@@ -79,7 +79,7 @@ def groupings(draw):
     return logits, center, offset, ImageGeometry.of(size, padded_size=padded), things, decoding
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(groupings())
 def test_grouping(case):
     logits, center, offset, geometry, things, decoding = case

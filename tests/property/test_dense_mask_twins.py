@@ -56,7 +56,7 @@ def cases(draw):
     return MaskInputs(query, category, dense, prob, ImageGeometry.of(size, padded_size=padded)), threshold
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(cases(), st.sampled_from(["released", "paper"]))
 def test_masks(case, compat):
     inputs, threshold = case
