@@ -65,7 +65,7 @@ def model_card(model: PanopticModel, name: str) -> str:
     things, stuff = (", ".join(c.name for c in part) or "none" for part in (labels.things, labels.stuff))
     system = "" if model.spec is None else f" by `{model.spec.name}`"
     lines = ["---", *header, "---", "", f"# {name}", ""]
-    lines += [f"Panoptic segmentation{system}, for [panscape](https://pypi.org/project/panscape/).", ""]
+    lines += [f"Panoptic segmentation{system}, for panscape (`pip install panscape`).", ""]
     lines += [f"- things: {things}", f"- stuff: {stuff}", "", "```python", "import panscape", ""]
     lines += [f'model = panscape.load("{name}")', 'result = model.predict("photo.jpg")  # a file, or an RGB image']
     lines += ['result.save("map.png")', 'overlay = result.draw("photo.jpg")', "```", ""]
