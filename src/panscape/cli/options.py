@@ -43,11 +43,13 @@ class DatasetOptions:
         from panscape.recipes import get_recipe, resolve_recipe_name
         from panscape.recipes.from_run import dataset_of_run
 
-        name = None if self.recipe is None else resolve_recipe_name(self.recipe)
-        run = None if name is not None and name.endswith(".py") else dataset_of_run(Path(model))
-        if run is not None and name in (None, run.recipe):
+        is_file = (self.recipe or "").endswith(".py")  # it builds datasets that a run directory cannot
+        run = None if is_file else dataset_of_run(Path(model))
+        if run is not None and self.recipe is None:
             return run.recipe, run.load(self.data, self.split)
-        name = name or resolve_recipe_name("")
+        name = resolve_recipe_name(self.recipe or "")
+        if run is not None and name == run.recipe:
+            return name, run.load(self.data, self.split)
         return name, get_recipe(name).data.load(self.data, self.split)
 
     def is_known(self, model: str | None) -> bool:

@@ -57,6 +57,12 @@ def segment_polygons(ids: _Int32, num_segments: int) -> list[list[Polygon]]:
 
 
 @jit
+def _with_room(values: _Int32, used: int) -> _Int32:
+    """Return an array with room for one more value: twice as long if all are used."""
+    return np.append(values, np.empty_like(values)) if used == len(values) else values
+
+
+@jit
 def _trace(ids: _Int32) -> tuple[_Int32, _Int32, _Int32, _Int32]:
     """Trace all rings; return their corners [N, 2], where each ring ends, its id, and the ring of its exterior."""
     height, width = ids.shape
@@ -105,21 +111,17 @@ def _trace(ids: _Int32) -> tuple[_Int32, _Int32, _Int32, _Int32]:
                         place[points[k, 1], points[k, 0]] = k + length
                     points[first : first + length] = ring
                     first += length
-                    if num_rings == len(stops):
-                        stops, owners = np.append(stops, np.empty_like(stops)), np.append(owners, np.empty_like(owners))
+                    stops, owners = _with_room(stops, num_rings), _with_room(owners, num_rings)
                     stops[num_rings], owners[num_rings] = first, owner
                     num_rings += 1
                 if num_points == len(points):
-                    grown = np.empty((2 * num_points, 2), np.int32)
-                    grown[:num_points] = points
-                    points = grown
+                    points = np.concatenate((points, np.empty_like(points)))
                 points[num_points, 0], points[num_points, 1] = x, y
                 place[y, x] = num_points
                 num_points += 1
             for k in range(first, num_points):
                 place[points[k, 1], points[k, 0]] = -1
-            if num_rings == len(stops):
-                stops, owners = np.append(stops, np.empty_like(stops)), np.append(owners, np.empty_like(owners))
+            stops, owners = _with_room(stops, num_rings), _with_room(owners, num_rings)
             stops[num_rings], owners[num_rings] = num_points, owner
             num_rings += 1
     points, stops, owners = points[:num_points], stops[:num_rings], owners[:num_rings]

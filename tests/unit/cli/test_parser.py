@@ -89,7 +89,8 @@ def test_rare_options_can_be_set_by_the_caller(capsys: pytest.CaptureFixture[str
         (["--name", "x", "--colour", "red"], "unknown option --colour; see program --help"),
         (["--name", "x", "--kind", "c"], "expected --kind as one of 'a', 'b', got 'c'; see program --help"),
         (["--name", "x", "--part.often", "y"], "expected a whole number for --part.often, got 'y'; see program --help"),
-        (["--name", "x", "--size", "3"], "expected 2 value(s) after --size, got fewer; see program --help"),
+        (["--name", "x", "--size", "3"], "expected 2 values after --size, got fewer; see program --help"),
+        (["--name"], "expected a value after --name, got none; see program --help"),
     ],
 )
 def test_an_error_is_one_sentence(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from center_scenes import center_scene
 from maps import SHAPES, generated_map
 from torch.nn import functional as F
 
@@ -77,31 +78,13 @@ def rules_of_panoptic_deeplab(logits, center, offset, inference_size, size, deco
     return result
 
 
-def scene(num_centers, seed):
-    """Smooth outputs of a network of stride 4: categories in blobs, and offsets which mostly find their centres."""
-    g = torch.Generator().manual_seed(seed)
-    height, width = 24, 36
-    logits = F.interpolate(torch.randn(1, 6, 6, 9, generator=g), (height, width), mode="bilinear")[0] * 5
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    center, offset = torch.zeros(height, width), torch.zeros(2, height, width)
-    best = torch.full((height, width), torch.inf)
-    for _ in range(num_centers):
-        cy, cx, peak = torch.rand(3, generator=g).tolist()
-        cy, cx = cy * height, cx * width
-        squared = (y - cy) ** 2 + (x - cx) ** 2
-        center = torch.maximum(center, (0.4 + 0.6 * peak) * torch.exp(-squared / 6))
-        offset = torch.where(squared < best, 4 * torch.stack([cy - y, cx - x]), offset)
-        best = torch.minimum(best, squared)
-    return logits, center, offset + torch.randn(offset.shape, generator=g)
-
-
 @pytest.mark.parametrize("group", [group_centers, group_centers_reference, batched])
 @pytest.mark.parametrize("compat", ["panoptic_deeplab", "detectron2"])
 @pytest.mark.parametrize("size", [(90, 139), (141, 230), (61, 77)])
 @pytest.mark.parametrize(("num_centers", "top_k"), [(0, 200), (7, 200), (9, 5)])
 def test_it_equals_the_rules_including_instance_numbers(group, compat, size, num_centers, top_k):
     inference_size = (90, 139)
-    outputs = scene(num_centers, num_centers)
+    outputs = center_scene(num_centers, num_centers)
     decoding = CenterDecoding(top_k=top_k, stuff_area=400, resize="outputs", compat=compat)
     expected = rules_of_panoptic_deeplab(*outputs, inference_size, size, decoding)
     geometry = ImageGeometry.of(size, inference_size, padded_size=(96, 144))
@@ -120,7 +103,7 @@ def test_it_equals_the_rules_including_instance_numbers(group, compat, size, num
 
 def test_with_fewer_centres_than_top_k_both_rules_find_the_same_segments_in_the_same_order():
     for seed in range(4):
-        outputs, geometry = scene(8, seed), ImageGeometry.of((90, 139), padded_size=(96, 144))
+        outputs, geometry = center_scene(8, seed), ImageGeometry.of((90, 139), padded_size=(96, 144))
         highest, above = (
             group_centers(*outputs, geometry, THINGS, CenterDecoding(stuff_area=400, compat=rule))
             for rule in ("panoptic_swiftnet", "panoptic_deeplab")
@@ -238,7 +221,7 @@ def test_areas_are_those_of_the_networks_input(ratio: float) -> None:
 
 @pytest.mark.parametrize("scored", [False, True])
 def test_equal_sizes_give_equal_maps(scored: bool) -> None:
-    logits, center, offset = scene(7, 3)
+    logits, center, offset = center_scene(7, 3)
     outputs = CenterOutputs(*(torch.stack([p, p]) for p in (logits, center[None], offset)))
     for align_corners in (False, True):
         decoding = CenterDecoding(stuff_area=400, align_corners=align_corners)
@@ -259,7 +242,7 @@ def test_equal_sizes_give_equal_maps(scored: bool) -> None:
 
 
 def test_scores_are_those_of_the_resized_outputs() -> None:
-    logits, center, offset = scene(7, 3)
+    logits, center, offset = center_scene(7, 3)
     outputs, inference_size, size = CenterOutputs(logits[None], center[None, None], offset[None]), (90, 139), (120, 200)
     representation = CenterRepresentation(decoding=CenterDecoding(stuff_area=400, resize="outputs"))
     geometry = ImageGeometry.of(size, inference_size, padded_size=(96, 144))
