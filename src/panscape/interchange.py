@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from panscape.errors import InvalidArgumentError, shown
 from panscape.ops.polygons import Polygon, segment_polygons
 
 if TYPE_CHECKING:
@@ -97,10 +98,17 @@ class Interchange:
             labels: the label space whose category ids are the ``label_id``.
 
         Raises:
+            InvalidArgumentError: it is not such a result, such as the list for a batch.
             InvalidAnnotationError: pixels and descriptions contradict each other, or a category is not in ``labels``.
         """
         from panscape.formats import from_transformers
 
+        if not isinstance(result, Mapping) or not {"segmentation", "segments_info"} <= result.keys():
+            raise InvalidArgumentError(
+                "expected the result for one image, a dict with 'segmentation' and 'segments_info', got "
+                f"{shown(result if isinstance(result, Mapping) else type(result).__name__)}; "
+                "post_process_panoptic_segmentation returns a list of them: give one at a time"
+            )
         return from_transformers(result["segmentation"], result["segments_info"], labels)
 
     def to_transformers(self: PanopticMap) -> dict[str, Any]:

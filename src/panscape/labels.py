@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from panscape.errors import InvalidLabelSpaceError, UnknownNameError, shown
+from panscape.errors import InvalidArgumentError, InvalidLabelSpaceError, UnknownNameError, shown
 from panscape.input_files import is_flag, load_json, to_integer
 
 _BUNDLED = Path(__file__).parent / "datasets" / "labels"
@@ -227,6 +227,23 @@ class LabelSpace:
             return cls.from_dict(description)
         except InvalidLabelSpaceError as error:
             raise InvalidLabelSpaceError(f"{path}: {error}") from error
+
+    @classmethod
+    def of(cls, labels: LabelSpace | str | Path) -> LabelSpace:
+        """Return a label space as it is, or :meth:`load` one by its name or path.
+
+        Raises:
+            InvalidArgumentError: it is neither.
+            UnknownNameError: as :meth:`load`.
+        """
+        if isinstance(labels, LabelSpace):
+            return labels
+        if isinstance(labels, str | Path):
+            return cls.load(labels)
+        raise InvalidArgumentError(
+            f"expected a LabelSpace, or the name of a bundled one such as 'cityscapes', got {shown(labels)}; "
+            "LabelSpace.from_names builds one from names"
+        )
 
     @staticmethod
     def bundled() -> list[str]:

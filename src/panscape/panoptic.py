@@ -125,7 +125,9 @@ class PanopticMap(Interchange):
         return f"PanopticMap({height}x{width}, {len(self)} segments{labels})"
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.array(self.ids.cpu().numpy(), dtype=dtype, copy=copy)
+        array = np.array(self.ids.cpu().numpy(), dtype=dtype, copy=copy)
+        array.flags.writeable = bool(copy)  # a view of the map must not change it
+        return array
 
     def __eq__(self, other: object) -> bool:
         """Return whether both have the same segments in any order, with equal scores; on any devices."""
@@ -288,14 +290,22 @@ class PanopticMap(Interchange):
             self.labels,
         )
 
-    def select(self, keep: Tensor) -> PanopticMap:
+    def select(self, keep: Tensor | ArrayLike) -> PanopticMap:
         """Return the map with only the selected segments; the pixels of the others become void.
 
         Args:
-            keep: bool [S].
+            keep: bool [S], whether to keep each segment; :meth:`for_category` selects by category.
+
+        Raises:
+            InvalidMapError: it is not one bool for each segment.
         """
-        if keep.shape != self.category.shape or keep.dtype != torch.bool:
-            raise InvalidMapError(f"expected keep as bool [{self.num_segments}], got {keep.dtype} {list(keep.shape)}")
+        given = keep if isinstance(keep, Tensor) else np.asarray(keep)
+        if tuple(given.shape) != (len(self),) or given.dtype not in (torch.bool, np.bool_):
+            raise InvalidMapError(
+                f"expected keep as bool [{len(self)}], one for each segment, got {given.dtype} {list(given.shape)}; "
+                "map.for_category selects by category"
+            )
+        keep = torch.as_tensor(given, device=self.ids.device)
         table = torch.zeros(self.num_segments + 1, dtype=torch.int32, device=self.ids.device)
         table[1:][keep] = torch.arange(1, int(keep.sum()) + 1, dtype=torch.int32, device=self.ids.device)
         return PanopticMap(

@@ -16,7 +16,7 @@ from maps import SHAPES, a_map, generated_map
 from PIL import Image
 
 from panscape import PanopticMap
-from panscape.errors import InvalidArgumentError, InvalidMapError, MissingExtraError
+from panscape.errors import InvalidArgumentError, InvalidMapError, MissingExtraError, UnreadableFileError
 
 SHOWN = replace(
     a_map("AABB\nAACC\n.ACC", {"A": 0, "B": 2, "C": 3}), score=torch.tensor([1.0, 0.5, 0.25]), labels=SHAPES
@@ -35,6 +35,11 @@ class TestFiles:
         replace(SHOWN, labels=None).save(tmp_path / "map.png")
         assert PanopticMap.load(tmp_path / "map.png").labels is None
 
+    def test_an_image_is_no_saved_map(self, tmp_path):
+        Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
+        with pytest.raises(UnreadableFileError, match=r"photo\.png: expected a saved map, .* photo\.json beside it"):
+            PanopticMap.load(tmp_path / "photo.png")
+
     def test_coco_and_back(self):
         rgb, segments = SHOWN.to_coco()
         assert [s["category_id"] for s in segments] == [11, 24, 26]
@@ -50,6 +55,11 @@ class TestTransformers:
             {"id": 2, "label_id": 2, "was_fused": False, "score": 0.5},
             {"id": 3, "label_id": 3, "was_fused": False, "score": 0.25},
         ]
+
+    @pytest.mark.parametrize("result", [[{"segmentation": 1}], {"segmentation": 1}, None])
+    def test_the_result_of_a_batch_is_refused(self, result):
+        with pytest.raises(InvalidArgumentError, match=r"a dict with 'segmentation' and .*: give one"):
+            PanopticMap.from_transformers(result)
 
     @pytest.mark.parametrize("seed", range(4))
     def test_and_back(self, seed):

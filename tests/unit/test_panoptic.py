@@ -188,6 +188,8 @@ class TestContainer:
         assert array.dtype == np.int32
         assert array.tolist() == self.labeled.ids.tolist()
         assert np.asarray(self.labeled, dtype=np.uint8).dtype == np.uint8
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0] = 0  # it shares the map's memory
         copied = np.array(self.labeled)
         copied[0, 0] = 0
         assert self.labeled.ids[0, 0] == 1
@@ -266,10 +268,13 @@ class TestNewMaps:
         assert kept.category.tolist() == [5, 7]
         assert kept.score.tolist() == pytest.approx([0.1, 0.3])
         assert kept.crowd.tolist() == [False, True]
-        with pytest.raises(InvalidMapError, match=r"keep as bool \[3\], got torch.int64 \[3\]"):
+        with pytest.raises(InvalidMapError, match=r"keep as bool \[3\], one for each segment, got torch.int64 \[3\]"):
             panoptic.select(torch.tensor([1, 0, 1]))
-        with pytest.raises(InvalidMapError, match=r"keep as bool \[3\], got torch.bool \[2\]"):
+        with pytest.raises(InvalidMapError, match=r"keep as bool \[3\], one for each segment, got torch.bool \[2\]"):
             panoptic.select(torch.tensor([True, False]))
+        with pytest.raises(InvalidMapError, match=r"map\.for_category selects by category"):
+            panoptic.select(["car"])
+        assert panoptic.select([True, False, True]) == kept
 
     def test_compact_drops_what_no_pixel_shows(self):
         panoptic = PanopticMap(ids([[0, 2]]), torch.tensor([4, 5, 6]))

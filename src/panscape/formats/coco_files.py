@@ -61,6 +61,10 @@ def load_coco(path: str | os.PathLike[str], labels: LabelSpace | None = None) ->
     """
     path = Path(path)
     json_path = path.with_suffix(".json")
+    if path.is_file() and not json_path.exists():
+        raise UnreadableFileError(
+            path, f"expected a saved map, a PNG with its description in {json_path.name} beside it, which is missing"
+        )
     content = load_coco_json(json_path)
     content.require_panoptic()
     for annotation in content.annotations:

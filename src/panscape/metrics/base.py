@@ -24,7 +24,7 @@ class Metric(ABC, Generic[ReportT]):
 
     Attributes:
         options: names of the attributes that must be equal in two metrics to merge them.
-        labels: the label space of predictions and truth.
+        labels: the label space of predictions and truth, or the name of a bundled one.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
@@ -132,17 +132,17 @@ class MatchedMetric(SummedMetric[ReportT]):
     options: ClassVar[tuple[str, ...]] = ("protocol",)
     columns: ClassVar[tuple[int, ...]]
 
-    def __init__(self, labels: LabelSpace, protocol: str | Protocol = "coco") -> None:
+    def __init__(self, labels: LabelSpace | str, protocol: str | Protocol = "coco") -> None:
         """Start with no images.
 
         Args:
-            labels: the label space of predictions and truth.
+            labels: the label space of predictions and truth, or the name of a bundled one.
             protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
 
         Raises:
             UnknownNameError: no protocol has this name.
         """
-        self.labels = labels
+        self.labels = labels = LabelSpace.of(labels)
         self.protocol = get_protocol(protocol)
         self.state = torch.zeros(len(labels), *self.columns, dtype=torch.float64)
 

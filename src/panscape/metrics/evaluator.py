@@ -126,7 +126,7 @@ class Evaluator(Metric[EvaluationReport]):
 
     def __init__(
         self,
-        labels: LabelSpace,
+        labels: LabelSpace | str,
         protocol: str | Protocol = "coco",
         *,
         semantic_head: SemanticIoU | None = None,
@@ -139,7 +139,7 @@ class Evaluator(Metric[EvaluationReport]):
         """Start with no images.
 
         Args:
-            labels: the label space of predictions and truth.
+            labels: the label space of predictions and truth, or the name of a bundled one.
             protocol: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
             semantic_head: optional metric of a semantic head.
             instances: optional average precision; requires predictions with scores, and memory grows with their number.
@@ -152,6 +152,7 @@ class Evaluator(Metric[EvaluationReport]):
             UnknownNameError: no protocol has this name.
             InvalidArgumentError: a metric has another label space, or ``boundary`` has another protocol.
         """
+        labels = LabelSpace.of(labels)
         asked = (semantic_head, instances, instances_before_fusion, instance_iou, instance_iou_head, boundary)
         for metric, (what, _) in zip(asked, _OPTIONAL.values(), strict=True):
             if metric is not None and metric.labels != labels:

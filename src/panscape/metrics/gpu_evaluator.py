@@ -24,7 +24,7 @@ class GpuEvaluator(SummedMetric[EvaluationReport]):
     the number of true segments times the number of predicted ones. Values out of range are reported by :meth:`compute`.
 
     Attributes:
-        labels: the label space of predictions and truth.
+        labels: the label space of predictions and truth, or the name of a bundled one.
         protocol: the evaluation protocol.
         state: float64 [K, K + 12] on the device: the columns of PQ (4), PQ-dagger (2), parsing covering (4) and IoU of
             categories (K + 1), as in the states of their accumulators; the first row of the last column counts
@@ -33,18 +33,18 @@ class GpuEvaluator(SummedMetric[EvaluationReport]):
 
     options = ("protocol",)
 
-    def __init__(self, labels: LabelSpace, device: torch.device | str, protocol: str | Protocol = "coco") -> None:
+    def __init__(self, labels: LabelSpace | str, device: torch.device | str, protocol: str | Protocol = "coco") -> None:
         """Start with no images.
 
         Args:
-            labels: the label space of predictions and truth.
+            labels: the label space of predictions and truth, or the name of a bundled one.
             device: of the maps.
             protocol: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
 
         Raises:
             UnknownNameError: no protocol has this name.
         """
-        self.labels = labels
+        self.labels = labels = LabelSpace.of(labels)
         self.protocol = get_protocol(protocol)
         self.state = torch.zeros(len(labels), len(labels) + 12, dtype=torch.float64, device=device)
         self._is_stuff = torch.tensor([not category.is_thing for category in labels], device=device)

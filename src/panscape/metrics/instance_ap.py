@@ -135,7 +135,7 @@ class InstanceAP(Metric[InstanceAPReport]):
     images, gives the same report however the images are distributed over processes.
 
     Attributes:
-        labels: the label space of predictions and truth.
+        labels: the label space of predictions and truth, or the name of a bundled one.
         protocol: "coco" or "cityscapes".
         sizes: size ranges by name, for which AP is also reported: smallest and largest area in pixels, both inclusive.
         percentiles: of the areas of all objects, between which AP is also reported; () for none.
@@ -147,7 +147,7 @@ class InstanceAP(Metric[InstanceAPReport]):
 
     def __init__(
         self,
-        labels: LabelSpace,
+        labels: LabelSpace | str,
         protocol: APProtocol = "coco",
         *,
         sizes: Mapping[str, tuple[float, float]] | None = None,
@@ -176,7 +176,7 @@ class InstanceAP(Metric[InstanceAPReport]):
             raise InvalidArgumentError(f'expected score "given" or "one", got {score!r}')
         if (sizes is not None or percentiles) and protocol != "coco":
             raise InvalidArgumentError('expected sizes with protocol="coco" only; the Cityscapes protocol has no sizes')
-        self.labels = labels
+        self.labels = labels = LabelSpace.of(labels)
         self.protocol: APProtocol = protocol
         self.sizes = _checked(COCO_SIZES if sizes is None else sizes) if protocol == "coco" else {}
         self.percentiles = require_percentiles(percentiles) if percentiles else ()

@@ -159,11 +159,11 @@ class InstanceIoU(MapMetric[InstanceIoUReport]):
 
     options = ("average_sizes",)
 
-    def __init__(self, labels: LabelSpace, average_sizes: Mapping[str, float] | None = None) -> None:
+    def __init__(self, labels: LabelSpace | str, average_sizes: Mapping[str, float] | None = None) -> None:
         """Start with no images.
 
         Args:
-            labels: the label space of predictions and truth.
+            labels: the label space of predictions and truth, or the name of a bundled one.
             average_sizes: average object size in pixels by category name, for each thing category of the ground truth.
                 By default those of the benchmark for the label space "cityscapes", else the averages over the ground
                 truth of the images.
@@ -172,6 +172,7 @@ class InstanceIoU(MapMetric[InstanceIoUReport]):
             UnknownNameError: a size is given for a name that is not a thing category; the nearest names are suggested.
             InvalidArgumentError: a size is not positive.
         """
+        labels = LabelSpace.of(labels)
         things = [labels[category].name for category in labels.thing_ids]
         for name in average_sizes or ():
             if name not in things:

@@ -126,13 +126,13 @@ class ParsingCovering(MapMetric[ParsingCoveringReport]):
         state: float64 [K, 4]: area times IoU, and area, by category, first in pixels, then in fractions of the images.
     """
 
-    def __init__(self, labels: LabelSpace) -> None:
+    def __init__(self, labels: LabelSpace | str) -> None:
         """Start with no images.
 
         Args:
-            labels: the label space of predictions and truth.
+            labels: the label space of predictions and truth, or the name of a bundled one.
         """
-        self.labels = labels
+        self.labels = labels = LabelSpace.of(labels)
         self.state = torch.zeros(len(labels), 4, dtype=torch.float64)
 
     def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable) -> Tensor:

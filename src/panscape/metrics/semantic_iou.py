@@ -100,13 +100,13 @@ class SemanticIoU(MapMetric[SemanticIoUReport]):
         state: int64 [K, K + 1] pixels; rows are true categories, columns predicted ones; the last column is void.
     """
 
-    def __init__(self, labels: LabelSpace) -> None:
+    def __init__(self, labels: LabelSpace | str) -> None:
         """Start with no images.
 
         Args:
-            labels: the label space of predictions and truth.
+            labels: the label space of predictions and truth, or the name of a bundled one.
         """
-        self.labels = labels
+        self.labels = labels = LabelSpace.of(labels)
         self.state = torch.zeros(len(labels), len(labels) + 1, dtype=torch.int64)
 
     def count_image(self, prediction: PanopticMap, truth: PanopticMap, histogram: ContingencyTable) -> Tensor:

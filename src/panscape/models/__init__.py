@@ -49,7 +49,7 @@ def create_model(name: str, labels: LabelSpace | str, **options: Any) -> Panopti
         raise UnknownNameError("model", name, _FACTORIES)
     module = importlib.import_module(f"panscape.models.{_FACTORIES[name]}")
     factory: Callable[..., PanopticModel] = getattr(module, name)
-    model = factory(LabelSpace.load(labels) if isinstance(labels, str) else labels, **options)
+    model = factory(LabelSpace.of(labels), **options)
     # The pretrained weights of a backbone are part of the model's weights from now on.
     model.spec = ModelSpec(name, {k: v for k, v in options.items() if k != "pretrained"})
     return model

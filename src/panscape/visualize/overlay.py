@@ -5,7 +5,7 @@ Every image is uint8 [3, H, W], red, green, blue, on the CPU.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from panscape.errors import InvalidArgumentError
 from panscape.images import ImageSource, to_image_tensor
 from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
 from panscape.visualize.blend import blend
 from panscape.visualize.instances import segment_colors
 from panscape.visualize.legend import append_legend
@@ -24,9 +25,6 @@ from panscape.visualize.palette import Palette, category_colors
 from panscape.visualize.pixels import to_tensor
 from panscape.visualize.text import text_size
 from panscape.visualize.void import hatch
-
-if TYPE_CHECKING:
-    from panscape.panoptic import PanopticMap
 
 _FAINTEST = 0.4  # strength of a thing with score 0
 _SURE = 0.5  # score from which things have full strength
@@ -144,6 +142,10 @@ def draw_semantic(semantic: Tensor, labels: LabelSpace, *, palette: Palette = "d
 
 def _labels_of(result: PanopticMap, labels: LabelSpace | None) -> LabelSpace:
     """Return the given labels, else those of the map."""
+    if not isinstance(result, PanopticMap):
+        raise InvalidArgumentError(
+            f"expected a PanopticMap to draw, got {type(result).__name__}; the image, if any, comes before the map"
+        )
     labels = labels or result.labels
     if labels is None:
         raise InvalidArgumentError(

@@ -8,7 +8,14 @@ from maps import SHAPES, a_map, generated_map
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.metrics import PanopticQuality, PanopticQualityReport
+from panscape.metrics import (
+    InstanceAP,
+    PanopticQuality,
+    PanopticQualityDagger,
+    PanopticQualityReport,
+    ParsingCovering,
+    SemanticIoU,
+)
 
 WORKED = LabelSpace(
     "worked example",
@@ -177,3 +184,10 @@ def test_the_table_and_the_dictionary() -> None:
     assert plain["all"]["pq"] == 0.875
     assert plain["per_category"]["sky"] == {"pq": 0.75, "sq": 0.75, "rq": 1, "tp": 1, "fp": 0, "fn": 0, "iou_sum": 0.75}
     assert plain["per_category"]["ground"]["pq"] is None
+
+
+@pytest.mark.parametrize("metric", [PanopticQuality, PanopticQualityDagger, SemanticIoU, ParsingCovering, InstanceAP])
+def test_the_name_of_a_bundled_label_space_is_enough(metric):
+    assert metric("cityscapes").labels == LabelSpace.load("cityscapes")
+    with pytest.raises(InvalidArgumentError, match=r"a LabelSpace, or the name of a bundled one .*, got 11"):
+        metric(11)

@@ -132,6 +132,8 @@ class TestDraw:
         assert torch.equal(draw_segments(truth), draw_segments(truth, SHAPES))
         with pytest.raises(InvalidArgumentError, match=r"expected labels, as the map has none; .* model\.labels"):
             draw_segments(replace(truth, labels=None))
+        with pytest.raises(InvalidArgumentError, match="expected a PanopticMap to draw, got Tensor"):
+            draw(truth, image)
 
     def test_one_pixel_and_empty_maps_can_be_drawn(self):
         image = a_image((1, 1))
