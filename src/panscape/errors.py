@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import difflib
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+# Unicode categories: control characters, surrogates, line and paragraph separators.
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 
 
 class PanscapeError(Exception):
@@ -225,3 +229,13 @@ def listed(values: Sequence[object]) -> str:
     """Return the first five values and the number of further ones."""
     first = ", ".join(map(str, values[:5]))
     return f"{first} and {len(values) - 5} more" if len(values) > 5 else first
+
+
+def escape_control_chars(text: str, keep: str = "") -> str:
+    """Return a text with control characters and characters that cannot be encoded replaced by escapes.
+
+    Args:
+        text: may contain names from files, which could send commands to the terminal.
+        keep: control characters that remain.
+    """
+    return "".join(ascii(c)[1:-1] if c not in keep and unicodedata.category(c) in _UNPRINTABLE else c for c in text)

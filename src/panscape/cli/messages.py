@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from panscape.errors import escape_control_chars
+
 VERBOSITY_HELP = "-v, --verbose also prints details; -q, --quiet prints only results, warnings and errors."
 _LEVELS = {"-v": logging.DEBUG, "--verbose": logging.DEBUG, "-q": logging.WARNING, "--quiet": logging.WARNING}
 
@@ -57,7 +59,7 @@ class _StderrHandler(logging.Handler):
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = escape_control_chars(super().format(record), keep="\n")
         if not _is_ours(record):
             return f"{record.name}: {text}"
         if record.levelno < logging.WARNING:

