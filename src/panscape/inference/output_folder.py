@@ -245,7 +245,8 @@ def make_folder(folder: Path, purpose: str) -> None:
     """
     if folder.suffix.lower() in IMAGE_SUFFIXES and not folder.exists():
         raise InvalidArgumentError(
-            f"expected a folder for {purpose}, got {folder}, the name of an image; files in it are named automatically"
+            f"expected a folder for {purpose}, got {folder}, the name of an image; give a folder, in which "
+            "results are named like their sources"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 import threading
 from dataclasses import replace
 from fractions import Fraction
@@ -18,8 +21,9 @@ from maps import SHAPES, generated_map
 from PIL import Image
 
 from panscape.datasets.coco_panoptic import CocoPanoptic
-from panscape.errors import InvalidArgumentError
+from panscape.errors import InvalidArgumentError, MissingExtraError
 from panscape.images import load_image, save_png
+from panscape.inference import pipeline
 from panscape.inference.debug_sheet import debug_sheet
 from panscape.inference.output_folder import OutputFolder
 from panscape.inference.pipeline import PredictionRun
@@ -339,3 +343,57 @@ def test_an_image_that_cannot_be_written_stops_no_other(photos, tmp_path):
     assert [f.source for f in failures] == [str(photos / "1.png")]
     assert [type(o) for o in heard.outcomes] == [FileResult, FileError, FileResult]
     assert [i["id"] for i in json.loads((tmp_path / "out/panoptic.json").read_text())["images"]] == [0, 2]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names and pipes of other systems")
+def test_inputs_of_strangers_fail_one_by_one(photos, tmp_path, monkeypatch):
+    (photos / "loop.png").symlink_to("loop.png")
+    os.mkfifo(photos / "pipe.png")
+    os.mkfifo(photos / "pipe.mp4")
+    (tmp_path / "out/1.jpg").mkdir(parents=True)
+    odd = [photos / f"{250 * 'x'}.png", photos / os.fsdecode(b"caf\xe9.png"), photos / "new\nline.png"]
+    for path in odd:
+        path.write_bytes((photos / "2.png").read_bytes())
+
+    def load(path):
+        if path.name == "0.png":
+            raise ZeroDivisionError("of a decoder")
+        return load_image(path)
+
+    monkeypatch.setattr(pipeline, "load_image", load)
+    heard, failures = predict(photos, tmp_path / "out")
+    failed = {Path(f.source).name: f.error for f in failures}
+    assert sorted(failed) == ["0.png", "1.png", "loop.png", "pipe.mp4", "pipe.png"]
+    assert failed["0.png"] == "ZeroDivisionError: of a decoder"
+    assert "irectory" in failed["1.png"]
+    assert failed["pipe.mp4"] == failed["pipe.png"] == "expected a file, got a pipe or a device"
+    assert {Path(o.source) for o in heard.outcomes if isinstance(o, FileResult)} == {photos / "2.png", *odd}
+    maps = {a["file_name"] for a in json.loads((tmp_path / "out/panoptic.json").read_text())["annotations"]}
+    assert maps == {f"{200 * 'x'}.png", os.fsdecode(b"caf\xe9.png"), "new\nline.png", "2.png"}
+
+
+def test_without_pyav_photos_are_predicted_and_videos_name_the_extra(photos, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    (photos / "a.mp4").touch()
+    heard, (failure,) = predict(photos, tmp_path / "out")
+    assert [type(o) for o in heard.outcomes] == [*3 * [FileResult], FileError]
+    assert failure.error == "reading and writing video needs av; install it with: pip install 'panscape[video]'"
+    with pytest.raises(MissingExtraError, match="video needs av"):
+        predict(photos / "a.mp4", tmp_path / "out")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_or_read_only_disk_ends_the_run_and_keeps_what_is_written(number, photos, tmp_path):
+    class Full(OutputFolder):
+        def write_overlay(self, name, image, result):
+            if name == "1":
+                raise OSError(number, os.strerror(number), "1.jpg")
+            return super().write_overlay(name, image, result)
+
+    with pytest.raises(OSError, match=os.strerror(number)), Full(tmp_path / "out", SHAPES) as outputs:
+        PredictionRun(Predictor(ColorModel(), device="cpu"), outputs, writers=1).predict_files(
+            find_sources([photos]), Heard()
+        )
+    heard, failures = predict(photos, tmp_path / "out")
+    assert [o.is_earlier for o in heard.outcomes] == [True, False, False]
+    assert failures == []
