@@ -23,7 +23,8 @@ from panscape.input_files import require_file
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File name suffixes of images in a folder, in lower case."""
 
-_JPEG_SIDE = 65500  # of libjpeg
+MAX_JPEG_SIDE = 65500
+"""Largest height and width of a JPEG, a limit of libjpeg."""
 
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 
@@ -161,9 +162,9 @@ def save_jpeg(path: str | os.PathLike[str], image: Tensor) -> None:
         InvalidArgumentError: the image has another type or shape, a side of more than 65,500 pixels, or the folder does
             not exist.
     """
-    if isinstance(image, Tensor) and max(image.shape) > _JPEG_SIDE:
+    if isinstance(image, Tensor) and max(image.shape) > MAX_JPEG_SIDE:
         raise InvalidArgumentError(
-            f"expected sides of at most {_JPEG_SIDE} pixels for a JPEG, got {_described(image)}; write a PNG"
+            f"expected sides of at most {MAX_JPEG_SIDE} pixels for a JPEG, got {_described(image)}; write a PNG"
         )
     _save(path, image, "JPEG", quality=90, subsampling=0)  # full resolution of colors, for thin outlines
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from panscape.errors import InvalidArgumentError, UnwritableFileError, listed
 from panscape.formats import CocoPanopticWriter
 from panscape.formats.coco_files import WrittenMap
-from panscape.images import IMAGE_SUFFIXES, save_jpeg, save_png
+from panscape.geometry import Size
+from panscape.images import IMAGE_SUFFIXES, MAX_JPEG_SIDE, save_jpeg, save_png
 from panscape.inference.debug_sheet import debug_sheet
 from panscape.inference.result_log import LoggedResult, ResultLog, differences, digest_of, stamp
 from panscape.inference.results import FileResult, restored
@@ -210,6 +211,18 @@ class OutputFolder:
                 writer.record(WrittenMap(writer.folder / png, image | {"file_name": name}, annotation))
         writer.close()
         self._is_described = True
+
+    def require_fits(self, size: Size) -> None:
+        """Check that the overlay of an image of this size can be encoded, before it is predicted.
+
+        Raises:
+            InvalidArgumentError: it cannot.
+        """
+        if self._suffix == "jpg" and max(size) > MAX_JPEG_SIDE:
+            raise InvalidArgumentError(
+                f"expected sides of at most {MAX_JPEG_SIDE} pixels for an overlay as JPEG, got "
+                f"{size.height}x{size.width}; use --image-format png"
+            )
 
     def overlay(self, image: Tensor, result: PanopticMap) -> Tensor:
         """Draw a map over its image with the folder's options, without a legend."""

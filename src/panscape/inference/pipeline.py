@@ -21,6 +21,7 @@ from panscape.atomic_io import atomic_write
 from panscape.errors import PanscapeError
 from panscape.formats.coco_files import WrittenMap
 from panscape.formats.issues import in_one_line
+from panscape.geometry import Size
 from panscape.images import load_image
 from panscape.inference.ordered_map import ordered_map
 from panscape.inference.output_folder import OutputFolder
@@ -165,6 +166,7 @@ class PredictionRun:
                 yield image
                 continue
             try:
+                self._outputs.require_fits(Size(*image.shape[1:]))
                 prediction = self._predictor.predict(image)
                 tally = _Tally()
                 tally.add(image, prediction, self._outputs.labels, read_ms)

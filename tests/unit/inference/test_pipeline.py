@@ -395,5 +395,15 @@ def test_a_full_or_read_only_disk_ends_the_run_and_keeps_what_is_written(number,
             find_sources([photos]), Heard()
         )
     heard, failures = predict(photos, tmp_path / "out")
-    assert [o.is_earlier for o in heard.outcomes] == [True, False, False]
+    assert [o.is_earlier for o in heard.outcomes[:2]] == [True, False]
     assert failures == []
+
+
+def test_an_image_too_long_for_a_jpeg_is_refused_before_it_is_predicted(tmp_path):
+    (tmp_path / "long").mkdir()
+    save_png(tmp_path / "long/a.png", torch.zeros(3, 1, 65_501, dtype=torch.uint8))
+    model = ColorModel()
+    _, (failure,) = predict(tmp_path / "long", tmp_path / "out", model=model)
+    assert failure.error.endswith("for an overlay as JPEG, got 1x65501; use --image-format png")
+    assert len(model.seen) == 1  # the first was for warming up
+    assert predict(tmp_path / "long", tmp_path / "out", image_format="png")[1] == []
