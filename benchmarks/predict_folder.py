@@ -67,7 +67,7 @@ def main() -> None:
         def run(writers: int) -> float:
             with OutputFolder(out, predictor.model.labels, legend=True, image_format=args.image_format) as outputs:
                 started = time.perf_counter()
-                PredictionRun(predictor, outputs, writers=writers).predict_files(sources, Collected())
+                PredictionRun(predictor, outputs, overwrite=True, writers=writers).predict_files(sources, Collected())
                 return 1000 * (time.perf_counter() - started) / len(sources)
 
         def in_series() -> list[float]:
@@ -81,7 +81,7 @@ def main() -> None:
                     prediction = predictor.predict(image)
                     predicted = time.perf_counter()
                     outputs.write_overlay(source.name, image, prediction.map)
-                    outputs.record(outputs.write_map(source.name, prediction.map, source.name))
+                    outputs.write_map(source.name, prediction.map)
                     read_ms, write_ms = 1000 * (read - started), 1000 * (time.perf_counter() - predicted)
                     stages.append((read_ms, prediction.network_ms, prediction.postprocess_ms, write_ms))
             return [statistics.median(times) for times in zip(*stages, strict=True)]

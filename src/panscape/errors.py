@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import difflib
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+# Unicode categories: control characters, surrogates, line and paragraph separators.
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 
 
 class PanscapeError(Exception):
@@ -62,11 +66,17 @@ class UnwritableFileError(PanscapeError, OSError):
     Args:
         path: the file.
         reason: the cause and the remedy.
+        cause: the error of the system, whose number and text the new one has too.
     """
 
-    def __init__(self, path: object, reason: str) -> None:
+    def __init__(self, path: object, reason: str, cause: OSError | None = None) -> None:
         self.path = path
         super().__init__(f"cannot write {path}: {reason}")
+        if cause is not None:
+            self.errno, self.strerror = cause.errno, cause.strerror
+
+    def __str__(self) -> str:  # OSError would print its number and text instead
+        return str(self.args[0])
 
 
 class DiskFullError(UnwritableFileError):
@@ -225,3 +235,13 @@ def listed(values: Sequence[object]) -> str:
     """Return the first five values and the number of further ones."""
     first = ", ".join(map(str, values[:5]))
     return f"{first} and {len(values) - 5} more" if len(values) > 5 else first
+
+
+def escape_control_chars(text: str, keep: str = "") -> str:
+    """Return a text with control characters and characters that cannot be encoded replaced by escapes.
+
+    Args:
+        text: may contain names from files, which could send commands to the terminal.
+        keep: control characters that remain.
+    """
+    return "".join(ascii(c)[1:-1] if c not in keep and unicodedata.category(c) in _UNPRINTABLE else c for c in text)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self, TextIO
 
+from panscape.errors import escape_control_chars
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -123,10 +125,11 @@ class ProgressBar:
 
     def show(self, details: str) -> None:
         """Replace the details below the bar; an empty text removes them."""
-        self._details = details
+        self._details = escape_control_chars(details)
 
     def print(self, text: str) -> None:
         """Print above the bar, or on the stream if there is no bar."""
+        text = escape_control_chars(text, keep="\n")
         if self.is_shown:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
@@ -29,7 +31,7 @@ from panscape.cli.messages import on_stderr, split_verbosity
 from panscape.cli.models import Models
 from panscape.cli.parser import HELP_ALL, parse
 from panscape.cli.predict import Predict
-from panscape.cli.printing import fitted, print_json
+from panscape.cli.printing import fitted, print_json, say
 from panscape.cli.recipes import Recipes
 from panscape.cli.tune import Tune
 from panscape.cli.weights import Weights
@@ -67,8 +69,8 @@ class Demo:
         if self.json:
             print_json(result.to_dict())
         else:
-            print(fitted(str(result)))
-            print(f"\nopen {result.page.resolve()} in a browser")
+            say(fitted(str(result)))
+            say(f"\nopen {result.page.resolve()} in a browser")
         return 0
 
 
@@ -131,7 +133,7 @@ def _list_decoding(command: str, model: str | None) -> int:
         from panscape.evaluation.tune import default_grid
 
         grid = default_grid(loaded.decoding)
-    print(decode_arguments.overview(loaded, model, grid))
+    say(decode_arguments.overview(loaded, model, grid))
     return 0
 
 
@@ -168,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, see the top of this file. The help exits the process with 0 at once.
     """
     arguments, level = split_verbosity(sys.argv[1:] if argv is None else argv)
-    with on_stderr(level):
+    with on_stderr(level), _interrupted_by_sigterm():
         started = perf_counter()
         code = _run(arguments)
         _logger.debug("exit code %d after %.1f s", code, perf_counter() - started)
@@ -207,3 +209,16 @@ def _run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("panscape: interrupted", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt like Ctrl-C, so that commands complete or remove what they were writing."""
+    if threading.current_thread() is not threading.main_thread():  # only it may set handlers
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -8,7 +8,8 @@ from dataclasses import fields
 from types import TracebackType
 from typing import Self
 
-from panscape.cli.printing import print_json, terminal_columns
+from panscape.cli.printing import print_json, say, terminal_columns
+from panscape.errors import escape_control_chars
 from panscape.inference.results import FileError, FileResult, Timings
 from panscape.inference.sources import SourceFile
 from panscape.progress import ProgressBar
@@ -32,7 +33,8 @@ class ResultPrinter:
     """
 
     def __init__(self, sources: list[SourceFile], *, as_json: bool = False) -> None:
-        self._num_done = 0
+        self.num_done = 0
+        self.num_earlier = 0  # done by an earlier run
         self._as_json = as_json
         self._times: list[tuple[int, Timings]] = []
         columns = terminal_columns()
@@ -60,19 +62,21 @@ class ResultPrinter:
         self._bar.__exit__(kind, error, trace)
 
     def on_result(self, outcome: FileResult | FileError) -> None:
-        """Print the line of a source that was predicted or has failed."""
-        self._num_done += 1
+        """Print the line of a source; the text output has none for results of earlier runs."""
+        self.num_done += 1
         self._bar.show("")
         if not self._counts_frames:
-            self._bar.update(self._num_done)
+            self._bar.update(self.num_done)
         if self._as_json:
             print_json(outcome.to_dict())
-        elif isinstance(outcome, FileResult):
+        elif isinstance(outcome, FileError):
+            _logger.error("%s: %s", escape_control_chars(outcome.source), outcome.error)
+        elif outcome.is_earlier:
+            self.num_earlier += 1
+        else:
             self._times.append((outcome.frames, outcome.times))
             self._print(self._line(outcome))
             _logger.debug("  %s%s", _stages(outcome.times, ".1f"), " a frame" if outcome.frames > 1 else "")
-        else:
-            _logger.error("%s: %s", outcome.source, outcome.error)
 
     def on_frame(self, source: SourceFile, index: int, num_frames: int | None) -> None:
         """Show the progress of a video: below the bar, or with the bar if it is the only source."""
@@ -84,7 +88,7 @@ class ResultPrinter:
 
     def _line(self, done: FileResult) -> str:
         frames = f"{done.frames} frames, " if done.frames > 1 else ""
-        name = done.source
+        name = escape_control_chars(done.source)
         if self._longest is not None and len(name) > self._longest:
             name = f"...{name[3 - self._longest :]}"
         size = f"{done.height}x{done.width}"
@@ -103,7 +107,7 @@ class ResultPrinter:
         if self._is_shared:
             self._bar.print(line)
         else:
-            print(line, flush=True)
+            say(line)
 
 
 def _stages(times: Timings, form: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from panscape.cli.options import ResultOptions, given, require_writable
-from panscape.cli.printing import fitted, print_json
+from panscape.cli.printing import fitted, print_json, say
 from panscape.errors import InvalidArgumentError
 from panscape.progress import ProgressBar
 
@@ -104,7 +104,6 @@ def run_on_files(command: Evaluate) -> int:
     if files.predictions is None or files.gt is None:
         raise InvalidArgumentError(f"expected {_FORMS}")
     from panscape.evaluation.evaluate_files import evaluate_files
-    from panscape.formats.issues import escape_control_chars
 
     with ProgressBar("images") as bar:
         scores = evaluate_files(
@@ -112,9 +111,9 @@ def run_on_files(command: Evaluate) -> int:
         )
     if not result.json:
         counts = f"{len(scores.records)} of {scores.num_images} images"
-        paths = escape_control_chars(f"{files.predictions} against {files.gt}")
-        title = f"{paths}: {counts}, {scores.labels.name}, protocol {command.metric.protocol}"
-        print(fitted(f"{title}\n\n{scores}"))
+        protocol = command.metric.protocol
+        title = f"{files.predictions} against {files.gt}: {counts}, {scores.labels.name}, protocol {protocol}"
+        say(fitted(f"{title}\n\n{scores}"))
         _print_issues(scores)
     result.write(scores, images=files.images)
     if result.json:
@@ -145,7 +144,7 @@ def compare_files(paths: Sequence[Path], result: ResultOptions) -> int:
     before, after = read_results(first), read_results(second)
     comparison = compare(before, after, names=distinct_names(first, second))
     if not result.json:
-        print(fitted(str(comparison)))
+        say(fitted(str(comparison)))
     result.write(after, comparison=comparison)
     if result.json:
         print_json(comparison.to_dict() | {"report": result.report})

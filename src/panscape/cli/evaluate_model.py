@@ -13,7 +13,7 @@ from torch import Tensor
 from panscape import load
 from panscape.cli.decode_arguments import apply_arguments
 from panscape.cli.options import require_writable
-from panscape.cli.printing import fitted, print_json
+from panscape.cli.printing import fitted, print_json, say
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.datasets.load import SkippedSample, load_sample
 from panscape.evaluation.evaluate_model import Predicted, evaluate, evenly_spread, predict_sample
@@ -177,7 +177,7 @@ class _Run:
         given = f" with {' '.join(command.decode)}" if command.decode else ""
         dataset = f"{self.recipe} {command.dataset.split}"
         title = f"{command.model}{given} on {images} of {dataset}{replaced}, protocol {command.metric.protocol}"
-        print(fitted("\n\n".join(str(part) for part in (title, report, speed) if part is not None)))
+        say(fitted("\n\n".join(str(part) for part in (title, report, speed) if part is not None)))
         if self.skipped:
             of_all = f"{len(self.skipped)} of {count + len(self.skipped)}"
             lines = [f"  {error}" for _, error in self.skipped]

@@ -7,6 +7,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from panscape import notes
+from panscape.errors import escape_control_chars
+
 VERBOSITY_HELP = "-v, --verbose also prints details; -q, --quiet prints only results, warnings and errors."
 _LEVELS = {"-v": logging.DEBUG, "--verbose": logging.DEBUG, "-q": logging.WARNING, "--quiet": logging.WARNING}
 
@@ -30,6 +33,7 @@ def on_stderr(level: int) -> Iterator[None]:
     Args:
         level: lowest level of panscape's records; DEBUG also prints the warnings of other libraries.
     """
+    notes.start_run()
     handler = _StderrHandler()
     handler.setFormatter(_Formatter())
     if level > logging.DEBUG:
@@ -57,7 +61,7 @@ class _StderrHandler(logging.Handler):
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = escape_control_chars(super().format(record), keep="\n")
         if not _is_ours(record):
             return f"{record.name}: {text}"
         if record.levelno < logging.WARNING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from panscape.cli.printing import print_json, wrapped
+from panscape.cli.printing import print_json, say, wrapped
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Models:
             if self.json:
                 print_json({"model": weights.name, "path": weights.path, "card": weights.card})
                 continue
-            print(f"{weights.name}  ({weights.path.stat().st_size / 1e6:.1f} MB)")
+            say(f"{weights.name}  ({weights.path.stat().st_size / 1e6:.1f} MB)")
             print_card(weights.card)
         return 0
 
@@ -34,7 +34,7 @@ def print_card(card: Mapping[str, Any]) -> None:
     for fact, value in card.items():
         text = _fact_text(value)
         # A table begins on a line of its own.
-        print(f"  {fact}:{text}" if text.startswith("\n") else wrapped(f"  {fact}: {text}", hanging=4))
+        say(f"  {fact}:{text}" if text.startswith("\n") else wrapped(f"  {fact}: {text}", hanging=4))
 
 
 def _fact_text(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
+from panscape.cli.printing import say
 from panscape.errors import InvalidArgumentError
 from panscape.evaluation.options import InferenceOptions
 
@@ -95,7 +96,7 @@ class ResultOptions:
 
             write_report(self.report, scores, comparison=comparison, images=images)
             if not self.json:
-                print(f"\nreport: {self.report}")
+                say(f"\nreport: {self.report}")
 
     @property
     def paths(self) -> dict[str, Path | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from panscape.cli import decode_arguments
 from panscape.cli.decode_arguments import Decode
+from panscape.cli.printing import say
 from panscape.errors import InvalidArgumentError
 
 _logger = logging.getLogger(__name__)
@@ -43,7 +43,10 @@ class Predict:
 
     out: Path = Path("panscape_out")
     """Folder for the results: overlays, and the maps of images (of videos with --frame-maps) in COCO panoptic format,
-    panoptic.json and panoptic/."""
+    panoptic.json and panoptic/. What an earlier run with the same options has written there is kept."""
+
+    overwrite: bool = False
+    """Predict again what an earlier run with the same options has written to --out."""
 
     save_outputs: bool = False
     """Also write the network outputs of each image as NAME_panels.jpg; not written for videos."""
@@ -121,25 +124,32 @@ class Predict:
             recipe = self.recipe or ""
             return run_submission(predictor, recipe, data=self.data, split=split, out=self.out, as_json=self.json)
         labels = predictor.model.labels
-        style = partial(
-            panscape.draw, names=self.names, min_score=self.min_score, opacity=self.opacity, palette=self.palette
-        )
+        style = {"names": self.names, "min_score": self.min_score, "opacity": self.opacity, "palette": self.palette}
         with (
             OutputFolder(
                 self.out, labels, style=style, legend=not self.no_legend, image_format=self.image_format
             ) as outputs,
             ResultPrinter(sources, as_json=self.json) as reporter,
         ):
-            run = PredictionRun(predictor, outputs, panels=self.save_outputs, frame_maps=self.frame_maps)
-            failures = run.predict_files(sources, reporter)
+            run = PredictionRun(
+                predictor,
+                outputs,
+                panels=self.save_outputs,
+                frame_maps=self.frame_maps,
+                overwrite=self.overwrite,
+            )
+            try:
+                failures = run.predict_files(sources, reporter)
+            except KeyboardInterrupt:
+                count = reporter.num_done
+                _logger.warning("%d of %d done; repeat the command to continue with the others", count, len(sources))
+                raise
         if not self.json:
-            count = len(sources) - len(failures)
-            print(f"{count} of {len(sources)} predicted; results in {self.out}")
+            say(f"{len(sources) - len(failures)} of {len(sources)} predicted; results in {self.out}")
+            if reporter.num_earlier:
+                say(f"{reporter.num_earlier} of them by an earlier run; --overwrite predicts them again")
             if reporter.times:
-                print(f"mean {reporter.times}")
-        if failures and len(sources) > 1 and not self.json:
-            lines = [f"  {failure.source}: {failure.error}" for failure in failures]
-            _logger.warning("\n".join([f"{len(failures)} of {len(sources)} could not be used:", *lines]))
+                say(f"mean {reporter.times}")
         return 1 if failures else 0
 
     def _takes_split(self) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from panscape.cli.printing import print_json
+from panscape.cli.printing import print_json, say
 from panscape.datasets.splits import ImageFile
 from panscape.errors import InvalidArgumentError
 from panscape.images import load_image
@@ -86,7 +86,7 @@ def run_submission(
         counts = {"images": len(images), "archives": archives, "warnings": warnings}
         print_json({"recipe": recipe, "split": split, **counts})
     else:
-        print(f"{len(images)} images of {kind.benchmark} {split} predicted; upload {' and '.join(archives)}")
+        say(f"{len(images)} images of {kind.benchmark} {split} predicted; upload {' and '.join(archives)}")
     return 0
 
 

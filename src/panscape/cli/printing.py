@@ -11,9 +11,19 @@ import sys
 import textwrap
 from typing import Any
 
+from panscape.errors import escape_control_chars
 from panscape.serialization import to_plain
 
 _GAP = 2  # spaces between the columns of a table
+
+
+def say(text: str) -> None:
+    """Print text on standard output; control characters and those that it cannot encode are escaped.
+
+    All commands print through this function, as names of files and texts in them may contain escape sequences.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    print(escape_control_chars(text, keep="\n").encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def print_json(content: Any) -> None:

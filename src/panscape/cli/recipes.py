@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from panscape.cli.printing import print_json, terminal_columns, wrapped
+from panscape.cli.printing import print_json, say, terminal_columns, wrapped
 from panscape.errors import InvalidArgumentError
 from panscape.serialization import to_plain
 
@@ -47,15 +47,15 @@ class Recipes:
         columns = terminal_columns()
         width = max(len(info.name) for info in infos) if columns is None or columns >= _WIDE else 0
         for system, of_system in groupby(infos, lambda info: info.system):
-            print(system)
+            say(system)
             for data, of_data in groupby(of_system, lambda info: info.data):
-                print(f"  {data}")
+                say(f"  {data}")
                 for info in of_data:
                     published = next(
                         (f" Published: PQ {one.metrics['PQ']}." for one in info.published if one.metrics), ""
                     )
                     line = f"    {info.name:<{width}}  {info.summary}{published}"
-                    print(wrapped(line, hanging=width + 6))
+                    say(wrapped(line, hanging=width + 6))
         return 0
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from panscape import load, zoo
 from panscape.cli.decode_arguments import parse_grid
 from panscape.cli.options import require_writable
-from panscape.cli.printing import fitted, print_json
+from panscape.cli.printing import fitted, print_json, say
 from panscape.datasets.load import SkippedSample
 from panscape.errors import InvalidArgumentError
 from panscape.evaluation.tune import Sweep, TuningReport, tune
@@ -57,7 +57,7 @@ def tune_model(command: Tune) -> int:
     facts = _facts(command, recipe, found)
     if not command.json:
         images = f"{found.num_images} image{'' if found.num_images == 1 else 's'} of {facts['recipe']} {split}"
-        print(fitted(f"{name} on {images} (of {len(dataset)}), protocol {command.protocol}\n\n{tables(found)}"))
+        say(fitted(f"{name} on {images} (of {len(dataset)}), protocol {command.protocol}\n\n{tables(found)}"))
     if bad:
         lines = [f"  {error}" for _, error in bad]
         _logger.warning("\n".join([f"{len(bad)} images could not be used:", *lines]))
@@ -65,7 +65,7 @@ def tune_model(command: Tune) -> int:
         model.replace_decoding(found.decoding)
         zoo.save(model, command.out, {**zoo.read_card(name), "decoding": _note(facts, found)})
         if not command.json:
-            print(f"\nsaved: {command.out}")
+            say(f"\nsaved: {command.out}")
     if command.json:
         skipped = [{"image": image, "error": error} for image, error in bad]
         sweeps = [_plain(sweep) for sweep in found.sweeps]

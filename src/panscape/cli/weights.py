@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from panscape.cli.messages import VERBOSITY_HELP
 from panscape.cli.models import print_card
-from panscape.cli.printing import print_json
+from panscape.cli.printing import print_json, say
 from panscape.errors import InvalidArgumentError
 
 
@@ -52,7 +52,7 @@ class Convert:
         if self.json:
             print_json({"source": self.file, "model": self.out, "labels": model.labels.name, "card": card})
         else:
-            print(f"wrote {self.out}")
+            say(f"wrote {self.out}")
         return 0
 
 
@@ -74,7 +74,7 @@ class ShowWeights:
         if self.json:
             print_json({"model": self.model, "card": card})
         else:
-            print(self.model)
+            say(self.model)
             print_card(card)
         return 0
 

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed, shown
-from panscape.formats.issues import IssueKind, escape_control_chars
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, escape_control_chars, listed, shown
+from panscape.formats.issues import IssueKind
 from panscape.formats.label_images import source_ids
 from panscape.formats.segments_info import SegmentInfo, map_from_id_image
 from panscape.input_files import is_flag, to_integer

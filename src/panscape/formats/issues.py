@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from panscape.errors import escape_control_chars
 
 
 class IssueKind(StrEnum):
@@ -67,17 +68,6 @@ def count_by_kind(issues: Iterable[Issue]) -> dict[str, int]:
 
 
 _LONGEST_MESSAGE = 400  # characters; messages of zipfile repeat damaged content
-_UNPRINTABLE = (
-    "Cc",
-    "Cs",
-    "Zl",
-    "Zp",
-)  # Unicode categories: control characters, surrogates, line and paragraph separators
-
-
-def escape_control_chars(text: str) -> str:
-    """Return a text with control characters and characters that cannot be encoded replaced by escapes."""
-    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
 
 
 def in_one_line(error: Exception, file: str) -> str:

@@ -1,38 +1,49 @@
-"""The output folder of a prediction: overlays, maps in COCO panoptic format, and sheets of network outputs."""
+"""The output folder of a prediction: overlays, maps in COCO panoptic format, and the record of what made them."""
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
-from panscape.errors import InvalidArgumentError
+from panscape.errors import InvalidArgumentError, UnwritableFileError, listed
 from panscape.formats import CocoPanopticWriter
 from panscape.formats.coco_files import WrittenMap
-from panscape.geometry import Size, size_with_longest_side
-from panscape.images import resize_images, save_jpeg, save_png
+from panscape.geometry import Size
+from panscape.images import IMAGE_SUFFIXES, MAX_JPEG_SIDE, save_jpeg, save_png
+from panscape.inference.debug_sheet import debug_sheet
+from panscape.inference.result_log import LoggedResult, ResultLog, differences, digest_of, stamp
+from panscape.inference.results import FileResult, restored
+from panscape.inference.sources import SourceFile, paths_from_common_folder
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
-from panscape.visualize import PANEL_TITLES, draw, draw_segments, make_grid
+from panscape.visualize import draw
+
+_logger = logging.getLogger(__name__)
 
 ImageFormat = Literal["png", "jpeg"]
 
-_SHEET_TILE = 800  # longest side of an image on a sheet of network outputs, in pixels
-
 
 class OutputFolder:
-    """Writes results; a context manager that writes the description of all maps at the end, if no error occurred.
+    """Writes results, and records what made them, so that a later run skips what it would make again.
 
-    Images, maps and sheets may be written by several threads at the same time.
+    A context manager, whose block begins with :meth:`begin`. Images, maps and sheets may be written by several threads
+    at the same time.
 
     Layout: ``<name>.jpg`` (or ``.png``) is the overlay, ``panoptic/<name>.png`` the map, ``panoptic.json`` describes
     all maps (both in COCO panoptic format), ``<name>_panels.jpg`` (or ``.png``) is a sheet of the network's outputs,
-    ``<name>.mp4`` the overlay of a video. Every file is written completely or not at all.
+    ``<name>.mp4`` the overlay of a video; ``predictions.jsonl`` is the record. Every file is written completely or not
+    at all. ``panoptic.json`` is written at the end, also after an error or an interruption. It contains the maps of
+    earlier runs, and at no time one that was replaced.
 
     ``file_name`` of an image in ``panoptic.json`` is its path relative to the common folder of all sources. For a video
     frame it is the name of the map, in a folder named like the video's path.
@@ -40,12 +51,13 @@ class OutputFolder:
     Args:
         folder: created if it does not exist.
         labels: label space of the maps.
-        style: :func:`panscape.draw`, or a partial of it with the options of the overlays.
+        style: options of :func:`panscape.draw` for the overlays, by name.
         legend: append a legend to the overlays of images, not of videos.
         image_format: encoding of the overlays of images and of the sheets.
 
     Raises:
         InvalidArgumentError: the path of the folder is a file, or an option of the overlays has an invalid value.
+        UnwritableFileError: the folder cannot be created.
     """
 
     def __init__(
@@ -53,20 +65,84 @@ class OutputFolder:
         folder: Path,
         labels: LabelSpace,
         *,
-        style: Callable[..., Tensor] = draw,
+        style: Mapping[str, Any] | None = None,
         legend: bool = False,
         image_format: ImageFormat = "jpeg",
     ) -> None:
-        style(torch.zeros(3, 1, 1, dtype=torch.uint8), PanopticMap.empty((1, 1)), labels)  # checks the options
+        self.labels = labels
+        self._style: Callable[..., Tensor] = partial(draw, **(style or {}))
+        self.overlay(torch.zeros(3, 1, 1, dtype=torch.uint8), PanopticMap.empty((1, 1)))  # checks the options
         make_folder(folder, "results")
         self.folder = folder
-        self.labels = labels
-        self._style = style
         self._legend = legend
         self._suffix, self._save = ("png", save_png) if image_format == "png" else ("jpg", save_jpeg)
+        self._options: dict[str, Any] = {**(style or {}), "legend": legend, "image_format": image_format}
+        self._options["labels"] = f"{labels.name} {digest_of(labels.to_dict())}"
         self._json = folder / "panoptic.json"
         self._maps: CocoPanopticWriter | None = None
+        self._log = ResultLog(folder)
+        self._digest = ""
+        self._outdated: set[str] = set()  # earlier results that this run replaces, until one of them is replaced
+        self._is_described = False  # whether panoptic.json lists all maps
         self._lock = threading.Lock()
+
+    def begin(
+        self, sources: Sequence[SourceFile], options: Mapping[str, Any], *, overwrite: bool = False
+    ) -> dict[SourceFile, FileResult]:
+        """Return the results of earlier runs that this run would make again.
+
+        Args:
+            sources: the sources of the run.
+            options: what determines the maps, as plain JSON values by name.
+            overwrite: return none, and accept that maps of other runs are no longer described.
+
+        Raises:
+            InvalidArgumentError: ``panoptic.json`` is not of earlier runs, or contains maps of another label space that
+                this run does not replace; not with ``overwrite``.
+        """
+        self._options |= options
+        earlier = {source: self._log.get(source.name) for source in sources}
+        if not overwrite:
+            self._require_compatible({result.name for result in earlier.values() if result})
+        self._digest = digest_of(self._options)
+        done = [] if overwrite else [s for s in sources if self._log.is_done(s, self._digest)]
+        replaced = {s: result for s, result in earlier.items() if result is not None and s not in set(done)}
+        self._report(replaced, overwrite)
+        self._outdated = {result.name for result in replaced.values()}
+        self._is_described = self._json.is_file()
+        return {s: restored(result.result, s, self.folder) for s in done if (result := earlier[s]) is not None}
+
+    def _require_compatible(self, replaced: set[str]) -> None:
+        """Raise if ``panoptic.json`` contains what this run would remove from it."""
+        remedy = "give another --out, or replace it with --overwrite"
+        if self._json.exists() and not self._log.results:
+            raise InvalidArgumentError(f"{self._json} was not written by panscape predict; {remedy}")
+        others = [r for r in self._log.results if r.maps and r.name not in replaced and not self._fits(r)]
+        if others:
+            raise InvalidArgumentError(
+                f"{self._json} describes maps of {len(others)} other sources, such as {others[0].name}, with other "
+                f"categories than this model's; {remedy}"
+            )
+
+    def _fits(self, result: LoggedResult) -> bool:
+        """Return whether results have the label space of this run."""
+        return bool(self._log.options_of(result).get("labels") == self._options["labels"])
+
+    def _report(self, replaced: Mapping[SourceFile, LoggedResult], overwrite: bool) -> None:
+        """Log what this run replaces, and why."""
+        others = [r for s, r in replaced.items() if r.source != self._log.source(s)]
+        if others:
+            _logger.warning(
+                "replacing the results of %d other files of the same names in %s, such as those of %s",
+                len(others),
+                self.folder,
+                os.path.normpath(self.folder / others[0].source),
+            )
+        changed = [r for r in replaced.values() if r not in others and r.options != self._digest]
+        if changed and not overwrite:
+            names = sorted({name for r in changed for name in differences(self._log.options_of(r), self._options)})
+            what = f" ({listed(names)})" if names else ""
+            _logger.info("%d results in %s are of other options%s; predicting again", len(changed), self.folder, what)
 
     def __enter__(self) -> Self:
         return self
@@ -74,25 +150,90 @@ class OutputFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self._maps is not None:
-            self._maps.close()
+        try:
+            if self._digest and not self._is_described:
+                self._describe()
+            self._log.close()
+        except OSError:
+            if error is None:
+                raise
+
+    def replace(self, name: str) -> None:
+        """Record that results of this name are about to be written."""
+        with self._lock:
+            if self._is_described and self._json.is_file() and name in self._outdated:
+                self._describe(self._outdated)  # once, not for every map
+            self._is_described = False
+        self._log.remove(name)
+
+    def finish(
+        self,
+        source: SourceFile,
+        result: FileResult | None,
+        files: Iterable[Path] = (),
+        maps: Iterable[WrittenMap] = (),
+    ) -> None:
+        """Record the results of a source; ``result`` is None if they are not complete."""
+        maps = list(maps)
+        fields = {} if result is None else asdict(result)
+        for key in ("overlay", "map"):
+            if fields.get(key):
+                fields[key] = self._relative(fields[key])
+        written = [self._relative(path) for path in (*files, *(m.path for m in maps))]
+        self._log.add(
+            LoggedResult(
+                name=source.name,
+                source=self._log.source(source),
+                stamp=stamp(source.path),
+                options=self._digest,
+                is_complete=result is not None,
+                files=written,
+                maps=[[m.image, m.annotation] for m in maps],
+                result=fields,
+            ),
+            self._options,
+        )
+
+    def _relative(self, path: str | Path) -> str:
+        return Path(path).relative_to(self.folder).as_posix()
+
+    def _describe(self, without: Collection[str] = ()) -> None:
+        """Write ``panoptic.json``, if there is any map."""
+        results = [r for r in self._log.results if r.name not in without and self._fits(r)]
+        if not any(r.maps for r in results) and not self._json.is_file():
+            return
+        writer = CocoPanopticWriter(self._json, self.folder / "panoptic", self.labels)
+        paths = paths_from_common_folder([self.folder / r.source for r in results])
+        for path, result in zip(paths, results, strict=True):
+            for image, annotation in result.maps:
+                png = annotation["file_name"]
+                name = path if png == f"{result.name}.png" else f"{path}/{png}"
+                writer.record(WrittenMap(writer.folder / png, image | {"file_name": name}, annotation))
+        writer.close()
+        self._is_described = True
+
+    def require_fits(self, size: Size) -> None:
+        """Check that the overlay of an image of this size can be encoded, before it is predicted.
+
+        Raises:
+            InvalidArgumentError: it cannot.
+        """
+        if self._suffix == "jpg" and max(size) > MAX_JPEG_SIDE:
+            raise InvalidArgumentError(
+                f"expected sides of at most {MAX_JPEG_SIDE} pixels for an overlay as JPEG, got "
+                f"{size.height}x{size.width}; use --image-format png"
+            )
 
     def overlay(self, image: Tensor, result: PanopticMap) -> Tensor:
         """Draw a map over its image with the folder's options, without a legend."""
         return self._style(image, result, self.labels)
 
-    def write_map(self, name: str, result: PanopticMap, image: str) -> WrittenMap:
-        """Write a map; ``image`` is the image path in ``panoptic.json``, see :meth:`record`."""
+    def write_map(self, name: str, result: PanopticMap) -> WrittenMap:
+        """Write a map."""
         with self._lock:
-            if self._maps is None:  # the first map: an earlier run's description must not outlive its maps
-                self._json.unlink(missing_ok=True)
+            if self._maps is None:  # creates the folder
                 self._maps = CocoPanopticWriter(self._json, self.folder / "panoptic", self.labels)
-        return self._maps.write_png(name, result, image=image)
-
-    def record(self, written: WrittenMap) -> None:
-        """Record a map in ``panoptic.json``, which lists maps in the order of these calls."""
-        if self._maps is not None:
-            self._maps.record(written)
+        return self._maps.write_png(name, result)
 
     def write_overlay(self, name: str, image: Tensor, result: PanopticMap) -> Path:
         """Draw a map over its image and write the overlay."""
@@ -111,39 +252,18 @@ def make_folder(folder: Path, purpose: str) -> None:
     """Create a folder and its parents if they do not exist.
 
     Raises:
-        InvalidArgumentError: the path or a parent is a file; the message contains ``purpose``.
+        InvalidArgumentError: the path or a parent is a file, or a new folder would have the name of an image; the
+            message contains ``purpose``.
+        UnwritableFileError: the folder cannot be created.
     """
+    if folder.suffix.lower() in IMAGE_SUFFIXES and not folder.exists():
+        raise InvalidArgumentError(
+            f"expected a folder for {purpose}, got {folder}, the name of an image; give a folder, in which "
+            "results are named like their sources"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InvalidArgumentError(f"expected a folder for {purpose}, but {error.filename} is a file") from error
-
-
-def debug_sheet(image: Tensor, result: PanopticMap, labels: LabelSpace, panels: dict[str, Tensor]) -> Tensor:
-    """Put an image, the network's outputs and the map on one sheet, in the order of the paper's Figures 3 and 4.
-
-    Parts with a side of more than 800 pixels are downscaled before lines and names are drawn.
-
-    Args:
-        image: uint8 [3, H, W].
-        result: the map of the image.
-        labels: label space of the map.
-        panels: visualisations of the network's outputs, of the same size, by name.
-
-    Returns:
-        uint8 [3, H', W'].
-    """
-    is_wide = image.shape[2] > 1.2 * image.shape[1]
-    if max(image.shape[1:]) > _SHEET_TILE:
-        size = size_with_longest_side(Size(*image.shape[1:]), _SHEET_TILE)
-        result = result.resize(*size).compact()
-        image, panels = _downscaled(image, size), {name: _downscaled(panel, size) for name, panel in panels.items()}
-    tiles = {"image": image.cpu()}
-    tiles |= {PANEL_TITLES.get(name, name): panel for name, panel in panels.items()}
-    tiles["panoptic segmentation"] = draw_segments(result, labels)
-    tiles["overlay"] = draw(image, result, labels)
-    return make_grid(list(tiles.values()), list(tiles), columns=2 if is_wide else 3)
-
-
-def _downscaled(image: Tensor, size: Size) -> Tensor:
-    return (resize_images(image[None].float() / 255, size)[0] * 255).round().to(torch.uint8)
+    except OSError as error:
+        raise UnwritableFileError(folder, f"{error.strerror or error}; give another --out") from error

@@ -1,10 +1,12 @@
-"""Predict many files: read, predict, write and report each one; an invalid file does not stop the others.
+"""Predict many files: read, predict, write and report each one; a file that fails does not stop the others.
 
 Only the network and post-processing run in the caller's thread. One thread reads ahead; others draw, encode and write.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -16,21 +18,28 @@ from typing import Final, NamedTuple
 from torch import Tensor
 
 from panscape.atomic_io import atomic_write
-from panscape.errors import InvalidArgumentError, PanscapeError, UnreadableFileError
+from panscape.errors import PanscapeError
 from panscape.formats.coco_files import WrittenMap
+from panscape.formats.issues import in_one_line
+from panscape.geometry import Size
 from panscape.images import load_image
 from panscape.inference.ordered_map import ordered_map
 from panscape.inference.output_folder import OutputFolder
 from panscape.inference.predictor import Prediction, Predictor
 from panscape.inference.prefetch import prefetch
 from panscape.inference.results import FileError, FileResult, ProgressCallback, SegmentResult, Timings
-from panscape.inference.sources import SourceFile, paths_from_common_folder
+from panscape.inference.sources import SourceFile
 from panscape.inference.video import VideoReader, VideoWriter, import_av
+from panscape.input_files import require_file
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
+_logger = logging.getLogger(__name__)
+
 _MAX_WRITERS = 8  # each holds an image, its map and its overlay in memory
-_FILE_ERRORS: Final = (UnreadableFileError, InvalidArgumentError)
+# ValueError: names that other libraries cannot encode, and their own checks.
+_FILE_ERRORS: Final = (PanscapeError, OSError, ValueError)
+_UNUSABLE_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 @dataclass(slots=True)
@@ -83,6 +92,7 @@ class PredictionRun:
         outputs: writes the results.
         panels: also write a sheet of the network's outputs for images.
         frame_maps: also write the map of every frame of videos.
+        overwrite: predict again what an earlier run with the same options has written.
         writers: number of threads that draw, encode and write; by default one per processor, at most 8.
     """
 
@@ -93,14 +103,16 @@ class PredictionRun:
         *,
         panels: bool = False,
         frame_maps: bool = False,
+        overwrite: bool = False,
         writers: int | None = None,
     ) -> None:
         self._predictor = predictor
         self._outputs = outputs
         self._panels = panels
         self._frame_maps = frame_maps
+        self._overwrite = overwrite
         self._writers = writers or min(_MAX_WRITERS, os.cpu_count() or 1)
-        self._recorded: dict[SourceFile, str] = {}  # image paths recorded in panoptic.json
+        self._earlier: dict[SourceFile, FileResult] = {}  # what an earlier run has already predicted
 
     def predict_files(self, sources: Sequence[SourceFile], callback: ProgressCallback) -> list[FileError]:
         """Predict all sources, and report them in their order.
@@ -109,13 +121,16 @@ class PredictionRun:
             The sources that failed.
 
         Raises:
-            MissingExtraError: a source is a video and PyAV is not installed.
-            InvalidArgumentError: the device is out of memory.
+            MissingExtraError: all sources are videos and PyAV is not installed.
+            InvalidArgumentError: the device is out of memory, or see :meth:`OutputFolder.begin`.
+            OSError: the disk of the output folder is full or read-only.
         """
-        if any(s.is_video for s in sources):
+        if all(s.is_video for s in sources):
             import_av()
-        self._recorded = dict(zip(sources, paths_from_common_folder([s.path for s in sources]), strict=True))
-        self._predictor.warm_up()  # else the timings of the first source would include start-up
+        options = {**self._predictor.options, "panels": self._panels, "frame_maps": self._frame_maps}
+        self._earlier = self._outputs.begin(sources, options, overwrite=self._overwrite)
+        if len(self._earlier) < len(sources):
+            self._predictor.warm_up()  # else the timings of the first source would include start-up
         failures = []
         for is_video, group in groupby(sources, key=lambda s: s.is_video):
             same = list(group)
@@ -128,21 +143,30 @@ class PredictionRun:
 
     def _images(self, sources: Iterable[SourceFile]) -> Generator[FileResult | FileError, None, None]:
         with (
-            closing(prefetch(_read(s) for s in sources)) as items,
-            closing(ordered_map(self._write_image, self._predict_images(items), self._writers)) as written,
+            closing(prefetch(self._read(s) for s in sources)) as items,
+            closing(ordered_map(self._write_image, self._predict_images(items), self._writers)) as outcomes,
         ):
-            for outcome, written_map in written:
-                if written_map is not None:
-                    self._outputs.record(written_map)
-                yield outcome
+            yield from outcomes
+
+    def _read(self, source: SourceFile) -> tuple[SourceFile, Tensor | FileResult | FileError, float]:
+        if source in self._earlier:
+            return source, self._earlier[source], 0.0
+        started = perf_counter()
+        try:
+            image = load_image(source.path)
+        except Exception as error:  # noqa: BLE001 - decoders raise anything on a damaged file
+            return source, _error(error, source), 0.0
+        return source, image, _milliseconds_since(started)
 
     def _predict_images(
-        self, items: Iterable[tuple[SourceFile, Tensor | UnreadableFileError, float]]
-    ) -> Iterator[_Image | FileError]:
+        self, items: Iterable[tuple[SourceFile, Tensor | FileResult | FileError, float]]
+    ) -> Iterator[_Image | FileResult | FileError]:
         for source, image, read_ms in items:
+            if not isinstance(image, Tensor):
+                yield image
+                continue
             try:
-                if isinstance(image, UnreadableFileError):
-                    raise image
+                self._outputs.require_fits(Size(*image.shape[1:]))
                 prediction = self._predictor.predict(image)
                 tally = _Tally()
                 tally.add(image, prediction, self._outputs.labels, read_ms)
@@ -154,41 +178,46 @@ class PredictionRun:
                 predicted = _error(error, source)
             yield predicted
 
-    def _write_image(self, item: _Image | FileError) -> tuple[FileResult | FileError, WrittenMap | None]:
-        if isinstance(item, FileError):
-            return item, None
+    def _write_image(self, item: _Image | FileResult | FileError) -> FileResult | FileError:
+        if not isinstance(item, _Image):
+            return item
         source, image, result, panels, tally = item
         started = perf_counter()
         try:
-            overlay = self._outputs.write_overlay(source.name, image, result)
-            written = self._outputs.write_map(source.name, result, self._recorded[source])
+            self._outputs.replace(source.name)
+            files = [self._outputs.write_overlay(source.name, image, result)]
+            written = self._outputs.write_map(source.name, result)
             if panels is not None:
-                self._outputs.write_panels(source.name, image, result, panels)
+                files.append(self._outputs.write_panels(source.name, image, result, panels))
+            tally.times.write += _milliseconds_since(started)
+            segments = _segments(written, result, self._outputs.labels)
+            done = _done(source, tally, str(files[0]), str(written.path), segments)
+            self._outputs.finish(source, done, files, [written])
         except _FILE_ERRORS as error:
-            return _error(error, source), None
-        tally.times.write += _milliseconds_since(started)
-        segments = _segments(written, result, self._outputs.labels)
-        return _done(source, tally, str(overlay), str(written.path), segments), written
+            return _error(error, source)
+        return done
 
     def _videos(
         self, sources: Iterable[SourceFile], callback: ProgressCallback
     ) -> Generator[FileResult | FileError, None, None]:
         for source in sources:
             try:
-                yield self._video(source, callback)
+                yield self._earlier.get(source) or self._video(source, callback)
             except _FILE_ERRORS as error:
                 yield _error(error, source)
 
     def _video(self, source: SourceFile, callback: ProgressCallback) -> FileResult:
+        require_file(source.path)
         tally = _Tally()
         path = self._outputs.folder / f"{source.name}.mp4"
+        maps: list[WrittenMap] = []
 
         def draw(frame: _Frame) -> _Frame:
             started = perf_counter()
             written = None
             if self._frame_maps:
                 name = f"{source.name}_{frame.number:06d}"
-                written = self._outputs.write_map(name, frame.map, f"{self._recorded[source]}/{name}.png")
+                written = self._outputs.write_map(name, frame.map)
             overlay = self._outputs.overlay(frame.image, frame.map)
             return frame._replace(image=overlay, written=written, write_ms=_milliseconds_since(started))
 
@@ -197,36 +226,33 @@ class PredictionRun:
             writer.write(frame.image)
             return frame._replace(write_ms=frame.write_ms + _milliseconds_since(started))
 
-        with (
-            VideoReader(source.path) as reader,
-            atomic_write(path) as temporary,
-            VideoWriter(temporary, reader.rate) as writer,
-            closing(prefetch(_timed(reader.frames()))) as frames,
-            closing(ordered_map(draw, self._predict_frames(frames, tally), self._writers)) as drawn,
-            closing(ordered_map(encode, drawn, workers=1)) as encoded,  # frames enter the video in order
-        ):
-            for frame in encoded:
-                tally.times.write += frame.write_ms
-                if frame.written is not None:
-                    self._outputs.record(frame.written)
-                callback.on_frame(source, frame.number, reader.num_frames)
-        return _done(source, tally, str(path))
+        done = None
+        try:
+            with (
+                VideoReader(source.path) as reader,
+                atomic_write(path) as temporary,
+                VideoWriter(temporary, reader.rate) as writer,
+                closing(prefetch(_timed(reader.frames()))) as frames,
+                closing(ordered_map(draw, self._predict_frames(frames, tally), self._writers)) as drawn,
+                closing(ordered_map(encode, drawn, workers=1)) as encoded,  # frames enter the video in order
+            ):
+                self._outputs.replace(source.name)
+                for frame in encoded:
+                    tally.times.write += frame.write_ms
+                    if frame.written is not None:
+                        maps.append(frame.written)
+                    callback.on_frame(source, frame.number, reader.num_frames)
+            done = _done(source, tally, str(path))
+        finally:  # the maps of an interrupted or damaged video are described too
+            if done or maps:
+                self._outputs.finish(source, done, [path] if done else [], maps)
+        return done
 
     def _predict_frames(self, frames: Iterable[tuple[Tensor, float]], tally: _Tally) -> Iterator[_Frame]:
         for image, read_ms in frames:
             prediction = self._predictor.predict(image)
             tally.add(image, prediction, self._outputs.labels, read_ms)
             yield _Frame(image, prediction.map, tally.frames)
-
-
-def _read(source: SourceFile) -> tuple[SourceFile, Tensor | UnreadableFileError, float]:
-    started = perf_counter()
-    image: Tensor | UnreadableFileError
-    try:
-        image = load_image(source.path)
-    except UnreadableFileError as error:  # raised in its turn
-        image = error
-    return source, image, _milliseconds_since(started)
 
 
 def _timed(frames: Iterator[Tensor]) -> Iterator[tuple[Tensor, float]]:
@@ -278,6 +304,16 @@ def _done(
     )
 
 
-def _error(error: PanscapeError, source: SourceFile) -> FileError:
-    """Return the message in one line, without the path, which is reported separately."""
-    return FileError(str(source.path), " ".join(str(error).removeprefix(f"{source.path}: ").split()))
+def _error(error: Exception, source: SourceFile) -> FileError:
+    """Return the message in one line, without the path, which is reported separately.
+
+    Raises:
+        OSError: the disk of the output folder is full or read-only, so that no file can succeed.
+    """
+    cause = error if isinstance(error, OSError) and error.errno else error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _UNUSABLE_DISK:
+        raise error
+    _logger.debug("%s", source.path, exc_info=error)
+    text = in_one_line(error, str(source.path))
+    is_ours = isinstance(error, PanscapeError)
+    return FileError(str(source.path), text if is_ours else f"{type(error).__name__}: {text}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from time import perf_counter
 from typing import Any
 
@@ -21,6 +24,7 @@ from panscape.models import PanopticModel
 from panscape.models.prediction import run_network
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision, autocast, require_precision
+from panscape.serialization import to_plain
 
 _CATEGORIES_SHOWN = 2  # in visualisations of features
 _WARM_UP_SIZE = Size(64, 64)  # large enough for every network's stride
@@ -82,6 +86,17 @@ class Predictor:
         self.model = model.to(self.device).eval()
         if channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What determines the maps of an image, by name, as plain JSON values; weights as a digest."""
+        return {
+            "model": _digest(self.model),
+            "decode": to_plain(self.model.decoding),
+            "precision": self.precision,
+            "max_size": self.longest_side,
+            "panscape": version("panscape"),
+        }
 
     def warm_up(self) -> None:
         """Predict a small empty image, so that libraries and kernels are loaded before the first real one.
@@ -164,6 +179,21 @@ def largest_categories(result: PanopticMap, labels: LabelSpace) -> list[int]:
     areas = torch.zeros(len(labels), dtype=torch.int64).index_add_(0, result.category, result.areas()).tolist()
     shown = [category for category, area in enumerate(areas) if area > 0]
     return sorted(shown, key=lambda category: (not labels[category].is_thing, -areas[category]))
+
+
+def _digest(model: PanopticModel) -> str:
+    """Return a digest of the network's options and weights."""
+    spec = model.spec
+    options = None if spec is None else [spec.name, to_plain(spec.options, "options", _part)]
+    digest = hashlib.sha256(json.dumps([type(model).__name__, options]).encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def _part(part: Any) -> dict[str, str]:
+    return {"part": type(part).__name__}
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

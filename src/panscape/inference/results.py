@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from panscape.inference.sources import SourceFile
@@ -58,6 +59,7 @@ class FileResult:
         overlay: path of the overlay.
         map: path of the map of an image; None for a video.
         segments: segments of an image, in the order of their ids; None for a video.
+        is_earlier: whether an earlier run made the results.
     """
 
     source: str
@@ -71,12 +73,33 @@ class FileResult:
     overlay: str
     map: str | None = None
     segments: Sequence[SegmentResult] | None = None
+    is_earlier: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a line of JSON; times as ``read_ms`` and so on."""
         plain = asdict(self)
         times = plain.pop("times")
         return plain | {f"{stage}_ms": round(spent, 3) for stage, spent in times.items()}
+
+
+def restored(fields: Mapping[str, Any], source: SourceFile, folder: Path) -> FileResult:
+    """Return the result of an earlier run.
+
+    Args:
+        fields: of a :class:`FileResult` as plain JSON values, with paths relative to ``folder``.
+        source: the source, whose path may have been given in another form.
+        folder: the output folder.
+    """
+    segments = fields["segments"]
+    return replace(
+        FileResult(**fields),
+        source=str(source.path),
+        times=Timings(**fields["times"]),
+        overlay=str(folder / fields["overlay"]),
+        map=None if fields["map"] is None else str(folder / fields["map"]),
+        segments=segments and [SegmentResult(**each | {"box": tuple(each["box"])}) for each in segments],
+        is_earlier=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import difflib
 import glob
+import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.images import IMAGE_SUFFIXES
+from panscape.input_files import counts_by_suffix, find_files
+
+_logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 """File name suffixes of videos, in lower case."""
 
 _PANELS = "_panels"  # suffix of the name of a sheet of panels
+_LONGEST_NAME = 200  # bytes; file systems allow 255, and results append numbers and suffixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) 
 
     Returns:
         Every file once, even if it was selected twice. Names are the files' stems. Where these clash, ignoring case,
-        the suffix is added within one folder, and the names of folders are added otherwise.
+        the suffix is added within one folder, and the names of folders are added otherwise. Long names are cut off.
 
     Raises:
         InvalidArgumentError: nothing was given, a folder or pattern has no image or video, or a file or folder is in
@@ -56,11 +62,11 @@ def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) 
     """
     if not given:
         raise InvalidArgumentError("expected an image, folder, pattern or video, got nothing")
-    forbidden = leave_out.resolve() if leave_out is not None else None
+    forbidden = None if leave_out is None else _real(leave_out)
     found: dict[Path, Path] = {}
     for one in given:
         for path in _expand(str(one), forbidden):
-            found.setdefault(path.resolve(), path)
+            found.setdefault(_real(path), path)
     paths = list(found.values())
     return [SourceFile(path, name) for path, name in zip(paths, _unique_names(paths), strict=True)]
 
@@ -79,57 +85,65 @@ def paths_from_common_folder(paths: Sequence[Path]) -> list[str]:
 
 
 def _expand(given: str, forbidden: Path | None) -> list[Path]:
+    if not given:  # Path("") would be the working directory
+        raise InvalidArgumentError(
+            "expected an image, folder, pattern or video, got an empty name; use . for this folder"
+        )
     path = Path(given)
-    if path.exists() and _lies_in(path, forbidden):
+    if _lies_in(path, forbidden) and os.path.lexists(path):
         raise InvalidArgumentError(f"{path} is in the output folder {forbidden}; choose another output folder")
-    if path.is_dir():
-        paths = [p for p in _walk(path) if not _lies_in(p, forbidden)]
-        if not paths:
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises an error for names that are too long
+        files = [p for p in find_files(path) if not _lies_in(p, forbidden)]
+        if not any(map(_is_wanted, files)):
             raise InvalidArgumentError(
-                f"found no image or video in the folder {path} or its subfolders; "
+                f"found no image or video in the folder {path} or its subfolders, but "
+                f"{counts_by_suffix(files) or 'nothing'}; "
                 f"supported suffixes are {', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}"
             )
-        return paths
-    if path.exists():
+        return _wanted_of(files, given)
+    if os.path.lexists(path):
         return [path]
     if glob.has_magic(given):
         matches = sorted(Path(m) for m in glob.glob(given, recursive=True))  # noqa: PTH207 - Path.glob is relative
-        files = [m for m in matches if m.is_file() and _is_wanted(m) and not _lies_in(m, forbidden)]
-        if not files:
+        files = [m for m in matches if not m.name.startswith(".") and not m.is_dir() and not _lies_in(m, forbidden)]
+        if not any(map(_is_wanted, files)):
             raise InvalidArgumentError(f"no image or video matches the pattern {given!r}; check it, and quote it")
-        return files
+        return _wanted_of(files, given)
     if "://" in given:
         raise UnreadableFileError(given, "URLs are not supported; download the file and give its path")
     raise UnreadableFileError(given, f"no such file or folder{_nearest(path)} (working directory {Path.cwd()})")
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise UnreadableFileError(error.filename, f"cannot list this folder: {error.strerror}") from error
-
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        yield from (p for p in sorted(Path(parent, f) for f in files) if _is_wanted(p))
+def _wanted_of(files: Sequence[Path], given: str) -> list[Path]:
+    if others := counts_by_suffix(p for p in files if not _is_wanted(p)):
+        _logger.info("%s: skipped files without the suffix of an image or video: %s", given, others)
+    return [p for p in files if _is_wanted(p)]
 
 
 def _is_wanted(path: Path) -> bool:
-    return not path.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 def _lies_in(path: Path, folder: Path | None) -> bool:
-    return folder is not None and path.resolve().is_relative_to(folder)
+    return folder is not None and _real(path).is_relative_to(folder)
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve raises an error for a link to itself
 
 
 def _nearest(path: Path) -> str:
     """Return a hint at a sibling with a similar name, or an empty string."""
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    siblings: list[str] = []
+    with suppress(OSError):
+        siblings = os.listdir(path.parent)  # noqa: PTH208 - names are enough
     close = difflib.get_close_matches(path.name, siblings, n=1)
     return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:
     """Return a unique name for each path, such that ``<name>_panels`` does not clash either."""
-    stems = Counter((p.parent, _key(p.stem)) for p in paths)
+    stems = Counter((p.parent, name_key(p.stem)) for p in paths)
     bases = [f"{p.stem}_{p.suffix[1:]}" if p.suffix and _has_twin(p, stems) else p.stem for p in paths]
     names = list(bases)
     folders = [[part for part in p.absolute().parent.parts if part != p.absolute().anchor] for p in paths]
@@ -139,7 +153,9 @@ def _unique_names(paths: Sequence[Path]) -> list[str]:
             break
         for i in clashing:
             names[i] = "_".join([*folders[i][-depth:], bases[i]])
-    # The remaining ones are in one folder (a.png, a.jpg and a_png.gif), or are equal once joined (a_b/c and a/b_c).
+    names = [_shortened(name) for name in names]
+    # The remaining ones are in one folder (a.png, a.jpg and a_png.gif), are equal once joined (a_b/c and a/b_c), or
+    # differ after the longest name only.
     for i in sorted(_clashing(names)):
         stem, number = names[i], 2
         if i not in _clashing(names[: i + 1]):
@@ -150,9 +166,14 @@ def _unique_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
+def _shortened(name: str) -> str:
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= _LONGEST_NAME else encoded[:_LONGEST_NAME].decode(errors="ignore")
+
+
 def _has_twin(path: Path, stems: Mapping[tuple[Path, str], int]) -> bool:
     """Return whether the stem of the path or of its panels clashes with another file of the same folder."""
-    key = _key(path.stem)
+    key = name_key(path.stem)
     owner = key.removesuffix(_PANELS)
     is_taken = (path.parent, key + _PANELS) in stems or (owner != key and (path.parent, owner) in stems)
     return is_taken or stems[path.parent, key] > 1
@@ -162,13 +183,13 @@ def _helped_by_folders(clashing: set[int], names: Sequence[str], paths: Sequence
     """Return those of ``clashing`` that clash with a file of another folder."""
     parents: dict[str, set[Path]] = {}
     for i in clashing:
-        parents.setdefault(_key(names[i]).removesuffix(_PANELS), set()).add(paths[i].parent)
-    return [i for i in clashing if len(parents[_key(names[i]).removesuffix(_PANELS)]) > 1]
+        parents.setdefault(name_key(names[i]).removesuffix(_PANELS), set()).add(paths[i].parent)
+    return [i for i in clashing if len(parents[name_key(names[i]).removesuffix(_PANELS)]) > 1]
 
 
 def _clashing(names: Sequence[str]) -> set[int]:
     """Return the names that clash on some file system, as a COCO image id, or with the name of a sheet of panels."""
-    keys = [_key(n) for n in names]
+    keys = [name_key(n) for n in names]
     count = Counter(keys)
     return {
         i
@@ -177,5 +198,6 @@ def _clashing(names: Sequence[str]) -> set[int]:
     }
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """Return a key that is equal for names which clash on some file system or as a COCO image id."""
     return str(int(name)) if name.isdecimal() else name.casefold()

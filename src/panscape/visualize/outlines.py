@@ -45,8 +45,9 @@ def draw_outlines(
 
 
 def outline_width(height: int, width: int) -> int:
-    """Return the width of one line in pixels, for an image of this size."""
-    return min(max(1, round(math.sqrt(height * width) / 800)), _MAX_WIDTH)
+    """Return the width of one line in pixels, for an image of this size; at most a hundredth of its shorter side."""
+    side = min(math.sqrt(height * width) / 800, min(height, width) / 100)
+    return min(max(1, round(side)), _MAX_WIDTH)
 
 
 @jit

@@ -19,9 +19,10 @@ def text_size(height: int, width: int) -> int:
     """Return a legible text size in pixels for an image of this size: a fiftieth of the side of the square of its area.
 
     As in detectron2, it grows with the root of the area (there it is a ninetieth, in points, at least 10); from 11 to
-    72 pixels.
+    72 pixels, and above 11 at most a tenth of the shorter side.
     """
-    return min(max(11, round(math.sqrt(height * width) / 50)), 72)
+    side = min(math.sqrt(height * width) / 50, min(height, width) / 10)
+    return min(max(11, round(side)), 72)
 
 
 @cache

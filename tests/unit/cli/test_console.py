@@ -100,3 +100,36 @@ def test_one_photo_and_json_on_a_terminal_have_no_bar(monkeypatch):
             reporter.on_result(DONE)
         assert len(out.getvalue().splitlines()) == 1
         assert "\x1b" not in out.getvalue() + err.getvalue()
+
+
+def test_escape_sequences_of_names_do_not_reach_the_terminal(monkeypatch, capsys):
+    name = "shots/\x1b[31m\nred\udcff\x9b.png"
+    shown = r"shots/\x1b[31m\nred\udcff\x9b.png"
+    with on_stderr(logging.DEBUG), ResultPrinter(SOURCES) as reporter:
+        reporter.on_result(replace(DONE, source=name))
+        reporter.on_result(FileError(name, "no such \x1b[image"))
+        logging.getLogger("panscape.part").warning("of %s", name[:10])
+    out, err = capsys.readouterr()
+    assert out.split()[0] == shown
+    assert err.splitlines()[1:] == [
+        f"panscape: error: {shown}: no such \\x1b[image",
+        r"panscape: warning: of shots/\x1b[31",
+    ]
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    with ResultPrinter(SOURCES) as reporter:
+        reporter.on_frame(SourceFile(Path(name), "x"), 1, 2)
+        reporter.on_result(replace(DONE, source=name))
+    assert "\x1b[31m" not in terminal.getvalue()
+    assert shown in terminal.getvalue()
+
+
+def test_results_of_earlier_runs_are_counted_and_listed_as_json_only(capsys):
+    with ResultPrinter(SOURCES) as reporter:
+        reporter.on_result(replace(DONE, is_earlier=True))
+    assert (reporter.num_done, reporter.num_earlier, reporter.times, capsys.readouterr().out) == (1, 1, "", "")
+    with ResultPrinter(SOURCES, as_json=True) as reporter:
+        reporter.on_result(replace(DONE, is_earlier=True))
+    assert json.loads(capsys.readouterr().out)["is_earlier"] is True

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 import threading
 from dataclasses import replace
 from fractions import Fraction
@@ -18,9 +21,11 @@ from maps import SHAPES, generated_map
 from PIL import Image
 
 from panscape.datasets.coco_panoptic import CocoPanoptic
-from panscape.errors import InvalidArgumentError
+from panscape.errors import InvalidArgumentError, MissingExtraError
 from panscape.images import load_image, save_png
-from panscape.inference.output_folder import OutputFolder, debug_sheet
+from panscape.inference import pipeline
+from panscape.inference.debug_sheet import debug_sheet
+from panscape.inference.output_folder import OutputFolder
 from panscape.inference.pipeline import PredictionRun
 from panscape.inference.predictor import Predictor
 from panscape.inference.results import FileError, FileResult, SegmentResult, Timings
@@ -99,14 +104,15 @@ def test_overlays_and_maps_of_a_folder(photos, tmp_path):
         "2.jpg",
         "panoptic",
         "panoptic.json",
+        "predictions.jsonl",
     ]
 
 
 def test_a_run_can_be_read_back_with_its_images(tmp_path):
     folder = tmp_path / "photos"
-    images = {f"{part}/x.png": painted(generated_map(i, (64, 96))) for i, part in enumerate(("a", "b", "b/c"))}
+    images = {f"{part}/x.png": painted(generated_map(i, (64, 96))) for i, part in enumerate(("a", "b/c", "b"))}
     for name, image in images.items():
-        (folder / name).parent.mkdir(parents=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         save_png(folder / name, image)
     predict(folder, tmp_path / "out")
     samples = list(CocoPanoptic(tmp_path / "out/panoptic.json", tmp_path / "out/panoptic", folder))
@@ -181,21 +187,6 @@ def painted_without_void(image):
     return model.visualize(model(image[None].float() / 255), tuple(image.shape[1:]))["semantic"]
 
 
-def test_an_earlier_runs_description_does_not_outlive_its_maps(photos, tmp_path):
-    predict(photos, tmp_path / "out")
-
-    class Breaks(ColorModel):
-        def decode(self, outputs, sizes):
-            if len(self.seen) == 3:  # the first was for warming up
-                raise KeyboardInterrupt
-            return super().decode(outputs, sizes)
-
-    with pytest.raises(KeyboardInterrupt):
-        predict(photos, tmp_path / "out", model=Breaks())
-    assert not (tmp_path / "out/panoptic.json").exists()
-    assert not [p for p in (tmp_path / "out").rglob("*") if p.name.startswith(".")]
-
-
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(InvalidArgumentError, match="expected a folder for results"):
@@ -226,7 +217,7 @@ class TestVideo:
         with VideoReader(tmp_path / "out/ride.mp4") as reader:
             assert reader.rate == 10
             assert [tuple(f.shape) for f in reader.frames()] == [(3, 64, 96)] * 6
-        assert [p.name for p in (tmp_path / "out").iterdir()] == ["ride.mp4"]
+        assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predictions.jsonl", "ride.mp4"]
 
     def test_maps_of_frames_on_request(self, shots, tmp_path):
         predict(shots, tmp_path / "out", frame_maps=True)
@@ -259,6 +250,7 @@ class TestVideo:
             "a.jpg",
             "panoptic",
             "panoptic.json",
+            "predictions.jsonl",
             "ride.mp4",
             "z.jpg",
         ]
@@ -306,6 +298,7 @@ def test_results_are_the_same_with_any_number_of_writers(tmp_path):
         assert [Path(o.source).stem for o in heard.outcomes] == [f"{i:02d}" for i in range(12)]
         assert [Path(f.source).name for f in failures] == ["05.png"]
         out = tmp_path / f"out{writers}"
+        (out / "predictions.jsonl").unlink()  # has times
         told[writers] = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     assert told[1] == told[4]
     assert len(told[1]) == 3 * 11 + 1
@@ -350,3 +343,67 @@ def test_an_image_that_cannot_be_written_stops_no_other(photos, tmp_path):
     assert [f.source for f in failures] == [str(photos / "1.png")]
     assert [type(o) for o in heard.outcomes] == [FileResult, FileError, FileResult]
     assert [i["id"] for i in json.loads((tmp_path / "out/panoptic.json").read_text())["images"]] == [0, 2]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names and pipes of other systems")
+def test_inputs_of_strangers_fail_one_by_one(photos, tmp_path, monkeypatch):
+    (photos / "loop.png").symlink_to("loop.png")
+    os.mkfifo(photos / "pipe.png")
+    os.mkfifo(photos / "pipe.mp4")
+    (tmp_path / "out/1.jpg").mkdir(parents=True)
+    odd = [photos / f"{250 * 'x'}.png", photos / os.fsdecode(b"caf\xe9.png"), photos / "new\nline.png"]
+    for path in odd:
+        path.write_bytes((photos / "2.png").read_bytes())
+
+    def load(path):
+        if path.name == "0.png":
+            raise ZeroDivisionError("of a decoder")
+        return load_image(path)
+
+    monkeypatch.setattr(pipeline, "load_image", load)
+    heard, failures = predict(photos, tmp_path / "out")
+    failed = {Path(f.source).name: f.error for f in failures}
+    assert sorted(failed) == ["0.png", "1.png", "loop.png", "pipe.mp4", "pipe.png"]
+    assert failed["0.png"] == "ZeroDivisionError: of a decoder"
+    assert "irectory" in failed["1.png"]
+    assert failed["pipe.mp4"] == failed["pipe.png"] == "expected a file, got a pipe or a device"
+    assert {Path(o.source) for o in heard.outcomes if isinstance(o, FileResult)} == {photos / "2.png", *odd}
+    maps = {a["file_name"] for a in json.loads((tmp_path / "out/panoptic.json").read_text())["annotations"]}
+    assert maps == {f"{200 * 'x'}.png", os.fsdecode(b"caf\xe9.png"), "new\nline.png", "2.png"}
+
+
+def test_without_pyav_photos_are_predicted_and_videos_name_the_extra(photos, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    (photos / "a.mp4").touch()
+    heard, (failure,) = predict(photos, tmp_path / "out")
+    assert [type(o) for o in heard.outcomes] == [*3 * [FileResult], FileError]
+    assert failure.error == "reading and writing video needs av; install it with: pip install 'panscape[video]'"
+    with pytest.raises(MissingExtraError, match="video needs av"):
+        predict(photos / "a.mp4", tmp_path / "out")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_or_read_only_disk_ends_the_run_and_keeps_what_is_written(number, photos, tmp_path):
+    class Full(OutputFolder):
+        def write_overlay(self, name, image, result):
+            if name == "1":
+                raise OSError(number, os.strerror(number), "1.jpg")
+            return super().write_overlay(name, image, result)
+
+    with pytest.raises(OSError, match=os.strerror(number)), Full(tmp_path / "out", SHAPES) as outputs:
+        PredictionRun(Predictor(ColorModel(), device="cpu"), outputs, writers=1).predict_files(
+            find_sources([photos]), Heard()
+        )
+    heard, failures = predict(photos, tmp_path / "out")
+    assert [o.is_earlier for o in heard.outcomes[:2]] == [True, False]
+    assert failures == []
+
+
+def test_an_image_too_long_for_a_jpeg_is_refused_before_it_is_predicted(tmp_path):
+    (tmp_path / "long").mkdir()
+    save_png(tmp_path / "long/a.png", torch.zeros(3, 1, 65_501, dtype=torch.uint8))
+    model = ColorModel()
+    _, (failure,) = predict(tmp_path / "long", tmp_path / "out", model=model)
+    assert failure.error.endswith("for an overlay as JPEG, got 1x65501; use --image-format png")
+    assert len(model.seen) == 1  # the first was for warming up
+    assert predict(tmp_path / "long", tmp_path / "out", image_format="png")[1] == []

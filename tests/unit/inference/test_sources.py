@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from pathlib import Path
 
@@ -37,19 +38,33 @@ def test_a_folder_is_searched_with_the_folders_in_it(folder):
     assert found("shots") == [
         ("shots/a.PNG", "a"),
         ("shots/b.jpg", "b"),
-        ("shots/v.mp4", "v"),
         ("shots/inner/c.tif", "c"),
         ("shots/inner/deep/d.webp", "d"),
+        ("shots/v.mp4", "v"),
     ]
 
 
 def test_videos_are_recognised_by_their_ending(folder):
-    assert [s.is_video for s in find_sources([folder])] == [False, False, True, False, False]
+    assert [s.is_video for s in find_sources([folder])] == [False, False, False, False, True]
 
 
 def test_a_pattern_matches_sorted(folder):
     assert found("shots/*.*") == [("shots/a.PNG", "a"), ("shots/b.jpg", "b"), ("shots/v.mp4", "v")]
     assert found("shots/**/[cd].*") == [("shots/inner/c.tif", "c"), ("shots/inner/deep/d.webp", "d")]
+
+
+def test_skipped_files_are_counted_by_suffix(folder, caplog):
+    caplog.set_level(logging.INFO)
+    for name in ("c.CR2", "inner/e.cr2", "f.JFIF", "g.avif", "h.HEIC"):
+        (folder / name).touch()
+    assert {name for _, name in found("shots")} == {*"abcdfghv"}
+    found("shots/*.*")
+    message = "skipped files without the suffix of an image or video"
+    assert caplog.messages == [f"shots: {message}: 2 .cr2, 1 .txt", f"shots/*.*: {message}: 1 .cr2, 1 .txt"]
+    (folder / "inner" / "raw").mkdir()
+    (folder / "inner" / "raw" / "a.cr2").touch()
+    with pytest.raises(InvalidArgumentError, match=r"found no image or video in .*, but 1 \.cr2; supp"):
+        find_sources(["shots/inner/raw"])
 
 
 def test_the_order_given_is_kept_and_nothing_comes_twice(folder):
@@ -59,6 +74,25 @@ def test_the_order_given_is_kept_and_nothing_comes_twice(folder):
         ("shots/inner/deep/d.webp", "d"),
         ("shots/a.PNG", "a"),
     ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes need rights or do not exist there")
+def test_links_and_pipes_do_not_stop_the_search(folder):
+    (folder / "circle.png").symlink_to(folder / "circle.png")
+    (folder / "gone.png").symlink_to("nowhere.png")
+    (folder / "inner/up").symlink_to(folder)
+    os.mkfifo(folder / "pipe.png")
+    names = ["a", "b", "circle", "gone", "c", "d", "pipe", "v"]  # reading them fails, file by file
+    assert [name for _, name in found("shots")] == names
+    assert [name for _, name in found("shots/circle.png", "shots/gone.png")] == ["circle", "gone"]
+    assert [name for _, name in found("shots/*.png")] == ["circle", "gone", "pipe"]
+
+
+def test_long_names_leave_room_for_the_suffixes_of_results(tmp_path):
+    paths = [tmp_path / f"{251 * 'x'}.png", tmp_path / f"{250 * 'x'}y.png", tmp_path / f"{120 * 'ß'}.png"]
+    for path in paths:
+        path.touch()
+    assert [s.name for s in find_sources(paths)] == [200 * "x", f"{200 * 'x'}_2", 100 * "ß"]
 
 
 def test_a_file_named_outright_is_taken_whatever_its_ending(folder):
@@ -138,6 +172,14 @@ class TestRefusals:
     def test_nothing_given(self):
         with pytest.raises(InvalidArgumentError, match="got nothing"):
             find_sources([])
+
+    def test_an_empty_name_is_not_the_working_directory(self, folder):
+        with pytest.raises(InvalidArgumentError, match=r"got an empty name; use \. for this folder"):
+            find_sources([""])
+
+    def test_a_name_that_no_file_system_allows(self, tmp_path):
+        with pytest.raises(UnreadableFileError, match="no such file or folder"):
+            find_sources([str(tmp_path / (300 * "x"))])
 
     def test_a_folder_without_images(self, tmp_path):
         (tmp_path / "notes.txt").touch()

@@ -106,8 +106,9 @@ class TestDraw:
         assert line(3000) == 8
 
     def test_lines_and_text_are_bounded_on_extreme_images(self):
-        assert outline_width(32, 1_048_576) == 6  # the fifth of a thousandth of the longer side would be 200
-        assert text_size(32, 1_048_576) == 72
+        assert outline_width(32, 1_048_576) == 1  # a share of the root of the area would be 7, of the longer side 1300
+        assert text_size(32, 1_048_576) == 11
+        assert text_size(20_000, 20_000) == 72
         sizes = {(480, 360): 11, (720, 1280): 19, (1024, 2048): 29, (1365, 2048): 33}
         assert {size: text_size(*size) for size in sizes} == sizes
 
