@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -210,7 +211,15 @@ def _save(path: str | os.PathLike[str], image: Tensor, encoding: str, **options:
     if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
         raise InvalidArgumentError(f"expected an image as a uint8 tensor [3, H, W], got {_described(image)}")
     with atomic_write(Path(path)) as temporary:
-        Image.fromarray(image.cpu().permute(1, 2, 0).contiguous().numpy()).save(temporary, encoding, **options)
+        pixels = image.cpu().permute(1, 2, 0).contiguous().numpy()
+        temporary.write_bytes(encode_image(Image.fromarray(pixels), encoding, **options))
+
+
+def encode_image(image: Image.Image, encoding: str, **options: int) -> bytes:
+    """Return the content of an image file, to be written at once: Pillow writes a cut file to a full disk silently."""
+    buffer = BytesIO()
+    image.save(buffer, encoding, **options)
+    return buffer.getvalue()
 
 
 def _to_tensor(pixels: NDArray[np.uint8]) -> Tensor:

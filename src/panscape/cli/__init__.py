@@ -8,6 +8,7 @@ Exit codes: 0 success; 1 some inputs were skipped, the others were processed; 2 
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -43,6 +44,15 @@ _DESCRIPTION = """Panoptic segmentation: a category for every pixel, and an inst
 
 "panscape COMMAND --help" explains a command, "panscape --version" prints the version. Exit codes: 0 success, 1 some
 inputs were skipped, 2 the command failed, 130 interrupted."""
+
+# For errors of the system that no part of panscape describes better.
+_REMEDIES = {
+    errno.ENOSPC: "free space, or write to another disk",
+    errno.EDQUOT: "free space, or write to another disk",
+    errno.EROFS: "write to another disk",
+    errno.EACCES: "change its permissions, or give another path",
+    errno.ENAMETOOLONG: "give a shorter name",
+}
 
 
 @dataclass(frozen=True)
@@ -204,11 +214,19 @@ def _run(arguments: list[str]) -> int:
         if isinstance(error, BrokenPipeError):  # the reader of standard output has closed it; exit silently
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        _logger.exception(" ".join(str(error).split()), exc_info=_logger.isEnabledFor(logging.DEBUG))
+        message = _in_one_line(error)
+        _logger.exception(message, exc_info=_logger.isEnabledFor(logging.DEBUG))
         return 2
     except KeyboardInterrupt:
         print("panscape: interrupted", file=sys.stderr)
         return 130
+
+
+def _in_one_line(error: PanscapeError | OSError) -> str:
+    if isinstance(error, PanscapeError) or error.errno is None:
+        return " ".join(str(error).split())
+    file = "cannot write" if error.filename is None else error.filename
+    return f"{file}: {error.strerror}; {_REMEDIES.get(error.errno, 'check the path and the disk')}"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from panscape.atomic_io import atomic_write
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.errors import InvalidArgumentError
 from panscape.formats import CocoPanopticWriter, encode_cityscapes
-from panscape.images import save_png
+from panscape.images import encode_image, save_png
 
 
 def export_coco(
@@ -78,7 +78,8 @@ def export_cityscapes(
         needed.mkdir(parents=True, exist_ok=True)
     for sample in _unique_samples(dataset, progress):
         with atomic_write(annotations / f"{sample.name}_gtFine_instanceIds.png") as temporary:
-            Image.fromarray(encode_cityscapes(sample.truth, dataset.labels)).save(temporary)
+            image = Image.fromarray(encode_cityscapes(sample.truth, dataset.labels))
+            temporary.write_bytes(encode_image(image, "PNG"))
         save_png(images / f"{sample.name}_leftImg8bit.png", sample.image)
     return root
 

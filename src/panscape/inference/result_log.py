@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from panscape.atomic_io import atomic_write
+from panscape.errors import UnwritableFileError
 from panscape.inference.sources import SourceFile, name_key
 
 
@@ -117,14 +118,16 @@ class ResultLog:
 
     def _append(self, *lines: dict[str, Any]) -> None:
         with self._lock:
-            if self._file is None:
-                self._file = self.path.open("ab")
-                if self._is_cut:
-                    self._file.write(b"\n")
-            for line in lines:
-                self._file.write(json.dumps(line).encode() + b"\n")
-                self._take(line)
-            self._file.flush()
+            try:
+                if self._file is None:
+                    self._file = self.path.open("ab", buffering=0)
+                    if self._is_cut:
+                        self._file.write(b"\n")
+                for line in lines:
+                    self._file.write(json.dumps(line).encode() + b"\n")
+                    self._take(line)
+            except OSError as error:
+                raise UnwritableFileError(self.path, f"{error.strerror}; free space, or give another --out") from error
 
     def close(self) -> None:
         """Write the log without replaced results, atomically, if this run has changed it."""
