@@ -27,8 +27,8 @@ from panscape.nn.pisr import PISR
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.fusion import FusionConfig
-from panscape.training.checkpoints import Checkpoints, saved_steps
 from panscape.training.config import Augmentation, DataOptions, ModelOptions, Optimizer, Recipe
+from panscape.zoo.checkpoints import Checkpoints, saved_steps
 
 assert panscape.cli.overrides  # imported for the processes that are forked
 assert panscape.training.run

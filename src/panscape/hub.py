@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from panscape.errors import UnreadableFileError, UnwritableFileError
@@ -55,11 +57,24 @@ def hub_file(repository: str, name: str, *, remedy: str) -> Path:
             repository, f"{expected}, but it is not in the cache, and HF_HUB_OFFLINE forbids downloads; {remedy}"
         )
     try:
-        size = get_hf_file_metadata(address, timeout=constants.HF_HUB_ETAG_TIMEOUT).size
-        _logger.info("fetching %s%s", address, f", {size / 1e6:.1f} MB" if size else "")
-        return Path(hf_hub_download(repository, name))
+        with _without_warnings():
+            size = get_hf_file_metadata(address, timeout=constants.HF_HUB_ETAG_TIMEOUT).size
+            _logger.info("fetching %s%s", address, f", {size / 1e6:.1f} MB" if size else "")
+            return Path(hf_hub_download(repository, name))
     except failures as error:
         raise UnreadableFileError(repository, f"{expected}, but {_reason(error)}; {remedy}") from error
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Drop the client's lines about each retry; the error has the reason."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def upload_folder(repository: str, folder: Path, *, private: bool, token: str | None, message: str) -> str:

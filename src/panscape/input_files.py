@@ -19,6 +19,8 @@ from typing import Any
 
 from panscape.errors import UnreadableFileError, shown
 
+_POINTER_HEAD = b"version https://git-lfs.github.com/spec/"
+_LARGEST_POINTER = 1023  # bytes, of its specification
 _LARGEST_EXACT = 2**53  # up to it, a float represents every integer
 
 
@@ -27,21 +29,33 @@ class FileNameError(UnreadableFileError):
 
 
 def require_file(path: Path) -> None:
-    """Check that a path is a regular file, as others may block or never end.
+    """Check that a path is a regular file, as others may block or never end, and not a mere pointer of git-lfs.
 
     Raises:
         UnreadableFileError: it is not.
     """
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except FileNotFoundError:
         raise UnreadableFileError(path, "no such file; check its name and folder") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in a name from a JSON
         raise UnreadableFileError(path, f"cannot be read ({getattr(error, 'strerror', error)})") from error
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(status.st_mode):
         raise UnreadableFileError(path, "expected a file, got a folder; give one of the files in it")
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise UnreadableFileError(path, "expected a file, got a pipe or a device")
+    if status.st_size <= _LARGEST_POINTER and _is_git_lfs_pointer(path):
+        raise UnreadableFileError(
+            path, "this is a pointer of git-lfs without the file's content; run: git lfs pull, or download the file"
+        )
+
+
+def _is_git_lfs_pointer(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_POINTER_HEAD)) == _POINTER_HEAD
+    except OSError:  # raised again when it is read
+        return False
 
 
 def read_file(path: Path) -> bytes:

@@ -13,6 +13,8 @@ import pytest
 from processes import are_gone
 from training_runs import Command, assert_equal, last_checkpoint, recipe_file, steps_saved
 
+from panscape import zoo
+
 OPTIONS = ("--device", "cpu", "--threads", 1, "--workers", 2, "--checkpoint-every", 2, "--log-every", 1)
 EXPRESSION = "TINY"
 
@@ -99,6 +101,8 @@ def test_stopped_twice_and_then_damaged(reference: Path, tmp_path: Path) -> None
         assert note == f"stopped after step {stopped_at[-1]}; add --resume to continue"
         assert last == "panscape: interrupted"
         assert are_gone(workers)
+    average = last_checkpoint(out)[1]["average"]
+    assert_equal(zoo.load(out).state_dict(), average)  # until it is complete, a run is the model of its checkpoint
     assert stopped_at == sorted(set(stopped_at))
     assert stopped_at[-1] < 24
 

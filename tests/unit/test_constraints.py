@@ -24,6 +24,11 @@ from panscape.errors import InvalidArgumentError
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    kernel: OddInt = 7
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     unit: UnitInterval = 0.5
     below: BelowOne = 0.0
@@ -39,6 +44,9 @@ class Options:
     weights: tuple[Positive, ...] = ()
     width: PositiveInt | None = None
     plain: float = math.nan
+    is_on: bool = False
+    name: str = ""
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -61,7 +69,13 @@ class More(Options):
         ({"positive": math.inf}, "positive above 0, got inf"),
         ({"non_negative": -1.0}, "non_negative of 0 or more, got -1.0"),
         ({"count": 0}, "count of 1 or more, got 0"),
-        ({"count": 2.5}, "count of 1 or more, got 2.5"),
+        ({"count": 2.5}, "count as an integer, got 2.5"),
+        ({"count": True}, "count as an integer, got True"),
+        ({"unit": "0.5"}, "unit as a number, got '0.5'"),
+        ({"is_on": 1}, "is_on as True or False, got 1"),
+        ({"name": None}, "name as text, got None"),
+        ({"size": 3}, "size as a tuple, got 3"),
+        ({"part": {"kernel": 3}}, "part as Part, got {'kernel': 3}"),
         ({"index": -1}, "index of 0 or more, got -1"),
         ({"kernel": 4}, "kernel as an odd number of 1 or more, got 4"),
         ({"kind": "d"}, 'kind "a", "b" or "c", got \'d\''),

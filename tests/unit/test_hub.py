@@ -67,3 +67,20 @@ def test_an_unreachable_hub_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: pytest.fail("five attempts would begin here"))
     with pytest.raises(UnreadableFileError, match=r"owner/name: expected http://127\.0\.0\.1:9/.*refused.*; give a f"):
         fetched()
+
+
+def test_retries_of_the_client_are_not_shown(
+    questions: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = logging.getLogger("huggingface_hub.utils._http")
+
+    def download(*_: object) -> str:
+        client.warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("connection lost")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(UnreadableFileError, match="connection lost; give a file"):
+        fetched()
+    assert caplog.messages == []
+    client.warning("visible again")
+    assert caplog.messages == ["visible again"]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError
 from panscape.hub import hub_address, hub_file
 from panscape.nn.backbones import ResNetFeatures, TimmFeatures
+from panscape.weights_file import read_tensors
 
 _COUNTER = ".num_batches_tracked"
 _REMEDY = (
@@ -102,9 +103,7 @@ def load_pretrained(backbones: list[nn.Module], path: Path | None = None) -> Non
     """
     path = path or weights_of(backbones[0]).fetch()
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        found = load_file(path)
+        found = read_tensors(path)
     else:
         found = torch.load(path, map_location="cpu", weights_only=True)
     for backbone in backbones:

@@ -13,41 +13,13 @@ from torch import nn
 from panscape import zoo
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
-from panscape.models import PanopticModel
 from panscape.nn.pretrained import BackboneWeights, load_pretrained, weights_of
-from panscape.training.checkpoints import load_newest
 from panscape.training.config import ModelOptions
-from panscape.training.run_folder import RunFolder
 from panscape.zoo.published.backbones import load_backbone
 from panscape.zoo.published.read import read_checkpoint
 from panscape.zoo.transfer import unique_state_dict
 
 _logger = logging.getLogger(__name__)
-
-
-def init_from(model: PanopticModel, source: str | Path) -> zoo.LoadReport:
-    """Copy the matching weights into a model; its other weights stay unchanged.
-
-    Args:
-        model: the model to train; it may have other categories or parts.
-        source: as for :func:`panscape.zoo.load`; or a run directory without a model, whose newest intact checkpoint is
-            used: the EMA weights if it has them.
-
-    Returns:
-        The weights that were copied.
-
-    Raises:
-        UnknownNameError: no bundled model has this name.
-        UnreadableFileError: the file is missing or damaged, or all checkpoints are damaged.
-        CheckpointMismatchError: no weight matches.
-    """
-    has_model = (Path(source) / zoo.WEIGHTS_IN_FOLDER).exists()
-    found = None if has_model else load_newest(RunFolder(Path(source)).checkpoints)
-    if found is None:
-        return zoo.load_partial(model, source)
-    step, state = found
-    taken = zoo.load_matching(model, state["average"] or state["model"], Path(source))
-    return taken._replace(line=f"{taken.line}, as of step {step}")
 
 
 class WeightInitializer:
@@ -59,13 +31,13 @@ class WeightInitializer:
     Args:
         options: the options of the network.
         labels: its label space.
-        start: initial weights, as the ``source`` of :func:`init_from`; None for none.
+        start: initial weights, as the path or name for :func:`panscape.zoo.load_partial`; None for none.
         backbone_weights: a file for the backbone; None to fetch timm's weights if the options ask for them.
         resumes: whether the run resumes from a checkpoint, which holds every weight.
 
     Raises:
         InvalidArgumentError: a file for the backbone is given, and ``start`` fills it; or as ``options.create``.
-        PanscapeError: as :func:`init_from`.
+        PanscapeError: as :func:`panscape.zoo.load_partial`.
 
     Attributes:
         model: the network.
@@ -88,7 +60,7 @@ class WeightInitializer:
         self._file, self._taken = backbone_weights, frozenset[str]()
         if start is None or resumes:
             return
-        taken = init_from(self.model, start)
+        taken = zoo.load_partial(self.model, start)
         self._taken = taken.names
         _logger.info(taken.line)
         needed = [name for name in unique_state_dict(self.model) if name.startswith(self._prefixes())]

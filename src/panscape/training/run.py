@@ -29,7 +29,6 @@ from panscape.models.base import in_eval_mode
 from panscape.models.prediction import run_network
 from panscape.nn.sync_batch_norm import check_batch_norms, convert_sync_batchnorm
 from panscape.panoptic import PanopticMap
-from panscape.training.checkpoints import Checkpoints, saved_steps
 from panscape.training.config import Recipe
 from panscape.training.data.augmentation import build_augmentation
 from panscape.training.data.loader import Batch, collate, per_process_batch, training_batches
@@ -44,6 +43,7 @@ from panscape.training.optimizer import ModelEMA, create_optimizer
 from panscape.training.profiler import StepProfiler, compare_speeds
 from panscape.training.run_folder import RunFolder
 from panscape.training.run_options import RunOptions
+from panscape.zoo.checkpoints import Checkpoints, saved_steps
 
 _logger = logging.getLogger(__name__)
 
@@ -272,6 +272,7 @@ class _Run:
         if state.step == self.saved_step:
             return
         content = {
+            "description": zoo.describe_model(state.model),
             "model": state.model.state_dict(),
             "optimizer": state.optimizer.state_dict(),
             "average": None if state.average is None else state.average.state_dict(),

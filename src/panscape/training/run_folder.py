@@ -28,8 +28,8 @@ from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnreadableFileError, UnwritableFileError
 from panscape.nn.pisr import Relations
 from panscape.serialization import to_plain
-from panscape.training.checkpoints import saved_steps
 from panscape.training.config import DataOptions, ModelOptions, Recipe
+from panscape.zoo.checkpoints import CHECKPOINTS_IN_RUN, saved_steps
 
 _WITH_TYPE = (ModelOptions, DataOptions, Relations)  # parts of a recipe that may have one of several classes
 _CHANGEABLE = ("eval_every", "eval_limit")  # they affect the evaluation, not the training
@@ -59,7 +59,7 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS_IN_RUN
 
     @property
     def tensorboard(self) -> Path:

@@ -1,5 +1,6 @@
 """Saved models, their upload to the hub, partial loading, and published checkpoints."""
 
+from panscape.zoo.description import describe_model as describe_model
 from panscape.zoo.publish import model_card as model_card
 from panscape.zoo.publish import push_to_hub as push_to_hub
 from panscape.zoo.publish import save_pretrained as save_pretrained

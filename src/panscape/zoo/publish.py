@@ -12,7 +12,8 @@ from typing import Any
 from panscape.atomic_io import atomic_write, write_json
 from panscape.hub import upload_folder
 from panscape.models import PanopticModel
-from panscape.zoo.save_load import WEIGHTS_IN_FOLDER, describe_model, save
+from panscape.zoo.description import describe_model
+from panscape.zoo.save_load import WEIGHTS_IN_FOLDER, save
 
 _LICENCE_ID = re.compile(r"[a-z0-9.-]+")  # of the hub, such as "apache-2.0"; other terms are text
 

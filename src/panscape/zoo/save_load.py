@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from panscape.atomic_io import atomic_write
-from panscape.errors import InvalidArgumentError, InvalidLabelSpaceError, UnknownNameError, UnreadableFileError
+from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFileError
 from panscape.hub import hub_file
+from panscape.input_files import parse_json
 from panscape.labels import LabelSpace
-from panscape.models import PanopticModel, create_model
-from panscape.serialization import to_plain
-from panscape.zoo.transfer import LoadReport, load_matching, load_strict, unique_state_dict
+from panscape.models import PanopticModel
+from panscape.weights_file import read_header, read_tensors
+from panscape.zoo.checkpoints import CHECKPOINTS_IN_RUN, load_newest, saved_steps
+from panscape.zoo.description import build_described, describe_model
+from panscape.zoo.transfer import LoadReport, load_matching, load_strict, shapes_of, unique_state_dict, unique_tensors
 
 _logger = logging.getLogger(__name__)
 
@@ -28,20 +32,8 @@ _KEY = "panscape"
 # "owner/name" as the hub allows it; a name with the ending of a weights file is a mistyped path.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE_ENDINGS = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".tar", ".zip")
+_REMEDY = "the file is damaged or from another version of panscape"
 _PUBLISHED_ENDINGS = (".pkl", ".pt", ".pth")  # file endings of published checkpoints
-# Classes that may appear among the options of a saved model, and their modules.
-_PARTS = {
-    "CenterDecoding": "representations.centers",
-    "CenterInstanceMaps": "nn.pisr_instances",
-    "CenterRepresentation": "representations.centers",
-    "Concatenation": "nn.pisr_baselines",
-    "DenseBoxDecoding": "representations.dense_boxes",
-    "DenseBoxRepresentation": "representations.dense_boxes",
-    "ElementwiseProduct": "nn.pisr_baselines",
-    "FusionConfig": "representations.fusion",
-    "OCR": "nn.pisr_baselines",
-    "PISR": "nn.pisr",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +56,17 @@ def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> Pa
 
     Args:
         name_or_path: a bundled model (:func:`list_weights`; ``-`` and ``_`` are equivalent), the path of a
-            ``.safetensors`` file or of a folder with ``model.safetensors``, or the id of a repository with that file on
-            the Hugging Face hub ("owner/name"); or the path of a checkpoint in its authors' layout (``.pth``, ``.pt``,
+            ``.safetensors`` file or of a folder with ``model.safetensors``; a run directory without it, whose newest
+            intact checkpoint is used: the EMA weights if it has them; the id of a repository with that file on the
+            Hugging Face hub ("owner/name"); or the path of a checkpoint in its authors' layout (``.pth``, ``.pt``,
             ``.pkl``), see :func:`panscape.zoo.published.load.create_published`.
         labels: label space of a published checkpoint, which does not contain it, if it is not that of the dataset that
             it was published for; models saved by panscape contain theirs.
 
     Raises:
         UnknownNameError: no bundled model has this name; the closest names are suggested.
-        UnreadableFileError: the file is missing or damaged, was not saved by panscape or by a newer version of it, or
-            cannot be downloaded from the hub.
+        UnreadableFileError: the file is missing or damaged, was not saved by panscape or by a newer version of it, has
+            weights that are not finite, or cannot be downloaded from the hub.
         CheckpointMismatchError: the weights do not match the model described in the file.
         InvalidArgumentError: a published checkpoint has another number of categories than the label space.
     """
@@ -81,22 +74,12 @@ def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> Pa
         from panscape.zoo.published.load import create_published
 
         return create_published(name_or_path, labels)
-    path = _locate(name_or_path)
-    _logger.debug("model %s from %s", name_or_path, path)
-    description = _describe(path)
-    try:
-        options = {k: _from_json(v) for k, v in description["options"].items()}
-        model = create_model(description["model"], LabelSpace.from_dict(description["labels"]), **options)
-    except (InvalidArgumentError, InvalidLabelSpaceError, UnknownNameError) as error:
-        raise UnreadableFileError(
-            path, f"this version of panscape cannot build its model: {error}; update panscape, or save the model again"
-        ) from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UnreadableFileError(path, f"its description of the model is incomplete: {error}") from error
-    from safetensors.torch import load_file
-
-    load_strict(model, load_file(path), path, remedy="the file is damaged or from another version of panscape")
-    model.card = dict(description.get("card", {}))
+    saved = _open(name_or_path)
+    _logger.debug("model %s from %s", name_or_path, saved.path)
+    if saved.step is not None:
+        _logger.warning("%s contains an unfinished training; using its checkpoint of step %d", saved.path, saved.step)
+    model = build_described(saved.description, saved.shapes, saved.path, remedy=_REMEDY)
+    load_strict(model, saved.read(), saved.path, remedy=_REMEDY)
     return model.eval()
 
 
@@ -124,22 +107,6 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
         temporary.write_bytes(to_bytes(tensors, metadata={_KEY: json.dumps(description)}))
 
 
-def describe_model(model: PanopticModel) -> dict[str, Any]:
-    """Return the description of a model from which it is rebuilt, as plain JSON values.
-
-    Raises:
-        InvalidArgumentError: the model was not created by :func:`panscape.create_model`.
-    """
-    if model.spec is None:
-        raise InvalidArgumentError("expected a model made by panscape.create_model, whose options can be saved with it")
-    return {
-        "model": model.spec.name,
-        "options": to_plain(model.spec.options, "options", lambda part: {"part": type(part).__name__}),
-        "labels": model.labels.to_dict(),
-        "card": dict(model.card),
-    }
-
-
 def load_partial(model: PanopticModel, name_or_path: str | Path) -> LoadReport:
     """Copy the matching weights of a saved model into another model, and leave all others unchanged.
 
@@ -159,11 +126,9 @@ def load_partial(model: PanopticModel, name_or_path: str | Path) -> LoadReport:
         from panscape.zoo.published.load import published_state
 
         return load_matching(model, published_state(Path(name_or_path)), Path(name_or_path))
-    path = _locate(name_or_path)
-    _describe(path)
-    from safetensors.torch import load_file
-
-    return load_matching(model, load_file(path), path)
+    saved = _open(name_or_path)
+    report = load_matching(model, saved.read(), saved.path)
+    return report if saved.step is None else report._replace(line=f"{report.line}, as of step {saved.step}")
 
 
 def read_card(name_or_path: str | Path) -> dict[str, Any]:
@@ -178,12 +143,51 @@ def read_card(name_or_path: str | Path) -> dict[str, Any]:
     """
     if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
         return {}  # a published checkpoint has none
-    return dict(_describe(_locate(name_or_path)).get("card", {}))
+    return _card(_open(name_or_path))
 
 
 def list_weights() -> list[WeightsInfo]:
     """Return the bundled models."""
-    return [WeightsInfo(p.stem, p, _describe(p).get("card", {})) for p in sorted(_BUNDLED.glob("*.safetensors"))]
+    return [WeightsInfo(p.stem, p, _card(_from_file(p))) for p in sorted(_BUNDLED.glob("*.safetensors"))]
+
+
+class _Saved(NamedTuple):
+    """A saved model that is not built yet; ``step`` is that of a checkpoint of an unfinished training."""
+
+    path: Path
+    description: Mapping[str, Any]
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[], Mapping[str, Tensor]]
+    step: int | None = None
+
+
+def _card(saved: _Saved) -> dict[str, Any]:
+    card = saved.description.get("card", {})
+    return card if isinstance(card, dict) else {}
+
+
+def _open(name_or_path: str | Path) -> _Saved:
+    path = _locate(name_or_path)
+    checkpoint = load_newest(path / CHECKPOINTS_IN_RUN) if path.suffix != ".safetensors" else None
+    if checkpoint is None:
+        return _from_file(path)
+    step, state = checkpoint
+    tensors = unique_tensors(state["average"] or state["model"])
+    return _Saved(path, state.get("description", {}), shapes_of(tensors), lambda: tensors, step)
+
+
+def _from_file(path: Path) -> _Saved:
+    header = read_header(path)
+    if _KEY not in header.metadata:
+        raise UnreadableFileError(
+            path,
+            "these weights were not saved by panscape; pass the weights of a backbone alone to --backbone-weights of "
+            "panscape train, or to panscape.load_published",
+        )
+    description = parse_json(path, header.metadata[_KEY].encode())
+    if not isinstance(description, dict):
+        raise UnreadableFileError(path, "its description of the model is not a JSON object; save the model again")
+    return _Saved(path, description, header.shapes, lambda: read_tensors(path))
 
 
 def _locate(name_or_path: str | Path) -> Path:
@@ -195,8 +199,20 @@ def _locate(name_or_path: str | Path) -> Path:
         return bundled
     if (path / WEIGHTS_IN_FOLDER).is_file():
         return path / WEIGHTS_IN_FOLDER
+    if saved_steps(path / CHECKPOINTS_IN_RUN):
+        return path
+    if path.is_dir():
+        raise UnreadableFileError(
+            path,
+            f"expected {WEIGHTS_IN_FOLDER} in this folder, or the checkpoints of a training; if a training has just "
+            "begun, wait for its first checkpoint",
+        )
     if path.exists():
-        raise UnreadableFileError(path, "expected a file that ends in .safetensors, saved by panscape; give its path")
+        raise UnreadableFileError(
+            path,
+            "expected a file that ends in .safetensors, saved by panscape; give its path, or the run directory of a "
+            "checkpoint",
+        )
     if path.name == name:
         raise UnknownNameError("model", name, [w.name for w in list_weights()])
     # If the first folder exists, it is a path; a request to the hub would only cost the time of its retries.
@@ -213,39 +229,3 @@ def _download(hub_id: str) -> Path:
         WEIGHTS_IN_FOLDER,
         remedy="check the id and the network, or give the path of a .safetensors file",
     )
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        description = json.loads(metadata[_KEY])
-    except FileNotFoundError as error:
-        raise UnreadableFileError(path, "no such file") from error
-    except KeyError as error:
-        raise UnreadableFileError(
-            path,
-            "these weights were not saved by panscape; pass the weights of a backbone alone to --backbone-weights of "
-            "panscape train, or to panscape.load_published",
-        ) from error
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise UnreadableFileError(path, f"expected a complete safetensors file, but {error}") from error
-    if not isinstance(description, dict):
-        raise UnreadableFileError(path, "its description of the model is not a JSON object")
-    return description
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        options = {k: _from_json(v) for k, v in value.items() if k != "part"}
-        if value["part"] not in _PARTS:
-            raise UnknownNameError("part", str(value["part"]), _PARTS)
-        part = getattr(importlib.import_module(f"panscape.{_PARTS[value['part']]}"), value["part"])
-        known = [field.name for field in fields(part)]
-        for name in options:
-            if name not in known:
-                raise UnknownNameError(f"option of {value['part']}", name, known, list_all=True)
-        return part(**options)
-    return tuple(_from_json(v) for v in value) if isinstance(value, list) else value

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from panscape.errors import CheckpointMismatchError
+from panscape.errors import CheckpointMismatchError, UnreadableFileError
 from panscape.models import PanopticModel
 
 
@@ -22,6 +22,17 @@ def unique_state_dict(model: PanopticModel) -> dict[str, Tensor]:
             seen.add(id(tensor))
             state[name] = tensor
     return state
+
+
+def unique_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the result of ``state_dict`` with each tensor once, as :func:`unique_state_dict` names it."""
+    seen: set[int] = set()
+    unique = {}
+    for name, tensor in state.items():
+        if tensor.numel() == 0 or tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())
+            unique[name] = tensor
+    return unique
 
 
 def load_strict(
@@ -43,25 +54,65 @@ def load_strict(
 
     Raises:
         CheckpointMismatchError: names or shapes do not match; all differences are listed.
+        UnreadableFileError: a value is nan or infinite, or of a type that weights do not have.
     """
     needed = {rename(name): tensor for name, tensor in unique_state_dict(model).items()}
-    both = needed.keys() & found.keys()
-    misshapen = [
-        f"{name} (expected {list(needed[name].shape)}, got {list(found[name].shape)})"
-        for name in both
-        if needed[name].shape != found[name].shape
-    ]
-    if misshapen or needed.keys() != found.keys():
-        raise CheckpointMismatchError(
-            path,
-            missing=needed.keys() - both,
-            unused=found.keys() - both,
-            misshapen=misshapen,
-            remedy=remedy,
-        )
+    require_match(shapes_of(needed), shapes_of(found), path, remedy=remedy)
+    for name in needed:
+        _require_usable(name, found[name], path)
     with torch.no_grad():
         for name, tensor in needed.items():
             tensor.copy_(found[name])
+
+
+def require_match(
+    needed: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], path: str | Path, *, remedy: str
+) -> None:
+    """Check that the tensors of a file are those of a model, one to one.
+
+    Args:
+        needed: shape of each tensor of the model by name.
+        found: shape of each tensor of the file by name.
+        path: path of the file, for messages.
+        remedy: what to do if they do not match, for messages.
+
+    Raises:
+        CheckpointMismatchError: names or shapes do not match; all differences are listed.
+    """
+    if needed == found:
+        return
+    both = needed.keys() & found.keys()
+    raise CheckpointMismatchError(
+        path,
+        missing=needed.keys() - both,
+        unused=found.keys() - both,
+        misshapen=[
+            f"{name} (expected {list(needed[name])}, got {list(found[name])})"
+            for name in both
+            if needed[name] != found[name]
+        ],
+        remedy=remedy,
+    )
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _require_usable(name: str, tensor: Tensor, path: str | Path) -> None:
+    """Refuse weights of a training that diverged, as a network with them predicts nonsense without an error."""
+    if tensor.is_complex() or (tensor.is_floating_point() and tensor.itemsize == 1):
+        raise UnreadableFileError(
+            path, f"expected weights of 16, 32 or 64 bits, but {name} is of {tensor.dtype}; convert it to float32"
+        )
+    num_invalid = tensor.numel() - int(tensor.isfinite().sum())
+    if num_invalid:
+        raise UnreadableFileError(
+            path,
+            f"expected finite weights, but {num_invalid} of {tensor.numel()} values of {name} are nan or infinite; its "
+            "training diverged, or the file is damaged: use an earlier checkpoint, or download it again",
+        )
 
 
 class LoadReport(NamedTuple):
@@ -90,6 +141,7 @@ def load_matching(model: PanopticModel, found: Mapping[str, Tensor], path: Path)
 
     Raises:
         CheckpointMismatchError: no tensor matches.
+        UnreadableFileError: a value is nan or infinite, or of a type that weights do not have.
     """
     needed = unique_state_dict(model)
     sources = {name: name for name in needed if name in found and found[name].shape == needed[name].shape}
@@ -115,6 +167,8 @@ def load_matching(model: PanopticModel, found: Mapping[str, Tensor], path: Path)
         raise CheckpointMismatchError(
             path, missing=needed, unused=found, remedy="start from a model of the same family or with the same backbone"
         )
+    for source in sources.values():
+        _require_usable(source, found[source], path)
     with torch.no_grad():
         for name, source in sources.items():
             needed[name].copy_(found[source])

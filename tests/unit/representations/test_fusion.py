@@ -177,7 +177,7 @@ def test_contradictions_are_refused(changes, message):
         ({"max_overlap": -0.1}, r"expected max_overlap in 0\.\.1, got -0.1"),
         ({"max_overlap": float("nan")}, "expected max_overlap"),
         ({"stuff_area": -1}, "expected stuff_area of 0 or more, got -1"),
-        ({"stuff_area": float("nan")}, "expected stuff_area of 0 or more, got nan"),
+        ({"stuff_area": float("nan")}, "expected stuff_area as an integer, got nan"),
         ({"stuff_share": 1.0}, "expected stuff_share in \\[0, 1\\), got 1.0"),
     ],
 )

@@ -17,8 +17,8 @@ from panscape import zoo
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.nn.pretrained import BackboneWeights
 from panscape.recipes.model_options import SwiftNetOptions
-from panscape.training.checkpoints import Checkpoints
 from panscape.training.init_weights import WeightInitializer
+from panscape.zoo.checkpoints import Checkpoints
 from panscape.zoo.transfer import unique_state_dict
 
 NET = SwiftNetOptions(backbone="test_resnet", levels=2, width=8, pretrained=True)

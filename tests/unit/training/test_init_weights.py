@@ -16,8 +16,8 @@ from panscape.models import PanopticModel
 from panscape.nn.backbones import create_backbone
 from panscape.nn.pisr import PISR, Relations
 from panscape.nn.pisr_baselines import OCR, Concatenation
-from panscape.training.checkpoints import Checkpoints
-from panscape.training.init_weights import init_from
+from panscape.zoo import load_partial
+from panscape.zoo.checkpoints import Checkpoints
 
 
 def a_model(seed: int, backbone: str = "residual_xs", levels: int = 1) -> PanopticModel:
@@ -59,7 +59,7 @@ def test_a_run_that_is_not_done_gives_its_newest_average(run: Path) -> None:
     before = {p.name: p.read_bytes() for p in (run / "checkpoints").iterdir()}
     model = a_model(0)
     num = len(zoo.unique_state_dict(model))
-    assert init_from(model, run).line == f"started from run: {num} of {num} tensors, as of step 3"
+    assert load_partial(model, run).line == f"started from run: {num} of {num} tensors, as of step 3"
     assert same(model, a_model(13))
     assert {p.name: p.read_bytes() for p in (run / "checkpoints").iterdir()} == before
 
@@ -68,7 +68,7 @@ def test_a_damaged_checkpoint_is_passed_over(run: Path, caplog: pytest.LogCaptur
     newest = run / "checkpoints" / "step_00000003.ckpt"
     newest.write_bytes(newest.read_bytes()[:-100])
     model = a_model(0)
-    assert init_from(model, str(run)).line.endswith("as of step 2")
+    assert load_partial(model, str(run)).line.endswith("as of step 2")
     assert same(model, a_model(2))
     assert len(caplog.messages) == 1
     assert caplog.messages[0].endswith("; using step_00000002.ckpt")
@@ -77,14 +77,14 @@ def test_a_damaged_checkpoint_is_passed_over(run: Path, caplog: pytest.LogCaptur
 def test_a_run_that_is_done_gives_its_model(run: Path) -> None:
     zoo.save(a_model(7), run / "model.safetensors")
     model = a_model(0)
-    assert init_from(model, run).line.startswith("started from model.safetensors: ")
+    assert load_partial(model, run).line.startswith("started from model.safetensors: ")
     assert same(model, a_model(7))
 
 
 def test_a_model_of_another_family_gives_its_backbone(run: Path) -> None:
     model, head = OtherFamily(0), OtherFamily(0).head
     body = dict(model.eyes.body.named_parameters()) | dict(model.eyes.body.named_buffers())
-    line = init_from(model, run).line
+    line = load_partial(model, run).line
     num = len(body)
     assert line == (
         f"started from run: {num} of {num + 2} tensors, {num} of them from its backbone, pyramid.levels.0; "
@@ -116,7 +116,7 @@ def test_more_levels_than_there_were_begin_like_the_first(tmp_path: Path) -> Non
         buffer.add_(3)
     zoo.save(one, tmp_path / "one.safetensors")
     model = a_model(0, levels=2)
-    init_from(model, tmp_path / "one.safetensors")
+    load_partial(model, tmp_path / "one.safetensors")
     for mine, its in zip(model.pyramid.levels[1].buffers(), one.pyramid.levels[0].buffers(), strict=True):
         assert torch.equal(mine, its)
 
@@ -138,7 +138,7 @@ def test_a_second_stage_begins_as_the_heads_of_a_network_without_relations(name:
     num_heads = sum(len(getattr(base, head).state_dict()) for head in ("semantic", "center", "offset"))
     num_base, num = len(base.state_dict()), len(model.state_dict())
     zoo.save(base, tmp_path / "base.safetensors")
-    line = init_from(model, tmp_path / "base.safetensors").line
+    line = load_partial(model, tmp_path / "base.safetensors").line
     heads = "refined_semantic, refined_center, refined_offset"
     assert line.startswith(f"started from base.safetensors: {num_base + num_heads} of {num} tensors, {num_heads} of ")
     assert f" of them copies, in {heads}; new: relations." in line
@@ -153,7 +153,7 @@ def test_a_second_stage_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
     for parameter in other.refined_center.parameters():
         parameter.data.add_(1)  # heads begin as copies; training parts them
     zoo.save(other, tmp_path / "other.safetensors")
-    assert "copies" not in init_from(model, tmp_path / "other.safetensors").line
+    assert "copies" not in load_partial(model, tmp_path / "other.safetensors").line
     for head in ("semantic", "center", "offset", "refined_semantic", "refined_center", "refined_offset"):
         assert same(getattr(model, head), getattr(other, head)), head
 
@@ -161,11 +161,11 @@ def test_a_second_stage_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_a_second_stage_with_other_channels_begins_anew(tmp_path: Path) -> None:
     zoo.save(related("swiftnet", None, 1), tmp_path / "base.safetensors")
     model = related("swiftnet", OCR(key_width=8), 2)
-    line = init_from(model, tmp_path / "base.safetensors").line
+    line = load_partial(model, tmp_path / "base.safetensors").line
     assert "copies, in refined_semantic, refined_center, refined_offset;" in line
     model = related("swiftnet", Concatenation(4), 2)
     before = copy.deepcopy(model)
-    assert "copies" not in init_from(model, tmp_path / "base.safetensors").line
+    assert "copies" not in load_partial(model, tmp_path / "base.safetensors").line
     assert not same(model.semantic, before.semantic)
     assert same(model.refined_semantic, before.refined_semantic)
 
@@ -173,12 +173,12 @@ def test_a_second_stage_with_other_channels_begins_anew(tmp_path: Path) -> None:
 def test_half_a_backbone_is_none(run: Path) -> None:
     model = OtherFamily(0, "residual_s")
     with pytest.raises(CheckpointMismatchError, match="or with the same backbone"):
-        init_from(model, run)
+        load_partial(model, run)
 
 
 def test_invalid_initial_weights(run: Path) -> None:
     with pytest.raises(CheckpointMismatchError, match="start from a model of the same family"):
-        init_from(ColorModel(), run)
+        load_partial(ColorModel(), run)
     shutil.rmtree(run / "checkpoints")
-    with pytest.raises(UnreadableFileError, match=r"expected a file that ends in \.safetensors"):
-        init_from(a_model(0), run)
+    with pytest.raises(UnreadableFileError, match=r"expected model\.safetensors in this folder, or"):
+        load_partial(a_model(0), run)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameErro
 from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.nn.backbones import create_backbone
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
+from panscape.zoo.checkpoints import Checkpoints
 
 
 def test_options_with_parts_survive(tmp_path: Path) -> None:
@@ -77,15 +80,60 @@ def test_options_that_cannot_be_used(options: dict[str, object], message: str) -
         create_model("swiftnet", SHAPES, **options)
 
 
-def test_files_that_are_not_models(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableFileError, match="no such file"):
-        zoo.load(tmp_path / "absent.safetensors")
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent.safetensors", None, "no such file"),
+        ("text.safetensors", "hello", "expected a complete safetensors file"),
+        ("pointer.safetensors", POINTER, "pointer of git-lfs without the file's content; run: git lfs pull"),
+        ("pointer.pth", POINTER, "pointer of git-lfs"),
+        ("step_00000010.ckpt", "", "expected a file that ends in .safetensors.*, or the run directory of a checkpoint"),
+    ],
+)
+def test_files_that_are_not_models(tmp_path: Path, name: str, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UnreadableFileError, match=message):
+        zoo.load(tmp_path / name)
+
+
+def test_places_that_hold_no_model(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(UnreadableFileError, match="not saved by panscape"):
         zoo.load(tmp_path / "other.safetensors")
-    (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(UnreadableFileError, match="expected a complete safetensors file"):
-        zoo.load(tmp_path / "text.safetensors")
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(UnreadableFileError, match="got a pipe"):
+        zoo.load(tmp_path / "pipe.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(UnreadableFileError, match="got a folder"):
+        zoo.load(tmp_path / "folder.safetensors")
+    with pytest.raises(UnreadableFileError, match=r"expected model\.safetensors in this folder, or the checkpoints"):
+        zoo.load(tmp_path)
+
+
+def test_an_unfinished_run_is_the_model_of_its_newest_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = create_model("swiftnet", SHAPES, backbone="residual_xs", width=8, levels=2)
+    average = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in average.parameters():
+            parameter.add_(1)
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    state = {"description": zoo.describe_model(model), "model": model.state_dict(), "average": None}
+    checkpoints.save(10, state)
+    checkpoints.save(20, state | {"average": average.state_dict()})
+    again = zoo.load(tmp_path / "run")
+    assert caplog.messages == [f"{tmp_path / 'run'} contains an unfinished training; using its checkpoint of step 20"]
+    for name, tensor in average.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    checkpoints.path(20).write_bytes(b"")
+    assert torch.equal(next(zoo.load(tmp_path / "run").parameters()), next(model.parameters()))
+    zoo.save(average, tmp_path / "run" / "model.safetensors", {"licence": "CC0"})
+    assert zoo.load(tmp_path / "run").card == {"licence": "CC0"}
 
 
 def test_a_failed_save_leaves_no_file(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
@@ -144,10 +143,7 @@ def published_state(path: Path) -> dict[str, Tensor]:
         space, _ = _label_space(network, None, path)
     except InvalidArgumentError:
         space = _placeholder(found, network.num_categories)
-    with torch.device("meta"):
-        model = create_model(network.model, space, **network.options)
-    model = model.to_empty(device="cpu")
-    model.set_input_normalization("imagenet")
+    model = create_model(network.model, space, **network.options)
     _load(model, found, path)
     return {name: tensor.detach() for name, tensor in unique_state_dict(model).items()}
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from panscape.errors import UnreadableFileError
+from panscape.errors import UnreadableFileError, listed, shown
+from panscape.input_files import require_file
+from panscape.weights_file import read_tensors
 from panscape.zoo.published.safe_pickle import PickledArray, UnsafePickleError, load_pickled_arrays
 
 # Exceptions that torch's reader and pickle are known to raise for other files and damaged ones.
@@ -28,14 +28,16 @@ _REFUSALS = (
     OverflowError,
     MemoryError,
     struct.error,
-    SafetensorError,
 )
+_MAX_DEPTH = 4  # of keys that lead to a state dict
 _TORCH_HEADS = (b"PK", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19")  # its zip archives, and its legacy format
 _PICKLE_HEADS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
-    """Read a state dict from a checkpoint, bare or under "model" or "state_dict" as training frameworks write it.
+    """Read a state dict from a checkpoint, bare or under keys as training frameworks write it.
+
+    Of several, that under "model", "state_dict" or both is taken.
 
     Args:
         path: a ``.pkl`` file of NumPy's arrays, as detectron2 publishes weights, a ``.safetensors`` file, or else a
@@ -43,33 +45,52 @@ def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
 
     Raises:
         UnreadableFileError: the file is missing, is not a checkpoint, or contains more than tensors and plain
-            containers.
+            containers, or several state dicts.
     """
-    kind = path.suffix if path.suffix in (".pkl", ".safetensors") else ".pth"
+    require_file(path)
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    kind = ".pkl" if path.suffix == ".pkl" else ".pth"
     try:
-        content = _load(path)
-    except FileNotFoundError as error:
-        raise UnreadableFileError(path, f"no such file; give the path of a downloaded {kind} checkpoint") from error
+        content = load_pickled_arrays(path) if _holds_arrays(path) else torch.load(path, "cpu", weights_only=True)
     except OSError as error:
         raise UnreadableFileError(path, f"expected a {kind} checkpoint, but {error}; check the path") from error
     except _REFUSALS as error:
         raise UnreadableFileError(path, f"expected a {kind} checkpoint of {_why_not_read(path, error)}") from error
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if isinstance(content, dict):
-        content = {name: _as_tensor(value) for name, value in content.items()}
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UnreadableFileError(path, 'expected a state dict (name to tensor), bare or under "model"')
-    return content
+    states = _states(content)
+    usual = [keys for keys in (("model",), ("state_dict",), ("model", "state_dict")) if keys in states]
+    if len(states) == 1 or usual:
+        return states[usual[0] if usual else next(iter(states))]
+    found = f"several, under {listed([_shown(keys) for keys in states])}" if states else "none"
+    example = _shown(next(iter(states))) if states else '["..."]'
+    raise UnreadableFileError(
+        path,
+        f'expected one state dict (name to tensor), bare or under a key such as "model", got {found}; save the right '
+        f"one alone: torch.save(torch.load(FILE, weights_only=True){example}, OTHER)",
+    )
 
 
-def _load(path: Path) -> Any:
-    if _holds_arrays(path):
-        return load_pickled_arrays(path)
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+def _states(content: Any) -> dict[tuple[str, ...], dict[str, Tensor]]:
+    """Return each state dict inside a checkpoint by the keys that lead to it; those of optimizers have numbers."""
+    found = dict[tuple[str, ...], dict[str, Tensor]]()
+    seen, parts = set[int](), list[tuple[tuple[str, ...], Any]]([((), content)])
+    for keys, part in parts:
+        # A file may nest dicts without end, or contain one in itself.
+        if not isinstance(part, dict) or len(keys) > _MAX_DEPTH or id(part) in seen:
+            continue
+        seen.add(id(part))
+        if not all(isinstance(key, str) for key in part):
+            continue
+        tensors = {name: _as_tensor(value) for name, value in part.items()}
+        if tensors and all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+            found[keys] = tensors
+        else:
+            parts += [((*keys, key), value) for key, value in part.items()]
+    return found
+
+
+def _shown(keys: tuple[str, ...]) -> str:
+    return "".join(f"[{shown(key)}]" for key in keys)
 
 
 def _holds_arrays(path: Path) -> bool:
@@ -93,8 +114,6 @@ def _why_not_read(path: Path, error: Exception) -> str:
     trust = "if you trust its authors, read it with their code and save the state dict alone with torch.save"
     if not head:
         return f"{expected}, but the file is empty; download it again"
-    if path.suffix == ".safetensors":
-        return f"tensors, but {error}; download it again"
     if isinstance(error, UnsafePickleError):
         return f"{expected}, but it holds other Python objects, which could run code ({error}); {trust}"
     if not head.startswith((b"PK", *_PICKLE_HEADS)):

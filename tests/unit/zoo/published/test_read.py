@@ -193,18 +193,40 @@ def test_another_kind_of_file_is_refused(content: bytes, tmp_path: Path) -> None
 
 
 def test_missing_and_empty_files_and_folders_say_so(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableFileError, match=r"no such file; give the path of a downloaded \.pkl checkpoint"):
+    with pytest.raises(UnreadableFileError, match="no such file; check its name"):
         read_checkpoint(tmp_path / "absent.pkl")
     (tmp_path / "empty.pkl").touch()
     with pytest.raises(UnreadableFileError, match="but the file is empty; download it again"):
         read_checkpoint(tmp_path / "empty.pkl")
     (tmp_path / "folder.pkl").mkdir()
-    with pytest.raises(UnreadableFileError, match=r"expected a \.pkl checkpoint, but .*directory.*; check the path"):
+    with pytest.raises(UnreadableFileError, match="expected a file, got a folder"):
         read_checkpoint(tmp_path / "folder.pkl")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"model": {"a": "text"}}, {"a": 1.5}, "text", None, {"a": [np.zeros(2)]}])
 def test_a_pickle_of_something_else_is_no_state_dict(content: object, tmp_path: Path) -> None:
     path = written(content, tmp_path / "model.pkl")
-    with pytest.raises(UnreadableFileError, match=r'expected a state dict \(name to tensor\), bare or under "model"'):
+    with pytest.raises(UnreadableFileError, match=r"expected one state dict .*, bare or under a key .*, got none"):
         read_checkpoint(path)
+
+
+def test_a_state_dict_is_found_under_any_key(tmp_path: Path) -> None:
+    weights, ema = {"a": torch.zeros(1)}, {"a": torch.ones(1)}
+    optimizer = {"state": {0: {"exp_avg": torch.zeros(1)}}, "param_groups": [{"lr": 0.1}]}
+    path = tmp_path / "checkpoint.pth"
+    contents: list[dict[str, Any]] = [
+        {"epoch": 3, "model_state_dict": ema, "optimizer_state_dict": optimizer},
+        {"model": {"state_dict": ema}, "ema": weights},
+        {"state_dict": ema, "callbacks": {"best": {"score": torch.zeros(1)}}},
+    ]
+    for content in contents:
+        content["itself"] = content
+        torch.save(content, path)
+        assert read_checkpoint(path) == ema
+    torch.save({"teacher": weights, "nets": {"student": ema}}, path)
+    with pytest.raises(UnreadableFileError) as caught:
+        read_checkpoint(path)
+    assert str(caught.value).endswith(
+        "got several, under ['teacher'], ['nets']['student']; save the right one alone: "
+        "torch.save(torch.load(FILE, weights_only=True)['teacher'], OTHER)"
+    )

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from panscape.errors import DiskFullError, InvalidArgumentError, UnreadableFileError, UnwritableFileError
-from panscape.training.checkpoints import Checkpoints, saved_steps
+from panscape.zoo.checkpoints import Checkpoints, saved_steps
 
 
 def names(folder):

@@ -25,6 +25,8 @@ from panscape.errors import DiskFullError, InvalidArgumentError, UnreadableFileE
 
 _logger = logging.getLogger(__name__)
 
+CHECKPOINTS_IN_RUN = "checkpoints"
+"""Name of the folder of checkpoints in run directories."""
 _MAGIC = b"panscape state 1"
 _HEADER = struct.Struct(f"<{len(_MAGIC)}sQ32s")
 _NAME = re.compile(r"step_(\d+)\.ckpt")

@@ -1,0 +1,126 @@
+"""The description inside a saved model: taken from a model, and a model built from it.
+
+Anyone may have written the file. Its description can name only our models, their options and our parts. The model is
+first built without memory and compared with the tensors of the file, and nothing is downloaded: a small file cannot ask
+for much memory, time or network access.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from threading import get_ident
+from typing import Any
+
+import torch
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameError, UnreadableFileError
+from panscape.labels import LabelSpace
+from panscape.models import PanopticModel, create_model
+from panscape.serialization import to_plain
+from panscape.zoo.transfer import require_match, unique_state_dict
+
+# Classes that may appear among the options of a saved model, and their modules.
+_PARTS = {
+    "CenterDecoding": "representations.centers",
+    "CenterInstanceMaps": "nn.pisr_instances",
+    "CenterRepresentation": "representations.centers",
+    "Concatenation": "nn.pisr_baselines",
+    "DenseBoxDecoding": "representations.dense_boxes",
+    "DenseBoxRepresentation": "representations.dense_boxes",
+    "ElementwiseProduct": "nn.pisr_baselines",
+    "FusionConfig": "representations.fusion",
+    "OCR": "nn.pisr_baselines",
+    "PISR": "nn.pisr",
+}
+# What options that nobody checks raise while a network is built. PanscapeErrors are among them.
+_REFUSALS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+def describe_model(model: PanopticModel) -> dict[str, Any]:
+    """Return the description of a model from which it is rebuilt, as plain JSON values.
+
+    Raises:
+        InvalidArgumentError: the model was not created by :func:`panscape.create_model`.
+    """
+    if model.spec is None:
+        raise InvalidArgumentError("expected a model made by panscape.create_model, whose options can be saved with it")
+    return {
+        "model": model.spec.name,
+        "options": to_plain(model.spec.options, "options", lambda part: {"part": type(part).__name__}),
+        "labels": model.labels.to_dict(),
+        "card": dict(model.card),
+    }
+
+
+def build_described(
+    description: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], path: Path, *, remedy: str
+) -> PanopticModel:
+    """Build the model of a description, with random weights, if it has exactly the tensors of the file.
+
+    Args:
+        description: as of :func:`describe_model`, perhaps changed by somebody.
+        shapes: shape of each tensor in the file by name.
+        path: path of the file, for messages.
+        remedy: what to do if the tensors differ, for messages.
+
+    Raises:
+        UnreadableFileError: the description is not one of a model that this version of panscape can build.
+        CheckpointMismatchError: names or shapes of tensors differ.
+    """
+    try:
+        name, labels = description["model"], LabelSpace.from_dict(description["labels"])
+        # The file has all weights; others are never fetched.
+        options = {k: _from_json(v) for k, v in description["options"].items() if k != "pretrained"}
+        card = dict(description.get("card", {}))
+        # A network may register parameters that it drops, but far fewer than these.
+        with torch.device("meta"), _parameters_at_most(100 + 4 * len(shapes)):
+            needed = {n: tuple(t.shape) for n, t in unique_state_dict(create_model(name, labels, **options)).items()}
+    except _REFUSALS as error:
+        if isinstance(error, PanscapeError):
+            reason = f"{error}; update panscape, or save the model again"
+        else:
+            detail = f"no {error}" if isinstance(error, KeyError) else str(error).split("\n", 1)[0]
+            reason = f"its description of the model is invalid ({detail}); download it again, or save the model again"
+        raise UnreadableFileError(path, f"this version of panscape cannot build its model: {reason}") from error
+    require_match(needed, shapes, path, remedy=remedy)
+    model = create_model(name, labels, **options)
+    model.card = card
+    return model
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        name = value["part"]
+        options = {k: _from_json(v) for k, v in value.items() if k != "part"}
+        if name not in _PARTS:
+            raise UnknownNameError("part", str(name)[:80], _PARTS)
+        part = getattr(importlib.import_module(f"panscape.{_PARTS[name]}"), name)
+        known = [field.name for field in fields(part)]
+        for option in options:
+            if option not in known:
+                raise UnknownNameError(f"option of {name}", option, known, list_all=True)
+        return part(**options)
+    return tuple(_from_json(v) for v in value) if isinstance(value, list) else value
+
+
+@contextmanager
+def _parameters_at_most(limit: int) -> Iterator[None]:
+    """Stop this thread from building a larger network, such as one of a billion layers."""
+    thread, count = get_ident(), 0
+
+    def register(*_: object) -> None:
+        nonlocal count
+        count += get_ident() == thread
+        if count > limit:
+            raise InvalidArgumentError(f"it describes a network of more than {limit} parameters, which the file lacks")
+
+    handle = register_module_parameter_registration_hook(register)
+    try:
+        yield
+    finally:
+        handle.remove()
