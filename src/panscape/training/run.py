@@ -20,9 +20,10 @@ from panscape.datasets.base import PanopticDataset
 from panscape.datasets.load import SkippedSample, categories_of, load_sample
 from panscape.datasets.repeat_factor_sampling import category_repeat_factors, repeat_factors
 from panscape.datasets.workers import explain_worker_death
-from panscape.errors import BadSampleError, InvalidArgumentError
+from panscape.errors import BadSampleError, InvalidArgumentError, listed
 from panscape.evaluation.evaluate_model import evaluate
 from panscape.evaluation.options import InferenceOptions
+from panscape.evaluation.training_images import TRAINING_IMAGES, record_training_images, seen_in_training
 from panscape.metrics import EvaluationReport
 from panscape.models import PanopticModel
 from panscape.models.base import in_eval_mode
@@ -164,6 +165,7 @@ class _Run:
         self._resume()
         device = f"{fabric.device.type}, {_device_name(fabric.device)}"
         processes.rank_zero(lambda: self.folder.begin(self.state.step, device=device, processes=processes.count))
+        processes.rank_zero(self._record_images)
         self.timer = StepProfiler(is_on=options.profile, device=fabric.device)
         self.reporter: Reporter = NullReporter()
         self.monitor = TrainingMonitor(fabric, processes, lambda text: self.reporter.note(text), self._last_checkpoint)
@@ -223,6 +225,19 @@ class _Run:
                 "expected at least one val image to evaluate on, got none; move some of the training images there"
             )
         return train_set, val_set
+
+    def _record_images(self) -> None:
+        out = self.options.out
+        if not (out / TRAINING_IMAGES).exists():
+            record_training_images(out, self.train_set)
+        seen = seen_in_training(out, self.val_set)
+        if seen:
+            _logger.warning(
+                "%d of %d val images are training images too, so that their metrics say little: %s",
+                len(seen),
+                len(self.val_set),
+                listed(seen),
+            )
 
     def _beginning(self, resumes: bool) -> WeightInitializer:
         options = self.options

@@ -3,6 +3,7 @@
 ====================  ==================================================================================
 ``run.json``          recipe, seed and data of the run; command, versions and device of each start
 ``run.lock``          who trains in the directory at the moment
+``training_images``   names and sizes of the training images, ``.json``
 ``metrics.jsonl``     losses and metrics, one JSON object per line
 ``checkpoints/``      checkpoints to resume from
 ``tensorboard/``      curves
