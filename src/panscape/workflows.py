@@ -91,7 +91,7 @@ def train(
     run_options: RunOptions = _of_fields(RunOptions, {**options, "out": out, "data": data})
     if not isinstance(recipe, Recipe):
         reading = _of_fields(FolderData, {name: value for name, value in options.items() if name in folder_names})
-        recipe = _recipe_of(recipe, run_options.data, reading)
+        recipe = _recipe_of(recipe, run_options, reading)
     recipe = _with_fields(recipe, {name: value for name, value in options.items() if name in recipe_names})
     report = run(recipe, run_options)
     return TrainingResult(zoo.load(run_options.out), report, run_options.out)
@@ -164,13 +164,13 @@ def evaluate_files(predictions: _Path, truth: _Path, **options: Any) -> FileEval
     return evaluate_paths(predictions, truth, options=metrics, reading=reading)
 
 
-def _recipe_of(name: _Path, data: Path | None, reading: FolderData) -> Recipe:
+def _recipe_of(name: _Path, options: RunOptions, reading: FolderData) -> Recipe:
     """Return a recipe by name; that of a folder is derived from it, and the choices are logged."""
     if _require_recipe(name, "a recipe") != FROM_FOLDER:
         return get_recipe(os.fspath(name))
     from panscape.recipes.from_folder import derive
 
-    derived = derive(reading.folder(data), reading)
+    derived = derive(reading.folder(options.data), reading, init_from=options.init_from)
     for note in derived.notes:
         _logger.info(note)
     return derived.recipe

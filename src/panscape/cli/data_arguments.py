@@ -23,19 +23,26 @@ Data = Annotated[tuple[str, ...], arg(name="data.NAME", metavar="VALUE", help_be
 """Options of the dataset; ``main`` separates them from the arguments of a command with a field ``dataset``."""
 
 
-def split(arguments: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Separate the options of the dataset and their values from the other arguments of a command.
+def split(arguments: Sequence[str], prefix: str = _PREFIX) -> tuple[list[str], tuple[str, ...]]:
+    """Separate the options of the dataset, or of another part, and their values from the other arguments of a command.
 
     An option takes the next word, unless it is ``--data.no-NAME``, and the numbers that follow it, as in
     ``--data.size 64 96``.
+
+    Args:
+        arguments: the arguments of the command.
+        prefix: with which the options begin.
+
+    Returns:
+        The other arguments, and the options with their values.
     """
     others: list[str] = []
     taken: list[str] = []
     is_open = is_first = False  # whether the next word may belong to the last option, and whether it is its first
     for argument in arguments:
-        if argument.startswith(_PREFIX):
+        if argument.startswith(prefix):
             taken.append(argument)
-            is_open = is_first = "=" not in argument and not argument.startswith(f"{_PREFIX}no-")
+            is_open = is_first = "=" not in argument and ".no-" not in argument
         elif is_open and not is_option(argument) and (is_first or argument.lstrip("-").isdecimal()):
             taken.append(argument)
             is_first = False

@@ -27,7 +27,9 @@ RARE: Mapping[str, Any] = {"is_rare": True}
 """Metadata of a dataclass field whose option only ``--help-all`` shows."""
 
 HELP_ALL = "--help-all"
-_HELP = ("-h", "--help")
+_SHORT_HELP = ("-h", "--help")
+HELP = (*_SHORT_HELP, HELP_ALL)
+"""The options that print the help."""
 _UNKNOWN = "Unrecognized options: "
 # tyro's sentences and ours; a sentence that is not here stays as it is.
 _SENTENCES = (
@@ -65,7 +67,7 @@ def parse(
         InvalidArgumentError: an option is unknown or missing, or has an invalid value.
         SystemExit: with 0, after the help.
     """
-    is_short = not set(_HELP).isdisjoint(arguments) and HELP_ALL not in arguments
+    is_short = not set(_SHORT_HELP).isdisjoint(arguments) and HELP_ALL not in arguments
     arguments = ["--help" if argument == HELP_ALL else argument for argument in arguments]
     if is_short and is_dataclass(kind):
         shown = _without_rare(kind, is_rare)
@@ -77,7 +79,7 @@ def parse(
     description = f"{kind.__doc__ if description is None else description} {VERBOSITY_HELP}"
     settings: dict[str, Any] = {} if default is None else {"default": default}
     run = partial(tyro.cli, kind, prog=program, description=description, args=arguments, config=config, **settings)
-    if not set(_HELP).isdisjoint(arguments):
+    if not set(_SHORT_HELP).isdisjoint(arguments):
         return _without_color(run) if os.environ.get("NO_COLOR") else run()
     printed = TextIOWrapper(BytesIO(), encoding="utf-8")  # tyro frames errors according to the encoding of stdout
     try:
