@@ -25,6 +25,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from panscape import __version__
 from panscape.cli import data_arguments, decode_arguments
 from panscape.cli.evaluate import Evaluate
+from panscape.cli.habits import command_hint
 from panscape.cli.messages import on_stderr, split_verbosity
 from panscape.cli.models import Models
 from panscape.cli.parser import HELP_ALL, parse
@@ -186,6 +187,8 @@ def _run(arguments: list[str]) -> int:
         name, rest = arguments[0], arguments[1:]
         if name.startswith("-"):
             raise InvalidArgumentError(f"unknown option {name}; expected one of {', '.join(_COMMANDS)}")
+        if (other := command_hint(name)) is not None:
+            raise InvalidArgumentError(f"unknown command {name!r}; use panscape {other}")
         if name not in _COMMANDS:
             raise UnknownNameError("command", name, _COMMANDS)
         kind = _COMMANDS[name]

@@ -22,15 +22,13 @@ class DatasetOptions:
     """The images and their ground truth."""
 
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """Recipe that defines the dataset (see "panscape recipes"). By default that of the run, with its data options, if
-    MODEL is a run directory, else "from_folder", if --data is given."""
+    """Recipe of the dataset (see "panscape recipes"); by default that of the run."""
 
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder of the dataset; by default that of the run. Synthetic datasets need none."""
 
     data_options: Data = ()
-    """Set an option of the dataset, such as --data.void 0 or --data.hold-out 5; --data.help lists them. Defaults are
-    those of the run, else those of the recipe."""
+    """Set an option of the dataset, such as --data.void 0; --data.help lists them."""
 
     split: Annotated[str, arg(metavar="NAME")] = "val"
     """Split of the dataset: train, val, or another one, such as test."""

@@ -20,6 +20,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import tyro
 from tyro.conf import Suppress
 
+from panscape.cli.habits import option_hint
 from panscape.cli.messages import VERBOSITY_HELP
 from panscape.errors import InvalidArgumentError
 
@@ -143,6 +144,11 @@ def _in_one_line(box: str, program: str) -> str:
         words = re.split(",? ", unknown.strip())
         options = [word for word in words if word.startswith("-")]  # without their values
         problem = f"unknown option {' '.join(options)}" if options else f"unexpected argument {' '.join(words)}"
+        hint = next(filter(None, (option_hint(word, program) for word in options)), None)
+        if hint is not None:
+            return f"{problem}; use {hint}"
+        if not options and any("=" in word for word in words):
+            return f'{problem}; options begin with "--" here: --NAME VALUE'
     for pattern, sentence in _SENTENCES:
         problem = re.sub(f"^{pattern}$", sentence, problem)
     names = list(dict.fromkeys(re.findall(r"--[\w.-]+", suggestions)))[:3]
