@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,8 @@ from pathlib import Path
 from panscape.errors import DiskFullError, InvalidArgumentError, PanscapeError, UnwritableFileError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")  # the temporary files of atomic_write
 
 
 @contextmanager
@@ -72,6 +75,23 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left in a folder, in which no other process writes.
+
+    Raises:
+        OSError: the folder exists and cannot be read, or a file cannot be removed.
+    """
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if is_leftover(path):
+                path.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Return whether the name is that of a temporary file of :func:`atomic_write`."""
+    return _LEFTOVER.fullmatch(path.name) is not None
 
 
 def write_json(path: str | Path, content: object) -> None:

@@ -21,7 +21,7 @@ from panscape.inference.device import choose_device
 from panscape.models import PanopticModel
 from panscape.recipes import FROM_FOLDER, get_recipe, resolve_recipe_name
 from panscape.recipes.data_options import FolderData
-from panscape.recipes.from_run import dataset_of_run
+from panscape.recipes.from_run import data_for, load_unseen
 from panscape.training.config import Recipe
 from panscape.training.run_options import RunOptions
 
@@ -91,7 +91,7 @@ def train(
     run_options: RunOptions = _of_fields(RunOptions, {**options, "out": out, "data": data})
     if not isinstance(recipe, Recipe):
         reading = _of_fields(FolderData, {name: value for name, value in options.items() if name in folder_names})
-        recipe = _recipe_of(recipe, run_options.data, reading)
+        recipe = _recipe_of(recipe, run_options, reading)
     recipe = _with_fields(recipe, {name: value for name, value in options.items() if name in recipe_names})
     report = run(recipe, run_options)
     return TrainingResult(zoo.load(run_options.out), report, run_options.out)
@@ -130,14 +130,14 @@ def evaluate(
 
     Raises:
         UnknownNameError: there is no such model, recipe or option; the closest names are suggested.
+        InvalidArgumentError: ``model`` is a run directory, and was trained on images of the split.
         PanscapeError: as :func:`panscape.load` and :func:`panscape.evaluation.evaluate_model.evaluate`.
     """
     from panscape.evaluation.evaluate_model import evaluate as evaluate_model
 
     metrics, inference = _grouped(options, "option of evaluate", EvaluationOptions, InferenceOptions)
     folder = None if data is None else Path(data)
-    run = None if dataset is not None or isinstance(model, PanopticModel) else dataset_of_run(Path(model))
-    opened = _dataset_of(dataset, folder, split) if run is None else run.load(folder, split)
+    opened = _dataset_of(dataset, folder, split, None if isinstance(model, PanopticModel) else Path(model))
     if not isinstance(model, PanopticModel):
         model, device = zoo.load(os.fspath(model), labels=opened.labels), device or "auto"
     if device is not None:
@@ -164,23 +164,27 @@ def evaluate_files(predictions: _Path, truth: _Path, **options: Any) -> FileEval
     return evaluate_paths(predictions, truth, options=metrics, reading=reading)
 
 
-def _recipe_of(name: _Path, data: Path | None, reading: FolderData) -> Recipe:
+def _recipe_of(name: _Path, options: RunOptions, reading: FolderData) -> Recipe:
     """Return a recipe by name; that of a folder is derived from it, and the choices are logged."""
     if _require_recipe(name, "a recipe") != FROM_FOLDER:
         return get_recipe(os.fspath(name))
     from panscape.recipes.from_folder import derive
 
-    derived = derive(reading.folder(data), reading)
+    derived = derive(reading.folder(options.data), reading, init_from=options.init_from)
     for note in derived.notes:
         _logger.info(note)
     return derived.recipe
 
 
-def _dataset_of(dataset: PanopticDataset | Recipe | _Path | None, data: Path | None, split: str) -> PanopticDataset:
-    """Return a split of the dataset of a recipe or of a folder; a dataset is returned as it is."""
+def _dataset_of(
+    dataset: PanopticDataset | Recipe | _Path | None, data: Path | None, split: str, model: Path | None
+) -> PanopticDataset:
+    """Return a split of the dataset of a run, a recipe or a folder; a dataset is returned as it is."""
     if dataset is None or isinstance(dataset, str | os.PathLike):
-        dataset = get_recipe(_require_recipe(dataset or FROM_FOLDER, "a dataset or a recipe"))
-    return dataset.data.load(data, split) if isinstance(dataset, Recipe) else dataset
+        name = None if dataset is None else _require_recipe(dataset, "a dataset or a recipe")
+        _, options, folder = data_for(model, name, data)
+        return load_unseen(options, folder, split, model)
+    return load_unseen(dataset.data, data, split, model) if isinstance(dataset, Recipe) else dataset
 
 
 def _require_recipe(name: _Path, expected: str) -> str:

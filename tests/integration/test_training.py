@@ -37,6 +37,7 @@ from panscape.errors import (
 from panscape.metrics import EvaluationReport
 from panscape.recipes.data_options import FolderData
 from panscape.training import checkpoints
+from panscape.training import run as training_run
 from panscape.training.config import Augmentation, Optimizer, Recipe
 from panscape.training.monitor import TrainingMonitor
 from panscape.training.run import run
@@ -179,6 +180,37 @@ def test_a_loader_process_that_dies(tmp_path: Path, capsys: pytest.CaptureFixtur
     trap.unlink()
     trained(recipe, out, resume=True)
     assert last_checkpoint(out)[0] == 24
+
+
+def test_what_a_kill_after_a_checkpoint_has_prevented_is_done_on_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(TINY, steps=6, eval_every=2)
+
+    def done(out: Path) -> tuple[dict[int, float], list[str]]:
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        found = {line["step"]: line["val"] for line in lines if "val" in line}
+        assert len(found) == sum("val" in line for line in lines)
+        return found, sorted(path.name for path in (out / "images").iterdir())
+
+    trained(recipe, tmp_path / "whole", image_every=2)
+    out = tmp_path / "out"
+
+    def killed(sheets: list[torch.Tensor]) -> torch.Tensor:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(training_run, "contact_sheet", killed)  # after saving, before the evaluation
+    with pytest.raises(RuntimeError, match="killed"):
+        trained(recipe, out, image_every=2)
+    monkeypatch.undo()
+    assert steps_saved(out) == [2]
+    assert done(out) == ({}, [])
+    for folder in (out, out / "images"):
+        (folder / ".something.0a1b2c3d.png").write_bytes(b"unfinished")
+    trained(recipe, out, image_every=2, resume=True)
+    assert done(out) == done(tmp_path / "whole")
+    assert sorted(done(out)[0]) == [2, 4, 6]
+    assert not list(out.rglob(".*"))
 
 
 def test_images_that_cannot_be_used(tmp_path: Path) -> None:

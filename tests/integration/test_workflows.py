@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import panscape
 from panscape.cli import main
 from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.metrics import EvaluationReport
+from panscape.recipes.data_options import FolderData
+from panscape.training.config import Recipe
 
 QUICK: dict[str, Any] = {"device": "cpu", "workers": 0, "image_every": 0, "steps": 2, "eval_every": 0}
 
@@ -84,6 +87,26 @@ def test_a_run_is_evaluated_on_its_own_held_out_images(tmp_path: Path, capsys: p
     assert (printed["recipe"], printed["images"]) == ("from_folder", 3)
     assert main(["evaluate", str(out), "--recipe", "from_folder", "--data", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 3
+    assert main(["evaluate", str(out), "--data.hold-out", "3", "--device", "cpu", "--workers", "0"]) == 2
+    assert (
+        f"expected images that {out} was not trained on, but 3 of 4 images of the split 'val' were in its training "
+        f"({folder}/images/02.png, {folder}/images/05.png, {folder}/images/08.png); use the data options of the run"
+    ) in capsys.readouterr().err
+    other = Recipe("other", TINY.model, FolderData(void=11, hold_out=3))
+    with pytest.raises(InvalidArgumentError, match=r"but 3 of 4 images of the split 'val' were in its training"):
+        panscape.evaluate(out, other, data=folder)
+    assert main(["evaluate", str(out), "--split", "train", "--device", "cpu", "--workers", "0"]) == 0
+    assert "run on 9 images of from_folder train" in capsys.readouterr().out
+    again = panscape.evaluate(out, "from_folder", data=folder)
+    assert head_iou(again) == pytest.approx(head_iou(result.report), abs=1e-6)
+    # A model without its run directory needs the options again.
+    copy = str(shutil.copy(out / "model.safetensors", tmp_path / "copy.safetensors"))
+    options = ["--data.void", "11", "--data.hold-out", "4", "--device", "cpu", "--workers", "0", "--json"]
+    assert main(["evaluate", copy, "--data", str(folder), *options]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["semantic_head"]["mean_iou"] == pytest.approx(head_iou(result.report), abs=1e-6)
+    assert main(["evaluate", str(out), "--data.hold", "3"]) == 2
+    assert "unknown option --data.hold; did you mean --data.hold-out or --data.void?" in capsys.readouterr().err
     record = json.loads((out / "run.json").read_text())
     record["recipe"]["data"]["type"] = "MyData"
     (out / "run.json").write_text(json.dumps(record))

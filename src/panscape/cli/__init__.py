@@ -26,8 +26,9 @@ from typing import Annotated, Any
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from panscape import __version__
-from panscape.cli import decode_arguments
+from panscape.cli import data_arguments, decode_arguments
 from panscape.cli.evaluate import Evaluate
+from panscape.cli.habits import command_hint
 from panscape.cli.messages import on_stderr, split_verbosity
 from panscape.cli.models import Models
 from panscape.cli.parser import HELP_ALL, parse
@@ -198,6 +199,8 @@ def _run(arguments: list[str]) -> int:
         name, rest = arguments[0], arguments[1:]
         if name.startswith("-"):
             raise InvalidArgumentError(f"unknown option {name}; expected one of {', '.join(_COMMANDS)}")
+        if (other := command_hint(name)) is not None:
+            raise InvalidArgumentError(f"unknown command {name!r}; use panscape {other}")
         if name not in _COMMANDS:
             raise UnknownNameError("command", name, _COMMANDS)
         kind = _COMMANDS[name]
@@ -206,9 +209,14 @@ def _run(arguments: list[str]) -> int:
         decode: tuple[str, ...] = ()
         if any(option.name == "decode" for option in fields(kind)):
             rest, decode = decode_arguments.split(rest, several=kind is Tune)
+        data: tuple[str, ...] = ()
+        if any(option.name == "dataset" for option in fields(kind)):
+            rest, data = data_arguments.split(rest)
         command = parse(kind, rest, program=f"panscape {name}", config=_CONFIG)
         if decode_arguments.HELP in decode:
             return _list_decoding(name, command.model)
+        if data:
+            command = replace(command, dataset=replace(command.dataset, data_options=data))
         return int((replace(command, decode=decode) if decode else command).run())
     except (PanscapeError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # the reader of standard output has closed it; exit silently

@@ -40,7 +40,7 @@ def split(arguments: Sequence[str], *, several: bool = False) -> tuple[list[str]
         if argument.startswith(PREFIX):
             taken.append(argument)
             is_expected = argument != HELP and (several or "=" not in argument)
-        elif is_expected and not _is_option(argument):
+        elif is_expected and not is_option(argument):
             taken.append(argument)
             is_expected = several
         else:
@@ -146,7 +146,7 @@ def _option_string(name: str) -> str:
     return PREFIX + name.replace("_", "-")
 
 
-def _is_option(argument: str) -> bool:
+def is_option(argument: str) -> bool:
     """Return whether an argument is an option rather than a value such as -1 or .5."""
     if not argument.startswith("-"):
         return False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
+from panscape.cli.data_arguments import Data, with_arguments
 from panscape.cli.printing import say
 from panscape.errors import InvalidArgumentError
 from panscape.evaluation.options import InferenceOptions
@@ -22,40 +23,39 @@ class DatasetOptions:
     """The images and their ground truth."""
 
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """Recipe that defines the dataset (see "panscape recipes"). By default that of the run, with its data options, if
-    MODEL is a run directory."""
+    """Recipe of the dataset (see "panscape recipes"); by default that of the run."""
 
     data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder of the dataset; by default that of the run. Synthetic datasets need none."""
 
+    data_options: Data = ()
+    """Set an option of the dataset, such as --data.void 0; --data.help lists them."""
+
     split: Annotated[str, arg(metavar="NAME")] = "val"
     """Split of the dataset: train, val, or another one, such as test."""
 
-    def load(self, model: str) -> tuple[str, PanopticDataset]:
+    def load(self, model: str, program: str) -> tuple[str, PanopticDataset]:
         """Return the name of the recipe, and the split of the dataset.
 
         Args:
             model: the model to evaluate. If it is the directory of a run with this recipe, data options are those of
-                the run, so that images on which it was trained are not evaluated.
+                the run.
+            program: name of the command, for error messages.
 
         Raises:
-            PanscapeError: there is no such recipe or split, its files are missing, or no recipe is given or known.
+            InvalidArgumentError: the model was trained on images of the split.
+            PanscapeError: there is no such recipe, option or split, or its files are missing.
         """
-        from panscape.recipes import get_recipe, resolve_recipe_name
-        from panscape.recipes.from_run import dataset_of_run
+        from panscape.recipes.from_run import data_for, load_unseen
 
-        is_file = (self.recipe or "").endswith(".py")  # it builds datasets that a run directory cannot
-        run = None if is_file else dataset_of_run(Path(model))
-        if run is not None and self.recipe is None:
-            return run.recipe, run.load(self.data, self.split)
-        name = resolve_recipe_name(self.recipe or "")
-        if run is not None and name == run.recipe:
-            return name, run.load(self.data, self.split)
-        return name, get_recipe(name).data.load(self.data, self.split)
+        name, data, root = data_for(model, self.recipe, self.data)
+        return name, load_unseen(with_arguments(data, self.data_options, program), root, self.split, model)
 
     def is_known(self, model: str | None) -> bool:
-        """Return whether a recipe is given, or the model is a run directory, which knows its own."""
-        return self.recipe is not None or (model is not None and (Path(model) / "run.json").is_file())
+        """Return whether a recipe or a folder is given, or the model has a run directory, which knows its own."""
+        from panscape.training.run_options import run_folder_of
+
+        return self.recipe is not None or self.data is not None or run_folder_of(model) is not None
 
 
 @dataclass(frozen=True)

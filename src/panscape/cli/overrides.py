@@ -10,7 +10,8 @@ from typing import Annotated, cast
 import tyro
 from tyro.conf import FlagCreatePairsOff, arg
 
-from panscape.cli.parser import parse
+from panscape.cli.data_arguments import split
+from panscape.cli.parser import HELP, parse
 from panscape.recipes import FROM_FOLDER, describe_recipe, get_recipe
 from panscape.recipes.data_options import FolderData
 from panscape.recipes.from_folder import derive
@@ -87,9 +88,11 @@ def override_from_folder(arguments: Sequence[str]) -> TrainingCommand:
         PanscapeError: as :func:`panscape.recipes.from_folder.derive` and :func:`override`.
         SystemExit: as :func:`override`.
     """
-    first = override(get_recipe(FROM_FOLDER), FROM_FOLDER, arguments)  # finds the folder and the options for reading it
+    # Finds the folder and the options for reading it; the options of the network depend on --init-from.
+    is_help = not set(arguments).isdisjoint(HELP)
+    first = override(get_recipe(FROM_FOLDER), FROM_FOLDER, arguments if is_help else split(arguments, "--model.")[0])
     data = cast(FolderData, first.recipe.data)
-    derived = derive(data.folder(first.options.data), data)
+    derived = derive(data.folder(first.options.data), data, init_from=first.options.init_from)
     return override(derived.recipe, FROM_FOLDER, arguments, derived.notes)
 
 

@@ -20,6 +20,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import tyro
 from tyro.conf import Suppress
 
+from panscape.cli.habits import option_hint
 from panscape.cli.messages import VERBOSITY_HELP
 from panscape.errors import InvalidArgumentError
 
@@ -27,7 +28,9 @@ RARE: Mapping[str, Any] = {"is_rare": True}
 """Metadata of a dataclass field whose option only ``--help-all`` shows."""
 
 HELP_ALL = "--help-all"
-_HELP = ("-h", "--help")
+_SHORT_HELP = ("-h", "--help")
+HELP = (*_SHORT_HELP, HELP_ALL)
+"""The options that print the help."""
 _UNKNOWN = "Unrecognized options: "
 # tyro's sentences and ours; a sentence that is not here stays as it is.
 _SENTENCES = (
@@ -65,7 +68,7 @@ def parse(
         InvalidArgumentError: an option is unknown or missing, or has an invalid value.
         SystemExit: with 0, after the help.
     """
-    is_short = not set(_HELP).isdisjoint(arguments) and HELP_ALL not in arguments
+    is_short = not set(_SHORT_HELP).isdisjoint(arguments) and HELP_ALL not in arguments
     arguments = ["--help" if argument == HELP_ALL else argument for argument in arguments]
     if is_short and is_dataclass(kind):
         shown = _without_rare(kind, is_rare)
@@ -77,7 +80,7 @@ def parse(
     description = f"{kind.__doc__ if description is None else description} {VERBOSITY_HELP}"
     settings: dict[str, Any] = {} if default is None else {"default": default}
     run = partial(tyro.cli, kind, prog=program, description=description, args=arguments, config=config, **settings)
-    if not set(_HELP).isdisjoint(arguments):
+    if not set(_SHORT_HELP).isdisjoint(arguments):
         return _without_color(run) if os.environ.get("NO_COLOR") else run()
     printed = TextIOWrapper(BytesIO(), encoding="utf-8")  # tyro frames errors according to the encoding of stdout
     try:
@@ -141,6 +144,11 @@ def _in_one_line(box: str, program: str) -> str:
         words = re.split(",? ", unknown.strip())
         options = [word for word in words if word.startswith("-")]  # without their values
         problem = f"unknown option {' '.join(options)}" if options else f"unexpected argument {' '.join(words)}"
+        hint = next(filter(None, (option_hint(word, program) for word in options)), None)
+        if hint is not None:
+            return f"{problem}; use {hint}"
+        if not options and any("=" in word for word in words):
+            return f'{problem}; options begin with "--" here: --NAME VALUE'
     for pattern, sentence in _SENTENCES:
         problem = re.sub(f"^{pattern}$", sentence, problem)
     names = list(dict.fromkeys(re.findall(r"--[\w.-]+", suggestions)))[:3]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from panscape.cli.parser import parse
+from panscape.errors import InvalidArgumentError
 from panscape.recipes import FROM_FOLDER, get_recipe, resolve_recipe_name
 from panscape.training.run_options import RunOptions
 
@@ -54,6 +55,8 @@ def parse_training(arguments: Sequence[str]) -> TrainingCommand:
         parse(_Overview, ["--help"], program="panscape train", description=_DESCRIPTION, config=(FlagCreatePairsOff,))
     is_named = not arguments[0].startswith("-")
     name, rest = (arguments[0], arguments[1:]) if is_named else (FROM_FOLDER, arguments)
+    if is_named and "=" in name:
+        raise InvalidArgumentError(f'unexpected argument {name}; options begin with "--" here: --NAME VALUE')
     name = resolve_recipe_name(name)
 
     from panscape.cli.overrides import override, override_from_folder

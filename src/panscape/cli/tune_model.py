@@ -36,7 +36,7 @@ def tune_model(command: Tune) -> int:
     require_writable(command.out)
     split, name = command.dataset.split, command.model or ""
     device = choose_device(command.execution.device)
-    recipe, dataset = command.dataset.load(name)
+    recipe, dataset = command.dataset.load(name, "panscape tune")
     model = load(name, labels=dataset.labels).to(device)
     grid = parse_grid(model, command.decode, "panscape tune")
     if split != "train":

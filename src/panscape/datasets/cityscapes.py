@@ -79,5 +79,10 @@ class Cityscapes:
     def __len__(self) -> int:
         return len(self._pairs)
 
+    @property
+    def image_files(self) -> list[ImageFile]:
+        """The image files without ground truth, in the order of the samples."""
+        return [ImageFile(pair.name, pair.image) for pair in self._pairs]
+
     def __getitem__(self, index: int) -> Sample:
         return load_pair(self._pairs[index], self._source, self.labels)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from panscape.datasets.base import PanopticDataset, Sample
+from panscape.datasets.splits import ImageFile
 from panscape.errors import PanscapeError
 from panscape.labels import LabelSpace
 
@@ -14,10 +17,14 @@ class InMemoryDataset:
 
     Args:
         dataset: small enough for the memory: a sample needs ``7 * height * width`` bytes.
+
+    Attributes:
+        image_files: the image files, in the order of the samples; empty if they are not known.
     """
 
     def __init__(self, dataset: PanopticDataset) -> None:
         self._labels = dataset.labels
+        self.image_files: Sequence[ImageFile] = getattr(dataset, "image_files", ())
         self._samples = [_read(dataset, i) for i in range(len(dataset))]
 
     @property

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.folder import find_folder
 from panscape.datasets.load import load_sample
-from panscape.errors import BadSampleError
+from panscape.errors import BadSampleError, PanscapeError
 from panscape.recipes.data_options import FolderData
-from panscape.recipes.model_options import SwiftNetOptions
+from panscape.recipes.model_options import FactoryOptions, SwiftNetOptions, options_of
 from panscape.recipes.table import Row
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.training.config import Augmentation, Optimizer, Recipe
 from panscape.training.schedule import Schedule
+from panscape.zoo import load
 
 _NUM_INSPECTED = 20  # images whose median size is taken as the typical size
 _LARGEST_CROP = 512
@@ -43,21 +44,26 @@ def build(row: Row) -> Recipe:
     return row.build(recipe_for(num_images=1000, height=480, width=640))
 
 
-def derive(root: Path, data: FolderData | None = None) -> DerivedRecipe:
+def derive(root: Path, data: FolderData | None = None, *, init_from: str | None = None) -> DerivedRecipe:
     """Return a recipe for the folder.
 
     Args:
         root: see :func:`panscape.datasets.folder.from_folder`.
         data: options for reading the folder.
+        init_from: the model whose weights initialise the training; the network has its architecture.
 
     Raises:
-        PanscapeError: as :func:`panscape.datasets.folder.from_folder`; or none of the inspected images can be used.
+        PanscapeError: as :func:`panscape.datasets.folder.from_folder`; or none of the inspected images can be used; or
+            there is no such model.
     """
     data = data or FolderData()
     found = find_folder(root)
     train, val = data.load(root, "train"), data.load(root, "val")
     height, width = _size_of_images(train)
     recipe = replace(recipe_for(len(train), height, width), data=data)
+    network = None if init_from is None else _network_of(init_from, cast(SwiftNetOptions, recipe.model))
+    if network is not None:
+        recipe = replace(recipe, model=network)
     labels = train.labels
     form = "COCO panoptic format" if found.kind == "coco" else "semantic masks"
     notes = [
@@ -71,7 +77,7 @@ def derive(root: Path, data: FolderData | None = None) -> DerivedRecipe:
             "no categories.json: categories are named by their ids and all are stuff; to set names and things, write "
             '{"name": ..., "categories": [{"name", "is_thing", "source_id", "color"}, ...]}'
         )
-    notes.append(_describe(recipe))
+    notes.append(_describe(recipe, None if network is None else init_from))
     return DerivedRecipe(recipe, tuple(notes))
 
 
@@ -118,15 +124,38 @@ def recipe_for(num_images: int, height: int, width: int) -> Recipe:
     )
 
 
-def _describe(recipe: Recipe) -> str:
-    model = cast(SwiftNetOptions, recipe.model)
-    representation = model.representation
+def _network_of(name: str, derived: SwiftNetOptions) -> FactoryOptions | None:
+    """Return the network of a model for other data; None for a file of a backbone, which describes none."""
+    try:
+        options = options_of(load(name))
+    except PanscapeError:
+        if name.endswith(".safetensors") or not Path(name).is_file():
+            raise
+        return None
+    if options is None:
+        return None
+    mine, start = derived.representation, options.representation
+    if isinstance(start, CenterRepresentation):
+        decoding = replace(mine.decoding, resize=start.decoding.resize, compat=start.decoding.compat)
+        representation: Any = replace(mine, boundary_alphas=start.boundary_alphas, decoding=decoding)
+    else:
+        representation = replace(start, category_weights=())  # its categories are others
+    sizes = {"longest_side": derived.longest_side, "test_scale": derived.test_scale}
+    network: FactoryOptions = replace(cast(Any, options), pretrained=False, representation=representation, **sizes)
+    return network
+
+
+def _describe(recipe: Recipe, start: str | None) -> str:
+    model = cast(FactoryOptions, recipe.model)
     height, width = recipe.augmentation.crop
-    return (
-        f"derived defaults: Panoptic SwiftNet with backbone {model.backbone} and width {model.width}, crops of "
-        f"{height}x{width}, {recipe.steps} steps, targets with sigma {representation.sigma} and small objects below "
-        f"{representation.small_area} pixels"
-    )
+    network = f"the network of {start}, {model.factory} with backbone {model.backbone}"
+    if start is None:
+        network = f"Panoptic SwiftNet with backbone {model.backbone} and width {cast(SwiftNetOptions, model).width}"
+    targets = ""
+    if isinstance(model.representation, CenterRepresentation):
+        sigma, area = model.representation.sigma, model.representation.small_area
+        targets = f", targets with sigma {sigma} and small objects below {area} pixels"
+    return f"derived defaults: {network}, crops of {height}x{width}, {recipe.steps} steps{targets}"
 
 
 def _crop_side(length: float) -> int:

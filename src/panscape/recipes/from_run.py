@@ -1,4 +1,4 @@
-"""The dataset that a run was trained on, as its run directory records it."""
+"""The dataset of an evaluation: by default that of the run, as its run directory records it."""
 
 from __future__ import annotations
 
@@ -7,48 +7,53 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from panscape.datasets.base import PanopticDataset
-from panscape.errors import InvalidArgumentError
+from panscape.errors import InvalidArgumentError, listed
+from panscape.evaluation.training_images import seen_in_training
 from panscape.input_files import load_json
-from panscape.recipes import data_options
+from panscape.recipes import FROM_FOLDER, data_options, get_recipe, resolve_recipe_name
 from panscape.training.config import DataOptions
+from panscape.training.run_options import run_folder_of
 
 
-class RunDataset(NamedTuple):
-    """The dataset of a run.
+class RecipeData(NamedTuple):
+    """The dataset of a recipe.
 
     Attributes:
         recipe: name of the recipe.
-        options: the options of the dataset that the run used.
-        folder: the folder of the dataset; None for synthetic scenes.
+        options: options of the dataset.
+        folder: its folder; None for synthetic scenes.
     """
 
     recipe: str
     options: DataOptions
     folder: Path | None
 
-    def load(self, folder: Path | None, split: str) -> PanopticDataset:
-        """Return a split, with the options of the run.
 
-        Args:
-            folder: the folder of the dataset; None for that of the run.
-            split: name of the split.
+def data_for(model: str | Path | None, recipe: str | None, folder: Path | None) -> RecipeData:
+    """Return the dataset on which a model is evaluated.
 
-        Raises:
-            PanscapeError: there is no such split, or files are missing.
-        """
-        return self.options.load(self.folder if folder is None else folder, split)
-
-
-def dataset_of_run(path: Path) -> RunDataset | None:
-    """Return the dataset of a run directory; None if the path is no run directory.
+    Args:
+        model: as for :func:`panscape.training.run_options.run_folder_of`.
+        recipe: name or file of the recipe that defines the dataset; by default that of the run, else
+            :data:`panscape.recipes.FROM_FOLDER`. If it is that of the run, the options are those of the run.
+        folder: the folder of the dataset; by default that of the run.
 
     Raises:
+        UnknownNameError: there is no such recipe.
         UnreadableFileError: ``run.json`` cannot be read.
         InvalidArgumentError: the run used a dataset class of a recipe file, which only that file can build.
     """
-    record = path / "run.json"
-    if not record.is_file():
-        return None
+    run = run_folder_of(model)
+    is_file = (recipe or "").endswith(".py")  # it builds datasets that a run directory cannot
+    known = None if run is None or is_file else _dataset_of_run(run)
+    if known is not None and (recipe is None or resolve_recipe_name(recipe) == known.recipe):
+        return known._replace(folder=folder or known.folder)
+    name = resolve_recipe_name(recipe or FROM_FOLDER)
+    return RecipeData(name, get_recipe(name).data, folder)
+
+
+def _dataset_of_run(run: Path) -> RecipeData:
+    record = run / "run.json"
     content = load_json(record)
     try:
         described, name, folder = dict(content["recipe"]["data"]), str(content["recipe"]["name"]), content["data"]
@@ -61,7 +66,33 @@ def dataset_of_run(path: Path) -> RunDataset | None:
             "name or the Python file of its recipe"
         )
     options = kind(**{key: _tuples(value) for key, value in described.items()})
-    return RunDataset(name, options, None if folder is None else Path(folder))
+    return RecipeData(name, options, None if folder is None else Path(folder))
+
+
+def load_unseen(data: DataOptions, root: Path | None, split: str, model: str | Path | None) -> PanopticDataset:
+    """Open a split on which a model is evaluated.
+
+    Args:
+        data: the options of the dataset.
+        root: its folder; None for synthetic scenes.
+        split: name of the split. Only "train" may contain images of the training.
+        model: the model or its run directory; the training images of others are not known.
+
+    Raises:
+        InvalidArgumentError: the model was trained on images of the split.
+        PanscapeError: as ``data.load``.
+    """
+    dataset = data.load(root, split)
+    run = run_folder_of(model)
+    if run is not None and data.splits(root).require(split) != "train":
+        seen = seen_in_training(run, dataset)
+        if seen:
+            raise InvalidArgumentError(
+                f"expected images that {run} was not trained on, but {len(seen)} of {len(dataset)} images of the split "
+                f"{split!r} were in its training ({listed(seen)}); use the data options of the run, or other images, "
+                "or evaluate its training images as the split train"
+            )
+    return dataset
 
 
 def _names(kind: type[Any]) -> set[str]:

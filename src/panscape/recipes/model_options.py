@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, fields
+from inspect import signature
 from typing import Annotated, Any, ClassVar, cast
 
 from tyro.conf import AvoidSubcommands
@@ -48,6 +50,9 @@ class FactoryOptions(ModelOptions):
 
     factory: ClassVar[str]
     """Name of the factory."""
+
+    backbone: Any
+    representation: Any
 
     def create(self, labels: LabelSpace) -> PanopticModel:
         """Build the network for a label space.
@@ -103,3 +108,22 @@ class PanopticDeepLabOptions(FactoryOptions, PanopticDeepLabConfig):
     )
     relations: _Relations = None
     instance_maps: _InstanceMaps = None
+
+
+def options_of(model: PanopticModel) -> FactoryOptions | None:
+    """Return the options of a model, also where it was created as a variant; None if its family has none here.
+
+    Args:
+        model: created by :func:`panscape.models.create_model`.
+    """
+    module = type(model).__module__
+    kinds: tuple[Any, ...] = (SwiftNetOptions, DenseDetectionsOptions, PanopticDeepLabOptions)
+    kind = next((kind for kind in kinds if module == f"panscape.models.{kind.factory}"), None)
+    if model.spec is None or kind is None:
+        return None
+    variant = signature(getattr(sys.modules[module], model.spec.name)).parameters
+    options = {field.name: variant[field.name].default for field in fields(kind)} | dict(model.spec.options)
+    if options["representation"] is None:
+        del options["representation"]
+    result: FactoryOptions = kind(**options)
+    return result

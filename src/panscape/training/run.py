@@ -20,9 +20,10 @@ from panscape.datasets.base import PanopticDataset
 from panscape.datasets.load import SkippedSample, categories_of, load_sample
 from panscape.datasets.repeat_factor_sampling import category_repeat_factors, repeat_factors
 from panscape.datasets.workers import explain_worker_death
-from panscape.errors import BadSampleError, InvalidArgumentError
+from panscape.errors import BadSampleError, InvalidArgumentError, listed
 from panscape.evaluation.evaluate_model import evaluate
 from panscape.evaluation.options import InferenceOptions
+from panscape.evaluation.training_images import TRAINING_IMAGES, record_training_images, seen_in_training
 from panscape.metrics import EvaluationReport
 from panscape.models import PanopticModel
 from panscape.models.base import in_eval_mode
@@ -42,6 +43,7 @@ from panscape.training.monitor import Stopped, TrainingMonitor, list_skips
 from panscape.training.optimizer import ModelEMA, create_optimizer
 from panscape.training.profiler import StepProfiler, compare_speeds
 from panscape.training.run_folder import RunFolder
+from panscape.training.run_lock import RunLock
 from panscape.training.run_options import RunOptions
 from panscape.zoo.checkpoints import Checkpoints, saved_steps
 
@@ -77,8 +79,12 @@ def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
     """
     is_group_ours = not (distributed.is_available() and distributed.is_initialized())
     fabric = _launched(options)
-    with Distributed(fabric, is_group_ours=is_group_ours) as processes, _only_rank_zero_logs(processes):
-        return _Run(fabric, processes, recipe, options).go()
+    with (
+        Distributed(fabric, is_group_ours=is_group_ours) as processes,
+        _only_rank_zero_logs(processes),
+        closing(RunLock(options.out)) as lock,
+    ):
+        return _Run(fabric, processes, recipe, options, lock).go()
 
 
 def _launched(options: RunOptions) -> Fabric:
@@ -142,12 +148,15 @@ def _device_name(device: torch.device) -> str:
 class _Run:
     """One run in one process: its parts, and the order of events."""
 
-    def __init__(self, fabric: Fabric, processes: Distributed, recipe: Recipe, options: RunOptions) -> None:
+    def __init__(
+        self, fabric: Fabric, processes: Distributed, recipe: Recipe, options: RunOptions, lock: RunLock
+    ) -> None:
         self.fabric, self.processes, self.recipe, self.options = fabric, processes, recipe, options
         self.is_first = processes.is_first
         self.train_set, self.val_set = processes.sync_call(self._data)
         self.state = self._state()
         self.stream = processes.sync_call(self._stream)
+        processes.rank_zero(lock.acquire)
         self.folder = processes.rank_zero(
             lambda: RunFolder.open(options.out, recipe, seed=options.seed, data=options.data, resume=options.resume)
         )
@@ -156,6 +165,7 @@ class _Run:
         self._resume()
         device = f"{fabric.device.type}, {_device_name(fabric.device)}"
         processes.rank_zero(lambda: self.folder.begin(self.state.step, device=device, processes=processes.count))
+        processes.rank_zero(self._record_images)
         self.timer = StepProfiler(is_on=options.profile, device=fabric.device)
         self.reporter: Reporter = NullReporter()
         self.monitor = TrainingMonitor(fabric, processes, lambda text: self.reporter.note(text), self._last_checkpoint)
@@ -167,6 +177,7 @@ class _Run:
             self.reporter = self._reporter()
         with self.reporter, self.monitor:
             try:
+                self._finish_step()
                 if state.step < self.recipe.steps:
                     self._train()
                 report = self._evaluate(0)
@@ -215,6 +226,19 @@ class _Run:
             )
         return train_set, val_set
 
+    def _record_images(self) -> None:
+        out = self.options.out
+        if not (out / TRAINING_IMAGES).exists():
+            record_training_images(out, self.train_set)
+        seen = seen_in_training(out, self.val_set)
+        if seen:
+            _logger.warning(
+                "%d of %d val images are training images too, so that their metrics say little: %s",
+                len(seen),
+                len(self.val_set),
+                listed(seen),
+            )
+
     def _beginning(self, resumes: bool) -> WeightInitializer:
         options = self.options
         torch.manual_seed(options.seed)
@@ -254,6 +278,8 @@ class _Run:
     def _resume(self) -> None:
         found = self.processes.rank_zero(lambda: self.checkpoints.load())
         if found is None:
+            if self.options.resume:
+                _logger.info("no checkpoint to resume from in %s; starting with step 1", self.options.out)
             return
         self.state.step, content = found
         self.state.model.load_state_dict(content["model"])
@@ -324,23 +350,43 @@ class _Run:
             yield batches
 
     def _after_step(self, step: int) -> None:
-        options, recipe = self.options, self.recipe
-        is_last = step == recipe.steps
-        is_saved = is_last or step % options.checkpoint_every == 0
-        is_drawn = options.image_every > 0 and (is_last or step % options.image_every == 0)
-        is_evaluated = recipe.eval_every > 0 and step % recipe.eval_every == 0 and not is_last
+        is_saved = step == self.recipe.steps or step % self.options.checkpoint_every == 0
+        is_drawn, is_evaluated = self._due(step)
         if is_saved or is_drawn or is_evaluated:
             self.monitor.flush_checks()  # weights that are not finite must not be saved, drawn or evaluated
         if is_saved:
             with self.reporter.paused("saving"):
                 self._save()
-        if is_drawn and self.is_first:
-            with self.reporter.paused("drawing"):
-                sheets = self._sheets()
-                if sheets:
-                    self.reporter.image(step, "val", contact_sheet(sheets))
+        if is_drawn:
+            self._draw()
         if is_evaluated:
-            self._evaluate(recipe.eval_limit)
+            self._evaluate(self.recipe.eval_limit)
+
+    def _due(self, step: int) -> tuple[bool, bool]:
+        """Return whether images and an evaluation are due after a step; the final evaluation has its own place."""
+        options, recipe = self.options, self.recipe
+        is_last = step == recipe.steps
+        is_drawn = options.image_every > 0 and (is_last or step % options.image_every == 0)
+        return is_drawn, recipe.eval_every > 0 and step % recipe.eval_every == 0 and not is_last
+
+    def _finish_step(self) -> None:
+        """Do what a run that ended after its checkpoint did not get to."""
+        step = self.state.step
+        if step == 0:
+            return
+        is_drawn, is_evaluated = self._due(step)
+        if is_drawn and not self.processes.rank_zero(lambda: self.folder.is_drawn(step)):
+            self._draw()
+        if is_evaluated and not self.processes.rank_zero(lambda: self.folder.is_evaluated(step)):
+            self._evaluate(self.recipe.eval_limit)
+
+    def _draw(self) -> None:
+        if not self.is_first:
+            return
+        with self.reporter.paused("drawing"):
+            sheets = self._sheets()
+            if sheets:
+                self.reporter.image(self.state.step, "val", contact_sheet(sheets))
 
     def _evaluate(self, limit: int) -> EvaluationReport:
         model, step = self.state.best_model, self.state.step

@@ -2,6 +2,8 @@
 
 ====================  ==================================================================================
 ``run.json``          recipe, seed and data of the run; command, versions and device of each start
+``run.lock``          who trains in the directory at the moment
+``training_images``   names and sizes of the training images, ``.json``
 ``metrics.jsonl``     losses and metrics, one JSON object per line
 ``checkpoints/``      checkpoints to resume from
 ``tensorboard/``      curves
@@ -17,6 +19,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,11 +27,12 @@ from typing import Any
 
 import torch
 
-from panscape.atomic_io import atomic_write
+from panscape.atomic_io import atomic_write, is_leftover, remove_leftovers
 from panscape.errors import InvalidArgumentError, UnreadableFileError, UnwritableFileError
 from panscape.nn.pisr import Relations
 from panscape.serialization import to_plain
 from panscape.training.config import DataOptions, ModelOptions, Recipe
+from panscape.training.run_lock import LOCK_NAME
 from panscape.zoo.checkpoints import CHECKPOINTS_IN_RUN, saved_steps
 
 _WITH_TYPE = (ModelOptions, DataOptions, Relations)  # parts of a recipe that may have one of several classes
@@ -36,7 +40,7 @@ _CHANGEABLE = ("eval_every", "eval_limit")  # they affect the evaluation, not th
 
 
 class RunFolder:
-    """The directory of one run. Only rank 0 opens and begins it.
+    """The directory of one run. Only rank 0 opens and begins it, after it has locked it.
 
     Attributes:
         path: path of the directory.
@@ -53,8 +57,23 @@ class RunFolder:
     @property
     def hours(self) -> float:
         """Hours of training up to the last metrics, with those before a resume."""
-        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
-        return max((json.loads(line).get("time", 0.0) for line in lines), default=0.0) / 3600
+        return max((line.get("time", 0.0) for line in self._lines()), default=0.0) / 3600
+
+    def is_drawn(self, step: int) -> bool:
+        """Return whether the images of a step have been written."""
+        return any(self.images.glob(f"step_{step:08d}_*.png"))
+
+    def is_evaluated(self, step: int) -> bool:
+        """Return whether the metrics contain an evaluation after a step."""
+        return any(line.get("step") == step and "val" in line for line in self._lines())
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """Return the metrics; a line that a killed process has cut off is left out."""
+        found = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []:
+            with suppress(ValueError):
+                found.append(json.loads(line))
+        return found
 
     @property
     def checkpoints(self) -> Path:
@@ -77,7 +96,8 @@ class RunFolder:
 
         An absent or empty directory becomes that of a new run, with or without ``resume``. Without ``resume``, so does
         the directory of a run that ended before its first checkpoint. ``resume`` requires the same recipe, seed and
-        data; only ``eval_every`` and ``eval_limit`` may differ. If an error is raised, the directory is unchanged.
+        data; only ``eval_every`` and ``eval_limit`` may differ. Unfinished files of a killed process are removed. If an
+        error is raised, the directory is unchanged.
 
         Args:
             path: the run directory.
@@ -87,8 +107,8 @@ class RunFolder:
             resume: whether to resume a run.
 
         Raises:
-            InvalidArgumentError: the path is a file; or the directory contains other files, a run while ``resume`` is
-                false, or a run that differs.
+            InvalidArgumentError: the directory contains other files, a run while ``resume`` is false, or a run that
+                differs.
             UnreadableFileError: ``run.json`` cannot be read.
             UnwritableFileError: the directory cannot be written.
         """
@@ -99,8 +119,6 @@ class RunFolder:
             "data": None if data is None else str(data.resolve()),
             "starts": [],
         }
-        if path.exists() and not path.is_dir():
-            raise InvalidArgumentError(f"expected a run directory, but {path} is a file; give another --out")
         if run._record.exists():
             old = run._read()
             saved = saved_steps(run.checkpoints)
@@ -118,14 +136,18 @@ class RunFolder:
             run._require_same(old, record)
             record["starts"] = old["starts"]
         elif path.is_dir():
-            # A process killed at its start leaves an unfinished record.
-            others = sorted(p.name for p in path.iterdir() if not p.match(".run.*.json"))
+            others = sorted(p.name for p in path.iterdir() if not is_leftover(p) and p.name != LOCK_NAME)
             if others:
                 shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
                 raise InvalidArgumentError(
                     f"expected an empty folder or a run directory, but {path} contains {shown}; give another --out"
                 )
         run._write(record)
+        try:
+            for folder in (path, run.images):
+                remove_leftovers(folder)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         return run
 
     def begin(self, step: int, *, device: str, processes: int) -> None:

@@ -12,6 +12,15 @@ from typing import Literal
 from panscape.constraints import NonNegativeInt, PositiveInt, check_fields
 
 
+def run_folder_of(model: str | Path | None) -> Path | None:
+    """Return the run directory of a model, given as that directory or as the model in it; None if it has none."""
+    if not model:
+        return None
+    path = Path(model)
+    folder = path.parent if path.name == "model.safetensors" else path
+    return folder if (folder / "run.json").is_file() else None
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """The options of one run of a recipe.

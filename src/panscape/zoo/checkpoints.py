@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor
 
-from panscape.atomic_io import atomic_write
+from panscape.atomic_io import atomic_write, remove_leftovers
 from panscape.errors import DiskFullError, InvalidArgumentError, UnreadableFileError, UnwritableFileError
 
 _logger = logging.getLogger(__name__)
@@ -54,8 +54,7 @@ class Checkpoints:
         self._damaged: set[int] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for leftover in folder.glob(".step_*.ckpt"):
-                leftover.unlink(missing_ok=True)
+            remove_leftovers(folder)
         except OSError as error:
             raise UnwritableFileError(folder, f"{error.strerror}; give a writable folder") from error
 

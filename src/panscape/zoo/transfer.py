@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from panscape.errors import CheckpointMismatchError, UnreadableFileError
+from panscape.errors import CheckpointMismatchError, UnreadableFileError, listed
 from panscape.models import PanopticModel
 
 
@@ -174,10 +174,19 @@ def load_matching(model: PanopticModel, found: Mapping[str, Tensor], path: Path)
             needed[name].copy_(found[source])
     moved = f", {num_moved} of them from its backbone, {origins[0]}" if num_moved else ""
     moved += f", {num_copied} of them copies, in {', '.join(copies)}" if num_copied else ""
-    new = sorted(needed.keys() - sources.keys())
-    rest = f"; new: {', '.join(new[:6])}{' and others' if len(new) > 6 else ''}" if new else ""
+    rest = _why_new(needed, found, sorted(needed.keys() - sources.keys()))
     line = f"started from {path.name}: {len(sources)} of {len(needed)} tensors{moved}{rest}"
     return LoadReport(line, frozenset(sources))
+
+
+def _why_new(needed: Mapping[str, Tensor], found: Mapping[str, Tensor], names: Sequence[str]) -> str:
+    """Return why tensors of a model keep their random values, as the end of a sentence."""
+    misshapen = [
+        f"{name} ({list(found[name].shape)} there, {list(needed[name].shape)} here)" for name in names if name in found
+    ]
+    missing = [name for name in names if name not in found]
+    reasons = (("of another shape", misshapen), ("not in the file", missing))
+    return "".join(f"; {len(new)} new, as {reason}: {listed(new)}" for reason, new in reasons if new)
 
 
 def _backbone_in(found: Mapping[str, Tensor], mine: Mapping[str, Tensor], backbone: str) -> str | None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
+import torch
 import trees
 from maps import SHAPES
 
-from panscape.errors import BadSampleError
+import panscape
+from panscape.errors import BadSampleError, UnknownNameError
 from panscape.recipes import get_recipe
 from panscape.recipes.from_folder import derive, recipe_for
+from panscape.zoo import load_partial
+from panscape.zoo.transfer import unique_state_dict
 
 
 def test_small_images_are_cityscapes_scaled_down():
@@ -66,6 +71,43 @@ def test_the_layout_found_is_reported(tmp_path):
     notes = derive(tmp_path / "coco").notes
     assert len(notes) == 2
     assert "COCO panoptic format, 4 categories (2 things), 3 train and 3 val images" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("start", "new"),
+    [
+        (
+            "street",
+            "semantic.2.bias ([11] there, [4] here), semantic.2.weight ([11, 64, 1, 1] there, ",
+        ),
+        ("street_boxes", "head.box_category.bias ([4] there, [2] here)"),
+    ],
+)
+def test_the_network_is_that_of_the_model_to_start_from(start, new, tmp_path):
+    labels = trees.own_masks(tmp_path).labels
+    derived = derive(tmp_path, init_from=start)
+    alone = derive(tmp_path).recipe
+    options, model = derived.recipe.model, panscape.load(start)
+    assert f"the network of {start}, {options.factory} with backbone residual_s" in derived.notes[-1]
+    assert options.longest_side == alone.model.longest_side != model.longest_side
+    if start == "street":
+        assert options.width == model.spec.options["width"]
+        assert options.representation == replace(
+            alone.model.representation, decoding=replace(alone.model.representation.decoding, resize="outputs")
+        )
+    line = load_partial(options.create(labels), start).line
+    number = {"street": 2, "street_boxes": 4}[start]
+    num = len(unique_state_dict(model))
+    assert line.startswith(f"started from {start}.safetensors: {num - number} of {num} tensors; {number} new, as of ")
+    assert f"as of another shape: {new}" in line
+
+
+def test_a_backbone_to_start_from_has_no_network(tmp_path):
+    trees.own_masks(tmp_path)
+    torch.save({}, tmp_path / "backbone.pth")
+    assert derive(tmp_path, init_from=str(tmp_path / "backbone.pth")) == derive(tmp_path)
+    with pytest.raises(UnknownNameError, match="did you mean street"):
+        derive(tmp_path, init_from="stret")
 
 
 def test_without_a_folder_it_is_a_typical_one():

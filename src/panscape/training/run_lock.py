@@ -1,0 +1,116 @@
+"""`RunLock`: one training at a time in a run directory."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import socket
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from panscape.errors import InvalidArgumentError, UnwritableFileError, shown
+
+_logger = logging.getLogger(__name__)
+
+LOCK_NAME = "run.lock"
+_HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+_BYTE = 1 << 30  # the locked byte, far behind the content: Windows lets nobody read a locked one
+
+
+class RunLock:
+    """A lock on a run directory, held by the process that trains in it.
+
+    The operating system releases it when the process ends, however it ends. Processes that this one has forked do not
+    inherit it. The file ``run.lock`` states who holds it; a file without a lock means nothing.
+
+    Args:
+        folder: the run directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK_NAME
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock; the directory is created if needed.
+
+        Raises:
+            InvalidArgumentError: another process holds it, or the directory is a file.
+            UnwritableFileError: the directory cannot be written.
+        """
+        folder = self._path.parent
+        if folder.exists() and not folder.is_dir():
+            raise InvalidArgumentError(f"expected a run directory, but {folder} is a file; give another --out")
+        while self._descriptor is None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                raise UnwritableFileError(
+                    folder, f"{error.strerror or error}; free space or give another --out"
+                ) from error
+            try:
+                _lock(descriptor)
+            except OSError as error:
+                if error.errno not in _HELD:  # such as a network drive without locks
+                    _logger.warning(
+                        "%s cannot be locked (%s): start no second training in it", folder, error.strerror or error
+                    )
+                else:
+                    os.close(descriptor)
+                    raise InvalidArgumentError(
+                        f"{folder} is in use by another training, {self._holder()}; wait for it or stop it, or give "
+                        "another --out"
+                    ) from None
+            if _is_same_file(descriptor, self._path):
+                self._descriptor = descriptor
+            else:  # the previous holder has just removed the file
+                os.close(descriptor)
+        record = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, json.dumps(record).encode() + b"\n")
+
+    def close(self) -> None:
+        """Release the lock, if it is held, and remove its file."""
+        if self._descriptor is None:
+            return
+        if os.name != "nt":  # before the lock is released, so that the file of a later holder is not removed
+            self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        self._descriptor = None
+
+    def _holder(self) -> str:
+        try:
+            record = json.loads(self._path.read_bytes())
+            return f"process {record['pid']} on {shown(record['host'])[1:-1]} since {shown(record['since'])[1:-1]}"
+        except (OSError, ValueError, TypeError, KeyError):  # it is just being written
+            return "which has just started"
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, _BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        # Of the process, unlike flock, whose locks live on in loader processes after a kill.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _BYTE)
