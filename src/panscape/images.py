@@ -36,7 +36,7 @@ class _UnsuitableValuesError(ValueError):
     """An image was read, but the range of its values is unknown or unsupported."""
 
 
-def load_image(path: str | os.PathLike[str]) -> Tensor:
+def load_image(path: str | os.PathLike[str], *, apply_orientation: bool = True) -> Tensor:
     """Read an image.
 
     The camera's orientation (EXIF) is applied. Grey becomes three equal channels; 16-bit grey is scaled to 8 bits
@@ -46,6 +46,8 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
 
     Args:
         path: a file that Pillow reads; URLs are not read.
+        apply_orientation: rotate or mirror the image as its EXIF tag says, as viewers do; False returns the stored
+            pixels, for labels that were drawn on these.
 
     Returns:
         uint8 [3, H, W], red, green, blue.
@@ -55,7 +57,7 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
             ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
     """
     with open_image(path) as image:
-        return _to_tensor(image)
+        return _to_tensor(image, apply_orientation=apply_orientation)
 
 
 @contextmanager
@@ -175,8 +177,8 @@ def _save(path: str | os.PathLike[str], image: Tensor, encoding: str, **options:
         Image.fromarray(image.cpu().permute(1, 2, 0).contiguous().numpy()).save(temporary, encoding, **options)
 
 
-def _to_tensor(image: Image.Image) -> Tensor:
-    array = np.array(_to_rgb(ImageOps.exif_transpose(image)))
+def _to_tensor(image: Image.Image, *, apply_orientation: bool = True) -> Tensor:
+    array = np.array(_to_rgb(ImageOps.exif_transpose(image) if apply_orientation else image))
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
 

@@ -7,31 +7,35 @@ ground truth of training and of evaluation, as both are read here.
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Set
+from dataclasses import replace
 
 from panscape.datasets.base import Sample
-from panscape.datasets.file_pairs import checked_sample, files_by_name, pair_files
+from panscape.datasets.file_pairs import files_by_name, load_pair, pair_files, with_plain_names
+from panscape.datasets.mask_folders import LAYOUT, MaskFolders, mask_folders_of
 from panscape.datasets.splits import ImageFile
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError
-from panscape.formats import from_semantic_mask, load_label_image
-from panscape.formats.reading.base import Entry
-from panscape.images import load_image
+from panscape.errors import InvalidArgumentError
+from panscape.formats.reading.masks import MASK_SUFFIXES, open_masks
+from panscape.formats.semantic_masks import void_number
 from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
 
 
 class SemanticMaskDataset:
     """Images with one category per pixel, in two folders.
 
-    ``ROOT/images/SPLIT/NAME.jpg`` (or another image format) belongs to ``ROOT/labels/SPLIT/NAME.png``, a grey or
-    palette PNG whose values are the source ids of ``labels``. The map of each image is the result of
-    :func:`panscape.formats.from_semantic_mask`.
+    ``IMAGES/NAME.jpg`` (or another image format) belongs to ``MASKS/NAME.png`` (or .tif, .tiff, .bmp), a grey or
+    palette image whose values are the source ids of ``labels``. All masks may have a common ending, as in
+    ``NAME_mask.png``, and images may be in subfolders, with their masks in the same ones. The map of each image is the
+    result of :func:`panscape.formats.from_semantic_mask`.
 
     Args:
-        root: the folder of ``images`` and ``labels``.
-        split: the subfolder of both, for example ``"train"``.
+        folders: the folders of images and masks.
         labels: the categories.
         min_area: in pixels; smaller connected components of a thing category become void.
-        void: the value of pixels without category.
+        void: the value of pixels without category; -1 for none; by default 255, or none if that is a category.
+        apply_orientation: rotate and mirror images as their EXIF tag says; False if masks were drawn on the stored
+            pixels.
 
     Raises:
         UnreadableFileError: a folder is missing or empty; on access, a file is damaged.
@@ -41,28 +45,32 @@ class SemanticMaskDataset:
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], split: str, labels: LabelSpace, *, min_area: int = 50, void: int = 255
+        self,
+        folders: MaskFolders,
+        labels: LabelSpace,
+        *,
+        min_area: int = 50,
+        void: int | None = None,
+        apply_orientation: bool = True,
     ) -> None:
         if min_area < 1:
             raise InvalidArgumentError(f"expected min_area of at least 1 pixel, got {min_area}")
-        if void in labels.id_of_source:
-            raise InvalidArgumentError(
-                f"expected a void value that is no category of {labels.name!r}, got void={void}, "
-                f"which is {labels[labels.id_of_source[void]].name!r}"
-            )
+        void_number(labels, void)
         self.labels = labels
-        self.min_area = min_area
-        self.void = void
-        layout = "ROOT/images/SPLIT/NAME.jpg (or .png, ...) with ROOT/labels/SPLIT/NAME.png"
-        images, annotations = (Path(root) / kind / split for kind in ("images", "labels"))
-        found = files_by_name(images, layout)
-        masks = files_by_name(annotations, layout, suffixes={".png"})
-        self._pairs = pair_files(
+        self.apply_orientation = apply_orientation
+        images, masks, is_recursive = folders
+        found = files_by_name(images, LAYOUT, is_recursive=is_recursive, with_folders=True)
+        files = files_by_name(masks, LAYOUT, suffixes=MASK_SUFFIXES, is_recursive=is_recursive, with_folders=True)
+        self._source = open_masks(masks, list(files.values()), min_area=min_area, void=void)
+        ending = _common_ending(found.keys(), files.keys())
+        truths = [replace(entry, name=entry.name.removesuffix(ending)) for entry in self._source.entries]
+        pairs = pair_files(
             found,
-            {name: Entry(name, str(path), (name,), path) for name, path in masks.items()},
-            lambda image: annotations / f"{image.stem}.png",
+            {entry.name: entry for entry in truths},
+            lambda image: masks / image.relative_to(images).with_suffix(".png"),
             images,
         )
+        self._pairs = with_plain_names(pairs)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -72,14 +80,20 @@ class SemanticMaskDataset:
         """The image files without ground truth, in the order of the samples."""
         return [ImageFile(pair.name, pair.image) for pair in self._pairs]
 
+    def truth_of(self, index: int) -> PanopticMap:
+        """Return the map at ``index`` without reading the image."""
+        return self._source.read(self._pairs[index].truth, self.labels).require_map()
+
     def __getitem__(self, index: int) -> Sample:
-        pair = self._pairs[index]
-        numbers = load_label_image(pair.truth.content)
-        try:
-            truth = from_semantic_mask(numbers, self.labels, min_area=self.min_area, void=self.void)
-        except InvalidAnnotationError as error:
-            raise InvalidAnnotationError(f"{pair.truth.file}: {error}") from error
-        return checked_sample(pair, load_image(pair.image), truth)
+        return load_pair(self._pairs[index], self._source, self.labels, apply_orientation=self.apply_orientation)
+
+
+def _common_ending(images: Set[str], masks: Set[str]) -> str:
+    """Return what follows the names of the images in the names of all masks; empty if there is nothing in common."""
+    first = min(images)
+    endings = sorted(mask[len(first) :] for mask in masks - images if mask.startswith(first))
+    stems = {ending: {mask[: -len(ending)] for mask in masks if mask.endswith(ending)} for ending in endings}
+    return next((e for e in endings if len(stems[e]) == len(masks) and stems[e] <= images), "")
 
 
 def camvid(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
@@ -90,7 +104,7 @@ def camvid(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
     Source: Brostow et al., "Semantic object classes in video: a high-definition ground truth database", 2008;
     Badrinarayanan et al., "SegNet", 2015.
     """
-    return SemanticMaskDataset(root, split, LabelSpace.load("camvid"), min_area=50, void=11)
+    return SemanticMaskDataset(mask_folders_of(root, split), LabelSpace.load("camvid"), min_area=50, void=11)
 
 
 def aerial(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
@@ -98,4 +112,4 @@ def aerial(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
 
     Buildings of at least 100 pixels are instances.
     """
-    return SemanticMaskDataset(root, split, LabelSpace.load("aerial"), min_area=100, void=255)
+    return SemanticMaskDataset(mask_folders_of(root, split), LabelSpace.load("aerial"), min_area=100, void=255)

@@ -69,7 +69,7 @@ def derive(root: Path, data: FolderData | None = None) -> DerivedRecipe:
     if not found.is_named:
         notes.append(
             "no categories.json: categories are named by their ids and all are stuff; to set names and things, write "
-            '{"name": ..., "categories": [{"name", "is_thing", "source_id", "color"}, ...]}'
+            '[{"name": ..., "id": ..., "isthing": 0 or 1}, ...]'
         )
     notes.append(_describe(recipe))
     return DerivedRecipe(recipe, tuple(notes))

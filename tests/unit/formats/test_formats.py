@@ -344,6 +344,6 @@ class TestLoadNumbers:
         assert load_label_image(tmp_path / "a.png").tolist() == [[0, 2]]
 
     def test_colours_are_refused(self, tmp_path):
-        Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "a.png")
+        Image.fromarray(np.array([[[7, 7, 8]]], np.uint8)).save(tmp_path / "a.png")
         with pytest.raises(UnreadableFileError, match=r"a\.png: expected a label image with one integer.*got mode RGB"):
             load_label_image(tmp_path / "a.png")

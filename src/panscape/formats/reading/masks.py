@@ -1,0 +1,69 @@
+"""Reader of semantic masks: an image of category numbers for each image, in one folder or in several."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from panscape.errors import InvalidAnnotationError, UnreadableFileError
+from panscape.formats.issues import Issue, IssueKind
+from panscape.formats.keys import city_key_of, key_of
+from panscape.formats.label_images import load_label_image
+from panscape.formats.reading.base import AnnotationSource, Entry, Reading, unreadable
+from panscape.formats.semantic_masks import from_semantic_mask, void_number
+from panscape.geometry import Size
+from panscape.input_files import find_files
+from panscape.labels import LabelSpace
+
+MASK_SUFFIXES = frozenset({".bmp", ".png", ".tif", ".tiff"})
+"""File name suffixes of masks, in lower case: formats that preserve numbers."""
+
+_FORM = "semantic masks"
+_CATEGORIES = "categories.json"
+
+
+def find_masks(folder: Path) -> list[Path]:
+    """Return the masks of a folder and its subfolders, sorted by path."""
+    return find_files(folder, MASK_SUFFIXES)
+
+
+def open_masks(folder: Path, files: list[Path], *, min_area: int = 50, void: int | None = None) -> AnnotationSource:
+    """Return the source of the files found by :func:`find_masks`.
+
+    The label space is that of a ``categories.json`` in the folder or in one of the two above it, as in
+    ``ROOT/labels/val``.
+
+    Args:
+        folder: of the masks.
+        files: the masks in it.
+        min_area: see :func:`panscape.formats.from_semantic_mask`.
+        void: see :func:`panscape.formats.semantic_masks.void_number`.
+
+    Raises:
+        InvalidLabelSpaceError: ``categories.json`` does not describe a label space.
+    """
+    entries: dict[str, Entry] = {}
+    for path in files:
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        fault = None
+        if name in entries:
+            what = f"expected one mask for {name}, got {entries[name].file} as well; remove one"
+            fault = Issue(str(path), IssueKind.DUPLICATE, what)
+        keys = (key_of(name), key_of(path.stem), None, city_key_of(path.stem))
+        entries[name] = Entry(name, str(path), keys, path, fault)
+    places = [place / _CATEGORIES for place in (folder, *folder.absolute().parents[:2])]
+    labels = next((LabelSpace.load(place) for place in places if place.is_file()), None)
+    return AnnotationSource(folder, _FORM, list(entries.values()), labels, [], partial(_read, min_area, void))
+
+
+def _read(min_area: int, void: int | None, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
+    if entry.fault is not None:
+        return Reading(None, (entry.fault,))
+    try:
+        numbers = load_label_image(entry.content, size)
+        panoptic = from_semantic_mask(numbers, labels, min_area=min_area, void=void_number(labels, void))
+    except UnreadableFileError as error:
+        return unreadable(entry, error)
+    except InvalidAnnotationError as error:
+        return Reading(None, (Issue(entry.file, IssueKind.CATEGORY, str(error)),))
+    return Reading(panoptic)
