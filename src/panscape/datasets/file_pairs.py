@@ -70,7 +70,7 @@ def files_by_name(
     if not found:
         what = f"NAME{ending}" if ending else "images" if suffixes is IMAGE_SUFFIXES else "files"
         listed = "" if suffixes is IMAGE_SUFFIXES else f" ({', '.join(sorted(suffixes))})"
-        raise UnreadableFileError(folder, f"expected {what}{listed}, found {_content(folder)}; expected {layout}")
+        raise UnreadableFileError(folder, f"expected {what}{listed}, found {counted_files(folder)}; expected {layout}")
     return found
 
 
@@ -215,7 +215,7 @@ def exif_orientation(path: Path) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _content(folder: Path) -> str:
+def counted_files(folder: Path) -> str:
     """Return the number of visible files of a folder and its subfolders by suffix."""
     files = (path for path in folder.rglob("[!.]*") if path.is_file())
     counts = Counter(path.suffix.lower() or "without suffix" for path in files)

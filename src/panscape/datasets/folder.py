@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from panscape.datasets.base import Sample
 from panscape.datasets.coco_panoptic import CocoPanoptic
+from panscape.datasets.file_pairs import counted_files
 from panscape.datasets.mask_folders import find_mask_folders, mask_folders_of, mask_splits, split_name
 from panscape.datasets.semantic_masks import SemanticMaskDataset
 from panscape.datasets.splits import ImageFile, Splits, in_usual_order
@@ -252,8 +253,8 @@ def _numbered_labels(folder: Path, void: int | None) -> LabelSpace:
     if not categories and unreadable:
         raise unreadable[0]
     if not categories:
-        what = "only void" if numbers else "none"
-        raise UnreadableFileError(folder, f"expected masks with category numbers, found {what}; {LAYOUTS}")
+        what = "only void" if numbers else ", ".join(counted_files(place) for place in sorted(places)) or "none"
+        raise UnreadableFileError(folder, f"expected masks with category numbers, found {what}; expected {LAYOUTS}")
     if len(categories) < 2:
         raise InvalidAnnotationError(f"{folder}: {_too_few(sorted(numbers), void)}")
     return labels_from_coco(_NAME, [{"id": n, "name": f"category_{n}", "isthing": 0} for n in categories])

@@ -14,9 +14,8 @@ from panscape.datasets.base import Sample
 from panscape.datasets.file_pairs import files_by_name, load_pair, pair_files, with_plain_names
 from panscape.datasets.mask_folders import LAYOUT, MaskFolders, mask_folders_of
 from panscape.datasets.splits import ImageFile
-from panscape.errors import InvalidArgumentError
 from panscape.formats.reading.masks import MASK_SUFFIXES, open_masks
-from panscape.formats.semantic_masks import void_number
+from panscape.formats.semantic_masks import require_min_area, void_number
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -53,8 +52,7 @@ class SemanticMaskDataset:
         void: int | None = None,
         apply_orientation: bool = True,
     ) -> None:
-        if min_area < 1:
-            raise InvalidArgumentError(f"expected min_area of at least 1 pixel, got {min_area}")
+        require_min_area(min_area)
         void_number(labels, void)
         self.labels = labels
         self.apply_orientation = apply_orientation

@@ -145,8 +145,9 @@ def evaluate_files(
         raise InvalidArgumentError(f"expected threads of 0 or more, got {reading.threads}; use 0 for one per processor")
     protocol = get_protocol(options.protocol)
     use_source_ids = reading.label_ids == "dataset"
-    truth_source = find_source(Path(truth), pngs=reading.gt_dir, use_source_ids=use_source_ids)
-    prediction_source = find_source(Path(predictions), pngs=reading.pred_dir, use_source_ids=use_source_ids)
+    find = partial(find_source, use_source_ids=use_source_ids, min_area=reading.min_area, void=reading.void)
+    truth_source = find(Path(truth), pngs=reading.gt_dir)
+    prediction_source = find(Path(predictions), pngs=reading.pred_dir)
     space = label_space(reading.labels, truth_source)
     pairs, issues = paired(prediction_source, truth_source)
     # Results repeat the images of the ground truth, also those that were not predicted.

@@ -9,26 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.geometry import Size
 from panscape.images import open_image
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
 _LOSSLESS = ("BMP", "GIF", "PNG", "PPM", "TIFF")
-
-
-class OtherSizeError(UnreadableFileError):
-    """The size in the header of a file differs from its image. The file is not decoded, as it may exhaust memory.
-
-    Args:
-        path: the file.
-        found: the size in its header.
-        expected: the size of the ground truth.
-    """
-
-    def __init__(self, path: object, found: Size, expected: Size) -> None:
-        reason = f"expected {expected.height}x{expected.width} pixels like its truth, got {found.height}x{found.width}"
-        super().__init__(path, f"{reason}; write it at that size")
 
 
 def source_ids(panoptic: PanopticMap, labels: LabelSpace | None) -> list[int]:
@@ -48,26 +33,19 @@ def source_ids(panoptic: PanopticMap, labels: LabelSpace | None) -> list[int]:
     return [labels[c].source_id for c in category]
 
 
-def load_label_image(path: str | os.PathLike[str], size: Size | None = None) -> NDArray[Any]:
+def load_label_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read the pixel values of a label image, integers [H, W]. A palette is ignored, and equal channels are one.
-
-    Args:
-        path: in a format that preserves numbers.
-        size: of the image. A file with another size in its header is not decoded. None accepts any size.
 
     Raises:
         UnreadableFileError: the file is missing, damaged, in a lossy format, or has several channels.
-        OtherSizeError: the size in its header differs.
     """
     with open_image(path) as image:
         mode, encoding = image.mode, image.format
-        if encoding not in _LOSSLESS:
-            raise UnreadableFileError(
-                path, f"expected a label image as PNG, got {encoding}, which does not preserve numbers; write it as PNG"
-            )
-        if size is not None and (image.height, image.width) != tuple(size):
-            raise OtherSizeError(path, Size(image.height, image.width), size)
         numbers = np.array(image)
+    if encoding not in _LOSSLESS:
+        raise UnreadableFileError(
+            path, f"expected a label image as PNG, got {encoding}, which does not preserve numbers; write it as PNG"
+        )
     if numbers.ndim == 3 and _is_grey(numbers):
         numbers = numbers[..., 0]
     if numbers.ndim != 2 or numbers.dtype.kind not in "iub":

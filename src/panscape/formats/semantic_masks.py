@@ -47,6 +47,16 @@ def void_number(labels: LabelSpace, void: int | None) -> int:
     return void
 
 
+def require_min_area(min_area: int) -> None:
+    """Check the minimum area of objects.
+
+    Raises:
+        InvalidArgumentError: it is below 1 pixel.
+    """
+    if min_area < 1:
+        raise InvalidArgumentError(f"expected min_area of at least 1 pixel, got {min_area}")
+
+
 def is_interpolated(numbers: NDArray[Any]) -> bool:
     """Return whether most numbers of a mask are artefacts of interpolation or of JPEG: many, and all of them thin.
 

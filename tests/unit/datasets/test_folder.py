@@ -121,7 +121,7 @@ def test_a_jpeg_is_no_mask(tmp_path):
     write_masks(tmp_path, 3)
     path = tmp_path / "labels" / "000.png"
     Image.fromarray(of_a_disc()).save(path, "JPEG")
-    with pytest.raises(UnreadableFileError, match=r"000\.png: expected a label image as PNG, got JPEG, which does not"):
+    with pytest.raises(UnreadableFileError, match=r"000\.png: expected a PNG, got something else; other formats do"):
         from_folder(tmp_path, "train").truth_of(0)
     for path in (tmp_path / "labels").iterdir():
         path.rename(path.with_suffix(".jpg"))
@@ -296,6 +296,17 @@ def test_numbers_of_objects_are_no_categories(tmp_path):
 def test_masks_without_any_category(tmp_path):
     write_masks(tmp_path, 2, numbers=(255,))
     with pytest.raises(UnreadableFileError, match="expected masks with category numbers, found only void;"):
+        from_folder(tmp_path, "train")
+
+
+def test_labels_of_another_tool_are_counted(tmp_path):
+    write_masks(tmp_path, 2)
+    for path in (tmp_path / "labels").iterdir():
+        path.with_suffix(".txt").write_text("0 0.5 0.5 0.1 0.1")
+        path.unlink()
+    with pytest.raises(
+        UnreadableFileError, match=r"expected masks with category numbers, found 2 \.txt; expected \(a\)"
+    ):
         from_folder(tmp_path, "train")
 
 

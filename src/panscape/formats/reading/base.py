@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Protocol
 
 from panscape.errors import InvalidAnnotationError, UnreadableFileError
 from panscape.formats.issues import Issue, IssueKind
-from panscape.formats.label_images import OtherSizeError as OtherSizeError
 from panscape.geometry import Size
 from panscape.images import open_image
 from panscape.input_files import FileNameError, require_file
@@ -19,6 +18,20 @@ from panscape.panoptic import PanopticMap
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER = struct.Struct(">8s4x4s2I")  # the signature; length and name of the first chunk; width and height
+
+
+class OtherSizeError(UnreadableFileError):
+    """The size in the header of a file differs from its image. The file is not decoded, as it may exhaust memory.
+
+    Args:
+        path: the file.
+        found: the size in its header.
+        expected: the size of the ground truth.
+    """
+
+    def __init__(self, path: object, found: Size, expected: Size) -> None:
+        reason = f"expected {expected.height}x{expected.width} pixels like its truth, got {found.height}x{found.width}"
+        super().__init__(path, f"{reason}; write it at that size")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,20 @@ from panscape.errors import InvalidAnnotationError, UnreadableFileError
 from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.label_images import load_label_image
-from panscape.formats.reading.base import AnnotationSource, Entry, Reading, unreadable
-from panscape.formats.semantic_masks import from_semantic_mask, void_number
+from panscape.formats.reading.base import AnnotationSource, Entry, Reading, require_png, require_size, unreadable
+from panscape.formats.semantic_masks import from_semantic_mask, require_min_area, void_number
 from panscape.geometry import Size
+from panscape.images import open_image
 from panscape.input_files import find_files
 from panscape.labels import LabelSpace
 
 MASK_SUFFIXES = frozenset({".bmp", ".png", ".tif", ".tiff"})
 """File name suffixes of masks, in lower case: formats that preserve numbers."""
 
+CATEGORIES = "categories.json"
+"""Name of the file with the label space of a folder of masks."""
+
 _FORM = "semantic masks"
-_CATEGORIES = "categories.json"
 
 
 def find_masks(folder: Path) -> list[Path]:
@@ -40,8 +43,10 @@ def open_masks(folder: Path, files: list[Path], *, min_area: int = 50, void: int
         void: see :func:`panscape.formats.semantic_masks.void_number`.
 
     Raises:
+        InvalidArgumentError: ``min_area`` is below 1.
         InvalidLabelSpaceError: ``categories.json`` does not describe a label space.
     """
+    require_min_area(min_area)
     entries: dict[str, Entry] = {}
     for path in files:
         name = path.relative_to(folder).with_suffix("").as_posix()
@@ -51,7 +56,7 @@ def open_masks(folder: Path, files: list[Path], *, min_area: int = 50, void: int
             fault = Issue(str(path), IssueKind.DUPLICATE, what)
         keys = (key_of(name), key_of(path.stem), None, city_key_of(path.stem))
         entries[name] = Entry(name, str(path), keys, path, fault)
-    places = [place / _CATEGORIES for place in (folder, *folder.absolute().parents[:2])]
+    places = [place / CATEGORIES for place in (folder, *folder.absolute().parents[:2])]
     labels = next((LabelSpace.load(place) for place in places if place.is_file()), None)
     return AnnotationSource(folder, _FORM, list(entries.values()), labels, [], partial(_read, min_area, void))
 
@@ -60,7 +65,13 @@ def _read(min_area: int, void: int | None, entry: Entry, labels: LabelSpace, siz
     if entry.fault is not None:
         return Reading(None, (entry.fault,))
     try:
-        numbers = load_label_image(entry.content, size)
+        if entry.content.suffix.lower() == ".png":
+            require_png(entry.content, size)
+        else:
+            with open_image(entry.content) as image:  # reads no pixels
+                found = Size(image.height, image.width)
+            require_size(entry.content, found, size)
+        numbers = load_label_image(entry.content)
         panoptic = from_semantic_mask(numbers, labels, min_area=min_area, void=void_number(labels, void))
     except UnreadableFileError as error:
         return unreadable(entry, error)
