@@ -226,6 +226,9 @@ def test_it_is_a_dataset_of_samples(case, tmp_path):
         assert sample.image.is_contiguous()
         assert sample.image.shape == (3, *sample.truth.size)
         assert sample.truth.score is None
+        assert sample.truth.labels is dataset.labels, "so that it can be drawn and saved by itself"
+        if hasattr(dataset, "truth_of"):
+            assert dataset.truth_of(i) == sample.truth
         assert int(sample.truth.category.max()) < len(dataset.labels)
         stuff = [c for c in sample.truth.category.tolist() if not dataset.labels[c].is_thing]
         assert len(stuff) == len(set(stuff)), "a stuff category is one segment"

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from panscape.datasets.base import Sample
-from panscape.datasets.file_pairs import listed_files, load_pair, pair_with_images
+from panscape.datasets.file_pairs import listed_files, load_pair, load_truth, pair_with_images
 from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidAnnotationError
 from panscape.formats import load_coco_json, parse_coco_segments
@@ -138,7 +138,7 @@ class CocoPanoptic:
 
     def truth_of(self, index: int) -> PanopticMap:
         """Return the map at ``index`` without reading the image."""
-        return self._source.read(self._pairs[index].truth, self.labels).require_map()
+        return load_truth(self._pairs[index], self._source, self.labels)
 
     def categories_of(self, index: int) -> frozenset[int]:
         """Return the category ids of the map at ``index`` from the JSON, without reading an image.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from panscape.formats.reading.base import AnnotationSource, Entry
 from panscape.images import IMAGE_SUFFIXES, load_image, open_image
 from panscape.input_files import FileFolder, FileNameError, find_files
 from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
 
 
 class Pair(NamedTuple):
@@ -175,6 +177,16 @@ def _images_by_key(source: AnnotationSource, folder: Path) -> list[Path]:
     return [] if None in places else [files[place] for place in places if place is not None]
 
 
+def load_truth(pair: Pair, source: AnnotationSource, labels: LabelSpace) -> PanopticMap:
+    """Read the ground truth of a pair, a map of ``labels``.
+
+    Raises:
+        UnreadableFileError: a file is missing or damaged.
+        InvalidAnnotationError: the annotation contradicts itself.
+    """
+    return replace(source.read(pair.truth, labels).require_map(), labels=labels)
+
+
 def load_pair(pair: Pair, source: AnnotationSource, labels: LabelSpace, *, apply_orientation: bool = True) -> Sample:
     """Read image and ground truth of a pair.
 
@@ -188,7 +200,7 @@ def load_pair(pair: Pair, source: AnnotationSource, labels: LabelSpace, *, apply
         UnreadableFileError: a file is missing or damaged.
         InvalidAnnotationError: the annotation contradicts itself, or differs from the image in size.
     """
-    truth = source.read(pair.truth, labels).require_map()
+    truth = load_truth(pair, source, labels)
     image = load_image(pair.image, apply_orientation=apply_orientation)
     height, width = image.shape[1:]
     if truth.size != (height, width):

@@ -11,7 +11,7 @@ from collections.abc import Set
 from dataclasses import replace
 
 from panscape.datasets.base import Sample
-from panscape.datasets.file_pairs import files_by_name, load_pair, pair_files, with_plain_names
+from panscape.datasets.file_pairs import files_by_name, load_pair, load_truth, pair_files, with_plain_names
 from panscape.datasets.mask_folders import LAYOUT, MaskFolders, mask_folders_of
 from panscape.datasets.splits import ImageFile
 from panscape.formats.reading.masks import MASK_SUFFIXES, open_masks
@@ -80,7 +80,7 @@ class SemanticMaskDataset:
 
     def truth_of(self, index: int) -> PanopticMap:
         """Return the map at ``index`` without reading the image."""
-        return self._source.read(self._pairs[index].truth, self.labels).require_map()
+        return load_truth(self._pairs[index], self._source, self.labels)
 
     def __getitem__(self, index: int) -> Sample:
         return load_pair(self._pairs[index], self._source, self.labels, apply_orientation=self.apply_orientation)

@@ -328,6 +328,18 @@ def test_published_sets_in_coco_form(tmp_path):
         bsb(tmp_path / "bsb", "all")
 
 
+def test_vistas_in_folders_of_converters_and_of_another_version(tmp_path):
+    tree = trees.vistas(tmp_path, "val")
+    (tmp_path / "validation").rename(tmp_path / "val")
+    assert names(vistas(tmp_path, "val")) == list(tree.truths)
+    (tmp_path / "val" / "v2.0").mkdir()
+    (tmp_path / "val" / "panoptic").rename(tmp_path / "val" / "v2.0" / "panoptic")
+    with pytest.raises(
+        UnreadableFileError, match=r"v2\.0 has the annotations of v2\.0, which are not supported; expected"
+    ):
+        vistas(tmp_path, "val")
+
+
 def test_the_categories_of_vistas_are_the_bundled_ones_whatever_their_colors(tmp_path):
     bundled = LabelSpace.load("vistas_v1.2")
     trees.vistas(tmp_path, "val")
