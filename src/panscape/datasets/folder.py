@@ -16,7 +16,7 @@ from panscape.datasets.splits import ImageFile, Splits, in_usual_order
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.formats import labels_from_coco, load_label_image, unique_ids
 from panscape.formats.reading.masks import find_masks
-from panscape.formats.semantic_masks import INTERPOLATED, is_interpolated
+from panscape.formats.semantic_masks import INTERPOLATED, USUAL_VOID, is_interpolated
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -249,7 +249,7 @@ def _numbered_labels(folder: Path, void: int | None) -> LabelSpace:
                 f"{path}: expected one number for each category, got more than {_MAX_CATEGORIES} different ones so "
                 "far; use COCO panoptic format for instance ids"
             )
-    categories = sorted(numbers - {255 if void is None else void})
+    categories = sorted(numbers - {USUAL_VOID if void is None else void})
     if not categories and unreadable:
         raise unreadable[0]
     if not categories:
@@ -263,10 +263,10 @@ def _numbered_labels(folder: Path, void: int | None) -> LabelSpace:
 def _too_few(numbers: Sequence[int], void: int | None) -> str:
     """Return the error about masks with fewer than two categories, without ``categories.json``."""
     found = f"expected masks with at least two category numbers, got only {' and '.join(map(str, numbers))}"
-    if void is None and 255 in numbers:
+    if void is None and USUAL_VOID in numbers:
         return (
-            f"{found}, and 255 is void by default; if it is a category here, use --data.void -1 (no number is void), "
-            "or give both numbers a name in categories.json"
+            f"{found}, and {USUAL_VOID} is void by default; if it is a category here, use --data.void -1 (no number is "
+            "void), or give both numbers a name in categories.json"
         )
     void_text = f", and {void} is void" if void in numbers else ""
     return f"{found}{void_text}; nothing can be learnt from one category; give the background a number of its own"

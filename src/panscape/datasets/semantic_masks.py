@@ -15,7 +15,7 @@ from panscape.datasets.file_pairs import files_by_name, load_pair, load_truth, p
 from panscape.datasets.mask_folders import LAYOUT, MaskFolders, mask_folders_of
 from panscape.datasets.splits import ImageFile
 from panscape.formats.reading.masks import MASK_SUFFIXES, open_masks
-from panscape.formats.semantic_masks import require_min_area, void_number
+from panscape.formats.semantic_masks import require_mask_options
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -52,8 +52,7 @@ class SemanticMaskDataset:
         void: int | None = None,
         apply_orientation: bool = True,
     ) -> None:
-        require_min_area(min_area)
-        void_number(labels, void)
+        require_mask_options(labels, min_area, void)
         self.labels = labels
         self.apply_orientation = apply_orientation
         images, masks, is_recursive = folders

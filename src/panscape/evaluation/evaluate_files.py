@@ -30,7 +30,9 @@ from panscape.evaluation.options import DEFAULT_OPTIONS, DEFAULT_READING, Evalua
 from panscape.evaluation.records import ImageRecord, record_of
 from panscape.formats.issues import Issue, IssueKind, count_by_kind
 from panscape.formats.reading.base import AnnotationSource, Reading
+from panscape.formats.reading.masks import void_notes
 from panscape.formats.reading.pairing import EntryPair, find_source, label_space, paired
+from panscape.formats.semantic_masks import require_mask_options
 from panscape.labels import LabelSpace
 from panscape.metrics.evaluator import EvaluationReport, Evaluator
 from panscape.metrics.matching import match_segments
@@ -149,10 +151,13 @@ def evaluate_files(
     truth_source = find(Path(truth), pngs=reading.gt_dir)
     prediction_source = find(Path(predictions), pngs=reading.pred_dir)
     space = label_space(reading.labels, truth_source)
+    require_mask_options(space, reading.min_area, reading.void)
     pairs, issues = paired(prediction_source, truth_source)
     # Results repeat the images of the ground truth, also those that were not predicted.
     of_predictions = [issue for issue in prediction_source.issues if issue.kind is not IssueKind.MISSING_TRUTH]
     found = [*truth_source.issues, *of_predictions, *issues]
+    for source in (truth_source, prediction_source):
+        found += void_notes(source, space, reading.void)
     new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(protocol)
     records, protocols, skipped = [], {}, []

@@ -16,9 +16,11 @@ from panscape.panoptic import PanopticMap
 
 # 8-connectivity: thin objects stay connected at low resolution.
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)
-_USUAL_VOID = 255
 _NO_VOID = -1  # occurs in no mask
 _MANY = 8
+
+USUAL_VOID = 255
+"""The number of void in most masks."""
 
 INTERPOLATED = (
     "most numbers fill no square of 3x3 pixels, as in masks that were saved as JPEG or resized with interpolation; "
@@ -33,28 +35,25 @@ def void_number(labels: LabelSpace, void: int | None) -> int:
     Args:
         labels: the categories.
         void: the number; -1 for none; by default 255, or none if that is a category.
+    """
+    if void is not None:
+        return void
+    return _NO_VOID if USUAL_VOID in labels.id_of_source else USUAL_VOID
+
+
+def require_mask_options(labels: LabelSpace, min_area: int, void: int | None) -> None:
+    """Check the options of :func:`from_semantic_mask`.
 
     Raises:
-        InvalidArgumentError: ``void`` is a category.
+        InvalidArgumentError: ``min_area`` is below 1 pixel, or ``void`` is a category.
     """
-    if void is None:
-        return _NO_VOID if _USUAL_VOID in labels.id_of_source else _USUAL_VOID
-    if void in labels.id_of_source:
+    if min_area < 1:
+        raise InvalidArgumentError(f"expected min_area of at least 1 pixel, got {min_area}")
+    if void is not None and void in labels.id_of_source:
         raise InvalidArgumentError(
             f"expected a void value that is no category of {labels.name!r}, got void={void}, "
             f"which is {labels[labels.id_of_source[void]].name!r}"
         )
-    return void
-
-
-def require_min_area(min_area: int) -> None:
-    """Check the minimum area of objects.
-
-    Raises:
-        InvalidArgumentError: it is below 1 pixel.
-    """
-    if min_area < 1:
-        raise InvalidArgumentError(f"expected min_area of at least 1 pixel, got {min_area}")
 
 
 def is_interpolated(numbers: NDArray[Any]) -> bool:

@@ -222,6 +222,19 @@ class TestForms:
         without_objects = evaluate_files(truth, truth, reading=ReadingOptions(min_area=1000))
         assert without_objects.report.panoptic.things.num_categories == 0
 
+    def test_masks_of_one_number_and_255_get_one_note(self, tmp_path: Path) -> None:
+        for name in "ab":
+            Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / f"{name}.png")
+        labels = tmp_path / "categories.json"
+        for content, notes in ((["ground", "object"], 2), ({"0": "ground", "255": "object"}, 0)):
+            labels.write_text(json.dumps(content))
+            scores = evaluate_files(tmp_path, tmp_path)
+            assert kinds(scores) == [IssueKind.VOID] * notes, "one of the predictions and one of the truth"
+            assert scores.num_issues == 0
+            assert scores.report.panoptic.all.num_categories == (1 if notes else 2)
+        labels.write_text('["ground", "object"]')
+        assert kinds(evaluate_files(tmp_path, tmp_path, reading=ReadingOptions(void=255))) == []
+
     @pytest.mark.parametrize("mode", ["RGB", "L"])
     def test_a_mask_that_is_no_mask_is_one_issue(self, tmp_path: Path, mode: str) -> None:
         tree = trees.category_masks(tmp_path)
@@ -635,7 +648,7 @@ class TestRefusals:
         (tmp_path / "masks").mkdir()
         Image.new("L", (2, 2)).save(tmp_path / "masks" / "1.png")
         with pytest.raises(InvalidArgumentError, match="min_area of at least 1 pixel, got 0"):
-            evaluate_files(truth, tmp_path / "masks", reading=ReadingOptions(min_area=0))
+            evaluate_files(tmp_path / "masks", truth, reading=ReadingOptions(min_area=0))
         with pytest.raises(InvalidArgumentError, match="expected threads of 0 or more, got -1"):
             evaluate_files(truth, truth, reading=ReadingOptions(threads=-1))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.label_images import load_label_image
 from panscape.formats.reading.base import AnnotationSource, Entry, Reading, require_png, require_size, unreadable
-from panscape.formats.semantic_masks import from_semantic_mask, require_min_area, void_number
+from panscape.formats.segments_info import unique_ids
+from panscape.formats.semantic_masks import USUAL_VOID, from_semantic_mask, void_number
 from panscape.geometry import Size
 from panscape.images import open_image
 from panscape.input_files import find_files
@@ -23,6 +25,7 @@ CATEGORIES = "categories.json"
 """Name of the file with the label space of a folder of masks."""
 
 _FORM = "semantic masks"
+_NUM_INSPECTED = 20
 
 
 def find_masks(folder: Path) -> list[Path]:
@@ -43,10 +46,8 @@ def open_masks(folder: Path, files: list[Path], *, min_area: int = 50, void: int
         void: see :func:`panscape.formats.semantic_masks.void_number`.
 
     Raises:
-        InvalidArgumentError: ``min_area`` is below 1.
         InvalidLabelSpaceError: ``categories.json`` does not describe a label space.
     """
-    require_min_area(min_area)
     entries: dict[str, Entry] = {}
     for path in files:
         name = path.relative_to(folder).with_suffix("").as_posix()
@@ -59,6 +60,29 @@ def open_masks(folder: Path, files: list[Path], *, min_area: int = 50, void: int
     places = [place / CATEGORIES for place in (folder, *folder.absolute().parents[:2])]
     labels = next((LabelSpace.load(place) for place in places if place.is_file()), None)
     return AnnotationSource(folder, _FORM, list(entries.values()), labels, [], partial(_read, min_area, void))
+
+
+def void_notes(source: AnnotationSource, labels: LabelSpace, void: int | None) -> list[Issue]:
+    """Return a note if the masks of a source have one number and that of void only, which then may be a category.
+
+    Args:
+        source: of any form; the first masks are read.
+        labels: the categories.
+        void: as for :func:`open_masks`; if it is given, it is no mistake.
+    """
+    if source.form != _FORM or void is not None or USUAL_VOID in labels.id_of_source:
+        return []
+    numbers: set[int] = set()
+    for entry in source.entries[:_NUM_INSPECTED]:
+        with suppress(UnreadableFileError):  # an issue of its own
+            numbers.update(unique_ids(load_label_image(entry.content)))
+    if len(numbers) != 2 or USUAL_VOID not in numbers:
+        return []
+    what = (
+        f"expected masks with the numbers of {labels.name!r}, got only {min(numbers)} and {USUAL_VOID}, which is void; "
+        f"if it is a category, give that the source_id {USUAL_VOID}"
+    )
+    return [Issue(str(source.path), IssueKind.VOID, what)]
 
 
 def _read(min_area: int, void: int | None, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
