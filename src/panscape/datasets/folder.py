@@ -22,7 +22,8 @@ from panscape.panoptic import PanopticMap
 
 LAYOUTS = """(a) COCO panoptic format: ROOT/annotations/panoptic_train.json, its PNGs in \
 ROOT/annotations/panoptic_train and the images in ROOT/train or ROOT/images; (b) semantic masks: \
-ROOT/images/train/NAME.jpg with ROOT/labels/train/NAME.png, and ROOT/categories.json with the categories"""
+ROOT/images/train/NAME.jpg with ROOT/labels/train/NAME.png (or in masks or annotations), and ROOT/categories.json with \
+the categories"""
 
 _NAME = "from_folder"  # of the label space; it must not change when the folder is moved
 _MAX_CATEGORIES = 250

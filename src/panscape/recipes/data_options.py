@@ -218,7 +218,7 @@ class FolderData(DataOptions):
             DATA/train/*.jpg or DATA/images/*.jpg       DATA/categories.json, or ids become names
 
     and the same for ``val``; without it, every tenth image is held out. Other splits, such as ``test``, can be
-    evaluated.
+    evaluated. ``labels`` may be called ``masks`` or ``annotations``, and ``val`` ``valid`` or ``validation``.
     """
 
     hold_out: int = 10

@@ -251,6 +251,7 @@ def test_categories_json_names_them(tmp_path):
     ("layout", "kind", "is_split"),
     [
         ({}, "coco", False),
+        ({"json_path": "annotations/panoptic_training.json", "pngs": "panoptic_training"}, "coco", False),
         ({"json_path": "annotations/panoptic_train.json", "pngs": "panoptic_train"}, "coco", False),
         ({"json_path": "annotations/panoptic_train_1.json", "pngs": "panoptic_train_1"}, "coco", False),
         ({"json_path": "panoptic_train.json", "pngs": "panoptic_train", "images": "images/train"}, "coco", False),

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import random
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 import trees
 from maps import SHAPES
+from PIL import Image
 
 from panscape import Category, LabelSpace
 from panscape.datasets import SemanticMaskDataset
 from panscape.datasets.mask_folders import mask_folders_of
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.formats import from_semantic_mask
 
 SKY, GROUND, DISC, BOX = 11, 7, 24, 26
@@ -124,3 +128,29 @@ def test_the_case_of_file_names_does_not_matter(tmp_path):
     dataset = SemanticMaskDataset(mask_folders_of(tmp_path, "train"), SHAPES)
     assert [dataset[i].name for i in range(3)] == ["000002", "000010", "Photo"]
     assert dataset[2].truth.equals(tree.truths["000001"])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_a_spoilt_mask_is_one_error_that_names_it(tmp_path, ending):
+    chance = random.Random(0)
+    tree = trees.category_masks(tmp_path)
+    dataset_of = partial(SemanticMaskDataset, mask_folders_of(tmp_path, "train"), SHAPES)
+    for path in tree.annotations.values():
+        numbers = np.array(Image.open(path)).astype(np.uint8 if ending == ".png" else np.int32)
+        path.unlink()
+        Image.fromarray(numbers).save(path.with_suffix(ending))
+    path = tree.annotations["000001"].with_suffix(ending)
+    whole = path.read_bytes()
+    errors: list[str] = []
+    for _ in range(150):
+        spoilt = bytearray(whole)
+        for _ in range(chance.choice([1, 2, 8, 50])):
+            spoilt[chance.randrange(min(len(whole), 300))] = chance.randrange(256)
+        path.write_bytes(spoilt[: chance.choice([len(whole), chance.randrange(len(whole))])])
+        try:
+            dataset_of()[0]
+        except (UnreadableFileError, InvalidAnnotationError) as error:
+            errors.append(str(error))
+    assert len(errors) > 50
+    assert all(error.startswith(f"{path}: ") and "\n" not in error for error in errors)
