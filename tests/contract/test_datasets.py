@@ -28,7 +28,6 @@ from panscape.datasets import (
 )
 from panscape.datasets.folder import LAYOUTS
 from panscape.datasets.mask_folders import LAYOUT as MASKS_LAYOUT
-from panscape.datasets.mask_folders import mask_folders_of
 from panscape.errors import InvalidAnnotationError, UnreadableFileError
 
 
@@ -99,7 +98,7 @@ def coco_texts(json_path: str, elsewhere: str) -> dict[str, str]:
 CASES = [
     Case(
         "category_masks",
-        lambda root: SemanticMaskDataset(mask_folders_of(root, "train"), SHAPES),
+        lambda root: SemanticMaskDataset(root / "images/train", root / "labels/train", SHAPES),
         trees.category_masks,
         MASKS_TEXTS,
     ),

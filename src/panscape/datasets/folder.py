@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 from panscape.datasets.base import Sample
 from panscape.datasets.coco_panoptic import CocoPanoptic
 from panscape.datasets.file_pairs import counted_files
-from panscape.datasets.mask_folders import find_mask_folders, mask_folders_of, mask_splits, split_name
-from panscape.datasets.semantic_masks import SemanticMaskDataset
+from panscape.datasets.mask_folders import find_mask_folders, mask_splits, split_name
+from panscape.datasets.semantic_masks import SemanticMaskDataset, open_split
 from panscape.datasets.splits import ImageFile, Splits, in_usual_order
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.formats import labels_from_coco, load_label_image, unique_ids
@@ -226,7 +226,7 @@ def _folder_of(what: str, json_path: Path, places: Sequence[Path]) -> Path:
 def _masks(folder: Path, split: str, min_area: int, void: int | None) -> SemanticMaskDataset:
     names = folder / "categories.json"
     labels = LabelSpace.load(names) if names.is_file() else _numbered_labels(folder, void)
-    return SemanticMaskDataset(mask_folders_of(folder, split), labels, min_area=min_area, void=void)
+    return open_split(folder, split, labels, min_area=min_area, void=void)
 
 
 def _numbered_labels(folder: Path, void: int | None) -> LabelSpace:

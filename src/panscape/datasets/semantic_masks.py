@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Set
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from panscape.datasets.base import Sample
 from panscape.datasets.file_pairs import files_by_name, load_pair, load_truth, pair_files, with_plain_names
-from panscape.datasets.mask_folders import LAYOUT, MaskFolders, mask_folders_of
+from panscape.datasets.mask_folders import LAYOUT, mask_folders_of
 from panscape.datasets.splits import ImageFile
 from panscape.formats.reading.masks import MASK_SUFFIXES, open_masks
 from panscape.formats.semantic_masks import require_mask_options
@@ -29,12 +31,14 @@ class SemanticMaskDataset:
     result of :func:`panscape.formats.from_semantic_mask`.
 
     Args:
-        folders: the folders of images and masks.
+        images: the folder of the images.
+        masks: the folder of the masks.
         labels: the categories.
         min_area: in pixels; smaller connected components of a thing category become void.
         void: the value of pixels without category; -1 for none; by default 255, or none if that is a category.
         apply_orientation: rotate and mirror images as their EXIF tag says; False if masks were drawn on the stored
             pixels.
+        is_recursive: read subfolders too.
 
     Raises:
         UnreadableFileError: a folder is missing or empty; on access, a file is damaged.
@@ -45,27 +49,29 @@ class SemanticMaskDataset:
 
     def __init__(
         self,
-        folders: MaskFolders,
+        images: str | os.PathLike[str],
+        masks: str | os.PathLike[str],
         labels: LabelSpace,
         *,
         min_area: int = 50,
         void: int | None = None,
         apply_orientation: bool = True,
+        is_recursive: bool = True,
     ) -> None:
         require_mask_options(labels, min_area, void)
         self.labels = labels
         self.apply_orientation = apply_orientation
-        images, masks, is_recursive = folders
-        found = files_by_name(images, LAYOUT, is_recursive=is_recursive, with_folders=True)
-        files = files_by_name(masks, LAYOUT, suffixes=MASK_SUFFIXES, is_recursive=is_recursive, with_folders=True)
-        self._source = open_masks(masks, list(files.values()), min_area=min_area, void=void)
+        image_folder, mask_folder = Path(images), Path(masks)
+        files_of = partial(files_by_name, layout=LAYOUT, is_recursive=is_recursive, with_folders=True)
+        found, files = files_of(image_folder), files_of(mask_folder, suffixes=MASK_SUFFIXES)
+        self._source = open_masks(mask_folder, list(files.values()), min_area=min_area, void=void)
         ending = _common_ending(found.keys(), files.keys())
         truths = [replace(entry, name=entry.name.removesuffix(ending)) for entry in self._source.entries]
         pairs = pair_files(
             found,
             {entry.name: entry for entry in truths},
-            lambda image: masks / image.relative_to(images).with_suffix(".png"),
-            images,
+            lambda image: mask_folder / image.relative_to(image_folder).with_suffix(".png"),
+            image_folder,
         )
         self._pairs = with_plain_names(pairs)
 
@@ -93,6 +99,25 @@ def _common_ending(images: Set[str], masks: Set[str]) -> str:
     return next((e for e in endings if len(stems[e]) == len(masks) and stems[e] <= images), "")
 
 
+def open_split(
+    root: str | os.PathLike[str], split: str, labels: LabelSpace, *, min_area: int = 50, void: int | None = None
+) -> SemanticMaskDataset:
+    """Open a split of a folder; see :func:`~panscape.datasets.mask_folders.find_mask_folders` for its layout.
+
+    Args:
+        root: the folder.
+        split: its name.
+        labels: the categories.
+        min_area: see :class:`SemanticMaskDataset`.
+        void: likewise.
+
+    Raises:
+        PanscapeError: as :class:`SemanticMaskDataset`.
+    """
+    images, masks, is_recursive = mask_folders_of(root, split)
+    return SemanticMaskDataset(images, masks, labels, min_area=min_area, void=void, is_recursive=is_recursive)
+
+
 def camvid(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
     """Return CamVid as published with the SegNet tutorial: 480x360 photos from a moving car, 11 categories.
 
@@ -101,7 +126,7 @@ def camvid(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
     Source: Brostow et al., "Semantic object classes in video: a high-definition ground truth database", 2008;
     Badrinarayanan et al., "SegNet", 2015.
     """
-    return SemanticMaskDataset(mask_folders_of(root, split), LabelSpace.load("camvid"), min_area=50, void=11)
+    return open_split(root, split, LabelSpace.load("camvid"), min_area=50, void=11)
 
 
 def aerial(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
@@ -109,4 +134,4 @@ def aerial(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
 
     Buildings of at least 100 pixels are instances.
     """
-    return SemanticMaskDataset(mask_folders_of(root, split), LabelSpace.load("aerial"), min_area=100, void=255)
+    return open_split(root, split, LabelSpace.load("aerial"), min_area=100, void=255)

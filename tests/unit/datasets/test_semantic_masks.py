@@ -11,8 +11,7 @@ from maps import SHAPES
 from PIL import Image
 
 from panscape import Category, LabelSpace
-from panscape.datasets import SemanticMaskDataset
-from panscape.datasets.mask_folders import mask_folders_of
+from panscape.datasets.semantic_masks import open_split
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.formats import from_semantic_mask
 
@@ -81,8 +80,8 @@ def test_a_dataset_names_the_file_of_foreign_numbers(tmp_path):
     with pytest.raises(
         InvalidAnnotationError, match=r"000001\.png: expected numbers of label space 'shapes'.*got 254;"
     ):
-        SemanticMaskDataset(mask_folders_of(tmp_path, "train"), SHAPES)[0]
-    dataset = SemanticMaskDataset(mask_folders_of(tmp_path, "train"), SHAPES, void=254)
+        open_split(tmp_path, "train", SHAPES)[0]
+    dataset = open_split(tmp_path, "train", SHAPES, void=254)
     assert dataset[0].truth.equals(tree.truths["000001"])
 
 
@@ -91,15 +90,15 @@ def test_the_smallest_area_is_respected(tmp_path):
     truth = tree.truths["000002"]
     is_stuff = torch.tensor([not SHAPES[c].is_thing for c in truth.category.tolist()])
     for min_area, want in ((144, truth), (145, truth.select(is_stuff))):
-        dataset = SemanticMaskDataset(mask_folders_of(tmp_path, "train"), SHAPES, min_area=min_area)
+        dataset = open_split(tmp_path, "train", SHAPES, min_area=min_area)
         assert dataset[1].truth.equals(want)
 
 
 def test_arguments_are_checked(tmp_path):
     with pytest.raises(InvalidArgumentError, match="min_area of at least 1 pixel, got 0"):
-        SemanticMaskDataset(mask_folders_of(tmp_path, "train"), SHAPES, min_area=0)
+        open_split(tmp_path, "train", SHAPES, min_area=0)
     with pytest.raises(InvalidArgumentError, match="got void=11, which is 'sky'"):
-        SemanticMaskDataset(mask_folders_of(tmp_path, "train"), SHAPES, void=11)
+        open_split(tmp_path, "train", SHAPES, void=11)
 
 
 def test_hidden_and_foreign_files_do_not_count_and_twins_are_named(tmp_path):
@@ -107,12 +106,12 @@ def test_hidden_and_foreign_files_do_not_count_and_twins_are_named(tmp_path):
     images = tmp_path / "images" / "train"
     for name in (".hidden.jpg", "notes.txt", "Thumbs.db"):
         (images / name).write_text("")
-    assert len(SemanticMaskDataset(mask_folders_of(tmp_path, "train"), SHAPES)) == len(tree.truths)
+    assert len(open_split(tmp_path, "train", SHAPES)) == len(tree.truths)
     tree.images["000001"].rename(images / "000001.JPG")
-    assert len(SemanticMaskDataset(mask_folders_of(tmp_path, "train"), SHAPES)) == len(tree.truths)
+    assert len(open_split(tmp_path, "train", SHAPES)) == len(tree.truths)
     trees.write_image(images / "000001.png", (4, 4), (0, 0, 0))
     with pytest.raises(InvalidAnnotationError, match=r"expected one file called '000001', got 000001\.JPG too; rename"):
-        SemanticMaskDataset(mask_folders_of(tmp_path, "train"), SHAPES)
+        open_split(tmp_path, "train", SHAPES)
 
 
 def test_a_category_of_number_zero_is_not_void(tmp_path):
@@ -125,7 +124,7 @@ def test_the_case_of_file_names_does_not_matter(tmp_path):
     tree = trees.category_masks(tmp_path)
     tree.images["000001"].rename(tmp_path / "images/train/Photo.JPG")
     tree.annotations["000001"].rename(tmp_path / "labels/train/photo.PNG")
-    dataset = SemanticMaskDataset(mask_folders_of(tmp_path, "train"), SHAPES)
+    dataset = open_split(tmp_path, "train", SHAPES)
     assert [dataset[i].name for i in range(3)] == ["000002", "000010", "Photo"]
     assert dataset[2].truth.equals(tree.truths["000001"])
 
@@ -135,7 +134,7 @@ def test_the_case_of_file_names_does_not_matter(tmp_path):
 def test_a_spoilt_mask_is_one_error_that_names_it(tmp_path, ending):
     chance = random.Random(0)
     tree = trees.category_masks(tmp_path)
-    dataset_of = partial(SemanticMaskDataset, mask_folders_of(tmp_path, "train"), SHAPES)
+    dataset_of = partial(open_split, tmp_path, "train", SHAPES)
     for path in tree.annotations.values():
         numbers = np.array(Image.open(path)).astype(np.uint8 if ending == ".png" else np.int32)
         path.unlink()

@@ -234,6 +234,12 @@ class TestForms:
             assert scores.report.panoptic.all.num_categories == (1 if notes else 2)
         labels.write_text('["ground", "object"]')
         assert kinds(evaluate_files(tmp_path, tmp_path, reading=ReadingOptions(void=255))) == []
+        labels.write_text("[{}]")
+        with pytest.raises(
+            InvalidAnnotationError, match=r"categories\.json: expected 'source_id' of every category as"
+        ):
+            evaluate_files(tmp_path, tmp_path)
+        assert len(evaluate_files(tmp_path, tmp_path, reading=ReadingOptions("aerial")).records) == 2
 
     @pytest.mark.parametrize("mode", ["RGB", "L"])
     def test_a_mask_that_is_no_mask_is_one_issue(self, tmp_path: Path, mode: str) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from panscape.errors import InvalidAnnotationError, UnreadableFileError
+from panscape.errors import InvalidAnnotationError, InvalidLabelSpaceError, UnreadableFileError
 from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.label_images import load_label_image
@@ -44,9 +44,6 @@ def open_masks(folder: Path, files: list[Path], *, min_area: int = 50, void: int
         files: the masks in it.
         min_area: see :func:`panscape.formats.from_semantic_mask`.
         void: see :func:`panscape.formats.semantic_masks.void_number`.
-
-    Raises:
-        InvalidLabelSpaceError: ``categories.json`` does not describe a label space.
     """
     entries: dict[str, Entry] = {}
     for path in files:
@@ -57,9 +54,21 @@ def open_masks(folder: Path, files: list[Path], *, min_area: int = 50, void: int
             fault = Issue(str(path), IssueKind.DUPLICATE, what)
         keys = (key_of(name), key_of(path.stem), None, city_key_of(path.stem))
         entries[name] = Entry(name, str(path), keys, path, fault)
-    places = [place / CATEGORIES for place in (folder, *folder.absolute().parents[:2])]
-    labels = next((LabelSpace.load(place) for place in places if place.is_file()), None)
-    return AnnotationSource(folder, _FORM, list(entries.values()), labels, [], partial(_read, min_area, void))
+    labels, labels_fault = _labels_near(folder)
+    return AnnotationSource(
+        folder, _FORM, list(entries.values()), labels, [], partial(_read, min_area, void), labels_fault
+    )
+
+
+def _labels_near(folder: Path) -> tuple[LabelSpace | None, InvalidAnnotationError | None]:
+    """Return the label space of a folder, or the reason why it is invalid."""
+    for place in (folder, *folder.absolute().parents[:2]):
+        if (place / CATEGORIES).is_file():
+            try:
+                return LabelSpace.load(place / CATEGORIES), None
+            except (InvalidLabelSpaceError, UnreadableFileError) as error:
+                return None, InvalidAnnotationError(str(error))
+    return None, None
 
 
 def void_notes(source: AnnotationSource, labels: LabelSpace, void: int | None) -> list[Issue]:
