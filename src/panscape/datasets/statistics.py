@@ -89,7 +89,7 @@ def data_notes(train: PixelCounts, val: PixelCounts) -> tuple[str, ...]:
         InvalidAnnotationError: nothing can be learnt, as all pixels are void or of one stuff category.
     """
     _require_content(train)
-    notes = list(train.labels.notes)
+    notes = []
     if len(train.labels) == 1:
         notes.append(
             f"{train.labels[0].name!r} is the only category, so every pixel outside of its objects is void and is not "

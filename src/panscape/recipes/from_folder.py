@@ -10,7 +10,9 @@ from typing import NamedTuple, cast
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.folder import find_folder
 from panscape.datasets.load import load_sample
+from panscape.datasets.statistics import count_pixels, data_notes
 from panscape.errors import BadSampleError
+from panscape.progress import ProgressBar
 from panscape.recipes.data_options import FolderData
 from panscape.recipes.model_options import SwiftNetOptions
 from panscape.recipes.table import Row
@@ -51,7 +53,8 @@ def derive(root: Path, data: FolderData | None = None) -> DerivedRecipe:
         data: options for reading the folder.
 
     Raises:
-        PanscapeError: as :func:`panscape.datasets.folder.from_folder`; or none of the inspected images can be used.
+        PanscapeError: as :func:`panscape.datasets.folder.from_folder`; or none of the inspected images can be used, or
+            nothing can be learnt from them.
     """
     data = data or FolderData()
     found = find_folder(root)
@@ -71,6 +74,11 @@ def derive(root: Path, data: FolderData | None = None) -> DerivedRecipe:
             "no categories.json: categories are named by their ids and all are stuff; to set names and things, write "
             '[{"name": ..., "id": ..., "isthing": 0 or 1}, ...]'
         )
+    else:
+        notes.extend(labels.notes)
+    with ProgressBar("counting pixels") as bar:
+        counts = [count_pixels(split, progress=bar.update) for split in (train, val)]
+    notes.extend(data_notes(*counts))
     notes.append(_describe(recipe))
     return DerivedRecipe(recipe, tuple(notes))
 

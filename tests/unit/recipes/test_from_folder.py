@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 import trees
 from maps import SHAPES
+from PIL import Image
 
-from panscape.errors import BadSampleError
+from panscape.errors import BadSampleError, InvalidAnnotationError
 from panscape.recipes import get_recipe
 from panscape.recipes.from_folder import derive, recipe_for
 
@@ -58,7 +60,8 @@ def test_the_layout_found_is_reported(tmp_path):
     )
     assert derived.notes[1] == "no val split: every 10th image is held out for validation"
     assert derived.notes[2].startswith("no categories.json: categories are named by their ids and all are stuff")
-    assert derived.notes[3] == (
+    assert derived.notes[3] == "no pixel in 1 of 1 val maps: category_26"
+    assert derived.notes[4] == (
         "derived defaults: Panoptic SwiftNet with backbone residual_xs and width 64, crops of 64x64, 1000 steps, "
         "targets with sigma 4.0 and small objects below 64 pixels"
     )
@@ -66,6 +69,25 @@ def test_the_layout_found_is_reported(tmp_path):
     notes = derive(tmp_path / "coco").notes
     assert len(notes) == 2
     assert "COCO panoptic format, 4 categories (2 things), 3 train and 3 val images" in notes[0]
+
+
+def test_likely_mistakes_are_noted_before_the_training(tmp_path):
+    trees.own_masks(tmp_path)
+    assert len(derive(tmp_path).notes) == 2
+    names = [{"id": c.source_id, "name": c.name, "isthing": 0, "color": [9, 9, 9]} for c in SHAPES]
+    (tmp_path / "categories.json").write_text(json.dumps([*names, {"id": 99, "name": "pole", "isthing": 0}]))
+    _, no_things, one_color, *absent, _ = derive(tmp_path).notes
+    assert "has no thing category, so there are no objects" in no_things
+    assert one_color.endswith("look alike in images: sky = ground = disc = box")
+    assert absent == [f"no pixel in 3 of 3 {split} maps: pole" for split in ("train", "val")]
+
+
+def test_masks_of_void_teach_nothing(tmp_path):
+    tree = trees.own_masks(tmp_path)
+    for name, path in tree.annotations.items():
+        Image.new("L", tree.truths[name].size[::-1], 255).save(path)
+    with pytest.raises(InvalidAnnotationError, match="in 3 of 3 training maps, but all pixels are void"):
+        derive(tmp_path)
 
 
 def test_without_a_folder_it_is_a_typical_one():
