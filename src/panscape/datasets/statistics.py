@@ -122,10 +122,12 @@ def _require_content(train: PixelCounts) -> None:
             f"expected categories {maps}, but all pixels are void; check the void value (--data.void of masks) and the "
             "categories"
         )
-    if len(train.labels) == 1 and not present[0].is_thing:
+    is_complete = train.num_maps == train.num_images or len(train.labels) == 1
+    if is_complete and len(present) == 1 and not present[0].is_thing:
+        void = f" and {train.void_fraction:.1%} void" if train.void else ""
         raise InvalidAnnotationError(
-            f"expected at least two categories {maps}, got only {present[0].name!r}, which is stuff, so nothing can be "
-            "learnt; label the background as a category of its own, or make objects of it (is_thing)"
+            f"expected at least two categories {maps}, got only {present[0].name!r}{void}, so nothing can be learnt; "
+            "check the numbers of the categories and of void (--data.void of masks), and label the background too"
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from maps import SHAPES, a_map
@@ -62,8 +64,12 @@ def test_a_single_category():
     things = count_pixels(Maps(a_map("A."), labels=ONE))
     assert data_notes(things, things)[0].startswith("'disc' is the only category, so every pixel outside of its")
     stuff = count_pixels(Maps(a_map("A."), labels=STUFF))
-    with pytest.raises(InvalidAnnotationError, match=r"at least two categories .* got only 'road', which is stuff"):
+    with pytest.raises(InvalidAnnotationError, match=r"at least two categories .* got only 'road' and 50\.0% void, so"):
         data_notes(stuff, stuff)
+    sky = count_pixels(Maps(a_map("AA")))
+    with pytest.raises(InvalidAnnotationError, match=r"in 1 of 1 training maps, got only 'sky', so nothing can"):
+        data_notes(sky, sky)
+    assert len(data_notes(replace(sky, num_images=2), sky)) == 2, "others may be in the maps that were not counted"
 
 
 def test_nothing_but_void():
