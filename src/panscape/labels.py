@@ -15,7 +15,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from panscape.errors import InvalidLabelSpaceError, UnknownNameError, listed, shown
+from panscape.errors import InvalidLabelSpaceError, UnknownNameError, shown
 from panscape.input_files import is_flag, load_json, to_integer
 
 _BUNDLED = Path(__file__).parent / "datasets" / "labels"
@@ -138,25 +138,6 @@ class LabelSpace:
     def id_of_source(self) -> Mapping[int, int]:
         """The category id for each id in the dataset's files."""
         return {c.source_id: i for i, c in enumerate(self.categories)}
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Lines about properties that usually are mistakes: no things, categories of one color."""
-        lines = []
-        if not self.things:
-            lines.append(
-                f"label space {self.name!r} has no thing category, so there are no objects; if some categories are "
-                "countable, set their is_thing (isthing in COCO) to 1"
-            )
-        names_of: dict[tuple[int, int, int], list[str]] = {}
-        for category in self.categories:
-            names_of.setdefault(category.color, []).append(category.name)
-        same = [" = ".join(names) for names in names_of.values() if len(names) > 1]
-        if same:
-            lines.append(
-                f"label space {self.name!r} has categories of one color, which look alike in images: {listed(same)}"
-            )
-        return tuple(lines)
 
     def index(self, name: str) -> int:
         """Return the id of the category called ``name``.

@@ -105,13 +105,6 @@ class TestLabelSpace:
         assert [c.source_id for c in labels] == sources
         assert [c.color for c in labels] == [generated_color(0), generated_color(1)]
 
-    def test_likely_mistakes_are_noted(self):
-        assert LabelSpace("two", (SKY, CAR)).notes == ()
-        twins = LabelSpace("three", (SKY, Category("air", False, 1, SKY.color), Category("land", False, 2, (1, 1, 1))))
-        no_things, same_color = twins.notes
-        assert "'three' has no thing category" in no_things
-        assert "of one color, which look alike in images: sky = air" in same_color
-
     def test_a_color_may_be_missing(self):
         plain = LabelSpace("two", (SKY, CAR)).to_dict()
         del plain["categories"][1]["color"]

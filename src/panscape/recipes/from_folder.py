@@ -74,8 +74,8 @@ def derive(root: Path, data: FolderData | None = None) -> DerivedRecipe:
             "no categories.json: categories are named by their ids and all are stuff; to set names and things, write "
             '[{"name": ..., "id": ..., "isthing": 0 or 1}, ...]'
         )
-    else:
-        notes.extend(labels.notes)
+    elif found.kind == "masks" and not labels.things:
+        notes.append("no category is a thing, so there are no objects; set isthing of countable categories to 1")
     with ProgressBar("counting pixels") as bar:
         counts = [count_pixels(split, progress=bar.update) for split in (train, val)]
     notes.extend(data_notes(*counts))

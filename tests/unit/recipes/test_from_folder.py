@@ -77,8 +77,8 @@ def test_likely_mistakes_are_noted_before_the_training(tmp_path):
     names = [{"id": c.source_id, "name": c.name, "isthing": 0, "color": [9, 9, 9]} for c in SHAPES]
     (tmp_path / "categories.json").write_text(json.dumps([*names, {"id": 99, "name": "pole", "isthing": 0}]))
     _, no_things, one_color, *absent, _ = derive(tmp_path).notes
-    assert "has no thing category, so there are no objects" in no_things
-    assert one_color.endswith("look alike in images: sky = ground = disc = box")
+    assert no_things.startswith("no category is a thing, so there are no objects; set isthing")
+    assert one_color == "categories of one color, which look alike in images of maps: sky = ground = disc = box"
     assert absent == [f"no pixel in 3 of 3 {split} maps: pole" for split in ("train", "val")]
 
 
