@@ -105,8 +105,8 @@ class LabelSpace:
 
     def __contains__(self, category: object) -> bool:
         """Return whether a category, or one of this name or id, is in the label space."""
-        if isinstance(category, int):
-            return 0 <= category < len(self)
+        if isinstance(category, Integral):
+            return 0 <= int(category) < len(self)
         return category in (self.names if isinstance(category, str) else self.categories)
 
     @cached_property

@@ -99,7 +99,8 @@ def find_folder(root: str | os.PathLike[str]) -> FoundFolder:
         raise UnreadableFileError(folder, f"no such folder; expected one with {LAYOUTS}")
     if _json_path(folder, "train"):
         return FoundFolder("coco", _json_path(folder, "val") is not None, is_named=True)
-    if found := find_mask_folders(folder):
+    found = find_mask_folders(folder)
+    if found and not any(_json_path(folder, split) for split in ("val", "test")):
         is_split = "val" in found and found["val"].images.is_dir() and found["val"].masks.is_dir()
         return FoundFolder("masks", is_split, is_named=(folder / "categories.json").is_file())
     content = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))[:8])

@@ -287,6 +287,12 @@ def test_missing_files_are_named(tmp_path):
         from_folder(tmp_path, "train")
 
 
+def test_a_json_of_val_alone_makes_no_folder_of_masks(tmp_path):
+    trees.coco_panoptic(tmp_path, json_path="annotations/panoptic_val.json", pngs="annotations/panoptic_val")
+    with pytest.raises(UnreadableFileError, match=r": expected \(a\) COCO panoptic .*; found annotations, images$"):
+        from_folder(tmp_path, "train")
+
+
 def test_numbers_of_objects_are_no_categories(tmp_path):
     write_masks(tmp_path, 2)
     Image.fromarray(np.arange(900, dtype=np.uint16).reshape(30, 30)).save(tmp_path / "labels" / "000.png")
