@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from panscape.datasets.splits import Splits, in_usual_order
+from panscape.errors import UnreadableFileError
 from panscape.images import IMAGE_SUFFIXES
 from panscape.input_files import find_files
 
@@ -41,6 +42,9 @@ def find_mask_folders(root: str | os.PathLike[str]) -> Mapping[str, MaskFolders]
     ``labels`` may be called ``masks`` or ``annotations``, and a split ``training``, ``valid``, ``validation`` or
     ``testing``; the case of names does not matter. Without folders of train or val, all images are those of "train":
     directly in ``ROOT/images``, or else in its subfolders.
+
+    Raises:
+        UnreadableFileError: a folder cannot be listed.
     """
     folder = Path(root)
     images, masks = _child(folder, _IMAGES), _child(folder, _MASKS)
@@ -100,6 +104,9 @@ def _child(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    try:
+        return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.is_dir())
+    except OSError as error:
+        raise UnreadableFileError(folder, f"cannot list this folder ({error.strerror})") from error

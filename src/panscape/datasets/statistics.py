@@ -14,7 +14,7 @@ from panscape.errors import InvalidAnnotationError, PanscapeError, listed
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
-MAX_MAPS = 200
+MAX_MAPS = 100
 """Default number of maps that are counted."""
 
 

@@ -68,7 +68,7 @@ def is_interpolated(numbers: NDArray[Any]) -> bool:
     rows = (numbers[:, :-2] == numbers[:, 1:-1]) & (numbers[:, 1:-1] == numbers[:, 2:])
     middle = numbers[:, 1:-1]
     is_solid = rows[:-2] & rows[1:-1] & rows[2:] & (middle[:-2] == middle[1:-1]) & (middle[1:-1] == middle[2:])
-    num_thin = len(present) - np.unique(numbers[1:-1, 1:-1][is_solid]).size
+    num_thin = len(present) - len(unique_ids(numbers[1:-1, 1:-1][is_solid]))
     return num_thin >= _MANY and 2 * num_thin > len(present)
 
 
