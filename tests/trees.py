@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from maps import SHAPES, a_map
-from PIL import Image
+from PIL import ExifTags, Image
 
 from panscape import LabelSpace, PanopticMap
 
@@ -193,10 +193,13 @@ def _written(
     return tree
 
 
-def write_image(path: Path, size: tuple[int, int], color: tuple[int, int, int]) -> None:
-    """Write an image of one colour."""
+def write_image(path: Path, size: tuple[int, int], color: tuple[int, int, int], orientation: int = 1) -> None:
+    """Write an image of one colour; its EXIF orientation may not be 1."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (size[1], size[0]), color).save(path)
+    exif = Image.Exif()
+    if orientation != 1:
+        exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (size[1], size[0]), color).save(path, exif=exif)
 
 
 def image_of_color(color: tuple[int, int, int], size: tuple[int, int]) -> torch.Tensor:

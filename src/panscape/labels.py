@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -37,34 +38,43 @@ class Category:
     color: tuple[int, int, int]
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise InvalidLabelSpaceError("a category needs a name, got an empty one")
-        if len(self.color) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in self.color):
-            raise InvalidLabelSpaceError(
-                f"category {self.name!r}: expected a color of three integers in 0..255, got {self.color!r}"
-            )
+        if not isinstance(self.name, str) or not self.name:
+            raise InvalidLabelSpaceError(f"expected a category name as text, got {shown(self.name)}")
+        expected: tuple[str, object] | None = None
+        if self.is_thing not in (False, True):
+            expected = "is_thing as True or False", self.is_thing
+        elif not isinstance(self.source_id, Integral):
+            expected = "an integer source_id", self.source_id
+        elif not _is_color(self.color):
+            expected = "a color of three integers in 0..255", self.color
+        if expected is not None:
+            raise InvalidLabelSpaceError(f"category {self.name!r}: expected {expected[0]}, got {shown(expected[1])}")
 
 
 @dataclass(frozen=True)
 class LabelSpace:
     """An ordered set of categories; a category's id is its index.
 
-    ``labels["car"]`` and ``labels[13]`` are a category, ``"car" in labels`` is whether there is one of this name, and
-    iterating yields the categories in id order.
+    ``labels["car"]`` and ``labels[13]`` are a category, ``"car" in labels`` and ``13 in labels`` are whether there is
+    one of this name or id, and iterating yields the categories in id order.
 
     Attributes:
         name: name of the label space, for example "cityscapes".
         categories: in id order; any sequence is stored as a tuple.
 
     Raises:
-        InvalidLabelSpaceError: there is no category, one is not a :class:`Category`, or a name or source id occurs
-            twice.
+        InvalidLabelSpaceError: the name is no text, there is no category, one is not a :class:`Category`, or a name or
+            source id occurs twice.
     """
 
     name: str
     categories: tuple[Category, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.categories, Iterable):
+            raise InvalidLabelSpaceError(
+                f"expected a name and a sequence of categories, got {shown(self.name)} and {shown(self.categories)}"
+            )
         object.__setattr__(self, "categories", tuple(self.categories))
         for category in self.categories:
             if not isinstance(category, Category):
@@ -94,7 +104,9 @@ class LabelSpace:
         return self.categories[self.index(category) if isinstance(category, str) else category]
 
     def __contains__(self, category: object) -> bool:
-        """Return whether a category, or one of this name, is in the label space."""
+        """Return whether a category, or one of this name or id, is in the label space."""
+        if isinstance(category, Integral):
+            return 0 <= int(category) < len(self)
         return category in (self.names if isinstance(category, str) else self.categories)
 
     @cached_property
@@ -154,9 +166,20 @@ class LabelSpace:
     def from_names(cls, name: str, *, things: Sequence[str], stuff: Sequence[str] = ()) -> LabelSpace:
         """Build a label space from names: things first, source ids from 1 on, distinct colors.
 
+        Args:
+            name: of the label space.
+            things: names of the thing categories.
+            stuff: names of the stuff categories.
+
         Raises:
-            InvalidLabelSpaceError: there is no name, or a name is empty or occurs twice.
+            InvalidLabelSpaceError: there is no name, or a name is empty, no text, or occurs twice.
         """
+        if not isinstance(name, str) or isinstance(things, str) or isinstance(stuff, str):
+            raise InvalidLabelSpaceError(
+                "expected the name of the label space and sequences of category names, as in "
+                f"from_names('mine', things=['car'], stuff=['road']), got {shown(name)}, things={shown(things)} and "
+                f"stuff={shown(stuff)}"
+            )
         names = [*things, *stuff]
         return cls(name, tuple(Category(n, i < len(things), i + 1, generated_color(i)) for i, n in enumerate(names)))
 
@@ -183,31 +206,20 @@ class LabelSpace:
     def from_dict(cls, description: Mapping[str, Any]) -> LabelSpace:
         """Build a label space from the result of :meth:`to_dict`; a missing ``color`` is generated.
 
+        COCO's names of the fields, ``id`` and ``isthing``, are accepted too.
+
         Raises:
             InvalidLabelSpaceError: a field is missing or of the wrong kind.
         """
-        try:
-            categories = tuple(
-                Category(
-                    _text(c, "name"),
-                    _flag(c, "is_thing"),
-                    _integer(c, "source_id"),
-                    _color(c["color"]) if "color" in c else generated_color(i),
-                )
-                for i, c in enumerate(description["categories"])
-            )
-            return cls(_text(description, "name"), categories)
-        except InvalidLabelSpaceError:
-            raise  # it is a ValueError too, with its own message
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidLabelSpaceError(
-                "expected {'name', 'categories': [{'name', 'is_thing', 'source_id', 'color'}]}, "
-                f"but {type(error).__name__}: {error}"
-            ) from error
+        return _from_json(description, None)
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> LabelSpace:
         """Load a bundled label space by name, or one from a JSON file.
+
+        A file contains the result of :meth:`to_dict`, or something simpler: categories with COCO's names of the fields
+        (``id``, ``name``, ``isthing``), alone or as ``categories`` of an object; or names only, in a list (source ids
+        from 0 on) or by source id (``{"0": "road", "7": "car"}``). Names alone are stuff.
 
         Args:
             name_or_path: a name from :meth:`bundled`, or a path that ends in ``.json``.
@@ -218,13 +230,13 @@ class LabelSpace:
             InvalidLabelSpaceError: the JSON does not describe a label space.
         """
         path = Path(name_or_path)
-        if path.suffix != ".json":
+        if path.suffix.lower() != ".json":
             path = _BUNDLED / f"{name_or_path}.json"
             if not path.is_file():
                 raise UnknownNameError("label space", str(name_or_path), cls.bundled())
         description = load_json(path)
         try:
-            return cls.from_dict(description)
+            return _from_json(description, path.stem)
         except InvalidLabelSpaceError as error:
             raise InvalidLabelSpaceError(f"{path}: {error}") from error
 
@@ -258,28 +270,63 @@ def generated_color(index: int) -> tuple[int, int, int]:
     return 32 + (number >> 16) * 7 // 8, 32 + (number >> 8 & 255) * 7 // 8, 32 + (number & 255) * 7 // 8
 
 
-def _text(fields: Mapping[str, Any], key: str) -> str:
-    if not isinstance(fields[key], str):
-        raise TypeError(f"{key!r} is {shown(fields[key])} instead of text")
-    text: str = fields[key]
-    return text
+_EXPECTED = (
+    "expected {'name', 'categories': [{'name', 'is_thing', 'source_id'}, ...]}, a color of each category is optional; "
+    "or a list of such categories or of names"
+)
+_COCO_FIELD = {"source_id": "id", "is_thing": "isthing"}
 
 
-def _flag(fields: Mapping[str, Any], key: str) -> bool:
-    if not is_flag(fields[key]):
-        raise TypeError(f"{key!r} of {shown(fields.get('name'))} is {shown(fields[key])} instead of true or false")
-    return bool(fields[key])
+def _from_json(description: object, name: str | None) -> LabelSpace:
+    """Return the label space in a JSON; ``name`` is used if the JSON has none, and allows the simpler forms."""
+    fields = description if isinstance(description, Mapping) else {"categories": description}
+    if name is not None and "categories" not in fields and all(str(key).isdecimal() for key in fields):
+        fields = {"categories": [_numbered(int(number), text) for number, text in fields.items()]}
+    given, categories = fields.get("name", name), fields.get("categories")
+    if not isinstance(given, str) or not isinstance(categories, list | tuple):
+        raise InvalidLabelSpaceError(f"{_EXPECTED}; got {shown(description)}")
+    return LabelSpace(given, tuple(_category(i, c, is_name_enough=name is not None) for i, c in enumerate(categories)))
 
 
-def _integer(fields: Mapping[str, Any], key: str) -> int:
-    number = to_integer(fields[key])
-    if number is None:
-        raise TypeError(f"{key!r} of {shown(fields.get('name'))} is {shown(fields[key])} instead of an integer")
-    return number
+def _numbered(number: int, name: object) -> dict[str, object]:
+    return {"name": name, "is_thing": False, "source_id": number}
 
 
-def _color(values: Sequence[Any]) -> tuple[int, int, int]:
-    red, green, blue = (to_integer(value) for value in values)
-    if red is None or green is None or blue is None:
-        raise TypeError(f"'color' is {shown(values)} instead of three integers")
-    return red, green, blue
+def _category(position: int, description: object, *, is_name_enough: bool) -> Category:
+    if is_name_enough and isinstance(description, str):
+        description = _numbered(position, description)
+    if not isinstance(description, Mapping):
+        raise InvalidLabelSpaceError(f"{_EXPECTED}; got {shown(description)} as category {position}")
+    source = to_integer(_field(description, "source_id"))
+    if source is None:
+        raise _wrong_field(description, "source_id", "an integer")
+    if not is_flag(_field(description, "is_thing")):
+        raise _wrong_field(description, "is_thing", "true for countable objects, else false")
+    if not isinstance(description.get("name"), str):
+        raise _wrong_field(description, "name", "text")
+    color = description.get("color")
+    if color is None:
+        color = generated_color(position)
+    elif isinstance(color, list | tuple):
+        color = tuple(to_integer(value) for value in color)
+    return Category(description["name"], bool(_field(description, "is_thing")), source, color)
+
+
+def _field(description: Mapping[str, Any], key: str) -> object:
+    return description.get(key, description.get(_COCO_FIELD[key]))
+
+
+def _wrong_field(description: Mapping[str, Any], key: str, expected: str) -> InvalidLabelSpaceError:
+    value = description.get(key, description.get(_COCO_FIELD.get(key, key)))
+    got = "it is missing" if value is None else f"got {shown(value)}"
+    return InvalidLabelSpaceError(
+        f"expected {key!r} of every category as {expected}, {got} in {shown(dict(description))}"
+    )
+
+
+def _is_color(value: object) -> bool:
+    return (
+        isinstance(value, tuple | list)
+        and len(value) == 3
+        and all(isinstance(c, int) and not isinstance(c, bool) and 0 <= c <= 255 for c in value)
+    )

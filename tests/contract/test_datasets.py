@@ -27,6 +27,7 @@ from panscape.datasets import (
     vistas,
 )
 from panscape.datasets.folder import LAYOUTS
+from panscape.datasets.mask_folders import LAYOUT as MASKS_LAYOUT
 from panscape.errors import InvalidAnnotationError, UnreadableFileError
 
 
@@ -47,7 +48,6 @@ class Case:
     texts: dict[str, str] = field(default_factory=dict)
 
 
-MASKS_LAYOUT = "ROOT/images/SPLIT/NAME.jpg (or .png, ...) with ROOT/labels/SPLIT/NAME.png"
 CITY_LAYOUT = (
     "ROOT/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png with ROOT/gtFine/SPLIT/CITY/NAME_gtFine_instanceIds.png, "
     "as unpacked from leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip"
@@ -57,11 +57,14 @@ SIZES_DIFFER = (
     "do not resize them; find the labels of this image"
 )
 TURNED = (
-    "{annotation}: expected labels of 72x48 pixels like {image} (rotated by its EXIF orientation?), got 48x72; "
-    "do not resize them; find the labels of this image"
+    "{annotation}: expected labels of 72x48 pixels like {image}, got 48x72; the image has EXIF orientation 6: if the "
+    "labels are right otherwise, use --data.no-apply-orientation"
 )
 IMAGE_MISSING = "{annotation}: expected the image '{name}' in {images}, found none; add it, or remove the labels"
 LABELS_MISSING = "{image}: expected its labels at {annotation}, found none; add them, or remove the image"
+MOST_LABELS_MISSING = LABELS_MISSING.replace(
+    "none;", "none, nor for 1 more of the 3 images; unpack the archive again, or"
+)
 COCO_NAMES_IT = "no such file, but {root}/panoptic.json lists it; check the folder"
 SEVERAL_MISSING = (
     "no such file, but {root}/panoptic.json lists it, nor 1 more of its 3 files; unpack the archive again, or give the "
@@ -71,11 +74,10 @@ ALL_MISSING = SEVERAL_MISSING.replace("1 more", "2 more")
 MASKS_TEXTS = {
     "image missing": IMAGE_MISSING,
     "labels missing": LABELS_MISSING,
-    "all labels missing but one": LABELS_MISSING.replace("{image}:", "{image} and 1 more:"),
+    "all labels missing but one": MOST_LABELS_MISSING,
     "sizes differ": SIZES_DIFFER,
     "image turned": TURNED,
-    "nothing in the folders": "{images}: expected files (.bmp, .gif, .jpeg, .jpg, .png, .ppm, .tif, .tiff, .webp), "
-    "found none; expected " + MASKS_LAYOUT,
+    "nothing in the folders": "{images}: expected images, found none; expected " + MASKS_LAYOUT,
     "another folder": "{root}/elsewhere/images/train: no such folder; expected " + MASKS_LAYOUT,
 }
 
@@ -96,7 +98,7 @@ def coco_texts(json_path: str, elsewhere: str) -> dict[str, str]:
 CASES = [
     Case(
         "category_masks",
-        lambda root: SemanticMaskDataset(root, "train", SHAPES),
+        lambda root: SemanticMaskDataset(root / "images/train", root / "labels/train", SHAPES),
         trees.category_masks,
         MASKS_TEXTS,
     ),
@@ -119,7 +121,7 @@ CASES = [
         {
             "image missing": IMAGE_MISSING,
             "labels missing": LABELS_MISSING,
-            "all labels missing but one": LABELS_MISSING.replace("{image}:", "{image} and 1 more:"),
+            "all labels missing but one": MOST_LABELS_MISSING,
             "sizes differ": SIZES_DIFFER,
             "image turned": TURNED,
             "nothing in the folders": "{images}: expected NAME_leftImg8bit (.png), found none; expected " + CITY_LAYOUT,
@@ -193,7 +195,7 @@ DAMAGES: dict[str, Callable[[trees.Tree, str], None]] = {
     "labels missing": lambda tree, name: unlink(tree.annotations[name]),
     "all labels missing but one": lambda tree, name: unlink(*list(tree.annotations.values())[:2]),
     "sizes differ": lambda tree, name: trees.write_image(tree.images[name], (5, 7), (0, 0, 0)),
-    "image turned": lambda tree, name: trees.write_image(tree.images[name], tree.truths[name].size[::-1], (0, 0, 0)),
+    "image turned": lambda tree, name: trees.write_image(tree.images[name], tree.truths[name].size, (0, 0, 0), 6),
     "nothing in the folders": lambda tree, name: unlink(*tree.images.values(), *tree.annotations.values()),
     "another folder": lambda tree, name: None,
 }
@@ -223,6 +225,9 @@ def test_it_is_a_dataset_of_samples(case, tmp_path):
         assert sample.image.is_contiguous()
         assert sample.image.shape == (3, *sample.truth.size)
         assert sample.truth.score is None
+        assert sample.truth.labels is dataset.labels, "so that it can be drawn and saved by itself"
+        if hasattr(dataset, "truth_of"):
+            assert dataset.truth_of(i) == sample.truth
         assert int(sample.truth.category.max()) < len(dataset.labels)
         stuff = [c for c in sample.truth.category.tolist() if not dataset.labels[c].is_thing]
         assert len(stuff) == len(set(stuff)), "a stuff category is one segment"

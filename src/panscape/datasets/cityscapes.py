@@ -9,10 +9,11 @@ import os
 from pathlib import Path
 
 from panscape.datasets.base import Sample
-from panscape.datasets.file_pairs import files_by_name, load_pair, pair_files
+from panscape.datasets.file_pairs import files_by_name, load_pair, load_truth, pair_files
 from panscape.datasets.splits import ImageFile, Splits, image_files
 from panscape.formats.reading.cityscapes import open_cityscapes
 from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
 
 _IMAGE, _ANNOTATION = "_leftImg8bit", "_gtFine_instanceIds"
 _LAYOUT = (
@@ -86,3 +87,7 @@ class Cityscapes:
 
     def __getitem__(self, index: int) -> Sample:
         return load_pair(self._pairs[index], self._source, self.labels)
+
+    def truth_of(self, index: int) -> PanopticMap:
+        """Return the map at ``index`` without reading the image."""
+        return load_truth(self._pairs[index], self._source, self.labels)

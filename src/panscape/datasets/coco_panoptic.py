@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from panscape.datasets.base import Sample
-from panscape.datasets.file_pairs import listed_files, load_pair, pair_with_images
+from panscape.datasets.file_pairs import listed_files, load_pair, load_truth, pair_with_images
 from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidAnnotationError
 from panscape.formats import load_coco_json, parse_coco_segments
@@ -19,6 +19,7 @@ from panscape.formats.reading.coco import coco_segments, coco_source, file_name_
 from panscape.geometry import Size
 from panscape.input_files import to_integer
 from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
 
 _TEST = "its annotations are not public"
 COCO_SPLITS = Splits(
@@ -87,6 +88,8 @@ class CocoPanoptic:
         images: the folder of the images listed in the JSON.
         labels: the categories; by default, those listed in the JSON, in its order. If they are COCO's own 133, the
             bundled label space ``"coco_panoptic"`` is used, whose name selects the published settings of models.
+        apply_orientation: rotate and mirror images as their EXIF tag says; False if labels were drawn on the stored
+            pixels.
 
     Raises:
         UnreadableFileError: the JSON or a file listed in it is missing or outside its folder; on access, a file is
@@ -101,6 +104,8 @@ class CocoPanoptic:
         annotations: str | os.PathLike[str],
         images: str | os.PathLike[str],
         labels: LabelSpace | None = None,
+        *,
+        apply_orientation: bool = True,
     ) -> None:
         self.json_path = Path(json_path)
         content = load_coco_json(self.json_path)
@@ -111,6 +116,7 @@ class CocoPanoptic:
             missing = InvalidAnnotationError(f"{self.json_path}: expected 'categories', found none; give labels=")
             raise source.labels_fault or missing
         self.labels = found
+        self.apply_orientation = apply_orientation
         faults = [*source.issues, *(entry.fault for entry in source.entries if entry.fault is not None)]
         if faults:
             others = f" (and {len(faults) - 1} more such errors)" if len(faults) > 1 else ""
@@ -128,7 +134,11 @@ class CocoPanoptic:
         return [ImageFile(pair.name, pair.image) for pair in self._pairs]
 
     def __getitem__(self, index: int) -> Sample:
-        return load_pair(self._pairs[index], self._source, self.labels)
+        return load_pair(self._pairs[index], self._source, self.labels, apply_orientation=self.apply_orientation)
+
+    def truth_of(self, index: int) -> PanopticMap:
+        """Return the map at ``index`` without reading the image."""
+        return load_truth(self._pairs[index], self._source, self.labels)
 
     def categories_of(self, index: int) -> frozenset[int]:
         """Return the category ids of the map at ``index`` from the JSON, without reading an image.

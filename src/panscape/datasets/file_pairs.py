@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import Tensor
+from PIL import ExifTags
 
 from panscape.datasets.base import Sample
 from panscape.errors import InvalidAnnotationError, UnreadableFileError, shown
 from panscape.formats.keys import city_key_of, key_of, match_keys
 from panscape.formats.reading.base import AnnotationSource, Entry
-from panscape.images import IMAGE_SUFFIXES, load_image
+from panscape.images import IMAGE_SUFFIXES, load_image, open_image
 from panscape.input_files import FileFolder, FileNameError, find_files
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
@@ -40,6 +42,7 @@ def files_by_name(
     ending: str = "",
     suffixes: Collection[str] = IMAGE_SUFFIXES,
     is_recursive: bool = False,
+    with_folders: bool = False,
 ) -> dict[str, Path]:
     """Return the files of a folder by name, the stem without ``ending``.
 
@@ -49,26 +52,27 @@ def files_by_name(
         ending: of the stems; other files are ignored, like hidden ones. The case of names does not matter.
         suffixes: of the files, in lower case.
         is_recursive: search subfolders too.
+        with_folders: names include the subfolders, as in ``"city/photo"``.
 
     Raises:
-        UnreadableFileError: the folder does not exist or has no matching file.
+        UnreadableFileError: the folder does not exist or has no matching file; the message counts others by suffix.
         InvalidAnnotationError: two files have the same name.
     """
     if not folder.is_dir():
         raise UnreadableFileError(folder, f"no such folder; expected {layout}")
     found: dict[str, Path] = {}
     for path in find_files(folder, suffixes, ending, is_recursive=is_recursive):
-        name = path.stem[: len(path.stem) - len(ending)]
+        stem = path.relative_to(folder).with_suffix("").as_posix() if with_folders else path.stem
+        name = stem[: len(stem) - len(ending)]
         if name in found:
             raise InvalidAnnotationError(
                 f"{path}: expected one file called {name!r}, got {found[name].name} too; rename or remove one"
             )
         found[name] = path
     if not found:
-        what = f"NAME{ending}" if ending else "files"
-        raise UnreadableFileError(
-            folder, f"expected {what} ({', '.join(sorted(suffixes))}), found none; expected {layout}"
-        )
+        what = f"NAME{ending}" if ending else "images" if suffixes is IMAGE_SUFFIXES else "files"
+        listed = "" if suffixes is IMAGE_SUFFIXES else f" ({', '.join(sorted(suffixes))})"
+        raise UnreadableFileError(folder, f"expected {what}{listed}, found {counted_files(folder)}; expected {layout}")
     return found
 
 
@@ -91,18 +95,27 @@ def pair_files(
     unmatched = sorted(name for name, truth in truth_of.items() if truth is None)
     if unmatched:
         image = images[unmatched[0]]
-        raise InvalidAnnotationError(
-            f"{image}{_and_more(unmatched)}: expected its labels at {annotation_of(image)}, found none; "
-            "add them, or remove the image"
-        )
+        remedy = _remedy(unmatched, f"{len(images)} images", "add them, or remove the image")
+        if len(unmatched) == len(images) > 1 and truths:
+            remedy = f", nor any of the {len(images)} images; name them like these, not {min(truths)!r}"
+        raise InvalidAnnotationError(f"{image}: expected its labels at {annotation_of(image)}, found none{remedy}")
     pairs = [Pair(name, images[name], truth) for name, truth in sorted(truth_of.items()) if truth is not None]
     unmatched = sorted(truths.keys() - {pair.truth.name for pair in pairs})
     if unmatched:
         raise InvalidAnnotationError(
-            f"{truths[unmatched[0]].file}{_and_more(unmatched)}: expected the image {unmatched[0]!r} in {folder}, "
-            "found none; add it, or remove the labels"
+            f"{truths[unmatched[0]].file}: expected the image {unmatched[0]!r} in {folder}, found none"
+            f"{_remedy(unmatched, f'{len(truths)} label files', 'add it, or remove the labels')}"
         )
     return pairs
+
+
+def with_plain_names(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs without the folders in their names, unless two would have the same name."""
+    times = Counter(Path(pair.name).name for pair in pairs)
+    return [
+        pair._replace(name=plain if times[plain := Path(pair.name).name] == 1 else pair.name.replace("/", "_"))
+        for pair in pairs
+    ]
 
 
 def listed_files(folder: Path, names: Sequence[object], json_path: Path) -> list[Path]:
@@ -164,33 +177,63 @@ def _images_by_key(source: AnnotationSource, folder: Path) -> list[Path]:
     return [] if None in places else [files[place] for place in places if place is not None]
 
 
-def load_pair(pair: Pair, source: AnnotationSource, labels: LabelSpace) -> Sample:
-    """Read image and ground truth of a pair.
+def load_truth(pair: Pair, source: AnnotationSource, labels: LabelSpace) -> PanopticMap:
+    """Read the ground truth of a pair, a map of ``labels``.
 
     Raises:
         UnreadableFileError: a file is missing or damaged.
-        InvalidAnnotationError: the annotation contradicts itself or the image.
+        InvalidAnnotationError: the annotation contradicts itself.
     """
-    truth = source.read(pair.truth, labels).require_map()
-    return checked_sample(pair, load_image(pair.image), truth)
+    return replace(source.read(pair.truth, labels).require_map(), labels=labels)
 
 
-def checked_sample(pair: Pair, image: Tensor, truth: PanopticMap) -> Sample:
-    """Return the sample of a pair after a check of its sizes.
+def load_pair(pair: Pair, source: AnnotationSource, labels: LabelSpace, *, apply_orientation: bool = True) -> Sample:
+    """Read image and ground truth of a pair.
+
+    Args:
+        pair: the files.
+        source: of the ground truth.
+        labels: the categories.
+        apply_orientation: see :func:`panscape.images.load_image`.
 
     Raises:
-        InvalidAnnotationError: image and map differ in size.
+        UnreadableFileError: a file is missing or damaged.
+        InvalidAnnotationError: the annotation contradicts itself, or differs from the image in size.
     """
+    truth = load_truth(pair, source, labels)
+    image = load_image(pair.image, apply_orientation=apply_orientation)
     height, width = image.shape[1:]
     if truth.size != (height, width):
-        rotated = " (rotated by its EXIF orientation?)" if truth.size == (width, height) else ""
+        orientation = exif_orientation(pair.image)
+        remedy = "do not resize them; find the labels of this image"
+        if truth.size == (width, height) and orientation != 1:
+            option = "--data.no-apply-orientation" if apply_orientation else "--data.apply-orientation"
+            remedy = f"the image has EXIF orientation {orientation}: if the labels are right otherwise, use {option}"
         raise InvalidAnnotationError(
-            f"{pair.truth.file}: expected labels of {height}x{width} pixels like {pair.image}{rotated}, "
-            f"got {truth.size.height}x{truth.size.width}; do not resize them; find the labels of this image"
+            f"{pair.truth.file}: expected labels of {height}x{width} pixels like {pair.image}, "
+            f"got {truth.size.height}x{truth.size.width}; {remedy}"
         )
     return Sample(image, truth, pair.name)
 
 
-def _and_more(names: Iterable[str]) -> str:
-    others = len(list(names)) - 1
-    return f" and {others} more" if others else ""
+def exif_orientation(path: Path) -> int:
+    """Return the EXIF orientation of an image, 1 to 8, without decoding it; 1 (upright) if there is none.
+
+    Raises:
+        UnreadableFileError: the file is missing or damaged.
+    """
+    with open_image(path) as image:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def counted_files(folder: Path) -> str:
+    """Return the number of visible files of a folder and its subfolders by suffix."""
+    files = (path for path in folder.rglob("[!.]*") if path.is_file())
+    counts = Counter(path.suffix.lower() or "without suffix" for path in files)
+    return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5)) or "none"
+
+
+def _remedy(unmatched: Sequence[str], of: str, remedy: str) -> str:
+    others = len(unmatched) - 1
+    return f", nor for {others} more of the {of}; unpack the archive again, or {remedy}" if others else f"; {remedy}"

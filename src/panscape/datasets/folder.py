@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from panscape.datasets.base import Sample
 from panscape.datasets.coco_panoptic import CocoPanoptic
-from panscape.datasets.semantic_masks import SemanticMaskDataset
-from panscape.datasets.splits import ImageFile, Splits, folder_splits, in_usual_order
+from panscape.datasets.file_pairs import counted_files
+from panscape.datasets.mask_folders import find_mask_folders, mask_splits, split_name
+from panscape.datasets.semantic_masks import SemanticMaskDataset, open_split
+from panscape.datasets.splits import ImageFile, Splits, in_usual_order
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
-from panscape.formats import labels_from_coco, load_label_image
-from panscape.input_files import find_files
+from panscape.formats import labels_from_coco, load_label_image, unique_ids
+from panscape.formats.reading.masks import find_masks
+from panscape.formats.semantic_masks import INTERPOLATED, USUAL_VOID, is_interpolated
 from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
 
 LAYOUTS = """(a) COCO panoptic format: ROOT/annotations/panoptic_train.json, its PNGs in \
 ROOT/annotations/panoptic_train and the images in ROOT/train or ROOT/images; (b) semantic masks: \
-ROOT/images/train/NAME.jpg with ROOT/labels/train/NAME.png, and ROOT/categories.json with the categories"""
+ROOT/images/train/NAME.jpg with ROOT/labels/train/NAME.png (or in masks or annotations), and ROOT/categories.json with \
+the categories"""
 
 _NAME = "from_folder"  # of the label space; it must not change when the folder is moved
 _MAX_CATEGORIES = 250
@@ -49,6 +52,11 @@ class Subset:
         return self._dataset[self._indices[index]]
 
     @property
+    def apply_orientation(self) -> bool:
+        """Whether images are turned as their EXIF tag says."""
+        return self._dataset.apply_orientation
+
+    @property
     def image_files(self) -> list[ImageFile]:
         """The image files without ground truth, in the order of the samples."""
         files = self._dataset.image_files
@@ -59,7 +67,11 @@ class Subset:
         source = self._indices[index]
         if isinstance(self._dataset, CocoPanoptic):
             return self._dataset.categories_of(source)
-        return frozenset(self._dataset[source].truth.category.tolist())
+        return frozenset(self.truth_of(index).category.tolist())
+
+    def truth_of(self, index: int) -> PanopticMap:
+        """Return the map at ``index`` without reading the image."""
+        return self._dataset.truth_of(self._indices[index])
 
 
 class FoundFolder(NamedTuple):
@@ -87,8 +99,9 @@ def find_folder(root: str | os.PathLike[str]) -> FoundFolder:
         raise UnreadableFileError(folder, f"no such folder; expected one with {LAYOUTS}")
     if _json_path(folder, "train"):
         return FoundFolder("coco", _json_path(folder, "val") is not None, is_named=True)
-    if all((folder / kind).is_dir() for kind in ("images", "labels")):
-        is_split = all((folder / kind / "val").is_dir() for kind in ("images", "labels"))
+    found = find_mask_folders(folder)
+    if found and not any(_json_path(folder, split) for split in ("val", "test")):
+        is_split = "val" in found and found["val"].images.is_dir() and found["val"].masks.is_dir()
         return FoundFolder("masks", is_split, is_named=(folder / "categories.json").is_file())
     content = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))[:8])
     raise UnreadableFileError(folder, f"expected {LAYOUTS}; found {content or 'nothing'}")
@@ -102,14 +115,20 @@ def folder_splits_of(root: str | os.PathLike[str]) -> Splits:
     """
     folder, found = Path(root), find_folder(root)
     if found.kind == "masks":
-        return folder_splits(str(folder), folder)
+        return mask_splits(str(folder), folder)
     jsons = [path.stem for place in (folder / "annotations", folder) for path in place.glob("panoptic_*.json")]
-    others = {stem.removeprefix("panoptic_").removesuffix("2017") for stem in jsons}
+    others = {split_name(stem.removeprefix("panoptic_").removesuffix("2017")) for stem in jsons}
     return Splits(str(folder), in_usual_order({"train", "val"} | others))
 
 
 def from_folder(
-    root: str | os.PathLike[str], split: str, *, hold_out: int = 10, min_area: int = 50, void: int = 255
+    root: str | os.PathLike[str],
+    split: str,
+    *,
+    hold_out: int = 10,
+    min_area: int = 50,
+    void: int | None = None,
+    apply_orientation: bool = True,
 ) -> CocoPanoptic | SemanticMaskDataset | Subset:
     """Open a user's folder in one of two layouts.
 
@@ -122,9 +141,11 @@ def from_folder(
 
     (b) Semantic masks, one number per pixel; connected components of a thing category are instances::
 
-        ROOT/images/train/NAME.jpg    or ROOT/images/NAME.jpg
-        ROOT/labels/train/NAME.png    or ROOT/labels/NAME.png
-        ROOT/categories.json          a label space for LabelSpace.load; source_id is the number in the masks
+        ROOT/images/train/NAME.jpg    or ROOT/images/NAME.jpg, or ROOT/train/images/NAME.jpg
+        ROOT/labels/train/NAME.png    or ROOT/labels/NAME.png, or ROOT/train/labels/NAME.png; also NAME.tif or NAME.bmp
+        ROOT/categories.json          see LabelSpace.load; source_id is the number in the masks
+
+    Other names of these folders are those of :func:`panscape.datasets.mask_folders.find_mask_folders`.
 
     Without ``categories.json`` every number in the masks is a stuff category called ``category_NUMBER``; a mask that
     cannot be read adds none, and its error is raised when its image is accessed. In both layouts, ``val`` has the
@@ -136,7 +157,10 @@ def from_folder(
         split: ``"train"``, ``"val"``, or another one of :func:`folder_splits_of`, such as ``"test"``.
         hold_out: see above, at least 2.
         min_area: in masks, connected components of a thing category with fewer pixels become void.
-        void: in masks, the value of pixels without category.
+        void: in masks, the value of pixels without category; -1 for none; by default 255, or none if that is a
+            category.
+        apply_orientation: rotate and mirror images as their EXIF tag says; False if labels were drawn on the stored
+            pixels.
 
     Returns:
         The dataset of the split; all splits have the same label space.
@@ -152,7 +176,9 @@ def from_folder(
     split = folder_splits_of(root).require_truth(split)
     is_own_split = found.is_split or split not in ("train", "val")
     opened_split = split if is_own_split else "train"
+    dataset: CocoPanoptic | SemanticMaskDataset
     dataset = _coco(folder, opened_split) if found.kind == "coco" else _masks(folder, opened_split, min_area, void)
+    dataset.apply_orientation = apply_orientation
     if is_own_split:
         return dataset
     if len(dataset) < 2:
@@ -198,34 +224,51 @@ def _folder_of(what: str, json_path: Path, places: Sequence[Path]) -> Path:
     raise UnreadableFileError(json_path, f"expected its {what} in {listed}, found no such folder; move them there")
 
 
-def _masks(folder: Path, split: str, min_area: int, void: int) -> SemanticMaskDataset:
+def _masks(folder: Path, split: str, min_area: int, void: int | None) -> SemanticMaskDataset:
     names = folder / "categories.json"
     labels = LabelSpace.load(names) if names.is_file() else _numbered_labels(folder, void)
-    return SemanticMaskDataset(folder, _part_of(folder, split), labels, min_area=min_area, void=void)
+    return open_split(folder, split, labels, min_area=min_area, void=void)
 
 
-def _part_of(folder: Path, split: str) -> str:
-    """Return the subfolder of ``images`` and ``labels``; "." if they contain the images directly."""
-    return split if (folder / "images" / split).is_dir() or (folder / "labels" / split).is_dir() else "."
-
-
-def _numbered_labels(folder: Path, void: int) -> LabelSpace:
+def _numbered_labels(folder: Path, void: int | None) -> LabelSpace:
     numbers: set[int] = set()
     unreadable: list[UnreadableFileError] = []
-    for path in find_files(folder / "labels", {".png"}):
+    places = {folders.masks for folders in find_mask_folders(folder).values() if folders.masks.is_dir()}
+    for path in (path for place in sorted(places) for path in find_masks(place)):
         try:
-            numbers.update(np.unique(load_label_image(path)).tolist())
+            mask = load_label_image(path)
         except UnreadableFileError as error:  # raised again when the image is accessed, where it may be skipped
             unreadable.append(error)
-        if len(numbers - {void}) > _MAX_CATEGORIES:
+            continue
+        found = unique_ids(mask)
+        if len(found) <= 256 and is_interpolated(mask):  # more are the ids of objects
+            raise InvalidAnnotationError(
+                f"{path}: expected one number for each category, got {len(found)} different ones; {INTERPOLATED}"
+            )
+        numbers.update(found)
+        if len(numbers) > _MAX_CATEGORIES:
             raise InvalidAnnotationError(
                 f"{path}: expected one number for each category, got more than {_MAX_CATEGORIES} different ones so "
                 "far; use COCO panoptic format for instance ids"
             )
-    numbers.discard(void)
-    if not numbers and unreadable:
+    categories = sorted(numbers - {USUAL_VOID if void is None else void})
+    if not categories and unreadable:
         raise unreadable[0]
-    if not numbers:
-        raise UnreadableFileError(folder / "labels", f"expected PNGs with category numbers, found none; {LAYOUTS}")
-    listed = [{"id": number, "name": f"category_{number}", "isthing": 0} for number in sorted(numbers)]
-    return labels_from_coco(_NAME, listed)
+    if not categories:
+        what = "only void" if numbers else ", ".join(counted_files(place) for place in sorted(places)) or "none"
+        raise UnreadableFileError(folder, f"expected masks with category numbers, found {what}; expected {LAYOUTS}")
+    if len(categories) < 2:
+        raise InvalidAnnotationError(f"{folder}: {_too_few(sorted(numbers), void)}")
+    return labels_from_coco(_NAME, [{"id": n, "name": f"category_{n}", "isthing": 0} for n in categories])
+
+
+def _too_few(numbers: Sequence[int], void: int | None) -> str:
+    """Return the error about masks with fewer than two categories, without ``categories.json``."""
+    found = f"expected masks with at least two category numbers, got only {' and '.join(map(str, numbers))}"
+    if void is None and USUAL_VOID in numbers:
+        return (
+            f"{found}, and {USUAL_VOID} is void by default; if it is a category here, use --data.void -1 (no number is "
+            "void), or give both numbers a name in categories.json"
+        )
+    void_text = f", and {void} is void" if void in numbers else ""
+    return f"{found}{void_text}; nothing can be learnt from one category; give the background a number of its own"

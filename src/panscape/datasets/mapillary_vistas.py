@@ -40,7 +40,8 @@ def vistas(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
         ROOT/training/panoptic/panoptic_2018.json  ROOT/validation/panoptic/panoptic_2018.json
         ROOT/training/panoptic/NAME.png            ROOT/validation/panoptic/NAME.png
 
-    The release of v2.0 has the older annotations in ``ROOT/training/v1.2/panoptic``; this layout is also supported.
+    The release of v2.0 has the older annotations in ``ROOT/training/v1.2/panoptic``; this layout is also supported. The
+    folders may be called ``train`` and ``val``, as converters write them.
 
     Args:
         root: the folder of ``training`` and ``validation``.
@@ -51,14 +52,22 @@ def vistas(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
         UnreadableFileError: the annotations are missing; or as :class:`CocoPanoptic`.
         InvalidAnnotationError: as :class:`CocoPanoptic`.
     """
-    folder = Path(root) / _FOLDERS[VISTAS_SPLITS.require_truth(split)]
+    folder = _folder(root, VISTAS_SPLITS.require_truth(split))
     places = [folder / "panoptic", folder / "v1.2" / "panoptic"]
     found = [place for place in places if (place / "panoptic_2018.json").is_file()]
     if not found:
-        raise UnreadableFileError(places[0] / "panoptic_2018.json", f"no such file; expected {_LAYOUT}")
+        is_newer = (folder / "v2.0" / "panoptic").is_dir()
+        newer = f"; {folder / 'v2.0'} has the annotations of v2.0, which are not supported" if is_newer else ""
+        raise UnreadableFileError(places[0] / "panoptic_2018.json", f"no such file{newer}; expected {_LAYOUT}")
     dataset = CocoPanoptic(found[0] / "panoptic_2018.json", found[0], folder / "images")
     dataset.labels = bundled_if_same(LabelSpace("vistas", dataset.labels.categories), "vistas_v1.2")
     return dataset
+
+
+def _folder(root: str | os.PathLike[str], split: str) -> Path:
+    """Return the folder of a split: the published one, or that of its name if only that exists."""
+    published, plain = Path(root) / _FOLDERS[split], Path(root) / split
+    return plain if plain.is_dir() and not published.is_dir() else published
 
 
 def vistas_images(root: str | os.PathLike[str], split: str) -> list[ImageFile]:
@@ -68,5 +77,5 @@ def vistas_images(root: str | os.PathLike[str], split: str) -> list[ImageFile]:
         InvalidArgumentError: the split does not exist.
         UnreadableFileError: the folder is missing or empty.
     """
-    folder = Path(root) / _FOLDERS[VISTAS_SPLITS.require(split)] / "images"
+    folder = _folder(root, VISTAS_SPLITS.require(split)) / "images"
     return image_files(folder, "ROOT/testing/images/NAME.jpg, and ROOT/training and ROOT/validation likewise")

@@ -7,31 +7,38 @@ ground truth of training and of evaluation, as both are read here.
 from __future__ import annotations
 
 import os
+from collections.abc import Set
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from panscape.datasets.base import Sample
-from panscape.datasets.file_pairs import checked_sample, files_by_name, pair_files
+from panscape.datasets.file_pairs import files_by_name, load_pair, load_truth, pair_files, with_plain_names
+from panscape.datasets.mask_folders import LAYOUT, mask_folders_of
 from panscape.datasets.splits import ImageFile
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError
-from panscape.formats import from_semantic_mask, load_label_image
-from panscape.formats.reading.base import Entry
-from panscape.images import load_image
+from panscape.formats.reading.masks import MASK_SUFFIXES, open_masks
+from panscape.formats.semantic_masks import require_mask_options
 from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
 
 
 class SemanticMaskDataset:
     """Images with one category per pixel, in two folders.
 
-    ``ROOT/images/SPLIT/NAME.jpg`` (or another image format) belongs to ``ROOT/labels/SPLIT/NAME.png``, a grey or
-    palette PNG whose values are the source ids of ``labels``. The map of each image is the result of
-    :func:`panscape.formats.from_semantic_mask`.
+    ``IMAGES/NAME.jpg`` (or another image format) belongs to ``MASKS/NAME.png`` (or .tif, .tiff, .bmp), a grey or
+    palette image whose values are the source ids of ``labels``. All masks may have a common ending, as in
+    ``NAME_mask.png``, and images may be in subfolders, with their masks in the same ones. The map of each image is the
+    result of :func:`panscape.formats.from_semantic_mask`.
 
     Args:
-        root: the folder of ``images`` and ``labels``.
-        split: the subfolder of both, for example ``"train"``.
+        images: the folder of the images.
+        masks: the folder of the masks.
         labels: the categories.
         min_area: in pixels; smaller connected components of a thing category become void.
-        void: the value of pixels without category.
+        void: the value of pixels without category; -1 for none; by default 255, or none if that is a category.
+        apply_orientation: rotate and mirror images as their EXIF tag says; False if masks were drawn on the stored
+            pixels.
+        is_recursive: read subfolders too.
 
     Raises:
         UnreadableFileError: a folder is missing or empty; on access, a file is damaged.
@@ -41,28 +48,32 @@ class SemanticMaskDataset:
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], split: str, labels: LabelSpace, *, min_area: int = 50, void: int = 255
+        self,
+        images: str | os.PathLike[str],
+        masks: str | os.PathLike[str],
+        labels: LabelSpace,
+        *,
+        min_area: int = 50,
+        void: int | None = None,
+        apply_orientation: bool = True,
+        is_recursive: bool = True,
     ) -> None:
-        if min_area < 1:
-            raise InvalidArgumentError(f"expected min_area of at least 1 pixel, got {min_area}")
-        if void in labels.id_of_source:
-            raise InvalidArgumentError(
-                f"expected a void value that is no category of {labels.name!r}, got void={void}, "
-                f"which is {labels[labels.id_of_source[void]].name!r}"
-            )
+        require_mask_options(labels, min_area, void)
         self.labels = labels
-        self.min_area = min_area
-        self.void = void
-        layout = "ROOT/images/SPLIT/NAME.jpg (or .png, ...) with ROOT/labels/SPLIT/NAME.png"
-        images, annotations = (Path(root) / kind / split for kind in ("images", "labels"))
-        found = files_by_name(images, layout)
-        masks = files_by_name(annotations, layout, suffixes={".png"})
-        self._pairs = pair_files(
+        self.apply_orientation = apply_orientation
+        image_folder, mask_folder = Path(images), Path(masks)
+        files_of = partial(files_by_name, layout=LAYOUT, is_recursive=is_recursive, with_folders=True)
+        found, files = files_of(image_folder), files_of(mask_folder, suffixes=MASK_SUFFIXES)
+        self._source = open_masks(mask_folder, list(files.values()), min_area=min_area, void=void)
+        ending = _common_ending(found.keys(), files.keys())
+        truths = [replace(entry, name=entry.name.removesuffix(ending)) for entry in self._source.entries]
+        pairs = pair_files(
             found,
-            {name: Entry(name, str(path), (name,), path) for name, path in masks.items()},
-            lambda image: annotations / f"{image.stem}.png",
-            images,
+            {entry.name: entry for entry in truths},
+            lambda image: mask_folder / image.relative_to(image_folder).with_suffix(".png"),
+            image_folder,
         )
+        self._pairs = with_plain_names(pairs)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -72,14 +83,39 @@ class SemanticMaskDataset:
         """The image files without ground truth, in the order of the samples."""
         return [ImageFile(pair.name, pair.image) for pair in self._pairs]
 
+    def truth_of(self, index: int) -> PanopticMap:
+        """Return the map at ``index`` without reading the image."""
+        return load_truth(self._pairs[index], self._source, self.labels)
+
     def __getitem__(self, index: int) -> Sample:
-        pair = self._pairs[index]
-        numbers = load_label_image(pair.truth.content)
-        try:
-            truth = from_semantic_mask(numbers, self.labels, min_area=self.min_area, void=self.void)
-        except InvalidAnnotationError as error:
-            raise InvalidAnnotationError(f"{pair.truth.file}: {error}") from error
-        return checked_sample(pair, load_image(pair.image), truth)
+        return load_pair(self._pairs[index], self._source, self.labels, apply_orientation=self.apply_orientation)
+
+
+def _common_ending(images: Set[str], masks: Set[str]) -> str:
+    """Return what follows the names of the images in the names of all masks; empty if there is nothing in common."""
+    first = min(images)
+    endings = sorted(mask[len(first) :] for mask in masks - images if mask.startswith(first))
+    stems = {ending: {mask[: -len(ending)] for mask in masks if mask.endswith(ending)} for ending in endings}
+    return next((e for e in endings if len(stems[e]) == len(masks) and stems[e] <= images), "")
+
+
+def open_split(
+    root: str | os.PathLike[str], split: str, labels: LabelSpace, *, min_area: int = 50, void: int | None = None
+) -> SemanticMaskDataset:
+    """Open a split of a folder; see :func:`~panscape.datasets.mask_folders.find_mask_folders` for its layout.
+
+    Args:
+        root: the folder.
+        split: its name.
+        labels: the categories.
+        min_area: see :class:`SemanticMaskDataset`.
+        void: likewise.
+
+    Raises:
+        PanscapeError: as :class:`SemanticMaskDataset`.
+    """
+    images, masks, is_recursive = mask_folders_of(root, split)
+    return SemanticMaskDataset(images, masks, labels, min_area=min_area, void=void, is_recursive=is_recursive)
 
 
 def camvid(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
@@ -90,7 +126,7 @@ def camvid(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
     Source: Brostow et al., "Semantic object classes in video: a high-definition ground truth database", 2008;
     Badrinarayanan et al., "SegNet", 2015.
     """
-    return SemanticMaskDataset(root, split, LabelSpace.load("camvid"), min_area=50, void=11)
+    return open_split(root, split, LabelSpace.load("camvid"), min_area=50, void=11)
 
 
 def aerial(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
@@ -98,4 +134,4 @@ def aerial(root: str | os.PathLike[str], split: str) -> SemanticMaskDataset:
 
     Buildings of at least 100 pixels are instances.
     """
-    return SemanticMaskDataset(root, split, LabelSpace.load("aerial"), min_area=100, void=255)
+    return open_split(root, split, LabelSpace.load("aerial"), min_area=100, void=255)

@@ -83,22 +83,6 @@ def in_usual_order(names: Iterable[str]) -> tuple[str, ...]:
     return (*(name for name in _FIRST if name in found), *sorted(found.difference(_FIRST)))
 
 
-def folders_in(folder: Path) -> set[str]:
-    """Return the names of the visible subfolders of a folder; an empty set if it does not exist."""
-    return {p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "."} if folder.is_dir() else set()
-
-
-def folder_splits(data: str, root: Path) -> Splits:
-    """Return the splits of ``ROOT/images/SPLIT`` and ``ROOT/labels/SPLIT``: train, val, and further subfolders."""
-    images, labels = folders_in(root / "images"), folders_in(root / "labels")
-    without = in_usual_order(images - labels - {"train", "val"})
-    return Splits(
-        data,
-        in_usual_order({"train", "val"} | (images & labels)),
-        {split: f"there is no folder {root / 'labels' / split}" for split in without},
-    )
-
-
 def image_files(folder: Path, layout: str, *, ending: str = "", is_recursive: bool = False) -> list[ImageFile]:
     """Return the images in a folder, sorted by name.
 

@@ -30,7 +30,9 @@ from panscape.evaluation.options import DEFAULT_OPTIONS, DEFAULT_READING, Evalua
 from panscape.evaluation.records import ImageRecord, record_of
 from panscape.formats.issues import Issue, IssueKind, count_by_kind
 from panscape.formats.reading.base import AnnotationSource, Reading
+from panscape.formats.reading.masks import void_notes
 from panscape.formats.reading.pairing import EntryPair, find_source, label_space, paired
+from panscape.formats.semantic_masks import require_mask_options
 from panscape.labels import LabelSpace
 from panscape.metrics.evaluator import EvaluationReport, Evaluator
 from panscape.metrics.matching import match_segments
@@ -145,13 +147,17 @@ def evaluate_files(
         raise InvalidArgumentError(f"expected threads of 0 or more, got {reading.threads}; use 0 for one per processor")
     protocol = get_protocol(options.protocol)
     use_source_ids = reading.label_ids == "dataset"
-    truth_source = find_source(Path(truth), pngs=reading.gt_dir, use_source_ids=use_source_ids)
-    prediction_source = find_source(Path(predictions), pngs=reading.pred_dir, use_source_ids=use_source_ids)
+    find = partial(find_source, use_source_ids=use_source_ids, min_area=reading.min_area, void=reading.void)
+    truth_source = find(Path(truth), pngs=reading.gt_dir)
+    prediction_source = find(Path(predictions), pngs=reading.pred_dir)
     space = label_space(reading.labels, truth_source)
+    require_mask_options(space, reading.min_area, reading.void)
     pairs, issues = paired(prediction_source, truth_source)
     # Results repeat the images of the ground truth, also those that were not predicted.
     of_predictions = [issue for issue in prediction_source.issues if issue.kind is not IssueKind.MISSING_TRUTH]
     found = [*truth_source.issues, *of_predictions, *issues]
+    for source in (truth_source, prediction_source):
+        found += void_notes(source, space, reading.void)
     new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(protocol)
     records, protocols, skipped = [], {}, []

@@ -74,6 +74,12 @@ class ReadingOptions:
     label_ids: Literal["index", "dataset"] = field(default="index", metadata=_RARE)
     """Meaning of label_id in arrays: the index in the label space, or the id in the dataset's files."""
 
+    void: int | None = field(default=None, metadata=_RARE)
+    """Id of pixels without category in semantic masks, -1 for none; by default 255, unless that is a category."""
+
+    min_area: int = field(default=50, metadata=_RARE)
+    """Minimum area of objects in semantic masks, pixels; smaller ones become void."""
+
     threads: int = field(default=0, metadata=_RARE)
     """Threads that read images; 0 for one per processor."""
 

@@ -29,9 +29,10 @@ class IssueKind(StrEnum):
     AREA = "areas that contradict the pixels"
     SCORE = "scores out of range"
     PIECES = "stuff in several segments"
+    VOID = "void that may be a category"
 
 
-NOTES = frozenset({IssueKind.AREA, IssueKind.SCORE, IssueKind.PIECES})
+NOTES = frozenset({IssueKind.AREA, IssueKind.SCORE, IssueKind.PIECES, IssueKind.VOID})
 """Kinds that are reported as notes and do not affect the result."""
 
 

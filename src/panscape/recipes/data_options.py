@@ -12,8 +12,9 @@ from panscape.datasets.coco_panoptic import COCO_SPLITS, CocoPanoptic, coco_imag
 from panscape.datasets.folder import Subset, folder_splits_of, from_folder
 from panscape.datasets.in_memory import InMemoryDataset
 from panscape.datasets.mapillary_vistas import VISTAS_SPLITS, vistas, vistas_images
+from panscape.datasets.mask_folders import mask_folders_of, mask_splits
 from panscape.datasets.semantic_masks import SemanticMaskDataset, aerial, camvid
-from panscape.datasets.splits import ImageFile, Splits, folder_splits, image_files
+from panscape.datasets.splits import ImageFile, Splits, image_files
 from panscape.datasets.town import View, town
 from panscape.errors import InvalidArgumentError
 from panscape.training.config import DataOptions
@@ -168,7 +169,7 @@ class CamVidData(DataOptions):
 
     def splits(self, root: Path | None) -> Splits:
         """Return train, val, and the other folders in ``images`` and ``labels``."""
-        return folder_splits("CamVid", _require_root(root, "images and labels"))
+        return mask_splits("CamVid", _require_root(root, "images and labels"))
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :func:`~panscape.datasets.semantic_masks.camvid`."""
@@ -177,8 +178,7 @@ class CamVidData(DataOptions):
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """Return the images of a folder in ``images``."""
-        folder = _require_root(root, "images and labels") / "images" / self.splits(root).require(split)
-        return image_files(folder, "DATA/images/SPLIT/NAME.jpg")
+        return _images_of_masks(_require_root(root, "images and labels"), self.splits(root).require(split))
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class AerialData(DataOptions):
 
     def splits(self, root: Path | None) -> Splits:
         """Return train, val, and the other folders in ``images`` and ``labels``."""
-        return folder_splits("the aerial images of Dubai", _require_root(root, "images and labels"))
+        return mask_splits("the aerial images of Dubai", _require_root(root, "images and labels"))
 
     def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :func:`~panscape.datasets.semantic_masks.aerial`."""
@@ -204,8 +204,7 @@ class AerialData(DataOptions):
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """Return the images of a folder in ``images``."""
-        folder = _require_root(root, "images and labels") / "images" / self.splits(root).require(split)
-        return image_files(folder, "DATA/images/SPLIT/NAME.jpg")
+        return _images_of_masks(_require_root(root, "images and labels"), self.splits(root).require(split))
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ class FolderData(DataOptions):
             DATA/train/*.jpg or DATA/images/*.jpg       DATA/categories.json, or ids become names
 
     and the same for ``val``; without it, every tenth image is held out. Other splits, such as ``test``, can be
-    evaluated.
+    evaluated. ``labels`` may be called ``masks`` or ``annotations``, and ``val`` ``valid`` or ``validation``.
     """
 
     hold_out: int = 10
@@ -228,8 +227,11 @@ class FolderData(DataOptions):
     min_area: int = 50
     """Minimum area of objects in semantic masks, pixels; smaller ones become void."""
 
-    void: int = 255
-    """Id of pixels without category in semantic masks."""
+    void: int | None = None
+    """Id of pixels without category in semantic masks, -1 for none; by default 255, unless that is a category."""
+
+    apply_orientation: bool = True
+    """Rotate and mirror images as their EXIF orientation says; not if labels were drawn on the stored pixels."""
 
     def splits(self, root: Path | None) -> Splits:
         """See :func:`~panscape.datasets.folder.folder_splits_of`."""
@@ -243,11 +245,18 @@ class FolderData(DataOptions):
         """Return the images of a split, including folders in ``images`` without labels."""
         splits = self.splits(root)
         if splits.require(split) in splits.without_truth:
-            return image_files(self.folder(root) / "images" / split, "DATA/images/SPLIT/NAME.jpg")
+            return _images_of_masks(self.folder(root), splits.require(split))
         return self._dataset(root, split).image_files
 
     def _dataset(self, root: Path | None, split: str) -> CocoPanoptic | SemanticMaskDataset | Subset:
-        return from_folder(self.folder(root), split, hold_out=self.hold_out, min_area=self.min_area, void=self.void)
+        return from_folder(
+            self.folder(root),
+            split,
+            hold_out=self.hold_out,
+            min_area=self.min_area,
+            void=self.void,
+            apply_orientation=self.apply_orientation,
+        )
 
     def folder(self, root: Path | None) -> Path:
         """Return the folder.
@@ -256,6 +265,11 @@ class FolderData(DataOptions):
             InvalidArgumentError: ``root`` is None.
         """
         return _require_root(root, "your images and their annotations")
+
+
+def _images_of_masks(root: Path, split: str) -> list[ImageFile]:
+    folders = mask_folders_of(root, split)
+    return image_files(folders.images, "DATA/images/SPLIT/NAME.jpg", is_recursive=folders.is_recursive)
 
 
 def _require_root(root: Path | None, what: str) -> Path:

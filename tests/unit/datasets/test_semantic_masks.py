@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import random
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 import trees
 from maps import SHAPES
+from PIL import Image
 
 from panscape import Category, LabelSpace
-from panscape.datasets import SemanticMaskDataset
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError
+from panscape.datasets.semantic_masks import open_split
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.formats import from_semantic_mask
 
 SKY, GROUND, DISC, BOX = 11, 7, 24, 26
@@ -67,7 +71,7 @@ def test_foreign_numbers_are_named():
         from_semantic_mask(numbers, SHAPES, min_area=1, void=255)
     assert str(caught.value) == (
         "expected numbers of label space 'shapes' (7, 11, 24, 26; void 255), got 3, 200; "
-        "use their label space, and their void value (--data.void in training)"
+        "use their label space, and their void value (--data.void in training, --void in evaluation)"
     )
 
 
@@ -76,8 +80,8 @@ def test_a_dataset_names_the_file_of_foreign_numbers(tmp_path):
     with pytest.raises(
         InvalidAnnotationError, match=r"000001\.png: expected numbers of label space 'shapes'.*got 254;"
     ):
-        SemanticMaskDataset(tmp_path, "train", SHAPES)[0]
-    dataset = SemanticMaskDataset(tmp_path, "train", SHAPES, void=254)
+        open_split(tmp_path, "train", SHAPES)[0]
+    dataset = open_split(tmp_path, "train", SHAPES, void=254)
     assert dataset[0].truth.equals(tree.truths["000001"])
 
 
@@ -85,15 +89,16 @@ def test_the_smallest_area_is_respected(tmp_path):
     tree = trees.category_masks(tmp_path)  # an object is 144 pixels or more
     truth = tree.truths["000002"]
     is_stuff = torch.tensor([not SHAPES[c].is_thing for c in truth.category.tolist()])
-    assert SemanticMaskDataset(tmp_path, "train", SHAPES, min_area=144)[1].truth.equals(truth)
-    assert SemanticMaskDataset(tmp_path, "train", SHAPES, min_area=145)[1].truth.equals(truth.select(is_stuff))
+    for min_area, want in ((144, truth), (145, truth.select(is_stuff))):
+        dataset = open_split(tmp_path, "train", SHAPES, min_area=min_area)
+        assert dataset[1].truth.equals(want)
 
 
 def test_arguments_are_checked(tmp_path):
     with pytest.raises(InvalidArgumentError, match="min_area of at least 1 pixel, got 0"):
-        SemanticMaskDataset(tmp_path, "train", SHAPES, min_area=0)
+        open_split(tmp_path, "train", SHAPES, min_area=0)
     with pytest.raises(InvalidArgumentError, match="got void=11, which is 'sky'"):
-        SemanticMaskDataset(tmp_path, "train", SHAPES, void=11)
+        open_split(tmp_path, "train", SHAPES, void=11)
 
 
 def test_hidden_and_foreign_files_do_not_count_and_twins_are_named(tmp_path):
@@ -101,12 +106,12 @@ def test_hidden_and_foreign_files_do_not_count_and_twins_are_named(tmp_path):
     images = tmp_path / "images" / "train"
     for name in (".hidden.jpg", "notes.txt", "Thumbs.db"):
         (images / name).write_text("")
-    assert len(SemanticMaskDataset(tmp_path, "train", SHAPES)) == len(tree.truths)
+    assert len(open_split(tmp_path, "train", SHAPES)) == len(tree.truths)
     tree.images["000001"].rename(images / "000001.JPG")
-    assert len(SemanticMaskDataset(tmp_path, "train", SHAPES)) == len(tree.truths)
+    assert len(open_split(tmp_path, "train", SHAPES)) == len(tree.truths)
     trees.write_image(images / "000001.png", (4, 4), (0, 0, 0))
     with pytest.raises(InvalidAnnotationError, match=r"expected one file called '000001', got 000001\.JPG too; rename"):
-        SemanticMaskDataset(tmp_path, "train", SHAPES)
+        open_split(tmp_path, "train", SHAPES)
 
 
 def test_a_category_of_number_zero_is_not_void(tmp_path):
@@ -119,6 +124,32 @@ def test_the_case_of_file_names_does_not_matter(tmp_path):
     tree = trees.category_masks(tmp_path)
     tree.images["000001"].rename(tmp_path / "images/train/Photo.JPG")
     tree.annotations["000001"].rename(tmp_path / "labels/train/photo.PNG")
-    dataset = SemanticMaskDataset(tmp_path, "train", SHAPES)
+    dataset = open_split(tmp_path, "train", SHAPES)
     assert [dataset[i].name for i in range(3)] == ["000002", "000010", "Photo"]
     assert dataset[2].truth.equals(tree.truths["000001"])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_a_spoilt_mask_is_one_error_that_names_it(tmp_path, ending):
+    chance = random.Random(0)
+    tree = trees.category_masks(tmp_path)
+    dataset_of = partial(open_split, tmp_path, "train", SHAPES)
+    for path in tree.annotations.values():
+        numbers = np.array(Image.open(path)).astype(np.uint8 if ending == ".png" else np.int32)
+        path.unlink()
+        Image.fromarray(numbers).save(path.with_suffix(ending))
+    path = tree.annotations["000001"].with_suffix(ending)
+    whole = path.read_bytes()
+    errors: list[str] = []
+    for _ in range(150):
+        spoilt = bytearray(whole)
+        for _ in range(chance.choice([1, 2, 8, 50])):
+            spoilt[chance.randrange(min(len(whole), 300))] = chance.randrange(256)
+        path.write_bytes(spoilt[: chance.choice([len(whole), chance.randrange(len(whole))])])
+        try:
+            dataset_of()[0]
+        except (UnreadableFileError, InvalidAnnotationError) as error:
+            errors.append(str(error))
+    assert len(errors) > 50
+    assert all(error.startswith(f"{path}: ") and "\n" not in error for error in errors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import trees
 from maps import SHAPES
 from PIL import Image
 from scored_files import (
@@ -197,6 +199,64 @@ class TestForms:
         assert reports(evaluate_files(path, tmp_path / "gtFine", reading=ReadingOptions(str(labels)))) == reports(
             scores
         )
+
+    def test_semantic_masks(self, tmp_path: Path) -> None:
+        tree = trees.category_masks(tmp_path / "data", split="val")
+        (tmp_path / "data" / "categories.json").write_text(json.dumps(SHAPES.to_dict()))
+        truth, predictions = tmp_path / "data" / "labels" / "val", tmp_path / "predicted"
+        shutil.copytree(truth, predictions)
+        numbers = np.array(Image.open(predictions / "000002.png"))
+        numbers[numbers == SHAPES["disc"].source_id] = 255
+        Image.fromarray(numbers).save(predictions / "000002.png")
+        is_disc = tree.truths["000002"].category == SHAPES.index("disc")
+        scores = evaluate_files(predictions, truth)
+        without_disc = {**tree.truths, "000002": tree.truths["000002"].select(~is_disc)}
+        assert reports(scores) == in_memory(without_disc, tree.truths)
+        assert scores.report.panoptic.per_category["disc"].fn == is_disc.sum() == 1
+        assert scores.issues == ()
+        with pytest.raises(InvalidArgumentError, match="in the ground truth, found none in semantic masks"):
+            evaluate_files(truth, predictions)
+        labels = str(tmp_path / "data" / "categories.json")
+        without_void = evaluate_files(predictions, predictions, reading=ReadingOptions(labels, void=-1))
+        assert "'shapes' (7, 11, 24, 26), got 255; use their label space, and their void" in str(without_void.skipped)
+        without_objects = evaluate_files(truth, truth, reading=ReadingOptions(min_area=1000))
+        assert without_objects.report.panoptic.things.num_categories == 0
+
+    def test_masks_of_one_number_and_255_get_one_note(self, tmp_path: Path) -> None:
+        for name in "ab":
+            Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / f"{name}.png")
+        labels = tmp_path / "categories.json"
+        for content, notes in ((["ground", "object"], 2), ({"0": "ground", "255": "object"}, 0)):
+            labels.write_text(json.dumps(content))
+            scores = evaluate_files(tmp_path, tmp_path)
+            assert kinds(scores) == [IssueKind.VOID] * notes, "one of the predictions and one of the truth"
+            assert scores.num_issues == 0
+            assert scores.report.panoptic.all.num_categories == (1 if notes else 2)
+        labels.write_text('["ground", "object"]')
+        assert kinds(evaluate_files(tmp_path, tmp_path, reading=ReadingOptions(void=255))) == []
+        labels.write_text("[{}]")
+        with pytest.raises(
+            InvalidAnnotationError, match=r"categories\.json: expected 'source_id' of every category as"
+        ):
+            evaluate_files(tmp_path, tmp_path)
+        assert len(evaluate_files(tmp_path, tmp_path, reading=ReadingOptions("aerial")).records) == 2
+
+    @pytest.mark.parametrize("mode", ["RGB", "L"])
+    def test_a_mask_that_is_no_mask_is_one_issue(self, tmp_path: Path, mode: str) -> None:
+        tree = trees.category_masks(tmp_path)
+        (tmp_path / "categories.json").write_text(json.dumps(SHAPES.to_dict()))
+        shutil.copytree(tmp_path / "labels", tmp_path / "predicted")
+        path = tmp_path / "predicted" / "train" / "000001.png"
+        noise = np.random.default_rng(0).integers(0, 255, (48, 72, 3), np.uint8)
+        Image.fromarray(noise).convert(mode).save(path)
+        (tmp_path / "predicted" / "train" / "000002.png").unlink()
+        scores = evaluate_files(tmp_path / "predicted", tmp_path / "labels" / "train")
+        assert kinds(scores) == [
+            IssueKind.UNREADABLE if mode == "RGB" else IssueKind.CATEGORY,
+            IssueKind.MISSING_PREDICTION,
+        ]
+        tp = sum(quality.tp for quality in scores.report.panoptic.per_category.values())
+        assert tp == tree.truths["000010"].num_segments
 
     def test_the_boundary(self, tmp_path: Path) -> None:
         truth = write_coco(tmp_path / "truth.json", several_maps())
@@ -591,6 +651,10 @@ class TestRefusals:
             evaluate_files(truth, truth, options=EvaluationOptions(protocol="cocoo"))
         with pytest.raises(UnknownNameError, match="unknown label space 'cityscape'"):
             evaluate_files(truth, truth, reading=ReadingOptions("cityscape"))
+        (tmp_path / "masks").mkdir()
+        Image.new("L", (2, 2)).save(tmp_path / "masks" / "1.png")
+        with pytest.raises(InvalidArgumentError, match="min_area of at least 1 pixel, got 0"):
+            evaluate_files(tmp_path / "masks", truth, reading=ReadingOptions(min_area=0))
         with pytest.raises(InvalidArgumentError, match="expected threads of 0 or more, got -1"):
             evaluate_files(truth, truth, reading=ReadingOptions(threads=-1))
 

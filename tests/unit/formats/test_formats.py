@@ -343,7 +343,18 @@ class TestLoadNumbers:
         image.save(tmp_path / "a.png")
         assert load_label_image(tmp_path / "a.png").tolist() == [[0, 2]]
 
+    @pytest.mark.parametrize("pixel", [[7, 7, 7], [7, 7, 7, 255], [7, 255], 7])
+    def test_equal_channels_are_one(self, tmp_path, pixel):
+        for ending in (".png", ".tif"):
+            Image.fromarray(np.array([[pixel, pixel]], np.uint8)).save(tmp_path / f"a{ending}")
+            assert load_label_image(tmp_path / f"a{ending}").tolist() == [[7, 7]]
+
+    def test_a_lossy_format_is_refused(self, tmp_path):
+        Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "a.png", "JPEG")
+        with pytest.raises(UnreadableFileError, match=r"^[^ ]*a\.png: expected a label image as PNG, got JPEG"):
+            load_label_image(tmp_path / "a.png")
+
     def test_colours_are_refused(self, tmp_path):
-        Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "a.png")
+        Image.fromarray(np.array([[[7, 7, 8]]], np.uint8)).save(tmp_path / "a.png")
         with pytest.raises(UnreadableFileError, match=r"a\.png: expected a label image with one integer.*got mode RGB"):
             load_label_image(tmp_path / "a.png")

@@ -81,7 +81,7 @@ class Town:
         is_high = rng.chance(0.5)
         view = self.view if self.view != "both" else ("above" if is_high else "street")
         image, ids, category = _render_sample(rng, self.size, view)
-        truth = PanopticMap(torch.from_numpy(ids), torch.from_numpy(category))
+        truth = PanopticMap(torch.from_numpy(ids), torch.from_numpy(category), labels=self.labels)
         return Sample(torch.from_numpy(image), truth, f"town_{index:06d}")
 
 

@@ -12,11 +12,13 @@ from panscape.formats.keys import match_keys
 from panscape.formats.reading.base import AnnotationSource, Entry
 from panscape.formats.reading.cityscapes import find_instance_ids, open_cityscapes
 from panscape.formats.reading.coco import open_coco
+from panscape.formats.reading.masks import CATEGORIES, find_masks, open_masks
 from panscape.formats.reading.transformers import find_arrays, open_arrays
+from panscape.input_files import find_files
 from panscape.labels import LabelSpace
 
 FORMS = """the JSON of COCO panoptic format; or a folder with one such JSON, with *_instanceIds.png of Cityscapes, or \
-with arrays (.npz, or .npy with .json)"""
+with arrays (.npz, or .npy with .json), or with semantic masks (.png, .tif or .bmp)"""
 
 
 class EntryPair(NamedTuple):
@@ -33,13 +35,22 @@ class EntryPair(NamedTuple):
     prediction: Entry | None
 
 
-def find_source(path: Path, *, pngs: Path | None = None, use_source_ids: bool = False) -> AnnotationSource:
+def find_source(
+    path: Path,
+    *,
+    pngs: Path | None = None,
+    use_source_ids: bool = False,
+    min_area: int = 50,
+    void: int | None = None,
+) -> AnnotationSource:
     """Detect the format of the maps at a path.
 
     Args:
         path: a JSON or a folder.
         pngs: folder of the PNGs of a JSON, if not next to it.
         use_source_ids: for arrays: ``label_id`` is the category id of the dataset files.
+        min_area: for masks: smaller connected components of a thing category are void, pixels.
+        void: for masks: see :func:`panscape.formats.reading.masks.open_masks`.
 
     Raises:
         UnreadableFileError: the path does not exist or has no known format, or the JSON cannot be read.
@@ -49,7 +60,8 @@ def find_source(path: Path, *, pngs: Path | None = None, use_source_ids: bool = 
     if path.is_dir():
         instance_ids = find_instance_ids(path)
         arrays = [] if instance_ids else find_arrays(path)
-        if (instance_ids or arrays) and pngs is not None:
+        masks = [] if instance_ids or arrays or _jsons(path) else find_masks(path)
+        if (instance_ids or arrays or masks) and pngs is not None:
             raise InvalidArgumentError(
                 f"expected a folder of PNGs for a JSON only, but {path} has no JSON; omit {pngs}"
             )
@@ -57,6 +69,8 @@ def find_source(path: Path, *, pngs: Path | None = None, use_source_ids: bool = 
             return open_cityscapes(path, instance_ids)
         if arrays:
             return open_arrays(path, arrays, use_source_ids=use_source_ids)
+        if masks:
+            return open_masks(path, masks, min_area=min_area, void=void)
         path = _only_json(path)
     elif not path.exists():
         raise UnreadableFileError(path, f"no such file or folder; expected {FORMS}")
@@ -65,8 +79,12 @@ def find_source(path: Path, *, pngs: Path | None = None, use_source_ids: bool = 
     return open_coco(path, pngs)
 
 
+def _jsons(folder: Path) -> list[Path]:
+    return [p for p in find_files(folder, {".json"}, is_recursive=False) if p.name != CATEGORIES]
+
+
 def _only_json(folder: Path) -> Path:
-    found = sorted(p for p in folder.glob("*.json") if not p.name.startswith("."))
+    found = _jsons(folder)
     if not found:
         raise UnreadableFileError(folder, f"expected {FORMS}; found none of them")
     if len(found) > 1:

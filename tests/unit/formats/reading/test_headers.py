@@ -95,6 +95,15 @@ def test_instance_ids_of_cityscapes(tmp_path: Path, lie: Size) -> None:
     assert refused_without_memory(folder) == expected(lie)
 
 
+@pytest.mark.parametrize("lie", LIES)
+def test_semantic_masks(tmp_path: Path, lie: Size) -> None:
+    (tmp_path / "1.png").write_bytes(png(lie, mode=0))
+    assert refused_without_memory(tmp_path) == expected(lie)
+    (tmp_path / "1.png").unlink()
+    Image.new("L", (32, 25)).save(tmp_path / "1.tif")
+    assert refused_without_memory(tmp_path) == expected(Size(25, 32))
+
+
 def test_the_last_of_several_headers_counts(tmp_path: Path) -> None:
     path = write_coco(tmp_path / "predictions.json", several_maps(1))
     twice = tmp_path / "predictions" / "1.png"
