@@ -9,6 +9,7 @@ another size, else the ambiguous segments. An image with an ambiguous ground tru
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -25,11 +26,13 @@ from torch import Tensor
 
 from panscape.datasets.load import SkippedSample
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed
+from panscape.evaluation.category_numbering import other_numbering
 from panscape.evaluation.evaluators import create_evaluator
 from panscape.evaluation.options import DEFAULT_OPTIONS, DEFAULT_READING, EvaluationOptions, ReadingOptions
 from panscape.evaluation.records import ImageRecord, record_of
 from panscape.formats.issues import Issue, IssueKind, count_by_kind
 from panscape.formats.reading.base import AnnotationSource, Reading
+from panscape.formats.reading.numbering import DATASET, FROM_ONE, INDEX, in_numbering
 from panscape.formats.reading.pairing import EntryPair, find_source, label_space, paired
 from panscape.labels import LabelSpace
 from panscape.metrics.evaluator import EvaluationReport, Evaluator
@@ -37,6 +40,8 @@ from panscape.metrics.matching import match_segments
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.protocol import PROTOCOLS, Protocol, get_protocol
 from panscape.panoptic import PanopticMap
+
+_SUSPICIOUS = 0.5  # PQ below which the numbering of categories is checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +149,13 @@ def evaluate_files(
     if reading.threads < 0:
         raise InvalidArgumentError(f"expected threads of 0 or more, got {reading.threads}; use 0 for one per processor")
     protocol = get_protocol(options.protocol)
-    use_source_ids = reading.label_ids == "dataset"
-    truth_source = find_source(Path(truth), pngs=reading.gt_dir, use_source_ids=use_source_ids)
-    prediction_source = find_source(Path(predictions), pngs=reading.pred_dir, use_source_ids=use_source_ids)
+    truth_source = find_source(Path(truth), pngs=reading.gt_dir)
+    files = find_source(Path(predictions), pngs=reading.pred_dir)
     space = label_space(reading.labels, truth_source)
+    prediction_source = in_numbering(files, space, reading.label_ids)
+    if truth_source.labels is None:  # else the ids of the ground truth are those of its categories
+        of_truth = reading.label_ids if reading.label_ids in (INDEX, FROM_ONE, DATASET) else None
+        truth_source = in_numbering(truth_source, space, of_truth)
     pairs, issues = paired(prediction_source, truth_source)
     # Results repeat the images of the ground truth, also those that were not predicted.
     of_predictions = [issue for issue in prediction_source.issues if issue.kind is not IssueKind.MISSING_TRUTH]
@@ -181,20 +189,45 @@ def evaluate_files(
     if not records:
         first = next((f"; the first issue: {p}" for p in found if not p.is_note), "")
         raise InvalidAnnotationError(f"{truth}: expected a usable ground truth, got none of {len(pairs)}{first}")
+    report = total.compute()
+    of_set = _issues_of_set(report, pairs, files, truth_source, space, found, reading)
+    _stop_if(reading.strict, of_set)
     return FileEvaluation(
         predictions=Path(predictions),
         truth=Path(truth),
         labels=space,
         protocol=next((name for name, known in PROTOCOLS.items() if known == protocol), str(protocol)),
-        report=total.compute(),
+        report=report,
         records=tuple(records),
-        issues=tuple(found),
+        issues=(*of_set, *found),
         num_images=len(pairs),
         skipped=tuple(skipped),
         sources=(prediction_source, truth_source),
         pairs={pair.name: pair for pair in pairs if pair.name in protocols},
         protocols=protocols,
     )
+
+
+def _issues_of_set(
+    report: EvaluationReport,
+    pairs: list[EntryPair],
+    predictions: AnnotationSource,
+    truth: AnnotationSource,
+    labels: LabelSpace,
+    found: list[Issue],
+    reading: ReadingOptions,
+) -> list[Issue]:
+    """Return issues that make all scores meaningless: ground truth without segments, ids of another numbering."""
+    quality = report.panoptic.all.pq
+    if math.isnan(quality):
+        what = (
+            f"expected segments in the ground truth, got only void and crowds in all {len(pairs)} images; check its ids"
+        )
+        return [Issue(str(truth.path), IssueKind.NO_SEGMENTS, what)]
+    if quality > _SUSPICIOUS and not any(issue.kind is IssueKind.CATEGORY for issue in found):
+        return []
+    issue = other_numbering(pairs, predictions, truth, labels, reading.label_ids)
+    return [] if issue is None else [issue]
 
 
 def _stop_if(strict: bool, issues: tuple[Issue, ...] | list[Issue]) -> None:

@@ -28,9 +28,19 @@ class IssueKind(StrEnum):
     AREA = "areas that contradict the pixels"
     SCORE = "scores out of range"
     PIECES = "stuff in several segments"
+    NUMBERING = "category ids of another numbering"
+    NO_SEGMENTS = "no segment"
+    IMAGE_ID = "other image ids"
+    STATED_SIZE = "sizes that contradict the PNG"
+    FLAGS = "no thing category"
 
 
-NOTES = frozenset({IssueKind.AREA, IssueKind.SCORE, IssueKind.PIECES})
+NOTES = frozenset(
+    {
+        *(IssueKind.AREA, IssueKind.SCORE, IssueKind.PIECES),
+        *(IssueKind.IMAGE_ID, IssueKind.STATED_SIZE, IssueKind.FLAGS),
+    }
+)
 """Kinds that are reported as notes and do not affect the result."""
 
 

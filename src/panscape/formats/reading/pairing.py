@@ -33,13 +33,12 @@ class EntryPair(NamedTuple):
     prediction: Entry | None
 
 
-def find_source(path: Path, *, pngs: Path | None = None, use_source_ids: bool = False) -> AnnotationSource:
+def find_source(path: Path, *, pngs: Path | None = None) -> AnnotationSource:
     """Detect the format of the maps at a path.
 
     Args:
         path: a JSON or a folder.
         pngs: folder of the PNGs of a JSON, if not next to it.
-        use_source_ids: for arrays: ``label_id`` is the category id of the dataset files.
 
     Raises:
         UnreadableFileError: the path does not exist or has no known format, or the JSON cannot be read.
@@ -56,7 +55,7 @@ def find_source(path: Path, *, pngs: Path | None = None, use_source_ids: bool = 
         if instance_ids:
             return open_cityscapes(path, instance_ids)
         if arrays:
-            return open_arrays(path, arrays, use_source_ids=use_source_ids)
+            return open_arrays(path, arrays)
         path = _only_json(path)
     elif not path.exists():
         raise UnreadableFileError(path, f"no such file or folder; expected {FORMS}")
