@@ -13,7 +13,7 @@ from panscape.datasets.file_pairs import listed_files, load_pair, pair_with_imag
 from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidAnnotationError
 from panscape.formats import load_coco_json, parse_coco_segments
-from panscape.formats.coco_json import CocoImage, images_by_key
+from panscape.formats.coco_json import CocoImage, CocoJson, images_by_key
 from panscape.formats.issues import NOTES
 from panscape.formats.reading.coco import coco_segments, coco_source, file_name_of
 from panscape.geometry import Size
@@ -82,11 +82,12 @@ class CocoPanoptic:
     folders.
 
     Args:
-        json_path: with ``images`` and ``annotations``, for example ``panoptic_val2017.json``.
+        json_path: with ``images`` and ``annotations``, for example ``panoptic_val2017.json``; or its content.
         annotations: the folder of the PNGs listed in the JSON.
         images: the folder of the images listed in the JSON.
         labels: the categories; by default, those listed in the JSON, in its order. If they are COCO's own 133, the
             bundled label space ``"coco_panoptic"`` is used, whose name selects the published settings of models.
+        undescribed_area: in pixels; segments of a PNG that the JSON does not describe are void if none is larger.
 
     Raises:
         UnreadableFileError: the JSON or a file listed in it is missing or outside its folder; on access, a file is
@@ -97,15 +98,17 @@ class CocoPanoptic:
 
     def __init__(
         self,
-        json_path: str | os.PathLike[str],
+        json_path: str | os.PathLike[str] | CocoJson,
         annotations: str | os.PathLike[str],
         images: str | os.PathLike[str],
         labels: LabelSpace | None = None,
+        *,
+        undescribed_area: int = 0,
     ) -> None:
-        self.json_path = Path(json_path)
-        content = load_coco_json(self.json_path)
+        content = json_path if isinstance(json_path, CocoJson) else load_coco_json(Path(json_path))
+        self.json_path = content.path
         images_by_key(content)
-        source = coco_source(content, Path(annotations), follow_links=True)
+        source = coco_source(content, Path(annotations), follow_links=True, undescribed_area=undescribed_area)
         found = labels or source.labels
         if found is None:
             missing = InvalidAnnotationError(f"{self.json_path}: expected 'categories', found none; give labels=")

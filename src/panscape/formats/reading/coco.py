@@ -7,9 +7,13 @@ these files is untrusted and validated before use.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from posixpath import splitext
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from panscape.errors import InvalidAnnotationError, UnreadableFileError, shown
 from panscape.formats.coco import coco_ids, parse_coco_segments, undescribed_ids
@@ -49,13 +53,16 @@ def open_coco(json_path: Path, pngs: Path | None = None) -> AnnotationSource:
     return coco_source(load_coco_json(json_path), pngs)
 
 
-def coco_source(content: CocoJson, pngs: Path | None = None, *, follow_links: bool = False) -> AnnotationSource:
+def coco_source(
+    content: CocoJson, pngs: Path | None = None, *, follow_links: bool = False, undescribed_area: int = 0
+) -> AnnotationSource:
     """Return the source of the maps of a JSON that has been read; see :func:`open_coco`.
 
     Args:
         content: the JSON.
         pngs: see :func:`open_coco`.
         follow_links: also read PNGs that links in their folder point to outside of it; only for the user's own data.
+        undescribed_area: in pixels; undescribed segments of a PNG are void without an issue if none is larger.
     """
     content.require_panoptic()
     images = {
@@ -75,7 +82,8 @@ def coco_source(content: CocoJson, pngs: Path | None = None, *, follow_links: bo
         labels = content.labels()
     except InvalidAnnotationError as error:
         labels_fault = error
-    return AnnotationSource(content.path, _FORM, [entries[key] for key in ordered], labels, issues, _read, labels_fault)
+    read = partial(_read, undescribed_area)
+    return AnnotationSource(content.path, _FORM, [entries[key] for key in ordered], labels, issues, read, labels_fault)
 
 
 def _name(value: object) -> str | None:
@@ -155,7 +163,7 @@ def _has(folder: FileFolder, name: object) -> bool:
         return False
 
 
-def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
+def _read(undescribed_area: int, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
     if entry.fault is not None:
         return Reading(None, (entry.fault,))
     content: _Content = entry.content
@@ -169,10 +177,16 @@ def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading
     described = parse_coco_segments(descriptions, labels)
     issues = [Issue(entry.file, kind, what) for kind, what in described.issues.items()]
     panoptic, undescribed = map_from_id_image(numbers, described.segments, {0, *described.ambiguous})
-    if undescribed:
+    if undescribed and _largest_area(numbers, undescribed) > undescribed_area:
         issues.append(Issue(entry.file, IssueKind.UNDESCRIBED, undescribed_ids(undescribed)))
     segments = described.segments
     return Reading(panoptic, tuple(issues), tuple(s.number for s in segments), tuple(s.area for s in segments))
+
+
+def _largest_area(numbers: NDArray[np.int32], chosen: list[int]) -> int:
+    """Return the area of the largest of the chosen segments in pixels."""
+    _, counts = np.unique(numbers[np.isin(numbers, chosen)], return_counts=True)
+    return int(counts.max())
 
 
 def file_name_of(entry: Entry) -> object:
