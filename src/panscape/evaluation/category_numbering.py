@@ -21,7 +21,7 @@ from panscape.metrics.overlaps import areas_of, overlaps
 _MOST_IMAGES = 10
 _LARGEST_ID = 1000
 _LEAST_SEGMENTS = 2
-_LEAST_AGREEMENT = 0.8
+_LEAST_AGREEMENT = 0.7
 _LEAST_GAIN = 0.1
 _LEAST_RENUMBERED = 3  # categories; of fewer, a model may just take one for the other
 

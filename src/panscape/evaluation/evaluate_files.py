@@ -160,6 +160,8 @@ def evaluate_files(
     # Results repeat the images of the ground truth, also those that were not predicted.
     of_predictions = [issue for issue in prediction_source.issues if issue.kind is not IssueKind.MISSING_TRUTH]
     found = [*truth_source.issues, *of_predictions, *issues]
+    if reading.labels is not None:
+        found = [issue for issue in found if issue.kind is not IssueKind.FLAGS]
     new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(protocol)
     records, protocols, skipped = [], {}, []

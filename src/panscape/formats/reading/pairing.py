@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError, listed, shown
 from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import match_keys
 from panscape.formats.reading.base import AnnotationSource, Entry
 from panscape.formats.reading.cityscapes import find_instance_ids, open_cityscapes
-from panscape.formats.reading.coco import open_coco
+from panscape.formats.reading.coco import COCO_FORM, open_coco
 from panscape.formats.reading.transformers import find_arrays, open_arrays
 from panscape.labels import LabelSpace
 
@@ -132,6 +132,15 @@ def paired(predictions: AnnotationSource, truth: AnnotationSource) -> tuple[list
             prediction_of[place] = Entry(other.name, other.file, other.keys, other.content, fault)
         else:
             prediction_of[place] = entry
+    ids = [
+        (entry.keys[0], truth.entries[place].keys[0])
+        for entry, place in zip(predictions.entries, best, strict=True)
+        if place is not None
+    ]
+    others = [f"{shown(mine)} instead of {shown(theirs)}" for mine, theirs in ids if mine != theirs]
+    if others and predictions.form == truth.form == COCO_FORM:
+        what = f"expected the image ids of {truth.path}, got {listed(others)}; images are paired by file name"
+        issues.append(Issue(str(predictions.path), IssueKind.IMAGE_ID, what))
     times = Counter(entry.name for entry in truth.entries)
     pairs = [
         EntryPair(entry.name if times[entry.name] == 1 else f"{entry.name} ({entry.keys[0]})", entry, prediction)
