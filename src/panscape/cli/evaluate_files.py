@@ -105,13 +105,14 @@ def run_on_files(command: Evaluate) -> int:
         raise InvalidArgumentError(f"expected {_FORMS}")
     from panscape.evaluation.evaluate_files import evaluate_files
     from panscape.formats.issues import escape_control_chars
+    from panscape.metrics.tables import format_count
 
     with ProgressBar("images") as bar:
         scores = evaluate_files(
             files.predictions, files.gt, options=command.metric, reading=command.reading, progress=bar.update
         )
     if not result.json:
-        counts = f"{len(scores.records)} of {scores.num_images} images"
+        counts = f"{len(scores.records)} of {format_count(scores.num_images, 'image')}"
         paths = escape_control_chars(f"{files.predictions} against {files.gt}")
         title = f"{paths}: {counts}, {scores.labels.name}, protocol {command.metric.protocol}"
         print(fitted(f"{title}\n\n{scores}"))
