@@ -149,19 +149,7 @@ def evaluate_files(
     if reading.threads < 0:
         raise InvalidArgumentError(f"expected threads of 0 or more, got {reading.threads}; use 0 for one per processor")
     protocol = get_protocol(options.protocol)
-    truth_source = find_source(Path(truth), pngs=reading.gt_dir)
-    files = find_source(Path(predictions), pngs=reading.pred_dir)
-    space = label_space(reading.labels, truth_source)
-    prediction_source = in_numbering(files, space, reading.label_ids)
-    if truth_source.labels is None:  # else the ids of the ground truth are those of its categories
-        of_truth = reading.label_ids if reading.label_ids in (INDEX, FROM_ONE, DATASET) else None
-        truth_source = in_numbering(truth_source, space, of_truth)
-    pairs, issues = paired(prediction_source, truth_source)
-    # Results repeat the images of the ground truth, also those that were not predicted.
-    of_predictions = [issue for issue in prediction_source.issues if issue.kind is not IssueKind.MISSING_TRUTH]
-    found = [*truth_source.issues, *of_predictions, *issues]
-    if reading.labels is not None:
-        found = [issue for issue in found if issue.kind is not IssueKind.FLAGS]
+    prediction_source, truth_source, files, space, pairs, found = _opened(Path(predictions), Path(truth), reading)
     new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(protocol)
     records, protocols, skipped = [], {}, []
@@ -189,8 +177,11 @@ def evaluate_files(
             if progress is not None:
                 progress(done, len(pairs))
     if not records:
-        first = next((f"; the first issue: {p}" for p in found if not p.is_note), "")
-        raise InvalidAnnotationError(f"{truth}: expected a usable ground truth, got none of {len(pairs)}{first}")
+        first = next((p for p in found if not p.is_note), None)
+        what = "" if first is None else f"; the first issue: {first}"
+        if first is not None and first.kind is IssueKind.CATEGORY and truth_source.labels is None:
+            what += "; for train ids or other positions use --label-ids index"
+        raise InvalidAnnotationError(f"{truth}: expected a usable ground truth, got none of {len(pairs)}{what}")
     report = total.compute()
     of_set = _issues_of_set(report, pairs, files, truth_source, space, found, reading)
     _stop_if(reading.strict, of_set)
@@ -208,6 +199,31 @@ def evaluate_files(
         pairs={pair.name: pair for pair in pairs if pair.name in protocols},
         protocols=protocols,
     )
+
+
+class _Opened(NamedTuple):
+    """Predictions and ground truth of an evaluation; ``files`` are the predictions with the category ids in them."""
+
+    predictions: AnnotationSource
+    truth: AnnotationSource
+    files: AnnotationSource
+    labels: LabelSpace
+    pairs: list[EntryPair]
+    issues: list[Issue]
+
+
+def _opened(predictions: Path, truth: Path, reading: ReadingOptions) -> _Opened:
+    true, files = find_source(truth, pngs=reading.gt_dir), find_source(predictions, pngs=reading.pred_dir)
+    labels = label_space(reading.labels, true)
+    predicted = in_numbering(files, labels, reading.label_ids)
+    if true.labels is None:  # else the ids of the ground truth are those of its categories
+        numbering = reading.label_ids if reading.label_ids in (INDEX, FROM_ONE, DATASET) else None
+        true = in_numbering(true, labels, numbering)
+    pairs, unpaired = paired(predicted, true)
+    # Results repeat the images of the ground truth, also those that were not predicted; its thing flags decide.
+    of_predictions = [p for p in files.issues if p.kind not in (IssueKind.MISSING_TRUTH, IssueKind.FLAGS)]
+    of_truth = [p for p in true.issues if reading.labels is None or p.kind is not IssueKind.FLAGS]
+    return _Opened(predicted, true, files, labels, pairs, [*of_truth, *of_predictions, *unpaired])
 
 
 def _issues_of_set(

@@ -80,6 +80,14 @@ def test_arrays_with_dataset_ids(tmp_path: Path) -> None:
     assert "0 of 20 overlapping segments of 4 images agree; with --label-ids dataset 20 agree; use it" in what
 
 
+def test_a_truth_of_positions_without_categories(tmp_path: Path) -> None:
+    path = written(tmp_path / "truth.json", several_maps(), numbered(CITYSCAPES, range(19)), lists_names=False)
+    with pytest.raises(InvalidAnnotationError, match="for train ids or other positions use --label-ids index"):
+        evaluate_files(path, path, reading=ReadingOptions("cityscapes"))
+    scores = evaluate_files(path, path, reading=ReadingOptions("cityscapes", label_ids="index"))
+    assert (scores.report.panoptic.all.pq, scores.num_issues) == (1, 0)
+
+
 def test_an_unknown_renumbering_is_listed(tmp_path: Path) -> None:
     maps = several_maps(12)
     truth = written(tmp_path / "truth.json", maps, SHAPES)
