@@ -21,11 +21,11 @@ def several_maps(count: int = 4, size: tuple[int, int] = (24, 32), *, crowd: boo
 
 
 def worse(maps: Mapping[str, PanopticMap]) -> dict[str, PanopticMap]:
-    """Shift maps a little and give one segment another category, so that matches, misses and surplus occur."""
+    """Shift maps a little and give one object another category, so that matches, misses and surplus occur."""
     changed = {}
     for name, panoptic in maps.items():
         category = panoptic.category.clone()
-        category[0] = (category[0] + 1) % len(SHAPES)
+        category[-1] = sum(SHAPES.thing_ids) - category[-1]
         ids = panoptic.ids.roll((2, 1), (0, 1))
         score = torch.linspace(0.3, 0.9, len(category))
         changed[name] = PanopticMap(ids, category, score).compact()

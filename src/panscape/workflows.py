@@ -119,7 +119,7 @@ def evaluate(
         model: a model, or what :func:`panscape.load` takes.
         dataset: a dataset; or a recipe or its name, for the dataset of the recipe. By default that of the run, if
             ``model`` is a run directory, with all data options of the run; else ``data`` is a folder of your own, see
-            :func:`panscape.datasets.from_folder`.
+            :func:`panscape.datasets.from_folder`. In another label space than the model, categories correspond by name.
         data: folder of the dataset; by default that of the run. Synthetic datasets need none.
         split: split of the dataset.
         device: a torch device, or "auto" for CUDA if available. By default a given model stays where it is, and a
@@ -133,6 +133,7 @@ def evaluate(
         InvalidArgumentError: ``model`` is a run directory, and was trained on images of the split.
         PanscapeError: as :func:`panscape.load` and :func:`panscape.evaluation.evaluate_model.evaluate`.
     """
+    from panscape.datasets.relabeled import relabeled
     from panscape.evaluation.evaluate_model import evaluate as evaluate_model
 
     metrics, inference = _grouped(options, "option of evaluate", EvaluationOptions, InferenceOptions)
@@ -142,6 +143,7 @@ def evaluate(
         model, device = zoo.load(os.fspath(model), labels=opened.labels), device or "auto"
     if device is not None:
         model = model.to(choose_device(device))
+    opened = relabeled(opened, model.labels)
     return evaluate_model(model, opened, options=metrics, inference=inference, workers=workers)
 
 

@@ -164,8 +164,9 @@ CASES = [
         trees.bsb,
         coco_texts(
             "annotations/panoptic_train.json",
-            "/annotations/panoptic_train.json: no such file; expected ROOT/SPLIT with "
-            "ROOT/annotations/panoptic_SPLIT.json and ROOT/annotations/panoptic_SPLIT; rename the folders accordingly",
+            "/annotations/panoptic_train.json: no such file; expected ROOT/image_SPLIT, ROOT/panoptic_SPLIT and "
+            "ROOT/annotations/panoptic_SPLIT.json; or ROOT/SPLIT, ROOT/annotations/panoptic_SPLIT and "
+            "ROOT/annotations/panoptic_SPLIT.json; rename the folders accordingly",
         ),
     ),
     Case(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import trees
-from maps import SHAPES
 
 import panscape
 from panscape import LabelSpace, zoo
@@ -23,17 +23,20 @@ from panscape.visualize import draw_segments
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with three images as CamVid has them, the folder of a training, and a model for something else."""
-    labels = LabelSpace.load("camvid")
-    trees.category_masks(tmp_path / "data", labels, split="val", void=11)
-    torch.manual_seed(0)
-    for path, space in (("run/model.safetensors", labels), ("other.safetensors", SHAPES)):
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        zoo.save(panscape.create_model("swiftnet", space, backbone="test_resnet", levels=1, width=8), tmp_path / path)
+    """A folder with three images as CamVid has them, and the folder of a training."""
+    trees.category_masks(tmp_path / "data", CAMVID, split="val", void=11)
+    (tmp_path / "run").mkdir()
+    save_model(tmp_path / "run" / "model.safetensors", CAMVID)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
+def save_model(path: Path, labels: LabelSpace) -> None:
+    torch.manual_seed(0)
+    zoo.save(panscape.create_model("swiftnet", labels, backbone="test_resnet", levels=1, width=8), path)
+
+
+CAMVID = LabelSpace.load("camvid")
 EVALUATE = ["evaluate", "run", "--recipe", "street", "--data", "data", "--device", "cpu", "--workers", "0"]
 
 
@@ -203,7 +206,25 @@ def test_errors_are_one_line(here: Path, capsys: pytest.CaptureFixture[str], opt
     assert err.count("\n") == 1
 
 
+def test_categories_of_other_data_correspond_by_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The ground truth as the prediction is perfect in the label space of the model too."""
+    categories = [replace(c, name=c.name.upper(), source_id=100 + i) for i, c in enumerate(CAMVID) if c.name != "sky"]
+    save_model(here / "other.safetensors", LabelSpace("other", tuple(reversed(categories))))
+    oracle = ["--oracle", "semantic,centers,offsets", "--json"]
+    found = []
+    for model in ("run", "other.safetensors"):
+        assert main(["evaluate", model, *EVALUATE[2:], *oracle]) == 0
+        out, err = capsys.readouterr()
+        found.append(json.loads(out)["panoptic"]["per_category"])
+    assert "10 of the 11 categories of 'camvid' are those of the model, 'other', by name" in err
+    assert "; void: sky\n" in err
+    things = {c.name for c in CAMVID.things}
+    assert {name: found[1][name.upper()]["tp"] for name in things} == {name: found[0][name]["tp"] for name in things}
+    assert sum(found[1][name.upper()]["tp"] for name in things) > 5
+
+
 def test_a_model_for_something_else_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_model(here / "other.safetensors", LabelSpace.from_names("fruit", things=["apple"], stuff=["table"]))
     assert main(["evaluate", "other.safetensors", *EVALUATE[2:]]) == 2
     err = capsys.readouterr().err
-    assert "a model for 'shapes' (4 categories) and data of 'camvid' (11 categories)" in err
+    assert "expected data with categories of the model, 'fruit': apple, table; got those of 'camvid', of which" in err

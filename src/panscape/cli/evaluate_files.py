@@ -104,13 +104,14 @@ def run_on_files(command: Evaluate) -> int:
     if files.predictions is None or files.gt is None:
         raise InvalidArgumentError(f"expected {_FORMS}")
     from panscape.evaluation.evaluate_files import evaluate_files
+    from panscape.metrics.tables import format_count
 
     with ProgressBar("images") as bar:
         scores = evaluate_files(
             files.predictions, files.gt, options=command.metric, reading=command.reading, progress=bar.update
         )
     if not result.json:
-        counts = f"{len(scores.records)} of {scores.num_images} images"
+        counts = f"{len(scores.records)} of {format_count(scores.num_images, 'image')}"
         protocol = command.metric.protocol
         title = f"{files.predictions} against {files.gt}: {counts}, {scores.labels.name}, protocol {protocol}"
         say(fitted(f"{title}\n\n{scores}"))

@@ -16,6 +16,7 @@ from panscape.cli.options import require_writable
 from panscape.cli.printing import fitted, print_json, say
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.datasets.load import SkippedSample, load_sample
+from panscape.datasets.relabeled import relabeled
 from panscape.evaluation.evaluate_model import Predicted, evaluate, evenly_spread, predict_sample
 from panscape.evaluation.records import ImageRecord, record_of
 from panscape.evaluation.speed import SpeedReport, measure_speed
@@ -195,6 +196,7 @@ def run_on_model(command: Evaluate) -> int:
     device = choose_device(execution.device)
     recipe, dataset = command.dataset.load(command.model or "", "panscape evaluate")
     model = load(command.model or "", labels=dataset.labels).to(device)
+    dataset = relabeled(dataset, model.labels)
     apply_arguments(model, command.decode, "panscape evaluate")
     run = _Run(command, recipe, model, dataset)
     with ProgressBar("images") as bar:

@@ -11,6 +11,7 @@ from panscape.cli.decode_arguments import parse_grid
 from panscape.cli.options import require_writable
 from panscape.cli.printing import fitted, print_json, say
 from panscape.datasets.load import SkippedSample
+from panscape.datasets.relabeled import relabeled
 from panscape.errors import InvalidArgumentError
 from panscape.evaluation.tune import Sweep, TuningReport, tune
 from panscape.inference.device import choose_device
@@ -38,6 +39,7 @@ def tune_model(command: Tune) -> int:
     device = choose_device(command.execution.device)
     recipe, dataset = command.dataset.load(name, "panscape tune")
     model = load(name, labels=dataset.labels).to(device)
+    dataset = relabeled(dataset, model.labels)
     grid = parse_grid(model, command.decode, "panscape tune")
     if split != "train":
         _logger.warning("options are chosen on %s; scores of the tuned model on %s are biased", split, split)

@@ -12,10 +12,14 @@ from pathlib import Path
 from panscape.datasets.coco_panoptic import CocoPanoptic
 from panscape.datasets.splits import Splits
 from panscape.errors import UnreadableFileError
-from panscape.formats import bundled_if_same
+from panscape.formats import bundled_if_same, load_coco_json
 from panscape.labels import LabelSpace
 
-_LAYOUT = "ROOT/SPLIT with ROOT/annotations/panoptic_SPLIT.json and ROOT/annotations/panoptic_SPLIT"
+_LAYOUT = (
+    "ROOT/image_SPLIT, ROOT/panoptic_SPLIT and ROOT/annotations/panoptic_SPLIT.json; or ROOT/SPLIT, "
+    "ROOT/annotations/panoptic_SPLIT and ROOT/annotations/panoptic_SPLIT.json"
+)
+_UNDESCRIBED_AREA = 10  # pixels; the authors' generator does not describe segments up to this area
 BSB_SPLITS = Splits("BSB Aerial", ("train", "val", "test"))
 """The splits of the published dataset."""
 
@@ -23,15 +27,18 @@ BSB_SPLITS = Splits("BSB Aerial", ("train", "val", "test"))
 def bsb(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
     """Return BSB Aerial, whose annotations are in COCO panoptic format.
 
-    The publication does not name the folders; the layout of COCO is expected::
+    The publication does not name the folders; that of the authors' generator, or the layout of COCO, is expected::
 
-        ROOT/train/NAME.tif  (or another image format, according to the JSON)
-        ROOT/annotations/panoptic_train.json
-        ROOT/annotations/panoptic_train/NAME.png
+        ROOT/image_train/NUMBER.tiff               ROOT/train/NAME.tif  (or another image format)
+        ROOT/panoptic_train/NUMBER.png             ROOT/annotations/panoptic_train/NAME.png
+        ROOT/annotations/panoptic_train.json       ROOT/annotations/panoptic_train.json
 
-    and ``val`` and ``test`` likewise. The JSON lists the categories; the label space is called ``"bsb"``. If
-    they equal those of the bundled label space of that name, it is used. Its numbers 1 to 14 are inferred from the
-    order in which the authors list the categories, and its colors are ours.
+    and ``val`` and ``test`` likewise. The label space is called ``"bsb"``. If the JSON lists no categories, as that of
+    the generator, or the same, it is the bundled one of that name: its numbers 1 to 14 are inferred from the order in
+    which the authors list the categories, and its colors are ours. The generator does not describe segments of up to
+    10 pixels; they are void. Commas after the last entry of a list are ignored.
+
+    Source: https://github.com/abilius-app/Panoptic-Generator.
 
     Args:
         root: the folder of ``annotations``.
@@ -43,10 +50,14 @@ def bsb(root: str | os.PathLike[str], split: str) -> CocoPanoptic:
         InvalidAnnotationError: as :class:`CocoPanoptic`.
     """
     split = BSB_SPLITS.require_truth(split)
-    annotations = Path(root) / "annotations" / f"panoptic_{split}"
-    json_path = annotations.with_suffix(".json")
+    folder = Path(root)
+    json_path = folder / "annotations" / f"panoptic_{split}.json"
     if not json_path.is_file():
         raise UnreadableFileError(json_path, f"no such file; expected {_LAYOUT}; rename the folders accordingly")
-    dataset = CocoPanoptic(json_path, annotations, Path(root) / split)
-    dataset.labels = bundled_if_same(LabelSpace("bsb", dataset.labels.categories), "bsb")
-    return dataset
+    images, annotations = folder / split, json_path.with_suffix("")
+    if (folder / f"image_{split}").is_dir():
+        images, annotations = folder / f"image_{split}", folder / f"panoptic_{split}"
+    content = load_coco_json(json_path)
+    listed = content.labels()
+    labels = LabelSpace.load("bsb") if listed is None else bundled_if_same(LabelSpace("bsb", listed.categories), "bsb")
+    return CocoPanoptic(content, annotations, images, labels, undescribed_area=_UNDESCRIBED_AREA)

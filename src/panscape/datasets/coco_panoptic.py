@@ -5,7 +5,9 @@ Source: the COCO data format, section "Panoptic Segmentation" (https://cocodatas
 
 from __future__ import annotations
 
+import logging
 import os
+from functools import cache
 from pathlib import Path
 
 from panscape.datasets.base import Sample
@@ -13,14 +15,14 @@ from panscape.datasets.file_pairs import listed_files, load_pair, load_truth, pa
 from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidAnnotationError
 from panscape.formats import load_coco_json, parse_coco_segments
-from panscape.formats.coco_json import CocoImage, images_by_key
-from panscape.formats.issues import NOTES
-from panscape.formats.reading.coco import coco_segments, coco_source, file_name_of
-from panscape.geometry import Size
+from panscape.formats.coco_json import CocoJson, images_by_key
+from panscape.formats.issues import NOTES, IssueKind
+from panscape.formats.reading.coco import coco_notes, coco_segments, coco_source, file_name_of, size_of
 from panscape.input_files import to_integer
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
+_logger = logging.getLogger(__name__)
 _TEST = "its annotations are not public"
 COCO_SPLITS = Splits(
     "COCO",
@@ -66,14 +68,15 @@ def listed_images(json_path: Path, folder: Path) -> list[ImageFile]:
         raise InvalidAnnotationError(f"{json_path}: expected 'images' with id and file_name each, found none")
     paths = listed_files(folder, [image.file_name for image in images], json_path)
     return [
-        ImageFile(path.stem, path, _size(image), image.id if isinstance(image.id, str) else to_integer(image.id))
+        ImageFile(path.stem, path, size_of(image), image.id if isinstance(image.id, str) else to_integer(image.id))
         for path, image in zip(paths, images, strict=True)
     ]
 
 
-def _size(image: CocoImage) -> Size | None:
-    height, width = to_integer(image.height), to_integer(image.width)
-    return None if height is None or width is None else Size(height, width)
+@cache
+def _warn_once(message: str) -> None:
+    """Log a warning, but once for splits that are opened several times."""
+    _logger.warning(message)
 
 
 class CocoPanoptic:
@@ -83,13 +86,14 @@ class CocoPanoptic:
     folders.
 
     Args:
-        json_path: with ``images`` and ``annotations``, for example ``panoptic_val2017.json``.
+        json_path: with ``images`` and ``annotations``, for example ``panoptic_val2017.json``; or its content.
         annotations: the folder of the PNGs listed in the JSON.
         images: the folder of the images listed in the JSON.
         labels: the categories; by default, those listed in the JSON, in its order. If they are COCO's own 133, the
             bundled label space ``"coco_panoptic"`` is used, whose name selects the published settings of models.
         apply_orientation: rotate and mirror images as their EXIF tag says; False if labels were drawn on the stored
             pixels.
+        undescribed_area: in pixels; segments of a PNG that the JSON does not describe are void if none is larger.
 
     Raises:
         UnreadableFileError: the JSON or a file listed in it is missing or outside its folder; on access, a file is
@@ -100,30 +104,35 @@ class CocoPanoptic:
 
     def __init__(
         self,
-        json_path: str | os.PathLike[str],
+        json_path: str | os.PathLike[str] | CocoJson,
         annotations: str | os.PathLike[str],
         images: str | os.PathLike[str],
         labels: LabelSpace | None = None,
         *,
         apply_orientation: bool = True,
+        undescribed_area: int = 0,
     ) -> None:
-        self.json_path = Path(json_path)
-        content = load_coco_json(self.json_path)
+        content = json_path if isinstance(json_path, CocoJson) else load_coco_json(Path(json_path))
+        self.json_path = content.path
         images_by_key(content)
-        source = coco_source(content, Path(annotations), follow_links=True)
+        source = coco_source(content, Path(annotations), follow_links=True, undescribed_area=undescribed_area)
         found = labels or source.labels
         if found is None:
             missing = InvalidAnnotationError(f"{self.json_path}: expected 'categories', found none; give labels=")
             raise source.labels_fault or missing
         self.labels = found
         self.apply_orientation = apply_orientation
-        faults = [*source.issues, *(entry.fault for entry in source.entries if entry.fault is not None)]
+        of_entries = [entry.fault for entry in source.entries if entry.fault is not None]
+        faults = [*(issue for issue in source.issues if not issue.is_note), *of_entries]
         if faults:
             others = f" (and {len(faults) - 1} more such errors)" if len(faults) > 1 else ""
             raise InvalidAnnotationError(f"{faults[0]}{others}")
         self._source = source
         self._pairs = pair_with_images(source, Path(images))
         listed_files(Path(annotations), [file_name_of(entry) for entry in source.entries], self.json_path)
+        for note in coco_notes(source, found):
+            if labels is None or note.kind is not IssueKind.FLAGS:
+                _warn_once(str(note))
 
     def __len__(self) -> int:
         return len(self._pairs)

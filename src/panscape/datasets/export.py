@@ -12,6 +12,7 @@ from panscape.atomic_io import atomic_write
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.errors import InvalidArgumentError
 from panscape.formats import CocoPanopticWriter, encode_cityscapes
+from panscape.formats.coco_files import path_inside
 from panscape.images import encode_image, save_png
 
 
@@ -35,7 +36,7 @@ def export_coco(
         The path of the JSON; read it with :class:`panscape.datasets.coco_panoptic.CocoPanoptic`.
 
     Raises:
-        InvalidArgumentError: two samples have the same name, or a name is not a plain file name.
+        InvalidArgumentError: two samples have the same name, or a name leaves the folder.
     """
     images, annotations = Path(folder) / split, Path(folder) / "annotations"
     images.mkdir(parents=True, exist_ok=True)
@@ -43,7 +44,9 @@ def export_coco(
     with CocoPanopticWriter(json_path, annotations / f"panoptic_{split}", dataset.labels) as writer:
         for sample in _unique_samples(dataset, progress):
             writer.write(sample.name, sample.truth, image=f"{sample.name}.png")  # first, as it checks the name
-            save_png(images / f"{sample.name}.png", sample.image)
+            path = images / f"{sample.name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_png(path, sample.image)
     return json_path
 
 
@@ -56,7 +59,8 @@ def export_cityscapes(
 ) -> Path:
     """Write ``leftImg8bit`` and ``gtFine`` in the layout of Cityscapes, with the label space's own source ids.
 
-    Each file is written completely or not at all, an image after its annotation.
+    Each file is written completely or not at all, an image after its annotation. Folders in names become a part of the
+    file names, ``a/b`` becomes ``a_b``, as the format has one folder for each city.
 
     Args:
         dataset: the dataset to write, with unique sample names.
@@ -69,18 +73,25 @@ def export_cityscapes(
         ``folder``; read it with :class:`panscape.datasets.cityscapes.Cityscapes`, giving it ``dataset.labels``.
 
     Raises:
-        InvalidArgumentError: two samples have the same name, or an image has more than 1000 objects of a category,
-            which the format cannot represent.
+        InvalidArgumentError: two samples have the same name, a name leaves the folder, or an image has more than 1000
+            objects of a category, which the format cannot represent.
     """
     root = Path(folder)
     images, annotations = root / "leftImg8bit" / split / city, root / "gtFine" / split / city
     for needed in (images, annotations):
         needed.mkdir(parents=True, exist_ok=True)
+    written: dict[str, str] = {}
     for sample in _unique_samples(dataset, progress):
-        with atomic_write(annotations / f"{sample.name}_gtFine_instanceIds.png") as temporary:
+        name = "_".join(path_inside(sample.name).parts)
+        if written.setdefault(name, sample.name) != sample.name:
+            raise InvalidArgumentError(
+                f"expected names that differ in more than folders, got {written[name]!r} and {sample.name!r}, which "
+                f"both become {name!r}; export in COCO panoptic format"
+            )
+        with atomic_write(annotations / f"{name}_gtFine_instanceIds.png") as temporary:
             image = Image.fromarray(encode_cityscapes(sample.truth, dataset.labels))
             temporary.write_bytes(encode_image(image, "PNG"))
-        save_png(images / f"{sample.name}_leftImg8bit.png", sample.image)
+        save_png(images / f"{name}_leftImg8bit.png", sample.image)
     return root
 
 

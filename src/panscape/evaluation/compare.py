@@ -21,7 +21,7 @@ from panscape.evaluation.records import ImageRecord
 from panscape.evaluation.results import Evaluation
 from panscape.metrics.error_types import ErrorType
 from panscape.metrics.protocol import PROTOCOLS
-from panscape.metrics.tables import format_percent, format_table
+from panscape.metrics.tables import format_count, format_percent, format_table
 
 _GROUPS = ("all", "things", "stuff")
 _MEASURES = ("PQ", "SQ", "RQ")
@@ -142,7 +142,7 @@ class Comparison:
             interval = "-" if math.isnan(d.low) else f"{_signed(d.low)} to {_signed(d.high)}"
             verdict = "more than noise" if d.is_more_than_noise else ""
             rows.append([name, format_percent(d.before), format_percent(d.after), _signed(d.change), interval, verdict])
-        head = f"{self.num_images} images; first: {self.first}, second: {self.second}"
+        head = f"{format_count(self.num_images, 'image')}; first: {self.first}, second: {self.second}"
         if self.num_only_first or self.num_only_second:
             head += f"; left out: {self.num_only_first} only in the first, {self.num_only_second} only in the second"
         return "\n\n".join(

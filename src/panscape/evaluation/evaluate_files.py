@@ -9,6 +9,7 @@ another size, else the ambiguous segments. An image with an ambiguous ground tru
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -25,12 +26,14 @@ from torch import Tensor
 
 from panscape.datasets.load import SkippedSample
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed
+from panscape.evaluation.category_numbering import other_numbering
 from panscape.evaluation.evaluators import create_evaluator
 from panscape.evaluation.options import DEFAULT_OPTIONS, DEFAULT_READING, EvaluationOptions, ReadingOptions
 from panscape.evaluation.records import ImageRecord, record_of
 from panscape.formats.issues import Issue, IssueKind, count_by_kind
 from panscape.formats.reading.base import AnnotationSource, Reading
 from panscape.formats.reading.masks import void_notes
+from panscape.formats.reading.numbering import DATASET, FROM_ONE, INDEX, in_numbering
 from panscape.formats.reading.pairing import EntryPair, find_source, label_space, paired
 from panscape.formats.semantic_masks import require_mask_options
 from panscape.labels import LabelSpace
@@ -39,6 +42,8 @@ from panscape.metrics.matching import match_segments
 from panscape.metrics.overlaps import overlaps
 from panscape.metrics.protocol import PROTOCOLS, Protocol, get_protocol
 from panscape.panoptic import PanopticMap
+
+_SUSPICIOUS = 0.5  # PQ below which the numbering of categories is checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,18 +151,7 @@ def evaluate_files(
     if reading.threads < 0:
         raise InvalidArgumentError(f"expected threads of 0 or more, got {reading.threads}; use 0 for one per processor")
     protocol = get_protocol(options.protocol)
-    use_source_ids = reading.label_ids == "dataset"
-    find = partial(find_source, use_source_ids=use_source_ids, min_area=reading.min_area, void=reading.void)
-    truth_source = find(Path(truth), pngs=reading.gt_dir)
-    prediction_source = find(Path(predictions), pngs=reading.pred_dir)
-    space = label_space(reading.labels, truth_source)
-    require_mask_options(space, reading.min_area, reading.void)
-    pairs, issues = paired(prediction_source, truth_source)
-    # Results repeat the images of the ground truth, also those that were not predicted.
-    of_predictions = [issue for issue in prediction_source.issues if issue.kind is not IssueKind.MISSING_TRUTH]
-    found = [*truth_source.issues, *of_predictions, *issues]
-    for source in (truth_source, prediction_source):
-        found += void_notes(source, space, reading.void)
+    prediction_source, truth_source, files, space, pairs, found = _opened(Path(predictions), Path(truth), reading)
     new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(protocol)
     records, protocols, skipped = [], {}, []
@@ -185,22 +179,78 @@ def evaluate_files(
             if progress is not None:
                 progress(done, len(pairs))
     if not records:
-        first = next((f"; the first issue: {p}" for p in found if not p.is_note), "")
-        raise InvalidAnnotationError(f"{truth}: expected a usable ground truth, got none of {len(pairs)}{first}")
+        first = next((p for p in found if not p.is_note), None)
+        what = "" if first is None else f"; the first issue: {first}"
+        if first is not None and first.kind is IssueKind.CATEGORY and truth_source.labels is None:
+            what += "; for train ids or other positions use --label-ids index"
+        raise InvalidAnnotationError(f"{truth}: expected a usable ground truth, got none of {len(pairs)}{what}")
+    report = total.compute()
+    of_set = _issues_of_set(report, pairs, files, truth_source, space, found, reading)
+    _stop_if(reading.strict, of_set)
     return FileEvaluation(
         predictions=Path(predictions),
         truth=Path(truth),
         labels=space,
         protocol=next((name for name, known in PROTOCOLS.items() if known == protocol), str(protocol)),
-        report=total.compute(),
+        report=report,
         records=tuple(records),
-        issues=tuple(found),
+        issues=(*of_set, *found),
         num_images=len(pairs),
         skipped=tuple(skipped),
         sources=(prediction_source, truth_source),
         pairs={pair.name: pair for pair in pairs if pair.name in protocols},
         protocols=protocols,
     )
+
+
+class _Opened(NamedTuple):
+    """Predictions and ground truth of an evaluation; ``files`` are the predictions with the category ids in them."""
+
+    predictions: AnnotationSource
+    truth: AnnotationSource
+    files: AnnotationSource
+    labels: LabelSpace
+    pairs: list[EntryPair]
+    issues: list[Issue]
+
+
+def _opened(predictions: Path, truth: Path, reading: ReadingOptions) -> _Opened:
+    find = partial(find_source, min_area=reading.min_area, void=reading.void)
+    true, files = find(truth, pngs=reading.gt_dir), find(predictions, pngs=reading.pred_dir)
+    labels = label_space(reading.labels, true)
+    require_mask_options(labels, reading.min_area, reading.void)
+    predicted = in_numbering(files, labels, reading.label_ids)
+    if true.labels is None:  # else the ids of the ground truth are those of its categories
+        numbering = reading.label_ids if reading.label_ids in (INDEX, FROM_ONE, DATASET) else None
+        true = in_numbering(true, labels, numbering)
+    pairs, unpaired = paired(predicted, true)
+    # Results repeat the images of the ground truth, also those that were not predicted; its thing flags decide.
+    of_predictions = [p for p in files.issues if p.kind not in (IssueKind.MISSING_TRUTH, IssueKind.FLAGS)]
+    of_truth = [p for p in true.issues if reading.labels is None or p.kind is not IssueKind.FLAGS]
+    of_void = [note for source in (true, files) for note in void_notes(source, labels, reading.void)]
+    return _Opened(predicted, true, files, labels, pairs, [*of_truth, *of_predictions, *unpaired, *of_void])
+
+
+def _issues_of_set(
+    report: EvaluationReport,
+    pairs: list[EntryPair],
+    predictions: AnnotationSource,
+    truth: AnnotationSource,
+    labels: LabelSpace,
+    found: list[Issue],
+    reading: ReadingOptions,
+) -> list[Issue]:
+    """Return issues that make all scores meaningless: ground truth without segments, ids of another numbering."""
+    quality = report.panoptic.all.pq
+    if math.isnan(quality):
+        what = (
+            f"expected segments in the ground truth, got only void and crowds in all {len(pairs)} images; check its ids"
+        )
+        return [Issue(str(truth.path), IssueKind.NO_SEGMENTS, what)]
+    if quality > _SUSPICIOUS and not any(issue.kind is IssueKind.CATEGORY for issue in found):
+        return []
+    issue = other_numbering(pairs, predictions, truth, labels, reading.label_ids)
+    return [] if issue is None else [issue]
 
 
 def _stop_if(strict: bool, issues: tuple[Issue, ...] | list[Issue]) -> None:

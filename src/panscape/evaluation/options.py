@@ -71,8 +71,9 @@ class ReadingOptions:
     gt_dir: Path | None = field(default=None, metadata=_RARE)
     """Folder of the PNGs of the ground truth's JSON, if they are not beside it."""
 
-    label_ids: Literal["index", "dataset"] = field(default="index", metadata=_RARE)
-    """Meaning of label_id in arrays: the index in the label space, or the id in the dataset's files."""
+    label_ids: str | None = field(default=None, metadata=_RARE)
+    """Category ids in the predictions: "dataset" (those of the ground truth), "index" or "index1" (positions from 0 or
+    1), "names" (their own, by the names they list), or a label space, by its names. By default index for arrays."""
 
     void: int | None = field(default=None, metadata=_RARE)
     """Id of pixels without category in semantic masks, -1 for none; by default 255, unless that is a category."""

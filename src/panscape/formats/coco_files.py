@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -135,8 +136,8 @@ class CocoPanopticWriter:
         """Write the PNG of one image and record its description.
 
         Args:
-            name: of the image, without folder and suffix. Its id in the JSON is this name, or an integer if it
-                consists of digits, as in COCO.
+            name: of the image, without suffix; it may contain folders. Its id in the JSON is this name, or an integer
+                if it consists of digits, as in COCO.
             panoptic: the map.
             image: file name of the image in the JSON; by default ``name`` with ``.png``.
 
@@ -144,7 +145,7 @@ class CocoPanopticWriter:
             The path of the PNG.
 
         Raises:
-            InvalidArgumentError: the name contains a folder or was used before, or see :func:`encode_coco`.
+            InvalidArgumentError: the name leaves the folder or was used before, or see :func:`encode_coco`.
         """
         if _image_id(name) in self._images:
             raise InvalidArgumentError(f"expected a unique name for each image, got {name!r} twice")
@@ -154,15 +155,15 @@ class CocoPanopticWriter:
 
     def write_png(self, name: str, panoptic: PanopticMap, *, image: str | None = None) -> WrittenMap:
         """Write the PNG of one image as :meth:`write` does, in any thread, without recording its description."""
-        if Path(name).name != name:
-            raise InvalidArgumentError(f"expected the name of an image without folder, got {name!r}")
-        path = self.folder / f"{name}.png"
+        png = path_inside(name)
+        path = self.folder / f"{png}.png"
         rgb, segments = encode_coco(panoptic, self.labels)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as png_file:
             png_file.write_bytes(encode_id_png(rgb.numpy()))
         image_id = _image_id(name)
-        described = _image(image_id, image or path.name, panoptic)
-        return WrittenMap(path, described, _annotation(image_id, path.name, segments))
+        described = _image(image_id, image or f"{png}.png", panoptic)
+        return WrittenMap(path, described, _annotation(image_id, f"{png}.png", segments))
 
     def record(self, written: WrittenMap) -> None:
         """Record the description of a map in the JSON, which lists maps in the order of these calls."""
@@ -181,6 +182,19 @@ class CocoPanopticWriter:
     ) -> None:
         if error is None:
             self.close()
+
+
+def path_inside(name: str) -> PurePosixPath:
+    """Return the name of an image as a path relative to the folder that it is written to.
+
+    Raises:
+        InvalidArgumentError: it is no name, or it leaves the folder on any system.
+    """
+    path = PurePosixPath(name)
+    is_outside = path.is_absolute() or ".." in path.parts or re.search(r"^[A-Za-z]:|[\\\0]", name)
+    if is_outside or not path.name or path.as_posix() != name:
+        raise InvalidArgumentError(f"expected the name of an image inside the folder to write, got {name!r}; rename it")
+    return path
 
 
 def _coco_json(

@@ -7,6 +7,8 @@ typed decoding that leaves them as slices of the file needs a tenth of the time 
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,8 @@ from panscape.input_files import parse_json, read_file
 from panscape.labels import LabelSpace
 
 _NO_SEGMENTS = msgspec.Raw()
+_TRAILING_COMMA = re.compile(rb'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])', re.DOTALL)  # strings are matched to skip them
+_logger = logging.getLogger(__name__)
 
 
 class CocoImage(msgspec.Struct, frozen=True, gc=False):
@@ -150,6 +154,8 @@ def images_by_key(content: CocoJson) -> dict[str, CocoImage]:
 def load_coco_json(path: Path) -> CocoJson:
     """Read the JSON of annotations or predictions in COCO's format, or a bare list of annotations.
 
+    Commas after the last entry of a list or object, as some generators write them, are ignored with a warning.
+
     Raises:
         UnreadableFileError: the file is missing, not a regular file, or not JSON.
     """
@@ -160,12 +166,25 @@ def load_coco_json(path: Path) -> CocoJson:
         content = _decoder.decode(plain)
     except (msgspec.DecodeError, UnicodeError, RecursionError):  # not JSON, NaN, or entries of other types
         try:
-            return _untyped(path, parse_json(path, text))
+            return _untyped(path, _parse_with_commas(path, text))
         except RecursionError as error:
             raise UnreadableFileError(path, f"expected JSON, but {error}") from error
     if isinstance(content, list):
         return CocoJson(path, content, (), None)
     return CocoJson(path, content.annotations or (), content.images or (), content.categories, content.label_space)
+
+
+def _parse_with_commas(path: Path, text: bytes) -> Any:
+    """Parse a JSON in which commas may follow the last entries."""
+    try:
+        return parse_json(path, text)
+    except UnreadableFileError:
+        plain = _TRAILING_COMMA.sub(lambda found: found[1] or b"", text)
+        if plain == text:
+            raise
+        content = parse_json(path, plain)
+        _logger.warning("%s: is not JSON, as commas follow the last entries of lists; they are ignored", path)
+        return content
 
 
 def _untyped(path: Path, content: Any) -> CocoJson:

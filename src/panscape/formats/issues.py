@@ -30,9 +30,19 @@ class IssueKind(StrEnum):
     SCORE = "scores out of range"
     PIECES = "stuff in several segments"
     VOID = "void that may be a category"
+    NUMBERING = "category ids of another numbering"
+    NO_SEGMENTS = "no segment"
+    IMAGE_ID = "other image ids"
+    STATED_SIZE = "sizes that contradict the PNG"
+    FLAGS = "no thing category"
 
 
-NOTES = frozenset({IssueKind.AREA, IssueKind.SCORE, IssueKind.PIECES, IssueKind.VOID})
+NOTES = frozenset(
+    {
+        *(IssueKind.AREA, IssueKind.SCORE, IssueKind.PIECES, IssueKind.VOID),
+        *(IssueKind.IMAGE_ID, IssueKind.STATED_SIZE, IssueKind.FLAGS),
+    }
+)
 """Kinds that are reported as notes and do not affect the result."""
 
 

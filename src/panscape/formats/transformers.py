@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError, shown
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed, shown
 from panscape.formats.segments_info import SegmentInfo, map_from_id_image
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
@@ -213,10 +213,12 @@ def _category(label: int, labels: LabelSpace | None, use_source_ids: bool) -> in
         return label if label >= 0 else f"expected a label_id from 0 on, got {label}"
     if use_source_ids:
         category = labels.id_of_source.get(label)
-        return f"expected a source id of label space {labels.name!r}, got {label}" if category is None else category
+        known = listed(sorted(labels.id_of_source))
+        what = f"expected a label_id of label space {labels.name!r} ({known}), got {label}"
+        return what if category is None else category
     if 0 <= label < len(labels):
         return label
-    hint = "; it is a source id: use use_source_ids=True or --label-ids dataset" if label in labels.id_of_source else ""
+    hint = "; it is a source id: use use_source_ids=True" if label in labels.id_of_source else ""
     return (
         f"expected a label_id in 0..{len(labels) - 1}, the positions in label space {labels.name!r}, got {label}{hint}"
     )

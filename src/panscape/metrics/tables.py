@@ -21,3 +21,8 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 def format_percent(fraction: float) -> str:
     """Return a fraction in percent with one decimal; a dash for nan."""
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+def format_count(number: int, noun: str) -> str:
+    """Return a number of things in words, such as "1 image" and "1,200 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

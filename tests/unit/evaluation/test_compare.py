@@ -165,6 +165,9 @@ def test_command_prints_a_table(
     printed = capsys.readouterr().out
     assert printed.startswith("12 images; first: a.json, second: b.json\n")
     assert "more than noise" in printed
+    write_results(tmp_path / "a.json", replace(bad, records=bad.records[:1]))
+    assert main(["evaluate", "--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 0
+    assert capsys.readouterr().out.startswith("1 image; first: a.json, second: b.json; left out: 0 only in the first")
 
 
 def test_semantic_heads_are_compared_where_both_runs_have_one(

@@ -276,7 +276,7 @@ class TestCocoPanopticWriter:
             writer.write("a", generated_map(0))
             with pytest.raises(InvalidArgumentError, match="unique name for each image, got 'a' twice"):
                 writer.write("a", generated_map(0))
-            with pytest.raises(InvalidArgumentError, match=r"without folder, got '\.\./b'"):
+            with pytest.raises(InvalidArgumentError, match=r"inside the folder to write, got '\.\./b'"):
                 writer.write("../b", generated_map(0))
 
 

@@ -10,6 +10,7 @@ from panscape.evaluation.bootstrap import small_sample_warning
 from panscape.evaluation.compare import Comparison, Difference
 from panscape.evaluation.report.html import Name
 from panscape.evaluation.report.sections import type_name
+from panscape.metrics.tables import format_count
 
 _MOST_IMAGES = 10
 
@@ -30,7 +31,7 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
     return {
         "first": comparison.first,
         "second": comparison.second,
-        "num_images": f"{comparison.num_images:,}",
+        "num_images": format_count(comparison.num_images, "image"),
         "only": [f"{number:,}" for number in only] if any(only) else None,
         "sentence": comparison.sentence,
         "note": comparison.note,

@@ -18,6 +18,7 @@ from panscape.labels import LabelSpace
 from panscape.metrics.error_breakdown import ErrorReport
 from panscape.metrics.error_types import ErrorType
 from panscape.metrics.object_sizes import LARGEST_AREA
+from panscape.metrics.tables import format_count
 
 TYPE_MEANINGS = {
     ErrorType.CLASSIFICATION: "found with IoU above 0.5, but with another category; fixed: category corrected",
@@ -96,7 +97,7 @@ def result(found: ReportData) -> dict[str, Any]:
     return {
         "cards": cards,
         "num_draws": f"{found.samples:,}",
-        "num_images": f"{len(found.records):,}",
+        "num_images": format_count(len(found.records), "image"),
         "caution": small_sample_warning(len(found.records)),
         "protocol_pq": protocol_pq if is_other else None,
         "speed": found.summary.get("speed"),

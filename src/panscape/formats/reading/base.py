@@ -97,7 +97,7 @@ class Reader(Protocol):
 
         Args:
             entry: of the source.
-            labels: the categories.
+            labels: the categories; their source ids are those in the file.
             size: of the image. A file with another size in its header is not decoded. None accepts any size.
         """
         ...
@@ -115,6 +115,7 @@ class AnnotationSource:
         issues: issues that belong to no entry.
         read: reads the map of an entry.
         labels_fault: why the label space in the files is invalid; it matters only if no other is given.
+        is_indexed: whether category ids are usually positions in the label space, not ids of dataset files.
     """
 
     path: Path
@@ -124,6 +125,7 @@ class AnnotationSource:
     issues: Sequence[Issue]
     read: Reader
     labels_fault: InvalidAnnotationError | None = None
+    is_indexed: bool = False
 
 
 def require_png(path: Path, size: Size | None = None) -> None:

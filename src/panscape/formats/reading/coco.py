@@ -7,24 +7,31 @@ these files is untrusted and validated before use.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from posixpath import splitext
 from typing import Any, NamedTuple
 
-from panscape.errors import InvalidAnnotationError, UnreadableFileError, shown
+import numpy as np
+from numpy.typing import NDArray
+
+from panscape.errors import InvalidAnnotationError, UnreadableFileError, listed, shown
 from panscape.formats.coco import coco_ids, parse_coco_segments, undescribed_ids
 from panscape.formats.coco_files import load_coco_png
 from panscape.formats.coco_json import CocoAnnotation, CocoImage, CocoJson, load_coco_json
 from panscape.formats.issues import Issue, IssueKind, in_one_line
 from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.reading.base import AnnotationSource, Entry, Reading, require_png, unreadable
-from panscape.formats.segments_info import map_from_id_image
+from panscape.formats.segments_info import SegmentInfo, map_from_id_image
 from panscape.geometry import Size
-from panscape.input_files import FileFolder
+from panscape.images import open_image
+from panscape.input_files import FileFolder, to_integer
 from panscape.labels import LabelSpace
 
-_FORM = "COCO panoptic format"
+COCO_FORM = "COCO panoptic format"
+"""Display name of the format."""
 _MOST_TRIED = 100
+_MOST_OPENED = 10
 
 
 class _Content(NamedTuple):
@@ -33,6 +40,7 @@ class _Content(NamedTuple):
     folder: FileFolder
     json_path: Path
     annotation: CocoAnnotation
+    size: Size | None  # of the image, according to the JSON
 
 
 def open_coco(json_path: Path, pngs: Path | None = None) -> AnnotationSource:
@@ -49,20 +57,23 @@ def open_coco(json_path: Path, pngs: Path | None = None) -> AnnotationSource:
     return coco_source(load_coco_json(json_path), pngs)
 
 
-def coco_source(content: CocoJson, pngs: Path | None = None, *, follow_links: bool = False) -> AnnotationSource:
+def coco_source(
+    content: CocoJson, pngs: Path | None = None, *, follow_links: bool = False, undescribed_area: int = 0
+) -> AnnotationSource:
     """Return the source of the maps of a JSON that has been read; see :func:`open_coco`.
 
     Args:
         content: the JSON.
         pngs: see :func:`open_coco`.
         follow_links: also read PNGs that links in their folder point to outside of it; only for the user's own data.
+        undescribed_area: in pixels; undescribed segments of a PNG are void without an issue if none is larger.
     """
     content.require_panoptic()
     images = {
         key: image for image in content.images if isinstance(image, CocoImage) and (key := key_of(image.id)) is not None
     }
     folder = FileFolder(_folder(content, pngs), follow_links=follow_links)
-    entries, issues = _entries(content, folder, {key: _name(image.file_name) for key, image in images.items()})
+    entries, issues = _entries(content, folder, images)
     for key, image in images.items():
         if key not in entries:
             named = shown(key if image.file_name is None else image.file_name)
@@ -75,7 +86,11 @@ def coco_source(content: CocoJson, pngs: Path | None = None, *, follow_links: bo
         labels = content.labels()
     except InvalidAnnotationError as error:
         labels_fault = error
-    return AnnotationSource(content.path, _FORM, [entries[key] for key in ordered], labels, issues, _read, labels_fault)
+    if labels is not None and not labels.things:
+        issues += _without_things(content, labels)
+    read = partial(_read, undescribed_area)
+    found = [entries[key] for key in ordered]
+    return AnnotationSource(content.path, COCO_FORM, found, labels, issues, read, labels_fault)
 
 
 def _name(value: object) -> str | None:
@@ -83,7 +98,7 @@ def _name(value: object) -> str | None:
 
 
 def _entries(
-    content: CocoJson, folder: FileFolder, images: dict[str, str | None]
+    content: CocoJson, folder: FileFolder, images: dict[str, CocoImage]
 ) -> tuple[dict[str, Entry], list[Issue]]:
     """Return the entries by the key of their image, and the issues of annotations that belong to no image."""
     json_path = content.path
@@ -98,7 +113,8 @@ def _entries(
             continue
         if key in entries:
             continue
-        png, image = _name(annotation.file_name), images.get(key)
+        listed_image = images.get(key, CocoImage())
+        png, image = _name(annotation.file_name), _name(listed_image.file_name)
         fault = None
         if times[key] > 1:
             what = f"expected one annotation of image {shown(annotation.image_id)}, got {times[key]}; keep one"
@@ -111,8 +127,34 @@ def _entries(
             f"{json_path}, image {shown(annotation.image_id)}" if png is None else f"{folder.path}/{shown(png)[1:-1]}"
         )
         name = shown(stems[0] or key)[1:-1]
-        entries[key] = Entry(name, file, keys, _Content(folder, json_path, annotation), fault, image)
+        read_from = _Content(folder, json_path, annotation, size_of(listed_image))
+        entries[key] = Entry(name, file, keys, read_from, fault, image)
     return entries, issues
+
+
+def size_of(image: CocoImage) -> Size | None:
+    """Return the size of an image according to the JSON; None if it does not state one."""
+    height, width = to_integer(image.height), to_integer(image.width)
+    return None if height is None or width is None else Size(height, width)
+
+
+def _without_things(content: CocoJson, labels: LabelSpace) -> list[Issue]:
+    """Report categories without a thing if images have several segments of one category, which only things have."""
+    for annotation in content.annotations[:_MOST_TRIED]:
+        try:
+            described = annotation.segments(content.path) if isinstance(annotation, CocoAnnotation) else []
+        except (UnreadableFileError, InvalidAnnotationError):  # reported for this image
+            continue
+        segments = parse_coco_segments(described, labels).segments
+        several = [labels[c].name for c, count in Counter(s.category for s in segments).items() if count > 1]
+        if several:
+            what = (
+                f"expected 'isthing' 1 for countable categories, got 0 for all {len(labels)}, but an image has several "
+                f"segments of {listed(several)}; tools such as Datumaro lose these flags; set the label space with "
+                "--labels, or fix 'categories'"
+            )
+            return [Issue(str(content.path), IssueKind.FLAGS, what)]
+    return []
 
 
 def _why_no_list(annotation: CocoAnnotation, json_path: Path) -> str:
@@ -155,7 +197,7 @@ def _has(folder: FileFolder, name: object) -> bool:
         return False
 
 
-def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
+def _read(undescribed_area: int, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
     if entry.fault is not None:
         return Reading(None, (entry.fault,))
     content: _Content = entry.content
@@ -169,10 +211,61 @@ def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading
     described = parse_coco_segments(descriptions, labels)
     issues = [Issue(entry.file, kind, what) for kind, what in described.issues.items()]
     panoptic, undescribed = map_from_id_image(numbers, described.segments, {0, *described.ambiguous})
-    if undescribed:
+    if undescribed and _largest_area(numbers, undescribed) > undescribed_area:
         issues.append(Issue(entry.file, IssueKind.UNDESCRIBED, undescribed_ids(undescribed)))
     segments = described.segments
+    if segments and not undescribed and not panoptic.ids.any():
+        what = (
+            f"expected the pixels of {len(segments)} described segments, got only 0 (void); write each id as red + 256 "
+            "green + 65536 blue"
+        )
+        return Reading(None, (*issues, Issue(entry.file, IssueKind.WITHOUT_PIXELS, what)))
+    issues += _notes(entry, segments, labels, panoptic.size)
     return Reading(panoptic, tuple(issues), tuple(s.number for s in segments), tuple(s.area for s in segments))
+
+
+def _notes(entry: Entry, segments: list[SegmentInfo], labels: LabelSpace, size: Size) -> list[Issue]:
+    """Return the notes on one image: stuff in several segments, and another size than the JSON states."""
+    notes = []
+    times = Counter(segment.category for segment in segments)
+    pieces = [labels[c].name for c, count in times.items() if count > 1 and not labels[c].is_thing]
+    if pieces and labels.things:
+        what = f"expected one segment of each stuff category, got several of {listed(pieces)}; each counts; merge them"
+        notes.append(Issue(entry.file, IssueKind.PIECES, what))
+    stated = entry.content.size
+    if stated is not None and stated != size:
+        what = (
+            f"expected {stated.height}x{stated.width} pixels as height and width in {entry.content.json_path}, got "
+            f"{size.height}x{size.width}; the pixels are used; fix the JSON"
+        )
+        notes.append(Issue(entry.file, IssueKind.STATED_SIZE, what))
+    return notes
+
+
+def coco_notes(source: AnnotationSource, labels: LabelSpace) -> list[Issue]:
+    """Return the notes on a source of :func:`coco_source` and on its first images, one of each kind.
+
+    The descriptions of 100 images are checked, and the headers of the PNGs of 10.
+    """
+    found = [issue for issue in source.issues if issue.is_note]
+    for place, entry in enumerate(source.entries[:_MOST_TRIED]):
+        content: _Content = entry.content
+        size = content.size or Size(0, 0)
+        try:
+            if content.size is not None and place < _MOST_OPENED:
+                with open_image(content.folder.find(content.annotation.file_name)) as image:
+                    size = Size(image.height, image.width)
+            segments = parse_coco_segments(coco_segments(entry), labels).segments
+        except (UnreadableFileError, InvalidAnnotationError):  # raised when this image is read
+            continue
+        found += _notes(entry, segments, labels, size)
+    return list({issue.kind: issue for issue in reversed(found)}.values())[::-1]
+
+
+def _largest_area(numbers: NDArray[np.int32], chosen: list[int]) -> int:
+    """Return the area of the largest of the chosen segments in pixels."""
+    _, counts = np.unique(numbers[np.isin(numbers, chosen)], return_counts=True)
+    return int(counts.max())
 
 
 def file_name_of(entry: Entry) -> object:

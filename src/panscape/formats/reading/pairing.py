@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
+from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError, listed, shown
 from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import match_keys
 from panscape.formats.reading.base import AnnotationSource, Entry
 from panscape.formats.reading.cityscapes import find_instance_ids, open_cityscapes
-from panscape.formats.reading.coco import open_coco
+from panscape.formats.reading.coco import COCO_FORM, open_coco
 from panscape.formats.reading.masks import CATEGORIES, find_masks, open_masks
 from panscape.formats.reading.transformers import find_arrays, open_arrays
 from panscape.input_files import find_files
@@ -36,19 +36,13 @@ class EntryPair(NamedTuple):
 
 
 def find_source(
-    path: Path,
-    *,
-    pngs: Path | None = None,
-    use_source_ids: bool = False,
-    min_area: int = 50,
-    void: int | None = None,
+    path: Path, *, pngs: Path | None = None, min_area: int = 50, void: int | None = None
 ) -> AnnotationSource:
     """Detect the format of the maps at a path.
 
     Args:
         path: a JSON or a folder.
         pngs: folder of the PNGs of a JSON, if not next to it.
-        use_source_ids: for arrays: ``label_id`` is the category id of the dataset files.
         min_area: for masks: smaller connected components of a thing category are void, pixels.
         void: for masks: see :func:`panscape.formats.reading.masks.open_masks`.
 
@@ -68,7 +62,7 @@ def find_source(
         if instance_ids:
             return open_cityscapes(path, instance_ids)
         if arrays:
-            return open_arrays(path, arrays, use_source_ids=use_source_ids)
+            return open_arrays(path, arrays)
         if masks:
             return open_masks(path, masks, min_area=min_area, void=void)
         path = _only_json(path)
@@ -151,6 +145,15 @@ def paired(predictions: AnnotationSource, truth: AnnotationSource) -> tuple[list
             prediction_of[place] = Entry(other.name, other.file, other.keys, other.content, fault)
         else:
             prediction_of[place] = entry
+    ids = [
+        (entry.keys[0], truth.entries[place].keys[0])
+        for entry, place in zip(predictions.entries, best, strict=True)
+        if place is not None
+    ]
+    others = [f"{shown(mine)} instead of {shown(theirs)}" for mine, theirs in ids if mine != theirs]
+    if others and predictions.form == truth.form == COCO_FORM:
+        what = f"expected the image ids of {truth.path}, got {listed(others)}; images are paired by file name"
+        issues.append(Issue(str(predictions.path), IssueKind.IMAGE_ID, what))
     times = Counter(entry.name for entry in truth.entries)
     pairs = [
         EntryPair(entry.name if times[entry.name] == 1 else f"{entry.name} ({entry.keys[0]})", entry, prediction)

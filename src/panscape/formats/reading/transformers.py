@@ -14,7 +14,6 @@ import tokenize
 import zipfile
 import zlib
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -48,14 +47,8 @@ def find_arrays(folder: Path) -> list[Path]:
     return find_files(folder, _ENDINGS)
 
 
-def open_arrays(folder: Path, files: list[Path], *, use_source_ids: bool = False) -> AnnotationSource:
-    """Return the source of the files found by :func:`find_arrays`.
-
-    Args:
-        folder: of the arrays.
-        files: the arrays in it.
-        use_source_ids: ``label_id`` is the category id of the dataset files instead of a position.
-    """
+def open_arrays(folder: Path, files: list[Path]) -> AnnotationSource:
+    """Return the source of the files found by :func:`find_arrays`, whose ``label_id`` is usually a position."""
     entries: dict[str, Entry] = {}
     for path in files:
         stem = path.relative_to(folder).with_suffix("").as_posix()
@@ -65,10 +58,10 @@ def open_arrays(folder: Path, files: list[Path], *, use_source_ids: bool = False
             fault = Issue(str(path), IssueKind.DUPLICATE, what)
         keys = (key_of(stem), key_of(path.stem), None, city_key_of(path.stem))
         entries[stem] = Entry(stem, str(path), keys, path, fault)
-    return AnnotationSource(folder, _FORM, list(entries.values()), None, [], partial(_read, use_source_ids))
+    return AnnotationSource(folder, _FORM, list(entries.values()), None, [], _read, is_indexed=True)
 
 
-def _read(use_source_ids: bool, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
+def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
     if entry.fault is not None:
         return Reading(None, (entry.fault,))
     try:
@@ -79,7 +72,7 @@ def _read(use_source_ids: bool, entry: Entry, labels: LabelSpace, size: Size | N
         return unreadable(entry, error)
     except (InvalidAnnotationError, InvalidArgumentError) as error:
         return Reading(None, (Issue(entry.file, IssueKind.UNREADABLE, in_one_line(error, entry.file)),))
-    segments, faults = parse_segments_info(descriptions, labels, use_source_ids=use_source_ids)
+    segments, faults = parse_segments_info(descriptions, labels, use_source_ids=True)
     described = Counter(segment.category for segment in segments)
     numbers, segments = merge_stuff_segments(numbers, segments, labels)
     panoptic, undescribed = map_from_id_image(numbers, segments, {0, *(n for n in faults if n is not None)})

@@ -22,6 +22,7 @@ from scored_files import array_segments, several_maps, write_array, write_coco, 
 
 from panscape.formats.issues import IssueKind
 from panscape.formats.reading.base import Reading
+from panscape.formats.reading.numbering import in_numbering
 from panscape.formats.reading.pairing import find_source
 from panscape.formats.reading.transformers import find_arrays, open_arrays
 from panscape.geometry import Size
@@ -31,7 +32,7 @@ LIES = [Size(30000, 30000), Size(13000, 13000), Size(32, 24), Size(24, 33)]  # P
 
 
 def read(path: Path, size: Size | None = SIZE) -> Reading:
-    source = find_source(path)
+    source = in_numbering(find_source(path), SHAPES, None)
     return source.read(source.entries[0], SHAPES, size)
 
 
@@ -191,7 +192,10 @@ def test_five_hundred_spoilt_arrays(tmp_path: Path) -> None:
     for kind, save in (("plain", np.savez), ("packed", np.savez_compressed)):
         files[kind].parent.mkdir()
         save(files[kind], segmentation=numbers, segments_info=text)
-    sources = {kind: open_arrays(path.parent, find_arrays(path.parent)) for kind, path in files.items()}
+    sources = {
+        kind: in_numbering(open_arrays(path.parent, find_arrays(path.parent)), SHAPES, None)
+        for kind, path in files.items()
+    }
     ends: Counter[str] = Counter()
     for turn in range(500):
         kind = chance.choice(list(files))
