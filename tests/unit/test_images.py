@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from disk import room_for
 from PIL import Image
 
 from panscape.errors import InvalidArgumentError
@@ -21,17 +22,12 @@ def written(tmp_path, image, name="image.png", **options):
 
 @pytest.mark.parametrize("save", [save_png, save_jpeg])
 def test_a_full_disk_keeps_the_old_file(save, tmp_path):
-    resource = pytest.importorskip("resource")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     path = tmp_path / "a"
     path.write_bytes(b"old")
     noise = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # Pillow itself would write 1000 bytes silently
-    try:
-        with pytest.raises(OSError, match=r"File too large|disk is full"):
-            save(path, noise)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    # Pillow itself would write 1000 bytes silently.
+    with room_for(1000), pytest.raises(OSError, match=r"File too large|disk is full"):
+        save(path, noise)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

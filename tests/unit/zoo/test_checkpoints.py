@@ -8,6 +8,7 @@ import random
 
 import pytest
 import torch
+from disk import room_for
 from torch import nn
 
 from panscape.errors import DiskFullError, InvalidArgumentError, UnreadableFileError, UnwritableFileError
@@ -175,19 +176,13 @@ class TestDamage:
 
 class TestWriting:
     def test_a_disk_without_room(self, tmp_path):
-        resource = pytest.importorskip("resource")
         checkpoints = Checkpoints(tmp_path)
         first = checkpoints.save(1, {"weights": torch.zeros(250_000)})
         size = first.stat().st_size
         content = first.read_bytes()
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         for room in (0, 500_000, size - 1):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))  # the kernel refuses to write beyond
-            try:
-                with pytest.raises(DiskFullError) as caught:
-                    checkpoints.save(2, {"weights": torch.zeros(250_000)})
-            finally:
-                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            with room_for(room), pytest.raises(DiskFullError) as caught:
+                checkpoints.save(2, {"weights": torch.zeros(250_000)})
             assert str(caught.value) == (
                 f"cannot write {tmp_path}/step_00000002.ckpt: it needs {size:,} bytes: File too large; earlier "
                 f"checkpoints are unchanged; free space in {tmp_path}, then repeat the command with --resume"
