@@ -108,19 +108,25 @@ class Train:
 
             print(json.dumps(recipe_to_dict(command.recipe), indent=2))
             return 0
+        from panscape.metrics.tables import format_percent
         from panscape.training.run import run
 
         if _is_rank_zero():
             for note in command.notes:
                 _logger.info(note)
         report = run(command.recipe, command.options)
-        if command.json and _is_rank_zero():
+        if not _is_rank_zero():
+            return 0
+        recipe, out = command.recipe, command.options.out
+        if command.json:
             from panscape.training.run_folder import RunFolder
 
-            recipe, out = command.recipe, command.options.out
             facts = {"recipe": recipe.name, "steps": recipe.steps, "seed": command.options.seed}
             paths = {"out": out, "model": out / "model.safetensors"}
             print_json({**facts, "hours": round(RunFolder(out).hours, 4), **paths, **report.to_dict()})
+        else:
+            quality, iou = map(format_percent, (report.panoptic.all.pq, report.semantic.mean_iou))
+            say(f"val PQ {quality}, mIoU {iou}; model in {out / 'model.safetensors'}")
         return 0
 
 
