@@ -57,6 +57,7 @@ class ResultLog:
         self._folder = folder
         self._lock = threading.Lock()
         self._results: dict[str, LoggedResult] = {}
+        self._names: dict[str, str] = {}  # by source
         self._options: dict[str, dict[str, Any]] = {}
         self._file: BinaryIO | None = None
         text = self.path.read_bytes() if self.path.is_file() else b""
@@ -72,7 +73,10 @@ class ResultLog:
             self._results.pop(name_key(line["replacing"]), None)
         else:
             result = LoggedResult(**line)
+            before = self._names.pop(result.source, result.name)  # the name depends on the other sources of a run
+            self._results.pop(name_key(before), None)
             self._results[name_key(result.name)] = result
+            self._names[result.source] = result.name
 
     @property
     def results(self) -> list[LoggedResult]:

@@ -151,9 +151,11 @@ def test_earlier_maps_stay_described_until_they_are_replaced(photos, tmp_path):
         predict(photos, out, then=interrupt, style={"opacity": 1.0}, writers=1)
     assert described(out) == ["0.png", "1.png", "2.png"]
     seen = []
-    predict(photos, out, then=lambda: seen.append(described(out)))
-    assert seen == [[], [], []]  # what a kill would leave: no map that was replaced
-    assert described(out) == ["0.png", "1.png", "2.png"]
+    save_png(photos / "-new.png", painted(generated_map(3)))  # sorted before the others
+    predict(photos, out, then=lambda: seen.append(described(out)), writers=1)
+    assert len(seen[0]) in (0, 1, 3)  # what a kill would leave: no map that was replaced
+    assert {*seen[1], *seen[2], *seen[3]} <= {"-new.png"}
+    assert described(out) == ["-new.png", "0.png", "1.png", "2.png"]
 
 
 def test_maps_of_several_runs_are_described_together(photos, tmp_path, caplog):
@@ -179,6 +181,26 @@ def test_maps_of_other_categories_are_not_dropped_silently(photos, tmp_path):
     assert described(out) == ["0.png", "1.png", "2.png"]
     predict(photos, out, model=ColorModel(labels), overwrite=True)
     assert described(out) == ["0.png", "1.png"]
+
+
+def test_a_source_is_described_once_and_removed_maps_are_not(photos, tmp_path):
+    out, night = tmp_path / "out", photos / "night"
+    predict(photos, out)
+    night.mkdir()
+    shutil.copy(photos / "0.png", night)
+    predict(photos, out)  # 0 is photos_0 now, as there are two
+    assert described(out) == ["0.png", "1.png", "2.png", "night/0.png"]
+    for name in ("1", "night_0"):
+        (out / f"panoptic/{name}.png").unlink()
+    predict(photos / "2.png", out, overwrite=True)
+    assert described(out) == ["0.png", "2.png"]
+
+
+@pytest.mark.parametrize("name", ["panoptic", "panoptic.json", "predictions.jsonl"])
+def test_a_name_taken_by_another_kind_is_refused_before_predicting(name, tmp_path):
+    (tmp_path / name).touch() if name == "panoptic" else (tmp_path / name).mkdir()
+    with pytest.raises(InvalidArgumentError, match=r"names is taken by another kind in .*; give another --out"):
+        OutputFolder(tmp_path, SHAPES)
 
 
 def test_a_description_from_elsewhere_is_not_replaced_silently(photos, tmp_path):
