@@ -262,6 +262,22 @@ class OutputFolder:
         return path
 
 
+def require_folder(folder: Path, purpose: str) -> None:
+    """Check that a path is a folder or can become one.
+
+    Raises:
+        InvalidArgumentError: as :func:`make_folder`.
+    """
+    if folder.suffix.lower() in IMAGE_SUFFIXES and not folder.exists():
+        raise InvalidArgumentError(
+            f"expected a folder for {purpose}, got {folder}, the name of an image; give a folder, in which "
+            "results are named like their sources"
+        )
+    for path in (folder, *folder.parents):
+        if os.path.lexists(path) and not path.is_dir():
+            raise InvalidArgumentError(f"expected a folder for {purpose}, but {path} is a file; give another --out")
+
+
 def make_folder(folder: Path, purpose: str) -> None:
     """Create a folder and its parents if they do not exist.
 
@@ -270,14 +286,8 @@ def make_folder(folder: Path, purpose: str) -> None:
             message contains ``purpose``.
         UnwritableFileError: the folder cannot be created.
     """
-    if folder.suffix.lower() in IMAGE_SUFFIXES and not folder.exists():
-        raise InvalidArgumentError(
-            f"expected a folder for {purpose}, got {folder}, the name of an image; give a folder, in which "
-            "results are named like their sources"
-        )
+    require_folder(folder, purpose)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InvalidArgumentError(f"expected a folder for {purpose}, but {error.filename} is a file") from error
     except OSError as error:
         raise UnwritableFileError(folder, f"{error.strerror or error}; give another --out") from error
