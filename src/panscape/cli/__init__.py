@@ -106,7 +106,7 @@ class Train:
         if command.print_config:
             from panscape.training.run_folder import recipe_to_dict
 
-            print(json.dumps(recipe_to_dict(command.recipe), indent=2))
+            say(json.dumps(recipe_to_dict(command.recipe), indent=2))
             return 0
         from panscape.metrics.tables import format_percent
         from panscape.training.run import run
@@ -197,7 +197,7 @@ def _run(arguments: list[str]) -> int:
     """Run a command and report its errors; return the exit code."""
     try:
         if arguments == ["--version"]:
-            print(f"panscape {__version__}")
+            say(f"panscape {__version__}")
             return 0
         if not arguments or arguments[0] in ("-h", "--help", HELP_ALL):
             parse(_Command, ["--help"], program="panscape", description=_DESCRIPTION, config=_CONFIG)
