@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +123,25 @@ def test_a_record_that_a_kill_has_cut_off_or_that_is_missing(length, photos, tmp
     assert predict(photos, out)[1] == 0
 
 
+def test_lines_of_the_record_from_elsewhere_are_ignored(photos, tmp_path):
+    out = tmp_path / "out"
+    predict(photos, out)
+    log = out / "predictions.jsonl"
+    whole = [json.loads(line) for line in log.read_text().splitlines()]
+    odd = [None, "x", [5], {"a": 1}]
+    for line, key, value in itertools.product((0, 1), (*whole[0], *whole[1]), odd):
+        changed = [dict(each) for each in whole]
+        if key in changed[line] and type(changed[line][key]) is not type(value):
+            changed[line][key] = value
+            log.write_text("".join(json.dumps(each) + "\n" for each in changed))
+            with suppress(InvalidArgumentError):  # where it was the label space that has changed
+                OutputFolder(out, SHAPES).begin(find_sources([photos]), {})
+            with OutputFolder(out, SHAPES) as outputs:
+                assert outputs.begin(find_sources([photos]), {}, overwrite=True) == {}
+                outputs.replace("0")
+            assert described(out) in ([], ["2.png"], ["1.png", "2.png"])
+
+
 def test_what_has_changed_is_predicted_again(photos, tmp_path):
     out = tmp_path / "out"
     predict(photos, out)
@@ -168,6 +189,10 @@ def test_maps_of_several_runs_are_described_together(photos, tmp_path, caplog):
     shutil.copy(other / "x.png", other / "0.png")
     assert predict(other, tmp_path / "out")[1] == 1
     assert described(tmp_path / "out") == ["others/0.png", "others/x.png", "photos/1.png", "photos/2.png"]
+    shutil.copy(photos / "0.png", photos / "0.gif")  # 0 is 0_gif and 0_png now
+    predict(photos, tmp_path / "out")
+    names = ["others/0.png", "others/x.png", "photos/0.gif", "photos/0.png", "photos/1.png", "photos/2.png"]
+    assert described(tmp_path / "out") == names
     assert f"replacing the results of 1 other files of the same names in {tmp_path / 'out'}" in caplog.text
     assert f"such as those of {photos / '0.png'}" in caplog.text
 
