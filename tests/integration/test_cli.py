@@ -179,6 +179,10 @@ class TestPredict:
                 ["predict", "photos", "--out", "photos/a.png"],
                 "expected a folder for results, but photos/a.png is a file",
             ),
+            (
+                ["predict", "photos/a.png", "--out", "photos/a.png"],
+                "expected a folder for results, but photos/a.png is a",
+            ),
             (["predict", "photos", "--out", "photos"], "photos is in the output folder"),
             (["predict", "photos", "--device", "gpu"], "expected a device such as"),
             (["predict", "photos", "--device", "vulkan"], "device vulkan is not available: torch "),

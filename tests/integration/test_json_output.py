@@ -105,6 +105,9 @@ def test_training(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     times = [json.loads(line).get("time", 0) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert found["hours"] == pytest.approx(max(times) / 3600, abs=1e-4)
     assert found["panoptic"] == json.loads(Path("run/evaluation.json").read_text())["panoptic"]
+    assert main([*train, "--resume", "-q"]) == 0  # the run is complete; only the result is printed
+    quality, iou = (f"{100 * value:.1f}" for value in (found["panoptic"]["all"]["pq"], found["semantic"]["mean_iou"]))
+    assert capsys.readouterr() == (f"val PQ {quality}, mIoU {iou}; model in run/model.safetensors\n", "")
 
 
 def test_models_recipes_and_cards(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

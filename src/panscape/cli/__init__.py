@@ -107,21 +107,27 @@ class Train:
         if command.print_config:
             from panscape.training.run_folder import recipe_to_dict
 
-            print(json.dumps(recipe_to_dict(command.recipe), indent=2))
+            say(json.dumps(recipe_to_dict(command.recipe), indent=2))
             return 0
+        from panscape.metrics.tables import format_percent
         from panscape.training.run import run
 
         if _is_rank_zero():
             for note in command.notes:
                 _logger.info(note)
         report = run(command.recipe, command.options)
-        if command.json and _is_rank_zero():
+        if not _is_rank_zero():
+            return 0
+        recipe, out = command.recipe, command.options.out
+        if command.json:
             from panscape.training.run_folder import RunFolder
 
-            recipe, out = command.recipe, command.options.out
             facts = {"recipe": recipe.name, "steps": recipe.steps, "seed": command.options.seed}
             paths = {"out": out, "model": out / "model.safetensors"}
             print_json({**facts, "hours": round(RunFolder(out).hours, 4), **paths, **report.to_dict()})
+        else:
+            quality, iou = map(format_percent, (report.panoptic.all.pq, report.semantic.mean_iou))
+            say(f"val PQ {quality}, mIoU {iou}; model in {out / 'model.safetensors'}")
         return 0
 
 
@@ -192,7 +198,7 @@ def _run(arguments: list[str]) -> int:
     """Run a command and report its errors; return the exit code."""
     try:
         if arguments == ["--version"]:
-            print(f"panscape {__version__}")
+            say(f"panscape {__version__}")
             return 0
         if not arguments or arguments[0] in ("-h", "--help", HELP_ALL):
             parse(_Command, ["--help"], program="panscape", description=_DESCRIPTION, config=_CONFIG)

@@ -97,11 +97,12 @@ class Predict:
         """Predict; return 1 if a source failed."""
         import panscape
         from panscape.cli.console import ResultPrinter
-        from panscape.inference.output_folder import OutputFolder
+        from panscape.inference.output_folder import OutputFolder, require_folder
         from panscape.inference.pipeline import PredictionRun
         from panscape.inference.predictor import Predictor
         from panscape.inference.sources import find_sources
 
+        require_folder(self.out, "results")
         split = self.split or "val"
         given: Sequence[str] = self.sources
         if self._takes_split() and not self.submission:

@@ -23,7 +23,7 @@ from panscape.images import IMAGE_SUFFIXES, MAX_JPEG_SIDE, save_jpeg, save_png
 from panscape.inference.debug_sheet import debug_sheet
 from panscape.inference.result_log import LoggedResult, ResultLog, differences, digest_of, stamp
 from panscape.inference.results import FileResult, restored
-from panscape.inference.sources import SourceFile, paths_from_common_folder
+from panscape.inference.sources import SourceFile, name_key, paths_from_common_folder
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 from panscape.visualize import draw
@@ -81,8 +81,13 @@ class OutputFolder:
         self._json = folder / "panoptic.json"
         self._maps: CocoPanopticWriter | None = None
         self._log = ResultLog(folder)
+        if self._json.is_dir() or self._log.path.is_dir() or (folder / "panoptic").is_file():
+            raise InvalidArgumentError(
+                f"expected panoptic as a folder, and {self._json.name} and {self._log.path.name} as files, but one of "
+                f"these names is taken by another kind in {folder}; give another --out"
+            )
         self._digest = ""
-        self._outdated: set[str] = set()  # earlier results that this run replaces, until one of them is replaced
+        self._outdated: set[str] = set()  # keys of results that this run replaces, while panoptic.json has them
         self._is_described = False  # whether panoptic.json lists all maps
         self._lock = threading.Lock()
 
@@ -108,14 +113,16 @@ class OutputFolder:
         done = [] if overwrite else [s for s in sources if self._log.is_done(s, self._digest)]
         replaced = {s: result for s, result in earlier.items() if result is not None and s not in set(done)}
         self._report(replaced, overwrite)
-        self._outdated = {result.name for result in replaced.values()}
+        self._outdated = {name_key(result.name) for result in replaced.values()}
         self._is_described = self._json.is_file()
         return {s: restored(result.result, s, self.folder) for s in done if (result := earlier[s]) is not None}
 
     def _require_compatible(self, replaced: set[str]) -> None:
         """Raise if ``panoptic.json`` contains what this run would remove from it."""
         remedy = "give another --out, or replace it with --overwrite"
-        if self._json.exists() and not self._log.results:
+        if not self._json.exists():
+            return
+        if not self._log.results:
             raise InvalidArgumentError(f"{self._json} was not written by panscape predict; {remedy}")
         others = [r for r in self._log.results if r.maps and r.name not in replaced and not self._fits(r)]
         if others:
@@ -161,8 +168,9 @@ class OutputFolder:
     def replace(self, name: str) -> None:
         """Record that results of this name are about to be written."""
         with self._lock:
-            if self._is_described and self._json.is_file() and name in self._outdated:
-                self._describe(self._outdated)  # once, not for every map
+            if name_key(name) in self._outdated:  # once, not for every map
+                self._describe(self._outdated)
+                self._outdated = set()
             self._is_described = False
         self._log.remove(name)
 
@@ -198,8 +206,12 @@ class OutputFolder:
         return Path(path).relative_to(self.folder).as_posix()
 
     def _describe(self, without: Collection[str] = ()) -> None:
-        """Write ``panoptic.json``, if there is any map."""
-        results = [r for r in self._log.results if r.name not in without and self._fits(r)]
+        """Write ``panoptic.json``, if there is any map.
+
+        Args:
+            without: keys of the names of results that are left out.
+        """
+        results = [r for r in self._log.results if name_key(r.name) not in without and self._fits(r)]
         if not any(r.maps for r in results) and not self._json.is_file():
             return
         writer = CocoPanopticWriter(self._json, self.folder / "panoptic", self.labels)
@@ -207,6 +219,8 @@ class OutputFolder:
         for path, result in zip(paths, results, strict=True):
             for image, annotation in result.maps:
                 png = annotation["file_name"]
+                if not (writer.folder / png).is_file():  # the user has removed it
+                    continue
                 name = path if png == f"{result.name}.png" else f"{path}/{png}"
                 writer.record(WrittenMap(writer.folder / png, image | {"file_name": name}, annotation))
         writer.close()
@@ -248,6 +262,22 @@ class OutputFolder:
         return path
 
 
+def require_folder(folder: Path, purpose: str) -> None:
+    """Check that a path is a folder or can become one.
+
+    Raises:
+        InvalidArgumentError: as :func:`make_folder`.
+    """
+    if folder.suffix.lower() in IMAGE_SUFFIXES and not folder.exists():
+        raise InvalidArgumentError(
+            f"expected a folder for {purpose}, got {folder}, the name of an image; give a folder, in which "
+            "results are named like their sources"
+        )
+    for path in (folder, *folder.parents):
+        if os.path.lexists(path) and not path.is_dir():
+            raise InvalidArgumentError(f"expected a folder for {purpose}, but {path} is a file; give another --out")
+
+
 def make_folder(folder: Path, purpose: str) -> None:
     """Create a folder and its parents if they do not exist.
 
@@ -256,14 +286,8 @@ def make_folder(folder: Path, purpose: str) -> None:
             message contains ``purpose``.
         UnwritableFileError: the folder cannot be created.
     """
-    if folder.suffix.lower() in IMAGE_SUFFIXES and not folder.exists():
-        raise InvalidArgumentError(
-            f"expected a folder for {purpose}, got {folder}, the name of an image; give a folder, in which "
-            "results are named like their sources"
-        )
+    require_folder(folder, purpose)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InvalidArgumentError(f"expected a folder for {purpose}, but {error.filename} is a file") from error
     except OSError as error:
         raise UnwritableFileError(folder, f"{error.strerror or error}; give another --out") from error

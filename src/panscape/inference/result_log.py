@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from panscape.atomic_io import atomic_write
 from panscape.errors import UnwritableFileError
+from panscape.inference.results import restored
 from panscape.inference.sources import SourceFile, name_key
 
 
@@ -57,12 +58,13 @@ class ResultLog:
         self._folder = folder
         self._lock = threading.Lock()
         self._results: dict[str, LoggedResult] = {}
+        self._names: dict[str, str] = {}  # by source
         self._options: dict[str, dict[str, Any]] = {}
         self._file: BinaryIO | None = None
         text = self.path.read_bytes() if self.path.is_file() else b""
         self._is_cut = text[-1:] not in (b"", b"\n")  # by a kill
         for line in _json_lines(text):
-            with suppress(KeyError, TypeError):  # a line from elsewhere
+            with suppress(AttributeError, KeyError, TypeError, ValueError):  # a line from elsewhere
                 self._take(line)
 
     def _take(self, line: dict[str, Any]) -> None:
@@ -72,7 +74,20 @@ class ResultLog:
             self._results.pop(name_key(line["replacing"]), None)
         else:
             result = LoggedResult(**line)
+            self._require_usable(result)
+            # The name depends on the other sources of a run: the source may have results of another name.
+            before = self._results.get(name_key(self._names.get(result.source, result.name)))
+            if before is not None and before.source == result.source:
+                del self._results[name_key(before.name)]
             self._results[name_key(result.name)] = result
+            self._names[result.source] = result.name
+
+    def _require_usable(self, result: LoggedResult) -> None:
+        """Raise one of the errors that a line from elsewhere may cause, by doing what is done with a line."""
+        if result.is_complete:
+            restored(result.result, SourceFile(Path(result.source), result.name), self._folder)
+        self._folder.joinpath(*result.files, *((image | annotation)["file_name"] for image, annotation in result.maps))
+        hash(result.options)
 
     @property
     def results(self) -> list[LoggedResult]:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from panscape.cli.printing import fitted, print_json
+from panscape.cli.printing import fitted, print_json, say
 from panscape.metrics.tables import format_table
 
 
@@ -48,3 +48,10 @@ def test_long_lines_of_several_are_wrapped_one_by_one(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "stdout", Terminal())
     monkeypatch.setenv("COLUMNS", "20")
     assert fitted("no value is better than the own\nsaved") == "no value is better\n  than the own\nsaved"
+
+
+def test_characters_that_the_output_cannot_encode_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, "ascii"))
+    say("stra\xdfe\nand \x1b[31m")
+    assert content.getvalue() == b"stra\\xdfe\nand \\x1b[31m\n"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +123,25 @@ def test_a_record_that_a_kill_has_cut_off_or_that_is_missing(length, photos, tmp
     assert predict(photos, out)[1] == 0
 
 
+def test_lines_of_the_record_from_elsewhere_are_ignored(photos, tmp_path):
+    out = tmp_path / "out"
+    predict(photos, out)
+    log = out / "predictions.jsonl"
+    whole = [json.loads(line) for line in log.read_text().splitlines()]
+    odd = [None, "x", [5], {"a": 1}]
+    for line, key, value in itertools.product((0, 1), (*whole[0], *whole[1]), odd):
+        changed = [dict(each) for each in whole]
+        if key in changed[line] and type(changed[line][key]) is not type(value):
+            changed[line][key] = value
+            log.write_text("".join(json.dumps(each) + "\n" for each in changed))
+            with suppress(InvalidArgumentError):  # where it was the label space that has changed
+                OutputFolder(out, SHAPES).begin(find_sources([photos]), {})
+            with OutputFolder(out, SHAPES) as outputs:
+                assert outputs.begin(find_sources([photos]), {}, overwrite=True) == {}
+                outputs.replace("0")
+            assert described(out) in ([], ["2.png"], ["1.png", "2.png"])
+
+
 def test_what_has_changed_is_predicted_again(photos, tmp_path):
     out = tmp_path / "out"
     predict(photos, out)
@@ -151,9 +172,11 @@ def test_earlier_maps_stay_described_until_they_are_replaced(photos, tmp_path):
         predict(photos, out, then=interrupt, style={"opacity": 1.0}, writers=1)
     assert described(out) == ["0.png", "1.png", "2.png"]
     seen = []
-    predict(photos, out, then=lambda: seen.append(described(out)))
-    assert seen == [[], [], []]  # what a kill would leave: no map that was replaced
-    assert described(out) == ["0.png", "1.png", "2.png"]
+    save_png(photos / "-new.png", painted(generated_map(3)))  # sorted before the others
+    predict(photos, out, then=lambda: seen.append(described(out)), writers=1)
+    assert len(seen[0]) in (0, 1, 3)  # what a kill would leave: no map that was replaced
+    assert {*seen[1], *seen[2], *seen[3]} <= {"-new.png"}
+    assert described(out) == ["-new.png", "0.png", "1.png", "2.png"]
 
 
 def test_maps_of_several_runs_are_described_together(photos, tmp_path, caplog):
@@ -166,6 +189,10 @@ def test_maps_of_several_runs_are_described_together(photos, tmp_path, caplog):
     shutil.copy(other / "x.png", other / "0.png")
     assert predict(other, tmp_path / "out")[1] == 1
     assert described(tmp_path / "out") == ["others/0.png", "others/x.png", "photos/1.png", "photos/2.png"]
+    shutil.copy(photos / "0.png", photos / "0.gif")  # 0 is 0_gif and 0_png now
+    predict(photos, tmp_path / "out")
+    names = ["others/0.png", "others/x.png", "photos/0.gif", "photos/0.png", "photos/1.png", "photos/2.png"]
+    assert described(tmp_path / "out") == names
     assert f"replacing the results of 1 other files of the same names in {tmp_path / 'out'}" in caplog.text
     assert f"such as those of {photos / '0.png'}" in caplog.text
 
@@ -179,6 +206,26 @@ def test_maps_of_other_categories_are_not_dropped_silently(photos, tmp_path):
     assert described(out) == ["0.png", "1.png", "2.png"]
     predict(photos, out, model=ColorModel(labels), overwrite=True)
     assert described(out) == ["0.png", "1.png"]
+
+
+def test_a_source_is_described_once_and_removed_maps_are_not(photos, tmp_path):
+    out, night = tmp_path / "out", photos / "night"
+    predict(photos, out)
+    night.mkdir()
+    shutil.copy(photos / "0.png", night)
+    predict(photos, out)  # 0 is photos_0 now, as there are two
+    assert described(out) == ["0.png", "1.png", "2.png", "night/0.png"]
+    for name in ("1", "night_0"):
+        (out / f"panoptic/{name}.png").unlink()
+    predict(photos / "2.png", out, overwrite=True)
+    assert described(out) == ["0.png", "2.png"]
+
+
+@pytest.mark.parametrize("name", ["panoptic", "panoptic.json", "predictions.jsonl"])
+def test_a_name_taken_by_another_kind_is_refused_before_predicting(name, tmp_path):
+    (tmp_path / name).touch() if name == "panoptic" else (tmp_path / name).mkdir()
+    with pytest.raises(InvalidArgumentError, match=r"names is taken by another kind in .*; give another --out"):
+        OutputFolder(tmp_path, SHAPES)
 
 
 def test_a_description_from_elsewhere_is_not_replaced_silently(photos, tmp_path):
