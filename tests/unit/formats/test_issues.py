@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from panscape.errors import listed, shown
-from panscape.formats.issues import Issue, IssueKind, count_by_kind, escape_control_chars
+from panscape.errors import escape_control_chars
+from panscape.formats.issues import Issue, IssueKind, count_by_kind
 
 
 def test_issues_are_counted_and_printed_safely() -> None:
