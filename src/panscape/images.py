@@ -21,7 +21,31 @@ from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.input_files import require_file
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_FORMATS = {
+    "JPEG": ".jpg .jpeg .jpe .jfif",
+    "PNG": ".png .apng",
+    "TIFF": ".tif .tiff",
+    "WEBP": ".webp",
+    "AVIF": ".avif .avifs",
+    "BMP": ".bmp",
+    "DIB": ".dib",
+    "GIF": ".gif",
+    "JPEG2000": ".jp2 .j2k .jpc .jpf .jpx .j2c",
+    "MPO": ".mpo",
+    "PCX": ".pcx",
+    "PPM": ".ppm .pgm .pbm .pnm .pfm",
+    "PSD": ".psd",
+    "QOI": ".qoi",
+    "SGI": ".sgi .rgb .rgba .bw",
+    "SUN": ".ras",
+    "TGA": ".tga .icb .vda .vst",
+}
+"""Pillow's names of the formats that are opened, with their suffixes.
+
+Others are refused: Pillow passes PostScript to Ghostscript, and some of its readers start other programs too.
+"""
+
+IMAGE_SUFFIXES = frozenset(" ".join(_FORMATS.values()).split())
 """File name suffixes of images in a folder, in lower case."""
 
 MAX_JPEG_SIDE = 65500
@@ -38,16 +62,18 @@ class _UnsuitableValuesError(ValueError):
     """An image was read, but the range of its values is unknown or unsupported."""
 
 
-def load_image(path: str | os.PathLike[str]) -> Tensor:
+def load_image(path: str | os.PathLike[str], *, apply_orientation: bool = True) -> Tensor:
     """Read an image.
 
-    The camera's orientation (EXIF) is applied. Grey becomes three equal channels; 16-bit grey is scaled to 8 bits
+    Grey becomes three equal channels; 16-bit grey is scaled to 8 bits
     (divided by 257 and rounded, never clipped). Pillow reads only the upper 8 bits of 16-bit color channels.
     Transparent images are composited over white, CMYK and palettes become RGB. The first frame of a multi-frame file
     is used.
 
     Args:
-        path: a file that Pillow reads; URLs are not read.
+        path: an image file; URLs are not read.
+        apply_orientation: rotate or mirror the image as its EXIF tag says, as viewers do; False returns the stored
+            pixels, for labels that were drawn on these.
 
     Returns:
         uint8 [3, H, W], red, green, blue.
@@ -57,7 +83,7 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
             ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
     """
     with open_image(path) as image:
-        return _to_tensor(image)
+        return _to_tensor(image, apply_orientation=apply_orientation)
 
 
 @contextmanager
@@ -76,7 +102,8 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     path = Path(path)
     require_file(path)
     try:
-        with Image.open(path) as image:
+        Image.init()  # else Pillow knows the formats of its most common plugins only
+        with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
             yield image
     except _BOMB as error:
         raise UnreadableFileError(
@@ -185,8 +212,8 @@ def encode_image(image: Image.Image, encoding: str, **options: int) -> bytes:
     return buffer.getvalue()
 
 
-def _to_tensor(image: Image.Image) -> Tensor:
-    array = np.array(_to_rgb(ImageOps.exif_transpose(image)))
+def _to_tensor(image: Image.Image, *, apply_orientation: bool = True) -> Tensor:
+    array = np.array(_to_rgb(ImageOps.exif_transpose(image) if apply_orientation else image))
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
 

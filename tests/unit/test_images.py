@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
 import zlib
 
 import numpy as np
@@ -71,6 +72,7 @@ def test_the_orientation_of_the_camera_is_applied_once(tmp_path, orientation, un
     path = written(tmp_path, Image.fromarray(rgb), exif=exif)
     want = undo(rgb).transpose(2, 0, 1)
     assert np.array_equal(load_image(path).numpy(), want)
+    assert np.array_equal(load_image(path, apply_orientation=False).numpy(), rgb.transpose(2, 0, 1))
     with Image.open(path) as image:
         assert np.array_equal(to_image_tensor(image).numpy(), want)
         assert np.array_equal(to_image_tensor(image).numpy(), want), "the caller's image was changed"
@@ -289,9 +291,38 @@ def test_png_round_trip_and_nothing_half_written(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
 
 
-def test_suffixes_are_what_pillow_reads():
-    assert set(Image.registered_extensions()) >= IMAGE_SUFFIXES
+def test_suffixes_are_those_of_pillow_for_the_opened_formats():
+    formats = {Image.registered_extensions()[suffix] for suffix in IMAGE_SUFFIXES}
+    assert formats == {
+        "JPEG",
+        "PNG",
+        "TIFF",
+        "WEBP",
+        "AVIF",
+        "BMP",
+        "DIB",
+        "GIF",
+        "JPEG2000",
+        "MPO",
+        "PCX",
+        "PPM",
+        "PSD",
+        "QOI",
+        "SGI",
+        "SUN",
+        "TGA",
+    }
+    assert {suffix for suffix, name in Image.registered_extensions().items() if name in formats} == IMAGE_SUFFIXES
     assert issubclass(UnreadableFileError, PanscapeError)
+
+
+def test_postscript_never_reaches_another_program(tmp_path, monkeypatch):
+    path = tmp_path / "image.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    for start in ("Popen", "call", "check_call", "check_output", "run"):
+        monkeypatch.setattr(subprocess, start, lambda *_, **__: pytest.fail("a program was started"))
+    with pytest.raises(UnreadableFileError, match=r"image\.png: expected a whole image"):
+        load_image(path)
 
 
 def test_a_jpeg_keeps_thin_colored_lines(tmp_path):
