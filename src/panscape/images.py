@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,110 +12,121 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.input_files import require_file
+from panscape.image_depth import depth_of, grey_values, is_deep, read_deep, to_8_bits
+from panscape.image_files import DAMAGE, IMAGE_SUFFIXES, UnsuitableValuesError, decode, in_one_line, open_image
+from panscape.notes import note_once
 
-_FORMATS = {
-    "JPEG": ".jpg .jpeg .jpe .jfif",
-    "PNG": ".png .apng",
-    "TIFF": ".tif .tiff",
-    "WEBP": ".webp",
-    "AVIF": ".avif .avifs",
-    "BMP": ".bmp",
-    "DIB": ".dib",
-    "GIF": ".gif",
-    "JPEG2000": ".jp2 .j2k .jpc .jpf .jpx .j2c",
-    "MPO": ".mpo",
-    "PCX": ".pcx",
-    "PPM": ".ppm .pgm .pbm .pnm .pfm",
-    "PSD": ".psd",
-    "QOI": ".qoi",
-    "SGI": ".sgi .rgb .rgba .bw",
-    "SUN": ".ras",
-    "TGA": ".tga .icb .vda .vst",
-}
-"""Pillow's names of the formats that are opened, with their suffixes.
-
-Others are refused: Pillow passes PostScript to Ghostscript, and some of its readers start other programs too.
-"""
-
-IMAGE_SUFFIXES = frozenset(" ".join(_FORMATS.values()).split())
-"""File name suffixes of images in a folder, in lower case."""
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_JPEG_SIDE",
+    "ImageSource",
+    "encode_image",
+    "find_bit_depth",
+    "load_image",
+    "open_image",
+    "resize_images",
+    "save_jpeg",
+    "save_png",
+    "to_image_tensor",
+]
 
 MAX_JPEG_SIDE = 65500
 """Largest height and width of a JPEG, a limit of libjpeg."""
 
+_NUM_SAMPLED = 16  # images from which the bit depth of many is found
+
+# By the number in the EXIF tag: how to turn the stored pixels upright.
+_TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+_INVERSE = {6: 8, 8: 6}  # each other turn undoes itself
+
+_logger = logging.getLogger(__name__)
+
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 
-# Exceptions that Pillow's readers raise on damaged files.
-_DAMAGE = (OSError, EOFError, SyntaxError, ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error)
-_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
-
-class _UnsuitableValuesError(ValueError):
-    """An image was read, but the range of its values is unknown or unsupported."""
-
-
-def load_image(path: str | os.PathLike[str], *, apply_orientation: bool = True) -> Tensor:
+def load_image(path: str | os.PathLike[str], *, apply_orientation: bool = True, bit_depth: int | None = None) -> Tensor:
     """Read an image.
 
-    Grey becomes three equal channels; 16-bit grey is scaled to 8 bits
-    (divided by 257 and rounded, never clipped). Pillow reads only the upper 8 bits of 16-bit color channels.
-    Transparent images are composited over white, CMYK and palettes become RGB. The first frame of a multi-frame file
-    is used.
+    Grey becomes three equal channels, CMYK and palettes become RGB. Values of more than 8 bits are scaled to 8 and
+    rounded. Transparent images are composited over white; a fourth band that varies like a color, such as near infrared
+    in a GeoTIFF, is no transparency and is left out, with a note. The first frame of a multi-frame file is used. A PNG
+    with damaged metadata and a JPEG without its end marker are read, with a note.
 
     Args:
         path: an image file; URLs are not read.
         apply_orientation: rotate or mirror the image as its EXIF tag says, as viewers do; False returns the stored
             pixels, for labels that were drawn on these.
+        bit_depth: number of bits of the brightest value in files of 16 bits, 8 to 16; brighter values are clipped, with
+            a note. None takes the smallest usual number (8, 10, 11, 12, 14, 16) that holds the values of this image;
+            see :func:`find_bit_depth` for the same number for many.
 
     Returns:
         uint8 [3, H, W], red, green, blue.
 
     Raises:
-        UnreadableFileError: the file is missing, not an image or damaged, a URL, or it is larger than
-            ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
+        UnreadableFileError: the file is missing, damaged, not an image, a URL, too large, or has bands or values whose
+            color is unknown; the message says how to convert it.
+        InvalidArgumentError: ``bit_depth`` is out of range.
     """
+    if bit_depth is not None and not 8 <= bit_depth <= 16:
+        raise InvalidArgumentError(f"expected a bit depth of 8 to 16, got {bit_depth}")
     with open_image(path) as image:
-        return _to_tensor(image, apply_orientation=apply_orientation)
+        # Pillow applies the orientation of a TIFF while it decodes.
+        undone = _orientation(image, path) if image.format == "TIFF" and not apply_orientation else 1
+        if is_deep(image):
+            with open_image(path) as again:
+                decoded = _with_8_bits(read_deep(image, again), bit_depth, path)
+        else:
+            decoded = decode(image, path)
+        pixels = np.array(_to_rgb(decoded, path))
+        orientation = _orientation(image, path) if apply_orientation else _INVERSE.get(undone, undone)
+    return _to_tensor(_turned(pixels, orientation))
 
 
-@contextmanager
-def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """Open an image; all errors of Pillow while the block decodes it become one kind of error.
+def find_bit_depth(paths: Sequence[str | os.PathLike[str]]) -> int | None:
+    """Return the bit depth that the deep images among many show, for :func:`load_image`, and log it if it is below 16.
 
     Args:
-        path: a file that Pillow reads.
+        paths: image files; up to 16 of them are read, evenly spaced.
 
-    Raises:
-        UnreadableFileError: the file is missing, not an image or damaged, or it is larger than
-            ``PIL.Image.MAX_IMAGE_PIXELS`` allows.
+    Returns:
+        The number of bits that holds the values of all read images of more than 8 bits; None if there are none.
     """
-    if "://" in os.fspath(path):
-        raise UnreadableFileError(path, "URLs are not supported; download the file and give its path")
-    path = Path(path)
-    require_file(path)
-    try:
-        Image.init()  # else Pillow knows the formats of its most common plugins only
-        with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
-            yield image
-    except _BOMB as error:
-        raise UnreadableFileError(
-            path,
-            f"the image is larger than the limit against decompression bombs ({error}); split it into tiles, or raise "
-            "PIL.Image.MAX_IMAGE_PIXELS if you trust it",
-        ) from error
-    except _UnsuitableValuesError as error:
-        raise UnreadableFileError(path, str(error)) from error
-    except _DAMAGE as error:
-        raise UnreadableFileError(
-            path, f"expected a whole image in a format that Pillow reads, but {_in_one_line(error)}; replace the file"
-        ) from error
+    depths = {}
+    for path in paths[:: max(1, len(paths) // _NUM_SAMPLED)][:_NUM_SAMPLED]:
+        try:
+            with open_image(path) as image:
+                if is_deep(image):
+                    with open_image(path) as again:
+                        depths[path] = depth_of(_colors(read_deep(image, again)))
+        except UnreadableFileError:  # reported when it is used
+            continue
+    if not depths:
+        return None
+    first, found = next(iter(depths)), max(depths.values())
+    if found < 16:
+        _logger.warning(
+            "%s: files of 16 bits whose values use %d; the value %d becomes white (--bit-depth overrides it)",
+            first,
+            found,
+            (1 << found) - 1,
+        )
+    return found
 
 
 def to_image_tensor(source: ImageSource) -> Tensor:
@@ -138,11 +148,12 @@ def to_image_tensor(source: ImageSource) -> Tensor:
         return load_image(source)
     if isinstance(source, Image.Image):
         try:
-            return _to_tensor(source)
-        except _UnsuitableValuesError as error:
+            source.load()
+            return _to_tensor(_turned(np.array(_to_rgb(source, "image")), _orientation(source, "image")))
+        except UnsuitableValuesError as error:
             raise InvalidArgumentError(str(error)) from error
-        except _DAMAGE as error:  # PIL images are lazy: a damaged file raises only here
-            raise InvalidArgumentError(f"expected a readable PIL image, but {_in_one_line(error)}") from error
+        except DAMAGE as error:  # PIL images are lazy: a damaged file raises only here
+            raise InvalidArgumentError(f"expected a readable PIL image, but {in_one_line(error)}") from error
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Tensor):
@@ -212,34 +223,64 @@ def encode_image(image: Image.Image, encoding: str, **options: int) -> bytes:
     return buffer.getvalue()
 
 
-def _to_tensor(image: Image.Image, *, apply_orientation: bool = True) -> Tensor:
-    array = np.array(_to_rgb(ImageOps.exif_transpose(image) if apply_orientation else image))
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+def _to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, name: object) -> Image.Image:
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _from_deep_grey(np.asarray(image).astype(np.int64))
+        return _with_8_bits(grey_values(image), None, name).convert("RGB")
     if image.mode == "F":
-        raise _UnsuitableValuesError(
+        raise UnsuitableValuesError(
             "expected an image of integers, got floating-point values of unknown range; save it with 8 or 16 bits"
         )
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        return _over_white(image.convert("RGBA"), name)
     return image.convert("RGB")
 
 
-def _from_deep_grey(values: NDArray[np.int64]) -> Image.Image:
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise _UnsuitableValuesError(
-            f"expected grey values of 16 bits, 0..65535, got {low}..{high}; save the image with 8 or 16 bits"
-        )
-    # 65535 / 255 = 257: white stays white.
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+def _over_white(image: Image.Image, name: object) -> Image.Image:
+    """Composite an RGBA image over white, if its fourth band is a transparency: opaque or not at most pixels."""
+    count = image.getchannel("A").histogram()
+    if count[255] == 0 or 2 * (count[0] + count[255]) < sum(count):
+        note_once(name, "its fourth band varies like a color or is nowhere opaque; it is not used as transparency")
+    elif count[255] < sum(count):
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _with_8_bits(values: NDArray[np.uint16], bit_depth: int | None, name: object) -> Image.Image:
+    """Return values [H, W], [H, W, 3] or [H, W, 4] of 16 bits as an image of 8 bits."""
+    colors = _colors(values)
+    shown = depth_of(colors)
+    if bit_depth is not None and shown > bit_depth:
+        note_once(name, f"its values exceed the {bit_depth} bits of the other images and are clipped; set --bit-depth")
+    pixels = to_8_bits(colors, bit_depth or shown)
+    if values.shape[2:] == (4,):
+        alpha = values[..., 3]
+        pixels = np.dstack([pixels, to_8_bits(alpha, depth_of(alpha))])
+    return Image.fromarray(pixels)
+
+
+def _colors(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    return values[..., :3] if values.ndim == 3 else values
+
+
+def _orientation(image: Image.Image, name: object) -> int:
+    """Return the number in the EXIF tag, 1 to 8; 1 (as stored) if there is none."""
+    try:
+        number = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except DAMAGE:
+        note_once(name, "its EXIF data are damaged and ignored")
+        return 1
+    return number if number in _TURNS else 1
+
+
+def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Return pixels [H, W, C], stored with this orientation, upright."""
+    return _TURNS[orientation](pixels)
 
 
 def _from_array(array: NDArray[Any]) -> Tensor:
@@ -272,7 +313,3 @@ def _described(value: object) -> str:
     if isinstance(value, Tensor | np.ndarray):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     return type(value).__name__
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from panscape import notes
 from panscape.errors import escape_control_chars
 
 VERBOSITY_HELP = "-v, --verbose also prints details; -q, --quiet prints only results, warnings and errors."
@@ -32,6 +33,7 @@ def on_stderr(level: int) -> Iterator[None]:
     Args:
         level: lowest level of panscape's records; DEBUG also prints the warnings of other libraries.
     """
+    notes.start_run()
     handler = _StderrHandler()
     handler.setFormatter(_Formatter())
     if level > logging.DEBUG:

@@ -1,0 +1,250 @@
+"""Open image files of unknown origin: formats, size limit, repairs without loss, and errors that name the remedy."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import IO
+
+from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+
+from panscape import tiff_files
+from panscape.errors import PanscapeError, UnreadableFileError
+from panscape.input_files import require_file
+from panscape.notes import note_once
+
+_FORMATS = {
+    "JPEG": ".jpg .jpeg .jpe .jfif",
+    "PNG": ".png .apng",
+    "TIFF": ".tif .tiff",
+    "WEBP": ".webp",
+    "AVIF": ".avif .avifs",
+    "BMP": ".bmp",
+    "DIB": ".dib",
+    "GIF": ".gif",
+    "JPEG2000": ".jp2 .j2k .jpc .jpf .jpx .j2c",
+    "MPO": ".mpo",
+    "PCX": ".pcx",
+    "PPM": ".ppm .pgm .pbm .pnm .pfm",
+    "PSD": ".psd",
+    "QOI": ".qoi",
+    "SGI": ".sgi .rgb .rgba .bw",
+    "SUN": ".ras",
+    "TGA": ".tga .icb .vda .vst",
+}
+"""Pillow's names of the formats that are opened, with their suffixes.
+
+Others are refused: Pillow passes PostScript to Ghostscript, and some of its readers start other programs too.
+"""
+
+_HEIF_SUFFIXES = ".heic .heif .hif"
+_HEIF = re.compile(rb"....ftyp(?!.*avi[fs]).*(hei[cxms]|hev[cxms])", re.DOTALL)  # brands in the first box
+
+IMAGE_SUFFIXES = frozenset(f"{' '.join(_FORMATS.values())} {_HEIF_SUFFIXES}".split())
+"""File name suffixes of images in a folder, in lower case."""
+
+# Exceptions that Pillow's readers raise on damaged files.
+DAMAGE = (
+    *(OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, MemoryError),
+    *(AttributeError, AssertionError, struct.error, zlib.error),
+)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+_START = 64  # bytes that identify a format
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # all that the pixels depend on
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+_OTHER_CONTENT = {  # by the first bytes: what it is, and the remedy
+    b"%!PS": ("PostScript", "convert it to PNG"),
+    b"%PDF": ("a PDF", "convert its pages to PNG"),
+    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file with: git lfs pull"),
+    b"<svg": ("an SVG", "convert it to PNG"),
+    b"<!DOCTYPE": ("a web page", "download the image itself"),
+    b"<html": ("a web page", "download the image itself"),
+}
+
+
+class UnsuitableValuesError(ValueError):
+    """An image was read, but the range of its values is unknown or unsupported."""
+
+
+@contextmanager
+def open_image(path: str | os.PathLike[str]) -> Iterator[ImageFile]:
+    """Open an image; all errors of Pillow while the block decodes it become one kind of error.
+
+    A PNG with damaged metadata is opened without these, with a note.
+
+    Args:
+        path: a file in one of the formats of :data:`IMAGE_SUFFIXES`, whatever its name.
+
+    Raises:
+        UnreadableFileError: the file is missing, not an image or damaged, or it is larger than :func:`pixel_limit`
+            allows.
+    """
+    if "://" in os.fspath(path):
+        raise UnreadableFileError(path, "URLs are not supported; download the file and give its path")
+    path = Path(path)
+    require_file(path)
+    libtiff_lines: list[str] = []
+    with _one_error(path, libtiff_lines), path.open("rb") as stream:
+        start = stream.read(_START)
+        is_tiff = start[:2] in (b"II", b"MM")
+        with (
+            tiff_files.captured_lines(libtiff_lines) if is_tiff else nullcontext(),
+            _opened(stream, start, path) as image,
+        ):
+            yield image
+
+
+def decode(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
+    """Decode the pixels of an opened image.
+
+    Returns:
+        The image, or a copy of it if nothing but the end marker of a JPEG is missing, with a note.
+    """
+    try:
+        image.load()
+    except OSError:
+        completed = _completed_jpeg(Path(path).read_bytes()) if image.format in ("JPEG", "MPO") else None
+        if completed is None:
+            raise
+        note_once(path, "the end marker of the JPEG is missing, but no pixel")
+        return completed
+    return image
+
+
+@contextmanager
+def pixel_limit(num_pixels: int) -> Iterator[None]:
+    """Refuse larger images within the block, in the whole process, as Pillow has only one limit.
+
+    Args:
+        num_pixels: the largest number of pixels of an image.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = num_pixels // 2  # Pillow warns above this number, and refuses above twice this number
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+@contextmanager
+def _one_error(path: Path, lines: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except _BOMB as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise UnreadableFileError(
+            path,
+            f"the image is larger than the limit of {limit} pixels ({error}); split it into tiles, or raise the limit: "
+            "panscape predict --max-pixels, in Python PIL.Image.MAX_IMAGE_PIXELS",
+        ) from error
+    except UnsuitableValuesError as error:
+        raise UnreadableFileError(path, str(error)) from error
+    except UnidentifiedImageError as error:
+        raise UnreadableFileError(path, _diagnosis(path)) from error
+    except PanscapeError:
+        raise
+    except DAMAGE as error:
+        reason = lines[0] if lines else in_one_line(error)
+        raise UnreadableFileError(
+            path, f"expected a whole image in a format that Pillow reads, but {reason}; replace the file"
+        ) from error
+
+
+def _opened(stream: IO[bytes], start: bytes, path: Path) -> ImageFile:
+    if _HEIF.match(start):
+        return _open_heif(stream, path)
+    layout = tiff_files.layout_of(stream)
+    if layout is not None and (fault := layout.fault(path)):
+        raise UnreadableFileError(path, fault)
+    try:
+        image = _open_listed(stream)
+    except DAMAGE:
+        if layout is not None:
+            raise UnreadableFileError(
+                path, f"expected bands that Pillow reads, got {layout}; {layout.conversion(path)}"
+            ) from None
+        if not start.startswith(_PNG_SIGNATURE):
+            raise
+        stream.seek(0)
+        data = stream.read()
+        reduced = _without_metadata(data)
+        if reduced == data:
+            raise
+        image = _open_listed(io.BytesIO(reduced))
+        note_once(path, "its damaged metadata is ignored; the pixels are whole")
+    if layout is not None:
+        tiff_files.note_unused_bands(image, layout, path)
+    return image
+
+
+def _open_listed(stream: IO[bytes]) -> ImageFile:
+    stream.seek(0)
+    Image.init()  # else Pillow knows the formats of its most common plugins only
+    return Image.open(stream, formats=[name for name in _FORMATS if name in Image.OPEN])
+
+
+def _open_heif(stream: IO[bytes], path: Path) -> ImageFile:
+    try:
+        from pi_heif import HeifImageFile  # decoders under the LGPL; pillow-heif contains an encoder under the GPL
+    except ImportError as error:
+        raise UnreadableFileError(
+            path,
+            "reading HEIC needs pi_heif; install it with: pip install 'panscape[heif]', or export the photo as JPEG",
+        ) from error
+    stream.seek(0)
+    image: ImageFile = HeifImageFile(stream)
+    return image
+
+
+def _without_metadata(data: bytes) -> bytes:
+    """Return a PNG with those chunks only that its pixels depend on."""
+    kept, position = [data[:8]], 8
+    while position + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if name in _CHUNKS:
+            kept.append(data[position:end])
+        position = end
+    return b"".join(kept)
+
+
+def _completed_jpeg(data: bytes) -> Image.Image | None:
+    """Return the image of a JPEG without its end marker; None if pixels are missing too.
+
+    Missing pixels would depend on what follows the data, so two different continuations tell.
+    """
+    data = data.rstrip(b"\xff")
+    decoded = []
+    for continuation in (b"", b"\x55" * 64):
+        with Image.open(io.BytesIO(data + continuation + _JPEG_END), formats=["JPEG"]) as image:
+            image.load()
+            decoded.append(image)
+    first, second = decoded
+    return first if first.tobytes() == second.tobytes() else None
+
+
+def _diagnosis(path: Path) -> str:
+    """Return why no format fits a file, and what to do."""
+    with path.open("rb") as stream:
+        start = stream.read(_START)
+        if not start:
+            return "expected an image, got an empty file; replace it"
+        for beginning, (content, remedy) in _OTHER_CONTENT.items():
+            if start.lstrip().lower().startswith(beginning.lower()):
+                return f"expected an image, got {content}; {remedy}"
+    return "expected a whole image in a format that Pillow reads, got something else; replace the file"
+
+
+def in_one_line(error: Exception) -> str:
+    """Return the text of an error without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
