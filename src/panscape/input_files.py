@@ -12,7 +12,8 @@ import json
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,12 +159,14 @@ class FileFolder:
         return path
 
 
-def find_files(folder: Path, suffixes: Collection[str], ending: str = "", *, is_recursive: bool = True) -> list[Path]:
+def find_files(
+    folder: Path, suffixes: Collection[str] | None = None, ending: str = "", *, is_recursive: bool = True
+) -> list[Path]:
     """Return the visible files of a folder and its subfolders, sorted by path.
 
     Args:
         folder: the folder; links to other folders are followed, but no folder is searched twice.
-        suffixes: of the files, in lower case; the case of names never matters.
+        suffixes: of the files, in lower case; the case of names never matters. None for all files.
         ending: of the stems of the files.
         is_recursive: search subfolders too.
 
@@ -171,7 +174,17 @@ def find_files(folder: Path, suffixes: Collection[str], ending: str = "", *, is_
         UnreadableFileError: a folder cannot be listed.
     """
     found = _walk(folder, set() if is_recursive else None)
-    return sorted(p for p in found if p.suffix.lower() in suffixes and p.stem.casefold().endswith(ending.casefold()))
+    return sorted(
+        p
+        for p in found
+        if (suffixes is None or p.suffix.lower() in suffixes) and p.stem.casefold().endswith(ending.casefold())
+    )
+
+
+def counts_by_suffix(paths: Iterable[Path]) -> str:
+    """Return how many files have each suffix in lower case, the most frequent first, such as "12 .txt, 1 .xml"."""
+    counts = Counter(path.suffix.lower() or "without suffix" for path in paths)
+    return ", ".join(f"{number} {suffix}" for suffix, number in sorted(counts.items(), key=lambda c: (-c[1], c[0])))
 
 
 def _walk(folder: Path, visited: set[tuple[int, int]] | None) -> Iterator[Path]:

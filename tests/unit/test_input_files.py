@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from panscape.errors import UnreadableFileError
-from panscape.input_files import FileFolder, FileNameError, find_files, load_json, require_file
+from panscape.input_files import FileFolder, FileNameError, counts_by_suffix, find_files, load_json, require_file
 
 
 @pytest.fixture
@@ -105,3 +105,11 @@ def test_files_are_found_in_any_case_and_through_links_once(folder: Path) -> Non
     assert find_files(folder, {".png"}, is_recursive=False) == [folder / "a.png"]
     with pytest.raises(UnreadableFileError, match="cannot list this folder"):
         find_files(folder / "missing", {".png"})
+
+
+def test_files_are_counted_by_suffix(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.TXT", "c.heic", "README"):
+        (tmp_path / name).touch()
+    found = find_files(tmp_path)
+    assert len(found) == 4
+    assert counts_by_suffix(found) == "2 .txt, 1 .heic, 1 without suffix"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.images import IMAGE_SUFFIXES
-from panscape.input_files import find_files
+from panscape.input_files import counts_by_suffix, find_files
+
+_logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 """File name suffixes of videos, in lower case."""
@@ -90,28 +93,35 @@ def _expand(given: str, forbidden: Path | None) -> list[Path]:
     if _lies_in(path, forbidden) and os.path.lexists(path):
         raise InvalidArgumentError(f"{path} is in the output folder {forbidden}; choose another output folder")
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises an error for names that are too long
-        paths = [p for p in find_files(path, IMAGE_SUFFIXES | VIDEO_SUFFIXES) if not _lies_in(p, forbidden)]
-        if not paths:
+        files = [p for p in find_files(path) if not _lies_in(p, forbidden)]
+        if not any(map(_is_wanted, files)):
             raise InvalidArgumentError(
-                f"found no image or video in the folder {path} or its subfolders; "
+                f"found no image or video in the folder {path} or its subfolders, but "
+                f"{counts_by_suffix(files) or 'nothing'}; "
                 f"supported suffixes are {', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}"
             )
-        return paths
+        return _wanted_of(files, given)
     if os.path.lexists(path):
         return [path]
     if glob.has_magic(given):
         matches = sorted(Path(m) for m in glob.glob(given, recursive=True))  # noqa: PTH207 - Path.glob is relative
-        files = [m for m in matches if _is_wanted(m) and not m.is_dir() and not _lies_in(m, forbidden)]
-        if not files:
+        files = [m for m in matches if not m.name.startswith(".") and not m.is_dir() and not _lies_in(m, forbidden)]
+        if not any(map(_is_wanted, files)):
             raise InvalidArgumentError(f"no image or video matches the pattern {given!r}; check it, and quote it")
-        return files
+        return _wanted_of(files, given)
     if "://" in given:
         raise UnreadableFileError(given, "URLs are not supported; download the file and give its path")
     raise UnreadableFileError(given, f"no such file or folder{_nearest(path)} (working directory {Path.cwd()})")
 
 
+def _wanted_of(files: Sequence[Path], given: str) -> list[Path]:
+    if others := counts_by_suffix(p for p in files if not _is_wanted(p)):
+        _logger.info("%s: skipped files without the suffix of an image or video: %s", given, others)
+    return [p for p in files if _is_wanted(p)]
+
+
 def _is_wanted(path: Path) -> bool:
-    return not path.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 def _lies_in(path: Path, folder: Path | None) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from pathlib import Path
 
@@ -50,6 +51,20 @@ def test_videos_are_recognised_by_their_ending(folder):
 def test_a_pattern_matches_sorted(folder):
     assert found("shots/*.*") == [("shots/a.PNG", "a"), ("shots/b.jpg", "b"), ("shots/v.mp4", "v")]
     assert found("shots/**/[cd].*") == [("shots/inner/c.tif", "c"), ("shots/inner/deep/d.webp", "d")]
+
+
+def test_skipped_files_are_counted_by_suffix(folder, caplog):
+    caplog.set_level(logging.INFO)
+    for name in ("c.CR2", "inner/e.cr2", "f.JFIF", "g.avif", "h.HEIC"):
+        (folder / name).touch()
+    assert {name for _, name in found("shots")} == {*"abcdfghv"}
+    found("shots/*.*")
+    message = "skipped files without the suffix of an image or video"
+    assert caplog.messages == [f"shots: {message}: 2 .cr2, 1 .txt", f"shots/*.*: {message}: 1 .cr2, 1 .txt"]
+    (folder / "inner" / "raw").mkdir()
+    (folder / "inner" / "raw" / "a.cr2").touch()
+    with pytest.raises(InvalidArgumentError, match=r"found no image or video in .*, but 1 \.cr2; supp"):
+        find_sources(["shots/inner/raw"])
 
 
 def test_the_order_given_is_kept_and_nothing_comes_twice(folder):
