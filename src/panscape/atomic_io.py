@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from panscape.errors import InvalidArgumentError
+from panscape.errors import DiskFullError, InvalidArgumentError, PanscapeError, UnwritableFileError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -24,6 +27,8 @@ def atomic_write(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
 
     Raises:
         InvalidArgumentError: the folder does not exist.
+        DiskFullError: the disk is full.
+        UnwritableFileError: the system refuses the file for another reason.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -37,8 +42,28 @@ def atomic_write(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         os.replace(temporary, path)  # noqa: PTH105 - Path.replace reads like str.replace here
         if durable and os.name != "nt":  # Windows has no file descriptors of folders
             _sync(path.parent)
+    except OSError as error:
+        # Errors in writing have no file name; the block may also read other files.
+        if isinstance(error, PanscapeError) or error.filename not in (None, str(temporary)):
+            raise
+        raise _unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that is too long, or a disk that became read-only
+            temporary.unlink()
+
+
+def _unwritable(path: Path, error: OSError) -> UnwritableFileError:
+    if error.errno in _NO_SPACE:
+        return DiskFullError(path, "the disk is full; free space, or write to another folder", error)
+    remedies = {
+        errno.EROFS: "the disk is read-only; write to another folder",
+        errno.EACCES: "no permission; write to another folder, or change its permissions",
+        errno.EPERM: "no permission; write to another folder, or change its permissions",
+        errno.EISDIR: "a folder has this name; move it, or write to another folder",
+        errno.ENAMETOOLONG: "the name is too long; shorten the name of the input",
+    }
+    reason = f"{error.strerror or error}; check the disk, or write to another folder"
+    return UnwritableFileError(path, remedies.get(error.errno or 0, reason), error)
 
 
 def _sync(path: Path) -> None:
@@ -57,7 +82,7 @@ def write_json(path: str | Path, content: object) -> None:
         content: dicts, lists, strings and numbers.
 
     Raises:
-        InvalidArgumentError: the folder does not exist.
+        PanscapeError: as :func:`atomic_write`.
     """
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content), encoding="utf-8")

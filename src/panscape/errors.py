@@ -66,11 +66,17 @@ class UnwritableFileError(PanscapeError, OSError):
     Args:
         path: the file.
         reason: the cause and the remedy.
+        cause: the error of the system, whose number and text the new one has too.
     """
 
-    def __init__(self, path: object, reason: str) -> None:
+    def __init__(self, path: object, reason: str, cause: OSError | None = None) -> None:
         self.path = path
         super().__init__(f"cannot write {path}: {reason}")
+        if cause is not None:
+            self.errno, self.strerror = cause.errno, cause.strerror
+
+    def __str__(self) -> str:  # OSError would print its number and text instead
+        return str(self.args[0])
 
 
 class DiskFullError(UnwritableFileError):
