@@ -143,7 +143,8 @@ def note_unused_bands(image: Image.Image, layout: TiffLayout, path: Path) -> Non
     """Note the bands of an opened TIFF that Pillow leaves out."""
     used = len(image.mode.partition(";")[0].replace("X", ""))
     if layout.num_bands > used:
-        note_once(path, f"only {used} of its {layout.num_bands} bands are used")
+        which = "band 1 is" if used == 1 else f"bands 1 to {used} are"
+        note_once(path, f"only {which} used of its {layout.num_bands} bands")
 
 
 @contextmanager

@@ -223,7 +223,7 @@ def test_unused_bands_are_noted_once(tmp_path, caplog):
         read = load_image(file_of(tmp_path, tiff(pixels, extra=(0, 0)), name))
         assert np.array_equal(read, pixels[..., :3].transpose(2, 0, 1))
     assert caplog.messages == [
-        f"{tmp_path}/a.tif: only 3 of its 5 bands are used (logged once; other files may be alike)"
+        f"{tmp_path}/a.tif: only bands 1 to 3 are used of its 5 bands (logged once; other files may be alike)"
     ]
 
 
