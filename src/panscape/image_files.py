@@ -44,6 +44,7 @@ _FORMATS = {
 Others are refused: Pillow passes PostScript to Ghostscript, and some of its readers start other programs too.
 """
 
+_ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}  # other formats use frames for thumbnails, depth and reduced versions
 _HEIF_SUFFIXES = ".heic .heif .hif"
 _HEIF = re.compile(rb"....ftyp(?!.*avi[fs]).*(hei[cxms]|hev[cxms])", re.DOTALL)  # brands in the first box
 
@@ -184,6 +185,8 @@ def _opened(stream: IO[bytes], start: bytes, path: Path) -> ImageFile:
         note_once(path, "its damaged metadata is ignored; the pixels are whole")
     if layout is not None:
         tiff_files.note_unused_bands(image, layout, path)
+    if image.format in _ANIMATED and getattr(image, "is_animated", False):
+        note_once(path, "it is an animation, of which only the first frame is used")
     return image
 
 

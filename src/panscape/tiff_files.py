@@ -63,6 +63,8 @@ class TiffLayout:
             return f"expected integers, got {self}, whose range is unknown; {self.conversion(path)}"
         if self.num_bands > 2 and self.photometric in (0, 1):
             return f"expected bands that are marked as red, green and blue, got {self}; {self.conversion(path)}"
+        if self.num_bands > 6:
+            return f"expected bands that Pillow reads, got {self}; {self.conversion(path)}"
         if self.num_bands > 1 and self.bits > 8 and self.is_planar:  # Pillow reads 8 bits or mixes up bytes
             return f"expected all bands of a pixel together, got {self}, one after the other; {self.conversion(path)}"
         return None

@@ -108,10 +108,11 @@ def test_random_damage_never_escapes_as_another_error(tmp_path):
     rng = np.random.default_rng(0)
     exif = Image.Exif()
     exif[0x0112] = 6
-    outcomes = set()
+    outcomes, wholes = set(), [png(ramp(32, 32, 4, 65535)), tiff(ramp(32, 32, 4, 4095), extra=(2,), compression=8)]
     for form in ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "AVIF", "JPEG2000", "PCX", "TGA", "SGI"):
         options = {"exif": exif} if form in ("PNG", "JPEG", "TIFF", "WEBP", "AVIF") else {}
-        whole = encoded(form, noise(32, 32), **options)
+        wholes.append(encoded(form, noise(32, 32), **options))
+    for whole in wholes:
         for _ in range(25):
             data = bytearray(whole)
             for position in rng.integers(0, min(len(data), 400), 6):
@@ -251,6 +252,14 @@ def test_images_above_the_limit_are_refused_within_the_block(tmp_path):
     with pixel_limit(2 * 64 * 64):
         assert load_image(path).shape == (3, 64, 64)
     assert Image.MAX_IMAGE_PIXELS == 89478485
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP"])
+def test_an_animation_is_noted_and_its_first_frame_used(tmp_path, caplog, form):
+    frames = [Image.new("RGB", (4, 4), color) for color in ("white", "black")]
+    path = file_of(tmp_path, encoded(form, np.asarray(frames[0]), save_all=True, append_images=frames[1:]), "image.gif")
+    assert load_image(path).unique().tolist() == [255]
+    assert "it is an animation, of which only the first frame is used" in caplog.text
 
 
 HEIC = struct.pack(">I", 24) + b"ftypheic\0\0\0\0mif1heic"
