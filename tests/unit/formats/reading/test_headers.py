@@ -62,6 +62,7 @@ def npz(path: Path, **members: bytes) -> Path:
 
 def refused_without_memory(path: Path, size: Size | None = SIZE) -> tuple[IssueKind, str]:
     """Return the one issue of a file; reading it took no more memory than headers need."""
+    Image.init()  # loads the readers of Pillow, which stay
     tracemalloc.start()
     try:
         reading = read(path, size)
