@@ -13,12 +13,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from panscape.errors import InvalidArgumentError
 from panscape.image_files import UnsuitableValuesError
 
 _USUAL_DEPTHS = (8, 10, 11, 12, 14, 16)
+_ROWS = 64  # scaled at a time
 _COLORS = ("RGB", "RGBA", "RGBX")
 # Pillow keeps the upper byte of each value. Of values in the other byte order that is the lower one. "N" is native.
 _OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
+
+
+def require_bit_depth(bits: int | None) -> None:
+    """Check a number of bits that a user gives; None leaves it to the values.
+
+    Raises:
+        InvalidArgumentError: it is not in 8..16.
+    """
+    if bits is not None and not 8 <= bits <= 16:
+        raise InvalidArgumentError(f"expected a bit depth of 8 to 16, got {bits}")
 
 
 def is_deep(image: ImageFile) -> bool:
@@ -72,7 +84,10 @@ def to_8_bits(values: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
     """Scale values so that the largest of ``bits`` bits becomes 255, and round; larger ones are clipped."""
     white = (1 << bits) - 1
     table = (np.minimum(np.arange(1 << 16), white) * 255 + white // 2) // white
-    return table.astype(np.uint8)[values]
+    scaled = np.empty(values.shape, np.uint8)
+    for row in range(0, len(values), _ROWS):  # NumPy indexes by 8 bytes for each value
+        scaled[row : row + _ROWS] = table.astype(np.uint8)[values[row : row + _ROWS]]
+    return scaled
 
 
 def _has_deep_colors(image: ImageFile) -> bool:

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from panscape import tiff_files
-from panscape.errors import PanscapeError, UnreadableFileError
+from panscape.errors import InvalidArgumentError, PanscapeError, UnreadableFileError
 from panscape.input_files import require_file
 from panscape.notes import note_once
 
@@ -128,9 +128,16 @@ def pixel_limit(num_pixels: int) -> Iterator[None]:
 
     Args:
         num_pixels: the largest number of pixels of an image.
+
+    Raises:
+        InvalidArgumentError: it is below 1.
     """
+    if num_pixels < 1:
+        raise InvalidArgumentError(f"expected a largest number of pixels of at least 1, got {num_pixels}")
     before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = num_pixels // 2  # Pillow warns above this number, and refuses above twice this number
+    Image.MAX_IMAGE_PIXELS = (
+        num_pixels + 1
+    ) // 2  # Pillow warns above this number, and refuses above twice this number
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.image_depth import depth_of, grey_values, is_deep, read_deep, to_8_bits
+from panscape.image_depth import depth_of, grey_values, is_deep, read_deep, require_bit_depth, to_8_bits
 from panscape.image_files import DAMAGE, IMAGE_SUFFIXES, UnsuitableValuesError, decode, in_one_line, open_image
 from panscape.notes import note_once
 
@@ -83,8 +83,7 @@ def load_image(path: str | os.PathLike[str], *, apply_orientation: bool = True, 
             color is unknown; the message says how to convert it.
         InvalidArgumentError: ``bit_depth`` is out of range.
     """
-    if bit_depth is not None and not 8 <= bit_depth <= 16:
-        raise InvalidArgumentError(f"expected a bit depth of 8 to 16, got {bit_depth}")
+    require_bit_depth(bit_depth)
     with open_image(path) as image:
         # Pillow applies the orientation of a TIFF while it decodes.
         undone = _orientation(image, path) if image.format == "TIFF" and not apply_orientation else 1

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import pytest
 import torch
 from color_model import ColorModel, painted
@@ -153,6 +154,21 @@ class TestPredict:
         assert err.startswith("panscape: error: photos/b.png: expected a whole image")
         assert err.count("\n") == 1
 
+    def test_images_above_max_pixels_are_refused(self, photos, color_model, capsys):
+        assert main(["predict", "photos", "--max-pixels", "3000"]) == 1  # of 48 x 64 = 3072
+        assert "photos/a.png: the image is larger than the limit of 3000 pixels" in capsys.readouterr().err
+        assert main(["predict", "photos", "--max-pixels", "6144"]) == 0  # below, Pillow warns, an error here
+
+    @pytest.mark.parametrize(("options", "brightness"), [([], 240), (["--bit-depth", "16"], 120)])
+    def test_the_bit_depth_of_images_is_found_or_given(self, photos, color_model, capsys, options, brightness):
+        Image.fromarray(np.full((48, 64), 4095, np.uint16)).save("deep.png")
+        assert main(["predict", "deep.png", "--names", "none", "--no-legend", "--image-format", "png", *options]) == 0
+        assert load_image("panscape_out/deep.png").max() == brightness  # stripes of void over white or black
+        noted = (
+            "deep.png: files of 16 bits whose values use 12; the value 4095 becomes white" in capsys.readouterr().err
+        )
+        assert noted == (not options)
+
     def test_json_lines(self, photos, color_model, capsys):
         (photos / "b.png").write_bytes(b"broken")
         assert main(["predict", "photos", "--json"]) == 1
@@ -189,6 +205,8 @@ class TestPredict:
             (["predict", "photos", "--opacity", "2"], "expected an opacity from 0 to 1, got 2.0"),
             (["predict", "photos", "--min-score", "-1"], "expected a min_score from 0 to 1, got -1.0"),
             (["predict", "photos", "--max-size", "0"], "expected a longest side of at least 1 pixel, got 0"),
+            (["predict", "photos", "--bit-depth", "20"], "expected a bit depth of 8 to 16, got 20"),
+            (["predict", "photos", "--max-pixels", "0"], "expected a largest number of pixels of at least 1, got 0"),
             (["predct", "photos"], "unknown command 'predct'; did you mean predict?"),
         ],
     )

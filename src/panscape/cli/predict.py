@@ -86,6 +86,14 @@ class Predict:
     """Resize images so that their longer side has this many pixels; maps keep the size of the image. By default only
     images larger than the model's longest side are downsized."""
 
+    bit_depth: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """Number of bits of the brightest value in images of 16 bits, 8 to 16. By default the number that the values of a
+    few of the images use, the same for all."""
+
+    max_pixels: Annotated[int, arg(metavar="N")] = 80_000_000
+    """Refuse larger images. Predicting an image takes about 0.8 GiB of memory, and 1 GiB for each 40 million pixels of
+    it; of a folder, as many images as there are processors (at most 8) are in memory."""
+
     decode: Decode = ()
     """Set a post-processing option of the model, such as --decode.stuff-area 500. --decode.help lists the options of
     the model."""
@@ -95,6 +103,12 @@ class Predict:
 
     def run(self) -> int:
         """Predict; return 1 if a source failed."""
+        from panscape.image_files import pixel_limit
+
+        with pixel_limit(self.max_pixels):
+            return self._predict()
+
+    def _predict(self) -> int:
         import panscape
         from panscape.cli.console import ResultPrinter
         from panscape.inference.output_folder import OutputFolder, require_folder
@@ -123,7 +137,15 @@ class Predict:
             from panscape.cli.predict_split import run_submission
 
             recipe = self.recipe or ""
-            return run_submission(predictor, recipe, data=self.data, split=split, out=self.out, as_json=self.json)
+            return run_submission(
+                predictor,
+                recipe,
+                data=self.data,
+                split=split,
+                out=self.out,
+                bit_depth=self.bit_depth,
+                as_json=self.json,
+            )
         labels = predictor.model.labels
         style = {"names": self.names, "min_score": self.min_score, "opacity": self.opacity, "palette": self.palette}
         with (
@@ -138,6 +160,7 @@ class Predict:
                 panels=self.save_outputs,
                 frame_maps=self.frame_maps,
                 overwrite=self.overwrite,
+                bit_depth=self.bit_depth,
             )
             try:
                 failures = run.predict_files(sources, reporter)

@@ -13,7 +13,7 @@ from torch import Tensor
 from panscape.cli.printing import print_json, say
 from panscape.datasets.splits import ImageFile
 from panscape.errors import InvalidArgumentError
-from panscape.images import load_image
+from panscape.images import find_bit_depth, load_image
 from panscape.inference.predictor import Predictor
 from panscape.inference.prefetch import prefetch
 from panscape.inference.submission import SUBMISSIONS
@@ -39,7 +39,14 @@ def images_of_split(recipe: str, data: Path | None, split: str) -> list[str]:
 
 
 def run_submission(
-    predictor: Predictor, recipe: str, *, data: Path | None, split: str, out: Path, as_json: bool = False
+    predictor: Predictor,
+    recipe: str,
+    *,
+    data: Path | None,
+    split: str,
+    out: Path,
+    bit_depth: int | None = None,
+    as_json: bool = False,
 ) -> int:
     """Predict a split in the submission format of its benchmark server, and print the files to upload.
 
@@ -49,6 +56,7 @@ def run_submission(
         data: folder of the dataset.
         split: name of the split.
         out: folder for the submission; it must be empty.
+        bit_depth: of images of 16 bits; by default found from a few of them.
         as_json: print one JSON object instead of text.
 
     Returns:
@@ -76,8 +84,9 @@ def run_submission(
     warnings = submission.warnings(len(images))
     for warning in warnings:
         _logger.warning(warning)
+    bit_depth = bit_depth or find_bit_depth([image.path for image in images])
     predictor.warm_up()
-    with submission, ProgressBar("images") as bar, closing(prefetch(_read(images))) as read:
+    with submission, ProgressBar("images") as bar, closing(prefetch(_read(images, bit_depth))) as read:
         for done, (image, pixels) in enumerate(read, start=1):
             submission.write(image, predictor.predict(pixels, scored=kind.needs_scores).map)
             bar.update(done, len(images))
@@ -95,6 +104,6 @@ def _benchmark(options: DataOptions, data: Path | None) -> str:
     return splits.data if splits.has_benchmark else ""
 
 
-def _read(images: Iterable[ImageFile]) -> Iterator[tuple[ImageFile, Tensor]]:
+def _read(images: Iterable[ImageFile], bit_depth: int | None) -> Iterator[tuple[ImageFile, Tensor]]:
     for image in images:
-        yield image, load_image(image.path)
+        yield image, load_image(image.path, bit_depth=bit_depth)

@@ -22,7 +22,8 @@ from panscape.errors import PanscapeError
 from panscape.formats.coco_files import WrittenMap
 from panscape.formats.issues import in_one_line
 from panscape.geometry import Size
-from panscape.images import load_image
+from panscape.image_depth import require_bit_depth
+from panscape.images import find_bit_depth, load_image
 from panscape.inference.ordered_map import ordered_map
 from panscape.inference.output_folder import OutputFolder
 from panscape.inference.predictor import Prediction, Predictor
@@ -93,7 +94,12 @@ class PredictionRun:
         panels: also write a sheet of the network's outputs for images.
         frame_maps: also write the map of every frame of videos.
         overwrite: predict again what an earlier run with the same options has written.
+        bit_depth: of images of 16 bits, see :func:`~panscape.images.load_image`; by default the same for all, as
+            :func:`~panscape.images.find_bit_depth` finds it.
         writers: number of threads that draw, encode and write; by default one per processor, at most 8.
+
+    Raises:
+        InvalidArgumentError: ``bit_depth`` is out of range.
     """
 
     def __init__(
@@ -104,13 +110,16 @@ class PredictionRun:
         panels: bool = False,
         frame_maps: bool = False,
         overwrite: bool = False,
+        bit_depth: int | None = None,
         writers: int | None = None,
     ) -> None:
+        require_bit_depth(bit_depth)
         self._predictor = predictor
         self._outputs = outputs
         self._panels = panels
         self._frame_maps = frame_maps
         self._overwrite = overwrite
+        self._bit_depth = bit_depth
         self._writers = writers or min(_MAX_WRITERS, os.cpu_count() or 1)
         self._earlier: dict[SourceFile, FileResult] = {}  # what an earlier run has already predicted
 
@@ -127,7 +136,10 @@ class PredictionRun:
         """
         if all(s.is_video for s in sources):
             import_av()
-        options = {**self._predictor.options, "panels": self._panels, "frame_maps": self._frame_maps}
+        if self._bit_depth is None:
+            self._bit_depth = find_bit_depth([s.path for s in sources if not s.is_video])
+        own = {"panels": self._panels, "frame_maps": self._frame_maps, "bit_depth": self._bit_depth}
+        options = {**self._predictor.options, **own}
         self._earlier = self._outputs.begin(sources, options, overwrite=self._overwrite)
         if len(self._earlier) < len(sources):
             self._predictor.warm_up()  # else the timings of the first source would include start-up
@@ -153,7 +165,7 @@ class PredictionRun:
             return source, self._earlier[source], 0.0
         started = perf_counter()
         try:
-            image = load_image(source.path)
+            image = load_image(source.path, bit_depth=self._bit_depth)
         except Exception as error:  # noqa: BLE001 - decoders raise anything on a damaged file
             return source, _error(error, source), 0.0
         return source, image, _milliseconds_since(started)

@@ -97,8 +97,8 @@ def _expand(given: str, forbidden: Path | None) -> list[Path]:
         if not any(map(_is_wanted, files)):
             raise InvalidArgumentError(
                 f"found no image or video in the folder {path} or its subfolders, but "
-                f"{counts_by_suffix(files) or 'nothing'}; "
-                f"supported suffixes are {', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}"
+                f"{counts_by_suffix(files) or 'nothing'}; supported are the usual formats of images (JPEG, PNG, TIFF, "
+                "WebP, AVIF, HEIC, JPEG 2000, ...) and videos (MP4, MOV, AVI, ...)"
             )
         return _wanted_of(files, given)
     if os.path.lexists(path):

@@ -345,6 +345,20 @@ def test_an_image_that_cannot_be_written_stops_no_other(photos, tmp_path):
     assert [i["id"] for i in json.loads((tmp_path / "out/panoptic.json").read_text())["images"]] == [0, 2]
 
 
+@pytest.mark.parametrize(("given", "used"), [(None, 12), (16, 16)])
+def test_images_of_a_run_have_the_same_bit_depth(photos, tmp_path, monkeypatch, given, used):
+    depths = []
+    monkeypatch.setattr(pipeline, "load_image", lambda path, bit_depth: depths.append(bit_depth) or load_image(path))
+    for name, highest in (("dark", 300), ("bright", 4000)):
+        Image.fromarray(np.array([[0, highest]], np.uint16)).save(photos / f"{name}.png")
+    with OutputFolder(tmp_path / "out", SHAPES) as outputs:
+        run = PredictionRun(Predictor(ColorModel(), device="cpu"), outputs, bit_depth=given)
+        run.predict_files(find_sources([photos]), Heard())
+    assert depths == [used] * 5
+    with pytest.raises(InvalidArgumentError, match="expected a bit depth of 8 to 16, got 7"):
+        PredictionRun(Predictor(ColorModel(), device="cpu"), outputs, bit_depth=7)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="names and pipes of other systems")
 def test_inputs_of_strangers_fail_one_by_one(photos, tmp_path, monkeypatch):
     (photos / "loop.png").symlink_to("loop.png")
@@ -355,17 +369,17 @@ def test_inputs_of_strangers_fail_one_by_one(photos, tmp_path, monkeypatch):
     for path in odd:
         path.write_bytes((photos / "2.png").read_bytes())
 
-    def load(path):
+    def load(path, **options):
         if path.name == "0.png":
             raise ZeroDivisionError("of a decoder")
-        return load_image(path)
+        return load_image(path, **options)
 
     monkeypatch.setattr(pipeline, "load_image", load)
     heard, failures = predict(photos, tmp_path / "out")
     failed = {Path(f.source).name: f.error for f in failures}
     assert sorted(failed) == ["0.png", "1.png", "loop.png", "pipe.mp4", "pipe.png"]
     assert failed["0.png"] == "ZeroDivisionError: of a decoder"
-    assert "irectory" in failed["1.png"]
+    assert failed["1.png"].endswith("out/1.jpg: a folder has this name; move it, or write to another folder")
     assert failed["pipe.mp4"] == failed["pipe.png"] == "expected a file, got a pipe or a device"
     assert {Path(o.source) for o in heard.outcomes if isinstance(o, FileResult)} == {photos / "2.png", *odd}
     maps = {a["file_name"] for a in json.loads((tmp_path / "out/panoptic.json").read_text())["annotations"]}

@@ -183,7 +183,7 @@ class TestRefusals:
 
     def test_a_folder_without_images(self, tmp_path):
         (tmp_path / "notes.txt").touch()
-        with pytest.raises(InvalidArgumentError, match=r"no image or video in the folder .*\.jpg.*\.mp4"):
+        with pytest.raises(InvalidArgumentError, match=r"no image or video in .*, but 1 \.txt; supp.* \(JPEG.* \(MP4"):
             find_sources([tmp_path])
 
     def test_a_pattern_without_matches(self, folder):
