@@ -61,7 +61,7 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _START = 64  # bytes that identify a format
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # all that the pixels depend on
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_END = b"\xff\xd9"
 
 _OTHER_CONTENT = {  # by the first bytes: what it is, and the remedy
     b"%!PS": ("PostScript", "convert it to PNG"),
