@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import struct
 import subprocess
@@ -289,13 +288,3 @@ def test_heic_is_read_by_its_extra(tmp_path, monkeypatch):
 def test_avif_with_a_general_brand_is_not_taken_for_heic(tmp_path):
     data = encoded("AVIF").replace(b"ftypavif", b"ftypmif1", 1)
     assert load_image(file_of(tmp_path, data, "image.avif")).shape == (3, 64, 64)
-
-
-def test_notes_are_logged_again_by_the_next_run(caplog):
-    caplog.set_level(logging.WARNING)
-    for subject in ("a.png", "b.png"):
-        notes.note_once(subject, "is odd")
-    notes.start_run()
-    notes.note_once("c.png", "is odd")
-    ending = "is odd (logged once; other files may be alike)"
-    assert caplog.messages == [f"a.png: {ending}", f"c.png: {ending}"]
