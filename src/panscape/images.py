@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -54,7 +53,6 @@ _TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 }
 _INVERSE = {6: 8, 8: 6}  # each other turn undoes itself
 
-_logger = logging.getLogger(__name__)
 
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 
@@ -119,11 +117,10 @@ def find_bit_depth(paths: Sequence[str | os.PathLike[str]]) -> int | None:
         return None
     first, found = next(iter(depths)), max(depths.values())
     if found < 16:
-        _logger.warning(
-            "%s: files of 16 bits whose values use %d; the value %d becomes white (--bit-depth overrides it)",
+        note_once(
             first,
-            found,
-            (1 << found) - 1,
+            f"a file of 16 bits, of which the images use {found}: the value {(1 << found) - 1} becomes white, unless "
+            "--bit-depth (in training --data.bit-depth) gives another number",
         )
     return found
 

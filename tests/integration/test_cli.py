@@ -164,9 +164,7 @@ class TestPredict:
         Image.fromarray(np.full((48, 64), 4095, np.uint16)).save("deep.png")
         assert main(["predict", "deep.png", "--names", "none", "--no-legend", "--image-format", "png", *options]) == 0
         assert load_image("panscape_out/deep.png").max() == brightness  # stripes of void over white or black
-        noted = (
-            "deep.png: files of 16 bits whose values use 12; the value 4095 becomes white" in capsys.readouterr().err
-        )
+        noted = "deep.png: a file of 16 bits, of which the images use 12" in capsys.readouterr().err
         assert noted == (not options)
 
     def test_json_lines(self, photos, color_model, capsys):

@@ -66,7 +66,8 @@ def test_the_bit_depth_of_a_run_is_that_of_its_brightest_image(tmp_path, caplog)
     paths += [grey_file(tmp_path, np.array([0, 9], np.uint8), "shallow.png"), tmp_path / "missing.png"]
     assert find_bit_depth(paths) == 12
     assert caplog.messages == [
-        f"{paths[0]}: files of 16 bits whose values use 12; the value 4095 becomes white (--bit-depth overrides it)"
+        f"{paths[0]}: a file of 16 bits, of which the images use 12: the value 4095 becomes white, unless --bit-depth "
+        "(in training --data.bit-depth) gives another number (logged once; other files may be alike)"
     ]
     assert load_image(paths[0], bit_depth=12)[0, 0].tolist() == [0, 19]  # 300 / 4095 * 255 = 18.7
     assert load_image(paths[3], bit_depth=12)[0, 0].tolist() == [0, 9]
