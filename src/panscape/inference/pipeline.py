@@ -25,7 +25,8 @@ from panscape.inference.predictor import Prediction, Predictor
 from panscape.inference.prefetch import prefetch
 from panscape.inference.results import FileError, FileResult, ProgressCallback, SegmentResult, Timings
 from panscape.inference.sources import SourceFile, paths_from_common_folder
-from panscape.inference.video import VideoReader, VideoWriter, import_av
+from panscape.inference.video import VideoFrame, VideoReader, import_av
+from panscape.inference.video_writer import VideoWriter
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -71,6 +72,7 @@ class _Frame(NamedTuple):
     image: Tensor
     map: PanopticMap
     number: int
+    read: VideoFrame
     written: WrittenMap | None = None
     write_ms: float = 0.0
 
@@ -194,13 +196,13 @@ class PredictionRun:
 
         def encode(frame: _Frame) -> _Frame:
             started = perf_counter()
-            writer.write(frame.image)
+            writer.write(frame.image, frame.read)
             return frame._replace(write_ms=frame.write_ms + _milliseconds_since(started))
 
         with (
             VideoReader(source.path) as reader,
             atomic_write(path) as temporary,
-            VideoWriter(temporary, reader.rate) as writer,
+            VideoWriter(temporary, reader.rate, reader) as writer,
             closing(prefetch(_timed(reader.frames()))) as frames,
             closing(ordered_map(draw, self._predict_frames(frames, tally), self._writers)) as drawn,
             closing(ordered_map(encode, drawn, workers=1)) as encoded,  # frames enter the video in order
@@ -212,11 +214,11 @@ class PredictionRun:
                 callback.on_frame(source, frame.number, reader.num_frames)
         return _done(source, tally, str(path))
 
-    def _predict_frames(self, frames: Iterable[tuple[Tensor, float]], tally: _Tally) -> Iterator[_Frame]:
-        for image, read_ms in frames:
-            prediction = self._predictor.predict(image)
-            tally.add(image, prediction, self._outputs.labels, read_ms)
-            yield _Frame(image, prediction.map, tally.frames)
+    def _predict_frames(self, frames: Iterable[tuple[VideoFrame, float]], tally: _Tally) -> Iterator[_Frame]:
+        for frame, read_ms in frames:
+            prediction = self._predictor.predict(frame.image)
+            tally.add(frame.image, prediction, self._outputs.labels, read_ms)
+            yield _Frame(frame.image, prediction.map, tally.frames, frame)
 
 
 def _read(source: SourceFile) -> tuple[SourceFile, Tensor | UnreadableFileError, float]:
@@ -229,7 +231,7 @@ def _read(source: SourceFile) -> tuple[SourceFile, Tensor | UnreadableFileError,
     return source, image, _milliseconds_since(started)
 
 
-def _timed(frames: Iterator[Tensor]) -> Iterator[tuple[Tensor, float]]:
+def _timed(frames: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, float]]:
     started = perf_counter()
     for frame in frames:
         yield frame, _milliseconds_since(started)
