@@ -102,7 +102,10 @@ class VideoReader:
         stream = self._container.streams.best("video")  # not the image of a cover
         if stream is None:
             self._container.close()
-            raise UnreadableFileError(path, "expected a video, but the file has no image stream")
+            raise UnreadableFileError(path, "expected a video, but the file has no image stream; give another file")
+        if stream.codec_context is None:
+            self._container.close()
+            raise UnreadableFileError(path, "expected a video, but its codec is unknown; convert it, or replace it")
         stream.thread_type = "AUTO"
         self._stream = stream
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
@@ -169,7 +172,7 @@ class VideoReader:
                 is_open = packet is not None
                 # After an error of the container, the decoder still has frames.
                 frames = packet.decode() if is_open else self._flushed()
-            except (self._av.error.FFmpegError, OSError) as error:
+            except (self._av.error.FFmpegError, OSError, LookupError) as error:  # LookupError: PyAV, of new streams
                 damage.append(f"after frame {count}: {reason_of(error)}")
             yield from frames
             count += len(frames)

@@ -151,7 +151,7 @@ class _Sound:
     def _read(self) -> Any:
         try:
             return next(self._packets, None)
-        except (self._av.error.FFmpegError, ValueError) as error:
+        except (self._av.error.FFmpegError, ValueError, LookupError) as error:
             _logger.warning("%s: the sound is damaged (%s); the rest of it is left out", self._path, reason_of(error))
             return None
 

@@ -236,6 +236,14 @@ def test_other_files_than_videos_are_refused(tmp_path, content):
         VideoReader(tmp_path / "a.mp4")
 
 
+def test_an_unknown_codec_is_refused(tmp_path):
+    write(tmp_path / "a.mp4", [ramp(0)])
+    content = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(content.replace(b"avc1", b"zzzz"))
+    with pytest.raises(UnreadableFileError, match="its codec is unknown; convert it"):
+        VideoReader(tmp_path / "a.mp4")
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(UnreadableFileError, match="no such file"):
         VideoReader(tmp_path / "a.mp4")
