@@ -13,7 +13,9 @@ from pathlib import Path
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.images import IMAGE_SUFFIXES
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"}
+)
 """File name suffixes of videos, in lower case."""
 
 _PANELS = "_panels"  # suffix of the name of a sheet of panels
