@@ -25,7 +25,7 @@ from PIL import Image
 
 from panscape import list_weights
 from panscape.cli import main
-from panscape.inference.video import VideoWriter
+from panscape.inference.video_writer import VideoWriter
 from panscape.models.dense_detections import dense_detections
 from panscape.models.panoptic_deeplab import panoptic_deeplab
 from panscape.models.swiftnet import swiftnet

@@ -30,8 +30,8 @@ from panscape.inference.predictor import Prediction, Predictor
 from panscape.inference.prefetch import prefetch
 from panscape.inference.results import FileError, FileResult, ProgressCallback, SegmentResult, Timings
 from panscape.inference.sources import SourceFile
-from panscape.inference.video import VideoReader, VideoWriter, import_av
-from panscape.input_files import require_file
+from panscape.inference.video import VideoFrame, VideoReader, import_av
+from panscape.inference.video_writer import VideoWriter
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -81,6 +81,7 @@ class _Frame(NamedTuple):
     image: Tensor
     map: PanopticMap
     number: int
+    read: VideoFrame
     written: WrittenMap | None = None
     write_ms: float = 0.0
 
@@ -219,7 +220,6 @@ class PredictionRun:
                 yield _error(error, source)
 
     def _video(self, source: SourceFile, callback: ProgressCallback) -> FileResult:
-        require_file(source.path)
         tally = _Tally()
         path = self._outputs.folder / f"{source.name}.mp4"
         maps: list[WrittenMap] = []
@@ -235,7 +235,7 @@ class PredictionRun:
 
         def encode(frame: _Frame) -> _Frame:
             started = perf_counter()
-            writer.write(frame.image)
+            writer.write(frame.image, frame.read)
             return frame._replace(write_ms=frame.write_ms + _milliseconds_since(started))
 
         done = None
@@ -243,7 +243,7 @@ class PredictionRun:
             with (
                 VideoReader(source.path) as reader,
                 atomic_write(path) as temporary,
-                VideoWriter(temporary, reader.rate) as writer,
+                VideoWriter(temporary, reader.rate, reader) as writer,
                 closing(prefetch(_timed(reader.frames()))) as frames,
                 closing(ordered_map(draw, self._predict_frames(frames, tally), self._writers)) as drawn,
                 closing(ordered_map(encode, drawn, workers=1)) as encoded,  # frames enter the video in order
@@ -260,14 +260,14 @@ class PredictionRun:
                 self._outputs.finish(source, done, [path] if done else [], maps)
         return done
 
-    def _predict_frames(self, frames: Iterable[tuple[Tensor, float]], tally: _Tally) -> Iterator[_Frame]:
-        for image, read_ms in frames:
-            prediction = self._predictor.predict(image)
-            tally.add(image, prediction, self._outputs.labels, read_ms)
-            yield _Frame(image, prediction.map, tally.frames)
+    def _predict_frames(self, frames: Iterable[tuple[VideoFrame, float]], tally: _Tally) -> Iterator[_Frame]:
+        for frame, read_ms in frames:
+            prediction = self._predictor.predict(frame.image)
+            tally.add(frame.image, prediction, self._outputs.labels, read_ms)
+            yield _Frame(frame.image, prediction.map, tally.frames, frame)
 
 
-def _timed(frames: Iterator[Tensor]) -> Iterator[tuple[Tensor, float]]:
+def _timed(frames: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, float]]:
     started = perf_counter()
     for frame in frames:
         yield frame, _milliseconds_since(started)

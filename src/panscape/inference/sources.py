@@ -18,7 +18,9 @@ from panscape.input_files import counts_by_suffix, find_files
 
 _logger = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"}
+)
 """File name suffixes of videos, in lower case."""
 
 _PANELS = "_panels"  # suffix of the name of a sheet of panels

@@ -90,10 +90,6 @@ class CenterModel(PanopticModel):
         output_stride: int,
     ) -> None:
         representation = config.representation or config.published(labels)
-        if not isinstance(representation, CenterRepresentation):
-            raise InvalidArgumentError(
-                f"expected a CenterRepresentation as representation, got {type(representation).__name__}"
-            )
         if output_stride % representation.loss_stride:
             raise InvalidArgumentError(
                 f"expected a loss_stride that divides the output stride {output_stride}, got "
@@ -124,13 +120,9 @@ class CenterModel(PanopticModel):
             semantic_channels: see :class:`CenterRelations`.
 
         Raises:
-            InvalidArgumentError: an option has the wrong type, or instance maps are given but not used.
+            InvalidArgumentError: instance maps are given but not used.
         """
         part, instance_maps = config.relations, config.instance_maps
-        if not (part is None or isinstance(part, Relations)):
-            raise InvalidArgumentError(f"expected relations such as PISR(), or None, got {part!r}")
-        if not (instance_maps is None or isinstance(instance_maps, CenterInstanceMaps)):
-            raise InvalidArgumentError(f"expected instance_maps as CenterInstanceMaps or None, got {instance_maps!r}")
         relations = None
         if part is not None:
             cells = self.representation.decoding.nms_kernel / self.output_stride

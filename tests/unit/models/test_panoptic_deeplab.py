@@ -199,7 +199,7 @@ def test_heads_that_cannot_begin_as_copies_begin_as_published() -> None:
         ({"size_divisibility": 0}, "expected size_divisibility as a multiple of the backbone's last stride 16, got 0"),
         ({"context_size": (64, 64, 64)}, "expected context_size as 2 values, got"),
         ({"projections": (0, 8)}, r"expected projections of at least 1 channel, got \(0, 8\) and \(0, 8\)"),
-        ({"representation": CenterDecoding()}, "expected a CenterRepresentation as representation, got CenterDecoding"),
+        ({"representation": CenterDecoding()}, "expected representation as CenterRepresentation, got CenterDecoding"),
         (
             {"compat": "standalone", "representation": CenterRepresentation(loss_stride=2)},
             "expected a representation with loss_stride=1 in the standalone form, whose sides .* multiple of 32, got 2",

@@ -194,9 +194,9 @@ def test_instance_maps_that_nothing_takes_are_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"relations": PISR}, r"expected relations such as PISR\(\), or None, got <class"),
-        ({"relations": True}, r"expected relations such as PISR\(\), or None, got True"),
-        ({"relations": ALL[0], "instance_maps": {"radius": 0.1}}, "expected instance_maps as CenterInstanceMaps or"),
+        ({"relations": PISR}, "expected relations as Relations, got <class"),
+        ({"relations": True}, "expected relations as Relations, got True"),
+        ({"relations": ALL[0], "instance_maps": {"radius": 0.1}}, "expected instance_maps as CenterInstanceMaps, got"),
     ],
 )
 def test_relations_of_another_kind(options: dict[str, Any], message: str) -> None:
