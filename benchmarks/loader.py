@@ -63,9 +63,10 @@ class Rounds:
             replace(self.recipe, steps=self.state.step + steps),
             seed=0,
             reporter=NullReporter(),
-            watch=TrainingMonitor(self.fabric, Distributed(self.fabric), print, str),
+            monitor=TrainingMonitor(self.fabric, Distributed(self.fabric), print, str),
             timer=timer,
             after_step=lambda step: None,
+            last_step=self.state.step + steps,
         )
 
 

@@ -213,6 +213,28 @@ def test_what_a_kill_after_a_checkpoint_has_prevented_is_done_on_resume(
     assert not list(out.rglob(".*"))
 
 
+def test_fewer_steps_end_a_run_early(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "panscape")
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    trained(replace(TINY, steps=6), whole)
+    with pytest.raises(TrainingDivergedError):
+        trained(replace(TINY, model=Net(nan_at=4), steps=6), out)
+    record = (out / "run.json").read_text().replace('"nan_at": 4', '"nan_at": 0')
+    (out / "run.json").write_text(record)
+    for steps, reached in ((4, 4), (3, 4), (6, 6)):
+        trained(replace(TINY, steps=steps), out, resume=True)
+        assert last_checkpoint(out)[0] == reached
+        assert zoo.read_card(out)["steps"] == reached
+        assert json.loads((out / "run.json").read_text())["recipe"]["steps"] == 6
+    assert_equal(last_checkpoint(out), last_checkpoint(whole))  # with the learning rates of six steps
+    assert [line for line in caplog.messages if "early" in line] == [
+        "resuming after step 2 of 6, to end early after step 4",
+        "this run ends early: 4 of 6 steps; evaluating and saving its model",
+    ]
+    with pytest.raises(InvalidArgumentError, match="contains a different run: steps: 6 -> 7"):
+        trained(replace(TINY, steps=7), out, resume=True)
+
+
 def test_images_that_cannot_be_used(tmp_path: Path) -> None:
     recipe = replace(SHORT, data=Drawn(bad=(2,), bad_val=(0,)), augmentation=WHOLE.augmentation)
     with pytest.raises(BadSampleError) as caught:

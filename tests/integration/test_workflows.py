@@ -66,7 +66,9 @@ def test_a_folder_of_ones_own_is_trained_and_evaluated(tmp_path: Path) -> None:
     assert head_iou(whole) == pytest.approx(head_iou(result.report), abs=1e-6)
 
 
-def test_a_run_is_evaluated_on_its_own_held_out_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_evaluated_on_its_own_held_out_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """With the default data options, void 11 would be no category, and images of training would be evaluated."""
     folder, out = tmp_path / "mine", tmp_path / "run"
     (folder / "images").mkdir(parents=True)
@@ -99,6 +101,13 @@ def test_a_run_is_evaluated_on_its_own_held_out_images(tmp_path: Path, capsys: p
     assert "run on 9 images of from_folder train" in capsys.readouterr().out
     again = panscape.evaluate(out, "from_folder", data=folder)
     assert head_iou(again) == pytest.approx(head_iou(result.report), abs=1e-6)
+    shutil.copy(folder / "images/00.png", folder / "images/03.png")  # the same image in both splits
+    panscape.evaluate(out)
+    assert caplog.messages[-1] == (
+        f"{out}: 1 of 3 images of the split 'val' were in its training ({folder}/images/03.png), so that the metrics "
+        "say little; remove them from one of the splits"
+    )
+    Image.fromarray(np.full((64, 64, 3), 60, np.uint8)).save(folder / "images/03.png")
     # A model without its run directory needs the options again.
     copy = str(shutil.copy(out / "model.safetensors", tmp_path / "copy.safetensors"))
     options = ["--data.void", "11", "--data.hold-out", "4", "--device", "cpu", "--workers", "0", "--json"]

@@ -86,7 +86,8 @@ def is_files_mode(command: Evaluate) -> bool:
 
 def _as_options(names: list[str]) -> str:
     """Return field names as command-line options."""
-    return ", ".join("a MODEL" if name == "model" else f"--{name.replace('_', '-')}" for name in names)
+    shown = {"model": "a MODEL", "data_options": "--data.NAME"}
+    return ", ".join(shown.get(name, f"--{name.replace('_', '-')}") for name in names)
 
 
 def run_on_files(command: Evaluate) -> int:

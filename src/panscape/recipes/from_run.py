@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from panscape.input_files import load_json
 from panscape.recipes import FROM_FOLDER, data_options, get_recipe, resolve_recipe_name
 from panscape.training.config import DataOptions
 from panscape.training.run_options import run_folder_of
+
+_logger = logging.getLogger(__name__)
 
 
 class RecipeData(NamedTuple):
@@ -75,7 +78,8 @@ def load_unseen(data: DataOptions, root: Path | None, split: str, model: str | P
     Args:
         data: the options of the dataset.
         root: its folder; None for synthetic scenes.
-        split: name of the split. Only "train" may contain images of the training.
+        split: name of the split. Only "train" may contain images of the training; in the run's own dataset, which has
+            the same images in two splits, they are reported in a warning.
         model: the model or its run directory; the training images of others are not known.
 
     Raises:
@@ -86,13 +90,23 @@ def load_unseen(data: DataOptions, root: Path | None, split: str, model: str | P
     run = run_folder_of(model)
     if run is not None and data.splits(root).require(split) != "train":
         seen = seen_in_training(run, dataset)
-        if seen:
+        what = f"{len(seen)} of {len(dataset)} images of the split {split!r} were in its training ({listed(seen)})"
+        if seen and not _is_own_dataset(run, data, root):
             raise InvalidArgumentError(
-                f"expected images that {run} was not trained on, but {len(seen)} of {len(dataset)} images of the split "
-                f"{split!r} were in its training ({listed(seen)}); use the data options of the run, or other images, "
-                "or evaluate its training images as the split train"
+                f"expected images that {run} was not trained on, but {what}; use the data options of the run, or other "
+                "images, or evaluate its training images as the split train"
             )
+        if seen:
+            _logger.warning("%s: %s, so that the metrics say little; remove them from one of the splits", run, what)
     return dataset
+
+
+def _is_own_dataset(run: Path, data: DataOptions, root: Path | None) -> bool:
+    try:
+        _, options, folder = _dataset_of_run(run)
+    except InvalidArgumentError:  # of a recipe file
+        return False
+    return data == options and (root and root.resolve()) == folder
 
 
 def _names(kind: type[Any]) -> set[str]:

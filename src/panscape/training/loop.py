@@ -55,8 +55,9 @@ def train(
     monitor: TrainingMonitor,
     timer: StepProfiler,
     after_step: Callable[[int], None],
+    last_step: int,
 ) -> None:
-    """Train from ``state.step`` to the recipe's last step.
+    """Train from ``state.step`` to ``last_step``.
 
     Step ``s`` is a function of the previous state, the batch and (``seed``, ``s``): a training that resumes from a
     checkpoint computes the same as an uninterrupted one.
@@ -72,6 +73,7 @@ def train(
         monitor: raises on divergence or on a stop request.
         timer: profiles the steps.
         after_step: called with the number of each completed step, for checkpoints, images and evaluations.
+        last_step: at most that of the recipe, which defines the learning rates.
 
     Raises:
         TrainingDivergedError: a loss or a gradient is not finite.
@@ -80,7 +82,7 @@ def train(
     """
     network, optimizer = fabric.setup(state.model, state.optimizer)
     network.train()
-    for step in range(state.step + 1, recipe.steps + 1):
+    for step in range(state.step + 1, last_step + 1):
         # For dropout, if the network has it.
         torch.manual_seed(((seed * 1_000_003 + step) * 1_009 + fabric.global_rank) % 2**63)
         rate = learning_rate(step, recipe.optimizer.learning_rate, recipe.schedule, recipe.steps)

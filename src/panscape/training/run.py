@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -160,6 +161,8 @@ class _Run:
         self.folder = processes.rank_zero(
             lambda: RunFolder.open(options.out, recipe, seed=options.seed, data=options.data, resume=options.resume)
         )
+        # Fewer steps than those of the run end it early, with its learning rates.
+        self.recipe, self.last_step = replace(recipe, steps=self.folder.steps), recipe.steps
         self.checkpoints = processes.rank_zero(lambda: Checkpoints(self.folder.checkpoints))
         self.saved_step = 0
         self._resume()
@@ -178,7 +181,7 @@ class _Run:
         with self.reporter, self.monitor:
             try:
                 self._finish_step()
-                if state.step < self.recipe.steps:
+                if state.step < self.last_step:
                     self._train()
                 report = self._evaluate(0)
                 self._report_skips()
@@ -192,10 +195,14 @@ class _Run:
         return report
 
     def _reporter(self) -> Reporter:
-        options, steps, step = self.options, self.recipe.steps, self.state.step
+        options, steps, step = self.options, self.last_step, self.state.step
         if step == steps:
-            _logger.info("this run is complete: %d of %d steps; evaluating and saving its model again", step, steps)
-            if (options.out / "evaluation.json").exists():  # its metrics are already written
+            what = "is complete" if step == self.recipe.steps else "ends early"
+            again = "" if step < self.recipe.steps else " again"
+            _logger.info(
+                "this run %s: %d of %d steps; evaluating and saving its model%s", what, step, self.recipe.steps, again
+            )
+            if self.folder.is_evaluated(step):  # its metrics are already written
                 return Reporter(None, steps, step + 1, log_every=options.log_every)
         return Reporter(options.out, steps, step + 1, log_every=options.log_every)
 
@@ -211,6 +218,7 @@ class _Run:
                 monitor=self.monitor,
                 timer=self.timer,
                 after_step=self._after_step,
+                last_step=self.last_step,
             )
 
     def _data(self) -> tuple[PanopticDataset, PanopticDataset]:
@@ -289,8 +297,10 @@ class _Run:
         if content["precision"]:  # empty if the run used another precision before
             self.fabric.strategy.precision.load_state_dict(content["precision"])
         self.saved_step = self.state.step
-        if self.state.step < self.recipe.steps:
-            _logger.info("resuming after step %d of %d", self.state.step, self.recipe.steps)
+        self.last_step = max(self.last_step, self.state.step)
+        if self.state.step < self.last_step:
+            early = f", to end early after step {self.last_step}" if self.last_step < self.recipe.steps else ""
+            _logger.info("resuming after step %d of %d%s", self.state.step, self.recipe.steps, early)
 
     def _save(self) -> None:
         self.monitor.flush_checks()  # weights that are not finite must not be saved
@@ -339,7 +349,7 @@ class _Run:
             self.stream,
             batch_size=self.recipe.batch_size,
             first_step=self.state.step + 1,
-            last_step=self.recipe.steps,
+            last_step=self.last_step,
             rank=self.fabric.global_rank,
             world_size=self.processes.count,
             parts=self.recipe.grad_accum_steps,
@@ -350,7 +360,7 @@ class _Run:
             yield batches
 
     def _after_step(self, step: int) -> None:
-        is_saved = step == self.recipe.steps or step % self.options.checkpoint_every == 0
+        is_saved = step == self.last_step or step % self.options.checkpoint_every == 0
         is_drawn, is_evaluated = self._due(step)
         if is_saved or is_drawn or is_evaluated:
             self.monitor.flush_checks()  # weights that are not finite must not be saved, drawn or evaluated
@@ -365,7 +375,7 @@ class _Run:
     def _due(self, step: int) -> tuple[bool, bool]:
         """Return whether images and an evaluation are due after a step; the final evaluation has its own place."""
         options, recipe = self.options, self.recipe
-        is_last = step == recipe.steps
+        is_last = step == self.last_step
         is_drawn = options.image_every > 0 and (is_last or step % options.image_every == 0)
         return is_drawn, recipe.eval_every > 0 and step % recipe.eval_every == 0 and not is_last
 
@@ -467,7 +477,7 @@ class _Run:
         scores |= {"PQ stuff": report.panoptic.stuff.pq, "mIoU": report.semantic.mean_iou}
         if report.semantic_head is not None:
             scores["mIoU of the semantic head"] = report.semantic_head.mean_iou
-        card = {"recipe": recipe.name, "steps": recipe.steps, "seed": self.options.seed}
+        card = {"recipe": recipe.name, "steps": self.state.step, "seed": self.options.seed}
         card["val"] = {name: round(100 * score, 1) for name, score in scores.items() if not math.isnan(score)}
         zoo.save(self.state.best_model, out / "model.safetensors", card)
         write_json(out / "evaluation.json", report.to_dict())

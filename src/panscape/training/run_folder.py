@@ -44,10 +44,12 @@ class RunFolder:
 
     Attributes:
         path: path of the directory.
+        steps: number of steps of the run, once it is opened.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.steps = 0
 
     @property
     def metrics(self) -> Path:
@@ -96,8 +98,8 @@ class RunFolder:
 
         An absent or empty directory becomes that of a new run, with or without ``resume``. Without ``resume``, so does
         the directory of a run that ended before its first checkpoint. ``resume`` requires the same recipe, seed and
-        data; only ``eval_every`` and ``eval_limit`` may differ. Unfinished files of a killed process are removed. If an
-        error is raised, the directory is unchanged.
+        data; only ``eval_every`` and ``eval_limit`` may differ, and ``steps`` may be fewer. Unfinished files of a
+        killed process are removed. If an error is raised, the directory is unchanged.
 
         Args:
             path: the run directory.
@@ -113,6 +115,7 @@ class RunFolder:
             UnwritableFileError: the directory cannot be written.
         """
         run = cls(path)
+        run.steps = recipe.steps
         record: dict[str, Any] = {
             "recipe": recipe_to_dict(recipe),
             "seed": seed,
@@ -133,6 +136,10 @@ class RunFolder:
                     f"{path} contains a run of {name} at step {step} of {steps}; add --resume to continue it, or give "
                     "another --out"
                 )
+            steps = old["recipe"].get("steps")
+            if isinstance(steps, int):
+                run.steps = max(steps, recipe.steps)  # more are a difference
+                record["recipe"]["steps"] = run.steps
             run._require_same(old, record)
             record["starts"] = old["starts"]
         elif path.is_dir():

@@ -23,6 +23,8 @@ from panscape.training.logging.sample_images import save_progress
 
 _logger = logging.getLogger(__name__)
 
+_ESTIMATED_AFTER = 5  # measured steps
+_WORTH_AN_ESTIMATE = 60.0  # seconds
 _DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -107,6 +109,8 @@ class Reporter:
             self._report(step, rate, images)
         else:
             self._pace.step(images, self._clock)
+            if self._pace.num_steps == _ESTIMATED_AFTER and not self._bar.is_shown:
+                self._estimate(self._steps - step)
         self._bar.update(step)
 
     def evaluation(self, step: int, report: EvaluationReport, name: str = "val") -> None:
@@ -161,6 +165,12 @@ class Reporter:
             self._bar.rename("training")
 
     # Formatting and output
+
+    def _estimate(self, steps_left: int) -> None:
+        """Log the time left long before the first report, unless it is short."""
+        seconds = self._pace.seconds_left(self._clock(), steps_left)
+        if seconds >= _WORTH_AN_ESTIMATE:
+            self._log_line(f"about {duration(seconds)} for the other {steps_left} steps, without evaluations")
 
     def _report(self, step: int, rate: float, images: int) -> None:
         losses, grad_norm = self._losses.take(), self._grad_norm.take().get("")
@@ -276,7 +286,7 @@ class _Pace:
         self._since = 0.0
         self._excluded = 0.0
         self._num_images = 0
-        self._num_steps = 0
+        self.num_steps = 0
 
     def step(self, images: int, clock: Callable[[], float]) -> None:
         if self._begun is None:
@@ -285,19 +295,23 @@ class _Pace:
             self._excluded = 0.0
         else:
             self._num_images += images
-            self._num_steps += 1
+            self.num_steps += 1
 
     def exclude(self, seconds: float) -> None:
         self._excluded += seconds
 
+    def seconds_left(self, now: float, steps_left: int) -> float:
+        """Return the seconds left at the mean speed since the first step, after at least one more step."""
+        self._time_left.update(self.num_steps, now)
+        return self._time_left.seconds(self.num_steps + steps_left) or 0.0
+
     def take(self, now: float, steps_left: int) -> tuple[float | None, float | None]:
-        """Return images per second since the last call, and seconds left at the mean speed since the first step."""
-        if self._begun is None or self._num_steps == 0:
+        """Return images per second since the last call, and seconds left as :meth:`seconds_left`."""
+        if self._begun is None or self.num_steps == 0:
             return None, None
         elapsed = now - self._since - self._excluded
         speed = self._num_images / elapsed if elapsed > 0 else None
-        self._time_left.update(self._num_steps, now)
-        left = self._time_left.seconds(self._num_steps + steps_left)
+        left = self.seconds_left(now, steps_left)
         self._since, self._excluded, self._num_images = now, 0.0, 0
         return speed, left
 

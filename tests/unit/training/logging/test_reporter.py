@@ -130,6 +130,15 @@ def test_the_first_step_reports_no_speed(tmp_path, clock, log):
     assert lines(tmp_path)[2]["grad_norm"] is None
 
 
+def test_the_time_of_a_long_training_is_estimated_after_a_few_steps(clock, log):
+    with Reporter(None, 1000, log_every=50, clock=clock) as reporter:
+        train(reporter, clock, range(1, 50))
+    assert log.messages == ["about 8 min for the other 994 steps, without evaluations"]  # 497 s
+    with Reporter(None, 100, log_every=50, clock=clock) as reporter:
+        train(reporter, clock, range(1, 50))
+    assert len(log.messages) == 1  # 47 s are not worth it
+
+
 def test_pauses_are_excluded_from_throughput_but_not_from_the_time_left(clock, log):
     with Reporter(None, 100, log_every=2, clock=clock) as reporter:
         train(reporter, clock, [1, 2])
