@@ -139,6 +139,14 @@ class LabelSpace:
         """The category id for each id in the dataset's files."""
         return {c.source_id: i for i, c in enumerate(self.categories)}
 
+    @cached_property
+    def same_colors(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the categories that share a color, in groups."""
+        names_of: dict[tuple[int, int, int], list[str]] = {}
+        for category in self.categories:
+            names_of.setdefault(category.color, []).append(category.name)
+        return tuple(tuple(names) for names in names_of.values() if len(names) > 1)
+
     def index(self, name: str) -> int:
         """Return the id of the category called ``name``.
 

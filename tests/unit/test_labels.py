@@ -38,6 +38,9 @@ class TestLabelSpace:
         assert labels.names == ("sky", "car")
         assert labels.things == (CAR,)
         assert labels.stuff == (SKY,)
+        assert labels.same_colors == ()
+        twins = [Category(name, False, i, (9, 9, 9)) for i, name in enumerate("abc")]
+        assert LabelSpace("four", [*twins, CAR]).same_colors == (("a", "b", "c"),)
         with pytest.raises(UnknownNameError, match=r"did you mean car\?"):
             labels["cat"]
 

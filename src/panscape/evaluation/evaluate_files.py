@@ -155,9 +155,9 @@ def evaluate_files(
     pairs, issues = paired(prediction_source, truth_source)
     # Results repeat the images of the ground truth, also those that were not predicted.
     of_predictions = [issue for issue in prediction_source.issues if issue.kind is not IssueKind.MISSING_TRUTH]
-    found = [*truth_source.issues, *of_predictions, *issues]
-    for source in (truth_source, prediction_source):
-        found += void_notes(source, space, reading.void)
+    notes = [*_notes_on_colors(truth_source.path, space), *void_notes(truth_source, space, reading.void)]
+    notes += void_notes(prediction_source, space, reading.void)
+    found = [*truth_source.issues, *of_predictions, *issues, *notes]
     new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(protocol)
     records, protocols, skipped = [], {}, []
@@ -201,6 +201,14 @@ def evaluate_files(
         pairs={pair.name: pair for pair in pairs if pair.name in protocols},
         protocols=protocols,
     )
+
+
+def _notes_on_colors(truth: Path, labels: LabelSpace) -> list[Issue]:
+    if not labels.same_colors or labels.name in LabelSpace.bundled():
+        return []
+    same = listed([" = ".join(names) for names in labels.same_colors])
+    what = f"expected a color for each category, got one for {same}; they look alike in the images of a report"
+    return [Issue(str(truth), IssueKind.COLORS, what)]
 
 
 def _stop_if(strict: bool, issues: tuple[Issue, ...] | list[Issue]) -> None:

@@ -29,9 +29,10 @@ class IssueKind(StrEnum):
     SCORE = "scores out of range"
     PIECES = "stuff in several segments"
     VOID = "void that may be a category"
+    COLORS = "categories of one color"
 
 
-NOTES = frozenset({IssueKind.AREA, IssueKind.SCORE, IssueKind.PIECES, IssueKind.VOID})
+NOTES = frozenset({IssueKind.AREA, IssueKind.SCORE, IssueKind.PIECES, IssueKind.VOID, IssueKind.COLORS})
 """Kinds that are reported as notes and do not affect the result."""
 
 
