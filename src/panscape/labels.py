@@ -38,17 +38,15 @@ class Category:
     color: tuple[int, int, int]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise InvalidLabelSpaceError(f"expected a category name as text, got {shown(self.name)}")
-        expected: tuple[str, object] | None = None
-        if self.is_thing not in (False, True):
-            expected = "is_thing as True or False", self.is_thing
-        elif not isinstance(self.source_id, Integral):
-            expected = "an integer source_id", self.source_id
-        elif not _is_color(self.color):
-            expected = "a color of three integers in 0..255", self.color
-        if expected is not None:
-            raise InvalidLabelSpaceError(f"category {self.name!r}: expected {expected[0]}, got {shown(expected[1])}")
+        checks: tuple[tuple[bool, str, object], ...] = (
+            (isinstance(self.name, str) and self.name != "", "a name as text", self.name),
+            (self.is_thing in (False, True), "is_thing as True or False", self.is_thing),
+            (isinstance(self.source_id, Integral), "an integer source_id", self.source_id),
+            (_is_color(self.color), "a color of three integers in 0..255", self.color),
+        )
+        for is_valid, what, value in checks:
+            if not is_valid:
+                raise InvalidLabelSpaceError(f"category {shown(self.name)}: expected {what}, got {shown(value)}")
 
 
 @dataclass(frozen=True)
