@@ -180,7 +180,8 @@ class LabelSpace:
         Raises:
             InvalidLabelSpaceError: there is no name, or a name is empty, no text, or occurs twice.
         """
-        if not isinstance(name, str) or isinstance(things, str) or isinstance(stuff, str):
+        are_sequences = all(isinstance(n, Iterable) and not isinstance(n, str) for n in (things, stuff))
+        if not isinstance(name, str) or not are_sequences:
             raise InvalidLabelSpaceError(
                 "expected the name of the label space and sequences of category names, as in "
                 f"from_names('mine', things=['car'], stuff=['road']), got {shown(name)}, things={shown(things)} and "

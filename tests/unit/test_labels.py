@@ -71,6 +71,7 @@ class TestLabelSpace:
                 r"as in from_names\('mine', things=.*got \['car'\]",
             ),
             (lambda: LabelSpace.from_names("own", things="car"), r"sequences of category names.*things='car'"),
+            (lambda: LabelSpace.from_names("own", things=None), "sequences of category names.*things=None"),
             (lambda: LabelSpace.from_names("own", things=[7]), "expected a name as text, got 7"),
             (lambda: Category("", False, 0, (0, 0, 0)), "expected a name as text, got ''"),
             (lambda: Category("car", "0", 0, (0, 0, 0)), "'car': expected is_thing as True or False, got '0'"),
