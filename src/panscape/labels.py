@@ -38,17 +38,15 @@ class Category:
     color: tuple[int, int, int]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise InvalidLabelSpaceError(f"expected a category name as text, got {shown(self.name)}")
-        expected: tuple[str, object] | None = None
-        if self.is_thing not in (False, True):
-            expected = "is_thing as True or False", self.is_thing
-        elif not isinstance(self.source_id, Integral):
-            expected = "an integer source_id", self.source_id
-        elif not _is_color(self.color):
-            expected = "a color of three integers in 0..255", self.color
-        if expected is not None:
-            raise InvalidLabelSpaceError(f"category {self.name!r}: expected {expected[0]}, got {shown(expected[1])}")
+        checks: tuple[tuple[bool, str, object], ...] = (
+            (isinstance(self.name, str) and self.name != "", "a name as text", self.name),
+            (self.is_thing in (False, True), "is_thing as True or False", self.is_thing),
+            (isinstance(self.source_id, Integral), "an integer source_id", self.source_id),
+            (_is_color(self.color), "a color of three integers in 0..255", self.color),
+        )
+        for is_valid, what, value in checks:
+            if not is_valid:
+                raise InvalidLabelSpaceError(f"category {shown(self.name)}: expected {what}, got {shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -139,6 +137,14 @@ class LabelSpace:
         """The category id for each id in the dataset's files."""
         return {c.source_id: i for i, c in enumerate(self.categories)}
 
+    @cached_property
+    def same_colors(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the categories that share a color, in groups."""
+        names_of: dict[tuple[int, int, int], list[str]] = {}
+        for category in self.categories:
+            names_of.setdefault(category.color, []).append(category.name)
+        return tuple(tuple(names) for names in names_of.values() if len(names) > 1)
+
     def index(self, name: str) -> int:
         """Return the id of the category called ``name``.
 
@@ -174,7 +180,8 @@ class LabelSpace:
         Raises:
             InvalidLabelSpaceError: there is no name, or a name is empty, no text, or occurs twice.
         """
-        if not isinstance(name, str) or isinstance(things, str) or isinstance(stuff, str):
+        are_sequences = all(isinstance(n, Iterable) and not isinstance(n, str) for n in (things, stuff))
+        if not isinstance(name, str) or not are_sequences:
             raise InvalidLabelSpaceError(
                 "expected the name of the label space and sequences of category names, as in "
                 f"from_names('mine', things=['car'], stuff=['road']), got {shown(name)}, things={shown(things)} and "

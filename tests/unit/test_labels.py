@@ -38,6 +38,9 @@ class TestLabelSpace:
         assert labels.names == ("sky", "car")
         assert labels.things == (CAR,)
         assert labels.stuff == (SKY,)
+        assert labels.same_colors == ()
+        twins = [Category(name, False, i, (9, 9, 9)) for i, name in enumerate("abc")]
+        assert LabelSpace("four", [*twins, CAR]).same_colors == (("a", "b", "c"),)
         with pytest.raises(UnknownNameError, match=r"did you mean car\?"):
             labels["cat"]
 
@@ -68,8 +71,9 @@ class TestLabelSpace:
                 r"as in from_names\('mine', things=.*got \['car'\]",
             ),
             (lambda: LabelSpace.from_names("own", things="car"), r"sequences of category names.*things='car'"),
-            (lambda: LabelSpace.from_names("own", things=[7]), "expected a category name as text, got 7"),
-            (lambda: Category("", False, 0, (0, 0, 0)), "expected a category name as text, got ''"),
+            (lambda: LabelSpace.from_names("own", things=None), "sequences of category names.*things=None"),
+            (lambda: LabelSpace.from_names("own", things=[7]), "expected a name as text, got 7"),
+            (lambda: Category("", False, 0, (0, 0, 0)), "expected a name as text, got ''"),
             (lambda: Category("car", "0", 0, (0, 0, 0)), "'car': expected is_thing as True or False, got '0'"),
             (lambda: Category("car", True, 7.9, (0, 0, 0)), r"'car': expected an integer source_id, got 7\.9"),
         ],

@@ -89,7 +89,10 @@ def data_notes(train: PixelCounts, val: PixelCounts) -> tuple[str, ...]:
         InvalidAnnotationError: nothing can be learnt, as all pixels are void or of one stuff category.
     """
     _require_content(train)
-    notes = _notes_on_colors(train.labels)
+    notes = []
+    if train.labels.same_colors:
+        same = listed([" = ".join(names) for names in train.labels.same_colors])
+        notes.append(f"categories of one color, which look alike in images of maps: {same}")
     if len(train.labels) == 1:
         notes.append(
             f"{train.labels[0].name!r} is the only category, so every pixel outside of its objects is void and is not "
@@ -110,14 +113,6 @@ def data_notes(train: PixelCounts, val: PixelCounts) -> tuple[str, ...]:
             "were drawn on the stored pixels, use --data.no-apply-orientation"
         )
     return tuple(notes)
-
-
-def _notes_on_colors(labels: LabelSpace) -> list[str]:
-    names_of: dict[tuple[int, int, int], list[str]] = {}
-    for category in labels:
-        names_of.setdefault(category.color, []).append(category.name)
-    same = [" = ".join(names) for names in names_of.values() if len(names) > 1]
-    return [f"categories of one color, which look alike in images of maps: {listed(same)}"] if same else []
 
 
 def _require_content(train: PixelCounts) -> None:

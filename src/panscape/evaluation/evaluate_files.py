@@ -227,8 +227,9 @@ def _opened(predictions: Path, truth: Path, reading: ReadingOptions) -> _Opened:
     # Results repeat the images of the ground truth, also those that were not predicted; its thing flags decide.
     of_predictions = [p for p in files.issues if p.kind not in (IssueKind.MISSING_TRUTH, IssueKind.FLAGS)]
     of_truth = [p for p in true.issues if reading.labels is None or p.kind is not IssueKind.FLAGS]
-    of_void = [note for source in (true, files) for note in void_notes(source, labels, reading.void)]
-    return _Opened(predicted, true, files, labels, pairs, [*of_truth, *of_predictions, *unpaired, *of_void])
+    notes = [note for source in (true, files) for note in void_notes(source, labels, reading.void)]
+    notes += _notes_on_colors(true.path, labels)
+    return _Opened(predicted, true, files, labels, pairs, [*of_truth, *of_predictions, *unpaired, *notes])
 
 
 def _issues_of_set(
@@ -251,6 +252,14 @@ def _issues_of_set(
         return []
     issue = other_numbering(pairs, predictions, truth, labels, reading.label_ids)
     return [] if issue is None else [issue]
+
+
+def _notes_on_colors(truth: Path, labels: LabelSpace) -> list[Issue]:
+    if not labels.same_colors or labels.name in LabelSpace.bundled():
+        return []
+    same = listed([" = ".join(names) for names in labels.same_colors])
+    what = f"expected a color for each category, got one for {same}; they look alike in the images of a report"
+    return [Issue(str(truth), IssueKind.COLORS, what)]
 
 
 def _stop_if(strict: bool, issues: tuple[Issue, ...] | list[Issue]) -> None:

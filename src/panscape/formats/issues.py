@@ -30,6 +30,7 @@ class IssueKind(StrEnum):
     SCORE = "scores out of range"
     PIECES = "stuff in several segments"
     VOID = "void that may be a category"
+    COLORS = "categories of one color"
     NUMBERING = "category ids of another numbering"
     NO_SEGMENTS = "no segment"
     IMAGE_ID = "other image ids"
@@ -39,7 +40,7 @@ class IssueKind(StrEnum):
 
 NOTES = frozenset(
     {
-        *(IssueKind.AREA, IssueKind.SCORE, IssueKind.PIECES, IssueKind.VOID),
+        *(IssueKind.AREA, IssueKind.SCORE, IssueKind.PIECES, IssueKind.VOID, IssueKind.COLORS),
         *(IssueKind.IMAGE_ID, IssueKind.STATED_SIZE, IssueKind.FLAGS),
     }
 )

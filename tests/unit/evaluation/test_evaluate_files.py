@@ -235,6 +235,16 @@ class TestForms:
         without_objects = evaluate_files(truth, truth, reading=ReadingOptions(min_area=1000))
         assert without_objects.report.panoptic.things.num_categories == 0
 
+    def test_categories_of_one_color_get_one_note(self, tmp_path: Path, truths: Any) -> None:
+        content = coco_content(truths, SHAPES)
+        for category in content["categories"][:2]:
+            category["color"] = [9, 9, 9]
+        path = write_coco(tmp_path / "t.json", truths, content=content)
+        scores = evaluate_files(path, path)
+        assert kinds(scores) == [IssueKind.COLORS]
+        assert scores.issues[0].what.startswith("expected a color for each category, got one for sky = ground;")
+        assert scores.num_issues == 0
+
     def test_masks_of_one_number_and_255_get_one_note(self, tmp_path: Path) -> None:
         for name in "ab":
             Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / f"{name}.png")
