@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from panscape import notes
+
 VERBOSITY_HELP = "-v, --verbose also prints details; -q, --quiet prints only results, warnings and errors."
 _LEVELS = {"-v": logging.DEBUG, "--verbose": logging.DEBUG, "-q": logging.WARNING, "--quiet": logging.WARNING}
 
@@ -30,6 +32,7 @@ def on_stderr(level: int) -> Iterator[None]:
     Args:
         level: lowest level of panscape's records; DEBUG also prints the warnings of other libraries.
     """
+    notes.start_run()
     handler = _StderrHandler()
     handler.setFormatter(_Formatter())
     if level > logging.DEBUG:

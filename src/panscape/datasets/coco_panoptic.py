@@ -5,9 +5,7 @@ Source: the COCO data format, section "Panoptic Segmentation" (https://cocodatas
 
 from __future__ import annotations
 
-import logging
 import os
-from functools import cache
 from pathlib import Path
 
 from panscape.datasets.base import Sample
@@ -20,8 +18,8 @@ from panscape.formats.issues import NOTES, IssueKind
 from panscape.formats.reading.coco import coco_notes, coco_segments, coco_source, file_name_of, size_of
 from panscape.input_files import to_integer
 from panscape.labels import LabelSpace
+from panscape.notes import note_once
 
-_logger = logging.getLogger(__name__)
 _TEST = "its annotations are not public"
 COCO_SPLITS = Splits(
     "COCO",
@@ -72,12 +70,6 @@ def listed_images(json_path: Path, folder: Path) -> list[ImageFile]:
     ]
 
 
-@cache
-def _warn_once(message: str) -> None:
-    """Log a warning, but once for splits that are opened several times."""
-    _logger.warning(message)
-
-
 class CocoPanoptic:
     """Images with annotations in COCO panoptic format, in the order of the JSON's ``images``.
 
@@ -88,8 +80,8 @@ class CocoPanoptic:
         json_path: with ``images`` and ``annotations``, for example ``panoptic_val2017.json``; or its content.
         annotations: the folder of the PNGs listed in the JSON.
         images: the folder of the images listed in the JSON.
-        labels: the categories; by default, those listed in the JSON, in its order. If they are COCO's own 133, the
-            bundled label space ``"coco_panoptic"`` is used, whose name selects the published settings of models.
+        labels: the categories; by default, those listed in the JSON, in its order. If they are COCO's 133 or the 19 of
+            Cityscapes, that bundled label space is used, whose name selects the published settings of models.
         undescribed_area: in pixels; segments of a PNG that the JSON does not describe are void if none is larger.
 
     Raises:
@@ -127,7 +119,7 @@ class CocoPanoptic:
         listed_files(Path(annotations), [file_name_of(entry) for entry in source.entries], self.json_path)
         for note in coco_notes(source, found):
             if labels is None or note.kind is not IssueKind.FLAGS:
-                _warn_once(str(note))
+                note_once(note.file, note.what)
 
     def __len__(self) -> int:
         return len(self._pairs)

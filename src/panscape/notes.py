@@ -1,0 +1,25 @@
+"""Notes on inputs that could mean something else: logged for the first of many files, once a run."""
+
+from __future__ import annotations
+
+import logging
+
+_logger = logging.getLogger(__name__)
+_noted: set[str] = set()
+
+
+def note_once(subject: object, what: str) -> None:
+    """Log a note as a warning, unless a run has logged it for another file.
+
+    Args:
+        subject: the first file.
+        what: what is special about it and how it is treated; the same text for every file of the kind.
+    """
+    if what not in _noted:
+        _noted.add(what)
+        _logger.warning("%s: %s (logged once; other files may be alike)", subject, what)
+
+
+def start_run() -> None:
+    """Let a new run log all notes again."""
+    _noted.clear()
