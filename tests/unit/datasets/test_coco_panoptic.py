@@ -9,6 +9,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import trees
@@ -275,6 +276,28 @@ def test_an_empty_png_of_described_segments_is_refused_alike(root):
     scores = evaluate_files(path, path)
     assert [str(issue).partition(" + 65536")[0].endswith(text) for issue in scores.issues] == [True]
     assert len(scores.records) == 2
+
+
+def in_the_order_of_opencv(image):
+    return Image.fromarray(np.ascontiguousarray(np.asarray(image)[..., ::-1]))
+
+
+def interpolated(image):
+    return image.resize((36, 24), Image.Resampling.BILINEAR).resize(image.size, Image.Resampling.BILINEAR)
+
+
+CAUSES = {
+    in_the_order_of_opencv: "got blue + 256 green + 65536 red for 5 ids; write the PNG in the order RGB (OpenCV writes",
+    interpolated: "got 98 others of few pixels each, as after interpolation or JPEG; resize ids with nearest neighbor",
+}
+
+
+@pytest.mark.parametrize("change", CAUSES, ids=lambda change: change.__name__)
+def test_the_cause_of_undescribed_ids_is_named(root, change):
+    path = root / "panoptic" / "000001.png"
+    change(Image.open(path)).save(path)
+    with pytest.raises(InvalidAnnotationError, match=re.escape(CAUSES[change])):
+        opened(root)[0]
 
 
 @pytest.mark.parametrize("kind", ["images", "annotations"])
