@@ -16,6 +16,7 @@ from panscape.formats import load_coco_json, parse_coco_segments
 from panscape.formats.coco_json import CocoJson, images_by_key
 from panscape.formats.issues import NOTES, IssueKind
 from panscape.formats.reading.coco import coco_notes, coco_segments, coco_source, file_name_of, size_of
+from panscape.formats.reading.numbering import listed_ids, with_ids
 from panscape.input_files import to_integer
 from panscape.labels import LabelSpace
 from panscape.notes import note_once
@@ -81,7 +82,8 @@ class CocoPanoptic:
         annotations: the folder of the PNGs listed in the JSON.
         images: the folder of the images listed in the JSON.
         labels: the categories; by default, those listed in the JSON, in its order. If they are COCO's 133 or the 19 of
-            Cityscapes, that bundled label space is used, whose name selects the published settings of models.
+            Cityscapes, that bundled label space is used, whose name selects the published settings of models. If the
+            JSON lists categories of the same names with other ids, its ids are used.
         undescribed_area: in pixels; segments of a PNG that the JSON does not describe are void if none is larger.
 
     Raises:
@@ -109,15 +111,16 @@ class CocoPanoptic:
             missing = InvalidAnnotationError(f"{self.json_path}: expected 'categories', found none; give labels=")
             raise source.labels_fault or missing
         self.labels = found
+        self._ids = found if labels is None else listed_ids(source, labels)
         of_entries = [entry.fault for entry in source.entries if entry.fault is not None]
         faults = [*(issue for issue in source.issues if not issue.is_note), *of_entries]
         if faults:
             others = f" (and {len(faults) - 1} more such errors)" if len(faults) > 1 else ""
             raise InvalidAnnotationError(f"{faults[0]}{others}")
-        self._source = source
+        self._source = with_ids(source, self._ids)
         self._pairs = pair_with_images(source, Path(images))
         listed_files(Path(annotations), [file_name_of(entry) for entry in source.entries], self.json_path)
-        for note in coco_notes(source, found):
+        for note in coco_notes(source, self._ids):
             if labels is None or note.kind is not IssueKind.FLAGS:
                 note_once(note.file, note.what)
 
@@ -138,7 +141,7 @@ class CocoPanoptic:
         Raises:
             InvalidAnnotationError: a category is not in the label space.
         """
-        described = parse_coco_segments(coco_segments(self._pairs[index].truth), self.labels)
+        described = parse_coco_segments(coco_segments(self._pairs[index].truth), self._ids)
         for kind, what in described.issues.items():
             if kind not in NOTES:
                 raise InvalidAnnotationError(f"{self._pairs[index].truth.file}: {what}")

@@ -32,7 +32,7 @@ from panscape.evaluation.options import DEFAULT_OPTIONS, DEFAULT_READING, Evalua
 from panscape.evaluation.records import ImageRecord, record_of
 from panscape.formats.issues import Issue, IssueKind, count_by_kind
 from panscape.formats.reading.base import AnnotationSource, Reading
-from panscape.formats.reading.numbering import DATASET, FROM_ONE, INDEX, in_numbering
+from panscape.formats.reading.numbering import DATASET, FROM_ONE, INDEX, in_numbering, listed_ids, with_ids
 from panscape.formats.reading.pairing import EntryPair, find_source, label_space, paired
 from panscape.labels import LabelSpace
 from panscape.metrics.evaluator import EvaluationReport, Evaluator
@@ -216,9 +216,11 @@ def _opened(predictions: Path, truth: Path, reading: ReadingOptions) -> _Opened:
     true, files = find_source(truth, pngs=reading.gt_dir), find_source(predictions, pngs=reading.pred_dir)
     labels = label_space(reading.labels, true)
     predicted = in_numbering(files, labels, reading.label_ids)
-    if true.labels is None:  # else the ids of the ground truth are those of its categories
+    if true.labels is None:
         numbering = reading.label_ids if reading.label_ids in (INDEX, FROM_ONE, DATASET) else None
         true = in_numbering(true, labels, numbering)
+    else:  # the ids of the ground truth are those of its categories
+        true = with_ids(true, listed_ids(true, labels))
     pairs, unpaired = paired(predicted, true)
     # Results repeat the images of the ground truth, also those that were not predicted; its thing flags decide.
     of_predictions = [p for p in files.issues if p.kind not in (IssueKind.MISSING_TRUTH, IssueKind.FLAGS)]

@@ -465,3 +465,29 @@ def test_published_categories_are_known_by_their_numbers_and_names(root, name):
     path.write_text(json.dumps(content))
     assert opened(root).labels.name == "panoptic"
     assert len(opened(root).labels) == len(known) - 1
+
+
+def test_the_listed_categories_give_the_ids_to_training_and_evaluation_alike(root, caplog):
+    """As if one split was exported by another tool than the label space comes from."""
+    path = root / "panoptic.json"
+    truths = [opened(root)[i].truth for i in range(3)]
+    content = json.loads(path.read_text())
+    new = {11: 1, 7: 2, 24: 3, 26: 7}
+    for category in content["categories"]:
+        category["id"] = new[category["id"]]
+    for annotation in content["annotations"]:
+        for segment in annotation["segments_info"]:
+            segment["category_id"] = new[segment["category_id"]]
+    path.write_text(json.dumps(content))
+    notes.start_run()
+    dataset = opened(root, labels=SHAPES)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: its categories have other ids than label space 'shapes' (sky 1 instead of 11, ground 2 instead of 7, "
+        "disc 3 instead of 24, box 7 instead of 26); they are read by name (logged once; other files may be alike)"
+    ]
+    for i, truth in enumerate(truths):
+        assert dataset[i].truth.equals(truth)
+        assert dataset.categories_of(i) == set(truth.category.tolist())
+    (root / "labels.json").write_text(json.dumps(SHAPES.to_dict()))
+    scores = evaluate_files(path, path, reading=ReadingOptions(labels=str(root / "labels.json"), label_ids="names"))
+    assert (scores.report.panoptic.all.pq, scores.issues, scores.labels) == (1, (), SHAPES)
