@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import mmap
+import zlib
 
 _logger = logging.getLogger(__name__)
-_noted: set[str] = set()
+_noted = mmap.mmap(-1, 4096)  # whether a note was logged, by its checksum; shared with forked loader processes
 
 
 def note_once(subject: object, what: str) -> None:
@@ -15,11 +17,12 @@ def note_once(subject: object, what: str) -> None:
         subject: the first file.
         what: what is special about it and how it is treated; the same text for every file of the kind.
     """
-    if what not in _noted:
-        _noted.add(what)
+    place = zlib.crc32(what.encode()) % len(_noted)
+    if not _noted[place]:
+        _noted[place] = 1
         _logger.warning("%s: %s (logged once; other files may be alike)", subject, what)
 
 
 def start_run() -> None:
     """Let a new run log all notes again."""
-    _noted.clear()
+    _noted[:] = bytes(len(_noted))

@@ -239,7 +239,8 @@ def split_stuff(content):
 
 NOTES = {
     another_first_size: (
-        "000002.png: expected 36x72 pixels as height and width in {path}, got 36x48; the pixels are used; fix the JSON"
+        "000002.png: expected 36x72 pixels as height and width in the JSON, got 36x48; the pixels are used; "
+        "fix the JSON"
     ),
     no_thing: (
         "{path}: expected 'isthing' 1 for countable categories, got 0 for all 4, but an image has several segments of "

@@ -254,7 +254,7 @@ def _notes(entry: Entry, segments: list[SegmentInfo], labels: LabelSpace, size: 
     stated = entry.content.size
     if stated is not None and stated != size:
         what = (
-            f"expected {stated.height}x{stated.width} pixels as height and width in {entry.content.json_path}, got "
+            f"expected {stated.height}x{stated.width} pixels as height and width in the JSON, got "
             f"{size.height}x{size.width}; the pixels are used; fix the JSON"
         )
         notes.append(Issue(entry.file, IssueKind.STATED_SIZE, what))
