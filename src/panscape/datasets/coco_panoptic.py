@@ -5,9 +5,7 @@ Source: the COCO data format, section "Panoptic Segmentation" (https://cocodatas
 
 from __future__ import annotations
 
-import logging
 import os
-from functools import cache
 from pathlib import Path
 
 from panscape.datasets.base import Sample
@@ -18,11 +16,12 @@ from panscape.formats import load_coco_json, parse_coco_segments
 from panscape.formats.coco_json import CocoJson, images_by_key
 from panscape.formats.issues import NOTES, IssueKind
 from panscape.formats.reading.coco import coco_notes, coco_segments, coco_source, file_name_of, size_of
+from panscape.formats.reading.numbering import listed_ids, with_ids
 from panscape.input_files import to_integer
 from panscape.labels import LabelSpace
+from panscape.notes import note_once
 from panscape.panoptic import PanopticMap
 
-_logger = logging.getLogger(__name__)
 _TEST = "its annotations are not public"
 COCO_SPLITS = Splits(
     "COCO",
@@ -73,12 +72,6 @@ def listed_images(json_path: Path, folder: Path) -> list[ImageFile]:
     ]
 
 
-@cache
-def _warn_once(message: str) -> None:
-    """Log a warning, but once for splits that are opened several times."""
-    _logger.warning(message)
-
-
 class CocoPanoptic:
     """Images with annotations in COCO panoptic format, in the order of the JSON's ``images``.
 
@@ -89,8 +82,9 @@ class CocoPanoptic:
         json_path: with ``images`` and ``annotations``, for example ``panoptic_val2017.json``; or its content.
         annotations: the folder of the PNGs listed in the JSON.
         images: the folder of the images listed in the JSON.
-        labels: the categories; by default, those listed in the JSON, in its order. If they are COCO's own 133, the
-            bundled label space ``"coco_panoptic"`` is used, whose name selects the published settings of models.
+        labels: the categories; by default, those listed in the JSON, in its order. If they are COCO's 133 or the 19 of
+            Cityscapes, that bundled label space is used, whose name selects the published settings of models. If the
+            JSON lists categories of the same names with other ids, its ids are used.
         apply_orientation: rotate and mirror images as their EXIF tag says; False if labels were drawn on the stored
             pixels.
         undescribed_area: in pixels; segments of a PNG that the JSON does not describe are void if none is larger.
@@ -122,17 +116,18 @@ class CocoPanoptic:
             raise source.labels_fault or missing
         self.labels = found
         self.apply_orientation = apply_orientation
+        self._ids = found if labels is None else listed_ids(source, labels)
         of_entries = [entry.fault for entry in source.entries if entry.fault is not None]
         faults = [*(issue for issue in source.issues if not issue.is_note), *of_entries]
         if faults:
             others = f" (and {len(faults) - 1} more such errors)" if len(faults) > 1 else ""
             raise InvalidAnnotationError(f"{faults[0]}{others}")
-        self._source = source
+        self._source = with_ids(source, self._ids)
         self._pairs = pair_with_images(source, Path(images))
         listed_files(Path(annotations), [file_name_of(entry) for entry in source.entries], self.json_path)
-        for note in coco_notes(source, found):
+        for note in coco_notes(source, self._ids):
             if labels is None or note.kind is not IssueKind.FLAGS:
-                _warn_once(str(note))
+                note_once(note.file, note.what)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -155,7 +150,7 @@ class CocoPanoptic:
         Raises:
             InvalidAnnotationError: a category is not in the label space.
         """
-        described = parse_coco_segments(coco_segments(self._pairs[index].truth), self.labels)
+        described = parse_coco_segments(coco_segments(self._pairs[index].truth), self._ids)
         for kind, what in described.issues.items():
             if kind not in NOTES:
                 raise InvalidAnnotationError(f"{self._pairs[index].truth.file}: {what}")

@@ -33,7 +33,7 @@ from panscape.evaluation.records import ImageRecord, record_of
 from panscape.formats.issues import Issue, IssueKind, count_by_kind
 from panscape.formats.reading.base import AnnotationSource, Reading
 from panscape.formats.reading.masks import void_notes
-from panscape.formats.reading.numbering import DATASET, FROM_ONE, INDEX, in_numbering
+from panscape.formats.reading.numbering import DATASET, FROM_ONE, INDEX, in_numbering, listed_ids, with_ids
 from panscape.formats.reading.pairing import EntryPair, find_source, label_space, paired
 from panscape.formats.semantic_masks import require_mask_options
 from panscape.labels import LabelSpace
@@ -220,9 +220,11 @@ def _opened(predictions: Path, truth: Path, reading: ReadingOptions) -> _Opened:
     labels = label_space(reading.labels, true)
     require_mask_options(labels, reading.min_area, reading.void)
     predicted = in_numbering(files, labels, reading.label_ids)
-    if true.labels is None:  # else the ids of the ground truth are those of its categories
+    if true.labels is None:
         numbering = reading.label_ids if reading.label_ids in (INDEX, FROM_ONE, DATASET) else None
         true = in_numbering(true, labels, numbering)
+    else:  # the ids of the ground truth are those of its categories
+        true = with_ids(true, listed_ids(true, labels))
     pairs, unpaired = paired(predicted, true)
     # Results repeat the images of the ground truth, also those that were not predicted; its thing flags decide.
     of_predictions = [p for p in files.issues if p.kind not in (IssueKind.MISSING_TRUTH, IssueKind.FLAGS)]

@@ -235,14 +235,16 @@ def labels_from_coco(name: str, categories: object) -> LabelSpace:
     return LabelSpace(name, tuple(found))
 
 
-def bundled_if_same(labels: LabelSpace, name: str) -> LabelSpace:
-    """Return the bundled label space ``name`` if ``labels`` equals it except for colors, else ``labels``.
+def bundled_if_same(labels: LabelSpace, *names: str) -> LabelSpace:
+    """Return the first bundled label space of ``names`` that ``labels`` equals except for colors, else ``labels``.
 
     A model for the bundled label space then fits the dataset, whatever colors its JSON lists; that of COCO has none.
     """
-    bundled = LabelSpace.load(name)
-    fields = [[(c.name, c.is_thing, c.source_id) for c in space] for space in (labels, bundled)]
-    return bundled if fields[0] == fields[1] else labels
+    for bundled in map(LabelSpace.load, names):
+        fields = [[(c.name, c.is_thing, c.source_id) for c in space] for space in (labels, bundled)]
+        if fields[0] == fields[1]:
+            return bundled
+    return labels
 
 
 def _category(position: int, fields: object) -> Category:

@@ -7,7 +7,6 @@ typed decoding that leaves them as slices of the file needs a tenth of the time 
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +20,10 @@ from panscape.formats.coco import bundled_if_same, labels_from_coco
 from panscape.formats.keys import key_of
 from panscape.input_files import parse_json, read_file
 from panscape.labels import LabelSpace
+from panscape.notes import note_once
 
 _NO_SEGMENTS = msgspec.Raw()
 _TRAILING_COMMA = re.compile(rb'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])', re.DOTALL)  # strings are matched to skip them
-_logger = logging.getLogger(__name__)
 
 
 class CocoImage(msgspec.Struct, frozen=True, gc=False):
@@ -115,7 +114,7 @@ class CocoJson:
             )
 
     def labels(self) -> LabelSpace | None:
-        """Return the label space of ``categories``, the bundled one for those of COCO; None without categories.
+        """Return the label space of ``categories``, the bundled one for COCO and Cityscapes; None without categories.
 
         Raises:
             InvalidAnnotationError: they are not valid; see :func:`panscape.formats.labels_from_coco`.
@@ -124,7 +123,7 @@ class CocoJson:
             return None
         try:
             name = self.label_space if isinstance(self.label_space, str) else self.path.stem
-            return bundled_if_same(labels_from_coco(name, self.categories), "coco_panoptic")
+            return bundled_if_same(labels_from_coco(name, self.categories), "coco_panoptic", "cityscapes")
         except (InvalidAnnotationError, InvalidLabelSpaceError) as error:
             raise InvalidAnnotationError(f"{self.path}: {error}") from error
 
@@ -183,7 +182,7 @@ def _parse_with_commas(path: Path, text: bytes) -> Any:
         if plain == text:
             raise
         content = parse_json(path, plain)
-        _logger.warning("%s: is not JSON, as commas follow the last entries of lists; they are ignored", path)
+        note_once(path, "is not JSON, as commas follow the last entries of lists; they are ignored")
         return content
 
 

@@ -9,12 +9,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import trees
 from maps import SHAPES
+from PIL import Image
 
-from panscape import LabelSpace
+from panscape import LabelSpace, notes
 from panscape.datasets import Cityscapes, CocoPanoptic
 from panscape.datasets.export import export_cityscapes, export_coco
 from panscape.datasets.folder import Subset
@@ -217,6 +219,88 @@ def test_segments_of_another_type_are_refused_alike(root, field, value):
     assert len(scores.records) == 2, "an image with ambiguous ground truth is skipped"
 
 
+def another_first_size(content):
+    for image in content["images"]:
+        image["height"], image["width"] = 48, 72
+    content["images"][1]["height"] = 36
+
+
+def no_thing(content):
+    for category in content["categories"]:
+        category["isthing"] = 0
+
+
+def split_stuff(content):
+    """Two segments of the first image become one category: A is sky, E is ground."""
+    for segment in content["annotations"][-1]["segments_info"]:
+        if segment["category_id"] == 7:
+            segment["category_id"] = 11
+
+
+NOTES = {
+    another_first_size: (
+        "000002.png: expected 36x72 pixels as height and width in the JSON, got 36x48; the pixels are used; "
+        "fix the JSON"
+    ),
+    no_thing: (
+        "{path}: expected 'isthing' 1 for countable categories, got 0 for all 4, but an image has several segments of "
+        "disc; tools such as Datumaro lose these flags; set the label space with --labels, or fix 'categories'"
+    ),
+    split_stuff: "000001.png: expected one segment of each stuff category, got several of sky; each counts; merge them",
+}
+
+
+@pytest.mark.parametrize("change", NOTES, ids=lambda change: change.__name__)
+def test_doubtful_files_are_noted_once_in_training_and_in_evaluation(root, caplog, change):
+    path = root / "panoptic.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    note = NOTES[change].format(path=path)
+    notes.start_run()
+    assert len(opened(root)) == len(opened(root)) == 3
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().endswith(f"{note} (logged once; other files may be alike)")
+    issues = evaluate_files(path, path).issues
+    assert any(str(issue).endswith(note) and issue.is_note for issue in issues)
+
+
+def test_an_empty_png_of_described_segments_is_refused_alike(root):
+    Image.new("RGB", (72, 48)).save(root / "panoptic" / "000001.png")
+    path = root / "panoptic.json"
+    text = (
+        "000001.png: expected the pixels of 5 described segments, got only 0 (void); write each id as red + 256 green"
+    )
+    with pytest.raises(InvalidAnnotationError, match=re.escape(text)):
+        opened(root)[0]
+    scores = evaluate_files(path, path)
+    assert [str(issue).partition(" + 65536")[0].endswith(text) for issue in scores.issues] == [True]
+    assert len(scores.records) == 2
+
+
+def in_the_order_of_opencv(image):
+    return Image.fromarray(np.ascontiguousarray(np.asarray(image)[..., ::-1]))
+
+
+def interpolated(image):
+    return image.resize((36, 24), Image.Resampling.BILINEAR).resize(image.size, Image.Resampling.BILINEAR)
+
+
+CAUSES = {
+    in_the_order_of_opencv: "got blue + 256 green + 65536 red for 5 ids; write the PNG in the order RGB (OpenCV writes",
+    interpolated: "got 98 others of few pixels each, as after interpolation or JPEG; resize ids with nearest neighbor",
+}
+
+
+@pytest.mark.parametrize("change", CAUSES, ids=lambda change: change.__name__)
+def test_the_cause_of_undescribed_ids_is_named(root, change):
+    path = root / "panoptic" / "000001.png"
+    change(Image.open(path)).save(path)
+    with pytest.raises(InvalidAnnotationError, match=re.escape(CAUSES[change])):
+        opened(root)[0]
+
+
 @pytest.mark.parametrize("kind", ["images", "annotations"])
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "a/../../secret.png", "C:\\secret.png"])
 def test_names_do_not_leave_their_folder(root, kind, name):
@@ -367,17 +451,44 @@ def test_images_of_one_name_in_two_folders_are_distinguished(root):
     assert len(set(names)) == len(names)
 
 
-def test_the_categories_of_coco_are_known_by_their_numbers_and_names(root):
+@pytest.mark.parametrize("name", ["coco_panoptic", "cityscapes"])
+def test_published_categories_are_known_by_their_numbers_and_names(root, name):
     path = root / "panoptic.json"
     content = json.loads(path.read_text())
-    coco = LabelSpace.load("coco_panoptic")
-    content["categories"] = [{"id": c.source_id, "name": c.name, "isthing": int(c.is_thing)} for c in coco]
+    known = LabelSpace.load(name)
+    content["categories"] = [{"id": c.source_id, "name": c.name, "isthing": int(c.is_thing)} for c in known]
     path.write_text(json.dumps(content))
-    assert opened(root).labels == coco
-    content["categories"][5]["isthing"] = 0
+    assert opened(root).labels == known
+    content["categories"][5]["isthing"] ^= 1
     path.write_text(json.dumps(content))
     assert opened(root).labels.name == "panoptic"
     del content["categories"][5]
     path.write_text(json.dumps(content))
     assert opened(root).labels.name == "panoptic"
-    assert len(opened(root).labels) == 132
+    assert len(opened(root).labels) == len(known) - 1
+
+
+def test_the_listed_categories_give_the_ids_to_training_and_evaluation_alike(root, caplog):
+    """As if one split was exported by another tool than the label space comes from."""
+    path = root / "panoptic.json"
+    truths = [opened(root)[i].truth for i in range(3)]
+    content = json.loads(path.read_text())
+    new = {11: 1, 7: 2, 24: 3, 26: 7}
+    for category in content["categories"]:
+        category["id"] = new[category["id"]]
+    for annotation in content["annotations"]:
+        for segment in annotation["segments_info"]:
+            segment["category_id"] = new[segment["category_id"]]
+    path.write_text(json.dumps(content))
+    notes.start_run()
+    dataset = opened(root, labels=SHAPES)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: its categories have other ids than label space 'shapes' (sky 1 instead of 11, ground 2 instead of 7, "
+        "disc 3 instead of 24, box 7 instead of 26); they are read by name (logged once; other files may be alike)"
+    ]
+    for i, truth in enumerate(truths):
+        assert dataset[i].truth.equals(truth)
+        assert dataset.categories_of(i) == set(truth.category.tolist())
+    (root / "labels.json").write_text(json.dumps(SHAPES.to_dict()))
+    scores = evaluate_files(path, path, reading=ReadingOptions(labels=str(root / "labels.json"), label_ids="names"))
+    assert (scores.report.panoptic.all.pq, scores.issues, scores.labels) == (1, (), SHAPES)

@@ -76,7 +76,7 @@ def test_hundreds_of_pairs_of_png_and_json(tmp_path: Path) -> None:
     texts = {side: path.read_bytes() for side, path in paths.items()}
     pngs = {path: path.read_bytes() for path in tmp_path.glob("*/*.png")}
     ends: Counter[str] = Counter()
-    for _ in range(600):
+    for _ in range(300):
         side = chance.choice(["truth", "predictions", "predictions"])
         what = chance.choice(["png", "json", "json bytes", "both"])
         if what in ("json", "both"):
@@ -89,10 +89,10 @@ def test_hundreds_of_pairs_of_png_and_json(tmp_path: Path) -> None:
         for path, data in pngs.items():
             path.write_bytes(data)
         paths[side].write_bytes(texts[side])
-    assert sum(ends.values()) == 600
-    assert ends["issues"] > 150  # most of it is of one image, and the other goes on
-    assert ends["InvalidAnnotationError"] > 15
-    assert ends["UnreadableFileError"] > 15
+    assert sum(ends.values()) == 300
+    assert ends["issues"] > 75  # most of it is of one image, and the other goes on
+    assert ends["InvalidAnnotationError"] > 5
+    assert ends["UnreadableFileError"] > 5
 
 
 def test_arrays(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_arrays(tmp_path: Path) -> None:
     truths = several_maps(2, (12, 16))
     truth = write_coco(tmp_path / "truth.json", truths)
     ends: Counter[str] = Counter()
-    for turn in range(400):
+    for turn in range(200):
         ending = ".npz" if turn % 2 else ".npy"
         for path in (tmp_path / "arrays").glob("*"):
             path.unlink()
@@ -117,4 +117,4 @@ def test_arrays(tmp_path: Path) -> None:
             spoilt.write_bytes(chance.choice([flip, cut, double])(chance, spoilt.read_bytes()))
         ends[in_lines(lambda: evaluate_files(tmp_path / "arrays", truth, reading=ONE_THREAD))] += 1
     assert path.is_file()
-    assert ends["issues"] > 200
+    assert ends["issues"] > 100

@@ -32,6 +32,7 @@ COCO_FORM = "COCO panoptic format"
 """Display name of the format."""
 _MOST_TRIED = 100
 _MOST_OPENED = 10
+_MANY_IDS, _MANY_IDS_AREA = 50, 20  # more undescribed ids, with fewer pixels each on average, are no segments
 
 
 class _Content(NamedTuple):
@@ -212,7 +213,8 @@ def _read(undescribed_area: int, entry: Entry, labels: LabelSpace, size: Size | 
     issues = [Issue(entry.file, kind, what) for kind, what in described.issues.items()]
     panoptic, undescribed = map_from_id_image(numbers, described.segments, {0, *described.ambiguous})
     if undescribed and _largest_area(numbers, undescribed) > undescribed_area:
-        issues.append(Issue(entry.file, IssueKind.UNDESCRIBED, undescribed_ids(undescribed)))
+        what = _cause(numbers, undescribed, described.segments) or undescribed_ids(undescribed)
+        issues.append(Issue(entry.file, IssueKind.UNDESCRIBED, what))
     segments = described.segments
     if segments and not undescribed and not panoptic.ids.any():
         what = (
@@ -222,6 +224,23 @@ def _read(undescribed_area: int, entry: Entry, labels: LabelSpace, size: Size | 
         return Reading(None, (*issues, Issue(entry.file, IssueKind.WITHOUT_PIXELS, what)))
     issues += _notes(entry, segments, labels, panoptic.size)
     return Reading(panoptic, tuple(issues), tuple(s.number for s in segments), tuple(s.area for s in segments))
+
+
+def _cause(numbers: NDArray[np.int32], undescribed: list[int], segments: list[SegmentInfo]) -> str | None:
+    """Return the cause of undescribed ids if the whole PNG is wrong; None if the descriptions are."""
+    described = {segment.number for segment in segments}
+    swapped = {(number & 255) << 16 | number & 0xFF00 | number >> 16 for number in undescribed}
+    if swapped and swapped <= described:
+        return (
+            "expected ids as red + 256 green + 65536 blue, got blue + 256 green + 65536 red for "
+            f"{len(undescribed)} ids; write the PNG in the order RGB (OpenCV writes BGR)"
+        )
+    if len(undescribed) > _MANY_IDS and np.isin(numbers, undescribed).sum() <= _MANY_IDS_AREA * len(undescribed):
+        return (
+            f"expected the ids of {len(segments)} described segments, got {len(undescribed)} others of few pixels "
+            "each, as after interpolation or JPEG; resize ids with nearest neighbor, and write PNG"
+        )
+    return None
 
 
 def _notes(entry: Entry, segments: list[SegmentInfo], labels: LabelSpace, size: Size) -> list[Issue]:
@@ -235,7 +254,7 @@ def _notes(entry: Entry, segments: list[SegmentInfo], labels: LabelSpace, size: 
     stated = entry.content.size
     if stated is not None and stated != size:
         what = (
-            f"expected {stated.height}x{stated.width} pixels as height and width in {entry.content.json_path}, got "
+            f"expected {stated.height}x{stated.width} pixels as height and width in the JSON, got "
             f"{size.height}x{size.width}; the pixels are used; fix the JSON"
         )
         notes.append(Issue(entry.file, IssueKind.STATED_SIZE, what))

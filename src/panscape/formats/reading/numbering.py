@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from panscape.errors import InvalidArgumentError, UnknownNameError, listed
-from panscape.formats.reading.base import AnnotationSource, Entry, Reading
+from panscape.formats.reading.base import AnnotationSource, Entry, Reader, Reading
+from panscape.formats.reading.coco import COCO_FORM
 from panscape.geometry import Size
 from panscape.labels import LabelSpace
+from panscape.notes import note_once
 
 INDEX, FROM_ONE, DATASET, NAMES = "index", "index1", "dataset", "names"
 NUMBERINGS = {
@@ -33,12 +36,37 @@ def in_numbering(source: AnnotationSource, labels: LabelSpace, numbering: str | 
         InvalidArgumentError: the files list no categories for ``"names"``, or no name is in both label spaces.
         UnknownNameError: there is no such numbering or label space.
     """
-    ids = renumbered(labels, numbering or (INDEX if source.is_indexed else DATASET), source.labels)
+    return with_ids(source, renumbered(labels, numbering or (INDEX if source.is_indexed else DATASET), source.labels))
 
-    def read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
-        return source.read(entry, ids, size)
 
-    return source if ids is labels else replace(source, read=read)
+def with_ids(source: AnnotationSource, ids: LabelSpace) -> AnnotationSource:
+    """Return a source that is always read in the label space ``ids``."""
+    return replace(source, read=partial(_read, source.read, ids))
+
+
+def _read(read: Reader, ids: LabelSpace, entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:
+    return read(entry, ids, size)
+
+
+def listed_ids(source: AnnotationSource, labels: LabelSpace) -> LabelSpace:
+    """Return ``labels`` with the ids of the categories that a JSON lists, with a note if these are others.
+
+    Args:
+        source: the files; only a JSON in COCO panoptic format lists categories.
+        labels: the label space to read it in.
+    """
+    if source.form != COCO_FORM or source.labels is None:
+        return labels
+    others = [
+        f"{labels[i].name} {source.labels[same].source_id} instead of {labels[i].source_id}"
+        for i, same in same_names(labels, source.labels).items()
+        if labels[i].source_id != source.labels[same].source_id
+    ]
+    if not others:
+        return labels
+    what = f"its categories have other ids than label space {labels.name!r} ({listed(others)}); they are read by name"
+    note_once(source.path, what)
+    return renumbered(labels, NAMES, source.labels)
 
 
 def renumbered(labels: LabelSpace, numbering: str, listed_in_files: LabelSpace | None) -> LabelSpace:

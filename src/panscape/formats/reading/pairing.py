@@ -145,12 +145,11 @@ def paired(predictions: AnnotationSource, truth: AnnotationSource) -> tuple[list
             prediction_of[place] = Entry(other.name, other.file, other.keys, other.content, fault)
         else:
             prediction_of[place] = entry
-    ids = [
-        (entry.keys[0], truth.entries[place].keys[0])
+    others = [
+        f"{shown(entry.keys[0])} instead of {shown(truth.entries[place].keys[0])}"
         for entry, place in zip(predictions.entries, best, strict=True)
-        if place is not None
+        if place is not None and truth.entries[place].keys[0] != entry.keys[0] != entry.keys[1]  # its own name is no id
     ]
-    others = [f"{shown(mine)} instead of {shown(theirs)}" for mine, theirs in ids if mine != theirs]
     if others and predictions.form == truth.form == COCO_FORM:
         what = f"expected the image ids of {truth.path}, got {listed(others)}; images are paired by file name"
         issues.append(Issue(str(predictions.path), IssueKind.IMAGE_ID, what))
