@@ -66,7 +66,6 @@ _JPEG_END = b"\xff\xd9"
 _OTHER_CONTENT = {  # by the first bytes: what it is, and the remedy
     b"%!PS": ("PostScript", "convert it to PNG"),
     b"%PDF": ("a PDF", "convert its pages to PNG"),
-    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file with: git lfs pull"),
     b"<svg": ("an SVG", "convert it to PNG"),
     b"<!DOCTYPE": ("a web page", "download the image itself"),
     b"<html": ("a web page", "download the image itself"),

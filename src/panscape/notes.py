@@ -17,7 +17,7 @@ def note_once(subject: object, what: str) -> None:
         subject: the first file.
         what: what is special about it and how it is treated; the same text for every file of the kind.
     """
-    place = zlib.crc32(what.encode()) % len(_noted)
+    place = zlib.crc32(what.encode(errors="replace")) % len(_noted)
     if not _noted[place]:
         _noted[place] = 1
         _logger.warning("%s: %s (logged once; other files may be alike)", subject, what)

@@ -64,7 +64,9 @@ def test_a_trained_network_predicts_and_is_saved(trained: Path, tmp_path: Path) 
     out = tmp_path / "out"
     predict = ["predict", str(photo), "--model", str(trained / "run"), "--device", "cpu"]
     assert main([*predict, "--save-outputs", "--out", str(out)]) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["panoptic", "panoptic.json", "photo.jpg", "photo_panels.jpg"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        *("panoptic", "panoptic.json", "photo.jpg", "photo_panels.jpg", "predictions.jsonl")
+    ]
     model = panscape.load(trained / "run")
     zoo.save(model, tmp_path / "again.safetensors")
     again = panscape.load(tmp_path / "again.safetensors")

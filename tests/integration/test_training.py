@@ -36,13 +36,13 @@ from panscape.errors import (
 )
 from panscape.metrics import EvaluationReport
 from panscape.recipes.data_options import FolderData
-from panscape.training import checkpoints
 from panscape.training import run as training_run
 from panscape.training.config import Augmentation, Optimizer, Recipe
 from panscape.training.monitor import TrainingMonitor
 from panscape.training.run import run
 from panscape.training.run_options import RunOptions
 from panscape.training.schedule import Schedule
+from panscape.zoo import checkpoints
 
 SHORT = replace(TINY, steps=6, eval_every=0)
 

@@ -79,7 +79,7 @@ def test_postscript_never_reaches_another_program(tmp_path, monkeypatch):
         (b"not an image", "expected a whole image in a format that Pillow reads, got something else; replace the file"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-            "expected an image, got a pointer of Git LFS; fetch the file with: git lfs pull",
+            "this is a pointer of git-lfs without the file's content; run: git lfs pull, or download the file",
         ),
         (b"\n<!doctype html><html>", "expected an image, got a web page; download the image itself"),
     ],

@@ -20,7 +20,7 @@ MODEL = LabelSpace.from_names("model", things=["Sky", "disc"], stuff=["lake", "B
 @pytest.fixture
 def dataset(tmp_path):
     trees.category_masks(tmp_path)
-    return SemanticMaskDataset(tmp_path, "train", SHAPES)
+    return SemanticMaskDataset(tmp_path / "images/train", tmp_path / "labels/train", SHAPES)
 
 
 def test_categories_correspond_by_name(dataset, caplog):

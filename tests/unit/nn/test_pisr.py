@@ -374,7 +374,7 @@ def test_forward_exports_and_the_graph_agrees() -> None:
     ("options", "message"),
     [
         ({"num_instances": 0}, "expected num_instances of 1 or more, got 0"),
-        ({"num_instances": 2.5}, r"expected num_instances of 1 or more, got 2\.5"),
+        ({"num_instances": 2.5}, r"expected num_instances as an integer, got 2.5"),
         ({"key_width": 0}, "expected key_width of 1 or more, got 0"),
         ({"reweighting_width": 0}, "expected reweighting_width of 1 or more, got 0"),
         ({"normalization": "hw"}, 'expected normalization "mass", "none" or "pixels", got \'hw\''),

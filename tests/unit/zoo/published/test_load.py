@@ -112,7 +112,7 @@ def test_other_categories_must_be_named(tmp_path: Path) -> None:
     # To start from it, what the categories are does not matter.
     other = create_model("swiftnet_r18", "cityscapes")
     taken = zoo.load_partial(other, path)
-    assert "; new: semantic.2.bias, semantic.2.weight" in taken.line
+    assert "2 new, as of another shape: semantic.2.bias ([26] there, [19] here), semantic.2.weight" in taken.line
     for name in taken.names:
         assert torch.equal(other.state_dict()[name], model.state_dict()[name]), name
 
