@@ -123,7 +123,9 @@ def test_a_finished_run_is_evaluated_again_and_stays_what_it_is(reference: Path,
     file = recipe_file(tmp_path / "recipe.py", EXPRESSION)
     command = Command(tmp_path / "log", "train", file, "--out", reference, *OPTIONS, "--resume")
     assert command.end() == 0, command.text
-    first, second = command.text.splitlines()
+    first, second, result = command.text.splitlines()
     assert first == "this run is complete: 24 of 24 steps; evaluating and saving its model again"
     assert second.startswith("step 24: val PQ ")
+    assert result.startswith("val PQ ")
+    assert result.endswith(f"; model in {reference / 'model.safetensors'}")
     assert {p: p.read_bytes() for p in reference.rglob("*") if p.is_file() and p.name != "run.json"} == before

@@ -248,7 +248,7 @@ def test_a_video_is_kept_and_an_interrupted_one_describes_its_frames(tmp_path):
     pytest.importorskip("av")
     from fractions import Fraction
 
-    from panscape.inference.video import VideoWriter
+    from panscape.inference.video_writer import VideoWriter
 
     shots, out = tmp_path / "shots", tmp_path / "out"
     shots.mkdir()
