@@ -116,6 +116,7 @@ class CocoPanoptic:
             raise source.labels_fault or missing
         self.labels = found
         self.apply_orientation = apply_orientation
+        self.bit_depth: int | None = None
         self._ids = found if labels is None else listed_ids(source, labels)
         of_entries = [entry.fault for entry in source.entries if entry.fault is not None]
         faults = [*(issue for issue in source.issues if not issue.is_note), *of_entries]
@@ -138,7 +139,13 @@ class CocoPanoptic:
         return [ImageFile(pair.name, pair.image) for pair in self._pairs]
 
     def __getitem__(self, index: int) -> Sample:
-        return load_pair(self._pairs[index], self._source, self.labels, apply_orientation=self.apply_orientation)
+        return load_pair(
+            self._pairs[index],
+            self._source,
+            self.labels,
+            apply_orientation=self.apply_orientation,
+            bit_depth=self.bit_depth,
+        )
 
     def truth_of(self, index: int) -> PanopticMap:
         """Return the map at ``index`` without reading the image."""

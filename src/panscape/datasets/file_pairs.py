@@ -187,7 +187,14 @@ def load_truth(pair: Pair, source: AnnotationSource, labels: LabelSpace) -> Pano
     return replace(source.read(pair.truth, labels).require_map(), labels=labels)
 
 
-def load_pair(pair: Pair, source: AnnotationSource, labels: LabelSpace, *, apply_orientation: bool = True) -> Sample:
+def load_pair(
+    pair: Pair,
+    source: AnnotationSource,
+    labels: LabelSpace,
+    *,
+    apply_orientation: bool = True,
+    bit_depth: int | None = None,
+) -> Sample:
     """Read image and ground truth of a pair.
 
     Args:
@@ -195,13 +202,14 @@ def load_pair(pair: Pair, source: AnnotationSource, labels: LabelSpace, *, apply
         source: of the ground truth.
         labels: the categories.
         apply_orientation: see :func:`panscape.images.load_image`.
+        bit_depth: likewise.
 
     Raises:
         UnreadableFileError: a file is missing or damaged.
         InvalidAnnotationError: the annotation contradicts itself, or differs from the image in size.
     """
     truth = load_truth(pair, source, labels)
-    image = load_image(pair.image, apply_orientation=apply_orientation)
+    image = load_image(pair.image, apply_orientation=apply_orientation, bit_depth=bit_depth)
     height, width = image.shape[1:]
     if truth.size != (height, width):
         orientation = exif_orientation(pair.image)

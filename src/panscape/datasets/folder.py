@@ -17,6 +17,7 @@ from panscape.errors import InvalidAnnotationError, InvalidArgumentError, Unread
 from panscape.formats import labels_from_coco, load_label_image, unique_ids
 from panscape.formats.reading.masks import find_masks
 from panscape.formats.semantic_masks import INTERPOLATED, USUAL_VOID, is_interpolated
+from panscape.images import find_bit_depth
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -129,6 +130,7 @@ def from_folder(
     min_area: int = 50,
     void: int | None = None,
     apply_orientation: bool = True,
+    bit_depth: int | None = None,
 ) -> CocoPanoptic | SemanticMaskDataset | Subset:
     """Open a user's folder in one of two layouts.
 
@@ -161,6 +163,7 @@ def from_folder(
             category.
         apply_orientation: rotate and mirror images as their EXIF tag says; False if labels were drawn on the stored
             pixels.
+        bit_depth: number of bits of white in images of 16 bits; by default what the training images show.
 
     Returns:
         The dataset of the split; all splits have the same label space.
@@ -176,9 +179,15 @@ def from_folder(
     split = folder_splits_of(root).require_truth(split)
     is_own_split = found.is_split or split not in ("train", "val")
     opened_split = split if is_own_split else "train"
-    dataset: CocoPanoptic | SemanticMaskDataset
-    dataset = _coco(folder, opened_split) if found.kind == "coco" else _masks(folder, opened_split, min_area, void)
+
+    def opened(part: str) -> CocoPanoptic | SemanticMaskDataset:
+        return _coco(folder, part) if found.kind == "coco" else _masks(folder, part, min_area, void)
+
+    dataset = opened(opened_split)
     dataset.apply_orientation = apply_orientation
+    dataset.bit_depth = bit_depth or _bit_depth_of(dataset)
+    if bit_depth is None and dataset.bit_depth is not None and opened_split != "train":
+        dataset.bit_depth = _bit_depth_of(opened("train")) or dataset.bit_depth  # one for the whole run
     if is_own_split:
         return dataset
     if len(dataset) < 2:
@@ -187,6 +196,10 @@ def from_folder(
         )
     held_out = set(range(hold_out - 1, len(dataset), hold_out)) or {len(dataset) - 1}
     return Subset(dataset, [i for i in range(len(dataset)) if (i in held_out) == (split == "val")])
+
+
+def _bit_depth_of(dataset: CocoPanoptic | SemanticMaskDataset) -> int | None:
+    return find_bit_depth([file.path for file in dataset.image_files])
 
 
 def _json_path(folder: Path, split: str) -> Path | None:

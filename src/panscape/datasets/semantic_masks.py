@@ -61,6 +61,7 @@ class SemanticMaskDataset:
         require_mask_options(labels, min_area, void)
         self.labels = labels
         self.apply_orientation = apply_orientation
+        self.bit_depth: int | None = None
         image_folder, mask_folder = Path(images), Path(masks)
         files_of = partial(files_by_name, layout=LAYOUT, is_recursive=is_recursive, with_folders=True)
         found, files = files_of(image_folder), files_of(mask_folder, suffixes=MASK_SUFFIXES)
@@ -88,7 +89,13 @@ class SemanticMaskDataset:
         return load_truth(self._pairs[index], self._source, self.labels)
 
     def __getitem__(self, index: int) -> Sample:
-        return load_pair(self._pairs[index], self._source, self.labels, apply_orientation=self.apply_orientation)
+        return load_pair(
+            self._pairs[index],
+            self._source,
+            self.labels,
+            apply_orientation=self.apply_orientation,
+            bit_depth=self.bit_depth,
+        )
 
 
 def _common_ending(images: Set[str], masks: Set[str]) -> str:

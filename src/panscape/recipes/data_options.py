@@ -233,6 +233,9 @@ class FolderData(DataOptions):
     apply_orientation: bool = True
     """Rotate and mirror images as their EXIF orientation says; not if labels were drawn on the stored pixels."""
 
+    bit_depth: int | None = None
+    """Number of bits of white in images of 16 bits, 8 to 16; by default what the training images show."""
+
     def splits(self, root: Path | None) -> Splits:
         """See :func:`~panscape.datasets.folder.folder_splits_of`."""
         return folder_splits_of(self.folder(root))
@@ -256,6 +259,7 @@ class FolderData(DataOptions):
             min_area=self.min_area,
             void=self.void,
             apply_orientation=self.apply_orientation,
+            bit_depth=self.bit_depth,
         )
 
     def folder(self, root: Path | None) -> Path:

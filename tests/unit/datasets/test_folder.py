@@ -374,3 +374,16 @@ def test_categories_are_read_from_the_json(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(InvalidAnnotationError, match=r"000001\.png: expected category_ids of .*, got 99 \(id"):
         bsb(tmp_path, "train").categories_of(0)
+
+
+def test_images_of_12_bits_have_one_white_in_all_splits(tmp_path):
+    trees.own_masks(tmp_path)
+    for split, white in (("train", 4095), ("val", 1023)):  # the brightest value of val alone would be 10 bits
+        for path in sorted((tmp_path / "images" / split).iterdir()):
+            with Image.open(path) as image:
+                deep = np.full(image.size[::-1], white, np.uint16)
+            path.unlink()
+            Image.fromarray(deep).save(path.with_suffix(".png"))
+    brightest = {split: int(from_folder(tmp_path, split)[0].image.max()) for split in ("train", "val")}
+    assert brightest == {"train": 255, "val": 64}
+    assert int(from_folder(tmp_path, "val", bit_depth=10)[0].image.max()) == 255
