@@ -1,0 +1,1 @@
+"""Objects as boxes with masks in regions that a first stage proposes."""
