@@ -125,7 +125,7 @@ def select_proposals(
     )
     sizes = list(num_per_level) if selection.per_level else [len(boxes)]
     found_boxes, found_scores = [], []
-    for score, box in zip(objectness.split(sizes), boxes.split(sizes), strict=True):
+    for score, box in zip(torch.split(objectness, sizes), torch.split(boxes, sizes), strict=True):
         best, index = score.topk(min(before, len(score)))
         box = box[index]
         has_area = (box[:, 2:] > box[:, :2]).all(dim=1)
@@ -149,7 +149,7 @@ def select_detections(prob: Tensor, boxes: Tensor, selection: DetectionSelection
     region, thing = ((prob[:, 1:] > selection.min_score) & has_area).nonzero(as_tuple=True)
     score, box = prob[region, thing + 1], boxes[region, thing]
     kept = [thing.new_zeros(0)]
-    for category in thing.unique().tolist():
+    for category in torch.unique(thing).tolist():
         rows = (thing == category).nonzero()[:, 0]
         kept.append(rows[nms(box[rows], score[rows], selection.max_overlap)])
     rows = torch.cat(kept)
