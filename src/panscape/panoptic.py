@@ -35,6 +35,8 @@ class PanopticMap(Interchange):
         crowd: bool [S], segments that annotate a group of objects; None if there are none.
         labels: the label space of the category ids; maps that a model predicts have it. Maps derived from this one
             have the same.
+        cut_off: whether the segment continues beyond its left, top, right and bottom side, where an image was cropped;
+            bool [S, 4], or None if that is not recorded. Cropping records it in maps that have it.
 
     Raises:
         InvalidMapError: a part has another type or shape, or parts are inconsistent; or, of parts on the CPU, a value
@@ -46,19 +48,24 @@ class PanopticMap(Interchange):
     score: Tensor | None = None
     crowd: Tensor | None = None
     labels: LabelSpace | None = None
+    cut_off: Tensor | None = None
 
     def __post_init__(self) -> None:
         _require(self.ids, "ids", torch.int32, 2, "[H, W]")
         _require(self.category, "category", torch.int64, 1, "[S]")
         rows = self.category.shape[0]
-        for name, part, dtype in (("score", self.score, torch.float32), ("crowd", self.crowd, torch.bool)):
+        for name, part, dtype, shape in (
+            ("score", self.score, torch.float32, [rows]),
+            ("crowd", self.crowd, torch.bool, [rows]),
+            ("cut_off", self.cut_off, torch.bool, [rows, 4]),
+        ):
             if part is not None:
-                _require(part, name, dtype, 1, "[S]")
-                if part.shape[0] != rows:
+                _require(part, name, dtype, len(shape), "[S]" if len(shape) == 1 else "[S, 4]")
+                if list(part.shape) != shape:
                     raise InvalidMapError(
-                        f"expected one {name} for each of the {rows} segments in category, got {part.shape[0]}"
+                        f"expected one {name} for each of the {rows} segments in category, got {list(part.shape)}"
                     )
-        parts = (self.ids, self.category, self.score, self.crowd)
+        parts = (self.ids, self.category, self.score, self.crowd, self.cut_off)
         devices = sorted({str(part.device) for part in parts if part is not None})
         if len(devices) > 1:
             raise InvalidMapError(f"expected all parts on one device, got {', '.join(devices)}; move them first")
@@ -288,6 +295,7 @@ class PanopticMap(Interchange):
             None if self.score is None else self.score.to(device),
             None if self.crowd is None else self.crowd.to(device),
             self.labels,
+            None if self.cut_off is None else self.cut_off.to(device),
         )
 
     def select(self, keep: Tensor | ArrayLike) -> PanopticMap:
@@ -314,6 +322,7 @@ class PanopticMap(Interchange):
             None if self.score is None else self.score[keep],
             None if self.crowd is None else self.crowd[keep],
             self.labels,
+            None if self.cut_off is None else self.cut_off[keep],
         )
 
     def compact(self) -> PanopticMap:
@@ -332,7 +341,22 @@ class PanopticMap(Interchange):
                 f"expected a window inside {self.size[0]}x{self.size[1]}, "
                 f"got rows {top}..{top + height}, columns {left}..{left + width}"
             )
-        return replace(self, ids=self.ids[top : top + height, left : left + width].contiguous())
+        ids = self.ids[top : top + height, left : left + width].contiguous()
+        return replace(self, ids=ids, cut_off=self._cut_off_in(ids, top, left))
+
+    def _cut_off_in(self, ids: Tensor, top: int, left: int) -> Tensor | None:
+        """Return at which sides the window ``ids`` at (``top``, ``left``) cuts off the segments that touch the side."""
+        if self.cut_off is None:
+            return None
+        boxes, window = self.boxes(), torch.tensor([left, top, left + ids.shape[1], top + ids.shape[0]])
+        border = torch.tensor([0, 0, self.size.width, self.size.height])
+        window, border = window.to(ids.device), border.to(ids.device)
+        continues = torch.cat([boxes[:, :2] < window[:2], boxes[:, 2:] > window[2:]], dim=1)
+        continues |= self.cut_off & (window == border)
+        touches = torch.zeros_like(self.cut_off)
+        for side, line in enumerate((ids[:, 0], ids[0], ids[:, -1], ids[-1])):
+            touches[line[line > 0].long() - 1, side] = True
+        return continues & touches
 
     def pad(self, height: int, width: int) -> PanopticMap:
         """Return the map extended to ``height`` x ``width`` with void on the right and at the bottom.
@@ -355,13 +379,20 @@ class PanopticMap(Interchange):
 
     def flip(self) -> PanopticMap:
         """Return the horizontally flipped map."""
-        return replace(self, ids=self.ids.flip(1))
+        cut_off = None if self.cut_off is None else self.cut_off[:, [2, 1, 0, 3]]
+        return replace(self, ids=self.ids.flip(1), cut_off=cut_off)
+
+    def rot90(self, turns: int) -> PanopticMap:
+        """Return the map rotated counter-clockwise by ``turns`` right angles."""
+        # The left side of the result was the top; a quarter turn moves each side by one place.
+        cut_off = None if self.cut_off is None else self.cut_off.roll(-turns, dims=1)
+        return replace(self, ids=self.ids.rot90(turns, (0, 1)).contiguous(), cut_off=cut_off)
 
     def paste(self, other: PanopticMap, top: int, left: int) -> PanopticMap:
         """Return the map with ``other`` pasted on top; void pixels of ``other`` are transparent.
 
-        The result has scores only if both maps have them, since the segments of a map without scores have no
-        confidence. It has crowds if either map has.
+        The result has scores, and records what was cut off, only if both maps do, since those of the other are
+        unknown. It has crowds if either map has.
 
         Args:
             other: the map on top; it is cropped if it exceeds this map.
@@ -373,22 +404,26 @@ class PanopticMap(Interchange):
         """
         rows = slice(max(top, 0), max(min(top + other.size[0], self.size[0]), 0))
         columns = slice(max(left, 0), max(min(left + other.size[1], self.size[1]), 0))
-        part = other.ids[rows.start - top : max(rows.stop - top, 0), columns.start - left : max(columns.stop - left, 0)]
+        height, width = rows.stop - rows.start, columns.stop - columns.start
         ids = self.ids.clone()
-        if part.numel():
-            ids[rows, columns] = torch.where(part > 0, part + self.num_segments, ids[rows, columns])
+        if height > 0 and width > 0:
+            other = other.crop(rows.start - top, columns.start - left, height, width)
+            ids[rows, columns] = torch.where(other.ids > 0, other.ids + self.num_segments, ids[rows, columns])
         score = None
         if self.score is not None and other.score is not None:
             score = torch.cat([self.score, other.score])
         crowd = None
         if self.crowd is not None or other.crowd is not None:
             crowd = torch.cat([self._crowd_or_false(), other._crowd_or_false()])
+        cut_off = None
+        if self.cut_off is not None and other.cut_off is not None:
+            cut_off = torch.cat([self.cut_off, other.cut_off])
         labels = self.labels if other.labels is None else other.labels
         if self.labels is not None and labels != self.labels:
             raise InvalidMapError(
                 f"expected maps of one label space, got {self.labels.name!r} and {other.labels.name!r}"  # type: ignore[union-attr]
             )
-        return PanopticMap(ids, torch.cat([self.category, other.category]), score, crowd, labels)
+        return PanopticMap(ids, torch.cat([self.category, other.category]), score, crowd, labels, cut_off)
 
 
 def _category_id(category: Any, labels: LabelSpace | None) -> int:

@@ -43,16 +43,20 @@ class TestWhatItAccepts:
             ),
             (
                 (ids([[1]]), torch.tensor([0]), torch.zeros(2)),
-                r"one score for each of the 1 segments in category, got 2",
+                r"one score for each of the 1 segments in category, got \[2\]",
             ),
             (
                 (ids([[1]]), torch.tensor([0]), None, torch.zeros(2).bool()),
-                r"one crowd for each of the 1 segments.*got 2",
+                r"one crowd for each of the 1 segments.*got \[2\]",
             ),
             ((ids([[1]]), torch.tensor([0]), torch.tensor([5.0])), r"scores in 0\.\.1, got 5\.\.5; give probabilities"),
             ((ids([[2]]), torch.tensor([0, 1]), torch.tensor([-0.1, 1])), r"scores in 0\.\.1, got -0\.1\.\.1; give"),
             ((ids([[2]]), torch.tensor([0, 1]), torch.tensor([0.5, torch.nan])), r"scores in 0\.\.1, got nan\.\.nan"),
             ((ids([[1]]), torch.tensor([0]), None, [True]), r"crowd as a torch.bool tensor \[S\], got list"),
+            (
+                (ids([[1]]), torch.tensor([0]), None, None, None, torch.zeros(1, 3).bool()),
+                r"one cut_off for each of the 1 segments .*got \[1, 3\]",
+            ),
             ((ids([[1]]), torch.tensor([0]).to("meta")), "all parts on one device, got cpu, meta; move them"),
         ],
     )

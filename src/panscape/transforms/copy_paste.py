@@ -83,7 +83,7 @@ class CopyPaste:
         if uniform(0, 1, generator) < self.flip:
             other_image, objects = other_image.flip(2), objects.flip()
         down, right = (self._draw_shift(objects.ids.amax(1 - axis), generator) for axis in range(2))
-        objects = PanopticMap.empty(truth.size).paste(objects, down, right)
+        objects = truth.select(torch.zeros(len(truth), dtype=torch.bool)).paste(objects, down, right)
         objects = objects.select(objects.areas() >= max(self.min_area, 1))
         if objects.num_segments == 0:
             return image, truth

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Protocol, runtime_checkable
 
 import torch
@@ -153,16 +153,17 @@ def _cut(
 
     The window is cropped before it is resized, at whole pixels of the source.
     """
-    source, inside = [], []
+    source: list[tuple[int, int]] = []
+    inside = []
     for start, wanted, scaled, original in zip(corner, window, size, truth.size, strict=True):
         length = min(wanted, scaled)
         low = min(round(start * original / scaled), original - 1)
         high = round((start + length) * original / scaled)
-        source.append(slice(low, max(high, low + 1)))
+        source.append((low, max(high - low, 1)))
         inside.append(length)
-    image = image[:, source[0], source[1]]
-    truth = replace(truth, ids=truth.ids[source[0], source[1]].contiguous())
-    image, truth = resize(image, truth, Size(*inside))
+    (top, height), (left, width) = source
+    image = image[:, top : top + height, left : left + width]
+    image, truth = resize(image, truth.crop(top, left, height, width), Size(*inside))
     return _padded(image, window, fill), truth.pad(*window)
 
 

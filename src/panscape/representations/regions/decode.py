@@ -1,0 +1,129 @@
+"""Decode detections with masks and a semantic segmentation into panoptic maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from panscape.constraints import Constraint, check_fields
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry
+from panscape.labels import LabelSpace
+from panscape.ops.argmax import argmax_at_image_size
+from panscape.ops.cropped_masks import Detections
+from panscape.ops.paste_masks import paste_masks
+from panscape.panoptic import PanopticMap
+from panscape.representations.fusion import FusionConfig, fuse_instances
+from panscape.representations.regions.types import RegionOutputs
+
+MaskThreshold = Annotated[float, Constraint("in 0.5..1", lambda value: 0.5 <= value <= 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionDecoding:
+    """Options of decoding regions.
+
+    Attributes:
+        mask_threshold: Minimum probability of a pixel of an object's mask, 0.5..1.
+        resize: What is resized to the image's size if the network saw it at another one: "outputs", semantic logits,
+            boxes and mask probabilities, as in detectron2; or "map", the map, by nearest neighbour, as in seamseg.
+            With "map", areas in ``fusion`` are in pixels of the network's input.
+        fusion: Rules for the fusion of objects and stuff into a map.
+
+    Raises:
+        InvalidArgumentError: a value is out of range.
+    """
+
+    mask_threshold: MaskThreshold = 0.5
+    resize: Literal["outputs", "map"] = "outputs"
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def detect_regions(
+    outputs: RegionOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace, decoding: RegionDecoding
+) -> list[Detections]:
+    """Return the objects of each image before fusion, with masks of the image's own size.
+
+    Args:
+        outputs: of a batch.
+        geometries: sizes of each image.
+        labels: label space, which defines the things.
+        decoding: decoding options.
+
+    Raises:
+        InvalidArgumentError: the number of geometries differs from the number of images.
+    """
+    if len(geometries) != len(outputs.mask_boxes):
+        raise InvalidArgumentError(
+            f"expected one size for each of the {len(outputs.mask_boxes)} images, got {len(geometries)}"
+        )
+    things = torch.tensor(labels.thing_ids, dtype=torch.int64, device=outputs.mask_boxes.device)
+    found = []
+    for b, geometry in enumerate(geometries):
+        boxes = outputs.mask_boxes[b].detach().float()
+        rows = ((boxes[:, 2:] > boxes[:, :2]).all(dim=1)).nonzero()[:, 0]
+        scale = boxes.new_tensor(
+            [full / seen for full, seen in zip(geometry.size, geometry.inference_size, strict=True)]
+        )
+        masks = paste_masks(
+            outputs.masks[b, rows].detach().float().sigmoid(),
+            boxes[rows] * scale[[1, 0, 1, 0]],
+            geometry.size,
+            decoding.mask_threshold,
+        )
+        score = outputs.mask_score[b, rows].detach().float().clamp(0, 1)
+        found.append(Detections(masks, things[outputs.mask_category[b, rows]], score))
+    return found
+
+
+def decode_regions(
+    outputs: RegionOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace, decoding: RegionDecoding
+) -> list[PanopticMap]:
+    """Decode outputs into one map per image, at the image's own size; arguments are those of :func:`detect_regions`."""
+    detections = detect_regions(outputs, geometries, labels, decoding)
+    semantic = semantic_at_image_size(outputs.semantic, geometries, labels, decoding.fusion)
+    return [
+        fuse_instances(one.masks, one.category, one.score, category, labels, decoding.fusion)
+        for one, category in zip(detections, semantic, strict=True)
+    ]
+
+
+def semantic_at_image_size(
+    logits: Tensor, geometries: Sequence[ImageGeometry], labels: LabelSpace, fusion: FusionConfig
+) -> list[Tensor]:
+    """Return the category of every pixel among those that pixels without an object may have, integers [H, W].
+
+    Args:
+        logits: see :attr:`RegionOutputs.semantic`, float [B, K, h, w].
+        geometries: sizes of each image.
+        labels: label space.
+        fusion: fusion rules, which define those categories.
+    """
+    categories = torch.tensor(semantic_categories(logits.shape[1], labels), device=logits.device)
+    allowed = torch.tensor(fusion.semantic_ids(labels), device=logits.device)
+    channels = torch.isin(categories, allowed).nonzero()[:, 0]
+    position = argmax_at_image_size(logits[:, channels], geometries, align_corners=False)
+    return [categories[channels][one.long()] for one in position]
+
+
+def semantic_categories(num_channels: int, labels: LabelSpace) -> tuple[int, ...]:
+    """Return the category of each channel of the semantic logits; channel 0 is some thing if things are not told apart.
+
+    Raises:
+        InvalidArgumentError: the label space has another number of categories.
+    """
+    if num_channels == len(labels):
+        return tuple(range(len(labels)))
+    if num_channels == 1 + len(labels.stuff_ids) and labels.thing_ids:
+        return (labels.thing_ids[0], *labels.stuff_ids)
+    raise InvalidArgumentError(
+        f"expected semantic logits of {len(labels)} categories, or of {1 + len(labels.stuff_ids)} for {labels.name} "
+        f"with one for all things, got {num_channels}"
+    )

@@ -1,0 +1,157 @@
+"""The first stage's proposals and the second stage's detections: boxes from offsets, selected by NMS."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from panscape.constraints import NonNegative, PositiveInt, UnitInterval, check_fields
+from panscape.ops.nms import nms
+
+LARGEST_SIZE_OFFSET = math.log(1000 / 16)
+"""Largest logarithm of a box's side in units of its anchor; larger ones are clamped, as in detectron2 and seamseg."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalSelection:
+    """How proposals are selected among the refined anchors.
+
+    Attributes:
+        before_nms: Number of anchors with the highest objectness that enter NMS.
+        before_nms_in_training: Likewise in training.
+        after_nms: Number of proposals of an image.
+        after_nms_in_training: Likewise in training.
+        max_overlap: IoU from which on NMS drops a proposal.
+        per_level: Select and suppress within each level of the pyramid (detectron2), instead of among all together
+            (seamseg); the best proposals of all levels remain.
+
+    Raises:
+        InvalidArgumentError: a value is out of range.
+    """
+
+    before_nms: PositiveInt = 6000
+    before_nms_in_training: PositiveInt = 12000
+    after_nms: PositiveInt = 1000
+    after_nms_in_training: PositiveInt = 2000
+    max_overlap: UnitInterval = 0.7
+    per_level: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionSelection:
+    """How detections are selected among the classified and refined regions.
+
+    Attributes:
+        min_score: Smallest probability of a category.
+        max_overlap: IoU from which on NMS, within a category, drops a detection.
+        max_detections: Number of detections of an image.
+
+    Raises:
+        InvalidArgumentError: a value is out of range.
+    """
+
+    min_score: NonNegative = 0.05
+    max_overlap: UnitInterval = 0.5
+    max_detections: PositiveInt = 100
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+class DetectedBoxes(NamedTuple):
+    """Detections of one image, by descending score.
+
+    Attributes:
+        boxes: float [D, 4], xyxy in pixels.
+        category: an index into ``labels.thing_ids``, int64 [D].
+        score: float [D].
+    """
+
+    boxes: Tensor
+    category: Tensor
+    score: Tensor
+
+
+def decode_boxes(offsets: Tensor, anchors: Tensor, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+    """Return boxes from their offsets, the inverse of ``encode_boxes``, float [..., 4].
+
+    Args:
+        offsets: float [..., 4]; logarithms of sides above :data:`LARGEST_SIZE_OFFSET` are clamped.
+        anchors: float [..., 4], xyxy.
+        weights: factors of the offsets.
+    """
+    offsets = offsets / offsets.new_tensor(weights)
+    sides = anchors[..., 2:] - anchors[..., :2]
+    centers = anchors[..., :2] + 0.5 * sides + offsets[..., :2] * sides
+    half = 0.5 * sides * offsets[..., 2:].clamp(max=LARGEST_SIZE_OFFSET).exp()
+    return torch.cat([centers - half, centers + half], dim=-1)
+
+
+def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return boxes [..., 4] clipped to an image of this height and width."""
+    limit = boxes.new_tensor([size[1], size[0], size[1], size[0]])
+    return torch.minimum(boxes.clamp(min=0), limit)
+
+
+def select_proposals(
+    objectness: Tensor,
+    boxes: Tensor,
+    num_per_level: Sequence[int],
+    selection: ProposalSelection,
+    *,
+    training: bool = False,
+) -> Tensor:
+    """Return the proposals of one image by descending objectness, float [P, 4]; boxes without area are none.
+
+    Args:
+        objectness: logits of all anchors, float [A].
+        boxes: refined and clipped anchors, float [A, 4].
+        num_per_level: number of anchors of each level, in their order.
+        selection: the rules.
+        training: select as many as in training.
+    """
+    before, after = (
+        (selection.before_nms_in_training, selection.after_nms_in_training)
+        if training
+        else (selection.before_nms, selection.after_nms)
+    )
+    sizes = list(num_per_level) if selection.per_level else [len(boxes)]
+    found_boxes, found_scores = [], []
+    for score, box in zip(torch.split(objectness, sizes), torch.split(boxes, sizes), strict=True):
+        best, index = score.topk(min(before, len(score)))
+        box = box[index]
+        has_area = (box[:, 2:] > box[:, :2]).all(dim=1)
+        box, best = box[has_area], best[has_area]
+        keep = nms(box, best, selection.max_overlap)[:after]
+        found_boxes.append(box[keep])
+        found_scores.append(best[keep])
+    boxes, scores = torch.cat(found_boxes), torch.cat(found_scores)
+    return boxes[scores.sort(descending=True, stable=True).indices[:after]]
+
+
+def select_detections(prob: Tensor, boxes: Tensor, selection: DetectionSelection) -> DetectedBoxes:
+    """Return the detections of one image.
+
+    Args:
+        prob: probabilities of the regions, background first, float [R, T + 1].
+        boxes: refined and clipped boxes of each region and thing, float [R, T, 4].
+        selection: the rules.
+    """
+    has_area = (boxes[..., 2:] > boxes[..., :2]).all(dim=2)
+    region, thing = ((prob[:, 1:] > selection.min_score) & has_area).nonzero(as_tuple=True)
+    score, box = prob[region, thing + 1], boxes[region, thing]
+    kept = [thing.new_zeros(0)]
+    for category in torch.unique(thing).tolist():
+        rows = (thing == category).nonzero()[:, 0]
+        kept.append(rows[nms(box[rows], score[rows], selection.max_overlap)])
+    rows = torch.cat(kept)
+    rows = rows[score[rows].sort(descending=True, stable=True).indices[: selection.max_detections]]
+    return DetectedBoxes(box[rows], thing[rows], score[rows])
