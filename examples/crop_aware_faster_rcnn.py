@@ -20,7 +20,8 @@ from torchvision.models.detection import FasterRCNN, fasterrcnn_mobilenet_v3_lar
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from panscape.representations.regions.crop_aware_box_loss import crop_aware_targets, cut_off_sides
+from panscape.ops.boxes import cut_off_sides
+from panscape.representations.regions.crop_aware_box_loss import crop_aware_targets
 
 Targets = list[dict[str, Tensor]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from panscape.errors import InvalidMapError, listed
 from panscape.geometry import Size
 from panscape.interchange import Interchange
 from panscape.labels import LabelSpace
+from panscape.map_transforms import MapTransforms
 from panscape.segment import Segment
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PanopticMap(Interchange):
+class PanopticMap(Interchange, MapTransforms):
     """A panoptic segmentation: every pixel belongs to one segment or is void.
 
     Void is always 0. A pixel of value ``s`` belongs to the segment in row ``s - 1`` of the other fields; a row may
@@ -329,101 +330,6 @@ class PanopticMap(Interchange):
         """Return the map without segments that have no pixels."""
         present = self.areas() > 0
         return self if bool(present.all()) else self.select(present)
-
-    def crop(self, top: int, left: int, height: int, width: int) -> PanopticMap:
-        """Return the window of ``height`` x ``width`` pixels whose first pixel is (``top``, ``left``).
-
-        Raises:
-            InvalidMapError: the window exceeds the map.
-        """
-        if min(top, left) < 0 or min(height, width) < 1 or top + height > self.size[0] or left + width > self.size[1]:
-            raise InvalidMapError(
-                f"expected a window inside {self.size[0]}x{self.size[1]}, "
-                f"got rows {top}..{top + height}, columns {left}..{left + width}"
-            )
-        ids = self.ids[top : top + height, left : left + width].contiguous()
-        return replace(self, ids=ids, cut_off=self._cut_off_in(ids, top, left))
-
-    def _cut_off_in(self, ids: Tensor, top: int, left: int) -> Tensor | None:
-        """Return at which sides the window ``ids`` at (``top``, ``left``) cuts off the segments that touch the side."""
-        if self.cut_off is None:
-            return None
-        boxes, window = self.boxes(), torch.tensor([left, top, left + ids.shape[1], top + ids.shape[0]])
-        border = torch.tensor([0, 0, self.size.width, self.size.height])
-        window, border = window.to(ids.device), border.to(ids.device)
-        continues = torch.cat([boxes[:, :2] < window[:2], boxes[:, 2:] > window[2:]], dim=1)
-        continues |= self.cut_off & (window == border)
-        touches = torch.zeros_like(self.cut_off)
-        for side, line in enumerate((ids[:, 0], ids[0], ids[:, -1], ids[-1])):
-            touches[line[line > 0].long() - 1, side] = True
-        return continues & touches
-
-    def pad(self, height: int, width: int) -> PanopticMap:
-        """Return the map extended to ``height`` x ``width`` with void on the right and at the bottom.
-
-        Raises:
-            InvalidMapError: the new size is smaller than the map.
-        """
-        rows, columns = height - self.size[0], width - self.size[1]
-        if rows < 0 or columns < 0:
-            raise InvalidMapError(f"expected a size of at least {self.size[0]}x{self.size[1]}, got {height}x{width}")
-        return replace(self, ids=torch.nn.functional.pad(self.ids, (0, columns, 0, rows)))
-
-    def resize(self, height: int, width: int) -> PanopticMap:
-        """Return the map resized by nearest-neighbor sampling: output row i is input row floor(i * H / height)."""
-        if min(height, width) < 1:
-            raise InvalidMapError(f"expected a size of at least 1x1, got {height}x{width}")
-        rows = torch.arange(height, device=self.ids.device) * self.size[0] // height
-        columns = torch.arange(width, device=self.ids.device) * self.size[1] // width
-        return replace(self, ids=self.ids[rows[:, None], columns])
-
-    def flip(self) -> PanopticMap:
-        """Return the horizontally flipped map."""
-        cut_off = None if self.cut_off is None else self.cut_off[:, [2, 1, 0, 3]]
-        return replace(self, ids=self.ids.flip(1), cut_off=cut_off)
-
-    def rot90(self, turns: int) -> PanopticMap:
-        """Return the map rotated counter-clockwise by ``turns`` right angles."""
-        # The left side of the result was the top; a quarter turn moves each side by one place.
-        cut_off = None if self.cut_off is None else self.cut_off.roll(-turns, dims=1)
-        return replace(self, ids=self.ids.rot90(turns, (0, 1)).contiguous(), cut_off=cut_off)
-
-    def paste(self, other: PanopticMap, top: int, left: int) -> PanopticMap:
-        """Return the map with ``other`` pasted on top; void pixels of ``other`` are transparent.
-
-        The result has scores, and records what was cut off, only if both maps do, since those of the other are
-        unknown. It has crowds if either map has.
-
-        Args:
-            other: the map on top; it is cropped if it exceeds this map.
-            top: row of this map for the first row of ``other``.
-            left: column of this map for the first column of ``other``.
-
-        Raises:
-            InvalidMapError: the maps have different label spaces.
-        """
-        rows = slice(max(top, 0), max(min(top + other.size[0], self.size[0]), 0))
-        columns = slice(max(left, 0), max(min(left + other.size[1], self.size[1]), 0))
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        ids = self.ids.clone()
-        if height > 0 and width > 0:
-            other = other.crop(rows.start - top, columns.start - left, height, width)
-            ids[rows, columns] = torch.where(other.ids > 0, other.ids + self.num_segments, ids[rows, columns])
-        score = None
-        if self.score is not None and other.score is not None:
-            score = torch.cat([self.score, other.score])
-        crowd = None
-        if self.crowd is not None or other.crowd is not None:
-            crowd = torch.cat([self._crowd_or_false(), other._crowd_or_false()])
-        cut_off = None
-        if self.cut_off is not None and other.cut_off is not None:
-            cut_off = torch.cat([self.cut_off, other.cut_off])
-        labels = self.labels if other.labels is None else other.labels
-        if self.labels is not None and labels != self.labels:
-            raise InvalidMapError(
-                f"expected maps of one label space, got {self.labels.name!r} and {other.labels.name!r}"  # type: ignore[union-attr]
-            )
-        return PanopticMap(ids, torch.cat([self.category, other.category]), score, crowd, labels, cut_off)
 
 
 def _category_id(category: Any, labels: LabelSpace | None) -> int:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
-from panscape.representations.regions.crop_aware_box_loss import cut_off_sides
+from panscape.ops.boxes import cut_off_sides
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.ops.boxes import has_area
 from panscape.ops.cropped_masks import CroppedMasks
 from panscape.ops.jit import jit
 
@@ -83,7 +84,7 @@ def _windows(probs: Tensor, boxes: Tensor, size: tuple[int, int], threshold: flo
     if not 0.5 <= threshold <= 1:
         raise InvalidArgumentError(f"expected a threshold in 0.5..1, got {threshold:g}")
     boxes = boxes.detach().float()
-    is_box = boxes.isfinite().all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    is_box = boxes.isfinite().all(1) & has_area(boxes)
     height, width = size
     limit = boxes.new_tensor([width, height, width, height])
     windows = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], dim=1)

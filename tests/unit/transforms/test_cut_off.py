@@ -8,7 +8,7 @@ import torch
 from maps import a_map, generated_map
 
 from panscape import PanopticMap
-from panscape.representations.regions.crop_aware_box_loss import cut_off_sides
+from panscape.ops.boxes import cut_off_sides
 from panscape.transforms import Compose, CopyPaste, RandomCrop, RandomFlip, Rotation, ScaleJitter
 
 

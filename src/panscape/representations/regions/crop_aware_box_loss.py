@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
+from panscape.ops.boxes import encode_boxes, require_boxes
 
 _HALVINGS = {torch.float64: 24, torch.float32: 30}  # until the objective is exact up to rounding
 _LARGEST_LOG_SIZE = 60.0  # only against overflow; the loss itself is not clamped
@@ -51,7 +52,7 @@ def crop_aware_box_loss(
         anchors: anchors or proposals, xyxy in pixels of the crop, float [N, 4].
         visible: tight boxes of the visible part of their objects, xyxy in pixels of the crop, float [N, 4].
         cut_off: whether the crop cuts the object off at its left, top, right and bottom side, bool [N, 4]; see
-            :func:`cut_off_sides`.
+            :func:`panscape.ops.boxes.cut_off_sides`.
         weights: factors of the offsets, (10, 10, 5, 5) for the second stage of Faster R-CNN.
         beta: error up to which the loss is quadratic, 0 to ``weights[2:]``; 0 is the absolute error.
 
@@ -84,7 +85,7 @@ def crop_aware_targets(
 
     Args:
         offsets: see :func:`crop_aware_box_loss`.
-        targets: offsets of the visible boxes, as :func:`encode_boxes` returns them, float [N, 4].
+        targets: offsets of the visible boxes, as :func:`panscape.ops.boxes.encode_boxes` returns them, float [N, 4].
         cut_off: see :func:`crop_aware_box_loss`.
         weights: see :func:`crop_aware_box_loss`.
         beta: see :func:`crop_aware_box_loss`.
@@ -96,7 +97,7 @@ def crop_aware_targets(
     Raises:
         InvalidArgumentError: as :func:`crop_aware_box_loss`, or another ``dtype``.
     """
-    _require_boxes(offsets=offsets, targets=targets)
+    require_boxes(offsets=offsets, targets=targets)
     if cut_off.dtype != torch.bool or cut_off.shape != targets.shape or offsets.shape != targets.shape:
         raise InvalidArgumentError(
             f"expected offsets and targets float [N, 4] and cut_off bool [N, 4] of one length, got "
@@ -131,49 +132,6 @@ def crop_aware_targets(
     for columns, values, scale in ((slice(0, 2), best.center, factors[:2]), (slice(2, 4), best.log_size, factors[2:])):
         result[:, columns][axes] = (values * scale.expand_as(center)[axes]).to(targets.dtype)
     return result
-
-
-def encode_boxes(boxes: Tensor, anchors: Tensor, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
-    """Return boxes as offsets from anchors, as Faster R-CNN regresses them, float [N, 4].
-
-    Args:
-        boxes: xyxy in pixels, not empty, float [N, 4].
-        anchors: likewise.
-        weights: factors of the offsets.
-
-    Raises:
-        InvalidArgumentError: a tensor has another shape or type.
-    """
-    _require_boxes(boxes=boxes, anchors=anchors)
-    sizes, anchor_sizes = boxes[:, 2:] - boxes[:, :2], anchors[:, 2:] - anchors[:, :2]
-    centers, anchor_centers = boxes[:, :2] + 0.5 * sizes, anchors[:, :2] + 0.5 * anchor_sizes
-    factors = torch.as_tensor(weights, dtype=boxes.dtype, device=boxes.device)
-    return torch.cat(
-        [factors[:2] * (centers - anchor_centers) / anchor_sizes, factors[2:] * torch.log(sizes / anchor_sizes)], dim=1
-    )
-
-
-def cut_off_sides(boxes: Tensor, visible: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return at which sides a crop cuts objects off.
-
-    A side is cut off if the visible part touches the side of the crop and the object continues beyond it. So a box
-    that ends exactly at the side of the crop is not cut off (footnote 2 of the paper), nor is one whose visible part
-    ends before it, for example behind another object.
-
-    Args:
-        boxes: tight boxes of the whole objects, relative to the crop: xyxy in pixels, may exceed it, [N, 4].
-        visible: tight boxes of their pixels in the crop, [N, 4].
-        size: height and width of the crop without padding, in pixels. Padding follows the border of the image, beyond
-            which no object continues.
-
-    Returns:
-        left, top, right, bottom, bool [N, 4].
-    """
-    height, width = size
-    low = (visible[:, :2] <= 0) & (boxes[:, :2] < 0)
-    limit = visible.new_tensor([width, height])
-    high = (visible[:, 2:] >= limit) & (boxes[:, 2:] > limit)
-    return torch.cat([low, high], dim=1)
 
 
 class _Axis(NamedTuple):
@@ -221,15 +179,16 @@ def _best_admissible(axis: _Axis, center_loss: _Huber, size_loss: _Huber) -> _Bo
     those with the high edge at ``high``; on each, only the length is left to choose.
     """
     shortest = (axis.high - axis.low).clamp(min=_SMALLEST)
-    objective, length, center = None, shortest, (axis.low + axis.high) / 2
+    length, center = shortest, (axis.low + axis.high) / 2
+    objective = torch.full_like(shortest, torch.inf)
     for is_free, edge, sign in ((axis.high_is_free, axis.low, 1), (axis.low_is_free, axis.high, -1)):
         # With one edge fixed, the centre is off by half of the difference to this length.
         wanted = sign * 2 * (axis.center - edge)
         found, loss = _best_length(wanted, axis.log_size, shortest, center_loss, size_loss)
-        is_better = is_free if objective is None else is_free & (loss < objective)
+        is_better = is_free & (loss < objective)
         length = torch.where(is_better, found, length)
         center = torch.where(is_better, edge + sign * found / 2, center)
-        objective = torch.where(is_better, loss, torch.inf if objective is None else objective)
+        objective = torch.where(is_better, loss, objective)
     half = axis.log_size.exp() / 2
     covers = (axis.center - half <= axis.low) & (axis.center + half >= axis.high)
     is_prediction = axis.low_is_free & axis.high_is_free & covers
@@ -268,9 +227,3 @@ def _best_length(
     objective = center_loss((candidates - wanted) / 2) + size_loss(candidates.log() - log_size)
     best = objective.argmin(dim=0, keepdim=True)
     return candidates.gather(0, best)[0], objective.gather(0, best)[0]
-
-
-def _require_boxes(**tensors: Tensor) -> None:
-    for name, tensor in tensors.items():
-        if tensor.ndim != 2 or tensor.shape[1] != 4 or not tensor.is_floating_point():
-            raise InvalidArgumentError(f"expected {name} as float [N, 4], got {tensor.dtype} {list(tensor.shape)}")

@@ -14,6 +14,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
 from panscape.ops.argmax import argmax_at_image_size
+from panscape.ops.boxes import has_area
 from panscape.ops.cropped_masks import Detections
 from panscape.ops.paste_masks import paste_masks
 from panscape.panoptic import PanopticMap
@@ -68,7 +69,7 @@ def detect_regions(
     found = []
     for b, geometry in enumerate(geometries):
         boxes = outputs.mask_boxes[b].detach().float()
-        rows = ((boxes[:, 2:] > boxes[:, :2]).all(dim=1)).nonzero()[:, 0]
+        rows = has_area(boxes).nonzero()[:, 0]
         scale = boxes.new_tensor(
             [full / seen for full, seen in zip(geometry.size, geometry.inference_size, strict=True)]
         )

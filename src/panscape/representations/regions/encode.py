@@ -6,6 +6,7 @@ import torch
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
+from panscape.ops.boxes import touching_sides
 from panscape.panoptic import PanopticMap
 from panscape.representations.checks import check_categories
 from panscape.representations.regions.types import RegionTargets
@@ -50,8 +51,6 @@ def encode_regions(
     category = torch.zeros(max_objects, dtype=torch.int64)
     box[: len(rows)], category[: len(rows)] = boxes[rows], thing[rows]
     if truth.cut_off is not None:
-        height, width = truth.size
-        touches = torch.cat([boxes[:, :2] <= 0, boxes[:, 2:] >= boxes.new_tensor([width, height])], dim=1)
-        cut_off[: len(rows)] = (truth.cut_off & touches)[rows]
+        cut_off[: len(rows)] = (truth.cut_off & touching_sides(boxes, truth.size))[rows]
     padded = truth.pad(*padded_to)
     return RegionTargets(padded.semantic(void=-1) + 1, table[padded.ids.long()], box, category, cut_off)

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from panscape.constraints import NonNegative, PositiveFraction, PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
-from panscape.representations.regions.crop_aware_box_loss import crop_aware_targets, encode_boxes
+from panscape.ops.boxes import encode_boxes, has_area
+from panscape.representations.regions.crop_aware_box_loss import crop_aware_targets
 from panscape.representations.regions.match import BoxMatches, match_boxes, sample_boxes
 from panscape.representations.regions.types import RegionTargets
 
@@ -261,11 +262,6 @@ def objects_of(targets: RegionTargets) -> list[Objects]:
     """Return the objects of each image."""
     numbers = (targets.category > 0).sum(dim=1).tolist()
     return [Objects(targets.box[b, :n], targets.category[b, :n], targets.cut_off[b, :n]) for b, n in enumerate(numbers)]
-
-
-def has_area(boxes: Tensor) -> Tensor:
-    """Return whether each box [N, 4] has an area, bool [N]."""
-    return (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
 
 
 def is_mostly_ignored(boxes: Tensor, segment: Tensor, max_share: float) -> Tensor:

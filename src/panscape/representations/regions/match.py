@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +37,9 @@ def match_boxes(
         best_of_each: whether the boxes that overlap an object most, if at all, are positive and belong to it, so that
             every object has one (Faster R-CNN, Section 3.1.2); of several such objects, the last.
     """
+    from torchvision import ops
+
+    box_iou: Any = ops.box_iou
     best_iou = boxes.new_zeros(len(boxes))
     best = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
     most = boxes.new_zeros(len(objects))
@@ -58,16 +61,6 @@ def match_boxes(
     label[best_iou < negative] = 0
     label[best_iou >= positive] = 1
     return BoxMatches(best, label)
-
-
-def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the IoU of each pair of boxes, float [N, M]; of two empty boxes it is 0."""
-    low = torch.maximum(boxes[:, None, :2], others[:, :2])
-    high = torch.minimum(boxes[:, None, 2:], others[:, 2:])
-    shared = (high - low).clamp(min=0).prod(dim=2)
-    areas, other_areas = ((b[:, 2:] - b[:, :2]).clamp(min=0).prod(dim=1) for b in (boxes, others))
-    union = areas[:, None] + other_areas - shared
-    return shared / torch.where(union > 0, union, 1.0)
 
 
 def sample_boxes(label: Tensor, num: int, positive_share: float) -> Tensor:

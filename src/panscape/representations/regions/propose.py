@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,10 +10,8 @@ import torch
 from torch import Tensor
 
 from panscape.constraints import NonNegative, PositiveInt, UnitInterval, check_fields
+from panscape.ops.boxes import has_area
 from panscape.ops.nms import nms
-
-LARGEST_SIZE_OFFSET = math.log(1000 / 16)
-"""Largest logarithm of a box's side in units of its anchor; larger ones are clamped, as in detectron2 and seamseg."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +77,6 @@ class DetectedBoxes(NamedTuple):
     score: Tensor
 
 
-def decode_boxes(offsets: Tensor, anchors: Tensor, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
-    """Return boxes from their offsets, the inverse of ``encode_boxes``, float [..., 4].
-
-    Args:
-        offsets: float [..., 4]; logarithms of sides above :data:`LARGEST_SIZE_OFFSET` are clamped.
-        anchors: float [..., 4], xyxy.
-        weights: factors of the offsets.
-    """
-    offsets = offsets / offsets.new_tensor(weights)
-    sides = anchors[..., 2:] - anchors[..., :2]
-    centers = anchors[..., :2] + 0.5 * sides + offsets[..., :2] * sides
-    half = 0.5 * sides * offsets[..., 2:].clamp(max=LARGEST_SIZE_OFFSET).exp()
-    return torch.cat([centers - half, centers + half], dim=-1)
-
-
-def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return boxes [..., 4] clipped to an image of this height and width."""
-    limit = boxes.new_tensor([size[1], size[0], size[1], size[0]])
-    return torch.minimum(boxes.clamp(min=0), limit)
-
-
 def select_proposals(
     objectness: Tensor,
     boxes: Tensor,
@@ -128,8 +104,8 @@ def select_proposals(
     for score, box in zip(torch.split(objectness, sizes), torch.split(boxes, sizes), strict=True):
         best, index = score.topk(min(before, len(score)))
         box = box[index]
-        has_area = (box[:, 2:] > box[:, :2]).all(dim=1)
-        box, best = box[has_area], best[has_area]
+        is_box = has_area(box)
+        box, best = box[is_box], best[is_box]
         keep = nms(box, best, selection.max_overlap)[:after]
         found_boxes.append(box[keep])
         found_scores.append(best[keep])
@@ -145,8 +121,7 @@ def select_detections(prob: Tensor, boxes: Tensor, selection: DetectionSelection
         boxes: refined and clipped boxes of each region and thing, float [R, T, 4].
         selection: the rules.
     """
-    has_area = (boxes[..., 2:] > boxes[..., :2]).all(dim=2)
-    region, thing = ((prob[:, 1:] > selection.min_score) & has_area).nonzero(as_tuple=True)
+    region, thing = ((prob[:, 1:] > selection.min_score) & has_area(boxes)).nonzero(as_tuple=True)
     score, box = prob[region, thing + 1], boxes[region, thing]
     kept = [thing.new_zeros(0)]
     for category in torch.unique(thing).tolist():

@@ -12,7 +12,7 @@ class RegionOutputs(NamedTuple):
 
     The number of regions and of masks is the same for all images of a batch; an image with fewer has empty boxes,
     whose other values have no meaning. Boxes are xyxy in pixels of the input, and offsets those of
-    :func:`~panscape.representations.regions.crop_aware_box_loss.encode_boxes`.
+    :func:`~panscape.ops.boxes.encode_boxes`.
 
     In training, when the network receives the targets, the regions are sampled by them and the masks are those of the
     positive regions; else regions are all proposals, and masks those of the detected objects.

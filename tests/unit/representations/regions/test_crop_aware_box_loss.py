@@ -1,7 +1,5 @@
 """The crop-aware box loss against published vectors, a dense scan and torchvision's ordinary loss."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -9,11 +7,10 @@ from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxCoder
 
 from panscape.errors import InvalidArgumentError
+from panscape.ops.boxes import cut_off_sides, encode_boxes
 from panscape.representations.regions.crop_aware_box_loss import (
     crop_aware_box_loss,
     crop_aware_targets,
-    cut_off_sides,
-    encode_boxes,
 )
 
 FIRST_STAGE = ((1.0, 1.0, 1.0, 1.0), 1 / 9)
@@ -223,25 +220,6 @@ def test_gradient_against_finite_differences(stage):
         difference = (numeric - gradient[:, column]).abs()
         assert difference.quantile(0.995) < 1e-5
         assert (difference > 1e-3).sum() <= 1  # a tie of two minima within the step
-
-
-class TestCutOffSides:
-    def test_all_combinations(self):
-        for sides in itertools.product([False, True], repeat=4):
-            left, top, right, bottom = sides
-            boxes = torch.tensor([[-3.0 if left else 5, -3 if top else 5, 40 if right else 20, 30 if bottom else 15]])
-            visible = torch.tensor(
-                [[max(0.0, boxes[0, 0]), max(0, boxes[0, 1]), min(32, boxes[0, 2]), min(24, boxes[0, 3])]]
-            )
-            assert cut_off_sides(boxes, visible, (24, 32)).tolist() == [list(sides)]
-
-    def test_a_box_that_ends_at_the_crop_is_whole(self):
-        whole = torch.tensor([[0.0, 0.0, 32.0, 24.0]])
-        assert not cut_off_sides(whole, whole, (24, 32)).any()
-
-    def test_an_object_hidden_before_the_side_of_the_crop_is_whole_there(self):
-        boxes, visible = torch.tensor([[-9.0, 2, 50, 9]]), torch.tensor([[4.0, 2, 32, 9]])
-        assert cut_off_sides(boxes, visible, (24, 32)).tolist() == [[False, False, True, False]]
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 from maps import SHAPES, a_map
-from torchvision.models.detection._utils import BoxCoder
-from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+from torchvision.ops import batched_nms, remove_small_boxes
 
 from panscape.errors import InvalidArgumentError
-from panscape.representations.regions.crop_aware_box_loss import encode_boxes
+from panscape.ops.boxes import clip_boxes
 from panscape.representations.regions.encode import encode_regions
 from panscape.representations.regions.propose import (
     DetectionSelection,
     ProposalSelection,
-    clip_boxes,
-    decode_boxes,
     select_detections,
     select_proposals,
 )
@@ -27,24 +24,6 @@ def random_boxes(*shape, seed):
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(*shape, 2, generator=generator) * torch.tensor([130.0, 100.0]) - 10
     return torch.cat([corner, corner + 1 + 30 * torch.rand(*shape, 2, generator=generator)], -1)
-
-
-class TestBoxes:
-    @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)])
-    def test_offsets_are_torchvisions(self, weights):
-        anchors = random_boxes(200, seed=0)
-        offsets = torch.randn(200, 4, generator=torch.Generator().manual_seed(1)) * 3
-        expected = BoxCoder(weights).decode_single(offsets, anchors)
-        assert torch.allclose(decode_boxes(offsets, anchors, weights), expected, rtol=1e-5, atol=1e-3)
-
-    def test_decoding_inverts_encoding(self):
-        boxes, anchors = random_boxes(200, seed=2).double(), random_boxes(200, seed=3).double()
-        for weights in ((1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)):
-            assert torch.allclose(decode_boxes(encode_boxes(boxes, anchors, weights), anchors, weights), boxes)
-
-    def test_clipping_is_torchvisions(self):
-        boxes = random_boxes(50, seed=4)
-        assert torch.equal(clip_boxes(boxes, SIZE), clip_boxes_to_image(boxes, SIZE))
 
 
 class TestProposals:
