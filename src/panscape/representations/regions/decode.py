@@ -85,11 +85,19 @@ def detect_regions(
 
 
 def decode_regions(
-    outputs: RegionOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace, decoding: RegionDecoding
+    outputs: RegionOutputs,
+    geometries: Sequence[ImageGeometry],
+    labels: LabelSpace,
+    decoding: RegionDecoding,
+    *,
+    merge_things: bool = False,
 ) -> list[PanopticMap]:
-    """Decode outputs into one map per image, at the image's own size; arguments are those of :func:`detect_regions`."""
+    """Decode outputs into one map per image, at the image's own size.
+
+    Arguments and errors are those of :func:`detect_regions` and :func:`semantic_at_image_size`.
+    """
     detections = detect_regions(outputs, geometries, labels, decoding)
-    semantic = semantic_at_image_size(outputs.semantic, geometries, labels, decoding.fusion)
+    semantic = semantic_at_image_size(outputs.semantic, geometries, labels, decoding.fusion, merge_things=merge_things)
     return [
         fuse_instances(one.masks, one.category, one.score, category, labels, decoding.fusion)
         for one, category in zip(detections, semantic, strict=True)
@@ -97,7 +105,12 @@ def decode_regions(
 
 
 def semantic_at_image_size(
-    logits: Tensor, geometries: Sequence[ImageGeometry], labels: LabelSpace, fusion: FusionConfig
+    logits: Tensor,
+    geometries: Sequence[ImageGeometry],
+    labels: LabelSpace,
+    fusion: FusionConfig,
+    *,
+    merge_things: bool,
 ) -> list[Tensor]:
     """Return the category of every pixel among those that pixels without an object may have, integers [H, W].
 
@@ -106,25 +119,33 @@ def semantic_at_image_size(
         geometries: sizes of each image.
         labels: label space.
         fusion: fusion rules, which define those categories.
+        merge_things: see :class:`RegionRepresentation`.
+
+    Raises:
+        InvalidArgumentError: the logits have another number of channels.
     """
-    categories = torch.tensor(semantic_categories(logits.shape[1], labels), device=logits.device)
+    categories = semantic_categories(logits, labels, merge_things=merge_things)
     allowed = torch.tensor(fusion.semantic_ids(labels), device=logits.device)
     channels = torch.isin(categories, allowed).nonzero()[:, 0]
     position = argmax_at_image_size(logits[:, channels], geometries, align_corners=False)
     return [categories[channels][one.long()] for one in position]
 
 
-def semantic_categories(num_channels: int, labels: LabelSpace) -> tuple[int, ...]:
-    """Return the category of each channel of the semantic logits; channel 0 is some thing if things are not told apart.
+def semantic_categories(logits: Tensor, labels: LabelSpace, *, merge_things: bool) -> Tensor:
+    """Return the category of each channel of semantic logits, int64 [K]; a channel for all things has the first one.
+
+    Args:
+        logits: float [B, K, h, w].
+        labels: label space.
+        merge_things: see :class:`RegionRepresentation`.
 
     Raises:
-        InvalidArgumentError: the label space has another number of categories.
+        InvalidArgumentError: the logits have another number of channels.
     """
-    if num_channels == len(labels):
-        return tuple(range(len(labels)))
-    if num_channels == 1 + len(labels.stuff_ids) and labels.thing_ids:
-        return (labels.thing_ids[0], *labels.stuff_ids)
-    raise InvalidArgumentError(
-        f"expected semantic logits of {len(labels)} categories, or of {1 + len(labels.stuff_ids)} for {labels.name} "
-        f"with one for all things, got {num_channels}"
-    )
+    categories = (*labels.thing_ids[:1], *labels.stuff_ids) if merge_things else range(len(labels))
+    if logits.shape[1] != len(categories):
+        raise InvalidArgumentError(
+            f"expected semantic logits of {len(categories)} channels for {labels.name} with merge_things="
+            f"{merge_things}, got {logits.shape[1]}; build the network with the representation's option"
+        )
+    return torch.tensor(categories, dtype=torch.int64, device=logits.device)

@@ -61,6 +61,8 @@ class RegionRepresentation:
         inside_only: Train only anchors that lie inside the input.
         max_crowd: Share of a box from which on it is not trained, if so much of it is ignored.
         second_stage_of_empty: Train the second stage on images without objects, where everything is background.
+        merge_things: Whether the semantic logits have one channel for all things, the first, followed by the stuff
+            (Panoptic FPN), instead of one for each category.
         max_objects: Number of objects of an image that are kept; the smallest others are ignored.
         hard_pixel_fraction: Share of hardest pixels of each image in the semantic loss.
         objectness_loss_weight: Weight of the first stage's classification.
@@ -84,6 +86,7 @@ class RegionRepresentation:
     inside_only: bool = True
     max_crowd: UnitInterval = 0.7
     second_stage_of_empty: bool = False
+    merge_things: bool = False
     max_objects: PositiveInt = 400
     hard_pixel_fraction: PositiveFraction = 0.25
     objectness_loss_weight: NonNegative = 1.0
@@ -155,20 +158,20 @@ class RegionRepresentation:
     def _semantic_loss(self, logits: Tensor, target: Tensor, labels: LabelSpace) -> Tensor:
         size = (target.shape[1], target.shape[2])
         whole = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        categories = semantic_categories(logits.shape[1], labels)
+        categories = semantic_categories(logits, labels, merge_things=self.merge_things)
         channel = torch.zeros(len(labels) + 1, dtype=torch.int64, device=logits.device)
-        if len(categories) < len(labels):  # all things are channel 0
+        if self.merge_things:
             channel[1:] = 1
-        channel[1 + torch.tensor(categories, device=logits.device)] = torch.arange(
-            1, len(categories) + 1, device=logits.device
-        )
+        channel[1 + categories] = torch.arange(1, len(categories) + 1, device=logits.device)
         return ohem_cross_entropy_per_image(whole, channel[target], self.hard_pixel_fraction)
 
     def decode(
         self, outputs: RegionOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace
     ) -> list[PanopticMap]:
         """Decode outputs into one map per image; see :func:`panscape.representations.regions.decode.decode_regions`."""
-        return decode_regions(outputs, self._padded(outputs, geometries), labels, self.decoding)
+        return decode_regions(
+            outputs, self._padded(outputs, geometries), labels, self.decoding, merge_things=self.merge_things
+        )
 
     def detect(
         self, outputs: RegionOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace
@@ -195,20 +198,20 @@ class RegionRepresentation:
         if "regions" in parts:
             outputs = perfect_regions(outputs, targets)
         if "semantic" in parts:
-            categories = torch.tensor(semantic_categories(outputs.semantic.shape[1], labels), device=device)
+            categories = semantic_categories(outputs.semantic, labels, merge_things=self.merge_things)
             semantic = F.interpolate(outputs.semantic.float(), size=padded_size, mode="bilinear", align_corners=False)[
                 ..., : truth.size[0], : truth.size[1]
             ]
             padded_size = truth.size
             known = targets.semantic[:, None] - 1
             is_thing = torch.isin(known, torch.tensor(labels.thing_ids, device=device))
-            if len(categories) < len(labels):
+            if self.merge_things:
                 known = torch.where(is_thing, categories[0], known)
             perfect = torch.where(known == categories[:, None, None], _SURE, -_SURE)
             semantic = torch.where(known >= 0, perfect, semantic)
             outputs = outputs._replace(semantic=semantic)
         geometry = ImageGeometry.of(truth.size, padded_size=padded_size)
-        return decode_regions(outputs, [geometry], labels, self.decoding)[0]
+        return decode_regions(outputs, [geometry], labels, self.decoding, merge_things=self.merge_things)[0]
 
     def padded_size(self, outputs: RegionOutputs) -> tuple[int, int]:
         """Return the height and width of the padded input of these outputs, whose semantic logits are at a quarter."""

@@ -18,8 +18,8 @@ class RegionOutputs(NamedTuple):
     positive regions; else regions are all proposals, and masks those of the detected objects.
 
     Attributes:
-        semantic: category logits, float [B, K, h, w], at a fraction of the padded size. Of systems whose semantic head
-            does not tell things apart, channel 0 is any thing, and channel 1 + i is category ``labels.stuff_ids[i]``.
+        semantic: category logits, float [B, K, h, w], at a fraction of the padded size. With
+            :attr:`RegionRepresentation.merge_things`, channel 0 is any thing and 1 + i is ``labels.stuff_ids[i]``.
         objectness: logits of all anchors, float [B, A].
         anchor_offsets: from the anchors, float [B, A, 4].
         regions: float [B, R, 4].

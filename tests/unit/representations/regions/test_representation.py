@@ -7,9 +7,10 @@ import torch
 from maps import SHAPES, a_map, generated_map
 from torch.nn import functional as F
 
-from panscape import PanopticMap
+from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry
+from panscape.ops.boxes import encode_boxes
 from panscape.representations.fusion import FusionConfig
 from panscape.representations.regions import (
     Anchors,
@@ -19,7 +20,9 @@ from panscape.representations.regions import (
     RegionTargets,
     StageSampling,
 )
+from panscape.representations.regions.decode import decode_regions, semantic_at_image_size
 from panscape.representations.regions.losses import is_mostly_ignored, sample_at_cells, sample_regions
+from panscape.representations.regions.match import match_boxes
 from panscape.representations.regions.representation import perfect_regions
 
 SIZE = (96, 128)
@@ -70,8 +73,6 @@ def decoded_truth(truth: PanopticMap, cells: int) -> PanopticMap:
     semantic = torch.where(category[:, None] == torch.arange(len(SHAPES))[:, None, None], 20.0, -20.0)
     decoding = REPRESENTATION.decoding
     outputs = outputs._replace(semantic=semantic)
-    from panscape.representations.regions.decode import decode_regions
-
     return decode_regions(outputs, [ImageGeometry.of(truth.size)], SHAPES, decoding)[0]
 
 
@@ -138,9 +139,6 @@ class TestLosses:
         category[0, torch.arange(2), things] = 20.0
         semantic = torch.where((targets.semantic - 1)[:, None] == torch.arange(len(SHAPES))[:, None, None], 20.0, -20.0)
         anchors = representation.anchors.boxes(SIZE)
-        from panscape.representations.regions.crop_aware_box_loss import encode_boxes
-        from panscape.representations.regions.match import match_boxes
-
         matches = match_boxes(anchors, targets.box[0, :2], positive=0.7, negative=0.3, best_of_each=True)
         outputs = outputs._replace(
             objectness=torch.where(matches.label == 1, 20.0, -20.0)[None],
@@ -182,12 +180,14 @@ class TestLosses:
             assert losses[1]["anchor"] < losses[0]["anchor"]
             assert losses[1]["region"] < losses[0]["region"]
 
-    def test_things_that_are_not_told_apart(self):
-        """With one channel for all things, the semantic loss is that of the summed-up categories."""
+    def test_one_channel_for_all_things(self):
         targets = encoded(generated_map(0))
         outputs = outputs_of(targets)
         logits = torch.randn(1, 1 + len(SHAPES.stuff_ids), *outputs.semantic.shape[2:])
-        loss = REPRESENTATION.loss(outputs._replace(semantic=logits), targets, SHAPES)["semantic"]
+        merged = replace(REPRESENTATION, merge_things=True)
+        loss = merged.loss(outputs._replace(semantic=logits), targets, SHAPES)["semantic"]
+        with pytest.raises(InvalidArgumentError, match=r"logits of 4 channels .* merge_things=False, got 3; build"):
+            REPRESENTATION.loss(outputs._replace(semantic=logits), targets, SHAPES)
         order = torch.tensor(
             [1 + SHAPES.stuff_ids.index(c) if c in SHAPES.stuff_ids else 0 for c in range(len(SHAPES))]
         )
@@ -195,6 +195,21 @@ class TestLosses:
         known = targets.semantic[0] > 0
         cost = F.cross_entropy(whole[0][:, known].T, order[targets.semantic[0][known] - 1], reduction="none")
         assert float(loss) == pytest.approx(float(cost.topk(-(-len(cost) // 4)).values.mean()), rel=1e-5)
+
+
+def test_a_single_thing_does_not_change_the_channels():
+    """With one thing, both kinds of logits have as many channels; the thing is first in one of them only."""
+    labels = LabelSpace(
+        "one thing", tuple(Category(n, n == "car", i, (i, 0, 0)) for i, n in enumerate(["road", "car", "sky"]))
+    )
+    logits = torch.full((1, 3, 1, 3), -20.0)
+    logits[0, torch.arange(3), 0, torch.arange(3)] = 20.0  # the channel of each pixel is its column
+    geometry = [ImageGeometry.of((1, 3))]
+    found = {
+        merge: semantic_at_image_size(logits, geometry, labels, FusionConfig(), merge_things=merge)[0].tolist()
+        for merge in (False, True)
+    }
+    assert found == {False: [[0, 1, 2]], True: [[1, 0, 2]]}
 
 
 class TestEveryCase:
