@@ -199,9 +199,8 @@ class TestLosses:
 
 def test_a_single_thing_does_not_change_the_channels():
     """With one thing, both kinds of logits have as many channels; the thing is first in one of them only."""
-    labels = LabelSpace(
-        "one thing", tuple(Category(n, n == "car", i, (i, 0, 0)) for i, n in enumerate(["road", "car", "sky"]))
-    )
+    names = ("road", "car", "sky")
+    labels = LabelSpace("one thing", tuple(Category(n, n == "car", i, (i, 0, 0)) for i, n in enumerate(names)))
     logits = torch.full((1, 3, 1, 3), -20.0)
     logits[0, torch.arange(3), 0, torch.arange(3)] = 20.0  # the channel of each pixel is its column
     geometry = [ImageGeometry.of((1, 3))]
