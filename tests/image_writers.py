@@ -14,10 +14,10 @@ def chunk(kind, data):
 
 
 def png(pixels, extra=b""):
-    """A PNG of 16-bit pixels [H, W, 3 or 4], by its specification; ``extra`` chunks come before the pixels."""
+    """A PNG of 16-bit pixels [H, W, 2, 3 or 4], by its specification; ``extra`` chunks come before the pixels."""
     height, width, bands = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[bands], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[bands], 0, 0, 0)
     chunks = [chunk(b"IHDR", header), extra, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 

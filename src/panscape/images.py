@@ -237,10 +237,10 @@ def _to_rgb(image: Image.Image, name: object) -> Image.Image:
 
 
 def _over_white(image: Image.Image, name: object) -> Image.Image:
-    """Composite an RGBA image over white, if its fourth band is a transparency: opaque or not at most pixels."""
+    """Composite an RGBA image over white, if its alpha is a transparency: opaque or not at most pixels."""
     count = image.getchannel("A").histogram()
     if count[255] == 0 or 2 * (count[0] + count[255]) < sum(count):
-        note_once(name, "its fourth band varies like a color or is nowhere opaque; it is not used as transparency")
+        note_once(name, "its alpha band varies like a color or is nowhere opaque; it is not used as transparency")
     elif count[255] < sum(count):
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")

@@ -117,6 +117,12 @@ def test_transparency_is_laid_over_white(tmp_path, mode):
     assert np.array_equal(image[0], image[2])
 
 
+def test_grey_with_transparency_is_read_at_full_depth(tmp_path):
+    grey, alpha = [0, 300, 1023, 300, 0], [65535, 65535, 65535, 0, 13107]  # the last is a fifth
+    image = load_image(file_of(tmp_path, png(np.array([list(zip(grey, alpha, strict=True))], np.uint16)), "image.png"))
+    assert image[:, 0].tolist() == [[0, 75, 255, 255, 204]] * 3  # 300 / 1023 * 255 = 74.8
+
+
 NEAR_INFRARED = np.array([[10, 90, 255], [120, 0, 200]])
 NOWHERE_OPAQUE = np.array([[0, 0, 0], [0, 0, 254]])
 CUT_OUT = np.array([[255, 255, 0], [0, 0, 100]])
@@ -137,4 +143,4 @@ def test_a_fourth_band_that_varies_is_no_transparency(tmp_path, caplog, fourth, 
         assert caplog.messages == []
     else:
         assert np.array_equal(image, pixels[..., :3])
-        assert "its fourth band varies like a color or is nowhere opaque; it is not used as transp" in caplog.text
+        assert "its alpha band varies like a color or is nowhere opaque; it is not used as transp" in caplog.text
