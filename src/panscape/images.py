@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from PIL.ImageFile import ImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +26,8 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_JPEG_SIDE",
     "ImageSource",
+    "encode_image",
+    "exif_orientation",
     "find_bit_depth",
     "load_image",
     "open_image",
@@ -84,14 +87,20 @@ def load_image(path: str | os.PathLike[str], *, apply_orientation: bool = True, 
     with open_image(path) as image:
         # Pillow applies the orientation of a TIFF while it decodes.
         undone = _orientation(image, path) if image.format == "TIFF" and not apply_orientation else 1
-        if is_deep(image):
-            with open_image(path) as again:
-                decoded = _with_8_bits(read_deep(image, again), bit_depth, path)
-        else:
-            decoded = decode(image, path)
+        decoded = _with_8_bits(_deep_values(image, path), bit_depth, path) if is_deep(image) else decode(image, path)
         pixels = np.array(_to_rgb(decoded, path))
         orientation = _orientation(image, path) if apply_orientation else _INVERSE.get(undone, undone)
     return _to_tensor(_turned(pixels, orientation))
+
+
+def exif_orientation(path: str | os.PathLike[str]) -> int:
+    """Return the EXIF orientation of an image, 1 to 8, without decoding it; 1 (as stored) if there is none.
+
+    Raises:
+        UnreadableFileError: the file is missing, not an image or damaged.
+    """
+    with open_image(path) as image:
+        return _orientation(image, path)
 
 
 def find_bit_depth(paths: Sequence[str | os.PathLike[str]]) -> int | None:
@@ -108,8 +117,7 @@ def find_bit_depth(paths: Sequence[str | os.PathLike[str]]) -> int | None:
         try:
             with open_image(path) as image:
                 if is_deep(image):
-                    with open_image(path) as again:
-                        depths[path] = depth_of(_colors(read_deep(image, again)))
+                    depths[path] = depth_of(_colors(_deep_values(image, path)))
         except UnreadableFileError:  # reported when it is used
             continue
     if not depths:
@@ -244,6 +252,11 @@ def _over_white(image: Image.Image, name: object) -> Image.Image:
     elif count[255] < sum(count):
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _deep_values(image: ImageFile, path: str | os.PathLike[str]) -> NDArray[np.uint16]:
+    with open_image(path) as again:
+        return read_deep(image, again)
 
 
 def _with_8_bits(values: NDArray[np.uint16], bit_depth: int | None, name: object) -> Image.Image:

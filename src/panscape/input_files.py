@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from panscape.errors import UnreadableFileError, shown
+from panscape.errors import UnreadableFileError, listed, shown
 
 _POINTER_HEAD = b"version https://git-lfs.github.com/spec/"
 _LARGEST_POINTER = 1023  # bytes, of its specification
@@ -196,9 +196,10 @@ def find_files(
 
 
 def counts_by_suffix(paths: Iterable[Path]) -> str:
-    """Return how many files have each suffix in lower case, the most frequent first, such as "12 .txt, 1 .xml"."""
+    """Return how many files have each suffix, the five most frequent first: "12 .txt, 1 .xml", or "nothing"."""
     counts = Counter(path.suffix.lower() or "without suffix" for path in paths)
-    return ", ".join(f"{number} {suffix}" for suffix, number in sorted(counts.items(), key=lambda c: (-c[1], c[0])))
+    parts = [f"{number} {suffix}" for suffix, number in sorted(counts.items(), key=lambda c: (-c[1], c[0]))]
+    return listed(parts) or "nothing"
 
 
 def _walk(folder: Path, visited: set[tuple[int, int]] | None) -> Iterator[Path]:

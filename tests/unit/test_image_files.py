@@ -15,7 +15,7 @@ from PIL import Image
 from panscape import notes
 from panscape.errors import UnreadableFileError
 from panscape.image_files import IMAGE_SUFFIXES, open_image, pixel_limit
-from panscape.images import load_image
+from panscape.images import exif_orientation, load_image
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +146,7 @@ def test_a_png_with_damaged_metadata_is_read(tmp_path, caplog, is_crc_wrong):
     spoilt = exif[:-1] + bytes([exif[-1] ^ 1]) if is_crc_wrong else exif
     path = file_of(tmp_path, png(pixels, spoilt), "spoilt.png")
     assert np.array_equal(load_image(path), want)
+    assert exif_orientation(path) == 1
     assert len(caplog.messages) == 1
     assert str(path) in caplog.text
     assert "damaged" in caplog.text

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from panscape.datasets.base import PanopticDataset
-from panscape.datasets.file_pairs import exif_orientation
 from panscape.errors import InvalidAnnotationError, PanscapeError, listed
+from panscape.images import exif_orientation
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 

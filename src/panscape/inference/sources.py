@@ -99,7 +99,7 @@ def _expand(given: str, forbidden: Path | None) -> list[Path]:
         if not any(map(_is_wanted, files)):
             raise InvalidArgumentError(
                 f"found no image or video in the folder {path} or its subfolders, but "
-                f"{counts_by_suffix(files) or 'nothing'}; supported are the usual formats of images (JPEG, PNG, TIFF, "
+                f"{counts_by_suffix(files)}; supported are the usual formats of images (JPEG, PNG, TIFF, "
                 "WebP, AVIF, HEIC, JPEG 2000, ...) and videos (MP4, MOV, AVI, ...)"
             )
         return _wanted_of(files, given)
@@ -117,8 +117,8 @@ def _expand(given: str, forbidden: Path | None) -> list[Path]:
 
 
 def _wanted_of(files: Sequence[Path], given: str) -> list[Path]:
-    if others := counts_by_suffix(p for p in files if not _is_wanted(p)):
-        _logger.info("%s: skipped files without the suffix of an image or video: %s", given, others)
+    if others := [p for p in files if not _is_wanted(p)]:
+        _logger.info("%s: skipped files without the suffix of an image or video: %s", given, counts_by_suffix(others))
     return [p for p in files if _is_wanted(p)]
 
 
