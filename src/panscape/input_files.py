@@ -174,7 +174,12 @@ class FileFolder:
 
 
 def find_files(
-    folder: Path, suffixes: Collection[str] | None = None, ending: str = "", *, is_recursive: bool = True
+    folder: Path,
+    suffixes: Collection[str] | None = None,
+    ending: str = "",
+    *,
+    is_recursive: bool = True,
+    faults: dict[Path, UnreadableFileError] | None = None,
 ) -> list[Path]:
     """Return the visible files of a folder and its subfolders, sorted by path.
 
@@ -183,11 +188,12 @@ def find_files(
         suffixes: of the files, in lower case; the case of names never matters. None for all files.
         ending: of the stems of the files.
         is_recursive: search subfolders too.
+        faults: receives the folders that cannot be listed, with their errors; None raises the first.
 
     Raises:
-        UnreadableFileError: a folder cannot be listed.
+        UnreadableFileError: a folder cannot be listed, without ``faults``.
     """
-    found = _walk(folder, set() if is_recursive else None)
+    found = _walk(folder, set() if is_recursive else None, faults)
     return sorted(
         p
         for p in found
@@ -202,7 +208,9 @@ def counts_by_suffix(paths: Iterable[Path]) -> str:
     return listed(parts) or "nothing"
 
 
-def _walk(folder: Path, visited: set[tuple[int, int]] | None) -> Iterator[Path]:
+def _walk(
+    folder: Path, visited: set[tuple[int, int]] | None, faults: dict[Path, UnreadableFileError] | None
+) -> Iterator[Path]:
     try:
         if visited is not None:
             status = folder.stat()
@@ -212,12 +220,16 @@ def _walk(folder: Path, visited: set[tuple[int, int]] | None) -> Iterator[Path]:
         with os.scandir(folder) as entries:
             visible = [(entry, _is_folder(entry)) for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise UnreadableFileError(folder, f"cannot list this folder ({error.strerror})") from error
+        fault = UnreadableFileError(folder, f"cannot list this folder ({error.strerror}); check its permissions")
+        if faults is None:
+            raise fault from error
+        faults[folder] = fault
+        return
     for entry, is_folder in visible:
         if not is_folder:
             yield Path(entry.path)
         elif visited is not None:
-            yield from _walk(Path(entry.path), visited)
+            yield from _walk(Path(entry.path), visited, faults)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

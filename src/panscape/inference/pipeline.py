@@ -164,6 +164,8 @@ class PredictionRun:
     def _read(self, source: SourceFile) -> tuple[SourceFile, Tensor | FileResult | FileError, float]:
         if source in self._earlier:
             return source, self._earlier[source], 0.0
+        if source.fault is not None:
+            return source, _error(source.fault, source), 0.0
         started = perf_counter()
         try:
             image = load_image(source.path, bit_depth=self._bit_depth)
