@@ -8,6 +8,13 @@ import zlib
 import numpy as np
 
 
+def file_of(tmp_path, content, name="image.tif"):
+    """A file with this content."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
 def chunk(kind, data):
     """A chunk of a PNG."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

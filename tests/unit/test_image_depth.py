@@ -2,23 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from image_writers import png, ramp, tiff
+from image_writers import file_of, png, ramp, tiff
 from PIL import Image
 
-from panscape import notes
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.images import find_bit_depth, load_image, to_image_tensor
-
-
-@pytest.fixture(autouse=True)
-def _new_run():
-    notes.start_run()
-
-
-def file_of(tmp_path, content, name="image.tif"):
-    path = tmp_path / name
-    path.write_bytes(content)
-    return path
 
 
 def grey_file(tmp_path, values, name="image.png"):
