@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from panscape import tiff_files
-from panscape.errors import InvalidArgumentError, PanscapeError, UnreadableFileError
+from panscape.errors import InvalidArgumentError, PanscapeError, UnreadableFileError, in_one_line
 from panscape.input_files import require_file
 from panscape.notes import note_once
 
@@ -252,8 +252,3 @@ def _diagnosis(path: Path) -> str:
             if start.lstrip().lower().startswith(beginning.lower()):
                 return f"expected an image, got {content}; {remedy}"
     return "expected a whole image in a format that Pillow reads, got something else; replace the file"
-
-
-def in_one_line(error: Exception) -> str:
-    """Return the text of an error without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.atomic_io import atomic_write
-from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.errors import InvalidArgumentError, UnreadableFileError, in_one_line
 from panscape.image_depth import depth_of, grey_values, is_deep, read_deep, require_bit_depth, to_8_bits
-from panscape.image_files import DAMAGE, IMAGE_SUFFIXES, UnsuitableValuesError, decode, in_one_line, open_image
+from panscape.image_files import DAMAGE, IMAGE_SUFFIXES, UnsuitableValuesError, decode, open_image
 from panscape.notes import note_once
 
 __all__ = [
