@@ -21,6 +21,7 @@ from panscape.errors import InvalidArgumentError, UnreadableFileError, in_one_li
 from panscape.image_depth import depth_of, grey_values, is_deep, read_deep, require_bit_depth, to_8_bits
 from panscape.image_files import DAMAGE, IMAGE_SUFFIXES, UnsuitableValuesError, decode, open_image
 from panscape.notes import note_once
+from panscape.spread import evenly_spread
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -107,13 +108,13 @@ def find_bit_depth(paths: Sequence[str | os.PathLike[str]]) -> int | None:
     """Return the bit depth that the deep images among many show, for :func:`load_image`, and log it if it is below 16.
 
     Args:
-        paths: image files; up to 16 of them are read, evenly spaced.
+        paths: image files; up to 16 of them are read, spread evenly.
 
     Returns:
         The number of bits that holds the values of all read images of more than 8 bits; None if there are none.
     """
     depths = {}
-    for path in paths[:: max(1, len(paths) // _NUM_SAMPLED)][:_NUM_SAMPLED]:
+    for path in (paths[index] for index in evenly_spread(len(paths), _NUM_SAMPLED)):
         try:
             with open_image(path) as image:
                 if is_deep(image):
@@ -264,7 +265,11 @@ def _with_8_bits(values: NDArray[np.uint16], bit_depth: int | None, name: object
     colors = _colors(values)
     shown = depth_of(colors)
     if bit_depth is not None and shown > bit_depth:
-        note_once(name, f"its values exceed the {bit_depth} bits of the other images and are clipped; set --bit-depth")
+        note_once(
+            name,
+            f"its values exceed the {bit_depth} bits of the other images and are clipped; set --bit-depth "
+            "(in training --data.bit-depth)",
+        )
     pixels = to_8_bits(colors, bit_depth or shown)
     if values.shape[2:] == (4,):
         alpha = values[..., 3]

@@ -60,6 +60,8 @@ def test_the_bit_depth_of_a_run_is_that_of_its_brightest_image(tmp_path, caplog)
     assert load_image(paths[0], bit_depth=12)[0, 0].tolist() == [0, 19]  # 300 / 4095 * 255 = 18.7
     assert load_image(paths[3], bit_depth=12)[0, 0].tolist() == [0, 9]
     assert find_bit_depth(paths[3:]) is None
+    late = [paths[3]] * 18 + [paths[1], paths[3]]  # some of the last are read too
+    assert find_bit_depth(late) == 12
     assert find_bit_depth([grey_file(tmp_path, np.array([0, 50000], np.uint16))]) == 16
     assert len(caplog.messages) == 1
 
