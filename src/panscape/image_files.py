@@ -134,9 +134,7 @@ def pixel_limit(num_pixels: int) -> Iterator[None]:
     if num_pixels < 1:
         raise InvalidArgumentError(f"expected a largest number of pixels of at least 1, got {num_pixels}")
     before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = (
-        num_pixels + 1
-    ) // 2  # Pillow warns above this number, and refuses above twice this number
+    Image.MAX_IMAGE_PIXELS = (num_pixels + 1) // 2  # Pillow warns above it, and refuses above twice this number
     try:
         yield
     finally:
