@@ -141,17 +141,29 @@ def pixel_limit(num_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
+def require_within_limit(path: str | os.PathLike[str], height: int, width: int) -> None:
+    """Check the size of an image that Pillow does not open, such as a frame of a video.
+
+    Raises:
+        UnreadableFileError: it is larger than :func:`pixel_limit` allows.
+    """
+    if Image.MAX_IMAGE_PIXELS is not None and height * width > 2 * Image.MAX_IMAGE_PIXELS:
+        raise UnreadableFileError(path, _too_large(f"{height}x{width}"))
+
+
+def _too_large(found: object) -> str:
+    return (
+        f"the image is larger than the limit of {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels ({found}); downscale it, "
+        "split it into tiles, or raise the limit: panscape predict --max-pixels, in Python PIL.Image.MAX_IMAGE_PIXELS"
+    )
+
+
 @contextmanager
 def _one_error(path: Path, lines: list[str]) -> Iterator[None]:
     try:
         yield
     except _BOMB as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise UnreadableFileError(
-            path,
-            f"the image is larger than the limit of {limit} pixels ({error}); split it into tiles, or raise the limit: "
-            "panscape predict --max-pixels, in Python PIL.Image.MAX_IMAGE_PIXELS",
-        ) from error
+        raise UnreadableFileError(path, _too_large(error)) from error
     except UnsuitableValuesError as error:
         raise UnreadableFileError(path, str(error)) from error
     except UnidentifiedImageError as error:
@@ -210,6 +222,7 @@ def _open_heif(stream: IO[bytes], path: Path) -> ImageFile:
         ) from error
     stream.seek(0)
     image: ImageFile = HeifImageFile(stream)
+    require_within_limit(path, image.height, image.width)
     return image
 
 

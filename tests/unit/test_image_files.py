@@ -261,7 +261,10 @@ def test_heic_is_read_by_its_extra(tmp_path, monkeypatch):
     module = types.ModuleType("pi_heif")
     module.HeifImageFile = HeifImageFile
     monkeypatch.setitem(sys.modules, "pi_heif", module)
-    assert np.array_equal(load_image(file_of(tmp_path, HEIC, "photo.jpg")), want.transpose(2, 0, 1))
+    path = file_of(tmp_path, HEIC, "photo.jpg")
+    assert np.array_equal(load_image(path), want.transpose(2, 0, 1))
+    with pixel_limit(34):
+        assert refusal(path).startswith("the image is larger than the limit of 34 pixels (5x7); downscale it")
 
 
 def test_avif_with_a_general_brand_is_not_taken_for_heic(tmp_path):

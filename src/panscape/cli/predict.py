@@ -95,8 +95,8 @@ class Predict:
     few of the images use, the same for all."""
 
     max_pixels: Annotated[int, arg(metavar="N")] = 80_000_000
-    """Refuse larger images. Predicting an image takes about 0.8 GiB of memory, and 1 GiB for each 40 million pixels of
-    it; of a folder, as many images as there are processors (at most 8) are in memory."""
+    """Refuse larger images, also in videos. Predicting an image takes about 0.8 GiB of memory, and 1 GiB for each 40
+    million pixels of it; of a folder, as many images as there are processors (at most 8) are in memory."""
 
     decode: Decode = ()
     """Set a post-processing option of the model, such as --decode.stuff-area 500. --decode.help lists the options of
