@@ -163,7 +163,8 @@ def _one_error(path: Path, lines: list[str]) -> Iterator[None]:
     try:
         yield
     except _BOMB as error:
-        raise UnreadableFileError(path, _too_large(error)) from error
+        found = re.search(r"\d+ pixels", str(error))
+        raise UnreadableFileError(path, _too_large(found.group() if found else error)) from error
     except UnsuitableValuesError as error:
         raise UnreadableFileError(path, str(error)) from error
     except UnidentifiedImageError as error:

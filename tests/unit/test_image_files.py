@@ -225,7 +225,7 @@ def test_other_lines_on_standard_error_pass(tmp_path, capfd):
 def test_images_above_the_limit_are_refused_within_the_block(tmp_path):
     path = file_of(tmp_path, encoded("PNG"))
     with pixel_limit(64 * 63):
-        assert refusal(path).startswith("the image is larger than the limit of 4032 pixels")
+        assert refusal(path).startswith("the image is larger than the limit of 4032 pixels (4096 pixels); downscale")
         assert "panscape predict --max-pixels, in Python PIL.Image.MAX_IMAGE_PIXELS" in refusal(path)
     with pixel_limit(2 * 64 * 64):
         assert load_image(path).shape == (3, 64, 64)
