@@ -12,7 +12,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 import hypothesis  # noqa: E402 - the settings above come first
+import pytest  # noqa: E402
 
+from panscape import notes  # noqa: E402
 from panscape.ops import jit  # noqa: E402
 
 # A busy machine is no failure, and each run draws the same examples.
@@ -21,3 +23,9 @@ hypothesis.settings.load_profile("panscape")
 
 # Said on the error output when a kernel is first compiled on a machine, which tests of that output cannot know.
 jit._announce_compilation = lambda: None
+
+
+@pytest.fixture(autouse=True)
+def _forget_notes():
+    """Let each test log the notes that others have logged."""
+    notes.start_run()

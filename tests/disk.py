@@ -1,10 +1,13 @@
-"""A disk that is full after some bytes of each file."""
+"""Disks and folders that refuse what is asked of them."""
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +25,15 @@ def room_for(num_bytes: int) -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         sys.dont_write_bytecode = writes
+
+
+def refuse_to_list(monkeypatch: pytest.MonkeyPatch, locked: Path) -> None:
+    """Let the system refuse to list a folder, to the superuser too."""
+    scandir = os.scandir
+
+    def refusing(folder):
+        if Path(folder).absolute() == locked:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)

@@ -8,16 +8,23 @@ import zlib
 import numpy as np
 
 
+def file_of(tmp_path, content, name="image.tif"):
+    """A file with this content."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
 def chunk(kind, data):
     """A chunk of a PNG."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(pixels, extra=b""):
-    """A PNG of 16-bit pixels [H, W, 3 or 4], by its specification; ``extra`` chunks come before the pixels."""
+    """A PNG of 16-bit pixels [H, W, 2, 3 or 4], by its specification; ``extra`` chunks come before the pixels."""
     height, width, bands = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[bands], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[bands], 0, 0, 0)
     chunks = [chunk(b"IHDR", header), extra, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 

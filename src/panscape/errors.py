@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+_LONGEST_MESSAGE = 400  # characters; messages of zipfile repeat damaged content
+
 # Unicode categories: control characters, surrogates, line and paragraph separators.
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 
@@ -235,6 +237,17 @@ def listed(values: Sequence[object]) -> str:
     """Return the first five values and the number of further ones."""
     first = ", ".join(map(str, values[:5]))
     return f"{first} and {len(values) - 5} more" if len(values) > 5 else first
+
+
+def in_one_line(error: Exception, file: str = "") -> str:
+    """Return the message of an error on one line, or its type if it has none; long messages are truncated.
+
+    Args:
+        error: the error.
+        file: name of a file, which is left out at the beginning.
+    """
+    text = " ".join(str(error).split()).removeprefix(f"{file}: ") or type(error).__name__
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
 
 
 def escape_control_chars(text: str, keep: str = "") -> str:

@@ -46,13 +46,16 @@ def read_deep(image: ImageFile, again: ImageFile) -> NDArray[np.uint16]:
         again: the same file opened again, for the lower byte of colors.
 
     Returns:
-        uint16 [H, W] of grey, or [H, W, 3 or 4] of colors.
+        uint16 [H, W] of grey, or [H, W, 3 or 4] of colors, the fourth as transparency.
 
     Raises:
         UnsuitableValuesError: values of 32 bits exceed 16 bits.
     """
     if not _has_deep_colors(image):
         return grey_values(image)
+    if _raw_mode(image.tile[0].args) == "LA;16B":  # four bytes a pixel, as RGBA of 8 bits has
+        image.tile = [tile._replace(args="RGBA") for tile in image.tile]
+        return np.array(image).view(">u2").astype(np.uint16)[..., [0, 0, 0, 1]]
     again.tile = [tile._replace(args=_in_other_order(tile.args)) for tile in again.tile]
     values = np.array(image).astype(np.uint16)
     values <<= 8
@@ -83,10 +86,10 @@ def depth_of(values: NDArray[np.uint16]) -> int:
 def to_8_bits(values: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
     """Scale values so that the largest of ``bits`` bits becomes 255, and round; larger ones are clipped."""
     white = (1 << bits) - 1
-    table = (np.minimum(np.arange(1 << 16), white) * 255 + white // 2) // white
+    table = ((np.minimum(np.arange(1 << 16), white) * 255 + white // 2) // white).astype(np.uint8)
     scaled = np.empty(values.shape, np.uint8)
     for row in range(0, len(values), _ROWS):  # NumPy indexes by 8 bytes for each value
-        scaled[row : row + _ROWS] = table.astype(np.uint8)[values[row : row + _ROWS]]
+        scaled[row : row + _ROWS] = table[values[row : row + _ROWS]]
     return scaled
 
 

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from panscape import tiff_files
-from panscape.errors import InvalidArgumentError, PanscapeError, UnreadableFileError
+from panscape.errors import InvalidArgumentError, PanscapeError, UnreadableFileError, in_one_line
 from panscape.input_files import require_file
 from panscape.notes import note_once
 
@@ -134,13 +134,28 @@ def pixel_limit(num_pixels: int) -> Iterator[None]:
     if num_pixels < 1:
         raise InvalidArgumentError(f"expected a largest number of pixels of at least 1, got {num_pixels}")
     before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = (
-        num_pixels + 1
-    ) // 2  # Pillow warns above this number, and refuses above twice this number
+    Image.MAX_IMAGE_PIXELS = (num_pixels + 1) // 2  # Pillow warns above it, and refuses above twice this number
     try:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+def require_within_limit(path: str | os.PathLike[str], height: int, width: int) -> None:
+    """Check the size of an image that Pillow does not open, such as a frame of a video.
+
+    Raises:
+        UnreadableFileError: it is larger than :func:`pixel_limit` allows.
+    """
+    if Image.MAX_IMAGE_PIXELS is not None and height * width > 2 * Image.MAX_IMAGE_PIXELS:
+        raise UnreadableFileError(path, _too_large(f"{height}x{width}"))
+
+
+def _too_large(found: object) -> str:
+    return (
+        f"the image is larger than the limit of {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels ({found}); downscale it, "
+        "split it into tiles, or raise the limit: panscape predict --max-pixels, in Python PIL.Image.MAX_IMAGE_PIXELS"
+    )
 
 
 @contextmanager
@@ -148,12 +163,8 @@ def _one_error(path: Path, lines: list[str]) -> Iterator[None]:
     try:
         yield
     except _BOMB as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise UnreadableFileError(
-            path,
-            f"the image is larger than the limit of {limit} pixels ({error}); split it into tiles, or raise the limit: "
-            "panscape predict --max-pixels, in Python PIL.Image.MAX_IMAGE_PIXELS",
-        ) from error
+        found = re.search(r"\d+ pixels", str(error))
+        raise UnreadableFileError(path, _too_large(found.group() if found else error)) from error
     except UnsuitableValuesError as error:
         raise UnreadableFileError(path, str(error)) from error
     except UnidentifiedImageError as error:
@@ -212,6 +223,7 @@ def _open_heif(stream: IO[bytes], path: Path) -> ImageFile:
         ) from error
     stream.seek(0)
     image: ImageFile = HeifImageFile(stream)
+    require_within_limit(path, image.height, image.width)
     return image
 
 
@@ -252,8 +264,3 @@ def _diagnosis(path: Path) -> str:
             if start.lstrip().lower().startswith(beginning.lower()):
                 return f"expected an image, got {content}; {remedy}"
     return "expected a whole image in a format that Pillow reads, got something else; replace the file"
-
-
-def in_one_line(error: Exception) -> str:
-    """Return the text of an error without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__

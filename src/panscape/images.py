@@ -12,19 +12,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from PIL.ImageFile import ImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.atomic_io import atomic_write
-from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.errors import InvalidArgumentError, UnreadableFileError, in_one_line
 from panscape.image_depth import depth_of, grey_values, is_deep, read_deep, require_bit_depth, to_8_bits
-from panscape.image_files import DAMAGE, IMAGE_SUFFIXES, UnsuitableValuesError, decode, in_one_line, open_image
+from panscape.image_files import DAMAGE, IMAGE_SUFFIXES, UnsuitableValuesError, decode, open_image
 from panscape.notes import note_once
+from panscape.spread import evenly_spread
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_JPEG_SIDE",
     "ImageSource",
+    "encode_image",
+    "exif_orientation",
     "find_bit_depth",
     "load_image",
     "open_image",
@@ -84,32 +88,37 @@ def load_image(path: str | os.PathLike[str], *, apply_orientation: bool = True, 
     with open_image(path) as image:
         # Pillow applies the orientation of a TIFF while it decodes.
         undone = _orientation(image, path) if image.format == "TIFF" and not apply_orientation else 1
-        if is_deep(image):
-            with open_image(path) as again:
-                decoded = _with_8_bits(read_deep(image, again), bit_depth, path)
-        else:
-            decoded = decode(image, path)
+        decoded = _with_8_bits(_deep_values(image, path), bit_depth, path) if is_deep(image) else decode(image, path)
         pixels = np.array(_to_rgb(decoded, path))
         orientation = _orientation(image, path) if apply_orientation else _INVERSE.get(undone, undone)
     return _to_tensor(_turned(pixels, orientation))
+
+
+def exif_orientation(path: str | os.PathLike[str]) -> int:
+    """Return the EXIF orientation of an image, 1 to 8, without decoding it; 1 (as stored) if there is none.
+
+    Raises:
+        UnreadableFileError: the file is missing, not an image or damaged.
+    """
+    with open_image(path) as image:
+        return _orientation(image, path)
 
 
 def find_bit_depth(paths: Sequence[str | os.PathLike[str]]) -> int | None:
     """Return the bit depth that the deep images among many show, for :func:`load_image`, and log it if it is below 16.
 
     Args:
-        paths: image files; up to 16 of them are read, evenly spaced.
+        paths: image files; up to 16 of them are read, spread evenly.
 
     Returns:
         The number of bits that holds the values of all read images of more than 8 bits; None if there are none.
     """
     depths = {}
-    for path in paths[:: max(1, len(paths) // _NUM_SAMPLED)][:_NUM_SAMPLED]:
+    for path in (paths[index] for index in evenly_spread(len(paths), _NUM_SAMPLED)):
         try:
             with open_image(path) as image:
                 if is_deep(image):
-                    with open_image(path) as again:
-                        depths[path] = depth_of(_colors(read_deep(image, again)))
+                    depths[path] = depth_of(_colors(_deep_values(image, path)))
         except UnreadableFileError:  # reported when it is used
             continue
     if not depths:
@@ -237,13 +246,18 @@ def _to_rgb(image: Image.Image, name: object) -> Image.Image:
 
 
 def _over_white(image: Image.Image, name: object) -> Image.Image:
-    """Composite an RGBA image over white, if its fourth band is a transparency: opaque or not at most pixels."""
+    """Composite an RGBA image over white, if its alpha is a transparency: opaque or not at most pixels."""
     count = image.getchannel("A").histogram()
     if count[255] == 0 or 2 * (count[0] + count[255]) < sum(count):
-        note_once(name, "its fourth band varies like a color or is nowhere opaque; it is not used as transparency")
+        note_once(name, "its alpha band varies like a color or is nowhere opaque; it is not used as transparency")
     elif count[255] < sum(count):
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _deep_values(image: ImageFile, path: str | os.PathLike[str]) -> NDArray[np.uint16]:
+    with open_image(path) as again:
+        return read_deep(image, again)
 
 
 def _with_8_bits(values: NDArray[np.uint16], bit_depth: int | None, name: object) -> Image.Image:
@@ -251,7 +265,11 @@ def _with_8_bits(values: NDArray[np.uint16], bit_depth: int | None, name: object
     colors = _colors(values)
     shown = depth_of(colors)
     if bit_depth is not None and shown > bit_depth:
-        note_once(name, f"its values exceed the {bit_depth} bits of the other images and are clipped; set --bit-depth")
+        note_once(
+            name,
+            f"its values exceed the {bit_depth} bits of the other images and are clipped; set --bit-depth "
+            "(in training --data.bit-depth)",
+        )
     pixels = to_8_bits(colors, bit_depth or shown)
     if values.shape[2:] == (4,):
         alpha = values[..., 3]

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from panscape.errors import UnreadableFileError, shown
+from panscape.errors import UnreadableFileError, listed, shown
 
 _POINTER_HEAD = b"version https://git-lfs.github.com/spec/"
 _LARGEST_POINTER = 1023  # bytes, of its specification
@@ -174,7 +174,12 @@ class FileFolder:
 
 
 def find_files(
-    folder: Path, suffixes: Collection[str] | None = None, ending: str = "", *, is_recursive: bool = True
+    folder: Path,
+    suffixes: Collection[str] | None = None,
+    ending: str = "",
+    *,
+    is_recursive: bool = True,
+    faults: dict[Path, UnreadableFileError] | None = None,
 ) -> list[Path]:
     """Return the visible files of a folder and its subfolders, sorted by path.
 
@@ -183,11 +188,12 @@ def find_files(
         suffixes: of the files, in lower case; the case of names never matters. None for all files.
         ending: of the stems of the files.
         is_recursive: search subfolders too.
+        faults: receives the folders that cannot be listed, with their errors; None raises the first.
 
     Raises:
-        UnreadableFileError: a folder cannot be listed.
+        UnreadableFileError: a folder cannot be listed, without ``faults``.
     """
-    found = _walk(folder, set() if is_recursive else None)
+    found = _walk(folder, set() if is_recursive else None, faults)
     return sorted(
         p
         for p in found
@@ -196,12 +202,15 @@ def find_files(
 
 
 def counts_by_suffix(paths: Iterable[Path]) -> str:
-    """Return how many files have each suffix in lower case, the most frequent first, such as "12 .txt, 1 .xml"."""
+    """Return how many files have each suffix, the five most frequent first: "12 .txt, 1 .xml", or "nothing"."""
     counts = Counter(path.suffix.lower() or "without suffix" for path in paths)
-    return ", ".join(f"{number} {suffix}" for suffix, number in sorted(counts.items(), key=lambda c: (-c[1], c[0])))
+    parts = [f"{number} {suffix}" for suffix, number in sorted(counts.items(), key=lambda c: (-c[1], c[0]))]
+    return listed(parts) or "nothing"
 
 
-def _walk(folder: Path, visited: set[tuple[int, int]] | None) -> Iterator[Path]:
+def _walk(
+    folder: Path, visited: set[tuple[int, int]] | None, faults: dict[Path, UnreadableFileError] | None
+) -> Iterator[Path]:
     try:
         if visited is not None:
             status = folder.stat()
@@ -211,12 +220,16 @@ def _walk(folder: Path, visited: set[tuple[int, int]] | None) -> Iterator[Path]:
         with os.scandir(folder) as entries:
             visible = [(entry, _is_folder(entry)) for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise UnreadableFileError(folder, f"cannot list this folder ({error.strerror})") from error
+        fault = UnreadableFileError(folder, f"cannot list this folder ({error.strerror}); check its permissions")
+        if faults is None:
+            raise fault from error
+        faults[folder] = fault
+        return
     for entry, is_folder in visible:
         if not is_folder:
             yield Path(entry.path)
         elif visited is not None:
-            yield from _walk(Path(entry.path), visited)
+            yield from _walk(Path(entry.path), visited, faults)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -7,7 +7,7 @@ import mmap
 import zlib
 
 _logger = logging.getLogger(__name__)
-_noted = mmap.mmap(-1, 4096)  # whether a note was logged, by its checksum; shared with forked loader processes
+_noted = mmap.mmap(-1, 1 << 16)  # whether a note was logged, by its checksum; shared with forked loader processes
 
 
 def note_once(subject: object, what: str) -> None:

@@ -77,7 +77,7 @@ MASKS_TEXTS = {
     "all labels missing but one": MOST_LABELS_MISSING,
     "sizes differ": SIZES_DIFFER,
     "image turned": TURNED,
-    "nothing in the folders": "{images}: expected images, found none; expected " + MASKS_LAYOUT,
+    "nothing in the folders": "{images}: expected images, found nothing; expected " + MASKS_LAYOUT,
     "another folder": "{root}/elsewhere/images/train: no such folder; expected " + MASKS_LAYOUT,
 }
 
@@ -124,7 +124,8 @@ CASES = [
             "all labels missing but one": MOST_LABELS_MISSING,
             "sizes differ": SIZES_DIFFER,
             "image turned": TURNED,
-            "nothing in the folders": "{images}: expected NAME_leftImg8bit (.png), found none; expected " + CITY_LAYOUT,
+            "nothing in the folders": "{images}: expected NAME_leftImg8bit (.png), found nothing; expected "
+            + CITY_LAYOUT,
             "another folder": "{root}/elsewhere/leftImg8bit/train: no such folder; expected " + CITY_LAYOUT,
         },
     ),

@@ -225,7 +225,7 @@ class TestPredict:
             (["predict", "a.jpg", "--max-siz", "5"], "unknown option --max-siz; did you mean --max-size?"),
             (
                 ["predict", "a.jpg", "--max-size", "wide"],
-                "expected {None}|INT for --max-size, got 'wide'; see panscape ",
+                "expected a whole number for --max-size, got 'wide'; see panscape ",
             ),
             (["predict", "a.jpg", "--precision", "half"], "expected --precision as one of 'fp32', 'bf16', 'fp16', got"),
             (["models", "--jsn"], "unknown option --jsn; did you mean --json?"),

@@ -2,23 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from image_writers import png, ramp, tiff
+from image_writers import file_of, png, ramp, tiff
 from PIL import Image
 
-from panscape import notes
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.images import find_bit_depth, load_image, to_image_tensor
-
-
-@pytest.fixture(autouse=True)
-def _new_run():
-    notes.start_run()
-
-
-def file_of(tmp_path, content, name="image.tif"):
-    path = tmp_path / name
-    path.write_bytes(content)
-    return path
 
 
 def grey_file(tmp_path, values, name="image.png"):
@@ -72,6 +60,8 @@ def test_the_bit_depth_of_a_run_is_that_of_its_brightest_image(tmp_path, caplog)
     assert load_image(paths[0], bit_depth=12)[0, 0].tolist() == [0, 19]  # 300 / 4095 * 255 = 18.7
     assert load_image(paths[3], bit_depth=12)[0, 0].tolist() == [0, 9]
     assert find_bit_depth(paths[3:]) is None
+    late = [paths[3]] * 18 + [paths[1], paths[3]]  # some of the last are read too
+    assert find_bit_depth(late) == 12
     assert find_bit_depth([grey_file(tmp_path, np.array([0, 50000], np.uint16))]) == 16
     assert len(caplog.messages) == 1
 
@@ -117,6 +107,12 @@ def test_transparency_is_laid_over_white(tmp_path, mode):
     assert np.array_equal(image[0], image[2])
 
 
+def test_grey_with_transparency_is_read_at_full_depth(tmp_path):
+    grey, alpha = [0, 300, 1023, 300, 0], [65535, 65535, 65535, 0, 13107]  # the last is a fifth
+    image = load_image(file_of(tmp_path, png(np.array([list(zip(grey, alpha, strict=True))], np.uint16)), "image.png"))
+    assert image[:, 0].tolist() == [[0, 75, 255, 255, 204]] * 3  # 300 / 1023 * 255 = 74.8
+
+
 NEAR_INFRARED = np.array([[10, 90, 255], [120, 0, 200]])
 NOWHERE_OPAQUE = np.array([[0, 0, 0], [0, 0, 254]])
 CUT_OUT = np.array([[255, 255, 0], [0, 0, 100]])
@@ -137,4 +133,4 @@ def test_a_fourth_band_that_varies_is_no_transparency(tmp_path, caplog, fourth, 
         assert caplog.messages == []
     else:
         assert np.array_equal(image, pixels[..., :3])
-        assert "its fourth band varies like a color or is nowhere opaque; it is not used as transp" in caplog.text
+        assert "its alpha band varies like a color or is nowhere opaque; it is not used as transp" in caplog.text

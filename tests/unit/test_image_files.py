@@ -9,28 +9,16 @@ import types
 
 import numpy as np
 import pytest
-from image_writers import chunk, png, ramp, tiff
+from image_writers import chunk, file_of, png, ramp, tiff
 from PIL import Image
 
-from panscape import notes
 from panscape.errors import UnreadableFileError
 from panscape.image_files import IMAGE_SUFFIXES, open_image, pixel_limit
-from panscape.images import load_image
-
-
-@pytest.fixture(autouse=True)
-def _new_run():
-    notes.start_run()
+from panscape.images import exif_orientation, load_image
 
 
 def noise(height=5, width=7, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def file_of(tmp_path, content, name="image.tif"):
-    path = tmp_path / name
-    path.write_bytes(content)
-    return path
 
 
 def encoded(form, image=None, **options):
@@ -146,6 +134,7 @@ def test_a_png_with_damaged_metadata_is_read(tmp_path, caplog, is_crc_wrong):
     spoilt = exif[:-1] + bytes([exif[-1] ^ 1]) if is_crc_wrong else exif
     path = file_of(tmp_path, png(pixels, spoilt), "spoilt.png")
     assert np.array_equal(load_image(path), want)
+    assert exif_orientation(path) == 1
     assert len(caplog.messages) == 1
     assert str(path) in caplog.text
     assert "damaged" in caplog.text
@@ -157,55 +146,45 @@ def test_damaged_pixels_of_a_png_are_refused(tmp_path):
     assert refusal(file_of(tmp_path, data, "image.png")).endswith("replace the file")
 
 
-@pytest.mark.parametrize(
-    ("pixels", "options", "message"),
-    [
-        (
-            ramp(4, 4, 8, 255, np.uint8),
-            {"photometric": 1},
-            "expected bands that are marked as red, green and blue, got 8 bands of 8-bit values; convert it with: "
-            "gdal_translate -b 1 -b 2 -b 3 -co PHOTOMETRIC=RGB -co INTERLEAVE=PIXEL {path} {folder}/image_rgb.tif "
-            "(-b: the bands of red, green and blue)",
-        ),
-        (
-            ramp(4, 4, 4, 4000),
-            {"photometric": 1},
-            "expected bands that are marked as red, green and blue, got 4 bands of 16",
-        ),
-        (
-            ramp(4, 4, 1, 1, np.float32),
-            {"photometric": 1},
-            "expected integers, got 1 band of 32-bit floating-point values, whose range is unknown; convert it with: "
-            "gdal_translate -ot Byte -scale LOW HIGH 0 255 {path} {folder}/image_rgb.tif (LOW, HIGH: the values of "
-            "black and white, the same for all files)",
-        ),
-        (
-            ramp(4, 4, 3, 4000),
-            {"planar": 2},
-            "expected all bands of a pixel together, got 3 bands of 16-bit values, one after the other; convert it",
-        ),
-        (
-            ramp(4, 4, 3, 100, np.int16),
-            {},
-            "expected bands that Pillow reads, got 3 bands of 16-bit signed values; convert it with: gdal_translate "
-            "-b 1 -b 2 -b 3 -ot Byte -scale LOW HIGH 0 255 -co",
-        ),
-        (
-            ramp(4, 4, 3, 255, np.uint8),
-            {"compression": 34887},
-            "expected a compression that Pillow reads, got number 34887; convert it with: gdal_translate -b 1 "
-            "-b 2 -b 3 -co COMPRESS=DEFLATE -co",
-        ),
-        (
-            ramp(4, 4, 3, 255, np.uint8),
-            {"tags": [(254, (4, [1]))]},
-            "expected an image, got a raw file of a camera, whose first image is a preview; export it as TIFF",
-        ),
-    ],
-)
+RASTERS = [  # bands, type of the values, tags, message
+    (
+        *(8, np.uint8, {"photometric": 1}),
+        "expected bands that are marked as red, green and blue, got 8 bands of 8-bit values; convert it with: "
+        "gdal_translate -b 1 -b 2 -b 3 -co PHOTOMETRIC=RGB -co INTERLEAVE=PIXEL {path} {folder}/image_rgb.tif "
+        "(-b: the bands of red, green and blue)",
+    ),
+    (4, np.uint16, {"photometric": 1}, "expected bands that are marked as red, green and blue, got 4 bands of 16"),
+    (
+        *(1, np.float32, {"photometric": 1}),
+        "expected integers, got 1 band of 32-bit floating-point values, whose range is unknown; convert it with: "
+        "gdal_translate -ot Byte -scale LOW HIGH 0 255 {path} {folder}/image_rgb.tif (LOW, HIGH: the values of black "
+        "and white, the same for all files)",
+    ),
+    (
+        *(3, np.uint16, {"planar": 2}),
+        "expected all bands of a pixel together, got 3 bands of 16-bit values, one after the other; convert it",
+    ),
+    (
+        *(3, np.int16, {}),
+        "expected bands that Pillow reads, got 3 bands of 16-bit signed values; convert it with: gdal_translate -b 1 "
+        "-b 2 -b 3 -ot Byte -scale LOW HIGH 0 255 -co",
+    ),
+    (
+        *(3, np.uint8, {"compression": 34887}),
+        "expected a compression that Pillow reads, got number 34887; convert it with: gdal_translate -b 1 -b 2 -b 3 "
+        "-co COMPRESS=DEFLATE -co",
+    ),
+    (
+        *(3, np.uint8, {"tags": [(254, (4, [1]))]}),
+        "expected an image, got a raw file of a camera, whose first image is a preview; export it as TIFF",
+    ),
+]
+
+
+@pytest.mark.parametrize(("bands", "dtype", "tags", "message"), RASTERS)
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_rasters_that_pillow_does_not_read_say_how_to_convert_them(tmp_path, pixels, options, message, order):
-    path = file_of(tmp_path, tiff(pixels, order=order, **options))
+def test_rasters_that_pillow_does_not_read_say_how_to_convert_them(tmp_path, bands, dtype, tags, message, order):
+    path = file_of(tmp_path, tiff(ramp(4, 4, bands, 100, dtype), order=order, **tags))
     assert refusal(path).startswith(message.format(path=path, folder=tmp_path))
 
 
@@ -246,7 +225,7 @@ def test_other_lines_on_standard_error_pass(tmp_path, capfd):
 def test_images_above_the_limit_are_refused_within_the_block(tmp_path):
     path = file_of(tmp_path, encoded("PNG"))
     with pixel_limit(64 * 63):
-        assert refusal(path).startswith("the image is larger than the limit of 4032 pixels")
+        assert refusal(path).startswith("the image is larger than the limit of 4032 pixels (4096 pixels); downscale")
         assert "panscape predict --max-pixels, in Python PIL.Image.MAX_IMAGE_PIXELS" in refusal(path)
     with pixel_limit(2 * 64 * 64):
         assert load_image(path).shape == (3, 64, 64)
@@ -282,7 +261,10 @@ def test_heic_is_read_by_its_extra(tmp_path, monkeypatch):
     module = types.ModuleType("pi_heif")
     module.HeifImageFile = HeifImageFile
     monkeypatch.setitem(sys.modules, "pi_heif", module)
-    assert np.array_equal(load_image(file_of(tmp_path, HEIC, "photo.jpg")), want.transpose(2, 0, 1))
+    path = file_of(tmp_path, HEIC, "photo.jpg")
+    assert np.array_equal(load_image(path), want.transpose(2, 0, 1))
+    with pixel_limit(34):
+        assert refusal(path).startswith("the image is larger than the limit of 34 pixels (5x7); downscale it")
 
 
 def test_avif_with_a_general_brand_is_not_taken_for_heic(tmp_path):

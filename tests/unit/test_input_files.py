@@ -113,3 +113,5 @@ def test_files_are_counted_by_suffix(tmp_path: Path) -> None:
     found = find_files(tmp_path)
     assert len(found) == 4
     assert counts_by_suffix(found) == "2 .txt, 1 .heic, 1 without suffix"
+    assert counts_by_suffix([]) == "nothing"
+    assert counts_by_suffix(Path(f"a.{i}") for i in "abcdefg") == "1 .a, 1 .b, 1 .c, 1 .d, 1 .e and 2 more"

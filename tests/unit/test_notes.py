@@ -8,7 +8,6 @@ from panscape import notes
 
 
 def test_a_note_is_logged_once_a_run(caplog):
-    notes.start_run()
     for subject in ("a.png", "b.png"):
         notes.note_once(subject, "is odd")
     notes.start_run()
@@ -19,7 +18,6 @@ def test_a_note_is_logged_once_a_run(caplog):
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="loader processes are not forked")
 def test_loader_processes_log_a_note_once_together(caplog):
-    notes.start_run()
     process = multiprocessing.get_context("fork").Process(target=notes.note_once, args=("a.png", "is odd"))
     process.start()
     process.join()

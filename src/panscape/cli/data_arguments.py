@@ -1,6 +1,6 @@
 """``--data.NAME VALUE`` of evaluations: options of the dataset, whose names depend on the recipe.
 
-As in :mod:`panscape.cli.decode_arguments`, a command is parsed in two steps. This module imports nothing heavy.
+A command is parsed in two steps, see :mod:`panscape.cli.prefixed_options`. This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from panscape.cli.decode_arguments import is_option
 from panscape.cli.parser import parse
+from panscape.cli.prefixed_options import separate
 
 if TYPE_CHECKING:
     from panscape.training.config import DataOptions
@@ -36,20 +36,11 @@ def split(arguments: Sequence[str], prefix: str = _PREFIX) -> tuple[list[str], t
     Returns:
         The other arguments, and the options with their values.
     """
-    others: list[str] = []
-    taken: list[str] = []
-    is_open = is_first = False  # whether the next word may belong to the last option, and whether it is its first
-    for argument in arguments:
-        if argument.startswith(prefix):
-            taken.append(argument)
-            is_open = is_first = "=" not in argument and ".no-" not in argument
-        elif is_open and not is_option(argument) and (is_first or argument.lstrip("-").isdecimal()):
-            taken.append(argument)
-            is_first = False
-        else:
-            others.append(argument)
-            is_open = False
-    return others, tuple(taken)
+
+    def takes(option: str, count: int, word: str) -> bool:
+        return "=" not in option and ".no-" not in option and (count == 0 or word.lstrip("-").isdecimal())
+
+    return separate(arguments, prefix, takes)
 
 
 def with_arguments(data: DataOptions, arguments: Sequence[str], program: str) -> DataOptions:

@@ -1,7 +1,7 @@
 """``--decode.NAME VALUE`` on the command line: post-processing options, whose names depend on the model.
 
-A command is parsed in two steps, like ``panscape train``. First :func:`split` removes these options, and the others
-are parsed. After the model is loaded, these are parsed against its own options. This module imports nothing heavy.
+A command is parsed in two steps, see :mod:`panscape.cli.prefixed_options`: these options are parsed after the model is
+loaded, against its own. This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import FlagConversionOff, arg
 
 from panscape.cli.parser import parse
+from panscape.cli.prefixed_options import separate
 from panscape.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -33,20 +34,7 @@ def split(arguments: Sequence[str], *, several: bool = False) -> tuple[list[str]
     Returns:
         The other arguments, and the post-processing options with their values.
     """
-    others: list[str] = []
-    taken: list[str] = []
-    is_expected = False  # whether the next word may be a value of the previous option
-    for argument in arguments:
-        if argument.startswith(PREFIX):
-            taken.append(argument)
-            is_expected = argument != HELP and (several or "=" not in argument)
-        elif is_expected and not is_option(argument):
-            taken.append(argument)
-            is_expected = several
-        else:
-            others.append(argument)
-            is_expected = False
-    return others, tuple(taken)
+    return separate(arguments, PREFIX, lambda option, count, word: several or (count == 0 and "=" not in option))
 
 
 def apply_arguments(model: PanopticModel, arguments: Sequence[str], program: str) -> None:
@@ -144,17 +132,6 @@ def _parser(options: Sequence[DecodingOption], *, several: bool) -> Any:
 def _option_string(name: str) -> str:
     """Return the command-line form of an option."""
     return PREFIX + name.replace("_", "-")
-
-
-def is_option(argument: str) -> bool:
-    """Return whether an argument is an option rather than a value such as -1 or .5."""
-    if not argument.startswith("-"):
-        return False
-    try:
-        float(argument)
-    except ValueError:
-        return True
-    return False
 
 
 Decode = Annotated[tuple[str, ...], arg(name="decode.NAME", metavar="VALUE", help_behavior_hint="")]

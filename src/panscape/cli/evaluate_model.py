@@ -17,7 +17,7 @@ from panscape.cli.printing import fitted, print_json, say
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.datasets.load import SkippedSample, load_sample
 from panscape.datasets.relabeled import relabeled
-from panscape.evaluation.evaluate_model import Predicted, evaluate, evenly_spread, predict_sample
+from panscape.evaluation.evaluate_model import Predicted, evaluate, predict_sample
 from panscape.evaluation.records import ImageRecord, record_of
 from panscape.evaluation.speed import SpeedReport, measure_speed
 from panscape.formats.issues import Issue, IssueKind
@@ -30,6 +30,7 @@ from panscape.panoptic import PanopticMap
 from panscape.precision import Precision
 from panscape.progress import ProgressBar
 from panscape.representations.decoding_options import decoding_options
+from panscape.spread import evenly_spread
 
 if TYPE_CHECKING:
     from panscape.cli.evaluate import Evaluate

@@ -39,6 +39,10 @@ _SENTENCES = (
     (r"missing value for argument '(.*)'\. Expected (\d+) values", r"expected \2 values after \1, got fewer"),
     (r"error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", r"expected a whole number for \1, got \2"),
     (r"error parsing (\S+): could not convert string to float: (.*)", r"expected a number for \1, got \2"),
+    (
+        r"error parsing (\S+): no type matching \{None\}\|INT .* from \[(.*?)\]\..*",
+        r"expected a whole number for \1, got \2",
+    ),
     (r"error parsing (\S+): no type matching (\S+) could .* from \[(.*?)\]\..*", r"expected \2 for \1, got \3"),
 )
 

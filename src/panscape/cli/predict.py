@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -14,6 +14,10 @@ from panscape.cli import decode_arguments
 from panscape.cli.decode_arguments import Decode
 from panscape.cli.printing import say
 from panscape.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from panscape.inference.predictor import Predictor
+    from panscape.inference.sources import SourceFile
 
 _logger = logging.getLogger(__name__)
 
@@ -91,8 +95,8 @@ class Predict:
     few of the images use, the same for all."""
 
     max_pixels: Annotated[int, arg(metavar="N")] = 80_000_000
-    """Refuse larger images. Predicting an image takes about 0.8 GiB of memory, and 1 GiB for each 40 million pixels of
-    it; of a folder, as many images as there are processors (at most 8) are in memory."""
+    """Refuse larger images, also in videos. Predicting an image takes about 0.8 GiB of memory, and 1 GiB for each 40
+    million pixels of it; of a folder, as many images as there are processors (at most 8) are in memory."""
 
     decode: Decode = ()
     """Set a post-processing option of the model, such as --decode.stuff-area 500. --decode.help lists the options of
@@ -104,54 +108,37 @@ class Predict:
     def run(self) -> int:
         """Predict; return 1 if a source failed."""
         from panscape.image_files import pixel_limit
-
-        with pixel_limit(self.max_pixels):
-            return self._predict()
-
-    def _predict(self) -> int:
-        import panscape
-        from panscape.cli.console import ResultPrinter
-        from panscape.inference.output_folder import OutputFolder, require_folder
-        from panscape.inference.pipeline import PredictionRun
-        from panscape.inference.predictor import Predictor
-        from panscape.inference.sources import find_sources
+        from panscape.inference.output_folder import require_folder
 
         require_folder(self.out, "results")
-        split = self.split or "val"
-        given: Sequence[str] = self.sources
-        if self._takes_split() and not self.submission:
-            from panscape.cli.predict_split import images_of_split
+        self._require_consistent()
+        with pixel_limit(self.max_pixels):
+            return self._predict() if self.recipe is None or not self.submission else self._submit(self.recipe)
 
-            given = images_of_split(self.recipe or "", self.data, split)
-        sources = [] if self.submission else find_sources(given, leave_out=self.out)
-        model = panscape.load(self.model)
-        decode_arguments.apply_arguments(model, self.decode, "panscape predict")
-        predictor = Predictor(
-            model,
-            device=self.device,
-            precision=self.precision,
-            channels_last=self.channels_last,
-            longest_side=self.max_size,
+    def _submit(self, recipe: str) -> int:
+        from panscape.cli.predict_split import run_submission
+
+        return run_submission(
+            self._predictor(),
+            recipe,
+            data=self.data,
+            split=self.split or "val",
+            out=self.out,
+            bit_depth=self.bit_depth,
+            as_json=self.json,
         )
-        if self.submission:
-            from panscape.cli.predict_split import run_submission
 
-            recipe = self.recipe or ""
-            return run_submission(
-                predictor,
-                recipe,
-                data=self.data,
-                split=split,
-                out=self.out,
-                bit_depth=self.bit_depth,
-                as_json=self.json,
-            )
-        labels = predictor.model.labels
+    def _predict(self) -> int:
+        from panscape.cli.console import ResultPrinter
+        from panscape.inference.output_folder import OutputFolder
+        from panscape.inference.pipeline import PredictionRun
+
+        sources = self._find_sources()
+        predictor = self._predictor()
         style = {"names": self.names, "min_score": self.min_score, "opacity": self.opacity, "palette": self.palette}
+        labels, has_legend = predictor.model.labels, not self.no_legend
         with (
-            OutputFolder(
-                self.out, labels, style=style, legend=not self.no_legend, image_format=self.image_format
-            ) as outputs,
+            OutputFolder(self.out, labels, style=style, legend=has_legend, image_format=self.image_format) as outputs,
             ResultPrinter(sources, as_json=self.json) as reporter,
         ):
             run = PredictionRun(
@@ -176,12 +163,35 @@ class Predict:
                 say(f"mean {reporter.times}")
         return 1 if failures else 0
 
-    def _takes_split(self) -> bool:
-        """Return whether to predict the dataset of a recipe; raise on options that contradict each other."""
+    def _find_sources(self) -> list[SourceFile]:
+        from panscape.inference.sources import find_sources
+
+        given: Sequence[str] = self.sources
+        if self.recipe is not None:
+            from panscape.cli.predict_split import images_of_split
+
+            given = images_of_split(self.recipe, self.data, self.split or "val")
+        return find_sources(given, leave_out=self.out)
+
+    def _predictor(self) -> Predictor:
+        import panscape
+        from panscape.inference.predictor import Predictor
+
+        model = panscape.load(self.model)
+        decode_arguments.apply_arguments(model, self.decode, "panscape predict")
+        return Predictor(
+            model,
+            device=self.device,
+            precision=self.precision,
+            channels_last=self.channels_last,
+            longest_side=self.max_size,
+        )
+
+    def _require_consistent(self) -> None:
+        """Raise on options that contradict each other."""
         if self.recipe is None and (self.data is not None or self.split is not None or self.submission):
             raise InvalidArgumentError("--data, --split and --submission need --recipe NAME, which defines the dataset")
         if self.recipe is not None and self.sources:
             raise InvalidArgumentError(f"expected SOURCE or --recipe, got both: {self.sources[0]} and {self.recipe}")
         if self.submission and (self.save_outputs or self.frame_maps):
             raise InvalidArgumentError("--submission cannot be combined with --save-outputs or --frame-maps; omit them")
-        return self.recipe is not None

@@ -13,6 +13,7 @@ from torch import Tensor
 from panscape.cli.printing import print_json, say
 from panscape.datasets.splits import ImageFile
 from panscape.errors import InvalidArgumentError
+from panscape.image_depth import require_bit_depth
 from panscape.images import find_bit_depth, load_image
 from panscape.inference.predictor import Predictor
 from panscape.inference.prefetch import prefetch
@@ -63,11 +64,12 @@ def run_submission(
         0.
 
     Raises:
-        InvalidArgumentError: the dataset has no benchmark with a supported format, the folder is not empty, or the
-            model's categories are not the benchmark's.
+        InvalidArgumentError: the dataset has no benchmark with a supported format, the folder is not empty, the model's
+            categories are not the benchmark's, or ``bit_depth`` is out of range.
         UnreadableFileError: an image cannot be read; no files are left behind.
         PanscapeError: as :func:`images_of_split`.
     """
+    require_bit_depth(bit_depth)
     recipe = resolve_recipe_name(recipe)
     options = get_recipe(recipe).data
     kind = SUBMISSIONS.get(_benchmark(options, data))
@@ -84,7 +86,8 @@ def run_submission(
     warnings = submission.warnings(len(images))
     for warning in warnings:
         _logger.warning(warning)
-    bit_depth = bit_depth or find_bit_depth([image.path for image in images])
+    if bit_depth is None:
+        bit_depth = find_bit_depth([image.path for image in images])
     predictor.warm_up()
     with submission, ProgressBar("images") as bar, closing(prefetch(_read(images, bit_depth))) as read:
         for done, (image, pixels) in enumerate(read, start=1):

@@ -9,14 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import ExifTags
-
 from panscape.datasets.base import Sample
 from panscape.errors import InvalidAnnotationError, UnreadableFileError, shown
 from panscape.formats.keys import city_key_of, key_of, match_keys
 from panscape.formats.reading.base import AnnotationSource, Entry
-from panscape.images import IMAGE_SUFFIXES, load_image, open_image
-from panscape.input_files import FileFolder, FileNameError, find_files
+from panscape.images import IMAGE_SUFFIXES, exif_orientation, load_image
+from panscape.input_files import FileFolder, FileNameError, counts_by_suffix, find_files
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -72,7 +70,9 @@ def files_by_name(
     if not found:
         what = f"NAME{ending}" if ending else "images" if suffixes is IMAGE_SUFFIXES else "files"
         listed = "" if suffixes is IMAGE_SUFFIXES else f" ({', '.join(sorted(suffixes))})"
-        raise UnreadableFileError(folder, f"expected {what}{listed}, found {counted_files(folder)}; expected {layout}")
+        raise UnreadableFileError(
+            folder, f"expected {what}{listed}, found {counts_by_suffix(find_files(folder))}; expected {layout}"
+        )
     return found
 
 
@@ -222,24 +222,6 @@ def load_pair(
             f"got {truth.size.height}x{truth.size.width}; {remedy}"
         )
     return Sample(image, truth, pair.name)
-
-
-def exif_orientation(path: Path) -> int:
-    """Return the EXIF orientation of an image, 1 to 8, without decoding it; 1 (upright) if there is none.
-
-    Raises:
-        UnreadableFileError: the file is missing or damaged.
-    """
-    with open_image(path) as image:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return orientation if orientation in range(1, 9) else 1
-
-
-def counted_files(folder: Path) -> str:
-    """Return the number of visible files of a folder and its subfolders by suffix."""
-    files = (path for path in folder.rglob("[!.]*") if path.is_file())
-    counts = Counter(path.suffix.lower() or "without suffix" for path in files)
-    return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5)) or "none"
 
 
 def _remedy(unmatched: Sequence[str], of: str, remedy: str) -> str:

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 from panscape.datasets.base import Sample
 from panscape.datasets.coco_panoptic import CocoPanoptic
-from panscape.datasets.file_pairs import counted_files
 from panscape.datasets.mask_folders import find_mask_folders, mask_splits, split_name
 from panscape.datasets.semantic_masks import SemanticMaskDataset, open_split
 from panscape.datasets.splits import ImageFile, Splits, in_usual_order
@@ -17,7 +16,9 @@ from panscape.errors import InvalidAnnotationError, InvalidArgumentError, Unread
 from panscape.formats import labels_from_coco, load_label_image, unique_ids
 from panscape.formats.reading.masks import find_masks
 from panscape.formats.semantic_masks import INTERPOLATED, USUAL_VOID, is_interpolated
+from panscape.image_depth import require_bit_depth
 from panscape.images import find_bit_depth
+from panscape.input_files import counts_by_suffix, find_files
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -171,10 +172,12 @@ def from_folder(
     Raises:
         UnreadableFileError: the folder has neither layout, or a file is missing.
         InvalidAnnotationError: annotations contradict themselves or the images.
-        InvalidArgumentError: the split does not exist, ``hold_out`` is below 2, or there is only one image.
+        InvalidArgumentError: the split does not exist, ``hold_out`` or ``bit_depth`` is out of range, or there is only
+            one image.
     """
     if hold_out < 2:
         raise InvalidArgumentError(f"expected hold_out of at least 2, got {hold_out}")
+    require_bit_depth(bit_depth)
     folder, found = Path(root), find_folder(root)
     split = folder_splits_of(root).require_truth(split)
     is_own_split = found.is_split or split not in ("train", "val")
@@ -268,7 +271,7 @@ def _numbered_labels(folder: Path, void: int | None) -> LabelSpace:
     if not categories and unreadable:
         raise unreadable[0]
     if not categories:
-        what = "only void" if numbers else ", ".join(counted_files(place) for place in sorted(places)) or "none"
+        what = "only void" if numbers else counts_by_suffix(file for place in places for file in find_files(place))
         raise UnreadableFileError(folder, f"expected masks with category numbers, found {what}; expected {LAYOUTS}")
     if len(categories) < 2:
         raise InvalidAnnotationError(f"{folder}: {_too_few(sorted(numbers), void)}")

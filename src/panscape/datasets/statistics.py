@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from panscape.datasets.base import PanopticDataset
-from panscape.datasets.file_pairs import exif_orientation
 from panscape.errors import InvalidAnnotationError, PanscapeError, listed
+from panscape.images import exif_orientation
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
+from panscape.spread import evenly_spread
 
 MAX_MAPS = 100
 """Default number of maps that are counted."""
@@ -61,8 +62,7 @@ def count_pixels(
         limit: maximum number of maps, spread evenly over the split; 0 for all.
         progress: called after each map with the number done and the total.
     """
-    step = -(-len(dataset) // limit) if limit else 1
-    indices = range(0, len(dataset), step)
+    indices = evenly_spread(len(dataset), limit)
     pixels = np.zeros(len(dataset.labels), np.int64)
     void = num_maps = 0
     for done, index in enumerate(indices, start=1):
@@ -142,7 +142,7 @@ def _readable_truth(dataset: PanopticDataset, index: int) -> PanopticMap | None:
         return None
 
 
-def _num_turned(dataset: PanopticDataset, indices: range) -> int:
+def _num_turned(dataset: PanopticDataset, indices: Sequence[int]) -> int:
     files = getattr(dataset, "image_files", None)
     if files is None or not getattr(dataset, "apply_orientation", True):
         return 0

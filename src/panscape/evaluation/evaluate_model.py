@@ -28,6 +28,7 @@ from panscape.models.prediction import run_network
 from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 from panscape.precision import Precision, autocast, require_precision
+from panscape.spread import evenly_spread
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -249,12 +250,6 @@ def require_same_labels(model: PanopticModel, dataset: PanopticDataset) -> None:
         )
     if len(dataset) == 0:
         raise InvalidArgumentError("expected at least one image to evaluate on, got an empty dataset")
-
-
-def evenly_spread(length: int, limit: int) -> list[int]:
-    """Return at most ``limit`` sample indices, spread evenly over a dataset of ``length``; 0 for all."""
-    count = min(limit, length) if limit else length
-    return [i * length // count for i in range(count)]
 
 
 def _process() -> tuple[int, int]:

@@ -13,11 +13,12 @@ import torch
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.load import load_sample
 from panscape.errors import BadSampleError, InvalidArgumentError
-from panscape.evaluation.evaluate_model import autocast_of, evenly_spread
+from panscape.evaluation.evaluate_model import autocast_of
 from panscape.metrics.tables import format_table
 from panscape.models.base import PanopticModel, in_eval_mode
 from panscape.models.prediction import run_network
 from panscape.precision import Precision, require_precision
+from panscape.spread import evenly_spread
 
 NETWORK, POST_PROCESSING = "network", "post-processing"
 

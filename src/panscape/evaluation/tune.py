@@ -17,7 +17,7 @@ import torch
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.load import OnError, SkippedSample, load_sample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError
-from panscape.evaluation.evaluate_model import evenly_spread, require_same_labels
+from panscape.evaluation.evaluate_model import require_same_labels
 from panscape.evaluation.evaluators import create_evaluator
 from panscape.evaluation.options import DEFAULT_INFERENCE, EvaluationOptions, InferenceOptions
 from panscape.evaluation.output_cache import CachedImage, OutputCache
@@ -26,6 +26,7 @@ from panscape.models.base import PanopticModel, in_eval_mode
 from panscape.models.prediction import run_network
 from panscape.precision import Precision, autocast, require_precision
 from panscape.representations.decoding_options import decoding_options, replace_options
+from panscape.spread import evenly_spread
 
 Metric = Literal["pq", "things-pq", "stuff-pq", "miou"]
 

@@ -77,12 +77,3 @@ class Issue:
 def count_by_kind(issues: Iterable[Issue]) -> dict[str, int]:
     """Return the number of issues of each kind, the most frequent first."""
     return dict(Counter(str(issue.kind) for issue in issues).most_common())
-
-
-_LONGEST_MESSAGE = 400  # characters; messages of zipfile repeat damaged content
-
-
-def in_one_line(error: Exception, file: str) -> str:
-    """Return the message of an error on one line, without the leading file name; long messages are truncated."""
-    text = " ".join(str(error).split()).removeprefix(f"{file}: ")
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."

@@ -18,9 +18,8 @@ from typing import Final, NamedTuple
 from torch import Tensor
 
 from panscape.atomic_io import atomic_write
-from panscape.errors import PanscapeError
+from panscape.errors import PanscapeError, in_one_line
 from panscape.formats.coco_files import WrittenMap
-from panscape.formats.issues import in_one_line
 from panscape.geometry import Size
 from panscape.image_depth import require_bit_depth
 from panscape.images import find_bit_depth, load_image
@@ -164,6 +163,8 @@ class PredictionRun:
     def _read(self, source: SourceFile) -> tuple[SourceFile, Tensor | FileResult | FileError, float]:
         if source in self._earlier:
             return source, self._earlier[source], 0.0
+        if source.fault is not None:
+            return source, _error(source.fault, source), 0.0
         started = perf_counter()
         try:
             image = load_image(source.path, bit_depth=self._bit_depth)

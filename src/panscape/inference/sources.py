@@ -34,15 +34,17 @@ class SourceFile:
     Attributes:
         path: path of the file.
         name: name of its results, unique among the sources found together.
+        fault: why it cannot be predicted, for a folder that cannot be listed.
     """
 
     path: Path
     name: str
+    fault: UnreadableFileError | None = None
 
     @property
     def is_video(self) -> bool:
         """Whether the file has the suffix of a video; every other file is treated as an image."""
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
+        return self.fault is None and self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) -> list[SourceFile]:
@@ -56,21 +58,24 @@ def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) 
     Returns:
         Every file once, even if it was selected twice. Names are the files' stems. Where these clash, ignoring case,
         the suffix is added within one folder, and the names of folders are added otherwise. Long names are cut off.
+        Subfolders that cannot be listed come last, with their ``fault`` and without a name.
 
     Raises:
         InvalidArgumentError: nothing was given, a folder or pattern has no image or video, or a file or folder is in
             the output folder, where results might replace it.
-        UnreadableFileError: a file or folder does not exist, or a folder cannot be listed.
+        UnreadableFileError: a file or folder does not exist, or a folder cannot be listed and has no other file.
     """
     if not given:
         raise InvalidArgumentError("expected an image, folder, pattern or video, got nothing")
     forbidden = None if leave_out is None else _real(leave_out)
     found: dict[Path, Path] = {}
+    faults: dict[Path, UnreadableFileError] = {}
     for one in given:
-        for path in _expand(str(one), forbidden):
+        for path in _expand(str(one), forbidden, faults):
             found.setdefault(_real(path), path)
     paths = list(found.values())
-    return [SourceFile(path, name) for path, name in zip(paths, _unique_names(paths), strict=True)]
+    unlisted = {_real(path): SourceFile(path, "", fault) for path, fault in faults.items()}
+    return [*map(SourceFile, paths, _unique_names(paths)), *unlisted.values()]
 
 
 def paths_from_common_folder(paths: Sequence[Path]) -> list[str]:
@@ -86,7 +91,8 @@ def paths_from_common_folder(paths: Sequence[Path]) -> list[str]:
     return [p.relative_to(common).as_posix() for p in absolute]
 
 
-def _expand(given: str, forbidden: Path | None) -> list[Path]:
+def _expand(given: str, forbidden: Path | None, faults: dict[Path, UnreadableFileError]) -> list[Path]:
+    """Return the files of an argument, and add its subfolders that cannot be listed to ``faults``."""
     if not given:  # Path("") would be the working directory
         raise InvalidArgumentError(
             "expected an image, folder, pattern or video, got an empty name; use . for this folder"
@@ -95,13 +101,17 @@ def _expand(given: str, forbidden: Path | None) -> list[Path]:
     if _lies_in(path, forbidden) and os.path.lexists(path):
         raise InvalidArgumentError(f"{path} is in the output folder {forbidden}; choose another output folder")
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises an error for names that are too long
-        files = [p for p in find_files(path) if not _lies_in(p, forbidden)]
+        unlisted: dict[Path, UnreadableFileError] = {}
+        files = [p for p in find_files(path, faults=unlisted) if not _lies_in(p, forbidden)]
         if not any(map(_is_wanted, files)):
+            if unlisted:
+                raise next(iter(unlisted.values()))
             raise InvalidArgumentError(
                 f"found no image or video in the folder {path} or its subfolders, but "
-                f"{counts_by_suffix(files) or 'nothing'}; supported are the usual formats of images (JPEG, PNG, TIFF, "
+                f"{counts_by_suffix(files)}; supported are the usual formats of images (JPEG, PNG, TIFF, "
                 "WebP, AVIF, HEIC, JPEG 2000, ...) and videos (MP4, MOV, AVI, ...)"
             )
+        faults |= {folder: fault for folder, fault in unlisted.items() if not _lies_in(folder, forbidden)}
         return _wanted_of(files, given)
     if os.path.lexists(path):
         return [path]
@@ -117,8 +127,8 @@ def _expand(given: str, forbidden: Path | None) -> list[Path]:
 
 
 def _wanted_of(files: Sequence[Path], given: str) -> list[Path]:
-    if others := counts_by_suffix(p for p in files if not _is_wanted(p)):
-        _logger.info("%s: skipped files without the suffix of an image or video: %s", given, others)
+    if others := [p for p in files if not _is_wanted(p)]:
+        _logger.info("%s: skipped files without the suffix of an image or video: %s", given, counts_by_suffix(others))
     return [p for p in files if _is_wanted(p)]
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import MissingExtraError, UnreadableFileError
+from panscape.image_files import require_within_limit
 from panscape.input_files import require_file
 
 _logger = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ class VideoReader:
         num_frames: number of frames according to the file, or None if unknown.
 
     Raises:
-        UnreadableFileError: the file is missing, is not a video, or has no image stream.
+        UnreadableFileError: the file is missing, is not a video, has no image stream, or its frames are larger than
+            :func:`~panscape.image_files.pixel_limit` allows.
         MissingExtraError: PyAV is not installed.
     """
 
@@ -99,20 +101,30 @@ class VideoReader:
         self._av = import_av()
         self.path = path
         self._container = open_video(path)
-        stream = self._container.streams.best("video")  # not the image of a cover
-        if stream is None:
+        try:
+            self._stream = stream = self._image_stream()
+        except UnreadableFileError:
             self._container.close()
-            raise UnreadableFileError(path, "expected a video, but the file has no image stream; give another file")
-        if stream.codec_context is None:
-            self._container.close()
-            raise UnreadableFileError(path, "expected a video, but its codec is unknown; convert it, or replace it")
+            raise
         stream.thread_type = "AUTO"
-        self._stream = stream
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
         self.time_base = Fraction(stream.time_base)
         self.num_frames: int | None = stream.frames or None
         if self.num_frames is None and self._container.duration:
             self.num_frames = max(1, round(self._container.duration / 1e6 * self.rate))
+
+    def _image_stream(self) -> Any:
+        stream = self._container.streams.best("video")  # not the image of a cover
+        if stream is None:
+            raise UnreadableFileError(
+                self.path, "expected a video, but the file has no image stream; give another file"
+            )
+        if stream.codec_context is None:
+            raise UnreadableFileError(
+                self.path, "expected a video, but its codec is unknown; convert it, or replace it"
+            )
+        require_within_limit(self.path, stream.height, stream.width)
+        return stream
 
     def __enter__(self) -> Self:
         return self

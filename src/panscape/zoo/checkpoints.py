@@ -6,7 +6,6 @@ output of ``torch.save``. Truncation and changed bits are always detected.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import re
@@ -30,7 +29,6 @@ CHECKPOINTS_IN_RUN = "checkpoints"
 _MAGIC = b"panscape state 1"
 _HEADER = struct.Struct(f"<{len(_MAGIC)}sQ32s")
 _NAME = re.compile(r"step_(\d+)\.ckpt")
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PLAIN = (type(None), bool, int, float, str, bytes)
 
 
@@ -92,7 +90,7 @@ class Checkpoints:
                 file.write(_HEADER.pack(_MAGIC, payload.size, payload.digest.digest()))
         except OSError as error:
             reason = f"{error.strerror or error}; earlier checkpoints are unchanged"
-            if error.errno in _NO_SPACE:
+            if isinstance(error, DiskFullError):
                 raise DiskFullError(
                     path,
                     f"it needs {size:,} bytes: {reason}; free space in {self.folder}, then repeat the command with "

@@ -11,7 +11,7 @@ import pytest
 import trees
 from PIL import Image
 
-from panscape import LabelSpace, notes
+from panscape import LabelSpace
 from panscape.datasets import bsb
 from panscape.errors import InvalidAnnotationError, UnreadableFileError
 
@@ -47,7 +47,6 @@ def paint(path, number_of_pixels):
 
 def test_it_is_read_with_one_warning(tree, tmp_path, caplog):
     paint(tree.annotations["000002"], 10)
-    notes.start_run()
     with caplog.at_level(logging.WARNING):
         dataset = bsb(tmp_path, "train")
     path = tmp_path / "annotations" / "panoptic_train.json"

@@ -257,7 +257,6 @@ def test_doubtful_files_are_noted_once_in_training_and_in_evaluation(root, caplo
     change(content)
     path.write_text(json.dumps(content))
     note = NOTES[change].format(path=path)
-    notes.start_run()
     assert len(opened(root)) == len(opened(root)) == 3
     (record,) = caplog.records
     assert record.levelname == "WARNING"

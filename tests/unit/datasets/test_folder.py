@@ -387,3 +387,5 @@ def test_images_of_12_bits_have_one_white_in_all_splits(tmp_path):
     brightest = {split: int(from_folder(tmp_path, split)[0].image.max()) for split in ("train", "val")}
     assert brightest == {"train": 255, "val": 64}
     assert int(from_folder(tmp_path, "val", bit_depth=10)[0].image.max()) == 255
+    with pytest.raises(InvalidArgumentError, match="expected a bit depth of 8 to 16, got 20"):
+        from_folder(tmp_path, "train", bit_depth=20)

@@ -45,15 +45,6 @@ def interrupt():
     raise KeyboardInterrupt
 
 
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(3):
-        save_png(folder / f"{i}.png", painted(generated_map(i, (64, 96 + i))))
-    return folder
-
-
 def predict(photos, out, *, model=None, overwrite=False, style=None, then=lambda: None, **options):
     """Return the outcomes and the number of images that the network has seen."""
     model, outcomes = model or ColorModel(), Outcomes(then)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from color_model import ColorModel, painted
+from disk import refuse_to_list
 from json_schemas import require_schema
 from maps import SHAPES, generated_map
 from PIL import Image
@@ -60,15 +61,6 @@ def predict(folder, out, *, model=None, image_format="jpeg", **options):
             find_sources([folder]), heard
         )
     return heard, failures
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(3):
-        save_png(folder / f"{i}.png", painted(generated_map(i, (64, 96 + i))))
-    return folder
 
 
 def decoded_semantic(out, name):
@@ -365,6 +357,8 @@ def test_inputs_of_strangers_fail_one_by_one(photos, tmp_path, monkeypatch):
     (photos / "loop.png").symlink_to("loop.png")
     os.mkfifo(photos / "pipe.png")
     os.mkfifo(photos / "pipe.mp4")
+    (photos / "locked.mp4").mkdir()
+    refuse_to_list(monkeypatch, photos / "locked.mp4")
     (tmp_path / "out/1.jpg").mkdir(parents=True)
     odd = [photos / f"{250 * 'x'}.png", photos / os.fsdecode(b"caf\xe9.png"), photos / "new\nline.png"]
     for path in odd:
@@ -378,9 +372,10 @@ def test_inputs_of_strangers_fail_one_by_one(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "load_image", load)
     heard, failures = predict(photos, tmp_path / "out")
     failed = {Path(f.source).name: f.error for f in failures}
-    assert sorted(failed) == ["0.png", "1.png", "loop.png", "pipe.mp4", "pipe.png"]
+    assert sorted(failed) == ["0.png", "1.png", "locked.mp4", "loop.png", "pipe.mp4", "pipe.png"]
     assert failed["0.png"] == "ZeroDivisionError: of a decoder"
     assert failed["1.png"].endswith("out/1.jpg: a folder has this name; move it, or write to another folder")
+    assert failed["locked.mp4"] == "cannot list this folder (Permission denied); check its permissions"
     assert failed["pipe.mp4"] == failed["pipe.png"] == "expected a file, got a pipe or a device"
     assert {Path(o.source) for o in heard.outcomes if isinstance(o, FileResult)} == {photos / "2.png", *odd}
     maps = {a["file_name"] for a in json.loads((tmp_path / "out/panoptic.json").read_text())["annotations"]}

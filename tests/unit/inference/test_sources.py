@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from disk import refuse_to_list
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.inference.sources import find_sources, paths_from_common_folder
@@ -86,6 +87,15 @@ def test_links_and_pipes_do_not_stop_the_search(folder):
     assert [name for _, name in found("shots")] == names
     assert [name for _, name in found("shots/circle.png", "shots/gone.png")] == ["circle", "gone"]
     assert [name for _, name in found("shots/*.png")] == ["circle", "gone", "pipe"]
+
+
+def test_a_subfolder_that_may_not_be_listed_is_one_failure(folder, monkeypatch):
+    refuse_to_list(monkeypatch, folder / "inner/deep")
+    sources = find_sources(["shots", folder, "shots/inner"])
+    assert [s.path.name for s in sources] == ["a.PNG", "b.jpg", "c.tif", "v.mp4", "deep"]
+    assert [s.path.name for s in sources if s.fault] == ["deep"]
+    assert "cannot list this folder (Permission denied)" in str(sources[-1].fault)
+    assert len(find_sources(["shots"], leave_out=folder / "inner")) == 3
 
 
 def test_long_names_leave_room_for_the_suffixes_of_results(tmp_path):
@@ -202,11 +212,7 @@ class TestRefusals:
         with pytest.raises(UnreadableFileError, match="download the file"):
             find_sources(["https://example.org/a.jpg"])
 
-    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may list every folder")
-    def test_a_folder_that_may_not_be_listed(self, folder):
-        (folder / "inner").chmod(0)
-        try:
-            with pytest.raises(UnreadableFileError, match="cannot list this folder"):
-                find_sources([folder])
-        finally:
-            (folder / "inner").chmod(0o755)
+    def test_a_folder_that_may_not_be_listed(self, folder, monkeypatch):
+        refuse_to_list(monkeypatch, folder / "inner")
+        with pytest.raises(UnreadableFileError, match=r"inner: cannot list this folder \(Permission denied\); check"):
+            find_sources([folder / "inner"])

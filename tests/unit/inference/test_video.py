@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from panscape.errors import MissingExtraError, UnreadableFileError
+from panscape.image_files import pixel_limit
 from panscape.inference.video import VideoFrame, VideoReader, import_av
 from panscape.inference.video_writer import VideoWriter
 
@@ -51,6 +52,19 @@ def test_frames_come_back_in_order_at_their_rate(tmp_path):
     for (frame, *_), original in zip(back, frames, strict=True):
         assert frame.dtype == torch.uint8
         assert (frame.float() - original.float()).abs().mean() < 4
+
+
+def test_frames_above_the_limit_are_refused(tmp_path):
+    write(tmp_path / "a.mp4", [ramp(100)])
+    with pixel_limit(48 * 64):
+        assert len(read(tmp_path / "a.mp4")) == 1
+    with (
+        pixel_limit(48 * 64 - 2),
+        pytest.raises(
+            UnreadableFileError, match=r"larger than the limit of 3070 pixels \(48x64\); downscale it, .*--max"
+        ),
+    ):
+        read(tmp_path / "a.mp4")
 
 
 def test_odd_sides_are_continued_by_a_pixel(tmp_path):

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.errors import InvalidAnnotationError, UnreadableFileError, listed, shown
+from panscape.errors import InvalidAnnotationError, UnreadableFileError, in_one_line, listed, shown
 from panscape.formats.coco import coco_ids, parse_coco_segments, undescribed_ids
 from panscape.formats.coco_files import load_coco_png
 from panscape.formats.coco_json import CocoAnnotation, CocoImage, CocoJson, load_coco_json
-from panscape.formats.issues import Issue, IssueKind, in_one_line
+from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.reading.base import AnnotationSource, Entry, Reading, require_png, unreadable
 from panscape.formats.segments_info import SegmentInfo, map_from_id_image

@@ -21,9 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError, listed, shown
+from panscape.errors import (
+    InvalidAnnotationError,
+    InvalidArgumentError,
+    UnreadableFileError,
+    in_one_line,
+    listed,
+    shown,
+)
 from panscape.formats import map_from_id_image, merge_stuff_segments, parse_segments_info, to_integer_ids
-from panscape.formats.issues import Issue, IssueKind, in_one_line
+from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.reading.base import AnnotationSource, Entry, OtherSizeError, Reading, require_size, unreadable
 from panscape.geometry import Size
@@ -116,7 +123,7 @@ def _load(path: Path, size: Size | None) -> tuple[NDArray[Any], str | None]:
     except OtherSizeError:
         raise
     except _DAMAGE as error:
-        raise UnreadableFileError(path, f"expected an array 'segmentation', but {in_one_line(error, '')}") from error
+        raise UnreadableFileError(path, f"expected an array 'segmentation', but {in_one_line(error)}") from error
     if info.dtype.kind != "U" or info.ndim != 0:
         raise UnreadableFileError(
             path, f"expected segments_info as one string, got {info.dtype} {list(info.shape)}; save json.dumps of it"
