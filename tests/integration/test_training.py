@@ -30,6 +30,7 @@ from panscape.cli import main
 from panscape.errors import (
     BadSampleError,
     DiskFullError,
+    InvalidAnnotationError,
     InvalidArgumentError,
     TrainingDivergedError,
     WorkerDiedError,
@@ -114,6 +115,27 @@ def test_one_image_of_four_without_labels_stops_no_training(tmp_path: Path) -> N
     norms = [line["grad_norm"] for line in lines if "grad_norm" in line]
     assert len(norms) == 4
     assert norms.count(0.0) == 1
+
+
+def test_likely_mistakes_in_a_folder_are_noted_before_the_first_step(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "panscape")
+    folder, out = tmp_path / "data", tmp_path / "out"
+    tree = trees.own_masks(folder)
+    names = json.loads((folder / "categories.json").read_text())
+    pole = {**names["categories"][0], "name": "pole", "source_id": 99, "color": [1, 2, 3]}
+    (folder / "categories.json").write_text(json.dumps({**names, "categories": [*names["categories"], pole]}))
+    recipe = replace(SHORT, data=FolderData(), augmentation=WHOLE.augmentation, steps=1, batch_size=2)
+    trained(recipe, out, data=folder)
+    expected = [f"no pixel in 3 of 3 {split} maps: pole" for split in ("train", "val")]
+    assert [message for message in caplog.messages if message in expected] == expected
+
+    for name, path in tree.annotations.items():
+        Image.new("L", tree.truths[name].size[::-1], 255).save(path)
+    with pytest.raises(InvalidAnnotationError, match="in 3 of 3 training maps, but all pixels are void"):
+        trained(recipe, tmp_path / "void", data=folder)
+    assert not (tmp_path / "void").exists()
 
 
 def test_a_run_that_has_diverged_is_a_start_for_another_rate(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

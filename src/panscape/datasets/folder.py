@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -21,6 +22,7 @@ from panscape.images import find_bit_depth
 from panscape.input_files import counts_by_suffix, find_files
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
+from panscape.progress import ProgressBar
 
 LAYOUTS = """(a) COCO panoptic format: ROOT/annotations/panoptic_train.json, its PNGs in \
 ROOT/annotations/panoptic_train and the images in ROOT/train or ROOT/images; (b) semantic masks: \
@@ -247,35 +249,61 @@ def _masks(folder: Path, split: str, min_area: int, void: int | None) -> Semanti
 
 
 def _numbered_labels(folder: Path, void: int | None) -> LabelSpace:
-    numbers: set[int] = set()
-    unreadable: list[UnreadableFileError] = []
-    places = {folders.masks for folders in find_mask_folders(folder).values() if folders.masks.is_dir()}
-    for path in (path for place in sorted(places) for path in find_masks(place)):
-        try:
-            mask = load_label_image(path)
-        except UnreadableFileError as error:  # raised again when the image is accessed, where it may be skipped
-            unreadable.append(error)
-            continue
-        found = unique_ids(mask)
-        if len(found) <= 256 and is_interpolated(mask):  # more are the ids of objects
-            raise InvalidAnnotationError(
-                f"{path}: expected one number for each category, got {len(found)} different ones; {INTERPOLATED}"
-            )
-        numbers.update(found)
-        if len(numbers) > _MAX_CATEGORIES:
-            raise InvalidAnnotationError(
-                f"{path}: expected one number for each category, got more than {_MAX_CATEGORIES} different ones so "
-                "far; use COCO panoptic format for instance ids"
-            )
+    places = sorted({folders.masks for folders in find_mask_folders(folder).values() if folders.masks.is_dir()})
+    files = tuple(_File.of(path) for place in places for path in find_masks(place))
+    numbers, unreadable = _numbers_in(files)
     categories = sorted(numbers - {USUAL_VOID if void is None else void})
-    if not categories and unreadable:
-        raise unreadable[0]
+    if not categories and unreadable is not None:
+        raise unreadable
     if not categories:
         what = "only void" if numbers else counts_by_suffix(file for place in places for file in find_files(place))
         raise UnreadableFileError(folder, f"expected masks with category numbers, found {what}; expected {LAYOUTS}")
     if len(categories) < 2:
         raise InvalidAnnotationError(f"{folder}: {_too_few(sorted(numbers), void)}")
     return labels_from_coco(_NAME, [{"id": n, "name": f"category_{n}", "isthing": 0} for n in categories])
+
+
+class _File(NamedTuple):
+    """A file and its state: if the state is the same, so is the content."""
+
+    path: Path
+    changed: int = 0
+    size: int = 0
+
+    @classmethod
+    def of(cls, path: Path) -> _File:
+        try:
+            state = path.stat()
+        except OSError:  # raised again when it is read
+            return cls(path)
+        return cls(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=4)  # each split of each opening of a folder needs the numbers of all
+def _numbers_in(masks: tuple[_File, ...]) -> tuple[frozenset[int], UnreadableFileError | None]:
+    """Return the numbers in masks, and the error of the first one that cannot be read."""
+    numbers: set[int] = set()
+    unreadable = None
+    with ProgressBar("finding categories") as bar:
+        for done, (path, *_) in enumerate(masks, start=1):
+            bar.update(done, len(masks))
+            try:
+                mask = load_label_image(path)
+            except UnreadableFileError as error:  # raised again when the image is accessed, where it may be skipped
+                unreadable = unreadable or error
+                continue
+            found = unique_ids(mask)
+            if len(found) <= 256 and is_interpolated(mask):  # more are the ids of objects
+                raise InvalidAnnotationError(
+                    f"{path}: expected one number for each category, got {len(found)} different ones; {INTERPOLATED}"
+                )
+            numbers.update(found)
+            if len(numbers) > _MAX_CATEGORIES:
+                raise InvalidAnnotationError(
+                    f"{path}: expected one number for each category, got more than {_MAX_CATEGORIES} different ones so "
+                    "far; use COCO panoptic format for instance ids"
+                )
+    return frozenset(numbers), unreadable
 
 
 def _too_few(numbers: Sequence[int], void: int | None) -> str:

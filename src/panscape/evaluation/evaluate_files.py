@@ -28,14 +28,12 @@ from panscape.datasets.load import SkippedSample
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, listed
 from panscape.evaluation.category_numbering import other_numbering
 from panscape.evaluation.evaluators import create_evaluator
+from panscape.evaluation.open_files import FilePairs, open_pairs
 from panscape.evaluation.options import DEFAULT_OPTIONS, DEFAULT_READING, EvaluationOptions, ReadingOptions
 from panscape.evaluation.records import ImageRecord, record_of
 from panscape.formats.issues import Issue, IssueKind, count_by_kind
 from panscape.formats.reading.base import AnnotationSource, Reading
-from panscape.formats.reading.masks import void_notes
-from panscape.formats.reading.numbering import DATASET, FROM_ONE, INDEX, in_numbering, listed_ids, with_ids
-from panscape.formats.reading.pairing import EntryPair, find_source, label_space, paired
-from panscape.formats.semantic_masks import require_mask_options
+from panscape.formats.reading.pairing import EntryPair
 from panscape.labels import LabelSpace
 from panscape.metrics.evaluator import EvaluationReport, Evaluator
 from panscape.metrics.matching import match_segments
@@ -151,19 +149,13 @@ def evaluate_files(
     if reading.threads < 0:
         raise InvalidArgumentError(f"expected threads of 0 or more, got {reading.threads}; use 0 for one per processor")
     protocol = get_protocol(options.protocol)
-    prediction_source, truth_source, files, space, pairs, found = _opened(Path(predictions), Path(truth), reading)
+    opened = open_pairs(Path(predictions), Path(truth), reading)
+    space, pairs, found = opened.labels, opened.pairs, [*opened.issues]
     new_evaluator = partial(create_evaluator, space, options)
     total = new_evaluator(protocol)
     records, protocols, skipped = [], {}, []
     _stop_if(reading.strict, found)
-    score = partial(
-        _score_pair,
-        prediction_source=prediction_source,
-        truth_source=truth_source,
-        labels=space,
-        protocol=protocol,
-        new_evaluator=new_evaluator,
-    )
+    score = partial(_score_pair, opened=opened, protocol=protocol, new_evaluator=new_evaluator)
     with _in_order(score, pairs, reading.threads) as outcomes:
         for done, (pair, outcome) in enumerate(zip(pairs, outcomes, strict=True), start=1):
             found += outcome.issues
@@ -179,13 +171,9 @@ def evaluate_files(
             if progress is not None:
                 progress(done, len(pairs))
     if not records:
-        first = next((p for p in found if not p.is_note), None)
-        what = "" if first is None else f"; the first issue: {first}"
-        if first is not None and first.kind is IssueKind.CATEGORY and truth_source.labels is None:
-            what += "; for train ids or other positions use --label-ids index"
-        raise InvalidAnnotationError(f"{truth}: expected a usable ground truth, got none of {len(pairs)}{what}")
+        raise _no_usable_truth(opened, found)
     report = total.compute()
-    of_set = _issues_of_set(report, pairs, files, truth_source, space, found, reading)
+    of_set = _issues_of_set(report, opened, found, reading)
     _stop_if(reading.strict, of_set)
     return FileEvaluation(
         predictions=Path(predictions),
@@ -197,71 +185,37 @@ def evaluate_files(
         issues=(*of_set, *found),
         num_images=len(pairs),
         skipped=tuple(skipped),
-        sources=(prediction_source, truth_source),
+        sources=(opened.predictions, opened.truth),
         pairs={pair.name: pair for pair in pairs if pair.name in protocols},
         protocols=protocols,
     )
 
 
-class _Opened(NamedTuple):
-    """Predictions and ground truth of an evaluation; ``files`` are the predictions with the category ids in them."""
-
-    predictions: AnnotationSource
-    truth: AnnotationSource
-    files: AnnotationSource
-    labels: LabelSpace
-    pairs: list[EntryPair]
-    issues: list[Issue]
-
-
-def _opened(predictions: Path, truth: Path, reading: ReadingOptions) -> _Opened:
-    find = partial(find_source, min_area=reading.min_area, void=reading.void)
-    true, files = find(truth, pngs=reading.gt_dir), find(predictions, pngs=reading.pred_dir)
-    labels = label_space(reading.labels, true)
-    require_mask_options(labels, reading.min_area, reading.void)
-    predicted = in_numbering(files, labels, reading.label_ids)
-    if true.labels is None:
-        numbering = reading.label_ids if reading.label_ids in (INDEX, FROM_ONE, DATASET) else None
-        true = in_numbering(true, labels, numbering)
-    else:  # the ids of the ground truth are those of its categories
-        true = with_ids(true, listed_ids(true, labels))
-    pairs, unpaired = paired(predicted, true)
-    # Results repeat the images of the ground truth, also those that were not predicted; its thing flags decide.
-    of_predictions = [p for p in files.issues if p.kind not in (IssueKind.MISSING_TRUTH, IssueKind.FLAGS)]
-    of_truth = [p for p in true.issues if reading.labels is None or p.kind is not IssueKind.FLAGS]
-    notes = [note for source in (true, files) for note in void_notes(source, labels, reading.void)]
-    notes += _notes_on_colors(true.path, labels)
-    return _Opened(predicted, true, files, labels, pairs, [*of_truth, *of_predictions, *unpaired, *notes])
+def _no_usable_truth(opened: FilePairs, found: list[Issue]) -> InvalidAnnotationError:
+    first = next((issue for issue in found if not issue.is_note), None)
+    what = "" if first is None else f"; the first issue: {first}"
+    if first is not None and first.kind is IssueKind.CATEGORY and opened.truth.labels is None:
+        what += "; for train ids or other positions use --label-ids index"
+    return InvalidAnnotationError(
+        f"{opened.truth.path}: expected a usable ground truth, got none of {len(opened.pairs)}{what}"
+    )
 
 
 def _issues_of_set(
-    report: EvaluationReport,
-    pairs: list[EntryPair],
-    predictions: AnnotationSource,
-    truth: AnnotationSource,
-    labels: LabelSpace,
-    found: list[Issue],
-    reading: ReadingOptions,
+    report: EvaluationReport, opened: FilePairs, found: list[Issue], reading: ReadingOptions
 ) -> list[Issue]:
     """Return issues that make all scores meaningless: ground truth without segments, ids of another numbering."""
     quality = report.panoptic.all.pq
     if math.isnan(quality):
         what = (
-            f"expected segments in the ground truth, got only void and crowds in all {len(pairs)} images; check its ids"
+            "expected segments in the ground truth, got only void and crowds in all "
+            f"{len(opened.pairs)} images; check its ids"
         )
-        return [Issue(str(truth.path), IssueKind.NO_SEGMENTS, what)]
+        return [Issue(str(opened.truth.path), IssueKind.NO_SEGMENTS, what)]
     if quality > _SUSPICIOUS and not any(issue.kind is IssueKind.CATEGORY for issue in found):
         return []
-    issue = other_numbering(pairs, predictions, truth, labels, reading.label_ids)
+    issue = other_numbering(opened.pairs, opened.files, opened.truth, opened.labels, reading.label_ids)
     return [] if issue is None else [issue]
-
-
-def _notes_on_colors(truth: Path, labels: LabelSpace) -> list[Issue]:
-    if not labels.same_colors or labels.name in LabelSpace.bundled():
-        return []
-    same = listed([" = ".join(names) for names in labels.same_colors])
-    what = f"expected a color for each category, got one for {same}; they look alike in the images of a report"
-    return [Issue(str(truth), IssueKind.COLORS, what)]
 
 
 def _stop_if(strict: bool, issues: tuple[Issue, ...] | list[Issue]) -> None:
@@ -318,14 +272,10 @@ def _queued(
 
 
 def _score_pair(
-    pair: EntryPair,
-    prediction_source: AnnotationSource,
-    truth_source: AnnotationSource,
-    labels: LabelSpace,
-    protocol: Protocol,
-    new_evaluator: Callable[[Protocol], Evaluator],
+    pair: EntryPair, opened: FilePairs, protocol: Protocol, new_evaluator: Callable[[Protocol], Evaluator]
 ) -> _Outcome:
-    truth, prediction, issues = _read(pair, prediction_source, truth_source, labels)
+    labels = opened.labels
+    truth, prediction, issues = _read(pair, opened.predictions, opened.truth, labels)
     if truth.panoptic is None or prediction.panoptic is None:
         return _Outcome(issues)
     if any(not issue.is_note for issue in issues):

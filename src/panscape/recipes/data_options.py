@@ -15,8 +15,10 @@ from panscape.datasets.mapillary_vistas import VISTAS_SPLITS, vistas, vistas_ima
 from panscape.datasets.mask_folders import mask_folders_of, mask_splits
 from panscape.datasets.semantic_masks import SemanticMaskDataset, aerial, camvid
 from panscape.datasets.splits import ImageFile, Splits, image_files
+from panscape.datasets.statistics import count_pixels, data_notes
 from panscape.datasets.town import View, town
 from panscape.errors import InvalidArgumentError
+from panscape.progress import ProgressBar
 from panscape.training.config import DataOptions
 
 
@@ -243,6 +245,12 @@ class FolderData(DataOptions):
     def load(self, root: Path | None, split: str) -> PanopticDataset:
         """See :func:`~panscape.datasets.folder.from_folder`."""
         return self._dataset(root, split)
+
+    def inspect(self, train: PanopticDataset, val: PanopticDataset) -> tuple[str, ...]:
+        """See :func:`~panscape.datasets.statistics.data_notes`."""
+        with ProgressBar("counting pixels") as bar:
+            counts = [count_pixels(split, progress=bar.update) for split in (train, val)]
+        return data_notes(*counts)
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """Return the images of a split, including folders in ``images`` without labels."""

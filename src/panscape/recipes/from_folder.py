@@ -10,9 +10,7 @@ from typing import Any, NamedTuple, cast
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.folder import find_folder
 from panscape.datasets.load import load_sample
-from panscape.datasets.statistics import count_pixels, data_notes
 from panscape.errors import BadSampleError, PanscapeError
-from panscape.progress import ProgressBar
 from panscape.recipes.data_options import FolderData
 from panscape.recipes.model_options import FactoryOptions, SwiftNetOptions, options_of
 from panscape.recipes.table import Row
@@ -55,8 +53,8 @@ def derive(root: Path, data: FolderData | None = None, *, init_from: str | None 
         init_from: the model whose weights initialise the training; the network has its architecture.
 
     Raises:
-        PanscapeError: as :func:`panscape.datasets.folder.from_folder`; or none of the inspected images can be used, or
-            nothing can be learnt from them; or there is no such model.
+        PanscapeError: as :func:`panscape.datasets.folder.from_folder`; or none of the inspected images can be used; or
+            there is no such model.
     """
     data = data or FolderData()
     found = find_folder(root)
@@ -81,9 +79,6 @@ def derive(root: Path, data: FolderData | None = None, *, init_from: str | None 
         )
     elif found.kind == "masks" and not labels.things:
         notes.append("no category is a thing, so there are no objects; set isthing of countable categories to 1")
-    with ProgressBar("counting pixels") as bar:
-        counts = [count_pixels(split, progress=bar.update) for split in (train, val)]
-    notes.extend(data_notes(*counts))
     notes.append(_describe(recipe, None if network is None else init_from))
     return DerivedRecipe(recipe, tuple(notes))
 

@@ -70,6 +70,18 @@ class DataOptions(ABC):
             PanscapeError: the folder does not contain the dataset; see the dataset for the error.
         """
 
+    def inspect(self, train: PanopticDataset, val: PanopticDataset) -> tuple[str, ...]:
+        """Return a line for each finding that probably is a mistake in the data, for the user; by default none.
+
+        Args:
+            train: the training split.
+            val: the validation split.
+
+        Raises:
+            InvalidAnnotationError: nothing can be learnt from these images.
+        """
+        return ()
+
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """Return the images of a split, with or without ground truth.
 

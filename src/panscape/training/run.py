@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from torch import distributed
 
 from panscape import zoo
 from panscape.atomic_io import write_json
 from panscape.datasets.base import PanopticDataset
-from panscape.datasets.load import SkippedSample, categories_of, load_sample
+from panscape.datasets.load import SkippedSample, categories_of
 from panscape.datasets.repeat_factor_sampling import category_repeat_factors, repeat_factors
 from panscape.datasets.workers import explain_worker_death
 from panscape.errors import BadSampleError, InvalidArgumentError, listed
@@ -27,8 +25,6 @@ from panscape.evaluation.options import InferenceOptions
 from panscape.evaluation.training_images import TRAINING_IMAGES, record_training_images, seen_in_training
 from panscape.metrics import EvaluationReport
 from panscape.models import PanopticModel
-from panscape.models.base import in_eval_mode
-from panscape.models.prediction import run_network
 from panscape.nn.sync_batch_norm import check_batch_norms, convert_sync_batchnorm
 from panscape.panoptic import PanopticMap
 from panscape.training.config import Recipe
@@ -37,8 +33,9 @@ from panscape.training.data.loader import Batch, collate, per_process_batch, tra
 from panscape.training.data.stream import SampleStream
 from panscape.training.distributed import Distributed
 from panscape.training.init_weights import WeightInitializer
+from panscape.training.launch import device_name, launch, only_rank_zero_logs
 from panscape.training.logging.reporter import NullReporter, Reporter
-from panscape.training.logging.sample_images import contact_sheet, draw_progress
+from panscape.training.logging.sample_images import contact_sheet, draw_samples
 from panscape.training.loop import TrainingState, max_throughput, train
 from panscape.training.monitor import Stopped, TrainingMonitor, list_skips
 from panscape.training.optimizer import ModelEMA, create_optimizer
@@ -49,9 +46,6 @@ from panscape.training.run_options import RunOptions
 from panscape.zoo.checkpoints import Checkpoints, saved_steps
 
 _logger = logging.getLogger(__name__)
-
-_PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-_NUM_SHEETS = 3  # val images that are drawn beside their ground truth
 
 
 def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
@@ -79,71 +73,13 @@ def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
         SystemExit: in all processes except rank 0, when all stop for the same reason.
     """
     is_group_ours = not (distributed.is_available() and distributed.is_initialized())
-    fabric = _launched(options)
+    fabric = launch(options)
     with (
         Distributed(fabric, is_group_ours=is_group_ours) as processes,
-        _only_rank_zero_logs(processes),
+        only_rank_zero_logs(processes),
         closing(RunLock(options.out)) as lock,
     ):
         return _Run(fabric, processes, recipe, options, lock).go()
-
-
-def _launched(options: RunOptions) -> Fabric:
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise InvalidArgumentError(f'expected device "auto", "cpu" or "cuda", got {device!r}')
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InvalidArgumentError("device cuda was requested, but torch finds no CUDA device; use --device cpu")
-    if device == "cpu" and options.precision == "fp16":
-        raise InvalidArgumentError("fp16 needs a CUDA device; use --precision bf16 or fp32 on the CPU")
-    devices, nodes = _started(options)
-    if device == "cuda" and devices > torch.cuda.device_count():
-        raise InvalidArgumentError(
-            f"expected a CUDA device for each of {devices} processes, found {torch.cuda.device_count()}; use fewer "
-            "--devices"
-        )
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it logs the requested settings
-    fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, precision=_PRECISIONS[options.precision])
-    fabric.launch()
-    return fabric
-
-
-@contextmanager
-def _only_rank_zero_logs(processes: Distributed) -> Iterator[None]:
-    """Drop the log messages of the other processes, which do the same as rank 0."""
-    logger = logging.getLogger("panscape")
-    previous = logger.level
-    if not processes.is_first:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(previous)
-
-
-def _started(options: RunOptions) -> tuple[int, int]:
-    """Return processes per machine and machines, as started by torchrun or SLURM, else as given by the options."""
-    if distributed.is_available() and distributed.is_torchelastic_launched():
-        num_local = int(os.environ["LOCAL_WORLD_SIZE"])
-        return num_local, int(os.environ["WORLD_SIZE"]) // num_local
-    if SLURMEnvironment.detect():
-        if "SLURM_NTASKS_PER_NODE" in os.environ:
-            return int(os.environ["SLURM_NTASKS_PER_NODE"]), int(os.environ.get("SLURM_NNODES", "1"))
-        if os.environ["SLURM_NTASKS"] != "1":
-            raise InvalidArgumentError(
-                f"SLURM started {os.environ['SLURM_NTASKS']} tasks without the number of tasks per machine; give "
-                "srun --ntasks-per-node"
-            )
-        return 1, 1
-    return options.devices, 1
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
 
 
 class _Run:
@@ -157,6 +93,8 @@ class _Run:
         self.train_set, self.val_set = processes.sync_call(self._data)
         self.state = self._state()
         self.stream = processes.sync_call(self._stream)
+        for note in processes.rank_zero(lambda: recipe.data.inspect(self.train_set, self.val_set)):
+            _logger.info(note)
         processes.rank_zero(lock.acquire)
         self.folder = processes.rank_zero(
             lambda: RunFolder.open(options.out, recipe, seed=options.seed, data=options.data, resume=options.resume)
@@ -166,7 +104,7 @@ class _Run:
         self.checkpoints = processes.rank_zero(lambda: Checkpoints(self.folder.checkpoints))
         self.saved_step = 0
         self._resume()
-        device = f"{fabric.device.type}, {_device_name(fabric.device)}"
+        device = f"{fabric.device.type}, {device_name(fabric.device)}"
         processes.rank_zero(lambda: self.folder.begin(self.state.step, device=device, processes=processes.count))
         processes.rank_zero(self._record_images)
         self.timer = StepProfiler(is_on=options.profile, device=fabric.device)
@@ -394,7 +332,7 @@ class _Run:
         if not self.is_first:
             return
         with self.reporter.paused("drawing"):
-            sheets = self._sheets()
+            sheets = draw_samples(self.state.best_model, self.val_set, device=self.fabric.device)
             if sheets:
                 self.reporter.image(self.state.step, "val", contact_sheet(sheets))
 
@@ -440,25 +378,6 @@ class _Run:
                 f"skipped in the evaluation {len(self.bad_val)} of {len(self.val_set)} images: "
                 + ", ".join(sorted(self.bad_val))
             )
-
-    def _sheets(self) -> list[torch.Tensor]:
-        """Draw a few val images beside ground truth, prediction and network outputs."""
-        model, sheets = self.state.best_model, []
-        count = min(_NUM_SHEETS, len(self.val_set))
-        for i in range(count):
-            try:
-                sample = load_sample(self.val_set, i * len(self.val_set) // count)
-            except BadSampleError:  # the evaluation stops at it or lists it
-                continue
-            geometry = model.geometry(sample.truth.size)
-            size = geometry.inference_size
-            with in_eval_mode(model), torch.inference_mode():
-                images, outputs = run_network(model, [sample.image], [geometry], self.fabric.device)
-                prediction = model.decode(outputs, [size])[0].to("cpu")
-                panels = model.visualize(outputs, size)
-            small = images[0].mul(255).round().to("cpu", torch.uint8)
-            sheets.append(draw_progress(small, sample.truth.resize(*size).compact(), prediction, panels, model.labels))
-        return sheets
 
     def _profile(self) -> None:
         """Log the profile, and compare with training on one batch in memory; all processes must call this."""

@@ -13,11 +13,12 @@ from maps import SHAPES
 from PIL import ExifTags, Image
 
 from panscape import LabelSpace
-from panscape.datasets import bsb, from_folder, vistas
+from panscape.datasets import bsb, folder, from_folder, vistas
 from panscape.datasets.folder import LAYOUTS, find_folder, folder_splits_of
 from panscape.datasets.load import categories_of, load_sample
 from panscape.datasets.statistics import count_pixels
 from panscape.errors import BadSampleError, InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
+from panscape.formats import load_label_image
 
 
 def names(dataset):
@@ -221,6 +222,17 @@ def test_unreadable_masks_raise_on_access(tmp_path):
     assert str(caught.value).startswith(f"{damaged}: ")
     assert "repair or remove it, or skip invalid images with --on-error skip" in str(caught.value)
     assert categories_of(train, on_error="skip") == [{0}, set(), set()]
+
+
+def test_masks_without_names_are_read_once_for_all_splits(tmp_path, monkeypatch):
+    write_masks(tmp_path, 4, numbers=(3, 0, 255, 17))
+    read = []
+    monkeypatch.setattr(folder, "load_label_image", lambda path: read.append(path.stem) or load_label_image(path))
+    for split in ("train", "val", "train"):
+        assert from_folder(tmp_path, split).labels.id_of_source.keys() == {0, 3, 17}
+    assert read == ["000", "001", "002", "003"]
+    Image.fromarray(np.full((8, 9), 5, np.uint8)).save(tmp_path / "labels" / "001.png")
+    assert from_folder(tmp_path, "val").labels.id_of_source.keys() == {3, 5, 17}, "one mask has changed"
 
 
 def test_no_mask_can_be_read(tmp_path):

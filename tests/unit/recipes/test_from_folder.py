@@ -10,11 +10,12 @@ import pytest
 import torch
 import trees
 from maps import SHAPES
-from PIL import Image
 
 import panscape
-from panscape.errors import BadSampleError, InvalidAnnotationError, UnknownNameError
+from panscape.datasets import from_folder
+from panscape.errors import BadSampleError, UnknownNameError
 from panscape.recipes import get_recipe
+from panscape.recipes.data_options import FolderData
 from panscape.recipes.from_folder import derive, recipe_for
 from panscape.zoo import load_partial
 from panscape.zoo.transfer import unique_state_dict
@@ -65,8 +66,7 @@ def test_the_layout_found_is_reported(tmp_path):
     )
     assert derived.notes[1] == "no val split: every 10th image is held out for validation"
     assert derived.notes[2].startswith("no categories.json: categories are named by their ids and all are stuff")
-    assert derived.notes[3] == "no pixel in 1 of 1 val maps: category_26"
-    assert derived.notes[4] == (
+    assert derived.notes[3] == (
         "derived defaults: Panoptic SwiftNet with backbone residual_xs and width 64, crops of 64x64, 1000 steps, "
         "targets with sigma 4.0 and small objects below 64 pixels"
     )
@@ -113,23 +113,20 @@ def test_a_backbone_to_start_from_has_no_network(tmp_path):
         derive(tmp_path, init_from="stret")
 
 
-def test_likely_mistakes_are_noted_before_the_training(tmp_path):
+def test_likely_mistakes_in_the_data_are_noted(tmp_path):
+    def inspected():
+        return FolderData().inspect(*(from_folder(tmp_path, split) for split in ("train", "val")))
+
     trees.own_masks(tmp_path)
     assert len(derive(tmp_path).notes) == 2
+    assert inspected() == ()
     names = [{"id": c.source_id, "name": c.name, "isthing": 0, "color": [9, 9, 9]} for c in SHAPES]
     (tmp_path / "categories.json").write_text(json.dumps([*names, {"id": 99, "name": "pole", "isthing": 0}]))
-    _, no_things, one_color, *absent, _ = derive(tmp_path).notes
+    _, no_things, _ = derive(tmp_path).notes
+    one_color, *absent = inspected()
     assert no_things.startswith("no category is a thing, so there are no objects; set isthing")
     assert one_color == "categories of one color, which look alike in images of maps: sky = ground = disc = box"
     assert absent == [f"no pixel in 3 of 3 {split} maps: pole" for split in ("train", "val")]
-
-
-def test_masks_of_void_teach_nothing(tmp_path):
-    tree = trees.own_masks(tmp_path)
-    for name, path in tree.annotations.items():
-        Image.new("L", tree.truths[name].size[::-1], 255).save(path)
-    with pytest.raises(InvalidAnnotationError, match="in 3 of 3 training maps, but all pixels are void"):
-        derive(tmp_path)
 
 
 def test_without_a_folder_it_is_a_typical_one():

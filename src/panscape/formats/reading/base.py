@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from panscape.errors import InvalidAnnotationError, UnreadableFileError
 from panscape.formats.issues import Issue, IssueKind
+from panscape.formats.keys import city_key_of, key_of
 from panscape.geometry import Size
 from panscape.images import open_image
 from panscape.input_files import FileNameError, require_file
@@ -126,6 +127,23 @@ class AnnotationSource:
     read: Reader
     labels_fault: InvalidAnnotationError | None = None
     is_indexed: bool = False
+
+
+def entries_of_files(folder: Path, files: Sequence[Path]) -> list[Entry]:
+    """Return the entries of files that contain one map each, named by their paths in the folder without suffix.
+
+    Of files with the same name, the last one is an entry, which cannot be read.
+    """
+    entries: dict[str, Entry] = {}
+    for path in files:
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        fault = None
+        if name in entries:
+            what = f"expected one file for {name}, got {entries[name].file} as well; remove one"
+            fault = Issue(str(path), IssueKind.DUPLICATE, what)
+        keys = (key_of(name), key_of(path.stem), None, city_key_of(path.stem))
+        entries[name] = Entry(name, str(path), keys, path, fault)
+    return list(entries.values())
 
 
 def require_png(path: Path, size: Size | None = None) -> None:

@@ -8,9 +8,16 @@ from pathlib import Path
 
 from panscape.errors import InvalidAnnotationError, InvalidLabelSpaceError, UnreadableFileError
 from panscape.formats.issues import Issue, IssueKind
-from panscape.formats.keys import city_key_of, key_of
 from panscape.formats.label_images import load_label_image
-from panscape.formats.reading.base import AnnotationSource, Entry, Reading, require_png, require_size, unreadable
+from panscape.formats.reading.base import (
+    AnnotationSource,
+    Entry,
+    Reading,
+    entries_of_files,
+    require_png,
+    require_size,
+    unreadable,
+)
 from panscape.formats.segments_info import unique_ids
 from panscape.formats.semantic_masks import USUAL_VOID, from_semantic_mask, void_number
 from panscape.geometry import Size
@@ -45,19 +52,9 @@ def open_masks(folder: Path, files: list[Path], *, min_area: int = 50, void: int
         min_area: see :func:`panscape.formats.from_semantic_mask`.
         void: see :func:`panscape.formats.semantic_masks.void_number`.
     """
-    entries: dict[str, Entry] = {}
-    for path in files:
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        fault = None
-        if name in entries:
-            what = f"expected one mask for {name}, got {entries[name].file} as well; remove one"
-            fault = Issue(str(path), IssueKind.DUPLICATE, what)
-        keys = (key_of(name), key_of(path.stem), None, city_key_of(path.stem))
-        entries[name] = Entry(name, str(path), keys, path, fault)
+    entries = entries_of_files(folder, files)
     labels, labels_fault = _labels_near(folder)
-    return AnnotationSource(
-        folder, _FORM, list(entries.values()), labels, [], partial(_read, min_area, void), labels_fault
-    )
+    return AnnotationSource(folder, _FORM, entries, labels, [], partial(_read, min_area, void), labels_fault)
 
 
 def _labels_near(folder: Path) -> tuple[LabelSpace | None, InvalidAnnotationError | None]:

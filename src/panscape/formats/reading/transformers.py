@@ -31,8 +31,15 @@ from panscape.errors import (
 )
 from panscape.formats import map_from_id_image, merge_stuff_segments, parse_segments_info, to_integer_ids
 from panscape.formats.issues import Issue, IssueKind
-from panscape.formats.keys import city_key_of, key_of
-from panscape.formats.reading.base import AnnotationSource, Entry, OtherSizeError, Reading, require_size, unreadable
+from panscape.formats.reading.base import (
+    AnnotationSource,
+    Entry,
+    OtherSizeError,
+    Reading,
+    entries_of_files,
+    require_size,
+    unreadable,
+)
 from panscape.geometry import Size
 from panscape.input_files import find_files, load_json, require_file
 from panscape.labels import LabelSpace
@@ -56,16 +63,8 @@ def find_arrays(folder: Path) -> list[Path]:
 
 def open_arrays(folder: Path, files: list[Path]) -> AnnotationSource:
     """Return the source of the files found by :func:`find_arrays`, whose ``label_id`` is usually a position."""
-    entries: dict[str, Entry] = {}
-    for path in files:
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        fault = None
-        if stem in entries:
-            what = f"expected one file for {stem}, got {entries[stem].file} as well; remove one"
-            fault = Issue(str(path), IssueKind.DUPLICATE, what)
-        keys = (key_of(stem), key_of(path.stem), None, city_key_of(path.stem))
-        entries[stem] = Entry(stem, str(path), keys, path, fault)
-    return AnnotationSource(folder, _FORM, list(entries.values()), None, [], _read, is_indexed=True)
+    entries = entries_of_files(folder, files)
+    return AnnotationSource(folder, _FORM, entries, None, [], _read, is_indexed=True)
 
 
 def _read(entry: Entry, labels: LabelSpace, size: Size | None = None) -> Reading:

@@ -9,15 +9,47 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from panscape.errors import InvalidArgumentError
+from panscape.datasets.base import PanopticDataset
+from panscape.datasets.load import load_sample
+from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.geometry import Size, size_with_longest_side
 from panscape.images import resize_images, save_png
 from panscape.labels import LabelSpace
+from panscape.models import PanopticModel
+from panscape.models.base import in_eval_mode
+from panscape.models.prediction import run_network
 from panscape.panoptic import PanopticMap
 from panscape.visualize import PANEL_TITLES, draw_segments, make_grid
 
+_NUM_SAMPLES = 3
 _SHEET_ASPECT = 1.6  # width / height, as of most screens
 _MIN_COLUMNS = 3  # image, ground truth and prediction stay in one row for comparison
+
+
+def draw_samples(model: PanopticModel, dataset: PanopticDataset, *, device: torch.device) -> list[Tensor]:
+    """Return sheets of :func:`draw_progress` for a few images, evenly spaced; unreadable ones are left out.
+
+    Args:
+        model: predicts the maps; in any mode.
+        dataset: the images.
+        device: of the model.
+    """
+    sheets = []
+    count = min(_NUM_SAMPLES, len(dataset))
+    for i in range(count):
+        try:
+            sample = load_sample(dataset, i * len(dataset) // count)
+        except BadSampleError:  # the evaluation stops at it or lists it
+            continue
+        geometry = model.geometry(sample.truth.size)
+        size = geometry.inference_size
+        with in_eval_mode(model), torch.inference_mode():
+            images, outputs = run_network(model, [sample.image], [geometry], device)
+            prediction = model.decode(outputs, [size])[0].to("cpu")
+            panels = model.visualize(outputs, size)
+        small = images[0].mul(255).round().to("cpu", torch.uint8)
+        sheets.append(draw_progress(small, sample.truth.resize(*size).compact(), prediction, panels, model.labels))
+    return sheets
 
 
 def draw_progress(
