@@ -27,6 +27,7 @@ from panscape.nn.pisr import PISR
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.fusion import FusionConfig
+from panscape.representations.regions import Anchors, DetectionSelection, ProposalSelection, RegionRepresentation
 from panscape.training.config import Augmentation, DataOptions, ModelOptions, Optimizer, Recipe
 from panscape.zoo.checkpoints import Checkpoints, saved_steps
 
@@ -51,6 +52,12 @@ BOXES = DenseBoxRepresentation(
     finest_stride=4,
     max_mask_queries=8,
     decoding=DenseBoxDecoding(score_threshold=0.0, fusion=FusionConfig(min_score=0.0, stuff_area=16)),
+)
+REGIONS = RegionRepresentation(
+    anchors=Anchors(strides=(4, 8, 16, 32), scale=2),
+    proposals=ProposalSelection(100, 100, 20, 30),
+    detections=DetectionSelection(max_detections=5),
+    box_loss="crop_aware",
 )
 PUBLISHED = CenterRepresentation(sigma=3, hard_pixel_fraction=0.2, decoding=CenterDecoding(stuff_area=16))
 
@@ -124,10 +131,20 @@ class BoxNet(ModelOptions):
         return model
 
 
+@dataclass(frozen=True)
+class RegionNet(ModelOptions):
+    """The smallest network of two stages."""
+
+    representation: RegionRepresentation = REGIONS
+
+    def create(self, labels: LabelSpace) -> PanopticModel:
+        return create_model("seamless", labels, backbone="residual_xs", width=8, representation=self.representation)
+
+
 def in_double(model: PanopticModel) -> None:
     """Run a network in double precision."""
     forward = model.double().forward
-    model.forward = lambda images: forward(images.double())  # type: ignore[method-assign]
+    model.forward = lambda images, *targets: forward(images.double(), *targets)  # type: ignore[method-assign]
 
 
 class Images:

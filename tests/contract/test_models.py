@@ -26,11 +26,22 @@ from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers.types import CenterOutputs
 from panscape.representations.decoding_options import decoding_options
 from panscape.representations.dense_boxes import DenseBoxRepresentation
+from panscape.representations.regions import Anchors, DetectionSelection, ProposalSelection, RegionRepresentation
 
 
 def boxes(level_ends: tuple[float, ...], **options: Any) -> DenseBoxRepresentation:
     """Return dense boxes whose levels all have objects in scenes of 96x128 pixels."""
     return DenseBoxRepresentation(level_ends=level_ends, **options)
+
+
+def regions(**options: Any) -> RegionRepresentation:
+    """Return regions whose anchors fit the objects in scenes of 96x128 pixels, and few of them."""
+    return RegionRepresentation(
+        anchors=Anchors(strides=(4, 8, 16, 32), scale=2),
+        proposals=ProposalSelection(100, 100, 20, 30),
+        detections=DetectionSelection(max_detections=5),
+        **options,
+    )
 
 
 SMALL_DECODERS = {"decoder_width": 16, "instance_width": 8, "pyramid_width": 8}
@@ -140,10 +151,33 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "representation": boxes((16, 35)),
         },
     ),
+    "seamless": ("seamless", {"backbone": "residual_xs", "width": 16, "representation": regions()}),
+    "seamless, head on the backbone": (
+        "seamless",
+        {
+            "backbone": "residual_xs",
+            "width": 16,
+            "semantic": "deeplabv3plus",
+            "window": (64, 64),
+            "representation": regions(box_loss="crop_aware"),
+        },
+    ),
+    "panoptic fpn": (
+        "panoptic_fpn",
+        {"backbone": "test_resnet", "width": 16, "semantic_width": 8, "representation": regions()},
+    ),
 }
 
 # These differ from one of the above by nothing but the backbone; tests/parity counts them without memory.
-OTHER_BACKBONES = {"panoptic_deeplab_r50", "panoptic_deeplab_r101", "panoptic_deeplab_hrnet48"}
+OTHER_BACKBONES = {
+    "panoptic_deeplab_r50",
+    "panoptic_deeplab_r101",
+    "panoptic_deeplab_hrnet48",
+    "panoptic_fpn_r50",
+    "panoptic_fpn_r101",
+    "seamless_hrnet48",
+    "seamless_r50",
+}
 
 
 # Those whose graphs have steps of their own. The others consist of the same steps, as a test checks.
@@ -164,6 +198,9 @@ EXPORTED = (
     "panoptic_deeplab_mobilenetv2",
     "dense detections",
     "dense_detections_r50",
+    "seamless",
+    "seamless, head on the backbone",
+    "panoptic fpn",
 )
 
 
@@ -205,6 +242,11 @@ def stacked(model: PanopticModel, truths: list[PanopticMap]) -> object:
     return type(targets[0])(*(torch.stack(parts) for parts in zip(*targets, strict=True)))
 
 
+def in_training(model: PanopticModel, images: torch.Tensor, targets: Any) -> Any:
+    """Return the outputs as a training computes them."""
+    return model(images, targets) if model.takes_targets else model(images)
+
+
 def test_every_name_in_the_table_is_covered() -> None:
     assert {name for name, _ in MODELS.values()} | OTHER_BACKBONES == set(list_models())
 
@@ -216,7 +258,7 @@ def test_outputs_are_finite_and_decode_to_valid_maps(model: PanopticModel, size:
         outputs = model(images(batch, size))
     for output, _ in pairs(outputs, outputs):
         assert output.shape[0] == batch
-        assert output.dtype == torch.float32
+        assert output.dtype in (torch.float32, torch.int64)
         assert torch.isfinite(output).all()
     assert getattr(outputs, "auxiliary", None) is None
     maps = model.decode(outputs, [size] * batch)
@@ -235,6 +277,8 @@ def test_outputs_that_are_not_finite_decode_to_valid_maps(model: PanopticModel) 
         spoilt = [
             None
             if part is None
+            else part  # categories are integers
+            if not part.is_floating_point()
             else torch.where(
                 torch.rand(part.shape, generator=g) < share, wild[torch.randint(0, 4, part.shape, generator=g)], part
             )
@@ -328,7 +372,8 @@ def many_objects() -> PanopticMap:
     return PanopticMap(ids, torch.tensor([2, 3] * 150 + [0]))
 
 
-# Truths, and what they say something about: the category of pixels, centres or the lack of them, objects.
+# Truths, and what they say something about: the category of pixels, centres or the lack of them, objects. To networks
+# of two stages void is background, as in their published code: any truth but a crowd teaches where there is no object.
 TRUTHS: dict[str, tuple[PanopticMap, set[str]]] = {
     "empty": (PanopticMap.empty(TRUTH_SIZE), set()),
     "all void": (PanopticMap(torch.zeros(TRUTH_SIZE, dtype=torch.int32), torch.tensor([0, 2])), set()),
@@ -348,6 +393,9 @@ HEADS = {
     "levelness": "places",
     "box": "objects",
     "centerness": "objects",
+    "objectness": "background",
+    "offsets": "objects",
+    "masks": "objects",
 }
 
 
@@ -356,15 +404,20 @@ def test_every_truth_gives_finite_gradients_and_none_where_nothing_is_learnt(
     model: PanopticModel, precision: str
 ) -> None:
     trained = copy.deepcopy(model).train()
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        outputs = trained(images(2, TRUTH_SIZE))
+    outputs = None
     # In half precision, networks of the published size only show that they are like the small ones, which is faster.
     is_large = sum(p.numel() for p in model.parameters()) > 5_000_000
     names = ["empty", "crowd only"] if is_large and precision == "bf16" else list(TRUTHS)
     found: dict[str, list[str]] = {}
     for truth_name in names:
         truth, known = TRUTHS[truth_name]
-        losses = trained.loss(outputs, stacked(trained, [truth, truth]))
+        targets = stacked(trained, [truth, truth])
+        if outputs is None or model.takes_targets:
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                outputs = in_training(trained, images(2, TRUTH_SIZE), targets)
+        if model.takes_targets and truth_name != "crowd only":
+            known = known | {"background"}
+        losses = trained.loss(outputs, targets)
         assert losses
         wrong = [name for name, loss in losses.items() if loss.ndim or not (torch.isfinite(loss) and loss >= 0)]
         sum(losses.values()).backward(retain_graph=True)
@@ -388,7 +441,8 @@ def test_every_parameter_gets_a_gradient(model: PanopticModel) -> None:
     for module in trained.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # some start at zero and would stop the gradient of a whole branch
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-    losses = trained.loss(trained(images(2, (96, 128))), stacked(trained, [generated_map(1), generated_map(2)]))
+    targets = stacked(trained, [generated_map(1), generated_map(2)])
+    losses = trained.loss(in_training(trained, images(2, (96, 128)), targets), targets)
     sum(losses.values()).backward()
     for name, parameter in trained.named_parameters():
         if not parameter.requires_grad:  # fixed on purpose, as a part of the backbone is

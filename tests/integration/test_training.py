@@ -19,6 +19,7 @@ from training_runs import (
     WHOLE,
     Drawn,
     Net,
+    RegionNet,
     assert_equal,
     last_checkpoint,
     recipe_file,
@@ -36,7 +37,9 @@ from panscape.errors import (
     WorkerDiedError,
 )
 from panscape.metrics import EvaluationReport
+from panscape.models import region_heads
 from panscape.recipes.data_options import FolderData
+from panscape.representations.regions import RegionTargets
 from panscape.training import run as training_run
 from panscape.training.config import Augmentation, Optimizer, Recipe
 from panscape.training.monitor import TrainingMonitor
@@ -86,6 +89,23 @@ def test_two_scenes_are_learnt_to_pq_90(tmp_path: Path) -> None:
     assert steps_saved(tmp_path) == [200]
     assert len(list((tmp_path / "images").iterdir())) == 1
     assert zoo.load(tmp_path / "model.safetensors").predict(recipe.data.load(None, "val")[0].image).num_segments
+
+
+def test_networks_of_two_stages_train_on_crops_that_record_what_they_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[RegionTargets] = []
+    sample = region_heads.sample_regions
+    monkeypatch.setattr(
+        region_heads, "sample_regions", lambda p, t, *a, **k: (seen.append(t), sample(p, t, *a, **k))[1]
+    )
+    recipe = replace(TINY, model=RegionNet(), steps=2, eval_every=0, augmentation=Augmentation(crop=(48, 48)))
+    trained(recipe, tmp_path)
+    assert len(seen) == 2
+    assert all(len(targets.semantic) == 4 for targets in seen)
+    assert any(bool(targets.cut_off.any()) for targets in seen)
+    losses = [json.loads(line).get("losses") for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert {"objectness", "anchor", "category", "region", "mask", "semantic"} in [set(one) for one in losses if one]
 
 
 def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:

@@ -23,6 +23,12 @@ _FACTORIES = {
     "panoptic_deeplab_r50": "panoptic_deeplab",
     "panoptic_deeplab_r52": "panoptic_deeplab",
     "panoptic_deeplab_r101": "panoptic_deeplab",
+    "panoptic_fpn": "panoptic_fpn",
+    "panoptic_fpn_r50": "panoptic_fpn",
+    "panoptic_fpn_r101": "panoptic_fpn",
+    "seamless": "seamless",
+    "seamless_hrnet48": "seamless",
+    "seamless_r50": "seamless",
     "swiftnet": "swiftnet",
     "swiftnet_r18": "swiftnet",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, ClassVar, NamedTuple, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,10 @@ INPUT_NORMALIZATIONS: Mapping[str, InputNormalization] = {
     "caffe": InputNormalization(
         (122.7717 / 255, 115.9465 / 255, 102.9801 / 255), (1 / 255, 1 / 255, 1 / 255), is_bgr=True
     ),
+    # detectron2's, for the ResNets of Microsoft Research: 0..255 minus ImageNet's mean.
+    "msra": InputNormalization((123.675 / 255, 116.28 / 255, 103.53 / 255), (1 / 255, 1 / 255, 1 / 255), is_bgr=True),
+    # The means of Mapillary Vistas, which seamseg uses for all datasets.
+    "vistas": InputNormalization((0.41738699, 0.45732192, 0.46886091), (0.25685097, 0.26509955, 0.29067996)),
 }
 """The input normalisations by name, see :attr:`PanopticModel.normalization`."""
 
@@ -82,6 +86,8 @@ class PanopticModel(nn.Module, Saving, ABC):
 
     mean: Tensor
     std: Tensor
+    takes_targets: ClassVar[bool] = False
+    """Whether :meth:`forward` takes the stacked targets as a second argument in training, to sample regions."""
 
     def __init__(
         self,
@@ -144,6 +150,11 @@ class PanopticModel(nn.Module, Saving, ABC):
             outputs: the result of :meth:`forward` for a batch.
             sizes: height and width of each image before padding.
         """
+
+    @property
+    def needs_cut_off(self) -> bool:
+        """Whether the ground truth of :meth:`encode` must record at which sides crops cut segments off."""
+        return False
 
     @property
     def decoding(self) -> Any:

@@ -42,17 +42,24 @@ class ModelConfig(ABC, Generic[Model]):
             UnknownNameError: no backbone has this name.
         """
 
-    def create_backbone(self, *, after_relu: bool = False, output_stride: Literal[16, 32] = 32) -> Backbone:
+    def create_backbone(
+        self, *, after_relu: bool = False, output_stride: Literal[16, 32] = 32, negative_slope: float = 0.0
+    ) -> Backbone:
         """Return the backbone: a new one if :attr:`backbone` is a name, otherwise the module itself.
 
         Args:
             after_relu: take features after the last ReLU of their stage.
             output_stride: stride of the coarsest features.
+            negative_slope: slope of the activations of ResNets below 0.
         """
         if not isinstance(self.backbone, str):
             return self.backbone
         return create_backbone(
-            self.backbone, pretrained=self.pretrained, after_relu=after_relu, output_stride=output_stride
+            self.backbone,
+            pretrained=self.pretrained,
+            after_relu=after_relu,
+            output_stride=output_stride,
+            negative_slope=negative_slope,
         )
 
 

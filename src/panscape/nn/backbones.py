@@ -8,10 +8,12 @@ convolutions use a CPU better than depthwise ones.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError, UnknownNameError
 
@@ -121,6 +123,7 @@ class ResNetFeatures(nn.Module):
         weights_name: timm's name of the network whose weights fit.
         after_relu: return features after the last ReLU of their stage instead of before it.
         strides: strides of the stages as built; if the last is 16, the last stage's blocks get DeepLab's dilations.
+        negative_slope: slope of the activations below 0; 0 for ReLU.
     """
 
     def __init__(
@@ -131,10 +134,12 @@ class ResNetFeatures(nn.Module):
         weights_name: str,
         after_relu: bool = False,
         strides: tuple[int, int, int, int] = STRIDES,
+        negative_slope: float = 0.0,
     ) -> None:
         super().__init__()
         self.name, self.weights_name = name, weights_name
         self.after_relu = after_relu
+        self.negative_slope = negative_slope
         self.strides = strides
         self.conv1, self.bn1, self.act1, self.maxpool = net.conv1, net.bn1, net.act1, net.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
@@ -159,9 +164,27 @@ class ResNetFeatures(nn.Module):
         features = []
         for stage in self._stages():
             before = stage(x)
-            x = torch.relu(before)
+            x = F.leaky_relu(before, self.negative_slope) if self.negative_slope else torch.relu(before)
             features.append(x if self.after_relu else before)
         return features
+
+
+def stride_in_first_conv(backbone: nn.Module) -> None:
+    """Move the strides of a ResNet's bottlenecks from their 3x3 to their first 1x1 convolution, in place.
+
+    This is the ResNet of its first publication (He et al., CVPR 2016), whose weights detectron2 starts from; names and
+    shapes of weights are the same.
+
+    Raises:
+        InvalidArgumentError: the backbone has no bottlenecks.
+    """
+    blocks = [m for m in backbone.modules() if isinstance(getattr(m, "conv3", None), nn.Conv2d)]
+    if not blocks:
+        raise InvalidArgumentError("expected a ResNet with bottlenecks, such as resnet50, got another backbone")
+    for block in blocks:
+        first, second = cast(nn.Conv2d, block.conv1), cast(nn.Conv2d, block.conv2)
+        if second.stride != (1, 1):
+            first.stride, second.stride = second.stride, (1, 1)
 
 
 class TimmFeatures(nn.Module):
@@ -207,7 +230,12 @@ def _last_dilation(block: int) -> int:
 
 
 def create_backbone(
-    name: str, *, pretrained: bool = False, after_relu: bool = False, output_stride: Literal[16, 32] = 32
+    name: str,
+    *,
+    pretrained: bool = False,
+    after_relu: bool = False,
+    output_stride: Literal[16, 32] = 32,
+    negative_slope: float = 0.0,
 ) -> Backbone:
     """Build a backbone by name.
 
@@ -222,6 +250,8 @@ def create_backbone(
         output_stride: 32; or 16, where the last stage keeps the size and its blocks are dilated by 2, 4 and 8 instead
             (DeepLab's "multi-grid"). 16 is only for ResNets and ours. Names and shapes of weights are the same either
             way.
+        negative_slope: slope of the activations below 0, for networks with leaky ReLUs; other networks than ResNets
+            keep their activations.
 
     Raises:
         UnknownNameError: the name is neither ours nor timm's.
@@ -235,7 +265,7 @@ def create_backbone(
         if pretrained:
             raise InvalidArgumentError(f"{name} has no pretrained weights; use pretrained=False or a timm backbone")
         return cast(Backbone, ResidualBackbone(*_RESIDUAL[name], after_relu=after_relu, strides=strides))
-    backbone = _from_timm(name, after_relu, output_stride, strides)
+    backbone = _from_timm(name, after_relu, output_stride, strides, negative_slope)
     if pretrained:
         from panscape.nn.pretrained import load_pretrained
 
@@ -243,7 +273,9 @@ def create_backbone(
     return cast(Backbone, backbone)
 
 
-def _from_timm(name: str, after_relu: bool, output_stride: int, strides: tuple[int, int, int, int]) -> nn.Module:
+def _from_timm(
+    name: str, after_relu: bool, output_stride: int, strides: tuple[int, int, int, int], negative_slope: float
+) -> nn.Module:
     import timm
     from timm.models.hrnet import HighResolutionNet
     from timm.models.resnet import ResNet
@@ -259,7 +291,16 @@ def _from_timm(name: str, after_relu: bool, output_stride: int, strides: tuple[i
         options["output_stride"] = output_stride
     net = timm.create_model(name, num_classes=0, **options)
     if isinstance(net, ResNet) and tuple(stage["reduction"] for stage in net.feature_info[1:]) == strides:
-        return ResNetFeatures(net, name=asked, weights_name=weights_name, after_relu=after_relu, strides=strides)
+        if negative_slope:
+            net = timm.create_model(name, num_classes=0, act_layer=partial(nn.LeakyReLU, negative_slope), **options)
+        return ResNetFeatures(
+            net,
+            name=asked,
+            weights_name=weights_name,
+            after_relu=after_relu,
+            strides=strides,
+            negative_slope=negative_slope,
+        )
     options = {"features_only": True}
     if isinstance(net, HighResolutionNet):
         options["feature_location"] = ""

@@ -17,30 +17,36 @@ from panscape.ops.jit import jit
 _ZERO = np.float32(0)
 
 
-def nms(box: Tensor, score: Tensor, max_overlap: float) -> Tensor:
+def nms(box: Tensor, score: Tensor, max_overlap: float, group: Tensor | None = None) -> Tensor:
     """Visit boxes by descending score and drop those that overlap a kept box too much.
 
     Args:
         box: float32 [N, 4], xyxy.
         score: float32 [N]; ties go to the first box.
         max_overlap: IoU threshold, 0 or more; boxes whose IoU with a kept box is larger are dropped.
+        group: int64 [N], such as categories; only boxes of one group can drop each other. None for one group.
 
     Returns:
         Indices of the kept boxes by descending score, int64 [M].
     """
-    if box.device.type != "cpu":
+    if box.device.type != "cpu" or torch.compiler.is_exporting():
         from torchvision import ops
 
         nms: Any = ops.nms
+        if group is not None:  # moved apart, in float64, so that coordinates stay exact
+            box, score = box.double(), score.double()
+            span = 2 * torch.cat([box.new_zeros(1), box.flatten().abs()]).amax() + 1
+            box = box + (group * span)[:, None]
         kept: Tensor = nms(box, score, max_overlap)
         return kept
     order = score.sort(descending=True, stable=True).indices
     sides = box[order].T.contiguous().numpy()
-    return order[torch.from_numpy(_kept(sides, float(max_overlap)))]
+    groups = (torch.zeros_like(order) if group is None else group[order]).numpy()
+    return order[torch.from_numpy(_kept(sides, groups, float(max_overlap)))]
 
 
 @jit
-def _kept(sides: NDArray[np.float32], max_overlap: float) -> NDArray[np.bool_]:
+def _kept(sides: NDArray[np.float32], groups: NDArray[np.int64], max_overlap: float) -> NDArray[np.bool_]:
     """Return which boxes [4, N], sorted by descending score, are kept; IoU is rounded to float32, then compared."""
     x1, y1, x2, y2 = sides[0], sides[1], sides[2], sides[3]
     num = len(x1)
@@ -52,6 +58,8 @@ def _kept(sides: NDArray[np.float32], max_overlap: float) -> NDArray[np.bool_]:
         if not kept[i]:
             continue
         for j in range(i + 1, num):
+            if groups[j] != groups[i]:
+                continue
             across = max(min(x2[i], x2[j]) - max(x1[i], x1[j]), _ZERO)
             down = max(min(y2[i], y2[j]) - max(y1[i], y1[j]), _ZERO)
             shared = across * down

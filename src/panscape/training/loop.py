@@ -137,7 +137,7 @@ def add_gradients(
         images, targets = to_device(batch, fabric.device)
     with fabric.no_backward_sync(cast(Any, network), enabled=part < parts):
         with timer.section("forward"):
-            outputs = network(images)
+            outputs = network(images, targets) if model.takes_targets else network(images)
         with timer.section("loss"):
             losses = {name: loss / parts for name, loss in model.loss(outputs, targets).items()}
             total = torch.stack(list(losses.values())).sum()

@@ -278,6 +278,7 @@ class _Run:
             repeats=repeats,
             copy_paste=copy_paste,
             color_jitter=color_jitter,
+            record_cut_off=self.state.model.needs_cut_off,
             on_error=options.on_error,
         )
 

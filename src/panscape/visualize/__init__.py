@@ -4,6 +4,7 @@ from panscape.visualize.grid import make_grid as make_grid
 from panscape.visualize.instances import segment_colors as segment_colors
 from panscape.visualize.names import Names as Names
 from panscape.visualize.outputs import PANEL_TITLES as PANEL_TITLES
+from panscape.visualize.outputs import draw_boxes as draw_boxes
 from panscape.visualize.outputs import draw_heatmap as draw_heatmap
 from panscape.visualize.outputs import draw_offsets as draw_offsets
 from panscape.visualize.overlay import draw as draw

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +21,8 @@ PANEL_TITLES = {
     "boxes": "boxes and offsets to their centers",
     "levels": "pyramid levels of objects",
     "masks": "instance masks",
+    "proposals": "objectness and proposals",
+    "detections": "detected boxes",
 }
 """Titles of the networks' panels, by the name that a model gives them."""
 
@@ -88,6 +91,34 @@ def draw_offsets(offset: Tensor, mask: Tensor | None = None, *, reach: float | N
     inside = length[..., None] <= 1
     color = np.where(inside, 1 - length[..., None] * (1 - hue), hue * 0.75)
     return to_tensor((color * 255 * shown[..., None]).astype(np.uint8))
+
+
+def line_width(image: Tensor) -> int:
+    """Return the width of lines in an image [3, H, W], pixels."""
+    return max(1, round(max(image.shape[1:]) / 600))  # large images are displayed downscaled
+
+
+def draw_boxes(image: Tensor, boxes: Tensor, brightness: int) -> None:
+    """Draw the outermost pixels of boxes into an image, in place, with a dark line around each.
+
+    Args:
+        image: uint8 [3, H, W].
+        boxes: xyxy in pixels, float [N, 4]; may exceed the image.
+        brightness: of the lines, 0..255.
+    """
+    height, width = image.shape[1:]
+    thick = line_width(image)
+    line = torch.zeros(height, width, dtype=torch.bool)
+    for x1, y1, x2, y2 in boxes.round().int().tolist():
+        left, right = (max(min(x, width - 1), 0) for x in (x1, x2))
+        top, bottom = (max(min(y, height - 1), 0) for y in (y1, y2))
+        line[top : bottom + 1, left : right + 1][:thick] = True
+        line[max(top, bottom + 1 - thick) : bottom + 1, left : right + 1] = True
+        line[top : bottom + 1, left : right + 1][:, :thick] = True
+        line[top : bottom + 1, max(left, right + 1 - thick) : right + 1] = True
+    near = F.max_pool2d(line[None].float(), 2 * thick + 1, stride=1, padding=thick)[0] > 0
+    image[:, near] = 0
+    image[:, line] = brightness
 
 
 @cache

@@ -26,16 +26,22 @@ from panscape.zoo.transfer import require_match, unique_state_dict
 
 # Classes that may appear among the options of a saved model, and their modules.
 _PARTS = {
+    "Anchors": "representations.regions",
     "CenterDecoding": "representations.centers",
     "CenterInstanceMaps": "nn.pisr_instances",
     "CenterRepresentation": "representations.centers",
     "Concatenation": "nn.pisr_baselines",
     "DenseBoxDecoding": "representations.dense_boxes",
     "DenseBoxRepresentation": "representations.dense_boxes",
+    "DetectionSelection": "representations.regions",
     "ElementwiseProduct": "nn.pisr_baselines",
     "FusionConfig": "representations.fusion",
     "OCR": "nn.pisr_baselines",
     "PISR": "nn.pisr",
+    "ProposalSelection": "representations.regions",
+    "RegionDecoding": "representations.regions",
+    "RegionRepresentation": "representations.regions",
+    "StageSampling": "representations.regions",
 }
 # What options that nobody checks raise while a network is built. PanscapeErrors are among them.
 _REFUSALS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)

@@ -20,6 +20,8 @@ from panscape.models.panoptic_deeplab import (
     panoptic_deeplab_r52,
     panoptic_deeplab_r101,
 )
+from panscape.models.panoptic_fpn import panoptic_fpn, panoptic_fpn_r50, panoptic_fpn_r101
+from panscape.models.seamless import seamless, seamless_hrnet48, seamless_r50
 from panscape.models.swiftnet import SwiftNetConfig, swiftnet, swiftnet_r18
 
 # What each variant changes in its family's defaults.
@@ -36,6 +38,10 @@ DIFFERENCES: list[tuple[Any, Any, dict[str, Any]]] = [
         panoptic_deeplab_mobilenetv2,
         {"backbone": "mobilenetv2_100.ra_in1k", "compat": "standalone", "output_stride": 32},
     ),
+    (panoptic_fpn, panoptic_fpn_r50, {"frozen_norm": True}),
+    (panoptic_fpn, panoptic_fpn_r101, {"frozen_norm": True, "backbone": "resnet101.tv_in1k"}),
+    (seamless, seamless_r50, {"normalization": "vistas"}),
+    (seamless, seamless_hrnet48, {"backbone": "hrnet_w48.ms_in1k", "semantic": "deeplabv3plus"}),
 ]
 
 

@@ -25,3 +25,13 @@ def test_it_keeps_what_torchvision_keeps(max_overlap, levels):
         assert torch.equal(found, ops.nms(box, score, max_overlap))
         dropped += num - len(found)
     assert (dropped > 0) == (max_overlap < 0.9 or (levels > 0 and max_overlap < 1))
+
+
+def test_boxes_of_different_groups_do_not_drop_each_other():
+    g = torch.Generator().manual_seed(0)
+    corner, group = 50 * torch.rand(200, 2, generator=g), torch.randint(0, 5, (200,), generator=g)
+    box = torch.cat([corner, corner + 5 + 40 * torch.rand(200, 2, generator=g)], dim=1)
+    score = torch.rand(200, generator=g)
+    kept = nms(box, score, 0.4, group)
+    assert kept.tolist() == ops.batched_nms(box, score, group, 0.4).tolist()
+    assert len(nms(box, score, 0.4)) < len(kept) < 200

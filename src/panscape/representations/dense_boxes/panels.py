@@ -16,7 +16,8 @@ from panscape.representations.dense_boxes.decode import location_mask_prob, upsa
 from panscape.representations.dense_boxes.decode_config import DenseBoxDecoding
 from panscape.representations.dense_boxes.locations import Pyramid, argmax_level, dense_boxes, grid_points
 from panscape.representations.dense_boxes.select_boxes import Boxes, select_boxes
-from panscape.visualize import draw_heatmap, draw_offsets, draw_semantic
+from panscape.visualize import draw_boxes, draw_heatmap, draw_offsets, draw_semantic
+from panscape.visualize.outputs import line_width
 
 if TYPE_CHECKING:
     from panscape.representations.dense_boxes import DenseBoxOutputs
@@ -59,8 +60,8 @@ def draw_panels(
     left, top, right, bottom = dense[0]
     to_middle = torch.stack([top + bottom, left + right]) / 2 - grid_points(pyramid.dense_size, grid_stride)
     ways = draw_offsets(_at_pixels(to_middle, grid_stride, size), mask=is_thing)
-    _draw_outlines(ways, found.boxes[is_likely & ~is_sure], _LIKELY)
-    _draw_outlines(ways, found.boxes[is_sure], _SURE)
+    draw_boxes(ways, found.boxes[is_likely & ~is_sure], _LIKELY)
+    draw_boxes(ways, found.boxes[is_sure], _SURE)
     images = {"semantic": draw_semantic(category, labels), "boxes": ways}
     if outputs.levelness is not None:
         predicted = argmax_level(outputs.levelness, with_background=True)[0]
@@ -97,30 +98,9 @@ def _at_pixels(plane: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
     return plane[..., rows[:, None], columns]
 
 
-def _line_width(image: Tensor) -> int:
-    return max(1, round(max(image.shape[1:]) / 600))  # large images are displayed downscaled
-
-
-def _draw_outlines(image: Tensor, boxes: Tensor, brightness: int) -> None:
-    """Draw the outermost pixels of boxes into an image, in place, with a dark line around each."""
-    height, width = image.shape[1:]
-    thick = _line_width(image)
-    line = torch.zeros(height, width, dtype=torch.bool)
-    for x1, y1, x2, y2 in boxes.round().int().tolist():
-        left, right = (max(min(x, width - 1), 0) for x in (x1, x2))
-        top, bottom = (max(min(y, height - 1), 0) for y in (y1, y2))
-        line[top : bottom + 1, left : right + 1][:thick] = True
-        line[max(top, bottom + 1 - thick) : bottom + 1, left : right + 1] = True
-        line[top : bottom + 1, left : right + 1][:, :thick] = True
-        line[top : bottom + 1, max(left, right + 1 - thick) : right + 1] = True
-    near = F.max_pool2d(line[None].float(), 2 * thick + 1, stride=1, padding=thick)[0] > 0
-    image[:, near] = 0
-    image[:, line] = brightness
-
-
 def _draw_borders(image: Tensor, owner: Tensor) -> None:
     """Draw the borders of objects into an image, in place; ``owner`` [H, W] is the object of each pixel, 0 for none."""
-    thick = _line_width(image)
+    thick = line_width(image)
     padded = F.pad(owner[None].float(), (thick, thick, thick, thick), mode="replicate")
     highest, lowest = (sign * F.max_pool2d(sign * padded, 2 * thick + 1, stride=1)[0] for sign in (1, -1))
     is_end = (owner > 0) & (lowest < owner)

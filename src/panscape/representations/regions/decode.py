@@ -79,7 +79,7 @@ def detect_regions(
             geometry.size,
             decoding.mask_threshold,
         )
-        score = outputs.mask_score[b, rows].detach().float().clamp(0, 1)
+        score = outputs.mask_score[b, rows].detach().float().nan_to_num(0).clamp(0, 1)
         found.append(Detections(masks, things[outputs.mask_category[b, rows]], score))
     return found
 

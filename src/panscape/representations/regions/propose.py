@@ -123,10 +123,5 @@ def select_detections(prob: Tensor, boxes: Tensor, selection: DetectionSelection
     """
     region, thing = ((prob[:, 1:] > selection.min_score) & has_area(boxes)).nonzero(as_tuple=True)
     score, box = prob[region, thing + 1], boxes[region, thing]
-    kept = [thing.new_zeros(0)]
-    for category in torch.unique(thing).tolist():
-        rows = (thing == category).nonzero()[:, 0]
-        kept.append(rows[nms(box[rows], score[rows], selection.max_overlap)])
-    rows = torch.cat(kept)
-    rows = rows[score[rows].sort(descending=True, stable=True).indices[: selection.max_detections]]
+    rows = nms(box, score, selection.max_overlap, thing)[: selection.max_detections]
     return DetectedBoxes(box[rows], thing[rows], score[rows])

@@ -104,6 +104,16 @@ class RegionRepresentation:
         """Encode a ground truth; see :func:`panscape.representations.regions.encode.encode_regions`."""
         return encode_regions(truth, labels, padded_to, self.max_objects)
 
+    def num_regions(self, *, training: bool) -> tuple[int, int]:
+        """Return the numbers of regions and of masks of each image in the outputs, with or without targets."""
+        if not training:
+            return self.proposals.after_nms, self.detections.max_detections
+        return self.second_stage.num, max(1, int(self.second_stage.num * self.second_stage.positive_share))
+
+    def num_semantic_channels(self, labels: LabelSpace) -> int:
+        """Return the number of channels of the semantic logits."""
+        return 1 + len(labels.stuff_ids) if self.merge_things else len(labels)
+
     def loss(self, outputs: RegionOutputs, targets: RegionTargets, labels: LabelSpace) -> dict[str, Tensor]:
         """Compare outputs with stacked targets; the total is the sum of the values.
 

@@ -10,9 +10,9 @@ from torch import Tensor
 class RegionOutputs(NamedTuple):
     """Network outputs for a padded input [H, W].
 
-    The number of regions and of masks is the same for all images of a batch; an image with fewer has empty boxes,
-    whose other values have no meaning. Boxes are xyxy in pixels of the input, and offsets those of
-    :func:`~panscape.ops.boxes.encode_boxes`.
+    The numbers of regions and of masks are those of :meth:`RegionRepresentation.num_regions`; an image with fewer has
+    empty boxes at the end, whose other values have no meaning. Boxes are xyxy in pixels of the input, and offsets those
+    of :func:`~panscape.ops.boxes.encode_boxes`.
 
     In training, when the network receives the targets, the regions are sampled by them and the masks are those of the
     positive regions; else regions are all proposals, and masks those of the detected objects.

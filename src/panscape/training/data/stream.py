@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -62,6 +63,7 @@ class SampleStream(Dataset[StreamItem]):
             :mod:`panscape.datasets.repeat_factor_sampling`); None for once.
         copy_paste: pastes objects of a second augmented image, with its own probability.
         color_jitter: applied last, so that pasted objects change their colors together with the crop.
+        record_cut_off: record in the ground truth at which sides augmentation cuts segments off.
         on_error: "raise" raises the error of an image that cannot be read; "skip" uses the next valid image of the
             epoch instead and records the skipped one in the item.
 
@@ -79,6 +81,7 @@ class SampleStream(Dataset[StreamItem]):
         repeats: Tensor | None = None,
         copy_paste: CopyPaste | None = None,
         color_jitter: Transform | None = None,
+        record_cut_off: bool = False,
         on_error: OnError = "raise",
     ) -> None:
         self.length = len(dataset)
@@ -88,7 +91,7 @@ class SampleStream(Dataset[StreamItem]):
             raise InvalidArgumentError(f'expected on_error "raise" or "skip", got {on_error!r}')
         self.dataset, self.augment, self.encode, self.seed = dataset, augment, encode, seed
         self.repeats, self.copy_paste, self.color_jitter = repeats, copy_paste, color_jitter
-        self.on_error = on_error
+        self.record_cut_off, self.on_error = record_cut_off, on_error
         self._starts = [0]  # sample numbers at which epochs begin, for the epochs requested so far
         self._epoch, self._order = 0, self._epoch_order(0)
 
@@ -148,7 +151,7 @@ class SampleStream(Dataset[StreamItem]):
         read_seconds: float,
     ) -> StreamItem:
         started = perf_counter()
-        image, truth = self.augment(sample.image, sample.truth, generator)
+        image, truth = self._augmented(sample, generator)
         if self.copy_paste is not None and float(torch.rand(1, generator=generator)) < self.copy_paste.probability:
             other_index = (index + int(torch.randint(1, max(2, self.length), (1,), generator=generator))) % self.length
             try:
@@ -158,15 +161,19 @@ class SampleStream(Dataset[StreamItem]):
                     raise
                 bad[other_index] = SkippedSample(error.image, error.reason)
             else:
-                image, truth = self.copy_paste(
-                    image, truth, *self.augment(other.image, other.truth, generator), generator
-                )
+                image, truth = self.copy_paste(image, truth, *self._augmented(other, generator), generator)
         if self.color_jitter is not None:
             image, truth = self.color_jitter(image, truth, generator)
         augmented = perf_counter()
         targets = self.encode(truth)
         times = SampleTimes(read_seconds, augmented - started, perf_counter() - augmented)
         return StreamItem(image, targets, sample.name, list(bad.values()), times)
+
+    def _augmented(self, sample: Sample, generator: Generator) -> tuple[Tensor, PanopticMap]:
+        truth = sample.truth
+        if self.record_cut_off:
+            truth = replace(truth, cut_off=torch.zeros(len(truth), 4, dtype=torch.bool))
+        return self.augment(sample.image, truth, generator)
 
 
 def _generator(seed: int, purpose: str, number: int) -> Generator:

@@ -285,3 +285,21 @@ def test_categories_come_from_the_truths_or_from_a_dataset_that_knows():
     knowing = Knowing(3)
     assert categories_of(knowing) == [{0}, {0, 1}, {0, 2}]
     assert knowing.read == []
+
+
+def test_crops_record_where_they_cut_segments_off_if_asked():
+    maps: list[PanopticMap] = []
+
+    def encode(truth: PanopticMap) -> Targets:
+        maps.append(truth)
+        return Targets(truth.ids, truth.semantic(void=255))
+
+    plain, recording = (SampleStream(Images(1), cut, encode, 0, record_cut_off=on) for on in (False, True))
+    plain[3]
+    recording[3]
+    assert maps[0].cut_off is None
+    assert torch.equal(maps[0].ids, maps[1].ids)
+    assert maps[1].cut_off is not None
+    touches = maps[1].boxes()[:, [0, 1]] == 0
+    assert maps[1].cut_off.any()
+    assert not (maps[1].cut_off[:, :2] & ~touches).any()

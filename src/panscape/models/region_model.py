@@ -1,0 +1,217 @@
+"""The base of networks of two stages; each adds its parts and its published settings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import ClassVar, cast
+
+from torch import Tensor, nn
+
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry, padded_size
+from panscape.labels import LabelSpace
+from panscape.models.base import PanopticModel
+from panscape.models.region_heads import RegionHeads
+from panscape.nn.backbones import Backbone
+from panscape.nn.fpn import FPN
+from panscape.ops.cropped_masks import Detections
+from panscape.panoptic import PanopticMap
+from panscape.representations.regions import (
+    REGION_ORACLES,
+    RegionDecoding,
+    RegionOutputs,
+    RegionRepresentation,
+    RegionTargets,
+)
+from panscape.representations.regions.decode import semantic_at_image_size
+from panscape.representations.regions.panels import draw_panels
+
+STRIDE = 32  # of the coarsest features of the backbone
+
+
+def require_things(labels: LabelSpace) -> None:
+    """Check that a label space has things.
+
+    Raises:
+        InvalidArgumentError: it has stuff only.
+    """
+    if not labels.thing_ids:
+        raise InvalidArgumentError(
+            f"expected a label space with things, which regions represent, but {labels.name} has stuff only"
+        )
+
+
+class RegionModel(PanopticModel):
+    """A backbone with an FPN, whose levels propose regions; a semantic head on the FPN or on the backbone.
+
+    In training, call the model with images and targets: they steer which regions are sampled, nothing else.
+
+    Args:
+        labels: the label space.
+        backbone: features at strides 4 to 32.
+        pyramid: levels at the strides of the representation's anchors.
+        heads: the two stages.
+        semantic: maps features to logits at stride 4.
+        representation: anchors, targets, losses and post-processing.
+        semantic_from_pyramid: whether the semantic head takes the first four levels of the FPN, or the features of the
+            backbone.
+        longest_side: see :class:`PanopticModel`.
+        test_scale: see :class:`PanopticModel`.
+        normalization: see :class:`PanopticModel`.
+    """
+
+    takes_targets: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        labels: LabelSpace,
+        backbone: Backbone,
+        pyramid: FPN,
+        heads: RegionHeads,
+        semantic: nn.Module,
+        representation: RegionRepresentation,
+        *,
+        semantic_from_pyramid: bool,
+        longest_side: int | None,
+        test_scale: float,
+        normalization: str,
+    ) -> None:
+        super().__init__(labels, STRIDE, longest_side, test_scale, normalization)
+        self.representation = representation
+        self.backbone = cast(nn.Module, backbone)
+        self.pyramid, self.heads, self.semantic = pyramid, heads, semantic
+        self._semantic_from_pyramid = semantic_from_pyramid
+
+    def encode(self, truth: PanopticMap) -> RegionTargets:
+        """See :meth:`RegionRepresentation.encode`."""
+        return self.representation.encode(truth, self.labels, padded_size(truth.size, self.stride))
+
+    def forward(self, images: Tensor, targets: RegionTargets | None = None) -> RegionOutputs:
+        """Map images, float [B, 3, H, W] in 0..1, to outputs for the padded size.
+
+        Args:
+            images: red, green, blue.
+            targets: stacked targets of the images, to sample regions for training; None for detections.
+        """
+        levels, semantic, size = self._features(images)
+        return RegionOutputs(semantic, *self.heads(levels, size, self.representation, targets))
+
+    def classify_regions(self, images: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the second stage on given boxes instead of proposals.
+
+        Args:
+            images: as for :meth:`forward`.
+            regions: xyxy in pixels, float [B, R, 4].
+
+        Returns:
+            Category logits, background first, float [B, R, T + 1], and offsets from the regions, times 10, 10, 5 and 5,
+            float [B, R, T, 4].
+        """
+        levels, _, size = self._features(images)
+        return self.heads.classify(levels, regions, size)
+
+    def mask_regions(self, images: Tensor, boxes: Tensor, thing: Tensor) -> Tensor:
+        """Predict the masks of given boxes.
+
+        Args:
+            images: as for :meth:`forward`.
+            boxes: xyxy in pixels, float [B, D, 4].
+            thing: index of each box's category in ``labels.thing_ids``, int64 [B, D].
+
+        Returns:
+            Logits of 28 x 28 cells of each box, float [B, D, 28, 28].
+        """
+        levels, _, size = self._features(images)
+        return self.heads.mask(levels, boxes, thing, size)
+
+    def _features(self, images: Tensor) -> tuple[list[Tensor], Tensor, tuple[int, int]]:
+        inputs = self.preprocess(images)
+        features = self.backbone(inputs)
+        levels = self.pyramid(features)
+        semantic = self.semantic(levels[:4] if self._semantic_from_pyramid else features)
+        return levels, semantic, (inputs.shape[2], inputs.shape[3])
+
+    def loss(self, outputs: RegionOutputs, targets: RegionTargets) -> dict[str, Tensor]:
+        """See :meth:`RegionRepresentation.loss`."""
+        return self.representation.loss(outputs, targets, self.labels)
+
+    def decode(self, outputs: RegionOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
+        """See :meth:`RegionRepresentation.decode`; the scores of a map are the ones used for average precision."""
+        return self.representation.decode(outputs, [ImageGeometry.of(size) for size in sizes], self.labels)
+
+    def postprocess(
+        self, outputs: RegionOutputs, geometries: Sequence[ImageGeometry], *, scored: bool = False
+    ) -> list[PanopticMap]:
+        """See :meth:`PanopticModel.postprocess`, and :class:`RegionDecoding` for its option ``resize``."""
+        if self.decoding.resize == "map":
+            return super().postprocess(outputs, geometries, scored=scored)
+        return self.representation.decode(outputs, geometries, self.labels)
+
+    def decode_semantic(self, outputs: RegionOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
+        """See :meth:`PanopticModel.decode_semantic`.
+
+        A network that does not tell things apart gives all of them the first thing of the label space.
+        """
+        size = self.representation.padded_size(outputs)
+        geometries = [geometry.padded_to(size) for geometry in geometries]
+        everything = replace(self.decoding.fusion, stuff_on_uncovered=False)
+        return semantic_at_image_size(
+            outputs.semantic, geometries, self.labels, everything, merge_things=self.representation.merge_things
+        )
+
+    @property
+    def needs_cut_off(self) -> bool:
+        """True with the crop-aware box loss."""
+        return self.representation.box_loss == "crop_aware"
+
+    @property
+    def has_detections(self) -> bool:
+        """True: objects are detected before they are merged into the map."""
+        return True
+
+    def detect(self, outputs: RegionOutputs, geometries: Sequence[ImageGeometry]) -> list[Detections]:
+        """See :meth:`PanopticModel.detect` and :meth:`RegionRepresentation.detect`; masks are resized as maps are."""
+        if self.decoding.resize == "outputs":
+            return self.representation.detect(outputs, geometries, self.labels)
+        seen = [ImageGeometry.of(geometry.inference_size) for geometry in geometries]
+        found = self.representation.detect(outputs, seen, self.labels)
+        return [
+            one._replace(masks=one.masks.resize(geometry.inference_size, geometry.size))
+            for one, geometry in zip(found, geometries, strict=True)
+        ]
+
+    @property
+    def decoding(self) -> RegionDecoding:
+        """See :attr:`PanopticModel.decoding`."""
+        return self.representation.decoding
+
+    def replace_decoding(self, decoding: RegionDecoding) -> None:
+        """See :meth:`PanopticModel.replace_decoding`."""
+        super().replace_decoding(decoding)
+        self.representation = replace(self.representation, decoding=decoding)
+        self.respecify(representation=self.representation)
+
+    @property
+    def oracles(self) -> tuple[str, ...]:
+        """The semantic segmentation and the regions."""
+        return REGION_ORACLES
+
+    def decode_with_truth(self, outputs: RegionOutputs, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
+        """See :meth:`PanopticModel.decode_with_truth` and :meth:`RegionRepresentation.decode_with_truth`."""
+        self.require_oracles(parts)
+        return self.representation.decode_with_truth(outputs, truth, parts, self.labels)
+
+    def visualize(self, outputs: RegionOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
+        """See :func:`panscape.representations.regions.panels.draw_panels`."""
+        outputs = RegionOutputs(*(part.detach().cpu() for part in outputs))
+        return draw_panels(outputs, size, self.labels, self.representation)
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The backbone, without the FPN."""
+        return ("backbone",)
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Return the parameters of the backbone, without the FPN, for a separate learning rate."""
+        return self.backbone.parameters()

@@ -1,0 +1,149 @@
+"""Networks of two stages: the published sizes, and training in every case."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from maps import SHAPES, a_map, generated_map
+
+from panscape import PanopticMap, create_model
+from panscape.errors import InvalidArgumentError
+from panscape.labels import LabelSpace
+from panscape.ops.boxes import has_area
+from panscape.representations.regions import (
+    Anchors,
+    DetectionSelection,
+    ProposalSelection,
+    RegionRepresentation,
+    RegionTargets,
+)
+
+SMALL = RegionRepresentation(
+    anchors=Anchors(strides=(4, 8, 16, 32), scale=4),
+    proposals=ProposalSelection(100, 100, 20, 30),
+    detections=DetectionSelection(max_detections=5),
+)
+
+
+def num_parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def small(name="seamless", **options):
+    torch.manual_seed(0)
+    return create_model(name, SHAPES, **({"backbone": "residual_xs", "width": 16, "representation": SMALL} | options))
+
+
+def stacked(model, *truths):
+    return RegionTargets(*(torch.stack(parts) for parts in zip(*(model.encode(t) for t in truths), strict=True)))
+
+
+class TestPublishedSizes:
+    @pytest.mark.parametrize(
+        ("labels", "body", "proposals", "regions", "semantic", "total"),
+        [
+            ("vistas_v1.2", 32_163_904, 596_761, 16_721_887, 2_724_417, 52_206_969),
+            ("cityscapes", 31_573_568, 594_191, 16_565_809, 2_700_819, 51_434_387),
+        ],
+    )
+    def test_seamless_r50(self, labels, body, proposals, regions, semantic, total):
+        with torch.device("meta"):
+            model = create_model("seamless_r50", labels)
+        heads = model.heads
+        assert num_parameters(model.backbone) + num_parameters(model.pyramid) == body
+        assert num_parameters(heads.proposals) == proposals
+        assert num_parameters(heads.boxes) + num_parameters(heads.masks) == regions
+        assert num_parameters(model.semantic) == semantic
+        assert num_parameters(model) == total
+
+    def test_the_body_of_seamless_hrnet48(self):
+        with torch.device("meta"):
+            assert num_parameters(create_model("seamless_hrnet48", "cityscapes").backbone) == 65_325_120
+
+    def test_panoptic_fpn_r50(self):
+        with torch.device("meta"):
+            model = create_model("panoptic_fpn_r50", "coco_panoptic")
+        parts = [model.backbone, model.heads.proposals, model.semantic]
+        assert [num_parameters(part) for part in parts] == [23_454_912, 593_935, 1_630_774]
+        assert num_parameters(model.backbone) + num_parameters(model.pyramid) == 26_799_296
+        assert num_parameters(model) == 45_973_990
+        assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 45_751_590
+
+
+class TestTraining:
+    @pytest.mark.parametrize("name", ["seamless", "panoptic_fpn"])
+    @pytest.mark.parametrize("kind", ["ordinary", "crop_aware"])
+    def test_losses_reach_every_parameter_and_fall(self, name, kind):
+        truths = [replace(generated_map(s), cut_off=torch.zeros(len(generated_map(s)), 4).bool()) for s in range(2)]
+        model = small(name, representation=replace(SMALL, box_loss=kind)).train()
+        targets = stacked(model, *(truth.crop(0, 0, 96, 100) for truth in truths))
+        images = torch.rand(2, 3, 96, 100, generator=torch.Generator().manual_seed(0))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+        totals = []
+        for step in range(12):
+            torch.manual_seed(step)
+            losses = model.loss(model(images, targets), targets)
+            total = torch.stack(list(losses.values())).sum()
+            optimizer.zero_grad()
+            total.backward()
+            if step == 0:
+                assert all(p.grad is not None for p in model.parameters())
+            optimizer.step()
+            totals.append(float(total.detach()))
+        assert totals[-1] < 0.7 * totals[0]
+
+    @pytest.mark.parametrize(
+        "truth",
+        [
+            PanopticMap.empty((64, 64)),
+            a_map("SG", {"S": 0, "G": 1}).resize(64, 64),
+            a_map("AB", {"A": 2, "B": 3}).resize(64, 64),
+            a_map("AB", {"A": 2, "B": 3}, crowd="AB").resize(64, 64),
+            a_map("AAA", {"A": 2}).pad(64, 64),
+        ],
+        ids=["void", "stuff only", "things only", "crowds only", "three pixels"],
+    )
+    @pytest.mark.parametrize("name", ["seamless", "panoptic_fpn"])
+    def test_every_image_trains(self, name, truth):
+        model = small(name).train()
+        targets = stacked(model, truth)
+        losses = model.loss(model(torch.rand(1, 3, 64, 64), targets), targets)
+        torch.stack(list(losses.values())).sum().backward()
+        assert all(torch.isfinite(loss) for loss in losses.values())
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+
+    def test_stuff_only_is_refused(self):
+        labels = LabelSpace.from_names("ground", things=(), stuff=("grass", "sand"))
+        with pytest.raises(InvalidArgumentError, match="a label space with things"):
+            create_model("seamless", labels, backbone="residual_xs", width=16)
+
+
+class TestNumbers:
+    def test_they_depend_on_the_options_alone(self):
+        """An image without proposals, an image with many, and images with targets."""
+        model, truth = small().train(), generated_map(0, (64, 64))
+        targets = stacked(model, truth, PanopticMap.empty((64, 64)))
+        images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        for arguments, regions, masks in (((images,), 20, 5), ((images, targets), 512, 128)):
+            outputs = model(*arguments)
+            assert outputs.regions.shape == (2, regions, 4)
+            assert outputs.category.shape == (2, regions, 3)
+            assert outputs.masks.shape == (2, masks, 28, 28)
+        assert not outputs.regions[1].any()
+        num = int(has_area(outputs.regions[0]).sum())
+        assert 0 < num < 512
+        assert not outputs.regions[0, num:].any()
+
+
+class TestGivenBoxes:
+    def test_detections_are_those_of_the_same_boxes(self):
+        """Regions and masks of a forward pass are what the two stages give for its boxes."""
+        model, images = small().eval(), torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            outputs = model(images)
+            category, offsets = model.classify_regions(images, outputs.regions)
+            masks = model.mask_regions(images, outputs.mask_boxes, outputs.mask_category)
+        assert torch.equal(category, outputs.category)
+        assert torch.equal(offsets, outputs.region_offsets)
+        assert torch.equal(masks, outputs.masks)
+        assert outputs.mask_score.max() > 0
