@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from panscape.datasets.folder import from_folder as from_folder
     from panscape.datasets.in_memory import InMemoryDataset as InMemoryDataset
     from panscape.datasets.mapillary_vistas import vistas as vistas
+    from panscape.datasets.segment_index import load_segment_index as load_segment_index
+    from panscape.datasets.segment_sampling import SegmentSampler as SegmentSampler
     from panscape.datasets.semantic_masks import SemanticMaskDataset as SemanticMaskDataset
     from panscape.datasets.semantic_masks import aerial as aerial
     from panscape.datasets.semantic_masks import camvid as camvid
@@ -29,11 +31,13 @@ _HOME = {
     "InMemoryDataset": "in_memory",
     "PanopticDataset": "base",
     "Sample": "base",
+    "SegmentSampler": "segment_sampling",
     "Town": "town",
     "aerial": "semantic_masks",
     "bsb": "bsb_aerial",
     "camvid": "semantic_masks",
     "from_folder": "folder",
+    "load_segment_index": "segment_index",
     "vistas": "mapillary_vistas",
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -24,6 +26,18 @@ class Sample:
     image: Tensor
     truth: PanopticMap
     name: str
+
+
+class MapSources(NamedTuple):
+    """What the maps of a dataset depend on; the same files and options give the same maps.
+
+    Attributes:
+        files: that the maps are read from.
+        options: of the dataset that change the maps; JSON values.
+    """
+
+    files: Sequence[Path]
+    options: Sequence[Any] = ()
 
 
 @runtime_checkable

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-from panscape.datasets.base import Sample
+import numpy as np
+
+from panscape.datasets.base import MapSources, Sample
 from panscape.datasets.file_pairs import listed_files, load_pair, load_truth, pair_with_images
+from panscape.datasets.segment_index import SEGMENT, SegmentTable
 from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidAnnotationError
 from panscape.formats import load_coco_json, parse_coco_segments
@@ -17,6 +21,7 @@ from panscape.formats.coco_json import CocoJson, images_by_key
 from panscape.formats.issues import NOTES, IssueKind
 from panscape.formats.reading.coco import coco_notes, coco_segments, coco_source, file_name_of, size_of
 from panscape.formats.reading.numbering import listed_ids, with_ids
+from panscape.formats.segments_info import SegmentInfo
 from panscape.input_files import to_integer
 from panscape.labels import LabelSpace
 from panscape.notes import note_once
@@ -125,7 +130,7 @@ class CocoPanoptic:
             raise InvalidAnnotationError(f"{faults[0]}{others}")
         self._source = with_ids(source, self._ids)
         self._pairs = pair_with_images(source, Path(images))
-        listed_files(Path(annotations), [file_name_of(entry) for entry in source.entries], self.json_path)
+        self._pngs = listed_files(Path(annotations), [file_name_of(entry) for entry in source.entries], self.json_path)
         for note in coco_notes(source, self._ids):
             if labels is None or note.kind is not IssueKind.FLAGS:
                 note_once(note.file, note.what)
@@ -157,8 +162,41 @@ class CocoPanoptic:
         Raises:
             InvalidAnnotationError: a category is not in the label space.
         """
-        described = parse_coco_segments(coco_segments(self._pairs[index].truth), self._ids)
+        listed = coco_segments(self._pairs[index].truth)
+        return frozenset(segment.category for segment in self._described(listed, index))
+
+    def segments_of(self, index: int) -> SegmentTable | None:
+        """Return the segments of the map at ``index`` from the JSON; None if it lacks an area or a box.
+
+        Raises:
+            InvalidAnnotationError: a category is not in the label space.
+        """
+        listed = coco_segments(self._pairs[index].truth)
+        described = self._described(listed, index)
+        boxes = {to_integer(fields["id"]): _box_size(fields.get("bbox")) for fields in listed}
+        rows = []
+        for position, segment in enumerate(described):
+            size = boxes[segment.number]
+            if size is None or segment.area is None:
+                return None
+            if segment.area > 0:
+                rows.append((0, position, *size, segment.category, segment.is_crowd))
+        return np.array(rows, SEGMENT)
+
+    def map_sources(self) -> MapSources:
+        """Return the JSON and the PNGs."""
+        return MapSources([self.json_path, *self._pngs])
+
+    def _described(self, listed: list[Any], index: int) -> list[SegmentInfo]:
+        described = parse_coco_segments(listed, self._ids)
         for kind, what in described.issues.items():
             if kind not in NOTES:
                 raise InvalidAnnotationError(f"{self._pairs[index].truth.file}: {what}")
-        return frozenset(segment.category for segment in described.segments)
+        return described.segments
+
+
+def _box_size(box: object) -> tuple[int, int] | None:
+    """Return width and height of a ``bbox``; None if it is no box of whole pixels."""
+    numbers = [to_integer(number) for number in box] if isinstance(box, list) and len(box) == 4 else []
+    width, height = numbers[2:] or (None, None)
+    return None if width is None or height is None or min(width, height) < 1 else (width, height)

@@ -8,9 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from panscape.datasets.base import Sample
+from panscape.datasets.base import MapSources, Sample
 from panscape.datasets.coco_panoptic import CocoPanoptic
 from panscape.datasets.mask_folders import find_mask_folders, mask_splits, split_name
+from panscape.datasets.segment_index import SegmentTable
 from panscape.datasets.semantic_masks import SemanticMaskDataset, open_split
 from panscape.datasets.splits import ImageFile, Splits, in_usual_order
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
@@ -76,6 +77,15 @@ class Subset:
     def truth_of(self, index: int) -> PanopticMap:
         """Return the map at ``index`` without reading the image."""
         return self._dataset.truth_of(self._indices[index])
+
+    def segments_of(self, index: int) -> SegmentTable | None:
+        """Return the segments of the map at ``index`` from the JSON; None if there is none."""
+        return self._dataset.segments_of(self._indices[index]) if isinstance(self._dataset, CocoPanoptic) else None
+
+    def map_sources(self) -> MapSources:
+        """Return the sources of the dataset, with the indices of the samples."""
+        files, options = self._dataset.map_sources()
+        return MapSources(files, (*options, self._indices))
 
 
 class FoundFolder(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,6 +10,7 @@ import torch
 
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.errors import BadSampleError, InvalidAnnotationError, PanscapeError
+from panscape.panoptic import PanopticMap
 
 OnError = Literal["raise", "skip"]
 
@@ -37,8 +39,14 @@ def load_sample(dataset: PanopticDataset, index: int) -> Sample:
         name = sample.name
         _check(sample, len(dataset.labels))
     except (PanscapeError, OSError) as error:
-        raise _bad_sample(error, name) from error
+        raise bad_sample(error, name) from error
     return sample
+
+
+def truth_of(dataset: PanopticDataset, index: int) -> PanopticMap:
+    """Return the map at ``index``, without decoding the image if the dataset has a method ``truth_of(index)``."""
+    known: Callable[[int], PanopticMap] | None = getattr(dataset, "truth_of", None)
+    return known(index) if known else dataset[index].truth
 
 
 def categories_of(dataset: PanopticDataset, *, on_error: OnError = "raise") -> list[set[int]]:
@@ -47,7 +55,7 @@ def categories_of(dataset: PanopticDataset, *, on_error: OnError = "raise") -> l
     A method ``categories_of(index)`` of the dataset is used if it exists, since it need not read images.
 
     Args:
-        dataset: without such a method, each of its samples is read once.
+        dataset: without such a method, each of its maps is read once.
         on_error: "raise" raises the error of an image that cannot be read; "skip" returns no category for it.
 
     Raises:
@@ -57,10 +65,10 @@ def categories_of(dataset: PanopticDataset, *, on_error: OnError = "raise") -> l
     found: list[set[int]] = []
     for index in range(len(dataset)):
         try:
-            found.append(set(known(index) if known else dataset[index].truth.category.tolist()))
+            found.append(set(known(index) if known else truth_of(dataset, index).category.tolist()))
         except (PanscapeError, OSError) as error:
             if on_error == "raise":
-                raise _bad_sample(error, f"image {index} of the dataset") from error
+                raise bad_sample(error, f"image {index} of the dataset") from error
             found.append(set())
     return found
 
@@ -80,7 +88,8 @@ def _check(sample: Sample, num_categories: int) -> None:
         )
 
 
-def _bad_sample(error: PanscapeError | OSError, name: str) -> BadSampleError:
+def bad_sample(error: PanscapeError | OSError, name: str) -> BadSampleError:
+    """Return the error about a sample, with the file that ``error`` is about, or else ``name``."""
     file = getattr(error, "path", None) or getattr(error, "filename", None)
     if file is None:
         start = Path(str(error).partition(": ")[0])  # errors about annotations begin with their file

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from panscape.datasets.base import Sample
+from panscape.datasets.base import MapSources, Sample
 from panscape.datasets.file_pairs import files_by_name, load_pair, load_truth, pair_files, with_plain_names
 from panscape.datasets.mask_folders import LAYOUT, mask_folders_of
 from panscape.datasets.splits import ImageFile
@@ -62,6 +62,7 @@ class SemanticMaskDataset:
         self.labels = labels
         self.apply_orientation = apply_orientation
         self.bit_depth: int | None = None
+        self._options = min_area, void
         image_folder, mask_folder = Path(images), Path(masks)
         files_of = partial(files_by_name, layout=LAYOUT, is_recursive=is_recursive, with_folders=True)
         found, files = files_of(image_folder), files_of(mask_folder, suffixes=MASK_SUFFIXES)
@@ -83,6 +84,10 @@ class SemanticMaskDataset:
     def image_files(self) -> list[ImageFile]:
         """The image files without ground truth, in the order of the samples."""
         return [ImageFile(pair.name, pair.image) for pair in self._pairs]
+
+    def map_sources(self) -> MapSources:
+        """Return the masks and the options of their components."""
+        return MapSources([pair.truth.content for pair in self._pairs], self._options)
 
     def truth_of(self, index: int) -> PanopticMap:
         """Return the map at ``index`` without reading the image."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from panscape.datasets.base import PanopticDataset
+from panscape.datasets.load import truth_of
 from panscape.errors import InvalidAnnotationError, PanscapeError, listed
 from panscape.images import exif_orientation
 from panscape.labels import LabelSpace
@@ -135,9 +136,8 @@ def _require_content(train: PixelCounts) -> None:
 
 
 def _readable_truth(dataset: PanopticDataset, index: int) -> PanopticMap | None:
-    truth_of: Callable[[int], PanopticMap] | None = getattr(dataset, "truth_of", None)
     try:
-        return truth_of(index) if truth_of else dataset[index].truth
+        return truth_of(dataset, index)
     except (PanscapeError, OSError):
         return None
 

@@ -147,14 +147,37 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How often each training image is sampled."""
+    """Which images, and which parts of them, are sampled for training."""
+
+    kind: Literal["images", "categories", "scales"] = "images"
+    """What is sampled uniformly: "images"; "categories" and then images that show them (CUS); or also the "scales" of
+    things, so that each level of an FPN gets as many objects of each category (ISUS)."""
 
     repeat_threshold: UnitInterval = 0.0
-    """Threshold of repeat factor sampling: categories in a smaller fraction of the images are rare, and an image is
-    repeated sqrt(threshold / fraction) times for its rarest category. 0 samples every image once per epoch."""
+    """Threshold of repeat factor sampling of "images": categories in a smaller fraction of the images are rare, and an
+    image is repeated sqrt(threshold / fraction) times for its rarest category. 0 samples every image once per epoch."""
+
+    shortest_side: NonNegativeInt = 0
+    """With "categories" and "scales": resize the shorter side to this length in pixels before augmentation.scale; 0
+    keeps the size of the image."""
+
+    thing_scale: tuple[Positive, Positive] = (0.25, 4.0)
+    """With "scales": smallest and largest factor for a thing; augmentation.scale is used for stuff only."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.thing_scale[0] > self.thing_scale[1]:
+            raise InvalidArgumentError(f"expected a thing_scale as smallest and largest factor, got {self.thing_scale}")
+        if self.kind == "images" and self.shortest_side:
+            raise InvalidArgumentError(
+                f'expected shortest_side 0 with kind "images", got {self.shortest_side}; use '
+                "augmentation.shortest_sides"
+            )
+        if self.kind != "images" and self.repeat_threshold:
+            raise InvalidArgumentError(
+                f'expected repeat_threshold 0 with kind "{self.kind}", which samples rare categories as often as '
+                f'others, got {self.repeat_threshold}; use kind "images" or no threshold'
+            )
 
 
 @dataclass(frozen=True)
@@ -216,7 +239,7 @@ class Recipe:
     """Augmentation of training images."""
 
     sampling: Sampling = field(default_factory=Sampling)
-    """How often each training image is sampled."""
+    """Which images, and which parts of them, are sampled for training."""
 
     optimizer: Optimizer = field(default_factory=Optimizer)
     """The optimizer and its hyperparameters."""
@@ -247,6 +270,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.sampling.kind != "images":
+            self._check_segment_crops()
         if self.augmentation.rare_crop and not self.sampling.repeat_threshold:
             raise InvalidArgumentError(
                 "expected sampling.repeat_threshold above 0, to define rare categories, with augmentation.rare_crop "
@@ -256,4 +281,22 @@ class Recipe:
             raise InvalidArgumentError(
                 f"expected schedule.min_lr of at most the peak learning rate {self.optimizer.learning_rate}, "
                 f"got {self.schedule.min_lr}"
+            )
+
+    def _check_segment_crops(self) -> None:
+        with_kind, augmentation = f'with sampling.kind "{self.sampling.kind}"', self.augmentation
+        if augmentation.shortest_sides:
+            raise InvalidArgumentError(
+                f"expected no augmentation.shortest_sides {with_kind}, got {augmentation.shortest_sides}; use "
+                "sampling.shortest_side and augmentation.scale"
+            )
+        if augmentation.rare_crop:
+            raise InvalidArgumentError(
+                f"expected augmentation.rare_crop 0 {with_kind}, which crops at sampled segments, got "
+                f"{augmentation.rare_crop}; set it to 0"
+            )
+        if augmentation.rotation == "any":
+            raise InvalidArgumentError(
+                f'expected augmentation.rotation "none" or "right_angles" {with_kind}, since others may remove the '
+                'sampled segment from the crop, got "any"'
             )

@@ -89,6 +89,7 @@ def train(
         set_learning_rate(state.optimizer, rate)
         losses: dict[str, Tensor] = {}
         names: list[str] = []
+        is_clamped: list[bool] = []
         for part in range(1, recipe.grad_accum_steps + 1):
             with timer.section(WAIT):
                 batch = monitor.next_batch(batches)
@@ -96,6 +97,7 @@ def train(
             found = add_gradients(fabric, network, state.model, batch, part, recipe.grad_accum_steps, timer)
             losses = {name: losses.get(name, 0) + loss for name, loss in found.items()}
             names += batch.names
+            is_clamped += [flag for flag in batch.is_clamped if flag is not None]
         with timer.section("optimizer"):
             norm = clip_gradients(fabric, network, optimizer, recipe)
             monitor.check(step, losses, norm, names)
@@ -106,7 +108,7 @@ def train(
                 state.average.update(state.model, step)
         state.step = step
         with timer.section("logging"):
-            reporter.step(step, losses, rate, recipe.batch_size, norm)
+            reporter.step(step, losses, rate, recipe.batch_size, norm, is_clamped)
         timer.step_done(len(names))
         with timer.excluded():
             after_step(step)

@@ -18,6 +18,8 @@ from panscape.atomic_io import write_json
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.load import SkippedSample, categories_of
 from panscape.datasets.repeat_factor_sampling import category_repeat_factors, repeat_factors
+from panscape.datasets.segment_index import SegmentTable, load_segment_index
+from panscape.datasets.segment_sampling import SegmentSampler
 from panscape.datasets.workers import explain_worker_death
 from panscape.errors import BadSampleError, InvalidArgumentError, listed
 from panscape.evaluation.evaluate_model import evaluate
@@ -92,6 +94,7 @@ class _Run:
         self.is_first = processes.is_first
         self.train_set, self.val_set = processes.sync_call(self._data)
         self.state = self._state()
+        self.segments = processes.rank_zero(self._segment_index)
         self.stream = processes.sync_call(self._stream)
         for note in processes.rank_zero(lambda: recipe.data.inspect(self.train_set, self.val_set)):
             _logger.info(note)
@@ -261,20 +264,37 @@ class _Run:
             return "there is no checkpoint yet"
         return f"the last good checkpoint is that of step {steps[-1]}"
 
+    def _segment_index(self) -> SegmentTable | None:
+        if self.recipe.sampling.kind == "images":
+            return None
+        return load_segment_index(self.train_set, on_error=self.options.on_error)
+
     def _stream(self) -> SampleStream:
         recipe, options = self.recipe, self.options
-        repeats = rarity = None
+        repeats = rarity = sampler = None
+        if self.segments is not None:
+            sampler = SegmentSampler(
+                self.segments,
+                self.train_set.labels,
+                by_scale=recipe.sampling.kind == "scales",
+                shortest_side=recipe.sampling.shortest_side,
+                scale=recipe.augmentation.scale,
+                thing_scale=recipe.sampling.thing_scale,
+            )
         if recipe.sampling.repeat_threshold:
             categories = categories_of(self.train_set, on_error=options.on_error)
             repeats = repeat_factors(categories, recipe.sampling.repeat_threshold)
             factors = category_repeat_factors(categories, recipe.sampling.repeat_threshold, len(self.train_set.labels))
             rarity = tuple(factors.tolist())
-        augment, copy_paste, color_jitter = build_augmentation(recipe.augmentation, self.train_set.labels, rarity)
+        augment, crops, copy_paste, color_jitter = build_augmentation(
+            recipe.augmentation, self.train_set.labels, rarity, sampler
+        )
         return SampleStream(
             self.train_set,
             augment,
             self.state.model.encode,
             options.seed,
+            crops=crops,
             repeats=repeats,
             copy_paste=copy_paste,
             color_jitter=color_jitter,

@@ -11,7 +11,7 @@ from panscape.transforms.checks import MEAN_COLOR, Color
 from panscape.transforms.color_jitter import ColorJitter, adjust_color
 from panscape.transforms.compose import Compose, Transform
 from panscape.transforms.copy_paste import CopyPaste
-from panscape.transforms.crop import CropTransform, RandomCrop, RareCategoryCrop
+from panscape.transforms.crop import CropTransform, RandomCrop, RareCategoryCrop, crop_around
 from panscape.transforms.resize import Resize, ResizeShortestEdge, ResizeTransform, ScaleJitter
 from panscape.transforms.rotate_flip import RandomFlip, Rotation, RotationPolicy
 
@@ -33,4 +33,5 @@ __all__ = [
     "ScaleJitter",
     "Transform",
     "adjust_color",
+    "crop_around",
 ]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -15,7 +16,9 @@ from panscape.geometry import Size
 from panscape.panoptic import PanopticMap
 from panscape.transforms.checks import MEAN_COLOR, Color, require_pair
 from panscape.transforms.random_numbers import integer, uniform
-from panscape.transforms.resize import resize
+from panscape.transforms.resize import nearest, resize
+
+_ATTEMPTS = 20
 
 Box = tuple[tuple[float, float], tuple[float, float]]
 """First and last row and column as (top, left), (bottom, right), half-open, as fractions of height and width."""
@@ -134,6 +137,53 @@ class RareCategoryCrop:
         return (top / height, left / width), (bottom / height, right / width)
 
 
+def crop_around(
+    image: Tensor,
+    truth: PanopticMap,
+    size: Size,
+    rows: Tensor,
+    window: tuple[int, int],
+    generator: Generator,
+    fill: Color = MEAN_COLOR,
+) -> tuple[Tensor, PanopticMap]:
+    """Crop a window that shows some of the given segments, of image and ground truth resized to ``size``.
+
+    A pixel of the segments is drawn, then the window uniformly among those in the image that contain it. In reduced
+    images thin segments may have no pixel at a place; then another one is drawn, up to 20 times. Smaller images are
+    padded as by :class:`RandomCrop`.
+
+    Args:
+        image: uint8 [3, H, W].
+        truth: its ground truth.
+        size: height and width in pixels before cropping.
+        rows: the segments to show, bool [S]; without pixels, the position is uniformly random.
+        window: height and width in pixels.
+        generator: source of randomness.
+        fill: red, green, blue of the padding.
+    """
+    require_pair(image, truth)
+    is_shown = torch.cat([rows.new_zeros(1), rows]).numpy()
+    ids = truth.ids.numpy()
+    pixels = np.flatnonzero(is_shown[ids])
+    corner = _draw_corner(window, size, generator) if len(pixels) == 0 else (0, 0)
+    for _ in range(_ATTEMPTS if len(pixels) else 0):
+        pixel = divmod(int(pixels[integer(len(pixels), generator)]), truth.size.width)
+        top, left = (_draw_start(*axis, generator) for axis in zip(pixel, window, size, truth.size, strict=True))
+        corner = top, left
+        source, inside = _source_window(size, truth.size, corner, window)
+        y, x = (start + nearest(new, end - start).numpy() for new, (start, end) in zip(inside, source, strict=True))
+        if is_shown[ids[y[:, None], x]].any():
+            break
+    return _cut(image, truth, size, corner, window, fill)
+
+
+def _draw_start(pixel: int, wanted: int, scaled: int, original: int, generator: Generator) -> int:
+    """Return the start of a window on one axis that contains the center of a source pixel."""
+    place = (2 * pixel + 1) * scaled // (2 * original)
+    low, high = max(place - wanted + 1, 0), min(place, max(scaled - wanted, 0))
+    return low + integer(high - low + 1, generator)
+
+
 def _draw_corner(window: tuple[int, int], size: Size, generator: Generator) -> tuple[int, int]:
     """Return the first row and column of a window in an image of ``size``; 0 where the image is smaller."""
     top, left = (integer(max(length - wanted, 0) + 1, generator) for wanted, length in zip(window, size, strict=True))
@@ -153,18 +203,25 @@ def _cut(
 
     The window is cropped before it is resized, at whole pixels of the source.
     """
+    ((top, bottom), (left, right)), inside = _source_window(size, truth.size, corner, window)
+    image = image[:, top:bottom, left:right]
+    image, truth = resize(image, truth.crop(top, left, bottom - top, right - left), inside)
+    return _padded(image, window, fill), truth.pad(*window)
+
+
+def _source_window(
+    size: Size, original: Size, corner: tuple[int, int], window: tuple[int, int]
+) -> tuple[tuple[tuple[int, int], tuple[int, int]], Size]:
+    """Return rows and columns of the source of a window, half-open, and the part of the window inside the image."""
     source: list[tuple[int, int]] = []
     inside = []
-    for start, wanted, scaled, original in zip(corner, window, size, truth.size, strict=True):
+    for start, wanted, scaled, old in zip(corner, window, size, original, strict=True):
         length = min(wanted, scaled)
-        low = min(round(start * original / scaled), original - 1)
-        high = round((start + length) * original / scaled)
-        source.append((low, max(high - low, 1)))
+        low = min(round(start * old / scaled), old - 1)
+        high = round((start + length) * old / scaled)
+        source.append((low, max(high, low + 1)))
         inside.append(length)
-    (top, height), (left, width) = source
-    image = image[:, top : top + height, left : left + width]
-    image, truth = resize(image, truth.crop(top, left, height, width), Size(*inside))
-    return _padded(image, window, fill), truth.pad(*window)
+    return (source[0], source[1]), Size(*inside)
 
 
 def _padded(image: Tensor, size: tuple[int, int], fill: Color) -> Tensor:

@@ -70,7 +70,7 @@ class ScaleJitter:
 
     def new_size(self, size: Size, generator: Generator) -> Size:
         """Return ``size`` times a random factor, at least one pixel."""
-        return _scaled(size, uniform(self.low, self.high, generator))
+        return scaled(size, uniform(self.low, self.high, generator))
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
         """Return image and ground truth at a random scale."""
@@ -97,7 +97,7 @@ class ResizeShortestEdge:
     def new_size(self, size: Size, generator: Generator) -> Size:
         """Return ``size`` scaled to a random side length."""
         side = self.sides[integer(len(self.sides), generator)]
-        return _scaled(size, min(side / min(size), self.longest / max(size)))
+        return scaled(size, min(side / min(size), self.longest / max(size)))
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
         """Return image and ground truth with a random length of the shorter side."""
@@ -110,10 +110,15 @@ def resize(image: Tensor, truth: PanopticMap, size: Size) -> tuple[Tensor, Panop
     if size == truth.size:
         return image.contiguous(), truth.compact()
     image = F.interpolate(image[None], tuple(size), mode="bilinear", antialias=True)[0].contiguous()
-    # The source pixel at the center of each new pixel, aligned with the image; exact, in integers.
-    rows, columns = ((2 * torch.arange(new) + 1) * old // (2 * new) for new, old in zip(size, truth.size, strict=True))
+    rows, columns = map(nearest, size, truth.size)
     return image, replace(truth, ids=truth.ids[rows[:, None], columns]).compact()
 
 
-def _scaled(size: Size, scale: float) -> Size:
+def nearest(new: int, old: int) -> Tensor:
+    """Return the source pixel at the center of each of ``new`` pixels, int64, aligned with the resized image."""
+    return (2 * torch.arange(new) + 1) * old // (2 * new)  # exact, in integers
+
+
+def scaled(size: Size, scale: float) -> Size:
+    """Return ``size`` times a factor, at least one pixel."""
     return Size(*(max(1, math.floor(length * scale + 0.5)) for length in size))

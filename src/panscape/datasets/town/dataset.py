@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panscape.datasets.base import Sample
+from panscape.datasets.base import MapSources, Sample
 from panscape.datasets.town.image_effects import apply_camera_effects, compact_ids
 from panscape.datasets.town.layout import build_town
 from panscape.datasets.town.meshes import town_meshes
@@ -83,6 +83,10 @@ class Town:
         image, ids, category = _render_sample(rng, self.size, view)
         truth = PanopticMap(torch.from_numpy(ids), torch.from_numpy(category), labels=self.labels)
         return Sample(torch.from_numpy(image), truth, f"town_{index:06d}")
+
+    def map_sources(self) -> MapSources:
+        """Return the arguments."""
+        return MapSources((), (self.length, *self.size, self.view, self.seed))
 
 
 def town(split: str = "train", length: int = 1000, size: tuple[int, int] = (256, 256), view: View = "street") -> Town:

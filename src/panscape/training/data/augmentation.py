@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from panscape.datasets.segment_sampling import SegmentSampler
 from panscape.labels import LabelSpace
 from panscape.training.config import Augmentation
+from panscape.training.data.stream import SegmentCrops
 from panscape.transforms import (
     ColorJitter,
     Compose,
@@ -24,18 +26,23 @@ class AugmentationSteps(NamedTuple):
     """The transforms that a :class:`~panscape.training.data.stream.SampleStream` applies to samples.
 
     Attributes:
-        augment: resize, crop, rotate and flip.
+        augment: resize, crop, rotate and flip; without the first two if ``crops`` does them.
+        crops: crop at segments that are sampled; None if images are.
         copy_paste: paste objects of another sample; None to paste none.
         color_jitter: change colors; None to keep them.
     """
 
     augment: Transform
+    crops: SegmentCrops | None
     copy_paste: CopyPaste | None
     color_jitter: ColorJitter | None
 
 
 def build_augmentation(
-    options: Augmentation, labels: LabelSpace, rarity: tuple[float, ...] | None = None
+    options: Augmentation,
+    labels: LabelSpace,
+    rarity: tuple[float, ...] | None = None,
+    sampler: SegmentSampler | None = None,
 ) -> AugmentationSteps:
     """Return the transforms of a recipe.
 
@@ -45,16 +52,11 @@ def build_augmentation(
         rarity: repeat factor of each category, see
             :func:`panscape.datasets.repeat_factor_sampling.category_repeat_factors`; needed for crops at rare
             categories.
+        sampler: of segments and their scales; None to sample images.
     """
     transforms: list[Transform] = []
-    if options.shortest_sides:
-        transforms.append(ResizeShortestEdge(options.shortest_sides, options.longest_side))
-    elif options.scale != (1.0, 1.0):
-        transforms.append(ScaleJitter(*options.scale))
-    if rarity is not None and options.rare_crop:
-        transforms.append(RareCategoryCrop(options.crop, rarity, options.rare_crop))
-    else:
-        transforms.append(RandomCrop(options.crop))
+    if sampler is None:
+        transforms += _resize_and_crop(options, rarity)
     if options.rotation != "none":
         transforms.append(Rotation(options.rotation))
     if options.flip:
@@ -66,4 +68,16 @@ def build_augmentation(
         if options.color_jitter
         else None
     )
-    return AugmentationSteps(Compose(tuple(transforms)), copy_paste, color_jitter)
+    crops = None if sampler is None else SegmentCrops(sampler, options.crop)
+    return AugmentationSteps(Compose(tuple(transforms)), crops, copy_paste, color_jitter)
+
+
+def _resize_and_crop(options: Augmentation, rarity: tuple[float, ...] | None) -> list[Transform]:
+    transforms: list[Transform] = []
+    if options.shortest_sides:
+        transforms.append(ResizeShortestEdge(options.shortest_sides, options.longest_side))
+    elif options.scale != (1.0, 1.0):
+        transforms.append(ScaleJitter(*options.scale))
+    if rarity is not None and options.rare_crop:
+        return [*transforms, RareCategoryCrop(options.crop, rarity, options.rare_crop)]
+    return [*transforms, RandomCrop(options.crop)]

@@ -33,6 +33,7 @@ class Batch(NamedTuple):
         names: names of the B images.
         skipped: images that could not be used.
         times: preparation times of the B samples.
+        is_clamped: of the B samples, see :class:`~panscape.datasets.segment_sampling.Scale`.
     """
 
     images: Tensor
@@ -40,6 +41,7 @@ class Batch(NamedTuple):
     names: list[str]
     skipped: list[SkippedSample]
     times: Sequence[SampleTimes] = ()
+    is_clamped: Sequence[bool | None] = ()
 
 
 def collate(items: Sequence[StreamItem], out: Sequence[Tensor] | None = None) -> Batch:
@@ -67,6 +69,7 @@ def collate(items: Sequence[StreamItem], out: Sequence[Tensor] | None = None) ->
         [item.name for item in items],
         [skipped for item in items for skipped in item.skipped],
         [item.times for item in items],
+        [item.is_clamped for item in items],
     )
 
 
@@ -161,6 +164,7 @@ class _BatchInSlot(NamedTuple):
     names: list[str]
     skipped: list[SkippedSample]
     times: Sequence[SampleTimes]
+    is_clamped: Sequence[bool | None]
 
 
 class _Answer(NamedTuple):

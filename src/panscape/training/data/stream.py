@@ -1,15 +1,15 @@
 """The stream of training samples: sample number n depends only on the seed and on n.
 
-A number maps to a position in an epoch, the position to an image, and all randomness comes from a generator seeded with
-the number. A training can thus be resumed at any sample, whichever process prepares it.
+A number maps to a position in an epoch and the position to an image, or a segment is drawn; all randomness comes from a
+generator seeded with the number. A training can thus be resumed at any sample, whichever process prepares it.
 """
 
 from __future__ import annotations
 
 import bisect
 import hashlib
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -20,15 +20,19 @@ from torch.utils.data import Dataset
 from panscape.datasets.base import PanopticDataset, Sample
 from panscape.datasets.load import OnError, SkippedSample, load_sample
 from panscape.datasets.repeat_factor_sampling import epoch_order, stochastic_round
+from panscape.datasets.segment_sampling import CropChoice, SegmentSampler
 from panscape.errors import BadSampleError, InvalidArgumentError
 from panscape.panoptic import PanopticMap
 from panscape.training.profiler import SampleTimes
+from panscape.transforms import crop_around
+from panscape.transforms.resize import scaled
 
 if TYPE_CHECKING:
     from panscape.transforms import CopyPaste, Transform
 
 
 _MAX_SKIPPED = 100  # consecutive; then the cause is not a single image, and reading the whole dataset would not help
+_MAX_CHOICES = 1000  # if all images of a rare category are unusable, another category is drawn soon
 
 
 class StreamItem(NamedTuple):
@@ -40,6 +44,7 @@ class StreamItem(NamedTuple):
         name: name of the image in its dataset.
         skipped: images that could not be used for this sample.
         times: preparation time.
+        is_clamped: see :class:`~panscape.datasets.segment_sampling.Scale`.
     """
 
     image: Tensor
@@ -47,6 +52,40 @@ class StreamItem(NamedTuple):
     name: str
     skipped: list[SkippedSample]
     times: SampleTimes
+    is_clamped: bool | None = None
+
+
+@dataclass(frozen=True)
+class SegmentCrops:
+    """Crops that show what a sampler draws, at its scale.
+
+    Attributes:
+        sampler: draws segments and scales.
+        size: height and width of the crops in pixels.
+    """
+
+    sampler: SegmentSampler
+    size: tuple[int, int]
+
+    def __call__(
+        self, sample: Sample, choice: CropChoice, generator: Generator
+    ) -> tuple[Tensor, PanopticMap, bool | None]:
+        """Return the crop, and whether its scale was clamped.
+
+        Raises:
+            BadSampleError: the map has no such segment.
+        """
+        rows = choice.rows(sample.truth)
+        if not rows.any():
+            raise BadSampleError(
+                sample.name,
+                f"{sample.name}: expected a segment of category {choice.category}, as when the training began, found "
+                "none; do not change annotations during a training",
+            )
+        size = sample.truth.size
+        factor, is_clamped = self.sampler.sample_scale(choice, size, generator)
+        crop = crop_around(sample.image, sample.truth, scaled(size, factor), rows, self.size, generator)
+        return *crop, is_clamped
 
 
 class SampleStream(Dataset[StreamItem]):
@@ -59,6 +98,8 @@ class SampleStream(Dataset[StreamItem]):
         augment: returns crops of one size; all of its randomness comes from the generator.
         encode: encodes the ground truth of a crop into targets, a NamedTuple of tensors.
         seed: determines order and augmentation.
+        crops: draws which image a sample shows, at which place and scale; its crops are then augmented, and
+            ``repeats`` is not used. None samples each image once per epoch.
         repeats: float64 [N], how often each image is sampled per epoch (see
             :mod:`panscape.datasets.repeat_factor_sampling`); None for once.
         copy_paste: pastes objects of a second augmented image, with its own probability.
@@ -78,6 +119,7 @@ class SampleStream(Dataset[StreamItem]):
         encode: Callable[[PanopticMap], tuple[Tensor, ...]],
         seed: int,
         *,
+        crops: SegmentCrops | None = None,
         repeats: Tensor | None = None,
         copy_paste: CopyPaste | None = None,
         color_jitter: Transform | None = None,
@@ -90,7 +132,7 @@ class SampleStream(Dataset[StreamItem]):
         if on_error not in get_args(OnError):
             raise InvalidArgumentError(f'expected on_error "raise" or "skip", got {on_error!r}')
         self.dataset, self.augment, self.encode, self.seed = dataset, augment, encode, seed
-        self.repeats, self.copy_paste, self.color_jitter = repeats, copy_paste, color_jitter
+        self.crops, self.repeats, self.copy_paste, self.color_jitter = crops, repeats, copy_paste, color_jitter
         self.record_cut_off, self.on_error = record_cut_off, on_error
         self._starts = [0]  # sample numbers at which epochs begin, for the epochs requested so far
         self._epoch, self._order = 0, self._epoch_order(0)
@@ -101,23 +143,19 @@ class SampleStream(Dataset[StreamItem]):
         Raises:
             BadSampleError: an image cannot be used, or with "skip", no image that was tried.
         """
-        epoch, position = self.epoch_position(number)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._epoch_order(epoch)
         generator = _generator(self.seed, "sample", number)
         bad: dict[int, SkippedSample] = {}
-        for offset in range(len(self._order)):
-            index = int(self._order[(position + offset) % len(self._order)])
-            if index in bad:
+        for choice in self._candidates(number, generator):
+            if choice.image in bad:
                 continue
             started = perf_counter()
             try:
-                sample = load_sample(self.dataset, index)
-                return self._item(sample, index, generator, bad, perf_counter() - started)
+                sample = load_sample(self.dataset, choice.image)
+                return self._item(sample, choice, generator, bad, perf_counter() - started)
             except BadSampleError as error:
                 if self.on_error == "raise":
                     raise
-                bad[index] = SkippedSample(error.image, error.reason)
+                bad[choice.image] = SkippedSample(error.image, error.reason)
             if len(bad) == _MAX_SKIPPED:
                 break
         last = list(bad.values())[-1]
@@ -126,6 +164,28 @@ class SampleStream(Dataset[StreamItem]):
             last.reason,
             f"{len(bad)} consecutive images, of {self.length} in all, could not be used; this is the last of them",
         )
+
+    def _candidates(self, number: int, generator: Generator) -> Iterator[CropChoice]:
+        """Yield what a sample may show, the first choice first."""
+        epoch, position = self.epoch_position(number)
+        if self.crops is not None:
+            yield from (self.crops.sampler.sample(generator) for _ in range(_MAX_CHOICES))
+            return
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._epoch_order(epoch)
+        for offset in range(len(self._order)):
+            yield CropChoice(int(self._order[(position + offset) % len(self._order)]))
+
+    def _augment(
+        self, sample: Sample, choice: CropChoice, generator: Generator
+    ) -> tuple[Tensor, PanopticMap, bool | None]:
+        if self.record_cut_off:
+            cut_off = torch.zeros(len(sample.truth), 4, dtype=torch.bool)
+            sample = replace(sample, truth=replace(sample.truth, cut_off=cut_off))
+        if self.crops is None:
+            return *self.augment(sample.image, sample.truth, generator), None
+        image, truth, is_clamped = self.crops(sample, choice, generator)
+        return *self.augment(image, truth, generator), is_clamped
 
     def epoch_position(self, number: int) -> tuple[int, int]:
         """Return the epoch of a sample number and its position in that epoch's order."""
@@ -145,35 +205,36 @@ class SampleStream(Dataset[StreamItem]):
     def _item(
         self,
         sample: Sample,
-        index: int,
+        choice: CropChoice,
         generator: Generator,
         bad: dict[int, SkippedSample],
         read_seconds: float,
     ) -> StreamItem:
         started = perf_counter()
-        image, truth = self._augmented(sample, generator)
+        image, truth, is_clamped = self._augment(sample, choice, generator)
         if self.copy_paste is not None and float(torch.rand(1, generator=generator)) < self.copy_paste.probability:
-            other_index = (index + int(torch.randint(1, max(2, self.length), (1,), generator=generator))) % self.length
+            other_choice = self._other(choice, generator)
             try:
-                other = load_sample(self.dataset, other_index)
+                pasted = self._augment(load_sample(self.dataset, other_choice.image), other_choice, generator)
             except BadSampleError as error:
                 if self.on_error == "raise":
                     raise
-                bad[other_index] = SkippedSample(error.image, error.reason)
+                bad[other_choice.image] = SkippedSample(error.image, error.reason)
             else:
-                image, truth = self.copy_paste(image, truth, *self._augmented(other, generator), generator)
+                image, truth = self.copy_paste(image, truth, *pasted[:2], generator)
         if self.color_jitter is not None:
             image, truth = self.color_jitter(image, truth, generator)
         augmented = perf_counter()
         targets = self.encode(truth)
         times = SampleTimes(read_seconds, augmented - started, perf_counter() - augmented)
-        return StreamItem(image, targets, sample.name, list(bad.values()), times)
+        return StreamItem(image, targets, sample.name, list(bad.values()), times, is_clamped)
 
-    def _augmented(self, sample: Sample, generator: Generator) -> tuple[Tensor, PanopticMap]:
-        truth = sample.truth
-        if self.record_cut_off:
-            truth = replace(truth, cut_off=torch.zeros(len(truth), 4, dtype=torch.bool))
-        return self.augment(sample.image, truth, generator)
+    def _other(self, choice: CropChoice, generator: Generator) -> CropChoice:
+        """Draw the sample whose objects are pasted."""
+        if self.crops is not None:
+            return self.crops.sampler.sample(generator)
+        distance = int(torch.randint(1, max(2, self.length), (1,), generator=generator))
+        return CropChoice((choice.image + distance) % self.length)
 
 
 def _generator(seed: int, purpose: str, number: int) -> Generator:

@@ -6,7 +6,7 @@ import errno
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -64,7 +64,7 @@ class Reporter:
         self._bar = ProgressBar("training", steps, done=self._step, clock=clock)
         self._exits = ExitStack()
         self._has_warned = False
-        self._losses, self._grad_norm = _Means(), _Means()
+        self._losses, self._grad_norm, self._clamp_rate = _Means(), _Means(), _Means()
         self._pace = _Pace()
 
     def __enter__(self) -> Self:
@@ -88,6 +88,7 @@ class Reporter:
         rate: float,
         images: int,
         grad_norm: Tensor | float | None = None,
+        is_clamped: Sequence[bool] = (),
     ) -> None:
         """Record a completed step; waits for the device only every ``log_every`` steps.
 
@@ -100,11 +101,14 @@ class Reporter:
             rate: the learning rate.
             images: number of images in the step's batch, over all processes.
             grad_norm: norm of all gradients before clipping.
+            is_clamped: for each thing of this process whose scale was drawn, whether the scale was clamped.
         """
         self._step = step
         self._losses.add(losses)
         if grad_norm is not None:
             self._grad_norm.add({"": grad_norm})
+        for flag in is_clamped:
+            self._clamp_rate.add({"": float(flag)})
         if step % self._log_every == 0 or step == self._steps:
             self._report(step, rate, images)
         else:
@@ -179,6 +183,9 @@ class Reporter:
         speed, left = self._pace.take(self._clock(), self._steps - step)
         total = sum(losses.values())
         parts = ", ".join(f"{name} {_short(value)}" for name, value in [*losses.items(), ("total", total)])
+        clamp_rate = self._clamp_rate.take().get("")
+        if clamp_rate is not None:
+            parts += f", clamped scales {format_percent(clamp_rate)} %"
         pace = [f"rate {_scientific(rate)}"] + ([] if speed is None else [f"{speed:.1f} images/s"])
         if self._bar.is_shown:
             self._bar.show("; ".join([*pace[::-1], parts]))
@@ -186,6 +193,8 @@ class Reporter:
         line = "; ".join([f"step {step}/{self._steps}: {parts}", *pace])
         self._log_line(line, logging.DEBUG if self._bar.is_shown else logging.INFO)
         numbers = {"total": total, "rate": rate, "grad_norm": grad_norm, "images_per_second": speed}
+        if clamp_rate is not None:
+            numbers["clamp_rate"] = clamp_rate
         rounded = {name: None if value is None else _rounded(value) for name, value in numbers.items()}
         means = {name: _rounded(value) for name, value in losses.items()}
         scalars = {f"loss/{name}": value for name, value in losses.items()} | {
@@ -194,6 +203,8 @@ class Reporter:
             "training/gradient norm": grad_norm,
             "training/images per second": speed,
         }
+        if clamp_rate is not None:
+            scalars["training/clamp rate"] = clamp_rate
         self._write({"step": step, "time": self._seconds(), "losses": means, **rounded}, step, scalars)
 
     def _seconds(self) -> float:
@@ -243,6 +254,7 @@ class NullReporter(Reporter):
         rate: float,
         images: int,
         grad_norm: Tensor | float | None = None,
+        is_clamped: Sequence[bool] = (),
     ) -> None:
         """Do nothing."""
 
