@@ -31,8 +31,8 @@ class FileOptions:
     """Predictions of any tool in files, instead of a MODEL."""
 
     predictions: Annotated[Path | None, arg(metavar="DIR_OR_JSON", help_behavior_hint="")] = None
-    """A COCO panoptic JSON, or a folder with one such JSON, Cityscapes *_instanceIds.png, arrays of transformers (.npz,
-    or .npy and .json) or semantic masks."""
+    """A COCO panoptic JSON, or a folder with one such JSON, Cityscapes *_instanceIds.png, annotations of IDD, arrays of
+    transformers (.npz, or .npy and .json) or semantic masks."""
 
     gt: Annotated[Path | None, arg(metavar="DIR_OR_JSON", help_behavior_hint="")] = None
     """Ground truth of --predictions, in one of the same formats."""
