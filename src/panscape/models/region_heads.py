@@ -248,14 +248,16 @@ class RegionHeads(nn.Module):
     def _present(self, boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the rows of boxes [B, N, 4] with area, and image and box of each; in training at least two boxes.
 
-        Norms cannot work on fewer. Missing boxes are the whole first image, after the others; they are in no output.
+        Norms cannot work on fewer. Missing boxes are the whole first image, after the others; they are in no output. A
+        graph takes all rows, so that its shapes do not depend on the image.
         """
         flat = boxes.flatten(0, 1)
-        rows = has_area(flat).nonzero()[:, 0]
+        if torch.compiler.is_exporting():
+            rows = torch.arange(flat.shape[0], device=flat.device)
+        else:
+            rows = has_area(flat).nonzero()[:, 0]
         image, present = rows // boxes.shape[1], flat[rows]
-        num_missing = int(torch.compiler.is_exporting())  # in a graph one more, as it does not know that some layers
-        if self.training:  # take an empty batch
-            num_missing = max(0, _FEWEST_REGIONS - rows.shape[0])
+        num_missing = max(0, _FEWEST_REGIONS - rows.shape[0]) if self.training else 0
         if num_missing:
             whole = flat.new_tensor([[0, 0, size[1], size[0]]]).expand(num_missing, 4)
             image = torch.cat([image, image.new_zeros(num_missing)])
@@ -270,12 +272,13 @@ def _stacked(parts: Sequence[Tensor], length: int) -> Tensor:
 
 def _scattered(values: Tensor, rows: Tensor, boxes: Tensor) -> Tensor:
     """Return values [B, N, ...] with those of the given rows; the values of missing boxes have a gradient of 0."""
-    result = values.new_zeros(boxes.shape[0] * boxes.shape[1], *values.shape[1:])
-    num = rows.shape[0]
-    result = result.index_put((rows,), values[:num])
+    num, flat = rows.shape[0], boxes.flatten(0, 1)
+    is_box = has_area(flat[rows]).view(-1, *(1 for _ in values.shape[1:]))  # a graph has all rows
+    result = values.new_zeros(flat.shape[0], *values.shape[1:])
+    result = result.index_put((rows,), torch.where(is_box, values[:num], 0))
     if values.shape[0] > num:
         result = result + 0 * values[num:].sum()
-    return result.view(boxes.shape[0], boxes.shape[1], *values.shape[1:])
+    return result.view(*boxes.shape[:2], *values.shape[1:])
 
 
 def _detections(

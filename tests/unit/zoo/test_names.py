@@ -102,7 +102,10 @@ def test_a_bundled_name_is_no_path(asked: list[str]) -> None:
             {"options": {"representation": {"part": "CenterDecoding", "thresold": 0.3, "top_k": 9}}},
             "unknown option of CenterDecoding 'thresold'; did you mean threshold? known: align_corners, compat, ",
         ),
-        ({"options": {"representation": {"part": "Centres"}}}, "unknown part 'Centres'; known: Anchors, CenterDecoding, "),
+        (
+            {"options": {"representation": {"part": "Centres"}}},
+            "unknown part 'Centres'; known: Anchors, CenterDecoding, ",
+        ),
         ({"model": "swiftnet_next"}, "unknown model 'swiftnet_next'"),
         ({"labels": {"name": "x", "categories": []}}, "label space 'x' has no category"),
     ],
