@@ -50,15 +50,14 @@ def test_seamsegs_pooling_continues_the_border_and_takes_boxes_below_a_pixel(pyr
     pyramid = [level.requires_grad_() for level in pyramid]
     pooled = pool_regions(pyramid, (4, 8, 16, 32), boxes, image, 14, "seamseg")
     steps = (torch.arange(14) + 0.5) / 14
-    levels, expected = region_levels(boxes, (4, 8, 16, 32)), []
+    levels, alone = region_levels(boxes, (4, 8, 16, 32)), []
     assert levels.tolist() == [1, 0, 0, 3]
     for box, b, level in zip(boxes, image, levels, strict=True):
         shift = 0.5 * 4 * 2**level  # half a cell of the level, in pixels
         x, y = ((box[:2] + (box[2:] - box[:2]) * steps[:, None] - 0.5 + shift) / sides * 2 - 1).T
-        grid = torch.stack([x.expand(14, 14), y[:, None].expand(14, 14)], dim=2)
-        expected.append(
-            F.grid_sample(pyramid[level][b : b + 1], grid[None], padding_mode="border", align_corners=False)
-        )
+        grid = torch.stack([x.expand(14, 14), y[:, None].expand(14, 14)], dim=2)[None]
+        alone.append(F.grid_sample(pyramid[level][b, None], grid, padding_mode="border", align_corners=False))
+    expected = torch.cat(alone)
     torch.testing.assert_close(pooled, expected, atol=1e-5, rtol=1e-5)
     found, known = (torch.autograd.grad(r.square().sum(), pyramid, allow_unused=True) for r in (pooled, expected))
     for one, other in zip(found, known, strict=True):
