@@ -280,6 +280,7 @@ class _Run:
                 shortest_side=recipe.sampling.shortest_side,
                 scale=recipe.augmentation.scale,
                 thing_scale=recipe.sampling.thing_scale,
+                level_side=self.state.model.level_side,
             )
         if recipe.sampling.repeat_threshold:
             categories = categories_of(self.train_set, on_error=options.on_error)
