@@ -30,6 +30,7 @@ _REFUSALS = (
     struct.error,
 )
 _MAX_DEPTH = 4  # of keys that lead to a state dict
+_SEAMSEG_PARTS = ("body", "rpn_head", "roi_head", "sem_head")  # seamseg saves the state of each part of its network
 _TORCH_HEADS = (b"PK", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19")  # its zip archives, and its legacy format
 _PICKLE_HEADS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -37,7 +38,7 @@ _PICKLE_HEADS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     """Read a state dict from a checkpoint, bare or under keys as training frameworks write it.
 
-    Of several, that under "model", "state_dict" or both is taken.
+    Of several, that under "model", "state_dict" or both is taken. Those of seamseg's four parts are joined.
 
     Args:
         path: a ``.pkl`` file of NumPy's arrays, as detectron2 publishes weights, a ``.safetensors`` file, or else a
@@ -57,7 +58,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
         raise UnreadableFileError(path, f"expected a {kind} checkpoint, but {error}; check the path") from error
     except _REFUSALS as error:
         raise UnreadableFileError(path, f"expected a {kind} checkpoint of {_why_not_read(path, error)}") from error
-    states = _states(content)
+    states = _joined(_states(content))
     usual = [keys for keys in (("model",), ("state_dict",), ("model", "state_dict")) if keys in states]
     if len(states) == 1 or usual:
         return states[usual[0] if usual else next(iter(states))]
@@ -87,6 +88,16 @@ def _states(content: Any) -> dict[tuple[str, ...], dict[str, Tensor]]:
         else:
             parts += [((*keys, key), value) for key, value in part.items()]
     return found
+
+
+def _joined(states: dict[tuple[str, ...], dict[str, Tensor]]) -> dict[tuple[str, ...], dict[str, Tensor]]:
+    """Return state dicts, those of the parts of seamseg's network as one, under the keys above them."""
+    for keys in states:
+        above = keys[:-1]
+        parts = {part: states.get((*above, part)) for part in _SEAMSEG_PARTS}
+        if all(parts.values()):
+            return {above: {f"{part}.{name}": t for part, state in parts.items() for name, t in (state or {}).items()}}
+    return states
 
 
 def _shown(keys: tuple[str, ...]) -> str:

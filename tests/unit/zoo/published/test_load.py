@@ -22,6 +22,8 @@ from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.zoo.published.identify import identify
 from panscape.zoo.published.load import create_published
 from panscape.zoo.published.panoptic_deeplab import panoptic_deeplab_key
+from panscape.zoo.published.panoptic_fpn import panoptic_fpn_key
+from panscape.zoo.published.seamless import seamless_key
 from panscape.zoo.published.swiftnet import swiftnet_key
 
 KEYS = Path(__file__).parents[3] / "parity"
@@ -57,9 +59,12 @@ NETWORKS: list[tuple[Callable[[], dict[str, Tensor]], str, dict[str, Any]]] = [
     (lambda: numbered(released_shapes("detectron2_r52")), "panoptic_deeplab_r52", {}),
     (lambda: numbered(released_shapes("standalone_r50")), "panoptic_deeplab_r50", {"compat": "standalone"}),
     (lambda: numbered(released_shapes("standalone_mobilenetv2")), "panoptic_deeplab_mobilenetv2", {}),
+    (partial(named_by, panoptic_fpn_key, "panoptic_fpn_r50"), "panoptic_fpn_r50", {"compat": "detectron2"}),
+    (partial(named_by, panoptic_fpn_key, "panoptic_fpn_r101"), "panoptic_fpn_r101", {"compat": "detectron2"}),
     *(
         (partial(named_by, key, name, **options), name, options)
         for key, name, options in (
+            (seamless_key, "seamless_r50", {}),
             (swiftnet_key, "swiftnet_r18", {"levels": 2}),
             (swiftnet_key, "swiftnet_r18", {"levels": 1}),
             (swiftnet_key, "swiftnet_r18", {"context": "spp"}),
@@ -122,9 +127,15 @@ def test_networks_that_were_not_published(tmp_path: Path) -> None:
     torch.save({"net.a": torch.zeros(1)}, path)
     with pytest.raises(UnreadableFileError, match=r"not those of a published network \(net\.a, \.\.\.\); publ"):
         load(path)
-    # Panoptic FPN: detectron2 gives its semantic head the name that Panoptic-DeepLab's has.
-    torch.save({"sem_seg_head.predictor.weight": torch.zeros(54, 128, 1, 1)}, path)
-    with pytest.raises(UnreadableFileError, match="a semantic head of detectron2 but no head of centres; published"):
+    # DeepLabV3+: detectron2 gives its semantic head the name that Panoptic-DeepLab's has.
+    semantic = {"sem_seg_head.predictor.weight": torch.zeros(54, 128, 1, 1)}
+    torch.save(semantic, path)
+    with pytest.raises(UnreadableFileError, match="of detectron2 but no head of centres or masks; published"):
+        load(path)
+    # Its Panoptic FPN with a cascade of heads.
+    heads = ("mask_head.predictor.weight", "box_predictor.0.cls_score.weight")
+    torch.save(semantic | {f"roi_heads.{head}": torch.zeros(80, 1) for head in heads}, path)
+    with pytest.raises(UnreadableFileError, match="Panoptic FPN on a backbone or with heads that are not known here"):
         load(path)
     torch.save({"conv1.weight": torch.zeros(1)}, path)
     with pytest.raises(UnreadableFileError, match="expected a complete network, got a backbone alone; train with"):
