@@ -125,7 +125,7 @@ def load_partial(model: PanopticModel, name_or_path: str | Path) -> LoadReport:
     if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
         from panscape.zoo.published.load import published_state
 
-        return load_matching(model, published_state(Path(name_or_path)), Path(name_or_path))
+        return load_matching(model, published_state(Path(name_or_path), model), Path(name_or_path))
     saved = _open(name_or_path)
     report = load_matching(model, saved.read(), saved.path)
     return report if saved.step is None else report._replace(line=f"{report.line}, as of step {saved.step}")

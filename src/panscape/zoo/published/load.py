@@ -175,11 +175,12 @@ def create_published(
     return result.eval()
 
 
-def published_state(path: Path) -> dict[str, Tensor]:
+def published_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:
     """Return the tensors of a published checkpoint under the names of our models, independently of label spaces.
 
     Args:
         path: as for :func:`load_published`. The names of a backbone alone get the prefix "backbone.".
+        start_of: the model that training will start with these weights; a different input normalisation is logged.
 
     Raises:
         UnreadableFileError: see :func:`create_published`.
@@ -195,6 +196,14 @@ def published_state(path: Path) -> dict[str, Tensor]:
         space = _placeholder(found, network.num_categories)
     model = create_model(network.model, space, **network.options)
     _load(model, found, path)
+    if model.normalization != start_of.normalization:
+        _logger.warning(
+            "%s: its network was trained with input normalization %r, expected %r as in this model; training has to "
+            "adapt its layers, so expect a slower start than from weights with the same normalization",
+            path.name,
+            model.normalization,
+            start_of.normalization,
+        )
     return {name: tensor.detach() for name, tensor in unique_state_dict(model).items()}
 
 

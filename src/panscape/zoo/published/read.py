@@ -7,6 +7,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from torch import Tensor
@@ -109,6 +110,11 @@ def _holds_arrays(path: Path) -> bool:
     return path.suffix == ".pkl" and not _head(path).startswith(_TORCH_HEADS)
 
 
+def _is_torch_archive(path: Path) -> bool:
+    with ZipFile(path) as archive:
+        return any(name.endswith("data.pkl") for name in archive.namelist())
+
+
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(16)
@@ -127,6 +133,8 @@ def _why_not_read(path: Path, error: Exception) -> str:
         return f"{expected}, but the file is empty; download it again"
     if isinstance(error, UnsafePickleError):
         return f"{expected}, but it holds other Python objects, which could run code ({error}); {trust}"
+    if head.startswith(b"PK") and is_zipfile(path) and not _is_torch_archive(path):
+        return f"{expected}, but this is an archive of other files; unpack it and pass the checkpoint in it"
     if not head.startswith((b"PK", *_PICKLE_HEADS)):
         return f"{expected}, but this is another kind of file (a web page or text, perhaps); download it again"
     if isinstance(error, MemoryError):

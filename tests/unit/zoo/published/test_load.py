@@ -105,7 +105,7 @@ def test_released_models_load_without_their_data(
     assert representation.decoding.stuff_area == (2048 if num == 19 else 4096)
 
 
-def test_other_categories_must_be_named(tmp_path: Path) -> None:
+def test_other_categories_must_be_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "model_final.pth"
     torch.save(swiftnet(26), path)
     with pytest.raises(InvalidArgumentError, match=r"has 26 categories without names; pass their label space"):
@@ -117,9 +117,21 @@ def test_other_categories_must_be_named(tmp_path: Path) -> None:
     # To start from it, what the categories are does not matter.
     other = create_model("swiftnet_r18", "cityscapes")
     taken = zoo.load_partial(other, path)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
     assert "2 new, as of another shape: semantic.2.bias ([26] there, [19] here), semantic.2.weight" in taken.line
     for name in taken.names:
         assert torch.equal(other.state_dict()[name], model.state_dict()[name]), name
+
+
+def test_a_start_from_weights_for_other_inputs_is_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "realtime.pth"
+    torch.save(numbered(shapes_of("rtps_r50_keys.txt")), path)
+    model = create_model("dense_detections", "town", backbone="residual_xs")
+    zoo.load_partial(model, path)
+    (note,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert note.startswith(
+        "realtime.pth: its network was trained with input normalization 'caffe', expected 'imagenet'"
+    )
 
 
 def test_networks_that_were_not_published(tmp_path: Path) -> None:
