@@ -41,8 +41,8 @@ class FileOptions:
     """Folder of the images, to show them in the --report of --predictions."""
 
     compare: Annotated[tuple[Path, ...], arg(metavar="A.json B.json ...", help_behavior_hint="")] = ()
-    """Compare files written by --out, instead of --predictions: one row for each, and the changes from the first to the
-    last and whether they are significant; --report writes them to a page and draws AP by size."""
+    """Compare files written by --out, instead of --predictions: a row for each, and the changes from the first to the
+    last and whether they are significant; --report writes a page with AP by size."""
 
 
 def is_files_mode(command: Evaluate) -> bool:

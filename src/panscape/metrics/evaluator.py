@@ -41,7 +41,9 @@ _OPTIONAL = {
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport(Report):
-    """The report of an :class:`Evaluator`; ``str()`` returns tables in percent: groups, categories, optional metrics.
+    """The report of an :class:`Evaluator`; ``str()`` returns tables in percent.
+
+    The tables are groups, categories, optional metrics, and with average precision one row of what papers report.
 
     Attributes:
         panoptic: PQ, SQ and RQ.
@@ -94,17 +96,18 @@ class EvaluationReport(Report):
             ("objects of the map", self.instances), ("objects before fusion", self.instances_before_fusion)
         )
         tables += _titled(("iIoU of the map", self.instance_iou), ("iIoU of the semantic head", self.instance_iou_head))
-        if self.instances is not None:
-            tables.append(self._row_table(self.instances_before_fusion is not None, head is not None))
         if self.boundary is not None:
             tables.append(f"boundary quality\n{self.boundary}")
+        if self.instances is not None:
+            tables.append(self._row_table())
         return "\n\n".join(tables)
 
-    def _row_table(self, has_detections: bool, has_head: bool) -> str:
+    def _row_table(self) -> str:
+        objects = "of the map" if self.instances_before_fusion is None else "before fusion"
+        semantics = "map" if self.semantic_head is None else "semantic head"
         row = summary_row(self.to_dict())
-        sources = f"AP of objects {'before fusion' if has_detections else 'of the map'}"
-        sources += f", mIoU of the {'semantic head' if has_head else 'map'}"
-        return f"in one row: {sources}\n{format_table([[*row], [format_percent(value) for value in row.values()]])}"
+        table = format_table([[*row], [format_percent(value) for value in row.values()]])
+        return f"in one row: AP of objects {objects}, mIoU of the {semantics}\n{table}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON, without metrics that are None; None stands for nan."""

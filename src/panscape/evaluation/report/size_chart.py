@@ -16,8 +16,8 @@ from panscape.metrics.tables import format_count
 Sizes = Mapping[str, Mapping[str, Any]]
 """``by_size`` of a report of average precision as plain dicts."""
 
-WIDTH, HEIGHT = 760, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 22, 96  # margins for the titles and ticks of the axes
+_WIDTH, _HEIGHT = 760, 414
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 22, 110  # margins for axes, and for numbers beside points
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
 _RANGE = ("smallest", "largest", "num_objects")
 _MOST_LABELLED = 2  # lines; the numbers at the points of more lines would overlap
@@ -52,10 +52,10 @@ def size_chart(runs: Mapping[str, Sizes]) -> dict[str, Any] | None:
     highest = max((ap for line in aps.values() for ap in line if not math.isnan(ap)), default=0.0)
     step = next((step for step in _STEPS if 6 * step >= highest), _STEPS[-1])
     num_steps = max(1, math.ceil(round(highest / step, 9)))
-    columns = [_LEFT + (WIDTH - _LEFT - _RIGHT) * (i + 0.5) / len(ranges) for i in range(len(ranges))]
+    columns = [_LEFT + (_WIDTH - _LEFT - _RIGHT) * (i + 0.5) / len(ranges) for i in range(len(ranges))]
 
     def height_of(fraction: float) -> float:
-        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * fraction / (step * num_steps)
+        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * fraction / (step * num_steps)
 
     lines = []
     for number, (name, line) in enumerate(aps.items()):
@@ -67,8 +67,8 @@ def size_chart(runs: Mapping[str, Sizes]) -> dict[str, Any] | None:
         is_gap = [math.isnan(ap) for ap in line]
         lines.append({"name": name, "number": number, "points": points, "path": _path(points, is_gap)})
     return {
-        "size": (WIDTH, HEIGHT),
-        "frame": (_LEFT, _TOP, WIDTH - _RIGHT, HEIGHT - _BOTTOM),
+        "size": (_WIDTH, _HEIGHT),
+        "frame": (_LEFT, _TOP, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM),
         "grid": [(height_of(step * i), f"{100 * step * i:.0f}") for i in range(num_steps + 1)],
         "ticks": [
             (x, name.replace("-", "\N{EN DASH}"), _extent(size), format_count(size["num_objects"], "object"))
