@@ -293,7 +293,11 @@ def fields_of(kind: type) -> dict[str, Any]:
         ("training", "`RunOptions` takes:", fields_of(RunOptions)),
         ("recipes", "and these fields:", fields_of(Recipe)),
         ("recipes", "`Augmentation` has the random transforms, in this order:", fields_of(Augmentation)),
-        ("recipes", "`Sampling` sets what is drawn, images or their segments ([how](training.md#sampling)):", fields_of(Sampling)),
+        (
+            "recipes",
+            "`Sampling` sets what is drawn, images or their segments ([how](training.md#sampling)):",
+            fields_of(Sampling),
+        ),
         ("recipes", "`Optimizer` has the settings of the optimiser:", fields_of(Optimizer)),
         ("recipes", "`Schedule` is the learning-rate schedule:", fields_of(Schedule)),
     ],
