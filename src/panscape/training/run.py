@@ -94,8 +94,8 @@ class _Run:
         self.is_first = processes.is_first
         self.train_set, self.val_set = processes.sync_call(self._data)
         self.state = self._state()
-        self.segments = processes.rank_zero(self._segment_index)
-        self.stream = processes.sync_call(self._stream)
+        segments = processes.rank_zero(self._segment_index)
+        self.stream = processes.sync_call(lambda: self._stream(segments))
         for note in processes.rank_zero(lambda: recipe.data.inspect(self.train_set, self.val_set)):
             _logger.info(note)
         processes.rank_zero(lock.acquire)
@@ -269,12 +269,12 @@ class _Run:
             return None
         return load_segment_index(self.train_set, on_error=self.options.on_error)
 
-    def _stream(self) -> SampleStream:
+    def _stream(self, segments: SegmentTable | None) -> SampleStream:
         recipe, options = self.recipe, self.options
         repeats = rarity = sampler = None
-        if self.segments is not None:
+        if segments is not None:
             sampler = SegmentSampler(
-                self.segments,
+                segments,
                 self.train_set.labels,
                 by_scale=recipe.sampling.kind == "scales",
                 shortest_side=recipe.sampling.shortest_side,
