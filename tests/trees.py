@@ -87,6 +87,50 @@ def cityscapes(root: Path, split: str = "train") -> Tree:
     )
 
 
+def idd(root: Path, split: str = "train") -> Tree:
+    """leftImg8bit/SPLIT/DRIVE/NAME_leftImg8bit.jpg, gtFine/SPLIT/DRIVE/NAME_gtFine_polygons.json; C is a crowd.
+
+    Drives have files of the same name. Stuff is painted square by square, objects over it as rectangles.
+    """
+    labels = LabelSpace.load("idd_26")
+    truths = {f"{i}_frame{i // 2:04}": truth for i, truth in enumerate(drawn_truths(labels, crowd="C").values())}
+
+    def annotate(name: str, path: Path) -> None:
+        truth = truths[name]
+        objects = [_polygon("ego vehicle", (0, 0, *truth.size))]
+        for row in sorted(range(truth.num_segments), key=lambda row: labels[truth.category[row]].is_thing):
+            category, (left, top, right, bottom) = labels[truth.category[row]], truth.boxes()[row].int().tolist()
+            if category.is_thing:
+                label = category.name + "group" * bool(truth.crowd is not None and truth.crowd[row])
+                objects.append(_polygon(label, (top, left, bottom, right)))
+                continue
+            squares = [(y, x) for y in range(top, bottom, 12) for x in range(left, right, 12)]
+            objects += [
+                _polygon(category.name, (y, x, y + 12, x + 12)) for y, x in squares if truth.ids[y, x] == row + 1
+            ]
+        content = {"imgHeight": truth.size.height, "imgWidth": truth.size.width, "objects": objects}
+        path.write_text(json.dumps(content))
+
+    def place(kind: str, name: str, ending: str) -> Path:
+        drive, _, frame = name.partition("_")
+        return root / kind / split / drive / f"{frame}_{ending}"
+
+    return _written(
+        labels,
+        truths,
+        annotate,
+        lambda n: place("leftImg8bit", n, "leftImg8bit.jpg"),
+        lambda n: place("gtFine", n, "gtFine_polygons.json"),
+    )
+
+
+def _polygon(label: str, box: tuple[int, int, int, int], deleted: int = 0) -> dict[str, object]:
+    """Describe the pixels of a half-open box (top, left, bottom, right): outlines belong to polygons."""
+    top, left, bottom, right = box
+    corners = [[left, top], [right - 1, top], [right - 1, bottom - 1], [left, bottom - 1]]
+    return {"label": label, "polygon": corners, "deleted": deleted, "draw": True, "verified": 0}
+
+
 def coco_panoptic(
     root: Path,
     labels: LabelSpace = SHAPES,

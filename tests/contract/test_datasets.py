@@ -18,6 +18,7 @@ from panscape import LabelSpace
 from panscape.datasets import (
     Cityscapes,
     CocoPanoptic,
+    IndiaDriving,
     PanopticDataset,
     Sample,
     SemanticMaskDataset,
@@ -56,6 +57,10 @@ class Case:
 CITY_LAYOUT = (
     "ROOT/leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png with ROOT/gtFine/SPLIT/CITY/NAME_gtFine_instanceIds.png, "
     "as unpacked from leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip"
+)
+IDD_LAYOUT = (
+    "ROOT/leftImg8bit/SPLIT/DRIVE/NAME_leftImg8bit.png (or .jpg) with ROOT/gtFine/SPLIT/DRIVE/"
+    "NAME_gtFine_polygons.json, as unpacked"
 )
 SIZES_DIFFER = (
     "{annotation}: expected labels of 5x7 pixels like {image}, got 48x72; "
@@ -132,6 +137,20 @@ CASES = [
             "nothing in the folders": "{images}: expected NAME_leftImg8bit (.png), found nothing; expected "
             + CITY_LAYOUT,
             "another folder": "{root}/elsewhere/leftImg8bit/train: no such folder; expected " + CITY_LAYOUT,
+        },
+    ),
+    Case(
+        "idd",
+        lambda root: IndiaDriving(root, "train"),
+        trees.idd,
+        {
+            "image missing": IMAGE_MISSING,
+            "labels missing": LABELS_MISSING,
+            "all labels missing but one": MOST_LABELS_MISSING,
+            "sizes differ": SIZES_DIFFER,
+            "image turned": TURNED,
+            "nothing in the folders": "{images}: expected NAME_leftImg8bit, found nothing; expected " + IDD_LAYOUT,
+            "another folder": "{root}/elsewhere/leftImg8bit/train: no such folder; expected " + IDD_LAYOUT,
         },
     ),
     Case(
@@ -326,5 +345,5 @@ def test_a_damaged_image_is_named(case, tmp_path):
 def test_every_damage_is_tried_on_every_dataset_that_reads_a_disk():
     # The categories of a JSON are read after the files were found, so its damages are those of the case above it.
     tried = {case.name: set(case.texts) for case in CASES if case.write and case.name != "coco_panoptic_own_categories"}
-    assert len(tried) == 9
+    assert len(tried) == 10
     assert tried == {name: set(DAMAGES) for name in tried}

@@ -81,6 +81,7 @@ def test_requested_metrics(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main([*arrays, "--report", "report.html"]) == 0
     out = capsys.readouterr().out
     assert {"iIoU", "AP", "small", "99-100%"} <= set(out.split())
+    assert "in one row: AP of objects of the map, mIoU of the map\nPQ" in out
     assert "Objects by size" in Path("report.html").read_text(encoding="utf-8")
     assert main([*arrays, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -207,6 +208,29 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert note in Path("changes.html").read_text()
 
 
+def test_several_runs_are_rows_of_a_table_and_lines_of_a_chart(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = ["evaluate", "--predictions", "arrays", "--gt", "truth.json", "--ap-sizes"]
+    assert main([*arrays, "--out", "a.json"]) == main([*arrays, "--out", "b.json"]) == 0
+    assert main([*SCORE, "--out", "plain.json"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "--compare", "a.json", "b.json", "a.json", "--report", "runs.html"]) == 0
+    out = capsys.readouterr().out
+    content = json.loads(Path("a.json").read_text())
+    row = [f"{100 * content['covering'][group]['covering']:.1f}" for group in ("all", "things", "stuff")]
+    assert out.splitlines()[1].split()[:2] == ["a.json", "(1)"]
+    assert out.splitlines()[1].split()[7:10] == row
+    assert "b.json (2) against a.json (1): PQ is the same." in out
+    assert "first: a.json (1), second: a.json (3)" in out
+    page = Path("runs.html").read_text(encoding="utf-8")
+    assert page.count(f"0-25%: AP {100 * content['instances']['by_size']['0-25%']['ap']:.1f} %") == 3 + 1
+    assert main(["evaluate", "--compare", "a.json", "b.json", "plain.json", "--report", "runs.html"]) == 0
+    assert "not all runs have it; evaluate each with --ap-sizes" in Path("runs.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["evaluate", "--compare", "a.json", "b.json", "plain.json", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["first"], line["second"]) for line in lines] == [("a.json", "b.json"), ("a.json", "plain.json")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -216,8 +240,7 @@ def test_two_runs_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -
         ),
         (["street", "--compare", "a.json", "b.json"], "got it together with a MODEL; it compares existing results"),
         (["--compare", "a.json", "b.json"], "a.json: no such file"),
-        (["--compare", "a.json"], "expected two files after --compare, of the run before and the run after, got 1; "),
-        (["--compare", "a.json", "b.json", "c.json"], "expected two files after --compare, of the run before and"),
+        (["--compare", "a.json"], "expected two or more files after --compare, got 1; "),
         (["--compare", "truth.json", "shapes.json"], "truth.json: "),
     ],
 )

@@ -31,8 +31,8 @@ class FileOptions:
     """Predictions of any tool in files, instead of a MODEL."""
 
     predictions: Annotated[Path | None, arg(metavar="DIR_OR_JSON", help_behavior_hint="")] = None
-    """A COCO panoptic JSON, or a folder with one such JSON, Cityscapes *_instanceIds.png, arrays of transformers (.npz,
-    or .npy and .json) or semantic masks."""
+    """A COCO panoptic JSON, or a folder with one such JSON, Cityscapes *_instanceIds.png, annotations of IDD, arrays of
+    transformers (.npz, or .npy and .json) or semantic masks."""
 
     gt: Annotated[Path | None, arg(metavar="DIR_OR_JSON", help_behavior_hint="")] = None
     """Ground truth of --predictions, in one of the same formats."""
@@ -40,9 +40,9 @@ class FileOptions:
     images: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder of the images, to show them in the --report of --predictions."""
 
-    compare: Annotated[tuple[Path, ...], arg(metavar="A.json B.json", help_behavior_hint="")] = ()
-    """Compare two files written by --out, instead of --predictions: reports the changes from A to B and whether they
-    are significant; --report writes them to a page."""
+    compare: Annotated[tuple[Path, ...], arg(metavar="A.json B.json ...", help_behavior_hint="")] = ()
+    """Compare files written by --out, instead of --predictions: one row for each, and the changes from the first to the
+    last and whether they are significant; --report writes them to a page and draws AP by size."""
 
 
 def is_files_mode(command: Evaluate) -> bool:
@@ -62,10 +62,9 @@ def is_files_mode(command: Evaluate) -> bool:
                 f"expected --compare alone or with --report and --json, got it together with "
                 f"{_as_options(others)}; it compares existing results"
             )
-        if len(files.compare) != 2:
+        if len(files.compare) < 2:
             raise InvalidArgumentError(
-                f"expected two files after --compare, of the run before and the run after, got {len(files.compare)}; "
-                "panscape evaluate --out FILE.json writes one"
+                "expected two or more files after --compare, got 1; panscape evaluate --out FILE.json writes one"
             )
         return True
     if not of_files and not of_model:
@@ -124,10 +123,10 @@ def run_on_files(command: Evaluate) -> int:
 
 
 def compare_files(paths: Sequence[Path], result: ResultOptions) -> int:
-    """Compare two files of results, print a table or JSON and write an HTML report if requested.
+    """Compare files of results, print tables or JSON and write an HTML report if requested.
 
     Args:
-        paths: two files written by :func:`~panscape.evaluation.results.write_results`.
+        paths: two or more files written by :func:`~panscape.evaluation.results.write_results`.
         result: output options.
 
     Returns:
@@ -139,17 +138,20 @@ def compare_files(paths: Sequence[Path], result: ResultOptions) -> int:
         InvalidArgumentError: the runs cannot be compared, or the folder of the report does not exist.
     """
     require_writable(result.report)
-    from panscape.evaluation.compare import compare, distinct_names
+    from panscape.evaluation.compare import compare, distinct_names, runs_table
     from panscape.evaluation.results import read_results
 
-    first, second = paths
-    before, after = read_results(first), read_results(second)
-    comparison = compare(before, after, names=distinct_names(first, second))
+    runs = {name: read_results(path) for name, path in zip(distinct_names(*paths), paths, strict=True)}
+    (first, before), *later = runs.items()
+    comparisons = [compare(before, run, names=(first, name)) for name, run in later]
+    last = comparisons[-1]
     if not result.json:
-        say(fitted(str(comparison)))
-    result.write(after, comparison=comparison)
+        between = [f"{each.second} against {first}: {each.sentence}" for each in comparisons[:-1]]
+        say(fitted("\n\n".join(filter(None, [runs_table(runs), *between, str(last)]))))
+    result.write(later[-1][1], comparison=last, runs=runs)
     if result.json:
-        print_json(comparison.to_dict() | {"report": result.report})
+        for each in comparisons:
+            print_json(each.to_dict() | {"report": result.report})
     return 0
 
 

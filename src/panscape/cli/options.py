@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,12 +80,20 @@ class ResultOptions:
     report: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None
     """Also write an HTML report: confidence intervals, error breakdown, worst images."""
 
-    def write(self, scores: Any, *, comparison: Comparison | None = None, images: Path | None = None) -> None:
+    def write(
+        self,
+        scores: Any,
+        *,
+        comparison: Comparison | None = None,
+        runs: Mapping[str, Any] | None = None,
+        images: Path | None = None,
+    ) -> None:
         """Write the requested files.
 
         Args:
             scores: see :func:`~panscape.evaluation.report.page.write_report`.
             comparison: see there.
+            runs: see there.
             images: see there.
         """
         if self.out is not None:
@@ -94,7 +103,7 @@ class ResultOptions:
         if self.report is not None:
             from panscape.evaluation.report.page import write_report
 
-            write_report(self.report, scores, comparison=comparison, images=images)
+            write_report(self.report, scores, comparison=comparison, runs=runs, images=images)
             if not self.json:
                 say(f"\nreport: {self.report}")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from panscape.datasets.coco_panoptic import CocoPanoptic as CocoPanoptic
     from panscape.datasets.folder import from_folder as from_folder
     from panscape.datasets.in_memory import InMemoryDataset as InMemoryDataset
+    from panscape.datasets.india_driving import IndiaDriving as IndiaDriving
     from panscape.datasets.mapillary_vistas import vistas as vistas
     from panscape.datasets.segment_index import load_segment_index as load_segment_index
     from panscape.datasets.segment_sampling import SegmentSampler as SegmentSampler
@@ -29,6 +30,7 @@ _HOME = {
     "Cityscapes": "cityscapes",
     "CocoPanoptic": "coco_panoptic",
     "InMemoryDataset": "in_memory",
+    "IndiaDriving": "india_driving",
     "PanopticDataset": "base",
     "Sample": "base",
     "SegmentSampler": "segment_sampling",

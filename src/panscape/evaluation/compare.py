@@ -8,7 +8,7 @@ in twenty purely random differences gets this verdict, so a single category amon
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from panscape.evaluation.records import ImageRecord
 from panscape.evaluation.results import Evaluation
 from panscape.metrics.error_types import ErrorType
 from panscape.metrics.protocol import PROTOCOLS
+from panscape.metrics.summary_row import SUMMARY_COLUMNS, summary_row
 from panscape.metrics.tables import format_count, format_percent, format_table
 
 _GROUPS = ("all", "things", "stuff")
@@ -270,13 +271,27 @@ def _common_records(first: Evaluation, second: Evaluation) -> tuple[list[ImageRe
     return mine, theirs
 
 
-def distinct_names(first: Path, second: Path) -> tuple[str, str]:
-    """Return the shortest distinct suffixes of two paths."""
-    for length in range(1, max(len(first.parts), len(second.parts)) + 1):
-        one, two = (str(Path(*path.parts[-length:])) for path in (first, second))
-        if one != two:
-            return one, two
-    return f"{first.name} (first)", f"{second.name} (second)"
+def distinct_names(*paths: Path) -> tuple[str, ...]:
+    """Return the shortest distinct suffixes of paths; of equal paths, numbered names."""
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
+        names = tuple(str(Path(*path.parts[-length:])) for path in paths)
+        if len(set(names)) == len(names):
+            return names
+    return tuple(f"{path.name} ({number})" for number, path in enumerate(paths, start=1))
+
+
+def summary_rows(runs: Mapping[str, Evaluation]) -> tuple[list[str], dict[str, list[float]]]:
+    """Return the columns of :data:`SUMMARY_COLUMNS` that some run has, and by name of the run its numbers, in 0..1."""
+    rows = {name: summary_row(run.to_dict()) for name, run in runs.items()}
+    columns = [column for column in SUMMARY_COLUMNS if not all(math.isnan(row[column]) for row in rows.values())]
+    return columns, {name: [row[column] for column in columns] for name, row in rows.items()}
+
+
+def runs_table(runs: Mapping[str, Evaluation]) -> str:
+    """Return a table with a row for each run, in percent; nothing if no run has a number."""
+    columns, rows = summary_rows(runs)
+    cells = [[name, *map(format_percent, values)] for name, values in rows.items()]
+    return format_table([["", *columns], *cells]) if columns else ""
 
 
 def _require_same_truth(mine: Sequence[ImageRecord], theirs: Sequence[ImageRecord]) -> None:

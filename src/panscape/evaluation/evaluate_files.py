@@ -143,7 +143,7 @@ def evaluate_files(
         InvalidAnnotationError: a JSON has another format; no prediction belongs to an image, or no ground truth can be
             used; or there is an issue and ``reading.strict`` is set.
         InvalidArgumentError: an option is out of range, or the categories are unknown; or ``ap`` is used for
-            predictions without scores, or ``ap_sizes`` for Cityscapes, whose protocol has no sizes.
+            predictions without scores.
         UnknownNameError: no label space or protocol has this name.
     """
     if reading.threads < 0:

@@ -85,7 +85,7 @@ def evaluate(
 
     Raises:
         InvalidArgumentError: the label spaces differ, there is no image, or an option is out of range; or ``ap`` is
-            used with a model without scores, or ``ap_sizes`` with Cityscapes, whose protocol has no sizes.
+            used with a model without scores.
         UnknownNameError: the model has no such oracle, or no protocol has this name.
         BadSampleError: an image cannot be used and is not to be skipped; or none can. Raised in every process.
         WorkerDiedError: a data loading process was killed.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from panscape.errors import InvalidArgumentError
 from panscape.evaluation.options import DEFAULT_OPTIONS, EvaluationOptions
 from panscape.labels import LabelSpace
 from panscape.metrics.boundary_quality import BoundaryPanopticQuality
@@ -33,15 +32,9 @@ def create_evaluator(
 
     Raises:
         UnknownNameError: no protocol has this name.
-        InvalidArgumentError: ``ap_sizes`` for the label space of Cityscapes.
     """
     chosen = options.protocol if protocol is None else protocol
     ap_protocol = default_ap_protocol(labels)
-    if options.ap_sizes and ap_protocol != "coco":
-        raise InvalidArgumentError(
-            f"expected --ap-sizes for other data than {labels.name}, whose AP protocol has no sizes; omit it, or use "
-            "the COCO protocol with InstanceAP(labels, percentiles=PERCENTILES)"
-        )
     percentiles = PERCENTILES if options.ap_sizes else ()
     counts_detections = options.measures_ap and has_detections
     return Evaluator(

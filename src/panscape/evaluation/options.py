@@ -28,11 +28,12 @@ class EvaluationOptions:
     """Also measure boundary PQ; takes longer."""
 
     ap: bool = False
-    """Also measure average precision of objects, with the protocol of Cityscapes for its data, else that of COCO."""
+    """Also measure average precision of objects, with the protocol of Cityscapes for its data, else that of COCO; and
+    print PQ, AP, mIoU, PC and PQ-dagger as one row, as in papers."""
 
     ap_sizes: bool = False
-    """Like --ap, and also between percentiles of the areas of ground-truth objects. Not for Cityscapes, whose protocol
-    has no sizes."""
+    """Like --ap, and also between percentiles of the areas of ground-truth objects, by the protocol of COCO; --report
+    draws it."""
 
     iiou: bool = False
     """Also measure instance-weighted IoU of things (iIoU), with the average sizes of the benchmark for Cityscapes, else

@@ -20,6 +20,7 @@ from panscape.formats.coco_files import save_coco as save_coco
 from panscape.formats.coco_json import load_coco_json as load_coco_json
 from panscape.formats.detectron2 import to_detectron2 as to_detectron2
 from panscape.formats.geojson import to_geojson as to_geojson
+from panscape.formats.idd import decode_idd as decode_idd
 from panscape.formats.label_divisor import decode_label_divisor as decode_label_divisor
 from panscape.formats.label_divisor import encode_label_divisor as encode_label_divisor
 from panscape.formats.label_images import load_label_image as load_label_image

@@ -43,6 +43,7 @@ from panscape.metrics.parsing_covering import (
 )
 from panscape.metrics.protocol import PROTOCOLS, Protocol
 from panscape.metrics.semantic_iou import CategoryIoU, SemanticIoU, SemanticIoUReport, count_confusion, map_of_semantic
+from panscape.metrics.summary_row import SUMMARY_COLUMNS, summary_row
 from panscape.metrics.thing_overlaps import ThingOverlaps, mask_overlaps, thing_overlaps
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "PERCENTILES",
     "PROTOCOLS",
     "SIZE_NAMES",
+    "SUMMARY_COLUMNS",
     "BoundaryPanopticQuality",
     "CategoryAP",
     "CategoryCovering",
@@ -107,5 +109,6 @@ __all__ = [
     "overlaps",
     "size_percentiles",
     "stuff_iou",
+    "summary_row",
     "thing_overlaps",
 ]

@@ -22,6 +22,7 @@ from panscape.metrics.parsing_covering import ParsingCovering, ParsingCoveringRe
 from panscape.metrics.protocol import Protocol, get_protocol
 from panscape.metrics.reports import Report
 from panscape.metrics.semantic_iou import SemanticIoU, SemanticIoUReport, map_of_semantic
+from panscape.metrics.summary_row import summary_row
 from panscape.metrics.tables import format_percent, format_table
 from panscape.ops.contingency_table import ContingencyTable
 from panscape.ops.cropped_masks import Detections
@@ -93,9 +94,17 @@ class EvaluationReport(Report):
             ("objects of the map", self.instances), ("objects before fusion", self.instances_before_fusion)
         )
         tables += _titled(("iIoU of the map", self.instance_iou), ("iIoU of the semantic head", self.instance_iou_head))
+        if self.instances is not None:
+            tables.append(self._row_table(self.instances_before_fusion is not None, head is not None))
         if self.boundary is not None:
             tables.append(f"boundary quality\n{self.boundary}")
         return "\n\n".join(tables)
+
+    def _row_table(self, has_detections: bool, has_head: bool) -> str:
+        row = summary_row(self.to_dict())
+        sources = f"AP of objects {'before fusion' if has_detections else 'of the map'}"
+        sources += f", mIoU of the {'semantic head' if has_head else 'map'}"
+        return f"in one row: {sources}\n{format_table([[*row], [format_percent(value) for value in row.values()]])}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts for JSON, without metrics that are None; None stands for nan."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -84,7 +84,8 @@ class InstanceAPReport(Report):
         ap75: at IoU 0.75.
         recall: COCO's AR: maximum recall with 1, 10 and 100 predictions per image and category, mean over thresholds
             and categories. Empty for Cityscapes.
-        by_size: by name of the size range, percentiles last if requested; empty for Cityscapes.
+        by_size: by name of the size range, percentiles last if requested. For Cityscapes, whose protocol has no sizes,
+            only percentiles, by the protocol of COCO.
         per_category: by thing category, in the order of the label space.
         curves: precision at every recall; the size ranges are all sizes, then ``by_size``. None for Cityscapes.
     """
@@ -110,7 +111,8 @@ class InstanceAPReport(Report):
             rows.append([name, *shares, str(category.num_objects), str(category.num_predictions)])
         blocks = [format_table(rows)]
         if self.by_size:
-            sizes = [["size", "AP", "AR", "objects", "pixels"]]
+            title = "size" if self.protocol == "coco" else "size (coco protocol)"
+            sizes = [[title, "AP", "AR", "objects", "pixels"]]
             for name, size in self.by_size.items():
                 end = f"to {size.largest:.0f}" if size.largest < LARGEST_AREA else "on"
                 extent = f"{size.smallest:.0f} {end}"
@@ -162,7 +164,7 @@ class InstanceAP(Metric[InstanceAPReport]):
             sizes: ranges of areas in pixels; None for COCO's small, medium and large. Must be None for Cityscapes.
             percentiles: also report AP between these percentiles of the areas of the true objects, computed over all
                 images (:func:`~panscape.metrics.object_sizes.size_percentiles`); those of All Scales' Figure 5 are
-                :data:`~panscape.metrics.object_sizes.PERCENTILES`. Must be empty for Cityscapes.
+                :data:`~panscape.metrics.object_sizes.PERCENTILES`. By the protocol of COCO also for Cityscapes.
             score: "given" uses the scores of the predictions; "one" gives all segments the same score, so that they are
                 ranked by the order of images and segments.
 
@@ -174,7 +176,7 @@ class InstanceAP(Metric[InstanceAPReport]):
             raise InvalidArgumentError(f'expected protocol "coco" or "cityscapes", got {protocol!r}')
         if score not in get_args(ScoreSource):
             raise InvalidArgumentError(f'expected score "given" or "one", got {score!r}')
-        if (sizes is not None or percentiles) and protocol != "coco":
+        if sizes is not None and protocol != "coco":
             raise InvalidArgumentError('expected sizes with protocol="coco" only; the Cityscapes protocol has no sizes')
         self.labels = labels = LabelSpace.of(labels)
         self.protocol: APProtocol = protocol
@@ -258,7 +260,10 @@ class InstanceAP(Metric[InstanceAPReport]):
                 raise InvalidArgumentError(
                     'expected sizes with protocol="coco" only; the Cityscapes protocol has no sizes'
                 )
-            return _cityscapes_report(things, self.labels)
+            report, percentiles = _cityscapes_report(things, self.labels), self._all_sizes()
+            if not percentiles:
+                return report
+            return replace(report, by_size=_coco_report(things, self.labels, percentiles).by_size)
         return _coco_report(things, self.labels, self._all_sizes() if sizes is None else _checked(sizes))
 
     def _all_sizes(self) -> dict[str, tuple[float, float]]:

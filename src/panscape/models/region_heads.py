@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from panscape.nn.region_pooling import PoolingCompat, pool_regions
+from panscape.nn.sync_batch_norm import num_missing_samples
 from panscape.ops.boxes import clip_boxes, decode_boxes, has_area
 from panscape.representations.regions import RegionRepresentation, RegionTargets
 from panscape.representations.regions.losses import (
@@ -28,7 +29,6 @@ NUM_MASK_CELLS = 28
 
 _FEATURE_CELLS = 14  # of the mask head's features; the box head's have half as many
 _HIDDEN = 1024  # width of the box head
-_FEWEST_REGIONS = 2  # that pass a head in training, as its norms need several values
 
 Norm = Callable[[int], nn.Module]
 
@@ -246,16 +246,19 @@ class RegionHeads(nn.Module):
         return _scattered(self.masks(features, things), rows, boxes)
 
     def _present(self, boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the rows of boxes [B, N, 4] with area, and image and box of each; in training at least two boxes.
+        """Return the rows of boxes [B, N, 4] with area, and image and box of each; in training enough for norms.
 
-        Norms cannot work on fewer. Missing boxes are the whole first image, after the others; they are in no output.
+        Norms cannot work on fewer; those over all processes need as many in all of them. Missing boxes are the whole
+        first image, after the others; they are in no output. A graph takes all rows, so that its shapes do not depend
+        on the image.
         """
         flat = boxes.flatten(0, 1)
-        rows = has_area(flat).nonzero()[:, 0]
+        if torch.compiler.is_exporting():
+            rows = torch.arange(flat.shape[0], device=flat.device)
+        else:
+            rows = has_area(flat).nonzero()[:, 0]
         image, present = rows // boxes.shape[1], flat[rows]
-        num_missing = int(torch.compiler.is_exporting())  # in a graph one more, as it does not know that some layers
-        if self.training:  # take an empty batch
-            num_missing = max(0, _FEWEST_REGIONS - rows.shape[0])
+        num_missing = num_missing_samples(self, rows.shape[0], flat.device)
         if num_missing:
             whole = flat.new_tensor([[0, 0, size[1], size[0]]]).expand(num_missing, 4)
             image = torch.cat([image, image.new_zeros(num_missing)])
@@ -270,12 +273,13 @@ def _stacked(parts: Sequence[Tensor], length: int) -> Tensor:
 
 def _scattered(values: Tensor, rows: Tensor, boxes: Tensor) -> Tensor:
     """Return values [B, N, ...] with those of the given rows; the values of missing boxes have a gradient of 0."""
-    result = values.new_zeros(boxes.shape[0] * boxes.shape[1], *values.shape[1:])
-    num = rows.shape[0]
-    result = result.index_put((rows,), values[:num])
+    num, flat = rows.shape[0], boxes.flatten(0, 1)
+    is_box = has_area(flat[rows]).view(-1, *(1 for _ in values.shape[1:]))  # a graph has all rows
+    result = values.new_zeros(flat.shape[0], *values.shape[1:])
+    result = result.index_put((rows,), torch.where(is_box, values[:num], 0))
     if values.shape[0] > num:
         result = result + 0 * values[num:].sum()
-    return result.view(boxes.shape[0], boxes.shape[1], *values.shape[1:])
+    return result.view(*boxes.shape[:2], *values.shape[1:])
 
 
 def _detections(

@@ -60,15 +60,12 @@ def pool_regions(
     if dtype in (torch.float16, torch.bfloat16):  # too coarse for coordinates
         levels = [features.float() for features in levels]
     level = region_levels(boxes, strides)
+    if compat == "seamseg":
+        return _sample(levels, strides, boxes, image, level, num_cells).to(dtype)
     pooled = levels[0].new_zeros(boxes.shape[0], levels[0].shape[1], num_cells, num_cells)
     for number, (features, stride) in enumerate(zip(levels, strides, strict=True)):
         rows = (level == number).nonzero()[:, 0]
-        if compat == "detectron2":
-            pooled[rows] = _align(features, stride, boxes[rows], image[rows], num_cells)
-            continue
-        for b in range(len(features)):
-            of_image = rows[image[rows] == b]
-            pooled[of_image] = _sample(features[b], stride, boxes[of_image], num_cells)
+        pooled[rows] = _align(features, stride, boxes[rows], image[rows], num_cells)
     return pooled.to(dtype)
 
 
@@ -80,20 +77,29 @@ def _align(features: Tensor, stride: int, boxes: Tensor, image: Tensor, num_cell
     return cast(Tensor, roi_align(features, rois, num_cells, 1 / stride, sampling_ratio=-1, aligned=True))
 
 
-def _sample(features: Tensor, stride: int, boxes: Tensor, num_cells: int) -> Tensor:
-    """Return one value at the centre of each cell of boxes of one image."""
-    height, width = features.shape[1:]
+def _sample(
+    levels: Sequence[Tensor], strides: Sequence[int], boxes: Tensor, image: Tensor, level: Tensor, num_cells: int
+) -> Tensor:
+    """Return one value at the centre of each cell: the weighted sum of four locations of all levels in one table."""
+    table = torch.cat([features.permute(0, 2, 3, 1).flatten(0, 2) for features in levels])
+    sizes = [(features.shape[2], features.shape[3]) for features in levels]
+    starts = [sum(len(levels[0]) * h * w for h, w in sizes[:number]) for number in range(len(sizes))]
+    stride = boxes.new_tensor(strides)[level, None, None]
+    height, width = torch.tensor(sizes, device=boxes.device)[level].unbind(1)
+    last = torch.stack([width, height], dim=1)[:, :, None] - 1
+    corners = ((boxes - 0.5) / stride[:, 0]).view(-1, 2, 2, 1)
     steps = (torch.arange(num_cells, device=boxes.device, dtype=boxes.dtype) + 0.5) / num_cells
-    # A box from pixel 0 to n covers the map from half a cell to half a cell beyond n / stride.
-    sides = [(boxes[:, [axis, axis + 2]] - 0.5) / stride + 0.5 for axis in (0, 1)]
-    x, y = (
-        (low + (high - low) * steps) * 2 / length - 1
-        for (low, high), length in (
-            (side.T[:, :, None], length) for side, length in zip(sides, (width, height), strict=True)
-        )
+    places = torch.minimum((corners[:, 0] + (corners[:, 1] - corners[:, 0]) * steps).clamp(min=0), last)
+    near = places.long()  # the locations before and after each centre, x and y
+    around = torch.stack([near, torch.minimum(near + 1, last)], dim=3)
+    after = places - near
+    weights = torch.stack([1 - after, after], dim=3)
+    (x, y), (x_weight, y_weight) = around.unbind(1), weights.unbind(1)
+    row = torch.tensor(starts, device=boxes.device)[level] + image * height * width
+    # by box, row of cells, column of cells, and the two locations on each axis
+    index = (row[:, None, None] + y * width[:, None, None])[:, :, None, :, None] + x[:, None, :, None]
+    weight = y_weight[:, :, None, :, None] * x_weight[:, None, :, None]
+    values = F.embedding_bag(
+        index.reshape(-1, 4), table, mode="sum", per_sample_weights=weight.reshape(-1, 4).to(table.dtype)
     )
-    grid = torch.stack([x[:, None].expand(-1, num_cells, -1), y[:, :, None].expand(-1, -1, num_cells)], dim=3)
-    values = F.grid_sample(
-        features[None], grid.reshape(1, -1, num_cells, 2).to(features.dtype), padding_mode="border", align_corners=False
-    )
-    return values[0].reshape(features.shape[0], boxes.shape[0], num_cells, num_cells).transpose(0, 1)
+    return values.view(boxes.shape[0], num_cells, num_cells, table.shape[1]).permute(0, 3, 1, 2)

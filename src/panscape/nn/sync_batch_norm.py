@@ -112,6 +112,26 @@ def _num_processes() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
+def num_missing_samples(network: nn.Module, num: int, device: torch.device) -> int:
+    """Return how many samples this process must add so that the BatchNorms of a network have two in training.
+
+    Norms over all processes need two in all of them together, to which the first process adds what is missing; then
+    several processes see what one sees with the whole batch. All processes must call this equally often.
+
+    Args:
+        network: a part that takes as many samples as this process happens to have.
+        num: number of samples of this process.
+        device: on which processes communicate.
+    """
+    if not network.training:
+        return 0
+    if _num_processes() == 1 or not any(isinstance(m, SyncedBatchNorm2d | nn.SyncBatchNorm) for m in network.modules()):
+        return max(0, 2 - num)
+    total = torch.tensor(num, device=device)
+    distributed.all_reduce(total)
+    return max(0, 2 - int(total)) if distributed.get_rank() == 0 else 0
+
+
 def convert_sync_batchnorm(module: nn.Module) -> nn.Module:
     """Make every BatchNorm2d in ``module`` normalise over all processes; parameters, buffers and names stay.
 

@@ -11,6 +11,7 @@ from panscape.datasets.cityscapes import CITYSCAPES_SPLITS, Cityscapes, cityscap
 from panscape.datasets.coco_panoptic import COCO_SPLITS, CocoPanoptic, coco_images, listed_images
 from panscape.datasets.folder import Subset, folder_splits_of, from_folder
 from panscape.datasets.in_memory import InMemoryDataset
+from panscape.datasets.india_driving import IDD_SPLITS, IndiaDriving, idd_images
 from panscape.datasets.mapillary_vistas import VISTAS_SPLITS, vistas, vistas_images
 from panscape.datasets.mask_folders import mask_folders_of, mask_splits
 from panscape.datasets.semantic_masks import SemanticMaskDataset, aerial, camvid
@@ -103,6 +104,32 @@ class VistasData(DataOptions):
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """See :func:`~panscape.datasets.mapillary_vistas.vistas_images`."""
         return vistas_images(_require_root(root, "training, validation and testing"), split)
+
+
+@dataclass(frozen=True)
+class IddData(DataOptions):
+    """IDD, the India Driving Dataset, as unpacked.
+
+    ::
+
+        DATA/leftImg8bit/{train,val}/DRIVE/NAME_leftImg8bit.png (or .jpg)
+        DATA/gtFine/{train,val}/DRIVE/NAME_gtFine_polygons.json
+
+    Images of ``test`` can be predicted. ``NAME_gtFine_instancelevel3Ids.png`` of the published tools are read instead
+    of the polygons if they exist.
+    """
+
+    def splits(self, root: Path | None) -> Splits:
+        """See :data:`~panscape.datasets.india_driving.IDD_SPLITS`."""
+        return IDD_SPLITS
+
+    def load(self, root: Path | None, split: str) -> PanopticDataset:
+        """See :class:`~panscape.datasets.india_driving.IndiaDriving`."""
+        return IndiaDriving(_require_root(root, "leftImg8bit and gtFine"), split)
+
+    def images(self, root: Path | None, split: str) -> list[ImageFile]:
+        """See :func:`~panscape.datasets.india_driving.idd_images`."""
+        return idd_images(_require_root(root, "leftImg8bit"), split)
 
 
 @dataclass(frozen=True)

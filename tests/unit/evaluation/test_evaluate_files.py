@@ -314,12 +314,10 @@ def test_average_precision(tmp_path: Path, truth: Path, truths: Any, predictions
         evaluate_files(path, truth, options=EvaluationOptions(ap=True))
 
 
-def test_average_precision_by_size_is_not_for_cityscapes(tmp_path: Path) -> None:
+def test_instance_ids_have_no_scores_for_average_precision(tmp_path: Path) -> None:
     cityscapes = LabelSpace.load("cityscapes")
     maps = {"a_000000_000000": PanopticMap(torch.ones(8, 8, dtype=torch.int32), torch.tensor([13]))}
     folder = write_instance_ids(tmp_path / "gtFine", maps, cityscapes)
-    with pytest.raises(InvalidArgumentError, match="expected --ap-sizes for other data than cityscapes"):
-        evaluate_files(folder, folder, options=EvaluationOptions(ap_sizes=True))
     with pytest.raises(InvalidArgumentError, match="Cityscapes instance ids have no"):
         evaluate_files(folder, folder, options=EvaluationOptions(ap=True))
     report = evaluate_files(folder, folder, options=EvaluationOptions(iiou=True)).report.instance_iou

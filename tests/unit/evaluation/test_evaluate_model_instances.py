@@ -104,8 +104,6 @@ def test_the_rules_are_those_of_the_label_space() -> None:
 
     assert evaluate(ColorModel(cityscapes), Streets(1), workers=0, options=AP).instances.protocol == "cityscapes"
     assert evaluate(ColorModel(), Shifted(1), workers=0, options=AP).instances.protocol == "coco"
-    with pytest.raises(InvalidArgumentError, match="expected --ap-sizes for other data than cityscapes"):
-        evaluate(ColorModel(cityscapes), Streets(1), workers=0, options=EvaluationOptions(ap_sizes=True))
 
 
 def test_a_model_without_scores_raises_an_error() -> None:

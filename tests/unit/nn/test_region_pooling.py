@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
 from panscape.nn.region_pooling import pool_regions, region_levels
@@ -40,6 +41,27 @@ def test_seamsegs_pooling_is_a_shifted_roi_align_inside_the_image(pyramid):
         roi = torch.cat([image[row : row + 1].float(), boxes[row] - 0.5])[None]
         expected = roi_align(pyramid[level[row]], roi, 14, 1 / stride, sampling_ratio=1, aligned=False)
         assert (pooled[row] - expected[0]).abs().max() < 2e-4
+
+
+def test_seamsegs_pooling_continues_the_border_and_takes_boxes_below_a_pixel(pyramid):
+    """Values and gradients of a grid sample of one image and level at a time."""
+    boxes = torch.tensor([[-30.0, -9, 20, 300], [500, 250, 700, 300], [3, 3, 3.5, 3.2], [0, 0, 900, 600]])
+    image, sides = torch.tensor([0, 1, 1, 0]), torch.tensor([[512.0, 256]])
+    pyramid = [level.requires_grad_() for level in pyramid]
+    pooled = pool_regions(pyramid, (4, 8, 16, 32), boxes, image, 14, "seamseg")
+    steps = (torch.arange(14) + 0.5) / 14
+    levels, alone = region_levels(boxes, (4, 8, 16, 32)), []
+    assert levels.tolist() == [1, 0, 0, 3]
+    for box, b, level in zip(boxes, image, levels, strict=True):
+        shift = 0.5 * 4 * 2**level  # half a cell of the level, in pixels
+        x, y = ((box[:2] + (box[2:] - box[:2]) * steps[:, None] - 0.5 + shift) / sides * 2 - 1).T
+        grid = torch.stack([x.expand(14, 14), y[:, None].expand(14, 14)], dim=2)[None]
+        alone.append(F.grid_sample(pyramid[level][b, None], grid, padding_mode="border", align_corners=False))
+    expected = torch.cat(alone)
+    torch.testing.assert_close(pooled, expected, atol=1e-5, rtol=1e-5)
+    found, known = (torch.autograd.grad(r.square().sum(), pyramid, allow_unused=True) for r in (pooled, expected))
+    for one, other in zip(found, known, strict=True):
+        torch.testing.assert_close(one, torch.zeros_like(one) if other is None else other, atol=1e-3, rtol=1e-4)
 
 
 def test_detectron2s_pooling_is_torchvisions(pyramid):

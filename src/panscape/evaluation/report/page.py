@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from panscape.errors import PanscapeError
@@ -22,6 +22,7 @@ from panscape.evaluation.report.figures import (
     load_photo,
 )
 from panscape.evaluation.report.html import Figure, write_page
+from panscape.evaluation.report.runs import runs_values
 from panscape.evaluation.results import Evaluation
 from panscape.metrics.error_breakdown import report_errors
 from panscape.metrics.protocol import get_protocol
@@ -37,6 +38,7 @@ def write_report(
     *,
     images: str | Path | None = None,
     comparison: Comparison | None = None,
+    runs: Mapping[str, Evaluation] | None = None,
     title: str | None = None,
     num_worst: int = NUM_WORST,
     samples: int = NUM_SAMPLES,
@@ -51,6 +53,7 @@ def write_report(
             the protocol ``protocol_of(name)``, without it under that of panopticapi.
         images: a folder of the images, found by their names. Without it, and without ``photo_of``, only maps are shown.
         comparison: with another run, if any.
+        runs: the compared runs by name, if any, for one table and one chart.
         title: of the report; by default the path of the predictions, or the compared runs.
         num_worst: number of images with the lowest PQ to show.
         samples: number of draws for the intervals.
@@ -75,6 +78,7 @@ def write_report(
         title=title,
         facts=_facts(scores),
         types=sections.type_heads(),
+        runs=runs_values(runs or {}),
         comparison=comparison and comparison_values(comparison),
         result=sections.result(found),
         errors=errors(found),

@@ -13,6 +13,7 @@ from panscape.evaluation.bootstrap import Interval, Statistics, small_sample_war
 from panscape.evaluation.records import ImageRecord
 from panscape.evaluation.report.figures import TYPE_COLORS, WorstCase, count_of_type
 from panscape.evaluation.report.html import NOTHING, Figure, Name, category_name, percent_interval
+from panscape.evaluation.report.size_chart import size_chart
 from panscape.formats.issues import Issue, count_by_kind
 from panscape.labels import LabelSpace
 from panscape.metrics.error_breakdown import ErrorReport
@@ -166,16 +167,21 @@ def _by_category(found: ReportData, metric: str, name: str) -> list[float]:
     return [math.nan if value is None else value for value in values] if is_measured else []
 
 
-def objects(found: ReportData) -> list[dict[str, Any]]:
-    """Return the average precision by object size, of the map and before fusion; nothing if it was not measured."""
-    of_map, before_fusion = (found.summary.get(name, {}) for name in ("instances", "instances_before_fusion"))
-    if not of_map.get("by_size"):
-        return []
-    if not before_fusion:
-        return [{"caption": "", "rows": _sizes(of_map)}]
-    captions = ("Of the map's objects. ", "Of the objects before fusion. ")
-    reports = zip(captions, (of_map, before_fusion), strict=True)
-    return [{"caption": caption, "rows": _sizes(report)} for caption, report in reports]
+def objects(found: ReportData) -> dict[str, Any] | None:
+    """Return the average precision by object size, of the map and before fusion; None if it was not measured."""
+    reports = {
+        "objects of the map": found.summary.get("instances"),
+        "objects before fusion": found.summary.get("instances_before_fusion"),
+    }
+    measured = {name: report for name, report in reports.items() if report and report.get("by_size")}
+    if not measured:
+        return None
+    tables = [
+        {"caption": f"Of the {name}. " if len(measured) > 1 else "", "rows": _sizes(report)}
+        for name, report in measured.items()
+    ]
+    chart = size_chart({name: report["by_size"] for name, report in measured.items()})
+    return {"chart": chart, "source": " and ".join(measured), "tables": tables}
 
 
 def _sizes(report: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -12,13 +12,15 @@ from panscape.formats.keys import match_keys
 from panscape.formats.reading.base import AnnotationSource, Entry
 from panscape.formats.reading.cityscapes import find_instance_ids, open_cityscapes
 from panscape.formats.reading.coco import COCO_FORM, open_coco
+from panscape.formats.reading.idd import find_idd, open_idd
 from panscape.formats.reading.masks import CATEGORIES, find_masks, open_masks
 from panscape.formats.reading.transformers import find_arrays, open_arrays
 from panscape.input_files import find_files
 from panscape.labels import LabelSpace
 
-FORMS = """the JSON of COCO panoptic format; or a folder with one such JSON, with *_instanceIds.png of Cityscapes, or \
-with arrays (.npz, or .npy with .json), or with semantic masks (.png, .tif or .bmp)"""
+FORMS = """the JSON of COCO panoptic format; or a folder with one such JSON, with *_instanceIds.png of Cityscapes, \
+with *_gtFine_polygons.json of IDD, with arrays (.npz, or .npy with .json), or with semantic masks (.png, .tif or \
+.bmp)"""
 
 
 class EntryPair(NamedTuple):
@@ -53,14 +55,17 @@ def find_source(
     """
     if path.is_dir():
         instance_ids = find_instance_ids(path)
-        arrays = [] if instance_ids else find_arrays(path)
-        masks = [] if instance_ids or arrays or _jsons(path) else find_masks(path)
-        if (instance_ids or arrays or masks) and pngs is not None:
+        idd = [] if instance_ids else find_idd(path)
+        arrays = [] if instance_ids or idd else find_arrays(path)
+        masks = [] if instance_ids or idd or arrays or _jsons(path) else find_masks(path)
+        if (instance_ids or idd or arrays or masks) and pngs is not None:
             raise InvalidArgumentError(
                 f"expected a folder of PNGs for a JSON only, but {path} has no JSON; omit {pngs}"
             )
         if instance_ids:
             return open_cityscapes(path, instance_ids)
+        if idd:
+            return open_idd(path, idd)
         if arrays:
             return open_arrays(path, arrays)
         if masks:
