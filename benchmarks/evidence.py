@@ -5,7 +5,8 @@ Table 8: plain L1 against offset weights in 3, 4 and 8 regions; three levels wit
 boxes``: dense detections. Table 3: one tower, two towers, with levelness, with the mask loss, and training from boxes
 without masks. The light network, which is ours, is compared with the full one. ``--table relations``: PISR on
 Panoptic-DeepLab. Table 5: the base, three alternatives, relations without and with reweighting. Figure 9: 10, 20 and 50
-instances.
+instances. ``--table scales``: Table 1 and Figure 5 of panoptic segmentation at all scales: whole images, crops, and
+crops with the crop-aware box loss, scale-uniform sampling or both.
 
 Each row is a recipe of ``panscape.recipes.ablations``, trained with every seed;
 rows differ only in what their name says.
@@ -25,6 +26,7 @@ import time
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -39,7 +41,9 @@ from panscape.atomic_io import write_json
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.in_memory import InMemoryDataset
 from panscape.datasets.town import town
-from panscape.metrics import match_segments
+from panscape.labels import LabelSpace
+from panscape.metrics import InstanceAP, match_segments
+from panscape.metrics.object_sizes import PERCENTILES
 from panscape.models import PanopticModel
 from panscape.models.base import in_eval_mode
 from panscape.recipes import get_recipe
@@ -59,8 +63,9 @@ class QualityBySize:
     def __init__(self) -> None:
         self.counts = [[0.0, 0, 0, 0] for _ in range(len(EDGES) + 1)]  # sum of IoU, tp, fp, fn
 
-    def update(self, prediction: PanopticMap, truth: PanopticMap, is_thing: torch.Tensor) -> None:
+    def update(self, prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace) -> None:
         """Add one image."""
+        is_thing = [c.is_thing for c in labels]
         found = match_segments(prediction, truth)
         truth_bin, own_bin = ([bisect(EDGES, area**0.5) for area in m.areas().tolist()] for m in (truth, prediction))
         for row, iou in zip(found.truth.tolist(), found.iou.tolist(), strict=True):
@@ -72,13 +77,33 @@ class QualityBySize:
         for row in found.false_positives.tolist():
             self.counts[own_bin[row]][2] += int(is_thing[prediction.category[row]])
 
-    def pq(self) -> list[float]:
+    def scores(self) -> list[float]:
         """Return PQ for each size, pooled over categories."""
         return [iou / max(tp + fp / 2 + fn / 2, 1) for iou, tp, fp, fn in self.counts]
 
-    def objects(self) -> list[int]:
+    def objects(self) -> dict[str, int]:
         """Return the number of ground-truth objects of each size."""
-        return [tp + fn for _, tp, _, fn in self.counts]
+        names = [f"below {EDGES[0]} px", *(f"{a} to {b} px" for a, b in pairwise(EDGES)), f"above {EDGES[-1]} px"]
+        return {name: tp + fn for name, (_, tp, _, fn) in zip(names, self.counts, strict=True)}
+
+
+class PrecisionBySize:
+    """AP of the objects of the maps by size: between percentiles of the areas of all true objects."""
+
+    def __init__(self, labels: LabelSpace) -> None:
+        self.metric = InstanceAP(labels, percentiles=PERCENTILES, sizes={})
+
+    def update(self, prediction: PanopticMap, truth: PanopticMap, labels: LabelSpace) -> None:
+        """Add one image."""
+        self.metric.update(prediction, truth)
+
+    def scores(self) -> list[float]:
+        """Return AP for each size."""
+        return [size.ap for size in self.metric.compute().by_size.values()]
+
+    def objects(self) -> dict[str, int]:
+        """Return the number of ground-truth objects of each size."""
+        return {name: size.num_objects for name, size in self.metric.compute().by_size.items()}
 
 
 @dataclass(frozen=True)
@@ -130,14 +155,15 @@ def recipe_of(row: str, args: argparse.Namespace) -> Recipe:
 
 
 @torch.inference_mode()
-def quality_by_size(model: PanopticModel, val: PanopticDataset, precision: str) -> QualityBySize:
+def by_size(
+    model: PanopticModel, val: PanopticDataset, precision: str, *, percentiles: bool
+) -> QualityBySize | PrecisionBySize:
     """Evaluate every scene in the precision of the training."""
-    is_thing = torch.tensor([c.is_thing for c in val.labels])
+    sizes = PrecisionBySize(val.labels) if percentiles else QualityBySize()
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    sizes = QualityBySize()
     with in_eval_mode(model), torch.autocast(model.mean.device.type, dtype, enabled=precision != "fp32"):
         for i in range(len(val)):
-            sizes.update(model.predict(val[i].image), val[i].truth, is_thing)
+            sizes.update(model.predict(val[i].image), val[i].truth, val.labels)
     return sizes
 
 
@@ -165,12 +191,16 @@ def trained(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     )
     found = run(recipe, options)
     model = panscape.load(folder / "model.safetensors").to(args.device)
-    sizes = quality_by_size(model, recipe.data.load(None, "val"), args.precision)
+    val = recipe.data.load(None, "val")
+    sizes = by_size(model, val, args.precision, percentiles=EVIDENCE[args.table].by_percentile)
     whole, things, stuff = found.panoptic.all, found.panoptic.things, found.panoptic.stuff
     result = {
         "recipe": recipe_to_dict(recipe),
         "minutes of the last start": round((time.time() - started) / 60, 1),
-        "scores": [whole.pq, things.pq, stuff.pq, whole.sq, whole.rq, found.semantic.mean_iou, *sizes.pq()],
+        "scores": [
+            *(whole.pq, things.pq, stuff.pq, whole.sq, whole.rq, found.semantic.mean_iou, found.covering.all.covering),
+            *sizes.scores(),
+        ],
         "objects": sizes.objects(),
     }
     write_json(kept, result)
@@ -237,7 +267,6 @@ def _show(results: dict[str, list[dict[str, Any]]], args: argparse.Namespace) ->
             EVIDENCE[args.table],
             {row: [r["scores"] for r in found] for row, found in done.items()},
             first["objects"],
-            EDGES,
         )
     )
     print(text, flush=True)

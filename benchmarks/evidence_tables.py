@@ -21,11 +21,13 @@ class Evidence:
         prefix: prefix of the recipe names.
         names: display names of the rows.
         tables: rows of each table, the simplest first.
+        by_percentile: whether objects are grouped by percentiles of their area, and measured by AP, instead of PQ.
     """
 
     prefix: str
     names: Mapping[str, str]
     tables: Mapping[str, tuple[str, ...]]
+    by_percentile: bool = False
 
     @property
     def paper(self) -> dict[str, float]:
@@ -85,27 +87,36 @@ EVIDENCE = {
             "Figure 9": ("base", "k10", "pisr", "k50"),
         },
     ),
+    # Improving Panoptic Segmentation at All Scales, Table 1 and Figure 5, which is a plot without numbers.
+    "scales": Evidence(
+        "town_scales_",
+        {
+            "full": "FULL",
+            "crop": "CROP",
+            "cabb": "CROP + CABB",
+            "isus": "CROP + ISUS",
+            "cabb_isus": "CROP + CABB + ISUS",
+        },
+        {"Table 1 and Figure 5": ("full", "crop", "cabb", "isus", "cabb_isus")},
+        by_percentile=True,
+    ),
 }
-SCORES = ("PQ", "PQ things", "PQ stuff", "SQ", "RQ", "mIoU")
+SCORES = ("PQ", "PQ things", "PQ stuff", "SQ", "RQ", "mIoU", "PC")
 
 
-def report(
-    evidence: Evidence, scores: Mapping[str, Sequence[Sequence[float]]], objects: Sequence[int], edges: Sequence[int]
-) -> str:
+def report(evidence: Evidence, scores: Mapping[str, Sequence[Sequence[float]]], objects: Mapping[str, int]) -> str:
     """Return Markdown: for each of the paper's tables the scores and the differences between its rows.
 
     Args:
         evidence: definition of the rows.
-        scores: for each row and seed, values in 0..1: those of ``SCORES``, then PQ of things by size.
+        scores: for each row and seed, values in 0..1: those of ``SCORES``, then those of objects by size.
         objects: number of ground-truth objects of each size.
-        edges: boundaries between the sizes, pixels.
     """
-    sizes = [f"below {edges[0]}", *(f"{a} to {b}" for a, b in itertools.pairwise(edges)), f"above {edges[-1]}"]
-    columns = [*SCORES, *(f"{name} px" for name in sizes)]
+    columns = [*SCORES, *objects]
+    size = "AP by percentiles of the area" if evidence.by_percentile else "PQ by the square root of the area"
     parts = [
-        "Percent, mean over seeds ± half the range. The last columns are PQ of things by object size (square root of "
-        "the area); val has "
-        + ", ".join(f"{count} of {name}" for count, name in zip(objects, sizes, strict=True))
+        f"Percent, mean over seeds ± half the range. The last columns are those of objects by size: {size}; val has "
+        + ", ".join(f"{count} of {name}" for name, count in objects.items())
         + ".",
     ]
     for title, rows in evidence.tables.items():

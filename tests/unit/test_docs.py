@@ -28,6 +28,8 @@ from panscape.cli import main
 from panscape.inference.video_writer import VideoWriter
 from panscape.models.dense_detections import dense_detections
 from panscape.models.panoptic_deeplab import panoptic_deeplab
+from panscape.models.panoptic_fpn import panoptic_fpn
+from panscape.models.seamless import seamless
 from panscape.models.swiftnet import swiftnet
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_instances import CenterInstanceMaps
@@ -36,6 +38,14 @@ from panscape.recipes.published import PublishedResult, published_results
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.fusion import FusionConfig
+from panscape.representations.regions import (
+    Anchors,
+    DetectionSelection,
+    ProposalSelection,
+    RegionDecoding,
+    RegionRepresentation,
+    StageSampling,
+)
 from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling
 from panscape.training.run_options import RunOptions
 from panscape.training.schedule import Schedule
@@ -245,7 +255,8 @@ def test_blocks_are_found() -> None:
 
 # Tables of options
 
-PARTS = {kind.__name__: kind for kind in (CenterDecoding, DenseBoxDecoding, FusionConfig)}
+_REGIONS = (Anchors, DetectionSelection, ProposalSelection, RegionDecoding, StageSampling)
+PARTS = {kind.__name__: kind for kind in (CenterDecoding, DenseBoxDecoding, FusionConfig, *_REGIONS)}
 
 
 def defaults_of(kind: Callable[..., Any]) -> dict[str, Any]:
@@ -288,6 +299,16 @@ def fields_of(kind: type) -> dict[str, Any]:
             '`create_model("panoptic_deeplab", labels, ...)` takes:',
             defaults_of(panoptic_deeplab),
         ),
+        ("models/all_scales", '`create_model("seamless", labels, ...)` takes:', defaults_of(seamless)),
+        *(
+            (
+                "models/all_scales",
+                f"`{kind.__name__}` takes:",
+                {f.name: getattr(kind(), f.name) for f in fields(kind)},
+            )
+            for kind in (RegionRepresentation, RegionDecoding)
+        ),
+        ("models/panoptic_fpn", '`create_model("panoptic_fpn", labels, ...)` takes:', defaults_of(panoptic_fpn)),
         ("models/relations", "`PISR` takes:", fields_of(PISR)),
         ("models/relations", "how centres become heatmaps:", fields_of(CenterInstanceMaps)),
         ("training", "`RunOptions` takes:", fields_of(RunOptions)),
@@ -377,7 +398,7 @@ def test_every_table_of_published_results_is_compared_with_the_file() -> None:
     for page, text in PAGES.items():
         if page.startswith("models/"):
             sections += re.findall(r"^## (?:Results reported|Cost).*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert len(sections) == 7
+    assert len(sections) == 9
     for section in sections:
         tables = re.findall(r"^\|.*\bPQ\b.*\n\|[-:|]+\n", section, re.MULTILINE)
         assert len(tables) == len(re.findall("<!-- published: ", section)), tables

@@ -22,7 +22,8 @@ class Convert:
     """Convert a published checkpoint to a .safetensors file that every command accepts as a model."""
 
     file: Annotated[Positional[Path], arg(metavar="FILE", help_behavior_hint="")]
-    """Checkpoint of a whole network as its authors published it: .pth, or .pkl of detectron2. No code in it is run."""
+    """Checkpoint of a whole network as its authors published it: .pth, .pkl of detectron2, .tar of seamseg. No code in
+    it is run."""
 
     out: Annotated[Path, arg(metavar="FILE.safetensors", help_behavior_hint="(required)")]
     """File to write."""

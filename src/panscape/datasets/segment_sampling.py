@@ -19,7 +19,9 @@ from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 from panscape.transforms.random_numbers import integer, uniform
 
-_SMALLEST_SIDE = 56.0  # pixels; the levels of boxes (nn/region_pooling.py) begin at 112, 224 and 448
+LEVEL_SIDE = 112.0
+"""Side of a square box, in pixels, from which on its features are not those of the first level of a pyramid."""
+
 _NUM_LEVELS = 4
 
 
@@ -73,6 +75,7 @@ class SegmentSampler:
         shortest_side: length in pixels of the shorter side of images at scale 1; 0 for their own.
         scale: smallest and largest factor, drawn uniformly.
         thing_scale: smallest and largest factor for a level.
+        level_side: see :data:`LEVEL_SIDE`; that of the network.
 
     Raises:
         InvalidArgumentError: there are no segments.
@@ -87,6 +90,7 @@ class SegmentSampler:
         shortest_side: int = 0,
         scale: tuple[float, float] = (0.5, 2.0),
         thing_scale: tuple[float, float] = (0.25, 4.0),
+        level_side: float = LEVEL_SIDE,
     ) -> None:
         is_crowd = segments["crowd"] & np.isin(segments["category"], labels.thing_ids)
         only_crowds = np.setdiff1d(segments["category"][is_crowd], segments["category"][~is_crowd])
@@ -107,6 +111,7 @@ class SegmentSampler:
         """Category ids that are drawn, ascending."""
         self._leveled = set(labels.thing_ids) - set(only_crowds.tolist()) if by_scale else set()
         self.shortest_side, self.scale, self.thing_scale = shortest_side, scale, thing_scale
+        self.level_side = level_side
 
     def sample(self, generator: Generator) -> CropChoice:
         """Draw what to show."""
@@ -127,20 +132,22 @@ class SegmentSampler:
         if choice.position is None:
             return Scale(to_shortest * uniform(*self.scale, generator))
         low, high = self.thing_scale
-        factor = sample_side(integer(_NUM_LEVELS, generator), generator) / (choice.side * to_shortest)
+        side = sample_side(integer(_NUM_LEVELS, generator), generator, self.level_side)
+        factor = side / (choice.side * to_shortest)
         clamped = min(max(factor, low), high)
         return Scale(to_shortest * clamped, clamped != factor)
 
 
-def sample_side(level: int, generator: Generator) -> float:
+def sample_side(level: int, generator: Generator, level_side: float = LEVEL_SIDE) -> float:
     """Draw the side of a box of a level of the pyramid, log-uniformly.
 
     Args:
-        level: 0 to 3, for boxes of 56 to 112, to 224, to 448 and to 896 pixels. The first and the last level also
-            have all smaller and larger boxes, which are not drawn.
+        level: 0 to 3, by default for boxes of 56 to 112, to 224, to 448 and to 896 pixels. The first and the last level
+            also have all smaller and larger boxes, which are not drawn.
         generator: source of randomness.
+        level_side: see :data:`LEVEL_SIDE`.
     """
-    return float(_SMALLEST_SIDE * 2.0 ** (level + uniform(0, 1, generator)))
+    return float(level_side * 2.0 ** (level - 1 + uniform(0, 1, generator)))
 
 
 def _drawn(start: np.integer, end: np.integer, generator: Generator) -> int:

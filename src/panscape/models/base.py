@@ -17,6 +17,7 @@ from panscape.images import ImageSource, to_image_tensor
 from panscape.labels import LabelSpace
 from panscape.models.prediction import batches_of_one_size, require_network_input, run_network
 from panscape.models.saving import Saving
+from panscape.nn.region_pooling import LEVEL_SIDE
 from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 from panscape.representations.decoding_options import replace_options
@@ -155,6 +156,14 @@ class PanopticModel(nn.Module, Saving, ABC):
     def needs_cut_off(self) -> bool:
         """Whether the ground truth of :meth:`encode` must record at which sides crops cut segments off."""
         return False
+
+    @property
+    def level_side(self) -> float:
+        """Side of a square object in pixels, from which on it takes the second level of a pyramid from stride 4.
+
+        Scale-uniform sampling draws levels, also for networks without them.
+        """
+        return LEVEL_SIDE
 
     @property
     def decoding(self) -> Any:

@@ -28,7 +28,7 @@ NUM_MASK_CELLS = 28
 """Cells along each side of a mask."""
 
 _FEATURE_CELLS = 14  # of the mask head's features; the box head's have half as many
-_HIDDEN = 1024  # width of the box head
+_WIDENING = 4  # channels of the box head by channel of the levels
 
 Norm = Callable[[int], nn.Module]
 
@@ -85,12 +85,13 @@ class BoxHead(nn.Module):
     def __init__(self, width: int, num_things: int, norm: Norm | None, activation: nn.Module) -> None:
         super().__init__()
         cells = (_FEATURE_CELLS // 2) ** 2
-        self.fc1 = nn.Linear(cells * width, _HIDDEN, bias=norm is None)
-        self.fc2 = nn.Linear(_HIDDEN, _HIDDEN, bias=norm is None)
-        self.norm1, self.norm2 = (norm(_HIDDEN) if norm else nn.Identity() for _ in range(2))
+        hidden = _WIDENING * width
+        self.fc1 = nn.Linear(cells * width, hidden, bias=norm is None)
+        self.fc2 = nn.Linear(hidden, hidden, bias=norm is None)
+        self.norm1, self.norm2 = (norm(hidden) if norm else nn.Identity() for _ in range(2))
         self.activation = activation
-        self.category = nn.Linear(_HIDDEN, num_things + 1)
-        self.offsets = nn.Linear(_HIDDEN, 4 * num_things)
+        self.category = nn.Linear(hidden, num_things + 1)
+        self.offsets = nn.Linear(hidden, 4 * num_things)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Map [N, C, 7, 7] to logits [N, T + 1], background first, and offsets [N, T, 4]."""
@@ -154,6 +155,7 @@ class RegionHeads(nn.Module):
     ) -> None:
         super().__init__()
         self._strides = tuple(strides[:4])
+        self._level_side = representation.level_side
         self._pooling: PoolingCompat = "seamseg" if norm else "detectron2"
         activation = nn.LeakyReLU(0.01) if norm else nn.ReLU()
 
@@ -222,7 +224,7 @@ class RegionHeads(nn.Module):
         """
         rows, image, boxes = self._present(regions, size)
         num_cells = _FEATURE_CELLS if self._pooling == "seamseg" else _FEATURE_CELLS // 2
-        features = pool_regions(levels[:4], self._strides, boxes, image, num_cells, self._pooling)
+        features = pool_regions(levels[:4], self._strides, boxes, image, num_cells, self._pooling, self._level_side)
         if self._pooling == "seamseg":
             features = nn.functional.avg_pool2d(features, 2)
         category, offsets = self.boxes(features)
@@ -241,7 +243,9 @@ class RegionHeads(nn.Module):
             Logits, float [B, D, 28, 28].
         """
         rows, image, present = self._present(boxes, size)
-        features = pool_regions(levels[:4], self._strides, present, image, _FEATURE_CELLS, self._pooling)
+        features = pool_regions(
+            levels[:4], self._strides, present, image, _FEATURE_CELLS, self._pooling, self._level_side
+        )
         things = nn.functional.pad(thing.flatten()[rows], (0, present.shape[0] - rows.shape[0]))
         return _scattered(self.masks(features, things), rows, boxes)
 

@@ -166,6 +166,11 @@ class RegionModel(PanopticModel):
         return self.representation.box_loss == "crop_aware"
 
     @property
+    def level_side(self) -> float:
+        """See :attr:`RegionRepresentation.level_side`."""
+        return self.representation.level_side
+
+    @property
     def has_detections(self) -> bool:
         """True: objects are detected before they are merged into the map."""
         return True

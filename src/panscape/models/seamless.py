@@ -65,11 +65,11 @@ class MiniDeepLab(nn.Module):
         width: channels of the levels.
         num_levels: number of levels.
         num_categories: number of categories.
-        hidden: channels of each part.
     """
 
-    def __init__(self, width: int, num_levels: int, num_categories: int, hidden: int = 128) -> None:
+    def __init__(self, width: int, num_levels: int, num_categories: int) -> None:
         super().__init__()
+        hidden = width // 2
         self.contexts = nn.ModuleList(_Context(width, hidden) for _ in range(num_levels))
         self.predictor = nn.Conv2d(num_levels * hidden, num_categories, 1)
         nn.init.xavier_normal_(self.predictor.weight, 0.01)
@@ -118,7 +118,7 @@ class DeepLabV3PlusHead(nn.Module):
         width: channels of ASPP and decoder.
     """
 
-    def __init__(self, channels: Sequence[int], num_categories: int, window: tuple[int, int], width: int = 256) -> None:
+    def __init__(self, channels: Sequence[int], num_categories: int, window: tuple[int, int], width: int) -> None:
         super().__init__()
         pyramid = ASPP(
             channels[-1],
@@ -133,7 +133,7 @@ class DeepLabV3PlusHead(nn.Module):
         self.decoder = DeepLabDecoder(
             channels,
             (2, 1, 0),
-            (192, 96, 48),
+            (width * 3 // 4, width * 3 // 8, width * 3 // 16),
             pyramid,
             pyramid_width=width,
             width=width,
@@ -177,7 +177,7 @@ class Seamless(RegionModel):
             heads,
             MiniDeepLab(config.width, len(STRIDES), num_channels)
             if is_mini
-            else DeepLabV3PlusHead(backbone.channels, num_channels, window),
+            else DeepLabV3PlusHead(backbone.channels, num_channels, window, config.width),
             representation,
             semantic_from_pyramid=is_mini,
             longest_side=config.longest_side,

@@ -15,22 +15,26 @@ from torch.nn import functional as F
 
 PoolingCompat = Literal["seamseg", "detectron2"]
 
-_CANONICAL_SIDE = 224.0  # pixels of the images that the backbone was pretrained on
-_CANONICAL_STRIDE = 16  # of the level that boxes of this side take
+LEVEL_SIDE = 112.0
+"""Side of a square box, in pixels, from which on it takes stride 8 instead of 4 (the paper: stride 16 from 224 pixels
+on, the size of the images of pretraining)."""
+
+_STRIDE_BELOW = 4  # of the level of boxes below this side
 
 
-def region_levels(boxes: Tensor, strides: Sequence[int]) -> Tensor:
-    """Return the level of each box: boxes of 224 pixels take stride 16, twice as large ones twice the stride.
+def region_levels(boxes: Tensor, strides: Sequence[int], level_side: float = LEVEL_SIDE) -> Tensor:
+    """Return the level of each box: below ``level_side`` stride 4, and for each doubling of the side twice the stride.
 
     Args:
         boxes: xyxy in pixels, float [N, 4].
         strides: of the levels, each twice the one before; boxes that fit none take the first or the last.
+        level_side: see :data:`LEVEL_SIDE`.
 
     Returns:
         Index of the level, int64 [N].
     """
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1).sqrt()
-    level = torch.log2(sides * (_CANONICAL_STRIDE / strides[0]) / _CANONICAL_SIDE + 1e-6).floor()
+    level = torch.log2(sides * (2 * _STRIDE_BELOW / strides[0]) / level_side + 1e-6).floor()
     return level.clamp(0, len(strides) - 1).long()
 
 
@@ -41,6 +45,7 @@ def pool_regions(
     image: Tensor,
     num_cells: int,
     compat: PoolingCompat,
+    level_side: float = LEVEL_SIDE,
 ) -> Tensor:
     """Return the features of regions, float [N, C, num_cells, num_cells].
 
@@ -55,11 +60,12 @@ def pool_regions(
         image: index of each box's image in the batch, int64 [N].
         num_cells: cells along each side.
         compat: which of the two.
+        level_side: see :data:`LEVEL_SIDE`.
     """
     dtype = levels[0].dtype
     if dtype in (torch.float16, torch.bfloat16):  # too coarse for coordinates
         levels = [features.float() for features in levels]
-    level = region_levels(boxes, strides)
+    level = region_levels(boxes, strides, level_side)
     if compat == "seamseg":
         return _sample(levels, strides, boxes, image, level, num_cells).to(dtype)
     pooled = levels[0].new_zeros(boxes.shape[0], levels[0].shape[1], num_cells, num_cells)

@@ -1,10 +1,12 @@
 """Ablations on synthetic scenes: tables of the papers repeated with small networks.
 
-``town_...`` repeats Tables 6 and 8 of Panoptic SwiftNet, ``town_boxes_...`` Table 3 of dense detections, and
-``town_relations_...`` Table 5 and Figure 9 of PISR. Recipes differ only in their networks, and rows of one table only
-in the property they are named after. ``town_boxes_light`` is ours, for comparison with ``town_boxes_mask_loss``. The
-small networks are explained in :mod:`panscape.recipes.bundled`. docs/recipes.md has the commands of the results in
-docs/performance.md, which were measured after fewer steps than are the default here.
+``town_...`` repeats Tables 6 and 8 of Panoptic SwiftNet, ``town_boxes_...`` Table 3 of dense detections,
+``town_relations_...`` Table 5 and Figure 9 of PISR, and ``town_scales_...`` Table 1 of panoptic segmentation at all
+scales: crops have a quarter of an image's pixels, a tenth of the objects is longer than a crop, and whole images are
+halved. Recipes differ only in their networks, losses and crops, and rows of one table only in the property they are
+named after. ``town_boxes_light`` is ours, for comparison with ``town_boxes_mask_loss``. The small networks are
+explained in :mod:`panscape.recipes.bundled`. docs/recipes.md has the commands of the results in docs/performance.md,
+which were measured after fewer steps than are the default here.
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from panscape.nn.pisr_instances import CenterInstanceMaps
-from panscape.recipes.bundled import OPTIMIZER, RELATIONS, SCHEDULE, box_network, deeplab_network
+from panscape.recipes.bundled import OPTIMIZER, RELATIONS, SCHEDULE, box_network, deeplab_network, region_network
 from panscape.recipes.data_options import TownData
 from panscape.recipes.model_options import SwiftNetOptions
 from panscape.recipes.panoptic_deeplab import build_with_relations
 from panscape.recipes.table import Row
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
-from panscape.training.config import Augmentation, ModelOptions, Recipe
+from panscape.training.config import Augmentation, ModelOptions, Recipe, Sampling
 
 # Separate from that of the recipe ``town``, which is tuned for the bundled model: rows are compared with each other.
 _REPRESENTATION = CenterRepresentation(
@@ -65,3 +67,17 @@ def relations(row: Row) -> Recipe:
     """Return a row of PISR."""
     network = replace(deeplab_network("residual_xs", 32), representation=_PLAIN_L1)
     return build_with_relations(row, ablation_row(network), RELATIONS, CenterInstanceMaps())
+
+
+def scales(row: Row) -> Recipe:
+    """Return a row of panoptic segmentation at all scales."""
+    side = 128
+    is_full = row.name.endswith("_full")
+    network = region_network("residual_xs", 48, (side, side), stuff_area=100)
+    return row.build(
+        replace(
+            ablation_row(replace(network, test_scale=0.5 if is_full else 1.0)),
+            augmentation=Augmentation(crop=(side, side), scale=(0.8, 1.25) if is_full else (0.5, 2.0)),
+            sampling=Sampling("categories", shortest_side=side if is_full else 0),
+        )
+    )

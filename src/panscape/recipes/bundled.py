@@ -1,9 +1,9 @@
 """Recipes of the bundled models, and of other networks on the same images.
 
 ``town``, ``street`` and ``aerial`` train the bundled models of Panoptic SwiftNet; docs/bundled_models.md has their
-results. Their variants with dense detections (``_boxes``; ``street_boxes`` is bundled, too) and with Panoptic-DeepLab
-(``_deeplab``, and ``_deeplab_relations`` with PISR) have the same images and schedule. All commands use
-``--precision bf16``.
+results. Their variants with dense detections (``_boxes``; ``street_boxes`` is bundled, too), with Panoptic-DeepLab
+(``_deeplab``, and ``_deeplab_relations`` with PISR) and with two stages (``_scales``: Seamless with the crop-aware box
+loss) have the same images and schedule. All commands use ``--precision bf16``.
 
 Images have at most a twelfth of the pixels of Cityscapes images. Therefore dense detections have four levels at strides
 4 to 32: each has half the stride and half the largest distance of the published level in its place, and the last level
@@ -14,6 +14,10 @@ Widths of Panoptic-DeepLab are an eighth to a fifth of the published ones. Convo
 separable ones train more slowly on a CPU. Panoptic-DeepLab has no boundary weights, so the offset loss has four times
 the weight of the SwiftNet recipes, as in ``town_l1``. Synthetic street scenes have 8 objects on average and rarely more
 than 16 (Cityscapes: 18 on average), so PISR uses 20 instances instead of 50.
+
+Two stages have a quarter of the published widths. Regions take their features from stride 4 below 32 pixels, not below
+112, and from twice the stride for each doubling; anchors have half the published size in strides. Fewer regions are
+proposed and sampled: 300 and 64 per image instead of 1000 and 512.
 """
 
 from __future__ import annotations
@@ -25,12 +29,24 @@ from panscape.nn.pisr import PISR
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.recipes.data_options import AerialData, CamVidData, TownData
-from panscape.recipes.model_options import DenseDetectionsOptions, PanopticDeepLabOptions, SwiftNetOptions
+from panscape.recipes.model_options import (
+    DenseDetectionsOptions,
+    PanopticDeepLabOptions,
+    SeamlessOptions,
+    SwiftNetOptions,
+)
 from panscape.recipes.panoptic_deeplab import build_with_relations
 from panscape.recipes.table import Row
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.fusion import FusionConfig
+from panscape.representations.regions import (
+    Anchors,
+    ProposalSelection,
+    RegionDecoding,
+    RegionRepresentation,
+    StageSampling,
+)
 from panscape.training.config import Augmentation, Optimizer, Recipe
 from panscape.training.schedule import Schedule
 
@@ -165,6 +181,19 @@ def deeplab(row: Row) -> Recipe:
     return build_with_relations(row, replace(base, model=model), RELATIONS, CenterInstanceMaps())
 
 
+def scales(row: Row) -> Recipe:
+    """Return a recipe of two stages; images, schedule and minimum stuff area are those of the SwiftNet recipe."""
+    base = _BASES[row.data]
+    swiftnet = cast(SwiftNetOptions, base.model)
+    stuff = swiftnet.representation.decoding
+    network = region_network("residual_s", 64, base.augmentation.crop, stuff.stuff_area, stuff.stuff_share)
+    representation = replace(network.representation, box_loss="crop_aware")
+    model = replace(
+        network, longest_side=swiftnet.longest_side, test_scale=swiftnet.test_scale, representation=representation
+    )
+    return row.build(replace(base, model=model))
+
+
 def box_network(
     backbone: str, width: int, semantic_width: int, stuff_area: int, stuff_share: float = 0.0
 ) -> DenseDetectionsOptions:
@@ -192,6 +221,34 @@ def box_network(
             finest_stride=4,
             max_mask_queries=20,
             decoding=DenseBoxDecoding(mask_threshold=0.15, resize="outputs", fusion=fusion),
+        ),
+    )
+
+
+def region_network(
+    backbone: str, width: int, window: tuple[int, int], stuff_area: int, stuff_share: float = 0.0
+) -> SeamlessOptions:
+    """Return a small network of two stages for images of about 400 pixels.
+
+    Args:
+        backbone: name of the backbone.
+        width: channels of the FPN; other widths are in proportion.
+        window: height and width of training crops in pixels.
+        stuff_area: minimum area of stuff in pixels.
+        stuff_share: minimum area of stuff as a fraction of the image.
+    """
+    return SeamlessOptions(
+        backbone=backbone,
+        width=width,
+        window=window,
+        representation=RegionRepresentation(
+            anchors=Anchors(strides=(4, 8, 16, 32), scale=4.0),
+            first_stage=StageSampling(128),
+            second_stage=StageSampling(64, 0.25, 0.5, 0.5, 1.0),
+            proposals=ProposalSelection(1000, 1000, 300, 300),
+            level_side=32.0,
+            hard_pixel_fraction=0.5,
+            decoding=RegionDecoding(fusion=FusionConfig(stuff_area=stuff_area, stuff_share=stuff_share)),
         ),
     )
 

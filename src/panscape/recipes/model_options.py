@@ -13,12 +13,16 @@ from panscape.labels import LabelSpace
 from panscape.models import PanopticModel, create_model
 from panscape.models.dense_detections import DenseDetectionsConfig
 from panscape.models.panoptic_deeplab import PanopticDeepLabConfig
+from panscape.models.panoptic_fpn import PUBLISHED as PANOPTIC_FPN
+from panscape.models.panoptic_fpn import PanopticFPNConfig
+from panscape.models.seamless import SeamlessConfig
 from panscape.models.swiftnet import SwiftNetConfig
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxRepresentation
+from panscape.representations.regions import RegionRepresentation
 from panscape.training.config import ModelOptions
 
 RelationsPart = PISR | Concatenation | ElementwiseProduct | OCR
@@ -110,6 +114,29 @@ class PanopticDeepLabOptions(FactoryOptions, PanopticDeepLabConfig):
     instance_maps: _InstanceMaps = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeamlessOptions(FactoryOptions, SeamlessConfig):
+    """Seamless and the network for all scales; see :func:`panscape.models.seamless`."""
+
+    factory = "seamless"
+
+    backbone: str = "residual_s"
+    width: int = 64
+    representation: RegionRepresentation = field(default_factory=RegionRepresentation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanopticFPNOptions(FactoryOptions, PanopticFPNConfig):
+    """Panoptic FPN; see :func:`panscape.models.panoptic_fpn`."""
+
+    factory = "panoptic_fpn"
+
+    backbone: str = "residual_s"
+    width: int = 64
+    semantic_width: int = 32
+    representation: RegionRepresentation = PANOPTIC_FPN
+
+
 def options_of(model: PanopticModel) -> FactoryOptions | None:
     """Return the options of a model, also where it was created as a variant; None if its family has none here.
 
@@ -117,7 +144,13 @@ def options_of(model: PanopticModel) -> FactoryOptions | None:
         model: created by :func:`panscape.models.create_model`.
     """
     module = type(model).__module__
-    kinds: tuple[Any, ...] = (SwiftNetOptions, DenseDetectionsOptions, PanopticDeepLabOptions)
+    kinds: tuple[Any, ...] = (
+        SwiftNetOptions,
+        DenseDetectionsOptions,
+        PanopticDeepLabOptions,
+        SeamlessOptions,
+        PanopticFPNOptions,
+    )
     kind = next((kind for kind in kinds if module == f"panscape.models.{kind.factory}"), None)
     if model.spec is None or kind is None:
         return None

@@ -16,6 +16,7 @@ DATASETS = {
     "cityscapes": "Cityscapes",
     "coco": "COCO panoptic",
     "vistas": "Mapillary Vistas",
+    "idd": "India Driving Dataset",
     "bsb": "BSB Aerial",
     "street": "CamVid (street scenes)",
     "aerial": "Satellite images of Dubai",
@@ -182,7 +183,39 @@ _DEEPLAB = (
         ("r52_coco_ocr", "OCR, object context of categories", {_RELATIONS: "OCR"}, 27),
     ),
 )
-_CHANGES = {row.name: row.changes for row in (*_SWIFTNET, *_DENSE, *_DEEPLAB)}
+_CABB, _ISUS = {"model.representation.box_loss": "crop_aware"}, {"sampling.kind": "scales"}
+
+
+def _scales(body: str, what: str, data: str, full_hours: int, hours: int) -> tuple[Row, ...]:
+    """Return rows of a body and a dataset: whole images, crops, and crops with one or both of the paper's parts."""
+    return _rows(
+        f"seamless_{body}_{data}",
+        f"{DATASETS[data]}, {what}",
+        ("full", "whole images", {}, full_hours),
+        ("crop", "crops", {}, hours),
+        ("cabb", "crops, crop-aware box loss", _CABB, hours),
+        ("isus", "crops, scale-uniform sampling", _ISUS, hours),
+        ("cabb_isus", "crops, crop-aware box loss and scale-uniform sampling", {**_CABB, **_ISUS}, hours),
+    )
+
+
+_SCALES = (
+    *_scales("hrnet48", "HRNet-W48", "vistas", 38, 18),
+    *_scales("r50", "ResNet-50", "vistas", 16, 9),
+    *_scales("hrnet48", "HRNet-W48", "idd", 19, 3),
+    *_scales("r50", "ResNet-50", "idd", 8, 3),
+    *_scales("hrnet48", "HRNet-W48", "cityscapes", 9, 1),
+    *_scales("r50", "ResNet-50", "cityscapes", 4, 1),
+)
+_THREE_TIMES = {"steps": 270_000, "schedule.milestones": (210_000, 250_000)}
+_FPN = _rows(
+    "fpn",
+    "COCO panoptic, Panoptic FPN",
+    ("r50_coco", "", {}, 10),
+    ("r50_coco_3x", "three times as long", _THREE_TIMES, 29),
+    ("r101_coco_3x", "ResNet-101, three times as long", {"model.backbone": "resnet101.tv_in1k", **_THREE_TIMES}, 31),
+)
+_CHANGES = {row.name: row.changes for row in (*_SWIFTNET, *_DENSE, *_DEEPLAB, *_SCALES)}
 
 
 def _ablations(prefix: str, repeated: str, *rows: tuple[str, str, str]) -> tuple[Row, ...]:
@@ -253,6 +286,16 @@ _BUNDLED_DEEPLAB = (
     Row("street_deeplab", "CamVid (street scenes), Panoptic-DeepLab"),
     Row("street_deeplab_relations", "CamVid (street scenes), Panoptic-DeepLab with PISR", _PISR),
 )
+_SCALE_ABLATIONS = _ablations(
+    "town_scales",
+    "seamless_hrnet48_vistas",
+    ("full", "two stages on whole images of half the size", "full"),
+    ("crop", "two stages on crops", "crop"),
+    ("cabb", "two stages on crops with the crop-aware box loss", "cabb"),
+    ("isus", "two stages on crops with scale-uniform sampling", "isus"),
+    ("cabb_isus", "two stages on crops with both", "cabb_isus"),
+)
+_BUNDLED_SCALES = tuple(Row(f"{row.name}_scales", f"{DATASETS[row.name]}, two stages") for row in _BUNDLED)
 _FOLDER = (Row("from_folder", "A folder of your own; defaults are derived from its images"),)
 
 TABLE = (
@@ -266,4 +309,8 @@ TABLE = (
     Family("Panoptic-DeepLab and PISR", "panoptic_deeplab.build", _DEEPLAB, paper="PISR", num_devices=8),
     Family("Panoptic-DeepLab and PISR", "bundled.deeplab", _BUNDLED_DEEPLAB),
     Family("Panoptic-DeepLab and PISR", "ablations.relations", _RELATION_ABLATIONS),
+    Family("Seamless, all scales", "seamless.build", _SCALES, paper="All scales", num_devices=8),
+    Family("Seamless, all scales", "bundled.scales", _BUNDLED_SCALES),
+    Family("Seamless, all scales", "ablations.scales", _SCALE_ABLATIONS),
+    Family("Panoptic FPN", "panoptic_fpn.build", _FPN, paper="Panoptic FPN", num_devices=8),
 )

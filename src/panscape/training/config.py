@@ -199,6 +199,9 @@ class Optimizer:
     momentum: BelowOne = 0.9
     """Momentum, for "sgd"."""
 
+    nesterov: bool = False
+    """Nesterov momentum, for "sgd"."""
+
     weight_decay: NonNegative = 0.0
     """Weight decay of the weights of convolutions and linear layers."""
 

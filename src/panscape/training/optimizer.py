@@ -37,7 +37,7 @@ def create_optimizer(model: nn.Module, options: Optimizer) -> torch.optim.Optimi
         raise InvalidArgumentError("expected a model with parameters to train, got one whose parameters are all frozen")
     optimizer: torch.optim.Optimizer
     if options.name == "sgd":
-        optimizer = torch.optim.SGD(groups, options.learning_rate, momentum=options.momentum)
+        optimizer = torch.optim.SGD(groups, options.learning_rate, momentum=options.momentum, nesterov=options.nesterov)
     else:
         kind = torch.optim.AdamW if options.name == "adamw" else torch.optim.Adam
         optimizer = kind(groups, options.learning_rate, betas=options.betas, eps=options.eps)

@@ -40,7 +40,7 @@ class RunOptions:
 
     init_from: str | None = None
     """Initialise from the weights of this model: a bundled model's name, a .safetensors file, a published checkpoint
-    (.pth, .pkl), or a run directory, whose newest checkpoint is used if it has no model yet."""
+    (.pth, .pkl, .tar), or a run directory, whose newest checkpoint is used if it has no model yet."""
 
     backbone_weights: Path | None = None
     """Initialise the backbone from this file instead of downloading its ImageNet weights: of timm or torchvision

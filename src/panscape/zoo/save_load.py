@@ -33,7 +33,7 @@ _KEY = "panscape"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE_ENDINGS = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".tar", ".zip")
 _REMEDY = "the file is damaged or from another version of panscape"
-_PUBLISHED_ENDINGS = (".pkl", ".pt", ".pth")  # file endings of published checkpoints
+_PUBLISHED_ENDINGS = (".pkl", ".pt", ".pth", ".tar")  # file endings of published checkpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> Pa
             ``.safetensors`` file or of a folder with ``model.safetensors``; a run directory without it, whose newest
             intact checkpoint is used: the EMA weights if it has them; the id of a repository with that file on the
             Hugging Face hub ("owner/name"); or the path of a checkpoint in its authors' layout (``.pth``, ``.pt``,
-            ``.pkl``), see :func:`panscape.zoo.published.load.create_published`.
+            ``.pkl``, ``.tar``), see :func:`panscape.zoo.published.load.create_published`.
         labels: label space of a published checkpoint, which does not contain it, if it is not that of the dataset that
             it was published for; models saved by panscape contain theirs.
 
@@ -125,7 +125,7 @@ def load_partial(model: PanopticModel, name_or_path: str | Path) -> LoadReport:
     if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
         from panscape.zoo.published.load import published_state
 
-        return load_matching(model, published_state(Path(name_or_path)), Path(name_or_path))
+        return load_matching(model, published_state(Path(name_or_path), model), Path(name_or_path))
     saved = _open(name_or_path)
     report = load_matching(model, saved.read(), saved.path)
     return report if saved.step is None else report._replace(line=f"{report.line}, as of step {saved.step}")

@@ -80,7 +80,7 @@ class TestTraining:
         images = torch.rand(2, 3, 96, 100, generator=torch.Generator().manual_seed(0))
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
         totals = []
-        for step in range(12):
+        for step in range(16):
             torch.manual_seed(step)
             losses = model.loss(model(images, targets), targets)
             total = torch.stack(list(losses.values())).sum()

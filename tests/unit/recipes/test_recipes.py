@@ -372,9 +372,74 @@ def test_the_network_of_dense_detections_has_the_published_size():
         assert sum(p.numel() for p in model.create(LabelSpace.load("cityscapes")).parameters()) == 30_624_107
 
 
+SCALES = ("full", "crop", "cabb", "isus", "cabb_isus")
+
+
+def kinds_of(recipe):
+    return recipe.model.representation.box_loss, recipe.sampling.kind
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [f"seamless_{b}_{d}" for b in ("hrnet48", "r50") for d in ("vistas", "idd", "cityscapes")] + ["town_scales"],
+)
+def test_rows_of_all_scales_differ_in_crops_box_loss_and_sampling(prefix):
+    full, *crops = (get_recipe(f"{prefix}_{row}") for row in SCALES)
+    assert [kinds_of(recipe) for recipe in (full, *crops)] == [
+        ("ordinary", "categories"),
+        ("ordinary", "categories"),
+        ("crop_aware", "categories"),
+        ("ordinary", "scales"),
+        ("crop_aware", "scales"),
+    ]
+    crop = crops[0]
+    for other in crops[1:]:
+        representation = replace(other.model.representation, box_loss="ordinary")
+        ordinary = replace(other, name=crop.name, sampling=crop.sampling)
+        assert replace(ordinary, model=replace(other.model, representation=representation)) == crop
+    as_crop = replace(full, name=crop.name, augmentation=crop.augmentation, sampling=crop.sampling)
+    assert replace(as_crop, model=crop.model) == crop
+    assert kinds_of(full) == kinds_of(crop)
+
+
+def test_published_settings_of_all_scales():
+    # Section 4.1: crops; the rest from the configurations of Seamless, where Vistas has 18,000 images and 85 epochs,
+    # Cityscapes 2975 and 130.
+    for data, crop, steps, milestones in (
+        ("vistas", 1024, 191_000, (144_000, 176_000)),
+        ("cityscapes", 512, 48_000, (36_000, 44_000)),
+    ):
+        recipe = get_recipe(f"seamless_hrnet48_{data}_crop")
+        assert recipe.augmentation.crop == recipe.model.window == (crop, crop)
+        assert (recipe.steps, recipe.schedule.milestones, recipe.batch_size) == (steps, milestones, 8)
+        optimizer = recipe.optimizer
+        assert (optimizer.learning_rate, optimizer.momentum, optimizer.weight_decay) == (0.01, 0.9, 1e-4)
+        assert optimizer.nesterov
+    assert get_recipe("seamless_r50_vistas_crop").model.representation.anchors.num_shapes == 5
+    assert get_recipe("seamless_r50_idd_crop").model.representation.anchors.strides == (4, 8, 16, 32, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "size"),
+    [
+        ("seamless_r50_vistas_crop", "vistas_v1.2", 52_206_969),
+        ("seamless_r50_cityscapes_crop", "cityscapes", 51_434_387),
+        ("fpn_r50_coco", "coco_panoptic", 45_973_990),
+    ],
+)
+def test_networks_of_two_stages_have_the_published_size(name, labels, size):
+    model = replace(get_recipe(name).model, pretrained=False)
+    with torch.device("meta"):
+        assert sum(p.numel() for p in model.create(LabelSpace.load(labels)).parameters()) == size
+
+
 def family_of(name):
     if "boxes" in name or name.startswith("dense_"):
         return "DenseDetectionsOptions"
+    if "scales" in name or name.startswith("seamless_"):
+        return "SeamlessOptions"
+    if name.startswith("fpn_"):
+        return "PanopticFPNOptions"
     is_deeplab = "deeplab" in name or name.startswith("town_relations_")
     return "PanopticDeepLabOptions" if is_deeplab else "SwiftNetOptions"
 
@@ -417,8 +482,11 @@ def test_summaries_name_the_tables_of_the_paper():
 
 def test_published_rows_have_results_and_hours_and_others_have_none():
     unpublished = {"deeplab_r103_cityscapes_relations", "dense_r50_coco_weak"}
+    unpublished |= {f"seamless_r50_vistas_{row}" for row in ("full", "cabb", "isus")}
+    unpublished |= {f"seamless_hrnet48_{data}_{row}" for data in ("idd", "cityscapes") for row in ("cabb", "isus")}
+    unpublished |= {name for name in NAMES if name.startswith(("seamless_r50_idd", "seamless_r50_cityscapes"))}
     for info in describe_recipes():
-        is_row = info.name.startswith(("swiftnet_r18_", "dense_r50_", "deeplab_"))
+        is_row = info.name.startswith(("swiftnet_r18_", "dense_r50_", "deeplab_", "seamless_", "fpn_"))
         assert bool(info.published) == (is_row and info.name not in unpublished), info.name
         assert (info.hours is not None, info.num_devices > 0) == (is_row, is_row), info.name
     assert {result.recipe for result in published_results()} - {None} <= set(NAMES)
@@ -437,7 +505,7 @@ def test_published_results_are_consistent():
 def test_ablations_change_what_the_row_of_the_paper_changes():
     rows = {row.name: row for family in TABLE for row in family.rows}
     ablations = [row for row in rows.values() if row.ablation_of]
-    assert len(ablations) == 19
+    assert len(ablations) == 24
     for row in ablations:
         assert row.changes == rows[row.ablation_of].changes
         assert results_of(row.ablation_of), "a row of the paper"

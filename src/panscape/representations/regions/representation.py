@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from panscape.constraints import NonNegative, PositiveFraction, PositiveInt, UnitInterval, check_fields
+from panscape.constraints import NonNegative, Positive, PositiveFraction, PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
@@ -63,6 +63,8 @@ class RegionRepresentation:
         second_stage_of_empty: Train the second stage on images without objects, where everything is background.
         merge_things: Whether the semantic logits have one channel for all things, the first, followed by the stuff
             (Panoptic FPN), instead of one for each category.
+        level_side: Side of a square region, in pixels, from which on its features have stride 8 instead of 4, and for
+            each doubling twice the stride. Images much smaller than 1000 pixels need a shorter one.
         max_objects: Number of objects of an image that are kept; the smallest others are ignored.
         hard_pixel_fraction: Share of hardest pixels of each image in the semantic loss.
         objectness_loss_weight: Weight of the first stage's classification.
@@ -87,6 +89,7 @@ class RegionRepresentation:
     max_crowd: UnitInterval = 0.7
     second_stage_of_empty: bool = False
     merge_things: bool = False
+    level_side: Positive = 112.0
     max_objects: PositiveInt = 400
     hard_pixel_fraction: PositiveFraction = 0.25
     objectness_loss_weight: NonNegative = 1.0

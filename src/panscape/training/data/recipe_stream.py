@@ -36,7 +36,7 @@ def create_stream(
     Args:
         recipe: its sampling and augmentation.
         dataset: the training images.
-        model: encodes the ground truth.
+        model: encodes the ground truth, and has the sizes of the levels.
         segments: see :func:`segments_for`.
         seed: see :class:`~panscape.training.data.stream.SampleStream`.
         on_error: likewise.
@@ -55,6 +55,7 @@ def create_stream(
             shortest_side=sampling.shortest_side,
             scale=recipe.augmentation.scale,
             thing_scale=sampling.thing_scale,
+            level_side=model.level_side,
         )
     if sampling.repeat_threshold:
         categories = categories_of(dataset, on_error=on_error)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
@@ -13,25 +15,43 @@ from panscape.labels import Category, LabelSpace
 from panscape.models import PanopticModel, create_model
 from panscape.models.dense_detections import DenseDetections
 from panscape.models.panoptic_deeplab import PanopticDeepLab
+from panscape.models.panoptic_fpn import PanopticFPN
+from panscape.models.seamless import Seamless
 from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.nn.backbones import ResNetFeatures
 from panscape.zoo.published.backbones import backbone_state, is_backbone, load_backbone
 from panscape.zoo.published.dense_detections import dense_detections_key, use_released_normalization
-from panscape.zoo.published.identify import PublishedNetwork, identify
+from panscape.zoo.published.detectron2 import without_pixel_statistics
+from panscape.zoo.published.identify import PublishedNetwork, identify, num_things_of
 from panscape.zoo.published.panoptic_deeplab import (
-    fill_missing_counters,
     has_published_layout,
     mismatch_hint,
     panoptic_deeplab_key,
 )
+from panscape.zoo.published.panoptic_fpn import from_detectron2, panoptic_fpn_key, use_detectron2_resnet
 from panscape.zoo.published.read import read_checkpoint
+from panscape.zoo.published.seamless import (
+    from_seamseg,
+    has_seamless_layout,
+    seamless_key,
+    use_seamseg_normalization,
+)
 from panscape.zoo.published.swiftnet import swiftnet_key
 from panscape.zoo.transfer import load_strict, unique_state_dict
 
 _logger = logging.getLogger(__name__)
 
+_COUNTER = ".num_batches_tracked"
+
 # The datasets that networks were published for, by number of categories, and the maximum side in inference.
 _PUBLISHED_FOR = {19: ("cityscapes", 2048), 133: ("coco_panoptic", 640), 65: ("vistas_v1.2", 2048)}
+
+# Networks with another size in inference. Panoptic FPN upsamples the images of COCO, of 480 pixels mostly, to 800.
+_OTHER_SIZES: Mapping[str, Mapping[str, Any]] = {
+    "panoptic_fpn_r50": {"longest_side": 1333, "test_scale": 1.667},
+    "panoptic_fpn_r101": {"longest_side": 1333, "test_scale": 1.667},
+    "seamless_r50": {"longest_side": 2304},
+}
 
 
 def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
@@ -42,14 +62,16 @@ def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
             Panoptic SwiftNet's three-level Cityscapes weights, ``create_model("dense_detections_r50", "cityscapes")``
             for those of dense detections, ``create_model("panoptic_deeplab_r52", "cityscapes")`` for detectron2's of
             Panoptic-DeepLab (``separable=False`` for those with ordinary convolutions),
-            ``create_model("panoptic_deeplab_r50", "cityscapes", compat="standalone")`` for the older repository's.
-            For the weights of a backbone alone, any model on such a backbone; heads and decoders stay unchanged.
-            Input normalisation and norms of dense detections are set to those of the weights, and saved with the
-            model. The model stays unchanged if loading fails.
-        path: a ``.pth`` file, or detectron2's ``.pkl``; only tensors or arrays and plain containers are unpickled. For
-            Panoptic-DeepLab, the norms' counters of training steps may all be missing; they become 0. Files of
-            backbones alone are those of timm's and torchvision's classification networks (``.pth``, ``.safetensors``),
-            and detectron2's ``R-52.pkl`` and ``R-103.pkl``.
+            ``create_model("panoptic_deeplab_r50", "cityscapes", compat="standalone")`` for the older repository's,
+            ``create_model("seamless_r50", "vistas_v1.2")`` for seamseg's of Seamless Scene Segmentation, and
+            ``create_model("panoptic_fpn_r50", "coco_panoptic")`` or ``panoptic_fpn_r101`` for detectron2's of Panoptic
+            FPN. For the weights of a backbone alone, any model on such a backbone; heads and decoders stay unchanged.
+            Input normalisation, norms of dense detections and strides in the ResNet of Panoptic FPN are set to those
+            of the weights, and saved with the model. The model stays unchanged if loading fails.
+        path: a ``.pth`` file, seamseg's ``.tar``, or detectron2's ``.pkl``; only tensors or arrays and plain containers
+            are unpickled. For networks of two stages and Panoptic-DeepLab, the norms' counters of training steps may
+            all be missing; they become 0. Files of backbones alone are those of timm's and torchvision's classification
+            networks (``.pth``, ``.safetensors``), and detectron2's ``R-52.pkl`` and ``R-103.pkl``.
 
     Raises:
         UnreadableFileError: the file is missing, is not a checkpoint, contains more than tensors, or is from a network
@@ -73,14 +95,43 @@ def _load(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None
         load_strict(model, found, path, remedy=remedy, rename=dense_detections_key(found))
         use_released_normalization(model)
     elif isinstance(model, PanopticDeepLab) and has_published_layout(model):
-        found = fill_missing_counters(found, model, path)
-        load_strict(model, found, path, remedy=mismatch_hint(found), rename=panoptic_deeplab_key(model))
+        key = panoptic_deeplab_key(model)
+        found = _with_counters(without_pixel_statistics(found, model.normalization, path), model, key)
+        load_strict(model, found, path, remedy=mismatch_hint(found), rename=key)
+    elif isinstance(model, Seamless) and has_seamless_layout(model):
+        remedy = 'build the model as create_model("seamless_r50", labels) with the checkpoint\'s label space'
+        key = seamless_key(model)
+        found = _with_counters(from_seamseg(found, model.labels), model, key)
+        load_strict(model, found, path, remedy=remedy, rename=key)
+        use_seamseg_normalization(model)
+    elif isinstance(model, PanopticFPN) and isinstance(model.backbone, ResNetFeatures):
+        remedy = 'build the model as create_model("panoptic_fpn_r50" or "panoptic_fpn_r101", labels) with the '
+        remedy += "checkpoint's label space"
+        key = panoptic_fpn_key(model)
+        found = _with_counters(from_detectron2(found, model, path), model, key)
+        load_strict(model, found, path, remedy=remedy, rename=key)
+        use_detectron2_resnet(model)
     else:
         raise InvalidArgumentError(
             f"no published checkpoint layout is known for {type(model).__name__} on this backbone or with these parts; "
-            "published weights exist for swiftnet_r18, dense_detections_r50, panoptic_deeplab_r52, and "
+            "published weights exist for swiftnet_r18, dense_detections_r50, seamless_r50, panoptic_fpn_r50, "
+            "panoptic_fpn_r101, panoptic_deeplab_r52, and "
             'panoptic_deeplab_r50 and panoptic_deeplab_mobilenetv2 with compat="standalone"'
         )
+
+
+def _with_counters(
+    found: Mapping[str, Tensor], model: PanopticModel, key: Callable[[str], str]
+) -> Mapping[str, Tensor]:
+    """Return the tensors of a checkpoint, with zero counters of training steps if it has none.
+
+    PyTorch before 0.4.1 and In-Place ABN did not save ``num_batches_tracked`` of norms, and it is not used here. A file
+    with some must have all.
+    """
+    if any(name.endswith(_COUNTER) for name in found):
+        return found
+    names = [key(name) for name in unique_state_dict(model) if name.endswith(_COUNTER)]
+    return {**found, **dict.fromkeys(names, torch.zeros((), dtype=torch.long))}
 
 
 def create_published(
@@ -99,7 +150,7 @@ def create_published(
 
     Returns:
         The model, in eval mode. With the default label space, larger images are downscaled to the published size in
-        inference.
+        inference, and images are upscaled for Panoptic FPN, as published.
 
     Raises:
         UnreadableFileError: see :func:`load_published`; or the names are not those of a published network.
@@ -110,13 +161,12 @@ def create_published(
     path = Path(path)
     found = read_checkpoint(path)
     network = identify(found, path)
-    space, longest_side = _label_space(network, labels, path)
+    space, sizes = _label_space(network, labels, path)
     if model is None or model == network.model:
         name, options = network.model, network.options
     else:
         name, options = model, {}
-    if longest_side is not None:
-        options = options | {"longest_side": longest_side}
+    options = {**options, **sizes}
     result = create_model(name, space, **options)
     _load(result, found, path)
     given = ", ".join(f"{option}={value!r}" for option, value in options.items())
@@ -125,11 +175,12 @@ def create_published(
     return result.eval()
 
 
-def published_state(path: Path) -> dict[str, Tensor]:
+def published_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:
     """Return the tensors of a published checkpoint under the names of our models, independently of label spaces.
 
     Args:
         path: as for :func:`load_published`. The names of a backbone alone get the prefix "backbone.".
+        start_of: the model that training will start with these weights; a different input normalisation is logged.
 
     Raises:
         UnreadableFileError: see :func:`create_published`.
@@ -145,13 +196,21 @@ def published_state(path: Path) -> dict[str, Tensor]:
         space = _placeholder(found, network.num_categories)
     model = create_model(network.model, space, **network.options)
     _load(model, found, path)
+    if model.normalization != start_of.normalization:
+        _logger.warning(
+            "%s: its network was trained with input normalization %r, expected %r as in this model; training has to "
+            "adapt its layers, so expect a slower start than from weights with the same normalization",
+            path.name,
+            model.normalization,
+            start_of.normalization,
+        )
     return {name: tensor.detach() for name, tensor in unique_state_dict(model).items()}
 
 
 def _label_space(
     network: PublishedNetwork, labels: LabelSpace | str | None, path: Path
-) -> tuple[LabelSpace, int | None]:
-    """Return the label space, and the maximum side in inference, which is known only for published datasets."""
+) -> tuple[LabelSpace, Mapping[str, Any]]:
+    """Return the label space, and options of the size in inference, which is known only for published datasets."""
     known, longest_side = _PUBLISHED_FOR.get(network.num_categories, (None, None))
     if labels is None and known is None:
         raise InvalidArgumentError(
@@ -165,13 +224,13 @@ def _label_space(
             f"expected a label space of {network.num_categories} categories, as in {path}, got {space.name!r} with "
             f"{len(space)}; use the data or the label space that the checkpoint was trained for"
         )
-    return space, longest_side if space.name == known else None
+    if space.name != known:
+        return space, {}
+    return space, _OTHER_SIZES.get(network.model, {"longest_side": longest_side})
 
 
 def _placeholder(found: Mapping[str, Tensor], num_categories: int) -> LabelSpace:
-    # In dense detections, the number of things defines the number of box categories; elsewhere it affects no shape.
-    things = found.get("panoptic_head.box_cls_logits.weight")
-    num_things = num_categories if things is None else int(things.shape[0])
+    num_things = num_things_of(found) or num_categories
     categories = (Category(f"category {i}", i < num_things, i, (0, 0, 0)) for i in range(num_categories))
     return LabelSpace("unknown", tuple(categories))
 

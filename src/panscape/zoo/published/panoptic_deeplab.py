@@ -8,17 +8,14 @@ deviation are in 0..255. Where a decoder concatenates features, the model's form
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from panscape.errors import UnreadableFileError
 from panscape.models.panoptic_deeplab import PanopticDeepLab
 from panscape.nn.backbones import ResNetFeatures, TimmFeatures
 from panscape.nn.blocks import SeparableConv
+from panscape.zoo.published.detectron2 import resnet_modules
 
-_COUNTER = ".num_batches_tracked"
 _FORMS = {"sem_seg_head.": "detectron2", "decoder.semantic_decoder.": "standalone"}  # by prefix of the names
 _MOBILENETV2 = [1, 2, 3, 4, 3, 3, 1]  # number of blocks of each stage
 
@@ -51,35 +48,10 @@ def mismatch_hint(found: Mapping[str, Tensor]) -> str:
     return f"build the model with the label space, compat, backbone and separable of the checkpoint{hint}"
 
 
-def fill_missing_counters(found: Mapping[str, Tensor], model: PanopticDeepLab, path: Path) -> dict[str, Tensor]:
-    """Return the weights of a checkpoint, with zero counters if it has none, and without tensors that are not weights.
-
-    ``num_batches_tracked`` of norms counts training steps; PyTorch before 0.4.1 did not save it, and it is not used
-    here. A file without counters gets zeros; a file with some must have all. ``pixel_mean`` and ``pixel_std`` are in
-    early files of detectron2; they must equal the model's input normalisation.
-
-    Raises:
-        UnreadableFileError: the file's network has another input normalisation.
-    """
-    found = dict(found)
-    for name, ours in (("pixel_mean", model.mean), ("pixel_std", model.std)):
-        if name in found:
-            theirs = found.pop(name).flatten()
-            if theirs.shape != (3,) or not torch.allclose(theirs.double(), ours.flatten().double() * 255, rtol=1e-4):
-                raise UnreadableFileError(
-                    path,
-                    f"expected a network with normalization {model.normalization!r}, with {name} "
-                    f"{[round(float(v) * 255, 3) for v in ours]}, got {theirs.tolist()}; such weights cannot be used",
-                )
-    if not any(name.endswith(_COUNTER) for name in found):
-        norms = [name.removesuffix(".running_var") for name in found if name.endswith(".running_var")]
-        found |= {norm + _COUNTER: torch.zeros((), dtype=torch.long) for norm in norms}
-    return found
-
-
 def _of_detectron2(model: PanopticDeepLab) -> dict[str, str]:
     """Return detectron2's names of convolutions and norms by ours; norms are submodules of convolutions there."""
-    modules = _resnet_of_detectron2(model.backbone)
+    resnet = resnet_modules(model.backbone)
+    modules = {f"backbone.{ours}": f"backbone.{theirs}" for ours, theirs in resnet.items()}
 
     def unit(ours: str, theirs: str) -> None:
         modules.update({f"{ours}.0": theirs, f"{ours}.1": f"{theirs}.norm"})
@@ -105,23 +77,6 @@ def _of_detectron2(model: PanopticDeepLab) -> dict[str, str]:
         pair(f"{ours}.0", f"{top}.{theirs}head")
         modules[f"{ours}.1"] = f"{top}.{theirs}predictor"
     return modules
-
-
-def _resnet_of_detectron2(backbone: nn.Module) -> dict[str, str]:
-    is_deep = isinstance(backbone.conv1, nn.Sequential)  # DeepLab's stem: convolution, norm, ReLU, and so on
-    stem = {"conv1.0": 1, "conv1.3": 2, "conv1.6": 3} if is_deep else {"conv1": 1}
-    stem_norms = {"conv1.1": 1, "conv1.4": 2, "bn1": 3} if is_deep else {"bn1": 1}
-    modules = {name: f"stem.conv{i}" for name, i in stem.items()}
-    modules |= {name: f"stem.conv{i}.norm" for name, i in stem_norms.items()}
-    for stage in (1, 2, 3, 4):
-        for block in range(len(backbone.get_submodule(f"layer{stage}"))):  # type: ignore[arg-type]
-            ours, theirs = f"layer{stage}.{block}", f"res{stage + 1}.{block}"
-            for i in (1, 2, 3):
-                modules[f"{ours}.conv{i}"] = f"{theirs}.conv{i}"
-                modules[f"{ours}.bn{i}"] = f"{theirs}.conv{i}.norm"
-            modules[f"{ours}.downsample.0"] = f"{theirs}.shortcut"
-            modules[f"{ours}.downsample.1"] = f"{theirs}.shortcut.norm"
-    return {f"backbone.{ours}": f"backbone.{theirs}" for ours, theirs in modules.items()}
 
 
 def _of_standalone(model: PanopticDeepLab) -> dict[str, str]:

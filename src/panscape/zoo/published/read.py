@@ -7,6 +7,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ _REFUSALS = (
     struct.error,
 )
 _MAX_DEPTH = 4  # of keys that lead to a state dict
+_SEAMSEG_PARTS = ("body", "rpn_head", "roi_head", "sem_head")  # seamseg saves the state of each part of its network
 _TORCH_HEADS = (b"PK", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19")  # its zip archives, and its legacy format
 _PICKLE_HEADS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -37,7 +39,7 @@ _PICKLE_HEADS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     """Read a state dict from a checkpoint, bare or under keys as training frameworks write it.
 
-    Of several, that under "model", "state_dict" or both is taken.
+    Of several, that under "model", "state_dict" or both is taken. Those of seamseg's four parts are joined.
 
     Args:
         path: a ``.pkl`` file of NumPy's arrays, as detectron2 publishes weights, a ``.safetensors`` file, or else a
@@ -57,7 +59,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
         raise UnreadableFileError(path, f"expected a {kind} checkpoint, but {error}; check the path") from error
     except _REFUSALS as error:
         raise UnreadableFileError(path, f"expected a {kind} checkpoint of {_why_not_read(path, error)}") from error
-    states = _states(content)
+    states = _joined(_states(content))
     usual = [keys for keys in (("model",), ("state_dict",), ("model", "state_dict")) if keys in states]
     if len(states) == 1 or usual:
         return states[usual[0] if usual else next(iter(states))]
@@ -89,6 +91,16 @@ def _states(content: Any) -> dict[tuple[str, ...], dict[str, Tensor]]:
     return found
 
 
+def _joined(states: dict[tuple[str, ...], dict[str, Tensor]]) -> dict[tuple[str, ...], dict[str, Tensor]]:
+    """Return state dicts, those of the parts of seamseg's network as one, under the keys above them."""
+    for keys in states:
+        above = keys[:-1]
+        parts = {part: states.get((*above, part)) for part in _SEAMSEG_PARTS}
+        if all(parts.values()):
+            return {above: {f"{part}.{name}": t for part, state in parts.items() for name, t in (state or {}).items()}}
+    return states
+
+
 def _shown(keys: tuple[str, ...]) -> str:
     return "".join(f"[{shown(key)}]" for key in keys)
 
@@ -96,6 +108,11 @@ def _shown(keys: tuple[str, ...]) -> str:
 def _holds_arrays(path: Path) -> bool:
     # Some files of torch have this ending as well.
     return path.suffix == ".pkl" and not _head(path).startswith(_TORCH_HEADS)
+
+
+def _is_torch_archive(path: Path) -> bool:
+    with ZipFile(path) as archive:
+        return any(name.endswith("data.pkl") for name in archive.namelist())
 
 
 def _head(path: Path) -> bytes:
@@ -116,6 +133,8 @@ def _why_not_read(path: Path, error: Exception) -> str:
         return f"{expected}, but the file is empty; download it again"
     if isinstance(error, UnsafePickleError):
         return f"{expected}, but it holds other Python objects, which could run code ({error}); {trust}"
+    if head.startswith(b"PK") and is_zipfile(path) and not _is_torch_archive(path):
+        return f"{expected}, but this is an archive of other files; unpack it and pass the checkpoint in it"
     if not head.startswith((b"PK", *_PICKLE_HEADS)):
         return f"{expected}, but this is another kind of file (a web page or text, perhaps); download it again"
     if isinstance(error, MemoryError):

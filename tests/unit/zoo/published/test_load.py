@@ -22,6 +22,8 @@ from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.zoo.published.identify import identify
 from panscape.zoo.published.load import create_published
 from panscape.zoo.published.panoptic_deeplab import panoptic_deeplab_key
+from panscape.zoo.published.panoptic_fpn import panoptic_fpn_key
+from panscape.zoo.published.seamless import seamless_key
 from panscape.zoo.published.swiftnet import swiftnet_key
 
 KEYS = Path(__file__).parents[3] / "parity"
@@ -57,9 +59,12 @@ NETWORKS: list[tuple[Callable[[], dict[str, Tensor]], str, dict[str, Any]]] = [
     (lambda: numbered(released_shapes("detectron2_r52")), "panoptic_deeplab_r52", {}),
     (lambda: numbered(released_shapes("standalone_r50")), "panoptic_deeplab_r50", {"compat": "standalone"}),
     (lambda: numbered(released_shapes("standalone_mobilenetv2")), "panoptic_deeplab_mobilenetv2", {}),
+    (partial(named_by, panoptic_fpn_key, "panoptic_fpn_r50"), "panoptic_fpn_r50", {"compat": "detectron2"}),
+    (partial(named_by, panoptic_fpn_key, "panoptic_fpn_r101"), "panoptic_fpn_r101", {"compat": "detectron2"}),
     *(
         (partial(named_by, key, name, **options), name, options)
         for key, name, options in (
+            (seamless_key, "seamless_r50", {}),
             (swiftnet_key, "swiftnet_r18", {"levels": 2}),
             (swiftnet_key, "swiftnet_r18", {"levels": 1}),
             (swiftnet_key, "swiftnet_r18", {"context": "spp"}),
@@ -100,7 +105,7 @@ def test_released_models_load_without_their_data(
     assert representation.decoding.stuff_area == (2048 if num == 19 else 4096)
 
 
-def test_other_categories_must_be_named(tmp_path: Path) -> None:
+def test_other_categories_must_be_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "model_final.pth"
     torch.save(swiftnet(26), path)
     with pytest.raises(InvalidArgumentError, match=r"has 26 categories without names; pass their label space"):
@@ -112,9 +117,21 @@ def test_other_categories_must_be_named(tmp_path: Path) -> None:
     # To start from it, what the categories are does not matter.
     other = create_model("swiftnet_r18", "cityscapes")
     taken = zoo.load_partial(other, path)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
     assert "2 new, as of another shape: semantic.2.bias ([26] there, [19] here), semantic.2.weight" in taken.line
     for name in taken.names:
         assert torch.equal(other.state_dict()[name], model.state_dict()[name]), name
+
+
+def test_a_start_from_weights_for_other_inputs_is_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "realtime.pth"
+    torch.save(numbered(shapes_of("rtps_r50_keys.txt")), path)
+    model = create_model("dense_detections", "town", backbone="residual_xs")
+    zoo.load_partial(model, path)
+    (note,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert note.startswith(
+        "realtime.pth: its network was trained with input normalization 'caffe', expected 'imagenet'"
+    )
 
 
 def test_networks_that_were_not_published(tmp_path: Path) -> None:
@@ -122,9 +139,15 @@ def test_networks_that_were_not_published(tmp_path: Path) -> None:
     torch.save({"net.a": torch.zeros(1)}, path)
     with pytest.raises(UnreadableFileError, match=r"not those of a published network \(net\.a, \.\.\.\); publ"):
         load(path)
-    # Panoptic FPN: detectron2 gives its semantic head the name that Panoptic-DeepLab's has.
-    torch.save({"sem_seg_head.predictor.weight": torch.zeros(54, 128, 1, 1)}, path)
-    with pytest.raises(UnreadableFileError, match="a semantic head of detectron2 but no head of centres; published"):
+    # DeepLabV3+: detectron2 gives its semantic head the name that Panoptic-DeepLab's has.
+    semantic = {"sem_seg_head.predictor.weight": torch.zeros(54, 128, 1, 1)}
+    torch.save(semantic, path)
+    with pytest.raises(UnreadableFileError, match="of detectron2 but no head of centres or masks; published"):
+        load(path)
+    # Its Panoptic FPN with a cascade of heads.
+    heads = ("mask_head.predictor.weight", "box_predictor.0.cls_score.weight")
+    torch.save(semantic | {f"roi_heads.{head}": torch.zeros(80, 1) for head in heads}, path)
+    with pytest.raises(UnreadableFileError, match="Panoptic FPN on a backbone or with heads that are not known here"):
         load(path)
     torch.save({"conv1.weight": torch.zeros(1)}, path)
     with pytest.raises(UnreadableFileError, match="expected a complete network, got a backbone alone; train with"):

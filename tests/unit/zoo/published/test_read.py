@@ -5,6 +5,7 @@ import struct
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -230,3 +231,22 @@ def test_a_state_dict_is_found_under_any_key(tmp_path: Path) -> None:
         "got several, under ['teacher'], ['nets']['student']; save the right one alone: "
         "torch.save(torch.load(FILE, weights_only=True)['teacher'], OTHER)"
     )
+
+
+def test_an_archive_that_holds_a_checkpoint_must_be_unpacked(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "weights.tar")
+    with ZipFile(tmp_path / "released.zip", "w") as archive:  # as seamseg is released
+        archive.write(tmp_path / "weights.tar", "weights.tar")
+        archive.writestr("config.ini", "[general]")
+    with pytest.raises(UnreadableFileError, match="but this is an archive of other files; unpack it and pass"):
+        read_checkpoint(tmp_path / "released.zip")
+    assert list(read_checkpoint(tmp_path / "weights.tar")) == ["a"]
+
+
+def test_the_parts_of_seamseg_are_one_state_dict(tmp_path: Path) -> None:
+    tensor = torch.ones(2)
+    parts = {part: {"x.weight": tensor} for part in ("sem_head", "body", "rpn_head", "roi_head")}
+    content = {"config": "[general]", "state_dict": parts | {"loss_meter": {"sum": tensor}}}
+    torch.save(content, tmp_path / "weights.tar")
+    names = list(read_checkpoint(tmp_path / "weights.tar"))
+    assert names == ["body.x.weight", "rpn_head.x.weight", "roi_head.x.weight", "sem_head.x.weight"]
