@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import trees
@@ -25,10 +27,13 @@ from panscape.datasets import (
     bsb,
     camvid,
     from_folder,
+    load_segment_index,
+    segment_index,
     vistas,
 )
 from panscape.datasets.folder import LAYOUTS
 from panscape.datasets.mask_folders import LAYOUT as MASKS_LAYOUT
+from panscape.datasets.segment_index import segments_of_map
 from panscape.errors import InvalidAnnotationError, UnreadableFileError
 
 
@@ -279,6 +284,23 @@ def test_a_sample_is_always_the_same_also_in_a_worker(case, tmp_path):
         assert torch.equal(again[0].image, dataset[0].image)
         assert torch.equal(again[0].truth.ids, dataset[0].truth.ids)
         assert torch.equal(again[0].truth.category, dataset[0].truth.category)
+
+
+@cases
+def test_its_segments_are_those_of_the_maps_and_are_read_once(case, tmp_path, monkeypatch):
+    dataset, tree = opened(case, tmp_path / "data")
+    found = load_segment_index(dataset, folder=tmp_path / "cache")
+    expected = [segments_of_map(dataset[index].truth) for index in range(len(dataset))]
+    for index, segments in enumerate(expected):
+        segments["image"] = index
+    assert found.tolist() == np.concatenate(expected).tolist()
+    with monkeypatch.context() as patch:
+        patch.setattr(segment_index, "truth_of", None)
+        assert load_segment_index(case.open(tmp_path / "data"), folder=tmp_path / "cache").tolist() == found.tolist()
+    if tree:
+        os.utime(next(iter(tree.annotations.values())), ns=(0, 1))
+        load_segment_index(case.open(tmp_path / "data"), folder=tmp_path / "cache")
+        assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 @cases

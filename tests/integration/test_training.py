@@ -41,7 +41,7 @@ from panscape.models import region_heads
 from panscape.recipes.data_options import FolderData
 from panscape.representations.regions import RegionTargets
 from panscape.training import run as training_run
-from panscape.training.config import Augmentation, Optimizer, Recipe
+from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling
 from panscape.training.monitor import TrainingMonitor
 from panscape.training.run import run
 from panscape.training.run_options import RunOptions
@@ -106,6 +106,20 @@ def test_networks_of_two_stages_train_on_crops_that_record_what_they_cut_off(
     assert any(bool(targets.cut_off.any()) for targets in seen)
     losses = [json.loads(line).get("losses") for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert {"objectness", "anchor", "category", "region", "mask", "semantic"} in [set(one) for one in losses if one]
+
+
+def test_sampling_by_scale_logs_the_clamp_rate_and_resumes_exactly(tmp_path: Path) -> None:
+    recipe = replace(TINY, sampling=Sampling("scales"), steps=4, eval_every=0)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    trained(recipe, whole, checkpoint_every=2, workers=1)
+    shutil.copytree(whole, out)
+    (out / "checkpoints" / "step_00000004.ckpt").unlink()
+    trained(recipe, out, checkpoint_every=2, resume=True)
+    assert_equal(last_checkpoint(out), last_checkpoint(whole))
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    rates = [line["clamp_rate"] for line in lines if "clamp_rate" in line]
+    assert rates
+    assert all(0 <= rate <= 1 for rate in rates)
 
 
 def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from panscape.datasets.base import Sample
+from panscape.datasets.base import MapSources, Sample
 from panscape.datasets.file_pairs import files_by_name, load_pair, load_truth, pair_files
 from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import UnreadableFileError
@@ -93,3 +93,7 @@ class IndiaDriving:
     def truth_of(self, index: int) -> PanopticMap:
         """Return the map at ``index`` without reading the image."""
         return load_truth(self._pairs[index], self._source, self.labels)
+
+    def map_sources(self) -> MapSources:
+        """Return the annotation files."""
+        return MapSources([pair.truth.content for pair in self._pairs])

@@ -16,10 +16,7 @@ from torch import distributed
 from panscape import zoo
 from panscape.atomic_io import write_json
 from panscape.datasets.base import PanopticDataset
-from panscape.datasets.load import SkippedSample, categories_of
-from panscape.datasets.repeat_factor_sampling import category_repeat_factors, repeat_factors
-from panscape.datasets.segment_index import SegmentTable, load_segment_index
-from panscape.datasets.segment_sampling import SegmentSampler
+from panscape.datasets.load import SkippedSample
 from panscape.datasets.workers import explain_worker_death
 from panscape.errors import BadSampleError, InvalidArgumentError, listed
 from panscape.evaluation.evaluate_model import evaluate
@@ -30,9 +27,8 @@ from panscape.models import PanopticModel
 from panscape.nn.sync_batch_norm import check_batch_norms, convert_sync_batchnorm
 from panscape.panoptic import PanopticMap
 from panscape.training.config import Recipe
-from panscape.training.data.augmentation import build_augmentation
 from panscape.training.data.loader import Batch, collate, per_process_batch, training_batches
-from panscape.training.data.stream import SampleStream
+from panscape.training.data.recipe_stream import create_stream, segments_for
 from panscape.training.distributed import Distributed
 from panscape.training.init_weights import WeightInitializer
 from panscape.training.launch import device_name, launch, only_rank_zero_logs
@@ -94,8 +90,12 @@ class _Run:
         self.is_first = processes.is_first
         self.train_set, self.val_set = processes.sync_call(self._data)
         self.state = self._state()
-        self.segments = processes.rank_zero(self._segment_index)
-        self.stream = processes.sync_call(self._stream)
+        segments = processes.rank_zero(lambda: segments_for(recipe, self.train_set, on_error=options.on_error))
+        self.stream = processes.sync_call(
+            lambda: create_stream(
+                recipe, self.train_set, self.state.model, segments, seed=options.seed, on_error=options.on_error
+            )
+        )
         for note in processes.rank_zero(lambda: recipe.data.inspect(self.train_set, self.val_set)):
             _logger.info(note)
         processes.rank_zero(lock.acquire)
@@ -263,45 +263,6 @@ class _Run:
         if not steps:
             return "there is no checkpoint yet"
         return f"the last good checkpoint is that of step {steps[-1]}"
-
-    def _segment_index(self) -> SegmentTable | None:
-        if self.recipe.sampling.kind == "images":
-            return None
-        return load_segment_index(self.train_set, on_error=self.options.on_error)
-
-    def _stream(self) -> SampleStream:
-        recipe, options = self.recipe, self.options
-        repeats = rarity = sampler = None
-        if self.segments is not None:
-            sampler = SegmentSampler(
-                self.segments,
-                self.train_set.labels,
-                by_scale=recipe.sampling.kind == "scales",
-                shortest_side=recipe.sampling.shortest_side,
-                scale=recipe.augmentation.scale,
-                thing_scale=recipe.sampling.thing_scale,
-                level_side=self.state.model.level_side,
-            )
-        if recipe.sampling.repeat_threshold:
-            categories = categories_of(self.train_set, on_error=options.on_error)
-            repeats = repeat_factors(categories, recipe.sampling.repeat_threshold)
-            factors = category_repeat_factors(categories, recipe.sampling.repeat_threshold, len(self.train_set.labels))
-            rarity = tuple(factors.tolist())
-        augment, crops, copy_paste, color_jitter = build_augmentation(
-            recipe.augmentation, self.train_set.labels, rarity, sampler
-        )
-        return SampleStream(
-            self.train_set,
-            augment,
-            self.state.model.encode,
-            options.seed,
-            crops=crops,
-            repeats=repeats,
-            copy_paste=copy_paste,
-            color_jitter=color_jitter,
-            record_cut_off=self.state.model.needs_cut_off,
-            on_error=options.on_error,
-        )
 
     @contextmanager
     def _batches(self) -> Iterator[Iterator[Batch]]:

@@ -38,6 +38,19 @@ from panscape.training.schedule import Schedule
         (Augmentation, {"flip": 1.5}, r"flip in 0..1, got 1\.5"),
         (Augmentation, {"copy_paste": float("nan")}, r"copy_paste in 0\.\.1, got nan"),
         (Sampling, {"repeat_threshold": -0.1}, r"repeat_threshold in 0\.\.1, got -0\.1"),
+        (Sampling, {"kind": "scale"}, 'kind "images", "categories" or "scales", got \'scale\''),
+        (Sampling, {"thing_scale": (2.0, 0.5)}, r"a thing_scale as smallest and largest factor, got \(2\.0, 0\.5\)"),
+        (
+            Sampling,
+            {"shortest_side": 512},
+            'shortest_side 0 with kind "images", got 512; use augmentation.shortest_sides',
+        ),
+        (
+            Sampling,
+            {"kind": "scales", "repeat_threshold": 0.1},
+            'repeat_threshold 0 with kind "scales", which samples rare categories as often as others, got 0.1; use '
+            'kind "images" or no threshold',
+        ),
         (Optimizer, {"name": "lion"}, 'name "adam", "adamw" or "sgd", got \'lion\''),
         (Optimizer, {"learning_rate": 0.0}, "learning_rate above 0, got 0.0"),
         (Optimizer, {"betas": (0.9, 1.0)}, r"betas\[1\] in \[0, 1\), got 1"),
@@ -64,6 +77,9 @@ def test_options_that_no_training_can_use(kind, values, message):
         kind(**values)
 
 
+CATEGORIES = Sampling(kind="categories")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -73,6 +89,18 @@ def test_options_that_no_training_can_use(kind, values, message):
         (
             {"augmentation": Augmentation(rare_crop=0.5)},
             r"sampling\.repeat_threshold above 0, to define rare categories",
+        ),
+        (
+            {"sampling": CATEGORIES, "augmentation": Augmentation(shortest_sides=(640,))},
+            r'no augmentation\.shortest_sides with sampling\.kind "categories", got \(640,\); use sampling',
+        ),
+        (
+            {"sampling": CATEGORIES, "augmentation": Augmentation(rare_crop=0.5)},
+            r'augmentation\.rare_crop 0 with sampling\.kind "categories", which crops at sampled segments, got 0\.5',
+        ),
+        (
+            {"sampling": CATEGORIES, "augmentation": Augmentation(rotation="any")},
+            r'augmentation\.rotation "none" or "right_angles" with sampling\.kind "categories", since others',
         ),
         ({"schedule": Schedule(min_lr=1e-3)}, "schedule.min_lr of at most the peak learning rate 0.0001"),
     ],

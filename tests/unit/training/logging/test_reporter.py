@@ -116,6 +116,15 @@ def test_json_lines_and_curves_hold_the_same(tmp_path, clock, log):
     }
 
 
+def test_the_share_of_clamped_scales_is_a_mean_over_objects_since_the_last_report(tmp_path, clock, log):
+    with Reporter(tmp_path, 6, log_every=2, clock=clock) as reporter:
+        for step, is_clamped in enumerate([[True], [True, False, False], [], [], [], [False]], start=1):
+            reporter.step(step, {"semantic": 1.0}, 0.1, 4, 1.0, is_clamped)
+    assert [line.get("clamp_rate") for line in lines(tmp_path)] == [0.5, None, 0.0]
+    assert points(tmp_path)["training/clamp rate"] == [(2, 0.5), (6, 0.0)]
+    assert "semantic 1.000, total 1.000, clamped scales 50.0 %; rate" in log.text
+
+
 def test_the_first_step_reports_no_speed(tmp_path, clock, log):
     with Reporter(tmp_path, 100, log_every=1, clock=clock) as reporter:
         train(reporter, clock, [1, 2])
