@@ -40,11 +40,12 @@ from panscape.constraints import PositiveInt, check_fields
 from panscape.labels import LabelSpace
 from panscape.models.panoptic_deeplab_decoder import DeepLabDecoder
 from panscape.models.region_heads import RegionHeads
-from panscape.models.region_model import RegionModel, require_things
+from panscape.models.region_model import RegionModel
 from panscape.models.variants import ModelConfig, variant
 from panscape.nn.aspp import ASPP
 from panscape.nn.backbones import STRIDES, Backbone
 from panscape.nn.fpn import FPN, SLOPE
+from panscape.representations.checks import require_things
 from panscape.representations.regions import Anchors, DetectionSelection, RegionRepresentation
 
 _DILATION = 6  # of Mini-DeepLab
@@ -163,7 +164,7 @@ class Seamless(RegionModel):
     """
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: SeamlessConfig) -> None:
-        require_things(labels)
+        require_things(labels, "regions")
         representation = config.representation or PUBLISHED.get(labels.name, RegionRepresentation())
         strides = representation.anchors.strides
         num_channels = representation.num_semantic_channels(labels)
