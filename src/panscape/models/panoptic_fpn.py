@@ -95,14 +95,14 @@ class PanopticFPN(RegionModel):
         config: all other options.
 
     Raises:
-        InvalidArgumentError: no category is a thing.
+        InvalidArgumentError: no category is a thing, or the anchors have other strides than an FPN.
     """
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: PanopticFPNConfig) -> None:
         require_things(labels, "regions")
         representation = config.representation or PUBLISHED
         strides = representation.anchors.strides
-        heads = RegionHeads(representation, strides, config.width, len(labels.thing_ids), None)
+        heads = RegionHeads(representation, config.width, len(labels.thing_ids), None)
         super().__init__(
             labels,
             backbone,

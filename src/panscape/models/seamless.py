@@ -160,7 +160,7 @@ class Seamless(RegionModel):
         config: all other options.
 
     Raises:
-        InvalidArgumentError: no category is a thing.
+        InvalidArgumentError: no category is a thing, or the anchors have other strides than an FPN.
     """
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: SeamlessConfig) -> None:
@@ -170,7 +170,7 @@ class Seamless(RegionModel):
         num_channels = representation.num_semantic_channels(labels)
         is_mini = config.semantic == "mini_deeplab"
         window = (config.window[0] // STRIDES[-1], config.window[1] // STRIDES[-1])
-        heads = RegionHeads(representation, strides, config.width, len(labels.thing_ids), nn.BatchNorm2d)
+        heads = RegionHeads(representation, config.width, len(labels.thing_ids), nn.BatchNorm2d)
         super().__init__(
             labels,
             backbone,

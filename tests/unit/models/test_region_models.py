@@ -152,6 +152,12 @@ class TestTraining:
             small("seamless", labels)
         assert create_model("swiftnet", labels, backbone="residual_xs", width=8).labels is labels
 
+    @pytest.mark.parametrize("name", ["seamless", "panoptic_fpn"])
+    @pytest.mark.parametrize("strides", [(4, 8, 16), (8, 16, 32, 64), (4, 8, 16, 32, 48)])
+    def test_anchors_of_other_strides_than_the_levels_are_refused(self, name, strides):
+        with pytest.raises(InvalidArgumentError, match=rf"strides of an FPN, .* got \({strides[0]}, .*change"):
+            small(name, representation=replace(SMALL, anchors=Anchors(strides=strides)))
+
 
 class TestNoProposals:
     @pytest.fixture
