@@ -14,6 +14,8 @@ The first network follows the released code, seamseg, so that its weights work h
 - Images are padded to multiples of 32 pixels; seamseg pads a batch to its largest image.
 - NMS drops boxes whose IoU is above the threshold, seamseg from the threshold on.
 - A region without area is dropped; seamseg keeps it.
+- In training, norms of the heads see two regions at least: to fewer in all processes, the whole first image is added,
+  which no loss uses. In seamseg, processes without regions take no part in the statistics.
 - Maps are made at the size of the image from upsampled logits, boxes and masks (``resize="outputs"``); seamseg makes
   them at the size of the network's input.
 
