@@ -14,20 +14,17 @@ implementation in addition to its inputs instead, each measured in a separate pr
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numba
 import torch
 from center_scenes import SIZE, outputs_of, street_map
-from reporting import cpu_milliseconds, machine, table
+from reporting import cpu_milliseconds, machine, peak_megabytes, table
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -133,23 +130,6 @@ def ways(outputs: DenseBoxOutputs) -> dict[str, Callable[[], object]]:
     }
 
 
-def print_peak(way: str, num_things: int) -> None:
-    """Print how much this process grew while a way ran, at most, MB."""
-    run = ways(outputs_for(num_things))[way]
-    ways(outputs_for(5))[way]()  # load the kernels
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # reset the peak
-    before = _resident("VmRSS")
-    run()
-    print(f"{_resident('VmHWM') - before:.0f}")
-
-
-def _resident(entry: str) -> float:
-    found = re.search(rf"{entry}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    assert found is not None
-    return int(found[1]) / 1024
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -166,7 +146,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.peak_of is not None:
-        print_peak(args.peak_of, args.objects[0])
+        run = ways(outputs_for(args.objects[0]))[args.peak_of]
+        print(f"{peak_megabytes(run, warm_up=ways(outputs_for(5))[args.peak_of]):.0f}")
         return
     if args.memory:
         names = ("authors", "torch", "masks", "whole")

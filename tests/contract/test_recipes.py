@@ -27,10 +27,17 @@ from panscape.recipes.data_options import (
     CityscapesData,
     CocoPanopticData,
     FolderData,
+    IddData,
     TownData,
     VistasData,
 )
-from panscape.recipes.model_options import DenseDetectionsOptions, PanopticDeepLabOptions, SwiftNetOptions
+from panscape.recipes.model_options import (
+    DenseDetectionsOptions,
+    PanopticDeepLabOptions,
+    PanopticFPNOptions,
+    SeamlessOptions,
+    SwiftNetOptions,
+)
 from panscape.training.config import Recipe
 from panscape.training.run import run
 from panscape.training.run_folder import recipe_to_dict
@@ -53,6 +60,7 @@ TREES: dict[type, Callable[[Path], Any]] = {
     CityscapesData: both(trees.cityscapes),
     CocoPanopticData: both(trees.coco_2017, labels=LabelSpace.load("coco_panoptic")),
     FolderData: trees.own_coco,
+    IddData: both(trees.idd),
     TownData: lambda root: None,
     VistasData: both(trees.vistas),
 }
@@ -70,6 +78,8 @@ SMALL: dict[type, dict[str, Any]] = {
         "size_divisibility": 64,
         "projections": (8, 8),
     },
+    SeamlessOptions: {"width": 16, "window": (64, 64)},
+    PanopticFPNOptions: {"width": 8, "semantic_width": 8},
 }
 
 
@@ -85,11 +95,15 @@ def tiny(recipe: Recipe) -> Recipe:
     augmentation = replace(recipe.augmentation, crop=(64, 64))
     if augmentation.shortest_sides:
         augmentation = replace(augmentation, shortest_sides=(48, 64, 80))
+    sampling = recipe.sampling
+    if sampling.shortest_side:
+        sampling = replace(sampling, shortest_side=64)
     return replace(
         recipe,
         model=model,
         data=data,
         augmentation=augmentation,
+        sampling=sampling,
         steps=2,
         batch_size=2,
         eval_every=0,

@@ -27,7 +27,8 @@ class Evaluate:
 
     oracle: Annotated[str, arg(metavar="PARTS", help_behavior_hint="")] = field(default="", metadata=RARE)
     """Network outputs to replace by the ground truth, separated by commas, to measure the cost of each: semantic,
-    centers, offsets (Panoptic SwiftNet, Table 7); semantic, boxes (dense detections)."""
+    centers, offsets (Panoptic SwiftNet, Table 7); semantic, boxes (dense detections); semantic, regions (Seamless,
+    Panoptic FPN)."""
 
     speed: bool = field(default=False, metadata=RARE)
     """Also measure images per second of the network and of post-processing, at batch size 1, without loading. Each

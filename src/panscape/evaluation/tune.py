@@ -41,7 +41,7 @@ _METRICS: Mapping[str, Callable[[EvaluationReport], float]] = {
 _VALUES: Mapping[str, tuple[Any, ...]] = {
     "min_score": (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5),
     "threshold": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4),
-    "mask_threshold": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5),
+    "mask_threshold": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
     "nms_iou": (0.4, 0.5, 0.6, 0.7),
     "max_overlap": (0.3, 0.5, 0.7),
     "stuff_on_uncovered": (False, True),
@@ -134,7 +134,8 @@ def default_grid(decoding: Any) -> dict[str, tuple[Any, ...]]:
         present = options[name].value
         multiples = [round((present or _AREA) * factor) for factor in _FACTORS.get(name, ())]
         multiples = [value // 2 * 2 + 1 for value in multiples] if name in _ODD else multiples
-        grid[name] = tuple(sorted({present, *_VALUES.get(name, ()), *multiples}))
+        values = (value for value in (*_VALUES.get(name, ()), *multiples) if _is_valid(decoding, name, value))
+        grid[name] = tuple(sorted({present, *values}))
     return grid
 
 
@@ -288,13 +289,15 @@ def _has_values_beyond(decoding: Any, name: str, value: Any, direction: int) -> 
     if isinstance(value, (bool, str)):
         return False
     steps = (1, 2) if isinstance(value, int) else (1e-3,)  # 2 for options with odd values
-    for step in steps:
-        try:
-            replace_options(decoding, {name: value + direction * step})
-        except InvalidArgumentError:
-            continue
-        return True
-    return False
+    return any(_is_valid(decoding, name, value + direction * step) for step in steps)
+
+
+def _is_valid(decoding: Any, name: str, value: Any) -> bool:
+    try:
+        replace_options(decoding, {name: value})
+    except InvalidArgumentError:
+        return False
+    return True
 
 
 def _checked_grid(model: PanopticModel, grid: Mapping[str, Sequence[Any]] | None) -> dict[str, tuple[Any, ...]]:

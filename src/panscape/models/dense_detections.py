@@ -49,6 +49,7 @@ from panscape.nn.frozen_batch_norm import first_layers, freeze_batch_norms
 from panscape.ops.argmax import argmax_at_image_size
 from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
+from panscape.representations.checks import require_things
 from panscape.representations.dense_boxes import (
     DENSE_BOX_ORACLES,
     DenseBoxDecoding,
@@ -79,10 +80,7 @@ class DenseDetections(PanopticModel):
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: DenseDetectionsConfig) -> None:
         representation = config.representation or PUBLISHED.get(labels.name, DenseBoxRepresentation())
-        if not labels.thing_ids:
-            raise InvalidArgumentError(
-                f"expected a label space with things, which boxes represent, but {labels.name} has stuff only"
-            )
+        require_things(labels, "boxes")
         if representation.finest_stride not in STRIDES[:2]:
             raise InvalidArgumentError(f"expected a finest_stride of 4 or 8, got {representation.finest_stride}")
         super().__init__(

@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from panscape.constraints import PositiveInt, check_fields
 from panscape.labels import LabelSpace
 from panscape.models.region_heads import RegionHeads
-from panscape.models.region_model import RegionModel, require_things
+from panscape.models.region_model import RegionModel
 from panscape.models.variants import ModelConfig, variant
 from panscape.nn.backbones import STRIDES, Backbone, stride_in_first_conv
 from panscape.nn.fpn import FPN
 from panscape.nn.frozen_batch_norm import first_layers, freeze_batch_norms
+from panscape.representations.checks import require_things
 from panscape.representations.regions import (
     Anchors,
     DetectionSelection,
@@ -94,14 +95,14 @@ class PanopticFPN(RegionModel):
         config: all other options.
 
     Raises:
-        InvalidArgumentError: no category is a thing.
+        InvalidArgumentError: no category is a thing, or the anchors have other strides than an FPN.
     """
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: PanopticFPNConfig) -> None:
-        require_things(labels)
+        require_things(labels, "regions")
         representation = config.representation or PUBLISHED
         strides = representation.anchors.strides
-        heads = RegionHeads(representation, strides, config.width, len(labels.thing_ids), None)
+        heads = RegionHeads(representation, config.width, len(labels.thing_ids), None)
         super().__init__(
             labels,
             backbone,

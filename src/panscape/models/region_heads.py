@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from panscape.errors import InvalidArgumentError
+from panscape.nn.backbones import STRIDES
 from panscape.nn.region_pooling import PoolingCompat, pool_regions
 from panscape.nn.sync_batch_norm import num_missing_samples
 from panscape.ops.boxes import clip_boxes, decode_boxes, has_area
@@ -137,25 +139,25 @@ class RegionHeads(nn.Module):
     """Both stages, from a feature pyramid to all outputs but the semantic ones.
 
     Args:
-        representation: anchors, sampling and selection.
-        strides: of the levels; regions take the first four.
+        representation: anchors, sampling and selection; regions take the first four levels.
         width: channels of the levels.
         num_things: number of categories of things.
         norm: norm of the heads, followed by a leaky ReLU of slope 0.01 (seamseg); None for biases and ReLU
             (detectron2).
+
+    Raises:
+        InvalidArgumentError: the anchors have other strides than an FPN has.
     """
 
-    def __init__(
-        self,
-        representation: RegionRepresentation,
-        strides: Sequence[int],
-        width: int,
-        num_things: int,
-        norm: Norm | None,
-    ) -> None:
+    def __init__(self, representation: RegionRepresentation, width: int, num_things: int, norm: Norm | None) -> None:
         super().__init__()
-        self._strides = tuple(strides[:4])
         self._level_side = representation.level_side
+        strides = representation.anchors.strides
+        if strides != tuple(4 * 2**i for i in range(max(len(STRIDES), len(strides)))):
+            raise InvalidArgumentError(
+                f"expected anchors with the strides of an FPN, 4, 8, 16, 32 and perhaps 64, 128, ..., got {strides}; "
+                "change anchors.strides of the representation"
+            )
         self._pooling: PoolingCompat = "seamseg" if norm else "detectron2"
         activation = nn.LeakyReLU(0.01) if norm else nn.ReLU()
 
@@ -224,7 +226,7 @@ class RegionHeads(nn.Module):
         """
         rows, image, boxes = self._present(regions, size)
         num_cells = _FEATURE_CELLS if self._pooling == "seamseg" else _FEATURE_CELLS // 2
-        features = pool_regions(levels[:4], self._strides, boxes, image, num_cells, self._pooling, self._level_side)
+        features = pool_regions(levels[:4], STRIDES, boxes, image, num_cells, self._pooling, self._level_side)
         if self._pooling == "seamseg":
             features = nn.functional.avg_pool2d(features, 2)
         category, offsets = self.boxes(features)
@@ -243,9 +245,7 @@ class RegionHeads(nn.Module):
             Logits, float [B, D, 28, 28].
         """
         rows, image, present = self._present(boxes, size)
-        features = pool_regions(
-            levels[:4], self._strides, present, image, _FEATURE_CELLS, self._pooling, self._level_side
-        )
+        features = pool_regions(levels[:4], STRIDES, present, image, _FEATURE_CELLS, self._pooling, self._level_side)
         things = nn.functional.pad(thing.flatten()[rows], (0, present.shape[0] - rows.shape[0]))
         return _scattered(self.masks(features, things), rows, boxes)
 

@@ -8,7 +8,6 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry, padded_size
 from panscape.labels import LabelSpace
 from panscape.models.base import PanopticModel
@@ -28,18 +27,6 @@ from panscape.representations.regions.decode import semantic_at_image_size
 from panscape.representations.regions.panels import draw_panels
 
 STRIDE = 32  # of the coarsest features of the backbone
-
-
-def require_things(labels: LabelSpace) -> None:
-    """Check that a label space has things.
-
-    Raises:
-        InvalidArgumentError: it has stuff only.
-    """
-    if not labels.thing_ids:
-        raise InvalidArgumentError(
-            f"expected a label space with things, which regions represent, but {labels.name} has stuff only"
-        )
 
 
 class RegionModel(PanopticModel):

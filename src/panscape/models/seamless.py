@@ -14,6 +14,8 @@ The first network follows the released code, seamseg, so that its weights work h
 - Images are padded to multiples of 32 pixels; seamseg pads a batch to its largest image.
 - NMS drops boxes whose IoU is above the threshold, seamseg from the threshold on.
 - A region without area is dropped; seamseg keeps it.
+- In training, norms of the heads see two regions at least: to fewer in all processes, the whole first image is added,
+  which no loss uses. In seamseg, processes without regions take no part in the statistics.
 - Maps are made at the size of the image from upsampled logits, boxes and masks (``resize="outputs"``); seamseg makes
   them at the size of the network's input.
 
@@ -40,11 +42,12 @@ from panscape.constraints import PositiveInt, check_fields
 from panscape.labels import LabelSpace
 from panscape.models.panoptic_deeplab_decoder import DeepLabDecoder
 from panscape.models.region_heads import RegionHeads
-from panscape.models.region_model import RegionModel, require_things
+from panscape.models.region_model import RegionModel
 from panscape.models.variants import ModelConfig, variant
 from panscape.nn.aspp import ASPP
 from panscape.nn.backbones import STRIDES, Backbone
 from panscape.nn.fpn import FPN, SLOPE
+from panscape.representations.checks import require_things
 from panscape.representations.regions import Anchors, DetectionSelection, RegionRepresentation
 
 _DILATION = 6  # of Mini-DeepLab
@@ -159,17 +162,17 @@ class Seamless(RegionModel):
         config: all other options.
 
     Raises:
-        InvalidArgumentError: no category is a thing.
+        InvalidArgumentError: no category is a thing, or the anchors have other strides than an FPN.
     """
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: SeamlessConfig) -> None:
-        require_things(labels)
+        require_things(labels, "regions")
         representation = config.representation or PUBLISHED.get(labels.name, RegionRepresentation())
         strides = representation.anchors.strides
         num_channels = representation.num_semantic_channels(labels)
         is_mini = config.semantic == "mini_deeplab"
         window = (config.window[0] // STRIDES[-1], config.window[1] // STRIDES[-1])
-        heads = RegionHeads(representation, strides, config.width, len(labels.thing_ids), nn.BatchNorm2d)
+        heads = RegionHeads(representation, config.width, len(labels.thing_ids), nn.BatchNorm2d)
         super().__init__(
             labels,
             backbone,

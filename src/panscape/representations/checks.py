@@ -38,3 +38,20 @@ def check_category_weights(weights: tuple[float, ...], labels: LabelSpace | None
         raise InvalidArgumentError(
             f"expected {len(labels)} category_weights, one for each category of {labels.name}, got {len(weights)}"
         )
+
+
+def require_things(labels: LabelSpace, means: str) -> None:
+    """Check that a label space has things.
+
+    Args:
+        labels: the label space.
+        means: what represents things, in plural: "regions".
+
+    Raises:
+        InvalidArgumentError: it has stuff only.
+    """
+    if not labels.thing_ids:
+        raise InvalidArgumentError(
+            f"expected a label space with things, which {means} represent, but {labels.name} has stuff only; use a "
+            "model that does without things, such as swiftnet or panoptic_deeplab"
+        )

@@ -21,7 +21,9 @@ from panscape.evaluation.evaluate_model import evaluate
 from panscape.evaluation.options import EvaluationOptions, InferenceOptions
 from panscape.evaluation.tune import default_grid, tune
 from panscape.representations.centers import CenterDecoding
+from panscape.representations.decoding_options import replace_options
 from panscape.representations.dense_boxes import DenseBoxDecoding
+from panscape.representations.regions import RegionDecoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +224,13 @@ def test_default_values_are_possible_ascending_and_around_the_present_ones() -> 
         CenterDecoding(nms_kernel=41, stuff_area=4096),
         CenterDecoding(1 / 3, 1, stuff_area=0),
         DenseBoxDecoding(),
+        RegionDecoding(),
     )
     for decoding in decodings:
         grid = default_grid(decoding)
         for name, values in grid.items():
+            for value in values:
+                replace_options(decoding, {name: value})
             assert list(values) == sorted(set(values))
             present = getattr(decoding, name, None)
             present = getattr(getattr(decoding, "fusion", None), name) if present is None else present
@@ -235,5 +240,6 @@ def test_default_values_are_possible_ascending_and_around_the_present_ones() -> 
     assert default_grid(decodings[0])["stuff_area"] == (1024, 2048, 4096, 8192, 16384)
     assert default_grid(decodings[0])["thing_area"] == (0, 16, 32, 128, 256)
     assert next(iter(default_grid(DenseBoxDecoding()))) == "min_score"
+    assert default_grid(RegionDecoding())["mask_threshold"] == (0.5, 0.6, 0.7)
     assert default_grid(None) == {}
     assert not math.isnan(sum(default_grid(DenseBoxDecoding())["min_score"]))
