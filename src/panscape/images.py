@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -17,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.atomic_io import atomic_write
-from panscape.errors import InvalidArgumentError, UnreadableFileError, in_one_line
-from panscape.image_depth import depth_of, grey_values, is_deep, read_deep, require_bit_depth, to_8_bits
+from panscape.errors import InvalidArgumentError, UnreadableFileError, in_one_line, listed
+from panscape.image_depth import depth_of, grey_values, is_deep, is_negative, read_deep, require_bit_depth, to_8_bits
 from panscape.image_files import DAMAGE, IMAGE_SUFFIXES, UnsuitableValuesError, decode, open_image
 from panscape.notes import note_once
 from panscape.spread import evenly_spread
@@ -60,7 +61,13 @@ _INVERSE = {6: 8, 8: 6}  # each other turn undoes itself
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 
 
-def load_image(path: str | os.PathLike[str], *, apply_orientation: bool = True, bit_depth: int | None = None) -> Tensor:
+def load_image(
+    path: str | os.PathLike[str],
+    *,
+    apply_orientation: bool = True,
+    bit_depth: int | None = None,
+    may_clip: bool = True,
+) -> Tensor:
     """Read an image.
 
     Grey becomes three equal channels, CMYK and palettes become RGB. Values of more than 8 bits are scaled to 8 and
@@ -75,20 +82,24 @@ def load_image(path: str | os.PathLike[str], *, apply_orientation: bool = True, 
         bit_depth: number of bits of the brightest value in files of 16 bits, 8 to 16; brighter values are clipped, with
             a note. None takes the smallest usual number (8, 10, 11, 12, 14, 16) that holds the values of this image;
             see :func:`find_bit_depth` for the same number for many.
+        may_clip: clip values above ``bit_depth``; False refuses the image.
 
     Returns:
         uint8 [3, H, W], red, green, blue.
 
     Raises:
         UnreadableFileError: the file is missing, damaged, not an image, a URL, too large, or has bands or values whose
-            color is unknown; the message says how to convert it.
+            color is unknown or that would be clipped; the message says what to do.
         InvalidArgumentError: ``bit_depth`` is out of range.
     """
     require_bit_depth(bit_depth)
     with open_image(path) as image:
         # Pillow applies the orientation of a TIFF while it decodes.
         undone = _orientation(image, path) if image.format == "TIFF" and not apply_orientation else 1
-        decoded = _with_8_bits(_deep_values(image, path), bit_depth, path) if is_deep(image) else decode(image, path)
+        if is_deep(image):
+            decoded = _with_8_bits(image, _deep_values(image, path), bit_depth, path, may_clip=may_clip)
+        else:
+            decoded = decode(image, path)
         pixels = np.array(_to_rgb(decoded, path))
         orientation = _orientation(image, path) if apply_orientation else _INVERSE.get(undone, undone)
     return _to_tensor(_turned(pixels, orientation))
@@ -105,7 +116,9 @@ def exif_orientation(path: str | os.PathLike[str]) -> int:
 
 
 def find_bit_depth(paths: Sequence[str | os.PathLike[str]]) -> int | None:
-    """Return the bit depth that the deep images among many show, for :func:`load_image`, and log it if it is below 16.
+    """Return the bit depth that the deep images among many show, for :func:`load_image`.
+
+    It is logged if it is below 16, or if the images show several.
 
     Args:
         paths: image files; up to 16 of them are read, spread evenly.
@@ -124,11 +137,13 @@ def find_bit_depth(paths: Sequence[str | os.PathLike[str]]) -> int | None:
     if not depths:
         return None
     first, found = next(iter(depths)), max(depths.values())
-    if found < 16:
+    counts = Counter(depths.values())
+    if found < 16 or len(counts) > 1:
+        shown = f"{found}" if len(counts) == 1 else listed([f"{n} (in {counts[n]})" for n in sorted(counts)])
         note_once(
             first,
-            f"a file of 16 bits, of which the images use {found}: the value {(1 << found) - 1} becomes white, unless "
-            "--bit-depth (in training --data.bit-depth) gives another number",
+            f"a file of 16 bits, of which the images use {shown}: the value {(1 << found) - 1} becomes white in all, "
+            "unless --bit-depth (in training --data.bit-depth) gives another number",
         )
     return found
 
@@ -235,7 +250,7 @@ def _to_rgb(image: Image.Image, name: object) -> Image.Image:
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _with_8_bits(grey_values(image), None, name).convert("RGB")
+        return _with_8_bits(image, grey_values(image), None, name).convert("RGB")
     if image.mode == "F":
         raise UnsuitableValuesError(
             "expected an image of integers, got floating-point values of unknown range; save it with 8 or 16 bits"
@@ -260,17 +275,20 @@ def _deep_values(image: ImageFile, path: str | os.PathLike[str]) -> NDArray[np.u
         return read_deep(image, again)
 
 
-def _with_8_bits(values: NDArray[np.uint16], bit_depth: int | None, name: object) -> Image.Image:
-    """Return values [H, W], [H, W, 3] or [H, W, 4] of 16 bits as an image of 8 bits."""
+def _with_8_bits(
+    image: Image.Image, values: NDArray[np.uint16], bit_depth: int | None, name: object, *, may_clip: bool = True
+) -> Image.Image:
+    """Return the values [H, W], [H, W, 3] or [H, W, 4] of a deep image as an image of 8 bits."""
     colors = _colors(values)
     shown = depth_of(colors)
     if bit_depth is not None and shown > bit_depth:
-        note_once(
-            name,
-            f"its values exceed the {bit_depth} bits of the other images and are clipped; set --bit-depth "
-            "(in training --data.bit-depth)",
-        )
+        excess = f"its values exceed the {bit_depth} bits of the other images"
+        if not may_clip:
+            raise UnsuitableValuesError(f"{excess}, up to {colors.max()}; give all of them --bit-depth {shown}")
+        note_once(name, f"{excess} and are clipped; set --bit-depth (in training --data.bit-depth)")
     pixels = to_8_bits(colors, bit_depth or shown)
+    if is_negative(image):
+        pixels = 255 - pixels
     if values.shape[2:] == (4,):
         alpha = values[..., 3]
         pixels = np.dstack([pixels, to_8_bits(alpha, depth_of(alpha))])

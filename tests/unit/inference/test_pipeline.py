@@ -341,13 +341,18 @@ def test_an_image_that_cannot_be_written_stops_no_other(photos, tmp_path):
 @pytest.mark.parametrize(("given", "used"), [(None, 12), (16, 16)])
 def test_images_of_a_run_have_the_same_bit_depth(photos, tmp_path, monkeypatch, given, used):
     depths = []
-    monkeypatch.setattr(pipeline, "load_image", lambda path, bit_depth: depths.append(bit_depth) or load_image(path))
+
+    def load(path, bit_depth, may_clip):
+        depths.append((bit_depth, may_clip))
+        return load_image(path)
+
+    monkeypatch.setattr(pipeline, "load_image", load)
     for name, highest in (("dark", 300), ("bright", 4000)):
         Image.fromarray(np.array([[0, highest]], np.uint16)).save(photos / f"{name}.png")
     with OutputFolder(tmp_path / "out", SHAPES) as outputs:
         run = PredictionRun(Predictor(ColorModel(), device="cpu"), outputs, bit_depth=given)
         run.predict_files(find_sources([photos]), Heard())
-    assert depths == [used] * 5
+    assert depths == [(used, given is not None)] * 5
     with pytest.raises(InvalidArgumentError, match="expected a bit depth of 8 to 16, got 7"):
         PredictionRun(Predictor(ColorModel(), device="cpu"), outputs, bit_depth=7)
 
