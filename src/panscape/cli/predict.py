@@ -50,7 +50,8 @@ class Predict:
     panoptic.json and panoptic/. What an earlier run with the same options has written there is kept."""
 
     overwrite: bool = False
-    """Predict again what an earlier run with the same options has written to --out."""
+    """Predict again what an earlier run with the same options has written to --out. With another model, maps of other
+    sources with other categories are removed from panoptic.json; their files remain."""
 
     save_outputs: bool = False
     """Also write the network outputs of each image as NAME_panels.jpg; not written for videos."""
@@ -75,7 +76,8 @@ class Predict:
     """Omit the legend below the overlays of images."""
 
     image_format: Literal["jpeg", "png"] = "jpeg"
-    """Encoding of overlays and sheets; PNG is lossless, but takes ten times as long. Maps are always PNG."""
+    """Encoding of overlays and sheets; PNG is lossless, but takes ten times as long. Maps are always PNG,
+    and so are overlays with a side of more than 65500 pixels."""
 
     device: str = "auto"
     """Device to run on: "auto" (CUDA if available, else the CPU), "cpu", or a CUDA device such as "cuda:1"."""

@@ -20,7 +20,6 @@ from torch import Tensor
 from panscape.atomic_io import atomic_write
 from panscape.errors import PanscapeError, in_one_line
 from panscape.formats.coco_files import WrittenMap
-from panscape.geometry import Size
 from panscape.image_depth import require_bit_depth
 from panscape.images import find_bit_depth, load_image
 from panscape.inference.ordered_map import ordered_map
@@ -180,7 +179,6 @@ class PredictionRun:
                 yield image
                 continue
             try:
-                self._outputs.require_fits(Size(*image.shape[1:]))
                 prediction = self._predictor.predict(image)
                 tally = _Tally()
                 tally.add(image, prediction, self._outputs.labels, read_ms)

@@ -414,11 +414,12 @@ def test_a_full_or_read_only_disk_ends_the_run_and_keeps_what_is_written(number,
     assert failures == []
 
 
-def test_an_image_too_long_for_a_jpeg_is_refused_before_it_is_predicted(tmp_path):
+def test_the_overlay_of_an_image_too_long_for_a_jpeg_is_a_png(tmp_path, caplog):
     (tmp_path / "long").mkdir()
     save_png(tmp_path / "long/a.png", torch.zeros(3, 1, 65_501, dtype=torch.uint8))
-    model = ColorModel()
-    _, (failure,) = predict(tmp_path / "long", tmp_path / "out", model=model)
-    assert failure.error.endswith("for an overlay as JPEG, got 1x65501; use --image-format png")
-    assert len(model.seen) == 1  # the first was for warming up
-    assert predict(tmp_path / "long", tmp_path / "out", image_format="png")[1] == []
+    heard, failures = predict(tmp_path / "long", tmp_path / "out")
+    assert failures == []
+    assert heard.outcomes[0].overlay == str(tmp_path / "out/a.png")
+    assert load_image(tmp_path / "out/a.png").shape == (3, 1, 65_501)
+    assert "a: its overlay is a PNG, as sides of a JPEG have at most 65500 pixels" in caplog.text
+    assert predict(tmp_path / "long", tmp_path / "out")[0].outcomes[0].is_earlier
