@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.file_kinds import is_transport_stream
 from panscape.images import IMAGE_SUFFIXES
 from panscape.input_files import counts_by_suffix, find_files
 
 _logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"}
+    {
+        *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+        *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+    }
 )
 """File name suffixes of videos, in lower case."""
 
@@ -133,7 +137,8 @@ def _wanted_of(files: Sequence[Path], given: str) -> list[Path]:
 
 
 def _is_wanted(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES and (suffix != ".ts" or is_transport_stream(path))
 
 
 def _lies_in(path: Path, folder: Path | None) -> bool:

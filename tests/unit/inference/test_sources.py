@@ -47,6 +47,10 @@ def test_a_folder_is_searched_with_the_folders_in_it(folder):
 
 def test_videos_are_recognised_by_their_ending(folder):
     assert [s.is_video for s in find_sources([folder])] == [False, False, False, False, True]
+    (folder / "page.ts").write_text("const a = 1;" * 100)  # TypeScript
+    (folder / "w.ts").write_bytes(3 * (b"G" + bytes(187)))
+    (folder / "x.MTS").touch()
+    assert [s.name for s in find_sources([folder]) if s.is_video] == ["v", "w", "x"]
 
 
 def test_a_pattern_matches_sorted(folder):
