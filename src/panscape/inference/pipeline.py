@@ -325,6 +325,6 @@ def _error(error: Exception, source: SourceFile) -> FileError:
     if isinstance(cause, OSError) and cause.errno in _UNUSABLE_DISK:
         raise error
     _logger.debug("%s", source.path, exc_info=error)
-    text = in_one_line(error, str(source.path))
+    text = in_one_line(error, str(getattr(error, "path", source.path)))
     is_ours = isinstance(error, PanscapeError)
     return FileError(str(source.path), text if is_ours else f"{type(error).__name__}: {text}")
