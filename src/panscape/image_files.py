@@ -19,7 +19,7 @@ from PIL.ImageFile import ImageFile
 from panscape import tiff_files
 from panscape.errors import InvalidArgumentError, PanscapeError, UnreadableFileError, in_one_line
 from panscape.file_kinds import kind_of
-from panscape.input_files import require_file
+from panscape.input_files import require_file, to_path
 from panscape.notes import note_once
 
 _FORMATS = {
@@ -85,9 +85,9 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[ImageFile]:
         UnreadableFileError: the file is missing, not an image or damaged, or it is larger than :func:`pixel_limit`
             allows.
     """
-    if "://" in os.fspath(path):
-        raise UnreadableFileError(path, "URLs are not supported; download the file and give its path")
-    path = Path(path)
+    given, path = path, to_path(path)
+    if "://" in os.fspath(given):
+        raise UnreadableFileError(given, "URLs are not supported; download the file and give its path")
     require_file(path)
     libtiff_lines: list[str] = []
     with _one_error(path, libtiff_lines), path.open("rb") as stream:

@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -230,7 +229,7 @@ def save_jpeg(path: str | os.PathLike[str], image: Tensor) -> None:
 def _save(path: str | os.PathLike[str], image: Tensor, encoding: str, **options: int) -> None:
     if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
         raise InvalidArgumentError(f"expected an image as a uint8 tensor [3, H, W], got {_described(image)}")
-    with atomic_write(Path(path)) as temporary:
+    with atomic_write(path) as temporary:
         pixels = image.cpu().permute(1, 2, 0).contiguous().numpy()
         temporary.write_bytes(encode_image(Image.fromarray(pixels), encoding, **options))
 
