@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnreadableFileError, in_one_line, listed
+from panscape.image_arrays import described, from_array, from_tensor, require_pixels
 from panscape.image_depth import depth_of, grey_values, is_deep, is_negative, read_deep, require_bit_depth, to_8_bits
 from panscape.image_files import DAMAGE, IMAGE_SUFFIXES, UnsuitableValuesError, decode, open_image
 from panscape.notes import note_once
@@ -165,6 +166,7 @@ def to_image_tensor(source: ImageSource) -> Tensor:
     if isinstance(source, str | os.PathLike):
         return load_image(source)
     if isinstance(source, Image.Image):
+        require_pixels(source.height, source.width)
         try:
             source.load()
             return _to_tensor(_turned(np.array(_to_rgb(source, "image")), _orientation(source, "image")))
@@ -173,9 +175,9 @@ def to_image_tensor(source: ImageSource) -> Tensor:
         except DAMAGE as error:  # PIL images are lazy: a damaged file raises only here
             raise InvalidArgumentError(f"expected a readable PIL image, but {in_one_line(error)}") from error
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return from_array(source)
     if isinstance(source, Tensor):
-        return _from_tensor(source)
+        return from_tensor(source)
     raise InvalidArgumentError(
         "expected an image as a path, a PIL image, a uint8 array [H, W, 3] or [H, W], or a tensor [3, H, W], "
         f"got {type(source).__name__}"
@@ -221,14 +223,14 @@ def save_jpeg(path: str | os.PathLike[str], image: Tensor) -> None:
     """
     if isinstance(image, Tensor) and max(image.shape) > MAX_JPEG_SIDE:
         raise InvalidArgumentError(
-            f"expected sides of at most {MAX_JPEG_SIDE} pixels for a JPEG, got {_described(image)}; write a PNG"
+            f"expected sides of at most {MAX_JPEG_SIDE} pixels for a JPEG, got {described(image)}; write a PNG"
         )
     _save(path, image, "JPEG", quality=90, subsampling=0)  # full resolution of colors, for thin outlines
 
 
 def _save(path: str | os.PathLike[str], image: Tensor, encoding: str, **options: int) -> None:
     if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
-        raise InvalidArgumentError(f"expected an image as a uint8 tensor [3, H, W], got {_described(image)}")
+        raise InvalidArgumentError(f"expected an image as a uint8 tensor [3, H, W], got {described(image)}")
     with atomic_write(path) as temporary:
         pixels = image.cpu().permute(1, 2, 0).contiguous().numpy()
         temporary.write_bytes(encode_image(Image.fromarray(pixels), encoding, **options))
@@ -255,14 +257,21 @@ def _to_rgb(image: Image.Image, name: object) -> Image.Image:
             "expected an image of integers, got floating-point values of unknown range; save it with 8 or 16 bits"
         )
     if image.has_transparency_data:
-        return _over_white(image.convert("RGBA"), name)
+        is_declared = image.mode in ("P", "PA") or "transparency" in image.info  # by a palette or one color
+        return _over_white(image.convert("RGBA"), name, may_be_color=not is_declared)
     return image.convert("RGB")
 
 
-def _over_white(image: Image.Image, name: object) -> Image.Image:
-    """Composite an RGBA image over white, if its alpha is a transparency: opaque or not at most pixels."""
+def _over_white(image: Image.Image, name: object, *, may_be_color: bool) -> Image.Image:
+    """Composite an RGBA image over white.
+
+    Args:
+        image: the image.
+        name: of the image, for a note.
+        may_be_color: its alpha is only a transparency if it is opaque somewhere, and opaque or empty at most pixels.
+    """
     count = image.getchannel("A").histogram()
-    if count[255] == 0 or 2 * (count[0] + count[255]) < sum(count):
+    if may_be_color and (count[255] == 0 or 2 * (count[0] + count[255]) < sum(count)):
         note_once(name, "its alpha band varies like a color or is nowhere opaque; it is not used as transparency")
     elif count[255] < sum(count):
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -311,35 +320,3 @@ def _orientation(image: Image.Image, name: object) -> int:
 def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Return pixels [H, W, C], stored with this orientation, upright."""
     return _TURNS[orientation](pixels)
-
-
-def _from_array(array: NDArray[Any]) -> Tensor:
-    is_grey = array.ndim == 2
-    if array.dtype != np.uint8 or not (is_grey or (array.ndim == 3 and array.shape[2] == 3)) or array.size == 0:
-        raise InvalidArgumentError(
-            f"expected an image as a uint8 array [H, W, 3] or [H, W], got {_described(array)}; convert it first"
-        )
-    copy = torch.from_numpy(np.array(array))  # a copy: torch cannot hold read-only or mirrored arrays
-    return copy.expand(3, *copy.shape).contiguous() if is_grey else copy.permute(2, 0, 1).contiguous()
-
-
-def _from_tensor(tensor: Tensor) -> Tensor:
-    expected = "expected an image as a tensor [3, H, W], uint8 or floating in 0..1"
-    if tensor.ndim != 3 or tensor.shape[0] != 3 or tensor.numel() == 0:
-        hint = "; move the channels to the front with permute(2, 0, 1)" if tensor.shape[-1:] == (3,) else ""
-        raise InvalidArgumentError(f"{expected}, got {_described(tensor)}{hint}")
-    if tensor.dtype == torch.uint8:
-        return tensor
-    if not tensor.is_floating_point():
-        raise InvalidArgumentError(f"{expected}, got {_described(tensor)}; convert it with .to(torch.uint8)")
-    values = tensor.detach().float()
-    low, high = (float(v) for v in torch.stack(values.aminmax()))
-    if not (low >= 0 and high <= 1):  # also true for NaN
-        raise InvalidArgumentError(f"{expected}, got values in {low:g}..{high:g}; scale them, or give uint8")
-    return (values * 255).round().to(torch.uint8)
-
-
-def _described(value: object) -> str:
-    if isinstance(value, Tensor | np.ndarray):
-        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
-    return type(value).__name__

@@ -34,10 +34,11 @@ class Interchange:
 
     @classmethod
     def load(cls, path: str | Path, labels: LabelSpace | str | None = None) -> PanopticMap:
-        """Read a map that :meth:`save` wrote, with its labels.
+        """Read a map that :meth:`save` or ``panscape predict`` wrote, with its labels.
 
         Args:
-            path: the PNG; its description is the JSON of the same name.
+            path: the PNG; its description is the JSON of the same name, or that of its folder, such as
+                ``panoptic.json`` beside ``panoptic/``.
             labels: the label space to read it in, or the name of a bundled one; None for that in the JSON.
 
         Raises:

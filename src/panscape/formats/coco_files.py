@@ -18,7 +18,7 @@ from panscape.formats.coco import coco_categories, decode_coco, encode_coco
 from panscape.formats.coco_json import CocoAnnotation, load_coco_json
 from panscape.formats.id_png import encode_id_png
 from panscape.images import open_image
-from panscape.input_files import to_path
+from panscape.input_files import require_file, to_path
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
@@ -52,10 +52,11 @@ def save_coco(panoptic: PanopticMap, path: str | os.PathLike[str], labels: Label
 
 
 def load_coco(path: str | os.PathLike[str], labels: LabelSpace | str | None = None) -> PanopticMap:
-    """Read a map written by :func:`save_coco`.
+    """Read a map written by :func:`save_coco`, or one of a dataset or of ``panscape predict``.
 
     Args:
-        path: the PNG; its description is the JSON of the same name.
+        path: the PNG; its description is the JSON of the same name, or that of its folder, such as ``panoptic.json``
+            beside ``panoptic/``.
         labels: the label space to read it in; None for that of the ``categories`` in the JSON, if it has them.
 
     Raises:
@@ -63,10 +64,17 @@ def load_coco(path: str | os.PathLike[str], labels: LabelSpace | str | None = No
         InvalidAnnotationError: they contradict each other, or a category is not in ``labels``.
     """
     path = to_path(path)
-    json_path = path.with_suffix(".json")
-    if path.is_file() and not json_path.exists():
+    require_file(path)
+    if path.suffix.lower() == ".json":
+        raise UnreadableFileError(path, "expected the PNG of a map, got its description; give the PNG")
+    folder = path.absolute().parent
+    candidates = path.with_suffix(".json"), folder.parent / f"{folder.name}.json"
+    json_path = next((p for p in candidates if p.is_file()), None)
+    if json_path is None:
         raise UnreadableFileError(
-            path, f"expected a saved map, a PNG with its description in {json_path.name} beside it, which is missing"
+            path,
+            f"expected a saved map, a PNG with its description in {candidates[0].name} beside it, or in "
+            f"{candidates[1].name} beside its folder; both are missing",
         )
     content = load_coco_json(json_path)
     content.require_panoptic()
