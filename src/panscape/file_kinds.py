@@ -28,7 +28,7 @@ _KINDS = tuple(
         (rb"%PDF", "a PDF", "convert its pages to PNG"),
         (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive", "extract its images"),
         (rb"(?i)\s*(<[?!].*)?<svg\b", "an SVG", "convert it to PNG"),
-        (rb"(?i)\s*(<!doctype html|<html)", "a web page", "download the image itself"),
+        (rb"(?i)\s*(<!doctype html|<html)", "a web page", "download the file itself"),
     )
 )
 

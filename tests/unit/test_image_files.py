@@ -89,7 +89,7 @@ def test_postscript_never_reaches_another_program(tmp_path, monkeypatch):
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
             "this is a pointer of git-lfs without the file's content; run: git lfs pull, or download the file",
         ),
-        (b"\n<!doctype html><html>", "expected an image, got a web page; download the image itself"),
+        (b"\n<!doctype html><html>", "expected an image, got a web page; download the file itself"),
     ],
 )
 def test_other_content_is_named(tmp_path, content, message):

@@ -154,7 +154,7 @@ class Predict:
             try:
                 failures = run.predict_files(sources, reporter)
             except KeyboardInterrupt:
-                count = reporter.num_done
+                count = outputs.num_done(sources)
                 _logger.warning("%d of %d done; repeat the command to continue with the others", count, len(sources))
                 raise
         if not self.json:

@@ -119,6 +119,10 @@ class OutputFolder:
         self._is_described = self._json.is_file()
         return {s: restored(result.result, s, self.folder) for s in done if (result := earlier[s]) is not None}
 
+    def num_done(self, sources: Sequence[SourceFile]) -> int:
+        """Return how many sources have complete results that this run, or one with the same options, has written."""
+        return sum(self._log.is_done(source, self._digest) for source in sources)
+
     def _require_compatible(self, replaced: set[str], overwrite: bool) -> None:
         """Raise, or warn if it may, if ``panoptic.json`` contains what this run would remove from it."""
         if not self._json.exists():
