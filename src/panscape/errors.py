@@ -97,7 +97,7 @@ class UnknownNameError(PanscapeError, KeyError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, list_all: bool = False) -> None:
         known = sorted(known)
-        close = difflib.get_close_matches(name, known, n=3)
+        close = difflib.get_close_matches(str(name), known, n=3)
         table = f"known: {', '.join(known) or 'none'}"
         suggestion = f"did you mean {' or '.join(close)}?"
         hint = f"{suggestion} {table}" if close and list_all else suggestion if close else table

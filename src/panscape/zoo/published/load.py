@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.input_files import to_path
 from panscape.labels import Category, LabelSpace
 from panscape.models import PanopticModel, create_model
 from panscape.models.dense_detections import DenseDetections
@@ -34,7 +36,7 @@ _logger = logging.getLogger(__name__)
 _PUBLISHED_FOR = {19: ("cityscapes", 2048), 133: ("coco_panoptic", 640), 65: ("vistas_v1.2", 2048)}
 
 
-def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
+def load_published(model: PanopticModel, path: str | os.PathLike[str]) -> PanopticModel:
     """Load a checkpoint in its authors' layout into a model, strictly, and return the model in eval mode.
 
     Args:
@@ -57,7 +59,7 @@ def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
         CheckpointMismatchError: keys or shapes differ; both differences are listed.
         InvalidArgumentError: no published layout is known for this model.
     """
-    path = Path(path)
+    path = to_path(path)
     _load(model, read_checkpoint(path), path)
     return model.eval()
 
@@ -84,7 +86,7 @@ def _load(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None
 
 
 def create_published(
-    path: str | Path,
+    path: str | os.PathLike[str],
     labels: LabelSpace | str | None = None,
     *,
     model: str | None = None,
@@ -107,7 +109,7 @@ def create_published(
         InvalidArgumentError: the label space has another number of categories, or must be given.
         UnknownNameError: no model or label space has this name.
     """
-    path = Path(path)
+    path = to_path(path)
     found = read_checkpoint(path)
     network = identify(found, path)
     space, longest_side = _label_space(network, labels, path)
