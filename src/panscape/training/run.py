@@ -93,7 +93,7 @@ class _Run:
         self.train_set, self.val_set = processes.sync_call(self._data)
         self.state = self._state()
         self.stream = processes.sync_call(self._stream)
-        for note in processes.rank_zero(lambda: recipe.data.inspect(self.train_set, self.val_set)):
+        for note in processes.rank_zero(lambda: recipe.data.inspect(self.train_set, self.val_set, options.on_error)):
             _logger.info(note)
         processes.rank_zero(lock.acquire)
         self.folder = processes.rank_zero(
