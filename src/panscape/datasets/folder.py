@@ -105,8 +105,7 @@ def find_folder(root: str | os.PathLike[str]) -> FoundFolder:
         return FoundFolder("coco", _json_path(folder, "val") is not None, is_named=True)
     found = find_mask_folders(folder)
     if found and not any(_json_path(folder, split) for split in ("val", "test")):
-        is_split = "val" in found and found["val"].images.is_dir() and found["val"].masks.is_dir()
-        return FoundFolder("masks", is_split, is_named=(folder / "categories.json").is_file())
+        return FoundFolder("masks", "val" in found, is_named=(folder / "categories.json").is_file())
     content = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))[:8])
     raise UnreadableFileError(folder, f"expected {LAYOUTS}; found {content or 'nothing'}")
 
