@@ -173,6 +173,13 @@ def test_a_val_split_unpacked_in_part_is_not_replaced_by_training_images(tmp_pat
         from_folder(tmp_path, "val")
 
 
+def test_a_folder_in_the_place_of_categories_is_not_ignored(tmp_path):
+    write_masks(tmp_path, 3)
+    (tmp_path / "categories.json").mkdir()
+    with pytest.raises(UnreadableFileError, match=r"categories\.json: expected a file, got a folder"):
+        from_folder(tmp_path, "train")
+
+
 def test_images_in_subfolders_without_splits(tmp_path):
     for city in ("aachen", "bonn"):
         write_masks(tmp_path / "set", 2)

@@ -68,7 +68,7 @@ def open_masks(folder: Path, files: list[Path], *, min_area: int = 50, void: int
 def _labels_near(folder: Path) -> tuple[LabelSpace | None, InvalidAnnotationError | None]:
     """Return the label space of a folder, or the reason why it is invalid."""
     for place in (folder, *folder.absolute().parents[:2]):
-        if (place / CATEGORIES).is_file():
+        if (place / CATEGORIES).exists():
             try:
                 return LabelSpace.load(place / CATEGORIES), None
             except (InvalidLabelSpaceError, UnreadableFileError) as error:
