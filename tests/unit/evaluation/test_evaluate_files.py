@@ -711,3 +711,14 @@ def test_equal_names_in_two_folders_stay_apart(tmp_path: Path, truths: Any) -> N
     scores = evaluate_files(path, path)
     assert scores.issues == ()
     assert [record.name for record in scores.records] == ["a/1", "b/1"]
+
+
+def test_a_json_that_cannot_be_decoded_is_blamed_itself(tmp_path: Path) -> None:
+    truth = write_coco(tmp_path / "truth.json", several_maps(), SHAPES)
+    text = truth.read_text().replace('"area": ', '"area": ' + "9" * 5000)
+    spoilt = tmp_path / "spoilt.json"
+    spoilt.write_text(text)
+    shutil.copytree(tmp_path / "truth", tmp_path / "spoilt")
+    issue = evaluate_files(spoilt, truth).issues[0]
+    assert issue.kind is IssueKind.UNREADABLE
+    assert issue.file.startswith(f"{spoilt}, image ")
