@@ -280,7 +280,7 @@ def generated_color(index: int) -> tuple[int, int, int]:
 
 _EXPECTED = (
     "expected {'name', 'categories': [{'name', 'is_thing', 'source_id'}, ...]}, a color of each category is optional; "
-    "or a list of such categories or of names"
+    'or a list of such categories or of names; or {"0": name, ...}'
 )
 _COCO_FIELD = {"source_id": "id", "is_thing": "isthing"}
 

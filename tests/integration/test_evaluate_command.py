@@ -194,7 +194,10 @@ def test_a_broken_image_stops_or_is_listed(here: Path, capsys: pytest.CaptureFix
         (["--out", "no/report.json"], "cannot write no/report.json: no folder no; create it first"),
         (["--report", "no/report.html"], "cannot write no/report.html: no folder no; create it first"),
         (["--report", "run"], "cannot write run: it is a folder"),
-        (["--report", "a.html", "--images", "data"], "expected a MODEL with --recipe, to evaluate a model, or"),
+        (
+            ["--report", "a.html", "--images", "data"],
+            "expected a MODEL with --data DIR or --recipe, to evaluate a model, or",
+        ),
         (["--limit", "-1"], "expected limit and workers of 0 or more, got limit=-1, workers=0"),
     ],
 )
