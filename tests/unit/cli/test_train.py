@@ -331,6 +331,10 @@ def test_a_folder_of_ones_own_needs_no_name(tmp_path, capsys):
     assert named.recipe.steps == 9
     assert named.recipe.augmentation.crop == (64, 64)
     assert any("every 10th image is held out" in note for note in named.notes)
+    assert named.notes[-1].startswith("derived defaults, changed by options: Panoptic SwiftNet with ")
+    assert ", crops of 64x64, 9 steps, " in named.notes[-1]
+    unchanged = parse_training(["--data", str(tmp_path), "--out", "o"])
+    assert unchanged.notes[-1].startswith("derived defaults: Panoptic SwiftNet with ")
     assert main(["train", "--data", str(tmp_path), "--print-config"]) == 0
     assert json.loads(capsys.readouterr().out)["model"]["backbone"] == "residual_xs"
 

@@ -33,6 +33,7 @@ from panscape.evaluation.evaluate_files import FileEvaluation, evaluate_files
 from panscape.evaluation.options import EvaluationOptions, ReadingOptions
 from panscape.evaluation.records import record_of
 from panscape.formats.issues import IssueKind
+from panscape.formats.reading.pairing import find_source
 from panscape.metrics import (
     CITYSCAPES_AVERAGE_SIZES,
     PROTOCOLS,
@@ -722,3 +723,15 @@ def test_a_json_that_cannot_be_decoded_is_blamed_itself(tmp_path: Path) -> None:
     issue = evaluate_files(spoilt, truth).issues[0]
     assert issue.kind is IssueKind.UNREADABLE
     assert issue.file.startswith(f"{spoilt}, image ")
+
+
+def test_colored_pngs_beside_their_json_are_no_masks(tmp_path: Path, truth: Path) -> None:
+    message = r"got colored PNGs, probably those of truth.json beside the folder; give .*truth\.json$"
+    for given in ((truth, tmp_path / "truth"), (tmp_path / "truth", truth)):
+        with pytest.raises(InvalidArgumentError, match=message):
+            evaluate_files(*given)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(masks / "1.png")
+    shutil.copy(truth, tmp_path / "masks.json")
+    assert find_source(masks).form == "semantic masks"
