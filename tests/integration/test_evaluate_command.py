@@ -166,7 +166,7 @@ def test_images_left_out_are_in_the_page(here: Path, capsys: pytest.CaptureFixtu
 
 def test_a_broken_image_stops_or_is_listed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = Path("data/images/val/000002.jpg")
-    broken.write_bytes(b"broken")
+    broken.write_bytes(b"\0broken")
     assert main(EVALUATE) == 2
     out, err = capsys.readouterr()
     assert out == ""
