@@ -259,7 +259,7 @@ def test_masks_without_names_are_read_once_for_all_splits(tmp_path, monkeypatch)
 def test_no_mask_can_be_read(tmp_path):
     write_masks(tmp_path, 3)
     for path in (tmp_path / "labels").iterdir():
-        path.write_bytes(b"nothing")
+        path.write_bytes(b"\0nothing")
     with pytest.raises(UnreadableFileError, match=r"000\.png: expected a whole image .*; replace the file"):
         from_folder(tmp_path, "train")
 
