@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from panscape.errors import DiskFullError, InvalidArgumentError, PanscapeError, UnwritableFileError
+from panscape.input_files import to_path
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -19,7 +20,7 @@ _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")  # the temporary files of a
 
 
 @contextmanager
-def atomic_write(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, which replaces ``path`` when the block succeeds.
 
     A reader sees the old file or the complete new one. If the block raises, the temporary file is removed.
@@ -29,11 +30,11 @@ def atomic_write(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         durable: sync the file to the disk before returning, so that it survives a power failure.
 
     Raises:
-        InvalidArgumentError: the folder does not exist.
+        InvalidArgumentError: the folder does not exist, or ``path`` is no path.
         DiskFullError: the disk is full.
         UnwritableFileError: the system refuses the file for another reason.
     """
-    path = Path(path)
+    path = to_path(path)
     if not path.parent.is_dir():
         raise InvalidArgumentError(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
     # Keep the suffix: writers such as Pillow choose the format by it.

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _LONGEST_MESSAGE = 400  # characters; messages of zipfile repeat damaged content
+_MOST_NAMES = 150  # of ADE20K's categories
 
 # Unicode categories: control characters, surrogates, line and paragraph separators.
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
@@ -86,7 +87,7 @@ class DiskFullError(UnwritableFileError):
 
 
 class UnknownNameError(PanscapeError, KeyError):
-    """A name is unknown; the message suggests the closest known names.
+    """A name is unknown; the message suggests the closest known names, or lists all of a few dozen.
 
     Args:
         kind: kind of the name, for example "model".
@@ -97,11 +98,13 @@ class UnknownNameError(PanscapeError, KeyError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, list_all: bool = False) -> None:
         known = sorted(known)
-        close = difflib.get_close_matches(name, known, n=3)
+        close = difflib.get_close_matches(str(name), known, n=3)
         table = f"known: {', '.join(known) or 'none'}"
+        if len(known) > _MOST_NAMES:
+            table = f"none of the {len(known)} known names is similar"
         suggestion = f"did you mean {' or '.join(close)}?"
         hint = f"{suggestion} {table}" if close and list_all else suggestion if close else table
-        self.message = f"unknown {kind} {name!r}; {hint}"
+        self.message = f"unknown {kind} {shown(name)}; {hint}"
         super().__init__(self.message)
 
     def __str__(self) -> str:  # KeyError prints the repr of its argument

@@ -17,6 +17,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.image_files import UnsuitableValuesError
 
 _USUAL_DEPTHS = (8, 10, 11, 12, 14, 16)
+_PHOTOMETRIC = 262  # tag of TIFF
 _ROWS = 64  # scaled at a time
 _COLORS = ("RGB", "RGBA", "RGBX")
 # Pillow keeps the upper byte of each value. Of values in the other byte order that is the lower one. "N" is native.
@@ -76,6 +77,11 @@ def grey_values(image: Image.Image) -> NDArray[np.uint16]:
             f"expected grey values of 16 bits, 0..65535, got {low}..{high}; save the image with 8 or 16 bits"
         )
     return values.astype(np.uint16)
+
+
+def is_negative(image: Image.Image) -> bool:
+    """Return whether 0 is white in a deep image: WhiteIsZero of TIFF, which Pillow inverts only up to 8 bits."""
+    return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
 
 
 def depth_of(values: NDArray[np.uint16]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import struct
@@ -17,7 +18,8 @@ from PIL.ImageFile import ImageFile
 
 from panscape import tiff_files
 from panscape.errors import InvalidArgumentError, PanscapeError, UnreadableFileError, in_one_line
-from panscape.input_files import require_file
+from panscape.file_kinds import kind_of
+from panscape.input_files import require_file, to_path
 from panscape.notes import note_once
 
 _FORMATS = {
@@ -63,13 +65,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}  # all that the pixels depend on
 _JPEG_END = b"\xff\xd9"
 
-_OTHER_CONTENT = {  # by the first bytes: what it is, and the remedy
-    b"%!PS": ("PostScript", "convert it to PNG"),
-    b"%PDF": ("a PDF", "convert its pages to PNG"),
-    b"<svg": ("an SVG", "convert it to PNG"),
-    b"<!DOCTYPE": ("a web page", "download the image itself"),
-    b"<html": ("a web page", "download the image itself"),
-}
+_limit: int | None = None  # of pixels, by the innermost pixel_limit
 
 
 class UnsuitableValuesError(ValueError):
@@ -89,9 +85,9 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[ImageFile]:
         UnreadableFileError: the file is missing, not an image or damaged, or it is larger than :func:`pixel_limit`
             allows.
     """
-    if "://" in os.fspath(path):
-        raise UnreadableFileError(path, "URLs are not supported; download the file and give its path")
-    path = Path(path)
+    given, path = path, to_path(path)
+    if "://" in os.fspath(given):
+        raise UnreadableFileError(given, "URLs are not supported; download the file and give its path")
     require_file(path)
     libtiff_lines: list[str] = []
     with _one_error(path, libtiff_lines), path.open("rb") as stream:
@@ -123,7 +119,7 @@ def decode(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
 
 @contextmanager
 def pixel_limit(num_pixels: int) -> Iterator[None]:
-    """Refuse larger images within the block, in the whole process, as Pillow has only one limit.
+    """Refuse larger images within the block, in the whole process, in place of Pillow's own limit.
 
     Args:
         num_pixels: the largest number of pixels of an image.
@@ -133,27 +129,35 @@ def pixel_limit(num_pixels: int) -> Iterator[None]:
     """
     if num_pixels < 1:
         raise InvalidArgumentError(f"expected a largest number of pixels of at least 1, got {num_pixels}")
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = (num_pixels + 1) // 2  # Pillow warns above it, and refuses above twice this number
+    global _limit
+    before, _limit = (_limit, Image.MAX_IMAGE_PIXELS), num_pixels
+    Image.MAX_IMAGE_PIXELS = None  # Pillow would warn above it, and refuse above twice this number only
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        _limit, Image.MAX_IMAGE_PIXELS = before
+
+
+def _largest() -> float:
+    """Return the largest number of pixels of an image; infinity without a limit."""
+    if _limit is not None:
+        return _limit
+    return math.inf if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
 
 
 def require_within_limit(path: str | os.PathLike[str], height: int, width: int) -> None:
-    """Check the size of an image that Pillow does not open, such as a frame of a video.
+    """Check the size of an opened image, or of a frame of a video.
 
     Raises:
         UnreadableFileError: it is larger than :func:`pixel_limit` allows.
     """
-    if Image.MAX_IMAGE_PIXELS is not None and height * width > 2 * Image.MAX_IMAGE_PIXELS:
+    if height * width > _largest():
         raise UnreadableFileError(path, _too_large(f"{height}x{width}"))
 
 
 def _too_large(found: object) -> str:
     return (
-        f"the image is larger than the limit of {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels ({found}); downscale it, "
+        f"the image is larger than the limit of {_largest()} pixels ({found}); downscale it, "
         "split it into tiles, or raise the limit: panscape predict --max-pixels, in Python PIL.Image.MAX_IMAGE_PIXELS"
     )
 
@@ -200,6 +204,7 @@ def _opened(stream: IO[bytes], start: bytes, path: Path) -> ImageFile:
             raise
         image = _open_listed(io.BytesIO(reduced))
         note_once(path, "its damaged metadata is ignored; the pixels are whole")
+    require_within_limit(path, image.height, image.width)
     if layout is not None:
         tiff_files.note_unused_bands(image, layout, path)
     if image.format in _ANIMATED and getattr(image, "is_animated", False):
@@ -256,11 +261,7 @@ def _completed_jpeg(data: bytes) -> Image.Image | None:
 
 def _diagnosis(path: Path) -> str:
     """Return why no format fits a file, and what to do."""
-    with path.open("rb") as stream:
-        start = stream.read(_START)
-        if not start:
-            return "expected an image, got an empty file; replace it"
-        for beginning, (content, remedy) in _OTHER_CONTENT.items():
-            if start.lstrip().lower().startswith(beginning.lower()):
-                return f"expected an image, got {content}; {remedy}"
+    kind = kind_of(path)
+    if kind is not None:
+        return f"expected an image, got {kind[0]}; {kind[1]}"
     return "expected a whole image in a format that Pillow reads, got something else; replace the file"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.atomic_io import atomic_write
-from panscape.errors import InvalidArgumentError, UnreadableFileError, in_one_line
-from panscape.image_depth import depth_of, grey_values, is_deep, read_deep, require_bit_depth, to_8_bits
+from panscape.errors import InvalidArgumentError, UnreadableFileError, in_one_line, listed
+from panscape.image_arrays import described, from_array, from_tensor, require_pixels
+from panscape.image_depth import depth_of, grey_values, is_deep, is_negative, read_deep, require_bit_depth, to_8_bits
 from panscape.image_files import DAMAGE, IMAGE_SUFFIXES, UnsuitableValuesError, decode, open_image
 from panscape.notes import note_once
 from panscape.spread import evenly_spread
@@ -60,7 +61,13 @@ _INVERSE = {6: 8, 8: 6}  # each other turn undoes itself
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 
 
-def load_image(path: str | os.PathLike[str], *, apply_orientation: bool = True, bit_depth: int | None = None) -> Tensor:
+def load_image(
+    path: str | os.PathLike[str],
+    *,
+    apply_orientation: bool = True,
+    bit_depth: int | None = None,
+    may_clip: bool = True,
+) -> Tensor:
     """Read an image.
 
     Grey becomes three equal channels, CMYK and palettes become RGB. Values of more than 8 bits are scaled to 8 and
@@ -75,20 +82,24 @@ def load_image(path: str | os.PathLike[str], *, apply_orientation: bool = True, 
         bit_depth: number of bits of the brightest value in files of 16 bits, 8 to 16; brighter values are clipped, with
             a note. None takes the smallest usual number (8, 10, 11, 12, 14, 16) that holds the values of this image;
             see :func:`find_bit_depth` for the same number for many.
+        may_clip: clip values above ``bit_depth``; False refuses the image.
 
     Returns:
         uint8 [3, H, W], red, green, blue.
 
     Raises:
         UnreadableFileError: the file is missing, damaged, not an image, a URL, too large, or has bands or values whose
-            color is unknown; the message says how to convert it.
+            color is unknown or that would be clipped; the message says what to do.
         InvalidArgumentError: ``bit_depth`` is out of range.
     """
     require_bit_depth(bit_depth)
     with open_image(path) as image:
         # Pillow applies the orientation of a TIFF while it decodes.
         undone = _orientation(image, path) if image.format == "TIFF" and not apply_orientation else 1
-        decoded = _with_8_bits(_deep_values(image, path), bit_depth, path) if is_deep(image) else decode(image, path)
+        if is_deep(image):
+            decoded = _with_8_bits(image, _deep_values(image, path), bit_depth, path, may_clip=may_clip)
+        else:
+            decoded = decode(image, path)
         pixels = np.array(_to_rgb(decoded, path))
         orientation = _orientation(image, path) if apply_orientation else _INVERSE.get(undone, undone)
     return _to_tensor(_turned(pixels, orientation))
@@ -105,7 +116,9 @@ def exif_orientation(path: str | os.PathLike[str]) -> int:
 
 
 def find_bit_depth(paths: Sequence[str | os.PathLike[str]]) -> int | None:
-    """Return the bit depth that the deep images among many show, for :func:`load_image`, and log it if it is below 16.
+    """Return the bit depth that the deep images among many show, for :func:`load_image`.
+
+    It is logged if it is below 16, or if the images show several.
 
     Args:
         paths: image files; up to 16 of them are read, spread evenly.
@@ -124,11 +137,13 @@ def find_bit_depth(paths: Sequence[str | os.PathLike[str]]) -> int | None:
     if not depths:
         return None
     first, found = next(iter(depths)), max(depths.values())
-    if found < 16:
+    counts = Counter(depths.values())
+    if found < 16 or len(counts) > 1:
+        shown = f"{found}" if len(counts) == 1 else listed([f"{n} (in {counts[n]})" for n in sorted(counts)])
         note_once(
             first,
-            f"a file of 16 bits, of which the images use {found}: the value {(1 << found) - 1} becomes white, unless "
-            "--bit-depth (in training --data.bit-depth) gives another number",
+            f"a file of 16 bits, of which the images use {shown}: the value {(1 << found) - 1} becomes white in all, "
+            "unless --bit-depth (in training --data.bit-depth) gives another number",
         )
     return found
 
@@ -151,6 +166,7 @@ def to_image_tensor(source: ImageSource) -> Tensor:
     if isinstance(source, str | os.PathLike):
         return load_image(source)
     if isinstance(source, Image.Image):
+        require_pixels(source.height, source.width)
         try:
             source.load()
             return _to_tensor(_turned(np.array(_to_rgb(source, "image")), _orientation(source, "image")))
@@ -159,9 +175,9 @@ def to_image_tensor(source: ImageSource) -> Tensor:
         except DAMAGE as error:  # PIL images are lazy: a damaged file raises only here
             raise InvalidArgumentError(f"expected a readable PIL image, but {in_one_line(error)}") from error
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return from_array(source)
     if isinstance(source, Tensor):
-        return _from_tensor(source)
+        return from_tensor(source)
     raise InvalidArgumentError(
         "expected an image as a path, a PIL image, a uint8 array [H, W, 3] or [H, W], or a tensor [3, H, W], "
         f"got {type(source).__name__}"
@@ -207,15 +223,15 @@ def save_jpeg(path: str | os.PathLike[str], image: Tensor) -> None:
     """
     if isinstance(image, Tensor) and max(image.shape) > MAX_JPEG_SIDE:
         raise InvalidArgumentError(
-            f"expected sides of at most {MAX_JPEG_SIDE} pixels for a JPEG, got {_described(image)}; write a PNG"
+            f"expected sides of at most {MAX_JPEG_SIDE} pixels for a JPEG, got {described(image)}; write a PNG"
         )
     _save(path, image, "JPEG", quality=90, subsampling=0)  # full resolution of colors, for thin outlines
 
 
 def _save(path: str | os.PathLike[str], image: Tensor, encoding: str, **options: int) -> None:
     if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
-        raise InvalidArgumentError(f"expected an image as a uint8 tensor [3, H, W], got {_described(image)}")
-    with atomic_write(Path(path)) as temporary:
+        raise InvalidArgumentError(f"expected an image as a uint8 tensor [3, H, W], got {described(image)}")
+    with atomic_write(path) as temporary:
         pixels = image.cpu().permute(1, 2, 0).contiguous().numpy()
         temporary.write_bytes(encode_image(Image.fromarray(pixels), encoding, **options))
 
@@ -235,20 +251,27 @@ def _to_rgb(image: Image.Image, name: object) -> Image.Image:
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _with_8_bits(grey_values(image), None, name).convert("RGB")
+        return _with_8_bits(image, grey_values(image), None, name).convert("RGB")
     if image.mode == "F":
         raise UnsuitableValuesError(
             "expected an image of integers, got floating-point values of unknown range; save it with 8 or 16 bits"
         )
     if image.has_transparency_data:
-        return _over_white(image.convert("RGBA"), name)
+        is_declared = image.mode in ("P", "PA") or "transparency" in image.info  # by a palette or one color
+        return _over_white(image.convert("RGBA"), name, may_be_color=not is_declared)
     return image.convert("RGB")
 
 
-def _over_white(image: Image.Image, name: object) -> Image.Image:
-    """Composite an RGBA image over white, if its alpha is a transparency: opaque or not at most pixels."""
+def _over_white(image: Image.Image, name: object, *, may_be_color: bool) -> Image.Image:
+    """Composite an RGBA image over white.
+
+    Args:
+        image: the image.
+        name: of the image, for a note.
+        may_be_color: its alpha is only a transparency if it is opaque somewhere, and opaque or empty at most pixels.
+    """
     count = image.getchannel("A").histogram()
-    if count[255] == 0 or 2 * (count[0] + count[255]) < sum(count):
+    if may_be_color and (count[255] == 0 or 2 * (count[0] + count[255]) < sum(count)):
         note_once(name, "its alpha band varies like a color or is nowhere opaque; it is not used as transparency")
     elif count[255] < sum(count):
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -260,17 +283,20 @@ def _deep_values(image: ImageFile, path: str | os.PathLike[str]) -> NDArray[np.u
         return read_deep(image, again)
 
 
-def _with_8_bits(values: NDArray[np.uint16], bit_depth: int | None, name: object) -> Image.Image:
-    """Return values [H, W], [H, W, 3] or [H, W, 4] of 16 bits as an image of 8 bits."""
+def _with_8_bits(
+    image: Image.Image, values: NDArray[np.uint16], bit_depth: int | None, name: object, *, may_clip: bool = True
+) -> Image.Image:
+    """Return the values [H, W], [H, W, 3] or [H, W, 4] of a deep image as an image of 8 bits."""
     colors = _colors(values)
     shown = depth_of(colors)
     if bit_depth is not None and shown > bit_depth:
-        note_once(
-            name,
-            f"its values exceed the {bit_depth} bits of the other images and are clipped; set --bit-depth "
-            "(in training --data.bit-depth)",
-        )
+        excess = f"its values exceed the {bit_depth} bits of the other images"
+        if not may_clip:
+            raise UnsuitableValuesError(f"{excess}, up to {colors.max()}; give all of them --bit-depth {shown}")
+        note_once(name, f"{excess} and are clipped; set --bit-depth (in training --data.bit-depth)")
     pixels = to_8_bits(colors, bit_depth or shown)
+    if is_negative(image):
+        pixels = 255 - pixels
     if values.shape[2:] == (4,):
         alpha = values[..., 3]
         pixels = np.dstack([pixels, to_8_bits(alpha, depth_of(alpha))])
@@ -294,35 +320,3 @@ def _orientation(image: Image.Image, name: object) -> int:
 def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Return pixels [H, W, C], stored with this orientation, upright."""
     return _TURNS[orientation](pixels)
-
-
-def _from_array(array: NDArray[Any]) -> Tensor:
-    is_grey = array.ndim == 2
-    if array.dtype != np.uint8 or not (is_grey or (array.ndim == 3 and array.shape[2] == 3)) or array.size == 0:
-        raise InvalidArgumentError(
-            f"expected an image as a uint8 array [H, W, 3] or [H, W], got {_described(array)}; convert it first"
-        )
-    copy = torch.from_numpy(np.array(array))  # a copy: torch cannot hold read-only or mirrored arrays
-    return copy.expand(3, *copy.shape).contiguous() if is_grey else copy.permute(2, 0, 1).contiguous()
-
-
-def _from_tensor(tensor: Tensor) -> Tensor:
-    expected = "expected an image as a tensor [3, H, W], uint8 or floating in 0..1"
-    if tensor.ndim != 3 or tensor.shape[0] != 3 or tensor.numel() == 0:
-        hint = "; move the channels to the front with permute(2, 0, 1)" if tensor.shape[-1:] == (3,) else ""
-        raise InvalidArgumentError(f"{expected}, got {_described(tensor)}{hint}")
-    if tensor.dtype == torch.uint8:
-        return tensor
-    if not tensor.is_floating_point():
-        raise InvalidArgumentError(f"{expected}, got {_described(tensor)}; convert it with .to(torch.uint8)")
-    values = tensor.detach().float()
-    low, high = (float(v) for v in torch.stack(values.aminmax()))
-    if not (low >= 0 and high <= 1):  # also true for NaN
-        raise InvalidArgumentError(f"{expected}, got values in {low:g}..{high:g}; scale them, or give uint8")
-    return (values * 255).round().to(torch.uint8)
-
-
-def _described(value: object) -> str:
-    if isinstance(value, Tensor | np.ndarray):
-        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
-    return type(value).__name__

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from panscape.errors import UnreadableFileError, listed, shown
+from panscape.errors import InvalidArgumentError, UnreadableFileError, listed, shown
 
 _POINTER_HEAD = b"version https://git-lfs.github.com/spec/"
 _LARGEST_POINTER = 1023  # bytes, of its specification
@@ -26,6 +26,18 @@ _LARGEST_EXACT = 2**53  # up to it, a float represents every integer
 
 class FileNameError(UnreadableFileError):
     """A name in a file is not the name of a file inside the expected folder."""
+
+
+def to_path(given: object, expected: str = "a path") -> Path:
+    """Return what a caller gives as a path.
+
+    Raises:
+        InvalidArgumentError: it is neither text nor a path, or it is empty, which would be the working directory.
+    """
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(text, str) or not text:
+        raise InvalidArgumentError(f"expected {expected}, got {'an empty one' if text == '' else type(given).__name__}")
+    return Path(text)
 
 
 def require_file(path: Path) -> None:

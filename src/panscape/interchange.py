@@ -33,12 +33,13 @@ class Interchange:
     __slots__ = ()
 
     @classmethod
-    def load(cls, path: str | Path, labels: LabelSpace | None = None) -> PanopticMap:
-        """Read a map that :meth:`save` wrote, with its labels.
+    def load(cls, path: str | Path, labels: LabelSpace | str | None = None) -> PanopticMap:
+        """Read a map that :meth:`save` or ``panscape predict`` wrote, with its labels.
 
         Args:
-            path: the PNG; its description is the JSON of the same name.
-            labels: the label space to read it in; None for that in the JSON.
+            path: the PNG; its description is the JSON of the same name, or that of its folder, such as
+                ``panoptic.json`` beside ``panoptic/``.
+            labels: the label space to read it in, or the name of a bundled one; None for that in the JSON.
 
         Raises:
             UnreadableFileError: one of the two files is missing or unreadable.
@@ -48,7 +49,7 @@ class Interchange:
 
         return load_coco(path, labels)
 
-    def save(self: PanopticMap, path: str | Path, labels: LabelSpace | None = None) -> None:
+    def save(self: PanopticMap, path: str | Path, labels: LabelSpace | str | None = None) -> None:
         """Write ``path`` (.png) in COCO panoptic format and its segments_info beside it (.json), atomically.
 
         Args:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from panscape.errors import InvalidArgumentError, InvalidLabelSpaceError, UnknownNameError, shown
-from panscape.input_files import is_flag, load_json, to_integer
+from panscape.input_files import is_flag, load_json, to_integer, to_path
 
 _BUNDLED = Path(__file__).parent / "datasets" / "labels"
 
@@ -234,9 +234,10 @@ class LabelSpace:
         Raises:
             UnknownNameError: no bundled label space has this name.
             UnreadableFileError: the file is missing or is not JSON.
+            InvalidArgumentError: ``name_or_path`` is empty, or neither text nor a path.
             InvalidLabelSpaceError: the JSON does not describe a label space.
         """
-        path = Path(name_or_path)
+        path = to_path(name_or_path, "a label space's name or path")
         if path.suffix.lower() != ".json":
             path = _BUNDLED / f"{name_or_path}.json"
             if not path.is_file():
@@ -279,7 +280,7 @@ def generated_color(index: int) -> tuple[int, int, int]:
 
 _EXPECTED = (
     "expected {'name', 'categories': [{'name', 'is_thing', 'source_id'}, ...]}, a color of each category is optional; "
-    "or a list of such categories or of names"
+    'or a list of such categories or of names; or {"0": name, ...}'
 )
 _COCO_FIELD = {"source_id": "id", "is_thing": "isthing"}
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor
 
-from panscape.errors import InvalidMapError, listed
+from panscape.errors import InvalidArgumentError, InvalidMapError, listed
 from panscape.geometry import Size
 from panscape.interchange import Interchange
 from panscape.labels import LabelSpace
@@ -166,7 +166,13 @@ class PanopticMap(Interchange, MapTransforms):
         return self.select(self.category == _category_id(category, self.labels))
 
     def semantic(self, *, void: int) -> Tensor:
-        """Return the category of every pixel, int64 [H, W]; void pixels get ``void``."""
+        """Return the category of every pixel, int64 [H, W]; void pixels get ``void``.
+
+        Raises:
+            InvalidArgumentError: ``void`` is not an integer of 64 bits.
+        """
+        if not hasattr(void, "__index__") or not -(2**63) <= int(void) < 2**63:
+            raise InvalidArgumentError(f"expected void as an integer, such as 255, got {void!r}")
         table = torch.cat([self.category.new_tensor([void]), self.category])
         return table[self.ids.long()]
 
@@ -208,7 +214,13 @@ class PanopticMap(Interchange, MapTransforms):
         return self.ids.flatten()[at].long(), y, at - y * width, end - y * width
 
     def equals(self, other: PanopticMap) -> bool:
-        """Return whether both have the same segments in any order; scores are not compared."""
+        """Return whether both have the same segments in any order; scores are not compared.
+
+        Raises:
+            InvalidArgumentError: ``other`` is not a map.
+        """
+        if not isinstance(other, PanopticMap):
+            raise InvalidArgumentError(f"expected a PanopticMap to compare with, got {type(other).__name__}")
         return self.compact()._matching_rows(other.compact()) is not None
 
     def _matching_rows(self, other: PanopticMap) -> Tensor | None:

@@ -18,6 +18,7 @@ from panscape import zoo
 from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.evaluation.options import EvaluationOptions, InferenceOptions, ReadingOptions
 from panscape.inference.device import choose_device
+from panscape.input_files import to_path
 from panscape.models import PanopticModel
 from panscape.recipes import FROM_FOLDER, get_recipe, resolve_recipe_name
 from panscape.recipes.data_options import FolderData
@@ -137,8 +138,9 @@ def evaluate(
     from panscape.evaluation.evaluate_model import evaluate as evaluate_model
 
     metrics, inference = _grouped(options, "option of evaluate", EvaluationOptions, InferenceOptions)
-    folder = None if data is None else Path(data)
-    opened = _dataset_of(dataset, folder, split, None if isinstance(model, PanopticModel) else Path(model))
+    folder = None if data is None else to_path(data)
+    path = None if isinstance(model, PanopticModel) else to_path(model, "a model, its name or path")
+    opened = _dataset_of(dataset, folder, split, path)
     if not isinstance(model, PanopticModel):
         model, device = zoo.load(os.fspath(model), labels=opened.labels), device or "auto"
     if device is not None:

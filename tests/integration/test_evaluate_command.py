@@ -166,7 +166,7 @@ def test_images_left_out_are_in_the_page(here: Path, capsys: pytest.CaptureFixtu
 
 def test_a_broken_image_stops_or_is_listed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = Path("data/images/val/000002.jpg")
-    broken.write_bytes(b"broken")
+    broken.write_bytes(b"\0broken")
     assert main(EVALUATE) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -194,7 +194,10 @@ def test_a_broken_image_stops_or_is_listed(here: Path, capsys: pytest.CaptureFix
         (["--out", "no/report.json"], "cannot write no/report.json: no folder no; create it first"),
         (["--report", "no/report.html"], "cannot write no/report.html: no folder no; create it first"),
         (["--report", "run"], "cannot write run: it is a folder"),
-        (["--report", "a.html", "--images", "data"], "expected a MODEL with --recipe, to evaluate a model, or"),
+        (
+            ["--report", "a.html", "--images", "data"],
+            "expected a MODEL with --data DIR or --recipe, to evaluate a model, or",
+        ),
         (["--limit", "-1"], "expected limit and workers of 0 or more, got limit=-1, workers=0"),
     ],
 )

@@ -151,11 +151,11 @@ def test_large_images_are_scored_without_a_warning(
     [
         (
             [],
-            "expected a MODEL with --recipe, to evaluate a model, or --predictions with --gt, to evaluate files",
+            "expected a MODEL with --data DIR or --recipe, to evaluate a model, or --predictions with --gt, to",
         ),
         (["--predictions", "predictions.json"], "--gt is missing"),
         (["--gt", "truth.json"], "--predictions is missing"),
-        (["street"], "--recipe is missing"),
+        (["street"], "--data DIR or --recipe is missing"),
         (["--recipe", "street"], "MODEL is missing"),
         (["street", *SCORE[1:]], "got a MODEL together with --predictions"),
         (["street", "--recipe", "street", "--strict"], "got --strict together with a MODEL"),

@@ -343,6 +343,12 @@ def test_a_run_that_did_not_get_far_is_started_anew(tmp_path: Path) -> None:
         ),
         ("replace(TINY, data=Drawn(train=()))", [], "expected at least one image to train on, got an empty dataset"),
         ("replace(TINY, data=Drawn(val=()))", [], "expected at least one val image to evaluate on, got none"),
+        (
+            "replace(TINY, batch_size=1)",
+            ["--augmentation.crop", "100000000", "200000000"],
+            "training with --batch-size 1 and --augmentation.crop 100000000 200000000 does not fit into the memory of "
+            "cpu (cannot allocate 240000000000000000 bytes); decrease the crop or",
+        ),
         ("TINY", ["--stepz", "3"], "unknown option --stepz; did you mean --steps?"),
         ("TINY", ["--steps", "many"], "many"),
     ],

@@ -17,6 +17,11 @@ EVERY = [
     (errors.UnknownNameError("model", "swift", ["a", "b"]), KeyError, "unknown model 'swift'; known: a, b"),
     (errors.UnknownNameError("model", "swift", []), KeyError, "unknown model 'swift'; known: none"),
     (
+        errors.UnknownNameError("backbone", "swift", map(str, range(200))),
+        KeyError,
+        "unknown backbone 'swift'; none of the 200 known names is similar",
+    ),
+    (
         errors.MissingExtraError("av", "video", "reading video"),
         ImportError,
         "reading video needs av; install it with: pip install 'panscape[video]'",

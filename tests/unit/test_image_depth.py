@@ -54,22 +54,29 @@ def test_the_bit_depth_of_a_run_is_that_of_its_brightest_image(tmp_path, caplog)
     paths += [grey_file(tmp_path, np.array([0, 9], np.uint8), "shallow.png"), tmp_path / "missing.png"]
     assert find_bit_depth(paths) == 12
     assert caplog.messages == [
-        f"{paths[0]}: a file of 16 bits, of which the images use 12: the value 4095 becomes white, unless --bit-depth "
-        "(in training --data.bit-depth) gives another number (logged once; other files may be alike)"
+        f"{paths[0]}: a file of 16 bits, of which the images use 8 (in 1), 10 (in 1), 12 (in 1): the value 4095 "
+        "becomes white in all, unless --bit-depth (in training --data.bit-depth) gives another number (logged once; "
+        "other files may be alike)"
     ]
     assert load_image(paths[0], bit_depth=12)[0, 0].tolist() == [0, 19]  # 300 / 4095 * 255 = 18.7
     assert load_image(paths[3], bit_depth=12)[0, 0].tolist() == [0, 9]
     assert find_bit_depth(paths[3:]) is None
     late = [paths[3]] * 18 + [paths[1], paths[3]]  # some of the last are read too
     assert find_bit_depth(late) == 12
-    assert find_bit_depth([grey_file(tmp_path, np.array([0, 50000], np.uint16))]) == 16
-    assert len(caplog.messages) == 1
+    caplog.clear()
+    deep = grey_file(tmp_path, np.array([0, 50000], np.uint16))
+    assert find_bit_depth([deep]) == 16
+    assert caplog.messages == []
+    assert find_bit_depth([deep, paths[1], paths[1]]) == 16
+    assert "of which the images use 12 (in 1), 16 (in 1): the value 65535 becomes white in all" in caplog.text
 
 
 def test_values_above_the_given_bit_depth_are_clipped_with_a_note(tmp_path, caplog):
     path = grey_file(tmp_path, np.array([0, 1023, 2000], np.uint16))
     assert load_image(path, bit_depth=10)[0, 0].tolist() == [0, 255, 255]
     assert "exceed the 10 bits of the other images and are clipped; set --bit-depth" in caplog.text
+    with pytest.raises(UnreadableFileError, match=r"bits of the other images, up to 2000; give all .* --bit-depth 11"):
+        load_image(path, bit_depth=10, may_clip=False)
     for bits in (7, 17):
         with pytest.raises(InvalidArgumentError, match=f"a bit depth of 8 to 16, got {bits}"):
             load_image(path, bit_depth=bits)
@@ -111,6 +118,15 @@ def test_grey_with_transparency_is_read_at_full_depth(tmp_path):
     grey, alpha = [0, 300, 1023, 300, 0], [65535, 65535, 65535, 0, 13107]  # the last is a fifth
     image = load_image(file_of(tmp_path, png(np.array([list(zip(grey, alpha, strict=True))], np.uint16)), "image.png"))
     assert image[:, 0].tolist() == [[0, 75, 255, 255, 204]] * 3  # 300 / 1023 * 255 = 74.8
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+def test_a_negative_of_sixteen_bits_is_inverted(tmp_path, compression):
+    grey = np.array([[[0], [257], [65535]]], np.uint16)
+    path = file_of(tmp_path, tiff(grey, photometric=0, compression=compression))
+    assert load_image(path)[1, 0].tolist() == [255, 254, 0]
+    with Image.open(path) as image:
+        assert to_image_tensor(image)[1, 0].tolist() == [255, 254, 0]
 
 
 NEAR_INFRARED = np.array([[10, 90, 255], [120, 0, 200]])

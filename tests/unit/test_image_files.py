@@ -64,12 +64,32 @@ def test_postscript_never_reaches_another_program(tmp_path, monkeypatch):
     ("content", "message"),
     [
         (b"", "expected an image, got an empty file; replace it"),
-        (b"not an image", "expected a whole image in a format that Pillow reads, got something else; replace the file"),
+        (
+            b"\xff\xfe0\x81",
+            "expected a whole image in a format that Pillow reads, got something else; replace the file",
+        ),
+        (b"not an image", "expected an image, got text; give the image itself"),
+        (b'{"caf\xc3\xa9": 1}', "expected an image, got text; give the image itself"),
+        (bytes(5000), "expected an image, got a file of zeros; copy or download it again"),
+        (
+            b'<?xml version="1.0"?>\n<!-- by hand -->\n<svg xmlns="x"/>',
+            "expected an image, got an SVG; convert it to PNG",
+        ),
+        (b"PK\3\4\x14\0", "expected an image, got an archive; extract its images"),
+        (b"\0\0\0\x20ftypM4A \0\0\2\0", "expected an image, got sound; give an image or video"),
+        (
+            b"\0\0\0\x20ftypisom\0\0\2\0",
+            "expected an image, got a video (MP4); give it the suffix of a video, such as .mp4",
+        ),
+        (
+            2 * (b"G" + bytes(187)),
+            "expected an image, got a video (MPEG-TS); give it the suffix of a video, such as .mp4",
+        ),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
             "this is a pointer of git-lfs without the file's content; run: git lfs pull, or download the file",
         ),
-        (b"\n<!doctype html><html>", "expected an image, got a web page; download the image itself"),
+        (b"\n<!doctype html><html>", "expected an image, got a web page; download the file itself"),
     ],
 )
 def test_other_content_is_named(tmp_path, content, message):
@@ -224,10 +244,12 @@ def test_other_lines_on_standard_error_pass(tmp_path, capfd):
 
 def test_images_above_the_limit_are_refused_within_the_block(tmp_path):
     path = file_of(tmp_path, encoded("PNG"))
-    with pixel_limit(64 * 63):
-        assert refusal(path).startswith("the image is larger than the limit of 4032 pixels (4096 pixels); downscale")
+    for limit in (1, 64 * 64 - 1):  # Pillow's own limit is even
+        with pixel_limit(limit):
+            assert refusal(path).startswith(f"the image is larger than the limit of {limit} pixels (")
+    with pixel_limit(64 * 64 - 1):
         assert "panscape predict --max-pixels, in Python PIL.Image.MAX_IMAGE_PIXELS" in refusal(path)
-    with pixel_limit(2 * 64 * 64):
+    with pixel_limit(64 * 64):
         assert load_image(path).shape == (3, 64, 64)
     assert Image.MAX_IMAGE_PIXELS == 89478485
 

@@ -96,6 +96,13 @@ def test_a_transparent_palette_entry_is_white(tmp_path):
     assert loaded[:, 0].T.tolist() == [[255, 255, 255], [40, 50, 60]]
 
 
+def test_a_palette_with_many_transparencies_is_composited_over_white(tmp_path):
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8))
+    image.putpalette([10, 20, 30, 40, 50, 60, 0, 0, 0])
+    loaded = load_image(written(tmp_path, image, transparency=bytes([0, 51, 102])))
+    assert loaded[:, 0].T.tolist() == [[255, 255, 255], [212, 214, 216], [153, 153, 153]]
+
+
 def test_a_transparent_colour_is_white(tmp_path):
     rgb = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
     image = load_image(written(tmp_path, Image.fromarray(rgb), transparency=(1, 2, 3)))
@@ -135,9 +142,23 @@ def test_every_source_gives_the_same_tensor(tmp_path):
     ("source", "message"),
     [
         (3, "path, a PIL image.*got int"),
-        (np.zeros((4, 4, 3), np.float32), r"uint8 array \[H, W, 3\] or \[H, W\], got float32 \[4, 4, 3\]"),
-        (np.zeros((4, 4, 4), np.uint8), r"got uint8 \[4, 4, 4\]"),
-        (np.zeros((0, 4), np.uint8), r"got uint8 \[0, 4\]"),
+        (
+            np.zeros((4, 4, 3), np.float32),
+            r"uint8 array \[H, W, 3\] or \[H, W\], got float32 \[4, 4, 3\]; convert it: \(255 \* image\)\.round",
+        ),
+        (np.full((4, 4, 3), 7.5), r"; convert it: image\.round\(\)\.astype\(np\.uint8\)"),
+        (np.full((4, 4), 1000, np.uint16), r"; scale its values 1000\.\.1000 to 0\.\.255, and convert"),
+        (np.array([["a"]]), "; give its values as numbers"),
+        (np.zeros((4, 4, 4), np.uint8), r"got uint8 \[4, 4, 4\]; omit its fourth band: image\[\.\.\., :3\]"),
+        (np.zeros((4, 4, 1), np.uint8), r"omit its last axis: image\[\.\.\., 0\]"),
+        (np.zeros((3, 4, 5), np.uint8), r"move the channels to the end: image\.transpose\(1, 2, 0\)"),
+        (np.zeros((1, 4, 5, 3), np.uint8), r"give one of its images, images\[0\], or a list"),
+        (np.zeros((0, 4), np.uint8), "an image of at least 1x1 pixels, got 0x4"),
+        (torch.zeros(3, 5, 0), "an image of at least 1x1 pixels, got 5x0"),
+        (Image.new("RGB", (0, 5)), "an image of at least 1x1 pixels, got 5x0"),
+        ("", "expected a path, got an empty one"),
+        (torch.zeros(4, 5, 6), r"; omit its fourth band: image\[:3\]"),
+        (torch.zeros(4, 5), r"; repeat its grey: image\.expand\(3, -1, -1\)"),
         (torch.zeros(4, 5, 3, dtype=torch.uint8), r"got uint8 \[4, 5, 3\]; move the channels"),
         (torch.zeros(1, 3, 4, 5), r"got float32 \[1, 3, 4, 5\]"),
         (torch.zeros(3, 4, 5, dtype=torch.int64), r"got int64 \[3, 4, 5\]; convert it"),

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from panscape.errors import UnreadableFileError
-from panscape.input_files import FileFolder, FileNameError, counts_by_suffix, find_files, load_json, require_file
+from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.input_files import (
+    FileFolder,
+    FileNameError,
+    counts_by_suffix,
+    find_files,
+    load_json,
+    require_file,
+    to_path,
+)
 
 
 @pytest.fixture
@@ -85,6 +93,13 @@ def test_invalid_json_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="has no named pipes in folders")
+@pytest.mark.parametrize(("given", "found"), [("", "an empty one"), (None, "NoneType"), (5, "int"), (b"x", "bytes")])
+def test_what_is_no_path_is_an_invalid_argument(given: object, found: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"^expected a path, got {found}$"):
+        to_path(given)
+    assert to_path("x") == to_path(Path("x")) == Path("x")
+
+
 def test_only_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "round").symlink_to(tmp_path / "round")

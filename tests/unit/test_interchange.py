@@ -15,7 +15,7 @@ import torch
 from maps import SHAPES, a_map, generated_map
 from PIL import Image
 
-from panscape import PanopticMap
+from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError, InvalidMapError, MissingExtraError, UnreadableFileError
 
 SHOWN = replace(
@@ -30,6 +30,12 @@ class TestFiles:
         assert loaded == SHOWN
         assert loaded.labels == SHAPES
         assert {c["id"] for c in json.loads((tmp_path / "map.json").read_text())["categories"]} == {11, 7, 24, 26}
+
+    def test_labels_may_be_the_name_of_a_bundled_label_space(self, tmp_path):
+        other = replace(SHOWN, labels=None)
+        other.save(tmp_path / "map.png", "cityscapes")
+        assert PanopticMap.load(tmp_path / "map.png") == replace(SHOWN, labels=LabelSpace.load("cityscapes"))
+        assert PanopticMap.load(tmp_path / "map.png", "cityscapes").labels.name == "cityscapes"
 
     def test_a_map_without_labels_is_loaded_without(self, tmp_path):
         replace(SHOWN, labels=None).save(tmp_path / "map.png")

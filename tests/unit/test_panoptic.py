@@ -11,7 +11,7 @@ from maps import SHAPES, a_map, generated_map
 from scipy import ndimage
 
 from panscape import LabelSpace, PanopticMap
-from panscape.errors import InvalidMapError, UnknownNameError
+from panscape.errors import InvalidArgumentError, InvalidMapError, UnknownNameError
 from panscape.panoptic import stack_masks
 
 
@@ -85,6 +85,9 @@ class TestViews:
         panoptic = a_map("AAB\n.CB", {"A": 3, "B": 0, "C": 3})
         assert repr(panoptic) == "PanopticMap(2x3, 3 segments)"
         assert panoptic.semantic(void=255).tolist() == [[3, 3, 0], [255, 3, 0]]
+        for void in ("x", 1.5, None, 2**63):
+            with pytest.raises(InvalidArgumentError, match="expected void as an integer, such as 255, got "):
+                panoptic.semantic(void=void)
         assert panoptic.areas().tolist() == [2, 2, 1]
         assert panoptic.boxes().tolist() == [[0, 0, 2, 1], [2, 0, 3, 2], [1, 1, 2, 2]]
         assert panoptic.masks()[1].tolist() == [[False, False, True], [False, False, True]]
@@ -148,6 +151,8 @@ class TestEquals:
     def test_differences_are_seen_from_both_sides(self, drawing, categories, crowd):
         panoptic = a_map("AAB", {"A": 0, "B": 1})
         other = a_map(drawing, categories, crowd)
+        with pytest.raises(InvalidArgumentError, match="expected a PanopticMap to compare with, got NoneType"):
+            panoptic.equals(None)
         assert not panoptic.equals(other)
         assert not other.equals(panoptic)
 

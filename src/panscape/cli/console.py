@@ -33,7 +33,7 @@ class ResultPrinter:
     """
 
     def __init__(self, sources: list[SourceFile], *, as_json: bool = False) -> None:
-        self.num_done = 0
+        self._num_done = 0
         self.num_earlier = 0  # done by an earlier run
         self._as_json = as_json
         self._times: list[tuple[int, Timings]] = []
@@ -63,10 +63,10 @@ class ResultPrinter:
 
     def on_result(self, outcome: FileResult | FileError) -> None:
         """Print the line of a source; the text output has none for results of earlier runs."""
-        self.num_done += 1
+        self._num_done += 1
         self._bar.show("")
         if not self._counts_frames:
-            self._bar.update(self.num_done)
+            self._bar.update(self._num_done)
         if self._as_json:
             print_json(outcome.to_dict())
         elif isinstance(outcome, FileError):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _MOST_LINES = 20
-_FORMS = "a MODEL with --recipe, to evaluate a model, or --predictions with --gt, to evaluate files"
+_FORMS = "a MODEL with --data DIR or --recipe, to evaluate a model, or --predictions with --gt, to evaluate files"
 _WITH_COMPARE = ("compare", "report", "json")
 
 
@@ -76,7 +76,7 @@ def is_files_mode(command: Evaluate) -> bool:
         raise InvalidArgumentError(f"expected {_FORMS}; got {_as_options(others)} together with {with_what}")
     needed: dict[str, object] = {"--predictions": files.predictions, "--gt": files.gt}
     if not is_files_mode:
-        needed = {"MODEL": command.model, "--recipe": command.dataset.is_known(command.model) or None}
+        needed = {"MODEL": command.model, "--data DIR or --recipe": command.dataset.is_known(command.model) or None}
     missing = [name for name, value in needed.items() if value is None]
     if missing:
         raise InvalidArgumentError(f"expected {_FORMS}; {missing[0]} is missing")

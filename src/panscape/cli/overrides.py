@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -14,7 +14,7 @@ from panscape.cli.data_arguments import split
 from panscape.cli.parser import HELP, parse
 from panscape.recipes import FROM_FOLDER, describe_recipe, get_recipe
 from panscape.recipes.data_options import FolderData
-from panscape.recipes.from_folder import derive
+from panscape.recipes.from_folder import derive, describe_settings
 from panscape.training.config import Recipe
 from panscape.training.run_options import RunOptions
 
@@ -93,7 +93,11 @@ def override_from_folder(arguments: Sequence[str]) -> TrainingCommand:
     first = override(get_recipe(FROM_FOLDER), FROM_FOLDER, arguments if is_help else split(arguments, "--model.")[0])
     data = cast(FolderData, first.recipe.data)
     derived = derive(data.folder(first.options.data), data, init_from=first.options.init_from)
-    return override(derived.recipe, FROM_FOLDER, arguments, derived.notes)
+    command = override(derived.recipe, FROM_FOLDER, arguments, derived.notes)
+    if command.recipe == derived.recipe:
+        return command
+    settings = describe_settings(command.recipe, derived.start, "derived defaults, changed by options")
+    return replace(command, notes=(*derived.notes[:-1], settings))
 
 
 def _description(name: str) -> str:

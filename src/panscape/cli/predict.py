@@ -50,7 +50,8 @@ class Predict:
     panoptic.json and panoptic/. What an earlier run with the same options has written there is kept."""
 
     overwrite: bool = False
-    """Predict again what an earlier run with the same options has written to --out."""
+    """Predict again what an earlier run with the same options has written to --out. With another model, maps of other
+    sources with other categories are removed from panoptic.json; their files remain."""
 
     save_outputs: bool = False
     """Also write the network outputs of each image as NAME_panels.jpg; not written for videos."""
@@ -75,7 +76,8 @@ class Predict:
     """Omit the legend below the overlays of images."""
 
     image_format: Literal["jpeg", "png"] = "jpeg"
-    """Encoding of overlays and sheets; PNG is lossless, but takes ten times as long. Maps are always PNG."""
+    """Encoding of overlays and sheets; PNG is lossless, but takes ten times as long. Maps are always PNG,
+    and so are overlays with a side of more than 65500 pixels."""
 
     device: str = "auto"
     """Device to run on: "auto" (CUDA if available, else the CPU), "cpu", or a CUDA device such as "cuda:1"."""
@@ -152,7 +154,7 @@ class Predict:
             try:
                 failures = run.predict_files(sources, reporter)
             except KeyboardInterrupt:
-                count = reporter.num_done
+                count = outputs.num_done(sources)
                 _logger.warning("%d of %d done; repeat the command to continue with the others", count, len(sources))
                 raise
         if not self.json:

@@ -86,10 +86,11 @@ def run_submission(
     warnings = submission.warnings(len(images))
     for warning in warnings:
         _logger.warning(warning)
+    may_clip = bit_depth is not None
     if bit_depth is None:
         bit_depth = find_bit_depth([image.path for image in images])
     predictor.warm_up()
-    with submission, ProgressBar("images") as bar, closing(prefetch(_read(images, bit_depth))) as read:
+    with submission, ProgressBar("images") as bar, closing(prefetch(_read(images, bit_depth, may_clip))) as read:
         for done, (image, pixels) in enumerate(read, start=1):
             submission.write(image, predictor.predict(pixels, scored=kind.needs_scores).map)
             bar.update(done, len(images))
@@ -107,6 +108,6 @@ def _benchmark(options: DataOptions, data: Path | None) -> str:
     return splits.data if splits.has_benchmark else ""
 
 
-def _read(images: Iterable[ImageFile], bit_depth: int | None) -> Iterator[tuple[ImageFile, Tensor]]:
+def _read(images: Iterable[ImageFile], bit_depth: int | None, may_clip: bool) -> Iterator[tuple[ImageFile, Tensor]]:
     for image in images:
-        yield image, load_image(image.path, bit_depth=bit_depth)
+        yield image, load_image(image.path, bit_depth=bit_depth, may_clip=may_clip)

@@ -115,8 +115,7 @@ def find_folder(root: str | os.PathLike[str]) -> FoundFolder:
         return FoundFolder("coco", _json_path(folder, "val") is not None, is_named=True)
     found = find_mask_folders(folder)
     if found and not any(_json_path(folder, split) for split in ("val", "test")):
-        is_split = "val" in found and found["val"].images.is_dir() and found["val"].masks.is_dir()
-        return FoundFolder("masks", is_split, is_named=(folder / "categories.json").is_file())
+        return FoundFolder("masks", "val" in found, is_named=(folder / "categories.json").exists())
     content = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))[:8])
     raise UnreadableFileError(folder, f"expected {LAYOUTS}; found {content or 'nothing'}")
 
@@ -254,7 +253,7 @@ def _folder_of(what: str, json_path: Path, places: Sequence[Path]) -> Path:
 
 def _masks(folder: Path, split: str, min_area: int, void: int | None) -> SemanticMaskDataset:
     names = folder / "categories.json"
-    labels = LabelSpace.load(names) if names.is_file() else _numbered_labels(folder, void)
+    labels = LabelSpace.load(names) if names.exists() else _numbered_labels(folder, void)
     return open_split(folder, split, labels, min_area=min_area, void=void)
 
 

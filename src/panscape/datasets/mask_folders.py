@@ -49,12 +49,14 @@ def find_mask_folders(root: str | os.PathLike[str]) -> Mapping[str, MaskFolders]
     folder = Path(root)
     images, masks = _child(folder, _IMAGES), _child(folder, _MASKS)
     if images is None or masks is None:
-        found = {}
-        for path in _subfolders(folder):
-            images, masks = _child(path, _IMAGES), _child(path, _MASKS)
-            if images is not None and masks is not None:
-                found[split_name(path.name)] = MaskFolders(images, masks)
-        return found
+        children = {path: (_child(path, _IMAGES), _child(path, _MASKS)) for path in _subfolders(folder)}
+        if not any(images and masks for images, masks in children.values()):
+            return {}
+        return {
+            split_name(path.name): MaskFolders(images or path / _IMAGES[0], masks or path / _MASKS[0])
+            for path, (images, masks) in children.items()
+            if images or masks
+        }
     names = {split_name(path.name): path.name for path in (*_subfolders(masks), *_subfolders(images))}
     of_split = {split: MaskFolders(images / name, masks / name) for split, name in names.items()}
     if {"train", "val"} & of_split.keys():

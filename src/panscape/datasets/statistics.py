@@ -1,23 +1,21 @@
-"""Count the pixels of each category in a dataset, and report what probably is a mistake in it before a training."""
+"""Read samples of a dataset before a training: find files that cannot be used, and what probably is a mistake."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from panscape.datasets.base import PanopticDataset
-from panscape.datasets.load import truth_of
-from panscape.errors import InvalidAnnotationError, PanscapeError, listed
+from panscape.datasets.load import OnError, SkippedSample, load_sample
+from panscape.errors import BadSampleError, InvalidAnnotationError, listed
 from panscape.images import exif_orientation
 from panscape.labels import LabelSpace
-from panscape.panoptic import PanopticMap
 from panscape.spread import evenly_spread
 
-MAX_MAPS = 100
-"""Default number of maps that are counted."""
+MAX_SAMPLES = 100
+"""Default number of samples that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +26,10 @@ class PixelCounts:
         labels: the categories.
         pixels: number of pixels by category id, crowds included.
         void: number of pixels without category.
-        num_maps: number of maps counted; those that cannot be read are left out.
+        num_maps: number of maps counted; those of skipped samples are left out.
         num_images: number of images of the split.
         num_turned: number of images counted whose EXIF orientation is not 1 and is applied.
+        skipped: the samples that cannot be used.
     """
 
     labels: LabelSpace
@@ -39,6 +38,7 @@ class PixelCounts:
     num_maps: int
     num_images: int
     num_turned: int = 0
+    skipped: tuple[SkippedSample, ...] = ()
 
     @property
     def void_fraction(self) -> float:
@@ -52,31 +52,51 @@ class PixelCounts:
 
 
 def count_pixels(
-    dataset: PanopticDataset, *, limit: int = MAX_MAPS, progress: Callable[[int, int], None] | None = None
+    dataset: PanopticDataset,
+    *,
+    limit: int = MAX_SAMPLES,
+    on_error: OnError = "raise",
+    progress: Callable[[int, int], None] | None = None,
 ) -> PixelCounts:
     """Count the pixels of each category.
 
-    A method ``truth_of(index)`` of the dataset, if it exists, gives the map without decoding the image.
+    Images are read too, so that damaged ones, and labels of another size, are found before the training.
 
     Args:
-        dataset: the split. Maps that cannot be read are left out.
-        limit: maximum number of maps, spread evenly over the split; 0 for all.
-        progress: called after each map with the number done and the total.
+        dataset: the split.
+        limit: maximum number of samples, spread evenly over the split; 0 for all.
+        on_error: "raise" raises the error of a sample that cannot be used; "skip" leaves it out and returns it.
+        progress: called after each sample with the number done and the total.
+
+    Raises:
+        BadSampleError: a sample cannot be used.
     """
     indices = evenly_spread(len(dataset), limit)
     pixels = np.zeros(len(dataset.labels), np.int64)
-    void = num_maps = 0
+    void, used, skipped = 0, [], []
     for done, index in enumerate(indices, start=1):
-        truth = _readable_truth(dataset, index)
-        if truth is not None:
+        try:
+            truth = load_sample(dataset, index).truth
+        except BadSampleError as error:
+            if on_error == "raise":
+                raise
+            skipped.append(SkippedSample(error.image, error.reason))
+        else:
             areas = truth.areas().numpy()
             np.add.at(pixels, truth.category.numpy(), areas)
             void += truth.ids.numel() - int(areas.sum())
-            num_maps += 1
+            used.append(index)
         if progress is not None:
             progress(done, len(indices))
-    counts = tuple(pixels.tolist())
-    return PixelCounts(dataset.labels, counts, void, num_maps, len(dataset), _num_turned(dataset, indices))
+    return PixelCounts(
+        dataset.labels,
+        tuple(pixels.tolist()),
+        void,
+        num_maps=len(used),
+        num_images=len(dataset),
+        num_turned=_num_turned(dataset, used),
+        skipped=tuple(skipped),
+    )
 
 
 def data_notes(train: PixelCounts, val: PixelCounts) -> tuple[str, ...]:
@@ -101,6 +121,10 @@ def data_notes(train: PixelCounts, val: PixelCounts) -> tuple[str, ...]:
         )
     for split, counts in (("train", train), ("val", val)):
         maps = f"{counts.num_maps} of {counts.num_images} {split} maps"
+        if counts.skipped:
+            num_read = counts.num_maps + len(counts.skipped)
+            reasons = listed([skip.reason for skip in counts.skipped])
+            notes.append(f"{len(counts.skipped)} of {num_read} {split} images inspected cannot be used: {reasons}")
         if counts.num_maps and counts.void_fraction > 0.5:
             notes.append(
                 f"{counts.void_fraction:.0%} of the pixels in {maps} are void, and are neither learnt nor evaluated"
@@ -117,7 +141,7 @@ def data_notes(train: PixelCounts, val: PixelCounts) -> tuple[str, ...]:
 
 
 def _require_content(train: PixelCounts) -> None:
-    if not train.num_maps:  # the errors of the files are raised when they are used
+    if not train.num_maps:  # all samples inspected are skipped; the training raises if all others are
         return
     present = [c for c, count in zip(train.labels, train.pixels, strict=True) if count]
     maps = f"in {train.num_maps} of {train.num_images} training maps"
@@ -135,22 +159,8 @@ def _require_content(train: PixelCounts) -> None:
         )
 
 
-def _readable_truth(dataset: PanopticDataset, index: int) -> PanopticMap | None:
-    try:
-        return truth_of(dataset, index)
-    except (PanscapeError, OSError):
-        return None
-
-
 def _num_turned(dataset: PanopticDataset, indices: Sequence[int]) -> int:
     files = getattr(dataset, "image_files", None)
     if files is None or not getattr(dataset, "apply_orientation", True):
         return 0
-    return sum(_is_turned(files[index].path) for index in indices)
-
-
-def _is_turned(path: Path) -> bool:
-    try:
-        return exif_orientation(path) != 1
-    except PanscapeError:  # raised again when the image is used
-        return False
+    return sum(exif_orientation(files[index].path) != 1 for index in indices)

@@ -44,19 +44,23 @@ def other_numbering(
         labels: the label space of the ground truth.
         numbering: of the evaluation; see :func:`panscape.formats.reading.numbering.in_numbering`.
     """
-    current = numbering or (INDEX if predictions.is_indexed else DATASET)
+    default = INDEX if predictions.is_indexed else DATASET
+    current = numbering or default
     counts = _matched_categories(pairs, predictions, truth, labels)
     total = sum(counts.values())
     now = _agreeing(counts, renumbered(labels, current, predictions.labels).id_of_source)
     least = max(now + _LEAST_SEGMENTS, now + _LEAST_GAIN * total, _LEAST_AGREEMENT * total)
     if total < least:
         return None
-    for name, ids in _numberings(labels, predictions.labels):
+    for name, ids in _numberings(labels, predictions.labels, default):
         agreeing = _agreeing(counts, ids)
         if agreeing >= least:
+            with_it = f"with --label-ids {name} {agreeing} agree; use it"
+            if name == default:
+                with_it = f"without --label-ids {agreeing} agree; omit it"
             what = (
                 f"expected category ids as in {truth.path}, where {now} of {total} overlapping segments of "
-                f"{min(len(pairs), _MOST_IMAGES)} images agree; with --label-ids {name} {agreeing} agree; use it"
+                f"{min(len(pairs), _MOST_IMAGES)} images agree; {with_it}"
             )
             return Issue(str(predictions.path), IssueKind.NUMBERING, what)
     renumbering = _renumbering(counts)
@@ -107,8 +111,11 @@ def _agreeing(counts: _Counts, category_of: Mapping[int, int]) -> int:
     return sum(count for (number, category), count in counts.items() if category_of.get(number) == category)
 
 
-def _numberings(labels: LabelSpace, of_files: LabelSpace | None) -> Iterator[tuple[str, Mapping[int, int]]]:
+def _numberings(
+    labels: LabelSpace, of_files: LabelSpace | None, default: str
+) -> Iterator[tuple[str, Mapping[int, int]]]:
     """Return the known numberings with the category of each id, the most probable first."""
+    yield default, renumbered(labels, default, None).id_of_source
     if of_files is not None and same_names(labels, of_files):
         yield NAMES, renumbered(labels, NAMES, of_files).id_of_source
     for name in (INDEX, FROM_ONE, DATASET):

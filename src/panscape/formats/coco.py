@@ -152,7 +152,10 @@ def parse_coco_segments(segments_info: Sequence[object], labels: LabelSpace | No
     scores = [d.get("score") for d in segments_info if isinstance(d, Mapping)]
     if any(score is not None for score in scores) and not all(map(_is_score, scores)):
         wrong[IssueKind.SCORE] = [shown(score) for score in scores if not _is_score(score)]
-    space = "" if labels is None else f" of label space {labels.name!r} ({listed(sorted(labels.id_of_source))})"
+    space = ""
+    if labels is not None:  # negative ids stand for categories without one in another numbering
+        known = sorted(number for number in labels.id_of_source if number >= 0)
+        space = f" of label space {labels.name!r} ({listed(known)})"
     sentences = {
         IssueKind.SHAPE: f"expected integers 'id' in 1..{_LARGEST_ID} (0 is void) and 'category_id', and 'iscrowd' 0 "
         "or 1, for every segment, got",

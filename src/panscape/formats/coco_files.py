@@ -18,11 +18,12 @@ from panscape.formats.coco import coco_categories, decode_coco, encode_coco
 from panscape.formats.coco_json import CocoAnnotation, load_coco_json
 from panscape.formats.id_png import encode_id_png
 from panscape.images import open_image
+from panscape.input_files import require_file, to_path
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 
 
-def save_coco(panoptic: PanopticMap, path: str | os.PathLike[str], labels: LabelSpace | None = None) -> None:
+def save_coco(panoptic: PanopticMap, path: str | os.PathLike[str], labels: LabelSpace | str | None = None) -> None:
     """Write ``path`` (.png) in COCO panoptic format, and next to it a JSON that describes this image.
 
     Both files are written completely before either replaces an existing one.
@@ -36,9 +37,10 @@ def save_coco(panoptic: PanopticMap, path: str | os.PathLike[str], labels: Label
     Raises:
         InvalidArgumentError: ``path`` does not end in ``.png``, its folder does not exist, or see :func:`encode_coco`.
     """
-    path = Path(path)
+    path = to_path(path)
     if path.suffix.lower() != ".png":
         raise InvalidArgumentError(f"expected a path that ends in .png, as ids need lossless compression, got {path}")
+    labels = None if labels is None else LabelSpace.of(labels)
     rgb, segments = encode_coco(panoptic, labels)
     image_id = _image_id(path.stem)
     image = _image(image_id, path.name, panoptic)
@@ -49,29 +51,38 @@ def save_coco(panoptic: PanopticMap, path: str | os.PathLike[str], labels: Label
         png_file.write_bytes(encode_id_png(rgb.numpy()))
 
 
-def load_coco(path: str | os.PathLike[str], labels: LabelSpace | None = None) -> PanopticMap:
-    """Read a map written by :func:`save_coco`.
+def load_coco(path: str | os.PathLike[str], labels: LabelSpace | str | None = None) -> PanopticMap:
+    """Read a map written by :func:`save_coco`, or one of a dataset or of ``panscape predict``.
 
     Args:
-        path: the PNG; its description is the JSON of the same name.
+        path: the PNG; its description is the JSON of the same name, or that of its folder, such as ``panoptic.json``
+            beside ``panoptic/``.
         labels: the label space to read it in; None for that of the ``categories`` in the JSON, if it has them.
 
     Raises:
         UnreadableFileError: one of the two files is missing or unreadable.
         InvalidAnnotationError: they contradict each other, or a category is not in ``labels``.
     """
-    path = Path(path)
-    json_path = path.with_suffix(".json")
-    if path.is_file() and not json_path.exists():
+    path = to_path(path)
+    require_file(path)
+    if path.suffix.lower() == ".json":
+        raise UnreadableFileError(path, "expected the PNG of a map, got its description; give the PNG")
+    folder = path.absolute().parent
+    candidates = path.with_suffix(".json"), folder.parent / f"{folder.name}.json"
+    json_path = next((p for p in candidates if p.is_file()), None)
+    if json_path is None:
         raise UnreadableFileError(
-            path, f"expected a saved map, a PNG with its description in {json_path.name} beside it, which is missing"
+            path,
+            f"expected a saved map, a PNG with its description in {candidates[0].name} beside it, or in "
+            f"{candidates[1].name} beside its folder; both are missing",
         )
     content = load_coco_json(json_path)
     content.require_panoptic()
     for annotation in content.annotations:
         if isinstance(annotation, CocoAnnotation) and annotation.file_name == path.name:
             segments = annotation.segments(json_path)
-            return decode_coco(load_coco_png(path), segments, content.labels() if labels is None else labels)
+            space = content.labels() if labels is None else LabelSpace.of(labels)
+            return decode_coco(load_coco_png(path), segments, space)
     raise InvalidAnnotationError(
         f"{json_path}: expected the description of {path.name}, got {len(content.annotations)} others; "
         "keep the original names of a PNG and its JSON"

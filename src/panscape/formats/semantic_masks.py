@@ -72,6 +72,22 @@ def is_interpolated(numbers: NDArray[Any]) -> bool:
     return num_thin >= _MANY and 2 * num_thin > len(present)
 
 
+def unknown_numbers(numbers: NDArray[Any], labels: LabelSpace, void: int) -> list[int]:
+    """Return the numbers of a mask that are neither a category of ``labels`` nor ``void``, ascending."""
+    return [number for number in unique_ids(numbers) if number != void and number not in labels.id_of_source]
+
+
+def describe_unknown(numbers: NDArray[Any], labels: LabelSpace, void: int, unknown: list[int]) -> str:
+    """Return the error about :func:`unknown_numbers` of a mask: the known ones, the area of the others, and the fix."""
+    known = ", ".join(map(str, sorted(labels.id_of_source))) + (f"; void {void}" if void != _NO_VOID else "")
+    remedy = "use their label space, and their void value (--data.void in training, --void in evaluation)"
+    return (
+        f"expected numbers of label space {labels.name!r} ({known}), got {listed(unknown)} in "
+        f"{np.isin(numbers, unknown).sum()} of {numbers.size} pixels; "
+        f"{INTERPOLATED if is_interpolated(numbers) else remedy}"
+    )
+
+
 def from_semantic_mask(numbers: NDArray[Any], labels: LabelSpace, *, min_area: int, void: int) -> PanopticMap:
     """Create a map from a semantic mask.
 
@@ -90,15 +106,10 @@ def from_semantic_mask(numbers: NDArray[Any], labels: LabelSpace, *, min_area: i
     Raises:
         InvalidAnnotationError: a number is neither a category nor ``void``.
     """
-    present = unique_ids(numbers)
-    unknown = [number for number in present if number != void and number not in labels.id_of_source]
+    unknown = unknown_numbers(numbers, labels, void)
     if unknown:
-        known = ", ".join(map(str, sorted(labels.id_of_source))) + (f"; void {void}" if void != _NO_VOID else "")
-        remedy = "use their label space, and their void value (--data.void in training, --void in evaluation)"
-        raise InvalidAnnotationError(
-            f"expected numbers of label space {labels.name!r} ({known}), got {listed(unknown)}; "
-            f"{INTERPOLATED if is_interpolated(numbers) else remedy}"
-        )
+        raise InvalidAnnotationError(describe_unknown(numbers, labels, void, unknown))
+    present = unique_ids(numbers)
     found = [(labels.id_of_source[number], number) for number in present if number != void]
     stuff = [SegmentInfo(number, c) for c, number in found if not labels[c].is_thing]
     ids = map_from_id_image(numbers, stuff)[0].ids.numpy()

@@ -213,7 +213,7 @@ def _category(label: int, labels: LabelSpace | None, use_source_ids: bool) -> in
         return label if label >= 0 else f"expected a label_id from 0 on, got {label}"
     if use_source_ids:
         category = labels.id_of_source.get(label)
-        known = listed(sorted(labels.id_of_source))
+        known = listed(sorted(number for number in labels.id_of_source if number >= 0))
         what = f"expected a label_id of label space {labels.name!r} ({known}), got {label}"
         return what if category is None else category
     if 0 <= label < len(labels):

@@ -15,16 +15,17 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from panscape.atomic_io import remove_leftovers
 from panscape.errors import InvalidArgumentError, UnwritableFileError, listed
 from panscape.formats import CocoPanopticWriter
 from panscape.formats.coco_files import WrittenMap
-from panscape.geometry import Size
 from panscape.images import IMAGE_SUFFIXES, MAX_JPEG_SIDE, save_jpeg, save_png
 from panscape.inference.debug_sheet import debug_sheet
 from panscape.inference.result_log import LoggedResult, ResultLog, differences, digest_of, stamp
 from panscape.inference.results import FileResult, restored
 from panscape.inference.sources import SourceFile, name_key, paths_from_common_folder
 from panscape.labels import LabelSpace
+from panscape.notes import note_once
 from panscape.panoptic import PanopticMap
 from panscape.visualize import draw
 
@@ -75,7 +76,7 @@ class OutputFolder:
         make_folder(folder, "results")
         self.folder = folder
         self._legend = legend
-        self._suffix, self._save = ("png", save_png) if image_format == "png" else ("jpg", save_jpeg)
+        self._image_format = image_format
         self._options: dict[str, Any] = {**(style or {}), "legend": legend, "image_format": image_format}
         self._options["labels"] = f"{labels.name} {digest_of(labels.to_dict())}"
         self._json = folder / "panoptic.json"
@@ -99,16 +100,17 @@ class OutputFolder:
         Args:
             sources: the sources of the run.
             options: what determines the maps, as plain JSON values by name.
-            overwrite: return none, and accept that maps of other runs are no longer described.
+            overwrite: return none, and accept with a warning that maps of another label space are no longer described.
 
         Raises:
             InvalidArgumentError: ``panoptic.json`` is not of earlier runs, or contains maps of another label space that
                 this run does not replace; not with ``overwrite``.
         """
+        remove_leftovers(self.folder)
+        remove_leftovers(self.folder / "panoptic")
         self._options |= options
         earlier = {source: self._log.get(source.name) for source in sources}
-        if not overwrite:
-            self._require_compatible({result.name for result in earlier.values() if result})
+        self._require_compatible({result.name for result in earlier.values() if result}, overwrite)
         self._digest = digest_of(self._options)
         done = [] if overwrite else [s for s in sources if self._log.is_done(s, self._digest)]
         replaced = {s: result for s, result in earlier.items() if result is not None and s not in set(done)}
@@ -117,19 +119,27 @@ class OutputFolder:
         self._is_described = self._json.is_file()
         return {s: restored(result.result, s, self.folder) for s in done if (result := earlier[s]) is not None}
 
-    def _require_compatible(self, replaced: set[str]) -> None:
-        """Raise if ``panoptic.json`` contains what this run would remove from it."""
-        remedy = "give another --out, or replace it with --overwrite"
+    def num_done(self, sources: Sequence[SourceFile]) -> int:
+        """Return how many sources have complete results that this run, or one with the same options, has written."""
+        return sum(self._log.is_done(source, self._digest) for source in sources)
+
+    def _require_compatible(self, replaced: set[str], overwrite: bool) -> None:
+        """Raise, or warn if it may, if ``panoptic.json`` contains what this run would remove from it."""
         if not self._json.exists():
             return
-        if not self._log.results:
-            raise InvalidArgumentError(f"{self._json} was not written by panscape predict; {remedy}")
         others = [r for r in self._log.results if r.maps and r.name not in replaced and not self._fits(r)]
-        if others:
-            raise InvalidArgumentError(
+        if not self._log.results:
+            found = f"{self._json} was not written by panscape predict"
+        elif others:
+            found = (
                 f"{self._json} describes maps of {len(others)} other sources, such as {others[0].name}, with other "
-                f"categories than this model's; {remedy}"
+                "categories than this model's"
             )
+        else:
+            return
+        if not overwrite:
+            raise InvalidArgumentError(f"{found}; give another --out, or replace it with --overwrite")
+        _logger.warning("%s; --overwrite removes them from it, and keeps their files", found)
 
     def _fits(self, result: LoggedResult) -> bool:
         """Return whether results have the label space of this run."""
@@ -187,7 +197,7 @@ class OutputFolder:
         for key in ("overlay", "map"):
             if fields.get(key):
                 fields[key] = self._relative(fields[key])
-        written = [self._relative(path) for path in (*files, *(m.path for m in maps))]
+        written = {self._relative(path): path.stat().st_size for path in (*files, *(m.path for m in maps))}
         self._log.add(
             LoggedResult(
                 name=source.name,
@@ -226,18 +236,6 @@ class OutputFolder:
         writer.close()
         self._is_described = True
 
-    def require_fits(self, size: Size) -> None:
-        """Check that the overlay of an image of this size can be encoded, before it is predicted.
-
-        Raises:
-            InvalidArgumentError: it cannot.
-        """
-        if self._suffix == "jpg" and max(size) > MAX_JPEG_SIDE:
-            raise InvalidArgumentError(
-                f"expected sides of at most {MAX_JPEG_SIDE} pixels for an overlay as JPEG, got "
-                f"{size.height}x{size.width}; use --image-format png"
-            )
-
     def overlay(self, image: Tensor, result: PanopticMap) -> Tensor:
         """Draw a map over its image with the folder's options, without a legend."""
         return self._style(image, result, self.labels)
@@ -251,14 +249,20 @@ class OutputFolder:
 
     def write_overlay(self, name: str, image: Tensor, result: PanopticMap) -> Path:
         """Draw a map over its image and write the overlay."""
-        path = self.folder / f"{name}.{self._suffix}"
-        self._save(path, self._style(image, result, self.labels, legend=self._legend))
-        return path
+        return self._save(name, self._style(image, result, self.labels, legend=self._legend))
 
     def write_panels(self, name: str, image: Tensor, result: PanopticMap, panels: dict[str, Tensor]) -> Path:
         """Write image, outputs, map and overlay as one sheet."""
-        path = self.folder / f"{name}_panels.{self._suffix}"
-        self._save(path, debug_sheet(image, result, self.labels, panels))
+        return self._save(f"{name}_panels", debug_sheet(image, result, self.labels, panels))
+
+    def _save(self, name: str, image: Tensor) -> Path:
+        encoding = self._image_format
+        if encoding == "jpeg" and max(image.shape) > MAX_JPEG_SIDE:
+            encoding = "png"
+            note_once(name, f"its overlay is a PNG, as sides of a JPEG have at most {MAX_JPEG_SIDE} pixels")
+        suffix, save = ("png", save_png) if encoding == "png" else ("jpg", save_jpeg)
+        path = self.folder / f"{name}.{suffix}"
+        save(path, image)
         return path
 
 

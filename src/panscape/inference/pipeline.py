@@ -20,7 +20,6 @@ from torch import Tensor
 from panscape.atomic_io import atomic_write
 from panscape.errors import PanscapeError, in_one_line
 from panscape.formats.coco_files import WrittenMap
-from panscape.geometry import Size
 from panscape.image_depth import require_bit_depth
 from panscape.images import find_bit_depth, load_image
 from panscape.inference.ordered_map import ordered_map
@@ -95,7 +94,7 @@ class PredictionRun:
         frame_maps: also write the map of every frame of videos.
         overwrite: predict again what an earlier run with the same options has written.
         bit_depth: of images of 16 bits, see :func:`~panscape.images.load_image`; by default the same for all, as
-            :func:`~panscape.images.find_bit_depth` finds it.
+            :func:`~panscape.images.find_bit_depth` finds it, and images that exceed it fail.
         writers: number of threads that draw, encode and write; by default one per processor, at most 8.
 
     Raises:
@@ -119,7 +118,7 @@ class PredictionRun:
         self._panels = panels
         self._frame_maps = frame_maps
         self._overwrite = overwrite
-        self._bit_depth = bit_depth
+        self._bit_depth, self._may_clip = bit_depth, bit_depth is not None
         self._writers = writers or min(_MAX_WRITERS, os.cpu_count() or 1)
         self._earlier: dict[SourceFile, FileResult] = {}  # what an earlier run has already predicted
 
@@ -167,7 +166,7 @@ class PredictionRun:
             return source, _error(source.fault, source), 0.0
         started = perf_counter()
         try:
-            image = load_image(source.path, bit_depth=self._bit_depth)
+            image = load_image(source.path, bit_depth=self._bit_depth, may_clip=self._may_clip)
         except Exception as error:  # noqa: BLE001 - decoders raise anything on a damaged file
             return source, _error(error, source), 0.0
         return source, image, _milliseconds_since(started)
@@ -180,7 +179,6 @@ class PredictionRun:
                 yield image
                 continue
             try:
-                self._outputs.require_fits(Size(*image.shape[1:]))
                 prediction = self._predictor.predict(image)
                 tally = _Tally()
                 tally.add(image, prediction, self._outputs.labels, read_ms)
@@ -327,6 +325,6 @@ def _error(error: Exception, source: SourceFile) -> FileError:
     if isinstance(cause, OSError) and cause.errno in _UNUSABLE_DISK:
         raise error
     _logger.debug("%s", source.path, exc_info=error)
-    text = in_one_line(error, str(source.path))
+    text = in_one_line(error, str(getattr(error, "path", source.path)))
     is_ours = isinstance(error, PanscapeError)
     return FileError(str(source.path), text if is_ours else f"{type(error).__name__}: {text}")

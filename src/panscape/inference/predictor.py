@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 from time import perf_counter
@@ -20,6 +19,7 @@ from panscape.geometry import ImageGeometry, Size
 from panscape.images import ImageSource, to_image_tensor
 from panscape.inference.device import choose_device
 from panscape.labels import LabelSpace
+from panscape.memory import explain_out_of_memory
 from panscape.models import PanopticModel
 from panscape.models.prediction import run_network
 from panscape.panoptic import PanopticMap
@@ -157,17 +157,12 @@ class Predictor:
     def _autocast(self) -> torch.autocast:
         return autocast(self.precision, self.device)
 
-    @contextmanager
-    def _enough_memory(self, size: Size) -> Iterator[None]:
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            raise InvalidArgumentError(
-                f"an image of {size.height}x{size.width} does not fit into the memory of {self.device}; "
-                "give a smaller longest side, or another device"
-            ) from error
+    def _enough_memory(self, size: Size) -> AbstractContextManager[None]:
+        return explain_out_of_memory(
+            f"an image of {size.height}x{size.width}",
+            self.device,
+            "give a smaller longest side, or another device",
+        )
 
     def _wait(self) -> None:
         if self.device.type != "cpu":
@@ -194,11 +189,6 @@ def _digest(model: PanopticModel) -> str:
 
 def _part(part: Any) -> dict[str, str]:
     return {"part": type(part).__name__}
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # torch has no error class for CPU memory: only this text identifies it.
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator: " in str(error)
 
 
 def _resize(image: Tensor, size: Size) -> Tensor:

@@ -28,7 +28,7 @@ class LoggedResult:
         stamp: size in bytes and time of the last change of the source, in nanoseconds.
         options: digest of the options that made the results.
         is_complete: whether all results were written; false for a video that was interrupted.
-        files: paths of the results, relative to the output folder.
+        files: sizes of the results in bytes, by path relative to the output folder.
         maps: image and annotation of each map in COCO panoptic format.
         result: fields of the :class:`~panscape.inference.results.FileResult`.
     """
@@ -38,7 +38,7 @@ class LoggedResult:
     stamp: list[int]
     options: str
     is_complete: bool
-    files: list[str]
+    files: dict[str, int]
     maps: list[list[dict[str, Any]]]
     result: dict[str, Any]
 
@@ -86,7 +86,9 @@ class ResultLog:
         """Raise one of the errors that a line from elsewhere may cause, by doing what is done with a line."""
         if result.is_complete:
             restored(result.result, SourceFile(Path(result.source), result.name), self._folder)
-        self._folder.joinpath(*result.files, *((image | annotation)["file_name"] for image, annotation in result.maps))
+        self._folder.joinpath(
+            *result.files.keys(), *((image | annotation)["file_name"] for image, annotation in result.maps)
+        )
         hash(result.options)
 
     @property
@@ -111,14 +113,14 @@ class ResultLog:
             return Path(path).as_posix()
 
     def is_done(self, source: SourceFile, options: str) -> bool:
-        """Return whether these options have made the results of a source, and neither has changed since."""
+        """Return whether these options have made the results of a source, which is unchanged, as their sizes are."""
         result = self.get(source.name)
         return (
             result is not None
             and result.is_complete
             and (result.options, result.source) == (options, self.source(source))
             and result.stamp == stamp(source.path)
-            and all((self._folder / file).is_file() for file in result.files)
+            and all(stamp(self._folder / file)[:1] == [size] for file, size in result.files.items())
         )
 
     def add(self, result: LoggedResult, options: Mapping[str, Any]) -> None:

@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
+from panscape.file_kinds import is_transport_stream
 from panscape.images import IMAGE_SUFFIXES
 from panscape.input_files import counts_by_suffix, find_files
 
 _logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"}
+    {
+        *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+        *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+    }
 )
 """File name suffixes of videos, in lower case."""
 
@@ -34,7 +38,7 @@ class SourceFile:
     Attributes:
         path: path of the file.
         name: name of its results, unique among the sources found together.
-        fault: why it cannot be predicted, for a folder that cannot be listed.
+        fault: why it cannot be predicted, for what is missing, empty or a folder that cannot be listed.
     """
 
     path: Path
@@ -57,13 +61,14 @@ def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) 
 
     Returns:
         Every file once, even if it was selected twice. Names are the files' stems. Where these clash, ignoring case,
-        the suffix is added within one folder, and the names of folders are added otherwise. Long names are cut off.
-        Subfolders that cannot be listed come last, with their ``fault`` and without a name.
+        the suffix is added within one folder, and the names of folders below the common one are added otherwise. Long
+        names are cut off. Last come, with their ``fault`` and without a name: files and folders that do not exist,
+        folders and patterns without an image or video, and folders that cannot be listed.
 
     Raises:
-        InvalidArgumentError: nothing was given, a folder or pattern has no image or video, or a file or folder is in
-            the output folder, where results might replace it.
-        UnreadableFileError: a file or folder does not exist, or a folder cannot be listed and has no other file.
+        InvalidArgumentError: nothing or an empty name was given, or a file or folder is in the output folder, where
+            results might replace it.
+        UnreadableFileError: nothing was found; the first ``fault``.
     """
     if not given:
         raise InvalidArgumentError("expected an image, folder, pattern or video, got nothing")
@@ -73,9 +78,11 @@ def find_sources(given: Sequence[str | Path], *, leave_out: Path | None = None) 
     for one in given:
         for path in _expand(str(one), forbidden, faults):
             found.setdefault(_real(path), path)
+    if not found:
+        raise next(iter(faults.values()))
     paths = list(found.values())
-    unlisted = {_real(path): SourceFile(path, "", fault) for path, fault in faults.items()}
-    return [*map(SourceFile, paths, _unique_names(paths)), *unlisted.values()]
+    failed = {_real(path): SourceFile(path, "", fault) for path, fault in faults.items()}
+    return [*map(SourceFile, paths, _unique_names(paths)), *failed.values()]
 
 
 def paths_from_common_folder(paths: Sequence[Path]) -> list[str]:
@@ -92,7 +99,7 @@ def paths_from_common_folder(paths: Sequence[Path]) -> list[str]:
 
 
 def _expand(given: str, forbidden: Path | None, faults: dict[Path, UnreadableFileError]) -> list[Path]:
-    """Return the files of an argument, and add its subfolders that cannot be listed to ``faults``."""
+    """Return the files of an argument; add it to ``faults`` without any, and its folders that cannot be listed."""
     if not given:  # Path("") would be the working directory
         raise InvalidArgumentError(
             "expected an image, folder, pattern or video, got an empty name; use . for this folder"
@@ -103,37 +110,44 @@ def _expand(given: str, forbidden: Path | None, faults: dict[Path, UnreadableFil
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises an error for names that are too long
         unlisted: dict[Path, UnreadableFileError] = {}
         files = [p for p in find_files(path, faults=unlisted) if not _lies_in(p, forbidden)]
-        if not any(map(_is_wanted, files)):
-            if unlisted:
-                raise next(iter(unlisted.values()))
-            raise InvalidArgumentError(
-                f"found no image or video in the folder {path} or its subfolders, but "
-                f"{counts_by_suffix(files)}; supported are the usual formats of images (JPEG, PNG, TIFF, "
-                "WebP, AVIF, HEIC, JPEG 2000, ...) and videos (MP4, MOV, AVI, ...)"
-            )
         faults |= {folder: fault for folder, fault in unlisted.items() if not _lies_in(folder, forbidden)}
-        return _wanted_of(files, given)
+        wanted = _wanted_of(files, given)
+        if not wanted and not unlisted:
+            what = f"no image or video, but {counts_by_suffix(files)}" if files else "an empty one"
+            faults[path] = UnreadableFileError(
+                path,
+                f"expected a folder with images or videos, got {what}; supported are the usual formats of images ("
+                "JPEG, PNG, TIFF, WebP, AVIF, HEIC, JPEG 2000, ...) and videos (MP4, MOV, AVI, ...)",
+            )
+        return wanted
     if os.path.lexists(path):
         return [path]
     if glob.has_magic(given):
         matches = sorted(Path(m) for m in glob.glob(given, recursive=True))  # noqa: PTH207 - Path.glob is relative
         files = [m for m in matches if not m.name.startswith(".") and not m.is_dir() and not _lies_in(m, forbidden)]
-        if not any(map(_is_wanted, files)):
-            raise InvalidArgumentError(f"no image or video matches the pattern {given!r}; check it, and quote it")
-        return _wanted_of(files, given)
+        wanted = _wanted_of(files, given)
+        if not wanted:
+            faults[path] = UnreadableFileError(path, "no image or video matches this pattern; check it, and quote it")
+        return wanted
     if "://" in given:
-        raise UnreadableFileError(given, "URLs are not supported; download the file and give its path")
-    raise UnreadableFileError(given, f"no such file or folder{_nearest(path)} (working directory {Path.cwd()})")
+        reason = "URLs are not supported; download the file and give its path"
+    else:
+        reason = f"no such file or folder{_nearest(path)} (working directory {Path.cwd()})"
+    faults[path] = UnreadableFileError(given, reason)
+    return []
 
 
 def _wanted_of(files: Sequence[Path], given: str) -> list[Path]:
-    if others := [p for p in files if not _is_wanted(p)]:
-        _logger.info("%s: skipped files without the suffix of an image or video: %s", given, counts_by_suffix(others))
-    return [p for p in files if _is_wanted(p)]
+    wanted = [p for p in files if _is_wanted(p)]
+    if wanted and len(wanted) < len(files):
+        others = counts_by_suffix(set(files) - set(wanted))
+        _logger.info("%s: skipped files without the suffix of an image or video: %s", given, others)
+    return wanted
 
 
 def _is_wanted(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES and (suffix != ".ts" or is_transport_stream(path))
 
 
 def _lies_in(path: Path, folder: Path | None) -> bool:
@@ -158,7 +172,8 @@ def _unique_names(paths: Sequence[Path]) -> list[str]:
     stems = Counter((p.parent, name_key(p.stem)) for p in paths)
     bases = [f"{p.stem}_{p.suffix[1:]}" if p.suffix and _has_twin(p, stems) else p.stem for p in paths]
     names = list(bases)
-    folders = [[part for part in p.absolute().parent.parts if part != p.absolute().anchor] for p in paths]
+    parents = [Path(path).parent for path in paths_from_common_folder(paths)]
+    folders = [[part for part in parent.parts if part != parent.anchor] for parent in parents]
     for depth in range(1, max((len(f) for f in folders), default=0) + 1):
         clashing = _helped_by_folders(_clashing(names), names, paths)
         if not clashing:

@@ -6,6 +6,7 @@ import logging
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panscape.errors import MissingExtraError, UnreadableFileError
-from panscape.image_files import require_within_limit
+from panscape.file_kinds import kind_of
+from panscape.image_files import open_image, require_within_limit
 from panscape.input_files import require_file
 
 _logger = logging.getLogger(__name__)
@@ -72,9 +74,17 @@ def open_video(path: Path) -> Any:
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
         return av.open(f"file:{path}", metadata_errors="replace", container_options=options)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise UnreadableFileError(
-            path, f"expected a video, but {reason_of(error)}; it may be cut off or of another kind: replace the file"
-        ) from error
+        raise UnreadableFileError(path, f"expected a video, but {_diagnosis(path, error)}") from error
+
+
+def _diagnosis(path: Path, error: Exception) -> str:
+    """Return why a file is no video, and what to do."""
+    with suppress(UnreadableFileError), open_image(path) as image:
+        return f"it is an image ({image.format}); give it the suffix of one"
+    kind = kind_of(path)
+    if kind is None or "video" in kind[0]:
+        return f"{reason_of(error)}; it may be cut off or of another kind: replace the file"
+    return f"it is {kind[0]}; {kind[1]}"
 
 
 def reason_of(error: Exception) -> str:

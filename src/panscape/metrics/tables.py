@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from panscape.errors import escape_control_chars
+
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
     """Return ``rows`` as aligned lines; the first column is left-aligned, the others are right-aligned."""
+    rows = [[escape_control_chars(cell) for cell in row] for row in rows]  # names come from files
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from panscape.errors import InvalidArgumentError
@@ -35,7 +34,7 @@ class Saving:
         """Save the model into one file for :func:`panscape.load`; see :func:`panscape.save`."""
         from panscape import zoo
 
-        zoo.save(self, Path(path), card)
+        zoo.save(self, path, card)
 
     def save_pretrained(self: PanopticModel, folder: str | os.PathLike[str]) -> None:
         """Write ``model.safetensors``, ``config.json`` and a model card, ``README.md``, into a folder.
@@ -61,7 +60,7 @@ class Saving:
         """
         from panscape import zoo
 
-        model = zoo.load(os.fspath(name_or_path), labels)
+        model = zoo.load(name_or_path, labels)
         if not isinstance(model, cls):
             raise InvalidArgumentError(
                 f"expected {name_or_path} to be a {cls.__name__}, got a {type(model).__name__}; use panscape.load"

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFileError
+from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFileError, in_one_line
 from panscape.recipes.published import PublishedResult, results_of, table_names
 from panscape.recipes.table import DATASETS, TABLE
 
@@ -125,12 +126,12 @@ def get_recipe(name: str) -> Recipe:
 
     Args:
         name: one of :func:`list_recipes`, where ``-`` and ``_`` are equivalent; or the path of a Python file, ending in
-            ``.py``, with a function ``recipe`` that returns a recipe. The file is executed; its exceptions propagate.
+            ``.py``, with a function ``recipe`` that returns a recipe. The file is executed.
 
     Raises:
         UnknownNameError: there is no recipe of this name; the message suggests the nearest names.
         UnreadableFileError: there is no such file.
-        InvalidArgumentError: the file has no such function, or it returns something else.
+        InvalidArgumentError: the file has no such function, it returns something else, or the file raises an exception.
     """
     name = resolve_recipe_name(name)
     if name.endswith(".py"):
@@ -147,11 +148,24 @@ def _recipe_of_file(path: Path) -> Recipe:
     module = ModuleType(f"panscape_recipe_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses look up their annotations there
-    SourceFileLoader(module.__name__, str(path)).exec_module(module)
-    function = getattr(module, "recipe", None)
+    try:
+        SourceFileLoader(module.__name__, str(path)).exec_module(module)
+        function = getattr(module, "recipe", None)
+        recipe = function() if callable(function) else None
+    except Exception as error:  # the file is code of the user
+        what = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else in_one_line(error)}"
+        raise InvalidArgumentError(f"{path}{_line_of(error, path)}: {_EXPECTED}, but {what}; correct it") from error
     if not callable(function):
-        raise InvalidArgumentError(f"{path}: {_EXPECTED}")
-    recipe = function()
+        raise InvalidArgumentError(f"{path}: {_EXPECTED}, but it has no such function")
     if not isinstance(recipe, Recipe):
         raise InvalidArgumentError(f"{path}: {_EXPECTED}; it returned {type(recipe).__name__}")
     return recipe
+
+
+def _line_of(error: Exception, path: Path) -> str:
+    """Return ", line N" for the last line of the file that led to the exception; empty if none did."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f", line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f", line {lines[-1]}" if lines else ""

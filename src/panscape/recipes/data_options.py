@@ -12,6 +12,7 @@ from panscape.datasets.coco_panoptic import COCO_SPLITS, CocoPanoptic, coco_imag
 from panscape.datasets.folder import Subset, folder_splits_of, from_folder
 from panscape.datasets.in_memory import InMemoryDataset
 from panscape.datasets.india_driving import IDD_SPLITS, IndiaDriving, idd_images
+from panscape.datasets.load import OnError
 from panscape.datasets.mapillary_vistas import VISTAS_SPLITS, vistas, vistas_images
 from panscape.datasets.mask_folders import mask_folders_of, mask_splits
 from panscape.datasets.semantic_masks import SemanticMaskDataset, aerial, camvid
@@ -273,10 +274,10 @@ class FolderData(DataOptions):
         """See :func:`~panscape.datasets.folder.from_folder`."""
         return self._dataset(root, split)
 
-    def inspect(self, train: PanopticDataset, val: PanopticDataset) -> tuple[str, ...]:
+    def inspect(self, train: PanopticDataset, val: PanopticDataset, on_error: OnError) -> tuple[str, ...]:
         """See :func:`~panscape.datasets.statistics.data_notes`."""
-        with ProgressBar("counting pixels") as bar:
-            counts = [count_pixels(split, progress=bar.update) for split in (train, val)]
+        with ProgressBar("inspecting images") as bar:
+            counts = [count_pixels(split, on_error=on_error, progress=bar.update) for split in (train, val)]
         return data_notes(*counts)
 
     def images(self, root: Path | None, split: str) -> list[ImageFile]:

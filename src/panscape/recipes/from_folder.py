@@ -33,10 +33,12 @@ class DerivedRecipe(NamedTuple):
     Attributes:
         recipe: the recipe.
         notes: lines for the user about the data found and the settings chosen.
+        start: the model whose network the recipe has; None if it is of no model.
     """
 
     recipe: Recipe
     notes: tuple[str, ...]
+    start: str | None
 
 
 def build(row: Row) -> Recipe:
@@ -79,8 +81,9 @@ def derive(root: Path, data: FolderData | None = None, *, init_from: str | None 
         )
     elif found.kind == "masks" and not labels.things:
         notes.append("no category is a thing, so there are no objects; set isthing of countable categories to 1")
-    notes.append(_describe(recipe, None if network is None else init_from))
-    return DerivedRecipe(recipe, tuple(notes))
+    start = None if network is None else init_from
+    notes.append(describe_settings(recipe, start))
+    return DerivedRecipe(recipe, tuple(notes), start)
 
 
 def recipe_for(num_images: int, height: int, width: int) -> Recipe:
@@ -147,7 +150,14 @@ def _network_of(name: str, derived: SwiftNetOptions) -> FactoryOptions | None:
     return network
 
 
-def _describe(recipe: Recipe, start: str | None) -> str:
+def describe_settings(recipe: Recipe, start: str | None, what: str = "derived defaults") -> str:
+    """Return a line on the network, the crops and the steps of a recipe for a folder.
+
+    Args:
+        recipe: the recipe.
+        start: the model whose network it is; None if it is of no model.
+        what: what the settings are.
+    """
     model = cast(FactoryOptions, recipe.model)
     height, width = recipe.augmentation.crop
     network = f"the network of {start}, {model.factory} with backbone {model.backbone}"
@@ -157,7 +167,7 @@ def _describe(recipe: Recipe, start: str | None) -> str:
     if isinstance(model.representation, CenterRepresentation):
         sigma, area = model.representation.sigma, model.representation.small_area
         targets = f", targets with sigma {sigma} and small objects below {area} pixels"
-    return f"derived defaults: {network}, crops of {height}x{width}, {recipe.steps} steps{targets}"
+    return f"{what}: {network}, crops of {height}x{width}, {recipe.steps} steps{targets}"
 
 
 def _crop_side(length: float) -> int:

@@ -22,6 +22,7 @@ from panscape.constraints import (
     check_fields,
 )
 from panscape.datasets.base import PanopticDataset
+from panscape.datasets.load import OnError
 from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
@@ -70,14 +71,17 @@ class DataOptions(ABC):
             PanscapeError: the folder does not contain the dataset; see the dataset for the error.
         """
 
-    def inspect(self, train: PanopticDataset, val: PanopticDataset) -> tuple[str, ...]:
+    def inspect(self, train: PanopticDataset, val: PanopticDataset, on_error: OnError) -> tuple[str, ...]:
         """Return a line for each finding that probably is a mistake in the data, for the user; by default none.
 
         Args:
             train: the training split.
             val: the validation split.
+            on_error: handling of samples that cannot be used: "raise" raises the error of the first, "skip" returns
+                a line.
 
         Raises:
+            BadSampleError: a sample cannot be used.
             InvalidAnnotationError: nothing can be learnt from these images.
         """
         return ()

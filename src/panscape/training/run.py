@@ -22,6 +22,7 @@ from panscape.errors import BadSampleError, InvalidArgumentError, listed
 from panscape.evaluation.evaluate_model import evaluate
 from panscape.evaluation.options import InferenceOptions
 from panscape.evaluation.training_images import TRAINING_IMAGES, record_training_images, seen_in_training
+from panscape.memory import explain_out_of_memory
 from panscape.metrics import EvaluationReport
 from panscape.models import PanopticModel
 from panscape.nn.sync_batch_norm import check_batch_norms, convert_sync_batchnorm
@@ -70,12 +71,18 @@ def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
         KeyboardInterrupt: stopped; a checkpoint was written if a step had been completed.
         SystemExit: in all processes except rank 0, when all stop for the same reason.
     """
+    height, width = recipe.augmentation.crop
     is_group_ours = not (distributed.is_available() and distributed.is_initialized())
     fabric = launch(options)
     with (
         Distributed(fabric, is_group_ours=is_group_ours) as processes,
         only_rank_zero_logs(processes),
         closing(RunLock(options.out)) as lock,
+        explain_out_of_memory(
+            f"training with --batch-size {recipe.batch_size} and --augmentation.crop {height} {width}",
+            fabric.device,
+            "decrease the crop or the batch size, or increase --grad-accum-steps",
+        ),
     ):
         return _Run(fabric, processes, recipe, options, lock).go()
 
@@ -96,7 +103,7 @@ class _Run:
                 recipe, self.train_set, self.state.model, segments, seed=options.seed, on_error=options.on_error
             )
         )
-        for note in processes.rank_zero(lambda: recipe.data.inspect(self.train_set, self.val_set)):
+        for note in processes.rank_zero(lambda: recipe.data.inspect(self.train_set, self.val_set, options.on_error)):
             _logger.info(note)
         processes.rank_zero(lock.acquire)
         self.folder = processes.rank_zero(

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import shlex
 import shutil
@@ -231,10 +232,15 @@ class RunFolder:
             for part in parts:
                 part.pop(name, None)
         found = differences(*parts)
+        remedy = "resume it with its original settings, or give another --out"
+        if new["recipe"]["steps"] > old["recipe"].get("steps", math.inf):
+            remedy += (
+                "; its learning rates were those of a run of its length: to train longer, start another run with "
+                f"--init-from {self.path}"
+            )
         if found:
             raise InvalidArgumentError(
-                f"{self.path} contains a different run: {'; '.join(found)} (there -> here); resume it with its "
-                "original settings, or give another --out"
+                f"{self.path} contains a different run: {'; '.join(found)} (there -> here); {remedy}"
             )
 
 

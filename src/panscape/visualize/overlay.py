@@ -5,6 +5,7 @@ Every image is uint8 [3, H, W], red, green, blue, on the CPU.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import get_args
 
 import numpy as np
@@ -33,7 +34,7 @@ _SURE = 0.5  # score from which things have full strength
 def draw(
     image: ImageSource,
     result: PanopticMap,
-    labels: LabelSpace | None = None,
+    labels: LabelSpace | str | None = None,
     *,
     opacity: float = 0.5,
     outlines: bool = True,
@@ -51,7 +52,7 @@ def draw(
         image: a path, PIL image, array [H, W, 3] or tensor [3, H, W], all red, green, blue; see
             :func:`panscape.images.to_image_tensor`.
         result: a map of the same height and width.
-        labels: the label space of the map; None for the map's own labels.
+        labels: the label space of the map, or the name of a bundled one; None for the map's own labels.
         opacity: opacity of the colors, 0 (only the image) to 1 (only the colors, for things with score 1).
         outlines: draw lines between segments; things have a light line inside and a dark one around.
         names: "category" writes each category once, with the number of its things; "segment" names every segment, with
@@ -71,8 +72,8 @@ def draw(
     """
     labels = _labels_of(result, labels)
     for name, value in (("an opacity", opacity), ("a min_score", min_score)):
-        if not 0 <= value <= 1:
-            raise InvalidArgumentError(f"expected {name} from 0 to 1, got {value}")
+        if not isinstance(value, Real) or not 0 <= value <= 1:
+            raise InvalidArgumentError(f"expected {name} from 0 to 1, got {value!r}")
     image = to_image_tensor(image)
     if tuple(image.shape[1:]) != tuple(result.size):
         raise InvalidArgumentError(
@@ -99,7 +100,7 @@ def draw(
 
 def draw_segments(
     result: PanopticMap,
-    labels: LabelSpace | None = None,
+    labels: LabelSpace | str | None = None,
     *,
     outlines: bool = True,
     names: Names = "none",
@@ -140,13 +141,13 @@ def draw_semantic(semantic: Tensor, labels: LabelSpace, *, palette: Palette = "d
     return to_tensor(_with_void(category_colors(labels, palette))[index.numpy()])
 
 
-def _labels_of(result: PanopticMap, labels: LabelSpace | None) -> LabelSpace:
+def _labels_of(result: PanopticMap, labels: LabelSpace | str | None) -> LabelSpace:
     """Return the given labels, else those of the map."""
     if not isinstance(result, PanopticMap):
         raise InvalidArgumentError(
             f"expected a PanopticMap to draw, got {type(result).__name__}; the image, if any, comes before the map"
         )
-    labels = labels or result.labels
+    labels = result.labels if labels is None else LabelSpace.of(labels)
     if labels is None:
         raise InvalidArgumentError(
             "expected labels, as the map has none; give the label space of its categories, for example model.labels"

@@ -11,6 +11,7 @@ from typing import Any
 
 from panscape.atomic_io import atomic_write, write_json
 from panscape.hub import upload_folder
+from panscape.input_files import to_path
 from panscape.models import PanopticModel
 from panscape.zoo.description import describe_model
 from panscape.zoo.save_load import WEIGHTS_IN_FOLDER, save
@@ -29,10 +30,10 @@ def save_pretrained(model: PanopticModel, folder: str | os.PathLike[str], name: 
         name: name of the model in its card; by default that of the folder.
 
     Raises:
-        InvalidArgumentError: the model was not created by ``create_model``.
+        InvalidArgumentError: the model was not created by ``create_model``, or ``folder`` is no path.
         UnwritableFileError: a file cannot be written.
     """
-    folder = Path(folder)
+    folder = to_path(folder)
     description = describe_model(model)
     folder.mkdir(parents=True, exist_ok=True)
     save(model, folder / WEIGHTS_IN_FOLDER)

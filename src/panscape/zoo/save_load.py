@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor
 from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFileError
 from panscape.hub import hub_file
-from panscape.input_files import parse_json
+from panscape.input_files import parse_json, to_path
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
 from panscape.weights_file import read_header, read_tensors
@@ -51,7 +52,7 @@ class WeightsInfo:
     card: Mapping[str, Any]
 
 
-def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> PanopticModel:
+def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None = None) -> PanopticModel:
     """Load a model in eval mode, ready for inference.
 
     Args:
@@ -68,9 +69,10 @@ def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> Pa
         UnreadableFileError: the file is missing or damaged, was not saved by panscape or by a newer version of it, has
             weights that are not finite, or cannot be downloaded from the hub.
         CheckpointMismatchError: the weights do not match the model described in the file.
-        InvalidArgumentError: a published checkpoint has another number of categories than the label space.
+        InvalidArgumentError: ``name_or_path`` is empty, or neither text nor a path; or a published checkpoint has
+            another number of categories than the label space.
     """
-    if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
+    if to_path(name_or_path, "a model's name or path").suffix in _PUBLISHED_ENDINGS:
         from panscape.zoo.published.load import create_published
 
         return create_published(name_or_path, labels)
@@ -83,7 +85,7 @@ def load(name_or_path: str | Path, labels: LabelSpace | str | None = None) -> Pa
     return model.eval()
 
 
-def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None = None) -> None:
+def save(model: PanopticModel, path: str | os.PathLike[str], card: Mapping[str, Any] | None = None) -> None:
     """Save a model for :func:`load`; the file is written atomically.
 
     Args:
@@ -94,7 +96,7 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
     Raises:
         InvalidArgumentError: the model was not created by ``create_model``, or the path has another ending.
     """
-    path = Path(path)
+    path = to_path(path)
     if path.suffix != ".safetensors":
         raise InvalidArgumentError(f"expected a path that ends in .safetensors, got {path}")
     description = describe_model(model)
@@ -107,7 +109,7 @@ def save(model: PanopticModel, path: str | Path, card: Mapping[str, Any] | None 
         temporary.write_bytes(to_bytes(tensors, metadata={_KEY: json.dumps(description)}))
 
 
-def load_partial(model: PanopticModel, name_or_path: str | Path) -> LoadReport:
+def load_partial(model: PanopticModel, name_or_path: str | os.PathLike[str]) -> LoadReport:
     """Copy the matching weights of a saved model into another model, and leave all others unchanged.
 
     Args:
@@ -122,7 +124,7 @@ def load_partial(model: PanopticModel, name_or_path: str | Path) -> LoadReport:
         UnreadableFileError: the file is missing or damaged.
         CheckpointMismatchError: no tensor matches.
     """
-    if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
+    if to_path(name_or_path, "a model's name or path").suffix in _PUBLISHED_ENDINGS:
         from panscape.zoo.published.load import published_state
 
         return load_matching(model, published_state(Path(name_or_path), model), Path(name_or_path))
@@ -131,7 +133,7 @@ def load_partial(model: PanopticModel, name_or_path: str | Path) -> LoadReport:
     return report if saved.step is None else report._replace(line=f"{report.line}, as of step {saved.step}")
 
 
-def read_card(name_or_path: str | Path) -> dict[str, Any]:
+def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the metadata stored with a saved model.
 
     Args:
@@ -141,7 +143,7 @@ def read_card(name_or_path: str | Path) -> dict[str, Any]:
         UnknownNameError: no bundled model has this name.
         UnreadableFileError: the file is missing or damaged.
     """
-    if Path(name_or_path).suffix in _PUBLISHED_ENDINGS:
+    if to_path(name_or_path, "a model's name or path").suffix in _PUBLISHED_ENDINGS:
         return {}  # a published checkpoint has none
     return _card(_open(name_or_path))
 
@@ -166,7 +168,7 @@ def _card(saved: _Saved) -> dict[str, Any]:
     return card if isinstance(card, dict) else {}
 
 
-def _open(name_or_path: str | Path) -> _Saved:
+def _open(name_or_path: str | os.PathLike[str]) -> _Saved:
     path = _locate(name_or_path)
     checkpoint = load_newest(path / CHECKPOINTS_IN_RUN) if path.suffix != ".safetensors" else None
     if checkpoint is None:
@@ -190,8 +192,8 @@ def _from_file(path: Path) -> _Saved:
     return _Saved(path, description, header.shapes, lambda: read_tensors(path))
 
 
-def _locate(name_or_path: str | Path) -> Path:
-    name, path = str(name_or_path), Path(name_or_path)
+def _locate(name_or_path: str | os.PathLike[str]) -> Path:
+    name, path = os.fspath(name_or_path), Path(name_or_path)
     if path.suffix == ".safetensors":
         return path
     bundled = _BUNDLED / f"{name.replace('-', '_')}.safetensors"

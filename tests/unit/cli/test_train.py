@@ -275,7 +275,14 @@ def test_data_of_ones_own_have_options(tmp_path):
     assert (command.recipe.data.kind, command.recipe.data.place) == ("b", Path("there"))
 
 
-@pytest.mark.parametrize(("text", "end"), [("x = 1", "returns a Recipe"), ("def recipe(): return 3", "returned int")])
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("x = 1", "but it has no such function"),
+        ("def recipe(): return 3", "returned int"),
+        ("def recipe(a): return a", "but TypeError: recipe() missing 1 required positional argument: 'a'; correct it"),
+    ],
+)
 def test_a_file_without_a_recipe(tmp_path, text, end):
     path = tmp_path / "my_recipe.py"
     path.write_text(text)
@@ -283,6 +290,29 @@ def test_a_file_without_a_recipe(tmp_path, text, end):
         get_recipe(str(path))
     assert str(caught.value).startswith(f'{path}: expected a Python file with a function "recipe"')
     assert str(caught.value).endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("x = 1\ndef recipe(:", 2, "SyntaxError: invalid syntax"),
+        ("import no_such_package", 1, "ModuleNotFoundError: No module named 'no_such_package'"),
+        (
+            "import json\n\ndef recipe():\n    json.loads('')",
+            4,
+            "JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
+        ),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_an_exception_of_a_file_is_one_line_with_its_place(tmp_path, capsys, text, line, what):
+    path = tmp_path / "my_recipe.py"
+    path.write_text(text)
+    assert main(["train", str(path), "--out", "o"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"panscape: error: {path}, line {line}: expected a Python file with")
+    assert message.endswith(f"but {what}; correct it\n")
+    assert message.count("\n") == 1
 
 
 def test_errors_have_their_kinds():
@@ -301,6 +331,10 @@ def test_a_folder_of_ones_own_needs_no_name(tmp_path, capsys):
     assert named.recipe.steps == 9
     assert named.recipe.augmentation.crop == (64, 64)
     assert any("every 10th image is held out" in note for note in named.notes)
+    assert named.notes[-1].startswith("derived defaults, changed by options: Panoptic SwiftNet with ")
+    assert ", crops of 64x64, 9 steps, " in named.notes[-1]
+    unchanged = parse_training(["--data", str(tmp_path), "--out", "o"])
+    assert unchanged.notes[-1].startswith("derived defaults: Panoptic SwiftNet with ")
     assert main(["train", "--data", str(tmp_path), "--print-config"]) == 0
     assert json.loads(capsys.readouterr().out)["model"]["backbone"] == "residual_xs"
 

@@ -159,6 +159,27 @@ def test_usual_names_and_orders_of_folders(tmp_path, image, mask, splits):
         assert [dataset.labels.names[int(dataset[i].truth.category[0])] for i in (0, 1)] == ["category_0", "category_1"]
 
 
+@pytest.mark.parametrize(("image", "mask"), [("images/val", "labels/val"), ("val/images", "val/labels")])
+@pytest.mark.parametrize("is_image", [True, False])
+def test_a_val_split_unpacked_in_part_is_not_replaced_by_training_images(tmp_path, image, mask, is_image):
+    write_masks(tmp_path / "set", 3)
+    for part in ("images", "labels"):
+        folder = tmp_path / image.replace("images", part).replace("val", "train")
+        shutil.copytree(tmp_path / "set" / part, folder)
+    unpacked, missing = (image, mask) if is_image else (mask, image)
+    shutil.copytree(tmp_path / "set" / unpacked.replace("val", "").strip("/"), tmp_path / unpacked)
+    assert len(from_folder(tmp_path, "train")) == 3
+    with pytest.raises(UnreadableFileError, match=f"{missing}: no such folder; expected ROOT/images/SPLIT"):
+        from_folder(tmp_path, "val")
+
+
+def test_a_folder_in_the_place_of_categories_is_not_ignored(tmp_path):
+    write_masks(tmp_path, 3)
+    (tmp_path / "categories.json").mkdir()
+    with pytest.raises(UnreadableFileError, match=r"categories\.json: expected a file, got a folder"):
+        from_folder(tmp_path, "train")
+
+
 def test_images_in_subfolders_without_splits(tmp_path):
     for city in ("aachen", "bonn"):
         write_masks(tmp_path / "set", 2)
@@ -238,7 +259,7 @@ def test_masks_without_names_are_read_once_for_all_splits(tmp_path, monkeypatch)
 def test_no_mask_can_be_read(tmp_path):
     write_masks(tmp_path, 3)
     for path in (tmp_path / "labels").iterdir():
-        path.write_bytes(b"nothing")
+        path.write_bytes(b"\0nothing")
     with pytest.raises(UnreadableFileError, match=r"000\.png: expected a whole image .*; replace the file"):
         from_folder(tmp_path, "train")
 

@@ -70,7 +70,7 @@ def test_foreign_numbers_are_named():
     with pytest.raises(InvalidAnnotationError) as caught:
         from_semantic_mask(numbers, SHAPES, min_area=1, void=255)
     assert str(caught.value) == (
-        "expected numbers of label space 'shapes' (7, 11, 24, 26; void 255), got 3, 200; "
+        "expected numbers of label space 'shapes' (7, 11, 24, 26; void 255), got 3, 200 in 2 of 4 pixels; "
         "use their label space, and their void value (--data.void in training, --void in evaluation)"
     )
 
@@ -78,7 +78,7 @@ def test_foreign_numbers_are_named():
 def test_a_dataset_names_the_file_of_foreign_numbers(tmp_path):
     tree = trees.category_masks(tmp_path, void=254)
     with pytest.raises(
-        InvalidAnnotationError, match=r"000001\.png: expected numbers of label space 'shapes'.*got 254;"
+        InvalidAnnotationError, match=r"000001\.png: expected numbers of label space 'shapes'.*got 254 in "
     ):
         open_split(tmp_path, "train", SHAPES)[0]
     dataset = open_split(tmp_path, "train", SHAPES, void=254)

@@ -10,8 +10,9 @@ from maps import SHAPES, a_map
 
 from panscape import Category, LabelSpace
 from panscape.datasets import Sample
+from panscape.datasets.load import SkippedSample
 from panscape.datasets.statistics import PixelCounts, count_pixels, data_notes
-from panscape.errors import InvalidAnnotationError, UnreadableFileError
+from panscape.errors import BadSampleError, InvalidAnnotationError, UnreadableFileError
 
 ONE = LabelSpace("one", (Category("disc", True, 1, (9, 9, 9)),))
 STUFF = LabelSpace("one", (Category("road", False, 1, (9, 9, 9)),))
@@ -36,12 +37,15 @@ class Maps:
 def test_pixels_are_counted_by_category():
     maps = Maps(a_map("AAB\n..C"), None, a_map("DD.", {"D": 3}, crowd="D"))
     calls = []
-    counts = count_pixels(maps, progress=lambda *done: calls.append(done))
-    assert counts == PixelCounts(SHAPES, pixels=(2, 1, 1, 2), void=3, num_maps=2, num_images=3)
+    counts = count_pixels(maps, on_error="skip", progress=lambda *done: calls.append(done))
+    skipped = (SkippedSample("a.png", "a.png: no such file"),)
+    assert counts == PixelCounts(SHAPES, (2, 1, 1, 2), void=3, num_maps=2, num_images=3, skipped=skipped)
     assert counts.void_fraction == pytest.approx(3 / 9)
     assert calls == [(1, 3), (2, 3), (3, 3)]
     assert count_pixels(maps, limit=1).pixels == (2, 1, 1, 0)
     assert count_pixels(Maps(maps[0].truth, None, a_map("DD."), None), limit=2).pixels == (2, 1, 1, 2)
+    with pytest.raises(BadSampleError, match=r"a\.png: no such file; repair or remove it, or skip invalid images with"):
+        count_pixels(maps)
 
 
 def test_sound_data_has_no_notes():
@@ -51,10 +55,13 @@ def test_sound_data_has_no_notes():
 
 def test_what_probably_is_a_mistake_is_noted():
     train = PixelCounts(SHAPES, (1, 1, 0, 0), void=3, num_maps=2, num_images=8, num_turned=1)
-    val = PixelCounts(SHAPES, (1, 1, 1, 1), void=0, num_maps=1, num_images=1)
+    val = PixelCounts(
+        SHAPES, (1, 1, 1, 1), void=0, num_maps=1, num_images=9, skipped=(SkippedSample("a.png", "a.png: no PNG"),)
+    )
     assert data_notes(train, val) == (
         "60% of the pixels in 2 of 8 train maps are void, and are neither learnt nor evaluated",
         "no pixel in 2 of 8 train maps: disc, box",
+        "1 of 2 val images inspected cannot be used: a.png: no PNG",
         "1 of 3 images are turned by their EXIF orientation; if their labels were drawn on the stored pixels, use "
         "--data.no-apply-orientation",
     )
@@ -76,5 +83,5 @@ def test_nothing_but_void():
     counts = count_pixels(Maps(a_map("..")))
     with pytest.raises(InvalidAnnotationError, match="in 1 of 1 training maps, but all pixels are void; check"):
         data_notes(counts, counts)
-    unreadable = count_pixels(Maps(None))
-    assert data_notes(unreadable, unreadable) == (), "the errors of the files are raised when they are used"
+    unreadable = count_pixels(Maps(None), on_error="skip")
+    assert len(data_notes(unreadable, unreadable)) == 2, "others may be usable"

@@ -70,6 +70,15 @@ def test_instance_ids_against_train_ids(tmp_path: Path) -> None:
     assert evaluate_files(folder, truth, reading=ReadingOptions(label_ids="names")).report.panoptic.all.pq == 1
 
 
+def test_an_option_that_is_not_needed(tmp_path: Path) -> None:
+    labels = numbered(CITYSCAPES, range(50, 69))
+    truth = written(tmp_path / "truth.json", several_maps(), labels)
+    issues = evaluate_files(truth, truth, reading=ReadingOptions(label_ids="coco_panoptic")).issues
+    assert "0 of 20 overlapping segments of 4 images agree; without --label-ids 20 agree; omit it" in issues[0].what
+    assert all("'truth' (-" not in issue.what for issue in issues)
+    assert any("of label space 'truth' (" in issue.what for issue in issues)
+
+
 def test_arrays_with_dataset_ids(tmp_path: Path) -> None:
     maps = several_maps()
     truth = written(tmp_path / "truth.json", maps, SHAPES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from panscape.evaluation.evaluate_files import FileEvaluation, evaluate_files
 from panscape.evaluation.options import EvaluationOptions, ReadingOptions
 from panscape.evaluation.records import record_of
 from panscape.formats.issues import IssueKind
+from panscape.formats.reading.pairing import find_source
 from panscape.metrics import (
     CITYSCAPES_AVERAGE_SIZES,
     PROTOCOLS,
@@ -216,6 +218,7 @@ class TestForms:
     def test_semantic_masks(self, tmp_path: Path) -> None:
         tree = trees.category_masks(tmp_path / "data", split="val")
         (tmp_path / "data" / "categories.json").write_text(json.dumps(SHAPES.to_dict()))
+        reading = ReadingOptions(str(tmp_path / "data" / "categories.json"))
         truth, predictions = tmp_path / "data" / "labels" / "val", tmp_path / "predicted"
         shutil.copytree(truth, predictions)
         numbers = np.array(Image.open(predictions / "000002.png"))
@@ -227,11 +230,17 @@ class TestForms:
         assert reports(scores) == in_memory(without_disc, tree.truths)
         assert scores.report.panoptic.per_category["disc"].fn == is_disc.sum() == 1
         assert scores.issues == ()
+        Image.fromarray(np.where(numbers == 255, 99, numbers).astype(np.uint8)).save(predictions / "000002.png")
+        unknown = evaluate_files(predictions, truth)
+        assert reports(unknown) == reports(scores), "a number without category is void, the rest of the image counts"
+        assert kinds(unknown) == [IssueKind.CATEGORY]
+        assert f"got 99 in {(numbers == 255).sum()} of {numbers.size} pixels; use their" in unknown.issues[0].what
+        assert [image for image, _ in evaluate_files(truth, predictions, reading=reading).skipped] == ["000002"]
+        Image.fromarray(numbers).save(predictions / "000002.png")
         with pytest.raises(InvalidArgumentError, match="in the ground truth, found none in semantic masks"):
             evaluate_files(truth, predictions)
-        labels = str(tmp_path / "data" / "categories.json")
-        without_void = evaluate_files(predictions, predictions, reading=ReadingOptions(labels, void=-1))
-        assert "'shapes' (7, 11, 24, 26), got 255; use their label space, and their void" in str(without_void.skipped)
+        without_void = evaluate_files(predictions, predictions, reading=replace(reading, void=-1))
+        assert "'shapes' (7, 11, 24, 26), got 255 in " in str(without_void.skipped)
         without_objects = evaluate_files(truth, truth, reading=ReadingOptions(min_area=1000))
         assert without_objects.report.panoptic.things.num_categories == 0
 
@@ -701,3 +710,26 @@ def test_equal_names_in_two_folders_stay_apart(tmp_path: Path, truths: Any) -> N
     scores = evaluate_files(path, path)
     assert scores.issues == ()
     assert [record.name for record in scores.records] == ["a/1", "b/1"]
+
+
+def test_a_json_that_cannot_be_decoded_is_blamed_itself(tmp_path: Path) -> None:
+    truth = write_coco(tmp_path / "truth.json", several_maps(), SHAPES)
+    text = truth.read_text().replace('"area": ', '"area": ' + "9" * 5000)
+    spoilt = tmp_path / "spoilt.json"
+    spoilt.write_text(text)
+    shutil.copytree(tmp_path / "truth", tmp_path / "spoilt")
+    issue = evaluate_files(spoilt, truth).issues[0]
+    assert issue.kind is IssueKind.UNREADABLE
+    assert issue.file.startswith(f"{spoilt}, image ")
+
+
+def test_colored_pngs_beside_their_json_are_no_masks(tmp_path: Path, truth: Path) -> None:
+    message = r"got colored PNGs, probably those of truth.json beside the folder; give .*truth\.json$"
+    for given in ((truth, tmp_path / "truth"), (tmp_path / "truth", truth)):
+        with pytest.raises(InvalidArgumentError, match=message):
+            evaluate_files(*given)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(masks / "1.png")
+    shutil.copy(truth, tmp_path / "masks.json")
+    assert find_source(masks).form == "semantic masks"

@@ -184,6 +184,22 @@ class TestCocoFiles:
         with Image.open(tmp_path / "000042.png") as image:
             assert image.mode == "RGB"
 
+    def test_a_map_of_a_dataset_is_described_by_the_json_of_its_folder(self, tmp_path):
+        maps = {name: generated_map(seed) for seed, name in enumerate(("a", "b"))}
+        with CocoPanopticWriter(tmp_path / "v1.2.json", tmp_path / "v1.2", SHAPES) as writer:
+            for name, panoptic in maps.items():
+                writer.write(name, panoptic)
+        for name, panoptic in maps.items():
+            loaded = load_coco(tmp_path / f"v1.2/{name}.png")
+            assert (loaded.equals(panoptic), loaded.labels) == (True, SHAPES)
+        for name, message in {
+            "v1.2.json": r"v1\.2\.json: expected the PNG of a map, got its description; give the PNG",
+            "gone.png": r"gone\.png: no such file",
+            "v1.2": "expected a file, got a folder",
+        }.items():
+            with pytest.raises(UnreadableFileError, match=message):
+                load_coco(tmp_path / name)
+
     def test_a_pair_is_replaced_whole_or_not_at_all(self, tmp_path, monkeypatch):
         path = tmp_path / "a.png"
         old = generated_map(1)

@@ -138,8 +138,14 @@ def test_what_has_changed_is_predicted_again(photos, tmp_path):
     predict(photos, out)
     os.utime(photos / "0.png", (1, 1))
     (out / "panoptic/1.png").unlink()
+    whole = (out / "panoptic/2.png").read_bytes()
+    (out / "panoptic/2.png").write_bytes(whole[:-20])
     outcomes, _ = predict(photos, out)
-    assert [o.is_earlier for o in outcomes] == [False, False, True]
+    assert [o.is_earlier for o in outcomes] == [False, False, False]
+    assert (out / "panoptic/2.png").read_bytes() == whole
+    (photos / "1.png").touch()
+    outcomes, _ = predict(photos, out)
+    assert [o.is_earlier for o in outcomes] == [True, False, True]
     assert predict(photos, out, overwrite=True)[1] == 3
     assert described(out) == ["0.png", "1.png", "2.png"]
 
@@ -188,15 +194,21 @@ def test_maps_of_several_runs_are_described_together(photos, tmp_path, caplog):
     assert f"such as those of {photos / '0.png'}" in caplog.text
 
 
-def test_maps_of_other_categories_are_not_dropped_silently(photos, tmp_path):
+def test_maps_of_other_categories_are_not_dropped_silently(photos, tmp_path, caplog):
     out, labels = tmp_path / "out", LabelSpace("other", (Category("red", False, 1, (255, 0, 0)),))
     predict(photos, out)
     (photos / "2.png").unlink()
     with pytest.raises(InvalidArgumentError, match="maps of 1 other sources, such as 2, with other categories"):
         predict(photos, out, model=ColorModel(labels))
     assert described(out) == ["0.png", "1.png", "2.png"]
+    assert caplog.messages == []
     predict(photos, out, model=ColorModel(labels), overwrite=True)
+    assert caplog.messages == [
+        f"{out / 'panoptic.json'} describes maps of 1 other sources, such as 2, with other categories than this "
+        "model's; --overwrite removes them from it, and keeps their files"
+    ]
     assert described(out) == ["0.png", "1.png"]
+    assert (out / "panoptic/2.png").is_file()
 
 
 def test_a_source_is_described_once_and_removed_maps_are_not(photos, tmp_path):
@@ -224,8 +236,13 @@ def test_a_description_from_elsewhere_is_not_replaced_silently(photos, tmp_path)
     with pytest.raises(InvalidArgumentError, match=r"panoptic\.json was not written by panscape predict"):
         predict(photos, tmp_path)
     assert (tmp_path / "panoptic.json").read_text() == "{}"
+    leftovers = [tmp_path / ".ride.34d54151.mp4", tmp_path / "panoptic/.0.34d54151.png"]  # of a kill
+    leftovers[1].parent.mkdir()
+    for path in leftovers:
+        path.touch()
     predict(photos, tmp_path, overwrite=True)
     assert described(tmp_path) == ["0.png", "1.png", "2.png"]
+    assert not any(path.exists() for path in leftovers)
 
 
 def test_a_folder_that_looks_like_an_image_is_refused(tmp_path):

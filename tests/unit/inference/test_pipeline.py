@@ -341,13 +341,18 @@ def test_an_image_that_cannot_be_written_stops_no_other(photos, tmp_path):
 @pytest.mark.parametrize(("given", "used"), [(None, 12), (16, 16)])
 def test_images_of_a_run_have_the_same_bit_depth(photos, tmp_path, monkeypatch, given, used):
     depths = []
-    monkeypatch.setattr(pipeline, "load_image", lambda path, bit_depth: depths.append(bit_depth) or load_image(path))
+
+    def load(path, bit_depth, may_clip):
+        depths.append((bit_depth, may_clip))
+        return load_image(path)
+
+    monkeypatch.setattr(pipeline, "load_image", load)
     for name, highest in (("dark", 300), ("bright", 4000)):
         Image.fromarray(np.array([[0, highest]], np.uint16)).save(photos / f"{name}.png")
     with OutputFolder(tmp_path / "out", SHAPES) as outputs:
         run = PredictionRun(Predictor(ColorModel(), device="cpu"), outputs, bit_depth=given)
         run.predict_files(find_sources([photos]), Heard())
-    assert depths == [used] * 5
+    assert depths == [(used, given is not None)] * 5
     with pytest.raises(InvalidArgumentError, match="expected a bit depth of 8 to 16, got 7"):
         PredictionRun(Predictor(ColorModel(), device="cpu"), outputs, bit_depth=7)
 
@@ -409,11 +414,12 @@ def test_a_full_or_read_only_disk_ends_the_run_and_keeps_what_is_written(number,
     assert failures == []
 
 
-def test_an_image_too_long_for_a_jpeg_is_refused_before_it_is_predicted(tmp_path):
+def test_the_overlay_of_an_image_too_long_for_a_jpeg_is_a_png(tmp_path, caplog):
     (tmp_path / "long").mkdir()
     save_png(tmp_path / "long/a.png", torch.zeros(3, 1, 65_501, dtype=torch.uint8))
-    model = ColorModel()
-    _, (failure,) = predict(tmp_path / "long", tmp_path / "out", model=model)
-    assert failure.error.endswith("for an overlay as JPEG, got 1x65501; use --image-format png")
-    assert len(model.seen) == 1  # the first was for warming up
-    assert predict(tmp_path / "long", tmp_path / "out", image_format="png")[1] == []
+    heard, failures = predict(tmp_path / "long", tmp_path / "out")
+    assert failures == []
+    assert heard.outcomes[0].overlay == str(tmp_path / "out/a.png")
+    assert load_image(tmp_path / "out/a.png").shape == (3, 1, 65_501)
+    assert "a: its overlay is a PNG, as sides of a JPEG have at most 65500 pixels" in caplog.text
+    assert predict(tmp_path / "long", tmp_path / "out")[0].outcomes[0].is_earlier

@@ -131,7 +131,8 @@ def test_too_large_an_image_raises_an_error_with_a_remedy(monkeypatch):
 
     monkeypatch.setattr(model, "forward", burst)
     with pytest.raises(
-        InvalidArgumentError, match="4x5 does not fit into the memory of cpu; give a smaller longest side"
+        InvalidArgumentError,
+        match=r"4x5 does not fit into the memory of cpu \(cannot allocate 9 PiB\); give a smaller longest side",
     ):
         Predictor(model, device="cpu").predict(torch.zeros(3, 4, 5, dtype=torch.uint8))
 

@@ -47,6 +47,10 @@ def test_a_folder_is_searched_with_the_folders_in_it(folder):
 
 def test_videos_are_recognised_by_their_ending(folder):
     assert [s.is_video for s in find_sources([folder])] == [False, False, False, False, True]
+    (folder / "page.ts").write_text("const a = 1;" * 100)  # TypeScript
+    (folder / "w.ts").write_bytes(3 * (b"G" + bytes(187)))
+    (folder / "x.MTS").touch()
+    assert [s.name for s in find_sources([folder]) if s.is_video] == ["v", "w", "x"]
 
 
 def test_a_pattern_matches_sorted(folder):
@@ -64,7 +68,7 @@ def test_skipped_files_are_counted_by_suffix(folder, caplog):
     assert caplog.messages == [f"shots: {message}: 2 .cr2, 1 .txt", f"shots/*.*: {message}: 1 .cr2, 1 .txt"]
     (folder / "inner" / "raw").mkdir()
     (folder / "inner" / "raw" / "a.cr2").touch()
-    with pytest.raises(InvalidArgumentError, match=r"found no image or video in .*, but 1 \.cr2; supp"):
+    with pytest.raises(UnreadableFileError, match=r"raw: expected .*, got no image or video, but 1 \.cr2; supp"):
         find_sources(["shots/inner/raw"])
 
 
@@ -96,6 +100,26 @@ def test_a_subfolder_that_may_not_be_listed_is_one_failure(folder, monkeypatch):
     assert [s.path.name for s in sources if s.fault] == ["deep"]
     assert "cannot list this folder (Permission denied)" in str(sources[-1].fault)
     assert len(find_sources(["shots"], leave_out=folder / "inner")) == 3
+
+
+def test_what_gives_nothing_is_one_failure_beside_good_sources(folder):
+    (folder / "none").mkdir()
+    given = ["shots/none", "shots/gone.jpg", "shots/a.PNG", "shots/*.bmp", "https://e.org/a.jpg", "shots/none"]
+    sources = find_sources(given)
+    assert [s.name for s in sources] == ["a", "", "", "", ""]
+    for source, message in zip(
+        sources[1:],
+        (
+            "shots/none: expected a folder with images or videos, got an empty one; supported",
+            "shots/gone.jpg: no such file or folder",
+            "shots/*.bmp: no image or video matches this pattern; check it, and quote it",
+            "https://e.org/a.jpg: URLs are not supported",
+        ),
+        strict=True,
+    ):
+        assert str(source.fault).startswith(message)
+    with pytest.raises(UnreadableFileError, match=r"^shots/none: expected"):
+        find_sources([*given[:2], *given[3:]])
 
 
 def test_long_names_leave_room_for_the_suffixes_of_results(tmp_path):
@@ -131,6 +155,7 @@ def test_results_of_an_earlier_run_are_left_out(folder):
         (["x/a.jpg", "x/a.png"], ["a_jpg", "a_png"]),
         (["x/a.jpg", "x/A.png"], ["a_jpg", "A_png"]),
         (["x/a.jpg", "y/A.jpg"], ["x_a", "y_A"]),
+        (["n/A/b.jpg", "n/a/b.jpg", "n/a_b.png"], ["A_b", "a_b_2", "a_b_3"]),
         (["x/7.jpg", "y/007.jpg"], ["x_7", "y_007"]),  # one number in COCO's JSON
         (["x/a.jpg", "y/a_panels.jpg"], ["x_a", "y_a_panels"]),
         (["x/a.png", "x/a_panels.png"], ["a_png", "a_panels_png"]),
@@ -193,11 +218,11 @@ class TestRefusals:
 
     def test_a_folder_without_images(self, tmp_path):
         (tmp_path / "notes.txt").touch()
-        with pytest.raises(InvalidArgumentError, match=r"no image or video in .*, but 1 \.txt; supp.* \(JPEG.* \(MP4"):
+        with pytest.raises(UnreadableFileError, match=r"no image or video, but 1 \.txt; supp.* \(JPEG.* \(MP4"):
             find_sources([tmp_path])
 
     def test_a_pattern_without_matches(self, folder):
-        with pytest.raises(InvalidArgumentError, match=r"matches the pattern 'shots/\*\.bmp'"):
+        with pytest.raises(UnreadableFileError, match=r"shots/\*\.bmp: no image or video matches this pattern"):
             find_sources(["shots/*.bmp"])
 
     def test_a_path_that_is_not_there_suggests_its_neighbour(self, folder):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from image_writers import tiff
 
 from panscape.errors import MissingExtraError, UnreadableFileError
 from panscape.image_files import pixel_limit
@@ -59,9 +60,9 @@ def test_frames_above_the_limit_are_refused(tmp_path):
     with pixel_limit(48 * 64):
         assert len(read(tmp_path / "a.mp4")) == 1
     with (
-        pixel_limit(48 * 64 - 2),
+        pixel_limit(48 * 64 - 1),
         pytest.raises(
-            UnreadableFileError, match=r"larger than the limit of 3070 pixels \(48x64\); downscale it, .*--max"
+            UnreadableFileError, match=r"larger than the limit of 3071 pixels \(48x64\); downscale it, .*--max"
         ),
     ):
         read(tmp_path / "a.mp4")
@@ -243,10 +244,16 @@ def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
     assert len(read(Path("concat:a.mp4"))) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", bytes(5000)])
-def test_other_files_than_videos_are_refused(tmp_path, content):
+IMAGE = (tiff(np.zeros((2, 2, 3), np.uint8)), r"it is an image \(TIFF\); give it the suffix of one")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "it is an empty file"), (b"hello", "it is text"), (bytes([255, 1] * 5000), "Invalid data"), IMAGE],
+)
+def test_other_files_than_videos_are_refused(tmp_path, content, message):
     (tmp_path / "a.mp4").write_bytes(content)
-    with pytest.raises(UnreadableFileError, match=r"a\.mp4: expected a video, but"):
+    with pytest.raises(UnreadableFileError, match=rf"a\.mp4: expected a video, but {message}"):
         VideoReader(tmp_path / "a.mp4")
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 import trees
 from maps import SHAPES
+from PIL import Image
 
 import panscape
 from panscape.datasets import from_folder
@@ -115,7 +116,7 @@ def test_a_backbone_to_start_from_has_no_network(tmp_path):
 
 def test_likely_mistakes_in_the_data_are_noted(tmp_path):
     def inspected():
-        return FolderData().inspect(*(from_folder(tmp_path, split) for split in ("train", "val")))
+        return FolderData().inspect(*(from_folder(tmp_path, split) for split in ("train", "val")), on_error="raise")
 
     trees.own_masks(tmp_path)
     assert len(derive(tmp_path).notes) == 2
@@ -142,3 +143,20 @@ def test_an_unreadable_image_does_not_stop_the_others(tmp_path):
     images[1].write_bytes(b"no image")
     with pytest.raises(BadSampleError, match=f"^{re.escape(str(images[0]))}"):
         derive(tmp_path)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("damage", ["mask", "size", "image"])
+def test_what_cannot_be_used_is_found_before_the_training(tmp_path, split, damage):
+    trees.own_masks(tmp_path)
+    image, mask = (min((tmp_path / kind / split).iterdir()) for kind in ("images", "labels"))
+    if damage == "size":
+        Image.new("L", (4, 4), SHAPES[0].source_id).save(mask)
+    else:
+        (mask if damage == "mask" else image).write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    splits = [from_folder(tmp_path, name) for name in ("train", "val")]
+    name = (image if damage == "image" else mask).name
+    with pytest.raises(BadSampleError, match=f"{split}/{name}: .*; repair or remove it, or skip"):
+        FolderData().inspect(*splits, on_error="raise")
+    notes = FolderData().inspect(*splits, on_error="skip")
+    assert notes[0].startswith(f"1 of 3 {split} images inspected cannot be used: {tmp_path}/")

@@ -216,6 +216,12 @@ class TestGoingOn:
         )
         assert contents(run.path) == before
 
+    def test_not_with_more_steps(self, run):
+        with pytest.raises(
+            InvalidArgumentError, match=f"to train longer, start another run with --init-from {run.path}$"
+        ):
+            opened(run.path, dataclasses.replace(RECIPE, steps=RECIPE.steps + 1), resume=True)
+
     @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"recipe": 3, "seed": 0, "starts": []}'])
     def test_not_with_a_record_of_something_else(self, tmp_path, text):
         (tmp_path / "run.json").write_text(text)

@@ -129,7 +129,9 @@ class TestDraw:
         sources = (str(tmp_path / "image.png"), tmp_path / "image.png", Image.fromarray(pixels), pixels, image / 255)
         for source in (*sources, image):
             assert torch.equal(draw(source, truth), expected)
-        assert not torch.equal(draw(image, truth, LabelSpace.load("cityscapes")), expected)  # given labels come first
+        other = draw(image, truth, LabelSpace.load("cityscapes"))
+        assert not torch.equal(other, expected)  # given labels come first
+        assert torch.equal(other, draw(image, truth, "cityscapes"))
         assert torch.equal(draw_segments(truth), draw_segments(truth, SHAPES))
         with pytest.raises(InvalidArgumentError, match=r"expected labels, as the map has none; .* model\.labels"):
             draw_segments(replace(truth, labels=None))
@@ -145,6 +147,7 @@ class TestDraw:
         ("option", "message"),
         [
             ({"min_score": 1.5}, r"a min_score from 0 to 1, got 1\.5"),
+            ({"opacity": "a"}, "an opacity from 0 to 1, got 'a'"),
             ({"names": "all"}, 'names as one of "none", "category", "segment", got \'all\''),
             ({"palette": "pretty"}, 'the palette "distinct" or "published", got \'pretty\''),
         ],

@@ -61,6 +61,11 @@ def test_unknown_names_suggest_the_nearest() -> None:
         create_model("swiftnet", SHAPES, backbone="resnet19")
     with pytest.raises(UnknownNameError, match="unknown model 'nowhere'"):
         zoo.load("nowhere")
+    with pytest.raises(UnknownNameError, match="unknown model None; known: "):
+        create_model(None, SHAPES)  # type: ignore[arg-type]
+    for given, found in (("", "an empty one"), (None, "NoneType"), (["street"], "list")):
+        with pytest.raises(InvalidArgumentError, match=f"expected a model's name or path, got {found}"):
+            zoo.load(given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,10 @@ def _read(undescribed_area: int, entry: Entry, labels: LabelSpace, size: Size | 
     content: _Content = entry.content
     try:
         descriptions = coco_segments(entry)
+    except UnreadableFileError as error:
+        place, what = f"{content.json_path}, image {shown(content.annotation.image_id)}", str(content.json_path)
+        return Reading(None, (Issue(place, IssueKind.UNREADABLE, in_one_line(error, what)),), error=error)
+    try:
         path = content.folder.find(content.annotation.file_name)
         require_png(path, size)
         numbers = coco_ids(load_coco_png(path))

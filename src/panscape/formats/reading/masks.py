@@ -6,6 +6,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from panscape.errors import InvalidAnnotationError, InvalidLabelSpaceError, UnreadableFileError
 from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.label_images import load_label_image
@@ -19,7 +21,13 @@ from panscape.formats.reading.base import (
     unreadable,
 )
 from panscape.formats.segments_info import unique_ids
-from panscape.formats.semantic_masks import USUAL_VOID, from_semantic_mask, void_number
+from panscape.formats.semantic_masks import (
+    USUAL_VOID,
+    describe_unknown,
+    from_semantic_mask,
+    unknown_numbers,
+    void_number,
+)
 from panscape.geometry import Size
 from panscape.images import open_image
 from panscape.input_files import find_files
@@ -60,7 +68,7 @@ def open_masks(folder: Path, files: list[Path], *, min_area: int = 50, void: int
 def _labels_near(folder: Path) -> tuple[LabelSpace | None, InvalidAnnotationError | None]:
     """Return the label space of a folder, or the reason why it is invalid."""
     for place in (folder, *folder.absolute().parents[:2]):
-        if (place / CATEGORIES).is_file():
+        if (place / CATEGORIES).exists():
             try:
                 return LabelSpace.load(place / CATEGORIES), None
             except (InvalidLabelSpaceError, UnreadableFileError) as error:
@@ -102,9 +110,12 @@ def _read(min_area: int, void: int | None, entry: Entry, labels: LabelSpace, siz
                 found = Size(image.height, image.width)
             require_size(entry.content, found, size)
         numbers = load_label_image(entry.content)
-        panoptic = from_semantic_mask(numbers, labels, min_area=min_area, void=void_number(labels, void))
     except UnreadableFileError as error:
         return unreadable(entry, error)
-    except InvalidAnnotationError as error:
-        return Reading(None, (Issue(entry.file, IssueKind.CATEGORY, str(error)),))
-    return Reading(panoptic)
+    issues: tuple[Issue, ...] = ()
+    void = void_number(labels, void)
+    unknown = unknown_numbers(numbers, labels, void)
+    if unknown:
+        issues = (Issue(entry.file, IssueKind.CATEGORY, describe_unknown(numbers, labels, void, unknown)),)
+        numbers = np.where(np.isin(numbers, unknown), void, numbers.astype(np.int64))
+    return Reading(from_semantic_mask(numbers, labels, min_area=min_area, void=void), issues)

@@ -6,7 +6,14 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError, listed, shown
+from panscape.errors import (
+    InvalidAnnotationError,
+    InvalidArgumentError,
+    PanscapeError,
+    UnreadableFileError,
+    listed,
+    shown,
+)
 from panscape.formats.issues import Issue, IssueKind
 from panscape.formats.keys import match_keys
 from panscape.formats.reading.base import AnnotationSource, Entry
@@ -15,6 +22,7 @@ from panscape.formats.reading.coco import COCO_FORM, open_coco
 from panscape.formats.reading.idd import find_idd, open_idd
 from panscape.formats.reading.masks import CATEGORIES, find_masks, open_masks
 from panscape.formats.reading.transformers import find_arrays, open_arrays
+from panscape.image_files import open_image
 from panscape.input_files import find_files
 from panscape.labels import LabelSpace
 
@@ -51,7 +59,7 @@ def find_source(
     Raises:
         UnreadableFileError: the path does not exist or has no known format, or the JSON cannot be read.
         InvalidAnnotationError: the JSON is not COCO panoptic format, or there are several.
-        InvalidArgumentError: ``pngs`` is passed for a source without JSON.
+        InvalidArgumentError: ``pngs`` is passed for a source without JSON, or the path is a folder of the PNGs of one.
     """
     if path.is_dir():
         instance_ids = find_instance_ids(path)
@@ -69,6 +77,7 @@ def find_source(
         if arrays:
             return open_arrays(path, arrays)
         if masks:
+            _refuse_pngs_of_json(path, masks[0])
             return open_masks(path, masks, min_area=min_area, void=void)
         path = _only_json(path)
     elif not path.exists():
@@ -76,6 +85,24 @@ def find_source(
     elif path.suffix.lower() != ".json":
         raise UnreadableFileError(path, f"expected {FORMS}")
     return open_coco(path, pngs)
+
+
+def _refuse_pngs_of_json(folder: Path, png: Path) -> None:
+    """Refuse the PNGs of a JSON in COCO panoptic format, which is beside their folder and has its name."""
+    json = folder.with_suffix(".json")
+    if json.is_file() and _is_colored(png):
+        raise InvalidArgumentError(
+            f"{folder}: expected masks with one number per pixel, got colored PNGs, probably those of {json.name} "
+            f"beside the folder; give {json}"
+        )
+
+
+def _is_colored(path: Path) -> bool:
+    try:
+        with open_image(path) as image:
+            return image.mode == "RGB"
+    except PanscapeError:
+        return False  # reading reports it
 
 
 def _jsons(folder: Path) -> list[Path]:

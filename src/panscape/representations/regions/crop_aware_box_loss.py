@@ -31,7 +31,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.ops.boxes import encode_boxes, require_boxes
 
 _HALVINGS = {torch.float64: 24, torch.float32: 30}  # until the objective is exact up to rounding
-_LARGEST_LOG_SIZE = 60.0  # only against overflow; the loss itself is not clamped
+_LARGEST_LOG_SIZE = 60.0  # only against overflow of the solver; the loss itself is not clamped
 _SMALLEST = 1e-9  # quadratic range of an absolute error, and smallest visible length, in units of the anchor
 
 
@@ -45,6 +45,10 @@ def crop_aware_box_loss(
     beta: float = 1 / 9,
 ) -> Tensor:
     """Sum the crop-aware smooth L1 loss of predicted boxes; without cut-off sides it is the ordinary loss, bit by bit.
+
+    Values are not checked, as that would wait for the device: boxes without area or with exchanged corners, of anchors
+    or visible parts, give an infinite loss or nan. Sizes are clamped to exp(60) times the anchor's in the search for
+    the best box: a larger predicted one, which no detector can decode, has a loss above 0 even if it is admissible.
 
     Args:
         offsets: the network's output for each positive anchor or proposal, float [N, 4]: x and y of the centre, then

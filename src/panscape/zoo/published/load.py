@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.input_files import to_path
 from panscape.labels import Category, LabelSpace
 from panscape.models import PanopticModel, create_model
 from panscape.models.dense_detections import DenseDetections
@@ -54,7 +56,7 @@ _OTHER_SIZES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
+def load_published(model: PanopticModel, path: str | os.PathLike[str]) -> PanopticModel:
     """Load a checkpoint in its authors' layout into a model, strictly, and return the model in eval mode.
 
     Args:
@@ -79,7 +81,7 @@ def load_published(model: PanopticModel, path: str | Path) -> PanopticModel:
         CheckpointMismatchError: keys or shapes differ; both differences are listed.
         InvalidArgumentError: no published layout is known for this model.
     """
-    path = Path(path)
+    path = to_path(path)
     _load(model, read_checkpoint(path), path)
     return model.eval()
 
@@ -135,7 +137,7 @@ def _with_counters(
 
 
 def create_published(
-    path: str | Path,
+    path: str | os.PathLike[str],
     labels: LabelSpace | str | None = None,
     *,
     model: str | None = None,
@@ -158,7 +160,7 @@ def create_published(
         InvalidArgumentError: the label space has another number of categories, or must be given.
         UnknownNameError: no model or label space has this name.
     """
-    path = Path(path)
+    path = to_path(path)
     found = read_checkpoint(path)
     network = identify(found, path)
     space, sizes = _label_space(network, labels, path)
