@@ -22,7 +22,7 @@ from panscape.training.run_options import RunOptions
 
 CENTERS = ("town", "street", "aerial")
 DEEPLAB = ("town_deeplab", "town_deeplab_relations", "street_deeplab", "street_deeplab_relations")
-RECIPES = (*CENTERS, "town_boxes", "street_boxes", "aerial_boxes", *DEEPLAB)
+RECIPES = (*CENTERS, *(f"{name}_{kind}" for kind in ("boxes", "scales") for name in CENTERS), *DEEPLAB)
 
 
 def recipe_of(args: Any) -> Recipe:
