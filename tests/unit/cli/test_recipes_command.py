@@ -14,20 +14,30 @@ from panscape.recipes.data_options import (
     CityscapesData,
     CocoPanopticData,
     FolderData,
+    IddData,
     TownData,
     VistasData,
 )
-from panscape.recipes.model_options import DenseDetectionsOptions, PanopticDeepLabOptions, SwiftNetOptions
+from panscape.recipes.model_options import (
+    DenseDetectionsOptions,
+    PanopticDeepLabOptions,
+    PanopticFPNOptions,
+    SeamlessOptions,
+    SwiftNetOptions,
+)
 
 SYSTEMS = {
     SwiftNetOptions: "Panoptic SwiftNet",
     DenseDetectionsOptions: "Dense detections",
     PanopticDeepLabOptions: "Panoptic-DeepLab and PISR",
+    SeamlessOptions: "Seamless, all scales",
+    PanopticFPNOptions: "Panoptic FPN",
 }
 DATASETS = {
     CityscapesData: "Cityscapes",
     CocoPanopticData: "COCO panoptic",
     VistasData: "Mapillary Vistas",
+    IddData: "India Driving Dataset",
     BsbData: "BSB Aerial",
     CamVidData: "CamVid (street scenes)",
     AerialData: "Satellite images of Dubai",
