@@ -188,6 +188,7 @@ def trained(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         checkpoint_every=250,
         image_every=0,
         log_every=100,
+        init_from=args.init_from,
     )
     found = run(recipe, options)
     model = panscape.load(folder / "model.safetensors").to(args.device)
@@ -222,6 +223,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fresh", action="store_true", help="render new training scenes all the time instead")
     parser.add_argument("--val-scenes", type=int, help="number of evaluation scenes")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--init-from", help="model whose backbone all rows start from, such as town")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="bf16")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
@@ -262,7 +264,7 @@ def _show(results: dict[str, list[dict[str, Any]]], args: argparse.Namespace) ->
     text = (
         f"{machine()}, {args.precision}; {facts['steps']} steps of {facts['batch_size']} scenes, "
         f"{facts['data']['length']:,} training scenes, {facts['data']['val_length']} evaluation scenes; "
-        f"{', '.join(widths)}\n\n"
+        f"{', '.join(widths)}{'' if args.init_from is None else f'; started from {args.init_from}'}\n\n"
         + report(
             EVIDENCE[args.table],
             {row: [r["scores"] for r in found] for row, found in done.items()},

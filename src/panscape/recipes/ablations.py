@@ -73,7 +73,7 @@ def scales(row: Row) -> Recipe:
     """Return a row of panoptic segmentation at all scales."""
     side = 128
     is_full = row.name.endswith("_full")
-    network = region_network("residual_xs", 48, (side, side), stuff_area=100)
+    network = region_network("residual_s", 48, (side, side), stuff_area=100)
     return row.build(
         replace(
             ablation_row(replace(network, test_scale=0.5 if is_full else 1.0)),
