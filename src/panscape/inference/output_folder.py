@@ -17,11 +17,12 @@ from torch import Tensor
 
 from panscape.atomic_io import remove_leftovers
 from panscape.errors import InvalidArgumentError, UnwritableFileError, listed
+from panscape.folder_lock import FolderLock
 from panscape.formats import CocoPanopticWriter
 from panscape.formats.coco_files import WrittenMap
 from panscape.images import IMAGE_SUFFIXES, MAX_JPEG_SIDE, save_jpeg, save_png
 from panscape.inference.debug_sheet import debug_sheet
-from panscape.inference.result_log import LoggedResult, ResultLog, differences, digest_of, stamp
+from panscape.inference.result_log import LOG_NAME, LoggedResult, ResultLog, differences, digest_of, stamp
 from panscape.inference.results import FileResult, restored
 from panscape.inference.sources import SourceFile, name_key, paths_from_common_folder
 from panscape.labels import LabelSpace
@@ -37,8 +38,8 @@ ImageFormat = Literal["png", "jpeg"]
 class OutputFolder:
     """Writes results, and records what made them, so that a later run skips what it would make again.
 
-    A context manager, whose block begins with :meth:`begin`. Images, maps and sheets may be written by several threads
-    at the same time.
+    A context manager that keeps other processes out of the folder; its block begins with :meth:`begin`. Images, maps
+    and sheets may be written by several threads at the same time.
 
     Layout: ``<name>.jpg`` (or ``.png``) is the overlay, ``panoptic/<name>.png`` the map, ``panoptic.json`` describes
     all maps (both in COCO panoptic format), ``<name>_panels.jpg`` (or ``.png``) is a sheet of the network's outputs,
@@ -81,16 +82,17 @@ class OutputFolder:
         self._options["labels"] = f"{labels.name} {digest_of(labels.to_dict())}"
         self._json = folder / "panoptic.json"
         self._maps: CocoPanopticWriter | None = None
-        self._log = ResultLog(folder)
-        if self._json.is_dir() or self._log.path.is_dir() or (folder / "panoptic").is_file():
+        log = folder / LOG_NAME
+        if self._json.is_dir() or log.is_dir() or (folder / "panoptic").is_file():
             raise InvalidArgumentError(
-                f"expected panoptic as a folder, and {self._json.name} and {self._log.path.name} as files, but one of "
+                f"expected panoptic as a folder, and {self._json.name} and {log.name} as files, but one of "
                 f"these names is taken by another kind in {folder}; give another --out"
             )
         self._digest = ""
         self._outdated: set[str] = set()  # keys of results that this run replaces, while panoptic.json has them
         self._is_described = False  # whether panoptic.json lists all maps
         self._lock = threading.Lock()
+        self._folder_lock = FolderLock(folder / "predictions.lock", "prediction")
 
     def begin(
         self, sources: Sequence[SourceFile], options: Mapping[str, Any], *, overwrite: bool = False
@@ -162,6 +164,18 @@ class OutputFolder:
             _logger.info("%d results in %s are of other options%s; predicting again", len(changed), self.folder, what)
 
     def __enter__(self) -> Self:
+        """Lock the folder, and read its record.
+
+        Raises:
+            InvalidArgumentError: another process writes into the folder.
+            UnwritableFileError: the folder cannot be written.
+        """
+        self._folder_lock.acquire()
+        try:
+            self._log = ResultLog(self.folder)
+        except BaseException:
+            self._folder_lock.close()
+            raise
         return self
 
     def __exit__(
@@ -174,6 +188,8 @@ class OutputFolder:
         except OSError:
             if error is None:
                 raise
+        finally:
+            self._folder_lock.close()
 
     def replace(self, name: str) -> None:
         """Record that results of this name are about to be written."""

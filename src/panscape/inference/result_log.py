@@ -17,6 +17,9 @@ from panscape.errors import UnwritableFileError
 from panscape.inference.results import restored
 from panscape.inference.sources import SourceFile, name_key
 
+LOG_NAME = "predictions.jsonl"
+"""Name of the record in output folders."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedResult:
@@ -54,7 +57,7 @@ class ResultLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "predictions.jsonl"
+        self.path = folder / LOG_NAME
         self._folder = folder
         self._lock = threading.Lock()
         self._results: dict[str, LoggedResult] = {}

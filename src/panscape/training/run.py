@@ -22,6 +22,7 @@ from panscape.errors import BadSampleError, InvalidArgumentError, listed
 from panscape.evaluation.evaluate_model import evaluate
 from panscape.evaluation.options import InferenceOptions
 from panscape.evaluation.training_images import TRAINING_IMAGES, record_training_images, seen_in_training
+from panscape.folder_lock import FolderLock
 from panscape.memory import explain_out_of_memory
 from panscape.metrics import EvaluationReport
 from panscape.models import PanopticModel
@@ -39,8 +40,7 @@ from panscape.training.loop import TrainingState, max_throughput, train
 from panscape.training.monitor import Stopped, TrainingMonitor, list_skips
 from panscape.training.optimizer import ModelEMA, create_optimizer
 from panscape.training.profiler import StepProfiler, compare_speeds
-from panscape.training.run_folder import RunFolder
-from panscape.training.run_lock import RunLock
+from panscape.training.run_folder import LOCK_NAME, RunFolder
 from panscape.training.run_options import RunOptions
 from panscape.zoo.checkpoints import Checkpoints, saved_steps
 
@@ -77,7 +77,7 @@ def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
     with (
         Distributed(fabric, is_group_ours=is_group_ours) as processes,
         only_rank_zero_logs(processes),
-        closing(RunLock(options.out)) as lock,
+        closing(FolderLock(options.out / LOCK_NAME, "training")) as lock,
         explain_out_of_memory(
             f"training with --batch-size {recipe.batch_size} and --augmentation.crop {height} {width}",
             fabric.device,
@@ -91,7 +91,7 @@ class _Run:
     """One run in one process: its parts, and the order of events."""
 
     def __init__(
-        self, fabric: Fabric, processes: Distributed, recipe: Recipe, options: RunOptions, lock: RunLock
+        self, fabric: Fabric, processes: Distributed, recipe: Recipe, options: RunOptions, lock: FolderLock
     ) -> None:
         self.fabric, self.processes, self.recipe, self.options = fabric, processes, recipe, options
         self.is_first = processes.is_first

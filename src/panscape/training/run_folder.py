@@ -33,8 +33,10 @@ from panscape.errors import InvalidArgumentError, UnreadableFileError, Unwritabl
 from panscape.nn.pisr import Relations
 from panscape.serialization import to_plain
 from panscape.training.config import DataOptions, ModelOptions, Recipe
-from panscape.training.run_lock import LOCK_NAME
 from panscape.zoo.checkpoints import CHECKPOINTS_IN_RUN, saved_steps
+
+LOCK_NAME = "run.lock"
+"""Name of the file of the lock on a run directory."""
 
 _WITH_TYPE = (ModelOptions, DataOptions, Relations)  # parts of a recipe that may have one of several classes
 _CHANGEABLE = ("eval_every", "eval_limit")  # they affect the evaluation, not the training

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from color_model import ColorModel, painted
 from maps import SHAPES, generated_map
 from PIL import Image
+from processes import Process
 
 from panscape import Category, LabelSpace
 from panscape.errors import InvalidArgumentError
@@ -125,8 +127,8 @@ def test_lines_of_the_record_from_elsewhere_are_ignored(photos, tmp_path):
         if key in changed[line] and type(changed[line][key]) is not type(value):
             changed[line][key] = value
             log.write_text("".join(json.dumps(each) + "\n" for each in changed))
-            with suppress(InvalidArgumentError):  # where it was the label space that has changed
-                OutputFolder(out, SHAPES).begin(find_sources([photos]), {})
+            with suppress(InvalidArgumentError), OutputFolder(out, SHAPES) as outputs:  # if the label space has changed
+                outputs.begin(find_sources([photos]), {})
             with OutputFolder(out, SHAPES) as outputs:
                 assert outputs.begin(find_sources([photos]), {}, overwrite=True) == {}
                 outputs.replace("0")
@@ -271,3 +273,26 @@ def test_a_video_is_kept_and_an_interrupted_one_describes_its_frames(tmp_path):
     (outcome,), num_predicted = predict(shots, out, frame_maps=True)
     assert (num_predicted, outcome.is_earlier, outcome.frames) == (0, True, 4)
     assert isinstance(outcome, FileResult)
+
+
+def hold(folder):
+    with OutputFolder(Path(folder), SHAPES):
+        (Path(folder) / "is held").touch()
+        signal.pause()
+
+
+def test_two_processes_do_not_write_into_one_folder(photos, tmp_path):
+    out = tmp_path / "out"
+    holder = Process(tmp_path / "log", hold, out)
+    assert holder.wait_until((out / "is held").exists), holder.text
+    leftover = out / ".film.0123abcd.mp4"
+    leftover.touch()
+    with pytest.raises(InvalidArgumentError, match=f"in use by another prediction, process {holder.pid} on .* another"):
+        predict(photos, out)
+    assert leftover.exists(), "it is a video that the other process is writing"
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.end()
+    predict(photos, out)
+    assert described(out) == ["0.png", "1.png", "2.png"]
+    assert not leftover.exists()
+    assert not (out / "predictions.lock").exists()

@@ -1,4 +1,4 @@
-"""`RunLock`: one training at a time in a run directory."""
+"""`FolderLock`: one process at a time writes into a folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -15,35 +16,35 @@ from panscape.errors import InvalidArgumentError, UnwritableFileError, shown
 
 _logger = logging.getLogger(__name__)
 
-LOCK_NAME = "run.lock"
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 _BYTE = 1 << 30  # the locked byte, far behind the content: Windows lets nobody read a locked one
 
 
-class RunLock:
-    """A lock on a run directory, held by the process that trains in it.
+class FolderLock:
+    """A lock on an output folder, held by the process that writes into it.
 
     The operating system releases it when the process ends, however it ends. Processes that this one has forked do not
-    inherit it. The file ``run.lock`` states who holds it; a file without a lock means nothing.
+    inherit it. A file in the folder states who holds it; a file without a lock means nothing.
 
     Args:
-        folder: the run directory.
+        path: the file, in the folder.
+        activity: what the process does, such as "training".
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / LOCK_NAME
+    def __init__(self, path: Path, activity: str) -> None:
+        self._path, self._activity = path, activity
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock; the directory is created if needed.
+        """Take the lock; the folder is created if needed.
 
         Raises:
-            InvalidArgumentError: another process holds it, or the directory is a file.
-            UnwritableFileError: the directory cannot be written.
+            InvalidArgumentError: another process holds it, or the folder is a file.
+            UnwritableFileError: the folder cannot be written.
         """
         folder = self._path.parent
         if folder.exists() and not folder.is_dir():
-            raise InvalidArgumentError(f"expected a run directory, but {folder} is a file; give another --out")
+            raise InvalidArgumentError(f"expected a folder, but {folder} is a file; give another --out")
         while self._descriptor is None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -57,13 +58,16 @@ class RunLock:
             except OSError as error:
                 if error.errno not in _HELD:  # such as a network drive without locks
                     _logger.warning(
-                        "%s cannot be locked (%s): start no second training in it", folder, error.strerror or error
+                        "%s cannot be locked (%s): start no second %s in it",
+                        folder,
+                        error.strerror or error,
+                        self._activity,
                     )
                 else:
                     os.close(descriptor)
                     raise InvalidArgumentError(
-                        f"{folder} is in use by another training, {self._holder()}; wait for it or stop it, or give "
-                        "another --out"
+                        f"{folder} is in use by another {self._activity}, {self._holder()}; wait for it or stop it, or "
+                        "give another --out"
                     ) from None
             if _is_same_file(descriptor, self._path):
                 self._descriptor = descriptor
@@ -74,8 +78,9 @@ class RunLock:
             "host": socket.gethostname(),
             "since": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, json.dumps(record).encode() + b"\n")
+        with suppress(OSError):  # the record is for people; a full disk matters when results are written
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, json.dumps(record).encode() + b"\n")
 
     def close(self) -> None:
         """Release the lock, if it is held, and remove its file."""

@@ -1,4 +1,4 @@
-"""One training at a time in a run directory; a killed process leaves no lock."""
+"""One process at a time in a folder; a killed process leaves no lock."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ import pytest
 from processes import NOTHING, Process
 
 from panscape.errors import InvalidArgumentError, UnwritableFileError
-from panscape.training.run_lock import RunLock
+from panscape.folder_lock import FolderLock
+
+
+def lock_of(folder: Path) -> FolderLock:
+    return FolderLock(folder / "run.lock", "training")
 
 
 def hold(folder: str) -> None:
     """Hold the lock in this process, and have a child that outlives it, as loader processes do for a while."""
-    RunLock(Path(folder)).acquire()
+    lock_of(Path(folder)).acquire()
     if os.fork() == 0:
         time.sleep(20)
         os._exit(0)
@@ -31,7 +35,7 @@ def test_another_process_is_refused_until_the_holder_is_killed(tmp_path: Path) -
     assert holder.wait_until((out / "is held").exists), holder.text
     children = holder.children()
     with pytest.raises(InvalidArgumentError) as caught:
-        RunLock(out).acquire()
+        lock_of(out).acquire()
     record = json.loads((out / "run.lock").read_text())
     assert str(caught.value) == (
         f"{out} is in use by another training, process {holder.pid} on {os.uname().nodename} since {record['since']}; "
@@ -39,7 +43,7 @@ def test_another_process_is_refused_until_the_holder_is_killed(tmp_path: Path) -
     )
     os.kill(holder.pid, signal.SIGKILL)
     holder.end()
-    lock = RunLock(out)
+    lock = lock_of(out)
     lock.acquire()  # although the file and a child of the holder are still there
     os.kill(children[0], signal.SIGKILL)
     assert json.loads((out / "run.lock").read_text())["pid"] == os.getpid()
@@ -51,10 +55,10 @@ def test_another_process_is_refused_until_the_holder_is_killed(tmp_path: Path) -
 def test_a_folder_that_cannot_be_locked(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("x")
-    with pytest.raises(InvalidArgumentError, match=r"expected a run directory, but .*/file is a file; give another"):
-        RunLock(path).acquire()
+    with pytest.raises(InvalidArgumentError, match=r"expected a folder, but .*/file is a file; give another"):
+        lock_of(path).acquire()
     with pytest.raises(UnwritableFileError, match=r"cannot write .*/file/run: Not a directory; free space or give"):
-        RunLock(path / "run").acquire()
+        lock_of(path / "run").acquire()
     assert path.read_text() == "x"
 
 
@@ -64,8 +68,8 @@ def test_a_file_system_without_locks(
     def fails(descriptor: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("panscape.training.run_lock._lock", fails)
-    lock = RunLock(tmp_path)
+    monkeypatch.setattr("panscape.folder_lock._lock", fails)
+    lock = lock_of(tmp_path)
     lock.acquire()
     assert caplog.messages == [f"{tmp_path} cannot be locked (No locks available): start no second training in it"]
     lock.close()
