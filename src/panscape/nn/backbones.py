@@ -200,7 +200,9 @@ def fuse_bilinearly(backbone: nn.Module) -> None:
     upsamplings = [m for fusion in layers for m in cast(nn.Module, fusion).modules() if isinstance(m, nn.Upsample)]
     if not upsamplings:
         name = getattr(backbone, "name", type(backbone).__name__)
-        raise InvalidArgumentError(f"expected an HRNet, such as hrnet_w48, to upsample in its fusion, got {name}")
+        raise InvalidArgumentError(
+            f'expected an HRNet, such as hrnet_w48, for bilinear fusion, got {name}; use fuse_upsampling="nearest"'
+        )
     for upsampling in upsamplings:
         upsampling.mode, upsampling.align_corners = "bilinear", True
 
