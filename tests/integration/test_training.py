@@ -108,6 +108,22 @@ def test_networks_of_two_stages_train_on_crops_that_record_what_they_cut_off(
     assert {"objectness", "anchor", "category", "region", "mask", "semantic"} in [set(one) for one in losses if one]
 
 
+def test_drawing_a_training_crop_does_not_change_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(TINY, model=RegionNet(), steps=2, eval_every=0, augmentation=Augmentation(crop=(48, 48)))
+    trained(recipe, tmp_path / "without")
+    seen: list[torch.Tensor] = []
+    draw = training_run.draw_training_crop
+    monkeypatch.setattr(
+        training_run, "draw_training_crop", lambda model, images, t: (seen.append(images), draw(model, images, t))[1]
+    )
+    trained(recipe, tmp_path / "with", image_every=1)
+    assert_equal(last_checkpoint(tmp_path / "with"), last_checkpoint(tmp_path / "without"))
+    names = {path.name for path in (tmp_path / "with" / "images").iterdir()}
+    assert names == {f"step_{step:08d}_{name}.png" for step in (1, 2) for name in ("train", "val")}
+    assert [tuple(images.shape) for images in seen] == [(1, 3, 48, 48)] * 2
+    assert not torch.equal(seen[0], seen[1])
+
+
 def test_sampling_by_scale_logs_the_clamp_rate_and_resumes_exactly(tmp_path: Path) -> None:
     recipe = replace(TINY, sampling=Sampling("scales"), steps=4, eval_every=0)
     whole, out = tmp_path / "whole", tmp_path / "out"

@@ -332,6 +332,20 @@ class PanopticModel(nn.Module, Saving, ABC):
         """
         return {}
 
+    def visualize_training(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
+        """Visualise what training teaches on the first of some crops; empty unless a system overrides this.
+
+        It takes an additional forward pass if it is overridden, which may draw random numbers.
+
+        Args:
+            images: as for :meth:`forward`.
+            targets: stacked targets of the images.
+
+        Returns:
+            Visualisations uint8 [3, H, W], of any size, by title.
+        """
+        return {}
+
     def preprocess(self, images: Tensor) -> Tensor:
         """Normalise images and pad them with the mean colour, at the right and bottom, to a multiple of ``stride``.
 

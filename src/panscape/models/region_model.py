@@ -24,7 +24,7 @@ from panscape.representations.regions import (
     RegionTargets,
 )
 from panscape.representations.regions.decode import semantic_at_image_size
-from panscape.representations.regions.panels import draw_panels
+from panscape.representations.regions.panels import draw_box_targets, draw_panels
 
 STRIDE = 32  # of the coarsest features of the backbone
 
@@ -198,6 +198,13 @@ class RegionModel(PanopticModel):
         """See :func:`panscape.representations.regions.panels.draw_panels`."""
         outputs = RegionOutputs(*(part.detach().cpu() for part in outputs))
         return draw_panels(outputs, size, self.labels, self.representation)
+
+    def visualize_training(self, images: Tensor, targets: RegionTargets) -> dict[str, Tensor]:
+        """See :meth:`PanopticModel.visualize_training`: boxes of one crop and what they are compared with."""
+        targets = RegionTargets(*(part[:1] for part in targets))
+        outputs = RegionOutputs(*(part.detach().cpu() for part in self(images[:1], targets)))
+        targets = RegionTargets(*(part.cpu() for part in targets))
+        return {"boxes and their targets": draw_box_targets(images[0].cpu(), outputs, targets, self.representation)}
 
     @property
     def backbones(self) -> tuple[str, ...]:

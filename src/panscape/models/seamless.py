@@ -25,7 +25,7 @@ The second network is not released, and the paper leaves much open:
   with features at strides 16, 8 and 4, as in the HRNet of Panoptic-DeepLab's first author. Its norms are followed by
   ReLU.
 - ASPP pools over a window of the size of the training crop, so that full images are seen as crops were.
-- HRNet's fusion upsamples by nearest neighbour, as its ImageNet weights expect.
+- HRNet's fusion upsamples by nearest neighbour, as its ImageNet weights expect; bilinearly by choice.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from panscape.models.region_heads import RegionHeads
 from panscape.models.region_model import RegionModel
 from panscape.models.variants import ModelConfig, variant
 from panscape.nn.aspp import ASPP
-from panscape.nn.backbones import STRIDES, Backbone
+from panscape.nn.backbones import STRIDES, Backbone, fuse_bilinearly
 from panscape.nn.fpn import FPN, SLOPE
 from panscape.representations.checks import require_things
 from panscape.representations.regions import Anchors, DetectionSelection, RegionRepresentation
@@ -214,6 +214,8 @@ class SeamlessConfig(ModelConfig[Seamless]):
         backbone: See :class:`~panscape.models.variants.ModelConfig`; by default ResNet-50 with torchvision's weights.
         semantic: Semantic head: "mini_deeplab" on the FPN, or "deeplabv3plus" on the backbone.
         width: Channels of the FPN and of the heads.
+        fuse_upsampling: Upsampling in the fusion layers of an HRNet: "nearest", as its ImageNet weights expect, or
+            "bilinear", with aligned corners, as in ports of HRNet for segmentation.
         window: Height and width of the pooling window of "deeplabv3plus", pixels: those of training crops.
         normalization: Input normalisation; "vistas" for the authors' weights.
         representation: Anchors, targets, losses and post-processing; None for the published values for the label space.
@@ -225,6 +227,7 @@ class SeamlessConfig(ModelConfig[Seamless]):
     backbone: str | Backbone = "resnet50.tv_in1k"
     semantic: Literal["mini_deeplab", "deeplabv3plus"] = "mini_deeplab"
     width: PositiveInt = 256
+    fuse_upsampling: Literal["nearest", "bilinear"] = "nearest"
     window: tuple[PositiveInt, PositiveInt] = (1024, 1024)
     normalization: Literal["imagenet", "vistas"] = "imagenet"
     representation: RegionRepresentation | None = None
@@ -233,8 +236,11 @@ class SeamlessConfig(ModelConfig[Seamless]):
         check_fields(self)
 
     def build(self, labels: LabelSpace) -> Seamless:
-        """See :meth:`ModelConfig.build`."""
-        return Seamless(labels, self.create_backbone(after_relu=True, negative_slope=SLOPE), self)
+        """See :meth:`ModelConfig.build`; "bilinear" with another backbone than an HRNet is an error."""
+        backbone = self.create_backbone(after_relu=True, negative_slope=SLOPE)
+        if self.fuse_upsampling == "bilinear":
+            fuse_bilinearly(cast(nn.Module, backbone))
+        return Seamless(labels, backbone, self)
 
 
 seamless = variant("seamless", "Build Seamless on any backbone.", SeamlessConfig)

@@ -187,6 +187,26 @@ def stride_in_first_conv(backbone: nn.Module) -> None:
             first.stride, second.stride = second.stride, (1, 1)
 
 
+def fuse_bilinearly(backbone: nn.Module) -> None:
+    """Let the fusion layers of an HRNet upsample bilinearly with aligned corners, in place.
+
+    This is the HRNet of the authors' code for segmentation and of Panoptic-DeepLab's; that for classification, whose
+    ImageNet weights timm has, upsamples by nearest neighbour. Names and shapes of weights are the same.
+
+    Raises:
+        InvalidArgumentError: the backbone is not an HRNet.
+    """
+    layers = [m.fuse_layers for m in backbone.modules() if isinstance(getattr(m, "fuse_layers", None), nn.ModuleList)]
+    upsamplings = [m for fusion in layers for m in cast(nn.Module, fusion).modules() if isinstance(m, nn.Upsample)]
+    if not upsamplings:
+        name = getattr(backbone, "name", type(backbone).__name__)
+        raise InvalidArgumentError(
+            f'expected an HRNet, such as hrnet_w48, for bilinear fusion, got {name}; use fuse_upsampling="nearest"'
+        )
+    for upsampling in upsamplings:
+        upsampling.mode, upsampling.align_corners = "bilinear", True
+
+
 class TimmFeatures(nn.Module):
     """Any other timm network, through timm's own feature interface.
 

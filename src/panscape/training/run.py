@@ -35,8 +35,8 @@ from panscape.training.distributed import Distributed
 from panscape.training.init_weights import WeightInitializer
 from panscape.training.launch import device_name, launch, only_rank_zero_logs
 from panscape.training.logging.reporter import NullReporter, Reporter
-from panscape.training.logging.sample_images import contact_sheet, draw_samples
-from panscape.training.loop import TrainingState, max_throughput, train
+from panscape.training.logging.sample_images import contact_sheet, draw_samples, draw_training_crop
+from panscape.training.loop import TrainingState, max_throughput, to_device, train
 from panscape.training.monitor import Stopped, TrainingMonitor, list_skips
 from panscape.training.optimizer import ModelEMA, create_optimizer
 from panscape.training.profiler import StepProfiler, compare_speeds
@@ -322,9 +322,22 @@ class _Run:
         if not self.is_first:
             return
         with self.reporter.paused("drawing"):
+            self._draw_training_crop()
             sheets = draw_samples(self.state.best_model, self.val_set, device=self.fabric.device)
             if sheets:
                 self.reporter.image(self.state.step, "val", contact_sheet(sheets))
+
+    def _draw_training_crop(self) -> None:
+        model, step = self.state.model, self.state.step
+        if not model.takes_targets:
+            return
+        try:
+            batch = collate([self.stream[(step - 1) * self.recipe.batch_size]])
+        except BadSampleError:  # it could be read in the step
+            return
+        sheet = draw_training_crop(model, *to_device(batch, self.fabric.device))
+        if sheet is not None:
+            self.reporter.image(step, "train", sheet)
 
     def _evaluate(self, limit: int) -> EvaluationReport:
         model, step = self.state.best_model, self.state.step

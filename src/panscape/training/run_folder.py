@@ -65,8 +65,8 @@ class RunFolder:
         return max((line.get("time", 0.0) for line in self._lines()), default=0.0) / 3600
 
     def is_drawn(self, step: int) -> bool:
-        """Return whether the images of a step have been written."""
-        return any(self.images.glob(f"step_{step:08d}_*.png"))
+        """Return whether the images of a step have been written; those of val images are the last ones."""
+        return (self.images / f"step_{step:08d}_val.png").exists()
 
     def is_evaluated(self, step: int) -> bool:
         """Return whether the metrics contain an evaluation after a step."""

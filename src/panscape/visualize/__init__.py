@@ -2,6 +2,7 @@
 
 from panscape.visualize.grid import make_grid as make_grid
 from panscape.visualize.instances import segment_colors as segment_colors
+from panscape.visualize.legend import append_colors as append_colors
 from panscape.visualize.names import Names as Names
 from panscape.visualize.outputs import PANEL_TITLES as PANEL_TITLES
 from panscape.visualize.outputs import draw_boxes as draw_boxes

@@ -1,17 +1,19 @@
-"""A legend below an overlay: the categories in the image with their colors, and void."""
+"""A legend below an image: of an overlay, the categories with their colors, and void; of lines, what they are."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from panscape.labels import LabelSpace
 from panscape.visualize.palette import Palette, category_colors
+from panscape.visualize.pixels import Pixels, to_pixels, to_tensor
 from panscape.visualize.text import load_font, text_size
 from panscape.visualize.void import hatch
 
@@ -22,9 +24,7 @@ _GROUND, _INK = 255, (30, 34, 42)
 _MIN_COLUMNS = 10  # width of the smallest legend, in text sizes
 
 
-def append_legend(
-    pixels: NDArray[np.uint8], result: PanopticMap, labels: LabelSpace, palette: Palette, void: str
-) -> NDArray[np.uint8]:
+def append_legend(pixels: Pixels, result: PanopticMap, labels: LabelSpace, palette: Palette, void: str) -> Pixels:
     """Return pixels with a legend below: things, then stuff, each by descending area, with the number of things.
 
     Args:
@@ -37,9 +37,33 @@ def append_legend(
     Returns:
         uint8 [H + h, W, 3]; the pixels alone if the map is empty or the image too narrow for a legend.
     """
+    return _append(pixels, _entries(result, labels, category_colors(labels, palette), void, _swatch(pixels)))
+
+
+def append_colors(image: Tensor, colors: Mapping[str, Sequence[int]]) -> Tensor:
+    """Return an image with a legend of colors below.
+
+    Args:
+        image: uint8 [3, H, W].
+        colors: red, green and blue, 0..255, by text.
+
+    Returns:
+        uint8 [3, H + h, W]; the image alone if it is too narrow for a legend.
+    """
+    pixels = to_pixels(image)
+    shape = _swatch(pixels)
+    return to_tensor(_append(pixels, [(text, np.full(shape, color, np.uint8)) for text, color in colors.items()]))
+
+
+def _swatch(pixels: Pixels) -> tuple[int, int, int]:
+    """Return the shape of an entry's sample of its color."""
+    size = text_size(*pixels.shape[:2])
+    return size, round(1.5 * size), 3
+
+
+def _append(pixels: Pixels, entries: Sequence[tuple[str, Pixels]]) -> Pixels:
     size = text_size(*pixels.shape[:2])
     width = pixels.shape[1]
-    entries = _entries(result, labels, category_colors(labels, palette), void, size)
     if not entries or width < _MIN_COLUMNS * size:
         return pixels
     font, gap, line = load_font(size), size // 2, 2 * size
@@ -64,19 +88,18 @@ def append_legend(
 
 
 def _entries(
-    result: PanopticMap, labels: LabelSpace, colors: NDArray[np.uint8], void: str, size: int
-) -> Sequence[tuple[str, NDArray[np.uint8]]]:
+    result: PanopticMap, labels: LabelSpace, colors: NDArray[np.uint8], void: str, shape: tuple[int, int, int]
+) -> Sequence[tuple[str, Pixels]]:
     """Return texts with their swatches."""
     category, areas = result.category.cpu().numpy(), result.areas().cpu().numpy()
     area = np.bincount(category, weights=areas, minlength=len(labels))
     count = np.bincount(category, minlength=len(labels))
-    shape = (size, round(1.5 * size), 3)
     entries = []
     for i in sorted(np.flatnonzero(count).tolist(), key=lambda i: (not labels[i].is_thing, -area[i])):
         text = labels[i].name + (f" ({count[i]})" if labels[i].is_thing and count[i] > 1 else "")
         entries.append((text, np.full(shape, colors[i], np.uint8)))
     if areas.sum() < result.size.height * result.size.width:
         swatch = np.full(shape, 150, np.uint8)
-        hatch(swatch, np.ones(shape[:2], bool), size, 1.0)
+        hatch(swatch, np.ones(shape[:2], bool), shape[0], 1.0)
         entries.append((void, swatch))
     return entries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -98,13 +99,13 @@ def line_width(image: Tensor) -> int:
     return max(1, round(max(image.shape[1:]) / 600))  # large images are displayed downscaled
 
 
-def draw_boxes(image: Tensor, boxes: Tensor, brightness: int) -> None:
+def draw_boxes(image: Tensor, boxes: Tensor, color: int | Sequence[int]) -> None:
     """Draw the outermost pixels of boxes into an image, in place, with a dark line around each.
 
     Args:
         image: uint8 [3, H, W].
         boxes: xyxy in pixels, float [N, 4]; may exceed the image.
-        brightness: of the lines, 0..255.
+        color: of the lines: brightness, or red, green and blue, 0..255.
     """
     height, width = image.shape[1:]
     thick = line_width(image)
@@ -118,7 +119,7 @@ def draw_boxes(image: Tensor, boxes: Tensor, brightness: int) -> None:
         line[top : bottom + 1, max(left, right + 1 - thick) : right + 1] = True
     near = F.max_pool2d(line[None].float(), 2 * thick + 1, stride=1, padding=thick)[0] > 0
     image[:, near] = 0
-    image[:, line] = brightness
+    image[:, line] = torch.tensor(color, dtype=torch.uint8).expand(3)[:, None]
 
 
 @cache

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from panscape.nn.backbones import create_backbone
+from panscape import create_model
+from panscape.errors import InvalidArgumentError
+from panscape.nn.backbones import create_backbone, fuse_bilinearly
 from panscape.nn.image_pyramid import ImagePyramid, image_pyramid
 
 
@@ -96,3 +100,36 @@ def test_image_pyramid_resizes_the_first_level_each_time() -> None:
         expected = F.interpolate(images, scale_factor=1 / 2**i, mode="bilinear", align_corners=True)
         torch.testing.assert_close(levels[i], expected)
     torch.testing.assert_close(levels[2][..., -1, -1], images[..., -1, -1])  # corners are aligned
+
+
+def upsample_by_hand(module: nn.Module) -> int:
+    """Replace the upsampling of a network by that of the ports for segmentation, and return how often."""
+    num = 0
+    for name, child in module.named_children():
+        if isinstance(child, nn.Upsample):
+            setattr(module, name, nn.UpsamplingBilinear2d(scale_factor=int(child.scale_factor)))  # aligned corners
+            num += 1
+        num += upsample_by_hand(child)
+    return num
+
+
+def test_the_fusion_of_hrnets_upsamples_bilinearly_if_asked_to() -> None:
+    torch.manual_seed(0)
+    nearest = create_backbone("hrnet_w18_small").eval()  # type: ignore[attr-defined]
+    by_hand, bilinear = copy.deepcopy(nearest), copy.deepcopy(nearest)
+    assert upsample_by_hand(by_hand) == 1 + 3 + 6  # one module of two, three and four branches
+    fuse_bilinearly(bilinear)
+    assert [n for n, _ in bilinear.named_parameters()] == [n for n, _ in nearest.named_parameters()]
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        for found, expected, before in zip(bilinear(images), by_hand(images), nearest(images), strict=True):
+            assert torch.equal(found, expected)
+            assert not torch.allclose(found, before)
+
+
+def test_only_hrnets_have_a_choice_of_upsampling() -> None:
+    with torch.device("meta"):
+        model = create_model("seamless", "cityscapes", backbone="hrnet_w18_small", width=8, fuse_upsampling="bilinear")
+    assert {m.mode for m in model.modules() if isinstance(m, nn.Upsample)} == {"bilinear"}
+    with pytest.raises(InvalidArgumentError, match=r"expected an HRNet, such as hrnet_w48, .* got resnet18"):
+        create_model("seamless", "cityscapes", backbone="resnet18", width=8, fuse_upsampling="bilinear")

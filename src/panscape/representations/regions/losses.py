@@ -233,7 +233,21 @@ def sum_of_box_loss(
     beta: float,
     weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
 ) -> Tensor:
-    """Sum the smooth L1 loss of boxes; "crop_aware" replaces targets as the crop-aware box loss does.
+    """Sum the smooth L1 loss of boxes; for the arguments see :func:`box_targets`."""
+    targets = box_targets(offsets, anchors, boxes, cut_off, kind, beta, weights)
+    return F.smooth_l1_loss(offsets, targets, reduction="sum", beta=beta)
+
+
+def box_targets(
+    offsets: Tensor,
+    anchors: Tensor,
+    boxes: Tensor,
+    cut_off: Tensor,
+    kind: BoxLoss,
+    beta: float,
+    weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+) -> Tensor:
+    """Return the targets of offsets, float [N, 4]; "crop_aware" replaces them as the crop-aware box loss does.
 
     Args:
         offsets: float [N, 4].
@@ -247,7 +261,7 @@ def sum_of_box_loss(
     targets = encode_boxes(boxes, anchors, weights).to(offsets.dtype)
     if kind == "crop_aware":
         targets = crop_aware_targets(offsets, targets, cut_off, weights=weights, beta=beta)
-    return F.smooth_l1_loss(offsets, targets, reduction="sum", beta=beta)
+    return targets
 
 
 class Objects(NamedTuple):

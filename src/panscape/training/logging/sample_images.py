@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,6 +51,23 @@ def draw_samples(model: PanopticModel, dataset: PanopticDataset, *, device: torc
         small = images[0].mul(255).round().to("cpu", torch.uint8)
         sheets.append(draw_progress(small, sample.truth.resize(*size).compact(), prediction, panels, model.labels))
     return sheets
+
+
+def draw_training_crop(model: PanopticModel, images: Tensor, targets: Any) -> Tensor | None:
+    """Return a sheet of what training teaches on the first of some crops, or None if the model has nothing to show.
+
+    The model, its modes and the random state stay unchanged.
+
+    Args:
+        model: in any mode.
+        images: training crops, float [B, 3, H, W] in 0..1, on the model's device.
+        targets: their stacked targets.
+    """
+    device = images.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), in_eval_mode(model), torch.inference_mode():
+        torch.manual_seed(0)  # the same regions are sampled if a resumed training draws the step again
+        panels = model.visualize_training(images, targets)
+    return make_grid(list(panels.values()), list(panels)) if panels else None
 
 
 def draw_progress(
