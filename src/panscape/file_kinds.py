@@ -10,7 +10,7 @@ from panscape.errors import UnreadableFileError
 from panscape.input_files import require_file
 
 _START = 1024  # bytes that are read
-_VIDEO = "give it the suffix of a video, such as .mp4"
+_VIDEO = "use panscape predict, and the suffix of a video, such as .mp4"
 _TRANSPORT_STREAM = rb"(.{4})?G.{187}(.{4})?G"  # packets of 188 bytes, in Blu-ray and AVCHD after 4 more
 
 # The brands of AVIF and HEIC are those of images.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,14 @@ def _tensor_of_another_shape(tensor: Tensor) -> str:
 def _array_of_another_type(array: NDArray[Any]) -> str:
     if array.dtype.kind not in "biuf":
         return "give its values as numbers"
-    low, high = array.min(), array.max()
+    low, high = float(array.min()), float(array.max())
+    if not math.isfinite(high - low):
+        return "replace its values that are not finite, and scale the others to 0..255"
     if array.dtype.kind in "bf" and low >= 0 and high <= 1:
         return "convert it: (255 * image).round().astype(np.uint8)"
     if low >= 0 and high <= 255:
         return "convert it: image.round().astype(np.uint8)"
-    return f"scale its values {low:g}..{high:g} to 0..255, and convert it: image.round().astype(np.uint8)"
+    if low == high:
+        return f"scale its values, all {low:g}, to 0..255, and convert it: image.round().astype(np.uint8)"
+    scaled = f"(image - {low:g}) * (255 / {high - low:g})"
+    return f"scale its values {low:g}..{high:g} to 0..255: ({scaled}).round().astype(np.uint8)"

@@ -79,11 +79,11 @@ def test_postscript_never_reaches_another_program(tmp_path, monkeypatch):
         (b"\0\0\0\x20ftypM4A \0\0\2\0", "expected an image, got sound; give an image or video"),
         (
             b"\0\0\0\x20ftypisom\0\0\2\0",
-            "expected an image, got a video (MP4); give it the suffix of a video, such as .mp4",
+            "expected an image, got a video (MP4); use panscape predict, and the suffix of a video, such as .mp4",
         ),
         (
             2 * (b"G" + bytes(187)),
-            "expected an image, got a video (MPEG-TS); give it the suffix of a video, such as .mp4",
+            "expected an image, got a video (MPEG-TS); use panscape predict, and the suffix of a video, such as .mp4",
         ),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",

@@ -147,7 +147,12 @@ def test_every_source_gives_the_same_tensor(tmp_path):
             r"uint8 array \[H, W, 3\] or \[H, W\], got float32 \[4, 4, 3\]; convert it: \(255 \* image\)\.round",
         ),
         (np.full((4, 4, 3), 7.5), r"; convert it: image\.round\(\)\.astype\(np\.uint8\)"),
-        (np.full((4, 4), 1000, np.uint16), r"; scale its values 1000\.\.1000 to 0\.\.255, and convert"),
+        (np.full((4, 4), 1000, np.uint16), r"; scale its values, all 1000, to 0\.\.255, and convert"),
+        (
+            np.linspace(-5, 507, 48).reshape(4, 4, 3),
+            r"; scale its values -5\.\.507 to 0\.\.255: \(\(image - -5\) \* \(255 / 512\)\)\.round\(\)\.astype\(np",
+        ),
+        (np.full((4, 4, 3), np.nan), "; replace its values that are not finite"),
         (np.array([["a"]]), "; give its values as numbers"),
         (np.zeros((4, 4, 4), np.uint8), r"got uint8 \[4, 4, 4\]; omit its fourth band: image\[\.\.\., :3\]"),
         (np.zeros((4, 4, 1), np.uint8), r"omit its last axis: image\[\.\.\., 0\]"),

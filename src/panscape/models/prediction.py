@@ -71,7 +71,7 @@ def batches_of_one_size(
         InvalidArgumentError: the batch size is below 1.
     """
     if not isinstance(batch_size, int) or batch_size < 1:
-        raise InvalidArgumentError(f"expected a batch_size of at least 1, got {batch_size!r}")
+        raise InvalidArgumentError(f"expected batch_size as an integer of at least 1, got {batch_size!r}")
     waiting: dict[Size, list[tuple[int, Tensor, ImageGeometry]]] = {}
     for number, image in enumerate(images):
         sizes = geometry(Size(*image.shape[-2:]))

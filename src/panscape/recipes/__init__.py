@@ -152,7 +152,7 @@ def _recipe_of_file(path: Path) -> Recipe:
         SourceFileLoader(module.__name__, str(path)).exec_module(module)
         function = getattr(module, "recipe", None)
         recipe = function() if callable(function) else None
-    except Exception as error:  # the file is code of the user
+    except (Exception, SystemExit) as error:  # the file is code of the user
         what = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else in_one_line(error)}"
         raise InvalidArgumentError(f"{path}{_line_of(error, path)}: {_EXPECTED}, but {what}; correct it") from error
     if not callable(function):
@@ -162,7 +162,7 @@ def _recipe_of_file(path: Path) -> Recipe:
     return recipe
 
 
-def _line_of(error: Exception, path: Path) -> str:
+def _line_of(error: BaseException, path: Path) -> str:
     """Return ", line N" for the last line of the file that led to the exception; empty if none did."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f", line {error.lineno}"

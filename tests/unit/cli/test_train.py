@@ -303,6 +303,7 @@ def test_a_file_without_a_recipe(tmp_path, text, end):
             "JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
         ),
         ("1 / 0", 1, "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(3)", 1, "SystemExit: 3"),
     ],
 )
 def test_an_exception_of_a_file_is_one_line_with_its_place(tmp_path, capsys, text, line, what):
