@@ -242,7 +242,7 @@ def listed(values: Sequence[object]) -> str:
     return f"{first} and {len(values) - 5} more" if len(values) > 5 else first
 
 
-def in_one_line(error: Exception, file: str = "") -> str:
+def in_one_line(error: BaseException, file: str = "") -> str:
     """Return the message of an error on one line, or its type if it has none; long messages are truncated.
 
     Args:

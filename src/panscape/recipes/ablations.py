@@ -3,8 +3,8 @@
 ``town_...`` repeats Tables 6 and 8 of Panoptic SwiftNet, ``town_boxes_...`` Table 3 of dense detections,
 ``town_relations_...`` Table 5 and Figure 9 of PISR, and ``town_scales_...`` Table 1 of panoptic segmentation at all
 scales: crops have a quarter of an image's pixels, a tenth of the objects is longer than a crop, and whole images are
-halved. Recipes differ only in their networks, losses and crops, and rows of one table only in the property they are
-named after. ``town_boxes_light`` is ours, for comparison with ``town_boxes_mask_loss``. The small networks are
+reduced to 0.4 of their size, times 0.8 to 1.25 (crops: times 0.5 to 2). Recipes differ only in their networks, losses
+and crops, and rows of one table only in the property they are named after. ``town_boxes_light`` is ours, for comparison with ``town_boxes_mask_loss``. The small networks are
 explained in :mod:`panscape.recipes.bundled`. docs/recipes.md has the commands of the results in docs/performance.md,
 which were measured after fewer steps than are the default here.
 """
@@ -69,6 +69,9 @@ def relations(row: Row) -> Recipe:
     return build_with_relations(row, ablation_row(network), RELATIONS, CenterInstanceMaps())
 
 
+_FULL_SCALE = 0.4  # so that images fit into a crop at every factor
+
+
 def scales(row: Row) -> Recipe:
     """Return a row of panoptic segmentation at all scales."""
     side = 128
@@ -76,8 +79,8 @@ def scales(row: Row) -> Recipe:
     network = region_network("residual_s", 48, (side, side), stuff_area=100)
     return row.build(
         replace(
-            ablation_row(replace(network, test_scale=0.5 if is_full else 1.0)),
+            ablation_row(replace(network, test_scale=_FULL_SCALE if is_full else 1.0)),
             augmentation=Augmentation(crop=(side, side), scale=(0.8, 1.25) if is_full else (0.5, 2.0)),
-            sampling=Sampling("categories", shortest_side=side if is_full else 0),
+            sampling=Sampling("categories", shortest_side=round(256 * _FULL_SCALE) if is_full else 0),
         )
     )

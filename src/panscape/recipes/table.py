@@ -289,7 +289,7 @@ _BUNDLED_DEEPLAB = (
 _SCALE_ABLATIONS = _ablations(
     "town_scales",
     "seamless_hrnet48_vistas",
-    ("full", "two stages on whole images of half the size", "full"),
+    ("full", "two stages on whole images of 0.4 of the size", "full"),
     ("crop", "two stages on crops", "crop"),
     ("cabb", "two stages on crops with the crop-aware box loss", "cabb"),
     ("isus", "two stages on crops with scale-uniform sampling", "isus"),
