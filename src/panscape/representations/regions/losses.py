@@ -19,7 +19,7 @@ from panscape.constraints import NonNegative, PositiveFraction, PositiveInt, Uni
 from panscape.errors import InvalidArgumentError
 from panscape.ops.boxes import encode_boxes, has_area
 from panscape.representations.regions.crop_aware_box_loss import crop_aware_targets
-from panscape.representations.regions.match import BoxMatches, match_boxes, sample_boxes
+from panscape.representations.regions.match import BestOfEach, BoxMatches, match_boxes, sample_boxes
 from panscape.representations.regions.types import RegionTargets
 
 BoxLoss = Literal["ordinary", "crop_aware"]
@@ -73,6 +73,7 @@ def first_stage_loss(
     sampling: StageSampling,
     kind: BoxLoss,
     *,
+    best_anchors: BestOfEach,
     size: tuple[int, int],
     inside_only: bool,
     max_crowd: float,
@@ -86,6 +87,7 @@ def first_stage_loss(
         targets: of the images.
         sampling: the rules.
         kind: the box loss.
+        best_anchors: see :class:`RegionRepresentation`.
         size: height and width of the padded input.
         inside_only: leave out anchors that exceed the input.
         max_crowd: leave out anchors of which at least this share is ignored.
@@ -103,7 +105,7 @@ def first_stage_loss(
             objects.box,
             positive=sampling.positive_iou,
             negative=sampling.negative_iou,
-            best_of_each=True,
+            best_of_each=best_anchors,
         )
         sample = sample_boxes(matches.label, sampling.num, sampling.positive_share)
         rows, label = usable[sample], matches.label[sample]

@@ -139,7 +139,7 @@ class TestLosses:
         category[0, torch.arange(2), things] = 20.0
         semantic = torch.where((targets.semantic - 1)[:, None] == torch.arange(len(SHAPES))[:, None, None], 20.0, -20.0)
         anchors = representation.anchors.boxes(SIZE)
-        matches = match_boxes(anchors, targets.box[0, :2], positive=0.7, negative=0.3, best_of_each=True)
+        matches = match_boxes(anchors, targets.box[0, :2], positive=0.7, negative=0.3, best_of_each="one")
         outputs = outputs._replace(
             objectness=torch.where(matches.label == 1, 20.0, -20.0)[None],
             anchor_offsets=encode_boxes(targets.box[0, :2][matches.object], anchors)[None],
