@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from panscape.constraints import NonNegative, PositiveFraction, PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
-from panscape.ops.boxes import encode_boxes, has_area
+from panscape.ops.boxes import encode_boxes, has_area, is_inside
 from panscape.representations.regions.crop_aware_box_loss import crop_aware_targets
 from panscape.representations.regions.match import BestOfEach, BoxMatches, match_boxes, sample_boxes
 from panscape.representations.regions.types import RegionTargets
@@ -74,7 +74,6 @@ def first_stage_loss(
     kind: BoxLoss,
     *,
     best_anchors: BestOfEach,
-    size: tuple[int, int],
     inside_only: bool,
     max_crowd: float,
 ) -> StageLoss:
@@ -88,17 +87,14 @@ def first_stage_loss(
         sampling: the rules.
         kind: the box loss.
         best_anchors: see :class:`RegionRepresentation`.
-        size: height and width of the padded input.
-        inside_only: leave out anchors that exceed the input.
+        inside_only: leave out anchors that exceed the valid part of the input.
         max_crowd: leave out anchors of which at least this share is ignored.
     """
-    is_inside = torch.ones_like(anchors[:, 0], dtype=torch.bool)
-    if inside_only:
-        limit = anchors.new_tensor([size[1], size[0]])
-        is_inside = (anchors[:, :2] >= 0).all(1) & (anchors[:, 2:] <= limit).all(1)
     category, box, num = objectness.sum() * 0, offsets.sum() * 0, torch.zeros((), device=objectness.device)
     for b, objects in enumerate(objects_of(targets)):
-        is_known = is_inside & ~is_mostly_ignored(anchors, targets.segment[b], max_crowd)
+        is_known = ~is_mostly_ignored(anchors, targets.segment[b], max_crowd)
+        if inside_only:
+            is_known &= is_inside(anchors, targets.valid[b])
         usable = is_known.nonzero()[:, 0]
         matches = match_boxes(
             anchors[usable],

@@ -61,7 +61,7 @@ class RegionRepresentation:
         box_loss: "ordinary", smooth L1 to the visible box, or "crop_aware" (CABB).
         best_anchors: Which anchors are positive because they overlap an object most: "one", the first of those with the
             largest IoU (seamseg), or "all" (detectron2), which trains more of them on small objects.
-        inside_only: Train only anchors that lie inside the input.
+        inside_only: Train only anchors that lie inside the image, not partly in its padding.
         max_crowd: Share of a box from which on it is not trained, if so much of it is ignored.
         second_stage_of_empty: Train the second stage on images without objects, where everything is background.
         merge_things: Whether the semantic logits have one channel for all things, the first, followed by the stuff
@@ -155,7 +155,6 @@ class RegionRepresentation:
             self.first_stage,
             self.box_loss,
             best_anchors=self.best_anchors,
-            size=size,
             inside_only=self.inside_only,
             max_crowd=self.max_crowd,
         )

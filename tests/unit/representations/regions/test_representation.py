@@ -152,6 +152,22 @@ class TestLosses:
         assert list(losses) == ["objectness", "anchor", "category", "region", "mask", "semantic"]
         assert {name: round(float(loss), 5) for name, loss in losses.items()} == dict.fromkeys(losses, 0.0)
 
+    @pytest.mark.parametrize("flip", [False, True])
+    @pytest.mark.parametrize("inside_only", [True, False])
+    def test_anchors_that_are_not_inside_of_the_image_are_not_trained(self, inside_only, flip):
+        truth = a_map("SS\nSA", {"S": 0, "A": 2}).resize(60, 70).pad(90, 120)
+        targets = encoded(truth.flip() if flip else truth)
+        left, top, right, bottom = targets.valid[0].tolist()
+        assert [left, top, right, bottom] == ([50, 0, 120, 60] if flip else [0, 0, 70, 60])
+        every = StageSampling(10_000, 1.0, 0.5, 0.5)
+        representation = replace(REPRESENTATION, inside_only=inside_only, first_stage=every)
+        outputs = outputs_of(targets)
+        representation.loss(outputs, targets, SHAPES)["objectness"].backward()
+        x0, y0, x1, y1 = representation.anchors.boxes(SIZE).unbind(1)
+        is_inside = (x0 >= left) & (y0 >= top) & (x1 <= right) & (y1 <= bottom)
+        assert 10 < is_inside.sum() < NUM_ANCHORS / 2
+        assert torch.equal(outputs.objectness.grad[0] != 0, is_inside | torch.tensor(not inside_only))
+
     def test_gradients_reach_every_output(self):
         targets = encoded(generated_map(0), generated_map(1))
         outputs = outputs_of(targets)
