@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from panscape.errors import InvalidMapError
 from panscape.ops.boxes import cut_off_sides, touching_sides
@@ -33,7 +34,12 @@ class MapTransforms:
                 f"expected a window inside {self.size[0]}x{self.size[1]}, "
                 f"got rows {top}..{top + height}, columns {left}..{left + width}"
             )
-        window = replace(self, ids=self.ids[top : top + height, left : left + width].contiguous())
+        valid = self.valid
+        if valid is not None:
+            x = [min(max(edge - left, 0), width) for edge in valid[0::2]]
+            y = [min(max(edge - top, 0), height) for edge in valid[1::2]]
+            valid = (x[0], y[0], x[1], y[1])
+        window = replace(self, ids=self.ids[top : top + height, left : left + width].contiguous(), valid=valid)
         if self.cut_off is None:
             return window
         boxes, visible = self.boxes(), window.boxes()
@@ -52,7 +58,8 @@ class MapTransforms:
         rows, columns = height - self.size[0], width - self.size[1]
         if rows < 0 or columns < 0:
             raise InvalidMapError(f"expected a size of at least {self.size[0]}x{self.size[1]}, got {height}x{width}")
-        return replace(self, ids=torch.nn.functional.pad(self.ids, (0, columns, 0, rows)))
+        valid = self.valid or (0, 0, self.size.width, self.size.height)
+        return replace(self, ids=torch.nn.functional.pad(self.ids, (0, columns, 0, rows)), valid=valid)
 
     def resize(self: PanopticMap, height: int, width: int) -> PanopticMap:
         """Return the map resized by nearest-neighbor sampling: output row i is input row floor(i * H / height)."""
@@ -60,24 +67,42 @@ class MapTransforms:
             raise InvalidMapError(f"expected a size of at least 1x1, got {height}x{width}")
         rows = torch.arange(height, device=self.ids.device) * self.size[0] // height
         columns = torch.arange(width, device=self.ids.device) * self.size[1] // width
-        return replace(self, ids=self.ids[rows[:, None], columns])
+        return self.take(rows, columns)
+
+    def take(self: PanopticMap, rows: Tensor, columns: Tensor) -> PanopticMap:
+        """Return the map resized to these of its rows and columns, int64 [h] and [w], ascending."""
+        valid = self.valid
+        if valid is not None:
+            left, right = torch.searchsorted(columns, columns.new_tensor(valid[0::2])).tolist()
+            top, bottom = torch.searchsorted(rows, rows.new_tensor(valid[1::2])).tolist()
+            valid = (left, top, right, bottom)
+        return replace(self, ids=self.ids[rows[:, None], columns], valid=valid)
 
     def flip(self: PanopticMap) -> PanopticMap:
         """Return the horizontally flipped map."""
         cut_off = None if self.cut_off is None else self.cut_off[:, [2, 1, 0, 3]]
-        return replace(self, ids=self.ids.flip(1), cut_off=cut_off)
+        valid = self.valid
+        if valid is not None:
+            left, top, right, bottom = valid
+            valid = (self.size.width - right, top, self.size.width - left, bottom)
+        return replace(self, ids=self.ids.flip(1), cut_off=cut_off, valid=valid)
 
     def rot90(self: PanopticMap, turns: int) -> PanopticMap:
         """Return the map rotated counter-clockwise by ``turns`` right angles."""
         # The left side of the result was the top; a quarter turn moves each side by one place.
         cut_off = None if self.cut_off is None else self.cut_off.roll(-turns, dims=1)
-        return replace(self, ids=self.ids.rot90(turns, (0, 1)).contiguous(), cut_off=cut_off)
+        valid, (height, width) = self.valid, self.size
+        for _ in range(turns % 4 if valid else 0):
+            left, top, right, bottom = valid
+            valid = (top, width - right, bottom, width - left)
+            height, width = width, height
+        return replace(self, ids=self.ids.rot90(turns, (0, 1)).contiguous(), cut_off=cut_off, valid=valid)
 
     def paste(self: PanopticMap, other: PanopticMap, top: int, left: int) -> PanopticMap:
         """Return the map with ``other`` pasted on top; void pixels of ``other`` are transparent.
 
         The result has scores, and records what was cut off, only if both maps do, since those of the other are
-        unknown. It has crowds if either map has.
+        unknown. It has crowds if either map has. Its valid part is that of this map.
 
         Args:
             other: the map on top; it is cropped if it exceeds this map.

@@ -38,6 +38,8 @@ class PanopticMap(Interchange, MapTransforms):
             have the same.
         cut_off: whether the segment continues beyond its left, top, right and bottom side, where an image was cropped;
             bool [S, 4], or None if that is not recorded. Cropping records it in maps that have it.
+        valid: left, top, right and bottom of the part that is not padding, in pixels, half-open; None for the whole
+            map. Padding records it.
 
     Raises:
         InvalidMapError: a part has another type or shape, or parts are inconsistent; or, of parts on the CPU, a value
@@ -50,6 +52,7 @@ class PanopticMap(Interchange, MapTransforms):
     crowd: Tensor | None = None
     labels: LabelSpace | None = None
     cut_off: Tensor | None = None
+    valid: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
         _require(self.ids, "ids", torch.int32, 2, "[H, W]")
@@ -70,6 +73,13 @@ class PanopticMap(Interchange, MapTransforms):
         devices = sorted({str(part.device) for part in parts if part is not None})
         if len(devices) > 1:
             raise InvalidMapError(f"expected all parts on one device, got {', '.join(devices)}; move them first")
+        if self.valid is not None:
+            left, top, right, bottom = self.valid
+            if not (0 <= left <= right <= self.size.width and 0 <= top <= bottom <= self.size.height):
+                raise InvalidMapError(
+                    f"expected valid as left, top, right, bottom inside of {self.size[0]}x{self.size[1]} pixels, got "
+                    f"{self.valid}"
+                )
         if self.ids.is_cpu:
             self._check_values()
 
@@ -309,6 +319,7 @@ class PanopticMap(Interchange, MapTransforms):
             None if self.crowd is None else self.crowd.to(device),
             self.labels,
             None if self.cut_off is None else self.cut_off.to(device),
+            self.valid,
         )
 
     def select(self, keep: Tensor | ArrayLike) -> PanopticMap:
@@ -336,6 +347,7 @@ class PanopticMap(Interchange, MapTransforms):
             None if self.crowd is None else self.crowd[keep],
             self.labels,
             None if self.cut_off is None else self.cut_off[keep],
+            self.valid,
         )
 
     def compact(self) -> PanopticMap:

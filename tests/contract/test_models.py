@@ -26,7 +26,13 @@ from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers.types import CenterOutputs
 from panscape.representations.decoding_options import decoding_options
 from panscape.representations.dense_boxes import DenseBoxRepresentation
-from panscape.representations.regions import Anchors, DetectionSelection, ProposalSelection, RegionRepresentation
+from panscape.representations.regions import (
+    Anchors,
+    DetectionSelection,
+    ProposalSelection,
+    RegionRepresentation,
+    StageSampling,
+)
 
 
 def boxes(level_ends: tuple[float, ...], **options: Any) -> DenseBoxRepresentation:
@@ -38,6 +44,7 @@ def regions(**options: Any) -> RegionRepresentation:
     """Return regions whose anchors fit the objects in scenes of 96x128 pixels, and few of them."""
     return RegionRepresentation(
         anchors=Anchors(strides=(4, 8, 16, 32), scale=2),
+        first_stage=StageSampling(10_000),  # all anchors: few of the last level lie inside of the scenes
         proposals=ProposalSelection(100, 100, 20, 30),
         detections=DetectionSelection(max_detections=5),
         **options,

@@ -43,6 +43,7 @@ PUBLISHED = RegionRepresentation(
     second_stage=StageSampling(512, 0.25, 0.5, 0.5, 0.0),
     proposals=ProposalSelection(1000, 2000, 1000, 1000, per_level=True),
     detections=DetectionSelection(0.05, 0.5, 100),
+    best_anchors="all",
     inside_only=False,
     second_stage_of_empty=True,
     merge_things=True,

@@ -173,6 +173,7 @@ class RegionHeads(nn.Module):
         self,
         levels: Sequence[Tensor],
         size: tuple[int, int],
+        image_size: tuple[int, int],
         representation: RegionRepresentation,
         targets: RegionTargets | None = None,
     ) -> RegionResults:
@@ -181,12 +182,16 @@ class RegionHeads(nn.Module):
         Args:
             levels: features, float [B, C, h, w] each.
             size: height and width of the input.
+            image_size: the same before padding, to which proposals and detections are clipped.
             representation: as in the constructor; its selection may have changed.
-            targets: of the images, to sample regions for training; None for detections.
+            targets: of the images, to sample regions for training, and to clip proposals to the valid parts; None for
+                detections.
         """
         objectness, anchor_offsets = self.proposals(levels)
         anchors = representation.anchors.boxes(size, objectness.device)
-        boxes = clip_boxes(decode_boxes(anchor_offsets.detach().float(), anchors), size)
+        valid = anchors.new_tensor([0, 0, image_size[1], image_size[0]])
+        window = valid if targets is None else targets.valid[:, None]
+        boxes = clip_boxes(decode_boxes(anchor_offsets.detach().float(), anchors), window)
         numbers = representation.anchors.num_per_level(size)
         proposed = [
             select_proposals(score, box, numbers, representation.proposals, training=targets is not None)
@@ -204,7 +209,7 @@ class RegionHeads(nn.Module):
         regions = _stacked(proposed, num_regions)
         category, region_offsets = self.classify(levels, regions, size)
         if targets is None:
-            found = _detections(category, region_offsets, regions, size, representation)
+            found = _detections(category, region_offsets, regions, valid, representation)
         else:
             found = _positives(proposed, targets, representation)
         mask_boxes, thing, score = (_stacked([one[i] for one in found], num_masks) for i in range(3))
@@ -287,12 +292,12 @@ def _scattered(values: Tensor, rows: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _detections(
-    category: Tensor, offsets: Tensor, regions: Tensor, size: tuple[int, int], representation: RegionRepresentation
+    category: Tensor, offsets: Tensor, regions: Tensor, valid: Tensor, representation: RegionRepresentation
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     found = []
     for logits, offset, boxes in zip(category.detach().float(), offsets.detach().float(), regions, strict=True):
         rows = has_area(boxes)
-        refined = clip_boxes(decode_boxes(offset[rows], boxes[rows, None], SECOND_STAGE_WEIGHTS), size)
+        refined = clip_boxes(decode_boxes(offset[rows], boxes[rows, None], SECOND_STAGE_WEIGHTS), valid)
         found.append(tuple(select_detections(logits[rows].softmax(dim=1), refined, representation.detections)))
     return found  # type: ignore[return-value]
 

@@ -82,7 +82,8 @@ class RegionModel(PanopticModel):
             targets: stacked targets of the images, to sample regions for training; None for detections.
         """
         levels, semantic, size = self._features(images)
-        return RegionOutputs(semantic, *self.heads(levels, size, self.representation, targets))
+        image_size = (images.shape[2], images.shape[3])
+        return RegionOutputs(semantic, *self.heads(levels, size, image_size, self.representation, targets))
 
     def classify_regions(self, images: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
         """Run the second stage on given boxes instead of proposals.

@@ -19,10 +19,15 @@ def has_area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
 
 
-def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return boxes [..., 4] clipped to an image of this height and width."""
-    limit = boxes.new_tensor([size[1], size[0], size[1], size[0]])
-    return torch.minimum(boxes.clamp(min=0), limit)
+def clip_boxes(boxes: Tensor, window: Tensor) -> Tensor:
+    """Return boxes [..., 4] clipped to windows [..., 4], xyxy, whose shape is broadcast."""
+    low, high = window[..., :2], window[..., 2:]
+    return torch.minimum(torch.maximum(boxes, torch.cat([low, low], dim=-1)), torch.cat([high, high], dim=-1))
+
+
+def is_inside(boxes: Tensor, window: Tensor) -> Tensor:
+    """Return whether each box [..., 4] lies inside a window [4], xyxy, bool [...]."""
+    return ((boxes[..., :2] >= window[:2]) & (boxes[..., 2:] <= window[2:])).all(dim=-1)
 
 
 def touching_sides(boxes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -111,7 +111,7 @@ def resize(image: Tensor, truth: PanopticMap, size: Size) -> tuple[Tensor, Panop
         return image.contiguous(), truth.compact()
     image = F.interpolate(image[None], tuple(size), mode="bilinear", antialias=True)[0].contiguous()
     rows, columns = map(nearest, size, truth.size)
-    return image, replace(truth, ids=truth.ids[rows[:, None], columns]).compact()
+    return image, truth.take(rows, columns).compact()
 
 
 def nearest(new: int, old: int) -> Tensor:

@@ -85,6 +85,6 @@ def _rotated(image: Tensor, truth: PanopticMap, angle: float, fill: Color) -> tu
     grid = torch.stack([(2 * source_x + 1) / width - 1, (2 * source_y + 1) / height - 1], dim=-1)
     rotated = F.grid_sample(image[None].float(), grid[None].float(), padding_mode="border", align_corners=False)[0]
     rotated = torch.where(outside, torch.tensor(fill, dtype=torch.float32)[:, None, None], rotated)
-    # Sides at which objects were cut off are none of the upright sides anymore.
+    # Sides at which objects were cut off are none of the upright sides anymore, and the valid part is no upright box.
     cut_off = None if truth.cut_off is None else torch.zeros_like(truth.cut_off)
-    return rotated.round_().to(torch.uint8), replace(truth, ids=ids, cut_off=cut_off).compact()
+    return rotated.round_().to(torch.uint8), replace(truth, ids=ids, cut_off=cut_off, valid=None).compact()

@@ -109,7 +109,7 @@ class TestTraining:
         images = torch.rand(2, 3, 96, 100, generator=torch.Generator().manual_seed(0))
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
         totals = []
-        for step in range(12):
+        for step in range(20):
             torch.manual_seed(step)
             losses = model.loss(model(images, targets), targets)
             total = torch.stack(list(losses.values())).sum()
@@ -120,6 +120,14 @@ class TestTraining:
             optimizer.step()
             totals.append(float(total.detach()))
         assert totals[-1] < 0.8 * totals[0], totals
+
+    def test_proposals_are_clipped_to_the_valid_part(self):
+        model = small().train()
+        targets = stacked(model, generated_map(0).resize(40, 50).pad(64, 80).flip(), generated_map(1).resize(64, 80))
+        regions = model(torch.rand(2, 3, 64, 80), targets).regions
+        for boxes, valid in zip(regions, ([30.0, 0, 80, 40], [0.0, 0, 80, 64]), strict=True):
+            boxes = boxes[has_area(boxes)]
+            assert [*boxes[:, :2].amin(0).tolist(), *boxes[:, 2:].amax(0).tolist()] == valid
 
     @pytest.mark.parametrize("truth", EVERY.values(), ids=EVERY)
     @pytest.mark.parametrize("name", ["seamless", "panoptic_fpn"])
@@ -202,6 +210,15 @@ class TestNumbers:
         num = int(has_area(outputs.regions[0]).sum())
         assert 0 < num < 512
         assert not outputs.regions[0, num:].any()
+
+
+@pytest.mark.parametrize("name", ["seamless", "panoptic_fpn"])
+def test_boxes_are_clipped_to_the_image_without_padding(name):
+    model = small(name, representation=replace(SMALL, detections=DetectionSelection(0.0, 0.5, 100))).eval()
+    with torch.no_grad():
+        outputs = model(torch.rand(1, 3, 70, 50, generator=torch.Generator().manual_seed(0)))
+    for boxes in (outputs.regions[0], outputs.mask_boxes[0]):
+        assert boxes.amax(0)[2:].tolist() == [50, 70]
 
 
 class TestGivenBoxes:

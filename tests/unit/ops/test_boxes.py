@@ -33,7 +33,8 @@ class TestOffsets:
 
     def test_clipping_is_torchvisions(self):
         boxes = random_boxes(50, seed=4)
-        assert torch.equal(clip_boxes(boxes, SIZE), clip_boxes_to_image(boxes, SIZE))
+        image = torch.tensor([0.0, 0, SIZE[1], SIZE[0]])
+        assert torch.equal(clip_boxes(boxes, image), clip_boxes_to_image(boxes, SIZE))
 
 
 class TestCutOffSides:

@@ -21,7 +21,7 @@ def encode_regions(
     object's pixels do not touch, is not: something may have been pasted over it.
 
     Args:
-        truth: ground truth on the CPU, of the valid part of the input, without padding.
+        truth: ground truth on the CPU, of the input, without the padding to ``padded_to``.
         labels: label space, which defines things and stuff.
         padded_to: height and width of the network's input.
         max_objects: number of rows of the tables; of more objects the largest are kept, and the others are ignored.
@@ -53,4 +53,5 @@ def encode_regions(
     if truth.cut_off is not None:
         cut_off[: len(rows)] = (truth.cut_off & touching_sides(boxes, truth.size))[rows]
     padded = truth.pad(*padded_to)
-    return RegionTargets(padded.semantic(void=-1) + 1, table[padded.ids.long()], box, category, cut_off)
+    valid = torch.tensor(truth.valid or (0, 0, truth.size.width, truth.size.height), dtype=torch.float32)
+    return RegionTargets(padded.semantic(void=-1) + 1, table[padded.ids.long()], box, category, cut_off, valid)

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from panscape.constraints import NonNegative, PositiveFraction, PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
-from panscape.ops.boxes import encode_boxes, has_area
+from panscape.ops.boxes import encode_boxes, has_area, is_inside
 from panscape.representations.regions.crop_aware_box_loss import crop_aware_targets
-from panscape.representations.regions.match import BoxMatches, match_boxes, sample_boxes
+from panscape.representations.regions.match import BestOfEach, BoxMatches, match_boxes, sample_boxes
 from panscape.representations.regions.types import RegionTargets
 
 BoxLoss = Literal["ordinary", "crop_aware"]
@@ -73,7 +73,7 @@ def first_stage_loss(
     sampling: StageSampling,
     kind: BoxLoss,
     *,
-    size: tuple[int, int],
+    best_anchors: BestOfEach,
     inside_only: bool,
     max_crowd: float,
 ) -> StageLoss:
@@ -86,24 +86,22 @@ def first_stage_loss(
         targets: of the images.
         sampling: the rules.
         kind: the box loss.
-        size: height and width of the padded input.
-        inside_only: leave out anchors that exceed the input.
+        best_anchors: see :class:`RegionRepresentation`.
+        inside_only: leave out anchors that exceed the valid part of the input.
         max_crowd: leave out anchors of which at least this share is ignored.
     """
-    is_inside = torch.ones_like(anchors[:, 0], dtype=torch.bool)
-    if inside_only:
-        limit = anchors.new_tensor([size[1], size[0]])
-        is_inside = (anchors[:, :2] >= 0).all(1) & (anchors[:, 2:] <= limit).all(1)
     category, box, num = objectness.sum() * 0, offsets.sum() * 0, torch.zeros((), device=objectness.device)
     for b, objects in enumerate(objects_of(targets)):
-        is_known = is_inside & ~is_mostly_ignored(anchors, targets.segment[b], max_crowd)
+        is_known = ~is_mostly_ignored(anchors, targets.segment[b], max_crowd)
+        if inside_only:
+            is_known &= is_inside(anchors, targets.valid[b])
         usable = is_known.nonzero()[:, 0]
         matches = match_boxes(
             anchors[usable],
             objects.box,
             positive=sampling.positive_iou,
             negative=sampling.negative_iou,
-            best_of_each=True,
+            best_of_each=best_anchors,
         )
         sample = sample_boxes(matches.label, sampling.num, sampling.positive_share)
         rows, label = usable[sample], matches.label[sample]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+BestOfEach = Literal["one", "all"]
 
 _CHUNK = 1 << 24  # pairs of boxes whose overlap is computed at a time; bounds the memory to some 100 MB
 
@@ -23,7 +25,7 @@ class BoxMatches(NamedTuple):
 
 
 def match_boxes(
-    boxes: Tensor, objects: Tensor, *, positive: float, negative: float, best_of_each: bool = False
+    boxes: Tensor, objects: Tensor, *, positive: float, negative: float, best_of_each: BestOfEach | None = None
 ) -> BoxMatches:
     """Assign each box to the object that it overlaps most.
 
@@ -34,29 +36,36 @@ def match_boxes(
         objects: float [G, 4], xyxy.
         positive: smallest IoU of a positive box.
         negative: IoU from which on a box is not negative.
-        best_of_each: whether the boxes that overlap an object most, if at all, are positive and belong to it, so that
-            every object has one (Faster R-CNN, Section 3.1.2); of several such objects, the last.
+        best_of_each: whether the box that overlaps an object most, if at all, is positive and belongs to it, so that
+            every object has one (Faster R-CNN, Section 3.1.2); of several such objects, the last. "one" is the first of
+            the boxes with the largest IoU (seamseg), "all" is each of them (detectron2): an object inside of many boxes
+            has the same IoU with all of them.
     """
     from torchvision import ops
 
     box_iou: Any = ops.box_iou
     best_iou = boxes.new_zeros(len(boxes))
     best = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
-    most = boxes.new_zeros(len(objects))
+    most, best_box = boxes.new_zeros(len(objects)), best.new_zeros(len(objects))
     if len(objects):
         rows = max(1, _CHUNK // len(objects))
         for start in range(0, len(boxes), rows):
             part = slice(start, start + rows)
             iou = box_iou(boxes[part], objects)
             best_iou[part], best[part] = iou.max(dim=1)
-            most = torch.maximum(most, iou.amax(dim=0))
-        if best_of_each:
+            iou_here, box_here = iou.max(dim=0)  # the first of equal ones
+            best_box = torch.where(iou_here > most, start + box_here, best_box)
+            most = torch.maximum(most, iou_here)
+        number, last = torch.arange(len(objects), device=boxes.device), torch.full_like(best, -1)
+        if best_of_each == "one":
+            last = last.scatter_reduce(0, best_box[most > 0], number[most > 0], "amax")
+        elif best_of_each == "all":
             for start in range(0, len(boxes), rows):
                 part = slice(start, start + rows)
                 is_most = (box_iou(boxes[part], objects) == most) & (most > 0)
-                last = torch.where(is_most, torch.arange(len(objects), device=boxes.device), -1).amax(dim=1)
-                best[part] = torch.where(last >= 0, last, best[part])
-                best_iou[part] = torch.where(last >= 0, 1.0, best_iou[part])
+                last[part] = torch.where(is_most, number, -1).amax(dim=1)
+        best = torch.where(last >= 0, last, best)
+        best_iou = torch.where(last >= 0, 1.0, best_iou)
     label = torch.full_like(best, -1)
     label[best_iou < negative] = 0
     label[best_iou >= positive] = 1

@@ -38,6 +38,7 @@ from panscape.representations.regions.losses import (
     second_stage_loss,
     sum_of_mask_loss,
 )
+from panscape.representations.regions.match import BestOfEach
 from panscape.representations.regions.propose import DetectionSelection, ProposalSelection
 from panscape.representations.regions.types import RegionOutputs, RegionTargets
 
@@ -58,7 +59,9 @@ class RegionRepresentation:
         proposals: Selection of proposals.
         detections: Selection of detections.
         box_loss: "ordinary", smooth L1 to the visible box, or "crop_aware" (CABB).
-        inside_only: Train only anchors that lie inside the input.
+        best_anchors: Which anchors are positive because they overlap an object most: "one", the first of those with the
+            largest IoU (seamseg), or "all" (detectron2), which trains more of them on small objects.
+        inside_only: Train only anchors that lie inside the image, not partly in its padding.
         max_crowd: Share of a box from which on it is not trained, if so much of it is ignored.
         second_stage_of_empty: Train the second stage on images without objects, where everything is background.
         merge_things: Whether the semantic logits have one channel for all things, the first, followed by the stuff
@@ -85,6 +88,7 @@ class RegionRepresentation:
     proposals: ProposalSelection = field(default_factory=ProposalSelection)
     detections: DetectionSelection = field(default_factory=DetectionSelection)
     box_loss: BoxLoss = "ordinary"
+    best_anchors: BestOfEach = "one"
     inside_only: bool = True
     max_crowd: UnitInterval = 0.7
     second_stage_of_empty: bool = False
@@ -150,7 +154,7 @@ class RegionRepresentation:
             targets,
             self.first_stage,
             self.box_loss,
-            size=size,
+            best_anchors=self.best_anchors,
             inside_only=self.inside_only,
             max_crowd=self.max_crowd,
         )

@@ -53,6 +53,7 @@ class RegionTargets(NamedTuple):
         box: tight box of the visible part of each object, xyxy in pixels, float32 [N, 4]; 0 for unused rows.
         category: 1 + index into ``labels.thing_ids``, int64 [N]; 0 for unused rows.
         cut_off: whether a crop cut the object off at its left, top, right and bottom side, bool [N, 4].
+        valid: the part that shows the image and is not padding, xyxy in pixels, float32 [4].
     """
 
     semantic: Tensor
@@ -60,3 +61,4 @@ class RegionTargets(NamedTuple):
     box: Tensor
     category: Tensor
     cut_off: Tensor
+    valid: Tensor

@@ -10,6 +10,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
 from panscape.errors import InvalidArgumentError
+from panscape.models.panoptic_fpn import PUBLISHED as PANOPTIC_FPN
+from panscape.representations.regions import RegionRepresentation
 from panscape.representations.regions.anchors import Anchors
 from panscape.representations.regions.match import match_boxes, sample_boxes
 
@@ -56,33 +58,59 @@ def boxes_of(num, seed):
 
 
 class TestMatch:
-    @pytest.mark.parametrize("best_of_each", [False, True])
+    @pytest.mark.parametrize("best_of_each", [None, "all"])
     @pytest.mark.parametrize("seed", range(5))
     def test_labels_are_torchvisions(self, seed, best_of_each):
         boxes, objects = boxes_of(300, seed), boxes_of(12, seed + 100)
-        expected = Matcher(0.6, 0.3, allow_low_quality_matches=best_of_each)(box_iou(objects, boxes))
+        expected = Matcher(0.6, 0.3, allow_low_quality_matches=best_of_each == "all")(box_iou(objects, boxes))
         matches = match_boxes(boxes, objects, positive=0.6, negative=0.3, best_of_each=best_of_each)
         label = torch.where(expected == Matcher.BELOW_LOW_THRESHOLD, 0, torch.where(expected >= 0, 1, -1))
         assert torch.equal(matches.label, label)
-        if not best_of_each:
+        if best_of_each is None:
             assert torch.equal(matches.object[label == 1], expected[label == 1])
 
-    def test_the_best_box_of_an_object_is_its_own(self):
+    @pytest.mark.parametrize("seed", range(5))
+    def test_one_best_box_is_that_of_a_loop_over_objects(self, seed):
+        boxes, objects = boxes_of(300, seed).round(), boxes_of(30, seed + 100).round()
+        objects[::3, 2:] = objects[::3, :2] + 2  # inside of many boxes
+        iou = box_iou(boxes, objects)
+        best_iou, best = iou.max(dim=1)
+        label = torch.where(best_iou >= 0.6, 1, torch.where(best_iou < 0.3, 0, -1))
+        for number in range(len(objects)):
+            if iou[:, number].max() > 0:
+                box = (iou[:, number] == iou[:, number].max()).nonzero()[0, 0]
+                label[box], best[box] = 1, number
+        matches = match_boxes(boxes, objects, positive=0.6, negative=0.3, best_of_each="one")
+        assert torch.equal(matches.label, label)
+        assert torch.equal(matches.object, best)
+
+    @pytest.mark.parametrize(("published", "fewest", "most"), [(RegionRepresentation(), 1, 1), (PANOPTIC_FPN, 40, 144)])
+    def test_anchors_of_a_small_object(self, published, fewest, most):
+        # 64 + 40 + 40 anchors of three ratios contain an object of 4 x 4 pixels; their areas are equal up to rounding.
+        objects = torch.tensor([[200.0, 200, 204, 204]])
+        anchors = published.anchors.boxes((512, 512))
+        matches = match_boxes(anchors, objects, positive=0.7, negative=0.3, best_of_each=published.best_anchors)
+        assert fewest <= (matches.label == 1).sum() <= most
+
+    @pytest.mark.parametrize("best_of_each", ["one", "all"])
+    def test_the_best_box_of_an_object_is_its_own(self, best_of_each):
         objects = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 12], [90, 90, 99, 99]])
         boxes = torch.tensor([[0.0, 0, 10, 11], [50, 50, 60, 60]])
-        matches = match_boxes(boxes, objects, positive=0.95, negative=0.3, best_of_each=True)
+        matches = match_boxes(boxes, objects, positive=0.95, negative=0.3, best_of_each=best_of_each)
         assert matches.object[0] == 1  # both objects overlap this box most; the last one has it
         assert matches.label.tolist() == [1, 0]  # no box overlaps the third object
 
     def test_without_objects_everything_is_negative(self):
-        matches = match_boxes(boxes_of(5, 0), torch.zeros(0, 4), positive=0.5, negative=0.5, best_of_each=True)
+        matches = match_boxes(boxes_of(5, 0), torch.zeros(0, 4), positive=0.5, negative=0.5, best_of_each="one")
         assert matches.label.tolist() == [0] * 5
 
-    def test_chunks_change_nothing(self, monkeypatch):
-        boxes, objects = boxes_of(50, 3), boxes_of(7, 4)
-        expected = match_boxes(boxes, objects, positive=0.5, negative=0.3, best_of_each=True)
+    @pytest.mark.parametrize("best_of_each", ["one", "all"])
+    def test_chunks_change_nothing(self, monkeypatch, best_of_each):
+        boxes, objects = boxes_of(50, 3).round(), boxes_of(7, 4)
+        objects[::2, 2:] = objects[::2, :2] + 2  # inside of many boxes
+        expected = match_boxes(boxes, objects, positive=0.5, negative=0.3, best_of_each=best_of_each)
         monkeypatch.setattr("panscape.representations.regions.match._CHUNK", 21)
-        chunked = match_boxes(boxes, objects, positive=0.5, negative=0.3, best_of_each=True)
+        chunked = match_boxes(boxes, objects, positive=0.5, negative=0.3, best_of_each=best_of_each)
         assert torch.equal(chunked.object, expected.object)
         assert torch.equal(chunked.label, expected.label)
 

@@ -24,7 +24,8 @@ PREDICTED = torch.tensor([40.0, 16, 88, 52])
 def targets_of(boxes: Tensor, cut_off: Tensor) -> RegionTargets:
     plane = torch.zeros(1, 64, 64, dtype=torch.int64)
     category = torch.ones(1, len(boxes), dtype=torch.int64)
-    return RegionTargets(plane, plane.int(), boxes[None], category, cut_off[None])
+    valid = torch.tensor([[0.0, 0, 64, 64]])
+    return RegionTargets(plane, plane.int(), boxes[None], category, cut_off[None], valid)
 
 
 def outputs_of(regions: Tensor, predicted: Tensor, logit: Tensor) -> RegionOutputs:

@@ -17,7 +17,7 @@ from panscape.representations.regions.propose import (
     select_proposals,
 )
 
-SIZE = (90, 120)
+WINDOW = torch.tensor([0.0, 0, 120, 90])
 
 
 def random_boxes(*shape, seed):
@@ -31,7 +31,7 @@ class TestProposals:
 
     @pytest.mark.parametrize("per_level", [False, True])
     def test_against_torchvisions_nms(self, per_level):
-        boxes = clip_boxes(random_boxes(525, seed=5), SIZE)
+        boxes = clip_boxes(random_boxes(525, seed=5), WINDOW)
         score = torch.rand(525, generator=torch.Generator().manual_seed(6))
         selection = ProposalSelection(before_nms=150, after_nms=60, max_overlap=0.3, per_level=per_level)
         level = torch.repeat_interleave(torch.arange(3), torch.tensor(self.sizes)) if per_level else torch.zeros(525)
@@ -62,7 +62,7 @@ class TestDetections:
     def test_against_torchvisions_postprocessing(self):
         generator = torch.Generator().manual_seed(8)
         prob = (2 * torch.randn(80, 5, generator=generator)).softmax(1)
-        boxes = clip_boxes(random_boxes(80, 4, seed=9), SIZE)
+        boxes = clip_boxes(random_boxes(80, 4, seed=9), WINDOW)
         found = select_detections(prob, boxes, DetectionSelection(0.1, 0.4, 30))
         flat, score = boxes.flatten(0, 1), prob[:, 1:].flatten()
         label = torch.arange(4).repeat(80)

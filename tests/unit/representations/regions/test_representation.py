@@ -139,7 +139,7 @@ class TestLosses:
         category[0, torch.arange(2), things] = 20.0
         semantic = torch.where((targets.semantic - 1)[:, None] == torch.arange(len(SHAPES))[:, None, None], 20.0, -20.0)
         anchors = representation.anchors.boxes(SIZE)
-        matches = match_boxes(anchors, targets.box[0, :2], positive=0.7, negative=0.3, best_of_each=True)
+        matches = match_boxes(anchors, targets.box[0, :2], positive=0.7, negative=0.3, best_of_each="one")
         outputs = outputs._replace(
             objectness=torch.where(matches.label == 1, 20.0, -20.0)[None],
             anchor_offsets=encode_boxes(targets.box[0, :2][matches.object], anchors)[None],
@@ -151,6 +151,22 @@ class TestLosses:
         losses = representation.loss(outputs, targets, SHAPES)
         assert list(losses) == ["objectness", "anchor", "category", "region", "mask", "semantic"]
         assert {name: round(float(loss), 5) for name, loss in losses.items()} == dict.fromkeys(losses, 0.0)
+
+    @pytest.mark.parametrize("flip", [False, True])
+    @pytest.mark.parametrize("inside_only", [True, False])
+    def test_anchors_that_are_not_inside_of_the_image_are_not_trained(self, inside_only, flip):
+        truth = a_map("SS\nSA", {"S": 0, "A": 2}).resize(60, 70).pad(90, 120)
+        targets = encoded(truth.flip() if flip else truth)
+        left, top, right, bottom = targets.valid[0].tolist()
+        assert [left, top, right, bottom] == ([50, 0, 120, 60] if flip else [0, 0, 70, 60])
+        every = StageSampling(10_000, 1.0, 0.5, 0.5)
+        representation = replace(REPRESENTATION, inside_only=inside_only, first_stage=every)
+        outputs = outputs_of(targets)
+        representation.loss(outputs, targets, SHAPES)["objectness"].backward()
+        x0, y0, x1, y1 = representation.anchors.boxes(SIZE).unbind(1)
+        is_inside = (x0 >= left) & (y0 >= top) & (x1 <= right) & (y1 <= bottom)
+        assert 10 < is_inside.sum() < NUM_ANCHORS / 2
+        assert torch.equal(outputs.objectness.grad[0] != 0, is_inside | torch.tensor(not inside_only))
 
     def test_gradients_reach_every_output(self):
         targets = encoded(generated_map(0), generated_map(1))
