@@ -33,9 +33,19 @@ class CropAwareRegionProposalNetwork(RegionProposalNetwork):
         """Remember the cut-off sides of the object of each positive anchor."""
         labels, boxes = super().assign_targets_to_anchors(anchors, targets)
         self.cut_off = torch.cat(
-            [_cut_off_of(box[label == 1], target) for box, label, target in zip(boxes, labels, targets, strict=True)]
+            [
+                target["cut_off"][self._matched(anchor, target)[label == 1]]
+                for anchor, label, target in zip(anchors, labels, targets, strict=True)
+            ]
         )
         return labels, boxes
+
+    def _matched(self, anchors: Tensor, target: dict[str, Tensor]) -> Tensor:
+        """Return the object of each anchor, int64 [A]; only that of a positive anchor has a meaning."""
+        if not len(target["boxes"]):
+            return torch.zeros(len(anchors), dtype=torch.int64, device=anchors.device)
+        index: Tensor = self.proposal_matcher(self.box_similarity(target["boxes"], anchors))
+        return index
 
     def compute_loss(
         self, objectness: Tensor, pred_bbox_deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
@@ -61,13 +71,13 @@ class CropAwareRoIHeads(RoIHeads):
             return super().forward(features, proposals, image_shapes, targets)
         proposals, matched, labels, regression_targets = self.select_training_samples(proposals, targets)
         logits, offsets = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
-        cut_off = torch.cat([target["cut_off"][index] for target, index in zip(targets, matched, strict=True)])
+        cut_off = torch.cat(  # an image without objects has indices, but no positive proposals
+            [t["cut_off"][index[label > 0]] for t, index, label in zip(targets, matched, labels, strict=True)]
+        )
         category, best = torch.cat(labels), torch.cat(regression_targets)
         positive = (category > 0).nonzero()[:, 0]
         own = offsets.view(len(category), -1, 4)[positive, category[positive]]
-        best[positive] = crop_aware_targets(
-            own, best[positive], cut_off[positive], weights=self.box_coder.weights, beta=1 / 9
-        )
+        best[positive] = crop_aware_targets(own, best[positive], cut_off, weights=self.box_coder.weights, beta=1 / 9)
         category_loss, box_loss = fastrcnn_loss(logits, offsets, labels, [best])
         return [], {"loss_classifier": category_loss, "loss_box_reg": box_loss}
 
@@ -76,12 +86,6 @@ def make_crop_aware(model: FasterRCNN) -> None:
     """Give both stages of a Faster R-CNN the crop-aware box loss, in place; its weights stay."""
     model.rpn.__class__ = CropAwareRegionProposalNetwork
     model.roi_heads.__class__ = CropAwareRoIHeads
-
-
-def _cut_off_of(boxes: Tensor, target: dict[str, Tensor]) -> Tensor:
-    """Return the cut-off sides of the objects that have these boxes."""
-    index = (boxes[:, None] == target["boxes"][None]).all(dim=2).int().argmax(dim=1)
-    return target["cut_off"][index]
 
 
 def main() -> None:

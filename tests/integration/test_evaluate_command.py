@@ -58,8 +58,8 @@ def test_tables_and_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     page = Path("report.html").read_text(encoding="utf-8")
     assert f"{speed['images_per_second']:.1f}" in page
     assert speed["conditions"] in page
-    assert "mIoU of the map" in page
-    assert "mIoU of the semantic head" in page
+    assert "map mIoU" in page
+    assert "head mIoU" in page
     assert set(report["panoptic"]["per_category"]) == {c.name for c in LabelSpace.load("camvid")}
 
 

@@ -19,11 +19,15 @@ def load_example(name):
     return module
 
 
+def detector():
+    torch.manual_seed(0)
+    return fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None, num_classes=3, min_size=160)
+
+
 @pytest.fixture(scope="module")
 def losses():
     """Return losses of torchvision's detector by example, for whole and for cut-off objects."""
-    torch.manual_seed(0)
-    model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None, num_classes=3, min_size=160)
+    model = detector()
     images = [torch.rand(3, 160, 160), torch.rand(3, 160, 128)]
     boxes = [torch.tensor([[20.0, 30, 660, 120], [5, 5, 60, 40]]), torch.tensor([[-300.0, -200, 70, 90]])]
     found = {}
@@ -53,3 +57,22 @@ class TestCropAwareFasterRCNN:
             assert aware[name] == ordinary[name]
         for name in ("loss_rpn_box_reg", "loss_box_reg"):
             assert 0 < aware[name] < ordinary[name] - 1e-3
+
+    @pytest.mark.parametrize("counts", [(0, 0), (0, 1), (1, 0)])
+    def test_images_without_objects_have_torchvisions_losses(self, counts):
+        model = detector()
+        images = torch.rand(2, 3, 96, 96)
+        targets = [
+            {
+                "boxes": torch.tensor([[10.0, 10, 70, 60]])[:count],
+                "labels": torch.ones(count, dtype=torch.int64),
+                "cut_off": torch.zeros(count, 4, dtype=torch.bool),
+            }
+            for count in counts
+        ]
+        found = []
+        for change in (lambda model: None, load_example("crop_aware_faster_rcnn").make_crop_aware):
+            change(model)
+            torch.manual_seed(1)
+            found.append(model(list(images), targets))
+        assert found[1] == found[0]

@@ -246,11 +246,20 @@ def test_differences_are_listed_and_leave_the_model_as_it_was(small: Any, tmp_pa
     assert small.normalization == "imagenet"
 
 
-def test_a_part_alone_is_refused(small: Any, tmp_path: Path) -> None:
+def test_missing_and_unknown_parts_are_refused(small: Any, tmp_path: Path) -> None:
     path, content = tmp_path / "seamless.pth", nested(drawn(without_counters(small)))
-    del content["state_dict"]["sem_head"]
+    missing = len(content["state_dict"].pop("roi_head"))
+    content["state_dict"]["depth_head"] = {"w": torch.zeros(3)}
     torch.save(content, path)
-    with pytest.raises(UnreadableFileError, match=r"expected one state dict .* got several, under"):
+    with pytest.raises(CheckpointMismatchError, match=rf"{missing} missing: roi_head.* 1 unused: depth_head\.w"):
+        load_published(small, path)
+
+
+@pytest.mark.parametrize("name", ["rpn_head.conv_obj.bias", "roi_head.fc.bn1.weight"])
+def test_integers_in_place_of_weights_are_refused(small: Any, tmp_path: Path, name: str) -> None:
+    path, state = tmp_path / "seamless.pth", drawn(without_counters(small))
+    torch.save(nested(state | {name: state[name].long()}), path)
+    with pytest.raises(UnreadableFileError, match=rf"of 16, 32 or 64 bits, but {name} is of torch\.int64"):
         load_published(small, path)
 
 

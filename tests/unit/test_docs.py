@@ -35,10 +35,11 @@ from panscape.nn.pisr import PISR
 from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.recipes import list_recipes
 from panscape.recipes.published import PublishedResult, published_results
-from panscape.representations.centers import CenterDecoding, CenterRepresentation
-from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
+from panscape.representations.centers import CENTER_ORACLES, CenterDecoding, CenterRepresentation
+from panscape.representations.dense_boxes import DENSE_BOX_ORACLES, DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.fusion import FusionConfig
 from panscape.representations.regions import (
+    REGION_ORACLES,
     Anchors,
     DetectionSelection,
     ProposalSelection,
@@ -436,3 +437,21 @@ def test_every_row_names_paths_that_exist_and_names_that_are_in_them(page: str) 
         text = "".join((SOURCE / path).read_text(encoding="utf-8") for path in paths if not path.endswith("/"))
         for name in set(codes) - set(paths):
             assert re.search(rf"^ *(?:def|class) {name}\b|^{name}\b.* = ", text, re.MULTILINE), f"{word}: {name}"
+
+
+# Names of oracles
+
+
+@pytest.mark.parametrize(
+    ("oracles", "start", "page"),
+    [
+        (CENTER_ORACLES, "`--oracle` replaces", "training.md"),
+        (DENSE_BOX_ORACLES, "Dense detections have `semantic`", "training.md"),
+        (REGION_ORACLES, "Seamless and\nPanoptic FPN have `semantic`", "training.md"),
+        (DENSE_BOX_ORACLES, "**Oracles.**", "models/dense_detections.md"),
+        (REGION_ORACLES, "**Oracles.**", "models/all_scales.md"),
+    ],
+)
+def test_pages_name_the_oracles(oracles: tuple[str, ...], start: str, page: str) -> None:
+    paragraphs = PAGES[page][PAGES[page].index(start) :].partition("\n#")[0]
+    assert [name for name in oracles if f"`{name}`" not in paragraphs] == []

@@ -86,8 +86,8 @@ class Comparison:
         num_images: number of images in both runs.
         num_only_first: number of images only in the first run, which are ignored.
         num_only_second: likewise for the second run.
-        groups: "PQ", "SQ" and "RQ", "PQ of things" and so on, and "mIoU" of the maps; "mIoU of the semantic head" if
-            both runs have one.
+        groups: "PQ", "SQ" and "RQ", "PQ of things" and so on, and "mIoU", which is "map mIoU" if a run has a semantic
+            head; "head mIoU" if both have one.
         categories: PQ by category.
         types: impact of each error type.
         images: in the order of the first run.
@@ -172,8 +172,8 @@ class Comparison:
             for group in _GROUPS
         }
         panoptic["per_category"] = {name: {"pq": d.to_dict()} for name, d in self.categories.items()}
-        semantics = {"semantic": "mIoU", "semantic_head": "mIoU of the semantic head"}
-        heads = {key: {"mean_iou": plain[name]} for key, name in semantics.items() if name in plain}
+        semantics = {"mIoU": "semantic", "map mIoU": "semantic", "head mIoU": "semantic_head"}
+        heads = {key: {"mean_iou": plain[name]} for name, key in semantics.items() if name in plain}
         return {"panoptic": panoptic, **heads}
 
 
@@ -217,10 +217,11 @@ def compare(
         for i, group in enumerate(_GROUPS)
         for j, measure in enumerate(_MEASURES)
     }
-    groups["mIoU"] = difference("mean_iou")
     of_head = difference("head_mean_iou")
+    has_head = not (math.isnan(of_head.before) and math.isnan(of_head.after))
+    groups["map mIoU" if has_head else "mIoU"] = difference("mean_iou")
     if not math.isnan(of_head.change):
-        groups["mIoU of the semantic head"] = of_head
+        groups["head mIoU"] = of_head
     one, two = names or distinct_names(first.predictions, second.predictions)
     return Comparison(
         first=one,
@@ -281,9 +282,20 @@ def distinct_names(*paths: Path) -> tuple[str, ...]:
 
 
 def summary_rows(runs: Mapping[str, Evaluation]) -> tuple[list[str], dict[str, list[float]]]:
-    """Return the columns of :data:`SUMMARY_COLUMNS` that some run has, and by name of the run its numbers, in 0..1."""
-    rows = {name: summary_row(run.to_dict()) for name, run in runs.items()}
-    columns = [column for column in SUMMARY_COLUMNS if not all(math.isnan(row[column]) for row in rows.values())]
+    """Return the columns of :data:`SUMMARY_COLUMNS` that some run has, and by name of the run its numbers, in 0..1.
+
+    If a run has a semantic head, "map mIoU" and "head mIoU" stand for "mIoU", as it would not be that of one output.
+    """
+    reports = {name: run.to_dict() for name, run in runs.items()}
+    rows = {name: summary_row(report) for name, report in reports.items()}
+    titles = list(SUMMARY_COLUMNS)
+    if any("semantic_head" in report for report in reports.values()):
+        position = titles.index("mIoU")
+        titles[position : position + 1] = ["map mIoU", "head mIoU"]
+        for name, report in reports.items():
+            rows[name]["map mIoU"] = summary_row({"semantic": report.get("semantic")})["mIoU"]
+            rows[name]["head mIoU"] = summary_row({"semantic_head": report.get("semantic_head")})["mIoU"]
+    columns = [title for title in titles if not all(math.isnan(row[title]) for row in rows.values())]
     return columns, {name: [row[column] for column in columns] for name, row in rows.items()}
 
 

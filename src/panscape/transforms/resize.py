@@ -109,7 +109,11 @@ def resize(image: Tensor, truth: PanopticMap, size: Size) -> tuple[Tensor, Panop
     require_pair(image, truth)
     if size == truth.size:
         return image.contiguous(), truth.compact()
-    image = F.interpolate(image[None], tuple(size), mode="bilinear", antialias=True)[0].contiguous()
+    is_one_pixel = tuple(size) == (1, 1)  # of bytes, torch cannot make it: an internal assertion fails
+    values = image[None].float() if is_one_pixel else image[None]
+    image = F.interpolate(values, tuple(size), mode="bilinear", antialias=True)[0].contiguous()
+    if is_one_pixel:
+        image = image.round().to(torch.uint8)
     rows, columns = map(nearest, size, truth.size)
     return image, truth.take(rows, columns).compact()
 

@@ -58,8 +58,8 @@ def load_strict(
     """
     needed = {rename(name): tensor for name, tensor in unique_state_dict(model).items()}
     require_match(shapes_of(needed), shapes_of(found), path, remedy=remedy)
-    for name in needed:
-        _require_usable(name, found[name], path)
+    for name, tensor in needed.items():
+        _require_usable(name, found[name], path, tensor)
     with torch.no_grad():
         for name, tensor in needed.items():
             tensor.copy_(found[name])
@@ -100,11 +100,12 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _require_usable(name: str, tensor: Tensor, path: str | Path) -> None:
+def _require_usable(name: str, tensor: Tensor, path: str | Path, needed: Tensor) -> None:
     """Refuse weights of a training that diverged, as a network with them predicts nonsense without an error."""
-    if tensor.is_complex() or (tensor.is_floating_point() and tensor.itemsize == 1):
+    is_float_where_needed = tensor.is_floating_point() or not needed.is_floating_point()
+    if tensor.is_complex() or not is_float_where_needed or (tensor.is_floating_point() and tensor.itemsize == 1):
         raise UnreadableFileError(
-            path, f"expected weights of 16, 32 or 64 bits, but {name} is of {tensor.dtype}; convert it to float32"
+            path, f"expected floats of 16, 32 or 64 bits, but {name} is of {tensor.dtype}; convert it to float32"
         )
     num_invalid = tensor.numel() - int(tensor.isfinite().sum())
     if num_invalid:
@@ -167,8 +168,8 @@ def load_matching(model: PanopticModel, found: Mapping[str, Tensor], path: Path)
         raise CheckpointMismatchError(
             path, missing=needed, unused=found, remedy="start from a model of the same family or with the same backbone"
         )
-    for source in sources.values():
-        _require_usable(source, found[source], path)
+    for name, source in sources.items():
+        _require_usable(source, found[source], path, needed[name])
     with torch.no_grad():
         for name, source in sources.items():
             needed[name].copy_(found[source])

@@ -1,6 +1,7 @@
 """Comparisons of two runs, and the files they are made from."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from panscape import LabelSpace
 from panscape.cli import main
 from panscape.errors import InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.evaluation.bootstrap import image_sums, small_sample_warning, statistics_of
-from panscape.evaluation.compare import compare
+from panscape.evaluation.compare import compare, summary_rows
 from panscape.evaluation.records import record_of
 from panscape.evaluation.results import SavedEvaluation, read_results, write_results
 from panscape.formats.issues import Issue, IssueKind
@@ -173,7 +174,7 @@ def test_command_prints_a_table(
 def test_semantic_heads_are_compared_where_both_runs_have_one(
     good: SavedEvaluation, bad: SavedEvaluation, tmp_path: Path
 ) -> None:
-    assert "mIoU of the semantic head" not in compare(good, bad).groups
+    assert list(compare(good, bad).groups)[-1] == "mIoU"
 
     def with_head(results: SavedEvaluation, shift: int) -> SavedEvaluation:
         records = []
@@ -184,15 +185,29 @@ def test_semantic_heads_are_compared_where_both_runs_have_one(
         return replace(results, records=tuple(records))
 
     first, second = with_head(good, 4), with_head(bad, 0)
-    assert "mIoU of the semantic head" not in compare(good, second).groups
+    assert list(compare(good, second).groups)[-1] == "map mIoU"
     found = compare(first, second).groups
     metric = SemanticIoU(SHAPES)
     for truth in TRUTHS:
         metric.update(map_of_semantic(truth.semantic(void=0).roll(4, dims=1), SHAPES), truth)
-    head = found["mIoU of the semantic head"]
+    head = found["head mIoU"]
     assert head.before == pytest.approx(metric.compute().mean_iou)
     assert head.after == 1
     assert head.is_more_than_noise
-    assert found["mIoU"].change < 0
+    assert found["map mIoU"].change < 0
     write_results(tmp_path / "head.json", first)
     assert read_results(tmp_path / "head.json").records == first.records
+
+
+def test_a_row_of_runs_names_the_output_of_each_miou(good: SavedEvaluation) -> None:
+    def with_mious(**mious: float) -> SavedEvaluation:
+        return replace(
+            good, summary={"panoptic": {"all": {"pq": 0.5}}} | {k: {"mean_iou": v} for k, v in mious.items()}
+        )
+
+    maps, both = with_mious(semantic=0.25), with_mious(semantic=0.25, semantic_head=0.75)
+    assert summary_rows({"a": maps, "b": maps}) == (["PQ", "mIoU"], {"a": [0.5, 0.25], "b": [0.5, 0.25]})
+    columns, rows = summary_rows({"a": maps, "b": both})
+    assert columns == ["PQ", "map mIoU", "head mIoU"]
+    assert rows["a"] == pytest.approx([0.5, 0.25, math.nan], nan_ok=True)
+    assert rows["b"] == [0.5, 0.25, 0.75]

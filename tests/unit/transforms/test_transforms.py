@@ -129,6 +129,19 @@ def test_resizing_images_is_antialiased_as_in_torchvision() -> None:
         assert torch.equal(resized, oracle.resize(image, list(size), antialias=True))
 
 
+@pytest.mark.parametrize("source", [(96, 128), (1, 2), (2, 1), (300, 1), (1, 300)])
+def test_resizing_to_a_few_pixels(source: tuple[int, int]) -> None:
+    truth = PanopticMap(torch.ones(source, dtype=torch.int32), torch.tensor([0]))
+    column = torch.tensor([0, 100, 255], dtype=torch.uint8)
+    image = column[:, None, None].expand(3, *source)
+    for size in ((1, 1), (1, 2), (2, 1), (1, 250), (250, 1)):
+        resized, smaller = Resize(size)(image, truth, seeded(0))
+        assert torch.equal(resized, column[:, None, None].expand(3, *size))
+        assert smaller.ids.tolist() == torch.ones(size).int().tolist()
+    pixel, _ = Resize((1, 1))(torch.tensor([0, 255], dtype=torch.uint8).expand(3, 1, 2), truth.resize(1, 2), seeded(0))
+    assert pixel.flatten().tolist() == [128] * 3  # rounded, as the others
+
+
 def test_resizing_maps_takes_the_pixel_under_the_middle() -> None:
     truth = a_map("AABBCCDD")
     _, smaller = Resize((1, 4))(painted(truth), truth, seeded(0))

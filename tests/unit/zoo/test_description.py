@@ -110,7 +110,8 @@ def test_texts_that_describe_no_model(tmp_path: Path, text: str) -> None:
             torch.tensor([1.0, float("nan"), float("inf"), 0.0]),
             r"2 of 4 values of semantic\.2\.bias are nan or infinite",
         ),
-        (torch.ones(4).to(torch.float8_e4m3fn), r"expected weights of 16, 32 or 64 bits, but semantic\.2\.bias is of"),
+        (torch.ones(4).to(torch.float8_e4m3fn), r"expected floats of 16, 32 or 64 bits, but semantic\.2\.bias is of"),
+        (torch.ones(4, dtype=torch.int64), r"semantic\.2\.bias is of torch\.int64; convert it to float32"),
     ],
 )
 def test_weights_that_no_training_should_give_are_refused(tmp_path: Path, value: torch.Tensor, message: str) -> None:

@@ -77,10 +77,10 @@ def result(found: ReportData) -> dict[str, Any]:
     places = {"PQ": (0, 0), "PQ of things": (1, 0), "PQ of stuff": (2, 0), "SQ": (0, 1), "RQ": (0, 2)}
     cards = [(name, found.values.groups[0, *at], low.groups[at], high.groups[at]) for name, at in places.items()]
     head = found.values.head_mean_iou[0]
-    title = "mIoU" if math.isnan(head) else "mIoU of the map"
+    title = "mIoU" if math.isnan(head) else "map mIoU"
     cards.append((title, found.values.mean_iou[0], low.mean_iou, high.mean_iou))
     if not math.isnan(head):
-        cards.append(("mIoU of the semantic head", head, low.head_mean_iou, high.head_mean_iou))
+        cards.append(("head mIoU", head, low.head_mean_iou, high.head_mean_iou))
     for title, path in (
         ("PQ†", ("dagger", "all", "pq")),
         ("PC", ("covering", "all", "covering")),

@@ -219,7 +219,12 @@ def _best_length(
     convex_end = torch.where(
         wanted <= size, high, torch.maximum(low, torch.minimum(high, size * size_loss.range.exp()))
     )
-    left, right = low, convex_end
+    # From this length on, the centre's full slope outweighs the size's: the minimum is within the centre's quadratic
+    # range of ``wanted``. So brackets stay short, and the halvings enough, however large the predicted size is.
+    balance, margin = 2 * size_loss.weight / center_loss.weight, 2 * center_loss.range
+    start = torch.maximum(low, torch.minimum(convex_end, wanted - margin))
+    left = torch.where(start >= balance, start, low)
+    right = torch.maximum(low, torch.minimum(convex_end, torch.maximum(wanted + margin, balance)))
     for _ in range(_HALVINGS[size.dtype]):
         middle = (left + right) / 2
         slope = center_loss.slope((middle - wanted) / 2) / 2 + size_loss.slope(middle.log() - log_size) / middle

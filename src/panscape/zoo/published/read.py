@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ _REFUSALS = (
 )
 _MAX_DEPTH = 4  # of keys that lead to a state dict
 _SEAMSEG_PARTS = ("body", "rpn_head", "roi_head", "sem_head")  # seamseg saves the state of each part of its network
+_SEAMSEG_TRAINING = re.compile(r"optimizer|\w+_meter")  # and these beside them
 _TORCH_HEADS = (b"PK", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19")  # its zip archives, and its legacy format
 _PICKLE_HEADS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -39,7 +41,7 @@ _PICKLE_HEADS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     """Read a state dict from a checkpoint, bare or under keys as training frameworks write it.
 
-    Of several, that under "model", "state_dict" or both is taken. Those of seamseg's four parts are joined.
+    Of several, that under "model", "state_dict" or both is taken. Those of the parts of seamseg's network are joined.
 
     Args:
         path: a ``.pkl`` file of NumPy's arrays, as detectron2 publishes weights, a ``.safetensors`` file, or else a
@@ -92,12 +94,15 @@ def _states(content: Any) -> dict[tuple[str, ...], dict[str, Tensor]]:
 
 
 def _joined(states: dict[tuple[str, ...], dict[str, Tensor]]) -> dict[tuple[str, ...], dict[str, Tensor]]:
-    """Return state dicts, those of the parts of seamseg's network as one, under the keys above them."""
-    for keys in states:
-        above = keys[:-1]
-        parts = {part: states.get((*above, part)) for part in _SEAMSEG_PARTS}
-        if all(parts.values()):
-            return {above: {f"{part}.{name}": t for part, state in parts.items() for name, t in (state or {}).items()}}
+    """Return state dicts, those of the parts of seamseg's network as one, under the keys above them.
+
+    Unknown parts are joined as well, and missing ones are not required: the load that follows lists both.
+    """
+    for above in dict.fromkeys(keys[:-1] for keys in states if keys):
+        parts = {keys[len(above) :]: state for keys, state in states.items() if keys[: len(above)] == above}
+        if sum((part,) in parts for part in _SEAMSEG_PARTS) > 1:
+            kept = {keys: state for keys, state in parts.items() if keys and not _SEAMSEG_TRAINING.fullmatch(keys[0])}
+            return {above: {".".join((*keys, name)): t for keys, state in kept.items() for name, t in state.items()}}
     return states
 
 

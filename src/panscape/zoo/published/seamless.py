@@ -74,7 +74,7 @@ def from_seamseg(found: Mapping[str, Tensor], labels: LabelSpace) -> dict[str, T
     """Return the tensors of a checkpoint under their names, with the values that our layers need.
 
     Scales of norms become those of BatchNorm, offsets of boxes get our order, and the categories of the semantic head,
-    of which all stuff is before all things there, that of the label space. Tensors of an unexpected shape stay
+    of which all stuff is before all things there, that of the label space. Tensors of an unexpected shape or type stay
     unchanged.
     """
     position = {category: i for i, category in enumerate((*labels.stuff_ids, *labels.thing_ids))}
@@ -82,7 +82,7 @@ def from_seamseg(found: Mapping[str, Tensor], labels: LabelSpace) -> dict[str, T
     result = dict(found)
     for name, tensor in found.items():
         module, _, leaf = name.rpartition(".")
-        if leaf == "weight" and f"{module}.running_var" in found:
+        if leaf == "weight" and f"{module}.running_var" in found and tensor.is_floating_point():
             result[name] = tensor.abs() + _ABN_EPS
         elif module in ("rpn_head.conv_bbx", "roi_head.roi_bbx") and tensor.ndim and tensor.shape[0] % 4 == 0:
             result[name] = tensor.reshape(-1, 4, *tensor.shape[1:])[:, list(_BOX_ORDER)].reshape(tensor.shape)

@@ -133,6 +133,33 @@ def test_no_admissible_box_has_a_smaller_loss(stage, both):
     assert difference.min() > (-1e-6 if beta else -1e-5)  # the scan is coarser, most at a kink
 
 
+@pytest.mark.parametrize("stage", [FIRST_STAGE, SECOND_STAGE])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-4)])
+def test_the_best_box_is_as_exact_for_huge_predictions(stage, dtype, tolerance):
+    weights, beta = stage
+    scaled = torch.tensor(weights, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(8)
+    low, length, center = torch.rand(3, 200, generator=generator, dtype=torch.float64) * scaled.new_tensor(
+        [[2], [3], [6]]
+    )
+    low, high, center, zero = low - 2, low - 2 + length, center - 3, 0 * center
+    anchors = torch.stack([zero - 0.5, zero - 0.5, zero + 0.5, zero + 0.5], dim=1)
+    visible = torch.stack([low, zero - 0.5, high, zero + 0.5], dim=1)
+    cut_off = torch.tensor([False, False, True, False]).expand(200, 4)
+    losses = []
+    for log_size in (5, 11, 20, 59):
+        offsets = torch.stack([center, zero, zero + log_size, zero], dim=1) * scaled
+        targets = encode_boxes(visible, anchors) * scaled
+        targets = crop_aware_targets(offsets, targets, cut_off, weights=weights, beta=beta, dtype=dtype)
+        losses.append(F.smooth_l1_loss(offsets, targets, reduction="none", beta=beta).sum(1))
+    expected = scanned(center, zero + 5, low, high, cut_off[:, 0], cut_off[:, 2], weights[0], weights[2], beta)
+    assert (losses[0] - expected).min() > -1e-4  # the scan is coarser
+    assert (losses[0] - expected).max() < tolerance
+    for log_size, loss in zip((11, 20, 59), losses[1:], strict=True):
+        # So far from the best box, the loss of the size is linear, and the best box the same.
+        assert (loss - losses[0] - weights[2] * (log_size - 5)).abs().max() < tolerance
+
+
 def test_float32_is_close():
     offsets, anchors, visible, cut_off = problems(4000, seed=7)
     ordinary = encode_boxes(visible, anchors)

@@ -246,7 +246,16 @@ def test_an_archive_that_holds_a_checkpoint_must_be_unpacked(tmp_path: Path) -> 
 def test_the_parts_of_seamseg_are_one_state_dict(tmp_path: Path) -> None:
     tensor = torch.ones(2)
     parts = {part: {"x.weight": tensor} for part in ("sem_head", "body", "rpn_head", "roi_head")}
-    content = {"config": "[general]", "state_dict": parts | {"loss_meter": {"sum": tensor}}}
-    torch.save(content, tmp_path / "weights.tar")
-    names = list(read_checkpoint(tmp_path / "weights.tar"))
-    assert names == ["body.x.weight", "rpn_head.x.weight", "roi_head.x.weight", "sem_head.x.weight"]
+    training = {
+        "loss_meter": {"sum": tensor},
+        "optimizer": {"state": {0: {"momentum_buffer": tensor}}, "param_groups": [{"lr": 0.1}]},
+    }
+    content = {"config": "[general]", "state_dict": parts | training}
+    path = tmp_path / "weights.tar"
+    torch.save(content, path)
+    assert list(read_checkpoint(path)) == [f"{part}.x.weight" for part in parts]
+    # Others are kept, missing ones not required: the load that follows reports both.
+    others = {"depth_head": {"w": tensor}, "more": {"a": {"b": tensor}}}
+    del parts["roi_head"]
+    torch.save({"state_dict": parts | others | training}, path)
+    assert set(read_checkpoint(path)) == {*(f"{part}.x.weight" for part in parts), "depth_head.w", "more.a.b"}
