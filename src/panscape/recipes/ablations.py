@@ -4,9 +4,9 @@
 ``town_relations_...`` Table 5 and Figure 9 of PISR, and ``town_scales_...`` Table 1 of panoptic segmentation at all
 scales: crops have a quarter of an image's pixels, a tenth of the objects is longer than a crop, and whole images are
 reduced to 0.4 of their size, times 0.8 to 1.25 (crops: times 0.5 to 2). Recipes differ only in their networks, losses
-and crops, and rows of one table only in the property they are named after. ``town_boxes_light`` is ours, for comparison with ``town_boxes_mask_loss``. The small networks are
-explained in :mod:`panscape.recipes.bundled`. docs/recipes.md has the commands of the results in docs/performance.md,
-which were measured after fewer steps than are the default here.
+and crops, and rows of one table only in the property they are named after. ``town_boxes_light`` is ours, for comparison
+with ``town_boxes_mask_loss``. The small networks are explained in :mod:`panscape.recipes.bundled`. docs/recipes.md has
+the commands of the results in docs/performance.md, which were measured after fewer steps than are the default here.
 """
 
 from __future__ import annotations
