@@ -114,11 +114,21 @@ def decode_logits(logits: Sequence[Tensor], anchors: Tensor, strides: Sequence[i
     Raises:
         InvalidArgumentError: the channels are not those of these anchors.
     """
-    flat = flatten_logits(logits, anchors.shape[1]).float()
     cell = cells([(level.shape[-2], level.shape[-1]) for level in logits], anchors.float(), strides)
-    centers = (flat[..., :2].sigmoid() + cell[:, :2]) * cell[:, 2:3]
-    half = 0.5 * cell[:, 3:] * flat[..., 2:4].clamp(max=_LARGEST_EXPONENT).exp()
-    prob = flat[..., 4:].sigmoid()
+    return decode_cells(flatten_logits(logits, anchors.shape[1]), cell)
+
+
+def decode_cells(logits: Tensor, cell: Tensor) -> YoloBoxes:
+    """Return boxes and probabilities from flat logits; see :func:`decode_logits`.
+
+    Args:
+        logits: see :func:`flatten_logits`, float [..., N, 5 + C].
+        cell: see :func:`cells`, float [N, 5].
+    """
+    logits = logits.float()
+    centers = (logits[..., :2].sigmoid() + cell[:, :2]) * cell[:, 2:3]
+    half = 0.5 * cell[:, 3:] * logits[..., 2:4].clamp(max=_LARGEST_EXPONENT).exp()
+    prob = logits[..., 4:].sigmoid()
     return YoloBoxes(torch.cat([centers - half, centers + half], dim=-1), prob[..., 0], prob[..., 1:])
 
 
