@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from panscape.errors import InvalidArgumentError
+from panscape.nn.darknet import Darknet
 from panscape.nn.pyramid_pooling import Pyramid, PyramidConv, PyramidPooling
 from panscape.nn.semantic_heads import MultiFeatureHead, SingleFeatureHead, TopDownHead, resized
 
@@ -172,6 +173,17 @@ def test_pooled_maps_are_normed_means_of_cells() -> None:
     means = pyramid.features.unflatten(3, (3, 8)).unflatten(2, (3, 4)).mean((3, 5))
     torch.testing.assert_close(pyramid.pooled[2], torch.relu(norm(conv(means))).detach(), atol=1e-5, rtol=1e-5)
     assert pyramid.concatenated().shape == (2, module.pyramid_channels, 12, 24)
+
+
+@pytest.mark.parametrize("numbers", [(5, 12, 37, 62), (5, 6, 13, 38)])
+def test_both_sets_of_features_fit_every_head(numbers: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    body = Darknet((4, 8, 16, 32, 64), (1, 1, 1, 1, 1)).eval()
+    with torch.inference_mode():
+        maps = list(body.layers(torch.rand(1, 3, 32, 64), numbers).values())
+        for head in HEADS.values():
+            module = head([body.layer_channels[n] for n in numbers], 5).eval()
+            assert module(maps).shape == (1, 5, 32 // module.stride, 64 // module.stride)
 
 
 def test_features_that_shrink_are_averaged() -> None:
