@@ -34,8 +34,7 @@ class Darknet(nn.Module):
         depths: residual blocks of the stages.
         negative_slope: slope of the activations below 0: :data:`DARKNET_SLOPE`, or :data:`TIMM_SLOPE` for timm's
             weights. With the other slope, weights give wrong features.
-        name: name for messages.
-        weights_name: timm's name of the network whose weights fit; None if there is none.
+        name: name of the network, "darknet53" if timm's weights fit.
 
     Attributes:
         layer_channels: channels by number of layer, of the layers that :meth:`layers` returns.
@@ -49,7 +48,6 @@ class Darknet(nn.Module):
         *,
         negative_slope: float = DARKNET_SLOPE,
         name: str = "darknet53",
-        weights_name: str | None = "darknet53",
     ) -> None:
         super().__init__()
         import timm
@@ -65,7 +63,7 @@ class Darknet(nn.Module):
         )
         self.stem, self.stages = cast(nn.Module, net.stem), cast(nn.Sequential, net.stages)
         self.negative_slope = negative_slope
-        self.name, self.weights_name = name, weights_name
+        self.name, self.weights_name = name, name if name == "darknet53" else None
         self.channels = cast("tuple[int, int, int, int]", tuple(channels[1:]))
         self.strides = (4, 8, 16, 32)
         self.layer_channels = {layer: c for pair, c in zip(_LAYERS, channels, strict=True) for layer in pair}

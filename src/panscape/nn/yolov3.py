@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from panscape.errors import InvalidArgumentError
 from panscape.nn.darknet import DARKNET_SLOPE, Darknet
 from panscape.ops.letterbox import Letterbox
 from panscape.ops.yolo_boxes import ANCHORS, YoloDetections, decode_logits, select_detections
+
+_STRIDE = 32
 
 
 class YoloHead(nn.Module):
@@ -122,7 +125,14 @@ class YoloV3(nn.Module):
 
         Returns:
             Boxes in pixels of the image, clipped to it.
+
+        Raises:
+            InvalidArgumentError: the image is not float [3, H, W], or a side of ``size`` is no multiple of 32.
         """
+        if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
+            raise InvalidArgumentError(f"expected an image as float [3, H, W], got {image.dtype} {list(image.shape)}")
+        if size[0] % _STRIDE or size[1] % _STRIDE:
+            raise InvalidArgumentError(f"expected an input size of multiples of {_STRIDE} pixels, got {size}")
         letterbox = Letterbox.of((image.shape[-2], image.shape[-1]), size)
         boxes, objectness, category_prob = decode_logits(self(letterbox.apply(image)[None]), self.anchors)
         return select_detections(

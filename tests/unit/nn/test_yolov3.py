@@ -83,6 +83,14 @@ def test_multiply_adds_of_the_published_network() -> None:
     torch.testing.assert_close(found * areas / 640**2, published, rtol=0, atol=0.06)
 
 
+def test_images_of_other_types_and_sizes_of_no_whole_cells_are_refused() -> None:
+    model = YoloV3(2, Darknet(NARROW, (1,) * 5)).eval()
+    with pytest.raises(InvalidArgumentError, match=r"as float \[3, H, W\], got torch.uint8 \[3, 9, 9\]"):
+        model.detect(torch.zeros(3, 9, 9, dtype=torch.uint8))
+    with pytest.raises(InvalidArgumentError, match=r"multiples of 32 pixels, got \(64, 100\)"):
+        model.detect(torch.zeros(3, 9, 9), size=(64, 100))
+
+
 def test_detections_equal_those_of_a_second_implementation() -> None:
     model = YoloV3(4, Darknet(NARROW)).eval()
     fill(model)

@@ -5,6 +5,7 @@ Files of YOLOv3 (``yolov3.weights``) and of its body alone (``darknet53.conv.74`
 
 from __future__ import annotations
 
+import copy
 import re
 import struct
 from pathlib import Path
@@ -17,10 +18,13 @@ from torch import Tensor, nn
 from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.input_files import require_file
+from panscape.models import PanopticModel
 from panscape.nn.darknet import DARKNET_SLOPE, Darknet
 from panscape.nn.yolov3 import YoloHead
+from panscape.zoo.transfer import unique_state_dict
 
 _NAMED = re.compile(r".+(\.weights|\.conv\.\d+)")
+_NORMALIZATION = "unit"
 _VERSION = struct.Struct("<3i")
 _LONGEST_VERSION = 1000  # larger numbers flag transposed layers, which these networks lack, or another kind of file
 
@@ -121,15 +125,19 @@ def darknet_tensors(*parts: nn.Module) -> list[Tensor]:
 
 def load_darknet(
     weights: DarknetWeights, body: Darknet, head: YoloHead | None = None, *, with_predictors: bool = True
-) -> None:
+) -> list[Tensor]:
     """Copy a file's weights into a network, which stays unchanged unless all of them fit.
 
     Args:
         weights: the file.
         body: the body.
-        head: the layers after it, for files of the whole detector; None for those of the body alone.
+        head: the layers after it, for files of the whole detector; None for those of the body alone, whose classifier
+            is ignored.
         with_predictors: False leaves the layers unchanged whose shape depends on the number of categories, so that a
             network for other categories can start from the others.
+
+    Returns:
+        The network's tensors that were copied.
 
     Raises:
         UnreadableFileError: bytes are missing or left over, or values are not finite.
@@ -150,15 +158,19 @@ def load_darknet(
         per_row = head.num_anchors * (5 + head.num_categories)
         for i in skipped:
             sizes[i] = sizes[i] // per_row * head.num_anchors * (5 + categories)
-    difference = len(weights.values) - sum(sizes)
-    if difference:
+    values = weights.values
+    difference = len(values) - sum(sizes)
+    if head is None and difference == _classifier_size(body):
+        values = values[: sum(sizes)]
+    elif difference:
         raise UnreadableFileError(weights.path, _mismatch(weights, difference, sum(sizes), body, head))
-    if not weights.values.isfinite().all():
+    if not values.isfinite().all():
         raise UnreadableFileError(weights.path, "expected finite values, got nan or infinite ones; download it again")
     with torch.no_grad():
-        for i, part in enumerate(torch.split(weights.values, sizes)):
+        for i, part in enumerate(torch.split(values, sizes)):
             if i not in skipped:
                 tensors[i].copy_(part.reshape(tensors[i].shape))
+    return [tensor for i, tensor in enumerate(tensors) if i not in skipped]
 
 
 def num_categories(weights: DarknetWeights, body: Darknet, head: YoloHead) -> int:
@@ -200,6 +212,64 @@ def write_darknet(
         file.write(_VERSION.pack(*header[:3]) + header.seen_format.pack(header.seen))
         for tensor in darknet_tensors(*filter(None, (body, head))):
             file.write(tensor.detach().cpu().float().numpy().astype("<f4", copy=False).tobytes())
+
+
+def fill_from_darknet(model: PanopticModel, path: Path, *, with_predictors: bool | None = True) -> list[Tensor]:
+    """Copy a file's weights into a model's backbone, and those of a whole detector also into its head.
+
+    Args:
+        model: the model, with a Darknet as backbone, built for Darknet's weights.
+        path: the file.
+        with_predictors: see :func:`load_darknet`; None leaves them unchanged if the file has other categories.
+
+    Returns:
+        The model's tensors that were copied.
+
+    Raises:
+        UnreadableFileError: see :func:`load_darknet`.
+        InvalidArgumentError: the model has another backbone, or other activations or another input normalisation.
+    """
+    weights = read_darknet(path)
+    bodies = [module for module in model.modules() if isinstance(module, Darknet)]
+    head = next((module for module in model.modules() if isinstance(module, YoloHead)), None)
+    if not bodies:
+        raise InvalidArgumentError(
+            f"expected a model on Darknet-53 for {path}, got {type(model).__name__} on another backbone; build it with "
+            'the backbone "darknet53"'
+        )
+    if model.normalization != _NORMALIZATION:
+        raise InvalidArgumentError(
+            f'expected a model with normalization "{_NORMALIZATION}" for {path}, got one with '
+            f"{model.normalization!r}; build it for Darknet's weights"
+        )
+    size = sum(tensor.numel() for tensor in darknet_tensors(bodies[0]))
+    if len(weights.values) in (size, size + _classifier_size(bodies[0])):
+        head = None
+    if head is not None and with_predictors is None:
+        with_predictors = num_categories(weights, bodies[0], head) == head.num_categories
+    return [
+        tensor for body in bodies for tensor in load_darknet(weights, body, head, with_predictors=bool(with_predictors))
+    ]
+
+
+def darknet_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:
+    """Return a file's tensors under the names of the model that training will start with them.
+
+    Args:
+        path: the file.
+        start_of: the model; if it has other categories than the file, the layers for them are left out.
+
+    Raises:
+        PanscapeError: as :func:`fill_from_darknet`.
+    """
+    model = copy.deepcopy(start_of)
+    filled = {id(tensor) for tensor in fill_from_darknet(model, path, with_predictors=None)}
+    return {name: tensor.detach() for name, tensor in unique_state_dict(model).items() if id(tensor) in filled}
+
+
+def _classifier_size(body: Darknet) -> int:
+    """Return the number of values of the classifier of ImageNet's 1000 categories, the last layer of its files."""
+    return 1000 * (body.channels[-1] + 1)
 
 
 def _sizes(body: Darknet, head: YoloHead) -> tuple[int, int]:

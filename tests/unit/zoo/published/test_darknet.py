@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from color_model import ColorModel
 from darknet_reference import fill, layers, weights_file
 from torch import Tensor
 
+import panscape
+from panscape import zoo
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.nn.darknet import Darknet
 from panscape.nn.frozen_batch_norm import freeze_batch_norms
@@ -142,3 +145,48 @@ def test_darknets_weights_need_darknets_slope(tmp_path: Path) -> None:
 def test_names_of_files() -> None:
     names = ["yolov3.weights", "darknet53.conv.74", "conv.74", "model.pth", "weights"]
     assert [is_darknet_file(Path(name)) for name in names] == [True, True, False, False, False]
+
+
+class Panoptic(ColorModel):
+    """A model with the parts of YOLOv3 inside."""
+
+    def __init__(self, detector: YoloV3, normalization: str = "unit") -> None:
+        super().__init__()
+        self.backbone, self.detector = detector.body, detector.head
+        self.set_input_normalization(normalization)
+
+
+def test_a_model_takes_the_backbone_or_the_whole_detector(tmp_path: Path) -> None:
+    source = a_detector()
+    whole, body, classifier = (tmp_path / name for name in ("a.weights", "a.conv.74", "classifier.weights"))
+    write_darknet(whole, source.body, source.head)
+    write_darknet(body, source.body)
+    classifier.write_bytes(body.read_bytes() + bytes(4 * 1000 * 65))
+    for path in (body, classifier):
+        model = Panoptic(a_detector(seed=1))
+        before = values_of(model.detector)
+        assert panscape.load_published(model, path) is model
+        assert torch.equal(values_of(model.backbone), values_of(source.body))
+        assert torch.equal(values_of(model.detector), before)
+    panscape.load_published(model, whole)
+    assert torch.equal(values_of(model), values_of(source))
+    with pytest.raises(UnreadableFileError, match="it is of 3 categories; build the network with as many"):
+        panscape.load_published(Panoptic(a_detector(4)), whole)
+    with pytest.raises(InvalidArgumentError, match=r'normalization "unit" for .*, got one with .imagenet.; build'):
+        panscape.load_published(Panoptic(a_detector(), "imagenet"), whole)
+    with pytest.raises(InvalidArgumentError, match=r"expected a model on Darknet-53 .*got ColorModel on another"):
+        panscape.load_published(ColorModel(), whole)
+    with pytest.raises(InvalidArgumentError, match="expected a complete panoptic network, got Darknet's weights"):
+        panscape.load(whole)
+
+
+def test_a_training_for_other_categories_starts_from_all_other_layers(tmp_path: Path) -> None:
+    source, model = a_detector(), Panoptic(a_detector(4, seed=1))
+    write_darknet(tmp_path / "a.weights", source.body, source.head)
+    report = zoo.load_partial(model, tmp_path / "a.weights")
+    new = {f"detector.strides.{i}.predictor.{leaf}" for i in range(3) for leaf in ("weight", "bias")}
+    names = {name for name, _ in model.named_parameters()}
+    assert names - report.names == new
+    assert torch.equal(values_of(model.backbone), values_of(source.body))
+    same = zoo.load_partial(Panoptic(a_detector(seed=1)), tmp_path / "a.weights")
+    assert names <= same.names
