@@ -34,6 +34,7 @@ from panscape.representations.masked_boxes.mask_targets import (
     sample_mask_boxes,
     sum_of_mask_loss,
 )
+from panscape.representations.masked_boxes.panels import draw_panels
 from panscape.representations.masked_boxes.types import MaskedBoxOutputs
 from panscape.representations.regions.decode import detect_regions
 from panscape.representations.regions.encode import encode_regions
@@ -213,6 +214,13 @@ class MaskedBoxRepresentation:
         segment = sample_at_cells(targets.segment[0], boxes, outputs.masks.shape[-1])
         true = torch.where(segment == matched[:, None, None] + 1, SURE, -SURE)
         return outputs._replace(masks=torch.where(matched[:, None, None] >= 0, true, outputs.masks[0])[None])
+
+    def visualize(self, outputs: MaskedBoxOutputs, size: tuple[int, int], labels: LabelSpace) -> dict[str, Tensor]:
+        """Visualise outputs; see :func:`panscape.representations.masked_boxes.panels.draw_panels`."""
+        padded = self.padded_size(outputs)
+        return draw_panels(
+            outputs, ImageGeometry.of(size, padded_size=padded), self.cells(padded), labels, self.decoding
+        )
 
     def padded_size(self, outputs: MaskedBoxOutputs) -> tuple[int, int]:
         """Return the height and width of the padded input of these outputs."""

@@ -22,6 +22,7 @@ from panscape.representations.masked_boxes import (
     MaskSampling,
 )
 from panscape.representations.regions import RegionTargets
+from panscape.visualize import PANEL_TITLES
 
 SIZE = (64, 96)
 NUM_ANCHORS = 3 * (8 * 12 + 4 * 6 + 2 * 3)
@@ -230,3 +231,29 @@ def test_cells_follow_the_order_of_flat_logits() -> None:
     assert cells[0].tolist() == [0, 0, 8, 10, 13]
     assert cells[4].tolist() == [1, 0, 8, 16, 30]
     assert cells[-1].tolist() == [2, 1, 32, 373, 326]
+
+
+def test_panels_show_boxes_planes_and_masks() -> None:
+    outputs = boxes_of([10, 10, 30, 20], [50, 30, 80, 60])
+    detector, semantic = torch.full((1, NUM_ANCHORS, 7), -9.0), torch.full((1, 4, 16, 24), -9.0)
+    semantic[:, 0], semantic[:, 2, 2:5] = 0, 9
+    detector[0, 3 * 96 + 3 * (6 + 2) + 1, 4] = 9  # second row and third column of stride 16
+    outputs = outputs._replace(
+        detector=detector,
+        semantic=semantic,
+        mask_score=torch.tensor([[0.9, 0.2]]),
+        mask_category=torch.zeros(1, 2).long(),
+    )
+    panels = SMALL_STUFF.visualize(outputs, (60, 90), SHAPES)
+    assert list(panels) == ["semantic", "objectness", "detections", "class_planes", "masks"]
+    assert set(panels) <= set(PANEL_TITLES)
+    assert all((image.shape, image.dtype) == ((3, 60, 90), torch.uint8) for image in panels.values())
+    lit = panels["objectness"].sum(0) > 0.5 * panels["objectness"].sum(0).max()
+    assert lit.nonzero().amin(0).tolist() == [16, 32]
+    assert lit.nonzero().amax(0).tolist() == [31, 47]
+    assert panels["detections"][:, 10, 15].tolist() == [255] * 3
+    assert panels["detections"][:, 30, 60].tolist() == [140] * 3
+    for name in ("class_planes", "masks"):  # the second box is not sure enough
+        lit = panels[name].sum(0) > 300
+        assert lit.nonzero().amin(0).tolist() == [10, 10]
+        assert lit.nonzero().amax(0).tolist() == [19, 29]
