@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.nn.darknet import DARKNET_SLOPE, Darknet
+from panscape.ops.boxes import has_area
 from panscape.ops.letterbox import Letterbox
 from panscape.ops.yolo_boxes import ANCHORS, YoloDetections, decode_logits, select_detections
 
@@ -124,7 +125,7 @@ class YoloV3(nn.Module):
             one_category: likewise.
 
         Returns:
-            Boxes in pixels of the image, clipped to it.
+            Boxes in pixels of the image, clipped to it; those outside are left out.
 
         Raises:
             InvalidArgumentError: the image is not float [3, H, W], or a side of ``size`` is no multiple of 32.
@@ -135,8 +136,8 @@ class YoloV3(nn.Module):
             raise InvalidArgumentError(f"expected an input size of multiples of {_STRIDE} pixels, got {size}")
         letterbox = Letterbox.of((image.shape[-2], image.shape[-1]), size)
         boxes, objectness, category_prob = decode_logits(self(letterbox.apply(image)[None]), self.anchors)
-        return select_detections(
-            letterbox.undo(boxes[0]),
+        found = select_detections(
+            boxes[0],
             objectness[0],
             category_prob[0],
             min_score=min_score,
@@ -144,6 +145,10 @@ class YoloV3(nn.Module):
             max_detections=max_detections,
             one_category=one_category,
         )
+        # Clipped after NMS, as in Darknet, whose overlaps are those of whole boxes.
+        clipped = letterbox.undo(found.boxes)
+        is_inside = has_area(clipped)
+        return YoloDetections(*(part[is_inside] for part in found._replace(boxes=clipped)))
 
 
 class _Stride(nn.Module):

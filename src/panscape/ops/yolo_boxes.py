@@ -156,7 +156,7 @@ def select_detections(
     all_scores = objectness[:, None] * category_prob
     row, category = ((all_scores > min_score) & has_area(boxes)[:, None]).nonzero(as_tuple=True)
     score = all_scores[row, category]
-    kept = nms(boxes[row], score, max_overlap, category)
+    kept = nms(boxes[row].detach(), score.detach(), max_overlap, category)
     if one_category:
         same_box = row[kept][:, None] == row[kept]
         kept = kept[~same_box.tril(-1).any(dim=1)]

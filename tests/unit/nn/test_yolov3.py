@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from panscape.errors import InvalidArgumentError
 from panscape.nn.darknet import Darknet
 from panscape.nn.yolov3 import YoloV3
+from panscape.ops.yolo_boxes import ANCHORS
 from panscape.zoo.published.darknet import darknet_tensors
 
 NARROW = (4, 8, 16, 32, 64)
@@ -111,3 +112,16 @@ def test_detections_equal_those_of_a_second_implementation() -> None:
     expected = torch.minimum(corners.clamp(min=0), torch.tensor([40.0, 30, 40, 30]))
     torch.testing.assert_close(found.boxes[0], expected, rtol=1e-3, atol=1e-2)
     assert found.category[0].item() == category
+
+
+def test_detections_are_clipped_after_nms_and_those_in_the_grey_left_out() -> None:
+    model = YoloV3(1, Darknet(NARROW, (1,) * 5)).eval()
+    logits = [torch.full((1, 18, 64 // s, 64 // s), -20.0) for s in (8, 16, 32)]
+    # An image of 32 rows in the middle of 64: one box in the grey above, and two whose parts in the image are similar.
+    for anchor, row, height in ((0, 0, 8.0), (1, 3, 30.0), (2, 4, 100.0)):
+        sizes = torch.tensor(ANCHORS[0][anchor])
+        exponents = (torch.tensor([30.0, height]) / sizes).log()
+        logits[0][0, 6 * anchor : 6 * anchor + 6, row, 4] = torch.tensor([0, 0, *exponents, 5 - anchor, 20])
+    model.forward = lambda _: logits  # type: ignore[method-assign]
+    found = model.detect(torch.zeros(3, 32, 64), size=(64, 64))
+    torch.testing.assert_close(found.boxes, torch.tensor([[21.0, 0, 51, 27], [21, 0, 51, 32]]))

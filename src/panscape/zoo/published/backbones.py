@@ -76,9 +76,9 @@ def load_backbone(model: PanopticModel, found: Mapping[str, Tensor], path: Path)
     # detectron2's DeepLab and Panoptic-DeepLab use RGB with ImageNet's mean and standard deviation. Darknet-53 also has
     # weights of Darknet, for other pixels.
     if (_is_detectron2(found) or _DARKNET_STEM in found) and model.normalization != "imagenet":
+        remedy = "build it without compat" if _is_detectron2(found) else "build it for timm's weights"
         raise InvalidArgumentError(
-            f'expected a model with normalization "imagenet" for {path}, got one with '
-            f"{model.normalization!r}; build it without compat"
+            f'expected a model with normalization "imagenet" for {path}, got one with {model.normalization!r}; {remedy}'
         )
     if not model.backbones:
         raise InvalidArgumentError(f"expected a model with a backbone to load {path}, got {type(model).__name__}")

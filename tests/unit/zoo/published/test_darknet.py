@@ -155,6 +155,10 @@ class Panoptic(ColorModel):
         self.backbone, self.detector = detector.body, detector.head
         self.set_input_normalization(normalization)
 
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        return ("backbone",)
+
 
 def test_a_model_takes_the_backbone_or_the_whole_detector(tmp_path: Path) -> None:
     source = a_detector()
@@ -190,3 +194,16 @@ def test_a_training_for_other_categories_starts_from_all_other_layers(tmp_path: 
     assert torch.equal(values_of(model.backbone), values_of(source.body))
     same = zoo.load_partial(Panoptic(a_detector(seed=1)), tmp_path / "a.weights")
     assert names <= same.names
+
+
+def test_timms_weights_fill_a_backbone_for_them_only(tmp_path: Path) -> None:
+    source = a_detector(seed=2).body
+    content = {**source.state_dict(), "head.fc.weight": torch.zeros(1000, 64), "head.fc.bias": torch.zeros(1000)}
+    torch.save(content, tmp_path / "timm.pth")
+    model = Panoptic(a_detector(slope=0.01), "imagenet")
+    panscape.load_published(model, tmp_path / "timm.pth")
+    assert torch.equal(values_of(model.backbone), values_of(source))
+    with pytest.raises(InvalidArgumentError, match=r'normalization "imagenet" for .*timm\.pth, got one with .unit.'):
+        panscape.load_published(Panoptic(a_detector(slope=0.01)), tmp_path / "timm.pth")
+    with pytest.raises(InvalidArgumentError, match=r"slope 0\.01 for timm's weights in .*timm\.pth, got 0\.1 for Dark"):
+        panscape.load_published(Panoptic(a_detector(), "imagenet"), tmp_path / "timm.pth")
