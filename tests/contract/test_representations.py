@@ -23,6 +23,12 @@ from panscape.representations.dense_boxes import (
 )
 from panscape.representations.dense_boxes.locations import Pyramid, level_sizes
 from panscape.representations.fusion import FusionConfig
+from panscape.representations.masked_boxes import (
+    MASKED_BOX_ORACLES,
+    MaskedBoxDecoding,
+    MaskedBoxOutputs,
+    MaskedBoxRepresentation,
+)
 from panscape.representations.regions import REGION_ORACLES, RegionDecoding, RegionOutputs, RegionRepresentation
 
 
@@ -133,6 +139,24 @@ def regions_round_trip(truth: PanopticMap, cells: int = 256) -> PanopticMap:
     return representation.decode_with_truth(nonsense, truth, REGION_ORACLES, SHAPES)
 
 
+def masked_boxes_round_trip(truth: PanopticMap, cells: int = 256) -> PanopticMap:
+    """Encode, convert the targets to perfect boxes, masks and semantic outputs, and decode; see regions."""
+    height, width = (side // 4 for side in padded_size(truth.size, 32))
+    g = torch.Generator().manual_seed(0)
+    nonsense = MaskedBoxOutputs(
+        torch.randn(1, len(SHAPES), height, width, generator=g),
+        torch.zeros(()),
+        torch.rand(1, 3, 4, generator=g).cumsum(2) * 20,
+        torch.zeros(1, 3, dtype=torch.int64),
+        *torch.rand(2, 1, 3, generator=g),
+        torch.zeros(1, 3, cells, cells),
+    )
+    representation = MaskedBoxRepresentation(
+        decoding=MaskedBoxDecoding(fusion=FusionConfig(max_overlap=1.0, stuff_area=1))
+    )
+    return representation.decode_with_truth(nonsense, truth, MASKED_BOX_ORACLES, SHAPES)
+
+
 class Law(NamedTuple):
     """A round trip and the maps for which it must be exact; exceptions are pinned by separate tests."""
 
@@ -144,6 +168,7 @@ LAWS = {
     "centers": Law(centers_round_trip, _centroids_apart),
     "dense boxes": Law(boxes_round_trip, _boxes_tell_objects_apart),
     "regions": Law(regions_round_trip, lambda truth: max(truth.size) <= 128),
+    "masked boxes": Law(masked_boxes_round_trip, lambda truth: max(truth.size) <= 128),
 }
 
 

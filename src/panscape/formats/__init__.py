@@ -13,6 +13,7 @@ from panscape.formats.coco import decode_coco as decode_coco
 from panscape.formats.coco import encode_coco as encode_coco
 from panscape.formats.coco import labels_from_coco as labels_from_coco
 from panscape.formats.coco import parse_coco_segments as parse_coco_segments
+from panscape.formats.coco_boxes import encode_coco_boxes as encode_coco_boxes
 from panscape.formats.coco_files import CocoPanopticWriter as CocoPanopticWriter
 from panscape.formats.coco_files import load_coco as load_coco
 from panscape.formats.coco_files import load_coco_png as load_coco_png

@@ -50,6 +50,8 @@ INPUT_NORMALIZATIONS: Mapping[str, InputNormalization] = {
     "msra": InputNormalization((123.675 / 255, 116.28 / 255, 103.53 / 255), (1 / 255, 1 / 255, 1 / 255), is_bgr=True),
     # The means of Mapillary Vistas, which seamseg uses for all datasets.
     "vistas": InputNormalization((0.41738699, 0.45732192, 0.46886091), (0.25685097, 0.26509955, 0.29067996)),
+    # Darknet's: pixels in 0..1.
+    "unit": InputNormalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 """The input normalisations by name, see :attr:`PanopticModel.normalization`."""
 

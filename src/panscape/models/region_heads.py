@@ -189,8 +189,7 @@ class RegionHeads(nn.Module):
         """
         objectness, anchor_offsets = self.proposals(levels)
         anchors = representation.anchors.boxes(size, objectness.device)
-        valid = anchors.new_tensor([0, 0, image_size[1], image_size[0]])
-        window = valid if targets is None else targets.valid[:, None]
+        window = image_size if targets is None else targets.valid[:, None]
         boxes = clip_boxes(decode_boxes(anchor_offsets.detach().float(), anchors), window)
         numbers = representation.anchors.num_per_level(size)
         proposed = [
@@ -209,7 +208,7 @@ class RegionHeads(nn.Module):
         regions = _stacked(proposed, num_regions)
         category, region_offsets = self.classify(levels, regions, size)
         if targets is None:
-            found = _detections(category, region_offsets, regions, valid, representation)
+            found = _detections(category, region_offsets, regions, image_size, representation)
         else:
             found = _positives(proposed, targets, representation)
         mask_boxes, thing, score = (_stacked([one[i] for one in found], num_masks) for i in range(3))
@@ -292,12 +291,12 @@ def _scattered(values: Tensor, rows: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _detections(
-    category: Tensor, offsets: Tensor, regions: Tensor, valid: Tensor, representation: RegionRepresentation
+    category: Tensor, offsets: Tensor, regions: Tensor, size: tuple[int, int], representation: RegionRepresentation
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     found = []
     for logits, offset, boxes in zip(category.detach().float(), offsets.detach().float(), regions, strict=True):
         rows = has_area(boxes)
-        refined = clip_boxes(decode_boxes(offset[rows], boxes[rows, None], SECOND_STAGE_WEIGHTS), valid)
+        refined = clip_boxes(decode_boxes(offset[rows], boxes[rows, None], SECOND_STAGE_WEIGHTS), size)
         found.append(tuple(select_detections(logits[rows].softmax(dim=1), refined, representation.detections)))
     return found  # type: ignore[return-value]
 

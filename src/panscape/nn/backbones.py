@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError, UnknownNameError
+from panscape.nn.darknet import TIMM_SLOPE, Darknet
 
 STRIDES = (4, 8, 16, 32)
 _STRIDES_TO_16 = (4, 8, 16, 16)
@@ -235,6 +236,11 @@ _RESIDUAL = {  # name: (channels, depths)
     "residual_s": ((32, 64, 128, 192), (1, 2, 2, 2)),
 }
 
+_DARKNET: Mapping[str, Mapping[str, Any]] = {
+    "darknet53": {},
+    # Ours, for training from scratch.
+    "darknet_xs": {"channels": (16, 32, 48, 64, 96), "depths": (1, 1, 2, 2, 1)},
+}
 
 # ResNets with a stem of three 3x3 convolutions of 64, 64 and 128 channels in place of one of 7x7, as in DeepLab. Each
 # maps to timm's network without that stem, and to timm's network with the stem and weights (Gluon's, not detectron2's
@@ -263,6 +269,7 @@ def create_backbone(
         name: ``residual_xs`` or ``residual_s`` (ours); ``resnet52`` or ``resnet103``, which are timm's resnet50 and
             resnet101 with DeepLab's stem, as in detectron2; or any timm model with features at strides 4, 8, 16 and 32.
             HRNets return their four branches as they are, without the additional layers of their classifiers.
+            ``darknet53`` and the small ``darknet_xs`` are :class:`~panscape.nn.darknet.Darknet`.
         pretrained: load timm's ImageNet weights, which are downloaded once; an error if there are none. Those of
             ``resnet52`` and ``resnet103`` are Gluon's ``resnet50s.gluon_in1k`` and ``resnet101s.gluon_in1k``.
         after_relu: take features after the last ReLU of their stage instead of before it. Names and values of weights
@@ -271,7 +278,7 @@ def create_backbone(
             (DeepLab's "multi-grid"). 16 is only for ResNets and ours. Names and shapes of weights are the same either
             way.
         negative_slope: slope of the activations below 0, for networks with leaky ReLUs; other networks than ResNets
-            keep their activations.
+            and Darknets keep their activations. 0 is timm's slope for Darknets, which its weights need.
 
     Raises:
         UnknownNameError: the name is neither ours nor timm's.
@@ -285,7 +292,10 @@ def create_backbone(
         if pretrained:
             raise InvalidArgumentError(f"{name} has no pretrained weights; use pretrained=False or a timm backbone")
         return cast(Backbone, ResidualBackbone(*_RESIDUAL[name], after_relu=after_relu, strides=strides))
-    backbone = _from_timm(name, after_relu, output_stride, strides, negative_slope)
+    if name in _DARKNET and output_stride == 32:
+        backbone: nn.Module = Darknet(**_DARKNET[name], name=name, negative_slope=negative_slope or TIMM_SLOPE)
+    else:
+        backbone = _from_timm(name, after_relu, output_stride, strides, negative_slope)
     if pretrained:
         from panscape.nn.pretrained import load_pretrained
 
@@ -303,7 +313,7 @@ def _from_timm(
     options: dict[str, Any] = {"stem_type": "deep", "stem_width": 64} if name in _DEEP_STEM else {}
     asked, (name, weights_name) = name, _DEEP_STEM.get(name, (name, name))
     if not timm.is_model(name):
-        raise UnknownNameError("backbone", name, [*_RESIDUAL, *_DEEP_STEM, *timm.list_models()])
+        raise UnknownNameError("backbone", name, [*_RESIDUAL, *_DARKNET, *_DEEP_STEM, *timm.list_models()])
     if output_stride != 32:
         entry: Any = timm.model_entrypoint(name)
         if entry.__module__ != "timm.models.resnet":

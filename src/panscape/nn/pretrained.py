@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError
 from panscape.hub import hub_address, hub_file
 from panscape.nn.backbones import ResNetFeatures, TimmFeatures
+from panscape.nn.darknet import TIMM_SLOPE, Darknet
 from panscape.weights_file import read_tensors
 
 _COUNTER = ".num_batches_tracked"
@@ -120,17 +121,22 @@ def fill_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: Path) 
         path: path of their file, for messages.
 
     Raises:
-        InvalidArgumentError: the backbone is not one of timm's.
+        InvalidArgumentError: the backbone is not one of timm's, or has activations for the weights of others.
         CheckpointMismatchError: names or shapes differ; all differences are listed.
     """
-    if not isinstance(backbone, (ResNetFeatures, TimmFeatures)):
+    if not isinstance(backbone, (ResNetFeatures, TimmFeatures, Darknet)):
         raise InvalidArgumentError(
             f"expected a timm backbone for the weights in {path}, got a {type(backbone).__name__}, for which there are "
             "no published weights; use a timm backbone"
         )
+    if isinstance(backbone, Darknet) and backbone.negative_slope != TIMM_SLOPE:
+        raise InvalidArgumentError(
+            f"expected activations of slope {TIMM_SLOPE} for timm's weights in {path}, got {backbone.negative_slope:g} "
+            f"for Darknet's; pass a file of Darknet's weights, or build the model with negative_slope={TIMM_SLOPE}"
+        )
     source: Mapping[str, Tensor]
-    if isinstance(backbone, ResNetFeatures):
-        source, needed = _without_classifier(found, ("fc",)), backbone.state_dict(keep_vars=True)
+    if isinstance(backbone, (ResNetFeatures, Darknet)):
+        source, needed = _without_classifier(found, ("fc", "head.fc")), backbone.state_dict(keep_vars=True)
         _require_same(needed, source, path, backbone.name)
     else:
         source, needed = _by_timm(backbone, found, path), backbone.net.state_dict(keep_vars=True)

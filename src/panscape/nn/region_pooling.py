@@ -71,16 +71,28 @@ def pool_regions(
     pooled = levels[0].new_zeros(boxes.shape[0], levels[0].shape[1], num_cells, num_cells)
     for number, (features, stride) in enumerate(zip(levels, strides, strict=True)):
         rows = (level == number).nonzero()[:, 0]
-        pooled[rows] = _align(features, stride, boxes[rows], image[rows], num_cells)
+        pooled[rows] = align_regions(features, stride, boxes[rows], image[rows], num_cells)
     return pooled.to(dtype)
 
 
-def _align(features: Tensor, stride: int, boxes: Tensor, image: Tensor, num_cells: int) -> Tensor:
+def align_regions(
+    features: Tensor, stride: int, boxes: Tensor, image: Tensor, num_cells: int, num_samples: int = -1
+) -> Tensor:
+    """Return the means of cells of each box by RoIAlign, aligned, float [N, C, num_cells, num_cells].
+
+    Args:
+        features: float [B, C, h, w].
+        stride: pixels of the input for one row or column of the features.
+        boxes: xyxy in pixels of the input, float [N, 4].
+        image: index of each box's image in the batch, int64 [N].
+        num_cells: cells along each side.
+        num_samples: values along each side of a cell; -1 for as many as the cell has rows or columns of features.
+    """
     from torchvision import ops
 
     roi_align: Any = ops.roi_align
     rois = torch.cat([image[:, None].to(features.dtype), boxes.to(features.dtype)], dim=1)
-    return cast(Tensor, roi_align(features, rois, num_cells, 1 / stride, sampling_ratio=-1, aligned=True))
+    return cast(Tensor, roi_align(features, rois, num_cells, 1 / stride, num_samples, aligned=True))
 
 
 def _sample(

@@ -19,8 +19,15 @@ def has_area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
 
 
-def clip_boxes(boxes: Tensor, window: Tensor) -> Tensor:
-    """Return boxes [..., 4] clipped to windows [..., 4], xyxy, whose shape is broadcast."""
+def clip_boxes(boxes: Tensor, window: Tensor | tuple[int, int]) -> Tensor:
+    """Return boxes clipped to an image or to windows in it, float [..., 4].
+
+    Args:
+        boxes: xyxy, float [..., 4].
+        window: height and width of the image; or windows, xyxy, [..., 4], whose shape is broadcast.
+    """
+    if isinstance(window, tuple):
+        window = boxes.new_tensor([0, 0, window[1], window[0]])
     low, high = window[..., :2], window[..., 2:]
     return torch.minimum(torch.maximum(boxes, torch.cat([low, low], dim=-1)), torch.cat([high, high], dim=-1))
 

@@ -68,10 +68,11 @@ def fuse_instances(
     semantic: Tensor,
     labels: LabelSpace,
     fusion: FusionConfig,
+    priority: Tensor | None = None,
 ) -> PanopticMap:
-    """Merge objects by descending score into a map, and fill the remaining pixels with stuff.
+    """Merge objects by descending priority into a map, and fill the remaining pixels with stuff.
 
-    Objects of equal score are merged in the given order.
+    Objects of equal priority are merged in the given order.
 
     Args:
         windows: masks of P objects, which may overlap.
@@ -81,16 +82,18 @@ def fuse_instances(
             only where no object is.
         labels: label space, which defines things and stuff.
         fusion: fusion rules.
+        priority: of each object, float32 [P]; None for the score.
 
     Returns:
         A map of the size of ``semantic``, on its device, with the labels. First the stuff by category with score 1,
-        then the objects by descending score; segments without pixels are omitted.
+        then the objects by descending priority; segments without pixels are omitted.
 
     Raises:
         InvalidArgumentError: the arguments contradict each other, or a value is out of range.
     """
-    _check(windows, category, score, semantic, labels)
-    order = score.sort(descending=True, stable=True).indices
+    priority = score if priority is None else priority
+    _check(windows, category, score, priority, semantic, labels)
+    order = priority.sort(descending=True, stable=True).indices
     order = order[score[order] >= fusion.min_score]
     is_thing = torch.tensor([c.is_thing for c in labels], device=semantic.device)
     stuff_area = fusion.smallest_stuff((semantic.shape[0], semantic.shape[1]))
@@ -103,9 +106,15 @@ def fuse_instances(
     )
 
 
-def _check(windows: CroppedMasks, category: Tensor, score: Tensor, semantic: Tensor, labels: LabelSpace) -> None:
+def _check(
+    windows: CroppedMasks, category: Tensor, score: Tensor, priority: Tensor, semantic: Tensor, labels: LabelSpace
+) -> None:
     """Check that the arguments match each other."""
-    for name, part, dtype in (("category", category, torch.int64), ("score", score, torch.float32)):
+    for name, part, dtype in (
+        ("category", category, torch.int64),
+        ("score", score, torch.float32),
+        ("priority", priority, torch.float32),
+    ):
         if part.dtype != dtype or list(part.shape) != [len(windows)]:
             raise InvalidArgumentError(
                 f"expected {name} as {dtype} [{len(windows)}], one for each mask, got {part.dtype} {list(part.shape)}"

@@ -16,6 +16,7 @@ from panscape.labels import LabelSpace
 from panscape.nn.pretrained import BackboneWeights, load_pretrained, weights_of
 from panscape.training.config import ModelOptions
 from panscape.zoo.published.backbones import load_backbone
+from panscape.zoo.published.darknet import fill_from_darknet, is_darknet_file
 from panscape.zoo.published.read import read_checkpoint
 from panscape.zoo.transfer import unique_state_dict
 
@@ -93,7 +94,10 @@ class WeightInitializer:
         if self._file is None:
             load_pretrained(self._backbones())
         else:
-            load_backbone(self.model, read_checkpoint(self._file), self._file)
+            if is_darknet_file(self._file):
+                fill_from_darknet(self.model, self._file, with_predictors=None)
+            else:
+                load_backbone(self.model, read_checkpoint(self._file), self._file)
             _logger.info("backbone from %s", self._file)
         with torch.no_grad():
             for name, tensor in unique_state_dict(self.model).items():

@@ -22,6 +22,7 @@ from panscape.models import PanopticModel
 from panscape.weights_file import read_header, read_tensors
 from panscape.zoo.checkpoints import CHECKPOINTS_IN_RUN, load_newest, saved_steps
 from panscape.zoo.description import build_described, describe_model
+from panscape.zoo.published.darknet import is_darknet_file
 from panscape.zoo.transfer import LoadReport, load_matching, load_strict, shapes_of, unique_state_dict, unique_tensors
 
 _logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
         InvalidArgumentError: ``name_or_path`` is empty, or neither text nor a path; or a published checkpoint has
             another number of categories than the label space.
     """
-    if to_path(name_or_path, "a model's name or path").suffix in _PUBLISHED_ENDINGS:
+    if _is_published(name_or_path):
         from panscape.zoo.published.load import create_published
 
         return create_published(name_or_path, labels)
@@ -124,7 +125,7 @@ def load_partial(model: PanopticModel, name_or_path: str | os.PathLike[str]) -> 
         UnreadableFileError: the file is missing or damaged.
         CheckpointMismatchError: no tensor matches.
     """
-    if to_path(name_or_path, "a model's name or path").suffix in _PUBLISHED_ENDINGS:
+    if _is_published(name_or_path):
         from panscape.zoo.published.load import published_state
 
         return load_matching(model, published_state(Path(name_or_path), model), Path(name_or_path))
@@ -143,7 +144,7 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
         UnknownNameError: no bundled model has this name.
         UnreadableFileError: the file is missing or damaged.
     """
-    if to_path(name_or_path, "a model's name or path").suffix in _PUBLISHED_ENDINGS:
+    if _is_published(name_or_path):
         return {}  # a published checkpoint has none
     return _card(_open(name_or_path))
 
@@ -151,6 +152,11 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
 def list_weights() -> list[WeightsInfo]:
     """Return the bundled models."""
     return [WeightsInfo(p.stem, p, _card(_from_file(p))) for p in sorted(_BUNDLED.glob("*.safetensors"))]
+
+
+def _is_published(name_or_path: str | os.PathLike[str]) -> bool:
+    path = to_path(name_or_path, "a model's name or path")
+    return path.suffix in _PUBLISHED_ENDINGS or is_darknet_file(path)
 
 
 class _Saved(NamedTuple):

@@ -44,7 +44,7 @@ def test_features_after_relu_are_those_after_the_last_relu(name: str) -> None:
             assert torch.equal(torch.relu(x), y)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "mobilenetv3_small_050", "residual_xs", "residual_s"])
+@pytest.mark.parametrize("name", ["resnet50", "mobilenetv3_small_050", "residual_xs", "residual_s", "darknet_xs"])
 def test_features_come_at_strides_4_to_32(name: str) -> None:
     backbone = create_backbone(name)
     features = backbone(torch.randn(2, 3, 64, 96))

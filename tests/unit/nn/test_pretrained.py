@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models.cspnet import model_cfgs
 from torch import Tensor, nn
 
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError
 from panscape.nn.backbones import create_backbone
+from panscape.nn.darknet import TIMM_SLOPE, Darknet
 from panscape.nn.frozen_batch_norm import freeze_batch_norms
 from panscape.nn.pretrained import BackboneWeights, fill_backbone, load_pretrained, weights_of
 
@@ -64,6 +67,26 @@ def test_a_filled_backbone_computes_what_the_published_network_does(name: str, p
     for mine, theirs in zip(features, reference[-4:], strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
     assert all(tensor == 7 for n, tensor in ours.state_dict().items() if n.endswith("num_batches_tracked"))
+
+
+def test_timms_weights_of_darknet_need_timms_slope() -> None:
+    published: Any = model_cfgs["darknet53"]
+    stem, stages = replace(published.stem, out_chs=4), replace(published.stages, out_chs=(8, 8, 16, 16, 24))
+    whole = timm.create_model("darknet53", stem=stem, stages=stages).eval()
+    state = random_state(whole)
+    ours = Darknet((8, 8, 16, 16, 24), negative_slope=TIMM_SLOPE).eval()
+    fill_backbone(ours, state, FILE)
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        reference = whole.forward_intermediates(images, intermediates_only=True)
+        for mine, theirs in zip(ours(images), reference[-4:], strict=True):
+            assert torch.equal(mine, theirs)
+    with pytest.raises(InvalidArgumentError, match=r"slope 0\.01 for timm's weights in .*, got 0\.1 for Darknet's"):
+        fill_backbone(Darknet((8, 8, 16, 16, 24)), state, FILE)
+    with torch.device("meta"):
+        assert weights_of(backbone("darknet53")).name == "darknet53.c2ns_in1k"
+    with pytest.raises(InvalidArgumentError, match="darknet_xs has no pretrained weights"):
+        weights_of(backbone("darknet_xs"))
 
 
 def test_copies_and_fixed_norms_take_weights_too(tmp_path: Path) -> None:

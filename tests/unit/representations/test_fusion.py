@@ -33,6 +33,21 @@ def test_the_surer_object_is_on_top():
     assert torch.equal(result.score, torch.tensor([0.9, 0.6]))
 
 
+def test_priority_decides_who_is_on_top_and_the_score_who_stays():
+    masks, category, score = drawn("####..", "..####", "######"), torch.tensor([DISC, BOX, BOX]), [0.6, 0.9, 0.4]
+    result = fuse_instances(
+        CroppedMasks.from_masks(masks),
+        category,
+        torch.tensor(score),
+        torch.full((1, 6), DISC),
+        SHAPES,
+        RULES,
+        torch.tensor([0.8, 0.7, 1.0]),
+    )
+    assert result.equals(a_map("AAAABB", {"A": DISC, "B": BOX}))
+    assert torch.equal(result.score, torch.tensor([0.6, 0.9]))
+
+
 def test_of_equally_sure_objects_the_first_one_is_on_top():
     result = fused(["####..", "..####"], [0.6, 0.6], [DISC, BOX])
     assert result.ids.tolist() == [[1, 1, 1, 1, 2, 2]]

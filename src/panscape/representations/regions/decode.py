@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -47,8 +47,21 @@ class RegionDecoding:
         check_fields(self)
 
 
+class MaskOutputs(Protocol):
+    """Boxes with masks among the outputs of a network, see :class:`RegionOutputs`."""
+
+    @property
+    def mask_boxes(self) -> Tensor: ...  # noqa: D102
+    @property
+    def mask_category(self) -> Tensor: ...  # noqa: D102
+    @property
+    def mask_score(self) -> Tensor: ...  # noqa: D102
+    @property
+    def masks(self) -> Tensor: ...  # noqa: D102
+
+
 def detect_regions(
-    outputs: RegionOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace, decoding: RegionDecoding
+    outputs: MaskOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace, mask_threshold: float
 ) -> list[Detections]:
     """Return the objects of each image before fusion, with masks of the image's own size.
 
@@ -56,7 +69,7 @@ def detect_regions(
         outputs: of a batch.
         geometries: sizes of each image.
         labels: label space, which defines the things.
-        decoding: decoding options.
+        mask_threshold: minimum probability of a pixel of a mask, 0.5..1.
 
     Raises:
         InvalidArgumentError: the number of geometries differs from the number of images.
@@ -77,7 +90,7 @@ def detect_regions(
             outputs.masks[b, rows].detach().float().sigmoid(),
             boxes[rows] * scale[[1, 0, 1, 0]],
             geometry.size,
-            decoding.mask_threshold,
+            mask_threshold,
         )
         score = outputs.mask_score[b, rows].detach().float().nan_to_num(0).clamp(0, 1)
         found.append(Detections(masks, things[outputs.mask_category[b, rows]], score))
@@ -96,7 +109,7 @@ def decode_regions(
 
     Arguments and errors are those of :func:`detect_regions` and :func:`semantic_at_image_size`.
     """
-    detections = detect_regions(outputs, geometries, labels, decoding)
+    detections = detect_regions(outputs, geometries, labels, decoding.mask_threshold)
     semantic = semantic_at_image_size(outputs.semantic, geometries, labels, decoding.fusion, merge_things=merge_things)
     return [
         fuse_instances(one.masks, one.category, one.score, category, labels, decoding.fusion)

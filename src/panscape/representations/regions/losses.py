@@ -180,15 +180,33 @@ def sum_of_mask_loss(
         rows = has_area(boxes[b]).nonzero()[:, 0]
         matches = match_regions(boxes[b, rows], objects.box, sampling)
         rows, matched = rows[matches.label == 1], matches.object[matches.label == 1]
-        segment, semantic = (
-            sample_at_cells(plane, boxes[b, rows], masks.shape[-1])
-            for plane in (targets.segment[b], targets.semantic[b])
+        cost, num_cells = sum_over_cells(
+            masks[b, rows], boxes[b, rows], matched, targets.segment[b], targets.semantic[b]
         )
-        is_object = segment == matched[:, None, None] + 1
-        is_known = (semantic > 0).to(masks.dtype)
-        cost = F.binary_cross_entropy_with_logits(masks[b, rows], is_object.to(masks.dtype), is_known, reduction="sum")
-        total, num = total + cost, num + is_known.sum()
+        total, num = total + cost, num + num_cells
     return total, num
+
+
+def sum_over_cells(
+    masks: Tensor, boxes: Tensor, matched: Tensor, segment: Tensor, semantic: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Sum the binary cross entropy of masks of one image, see :func:`sum_of_mask_loss`.
+
+    Args:
+        masks: logits, float [N, M, M].
+        boxes: of the masks, float [N, 4].
+        matched: the object of each, int64 [N].
+        segment: see :class:`RegionTargets`, int32 [H, W].
+        semantic: see :class:`RegionTargets`, int64 [H, W].
+
+    Returns:
+        The sum, and the number of cells that count.
+    """
+    at_cells, known = (sample_at_cells(plane, boxes, masks.shape[-1]) for plane in (segment, semantic))
+    is_object = at_cells == matched[:, None, None] + 1
+    is_known = (known > 0).to(masks.dtype)
+    cost = F.binary_cross_entropy_with_logits(masks, is_object.to(masks.dtype), is_known, reduction="sum")
+    return cost, is_known.sum()
 
 
 def sample_regions(

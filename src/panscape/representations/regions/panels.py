@@ -73,7 +73,7 @@ def draw_panels(
     draw_boxes(images["detections"], boxes[has_area(boxes) & ~is_sure], _LIKELY)
     draw_boxes(images["detections"], boxes[is_sure], _SURE)
     prob = outputs.masks[0].float().sigmoid()[is_sure]
-    images["masks"] = draw_heatmap(_most_probable(prob, boxes[is_sure], size))
+    images["masks"] = draw_heatmap(most_probable_mask(prob, boxes[is_sure], size))
     return images
 
 
@@ -173,7 +173,7 @@ def _best_objectness(
     return best
 
 
-def _most_probable(prob: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def most_probable_mask(prob: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the largest probability of any mask at every pixel, in steps that pasting resolves, [H, W]."""
     heat = torch.zeros(size)
     for step in range(10, 21):  # a pixel's mask at a threshold t is that of the probabilities above t

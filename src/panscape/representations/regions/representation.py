@@ -33,19 +33,16 @@ from panscape.representations.regions.losses import (
     BoxLoss,
     StageSampling,
     first_stage_loss,
-    objects_of,
-    sample_at_cells,
     second_stage_loss,
     sum_of_mask_loss,
 )
 from panscape.representations.regions.match import BestOfEach
+from panscape.representations.regions.oracles import perfect_masks, perfect_semantic
 from panscape.representations.regions.propose import DetectionSelection, ProposalSelection
 from panscape.representations.regions.types import RegionOutputs, RegionTargets
 
 REGION_ORACLES = ("semantic", "regions")
 """The parts that :meth:`RegionRepresentation.decode_with_truth` can replace."""
-
-_SURE = 20.0  # a logit whose probability rounds to 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +191,7 @@ class RegionRepresentation:
         self, outputs: RegionOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace
     ) -> list[Detections]:
         """Return the objects before fusion; see :func:`panscape.representations.regions.decode.detect_regions`."""
-        return detect_regions(outputs, self._padded(outputs, geometries), labels, self.decoding)
+        return detect_regions(outputs, self._padded(outputs, geometries), labels, self.decoding.mask_threshold)
 
     def decode_with_truth(
         self, outputs: RegionOutputs, truth: PanopticMap, parts: Collection[str], labels: LabelSpace
@@ -213,20 +210,15 @@ class RegionRepresentation:
         targets = encode_regions(truth.to("cpu"), labels, truth.size, max(1, len(truth)))
         targets = RegionTargets(*(t.to(device)[None] for t in targets))
         if "regions" in parts:
-            outputs = perfect_regions(outputs, targets)
+            outputs = outputs._replace(**perfect_masks(targets, outputs.masks.shape[-1]))
         if "semantic" in parts:
             categories = semantic_categories(outputs.semantic, labels, merge_things=self.merge_things)
-            semantic = F.interpolate(outputs.semantic.float(), size=padded_size, mode="bilinear", align_corners=False)[
-                ..., : truth.size[0], : truth.size[1]
-            ]
-            padded_size = truth.size
-            known = targets.semantic[:, None] - 1
+            known = targets.semantic - 1
             is_thing = torch.isin(known, torch.tensor(labels.thing_ids, device=device))
             if self.merge_things:
                 known = torch.where(is_thing, categories[0], known)
-            perfect = torch.where(known == categories[:, None, None], _SURE, -_SURE)
-            semantic = torch.where(known >= 0, perfect, semantic)
-            outputs = outputs._replace(semantic=semantic)
+            outputs = outputs._replace(semantic=perfect_semantic(outputs.semantic, padded_size, known, categories))
+            padded_size = truth.size
         geometry = ImageGeometry.of(truth.size, padded_size=padded_size)
         return decode_regions(outputs, [geometry], labels, self.decoding, merge_things=self.merge_things)[0]
 
@@ -237,22 +229,3 @@ class RegionRepresentation:
 
     def _padded(self, outputs: RegionOutputs, geometries: Sequence[ImageGeometry]) -> list[ImageGeometry]:
         return [geometry.padded_to(self.padded_size(outputs)) for geometry in geometries]
-
-
-def perfect_regions(outputs: RegionOutputs, targets: RegionTargets) -> RegionOutputs:
-    """Return outputs of one image whose masks are those of its objects, with certainty.
-
-    Args:
-        outputs: a batch of one; defines the number of cells of masks.
-        targets: a batch of one.
-    """
-    (objects,) = objects_of(targets)
-    segment = sample_at_cells(targets.segment[0], objects.box, outputs.masks.shape[-1])
-    number = torch.arange(1, len(objects.box) + 1, device=segment.device)
-    masks = torch.where(segment == number[:, None, None], _SURE, -_SURE)
-    return outputs._replace(
-        mask_boxes=objects.box[None],
-        mask_category=objects.category[None] - 1,
-        mask_score=torch.ones_like(objects.box[None, :, 0]),
-        masks=masks[None],
-    )

@@ -26,10 +26,13 @@ _STEMS = {
 }
 _BLOCK = re.compile(r"res([2-5])\.(\d+)\.(conv[123]|shortcut)(\.norm)?")
 
+_DARKNET_STEM = "stem.conv1.conv.weight"
+
 
 def is_backbone(found: Mapping[str, Tensor]) -> bool:
     """Return whether a checkpoint has the names of a ResNet alone, or of another classification network in timm."""
-    return _is_detectron2(found) or "conv1.weight" in found or "conv1.0.weight" in found or "conv_stem.weight" in found
+    stems = ("conv1.weight", "conv1.0.weight", "conv_stem.weight", _DARKNET_STEM)
+    return _is_detectron2(found) or any(stem in found for stem in stems)
 
 
 def backbone_state(found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -66,15 +69,16 @@ def load_backbone(model: PanopticModel, found: Mapping[str, Tensor], path: Path)
     Raises:
         UnreadableFileError: see :func:`backbone_state`.
         InvalidArgumentError: no published weights exist for the model's backbone, or the model has another input
-            normalisation than detectron2's files.
+            normalisation than detectron2's files and timm's of Darknet-53.
         CheckpointMismatchError: names or shapes differ; all differences are listed.
     """
     state = backbone_state(found, path)
-    # Its configurations of DeepLab and Panoptic-DeepLab use RGB with ImageNet's mean and standard deviation.
-    if _is_detectron2(found) and model.normalization != "imagenet":
+    # detectron2's DeepLab and Panoptic-DeepLab use RGB with ImageNet's mean and standard deviation. Darknet-53 also has
+    # weights of Darknet, for other pixels.
+    if (_is_detectron2(found) or _DARKNET_STEM in found) and model.normalization != "imagenet":
+        remedy = "build it without compat" if _is_detectron2(found) else "build it for timm's weights"
         raise InvalidArgumentError(
-            f'expected a model with normalization "imagenet" for {path}, got one with '
-            f"{model.normalization!r}; build it without compat"
+            f'expected a model with normalization "imagenet" for {path}, got one with {model.normalization!r}; {remedy}'
         )
     if not model.backbones:
         raise InvalidArgumentError(f"expected a model with a backbone to load {path}, got {type(model).__name__}")

@@ -22,6 +22,7 @@ from panscape.models.seamless import Seamless
 from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.nn.backbones import ResNetFeatures
 from panscape.zoo.published.backbones import backbone_state, is_backbone, load_backbone
+from panscape.zoo.published.darknet import darknet_state, fill_from_darknet, is_darknet_file
 from panscape.zoo.published.dense_detections import dense_detections_key, use_released_normalization
 from panscape.zoo.published.detectron2 import without_pixel_statistics
 from panscape.zoo.published.identify import PublishedNetwork, identify, num_things_of
@@ -73,7 +74,9 @@ def load_published(model: PanopticModel, path: str | os.PathLike[str]) -> Panopt
         path: a ``.pth`` file, seamseg's ``.tar``, or detectron2's ``.pkl``; only tensors or arrays and plain containers
             are unpickled. For networks of two stages and Panoptic-DeepLab, the norms' counters of training steps may
             all be missing; they become 0. Files of backbones alone are those of timm's and torchvision's classification
-            networks (``.pth``, ``.safetensors``), and detectron2's ``R-52.pkl`` and ``R-103.pkl``.
+            networks (``.pth``, ``.safetensors``), and detectron2's ``R-52.pkl`` and ``R-103.pkl``. Darknet's
+            ``yolov3.weights`` fills the backbone and the detector of a model for its weights, and
+            ``darknet53.conv.74`` the backbone alone.
 
     Raises:
         UnreadableFileError: the file is missing, is not a checkpoint, contains more than tensors, or is from a network
@@ -82,7 +85,10 @@ def load_published(model: PanopticModel, path: str | os.PathLike[str]) -> Panopt
         InvalidArgumentError: no published layout is known for this model.
     """
     path = to_path(path)
-    _load(model, read_checkpoint(path), path)
+    if is_darknet_file(path):
+        fill_from_darknet(model, path)
+    else:
+        _load(model, read_checkpoint(path), path)
     return model.eval()
 
 
@@ -161,6 +167,11 @@ def create_published(
         UnknownNameError: no model or label space has this name.
     """
     path = to_path(path)
+    if is_darknet_file(path):
+        raise InvalidArgumentError(
+            f"expected a complete panoptic network, got Darknet's weights of a detector or a backbone in {path}; load "
+            "them into a model with panscape.load_published, or train with --init-from FILE"
+        )
     found = read_checkpoint(path)
     network = identify(found, path)
     space, sizes = _label_space(network, labels, path)
@@ -188,6 +199,8 @@ def published_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:
         UnreadableFileError: see :func:`create_published`.
         CheckpointMismatchError: keys or shapes differ from the published ones.
     """
+    if is_darknet_file(path):
+        return darknet_state(path, start_of)
     found = read_checkpoint(path)
     if is_backbone(found) or _is_caffe2(found):
         return {f"backbone.{name}": tensor for name, tensor in backbone_state(found, path).items()}

@@ -23,7 +23,7 @@ from panscape.representations.regions import (
 from panscape.representations.regions.decode import decode_regions, semantic_at_image_size
 from panscape.representations.regions.losses import is_mostly_ignored, sample_at_cells, sample_regions
 from panscape.representations.regions.match import match_boxes
-from panscape.representations.regions.representation import perfect_regions
+from panscape.representations.regions.oracles import perfect_masks
 
 SIZE = (96, 128)
 REPRESENTATION = RegionRepresentation(
@@ -68,7 +68,7 @@ def encoded(*maps: PanopticMap, representation: RegionRepresentation = REPRESENT
 
 def decoded_truth(truth: PanopticMap, cells: int) -> PanopticMap:
     targets = encoded(truth)
-    outputs = perfect_regions(outputs_of(targets, cells), targets)
+    outputs = outputs_of(targets, cells)._replace(**perfect_masks(targets, cells))
     category = targets.semantic - 1
     semantic = torch.where(category[:, None] == torch.arange(len(SHAPES))[:, None, None], 20.0, -20.0)
     decoding = REPRESENTATION.decoding
@@ -133,7 +133,8 @@ class TestLosses:
         truth = a_map("SSAA\nSSAA\nBBSS\nBBSS", {"S": 0, "A": 2, "B": 3}).resize(*SIZE)
         representation = replace(REPRESENTATION, anchors=Anchors(strides=(8, 16), scale=2, ratios=(1.0, 0.75, 2.0)))
         targets = encoded(truth)
-        outputs = perfect_regions(outputs_of(targets), targets)
+        outputs = outputs_of(targets)
+        outputs = outputs._replace(**perfect_masks(targets, outputs.masks.shape[-1]))
         things = targets.category[0, :2]
         category = torch.full((1, 2, 3), -20.0)
         category[0, torch.arange(2), things] = 20.0
