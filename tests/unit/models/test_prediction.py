@@ -52,7 +52,7 @@ def test_images_are_read_when_they_are_needed() -> None:
 
 @pytest.mark.parametrize("batch_size", [0, -3])
 def test_a_batch_has_at_least_one_image(batch_size: int) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"batch_size of at least 1, got {batch_size}"):
+    with pytest.raises(InvalidArgumentError, match=f"batch_size as an integer of at least 1, got {batch_size}"):
         ColorModel().predict([torch.zeros(3, 4, 4, dtype=torch.uint8)], batch_size=batch_size)
 
 
