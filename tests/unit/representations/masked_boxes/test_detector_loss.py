@@ -30,9 +30,9 @@ def targets_of(*images: list[tuple[list[float], int]], segment: Tensor | None = 
         for i, (sides, thing) in enumerate(objects):
             box[b, i], category[b, i] = torch.tensor(sides), thing
     plane = torch.zeros(len(images), *SIZE, dtype=torch.int64)
-    return RegionTargets(
-        plane + 1, plane.int() if segment is None else segment, box, category, torch.zeros(len(images), 6, 4).bool()
-    )
+    segment = plane.int() if segment is None else segment
+    valid = torch.tensor([[0.0, 0.0, SIZE[1], SIZE[0]]]).expand(len(images), -1)
+    return RegionTargets(plane + 1, segment, box, category, torch.zeros(len(images), 6, 4).bool(), valid)
 
 
 def loss_of(logits: Tensor, targets: RegionTargets, *, ignore_iou: float = 0.7) -> DetectorLoss:
