@@ -16,11 +16,9 @@ from panscape.datasets.segment_index import SegmentTable
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
 from panscape.labels import LabelSpace
+from panscape.nn.region_pooling import LEVEL_SIDE
 from panscape.panoptic import PanopticMap
 from panscape.transforms.random_numbers import integer, uniform
-
-LEVEL_SIDE = 112.0
-"""Side of a square box, in pixels, from which on its features are not those of the first level of a pyramid."""
 
 _NUM_LEVELS = 4
 
@@ -75,7 +73,7 @@ class SegmentSampler:
         shortest_side: length in pixels of the shorter side of images at scale 1; 0 for their own.
         scale: smallest and largest factor, drawn uniformly.
         thing_scale: smallest and largest factor for a level.
-        level_side: see :data:`LEVEL_SIDE`; that of the network.
+        level_side: see :data:`panscape.nn.region_pooling.LEVEL_SIDE`; that of the network.
 
     Raises:
         InvalidArgumentError: there are no segments.
@@ -145,7 +143,7 @@ def sample_side(level: int, generator: Generator, level_side: float = LEVEL_SIDE
         level: 0 to 3, by default for boxes of 56 to 112, to 224, to 448 and to 896 pixels. The first and the last level
             also have all smaller and larger boxes, which are not drawn.
         generator: source of randomness.
-        level_side: see :data:`LEVEL_SIDE`.
+        level_side: see :data:`panscape.nn.region_pooling.LEVEL_SIDE`.
     """
     return float(level_side * 2.0 ** (level - 1 + uniform(0, 1, generator)))
 

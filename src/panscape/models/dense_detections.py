@@ -30,8 +30,8 @@ documentation.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, cast
 
 from torch import Tensor, nn
@@ -40,14 +40,13 @@ from panscape.constraints import PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry, padded_size
 from panscape.labels import LabelSpace
-from panscape.models.base import PanopticModel
 from panscape.models.dense_detection_head import CHANNELS_IN_GROUP, LARGEST_DISTANCE, DenseDetectionHead
+from panscape.models.detection_model import DetectionModel
 from panscape.models.variants import ModelConfig, variant
 from panscape.nn.backbones import STRIDES, Backbone
 from panscape.nn.fpn import FPN
 from panscape.nn.frozen_batch_norm import first_layers, freeze_batch_norms
 from panscape.ops.argmax import argmax_at_image_size
-from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 from panscape.representations.checks import require_things
 from panscape.representations.dense_boxes import (
@@ -66,7 +65,7 @@ PUBLISHED: Mapping[str, DenseBoxRepresentation] = {
 }
 
 
-class DenseDetections(PanopticModel):
+class DenseDetections(DetectionModel):
     """The dense detections model.
 
     Args:
@@ -77,6 +76,8 @@ class DenseDetections(PanopticModel):
     Raises:
         InvalidArgumentError: no category is a thing, or the backbone does not fit the representation's levels.
     """
+
+    representation: DenseBoxRepresentation
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: DenseDetectionsConfig) -> None:
         representation = config.representation or PUBLISHED.get(labels.name, DenseBoxRepresentation())
@@ -120,18 +121,6 @@ class DenseDetections(PanopticModel):
         """See :meth:`DenseBoxRepresentation.loss`."""
         return self.representation.loss(outputs, targets)
 
-    def decode(self, outputs: DenseBoxOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
-        """See :meth:`DenseBoxRepresentation.decode`; the scores of a map are the ones used for average precision."""
-        return self.representation.decode(outputs, [ImageGeometry.of(size) for size in sizes], self.labels)
-
-    def postprocess(
-        self, outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry], *, scored: bool = False
-    ) -> list[PanopticMap]:
-        """See :meth:`PanopticModel.postprocess`, and :class:`DenseBoxDecoding` for its option ``resize``."""
-        if self.decoding.resize == "map":
-            return super().postprocess(outputs, geometries, scored=scored)
-        return self.representation.decode(outputs, geometries, self.labels)
-
     def decode_semantic(self, outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
         """See :meth:`PanopticModel.decode_semantic`; the argmax is over all categories, whatever the fusion rules."""
         padded_size = self.representation.padded_size(outputs)
@@ -139,54 +128,13 @@ class DenseDetections(PanopticModel):
         return argmax_at_image_size(outputs.semantic, geometries, align_corners=False)
 
     @property
-    def has_detections(self) -> bool:
-        """True: objects are detected before they are merged into the map."""
-        return True
-
-    def detect(self, outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry]) -> list[Detections]:
-        """See :meth:`PanopticModel.detect` and :meth:`DenseBoxRepresentation.detect`; masks are resized as maps are."""
-        if self.decoding.resize == "outputs":
-            return self.representation.detect(outputs, geometries, self.labels)
-        seen = [ImageGeometry.of(geometry.inference_size) for geometry in geometries]
-        found = self.representation.detect(outputs, seen, self.labels)
-        return [
-            one._replace(masks=one.masks.resize(geometry.inference_size, geometry.size))
-            for one, geometry in zip(found, geometries, strict=True)
-        ]
-
-    @property
-    def decoding(self) -> DenseBoxDecoding:
-        """See :attr:`PanopticModel.decoding`."""
-        return self.representation.decoding
-
-    def replace_decoding(self, decoding: DenseBoxDecoding) -> None:
-        """See :meth:`PanopticModel.replace_decoding`."""
-        super().replace_decoding(decoding)
-        self.representation = replace(self.representation, decoding=decoding)
-        self.respecify(representation=self.representation)
-
-    @property
     def oracles(self) -> tuple[str, ...]:
         """The semantic segmentation and the boxes."""
         return DENSE_BOX_ORACLES
 
-    def decode_with_truth(self, outputs: DenseBoxOutputs, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
-        """See :meth:`PanopticModel.decode_with_truth` and :meth:`DenseBoxRepresentation.decode_with_truth`."""
-        self.require_oracles(parts)
-        return self.representation.decode_with_truth(outputs, truth, parts, self.labels)
-
     def visualize(self, outputs: DenseBoxOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
         """See :meth:`DenseBoxRepresentation.visualize`."""
         return self.representation.visualize(outputs, size, self.labels)
-
-    @property
-    def backbones(self) -> tuple[str, ...]:
-        """The backbone, without the FPN."""
-        return ("backbone",)
-
-    def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Return the parameters of the backbone, without the FPN, for a separate learning rate."""
-        return self.backbone.parameters()
 
 
 @dataclass(frozen=True, kw_only=True)

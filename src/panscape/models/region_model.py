@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, cast
 
@@ -10,15 +10,13 @@ from torch import Tensor, nn
 
 from panscape.geometry import ImageGeometry, padded_size
 from panscape.labels import LabelSpace
-from panscape.models.base import PanopticModel
+from panscape.models.detection_model import DetectionModel
 from panscape.models.region_heads import RegionHeads
 from panscape.nn.backbones import Backbone
 from panscape.nn.fpn import FPN
-from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 from panscape.representations.regions import (
     REGION_ORACLES,
-    RegionDecoding,
     RegionOutputs,
     RegionRepresentation,
     RegionTargets,
@@ -29,7 +27,7 @@ from panscape.representations.regions.panels import draw_box_targets, draw_panel
 STRIDE = 32  # of the coarsest features of the backbone
 
 
-class RegionModel(PanopticModel):
+class RegionModel(DetectionModel):
     """A backbone with an FPN, whose levels propose regions; a semantic head on the FPN or on the backbone.
 
     In training, call the model with images and targets: they steer which regions are sampled, nothing else.
@@ -48,6 +46,7 @@ class RegionModel(PanopticModel):
         normalization: see :class:`PanopticModel`.
     """
 
+    representation: RegionRepresentation
     takes_targets: ClassVar[bool] = True
 
     def __init__(
@@ -124,18 +123,6 @@ class RegionModel(PanopticModel):
         """See :meth:`RegionRepresentation.loss`."""
         return self.representation.loss(outputs, targets, self.labels)
 
-    def decode(self, outputs: RegionOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
-        """See :meth:`RegionRepresentation.decode`; the scores of a map are the ones used for average precision."""
-        return self.representation.decode(outputs, [ImageGeometry.of(size) for size in sizes], self.labels)
-
-    def postprocess(
-        self, outputs: RegionOutputs, geometries: Sequence[ImageGeometry], *, scored: bool = False
-    ) -> list[PanopticMap]:
-        """See :meth:`PanopticModel.postprocess`, and :class:`RegionDecoding` for its option ``resize``."""
-        if self.decoding.resize == "map":
-            return super().postprocess(outputs, geometries, scored=scored)
-        return self.representation.decode(outputs, geometries, self.labels)
-
     def decode_semantic(self, outputs: RegionOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
         """See :meth:`PanopticModel.decode_semantic`.
 
@@ -159,41 +146,9 @@ class RegionModel(PanopticModel):
         return self.representation.level_side
 
     @property
-    def has_detections(self) -> bool:
-        """True: objects are detected before they are merged into the map."""
-        return True
-
-    def detect(self, outputs: RegionOutputs, geometries: Sequence[ImageGeometry]) -> list[Detections]:
-        """See :meth:`PanopticModel.detect` and :meth:`RegionRepresentation.detect`; masks are resized as maps are."""
-        if self.decoding.resize == "outputs":
-            return self.representation.detect(outputs, geometries, self.labels)
-        seen = [ImageGeometry.of(geometry.inference_size) for geometry in geometries]
-        found = self.representation.detect(outputs, seen, self.labels)
-        return [
-            one._replace(masks=one.masks.resize(geometry.inference_size, geometry.size))
-            for one, geometry in zip(found, geometries, strict=True)
-        ]
-
-    @property
-    def decoding(self) -> RegionDecoding:
-        """See :attr:`PanopticModel.decoding`."""
-        return self.representation.decoding
-
-    def replace_decoding(self, decoding: RegionDecoding) -> None:
-        """See :meth:`PanopticModel.replace_decoding`."""
-        super().replace_decoding(decoding)
-        self.representation = replace(self.representation, decoding=decoding)
-        self.respecify(representation=self.representation)
-
-    @property
     def oracles(self) -> tuple[str, ...]:
         """The semantic segmentation and the regions."""
         return REGION_ORACLES
-
-    def decode_with_truth(self, outputs: RegionOutputs, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
-        """See :meth:`PanopticModel.decode_with_truth` and :meth:`RegionRepresentation.decode_with_truth`."""
-        self.require_oracles(parts)
-        return self.representation.decode_with_truth(outputs, truth, parts, self.labels)
 
     def visualize(self, outputs: RegionOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
         """See :func:`panscape.representations.regions.panels.draw_panels`."""
@@ -206,12 +161,3 @@ class RegionModel(PanopticModel):
         outputs = RegionOutputs(*(part.detach().cpu() for part in self(images[:1], targets)))
         targets = RegionTargets(*(part.cpu() for part in targets))
         return {"boxes and their targets": draw_box_targets(images[0].cpu(), outputs, targets, self.representation)}
-
-    @property
-    def backbones(self) -> tuple[str, ...]:
-        """The backbone, without the FPN."""
-        return ("backbone",)
-
-    def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Return the parameters of the backbone, without the FPN, for a separate learning rate."""
-        return self.backbone.parameters()

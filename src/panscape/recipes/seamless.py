@@ -13,7 +13,7 @@ steps of warm-up from a third, two drops to a tenth, a batch of 8, and its numbe
 - Factors of scale are 0.5 to 2, for things with ISUS 0.25 to 4. FULL has 0.8 to 1.25 on Vistas, as Seamless, and 0.5
   to 1 elsewhere, since inputs of a batch have one size: that of the largest image, around which smaller ones are padded
   with void; images of Vistas longer than 4:3 are cropped.
-- Prediction: the shorter side is as long as in training; ``longest_side`` says so for the usual shape of the images.
+- In inference, ``longest_side`` gives images of the usual shape the shorter side that they have in training.
 - Biases have no weight decay, as norms. The stem and the first stage of ResNet-50 are trained, too.
 - Networks for Cityscapes start from those for Vistas in the paper: ``--init-from RUN``.
 

@@ -1,0 +1,85 @@
+"""Base class of models that detect objects before they merge them into a map; it delegates to the representation."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from panscape.geometry import ImageGeometry
+from panscape.models.base import PanopticModel
+from panscape.ops.cropped_masks import Detections
+from panscape.panoptic import PanopticMap
+
+
+class DetectionModel(PanopticModel):
+    """A network whose outputs are detections and a semantic segmentation, and whose only backbone is ``backbone``.
+
+    Attributes:
+        representation: with ``decode``, ``detect`` and ``decode_with_truth``, and post-processing options with
+            ``resize``, "map" or "outputs".
+    """
+
+    representation: Any
+    backbone: nn.Module
+
+    def decode(self, outputs: Any, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
+        """See ``decode`` of the representation; the scores of a map are the ones used for average precision."""
+        maps: list[PanopticMap] = self.representation.decode(
+            outputs, [ImageGeometry.of(size) for size in sizes], self.labels
+        )
+        return maps
+
+    def postprocess(
+        self, outputs: Any, geometries: Sequence[ImageGeometry], *, scored: bool = False
+    ) -> list[PanopticMap]:
+        """See :meth:`PanopticModel.postprocess`, and the options of post-processing for ``resize``."""
+        if self.decoding.resize == "map":
+            return super().postprocess(outputs, geometries, scored=scored)
+        maps: list[PanopticMap] = self.representation.decode(outputs, geometries, self.labels)
+        return maps
+
+    @property
+    def has_detections(self) -> bool:
+        """True: objects are detected before they are merged into the map."""
+        return True
+
+    def detect(self, outputs: Any, geometries: Sequence[ImageGeometry]) -> list[Detections]:
+        """See :meth:`PanopticModel.detect`; masks are resized as maps are."""
+        is_resized = self.decoding.resize == "map"
+        seen = [ImageGeometry.of(g.inference_size) for g in geometries] if is_resized else geometries
+        found: list[Detections] = self.representation.detect(outputs, seen, self.labels)
+        if not is_resized:
+            return found
+        return [
+            one._replace(masks=one.masks.resize(geometry.inference_size, geometry.size))
+            for one, geometry in zip(found, geometries, strict=True)
+        ]
+
+    @property
+    def decoding(self) -> Any:
+        """See :attr:`PanopticModel.decoding`."""
+        return self.representation.decoding
+
+    def replace_decoding(self, decoding: Any) -> None:
+        """See :meth:`PanopticModel.replace_decoding`."""
+        super().replace_decoding(decoding)
+        self.representation = replace(self.representation, decoding=decoding)
+        self.respecify(representation=self.representation)
+
+    def decode_with_truth(self, outputs: Any, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
+        """See :meth:`PanopticModel.decode_with_truth`, and that of the representation."""
+        self.require_oracles(parts)
+        decoded: PanopticMap = self.representation.decode_with_truth(outputs, truth, parts, self.labels)
+        return decoded
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The backbone, without the FPN."""
+        return ("backbone",)
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Return the parameters of the backbone, without the FPN, for a separate learning rate."""
+        return self.backbone.parameters()
