@@ -26,6 +26,7 @@ from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers.types import CenterOutputs
 from panscape.representations.decoding_options import decoding_options
 from panscape.representations.dense_boxes import DenseBoxRepresentation
+from panscape.representations.masked_boxes import MaskedBoxRepresentation, MaskSampling
 from panscape.representations.regions import (
     Anchors,
     DetectionSelection,
@@ -51,7 +52,18 @@ def regions(**options: Any) -> RegionRepresentation:
     )
 
 
+def masked(**options: Any) -> MaskedBoxRepresentation:
+    """Return masked boxes whose anchors fit the objects in scenes of 96x128 pixels, and few of them."""
+    return MaskedBoxRepresentation(
+        anchors=(((8, 8), (12, 20)), ((24, 16), (24, 40)), ((48, 32), (64, 64))),
+        mask_sampling=MaskSampling(8),
+        detections=DetectionSelection(min_score=0.0, max_overlap=0.3, max_detections=5),
+        **options,
+    )
+
+
 SMALL_DECODERS = {"decoder_width": 16, "instance_width": 8, "pyramid_width": 8}
+SMALL_YOLO = {"backbone": "darknet_xs", "pyramid_width": 8, "mask_width": 8}
 SMALL_HEAD = {"box_width": 16, "semantic_width": 8, "fpn_width": 16, "tower_depth": 1}
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -173,6 +185,37 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         "panoptic_fpn",
         {"backbone": "test_resnet", "width": 16, "semantic_width": 8, "representation": regions()},
     ),
+    "yolo panoptic": ("yolo_panoptic", SMALL_YOLO | {"representation": masked()}),
+    "yolo panoptic, literal, as written": (
+        "yolo_panoptic",
+        SMALL_YOLO
+        | {
+            "masks": "shallow",
+            "literal": True,
+            "split": False,
+            "pyramid_stride": 16,
+            "layers": (6, 13, 38),
+            "representation": masked(),
+        },
+    ),
+    "yolo panoptic, stride 8": (
+        "yolo_panoptic",
+        SMALL_YOLO | {"semantic": "stride_8", "masks": "category", "representation": masked()},
+    ),
+    "yolo panoptic, segnet": (
+        "yolo_panoptic",
+        SMALL_YOLO | {"semantic": "segnet", "masks": "category", "representation": masked()},
+    ),
+    "yolo panoptic, top-down, frozen": (
+        "yolo_panoptic",
+        SMALL_YOLO
+        | {
+            "weights": "darknet",
+            "semantic": "top_down",
+            "masks": "category",
+            "representation": masked(train_detector=False),
+        },
+    ),
 }
 
 # These differ from one of the above by nothing but the backbone; tests/parity counts them without memory.
@@ -184,6 +227,7 @@ OTHER_BACKBONES = {
     "panoptic_fpn_r101",
     "seamless_hrnet48",
     "seamless_r50",
+    "yolo_panoptic_d53",
 }
 
 
@@ -208,6 +252,11 @@ EXPORTED = (
     "seamless",
     "seamless, head on the backbone",
     "panoptic fpn",
+    "yolo panoptic",
+    "yolo panoptic, literal, as written",
+    "yolo panoptic, stride 8",
+    "yolo panoptic, segnet",
+    "yolo panoptic, top-down, frozen",
 )
 
 
@@ -454,7 +503,7 @@ def test_every_parameter_gets_a_gradient(model: PanopticModel) -> None:
     sum(losses.values()).backward()
     for name, parameter in trained.named_parameters():
         if not parameter.requires_grad:  # fixed on purpose, as a part of the backbone is
-            assert name.startswith(tuple(f"{backbone}." for backbone in model.backbones)), name
+            assert name.startswith(("detector.", *(f"{backbone}." for backbone in model.backbones))), name
             continue
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name

@@ -31,6 +31,8 @@ _FACTORIES = {
     "seamless_r50": "seamless",
     "swiftnet": "swiftnet",
     "swiftnet_r18": "swiftnet",
+    "yolo_panoptic": "yolo_panoptic",
+    "yolo_panoptic_d53": "yolo_panoptic",
 }
 
 

@@ -16,7 +16,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.nn.backbones import STRIDES
 from panscape.nn.region_pooling import PoolingCompat, pool_regions
 from panscape.nn.sync_batch_norm import num_missing_samples
-from panscape.ops.boxes import clip_boxes, decode_boxes, has_area
+from panscape.ops.boxes import clip_boxes, decode_boxes, has_area, scattered, stacked
 from panscape.representations.regions import RegionRepresentation, RegionTargets
 from panscape.representations.regions.losses import (
     SECOND_STAGE_WEIGHTS,
@@ -205,13 +205,13 @@ class RegionHeads(nn.Module):
                 of_empty=representation.second_stage_of_empty,
             )
         num_regions, num_masks = representation.num_regions(training=targets is not None)
-        regions = _stacked(proposed, num_regions)
+        regions = stacked(proposed, num_regions)
         category, region_offsets = self.classify(levels, regions, size)
         if targets is None:
             found = _detections(category, region_offsets, regions, image_size, representation)
         else:
             found = _positives(proposed, targets, representation)
-        mask_boxes, thing, score = (_stacked([one[i] for one in found], num_masks) for i in range(3))
+        mask_boxes, thing, score = (stacked([one[i] for one in found], num_masks) for i in range(3))
         masks = self.mask(levels, mask_boxes, thing, size)
         return RegionResults(
             objectness, anchor_offsets, regions, category, region_offsets, mask_boxes, thing, score, masks
@@ -234,7 +234,7 @@ class RegionHeads(nn.Module):
         if self._pooling == "seamseg":
             features = nn.functional.avg_pool2d(features, 2)
         category, offsets = self.boxes(features)
-        return _scattered(category, rows, regions), _scattered(offsets, rows, regions)
+        return scattered(category, rows, regions), scattered(offsets, rows, regions)
 
     def mask(self, levels: Sequence[Tensor], boxes: Tensor, thing: Tensor, size: tuple[int, int]) -> Tensor:
         """Predict the masks of given boxes.
@@ -251,7 +251,7 @@ class RegionHeads(nn.Module):
         rows, image, present = self._present(boxes, size)
         features = pool_regions(levels[:4], STRIDES, present, image, _FEATURE_CELLS, self._pooling, self._level_side)
         things = nn.functional.pad(thing.flatten()[rows], (0, present.shape[0] - rows.shape[0]))
-        return _scattered(self.masks(features, things), rows, boxes)
+        return scattered(self.masks(features, things), rows, boxes)
 
     def _present(self, boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the rows of boxes [B, N, 4] with area, and image and box of each; in training enough for norms.
@@ -272,22 +272,6 @@ class RegionHeads(nn.Module):
             image = torch.cat([image, image.new_zeros(num_missing)])
             present = torch.cat([present, whole])
         return rows, image, present
-
-
-def _stacked(parts: Sequence[Tensor], length: int) -> Tensor:
-    """Stack tensors of at most this length, filled up with zeros."""
-    return torch.stack([torch.cat([part, part.new_zeros(length, *part.shape[1:])])[:length] for part in parts])
-
-
-def _scattered(values: Tensor, rows: Tensor, boxes: Tensor) -> Tensor:
-    """Return values [B, N, ...] with those of the given rows; the values of missing boxes have a gradient of 0."""
-    num, flat = rows.shape[0], boxes.flatten(0, 1)
-    is_box = has_area(flat[rows]).view(-1, *(1 for _ in values.shape[1:]))  # a graph has all rows
-    result = values.new_zeros(flat.shape[0], *values.shape[1:])
-    result = result.index_put((rows,), torch.where(is_box, values[:num], 0))
-    if values.shape[0] > num:
-        result = result + 0 * values[num:].sum()
-    return result.view(*boxes.shape[:2], *values.shape[1:])
 
 
 def _detections(

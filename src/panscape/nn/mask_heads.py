@@ -49,6 +49,29 @@ class MaskHead(nn.Module):
         return cast(Tensor, self.layers(regions))[:, 0]
 
 
+class CategoryMasks(nn.Module):
+    """The masks of boxes by the semantic segmentation alone: logits of the probability of each box's category.
+
+    Args:
+        stride: of the semantic logits.
+    """
+
+    num_cells = 40
+    """Cells along each side of a mask."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(
+        self, pyramid: Pyramid | None, semantic: Tensor, boxes: Tensor, image: Tensor, category: Tensor
+    ) -> Tensor:
+        """See :meth:`MaskBranch.forward`; the pyramid is not used."""
+        prob = semantic.softmax(dim=1).float()
+        plane = _category_plane(prob, self.stride, boxes, image, category, self.num_cells)
+        return plane[:, 0].logit(eps=1e-4).to(semantic.dtype)
+
+
 class MaskBranch(nn.Module):
     """Reduces a pyramid, upsamples it, pools the boxes from it and applies a :class:`MaskHead`.
 
@@ -89,16 +112,17 @@ class MaskBranch(nn.Module):
         height, width = (side * self.factor for side in pyramid.features.shape[-2:])
         features = resized(torch.relu(self.norm(self.reduce(pyramid))), (height, width))
         prob = resized(semantic.softmax(dim=1), (height, width))
-        dtype, num_categories = features.dtype, prob.shape[1]
+        dtype = features.dtype
         features, prob = features.float(), prob.float()  # half precision is too coarse for coordinates
         regions = align_regions(features, self.stride, boxes, image, self.head.num_cells, _SAMPLES)
-        # One plane for each image and category, so that only each box's own category is pooled.
-        plane = align_regions(
-            prob.flatten(0, 1)[:, None],
-            self.stride,
-            boxes,
-            image * num_categories + category,
-            self.head.num_cells,
-            _SAMPLES,
-        )
+        plane = _category_plane(prob, self.stride, boxes, image, category, self.head.num_cells)
         return cast(Tensor, self.head(torch.cat([regions, plane], dim=1).to(dtype)))
+
+
+def _category_plane(
+    prob: Tensor, stride: int, boxes: Tensor, image: Tensor, category: Tensor, num_cells: int
+) -> Tensor:
+    """Return the probability of each box's category in its cells, [N, 1, M, M]; no other category is pooled."""
+    return align_regions(
+        prob.flatten(0, 1)[:, None], stride, boxes, image * prob.shape[1] + category, num_cells, _SAMPLES
+    )

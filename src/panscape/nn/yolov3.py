@@ -6,7 +6,9 @@ registered in the order of that file, in which Darknet stores their weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ from panscape.ops.letterbox import Letterbox
 from panscape.ops.yolo_boxes import ANCHORS, YoloDetections, decode_logits, select_detections
 
 _STRIDE = 32
+_OBJECTNESS = 0.01  # initial, as most cells have no object
 
 
 class YoloHead(nn.Module):
@@ -48,6 +51,12 @@ class YoloHead(nn.Module):
         self.strides = nn.ModuleList(
             _Stride(c, above, outputs, negative_slope) for c, above in zip(reversed(channels), coarser, strict=False)
         )
+        for predictor in self.predictors:
+            nn.init.normal_(predictor.weight, std=0.01)
+            nn.init.zeros_(cast(Tensor, predictor.bias))
+            nn.init.constant_(
+                cast(Tensor, predictor.bias)[4 :: 5 + num_categories], math.log(_OBJECTNESS / (1 - _OBJECTNESS))
+            )
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Map the body's features at strides 8, 16 and 32 to the logits of each, in this order.

@@ -107,3 +107,25 @@ def require_boxes(**tensors: Tensor) -> None:
     for name, tensor in tensors.items():
         if tensor.ndim != 2 or tensor.shape[1] != 4 or not tensor.is_floating_point():
             raise InvalidArgumentError(f"expected {name} as float [N, 4], got {tensor.dtype} {list(tensor.shape)}")
+
+
+def stacked(parts: Sequence[Tensor], length: int) -> Tensor:
+    """Stack tensors of images, [B, ``length``, ...]: cut off after so many rows, or filled up with zeros."""
+    return torch.stack([torch.cat([part, part.new_zeros(length, *part.shape[1:])])[:length] for part in parts])
+
+
+def scattered(values: Tensor, rows: Tensor, boxes: Tensor) -> Tensor:
+    """Return values by image and box, [B, N, ...]; those of boxes without area are 0 and have a gradient of 0.
+
+    Args:
+        values: of given rows; further ones get a gradient of 0 and are in no result, [R or more, ...].
+        rows: indices of boxes, counted over all images, int64 [R].
+        boxes: [B, N, 4].
+    """
+    num, flat = rows.shape[0], boxes.flatten(0, 1)
+    is_box = has_area(flat[rows]).view(-1, *(1 for _ in values.shape[1:]))
+    result = values.new_zeros(flat.shape[0], *values.shape[1:])
+    result = result.index_put((rows,), torch.where(is_box, values[:num], 0))
+    if values.shape[0] > num:
+        result = result + 0 * values[num:].sum()
+    return result.view(*boxes.shape[:2], *values.shape[1:])

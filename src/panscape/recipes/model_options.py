@@ -17,11 +17,13 @@ from panscape.models.panoptic_fpn import PUBLISHED as PANOPTIC_FPN
 from panscape.models.panoptic_fpn import PanopticFPNConfig
 from panscape.models.seamless import SeamlessConfig
 from panscape.models.swiftnet import SwiftNetConfig
+from panscape.models.yolo_panoptic import YoloPanopticConfig
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxRepresentation
+from panscape.representations.masked_boxes import MaskedBoxRepresentation
 from panscape.representations.regions import RegionRepresentation
 from panscape.training.config import ModelOptions
 
@@ -137,6 +139,18 @@ class PanopticFPNOptions(FactoryOptions, PanopticFPNConfig):
     representation: RegionRepresentation = PANOPTIC_FPN
 
 
+@dataclass(frozen=True, kw_only=True)
+class YoloPanopticOptions(FactoryOptions, YoloPanopticConfig):
+    """YOLO-based panoptic segmentation; see :func:`panscape.models.yolo_panoptic`."""
+
+    factory = "yolo_panoptic"
+
+    backbone: str = "darknet_xs"
+    pyramid_width: int = 64
+    mask_width: int = 32
+    representation: MaskedBoxRepresentation = field(default_factory=MaskedBoxRepresentation)
+
+
 def options_of(model: PanopticModel) -> FactoryOptions | None:
     """Return the options of a model, also where it was created as a variant; None if its family has none here.
 
@@ -150,6 +164,7 @@ def options_of(model: PanopticModel) -> FactoryOptions | None:
         PanopticDeepLabOptions,
         SeamlessOptions,
         PanopticFPNOptions,
+        YoloPanopticOptions,
     )
     kind = next((kind for kind in kinds if module == f"panscape.models.{kind.factory}"), None)
     if model.spec is None or kind is None:

@@ -28,6 +28,7 @@ class MaskedBoxDecoding:
         mask_threshold: Minimum probability of a pixel of an object's mask, 0.5..1.
         overlap_by: Which object gets a pixel of several: the one with the highest "objectness", as in the thesis, or
             "score", objectness times the category's probability.
+        resize: See :class:`~panscape.representations.regions.decode.RegionDecoding`.
         fusion: Rules for the fusion of objects and stuff into a map. By default no object is dropped for its overlap;
             the smallest area of stuff, which the thesis does not give, is that of 4096 of 1024x2048 pixels.
 
@@ -37,6 +38,7 @@ class MaskedBoxDecoding:
 
     mask_threshold: MaskThreshold = 0.5
     overlap_by: Literal["objectness", "score"] = "objectness"
+    resize: Literal["outputs", "map"] = "outputs"
     fusion: FusionConfig = field(
         default_factory=lambda: FusionConfig(max_overlap=1.0, stuff_area=0, stuff_share=4096 / (1024 * 2048))
     )

@@ -40,6 +40,7 @@ from panscape.representations.regions.decode import detect_regions
 from panscape.representations.regions.encode import encode_regions
 from panscape.representations.regions.losses import objects_of, sample_at_cells
 from panscape.representations.regions.oracles import SURE, perfect_masks, perfect_semantic
+from panscape.representations.regions.propose import DetectionSelection
 from panscape.representations.regions.types import RegionTargets
 
 MASKED_BOX_ORACLES = ("semantic", "masks", "regions")
@@ -55,7 +56,8 @@ class MaskedBoxRepresentation:
             :func:`~panscape.representations.masked_boxes.anchors.estimate_anchors` for other data.
         train_detector: Train the detector. Without it, as in the thesis, its losses are left out.
         mask_sampling: Assignment and sampling of the boxes of masks.
-        semantic_stride: Stride of the semantic logits.
+        detections: Selection of detections. YOLOv3's overlap; each box has one category.
+        semantic_stride: Stride of the semantic logits; a network sets that of its head.
         ignore_iou: IoU with an object from which on an anchor's box is not background.
         smallest_share: Objects whose width or height is a smaller share of the input's do not train the detector.
         max_crowd: Share of an anchor's box from which on it is no background, if so much of it is ignored.
@@ -75,6 +77,7 @@ class MaskedBoxRepresentation:
     anchors: tuple[tuple[tuple[Positive, Positive], ...], ...] = ANCHORS
     train_detector: bool = True
     mask_sampling: MaskSampling = field(default_factory=MaskSampling)
+    detections: DetectionSelection = field(default_factory=lambda: DetectionSelection(max_overlap=0.45))
     semantic_stride: PositiveInt = 4
     ignore_iou: UnitInterval = 0.7
     smallest_share: BelowOne = 0.001

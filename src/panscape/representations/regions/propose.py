@@ -44,10 +44,10 @@ class ProposalSelection:
 
 @dataclass(frozen=True, slots=True)
 class DetectionSelection:
-    """How detections are selected among the classified and refined regions.
+    """How detections are selected among classified boxes.
 
     Attributes:
-        min_score: Smallest probability of a category.
+        min_score: Detections have a larger score, the probability of a category.
         max_overlap: IoU from which on NMS, within a category, drops a detection.
         max_detections: Number of detections of an image.
 
