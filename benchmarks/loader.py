@@ -25,9 +25,8 @@ from reporting import machine, table
 from panscape.recipes import get_recipe
 from panscape.recipes.model_options import SwiftNetOptions
 from panscape.training.config import Recipe
-from panscape.training.data.augmentation import build_augmentation
 from panscape.training.data.loader import Batch, training_batches
-from panscape.training.data.stream import SampleStream
+from panscape.training.data.recipe_stream import create_stream, segments_for
 from panscape.training.distributed import Distributed
 from panscape.training.logging.reporter import NullReporter
 from panscape.training.loop import TrainingState, train
@@ -80,9 +79,10 @@ def measured(name: str, data: Path | None, args: argparse.Namespace) -> tuple[li
     model = recipe.model.create(dataset.labels).to(fabric.device).to(memory_format=torch.channels_last)
     average = ModelEMA(model, recipe.ema_decay) if recipe.ema_decay else None
     rounds = Rounds(fabric, recipe, TrainingState(model, create_optimizer(model, recipe.optimizer), average))
-    augment, copy_paste, color_jitter = build_augmentation(recipe.augmentation, dataset.labels, None)
     batches = training_batches(
-        SampleStream(dataset, augment, model.encode, 0, copy_paste=copy_paste, color_jitter=color_jitter),
+        create_stream(
+            recipe, dataset, model, segments_for(recipe, dataset, on_error="raise"), seed=0, on_error="raise"
+        ),
         batch_size=recipe.batch_size,
         first_step=1,
         last_step=2 * (args.rounds + 1) * (args.steps + args.skip),

@@ -38,6 +38,7 @@ class Constraint(NamedTuple):
 
 
 UnitInterval = Annotated[float, Constraint("in 0..1", lambda value: 0 <= value <= 1)]
+Angle = Annotated[float, Constraint("in (0, 180]", lambda value: 0 < value <= 180)]
 Hue = Annotated[float, Constraint("in 0..0.5", lambda value: 0 <= value <= 0.5)]
 BelowOne = Annotated[float, Constraint("in [0, 1)", lambda value: 0 <= value < 1)]
 PositiveFraction = Annotated[float, Constraint("in (0, 1]", lambda value: 0 < value <= 1)]

@@ -138,6 +138,26 @@ def test_sampling_by_scale_logs_the_clamp_rate_and_resumes_exactly(tmp_path: Pat
     assert all(0 <= rate <= 1 for rate in rates)
 
 
+def test_the_augmentation_of_yolo_panoptic_resumes_exactly_at_sizes_of_their_own(tmp_path: Path) -> None:
+    augmentation = replace(
+        TINY.augmentation,
+        multi_scale=(32, 64, 96),
+        multi_scale_every=2,
+        scale=(0.25, 4.0),
+        scale_distribution="log_uniform",
+        rotation="any",
+        max_angle=10.0,
+        blur=0.5,
+    )
+    recipe = replace(TINY, augmentation=augmentation, steps=6, eval_every=0, batch_size=2)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    trained(recipe, whole, checkpoint_every=3, workers=1)
+    shutil.copytree(whole, out)
+    (out / "checkpoints" / "step_00000006.ckpt").unlink()
+    trained(recipe, out, checkpoint_every=3, resume=True)  # from within two steps of one size
+    assert_equal(last_checkpoint(out), last_checkpoint(whole))
+
+
 def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     recipe = replace(SHORT, model=Net(nan_at=5))
     with pytest.raises(TrainingDivergedError) as caught:

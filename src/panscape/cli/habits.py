@@ -23,6 +23,8 @@ _HABITS: dict[str, dict[str, str]] = {
         "batch bs ims-per-batch train-batch-size per-device-train-batch-size": "--batch-size",
         "imgsz img img-size image-size size input-size crop crop-size resolution": "--augmentation.crop HEIGHT WIDTH",
         "weights checkpoint ckpt pretrained-weights load-from finetune start init model model-name-or-path": _INIT,
+        "multi-scale multiscale": "--augmentation.multi-scale, with the lengths of the shorter side",
+        "degrees rotate": "--augmentation.max-angle, with --augmentation.rotation any",
         "pretrained": "--model.pretrained for ImageNet weights, or --init-from MODEL for a trained model",
         "backbone encoder": "--model.backbone",
         "optim opt": "--optimizer.name",

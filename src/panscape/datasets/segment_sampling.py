@@ -18,7 +18,7 @@ from panscape.geometry import Size
 from panscape.labels import LabelSpace
 from panscape.nn.region_pooling import LEVEL_SIDE
 from panscape.panoptic import PanopticMap
-from panscape.transforms.random_numbers import integer, uniform
+from panscape.transforms.random_numbers import ScaleDistribution, factor, integer, uniform
 
 _NUM_LEVELS = 4
 
@@ -71,7 +71,8 @@ class SegmentSampler:
         labels: defines the things.
         by_scale: of things, also draw one instance of the image and a level of the pyramid, uniformly each.
         shortest_side: length in pixels of the shorter side of images at scale 1; 0 for their own.
-        scale: smallest and largest factor, drawn uniformly.
+        scale: smallest and largest factor.
+        scale_distribution: of this factor.
         thing_scale: smallest and largest factor for a level.
         level_side: see :data:`panscape.nn.region_pooling.LEVEL_SIDE`; that of the network.
 
@@ -87,6 +88,7 @@ class SegmentSampler:
         by_scale: bool,
         shortest_side: int = 0,
         scale: tuple[float, float] = (0.5, 2.0),
+        scale_distribution: ScaleDistribution = "uniform",
         thing_scale: tuple[float, float] = (0.25, 4.0),
         level_side: float = LEVEL_SIDE,
     ) -> None:
@@ -109,7 +111,7 @@ class SegmentSampler:
         """Category ids that are drawn, ascending."""
         self._leveled = set(labels.thing_ids) - set(only_crowds.tolist()) if by_scale else set()
         self.shortest_side, self.scale, self.thing_scale = shortest_side, scale, thing_scale
-        self.level_side = level_side
+        self.scale_distribution, self.level_side = scale_distribution, level_side
 
     def sample(self, generator: Generator) -> CropChoice:
         """Draw what to show."""
@@ -128,12 +130,12 @@ class SegmentSampler:
         """Draw the scale of an image of ``size`` pixels."""
         to_shortest = self.shortest_side / min(size) if self.shortest_side else 1.0
         if choice.position is None:
-            return Scale(to_shortest * uniform(*self.scale, generator))
+            return Scale(to_shortest * factor(*self.scale, self.scale_distribution, generator))
         low, high = self.thing_scale
         side = sample_side(integer(_NUM_LEVELS, generator), generator, self.level_side)
-        factor = side / (choice.side * to_shortest)
-        clamped = min(max(factor, low), high)
-        return Scale(to_shortest * clamped, clamped != factor)
+        wanted = side / (choice.side * to_shortest)
+        clamped = min(max(wanted, low), high)
+        return Scale(to_shortest * clamped, clamped != wanted)
 
 
 def sample_side(level: int, generator: Generator, level_side: float = LEVEL_SIDE) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from panscape.constraints import (
+    Angle,
     BelowOne,
     Hue,
     NonNegative,
@@ -25,10 +26,12 @@ from panscape.datasets.base import PanopticDataset
 from panscape.datasets.load import OnError
 from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import Size
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
 from panscape.training.schedule import Schedule
-from panscape.transforms import RotationPolicy
+from panscape.transforms import RotationPolicy, ScaleDistribution
+from panscape.transforms.resize import scaled
 
 
 class ModelOptions(ABC):
@@ -106,13 +109,26 @@ class DataOptions(ABC):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Augmentation of training images: resize, crop, rotate, flip, copy-paste, color jitter, in this order."""
+    """Augmentation of training images, in this order: resize, crop, rotate, flip, copy-paste, color jitter, blur.
+
+    Multi-scale training resizes the result of copy-paste.
+    """
 
     crop: tuple[PositiveInt, PositiveInt] = (512, 512)
     """Height and width of training crops, in pixels."""
 
+    multi_scale: tuple[PositiveInt, ...] = ()
+    """Multi-scale training: resize the crops of a step so that their shorter side has one of these lengths in pixels,
+    chosen at random (YOLOv3: 320 352 384 ... 608); none keeps the size of crop."""
+
+    multi_scale_every: PositiveInt = 10
+    """Steps until the next choice from multi_scale."""
+
     scale: tuple[Positive, Positive] = (0.5, 2.0)
-    """Smallest and largest factor of the uniform scale jitter; ignored if shortest_sides are given."""
+    """Smallest and largest factor of the scale jitter; ignored if shortest_sides are given."""
+
+    scale_distribution: ScaleDistribution = "uniform"
+    """Distribution of the factor in scale: "uniform", or "log_uniform", which draws each octave equally often."""
 
     shortest_sides: tuple[PositiveInt, ...] = ()
     """Resize the shorter side to one of these lengths in pixels, chosen at random."""
@@ -122,6 +138,9 @@ class Augmentation:
 
     rotation: RotationPolicy = "none"
     """Random rotation: "none", "right_angles" (square crops only) or "any" (Panoptic SwiftNet, Table 2)."""
+
+    max_angle: Angle = 180.0
+    """Largest angle of rotation "any" in either direction, in degrees."""
 
     flip: UnitInterval = 0.5
     """Probability of a horizontal flip."""
@@ -135,6 +154,12 @@ class Augmentation:
     color_jitter_hue: Hue = 0.05
     """Maximum hue rotation of color jitter, as a fraction of a full turn (0 to 0.5)."""
 
+    blur: UnitInterval = 0.0
+    """Probability of a Gaussian blur with a kernel of 5x5 pixels."""
+
+    blur_sigma: tuple[Positive, Positive] = (0.1, 2.0)
+    """Smallest and largest standard deviation of the blur, in pixels."""
+
     copy_paste: UnitInterval = 0.0
     """Probability of pasting objects of another training image into a crop."""
 
@@ -145,8 +170,21 @@ class Augmentation:
         check_fields(self)
         if self.scale[0] > self.scale[1]:
             raise InvalidArgumentError(f"expected a scale as smallest and largest factor, got {self.scale}")
+        if self.blur_sigma[0] > self.blur_sigma[1]:
+            raise InvalidArgumentError(f"expected a blur_sigma as smallest and largest value, got {self.blur_sigma}")
+        if self.rotation != "any" and self.max_angle != 180:
+            raise InvalidArgumentError(
+                f'expected max_angle 180 with rotation "{self.rotation}", got {self.max_angle:g}; use rotation "any"'
+            )
         if self.rotation == "right_angles" and self.crop[0] != self.crop[1]:
             raise InvalidArgumentError(f"expected a square crop to rotate by right angles, got {self.crop}")
+
+    @property
+    def crop_sizes(self) -> tuple[Size, ...]:
+        """Heights and widths of the crops that the network receives."""
+        return tuple(scaled(Size(*self.crop), side / min(self.crop)) for side in self.multi_scale) or (
+            Size(*self.crop),
+        )
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def run(recipe: Recipe, options: RunOptions) -> EvaluationReport:
         KeyboardInterrupt: stopped; a checkpoint was written if a step had been completed.
         SystemExit: in all processes except rank 0, when all stop for the same reason.
     """
-    height, width = recipe.augmentation.crop
+    height, width = max(recipe.augmentation.crop_sizes)
     is_group_ours = not (distributed.is_available() and distributed.is_initialized())
     fabric = launch(options)
     with (
@@ -226,7 +226,7 @@ class _Run:
         if recipe.sync_batch_norm and self.processes.count > 1:
             convert_sync_batchnorm(model)
         elif per_process_batch(recipe.batch_size, self.processes.count, recipe.grad_accum_steps) == 1:
-            height, width = recipe.augmentation.crop
+            height, width = min(recipe.augmentation.crop_sizes)
             check_batch_norms(model, torch.zeros(1, 3, height, width, device=self.fabric.device))
         average = ModelEMA(model, recipe.ema_decay) if recipe.ema_decay else None
         return TrainingState(model, create_optimizer(model, recipe.optimizer), average)

@@ -7,11 +7,13 @@ to the nearest pixel. Void stays void, pixels outside the image are void, and se
 :class:`CopyPaste` additionally takes a second image with its ground truth.
 """
 
+from panscape.transforms.blur import GaussianBlur
 from panscape.transforms.checks import MEAN_COLOR, Color
 from panscape.transforms.color_jitter import ColorJitter, adjust_color
 from panscape.transforms.compose import Compose, Transform
 from panscape.transforms.copy_paste import CopyPaste
 from panscape.transforms.crop import CropTransform, RandomCrop, RareCategoryCrop, crop_around
+from panscape.transforms.random_numbers import ScaleDistribution
 from panscape.transforms.resize import Resize, ResizeShortestEdge, ResizeTransform, ScaleJitter
 from panscape.transforms.rotate_flip import RandomFlip, Rotation, RotationPolicy
 
@@ -22,6 +24,7 @@ __all__ = [
     "Compose",
     "CopyPaste",
     "CropTransform",
+    "GaussianBlur",
     "RandomCrop",
     "RandomFlip",
     "RareCategoryCrop",
@@ -30,6 +33,7 @@ __all__ = [
     "ResizeTransform",
     "Rotation",
     "RotationPolicy",
+    "ScaleDistribution",
     "ScaleJitter",
     "Transform",
     "adjust_color",

@@ -15,7 +15,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
 from panscape.panoptic import PanopticMap
 from panscape.transforms.checks import require_pair
-from panscape.transforms.random_numbers import integer, uniform
+from panscape.transforms.random_numbers import ScaleDistribution, factor, integer
 
 
 @runtime_checkable
@@ -53,15 +53,17 @@ class Resize:
 
 @dataclass(frozen=True)
 class ScaleJitter:
-    """Resize by a factor drawn uniformly from ``low`` to ``high``; the aspect ratio is kept up to rounding.
+    """Resize by a random factor from ``low`` to ``high``; the aspect ratio is kept up to rounding.
 
     Attributes:
         low: smallest factor, above 0.
         high: largest factor.
+        distribution: of the factor; "log_uniform" enlarges and reduces equally often if ``low`` is 1 / ``high``.
     """
 
     low: Positive
     high: Positive
+    distribution: ScaleDistribution = "uniform"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -70,7 +72,7 @@ class ScaleJitter:
 
     def new_size(self, size: Size, generator: Generator) -> Size:
         """Return ``size`` times a random factor, at least one pixel."""
-        return scaled(size, uniform(self.low, self.high, generator))
+        return scaled(size, factor(self.low, self.high, self.distribution, generator))
 
     def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
         """Return image and ground truth at a random scale."""

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from panscape.constraints import UnitInterval, check_fields
+from panscape.constraints import Angle, UnitInterval, check_fields
 from panscape.panoptic import PanopticMap
 from panscape.transforms.checks import MEAN_COLOR, Color, require_pair
 from panscape.transforms.random_numbers import integer, uniform
 
 RotationPolicy = Literal["none", "right_angles", "any"]
-"""Which rotations are drawn: none, quarter turns, or any angle."""
+"""Which rotations are drawn: none, quarter turns, or any angle up to a largest one."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,17 @@ class Rotation:
     - ``"none"``: no rotation. The paper finds this best, even for aerial images.
     - ``"right_angles"``: 0, 90, 180 or 270 degrees, equally likely and lossless; 90 and 270 degrees swap height and
       width.
-    - ``"any"``: uniform in [0, 360) degrees about the center of the image, at constant size; pixels from outside the
-      image are void with the color ``fill``.
+    - ``"any"``: uniform in [-max_angle, max_angle] degrees about the center of the image, at constant size, bilinear;
+      pixels from outside the image are void with the color ``fill``.
 
     Attributes:
         policy: one of the three.
+        max_angle: largest angle of "any" in either direction, in degrees, above 0 and up to 180.
         fill: red, green, blue of pixels from outside the image.
     """
 
     policy: RotationPolicy
+    max_angle: Angle = 180.0
     fill: Color = MEAN_COLOR
 
     def __post_init__(self) -> None:
@@ -69,7 +71,8 @@ class Rotation:
         if self.policy == "right_angles":
             turns = integer(4, generator)
             return image.rot90(turns, (1, 2)).contiguous(), truth.rot90(turns)
-        return _rotated(image, truth, uniform(0, 2 * math.pi, generator), self.fill)
+        angle = uniform(-self.max_angle, self.max_angle, generator)
+        return _rotated(image, truth, math.radians(angle), self.fill)
 
 
 def _rotated(image: Tensor, truth: PanopticMap, angle: float, fill: Color) -> tuple[Tensor, PanopticMap]:

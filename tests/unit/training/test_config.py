@@ -26,6 +26,18 @@ from panscape.training.schedule import Schedule
         (Augmentation, {"rotation": "left"}, 'rotation "none", "right_angles" or "any", got \'left\''),
         (
             Augmentation,
+            {"rotation": "right_angles", "max_angle": 10},
+            'max_angle 180 with rotation "right_angles", got 10; use rotation "any"',
+        ),
+        (Augmentation, {"max_angle": 10}, 'max_angle 180 with rotation "none", got 10; use rotation "any"'),
+        (Augmentation, {"rotation": "any", "max_angle": 0}, r"max_angle in \(0, 180\], got 0"),
+        (Augmentation, {"scale_distribution": "log"}, 'scale_distribution "uniform" or "log_uniform", got \'log\''),
+        (Augmentation, {"blur": 2}, r"blur in 0\.\.1, got 2"),
+        (Augmentation, {"blur_sigma": (2, 0.1)}, r"a blur_sigma as smallest and largest value, got \(2, 0\.1\)"),
+        (Augmentation, {"multi_scale": (320, 0)}, r"multi_scale\[1\] of 1 or more, got 0"),
+        (Augmentation, {"multi_scale_every": 0}, "multi_scale_every of 1 or more, got 0"),
+        (
+            Augmentation,
             {"rotation": "right_angles", "crop": (64, 96)},
             r"a square crop to rotate by right angles, got \(64, 96\)",
         ),

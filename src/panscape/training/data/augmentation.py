@@ -12,6 +12,7 @@ from panscape.transforms import (
     ColorJitter,
     Compose,
     CopyPaste,
+    GaussianBlur,
     RandomCrop,
     RandomFlip,
     RareCategoryCrop,
@@ -29,13 +30,13 @@ class AugmentationSteps(NamedTuple):
         augment: resize, crop, rotate and flip; without the first two if ``crops`` does them.
         crops: crop at segments that are sampled; None if images are.
         copy_paste: paste objects of another sample; None to paste none.
-        color_jitter: change colors; None to keep them.
+        appearance: change colors and sharpness; None to keep them.
     """
 
     augment: Transform
     crops: SegmentCrops | None
     copy_paste: CopyPaste | None
-    color_jitter: ColorJitter | None
+    appearance: Transform | None
 
 
 def build_augmentation(
@@ -58,18 +59,22 @@ def build_augmentation(
     if sampler is None:
         transforms += _resize_and_crop(options, rarity)
     if options.rotation != "none":
-        transforms.append(Rotation(options.rotation))
+        transforms.append(Rotation(options.rotation, options.max_angle))
     if options.flip:
         transforms.append(RandomFlip(options.flip))
     copy_paste = CopyPaste(labels.thing_ids, options.copy_paste) if options.copy_paste and labels.thing_ids else None
-    spread = options.color_jitter_strength
-    color_jitter = (
-        ColorJitter(spread, spread, spread, options.color_jitter_hue, options.color_jitter)
-        if options.color_jitter
-        else None
-    )
     crops = None if sampler is None else SegmentCrops(sampler, options.crop)
-    return AugmentationSteps(Compose(tuple(transforms)), crops, copy_paste, color_jitter)
+    return AugmentationSteps(Compose(tuple(transforms)), crops, copy_paste, _appearance(options))
+
+
+def _appearance(options: Augmentation) -> Transform | None:
+    transforms: list[Transform] = []
+    if options.color_jitter:
+        spread = options.color_jitter_strength
+        transforms.append(ColorJitter(spread, spread, spread, options.color_jitter_hue, options.color_jitter))
+    if options.blur:
+        transforms.append(GaussianBlur(options.blur_sigma, options.blur))
+    return Compose(tuple(transforms)) if transforms else None
 
 
 def _resize_and_crop(options: Augmentation, rarity: tuple[float, ...] | None) -> list[Transform]:
@@ -77,7 +82,7 @@ def _resize_and_crop(options: Augmentation, rarity: tuple[float, ...] | None) ->
     if options.shortest_sides:
         transforms.append(ResizeShortestEdge(options.shortest_sides, options.longest_side))
     elif options.scale != (1.0, 1.0):
-        transforms.append(ScaleJitter(*options.scale))
+        transforms.append(ScaleJitter(*options.scale, options.scale_distribution))
     if rarity is not None and options.rare_crop:
         return [*transforms, RareCategoryCrop(options.crop, rarity, options.rare_crop)]
     return [*transforms, RandomCrop(options.crop)]

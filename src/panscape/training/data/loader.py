@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Generator, Tensor
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from panscape.datasets.load import SkippedSample
 from panscape.datasets.workers import explain_worker_death
 from panscape.errors import InvalidArgumentError, PanscapeError
-from panscape.training.data.shared_memory import SharedMemoryPool
+from panscape.training.data.shared_memory import Shapes, SharedMemoryPool
 from panscape.training.data.stream import SampleStream, StreamItem
 from panscape.training.profiler import SampleTimes
 
@@ -44,12 +45,12 @@ class Batch(NamedTuple):
     is_clamped: Sequence[bool | None] = ()
 
 
-def collate(items: Sequence[StreamItem], out: Sequence[Tensor] | None = None) -> Batch:
+def collate(items: Sequence[StreamItem], memory: Callable[[Shapes], Sequence[Tensor] | None] | None = None) -> Batch:
     """Stack samples into a batch; a loader process stacks them directly into shared memory.
 
     Args:
         items: samples of the same size.
-        out: output tensors for images and targets; new ones are allocated if absent or of another shape.
+        memory: returns output tensors for images and targets; new ones are allocated if it is absent or returns None.
 
     Raises:
         InvalidArgumentError: the crops, or a field of their targets, differ in size.
@@ -59,7 +60,8 @@ def collate(items: Sequence[StreamItem], out: Sequence[Tensor] | None = None) ->
     fields += [(name, [item.targets[i] for item in items]) for i, name in enumerate(kind._fields)]
     for name, tensors in fields:
         _require_one_size(name, tensors, items)
-    if out is None or [_shape(tensors) for _, tensors in fields] != [(t.dtype, tuple(t.shape)) for t in out]:
+    out = None if memory is None else memory([_shape(tensors) for _, tensors in fields])
+    if out is None:
         stacked = [default_collate(tensors) for _, tensors in fields]
     else:
         stacked = [torch.stack(tensors, out=place) for (_, tensors), place in zip(fields, out, strict=True)]
@@ -160,6 +162,7 @@ class _Task(NamedTuple):
 
 class _BatchInSlot(NamedTuple):
     slot: int
+    shapes: Shapes  # of images and targets
     kind: Any  # the class of the targets
     names: list[str]
     skipped: list[SkippedSample]
@@ -190,20 +193,22 @@ class _Batches(Dataset[_Answer]):
         self.stream, self.size, self.slots = stream, size, slots
 
     def __getitem__(self, task: _Task) -> _Answer:
-        out = None if task.slot is None else self.slots.tensors(task.slot)
+        slot = task.slot
+        memory = None if slot is None else partial(self.slots.tensors, slot)
         try:
-            batch = collate([self.stream[number] for number in range(task.start, task.start + self.size)], out)
+            batch = collate([self.stream[number] for number in range(task.start, task.start + self.size)], memory)
         except PanscapeError as error:
-            return _Answer(task.slot, error)
-        if task.slot is None or out is None or batch.images is not out[0]:
-            return _Answer(task.slot, batch)
-        return _Answer(None, _BatchInSlot(task.slot, type(batch.targets), *batch[2:]))
+            return _Answer(slot, error)
+        shapes = [(t.dtype, tuple(t.shape)) for t in (batch.images, *batch.targets)]
+        if slot is None or self.slots.tensors(slot, shapes) is None:
+            return _Answer(slot, batch)
+        return _Answer(None, _BatchInSlot(slot, shapes, type(batch.targets), *batch[2:]))
 
 
 def _slots_for(stream: SampleStream, number: int, size: int, count: int) -> SharedMemoryPool:
-    """Return slots for batches shaped like a sample; an empty pool if the sample or the memory is not available."""
+    """Return slots for batches of the largest crops; an empty pool if a sample or the memory is not available."""
     try:
-        one = collate([stream[number]])  # its error is reported with its batch
+        one = collate([stream[stream.number_of_largest(number)]])  # its error is reported with its batch
         return SharedMemoryPool([(t.dtype, (size, *t.shape[1:])) for t in (one.images, *one.targets)], count)
     except (PanscapeError, OSError):
         return SharedMemoryPool([], 0)
@@ -226,8 +231,9 @@ def _unpack(answer: _Answer, slots: SharedMemoryPool) -> Batch:
     if isinstance(content, PanscapeError):
         raise content
     if isinstance(content, _BatchInSlot):
-        images, *targets = slots.tensors(content.slot, auto_release=True)
-        return Batch(images, content.kind(*targets), *content[2:])
+        # They fit into the slot, as when they were written.
+        images, *targets = cast(list[Tensor], slots.tensors(content.slot, content.shapes, auto_release=True))
+        return Batch(images, content.kind(*targets), *content[3:])
     if answer.unused is not None:
         slots.release(answer.unused)
     return content

@@ -10,7 +10,7 @@ from panscape.datasets.segment_sampling import SegmentSampler
 from panscape.models import PanopticModel
 from panscape.training.config import Recipe
 from panscape.training.data.augmentation import build_augmentation
-from panscape.training.data.stream import SampleStream
+from panscape.training.data.stream import MultiScale, SampleStream
 
 
 def segments_for(recipe: Recipe, dataset: PanopticDataset, *, on_error: OnError) -> SegmentTable | None:
@@ -54,6 +54,7 @@ def create_stream(
             by_scale=sampling.kind == "scales",
             shortest_side=sampling.shortest_side,
             scale=recipe.augmentation.scale,
+            scale_distribution=recipe.augmentation.scale_distribution,
             thing_scale=sampling.thing_scale,
             level_side=model.level_side,
         )
@@ -61,7 +62,9 @@ def create_stream(
         categories = categories_of(dataset, on_error=on_error)
         repeats = repeat_factors(categories, sampling.repeat_threshold)
         rarity = tuple(category_repeat_factors(categories, sampling.repeat_threshold, len(labels)).tolist())
-    augment, crops, copy_paste, color_jitter = build_augmentation(recipe.augmentation, labels, rarity, sampler)
+    augment, crops, copy_paste, appearance = build_augmentation(recipe.augmentation, labels, rarity, sampler)
+    augmentation = recipe.augmentation
+    multi_scale = MultiScale(augmentation.crop_sizes, augmentation.multi_scale_every * recipe.batch_size)
     return SampleStream(
         dataset,
         augment,
@@ -70,7 +73,8 @@ def create_stream(
         crops=crops,
         repeats=repeats,
         copy_paste=copy_paste,
-        color_jitter=color_jitter,
+        multi_scale=multi_scale if augmentation.multi_scale else None,
+        appearance=appearance,
         record_cut_off=model.needs_cut_off,
         on_error=on_error,
     )

@@ -10,6 +10,7 @@ import bisect
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -22,10 +23,12 @@ from panscape.datasets.load import OnError, SkippedSample, load_sample
 from panscape.datasets.repeat_factor_sampling import epoch_order, stochastic_round
 from panscape.datasets.segment_sampling import CropChoice, SegmentSampler
 from panscape.errors import BadSampleError, InvalidArgumentError
+from panscape.geometry import Size
 from panscape.panoptic import PanopticMap
 from panscape.training.profiler import SampleTimes
 from panscape.transforms import crop_around
-from panscape.transforms.resize import scaled
+from panscape.transforms.random_numbers import integer
+from panscape.transforms.resize import resize, scaled
 
 if TYPE_CHECKING:
     from panscape.transforms import CopyPaste, Transform
@@ -88,6 +91,19 @@ class SegmentCrops:
         return *crop, is_clamped
 
 
+@dataclass(frozen=True)
+class MultiScale:
+    """Multi-scale training: all crops of a step are resized to one size, which changes every few steps.
+
+    Attributes:
+        sizes: heights and widths in pixels, one of which is drawn uniformly.
+        samples: number of samples until the next draw.
+    """
+
+    sizes: tuple[Size, ...]
+    samples: int
+
+
 class SampleStream(Dataset[StreamItem]):
     """An endless dataset of augmented, encoded samples, indexed by their number in the training from 0.
 
@@ -103,7 +119,9 @@ class SampleStream(Dataset[StreamItem]):
         repeats: float64 [N], how often each image is sampled per epoch (see
             :mod:`panscape.datasets.repeat_factor_sampling`); None for once.
         copy_paste: pastes objects of a second augmented image, with its own probability.
-        color_jitter: applied last, so that pasted objects change their colors together with the crop.
+        multi_scale: sizes to which crops are resized, after objects are pasted; a function of the seed and the sample
+            number. None keeps their size.
+        appearance: applied last, so that pasted objects change their colors and sharpness together with the crop.
         record_cut_off: record in the ground truth at which sides augmentation cuts segments off.
         on_error: "raise" raises the error of an image that cannot be read; "skip" uses the next valid image of the
             epoch instead and records the skipped one in the item.
@@ -122,7 +140,8 @@ class SampleStream(Dataset[StreamItem]):
         crops: SegmentCrops | None = None,
         repeats: Tensor | None = None,
         copy_paste: CopyPaste | None = None,
-        color_jitter: Transform | None = None,
+        multi_scale: MultiScale | None = None,
+        appearance: Transform | None = None,
         record_cut_off: bool = False,
         on_error: OnError = "raise",
     ) -> None:
@@ -132,7 +151,8 @@ class SampleStream(Dataset[StreamItem]):
         if on_error not in get_args(OnError):
             raise InvalidArgumentError(f'expected on_error "raise" or "skip", got {on_error!r}')
         self.dataset, self.augment, self.encode, self.seed = dataset, augment, encode, seed
-        self.crops, self.repeats, self.copy_paste, self.color_jitter = crops, repeats, copy_paste, color_jitter
+        self.crops, self.repeats, self.copy_paste, self.appearance = crops, repeats, copy_paste, appearance
+        self.multi_scale = multi_scale
         self.record_cut_off, self.on_error = record_cut_off, on_error
         self._starts = [0]  # sample numbers at which epochs begin, for the epochs requested so far
         self._epoch, self._order = 0, self._epoch_order(0)
@@ -151,7 +171,7 @@ class SampleStream(Dataset[StreamItem]):
             started = perf_counter()
             try:
                 sample = load_sample(self.dataset, choice.image)
-                return self._item(sample, choice, generator, bad, perf_counter() - started)
+                return self._item(number, sample, choice, generator, bad, perf_counter() - started)
             except BadSampleError as error:
                 if self.on_error == "raise":
                     raise
@@ -199,11 +219,24 @@ class SampleStream(Dataset[StreamItem]):
         epoch = bisect.bisect_right(self._starts, number) - 1
         return epoch, number - self._starts[epoch]
 
+    def number_of_largest(self, number: int) -> int:
+        """Return the first sample number from ``number`` on whose crop has the largest size."""
+        multi_scale = self.multi_scale
+        if multi_scale is None:
+            return number
+        largest = max(multi_scale.sizes)
+        return next(n for n in count(number, multi_scale.samples) if self._size(multi_scale, n) == largest)
+
+    def _size(self, multi_scale: MultiScale, number: int) -> Size:
+        generator = _generator(self.seed, "size", number // multi_scale.samples)
+        return multi_scale.sizes[integer(len(multi_scale.sizes), generator)]
+
     def _epoch_order(self, epoch: int) -> Tensor:
         return epoch_order(self.repeats, self.length, _generator(self.seed, "epoch", epoch))
 
     def _item(
         self,
+        number: int,
         sample: Sample,
         choice: CropChoice,
         generator: Generator,
@@ -222,8 +255,10 @@ class SampleStream(Dataset[StreamItem]):
                 bad[other_choice.image] = SkippedSample(error.image, error.reason)
             else:
                 image, truth = self.copy_paste(image, truth, *pasted[:2], generator)
-        if self.color_jitter is not None:
-            image, truth = self.color_jitter(image, truth, generator)
+        if self.multi_scale is not None:
+            image, truth = resize(image, truth, self._size(self.multi_scale, number))
+        if self.appearance is not None:
+            image, truth = self.appearance(image, truth, generator)
         augmented = perf_counter()
         targets = self.encode(truth)
         times = SampleTimes(read_seconds, augmented - started, perf_counter() - augmented)

@@ -20,9 +20,11 @@ from panscape.datasets.base import Sample
 from panscape.datasets.in_memory import InMemoryDataset
 from panscape.datasets.workers import explain_worker_death
 from panscape.errors import BadSampleError, InvalidArgumentError, UnreadableFileError, WorkerDiedError
+from panscape.geometry import Size
 from panscape.representations.centers import CenterRepresentation
+from panscape.training.data import loader
 from panscape.training.data.loader import Batch, collate, training_batches
-from panscape.training.data.stream import SampleStream
+from panscape.training.data.stream import MultiScale, SampleStream
 from panscape.transforms import RandomFlip
 
 
@@ -105,6 +107,26 @@ def test_step_s_has_its_sample_numbers():
         assert torch.equal(batch.images, torch.stack([item.image for item in items]))
         assert torch.equal(batch.targets.ids, torch.stack([item.targets.ids for item in items]))
         assert type(batch.targets) is Targets
+
+
+def test_the_size_of_a_batch_is_that_of_all_processes_parts_and_workers(monkeypatch):
+    in_slots: list[bool] = []
+    answer = loader._unpack
+    monkeypatch.setattr(
+        loader, "_unpack", lambda a, slots: (in_slots.append(type(a.content) is not Batch), answer(a, slots))[1]
+    )
+    source = stream(multi_scale=MultiScale((Size(8, 12), Size(16, 24), Size(32, 48)), 8))  # 2 steps of 4 samples
+    options = {"batch_size": 4, "first_step": 1, "last_step": 24}
+    expected = [tuple(b.images.shape[2:]) for b in training_batches(source, **options, workers=0)]
+    assert expected[0::2] == expected[1::2]
+    assert set(expected) == {(8, 12), (16, 24), (32, 48)}
+    for rank in (0, 1):
+        share = {**options, "first_step": 3, "rank": rank, "world_size": 2, "parts": 2}
+        in_slots.clear()
+        worked = take(training_batches(source, **share, workers=1))
+        assert all(in_slots)  # whatever the size of the first batch
+        assert_same(worked, take(training_batches(source, **share, workers=0)))
+        assert [tuple(b.images.shape[2:]) for b in worked] == [size for size in expected[2:] for _ in range(2)]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")

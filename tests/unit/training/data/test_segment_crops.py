@@ -58,7 +58,7 @@ def stream_of(
     dataset: Scenes, *, by_scale: bool = True, seed: int = 0, record: bool = True, on_error: str = "raise", **options
 ) -> SampleStream:
     sampler = SegmentSampler(load_segment_index(Scenes()), SHAPES, by_scale=by_scale, thing_scale=(0.5, 4.0))
-    augment, crops, copy_paste, jitter = build_augmentation(
+    augment, crops, copy_paste, appearance = build_augmentation(
         Augmentation(crop=(24, 32), **options), SHAPES, sampler=sampler
     )
     return SampleStream(
@@ -68,7 +68,7 @@ def stream_of(
         seed,
         crops=crops,
         copy_paste=copy_paste,
-        color_jitter=jitter,
+        appearance=appearance,
         record_cut_off=record,
         on_error=on_error,
     )

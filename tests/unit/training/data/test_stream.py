@@ -16,7 +16,8 @@ from panscape import PanopticMap
 from panscape.datasets.base import Sample
 from panscape.datasets.load import categories_of
 from panscape.errors import BadSampleError, InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
-from panscape.training.data.stream import SampleStream
+from panscape.geometry import Size
+from panscape.training.data.stream import MultiScale, SampleStream
 
 
 class Targets(NamedTuple):
@@ -158,8 +159,34 @@ def test_colours_change_last():
         return 255 - image, truth
 
     plain = SampleStream(Images(5), cut, encode, 0, copy_paste=PutBeside(0.5))
-    stream = SampleStream(Images(5), cut, encode, 0, copy_paste=PutBeside(0.5), color_jitter=invert)
+    stream = SampleStream(Images(5), cut, encode, 0, copy_paste=PutBeside(0.5), appearance=invert)
     assert all(torch.equal(stream[n].image, 255 - plain[n].image) for n in range(10))
+
+
+def test_multi_scale_draws_a_size_of_all_samples_of_some_steps_after_pasting():
+    sizes = (Size(4, 4), Size(8, 8), Size(16, 16))
+    options = {"copy_paste": PutBeside(0.5)}
+    plain = SampleStream(Images(5), cut, encode, 3, **options)
+    stream = SampleStream(Images(5), cut, encode, 3, **options, multi_scale=MultiScale(sizes, 6))
+    items = [stream[n] for n in range(240)]
+    periods = [{tuple(item.image.shape[1:]) for item in items[n : n + 6]} for n in range(0, 240, 6)]
+    assert all(len(period) == 1 for period in periods)
+    drawn = [period.pop() for period in periods]
+    assert all(8 <= drawn.count(size) <= 19 for size in sizes)  # 13.3 on average, with a deviation of 3
+    for n in (0, 7, 100, 200):
+        size = drawn[n // 6]
+        image = torch.nn.functional.interpolate(plain[n].image[None], size, mode="bilinear", antialias=True)[0]
+        assert torch.equal(items[n].image, image)
+        assert tuple(items[n].targets.ids.shape) == size
+        assert items[n].name == plain[n].name
+        fresh = pickle.loads(pickle.dumps(stream))[n]
+        assert torch.equal(fresh.image, items[n].image)
+    other = SampleStream(Images(5), cut, encode, 4, multi_scale=MultiScale(sizes, 6))
+    assert [tuple(other[n].image.shape[1:]) for n in range(0, 240, 6)] != drawn
+    for start in (0, 3, 77):
+        number = stream.number_of_largest(start)
+        assert drawn[number // 6] == (16, 16)
+        assert (16, 16) not in drawn[start // 6 : number // 6]
 
 
 BAD = {
