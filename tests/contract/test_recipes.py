@@ -37,6 +37,7 @@ from panscape.recipes.model_options import (
     PanopticFPNOptions,
     SeamlessOptions,
     SwiftNetOptions,
+    YoloPanopticOptions,
 )
 from panscape.training.config import Recipe
 from panscape.training.run import run
@@ -80,6 +81,7 @@ SMALL: dict[type, dict[str, Any]] = {
     },
     SeamlessOptions: {"width": 16, "window": (64, 64)},
     PanopticFPNOptions: {"width": 8, "semantic_width": 8},
+    YoloPanopticOptions: {"backbone": "darknet_xs", "pyramid_width": 8, "mask_width": 8, "detector": None},
 }
 
 
@@ -88,7 +90,8 @@ def tiny(recipe: Recipe) -> Recipe:
     data = recipe.data
     if isinstance(data, TownData):
         data = replace(data, size=(48, 64), length=4, val_length=1)
-    model: Any = replace(cast(Any, recipe.model), backbone="residual_xs", pretrained=False, **SMALL[type(recipe.model)])
+    small = {"backbone": "residual_xs", "pretrained": False} | SMALL[type(recipe.model)]
+    model: Any = replace(cast(Any, recipe.model), **small)
     relations = getattr(model, "relations", None)
     if hasattr(relations, "key_width"):
         model = replace(model, relations=replace(relations, key_width=8))

@@ -52,7 +52,7 @@ class Recipes:
                 say(f"  {data}")
                 for info in of_data:
                     published = next(
-                        (f" Published: PQ {one.metrics['PQ']}." for one in info.published if one.metrics), ""
+                        (f" Published: PQ {one.metrics['PQ']}." for one in info.published if "PQ" in one.metrics), ""
                     )
                     line = f"    {info.name:<{width}}  {info.summary}{published}"
                     say(wrapped(line, hanging=width + 6))

@@ -32,7 +32,7 @@ Losses and post-processing have further deviations, see ``representations/masked
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -132,7 +132,7 @@ class YoloPanoptic(DetectionModel):
                 literal=config.literal,
                 split=config.split,
             )
-        self.representation = replace(representation, semantic_stride=self.semantic.stride)
+        self.representation = representation
         for part, is_frozen in (
             (self.backbone, config.frozen_backbone or not representation.train_detector),
             (self.detector, not representation.train_detector),

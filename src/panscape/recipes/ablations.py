@@ -1,7 +1,9 @@
 """Ablations on synthetic scenes: tables of the papers repeated with small networks.
 
 ``town_...`` repeats Tables 6 and 8 of Panoptic SwiftNet, ``town_boxes_...`` Table 3 of dense detections,
-``town_relations_...`` Table 5 and Figure 9 of PISR, and ``town_scales_...`` Table 1 of panoptic segmentation at all
+``town_relations_...`` Table 5 and Figure 9 of PISR, ``town_yolo_panoptic_...`` Tables 3.2 to 3.8 of
+YOLO-based panoptic segmentation, whose rows start from ``town_yolo_panoptic_detector`` (``--init-from``), and
+``town_scales_...`` Table 1 of panoptic segmentation at all
 scales: crops have a quarter of an image's pixels, a tenth of the objects is longer than a crop, and whole images are
 reduced to 0.4 of their size, times 0.8 to 1.25 (crops: times 0.5 to 2). Recipes differ only in their networks, losses
 and crops, and rows of one table only in the property they are named after. ``town_boxes_light`` is ours, for comparison
@@ -14,7 +16,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from panscape.nn.pisr_instances import CenterInstanceMaps
-from panscape.recipes.bundled import OPTIMIZER, RELATIONS, SCHEDULE, box_network, deeplab_network, region_network
+from panscape.recipes.bundled import (
+    OPTIMIZER,
+    RELATIONS,
+    SCHEDULE,
+    box_network,
+    deeplab_network,
+    region_network,
+    yolo_network,
+)
 from panscape.recipes.data_options import TownData
 from panscape.recipes.model_options import SwiftNetOptions
 from panscape.recipes.panoptic_deeplab import build_with_relations
@@ -84,3 +94,12 @@ def scales(row: Row) -> Recipe:
             sampling=Sampling("categories", shortest_side=round(256 * _FULL_SCALE) if is_full else 0),
         )
     )
+
+
+def yolo(row: Row) -> Recipe:
+    """Return a row of YOLO-based panoptic segmentation; backbone and detector are fixed unless the row trains them."""
+    network = yolo_network(stuff_area=100)
+    if "model.semantic" in row.changes:
+        network = replace(network, masks="category")
+    network = replace(network, representation=replace(network.representation, train_detector=False))
+    return row.build(ablation_row(network))

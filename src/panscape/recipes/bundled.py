@@ -2,8 +2,8 @@
 
 ``town``, ``street`` and ``aerial`` train the bundled models of Panoptic SwiftNet; docs/bundled_models.md has their
 results. Their variants with dense detections (``_boxes``; ``street_boxes`` is bundled, too), with Panoptic-DeepLab
-(``_deeplab``, and ``_deeplab_relations`` with PISR) and with two stages (``_scales``: Seamless with the crop-aware box
-loss) have the same images and schedule. All commands use ``--precision bf16``.
+(``_deeplab``, and ``_deeplab_relations`` with PISR), with two stages (``_scales``: Seamless with the crop-aware box
+loss) and with YOLO-based networks have the same images and schedule. All commands use ``--precision bf16``.
 
 Images have at most a twelfth of the pixels of Cityscapes images. Therefore dense detections have four levels at strides
 4 to 32: each has half the stride and half the largest distance of the published level in its place, and the last level
@@ -14,6 +14,10 @@ Widths of Panoptic-DeepLab are an eighth to a fifth of the published ones. Convo
 separable ones train more slowly on a CPU. Panoptic-DeepLab has no boundary weights, so the offset loss has four times
 the weight of the SwiftNet recipes, as in ``town_l1``. Synthetic street scenes have 8 objects on average and rarely more
 than 16 (Cityscapes: 18 on average), so PISR uses 20 instances instead of 50.
+
+YOLO-based networks (``_yolo_panoptic``) have a small Darknet with a trained detector. Sums over the boxes of an image
+are about ten times means over pixels, so the detector's losses have a tenth of their weight; as there are fewer steps,
+masks have more.
 
 Two stages have a quarter of the published widths. Regions take their features from stride 4 below 32 pixels, not below
 112, and from twice the stride for each doubling; anchors have half the published size in strides. Fewer regions are
@@ -28,18 +32,21 @@ from typing import cast
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps
+from panscape.ops.yolo_boxes import ANCHORS
 from panscape.recipes.data_options import AerialData, CamVidData, TownData
 from panscape.recipes.model_options import (
     DenseDetectionsOptions,
     PanopticDeepLabOptions,
     SeamlessOptions,
     SwiftNetOptions,
+    YoloPanopticOptions,
 )
 from panscape.recipes.panoptic_deeplab import build_with_relations
 from panscape.recipes.table import Row
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.fusion import FusionConfig
+from panscape.representations.masked_boxes import MaskedBoxDecoding, MaskedBoxRepresentation
 from panscape.representations.regions import (
     Anchors,
     ProposalSelection,
@@ -86,6 +93,8 @@ _AERIAL_REPRESENTATION = CenterRepresentation(
     # 1000 pixels, 600 is the best thing area on every third training image.
     decoding=CenterDecoding(nms_kernel=41, stuff_area=4096, thing_area=600, stuff_share=0.0115),
 )
+# Half the size of YOLOv3's, for images of at most half its side.
+_YOLO_ANCHORS = tuple(tuple((width / 2, height / 2) for width, height in stride) for stride in ANCHORS)
 OPTIMIZER = Optimizer("adamw", learning_rate=2e-3, weight_decay=0.02, grad_clip_norm=10.0)
 SCHEDULE = Schedule("cosine", warmup_steps=200)
 
@@ -194,6 +203,16 @@ def scales(row: Row) -> Recipe:
     return row.build(replace(base, model=model))
 
 
+def yolo(row: Row) -> Recipe:
+    """Return a YOLO-based recipe; images, schedule and minimum stuff area are those of the SwiftNet recipe."""
+    base = _BASES[row.data]
+    swiftnet = cast(SwiftNetOptions, base.model)
+    stuff = swiftnet.representation.decoding
+    network = yolo_network(stuff.stuff_area, stuff.stuff_share)
+    model = replace(network, longest_side=swiftnet.longest_side, test_scale=swiftnet.test_scale)
+    return row.build(replace(base, model=model))
+
+
 def box_network(
     backbone: str, width: int, semantic_width: int, stuff_area: int, stuff_share: float = 0.0
 ) -> DenseDetectionsOptions:
@@ -250,6 +269,27 @@ def region_network(
             hard_pixel_fraction=0.5,
             decoding=RegionDecoding(fusion=FusionConfig(stuff_area=stuff_area, stuff_share=stuff_share)),
         ),
+    )
+
+
+def yolo_network(stuff_area: int, stuff_share: float = 0.0) -> YoloPanopticOptions:
+    """Return a small YOLO-based network for images of about 400 pixels.
+
+    Args:
+        stuff_area: minimum area of stuff in pixels.
+        stuff_share: minimum area of stuff as a fraction of the image.
+    """
+    fusion = FusionConfig(min_score=0.25, max_overlap=1.0, stuff_area=stuff_area, stuff_share=stuff_share)
+    return YoloPanopticOptions(
+        representation=MaskedBoxRepresentation(
+            anchors=_YOLO_ANCHORS,
+            box_loss_weight=0.1,
+            objectness_loss_weight=0.1,
+            category_loss_weight=0.1,
+            mask_loss_weight=0.5,
+            hard_pixel_fraction=0.5,
+            decoding=MaskedBoxDecoding(fusion=fusion),
+        )
     )
 
 

@@ -215,7 +215,31 @@ _FPN = _rows(
     ("r50_coco_3x", "three times as long", _THREE_TIMES, 29),
     ("r101_coco_3x", "ResNet-101, three times as long", {"model.backbone": "resnet101.tv_in1k", **_THREE_TIMES}, 31),
 )
-_CHANGES = {row.name: row.changes for row in (*_SWIFTNET, *_DENSE, *_DEEPLAB, *_SCALES)}
+_EARLY = {"model.layers": (6, 13, 38)}
+_SHALLOW = {"model.masks": "shallow"}
+
+
+def _yolo(end: str, what: str, changes: Mapping[str, Any], hours: int) -> tuple[Row, ...]:
+    """Return the rows of both sizes."""
+    return tuple(
+        Row(f"yolo_panoptic_d53_cityscapes_{end}_{size}", f"Cityscapes, {what}, height {size}", changes, hours)
+        for size in (640, 1024)
+    )
+
+
+_YOLO = (
+    *_yolo("stride_4", "semantic segmentation from layer 12", {"model.semantic": "stride_4"}, 1),
+    *_yolo("stride_8", "semantic segmentation from layer 37", {"model.semantic": "stride_8"}, 1),
+    *_yolo("stride_16", "semantic segmentation from layer 62", {"model.semantic": "stride_16"}, 1),
+    *_yolo("segnet", "semantic segmentation from three layers", {"model.semantic": "segnet"}, 2),
+    *_yolo("top_down", "semantic segmentation from a feature pyramid", {"model.semantic": "top_down"}, 1),
+    *_yolo("pyramid_pooling", "semantic segmentation by pyramid pooling", {"model.semantic": "pyramid_pooling"}, 2),
+    *_yolo("deep", "deep masks", {}, 3),
+    *_yolo("shallow", "shallow masks", _SHALLOW, 3),
+    *_yolo("deep_early", "deep masks, layers 6, 13 and 38", _EARLY, 3),
+    *_yolo("shallow_early", "shallow masks, layers 6, 13 and 38", {**_SHALLOW, **_EARLY}, 3),
+)
+_CHANGES = {row.name: row.changes for row in (*_SWIFTNET, *_DENSE, *_DEEPLAB, *_SCALES, *_YOLO)}
 
 
 def _ablations(prefix: str, repeated: str, *rows: tuple[str, str, str]) -> tuple[Row, ...]:
@@ -296,6 +320,37 @@ _SCALE_ABLATIONS = _ablations(
     ("cabb_isus", "two stages on crops with both", "cabb_isus"),
 )
 _BUNDLED_SCALES = tuple(Row(f"{row.name}_scales", f"{DATASETS[row.name]}, two stages") for row in _BUNDLED)
+_YOLO_ABLATIONS = (
+    *_ablations(
+        "town_yolo_panoptic",
+        "yolo_panoptic_d53_cityscapes",
+        ("stride_4", "YOLO-based, semantic segmentation from layer 12", "stride_4_1024"),
+        ("stride_8", "YOLO-based, semantic segmentation from layer 37", "stride_8_1024"),
+        ("stride_16", "YOLO-based, semantic segmentation from layer 62", "stride_16_1024"),
+        ("segnet", "YOLO-based, semantic segmentation from three layers", "segnet_1024"),
+        ("top_down", "YOLO-based, semantic segmentation from a feature pyramid", "top_down_1024"),
+        ("pyramid_pooling", "YOLO-based, semantic segmentation by pyramid pooling", "pyramid_pooling_1024"),
+        ("deep", "YOLO-based, deep masks", "deep_1024"),
+        ("shallow", "YOLO-based, shallow masks", "shallow_1024"),
+        ("deep_early", "YOLO-based, deep masks, layers 6, 13 and 38", "deep_early_1024"),
+        ("shallow_early", "YOLO-based, shallow masks, layers 6, 13 and 38", "shallow_early_1024"),
+    ),
+    Row(
+        "town_yolo_panoptic_trained",
+        "Ablation on synthetic scenes: YOLO-based, deep masks, backbone and detector trained, too",
+        {"model.representation.train_detector": True},
+    ),
+    Row(
+        "town_yolo_panoptic_detector",
+        "Ablation on synthetic scenes: YOLO-based, backbone and detector alone, from which the others start",
+        {
+            "model.representation.train_detector": True,
+            "model.representation.mask_loss_weight": 0.0,
+            "model.representation.semantic_loss_weight": 0.0,
+        },
+    ),
+)
+_BUNDLED_YOLO = tuple(Row(f"{row.name}_yolo_panoptic", f"{DATASETS[row.name]}, YOLO-based") for row in _BUNDLED)
 _FOLDER = (Row("from_folder", "A folder of your own; defaults are derived from its images"),)
 
 TABLE = (
@@ -312,5 +367,8 @@ TABLE = (
     Family("Seamless, all scales", "seamless.build", _SCALES, paper="All scales", num_devices=8),
     Family("Seamless, all scales", "bundled.scales", _BUNDLED_SCALES),
     Family("Seamless, all scales", "ablations.scales", _SCALE_ABLATIONS),
+    Family("YOLO-based", "yolo_panoptic.build", _YOLO, paper="YOLO-based", num_devices=2),
+    Family("YOLO-based", "bundled.yolo", _BUNDLED_YOLO),
+    Family("YOLO-based", "ablations.yolo", _YOLO_ABLATIONS),
     Family("Panoptic FPN", "panoptic_fpn.build", _FPN, paper="Panoptic FPN", num_devices=8),
 )

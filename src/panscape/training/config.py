@@ -29,6 +29,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
+from panscape.training.early_stopping import EarlyStopping
 from panscape.training.schedule import Schedule
 from panscape.transforms import RotationPolicy, ScaleDistribution
 from panscape.transforms.resize import scaled
@@ -312,6 +313,9 @@ class Recipe:
 
     eval_limit: NonNegativeInt = 0
     """Maximum number of val images for evaluations during training; 0 for all. The final one always uses all."""
+
+    early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
+    """Early stopping of a training whose evaluations no longer improve."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -57,7 +58,6 @@ class MaskedBoxRepresentation:
         train_detector: Train the detector. Without it, as in the thesis, its losses are left out.
         mask_sampling: Assignment and sampling of the boxes of masks.
         detections: Selection of detections. YOLOv3's overlap; each box has one category.
-        semantic_stride: Stride of the semantic logits; a network sets that of its head.
         ignore_iou: IoU with an object from which on an anchor's box is not background.
         smallest_share: Objects whose width or height is a smaller share of the input's do not train the detector.
         max_crowd: Share of an anchor's box from which on it is no background, if so much of it is ignored.
@@ -78,7 +78,6 @@ class MaskedBoxRepresentation:
     train_detector: bool = True
     mask_sampling: MaskSampling = field(default_factory=MaskSampling)
     detections: DetectionSelection = field(default_factory=lambda: DetectionSelection(max_overlap=0.45))
-    semantic_stride: PositiveInt = 4
     ignore_iou: UnitInterval = 0.7
     smallest_share: BelowOne = 0.001
     max_crowd: UnitInterval = 0.7
@@ -131,8 +130,8 @@ class MaskedBoxRepresentation:
         size = (targets.semantic.shape[1], targets.semantic.shape[2])
         if len(outputs.semantic) != len(targets.semantic) or self.padded_size(outputs) != size:
             raise InvalidArgumentError(
-                f"expected outputs of {len(targets.semantic)} images of {size[0]}x{size[1]} pixels at stride "
-                f"{self.semantic_stride}, got semantic logits {list(outputs.semantic.shape)}; encode the same crop "
+                f"expected outputs of {len(targets.semantic)} images of {size[0]}x{size[1]} pixels, got semantic "
+                f"logits {list(outputs.semantic.shape)} and {outputs.detector.shape[1]} anchors; encode the same crop "
                 "that entered the network"
             )
         mask, num_cells = sum_of_mask_loss(
@@ -226,9 +225,11 @@ class MaskedBoxRepresentation:
         )
 
     def padded_size(self, outputs: MaskedBoxOutputs) -> tuple[int, int]:
-        """Return the height and width of the padded input of these outputs."""
-        height, width = (self.semantic_stride * side for side in outputs.semantic.shape[-2:])
-        return height, width
+        """Return the height and width of the padded input of these outputs, from the numbers of anchors and cells."""
+        height, width = outputs.semantic.shape[-2:]
+        num_pixels = outputs.detector.shape[1] / (len(self.anchors[0]) * sum(stride**-2 for stride in STRIDES))
+        stride = round(math.sqrt(num_pixels / (height * width)))
+        return stride * height, stride * width
 
     def _padded(self, outputs: MaskedBoxOutputs, geometries: Sequence[ImageGeometry]) -> list[ImageGeometry]:
         return [geometry.padded_to(self.padded_size(outputs)) for geometry in geometries]

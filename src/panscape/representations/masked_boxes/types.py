@@ -15,7 +15,7 @@ class MaskedBoxOutputs(NamedTuple):
     :meth:`MaskedBoxRepresentation.sample_mask_boxes`; else they are detections.
 
     Attributes:
-        semantic: category logits, float [B, K, h, w], at :attr:`MaskedBoxRepresentation.semantic_stride`.
+        semantic: category logits, float [B, K, h, w], at any stride.
         detector: logits of all anchors as :func:`~panscape.ops.yolo_boxes.flatten_logits` returns them, float
             [B, N, 5 + C]: x, y, width, height, objectness, and the detector's categories.
         mask_boxes: the boxes of masks, float [B, D, 4].

@@ -88,7 +88,7 @@ def test_small_stuff_is_removed_by_the_share_of_the_image() -> None:
         semantic[:, 0] = 1
         semantic[:, 1, :rows, 0] = 2
         outputs = random_outputs(0)._replace(semantic=semantic)
-        found = decode(outputs, MaskedBoxRepresentation(semantic_stride=1))
+        found = decode(outputs, MaskedBoxRepresentation())
         assert found.category.tolist() == ([0, 1] if kept else [0])
         assert int((found.ids == 0).sum()) == (0 if kept else 11)
 
@@ -179,7 +179,7 @@ CROWD = PanopticMap(OBJECT.ids, OBJECT.category, None, torch.tensor([True]))
 @pytest.mark.parametrize("truth", [EMPTY, VOID, OBJECT, CROWD, generated_map(0, size=SIZE)])
 @pytest.mark.parametrize("stride", [1, 4, 16])
 def test_losses_are_finite_with_a_gradient_whatever_the_truth(truth: PanopticMap, stride: int) -> None:
-    representation = MaskedBoxRepresentation(semantic_stride=stride)
+    representation = MaskedBoxRepresentation()
     outputs = random_outputs(batch=2, stride=stride, requires_grad=True)
     losses = representation.loss(outputs, targets_of(truth, truth), SHAPES)
     assert set(losses) == {"box", "objectness", "category", "mask", "semantic"}
@@ -202,7 +202,8 @@ def test_weights_multiply_and_a_frozen_detector_has_no_loss() -> None:
     ).loss(outputs, targets, SHAPES)
     factors = {name: float(weighted[name] / losses[name]) for name in losses}
     assert factors == pytest.approx({"box": 2, "objectness": 3, "category": 5, "mask": 7, "semantic": 11}, rel=1e-5)
-    frozen = replace(base, train_detector=False).loss(outputs._replace(detector=torch.zeros(1, 5, 85)), targets, SHAPES)
+    of_coco = outputs._replace(detector=torch.zeros(1, outputs.detector.shape[1], 85))
+    frozen = replace(base, train_detector=False).loss(of_coco, targets, SHAPES)
     assert {name: float(v) for name, v in frozen.items()} == {n: float(losses[n]) for n in ("mask", "semantic")}
 
 
@@ -215,8 +216,10 @@ def test_the_semantic_loss_is_the_cross_entropy_at_the_size_of_the_input() -> No
 
 
 def test_outputs_of_another_size_are_an_error() -> None:
-    with pytest.raises(InvalidArgumentError, match=r"expected outputs of 1 images of 64x96 pixels at stride 8, got"):
-        MaskedBoxRepresentation(semantic_stride=8).loss(random_outputs(), targets_of(EMPTY), SHAPES)
+    outputs = random_outputs()
+    wider = outputs._replace(semantic=torch.cat([outputs.semantic, outputs.semantic], dim=3))
+    with pytest.raises(InvalidArgumentError, match=r"expected outputs of 1 images of 64x96 pixels, got semantic"):
+        MaskedBoxRepresentation().loss(wider, targets_of(EMPTY), SHAPES)
 
 
 @pytest.mark.parametrize("anchors", [(((1, 2),),) * 2, (((1, 2),), ((1, 2),), ((1, 2), (3, 4))), ((), (), ())])
