@@ -77,8 +77,8 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         # seamseg's panoptic_stats on its converted data, in which crowds are void. seamseg compares maps at the size of
         # the network's input; this is not reproduced.
         "seamseg": Protocol(crowd="void", absent_categories_count=True),
-        # Tables 3.7, 3.8 and B.1 to B.4 of Diaz-Zapata, "YOLO-based Panoptic Segmentation", 2020, as far as they can be
-        # derived from its numbers; docs/metrics.md has the derivation.
+        # Tables 3.7, 3.8 and B.1 to B.4 of Diaz-Zapata, "YOLO-Based Panoptic Segmentation" (2020), as far as they can
+        # be derived from its numbers; docs/metrics.md has the derivation.
         "yolo_panoptic": Protocol(is_stuff_whole=True, any_overlap_matches_stuff=True, groups_pool_segments=True),
     }
 )
