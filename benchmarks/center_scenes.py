@@ -8,12 +8,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panscape import LabelSpace
 from panscape.panoptic import PanopticMap
+from panscape.representations.regions import RegionRepresentation
+from panscape.representations.regions.oracles import perfect_masks
 
 SIZE = (1024, 2048)
 NUM_CATEGORIES = 19
 THINGS = tuple(range(11, 19))
 STRIDE = 4
+
+
+class DetectedMasks(NamedTuple):
+    """Detections of one image: xyxy boxes in pixels, things from 0, scores and logits of the cells of masks."""
+
+    boxes: Tensor
+    thing: Tensor
+    score: Tensor
+    masks: Tensor
 
 
 class Outputs(NamedTuple):
@@ -68,3 +80,17 @@ def outputs_of(truth: PanopticMap, seed: int = 0, noise: float = 0.5) -> Outputs
             center = torch.maximum(center, (0.5 + peak / 2) * torch.exp(-squared / (2 * 2.5**2)))
             offset[0][mask], offset[1][mask] = (cy - y[mask]) * STRIDE, (cx - x[mask]) * STRIDE
     return Outputs(logits, center, offset + torch.randn(offset.shape, generator=g))
+
+
+def detections_of(truth: PanopticMap, num_cells: int, seed: int = 0) -> DetectedMasks:
+    """Return noisy detections for the scene ``truth``: boxes with errors of a few percent, and frayed masks."""
+    g = torch.Generator().manual_seed(seed)
+    targets = RegionRepresentation().encode(truth, LabelSpace.load("cityscapes"), truth.size)
+    found = perfect_masks(type(targets)(*(part[None] for part in targets)), num_cells)
+    boxes, thing, masks = (found[name][0] for name in ("mask_boxes", "mask_category", "masks"))
+    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    limit = torch.tensor([truth.size[1], truth.size[0]] * 2)
+    boxes = torch.minimum((boxes + 0.03 * sides * torch.randn(boxes.shape, generator=g)).clamp(min=0), limit)
+    masks = F.avg_pool2d(masks.sign() * 4, 3, 1, 1) + torch.randn(masks.shape, generator=g)
+    score = 0.5 + 0.5 * torch.rand(len(boxes), generator=g).sort(descending=True).values
+    return DetectedMasks(boxes, thing, score, masks)

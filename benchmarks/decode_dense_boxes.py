@@ -13,22 +13,14 @@ implementation in addition to its inputs instead, each measured in a separate pr
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import numba
 import torch
 from center_scenes import SIZE, outputs_of, street_map
-from reporting import cpu_milliseconds, machine, peak_megabytes, table
+from compare_decoding import LABELS, compare
 from torch import Tensor
 from torch.nn import functional as F
 
-from panscape import LabelSpace
 from panscape.geometry import ImageGeometry
 from panscape.ops.cropped_masks import CroppedMasks
 from panscape.representations.dense_boxes import DenseBoxOutputs, DenseBoxRepresentation
@@ -44,7 +36,6 @@ from panscape.representations.dense_boxes.locations import Pyramid, argmax_level
 from panscape.representations.dense_boxes.select_boxes import Boxes, select_boxes
 from panscape.representations.fusion import FusionConfig
 
-LABELS = LabelSpace.load("cityscapes")
 STRIDE, LEVELS = 8, 5
 GRID = (SIZE[0] // 4, SIZE[1] // 4)
 DECODING = DenseBoxDecoding(fusion=FusionConfig(min_score=0, stuff_area=2048))  # every detected object gets a mask
@@ -121,75 +112,37 @@ def ways(outputs: DenseBoxOutputs) -> dict[str, Callable[[], object]]:
     """Return the compared implementations by name."""
     case = (outputs, queries_of(outputs))
     return {
+        "authors": lambda: as_the_authors(*case),
+        "torch": lambda: in_plain_torch(*case),
         "masks": lambda: in_windows(*case),
         "whole": lambda: decode_dense_boxes(
             outputs, [ImageGeometry.of(SIZE)], LABELS, Pyramid(SIZE, STRIDE, LEVELS), DECODING
         ),
-        "authors": lambda: as_the_authors(*case),
-        "torch": lambda: in_plain_torch(*case),
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--objects",
-        nargs="+",
-        type=int,
-        default=[10, 40, 150],
-        help="numbers of objects in the scenes; the 100 with the highest scores are kept",
-    )
-    parser.add_argument("--repeats", type=int, default=15, help="rounds")
-    parser.add_argument("--markdown", action="store_true", help="print only the table")
-    parser.add_argument("--memory", action="store_true", help="measure memory instead of time (Linux)")
-    parser.add_argument("--peak-of", choices=("masks", "whole", "authors", "torch"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    if args.peak_of is not None:
-        run = ways(outputs_for(args.objects[0]))[args.peak_of]
-        print(f"{peak_megabytes(run, warm_up=ways(outputs_for(5))[args.peak_of]):.0f}")
-        return
-    if args.memory:
-        names = ("authors", "torch", "masks", "whole")
-        lines = []
-        for num_things in args.objects:
-            command = [sys.executable, __file__, "--objects", str(num_things), "--peak-of"]
-            lines.append([str(num_things), *(subprocess.check_output([*command, w], text=True).strip() for w in names)])
-        print(table(["objects in the scene", *(f"{name}, MB" for name in names)], lines))
-        return
-    rows = []
-    for num_things in args.objects:
-        outputs = outputs_for(num_things)
-        found = queries_of(outputs)
-        case = (outputs, found)
-        masks = in_windows(*case).to_masks(SIZE)
-        assert torch.equal(masks, in_plain_torch(*case))
-        different = int((masks != as_the_authors(*case)).sum())
-        compared = ways(outputs)
-        quick, slow = ({name: compared[name] for name in names} for names in (("masks", "whole"), ("authors", "torch")))
-        best = cpu_milliseconds(quick, args.repeats) | cpu_milliseconds(slow, 2)
-        rows.append(
-            [
-                str(len(found.score)),
-                *(f"{best[name]:.1f}" for name in ("authors", "torch", "masks")),
-                f"{best['authors'] / best['masks']:.0f}",
-                f"{best['whole']:.1f}",
-                f"{different} of {int(masks.sum())}",
-            ]
-        )
-    if not args.markdown:
-        print(f"{machine()}, numba {numba.__version__}\n")
-    header = [
-        "objects",
-        "masks, authors, ms",
-        "masks, plain torch, ms",
-        "masks, panscape, ms",
-        "speedup",
-        "complete, panscape, ms",
-        "differing pixels",
-    ]
-    print(table(header, rows))
+def check(outputs: DenseBoxOutputs) -> tuple[int, str]:
+    """Compare the masks; return the number of objects and of pixels that differ from the authors' masks."""
+    case = (outputs, queries_of(outputs))
+    masks = in_windows(*case).to_masks(SIZE)
+    assert torch.equal(masks, in_plain_torch(*case))
+    return len(case[1].score), f"{int((masks != as_the_authors(*case)).sum())} of {int(masks.sum())}"
 
 
 if __name__ == "__main__":
-    main()
+    compare(
+        __doc__,
+        __file__,
+        outputs_for=outputs_for,
+        ways=ways,
+        check=check,
+        columns={
+            "authors": "masks, authors",
+            "torch": "masks, plain torch",
+            "masks": "masks, panscape",
+            "whole": "complete, panscape",
+        },
+        slow=("authors", "torch"),
+        speedup=("authors", "masks"),
+        objects=(10, 40, 150),  # the 100 with the highest scores are kept
+    )

@@ -13,53 +13,36 @@ implementation in addition to its inputs instead, each measured in a separate pr
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import numba
 import torch
-from center_scenes import SIZE, outputs_of, street_map
-from reporting import cpu_milliseconds, machine, peak_megabytes, table
+from center_scenes import SIZE, detections_of, outputs_of, street_map
+from compare_decoding import LABELS, Paste, compare, paste_and_fuse
 from torch import Tensor
 from torch.nn import functional as F
 
-from panscape import LabelSpace, PanopticMap
+from panscape import PanopticMap
 from panscape.geometry import ImageGeometry
-from panscape.ops.cropped_masks import CroppedMasks
 from panscape.ops.paste_masks import paste_masks, paste_masks_reference
-from panscape.representations.fusion import FusionConfig, fuse_instances
-from panscape.representations.regions import RegionDecoding, RegionOutputs, RegionRepresentation
+from panscape.representations.fusion import FusionConfig
+from panscape.representations.regions import RegionDecoding, RegionOutputs
 from panscape.representations.regions.decode import decode_regions, semantic_at_image_size
-from panscape.representations.regions.representation import perfect_regions
 
-LABELS = LabelSpace.load("cityscapes")
 GEOMETRY = [ImageGeometry.of(SIZE)]
 DECODING = RegionDecoding()
-WAYS = ("detectron2", "torch", "fused", "whole")
+COLUMNS = {
+    "detectron2": "paste and fuse, detectron2's algorithm",
+    "torch": "paste and fuse, plain torch masks",
+    "fused": "paste and fuse, panscape",
+    "whole": "complete, panscape",
+}
 
 
-def outputs_for(num_things: int, seed: int = 0) -> RegionOutputs:
-    """Return noisy outputs for a street-like scene: boxes with errors of a few percent, and frayed masks."""
-    g = torch.Generator().manual_seed(seed)
-    truth = street_map(num_things=num_things)
-    targets = RegionRepresentation().encode(truth, LABELS, SIZE)
-    empty = torch.zeros(1, 0)
-    outputs = perfect_regions(
-        RegionOutputs(outputs_of(truth).semantic_logits[None], *[empty] * 8, torch.zeros(1, 0, 28, 28)),
-        type(targets)(*(part[None] for part in targets)),
-    )
-    boxes, masks = outputs.mask_boxes, outputs.masks
-    sides = (boxes[..., 2:] - boxes[..., :2]).repeat(1, 1, 2)
-    limit = torch.tensor([SIZE[1], SIZE[0]] * 2)
-    boxes = torch.minimum((boxes + 0.03 * sides * torch.randn(boxes.shape, generator=g)).clamp(min=0), limit)
-    masks = F.avg_pool2d(masks.sign() * 4, 3, 1, 1) + torch.randn(masks.shape, generator=g)
-    score = 0.5 + 0.5 * torch.rand(boxes.shape[:2], generator=g).sort(descending=True).values
-    return outputs._replace(mask_boxes=boxes, masks=masks, mask_score=score)
+def outputs_for(num_objects: int) -> RegionOutputs:
+    """Return noisy outputs for a street-like scene, a batch of one."""
+    truth = street_map(num_things=num_objects)
+    found, none = detections_of(truth, num_cells=28), torch.zeros(1, 0)
+    return RegionOutputs(outputs_of(truth).semantic_logits[None], *[none] * 5, *(part[None] for part in found))
 
 
 def as_detectron2(outputs: RegionOutputs, semantic: Tensor) -> PanopticMap:
@@ -97,25 +80,28 @@ def as_detectron2(outputs: RegionOutputs, semantic: Tensor) -> PanopticMap:
     return PanopticMap(ids, torch.tensor(category, dtype=torch.int64))
 
 
-def fused(
-    outputs: RegionOutputs, semantic: Tensor, paste: Callable[[Tensor, Tensor, tuple[int, int], float], CroppedMasks]
-) -> PanopticMap:
+def fused(outputs: RegionOutputs, semantic: Tensor, paste: Paste) -> PanopticMap:
     """Paste and fuse with our parts."""
-    masks = paste(outputs.masks[0].sigmoid(), outputs.mask_boxes[0], SIZE, DECODING.mask_threshold)
-    category = torch.tensor(LABELS.thing_ids)[outputs.mask_category[0]]
-    return fuse_instances(masks, category, outputs.mask_score[0], semantic, LABELS, DECODING.fusion)
+    return paste_and_fuse(
+        paste,
+        outputs.masks[0].sigmoid(),
+        outputs.mask_boxes[0],
+        outputs.mask_category[0],
+        outputs.mask_score[0],
+        semantic,
+        DECODING.fusion,
+    )
 
 
 def ways(outputs: RegionOutputs) -> dict[str, Callable[[], object]]:
     """Return the compared implementations by name."""
     (semantic,) = semantic_at_image_size(outputs.semantic, GEOMETRY, LABELS, FusionConfig(), merge_things=False)
-    runs: tuple[Callable[[], object], ...] = (
-        lambda: as_detectron2(outputs, semantic),
-        lambda: fused(outputs, semantic, paste_masks_reference),
-        lambda: fused(outputs, semantic, paste_masks),
-        lambda: decode_regions(outputs, GEOMETRY, LABELS, DECODING),
-    )
-    return dict(zip(WAYS, runs, strict=True))
+    return {
+        "detectron2": lambda: as_detectron2(outputs, semantic),
+        "torch": lambda: fused(outputs, semantic, paste_masks_reference),
+        "fused": lambda: fused(outputs, semantic, paste_masks),
+        "whole": lambda: decode_regions(outputs, GEOMETRY, LABELS, DECODING),
+    }
 
 
 def differing(ours: PanopticMap, other: PanopticMap) -> int:
@@ -126,60 +112,24 @@ def differing(ours: PanopticMap, other: PanopticMap) -> int:
     return ours.ids.numel() - int(pairs.amax(dim=1).sum())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--objects", nargs="+", type=int, default=[10, 40, 100], help="numbers of objects in the scenes"
-    )
-    parser.add_argument("--repeats", type=int, default=15, help="rounds")
-    parser.add_argument("--markdown", action="store_true", help="print only the table")
-    parser.add_argument("--memory", action="store_true", help="measure memory instead of time (Linux)")
-    parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    if args.peak_of is not None:
-        run = ways(outputs_for(args.objects[0]))[args.peak_of]
-        print(f"{peak_megabytes(run, warm_up=ways(outputs_for(5))[args.peak_of]):.0f}")
-        return
-    if args.memory:
-        lines = []
-        for num_things in args.objects:
-            command = [sys.executable, __file__, "--objects", str(num_things), "--peak-of"]
-            lines.append([str(num_things), *(subprocess.check_output([*command, w], text=True).strip() for w in WAYS)])
-        print(table(["objects in the scene", *(f"{name}, MB" for name in WAYS)], lines))
-        return
-    rows = []
-    for num_things in args.objects:
-        outputs = outputs_for(num_things)
-        compared = ways(outputs)
-        ours, plain, theirs = (compared[name]() for name in ("fused", "torch", "detectron2"))
-        assert isinstance(ours, PanopticMap)
-        assert isinstance(theirs, PanopticMap)
-        assert ours == plain
-        quick, slow = ({name: compared[name] for name in names} for names in (WAYS[2:], WAYS[:2]))
-        best = cpu_milliseconds(quick, args.repeats) | cpu_milliseconds(slow, 2)
-        rows.append(
-            [
-                str(len(outputs.mask_score[0])),
-                *(f"{best[name]:.1f}" for name in WAYS[:3]),
-                f"{best['detectron2'] / best['fused']:.0f}",
-                f"{best['whole']:.1f}",
-                f"{differing(ours, theirs)}",
-            ]
-        )
-    if not args.markdown:
-        print(f"{machine()}, numba {numba.__version__}\n")
-    header = [
-        "objects",
-        "paste and fuse, detectron2's algorithm, ms",
-        "paste and fuse, plain torch masks, ms",
-        "paste and fuse, panscape, ms",
-        "speedup",
-        "complete, panscape, ms",
-        "differing pixels",
-    ]
-    print(table(header, rows))
+def check(outputs: RegionOutputs) -> tuple[int, str]:
+    """Compare the maps; return the number of objects and of pixels that differ from detectron2's."""
+    compared = ways(outputs)
+    ours, plain, theirs = (compared[name]() for name in ("fused", "torch", "detectron2"))
+    assert isinstance(ours, PanopticMap)
+    assert isinstance(theirs, PanopticMap)
+    assert ours == plain
+    return len(outputs.mask_score[0]), str(differing(ours, theirs))
 
 
 if __name__ == "__main__":
-    main()
+    compare(
+        __doc__,
+        __file__,
+        outputs_for=outputs_for,
+        ways=ways,
+        check=check,
+        columns=COLUMNS,
+        slow=("detectron2", "torch"),
+        speedup=("detectron2", "fused"),
+    )

@@ -253,6 +253,7 @@ def test_incomparable_results(
 
 def test_unknown_rules(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SCORE, "--protocol", "lvis"]) == 2
-    assert "expected --protocol as one of 'coco', 'deeplab2', 'torchmetrics', 'seamseg', got 'lvis'" in (
-        capsys.readouterr().err
+    assert (
+        "expected --protocol as one of 'coco', 'deeplab2', 'torchmetrics', 'seamseg', 'yolo_panoptic', got 'lvis'"
+        in (capsys.readouterr().err)
     )

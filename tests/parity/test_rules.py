@@ -12,7 +12,14 @@ from maps import SHAPES, a_map, generated_map, spoilt_map
 
 from panscape import Category, LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError, UnknownNameError
-from panscape.metrics import PROTOCOLS, PanopticQuality, PanopticQualityReport, Protocol, match_segments
+from panscape.metrics import (
+    PROTOCOLS,
+    PanopticQuality,
+    PanopticQualityDagger,
+    PanopticQualityReport,
+    Protocol,
+    match_segments,
+)
 
 LABELS = LabelSpace(
     "shapes and more",
@@ -192,7 +199,44 @@ def test_the_worked_example(protocol: str, car: tuple[int, int, int, float], pq:
     assert ((sky.tp, sky.fp, sky.fn), (road.tp, road.fp, road.fn)) == ((0, 1, 1), (0, 1, 0))
 
 
-@pytest.mark.parametrize("protocol", ["deeplab2", "torchmetrics"])
+def test_the_worked_example_without_a_threshold_for_stuff() -> None:
+    """The sky matches with an IoU of 10/30, and each group is summed over its segments."""
+    report = report_on([(PREDICTION, TRUTH)], "yolo_panoptic", WORKED)
+    counts = {name: (c.tp, c.fp, c.fn, c.iou_sum) for name, c in report.per_category.items()}
+    assert counts == {"sky": (1, 0, 0, 1 / 3), "car": (1, 0, 1, 0.75), "bus": (0, 0, 0, 0), "road": (0, 1, 0, 0)}
+    for group, num, sq, rq in (
+        (report.all, 3, (1 / 3 + 0.75) / 2, 2 / (2 + 0.5 + 0.5)),
+        (report.stuff, 2, 1 / 3, 1 / (1 + 0.5)),
+        (report.things, 1, 0.75, 1 / (1 + 0.5)),
+    ):
+        assert (group.num_categories, group.sq, group.rq) == pytest.approx((num, sq, rq), abs=1e-15)
+        assert group.pq == pytest.approx(sq * rq, abs=1e-15)
+
+
+def test_stuff_without_a_threshold_has_the_iou_of_pq_dagger(pairs: list[Pair]) -> None:
+    """PQ-dagger, tested against loops of its own, has no threshold for stuff either; things are as without the rule."""
+    things, stuff = list(LABELS.thing_ids), list(LABELS.stuff_ids)
+    metric, usual, dagger = (
+        PanopticQuality(LABELS, "yolo_panoptic"),
+        PanopticQuality(LABELS),
+        PanopticQualityDagger(LABELS),
+    )
+    for pair in pairs:
+        for each in (metric, usual, dagger):
+            each.update(*pair)
+    torch.testing.assert_close(metric.state[stuff, 3], dagger.state[stuff, 1], rtol=0, atol=1e-12)
+    assert torch.equal(metric.state[things], usual.state[things])
+    assert (metric.state[stuff, 0] + metric.state[stuff, 2]).tolist() == dagger.state[stuff, 0].tolist()
+    assert metric.state[0, 0] > usual.state[0, 0] + 10
+    tp, fp, fn, iou = metric.state.sum(0).tolist()
+    report = metric.compute()
+    assert report.all.pq == pytest.approx(iou / (tp + fp / 2 + fn / 2), abs=1e-14)
+    empty = PanopticQuality(LABELS, "yolo_panoptic").compute().all
+    assert empty.num_categories == 0
+    assert np.isnan([empty.pq, empty.sq, empty.rq]).all()
+
+
+@pytest.mark.parametrize("protocol", ["deeplab2", "torchmetrics", "yolo_panoptic"])
 def test_one_image_alone_needs_to_know_what_is_stuff(pairs: list[Pair], protocol: str) -> None:
     with pytest.raises(InvalidArgumentError, match=r"got none; pass stuff_ids=labels.stuff_ids"):
         match_segments(*pairs[0], protocol=protocol)
@@ -207,6 +251,8 @@ def test_names_and_merging() -> None:
         PanopticQuality(LABELS, "coc")
     with pytest.raises(InvalidArgumentError, match='expected crowd "excuse", "void" or "segment", got \'ignore\''):
         Protocol(crowd="ignore")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match="expected is_stuff_whole=True with any_overlap_matches_stuff=True"):
+        Protocol(any_overlap_matches_stuff=True)
     with pytest.raises(InvalidArgumentError, match=r"protocol=.*merge metrics with equal options"):
         PanopticQuality(LABELS).merge(PanopticQuality(LABELS, "seamseg"))
     mine = PanopticQuality(LABELS, Protocol())

@@ -34,7 +34,7 @@ class Tune:
     out: Annotated[Path | None, arg(metavar="FILE.safetensors", help_behavior_hint="")] = None
     """Write the model with the chosen values, and a note in its model card."""
 
-    protocol: Literal["coco", "deeplab2", "torchmetrics", "seamseg"] = "coco"
+    protocol: Literal["coco", "deeplab2", "torchmetrics", "seamseg", "yolo_panoptic"] = "coco"
     """Evaluation protocol, as in "panscape evaluate"."""
 
     json: bool = False

@@ -130,9 +130,11 @@ class Comparison:
     def note(self) -> str:
         """A note on the means, if necessary."""
         known = PROTOCOLS.get(self.protocol or "")
-        if known is None or not known.absent_categories_count:
-            return ""
-        return f"Means are over the categories that occur; the protocol {self.protocol} counts others with 0."
+        if known is not None and known.absent_categories_count:
+            return f"Means are over the categories that occur; the protocol {self.protocol} counts others with 0."
+        if known is not None and known.groups_pool_segments:
+            return f"Means are over the categories that occur; the protocol {self.protocol} pools their segments."
+        return ""
 
     def table(self) -> str:
         """Return a table of groups, then of categories and error types with changes above noise."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     _Protocol = Any  # a name, or Protocol of panscape.metrics, which is in a layer above this module
 else:
-    _Protocol = Literal["coco", "deeplab2", "torchmetrics", "seamseg"]
+    _Protocol = Literal["coco", "deeplab2", "torchmetrics", "seamseg", "yolo_panoptic"]
 
 _RARE = {"is_rare": True}  # only --help-all lists the option, see panscape.cli.parser
 

@@ -13,7 +13,7 @@ instead, which would leave out the gain of finding them.)
 A category that has no segments left after fixing (it only had false positives) leaves the mean of its group, as in PQ;
 its own PQ then counts as 1, and so does a group without categories left. No impact is negative: the IoU of a fixed
 match is above half of any PQ. Means are over the categories that occur, also under protocols that count absent
-categories with 0.
+categories with 0 or pool the segments of groups.
 
 Fixing all types one after the other, localization last, results in PQ 1: the types cover all false negatives and all
 false positives, and in the end every match has IoU 1.

@@ -133,7 +133,9 @@ class GpuEvaluator(SummedMetric[EvaluationReport]):
         if self.protocol.predicted_void_leaves_union:
             union = union - under_void[:, None]
         iou = table / union.clamp(min=1)
-        is_match = is_same & ~is_crowd[:, None] & (iou > 0.5)
+        has_no_threshold = self._is_stuff_of(of_truth) & self.protocol.any_overlap_matches_stuff
+        threshold = torch.where(has_no_threshold, 0, 0.5)[:, None]
+        is_match = is_same & ~is_crowd[:, None] & (iou > threshold)
         is_false_negative = (truth_area > 0) & ~is_crowd & ~is_match.any(1)
         if self.protocol.predicted_void_excuses_misses:
             is_false_negative &= under_void / truth_area.clamp(min=1) <= 0.5
@@ -154,9 +156,12 @@ class GpuEvaluator(SummedMetric[EvaluationReport]):
         if self.protocol.is_stuff_whole:
             is_equal = (category[:, None] == category[None]) & ~is_void[None]
             first = torch.where(is_equal, ids[None], len(category)).amin(1).clamp(max=len(category) - 1)
-            is_stuff = self._is_stuff[category.clamp(0, len(self.labels) - 1)] & (category >= 0)
-            ids = torch.where(is_stuff, first, ids)
+            ids = torch.where(self._is_stuff_of(category), first, ids)
         return torch.where(is_void, 0, ids)
+
+    def _is_stuff_of(self, category: Tensor) -> Tensor:
+        """Return whether each segment is stuff; void is not."""
+        return self._is_stuff[category.clamp(0, len(self.labels) - 1)] & (category >= 0)
 
     def _dagger(
         self, quality: Tensor, table: Tensor, of_truth: Tensor, of_prediction: Tensor, is_crowd: Tensor

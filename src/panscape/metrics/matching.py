@@ -62,7 +62,7 @@ class SegmentMatches(NamedTuple):
     Attributes:
         truth: int64 [M], matched segments of the ground truth, ascending.
         prediction: int64 [M], the predicted segments that they match.
-        iou: float64 [M] in (0.5, 1].
+        iou: float64 [M] in (0.5, 1]; of stuff in (0, 1] if the protocol matches it at any overlap.
         false_negatives: int64, rows of the ground truth.
         false_positives: int64, rows of the prediction.
     """
@@ -91,7 +91,7 @@ def match_segments(
         protocol: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
         stuff_ids: the stuff categories; only protocols with ``is_stuff_whole`` need them.
         refined: receives the ids of the candidate pairs (truth, prediction) and their IoU, and returns a stricter
-            measure in 0..1 that replaces the IoU. Pairs with 0.5 or less do not match.
+            measure in 0..1 that replaces the IoU. Pairs that it does not leave above the threshold do not match.
 
     Raises:
         InvalidArgumentError: the maps differ in size, or the protocol needs ``stuff_ids``.
@@ -100,11 +100,14 @@ def match_segments(
     protocol = get_protocol(protocol)
     histogram = overlaps(prediction, truth) if histogram is None else histogram
     found = segment_overlaps(prediction, truth, histogram, protocol, stuff_ids)
-    is_match = found.is_same & (found.iou > 0.5)
+    has_no_threshold = protocol.any_overlap_matches_stuff & np.isin(categories_of(truth, -1), stuff_ids or ())
+    threshold = np.where(has_no_threshold, 0, 0.5)  # of each true segment
+    is_match = found.is_same & (found.iou > threshold[found.truth_id])
     a, b, iou = found.truth_id[is_match], found.predicted_id[is_match], found.iou[is_match]
     if refined is not None:
         iou = refined(a, b, iou)
-        a, b, iou = a[iou > 0.5], b[iou > 0.5], iou[iou > 0.5]
+        is_match = iou > threshold[a]
+        a, b, iou = a[is_match], b[is_match], iou[is_match]
 
     is_false_negative = (found.truth_area > 0) & ~found.is_crowd
     if protocol.predicted_void_excuses_misses:

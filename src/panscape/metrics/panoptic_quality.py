@@ -18,9 +18,10 @@ pixels are ignored; panopticapi counts such ground-truth segments as missed and 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ class CategoryQuality(CategoryScores):
 
 @dataclass(frozen=True, slots=True)
 class GroupQuality(GroupScores):
-    """Means over the categories of a group that have segments, or over all categories, as the protocol defines.
+    """Means over the categories of a group that have segments, or another summary, as the protocol defines.
 
     Attributes:
         pq: panoptic quality in 0..1; nan without any such category.
@@ -88,6 +89,14 @@ class GroupQuality(GroupScores):
     pq: float
     sq: float
     rq: float
+
+    @classmethod
+    def pool(cls, categories: Iterable[CategoryQuality]) -> Self:
+        """Return the quality of all segments as if they had one category; its PQ is the product of SQ and RQ."""
+        each = [category for category in categories if category.occurs]
+        counts = (sum(getattr(category, name) for category in each) for name in ("tp", "fp", "fn", "iou_sum"))
+        whole = CategoryQuality(*counts)
+        return cls(len(each), whole.pq, whole.sq, whole.rq)
 
 
 class PanopticQualityReport(GroupReport[GroupQuality, CategoryQuality]):
@@ -119,7 +128,9 @@ class PanopticQuality(MatchedMetric[PanopticQualityReport]):
         return PanopticQualityReport.from_categories(
             (CategoryQuality(int(tp), int(fp), int(fn), iou_sum) for tp, fp, fn, iou_sum in self.state.tolist()),
             self.labels,
-            absent_count=self.protocol.absent_categories_count,
+            GroupQuality.pool
+            if self.protocol.groups_pool_segments
+            else partial(GroupQuality.mean, absent_count=self.protocol.absent_categories_count),
         )
 
 

@@ -1,9 +1,9 @@
 """Evaluation protocols of panoptic quality: one field for each difference between published evaluators, by name.
 
-All protocols match a predicted and a true segment of equal category if their IoU is strictly above 0.5. Pixels that are
-void in the ground truth are removed from the predicted segment first. An unmatched prediction is ignored if more than
-half of it lies on void. Protocols differ in crowds, predicted void, stuff in several segments, and which categories
-enter the mean.
+All protocols match a predicted and a true thing of equal category if their IoU is strictly above 0.5, and all but one
+also stuff. Pixels that are void in the ground truth are removed from the predicted segment first. An unmatched
+prediction is ignored if more than half of it lies on void. Protocols differ in crowds, predicted void, stuff in several
+segments, and how groups of categories are summarized.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from panscape.constraints import check_fields
-from panscape.errors import UnknownNameError
+from panscape.errors import InvalidArgumentError, UnknownNameError
 
 CrowdHandling = Literal["excuse", "void", "segment"]
 
@@ -34,9 +34,13 @@ class Protocol:
             more than half of it is void in the prediction.
         absent_categories_count: whether a category without any true positive, false positive and false negative enters
             the means, with 0.
+        any_overlap_matches_stuff: whether a predicted and a true stuff segment of equal category match if they share a
+            pixel, whatever their IoU; requires ``is_stuff_whole``, as matches are one to one.
+        groups_pool_segments: whether PQ, SQ and RQ of all, things and stuff are those of all segments of the group as
+            if they had one category, and not means over categories.
 
     Raises:
-        InvalidArgumentError: ``crowd`` has another value.
+        InvalidArgumentError: ``crowd`` has another value, or ``any_overlap_matches_stuff`` lacks what it requires.
     """
 
     crowd: CrowdHandling = "excuse"
@@ -44,9 +48,16 @@ class Protocol:
     predicted_void_leaves_union: bool = False
     predicted_void_excuses_misses: bool = False
     absent_categories_count: bool = False
+    any_overlap_matches_stuff: bool = False
+    groups_pool_segments: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.any_overlap_matches_stuff and not self.is_stuff_whole:
+            raise InvalidArgumentError(
+                "expected is_stuff_whole=True with any_overlap_matches_stuff=True, as a segment has one match at most, "
+                "got False; set both"
+            )
 
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
@@ -66,6 +77,9 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         # seamseg's panoptic_stats on its converted data, in which crowds are void. seamseg compares maps at the size of
         # the network's input; this is not reproduced.
         "seamseg": Protocol(crowd="void", absent_categories_count=True),
+        # Tables 3.7, 3.8 and B.1 to B.4 of Diaz-Zapata, "YOLO-Based Panoptic Segmentation" (2020), as far as they can
+        # be derived from its numbers; docs/metrics.md has the derivation.
+        "yolo_panoptic": Protocol(is_stuff_whole=True, any_overlap_matches_stuff=True, groups_pool_segments=True),
     }
 )
 """The rules of known evaluators by name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -99,19 +99,18 @@ class GroupReport(Report, Generic[GroupT, CategoryT]):
 
     @classmethod
     def from_categories(
-        cls, categories: Iterable[CategoryT], labels: LabelSpace, *, absent_count: bool = False
+        cls,
+        categories: Iterable[CategoryT],
+        labels: LabelSpace,
+        summarize: Callable[[list[CategoryT]], GroupT] | None = None,
     ) -> Self:
-        """Create a report from the categories of a label space, in their order."""
+        """Create a report from the categories of a label space, in their order; groups are means by default."""
         each = list(categories)
-
-        def mean(ids: Iterable[int]) -> GroupT:
-            group: GroupT = cls.group.mean([each[i] for i in ids], absent_count=absent_count)
-            return group
-
+        summarize = summarize or cls.group.mean
         return cls(
-            all=mean(range(len(each))),
-            things=mean(labels.thing_ids),
-            stuff=mean(labels.stuff_ids),
+            all=summarize(each),
+            things=summarize([each[i] for i in labels.thing_ids]),
+            stuff=summarize([each[i] for i in labels.stuff_ids]),
             per_category={category.name: scores for category, scores in zip(labels, each, strict=True)},
         )
 

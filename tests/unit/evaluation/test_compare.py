@@ -149,6 +149,18 @@ def test_truths_with_equal_pixels_of_each_category_are_distinguished(good: Saved
         compare(good, replace(good, records=tuple(changed)))
 
 
+@pytest.mark.parametrize(
+    ("protocol", "note"),
+    [
+        ("coco", ""),
+        ("seamseg", "Means are over the categories that occur; the protocol seamseg counts others with 0."),
+        ("yolo_panoptic", "Means are over the categories that occur; the protocol yolo_panoptic pools their segments."),
+    ],
+)
+def test_means_that_are_not_those_of_the_protocol_are_noted(good: SavedEvaluation, protocol: str, note: str) -> None:
+    assert replace(compare(good, good), protocol=protocol).note == note
+
+
 def test_few_images_are_reported(good: SavedEvaluation) -> None:
     comparison = compare(good, good, samples=10)
     assert comparison.table().splitlines()[-1].startswith("Caution: only 12 images.")

@@ -66,7 +66,8 @@ def quality_of_one_image(
                     union &= ~silent
                 union = max(union.sum(), 1)
                 ious.append((t[part] & p[part]).sum() / union)
-            if min(ious) > 0.5:
+            has_no_threshold = protocol.any_overlap_matches_stuff and t["category"] in SHAPES.stuff_ids
+            if min(ious) > (0 if has_no_threshold else 0.5):
                 stats[t["category"]] += [1, 0, 0, min(ious)]
                 t["hit"] = p["hit"] = True
     crowd_of = {t["category"]: t["mask"] for t in true if t["crowd"]}
@@ -120,7 +121,7 @@ def test_against_masks_and_erosions(ratio, distance) -> None:
     assert report.all.pq == pytest.approx(pq.mean(), abs=1e-12)
 
 
-@pytest.mark.parametrize("name", ["deeplab2", "torchmetrics", "seamseg"])
+@pytest.mark.parametrize("name", ["deeplab2", "torchmetrics", "seamseg", "yolo_panoptic"])
 def test_other_rules_hold_for_boundaries_too(name) -> None:
     metric, coco, total = BoundaryPanopticQuality(SHAPES, protocol=name), BoundaryPanopticQuality(SHAPES), 0
     evaluator = Evaluator(SHAPES, name, boundary=BoundaryPanopticQuality(SHAPES, protocol=name))

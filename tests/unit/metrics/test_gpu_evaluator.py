@@ -50,7 +50,8 @@ def test_it_finds_what_an_evaluator_finds(pairs: list[tuple[PanopticMap, Panopti
     found = evaluator.to_evaluator()
     assert torch.equal(found.panoptic.state[:, :3], every.panoptic.state[:, :3])
     assert torch.equal(found.semantic.state, every.semantic.state)
-    assert found.panoptic.state[:4, :3].min() > 5
+    assert found.panoptic.state[2:4, :3].min() > 5
+    assert found.panoptic.state[:2].min() > 5 or protocol == "yolo_panoptic"  # by which some overlap is enough
     assert evaluator.compute().panoptic.all.pq == pytest.approx(every.compute().panoptic.all.pq, abs=1e-12)
 
 

@@ -20,7 +20,7 @@ from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.input_files import require_file
 from panscape.models import PanopticModel
 from panscape.nn.darknet import DARKNET_SLOPE, Darknet
-from panscape.nn.yolov3 import YoloHead
+from panscape.nn.yolov3 import YoloHead, YoloV3
 from panscape.zoo.transfer import unique_state_dict
 
 _NAMED = re.compile(r".+(\.weights|\.conv\.\d+)")
@@ -214,11 +214,13 @@ def write_darknet(
             file.write(tensor.detach().cpu().float().numpy().astype("<f4", copy=False).tobytes())
 
 
-def fill_from_darknet(model: PanopticModel, path: Path, *, with_predictors: bool | None = True) -> list[Tensor]:
+def fill_from_darknet(
+    model: PanopticModel | YoloV3, path: Path, *, with_predictors: bool | None = True
+) -> list[Tensor]:
     """Copy a file's weights into a model's backbone, and those of a whole detector also into its head.
 
     Args:
-        model: the model, with a Darknet as backbone, built for Darknet's weights.
+        model: the model, with a Darknet as backbone, built for Darknet's weights; or the detector alone.
         path: the file.
         with_predictors: see :func:`load_darknet`; None leaves them unchanged if the file has other categories.
 
@@ -237,7 +239,7 @@ def fill_from_darknet(model: PanopticModel, path: Path, *, with_predictors: bool
             f"expected a model on Darknet-53 for {path}, got {type(model).__name__} on another backbone; build it with "
             'the backbone "darknet53"'
         )
-    if model.normalization != _NORMALIZATION:
+    if isinstance(model, PanopticModel) and model.normalization != _NORMALIZATION:
         raise InvalidArgumentError(
             f'expected a model with normalization "{_NORMALIZATION}" for {path}, got one with '
             f"{model.normalization!r}; build it for Darknet's weights"

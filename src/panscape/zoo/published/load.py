@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from panscape.models.panoptic_fpn import PanopticFPN
 from panscape.models.seamless import Seamless
 from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.nn.backbones import ResNetFeatures
+from panscape.nn.yolov3 import YoloV3
 from panscape.zoo.published.backbones import backbone_state, is_backbone, load_backbone
 from panscape.zoo.published.darknet import darknet_state, fill_from_darknet, is_darknet_file
 from panscape.zoo.published.dense_detections import dense_detections_key, use_released_normalization
@@ -44,6 +45,8 @@ from panscape.zoo.transfer import load_strict, unique_state_dict
 
 _logger = logging.getLogger(__name__)
 
+ModelT = TypeVar("ModelT", bound=PanopticModel | YoloV3)
+
 _COUNTER = ".num_batches_tracked"
 
 # The datasets that networks were published for, by number of categories, and the maximum side in inference.
@@ -57,7 +60,7 @@ _OTHER_SIZES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def load_published(model: PanopticModel, path: str | os.PathLike[str]) -> PanopticModel:
+def load_published(model: ModelT, path: str | os.PathLike[str]) -> ModelT:
     """Load a checkpoint in its authors' layout into a model, strictly, and return the model in eval mode.
 
     Args:
@@ -68,7 +71,8 @@ def load_published(model: PanopticModel, path: str | os.PathLike[str]) -> Panopt
             ``create_model("panoptic_deeplab_r50", "cityscapes", compat="standalone")`` for the older repository's,
             ``create_model("seamless_r50", "vistas_v1.2")`` for seamseg's of Seamless Scene Segmentation, and
             ``create_model("panoptic_fpn_r50", "coco_panoptic")`` or ``panoptic_fpn_r101`` for detectron2's of Panoptic
-            FPN. For the weights of a backbone alone, any model on such a backbone; heads and decoders stay unchanged.
+            FPN. ``YoloV3(80)`` of :mod:`panscape.nn.yolov3` for Darknet's of the detector alone. For the weights of a
+            backbone alone, any model on such a backbone; heads and decoders stay unchanged.
             Input normalisation, norms of dense detections and strides in the ResNet of Panoptic FPN are set to those
             of the weights, and saved with the model. The model stays unchanged if loading fails.
         path: a ``.pth`` file, seamseg's ``.tar``, or detectron2's ``.pkl``; only tensors or arrays and plain containers
@@ -76,7 +80,7 @@ def load_published(model: PanopticModel, path: str | os.PathLike[str]) -> Panopt
             all be missing; they become 0. Files of backbones alone are those of timm's and torchvision's classification
             networks (``.pth``, ``.safetensors``), and detectron2's ``R-52.pkl`` and ``R-103.pkl``. Darknet's
             ``yolov3.weights`` fills the backbone and the detector of a model for its weights, and
-            ``darknet53.conv.74`` the backbone alone.
+            ``darknet53.conv.74`` the backbone alone; no other files fit a detector alone.
 
     Raises:
         UnreadableFileError: the file is missing, is not a checkpoint, contains more than tensors, or is from a network
@@ -87,9 +91,15 @@ def load_published(model: PanopticModel, path: str | os.PathLike[str]) -> Panopt
     path = to_path(path)
     if is_darknet_file(path):
         fill_from_darknet(model, path)
+    elif isinstance(model, YoloV3):
+        raise InvalidArgumentError(
+            f"expected Darknet's weights for a YoloV3, a file named *.weights or *.conv.N, got {path}; download "
+            "yolov3.weights, or rename the file"
+        )
     else:
         _load(model, read_checkpoint(path), path)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _load(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None:

@@ -203,7 +203,7 @@ def test_other_means_are_reported(tmp_path: Path) -> None:
     scores = scores_of(maps=False)
     scores.summary["panoptic"]["all"]["pq"] = 0.1234
     write_report(tmp_path / "a.html", scores, samples=20)
-    assert "another mean over categories: PQ 12.3." in "".join(Page(tmp_path / "a.html").texts)
+    assert "summarizes categories in another way: PQ 12.3." in "".join(Page(tmp_path / "a.html").texts)
 
 
 def test_requested_metrics_are_there(tmp_path: Path) -> None:

@@ -61,6 +61,18 @@ def test_positions_of_layers_in_published_files() -> None:
         assert sum(t.numel() for t in darknet_tensors(other)) == 61_570_957 + 5_385 * categories
 
 
+def test_a_detector_alone_is_loaded_like_any_published_network(tmp_path: Path) -> None:
+    source, target = a_detector(seed=1), a_detector().train()
+    write_darknet(tmp_path / "three.weights", source.body, source.head)
+    assert panscape.load_published(target, str(tmp_path / "three.weights")) is target
+    assert not target.training
+    assert torch.equal(values_of(target), values_of(source))
+    with pytest.raises(UnreadableFileError, match="it is of 3 categories; build the network with as many"):
+        panscape.load_published(a_detector(4), tmp_path / "three.weights")
+    with pytest.raises(InvalidArgumentError, match=r"named \*.weights or \*.conv.N, got three.pth; download"):
+        panscape.load_published(target, "three.pth")
+
+
 @pytest.mark.parametrize("header", [None, OLD_HEADER], ids=["20 bytes", "16 bytes"])
 def test_a_file_is_read_by_a_second_reader_alike_and_written_bit_for_bit(tmp_path: Path, header: bytes | None) -> None:
     source, target = YoloV3(3, Darknet(NARROW)).eval(), YoloV3(3, Darknet(NARROW)).eval()
