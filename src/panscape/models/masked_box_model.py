@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from panscape.geometry import ImageGeometry, padded_size
 from panscape.models.detection_model import DetectionModel
 from panscape.ops.argmax import argmax_at_image_size
-from panscape.ops.boxes import clip_boxes, has_area
-from panscape.ops.yolo_boxes import YoloDetections, select_detections
+from panscape.ops.boxes import clip_boxes, has_area, stacked
+from panscape.ops.yolo_boxes import YoloBoxes, YoloDetections, select_detections
 from panscape.panoptic import PanopticMap
 from panscape.representations.masked_boxes import (
     MASKED_BOX_ORACLES,
@@ -55,13 +54,11 @@ class MaskedBoxModel(DetectionModel):
         outputs = MaskedBoxOutputs(*(part.detach().cpu() for part in outputs))
         return self.representation.visualize(outputs, size, self.labels)
 
-    def _select(
-        self, boxes: Tensor, objectness: Tensor, category_prob: Tensor, image_size: tuple[int, int]
-    ) -> list[YoloDetections]:
-        """Return the detections of each image, inside of it; arguments have a first axis B."""
+    def _select(self, boxes: YoloBoxes, image_size: tuple[int, int]) -> list[YoloDetections]:
+        """Return the detections of each image, clipped to it; those outside are left out."""
         selection = self.representation.detections
         found = []
-        for one in zip(boxes, objectness, category_prob, strict=True):
+        for one in zip(*boxes, strict=True):
             detections = select_detections(
                 *one,
                 min_score=selection.min_score,
@@ -78,10 +75,4 @@ class MaskedBoxModel(DetectionModel):
     def _stack(self, found: Sequence[YoloDetections]) -> YoloDetections:
         """Stack the detections of images, filled up with zeros to the largest number of detections."""
         num = self.representation.detections.max_detections
-        return YoloDetections(
-            *(torch.stack([_filled(part, num) for part in parts]) for parts in zip(*found, strict=True))
-        )
-
-
-def _filled(part: Tensor, length: int) -> Tensor:
-    return torch.cat([part, part.new_zeros(length, *part.shape[1:])])[:length]
+        return YoloDetections(*(stacked(parts, num) for parts in zip(*found, strict=True)))

@@ -96,7 +96,7 @@ class YoloPanopticLight(MaskedBoxModel):
             score = objectness = torch.ones_like(boxes[..., 0])
         else:
             decoded = self.representation.detector_boxes(detector.detach(), (inputs.shape[2], inputs.shape[3]))
-            selected = self._select(*decoded, (images.shape[2], images.shape[3]))
+            selected = self._select(decoded, (images.shape[2], images.shape[3]))
             boxes, category, score, objectness, row = self._stack(selected)
         masks = self._mask(self.prototypes(fine), semantic, coefficients, boxes, category, row)
         return MaskedBoxOutputs(semantic, detector, boxes, category, score, objectness, masks)
