@@ -37,6 +37,7 @@ from panscape.recipes.model_options import (
     PanopticFPNOptions,
     SeamlessOptions,
     SwiftNetOptions,
+    YoloPanopticLightOptions,
 )
 from panscape.training.config import Recipe
 from panscape.training.run import run
@@ -80,6 +81,7 @@ SMALL: dict[type, dict[str, Any]] = {
     },
     SeamlessOptions: {"width": 16, "window": (64, 64)},
     PanopticFPNOptions: {"width": 8, "semantic_width": 8},
+    YoloPanopticLightOptions: {"width": 16, "fine_width": 8, "num_prototypes": 4},
 }
 
 

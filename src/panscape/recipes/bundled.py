@@ -25,6 +25,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
+from panscape.models.yolo_panoptic_light import LIGHT
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps
@@ -34,12 +35,14 @@ from panscape.recipes.model_options import (
     PanopticDeepLabOptions,
     SeamlessOptions,
     SwiftNetOptions,
+    YoloPanopticLightOptions,
 )
 from panscape.recipes.panoptic_deeplab import build_with_relations
 from panscape.recipes.table import Row
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.fusion import FusionConfig
+from panscape.representations.masked_boxes import MaskedBoxDecoding
 from panscape.representations.regions import (
     Anchors,
     ProposalSelection,
@@ -141,7 +144,7 @@ _AERIAL = Recipe(
     ema_decay=0.999,
     eval_every=2000,
 )
-BASES = {"town": _TOWN, "street": _STREET, "aerial": _AERIAL}
+_BASES = {"town": _TOWN, "street": _STREET, "aerial": _AERIAL}
 
 _KEY_WIDTH = 32  # channels of the keys that compare pixels with categories and instances; 256 as published
 RELATIONS = (
@@ -154,12 +157,12 @@ RELATIONS = (
 
 def centers(row: Row) -> Recipe:
     """Return a recipe of Panoptic SwiftNet."""
-    return row.build(BASES[row.data])
+    return row.build(_BASES[row.data])
 
 
 def boxes(row: Row) -> Recipe:
     """Return a recipe of dense detections; images, schedule and minimum stuff area are those of the SwiftNet recipe."""
-    base = BASES[row.data]
+    base = _BASES[row.data]
     swiftnet = cast(SwiftNetOptions, base.model)
     stuff = swiftnet.representation.decoding
     network = box_network("residual_s", 48, 48, stuff.stuff_area, stuff.stuff_share)
@@ -169,7 +172,7 @@ def boxes(row: Row) -> Recipe:
 
 def deeplab(row: Row) -> Recipe:
     """Return a recipe of Panoptic-DeepLab; all but the network is that of the SwiftNet recipe."""
-    base = BASES[row.data]
+    base = _BASES[row.data]
     swiftnet = cast(SwiftNetOptions, base.model)
     model = replace(
         deeplab_network("residual_s", 48),
@@ -183,13 +186,37 @@ def deeplab(row: Row) -> Recipe:
 
 def scales(row: Row) -> Recipe:
     """Return a recipe of two stages; images, schedule and minimum stuff area are those of the SwiftNet recipe."""
-    base = BASES[row.data]
+    base = _BASES[row.data]
     swiftnet = cast(SwiftNetOptions, base.model)
     stuff = swiftnet.representation.decoding
     network = region_network("residual_s", 64, base.augmentation.crop, stuff.stuff_area, stuff.stuff_share)
     representation = replace(network.representation, box_loss="crop_aware")
     model = replace(
         network, longest_side=swiftnet.longest_side, test_scale=swiftnet.test_scale, representation=representation
+    )
+    return row.build(replace(base, model=model))
+
+
+def light(row: Row) -> Recipe:
+    """Return a recipe of the light YOLO-based network; all but the network is that of the SwiftNet recipe."""
+    base = _BASES[row.data]
+    swiftnet = cast(SwiftNetOptions, base.model)
+    centers = swiftnet.representation
+    fusion = FusionConfig(
+        min_score=0.3,
+        stuff_area=centers.decoding.stuff_area,
+        stuff_share=centers.decoding.stuff_share,
+        stuff_on_uncovered=True,
+    )
+    model = YoloPanopticLightOptions(
+        longest_side=swiftnet.longest_side,
+        test_scale=swiftnet.test_scale,
+        representation=replace(
+            LIGHT,
+            category_weights=centers.category_weights,
+            hard_pixel_fraction=centers.hard_pixel_fraction,
+            decoding=MaskedBoxDecoding(fusion=fusion),
+        ),
     )
     return row.build(replace(base, model=model))
 

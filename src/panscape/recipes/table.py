@@ -296,10 +296,7 @@ _SCALE_ABLATIONS = _ablations(
     ("cabb_isus", "two stages on crops with both", "cabb_isus"),
 )
 _BUNDLED_SCALES = tuple(Row(f"{row.name}_scales", f"{DATASETS[row.name]}, two stages") for row in _BUNDLED)
-_BUNDLED_LIGHT = (
-    Row("town_yolo_light", "Synthetic scenes, light network with boxes and prototype masks"),
-    Row("street_yolo", "CamVid (street scenes), light network with boxes and prototype masks"),
-)
+_BUNDLED_LIGHT = tuple(Row(f"{row.name}_yolo", f"{DATASETS[row.name]}, light YOLO-based network") for row in _BUNDLED)
 _FOLDER = (Row("from_folder", "A folder of your own; defaults are derived from its images"),)
 
 TABLE = (
@@ -316,6 +313,6 @@ TABLE = (
     Family("Seamless, all scales", "seamless.build", _SCALES, paper="All scales", num_devices=8),
     Family("Seamless, all scales", "bundled.scales", _BUNDLED_SCALES),
     Family("Seamless, all scales", "ablations.scales", _SCALE_ABLATIONS),
-    Family("YOLO-based panoptic segmentation", "yolo_panoptic_light.build", _BUNDLED_LIGHT),
+    Family("YOLO-based", "bundled.light", _BUNDLED_LIGHT),
     Family("Panoptic FPN", "panoptic_fpn.build", _FPN, paper="Panoptic FPN", num_devices=8),
 )

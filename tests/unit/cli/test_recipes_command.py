@@ -24,6 +24,7 @@ from panscape.recipes.model_options import (
     PanopticFPNOptions,
     SeamlessOptions,
     SwiftNetOptions,
+    YoloPanopticLightOptions,
 )
 
 SYSTEMS = {
@@ -31,6 +32,7 @@ SYSTEMS = {
     DenseDetectionsOptions: "Dense detections",
     PanopticDeepLabOptions: "Panoptic-DeepLab and PISR",
     SeamlessOptions: "Seamless, all scales",
+    YoloPanopticLightOptions: "YOLO-based",
     PanopticFPNOptions: "Panoptic FPN",
 }
 DATASETS = {

@@ -440,6 +440,8 @@ def family_of(name):
         return "SeamlessOptions"
     if name.startswith("fpn_"):
         return "PanopticFPNOptions"
+    if name.endswith("_yolo"):
+        return "YoloPanopticLightOptions"
     is_deeplab = "deeplab" in name or name.startswith("town_relations_")
     return "PanopticDeepLabOptions" if is_deeplab else "SwiftNetOptions"
 
