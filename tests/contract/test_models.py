@@ -54,11 +54,11 @@ def regions(**options: Any) -> RegionRepresentation:
 
 def masked(**options: Any) -> MaskedBoxRepresentation:
     """Return masked boxes whose anchors fit the objects in scenes of 96x128 pixels, and few of them."""
+    defaults: dict[str, Any] = {"anchors": (((8, 8), (12, 20)), ((24, 16), (24, 40)), ((48, 32), (64, 64)))}
     return MaskedBoxRepresentation(
-        anchors=(((8, 8), (12, 20)), ((24, 16), (24, 40)), ((48, 32), (64, 64))),
         mask_sampling=MaskSampling(8),
         detections=DetectionSelection(min_score=0.0, max_overlap=0.3, max_detections=5),
-        **options,
+        **(defaults | options),
     )
 
 
@@ -186,6 +186,17 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         {"backbone": "test_resnet", "width": 16, "semantic_width": 8, "representation": regions()},
     ),
     "yolo panoptic": ("yolo_panoptic", SMALL_YOLO | {"representation": masked()}),
+    "yolo panoptic, light": (
+        "yolo_panoptic_light",
+        {
+            "backbone": "residual_xs",
+            "width": 16,
+            "fine_width": 8,
+            "num_prototypes": 4,
+            "mask_cells": 14,
+            "representation": masked(anchors=(((16, 16),), ((32, 32),), ((64, 64),)), assignment="aligned"),
+        },
+    ),
     "yolo panoptic, literal, as written": (
         "yolo_panoptic",
         SMALL_YOLO
@@ -253,6 +264,7 @@ EXPORTED = (
     "seamless, head on the backbone",
     "panoptic fpn",
     "yolo panoptic",
+    "yolo panoptic, light",
     "yolo panoptic, literal, as written",
     "yolo panoptic, stride 8",
     "yolo panoptic, segnet",

@@ -37,6 +37,7 @@ from panscape.recipes.model_options import (
     PanopticFPNOptions,
     SeamlessOptions,
     SwiftNetOptions,
+    YoloPanopticLightOptions,
     YoloPanopticOptions,
 )
 from panscape.training.config import Recipe
@@ -82,6 +83,7 @@ SMALL: dict[type, dict[str, Any]] = {
     SeamlessOptions: {"width": 16, "window": (64, 64)},
     PanopticFPNOptions: {"width": 8, "semantic_width": 8},
     YoloPanopticOptions: {"backbone": "darknet_xs", "pyramid_width": 8, "mask_width": 8, "detector": None},
+    YoloPanopticLightOptions: {"width": 16, "fine_width": 8, "num_prototypes": 4},
 }
 
 

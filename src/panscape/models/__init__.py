@@ -33,6 +33,7 @@ _FACTORIES = {
     "swiftnet_r18": "swiftnet",
     "yolo_panoptic": "yolo_panoptic",
     "yolo_panoptic_d53": "yolo_panoptic",
+    "yolo_panoptic_light": "yolo_panoptic_light",
 }
 
 

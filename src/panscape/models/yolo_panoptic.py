@@ -33,16 +33,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from panscape.constraints import PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import ImageGeometry, padded_size
 from panscape.labels import LabelSpace
-from panscape.models.detection_model import DetectionModel
+from panscape.models.masked_box_model import MaskedBoxModel
 from panscape.models.variants import ModelConfig, variant
 from panscape.nn.backbones import STRIDES, Backbone
 from panscape.nn.darknet import DARKNET_SLOPE, TIMM_SLOPE, Darknet
@@ -51,13 +50,10 @@ from panscape.nn.mask_heads import CategoryMasks, MaskBranch
 from panscape.nn.pyramid_pooling import Pyramid, PyramidPooling
 from panscape.nn.semantic_heads import MultiFeatureHead, SingleFeatureHead, TopDownHead
 from panscape.nn.yolov3 import YoloHead
-from panscape.ops.argmax import argmax_at_image_size
-from panscape.ops.boxes import clip_boxes, has_area, scattered, stacked
-from panscape.ops.yolo_boxes import YoloDetections, decode_cells, flatten_logits, select_detections
-from panscape.panoptic import PanopticMap
+from panscape.ops.boxes import has_area, scattered
+from panscape.ops.yolo_boxes import YoloDetections, flatten_logits
 from panscape.representations.checks import require_things
 from panscape.representations.masked_boxes import (
-    MASKED_BOX_ORACLES,
     MaskedBoxOutputs,
     MaskedBoxRepresentation,
     match_categories,
@@ -75,10 +71,8 @@ SemanticKind = Literal["stride_4", "stride_8", "stride_16", "segnet", "top_down"
 MaskKind = Literal["shallow", "deep", "category"]
 
 
-class YoloPanoptic(DetectionModel):
+class YoloPanoptic(MaskedBoxModel):
     """The YOLO-based network.
-
-    In training, call the model with images and targets: they steer on which boxes masks are trained, nothing else.
 
     Args:
         labels: the label space.
@@ -89,9 +83,6 @@ class YoloPanoptic(DetectionModel):
         InvalidArgumentError: no category is a thing, the backbone is no Darknet, the activations or categories of the
             detector do not fit the options, or mask heads have no pooled features.
     """
-
-    representation: MaskedBoxRepresentation
-    takes_targets: ClassVar[bool] = True
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: YoloPanopticConfig) -> None:
         require_things(labels, "boxes")
@@ -141,10 +132,6 @@ class YoloPanoptic(DetectionModel):
                 freeze_batch_norms(part)
                 part.requires_grad_(False)
 
-    def encode(self, truth: PanopticMap) -> RegionTargets:
-        """See :meth:`MaskedBoxRepresentation.encode`."""
-        return self.representation.encode(truth, self.labels, padded_size(truth.size, self.stride))
-
     def forward(self, images: Tensor, targets: RegionTargets | None = None) -> MaskedBoxOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs for the padded size.
 
@@ -159,8 +146,7 @@ class YoloPanoptic(DetectionModel):
         pyramid, semantic = self._segment([body[layer] for layer in self._layers])
         found = self._detect(detector, (inputs.shape[2], inputs.shape[3]), (images.shape[2], images.shape[3]))
         if targets is None:
-            num = self.representation.detections.max_detections
-            boxes, category, score, objectness = (stacked(parts, num) for parts in zip(*found, strict=True))
+            boxes, category, score, objectness, _ = self._stack(found)
         else:
             boxes, category = self.representation.sample_mask_boxes(
                 [one.boxes for one in found], [one.category for one in found], targets
@@ -178,27 +164,10 @@ class YoloPanoptic(DetectionModel):
 
     def _detect(self, logits: Tensor, size: tuple[int, int], image_size: tuple[int, int]) -> list[YoloDetections]:
         """Return the detections of each image, of things of the label space, inside of the image."""
-        selection = self.representation.detections
-        decoded = decode_cells(logits.detach(), self.representation.cells(size, logits.device))
-        prob = decoded.category_prob
+        decoded = self.representation.detector_boxes(logits.detach(), size)
         if self._categories is not None:
-            prob = thing_prob(prob, self._categories)
-        found = []
-        for boxes, objectness, category_prob in zip(decoded.boxes, decoded.objectness, prob, strict=True):
-            one = select_detections(
-                boxes,
-                objectness,
-                category_prob,
-                min_score=selection.min_score,
-                max_overlap=selection.max_overlap,
-                max_detections=selection.max_detections,
-                one_category=True,
-            )
-            # Clipped after NMS, as in Darknet, whose overlaps are those of whole boxes.
-            clipped = clip_boxes(one.boxes, image_size)
-            is_inside = has_area(clipped)
-            found.append(YoloDetections(*(part[is_inside] for part in one._replace(boxes=clipped))))
-        return found
+            decoded = decoded._replace(category_prob=thing_prob(decoded.category_prob, self._categories))
+        return self._select(decoded, image_size)
 
     def _mask(self, pyramid: Pyramid | None, semantic: Tensor, boxes: Tensor, category: Tensor) -> Tensor:
         """Return the masks of boxes [B, D, 4] of things [B, D], [B, D, M, M]."""
@@ -208,26 +177,6 @@ class YoloPanoptic(DetectionModel):
             rows = rows[has_area(flat)]
         category = torch.tensor(self.labels.thing_ids, device=flat.device)[category.flatten()[rows]]
         return scattered(self.masks(pyramid, semantic, flat[rows], rows // boxes.shape[1], category), rows, boxes)
-
-    def loss(self, outputs: MaskedBoxOutputs, targets: RegionTargets) -> dict[str, Tensor]:
-        """See :meth:`MaskedBoxRepresentation.loss`."""
-        return self.representation.loss(outputs, targets, self.labels)
-
-    def decode_semantic(self, outputs: MaskedBoxOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
-        """See :meth:`PanopticModel.decode_semantic`; the argmax is over all categories, whatever the fusion rules."""
-        size = self.representation.padded_size(outputs)
-        geometries = [geometry.padded_to(size) for geometry in geometries]
-        return argmax_at_image_size(outputs.semantic, geometries, align_corners=False)
-
-    @property
-    def oracles(self) -> tuple[str, ...]:
-        """The semantic segmentation, the masks of detections, and all objects."""
-        return MASKED_BOX_ORACLES
-
-    def visualize(self, outputs: MaskedBoxOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
-        """See :func:`panscape.representations.masked_boxes.panels.draw_panels`."""
-        outputs = MaskedBoxOutputs(*(part.detach().cpu() for part in outputs))
-        return self.representation.visualize(outputs, size, self.labels)
 
 
 def _detector_categories(detector: str | None, labels: LabelSpace, *, trained: bool) -> tuple[int, ...] | None:

@@ -50,12 +50,14 @@ class YoloDetections(NamedTuple):
         category: index of the detector's category, int64 [D].
         score: objectness times the category's probability, float [D].
         objectness: float [D].
+        row: index of each box among those that were selected from, int64 [D].
     """
 
     boxes: Tensor
     category: Tensor
     score: Tensor
     objectness: Tensor
+    row: Tensor
 
 
 def flatten_logits(logits: Sequence[Tensor], num_anchors: int) -> Tensor:
@@ -118,15 +120,18 @@ def decode_logits(logits: Sequence[Tensor], anchors: Tensor, strides: Sequence[i
     return decode_cells(flatten_logits(logits, anchors.shape[1]), cell)
 
 
-def decode_cells(logits: Tensor, cell: Tensor) -> YoloBoxes:
+def decode_cells(logits: Tensor, cell: Tensor, *, centers_in_cells: bool = True) -> YoloBoxes:
     """Return boxes and probabilities from flat logits; see :func:`decode_logits`.
 
     Args:
         logits: see :func:`flatten_logits`, float [..., N, 5 + C].
         cell: see :func:`cells`, float [N, 5].
+        centers_in_cells: whether the centre of a box lies in its cell, as in YOLOv3; if not, the first two logits are
+            its distance from the centre of the cell in units of the stride, as in YOLOX (arXiv:2107.08430).
     """
     logits = logits.float()
-    centers = (logits[..., :2].sigmoid() + cell[:, :2]) * cell[:, 2:3]
+    offsets = logits[..., :2].sigmoid() if centers_in_cells else logits[..., :2] + 0.5
+    centers = (offsets + cell[:, :2]) * cell[:, 2:3]
     half = 0.5 * cell[:, 3:] * logits[..., 2:4].clamp(max=_LARGEST_EXPONENT).exp()
     prob = logits[..., 4:].sigmoid()
     return YoloBoxes(torch.cat([centers - half, centers + half], dim=-1), prob[..., 0], prob[..., 1:])
@@ -162,4 +167,4 @@ def select_detections(
         kept = kept[~same_box.tril(-1).any(dim=1)]
     kept = kept[:max_detections]
     row = row[kept]
-    return YoloDetections(boxes[row], category[kept], score[kept], objectness[row])
+    return YoloDetections(boxes[row], category[kept], score[kept], objectness[row], row)

@@ -29,6 +29,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
+from panscape.models.yolo_panoptic_light import LIGHT
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps
@@ -39,6 +40,7 @@ from panscape.recipes.model_options import (
     PanopticDeepLabOptions,
     SeamlessOptions,
     SwiftNetOptions,
+    YoloPanopticLightOptions,
     YoloPanopticOptions,
 )
 from panscape.recipes.panoptic_deeplab import build_with_relations
@@ -210,6 +212,30 @@ def yolo(row: Row) -> Recipe:
     stuff = swiftnet.representation.decoding
     network = yolo_network(stuff.stuff_area, stuff.stuff_share)
     model = replace(network, longest_side=swiftnet.longest_side, test_scale=swiftnet.test_scale)
+    return row.build(replace(base, model=model))
+
+
+def light(row: Row) -> Recipe:
+    """Return a recipe of the light YOLO-based network; all but the network is that of the SwiftNet recipe."""
+    base = _BASES[row.data]
+    swiftnet = cast(SwiftNetOptions, base.model)
+    centers = swiftnet.representation
+    fusion = FusionConfig(
+        min_score=0.3,
+        stuff_area=centers.decoding.stuff_area,
+        stuff_share=centers.decoding.stuff_share,
+        stuff_on_uncovered=True,
+    )
+    model = YoloPanopticLightOptions(
+        longest_side=swiftnet.longest_side,
+        test_scale=swiftnet.test_scale,
+        representation=replace(
+            LIGHT,
+            category_weights=centers.category_weights,
+            hard_pixel_fraction=centers.hard_pixel_fraction,
+            decoding=MaskedBoxDecoding(fusion=fusion),
+        ),
+    )
     return row.build(replace(base, model=model))
 
 

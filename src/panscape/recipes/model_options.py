@@ -18,6 +18,7 @@ from panscape.models.panoptic_fpn import PanopticFPNConfig
 from panscape.models.seamless import SeamlessConfig
 from panscape.models.swiftnet import SwiftNetConfig
 from panscape.models.yolo_panoptic import YoloPanopticConfig
+from panscape.models.yolo_panoptic_light import LIGHT, YoloPanopticLightConfig
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps
@@ -151,6 +152,16 @@ class YoloPanopticOptions(FactoryOptions, YoloPanopticConfig):
     representation: MaskedBoxRepresentation = field(default_factory=MaskedBoxRepresentation)
 
 
+@dataclass(frozen=True, kw_only=True)
+class YoloPanopticLightOptions(FactoryOptions, YoloPanopticLightConfig):
+    """The light sibling of YOLO-based panoptic segmentation; see :func:`panscape.models.yolo_panoptic_light`."""
+
+    factory = "yolo_panoptic_light"
+
+    backbone: str = "residual_s"
+    representation: MaskedBoxRepresentation = LIGHT
+
+
 def options_of(model: PanopticModel) -> FactoryOptions | None:
     """Return the options of a model, also where it was created as a variant; None if its family has none here.
 
@@ -165,6 +176,7 @@ def options_of(model: PanopticModel) -> FactoryOptions | None:
         SeamlessOptions,
         PanopticFPNOptions,
         YoloPanopticOptions,
+        YoloPanopticLightOptions,
     )
     kind = next((kind for kind in kinds if module == f"panscape.models.{kind.factory}"), None)
     if model.spec is None or kind is None:

@@ -351,6 +351,7 @@ _YOLO_ABLATIONS = (
     ),
 )
 _BUNDLED_YOLO = tuple(Row(f"{row.name}_yolo_panoptic", f"{DATASETS[row.name]}, YOLO-based") for row in _BUNDLED)
+_BUNDLED_LIGHT = tuple(Row(f"{row.name}_yolo", f"{DATASETS[row.name]}, light YOLO-based network") for row in _BUNDLED)
 _FOLDER = (Row("from_folder", "A folder of your own; defaults are derived from its images"),)
 
 TABLE = (
@@ -370,5 +371,6 @@ TABLE = (
     Family("YOLO-based", "yolo_panoptic.build", _YOLO, paper="YOLO-based", num_devices=2),
     Family("YOLO-based", "bundled.yolo", _BUNDLED_YOLO),
     Family("YOLO-based", "ablations.yolo", _YOLO_ABLATIONS),
+    Family("YOLO-based", "bundled.light", _BUNDLED_LIGHT),
     Family("Panoptic FPN", "panoptic_fpn.build", _FPN, paper="Panoptic FPN", num_devices=8),
 )

@@ -24,6 +24,7 @@ from panscape.recipes.model_options import (
     PanopticFPNOptions,
     SeamlessOptions,
     SwiftNetOptions,
+    YoloPanopticLightOptions,
     YoloPanopticOptions,
 )
 
@@ -33,6 +34,7 @@ SYSTEMS = {
     PanopticDeepLabOptions: "Panoptic-DeepLab and PISR",
     SeamlessOptions: "Seamless, all scales",
     YoloPanopticOptions: "YOLO-based",
+    YoloPanopticLightOptions: "YOLO-based",
     PanopticFPNOptions: "Panoptic FPN",
 }
 DATASETS = {

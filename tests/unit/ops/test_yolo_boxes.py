@@ -100,4 +100,4 @@ def test_no_detections_and_boxes_without_area() -> None:
     empty = select_detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 3))
     flat = select_detections(torch.tensor([[5.0, 5, 5, 9]]), torch.ones(1), torch.ones(1, 3), one_category=True)
     for found in (empty, flat):
-        assert [tuple(t.shape) for t in found] == [(0, 4), (0,), (0,), (0,)]
+        assert [tuple(t.shape) for t in found] == [(0, 4), (0,), (0,), (0,), (0,)]

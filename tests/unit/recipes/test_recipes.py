@@ -442,6 +442,8 @@ def family_of(name):
         return "PanopticFPNOptions"
     if "yolo_panoptic" in name:
         return "YoloPanopticOptions"
+    if name.endswith("_yolo"):
+        return "YoloPanopticLightOptions"
     is_deeplab = "deeplab" in name or name.startswith("town_relations_")
     return "PanopticDeepLabOptions" if is_deeplab else "SwiftNetOptions"
 

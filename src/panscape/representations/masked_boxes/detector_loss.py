@@ -74,17 +74,13 @@ def detector_loss(
     Raises:
         InvalidArgumentError: the logits have other sizes than these cells, categories and images.
     """
-    expected = [len(targets.semantic), len(cell), 5 + num_things]
-    if list(logits.shape) != expected:
-        raise InvalidArgumentError(
-            f"expected detector logits {expected} for {num_things} things, got "
-            f"{list(logits.shape)}; encode the same crop that entered the network, and train a detector of these things"
-        )
+    check_logits(logits, cell, targets, num_things)
     size = (targets.semantic.shape[1], targets.semantic.shape[2])
     box, category, objectness = logits[..., :4].sum() * 0, logits[..., 5:].sum() * 0, logits[..., 4].sum() * 0
     predicted = decode_cells(logits.detach(), cell).boxes
     for b, all_objects in enumerate(objects_of(targets)):
-        objects = _large_enough(all_objects, size, smallest_share)
+        is_large = is_large_enough(all_objects.box, size, smallest_share)
+        objects = Objects(*(part[is_large] for part in all_objects))
         trained = assign_anchors(objects, cell, size[1], num_things)
         target = torch.zeros_like(cell[:, 0])
         target[trained.anchor] = 1
@@ -135,10 +131,29 @@ def _box_loss(logits: Tensor, boxes: Tensor, cell: Tensor, size: Sequence[int]) 
     return (weight[:, None] * (place + shape)).sum()
 
 
-def _large_enough(objects: Objects, size: tuple[int, int], share: float) -> Objects:
-    limit = objects.box.new_tensor([size[1], size[0]]) * share
-    rows = (objects.box[:, 2:] - objects.box[:, :2] >= limit).all(dim=1)
-    return Objects(*(part[rows] for part in objects))
+def is_large_enough(boxes: Tensor, size: tuple[int, int], share: float) -> Tensor:
+    """Return whether both sides of each box are at least this share of the input's, bool [N].
+
+    Args:
+        boxes: float [N, 4].
+        size: height and width of the input.
+        share: see above.
+    """
+    return (boxes[:, 2:] - boxes[:, :2] >= boxes.new_tensor([size[1], size[0]]) * share).all(dim=1)
+
+
+def check_logits(logits: Tensor, cell: Tensor, targets: RegionTargets, num_things: int) -> None:
+    """Check the logits of a detector.
+
+    Raises:
+        InvalidArgumentError: they have other sizes than these cells, categories and images.
+    """
+    expected = [len(targets.semantic), len(cell), 5 + num_things]
+    if list(logits.shape) != expected:
+        raise InvalidArgumentError(
+            f"expected detector logits {expected} for {num_things} things, got "
+            f"{list(logits.shape)}; encode the same crop that entered the network, and train a detector of these things"
+        )
 
 
 def _overlap_any(boxes: Tensor, objects: Tensor, iou: float) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from panscape.constraints import BelowOne, PositiveFraction, PositiveInt, check_fields
 from panscape.ops.boxes import clip_boxes, has_area
+from panscape.representations.masked_boxes.aligned_loss import CellTargets
 from panscape.representations.regions.losses import Objects, objects_of, sum_over_cells
 from panscape.representations.regions.types import RegionTargets
 
@@ -69,14 +70,44 @@ def sample_mask_boxes(
     for b, objects in enumerate(objects_of(targets)):
         detected = clip_boxes(boxes[b].detach().to(objects.box.dtype), targets.valid[b])
         is_matched = match_masks(detected, categories[b], objects, sampling.min_iou) >= 0
-        sides = (objects.box[:, 2:] - objects.box[:, :2]).repeat(1, 2)
-        shift = (2 * torch.rand_like(objects.box) - 1) * sampling.jitter
-        box = torch.cat([detected[is_matched], clip_boxes(objects.box + shift * sides, targets.valid[b])])
+        box = torch.cat([detected[is_matched], _jittered(objects.box, targets.valid[b], sampling.jitter)])
         category = torch.cat([categories[b][is_matched], objects.category - 1])
         rows = has_area(box).nonzero()[:, 0]
         rows = rows[torch.randperm(len(rows), device=rows.device)[: sampling.num]]
         found.boxes[b, : len(rows)], found.category[b, : len(rows)] = box[rows], category[rows]
     return found
+
+
+def sample_mask_cells(
+    cells: Sequence[CellTargets], targets: RegionTargets, sampling: MaskSampling
+) -> tuple[MaskBoxes, Tensor]:
+    """Sample cells that are trained for objects, by torch's global generator.
+
+    Args:
+        cells: of each image.
+        targets: of the images.
+        sampling: the rules; D is their ``num``.
+
+    Returns:
+        The jittered boxes of their objects, and the cells, int64 [B, D].
+    """
+    found = MaskBoxes(
+        targets.box.new_zeros(len(cells), sampling.num, 4), targets.category.new_zeros(len(cells), sampling.num)
+    )
+    index = torch.zeros_like(found.category)
+    for b, (objects, one) in enumerate(zip(objects_of(targets), cells, strict=True)):
+        boxes = _jittered(objects.box[one.object], targets.valid[b], sampling.jitter)
+        rows = has_area(boxes).nonzero()[:, 0]
+        rows = rows[torch.randperm(len(rows), device=rows.device)[: sampling.num]]
+        found.boxes[b, : len(rows)] = boxes[rows]
+        found.category[b, : len(rows)] = objects.category[one.object[rows]] - 1
+        index[b, : len(rows)] = one.cell[rows]
+    return found, index
+
+
+def _jittered(boxes: Tensor, window: Tensor, jitter: float) -> Tensor:
+    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    return clip_boxes(boxes + (2 * torch.rand_like(boxes) - 1) * jitter * sides, window)
 
 
 def match_masks(boxes: Tensor, category: Tensor, objects: Objects, min_iou: float) -> Tensor:

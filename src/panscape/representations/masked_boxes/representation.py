@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,15 +25,18 @@ from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
 from panscape.nn.losses import global_normalizers, ohem_cross_entropy_per_image
 from panscape.ops.cropped_masks import Detections
-from panscape.ops.yolo_boxes import ANCHORS, STRIDES, cells
+from panscape.ops.yolo_boxes import ANCHORS, STRIDES, YoloBoxes, cells, decode_cells
 from panscape.panoptic import PanopticMap
+from panscape.representations.checks import check_category_weights
+from panscape.representations.masked_boxes.aligned_loss import aligned_detector_loss, assign_cells
 from panscape.representations.masked_boxes.decode import MaskedBoxDecoding, decode_masked_boxes
-from panscape.representations.masked_boxes.detector_loss import detector_loss
+from panscape.representations.masked_boxes.detector_loss import DetectorLoss, detector_loss
 from panscape.representations.masked_boxes.mask_targets import (
     MaskBoxes,
     MaskSampling,
     match_masks,
     sample_mask_boxes,
+    sample_mask_cells,
     sum_of_mask_loss,
 )
 from panscape.representations.masked_boxes.panels import draw_panels
@@ -55,6 +59,11 @@ class MaskedBoxRepresentation:
     Attributes:
         anchors: Width and height of the anchors in pixels, of strides 8, 16 and 32; by default YOLOv3's for COCO, see
             :func:`~panscape.representations.masked_boxes.anchors.estimate_anchors` for other data.
+        assignment: Which anchors an object trains: "best_anchor", the one of YOLOv3, with its losses and boxes whose
+            centres lie in their cells; or "aligned", the cells that predict it best, with one anchor for each stride,
+            which is only the initial size, and boxes with any centre; see
+            :mod:`panscape.representations.masked_boxes.aligned_loss`.
+        cells_per_object: Largest number of cells that an object trains, with "aligned".
         train_detector: Train the detector. Without it, as in the thesis, its losses are left out.
         mask_sampling: Assignment and sampling of the boxes of masks.
         detections: Selection of detections. YOLOv3's overlap; each box has one category.
@@ -62,6 +71,8 @@ class MaskedBoxRepresentation:
         smallest_share: Objects whose width or height is a smaller share of the input's do not train the detector.
         max_crowd: Share of an anchor's box from which on it is no background, if so much of it is ignored.
         max_objects: Number of objects of an image that are kept; the smallest others are ignored.
+        category_weights: Weight of each category in the semantic loss, to emphasise thin and rare categories; empty for
+            equal weights.
         hard_pixel_fraction: Share of hardest pixels of each image in the semantic loss.
         box_loss_weight: Weight of the detector's box loss.
         objectness_loss_weight: Weight of the detector's objectness loss.
@@ -71,10 +82,13 @@ class MaskedBoxRepresentation:
         decoding: Post-processing options.
 
     Raises:
-        InvalidArgumentError: a value is out of range, or the strides have different numbers of anchors.
+        InvalidArgumentError: a value is out of range, the strides have different numbers of anchors, or several with
+            "aligned".
     """
 
     anchors: tuple[tuple[tuple[Positive, Positive], ...], ...] = ANCHORS
+    assignment: Literal["best_anchor", "aligned"] = "best_anchor"
+    cells_per_object: PositiveInt = 10
     train_detector: bool = True
     mask_sampling: MaskSampling = field(default_factory=MaskSampling)
     detections: DetectionSelection = field(default_factory=lambda: DetectionSelection(max_overlap=0.45))
@@ -82,6 +96,7 @@ class MaskedBoxRepresentation:
     smallest_share: BelowOne = 0.001
     max_crowd: UnitInterval = 0.7
     max_objects: PositiveInt = 90
+    category_weights: tuple[float, ...] = ()
     hard_pixel_fraction: PositiveFraction = 1.0
     box_loss_weight: NonNegative = 1.0
     objectness_loss_weight: NonNegative = 1.0
@@ -92,15 +107,25 @@ class MaskedBoxRepresentation:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_category_weights(self.category_weights)
         numbers = {len(stride) for stride in self.anchors}
         if len(self.anchors) != len(STRIDES) or len(numbers) != 1 or 0 in numbers:
             raise InvalidArgumentError(
                 f"expected the same number of anchors for each of the strides {STRIDES}, got "
                 f"{[len(stride) for stride in self.anchors]}"
             )
+        if self.assignment == "aligned" and numbers != {1}:
+            raise InvalidArgumentError(
+                f'expected one anchor for each stride with assignment "aligned", got {numbers.pop()}'
+            )
 
     def encode(self, truth: PanopticMap, labels: LabelSpace, padded_to: tuple[int, int]) -> RegionTargets:
-        """Encode a ground truth; see :func:`panscape.representations.regions.encode.encode_regions`."""
+        """Encode a ground truth; see :func:`panscape.representations.regions.encode.encode_regions`.
+
+        Raises:
+            InvalidArgumentError: as there, or the number of :attr:`category_weights` is not that of categories.
+        """
+        check_category_weights(self.category_weights, labels)
         return encode_regions(truth, labels, padded_to, self.max_objects)
 
     def sample_mask_boxes(
@@ -108,6 +133,26 @@ class MaskedBoxRepresentation:
     ) -> MaskBoxes:
         """See :func:`panscape.representations.masked_boxes.mask_targets.sample_mask_boxes`."""
         return sample_mask_boxes(boxes, categories, targets, self.mask_sampling)
+
+    def sample_mask_cells(self, logits: Tensor, targets: RegionTargets) -> tuple[MaskBoxes, Tensor]:
+        """Sample cells that "aligned" assigns to objects.
+
+        Args:
+            logits: of the detector, float [B, N, 5 + T].
+            targets: of the images.
+
+        Returns:
+            See :func:`panscape.representations.masked_boxes.mask_targets.sample_mask_cells`.
+        """
+        cell = self.cells((targets.semantic.shape[1], targets.semantic.shape[2]), logits.device)
+        assigned = assign_cells(
+            logits.detach().float(),
+            cell,
+            targets,
+            cells_per_object=self.cells_per_object,
+            smallest_share=self.smallest_share,
+        )
+        return sample_mask_cells(assigned, targets, self.mask_sampling)
 
     def loss(self, outputs: MaskedBoxOutputs, targets: RegionTargets, labels: LabelSpace) -> dict[str, Tensor]:
         """Compare outputs with stacked targets; the total is the sum of the values.
@@ -142,27 +187,56 @@ class MaskedBoxRepresentation:
         )
         (num_cells,) = global_normalizers(num_cells[None])
         whole = F.interpolate(outputs.semantic, size=size, mode="bilinear", align_corners=False)
-        semantic = ohem_cross_entropy_per_image(whole, targets.semantic, self.hard_pixel_fraction)
+        semantic = ohem_cross_entropy_per_image(
+            whole, targets.semantic, self.hard_pixel_fraction, self.category_weights
+        )
         losses = {
             "mask": self.mask_loss_weight * (mask / num_cells),
             "semantic": self.semantic_loss_weight * semantic,
         }
         if not self.train_detector:
             return losses
-        detector = detector_loss(
-            outputs.detector,
-            self.cells(size, outputs.detector.device),
-            targets,
-            len(labels.thing_ids),
-            ignore_iou=self.ignore_iou,
-            smallest_share=self.smallest_share,
-            max_crowd=self.max_crowd,
-        )
+        detector = self._detector_loss(outputs.detector, targets, size, len(labels.thing_ids))
         return losses | {
             "box": self.box_loss_weight * detector.box,
             "objectness": self.objectness_loss_weight * detector.objectness,
             "category": self.category_loss_weight * detector.category,
         }
+
+    def _detector_loss(
+        self, logits: Tensor, targets: RegionTargets, size: tuple[int, int], num_things: int
+    ) -> DetectorLoss:
+        cell = self.cells(size, logits.device)
+        smallest_share, max_crowd = self.smallest_share, self.max_crowd
+        if self.assignment == "aligned":
+            return aligned_detector_loss(
+                logits,
+                cell,
+                targets,
+                num_things,
+                cells_per_object=self.cells_per_object,
+                smallest_share=smallest_share,
+                max_crowd=max_crowd,
+            )
+        return detector_loss(
+            logits,
+            cell,
+            targets,
+            num_things,
+            ignore_iou=self.ignore_iou,
+            smallest_share=smallest_share,
+            max_crowd=max_crowd,
+        )
+
+    def detector_boxes(self, logits: Tensor, size: tuple[int, int]) -> YoloBoxes:
+        """Return boxes and probabilities of all anchors.
+
+        Args:
+            logits: of the detector, float [B, N, 5 + C].
+            size: height and width of the padded input.
+        """
+        cell = self.cells(size, logits.device)
+        return decode_cells(logits, cell, centers_in_cells=self.assignment == "best_anchor")
 
     def cells(self, size: tuple[int, int], device: torch.device | None = None) -> Tensor:
         """Return :func:`~panscape.ops.yolo_boxes.cells` of a padded input of this height and width, float [N, 5]."""
