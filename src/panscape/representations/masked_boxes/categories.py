@@ -10,6 +10,16 @@ from torch import Tensor
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 
+# Darknet's coco.names has other names for these than COCO.
+_DARKNET_NAMES = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
+
 
 def match_categories(names: Sequence[str], labels: LabelSpace) -> tuple[int, ...]:
     """Return the detector's category with the name of each thing, -1 for none.
@@ -18,7 +28,8 @@ def match_categories(names: Sequence[str], labels: LabelSpace) -> tuple[int, ...
     categories, Cityscapes has all things but riders, which COCO labels as persons.
 
     Args:
-        names: of the detector's categories, in their order; those of COCO are the things of "coco_panoptic".
+        names: of the detector's categories, in their order; those of COCO are the things of "coco_panoptic", or the
+            lines of Darknet's ``coco.names``.
         labels: label space, which defines the things.
 
     Raises:
@@ -26,7 +37,8 @@ def match_categories(names: Sequence[str], labels: LabelSpace) -> tuple[int, ...
     """
     if len(set(names)) != len(names):
         raise InvalidArgumentError(f"expected distinct names of the detector's categories, got {list(names)}")
-    place = {name: i for i, name in enumerate(names)}
+    place = {_DARKNET_NAMES.get(name, name): i for i, name in enumerate(names)}
+    place |= {name: i for i, name in enumerate(names)}
     found = tuple(place.get(labels[thing].name, -1) for thing in labels.thing_ids)
     if all(i < 0 for i in found):
         raise InvalidArgumentError(

@@ -24,6 +24,15 @@ def test_a_detector_of_the_same_things_is_used_as_it_is() -> None:
     assert match_categories(COCO, LabelSpace.load("coco_panoptic")) == tuple(range(80))
 
 
+def test_names_of_darknets_file_are_those_of_coco() -> None:
+    darknet = list(COCO)
+    renamed = {3: "motorbike", 4: "aeroplane", 57: "sofa", 58: "pottedplant", 60: "diningtable", 62: "tvmonitor"}
+    for place, name in renamed.items():
+        darknet[place] = name
+    for labels in (LabelSpace.load("coco_panoptic"), LabelSpace.load("cityscapes")):
+        assert match_categories(darknet, labels) == match_categories(COCO, labels)
+
+
 def test_probabilities_follow_their_category_and_are_0_without_one() -> None:
     prob = torch.arange(1.0, 7).view(2, 3) / 10
     assert thing_prob(prob, (2, -1, 0, 2)).tolist() == torch.tensor([[3.0, 0, 1, 3], [6, 0, 4, 6]]).div(10).tolist()
