@@ -25,6 +25,7 @@ from panscape.zoo.transfer import unique_state_dict
 
 _NAMED = re.compile(r".+(\.weights|\.backup|\.conv\.\d+)")
 _NORMALIZATION = "unit"
+_COCO_CATEGORIES = 80
 _VERSION = struct.Struct("<3i")
 _LONGEST_VERSION = 1000  # larger numbers flag transposed layers, which these networks lack, or another kind of file
 
@@ -293,6 +294,7 @@ def _mismatch(weights: DarknetWeights, difference: int, expected: int, body: Dar
     text = _difference(len(weights.values), expected, f"{head.num_categories} categories")
     if found >= 1 and not left:
         text = f"{text.rpartition('; ')[0]}: it is of {found} categories; build the network with as many"
+        text += ', by the option detector="coco_panoptic"' * (found == _COCO_CATEGORIES)
     return text
 
 

@@ -7,7 +7,7 @@ import torch
 
 from panscape import LabelSpace
 from panscape.errors import InvalidArgumentError
-from panscape.representations.masked_boxes import match_categories, thing_prob
+from panscape.representations.masked_boxes import categories, match_categories, thing_prob
 
 COCO = [category.name for category in LabelSpace.load("coco_panoptic") if category.is_thing]
 
@@ -31,6 +31,15 @@ def test_names_of_darknets_file_are_those_of_coco() -> None:
         darknet[place] = name
     for labels in (LabelSpace.load("coco_panoptic"), LabelSpace.load("cityscapes")):
         assert match_categories(darknet, labels) == match_categories(COCO, labels)
+
+
+def test_things_without_a_category_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    categories._note_missing.cache_clear()
+    for _ in range(2):
+        match_categories(["car", "Sign", "bus"], LabelSpace.load("camvid"))
+        match_categories(COCO, LabelSpace.load("coco_panoptic"))
+    expected = "the detector has no category for things of camvid and never detects them: sign, pedestrian, bicyclist"
+    assert caplog.messages == [expected]
 
 
 def test_probabilities_follow_their_category_and_are_0_without_one() -> None:

@@ -130,6 +130,9 @@ def test_files_that_do_not_fit_leave_the_network_unchanged(tmp_path: Path) -> No
     assert message(weights_file(other)).endswith(
         "bytes left over: it is of 7 categories; build the network with as many"
     )
+    assert message(weights_file(values_of(a_detector(80)))).endswith(
+        'it is of 80 categories; build the network with as many, by the option detector="coco_panoptic"'
+    )
     assert message(weights_file(other[:-1]), with_predictors=False).endswith(f"bytes left over{again}")
     assert message(weights_file(values_of(model.body)), with_predictors=False).endswith(f"bytes missing{again}")
     assert message(weights_file(before.clone().fill_(torch.nan))).startswith("expected finite values")
