@@ -123,7 +123,7 @@ class YoloV3(nn.Module):
         max_detections: int = 100,
         one_category: bool = False,
     ) -> YoloDetections:
-        """Detect objects in an image with Darknet's preprocessing; call ``eval()`` before.
+        """Detect objects in an image with Darknet's preprocessing; the network must be in eval mode.
 
         Args:
             image: float [3, H, W] in 0..1, red, green, blue, of any size.
@@ -137,12 +137,10 @@ class YoloV3(nn.Module):
             Boxes in pixels of the image, clipped to it; those outside are left out.
 
         Raises:
-            InvalidArgumentError: the image is not float [3, H, W], or a side of ``size`` is no multiple of 32.
+            InvalidArgumentError: the image is not float [3, H, W] in 0..1, a side of ``size`` is no multiple of 32, or
+                the network is in training mode.
         """
-        if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
-            raise InvalidArgumentError(f"expected an image as float [3, H, W], got {image.dtype} {list(image.shape)}")
-        if size[0] % _STRIDE or size[1] % _STRIDE:
-            raise InvalidArgumentError(f"expected an input size of multiples of {_STRIDE} pixels, got {size}")
+        self._check_input(image, size)
         letterbox = Letterbox.of((image.shape[-2], image.shape[-1]), size)
         boxes, objectness, category_prob = decode_logits(self(letterbox.apply(image)[None]), self.anchors)
         found = select_detections(
@@ -158,6 +156,19 @@ class YoloV3(nn.Module):
         clipped = letterbox.undo(found.boxes)
         is_inside = has_area(clipped)
         return YoloDetections(*(part[is_inside] for part in found._replace(boxes=clipped)))
+
+    def _check_input(self, image: Tensor, size: tuple[int, int]) -> None:
+        if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
+            raise InvalidArgumentError(f"expected an image as float [3, H, W], got {image.dtype} {list(image.shape)}")
+        if not bool(((image >= 0) & (image <= 1)).all()):
+            raise InvalidArgumentError(
+                f"expected an image in 0..1, got {float(image.min()):g}..{float(image.max()):g}; divide 8-bit values "
+                "by 255, and do not normalise them"
+            )
+        if size[0] % _STRIDE or size[1] % _STRIDE:
+            raise InvalidArgumentError(f"expected an input size of multiples of {_STRIDE} pixels, got {size}")
+        if self.training:
+            raise InvalidArgumentError("expected a network in eval mode, got one in training mode; call eval() first")
 
 
 class _Stride(nn.Module):

@@ -24,6 +24,7 @@ ANCHORS = (
 
 STRIDES = (8, 16, 32)
 
+_MAX_CANDIDATES = 10_000  # before NMS, whose cost is quadratic; an untrained detector has hundreds of thousands
 _LARGEST_EXPONENT = 10.0  # of sides in units of their anchor: 22026, beyond any image, but finite
 
 
@@ -147,7 +148,7 @@ def select_detections(
     max_detections: int = 100,
     one_category: bool = False,
 ) -> YoloDetections:
-    """Return the detections of one image: NMS within each category.
+    """Return the detections of one image: NMS within each category, among the 10,000 best candidates.
 
     Args:
         boxes: float [N, 4]; boxes without area are dropped.
@@ -160,11 +161,14 @@ def select_detections(
     """
     all_scores = objectness[:, None] * category_prob
     row, category = ((all_scores > min_score) & has_area(boxes)[:, None]).nonzero(as_tuple=True)
+    best = all_scores[row, category].sort(descending=True, stable=True).indices[:_MAX_CANDIDATES]
+    row, category = row[best], category[best]
     score = all_scores[row, category]
-    kept = nms(boxes[row].detach(), score.detach(), max_overlap, category)
+    kept = nms(boxes[row].detach().float(), score.detach().float(), max_overlap, category)
     if one_category:
-        same_box = row[kept][:, None] == row[kept]
-        kept = kept[~same_box.tril(-1).any(dim=1)]
+        place = torch.arange(kept.shape[0], device=kept.device)  # not len(), which export cannot trace
+        first = place.new_full((len(boxes),), _MAX_CANDIDATES).scatter_reduce(0, row[kept], place, "amin")
+        kept = kept[first[row[kept]] == place]
     kept = kept[:max_detections]
     row = row[kept]
     return YoloDetections(boxes[row], category[kept], score[kept], objectness[row], row)

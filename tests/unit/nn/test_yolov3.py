@@ -84,12 +84,16 @@ def test_multiply_adds_of_the_published_network() -> None:
     torch.testing.assert_close(found * areas / 640**2, published, rtol=0, atol=0.06)
 
 
-def test_images_of_other_types_and_sizes_of_no_whole_cells_are_refused() -> None:
+def test_other_images_input_sizes_and_modes_are_refused() -> None:
     model = YoloV3(2, Darknet(NARROW, (1,) * 5)).eval()
     with pytest.raises(InvalidArgumentError, match=r"as float \[3, H, W\], got torch.uint8 \[3, 9, 9\]"):
         model.detect(torch.zeros(3, 9, 9, dtype=torch.uint8))
     with pytest.raises(InvalidArgumentError, match=r"multiples of 32 pixels, got \(64, 100\)"):
         model.detect(torch.zeros(3, 9, 9), size=(64, 100))
+    with pytest.raises(InvalidArgumentError, match=r"expected an image in 0\.\.1, got 0\.\.255; divide"):
+        model.detect(torch.tensor([0.0, 1, 255]).view(3, 1, 1))
+    with pytest.raises(InvalidArgumentError, match=r"expected a network in eval mode, .*; call eval\(\) first"):
+        model.train().detect(torch.zeros(3, 9, 9))
 
 
 def test_detections_equal_those_of_a_second_implementation() -> None:

@@ -8,6 +8,8 @@ from darknet_reference import boxes as reference_boxes
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError
+from panscape.ops import yolo_boxes
+from panscape.ops.nms import nms
 from panscape.ops.yolo_boxes import ANCHORS, decode_logits, select_detections
 
 SHEET = torch.tensor(ANCHORS).float()
@@ -94,6 +96,25 @@ def test_selection_equals_darknets_and_keeps_a_box_under_one_category_if_asked()
     first = dict(reversed(pairs))
     assert len(first) < len(pairs)  # some boxes have several
     assert single.category.tolist() == [c for i, c in pairs if first[i] == c][:7]
+
+
+def test_an_untrained_detector_has_no_more_than_the_best_candidates_before_nms(monkeypatch: pytest.MonkeyPatch) -> None:
+    num, seen = 1000, list[int]()
+    monkeypatch.setattr(yolo_boxes, "nms", lambda box, *rest: (seen.append(len(box)), nms(box, *rest))[1])
+    corner = torch.arange(num, dtype=torch.float32)[:, None].expand(num, 2)
+    prob = 0.4 + 0.1 * torch.rand(num, 20, generator=a_generator())
+    boxes = torch.cat([corner, corner + 0.5], dim=1)  # apart from each other
+    found = select_detections(boxes, torch.ones(num), prob, min_score=0.3, max_detections=12_000)
+    assert seen == [10_000]
+    torch.testing.assert_close(found.score, prob.flatten().sort(descending=True).values[:10_000], rtol=0, atol=0)
+    single = select_detections(boxes, torch.ones(num), prob, min_score=0.3, max_detections=12_000, one_category=True)
+    torch.testing.assert_close(single.score, prob.amax(dim=1).sort(descending=True).values, rtol=0, atol=0)
+
+
+def test_half_precision_selects_alike() -> None:
+    boxes, prob = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 7], [20, 0, 30, 8]]), torch.tensor([[0.75], [1], [0.625]])
+    found = select_detections(boxes.half(), torch.ones(3).half(), prob.half())
+    assert found.score.tolist() == [1, 0.625]
 
 
 def test_no_detections_and_boxes_without_area() -> None:

@@ -35,8 +35,13 @@ def estimate_anchors(
         InvalidArgumentError: ``sides`` has another shape or values of 0 or less, or fewer distinct rows than anchors.
     """
     num = num_strides * num_anchors
-    if sides.ndim != 2 or sides.shape[1] != 2 or not bool(((sides > 0) & sides.isfinite()).all()):
-        raise InvalidArgumentError(f"expected sides above 0 as float [N, 2], got {sides.dtype} {list(sides.shape)}")
+    if sides.ndim != 2 or sides.shape[1] != 2:
+        raise InvalidArgumentError(f"expected sides as float [N, 2], got {sides.dtype} {list(sides.shape)}")
+    if len(strange := sides[~((sides > 0) & sides.isfinite()).all(dim=1)]):
+        raise InvalidArgumentError(
+            f"expected finite sides above 0, got {len(strange)} others, the first {strange[0].tolist()}; leave out "
+            "objects without area"
+        )
     sides = sides.double().cpu()
     distinct = torch.unique(sides, dim=0)
     if len(distinct) < num:

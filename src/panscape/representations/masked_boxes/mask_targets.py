@@ -58,6 +58,9 @@ def sample_mask_boxes(
 ) -> MaskBoxes:
     """Sample detections that match an object and jittered boxes of objects, by torch's global generator.
 
+    An object's jittered box that does not match any more is replaced by its own. No object gets a further box before
+    all others have one.
+
     Args:
         boxes: detections of each image, float [P, 4].
         categories: of the detections, indices into ``labels.thing_ids``, int64 [P].
@@ -69,11 +72,15 @@ def sample_mask_boxes(
     )
     for b, objects in enumerate(objects_of(targets)):
         detected = clip_boxes(boxes[b].detach().to(objects.box.dtype), targets.valid[b])
-        is_matched = match_masks(detected, categories[b], objects, sampling.min_iou) >= 0
-        box = torch.cat([detected[is_matched], _jittered(objects.box, targets.valid[b], sampling.jitter)])
-        category = torch.cat([categories[b][is_matched], objects.category - 1])
-        rows = has_area(box).nonzero()[:, 0]
-        rows = rows[torch.randperm(len(rows), device=rows.device)[: sampling.num]]
+        jittered = _jittered(objects.box, targets.valid[b], sampling.jitter)
+        is_matched = match_masks(jittered, objects.category - 1, objects, sampling.min_iou) >= 0
+        box = torch.cat([detected, torch.where(is_matched[:, None], jittered, objects.box)])
+        category = torch.cat([categories[b], objects.category - 1])
+        matched = match_masks(box, category, objects, sampling.min_iou)
+        rows = (matched >= 0).nonzero()[:, 0]
+        rows = rows[torch.randperm(len(rows), device=rows.device)]
+        earlier = (matched[rows, None] == matched[rows]).tril(-1).sum(dim=1)
+        rows = rows[earlier.sort(stable=True).indices[: sampling.num]]
         found.boxes[b, : len(rows)], found.category[b, : len(rows)] = box[rows], category[rows]
     return found
 

@@ -52,12 +52,14 @@ def draw_panels(
     draw_boxes(images["detections"], boxes[has_area(boxes) & ~is_sure], _LIKELY)
     draw_boxes(images["detections"], boxes[is_sure], _SURE)
     things = torch.tensor(labels.thing_ids)[outputs.mask_category[0, is_sure]]
+    windows = clip_boxes(boxes[is_sure], size).round().long()
     prob = outputs.semantic[0].float().softmax(dim=0)
     heat = torch.zeros(size)
-    for box, thing in zip(clip_boxes(boxes[is_sure], size).round().long().tolist(), things.tolist(), strict=True):
-        window = slice(box[1], box[3]), slice(box[0], box[2])
+    for thing in torch.unique(things).tolist():  # boxes are many, and each plane has the size of the image
         plane = upsample(prob[thing], geometry.padded_size, size, align_corners=False)
-        heat[window] = torch.maximum(heat[window], plane[window])
+        for left, top, right, bottom in windows[things == thing].tolist():
+            window = slice(top, bottom), slice(left, right)
+            heat[window] = torch.maximum(heat[window], plane[window])
     images["class_planes"] = draw_heatmap(heat)
     images["masks"] = draw_heatmap(
         most_probable_mask(outputs.masks[0].float().sigmoid()[is_sure], boxes[is_sure], size)

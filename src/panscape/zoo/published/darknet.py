@@ -23,8 +23,9 @@ from panscape.nn.darknet import DARKNET_SLOPE, Darknet
 from panscape.nn.yolov3 import YoloHead, YoloV3
 from panscape.zoo.transfer import unique_state_dict
 
-_NAMED = re.compile(r".+(\.weights|\.conv\.\d+)")
+_NAMED = re.compile(r".+(\.weights|\.backup|\.conv\.\d+)")
 _NORMALIZATION = "unit"
+_COCO_CATEGORIES = 80
 _VERSION = struct.Struct("<3i")
 _LONGEST_VERSION = 1000  # larger numbers flag transposed layers, which these networks lack, or another kind of file
 
@@ -66,7 +67,7 @@ _DEFAULT_HEADER = DarknetHeader()
 
 
 def is_darknet_file(path: Path) -> bool:
-    """Return whether a file's name is one of Darknet's: ``*.weights``, or ``*.conv.N`` of the first layers alone."""
+    """Return whether a file's name is one of Darknet's: ``*.weights``, ``*.backup``, ``*.conv.N`` of first layers."""
     return _NAMED.fullmatch(path.name) is not None
 
 
@@ -79,18 +80,18 @@ def read_darknet(path: Path) -> DarknetWeights:
     require_file(path)
     with path.open("rb") as file:
         head = file.read(20)
-    if len(head) < 16:
-        raise UnreadableFileError(path, f"expected Darknet's weights, got {len(head)} bytes; download it again")
-    header = DarknetHeader(*_VERSION.unpack_from(head))
+    header = DarknetHeader(*_VERSION.unpack_from(head.ljust(20, b"\0")))
     if not (0 <= header.major < _LONGEST_VERSION and 0 <= header.minor < _LONGEST_VERSION):
         raise UnreadableFileError(
             path,
-            "expected Darknet's weights, but the file does not begin with a version of theirs (a web page, perhaps); "
-            "download it again",
+            "expected Darknet's weights, but the file does not begin with a version of theirs (a web page or an "
+            "archive, perhaps); unpack it or download it again",
         )
     size = _VERSION.size + header.seen_format.size
-    header = header._replace(seen=header.seen_format.unpack_from(head.ljust(20, b"\0"), _VERSION.size)[0])
-    num_bytes = max(0, path.stat().st_size - size)
+    if len(head) < size:
+        raise UnreadableFileError(path, f"expected Darknet's weights, got {len(head)} bytes; download it again")
+    header = header._replace(seen=header.seen_format.unpack_from(head, _VERSION.size)[0])
+    num_bytes = path.stat().st_size - size
     if num_bytes % 4:
         raise UnreadableFileError(
             path,
@@ -143,11 +144,7 @@ def load_darknet(
         UnreadableFileError: bytes are missing or left over, or values are not finite.
         InvalidArgumentError: the activations have another slope than Darknet's.
     """
-    if body.negative_slope != DARKNET_SLOPE:
-        raise InvalidArgumentError(
-            f"expected a body with activations of slope {DARKNET_SLOPE} for {weights.path}, got "
-            f"{body.negative_slope:g}; build it with negative_slope={DARKNET_SLOPE}"
-        )
+    _require_slope(body, weights.path)
     tensors = darknet_tensors(*filter(None, (body, head)))
     sizes = [tensor.numel() for tensor in tensors]
     skipped = set[int]()
@@ -206,8 +203,10 @@ def write_darknet(
             were read from gives the same bytes again.
 
     Raises:
+        InvalidArgumentError: the activations have another slope than Darknet's.
         PanscapeError: as :func:`panscape.atomic_io.atomic_write`.
     """
+    _require_slope(body, path)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         file.write(_VERSION.pack(*header[:3]) + header.seen_format.pack(header.seen))
         for tensor in darknet_tensors(*filter(None, (body, head))):
@@ -269,6 +268,14 @@ def darknet_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in unique_state_dict(model).items() if id(tensor) in filled}
 
 
+def _require_slope(body: Darknet, path: Path) -> None:
+    if body.negative_slope != DARKNET_SLOPE:
+        raise InvalidArgumentError(
+            f"expected a body with activations of slope {DARKNET_SLOPE} for {path}, got {body.negative_slope:g}; "
+            f"build it with negative_slope={DARKNET_SLOPE}"
+        )
+
+
 def _classifier_size(body: Darknet) -> int:
     """Return the number of values of the classifier of ImageNet's 1000 categories, the last layer of its files."""
     return 1000 * (body.channels[-1] + 1)
@@ -289,6 +296,7 @@ def _mismatch(weights: DarknetWeights, difference: int, expected: int, body: Dar
     text = _difference(len(weights.values), expected, f"{head.num_categories} categories")
     if found >= 1 and not left:
         text = f"{text.rpartition('; ')[0]}: it is of {found} categories; build the network with as many"
+        text += ', by the option detector="coco_panoptic"' * (found == _COCO_CATEGORIES)
     return text
 
 

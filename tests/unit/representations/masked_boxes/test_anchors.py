@@ -69,8 +69,12 @@ def test_sides_are_compared_as_boxes_with_a_common_corner() -> None:
     [
         (torch.ones(20, 2), "expected objects of at least 9 different sizes for 9 anchors, got 1;"),
         (torch.zeros(0, 2), "expected objects of at least 9 different sizes for 9 anchors, got 0;"),
-        (torch.zeros(9, 2), r"expected sides above 0 as float \[N, 2\]"),
-        (torch.ones(9, 4), r"expected sides above 0 as float \[N, 2\], got torch.float32 \[9, 4\]"),
+        (
+            torch.tensor([[3.0, 4], [5, 0], [0, 1]]),
+            r"expected finite sides above 0, got 2 others, the first \[5.0, 0.0\]",
+        ),
+        (torch.full((9, 2), torch.nan), r"expected finite sides above 0, got 9 others, the first \[nan, nan\]"),
+        (torch.ones(9, 4), r"expected sides as float \[N, 2\], got torch.float32 \[9, 4\]"),
     ],
 )
 def test_unusable_sides_are_an_error(sides: torch.Tensor, message: str) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from panscape import LabelSpace
 from panscape.errors import InvalidArgumentError
-from panscape.representations.masked_boxes import match_categories, thing_prob
+from panscape.representations.masked_boxes import categories, match_categories, thing_prob
 
 COCO = [category.name for category in LabelSpace.load("coco_panoptic") if category.is_thing]
 
@@ -22,6 +22,24 @@ def test_a_detector_of_coco_finds_all_things_of_cityscapes_but_riders() -> None:
 
 def test_a_detector_of_the_same_things_is_used_as_it_is() -> None:
     assert match_categories(COCO, LabelSpace.load("coco_panoptic")) == tuple(range(80))
+
+
+def test_names_of_darknets_file_are_those_of_coco() -> None:
+    darknet = list(COCO)
+    renamed = {3: "motorbike", 4: "aeroplane", 57: "sofa", 58: "pottedplant", 60: "diningtable", 62: "tvmonitor"}
+    for place, name in renamed.items():
+        darknet[place] = name
+    for labels in (LabelSpace.load("coco_panoptic"), LabelSpace.load("cityscapes")):
+        assert match_categories(darknet, labels) == match_categories(COCO, labels)
+
+
+def test_things_without_a_category_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    categories._note_missing.cache_clear()
+    for _ in range(2):
+        match_categories(["car", "Sign", "bus"], LabelSpace.load("camvid"))
+        match_categories(COCO, LabelSpace.load("coco_panoptic"))
+    expected = "the detector has no category for things of camvid and never detects them: sign, pedestrian, bicyclist"
+    assert caplog.messages == [expected]
 
 
 def test_probabilities_follow_their_category_and_are_0_without_one() -> None:

@@ -73,6 +73,18 @@ def test_jittered_boxes_still_belong_to_their_object() -> None:
     assert torch.equal(found.category.sort().values, torch.tensor([[DISC, DISC, BOX]]).expand(200, 3))
 
 
+def test_a_missed_object_trains_whatever_the_number_of_detections_and_the_jitter() -> None:
+    torch.manual_seed(0)
+    detected = torch.tensor([[1.0, 2, 5, 10]]).expand(100, 4)
+    targets = targets_of(50)
+    found = sample_mask_boxes(
+        [detected] * 50, [torch.zeros(100, dtype=torch.int64)] * 50, targets, MaskSampling(num=8, jitter=0.9)
+    )
+    for b, objects in enumerate(objects_of(targets)):
+        matched = match_masks(found.boxes[b], found.category[b], objects, 0.5).tolist()
+        assert sorted(matched) == [0] * 6 + [1, 2]
+
+
 def test_samples_have_a_fixed_size_and_follow_the_seed() -> None:
     detected = torch.tensor([[1.0, 2, 5, 10]]).expand(300, 4)
     images = [detected, NONE[0]], [torch.zeros(300, dtype=torch.int64), NONE[1]]

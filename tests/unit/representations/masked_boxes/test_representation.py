@@ -12,6 +12,7 @@ from torch import Tensor
 from panscape import PanopticMap
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry
+from panscape.ops.interpolate import upsample
 from panscape.ops.paste_masks import paste_masks_reference
 from panscape.representations.fusion import FusionConfig
 from panscape.representations.masked_boxes import (
@@ -20,6 +21,7 @@ from panscape.representations.masked_boxes import (
     MaskedBoxOutputs,
     MaskedBoxRepresentation,
     MaskSampling,
+    panels,
 )
 from panscape.representations.regions import RegionTargets
 from panscape.visualize import PANEL_TITLES
@@ -234,6 +236,19 @@ def test_cells_follow_the_order_of_flat_logits() -> None:
     assert cells[0].tolist() == [0, 0, 8, 10, 13]
     assert cells[4].tolist() == [1, 0, 8, 16, 30]
     assert cells[-1].tolist() == [2, 1, 32, 373, 326]
+
+
+def test_panels_resize_the_plane_of_a_category_once_for_all_its_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    planes: list[Tensor] = []
+
+    def counted(plane: Tensor, *rest: tuple[int, int], align_corners: bool) -> Tensor:
+        planes.append(plane)
+        return upsample(plane, *rest, align_corners=align_corners)
+
+    monkeypatch.setattr(panels, "upsample", counted)
+    outputs = random_outputs(300)._replace(mask_score=torch.ones(1, 300))
+    SMALL_STUFF.visualize(outputs, (60, 90), SHAPES)
+    assert len(planes) == 2
 
 
 def test_panels_show_boxes_planes_and_masks() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from pathlib import Path
 
@@ -141,22 +142,29 @@ def test_files_that_do_not_fit_leave_the_network_unchanged(tmp_path: Path) -> No
     assert message(weights_file(other)).endswith(
         "bytes left over: it is of 7 categories; build the network with as many"
     )
+    assert message(weights_file(values_of(a_detector(80)))).endswith(
+        'it is of 80 categories; build the network with as many, by the option detector="coco_panoptic"'
+    )
     assert message(weights_file(other[:-1]), with_predictors=False).endswith(f"bytes left over{again}")
     assert message(weights_file(values_of(model.body)), with_predictors=False).endswith(f"bytes missing{again}")
     assert message(weights_file(before.clone().fill_(torch.nan))).startswith("expected finite values")
-    assert message(b"short").startswith("expected Darknet's weights, got 5 bytes")
-    assert message(b"<!DOCTYPE html><html></html>").endswith("(a web page, perhaps); download it again")
+    for content in (b"", b"\0" * 15, struct.pack("<3iI", 0, 2, 0, 7), struct.pack("<3iQ", 0, 2, 0, 7)[:-1]):
+        assert message(content) == f"expected Darknet's weights, got {len(content)} bytes; download it again"
+    for content in (b"<!DOCTYPE html><html></html>", gzip.compress(weights_file(before))):
+        assert message(content).endswith("(a web page or an archive, perhaps); unpack it or download it again")
 
 
 def test_darknets_weights_need_darknets_slope(tmp_path: Path) -> None:
     write_darknet(tmp_path / "a.weights", a_detector().body)
     with pytest.raises(InvalidArgumentError, match=r"activations of slope 0\.1 for .*a\.weights, got 0\.01; build it"):
         load_darknet(read_darknet(tmp_path / "a.weights"), a_detector(slope=0.01).body)
+    with pytest.raises(InvalidArgumentError, match=r"activations of slope 0\.1 for .*b\.weights, got 0\.01; build it"):
+        write_darknet(tmp_path / "b.weights", a_detector(slope=0.01).body)
 
 
 def test_names_of_files() -> None:
-    names = ["yolov3.weights", "darknet53.conv.74", "conv.74", "model.pth", "weights"]
-    assert [is_darknet_file(Path(name)) for name in names] == [True, True, False, False, False]
+    names = ["yolov3.weights", "yolov3.backup", "darknet53.conv.74", "conv.74", "model.pth", "weights"]
+    assert [is_darknet_file(Path(name)) for name in names] == [True, True, True, False, False, False]
 
 
 class Panoptic(ColorModel):
