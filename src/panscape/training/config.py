@@ -29,6 +29,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import Size
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
+from panscape.training.early_stopping import EarlyStopping
 from panscape.training.schedule import Schedule
 from panscape.transforms import RotationPolicy, ScaleDistribution
 from panscape.transforms.resize import scaled
@@ -313,6 +314,9 @@ class Recipe:
     eval_limit: NonNegativeInt = 0
     """Maximum number of val images for evaluations during training; 0 for all. The final one always uses all."""
 
+    early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
+    """Early stopping of a training whose evaluations no longer improve."""
+
     def __post_init__(self) -> None:
         check_fields(self)
         if self.sampling.kind != "images":
@@ -321,6 +325,11 @@ class Recipe:
             raise InvalidArgumentError(
                 "expected sampling.repeat_threshold above 0, to define rare categories, with augmentation.rare_crop "
                 f"{self.augmentation.rare_crop}; give both or neither"
+            )
+        if self.early_stopping.patience and not self.eval_every:
+            raise InvalidArgumentError(
+                f"expected eval_every above 0, got 0, with early_stopping.patience {self.early_stopping.patience}, "
+                "which counts evaluations; give the steps between two of them"
             )
         if self.schedule.min_lr > self.optimizer.learning_rate:
             raise InvalidArgumentError(
