@@ -27,14 +27,14 @@ from panscape.zoo.checkpoints import Checkpoints
 RECIPE = replace(
     TINY,
     model=Net(fixed_norm=True),  # so that the loss in eval mode soon follows that of the training
-    data=Drawn(val=(100, 101)),
+    data=Drawn(val=(100,)),
     augmentation=WHOLE.augmentation,
-    optimizer=Optimizer("adamw", 0.02),
+    optimizer=Optimizer("adamw", 0.01),
     ema_decay=0.5,
     batch_size=2,
     steps=40,
     eval_every=2,
-    early_stopping=EarlyStopping(4),
+    early_stopping=EarlyStopping(3),
 )
 
 
@@ -67,13 +67,13 @@ def test_it_stops_at_the_exact_step_with_the_model_of_the_lowest_loss(stopped: P
     best = min(losses, key=lambda step: losses[step])
     stop = max(losses)
     assert list(losses) == list(range(2, stop + 1, 2))
-    assert stop == best + 2 * 4
+    assert stop == best + 2 * 3
     assert best > 2
     assert stop < 40
     assert last_checkpoint(stopped)[0] == stop
     assert steps_saved(stopped) == [best, stop - 4, stop - 2, stop]  # the three newest, and the best
     assert [line["note"] for line in lines(stopped, "note")] == [
-        f"stopped early after step {stop} of 40: no improvement of loss since step {best} (patience 4)",
+        f"stopped early after step {stop} of 40: no improvement of loss since step {best} (patience 3)",
         f"the model of this run is that of step {best}",
     ]
     content = Checkpoints(stopped / "checkpoints").load_step(best)
@@ -103,11 +103,14 @@ def test_a_resumed_run_stops_at_the_same_step_with_the_same_model(
         assert (out / name).read_bytes() == (stopped / name).read_bytes(), name
 
 
-def test_a_stopped_run_goes_on_without_early_stopping(stopped: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_without_early_stopping(
+    stopped: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     out = tmp_path / "out"
     shutil.copytree(stopped, out)
     stop = last_checkpoint(out)[0]
-    trained(replace(RECIPE, steps=stop + 1, early_stopping=EarlyStopping()), out, resume=True)
+    trained(replace(RECIPE, steps=stop + 1, early_stopping=EarlyStopping(0, ("pq",))), out, resume=True)
+    assert "early stopping is off; give --early-stopping.patience to use its metrics" in caplog.text
     assert last_checkpoint(out)[0] == zoo.read_card(out)["steps"] == stop + 1
 
 
@@ -126,7 +129,7 @@ def test_without_the_checkpoint_of_the_best_evaluation_the_last_model_is_used(
 
 def test_patience_beyond_the_last_step_is_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "panscape")
-    trained(replace(RECIPE, steps=3, early_stopping=EarlyStopping(1, ("head-miou",))), tmp_path, image_every=2)
+    trained(replace(RECIPE, steps=3, early_stopping=EarlyStopping(1, ("head-miou",))), tmp_path)
     assert any(text.startswith("early stopping cannot end this training before") for text in caplog.messages)
     values = {line["step"]: line["val"]["semantic_head"]["mean_iou"] for line in lines(tmp_path, "val")}
     assert list(values) == [2, 3]  # the last step, too

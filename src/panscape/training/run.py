@@ -29,7 +29,7 @@ from panscape.training.config import Recipe
 from panscape.training.data.loader import Batch, collate, per_process_batch, training_batches
 from panscape.training.data.recipe_stream import create_stream, segments_for
 from panscape.training.distributed import Distributed
-from panscape.training.early_stopping import EvaluationHistory
+from panscape.training.early_stopping import EarlyStopping, EvaluationHistory
 from panscape.training.init_weights import WeightInitializer
 from panscape.training.launch import device_name, launch, only_rank_zero_logs
 from panscape.training.logging.reporter import NullReporter, Reporter
@@ -113,9 +113,12 @@ class _Run:
         self.checkpoints = processes.rank_zero(lambda: Checkpoints(self.folder.checkpoints))
         self.saved_step = 0
         self.history = EvaluationHistory(recipe.early_stopping)
-        least = (recipe.early_stopping.patience + 1) * recipe.eval_every
-        if recipe.early_stopping.patience and least >= self.last_step:
+        stopping = recipe.early_stopping
+        least = (stopping.patience + 1) * recipe.eval_every
+        if stopping.patience and least >= self.last_step:
             _logger.info("early stopping cannot end this training before step %d; it has %d steps", least, recipe.steps)
+        if not stopping.patience and stopping != EarlyStopping():
+            _logger.warning("early stopping is off; give --early-stopping.patience to use its metrics")
         self._resume()
         device = f"{fabric.device.type}, {device_name(fabric.device)}"
         processes.rank_zero(lambda: self.folder.begin(self.state.step, device=device, processes=processes.count))
@@ -160,7 +163,7 @@ class _Run:
         options, steps, step = self.options, self.last_step, self.state.step
         if step == steps:
             what = "is complete" if step == self.recipe.steps else "ends early"
-            if self.history.is_over:
+            if self.history.is_over and step < self.recipe.steps:
                 what = f"has stopped early ({self.history.reason})"
             again = "" if step < self.recipe.steps else " again"
             _logger.info(
@@ -371,8 +374,9 @@ class _Run:
     def _evaluate(self) -> None:
         """Evaluate before the end of the training, which early stopping may decide to be now."""
         self.evaluation.during_training()
-        if self.history.is_over:
-            step = self.last_step = self.state.step
+        step = self.state.step
+        if self.history.is_over and step < self.last_step:
+            self.last_step = step
             self.reporter.note(f"stopped early after step {step} of {self.recipe.steps}: {self.history.reason}")
 
     def _evaluate_result(self) -> EvaluationReport:
