@@ -41,6 +41,16 @@ class EarlyStopping:
                 f'expected metrics as one or several different names, such as ("loss",), got {self.metrics}'
             )
 
+    def warnings(self, eval_every: int, steps: int) -> list[str]:
+        """Return what has no effect in a training of ``steps`` steps, evaluated every ``eval_every`` steps."""
+        if not self.patience:
+            off = "early stopping is off; give --early-stopping.patience to use its metrics"
+            return [] if self == EarlyStopping() else [off]
+        least = (self.patience + 1) * eval_every  # the first evaluation is an improvement
+        if least < steps:
+            return []
+        return [f"early stopping cannot end this training before step {least}; it has {steps} steps"]
+
 
 class EvaluationHistory:
     """What early stopping remembers of the evaluations of a run.

@@ -29,7 +29,7 @@ from panscape.training.config import Recipe
 from panscape.training.data.loader import Batch, collate, per_process_batch, training_batches
 from panscape.training.data.recipe_stream import create_stream, segments_for
 from panscape.training.distributed import Distributed
-from panscape.training.early_stopping import EarlyStopping, EvaluationHistory
+from panscape.training.early_stopping import EvaluationHistory
 from panscape.training.init_weights import WeightInitializer
 from panscape.training.launch import device_name, launch, only_rank_zero_logs
 from panscape.training.logging.reporter import NullReporter, Reporter
@@ -113,12 +113,8 @@ class _Run:
         self.checkpoints = processes.rank_zero(lambda: Checkpoints(self.folder.checkpoints))
         self.saved_step = 0
         self.history = EvaluationHistory(recipe.early_stopping)
-        stopping = recipe.early_stopping
-        least = (stopping.patience + 1) * recipe.eval_every
-        if stopping.patience and least >= self.last_step:
-            _logger.info("early stopping cannot end this training before step %d; it has %d steps", least, recipe.steps)
-        if not stopping.patience and stopping != EarlyStopping():
-            _logger.warning("early stopping is off; give --early-stopping.patience to use its metrics")
+        for warning in recipe.early_stopping.warnings(recipe.eval_every, recipe.steps):
+            _logger.warning(warning)
         self._resume()
         device = f"{fabric.device.type}, {device_name(fabric.device)}"
         processes.rank_zero(lambda: self.folder.begin(self.state.step, device=device, processes=processes.count))
