@@ -64,7 +64,7 @@ class Rounds:
             reporter=NullReporter(),
             monitor=TrainingMonitor(self.fabric, Distributed(self.fabric), print, str),
             timer=timer,
-            after_step=lambda step: None,
+            after_step=lambda step: False,
             last_step=self.state.step + steps,
         )
 

@@ -29,6 +29,7 @@ from panscape.representations.dense_boxes import DenseBoxDecoding, DenseBoxRepre
 from panscape.representations.fusion import FusionConfig
 from panscape.representations.regions import Anchors, DetectionSelection, ProposalSelection, RegionRepresentation
 from panscape.training.config import Augmentation, DataOptions, ModelOptions, Optimizer, Recipe
+from panscape.training.early_stopping import EarlyStopping
 from panscape.zoo.checkpoints import Checkpoints, saved_steps
 
 assert panscape.cli.overrides  # imported for the processes that are forked
@@ -205,6 +206,7 @@ TINY = Recipe(
 )
 # Crops are whole images: padding would be void, over which the loss of centres is not averaged.
 WHOLE = replace(TINY, augmentation=Augmentation(crop=(64, 64), scale=(1.0, 1.0)), ema_decay=0.0, steps=6)
+STOPPING = EarlyStopping(3, ("things-pq", "loss"))
 
 
 # Processes

@@ -151,7 +151,7 @@ def test_the_augmentation_of_yolo_panoptic_resumes_exactly_at_sizes_of_their_own
     )
     recipe = replace(TINY, augmentation=augmentation, steps=6, eval_every=0, batch_size=2)
     whole, out = tmp_path / "whole", tmp_path / "out"
-    trained(recipe, whole, checkpoint_every=3, workers=1)
+    trained(recipe, whole, checkpoint_every=3)
     shutil.copytree(whole, out)
     (out / "checkpoints" / "step_00000006.ckpt").unlink()
     trained(recipe, out, checkpoint_every=3, resume=True)  # from within two steps of one size

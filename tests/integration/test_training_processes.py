@@ -20,10 +20,17 @@ def difference(some: Path, other: Path) -> float:
     return max(float((x["model"][k].double() - y["model"][k].double()).abs().max()) for k in x["model"])
 
 
+def metrics(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
 # In double precision, as torch's own norms are coarse in single precision: in the first step they give a gradient of
 # norm 240.754 where double precision, and ours over two processes, give 240.688. Adam makes steps of the rate's size
 # out of gradients that are nothing but rounding; eps=1 keeps it from that.
-EXACT = "replace(WHOLE, model=Net(is_double=True{}), optimizer=replace(WHOLE.optimizer, eps=1.0))"
+EXACT = (
+    "replace(WHOLE, model=Net(is_double=True{}), optimizer=replace(WHOLE.optimizer, eps=1.0), eval_every=1, "
+    "early_stopping=STOPPING)"
+)
 
 
 @pytest.mark.parametrize("options", ["", ", relations=PISR(4, key_width=8)"], ids=["plain", "relations"])
@@ -36,6 +43,11 @@ def test_two_processes_learn_what_one_does(options: str, tmp_path: Path) -> None
     assert [c.end() for c in both] == [0, 0], both[0].text + both[1].text
     assert both[1].text == ""
     assert difference(one, two) < 1e-10
+    # Both stop at one step, with one validation loss.
+    losses = [[line["val_losses"] for line in metrics(out) if "val_losses" in line] for out in (one, two)]
+    assert len(losses[0]) == len(losses[1]) == last_checkpoint(one)[0] == 4
+    for mine, theirs in zip(*losses, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-6)
     assert len(json.loads((two / "run.json").read_text())["starts"]) == 1
 
 

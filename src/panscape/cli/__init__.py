@@ -121,9 +121,11 @@ class Train:
         recipe, out = command.recipe, command.options.out
         if command.json:
             from panscape.training.run_folder import RunFolder
+            from panscape.zoo import read_card
 
-            facts = {"recipe": recipe.name, "steps": recipe.steps, "seed": command.options.seed}
             paths = {"out": out, "model": out / "model.safetensors"}
+            facts = {"recipe": recipe.name, "steps": recipe.steps, "model_step": read_card(paths["model"])["steps"]}
+            facts["seed"] = command.options.seed
             print_json({**facts, "hours": round(RunFolder(out).hours, 4), **paths, **report.to_dict()})
         else:
             quality, iou = map(format_percent, (report.panoptic.all.pq, report.semantic.mean_iou))

@@ -24,6 +24,7 @@ _HABITS: dict[str, dict[str, str]] = {
         "imgsz img img-size image-size size input-size crop crop-size resolution": "--augmentation.crop HEIGHT WIDTH",
         "weights checkpoint ckpt pretrained-weights load-from finetune start init model model-name-or-path": _INIT,
         "multi-scale multiscale": "--augmentation.multi-scale, with the lengths of the shorter side",
+        "patience early-stopping es-patience early-stopping-patience": "--early-stopping.patience, in evaluations",
         "degrees rotate": "--augmentation.max-angle, with --augmentation.rotation any",
         "pretrained": "--model.pretrained for ImageNet weights, or --init-from MODEL for a trained model",
         "backbone encoder": "--model.backbone",

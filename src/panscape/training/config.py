@@ -326,6 +326,11 @@ class Recipe:
                 "expected sampling.repeat_threshold above 0, to define rare categories, with augmentation.rare_crop "
                 f"{self.augmentation.rare_crop}; give both or neither"
             )
+        if self.early_stopping.patience and not self.eval_every:
+            raise InvalidArgumentError(
+                f"expected eval_every above 0, got 0, with early_stopping.patience {self.early_stopping.patience}, "
+                "which counts evaluations; give the steps between two of them"
+            )
         if self.schedule.min_lr > self.optimizer.learning_rate:
             raise InvalidArgumentError(
                 f"expected schedule.min_lr of at most the peak learning rate {self.optimizer.learning_rate}, "

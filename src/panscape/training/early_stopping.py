@@ -41,6 +41,16 @@ class EarlyStopping:
                 f'expected metrics as one or several different names, such as ("loss",), got {self.metrics}'
             )
 
+    def warnings(self, eval_every: int, steps: int) -> list[str]:
+        """Return what has no effect in a training of ``steps`` steps, evaluated every ``eval_every`` steps."""
+        if not self.patience:
+            off = "early stopping is off; give --early-stopping.patience to use its metrics"
+            return [] if self == EarlyStopping() else [off]
+        least = (self.patience + 1) * eval_every  # the first evaluation is an improvement
+        if least < steps:
+            return []
+        return [f"early stopping cannot end this training before step {least}; it has {steps} steps"]
+
 
 class EvaluationHistory:
     """What early stopping remembers of the evaluations of a run.
@@ -66,10 +76,15 @@ class EvaluationHistory:
         return {**state, "best": dict(self._best), "metrics": list(self.options.metrics)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state; one of other metrics is ignored."""
-        if state["metrics"] == list(self.options.metrics):
+        """Continue from a state, unless it is of other metrics or early stopping is off."""
+        if self.options.patience and state["metrics"] == list(self.options.metrics):
             self.best_step, self.improved_step = state["best_step"], state["improved_step"]
             self.num_worse, self._best = state["num_worse"], dict(state["best"])
+
+    @property
+    def result_name(self) -> str:
+        """Name of the final evaluation in the metrics: early stopping has evaluated the last step before."""
+        return "best" if self.options.patience else "val"
 
     @property
     def is_over(self) -> bool:
@@ -79,10 +94,8 @@ class EvaluationHistory:
     @property
     def reason(self) -> str:
         """Why the training stops."""
-        return (
-            f"{' and '.join(self.options.metrics)} did not improve in {self.num_worse} evaluations since step "
-            f"{self.improved_step}"
-        )
+        metrics = " or ".join(self.options.metrics)
+        return f"no improvement of {metrics} since step {self.improved_step} (patience {self.options.patience})"
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Add an evaluation.

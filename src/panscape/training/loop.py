@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -43,6 +43,12 @@ class TrainingState:
         """The model to evaluate and save: the EMA if there is one, else the trained model."""
         return self.model if self.average is None else self.average.model
 
+    def load_weights(self, content: Mapping[str, Any]) -> None:
+        """Replace the weights by those in the content of a checkpoint, without the rest of the state."""
+        self.model.load_state_dict(content["model"])
+        if self.average is not None:
+            self.average.load_state_dict(content["average"])
+
 
 def train(
     fabric: Fabric,
@@ -54,10 +60,10 @@ def train(
     reporter: Reporter,
     monitor: TrainingMonitor,
     timer: StepProfiler,
-    after_step: Callable[[int], None],
+    after_step: Callable[[int], bool],
     last_step: int,
 ) -> None:
-    """Train from ``state.step`` to ``last_step``.
+    """Train from ``state.step`` to ``last_step``, or until ``after_step`` ends the training.
 
     Step ``s`` is a function of the previous state, the batch and (``seed``, ``s``): a training that resumes from a
     checkpoint computes the same as an uninterrupted one.
@@ -72,7 +78,8 @@ def train(
         reporter: receives the losses of each step.
         monitor: raises on divergence or on a stop request.
         timer: profiles the steps.
-        after_step: called with the number of each completed step, for checkpoints, images and evaluations.
+        after_step: called with the number of each completed step, for checkpoints, images and evaluations; returns
+            whether the training ends here.
         last_step: at most that of the recipe, which defines the learning rates.
 
     Raises:
@@ -111,8 +118,10 @@ def train(
             reporter.step(step, losses, rate, recipe.batch_size, norm, is_clamped)
         timer.step_done(len(names))
         with timer.excluded():
-            after_step(step)
+            is_over = after_step(step)
         monitor.stop_if_requested(step)
+        if is_over:
+            return
 
 
 def add_gradients(

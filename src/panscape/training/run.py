@@ -16,11 +16,8 @@ from torch import distributed
 from panscape import zoo
 from panscape.atomic_io import write_json
 from panscape.datasets.base import PanopticDataset
-from panscape.datasets.load import SkippedSample
 from panscape.datasets.workers import explain_worker_death
 from panscape.errors import BadSampleError, InvalidArgumentError, listed
-from panscape.evaluation.evaluate_model import evaluate
-from panscape.evaluation.options import InferenceOptions
 from panscape.evaluation.training_images import TRAINING_IMAGES, record_training_images, seen_in_training
 from panscape.folder_lock import FolderLock
 from panscape.memory import explain_out_of_memory
@@ -32,6 +29,7 @@ from panscape.training.config import Recipe
 from panscape.training.data.loader import Batch, collate, per_process_batch, training_batches
 from panscape.training.data.recipe_stream import create_stream, segments_for
 from panscape.training.distributed import Distributed
+from panscape.training.early_stopping import EvaluationHistory
 from panscape.training.init_weights import WeightInitializer
 from panscape.training.launch import device_name, launch, only_rank_zero_logs
 from panscape.training.logging.reporter import NullReporter, Reporter
@@ -40,6 +38,7 @@ from panscape.training.loop import TrainingState, max_throughput, to_device, tra
 from panscape.training.monitor import Stopped, TrainingMonitor, list_skips
 from panscape.training.optimizer import ModelEMA, create_optimizer
 from panscape.training.profiler import StepProfiler, compare_speeds
+from panscape.training.run_evaluation import RunEvaluation
 from panscape.training.run_folder import LOCK_NAME, RunFolder
 from panscape.training.run_options import RunOptions
 from panscape.zoo.checkpoints import Checkpoints, saved_steps
@@ -113,6 +112,9 @@ class _Run:
         self.recipe, self.last_step = replace(recipe, steps=self.folder.steps), recipe.steps
         self.checkpoints = processes.rank_zero(lambda: Checkpoints(self.folder.checkpoints))
         self.saved_step = 0
+        self.history = EvaluationHistory(recipe.early_stopping)
+        for warning in recipe.early_stopping.warnings(recipe.eval_every, recipe.steps):
+            _logger.warning(warning)
         self._resume()
         device = f"{fabric.device.type}, {device_name(fabric.device)}"
         processes.rank_zero(lambda: self.folder.begin(self.state.step, device=device, processes=processes.count))
@@ -120,18 +122,29 @@ class _Run:
         self.timer = StepProfiler(is_on=options.profile, device=fabric.device)
         self.reporter: Reporter = NullReporter()
         self.monitor = TrainingMonitor(fabric, processes, lambda text: self.reporter.note(text), self._last_checkpoint)
-        self.bad_val: dict[str, str] = {}
 
     def go(self) -> EvaluationReport:
         state = self.state
         if self.is_first:
             self.reporter = self._reporter()
+        self.evaluation = RunEvaluation(
+            self.fabric,
+            self.processes,
+            self.recipe,
+            self.options,
+            state,
+            self.val_set,
+            self.history,
+            self.reporter,
+            self.monitor,
+        )
         with self.reporter, self.monitor:
             try:
                 self._finish_step()
                 if state.step < self.last_step:
                     self._train()
-                report = self._evaluate(0)
+                self.model_step = state.step
+                report = self._evaluate_result()
                 self._report_skips()
             except Stopped:
                 self._save()
@@ -146,11 +159,13 @@ class _Run:
         options, steps, step = self.options, self.last_step, self.state.step
         if step == steps:
             what = "is complete" if step == self.recipe.steps else "ends early"
+            if self.history.is_over and step < self.recipe.steps:
+                what = f"has stopped early ({self.history.reason})"
             again = "" if step < self.recipe.steps else " again"
             _logger.info(
                 "this run %s: %d of %d steps; evaluating and saving its model%s", what, step, self.recipe.steps, again
             )
-            if self.folder.is_evaluated(step):  # its metrics are already written
+            if self.folder.evaluation(step, self.history.result_name):  # its metrics are already written
                 return Reporter(None, steps, step + 1, log_every=options.log_every)
         return Reporter(options.out, steps, step + 1, log_every=options.log_every)
 
@@ -238,14 +253,16 @@ class _Run:
                 _logger.info("no checkpoint to resume from in %s; starting with step 1", self.options.out)
             return
         self.state.step, content = found
-        self.state.model.load_state_dict(content["model"])
+        self.state.load_weights(content)
         self.state.optimizer.load_state_dict(content["optimizer"])
-        if self.state.average is not None:
-            self.state.average.load_state_dict(content["average"])
         if content["precision"]:  # empty if the run used another precision before
             self.fabric.strategy.precision.load_state_dict(content["precision"])
         self.saved_step = self.state.step
-        self.last_step = max(self.last_step, self.state.step)
+        self.history.load_state_dict(content["evaluations"])
+        line = self.processes.rank_zero(lambda: self.folder.evaluation(self.state.step))
+        if line is not None and self._due(self.state.step)[1]:
+            self.history.add(line)  # it came after the checkpoint
+        self.last_step = self.state.step if self.history.is_over else max(self.last_step, self.state.step)
         if self.state.step < self.last_step:
             early = f", to end early after step {self.last_step}" if self.last_step < self.recipe.steps else ""
             _logger.info("resuming after step %d of %d%s", self.state.step, self.recipe.steps, early)
@@ -261,7 +278,9 @@ class _Run:
             "optimizer": state.optimizer.state_dict(),
             "average": None if state.average is None else state.average.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
+            "evaluations": self.history.state_dict(),
         }
+        self.checkpoints.kept_step = self.history.best_step
         self.processes.rank_zero(lambda: self.checkpoints.save(state.step, content) and None)
         self.saved_step = state.step
 
@@ -287,9 +306,10 @@ class _Run:
         with closing(cast(Generator[Batch], batches)):
             yield batches
 
-    def _after_step(self, step: int) -> None:
-        is_saved = step == self.last_step or step % self.options.checkpoint_every == 0
+    def _after_step(self, step: int) -> bool:
         is_drawn, is_evaluated = self._due(step)
+        is_saved = step == self.last_step or step % self.options.checkpoint_every == 0
+        is_saved |= is_evaluated and self.recipe.early_stopping.patience > 0  # it may be the best
         if is_saved or is_drawn or is_evaluated:
             self.monitor.flush_checks()  # weights that are not finite must not be saved, drawn or evaluated
         if is_saved:
@@ -298,14 +318,22 @@ class _Run:
         if is_drawn:
             self._draw()
         if is_evaluated:
-            self._evaluate(self.recipe.eval_limit)
+            self._evaluate()
+        if self.history.is_over and not is_drawn and self._due(step)[0]:
+            self._draw()
+        return self.history.is_over
 
     def _due(self, step: int) -> tuple[bool, bool]:
-        """Return whether images and an evaluation are due after a step; the final evaluation has its own place."""
+        """Return whether images and an evaluation are due after a step.
+
+        The final evaluation has its own place. With early stopping, it is that of the best model; the last step is
+        evaluated before, as the others.
+        """
         options, recipe = self.options, self.recipe
         is_last = step == self.last_step
         is_drawn = options.image_every > 0 and (is_last or step % options.image_every == 0)
-        return is_drawn, recipe.eval_every > 0 and step % recipe.eval_every == 0 and not is_last
+        is_evaluated = recipe.eval_every > 0 and step % recipe.eval_every == 0
+        return is_drawn, is_evaluated or is_last if recipe.early_stopping.patience else is_evaluated and not is_last
 
     def _finish_step(self) -> None:
         """Do what a run that ended after its checkpoint did not get to."""
@@ -315,8 +343,8 @@ class _Run:
         is_drawn, is_evaluated = self._due(step)
         if is_drawn and not self.processes.rank_zero(lambda: self.folder.is_drawn(step)):
             self._draw()
-        if is_evaluated and not self.processes.rank_zero(lambda: self.folder.is_evaluated(step)):
-            self._evaluate(self.recipe.eval_limit)
+        if is_evaluated and not self.processes.rank_zero(lambda: self.folder.evaluation(step)):
+            self._evaluate()
 
     def _draw(self) -> None:
         if not self.is_first:
@@ -339,35 +367,25 @@ class _Run:
         if sheet is not None:
             self.reporter.image(step, "train", sheet)
 
-    def _evaluate(self, limit: int) -> EvaluationReport:
-        model, step = self.state.best_model, self.state.step
-        self._share_statistics(model)
-        with self.reporter.paused("evaluating"):
-            try:
-                report = evaluate(
-                    model,
-                    self.val_set,
-                    fabric=self.fabric,
-                    inference=InferenceOptions(limit, on_error=self.options.on_error),
-                    workers=min(1, self.options.workers),
-                    skipped=self._skipped_in_evaluation,
-                    progress=lambda done, count: self.monitor.stop_evaluation_if_requested(step),
-                )
-            except BadSampleError as error:  # all processes raise it
-                self.processes.fail(error)
-        self.reporter.evaluation(step, report)
-        return report
+    def _evaluate(self) -> None:
+        """Evaluate before the end of the training, which early stopping may decide to be now."""
+        self.evaluation.during_training()
+        step = self.state.step
+        if self.history.is_over and step < self.last_step:
+            self.last_step = step
+            self.reporter.note(f"stopped early after step {step} of {self.recipe.steps}: {self.history.reason}")
 
-    def _share_statistics(self, model: PanopticModel) -> None:
-        """Broadcast the running statistics of rank 0, which are saved; synchronised norms already share them."""
-        if self.processes.count > 1 and not self.recipe.sync_batch_norm:
-            for buffer in model.buffers():
-                distributed.broadcast(buffer, 0)
-
-    def _skipped_in_evaluation(self, skipped: SkippedSample) -> None:
-        if skipped.image not in self.bad_val:
-            self.bad_val[skipped.image] = skipped.reason
-            self.reporter.note(f"skipped in the evaluation {skipped.image}: {skipped.reason}")
+    def _evaluate_result(self) -> EvaluationReport:
+        """Evaluate the model of the run: the last one, or with early stopping the best one."""
+        if self.recipe.early_stopping.patience:
+            best = self.history.best_step
+            if best is not None and best != self.state.step:
+                content = self.processes.rank_zero(lambda: self.checkpoints.load_step(best))
+                if content is not None:
+                    self.model_step = best
+                    self.state.load_weights(content)
+            self.reporter.note(f"the model of this run is that of step {self.model_step}")
+        return self.evaluation.of_result()
 
     def _report_skips(self) -> None:
         skips = self.monitor.all_skips()
@@ -376,11 +394,7 @@ class _Run:
                 f"{skips.total()} samples skipped and replaced, from {len(skips)} of {len(self.train_set)} training "
                 f"images: {list_skips(skips)}"
             )
-        if self.bad_val:
-            self.reporter.note(
-                f"skipped in the evaluation {len(self.bad_val)} of {len(self.val_set)} images: "
-                + ", ".join(sorted(self.bad_val))
-            )
+        self.evaluation.report_skips()
 
     def _profile(self) -> None:
         """Log the profile, and compare with training on one batch in memory; all processes must call this."""
@@ -399,7 +413,7 @@ class _Run:
         scores |= {"PQ stuff": report.panoptic.stuff.pq, "mIoU": report.semantic.mean_iou}
         if report.semantic_head is not None:
             scores["mIoU of the semantic head"] = report.semantic_head.mean_iou
-        card = {"recipe": recipe.name, "steps": self.state.step, "seed": self.options.seed}
+        card = {"recipe": recipe.name, "steps": self.model_step, "seed": self.options.seed}
         card["val"] = {name: round(100 * score, 1) for name, score in scores.items() if not math.isnan(score)}
         zoo.save(self.state.best_model, out / "model.safetensors", card)
         write_json(out / "evaluation.json", report.to_dict())

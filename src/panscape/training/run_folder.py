@@ -39,7 +39,7 @@ LOCK_NAME = "run.lock"
 """Name of the file of the lock on a run directory."""
 
 _WITH_TYPE = (ModelOptions, DataOptions, Relations)  # parts of a recipe that may have one of several classes
-_CHANGEABLE = ("eval_every", "eval_limit")  # they affect the evaluation, not the training
+_CHANGEABLE = ("eval_every", "eval_limit", "early_stopping")  # they affect evaluation and end, not the steps
 
 
 class RunFolder:
@@ -68,9 +68,9 @@ class RunFolder:
         """Return whether the images of a step have been written; those of val images are the last ones."""
         return (self.images / f"step_{step:08d}_val.png").exists()
 
-    def is_evaluated(self, step: int) -> bool:
-        """Return whether the metrics contain an evaluation after a step."""
-        return any(line.get("step") == step and "val" in line for line in self._lines())
+    def evaluation(self, step: int, name: str = "val") -> dict[str, Any] | None:
+        """Return the line of the metrics with the evaluation after a step, if any; ``name`` is that of the reporter."""
+        return next((line for line in self._lines() if line.get("step") == step and name in line), None)
 
     def _lines(self) -> list[dict[str, Any]]:
         """Return the metrics; a line that a killed process has cut off is left out."""
@@ -101,8 +101,8 @@ class RunFolder:
 
         An absent or empty directory becomes that of a new run, with or without ``resume``. Without ``resume``, so does
         the directory of a run that ended before its first checkpoint. ``resume`` requires the same recipe, seed and
-        data; only ``eval_every`` and ``eval_limit`` may differ, and ``steps`` may be fewer. Unfinished files of a
-        killed process are removed. If an error is raised, the directory is unchanged.
+        data; only ``eval_every``, ``eval_limit`` and ``early_stopping`` may differ, and ``steps`` may be fewer.
+        Unfinished files of a killed process are removed. If an error is raised, the directory is unchanged.
 
         Args:
             path: the run directory.

@@ -40,6 +40,9 @@ class Checkpoints:
             into it.
         keep: number of newest checkpoints to keep.
 
+    Attributes:
+        kept_step: a step whose checkpoint is kept, too; None for none.
+
     Raises:
         UnwritableFileError: the folder cannot be created.
     """
@@ -49,6 +52,7 @@ class Checkpoints:
             raise InvalidArgumentError(f"expected to keep at least one checkpoint, got {keep}")
         self.folder = folder
         self.keep = keep
+        self.kept_step: int | None = None
         self._damaged: set[int] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +108,7 @@ class Checkpoints:
     def _remove_old(self) -> None:
         whole = [step for step in saved_steps(self.folder) if step not in self._damaged]
         for step in saved_steps(self.folder):
-            if step < whole[-self.keep :][0]:
+            if step < whole[-self.keep :][0] and step != self.kept_step:
                 self.path(step).unlink(missing_ok=True)
 
     def load(self) -> tuple[int, dict[str, Any]] | None:
@@ -117,6 +121,14 @@ class Checkpoints:
             UnreadableFileError: there are checkpoints, and all are damaged.
         """
         return _newest(self.folder, self._damaged)
+
+    def load_step(self, step: int) -> dict[str, Any] | None:
+        """Read the checkpoint of a step to the CPU; None with a warning if it is missing or damaged."""
+        try:
+            return _load(self.path(step), step)
+        except _DamagedError as error:
+            _logger.warning("checkpoint %s of the best evaluation cannot be read (%s)", self.path(step).name, error)
+            return None
 
 
 def load_newest(folder: Path) -> tuple[int, dict[str, Any]] | None:

@@ -117,8 +117,17 @@ class Reporter:
                 self._estimate(self._steps - step)
         self._bar.update(step)
 
-    def evaluation(self, step: int, report: EvaluationReport, name: str = "val") -> None:
-        """Report the evaluation of the model after ``step`` on the split ``name``."""
+    def evaluation(
+        self, step: int, report: EvaluationReport, losses: Mapping[str, float] | None = None, name: str = "val"
+    ) -> None:
+        """Report the evaluation of the model after ``step``.
+
+        Args:
+            step: of the training.
+            report: the metrics.
+            losses: the validation losses by name; None if they were not computed.
+            name: what was evaluated: the split, or "best" for the model of the best evaluation.
+        """
         panoptic, head = report.panoptic, report.semantic_head
         mean_ious = {"mIoU": report.semantic.mean_iou}
         if head is not None:
@@ -127,6 +136,7 @@ class Reporter:
             f"step {step}: {name} PQ {format_percent(panoptic.all.pq)}, things {format_percent(panoptic.things.pq)}, "
             f"stuff {format_percent(panoptic.stuff.pq)}, "
             + ", ".join(f"{title} {format_percent(value)}" for title, value in mean_ious.items())
+            + ("" if losses is None else f", loss {_short(sum(losses.values()))}")
         )
         scalars = {
             f"{name}/PQ": panoptic.all.pq,
@@ -135,7 +145,12 @@ class Reporter:
             **{f"{name}/{title}": value for title, value in mean_ious.items()},
         }
         scalars |= {f"{name} PQ/{category}": quality.pq for category, quality in panoptic.per_category.items()}
-        self._write({"step": step, "time": self._seconds(), name: report.to_dict()}, step, scalars)
+        line = {"step": step, "time": self._seconds(), name: report.to_dict()}
+        if losses is not None:
+            line[f"{name}_losses"] = dict(losses)
+            scalars |= {f"{name} loss/{title}": value for title, value in losses.items()}
+            scalars[f"{name} loss/total"] = sum(losses.values())
+        self._write(line, step, scalars)
 
     def note(self, text: str) -> None:
         """Report a message as a log line and in the metrics."""
