@@ -111,7 +111,7 @@ def tiny(recipe: Recipe) -> Recipe:
         sampling=sampling,
         steps=2,
         batch_size=2,
-        eval_every=0,
+        eval_every=2 if recipe.early_stopping.patience else 0,
     )
 
 
