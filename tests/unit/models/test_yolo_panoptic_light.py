@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from maps import SHAPES, generated_map
@@ -10,6 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from panscape import LabelSpace, create_model
 from panscape.errors import InvalidArgumentError
 from panscape.metrics import PanopticQuality
+from panscape.models.yolo_panoptic_light import LIGHT
+from panscape.representations.masked_boxes import MaskedBoxRepresentation
 
 STEPS = 50
 
@@ -60,3 +64,9 @@ def test_stuff_alone_is_an_error() -> None:
     stuff = LabelSpace("stuff", tuple(category for category in SHAPES if not category.is_thing))
     with pytest.raises(InvalidArgumentError, match="expected a label space with things, which boxes represent"):
         create_model("yolo_panoptic_light", stuff, backbone="residual_xs")
+
+
+@pytest.mark.parametrize("representation", [MaskedBoxRepresentation(), replace(LIGHT, train_detector=False)])
+def test_a_detector_of_another_kind_is_an_error(representation: MaskedBoxRepresentation) -> None:
+    with pytest.raises(InvalidArgumentError, match='with assignment "aligned" and train_detector True, got "'):
+        create_model("yolo_panoptic_light", SHAPES, backbone="residual_xs", representation=representation)
