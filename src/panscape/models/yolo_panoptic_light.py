@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from panscape.constraints import PositiveInt, check_fields
+from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.models.masked_box_model import MaskedBoxModel
 from panscape.models.variants import ModelConfig, variant
@@ -64,13 +65,20 @@ class YoloPanopticLight(MaskedBoxModel):
         config: all other options.
 
     Raises:
-        InvalidArgumentError: no category is a thing, or the representation's boxes have anchors.
+        InvalidArgumentError: no category is a thing, or the representation has another assignment or a detector that is
+            not trained.
     """
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: YoloPanopticLightConfig) -> None:
         require_things(labels, "boxes")
         super().__init__(labels, STRIDES[-1], config.longest_side, config.test_scale)
         self.representation = config.representation or LIGHT
+        if self.representation.assignment != "aligned" or not self.representation.train_detector:
+            raise InvalidArgumentError(
+                'expected a representation with assignment "aligned" and train_detector True, got '
+                f'"{self.representation.assignment}" and {self.representation.train_detector}; use '
+                "yolo_panoptic for other detectors"
+            )
         self.backbone = cast(nn.Module, backbone)
         self.path = TopDownPath(backbone.channels, config.width, config.fine_width)
         self.detector = AnchorFreeHead(

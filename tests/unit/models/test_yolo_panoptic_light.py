@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from maps import SHAPES
@@ -9,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from panscape import LabelSpace, create_model
 from panscape.errors import InvalidArgumentError
+from panscape.models.yolo_panoptic_light import LIGHT
+from panscape.representations.masked_boxes import MaskedBoxRepresentation
 
 
 def test_parameters_and_multiply_adds() -> None:
@@ -31,3 +35,9 @@ def test_stuff_alone_is_an_error() -> None:
     stuff = LabelSpace("stuff", tuple(category for category in SHAPES if not category.is_thing))
     with pytest.raises(InvalidArgumentError, match="expected a label space with things, which boxes represent"):
         create_model("yolo_panoptic_light", stuff, backbone="residual_xs")
+
+
+@pytest.mark.parametrize("representation", [MaskedBoxRepresentation(), replace(LIGHT, train_detector=False)])
+def test_a_detector_of_another_kind_is_an_error(representation: MaskedBoxRepresentation) -> None:
+    with pytest.raises(InvalidArgumentError, match='with assignment "aligned" and train_detector True, got "'):
+        create_model("yolo_panoptic_light", SHAPES, backbone="residual_xs", representation=representation)

@@ -17,7 +17,12 @@ from panscape.ops.boxes import has_area
 from panscape.panoptic import PanopticMap
 from panscape.representations.fusion import FusionConfig, fuse_instances
 from panscape.representations.masked_boxes.types import MaskedBoxOutputs
-from panscape.representations.regions.decode import MaskThreshold, detect_regions, semantic_at_image_size
+from panscape.representations.regions.decode import (
+    MaskThreshold,
+    detect_regions,
+    score_of,
+    semantic_at_image_size,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,14 @@ def decode_masked_boxes(
     Arguments and errors are those of :func:`~panscape.representations.regions.decode.detect_regions` and
     :func:`~panscape.representations.regions.decode.semantic_at_image_size`.
     """
-    detections = detect_regions(outputs, geometries, labels, decoding.mask_threshold)
+    min_score = decoding.fusion.min_score
+    detections = detect_regions(outputs, geometries, labels, decoding.mask_threshold, min_score)
     semantic = semantic_at_image_size(outputs.semantic, geometries, labels, decoding.fusion, merge_things=False)
     maps = []
     for b, (one, category) in enumerate(zip(detections, semantic, strict=True)):
         priority = None
         if decoding.overlap_by == "objectness":
-            priority = outputs.mask_objectness[b, has_area(outputs.mask_boxes[b])].detach().float().nan_to_num(0)
+            rows = has_area(outputs.mask_boxes[b].float()) & (score_of(outputs, b) >= min_score)
+            priority = outputs.mask_objectness[b, rows].detach().float().nan_to_num(0)
         maps.append(fuse_instances(one.masks, one.category, one.score, category, labels, decoding.fusion, priority))
     return maps

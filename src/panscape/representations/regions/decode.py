@@ -61,7 +61,11 @@ class MaskOutputs(Protocol):
 
 
 def detect_regions(
-    outputs: MaskOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace, mask_threshold: float
+    outputs: MaskOutputs,
+    geometries: Sequence[ImageGeometry],
+    labels: LabelSpace,
+    mask_threshold: float,
+    min_score: float = 0.0,
 ) -> list[Detections]:
     """Return the objects of each image before fusion, with masks of the image's own size.
 
@@ -70,6 +74,7 @@ def detect_regions(
         geometries: sizes of each image.
         labels: label space, which defines the things.
         mask_threshold: minimum probability of a pixel of a mask, 0.5..1.
+        min_score: objects with a lower score are left out, which saves the time for their masks.
 
     Raises:
         InvalidArgumentError: the number of geometries differs from the number of images.
@@ -82,7 +87,8 @@ def detect_regions(
     found = []
     for b, geometry in enumerate(geometries):
         boxes = outputs.mask_boxes[b].detach().float()
-        rows = has_area(boxes).nonzero()[:, 0]
+        score = score_of(outputs, b)
+        rows = (has_area(boxes) & (score >= min_score)).nonzero()[:, 0]
         scale = boxes.new_tensor(
             [full / seen for full, seen in zip(geometry.size, geometry.inference_size, strict=True)]
         )
@@ -92,9 +98,13 @@ def detect_regions(
             geometry.size,
             mask_threshold,
         )
-        score = outputs.mask_score[b, rows].detach().float().nan_to_num(0).clamp(0, 1)
-        found.append(Detections(masks, things[outputs.mask_category[b, rows]], score))
+        found.append(Detections(masks, things[outputs.mask_category[b, rows]], score[rows]))
     return found
+
+
+def score_of(outputs: MaskOutputs, b: int) -> Tensor:
+    """Return the scores of the masks of an image, 0..1, float32 [D]; 0 for those that are no numbers."""
+    return outputs.mask_score[b].detach().float().nan_to_num(0).clamp(0, 1)
 
 
 def decode_regions(
@@ -109,7 +119,7 @@ def decode_regions(
 
     Arguments and errors are those of :func:`detect_regions` and :func:`semantic_at_image_size`.
     """
-    detections = detect_regions(outputs, geometries, labels, decoding.mask_threshold)
+    detections = detect_regions(outputs, geometries, labels, decoding.mask_threshold, decoding.fusion.min_score)
     semantic = semantic_at_image_size(outputs.semantic, geometries, labels, decoding.fusion, merge_things=merge_things)
     return [
         fuse_instances(one.masks, one.category, one.score, category, labels, decoding.fusion)

@@ -24,6 +24,7 @@ from panscape.representations.masked_boxes import (
     panels,
 )
 from panscape.representations.regions import RegionTargets
+from panscape.representations.regions.decode import detect_regions
 from panscape.visualize import PANEL_TITLES
 
 SIZE = (64, 96)
@@ -78,6 +79,17 @@ def test_a_pixel_belongs_to_the_object_with_the_highest_value(overlap_by: str) -
 def test_objectness_and_score_disagree_in_that_test() -> None:
     outputs = random_outputs()
     assert outputs.mask_objectness.argsort().tolist() != outputs.mask_score.argsort().tolist()
+
+
+def test_low_scores_can_be_left_out_before_masks_are_pasted() -> None:
+    outputs, geometry = random_outputs(), [ImageGeometry.of(SIZE)]
+    (every,) = detect_regions(outputs, geometry, SHAPES, 0.5)
+    (some,) = detect_regions(outputs, geometry, SHAPES, 0.5, min_score=0.3)
+    rows = every.score >= 0.3
+    assert 0 < int(rows.sum()) < len(rows) == 12
+    assert torch.equal(some.masks.to_masks(SIZE), every.masks.to_masks(SIZE)[rows])
+    assert torch.equal(some.category, every.category[rows])
+    assert torch.equal(some.score, every.score[rows])
 
 
 def test_small_stuff_is_removed_by_the_share_of_the_image() -> None:
