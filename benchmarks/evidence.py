@@ -6,7 +6,8 @@ boxes``: dense detections. Table 3: one tower, two towers, with levelness, with 
 without masks. The light network, which is ours, is compared with the full one. ``--table relations``: PISR on
 Panoptic-DeepLab. Table 5: the base, three alternatives, relations without and with reweighting. Figure 9: 10, 20 and 50
 instances. ``--table scales``: Table 1 and Figure 5 of panoptic segmentation at all scales: whole images, crops, and
-crops with the crop-aware box loss, scale-uniform sampling or both.
+crops with the crop-aware box loss, scale-uniform sampling or both. ``--table yolo``: YOLO-based panoptic segmentation,
+on a detector that is trained first: semantic heads, mask heads, and all parts trained.
 
 Each row is a recipe of ``panscape.recipes.ablations``, trained with every seed;
 rows differ only in what their name says.
@@ -188,7 +189,7 @@ def trained(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         checkpoint_every=250,
         image_every=0,
         log_every=100,
-        init_from=args.init_from,
+        init_from=_start_of(row, seed, args),
     )
     found = run(recipe, options)
     model = panscape.load(folder / "model.safetensors").to(args.device)
@@ -206,6 +207,14 @@ def trained(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     }
     write_json(kept, result)
     return result
+
+
+def _start_of(row: str, seed: int, args: argparse.Namespace) -> str | None:
+    start = EVIDENCE[args.table].start
+    if args.init_from is not None or start is None or row == start:
+        return cast("str | None", args.init_from)
+    trained(start, seed, args)
+    return str(args.work / f"{start}_seed{seed}" / "model.safetensors")
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:

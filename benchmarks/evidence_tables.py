@@ -22,12 +22,14 @@ class Evidence:
         names: display names of the rows.
         tables: rows of each table, the simplest first.
         by_percentile: whether objects are grouped by percentiles of their area, and measured by AP, instead of PQ.
+        start: the row that is trained first, from which all others of a seed start; None for none.
     """
 
     prefix: str
     names: Mapping[str, str]
     tables: Mapping[str, tuple[str, ...]]
     by_percentile: bool = False
+    start: str | None = None
 
     @property
     def paper(self) -> dict[str, float]:
@@ -104,6 +106,7 @@ EVIDENCE = {
     "yolo": Evidence(
         "town_yolo_panoptic_",
         {
+            "detector": "detector alone",
             "stride_4": "layer 12",
             "stride_8": "layer 37",
             "stride_16": "layer 62",
@@ -115,7 +118,6 @@ EVIDENCE = {
             "shallow": "shallow [12, 37, 62]",
             "deep": "deep [12, 37, 62]",
             "trained": "deep, all trained",
-            "detector": "detector alone",
         },
         {
             "Tables 3.2 and 3.4, without mask heads": (
@@ -129,6 +131,7 @@ EVIDENCE = {
             "Tables 3.6 and 3.8": ("shallow_early", "deep_early", "shallow", "deep"),
             "Frozen and trained": ("deep", "trained"),
         },
+        start="detector",
     ),
 }
 SCORES = ("PQ", "PQ things", "PQ stuff", "SQ", "RQ", "mIoU", "PC")
