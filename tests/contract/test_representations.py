@@ -145,7 +145,7 @@ def masked_boxes_round_trip(truth: PanopticMap, cells: int = 256) -> PanopticMap
     g = torch.Generator().manual_seed(0)
     nonsense = MaskedBoxOutputs(
         torch.randn(1, len(SHAPES), height, width, generator=g),
-        torch.zeros(()),
+        torch.zeros(1, 3 * 21 * (height // 8) * (width // 8), 5 + len(SHAPES.thing_ids)),
         torch.rand(1, 3, 4, generator=g).cumsum(2) * 20,
         torch.zeros(1, 3, dtype=torch.int64),
         *torch.rand(2, 1, 3, generator=g),

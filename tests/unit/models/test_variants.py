@@ -23,6 +23,9 @@ from panscape.models.panoptic_deeplab import (
 from panscape.models.panoptic_fpn import panoptic_fpn, panoptic_fpn_r50, panoptic_fpn_r101
 from panscape.models.seamless import seamless, seamless_hrnet48, seamless_r50
 from panscape.models.swiftnet import SwiftNetConfig, swiftnet, swiftnet_r18
+from panscape.models.yolo_panoptic import yolo_panoptic, yolo_panoptic_d53
+from panscape.models.yolo_panoptic_light import yolo_panoptic_light
+from panscape.representations.masked_boxes import MaskedBoxRepresentation
 
 # What each variant changes in its family's defaults.
 DIFFERENCES: list[tuple[Any, Any, dict[str, Any]]] = [
@@ -42,6 +45,12 @@ DIFFERENCES: list[tuple[Any, Any, dict[str, Any]]] = [
     (panoptic_fpn, panoptic_fpn_r101, {"frozen_norm": True, "backbone": "resnet101.tv_in1k"}),
     (seamless, seamless_r50, {"normalization": "vistas"}),
     (seamless, seamless_hrnet48, {"backbone": "hrnet_w48.ms_in1k", "semantic": "deeplabv3plus"}),
+    (
+        yolo_panoptic,
+        yolo_panoptic_d53,
+        {"weights": "darknet", "representation": MaskedBoxRepresentation(train_detector=False)},
+    ),
+    (yolo_panoptic_light, yolo_panoptic_light, {}),
 ]
 
 

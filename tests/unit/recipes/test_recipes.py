@@ -504,8 +504,11 @@ def test_published_results_are_consistent():
         assert all(0 < value <= 100 for metric, value in metrics.items() if metric != "ms"), result
         if {"things", "stuff"} <= metrics.keys():  # the mean over categories is between the two groups
             assert min(metrics["things"], metrics["stuff"]) < metrics["PQ"] < max(metrics["things"], metrics["stuff"])
-        if {"SQ", "RQ"} <= metrics.keys():  # means of products exceed products of means here, by at most 4 %
-            assert 0 <= metrics["PQ"] - metrics["SQ"] * metrics["RQ"] / 100 < 4, result
+        # Means of products exceed products of means here, by at most 4 %. The PQ of YOLO-based networks is the product.
+        if {"SQ", "RQ"} <= metrics.keys():
+            assert -0.2 * (result.paper == "YOLO-based") <= metrics["PQ"] - metrics["SQ"] * metrics["RQ"] / 100 < 4, (
+                result
+            )
 
 
 def test_ablations_change_what_the_row_of_the_paper_changes():
