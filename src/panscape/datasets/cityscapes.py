@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from panscape.datasets.base import MapSources, Sample
-from panscape.datasets.file_pairs import files_by_name, load_pair, load_truth, pair_files
+from panscape.datasets.file_pairs import files_by_name, pair_files
+from panscape.datasets.paired_dataset import PairedDataset
 from panscape.datasets.splits import ImageFile, Splits, image_files
 from panscape.formats.reading.cityscapes import open_cityscapes
 from panscape.labels import LabelSpace
-from panscape.panoptic import PanopticMap
 
 _IMAGE, _ANNOTATION = "_leftImg8bit", "_gtFine_instanceIds"
 _LAYOUT = (
@@ -44,7 +43,7 @@ def cityscapes_images(root: str | os.PathLike[str], split: str) -> list[ImageFil
     return image_files(folder, _LAYOUT, ending=_IMAGE, is_recursive=True)
 
 
-class Cityscapes:
+class Cityscapes(PairedDataset):
     """Cityscapes with fine annotations, read from the downloaded files without preparation.
 
     Pixels outside the 19 training categories are void; pixels of a thing category without instance ids are a crowd
@@ -76,22 +75,3 @@ class Cityscapes:
             lambda image: annotations / image.parent.name / image.name.replace(_IMAGE, _ANNOTATION),
             images,
         )
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    @property
-    def image_files(self) -> list[ImageFile]:
-        """The image files without ground truth, in the order of the samples."""
-        return [ImageFile(pair.name, pair.image) for pair in self._pairs]
-
-    def __getitem__(self, index: int) -> Sample:
-        return load_pair(self._pairs[index], self._source, self.labels)
-
-    def truth_of(self, index: int) -> PanopticMap:
-        """Return the map at ``index`` without reading the image."""
-        return load_truth(self._pairs[index], self._source, self.labels)
-
-    def map_sources(self) -> MapSources:
-        """Return the annotation files."""
-        return MapSources([pair.truth.content for pair in self._pairs])

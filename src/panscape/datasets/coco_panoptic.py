@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from panscape.datasets.base import MapSources, Sample
-from panscape.datasets.file_pairs import listed_files, load_pair, load_truth, pair_with_images
+from panscape.datasets.base import MapSources
+from panscape.datasets.file_pairs import listed_files, pair_with_images
+from panscape.datasets.paired_dataset import PairedDataset
 from panscape.datasets.segment_index import SEGMENT, SegmentTable
 from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import InvalidAnnotationError
@@ -25,7 +26,6 @@ from panscape.formats.segments_info import SegmentInfo
 from panscape.input_files import to_integer
 from panscape.labels import LabelSpace
 from panscape.notes import note_once
-from panscape.panoptic import PanopticMap
 
 _TEST = "its annotations are not public"
 COCO_SPLITS = Splits(
@@ -77,7 +77,7 @@ def listed_images(json_path: Path, folder: Path) -> list[ImageFile]:
     ]
 
 
-class CocoPanoptic:
+class CocoPanoptic(PairedDataset):
     """Images with annotations in COCO panoptic format, in the order of the JSON's ``images``.
 
     The JSON defines the dataset; other files of the two folders are ignored. Files may be symbolic links, also to other
@@ -134,27 +134,6 @@ class CocoPanoptic:
         for note in coco_notes(source, self._ids):
             if labels is None or note.kind is not IssueKind.FLAGS:
                 note_once(note.file, note.what)
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    @property
-    def image_files(self) -> list[ImageFile]:
-        """The image files without ground truth, in the order of the samples."""
-        return [ImageFile(pair.name, pair.image) for pair in self._pairs]
-
-    def __getitem__(self, index: int) -> Sample:
-        return load_pair(
-            self._pairs[index],
-            self._source,
-            self.labels,
-            apply_orientation=self.apply_orientation,
-            bit_depth=self.bit_depth,
-        )
-
-    def truth_of(self, index: int) -> PanopticMap:
-        """Return the map at ``index`` without reading the image."""
-        return load_truth(self._pairs[index], self._source, self.labels)
 
     def categories_of(self, index: int) -> frozenset[int]:
         """Return the category ids of the map at ``index`` from the JSON, without reading an image.

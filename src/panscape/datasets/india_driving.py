@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from panscape.datasets.base import MapSources, Sample
-from panscape.datasets.file_pairs import files_by_name, load_pair, load_truth, pair_files
+from panscape.datasets.file_pairs import files_by_name, pair_files
+from panscape.datasets.paired_dataset import PairedDataset
 from panscape.datasets.splits import ImageFile, Splits
 from panscape.errors import UnreadableFileError
 from panscape.formats.reading.idd import INSTANCES, POLYGONS, find_idd, open_idd
 from panscape.labels import LabelSpace
-from panscape.panoptic import PanopticMap
 
 _IMAGE = "_leftImg8bit"
 _LAYOUT = (
@@ -44,7 +43,7 @@ def _images(root: str | os.PathLike[str], split: str) -> dict[str, Path]:
     return {name.replace("/", "_"): path for name, path in found.items()}
 
 
-class IndiaDriving:
+class IndiaDriving(PairedDataset):
     """IDD with fine annotations, read from the downloaded files without preparation.
 
     The categories are the 26 of level 3, the label space ``"idd_26"``. The polygons of ``gtFine`` are painted when an
@@ -78,22 +77,3 @@ class IndiaDriving:
             lambda image: folder / image.parent.name / f"{image.stem.removesuffix(_IMAGE)}{ending}",
             Path(root) / "leftImg8bit" / split,
         )
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    @property
-    def image_files(self) -> list[ImageFile]:
-        """The image files without ground truth, in the order of the samples."""
-        return [ImageFile(pair.name, pair.image) for pair in self._pairs]
-
-    def __getitem__(self, index: int) -> Sample:
-        return load_pair(self._pairs[index], self._source, self.labels)
-
-    def truth_of(self, index: int) -> PanopticMap:
-        """Return the map at ``index`` without reading the image."""
-        return load_truth(self._pairs[index], self._source, self.labels)
-
-    def map_sources(self) -> MapSources:
-        """Return the annotation files."""
-        return MapSources([pair.truth.content for pair in self._pairs])

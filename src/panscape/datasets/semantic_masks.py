@@ -12,17 +12,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from panscape.datasets.base import MapSources, Sample
-from panscape.datasets.file_pairs import files_by_name, load_pair, load_truth, pair_files, with_plain_names
+from panscape.datasets.base import MapSources
+from panscape.datasets.file_pairs import files_by_name, pair_files, with_plain_names
 from panscape.datasets.mask_folders import LAYOUT, mask_folders_of
-from panscape.datasets.splits import ImageFile
+from panscape.datasets.paired_dataset import PairedDataset
 from panscape.formats.reading.masks import MASK_SUFFIXES, open_masks
 from panscape.formats.semantic_masks import require_mask_options
 from panscape.labels import LabelSpace
-from panscape.panoptic import PanopticMap
 
 
-class SemanticMaskDataset:
+class SemanticMaskDataset(PairedDataset):
     """Images with one category per pixel, in two folders.
 
     ``IMAGES/NAME.jpg`` (or another image format) belongs to ``MASKS/NAME.png`` (or .tif, .tiff, .bmp), a grey or
@@ -77,30 +76,9 @@ class SemanticMaskDataset:
         )
         self._pairs = with_plain_names(pairs)
 
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    @property
-    def image_files(self) -> list[ImageFile]:
-        """The image files without ground truth, in the order of the samples."""
-        return [ImageFile(pair.name, pair.image) for pair in self._pairs]
-
     def map_sources(self) -> MapSources:
         """Return the masks and the options of their components."""
         return MapSources([pair.truth.content for pair in self._pairs], self._options)
-
-    def truth_of(self, index: int) -> PanopticMap:
-        """Return the map at ``index`` without reading the image."""
-        return load_truth(self._pairs[index], self._source, self.labels)
-
-    def __getitem__(self, index: int) -> Sample:
-        return load_pair(
-            self._pairs[index],
-            self._source,
-            self.labels,
-            apply_orientation=self.apply_orientation,
-            bit_depth=self.bit_depth,
-        )
 
 
 def _common_ending(images: Set[str], masks: Set[str]) -> str:

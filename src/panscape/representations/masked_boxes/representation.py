@@ -44,7 +44,7 @@ from panscape.representations.masked_boxes.types import MaskedBoxOutputs
 from panscape.representations.regions.decode import detect_regions
 from panscape.representations.regions.encode import encode_regions
 from panscape.representations.regions.losses import objects_of, sample_at_cells
-from panscape.representations.regions.oracles import SURE, perfect_masks, perfect_semantic
+from panscape.representations.regions.oracles import SURE, perfect_masks, perfect_semantic, targets_of_all_objects
 from panscape.representations.regions.propose import DetectionSelection
 from panscape.representations.regions.types import RegionTargets
 
@@ -269,8 +269,7 @@ class MaskedBoxRepresentation:
             labels: label space, which defines things and stuff.
         """
         device, padded_size = outputs.semantic.device, self.padded_size(outputs)
-        targets = encode_regions(truth.to("cpu"), labels, truth.size, max(1, len(truth)))
-        targets = RegionTargets(*(t.to(device)[None] for t in targets))
+        targets = targets_of_all_objects(truth, labels, device)
         if "regions" in parts:
             outputs = outputs._replace(**perfect_masks(targets, outputs.masks.shape[-1]))
             outputs = outputs._replace(mask_objectness=outputs.mask_score)

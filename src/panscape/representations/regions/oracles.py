@@ -6,11 +6,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panscape.labels import LabelSpace
+from panscape.panoptic import PanopticMap
+from panscape.representations.regions.encode import encode_regions
 from panscape.representations.regions.losses import objects_of, sample_at_cells
 from panscape.representations.regions.types import RegionTargets
 
 SURE = 20.0
 """A logit whose probability rounds to 1."""
+
+
+def targets_of_all_objects(truth: PanopticMap, labels: LabelSpace, device: torch.device) -> RegionTargets:
+    """Return the targets of one image, a batch of one, without padding and with every object.
+
+    Args:
+        truth: ground truth, on any device.
+        labels: label space.
+        device: device of the targets.
+    """
+    targets = encode_regions(truth.to("cpu"), labels, truth.size, max(1, len(truth)))
+    return RegionTargets(*(t.to(device)[None] for t in targets))
 
 
 def perfect_masks(targets: RegionTargets, num_cells: int) -> dict[str, Tensor]:

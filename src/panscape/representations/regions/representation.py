@@ -37,7 +37,7 @@ from panscape.representations.regions.losses import (
     sum_of_mask_loss,
 )
 from panscape.representations.regions.match import BestOfEach
-from panscape.representations.regions.oracles import perfect_masks, perfect_semantic
+from panscape.representations.regions.oracles import perfect_masks, perfect_semantic, targets_of_all_objects
 from panscape.representations.regions.propose import DetectionSelection, ProposalSelection
 from panscape.representations.regions.types import RegionOutputs, RegionTargets
 
@@ -207,8 +207,7 @@ class RegionRepresentation:
             labels: label space, which defines things and stuff.
         """
         device, padded_size = outputs.semantic.device, self.padded_size(outputs)
-        targets = encode_regions(truth.to("cpu"), labels, truth.size, max(1, len(truth)))
-        targets = RegionTargets(*(t.to(device)[None] for t in targets))
+        targets = targets_of_all_objects(truth, labels, device)
         if "regions" in parts:
             outputs = outputs._replace(**perfect_masks(targets, outputs.masks.shape[-1]))
         if "semantic" in parts:
