@@ -31,13 +31,21 @@ from panscape.models.panoptic_deeplab import panoptic_deeplab
 from panscape.models.panoptic_fpn import panoptic_fpn
 from panscape.models.seamless import seamless
 from panscape.models.swiftnet import swiftnet
+from panscape.models.yolo_panoptic import yolo_panoptic
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_instances import CenterInstanceMaps
+from panscape.ops.yolo_boxes import ANCHORS
 from panscape.recipes import list_recipes
 from panscape.recipes.published import PublishedResult, published_results
 from panscape.representations.centers import CENTER_ORACLES, CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DENSE_BOX_ORACLES, DenseBoxDecoding, DenseBoxRepresentation
 from panscape.representations.fusion import FusionConfig
+from panscape.representations.masked_boxes import (
+    MASKED_BOX_ORACLES,
+    MaskedBoxDecoding,
+    MaskedBoxRepresentation,
+    MaskSampling,
+)
 from panscape.representations.regions import (
     REGION_ORACLES,
     Anchors,
@@ -257,7 +265,11 @@ def test_blocks_are_found() -> None:
 # Tables of options
 
 _REGIONS = (Anchors, DetectionSelection, ProposalSelection, RegionDecoding, StageSampling)
-PARTS = {kind.__name__: kind for kind in (CenterDecoding, DenseBoxDecoding, FusionConfig, *_REGIONS)}
+_MASKED_BOXES = (MaskedBoxDecoding, MaskSampling)
+PARTS: dict[str, Any] = {
+    kind.__name__: kind for kind in (CenterDecoding, DenseBoxDecoding, FusionConfig, *_REGIONS, *_MASKED_BOXES)
+}
+PARTS["ANCHORS"] = ANCHORS
 
 
 def defaults_of(kind: Callable[..., Any]) -> dict[str, Any]:
@@ -308,6 +320,15 @@ def fields_of(kind: type) -> dict[str, Any]:
                 {f.name: getattr(kind(), f.name) for f in fields(kind)},
             )
             for kind in (RegionRepresentation, RegionDecoding)
+        ),
+        ("models/yolo_panoptic", '`create_model("yolo_panoptic", labels, ...)` takes:', defaults_of(yolo_panoptic)),
+        *(
+            (
+                "models/yolo_panoptic",
+                f"`{kind.__name__}` takes:",
+                {f.name: getattr(kind(), f.name) for f in fields(kind)},
+            )
+            for kind in (MaskedBoxRepresentation, *_MASKED_BOXES)
         ),
         ("models/panoptic_fpn", '`create_model("panoptic_fpn", labels, ...)` takes:', defaults_of(panoptic_fpn)),
         ("models/relations", "`PISR` takes:", fields_of(PISR)),
@@ -364,7 +385,7 @@ def published_rows(text: str) -> list[PublishedRow]:
         columns = [name for name in names if name in METRICS]
         for line in lines:
             cells = cells_of(line)
-            found = {name: re.match(r"\d+(\.\d)?(?= |$)", cell) for name, cell in zip(names, cells, strict=True)}
+            found = {name: re.match(r"\d+(\.\d+)?(?= |$)", cell) for name, cell in zip(names, cells, strict=True)}
             numbers = {name: float(number[0]) for name, number in found.items() if number and name in METRICS}
             if numbers:
                 rows.append(PublishedRow(paper, cells, columns, numbers))
@@ -399,9 +420,9 @@ def test_every_table_of_published_results_is_compared_with_the_file() -> None:
     for page, text in PAGES.items():
         if page.startswith("models/"):
             sections += re.findall(r"^## (?:Results reported|Cost).*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert len(sections) == 9
+    assert len(sections) == 10
     for section in sections:
-        tables = re.findall(r"^\|.*\bPQ\b.*\n\|[-:|]+\n", section, re.MULTILINE)
+        tables = re.findall(r"^\|.*\b(?:PQ|mIoU)\b.*\n\|[-:|]+\n", section, re.MULTILINE)
         assert len(tables) == len(re.findall("<!-- published: ", section)), tables
 
 
@@ -450,6 +471,8 @@ def test_every_row_names_paths_that_exist_and_names_that_are_in_them(page: str) 
         (REGION_ORACLES, "Seamless and\nPanoptic FPN have `semantic`", "training.md"),
         (DENSE_BOX_ORACLES, "**Oracles.**", "models/dense_detections.md"),
         (REGION_ORACLES, "**Oracles.**", "models/all_scales.md"),
+        (MASKED_BOX_ORACLES, "YOLO-based networks have `semantic`", "training.md"),
+        (MASKED_BOX_ORACLES, "**Oracles.**", "models/yolo_panoptic.md"),
     ],
 )
 def test_pages_name_the_oracles(oracles: tuple[str, ...], start: str, page: str) -> None:

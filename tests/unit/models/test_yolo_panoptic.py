@@ -32,6 +32,7 @@ def test_parts_of_the_network_of_the_thesis_have_the_size_of_yolov3() -> None:
         model = create_model("yolo_panoptic_d53", "cityscapes", detector="coco_panoptic")
     parts = (model.backbone, model.detector, model.semantic, model.masks.head)
     assert [sum(p.numel() for p in part.parameters()) for part in parts] == [40_549_216, 21_347_325, 3_445_907, 444_033]
+    assert sum(p.numel() for p in model.parameters()) == 66_048_881
     assert not any(p.requires_grad for part in parts[:2] for p in part.parameters())
     assert all(p.requires_grad for part in parts[2:] for p in part.parameters())
 

@@ -32,13 +32,16 @@ def test_parameters(deep: bool, width: int, parameters: int) -> None:
     assert sum(p.numel() for p in head.parameters()) == parameters
 
 
-@pytest.mark.parametrize(("deep", "cells", "gmac"), [(False, 40, 0.95), (True, 20, 0.71)])
-def test_cells_and_multiply_adds_of_one_box(deep: bool, cells: int, gmac: float) -> None:
+@pytest.mark.parametrize(
+    ("deep", "cells", "width", "gmac"),
+    [(False, 40, 256, 0.95), (True, 20, 256, 0.71), (False, 40, 128, 0.24), (True, 20, 128, 0.18)],
+)
+def test_cells_and_multiply_adds_of_one_box(deep: bool, cells: int, width: int, gmac: float) -> None:
     with torch.device("meta"):
-        head = MaskHead(256, deep=deep)
+        head = MaskHead(width, deep=deep)
     assert head.num_cells == cells
     with FlopCounterMode(display=False) as counter:
-        masks = head(torch.zeros(1, 257, cells, cells, device="meta"))
+        masks = head(torch.zeros(1, width + 1, cells, cells, device="meta"))
     assert masks.shape == (1, cells, cells)
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, abs=0.005)
 
