@@ -40,11 +40,11 @@ class RunOptions:
 
     init_from: str | None = None
     """Initialise from the weights of this model: a bundled model's name, a .safetensors file, a published checkpoint
-    (.pth, .pkl, .tar), or a run directory, whose newest checkpoint is used if it has no model yet."""
+    (.pth, .pkl, .tar, .weights), or a run directory, whose newest checkpoint is used if it has no model yet."""
 
     backbone_weights: Path | None = None
     """Initialise the backbone from this file instead of downloading its ImageNet weights: of timm or torchvision
-    (.safetensors, .pth), or detectron2's R-52.pkl and R-103.pkl."""
+    (.safetensors, .pth), detectron2's R-52.pkl and R-103.pkl, or Darknet's darknet53.conv.74."""
 
     seed: NonNegativeInt = 0
     """Random seed of initial weights, image order and augmentation."""
