@@ -203,12 +203,19 @@ def write_darknet(
             were read from gives the same bytes again.
 
     Raises:
-        InvalidArgumentError: the activations have another slope than Darknet's.
+        InvalidArgumentError: the activations have another slope than Darknet's, or the header cannot be written.
         PanscapeError: as :func:`panscape.atomic_io.atomic_write`.
     """
     _require_slope(body, path)
+    try:
+        beginning = _VERSION.pack(*header[:3]) + header.seen_format.pack(header.seen)
+    except struct.error as error:
+        raise InvalidArgumentError(
+            f"expected a header with seen in 0 ... {256**header.seen_format.size - 1} for version "
+            f"{header.major}.{header.minor}, got {header}; from version 0.2 on it has 8 bytes"
+        ) from error
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        file.write(_VERSION.pack(*header[:3]) + header.seen_format.pack(header.seen))
+        file.write(beginning)
         for tensor in darknet_tensors(*filter(None, (body, head))):
             file.write(tensor.detach().cpu().float().numpy().astype("<f4", copy=False).tobytes())
 

@@ -162,6 +162,18 @@ def test_darknets_weights_need_darknets_slope(tmp_path: Path) -> None:
         write_darknet(tmp_path / "b.weights", a_detector(slope=0.01).body)
 
 
+def test_a_header_that_has_no_room_for_its_numbers_writes_nothing(tmp_path: Path) -> None:
+    body = a_detector().body
+    write_darknet(tmp_path / "a.weights", body, header=DarknetHeader(0, 1, 0, 2**32 - 1))
+    assert read_darknet(tmp_path / "a.weights").header.seen == 2**32 - 1
+    longer = r"0 \.\.\. 4294967295 for version 0\.1, got .*seen=4294967296\); from version 0\.2 on it has 8 bytes"
+    with pytest.raises(InvalidArgumentError, match=longer):
+        write_darknet(tmp_path / "b.weights", body, header=DarknetHeader(0, 1, 0, 2**32))
+    with pytest.raises(InvalidArgumentError, match=r"0 \.\.\. 18446744073709551615 for version 0\.2, got .*=-1\)"):
+        write_darknet(tmp_path / "b.weights", body, header=DarknetHeader(seen=-1))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.weights"]
+
+
 def test_names_of_files() -> None:
     names = ["yolov3.weights", "yolov3.backup", "darknet53.conv.74", "conv.74", "model.pth", "weights"]
     assert [is_darknet_file(Path(name)) for name in names] == [True, True, True, False, False, False]
