@@ -38,8 +38,8 @@ class WeightInitializer:
         resumes: whether the run resumes from a checkpoint, which holds every weight.
 
     Raises:
-        InvalidArgumentError: a file for the backbone is given, and ``start`` fills it; frozen layers get no weights; or
-            as ``options.create``.
+        InvalidArgumentError: a file for the backbone is given, and ``start`` fills it; frozen layers get no weights, or
+            ``start`` is for another input normalisation; or as ``options.create``.
         PanscapeError: as :func:`panscape.zoo.load_partial`.
 
     Attributes:
@@ -72,6 +72,11 @@ class WeightInitializer:
         taken = zoo.load_partial(self.model, start)
         self._taken = taken.names
         _logger.info(taken.line)
+        if taken.normalization not in (None, self.model.normalization) and self._frozen():
+            raise InvalidArgumentError(
+                f'expected weights for input normalization "{self.model.normalization}", since layers are frozen, got '
+                f'{start} for "{taken.normalization}"; build the network for that one, or do not freeze layers'
+            )
         needed = self._backbone_names()
         if needed and taken.names.issuperset(needed):
             if self._file is not None:
@@ -119,8 +124,7 @@ class WeightInitializer:
 
     def _require_frozen(self, filled: frozenset[str]) -> None:
         """Require weights for all layers that the training does not change, as random ones would stay random."""
-        frozen = {name for name, parameter in self.model.named_parameters() if not parameter.requires_grad}
-        missing = [name for name in unique_state_dict(self.model) if name in frozen - filled]
+        missing = [name for name in self._frozen() if name not in filled]
         if not missing:
             return
         given = self._start or self._file
@@ -130,11 +134,18 @@ class WeightInitializer:
         if any(isinstance(module, Darknet) for module in self.model.modules()):
             remedy = remedy.replace("MODEL", "yolov3.weights")
         if given is not None and is_darknet_file(Path(given)) and all(".predictor." in name for name in missing):
-            remedy = 'choose the categories of the file (--model.detector "coco_panoptic"), or do not freeze them'
+            remedy = (
+                "choose the categories of the file (--model.detector coco_panoptic for COCO's 80, None for the things "
+                "of the dataset), or do not freeze them"
+            )
         raise InvalidArgumentError(
             f"expected weights for all frozen layers, as they would stay random, got none{source} for {len(missing)} "
             f"tensors of {parts}, such as {missing[0]}; {remedy}"
         )
+
+    def _frozen(self) -> list[str]:
+        frozen = {name for name, parameter in self.model.named_parameters() if not parameter.requires_grad}
+        return [name for name in unique_state_dict(self.model) if name in frozen]
 
     def _backbone_names(self) -> list[str]:
         prefixes = tuple(f"{name}." for name in self.model.backbones)

@@ -13,7 +13,7 @@ from maps import SHAPES
 from safetensors.torch import save_file
 from torch import Tensor
 
-from panscape import LabelSpace, zoo
+from panscape import LabelSpace, create_model, zoo
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.nn.pretrained import BackboneWeights
 from panscape.recipes.model_options import DenseDetectionsOptions, SwiftNetOptions, YoloPanopticOptions
@@ -168,6 +168,17 @@ def darknet(tmp_path: Path) -> Path:
     write_darknet(tmp_path / "yolov3.weights", model.backbone, model.detector)
     write_darknet(tmp_path / "darknet53.conv.74", model.backbone)
     return tmp_path
+
+
+def test_weights_for_other_pixels_are_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    network = {"backbone": "darknet_xs", "pyramid_width": 8, "mask_width": 8}
+    zoo.save(create_model("yolo_panoptic", SHAPES, **network), tmp_path / "timm.safetensors")
+    for weights, noted in (("timm", []), ("darknet", ["input normalization 'imagenet', expected 'unit' as in this"])):
+        options = YoloPanopticOptions(weights=weights, pyramid_width=8, mask_width=8)
+        begin(options, start=str(tmp_path / "timm.safetensors"))
+        assert [text in message for text, message in zip(noted, caplog.messages, strict=True)] == [True] * len(noted)
+    with pytest.raises(InvalidArgumentError, match=r'"unit", since layers are frozen, got .* for "imagenet"; build'):
+        begin(replace(options, frozen_backbone=True), start=str(tmp_path / "timm.safetensors"))
 
 
 def test_frozen_layers_need_weights(darknet: Path, fetched: list[str]) -> None:

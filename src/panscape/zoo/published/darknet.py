@@ -248,7 +248,7 @@ def fill_from_darknet(
     if isinstance(model, PanopticModel) and model.normalization != _NORMALIZATION:
         raise InvalidArgumentError(
             f'expected a model with normalization "{_NORMALIZATION}" for {path}, got one with '
-            f"{model.normalization!r}; build it for Darknet's weights"
+            f"{model.normalization!r}; build it for Darknet's weights (--model.weights darknet)"
         )
     size = sum(tensor.numel() for tensor in darknet_tensors(bodies[0]))
     if len(weights.values) in (size, size + _classifier_size(bodies[0])):
@@ -263,6 +263,8 @@ def fill_from_darknet(
 def darknet_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:
     """Return a file's tensors under the names of the model that training will start with them.
 
+    Norms also have counters of training steps, which Darknet's files lack: those of the model.
+
     Args:
         path: the file.
         start_of: the model; if it has other categories than the file, the layers for them are left out.
@@ -272,7 +274,10 @@ def darknet_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:
     """
     model = copy.deepcopy(start_of)
     filled = {id(tensor) for tensor in fill_from_darknet(model, path, with_predictors=None)}
-    return {name: tensor.detach() for name, tensor in unique_state_dict(model).items() if id(tensor) in filled}
+    state = unique_state_dict(model)
+    names = {name for name, tensor in state.items() if id(tensor) in filled}
+    names |= {name.replace(".running_mean", ".num_batches_tracked") for name in names}
+    return {name: tensor.detach() for name, tensor in state.items() if name in names}
 
 
 def _require_slope(body: Darknet, path: Path) -> None:
