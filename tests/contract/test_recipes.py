@@ -176,8 +176,15 @@ def test_recipes_train_two_steps(name: str, tmp_path: Path) -> None:
     recipe = tiny(get_recipe(name))
     TREES[type(recipe.data)](tmp_path / "data")
     root = None if isinstance(recipe.data, TownData) else tmp_path / "data"
-    report = run(recipe, RunOptions(tmp_path / "out", root, device="cpu", workers=0, image_every=0))
     labels = recipe.data.load(root, "val").labels
+    options = RunOptions(tmp_path / "out", root, device="cpu", workers=0, image_every=0)
+    network = recipe.model.create(labels)
+    if not all(parameter.requires_grad for parameter in network.parameters()):  # frozen layers need weights
+        with pytest.raises(InvalidArgumentError, match=r"^expected weights for all frozen layers.* got none for "):
+            run(recipe, options)
+        zoo.save(network, tmp_path / "start.safetensors")
+        options = replace(options, init_from=str(tmp_path / "start.safetensors"))
+    report = run(recipe, options)
     assert list(report.panoptic.per_category) == [category.name for category in labels]
     model = panscape.load(str(tmp_path / "out" / "model.safetensors"))
     assert model.labels == labels

@@ -1,7 +1,7 @@
 """YOLO-based panoptic segmentation: YOLOv3's detections, filled by a mask head, on the features of a semantic head.
 
-Manuel Diaz-Zapata: YOLO-based panoptic segmentation network. MSc thesis, 2020. The detector is YOLOv3: Joseph Redmon,
-Ali Farhadi: YOLOv3: An Incremental Improvement. arXiv:1804.02767.
+Manuel Diaz-Zapata: YOLO-Based Panoptic Segmentation. MSc thesis, 2020, hal-02884735. The detector is YOLOv3: Joseph
+Redmon, Ali Farhadi: YOLOv3: An Incremental Improvement. arXiv:1804.02767.
 
 Darknet-53 has two kinds of heads: the detector's at strides 8, 16 and 32, and a semantic head on three layers at
 strides 4, 8 and 16. A pyramid of pooled features serves the semantic head and the mask head, which sees each detected

@@ -1,6 +1,6 @@
 """Mask heads on pooled pyramids: the mask of each detected box, from the features and its category's probability.
 
-Diaz-Zapata, "YOLO-based panoptic segmentation network" (MSc thesis, 2020), Section 3.3. The thesis crops and resizes
+Diaz-Zapata, "YOLO-Based Panoptic Segmentation" (MSc thesis, 2020), Section 3.3. The thesis crops and resizes
 boxes; here RoIAlign (He et al., "Mask R-CNN", ICCV 2017) does both.
 """
 
@@ -10,12 +10,14 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from panscape.nn.pyramid_pooling import Pyramid, PyramidConv
 from panscape.nn.region_pooling import align_regions
 from panscape.nn.semantic_heads import resized, xavier_init
 
 _SAMPLES = 2  # values along each side of a cell
+_LEAST_LOG_PROB = -10.0
 
 
 class MaskHead(nn.Module):
@@ -50,7 +52,10 @@ class MaskHead(nn.Module):
 
 
 class CategoryMasks(nn.Module):
-    """The masks of boxes by the semantic segmentation alone: logits of the probability of each box's category.
+    """The masks of boxes by the semantic segmentation alone: the pixels that it gives to each box's category.
+
+    A logit is the logarithm of the ratio of the category's probability to the largest one of the others. So it is above
+    0 where the category is the most probable one.
 
     Args:
         stride: of the semantic logits.
@@ -67,9 +72,12 @@ class CategoryMasks(nn.Module):
         self, pyramid: Pyramid | None, semantic: Tensor, boxes: Tensor, image: Tensor, category: Tensor
     ) -> Tensor:
         """See :meth:`MaskBranch.forward`; the pyramid is not used."""
-        prob = semantic.softmax(dim=1).float()
-        plane = _category_plane(prob, self.stride, boxes, image, category, self.num_cells)
-        return plane[:, 0].logit(eps=1e-4).to(semantic.dtype)
+        log_prob = semantic.float().log_softmax(dim=1)
+        # One more category bounds the ratio, and is the other one where there is a single category.
+        top = F.pad(log_prob, (0, 0, 0, 0, 0, 1), value=_LEAST_LOG_PROB).topk(2, dim=1).values
+        ratio = log_prob - torch.where(log_prob == top[:, :1], top[:, 1:], top[:, :1])
+        plane = _category_plane(ratio, self.stride, boxes, image, category, self.num_cells)
+        return plane[:, 0].to(semantic.dtype)
 
 
 class MaskBranch(nn.Module):
@@ -120,9 +128,9 @@ class MaskBranch(nn.Module):
 
 
 def _category_plane(
-    prob: Tensor, stride: int, boxes: Tensor, image: Tensor, category: Tensor, num_cells: int
+    planes: Tensor, stride: int, boxes: Tensor, image: Tensor, category: Tensor, num_cells: int
 ) -> Tensor:
-    """Return the probability of each box's category in its cells, [N, 1, M, M]; no other category is pooled."""
+    """Return the plane of each box's category in its cells, [N, 1, M, M]; no other category is pooled."""
     return align_regions(
-        prob.flatten(0, 1)[:, None], stride, boxes, image * prob.shape[1] + category, num_cells, _SAMPLES
+        planes.flatten(0, 1)[:, None], stride, boxes, image * planes.shape[1] + category, num_cells, _SAMPLES
     )

@@ -1,7 +1,7 @@
 """Masks of boxes as combinations of prototypes, which all boxes of an image share.
 
 Bolya et al., "YOLACT: Real-time Instance Segmentation" (ICCV 2019), Section 3. Ours: the probability of the box's
-category is one more prototype, as in the YOLO-based panoptic segmentation network (``panscape.nn.mask_heads``); and
+category is one more prototype, as in YOLO-based panoptic segmentation (``panscape.nn.mask_heads``); and
 planes are pooled to the cells of each box by RoIAlign before the sigmoid, instead of cropped after it.
 """
 

@@ -1,7 +1,7 @@
 """Pyramid pooling: a semantic head that adds the means of large cells to its features.
 
 Zhao et al., "Pyramid Scene Parsing Network" (CVPR 2017, arXiv:1612.01105), Section 3.2, on several features of a
-backbone, as in Diaz-Zapata, "YOLO-based panoptic segmentation network" (MSc thesis, 2020), Section 3.2.
+backbone, as in Diaz-Zapata, "YOLO-Based Panoptic Segmentation" (MSc thesis, 2020), Section 3.2.
 
 Half of the channels that the 3x3 convolution sees are upsampled from at most 6x6 cells. As upsampling and convolution
 are linear, their order can be exchanged: the convolution's taps run on the cells, and their results are upsampled and

@@ -1,6 +1,6 @@
 """Semantic heads on the features of a backbone at strides 2, 4, 8 and 16.
 
-Diaz-Zapata, "YOLO-based panoptic segmentation network" (MSc thesis, 2020), Section 3.2; its fourth kind is in
+Diaz-Zapata, "YOLO-Based Panoptic Segmentation" (MSc thesis, 2020), Section 3.2; its fourth kind is in
 ``panscape.nn.pyramid_pooling``. The features are those of Darknet-53: layer 5 at stride 2, then either the last layers
 before the next stride, 12, 37 and 62, or the first after the stride, 6, 13 and 38. Both sets have the same shapes.
 

@@ -1,6 +1,6 @@
 """Recipes for the tables of YOLO-based panoptic segmentation.
 
-Manuel Diaz-Zapata: YOLO-based panoptic segmentation network. MSc thesis, 2020.
+Manuel Diaz-Zapata: YOLO-Based Panoptic Segmentation. MSc thesis, 2020, hal-02884735.
 
 Backbone and detector are those of YOLOv3 for COCO, whose weights stay fixed; they are needed to start::
 

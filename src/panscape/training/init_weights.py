@@ -13,6 +13,7 @@ from torch import nn
 from panscape import zoo
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
+from panscape.nn.darknet import Darknet
 from panscape.nn.pretrained import BackboneWeights, load_pretrained, weights_of
 from panscape.training.config import ModelOptions
 from panscape.zoo.published.backbones import load_backbone
@@ -37,7 +38,8 @@ class WeightInitializer:
         resumes: whether the run resumes from a checkpoint, which holds every weight.
 
     Raises:
-        InvalidArgumentError: a file for the backbone is given, and ``start`` fills it; or as ``options.create``.
+        InvalidArgumentError: a file for the backbone is given, and ``start`` fills it; frozen layers get no weights, or
+            ``start`` is for another input normalisation; or as ``options.create``.
         PanscapeError: as :func:`panscape.zoo.load_partial`.
 
     Attributes:
@@ -58,15 +60,26 @@ class WeightInitializer:
         plain: Any = options
         self.model = (replace(plain, pretrained=False) if is_pretrained else options).create(labels)
         self.is_complete = resumes or not (is_pretrained or backbone_weights is not None)
-        self._file, self._taken = backbone_weights, frozenset[str]()
-        if start is None or resumes:
+        self._start, self._file, self._taken = start, backbone_weights, frozenset[str]()
+        if not resumes:
+            self._take(start)
+            if self._file is None:
+                self._require_frozen(self._taken.union([] if self.is_complete else self._backbone_names()))
+
+    def _take(self, start: str | None) -> None:
+        if start is None:
             return
         taken = zoo.load_partial(self.model, start)
         self._taken = taken.names
         _logger.info(taken.line)
-        needed = [name for name in unique_state_dict(self.model) if name.startswith(self._prefixes())]
+        if taken.normalization not in (None, self.model.normalization) and self._frozen():
+            raise InvalidArgumentError(
+                f'expected weights for input normalization "{self.model.normalization}", since layers are frozen, got '
+                f'{start} for "{taken.normalization}"; build the network for that one, or do not freeze layers'
+            )
+        needed = self._backbone_names()
         if needed and taken.names.issuperset(needed):
-            if backbone_weights is not None:
+            if self._file is not None:
                 raise InvalidArgumentError(
                     f"expected --init-from or --backbone-weights, got both, and {start} fills the whole backbone; "
                     "give one"
@@ -86,27 +99,57 @@ class WeightInitializer:
         """Load the backbone's weights from the file or from the hub's cache, except those that ``start`` has.
 
         Raises:
+            InvalidArgumentError: the file lacks weights of frozen layers.
             PanscapeError: the file cannot be read or belongs to another network; or as :meth:`BackboneWeights.fetch`.
         """
         if self.is_complete:
             return
+        filled = self._taken.union(self._backbone_names())
         kept = {name: tensor.clone() for name, tensor in unique_state_dict(self.model).items() if name in self._taken}
         if self._file is None:
             load_pretrained(self._backbones())
         else:
             if is_darknet_file(self._file):
-                fill_from_darknet(self.model, self._file, with_predictors=None)
+                copied = {id(tensor) for tensor in fill_from_darknet(self.model, self._file, with_predictors=None)}
+                filled |= {name for name, tensor in unique_state_dict(self.model).items() if id(tensor) in copied}
             else:
                 load_backbone(self.model, read_checkpoint(self._file), self._file)
             _logger.info("backbone from %s", self._file)
+            self._require_frozen(filled)
         with torch.no_grad():
             for name, tensor in unique_state_dict(self.model).items():
                 if name in kept:
                     tensor.copy_(kept[name])
         self.is_complete = True
 
-    def _prefixes(self) -> tuple[str, ...]:
-        return tuple(f"{name}." for name in self.model.backbones)
+    def _require_frozen(self, filled: frozenset[str]) -> None:
+        """Require weights for all layers that the training does not change, as random ones would stay random."""
+        missing = [name for name in self._frozen() if name not in filled]
+        if not missing:
+            return
+        given = self._start or self._file
+        source = "" if given is None else f" in {given}"
+        parts = ", ".join(dict.fromkeys(name.partition(".")[0] for name in missing))
+        remedy = "give a model that has them (--init-from MODEL), or do not freeze them"
+        if any(isinstance(module, Darknet) for module in self.model.modules()):
+            remedy = remedy.replace("MODEL", "yolov3.weights")
+        if given is not None and is_darknet_file(Path(given)) and all(".predictor." in name for name in missing):
+            remedy = (
+                "choose the categories of the file (--model.detector coco_panoptic for COCO's 80, None for the things "
+                "of the dataset), or do not freeze them"
+            )
+        raise InvalidArgumentError(
+            f"expected weights for all frozen layers, as they would stay random, got none{source} for {len(missing)} "
+            f"tensors of {parts}, such as {missing[0]}; {remedy}"
+        )
+
+    def _frozen(self) -> list[str]:
+        frozen = {name for name, parameter in self.model.named_parameters() if not parameter.requires_grad}
+        return [name for name in unique_state_dict(self.model) if name in frozen]
+
+    def _backbone_names(self) -> list[str]:
+        prefixes = tuple(f"{name}." for name in self.model.backbones)
+        return [name for name in unique_state_dict(self.model) if name.startswith(prefixes)]
 
     def _backbones(self) -> list[nn.Module]:
         found = [self.model.get_submodule(name) for name in self.model.backbones]

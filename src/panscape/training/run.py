@@ -26,6 +26,7 @@ from panscape.models import PanopticModel
 from panscape.nn.sync_batch_norm import check_batch_norms, convert_sync_batchnorm
 from panscape.panoptic import PanopticMap
 from panscape.training.config import Recipe
+from panscape.training.data.anchors import Anchors, anchors_for, has_anchors_from_data, recorded_anchors, with_anchors
 from panscape.training.data.loader import Batch, collate, per_process_batch, training_batches
 from panscape.training.data.recipe_stream import create_stream, segments_for
 from panscape.training.distributed import Distributed
@@ -95,6 +96,8 @@ class _Run:
         self.fabric, self.processes, self.recipe, self.options = fabric, processes, recipe, options
         self.is_first = processes.is_first
         self.train_set, self.val_set = processes.sync_call(self._data)
+        if has_anchors_from_data(recipe):
+            self.recipe = recipe = with_anchors(recipe, processes.rank_zero(self._anchors))
         self.state = self._state()
         segments = processes.rank_zero(lambda: segments_for(recipe, self.train_set, on_error=options.on_error))
         self.stream = processes.sync_call(
@@ -196,6 +199,10 @@ class _Run:
                 "expected at least one val image to evaluate on, got none; move some of the training images there"
             )
         return train_set, val_set
+
+    def _anchors(self) -> Anchors:
+        recorded = recorded_anchors(RunFolder(self.options.out)) if self.options.resume else None
+        return recorded or anchors_for(self.recipe, self.train_set, on_error=self.options.on_error)
 
     def _record_images(self) -> None:
         out = self.options.out

@@ -68,6 +68,14 @@ class RunFolder:
         """Return whether the images of a step have been written; those of val images are the last ones."""
         return (self.images / f"step_{step:08d}_val.png").exists()
 
+    def recorded_recipe(self) -> dict[str, Any] | None:
+        """Return the recipe of a run that exists, as :func:`recipe_to_dict` returns it; None if there is none.
+
+        Raises:
+            UnreadableFileError: ``run.json`` cannot be read.
+        """
+        return dict(self._read()["recipe"]) if self._record.exists() else None
+
     def evaluation(self, step: int, name: str = "val") -> dict[str, Any] | None:
         """Return the line of the metrics with the evaluation after a step, if any; ``name`` is that of the reporter."""
         return next((line for line in self._lines() if line.get("step") == step and name in line), None)

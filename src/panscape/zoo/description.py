@@ -102,6 +102,17 @@ def build_described(
     return model
 
 
+def described_normalization(description: Mapping[str, Any], num_tensors: int) -> str | None:
+    """Return the input normalisation of a described model with that many tensors; None if it cannot be built."""
+    try:
+        name, labels = description["model"], LabelSpace.from_dict(description["labels"])
+        options = {k: _from_json(v) for k, v in description["options"].items() if k != "pretrained"}
+        with torch.device("meta"), _parameters_at_most(100 + 4 * num_tensors):
+            return create_model(name, labels, **options).normalization
+    except _REFUSALS:
+        return None
+
+
 def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
         name = value["part"]

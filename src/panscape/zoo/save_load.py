@@ -21,9 +21,17 @@ from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
 from panscape.weights_file import read_header, read_tensors
 from panscape.zoo.checkpoints import CHECKPOINTS_IN_RUN, load_newest, saved_steps
-from panscape.zoo.description import build_described, describe_model
+from panscape.zoo.description import build_described, describe_model, described_normalization
 from panscape.zoo.published.darknet import is_darknet_file
-from panscape.zoo.transfer import LoadReport, load_matching, load_strict, shapes_of, unique_state_dict, unique_tensors
+from panscape.zoo.transfer import (
+    LoadReport,
+    load_matching,
+    load_strict,
+    shapes_of,
+    unique_state_dict,
+    unique_tensors,
+    warn_of_normalization,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -130,7 +138,10 @@ def load_partial(model: PanopticModel, name_or_path: str | os.PathLike[str]) -> 
 
         return load_matching(model, published_state(Path(name_or_path), model), Path(name_or_path))
     saved = _open(name_or_path)
-    report = load_matching(model, saved.read(), saved.path)
+    normalization = described_normalization(saved.description, len(saved.shapes))
+    if normalization is not None:
+        warn_of_normalization(normalization, model, saved.path)
+    report = load_matching(model, saved.read(), saved.path)._replace(normalization=normalization)
     return report if saved.step is None else report._replace(line=f"{report.line}, as of step {saved.step}")
 
 

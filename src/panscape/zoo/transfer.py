@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from panscape.errors import CheckpointMismatchError, UnreadableFileError, listed
 from panscape.models import PanopticModel
+
+_logger = logging.getLogger(__name__)
 
 
 def unique_state_dict(model: PanopticModel) -> dict[str, Tensor]:
@@ -116,16 +119,36 @@ def _require_usable(name: str, tensor: Tensor, path: str | Path, needed: Tensor)
         )
 
 
+def warn_of_normalization(name: str, start_of: PanopticModel, path: Path) -> None:
+    """Log a warning if weights were trained with another input normalisation than the model that starts from them.
+
+    Args:
+        name: that of the weights, see :attr:`PanopticModel.normalization`.
+        start_of: the model.
+        path: path of the weights, for messages.
+    """
+    if name != start_of.normalization:
+        _logger.warning(
+            "%s: its network was trained with input normalization %r, expected %r as in this model; training has to "
+            "adapt its layers, so expect a slower start than from weights with the same normalization",
+            path.name,
+            name,
+            start_of.normalization,
+        )
+
+
 class LoadReport(NamedTuple):
     """The result of loading weights partially into a model.
 
     Attributes:
         line: summary of the tensors that were and were not copied.
         names: names of the model's tensors that were copied, as in :func:`panscape.zoo.transfer.unique_state_dict`.
+        normalization: input normalisation of the saved model; None if it is not known.
     """
 
     line: str
     names: frozenset[str]
+    normalization: str | None = None
 
 
 def load_matching(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> LoadReport:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import roi_align
 
-from panscape.nn.mask_heads import MaskBranch, MaskHead
+from panscape.nn.mask_heads import CategoryMasks, MaskBranch, MaskHead
 from panscape.nn.pyramid_pooling import Pyramid
 
 
@@ -115,3 +115,25 @@ def test_no_boxes_give_no_masks() -> None:
     assert masks.shape == (0, 40, 40)
     masks.sum().backward()
     assert all(p.grad is not None for p in branch.head.parameters())
+
+
+def test_masks_by_category_are_the_pixels_where_the_category_is_the_most_probable_one() -> None:
+    prob = torch.tensor([0.4, 0.35, 0.25]).view(1, 3, 1, 1).repeat(1, 1, 8, 16)
+    prob[:, 0, :, 8:] += 0.55  # half of the image: 0.95, 0.04, 0.01
+    prob[:, 1, :, 8:] = 0.04
+    prob[:, 2, :, 8:] = 0.01
+    semantic = (prob.log() + 3).requires_grad_()
+    boxes = torch.tensor([[0.0, 0, 24, 32]] * 3 + [[40, 0, 64, 32]] * 3)
+    category = torch.tensor([0, 1, 2] * 2)
+    masks = CategoryMasks(4)(None, semantic, boxes, torch.zeros(6, dtype=torch.int64), category)
+    ratios = torch.tensor([0.4 / 0.35, 0.35 / 0.4, 0.25 / 0.4, 0.95 / 0.04, 0.04 / 0.95, 0.01 / 0.95])
+    torch.testing.assert_close(masks, ratios.log()[:, None, None].expand(6, 40, 40), atol=1e-5, rtol=0)
+    masks[0].sum().backward()
+    assert semantic.grad is not None
+    torch.testing.assert_close(semantic.grad[0, 0], -semantic.grad[0, 1], atol=1e-4, rtol=0)
+    assert float(semantic.grad[0, 0].sum()) == pytest.approx(1600, rel=1e-4)
+
+
+def test_a_single_category_has_all_pixels_of_its_boxes() -> None:
+    masks = CategoryMasks(4)(None, torch.randn(2, 1, 8, 16), BOXES, IMAGE, torch.zeros(4, dtype=torch.int64))
+    torch.testing.assert_close(masks, torch.full((4, 40, 40), 10.0), atol=1e-5, rtol=0)

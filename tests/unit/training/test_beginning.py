@@ -13,12 +13,15 @@ from maps import SHAPES
 from safetensors.torch import save_file
 from torch import Tensor
 
-from panscape import zoo
+from panscape import LabelSpace, create_model, zoo
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.nn.pretrained import BackboneWeights
-from panscape.recipes.model_options import SwiftNetOptions
+from panscape.recipes.model_options import DenseDetectionsOptions, SwiftNetOptions, YoloPanopticOptions
+from panscape.representations.masked_boxes import MaskedBoxRepresentation
+from panscape.training.config import ModelOptions
 from panscape.training.init_weights import WeightInitializer
 from panscape.zoo.checkpoints import Checkpoints
+from panscape.zoo.published.darknet import write_darknet
 from panscape.zoo.transfer import unique_state_dict
 
 NET = SwiftNetOptions(backbone="test_resnet", levels=2, width=8, pretrained=True)
@@ -31,10 +34,10 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def begin(options: SwiftNetOptions = NET, **changes: Any) -> WeightInitializer:
+def begin(options: ModelOptions = NET, **changes: Any) -> WeightInitializer:
     torch.manual_seed(0)
-    given: dict[str, Any] = {"start": None, "backbone_weights": None, "resumes": False} | changes
-    return WeightInitializer(options, SHAPES, **given)
+    given: dict[str, Any] = {"labels": SHAPES, "start": None, "backbone_weights": None, "resumes": False} | changes
+    return WeightInitializer(options, **given)
 
 
 @pytest.fixture
@@ -144,3 +147,62 @@ def test_without_the_hub_the_error_names_weights_option_and_the_way_without(monk
     assert "test_resnet.r160_in1k are the backbone's ImageNet weights" in message
     assert "--backbone-weights FILE" in message
     assert "--model.no-pretrained" in message
+
+
+# The thesis' network in small: backbone and detector are frozen.
+FROZEN = YoloPanopticOptions(
+    weights="darknet",
+    pyramid_width=8,
+    mask_width=8,
+    detector="coco_panoptic",
+    representation=MaskedBoxRepresentation(train_detector=False),
+)
+STREET = LabelSpace.of("cityscapes")
+
+
+@pytest.fixture
+def darknet(tmp_path: Path) -> Path:
+    """A folder with the files of a random YOLOv3 for COCO and of its body."""
+    torch.manual_seed(2)
+    model: Any = FROZEN.create(STREET)
+    write_darknet(tmp_path / "yolov3.weights", model.backbone, model.detector)
+    write_darknet(tmp_path / "darknet53.conv.74", model.backbone)
+    return tmp_path
+
+
+def test_weights_for_other_pixels_are_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    network = {"backbone": "darknet_xs", "pyramid_width": 8, "mask_width": 8}
+    zoo.save(create_model("yolo_panoptic", SHAPES, **network), tmp_path / "timm.safetensors")
+    for weights, noted in (("timm", []), ("darknet", ["input normalization 'imagenet', expected 'unit' as in this"])):
+        options = YoloPanopticOptions(weights=weights, pyramid_width=8, mask_width=8)
+        begin(options, start=str(tmp_path / "timm.safetensors"))
+        assert [text in message for text, message in zip(noted, caplog.messages, strict=True)] == [True] * len(noted)
+    with pytest.raises(InvalidArgumentError, match=r'"unit", since layers are frozen, got .* for "imagenet"; build'):
+        begin(replace(options, frozen_backbone=True), start=str(tmp_path / "timm.safetensors"))
+
+
+def test_frozen_layers_need_weights(darknet: Path, fetched: list[str]) -> None:
+    yolov3, body = str(darknet / "yolov3.weights"), darknet / "darknet53.conv.74"
+    none = "^expected weights for all frozen layers, as they would stay random, got none"
+    give = r"give a model that has them \(--init-from yolov3\.weights\), or do not freeze them"
+    with pytest.raises(InvalidArgumentError, match=rf"{none} for 46 tensors of backbone, detector, .*; {give}"):
+        begin(FROZEN, labels=STREET)
+    for given in ({"start": str(body)}, {"backbone_weights": body}):
+        with pytest.raises(InvalidArgumentError, match=rf"{none} in .*conv\.74 for 26 tensors of detector, .*; {give}"):
+            begin(FROZEN, labels=STREET, **given).complete()
+    own = replace(FROZEN, detector=None)
+    for given in ({"start": yolov3}, {"backbone_weights": Path(yolov3)}):
+        begin(FROZEN, labels=STREET, **given).complete()
+        with pytest.raises(InvalidArgumentError, match=r"got none in .* for 6 tensors of detector.*--model\.detector"):
+            begin(own, labels=STREET, **given).complete()
+    begin(FROZEN, labels=STREET, resumes=True).complete()
+    begin(own, labels=STREET, start=str(body), resumes=True).complete()
+    trained = replace(own, frozen_backbone=True, representation=MaskedBoxRepresentation())
+    begin(trained, backbone_weights=body).complete()
+    with pytest.raises(InvalidArgumentError, match=r"for 20 tensors of backbone, "):
+        begin(trained)
+    stem = DenseDetectionsOptions(backbone="test_resnet", frozen_norm=True)
+    with pytest.raises(InvalidArgumentError, match=rf"{none} for . tensors of backbone, .*--init-from MODEL"):
+        begin(stem)
+    begin(replace(stem, pretrained=True)).complete()
+    assert len(fetched) == 1

@@ -47,7 +47,7 @@ def estimate_anchors(
     if len(distinct) < num:
         raise InvalidArgumentError(
             f"expected objects of at least {num} different sizes for {num} anchors, got {len(distinct)}; use more "
-            "images or the published anchors"
+            "images, fewer anchors, or those of the defaults"
         )
     by_area = distinct.prod(dim=1).sort(stable=True).indices
     centers = distinct[by_area[(torch.arange(num) * 2 + 1) * len(distinct) // (2 * num)]]

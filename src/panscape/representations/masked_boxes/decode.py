@@ -1,6 +1,6 @@
 """Decode detected boxes with masks and a semantic segmentation into panoptic maps.
 
-Diaz-Zapata, "YOLO-based panoptic segmentation network" (MSc thesis, 2020), Section 3.4: where objects overlap, the one
+Diaz-Zapata, "YOLO-Based Panoptic Segmentation" (MSc thesis, 2020), Section 3.4: where objects overlap, the one
 with the highest objectness gets the pixel; objects cover stuff; small stuff is removed.
 """
 

@@ -1,6 +1,6 @@
 """Boxes on which masks are trained, and the objects that they belong to.
 
-Diaz-Zapata, "YOLO-based panoptic segmentation network" (MSc thesis, 2020), Section 3.3, trains masks on detections and
+Diaz-Zapata, "YOLO-Based Panoptic Segmentation" (MSc thesis, 2020), Section 3.3, trains masks on detections and
 the objects they match. Objects that the detector misses would never train; here their boxes, jittered, are added.
 """
 

@@ -57,8 +57,9 @@ class MaskedBoxRepresentation:
     """Targets, losses and post-processing; targets are those of regions. Defaults are those of the thesis and YOLOv3.
 
     Attributes:
-        anchors: Width and height of the anchors in pixels, of strides 8, 16 and 32; by default YOLOv3's for COCO, see
-            :func:`~panscape.representations.masked_boxes.anchors.estimate_anchors` for other data.
+        anchors: Width and height of the anchors in pixels, of strides 8, 16 and 32; by default YOLOv3's for COCO.
+        anchors_from_data: Replace the anchors, when a training begins, by as many that are estimated from the objects
+            of its training images; see :func:`panscape.training.data.anchors.anchors_for`.
         assignment: Which anchors an object trains: "best_anchor", the one of YOLOv3, with its losses and boxes whose
             centres lie in their cells; or "aligned", the cells that predict it best, with one anchor for each stride,
             which is only the initial size, and boxes with any centre; see
@@ -83,10 +84,11 @@ class MaskedBoxRepresentation:
 
     Raises:
         InvalidArgumentError: a value is out of range, the strides have different numbers of anchors, or several with
-            "aligned".
+            "aligned"; or the anchors of a detector that is not trained come from the data.
     """
 
     anchors: tuple[tuple[tuple[Positive, Positive], ...], ...] = ANCHORS
+    anchors_from_data: bool = False
     assignment: Literal["best_anchor", "aligned"] = "best_anchor"
     cells_per_object: PositiveInt = 10
     train_detector: bool = True
@@ -117,6 +119,11 @@ class MaskedBoxRepresentation:
         if self.assignment == "aligned" and numbers != {1}:
             raise InvalidArgumentError(
                 f'expected one anchor for each stride with assignment "aligned", got {numbers.pop()}'
+            )
+        if self.anchors_from_data and not self.train_detector:
+            raise InvalidArgumentError(
+                "expected anchors_from_data False with train_detector False, got True; a detector has the anchors that "
+                "it was trained with"
             )
 
     def encode(self, truth: PanopticMap, labels: LabelSpace, padded_to: tuple[int, int]) -> RegionTargets:

@@ -73,17 +73,32 @@ def load_backbone(model: PanopticModel, found: Mapping[str, Tensor], path: Path)
         CheckpointMismatchError: names or shapes differ; all differences are listed.
     """
     state = backbone_state(found, path)
-    # detectron2's DeepLab and Panoptic-DeepLab use RGB with ImageNet's mean and standard deviation. Darknet-53 also has
-    # weights of Darknet, for other pixels.
-    if (_is_detectron2(found) or _DARKNET_STEM in found) and model.normalization != "imagenet":
-        remedy = "build it without compat" if _is_detectron2(found) else "build it for timm's weights"
-        raise InvalidArgumentError(
-            f'expected a model with normalization "imagenet" for {path}, got one with {model.normalization!r}; {remedy}'
-        )
+    require_normalization(model, found, path)
     if not model.backbones:
         raise InvalidArgumentError(f"expected a model with a backbone to load {path}, got {type(model).__name__}")
     for name in model.backbones:
         fill_backbone(model.get_submodule(name), state, path)
+
+
+def require_normalization(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None:
+    """Require that a model has the input normalisation of a backbone's weights, where those of its kind differ.
+
+    Args:
+        model: the model that the weights are for.
+        found: as for :func:`backbone_state`.
+        path: path of their file, for messages.
+
+    Raises:
+        InvalidArgumentError: the model has another one.
+    """
+    # detectron2's DeepLab and Panoptic-DeepLab use RGB with ImageNet's mean and standard deviation. Darknet-53 also has
+    # weights of Darknet, for other pixels.
+    if (_is_detectron2(found) or _DARKNET_STEM in found) and model.normalization != "imagenet":
+        is_darknet = not _is_detectron2(found)
+        remedy = "build it for timm's weights (--model.weights timm)" if is_darknet else "build it without compat"
+        raise InvalidArgumentError(
+            f'expected a model with normalization "imagenet" for {path}, got one with {model.normalization!r}; {remedy}'
+        )
 
 
 def _is_detectron2(found: Mapping[str, Tensor]) -> bool:

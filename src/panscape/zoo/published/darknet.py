@@ -203,12 +203,19 @@ def write_darknet(
             were read from gives the same bytes again.
 
     Raises:
-        InvalidArgumentError: the activations have another slope than Darknet's.
+        InvalidArgumentError: the activations have another slope than Darknet's, or the header cannot be written.
         PanscapeError: as :func:`panscape.atomic_io.atomic_write`.
     """
     _require_slope(body, path)
+    try:
+        beginning = _VERSION.pack(*header[:3]) + header.seen_format.pack(header.seen)
+    except struct.error as error:
+        raise InvalidArgumentError(
+            f"expected a header with seen in 0 ... {256**header.seen_format.size - 1} for version "
+            f"{header.major}.{header.minor}, got {header}; from version 0.2 on it has 8 bytes"
+        ) from error
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        file.write(_VERSION.pack(*header[:3]) + header.seen_format.pack(header.seen))
+        file.write(beginning)
         for tensor in darknet_tensors(*filter(None, (body, head))):
             file.write(tensor.detach().cpu().float().numpy().astype("<f4", copy=False).tobytes())
 
@@ -241,7 +248,7 @@ def fill_from_darknet(
     if isinstance(model, PanopticModel) and model.normalization != _NORMALIZATION:
         raise InvalidArgumentError(
             f'expected a model with normalization "{_NORMALIZATION}" for {path}, got one with '
-            f"{model.normalization!r}; build it for Darknet's weights"
+            f"{model.normalization!r}; build it for Darknet's weights (--model.weights darknet)"
         )
     size = sum(tensor.numel() for tensor in darknet_tensors(bodies[0]))
     if len(weights.values) in (size, size + _classifier_size(bodies[0])):
@@ -256,6 +263,8 @@ def fill_from_darknet(
 def darknet_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:
     """Return a file's tensors under the names of the model that training will start with them.
 
+    Norms also have counters of training steps, which Darknet's files lack: those of the model.
+
     Args:
         path: the file.
         start_of: the model; if it has other categories than the file, the layers for them are left out.
@@ -265,7 +274,10 @@ def darknet_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:
     """
     model = copy.deepcopy(start_of)
     filled = {id(tensor) for tensor in fill_from_darknet(model, path, with_predictors=None)}
-    return {name: tensor.detach() for name, tensor in unique_state_dict(model).items() if id(tensor) in filled}
+    state = unique_state_dict(model)
+    names = {name for name, tensor in state.items() if id(tensor) in filled}
+    names |= {name.replace(".running_mean", ".num_batches_tracked") for name in names}
+    return {name: tensor.detach() for name, tensor in state.items() if name in names}
 
 
 def _require_slope(body: Darknet, path: Path) -> None:

@@ -22,7 +22,12 @@ from panscape.models.seamless import Seamless
 from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.nn.backbones import ResNetFeatures
 from panscape.nn.yolov3 import YoloV3
-from panscape.zoo.published.backbones import backbone_state, is_backbone, load_backbone
+from panscape.zoo.published.backbones import (
+    backbone_state,
+    is_backbone,
+    load_backbone,
+    require_normalization,
+)
 from panscape.zoo.published.darknet import darknet_state, fill_from_darknet, is_darknet_file
 from panscape.zoo.published.dense_detections import dense_detections_key, use_released_normalization
 from panscape.zoo.published.detectron2 import without_pixel_statistics
@@ -41,7 +46,7 @@ from panscape.zoo.published.seamless import (
     use_seamseg_normalization,
 )
 from panscape.zoo.published.swiftnet import swiftnet_key
-from panscape.zoo.transfer import load_strict, unique_state_dict
+from panscape.zoo.transfer import load_strict, unique_state_dict, warn_of_normalization
 
 _logger = logging.getLogger(__name__)
 
@@ -208,11 +213,13 @@ def published_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:
     Raises:
         UnreadableFileError: see :func:`create_published`.
         CheckpointMismatchError: keys or shapes differ from the published ones.
+        InvalidArgumentError: a backbone alone needs another input normalisation.
     """
     if is_darknet_file(path):
         return darknet_state(path, start_of)
     found = read_checkpoint(path)
     if is_backbone(found) or _is_caffe2(found):
+        require_normalization(start_of, found, path)
         return {f"backbone.{name}": tensor for name, tensor in backbone_state(found, path).items()}
     network = identify(found, path)
     try:
@@ -221,14 +228,7 @@ def published_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:
         space = _placeholder(found, network.num_categories)
     model = create_model(network.model, space, **network.options)
     _load(model, found, path)
-    if model.normalization != start_of.normalization:
-        _logger.warning(
-            "%s: its network was trained with input normalization %r, expected %r as in this model; training has to "
-            "adapt its layers, so expect a slower start than from weights with the same normalization",
-            path.name,
-            model.normalization,
-            start_of.normalization,
-        )
+    warn_of_normalization(model.normalization, start_of, path)
     return {name: tensor.detach() for name, tensor in unique_state_dict(model).items()}
 
 
