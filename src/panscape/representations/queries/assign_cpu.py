@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.ops.interpolate import LARGEST, Axis, SourceWeights, cells_of
+from panscape.ops.interpolate import LARGEST, ROUNDING, Axis, SourceWeights, cells_of
 from panscape.ops.interpolate_cpu import upsample_planes
 from panscape.ops.jit import jit
 from panscape.representations.queries.assign import EXP_SERIES, LARGEST_LOGIT, LN_2, LOG2_E, ROUNDER
@@ -75,7 +75,7 @@ class Workspace(NamedTuple):
         chosen: positions among them of those that may win in a cell, int32 [N].
         top: logit at the upper edge of the cell, float32 [N].
         bottom: logit at the lower edge, float32 [N].
-        envelope: float32 [8, 8], of each cell, the largest of several queries' least logits.
+        winner: query with the largest logit among several, int32 [9, 9].
     """
 
     patch: Floats
@@ -86,7 +86,7 @@ class Workspace(NamedTuple):
     chosen: Ints
     top: Floats
     bottom: Floats
-    envelope: Floats
+    winner: Ints
 
 
 def cell_per_input(weights: SourceWeights, num_inputs: int) -> Axis:
@@ -177,7 +177,7 @@ def assign_blocks(scene: Scene) -> None:
         np.empty(num, dtype=np.int32),
         np.empty(num, dtype=np.float32),
         np.empty(num, dtype=np.float32),
-        np.empty((BLOCK, BLOCK), dtype=np.float32),
+        np.empty((edge, edge), dtype=np.int32),
     )
     for y in range(0, height, BLOCK):
         if scene.rows.start[y] == scene.rows.start[min(y + BLOCK, height)]:
@@ -277,18 +277,7 @@ def _keep_contenders(scene: Scene, y: int, x: int, high: Floats, count: int, wor
             _copy_patch(scene.planes[scene.kept[n]], y, x, work.patch[num_strong])
             least_score = min(least_score, scene.score[n])
             num_strong += 1
-    envelope, patch = work.envelope, work.patch  # of the least logits in each cell
-    envelope[:] = -LARGEST
-    for k in range(num_strong):
-        for i in range(BLOCK):
-            for j in range(BLOCK):
-                a, b, c, d = patch[k, i, j], patch[k, i, j + 1], patch[k, i + 1, j], patch[k, i + 1, j + 1]
-                a, c = a if a < b else b, c if c < d else d
-                a = a if a < c else c
-                envelope[i, j] = a if a > envelope[i, j] else envelope[i, j]
-    assured = LARGEST
-    for lowest in envelope.flat:
-        assured = min(assured, lowest)
+    assured = _assured_logit(work.patch, num_strong, work.winner)
     least = least_score * _logistic(assured) * _SMALLER
     remaining = 0
     for i in range(count):
@@ -296,6 +285,36 @@ def _keep_contenders(scene: Scene, y: int, x: int, high: Floats, count: int, wor
             work.query[remaining] = work.query[i]
             remaining += 1
     return remaining
+
+
+@jit
+def _assured_logit(patch: Floats, num: int, winner: Ints) -> np.float32:
+    """Return a logit that in every cell of a block some of the first ``num`` queries have at each pixel.
+
+    At the border of two masks each has a low logit somewhere in the cell, but the larger of two is never below their
+    mean, which is interpolated between its values at the corners: so is the mean of those that are largest at a corner.
+    """
+    for i in range(BLOCK + 1):
+        for j in range(BLOCK + 1):
+            best = 0
+            for k in range(1, num):
+                best = k if patch[k, i, j] > patch[best, i, j] else best
+            winner[i, j] = best
+    assured = LARGEST
+    for i in range(BLOCK):
+        for j in range(BLOCK):
+            a, b, c, d = winner[i, j], winner[i, j + 1], winner[i + 1, j], winner[i + 1, j + 1]
+            second, third, fourth = b != a, c not in (a, b), d not in (a, b, c)
+            share = _ONE / np.float32(1 + second + third + fourth)
+            for y in (i, i + 1):
+                for x in (j, j + 1):
+                    total = size = _ZERO
+                    for k, is_other in ((a, True), (b, second), (c, third), (d, fourth)):
+                        if is_other:
+                            total += patch[k, y, x] * share
+                            size = max(size, abs(patch[k, y, x]))
+                    assured = min(assured, total - size * ROUNDING * 4)
+    return assured
 
 
 @jit
