@@ -51,6 +51,23 @@ def test_both_implementations_give_the_same(scene, max_elements):
     assert int(plain.num_assigned.sum()) == geometry.size.area
 
 
+def test_sharp_masks_among_many_weak_ones():
+    """Borders of two and three masks, and pixels that no mask has, in blocks where a hundred queries are close."""
+    g = torch.Generator().manual_seed(0)
+    owner = F.interpolate(torch.randn(1, 7, 4, 5, generator=g), (40, 50), mode="bicubic")[0].argmax(0)
+    logits = torch.full((100, 40, 50), -6.0) + torch.randn(100, 40, 50, generator=g)
+    for k in range(6):  # the pixels of the seventh have no mask
+        logits[10 * k][owner == k] = 7 + torch.randn(40, 50, generator=g)[owner == k]
+    score = 0.8 + 0.2 * torch.rand(100, generator=g)
+    geometry = ImageGeometry.of((160, 200))
+    plain = assign_pixels_reference(logits, score, geometry)
+    fast = assign_pixels(logits.numpy(), np.arange(100), score.numpy(), resize_weights(40, 50, geometry))
+    for one, other in zip(plain, fast, strict=True):
+        assert np.array_equal(one.numpy(), other)
+    assert (plain.num_assigned > 0).sum() > 100
+    assert all(plain.num_assigned[:60:10] > 300)
+
+
 def test_the_sigmoid_is_that_of_torch_up_to_rounding():
     logits = torch.cat([torch.linspace(-90, 90, 4001), torch.tensor([0.0, -0.0, 1e30, -1e30])])
     prob = logistic(logits)
