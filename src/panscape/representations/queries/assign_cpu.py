@@ -198,7 +198,7 @@ def _find_bounds(plane: Floats, y: int, n: int, low: Floats, high: Floats) -> No
     for row in range(y + 1, min(y + BLOCK + 1, height)):
         values = plane[row]
         for x in range(width):
-            value = _finite(values[x])
+            value = values[x] if values[x] > -LARGEST else -LARGEST  # also replaces NaN
             least[x] = value if value < least[x] else least[x]
             most[x] = value if value > most[x] else most[x]
     for block in range(len(low)):
@@ -206,8 +206,8 @@ def _find_bounds(plane: Floats, y: int, n: int, low: Floats, high: Floats) -> No
         for x in range(block * BLOCK + 1, min((block + 1) * BLOCK + 1, width)):
             lowest = least[x] if least[x] < lowest else lowest
             highest = most[x] if most[x] > highest else highest
-        low[block, n] = lowest
-        high[block, n] = highest
+        low[block, n] = min(lowest, LARGEST)
+        high[block, n] = min(highest, LARGEST)
 
 
 @jit
