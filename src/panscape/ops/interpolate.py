@@ -54,6 +54,11 @@ class SourceWeights(NamedTuple):
     high: NDArray[np.int32]
     fraction: NDArray[np.float32]
 
+    def part(self, kept: slice, first: int = 0) -> SourceWeights:
+        """Return the weights of some outputs, for inputs without the first ones."""
+        low, high = (index[kept] - np.int32(first) for index in self[:2])
+        return SourceWeights(low, high, self.fraction[kept])
+
 
 @lru_cache(maxsize=64)
 def source_weights(num_inputs: int, num_outputs: int, align_corners: bool, num_kept: int) -> SourceWeights:
@@ -103,10 +108,33 @@ class Axis(NamedTuple):
 @lru_cache(maxsize=64)
 def cell_table(num_inputs: int, num_outputs: int, align_corners: bool, num_kept: int) -> Axis:
     """Return the cells of one axis; arguments as for :func:`source_weights`."""
-    low, high, fraction = source_weights(num_inputs, num_outputs, align_corners, num_kept)
+    return cells_of(source_weights(num_inputs, num_outputs, align_corners, num_kept))
+
+
+def cells_of(weights: SourceWeights) -> Axis:
+    """Return the cells of the outputs with these sources, in ascending order."""
+    low, high, fraction = weights
     first = np.flatnonzero(np.diff(low, prepend=-1))
-    start = np.append(first, num_kept).astype(np.int32)
+    start = np.append(first, len(low)).astype(np.int32)
     return Axis(start, low[first], high[first], np.float32(1) - fraction, fraction.copy())
+
+
+class TensorWeights(NamedTuple):
+    """:class:`SourceWeights` on a device, as int64 [N], int64 [N] and float32 [N]."""
+
+    low: Tensor
+    high: Tensor
+    fraction: Tensor
+
+    @classmethod
+    def of(cls, weights: SourceWeights, device: torch.device) -> TensorWeights:
+        """Copy the weights to a device."""
+        low, high = (torch.tensor(index, device=device).long() for index in weights[:2])
+        return cls(low, high, torch.tensor(weights.fraction, device=device))
+
+    def part(self, kept: slice, first: int = 0) -> TensorWeights:
+        """Return the weights of some outputs, for inputs without the first ones."""
+        return TensorWeights(self.low[kept] - first, self.high[kept] - first, self.fraction[kept])
 
 
 def upsample(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int], align_corners: bool) -> Tensor:
@@ -121,13 +149,17 @@ def upsample(planes: Tensor, padded_size: tuple[int, int], size: tuple[int, int]
     Returns:
         float32 [..., size].
     """
-    device = planes.device
     rows = source_weights(planes.shape[-2], padded_size[0], align_corners, size[0])
     columns = source_weights(planes.shape[-1], padded_size[1], align_corners, size[1])
-    u = torch.tensor(columns.fraction, device=device)
-    wide = (1 - u) * planes[..., torch.tensor(columns.low, device=device).long()]
-    wide += u * planes[..., torch.tensor(columns.high, device=device).long()]
-    v = torch.tensor(rows.fraction, device=device)[:, None]
-    out = (1 - v) * wide[..., torch.tensor(rows.low, device=device).long(), :]
-    out += v * wide[..., torch.tensor(rows.high, device=device).long(), :]
+    return resample(planes, TensorWeights.of(rows, planes.device), TensorWeights.of(columns, planes.device))
+
+
+def resample(planes: Tensor, rows: TensorWeights, columns: TensorWeights) -> Tensor:
+    """Interpolate ``planes``, float32 [..., h, w], at the positions of these weights; float32 [..., H, W]."""
+    u = columns.fraction
+    wide = (1 - u) * planes[..., columns.low]
+    wide += u * planes[..., columns.high]
+    v = rows.fraction[:, None]
+    out = (1 - v) * wide[..., rows.low, :]
+    out += v * wide[..., rows.high, :]
     return out

@@ -1,3 +1,7 @@
 """Objects and stuff as queries: each query predicts a category and a mask (mask classification)."""
 
+from panscape.representations.queries.decode import QueryDecoding as QueryDecoding
+from panscape.representations.queries.merge import MergedQueries as MergedQueries
+from panscape.representations.queries.merge import MergeRule as MergeRule
+from panscape.representations.queries.merge import merge_queries as merge_queries
 from panscape.representations.queries.types import QueryOutputs as QueryOutputs
