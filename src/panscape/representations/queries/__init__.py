@@ -2,4 +2,5 @@
 
 from panscape.representations.queries.encode import QueryTargets as QueryTargets
 from panscape.representations.queries.match import QueryLossWeights as QueryLossWeights
+from panscape.representations.queries.representation import QueryRepresentation as QueryRepresentation
 from panscape.representations.queries.types import QueryOutputs as QueryOutputs
