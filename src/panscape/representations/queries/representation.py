@@ -6,17 +6,21 @@ Cheng et al., "Per-Pixel Classification is Not All You Need for Semantic Segment
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from panscape.constraints import PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
+from panscape.representations.queries.decode import QueryDecoding, decode_queries
 from panscape.representations.queries.encode import QueryTargets, encode_queries
 from panscape.representations.queries.losses import query_losses
 from panscape.representations.queries.match import QueryLossWeights, match_queries
+from panscape.representations.queries.oracles import perfect_categories, perfect_masks
 from panscape.representations.queries.panels import draw_panels
 from panscape.representations.queries.types import QueryOutputs
 
@@ -32,6 +36,7 @@ class QueryRepresentation:
         max_masks: Number of masks of an image that are kept; the smallest others are no targets.
         loss_weights: Weights of the terms of the loss, and of the cost of matching.
         no_object_weight: Weight of queries without a mask in the classification.
+        decoding: Post-processing options.
 
     Raises:
         InvalidArgumentError: a value is out of range.
@@ -40,6 +45,7 @@ class QueryRepresentation:
     max_masks: PositiveInt = 100
     loss_weights: QueryLossWeights = field(default_factory=QueryLossWeights)
     no_object_weight: UnitInterval = 0.1
+    decoding: QueryDecoding = field(default_factory=QueryDecoding)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -91,6 +97,39 @@ class QueryRepresentation:
         if len(layers) > 1:
             losses |= {f"auxiliary_{name}": loss[:-1].sum() for name, loss in weighted.items()}
         return losses
+
+    def decode(
+        self, outputs: QueryOutputs, geometries: Sequence[ImageGeometry], labels: LabelSpace
+    ) -> list[PanopticMap]:
+        """Decode outputs into one map per image; see :func:`panscape.representations.queries.decode.decode_queries`."""
+        padded = [geometry.padded_to(self.padded_size(outputs)) for geometry in geometries]
+        return decode_queries(outputs, padded, labels, self.decoding)
+
+    def decode_with_truth(
+        self, outputs: QueryOutputs, truth: PanopticMap, parts: Collection[str], labels: LabelSpace
+    ) -> PanopticMap:
+        """Decode the map of one image with parts of the outputs replaced by ground truth.
+
+        Args:
+            outputs: a batch of one.
+            truth: ground truth of the image, at the size at which it entered the network, on any device.
+            parts: some of :data:`QUERY_ORACLES`. Each mask of the truth is that of one query, matched as in training:
+                "categories" gives it the mask's category, and "no object" to all other queries; "masks" gives it the
+                mask. If empty, this is :meth:`decode`.
+            labels: label space, which defines things and stuff.
+        """
+        device, padded_size = outputs.mask_logits.device, self.padded_size(outputs)
+        encoded = encode_queries(truth.to("cpu"), labels, padded_size, max(1, len(truth)))
+        targets = QueryTargets(*(part.to(device)[None] for part in encoded))
+        matched = match_queries([(outputs.category_logits, outputs.mask_logits)], targets, self.loss_weights)
+        matched = matched[0, 0].to(device)
+        if "masks" in parts:
+            outputs = outputs._replace(mask_logits=perfect_masks(outputs, targets, matched, padded_size))
+        if "categories" in parts:
+            outputs = outputs._replace(category_logits=perfect_categories(outputs.category_logits, targets, matched))
+        return decode_queries(outputs, [ImageGeometry.of(truth.size, padded_size=padded_size)], labels, self.decoding)[
+            0
+        ]
 
     def visualize(self, outputs: QueryOutputs, size: tuple[int, int], labels: LabelSpace) -> dict[str, Tensor]:
         """Visualise outputs; see :func:`panscape.representations.queries.panels.draw_panels`."""

@@ -8,7 +8,14 @@ from maps import SHAPES, generated_map
 
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
-from panscape.representations.queries import QueryLossWeights, QueryOutputs, QueryRepresentation, QueryTargets
+from panscape.geometry import ImageGeometry
+from panscape.representations.queries import (
+    QUERY_ORACLES,
+    QueryLossWeights,
+    QueryOutputs,
+    QueryRepresentation,
+    QueryTargets,
+)
 from panscape.visualize import PANEL_TITLES, draw_semantic
 
 SIZE = (32, 48)
@@ -100,3 +107,45 @@ def test_panels_show_categories_and_the_surest_mask() -> None:
     is_border[10:14, 14:22] = False
     assert torch.equal(panels["semantic"][:, ~is_border], draw_semantic(expected, SHAPES)[:, ~is_border])
     assert int(panels["masks"][:, 12, 18].sum()) > 700 > 300 > int(panels["masks"][:, 25, 40].sum())
+
+
+def test_oracles_replace_their_parts() -> None:
+    truth = generated_map(3, size=SIZE, void=False, objects=4)
+    targets = targets_of(truth)
+    number = int(targets.category.count_nonzero())
+    outputs = random_outputs(queries=number + 2)
+    rows = torch.arange(number)
+    # Sure, right and shifted by three pixels, but for two wrong categories; two queries are surplus.
+    planes = torch.where(targets.mask.roll(3, 2) == rows[:, None, None] + 1, 4.0, -4.0)
+    masks = torch.full((1, number + 2, 8, 12), -5.0)
+    masks[0, :number] = torch.nn.functional.avg_pool2d(planes, 4)
+    category = torch.zeros(1, number + 2, 5)
+    category[0, rows, targets.category[0, :number] - 1] = 5
+    category[0, 0] = category[0, 0].roll(1)
+    category[0, number:, 1] = 5
+    outputs = outputs._replace(category_logits=category, mask_logits=masks)
+    quality = {}
+    for parts in ((), ("categories",), ("masks",), QUERY_ORACLES):
+        found = QUERIES.decode_with_truth(outputs, truth, parts, SHAPES)
+        quality[parts] = int((found.semantic(void=-1) == truth.semantic(void=-1)).sum())
+    assert quality[()] < quality["masks",] < quality[QUERY_ORACLES] == truth.ids.numel()
+    assert quality[()] < quality["categories",] < quality[QUERY_ORACLES]
+    assert QUERIES.decode_with_truth(outputs, truth, (), SHAPES).equals(
+        QUERIES.decode(outputs, [ImageGeometry.of(SIZE)], SHAPES)[0]
+    )
+
+
+def test_maps_have_the_size_of_their_image() -> None:
+    outputs = random_outputs(2)
+    category = torch.full_like(outputs.category_logits, -20.0)
+    category[:, 0, 0], category[:, 1, 2], category[:, 2:, 4] = 20.0, 20.0, 20.0
+    masks = torch.full_like(outputs.mask_logits, -20.0)
+    masks[:, 0], masks[:, 1, 2:4, 3:6] = 1.0, 20.0
+    outputs = outputs._replace(category_logits=category, mask_logits=masks)
+    geometries = [ImageGeometry.of((30, 45), padded_size=SIZE), ImageGeometry.of((60, 90), (30, 45))]
+    first, second = QUERIES.decode(outputs, geometries, SHAPES)
+    assert (first.size, second.size) == ((30, 45), (60, 90))
+    assert first.category.tolist() == second.category.tolist() == [0, 2]
+    (left, top, right, bottom), twice = first.boxes()[1].tolist(), second.boxes()[1].tolist()
+    assert abs(left - 12) + abs(top - 8) + abs(right - 24) + abs(bottom - 16) <= 4
+    assert max(abs(a - 2 * b) for a, b in zip(twice, (left, top, right, bottom), strict=True)) <= 1
