@@ -8,12 +8,10 @@ from torch.nn import functional as F
 
 from panscape.representations.queries.encode import QueryTargets
 from panscape.representations.queries.types import QueryOutputs
+from panscape.representations.regions.oracles import SURE
 
 QUERY_ORACLES = ("categories", "masks")
 """The parts that :meth:`QueryRepresentation.decode_with_truth` can replace."""
-
-SURE = 20.0
-"""A logit whose probability rounds to 1."""
 
 
 def perfect_categories(logits: Tensor, targets: QueryTargets, matched: Tensor) -> Tensor:

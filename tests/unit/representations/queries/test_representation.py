@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from maps import SHAPES, generated_map
+from maps import SHAPES, a_map, generated_map
 
 from panscape import LabelSpace, PanopticMap
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry
+from panscape.metrics import PanopticQuality
 from panscape.representations.queries import (
     QUERY_ORACLES,
     QueryLossWeights,
@@ -107,6 +108,24 @@ def test_panels_show_categories_and_the_surest_mask() -> None:
     is_border[10:14, 14:22] = False
     assert torch.equal(panels["semantic"][:, ~is_border], draw_semantic(expected, SHAPES)[:, ~is_border])
     assert int(panels["masks"][:, 12, 18].sum()) > 700 > 300 > int(panels["masks"][:, 25, 40].sum())
+
+
+def test_minimising_the_losses_makes_outputs_that_decode_to_the_truth() -> None:
+    truth = a_map(
+        "\n".join(["AAAAAABBBBBB"] * 3 + ["CCCAAABBBBBB"] * 3 + ["CCCAAADDDDAA"] * 2), {"A": 0, "B": 2, "C": 2, "D": 3}
+    )
+    truth = truth.resize(*SIZE)
+    targets, outputs = targets_of(truth), random_outputs(queries=6, layers=0)
+    optimizer = torch.optim.Adam(outputs[:2], 0.3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.stack(list(QUERIES.loss(outputs, targets, SHAPES).values())).sum().backward()
+        optimizer.step()
+    found = QUERIES.decode(outputs, [ImageGeometry.of(SIZE)], SHAPES)[0]
+    assert sorted(found.category.tolist()) == [0, 2, 2, 3]
+    report = PanopticQuality(SHAPES)
+    report.update(found, truth)
+    assert report.compute().all.pq > 0.9
 
 
 def test_oracles_replace_their_parts() -> None:
