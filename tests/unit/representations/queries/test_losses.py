@@ -183,3 +183,23 @@ def test_perfect_masks_cost_nothing() -> None:
     found = mask_losses(logits, targets.mask, torch.zeros_like(rows), rows + 1)
     assert float(found.abs().max()) < 1e-6
     assert number == 6
+
+
+def test_matching_and_losses_as_in_transformers() -> None:
+    # What MaskFormerHungarianMatcher and MaskFormerLoss of transformers 5.24.0 return for these inputs.
+    queries = [
+        [[6, 7, 1, 9], [5, 6, 1, 11], [10, 7, 6, 3, 5, 2, 1]],
+        [[10, 3, 6, 1], [0, 2, 11, 6], [6, 8, 1, 2, 3, 4, 9]],
+        [[4, 7, 2, 0], [3, 6, 8, 4], [9, 8, 4, 10, 7, 11, 5]],
+    ]
+    expected = torch.tensor(
+        [
+            [1.9800388813018799, 1.7365832328796387, 1.919302225112915],
+            [0.3637663722038269, 0.41177961230278015, 0.3830518424510956],
+            [0.7478605508804321, 0.7678701877593994, 0.7540441155433655],
+        ]
+    )
+    targets, layers = targets_of(2, 3, 5), [outputs_of(3, 12, seed) for seed in range(3)]
+    matched = match_queries(layers, targets, WEIGHTS)
+    assert [[[q for q in image if q >= 0] for image in layer] for layer in matched.tolist()] == queries
+    torch.testing.assert_close(torch.stack(query_losses(layers, targets, matched, 0.1)), expected, atol=1e-6, rtol=1e-5)
