@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from panscape.geometry import require_fits
+from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
-from panscape.ops.argmax import upsampled_argmax
 from panscape.ops.interpolate import upsample
+from panscape.representations.queries.semantic import semantic_categories
 from panscape.representations.queries.types import QueryOutputs
 from panscape.visualize import draw_heatmap, draw_semantic
 
@@ -27,16 +26,15 @@ def draw_panels(
     Returns:
         Visualisations by name, uint8 [3, H, W]:
 
-        * "semantic", the category of which the probabilities of all masks, each times that of its category, have the
-          largest sum (MaskFormer, Section 3.4).
+        * "semantic", see :func:`~panscape.representations.queries.semantic.semantic_categories`.
         * "masks", the largest probability of a mask times that of its query's category.
     """
-    require_fits(size, padded_size)
     category_prob = outputs.category_logits[0].float().softmax(dim=1)[:, :-1]
     mask_prob = outputs.mask_logits[0].float().sigmoid()
-    semantic = torch.einsum("qc,qhw->chw", category_prob, mask_prob)
+    geometry = ImageGeometry.of(size, padded_size=padded_size)
+    semantic = semantic_categories(outputs.category_logits[0], outputs.mask_logits[0], geometry)
     best = (category_prob.amax(dim=1)[:, None, None] * mask_prob).amax(dim=0)
     return {
-        "semantic": draw_semantic(upsampled_argmax(semantic, padded_size, size).long(), labels),
+        "semantic": draw_semantic(semantic, labels),
         "masks": draw_heatmap(upsample(best, padded_size, size, align_corners=False)),
     }

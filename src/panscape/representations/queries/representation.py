@@ -22,6 +22,7 @@ from panscape.representations.queries.losses import query_losses
 from panscape.representations.queries.match import QueryLossWeights, match_queries
 from panscape.representations.queries.oracles import perfect_categories, perfect_masks
 from panscape.representations.queries.panels import draw_panels
+from panscape.representations.queries.semantic import semantic_categories
 from panscape.representations.queries.types import QueryOutputs
 
 STRIDE = 4
@@ -104,6 +105,17 @@ class QueryRepresentation:
         """Decode outputs into one map per image; see :func:`panscape.representations.queries.decode.decode_queries`."""
         padded = [geometry.padded_to(self.padded_size(outputs)) for geometry in geometries]
         return decode_queries(outputs, padded, labels, self.decoding)
+
+    def decode_semantic(self, outputs: QueryOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
+        """Return the semantic segmentation of each image, int64 [H, W], from all queries, whatever their score.
+
+        See :func:`panscape.representations.queries.semantic.semantic_categories`.
+        """
+        padded = [geometry.padded_to(self.padded_size(outputs)) for geometry in geometries]
+        return [
+            semantic_categories(*logits)
+            for logits in zip(outputs.category_logits, outputs.mask_logits, padded, strict=True)
+        ]
 
     def decode_with_truth(
         self, outputs: QueryOutputs, truth: PanopticMap, parts: Collection[str], labels: LabelSpace

@@ -91,6 +91,23 @@ def test_outputs_that_do_not_fit_are_an_error() -> None:
         QUERIES.loss(random_outputs(), targets, LabelSpace.load("cityscapes"))
 
 
+def test_semantic_segmentation_is_the_sum_over_queries() -> None:
+    outputs = random_outputs(2)
+    outputs = outputs._replace(mask_logits=3 * outputs.mask_logits, category_logits=3 * outputs.category_logits)
+    geometries = [ImageGeometry.of((30, 45)), ImageGeometry.of((60, 91), (32, 40))]
+    found = QUERIES.decode_semantic(outputs, geometries)
+    for index, (size, seen) in enumerate((((30, 45), (30, 45)), ((60, 91), (32, 40)))):
+        masks = torch.nn.functional.interpolate(outputs.mask_logits[index][None], size=SIZE, mode="bilinear")
+        masks = masks[..., : seen[0], : seen[1]]
+        masks = torch.nn.functional.interpolate(masks, size=size, mode="bilinear")[0].sigmoid()
+        scores = torch.einsum("qc,qhw->chw", outputs.category_logits[index].softmax(1)[:, :4], masks)
+        top = scores.topk(2, dim=0).values
+        is_clear = top[0] - top[1] > 1e-4
+        assert is_clear.float().mean() > 0.99
+        assert torch.equal(found[index][is_clear], scores.argmax(0)[is_clear])
+        assert len(found[index].unique()) > 1
+
+
 def test_panels_show_categories_and_the_surest_mask() -> None:
     outputs = random_outputs(queries=2)
     category, masks = torch.zeros(1, 2, 5), torch.full((1, 2, 8, 12), -9.0)
