@@ -42,8 +42,8 @@ def query_losses(
     device = targets.mask.device
     layer, image, row = (matched >= 0).nonzero(as_tuple=True)
     query = matched[layer, image, row]
-    parts = [layer == number for number in range(len(layers))]  # on the CPU, as all indices
-    masks = torch.cat([logits[1][image[p], query[p]] for logits, p in zip(layers, parts, strict=True)]).float()
+    is_own = [layer == number for number in range(len(layers))]  # on the CPU: selecting waits for no device
+    masks = [planes[image[own], query[own]] for (_, planes), own in zip(layers, is_own, strict=True)]
     layer, image, row, query = (index.to(device) for index in (layer, image, row, query))
 
     batch, num_queries, num_outcomes = layers[0][0].shape
@@ -52,13 +52,13 @@ def query_losses(
     weight = torch.ones(num_outcomes, device=device)
     weight[-1] = no_object_weight
     category = [
-        F.cross_entropy(logits[0].float().transpose(1, 2), outcome, weight, reduction="sum")
-        for logits, outcome in zip(layers, wanted, strict=True)
+        F.cross_entropy(logits.float().transpose(1, 2), outcome, weight, reduction="sum")
+        for (logits, _), outcome in zip(layers, wanted, strict=True)
     ]
     counts = torch.stack([(targets.category > 0).sum().float(), weight[wanted[0]].sum()])
     num_masks, sum_of_weights = global_normalizers(counts)
 
-    each = mask_losses(masks, targets.mask, image, row + 1)
+    each = mask_losses(torch.cat(masks).float(), targets.mask, image, row + 1)
     focal, dice = each.new_zeros(2, len(layers)).index_add(1, layer, each) / num_masks
     return QueryLosses(torch.stack(category) / sum_of_weights, focal, dice)
 
