@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +122,47 @@ def idd(root: Path, split: str = "train") -> Tree:
         lambda n: place("leftImg8bit", n, "leftImg8bit.jpg"),
         lambda n: place("gtFine", n, "gtFine_polygons.json"),
     )
+
+
+def ade20k(root: Path, split: str = "train", segments: str = "panoptic") -> Tree:
+    """images, annotations and annotations_instance, each below {training,validation}/NAME.
+
+    Objects cover stuff, and void is a thing of the semantic map that is no object.
+    """
+    panoptic, folder = LabelSpace.load("ade20k_150"), {"train": "training", "val": "validation"}[split]
+    stuff_only = LabelSpace("ade20k_150_semantic", tuple(replace(c, is_thing=False) for c in panoptic))
+    truths = {f"ADE_{split}_{name}": truth for name, truth in drawn_truths(panoptic).items()}
+    first_stuff = panoptic.stuff_ids[0]
+
+    def annotate(name: str, path: Path) -> None:
+        truth = truths[name]
+        semantic, objects = np.zeros(truth.size, np.uint8), np.zeros((*truth.size, 3), np.uint8)
+        for row, (category, mask) in enumerate(zip(truth.category.tolist(), truth.masks().numpy(), strict=True)):
+            is_object = segments == "panoptic" and panoptic[category].is_thing
+            semantic[mask] = 1 + (first_stuff if is_object else category)
+            if is_object:
+                objects[mask] = 1 + panoptic.thing_ids.index(category), row + 1, 7
+        semantic[(semantic == 0) & (segments == "panoptic")] = 1 + panoptic.thing_ids[3]  # of no object: void
+        Image.fromarray(semantic).save(path)
+        if segments == "panoptic":
+            place = root / "annotations_instance" / folder / path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(objects).save(place)
+
+    return _written(
+        panoptic if segments == "panoptic" else stuff_only,
+        truths if segments == "panoptic" else {n: _united(truth) for n, truth in truths.items()},
+        annotate,
+        lambda n: root / f"images/{folder}/{n}.jpg",
+        lambda n: root / f"annotations/{folder}/{n}.png",
+    )
+
+
+def _united(truth: PanopticMap) -> PanopticMap:
+    """Return the map with one segment for each category."""
+    category, segment = torch.unique(truth.category, return_inverse=True)
+    table = torch.cat([torch.zeros(1, dtype=torch.int64), segment + 1]).int()
+    return PanopticMap(table[truth.ids.long()], category)
 
 
 def _polygon(label: str, box: tuple[int, int, int, int], deleted: int = 0) -> dict[str, object]:

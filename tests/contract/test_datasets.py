@@ -16,6 +16,7 @@ from maps import SHAPES
 
 from panscape import LabelSpace
 from panscape.datasets import (
+    Ade20k,
     Cityscapes,
     CocoPanoptic,
     IndiaDriving,
@@ -61,6 +62,11 @@ CITY_LAYOUT = (
 IDD_LAYOUT = (
     "ROOT/leftImg8bit/SPLIT/DRIVE/NAME_leftImg8bit.png (or .jpg) with ROOT/gtFine/SPLIT/DRIVE/"
     "NAME_gtFine_polygons.json, as unpacked"
+)
+ADE_LAYOUT = (
+    "ROOT/images/training/NAME.jpg with ROOT/annotations/training/NAME.png and, for objects, "
+    "ROOT/annotations_instance/training/NAME.png, as unpacked from ADEChallengeData2016.zip and "
+    "annotations_instance.tar, and validation likewise"
 )
 SIZES_DIFFER = (
     "{annotation}: expected labels of 5x7 pixels like {image}, got 48x72; "
@@ -152,6 +158,23 @@ CASES = [
             "nothing in the folders": "{images}: expected NAME_leftImg8bit, found nothing; expected " + IDD_LAYOUT,
             "another folder": "{root}/elsewhere/leftImg8bit/train: no such folder; expected " + IDD_LAYOUT,
         },
+    ),
+    *(
+        Case(
+            f"ade20k_{segments}",
+            lambda root, segments=segments: Ade20k(root, "train", segments),
+            lambda root, segments=segments: trees.ade20k(root, segments=segments),
+            {
+                "image missing": IMAGE_MISSING.replace("{images}", "{images}/training"),
+                "labels missing": LABELS_MISSING,
+                "all labels missing but one": MOST_LABELS_MISSING,
+                "sizes differ": SIZES_DIFFER,
+                "image turned": TURNED,
+                "nothing in the folders": "{images}/training: expected images, found nothing; expected " + ADE_LAYOUT,
+                "another folder": "{root}/elsewhere/images/training: no such folder; expected " + ADE_LAYOUT,
+            },
+        )
+        for segments in ("panoptic", "semantic")
     ),
     Case(
         "coco_panoptic",
@@ -345,5 +368,5 @@ def test_a_damaged_image_is_named(case, tmp_path):
 def test_every_damage_is_tried_on_every_dataset_that_reads_a_disk():
     # The categories of a JSON are read after the files were found, so its damages are those of the case above it.
     tried = {case.name: set(case.texts) for case in CASES if case.write and case.name != "coco_panoptic_own_categories"}
-    assert len(tried) == 10
+    assert len(tried) == 12
     assert tried == {name: set(DAMAGES) for name in tried}

@@ -21,6 +21,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.images import load_image
 from panscape.recipes import get_recipe, list_recipes
 from panscape.recipes.data_options import (
+    Ade20kData,
     AerialData,
     BsbData,
     CamVidData,
@@ -56,6 +57,7 @@ def both(write: Callable[..., Any], **options: Any) -> Callable[[Path], None]:
 
 # A small data set in the layout of the real one, for each kind of data.
 TREES: dict[type, Callable[[Path], Any]] = {
+    Ade20kData: both(trees.ade20k),
     AerialData: both(trees.category_masks, labels=LabelSpace.load("aerial")),
     BsbData: both(trees.bsb),
     CamVidData: both(trees.category_masks, labels=LabelSpace.load("camvid"), void=11),

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from panscape.datasets.ade20k import Ade20k as Ade20k
     from panscape.datasets.base import PanopticDataset as PanopticDataset
     from panscape.datasets.base import Sample as Sample
     from panscape.datasets.bsb_aerial import bsb as bsb
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from panscape.datasets.town import Town as Town
 
 _HOME = {
+    "Ade20k": "ade20k",
     "SemanticMaskDataset": "semantic_masks",
     "Cityscapes": "cityscapes",
     "CocoPanoptic": "coco_panoptic",

@@ -4,6 +4,7 @@ Only this package contains the numbering of segments and categories in files: CO
 number of void, and the ``source_id`` of categories. Dataset classes pass such numbers on; everything else uses maps.
 """
 
+from panscape.formats.ade20k import decode_ade20k as decode_ade20k
 from panscape.formats.cityscapes import decode_cityscapes as decode_cityscapes
 from panscape.formats.cityscapes import encode_cityscapes as encode_cityscapes
 from panscape.formats.coco import bundled_if_same as bundled_if_same

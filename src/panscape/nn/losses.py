@@ -119,6 +119,20 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamm
     return cast(Tensor, focal(logits, target, alpha=alpha, gamma=gamma, reduction="none"))
 
 
+def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Dice loss ``1 - (2 I + 1) / (P + M + 1)`` (Milletari et al., V-Net, 3DV 2016; with the smoothing of MaskFormer).
+
+    Args:
+        logits: float [N, P], over the P pixels of each mask; ``P`` is the sum of their probabilities.
+        mask: 0 or 1, float of the same shape; ``M`` is their sum, and ``I`` that of probabilities inside the mask.
+
+    Returns:
+        float [N].
+    """
+    prob = logits.sigmoid()
+    return 1 - (2 * (prob * mask).sum(dim=1) + 1) / (prob.sum(dim=1) + mask.sum(dim=1) + 1)
+
+
 def ltrb_iou_loss(prediction: Tensor, target: Tensor, kind: Literal["iou", "giou"]) -> Tensor:
     """IoU loss of boxes given by the distances from a common point to their sides (left, top, right, bottom).
 

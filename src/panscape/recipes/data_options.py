@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from panscape.datasets.ade20k import ADE20K_SPLITS, Ade20k, Segments, ade20k_images
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.bsb_aerial import BSB_SPLITS, bsb
 from panscape.datasets.cityscapes import CITYSCAPES_SPLITS, Cityscapes, cityscapes_images
@@ -79,6 +80,33 @@ class CocoPanopticData(DataOptions):
     def images(self, root: Path | None, split: str) -> list[ImageFile]:
         """See :func:`~panscape.datasets.coco_panoptic.coco_images`."""
         return coco_images(_require_root(root, "test2017 and annotations"), split)
+
+
+@dataclass(frozen=True)
+class Ade20kData(DataOptions):
+    """ADE20K with 150 categories, as unpacked.
+
+    ::
+
+        DATA/images/{training,validation}/NAME.jpg
+        DATA/annotations/{training,validation}/NAME.png
+        DATA/annotations_instance/{training,validation}/NAME.png
+    """
+
+    segments: Segments = "panoptic"
+    """Segments: "panoptic" for objects and stuff, or "semantic" for one of each category."""
+
+    def splits(self, root: Path | None) -> Splits:
+        """See :data:`~panscape.datasets.ade20k.ADE20K_SPLITS`."""
+        return ADE20K_SPLITS
+
+    def load(self, root: Path | None, split: str) -> PanopticDataset:
+        """See :class:`~panscape.datasets.ade20k.Ade20k`."""
+        return Ade20k(_require_root(root, "images, annotations and annotations_instance"), split, self.segments)
+
+    def images(self, root: Path | None, split: str) -> list[ImageFile]:
+        """See :func:`~panscape.datasets.ade20k.ade20k_images`."""
+        return ade20k_images(_require_root(root, "images"), split)
 
 
 @dataclass(frozen=True)

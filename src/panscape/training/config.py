@@ -110,9 +110,10 @@ class DataOptions(ABC):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Augmentation of training images, in this order: resize, crop, rotate, flip, copy-paste, color jitter, blur.
+    """Augmentation of training images.
 
-    Multi-scale training resizes the result of copy-paste.
+    The order is: crop of random size, resize, crop, rotate, flip, copy-paste, color jitter, blur. Multi-scale training
+    resizes the result of copy-paste.
     """
 
     crop: tuple[PositiveInt, PositiveInt] = (512, 512)
@@ -136,6 +137,10 @@ class Augmentation:
 
     longest_side: PositiveInt = 4096
     """Maximum length of the longer side in pixels, with shortest_sides."""
+
+    random_size_crop: UnitInterval = 0.0
+    """Probability of a crop of 384 to 600 pixels before the resize, of the image with a shorter side of 400, 500 or 600
+    pixels (DETR: 0.5)."""
 
     rotation: RotationPolicy = "none"
     """Random rotation: "none", "right_angles" (square crops only) or "any" (Panoptic SwiftNet, Table 2)."""
@@ -249,7 +254,10 @@ class Optimizer:
     """Weight decay of the weights of convolutions and linear layers."""
 
     norm_weight_decay: NonNegative = 0.0
-    """Weight decay of biases and of the weights of normalisation layers."""
+    """Weight decay of biases, normalisation layers and embeddings."""
+
+    decay_biases: bool = False
+    """Apply weight_decay to the biases of convolutions and linear layers, too (MaskFormer)."""
 
     backbone_lr_mult: NonNegative = 1.0
     """Learning-rate multiplier of the backbone."""
@@ -348,6 +356,11 @@ class Recipe:
             raise InvalidArgumentError(
                 f"expected augmentation.rare_crop 0 {with_kind}, which crops at sampled segments, got "
                 f"{augmentation.rare_crop}; set it to 0"
+            )
+        if augmentation.random_size_crop:
+            raise InvalidArgumentError(
+                f"expected augmentation.random_size_crop 0 {with_kind}, which crops at sampled segments, got "
+                f"{augmentation.random_size_crop}; set it to 0"
             )
         if augmentation.rotation == "any":
             raise InvalidArgumentError(

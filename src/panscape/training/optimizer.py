@@ -14,13 +14,14 @@ from panscape.models import PanopticModel
 from panscape.training.config import Optimizer
 
 _WARM_UP_STEPS = 10
+_POSITION_TABLES = ("relative_position_bias_table", "absolute_pos_embed", "pos_embed")  # names in vision transformers
 
 
 def create_optimizer(model: nn.Module, options: Optimizer) -> torch.optim.Optimizer:
     """Build the optimizer of a model.
 
-    Its parameter groups separate tensors of two and more dimensions (weights of convolutions and linear layers) from
-    biases and norms, which have their own weight decay; the backbone from the rest; and biases, including those of
+    Its parameter groups separate weights of convolutions and linear layers from biases, norms and embeddings (also
+    tables of positions), which have their own weight decay; the backbone from the rest; and biases, including those of
     norms, from weights if their learning rates differ. Each group has the ``"factor"`` of its learning rate, see
     :func:`set_learning_rate`. Frozen parameters are excluded, shared ones are included once.
 
@@ -48,21 +49,28 @@ def create_optimizer(model: nn.Module, options: Optimizer) -> torch.optim.Optimi
 def _parameter_groups(model: nn.Module, options: Optimizer) -> list[dict[str, Any]]:
     backbone = _backbone(model) if options.backbone_lr_mult != 1 else set()
     kinds: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        is_backbone = id(parameter) in backbone
-        factor = options.backbone_lr_mult if is_backbone else 1.0
-        if name.rpartition(".")[2] == "bias":
-            factor *= options.bias_lr_mult
-        kinds.setdefault((is_backbone, parameter.ndim < 2, factor), []).append(parameter)
+    seen: set[int] = set()
+    for module in model.modules():
+        own = dict(module.named_parameters(recurse=False))
+        has_weight = any(parameter.ndim > 1 for parameter in own.values())  # a flat parameter beside it is its bias
+        for name, parameter in own.items():
+            if not parameter.requires_grad or id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            is_backbone = id(parameter) in backbone
+            factor = options.backbone_lr_mult if is_backbone else 1.0
+            if name == "bias":
+                factor *= options.bias_lr_mult
+            is_embedding = isinstance(module, nn.Embedding) or name in _POSITION_TABLES
+            is_flat = parameter.ndim < 2 and not (has_weight and options.decay_biases)
+            kinds.setdefault((is_backbone, is_embedding or is_flat, factor), []).append(parameter)
     return [
         {
             "params": parameters,
-            "weight_decay": options.norm_weight_decay if is_flat else options.weight_decay,
+            "weight_decay": options.norm_weight_decay if is_other else options.weight_decay,
             "factor": factor,
         }
-        for (_, is_flat, factor), parameters in sorted(kinds.items(), key=lambda kind: kind[0])
+        for (_, is_other, factor), parameters in sorted(kinds.items(), key=lambda kind: kind[0])
     ]
 
 

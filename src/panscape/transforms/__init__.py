@@ -12,7 +12,7 @@ from panscape.transforms.checks import MEAN_COLOR, Color
 from panscape.transforms.color_jitter import ColorJitter, adjust_color
 from panscape.transforms.compose import Compose, Transform
 from panscape.transforms.copy_paste import CopyPaste
-from panscape.transforms.crop import CropTransform, RandomCrop, RareCategoryCrop, crop_around
+from panscape.transforms.crop import CropTransform, RandomCrop, RandomSizeCrop, RareCategoryCrop, crop_around
 from panscape.transforms.random_numbers import ScaleDistribution
 from panscape.transforms.resize import Resize, ResizeShortestEdge, ResizeTransform, ScaleJitter
 from panscape.transforms.rotate_flip import RandomFlip, Rotation, RotationPolicy
@@ -27,6 +27,7 @@ __all__ = [
     "GaussianBlur",
     "RandomCrop",
     "RandomFlip",
+    "RandomSizeCrop",
     "RareCategoryCrop",
     "Resize",
     "ResizeShortestEdge",

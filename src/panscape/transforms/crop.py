@@ -16,7 +16,7 @@ from panscape.geometry import Size
 from panscape.panoptic import PanopticMap
 from panscape.transforms.checks import MEAN_COLOR, Color, require_pair
 from panscape.transforms.random_numbers import integer, uniform
-from panscape.transforms.resize import nearest, resize
+from panscape.transforms.resize import nearest, resize, scaled
 
 _ATTEMPTS = 20
 
@@ -137,6 +137,46 @@ class RareCategoryCrop:
         return (top / height, left / width), (bottom / height, right / width)
 
 
+@dataclass(frozen=True)
+class RandomSizeCrop:
+    """Crop a window of random size at a uniformly random position of the resized image (DETR's augmentation).
+
+    With ``probability``, the image is resized so that its shorter side has one of ``sides``. Then height and width of
+    the window are drawn independently, up to those of the image. A resize usually follows.
+
+    Source: Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020, Appendix A.4, and the published
+    code of MaskFormer.
+
+    Attributes:
+        probability: probability of a crop, 0..1.
+        sides: lengths of the shorter side, in pixels.
+        smallest: minimum height and width of the window, in pixels.
+        largest: maximum height and width of the window, in pixels.
+    """
+
+    probability: UnitInterval = 0.5
+    sides: tuple[PositiveInt, ...] = (400, 500, 600)
+    smallest: PositiveInt = 384
+    largest: PositiveInt = 600
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.smallest > self.largest:
+            raise InvalidArgumentError(
+                f"expected smallest <= largest, got smallest {self.smallest} and largest {self.largest}"
+            )
+
+    def __call__(self, image: Tensor, truth: PanopticMap, generator: Generator) -> tuple[Tensor, PanopticMap]:
+        """Return the crop of image and ground truth, or both as they are."""
+        require_pair(image, truth)
+        if uniform(0, 1, generator) >= self.probability:
+            return image, truth
+        size = scaled(truth.size, self.sides[integer(len(self.sides), generator)] / min(truth.size))
+        low, high = (Size(*(min(side, limit) for side in size)) for limit in (self.smallest, self.largest))
+        window = Size(*(a + integer(b - a + 1, generator) for a, b in zip(low, high, strict=True)))
+        return _cut(image, truth, size, _draw_corner(window, size, generator), window, MEAN_COLOR)
+
+
 def crop_around(
     image: Tensor,
     truth: PanopticMap,
@@ -215,10 +255,10 @@ def _source_window(
     """Return rows and columns of the source of a window, half-open, and the part of the window inside the image."""
     source: list[tuple[int, int]] = []
     inside = []
-    for start, wanted, scaled, old in zip(corner, window, size, original, strict=True):
-        length = min(wanted, scaled)
-        low = min(round(start * old / scaled), old - 1)
-        high = round((start + length) * old / scaled)
+    for start, wanted, resized, old in zip(corner, window, size, original, strict=True):
+        length = min(wanted, resized)
+        low = min(round(start * old / resized), old - 1)
+        high = round((start + length) * old / resized)
         source.append((low, max(high, low + 1)))
         inside.append(length)
     return (source[0], source[1]), Size(*inside)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.nn.losses import (
+    dice_loss,
     global_normalizers,
     ltrb_iou_loss,
     ohem_cross_entropy,
@@ -187,3 +188,14 @@ def test_divisors_of_one_process_are_its_counts_and_at_least_one() -> None:
     found = global_normalizers(torch.tensor([0, 1, 70_000]))
     assert found.dtype == torch.float32
     assert found.tolist() == [1, 1, 70_000]
+
+
+def test_dice_loss_by_hand() -> None:
+    logits = torch.tensor([[0.0, 0.0, math.log(3), 0.0], [-90.0] * 4, [90.0] * 4], requires_grad=True)
+    mask = torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
+    loss = dice_loss(logits, mask)
+    torch.testing.assert_close(loss, torch.tensor([1 - (2 * 1.25 + 1) / (2.25 + 2 + 1), 0, 0]), atol=1e-6, rtol=0)
+    loss.sum().backward()
+    assert logits.grad is not None
+    assert logits.grad[0].sign().tolist() == [-1, 1, -1, 1]
+    assert bool(logits.grad.isfinite().all())

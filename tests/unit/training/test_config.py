@@ -107,6 +107,10 @@ CATEGORIES = Sampling(kind="categories")
             r'no augmentation\.shortest_sides with sampling\.kind "categories", got \(640,\); use sampling',
         ),
         (
+            {"sampling": CATEGORIES, "augmentation": Augmentation(random_size_crop=0.5)},
+            r'augmentation\.random_size_crop 0 with sampling\.kind "categories", which crops at',
+        ),
+        (
             {"sampling": CATEGORIES, "augmentation": Augmentation(rare_crop=0.5)},
             r'augmentation\.rare_crop 0 with sampling\.kind "categories", which crops at sampled segments, got 0\.5',
         ),

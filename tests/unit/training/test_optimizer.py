@@ -46,6 +46,40 @@ class TestOptimizer:
             (0.25, 0.0),
         ]
 
+    @pytest.mark.parametrize("decay_biases", [False, True])
+    def test_the_groups_of_maskformer(self, decay_biases):
+        # Its released code: embeddings, tables of positions and norms do not decay, biases of other layers do.
+        class Window(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.relative_position_bias_table = nn.Parameter(torch.zeros(9, 2))
+                self.qkv = nn.Linear(4, 12)
+
+        model = nn.ModuleDict(
+            {
+                "backbone": nn.ModuleList([Window(), nn.LayerNorm(4), nn.Conv2d(3, 4, 3)]),
+                "queries": nn.Embedding(5, 4),
+                "attention": nn.MultiheadAttention(4, 2),
+                "norm": nn.GroupNorm(2, 4),
+            }
+        )
+        model.backbone_parameters = model["backbone"].parameters
+        options = Optimizer("adamw", 1e-4, weight_decay=0.1, backbone_lr_mult=0.1, decay_biases=decay_biases)
+        optimizer = create_optimizer(model, options)
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        groups = {(g["lr"], g["weight_decay"]): {names[id(p)] for p in g["params"]} for g in optimizer.param_groups}
+        weights = {"attention.in_proj_weight", "attention.out_proj.weight"}
+        biases = {"attention.in_proj_bias", "attention.out_proj.bias"}
+        of_backbone = {"backbone.0.qkv.weight", "backbone.2.weight"}, {"backbone.0.qkv.bias", "backbone.2.bias"}
+        norms = {"norm.weight", "norm.bias"}
+        assert groups == {
+            (1e-4, 0.1): weights | (biases if decay_biases else set()),
+            (1e-4, 0.0): {"queries.weight"} | norms | (set() if decay_biases else biases),
+            (1e-5, 0.1): of_backbone[0] | (of_backbone[1] if decay_biases else set()),
+            (1e-5, 0.0): {"backbone.0.relative_position_bias_table", "backbone.1.weight", "backbone.1.bias"}
+            | (set() if decay_biases else of_backbone[1]),
+        }
+
     @pytest.mark.parametrize("name", ["adam", "adamw"])
     def test_a_step_by_hand(self, name):
         model = nn.Linear(1, 1)

@@ -19,6 +19,7 @@ from panscape.transforms import (
     GaussianBlur,
     RandomCrop,
     RandomFlip,
+    RandomSizeCrop,
     RareCategoryCrop,
     Resize,
     ResizeShortestEdge,
@@ -59,6 +60,7 @@ EVERY_GEOMETRY = [
     RandomCrop((64, 80), fill=VOID_COLOR),
     RandomCrop((150, 100), fill=VOID_COLOR),
     RareCategoryCrop((64, 80), (1, 1, 3, 1) * 4, probability=1, fill=VOID_COLOR),
+    RandomSizeCrop(1.0, (80, 120), 64, 150),
     RandomFlip(1.0),
     Rotation("right_angles"),
     Rotation("any", fill=VOID_COLOR),
@@ -203,6 +205,22 @@ def test_shortest_side_and_its_cap() -> None:
     assert sizes == {(512, 1024), (1024, 2048), (1536, 3072)}
     assert ResizeShortestEdge((800,), 1333).new_size(Size(480, 640), generator) == (800, 1067)
     assert ResizeShortestEdge((800,), 1333).new_size(Size(300, 900), generator) == (444, 1333)
+
+
+def test_crops_of_random_size() -> None:
+    truth, image, generator = generated_map(0, (60, 150)), a_photo(60, 150), seeded(0)
+    crop = RandomSizeCrop(0.5, sides=(40, 50), smallest=38, largest=60)  # resized to 40x100 or 50x125
+    sizes = [tuple(crop(image, truth, generator)[1].size) for _ in range(400)]
+    cropped = [size for size in sizes if size != (60, 150)]
+    assert 150 < len(cropped) < 250
+    heights, widths = ({size[axis] for size in cropped} for axis in (0, 1))
+    assert heights == set(range(38, 51))
+    assert widths == set(range(38, 61))
+    assert sum(size[0] <= 40 for size in cropped) / len(cropped) == pytest.approx((1 + 3 / 13) / 2, abs=0.1)
+    # Images that are narrower than the smallest crop are not padded.
+    assert RandomSizeCrop(1.0, (30,), 38, 60)(image, truth, generator)[1].size.height == 30
+    with pytest.raises(InvalidArgumentError, match="expected smallest <= largest, got smallest 61 and largest 60"):
+        RandomSizeCrop(1.0, (30,), 61, 60)
 
 
 def test_a_small_image_is_extended_with_void_and_the_fill() -> None:

@@ -15,6 +15,7 @@ from panscape.transforms import (
     GaussianBlur,
     RandomCrop,
     RandomFlip,
+    RandomSizeCrop,
     RareCategoryCrop,
     ResizeShortestEdge,
     Rotation,
@@ -79,6 +80,8 @@ def _appearance(options: Augmentation) -> Transform | None:
 
 def _resize_and_crop(options: Augmentation, rarity: tuple[float, ...] | None) -> list[Transform]:
     transforms: list[Transform] = []
+    if options.random_size_crop:
+        transforms.append(RandomSizeCrop(options.random_size_crop))
     if options.shortest_sides:
         transforms.append(ResizeShortestEdge(options.shortest_sides, options.longest_side))
     elif options.scale != (1.0, 1.0):

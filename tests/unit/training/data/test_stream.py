@@ -17,7 +17,10 @@ from panscape.datasets.base import Sample
 from panscape.datasets.load import categories_of
 from panscape.errors import BadSampleError, InvalidAnnotationError, InvalidArgumentError, UnreadableFileError
 from panscape.geometry import Size
+from panscape.training.config import Augmentation
+from panscape.training.data.augmentation import build_augmentation
 from panscape.training.data.stream import MultiScale, SampleStream
+from panscape.transforms import Compose, RandomCrop, RandomSizeCrop, ResizeShortestEdge
 
 
 class Targets(NamedTuple):
@@ -330,3 +333,10 @@ def test_crops_record_where_they_cut_segments_off_if_asked():
     touches = maps[1].boxes()[:, [0, 1]] == 0
     assert maps[1].cut_off.any()
     assert not (maps[1].cut_off[:, :2] & ~touches).any()
+
+
+def test_the_augmentation_of_detr_crops_before_it_resizes() -> None:
+    sides = tuple(range(480, 801, 32))
+    options = Augmentation(random_size_crop=0.5, shortest_sides=sides, longest_side=1333, crop=(96, 128), flip=0)
+    steps = RandomSizeCrop(0.5, (400, 500, 600), 384, 600), ResizeShortestEdge(sides, 1333), RandomCrop((96, 128))
+    assert build_augmentation(options, SHAPES).augment == Compose(steps)
