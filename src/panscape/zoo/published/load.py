@@ -22,6 +22,7 @@ from panscape.models.panoptic_fpn import PanopticFPN
 from panscape.models.seamless import Seamless
 from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.nn.backbones import ResNetFeatures
+from panscape.nn.upernet import UPerNet
 from panscape.nn.yolov3 import YoloV3
 from panscape.zoo.published.backbones import (
     backbone_state,
@@ -48,11 +49,12 @@ from panscape.zoo.published.seamless import (
     use_seamseg_normalization,
 )
 from panscape.zoo.published.swiftnet import swiftnet_key
+from panscape.zoo.published.upernet import fill_upernet
 from panscape.zoo.transfer import load_strict, unique_state_dict, warn_of_normalization
 
 _logger = logging.getLogger(__name__)
 
-ModelT = TypeVar("ModelT", bound=PanopticModel | YoloV3)
+ModelT = TypeVar("ModelT", bound=PanopticModel | UPerNet | YoloV3)
 
 _COUNTER = ".num_batches_tracked"
 
@@ -78,8 +80,11 @@ def load_published(model: ModelT, path: str | os.PathLike[str]) -> ModelT:
             ``create_model("panoptic_deeplab_r50", "cityscapes", compat="standalone")`` for the older repository's,
             ``create_model("seamless_r50", "vistas_v1.2")`` for seamseg's of Seamless Scene Segmentation, and
             ``create_model("panoptic_fpn_r50", "coco_panoptic")`` or ``panoptic_fpn_r101`` for detectron2's of Panoptic
-            FPN. ``YoloV3(80)`` of :mod:`panscape.nn.yolov3` for Darknet's of the detector alone. For the weights of a
-            backbone alone, any model on such a backbone; heads and decoders stay unchanged.
+            FPN, and ``maskformer_r50``, ``maskformer_swin_t`` and so on for those of MaskFormer in the layout of
+            detectron2, mmdetection or transformers. ``YoloV3(80)`` of :mod:`panscape.nn.yolov3` for Darknet's of the
+            detector alone, and :class:`~panscape.nn.upernet.UPerNet` for UPerNet on a Swin Transformer, by its authors,
+            mmsegmentation or transformers. For the weights of a backbone alone, any model on such a backbone; heads and
+            decoders stay unchanged.
             Input normalisation, norms of dense detections and strides in the ResNet of Panoptic FPN are set to those
             of the weights, and saved with the model. The model stays unchanged if loading fails.
         path: a ``.pth`` file, seamseg's ``.tar``, or detectron2's ``.pkl``; only tensors or arrays and plain containers
@@ -96,7 +101,9 @@ def load_published(model: ModelT, path: str | os.PathLike[str]) -> ModelT:
         InvalidArgumentError: no published layout is known for this model.
     """
     path = to_path(path)
-    if is_darknet_file(path):
+    if isinstance(model, UPerNet):
+        fill_upernet(model, read_checkpoint(path), path)
+    elif is_darknet_file(path):
         fill_from_darknet(model, path)
     elif isinstance(model, YoloV3):
         raise InvalidArgumentError(
@@ -146,7 +153,7 @@ def _load(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None
         raise InvalidArgumentError(
             f"no published checkpoint layout is known for {type(model).__name__} on this backbone or with these parts; "
             "published weights exist for swiftnet_r18, dense_detections_r50, seamless_r50, panoptic_fpn_r50, "
-            "panoptic_fpn_r101, maskformer_r50 and its larger variants, panoptic_deeplab_r52, and "
+            "panoptic_fpn_r101, maskformer_r50 and others of MaskFormer, panoptic_deeplab_r52, and "
             'panoptic_deeplab_r50 and panoptic_deeplab_mobilenetv2 with compat="standalone"'
         )
 
