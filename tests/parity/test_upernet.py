@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 import torch
-from released_regions import drawn, released_shapes, require_equal
+from released_regions import MIXED, drawn, released_shapes, require_equal
 from torch import Tensor
 from torch.nn import functional as F
 
 from panscape import load_published
 from panscape.errors import CheckpointMismatchError
+from panscape.models.upernet import upernet
 from panscape.nn.backbones import create_backbone
+from panscape.nn.pixel_decoder import PixelFeatures
 from panscape.nn.swin import Swin
 from panscape.nn.upernet import UPerNet
 from panscape.zoo.published.upernet import from_upernet, upernet_key
@@ -207,3 +209,20 @@ def test_a_network_of_transformers_computes_the_same(tmp_path: Path) -> None:
         expected = theirs(pixel_values=images).logits
         ours = F.interpolate(model(images).semantic, SIZE, mode="bilinear", align_corners=False)
     require_equal(ours, expected)
+
+
+def test_the_panoptic_network_is_maskformer_on_its_decoder() -> None:
+    options: dict[str, Any] = {"width": 16, "num_heads": 4, "hidden_width": 8, "decoder_layers": 2, "num_queries": 5}
+    backbone: Any = Swin(16, (1, 1, 2, 1), (1, 2, 4, 8), 4, name="small", drop_path=0.0)
+    model: Any = upernet(MIXED, backbone=backbone, decoder_width=24, **options).eval()
+    images = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        outputs = model(images)
+        features = model.backbone(model.preprocess(images))
+        fine, memory = model.pixel_decoder(features)
+        assert torch.equal(memory, features[3])
+        category, expected = model.query_decoder(PixelFeatures(fine, memory), all_layers=False)
+    assert tuple(model.query_decoder.mask_features.weight.shape) == (16, 24, 1, 1)
+    assert tuple(outputs.mask_logits.shape) == (1, 5, 24, 40)
+    assert torch.equal(outputs.category_logits, category[0])
+    assert torch.equal(outputs.mask_logits, expected[0])

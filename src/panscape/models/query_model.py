@@ -109,7 +109,7 @@ class QueryModel(PanopticModel):
 
     def loss(self, outputs: QueryOutputs, targets: Any) -> dict[str, Tensor]:
         """See ``loss`` of the representation."""
-        return cast(dict[str, Tensor], self.representation.loss(outputs, targets))
+        return cast(dict[str, Tensor], self.representation.loss(outputs, targets, self.labels))
 
     def decode(self, outputs: QueryOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
         """See ``decode`` of the representation."""
