@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError, UnknownNameError
 from panscape.nn.darknet import TIMM_SLOPE, Darknet
+from panscape.nn.swin import Swin
 
 STRIDES = (4, 8, 16, 32)
 _STRIDES_TO_16 = (4, 8, 16, 16)
@@ -242,6 +243,19 @@ _DARKNET: Mapping[str, Mapping[str, Any]] = {
     "darknet_xs": {"channels": (16, 32, 48, 64, 96), "depths": (1, 1, 2, 2, 1)},
 }
 
+_LARGE = {"width": 192, "depths": (2, 2, 18, 2), "num_heads": (6, 12, 24, 48)}
+_BASE = {"width": 128, "depths": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32)}
+SWIN_TRANSFORMERS: Mapping[str, Mapping[str, Any]] = {  # by timm's names without their tags, such as ".ms_in22k"
+    "swin_tiny_patch4_window7_224": {"width": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24), "window": 7},
+    "swin_small_patch4_window7_224": {"width": 96, "depths": (2, 2, 18, 2), "num_heads": (3, 6, 12, 24), "window": 7},
+    "swin_base_patch4_window7_224": {**_BASE, "window": 7},
+    "swin_base_patch4_window12_384": {**_BASE, "window": 12},
+    "swin_large_patch4_window7_224": {**_LARGE, "window": 7},
+    "swin_large_patch4_window12_384": {**_LARGE, "window": 12},
+    # Ours, for training from scratch.
+    "swin_xs": {"width": 24, "depths": (1, 2, 2, 1), "num_heads": (1, 2, 4, 8), "window": 4, "drop_path": 0.0},
+}
+
 # ResNets with a stem of three 3x3 convolutions of 64, 64 and 128 channels in place of one of 7x7, as in DeepLab. Each
 # maps to timm's network without that stem, and to timm's network with the stem and weights (Gluon's, not detectron2's
 # R-52.pkl).
@@ -294,6 +308,8 @@ def create_backbone(
         return cast(Backbone, ResidualBackbone(*_RESIDUAL[name], after_relu=after_relu, strides=strides))
     if name in _DARKNET and output_stride == 32:
         backbone: nn.Module = Darknet(**_DARKNET[name], name=name, negative_slope=negative_slope or TIMM_SLOPE)
+    elif name.partition(".")[0] in SWIN_TRANSFORMERS and output_stride == 32:
+        backbone = Swin(**SWIN_TRANSFORMERS[name.partition(".")[0]], name=name)
     else:
         backbone = _from_timm(name, after_relu, output_stride, strides, negative_slope)
     if pretrained:
@@ -313,7 +329,9 @@ def _from_timm(
     options: dict[str, Any] = {"stem_type": "deep", "stem_width": 64} if name in _DEEP_STEM else {}
     asked, (name, weights_name) = name, _DEEP_STEM.get(name, (name, name))
     if not timm.is_model(name):
-        raise UnknownNameError("backbone", name, [*_RESIDUAL, *_DARKNET, *_DEEP_STEM, *timm.list_models()])
+        raise UnknownNameError(
+            "backbone", name, [*_RESIDUAL, *_DARKNET, *SWIN_TRANSFORMERS, *_DEEP_STEM, *timm.list_models()]
+        )
     if output_stride != 32:
         entry: Any = timm.model_entrypoint(name)
         if entry.__module__ != "timm.models.resnet":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from panscape.errors import CheckpointMismatchError, InvalidArgumentError
 from panscape.hub import hub_address, hub_file
 from panscape.nn.backbones import ResNetFeatures, TimmFeatures
 from panscape.nn.darknet import TIMM_SLOPE, Darknet
+from panscape.nn.swin import Swin
 from panscape.weights_file import read_tensors
 
 _COUNTER = ".num_batches_tracked"
@@ -124,7 +126,7 @@ def fill_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: Path) 
         InvalidArgumentError: the backbone is not one of timm's, or has activations for the weights of others.
         CheckpointMismatchError: names or shapes differ; all differences are listed.
     """
-    if not isinstance(backbone, (ResNetFeatures, TimmFeatures, Darknet)):
+    if not isinstance(backbone, (ResNetFeatures, TimmFeatures, Darknet, Swin)):
         raise InvalidArgumentError(
             f"expected a timm backbone for the weights in {path}, got a {type(backbone).__name__}, for which there are "
             "no published weights; use a timm backbone"
@@ -138,6 +140,10 @@ def fill_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: Path) 
     if isinstance(backbone, (ResNetFeatures, Darknet)):
         source, needed = _without_classifier(found, ("fc", "head.fc")), backbone.state_dict(keep_vars=True)
         _require_same(needed, source, path, backbone.name)
+    elif isinstance(backbone, Swin):
+        source, needed = _swin(found), backbone.state_dict(keep_vars=True)
+        needed = {name: tensor for name, tensor in needed.items() if not name.startswith("norms.")}
+        _require_same(needed, source, path, backbone.name)
     else:
         source, needed = _by_timm(backbone, found, path), backbone.net.state_dict(keep_vars=True)
     with torch.no_grad():
@@ -145,6 +151,17 @@ def fill_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: Path) 
             if name in source:
                 tensor.copy_(source[name])
     _grow_again(backbone)
+
+
+def _swin(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a Swin Transformer by timm's names; its authors number the merging of patches from 0."""
+    shift = int("layers.0.downsample.reduction.weight" in found)
+    constants = (".relative_position_index", ".attn_mask")
+    return {
+        re.sub(r"(?<=^layers\.)\d+(?=\.downsample)", lambda m: str(int(m[0]) + shift), name): tensor
+        for name, tensor in _without_classifier(found, ("norm", "head.fc", "head")).items()
+        if not name.endswith(constants)
+    }
 
 
 def _by_timm(backbone: TimmFeatures, found: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:

@@ -143,7 +143,7 @@ class PyramidPooling(nn.Module):
         pooled = []
         for bins, branch in zip(BINS, self.branches, strict=True):
             conv, norm, relu = cast(nn.Sequential, branch)
-            pooled.append(relu(_normalized(conv(F.adaptive_avg_pool2d(x, bins)), norm)))
+            pooled.append(relu(normalized(conv(F.adaptive_avg_pool2d(x, bins)), norm)))
         return Pyramid(x, pooled)
 
     def classify(self, pyramid: Pyramid) -> Tensor:
@@ -151,7 +151,7 @@ class PyramidPooling(nn.Module):
         return cast(Tensor, self.classifier(self.dropout(torch.relu(self.norm(self.conv(pyramid))))))
 
 
-def _normalized(x: Tensor, norm: nn.Module) -> Tensor:
+def normalized(x: Tensor, norm: nn.Module) -> Tensor:
     """Apply a norm; in training, BatchNorm uses its running statistics where a channel has a single value."""
     if type(norm) is nn.BatchNorm2d and norm.training and x.numel() == x.shape[1]:
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from panscape.errors import CheckpointMismatchError, UnreadableFileError, listed
 from panscape.models import PanopticModel
@@ -16,7 +16,7 @@ from panscape.models import PanopticModel
 _logger = logging.getLogger(__name__)
 
 
-def unique_state_dict(model: PanopticModel) -> dict[str, Tensor]:
+def unique_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """Return the state of a model by name, each tensor once: tensors shared by pyramid levels have the first's name."""
     seen: set[int] = set()
     state = {}
@@ -39,7 +39,7 @@ def unique_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_strict(
-    model: PanopticModel,
+    model: nn.Module,
     found: Mapping[str, Tensor],
     path: str | Path,
     *,

@@ -31,7 +31,7 @@ _DARKNET_STEM = "stem.conv1.conv.weight"
 
 def is_backbone(found: Mapping[str, Tensor]) -> bool:
     """Return whether a checkpoint has the names of a ResNet alone, or of another classification network in timm."""
-    stems = ("conv1.weight", "conv1.0.weight", "conv_stem.weight", _DARKNET_STEM)
+    stems = ("conv1.weight", "conv1.0.weight", "conv_stem.weight", "patch_embed.proj.weight", _DARKNET_STEM)
     return _is_detectron2(found) or any(stem in found for stem in stems)
 
 

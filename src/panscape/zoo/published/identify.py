@@ -11,10 +11,12 @@ from torch import Tensor
 
 from panscape.errors import UnreadableFileError
 from panscape.zoo.published.backbones import is_backbone
+from panscape.zoo.published.maskformer import CATEGORY_LAYERS, maskformer_of
 
 _NEEDED = (
     "published checkpoints are those of Panoptic SwiftNet, dense detections, Panoptic-DeepLab (detectron2 and the "
-    "older repository), Seamless Scene Segmentation and Panoptic FPN (detectron2)"
+    "older repository), Seamless Scene Segmentation, Panoptic FPN (detectron2) and MaskFormer (detectron2, "
+    "mmdetection, transformers)"
 )
 # Layers with an output for each thing, in networks where the number of things affects shapes.
 _THINGS = (
@@ -54,13 +56,15 @@ def identify(found: Mapping[str, Tensor], path: Path) -> PublishedNetwork:
         ("sem_head.conv_sem.weight", _seamless),
         ("sem_seg_head.predictor.weight", _detectron2),
         ("decoder.semantic_head.classifier.semantic.1.weight", _standalone),
+        *((name, _maskformer) for name in CATEGORY_LAYERS),
     ):
         if prefix in found:
             model, options = kind(found, path)
             num_channels = int(found[prefix].shape[0])
             # The semantic head of Panoptic FPN does not tell things apart.
             merged = (num_things_of(found) or 1) - 1 if kind is _detectron2 and _is_panoptic_fpn(found) else 0
-            return PublishedNetwork(model, options, num_channels + merged)
+            is_other = kind is _maskformer  # its last channel is "no object"
+            return PublishedNetwork(model, options, num_channels + merged - is_other)
     if is_backbone(found):
         raise UnreadableFileError(
             path,
@@ -117,6 +121,13 @@ def _panoptic_fpn(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[st
     if depth not in names or "roi_heads.box_predictor.cls_score.weight" not in found:
         raise UnreadableFileError(path, f"Panoptic FPN on a backbone or with heads that are not known here; {_NEEDED}")
     return names[depth], {"compat": "detectron2"}
+
+
+def _maskformer(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
+    network = maskformer_of(found)
+    if network is None:
+        raise UnreadableFileError(path, f"MaskFormer on a backbone that is not known here; {_NEEDED}")
+    return network
 
 
 def _standalone(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:

@@ -16,11 +16,13 @@ from panscape.input_files import to_path
 from panscape.labels import Category, LabelSpace
 from panscape.models import PanopticModel, create_model
 from panscape.models.dense_detections import DenseDetections
+from panscape.models.maskformer import MaskFormer
 from panscape.models.panoptic_deeplab import PanopticDeepLab
 from panscape.models.panoptic_fpn import PanopticFPN
 from panscape.models.seamless import Seamless
 from panscape.models.swiftnet import PanopticSwiftNet
 from panscape.nn.backbones import ResNetFeatures
+from panscape.nn.upernet import UPerNet
 from panscape.nn.yolov3 import YoloV3
 from panscape.zoo.published.backbones import (
     backbone_state,
@@ -32,6 +34,7 @@ from panscape.zoo.published.darknet import darknet_state, fill_from_darknet, is_
 from panscape.zoo.published.dense_detections import dense_detections_key, use_released_normalization
 from panscape.zoo.published.detectron2 import without_pixel_statistics
 from panscape.zoo.published.identify import PublishedNetwork, identify, num_things_of
+from panscape.zoo.published.maskformer import MASKFORMERS, from_maskformer, has_maskformer_layout, maskformer_key
 from panscape.zoo.published.panoptic_deeplab import (
     has_published_layout,
     mismatch_hint,
@@ -46,21 +49,22 @@ from panscape.zoo.published.seamless import (
     use_seamseg_normalization,
 )
 from panscape.zoo.published.swiftnet import swiftnet_key
+from panscape.zoo.published.upernet import fill_upernet
 from panscape.zoo.transfer import load_strict, unique_state_dict, warn_of_normalization
 
 _logger = logging.getLogger(__name__)
 
-ModelT = TypeVar("ModelT", bound=PanopticModel | YoloV3)
+ModelT = TypeVar("ModelT", bound=PanopticModel | UPerNet | YoloV3)
 
 _COUNTER = ".num_batches_tracked"
 
 # The datasets that networks were published for, by number of categories, and the maximum side in inference.
 _PUBLISHED_FOR = {19: ("cityscapes", 2048), 133: ("coco_panoptic", 640), 65: ("vistas_v1.2", 2048)}
 
-# Networks with another size in inference. Panoptic FPN upsamples the images of COCO, of 480 pixels mostly, to 800.
+# Networks with another size in inference. Some upsample the images of COCO, of 480 pixels mostly, to 800.
+_UPSAMPLED = ("panoptic_fpn_r50", "panoptic_fpn_r101", *(f"maskformer_{name}" for name in MASKFORMERS.values()))
 _OTHER_SIZES: Mapping[str, Mapping[str, Any]] = {
-    "panoptic_fpn_r50": {"longest_side": 1333, "test_scale": 1.667},
-    "panoptic_fpn_r101": {"longest_side": 1333, "test_scale": 1.667},
+    **{name: {"longest_side": 1333, "test_scale": 1.667} for name in _UPSAMPLED},
     "seamless_r50": {"longest_side": 2304},
 }
 
@@ -76,8 +80,11 @@ def load_published(model: ModelT, path: str | os.PathLike[str]) -> ModelT:
             ``create_model("panoptic_deeplab_r50", "cityscapes", compat="standalone")`` for the older repository's,
             ``create_model("seamless_r50", "vistas_v1.2")`` for seamseg's of Seamless Scene Segmentation, and
             ``create_model("panoptic_fpn_r50", "coco_panoptic")`` or ``panoptic_fpn_r101`` for detectron2's of Panoptic
-            FPN. ``YoloV3(80)`` of :mod:`panscape.nn.yolov3` for Darknet's of the detector alone. For the weights of a
-            backbone alone, any model on such a backbone; heads and decoders stay unchanged.
+            FPN, and ``maskformer_r50``, ``maskformer_swin_t`` and so on for those of MaskFormer in the layout of
+            detectron2, mmdetection or transformers. ``YoloV3(80)`` of :mod:`panscape.nn.yolov3` for Darknet's of the
+            detector alone, and :class:`~panscape.nn.upernet.UPerNet` for UPerNet on a Swin Transformer, by its authors,
+            mmsegmentation or transformers. For the weights of a backbone alone, any model on such a backbone; heads and
+            decoders stay unchanged.
             Input normalisation, norms of dense detections and strides in the ResNet of Panoptic FPN are set to those
             of the weights, and saved with the model. The model stays unchanged if loading fails.
         path: a ``.pth`` file, seamseg's ``.tar``, or detectron2's ``.pkl``; only tensors or arrays and plain containers
@@ -94,7 +101,9 @@ def load_published(model: ModelT, path: str | os.PathLike[str]) -> ModelT:
         InvalidArgumentError: no published layout is known for this model.
     """
     path = to_path(path)
-    if is_darknet_file(path):
+    if isinstance(model, UPerNet):
+        fill_upernet(model, read_checkpoint(path), path)
+    elif is_darknet_file(path):
         fill_from_darknet(model, path)
     elif isinstance(model, YoloV3):
         raise InvalidArgumentError(
@@ -134,11 +143,17 @@ def _load(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None
         found = _with_counters(from_detectron2(found, model, path), model, key)
         load_strict(model, found, path, remedy=remedy, rename=key)
         use_detectron2_resnet(model)
+    elif isinstance(model, MaskFormer) and has_maskformer_layout(model):
+        remedy = "build the model with the backbone, label space, encoder_layers and num_queries of the checkpoint"
+        key = maskformer_key(model, found)
+        load_strict(
+            model, _with_counters(from_maskformer(found, model, path), model, key), path, remedy=remedy, rename=key
+        )
     else:
         raise InvalidArgumentError(
             f"no published checkpoint layout is known for {type(model).__name__} on this backbone or with these parts; "
             "published weights exist for swiftnet_r18, dense_detections_r50, seamless_r50, panoptic_fpn_r50, "
-            "panoptic_fpn_r101, panoptic_deeplab_r52, and "
+            "panoptic_fpn_r101, maskformer_r50 and others of MaskFormer, panoptic_deeplab_r52, and "
             'panoptic_deeplab_r50 and panoptic_deeplab_mobilenetv2 with compat="standalone"'
         )
 

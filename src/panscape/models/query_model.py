@@ -1,0 +1,137 @@
+"""The base of networks that classify masks: a backbone, a pixel decoder and a decoder of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from panscape.constraints import BelowOne, PositiveInt, check_fields
+from panscape.errors import InvalidArgumentError
+from panscape.geometry import ImageGeometry, padded_size
+from panscape.labels import LabelSpace
+from panscape.models.base import PanopticModel
+from panscape.models.variants import Model, ModelConfig
+from panscape.nn.backbones import Backbone
+from panscape.nn.pixel_decoder import PixelDecoder
+from panscape.nn.query_decoder import QueryDecoder
+from panscape.panoptic import PanopticMap
+from panscape.representations.queries.types import QueryOutputs
+
+STRIDE = 32  # of the coarsest features of the backbone
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryModelConfig(ModelConfig[Model]):
+    """Options of every network that classifies masks; the widths and numbers are MaskFormer's.
+
+    Attributes:
+        width: Channels of queries, mask features and pixel decoder.
+        num_queries: Number of queries, the maximum number of segments.
+        decoder_layers: Layers of the transformer decoder.
+        hidden_width: Channels of the hidden layers of transformers.
+        num_heads: Heads of attention.
+        dropout: Dropout probability of transformers.
+        representation: Targets, losses and post-processing; None for the published values.
+
+    Raises:
+        InvalidArgumentError: a value is out of range, or the width is not a multiple of 4 and of the heads.
+    """
+
+    width: PositiveInt = 256
+    num_queries: PositiveInt = 100
+    decoder_layers: PositiveInt = 6
+    hidden_width: PositiveInt = 2048
+    num_heads: PositiveInt = 8
+    dropout: BelowOne = 0.1
+    representation: Any = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.width % 4 or self.width % self.num_heads:
+            raise InvalidArgumentError(
+                f"expected a width that is a multiple of 4 and of num_heads={self.num_heads}, got {self.width}; "
+                "change one of them"
+            )
+
+
+class QueryModel(PanopticModel):
+    """A network that classifies masks.
+
+    Args:
+        labels: the label space.
+        backbone: features at strides 4 to 32.
+        pixel_decoder: maps them to features for masks and queries.
+        config: all other options.
+        mask_kernel: side of the kernel of the convolution from fine features to mask features.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSpace,
+        backbone: Backbone,
+        pixel_decoder: PixelDecoder,
+        config: QueryModelConfig[Any],
+        *,
+        mask_kernel: int = 3,
+    ) -> None:
+        super().__init__(labels, STRIDE, config.longest_side, config.test_scale)
+        self.representation = config.representation
+        self.backbone = cast(nn.Module, backbone)
+        self.pixel_decoder = cast(nn.Module, pixel_decoder)
+        self.query_decoder = QueryDecoder(
+            len(labels),
+            pixel_decoder.memory_width,
+            pixel_decoder.width,
+            config.width,
+            num_queries=config.num_queries,
+            num_layers=config.decoder_layers,
+            hidden=config.hidden_width,
+            dropout=config.dropout,
+            num_heads=config.num_heads,
+            mask_kernel=mask_kernel,
+        )
+
+    def forward(self, images: Tensor) -> QueryOutputs:
+        """Map images, float [B, 3, H, W] in 0..1, to outputs at stride 4 of the padded size.
+
+        The auxiliary outputs are those of the earlier decoder layers in training, and empty otherwise (decision 0018).
+        """
+        features = self.pixel_decoder(self.backbone(self.preprocess(images)))
+        category, masks = self.query_decoder(features, all_layers=self.training)
+        return QueryOutputs(category[-1], masks[-1], category[:-1], masks[:-1])
+
+    def encode(self, truth: PanopticMap) -> Any:
+        """See ``encode`` of the representation."""
+        return self.representation.encode(truth, self.labels, padded_size(truth.size, self.stride))
+
+    def loss(self, outputs: QueryOutputs, targets: Any) -> dict[str, Tensor]:
+        """See ``loss`` of the representation."""
+        return cast(dict[str, Tensor], self.representation.loss(outputs, targets, self.labels))
+
+    def decode(self, outputs: QueryOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
+        """See ``decode`` of the representation."""
+        return cast(
+            list[PanopticMap],
+            self.representation.decode(outputs, [ImageGeometry.of(size) for size in sizes], self.labels),
+        )
+
+    def decode_semantic(self, outputs: QueryOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
+        """See :meth:`PanopticModel.decode_semantic`."""
+        return cast(list[Tensor], self.representation.decode_semantic(outputs, geometries))
+
+    def visualize(self, outputs: QueryOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
+        """See :meth:`PanopticModel.visualize`."""
+        outputs = QueryOutputs(*(part.detach().cpu() for part in outputs))
+        return cast(dict[str, Tensor], self.representation.visualize(outputs, size, self.labels))
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The backbone, without the decoders."""
+        return ("backbone",)
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Return the parameters of the backbone, for a separate learning rate."""
+        return self.backbone.parameters()
