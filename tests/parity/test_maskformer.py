@@ -309,7 +309,7 @@ def test_outputs_are_those_of_the_described_network(kind: str, layout: str, tmp_
     with torch.inference_mode():
         theirs = Detectron2(state).outputs(images)
         ours = model(images)
-        assert len(ours.auxiliary_mask_logits) == 0
+        assert ours.auxiliary_mask_logits is None
         require_equal(ours.category_logits[0], theirs[-1][0])
         require_equal(ours.mask_logits[0], theirs[-1][1])
         outputs = model.train()(images)

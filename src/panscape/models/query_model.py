@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -18,7 +18,13 @@ from panscape.nn.backbones import Backbone
 from panscape.nn.pixel_decoder import PixelDecoder
 from panscape.nn.query_decoder import QueryDecoder
 from panscape.panoptic import PanopticMap
-from panscape.representations.queries.types import QueryOutputs
+from panscape.representations.queries import (
+    QUERY_ORACLES,
+    QueryDecoding,
+    QueryOutputs,
+    QueryRepresentation,
+    QueryTargets,
+)
 
 STRIDE = 32  # of the coarsest features of the backbone
 
@@ -46,7 +52,7 @@ class QueryModelConfig(ModelConfig[Model]):
     hidden_width: PositiveInt = 2048
     num_heads: PositiveInt = 8
     dropout: BelowOne = 0.1
-    representation: Any = None
+    representation: QueryRepresentation | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -78,7 +84,7 @@ class QueryModel(PanopticModel):
         mask_kernel: int = 3,
     ) -> None:
         super().__init__(labels, STRIDE, config.longest_side, config.test_scale)
-        self.representation = config.representation
+        self.representation = config.representation or QueryRepresentation()
         self.backbone = cast(nn.Module, backbone)
         self.pixel_decoder = cast(nn.Module, pixel_decoder)
         self.query_decoder = QueryDecoder(
@@ -97,35 +103,62 @@ class QueryModel(PanopticModel):
     def forward(self, images: Tensor) -> QueryOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs at stride 4 of the padded size.
 
-        The auxiliary outputs are those of the earlier decoder layers in training, and empty otherwise (decision 0018).
+        Outputs of the earlier decoder layers are there in training only (decision 0018).
         """
         features = self.pixel_decoder(self.backbone(self.preprocess(images)))
         category, masks = self.query_decoder(features, all_layers=self.training)
-        return QueryOutputs(category[-1], masks[-1], category[:-1], masks[:-1])
+        outputs = QueryOutputs(category[-1], masks[-1])
+        if not self.training:
+            return outputs
+        return outputs._replace(auxiliary_category_logits=category[:-1], auxiliary_mask_logits=masks[:-1])
 
-    def encode(self, truth: PanopticMap) -> Any:
-        """See ``encode`` of the representation."""
+    def encode(self, truth: PanopticMap) -> QueryTargets:
+        """See :meth:`QueryRepresentation.encode`."""
         return self.representation.encode(truth, self.labels, padded_size(truth.size, self.stride))
 
-    def loss(self, outputs: QueryOutputs, targets: Any) -> dict[str, Tensor]:
-        """See ``loss`` of the representation."""
-        return cast(dict[str, Tensor], self.representation.loss(outputs, targets, self.labels))
+    def loss(self, outputs: QueryOutputs, targets: QueryTargets) -> dict[str, Tensor]:
+        """See :meth:`QueryRepresentation.loss`."""
+        return self.representation.loss(outputs, targets, self.labels)
 
     def decode(self, outputs: QueryOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
-        """See ``decode`` of the representation."""
-        return cast(
-            list[PanopticMap],
-            self.representation.decode(outputs, [ImageGeometry.of(size) for size in sizes], self.labels),
-        )
+        """See :meth:`QueryRepresentation.decode`."""
+        return self.representation.decode(outputs, [ImageGeometry.of(size) for size in sizes], self.labels)
+
+    def postprocess(
+        self, outputs: QueryOutputs, geometries: Sequence[ImageGeometry], *, scored: bool = False
+    ) -> list[PanopticMap]:
+        """See :meth:`PanopticModel.postprocess`; masks are resized before they are merged, as published."""
+        return self.representation.decode(outputs, geometries, self.labels)
 
     def decode_semantic(self, outputs: QueryOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
         """See :meth:`PanopticModel.decode_semantic`."""
-        return cast(list[Tensor], self.representation.decode_semantic(outputs, geometries))
+        return self.representation.decode_semantic(outputs, geometries)
 
     def visualize(self, outputs: QueryOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
-        """See :meth:`PanopticModel.visualize`."""
-        outputs = QueryOutputs(*(part.detach().cpu() for part in outputs))
-        return cast(dict[str, Tensor], self.representation.visualize(outputs, size, self.labels))
+        """See :meth:`QueryRepresentation.visualize`."""
+        outputs = QueryOutputs(*(part.detach().cpu() for part in outputs.tensors))
+        return self.representation.visualize(outputs, size, self.labels)
+
+    @property
+    def decoding(self) -> QueryDecoding:
+        """See :attr:`PanopticModel.decoding`."""
+        return self.representation.decoding
+
+    def replace_decoding(self, decoding: Any) -> None:
+        """See :meth:`PanopticModel.replace_decoding`."""
+        super().replace_decoding(decoding)
+        self.representation = replace(self.representation, decoding=decoding)
+        self.respecify(representation=self.representation)
+
+    @property
+    def oracles(self) -> tuple[str, ...]:
+        """The categories and the masks of queries."""
+        return QUERY_ORACLES
+
+    def decode_with_truth(self, outputs: QueryOutputs, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
+        """See :meth:`PanopticModel.decode_with_truth`, and that of the representation."""
+        self.require_oracles(parts)
+        return self.representation.decode_with_truth(outputs, truth, parts, self.labels)
 
     @property
     def backbones(self) -> tuple[str, ...]:

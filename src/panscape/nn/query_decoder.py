@@ -19,7 +19,8 @@ class QueryDecoder(nn.Module):
     """Decoder layers of DETR, and heads for categories and masks that all layers share.
 
     Queries begin at zero; what distinguishes them is their learned position. A LayerNorm stands before the heads, but
-    not between layers.
+    not between layers. The first self-attention sees zeros, so that its values are all the same: as published, the
+    weights of its queries, keys and values have no gradient.
 
     Args:
         num_categories: number of categories, without "no object".

@@ -84,8 +84,10 @@ class QueryRepresentation:
             raise InvalidArgumentError(
                 f"expected {len(labels) + 1} category logits, those of {labels.name} and no object, got {num_outcomes}"
             )
-        auxiliary = zip(outputs.auxiliary_category_logits, outputs.auxiliary_mask_logits, strict=True)
-        layers = [*auxiliary, (outputs.category_logits, outputs.mask_logits)]
+        layers = [outputs.tensors]
+        if outputs.auxiliary_category_logits is not None and outputs.auxiliary_mask_logits is not None:
+            auxiliary = zip(outputs.auxiliary_category_logits, outputs.auxiliary_mask_logits, strict=True)
+            layers = [*auxiliary, outputs.tensors]
         matched = match_queries(layers, targets, self.loss_weights)
         found = query_losses(layers, targets, matched, self.no_object_weight)
         weights = self.loss_weights
@@ -111,6 +113,10 @@ class QueryRepresentation:
 
         See :func:`panscape.representations.queries.semantic.semantic_categories`.
         """
+        if len(geometries) != len(outputs.category_logits):
+            raise InvalidArgumentError(
+                f"expected one size for each of the {len(outputs.category_logits)} images, got {len(geometries)}"
+            )
         padded = [geometry.padded_to(self.padded_size(outputs)) for geometry in geometries]
         return [
             semantic_categories(*logits)

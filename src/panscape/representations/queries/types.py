@@ -10,15 +10,22 @@ from torch import Tensor
 class QueryOutputs(NamedTuple):
     """Network outputs for a padded input [H, W], by Q queries for C categories.
 
+    Iterate over :attr:`tensors` for those of the last layer, as the others may be missing.
+
     Attributes:
         category_logits: of each query, float [B, Q, C + 1]; the last one is "no object".
         mask_logits: of each query, float [B, Q, h, w], at a fraction of the padded size, usually a quarter.
-        auxiliary_category_logits: those of L earlier decoder layers, used only by losses, float [L, B, Q, C + 1]; L is
-            0 for a network without auxiliary outputs.
-        auxiliary_mask_logits: float [L, B, Q, h, w].
+        auxiliary_category_logits: those of L earlier decoder layers, used only by losses, float [L, B, Q, C + 1];
+            networks return them in training, and None in inference.
+        auxiliary_mask_logits: likewise, float [L, B, Q, h, w].
     """
 
     category_logits: Tensor
     mask_logits: Tensor
-    auxiliary_category_logits: Tensor
-    auxiliary_mask_logits: Tensor
+    auxiliary_category_logits: Tensor | None = None
+    auxiliary_mask_logits: Tensor | None = None
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """The tensors that are decoded: category logits and mask logits."""
+        return self.category_logits, self.mask_logits
