@@ -11,6 +11,15 @@ from maps import SHAPES
 from panscape.errors import InvalidArgumentError
 from panscape.models import list_models
 from panscape.models.dense_detections import dense_detections, dense_detections_light, dense_detections_r50
+from panscape.models.maskformer import (
+    maskformer,
+    maskformer_r50,
+    maskformer_r101,
+    maskformer_swin_b,
+    maskformer_swin_l,
+    maskformer_swin_s,
+    maskformer_swin_t,
+)
 from panscape.models.panoptic_deeplab import (
     PanopticDeepLabConfig,
     panoptic_deeplab,
@@ -23,11 +32,15 @@ from panscape.models.panoptic_deeplab import (
 from panscape.models.panoptic_fpn import panoptic_fpn, panoptic_fpn_r50, panoptic_fpn_r101
 from panscape.models.seamless import seamless, seamless_hrnet48, seamless_r50
 from panscape.models.swiftnet import SwiftNetConfig, swiftnet, swiftnet_r18
+from panscape.models.upernet import upernet, upernet_swin_b, upernet_swin_l, upernet_swin_s, upernet_swin_t
 from panscape.models.yolo_panoptic import yolo_panoptic, yolo_panoptic_d53
 from panscape.models.yolo_panoptic_light import yolo_panoptic_light
 from panscape.representations.masked_boxes import MaskedBoxRepresentation
 
 # What each variant changes in its family's defaults.
+SWIN_T, SWIN_S = "swin_tiny_patch4_window7_224", "swin_small_patch4_window7_224"
+SWIN_B, SWIN_L = "swin_base_patch4_window12_384", "swin_large_patch4_window12_384"
+
 DIFFERENCES: list[tuple[Any, Any, dict[str, Any]]] = [
     (swiftnet, swiftnet_r18, {}),
     (dense_detections, dense_detections_r50, {"frozen_norm": True}),
@@ -43,6 +56,16 @@ DIFFERENCES: list[tuple[Any, Any, dict[str, Any]]] = [
     ),
     (panoptic_fpn, panoptic_fpn_r50, {"frozen_norm": True}),
     (panoptic_fpn, panoptic_fpn_r101, {"frozen_norm": True, "backbone": "resnet101.tv_in1k"}),
+    (maskformer, maskformer_r50, {"frozen_norm": True}),
+    (maskformer, maskformer_r101, {"frozen_norm": True, "backbone": "resnet101.tv_in1k"}),
+    (maskformer, maskformer_swin_t, {"encoder_layers": 0, "backbone": f"{SWIN_T}.ms_in1k"}),
+    (maskformer, maskformer_swin_s, {"encoder_layers": 0, "backbone": f"{SWIN_S}.ms_in1k"}),
+    (maskformer, maskformer_swin_b, {"encoder_layers": 0, "backbone": f"{SWIN_B}.ms_in22k"}),
+    (maskformer, maskformer_swin_l, {"encoder_layers": 0, "backbone": f"{SWIN_L}.ms_in22k"}),
+    (upernet, upernet_swin_t, {}),
+    (upernet, upernet_swin_s, {"backbone": f"{SWIN_S}.ms_in1k"}),
+    (upernet, upernet_swin_b, {"backbone": f"{SWIN_B}.ms_in22k"}),
+    (upernet, upernet_swin_l, {"backbone": f"{SWIN_L}.ms_in22k"}),
     (seamless, seamless_r50, {"normalization": "vistas"}),
     (seamless, seamless_hrnet48, {"backbone": "hrnet_w48.ms_in1k", "semantic": "deeplabv3plus"}),
     (
