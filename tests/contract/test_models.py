@@ -106,7 +106,6 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         "swiftnet",
         {"backbone": "test_resnet", "width": 16, "levels": 1, "relations": OCR(key_width=8)},
     ),
-    "swiftnet_r18": ("swiftnet_r18", {"width": 8}),
     "panoptic deeplab": ("panoptic_deeplab", SMALL_DECODERS | {"backbone": "residual_xs", "head_width": 8}),
     "panoptic deeplab, ordinary convolutions, stride 32": (
         "panoptic_deeplab",
@@ -132,8 +131,6 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         "panoptic_deeplab",
         SMALL_DECODERS | {"backbone": "residual_xs", "relations": OCR(key_width=8)},
     ),
-    "panoptic_deeplab_r52": ("panoptic_deeplab_r52", SMALL_DECODERS),
-    "panoptic_deeplab_mobilenetv2": ("panoptic_deeplab_mobilenetv2", SMALL_DECODERS),
     "dense detections": (
         "dense_detections",
         SMALL_HEAD | {"backbone": "test_resnet", "representation": boxes((16, 35)), "initial_distance": 16.0},
@@ -150,15 +147,10 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "representation": boxes((16, 24, 35), finest_stride=4, category_normalization="locations"),
         },
     ),
-    "dense_detections_r50": (
-        "dense_detections_r50",
-        {
-            "box_width": 16,
-            "semantic_width": 8,
-            "fpn_width": 16,
-            "representation": boxes((16, 35)),
-            "compat": "released",
-        },
+    "dense detections, released": (
+        "dense_detections",
+        SMALL_HEAD
+        | {"backbone": "test_resnet", "frozen_norm": True, "representation": boxes((16, 35)), "compat": "released"},
     ),
     "dense_detections_light": (
         "dense_detections_light",
@@ -231,16 +223,31 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 
 # These differ from one of the above by nothing but the backbone; tests/parity counts them without memory.
 OTHER_BACKBONES = {
+    "dense_detections_r50",
     "panoptic_deeplab_r50",
+    "panoptic_deeplab_r52",
     "panoptic_deeplab_r101",
     "panoptic_deeplab_hrnet48",
+    "panoptic_deeplab_mobilenetv2",
     "panoptic_fpn_r50",
     "panoptic_fpn_r101",
     "seamless_hrnet48",
     "seamless_r50",
+    "swiftnet_r18",
     "yolo_panoptic_d53",
 }
 
+# What a model inherits from its class is tested with one model of each.
+CLASSES = (
+    "swiftnet, three levels",
+    "panoptic deeplab",
+    "dense detections",
+    "seamless",
+    "panoptic fpn",
+    "yolo panoptic",
+    "yolo panoptic, light",
+)
+one_of_each_class = pytest.mark.parametrize("model", CLASSES, indirect=True)
 
 # Those whose graphs have steps of their own. The others consist of the same steps, as a test checks.
 EXPORTED = (
@@ -257,9 +264,8 @@ EXPORTED = (
     "panoptic deeplab, standalone",
     "panoptic deeplab, relations",
     "panoptic deeplab, object context",
-    "panoptic_deeplab_mobilenetv2",
     "dense detections",
-    "dense_detections_r50",
+    "dense detections, released",
     "seamless",
     "seamless, head on the backbone",
     "panoptic fpn",
@@ -319,6 +325,11 @@ def test_every_name_in_the_table_is_covered() -> None:
     assert {name for name, _ in MODELS.values()} | OTHER_BACKBONES == set(list_models())
 
 
+def test_every_class_is_covered() -> None:
+    with torch.device("meta"):
+        assert {type(created(key)) for key in CLASSES} == {type(created(key)) for key in MODELS}
+
+
 @pytest.mark.parametrize("size", [(128, 128), (100, 157)])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_outputs_are_finite_and_decode_to_valid_maps(model: PanopticModel, size: tuple[int, int], batch: int) -> None:
@@ -359,6 +370,7 @@ def test_outputs_that_are_not_finite_decode_to_valid_maps(model: PanopticModel) 
         assert ((scored.score >= 0) & (scored.score <= 1)).all()
 
 
+@one_of_each_class
 def test_maps_have_the_images_size_whatever_the_network_saw(model: PanopticModel) -> None:
     size = (96, 128)
     with torch.inference_mode():
@@ -371,6 +383,7 @@ def test_maps_have_the_images_size_whatever_the_network_saw(model: PanopticModel
         model.postprocess(outputs, [ImageGeometry.of(size)])
 
 
+@one_of_each_class
 def test_semantic_heads_fill_images_of_any_size(model: PanopticModel) -> None:
     size, others = (96, 128), [(96, 128), (60, 200)]
     with torch.inference_mode():
@@ -390,6 +403,7 @@ def test_semantic_heads_fill_images_of_any_size(model: PanopticModel) -> None:
         model.decode_semantic(outputs, geometries[:1])
 
 
+@one_of_each_class
 def test_objects_before_fusion_have_the_size_of_the_image(model: PanopticModel) -> None:
     size, others = (96, 128), [(96, 128), (60, 200)]
     with torch.inference_mode():
@@ -405,6 +419,7 @@ def test_objects_before_fusion_have_the_size_of_the_image(model: PanopticModel) 
         assert ((score >= 0) & (score <= 1)).all()
 
 
+@one_of_each_class
 def test_scores_for_average_precision_leave_the_maps_as_they_are(model: PanopticModel) -> None:
     size = (100, 157)
     with torch.inference_mode():
@@ -473,12 +488,8 @@ def test_every_truth_gives_finite_gradients_and_none_where_nothing_is_learnt(
 ) -> None:
     trained = copy.deepcopy(model).train()
     outputs = None
-    # In half precision, networks of the published size only show that they are like the small ones, which is faster.
-    is_large = sum(p.numel() for p in model.parameters()) > 5_000_000
-    names = ["empty", "crowd only"] if is_large and precision == "bf16" else list(TRUTHS)
     found: dict[str, list[str]] = {}
-    for truth_name in names:
-        truth, known = TRUTHS[truth_name]
+    for truth_name, (truth, known) in TRUTHS.items():
         targets = stacked(trained, [truth, truth])
         if outputs is None or model.takes_targets:
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
@@ -543,6 +554,7 @@ def test_a_batch_of_two_equals_two_of_one(model: PanopticModel) -> None:
         assert together[i].equals(alone)
 
 
+@one_of_each_class
 def test_two_threads_do_not_disturb_each_other(model: PanopticModel) -> None:
     batches = [images(1, (128, 128), seed=s) for s in range(2)]
     with torch.inference_mode():
@@ -563,6 +575,7 @@ def test_two_threads_do_not_disturb_each_other(model: PanopticModel) -> None:
     assert not wrong
 
 
+@one_of_each_class
 def test_padding_is_on_the_right_and_at_the_bottom(model: PanopticModel) -> None:
     odd = images(1, (100, 101))
     rows, columns = (-(-s // model.stride) * model.stride for s in (100, 101))
@@ -639,6 +652,7 @@ def test_forward_exports_and_the_graph_agrees(model: PanopticModel) -> None:
             torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
+@one_of_each_class
 def test_predict_gives_one_map_per_image(model: PanopticModel) -> None:
     image = (images(1, (70, 90))[0] * 255).to(torch.uint8)
     one = model.predict(image)
@@ -651,6 +665,7 @@ def test_predict_gives_one_map_per_image(model: PanopticModel) -> None:
     assert several[0].equals(one)
 
 
+@one_of_each_class
 def test_all_maps_have_the_labels_of_the_model(model: PanopticModel) -> None:
     image = images(1, (70, 90))
     geometry = [model.geometry((70, 90))]
@@ -661,6 +676,7 @@ def test_all_maps_have_the_labels_of_the_model(model: PanopticModel) -> None:
     assert [one.labels for one in found] == [model.labels] * 3
 
 
+@one_of_each_class
 @pytest.mark.parametrize(
     ("wrong", "given"),
     [
@@ -683,6 +699,7 @@ def test_inputs_follow_the_precision_of_the_weights(model: PanopticModel, precis
     assert (other.semantic(void=-1) == model.predict(image).semantic(void=-1)).double().mean() > least
 
 
+@one_of_each_class
 def test_predict_runs_images_of_one_inference_size_in_batches(model: PanopticModel) -> None:
     limited = copy.deepcopy(model)
     limited.longest_side = 96
@@ -704,6 +721,7 @@ def test_predict_runs_images_of_one_inference_size_in_batches(model: PanopticMod
     assert {shape[0] for shape in seen} == {1}
 
 
+@one_of_each_class
 def test_predict_leaves_every_module_in_its_mode(model: PanopticModel) -> None:
     mixed = copy.deepcopy(model).train()
     frozen = next(m for m in mixed.modules() if isinstance(m, (torch.nn.BatchNorm2d, torch.nn.GroupNorm)))
@@ -715,6 +733,7 @@ def test_predict_leaves_every_module_in_its_mode(model: PanopticModel) -> None:
     assert False in before
 
 
+@one_of_each_class
 def test_large_images_are_shrunk_to_the_longest_side(model: PanopticModel) -> None:
     image = (images(1, (70, 140))[0] * 255).to(torch.uint8)
     limited = copy.deepcopy(model)
@@ -727,6 +746,7 @@ def test_large_images_are_shrunk_to_the_longest_side(model: PanopticModel) -> No
     assert seen == [(1, 3, 64, 128)]
 
 
+@one_of_each_class
 def test_images_are_enlarged_by_the_test_scale(model: PanopticModel) -> None:
     image = (images(1, (40, 64))[0] * 255).to(torch.uint8)
     enlarged = F.interpolate(image[None].float(), size=(60, 96), mode="bilinear", align_corners=False)
