@@ -489,7 +489,10 @@ def test_every_truth_gives_finite_gradients_and_none_where_nothing_is_learnt(
     trained = copy.deepcopy(model).train()
     outputs = None
     found: dict[str, list[str]] = {}
-    for truth_name, (truth, known) in TRUTHS.items():
+    # Which parts learn from which truth does not depend on the precision, but sums of nothing and of much may.
+    names = TRUTHS if precision == "fp32" else ("empty", "crowd only", "300 objects")
+    for truth_name in names:
+        truth, known = TRUTHS[truth_name]
         targets = stacked(trained, [truth, truth])
         if outputs is None or model.takes_targets:
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
