@@ -24,7 +24,7 @@ from panscape.nn.pisr import PISR
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers.types import CenterOutputs
-from panscape.representations.decoding_options import decoding_options
+from panscape.representations.decoding_options import decoding_options, replace_options
 from panscape.representations.dense_boxes import DenseBoxRepresentation
 from panscape.representations.masked_boxes import MaskedBoxRepresentation, MaskSampling
 from panscape.representations.regions import (
@@ -775,8 +775,17 @@ def test_a_test_scale_that_cannot_be_used(scale: float) -> None:
 
 def test_panels_have_the_size_of_the_image(model: PanopticModel) -> None:
     with torch.inference_mode():
-        panels = model.visualize(model(images(1, (70, 90))), (70, 90))
+        outputs = model(images(1, (70, 90)))
+        panels = model.visualize(outputs, (70, 90))
     assert panels
     for name, panel in panels.items():
         assert panel.shape == (3, 70, 90), name
         assert panel.dtype == torch.uint8, name
+    own = model.decoding
+    if "stuff_on_uncovered" in decoding_options(own):  # concerns the map, not what the network predicts
+        try:
+            model.replace_decoding(replace_options(own, {"stuff_on_uncovered": True}))
+            with torch.inference_mode():
+                assert torch.equal(model.visualize(outputs, (70, 90))["semantic"], panels["semantic"])
+        finally:
+            model.replace_decoding(own)
