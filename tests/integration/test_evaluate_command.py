@@ -112,6 +112,8 @@ def test_other_rules_and_boundaries(here: Path, capsys: pytest.CaptureFixture[st
     assert (
         found["seamseg"]["panoptic"]["all"]["num_categories"] == 11 > found["coco"]["panoptic"]["all"]["num_categories"]
     )
+    assert found["seamseg"]["standard"] == found["coco"]["panoptic"]
+    assert "standard" not in found["coco"]
     model, dataset = panscape.load("run"), get_recipe("street").data.load(Path("data"), "val")
     for protocol, summary in found.items():
         boundary = BoundaryPanopticQuality(model.labels, protocol=protocol)

@@ -22,7 +22,8 @@ class EvaluationOptions:
     """The metrics and the protocol of an evaluation, for models and for files."""
 
     protocol: _Protocol = "coco"
-    """Evaluation protocol of PQ, PQ-dagger, boundary PQ and the error breakdown."""
+    """Evaluation protocol of PQ, PQ-dagger, boundary PQ and the error breakdown; with another one than coco, standard
+    PQ stands beside."""
 
     boundary: bool = False
     """Also measure boundary PQ; takes longer."""

@@ -18,10 +18,9 @@ from panscape.datasets.base import PanopticDataset
 from panscape.datasets.load import OnError, SkippedSample, load_sample
 from panscape.errors import BadSampleError, InvalidArgumentError, UnknownNameError
 from panscape.evaluation.evaluate_model import require_same_labels
-from panscape.evaluation.evaluators import create_evaluator
-from panscape.evaluation.options import DEFAULT_INFERENCE, EvaluationOptions, InferenceOptions
+from panscape.evaluation.options import DEFAULT_INFERENCE, InferenceOptions
 from panscape.evaluation.output_cache import CachedImage, OutputCache
-from panscape.metrics import EvaluationReport, Protocol
+from panscape.metrics import EvaluationReport, Evaluator, Protocol
 from panscape.models.base import PanopticModel, in_eval_mode
 from panscape.models.prediction import run_network
 from panscape.precision import Precision, autocast, require_precision
@@ -231,7 +230,7 @@ class _Trials:
 
     @torch.inference_mode()
     def _measure(self, decodings: Sequence[Any]) -> list[float]:
-        evaluators = [create_evaluator(self.model.labels, EvaluationOptions(self.protocol)) for _ in decodings]
+        evaluators = [Evaluator(self.model.labels, self.protocol) for _ in decodings]
         own, spec = self.model.decoding, self.model.spec
         try:
             for image in self.kept:

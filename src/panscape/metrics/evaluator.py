@@ -29,6 +29,7 @@ from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 
 _OPTIONAL = {
+    "standard": ("standard panoptic quality", "PanopticQuality"),
     "semantic_head": ("the mean IoU of a semantic head", "SemanticIoU"),
     "instances": ("average precision", "InstanceAP"),
     "instances_before_fusion": ("average precision before fusion", "InstanceAP"),
@@ -50,6 +51,7 @@ class EvaluationReport(Report):
         semantic: mean IoU of the maps.
         dagger: PQ-dagger.
         covering: parsing covering.
+        standard: PQ, SQ and RQ by the protocol "coco", beside those of another one; None if not requested.
         semantic_head: mean IoU of the prediction of the semantic head alone, which papers report; None without a
             semantic head, as for maps in files.
         instances: average precision of the objects of the maps; None if not requested.
@@ -65,6 +67,7 @@ class EvaluationReport(Report):
     semantic: SemanticIoUReport
     dagger: PanopticQualityDaggerReport
     covering: ParsingCoveringReport
+    standard: PanopticQualityReport | None = None
     semantic_head: SemanticIoUReport | None = None
     instances: InstanceAPReport | None = None
     instances_before_fusion: InstanceAPReport | None = None
@@ -92,6 +95,8 @@ class EvaluationReport(Report):
                 others = (self.dagger.per_category[name].pq, self.covering.per_category[name].covering, *ious)
                 categories.append([name, *shares, *counts, *map(format_percent, others)])
         tables = [format_table(groups), format_table(categories)]
+        if self.standard is not None:
+            tables.append(f"standard PQ, protocol coco\n{self.standard}")
         tables += _titled(
             ("objects of the map", self.instances), ("objects before fusion", self.instances_before_fusion)
         )
@@ -128,6 +133,7 @@ class Evaluator(Metric[EvaluationReport]):
         semantic: the accumulator of the IoU of maps.
         dagger: the accumulator of PQ-dagger.
         covering: the accumulator of parsing covering.
+        standard: the accumulator of PQ by the protocol "coco", or None.
         semantic_head: the accumulator of the IoU of a semantic head, or None.
         instances: the accumulator of average precision of the objects of maps, or None.
         instances_before_fusion: the accumulator of average precision of objects before fusion, or None.
@@ -141,6 +147,7 @@ class Evaluator(Metric[EvaluationReport]):
         labels: LabelSpace | str,
         protocol: str | Protocol = "coco",
         *,
+        standard: PanopticQuality | None = None,
         semantic_head: SemanticIoU | None = None,
         instances: InstanceAP | None = None,
         instances_before_fusion: InstanceAP | None = None,
@@ -153,6 +160,7 @@ class Evaluator(Metric[EvaluationReport]):
         Args:
             labels: the label space of predictions and truth, or the name of a bundled one.
             protocol: of PQ and PQ-dagger: a name in :data:`~panscape.metrics.protocol.PROTOCOLS`, or a custom protocol.
+            standard: optional PQ by the protocol "coco", to be reported beside that of another protocol.
             semantic_head: optional metric of a semantic head.
             instances: optional average precision; requires predictions with scores, and memory grows with their number.
             instances_before_fusion: optional average precision of objects before fusion.
@@ -165,7 +173,8 @@ class Evaluator(Metric[EvaluationReport]):
             InvalidArgumentError: a metric has another label space, or ``boundary`` has another protocol.
         """
         labels = LabelSpace.of(labels)
-        asked = (semantic_head, instances, instances_before_fusion, instance_iou, instance_iou_head, boundary)
+        heads = (semantic_head, instances, instances_before_fusion, instance_iou, instance_iou_head)
+        asked = (standard, *heads, boundary)
         for metric, (what, _) in zip(asked, _OPTIONAL.values(), strict=True):
             if metric is not None and metric.labels != labels:
                 raise InvalidArgumentError(
@@ -182,6 +191,7 @@ class Evaluator(Metric[EvaluationReport]):
         self.semantic = SemanticIoU(labels)
         self.dagger = PanopticQualityDagger(labels, protocol)
         self.covering = ParsingCovering(labels)
+        self.standard = standard
         self.semantic_head = semantic_head
         self.instances = instances
         self.instances_before_fusion = instances_before_fusion
@@ -254,6 +264,8 @@ class Evaluator(Metric[EvaluationReport]):
         self.panoptic.update(prediction, truth, histogram, matches)
         self.dagger.update(prediction, truth, histogram, matches)
         self.covering.update(prediction, truth, histogram)
+        if self.standard is not None:
+            self.standard.update(prediction, truth, histogram)
 
     def check_compatible(self, other: Evaluator) -> None:
         """See :meth:`Metric.check_compatible`; both must have the same optional metrics, with equal options."""

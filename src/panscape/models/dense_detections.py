@@ -30,7 +30,7 @@ documentation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -38,7 +38,6 @@ from torch import Tensor, nn
 
 from panscape.constraints import PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import ImageGeometry, padded_size
 from panscape.labels import LabelSpace
 from panscape.models.dense_detection_head import CHANNELS_IN_GROUP, LARGEST_DISTANCE, DenseDetectionHead
 from panscape.models.detection_model import DetectionModel
@@ -46,8 +45,6 @@ from panscape.models.variants import ModelConfig, variant
 from panscape.nn.backbones import STRIDES, Backbone
 from panscape.nn.fpn import FPN
 from panscape.nn.frozen_batch_norm import first_layers, freeze_batch_norms
-from panscape.ops.argmax import argmax_at_image_size
-from panscape.panoptic import PanopticMap
 from panscape.representations.checks import require_things
 from panscape.representations.dense_boxes import (
     DENSE_BOX_ORACLES,
@@ -108,10 +105,6 @@ class DenseDetections(DetectionModel):
             for parameter in first_layers(backbone):
                 parameter.requires_grad_(False)
 
-    def encode(self, truth: PanopticMap) -> DenseBoxTargets:
-        """See :meth:`DenseBoxRepresentation.encode`."""
-        return self.representation.encode(truth, self.labels, padded_size(truth.size, self.stride))
-
     def forward(self, images: Tensor) -> DenseBoxOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs for the padded size."""
         features = self.backbone(self.preprocess(images))
@@ -120,12 +113,6 @@ class DenseDetections(DetectionModel):
     def loss(self, outputs: DenseBoxOutputs, targets: DenseBoxTargets) -> dict[str, Tensor]:
         """See :meth:`DenseBoxRepresentation.loss`."""
         return self.representation.loss(outputs, targets)
-
-    def decode_semantic(self, outputs: DenseBoxOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
-        """See :meth:`PanopticModel.decode_semantic`; the argmax is over all categories, whatever the fusion rules."""
-        padded_size = self.representation.padded_size(outputs)
-        geometries = [geometry.padded_to(padded_size) for geometry in geometries]
-        return argmax_at_image_size(outputs.semantic, geometries, align_corners=False)
 
     @property
     def oracles(self) -> tuple[str, ...]:

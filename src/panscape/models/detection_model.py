@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from panscape.geometry import ImageGeometry
+from panscape.geometry import ImageGeometry, padded_size
 from panscape.models.base import PanopticModel
+from panscape.ops.argmax import argmax_at_image_size
 from panscape.ops.cropped_masks import Detections
 from panscape.panoptic import PanopticMap
 
@@ -18,12 +19,16 @@ class DetectionModel(PanopticModel):
     """A network whose outputs are detections and a semantic segmentation, and whose only backbone is ``backbone``.
 
     Attributes:
-        representation: with ``decode``, ``detect`` and ``decode_with_truth``, and post-processing options with
-            ``resize``, "map" or "outputs".
+        representation: with ``encode``, ``padded_size``, ``decode``, ``detect`` and ``decode_with_truth``, and
+            post-processing options with ``resize``, "map" or "outputs". Its outputs have ``semantic``.
     """
 
     representation: Any
     backbone: nn.Module
+
+    def encode(self, truth: PanopticMap) -> Any:
+        """See ``encode`` of the representation; targets are those of the padded image."""
+        return self.representation.encode(truth, self.labels, padded_size(truth.size, self.stride))
 
     def decode(self, outputs: Any, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
         """See ``decode`` of the representation; the scores of a map are the ones used for average precision."""
@@ -40,6 +45,12 @@ class DetectionModel(PanopticModel):
             return super().postprocess(outputs, geometries, scored=scored)
         maps: list[PanopticMap] = self.representation.decode(outputs, geometries, self.labels)
         return maps
+
+    def decode_semantic(self, outputs: Any, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
+        """See :meth:`PanopticModel.decode_semantic`; the argmax is over all categories, whatever the fusion rules."""
+        size = self.representation.padded_size(outputs)
+        geometries = [geometry.padded_to(size) for geometry in geometries]
+        return argmax_at_image_size(outputs.semantic, geometries, align_corners=False)
 
     @property
     def has_detections(self) -> bool:

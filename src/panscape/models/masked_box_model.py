@@ -7,12 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from panscape.geometry import ImageGeometry, padded_size
 from panscape.models.detection_model import DetectionModel
-from panscape.ops.argmax import argmax_at_image_size
 from panscape.ops.boxes import clip_boxes, has_area, stacked
 from panscape.ops.yolo_boxes import YoloBoxes, YoloDetections, select_detections
-from panscape.panoptic import PanopticMap
 from panscape.representations.masked_boxes import (
     MASKED_BOX_ORACLES,
     MaskedBoxOutputs,
@@ -30,19 +27,9 @@ class MaskedBoxModel(DetectionModel):
     representation: MaskedBoxRepresentation
     takes_targets: ClassVar[bool] = True
 
-    def encode(self, truth: PanopticMap) -> RegionTargets:
-        """See :meth:`MaskedBoxRepresentation.encode`."""
-        return self.representation.encode(truth, self.labels, padded_size(truth.size, self.stride))
-
     def loss(self, outputs: MaskedBoxOutputs, targets: RegionTargets) -> dict[str, Tensor]:
         """See :meth:`MaskedBoxRepresentation.loss`."""
         return self.representation.loss(outputs, targets, self.labels)
-
-    def decode_semantic(self, outputs: MaskedBoxOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
-        """See :meth:`PanopticModel.decode_semantic`; the argmax is over all categories, whatever the fusion rules."""
-        size = self.representation.padded_size(outputs)
-        geometries = [geometry.padded_to(size) for geometry in geometries]
-        return argmax_at_image_size(outputs.semantic, geometries, align_corners=False)
 
     @property
     def oracles(self) -> tuple[str, ...]:

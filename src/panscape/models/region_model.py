@@ -8,13 +8,12 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from panscape.geometry import ImageGeometry, padded_size
+from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
 from panscape.models.detection_model import DetectionModel
 from panscape.models.region_heads import RegionHeads
 from panscape.nn.backbones import Backbone
 from panscape.nn.fpn import FPN
-from panscape.panoptic import PanopticMap
 from panscape.representations.regions import (
     REGION_ORACLES,
     RegionOutputs,
@@ -68,10 +67,6 @@ class RegionModel(DetectionModel):
         self.backbone = cast(nn.Module, backbone)
         self.pyramid, self.heads, self.semantic = pyramid, heads, semantic
         self._semantic_from_pyramid = semantic_from_pyramid
-
-    def encode(self, truth: PanopticMap) -> RegionTargets:
-        """See :meth:`RegionRepresentation.encode`."""
-        return self.representation.encode(truth, self.labels, padded_size(truth.size, self.stride))
 
     def forward(self, images: Tensor, targets: RegionTargets | None = None) -> RegionOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs for the padded size.

@@ -147,7 +147,8 @@ class PISR(Relations):
     Encodings are weighted by their importance; then each place attends to them by its similarity to each of them.
 
     Attributes:
-        num_instances, detach_guidance: see :class:`Relations`.
+        num_instances: number of most confident objects that are used.
+        detach_guidance: stop gradients from the relations into the first stage's predictions.
         key_width: C', number of channels of the attention's keys and queries. The paper varies it (Figure 8) without
             naming a value; 256 with K of 10 to 50 matches the operations it reports for Panoptic-DeepLab.
         reweighting: multiply each encoding by its predicted importance (Section 3.3); False is the row "without

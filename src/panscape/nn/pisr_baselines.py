@@ -95,7 +95,8 @@ class OCR(Relations):
     a norm have no bias, as the norm would remove it.
 
     Attributes:
-        num_instances, detach_guidance: see :class:`Relations`; objects have no effect.
+        num_instances: number of most confident objects that are used; objects have no effect.
+        detach_guidance: stop gradients from the relations into the first stage's predictions.
         key_width: number of channels of the attention's keys and queries.
         dropout: dropout probability of the result's channels in training.
 

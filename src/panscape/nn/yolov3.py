@@ -88,12 +88,17 @@ class YoloV3(nn.Module):
         num_categories: number of categories.
         body: a Darknet; by default Darknet-53 for Darknet's weights.
         anchors: width and height of the anchors in pixels, by stride and ascending, [3, A, 2]; by default YOLOv3's.
+
+    Raises:
+        InvalidArgumentError: there are no categories.
     """
 
     anchors: Tensor
 
     def __init__(self, num_categories: int, body: Darknet | None = None, anchors: Sequence[object] = ANCHORS) -> None:
         super().__init__()
+        if num_categories < 1:
+            raise InvalidArgumentError(f"expected num_categories of 1 or more, got {num_categories}")
         self.body = body or Darknet()
         self.register_buffer("anchors", torch.tensor(anchors, dtype=torch.float32), persistent=False)
         self.head = YoloHead(
@@ -128,19 +133,24 @@ class YoloV3(nn.Module):
         Args:
             image: float [3, H, W] in 0..1, red, green, blue, of any size.
             size: height and width of the network's input, multiples of 32.
-            min_score: see :func:`~panscape.ops.yolo_boxes.select_detections`; Darknet evaluates with 0.005.
-            max_overlap: likewise.
-            max_detections: likewise.
+            min_score: see :func:`~panscape.ops.yolo_boxes.select_detections`, 0..1; Darknet evaluates with 0.005.
+            max_overlap: likewise, 0..1.
+            max_detections: likewise, 1 or more.
             one_category: likewise.
 
         Returns:
             Boxes in pixels of the image, clipped to it; those outside are left out.
 
         Raises:
-            InvalidArgumentError: the image is not float [3, H, W] in 0..1, a side of ``size`` is no multiple of 32, or
-                the network is in training mode.
+            InvalidArgumentError: the image is not float [3, H, W] in 0..1, a side of ``size`` is no multiple of 32,
+                another argument is out of range, or the network is in training mode.
         """
         self._check_input(image, size)
+        for name, value in (("min_score", min_score), ("max_overlap", max_overlap)):
+            if not 0 <= value <= 1:
+                raise InvalidArgumentError(f"expected {name} in 0..1, got {value}")
+        if max_detections < 1:
+            raise InvalidArgumentError(f"expected max_detections of 1 or more, got {max_detections}")
         letterbox = Letterbox.of((image.shape[-2], image.shape[-1]), size)
         boxes, objectness, category_prob = decode_logits(self(letterbox.apply(image)[None]), self.anchors)
         found = select_detections(
@@ -165,8 +175,10 @@ class YoloV3(nn.Module):
                 f"expected an image in 0..1, got {float(image.min()):g}..{float(image.max()):g}; divide 8-bit values "
                 "by 255, and do not normalise them"
             )
-        if size[0] % _STRIDE or size[1] % _STRIDE:
-            raise InvalidArgumentError(f"expected an input size of multiples of {_STRIDE} pixels, got {size}")
+        if not isinstance(size, Sequence) or len(size) != 2 or any(side < 1 or side % _STRIDE for side in size):
+            raise InvalidArgumentError(
+                f"expected an input size (height, width) of multiples of {_STRIDE} pixels, got {size}"
+            )
         if self.training:
             raise InvalidArgumentError("expected a network in eval mode, got one in training mode; call eval() first")
 

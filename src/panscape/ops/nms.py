@@ -37,8 +37,16 @@ def nms(box: Tensor, score: Tensor, max_overlap: float, group: Tensor | None = N
             box, score = box.double(), score.double()
             span = 2 * torch.cat([box.new_zeros(1), box.flatten().abs()]).amax() + 1
             box = box + (group * span)[:, None]
-        kept: Tensor = nms(box, score, max_overlap)
-        return kept
+        kept: Tensor
+        if not torch.compiler.is_exporting():
+            kept = nms(box, score, max_overlap)
+            return kept
+        # Graphs assume that torchvision keeps two boxes or more. Two apart from all others, which come last, are added.
+        beyond = torch.cat([box.new_zeros(1), box.flatten().abs()]).amax() + box.new_tensor([1, 3])[:, None]
+        last = torch.cat([score.new_zeros(1), score]).amin().expand(2) - 1
+        added = torch.cat([beyond, beyond, beyond + 1, beyond + 1], 1)
+        kept = nms(torch.cat([box, added]), torch.cat([score, last]), max_overlap)
+        return kept[kept < box.shape[0]]
     order = score.sort(descending=True, stable=True).indices
     sides = box[order].T.contiguous().numpy()
     groups = (torch.zeros_like(order) if group is None else group[order]).numpy()

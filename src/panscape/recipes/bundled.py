@@ -221,7 +221,7 @@ def light(row: Row) -> Recipe:
     swiftnet = cast(SwiftNetOptions, base.model)
     centers = swiftnet.representation
     fusion = FusionConfig(
-        min_score=0.3,
+        min_score=0.2,
         stuff_area=centers.decoding.stuff_area,
         stuff_share=centers.decoding.stuff_share,
         stuff_on_uncovered=True,

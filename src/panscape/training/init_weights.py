@@ -132,7 +132,7 @@ class WeightInitializer:
         parts = ", ".join(dict.fromkeys(name.partition(".")[0] for name in missing))
         remedy = "give a model that has them (--init-from MODEL), or do not freeze them"
         if any(isinstance(module, Darknet) for module in self.model.modules()):
-            remedy = remedy.replace("MODEL", "yolov3.weights")
+            remedy = remedy.replace("MODEL", "MODEL, yolov3.weights for darknet53")
         if given is not None and is_darknet_file(Path(given)) and all(".predictor." in name for name in missing):
             remedy = (
                 "choose the categories of the file (--model.detector coco_panoptic for COCO's 80, None for the things "

@@ -24,7 +24,7 @@ PANEL_TITLES = {
     "masks": "instance masks",
     "proposals": "objectness and proposals",
     "detections": "detected boxes",
-    "objectness": "objectness of anchors",
+    "objectness": "objectness",
     "class_planes": "probability of each box's category",
 }
 """Titles of the networks' panels, by the name that a model gives them."""

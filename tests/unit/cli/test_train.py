@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from dataclasses import fields, is_dataclass, replace
@@ -16,6 +17,10 @@ from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFi
 from panscape.nn.pisr_baselines import ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.recipes import get_recipe, list_recipes
+from panscape.representations.centers import CenterDecoding
+from panscape.representations.dense_boxes import DenseBoxRepresentation
+from panscape.representations.masked_boxes import MaskedBoxDecoding
+from panscape.representations.regions import RegionDecoding
 from panscape.training.run_options import RunOptions
 
 # Scripts rely on these names; a new one must be worth it, and one that goes breaks somebody.
@@ -134,6 +139,20 @@ def test_every_field_of_a_recipe_is_an_option_with_its_help(recipe, capsys):
     assert "Height and width of training crops, in pixels." in words
     for name in OPERATIONAL:
         assert f"--{name.replace('_', '-')}" in text
+
+
+def dataclasses_of(value):
+    parts = [getattr(value, field.name) for field in fields(value)]
+    return {type(value)}.union(*(dataclasses_of(part) for part in parts if is_dataclass(part)))
+
+
+def test_help_has_no_references_of_the_api_documentation():
+    recipes = map(get_recipe, list_recipes())
+    kinds = set().union(*map(dataclasses_of, recipes), dataclasses_of(RegionDecoding()))
+    assert {CenterDecoding, MaskedBoxDecoding, DenseBoxRepresentation} <= kinds
+    for kind in kinds:
+        attributes = inspect.getdoc(kind).partition("\nAttributes:\n")[2].partition("\nRaises:")[0]
+        assert not re.findall(r":[a-z]+:`[^`]+`", attributes), kind
 
 
 def test_arguments_override_the_recipe():

@@ -21,7 +21,14 @@ from panscape.evaluation.evaluate_model import Predicted, evaluate, predict_samp
 from panscape.evaluation.options import EvaluationOptions, InferenceOptions
 from panscape.geometry import ImageGeometry
 from panscape.labels import Category
-from panscape.metrics import BoundaryPanopticQuality, EvaluationReport, Evaluator, InstanceIoU, SemanticIoU
+from panscape.metrics import (
+    BoundaryPanopticQuality,
+    EvaluationReport,
+    Evaluator,
+    InstanceIoU,
+    PanopticQuality,
+    SemanticIoU,
+)
 from panscape.metrics.tables import format_percent
 from panscape.models.base import in_eval_mode
 
@@ -55,7 +62,9 @@ def by_hand(
     dataset: Shifted, numbers: list[int], protocol: str = "coco", *, boundary: bool = False
 ) -> EvaluationReport:
     metric = BoundaryPanopticQuality(SHAPES, protocol=protocol) if boundary else None
-    evaluator, model = Evaluator(SHAPES, protocol, boundary=metric, semantic_head=SemanticIoU(SHAPES)), ColorModel()
+    standard = PanopticQuality(SHAPES) if protocol != "coco" else None
+    evaluator = Evaluator(SHAPES, protocol, standard=standard, boundary=metric, semantic_head=SemanticIoU(SHAPES))
+    model = ColorModel()
     for number in numbers:
         sample = dataset[number]
         semantic = head_of(model, sample.image)

@@ -92,12 +92,13 @@ def test_merge_and_reset() -> None:
 
 @pytest.mark.parametrize("protocol", ["coco", "torchmetrics"])
 def test_the_evaluator_finds_what_each_metric_finds_alone(protocol: str) -> None:
-    evaluator = Evaluator(SHAPES, protocol)
+    evaluator = Evaluator(SHAPES, protocol, standard=PanopticQuality(SHAPES))
     alone = {
         "panoptic": PanopticQuality(SHAPES, protocol),
         "semantic": SemanticIoU(SHAPES),
         "dagger": PanopticQualityDagger(SHAPES, protocol),
         "covering": ParsingCovering(SHAPES),
+        "standard": PanopticQuality(SHAPES),
     }
     for seed in range(6):
         pair = generated_map(seed + 70), generated_map(seed, crowd=True)
@@ -107,6 +108,7 @@ def test_the_evaluator_finds_what_each_metric_finds_alone(protocol: str) -> None
     assert {name: state.tolist() for name, state in evaluator.states.items()} == {
         name: metric.state.tolist() for name, metric in alone.items()
     }
+    assert f"standard PQ, protocol coco\n{alone['standard'].compute()}" in str(evaluator.compute())
 
 
 def test_an_image_that_is_refused_is_counted_nowhere() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from darknet_reference import boxes as reference_boxes
@@ -88,8 +90,14 @@ def test_other_images_input_sizes_and_modes_are_refused() -> None:
     model = YoloV3(2, Darknet(NARROW, (1,) * 5)).eval()
     with pytest.raises(InvalidArgumentError, match=r"as float \[3, H, W\], got torch.uint8 \[3, 9, 9\]"):
         model.detect(torch.zeros(3, 9, 9, dtype=torch.uint8))
-    with pytest.raises(InvalidArgumentError, match=r"multiples of 32 pixels, got \(64, 100\)"):
-        model.detect(torch.zeros(3, 9, 9), size=(64, 100))
+    for size in ((64, 100), (0, 32), 416, (32, 32, 32)):
+        with pytest.raises(InvalidArgumentError, match=rf"multiples of 32 pixels, got {re.escape(str(size))}"):
+            model.detect(torch.zeros(3, 9, 9), size=size)
+    for name, value, text in (("min_score", 50, "0..1"), ("max_overlap", -1, "0..1"), ("max_detections", 0, "1 or")):
+        with pytest.raises(InvalidArgumentError, match=rf"expected {name} (in|of) {text}.*, got {value}"):
+            model.detect(torch.zeros(3, 9, 9), **{name: value})
+    with pytest.raises(InvalidArgumentError, match="num_categories of 1 or more, got 0"):
+        YoloV3(0)
     with pytest.raises(InvalidArgumentError, match=r"expected an image in 0\.\.1, got 0\.\.255; divide"):
         model.detect(torch.tensor([0.0, 1, 255]).view(3, 1, 1))
     with pytest.raises(InvalidArgumentError, match=r"expected a network in eval mode, .*; call eval\(\) first"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 from torchvision import ops
 
 from panscape.ops.nms import nms
@@ -35,3 +36,15 @@ def test_boxes_of_different_groups_do_not_drop_each_other():
     kept = nms(box, score, 0.4, group)
     assert kept.tolist() == ops.batched_nms(box, score, group, 0.4).tolist()
     assert len(nms(box, score, 0.4)) < len(kept) < 200
+
+
+def test_a_graph_keeps_any_number_of_boxes() -> None:
+    class Suppress(torch.nn.Module):
+        def forward(self, box: Tensor, score: Tensor) -> Tensor:
+            rows = (score > 0.5).nonzero()[:, 0]
+            return rows[nms(box[rows], score[rows], 0.5, rows % 2)]
+
+    box = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8], [1, 0, 9, 9], [30, 0, 40, 9]])
+    graph = torch.export.export(Suppress(), (box, torch.ones(4))).module()
+    for score in ([0.6, 0.9, 0.8, 0.7], [0, 0.9, 0, 0], [0.0] * 4):
+        assert graph(box, torch.tensor(score)).tolist() == Suppress()(box, torch.tensor(score)).tolist()

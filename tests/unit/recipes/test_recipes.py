@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 
@@ -448,6 +449,13 @@ def family_of(name):
     return "PanopticDeepLabOptions" if is_deeplab else "SwiftNetOptions"
 
 
+@functools.cache
+def created(options, labels):
+    """Return a network without memory; many recipes share one."""
+    with torch.device("meta"):
+        return options.create(labels)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_builds_and_has_a_summary(name):
     recipe = get_recipe(name)
@@ -459,8 +467,7 @@ def test_every_recipe_builds_and_has_a_summary(name):
     assert described["model"]["type"] == family_of(name)
     # A detector of COCO's categories needs some of its things.
     labels = LabelSpace.load("cityscapes") if getattr(recipe.model, "detector", None) else SHAPES
-    with torch.device("meta"):
-        model = replace(recipe.model, pretrained=False).create(labels)
+    model = created(replace(recipe.model, pretrained=False), labels)
     assert model.labels == labels
     assert model.longest_side == recipe.model.longest_side
     assert model.representation == recipe.model.representation

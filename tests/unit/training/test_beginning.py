@@ -184,7 +184,7 @@ def test_weights_for_other_pixels_are_noted(tmp_path: Path, caplog: pytest.LogCa
 def test_frozen_layers_need_weights(darknet: Path, fetched: list[str]) -> None:
     yolov3, body = str(darknet / "yolov3.weights"), darknet / "darknet53.conv.74"
     none = "^expected weights for all frozen layers, as they would stay random, got none"
-    give = r"give a model that has them \(--init-from yolov3\.weights\), or do not freeze them"
+    give = r"give a model that has them \(--init-from MODEL, yolov3\.weights for darknet53\), or do not freeze them"
     with pytest.raises(InvalidArgumentError, match=rf"{none} for 46 tensors of backbone, detector, .*; {give}"):
         begin(FROZEN, labels=STREET)
     for given in ({"start": str(body)}, {"backbone_weights": body}):

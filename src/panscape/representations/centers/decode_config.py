@@ -27,16 +27,16 @@ class CenterDecoding:
         nms_kernel: Side in pixels of the NMS window, of which a centre is the maximum; odd.
         top_k: Maximum number of centres.
         stuff_area: Minimum number of pixels of a stuff category in the map; with fewer it becomes void.
-        align_corners: Upsample outputs with aligned corners, see ``panscape.ops.interpolate``. Training uses False, as
-            does the published post-processing for COCO and Mapillary Vistas; that for Cityscapes uses True.
+        align_corners: Upsample outputs with aligned corners. Training uses False, as does the published post-processing
+            for COCO and Mapillary Vistas; that for Cityscapes uses True.
         thing_area: Minimum number of pixels of a thing segment in the map; with fewer it becomes void, whatever
             categories its pixels have. Ours: papers and released code keep all, as does 0.
         stuff_share: Minimum share of the map's pixels of a stuff category, below 1; with less it becomes void. Ours,
             for images of very different sizes.
         resize: What is resized to the image's size if the network saw it at another one: "map", the map, by nearest
             neighbour (Panoptic SwiftNet); "outputs", the outputs, bilinearly, before centres are found
-            (Panoptic-DeepLab). The units of nms_kernel, stuff_area and thing_area are pixels of the network's input,
-            see :meth:`at_image_size`; with resized outputs and compat "detectron2" of the image.
+            (Panoptic-DeepLab). The units of nms_kernel, stuff_area and thing_area are pixels of the network's input;
+            with resized outputs and compat "detectron2" of the image.
         compat: Published code to follow where these differ. "panoptic_swiftnet": with top_k centres or more, exactly
             the top_k highest are kept, in descending order. "panoptic_deeplab": those above the top_k-th highest, thus
             fewer than top_k and none if all are equal, in raster order. "detectron2": the same, and offsets are not

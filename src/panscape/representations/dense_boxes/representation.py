@@ -64,7 +64,7 @@ class DenseBoxRepresentation:
         finest_stride: Pixels between locations of the first level, even; it doubles with each level.
         supervision: "masks", or "boxes" to train objects from their boxes alone (Table 3, last row), without a mask
             loss; the semantic segmentation is trained on all pixels either way.
-        box_loss: Loss of boxes, "iou" or "giou", see :func:`panscape.nn.losses.ltrb_iou_loss`.
+        box_loss: Loss of boxes, "iou", minus its logarithm (UnitBox), or "giou", one minus the generalized IoU.
         category_normalization: Divisor of the focal loss of categories: "positives", the number of locations with an
             object, as in FCOS, which requires a network initialised with the prior of rare objects; or "locations",
             the number of all locations, as in the paper.

@@ -33,7 +33,9 @@ class MaskedBoxDecoding:
         mask_threshold: Minimum probability of a pixel of an object's mask, 0.5..1.
         overlap_by: Which object gets a pixel of several: the one with the highest "objectness", as in the thesis, or
             "score", objectness times the category's probability.
-        resize: See :class:`~panscape.representations.regions.decode.RegionDecoding`.
+        resize: What is resized to the image's size if the network saw it at another one: "outputs", semantic logits,
+            boxes and mask probabilities; or "map", the map, by nearest neighbour; areas are then in pixels of the
+            network's input.
         fusion: Rules for the fusion of objects and stuff into a map. By default no object is dropped for its overlap;
             the smallest area of stuff, which the thesis does not give, is that of 4096 of 1024x2048 pixels.
 

@@ -77,10 +77,7 @@ def sample_mask_boxes(
         box = torch.cat([detected, torch.where(is_matched[:, None], jittered, objects.box)])
         category = torch.cat([categories[b], objects.category - 1])
         matched = match_masks(box, category, objects, sampling.min_iou)
-        rows = (matched >= 0).nonzero()[:, 0]
-        rows = rows[torch.randperm(len(rows), device=rows.device)]
-        earlier = (matched[rows, None] == matched[rows]).tril(-1).sum(dim=1)
-        rows = rows[earlier.sort(stable=True).indices[: sampling.num]]
+        rows = _sample_evenly((matched >= 0).nonzero()[:, 0], matched, sampling.num)
         found.boxes[b, : len(rows)], found.category[b, : len(rows)] = box[rows], category[rows]
     return found
 
@@ -89,6 +86,8 @@ def sample_mask_cells(
     cells: Sequence[CellTargets], targets: RegionTargets, sampling: MaskSampling
 ) -> tuple[MaskBoxes, Tensor]:
     """Sample cells that are trained for objects, by torch's global generator.
+
+    No object gets a further cell before all others have one.
 
     Args:
         cells: of each image.
@@ -104,12 +103,24 @@ def sample_mask_cells(
     index = torch.zeros_like(found.category)
     for b, (objects, one) in enumerate(zip(objects_of(targets), cells, strict=True)):
         boxes = _jittered(objects.box[one.object], targets.valid[b], sampling.jitter)
-        rows = has_area(boxes).nonzero()[:, 0]
-        rows = rows[torch.randperm(len(rows), device=rows.device)[: sampling.num]]
+        rows = _sample_evenly(has_area(boxes).nonzero()[:, 0], one.object, sampling.num)
         found.boxes[b, : len(rows)] = boxes[rows]
         found.category[b, : len(rows)] = objects.category[one.object[rows]] - 1
         index[b, : len(rows)] = one.cell[rows]
     return found, index
+
+
+def _sample_evenly(rows: Tensor, of_object: Tensor, num: int) -> Tensor:
+    """Return ``num`` of the rows at random; no object gets a further one before all others have one.
+
+    Args:
+        rows: int64 [R].
+        of_object: object of each row, int64 [N].
+        num: number of rows to return, if there are as many.
+    """
+    rows = rows[torch.randperm(len(rows), device=rows.device)]
+    earlier = (of_object[rows, None] == of_object[rows]).tril(-1).sum(dim=1)
+    return rows[earlier.sort(stable=True).indices[:num]]
 
 
 def _jittered(boxes: Tensor, window: Tensor, jitter: float) -> Tensor:

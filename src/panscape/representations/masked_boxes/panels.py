@@ -7,11 +7,11 @@ from torch import Tensor
 
 from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
+from panscape.ops.argmax import argmax_at_image_size
 from panscape.ops.boxes import clip_boxes, has_area
 from panscape.ops.interpolate import upsample
 from panscape.representations.masked_boxes.decode import MaskedBoxDecoding
 from panscape.representations.masked_boxes.types import MaskedBoxOutputs
-from panscape.representations.regions.decode import semantic_at_image_size
 from panscape.representations.regions.panels import most_probable_mask
 from panscape.visualize import draw_boxes, draw_heatmap, draw_semantic
 
@@ -33,7 +33,7 @@ def draw_panels(
     Returns:
         Visualisations by name, uint8 [3, H, W]:
 
-        * "semantic", the argmax category.
+        * "semantic", the argmax category, also of things where the map has only stuff (``stuff_on_uncovered``).
         * "objectness", of the best anchor at every location of any stride.
         * "detections", the outlines of the detected boxes: white from the minimum score of the map on, grey below it.
         * "class_planes", the probability of its category in each box with at least the minimum score, which the mask
@@ -41,9 +41,7 @@ def draw_panels(
         * "masks", the probability of the most probable mask of these objects.
     """
     size = geometry.size
-    (category,) = semantic_at_image_size(
-        outputs.semantic.float(), [geometry], labels, decoding.fusion, merge_things=False
-    )
+    (category,) = argmax_at_image_size(outputs.semantic.float(), [geometry], align_corners=False)
     images = {"semantic": draw_semantic(category.long(), labels)}
     images["objectness"] = draw_heatmap(_best_objectness(outputs.detector[0, :, 4].float().sigmoid(), cell, size))
     boxes, score = outputs.mask_boxes[0].float(), outputs.mask_score[0].float()

@@ -59,11 +59,10 @@ class MaskedBoxRepresentation:
     Attributes:
         anchors: Width and height of the anchors in pixels, of strides 8, 16 and 32; by default YOLOv3's for COCO.
         anchors_from_data: Replace the anchors, when a training begins, by as many that are estimated from the objects
-            of its training images; see :func:`panscape.training.data.anchors.anchors_for`.
+            of its training images.
         assignment: Which anchors an object trains: "best_anchor", the one of YOLOv3, with its losses and boxes whose
             centres lie in their cells; or "aligned", the cells that predict it best, with one anchor for each stride,
-            which is only the initial size, and boxes with any centre; see
-            :mod:`panscape.representations.masked_boxes.aligned_loss`.
+            which is only the initial size, and boxes with any centre.
         cells_per_object: Largest number of cells that an object trains, with "aligned".
         train_detector: Train the detector. Without it, as in the thesis, its losses are left out.
         mask_sampling: Assignment and sampling of the boxes of masks.

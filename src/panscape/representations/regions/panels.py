@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -49,7 +50,7 @@ def draw_panels(
     Returns:
         Visualisations by name, uint8 [3, H, W]:
 
-        * "semantic", the argmax category.
+        * "semantic", the argmax category, also of things where the map has only stuff (``stuff_on_uncovered``).
         * "proposals", objectness of the best anchor at every location of any level, and the outlines of the regions
           with the least probability of background.
         * "detections", the outlines of the detected boxes: white from the minimum score of the map on, grey below it.
@@ -59,8 +60,9 @@ def draw_panels(
     require_fits(size, padded)
     geometry = ImageGeometry.of(size, padded_size=padded)
     fusion = representation.decoding.fusion
+    everything = replace(fusion, stuff_on_uncovered=False)
     (category,) = semantic_at_image_size(
-        outputs.semantic.float(), [geometry], labels, fusion, merge_things=representation.merge_things
+        outputs.semantic.float(), [geometry], labels, everything, merge_things=representation.merge_things
     )
     images = {"semantic": draw_semantic(category.long(), labels)}
     images["proposals"] = draw_heatmap(_best_objectness(outputs.objectness[0].float(), representation, padded, size))

@@ -6,6 +6,7 @@ Files of YOLOv3 (``yolov3.weights``) and of its body alone (``darknet53.conv.74`
 from __future__ import annotations
 
 import copy
+import logging
 import re
 import struct
 from pathlib import Path
@@ -22,6 +23,8 @@ from panscape.models import PanopticModel
 from panscape.nn.darknet import DARKNET_SLOPE, Darknet
 from panscape.nn.yolov3 import YoloHead, YoloV3
 from panscape.zoo.transfer import unique_state_dict
+
+_logger = logging.getLogger(__name__)
 
 _NAMED = re.compile(r".+(\.weights|\.backup|\.conv\.\d+)")
 _NORMALIZATION = "unit"
@@ -252,6 +255,8 @@ def fill_from_darknet(
         )
     size = sum(tensor.numel() for tensor in darknet_tensors(bodies[0]))
     if len(weights.values) in (size, size + _classifier_size(bodies[0])):
+        if isinstance(model, YoloV3):
+            _logger.warning("%s has weights of the body alone; the layers after it stay as they were", path)
         head = None
     if head is not None and with_predictors is None:
         with_predictors = num_categories(weights, bodies[0], head) == head.num_categories
@@ -307,8 +312,9 @@ def _mismatch(weights: DarknetWeights, difference: int, expected: int, body: Dar
     found, left = divmod(len(weights.values) - without, each)
     text = _difference(len(weights.values), expected, f"{head.num_categories} categories")
     if found >= 1 and not left:
-        text = f"{text.rpartition('; ')[0]}: it is of {found} categories; build the network with as many"
-        text += ', by the option detector="coco_panoptic"' * (found == _COCO_CATEGORIES)
+        text = f"{text.rpartition('; ')[0]}: it is of {found} categories; build the network with as many: "
+        text += f"YoloV3({found})"
+        text += ', or detector="coco_panoptic" in a panoptic network' * (found == _COCO_CATEGORIES)
     return text
 
 

@@ -107,8 +107,8 @@ def load_published(model: ModelT, path: str | os.PathLike[str]) -> ModelT:
         fill_from_darknet(model, path)
     elif isinstance(model, YoloV3):
         raise InvalidArgumentError(
-            f"expected Darknet's weights for a YoloV3, a file named *.weights or *.conv.N, got {path}; download "
-            "yolov3.weights, or rename the file"
+            f"expected Darknet's weights for a YoloV3, a file named *.weights, *.backup or *.conv.N, got {path}; "
+            "download yolov3.weights, or rename the file"
         )
     else:
         _load(model, read_checkpoint(path), path)

@@ -184,6 +184,18 @@ def test_masks_are_trained_at_the_cells_of_objects() -> None:
         assert all(abs(a - b) <= most + 1e-4 for a, b, most in zip(box, sides, limit, strict=True))
 
 
+def test_every_object_trains_a_mask_before_another_trains_two() -> None:
+    targets = of(OBJECTS)
+    cells = assigned(random_logits(2)[:1], targets)
+    num = len(OBJECTS)
+    assert torch.bincount(cells[0].object).max() > 2
+    for seed in range(5):
+        torch.manual_seed(seed)
+        _, row = sample_mask_cells(cells, targets, MaskSampling(num))
+        place = (cells[0].cell[:, None] == row[0]).int().argmax(dim=0)
+        assert sorted(cells[0].object[place].tolist()) == list(range(num))
+
+
 def test_several_anchors_are_an_error() -> None:
     with pytest.raises(InvalidArgumentError, match='one anchor for each stride with assignment "aligned", got 3'):
         MaskedBoxRepresentation(assignment="aligned")

@@ -62,7 +62,9 @@ def test_positions_of_layers_in_published_files() -> None:
         assert sum(t.numel() for t in darknet_tensors(other)) == 61_570_957 + 5_385 * categories
 
 
-def test_a_detector_alone_is_loaded_like_any_published_network(tmp_path: Path) -> None:
+def test_a_detector_alone_is_loaded_like_any_published_network(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     source, target = a_detector(seed=1), a_detector().train()
     write_darknet(tmp_path / "three.weights", source.body, source.head)
     assert panscape.load_published(target, str(tmp_path / "three.weights")) is target
@@ -70,8 +72,14 @@ def test_a_detector_alone_is_loaded_like_any_published_network(tmp_path: Path) -
     assert torch.equal(values_of(target), values_of(source))
     with pytest.raises(UnreadableFileError, match="it is of 3 categories; build the network with as many"):
         panscape.load_published(a_detector(4), tmp_path / "three.weights")
-    with pytest.raises(InvalidArgumentError, match=r"named \*.weights or \*.conv.N, got three.pth; download"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"named \*.weights, \*.backup or \*.conv.N, got three.pth; download"
+    ):
         panscape.load_published(target, "three.pth")
+    assert not caplog.messages
+    write_darknet(tmp_path / "darknet53.conv.74", source.body)
+    panscape.load_published(target, tmp_path / "darknet53.conv.74")
+    assert "the body alone; the layers after it stay" in caplog.text
 
 
 @pytest.mark.parametrize("header", [None, OLD_HEADER], ids=["20 bytes", "16 bytes"])
@@ -140,10 +148,11 @@ def test_files_that_do_not_fit_leave_the_network_unchanged(tmp_path: Path) -> No
     assert message(weights_file(before) + b"ab").endswith("the last 2 left over; download it again")
     other = values_of(a_detector(7))
     assert message(weights_file(other)).endswith(
-        "bytes left over: it is of 7 categories; build the network with as many"
+        "bytes left over: it is of 7 categories; build the network with as many: YoloV3(7)"
     )
     assert message(weights_file(values_of(a_detector(80)))).endswith(
-        'it is of 80 categories; build the network with as many, by the option detector="coco_panoptic"'
+        "it is of 80 categories; build the network with as many: YoloV3(80), or "
+        'detector="coco_panoptic" in a panoptic network'
     )
     assert message(weights_file(other[:-1]), with_predictors=False).endswith(f"bytes left over{again}")
     assert message(weights_file(values_of(model.body)), with_predictors=False).endswith(f"bytes missing{again}")
