@@ -198,6 +198,14 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "maskformer": ("maskformer", SMALL_QUERIES | {"backbone": "test_resnet", "encoder_layers": 1}),
     "maskformer, swin": ("maskformer", SMALL_QUERIES | {"backbone": "swin_xs", "encoder_layers": 0}),
     "upernet": ("upernet", SMALL_QUERIES | {"backbone": "residual_xs", "decoder_width": 16}),
+    "maskformer, relations": (
+        "maskformer",
+        SMALL_QUERIES | {"backbone": "test_resnet", "encoder_layers": 0, "relations": PISR(4, key_width=8)},
+    ),
+    "upernet, concatenation": (
+        "upernet",
+        SMALL_QUERIES | {"backbone": "residual_xs", "decoder_width": 16, "relations": Concatenation(8)},
+    ),
     "yolo panoptic": ("yolo_panoptic", SMALL_YOLO | {"representation": masked()}),
     "yolo panoptic, light": (
         "yolo_panoptic_light",
@@ -283,7 +291,9 @@ EXPORTED = (
     "panoptic_deeplab_mobilenetv2",
     "maskformer",
     "maskformer, swin",
+    "maskformer, relations",
     "upernet",
+    "upernet, concatenation",
     "dense detections",
     "dense_detections_r50",
     "seamless",
@@ -354,7 +364,7 @@ def test_outputs_are_finite_and_decode_to_valid_maps(model: PanopticModel, size:
         assert output.shape[0] == batch
         assert output.dtype in (torch.float32, torch.int64)
         assert torch.isfinite(output).all()
-    assert getattr(outputs, "auxiliary", None) is None
+    assert getattr(outputs, "first_stage", None) is None
     maps = model.decode(outputs, [size] * batch)
     assert [m.size for m in maps] == [size] * batch
     for m in maps:

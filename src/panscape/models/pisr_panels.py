@@ -17,9 +17,8 @@ from torch.nn import functional as F
 
 from panscape.images import resize_images
 from panscape.models.base import PanopticModel, in_eval_mode
-from panscape.models.pisr import CenterRelations
+from panscape.nn.pisr import RelationModule
 from panscape.ops.interpolate import upsample
-from panscape.representations.centers import CenterOutputs
 from panscape.visualize import draw_heatmap
 
 _NO_DIFFERENCE = 1e-4  # smallest difference of features from their mean, relative to their norm: below is rounding
@@ -43,13 +42,13 @@ class RelationActivations(NamedTuple):
 
 def relation_panels(
     model: PanopticModel,
-    relations: CenterRelations | None,
+    relations: RelationModule | None,
     images: Tensor,
     size: tuple[int, int],
     categories: Sequence[int],
     *,
-    padded_size: Callable[[CenterOutputs], tuple[int, int]],
-    align_corners: bool,
+    padded_size: Callable[[Any], tuple[int, int]],
+    align_corners: bool = False,
 ) -> dict[str, Tensor]:
     """Draw similarity maps of categories before and after relations as heatmaps over the image.
 
@@ -59,7 +58,7 @@ def relation_panels(
 
     Args:
         model: the network; it runs once more on the image, in eval mode.
-        relations: its relations; if None, the result is empty.
+        relations: the module of its relations; if None, the result is empty.
         images: one image, as for the model's ``forward``.
         size: height and width of the visualisations.
         categories: ids of the categories.
@@ -115,7 +114,7 @@ def class_similarity_map(features: Tensor, prob: Tensor, valid: Tensor | None = 
 
 
 @contextmanager
-def capture_activations(relations: CenterRelations) -> Iterator[list[RelationActivations]]:
+def capture_activations(relations: RelationModule) -> Iterator[list[RelationActivations]]:
     """Record the inputs and outputs of relations within a context; one item for each forward pass."""
     seen: list[RelationActivations] = []
 
@@ -123,7 +122,7 @@ def capture_activations(relations: CenterRelations) -> Iterator[list[RelationAct
         before, semantic_prob, _, valid = given
         seen.append(RelationActivations(before, after, semantic_prob, valid))
 
-    handle = relations.related.register_forward_hook(note)
+    handle = relations.register_forward_hook(note)
     try:
         yield seen
     finally:
