@@ -23,7 +23,6 @@ from panscape.models.base import INPUT_NORMALIZATIONS
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps
-from panscape.representations.centers.types import CenterOutputs
 from panscape.representations.decoding_options import decoding_options
 from panscape.representations.dense_boxes import DenseBoxRepresentation
 from panscape.representations.masked_boxes import MaskedBoxRepresentation, MaskSampling
@@ -206,6 +205,26 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         "upernet",
         SMALL_QUERIES | {"backbone": "residual_xs", "decoder_width": 16, "relations": Concatenation(8)},
     ),
+    "panoptic fpn, relations": (
+        "panoptic_fpn",
+        {
+            "backbone": "test_resnet",
+            "width": 16,
+            "semantic_width": 8,
+            "representation": regions(merge_things=True),
+            "relations": PISR(4, key_width=8),
+        },
+    ),
+    "panoptic fpn, object context": (
+        "panoptic_fpn",
+        {
+            "backbone": "test_resnet",
+            "width": 16,
+            "semantic_width": 8,
+            "representation": regions(),
+            "relations": OCR(key_width=8, dropout=0.0),
+        },
+    ),
     "yolo panoptic": ("yolo_panoptic", SMALL_YOLO | {"representation": masked()}),
     "yolo panoptic, light": (
         "yolo_panoptic_light",
@@ -299,6 +318,8 @@ EXPORTED = (
     "seamless",
     "seamless, head on the backbone",
     "panoptic fpn",
+    "panoptic fpn, relations",
+    "panoptic fpn, object context",
     "yolo panoptic",
     "yolo panoptic, light",
     "yolo panoptic, literal, as written",
@@ -325,7 +346,7 @@ def images(batch: int, size: tuple[int, int], seed: int = 0) -> torch.Tensor:
 
 def tensors_of(outputs: Any) -> tuple[torch.Tensor | None, ...]:
     """Return the parts of outputs, without the training outputs of a first stage."""
-    return outputs.tensors if isinstance(outputs, CenterOutputs | QueryOutputs) else tuple(outputs)
+    return getattr(outputs, "tensors", None) or tuple(outputs)
 
 
 def pairs(a: Any, b: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

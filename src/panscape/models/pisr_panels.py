@@ -7,7 +7,7 @@ considerably stronger" after. The paper does not say what a signal is; :func:`cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ def relation_panels(
     *,
     padded_size: Callable[[Any], tuple[int, int]],
     align_corners: bool = False,
+    channel: Mapping[int, int] | None = None,
 ) -> dict[str, Tensor]:
     """Draw similarity maps of categories before and after relations as heatmaps over the image.
 
@@ -64,6 +65,7 @@ def relation_panels(
         categories: ids of the categories.
         padded_size: returns the size of the padded input of some outputs.
         align_corners: how outputs are upsampled to that size.
+        channel: channel of each category in the probabilities; None if they have one for each category, in their order.
 
     Returns:
         Visualisations uint8 [3, H, W] by name, such as "car before relations" and "car after relations".
@@ -77,8 +79,9 @@ def relation_panels(
     valid = None if related.valid is None else related.valid[0, 0]
     panels = {}
     for category in categories:
+        prob = related.semantic_prob[0, category if channel is None else channel[category]]
         for when, features in (("before", related.before), ("after", related.after)):
-            signal = class_similarity_map(features[0], related.semantic_prob[0, category], valid).cpu()
+            signal = class_similarity_map(features[0], prob, valid).cpu()
             whole = upsample(signal, padded, (images.shape[-2], images.shape[-1]), align_corners)
             heat = F.interpolate(whole[None, None], tuple(size), mode="bilinear", align_corners=False)[0, 0]
             panels[f"{model.labels[category].name} {when} relations"] = draw_heatmap(heat, image)

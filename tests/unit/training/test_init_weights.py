@@ -133,6 +133,14 @@ SECOND_STAGES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"width": 8, "num_queries": 5, "decoder_layers": 1, "hidden_width": 8, "encoder_layers": 0},
         {"refined_category": "query_decoder.category", "refined_mask": "query_decoder.mask"},
     ),
+    "panoptic_fpn": (
+        {"width": 8, "semantic_width": 8},
+        {
+            "refined_heads.boxes": "heads.boxes",
+            "refined_heads.masks": "heads.masks",
+            "refined_semantic": "semantic.predictor",
+        },
+    ),
 }
 
 
