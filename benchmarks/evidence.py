@@ -5,12 +5,13 @@ Table 8: plain L1 against offset weights in 3, 4 and 8 regions; three levels wit
 boxes``: dense detections. Table 3: one tower, two towers, with levelness, with the mask loss, and training from boxes
 without masks. The light network, which is ours, is compared with the full one. ``--table relations``: PISR on
 Panoptic-DeepLab. Table 5: the base, three alternatives, relations without and with reweighting. Figure 9: 10, 20 and 50
-instances. ``--table scales``: Table 1 and Figure 5 of panoptic segmentation at all scales: whole images, crops, and
-crops with the crop-aware box loss, scale-uniform sampling or both. ``--table yolo``: YOLO-based panoptic segmentation,
-on a detector that is trained first: semantic heads, mask heads, and all parts trained.
+instances. ``--table hosts``: PISR on MaskFormer, UPerNet and Panoptic FPN, each with and without; start them from the
+backbone of ``--init-from town``. ``--table scales``: Table 1 and Figure 5 of panoptic segmentation at all scales: whole
+images, crops, and crops with the crop-aware box loss, scale-uniform sampling or both. ``--table yolo``: YOLO-based
+panoptic segmentation, on a detector that is trained first: semantic heads, mask heads, and all parts trained.
 
-Each row is a recipe of ``panscape.recipes.ablations``, trained with every seed;
-rows differ only in what their name says.
+Each row is a recipe of ``panscape.recipes.ablations`` or ``panscape.recipes.pisr_hosts``, trained with every seed; rows
+differ only in what their name says.
 
     python benchmarks/evidence.py --work DIR --out evidence.md
 

@@ -89,6 +89,23 @@ EVIDENCE = {
             "Figure 9": ("base", "k10", "pisr", "k50"),
         },
     ),
+    # Panoptic, Instance and Semantic Relations, Tables 2 and 3: one base network with and without it each.
+    "hosts": Evidence(
+        "town_hosts_",
+        {
+            "maskformer": "MaskFormer",
+            "maskformer_pisr": "MaskFormer + PISR",
+            "upernet": "UPerNet",
+            "upernet_pisr": "UPerNet + PISR",
+            "panoptic_fpn": "Panoptic FPN",
+            "panoptic_fpn_pisr": "Panoptic FPN + PISR",
+        },
+        {
+            "MaskFormer": ("maskformer", "maskformer_pisr"),
+            "UPerNet": ("upernet", "upernet_pisr"),
+            "Panoptic FPN": ("panoptic_fpn", "panoptic_fpn_pisr"),
+        },
+    ),
     # Improving Panoptic Segmentation at All Scales, Table 1 and Figure 5, which is a plot without numbers.
     "scales": Evidence(
         "town_scales_",

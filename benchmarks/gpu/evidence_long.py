@@ -19,7 +19,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--init-from", help="model whose backbone all rows start from, such as town")
     args = parser.parse_args()
+    start = [] if args.init_from is None else ["--init-from", args.init_from]
     queue_options.unpack(args.carried, args.work)
     args.out.mkdir(parents=True, exist_ok=True)
     size = ["--steps", str(args.steps), "--batch-size", str(args.batch_size), "--width", str(args.width)]
@@ -29,7 +31,7 @@ def main() -> None:
         size += ["--workers", "0", "--rows", *list(evidence.EVIDENCE[args.table].names)[::4]]
     seeds = [str(seed) for seed in args.seeds]
     places = ["--work", str(args.work), "--out", str(args.out / f"evidence_{args.table}.md"), "--device", args.device]
-    evidence.main(["--table", args.table, *places, *size, "--seeds", *seeds, "--minutes", str(args.minutes)])
+    evidence.main(["--table", args.table, *places, *size, *start, "--seeds", *seeds, "--minutes", str(args.minutes)])
     queue_options.pack(args.work, args.out)
 
 

@@ -23,7 +23,6 @@ from panscape.models.base import INPUT_NORMALIZATIONS
 from panscape.nn.pisr import PISR
 from panscape.nn.pisr_baselines import OCR, Concatenation, ElementwiseProduct
 from panscape.nn.pisr_instances import CenterInstanceMaps
-from panscape.representations.centers.types import CenterOutputs
 from panscape.representations.decoding_options import decoding_options, replace_options
 from panscape.representations.dense_boxes import DenseBoxRepresentation
 from panscape.representations.masked_boxes import MaskedBoxRepresentation, MaskSampling
@@ -190,6 +189,34 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "maskformer": ("maskformer", SMALL_QUERIES | {"backbone": "test_resnet", "encoder_layers": 1}),
     "maskformer, swin": ("maskformer", SMALL_QUERIES | {"backbone": "swin_xs", "encoder_layers": 0}),
     "upernet": ("upernet", SMALL_QUERIES | {"backbone": "residual_xs", "decoder_width": 16}),
+    "maskformer, relations": (
+        "maskformer",
+        SMALL_QUERIES | {"backbone": "test_resnet", "encoder_layers": 0, "relations": PISR(4, key_width=8)},
+    ),
+    "upernet, concatenation": (
+        "upernet",
+        SMALL_QUERIES | {"backbone": "residual_xs", "decoder_width": 16, "relations": Concatenation(8)},
+    ),
+    "panoptic fpn, relations": (
+        "panoptic_fpn",
+        {
+            "backbone": "test_resnet",
+            "width": 16,
+            "semantic_width": 8,
+            "representation": regions(merge_things=True),
+            "relations": PISR(4, key_width=8),
+        },
+    ),
+    "panoptic fpn, object context": (
+        "panoptic_fpn",
+        {
+            "backbone": "test_resnet",
+            "width": 16,
+            "semantic_width": 8,
+            "representation": regions(),
+            "relations": OCR(key_width=8, dropout=0.0),
+        },
+    ),
     "yolo panoptic": ("yolo_panoptic", SMALL_YOLO | {"representation": masked()}),
     "yolo panoptic, light": (
         "yolo_panoptic_light",
@@ -291,12 +318,16 @@ EXPORTED = (
     "panoptic deeplab, object context",
     "maskformer",
     "maskformer, swin",
+    "maskformer, relations",
     "upernet",
+    "upernet, concatenation",
     "dense detections",
     "dense detections, released",
     "seamless",
     "seamless, head on the backbone",
     "panoptic fpn",
+    "panoptic fpn, relations",
+    "panoptic fpn, object context",
     "yolo panoptic",
     "yolo panoptic, light",
     "yolo panoptic, literal, as written",
@@ -323,7 +354,7 @@ def images(batch: int, size: tuple[int, int], seed: int = 0) -> torch.Tensor:
 
 def tensors_of(outputs: Any) -> tuple[torch.Tensor | None, ...]:
     """Return the parts of outputs, without the training outputs of a first stage."""
-    return outputs.tensors if isinstance(outputs, CenterOutputs | QueryOutputs) else tuple(outputs)
+    return getattr(outputs, "tensors", None) or tuple(outputs)
 
 
 def pairs(a: Any, b: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -367,7 +398,7 @@ def test_outputs_are_finite_and_decode_to_valid_maps(model: PanopticModel, size:
         assert output.shape[0] == batch
         assert output.dtype in (torch.float32, torch.int64)
         assert torch.isfinite(output).all()
-    assert getattr(outputs, "auxiliary", None) is None
+    assert getattr(outputs, "first_stage", None) is None
     maps = model.decode(outputs, [size] * batch)
     assert [m.size for m in maps] == [size] * batch
     for m in maps:

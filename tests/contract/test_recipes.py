@@ -34,10 +34,12 @@ from panscape.recipes.data_options import (
 )
 from panscape.recipes.model_options import (
     DenseDetectionsOptions,
+    MaskFormerOptions,
     PanopticDeepLabOptions,
     PanopticFPNOptions,
     SeamlessOptions,
     SwiftNetOptions,
+    UPerNetOptions,
     YoloPanopticLightOptions,
     YoloPanopticOptions,
 )
@@ -84,6 +86,8 @@ SMALL: dict[type, dict[str, Any]] = {
     },
     SeamlessOptions: {"width": 16, "window": (64, 64)},
     PanopticFPNOptions: {"width": 8, "semantic_width": 8},
+    MaskFormerOptions: {"width": 8, "hidden_width": 8, "num_queries": 6},
+    UPerNetOptions: {"width": 8, "hidden_width": 8, "num_queries": 6, "decoder_width": 8},
     YoloPanopticOptions: {"backbone": "darknet_xs", "pyramid_width": 8, "mask_width": 8, "detector": None},
     YoloPanopticLightOptions: {"width": 16, "fine_width": 8, "num_prototypes": 4},
 }

@@ -221,7 +221,7 @@ def test_the_panoptic_network_is_maskformer_on_its_decoder() -> None:
         features = model.backbone(model.preprocess(images))
         fine, memory = model.pixel_decoder(features)
         assert torch.equal(memory, features[3])
-        category, expected = model.query_decoder(PixelFeatures(fine, memory), all_layers=False)
+        category, expected, *_ = model.query_decoder(PixelFeatures(fine, memory), all_layers=False)
     assert tuple(model.query_decoder.mask_features.weight.shape) == (16, 24, 1, 1)
     assert tuple(outputs.mask_logits.shape) == (1, 5, 24, 40)
     assert torch.equal(outputs.category_logits, category[0])

@@ -426,6 +426,33 @@ def test_every_table_of_published_results_is_compared_with_the_file() -> None:
         assert len(tables) == len(re.findall("<!-- published: ", section)), tables
 
 
+PAPERS = {
+    "Panoptic SwiftNet": "Panoptic SwiftNet",
+    "Dense detections": "Dense detections",
+    "PISR": "Panoptic, Instance and Semantic Relations",
+    "All scales": "Improving Panoptic Segmentation at All Scales",
+    "YOLO-based": "YOLO-Based Panoptic Segmentation",
+}
+
+
+def test_every_table_with_published_results_is_listed_by_paper() -> None:
+    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGES["papers.md"], re.MULTILINE | re.DOTALL))
+    assert list(sections) == list(PAPERS.values())
+    for paper, title in PAPERS.items():
+        listed = set()
+        for kind, numbers in re.findall(r"^\| (Table|Figure)s? ([^|]+) \|", sections[title], re.MULTILINE):
+            listed |= {f"{kind} {number}" for number in re.findall(r"[AB]?[\d.]+", numbers)}
+        needed = {table for result in published_results() if result.paper == paper for table in result.tables}
+        assert needed
+        assert needed <= listed, paper
+
+
+def test_recipes_of_the_papers_exist() -> None:
+    found = set(re.findall(r"`((?:swiftnet|dense|deeplab|fpn|seamless|yolo_panoptic)_\w+)`", PAGES["papers.md"]))
+    assert len(found) > 30
+    assert found <= set(list_recipes())
+
+
 def test_a_wrong_published_number_is_found() -> None:
     table = "<!-- published: PISR -->\n\n| network | PQ | FPS, A100 |\n|---|---|---|\n| PISR, R52 | 62.2 | 6.8 |\n"
     (result,) = (result for result in published_results() if result.metrics.get("PQ") == 62.2)

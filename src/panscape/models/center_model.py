@@ -160,7 +160,7 @@ class CenterModel(PanopticModel):
         outputs = self.named(
             self.refined_semantic(of_semantic), self.refined_center(of_instances), self.refined_offset(of_instances)
         )
-        return outputs._replace(auxiliary=first) if self.training else outputs
+        return outputs._replace(first_stage=first) if self.training else outputs
 
     def padded_size(self, outputs: CenterOutputs) -> tuple[int, int]:
         """Return the height and width of the padded input of these outputs."""
@@ -239,7 +239,7 @@ class CenterModel(PanopticModel):
         """Visualise the effect of relations on the features of categories, see :mod:`panscape.models.pisr_panels`."""
         return relation_panels(
             self,
-            self.relations,
+            None if self.relations is None else self.relations.related,
             images,
             size,
             categories,

@@ -8,6 +8,7 @@ of six layers in the pixel decoder; on Swin Transformers, without. Deviations:
 
 - Images are padded to multiples of 32 pixels; the released code does not pad the images of COCO.
 - Earlier decoder layers predict in training only, for the auxiliary losses.
+- Relations can be inserted between mask features and masks (see ``models/pisr_queries.py``).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ considerably stronger" after. The paper does not say what a signal is; :func:`cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -17,9 +17,8 @@ from torch.nn import functional as F
 
 from panscape.images import resize_images
 from panscape.models.base import PanopticModel, in_eval_mode
-from panscape.models.pisr import CenterRelations
+from panscape.nn.pisr import RelationModule
 from panscape.ops.interpolate import upsample
-from panscape.representations.centers import CenterOutputs
 from panscape.visualize import draw_heatmap
 
 _NO_DIFFERENCE = 1e-4  # smallest difference of features from their mean, relative to their norm: below is rounding
@@ -43,13 +42,14 @@ class RelationActivations(NamedTuple):
 
 def relation_panels(
     model: PanopticModel,
-    relations: CenterRelations | None,
+    relations: RelationModule | None,
     images: Tensor,
     size: tuple[int, int],
     categories: Sequence[int],
     *,
-    padded_size: Callable[[CenterOutputs], tuple[int, int]],
-    align_corners: bool,
+    padded_size: Callable[[Any], tuple[int, int]],
+    align_corners: bool = False,
+    channel: Mapping[int, int] | None = None,
 ) -> dict[str, Tensor]:
     """Draw similarity maps of categories before and after relations as heatmaps over the image.
 
@@ -59,12 +59,13 @@ def relation_panels(
 
     Args:
         model: the network; it runs once more on the image, in eval mode.
-        relations: its relations; if None, the result is empty.
+        relations: the module of its relations; if None, the result is empty.
         images: one image, as for the model's ``forward``.
         size: height and width of the visualisations.
         categories: ids of the categories.
         padded_size: returns the size of the padded input of some outputs.
         align_corners: how outputs are upsampled to that size.
+        channel: channel of each category in the probabilities; None if they have one for each category, in their order.
 
     Returns:
         Visualisations uint8 [3, H, W] by name, such as "car before relations" and "car after relations".
@@ -78,8 +79,9 @@ def relation_panels(
     valid = None if related.valid is None else related.valid[0, 0]
     panels = {}
     for category in categories:
+        prob = related.semantic_prob[0, category if channel is None else channel[category]]
         for when, features in (("before", related.before), ("after", related.after)):
-            signal = class_similarity_map(features[0], related.semantic_prob[0, category], valid).cpu()
+            signal = class_similarity_map(features[0], prob, valid).cpu()
             whole = upsample(signal, padded, (images.shape[-2], images.shape[-1]), align_corners)
             heat = F.interpolate(whole[None, None], tuple(size), mode="bilinear", align_corners=False)[0, 0]
             panels[f"{model.labels[category].name} {when} relations"] = draw_heatmap(heat, image)
@@ -115,7 +117,7 @@ def class_similarity_map(features: Tensor, prob: Tensor, valid: Tensor | None = 
 
 
 @contextmanager
-def capture_activations(relations: CenterRelations) -> Iterator[list[RelationActivations]]:
+def capture_activations(relations: RelationModule) -> Iterator[list[RelationActivations]]:
     """Record the inputs and outputs of relations within a context; one item for each forward pass."""
     seen: list[RelationActivations] = []
 
@@ -123,7 +125,7 @@ def capture_activations(relations: CenterRelations) -> Iterator[list[RelationAct
         before, semantic_prob, _, valid = given
         seen.append(RelationActivations(before, after, semantic_prob, valid))
 
-    handle = relations.related.register_forward_hook(note)
+    handle = relations.register_forward_hook(note)
     try:
         yield seen
     finally:

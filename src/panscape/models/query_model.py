@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import copy
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from panscape.constraints import BelowOne, PositiveInt, check_fields
@@ -13,10 +15,14 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry, padded_size
 from panscape.labels import LabelSpace
 from panscape.models.base import PanopticModel
+from panscape.models.pisr import refined_head, valid_cells
+from panscape.models.pisr_panels import relation_panels
+from panscape.models.pisr_queries import QueryRelations
 from panscape.models.variants import Model, ModelConfig
 from panscape.nn.backbones import Backbone
+from panscape.nn.pisr import Relations
 from panscape.nn.pixel_decoder import PixelDecoder
-from panscape.nn.query_decoder import QueryDecoder
+from panscape.nn.query_decoder import QueryDecoder, mask_embedding
 from panscape.panoptic import PanopticMap
 from panscape.representations.queries import (
     QUERY_ORACLES,
@@ -25,6 +31,7 @@ from panscape.representations.queries import (
     QueryRepresentation,
     QueryTargets,
 )
+from panscape.representations.queries.representation import STRIDE as OUTPUT_STRIDE
 
 STRIDE = 32  # of the coarsest features of the backbone
 
@@ -41,6 +48,9 @@ class QueryModelConfig(ModelConfig[Model]):
         num_heads: Heads of attention.
         dropout: Dropout probability of transformers.
         representation: Targets, losses and post-processing; None for the published values.
+        relations: Relations that add the context of categories and objects to the mask features, for example
+            ``PISR()``; the predictions of the queries are then a first stage, and separate heads predict the outputs.
+            None for the published network.
 
     Raises:
         InvalidArgumentError: a value is out of range, or the width is not a multiple of 4 and of the heads.
@@ -53,6 +63,7 @@ class QueryModelConfig(ModelConfig[Model]):
     num_heads: PositiveInt = 8
     dropout: BelowOne = 0.1
     representation: QueryRepresentation | None = None
+    relations: Relations | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -72,7 +83,13 @@ class QueryModel(PanopticModel):
         pixel_decoder: maps them to features for masks and queries.
         config: all other options.
         mask_kernel: side of the kernel of the convolution from fine features to mask features.
+
+    Attributes:
+        relations: the relations between the stages, in networks with a second stage, whose heads have the prefix
+            ``refined_``; None in others.
     """
+
+    relations: QueryRelations | None
 
     def __init__(
         self,
@@ -99,18 +116,44 @@ class QueryModel(PanopticModel):
             num_heads=config.num_heads,
             mask_kernel=mask_kernel,
         )
+        self.relations = None
+        if config.relations is not None:
+            width, decoder = config.width, self.query_decoder
+            self.relations = QueryRelations(config.relations, width, labels)
+            self.refined_category = copy.deepcopy(decoder.category)
+            channels = self.relations.related.out_channels
+            self.refined_mask = refined_head(decoder.mask, width, channels, lambda n: mask_embedding(width, n))
 
     def forward(self, images: Tensor) -> QueryOutputs:
         """Map images, float [B, 3, H, W] in 0..1, to outputs at stride 4 of the padded size.
 
-        Outputs of the earlier decoder layers are there in training only (decision 0018).
+        Outputs of the earlier decoder layers, and with relations those of the first stage, are there in training only
+        (decision 0018).
         """
         features = self.pixel_decoder(self.backbone(self.preprocess(images)))
-        category, masks = self.query_decoder(features, all_layers=self.training)
-        outputs = QueryOutputs(category[-1], masks[-1])
-        if not self.training:
-            return outputs
-        return outputs._replace(auxiliary_category_logits=category[:-1], auxiliary_mask_logits=masks[:-1])
+        found = self.query_decoder(features, all_layers=self.training)
+        first = QueryOutputs(found.category[-1], found.masks[-1])
+        if self.training:
+            first = first._replace(
+                auxiliary_category_logits=found.category[:-1], auxiliary_mask_logits=found.masks[:-1]
+            )
+        if self.relations is None:
+            return first
+        valid = valid_cells((images.shape[2], images.shape[3]), found.mask_features, OUTPUT_STRIDE)
+        related = self.relations(found.mask_features, *first.tensors, valid)
+        masks = torch.einsum("bqc,bchw->bqhw", self.refined_mask(found.queries), related)
+        second = QueryOutputs(self.refined_category(found.queries), masks)
+        return second._replace(first_stage=first) if self.training else second
+
+    @property
+    def weight_copies(self) -> Mapping[str, str]:
+        """Maps heads of a second stage to the first stage's heads of the same shapes."""
+        if self.relations is None:
+            return {}
+        copies = {"refined_category": "query_decoder.category"}
+        if self.relations.related.out_channels == self.relations.related.channels:
+            copies["refined_mask"] = "query_decoder.mask"
+        return copies
 
     def encode(self, truth: PanopticMap) -> QueryTargets:
         """See :meth:`QueryRepresentation.encode`."""
@@ -136,8 +179,19 @@ class QueryModel(PanopticModel):
 
     def visualize(self, outputs: QueryOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
         """See :meth:`QueryRepresentation.visualize`."""
-        outputs = QueryOutputs(*(part.detach().cpu() for part in outputs.tensors))
-        return self.representation.visualize(outputs, size, self.labels)
+        category, masks = (part.detach().cpu() for part in outputs.tensors)
+        return self.representation.visualize(QueryOutputs(category, masks), size, self.labels)
+
+    def visualize_features(self, images: Tensor, size: tuple[int, int], categories: Sequence[int]) -> dict[str, Tensor]:
+        """Visualise the effect of relations on the mask features, see :mod:`panscape.models.pisr_panels`."""
+        return relation_panels(
+            self,
+            None if self.relations is None else self.relations.related,
+            images,
+            size,
+            categories,
+            padded_size=self.representation.padded_size,
+        )
 
     @property
     def decoding(self) -> QueryDecoding:

@@ -6,6 +6,7 @@ of detectron2 (Panoptic FPN); see ``models/seamless.py`` and ``models/panoptic_f
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from panscape.representations.regions.losses import (
     objects_of,
     sample_regions,
 )
-from panscape.representations.regions.propose import select_detections, select_proposals
+from panscape.representations.regions.propose import DetectedBoxes, select_detections, select_proposals
 
 NUM_MASK_CELLS = 28
 """Cells along each side of a mask."""
@@ -36,10 +37,8 @@ Norm = Callable[[int], nn.Module]
 
 
 class RegionResults(NamedTuple):
-    """The fields of :class:`RegionOutputs` that come from regions, in its order."""
+    """The fields of :class:`RegionOutputs` that come from the second stage, in its order."""
 
-    objectness: Tensor
-    anchor_offsets: Tensor
     regions: Tensor
     category: Tensor
     region_offsets: Tensor
@@ -136,10 +135,10 @@ class MaskHead(nn.Module):
 
 
 class RegionHeads(nn.Module):
-    """Both stages, from a feature pyramid to all outputs but the semantic ones.
+    """Both stages on a feature pyramid: proposals from all levels, and regions from the first four.
 
     Args:
-        representation: anchors, sampling and selection; regions take the first four levels.
+        representation: anchors, sampling and selection.
         width: channels of the levels.
         num_things: number of categories of things.
         norm: norm of the heads, followed by a leaky ReLU of slope 0.01 (seamseg); None for biases and ReLU
@@ -169,28 +168,34 @@ class RegionHeads(nn.Module):
         self.boxes = BoxHead(width, num_things, norm, activation)
         self.masks = MaskHead(width, num_things, unit, norm, activation)
 
-    def forward(
+    def second_pass(self) -> RegionHeads:
+        """Return a copy without the head for proposals, for another pass over the same regions."""
+        copied = copy.deepcopy(self)
+        del copied.proposals
+        return copied
+
+    def regions(
         self,
-        levels: Sequence[Tensor],
+        objectness: Tensor,
+        offsets: Tensor,
         size: tuple[int, int],
         image_size: tuple[int, int],
         representation: RegionRepresentation,
         targets: RegionTargets | None = None,
-    ) -> RegionResults:
-        """Propose regions, classify and refine them, and predict masks.
+    ) -> Tensor:
+        """Return the regions for the second stage, float [B, R, 4].
 
         Args:
-            levels: features, float [B, C, h, w] each.
+            objectness: of all anchors, float [B, A].
+            offsets: from the anchors, float [B, A, 4].
             size: height and width of the input.
-            image_size: the same before padding, to which proposals and detections are clipped.
+            image_size: the same before padding, to which proposals are clipped without targets.
             representation: as in the constructor; its selection may have changed.
             targets: of the images, to sample regions for training, and to clip proposals to the valid parts; None for
-                detections.
+                all proposals.
         """
-        objectness, anchor_offsets = self.proposals(levels)
-        anchors = representation.anchors.boxes(size, objectness.device)
-        window = image_size if targets is None else targets.valid[:, None]
-        boxes = clip_boxes(decode_boxes(anchor_offsets.detach().float(), anchors), window)
+        boxes = decode_boxes(offsets.detach().float(), representation.anchors.boxes(size, offsets.device))
+        boxes = clip_boxes(boxes, image_size if targets is None else targets.valid[:, None])
         numbers = representation.anchors.num_per_level(size)
         proposed = [
             select_proposals(score, box, numbers, representation.proposals, training=targets is not None)
@@ -204,18 +209,48 @@ class RegionHeads(nn.Module):
                 max_crowd=representation.max_crowd,
                 of_empty=representation.second_stage_of_empty,
             )
-        num_regions, num_masks = representation.num_regions(training=targets is not None)
-        regions = stacked(proposed, num_regions)
-        category, region_offsets = self.classify(levels, regions, size)
+        num_regions, _ = representation.num_regions(training=targets is not None)
+        return stacked(proposed, num_regions)
+
+    def forward(
+        self,
+        levels: Sequence[Tensor],
+        regions: Tensor,
+        size: tuple[int, int],
+        image_size: tuple[int, int],
+        representation: RegionRepresentation,
+        targets: RegionTargets | None = None,
+    ) -> RegionResults:
+        """Classify and refine regions, and predict masks.
+
+        Args:
+            levels: features, float [B, C, h, w] each.
+            regions: float [B, R, 4]; those without area are left out.
+            size: height and width of the input.
+            image_size: the same before padding, to which detections are clipped.
+            representation: as in the constructor; its selection may have changed.
+            targets: of the images, for the masks of positive regions; None for those of detections.
+        """
+        category, offsets = self.classify(levels, regions, size)
         if targets is None:
-            found = _detections(category, region_offsets, regions, image_size, representation)
+            found = _detections(category, offsets, regions, image_size, representation)
         else:
-            found = _positives(proposed, targets, representation)
-        mask_boxes, thing, score = (stacked([one[i] for one in found], num_masks) for i in range(3))
-        masks = self.mask(levels, mask_boxes, thing, size)
-        return RegionResults(
-            objectness, anchor_offsets, regions, category, region_offsets, mask_boxes, thing, score, masks
-        )
+            found = _positives(regions, targets, representation)
+        _, num_masks = representation.num_regions(training=targets is not None)
+        boxes, thing, score = (stacked([one[i] for one in found], num_masks) for i in range(3))
+        return RegionResults(regions, category, offsets, boxes, thing, score, self.mask(levels, boxes, thing, size))
+
+    def detect(
+        self,
+        levels: Sequence[Tensor],
+        regions: Tensor,
+        size: tuple[int, int],
+        image_size: tuple[int, int],
+        representation: RegionRepresentation,
+    ) -> list[DetectedBoxes]:
+        """Return the detections of each image among given regions, see :meth:`forward`; without gradients."""
+        with torch.no_grad():
+            return _detections(*self.classify(levels, regions, size), regions, image_size, representation)
 
     def classify(self, levels: Sequence[Tensor], regions: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Classify and refine given regions.
@@ -276,22 +311,21 @@ class RegionHeads(nn.Module):
 
 def _detections(
     category: Tensor, offsets: Tensor, regions: Tensor, size: tuple[int, int], representation: RegionRepresentation
-) -> list[tuple[Tensor, Tensor, Tensor]]:
+) -> list[DetectedBoxes]:
     found = []
     for logits, offset, boxes in zip(category.detach().float(), offsets.detach().float(), regions, strict=True):
         rows = has_area(boxes)
         refined = clip_boxes(decode_boxes(offset[rows], boxes[rows, None], SECOND_STAGE_WEIGHTS), size)
-        found.append(tuple(select_detections(logits[rows].softmax(dim=1), refined, representation.detections)))
-    return found  # type: ignore[return-value]
+        found.append(select_detections(logits[rows].softmax(dim=1), refined, representation.detections))
+    return found
 
 
-def _positives(
-    proposed: Sequence[Tensor], targets: RegionTargets, representation: RegionRepresentation
-) -> list[tuple[Tensor, Tensor, Tensor]]:
+def _positives(regions: Tensor, targets: RegionTargets, representation: RegionRepresentation) -> list[DetectedBoxes]:
     found = []
-    for boxes, objects in zip(proposed, objects_of(targets), strict=True):
+    for rows, objects in zip(regions, objects_of(targets), strict=True):
+        boxes = rows[has_area(rows)]
         matches = match_regions(boxes, objects.box, representation.second_stage)
         is_positive = matches.label == 1
         thing = objects.category[matches.object[is_positive]] - 1
-        found.append((boxes[is_positive], thing, torch.ones_like(boxes[is_positive, 0])))
+        found.append(DetectedBoxes(boxes[is_positive], thing, torch.ones_like(boxes[is_positive, 0])))
     return found

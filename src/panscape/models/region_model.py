@@ -76,8 +76,20 @@ class RegionModel(DetectionModel):
             targets: stacked targets of the images, to sample regions for training; None for detections.
         """
         levels, semantic, size = self._features(images)
-        image_size = (images.shape[2], images.shape[3])
-        return RegionOutputs(semantic, *self.heads(levels, size, image_size, self.representation, targets))
+        return self._outputs(levels, semantic, size, (images.shape[2], images.shape[3]), targets)
+
+    def _outputs(
+        self,
+        levels: list[Tensor],
+        semantic: Tensor,
+        size: tuple[int, int],
+        image_size: tuple[int, int],
+        targets: RegionTargets | None,
+    ) -> RegionOutputs:
+        objectness, offsets = self.heads.proposals(levels)
+        regions = self.heads.regions(objectness, offsets, size, image_size, self.representation, targets)
+        found = self.heads(levels, regions, size, image_size, self.representation, targets)
+        return RegionOutputs(semantic, objectness, offsets, *found)
 
     def classify_regions(self, images: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
         """Run the second stage on given boxes instead of proposals.
@@ -147,12 +159,15 @@ class RegionModel(DetectionModel):
 
     def visualize(self, outputs: RegionOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
         """See :func:`panscape.representations.regions.panels.draw_panels`."""
-        outputs = RegionOutputs(*(part.detach().cpu() for part in outputs))
-        return draw_panels(outputs, size, self.labels, self.representation)
+        return draw_panels(outputs.apply(_on_cpu), size, self.labels, self.representation)
 
     def visualize_training(self, images: Tensor, targets: RegionTargets) -> dict[str, Tensor]:
         """See :meth:`PanopticModel.visualize_training`: boxes of one crop and what they are compared with."""
         targets = RegionTargets(*(part[:1] for part in targets))
-        outputs = RegionOutputs(*(part.detach().cpu() for part in self(images[:1], targets)))
+        outputs: RegionOutputs = self(images[:1], targets).apply(_on_cpu)
         targets = RegionTargets(*(part.cpu() for part in targets))
         return {"boxes and their targets": draw_box_targets(images[0].cpu(), outputs, targets, self.representation)}
+
+
+def _on_cpu(part: Tensor) -> Tensor:
+    return part.detach().cpu()

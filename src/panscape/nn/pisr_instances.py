@@ -1,4 +1,4 @@
-"""Instance heatmaps from centres and offsets: the input of PISR for networks that represent objects by centres.
+"""Instance heatmaps from centres and offsets, or from boxes with masks: the input of PISR.
 
 Section 3.2 and footnote 2 of *Panoptic, Instance, and Semantic Relations* (Borse et al., CVPR 2022).
 """
@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panscape.constraints import OddInt, Positive, check_fields
+from panscape.ops.boxes import has_area
 
+_SMALLEST_SIDE = 1e-3  # pixels of a box
 _SMALLEST_SQUARE = 1e-12  # of a distance in cells: the root's gradient at zero is infinite
 
 
@@ -92,6 +94,36 @@ def center_instance_maps(
     # Starting from zero instead of one makes heatmaps without a centre zero.
     maps = (is_used.to(dtype)[..., None, None] - distance / radius).relu() * thing.to(dtype)
     return maps, is_used
+
+
+def region_instance_maps(boxes: Tensor, prob: Tensor, score: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    """Return the masks of boxes as heatmaps, by bilinear interpolation between the centres of their cells.
+
+    Outside of a box there are cells of probability 0, as where masks are pasted into images. Gradients flow into the
+    masks and scores, and not into the boxes.
+
+    Args:
+        boxes: xyxy in pixels, float [B, K, 4]; those without area have a heatmap of 0.
+        prob: probability of each cell of a box, float [B, K, M, M].
+        score: by which a heatmap is multiplied, float [B, K].
+        size: height and width of the heatmaps, h and w.
+        stride: pixels per cell of the heatmaps.
+
+    Returns:
+        float [B, K, h, w].
+    """
+    boxes, cells = boxes.detach().float(), prob.shape[-1]
+    numbers = torch.arange(cells, device=boxes.device)
+
+    def weights(low: Tensor, high: Tensor, length: int) -> Tensor:
+        """Return the weight of each cell of a box for each place along one axis, [B, K, length, M]."""
+        places = (torch.arange(length, device=boxes.device) + 0.5) * stride
+        share = (places - low[..., None]) / (high - low).clamp_min(_SMALLEST_SIDE)[..., None]
+        return (1 - ((share * cells - 0.5)[..., None] - numbers).abs()).relu().to(prob.dtype)
+
+    rows, columns = (weights(boxes[..., i], boxes[..., i + 2], size[1 - i]) for i in (1, 0))
+    maps = rows @ prob @ columns.transpose(2, 3)
+    return maps * (score * has_area(boxes))[..., None, None]
 
 
 def _highest_peaks(center: Tensor, valid: Tensor | None, num: int, kernel: int) -> tuple[Tensor, Tensor]:

@@ -6,13 +6,29 @@ Segmentation. NeurIPS 2021. arXiv:2107.06278, Section 3.3 and its released code.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from panscape.nn.pixel_decoder import PixelFeatures, init_convs
 from panscape.nn.transformer import DecoderLayer, sine_positions, to_sequence, xavier_init
+
+
+class QueryPredictions(NamedTuple):
+    """What the decoder predicts from L of its layers, for Q queries.
+
+    Attributes:
+        category: logits, "no object" last, float [L, B, Q, C + 1].
+        masks: logits, float [L, B, Q, h, w].
+        queries: of the last layer, normalised: the input of the heads, float [B, Q, D].
+        mask_features: the maps that masks are products of with queries, float [B, D, h, w].
+    """
+
+    category: Tensor
+    masks: Tensor
+    queries: Tensor
+    mask_features: Tensor
 
 
 class QueryDecoder(nn.Module):
@@ -58,17 +74,10 @@ class QueryDecoder(nn.Module):
         xavier_init(self.layers)
         self.norm = nn.LayerNorm(width)
         self.category = nn.Linear(width, num_categories + 1)
-        self.mask = nn.Sequential(
-            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
-        )
+        self.mask = mask_embedding(width, width)
 
-    def forward(self, features: PixelFeatures, *, all_layers: bool) -> tuple[Tensor, Tensor]:
-        """Map features to the predictions of the last decoder layer, or of all of them.
-
-        Returns:
-            Category logits, "no object" last, float [L, B, Q, C + 1], and mask logits, float [L, B, Q, h, w]; L is 1 or
-            the number of decoder layers, in their order.
-        """
+    def forward(self, features: PixelFeatures, *, all_layers: bool) -> QueryPredictions:
+        """Map features to the predictions of the last decoder layer, or of all of them in their order."""
         memory = self.project(features.memory)
         positions = to_sequence(sine_positions(memory))
         memory = to_sequence(memory)
@@ -78,5 +87,13 @@ class QueryDecoder(nn.Module):
             x = layer(x, self.queries.weight, memory, memory + positions)
             found.append(x)
         queries = self.norm(torch.stack(found if all_layers else found[-1:]))
-        masks = torch.einsum("lbqc,bchw->lbqhw", self.mask(queries), self.mask_features(features.fine))
-        return cast(Tensor, self.category(queries)), masks
+        maps = self.mask_features(features.fine)
+        masks = torch.einsum("lbqc,bchw->lbqhw", self.mask(queries), maps)
+        return QueryPredictions(self.category(queries), masks, queries[-1], cast(Tensor, maps))
+
+
+def mask_embedding(width: int, channels: int) -> nn.Sequential:
+    """Return the head that maps queries [..., ``width``] to the factors of ``channels`` mask features."""
+    return nn.Sequential(
+        nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, channels)
+    )

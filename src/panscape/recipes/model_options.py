@@ -12,11 +12,13 @@ from tyro.conf import AvoidSubcommands
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel, create_model
 from panscape.models.dense_detections import DenseDetectionsConfig
+from panscape.models.maskformer import MaskFormerConfig
 from panscape.models.panoptic_deeplab import PanopticDeepLabConfig
 from panscape.models.panoptic_fpn import PUBLISHED as PANOPTIC_FPN
 from panscape.models.panoptic_fpn import PanopticFPNConfig
 from panscape.models.seamless import SeamlessConfig
 from panscape.models.swiftnet import SwiftNetConfig
+from panscape.models.upernet import UPerNetConfig
 from panscape.models.yolo_panoptic import YoloPanopticConfig
 from panscape.models.yolo_panoptic_light import LIGHT, YoloPanopticLightConfig
 from panscape.nn.pisr import PISR
@@ -25,6 +27,7 @@ from panscape.nn.pisr_instances import CenterInstanceMaps
 from panscape.representations.centers import CenterDecoding, CenterRepresentation
 from panscape.representations.dense_boxes import DenseBoxRepresentation
 from panscape.representations.masked_boxes import MaskedBoxRepresentation
+from panscape.representations.queries import QueryRepresentation
 from panscape.representations.regions import RegionRepresentation
 from panscape.training.config import ModelOptions
 
@@ -138,6 +141,43 @@ class PanopticFPNOptions(FactoryOptions, PanopticFPNConfig):
     width: int = 64
     semantic_width: int = 32
     representation: RegionRepresentation = PANOPTIC_FPN
+    relations: _Relations = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFormerOptions(FactoryOptions, MaskFormerConfig):
+    """MaskFormer; see :func:`panscape.models.maskformer`."""
+
+    factory = "maskformer"
+
+    backbone: str = "residual_s"
+    encoder_layers: int = 1
+    width: int = 64
+    num_queries: int = 40
+    decoder_layers: int = 3
+    hidden_width: int = 256
+    num_heads: int = 4
+    dropout: float = 0.0
+    representation: QueryRepresentation = field(default_factory=QueryRepresentation)
+    relations: _Relations = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UPerNetOptions(FactoryOptions, UPerNetConfig):
+    """The panoptic UPerNet; see :func:`panscape.models.upernet`."""
+
+    factory = "upernet"
+
+    backbone: str = "residual_s"
+    decoder_width: int = 64
+    width: int = 64
+    num_queries: int = 40
+    decoder_layers: int = 3
+    hidden_width: int = 256
+    num_heads: int = 4
+    dropout: float = 0.0
+    representation: QueryRepresentation = field(default_factory=QueryRepresentation)
+    relations: _Relations = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +215,8 @@ def options_of(model: PanopticModel) -> FactoryOptions | None:
         PanopticDeepLabOptions,
         SeamlessOptions,
         PanopticFPNOptions,
+        MaskFormerOptions,
+        UPerNetOptions,
         YoloPanopticOptions,
         YoloPanopticLightOptions,
     )

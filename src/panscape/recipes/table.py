@@ -96,6 +96,7 @@ _FROM_BOXES = {**_NO_MASK_LOSS, "model.representation.supervision": "boxes"}
 _R103 = {"model.backbone": "resnet103"}
 _HRNET48 = {"model.backbone": "hrnet_w48.ms_in1k", "model.output_stride": 32}
 _PISR = {_RELATIONS: "PISR"}
+_NO_WEIGHTS = {**_PISR, "model.relations.reweighting": False}
 
 
 def _rows(prefix: str, subject: str, *rows: tuple[str, str, Mapping[str, Any], int]) -> tuple[Row, ...]:
@@ -107,6 +108,14 @@ def _rows(prefix: str, subject: str, *rows: tuple[str, str, Mapping[str, Any], i
 
 def _join(separator: str, *parts: str) -> str:
     return separator.join(part for part in parts if part)
+
+
+def _numbers(end: str, what: str, changes: Mapping[str, Any], *hours: int) -> list[tuple[str, str, Any, int]]:
+    """Return rows for :func:`_rows` of the numbers of instances of Figure 9 other than 50."""
+    return [
+        (f"{end}_k{k}", f"{what} {k} instances", {**changes, "model.relations.num_instances": k}, h)
+        for k, h in zip((10, 20, 100), hours, strict=True)
+    ]
 
 
 _SWIFTNET = (
@@ -162,16 +171,15 @@ _DEEPLAB = (
     *_rows(
         "deeplab_r52_cityscapes",
         "Cityscapes",
-        ("relations_k10", "PISR with 10 instances", {**_PISR, "model.relations.num_instances": 10}, 8),
-        ("relations_k20", "PISR with 20 instances", {**_PISR, "model.relations.num_instances": 20}, 9),
-        ("relations_k100", "PISR with 100 instances", {**_PISR, "model.relations.num_instances": 100}, 9),
+        *_numbers("relations", "PISR with", _PISR, 8, 9, 9),
         ("relations_key64", "PISR with keys of 64 channels", {**_PISR, "model.relations.key_width": 64}, 7),
         ("relations_key128", "PISR with keys of 128 channels", {**_PISR, "model.relations.key_width": 128}, 8),
         ("relations_key512", "PISR with keys of 512 channels", {**_PISR, "model.relations.key_width": 512}, 10),
         ("concatenation", "scores and instances concatenated to the features", {_RELATIONS: "Concatenation"}, 7),
         ("product", "features multiplied by scores and instances", {_RELATIONS: "ElementwiseProduct"}, 7),
         ("ocr", "OCR, object context of categories", {_RELATIONS: "OCR"}, 7),
-        ("without_reweighting", "PISR without reweighting", {**_PISR, "model.relations.reweighting": False}, 9),
+        ("without_reweighting", "PISR without reweighting", _NO_WEIGHTS, 9),
+        *_numbers("without_reweighting", "PISR without reweighting with", _NO_WEIGHTS, 8, 9, 9),
     ),
     *_rows(
         "deeplab",
@@ -181,6 +189,13 @@ _DEEPLAB = (
         ("r52_coco_relations", "PISR with 50 instances", _PISR, 31),
         ("hrnet48_coco_relations", "PISR on HRNet-W48", {**_HRNET48, **_PISR}, 48),
         ("r52_coco_ocr", "OCR, object context of categories", {_RELATIONS: "OCR"}, 27),
+    ),
+    *_rows(
+        "deeplab_r52_coco",
+        "COCO panoptic",
+        *_numbers("relations", "PISR with", _PISR, 30, 31, 32),
+        ("without_reweighting", "PISR without reweighting", _NO_WEIGHTS, 31),
+        *_numbers("without_reweighting", "PISR without reweighting with", _NO_WEIGHTS, 30, 31, 32),
     ),
 )
 _CABB, _ISUS = {"model.representation.box_loss": "crop_aware"}, {"sampling.kind": "scales"}
@@ -215,6 +230,7 @@ _FPN = _rows(
     ("r50_coco_3x", "three times as long", _THREE_TIMES, 29),
     ("r101_coco_3x", "ResNet-101, three times as long", {"model.backbone": "resnet101.tv_in1k", **_THREE_TIMES}, 31),
 )
+_HOSTS = (Row("fpn_r50_coco_relations", "COCO panoptic, PISR on Panoptic FPN", {}, 13),)
 _EARLY = {"model.layers": (6, 13, 38)}
 _SHALLOW = {"model.masks": "shallow"}
 
@@ -298,6 +314,11 @@ _RELATION_ABLATIONS = (
         {**_PISR, "model.relations.num_instances": 50},
     ),
 )
+_SMALL_HOSTS = tuple(
+    Row(f"town_hosts_{name}{end}", f"Ablation on synthetic scenes: {system}{what}")
+    for name, system in (("maskformer", "MaskFormer"), ("upernet", "UPerNet"), ("panoptic_fpn", "Panoptic FPN"))
+    for end, what in (("", " alone"), ("_pisr", " with PISR"))
+)
 _BUNDLED = (
     Row("town", "Synthetic scenes, street and aerial view; needs no data"),
     Row("street", "CamVid (street scenes)"),
@@ -373,4 +394,6 @@ TABLE = (
     Family("YOLO-based", "ablations.yolo", _YOLO_ABLATIONS),
     Family("YOLO-based", "bundled.light", _BUNDLED_LIGHT),
     Family("Panoptic FPN", "panoptic_fpn.build", _FPN, paper="Panoptic FPN", num_devices=8),
+    Family("PISR on other networks", "pisr_hosts.build", _HOSTS, paper="PISR", num_devices=8),
+    Family("PISR on other networks", "pisr_hosts.small", _SMALL_HOSTS),
 )

@@ -129,10 +129,10 @@ def test_relations_begin_as_the_network_without_them() -> None:
 def test_the_first_stage_comes_along_in_training_only() -> None:
     model = a_model(relations=PISR(8, key_width=8))
     with torch.inference_mode():
-        assert model(images(64, 96)).auxiliary is None
-    assert a_model().train()(images(64, 96).expand(2, -1, -1, -1)).auxiliary is None
+        assert model(images(64, 96)).first_stage is None
+    assert a_model().train()(images(64, 96).expand(2, -1, -1, -1)).first_stage is None
     outputs = model.train()(images(64, 96).expand(2, -1, -1, -1))
-    assert [a.shape for a in outputs.auxiliary.tensors] == [b.shape for b in outputs.tensors]
+    assert [a.shape for a in outputs.first_stage.tensors] == [b.shape for b in outputs.tensors]
 
 
 def test_padding_does_not_change_what_relations_say_of_the_image() -> None:

@@ -147,9 +147,9 @@ def test_a_fresh_swiftnet_gives_the_first_stage_twice_and_in_training_shows_it()
     model = create_model("swiftnet", SHAPES, **TINY, relations=ALL[0]).train()
     targets = CenterTargets(*(t[None] for t in model.encode(generated_map(1))))
     outputs = model(torch.rand(1, 3, *targets.semantic.shape[-2:]))
-    assert isinstance(outputs.auxiliary, CenterOutputs)
-    assert outputs.auxiliary.auxiliary is None
-    for a, b in zip(outputs.tensors, outputs.auxiliary.tensors, strict=True):
+    assert isinstance(outputs.first_stage, CenterOutputs)
+    assert outputs.first_stage.first_stage is None
+    for a, b in zip(outputs.tensors, outputs.first_stage.tensors, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
     losses = model.loss(outputs, targets)
     assert list(losses) == ["semantic", "center", "offset", "first_semantic", "first_center", "first_offset"]
@@ -161,7 +161,7 @@ def test_a_fresh_swiftnet_gives_the_first_stage_twice_and_in_training_shows_it()
     assert all(p.grad is None for p in model.center.parameters())
     losses["first_center"].backward()
     assert all(p.grad is not None for p in model.center.parameters())
-    assert model.eval()(torch.rand(1, 3, 64, 64)).auxiliary is None
+    assert model.eval()(torch.rand(1, 3, 64, 64)).first_stage is None
 
 
 def test_padding_does_not_reach_the_relations_of_swiftnet() -> None:

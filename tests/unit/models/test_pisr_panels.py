@@ -141,7 +141,7 @@ class TestPanels:
         panels = model.visualize_features(image, SIZE, [1])
         name = SHAPES[1].name
         assert torch.equal(panels[f"{name} after relations"], draw_heatmap(torch.zeros(SIZE), as_image(image)))
-        with capture_activations(model.relations) as seen, torch.no_grad():
+        with capture_activations(model.relations.related) as seen, torch.no_grad():
             model(image)
         (related,) = seen
         assert related.before.shape == (1, 8, 24, 24)
@@ -153,7 +153,7 @@ class TestPanels:
 
     def test_after_shows_what_relations_gave(self) -> None:
         model, image = a_model(Probability(4)), an_image()
-        with capture_activations(model.relations) as seen, torch.no_grad():
+        with capture_activations(model.relations.related) as seen, torch.no_grad():
             model(image)
         prob = seen[0].semantic_prob[0, 1]
         # With a single number, the angle is none or a straight one: above the mean or below.

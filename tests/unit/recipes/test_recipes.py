@@ -141,7 +141,7 @@ DEEPLAB = {name: get_recipe(name) for name in NAMES if name.startswith("deeplab_
 
 
 def test_published_settings_of_panoptic_deeplab():
-    assert len(DEEPLAB) == 21
+    assert len(DEEPLAB) == 31
     for name, recipe in DEEPLAB.items():
         representation, optimizer, schedule = recipe.model.representation, recipe.optimizer, recipe.schedule
         data = name.split("_")[2]
@@ -187,10 +187,25 @@ def test_the_rows_of_relations_differ_in_the_part_alone():
         f"{row}_relations_k10": PISR(num_instances=10),
         f"{row}_relations_k20": PISR(num_instances=20),
         f"{row}_relations_k100": PISR(num_instances=100),
+        **{f"{row}_without_reweighting_k{k}": PISR(num_instances=k, reweighting=False) for k in (10, 20, 100)},
         f"{row}_relations_key64": PISR(key_width=64),
         f"{row}_relations_key128": PISR(key_width=128),
         f"{row}_relations_key512": PISR(key_width=512),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "relations"),
+    [("fpn_r50_coco_relations", "fpn_r50_coco", PISR(num_instances=100, key_width=128))]
+    + [
+        (f"town_hosts_{host}_pisr", f"town_hosts_{host}", PISR(num_instances=20, key_width=32))
+        for host in ("maskformer", "upernet", "panoptic_fpn")
+    ],
+)
+def test_other_networks_differ_in_relations_alone(name, base, relations):
+    related, alone = get_recipe(name), get_recipe(base)
+    assert related.model.relations == relations
+    assert replace(related, name=base, model=replace(related.model, relations=None)) == alone
 
 
 def test_options_of_panoptic_deeplab_begin_with_its_own_targets_losses_and_decoding():
@@ -439,8 +454,12 @@ def family_of(name):
         return "DenseDetectionsOptions"
     if "scales" in name or name.startswith("seamless_"):
         return "SeamlessOptions"
-    if name.startswith("fpn_"):
+    if name.startswith(("fpn_", "town_hosts_panoptic_fpn")):
         return "PanopticFPNOptions"
+    if "maskformer" in name:
+        return "MaskFormerOptions"
+    if "upernet" in name:
+        return "UPerNetOptions"
     if "yolo_panoptic" in name:
         return "YoloPanopticOptions"
     if name.endswith("_yolo"):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -121,27 +122,47 @@ def test_more_levels_than_there_were_begin_like_the_first(tmp_path: Path) -> Non
         assert torch.equal(mine, its)
 
 
-DECODERS = {"decoder_width": 8, "instance_width": 8, "pyramid_width": 8, "head_width": 8}
+HEADS = ("semantic", "center", "offset")
+SECOND_STAGES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "swiftnet": ({"width": 8, "levels": 1}, {f"refined_{head}": head for head in HEADS}),
+    "panoptic_deeplab": (
+        {"decoder_width": 8, "instance_width": 8, "pyramid_width": 8, "head_width": 8},
+        {f"refined_{head}": head for head in HEADS},
+    ),
+    "maskformer": (
+        {"width": 8, "num_queries": 5, "decoder_layers": 1, "hidden_width": 8, "encoder_layers": 0},
+        {"refined_category": "query_decoder.category", "refined_mask": "query_decoder.mask"},
+    ),
+    "panoptic_fpn": (
+        {"width": 8, "semantic_width": 8},
+        {
+            "refined_heads.boxes": "heads.boxes",
+            "refined_heads.masks": "heads.masks",
+            "refined_semantic": "semantic.predictor",
+        },
+    ),
+}
 
 
 def related(model: str, relations: Relations | None, seed: int) -> PanopticModel:
     torch.manual_seed(seed)
-    widths = DECODERS if model == "panoptic_deeplab" else {"width": 8, "levels": 1}
+    widths, _ = SECOND_STAGES[model]
     return create_model(model, SHAPES, backbone="residual_xs", relations=relations, **widths).eval()
 
 
-@pytest.mark.parametrize("name", ["swiftnet", "panoptic_deeplab"])
+@pytest.mark.parametrize("name", SECOND_STAGES)
 def test_a_second_stage_begins_as_the_heads_of_a_network_without_relations(name: str, tmp_path: Path) -> None:
     base, model = related(name, None, 1), related(name, PISR(4, key_width=8), 2)
-    for buffer in base.semantic.buffers():
-        buffer.add_(1)
-    num_heads = sum(len(getattr(base, head).state_dict()) for head in ("semantic", "center", "offset"))
+    _, copies = SECOND_STAGES[name]
+    for head in copies.values():
+        for buffer in base.get_submodule(head).buffers():
+            buffer.add_(1)
+    num_heads = sum(len(base.get_submodule(head).state_dict()) for head in copies.values())
     num_base, num = len(base.state_dict()), len(model.state_dict())
     zoo.save(base, tmp_path / "base.safetensors")
     line = load_partial(model, tmp_path / "base.safetensors").line
-    heads = "refined_semantic, refined_center, refined_offset"
     assert line.startswith(f"started from base.safetensors: {num_base + num_heads} of {num} tensors, {num_heads} of ")
-    assert f" of them copies, in {heads}; " in line
+    assert f" of them copies, in {', '.join(copies)}; " in line
     assert " new, as not in the file: relations." in line
     image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

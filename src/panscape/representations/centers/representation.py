@@ -154,8 +154,8 @@ class CenterRepresentation:
         if self.loss_stride > 1:
             targets = CenterTargets(*(_one_in_each_square(t, self.loss_stride) for t in targets))
         losses = self._losses(outputs, targets)
-        if outputs.auxiliary is not None:
-            first = self._losses(outputs.auxiliary, targets)
+        if outputs.first_stage is not None:
+            first = self._losses(outputs.first_stage, targets)
             losses |= {f"first_{name}": self.first_stage_weight * value for name, value in first.items()}
         return losses
 

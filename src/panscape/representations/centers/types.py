@@ -16,14 +16,14 @@ class CenterOutputs(NamedTuple):
         semantic: category logits, float [B, K, h, w].
         center: centre heatmap, float [B, 1, h, w], 1 at a centre.
         offset: from the pixel to its centre, (dy, dx) in pixels of the input image, float [B, 2, h, w].
-        auxiliary: outputs of a first stage, returned in training by networks with a second stage that builds on them;
+        first_stage: outputs of a first stage, returned in training by networks with a second stage that builds on them;
             None in inference and for all other networks. It is never decoded into maps.
     """
 
     semantic: Tensor
     center: Tensor
     offset: Tensor
-    auxiliary: CenterOutputs | None = None
+    first_stage: CenterOutputs | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:

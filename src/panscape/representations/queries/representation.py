@@ -6,12 +6,12 @@ Cheng et al., "Per-Pixel Classification is Not All You Need for Semantic Segment
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from panscape.constraints import PositiveInt, UnitInterval, check_fields
+from panscape.constraints import NonNegative, PositiveInt, UnitInterval, check_fields
 from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
@@ -37,6 +37,8 @@ class QueryRepresentation:
         max_masks: Number of masks of an image that are kept; the smallest others are no targets.
         loss_weights: Weights of the terms of the loss, and of the cost of matching.
         no_object_weight: Weight of queries without a mask in the classification.
+        first_stage_weight: Weight of the same losses on a first stage's outputs, if a network has them: gamma of
+            PISR. That paper gives no value; 0.4 is that of object-contextual representations (OCR).
         decoding: Post-processing options.
 
     Raises:
@@ -46,6 +48,7 @@ class QueryRepresentation:
     max_masks: PositiveInt = 100
     loss_weights: QueryLossWeights = field(default_factory=QueryLossWeights)
     no_object_weight: UnitInterval = 0.1
+    first_stage_weight: NonNegative = 0.4
     decoding: QueryDecoding = field(default_factory=QueryDecoding)
 
     def __post_init__(self) -> None:
@@ -68,7 +71,8 @@ class QueryRepresentation:
 
         Returns:
             "category", "focal" and "dice"; with auxiliary outputs also "auxiliary_category" and so on, the sums over
-            their layers. Each is finite and has a gradient path to its outputs, whatever the ground truth.
+            their layers; those of a first stage as "first_category" and so on. Each is finite and has a gradient path
+            to its outputs, whatever the ground truth.
 
         Raises:
             InvalidArgumentError: outputs and targets are of different sizes, or outputs have another number of
@@ -84,10 +88,8 @@ class QueryRepresentation:
             raise InvalidArgumentError(
                 f"expected {len(labels) + 1} category logits, those of {labels.name} and no object, got {num_outcomes}"
             )
-        layers = [outputs.tensors]
-        if outputs.auxiliary_category_logits is not None and outputs.auxiliary_mask_logits is not None:
-            auxiliary = zip(outputs.auxiliary_category_logits, outputs.auxiliary_mask_logits, strict=True)
-            layers = [*auxiliary, outputs.tensors]
+        first = [] if outputs.first_stage is None else outputs.first_stage.layers
+        layers = [*first, *outputs.layers]  # both stages together, to wait for the device once
         matched = match_queries(layers, targets, self.loss_weights)
         found = query_losses(layers, targets, matched, self.no_object_weight)
         weights = self.loss_weights
@@ -96,9 +98,10 @@ class QueryRepresentation:
             "focal": weights.focal * found.focal,
             "dice": weights.dice * found.dice,
         }
-        losses = {name: loss[-1] for name, loss in weighted.items()}
-        if len(layers) > 1:
-            losses |= {f"auxiliary_{name}": loss[:-1].sum() for name, loss in weighted.items()}
+        losses = _by_layer({name: loss[len(first) :] for name, loss in weighted.items()})
+        if first:
+            of_first = _by_layer({name: loss[: len(first)] for name, loss in weighted.items()})
+            losses |= {f"first_{name}": self.first_stage_weight * loss for name, loss in of_first.items()}
         return losses
 
     def decode(
@@ -157,3 +160,11 @@ class QueryRepresentation:
         """Return the height and width of the padded input of these outputs."""
         height, width = (STRIDE * side for side in outputs.mask_logits.shape[-2:])
         return height, width
+
+
+def _by_layer(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return losses [L] of decoder layers as that of the last one and, if there are more, the sum of the others."""
+    found = {name: loss[-1] for name, loss in losses.items()}
+    if any(len(loss) > 1 for loss in losses.values()):
+        found |= {f"auxiliary_{name}": loss[:-1].sum() for name, loss in losses.items()}
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,7 +30,7 @@ def targets_of_all_objects(truth: PanopticMap, labels: LabelSpace, device: torch
     return RegionTargets(*(t.to(device)[None] for t in targets))
 
 
-def perfect_masks(targets: RegionTargets, num_cells: int) -> dict[str, Tensor]:
+def perfect_masks(targets: RegionTargets, num_cells: int) -> dict[str, Any]:
     """Return the masks of all objects of one image, by the names of :class:`RegionOutputs`.
 
     Args:

@@ -73,6 +73,8 @@ class RegionRepresentation:
         region_loss_weight: Weight of the second stage's box loss.
         mask_loss_weight: Weight of the mask loss.
         semantic_loss_weight: Weight of the semantic loss.
+        first_stage_weight: Weight of the losses on the outputs before relations, if a network has them: gamma of PISR.
+            That paper gives no value; 0.4 is that of object-contextual representations (OCR).
         decoding: Post-processing options.
 
     Raises:
@@ -99,6 +101,7 @@ class RegionRepresentation:
     region_loss_weight: NonNegative = 1.0
     mask_loss_weight: NonNegative = 1.0
     semantic_loss_weight: NonNegative = 1.0
+    first_stage_weight: NonNegative = 0.4
     decoding: RegionDecoding = field(default_factory=RegionDecoding)
 
     def __post_init__(self) -> None:
@@ -129,13 +132,21 @@ class RegionRepresentation:
             labels: label space, which defines things and stuff.
 
         Returns:
-            "objectness", "anchor", "category", "region", "mask" and "semantic". Each is finite and has a gradient path
-            to its outputs, whatever the ground truth.
+            "objectness", "anchor", "category", "region", "mask" and "semantic". With relations, all of these before
+            them, times ``first_stage_weight``, as "first_objectness" and so on, and the last four after them: both
+            take the same proposals. Each is finite and has a gradient path to its outputs, whatever the ground truth.
 
         Raises:
             InvalidArgumentError: outputs and targets are of different sizes.
         """
-        outputs = RegionOutputs(*(t.float() if t.is_floating_point() else t for t in outputs))
+        first = outputs if outputs.first_stage is None else outputs.first_stage
+        losses = self._proposal_losses(first, targets) | self._region_losses(first, targets, labels)
+        if outputs.first_stage is None:
+            return losses
+        first_losses = {f"first_{name}": self.first_stage_weight * loss for name, loss in losses.items()}
+        return self._region_losses(outputs, targets, labels) | first_losses
+
+    def _proposal_losses(self, outputs: RegionOutputs, targets: RegionTargets) -> dict[str, Tensor]:
         size = (targets.semantic.shape[1], targets.semantic.shape[2])
         anchors = self.anchors.boxes(size, outputs.objectness.device)
         if len(outputs.objectness) != len(targets.semantic) or outputs.objectness.shape[1] != len(anchors):
@@ -144,9 +155,9 @@ class RegionRepresentation:
                 f"{len(anchors)} anchors, got {list(outputs.objectness.shape)}; encode the same crop that entered the "
                 "network"
             )
-        first = first_stage_loss(
-            outputs.objectness,
-            outputs.anchor_offsets,
+        found = first_stage_loss(
+            outputs.objectness.float(),
+            outputs.anchor_offsets.float(),
             anchors,
             targets,
             self.first_stage,
@@ -155,16 +166,22 @@ class RegionRepresentation:
             inside_only=self.inside_only,
             max_crowd=self.max_crowd,
         )
-        second = second_stage_loss(
+        (num,) = global_normalizers(found.num[None])
+        return {
+            "objectness": self.objectness_loss_weight * (found.category / num),
+            "anchor": self.anchor_loss_weight * (found.box / num),
+        }
+
+    def _region_losses(self, outputs: RegionOutputs, targets: RegionTargets, labels: LabelSpace) -> dict[str, Tensor]:
+        outputs = outputs.apply(lambda t: t.float() if t.is_floating_point() else t)
+        found = second_stage_loss(
             outputs.category, outputs.region_offsets, outputs.regions, targets, self.second_stage, self.box_loss
         )
         mask, num_cells = sum_of_mask_loss(outputs.masks, outputs.mask_boxes, targets, self.second_stage)
-        num_anchors, num_regions, num_cells = global_normalizers(torch.stack([first.num, second.num, num_cells]))
+        num_regions, num_cells = global_normalizers(torch.stack([found.num, num_cells]))
         return {
-            "objectness": self.objectness_loss_weight * (first.category / num_anchors),
-            "anchor": self.anchor_loss_weight * (first.box / num_anchors),
-            "category": self.category_loss_weight * (second.category / num_regions),
-            "region": self.region_loss_weight * (second.box / num_regions),
+            "category": self.category_loss_weight * (found.category / num_regions),
+            "region": self.region_loss_weight * (found.box / num_regions),
             "mask": self.mask_loss_weight * (mask / num_cells),
             "semantic": self.semantic_loss_weight * self._semantic_loss(outputs.semantic, targets.semantic, labels),
         }

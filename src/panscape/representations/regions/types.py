@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
@@ -17,6 +18,8 @@ class RegionOutputs(NamedTuple):
     In training, when the network receives the targets, the regions are sampled by them and the masks are those of the
     positive regions; else regions are all proposals, and masks those of the detected objects.
 
+    Iterate over :attr:`tensors` for the tensors, as the last field is not one.
+
     Attributes:
         semantic: category logits, float [B, K, h, w], at a fraction of the padded size. With
             :attr:`RegionRepresentation.merge_things`, channel 0 is any thing and 1 + i is ``labels.stuff_ids[i]``.
@@ -29,6 +32,8 @@ class RegionOutputs(NamedTuple):
         mask_category: thing of each mask, an index into ``labels.thing_ids``, int64 [B, D].
         mask_score: probability of this thing, float [B, D].
         masks: logits of the cells of each box, float [B, D, M, M].
+        first_stage: outputs before relations (:mod:`panscape.models.pisr_regions`), returned in training by networks
+            with relations; None in inference and for all other networks. It is never decoded into maps.
     """
 
     semantic: Tensor
@@ -41,6 +46,16 @@ class RegionOutputs(NamedTuple):
     mask_category: Tensor
     mask_score: Tensor
     masks: Tensor
+    first_stage: RegionOutputs | None = None
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors, in their order."""
+        return tuple(self[:10])
+
+    def apply(self, change: Callable[[Tensor], Tensor]) -> RegionOutputs:
+        """Return the outputs with all tensors changed by a function, without those of a first stage."""
+        return RegionOutputs._make((*map(change, self.tensors), None))
 
 
 class RegionTargets(NamedTuple):

@@ -140,7 +140,7 @@ def test_a_first_stage_adds_the_same_losses_under_its_own_names() -> None:
     for weight in (0.4, 0.0, 2.5):
         representation = CenterRepresentation(first_stage_weight=weight)
         alone, early = (representation.loss(outputs, targets, (32, 32)) for outputs in (second, first))
-        both = representation.loss(second._replace(auxiliary=first), targets, (32, 32))
+        both = representation.loss(second._replace(first_stage=first), targets, (32, 32))
         assert list(both) == ["semantic", "center", "offset", "first_semantic", "first_center", "first_offset"]
         for name in ("semantic", "center", "offset"):
             torch.testing.assert_close(both[name], alone[name], atol=0, rtol=0)
@@ -151,7 +151,7 @@ def test_a_first_stage_adds_the_same_losses_under_its_own_names() -> None:
 def test_a_first_stage_takes_no_part_in_prediction() -> None:
     representation = CenterRepresentation(decoding=CenterDecoding(threshold=0.3, stuff_area=10))
     outputs, truth = random_outputs(5, (8, 8)), generated_map(3, size=(32, 30))
-    staged = outputs._replace(auxiliary=random_outputs(6, (8, 8)))
+    staged = outputs._replace(first_stage=random_outputs(6, (8, 8)))
     size, arguments = truth.size, (SHAPES, (32, 32))
     geometry = ImageGeometry.of(size, padded_size=(32, 32))
     (plain,), (found,) = (representation.decode(o, [geometry], SHAPES) for o in (outputs, staged))
@@ -164,10 +164,10 @@ def test_a_first_stage_takes_no_part_in_prediction() -> None:
         assert torch.equal(a, b)
     for parts in ((), ("centers",)):
         mixed = representation.with_truth(staged, truth, parts, *arguments)
-        assert mixed.auxiliary is None
+        assert mixed.first_stage is None
         expected = representation.with_truth(outputs, truth, parts, *arguments)
         assert all(torch.equal(a, b) for a, b in zip(mixed.tensors, expected.tensors, strict=True))
-    assert staged.image(0).auxiliary is None
+    assert staged.image(0).first_stage is None
 
 
 def test_networks_of_aligned_corners_hand_in_the_padded_size() -> None:

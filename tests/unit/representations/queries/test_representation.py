@@ -56,7 +56,7 @@ def test_losses_are_finite_with_a_gradient_whatever_the_truth(truth: PanopticMap
     losses = QUERIES.loss(outputs, targets_of(truth, EMPTY), SHAPES)
     names = ["category", "focal", "dice"]
     assert list(losses) == [*names, *(f"auxiliary_{name}" for name in names)]
-    gradients = torch.autograd.grad(torch.stack(list(losses.values())).sum(), outputs)
+    gradients = torch.autograd.grad(torch.stack(list(losses.values())).sum(), outputs[:4])
     assert all(bool(g.isfinite().all()) for g in gradients)
     has_masks = truth is OBJECT or truth is CROWDED
     assert [bool(g.any()) for g in gradients] == [True, has_masks] * 2
@@ -81,6 +81,19 @@ def test_auxiliary_layers_have_the_same_losses_and_weights_multiply() -> None:
     tripled = replace(QUERIES, loss_weights=QueryLossWeights(3.0, 60.0, 3.0)).loss(outputs, targets, SHAPES)
     for name, loss in losses.items():
         torch.testing.assert_close(tripled[name], 3 * loss, atol=0, rtol=1e-6)
+
+
+def test_a_first_stage_has_the_same_losses_by_its_weight() -> None:
+    targets, first = targets_of(generated_map(1, size=SIZE)), random_outputs()
+    second = QueryOutputs(first.category_logits.flip(1), first.mask_logits.neg())
+    own, of_first = (QUERIES.loss(one, targets, SHAPES) for one in (second, first))
+    for weight in (0.4, 2.0):
+        queries = replace(QUERIES, first_stage_weight=weight)
+        both = queries.loss(second._replace(first_stage=first), targets, SHAPES)
+        assert list(both) == [*own, *(f"first_{name}" for name in of_first)]
+        for name, loss in both.items():
+            expected = own[name] if name in own else weight * of_first[name.removeprefix("first_")]
+            torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_outputs_that_do_not_fit_are_an_error() -> None:

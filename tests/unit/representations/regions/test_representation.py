@@ -115,7 +115,7 @@ class TestLaw:
 class TestOracles:
     def test_they_replace_their_parts(self):
         truth = generated_map(1, void=False)
-        outputs = RegionOutputs(*(t.detach() for t in outputs_of(encoded(truth))))
+        outputs = outputs_of(encoded(truth)).apply(torch.Tensor.detach)
         both = REPRESENTATION.decode_with_truth(outputs, truth, ("semantic", "regions"), SHAPES)
         assert both == decoded_truth(truth, 28)
         semantic = REPRESENTATION.decode_with_truth(outputs, truth, ("semantic",), SHAPES)
@@ -174,7 +174,7 @@ class TestLosses:
         outputs = outputs_of(targets)
         total = sum(REPRESENTATION.loss(outputs, targets, SHAPES).values())
         total.backward()
-        for name, part in outputs._asdict().items():
+        for name, part in zip(outputs._fields, outputs.tensors, strict=False):
             if part.requires_grad:
                 assert part.grad.abs().sum() > 0, name
 
@@ -248,7 +248,7 @@ class TestEveryCase:
         losses = REPRESENTATION.loss(outputs, targets, SHAPES)
         assert all(torch.isfinite(loss) for loss in losses.values())
         sum(losses.values()).backward()
-        assert all(torch.isfinite(part.grad).all() for part in outputs if part.requires_grad)
+        assert all(torch.isfinite(part.grad).all() for part in outputs.tensors if part.requires_grad)
 
     def test_300_objects(self):
         ids = torch.arange(1, 301, dtype=torch.int32).reshape(15, 20)
@@ -257,7 +257,7 @@ class TestEveryCase:
 
     def test_no_detection(self):
         targets = encoded(self.empty)
-        outputs = RegionOutputs(*(t.detach() for t in outputs_of(targets)))._replace(mask_boxes=torch.zeros(1, 6, 4))
+        outputs = outputs_of(targets).apply(torch.Tensor.detach)._replace(mask_boxes=torch.zeros(1, 6, 4))
         (found,) = REPRESENTATION.detect(outputs, [ImageGeometry.of(SIZE)], SHAPES)
         assert len(found.masks) == len(found.category) == 0
 
