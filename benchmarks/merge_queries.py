@@ -1,20 +1,23 @@
-"""Time the merging of queries: panscape, and the algorithms of two image processors of transformers 5.24.
+"""Time the merging of queries: panscape, image processors of transformers, and the authors' rule in torch.
 
 Input: class and mask logits of 100 queries for 133 categories, the masks at stride 4 of a street-like scene of 1024 x
-2048 pixels; queries without an object are "no object". Both algorithms are written here in torch as the processors run
-them. EoMT's follows the authors' codes: masks are upsampled to the image's size, and merged one by one; its map is
-compared with ours pixel by pixel. Mask2Former's first resizes all masks to 384 x 384, and differs from the authors'.
-Times are CPU time of the process with one thread, the minimum over several rounds in which the implementations
-alternate.
+2048 pixels; queries without an object are "no object". The authors' rule is written here as in EoMT's code: masks are
+upsampled to the image's size, and merged one by one; its map is compared with ours pixel by pixel. If transformers is
+installed, the processors of EoMT, which follows that rule, and of Mask2Former, which does not and first resizes all
+masks to 384 x 384, receive the same logits. Times are CPU time of the process with one thread, the minimum over several
+rounds in which the implementations alternate.
 
-Run ``python benchmarks/merge_queries.py``; it prints a Markdown table. ``--memory`` prints the peak memory of each
-implementation in addition to its inputs instead, each measured in a separate process (Linux).
+Run ``uv run --with transformers python benchmarks/merge_queries.py``; it prints a Markdown table. ``--memory`` prints
+the peak memory of each implementation in addition to its inputs instead, each measured in a separate process (Linux).
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import cache, partial
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import torch
 from center_scenes import SIZE, STRIDE, street_map
@@ -22,15 +25,14 @@ from compare_decoding import compare
 from torch import Tensor
 from torch.nn import functional as F
 
-from panscape.representations.queries import MergedQueries, merge_queries
+from panscape import PanopticMap
+from panscape.postprocess import map_from_queries
 
 NUM_QUERIES, NUM_CATEGORIES, NUM_THINGS = 100, 133, 80
 SCORE, OVERLAP = 0.8, 0.8
-COLUMNS = {
-    "mask2former": "Mask2Former's processor",
-    "eomt": "EoMT's processor",
-    "fused": "panscape",
-}
+HAS_TRANSFORMERS = importlib.util.find_spec("transformers") is not None
+PROCESSORS = {"mask2former": "Mask2Former's processor", "eomt": "EoMT's processor"} if HAS_TRANSFORMERS else {}
+COLUMNS = PROCESSORS | {"torch": "authors' rule in torch", "fused": "panscape"}
 
 
 class Logits(NamedTuple):
@@ -55,8 +57,8 @@ def outputs_for(num_objects: int) -> Logits:
     return Logits(logits, masks)
 
 
-def as_eomt(given: Logits) -> MergedQueries:
-    """Merge as EoMT's processor; ids from 1 as ours."""
+def in_torch(given: Logits) -> PanopticMap:
+    """Merge by the authors' rule; ids from 1 as ours."""
     prob = F.interpolate(given.masks[None], SIZE, mode="bilinear", align_corners=False)[0]
     score, category = given.category.softmax(1).max(1)
     keep = ((category != NUM_CATEGORIES) & (score > SCORE)).nonzero()[:, 0]
@@ -76,34 +78,32 @@ def as_eomt(given: Logits) -> MergedQueries:
         ids[painted] = number
         if label >= NUM_THINGS:
             stuff[label] = number
-    return MergedQueries(ids, category[rows], score[rows], keep[rows])
+    return PanopticMap(ids, category[rows], score[rows])
 
 
-def as_mask2former(given: Logits) -> Tensor:
-    """Merge as Mask2Former's processor; only the ids."""
-    prob = F.interpolate(given.masks[None], (384, 384), mode="bilinear", align_corners=False)[0].sigmoid()
-    score, category = given.category.softmax(1).max(1)
-    keep = (category != NUM_CATEGORIES) & (score > SCORE)
-    prob, score, category = prob[keep], score[keep], category[keep]
-    prob = F.interpolate(prob[None], SIZE, mode="bilinear", align_corners=False)[0]
-    prob *= score[:, None, None]
-    winner = prob.argmax(0)
-    ids = torch.zeros(SIZE, dtype=torch.int32)
-    number = 0
-    stuff: dict[int, int] = {}
-    for k, label in enumerate(category.tolist()):
-        own, mask = winner == k, prob[k] >= 0.5
-        if own.sum() > 0 and mask.sum() > 0 and own.sum() / mask.sum() > OVERLAP:
-            number = stuff.get(label, number + 1)
-            ids[own] = number
-            if label >= NUM_THINGS:
-                stuff[label] = number
-    return ids
+@cache
+def processor(name: str) -> Any:
+    """Return an image processor of transformers; EoMT's for an input of the image's size."""
+    import transformers
+
+    if name == "mask2former":
+        return transformers.Mask2FormerImageProcessor()
+    return transformers.EomtImageProcessor(size={"shortest_edge": SIZE[0], "longest_edge": SIZE[1]})
 
 
-def fused(given: Logits) -> MergedQueries:
+def with_processor(name: str, given: Logits) -> dict[str, Any]:
+    """Merge with an image processor of transformers."""
+    outputs = SimpleNamespace(class_queries_logits=given.category[None], masks_queries_logits=given.masks[None])
+    stuff = list(range(NUM_THINGS, NUM_CATEGORIES))
+    fuse: dict[str, Any] = {"label_ids_to_fuse": set(stuff)} if name == "mask2former" else {"stuff_classes": stuff}
+    return processor(name).post_process_panoptic_segmentation(
+        outputs, target_sizes=[SIZE], threshold=SCORE, overlap_mask_area_threshold=OVERLAP, **fuse
+    )[0]
+
+
+def fused(given: Logits) -> PanopticMap:
     """Merge with our function."""
-    return merge_queries(
+    return map_from_queries(
         given.category,
         given.masks,
         SIZE,
@@ -117,18 +117,20 @@ def fused(given: Logits) -> MergedQueries:
 def ways(given: Logits) -> dict[str, Callable[[], object]]:
     """Return the compared implementations by name."""
     return {
-        "mask2former": lambda: as_mask2former(given),
-        "eomt": lambda: as_eomt(given),
+        **{name: partial(with_processor, name, given) for name in PROCESSORS},
+        "torch": lambda: in_torch(given),
         "fused": lambda: fused(given),
     }
 
 
 def check(given: Logits) -> tuple[int, str]:
-    """Compare the maps; return the number of segments and of pixels that differ from EoMT's."""
-    ours, theirs = fused(given), as_eomt(given)
-    assert ours.query.equal(theirs.query)
+    """Compare the maps; return the number of segments and of pixels that differ."""
+    ours, theirs = fused(given), in_torch(given)
     assert ours.category.equal(theirs.category)
-    return len(ours.query), str(int((ours.ids != theirs.ids).sum()))
+    maps = [theirs.ids]
+    if HAS_TRANSFORMERS:
+        maps.append(with_processor("eomt", given)["segmentation"] + 1)
+    return len(ours), str(max(int((ours.ids != ids).sum()) for ids in maps))
 
 
 if __name__ == "__main__":
@@ -139,7 +141,7 @@ if __name__ == "__main__":
         ways=ways,
         check=check,
         columns=COLUMNS,
-        slow=("mask2former", "eomt"),
-        speedup=("eomt", "fused"),
+        slow=(*PROCESSORS, "torch"),
+        speedup=("mask2former" if HAS_TRANSFORMERS else "torch", "fused"),
         objects=(10, 40, 89),
     )

@@ -1,24 +1,30 @@
 """Make the images of the documentation.
 
 With photos: ``uv run --with scikit-image --with scikit-learn python docs/images/draw.py FOLDER``, where FOLDER has the
-aerial images in the layout of ``panscape.datasets.aerial``. Without FOLDER, only the synthetic scenes are drawn.
+aerial images in the layout of ``panscape.datasets.aerial``. Without FOLDER, only the synthetic scenes are drawn. The
+comparison with transformers needs ``--with transformers``; it is left out without it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from panscape import LabelSpace, PanopticMap
 from panscape.datasets import PanopticDataset, aerial
 from panscape.datasets.town import Town
 from panscape.images import resize_images, to_image_tensor
 from panscape.metrics import PanopticQuality
+from panscape.postprocess import map_from_queries
 from panscape.representations.centers import CenterRepresentation
 from panscape.visualize import draw, draw_heatmap, draw_offsets, draw_segments, make_grid
 from panscape.zoo import load
@@ -52,9 +58,43 @@ def main() -> None:
     predicted = load("town").predict(scene.image)
     images = [scene.image, draw(scene.image, scene.truth, labels), draw(scene.image, predicted, labels)]
     save("readme.jpg", images, ["synthetic scene", "ground truth", "prediction of the model town"], columns=3)
+    if importlib.util.find_spec("transformers"):
+        draw_queries()
     if len(sys.argv) > 1:
         draw_aerial(aerial(sys.argv[1], "val"))
         draw_street()
+
+
+def draw_queries() -> None:
+    """Merge the logits of a perfect network with transformers and with panscape, alone and in a padded batch."""
+    from transformers import Mask2FormerImageProcessor
+
+    dataset = Town(SCENE + 1, size=(270, 480), view="street", seed=5)
+    sample, labels = dataset[SCENE], dataset.labels
+    truth = replace(sample.truth, labels=labels)
+    category_logits = 9.0 * F.one_hot(truth.category, len(labels) + 1)
+    images, titles = [], []
+    for where, padded_size in (("alone", (272, 480)), ("in a batch", (480, 480))):
+        masks = F.pad(truth.masks().float(), (0, 0, 0, padded_size[0] - truth.size.height))
+        mask_logits = 16 * F.avg_pool2d(masks, 4) - 8
+        (theirs,) = Mask2FormerImageProcessor().post_process_panoptic_segmentation(
+            SimpleNamespace(class_queries_logits=category_logits[None], masks_queries_logits=mask_logits[None]),
+            threshold=0.8,
+            target_sizes=[truth.size],
+            label_ids_to_fuse=set(labels.stuff_ids),
+        )
+        ours = map_from_queries(
+            category_logits, mask_logits, truth.size, rule="mask2former", labels=labels, padded_size=padded_size
+        )
+        images.append(draw(sample.image, truth, names="none"))
+        titles.append(f"ground truth, {where}")
+        for name, found in (("transformers", PanopticMap.from_transformers(theirs, labels)), ("panscape", ours)):
+            quality = PanopticQuality(labels)
+            quality.update(found, truth)
+            images.append(draw(sample.image, found, names="none"))
+            titles.append(f"{name}, PQ {100 * quality.compute().all.pq:.1f}")
+    print(titles)
+    save("other_networks.jpg", images, titles, columns=3)
 
 
 def draw_aerial(dataset: PanopticDataset) -> None:

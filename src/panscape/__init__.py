@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from panscape import models as models
     from panscape import nn as nn
     from panscape import ops as ops
+    from panscape import postprocess as postprocess
     from panscape import recipes as recipes
     from panscape import representations as representations
     from panscape import training as training
@@ -83,6 +84,7 @@ _PACKAGES = (
     "models",
     "nn",
     "ops",
+    "postprocess",
     "recipes",
     "representations",
     "training",

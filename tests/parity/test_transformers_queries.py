@@ -1,4 +1,4 @@
-"""Merging of queries against the image processors of transformers 5.24: equal where they follow the authors' codes.
+"""Maps from queries against the image processors of transformers 5.24: equal where they follow the authors' codes.
 
 EoMT's processor does; those of the others deviate in several ways, each of which is shown here and absent from ours.
 """
@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from panscape.representations.queries import merge_queries
+from panscape.errors import InvalidArgumentError
+from panscape.postprocess import map_from_queries
 
 transformers = pytest.importorskip("transformers", reason="transformers is not a dependency; install it to compare")
 
@@ -25,11 +26,13 @@ def outputs(queries, masks):
     for row, (category, score) in enumerate(queries):
         prob[row] = (1 - score) / NUM_CATEGORIES
         prob[row, category] = score
-    return SimpleNamespace(class_queries_logits=prob.log()[None], masks_queries_logits=masks[None])
+    logits, masks = prob.log()[None], masks[None]
+    # DETR names them otherwise.
+    return SimpleNamespace(class_queries_logits=logits, masks_queries_logits=masks, logits=logits, pred_masks=masks)
 
 
 def ours(given, size, rule, b=0, **options):
-    return merge_queries(
+    return map_from_queries(
         given.class_queries_logits[b], given.masks_queries_logits[b], size, rule=rule, things=THINGS, **options
     )
 
@@ -73,18 +76,18 @@ def test_eomt_is_equal(size):
             given, size, "eomt", inference_size=(height, width), padded_size=(64, 64),
             score_threshold=0.6, overlap_threshold=0.4,
         )  # fmt: skip
-        assert [one["id"] + 1 for one in expected["segments_info"]] == list(range(1, len(result.query) + 1))
+        assert [one["id"] + 1 for one in expected["segments_info"]] == list(range(1, len(result) + 1))
         assert [one["label_id"] for one in expected["segments_info"]] == result.category.tolist()
         differing += int((expected["segmentation"] + 1 != result.ids).sum())
     assert differing <= 2
 
 
-@pytest.mark.parametrize("family", ["MaskFormer", "Mask2Former", "OneFormer"])
+@pytest.mark.parametrize("family", ["MaskFormer", "Mask2Former", "OneFormer", "Detr", "ConditionalDetr"])
 class TestDeviations:
-    """What the processors of three families do otherwise than the authors' codes."""
+    """What the processors of five families do otherwise than the authors' codes."""
 
     def rule(self, family):
-        return family.lower()
+        return "maskformer" if family.endswith("Detr") else family.lower()
 
     def test_ids_collide_after_a_fused_category(self, family):
         given = outputs(
@@ -96,6 +99,8 @@ class TestDeviations:
         assert segments["segmentation"][0, [30, 90]].tolist() == [2, 2]  # two objects
         result = ours(given, (96, 96), self.rule(family))
         assert result.ids[0, [10, 30, 50, 70, 90]].tolist() == [1, 2, 3, 1, 4]
+        again = result.to_transformers()
+        assert [(one["id"], one["label_id"]) for one in again["segments_info"]] == [(1, 0), (2, 1), (3, 2), (4, 1)]
 
     def test_a_sure_mask_of_a_score_of_one_half_is_lost(self, family):
         given = outputs([(1, 0.52)], torch.full((1, 96, 96), 2.2))
@@ -111,9 +116,18 @@ class TestDeviations:
         masks[0, :24], masks[1, 24:48] = 12, 12
         given = outputs([(1, 0.95), (2, 0.94)], masks)
         result = ours(given, (48, 96), self.rule(family), padded_size=(96, 96))
+        with pytest.raises(InvalidArgumentError, match=r"give inference_size .* and padded_size if it was padded"):
+            ours(given, (48, 96), self.rule(family))
         assert result.ids.sum(1).tolist() == [96] * 24 + [2 * 96] * 24
         found = theirs(family, given, [(48, 96)])[0]["segmentation"]
         assert (found[13:23] == 2).all()  # stretched by the padding
+
+    def test_nothing_found_is_of_the_same_type(self, family):
+        given = outputs([(1, 0.3)], torch.full((1, 96, 96), 2.2))
+        found = theirs(family, given, [(96, 96)])[0]["segmentation"]
+        assert (found.dtype, found.unique().tolist()) == (torch.float32, [-1])
+        result = ours(given, (96, 96), self.rule(family))
+        assert (result.ids.dtype, result.ids.unique().tolist(), len(result)) == (torch.int32, [0], 0)
 
     def test_mask2former_and_oneformer_paint_where_no_mask_is(self, family):
         mask = torch.full((1, 96, 96), 2.2)
@@ -122,7 +136,7 @@ class TestDeviations:
         found = theirs(family, given, [(96, 96)])[0]["segmentation"]
         assert int((found == 1).sum()) == 96 * 96
         num_painted = int((ours(given, (96, 96), self.rule(family)).ids == 1).sum())
-        assert num_painted == {"MaskFormer": 96 * 96}.get(family, 96 * 48)
+        assert num_painted == 96 * (96 if self.rule(family) == "maskformer" else 48)
 
 
 def test_mask2former_loses_lines_in_a_detour_over_384_pixels():
@@ -134,3 +148,45 @@ def test_mask2former_loses_lines_in_a_detour_over_384_pixels():
     assert (result.ids == 1).sum() == 64 * 192
     found = theirs("Mask2Former", given, [(64, 768)])[0]["segmentation"]
     assert int(((found == 1) != (result.ids == 1)).sum()) > 64 * 100
+
+
+def test_a_batch_of_a_network_and_its_processor():
+    """Two images of different size, resized and padded by the processor: the lines of the documentation."""
+    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
+
+    torch.manual_seed(0)
+    swin = SwinConfig(
+        image_size=64, patch_size=4, embed_dim=16, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8), window_size=4,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    config = Mask2FormerConfig(
+        backbone_config=swin, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=32,
+        dim_feedforward=32, encoder_layers=1, decoder_layers=2, num_attention_heads=2, num_queries=7,
+        id2label={i: str(i) for i in range(NUM_CATEGORIES)},
+    )  # fmt: skip
+    network = Mask2FormerForUniversalSegmentation(config).eval()
+    sizes = [(40, 90), (60, 60)]
+    images = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
+    inputs = transformers.Mask2FormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 128})(
+        images, return_tensors="pt"
+    )
+    with torch.no_grad():
+        result = network(**inputs)
+    for i, size in enumerate(sizes):
+        mask = inputs["pixel_mask"][i]
+        seen = (int(mask[:, 0].sum()), int(mask[0].sum()))
+        assert seen == [(64, 128), (64, 64)][i]  # the second one is padded
+        found = map_from_queries(
+            result.class_queries_logits[i], result.masks_queries_logits[i], size, rule="mask2former", things=THINGS,
+            inference_size=seen, padded_size=inputs["pixel_values"].shape[-2:], score_threshold=0,
+            overlap_threshold=0,
+        )  # fmt: skip
+        masks = F.interpolate(result.masks_queries_logits[i : i + 1], mask.shape, mode="bilinear")
+        masks = F.interpolate(masks[..., : seen[0], : seen[1]], size, mode="bilinear")[0]
+        score, category = result.class_queries_logits[i].softmax(1).max(1)
+        masks, score = (part[category < NUM_CATEGORIES] for part in (masks, score))
+        winner = (masks.sigmoid() * score[:, None, None]).argmax(0)
+        inside = masks.gather(0, winner[None])[0] >= 0
+        assert found.size == size
+        assert (found.ids > 0).equal(inside)
+        assert len(found) > 0

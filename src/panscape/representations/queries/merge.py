@@ -61,22 +61,12 @@ def merge_queries(
     inference_size: tuple[int, int] | None = None,
     padded_size: tuple[int, int] | None = None,
 ) -> MergedQueries:
-    """Merge the queries of one image into a panoptic map; for the outputs of any network that classifies masks.
+    """Merge the queries of one image into segments, and return the query of each.
 
     On the CPU, masks are never upsampled as a whole. On a device, the number of times that the CPU waits for it does
     not depend on the number of queries.
 
-    For example, with outputs of transformers, for one image of a batch that was padded on the right and at the bottom::
-
-        merge_queries(
-            outputs.class_queries_logits[0],
-            outputs.masks_queries_logits[0],
-            (480, 640),
-            rule="mask2former",
-            things=range(80),
-            inference_size=(800, 1066),
-            padded_size=pixel_values.shape[-2:],
-        )
+    :func:`panscape.postprocess.map_from_queries` does the same for the outputs of any network, and returns a map.
 
     Args:
         category_logits: of Q queries, float [Q, C + 1]; the last category is "no object".
