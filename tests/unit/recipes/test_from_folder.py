@@ -13,11 +13,13 @@ from maps import SHAPES
 from PIL import Image
 
 import panscape
+from panscape import create_model
 from panscape.datasets import from_folder
 from panscape.errors import BadSampleError, UnknownNameError
 from panscape.recipes import get_recipe
 from panscape.recipes.data_options import FolderData
 from panscape.recipes.from_folder import derive, recipe_for
+from panscape.representations.queries import QueryRepresentation
 from panscape.zoo import load_partial
 from panscape.zoo.transfer import unique_state_dict
 
@@ -160,3 +162,12 @@ def test_what_cannot_be_used_is_found_before_the_training(tmp_path, split, damag
         FolderData().inspect(*splits, on_error="raise")
     notes = FolderData().inspect(*splits, on_error="skip")
     assert notes[0].startswith(f"1 of 3 {split} images inspected cannot be used: {tmp_path}/")
+
+
+def test_queries_keep_their_representation_on_other_data(tmp_path):
+    trees.own_masks(tmp_path)
+    start = create_model("upernet", SHAPES, backbone="residual_xs", decoder_width=8, width=8, num_heads=4)
+    start.save(tmp_path / "start.safetensors")
+    options = derive(tmp_path, init_from=str(tmp_path / "start.safetensors")).recipe.model
+    assert (options.factory, options.width) == ("upernet", 8)
+    assert options.representation == QueryRepresentation()

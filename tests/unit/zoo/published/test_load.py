@@ -18,13 +18,16 @@ from torch import Tensor
 
 from panscape import LabelSpace, create_model, load, zoo
 from panscape.cli import main
+from panscape.datasets.ade20k import ade20k_labels
 from panscape.errors import InvalidArgumentError, UnreadableFileError
 from panscape.zoo.published.identify import identify
 from panscape.zoo.published.load import create_published
+from panscape.zoo.published.maskformer import maskformer_key
 from panscape.zoo.published.panoptic_deeplab import panoptic_deeplab_key
 from panscape.zoo.published.panoptic_fpn import panoptic_fpn_key
 from panscape.zoo.published.seamless import seamless_key
 from panscape.zoo.published.swiftnet import swiftnet_key
+from panscape.zoo.published.upernet import CLASSIFIERS, upernet_key
 
 KEYS = Path(__file__).parents[3] / "parity"
 
@@ -59,8 +62,16 @@ NETWORKS: list[tuple[Callable[[], dict[str, Tensor]], str, dict[str, Any]]] = [
     (lambda: numbered(released_shapes("detectron2_r52")), "panoptic_deeplab_r52", {}),
     (lambda: numbered(released_shapes("standalone_r50")), "panoptic_deeplab_r50", {"compat": "standalone"}),
     (lambda: numbered(released_shapes("standalone_mobilenetv2")), "panoptic_deeplab_mobilenetv2", {}),
-    (partial(named_by, panoptic_fpn_key, "panoptic_fpn_r50"), "panoptic_fpn_r50", {"compat": "detectron2"}),
-    (partial(named_by, panoptic_fpn_key, "panoptic_fpn_r101"), "panoptic_fpn_r101", {"compat": "detectron2"}),
+    (
+        partial(named_by, partial(panoptic_fpn_key, found={}), "panoptic_fpn_r50"),
+        "panoptic_fpn_r50",
+        {"compat": "detectron2"},
+    ),
+    (
+        partial(named_by, partial(panoptic_fpn_key, found={}), "panoptic_fpn_r101"),
+        "panoptic_fpn_r101",
+        {"compat": "detectron2"},
+    ),
     *(
         (partial(named_by, key, name, **options), name, options)
         for key, name, options in (
@@ -82,7 +93,7 @@ NETWORKS: list[tuple[Callable[[], dict[str, Tensor]], str, dict[str, Any]]] = [
 def test_names_and_shapes_say_which_network_it_is(
     make: Callable[[], dict[str, Tensor]], model: str, options: dict[str, Any]
 ) -> None:
-    assert identify(make(), Path("x.pth")) == (model, options, 19)
+    assert identify(make(), Path("x.pth")) == (model, options, 19, False)
 
 
 @pytest.mark.parametrize(
@@ -212,3 +223,28 @@ def test_evaluate_takes_the_categories_of_the_data(tmp_path: Path, capsys: pytes
     torch.save(numbered(released_shapes(MOBILENETV2[2])), path)
     assert main(["evaluate", str(path), *options]) == 2
     assert f"got 'town' with {num}; use the data or the label space" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "labels", "sizes"),
+    [
+        ("maskformer", {"encoder_layers": 1}, "ade20k_150", (2560, 1.25)),
+        ("maskformer", {"encoder_layers": 0}, "ade20k_150_semantic", (2560, 1.25)),
+        ("upernet_semantic", {}, "ade20k_150_semantic", (2560, 1.25)),
+    ],
+)
+def test_networks_with_150_categories_are_of_ade20k(
+    name: str, options: dict[str, Any], labels: str, sizes: tuple[int, float], tmp_path: Path
+) -> None:
+    with torch.device("meta"):
+        model: Any = create_model(name, ade20k_labels(), backbone="swin_xs", **options)
+    key = maskformer_key(model, {}) if name == "maskformer" else upernet_key(model.backbone, {CLASSIFIERS[0]: 0})
+    zero = torch.zeros(())
+    torch.save({key(n): zero.to(t.dtype).expand(t.shape) for n, t in model.state_dict().items()}, tmp_path / "x.pth")
+    with torch.device("meta"):
+        found: Any = load(tmp_path / "x.pth")
+    assert (found.spec.name, found.labels.name, found.labels[0].name) == (name, labels, "wall")
+    assert bool(found.labels.thing_ids) == (labels == "ade20k_150")
+    assert (found.longest_side, found.test_scale) == sizes
+    if labels == "ade20k_150":
+        assert found.decoding.score_threshold == 0.7
