@@ -116,7 +116,7 @@ SMALL = QueryRepresentation(
     loss_weights=QueryLossWeights(category=2.0, focal=20.0, dice=8.0),
     decoding=QueryDecoding(score_threshold=0.3, overlap_threshold=0.5),
 )
-_SMALL_OPTIMIZER = Optimizer("adamw", learning_rate=1.5e-3, weight_decay=0.02, decay_biases=True, grad_clip_norm=0.1)
+SMALL_OPTIMIZER = Optimizer("adamw", learning_rate=1.5e-3, weight_decay=0.02, decay_biases=True, grad_clip_norm=0.1)
 
 
 def build(row: Row) -> Recipe:
@@ -137,4 +137,4 @@ def small_recipe(row: Row, network: MaskFormerOptions | UPerNetOptions) -> Recip
     model = replace(network, longest_side=swiftnet.longest_side, test_scale=swiftnet.test_scale)
     height, width = base.augmentation.crop
     augmentation = replace(base.augmentation, crop=(min(height, 256), min(width, 320)))
-    return row.build(replace(base, model=model, augmentation=augmentation, optimizer=_SMALL_OPTIMIZER, batch_size=4))
+    return row.build(replace(base, model=model, augmentation=augmentation, optimizer=SMALL_OPTIMIZER, batch_size=4))

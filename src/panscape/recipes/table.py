@@ -272,7 +272,12 @@ _UPERNET_SEMANTIC = _rows(
     ("swin_s_ade20k", "Swin-S", _SWIN_S, 14),
     ("swin_b_ade20k", "Swin-B", {"model.backbone": "swin_base_patch4_window7_224.ms_in1k"}, 16),
 )
-_HOSTS = (Row("fpn_r50_coco_relations", "COCO panoptic, PISR on Panoptic FPN", {}, 13),)
+_HOSTS = (
+    Row("fpn_r50_coco_relations", "COCO panoptic, PISR on Panoptic FPN", {}, 13),
+    Row("upernet_swin_l_coco_relations", "COCO panoptic, PISR on UPerNet on Swin-L with queries", {}, 1400),
+    Row("maskformer_r50_ade20k_relations", "ADE20K, PISR on MaskFormer", {}, 22),
+    Row("maskformer_r101_ade20k_relations", "ADE20K, PISR on MaskFormer, ResNet-101", _R101, 29),
+)
 _EARLY = {"model.layers": (6, 13, 38)}
 _SHALLOW = {"model.masks": "shallow"}
 
