@@ -1,10 +1,14 @@
 """Compiled assignment of pixels to queries, which never upsamples a mask as a whole.
 
-Masks are read once to find the least and largest logit of each query in *blocks* of 8 x 8 cells; a cell is the pixels
-between four neighbouring logits, and interpolation stays between them. In most blocks one query has the largest product
-of score and probability whatever the values in between, and the block is filled. In the others the same is tried for
-every cell, with only the queries that may win; pixels are interpolated in the few remaining cells. The masks' areas are
-counted in the same way: a mask whose logits in a block have one sign needs no interpolation.
+Masks are read once to find the least and largest logit of each query in *blocks* of cells; a cell is the pixels between
+four neighbouring logits, and interpolation stays between them. In most blocks one query has the largest product of
+score and probability whatever the values in between, and the block is filled. In the others, pixels are computed line
+by line, first for the strongest queries; others are dropped if they cannot exceed the smallest product found, and else
+all are computed again. The masks' areas are counted in the same way: a mask whose logits in a block have one sign needs
+no interpolation.
+
+Inner loops read every value before they write, and have no branches and no check for a division by zero: only then are
+they vectorised.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from panscape.ops.interpolate import LARGEST, ROUNDING, Axis, SourceWeights, cells_of
+from panscape.ops.interpolate import LARGEST, Axis, SourceWeights, cells_of
 from panscape.ops.interpolate_cpu import upsample_planes
 from panscape.ops.jit import jit
 from panscape.representations.queries.assign import EXP_SERIES, LARGEST_LOGIT, LN_2, LOG2_E, ROUNDER
@@ -23,7 +27,8 @@ Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-BLOCK = 8
+# Pixels of the side of a block, at most. In larger ones there are fewer bounds, and more pixels are computed.
+BLOCK_PIXELS = 32
 # Logits below minus this are negative after interpolation too, as no weight is so small that they underflow.
 _TINY = np.float32(1e-30)
 # A product this much smaller than another one stays so despite rounding: interpolation changes a logit of 80 by less
@@ -31,8 +36,6 @@ _TINY = np.float32(1e-30)
 _SMALLER = np.float32(1 - 2.0**-12)
 # Share of the largest product in a block from which a query is strong, one of those that others are compared with.
 _STRONG = np.float32(0.5)
-# Above the sigmoid of logits from -80, -79, ... to the next integer.
-_STEPS = (1.001 / (1 + np.exp(-np.arange(-79.0, 82.0)))).astype(np.float32)
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _BIAS, _SHIFT = np.int32(127), np.int32(23)
 _LN_2_HIGH, _LN_2_LOW = LN_2
@@ -64,29 +67,29 @@ class Scene(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Buffers for one block.
+    """Bounds of one row of B blocks, and buffers for one block of up to P x P pixels, S cells on a side.
 
     Attributes:
-        patch: logits of the queries that may win, float32 [N, 9, 9].
-        query: these queries, int32 [N].
-        low: least logit of each query in a block or cell, float32 [N].
-        high: largest logit, float32 [N].
-        score: score of each of these queries, float32 [N].
-        chosen: positions among them of those that may win in a cell, int32 [N].
-        top: logit at the upper edge of the cell, float32 [N].
-        bottom: logit at the lower edge, float32 [N].
-        winner: query with the largest logit among several, int32 [9, 9].
+        least: least logit of a query in each column, float32 [B S + 1].
+        most: largest logit, float32 [B S + 1].
+        low: least logit of each query in each block, float32 [N, B].
+        high: largest logit, float32 [N, B].
+        product: upper bound of each query's product of score and probability in each block, float32 [N, B].
+        assured: product that some query has at least in the whole block, float32 [B].
+        query: queries that may win in a block, ascending, int64 [N].
+        lines: logits of a query, interpolated between columns, float32 [S + 1, P].
+        best: largest product at each pixel, float32 [P P].
     """
 
-    patch: Floats
-    query: Ints
+    least: Floats
+    most: Floats
     low: Floats
     high: Floats
-    score: Floats
-    chosen: Ints
-    top: Floats
-    bottom: Floats
-    winner: Ints
+    product: Floats
+    assured: Floats
+    query: Longs
+    lines: Floats
+    best: Floats
 
 
 def cell_per_input(weights: SourceWeights, num_inputs: int) -> Axis:
@@ -121,8 +124,8 @@ def assign_pixels(
     seen_rows, seen_columns = steps[0]
     wide, across = cells_of(seen_columns), cell_per_input(columns, len(seen_columns.low))
     # In bands of whole blocks, each computed with the first row of the next one.
-    for first in range(0, len(seen_rows.low), 4 * BLOCK):
-        last = min(first + 4 * BLOCK, len(seen_rows.low))
+    for first in range(0, len(seen_rows.low), BLOCK_PIXELS):
+        last = min(first + BLOCK_PIXELS, len(seen_rows.low))
         top, bottom = np.searchsorted(rows.low, (first, last))
         if top == bottom:
             continue
@@ -151,265 +154,231 @@ def _logistic(logit: np.float32) -> np.float32:
     rest = (exponent - power * _LN_2_HIGH) - power * _LN_2_LOW
     series = (((((_C6 * rest + _C5) * rest + _C4) * rest + _C3) * rest + _C2) * rest + _C1) * rest + _C0
     bits = np.int32((np.int32(power) + _BIAS) << _SHIFT)
-    return _ONE / (_ONE + series * bits.view(np.float32))
-
-
-@jit
-def _above_logistic(logit: np.float32) -> np.float32:
-    """Return a number above the sigmoid, without computing it."""
-    return np.float32(_STEPS[int(min(max(logit, -LARGEST_LOGIT), LARGEST_LOGIT) + LARGEST_LOGIT)])
+    # Unlike the operator, it does not check for zero.
+    prob: np.float32 = np.divide(_ONE, _ONE + series * bits.view(np.float32))
+    return prob
 
 
 @jit
 def assign_blocks(scene: Scene) -> None:
     """Assign all pixels, one row of blocks after the other."""
     num, (_, height, width) = len(scene.kept), scene.planes.shape
-    num_blocks = (width + BLOCK - 1) // BLOCK
-    low = np.empty((num_blocks, num), dtype=np.float32)
-    high = np.empty((num_blocks, num), dtype=np.float32)
-    edge = BLOCK + 1
+    rows, columns = scene.rows.start, scene.columns.start
+    side = 1  # cells, a power of two
+    while side < BLOCK_PIXELS and 2 * side * columns[width] <= BLOCK_PIXELS * width:
+        side *= 2
+    num_blocks = (width + side - 1) // side
+    num_rows = num_columns = 0
+    for y in range(0, height, side):
+        num_rows = max(num_rows, rows[min(y + side, height)] - rows[y])
+    for x in range(0, width, side):
+        num_columns = max(num_columns, columns[min(x + side, width)] - columns[x])
     work = Workspace(
-        np.empty((num, edge, edge), dtype=np.float32),
-        np.empty(num, dtype=np.int32),
-        np.empty(num, dtype=np.float32),
-        np.empty(num, dtype=np.float32),
-        np.empty(num, dtype=np.float32),
-        np.empty(num, dtype=np.int32),
-        np.empty(num, dtype=np.float32),
-        np.empty(num, dtype=np.float32),
-        np.empty((edge, edge), dtype=np.int32),
+        np.empty(num_blocks * side + 1, dtype=np.float32),
+        np.empty(num_blocks * side + 1, dtype=np.float32),
+        np.empty((num, num_blocks), dtype=np.float32),
+        np.empty((num, num_blocks), dtype=np.float32),
+        np.empty((num, num_blocks), dtype=np.float32),
+        np.empty(num_blocks, dtype=np.float32),
+        np.empty(num, dtype=np.int64),
+        np.empty((side + 1, num_columns), dtype=np.float32),
+        np.empty(num_rows * num_columns, dtype=np.float32),
     )
-    for y in range(0, height, BLOCK):
-        if scene.rows.start[y] == scene.rows.start[min(y + BLOCK, height)]:
+    for y in range(0, height, side):
+        if rows[y] == rows[min(y + side, height)]:
             continue
         for n in range(num):
-            _find_bounds(scene.planes[scene.kept[n]], y, n, low, high)
+            _find_bounds(scene.planes[scene.kept[n]], y, side, work.least, work.most, work.low[n], work.high[n])
+        _find_products(scene.score, work)
         for block in range(num_blocks):
-            _assign_block(scene, y, block * BLOCK, low[block], high[block], work)
+            _assign_block(scene, y, block, side, work)
 
 
 @jit
-def _find_bounds(plane: Floats, y: int, n: int, low: Floats, high: Floats) -> None:
+def _find_bounds(plane: Floats, y: int, side: int, least: Floats, most: Floats, low: Floats, high: Floats) -> None:
     """Store the least and largest logit of a query in each block of a row, with the first logits of the next ones."""
     height, width = plane.shape
-    least, most = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float32)
     for x in range(width):
-        least[x] = most[x] = _finite(plane[y, x])
-    for row in range(y + 1, min(y + BLOCK + 1, height)):
+        least[x], most[x] = LARGEST, -LARGEST
+    for row in range(y, min(y + side + 1, height)):
         values = plane[row]
         for x in range(width):
-            value = values[x] if values[x] > -LARGEST else -LARGEST  # also replaces NaN
-            least[x] = value if value < least[x] else least[x]
-            most[x] = value if value > most[x] else most[x]
+            value, low_value, high_value = values[x], least[x], most[x]
+            value = value if value > -LARGEST else -LARGEST  # also replaces NaN
+            least[x] = value if value < low_value else low_value
+            most[x] = value if value > high_value else high_value
+    least[width:], most[width:] = least[width - 1], most[width - 1]
+    # Each pass extends the columns that an entry covers: 1, 2, 3, 5, 9, ..., side + 1.
+    step = 0
+    while step < side:
+        ahead = max(step, 1)
+        for x in range(len(least) - ahead):
+            value, other = least[x], least[x + ahead]
+            least[x] = other if other < value else value
+            value, other = most[x], most[x + ahead]
+            most[x] = other if other > value else value
+        step = 2 * step if step else 1
     for block in range(len(low)):
-        lowest, highest = least[block * BLOCK], most[block * BLOCK]
-        for x in range(block * BLOCK + 1, min((block + 1) * BLOCK + 1, width)):
-            lowest = least[x] if least[x] < lowest else lowest
-            highest = most[x] if most[x] > highest else highest
-        low[block, n] = min(lowest, LARGEST)
-        high[block, n] = min(highest, LARGEST)
+        low[block], high[block] = least[block * side], min(most[block * side], LARGEST)
 
 
 @jit
-def _find_candidates(score: Floats, low: Floats, high: Floats, num: int, found: Ints) -> int:
-    """Store which of the first ``num`` queries may win somewhere between these logits, ascending; return how many."""
-    assured, best = _ZERO, 0  # the best query has at least this product everywhere
-    for n in range(num):
-        if score[n] * _above_logistic(low[n]) > assured:
-            value = score[n] * _logistic(low[n])
-            if value > assured:
-                assured, best = value, n
-    assured *= _SMALLER
-    count = 0
-    for n in range(num):
-        if n == best or (score[n] * _above_logistic(high[n]) >= assured and score[n] * _logistic(high[n]) >= assured):
-            found[count] = n
-            count += 1
-    return count
+def _find_products(score: Floats, work: Workspace) -> None:
+    """Store the bounds of products in each block."""
+    assured = work.assured
+    assured[:] = _ZERO
+    for n in range(len(score)):
+        low, high, product = work.low[n], work.high[n], work.product[n]
+        for block in range(len(assured)):
+            value, other = score[n] * _logistic(low[block]), assured[block]
+            assured[block] = value if value > other else other
+            product[block] = score[n] * _logistic(high[block])
+    for block in range(len(assured)):
+        assured[block] *= _SMALLER
 
 
 @jit
-def _assign_block(scene: Scene, y: int, x: int, low: Floats, high: Floats, work: Workspace) -> None:
+def _assign_block(scene: Scene, y: int, block: int, side: int, work: Workspace) -> None:
     """Assign the pixels of one block, and count the pixels inside each mask."""
     height, width = scene.planes.shape[1:]
-    last_y, last_x = min(y + BLOCK, height), min(x + BLOCK, width)
-    top, bottom = scene.rows.start[y], scene.rows.start[last_y]
-    left, right = scene.columns.start[x], scene.columns.start[last_x]
-    area, num = (bottom - top) * (right - left), len(low)
+    x = block * side
+    top, bottom = scene.rows.start[y], scene.rows.start[min(y + side, height)]
+    left, right = scene.columns.start[x], scene.columns.start[min(x + side, width)]
+    area, num = (bottom - top) * (right - left), len(scene.kept)
     if area == 0:
         return
+    count, strongest = 0, _ZERO
     for n in range(num):
-        if low[n] >= 0:
+        if work.low[n, block] >= 0:
             scene.num_inside[n] += area
-        elif high[n] >= -_TINY:
-            _copy_patch(scene.planes[scene.kept[n]], y, x, work.patch[0])
-            scene.num_inside[n] += _num_inside(work.patch[0], scene.rows, scene.columns, y, x, last_y, last_x)
-    count = _find_candidates(scene.score, low, high, num, work.query)
+        elif work.high[n, block] >= -_TINY:
+            _spread_columns(scene, n, y, x, side, work.lines)
+            scene.num_inside[n] += _num_inside(scene.rows, y, min(y + side, height), right - left, work.lines)
+        if work.product[n, block] >= work.assured[block]:
+            work.query[count] = n
+            count += 1
+            strongest = max(strongest, work.product[n, block])
     n = work.query[0]
-    if count == 1 and (low[n] >= 0 or high[n] < -_TINY):
-        code = n if low[n] >= 0 else n + num
-        scene.code[top:bottom, left:right] = code
-        scene.num_assigned[code] += area
+    if count == 1 and (work.low[n, block] >= 0 or work.high[n, block] < -_TINY):
+        found = n if work.low[n, block] >= 0 else n + num
+        scene.code[top:bottom, left:right] = found
+        scene.num_assigned[found] += area
         return
-    if count > 1:
-        count = _keep_contenders(scene, y, x, high, count, work)
+    least = _compete(scene, y, x, side, block, strongest * _STRONG, count, work) * _SMALLER
     for i in range(count):
-        _copy_patch(scene.planes[scene.kept[work.query[i]]], y, x, work.patch[i])
-        work.score[i] = scene.score[work.query[i]]
-    _assign_cells(scene, y, x, last_y, last_x, count, work)
+        if least <= work.product[work.query[i], block] < strongest * _STRONG:
+            _compete(scene, y, x, side, block, least, count, work)
+            break
+    for py in range(top, bottom):
+        line = scene.code[py, left:right]
+        last, length = line[0], 0  # runs of one code are counted together
+        for code in line:
+            if code != last:
+                scene.num_assigned[last] += length
+                last, length = code, 0
+            length += 1
+        scene.num_assigned[last] += length
 
 
 @jit
-def _keep_contenders(scene: Scene, y: int, x: int, high: Floats, count: int, work: Workspace) -> int:
-    """Drop candidates that lose in every cell of a block to the strongest ones; return how many remain.
+def _compete(
+    scene: Scene, y: int, x: int, side: int, block: int, bound: np.float32, count: int, work: Workspace
+) -> np.float32:
+    """Assign the pixels of a block to the first ``count`` queries whose product may reach a bound.
 
-    At the border of two masks neither is sure of the whole block, but in each cell one of them is far above the rest.
+    Returns:
+        The smallest of the pixels' products.
     """
-    most = _ZERO
+    height, columns = scene.planes.shape[1:]
+    rows, last_y, num = scene.rows, min(y + side, height), len(scene.kept)
+    top, bottom = rows.start[y], rows.start[last_y]
+    left, right = scene.columns.start[x], scene.columns.start[min(x + side, columns)]
+    width = right - left
+    best = work.best[: (bottom - top) * width]
+    best[:] = -_ONE
     for i in range(count):
         n = work.query[i]
-        work.top[i] = scene.score[n] * _above_logistic(high[n])
-        most = max(most, work.top[i])
-    least_score, num_strong = _ONE, 0
-    for i in range(count):
-        if work.top[i] >= most * _STRONG:
-            n = work.query[i]
-            _copy_patch(scene.planes[scene.kept[n]], y, x, work.patch[num_strong])
-            least_score = min(least_score, scene.score[n])
-            num_strong += 1
-    assured = _assured_logit(work.patch, num_strong, work.winner)
-    least = least_score * _logistic(assured) * _SMALLER
-    remaining = 0
-    for i in range(count):
-        if work.top[i] >= least:
-            work.query[remaining] = work.query[i]
-            remaining += 1
-    return remaining
+        if work.product[n, block] < bound:
+            continue
+        _spread_columns(scene, n, y, x, side, work.lines)
+        score, inside, outside = scene.score[n], np.int32(n), np.int32(n + num)
+        for row in range(y, last_y):
+            above, below = work.lines[row - y], work.lines[row - y + 1]
+            for py in range(rows.start[row], rows.start[row + 1]):
+                near, far = rows.near[py], rows.far[py]
+                _compete_line(
+                    above,
+                    below,
+                    near,
+                    far,
+                    score,
+                    inside,
+                    outside,
+                    best[(py - top) * width : (py - top + 1) * width],
+                    scene.code[py, left:right],
+                )
+    least = np.int32(_least(best.view(np.int32)))
+    return least.view(np.float32)
 
 
 @jit
-def _assured_logit(patch: Floats, num: int, winner: Ints) -> np.float32:
-    """Return a logit that in every cell of a block some of the first ``num`` queries have at each pixel.
-
-    At the border of two masks each has a low logit somewhere in the cell, but the larger of two is never below their
-    mean, which is interpolated between its values at the corners: so is the mean of those that are largest at a corner.
-    """
-    for i in range(BLOCK + 1):
-        for j in range(BLOCK + 1):
-            best = 0
-            for k in range(1, num):
-                best = k if patch[k, i, j] > patch[best, i, j] else best
-            winner[i, j] = best
-    assured = LARGEST
-    for i in range(BLOCK):
-        for j in range(BLOCK):
-            a, b, c, d = winner[i, j], winner[i, j + 1], winner[i + 1, j], winner[i + 1, j + 1]
-            second, third, fourth = b != a, c not in (a, b), d not in (a, b, c)
-            share = _ONE / np.float32(1 + second + third + fourth)
-            for y in (i, i + 1):
-                for x in (j, j + 1):
-                    total = size = _ZERO
-                    for k, is_other in ((a, True), (b, second), (c, third), (d, fourth)):
-                        if is_other:
-                            total += patch[k, y, x] * share
-                            size = max(size, abs(patch[k, y, x]))
-                    assured = min(assured, total - size * ROUNDING * 4)
-    return assured
+def _least(values: Ints) -> np.int32:
+    """Return the smallest integer; those of floats that are not negative are in the same order."""
+    least = np.int32(2147483647)
+    for value in values:
+        least = value if value < least else least
+    return least
 
 
 @jit
-def _copy_patch(plane: Floats, y: int, x: int, patch: Floats) -> None:
-    """Copy the logits around the cells of a block; the last ones of the plane are repeated beyond it."""
+def _compete_line(
+    above: Floats,
+    below: Floats,
+    near: np.float32,
+    far: np.float32,
+    score: np.float32,
+    inside: np.int32,
+    outside: np.int32,
+    best: Floats,
+    code: Ints,
+) -> None:
+    """Assign the pixels of a line of a block to a query where its product is larger than the best so far."""
+    for px in range(len(best)):
+        old, old_code = best[px], code[px]
+        logit = near * above[px] + far * below[px]
+        value = score * _logistic(logit)
+        found = inside if logit >= 0 else outside
+        best[px] = value if value > old else old
+        code[px] = found if value > old else old_code
+
+
+@jit
+def _spread_columns(scene: Scene, n: int, y: int, x: int, side: int, lines: Floats) -> None:
+    """Store the logits of a query in a block, interpolated between columns; the last ones are repeated beyond it."""
+    plane, columns = scene.planes[scene.kept[n]], scene.columns
     height, width = plane.shape
-    num = min(BLOCK + 1, width - x)
-    for i in range(BLOCK + 1):
-        row = min(y + i, height - 1)
-        for j in range(num):
-            patch[i, j] = _finite(plane[row, x + j])
-        for j in range(num, BLOCK + 1):
-            patch[i, j] = patch[i, num - 1]
+    left = columns.start[x]
+    for i in range(side + 1):
+        values, line = plane[min(y + i, height - 1)], lines[i]
+        before = _finite(values[x])
+        for column in range(x, min(x + side, width)):
+            after = _finite(values[min(column + 1, width - 1)])
+            for px in range(columns.start[column], columns.start[column + 1]):
+                line[px - left] = columns.near[px] * before + columns.far[px] * after
+            before = after
 
 
 @jit
-def _num_inside(patch: Floats, rows: Axis, columns: Axis, y: int, x: int, last_y: int, last_x: int) -> int:
+def _num_inside(rows: Axis, y: int, last_y: int, num_columns: int, lines: Floats) -> int:
     """Return the number of pixels of a block whose logit is not negative."""
     count = 0
     for row in range(y, last_y):
-        for column in range(x, last_x):
-            i, j = row - y, column - x
-            a, b, c, d = patch[i, j], patch[i, j + 1], patch[i + 1, j], patch[i + 1, j + 1]
-            if min(min(a, b), min(c, d)) >= 0:
-                size = rows.start[row + 1] - rows.start[row]
-                count += size * (columns.start[column + 1] - columns.start[column])
-            elif max(max(a, b), max(c, d)) >= -_TINY:
-                for px in range(columns.start[column], columns.start[column + 1]):
-                    above = columns.near[px] * a + columns.far[px] * b
-                    below = columns.near[px] * c + columns.far[px] * d
-                    for py in range(rows.start[row], rows.start[row + 1]):
-                        count += rows.near[py] * above + rows.far[py] * below >= 0
-    return count
-
-
-@jit
-def _assign_cells(scene: Scene, y: int, x: int, last_y: int, last_x: int, num: int, work: Workspace) -> None:
-    """Assign the pixels of each cell of a block to one of ``num`` queries."""
-    num_queries, code, num_assigned = len(scene.kept), scene.code, scene.num_assigned
-    row_start, column_start = scene.rows.start, scene.columns.start
-    patch, query, low, high, score, chosen = work.patch, work.query, work.low, work.high, work.score, work.chosen
-    for row in range(y, last_y):
-        top, bottom, i = row_start[row], row_start[row + 1], row - y
-        for column in range(x, last_x):
-            left, right, j = column_start[column], column_start[column + 1], column - x
-            if top == bottom or left == right:
-                continue
-            for k in range(num):
-                a, b, c, d = patch[k, i, j], patch[k, i, j + 1], patch[k, i + 1, j], patch[k, i + 1, j + 1]
-                low[k] = min(min(a, b), min(c, d))
-                high[k] = max(max(a, b), max(c, d))
-            count = _find_candidates(score, low, high, num, chosen)
-            k = chosen[0]
-            if count == 1 and (low[k] >= 0 or high[k] < -_TINY):
-                found = query[k] if low[k] >= 0 else query[k] + num_queries
-                for py in range(top, bottom):
-                    for px in range(left, right):
-                        code[py, px] = found
-                num_assigned[found] += (bottom - top) * (right - left)
-            else:
-                _assign_pixels_of_cell(scene.rows, scene.columns, row, column, i, j, count, work, code, num_assigned)
-
-
-@jit
-def _assign_pixels_of_cell(
-    rows: Axis,
-    columns: Axis,
-    row: int,
-    column: int,
-    i: int,
-    j: int,
-    num: int,
-    work: Workspace,
-    code: Ints,
-    num_assigned: Longs,
-) -> None:
-    """Assign each pixel of the cell at (i, j) of the patches to one of the ``num`` chosen queries."""
-    patch, query, score, chosen = work.patch, work.query, work.score, work.chosen
-    num_queries = len(query)
-    for px in range(columns.start[column], columns.start[column + 1]):
-        near, far = columns.near[px], columns.far[px]
-        for m in range(num):
-            k = chosen[m]
-            work.top[m] = near * patch[k, i, j] + far * patch[k, i, j + 1]
-            work.bottom[m] = near * patch[k, i + 1, j] + far * patch[k, i + 1, j + 1]
+        above, below = lines[row - y], lines[row - y + 1]
         for py in range(rows.start[row], rows.start[row + 1]):
-            best, found = -_ONE, 0
-            for m in range(num):
-                logit = rows.near[py] * work.top[m] + rows.far[py] * work.bottom[m]
-                value = score[chosen[m]] * _logistic(logit) if num > 1 else _ONE
-                if value > best:
-                    best = value
-                    found = query[chosen[m]] if logit >= 0 else query[chosen[m]] + num_queries
-            code[py, px] = found
-            num_assigned[found] += 1
+            near, far = rows.near[py], rows.far[py]
+            for px in range(num_columns):
+                count += near * above[px] + far * below[px] >= 0
+    return count
 
 
 @jit
