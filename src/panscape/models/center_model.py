@@ -66,9 +66,11 @@ class CenterModel(PanopticModel):
 
     Args:
         labels: the label space.
-        config: the options.
+        representation: targets, losses and post-processing.
         stride: images are padded to multiples of this.
         output_stride: input pixels per output cell.
+        longest_side: see :class:`PanopticModel`.
+        test_scale: see :class:`PanopticModel`.
 
     Attributes:
         relations: the relations between the stages, in networks with a second stage; None in others.
@@ -84,18 +86,19 @@ class CenterModel(PanopticModel):
     def __init__(
         self,
         labels: LabelSpace,
-        config: CenterModelConfig[Any],
+        representation: CenterRepresentation,
         *,
         stride: int,
         output_stride: int,
+        longest_side: int | None,
+        test_scale: float,
     ) -> None:
-        representation = config.representation or config.published(labels)
         if output_stride % representation.loss_stride:
             raise InvalidArgumentError(
                 f"expected a loss_stride that divides the output stride {output_stride}, got "
                 f"{representation.loss_stride}"
             )
-        super().__init__(labels, stride, config.longest_side, config.test_scale)
+        super().__init__(labels, stride, longest_side, test_scale)
         self.representation = representation
         self.output_stride = output_stride
         self.relations: CenterRelations | None = None

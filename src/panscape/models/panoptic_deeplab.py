@@ -90,7 +90,14 @@ class PanopticDeepLab(CenterModel):
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: PanopticDeepLabConfig) -> None:
         stride = backbone.strides[-1]
-        super().__init__(labels, config, stride=config.padding_stride(labels, stride), output_stride=_OUTPUT_STRIDE)
+        super().__init__(
+            labels,
+            config.representation or config.published(labels),
+            stride=config.padding_stride(labels, stride),
+            output_stride=_OUTPUT_STRIDE,
+            longest_side=config.longest_side,
+            test_scale=config.test_scale,
+        )
         self.compat = config.compat
         if config.is_standalone and self.representation.loss_stride != 1:
             raise InvalidArgumentError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -26,6 +26,12 @@ from panscape.representations.queries import (
     QueryTargets,
 )
 
+PUBLISHED: Mapping[str, QueryRepresentation] = {
+    "ade20k_150": QueryRepresentation(decoding=QueryDecoding(score_threshold=0.7)),
+    "coco_panoptic": QueryRepresentation(),
+}
+"""Settings of MaskFormer's released configurations, by label space."""
+
 STRIDE = 32  # of the coarsest features of the backbone
 
 
@@ -40,7 +46,6 @@ class QueryModelConfig(ModelConfig[Model]):
         hidden_width: Channels of the hidden layers of transformers.
         num_heads: Heads of attention.
         dropout: Dropout probability of transformers.
-        representation: Targets, losses and post-processing; None for the published values.
 
     Raises:
         InvalidArgumentError: a value is out of range, or the width is not a multiple of 4 and of the heads.
@@ -52,7 +57,6 @@ class QueryModelConfig(ModelConfig[Model]):
     hidden_width: PositiveInt = 2048
     num_heads: PositiveInt = 8
     dropout: BelowOne = 0.1
-    representation: QueryRepresentation | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -70,6 +74,7 @@ class QueryModel(PanopticModel):
         labels: the label space.
         backbone: features at strides 4 to 32.
         pixel_decoder: maps them to features for masks and queries.
+        representation: targets, losses and post-processing; None for the published values for the label space.
         config: all other options.
         mask_kernel: side of the kernel of the convolution from fine features to mask features.
     """
@@ -79,12 +84,13 @@ class QueryModel(PanopticModel):
         labels: LabelSpace,
         backbone: Backbone,
         pixel_decoder: PixelDecoder,
+        representation: QueryRepresentation | None,
         config: QueryModelConfig[Any],
         *,
         mask_kernel: int = 3,
     ) -> None:
         super().__init__(labels, STRIDE, config.longest_side, config.test_scale)
-        self.representation = config.representation or QueryRepresentation()
+        self.representation = representation or PUBLISHED.get(labels.name, QueryRepresentation())
         self.backbone = cast(nn.Module, backbone)
         self.pixel_decoder = cast(nn.Module, pixel_decoder)
         self.query_decoder = QueryDecoder(

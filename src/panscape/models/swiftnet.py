@@ -143,7 +143,14 @@ class PanopticSwiftNet(CenterModel):
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: SwiftNetConfig) -> None:
         levels, width = config.num_levels, config.width
-        super().__init__(labels, config, stride=STRIDES[-1] * 2 ** (levels - 1), output_stride=_OUTPUT_STRIDE)
+        super().__init__(
+            labels,
+            config.representation or config.published(labels),
+            stride=STRIDES[-1] * 2 ** (levels - 1),
+            output_stride=_OUTPUT_STRIDE,
+            longest_side=config.longest_side,
+            test_scale=config.test_scale,
+        )
         self.pyramid = ImagePyramid(backbone, levels)
         channels = backbone.channels
         start = SpatialPyramidPooling if config.context == "spp" else RectifiedProjection
