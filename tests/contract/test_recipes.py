@@ -40,6 +40,7 @@ from panscape.recipes.model_options import (
     SeamlessOptions,
     SwiftNetOptions,
     UPerNetOptions,
+    UPerNetSemanticOptions,
     YoloPanopticLightOptions,
     YoloPanopticOptions,
 )
@@ -71,6 +72,8 @@ TREES: dict[type, Callable[[Path], Any]] = {
     VistasData: both(trees.vistas),
 }
 
+SMALL_QUERIES = {"width": 16, "num_queries": 6, "decoder_layers": 2, "hidden_width": 16, "num_heads": 4}
+
 # What makes the network of a recipe small, for each family.
 SMALL: dict[type, dict[str, Any]] = {
     SwiftNetOptions: {"width": 8},
@@ -86,8 +89,9 @@ SMALL: dict[type, dict[str, Any]] = {
     },
     SeamlessOptions: {"width": 16, "window": (64, 64)},
     PanopticFPNOptions: {"width": 8, "semantic_width": 8},
-    MaskFormerOptions: {"width": 8, "hidden_width": 8, "num_queries": 6},
-    UPerNetOptions: {"width": 8, "hidden_width": 8, "num_queries": 6, "decoder_width": 8},
+    MaskFormerOptions: {**SMALL_QUERIES, "encoder_layers": 1},
+    UPerNetOptions: {**SMALL_QUERIES, "decoder_width": 16},
+    UPerNetSemanticOptions: {"decoder_width": 8, "auxiliary_width": 8},
     YoloPanopticOptions: {"backbone": "darknet_xs", "pyramid_width": 8, "mask_width": 8, "detector": None},
     YoloPanopticLightOptions: {"width": 16, "fine_width": 8, "num_prototypes": 4},
 }

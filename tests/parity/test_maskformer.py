@@ -344,7 +344,7 @@ def test_sizes_are_those_of_the_released_networks() -> None:
 def test_names_and_shapes_are_those_of_the_released_networks(keys: str, name: str) -> None:
     with torch.device("meta"):
         found = {key: torch.empty(shape) for key, shape in released_shapes(keys).items()}
-        assert identify(found, Path("model.pkl")) == (name, {}, 133)
+        assert identify(found, Path("model.pkl")) == (name, {}, 133, False)
         model = getattr(maskformer, name)(LabelSpace.load("coco_panoptic"))
         theirs = {key: t.shape for key, t in from_maskformer(found, model, Path("model.pkl")).items()}
         key = maskformer_key(model, found)

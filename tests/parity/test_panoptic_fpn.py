@@ -1,4 +1,4 @@
-"""Panoptic FPN: detectron2's checkpoints, and what a network with their weights computes.
+"""Panoptic FPN: checkpoints of detectron2 and mmdetection, and what a network with their weights computes.
 
 The second implementation below is written from the description of detectron2's network, over its names of tensors.
 """
@@ -6,6 +6,7 @@ The second implementation below is written from the description of detectron2's 
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from panscape import create_model, load, load_published
-from panscape.errors import CheckpointMismatchError, UnreadableFileError
+from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
 from panscape.models.panoptic_fpn import PUBLISHED
 from panscape.representations.regions import DetectionSelection, ProposalSelection
 from panscape.zoo.published.panoptic_fpn import panoptic_fpn_key
@@ -30,10 +31,10 @@ ANCHORS = [[-22.6274, -11.3137, 22.6274, 11.3137], [-16.0, -16, 16, 16], [-11.31
 
 
 class Detectron2:
-    """The network, spelt out in eval mode."""
+    """The network, spelt out in eval mode; mmdetection's is the same on torchvision's ResNet."""
 
-    def __init__(self, state: dict[str, Tensor], blocks: tuple[int, ...]) -> None:
-        self.state, self.blocks = state, blocks
+    def __init__(self, state: dict[str, Tensor], blocks: tuple[int, ...], *, is_torchvision: bool = False) -> None:
+        self.state, self.blocks, self.is_torchvision = state, blocks, is_torchvision
 
     def conv(self, name: str, x: Tensor, stride: int = 1) -> Tensor:
         weight = self.state[f"{name}.weight"]
@@ -45,15 +46,20 @@ class Detectron2:
         return (self.conv(name, x, stride) - mean) * w / (var + 1e-5).sqrt() + b
 
     def features(self, images: Tensor) -> list[Tensor]:
-        x = images.flip(1) * 255 - torch.tensor(MEAN)[:, None, None]
+        if self.is_torchvision:
+            x = images - torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+            x = x / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+        else:
+            x = images.flip(1) * 255 - torch.tensor(MEAN)[:, None, None]
         x = F.max_pool2d(F.relu(self.unit("backbone.bottom_up.stem.conv1", x, 2)), 3, 2, 1)
         features = []
         for stage, blocks in enumerate(self.blocks, start=2):
             for i in range(blocks):
                 b = f"backbone.bottom_up.res{stage}.{i}"
                 stride = 2 if stage > 2 and i == 0 else 1
-                y = F.relu(self.unit(f"{b}.conv1", x, stride))
-                y = self.unit(f"{b}.conv3", F.relu(self.unit(f"{b}.conv2", y)))
+                strides = (1, stride) if self.is_torchvision else (stride, 1)
+                y = F.relu(self.unit(f"{b}.conv1", x, strides[0]))
+                y = self.unit(f"{b}.conv3", F.relu(self.unit(f"{b}.conv2", y, strides[1])))
                 x = F.relu(y + (self.unit(f"{b}.shortcut", x, stride) if i == 0 else x))
             features.append(x)
         return features
@@ -111,7 +117,7 @@ class Detectron2:
 
 
 def named(model: Any) -> dict[str, tuple[int, ...]]:
-    key = panoptic_fpn_key(model)
+    key = panoptic_fpn_key(model, {})
     return {key(name): tuple(t.shape) for name, t in model.state_dict().items()}
 
 
@@ -128,6 +134,48 @@ def r101_shapes() -> dict[str, tuple[int, ...]]:
 def save(state: dict[str, Tensor], path: Path) -> None:
     arrays = {name: t.contiguous().numpy() for name, t in state.items()}
     path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}))
+
+
+# Names of mmdetection by those of detectron2; the first that fits is used.
+MMDETECTION = (
+    (r"backbone\.bottom_up\.stem\.conv1\.norm", "backbone.bn1"),
+    (r"backbone\.bottom_up\.stem\.conv1", "backbone.conv1"),
+    (
+        r"backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)\.norm",
+        lambda m: f"backbone.layer{int(m[1]) - 1}.{m[2]}.bn{m[3]}",
+    ),
+    (r"backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)", lambda m: f"backbone.layer{int(m[1]) - 1}.{m[2]}.conv{m[3]}"),
+    (r"backbone\.bottom_up\.res(\d)\.0\.shortcut\.norm", lambda m: f"backbone.layer{int(m[1]) - 1}.0.downsample.1"),
+    (r"backbone\.bottom_up\.res(\d)\.0\.shortcut", lambda m: f"backbone.layer{int(m[1]) - 1}.0.downsample.0"),
+    (r"backbone\.fpn_lateral(\d)", lambda m: f"neck.lateral_convs.{int(m[1]) - 2}.conv"),
+    (r"backbone\.fpn_output(\d)", lambda m: f"neck.fpn_convs.{int(m[1]) - 2}.conv"),
+    (r"proposal_generator\.rpn_head\.conv", "rpn_head.rpn_conv"),
+    (r"proposal_generator\.rpn_head\.objectness_logits", "rpn_head.rpn_cls"),
+    (r"proposal_generator\.rpn_head\.anchor_deltas", "rpn_head.rpn_reg"),
+    (r"roi_heads\.box_head\.fc(\d)", lambda m: f"roi_head.bbox_head.shared_fcs.{int(m[1]) - 1}"),
+    (r"roi_heads\.box_predictor\.cls_score", "roi_head.bbox_head.fc_cls"),
+    (r"roi_heads\.box_predictor\.bbox_pred", "roi_head.bbox_head.fc_reg"),
+    (r"roi_heads\.mask_head\.mask_fcn(\d)", lambda m: f"roi_head.mask_head.convs.{int(m[1]) - 1}.conv"),
+    (r"roi_heads\.mask_head\.deconv", "roi_head.mask_head.upsample"),
+    (r"roi_heads\.mask_head\.predictor", "roi_head.mask_head.conv_logits"),
+    (
+        r"sem_seg_head\.p(\d)\.(\d)(\.norm)?",
+        lambda m: (
+            f"semantic_head.conv_upsample_layers.{int(m[1]) - 2}.convs.{int(m[2]) // 2}.{'gn' if m[3] else 'conv'}"
+        ),
+    ),
+    (r"sem_seg_head\.predictor", "semantic_head.conv_logits"),
+)
+
+
+def in_mmdetection(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    result = {}
+    for name, tensor in state.items():
+        theirs = next(re.sub(f"^{old}", new, name) for old, new in MMDETECTION if re.match(old, name))
+        result[theirs] = tensor.roll(-1, 0) if "semantic_head.conv_logits" in theirs else tensor  # things come last
+        if theirs.endswith("running_var"):
+            result[theirs.replace("running_var", "num_batches_tracked")] = torch.tensor(7)
+    return result
 
 
 def test_names_and_shapes_are_those_of_the_released_networks() -> None:
@@ -152,14 +200,19 @@ def small() -> Any:
     )
 
 
-def test_outputs_are_those_of_the_described_network(small: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["detectron2", "mmdetection"])
+def test_outputs_are_those_of_the_described_network(layout: str, small: Any, tmp_path: Path) -> None:
     state = drawn(named(small))
     path = tmp_path / "model_final.pkl"
-    save(state, path)
+    if layout == "detectron2":
+        save(state, path)
+    else:
+        torch.save({"meta": {"epoch": 12}, "state_dict": in_mmdetection(state)}, path)
     load_published(small, path)
-    assert (small.normalization, small.training) == ("msra", False)
-    assert small.spec.options["compat"] == "detectron2"
-    theirs = Detectron2(state, BLOCKS)
+    is_torchvision = layout == "mmdetection"
+    assert (small.normalization, small.training) == ("imagenet" if is_torchvision else "msra", False)
+    assert small.spec.options.get("compat") == (None if is_torchvision else "detectron2")
+    theirs = Detectron2(state, BLOCKS, is_torchvision=is_torchvision)
     images = torch.rand(1, 3, 288, 320, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         outputs = small(images)
@@ -194,6 +247,24 @@ def test_the_released_file_is_loaded_without_its_data(tmp_path: Path, caplog: py
     with torch.device("meta"):
         again: Any = create_model(model.spec.name, model.labels, **model.spec.options)
     assert (again.normalization, again.backbone.layer2[0].conv1.stride) == ("msra", (2, 2))
+
+
+def test_a_file_of_mmdetection_is_identified_with_its_minimum_score(tmp_path: Path) -> None:
+    shapes = {name: torch.zeros(()).expand(shape) for name, shape in r101_shapes().items()}
+    torch.save({"state_dict": in_mmdetection(shapes)}, tmp_path / "panoptic_fpn_r101_fpn_1x_coco.pth")
+    model: Any = load(tmp_path / "panoptic_fpn_r101_fpn_1x_coco.pth")
+    assert (model.spec.name, model.labels.name, model.normalization) == (
+        "panoptic_fpn_r101",
+        "coco_panoptic",
+        "imagenet",
+    )
+    assert model.decoding.fusion.min_score == 0.6
+    assert model.inference_size((480, 640)) == (800, 1067)
+    with pytest.raises(InvalidArgumentError, match=r'mmdetection.*compat="detectron2"; build it without compat'):
+        load_published(
+            create_model("panoptic_fpn_r101", "coco_panoptic", compat="detectron2"),
+            tmp_path / "panoptic_fpn_r101_fpn_1x_coco.pth",
+        )
 
 
 def test_tensors_of_early_files_must_be_those_of_the_network(small: Any, tmp_path: Path) -> None:

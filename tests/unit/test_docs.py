@@ -420,7 +420,7 @@ def test_every_table_of_published_results_is_compared_with_the_file() -> None:
     for page, text in PAGES.items():
         if page.startswith("models/"):
             sections += re.findall(r"^## (?:Results reported|Cost).*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert len(sections) == 10
+    assert len(sections) == 12
     for section in sections:
         tables = re.findall(r"^\|.*\b(?:PQ|mIoU)\b.*\n\|[-:|]+\n", section, re.MULTILINE)
         assert len(tables) == len(re.findall("<!-- published: ", section)), tables
@@ -448,7 +448,11 @@ def test_every_table_with_published_results_is_listed_by_paper() -> None:
 
 
 def test_recipes_of_the_papers_exist() -> None:
-    found = set(re.findall(r"`((?:swiftnet|dense|deeplab|fpn|seamless|yolo_panoptic)_\w+)`", PAGES["papers.md"]))
+    found = set(
+        re.findall(
+            r"`((?:swiftnet|dense|deeplab|fpn|maskformer|upernet|seamless|yolo_panoptic)_\w+)`", PAGES["papers.md"]
+        )
+    )
     assert len(found) > 30
     assert found <= set(list_recipes())
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,9 +65,11 @@ class CenterModel(PanopticModel):
 
     Args:
         labels: the label space.
-        config: the options.
+        representation: targets, losses and post-processing.
         stride: images are padded to multiples of this.
         output_stride: input pixels per output cell.
+        longest_side: see :class:`PanopticModel`.
+        test_scale: see :class:`PanopticModel`.
 
     Attributes:
         relations: the relations between the stages, in networks with a second stage; None in others.
@@ -84,18 +85,19 @@ class CenterModel(PanopticModel):
     def __init__(
         self,
         labels: LabelSpace,
-        config: CenterModelConfig[Any],
+        representation: CenterRepresentation,
         *,
         stride: int,
         output_stride: int,
+        longest_side: int | None,
+        test_scale: float,
     ) -> None:
-        representation = config.representation or config.published(labels)
         if output_stride % representation.loss_stride:
             raise InvalidArgumentError(
                 f"expected a loss_stride that divides the output stride {output_stride}, got "
                 f"{representation.loss_stride}"
             )
-        super().__init__(labels, stride, config.longest_side, config.test_scale)
+        super().__init__(labels, stride, longest_side, test_scale)
         self.representation = representation
         self.output_stride = output_stride
         self.relations: CenterRelations | None = None
@@ -110,19 +112,24 @@ class CenterModel(PanopticModel):
         return {name: tensor.shape for name, tensor in self.get_submodule(part).state_dict().items()}
 
     def relate(
-        self, config: CenterModelConfig[Any], channels: int, *, semantic_channels: int | None = None
+        self,
+        part: Relations | None,
+        channels: int,
+        instance_maps: CenterInstanceMaps | None = None,
+        *,
+        semantic_channels: int | None = None,
     ) -> CenterRelations | None:
-        """Return the configured relations for this network's features; None if there are none.
+        """Return relations for this network's features; None if there are none.
 
         Args:
-            config: the options.
+            part: options of the relations.
             channels: channels of the features.
+            instance_maps: options of the instance heatmaps; None for the defaults.
             semantic_channels: see :class:`CenterRelations`.
 
         Raises:
             InvalidArgumentError: instance maps are given but not used.
         """
-        part, instance_maps = config.relations, config.instance_maps
         relations = None
         if part is not None:
             cells = self.representation.decoding.nms_kernel / self.output_stride

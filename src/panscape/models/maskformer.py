@@ -22,6 +22,7 @@ from panscape.models.variants import variant
 from panscape.nn.backbones import Backbone
 from panscape.nn.frozen_batch_norm import freeze_batch_norms
 from panscape.nn.pixel_decoder import FPNPixelDecoder
+from panscape.representations.queries import QueryRepresentation
 
 
 class MaskFormer(QueryModel):
@@ -37,6 +38,7 @@ class MaskFormerConfig(QueryModelConfig[MaskFormer]):
         encoder_layers: Layers of the transformer encoder in the pixel decoder; 0 for none.
         frozen_norm: Freeze the BatchNorm of the backbone, as published for training from ImageNet weights. Without
             these weights, frozen norms do not normalise.
+        representation: Targets, losses and post-processing; None for the published values for the label space.
 
     Raises:
         InvalidArgumentError: a value is out of range, or the width is not a multiple of 4 and of the heads.
@@ -45,6 +47,7 @@ class MaskFormerConfig(QueryModelConfig[MaskFormer]):
     backbone: str | Backbone = "resnet50.tv_in1k"
     encoder_layers: NonNegativeInt = 6
     frozen_norm: bool = False
+    representation: QueryRepresentation | None = None
 
     def build(self, labels: LabelSpace) -> MaskFormer:
         """See :meth:`ModelConfig.build`."""
@@ -57,7 +60,7 @@ class MaskFormerConfig(QueryModelConfig[MaskFormer]):
             dropout=self.dropout,
             num_heads=self.num_heads,
         )
-        model = MaskFormer(labels, backbone, decoder, self)
+        model = MaskFormer(labels, backbone, decoder, self.representation, self)
         if self.frozen_norm:
             freeze_batch_norms(model.backbone)
         return model

@@ -90,7 +90,14 @@ class PanopticDeepLab(CenterModel):
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: PanopticDeepLabConfig) -> None:
         stride = backbone.strides[-1]
-        super().__init__(labels, config, stride=config.padding_stride(labels, stride), output_stride=_OUTPUT_STRIDE)
+        super().__init__(
+            labels,
+            config.representation or config.published(labels),
+            stride=config.padding_stride(labels, stride),
+            output_stride=_OUTPUT_STRIDE,
+            longest_side=config.longest_side,
+            test_scale=config.test_scale,
+        )
         self.compat = config.compat
         if config.is_standalone and self.representation.loss_stride != 1:
             raise InvalidArgumentError(
@@ -111,7 +118,9 @@ class PanopticDeepLab(CenterModel):
         self.offset = self._head("offset", of_instances, config)
         for module in (self.semantic_decoder, self.instance_decoder, self.semantic, self.center, self.offset):
             initialize_decoder(module, config.compat)
-        self.relations = self.relate(config, of_semantic + of_instances, semantic_channels=of_semantic)
+        self.relations = self.relate(
+            config.relations, of_semantic + of_instances, config.instance_maps, semantic_channels=of_semantic
+        )
         if self.relations is not None:
             self.refined_semantic = self._refined("semantic", of_semantic, self.relations.semantic_width, config)
             self.refined_center = self._refined("center", of_instances, self.relations.instance_width, config)

@@ -33,6 +33,12 @@ from panscape.representations.queries import (
 )
 from panscape.representations.queries.representation import STRIDE as OUTPUT_STRIDE
 
+PUBLISHED: Mapping[str, QueryRepresentation] = {
+    "ade20k_150": QueryRepresentation(decoding=QueryDecoding(score_threshold=0.7)),
+    "coco_panoptic": QueryRepresentation(),
+}
+"""Settings of MaskFormer's released configurations, by label space."""
+
 STRIDE = 32  # of the coarsest features of the backbone
 
 
@@ -47,7 +53,6 @@ class QueryModelConfig(ModelConfig[Model]):
         hidden_width: Channels of the hidden layers of transformers.
         num_heads: Heads of attention.
         dropout: Dropout probability of transformers.
-        representation: Targets, losses and post-processing; None for the published values.
         relations: Relations that add the context of categories and objects to the mask features, for example
             ``PISR()``; the predictions of the queries are then a first stage, and separate heads predict the outputs.
             None for the published network.
@@ -62,7 +67,6 @@ class QueryModelConfig(ModelConfig[Model]):
     hidden_width: PositiveInt = 2048
     num_heads: PositiveInt = 8
     dropout: BelowOne = 0.1
-    representation: QueryRepresentation | None = None
     relations: Relations | None = None
 
     def __post_init__(self) -> None:
@@ -81,6 +85,7 @@ class QueryModel(PanopticModel):
         labels: the label space.
         backbone: features at strides 4 to 32.
         pixel_decoder: maps them to features for masks and queries.
+        representation: targets, losses and post-processing; None for the published values for the label space.
         config: all other options.
         mask_kernel: side of the kernel of the convolution from fine features to mask features.
 
@@ -96,12 +101,13 @@ class QueryModel(PanopticModel):
         labels: LabelSpace,
         backbone: Backbone,
         pixel_decoder: PixelDecoder,
+        representation: QueryRepresentation | None,
         config: QueryModelConfig[Any],
         *,
         mask_kernel: int = 3,
     ) -> None:
         super().__init__(labels, STRIDE, config.longest_side, config.test_scale)
-        self.representation = config.representation or QueryRepresentation()
+        self.representation = representation or PUBLISHED.get(labels.name, QueryRepresentation())
         self.backbone = cast(nn.Module, backbone)
         self.pixel_decoder = cast(nn.Module, pixel_decoder)
         self.query_decoder = QueryDecoder(

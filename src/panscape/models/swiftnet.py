@@ -143,7 +143,14 @@ class PanopticSwiftNet(CenterModel):
 
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: SwiftNetConfig) -> None:
         levels, width = config.num_levels, config.width
-        super().__init__(labels, config, stride=STRIDES[-1] * 2 ** (levels - 1), output_stride=_OUTPUT_STRIDE)
+        super().__init__(
+            labels,
+            config.representation or config.published(labels),
+            stride=STRIDES[-1] * 2 ** (levels - 1),
+            output_stride=_OUTPUT_STRIDE,
+            longest_side=config.longest_side,
+            test_scale=config.test_scale,
+        )
         self.pyramid = ImagePyramid(backbone, levels)
         channels = backbone.channels
         start = SpatialPyramidPooling if config.context == "spp" else RectifiedProjection
@@ -155,7 +162,7 @@ class PanopticSwiftNet(CenterModel):
         self.semantic = norm_relu_conv(width, len(labels), 1, bias=True)
         self.center = norm_relu_conv(width, 1, 1, bias=True)
         self.offset = norm_relu_conv(width, 2, 1, bias=True)
-        self.relations = self.relate(config, width)
+        self.relations = self.relate(config.relations, width, config.instance_maps)
         if self.relations is not None:
             self.refined_semantic = _refined_head(self.semantic, self.relations.semantic_width)
             self.refined_center = _refined_head(self.center, self.relations.instance_width)

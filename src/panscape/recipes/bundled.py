@@ -152,7 +152,7 @@ _AERIAL = Recipe(
     ema_decay=0.999,
     eval_every=2000,
 )
-_BASES = {"town": _TOWN, "street": _STREET, "aerial": _AERIAL}
+BASES = {"town": _TOWN, "street": _STREET, "aerial": _AERIAL}
 
 _KEY_WIDTH = 32  # channels of the keys that compare pixels with categories and instances; 256 as published
 RELATIONS = (
@@ -165,12 +165,12 @@ RELATIONS = (
 
 def centers(row: Row) -> Recipe:
     """Return a recipe of Panoptic SwiftNet."""
-    return row.build(_BASES[row.data])
+    return row.build(BASES[row.data])
 
 
 def boxes(row: Row) -> Recipe:
     """Return a recipe of dense detections; images, schedule and minimum stuff area are those of the SwiftNet recipe."""
-    base = _BASES[row.data]
+    base = BASES[row.data]
     swiftnet = cast(SwiftNetOptions, base.model)
     stuff = swiftnet.representation.decoding
     network = box_network("residual_s", 48, 48, stuff.stuff_area, stuff.stuff_share)
@@ -180,7 +180,7 @@ def boxes(row: Row) -> Recipe:
 
 def deeplab(row: Row) -> Recipe:
     """Return a recipe of Panoptic-DeepLab; all but the network is that of the SwiftNet recipe."""
-    base = _BASES[row.data]
+    base = BASES[row.data]
     swiftnet = cast(SwiftNetOptions, base.model)
     model = replace(
         deeplab_network("residual_s", 48),
@@ -194,7 +194,7 @@ def deeplab(row: Row) -> Recipe:
 
 def scales(row: Row) -> Recipe:
     """Return a recipe of two stages; images, schedule and minimum stuff area are those of the SwiftNet recipe."""
-    base = _BASES[row.data]
+    base = BASES[row.data]
     swiftnet = cast(SwiftNetOptions, base.model)
     stuff = swiftnet.representation.decoding
     network = region_network("residual_s", 64, base.augmentation.crop, stuff.stuff_area, stuff.stuff_share)
@@ -207,7 +207,7 @@ def scales(row: Row) -> Recipe:
 
 def yolo(row: Row) -> Recipe:
     """Return a YOLO-based recipe; images, schedule and minimum stuff area are those of the SwiftNet recipe."""
-    base = _BASES[row.data]
+    base = BASES[row.data]
     swiftnet = cast(SwiftNetOptions, base.model)
     stuff = swiftnet.representation.decoding
     network = yolo_network(stuff.stuff_area, stuff.stuff_share)
@@ -217,7 +217,7 @@ def yolo(row: Row) -> Recipe:
 
 def light(row: Row) -> Recipe:
     """Return a recipe of the light YOLO-based network; all but the network is that of the SwiftNet recipe."""
-    base = _BASES[row.data]
+    base = BASES[row.data]
     swiftnet = cast(SwiftNetOptions, base.model)
     centers = swiftnet.representation
     fusion = FusionConfig(

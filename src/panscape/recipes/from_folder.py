@@ -143,8 +143,10 @@ def _network_of(name: str, derived: SwiftNetOptions) -> FactoryOptions | None:
     if isinstance(start, CenterRepresentation):
         decoding = replace(mine.decoding, resize=start.decoding.resize, compat=start.decoding.compat)
         representation: Any = replace(mine, boundary_alphas=start.boundary_alphas, decoding=decoding)
-    else:
+    elif hasattr(start, "category_weights"):
         representation = replace(start, category_weights=())  # its categories are others
+    else:
+        representation = start
     sizes = {"longest_side": derived.longest_side, "test_scale": derived.test_scale}
     network: FactoryOptions = replace(cast(Any, options), pretrained=False, representation=representation, **sizes)
     return network

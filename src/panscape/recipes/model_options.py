@@ -19,6 +19,7 @@ from panscape.models.panoptic_fpn import PanopticFPNConfig
 from panscape.models.seamless import SeamlessConfig
 from panscape.models.swiftnet import SwiftNetConfig
 from panscape.models.upernet import UPerNetConfig
+from panscape.models.upernet_semantic import UPerNetSemanticConfig
 from panscape.models.yolo_panoptic import YoloPanopticConfig
 from panscape.models.yolo_panoptic_light import LIGHT, YoloPanopticLightConfig
 from panscape.nn.pisr import PISR
@@ -29,6 +30,7 @@ from panscape.representations.dense_boxes import DenseBoxRepresentation
 from panscape.representations.masked_boxes import MaskedBoxRepresentation
 from panscape.representations.queries import QueryRepresentation
 from panscape.representations.regions import RegionRepresentation
+from panscape.representations.semantic import SemanticRepresentation
 from panscape.training.config import ModelOptions
 
 RelationsPart = PISR | Concatenation | ElementwiseProduct | OCR
@@ -37,6 +39,8 @@ RelationsPart = PISR | Concatenation | ElementwiseProduct | OCR
 # The recipe decides the type of the module, not an option: the command line has the options of the recipe's type, and
 # none if the recipe has no module.
 _Relations = Annotated[RelationsPart | None, AvoidSubcommands]
+# Likewise of the two readings of the panoptic UPerNet.
+_UPerNetRepresentation = Annotated[QueryRepresentation | CenterRepresentation, AvoidSubcommands]
 _InstanceMaps = Annotated[CenterInstanceMaps | None, AvoidSubcommands]
 
 
@@ -153,7 +157,7 @@ class MaskFormerOptions(FactoryOptions, MaskFormerConfig):
     backbone: str = "residual_s"
     encoder_layers: int = 1
     width: int = 64
-    num_queries: int = 40
+    num_queries: int = 30
     decoder_layers: int = 3
     hidden_width: int = 256
     num_heads: int = 4
@@ -171,13 +175,26 @@ class UPerNetOptions(FactoryOptions, UPerNetConfig):
     backbone: str = "residual_s"
     decoder_width: int = 64
     width: int = 64
-    num_queries: int = 40
+    num_queries: int = 30
     decoder_layers: int = 3
     hidden_width: int = 256
     num_heads: int = 4
     dropout: float = 0.0
-    representation: QueryRepresentation = field(default_factory=QueryRepresentation)
+    representation: _UPerNetRepresentation = field(default_factory=QueryRepresentation)
     relations: _Relations = None
+    instance_maps: _InstanceMaps = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UPerNetSemanticOptions(FactoryOptions, UPerNetSemanticConfig):
+    """The semantic UPerNet; see :func:`panscape.models.upernet_semantic`."""
+
+    factory = "upernet_semantic"
+
+    backbone: str = "residual_s"
+    decoder_width: int = 64
+    auxiliary_width: int = 32
+    representation: SemanticRepresentation = field(default_factory=SemanticRepresentation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +234,7 @@ def options_of(model: PanopticModel) -> FactoryOptions | None:
         PanopticFPNOptions,
         MaskFormerOptions,
         UPerNetOptions,
+        UPerNetSemanticOptions,
         YoloPanopticOptions,
         YoloPanopticLightOptions,
     )

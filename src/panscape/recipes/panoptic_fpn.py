@@ -31,6 +31,7 @@ _COCO = Recipe(
         width=256,
         semantic_width=128,
         longest_side=1333,
+        test_scale=800 / 480,
         representation=PUBLISHED,
     ),
     data=CocoPanopticData(),

@@ -19,15 +19,14 @@ from dataclasses import replace
 
 from panscape.models.panoptic_fpn import PUBLISHED
 from panscape.nn.pisr import PISR
-from panscape.recipes import panoptic_fpn
+from panscape.recipes import maskformer, panoptic_fpn, upernet
 from panscape.recipes.ablations import ablation_row
-from panscape.recipes.bundled import OPTIMIZER, RELATIONS, region_network
+from panscape.recipes.bundled import RELATIONS, region_network
 from panscape.recipes.model_options import FactoryOptions, MaskFormerOptions, PanopticFPNOptions, UPerNetOptions
 from panscape.recipes.table import Row
-from panscape.representations.queries import QueryDecoding, QueryRepresentation
 from panscape.training.config import Recipe
 
-_BUILDERS = {"fpn": panoptic_fpn.build}
+_BUILDERS = {"fpn": panoptic_fpn.build, "maskformer": maskformer.build, "upernet": upernet.build}
 _PISR = PISR(num_instances=100, key_width=128)
 
 
@@ -42,8 +41,8 @@ def small(row: Row) -> Recipe:
     name = row.name.removeprefix("town_hosts_")
     host = name.removesuffix("_pisr")
     recipe = ablation_row(_small_network(host))
-    if host != "panoptic_fpn":  # gradients of queries are large
-        recipe = replace(recipe, optimizer=replace(OPTIMIZER, grad_clip_norm=0.1), batch_size=4)
+    if host != "panoptic_fpn":
+        recipe = replace(recipe, optimizer=maskformer.SMALL_OPTIMIZER, batch_size=4)
     return replace(row, changes={"model.relations": RELATIONS[0]} if name != host else {}).build(recipe)
 
 
@@ -60,6 +59,5 @@ def _small_network(host: str) -> FactoryOptions:
             decoding=regions.decoding,
         )
         return PanopticFPNOptions(representation=representation)
-    queries = QueryRepresentation(max_masks=40, decoding=QueryDecoding(score_threshold=0.4, overlap_threshold=0.5))
     options = MaskFormerOptions if host == "maskformer" else UPerNetOptions
-    return options(representation=queries)
+    return options(representation=maskformer.SMALL)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DATASETS = {
     "cityscapes": "Cityscapes",
     "coco": "COCO panoptic",
+    "ade20k": "ADE20K",
     "vistas": "Mapillary Vistas",
     "idd": "India Driving Dataset",
     "bsb": "BSB Aerial",
@@ -222,15 +223,63 @@ _SCALES = (
     *_scales("hrnet48", "HRNet-W48", "cityscapes", 9, 1),
     *_scales("r50", "ResNet-50", "cityscapes", 4, 1),
 )
+_R101, _SWIN_T, _SWIN_S, _SWIN_B, _SWIN_L = (
+    {"model.backbone": name}
+    for name in (
+        "resnet101.tv_in1k",
+        "swin_tiny_patch4_window7_224.ms_in1k",
+        "swin_small_patch4_window7_224.ms_in1k",
+        "swin_base_patch4_window12_384.ms_in22k",
+        "swin_large_patch4_window12_384.ms_in22k",
+    )
+)
 _THREE_TIMES = {"steps": 270_000, "schedule.milestones": (210_000, 250_000)}
 _FPN = _rows(
     "fpn",
     "COCO panoptic, Panoptic FPN",
     ("r50_coco", "", {}, 10),
     ("r50_coco_3x", "three times as long", _THREE_TIMES, 29),
-    ("r101_coco_3x", "ResNet-101, three times as long", {"model.backbone": "resnet101.tv_in1k", **_THREE_TIMES}, 31),
+    ("r101_coco_3x", "ResNet-101, three times as long", {**_R101, **_THREE_TIMES}, 31),
 )
-_HOSTS = (Row("fpn_r50_coco_relations", "COCO panoptic, PISR on Panoptic FPN", {}, 13),)
+_MASKFORMER = (
+    *_rows(
+        "maskformer",
+        "COCO panoptic, MaskFormer",
+        ("r50_coco", "", {}, 166),
+        ("r101_coco", "ResNet-101", _R101, 231),
+        ("swin_t_coco", "Swin-T", _SWIN_T, 161),
+        ("swin_s_coco", "Swin-S", _SWIN_S, 237),
+        ("swin_b_coco", "Swin-B", _SWIN_B, 374),
+        ("swin_l_coco", "Swin-L", _SWIN_L, 727),
+    ),
+    *_rows(
+        "maskformer",
+        "ADE20K, MaskFormer",
+        ("r50_ade20k", "", {}, 19),
+        ("r101_ade20k", "ResNet-101", _R101, 26),
+    ),
+)
+_UPERNET = _rows(
+    "upernet_swin_l",
+    "COCO panoptic, UPerNet on Swin-L",
+    ("coco", "queries", {}, 1360),
+    ("coco_centers", "centres and offsets", {}, 1422),
+)
+_UPERNET_SEMANTIC = _rows(
+    "upernet_semantic",
+    "ADE20K, semantic UPerNet",
+    ("swin_t_ade20k", "Swin-T", _SWIN_T, 13),
+    ("swin_s_ade20k", "Swin-S", _SWIN_S, 14),
+    ("swin_b_ade20k", "Swin-B", {"model.backbone": "swin_base_patch4_window7_224.ms_in1k"}, 16),
+)
+_FPN_PISR = (Row("fpn_r50_coco_relations", "COCO panoptic, PISR on Panoptic FPN", {}, 13),)
+_MASKFORMER_PISR = _rows(
+    "maskformer",
+    "ADE20K, PISR on MaskFormer",
+    ("r50_ade20k_relations", "", {}, 23),
+    ("r101_ade20k_relations", "ResNet-101", _R101, 29),
+)
+_UPERNET_PISR = (Row("upernet_swin_l_coco_relations", "COCO panoptic, PISR on UPerNet on Swin-L", {}, 1388),)
 _EARLY = {"model.layers": (6, 13, 38)}
 _SHALLOW = {"model.masks": "shallow"}
 
@@ -314,11 +363,15 @@ _RELATION_ABLATIONS = (
         {**_PISR, "model.relations.num_instances": 50},
     ),
 )
-_SMALL_HOSTS = tuple(
-    Row(f"town_hosts_{name}{end}", f"Ablation on synthetic scenes: {system}{what}")
-    for name, system in (("maskformer", "MaskFormer"), ("upernet", "UPerNet"), ("panoptic_fpn", "Panoptic FPN"))
-    for end, what in (("", " alone"), ("_pisr", " with PISR"))
-)
+
+
+def _small_hosts(name: str, system: str) -> tuple[Row, ...]:
+    return tuple(
+        Row(f"town_hosts_{name}{end}", f"Ablation on synthetic scenes: {system}{what}")
+        for end, what in (("", " alone"), ("_pisr", " with PISR"))
+    )
+
+
 _BUNDLED = (
     Row("town", "Synthetic scenes, street and aerial view; needs no data"),
     Row("street", "CamVid (street scenes)"),
@@ -373,6 +426,14 @@ _YOLO_ABLATIONS = (
 )
 _BUNDLED_YOLO = tuple(Row(f"{row.name}_yolo_panoptic", f"{DATASETS[row.name]}, YOLO-based") for row in _BUNDLED)
 _BUNDLED_LIGHT = tuple(Row(f"{row.name}_yolo", f"{DATASETS[row.name]}, light YOLO-based network") for row in _BUNDLED)
+_BUNDLED_MASKFORMER = (
+    Row("town_maskformer", "Synthetic scenes, MaskFormer"),
+    Row("street_maskformer", "CamVid (street scenes), MaskFormer"),
+)
+_BUNDLED_UPERNET = (
+    Row("town_upernet", "Synthetic scenes, UPerNet with queries"),
+    Row("street_upernet", "CamVid (street scenes), UPerNet with queries"),
+)
 _FOLDER = (Row("from_folder", "A folder of your own; defaults are derived from its images"),)
 
 TABLE = (
@@ -394,6 +455,15 @@ TABLE = (
     Family("YOLO-based", "ablations.yolo", _YOLO_ABLATIONS),
     Family("YOLO-based", "bundled.light", _BUNDLED_LIGHT),
     Family("Panoptic FPN", "panoptic_fpn.build", _FPN, paper="Panoptic FPN", num_devices=8),
-    Family("PISR on other networks", "pisr_hosts.build", _HOSTS, paper="PISR", num_devices=8),
-    Family("PISR on other networks", "pisr_hosts.small", _SMALL_HOSTS),
+    Family("MaskFormer", "maskformer.build", _MASKFORMER, paper="MaskFormer", num_devices=8),
+    Family("MaskFormer", "maskformer.small", _BUNDLED_MASKFORMER),
+    Family("UPerNet", "upernet.build", _UPERNET, paper="PISR", num_devices=8),
+    Family("UPerNet", "upernet.semantic", _UPERNET_SEMANTIC, paper="UPerNet", num_devices=8),
+    Family("UPerNet", "upernet.small", _BUNDLED_UPERNET),
+    Family("MaskFormer", "pisr_hosts.build", _MASKFORMER_PISR, paper="PISR", num_devices=8),
+    Family("MaskFormer", "pisr_hosts.small", _small_hosts("maskformer", "MaskFormer")),
+    Family("UPerNet", "pisr_hosts.build", _UPERNET_PISR, paper="PISR", num_devices=8),
+    Family("UPerNet", "pisr_hosts.small", _small_hosts("upernet", "UPerNet")),
+    Family("Panoptic FPN", "pisr_hosts.build", _FPN_PISR, paper="PISR", num_devices=8),
+    Family("Panoptic FPN", "pisr_hosts.small", _small_hosts("panoptic_fpn", "Panoptic FPN")),
 )

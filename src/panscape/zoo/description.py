@@ -47,6 +47,7 @@ _PARTS = {
     "QueryRepresentation": "representations.queries",
     "RegionDecoding": "representations.regions",
     "RegionRepresentation": "representations.regions",
+    "SemanticRepresentation": "representations.semantic",
     "StageSampling": "representations.regions",
 }
 # What options that nobody checks raise while a network is built. PanscapeErrors are among them.

@@ -8,6 +8,7 @@ from panscape.cli import main
 from panscape.cli.train import parse_training
 from panscape.recipes import get_recipe, list_recipes, resolve_recipe_name
 from panscape.recipes.data_options import (
+    Ade20kData,
     AerialData,
     BsbData,
     CamVidData,
@@ -20,10 +21,13 @@ from panscape.recipes.data_options import (
 )
 from panscape.recipes.model_options import (
     DenseDetectionsOptions,
+    MaskFormerOptions,
     PanopticDeepLabOptions,
     PanopticFPNOptions,
     SeamlessOptions,
     SwiftNetOptions,
+    UPerNetOptions,
+    UPerNetSemanticOptions,
     YoloPanopticLightOptions,
     YoloPanopticOptions,
 )
@@ -36,10 +40,14 @@ SYSTEMS = {
     YoloPanopticOptions: "YOLO-based",
     YoloPanopticLightOptions: "YOLO-based",
     PanopticFPNOptions: "Panoptic FPN",
+    MaskFormerOptions: "MaskFormer",
+    UPerNetOptions: "UPerNet",
+    UPerNetSemanticOptions: "UPerNet",
 }
 DATASETS = {
     CityscapesData: "Cityscapes",
     CocoPanopticData: "COCO panoptic",
+    Ade20kData: "ADE20K",
     VistasData: "Mapillary Vistas",
     IddData: "India Driving Dataset",
     BsbData: "BSB Aerial",

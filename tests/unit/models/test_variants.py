@@ -33,6 +33,13 @@ from panscape.models.panoptic_fpn import panoptic_fpn, panoptic_fpn_r50, panopti
 from panscape.models.seamless import seamless, seamless_hrnet48, seamless_r50
 from panscape.models.swiftnet import SwiftNetConfig, swiftnet, swiftnet_r18
 from panscape.models.upernet import upernet, upernet_swin_b, upernet_swin_l, upernet_swin_s, upernet_swin_t
+from panscape.models.upernet_semantic import (
+    upernet_semantic,
+    upernet_semantic_swin_b,
+    upernet_semantic_swin_l,
+    upernet_semantic_swin_s,
+    upernet_semantic_swin_t,
+)
 from panscape.models.yolo_panoptic import yolo_panoptic, yolo_panoptic_d53
 from panscape.models.yolo_panoptic_light import yolo_panoptic_light
 from panscape.representations.masked_boxes import MaskedBoxRepresentation
@@ -66,6 +73,10 @@ DIFFERENCES: list[tuple[Any, Any, dict[str, Any]]] = [
     (upernet, upernet_swin_s, {"backbone": f"{SWIN_S}.ms_in1k"}),
     (upernet, upernet_swin_b, {"backbone": f"{SWIN_B}.ms_in22k"}),
     (upernet, upernet_swin_l, {"backbone": f"{SWIN_L}.ms_in22k"}),
+    (upernet_semantic, upernet_semantic_swin_t, {}),
+    (upernet_semantic, upernet_semantic_swin_s, {"backbone": f"{SWIN_S}.ms_in1k"}),
+    (upernet_semantic, upernet_semantic_swin_b, {"backbone": f"{SWIN_B}.ms_in22k"}),
+    (upernet_semantic, upernet_semantic_swin_l, {"backbone": f"{SWIN_L}.ms_in22k"}),
     (seamless, seamless_r50, {"normalization": "vistas"}),
     (seamless, seamless_hrnet48, {"backbone": "hrnet_w48.ms_in1k", "semantic": "deeplabv3plus"}),
     (

@@ -23,6 +23,7 @@ from panscape.training.config import Recipe
 from panscape.training.run_folder import recipe_to_dict
 
 NAMES = list(list_recipes())
+PREFIXES = ("swiftnet_r18_", "dense_r50_", "deeplab_", "seamless_", "fpn_", "maskformer_", "upernet_", "yolo_")
 CITY_SIDES = (512, 640, 704, 832, 896, 1024, 1152, 1216, 1344, 1408, 1536)
 COCO_SIDES = (320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960)
 VISTAS_SIDES = (
@@ -195,7 +196,10 @@ def test_the_rows_of_relations_differ_in_the_part_alone():
 
 @pytest.mark.parametrize(
     ("name", "base", "relations"),
-    [("fpn_r50_coco_relations", "fpn_r50_coco", PISR(num_instances=100, key_width=128))]
+    [
+        (f"{base}_relations", base, PISR(num_instances=100, key_width=128))
+        for base in ("fpn_r50_coco", "maskformer_r50_ade20k", "maskformer_r101_ade20k", "upernet_swin_l_coco")
+    ]
     + [
         (f"town_hosts_{host}_pisr", f"town_hosts_{host}", PISR(num_instances=20, key_width=32))
         for host in ("maskformer", "upernet", "panoptic_fpn")
@@ -448,6 +452,46 @@ def test_networks_of_two_stages_have_the_published_size(name, labels, size):
         assert sum(p.numel() for p in model.create(LabelSpace.load(labels)).parameters()) == size
 
 
+# Learning rate and weight decay, factor of the backbone, batch, steps, warm-up, crop.
+PUBLISHED_QUERIES = {
+    "maskformer_r50_coco": (1e-4, 1e-4, 0.1, 64, 554_400, 0, (1088, 1088)),
+    "maskformer_swin_t_coco": (6e-5, 0.01, 1, 64, 554_400, 1500, (1088, 1088)),
+    "maskformer_r50_ade20k": (1e-4, 1e-4, 0.1, 16, 720_000, 0, (640, 640)),
+    "upernet_swin_l_coco": (6e-5, 0.01, 1, 64, 554_400, 1500, (1088, 1088)),
+    "upernet_semantic_swin_t_ade20k": (6e-5, 0.01, 1, 16, 160_000, 1500, (512, 512)),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_QUERIES)
+def test_published_settings_of_mask_classification_and_upernet(name):
+    recipe = get_recipe(name)
+    optimizer, schedule, augmentation = recipe.optimizer, recipe.schedule, recipe.augmentation
+    assert PUBLISHED_QUERIES[name] == (
+        optimizer.learning_rate,
+        optimizer.weight_decay,
+        optimizer.backbone_lr_mult,
+        recipe.batch_size,
+        recipe.steps,
+        schedule.warmup_steps,
+        augmentation.crop,
+    )
+    assert (optimizer.name, optimizer.norm_weight_decay, optimizer.decay_biases) == ("adamw", 0, True)
+    assert recipe.model.frozen_norm == ("_r50_" in name) if "maskformer" in name else True
+    if "semantic" in name:
+        assert (schedule.kind, schedule.power, optimizer.grad_clip_norm) == ("poly", 1, 0)
+        assert recipe.model.representation.auxiliary_loss_weight == 0.4
+        return
+    assert optimizer.grad_clip_norm == 0.01
+    assert (recipe.model.num_queries, recipe.model.decoder_layers, recipe.model.dropout) == (100, 6, 0.1)
+    assert recipe.model.representation.decoding.score_threshold == (0.7 if "ade20k" in name else 0.8)
+    if "coco" in name:  # DETR's augmentation
+        assert (augmentation.random_size_crop, augmentation.shortest_sides[::10]) == (0.5, (480, 800))
+        assert (schedule.kind, schedule.milestones) == ("steps", (369_600,))
+    else:
+        assert augmentation.shortest_sides == tuple(range(320, 1281, 64))
+        assert (schedule.kind, schedule.power) == ("poly", 0.9)
+
+
 def family_of(name):
     if "boxes" in name or name.startswith("dense_"):
         return "DenseDetectionsOptions"
@@ -458,7 +502,7 @@ def family_of(name):
     if "maskformer" in name:
         return "MaskFormerOptions"
     if "upernet" in name:
-        return "UPerNetOptions"
+        return "UPerNetSemanticOptions" if "semantic" in name else "UPerNetOptions"
     if "yolo_panoptic" in name:
         return "YoloPanopticOptions"
     if name.endswith("_yolo"):
@@ -506,12 +550,12 @@ def test_summaries_name_the_tables_of_the_paper():
 
 
 def test_published_rows_have_results_and_hours_and_others_have_none():
-    unpublished = {"deeplab_r103_cityscapes_relations", "dense_r50_coco_weak"}
+    unpublished = {"deeplab_r103_cityscapes_relations", "dense_r50_coco_weak", "upernet_swin_l_coco_centers"}
     unpublished |= {f"seamless_r50_vistas_{row}" for row in ("full", "cabb", "isus")}
     unpublished |= {f"seamless_hrnet48_{data}_{row}" for data in ("idd", "cityscapes") for row in ("cabb", "isus")}
     unpublished |= {name for name in NAMES if name.startswith(("seamless_r50_idd", "seamless_r50_cityscapes"))}
     for info in describe_recipes():
-        is_row = info.name.startswith(("swiftnet_r18_", "dense_r50_", "deeplab_", "seamless_", "fpn_", "yolo_"))
+        is_row = info.name.startswith(PREFIXES)
         assert bool(info.published) == (is_row and info.name not in unpublished), info.name
         assert (info.hours is not None, info.num_devices > 0) == (is_row, is_row), info.name
     assert {result.recipe for result in published_results()} - {None} <= set(NAMES)

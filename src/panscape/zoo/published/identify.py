@@ -11,18 +11,21 @@ from torch import Tensor
 
 from panscape.errors import UnreadableFileError
 from panscape.zoo.published.backbones import is_backbone
-from panscape.zoo.published.maskformer import CATEGORY_LAYERS, maskformer_of
+from panscape.zoo.published.maskformer import CATEGORY_LAYERS, encoder_depth, maskformer_of
+from panscape.zoo.published.panoptic_fpn import SEMANTIC_LAYERS, panoptic_fpn_layout, panoptic_fpn_of
+from panscape.zoo.published.upernet import CLASSIFIERS, upernet_of
 
 _NEEDED = (
     "published checkpoints are those of Panoptic SwiftNet, dense detections, Panoptic-DeepLab (detectron2 and the "
-    "older repository), Seamless Scene Segmentation, Panoptic FPN (detectron2) and MaskFormer (detectron2, "
-    "mmdetection, transformers)"
+    "older repository), Seamless Scene Segmentation, Panoptic FPN (detectron2, mmdetection), MaskFormer (detectron2, "
+    "mmdetection, transformers) and UPerNet on Swin Transformers (its authors, mmsegmentation, transformers)"
 )
 # Layers with an output for each thing, in networks where the number of things affects shapes.
 _THINGS = (
     "panoptic_head.box_cls_logits.weight",
     "roi_head.roi_msk.weight",
     "roi_heads.mask_head.predictor.weight",
+    "roi_head.mask_head.conv_logits.weight",
 )
 
 
@@ -33,11 +36,13 @@ class PublishedNetwork(NamedTuple):
         model: name for :func:`panscape.create_model`.
         options: options of that call, besides the label space, that differ from the defaults.
         num_categories: number of its categories.
+        is_semantic: whether it was trained on one segment for each category.
     """
 
     model: str
     options: dict[str, Any]
     num_categories: int
+    is_semantic: bool = False
 
 
 def identify(found: Mapping[str, Tensor], path: Path) -> PublishedNetwork:
@@ -54,17 +59,21 @@ def identify(found: Mapping[str, Tensor], path: Path) -> PublishedNetwork:
         ("sem_seg_head.classifier.sem_seg.2.weight", _swiftnet),
         ("panoptic_head.cls_logits.weight", _dense_detections),
         ("sem_head.conv_sem.weight", _seamless),
-        ("sem_seg_head.predictor.weight", _detectron2),
+        *((name, _detectron2) for name in SEMANTIC_LAYERS),
         ("decoder.semantic_head.classifier.semantic.1.weight", _standalone),
         *((name, _maskformer) for name in CATEGORY_LAYERS),
+        *((name, _upernet) for name in CLASSIFIERS),
     ):
         if prefix in found:
             model, options = kind(found, path)
             num_channels = int(found[prefix].shape[0])
             # The semantic head of Panoptic FPN does not tell things apart.
-            merged = (num_things_of(found) or 1) - 1 if kind is _detectron2 and _is_panoptic_fpn(found) else 0
+            merged = (num_things_of(found) or 1) - 1 if panoptic_fpn_layout(found) else 0
             is_other = kind is _maskformer  # its last channel is "no object"
-            return PublishedNetwork(model, options, num_channels + merged - is_other)
+            num_categories = num_channels + merged - is_other
+            # The panoptic MaskFormers for ADE20K have a transformer encoder; those without it are semantic.
+            is_semantic = kind is _upernet or (is_other and num_categories == 150 and not encoder_depth(found))
+            return PublishedNetwork(model, options, num_categories, is_semantic)
     if is_backbone(found):
         raise UnreadableFileError(
             path,
@@ -96,7 +105,7 @@ def _dense_detections(found: Mapping[str, Tensor], path: Path) -> tuple[str, dic
 
 
 def _detectron2(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
-    if _is_panoptic_fpn(found):
+    if panoptic_fpn_layout(found):
         return _panoptic_fpn(found, path)
     if "ins_embed_head.offset_predictor.weight" not in found:
         # detectron2's DeepLabV3+ gives its semantic head the same name.
@@ -111,22 +120,24 @@ def _detectron2(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str,
     return names[is_deep, depth], options
 
 
-def _is_panoptic_fpn(found: Mapping[str, Tensor]) -> bool:
-    return "roi_heads.mask_head.predictor.weight" in found
-
-
 def _panoptic_fpn(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
-    depth = _blocks(found, r"backbone\.bottom_up\.res4\.(\d+)\.conv1\.weight")
-    names = {6: "panoptic_fpn_r50", 23: "panoptic_fpn_r101"}
-    if depth not in names or "roi_heads.box_predictor.cls_score.weight" not in found:
+    network = panoptic_fpn_of(found)
+    if network is None:
         raise UnreadableFileError(path, f"Panoptic FPN on a backbone or with heads that are not known here; {_NEEDED}")
-    return names[depth], {"compat": "detectron2"}
+    return network
 
 
 def _maskformer(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
     network = maskformer_of(found)
     if network is None:
         raise UnreadableFileError(path, f"MaskFormer on a backbone that is not known here; {_NEEDED}")
+    return network
+
+
+def _upernet(found: Mapping[str, Tensor], path: Path) -> tuple[str, dict[str, Any]]:
+    network = upernet_of(found)
+    if network is None:
+        raise UnreadableFileError(path, f"UPerNet on a backbone that is not known here; {_NEEDED}")
     return network
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from panscape.datasets.ade20k import ade20k_labels
 from panscape.errors import InvalidArgumentError
 from panscape.input_files import to_path
 from panscape.labels import Category, LabelSpace
@@ -21,8 +22,9 @@ from panscape.models.panoptic_deeplab import PanopticDeepLab
 from panscape.models.panoptic_fpn import PanopticFPN
 from panscape.models.seamless import Seamless
 from panscape.models.swiftnet import PanopticSwiftNet
+from panscape.models.upernet_semantic import UPerNetSemantic
 from panscape.nn.backbones import ResNetFeatures
-from panscape.nn.upernet import UPerNet
+from panscape.nn.swin import Swin
 from panscape.nn.yolov3 import YoloV3
 from panscape.zoo.published.backbones import (
     backbone_state,
@@ -40,7 +42,12 @@ from panscape.zoo.published.panoptic_deeplab import (
     mismatch_hint,
     panoptic_deeplab_key,
 )
-from panscape.zoo.published.panoptic_fpn import from_detectron2, panoptic_fpn_key, use_detectron2_resnet
+from panscape.zoo.published.panoptic_fpn import (
+    from_panoptic_fpn,
+    panoptic_fpn_key,
+    panoptic_fpn_layout,
+    use_detectron2_resnet,
+)
 from panscape.zoo.published.read import read_checkpoint
 from panscape.zoo.published.seamless import (
     from_seamseg,
@@ -49,23 +56,35 @@ from panscape.zoo.published.seamless import (
     use_seamseg_normalization,
 )
 from panscape.zoo.published.swiftnet import swiftnet_key
-from panscape.zoo.published.upernet import fill_upernet
+from panscape.zoo.published.swin import SWIN_ENDINGS
+from panscape.zoo.published.upernet import from_upernet, upernet_key
 from panscape.zoo.transfer import load_strict, unique_state_dict, warn_of_normalization
 
 _logger = logging.getLogger(__name__)
 
-ModelT = TypeVar("ModelT", bound=PanopticModel | UPerNet | YoloV3)
+ModelT = TypeVar("ModelT", bound=PanopticModel | YoloV3)
 
 _COUNTER = ".num_batches_tracked"
 
-# The datasets that networks were published for, by number of categories, and the maximum side in inference.
-_PUBLISHED_FOR = {19: ("cityscapes", 2048), 133: ("coco_panoptic", 640), 65: ("vistas_v1.2", 2048)}
+# The datasets that networks were published for, by number of categories, and the size in inference.
+_PUBLISHED_FOR: Mapping[int, tuple[str, Mapping[str, Any]]] = {
+    19: ("cityscapes", {"longest_side": 2048}),
+    133: ("coco_panoptic", {"longest_side": 640}),
+    65: ("vistas_v1.2", {"longest_side": 2048}),
+    150: ("ade20k_150", {"longest_side": 2560, "test_scale": 1.25}),  # 640 for shorter sides of 512, which most have
+}
 
 # Networks with another size in inference. Some upsample the images of COCO, of 480 pixels mostly, to 800.
 _UPSAMPLED = ("panoptic_fpn_r50", "panoptic_fpn_r101", *(f"maskformer_{name}" for name in MASKFORMERS.values()))
-_OTHER_SIZES: Mapping[str, Mapping[str, Any]] = {
-    **{name: {"longest_side": 1333, "test_scale": 1.667} for name in _UPSAMPLED},
-    "seamless_r50": {"longest_side": 2304},
+_AS_THEY_ARE = (
+    "maskformer_swin_t",
+    "maskformer_swin_s",
+    *(f"upernet_semantic_{name}" for name in SWIN_ENDINGS.values()),
+)
+_OTHER_SIZES: Mapping[tuple[str, int], Mapping[str, Any]] = {
+    **{(name, 133): {"longest_side": 1333, "test_scale": 1.667} for name in _UPSAMPLED},
+    **{(name, 150): {"longest_side": 2048} for name in _AS_THEY_ARE},
+    **{("seamless_r50", num): {"longest_side": 2304} for num in _PUBLISHED_FOR},
 }
 
 
@@ -79,12 +98,12 @@ def load_published(model: ModelT, path: str | os.PathLike[str]) -> ModelT:
             Panoptic-DeepLab (``separable=False`` for those with ordinary convolutions),
             ``create_model("panoptic_deeplab_r50", "cityscapes", compat="standalone")`` for the older repository's,
             ``create_model("seamless_r50", "vistas_v1.2")`` for seamseg's of Seamless Scene Segmentation, and
-            ``create_model("panoptic_fpn_r50", "coco_panoptic")`` or ``panoptic_fpn_r101`` for detectron2's of Panoptic
-            FPN, and ``maskformer_r50``, ``maskformer_swin_t`` and so on for those of MaskFormer in the layout of
-            detectron2, mmdetection or transformers. ``YoloV3(80)`` of :mod:`panscape.nn.yolov3` for Darknet's of the
-            detector alone, and :class:`~panscape.nn.upernet.UPerNet` for UPerNet on a Swin Transformer, by its authors,
-            mmsegmentation or transformers. For the weights of a backbone alone, any model on such a backbone; heads and
-            decoders stay unchanged.
+            ``create_model("panoptic_fpn_r50", "coco_panoptic")`` or ``panoptic_fpn_r101`` for detectron2's and
+            mmdetection's of Panoptic FPN, ``maskformer_r50``, ``maskformer_swin_t`` and so on for those of MaskFormer
+            in the layout of detectron2, mmdetection or transformers, and ``upernet_semantic_swin_t`` and so on for
+            those of UPerNet by Swin's authors, mmsegmentation or transformers. ``YoloV3(80)`` of
+            :mod:`panscape.nn.yolov3` for Darknet's of the detector alone. For the weights of a backbone alone, any
+            model on such a backbone; heads and decoders stay unchanged.
             Input normalisation, norms of dense detections and strides in the ResNet of Panoptic FPN are set to those
             of the weights, and saved with the model. The model stays unchanged if loading fails.
         path: a ``.pth`` file, seamseg's ``.tar``, or detectron2's ``.pkl``; only tensors or arrays and plain containers
@@ -101,9 +120,7 @@ def load_published(model: ModelT, path: str | os.PathLike[str]) -> ModelT:
         InvalidArgumentError: no published layout is known for this model.
     """
     path = to_path(path)
-    if isinstance(model, UPerNet):
-        fill_upernet(model, read_checkpoint(path), path)
-    elif is_darknet_file(path):
+    if is_darknet_file(path):
         fill_from_darknet(model, path)
     elif isinstance(model, YoloV3):
         raise InvalidArgumentError(
@@ -139,21 +156,26 @@ def _load(model: PanopticModel, found: Mapping[str, Tensor], path: Path) -> None
     elif isinstance(model, PanopticFPN) and isinstance(model.backbone, ResNetFeatures):
         remedy = 'build the model as create_model("panoptic_fpn_r50" or "panoptic_fpn_r101", labels) with the '
         remedy += "checkpoint's label space"
-        key = panoptic_fpn_key(model)
-        found = _with_counters(from_detectron2(found, model, path), model, key)
+        key = panoptic_fpn_key(model, found)
+        found = _with_counters(from_panoptic_fpn(found, model, path), model, key)
         load_strict(model, found, path, remedy=remedy, rename=key)
-        use_detectron2_resnet(model)
+        if panoptic_fpn_layout(found) == "detectron2":
+            use_detectron2_resnet(model)
     elif isinstance(model, MaskFormer) and has_maskformer_layout(model):
         remedy = "build the model with the backbone, label space, encoder_layers and num_queries of the checkpoint"
         key = maskformer_key(model, found)
         load_strict(
             model, _with_counters(from_maskformer(found, model, path), model, key), path, remedy=remedy, rename=key
         )
+    elif isinstance(model, UPerNetSemantic) and isinstance(model.backbone, Swin):
+        remedy = "build the model with the backbone and the number of categories of the checkpoint"
+        load_strict(model, from_upernet(found), path, remedy=remedy, rename=upernet_key(model.backbone, found))
     else:
         raise InvalidArgumentError(
             f"no published checkpoint layout is known for {type(model).__name__} on this backbone or with these parts; "
             "published weights exist for swiftnet_r18, dense_detections_r50, seamless_r50, panoptic_fpn_r50, "
-            "panoptic_fpn_r101, maskformer_r50 and others of MaskFormer, panoptic_deeplab_r52, and "
+            "panoptic_fpn_r101, maskformer_r50 and others of MaskFormer, upernet_semantic_swin_t to _l, "
+            "panoptic_deeplab_r52, and "
             'panoptic_deeplab_r50 and panoptic_deeplab_mobilenetv2 with compat="standalone"'
         )
 
@@ -182,8 +204,9 @@ def create_published(
 
     Args:
         path: as for :func:`load_published`; a complete network.
-        labels: a label space, or the name or path of one; by default that of Cityscapes, COCO panoptic or Mapillary
-            Vistas 1.2, for which networks were published, by the number of categories.
+        labels: a label space, or the name or path of one; by default that of Cityscapes, COCO panoptic, Mapillary
+            Vistas 1.2 or ADE20K, for which networks were published, by the number of categories; for semantic networks
+            of ADE20K without things.
         model: name for :func:`panscape.create_model`; by default identified by the names of the tensors.
 
     Returns:
@@ -251,7 +274,9 @@ def _label_space(
     network: PublishedNetwork, labels: LabelSpace | str | None, path: Path
 ) -> tuple[LabelSpace, Mapping[str, Any]]:
     """Return the label space, and options of the size in inference, which is known only for published datasets."""
-    known, longest_side = _PUBLISHED_FOR.get(network.num_categories, (None, None))
+    known, sizes = _PUBLISHED_FOR.get(network.num_categories, (None, {}))
+    if labels is None and known == "ade20k_150" and network.is_semantic:
+        labels = ade20k_labels("semantic")
     if labels is None and known is None:
         raise InvalidArgumentError(
             f"{path} has {network.num_categories} categories without names; pass their label space: panscape "
@@ -264,9 +289,9 @@ def _label_space(
             f"expected a label space of {network.num_categories} categories, as in {path}, got {space.name!r} with "
             f"{len(space)}; use the data or the label space that the checkpoint was trained for"
         )
-    if space.name != known:
+    if space.name not in (known, f"{known}_semantic"):
         return space, {}
-    return space, _OTHER_SIZES.get(network.model, {"longest_side": longest_side})
+    return space, _OTHER_SIZES.get((network.model, network.num_categories), sizes)
 
 
 def _placeholder(found: Mapping[str, Tensor], num_categories: int) -> LabelSpace:

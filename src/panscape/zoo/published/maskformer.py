@@ -14,7 +14,7 @@ from panscape.nn.backbones import ResNetFeatures
 from panscape.nn.pixel_decoder import FPNPixelDecoder
 from panscape.nn.swin import Swin
 from panscape.zoo.published.detectron2 import resnet_modules, without_pixel_statistics
-from panscape.zoo.published.swin import SwinLayout, from_swin, swin_modules, swin_name
+from panscape.zoo.published.swin import SWIN_ENDINGS, SwinLayout, from_swin, swin_modules, swin_name
 
 MaskFormerLayout = Literal["detectron2", "mmdetection", "transformers"]
 
@@ -31,10 +31,7 @@ _SWIN: Mapping[MaskFormerLayout, SwinLayout] = {
 MASKFORMERS: Mapping[str, str] = {
     "resnet50": "r50",
     "resnet101": "r101",
-    "swin_tiny_patch4_window7_224": "swin_t",
-    "swin_small_patch4_window7_224": "swin_s",
-    "swin_base_patch4_window12_384": "swin_b",
-    "swin_large_patch4_window12_384": "swin_l",
+    **SWIN_ENDINGS,
 }
 """Endings of the names of published networks by their backbones."""
 
@@ -63,11 +60,15 @@ def maskformer_of(found: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]] | N
         return None
     options: dict[str, Any] = {} if backbone in MASKFORMERS else {"backbone": backbone}
     model = f"maskformer_{MASKFORMERS[backbone]}" if backbone in MASKFORMERS else "maskformer"
-    layers = {match[1] for name in found if (match := _ENCODER_LAYER.search(name))}
-    if len(layers) != (0 if "_swin_" in model else 6):
-        options["encoder_layers"] = len(layers)
+    if encoder_depth(found) != (0 if "_swin_" in model else 6):
+        options["encoder_layers"] = encoder_depth(found)
     num_queries = next(len(t) for name, t in found.items() if name.endswith(_QUERIES))
     return model, options if num_queries == 100 else {**options, "num_queries": num_queries}
+
+
+def encoder_depth(found: Mapping[str, Tensor]) -> int:
+    """Return the number of layers of the transformer encoder in a checkpoint."""
+    return len({match[1] for name in found if (match := _ENCODER_LAYER.search(name))})
 
 
 def has_maskformer_layout(model: MaskFormer) -> bool:

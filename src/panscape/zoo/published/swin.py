@@ -16,6 +16,14 @@ from panscape.nn.swin import Swin
 SwinLayout = Literal["microsoft", "openmmlab", "transformers"]
 """The authors' code, which detectron2's networks use; mmdetection and mmsegmentation; and transformers."""
 
+SWIN_ENDINGS: Mapping[str, str] = {
+    "swin_tiny_patch4_window7_224": "swin_t",
+    "swin_small_patch4_window7_224": "swin_s",
+    "swin_base_patch4_window12_384": "swin_b",
+    "swin_large_patch4_window12_384": "swin_l",
+}
+"""Endings of the names of published networks by their backbones."""
+
 
 class _Names(NamedTuple):
     patch: str

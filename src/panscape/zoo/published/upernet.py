@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from panscape.errors import InvalidArgumentError
 from panscape.nn.pyramid_pooling import BINS
 from panscape.nn.swin import Swin
-from panscape.nn.upernet import UPerNet
-from panscape.zoo.published.swin import SwinLayout, from_swin, swin_modules
-from panscape.zoo.transfer import load_strict
+from panscape.zoo.published.swin import SWIN_ENDINGS, SwinLayout, from_swin, swin_modules, swin_name
+
+CLASSIFIERS = ("decode_head.conv_seg.weight", "decode_head.classifier.weight")
+"""Names of the layer of categories, in mmsegmentation and transformers."""
 
 _UNUSED_NORMS = ("backbone.layernorm.", "backbone.swin.layernorm.")  # of transformers
 
@@ -21,23 +21,17 @@ def upernet_layout(found: Mapping[str, Tensor]) -> SwinLayout:
     """Return the layout of a checkpoint of UPerNet by its names."""
     if any(name.startswith("backbone.stages.") for name in found):
         return "openmmlab"
-    return "microsoft" if "decode_head.conv_seg.weight" in found else "transformers"
+    return "microsoft" if CLASSIFIERS[0] in found else "transformers"
 
 
-def fill_upernet(model: UPerNet, found: Mapping[str, Tensor], path: Path) -> None:
-    """Load a checkpoint of UPerNet strictly; the model stays unchanged unless all names and shapes match.
-
-    Raises:
-        CheckpointMismatchError: keys or shapes differ; both differences are listed.
-        InvalidArgumentError: the model has another backbone than a Swin Transformer.
-    """
-    if not isinstance(model.backbone, Swin):
-        raise InvalidArgumentError(
-            f"expected UPerNet on a Swin Transformer for {path}, got a {type(model.backbone).__name__}; build it on "
-            'create_backbone("swin_tiny_patch4_window7_224") or a larger one'
-        )
-    remedy = "build the network with the Swin Transformer and the number of categories of the checkpoint"
-    load_strict(model, from_upernet(found), path, remedy=remedy, rename=upernet_key(model.backbone, found))
+def upernet_of(found: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]] | None:
+    """Return name and options of the model for a checkpoint of UPerNet; None if its backbone is not known here."""
+    backbone = swin_name(found)
+    if backbone is None:
+        return None
+    if backbone in SWIN_ENDINGS:
+        return f"upernet_semantic_{SWIN_ENDINGS[backbone]}", {}
+    return "upernet_semantic", {"backbone": backbone}
 
 
 def from_upernet(found: Mapping[str, Tensor]) -> dict[str, Tensor]:

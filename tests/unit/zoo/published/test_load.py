@@ -59,8 +59,16 @@ NETWORKS: list[tuple[Callable[[], dict[str, Tensor]], str, dict[str, Any]]] = [
     (lambda: numbered(released_shapes("detectron2_r52")), "panoptic_deeplab_r52", {}),
     (lambda: numbered(released_shapes("standalone_r50")), "panoptic_deeplab_r50", {"compat": "standalone"}),
     (lambda: numbered(released_shapes("standalone_mobilenetv2")), "panoptic_deeplab_mobilenetv2", {}),
-    (partial(named_by, panoptic_fpn_key, "panoptic_fpn_r50"), "panoptic_fpn_r50", {"compat": "detectron2"}),
-    (partial(named_by, panoptic_fpn_key, "panoptic_fpn_r101"), "panoptic_fpn_r101", {"compat": "detectron2"}),
+    (
+        partial(named_by, partial(panoptic_fpn_key, found={}), "panoptic_fpn_r50"),
+        "panoptic_fpn_r50",
+        {"compat": "detectron2"},
+    ),
+    (
+        partial(named_by, partial(panoptic_fpn_key, found={}), "panoptic_fpn_r101"),
+        "panoptic_fpn_r101",
+        {"compat": "detectron2"},
+    ),
     *(
         (partial(named_by, key, name, **options), name, options)
         for key, name, options in (
@@ -82,7 +90,7 @@ NETWORKS: list[tuple[Callable[[], dict[str, Tensor]], str, dict[str, Any]]] = [
 def test_names_and_shapes_say_which_network_it_is(
     make: Callable[[], dict[str, Tensor]], model: str, options: dict[str, Any]
 ) -> None:
-    assert identify(make(), Path("x.pth")) == (model, options, 19)
+    assert identify(make(), Path("x.pth")) == (model, options, 19, False)
 
 
 @pytest.mark.parametrize(
