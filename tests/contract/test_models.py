@@ -222,6 +222,15 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         "upernet",
         {"backbone": "residual_xs", "decoder_width": 16, "representation": CenterRepresentation()},
     ),
+    "upernet, centers, relations": (
+        "upernet",
+        {
+            "backbone": "residual_xs",
+            "decoder_width": 16,
+            "representation": CenterRepresentation(),
+            "relations": PISR(4, key_width=8),
+        },
+    ),
     "upernet, semantic": ("upernet_semantic", {"backbone": "residual_xs", "decoder_width": 16, "auxiliary_width": 8}),
     "yolo panoptic": ("yolo_panoptic", SMALL_YOLO | {"representation": masked()}),
     "yolo panoptic, light": (
@@ -332,6 +341,7 @@ EXPORTED = (
     "upernet",
     "upernet, concatenation",
     "upernet, centers",
+    "upernet, centers, relations",
     "upernet, semantic",
     "dense detections",
     "dense detections, released",

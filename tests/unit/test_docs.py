@@ -448,7 +448,11 @@ def test_every_table_with_published_results_is_listed_by_paper() -> None:
 
 
 def test_recipes_of_the_papers_exist() -> None:
-    found = set(re.findall(r"`((?:swiftnet|dense|deeplab|fpn|seamless|yolo_panoptic)_\w+)`", PAGES["papers.md"]))
+    found = set(
+        re.findall(
+            r"`((?:swiftnet|dense|deeplab|fpn|maskformer|upernet|seamless|yolo_panoptic)_\w+)`", PAGES["papers.md"]
+        )
+    )
     assert len(found) > 30
     assert found <= set(list_recipes())
 

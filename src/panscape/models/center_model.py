@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -113,19 +112,24 @@ class CenterModel(PanopticModel):
         return {name: tensor.shape for name, tensor in self.get_submodule(part).state_dict().items()}
 
     def relate(
-        self, config: CenterModelConfig[Any], channels: int, *, semantic_channels: int | None = None
+        self,
+        part: Relations | None,
+        channels: int,
+        instance_maps: CenterInstanceMaps | None = None,
+        *,
+        semantic_channels: int | None = None,
     ) -> CenterRelations | None:
-        """Return the configured relations for this network's features; None if there are none.
+        """Return relations for this network's features; None if there are none.
 
         Args:
-            config: the options.
+            part: options of the relations.
             channels: channels of the features.
+            instance_maps: options of the instance heatmaps; None for the defaults.
             semantic_channels: see :class:`CenterRelations`.
 
         Raises:
             InvalidArgumentError: instance maps are given but not used.
         """
-        part, instance_maps = config.relations, config.instance_maps
         relations = None
         if part is not None:
             cells = self.representation.decoding.nms_kernel / self.output_stride

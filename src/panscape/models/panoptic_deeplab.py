@@ -118,7 +118,9 @@ class PanopticDeepLab(CenterModel):
         self.offset = self._head("offset", of_instances, config)
         for module in (self.semantic_decoder, self.instance_decoder, self.semantic, self.center, self.offset):
             initialize_decoder(module, config.compat)
-        self.relations = self.relate(config, of_semantic + of_instances, semantic_channels=of_semantic)
+        self.relations = self.relate(
+            config.relations, of_semantic + of_instances, config.instance_maps, semantic_channels=of_semantic
+        )
         if self.relations is not None:
             self.refined_semantic = self._refined("semantic", of_semantic, self.relations.semantic_width, config)
             self.refined_center = self._refined("center", of_instances, self.relations.instance_width, config)

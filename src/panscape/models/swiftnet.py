@@ -162,7 +162,7 @@ class PanopticSwiftNet(CenterModel):
         self.semantic = norm_relu_conv(width, len(labels), 1, bias=True)
         self.center = norm_relu_conv(width, 1, 1, bias=True)
         self.offset = norm_relu_conv(width, 2, 1, bias=True)
-        self.relations = self.relate(config, width)
+        self.relations = self.relate(config.relations, width, config.instance_maps)
         if self.relations is not None:
             self.refined_semantic = _refined_head(self.semantic, self.relations.semantic_width)
             self.refined_center = _refined_head(self.center, self.relations.instance_width)

@@ -182,6 +182,7 @@ class UPerNetOptions(FactoryOptions, UPerNetConfig):
     dropout: float = 0.0
     representation: _UPerNetRepresentation = field(default_factory=QueryRepresentation)
     relations: _Relations = None
+    instance_maps: _InstanceMaps = None
 
 
 @dataclass(frozen=True, kw_only=True)

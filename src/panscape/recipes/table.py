@@ -272,12 +272,14 @@ _UPERNET_SEMANTIC = _rows(
     ("swin_s_ade20k", "Swin-S", _SWIN_S, 14),
     ("swin_b_ade20k", "Swin-B", {"model.backbone": "swin_base_patch4_window7_224.ms_in1k"}, 16),
 )
-_HOSTS = (
-    Row("fpn_r50_coco_relations", "COCO panoptic, PISR on Panoptic FPN", {}, 13),
-    Row("upernet_swin_l_coco_relations", "COCO panoptic, PISR on UPerNet on Swin-L with queries", {}, 1400),
-    Row("maskformer_r50_ade20k_relations", "ADE20K, PISR on MaskFormer", {}, 22),
-    Row("maskformer_r101_ade20k_relations", "ADE20K, PISR on MaskFormer, ResNet-101", _R101, 29),
+_FPN_PISR = (Row("fpn_r50_coco_relations", "COCO panoptic, PISR on Panoptic FPN", {}, 13),)
+_MASKFORMER_PISR = _rows(
+    "maskformer",
+    "ADE20K, PISR on MaskFormer",
+    ("r50_ade20k_relations", "", {}, 23),
+    ("r101_ade20k_relations", "ResNet-101", _R101, 29),
 )
+_UPERNET_PISR = (Row("upernet_swin_l_coco_relations", "COCO panoptic, PISR on UPerNet on Swin-L", {}, 1388),)
 _EARLY = {"model.layers": (6, 13, 38)}
 _SHALLOW = {"model.masks": "shallow"}
 
@@ -361,11 +363,15 @@ _RELATION_ABLATIONS = (
         {**_PISR, "model.relations.num_instances": 50},
     ),
 )
-_SMALL_HOSTS = tuple(
-    Row(f"town_hosts_{name}{end}", f"Ablation on synthetic scenes: {system}{what}")
-    for name, system in (("maskformer", "MaskFormer"), ("upernet", "UPerNet"), ("panoptic_fpn", "Panoptic FPN"))
-    for end, what in (("", " alone"), ("_pisr", " with PISR"))
-)
+
+
+def _small_hosts(name: str, system: str) -> tuple[Row, ...]:
+    return tuple(
+        Row(f"town_hosts_{name}{end}", f"Ablation on synthetic scenes: {system}{what}")
+        for end, what in (("", " alone"), ("_pisr", " with PISR"))
+    )
+
+
 _BUNDLED = (
     Row("town", "Synthetic scenes, street and aerial view; needs no data"),
     Row("street", "CamVid (street scenes)"),
@@ -449,11 +455,15 @@ TABLE = (
     Family("YOLO-based", "ablations.yolo", _YOLO_ABLATIONS),
     Family("YOLO-based", "bundled.light", _BUNDLED_LIGHT),
     Family("Panoptic FPN", "panoptic_fpn.build", _FPN, paper="Panoptic FPN", num_devices=8),
-    Family("PISR on other networks", "pisr_hosts.build", _HOSTS, paper="PISR", num_devices=8),
-    Family("PISR on other networks", "pisr_hosts.small", _SMALL_HOSTS),
     Family("MaskFormer", "maskformer.build", _MASKFORMER, paper="MaskFormer", num_devices=8),
     Family("MaskFormer", "maskformer.small", _BUNDLED_MASKFORMER),
     Family("UPerNet", "upernet.build", _UPERNET, paper="PISR", num_devices=8),
     Family("UPerNet", "upernet.semantic", _UPERNET_SEMANTIC, paper="UPerNet", num_devices=8),
     Family("UPerNet", "upernet.small", _BUNDLED_UPERNET),
+    Family("MaskFormer", "pisr_hosts.build", _MASKFORMER_PISR, paper="PISR", num_devices=8),
+    Family("MaskFormer", "pisr_hosts.small", _small_hosts("maskformer", "MaskFormer")),
+    Family("UPerNet", "pisr_hosts.build", _UPERNET_PISR, paper="PISR", num_devices=8),
+    Family("UPerNet", "pisr_hosts.small", _small_hosts("upernet", "UPerNet")),
+    Family("Panoptic FPN", "pisr_hosts.build", _FPN_PISR, paper="PISR", num_devices=8),
+    Family("Panoptic FPN", "pisr_hosts.small", _small_hosts("panoptic_fpn", "Panoptic FPN")),
 )

@@ -197,7 +197,10 @@ def test_the_rows_of_relations_differ_in_the_part_alone():
 
 @pytest.mark.parametrize(
     ("name", "base", "relations"),
-    [("fpn_r50_coco_relations", "fpn_r50_coco", PISR(num_instances=100, key_width=128))]
+    [
+        (f"{base}_relations", base, PISR(num_instances=100, key_width=128))
+        for base in ("fpn_r50_coco", "maskformer_r50_ade20k", "maskformer_r101_ade20k", "upernet_swin_l_coco")
+    ]
     + [
         (f"town_hosts_{host}_pisr", f"town_hosts_{host}", PISR(num_instances=20, key_width=32))
         for host in ("maskformer", "upernet", "panoptic_fpn")
