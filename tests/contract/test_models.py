@@ -315,6 +315,8 @@ CLASSES = (
     "panoptic fpn",
     "maskformer",
     "upernet",
+    "upernet, centers",
+    "upernet, semantic",
     "yolo panoptic",
     "yolo panoptic, light",
 )
