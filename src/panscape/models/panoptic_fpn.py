@@ -30,6 +30,7 @@ from panscape.models.region_heads import RegionHeads
 from panscape.models.region_model import RegionModel
 from panscape.models.variants import ModelConfig, variant
 from panscape.nn.backbones import STRIDES, Backbone, stride_in_first_conv
+from panscape.nn.blocks import GroupNorm
 from panscape.nn.fpn import FPN
 from panscape.nn.frozen_batch_norm import first_layers, freeze_batch_norms
 from panscape.nn.pisr import Relations
@@ -82,7 +83,7 @@ class SemanticFPN(nn.Module):
             for i in range(max(1, num_steps)):
                 conv = nn.Conv2d(hidden if i else width, hidden, 3, padding=1, bias=False)
                 nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-                steps += [conv, nn.GroupNorm(math.gcd(32, hidden), hidden), nn.ReLU()]
+                steps += [conv, GroupNorm(hidden), nn.ReLU()]
                 if num_steps:
                     steps.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
             self.levels.append(nn.Sequential(*steps))

@@ -65,7 +65,8 @@ class QueryRelations(nn.Module):
             Mask features of the second stage, [B, C', h, w].
         """
         category_prob, masks = category_logits.softmax(2)[..., :-1], mask_logits.sigmoid()
-        scores = torch.einsum("bqn,bqhw->bnhw", category_prob, masks)
+        # In half precision, the gradient of a small quotient overflows.
+        scores = torch.einsum("bqn,bqhw->bnhw", category_prob, masks).float()
         semantic_prob = scores / scores.sum(1, keepdim=True).clamp_min(_SMALLEST_SUM)
         instances = self._instance_maps(category_prob, masks) if self.related.uses_instances else masks[:, :0]
         related: Tensor = self.related(mask_features, semantic_prob, instances, valid)

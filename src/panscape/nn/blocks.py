@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def norm_relu_conv(
@@ -34,6 +36,20 @@ def conv_norm_relu(
         norm(out_channels),
         nn.ReLU(),
     )
+
+
+class GroupNorm(nn.GroupNorm):
+    """GroupNorm with 32 groups, or fewer if the channels are no multiple of 32; also of groups of one value.
+
+    torch's layer refuses these, which occur at stride 32 in images of at most 32x32 pixels, if there are 32 channels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(math.gcd(32, channels), channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [B, C, ...]."""
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class SeparableConv(nn.Sequential):

@@ -6,13 +6,13 @@ Segmentation. NeurIPS 2021. arXiv:2107.06278, Section 3.3 and its released code.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from panscape.nn.blocks import GroupNorm
 from panscape.nn.transformer import EncoderLayer, sine_positions, to_sequence, xavier_init
 
 
@@ -96,7 +96,7 @@ class FPNPixelDecoder(nn.Module):
 
 def _conv_norm(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.GroupNorm(math.gcd(32, out_channels), out_channels))
+    return nn.Sequential(conv, GroupNorm(out_channels))
 
 
 def init_convs(module: nn.Module) -> None:

@@ -143,11 +143,16 @@ def label_space(labels: LabelSpace | str | None, things: Iterable[int] | None, n
             )
         return space
     try:
-        ids = tuple(sorted({operator.index(thing) for thing in (() if things is None else things)}))
+        given = [] if things is None else list(things)
+        if any(isinstance(thing, bool) or (isinstance(thing, Tensor) and thing.dtype == torch.bool) for thing in given):
+            raise InvalidArgumentError(
+                f"expected things as category ids, got flags, {shown(given)}; give the positions that are True"
+            )
+        ids = tuple(sorted({operator.index(thing) for thing in given}))
     except TypeError:
         raise InvalidArgumentError(f"expected things as category ids, got {shown(things)}") from None
     if ids and not 0 <= ids[0] <= ids[-1] < num:
-        raise InvalidArgumentError(f"expected things in 0..{num - 1}, the categories of {name}, got {listed(ids)}")
+        raise InvalidArgumentError(f"expected things in 0..{num - 1}, the categories of the logits, got {listed(ids)}")
     return _unnamed(ids, num)
 
 

@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from numbers import Real
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from panscape.errors import InvalidArgumentError, UnknownNameError
@@ -95,7 +96,7 @@ def _checked(option: DecodingOption, value: Any) -> Any:
     if get_origin(option.type) is Literal:
         expected, fits = " or ".join(f'"{choice}"' for choice in get_args(option.type)), value in get_args(option.type)
     elif option.type is float:
-        expected, fits = "a number", isinstance(value, (int, float)) and not isinstance(value, bool)
+        expected, fits = "a number", isinstance(value, Real) and not isinstance(value, bool)  # also those of NumPy
         value = float(value) if fits else value
     else:
         names = {int: "an integer", bool: "True or False"}

@@ -25,6 +25,8 @@ PANEL_TITLES = {
     "proposals": "objectness and proposals",
     "detections": "detected boxes",
     "objectness": "objectness",
+    "queries": "queries before thresholds",
+    "probability": "probability of the best query",
     "class_planes": "probability of each box's category",
 }
 """Titles of the networks' panels, by the name that a model gives them."""

@@ -216,8 +216,10 @@ def changed(name: str, place: int, change: Callable[[Tensor], Any]) -> Callable[
         (changed("dense boxes", 4, lambda p: p[:2]), r"levelness as \[1, 3, 24, 36\]"),
         (lambda: of_centers(centers()), "either labels or things, the categories that are objects, got none"),
         (lambda: of_centers(centers(), labels=SIX, things=[2]), "got both"),
-        (lambda: of_centers(centers(), things=[6]), r"things in 0\.\.5, the categories of semantic_logits, got 6"),
+        (lambda: of_centers(centers(), things=[6]), r"things in 0\.\.5, the categories of the logits, got 6"),
         (lambda: of_centers(centers(), things=["car"]), "things as category ids"),
+        (lambda: of_centers(centers(), things=[False, True]), "got flags, .*; give the positions that are True"),
+        (lambda: of_centers(centers(), things=torch.tensor([False, True])), "got flags"),
         (lambda: map_from_centers(*centers(), 96, labels=SIX), r"size as \(height, width\) in pixels, got 96"),
         (lambda: map_from_centers(*centers(), (96, 144.5), labels=SIX), r"size as \(height, width\)"),
         (lambda: of_centers(centers(), labels=SIX, threshold="high"), "expected threshold as a number"),
@@ -250,3 +252,8 @@ def test_options_are_checked_by_name() -> None:
         of_detections(detections(), labels=SIX, stuf_area=3)
     with pytest.raises(UnknownNameError, match="did you mean score_threshold"):
         map_from_queries(*queries(), PADDED, rule="eomt", things=[], threshold=0.5)
+    with pytest.raises(InvalidArgumentError, match="threshold as a number, got True"):
+        of_centers(centers(), things=[], threshold=True)
+    assert of_centers(centers(), things=[2], threshold=np.float32(0.5)).equals(
+        of_centers(centers(), things=[2], threshold=0.5)
+    )

@@ -7,6 +7,7 @@ every pixel; it differs from the framework's by a few units in the last place.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -77,18 +78,12 @@ def assign_pixels_reference(
         max_elements: process bands of rows with at most this many elements; None for the whole image at once. The CPU
             does not wait for the device in between.
     """
-    planes = finite_values(mask_logits)
-    num, device = len(planes), planes.device
-    steps = resize_weights(planes.shape[1], planes.shape[2], geometry)
-    weights = [tuple(TensorWeights.of(axis, device) for axis in step) for step in steps]
+    num, device = len(mask_logits), mask_logits.device
     query = torch.arange(2 * num, device=device)[:, None, None]
-    height, width = geometry.size
-    band = height if max_elements is None else max(1, max_elements // (num * width))
     codes = []
     num_assigned = torch.zeros(2 * num, dtype=torch.int64, device=device)
     num_inside = num_assigned[:num].clone()
-    for top in range(0, height, band):
-        logits = _resized_rows(planes, steps, weights, slice(top, min(top + band, height)))
+    for logits in resized_bands(mask_logits, geometry, max_elements):
         value = score[:, None, None] * logistic(logits)
         winner = torch.where(value == value.amax(0), query[:num], num).amin(0)
         code = winner + num * (logits.gather(0, winner[None])[0] < 0)
@@ -96,6 +91,23 @@ def assign_pixels_reference(
         num_inside += (logits >= 0).sum((1, 2))
         codes.append(code.int())
     return Assignment(torch.cat(codes), num_assigned, num_inside)
+
+
+def resized_bands(mask_logits: Tensor, geometry: ImageGeometry, max_elements: int | None) -> Iterator[Tensor]:
+    """Return the mask logits at the image's size in bands of rows, from the top, float32 [N, rows, W].
+
+    Args:
+        mask_logits: float [N, h, w].
+        geometry: sizes of the image.
+        max_elements: of a band, unless it is one row; None for the whole image at once.
+    """
+    planes = finite_values(mask_logits)
+    steps = resize_weights(planes.shape[1], planes.shape[2], geometry)
+    weights = [tuple(TensorWeights.of(axis, planes.device) for axis in step) for step in steps]
+    height, width = geometry.size
+    band = height if max_elements is None else max(1, max_elements // (len(planes) * width))
+    for top in range(0, height, band):
+        yield _resized_rows(planes, steps, weights, slice(top, min(top + band, height)))
 
 
 def _resized_rows(

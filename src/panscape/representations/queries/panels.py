@@ -7,9 +7,11 @@ from torch import Tensor
 from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
 from panscape.ops.interpolate import upsample
+from panscape.panoptic import PanopticMap
+from panscape.representations.queries.merge import merge_queries
 from panscape.representations.queries.semantic import semantic_categories
 from panscape.representations.queries.types import QueryOutputs
-from panscape.visualize import draw_heatmap, draw_semantic
+from panscape.visualize import draw_heatmap, draw_segments, draw_semantic
 
 
 def draw_panels(
@@ -27,14 +29,25 @@ def draw_panels(
         Visualisations by name, uint8 [3, H, W]:
 
         * "semantic", see :func:`~panscape.representations.queries.semantic.semantic_categories`.
-        * "masks", the largest probability of a mask times that of its query's category.
+        * "queries", every pixel in the colour of the query it is assigned to, before the thresholds of post-processing.
+        * "probability", the largest probability of a mask times that of its query's category.
     """
-    category_prob = outputs.category_logits[0].float().softmax(dim=1)[:, :-1]
-    mask_prob = outputs.mask_logits[0].float().sigmoid()
-    geometry = ImageGeometry.of(size, padded_size=padded_size)
-    semantic = semantic_categories(outputs.category_logits[0], outputs.mask_logits[0], geometry)
-    best = (category_prob.amax(dim=1)[:, None, None] * mask_prob).amax(dim=0)
+    category_logits, mask_logits = outputs.category_logits[0], outputs.mask_logits[0]
+    category_prob = category_logits.float().softmax(dim=1)[:, :-1].amax(dim=1)
+    best = (category_prob[:, None, None] * mask_logits.float().sigmoid()).amax(dim=0)
+    merged = merge_queries(
+        category_logits,
+        mask_logits,
+        size,
+        rule="maskformer",
+        things=labels.thing_ids,
+        score_threshold=0,
+        overlap_threshold=0,
+        padded_size=padded_size,
+    )
+    semantic = semantic_categories(category_logits, mask_logits, ImageGeometry.of(size, padded_size=padded_size))
     return {
         "semantic": draw_semantic(semantic, labels),
-        "masks": draw_heatmap(upsample(best, padded_size, size, align_corners=False)),
+        "queries": draw_segments(PanopticMap(merged.ids, merged.category, labels=labels)),
+        "probability": draw_heatmap(upsample(best, padded_size, size, align_corners=False)),
     }

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from panscape.geometry import ImageGeometry
-from panscape.ops.interpolate import finite_values, upsample
+from panscape.ops.interpolate import finite_values
+from panscape.representations.queries.assign import resized_bands
 
-_QUERIES_AT_ONCE = 8  # of the size of the image
+_ELEMENTS_AT_ONCE = 2**24  # of masks at the size of the image
 
 
 def semantic_categories(category_logits: Tensor, mask_logits: Tensor, geometry: ImageGeometry) -> Tensor:
@@ -25,11 +26,5 @@ def semantic_categories(category_logits: Tensor, mask_logits: Tensor, geometry: 
         int64 [H, W] of the image's size.
     """
     prob = finite_values(category_logits).softmax(dim=1)[:, :-1]
-    scores = prob.new_zeros(prob.shape[1], geometry.size.area)
-    parts = (torch.split(t, _QUERIES_AT_ONCE) for t in (prob, mask_logits))
-    for some, planes in zip(*parts, strict=True):
-        masks = upsample(finite_values(planes), geometry.padded_size, geometry.inference_size, align_corners=False)
-        if geometry.is_resized:
-            masks = upsample(masks, geometry.size, geometry.size, align_corners=False)
-        scores.addmm_(some.T, masks.sigmoid().flatten(1))
-    return scores.argmax(dim=0).view(geometry.size)
+    bands = resized_bands(mask_logits, geometry, _ELEMENTS_AT_ONCE)
+    return torch.cat([torch.einsum("qc,qhw->chw", prob, band.sigmoid()).argmax(dim=0) for band in bands])

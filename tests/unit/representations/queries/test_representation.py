@@ -104,7 +104,9 @@ def test_outputs_that_do_not_fit_are_an_error() -> None:
         QUERIES.loss(random_outputs(), targets, LabelSpace.load("cityscapes"))
 
 
-def test_semantic_segmentation_is_the_sum_over_queries() -> None:
+@pytest.mark.parametrize("elements", [2**24, 2 * 12 * 45])
+def test_semantic_segmentation_is_the_sum_over_queries(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("panscape.representations.queries.semantic._ELEMENTS_AT_ONCE", elements)
     outputs = random_outputs(2)
     outputs = outputs._replace(mask_logits=3 * outputs.mask_logits, category_logits=3 * outputs.category_logits)
     geometries = [ImageGeometry.of((30, 45)), ImageGeometry.of((60, 91), (32, 40))]
@@ -121,14 +123,14 @@ def test_semantic_segmentation_is_the_sum_over_queries() -> None:
         assert len(found[index].unique()) > 1
 
 
-def test_panels_show_categories_and_the_surest_mask() -> None:
+def test_panels_show_categories_queries_and_their_certainty() -> None:
     outputs = random_outputs(queries=2)
     category, masks = torch.zeros(1, 2, 5), torch.full((1, 2, 8, 12), -9.0)
     category[0, 0, 2], category[0, 1, 1] = 9, 1
     masks[0, 0, 2:4, 3:6], masks[0, 1] = 9, 0
     outputs = outputs._replace(category_logits=category, mask_logits=masks)
     panels = QUERIES.visualize(outputs, (30, 45), SHAPES)
-    assert list(panels) == ["semantic", "masks"]
+    assert list(panels) == ["semantic", "queries", "probability"]
     assert set(panels) <= set(PANEL_TITLES)
     assert all((image.shape, image.dtype) == ((3, 30, 45), torch.uint8) for image in panels.values())
     expected = torch.ones(30, 45, dtype=torch.int64)
@@ -137,7 +139,11 @@ def test_panels_show_categories_and_the_surest_mask() -> None:
     is_border[6:18, 10:26] = True
     is_border[10:14, 14:22] = False
     assert torch.equal(panels["semantic"][:, ~is_border], draw_semantic(expected, SHAPES)[:, ~is_border])
-    assert int(panels["masks"][:, 12, 18].sum()) > 700 > 300 > int(panels["masks"][:, 25, 40].sum())
+    sure, unsure = (int(panels["probability"][:, y, x].sum()) for y, x in ((12, 18), (25, 40)))
+    assert sure > 700 > 300 > unsure
+    # The second query is too unsure for the map, but is drawn.
+    assert QUERIES.decode(outputs, [ImageGeometry.of((30, 45))], SHAPES)[0].category.tolist() == [2]
+    assert panels["queries"][:, 12, 18].tolist() != panels["queries"][:, 25, 40].tolist() != [0, 0, 0]
 
 
 def test_minimising_the_losses_makes_outputs_that_decode_to_the_truth() -> None:
