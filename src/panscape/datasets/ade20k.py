@@ -26,6 +26,7 @@ _LAYOUT = (
     "ROOT/annotations_instance/training/NAME.png, as unpacked from ADEChallengeData2016.zip and "
     "annotations_instance.tar, and validation likewise"
 )
+_WITHOUT_OBJECTS = f'{_LAYOUT}; without objects, give segments="semantic" (--data.segments semantic)'
 _FOLDERS = {"train": "training", "val": "validation"}
 ADE20K_SPLITS = Splits("ADE20K", ("train", "val"), {}, {folder: split for split, folder in _FOLDERS.items()})
 """The splits of the published dataset."""
@@ -80,11 +81,10 @@ class Ade20k(PairedDataset):
         images, annotations, objects = (
             _folder(root) / kind / split for kind in ("images", "annotations", "annotations_instance")
         )
-        pngs_of = partial(files_by_name, layout=_LAYOUT, suffixes={".png"})
-        found, semantic = files_by_name(images, _LAYOUT), pngs_of(annotations)
-        self._source = open_ade20k(
-            annotations, semantic, {} if segments == "semantic" else pngs_of(objects), self.labels
-        )
+        pngs_of = partial(files_by_name, suffixes={".png"})
+        found, semantic = files_by_name(images, _LAYOUT), pngs_of(annotations, _LAYOUT)
+        instances = {} if segments == "semantic" else pngs_of(objects, _WITHOUT_OBJECTS)
+        self._source = open_ade20k(annotations, semantic, instances, self.labels)
         entries = {entry.name: entry for entry in self._source.entries}
         self._pairs = pair_files(found, entries, lambda image: annotations / f"{image.stem}.png", images)
         if segments == "panoptic":
