@@ -24,6 +24,39 @@ def hub_address(repository: str, name: str) -> str:
     return str(hf_hub_url(repository, name))
 
 
+def cached_file(repository: str, name: str) -> Path | None:
+    """Return the path of a file of a hub repository in the cache; None if it is not there.
+
+    Raises:
+        UnreadableFileError: the id of the repository is not one.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(repository, name)
+    except (HFValidationError, ValueError, OSError) as error:
+        raise UnreadableFileError(repository, f"expected the id of a repository, {_reason(error)}") from error
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def find_hub_file(repository: str, name: str, *, remedy: str) -> Path | None:
+    """Return what :func:`hub_file` returns; None if the repository has no such file.
+
+    Raises:
+        UnreadableFileError: as :func:`hub_file`, for any other reason.
+    """
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return hub_file(repository, name, remedy=remedy)
+    except UnreadableFileError as error:
+        # The second, a kind of the first, means that nobody could be asked.
+        if isinstance(error.__cause__, EntryNotFoundError) and not isinstance(error.__cause__, LocalEntryNotFoundError):
+            return None
+        raise
+
+
 def hub_file(repository: str, name: str, *, remedy: str) -> Path:
     """Return the path of a file of a hub repository; a cached file needs no network access.
 

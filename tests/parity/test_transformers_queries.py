@@ -9,12 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from torch.nn import functional as F
 
 from panscape.errors import InvalidArgumentError
 from panscape.postprocess import map_from_queries
-
-transformers = pytest.importorskip("transformers", reason="transformers is not a dependency; install it to compare")
 
 THINGS, NUM_CATEGORIES = (1, 2), 4
 STUFF = [0, 3]

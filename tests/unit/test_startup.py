@@ -14,7 +14,19 @@ import panscape
 import panscape.datasets
 from panscape import zoo
 
-HEAVY = ("torch", "torchvision", "numba", "timm", "scipy", "numpy", "PIL", "av", "huggingface_hub", "jinja2")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "numba",
+    "timm",
+    "scipy",
+    "numpy",
+    "PIL",
+    "av",
+    "huggingface_hub",
+    "jinja2",
+    "transformers",
+)
 OTHERS = ("panscape.models.dense_detections", "panscape.representations.dense_boxes")  # what SwiftNet does not need
 
 _PROBE = """

@@ -17,6 +17,7 @@ from panscape.evaluation.tune import Sweep, TuningReport, tune
 from panscape.inference.device import choose_device
 from panscape.metrics.tables import format_percent, format_table
 from panscape.progress import ProgressBar
+from panscape.zoo.description import describe_model
 
 if TYPE_CHECKING:
     from panscape.cli.tune import Tune
@@ -39,6 +40,8 @@ def tune_model(command: Tune) -> int:
     device = choose_device(command.execution.device)
     recipe, dataset = command.dataset.load(name, "panscape tune")
     model = load(name, labels=dataset.labels).to(device)
+    if command.out is not None:
+        describe_model(model)  # raises before hours of tuning if it cannot be saved
     dataset = relabeled(dataset, model.labels)
     grid = parse_grid(model, command.decode, "panscape tune")
     if split != "train":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from panscape.constraints import BelowOne, PositiveInt, check_fields
 from panscape.errors import InvalidArgumentError
-from panscape.geometry import ImageGeometry, padded_size
 from panscape.labels import LabelSpace
-from panscape.models.base import PanopticModel
+from panscape.models.mask_classifier import MaskClassifier
 from panscape.models.pisr import refined_head, valid_cells
 from panscape.models.pisr_panels import relation_panels
 from panscape.models.pisr_queries import QueryRelations
@@ -23,14 +22,7 @@ from panscape.nn.backbones import Backbone
 from panscape.nn.pisr import Relations
 from panscape.nn.pixel_decoder import PixelDecoder
 from panscape.nn.query_decoder import QueryDecoder, mask_embedding
-from panscape.panoptic import PanopticMap
-from panscape.representations.queries import (
-    QUERY_ORACLES,
-    QueryDecoding,
-    QueryOutputs,
-    QueryRepresentation,
-    QueryTargets,
-)
+from panscape.representations.queries import QueryDecoding, QueryOutputs, QueryRepresentation
 from panscape.representations.queries.representation import STRIDE as OUTPUT_STRIDE
 
 PUBLISHED: Mapping[str, QueryRepresentation] = {
@@ -78,7 +70,7 @@ class QueryModelConfig(ModelConfig[Model]):
             )
 
 
-class QueryModel(PanopticModel):
+class QueryModel(MaskClassifier):
     """A network that classifies masks.
 
     Args:
@@ -161,33 +153,6 @@ class QueryModel(PanopticModel):
             copies["refined_mask"] = "query_decoder.mask"
         return copies
 
-    def encode(self, truth: PanopticMap) -> QueryTargets:
-        """See :meth:`QueryRepresentation.encode`."""
-        return self.representation.encode(truth, self.labels, padded_size(truth.size, self.stride))
-
-    def loss(self, outputs: QueryOutputs, targets: QueryTargets) -> dict[str, Tensor]:
-        """See :meth:`QueryRepresentation.loss`."""
-        return self.representation.loss(outputs, targets, self.labels)
-
-    def decode(self, outputs: QueryOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
-        """See :meth:`QueryRepresentation.decode`."""
-        return self.representation.decode(outputs, [ImageGeometry.of(size) for size in sizes], self.labels)
-
-    def postprocess(
-        self, outputs: QueryOutputs, geometries: Sequence[ImageGeometry], *, scored: bool = False
-    ) -> list[PanopticMap]:
-        """See :meth:`PanopticModel.postprocess`; masks are resized before they are merged, as published."""
-        return self.representation.decode(outputs, geometries, self.labels)
-
-    def decode_semantic(self, outputs: QueryOutputs, geometries: Sequence[ImageGeometry]) -> list[Tensor]:
-        """See :meth:`PanopticModel.decode_semantic`."""
-        return self.representation.decode_semantic(outputs, geometries)
-
-    def visualize(self, outputs: QueryOutputs, size: tuple[int, int]) -> dict[str, Tensor]:
-        """See :meth:`QueryRepresentation.visualize`."""
-        category, masks = (part.detach().cpu() for part in outputs.tensors)
-        return self.representation.visualize(QueryOutputs(category, masks), size, self.labels)
-
     def visualize_features(self, images: Tensor, size: tuple[int, int], categories: Sequence[int]) -> dict[str, Tensor]:
         """Visualise the effect of relations on the mask features, see :mod:`panscape.models.pisr_panels`."""
         return relation_panels(
@@ -198,27 +163,6 @@ class QueryModel(PanopticModel):
             categories,
             padded_size=self.representation.padded_size,
         )
-
-    @property
-    def decoding(self) -> QueryDecoding:
-        """See :attr:`PanopticModel.decoding`."""
-        return self.representation.decoding
-
-    def replace_decoding(self, decoding: Any) -> None:
-        """See :meth:`PanopticModel.replace_decoding`."""
-        super().replace_decoding(decoding)
-        self.representation = replace(self.representation, decoding=decoding)
-        self.respecify(representation=self.representation)
-
-    @property
-    def oracles(self) -> tuple[str, ...]:
-        """The categories and the masks of queries."""
-        return QUERY_ORACLES
-
-    def decode_with_truth(self, outputs: QueryOutputs, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
-        """See :meth:`PanopticModel.decode_with_truth`, and that of the representation."""
-        self.require_oracles(parts)
-        return self.representation.decode_with_truth(outputs, truth, parts, self.labels)
 
     @property
     def backbones(self) -> tuple[str, ...]:

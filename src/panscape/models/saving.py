@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
@@ -29,6 +29,8 @@ class Saving:
     """
 
     card: dict[str, Any]
+    saving_hint: ClassVar[str] = ""
+    """What to do with models of a class that cannot be saved, for the error message."""
 
     def save(self: PanopticModel, path: str | os.PathLike[str], card: Mapping[str, Any] | None = None) -> None:
         """Save the model into one file for :func:`panscape.load`; see :func:`panscape.save`."""

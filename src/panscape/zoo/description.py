@@ -61,7 +61,9 @@ def describe_model(model: PanopticModel) -> dict[str, Any]:
         InvalidArgumentError: the model was not created by :func:`panscape.create_model`.
     """
     if model.spec is None:
-        raise InvalidArgumentError("expected a model made by panscape.create_model, whose options can be saved with it")
+        raise InvalidArgumentError(
+            f"expected a model made by panscape.create_model, whose options can be saved with it{model.saving_hint}"
+        )
     return {
         "model": model.spec.name,
         "options": to_plain(model.spec.options, "options", lambda part: {"part": type(part).__name__}),

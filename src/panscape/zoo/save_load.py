@@ -32,6 +32,7 @@ from panscape.zoo.transfer import (
     unique_tensors,
     warn_of_normalization,
 )
+from panscape.zoo.transformers.files import PREFIX, network_files
 
 _logger = logging.getLogger(__name__)
 
@@ -68,10 +69,13 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
         name_or_path: a bundled model (:func:`list_weights`; ``-`` and ``_`` are equivalent), the path of a
             ``.safetensors`` file or of a folder with ``model.safetensors``; a run directory without it, whose newest
             intact checkpoint is used: the EMA weights if it has them; the id of a repository with that file on the
-            Hugging Face hub ("owner/name"); or the path of a checkpoint in its authors' layout (``.pth``, ``.pt``,
-            ``.pkl``, ``.tar``), see :func:`panscape.zoo.published.load.create_published`.
+            Hugging Face hub ("owner/name"); the path of a checkpoint in its authors' layout (``.pth``, ``.pt``,
+            ``.pkl``, ``.tar``), see :func:`panscape.zoo.published.load.create_published`; or a panoptic network of
+            transformers, by the path of a folder of its ``save_pretrained`` or on the hub ("hf:owner/name"), see
+            :func:`panscape.zoo.transformers.load.load_transformers`.
         labels: label space of a published checkpoint, which does not contain it, if it is not that of the dataset that
-            it was published for; models saved by panscape contain theirs.
+            it was published for; or of a network of transformers with other categories. Models saved by panscape
+            contain theirs.
 
     Raises:
         UnknownNameError: no bundled model has this name; the closest names are suggested.
@@ -79,12 +83,18 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
             weights that are not finite, or cannot be downloaded from the hub.
         CheckpointMismatchError: the weights do not match the model described in the file.
         InvalidArgumentError: ``name_or_path`` is empty, or neither text nor a path; or a published checkpoint has
-            another number of categories than the label space.
+            another number of categories than the label space; or as for networks of transformers.
+        MissingExtraError: a network of transformers needs the extra ``panscape[transformers]``.
     """
     if _is_published(name_or_path):
         from panscape.zoo.published.load import create_published
 
         return create_published(name_or_path, labels)
+    files = network_files(os.fspath(name_or_path))
+    if files is not None:
+        from panscape.zoo.transformers.load import load_transformers
+
+        return load_transformers(files, labels)
     saved = _open(name_or_path)
     _logger.debug("model %s from %s", name_or_path, saved.path)
     if saved.step is not None:
@@ -137,6 +147,11 @@ def load_partial(model: PanopticModel, name_or_path: str | os.PathLike[str]) -> 
         from panscape.zoo.published.load import published_state
 
         return load_matching(model, published_state(Path(name_or_path), model), Path(name_or_path))
+    if network_files(os.fspath(name_or_path)) is not None:
+        raise InvalidArgumentError(
+            f"expected weights of a model of panscape to start from, got a network of transformers, {name_or_path}; "
+            "train it with transformers"
+        )
     saved = _open(name_or_path)
     normalization = described_normalization(saved.description, len(saved.shapes))
     if normalization is not None:
@@ -157,6 +172,11 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     if _is_published(name_or_path):
         return {}  # a published checkpoint has none
+    files = network_files(os.fspath(name_or_path))
+    if files is not None:
+        from panscape.zoo.transformers.load import transformers_card
+
+        return transformers_card(files)
     return _card(_open(name_or_path))
 
 
@@ -210,7 +230,8 @@ def _from_file(path: Path) -> _Saved:
 
 
 def _locate(name_or_path: str | os.PathLike[str]) -> Path:
-    name, path = os.fspath(name_or_path), Path(name_or_path)
+    name = os.fspath(name_or_path).removeprefix(PREFIX)
+    path = Path(name)
     if path.suffix == ".safetensors":
         return path
     bundled = _BUNDLED / f"{name.replace('-', '_')}.safetensors"
