@@ -112,8 +112,8 @@ def test_inputs_follow_the_precision_of_the_weights(model: TransformersModel, pr
     assert other.predict(image((50, 60))).size == (50, 60)
 
 
-# The graph of OneFormer has the steps of Mask2Former's, and that of MaskFormer those of DETR's: they take seconds.
-@pytest.mark.parametrize("model", [*EOMT, "DETR", "Mask2Former"], indirect=True)
+# Tracing the others takes seconds each: OneFormer has the steps of Mask2Former, MaskFormer and DETR fewer ones.
+@pytest.mark.parametrize("model", [*EOMT, "Mask2Former"], indirect=True)
 def test_the_graph_agrees_with_the_network(model: TransformersModel) -> None:
     given = pixels((30, 40))
     graph = torch.export.export(model, (given,)).module()

@@ -130,7 +130,8 @@ class TransformersModel(MaskClassifier):
     """
 
     saving_hint: ClassVar[str] = (
-        ", got a network of transformers; save it with model.network.save_pretrained(FOLDER), which panscape loads"
+        ", got a network of transformers; save it with model.network.save_pretrained(FOLDER), which panscape "
+        "loads; post-processing options are not saved with it"
     )
     source: Tensor
     others: Tensor

@@ -220,8 +220,9 @@ def _from_file(path: Path) -> _Saved:
     if _KEY not in header.metadata:
         raise UnreadableFileError(
             path,
-            "these weights were not saved by panscape; pass the weights of a backbone alone to --backbone-weights of "
-            "panscape train, or to panscape.load_published",
+            "these weights were not saved by panscape; load a network of transformers by its folder or as "
+            "hf:owner/name, and pass the weights of a backbone alone to --backbone-weights of panscape train, or to "
+            "panscape.load_published",
         )
     description = parse_json(path, header.metadata[_KEY].encode())
     if not isinstance(description, dict):

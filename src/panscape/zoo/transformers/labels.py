@@ -58,7 +58,7 @@ def labels_of(
         found = found or _by_name(names, space)
     if found is not None:
         if given is not None and found.labels != given:
-            _logger.warning(
+            _logger.info(
                 "%s: its categories are those of label space %r, which is used instead of %r",
                 path,
                 found.labels.name,

@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 _TASK = "the task is panoptic"
 _TASK_LENGTH = 77
 _UNUSED = ("criterion.", "text_mapper.", "model.text_mapper.")  # of training alone
-_OTHER_TASK = re.compile(r"[-_](semantic|instance|detection)\b|[-_](semantic|instance)[-_]")
+_OTHER_TASK = re.compile(r"[-_](semantic|instance)(?![a-z])|facebook/maskformer-.*-ade$")
 _NON_COMMERCIAL = re.compile(r"facebook/(mask2former|maskformer)-", re.IGNORECASE)
 _DELTA = re.compile(r"network\.|encoder\.backbone\.")
 _REFUSALS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, OSError, ImportError)
@@ -56,11 +56,14 @@ def load_transformers(files: NetworkFiles, labels: LabelSpace | str | None = Non
         CheckpointMismatchError: the weights are not those of the network.
     """
     family = _family(files)
+    # The configuration has no entry for the task that the weights were trained for, but the names on the hub do.
+    found = _OTHER_TASK.search(files.repository) if files.folder is None else None
+    _require_panoptic(files, (found[1] or "semantic") if found else None)
     network_class = _network_class(files)
     config = _config(network_class, files)
     space = _labels(files, config, family, labels)
     processor = files.processor
-    _require_panoptic(files, processor)
+    _require_panoptic(files, "semantic" if processor.get("do_split_image") else None)
     task = _task_tokens(files, config) if family.has_task else []
     size = _input_size(files, space.labels, processor, config, family)
     network = _with_weights(network_class, config, files)
@@ -106,14 +109,11 @@ def _family(files: NetworkFiles) -> Family:
     return FAMILIES[name]
 
 
-def _require_panoptic(files: NetworkFiles, processor: Mapping[str, Any]) -> None:
-    """Refuse networks for another task; their configuration has no entry for it, but their names do."""
-    found = _OTHER_TASK.search(files.repository) if files.folder is None else None
-    task = (found[1] or found[2]) if found else "semantic" if processor.get("do_split_image") else None
+def _require_panoptic(files: NetworkFiles, task: str | None) -> None:
     if task is not None:
         raise InvalidArgumentError(
             f"expected weights for panoptic segmentation, got those of {files.name} for {task} segmentation; use those "
-            "whose name has panoptic in the place"
+            "whose name has panoptic in its place"
         )
 
 
@@ -163,7 +163,7 @@ def _without_pretrained(content: dict[str, Any]) -> None:
 
 
 def _labels(files: NetworkFiles, config: Any, family: Family, labels: LabelSpace | str | None) -> NetworkLabels:
-    given = files.labels if labels is None else labels
+    given = files.labels or labels
     space = None if given is None else given if isinstance(given, LabelSpace) else LabelSpace.load(given)
     names = config.id2label
     listing = [str(names[i]) for i in range(len(names))] if {*names} == {*range(len(names))} else []
@@ -231,22 +231,30 @@ def _with_weights(network_class: Any, config: Any, files: NetworkFiles) -> nn.Mo
     try:
         with _quiet():
             network, report = network_class.from_pretrained(
-                None, config=config, state_dict=tensors, output_loading_info=True, dtype=torch.float32
+                None,
+                config=config,
+                state_dict=tensors,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # to name all of them
+                dtype=torch.float32,
             )
     except _REFUSALS as error:
         raise UnreadableFileError(
             files.name, f"expected weights of {network_class.__name__}, but {in_one_line(error)}"
         ) from error
+    misshapen = {
+        f"{name}: expected {list(needed)}, found {list(got)}" for name, got, needed in report["mismatched_keys"]
+    }
     missing = set(report["missing_keys"])
     unused = {name for name in report["unexpected_keys"] if not name.startswith(_UNUSED)}
-    if missing:
+    if missing or misshapen:
         remedy = "use the files that transformers' save_pretrained writes"
         if any(_DELTA.match(name) for name in unused):
             remedy = (
                 "these are weights in the layout of EoMT's authors, perhaps only differences to a backbone of DINOv3; "
                 f"convert them with transformers, and save them with save_pretrained (one of {', '.join(WEIGHTS)})"
             )
-        raise CheckpointMismatchError(files.name, missing=missing, unused=unused, remedy=remedy)
+        raise CheckpointMismatchError(files.name, missing=missing, unused=unused, misshapen=misshapen, remedy=remedy)
     if unused:  # files of older versions have constants that are computed now
         _logger.info("%s: %d tensors are not used: %s", files.name, len(unused), listed(sorted(unused)))
     _require_finite(network, files)
