@@ -24,7 +24,7 @@ def logits(num: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(num, 6, generator=g) * 9, masks
 
 
-@pytest.mark.parametrize("rule", ["maskformer", "eomt"])
+@pytest.mark.parametrize("rule", ["maskformer", "eomt", "detr"])
 @pytest.mark.parametrize("num", [1, 30])
 @pytest.mark.parametrize("size", [(150, 230), (97, 301)])
 def test_the_device_equals_the_cpu(rule, num, size):

@@ -64,7 +64,7 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     "DetrForSegmentation": Family(
         "DETR",
-        "maskformer",
+        "detr",
         score_threshold=0.85,
         category="logits",
         masks="pred_masks",

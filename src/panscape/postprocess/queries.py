@@ -50,7 +50,7 @@ def map_from_queries(
     and for DETR, whose categories are the ids of COCO's files::
 
         result = map_from_queries(
-            outputs.logits[i], outputs.pred_masks[i], size, rule="maskformer", score_threshold=0.85,
+            outputs.logits[i], outputs.pred_masks[i], size, rule="detr", score_threshold=0.85,
             labels="coco_panoptic", use_source_ids=True, padded_size=inputs.pixel_values.shape[-2:])
 
     The rules are those of :mod:`panscape.representations.queries.merge`, whose ``merge_queries`` also returns the query
@@ -60,8 +60,8 @@ def map_from_queries(
         category_logits: of Q queries, float [Q, C + 1]; the last category is "no object".
         mask_logits: before the sigmoid, float [Q, h, w].
         size: height and width of the map.
-        rule: "mask2former", "oneformer" and "eomt" paint the pixels of a query within its mask; "maskformer" all
-            pixels that are assigned to it, as DETR does.
+        rule: "mask2former", "oneformer" and "eomt" paint the pixels of a query within its mask, "maskformer" all pixels
+            that are assigned to it; "detr" assigns them by the masks alone.
         labels: label space of the C categories, or its name.
         things: instead of ``labels``, the categories that are things; all others are merged to one segment each.
         inference_size: size of the image at the network's input; None for ``size``.

@@ -223,7 +223,7 @@ def changed(name: str, place: int, change: Callable[[Tensor], Any]) -> Callable[
         (lambda: map_from_centers(*centers(), 96, labels=SIX), r"size as \(height, width\) in pixels, got 96"),
         (lambda: map_from_centers(*centers(), (96, 144.5), labels=SIX), r"size as \(height, width\)"),
         (lambda: of_centers(centers(), labels=SIX, threshold="high"), "expected threshold as a number"),
-        (lambda: map_from_queries(*queries(), PADDED, rule="detr", things=[]), "rule as .*, got 'detr'"),
+        (lambda: map_from_queries(*queries(), PADDED, rule="segformer", things=[]), "rule as .*, got 'segformer'"),
         (
             lambda: map_from_dense_boxes(*(p[..., :100] for p in dense_boxes()[:4]), (64, 64), things=[2, 3, 5]),
             "aspect ratio",

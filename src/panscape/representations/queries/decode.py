@@ -20,9 +20,10 @@ class QueryDecoding:
 
     Attributes:
         rule: Rule for merging: "maskformer" paints all pixels assigned to a query; "mask2former", "oneformer" and
-            "eomt" paint those where its mask is at least 0.5.
+            "eomt" paint those where its mask is at least 0.5; "detr" assigns pixels by the masks alone and leaves none
+            void.
         score_threshold: Score that a query must exceed, 0..1.
-        overlap_threshold: Minimum share of a mask that is assigned to its query, 0..1.
+        overlap_threshold: Minimum share of a mask that is assigned to its query, 0..1; not used by "detr".
 
     Raises:
         InvalidArgumentError: a value is out of range.

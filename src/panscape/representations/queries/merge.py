@@ -1,4 +1,4 @@
-"""Merge queries into a panoptic map by the rules of MaskFormer, Mask2Former, OneFormer and EoMT.
+"""Merge queries into a panoptic map by the rules of MaskFormer, Mask2Former, OneFormer, EoMT and DETR.
 
 1. A query's category and score are the largest of its C + 1 probabilities. Queries of "no object", and those whose
    score is not above ``score_threshold``, are dropped.
@@ -11,6 +11,11 @@
    those within its mask, and none without such pixels. Stuff joins the earlier segment of its category.
 
 Ids count the segments from 1, and 0 is void. EoMT's code counts from 0 with -1 as void; the other codes count as here.
+
+DETR ("detr") differs from step 3 on. Every pixel is assigned to the query with the largest mask logit, whatever the
+scores. Queries with at most four pixels are dropped, and all pixels are assigned anew to the others, until none is
+dropped; the first time, the queries of each stuff category count as their first one. Each query that is left is a
+segment. Its code assigns pixels at the network's input and enlarges the map; here masks are resized, as for all rules.
 """
 
 from __future__ import annotations
@@ -27,7 +32,11 @@ from panscape.ops.interpolate import finite_values
 from panscape.representations.queries.assign import Assignment, assign_pixels_reference, resize_weights
 from panscape.representations.queries.assign_cpu import assign_pixels, renumber
 
-MergeRule = Literal["maskformer", "mask2former", "oneformer", "eomt"]
+MergeRule = Literal["maskformer", "mask2former", "oneformer", "eomt", "detr"]
+
+_MAX_SMALL = 4  # pixels of a segment that DETR drops
+# Probabilities of logits beyond 16 are equal in float32. Divided by this number, those up to 80 keep their order.
+_LOGIT_DIVISOR = 8
 
 # Numbers in one band of rows of all masks on a device: 128 MB each for a few intermediate results.
 _DEVICE_ELEMENTS = 2**25
@@ -76,7 +85,7 @@ def merge_queries(
         things: categories whose queries are separate objects; the others are stuff.
         score_threshold: queries must score above it, 0..1. The published configurations have 0.8, except MaskFormer's
             for ADE20K (0.7) and Mask2Former's for Mapillary Vistas (0).
-        overlap_threshold: least share of a mask that must be assigned to its query, 0..1.
+        overlap_threshold: least share of a mask that must be assigned to its query, 0..1; not used by "detr".
         inference_size: size at which the image entered the network, before padding; None for ``size``.
         padded_size: size of the network's input; None for ``inference_size``.
 
@@ -89,16 +98,44 @@ def merge_queries(
     query, category, score = select_queries(category_logits, score_threshold)
     if not len(query):
         return MergedQueries(query.new_zeros(geometry.size, dtype=torch.int32), category, score, query)
+    if rule == "detr":
+        query, category, score, assigned = _without_small(mask_logits, query, category, score, is_thing, geometry)
+        return number_segments(assigned, query, category, score, is_thing, "maskformer", 0.0)
+    assigned = _assign(mask_logits, query, score, geometry)
+    return number_segments(assigned, query, category, score, is_thing, rule, overlap_threshold)
+
+
+def _assign(mask_logits: Tensor, query: Tensor, score: Tensor, geometry: ImageGeometry) -> Assignment:
+    """Assign every pixel to one of some queries."""
     if mask_logits.device.type == "cpu":
         planes = mask_logits.detach().contiguous()
         if planes.dtype != torch.float32:
             planes = planes.float()
         steps = resize_weights(planes.shape[1], planes.shape[2], geometry)
         code, *counts = assign_pixels(planes.numpy(), query.numpy(), score.numpy(), steps)
-        assigned = Assignment(torch.from_numpy(code), *(torch.from_numpy(part) for part in counts))
-    else:
-        assigned = assign_pixels_reference(mask_logits[query], score, geometry, _DEVICE_ELEMENTS)
-    return number_segments(assigned, query, category, score, is_thing, rule, overlap_threshold)
+        return Assignment(torch.from_numpy(code), *(torch.from_numpy(part) for part in counts))
+    return assign_pixels_reference(mask_logits[query], score, geometry, _DEVICE_ELEMENTS)
+
+
+def _without_small(
+    mask_logits: Tensor, query: Tensor, category: Tensor, score: Tensor, is_thing: Tensor, geometry: ImageGeometry
+) -> tuple[Tensor, Tensor, Tensor, Assignment]:
+    """Return the queries that DETR keeps, with their categories and scores, and the pixels of each."""
+    planes = mask_logits / _LOGIT_DIVISOR
+    # Whose pixels count as whose: the first time, those of stuff as those of its first query.
+    index = torch.arange(len(query), device=query.device)
+    is_same = (category[:, None] == category) & ~is_thing[category] | (index[:, None] == index)
+    owner = torch.where(is_same, index, len(query)).amin(1)
+    while True:
+        assigned = _assign(planes, query, torch.ones_like(score), geometry)
+        inside, outside = assigned.num_assigned.view(2, -1)
+        area = torch.zeros_like(inside).index_add_(0, owner, inside + outside)
+        is_kept = area > _MAX_SMALL
+        if bool(is_kept.all()) or not bool(is_kept.any()):  # the latter in images of a few pixels
+            # Masks that are below 0.5 everywhere may have pixels, too.
+            return query, category, score, assigned._replace(num_inside=assigned.num_inside.clamp_min(1))
+        query, category, score = query[is_kept], category[is_kept], score[is_kept]
+        owner = torch.arange(len(query), device=query.device)
 
 
 def select_queries(category_logits: Tensor, score_threshold: float) -> tuple[Tensor, Tensor, Tensor]:

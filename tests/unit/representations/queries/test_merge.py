@@ -154,6 +154,49 @@ def test_dropped_stuff_does_not_start_a_segment(rule):
     assert result.query.tolist() == [1, 2]
 
 
+def published_by_detr(category_logits, mask_logits, size, score_threshold):
+    """Merge as DETR's code does, step by step, for a network's input of this size; void is 0 and ids count from 1."""
+    score, category = category_logits.softmax(1).max(1)
+    keep = (category != category_logits.shape[1] - 1) & (score > score_threshold)
+    category, masks = category[keep], F.interpolate(mask_logits[keep][None], size, mode="bilinear")[0]
+    first = {}
+    owner = [first.setdefault(c, k) if c not in THINGS else k for k, c in enumerate(category.tolist())]
+    while len(category):
+        winner = masks.softmax(0).argmax(0)
+        area = torch.tensor(owner)[winner].flatten().bincount(minlength=len(category))
+        if bool((area > 4).all()):
+            return (winner + 1).int(), category.tolist()
+        category, masks = category[area > 4], masks[area > 4]
+        owner = list(range(len(category)))
+    return torch.zeros(size, dtype=torch.int32), []
+
+
+@pytest.mark.parametrize("scale", [1, 6])
+def test_detr_is_merged_by_the_published_steps(scale):
+    g, size = torch.Generator().manual_seed(0), (48, 64)
+    seen = set()
+    for _ in range(20):
+        masks = scale * (4 * F.interpolate(torch.randn(1, 9, 3, 4, generator=g), (12, 16), mode="bicubic")[0] - 3)
+        masks[:3] -= 2.5 * scale  # seldom the largest
+        category = torch.randint(0, NUM_CATEGORIES + 1, (9,), generator=g).tolist()
+        logits = classes(*zip(category, (0.7 + 0.3 * torch.rand(9, generator=g)).tolist(), strict=True))
+        ids, segments = published_by_detr(logits, masks, size, 0.75)
+        result = merged(logits, masks, "detr", size=size, score_threshold=0.75)
+        assert result.category.tolist() == segments
+        assert int((result.ids != ids).sum()) <= 2
+        seen.add(len(segments))
+    assert len(seen) > 3
+
+
+def test_detr_drops_queries_without_pixels_and_leaves_none_void():
+    logits = classes((0, 0.9), (1, 0.99), (0, 0.95), (2, 0.9))
+    # Four pixels of a car go to the sky, and so do those of the second query of the sky.
+    masks = strips({range(10): -1}, {range(4): 20}, {range(10, 18): 30}, {range(18, 24): 18}, width=24)
+    result = merged(logits, masks, "detr", score_threshold=0.8, overlap_threshold=1.0)
+    assert result.ids.tolist() == [[1] * 18 + [2] * 6]
+    assert (result.category.tolist(), result.query.tolist()) == ([0, 2], [0, 3])
+
+
 @pytest.mark.parametrize("num", [0, 2])
 def test_without_queries_all_is_void_of_the_same_type(num):
     logits, masks = torch.zeros(num, 5), torch.zeros(num, 3, 4)
@@ -198,7 +241,7 @@ def test_a_batch_is_decoded_at_the_images_own_sizes():
         ({"category_logits": torch.zeros(3, 5)}, r"got \[3, 5\] and \[2, 4, 4\]"),
         ({"category_logits": torch.zeros(2, 1)}, "at least one category"),
         ({"mask_logits": torch.zeros(2, 0, 4)}, "masks with pixels"),
-        ({"rule": "detr"}, "one of maskformer, mask2former, oneformer, eomt, got 'detr'"),
+        ({"rule": "segformer"}, "one of maskformer, mask2former, oneformer, eomt, detr, got 'segformer'"),
         ({"things": [0, 4]}, r"things in 0\.\.3, the categories of the logits, got 4"),
         ({"score_threshold": 1.5}, r"score_threshold in 0\.\.1, got 1\.5"),
         ({"overlap_threshold": float("nan")}, r"overlap_threshold in 0\.\.1, got nan"),
