@@ -14,8 +14,11 @@ from tiny_transformers import BUILDERS, NAMES, SIDE, save_network
 
 import panscape
 from panscape import LabelSpace
+from panscape.datasets.base import Sample
 from panscape.errors import InvalidArgumentError
+from panscape.evaluation.tune import tune
 from panscape.geometry import ImageGeometry
+from panscape.inference.predictor import Predictor
 from panscape.labels import Category
 from panscape.models.transformers_model import TransformersModel
 
@@ -141,6 +144,37 @@ def test_all_methods_of_a_model_work(model: TransformersModel) -> None:
     assert len(with_gradient) > 0.8 * len(list(trained.parameters()))
 
 
+def test_it_is_evaluated_and_tuned_like_other_models(model: TransformersModel) -> None:
+    class OwnPredictions:
+        """Images whose ground truth is what the network predicts."""
+
+        labels = LABELS
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> Sample:
+            photo = image((50, 60), 3 * index)
+            return Sample(photo, model.predict(photo), f"{index}")
+
+    assert any(len(OwnPredictions()[index].truth) for index in range(2))
+    report = panscape.evaluate(model, OwnPredictions(), ap=True)
+    assert report.panoptic.all.pq == 1
+    tuned = tune(model, OwnPredictions(), grid={"score_threshold": [0.0, 1.0]}, rounds=1)
+    assert (tuned.before, tuned.decoding) == (1, model.decoding)
+
+
+def test_options_of_inference_apply(model: TransformersModel) -> None:
+    photo = image((50, 60))
+    expected = Predictor(copy.deepcopy(model), device="cpu").predict(photo)
+    found = Predictor(copy.deepcopy(model), device="cpu", precision="bf16", channels_last=True).predict(photo)
+    assert found.map.size == (50, 60)
+    for part, full in zip(found.outputs.tensors, expected.outputs.tensors, strict=True):
+        assert (part - full).abs().mean() < 0.1 * full.abs().max()
+    smaller = Predictor(copy.deepcopy(model), device="cpu", longest_side=32).predict(photo)
+    assert (smaller.images.shape[2:], smaller.map.size) == ((27, 32), (50, 60))
+
+
 def test_it_cannot_be_saved_but_its_network_can(load: Any, tmp_path: Path) -> None:
     model = load("EoMT")
     with pytest.raises(InvalidArgumentError, match=r"model\.network\.save_pretrained\(FOLDER\)"):
@@ -200,7 +234,7 @@ class TestPreprocessing:
         (folder / "preprocessor_config.json").write_text(
             '{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}'
         )
-        prepared = panscape.load(folder, LABELS).preprocess(torch.ones(1, 3, 32, 32))
+        prepared = panscape.load(folder, LABELS).preprocess(torch.ones(1, 3, 64, 64))
         assert prepared.unique().tolist() == [1.0]
 
     @pytest.mark.parametrize("family", EOMT)

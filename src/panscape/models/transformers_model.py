@@ -180,7 +180,9 @@ class TransformersModel(MaskClassifier):
             InvalidArgumentError: they are not the input of a network, or larger than the fixed input.
         """
         if not self.family.is_square:
-            return super().preprocess(images)
+            pixels = super().preprocess(images)
+            # Group normalisation refuses a single cell of the coarsest features.
+            return F.pad(pixels, (0, max(0, 2 * STRIDE - pixels.shape[3])))
         require_network_input(images)
         (height, width), side = images.shape[-2:], self.stride
         if max(height, width) > side:
