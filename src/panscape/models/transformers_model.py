@@ -38,7 +38,7 @@ class Family:
         other_thresholds: that of some datasets, by label space.
         category: name of its output of category logits.
         masks: name of its output of mask logits.
-        is_square: its input always has the size that it was trained with, padded with black.
+        is_square: its input is always a square of the size that it was trained with, padded with black.
         has_padding_mask: it receives which pixels are no padding.
         has_task: it receives the task as text.
         uses_source_ids: published weights have a category for each id in the dataset's files.
@@ -149,8 +149,7 @@ class TransformersModel(MaskClassifier):
     ) -> None:
         family = FAMILIES[type(network).__name__]
         config: Any = network.config
-        side = int(config.image_size) if family.is_square else None
-        super().__init__(labels, side or STRIDE, size.longest)
+        super().__init__(labels, size.longest if family.is_square else STRIDE, size.longest)
         self.network = network
         self.family = family
         self.shortest_side, self.exact_size = size.shortest, size.exact

@@ -72,6 +72,20 @@ class TestLabels:
         with pytest.raises(InvalidArgumentError, match="expected the categories of coco_panoptic, cityscapes"):
             labels_of(names, "x", uses_source_ids=True)
 
+    @pytest.mark.parametrize(
+        ("path", "num", "expected"),
+        [
+            ("hf:tue-mps/coco_panoptic_eomt_large_640", 133, COCO),
+            ("downloads/ade20k_panoptic_eomt_giant_1280", 150, ADE20K),
+            ("facebook/mask2former-swin-large-cityscapes-panoptic", 19, CITYSCAPES),
+        ],
+    )
+    def test_without_names_the_repository_names_the_dataset(self, path: str, num: int, expected: LabelSpace) -> None:
+        names = [f"LABEL_{i}" for i in range(num)]
+        assert labels_of(names, path) == (expected, list(range(num)))
+        with pytest.raises(InvalidArgumentError, match=f"by number and names, got {num} in coco/made: LABEL_0"):
+            labels_of(names, "coco/made")
+
     def test_a_given_label_space_is_matched_by_name(self) -> None:
         assert labels_of(NAMES, "x", FIVE) == (FIVE, [1, 3, 0, 2, 4])
         assert labels_of([f"LABEL_{i}" for i in range(5)], "x", FIVE) == (FIVE, [0, 1, 2, 3, 4])
@@ -176,7 +190,7 @@ class TestFolder:
             "class of transformers": "EomtForUniversalSegmentation",
             "source": str(networks / "eomt"),
         }
-        assert panscape.load(networks / "eomt").card == card
+        assert panscape.load(networks / "eomt").card == {**card, "data": "coco_panoptic"}
 
     def test_no_backbone_is_fetched(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a request"))
@@ -206,7 +220,8 @@ class TestRefused:
                 r"got RfDetrForInstanceSegmentation, which has no pan",
             ),
             ({"architectures": None, "model_type": "sam3"}, r"got sam3, which has no panoptic output"),
-            ({"patch_size": 14}, r"expected masks of .* at stride 4, got stride 3\.5"),
+            ({"patch_size": 14}, r"masks at stride 4 of .*, got image_size 64, patch_size 14 and num_upscale_blocks 2"),
+            ({"image_size": [64, 128]}, r"a square input and masks at stride 4 of .*, got image_size \[64, 128\]"),
         ],
     )
     def test_other_networks(self, networks: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:

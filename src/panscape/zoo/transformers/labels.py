@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from panscape.errors import InvalidArgumentError, listed
@@ -12,7 +13,8 @@ from panscape.labels import LabelSpace
 
 _logger = logging.getLogger(__name__)
 
-_PUBLISHED = ("coco_panoptic", "cityscapes", "ade20k_150", "vistas_v1.2")
+# Label spaces of the published networks, and a word in the names of their repositories.
+_PUBLISHED = {"coco_panoptic": "coco", "cityscapes": "cityscapes", "ade20k_150": "ade", "vistas_v1.2": "vistas"}
 _MIN_SHARE = 0.75  # of names that must be equal; lists of ADE20K have different synonyms
 _UNNAMED = re.compile(r"LABEL_\d+|N/A|", re.IGNORECASE)
 _SUFFIXES = re.compile(r"-(merged|other|stuff)\b")  # of categories of COCO, which some lists omit
@@ -37,12 +39,12 @@ def labels_of(
     """Return the label space of a network with these categories.
 
     COCO panoptic, Cityscapes, ADE20K and Mapillary Vistas 1.2 are recognised by the number of the categories and at
-    least three quarters of the names, and all of those that are elsewhere in the label space must be where theirs is,
-    or all must be there once.
+    least three quarters of the names, none of which may be that of another category; or all names are there in another
+    order. If the categories have no names, the name of the repository or folder must be that of the dataset.
 
     Args:
         names: of the network's categories, without "no object".
-        path: of its folder, for messages.
+        path: its folder or repository.
         given: label space for networks of other categories; with the same names for networks that have names.
         uses_source_ids: published networks of this family have a category for each id in the files of COCO.
 
@@ -51,11 +53,14 @@ def labels_of(
             other names or of another number of categories.
     """
     spaces = [LabelSpace.load(name) for name in _PUBLISHED]
+    is_unnamed = all(_UNNAMED.fullmatch(name) for name in names)
     found = _of_source_ids(names, spaces[0]) if uses_source_ids else None
     if given is not None and found is None:
         found = _by_name(names, given)
     for space in spaces:
         found = found or _by_name(names, space)
+        if found is None and is_unnamed and len(names) == len(space) and _PUBLISHED[space.name] in _words(path):
+            found = NetworkLabels(space, list(range(len(names))))
     if found is not None:
         if given is not None and found.labels != given:
             _logger.info(
@@ -76,12 +81,17 @@ def labels_of(
             f"expected a label space of the {len(names)} categories of {path}, {listed(names)}, got {given.name!r} "
             f"with {len(given)}; give the label space that the network was trained for"
         )
-    if not all(_UNNAMED.fullmatch(name) for name in names):
+    if not is_unnamed:
         raise InvalidArgumentError(
             f"expected a label space with the categories of {path}, {listed(names)}, got {given.name!r} with "
             f"{listed(given.names)}; give each the name that it has in id2label of config.json"
         )
     return NetworkLabels(given, list(range(len(names))))
+
+
+def _words(path: object) -> list[str]:
+    """Return the words in the name of a repository or folder."""
+    return re.findall("[a-z]+", Path(str(path)).name.lower())
 
 
 def _of_source_ids(names: Sequence[str], space: LabelSpace) -> NetworkLabels | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -23,6 +23,7 @@ from panscape.errors import (
 from panscape.labels import LabelSpace
 from panscape.models.base import INPUT_NORMALIZATIONS, InputNormalization
 from panscape.models.transformers_model import FAMILIES, Family, InputSize, TransformersModel
+from panscape.representations.queries.representation import STRIDE as OUTPUT_STRIDE
 from panscape.zoo.transformers.files import WEIGHTS, NetworkFiles
 from panscape.zoo.transformers.labels import NetworkLabels, labels_of
 
@@ -72,7 +73,7 @@ def load_transformers(files: NetworkFiles, labels: LabelSpace | str | None = Non
     model = TransformersModel(
         network, space.labels, size, source=space.source, normalization=_normalization(files, processor), task=task
     )
-    model.card = transformers_card(files)
+    model.card = {**transformers_card(files), "data": space.labels.name}
     note = f"; {model.card['licence']}" if "licence" in model.card else ""
     _logger.info("%s: %s, %d categories of %s%s", files.name, family.name, len(model.labels), model.labels.name, note)
     return model.eval()
@@ -178,9 +179,13 @@ def _input_size(
     files: NetworkFiles, labels: LabelSpace, processor: Mapping[str, Any], config: Any, family: Family
 ) -> InputSize:
     if family.is_square:
-        side, cell = int(config.image_size), config.patch_size / 2**config.num_upscale_blocks
-        if cell != 4:
-            raise InvalidArgumentError(f"expected masks of {files.name} at stride 4, got stride {cell:g}")
+        side, cell = _side(config.image_size), _side(config.patch_size)
+        if side is None or cell != OUTPUT_STRIDE * 2**config.num_upscale_blocks:
+            raise InvalidArgumentError(
+                f"expected a square input and masks at stride {OUTPUT_STRIDE} of {files.name}, got image_size "
+                f"{config.image_size}, patch_size {config.patch_size} and num_upscale_blocks "
+                f"{config.num_upscale_blocks}"
+            )
         return InputSize(side, side)
     published = InputSize.published(labels)
     if published is not None:
@@ -191,6 +196,12 @@ def _input_size(
         return InputSize(min(sides.values()), max(sides.values()), (sides["height"], sides["width"]))
     shortest = sides.get("shortest_edge", 800)
     return InputSize(shortest, sides.get("longest_edge", max(1333, shortest)))
+
+
+def _side(value: int | Sequence[int]) -> int | None:
+    """Return the side of a square that is given by one or two of them; None if it is none."""
+    sides = {value} if isinstance(value, int) else {*value}
+    return sides.pop() if len(sides) == 1 else None
 
 
 def _normalization(files: NetworkFiles, processor: Mapping[str, Any]) -> InputNormalization:
