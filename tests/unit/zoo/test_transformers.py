@@ -220,6 +220,10 @@ class TestRefused:
                 r"got RfDetrForInstanceSegmentation, which has no pan",
             ),
             ({"architectures": None, "model_type": "sam3"}, r"got sam3, which has no panoptic output"),
+            (
+                {"architectures": None, "model_type": None},
+                r"as architectures in config\.json of .*, got none; it is of an",
+            ),
             ({"patch_size": 14}, r"masks at stride 4 of .*, got image_size 64, patch_size 14 and num_upscale_blocks 2"),
             ({"image_size": [64, 128]}, r"a square input and masks at stride 4 of .*, got image_size \[64, 128\]"),
         ],

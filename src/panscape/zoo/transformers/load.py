@@ -96,12 +96,18 @@ def transformers_card(files: NetworkFiles) -> dict[str, Any]:
 
 
 def _architecture(files: NetworkFiles) -> str:
+    """Return the name of the class of transformers; of its kind if only that is known."""
     found = files.config.get("architectures")
-    return str(found[0]) if isinstance(found, list) and found else str(files.config.get("model_type", "none"))
+    return str(found[0]) if isinstance(found, list) and found else str(files.config.get("model_type", ""))
 
 
 def _family(files: NetworkFiles) -> Family:
     name = _architecture(files)
+    if not name:
+        raise InvalidArgumentError(
+            f"expected a class of transformers as architectures in config.json of {files.name}, got none; it is of "
+            "another library, or in the layout of its authors: convert it with transformers"
+        )
     if name not in FAMILIES:
         raise InvalidArgumentError(
             f"expected a panoptic network of transformers in {files.name}, one of {', '.join(FAMILIES)}, got {name}, "
