@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_transformers import BUILDERS, NAMES, SIDE, save_network
+from torch import nn
 
 import panscape
 from panscape import LabelSpace
@@ -20,7 +21,9 @@ from panscape.evaluation.tune import tune
 from panscape.geometry import ImageGeometry
 from panscape.inference.predictor import Predictor
 from panscape.labels import Category
-from panscape.models.transformers_model import TransformersModel
+from panscape.models.base import INPUT_NORMALIZATIONS
+from panscape.models.transformers_model import FAMILIES as ARCHITECTURES
+from panscape.models.transformers_model import InputSize, TransformersModel
 
 THINGS = ("car", "person")
 LABELS = LabelSpace.from_names("five", things=THINGS, stuff=[name for name in NAMES if name not in THINGS])
@@ -276,6 +279,46 @@ class TestPreprocessing:
             InvalidArgumentError, match=rf"at most 64x64 pixels, the input of this {family}, got 64x65; omi"
         ):
             model(pixels((64, 65)))
+
+
+class Brightness(nn.Module):
+    """A network that sees only brightness: its first query is where the input is bright, the second where it is not."""
+
+    config = SimpleNamespace(num_labels=2)
+
+    def forward(self, pixel_values: torch.Tensor, **_: Any) -> Any:
+        bright = nn.functional.avg_pool2d(pixel_values, 4).mean(1, keepdim=True)
+        masks = 20 * torch.cat([bright, -bright], 1)
+        category = torch.tensor([[9.0, 0, 0], [0, 9, 0]]).expand(len(masks), -1, -1)
+        return SimpleNamespace(
+            class_queries_logits=category, masks_queries_logits=masks, logits=category, pred_masks=masks
+        )
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("exact", [None, (96, 160)])
+@pytest.mark.parametrize("size", [(75, 100), (200, 60), (41, 43)])
+def test_maps_lie_on_the_image_whatever_the_network_sees(
+    architecture: str, exact: tuple[int, int] | None, size: tuple[int, int]
+) -> None:
+    network = type(architecture, (Brightness,), {})()
+    side = 160 if ARCHITECTURES[architecture].is_square else 96
+    labels = LabelSpace.from_names("two", things=["box"], stuff=["ground"])
+    model = TransformersModel(
+        network, labels, InputSize(side, 160, exact), source=[0, 1], normalization=INPUT_NORMALIZATIONS["imagenet"]
+    ).eval()
+    photo = torch.zeros(3, *size, dtype=torch.uint8)
+    photo[:, : size[0] // 2, size[1] // 3 :] = 255
+    expected = torch.ones(size, dtype=torch.bool)
+    expected[: size[0] // 2, size[1] // 3 :] = False
+    found = model.predict(photo)
+    assert found.category.tolist() == [0, 1]
+    # Borders are at a cell of 4 pixels of what the network sees, or 8 of a reduced image.
+    outside = nn.functional.max_pool2d(expected[None].float(), 9, 1, 4)[0] > 0
+    inside = nn.functional.max_pool2d((~expected)[None].float(), 9, 1, 4)[0] > 0
+    sure = ~(outside & inside)
+    assert torch.equal((found.ids == 2)[sure], expected[sure])
+    assert int(sure.sum()) > 0.6 * sure.numel()
 
 
 @pytest.mark.parametrize("family", EOMT)

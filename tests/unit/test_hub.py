@@ -12,7 +12,7 @@ import pytest
 
 from panscape import hub
 from panscape.errors import UnreadableFileError
-from panscape.hub import hub_file
+from panscape.hub import cached_file, find_hub_file, hub_file
 
 ADDRESS = "https://huggingface.co/owner/name/resolve/main/model.safetensors"
 
@@ -84,3 +84,27 @@ def test_retries_of_the_client_are_not_shown(
     assert caplog.messages == []
     client.warning("visible again")
     assert caplog.messages == ["visible again"]
+
+
+@pytest.mark.parametrize(("kind", "is_known"), [("EntryNotFoundError", True), ("LocalEntryNotFoundError", False)])
+def test_a_file_that_the_repository_lacks_is_none(
+    questions: list[str], monkeypatch: pytest.MonkeyPatch, kind: str, is_known: bool
+) -> None:
+    error = type("Refusal", (getattr(huggingface_hub.errors, kind), OSError), {})
+
+    def metadata(*_: object, **__: object) -> Any:
+        raise error("no such entry")
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", metadata)
+    if is_known:
+        assert find_hub_file("owner/name", "model.safetensors", remedy="give a file") is None
+    else:  # nobody could be asked
+        with pytest.raises(UnreadableFileError, match="no such entry; give a file"):
+            find_hub_file("owner/name", "model.safetensors", remedy="give a file")
+
+
+def test_the_cache_is_looked_up_without_requests(questions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cached_file("owner/name", "model.safetensors") is None
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "/cache/model.safetensors")
+    assert cached_file("owner/name", "model.safetensors") == Path("/cache/model.safetensors")
+    assert questions == []
