@@ -60,6 +60,7 @@ class TestLabels:
         names[1], names[2] = names[2], names[1]
         assert names[1:3] == ["building", "sidewalk"]
         assert labels_of(names, "x") == (CITYSCAPES, list(range(19)))
+        assert labels_of(names, "x", CITYSCAPES) == (CITYSCAPES, list(range(19)))
 
     @pytest.mark.parametrize("named", [True, False])
     def test_detr_has_a_category_for_each_id_of_coco(self, named: bool) -> None:
@@ -104,6 +105,11 @@ class TestLabels:
             ),
             ([f"LABEL_{i}" for i in range(133)], None, r"by number and names, got 133 in x: LABEL_0"),
             (NAMES[:4], FIVE, r"of the 4 categories of x, road, car, sky, person, got 'five' with 5; give"),
+            (
+                ["Car", "person", "road", "sky", "sea"],
+                FIVE,
+                r"of x, .*sea, got 'five' with Car, .*; give each the name",
+            ),
             ([*NAMES[:4], "sea"], FIVE, r"the categories of x, .*sea, got 'five' with Car, .*; give each the name"),
         ],
     )

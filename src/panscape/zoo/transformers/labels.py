@@ -52,24 +52,34 @@ def labels_of(
         InvalidArgumentError: the categories are those of no published dataset, and no label space was given, or one of
             other names or of another number of categories.
     """
+    found = _recognised(names, path, given, uses_source_ids=uses_source_ids)
+    if found is None:
+        return _in_order_of(given, names, path)
+    if given is not None and found.labels != given:
+        _logger.info(
+            "%s: its categories are those of label space %r, which is used instead of %r",
+            path,
+            found.labels.name,
+            given.name,
+        )
+    return found
+
+
+def _recognised(
+    names: Sequence[str], path: object, given: LabelSpace | None, *, uses_source_ids: bool
+) -> NetworkLabels | None:
     spaces = [LabelSpace.load(name) for name in _PUBLISHED]
-    is_unnamed = all(_UNNAMED.fullmatch(name) for name in names)
     found = _of_source_ids(names, spaces[0]) if uses_source_ids else None
-    if given is not None and found is None:
-        found = _by_name(names, given)
     for space in spaces:
-        found = found or _by_name(names, space)
-        if found is None and is_unnamed and len(names) == len(space) and _PUBLISHED[space.name] in _words(path):
-            found = NetworkLabels(space, list(range(len(names))))
-    if found is not None:
-        if given is not None and found.labels != given:
-            _logger.info(
-                "%s: its categories are those of label space %r, which is used instead of %r",
-                path,
-                found.labels.name,
-                given.name,
-            )
-        return found
+        if found is None and len(names) == len(space):
+            found = _in_order(names, space) or _reordered(names, space)
+            if found is None and _are_unnamed(names) and _PUBLISHED[space.name] in _words(path):
+                found = NetworkLabels(space, list(range(len(names))))
+    return found or (None if given is None else _reordered(names, given))
+
+
+def _in_order_of(given: LabelSpace | None, names: Sequence[str], path: object) -> NetworkLabels:
+    """Return a given label space for categories without names, in its order."""
     if given is None:
         raise InvalidArgumentError(
             f"expected the categories of {', '.join(_PUBLISHED)}, by number and names, got {len(names)} in {path}: "
@@ -81,12 +91,16 @@ def labels_of(
             f"expected a label space of the {len(names)} categories of {path}, {listed(names)}, got {given.name!r} "
             f"with {len(given)}; give the label space that the network was trained for"
         )
-    if not is_unnamed:
+    if not _are_unnamed(names):
         raise InvalidArgumentError(
             f"expected a label space with the categories of {path}, {listed(names)}, got {given.name!r} with "
             f"{listed(given.names)}; give each the name that it has in id2label of config.json"
         )
     return NetworkLabels(given, list(range(len(names))))
+
+
+def _are_unnamed(names: Sequence[str]) -> bool:
+    return all(_UNNAMED.fullmatch(name) for name in names)
 
 
 def _words(path: object) -> list[str]:
@@ -104,24 +118,25 @@ def _of_source_ids(names: Sequence[str], space: LabelSpace) -> NetworkLabels | N
     return NetworkLabels(space, source) if is_same else None
 
 
-def _by_name(names: Sequence[str], space: LabelSpace) -> NetworkLabels | None:
-    """Return the label space if the names are those of its categories, in any order, or most of them in its order."""
-    if len(names) != len(space):
+def _in_order(names: Sequence[str], space: LabelSpace) -> NetworkLabels | None:
+    """Return the label space if most names are those of its categories, in its order, and no name is elsewhere."""
+    own, found = ([_synonyms(name) for name in some] for some in (space.names, names))
+    others = [i for i, (one, other) in enumerate(zip(found, own, strict=True)) if not one & other]
+    if len(others) > (1 - _MIN_SHARE) * len(names):
         return None
-    own = [_synonyms(name) for name in space.names]
-    found = [_synonyms(name) for name in names]
-    in_order = list(range(len(names)))
-    if sum(bool(one & other) for one, other in zip(found, own, strict=True)) >= _MIN_SHARE * len(names):
-        moved = [i for i in in_order if not found[i] & own[i] and any(found[i] & other for other in own)]
-        if not moved or _is_known_swap(space, [names[i] for i in moved]):
-            return NetworkLabels(space, in_order)
-    # In another order, each name must be exactly one of the label space.
-    exact = {_plain(name): i for i, name in enumerate(names)}
+    moved = [names[i] for i in others if any(found[i] & other for other in own)]
+    if moved and not _is_known_swap(space, moved):
+        return None
+    return NetworkLabels(space, list(range(len(names))))
+
+
+def _reordered(names: Sequence[str], space: LabelSpace) -> NetworkLabels | None:
+    """Return the label space if the names are those of its categories, in any order."""
+    index = {_plain(name): i for i, name in enumerate(names)}
     wanted = [_plain(name) for name in space.names]
-    if len(exact) == len(names) and exact.keys() == set(wanted):
-        source = [exact[name] for name in wanted]
-        return NetworkLabels(space, source)
-    return None
+    if len(index) != len(names) or index.keys() != set(wanted) or len(names) != len(wanted):
+        return None
+    return NetworkLabels(space, [index[name] for name in wanted])
 
 
 def _is_known_swap(space: LabelSpace, moved: Sequence[str]) -> bool:
