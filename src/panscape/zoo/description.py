@@ -93,7 +93,7 @@ def build_described(
         options = {k: _from_json(v) for k, v in description["options"].items() if k != "pretrained"}
         card = dict(description.get("card", {}))
         # A network may register parameters that it drops, but far fewer than these.
-        with torch.device("meta"), _parameters_at_most(100 + 4 * len(shapes)):
+        with torch.device("meta"), parameters_at_most(100 + 4 * len(shapes)):
             needed = {n: tuple(t.shape) for n, t in unique_state_dict(create_model(name, labels, **options)).items()}
     except _REFUSALS as error:
         if isinstance(error, PanscapeError):
@@ -113,7 +113,7 @@ def described_normalization(description: Mapping[str, Any], num_tensors: int) ->
     try:
         name, labels = description["model"], LabelSpace.from_dict(description["labels"])
         options = {k: _from_json(v) for k, v in description["options"].items() if k != "pretrained"}
-        with torch.device("meta"), _parameters_at_most(100 + 4 * num_tensors):
+        with torch.device("meta"), parameters_at_most(100 + 4 * num_tensors):
             return create_model(name, labels, **options).normalization
     except _REFUSALS:
         return None
@@ -135,8 +135,12 @@ def _from_json(value: Any) -> Any:
 
 
 @contextmanager
-def _parameters_at_most(limit: int) -> Iterator[None]:
-    """Stop this thread from building a larger network, such as one of a billion layers."""
+def parameters_at_most(limit: int) -> Iterator[None]:
+    """Stop this thread from building a network of more parameters, such as one of a billion layers.
+
+    Raises:
+        InvalidArgumentError: it registers more of them.
+    """
     thread, count = get_ident(), 0
 
     def register(*_: object) -> None:

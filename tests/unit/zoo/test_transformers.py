@@ -279,6 +279,22 @@ class TestRefused:
         with pytest.raises(CheckpointMismatchError, match=message):
             panscape.load(folder)
 
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"num_hidden_layers": 10**9}, "it describes a network of more than .* parameters, which the file lacks"),
+            (
+                {"num_queries": 10**12},
+                r"config\.json describes a network of 32000\d+ numbers, and the weights have \d+$",
+            ),
+        ],
+    )
+    def test_a_much_larger_configuration(
+        self, networks: Path, tmp_path: Path, options: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(UnreadableFileError, match=message):
+            panscape.load(changed(copy_of(networks, "eomt", tmp_path), **options))
+
     def test_weights_that_are_not_finite(self, networks: Path, tmp_path: Path) -> None:
         folder = tensors_replaced(copy_of(networks, "eomt", tmp_path), lambda t: t["query.weight"].fill_(torch.nan))
         with pytest.raises(UnreadableFileError, match=r"expected finite weights, but query\.weight contain nan"):

@@ -24,6 +24,7 @@ from panscape.labels import LabelSpace
 from panscape.models.base import INPUT_NORMALIZATIONS, InputNormalization
 from panscape.models.transformers_model import FAMILIES, Family, InputSize, TransformersModel
 from panscape.representations.queries.representation import STRIDE as OUTPUT_STRIDE
+from panscape.zoo.description import parameters_at_most
 from panscape.zoo.transformers.files import WEIGHTS, NetworkFiles
 from panscape.zoo.transformers.labels import NetworkLabels, labels_of
 
@@ -246,7 +247,8 @@ def _task_tokens(files: NetworkFiles, config: Any) -> list[int]:
 def _with_weights(network_class: Any, config: Any, files: NetworkFiles) -> nn.Module:
     tensors = files.read_weights()
     try:
-        with _quiet():
+        with _quiet(), parameters_at_most(100 + 4 * len(tensors)):
+            _require_size(network_class, config, tensors)
             network, report = network_class.from_pretrained(
                 None,
                 config=config,
@@ -276,6 +278,15 @@ def _with_weights(network_class: Any, config: Any, files: NetworkFiles) -> nn.Mo
         _logger.info("%s: %d tensors are not used: %s", files.name, len(unused), listed(sorted(unused)))
     _require_finite(network, files)
     return network  # type: ignore[no-any-return]
+
+
+def _require_size(network_class: Any, config: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a configuration of a much larger network than that of the weights before memory is allocated."""
+    with torch.device("meta"):
+        needed = sum(parameter.numel() for parameter in network_class(config).parameters())
+    found = sum(tensor.numel() for tensor in tensors.values())
+    if needed > 2 * found:
+        raise InvalidArgumentError(f"config.json describes a network of {needed} numbers, and the weights have {found}")
 
 
 def _require_finite(network: nn.Module, files: NetworkFiles) -> None:
