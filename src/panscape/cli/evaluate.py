@@ -20,7 +20,7 @@ class Evaluate:
 
     model: Annotated[Positional[str | None], arg(metavar="MODEL", help_behavior_hint="")] = None
     """Bundled model (see "panscape models"), .safetensors file, published checkpoint (.pth, .pkl, .tar), run directory,
-    id of a Hugging Face repository, or a network of transformers, as in "panscape predict"."""
+    id of a Hugging Face repository, or hf:owner/name or folder of transformers."""
 
     decode: Decode = ()
     """Set a post-processing option of the model, as in "panscape predict"."""

@@ -31,8 +31,7 @@ class Predict:
 
     model: str = "street"
     """Bundled model (see "panscape models"), .safetensors file, run directory (also of an unfinished run), published
-    checkpoint (.pth, .pkl, .tar), id of a Hugging Face repository, or a network of transformers: hf:owner/name, or a
-    folder of its save_pretrained."""
+    checkpoint (.pth, .pkl, .tar), id of a Hugging Face repository, or hf:owner/name or folder of transformers."""
 
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Predict the images of this recipe's dataset instead of SOURCE; needs --data."""
