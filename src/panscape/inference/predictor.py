@@ -177,11 +177,11 @@ def largest_categories(result: PanopticMap, labels: LabelSpace) -> list[int]:
 
 
 def _digest(model: PanopticModel) -> str:
-    """Return a digest of the network's options and weights."""
+    """Return a digest of the network's options, weights and constants."""
     spec = model.spec
     options = None if spec is None else [spec.name, to_plain(spec.options, "options", _part)]
-    digest = hashlib.sha256(json.dumps([type(model).__name__, options]).encode())
-    for name, tensor in model.state_dict().items():
+    digest = hashlib.sha256(json.dumps([type(model).__name__, model.extra_repr(), options]).encode())
+    for name, tensor in {**dict(model.named_buffers()), **model.state_dict()}.items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]

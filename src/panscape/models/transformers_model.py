@@ -222,4 +222,5 @@ class TransformersModel(MaskClassifier):
 
     def extra_repr(self) -> str:
         """Return family, label space and size, for ``print``."""
-        return f"{self.family.name}, {self.labels.name}, {self.shortest_side} to {self.longest_side} pixels"
+        size = f"{self.shortest_side} to {self.longest_side}" if self.exact_size is None else f"{self.exact_size}"
+        return f"{self.family.name}, {self.labels.name}, {size} pixels"

@@ -20,6 +20,7 @@ from tiny_transformers import BUILDERS, NAMES, save_network
 import panscape
 from panscape import LabelSpace, zoo
 from panscape.errors import CheckpointMismatchError, InvalidArgumentError, MissingExtraError, UnreadableFileError
+from panscape.inference.predictor import Predictor
 from panscape.models.transformers_model import FAMILIES
 from panscape.zoo.transformers.labels import labels_of
 
@@ -156,11 +157,18 @@ class TestFolder:
         assert [c.name for c in model.labels.things] == ["car", "person"]
 
     def test_oneformer_receives_the_text_of_its_task(self, networks: Path) -> None:
+        from transformers import CLIPTokenizer, OneFormerProcessor
+
         model = panscape.load(networks / "oneformer", FIVE)
         words = ["t", "h", "e</w>", "t", "a", "s", "k</w>", "i", "s</w>", *"panopti", "c</w>"]
         vocabulary = json.loads((networks / "oneformer" / "vocab.json").read_text())
         expected = [vocabulary[word] for word in ("<|startoftext|>", *words, "<|endoftext|>")]
         assert model.task.tolist() == [*expected, *[0] * (77 - len(expected))]
+        processor = object.__new__(OneFormerProcessor)  # it fetches names of classes when it is created
+        processor.tokenizer = CLIPTokenizer(
+            *(str(networks / "oneformer" / name) for name in ("vocab.json", "merges.txt"))
+        )
+        assert torch.equal(model.task[None], processor._preprocess_text(["the task is panoptic"], max_length=77))
 
     def test_a_tokenizer_in_one_file_gives_the_same(self, networks: Path, tmp_path: Path) -> None:
         from transformers import CLIPTokenizer
@@ -188,6 +196,23 @@ class TestFolder:
         for name, tensor in expected.items():
             assert torch.equal(tensor, pickled[name])
             assert torch.equal(tensor, in_parts[name])
+
+    def test_what_changes_maps_changes_the_options_that_they_are_kept_under(
+        self, networks: Path, tmp_path: Path
+    ) -> None:
+        folder = copy_of(networks, "oneformer", tmp_path)
+        found = []
+        for content in (
+            "{}",
+            '{"size": {"shortest_edge": 64}}',
+            '{"size": {"height": 64, "width": 64}}',
+            '{"image_mean": [0, 0, 0]}',
+        ):
+            (folder / "preprocessor_config.json").write_text(content)
+            found.append(Predictor(panscape.load(folder, FIVE), device="cpu").options["model"])
+        (folder / "preprocessor_config.json").unlink()
+        assert Predictor(panscape.load(folder, FIVE), device="cpu").options["model"] == found[0]
+        assert len(set(found)) == 4
 
     def test_its_card_names_it(self, networks: Path) -> None:
         card = zoo.read_card(networks / "eomt")
