@@ -22,7 +22,10 @@ from panscape.models import PanopticModel
 from panscape.weights_file import read_header, read_tensors
 from panscape.zoo.checkpoints import CHECKPOINTS_IN_RUN, load_newest, saved_steps
 from panscape.zoo.description import build_described, describe_model, described_normalization
+from panscape.zoo.published.cache import WeightsCache
+from panscape.zoo.published.catalogue import catalogue, find_entry
 from panscape.zoo.published.darknet import is_darknet_file
+from panscape.zoo.published.fetch import local_file
 from panscape.zoo.transfer import (
     LoadReport,
     load_matching,
@@ -65,7 +68,8 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
     """Load a model in eval mode, ready for inference.
 
     Args:
-        name_or_path: a bundled model (:func:`list_weights`; ``-`` and ``_`` are equivalent), the path of a
+        name_or_path: a bundled model (:func:`list_weights`), or a published one (:func:`list_published`), which is
+            fetched on first use, see :func:`fetch_weights`; in names ``-`` and ``_`` are equivalent. The path of a
             ``.safetensors`` file or of a folder with ``model.safetensors``; a run directory without it, whose newest
             intact checkpoint is used: the EMA weights if it has them; the id of a repository with that file on the
             Hugging Face hub ("owner/name"); or the path of a checkpoint in its authors' layout (``.pth``, ``.pt``,
@@ -74,24 +78,40 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
             it was published for; models saved by panscape contain theirs.
 
     Raises:
-        UnknownNameError: no bundled model has this name; the closest names are suggested.
+        UnknownNameError: no bundled or published model has this name; the closest names are suggested.
         UnreadableFileError: the file is missing or damaged, was not saved by panscape or by a newer version of it, has
-            weights that are not finite, or cannot be downloaded from the hub.
+            weights that are not finite, or cannot be downloaded.
         CheckpointMismatchError: the weights do not match the model described in the file.
         InvalidArgumentError: ``name_or_path`` is empty, or neither text nor a path; or a published checkpoint has
-            another number of categories than the label space.
+            another number of categories than the label space, needs an accepted licence, is to be downloaded by hand,
+            or is a detector or a backbone alone.
     """
-    if _is_published(name_or_path):
+    file = local_file(name_or_path, whole=True)
+    if _is_published(file):
         from panscape.zoo.published.load import create_published
 
-        return create_published(name_or_path, labels)
-    saved = _open(name_or_path)
+        model = create_published(file, labels)
+        model.provenance = _provenance(model, os.fspath(name_or_path))
+        return model
+    saved = _open(file)
     _logger.debug("model %s from %s", name_or_path, saved.path)
     if saved.step is not None:
         _logger.warning("%s contains an unfinished training; using its checkpoint of step %d", saved.path, saved.step)
     model = build_described(saved.description, saved.shapes, saved.path, remedy=_REMEDY)
     load_strict(model, saved.read(), saved.path, remedy=_REMEDY)
+    model.provenance = _provenance(model, os.fspath(name_or_path))
     return model.eval()
+
+
+def _provenance(model: PanopticModel, weights: str) -> dict[str, Any]:
+    """Return what made the maps of a loaded model: name or path of its weights, and facts of its card."""
+    network = {} if model.spec is None else {"network": model.spec.name}
+    facts = {"data": "data", "licence": "licence", "source": "source", "sha256 of that file": "source_sha256"}
+    return {
+        "weights": weights,
+        **network,
+        **{new: model.card[name] for name, new in facts.items() if name in model.card},
+    }
 
 
 def save(model: PanopticModel, path: str | os.PathLike[str], card: Mapping[str, Any] | None = None) -> None:
@@ -133,11 +153,12 @@ def load_partial(model: PanopticModel, name_or_path: str | os.PathLike[str]) -> 
         UnreadableFileError: the file is missing or damaged.
         CheckpointMismatchError: no tensor matches.
     """
-    if _is_published(name_or_path):
+    file = local_file(name_or_path)
+    if _is_published(file):
         from panscape.zoo.published.load import published_state
 
-        return load_matching(model, published_state(Path(name_or_path), model), Path(name_or_path))
-    saved = _open(name_or_path)
+        return load_matching(model, published_state(Path(file), model), Path(file))
+    saved = _open(file)
     normalization = described_normalization(saved.description, len(saved.shapes))
     if normalization is not None:
         warn_of_normalization(normalization, model, saved.path)
@@ -146,22 +167,28 @@ def load_partial(model: PanopticModel, name_or_path: str | os.PathLike[str]) -> 
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the metadata stored with a saved model.
+    """Return the metadata stored with a saved model; nothing is fetched for that of a published one.
 
     Args:
         name_or_path: as for :func:`load`.
 
     Raises:
-        UnknownNameError: no bundled model has this name.
+        UnknownNameError: no bundled or published model has this name.
         UnreadableFileError: the file is missing or damaged.
     """
+    entry = find_entry(name_or_path) if isinstance(name_or_path, str) else None
+    if entry is not None and entry.access != "bundled":
+        cached = WeightsCache().find(entry)
+        if cached is None or entry.is_part:
+            return {"name": entry.name, **entry.facts()}
+        name_or_path = cached
     if _is_published(name_or_path):
         return {}  # a published checkpoint has none
     return _card(_open(name_or_path))
 
 
 def list_weights() -> list[WeightsInfo]:
-    """Return the bundled models."""
+    """Return the bundled models; :func:`list_published` returns those that can be fetched."""
     return [WeightsInfo(p.stem, p, _card(_from_file(p))) for p in sorted(_BUNDLED.glob("*.safetensors"))]
 
 
@@ -233,12 +260,14 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
             "checkpoint",
         )
     if path.name == name:
-        raise UnknownNameError("model", name, [w.name for w in list_weights()])
+        raise UnknownNameError("model", name, catalogue(), command="panscape models")
     # If the first folder exists, it is a path; a request to the hub would only cost the time of its retries.
     if _HUB_ID.fullmatch(name) and path.suffix not in _FILE_ENDINGS and not path.parent.is_dir():
         return _download(name)
     raise UnreadableFileError(
-        path, "no such file; expected a bundled model, the path of a .safetensors file, or a hub id like owner/name"
+        path,
+        "no such file; expected the name of a bundled or published model, the path of a .safetensors file, or a hub id "
+        "like owner/name",
     )
 
 
