@@ -19,8 +19,8 @@ class Evaluate:
     """Evaluate a model on a dataset (MODEL, --recipe), or predictions of any tool in files (--predictions, --gt)."""
 
     model: Annotated[Positional[str | None], arg(metavar="MODEL", help_behavior_hint="")] = None
-    """Bundled model (see "panscape models"), .safetensors file, published checkpoint (.pth, .pkl, .tar), run directory,
-    or id of a Hugging Face repository."""
+    """Bundled or published model (see "panscape models"), .safetensors file, published checkpoint (.pth, .pkl, .tar),
+    run directory, or id of a Hugging Face repository."""
 
     decode: Decode = ()
     """Set a post-processing option of the model, as in "panscape predict"."""

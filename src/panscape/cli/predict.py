@@ -30,8 +30,8 @@ class Predict:
     """Images, videos, folders (searched recursively) and patterns such as "shots/**/*.jpg"."""
 
     model: str = "street"
-    """Bundled model (see "panscape models"), .safetensors file, run directory (also of an unfinished run), published
-    checkpoint (.pth, .pkl, .tar), or id of a Hugging Face repository."""
+    """Bundled or published model (see "panscape models"), .safetensors file, run directory (also of an unfinished run),
+    published checkpoint (.pth, .pkl, .tar), or id of a Hugging Face repository."""
 
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Predict the images of this recipe's dataset instead of SOURCE; needs --data."""

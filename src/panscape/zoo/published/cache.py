@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -12,10 +10,11 @@ from typing import Any
 
 from panscape.atomic_io import write_json
 from panscape.errors import UnwritableFileError
+from panscape.user_cache import CACHE_VARIABLE, user_cache
 from panscape.zoo.published.catalogue import CatalogueEntry, catalogue
 
-CACHE_VARIABLE = "PANSCAPE_CACHE"
-"""Environment variable with another folder for the cache."""
+REMEDY = f"set {CACHE_VARIABLE} to a folder that can be written"
+"""What to do if the cache cannot be written."""
 
 
 class WeightsCache:
@@ -30,7 +29,7 @@ class WeightsCache:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = _user_folder() / "weights" if folder is None else folder
+        self.folder = user_cache() / "weights" if folder is None else folder
 
     def path(self, entry: CatalogueEntry) -> Path:
         """Return the path of a model, whether it is there or not."""
@@ -110,23 +109,6 @@ class WeightsCache:
 
     def _record(self, entry: CatalogueEntry, kind: str) -> Path:
         return self.folder / f"{entry.name}.{kind}.json"
-
-
-REMEDY = f"set {CACHE_VARIABLE} to a folder that can be written"
-"""What to do if the cache cannot be written."""
-
-
-def _user_folder() -> Path:
-    """Return the usual folder of the system for files of panscape that can be fetched again."""
-    if given := os.environ.get(CACHE_VARIABLE):
-        return Path(given).expanduser()
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "panscape"
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "panscape"
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(given) if Path(given).is_absolute() else home / ".cache") / "panscape"
 
 
 def _read(path: Path) -> dict[str, Any]:

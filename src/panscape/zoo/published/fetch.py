@@ -25,7 +25,8 @@ from panscape.errors import (
 )
 from panscape.folder_lock import FolderLock
 from panscape.input_files import require_file, to_path
-from panscape.zoo.published.cache import CACHE_VARIABLE, REMEDY, WeightsCache
+from panscape.user_cache import CACHE_VARIABLE
+from panscape.zoo.published.cache import REMEDY, WeightsCache
 from panscape.zoo.published.catalogue import HUB_PREFIX, CatalogueEntry, catalogue, find_entry
 from panscape.zoo.published.download import download
 
