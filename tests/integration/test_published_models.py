@@ -105,9 +105,10 @@ def test_the_cache(server: FileServer, cache: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == f"{RESTRICTED}: sha256 {digest(CONTENT)}\n"
     assert main(["weights", "remove"]) == 2
     assert "expected the names of models or --all" in capsys.readouterr().err
-    (cache / f"{PART}.fetched.weights.part").write_bytes(CONTENT)
+    for name in (f"{PART}.fetched.weights.part", f".{MODEL}.01234567.safetensors"):
+        (cache / name).write_bytes(CONTENT)
     assert main(["weights", "remove", "--all", "--json"]) == 0
-    removed = {"removed": [PART, RESTRICTED], "megabytes": 0.0}
+    removed = {"removed": [MODEL, PART, RESTRICTED], "megabytes": 0.0}
     assert require_schema(json.loads(capsys.readouterr().out), "weights") == removed
     assert main(["weights", "remove", PART]) == 0
     assert capsys.readouterr().out == "removed nothing, 0.0 MB\n"

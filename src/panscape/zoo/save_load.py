@@ -105,6 +105,8 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
 
 def _provenance(model: PanopticModel, weights: str) -> dict[str, Any]:
     """Return what made the maps of a loaded model: name or path of its weights, and facts of its card."""
+    entry = find_entry(weights)
+    weights = weights if entry is None else entry.name
     network = {} if model.spec is None else {"network": model.spec.name}
     facts = {"data": "data", "licence": "licence", "source": "source", "sha256 of that file": "source_sha256"}
     return {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from panscape.atomic_io import write_json
+from panscape.atomic_io import is_leftover, write_json
 from panscape.errors import UnwritableFileError
 from panscape.user_cache import CACHE_VARIABLE, user_cache
 from panscape.zoo.published.catalogue import CatalogueEntry, catalogue
@@ -93,22 +94,34 @@ class WeightsCache:
         Raises:
             UnwritableFileError: a file cannot be removed.
         """
-        freed = 0
         if entry.access == "hub":
             return 0.0
-        for path in {self.path(entry), *self.folder.glob(f"{entry.name}.fetched*")}:
-            try:
-                size = path.stat().st_size
-                path.unlink()
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise UnwritableFileError(path, f"{error.strerror or error}; change its permissions", error) from error
-            freed += size
-        return freed / 1e6
+        return _removed([self.path(entry), *self.folder.glob(f"{entry.name}.fetched*")]) + self.remove_leftovers(entry)
+
+    def remove_leftovers(self, entry: CatalogueEntry) -> float:
+        """Remove what a killed process has left of writing a model, which no other process writes; return megabytes.
+
+        Raises:
+            UnwritableFileError: a file cannot be removed.
+        """
+        return _removed([path for path in self.folder.glob(f".{entry.name}.*") if is_leftover(path)])
 
     def _record(self, entry: CatalogueEntry, kind: str) -> Path:
         return self.folder / f"{entry.name}.{kind}.json"
+
+
+def _removed(paths: Iterable[Path]) -> float:
+    freed = 0
+    for path in paths:
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UnwritableFileError(path, f"{error.strerror or error}; change its permissions", error) from error
+        freed += size
+    return freed / 1e6
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 import ssl
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -232,7 +233,7 @@ class _Download:
         self._is_announced = True
         size = "" if total is None else f", {total / 1e6:.1f} MB"
         rest = f", continued after {self._part.size / 1e6:.1f} MB" if self._part.size else ""
-        _logger.info("fetching %s from %s%s%s", self._what, self._address, size, rest)
+        _announce(f"fetching {self._what} from {self._address}{size}{rest}")
         if response.url != self._address:
             _logger.debug("it has moved to %s", response.url)
 
@@ -244,6 +245,14 @@ class _Download:
             self._part.append(content)
             size += len(content)
             bar.update(round(size / 1e6), None if total is None else max(1, round(total / 1e6)))
+
+
+def _announce(text: str) -> None:
+    """Log a line, or print it where nobody has set up logging: a download is never silent without being asked to."""
+    if _logger.isEnabledFor(logging.INFO) or logging.getLogger("panscape").level != logging.NOTSET:
+        _logger.info("%s", text)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 class _SafeRedirects(HTTPRedirectHandler):

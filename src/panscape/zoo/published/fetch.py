@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -24,11 +23,13 @@ from panscape.errors import (
     UnwritableFileError,
 )
 from panscape.folder_lock import FolderLock
-from panscape.input_files import require_file, to_path
+from panscape.input_files import to_path
 from panscape.user_cache import CACHE_VARIABLE
+from panscape.weights_file import read_header
 from panscape.zoo.published.cache import REMEDY, WeightsCache
 from panscape.zoo.published.catalogue import HUB_PREFIX, CatalogueEntry, catalogue, find_entry
 from panscape.zoo.published.download import download
+from panscape.zoo.published.integrity import digest_of, require_same_file, verified_digest
 
 _logger = logging.getLogger(__name__)
 
@@ -113,8 +114,9 @@ def fetch_weights(name: str, file: str | os.PathLike[str] | None = None) -> Path
     lock = FolderLock(cache.folder / f"{entry.name}.lock", f"download of {entry.name}", remedy=REMEDY)
     with _THREADS, closing(lock), _with_remedy(cache):
         lock.acquire(wait=True)
+        cache.remove_leftovers(entry)
         if file is not None:
-            return _keep(entry, cache, to_path(file), source=to_path(file).name)
+            return _keep(entry, cache, to_path(file), source=None)
         if path.is_file():  # another process has fetched it meanwhile
             return path
         received = cache.folder / f"{entry.name}.fetched{entry.file_suffix}"
@@ -155,7 +157,15 @@ def local_file(name_or_path: str | os.PathLike[str], *, whole: bool = False) -> 
         )
     if Path(name_or_path).exists():
         _logger.warning("%s is the published model; give ./%s for what is here under this name", entry.name, entry.name)
-    return fetch_weights(entry.name)
+    path = fetch_weights(entry.name)
+    if not entry.is_part:
+        try:
+            read_header(path)
+        except UnreadableFileError as error:
+            raise UnreadableFileError(
+                path, f"the model is damaged; panscape weights remove {entry.name}, and it is fetched again"
+            ) from error
+    return path
 
 
 def verify_weights(name: str) -> str:
@@ -170,7 +180,7 @@ def verify_weights(name: str) -> str:
     path = cache.path(entry)
     if not path.is_file():
         raise UnreadableFileError(path, f"{entry.name} is not in the cache; panscape weights fetch {entry.name}")
-    digest, recorded = _digest(path, "sha256"), cache.source(entry).get("kept_sha256")
+    digest, recorded = digest_of(path, "sha256"), cache.source(entry).get("kept_sha256")
     if digest != recorded:
         raise UnreadableFileError(
             path,
@@ -237,9 +247,19 @@ def _download(entry: CatalogueEntry, target: Path) -> str:
     raise UnreadableFileError(entry.name, f"cannot be fetched from {' nor from '.join(problems)}; {_with_file(entry)}")
 
 
-def _keep(entry: CatalogueEntry, cache: WeightsCache, file: Path, source: str) -> Path:
-    """Verify a published file, and write it as a model into the cache; return the path of the model."""
-    digest = _verified(entry, cache, file)
+def _keep(entry: CatalogueEntry, cache: WeightsCache, file: Path, source: str | None) -> Path:
+    """Verify a published file, and write it as a model into the cache; return the path of the model.
+
+    Args:
+        entry: the model.
+        cache: the cache.
+        file: the file.
+        source: its address; None for a file that the user has chosen, which may differ from an earlier one.
+    """
+    digest = verified_digest(file, entry)
+    if source is not None and entry.digest is None:
+        require_same_file(digest, cache.source(entry), file, entry)
+    source = source or file.name
     path = cache.path(entry)
     if entry.is_part:
         with atomic_write(path) as temporary:
@@ -248,33 +268,9 @@ def _keep(entry: CatalogueEntry, cache: WeightsCache, file: Path, source: str) -
         with _checkpoint_in(file, cache.folder) as checkpoint:
             _convert(entry, checkpoint, path, {"source": source, "sha256 of that file": digest})
     facts = {"source": source, "sha256": digest, "bytes": file.stat().st_size, "date": date.today().isoformat()}
-    cache.record_source(entry, {**facts, "kept_sha256": _digest(path, "sha256")})
+    cache.record_source(entry, {**facts, "kept_sha256": digest_of(path, "sha256")})
     _logger.info("kept %s in %s, %.1f MB", entry.name, path, path.stat().st_size / 1e6)
     return path
-
-
-def _verified(entry: CatalogueEntry, cache: WeightsCache, file: Path) -> str:
-    """Return the SHA-256 of a published file, after checking it against what is known of it."""
-    require_file(file)
-    digest, expected = _digest(file, "sha256"), entry.digest
-    size = file.stat().st_size
-    if entry.bytes is not None and size != entry.bytes:
-        raise UnreadableFileError(file, f"expected {entry.bytes} bytes for {entry.name}, got {size}; download it again")
-    if expected is not None:
-        found = digest if expected.kind == "sha256" else _digest(file, expected.kind)
-        if not found.startswith(expected.digits):
-            raise UnreadableFileError(
-                file, f"expected the file of {entry.name}, whose {expected}, got {found}; download it again"
-            )
-    first = cache.source(entry)
-    if expected is None and first and first.get("sha256") != digest:
-        record = cache.folder / f"{entry.name}.source.json"
-        raise UnreadableFileError(
-            file,
-            f"expected the file of {entry.name} that was fetched on {first.get('date')}, sha256 {first.get('sha256')}, "
-            f"got {digest}; if its authors have replaced it, delete {record} and fetch it again",
-        )
-    return digest
 
 
 @contextmanager
@@ -311,11 +307,6 @@ def _convert(entry: CatalogueEntry, file: Path, path: Path, origin: dict[str, An
     if found is None or any(found.get(name) != value for name, value in wanted.items()):
         raise UnreadableFileError(file, f"expected {wanted} for {entry.name}, got {found}; give the file of this model")
     save(model, path, {"name": entry.name, **entry.facts(), **origin})
-
-
-def _digest(path: Path, kind: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, kind).hexdigest()
 
 
 @contextmanager

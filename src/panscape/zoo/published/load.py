@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -235,10 +236,14 @@ def create_published(
     options = {**options, **sizes}
     result = create_model(name, space, **options)
     _load(result, found, path)
-    given = ", ".join(f"{option}={value!r}" for option, value in options.items())
+    given = ", ".join(f"{option}={_in_short(value)}" for option, value in options.items())
     settings = f" ({given})" if given else ""
     _logger.info("%s: %s%s, %d categories of %s", path.name, name, settings, len(space), space.name)
     return result.eval()
+
+
+def _in_short(value: Any) -> str:
+    return type(value).__name__ if is_dataclass(value) else repr(value)
 
 
 def published_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:

@@ -46,6 +46,16 @@ def test_a_download_is_announced_with_its_size(
     assert server.requests == [("/model.pkl", None)]
 
 
+def test_a_download_is_announced_where_nobody_has_set_up_logging(
+    fetch: Callable[..., bytes], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    fetch()
+    assert capsys.readouterr().err.startswith("fetching a model from http://127.0.0.1:")
+    caplog.set_level("WARNING", "panscape")  # as -q does
+    fetch()
+    assert capsys.readouterr().err == ""
+
+
 def test_lost_connections_are_resumed_in_one_call(server: FileServer, fetch: Callable[..., bytes]) -> None:
     server.cuts = [300_000, 400_000]
     assert fetch() == CONTENT

@@ -71,6 +71,10 @@ def test_a_model_is_fetched_once_and_works_offline(
     }
     record = json.loads((cache / f"{MODEL}.source.json").read_text())
     assert (record["sha256"], record["bytes"], record["date"]) == (sha256, len(server.content), str(date.today()))
+    path = cache / f"{MODEL}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UnreadableFileError, match=f"damaged; panscape weights remove {MODEL}, and it is fetched again"):
+        panscape.load(MODEL)
     # The maps state what made them.
     assert again.provenance == {
         "weights": MODEL,
@@ -122,8 +126,8 @@ def test_without_a_published_digest_the_first_file_is_trusted(server: FileServer
     ):
         zoo.fetch_weights(PART)
     assert not path.exists()
-    (cache / f"{PART}.source.json").unlink()
-    assert zoo.fetch_weights(PART).read_bytes() == server.content
+    (cache.parent / "new.weights").write_bytes(server.content)
+    assert zoo.fetch_weights(PART, cache.parent / "new.weights").read_bytes() == server.content
     path.write_bytes(CONTENT)
     with pytest.raises(UnreadableFileError, match=f"got {digest(CONTENT)}; the file has changed: panscape weights rem"):
         zoo.verify_weights(PART)
@@ -183,7 +187,6 @@ def test_files_that_people_download(server: FileServer, cache: Path, tmp_path: P
     assert sorted(one.name for one in cache.iterdir()) == [f"{BY_HAND}.safetensors", f"{BY_HAND}.source.json"]
     assert panscape.load(BY_HAND).labels.name == "cityscapes"
     (tmp_path / "other.zip").write_bytes(b"PK")
-    (cache / f"{BY_HAND}.source.json").unlink()
     with pytest.raises(UnreadableFileError, match="expected a zip archive, but File is not a zip file; download"):
         zoo.fetch_weights(BY_HAND, tmp_path / "other.zip")
     with pytest.raises(UnreadableFileError, match="no such file; check its name and folder"):
@@ -281,6 +284,14 @@ def test_names_that_are_not_fetched(server: FileServer) -> None:
     with pytest.raises(InvalidArgumentError, match=f"got {PART}, weights of a Tiny .backbone.; train with --init-from"):
         panscape.load(PART)
     assert server.requests == []
+
+
+def test_networks_of_the_hub_need_an_accepted_licence_too() -> None:
+    for name in ("mask2former_swin_l_coco", "hf:facebook/mask2former-swin-large-coco-panoptic"):
+        with pytest.raises(
+            InvalidArgumentError, match=r"CC-BY-NC-4\.0, .* add --accept-licence mask2former_swin_l_coco"
+        ):
+            panscape.load(name)
 
 
 def test_a_folder_of_the_same_name_is_noted(
