@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from panscape.cli.printing import fitted, print_json, say, wrapped
+from panscape.cli.printing import fitted, print_json, say, terminal_columns, wrapped
 from panscape.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Models:
             _print_details(rows[0])
         else:
             listed = rows if self.all or self.name is not None else _best(rows)
-            say(fitted(_table(listed)))
+            say(_fitted_table(listed))
             _print_notes(len(rows) - len(listed))
         return 0
 
@@ -123,6 +123,19 @@ def _best(rows: Iterable[_Row]) -> list[_Row]:
 def _quality(row: _Row) -> tuple[bool, float]:
     """Return what the best model has most of; one that only people can download is behind the others."""
     return row.entry.access != "by hand", row.metrics.get("PQ", row.metrics.get("mIoU", 0.0))
+
+
+def _fitted_table(rows: Sequence[_Row]) -> str:
+    """Return the table; narrow terminals do not get the systems, which most names contain."""
+    table, columns = _table(rows), terminal_columns()
+    if columns is not None and max(map(len, table.splitlines())) > columns:
+        table = "\n".join(_without_column(table.splitlines(), "system", "data"))
+    return fitted(table)
+
+
+def _without_column(lines: list[str], name: str, following: str) -> list[str]:
+    start, end = (lines[0].index(title) for title in (name, following))
+    return [line[:start] + line[end:] for line in lines]
 
 
 def _table(rows: Iterable[_Row]) -> str:

@@ -44,12 +44,14 @@ class Convert:
         if self.out.suffix != ".safetensors":  # before the checkpoint is read
             raise InvalidArgumentError(f"expected --out to end in .safetensors, got {self.out}")
         from panscape import zoo
-        from panscape.zoo.published.integrity import checked_digest
+        from panscape.zoo.published.integrity import checked_digest, entry_of
         from panscape.zoo.published.load import create_published
 
         digest = checked_digest(self.file)
         model = create_published(self.file, self.labels, model=self.model)
-        card = {"converted from": self.file.name, "sha256 of that file": digest}
+        entry = entry_of(self.file)
+        facts = {} if entry is None else {"name": entry.name, **entry.facts()}
+        card = {**facts, "converted from": self.file.name, "sha256 of that file": digest}
         zoo.save(model, self.out, card)
         if self.json:
             print_json({"source": self.file, "model": self.out, "labels": model.labels.name, "card": card})

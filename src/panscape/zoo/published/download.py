@@ -7,7 +7,6 @@ import logging
 import re
 import shutil
 import ssl
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -153,7 +152,7 @@ class _Download:
         if state is None or state.total != self._part.size:  # else only the last step is missing
             response, total = self._request(state)
             with response:
-                self._announce(response, total)
+                self._announce(response, total, bar)
                 try:
                     self._copy(response, total, bar)
                 except (HTTPException, OSError) as error:
@@ -227,13 +226,17 @@ class _Download:
                 "or another file",
             )
 
-    def _announce(self, response: HTTPResponse, total: int | None) -> None:
+    def _announce(self, response: HTTPResponse, total: int | None, bar: ProgressBar) -> None:
         if self._is_announced:
             return
         self._is_announced = True
         size = "" if total is None else f", {total / 1e6:.1f} MB"
         rest = f", continued after {self._part.size / 1e6:.1f} MB" if self._part.size else ""
-        _announce(f"fetching {self._what} from {self._address}{size}{rest}")
+        text = f"fetching {self._what} from {self._address}{size}{rest}"
+        if _logger.isEnabledFor(logging.INFO) or logging.getLogger("panscape").level != logging.NOTSET:
+            _logger.info("%s", text)
+        else:  # nobody has set up logging; a download is not silent without being asked to be
+            bar.print(text)
         if response.url != self._address:
             _logger.debug("it has moved to %s", response.url)
 
@@ -245,14 +248,6 @@ class _Download:
             self._part.append(content)
             size += len(content)
             bar.update(round(size / 1e6), None if total is None else max(1, round(total / 1e6)))
-
-
-def _announce(text: str) -> None:
-    """Log a line, or print it where nobody has set up logging: a download is never silent without being asked to."""
-    if _logger.isEnabledFor(logging.INFO) or logging.getLogger("panscape").level != logging.NOTSET:
-        _logger.info("%s", text)
-    else:
-        print(text, file=sys.stderr, flush=True)
 
 
 class _SafeRedirects(HTTPRedirectHandler):

@@ -10,7 +10,7 @@ from typing import Any
 
 from panscape.errors import UnreadableFileError
 from panscape.input_files import require_file
-from panscape.zoo.published.catalogue import CatalogueEntry, KnownDigest
+from panscape.zoo.published.catalogue import CatalogueEntry, KnownDigest, catalogue
 
 # model_final_bd324a.pkl: detectron2 uses the first 6 digits of the md5 (its MODEL_ZOO.md); resnet50-0676ba61.pth:
 # torch.hub and mmdetection use the first 8 digits of the sha256.
@@ -41,6 +41,15 @@ def checked_digest(path: Path) -> str:
                 "another file",
             )
     return digest
+
+
+def entry_of(path: Path) -> CatalogueEntry | None:
+    """Return the entry of a published file by its digest; None if no publisher states it."""
+    found = {kind: digest_of(path, kind) for kind in ("md5", "sha256")}
+    for entry in catalogue().values():
+        if entry.digest is not None and found[entry.digest.kind].startswith(entry.digest.digits):
+            return entry
+    return None
 
 
 def verified_digest(path: Path, entry: CatalogueEntry) -> str:

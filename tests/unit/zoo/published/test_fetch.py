@@ -21,6 +21,7 @@ from published_models import BY_HAND, HUB, MODEL, PART, RESTRICTED, checkpoint, 
 
 import panscape
 from panscape import LabelSpace, zoo
+from panscape.cli import main
 from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFileError, UnwritableFileError
 from panscape.zoo.published.fetch import local_file
 
@@ -102,6 +103,16 @@ def test_files_are_verified(kind: str, server: FileServer, cache: Path, tmp_path
     write_catalogue(tmp_path / "catalogue.json", server.address, **right, bytes=7001)
     with pytest.raises(UnreadableFileError, match=r"expected at least 0\.0 MB, got a file of 0\.0 MB"):
         panscape.load(MODEL)
+
+
+def test_a_converted_file_is_recognised_by_its_digest(server: FileServer, tmp_path: Path) -> None:
+    content = checkpoint(tmp_path / "net.pth")
+    write_catalogue(
+        tmp_path / "catalogue.json", server.address, digest={"kind": "md5", "digits": digest(content, "md5")}
+    )
+    assert main(["-q", "weights", "convert", str(tmp_path / "net.pth"), "--out", str(tmp_path / "m.safetensors")]) == 0
+    card = zoo.read_card(tmp_path / "m.safetensors")
+    assert (card["name"], card["licence"], card["converted from"]) == (MODEL, "MIT", "net.pth")
 
 
 def test_another_network_than_the_catalogue_states(server: FileServer, cache: Path, tmp_path: Path) -> None:
