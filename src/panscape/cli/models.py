@@ -81,7 +81,10 @@ class _Row:
     @property
     def state(self) -> str:
         """Where it is."""
-        if self.entry.access in ("https", "by hand") and self.path is not None:
+        from panscape.hub import is_cached
+
+        is_there = is_cached(self.entry.hub) if self.entry.hub else self.path is not None
+        if is_there and self.entry.access != "bundled":
             return "cached"
         return "-" if self.entry.access == "https" else self.entry.access
 
