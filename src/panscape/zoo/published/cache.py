@@ -107,7 +107,7 @@ class WeightsCache:
         return _removed([path for path in self.folder.glob(f".{entry.name}.*") if is_leftover(path)])
 
     def _record(self, entry: CatalogueEntry, kind: str) -> Path:
-        return self.folder / f"{entry.name}.{kind}.json"
+        return self.folder / f"{entry.name.replace(':', '-').replace('/', '-')}.{kind}.json"
 
 
 def _removed(paths: Iterable[Path]) -> float:

@@ -49,6 +49,7 @@ class Publisher:
         licence: licence of the weights; None if the authors do not state one.
         licence_note: what to know about it.
         is_non_commercial: whether the licence excludes commercial use.
+        hub_prefix: beginning of the names of all of its repositories on the hub, also of those without an entry.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Publisher:
     licence: str | None = None
     licence_note: str | None = None
     is_non_commercial: bool = False
+    hub_prefix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,11 +149,21 @@ def read_catalogue(content: Mapping[str, Any]) -> dict[str, CatalogueEntry]:
 
 
 def find_entry(name: str) -> CatalogueEntry | None:
-    """Return the entry of a name, in which ``-`` and ``_`` are equivalent, or of "hf:owner/name"; None if none."""
+    """Return the entry of a name, in which ``-`` and ``_`` are equivalent, or of "hf:owner/name"; None if none.
+
+    A repository without an entry, but by a publisher who has others under one licence, gets one.
+    """
     entries = catalogue()
-    if name.startswith(HUB_PREFIX):
-        return next((e for e in entries.values() if e.hub == name.removeprefix(HUB_PREFIX)), None)
-    return entries.get(name.replace("-", "_"))
+    if not name.startswith(HUB_PREFIX):
+        return entries.get(name.replace("-", "_"))
+    hub = name.removeprefix(HUB_PREFIX)
+    for entry in entries.values():
+        if entry.hub == hub:
+            return entry
+    for publisher in {entry.publisher for entry in entries.values()}:
+        if publisher.hub_prefix is not None and hub.startswith(publisher.hub_prefix):
+            return CatalogueEntry(name, publisher, publisher.name, "not stated", "hub", hub=hub)
+    return None
 
 
 def list_published() -> list[CatalogueEntry]:

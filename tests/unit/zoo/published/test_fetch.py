@@ -298,11 +298,14 @@ def test_names_that_are_not_fetched(server: FileServer) -> None:
 
 
 def test_networks_of_the_hub_need_an_accepted_licence_too() -> None:
-    for name in ("mask2former_swin_l_coco", "hf:facebook/mask2former-swin-large-coco-panoptic"):
-        with pytest.raises(
-            InvalidArgumentError, match=r"CC-BY-NC-4\.0, .* add --accept-licence mask2former_swin_l_coco"
-        ):
+    listed, other = "mask2former_swin_l_coco", "hf:facebook/maskformer-swin-base-coco"
+    for name in (listed, "hf:facebook/mask2former-swin-large-coco-panoptic", other):
+        added = name if name == other else listed
+        with pytest.raises(InvalidArgumentError, match=rf"CC-BY-NC-4\.0, .* add --accept-licence {added},"):
             panscape.load(name)
+    zoo.accept_licence(other)
+    assert local_file(other) == other
+    assert local_file("hf:owner/name") == "hf:owner/name"
 
 
 def test_a_folder_of_the_same_name_is_noted(
