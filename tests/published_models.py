@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,11 @@ def checkpoint(path: Path, value: float = 0.01) -> bytes:
     tensors = {name: torch.tensor(value).expand(shape) for name, shape in released_shapes(MOBILENETV2[2]).items()}
     torch.save(tensors, path)
     return path.read_bytes()
+
+
+def darknet_file(value: float = 1.0) -> bytes:
+    """Return a file of Darknet's weights, all of one value."""
+    return struct.pack("<iiiQ", 0, 2, 0, 0) + struct.pack("<f", value) * 2000
 
 
 def write_catalogue(path: Path, address: str, **changes: Any) -> None:

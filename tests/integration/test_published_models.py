@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from file_server import FileServer
 from json_schemas import require_schema
-from published_models import BY_HAND, HUB, MODEL, PART, RESTRICTED, checkpoint, digest, published
+from published_models import BY_HAND, HUB, MODEL, PART, RESTRICTED, checkpoint, darknet_file, digest, published
 
 from panscape import PanopticMap
 from panscape.cli import main
 from panscape.images import save_png
 from panscape.zoo import list_weights
 
-CONTENT = b"weights" * 1000
+CONTENT = darknet_file()
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from panscape.user_cache import CACHE_VARIABLE
 from panscape.weights_file import read_header
 from panscape.zoo.published.cache import REMEDY, WeightsCache
 from panscape.zoo.published.catalogue import HUB_PREFIX, CatalogueEntry, catalogue, find_entry
+from panscape.zoo.published.darknet import read_darknet
 from panscape.zoo.published.download import download
 from panscape.zoo.published.integrity import digest_of, require_same_file, verified_digest
 
@@ -262,6 +263,7 @@ def _keep(entry: CatalogueEntry, cache: WeightsCache, file: Path, source: str | 
     source = source or file.name
     path = cache.path(entry)
     if entry.is_part:
+        read_darknet(file)  # raises if it is another kind of file
         with atomic_write(path) as temporary:
             shutil.copyfile(file, temporary)
     else:

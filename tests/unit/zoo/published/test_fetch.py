@@ -17,7 +17,18 @@ import pytest
 import torch
 from file_server import FileServer, fetch_slowly
 from processes import NOTHING, Process
-from published_models import BY_HAND, HUB, MODEL, PART, RESTRICTED, checkpoint, digest, published, write_catalogue
+from published_models import (
+    BY_HAND,
+    HUB,
+    MODEL,
+    PART,
+    RESTRICTED,
+    checkpoint,
+    darknet_file,
+    digest,
+    published,
+    write_catalogue,
+)
 
 import panscape
 from panscape import LabelSpace, zoo
@@ -25,7 +36,7 @@ from panscape.cli import main
 from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFileError, UnwritableFileError
 from panscape.zoo.published.fetch import local_file
 
-CONTENT = b"weights" * 1000
+CONTENT = darknet_file()
 
 
 @pytest.fixture
@@ -100,7 +111,7 @@ def test_files_are_verified(kind: str, server: FileServer, cache: Path, tmp_path
     write_catalogue(tmp_path / "catalogue.json", server.address, **right)
     with pytest.raises(UnreadableFileError, match=r"expected a \.pth checkpoint of tensors .* another kind of file"):
         panscape.load(MODEL)
-    write_catalogue(tmp_path / "catalogue.json", server.address, **right, bytes=7001)
+    write_catalogue(tmp_path / "catalogue.json", server.address, **right, bytes=9999)
     with pytest.raises(UnreadableFileError, match=r"expected at least 0\.0 MB, got a file of 0\.0 MB"):
         panscape.load(MODEL)
 
@@ -129,14 +140,17 @@ def test_without_a_published_digest_the_first_file_is_trusted(server: FileServer
     assert path.read_bytes() == CONTENT
     assert zoo.verify_weights(PART) == digest(CONTENT)
     entry = zoo.list_published()[1]
-    assert zoo.WeightsCache().models() == {PART: 0.007}
-    assert zoo.WeightsCache().remove(entry) == 0.007
-    server.content = CONTENT[::-1]
+    assert zoo.WeightsCache().models() == {PART: len(CONTENT) / 1e6}
+    assert zoo.WeightsCache().remove(entry) == len(CONTENT) / 1e6
+    server.content = darknet_file(2.0)
     with pytest.raises(
         UnreadableFileError, match=rf"fetched on {date.today()}, sha256 {digest(CONTENT)}, got .*; if its"
     ):
         zoo.fetch_weights(PART)
     assert not path.exists()
+    (cache.parent / "new.weights").write_bytes(b"?" * 100)
+    with pytest.raises(UnreadableFileError, match="expected Darknet's weights, but the file does not begin with"):
+        zoo.fetch_weights(PART, cache.parent / "new.weights")
     (cache.parent / "new.weights").write_bytes(server.content)
     assert zoo.fetch_weights(PART, cache.parent / "new.weights").read_bytes() == server.content
     path.write_bytes(CONTENT)
@@ -314,6 +328,6 @@ def test_a_folder_of_the_same_name_is_noted(
     zoo.fetch_weights(PART)
     monkeypatch.chdir(tmp_path)
     Path(PART).mkdir()
-    with pytest.raises(UnreadableFileError):
+    with pytest.raises(InvalidArgumentError, match="expected a model on Darknet-53 for"):
         zoo.load_partial(torch.nn.Identity(), PART)  # type: ignore[arg-type]
     assert f"{PART} is the published model; give ./{PART} for what is here under this name" in caplog.messages
