@@ -71,7 +71,7 @@ def test_one_model(server: FileServer, cache: Path, capsys: pytest.CaptureFixtur
         "  repository: https://others",
         f"  published file: {server.address}/{PART}",
         f"  how to get it: panscape weights fetch {RESTRICTED} --accept-licence {RESTRICTED}; or it is fetched when it "
-        "is first used",
+        "is first used with that option",
     ]
     assert main(["models", "street"]) == 0
     out = capsys.readouterr().out

@@ -216,13 +216,15 @@ def how_to_get(entry: CatalogueEntry) -> str:
     """Return what to do to have a model, in one sentence."""
     if entry.access == "bundled":
         return "part of panscape"
-    if entry.access == "hub":
-        return f"it is fetched from the Hugging Face hub when it is first used, also as {HUB_PREFIX}{entry.hub}"
     accept = f" --accept-licence {entry.name}" if entry.publisher.is_non_commercial else ""
+    if entry.access == "hub":
+        option = f" with{accept}" if accept else ""
+        return f"it is fetched from the Hugging Face hub when it is first used{option}, also as {HUB_PREFIX}{entry.hub}"
     if entry.access == "by hand":
         note = f" ({entry.note})" if entry.note else ""
         return f"open {entry.urls[0]}{note}, then panscape weights fetch {entry.name} --file PATH{accept}"
-    return f"panscape weights fetch {entry.name}{accept}; or it is fetched when it is first used"
+    option = " with that option" if accept else ""
+    return f"panscape weights fetch {entry.name}{accept}; or it is fetched when it is first used{option}"
 
 
 def _with_file(entry: CatalogueEntry) -> str:
