@@ -46,6 +46,8 @@ _KEY = "panscape"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE_ENDINGS = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".tar", ".zip")
 _REMEDY = "the file is damaged or from another version of panscape"
+# Facts of a model card that its maps state, and their names there.
+_FACTS = {"data": "data", "licence": "licence", "source": "source", "sha256 of that file": "source_sha256"}
 _PUBLISHED_ENDINGS = (".pkl", ".pt", ".pth", ".tar")  # file endings of published checkpoints
 
 
@@ -90,30 +92,25 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
     if _is_published(file):
         from panscape.zoo.published.load import create_published
 
-        model = create_published(file, labels)
-        model.provenance = _provenance(model, os.fspath(name_or_path))
-        return model
+        return _with_provenance(create_published(file, labels), name_or_path)
     saved = _open(file)
     _logger.debug("model %s from %s", name_or_path, saved.path)
     if saved.step is not None:
         _logger.warning("%s contains an unfinished training; using its checkpoint of step %d", saved.path, saved.step)
     model = build_described(saved.description, saved.shapes, saved.path, remedy=_REMEDY)
     load_strict(model, saved.read(), saved.path, remedy=_REMEDY)
-    model.provenance = _provenance(model, os.fspath(name_or_path))
-    return model.eval()
+    return _with_provenance(model.eval(), name_or_path)
 
 
-def _provenance(model: PanopticModel, weights: str) -> dict[str, Any]:
-    """Return what made the maps of a loaded model: name or path of its weights, and facts of its card."""
-    entry = find_entry(weights)
-    weights = weights if entry is None else entry.name
-    network = {} if model.spec is None else {"network": model.spec.name}
-    facts = {"data": "data", "licence": "licence", "source": "source", "sha256 of that file": "source_sha256"}
-    return {
-        "weights": weights,
-        **network,
-        **{new: model.card[name] for name, new in facts.items() if name in model.card},
-    }
+def _with_provenance(model: PanopticModel, name_or_path: str | os.PathLike[str]) -> PanopticModel:
+    """Return a loaded model, after recording what its maps state: the weights, and facts of its card."""
+    name = os.fspath(name_or_path)
+    entry = find_entry(name)
+    facts = {"weights": name if entry is None else entry.name}
+    if model.spec is not None:
+        facts["network"] = model.spec.name
+    model.provenance = facts | {new: model.card[fact] for fact, new in _FACTS.items() if fact in model.card}
+    return model
 
 
 def save(model: PanopticModel, path: str | os.PathLike[str], card: Mapping[str, Any] | None = None) -> None:
