@@ -50,13 +50,14 @@ def atomic_write(path: str | os.PathLike[str], *, durable: bool = False) -> Iter
         # Errors in writing have no file name; the block may also read other files.
         if isinstance(error, PanscapeError) or error.filename not in (None, str(temporary)):
             raise
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         with suppress(OSError):  # a name that is too long, or a disk that became read-only
             temporary.unlink()
 
 
-def _unwritable(path: Path, error: OSError) -> UnwritableFileError:
+def unwritable(path: Path, error: OSError) -> UnwritableFileError:
+    """Return the error about a file that the system refuses to write, with a remedy."""
     if error.errno in _NO_SPACE:
         return DiskFullError(path, "the disk is full; free space, or write to another folder", error)
     remedies = {

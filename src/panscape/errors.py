@@ -94,12 +94,15 @@ class UnknownNameError(PanscapeError, KeyError):
         name: the unknown name.
         known: the known names.
         list_all: list all known names beside the suggestion; for short lists that depend on other options.
+        command: command that lists the names, for long lists; the message then has it instead of them.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], *, list_all: bool = False) -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], *, list_all: bool = False, command: str | None = None
+    ) -> None:
         known = sorted(known)
         close = difflib.get_close_matches(str(name), known, n=3)
-        table = f"known: {', '.join(known) or 'none'}"
+        table = f"known: {', '.join(known) or 'none'}" if command is None else f"{command} lists the {len(known)} known"
         if len(known) > _MOST_NAMES:
             table = f"none of the {len(known)} known names is similar"
         suggestion = f"did you mean {' or '.join(close)}?"

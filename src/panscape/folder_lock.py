@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from panscape.errors import InvalidArgumentError, UnwritableFileError, shown
 _logger = logging.getLogger(__name__)
 
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+_WAIT = 0.2  # seconds between two attempts
 _BYTE = 1 << 30  # the locked byte, far behind the content: Windows lets nobody read a locked one
 
 
@@ -29,30 +31,33 @@ class FolderLock:
     Args:
         path: the file, in the folder.
         activity: what the process does, such as "training".
+        remedy: what to do if the folder cannot be used, for messages.
     """
 
-    def __init__(self, path: Path, activity: str) -> None:
-        self._path, self._activity = path, activity
+    def __init__(self, path: Path, activity: str, *, remedy: str = "give another --out") -> None:
+        self._path, self._activity, self._remedy = path, activity, remedy
         self._descriptor: int | None = None
 
-    def acquire(self) -> None:
+    def acquire(self, *, wait: bool = False) -> None:
         """Take the lock; the folder is created if needed.
 
+        Args:
+            wait: wait until the process that holds it releases it, which is noted once.
+
         Raises:
-            InvalidArgumentError: another process holds it, or the folder is a file.
+            InvalidArgumentError: another process holds it, unless ``wait``; or the folder is a file.
             UnwritableFileError: the folder cannot be written.
         """
         folder = self._path.parent
         if folder.exists() and not folder.is_dir():
-            raise InvalidArgumentError(f"expected a folder, but {folder} is a file; give another --out")
+            raise InvalidArgumentError(f"expected a folder, but {folder} is a file; {self._remedy}")
+        is_noted = False
         while self._descriptor is None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             except OSError as error:
-                raise UnwritableFileError(
-                    folder, f"{error.strerror or error}; free space or give another --out"
-                ) from error
+                raise UnwritableFileError(folder, f"{error.strerror or error}; free space or {self._remedy}") from error
             try:
                 _lock(descriptor)
             except OSError as error:
@@ -65,10 +70,14 @@ class FolderLock:
                     )
                 else:
                     os.close(descriptor)
-                    raise InvalidArgumentError(
-                        f"{folder} is in use by another {self._activity}, {self._holder()}; wait for it or stop it, or "
-                        "give another --out"
-                    ) from None
+                    problem = f"{folder} is in use by another {self._activity}, {self._holder()}"
+                    if not wait:
+                        raise InvalidArgumentError(f"{problem}; wait for it or stop it, or {self._remedy}") from None
+                    if not is_noted:
+                        _logger.info("%s; waiting for it", problem)
+                    is_noted = True
+                    time.sleep(_WAIT)
+                    continue
             if _is_same_file(descriptor, self._path):
                 self._descriptor = descriptor
             else:  # the previous holder has just removed the file

@@ -98,6 +98,13 @@ def hub_file(repository: str, name: str, *, remedy: str) -> Path:
         raise UnreadableFileError(repository, f"{expected}, but {_reason(error)}; {remedy}") from error
 
 
+def is_cached(repository: str) -> bool:
+    """Return whether the cache of the hub has files of a repository, of any version."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return (Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots").is_dir()
+
+
 @contextmanager
 def _without_warnings() -> Iterator[None]:
     """Drop the client's lines about each retry; the error has the reason."""

@@ -102,7 +102,8 @@ class MapTransforms:
         """Return the map with ``other`` pasted on top; void pixels of ``other`` are transparent.
 
         The result has scores, and records what was cut off, only if both maps do, since those of the other are
-        unknown. It has crowds if either map has. Its valid part is that of this map.
+        unknown. It has crowds if either map has. Its valid part is that of this map. It has a provenance if both have
+        the same.
 
         Args:
             other: the map on top; it is cropped if it exceeds this map.
@@ -141,4 +142,5 @@ class MapTransforms:
             crowd=crowd,
             labels=labels,
             cut_off=cut_off,
+            provenance=self.provenance if self.provenance == other.provenance else None,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,9 @@ class PanopticMap(Interchange, MapTransforms):
             bool [S, 4], or None if that is not recorded. Cropping records it in maps that have it.
         valid: left, top, right and bottom of the part that is not padding, in pixels, half-open; None for the whole
             map. Padding records it.
+        provenance: what made a predicted map, as plain JSON values: the weights, their data and licence, see
+            :class:`~panscape.models.saving.Saving`; None if it is not known. Maps derived from this one have the same;
+            it is not compared.
 
     Raises:
         InvalidMapError: a part has another type or shape, or parts are inconsistent; or, of parts on the CPU, a value
@@ -53,6 +57,7 @@ class PanopticMap(Interchange, MapTransforms):
     labels: LabelSpace | None = None
     cut_off: Tensor | None = None
     valid: tuple[int, int, int, int] | None = None
+    provenance: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _require(self.ids, "ids", torch.int32, 2, "[H, W]")
@@ -320,6 +325,7 @@ class PanopticMap(Interchange, MapTransforms):
             self.labels,
             None if self.cut_off is None else self.cut_off.to(device),
             self.valid,
+            self.provenance,
         )
 
     def select(self, keep: Tensor | ArrayLike) -> PanopticMap:
@@ -348,7 +354,14 @@ class PanopticMap(Interchange, MapTransforms):
             self.labels,
             None if self.cut_off is None else self.cut_off[keep],
             self.valid,
+            self.provenance,
         )
+
+    def with_provenance(self, provenance: Mapping[str, Any] | None) -> PanopticMap:
+        """Return the map with another :attr:`provenance`."""
+        other = copy(self)  # its values are checked already
+        object.__setattr__(other, "provenance", provenance)
+        return other
 
     def compact(self) -> PanopticMap:
         """Return the map without segments that have no pixels."""

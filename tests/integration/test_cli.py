@@ -229,7 +229,7 @@ class TestPredict:
             ),
             (["predict", "a.jpg", "--precision", "half"], "expected --precision as one of 'fp32', 'bf16', 'fp16', got"),
             (["models", "--jsn"], "unknown option --jsn; did you mean --json?"),
-            (["weights", "convrt"], "unexpected argument convrt; expected one of convert, show"),
+            (["weights", "convrt"], "unexpected argument convrt; expected one of fetch, verify, remove, convert, show"),
             (["--jsn"], "unknown option --jsn; expected one of predict, demo, evaluate, tune, train, "),
             (["--frobnicate"], "unknown option --frobnicate; expected one of predict, demo, evaluate, tune, train, "),
         ],
@@ -278,22 +278,19 @@ def test_a_reader_that_goes_away_is_no_accident(photos, tmp_path):
     assert (process.end(), (tmp_path / "err").read_text()) == (1, "")
 
 
-class TestModels:
-    def test_each_bundled_model_is_listed_with_its_card(self, tmp_path, monkeypatch, capsys):
-        model = panscape.create_model("swiftnet", SHAPES, backbone="test_resnet", levels=1, width=8)
-        table = {"circle": {"PQ": 50.0, "IoU": None}, "sky": {"PQ": 7.5, "IoU": 80.0}}
-        card = {"licence": "Apache-2.0", "commands": ["a", "b"], "quality": {"pq": 0.5}, "per category": table}
-        zoo.save(model, tmp_path / "tiny.safetensors", card)
-        monkeypatch.setattr(zoo.save_load, "_BUNDLED", tmp_path)
-        assert main(["models"]) == 0
-        title, *lines = capsys.readouterr().out.splitlines()
-        assert title.startswith("tiny  (")
-        assert [line.strip() for line in lines[:3]] == ["licence: Apache-2.0", "commands: a; then b", "quality: pq 0.5"]
-        assert [line.split() for line in lines[4:]] == [["PQ", "IoU"], ["circle", "50.0", "-"], ["sky", "7.5", "80.0"]]
-        assert main(["models", "--json"]) == 0
-        line = json.loads(capsys.readouterr().out)
-        assert line["model"] == "tiny"
-        assert line["card"] == card
+def test_a_card_is_printed_with_its_tables(tmp_path, capsys):
+    model = panscape.create_model("swiftnet", SHAPES, backbone="test_resnet", levels=1, width=8)
+    table = {"circle": {"PQ": 50.0, "IoU": None}, "sky": {"PQ": 7.5, "IoU": 80.0}}
+    card = {"licence": "Apache-2.0", "commands": ["a", "b"], "quality": {"pq": 0.5}, "per category": table}
+    path = str(tmp_path / "tiny.safetensors")
+    zoo.save(model, path, card)
+    assert main(["weights", "show", path]) == 0
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title == path
+    assert [line.strip() for line in lines[:3]] == ["licence: Apache-2.0", "commands: a; then b", "quality: pq 0.5"]
+    assert [line.split() for line in lines[4:]] == [["PQ", "IoU"], ["circle", "50.0", "-"], ["sky", "7.5", "80.0"]]
+    assert main(["weights", "show", path, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"model": path, "card": card}
 
 
 def test_the_demonstration_writes_its_page(tmp_path, monkeypatch, capsys):

@@ -112,7 +112,9 @@ def test_training(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_models_recipes_and_cards(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models = printed(capsys, "models", "models")
-    assert [model["model"] for model in models] == [weights.name for weights in panscape.list_weights()]
+    bundled = {model["model"]: model["card"] for model in models if model["access"] == "bundled"}
+    assert bundled == {weights.name: weights.card for weights in panscape.list_weights()}
+    assert len(models) == len(bundled) + len(zoo.list_published())
     assert {recipe["recipe"] for recipe in printed(capsys, "recipes", "recipes")} == set(panscape.list_recipes())
     (shown,) = printed(capsys, "weights", "weights", "show", "model.safetensors")
     assert (shown["model"], shown["card"]["val"]) == ("model.safetensors", {"PQ": 1.5})

@@ -214,6 +214,7 @@ def test_a_run_that_has_diverged_is_a_start_for_another_rate(tmp_path: Path, cap
         trained(replace(SHORT, model=Net(nan_at=5)), tmp_path / "one")
     slow = replace(SHORT, optimizer=replace(SHORT.optimizer, learning_rate=1e-9), ema_decay=0.0)
     trained(slow, tmp_path / "two", init_from=str(tmp_path / "one"))
+    assert zoo.read_card(tmp_path / "two")["initial weights"] == f"{tmp_path / 'one'}, licence not stated"
     assert any(line.endswith(", as of step 4") for line in caplog.messages)
     reached, went_on = (last_checkpoint(tmp_path / name)[1] for name in ("one", "two"))
     for name, value in reached["average"].items():

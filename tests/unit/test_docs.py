@@ -7,6 +7,7 @@ Every ``python`` block runs, in the order of its page and in one namespace, in a
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import shlex
@@ -59,6 +60,7 @@ from panscape.training.config import Augmentation, Optimizer, Recipe, Sampling
 from panscape.training.run_options import RunOptions
 from panscape.training.schedule import Schedule
 from panscape.visualize import draw_segments
+from panscape.zoo import list_published
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -255,6 +257,30 @@ def test_the_page_of_bundled_models_has_the_numbers_of_their_cards() -> None:
         for name, values in weights.card["per category"].items():
             assert f"| {name} | " + " | ".join("-" if v is None else str(v) for v in values.values()) + " |" in section
         assert weights.path.stat().st_size < 12e6
+
+
+def test_the_page_of_published_models_is_that_of_the_catalogue() -> None:
+    table = PAGES["published_models.md"].split("## All published models")[1].split("## Cards")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("| `")
+    ]
+    expected = []
+    for entry in list_published():
+        metrics, licence = entry.metrics, entry.publisher.licence or "not stated"
+        quality = f"{metrics['PQ']:.1f}" if "PQ" in metrics else f"mIoU {metrics['mIoU']:.1f}" if metrics else "-"
+        size = "-" if entry.megabytes is None else f"{entry.megabytes:.0f}"
+        expected.append([f"`{entry.name}`", entry.system, entry.data, quality, size, licence])
+        expected[-1] += [entry.publisher.name, entry.access]
+    assert rows == expected
+    assert f"| {len(rows)} models by name" in OTHERS["README.md"]
+    spec = importlib.util.spec_from_file_location("catalogue_hook", DOCS / "plugins" / "catalogue.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    page = hook.on_page_markdown(PAGES["published_models.md"])
+    assert re.findall(r"^### (.+)$", page, re.MULTILINE) == [entry.name for entry in list_published()]
+    assert "| digest of that file | md5 begins with 5e6da2 |" in page
 
 
 def test_blocks_are_found() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from processes import NOTHING, Process
@@ -50,6 +51,30 @@ def test_another_process_is_refused_until_the_holder_is_killed(tmp_path: Path) -
     lock.close()
     assert [path.name for path in out.iterdir()] == ["is held"]
     lock.close()
+
+
+def test_the_end_of_the_holder_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    holder = Process(tmp_path / "log", hold, tmp_path / "out", imported=NOTHING)
+    assert holder.wait_until((tmp_path / "out" / "is held").exists), holder.text
+    waits = 0
+
+    def wait(_: float) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 3:
+            holder.signal_all(signal.SIGKILL)
+            holder.end()
+
+    monkeypatch.setattr("panscape.folder_lock.time", SimpleNamespace(sleep=wait))
+    caplog.set_level("INFO", "panscape")
+    lock = lock_of(tmp_path / "out")
+    lock.acquire(wait=True)
+    lock.close()
+    assert waits >= 3
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].endswith("; waiting for it")
 
 
 def test_a_folder_that_cannot_be_locked(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from panscape import hub
 from panscape.errors import UnreadableFileError
-from panscape.hub import cached_file, find_hub_file, hub_file
+from panscape.hub import cached_file, find_hub_file, hub_file, is_cached
 
 ADDRESS = "https://huggingface.co/owner/name/resolve/main/model.safetensors"
 
@@ -44,6 +44,13 @@ def test_cached_files_are_not_requested(questions: list[str], monkeypatch: pytes
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "/cache/model.safetensors")
     assert fetched() == Path("/cache/model.safetensors")
     assert questions == []
+
+
+def test_repositories_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    (tmp_path / "models--owner--name" / "snapshots").mkdir(parents=True)
+    assert is_cached("owner/name")
+    assert not is_cached("owner/other")
 
 
 def test_a_download_is_announced_with_source_and_size(questions: list[str], caplog: pytest.LogCaptureFixture) -> None:

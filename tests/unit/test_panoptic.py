@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,6 +228,19 @@ class TestContainer:
         with pytest.raises(InvalidMapError, match="one label space, got 'shapes' and 'other'"):
             m.paste(PanopticMap.empty((1, 1), LabelSpace("other", SHAPES.categories)), 0, 0)
         assert repr(m) == "PanopticMap(3x4, 3 segments of shapes)"
+
+    def test_provenance_is_kept_by_derived_maps(self, tmp_path: Path):
+        m = self.labeled.with_provenance({"weights": "street"})
+        assert self.labeled.provenance is None
+        assert m == self.labeled
+        cut, moved = m.crop(0, 0, 1, 1), m.to("meta")
+        derived = [m.flip(), cut, m.pad(4, 4), m.resize(6, 8), m.select([True] * len(m)), m.to("cpu"), moved]
+        assert all(d.provenance == {"weights": "street"} for d in [*derived, m.paste(cut, 0, 0)])
+        assert m.paste(self.labeled, 0, 0).provenance is None
+        m.save(tmp_path / "m.png")
+        assert PanopticMap.load(tmp_path / "m.png").provenance == {"weights": "street"}
+        self.labeled.save(tmp_path / "m.png")
+        assert '"info"' not in (tmp_path / "m.json").read_text()
 
     def test_categories_beyond_the_labels_are_refused(self):
         with pytest.raises(

@@ -29,6 +29,7 @@ from panscape import __version__
 from panscape.cli import data_arguments, decode_arguments
 from panscape.cli.evaluate import Evaluate
 from panscape.cli.habits import command_hint
+from panscape.cli.licences import ACCEPT_HELP, split_accepted
 from panscape.cli.messages import on_stderr, split_verbosity
 from panscape.cli.models import Models
 from panscape.cli.parser import HELP_ALL, parse
@@ -41,10 +42,10 @@ from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameErro
 
 _logger = logging.getLogger(__name__)
 
-_DESCRIPTION = """Panoptic segmentation: a category for every pixel, and an instance for every object.
+_DESCRIPTION = f"""Panoptic segmentation: a category for every pixel, and an instance for every object.
 
-"panscape COMMAND --help" explains a command, "panscape --version" prints the version. Exit codes: 0 success, 1 some
-inputs were skipped, 2 the command failed, 130 interrupted."""
+"panscape COMMAND --help" explains a command, "panscape --version" prints the version. {ACCEPT_HELP} Exit codes: 0
+success, 1 some inputs were skipped, 2 the command failed, 130 interrupted."""
 
 # For errors of the system that no part of panscape describes better.
 _REMEDIES = {
@@ -183,7 +184,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: arguments without the program's name; by default those of the process. -v or -q may stand anywhere.
+        argv: arguments without the program's name; by default those of the process. -v, -q and --accept-licence may
+            stand anywhere.
 
     Returns:
         The exit code, see the top of this file. The help exits the process with 0 at once.
@@ -199,6 +201,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     """Run a command and report its errors; return the exit code."""
     try:
+        arguments, accepted = split_accepted(arguments)
+        if accepted:
+            from panscape.zoo import accept_licence
+
+            for model in accepted:
+                accept_licence(model)
         if arguments == ["--version"]:
             say(f"panscape {__version__}")
             return 0

@@ -30,7 +30,7 @@ class Predict:
     """Images, videos, folders (searched recursively) and patterns such as "shots/**/*.jpg"."""
 
     model: str = "street"
-    """Bundled model (see "panscape models"), .safetensors file, run directory (also of an unfinished run), published
+    """Bundled or published model (see "panscape models"), .safetensors file, run directory (also unfinished), published
     checkpoint (.pth, .pkl, .tar), id of a Hugging Face repository, or hf:owner/name or folder of transformers."""
 
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None

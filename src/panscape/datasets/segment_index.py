@@ -23,6 +23,7 @@ from panscape.errors import PanscapeError
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
 from panscape.progress import ProgressBar
+from panscape.user_cache import user_cache
 
 _logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def load_segment_index(
         dataset: if it has a method ``segments_of(index)`` that returns the segments of an image, as from a JSON, its
             maps are read only where the method returns None.
         on_error: "raise" raises the error of an image that cannot be read; "skip" leaves out its segments.
-        folder: of the cache; by default ``panscape/segments`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+        folder: of the cache; by default ``segments`` in the user's cache, see :func:`panscape.user_cache.user_cache`.
 
     Raises:
         BadSampleError: an image cannot be read.
@@ -111,9 +112,9 @@ def _cache_file(dataset: PanopticDataset, folder: Path | None) -> Path | None:
         return None
     try:
         if folder is None:
-            folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "panscape" / "segments"
+            folder = user_cache() / "segments"
         return folder / f"{_fingerprint(type(dataset).__name__, dataset.labels, sources())}.npy"
-    except (OSError, RuntimeError):  # a file is missing, which its access reports; or there is no home folder
+    except OSError:  # a file is missing, which its access reports; or there is no home folder
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -31,7 +32,7 @@ def save_coco(panoptic: PanopticMap, path: str | os.PathLike[str], labels: Label
     Args:
         panoptic: the map.
         path: ends in ``.png``; its folder must exist. The JSON has the same name with ``.json``. ``images`` has the
-            name of the PNG, as the image file is not known here.
+            name of the PNG, as the image file is not known here. ``info`` has the provenance of a predicted map.
         labels: as in :func:`encode_coco`; also writes the ``categories``.
 
     Raises:
@@ -44,7 +45,8 @@ def save_coco(panoptic: PanopticMap, path: str | os.PathLike[str], labels: Label
     rgb, segments = encode_coco(panoptic, labels)
     image_id = _image_id(path.stem)
     image = _image(image_id, path.name, panoptic)
-    content = _coco_json([image], [_annotation(image_id, path.name, segments)], labels)
+    made_by = [] if panoptic.provenance is None else [panoptic.provenance]
+    content = _coco_json([image], [_annotation(image_id, path.name, segments)], labels, made_by)
     # The PNG first: if the folder is missing, the error names the requested file.
     with atomic_write(path) as png_file, atomic_write(path.with_suffix(".json")) as json_file:
         json_file.write_text(json.dumps(content), encoding="utf-8")
@@ -82,7 +84,7 @@ def load_coco(path: str | os.PathLike[str], labels: LabelSpace | str | None = No
         if isinstance(annotation, CocoAnnotation) and annotation.file_name == path.name:
             segments = annotation.segments(json_path)
             space = content.labels() if labels is None else LabelSpace.of(labels)
-            return decode_coco(load_coco_png(path), segments, space)
+            return decode_coco(load_coco_png(path), segments, space).with_provenance(content.provenance)
     raise InvalidAnnotationError(
         f"{json_path}: expected the description of {path.name}, got {len(content.annotations)} others; "
         "keep the original names of a PNG and its JSON"
@@ -112,11 +114,13 @@ class WrittenMap(NamedTuple):
         path: path of the PNG.
         image: entry of ``images``.
         annotation: entry of ``annotations``; its ``segments_info`` is that of :func:`encode_coco`.
+        provenance: what made the map; None if it is not known.
     """
 
     path: Path
     image: dict[str, Any]
     annotation: dict[str, Any]
+    provenance: Mapping[str, Any] | None = None
 
 
 class CocoPanopticWriter:
@@ -140,6 +144,7 @@ class CocoPanopticWriter:
         self.labels = labels
         self._images: dict[int | str, dict[str, Any]] = {}
         self._annotations: list[dict[str, Any]] = []
+        self._made_by: list[Mapping[str, Any]] = []
         for needed in (self.json_path.parent, self.folder):
             needed.mkdir(parents=True, exist_ok=True)
 
@@ -174,16 +179,20 @@ class CocoPanopticWriter:
             png_file.write_bytes(encode_id_png(rgb.numpy()))
         image_id = _image_id(name)
         described = _image(image_id, image or f"{png}.png", panoptic)
-        return WrittenMap(path, described, _annotation(image_id, f"{png}.png", segments))
+        return WrittenMap(path, described, _annotation(image_id, f"{png}.png", segments), panoptic.provenance)
 
     def record(self, written: WrittenMap) -> None:
         """Record the description of a map in the JSON, which lists maps in the order of these calls."""
         self._images[written.image["id"]] = written.image
         self._annotations.append(written.annotation)
+        if written.provenance is not None and written.provenance not in self._made_by:
+            self._made_by.append(written.provenance)
 
     def close(self) -> None:
         """Write the JSON; also done when the ``with`` block ends without an error."""
-        write_json(self.json_path, _coco_json(list(self._images.values()), self._annotations, self.labels))
+        write_json(
+            self.json_path, _coco_json(list(self._images.values()), self._annotations, self.labels, self._made_by)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -209,9 +218,14 @@ def path_inside(name: str) -> PurePosixPath:
 
 
 def _coco_json(
-    images: list[dict[str, Any]], annotations: list[dict[str, Any]], labels: LabelSpace | None
+    images: list[dict[str, Any]],
+    annotations: list[dict[str, Any]],
+    labels: LabelSpace | None,
+    made_by: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     content: dict[str, Any] = {"images": images, "annotations": annotations}
+    if made_by:
+        content = {"info": {"description": "Predictions of panscape", "weights": made_by}, **content}
     if labels is not None:
         content["label_space"] = labels.name  # not part of the format; restores the labels when the file is read
         content["categories"] = coco_categories(labels)

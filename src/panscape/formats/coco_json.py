@@ -78,6 +78,7 @@ class _Fields(msgspec.Struct, gc=False):
     images: list[CocoImage] | None = None
     categories: Any = None
     label_space: Any = None
+    info: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Fields | list[CocoAnnotation])
@@ -93,6 +94,7 @@ class CocoJson:
         images: likewise.
         categories: of any type; None if missing.
         label_space: name of the label space in files that panscape wrote, of any type; None in others.
+        info: of any type; None if missing.
     """
 
     path: Path
@@ -100,6 +102,13 @@ class CocoJson:
     images: Sequence[CocoImage | object]
     categories: object
     label_space: object = None
+    info: object = None
+
+    @property
+    def provenance(self) -> dict[str, Any] | None:
+        """What made all of the maps, as panscape writes it; None if that is not known, or differs."""
+        made_by = self.info.get("weights") if isinstance(self.info, dict) else None
+        return made_by[0] if isinstance(made_by, list) and len(made_by) == 1 and isinstance(made_by[0], dict) else None
 
     def require_panoptic(self) -> None:
         """Check that there are panoptic annotations.
@@ -170,7 +179,8 @@ def load_coco_json(path: Path) -> CocoJson:
             raise UnreadableFileError(path, f"expected JSON, but {error}") from error
     if isinstance(content, list):
         return CocoJson(path, content, (), None)
-    return CocoJson(path, content.annotations or (), content.images or (), content.categories, content.label_space)
+    annotations, images = content.annotations or (), content.images or ()
+    return CocoJson(path, annotations, images, content.categories, content.label_space, content.info)
 
 
 def _parse_with_commas(path: Path, text: bytes) -> Any:
@@ -197,6 +207,7 @@ def _untyped(path: Path, content: Any) -> CocoJson:
         [CocoImage(*map(i.get, CocoImage.__struct_fields__)) if isinstance(i, dict) else i for i in images],
         fields.get("categories"),
         fields.get("label_space"),
+        fields.get("info"),
     )
 
 

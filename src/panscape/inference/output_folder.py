@@ -95,13 +95,19 @@ class OutputFolder:
         self._folder_lock = FolderLock(folder / "predictions.lock", "prediction")
 
     def begin(
-        self, sources: Sequence[SourceFile], options: Mapping[str, Any], *, overwrite: bool = False
+        self,
+        sources: Sequence[SourceFile],
+        options: Mapping[str, Any],
+        *,
+        provenance: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
     ) -> dict[SourceFile, FileResult]:
         """Return the results of earlier runs that this run would make again.
 
         Args:
             sources: the sources of the run.
             options: what determines the maps, as plain JSON values by name.
+            provenance: that of the maps; recorded, but not compared, as weights may have several names.
             overwrite: return none, and accept with a warning that maps of another label space are no longer described.
 
         Raises:
@@ -114,6 +120,8 @@ class OutputFolder:
         earlier = {source: self._log.get(source.name) for source in sources}
         self._require_compatible({result.name for result in earlier.values() if result}, overwrite)
         self._digest = digest_of(self._options)
+        if provenance is not None:
+            self._options["provenance"] = dict(provenance)
         done = [] if overwrite else [s for s in sources if self._log.is_done(s, self._digest)]
         replaced = {s: result for s, result in earlier.items() if result is not None and s not in set(done)}
         self._report(replaced, overwrite)
@@ -243,12 +251,13 @@ class OutputFolder:
         writer = CocoPanopticWriter(self._json, self.folder / "panoptic", self.labels)
         paths = paths_from_common_folder([self.folder / r.source for r in results])
         for path, result in zip(paths, results, strict=True):
+            made_by = self._log.options_of(result).get("provenance")
             for image, annotation in result.maps:
                 png = annotation["file_name"]
                 if not (writer.folder / png).is_file():  # the user has removed it
                     continue
                 name = path if png == f"{result.name}.png" else f"{path}/{png}"
-                writer.record(WrittenMap(writer.folder / png, image | {"file_name": name}, annotation))
+                writer.record(WrittenMap(writer.folder / png, image | {"file_name": name}, annotation, made_by))
         writer.close()
         self._is_described = True
 

@@ -139,7 +139,8 @@ class PredictionRun:
             self._bit_depth = find_bit_depth([s.path for s in sources if not s.is_video])
         own = {"panels": self._panels, "frame_maps": self._frame_maps, "bit_depth": self._bit_depth}
         options = {**self._predictor.options, **own}
-        self._earlier = self._outputs.begin(sources, options, overwrite=self._overwrite)
+        made_by = self._predictor.model.provenance
+        self._earlier = self._outputs.begin(sources, options, provenance=made_by, overwrite=self._overwrite)
         if len(self._earlier) < len(sources):
             self._predictor.warm_up()  # else the timings of the first source would include start-up
         failures = []

@@ -133,6 +133,7 @@ class Predictor:
             self._wait()
             forwarded = perf_counter()
             result = self.model.postprocess(outputs, [geometry], scored=scored)[0].to("cpu")
+            result = result.with_provenance(self.model.provenance)
         finished = perf_counter()
         network_ms, postprocess_ms = 1000 * (forwarded - started), 1000 * (finished - forwarded)
         return Prediction(result, outputs, batch, geometry, network_ms, postprocess_ms)

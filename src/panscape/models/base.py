@@ -85,6 +85,7 @@ class PanopticModel(nn.Module, Saving, ABC):
             :meth:`set_input_normalization`.
         spec: the arguments it was created with; None if its class was instantiated directly.
         card: facts that are saved with the weights: data, licence, measured results; replace it after more training.
+        provenance: name or path of the loaded weights, with their data, licence and source; maps have it.
     """
 
     mean: Tensor
@@ -113,6 +114,7 @@ class PanopticModel(nn.Module, Saving, ABC):
         self.test_scale = test_scale
         self.spec: ModelSpec | None = None
         self.card = {}
+        self.provenance = None
         self.register_buffer("mean", torch.zeros(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.ones(3, 1, 1), persistent=False)
         self.set_input_normalization(normalization)
@@ -435,7 +437,7 @@ class PanopticModel(nn.Module, Saving, ABC):
             for batch in batches_of_one_size(map(to_image_tensor, source), self.geometry, batch_size):
                 _, outputs = run_network(self, batch.images, batch.geometries, self.mean.device)
                 for number, found in zip(batch.numbers, self.postprocess(outputs, batch.geometries), strict=True):
-                    maps[number] = found.to("cpu")
+                    maps[number] = found.to("cpu").with_provenance(self.provenance)
         return [maps[number] for number in range(len(source))]
 
 

@@ -26,9 +26,13 @@ class Saving:
 
     Attributes:
         card: facts that are saved with the weights, as plain JSON values: data, licence, measured results.
+        provenance: what the predicted maps state about the weights, as plain JSON values: ``weights`` (name or path),
+            ``network``, and if known ``data``, ``licence``, ``source`` (address or file that they were converted from)
+            and ``source_sha256``; None for a model that :func:`panscape.load` has not loaded.
     """
 
     card: dict[str, Any]
+    provenance: dict[str, Any] | None
     saving_hint: ClassVar[str] = ""
     """What to do with models of a class that cannot be saved, for the error message."""
 

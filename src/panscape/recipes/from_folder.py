@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -18,6 +19,7 @@ from panscape.representations.centers import CenterDecoding, CenterRepresentatio
 from panscape.training.config import Augmentation, Optimizer, Recipe
 from panscape.training.schedule import Schedule
 from panscape.zoo import load
+from panscape.zoo.published.fetch import local_file
 
 _NUM_INSPECTED = 20  # images whose median size is taken as the typical size
 _LARGEST_CROP = 512
@@ -131,6 +133,7 @@ def recipe_for(num_images: int, height: int, width: int) -> Recipe:
 
 def _network_of(name: str, derived: SwiftNetOptions) -> FactoryOptions | None:
     """Return the network of a model for other data; None for a file of a backbone, which describes none."""
+    name = os.fspath(local_file(name))
     try:
         options = options_of(load(name))
     except PanscapeError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import cast
 
@@ -17,7 +17,7 @@ from panscape import zoo
 from panscape.atomic_io import write_json
 from panscape.datasets.base import PanopticDataset
 from panscape.datasets.workers import explain_worker_death
-from panscape.errors import BadSampleError, InvalidArgumentError, listed
+from panscape.errors import BadSampleError, InvalidArgumentError, PanscapeError, listed
 from panscape.evaluation.training_images import TRAINING_IMAGES, record_training_images, seen_in_training
 from panscape.folder_lock import FolderLock
 from panscape.memory import explain_out_of_memory
@@ -422,5 +422,9 @@ class _Run:
             scores["mIoU of the semantic head"] = report.semantic_head.mean_iou
         card = {"recipe": recipe.name, "steps": self.model_step, "seed": self.options.seed}
         card["val"] = {name: round(100 * score, 1) for name, score in scores.items() if not math.isnan(score)}
+        start = self.options.init_from
+        if start is not None:
+            with suppress(PanscapeError):  # they may have been removed since
+                card["initial weights"] = f"{start}, licence {zoo.read_card(start).get('licence', 'not stated')}"
         zoo.save(self.state.best_model, out / "model.safetensors", card)
         write_json(out / "evaluation.json", report.to_dict())

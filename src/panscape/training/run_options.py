@@ -39,8 +39,9 @@ class RunOptions:
     """Resume the run in OUT from its newest checkpoint."""
 
     init_from: str | None = None
-    """Initialise from the weights of this model: a bundled model's name, a .safetensors file, a published checkpoint
-    (.pth, .pkl, .tar, .weights), or a run directory, whose newest checkpoint is used if it has no model yet."""
+    """Initialise from the weights of this model: the name of a bundled or published one, a .safetensors file, a
+    published checkpoint (.pth, .pkl, .tar, .weights), or a run directory, whose newest checkpoint is used if it has no
+    model yet."""
 
     backbone_weights: Path | None = None
     """Initialise the backbone from this file instead of downloading its ImageNet weights: of timm or torchvision

@@ -4,6 +4,12 @@ from panscape.zoo.description import describe_model as describe_model
 from panscape.zoo.publish import model_card as model_card
 from panscape.zoo.publish import push_to_hub as push_to_hub
 from panscape.zoo.publish import save_pretrained as save_pretrained
+from panscape.zoo.published.cache import WeightsCache as WeightsCache
+from panscape.zoo.published.catalogue import CatalogueEntry as CatalogueEntry
+from panscape.zoo.published.catalogue import list_published as list_published
+from panscape.zoo.published.fetch import accept_licence as accept_licence
+from panscape.zoo.published.fetch import fetch_weights as fetch_weights
+from panscape.zoo.published.fetch import verify_weights as verify_weights
 from panscape.zoo.save_load import WEIGHTS_IN_FOLDER as WEIGHTS_IN_FOLDER
 from panscape.zoo.save_load import WeightsInfo as WeightsInfo
 from panscape.zoo.save_load import list_weights as list_weights

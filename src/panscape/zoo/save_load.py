@@ -22,7 +22,10 @@ from panscape.models import PanopticModel
 from panscape.weights_file import read_header, read_tensors
 from panscape.zoo.checkpoints import CHECKPOINTS_IN_RUN, load_newest, saved_steps
 from panscape.zoo.description import build_described, describe_model, described_normalization
+from panscape.zoo.published.cache import WeightsCache
+from panscape.zoo.published.catalogue import catalogue, find_entry
 from panscape.zoo.published.darknet import is_darknet_file
+from panscape.zoo.published.fetch import local_file
 from panscape.zoo.transfer import (
     LoadReport,
     load_matching,
@@ -44,6 +47,8 @@ _KEY = "panscape"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE_ENDINGS = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".tar", ".zip")
 _REMEDY = "the file is damaged or from another version of panscape"
+# Facts of a model card that its maps state, and their names there.
+_FACTS = {"data": "data", "licence": "licence", "source": "source", "sha256 of that file": "source_sha256"}
 _PUBLISHED_ENDINGS = (".pkl", ".pt", ".pth", ".tar")  # file endings of published checkpoints
 
 
@@ -66,7 +71,8 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
     """Load a model in eval mode, ready for inference.
 
     Args:
-        name_or_path: a bundled model (:func:`list_weights`; ``-`` and ``_`` are equivalent), the path of a
+        name_or_path: a bundled model (:func:`list_weights`), or a published one (:func:`list_published`), which is
+            fetched on first use, see :func:`fetch_weights`; in names ``-`` and ``_`` are equivalent. The path of a
             ``.safetensors`` file or of a folder with ``model.safetensors``; a run directory without it, whose newest
             intact checkpoint is used: the EMA weights if it has them; the id of a repository with that file on the
             Hugging Face hub ("owner/name"); the path of a checkpoint in its authors' layout (``.pth``, ``.pt``,
@@ -78,30 +84,45 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
             contain theirs.
 
     Raises:
-        UnknownNameError: no bundled model has this name; the closest names are suggested.
+        UnknownNameError: no bundled or published model has this name; the closest names are suggested.
         UnreadableFileError: the file is missing or damaged, was not saved by panscape or by a newer version of it, has
-            weights that are not finite, or cannot be downloaded from the hub.
+            weights that are not finite, or cannot be downloaded.
         CheckpointMismatchError: the weights do not match the model described in the file.
         InvalidArgumentError: ``name_or_path`` is empty, or neither text nor a path; or a published checkpoint has
-            another number of categories than the label space; or as for networks of transformers.
+            another number of categories than the label space, needs an accepted licence, is to be downloaded by hand,
+            or is a detector or a backbone alone; or as for networks of transformers.
         MissingExtraError: a network of transformers needs the extra ``panscape[transformers]``.
     """
-    if _is_published(name_or_path):
+    file = local_file(name_or_path, whole=True)
+    if _is_published(file):
         from panscape.zoo.published.load import create_published
 
-        return create_published(name_or_path, labels)
-    files = network_files(os.fspath(name_or_path))
+        return _with_provenance(create_published(file, labels), name_or_path)
+    files = network_files(os.fspath(file))
     if files is not None:
         from panscape.zoo.transformers.load import load_transformers
 
-        return load_transformers(files, labels)
-    saved = _open(name_or_path)
+        return _with_provenance(load_transformers(files, labels), name_or_path)
+    saved = _open(file)
     _logger.debug("model %s from %s", name_or_path, saved.path)
     if saved.step is not None:
         _logger.warning("%s contains an unfinished training; using its checkpoint of step %d", saved.path, saved.step)
     model = build_described(saved.description, saved.shapes, saved.path, remedy=_REMEDY)
     load_strict(model, saved.read(), saved.path, remedy=_REMEDY)
-    return model.eval()
+    return _with_provenance(model.eval(), name_or_path)
+
+
+def _with_provenance(model: PanopticModel, name_or_path: str | os.PathLike[str]) -> PanopticModel:
+    """Return a loaded model, after recording what its maps state: the weights, and facts of its card."""
+    name = os.fspath(name_or_path)
+    entry = find_entry(name)
+    facts = {"weights": name if entry is None else entry.name}
+    if model.spec is not None:
+        facts["network"] = model.spec.name
+    elif "class of transformers" in model.card:
+        facts["network"] = model.card["class of transformers"]
+    model.provenance = facts | {new: model.card[fact] for fact, new in _FACTS.items() if fact in model.card}
+    return model
 
 
 def save(model: PanopticModel, path: str | os.PathLike[str], card: Mapping[str, Any] | None = None) -> None:
@@ -143,16 +164,17 @@ def load_partial(model: PanopticModel, name_or_path: str | os.PathLike[str]) -> 
         UnreadableFileError: the file is missing or damaged.
         CheckpointMismatchError: no tensor matches.
     """
-    if _is_published(name_or_path):
+    file = local_file(name_or_path)
+    if _is_published(file):
         from panscape.zoo.published.load import published_state
 
-        return load_matching(model, published_state(Path(name_or_path), model), Path(name_or_path))
-    if network_files(os.fspath(name_or_path)) is not None:
+        return load_matching(model, published_state(Path(file), model), Path(file))
+    if network_files(os.fspath(file)) is not None:
         raise InvalidArgumentError(
             f"expected weights of a model of panscape to start from, got a network of transformers, {name_or_path}; "
             "train it with transformers"
         )
-    saved = _open(name_or_path)
+    saved = _open(file)
     normalization = described_normalization(saved.description, len(saved.shapes))
     if normalization is not None:
         warn_of_normalization(normalization, model, saved.path)
@@ -161,15 +183,21 @@ def load_partial(model: PanopticModel, name_or_path: str | os.PathLike[str]) -> 
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the metadata stored with a saved model.
+    """Return the metadata stored with a saved model; nothing is fetched for that of a published one.
 
     Args:
         name_or_path: as for :func:`load`.
 
     Raises:
-        UnknownNameError: no bundled model has this name.
+        UnknownNameError: no bundled or published model has this name.
         UnreadableFileError: the file is missing or damaged.
     """
+    entry = find_entry(name_or_path) if isinstance(name_or_path, str) else None
+    if entry is not None and entry.access != "bundled":
+        cached = WeightsCache().find(entry)
+        if cached is None or entry.is_part:
+            return {"name": entry.name, **entry.facts()}
+        name_or_path = cached
     if _is_published(name_or_path):
         return {}  # a published checkpoint has none
     files = network_files(os.fspath(name_or_path))
@@ -181,7 +209,7 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def list_weights() -> list[WeightsInfo]:
-    """Return the bundled models."""
+    """Return the bundled models; :func:`list_published` returns those that can be fetched."""
     return [WeightsInfo(p.stem, p, _card(_from_file(p))) for p in sorted(_BUNDLED.glob("*.safetensors"))]
 
 
@@ -255,12 +283,14 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
             "checkpoint",
         )
     if path.name == name:
-        raise UnknownNameError("model", name, [w.name for w in list_weights()])
+        raise UnknownNameError("model", name, catalogue(), command="panscape models")
     # If the first folder exists, it is a path; a request to the hub would only cost the time of its retries.
     if _HUB_ID.fullmatch(name) and path.suffix not in _FILE_ENDINGS and not path.parent.is_dir():
         return _download(name)
     raise UnreadableFileError(
-        path, "no such file; expected a bundled model, the path of a .safetensors file, or a hub id like owner/name"
+        path,
+        "no such file; expected the name of a bundled or published model, the path of a .safetensors file, or a hub id "
+        "like owner/name",
     )
 
 

@@ -185,7 +185,13 @@ def test_lists_fit_a_terminal_of_sixty_columns_and_stay_whole_in_a_pipe(
     shown = terminal.getvalue()
     assert max(map(len, piped.splitlines())) > 60
     assert max(map(len, shown.splitlines())) <= 60
-    assert shown.split() == piped.split()
+    # Tables that are too wide continue below, and that of models has no systems then.
+    if command == ["models"]:
+        assert set(shown.split()) < set(piped.split())
+        assert piped.count("Panoptic SwiftNet") == 6
+        assert "SwiftNet" not in shown
+    else:
+        assert shown.split() == piped.split()
     assert "\x1b" not in shown
 
 

@@ -109,6 +109,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(maps: Maps, tmp_path: Path,
 def test_the_default_is_the_cache_folder_of_the_user(
     maps: Maps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
+    monkeypatch.delenv("PANSCAPE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
     with caplog.at_level("INFO"):
         load_segment_index(maps)
@@ -119,6 +120,9 @@ def test_the_default_is_the_cache_folder_of_the_user(
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
     load_segment_index(maps)
     assert len(list((tmp_path / "home" / ".cache" / "panscape" / "segments").iterdir())) == 1
+    monkeypatch.setenv("PANSCAPE_CACHE", str(tmp_path / "other"))
+    load_segment_index(maps)
+    assert len(list((tmp_path / "other" / "segments").iterdir())) == 1
 
 
 def test_unreadable_images_are_raised_or_left_out_and_then_nothing_is_cached(maps: Maps, tmp_path: Path):

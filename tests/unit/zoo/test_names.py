@@ -32,7 +32,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", ["./tiny", "../tiny", "~/tiny", "a/b/c", "/nowhere/tiny", "owner/.tiny", "out/m.ckpt"])
 def test_paths_do_not_ask_the_hub(name: str, asked: list[str]) -> None:
-    with pytest.raises(UnreadableFileError, match="no such file; expected a bundled model, the path of"):
+    with pytest.raises(
+        UnreadableFileError, match="no such file; expected the name of a bundled or published model, the path of"
+    ):
         zoo.load(name)
     assert asked == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,9 +33,11 @@ from panscape.zoo.published.backbones import (
     load_backbone,
     require_normalization,
 )
+from panscape.zoo.published.catalogue import find_entry
 from panscape.zoo.published.darknet import darknet_state, fill_from_darknet, is_darknet_file
 from panscape.zoo.published.dense_detections import dense_detections_key, use_released_normalization
 from panscape.zoo.published.detectron2 import without_pixel_statistics
+from panscape.zoo.published.fetch import local_file
 from panscape.zoo.published.identify import PublishedNetwork, identify, num_things_of
 from panscape.zoo.published.maskformer import MASKFORMERS, from_maskformer, has_maskformer_layout, maskformer_key
 from panscape.zoo.published.panoptic_deeplab import (
@@ -111,7 +114,9 @@ def load_published(model: ModelT, path: str | os.PathLike[str]) -> ModelT:
             all be missing; they become 0. Files of backbones alone are those of timm's and torchvision's classification
             networks (``.pth``, ``.safetensors``), and detectron2's ``R-52.pkl`` and ``R-103.pkl``. Darknet's
             ``yolov3.weights`` fills the backbone and the detector of a model for its weights, and
-            ``darknet53.conv.74`` the backbone alone; no other files fit a detector alone.
+            ``darknet53.conv.74`` the backbone alone; no other files fit a detector alone. They have the names
+            "yolov3_coco" and "darknet53_imagenet", under which they are fetched, see
+            :func:`~panscape.zoo.published.fetch.fetch_weights`.
 
     Raises:
         UnreadableFileError: the file is missing, is not a checkpoint, contains more than tensors, or is from a network
@@ -119,7 +124,8 @@ def load_published(model: ModelT, path: str | os.PathLike[str]) -> ModelT:
         CheckpointMismatchError: keys or shapes differ; both differences are listed.
         InvalidArgumentError: no published layout is known for this model.
     """
-    path = to_path(path)
+    entry = find_entry(path) if isinstance(path, str) else None
+    path = to_path(local_file(path) if entry is not None and entry.is_part else path)
     if is_darknet_file(path):
         fill_from_darknet(model, path)
     elif isinstance(model, YoloV3):
@@ -235,10 +241,14 @@ def create_published(
     options = {**options, **sizes}
     result = create_model(name, space, **options)
     _load(result, found, path)
-    given = ", ".join(f"{option}={value!r}" for option, value in options.items())
+    given = ", ".join(f"{option}={_in_short(value)}" for option, value in options.items())
     settings = f" ({given})" if given else ""
     _logger.info("%s: %s%s, %d categories of %s", path.name, name, settings, len(space), space.name)
     return result.eval()
+
+
+def _in_short(value: Any) -> str:
+    return type(value).__name__ if is_dataclass(value) else repr(value)
 
 
 def published_state(path: Path, start_of: PanopticModel) -> dict[str, Tensor]:

@@ -24,8 +24,6 @@ from panscape.zoo.published.identify import identify
 from panscape.zoo.published.load import create_published
 from panscape.zoo.published.maskformer import maskformer_key
 from panscape.zoo.published.panoptic_deeplab import panoptic_deeplab_key
-from panscape.zoo.published.panoptic_fpn import panoptic_fpn_key
-from panscape.zoo.published.seamless import seamless_key
 from panscape.zoo.published.swiftnet import swiftnet_key
 from panscape.zoo.published.upernet import CLASSIFIERS, upernet_key
 
@@ -55,35 +53,21 @@ def named_by(key: Any, name: str, **options: Any) -> dict[str, Tensor]:
     return {key(model)(n): t for n, t in model.state_dict().items()}
 
 
-# What makes the tensors, and what they are.
+# What makes the tensors, and what they are; test_catalogue.py has those of published models.
 NETWORKS: list[tuple[Callable[[], dict[str, Tensor]], str, dict[str, Any]]] = [
     (lambda: swiftnet(19), "swiftnet_r18", {}),
     (lambda: numbered(shapes_of("rtps_r50_keys.txt")), "dense_detections_r50", {}),
     (lambda: numbered(released_shapes("detectron2_r52")), "panoptic_deeplab_r52", {}),
     (lambda: numbered(released_shapes("standalone_r50")), "panoptic_deeplab_r50", {"compat": "standalone"}),
     (lambda: numbered(released_shapes("standalone_mobilenetv2")), "panoptic_deeplab_mobilenetv2", {}),
-    (
-        partial(named_by, partial(panoptic_fpn_key, found={}), "panoptic_fpn_r50"),
-        "panoptic_fpn_r50",
-        {"compat": "detectron2"},
-    ),
-    (
-        partial(named_by, partial(panoptic_fpn_key, found={}), "panoptic_fpn_r101"),
-        "panoptic_fpn_r101",
-        {"compat": "detectron2"},
-    ),
     *(
         (partial(named_by, key, name, **options), name, options)
         for key, name, options in (
-            (seamless_key, "seamless_r50", {}),
             (swiftnet_key, "swiftnet_r18", {"levels": 2}),
             (swiftnet_key, "swiftnet_r18", {"levels": 1}),
             (swiftnet_key, "swiftnet_r18", {"context": "spp"}),
-            (panoptic_deeplab_key, "panoptic_deeplab_r52", {"separable": False}),
             (panoptic_deeplab_key, "panoptic_deeplab_r101", {}),
             (panoptic_deeplab_key, "panoptic_deeplab_r50", {}),
-            (panoptic_deeplab_key, "panoptic_deeplab", {"compat": "standalone", "backbone": "resnet101"}),
-            (panoptic_deeplab_key, "panoptic_deeplab", {"compat": "standalone", "backbone": "resnext101_32x8d"}),
         )
     ),
 ]
