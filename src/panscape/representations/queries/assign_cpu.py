@@ -208,18 +208,11 @@ def _find_bounds(plane: Floats, y: int, side: int, least: Floats, most: Floats, 
             least[x] = value if value < low_value else low_value
             most[x] = value if value > high_value else high_value
     least[width:], most[width:] = least[width - 1], most[width - 1]
-    # Each pass extends the columns that an entry covers: 1, 2, 3, 5, 9, ..., side + 1.
-    step = 0
-    while step < side:
-        ahead = max(step, 1)
-        for x in range(len(least) - ahead):
-            value, other = least[x], least[x + ahead]
-            least[x] = other if other < value else value
-            value, other = most[x], most[x + ahead]
-            most[x] = other if other > value else value
-        step = 2 * step if step else 1
     for block in range(len(low)):
-        low[block], high[block] = least[block * side], min(most[block * side], LARGEST)
+        low_value, high_value = least[block * side], most[block * side]
+        for x in range(block * side + 1, block * side + side + 1):
+            low_value, high_value = min(low_value, least[x]), max(high_value, most[x])
+        low[block], high[block] = low_value, min(high_value, LARGEST)
 
 
 @jit
