@@ -114,6 +114,7 @@ COCO_ON_SWIN: Recipe = replace_fields(_COCO, _SWIN)
 SMALL = QueryRepresentation(
     max_masks=40,
     loss_weights=QueryLossWeights(category=2.0, focal=20.0, dice=8.0),
+    loss_stride=4,
     decoding=QueryDecoding(score_threshold=0.3, overlap_threshold=0.5),
 )
 SMALL_OPTIMIZER = Optimizer("adamw", learning_rate=1.5e-3, weight_decay=0.02, decay_biases=True, grad_clip_norm=0.1)

@@ -29,6 +29,7 @@ from panscape.representations.centers.resize_outputs import resize_outputs
 from panscape.representations.centers.scores import score_instances
 from panscape.representations.centers.types import CenterOutputs, CenterTargets
 from panscape.representations.checks import check_categories, check_category_weights
+from panscape.representations.loss_stride import one_in_each_square
 from panscape.visualize import draw_heatmap, draw_offsets, draw_semantic
 
 __all__ = ["CENTER_ORACLES", "CenterDecoding", "CenterOutputs", "CenterRepresentation", "CenterTargets"]
@@ -152,7 +153,7 @@ class CenterRepresentation:
         if rows or columns:
             targets = CenterTargets(*(F.pad(t, (0, columns, 0, rows)) for t in targets))
         if self.loss_stride > 1:
-            targets = CenterTargets(*(_one_in_each_square(t, self.loss_stride) for t in targets))
+            targets = CenterTargets(*(one_in_each_square(t, self.loss_stride) for t in targets))
         losses = self._losses(outputs, targets)
         if outputs.first_stage is not None:
             first = self._losses(outputs.first_stage, targets)
@@ -319,9 +320,3 @@ def _require_one_each(outputs: CenterOutputs, geometries: Sequence[ImageGeometry
         raise InvalidArgumentError(
             f"expected one size for each of the {len(outputs.semantic)} images, got {len(geometries)}"
         )
-
-
-def _one_in_each_square(plane: Tensor, side: int) -> Tensor:
-    """Take one pixel of each square of a plane [..., H, W]; its position alternates, so that none is preferred."""
-    rows, columns = (torch.arange(length // side, device=plane.device) for length in plane.shape[-2:])
-    return plane[..., rows[:, None] * side + columns % side, columns * side + rows[:, None] % side]

@@ -16,6 +16,7 @@ from panscape.errors import InvalidArgumentError
 from panscape.geometry import ImageGeometry
 from panscape.labels import LabelSpace
 from panscape.panoptic import PanopticMap
+from panscape.representations.loss_stride import one_in_each_square
 from panscape.representations.queries.decode import QueryDecoding, decode_queries
 from panscape.representations.queries.encode import QueryTargets, encode_queries
 from panscape.representations.queries.losses import query_losses
@@ -39,6 +40,8 @@ class QueryRepresentation:
         no_object_weight: Weight of queries without a mask in the classification.
         first_stage_weight: Weight of the same losses on a first stage's outputs, if a network has them: gamma of
             PISR. That paper gives no value; 0.4 is that of object-contextual representations (OCR).
+        loss_stride: Side of the squares of which one pixel each enters the losses of masks: 1 as published; 4 is the
+            stride of the masks, which are then not upsampled. A divisor of 4.
         decoding: Post-processing options.
 
     Raises:
@@ -49,10 +52,13 @@ class QueryRepresentation:
     loss_weights: QueryLossWeights = field(default_factory=QueryLossWeights)
     no_object_weight: UnitInterval = 0.1
     first_stage_weight: NonNegative = 0.4
+    loss_stride: PositiveInt = 1
     decoding: QueryDecoding = field(default_factory=QueryDecoding)
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if STRIDE % self.loss_stride:
+            raise InvalidArgumentError(f"expected a loss_stride of 1, 2 or 4, got {self.loss_stride}")
 
     def encode(self, truth: PanopticMap, labels: LabelSpace, padded_to: tuple[int, int]) -> QueryTargets:
         """Encode a ground truth; see :func:`panscape.representations.queries.encode.encode_queries`."""
@@ -91,6 +97,8 @@ class QueryRepresentation:
         first = [] if outputs.first_stage is None else outputs.first_stage.layers
         layers = [*first, *outputs.layers]  # both stages together, to wait for the device once
         matched = match_queries(layers, targets, self.loss_weights)
+        if self.loss_stride > 1:
+            targets = targets._replace(mask=one_in_each_square(targets.mask, self.loss_stride))
         found = query_losses(layers, targets, matched, self.no_object_weight)
         weights = self.loss_weights
         weighted = {
