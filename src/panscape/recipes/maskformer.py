@@ -22,10 +22,10 @@ Training differs from the released code in these points:
 - The deviations listed in ``models/maskformer.py``.
 
 The small networks have a fourth of the published widths, 30 queries, and one and three transformer layers. Images and
-schedule are those of :mod:`panscape.recipes.bundled`, with crops of at most 256x320 in batches of 4, as mask losses are
-computed at full resolution for each decoder layer. Category and dice losses weigh more than as published, and the
-thresholds of post-processing are lower, since queries take more steps to learn than centres; ``--init-from town`` (or
-``street``) starts from a trained backbone.
+schedule are those of :mod:`panscape.recipes.bundled`, with crops of at most 256x320 in batches of 4. Mask losses are
+computed at the stride of the masks: at full resolution, for each decoder layer, they take four fifths of a training
+step. Category and dice losses weigh more than as published, and the thresholds of post-processing are lower, since
+queries take more steps to learn than centres; ``--init-from town`` (or ``street``) starts from a trained backbone.
 
 Hours are estimates, not measured: multiply-adds of the network, times three for a training step, at 20 TFLOP/s for each
 of eight RTX 3090, doubled for everything else. Commands use ``--precision fp16 --devices 8``.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from panscape.representations.queries import (
     QueryRepresentation,
     QueryTargets,
 )
+from panscape.representations.queries.losses import query_losses
+from panscape.representations.queries.match import match_queries
 from panscape.visualize import PANEL_TITLES, draw_semantic
 
 SIZE = (32, 48)
@@ -94,6 +97,22 @@ def test_a_first_stage_has_the_same_losses_by_its_weight() -> None:
         for name, loss in both.items():
             expected = own[name] if name in own else weight * of_first[name.removeprefix("first_")]
             torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", [2, 4])
+def test_a_loss_stride_compares_masks_at_one_pixel_of_each_square(side: int) -> None:
+    outputs, targets = random_outputs(), targets_of(generated_map(1, size=SIZE))
+    losses = replace(QUERIES, loss_stride=side).loss(outputs, targets, SHAPES)
+    thin = torch.zeros(1, SIZE[0] // side, SIZE[1] // side, dtype=torch.int32)
+    for y, x in product(range(thin.shape[1]), range(thin.shape[2])):
+        thin[0, y, x] = targets.mask[0, side * y + x % side, side * x + y % side]
+    matched = match_queries(outputs.layers, targets, QUERIES.loss_weights)
+    expected = query_losses(outputs.layers, targets._replace(mask=thin), matched, QUERIES.no_object_weight)
+    torch.testing.assert_close(losses["focal"], 20 * expected.focal[-1])
+    torch.testing.assert_close(losses["auxiliary_dice"], expected.dice[:-1].sum())
+    assert torch.equal(losses["category"], QUERIES.loss(outputs, targets, SHAPES)["category"])
+    with pytest.raises(InvalidArgumentError, match="expected a loss_stride of 1, 2 or 4, got 3"):
+        QueryRepresentation(loss_stride=3)
 
 
 def test_outputs_that_do_not_fit_are_an_error() -> None:
