@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from panscape import PanopticMap, create_model, zoo
-from panscape.errors import CheckpointMismatchError, InvalidArgumentError, UnreadableFileError
+from panscape.errors import CheckpointMismatchError, InvalidArgumentError, PanscapeError, UnreadableFileError
 from panscape.geometry import ImageGeometry
 from panscape.models import PanopticModel, list_models
 from panscape.models.base import INPUT_NORMALIZATIONS
@@ -776,6 +776,15 @@ def test_all_maps_have_the_labels_of_the_model(model: PanopticModel) -> None:
         found = [*model.decode(outputs, [(70, 90)]), *model.postprocess(outputs, geometry, scored=True)]
         found.append(model.decode_with_truth(outputs, found[0], model.oracles))
     assert [one.labels for one in found] == [model.labels] * 3
+
+
+@one_of_each_class
+def test_unknown_oracles_are_refused(model: PanopticModel) -> None:
+    expected = (
+        "unknown oracle 'depth'; known: .*" + sorted(model.oracles)[0] if model.oracles else "has none, got depth"
+    )
+    with pytest.raises(PanscapeError, match=expected):
+        model.require_oracles(["depth"])
 
 
 @one_of_each_class

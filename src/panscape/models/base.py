@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from panscape.errors import InvalidArgumentError, UnknownNameError
+from panscape.errors import InvalidArgumentError, UnknownNameError, listed
 from panscape.geometry import ImageGeometry, Size, padded_size, size_with_longest_side
 from panscape.images import ImageSource, to_image_tensor
 from panscape.labels import LabelSpace
@@ -312,7 +312,12 @@ class PanopticModel(nn.Module, Saving, ABC):
 
         Raises:
             UnknownNameError: this model has no such part; the closest names are suggested.
+            InvalidArgumentError: it has none at all.
         """
+        if parts and not self.oracles:
+            raise InvalidArgumentError(
+                f"expected no oracles, as {type(self).__name__} has none, got {listed(list(parts))}"
+            )
         for part in parts:
             if part not in self.oracles:
                 raise UnknownNameError("oracle", part, self.oracles)

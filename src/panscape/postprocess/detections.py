@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+
 from panscape.errors import InvalidArgumentError
 from panscape.labels import LabelSpace
 from panscape.ops.cropped_masks import CroppedMasks
@@ -18,6 +20,7 @@ from panscape.postprocess.inputs import (
     geometry_of,
     integers,
     label_space,
+    require_finite,
     require_logits,
     require_one_device,
     require_size,
@@ -89,6 +92,7 @@ def map_from_detections(
     decoding = replace_options(RegionDecoding(), options)
     fusion = decoding.fusion
     category, score = integers("category", category, "P"), floats("score", score, "P")
+    require_finite(score=score)
     semantic = to_tensor("semantic", semantic, "logits, float [C, h, w], or categories, integers [H, W]")
     if semantic.is_floating_point():
         semantic = floats("semantic", semantic, "C, h, w")
@@ -107,12 +111,18 @@ def map_from_detections(
         require_size("semantic", semantic, seen)
     if boxes is None:
         masks = to_tensor("masks", masks, "bool [P, H, W], or logits with boxes")
+        if masks.dtype != torch.bool and masks.ndim == 3:
+            raise InvalidArgumentError(
+                f"expected masks as bool [P, H, W], got {masks.dtype}; compare them with a threshold, masks > 0 for 0 "
+                "and 1 and for logits, masks >= 0.5 for probabilities; logits of the cells of boxes need boxes"
+            )
         require_one_device(masks=masks, category=category, score=score, semantic=semantic)
         cropped = CroppedMasks.from_masks(masks)
         require_size("masks", masks, seen)
     else:
         masks, boxes = floats("masks", masks, "P, M, M"), floats("boxes", boxes, "P, 4")
         require_one_device(masks=masks, boxes=boxes, category=category, score=score, semantic=semantic)
+        require_finite(boxes=boxes)
         require_logits("masks", masks)
         scale = boxes.new_tensor([full / one for full, one in zip(seen.size, seen.inference_size, strict=True)] * 2)
         cropped = paste_masks(masks.sigmoid(), boxes * scale[[1, 0, 3, 2]], seen.size, decoding.mask_threshold)

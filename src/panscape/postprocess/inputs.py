@@ -78,6 +78,17 @@ def require_logits(name: str, tensor: Tensor, sums: Tensor | None = None) -> Non
         )
 
 
+def require_finite(**tensors: Tensor) -> None:
+    """Check that all values are finite."""
+    for name, tensor in tensors.items():
+        num = tensor.numel() - int(tensor.isfinite().sum())
+        if num:
+            raise InvalidArgumentError(
+                f"expected {name} of finite values, got {num} of {tensor.numel()} that are nan or infinite; check the "
+                "network's weights and its input"
+            )
+
+
 def require_one_device(**tensors: Tensor) -> None:
     """Check that all tensors are on one device."""
     devices = sorted({str(tensor.device) for tensor in tensors.values()})

@@ -207,6 +207,8 @@ def changed(name: str, place: int, change: Callable[[Tensor], Any]) -> Callable[
         (changed("detections", 1, lambda p: p * 0), "objects of thing categories of six"),
         (changed("detections", 2, lambda p: p * 100), r"scores in 0\.\.1"),
         (changed("detections", 2, lambda p: p[1:]), "one for each mask"),
+        (changed("detections", 2, lambda p: p * torch.nan), "score of finite values, got . of . that are nan"),
+        (changed("detections", 4, lambda p: p / 0), "boxes of finite values, got"),
         (changed("detections", 4, lambda p: p[1:]), r"masks \[P, M, M\] and boxes \[P, 4\]"),
         (
             changed("dense boxes", 1, lambda p: p[:, 1:]),
@@ -238,7 +240,7 @@ def changed(name: str, place: int, change: Callable[[Tensor], Any]) -> Callable[
         ),
         (
             lambda: map_from_detections(*detections()[:4], SIZE, labels=SIX, **SIZES),
-            r"masks as bool \[P, H, W\], got torch.float32",
+            r"masks as bool \[P, H, W\], got torch.float32; .* masks > 0 for 0 and 1 and for logits",
         ),
     ],
 )
