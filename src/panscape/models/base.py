@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, TypeVar, overload
 
 import torch
@@ -83,6 +84,7 @@ class PanopticModel(nn.Module, Saving, ABC):
             network that was trained on upscaled images to detect small things.
         normalization: name of the input normalisation of :meth:`preprocess`, of :data:`INPUT_NORMALIZATIONS`; see
             :meth:`set_input_normalization`.
+        representation: targets, losses and post-processing, a frozen dataclass of the system; None if it has none.
         spec: the arguments it was created with; None if its class was instantiated directly.
         card: facts that are saved with the weights: data, licence, measured results; replace it after more training.
         provenance: name or path of the loaded weights, with their data, licence and source; maps have it.
@@ -90,6 +92,7 @@ class PanopticModel(nn.Module, Saving, ABC):
 
     mean: Tensor
     std: Tensor
+    representation: Any = None
     takes_targets: ClassVar[bool] = False
     """Whether :meth:`forward` takes the stacked targets as a second argument in training, to sample regions."""
 
@@ -172,7 +175,7 @@ class PanopticModel(nn.Module, Saving, ABC):
     @property
     def decoding(self) -> Any:
         """Post-processing options: a frozen dataclass of the system; None if it has none."""
-        return None
+        return getattr(self.representation, "decoding", None)
 
     def replace_decoding(self, decoding: Any) -> None:
         """Replace the post-processing options; :func:`panscape.zoo.save` stores them.
@@ -188,6 +191,8 @@ class PanopticModel(nn.Module, Saving, ABC):
             raise InvalidArgumentError(
                 f"expected {expected} as decoding of {type(self).__name__}, got {type(decoding).__name__}"
             )
+        self.representation = replace(self.representation, decoding=decoding)
+        self.respecify(representation=self.representation)
 
     def set_decoding(self, **options: Any) -> None:
         """Change post-processing options by name; :func:`panscape.zoo.save` stores them.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,7 @@ class CenterModel(PanopticModel):
         InvalidArgumentError: the representation's ``loss_stride`` does not divide ``output_stride``.
     """
 
+    representation: CenterRepresentation
     refined_semantic: nn.Module
     refined_center: nn.Module
     refined_offset: nn.Module
@@ -190,16 +191,9 @@ class CenterModel(PanopticModel):
         padded_size = self.padded_size(outputs)
         return [geometry.padded_to(padded_size) for geometry in geometries]
 
-    @property
-    def decoding(self) -> CenterDecoding:
-        """See :attr:`PanopticModel.decoding`."""
-        return self.representation.decoding
-
     def replace_decoding(self, decoding: CenterDecoding) -> None:
         """See :meth:`PanopticModel.replace_decoding`."""
         super().replace_decoding(decoding)
-        self.representation = replace(self.representation, decoding=decoding)
-        self.respecify(representation=self.representation)
         if self.relations is not None and self.relations.related.uses_instances:
             # The default window depends on the decoding; the network must not change with it.
             self.respecify(instance_maps=self.relations.instance_maps)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -68,17 +67,6 @@ class DetectionModel(PanopticModel):
             one._replace(masks=one.masks.resize(geometry.inference_size, geometry.size))
             for one, geometry in zip(found, geometries, strict=True)
         ]
-
-    @property
-    def decoding(self) -> Any:
-        """See :attr:`PanopticModel.decoding`."""
-        return self.representation.decoding
-
-    def replace_decoding(self, decoding: Any) -> None:
-        """See :meth:`PanopticModel.replace_decoding`."""
-        super().replace_decoding(decoding)
-        self.representation = replace(self.representation, decoding=decoding)
-        self.respecify(representation=self.representation)
 
     def decode_with_truth(self, outputs: Any, truth: PanopticMap, parts: Collection[str]) -> PanopticMap:
         """See :meth:`PanopticModel.decode_with_truth`, and that of the representation."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
-from typing import Any
 
 from torch import Tensor
 
@@ -13,7 +11,6 @@ from panscape.models.base import PanopticModel
 from panscape.panoptic import PanopticMap
 from panscape.representations.queries import (
     QUERY_ORACLES,
-    QueryDecoding,
     QueryOutputs,
     QueryRepresentation,
     QueryTargets,
@@ -55,17 +52,6 @@ class MaskClassifier(PanopticModel):
         """See :meth:`QueryRepresentation.visualize`."""
         category, masks = (part.detach().cpu() for part in outputs.tensors)
         return self.representation.visualize(QueryOutputs(category, masks), size, self.labels)
-
-    @property
-    def decoding(self) -> QueryDecoding:
-        """See :attr:`PanopticModel.decoding`."""
-        return self.representation.decoding
-
-    def replace_decoding(self, decoding: Any) -> None:
-        """See :meth:`PanopticModel.replace_decoding`."""
-        super().replace_decoding(decoding)
-        self.representation = replace(self.representation, decoding=decoding)
-        self.respecify(representation=self.representation)
 
     @property
     def oracles(self) -> tuple[str, ...]:

@@ -43,6 +43,8 @@ class UPerNetSemantic(PanopticModel):
         config: all other options.
     """
 
+    representation: SemanticRepresentation
+
     def __init__(self, labels: LabelSpace, backbone: Backbone, config: UPerNetSemanticConfig) -> None:
         super().__init__(labels, STRIDES[-1], config.longest_side, config.test_scale)
         self.representation = config.representation or SemanticRepresentation()

@@ -45,31 +45,28 @@ class ColorDecoding:
             raise InvalidArgumentError(f"expected a distance in 0..1, got {self.distance}")
 
 
+@dataclass(frozen=True)
+class ColorRepresentation:
+    decoding: ColorDecoding
+
+
 class Tunable(ColorModel):
     """A model without a network whose decoding has options."""
 
     def __init__(self, decoding: ColorDecoding | None = None) -> None:
         super().__init__()
-        self.own = decoding or ColorDecoding()
+        self.representation = ColorRepresentation(decoding or ColorDecoding())
         self.forwards = 0
 
     def forward(self, images: torch.Tensor) -> ColorOutputs:
         self.forwards += 1
         return super().forward(images)
 
-    @property
-    def decoding(self) -> ColorDecoding:
-        return self.own
-
-    def replace_decoding(self, decoding: ColorDecoding) -> None:
-        super().replace_decoding(decoding)
-        self.own = decoding
-
     def decode(self, outputs: ColorOutputs, sizes: Sequence[tuple[int, int]]) -> list[PanopticMap]:
         # The base model's limit is a distance of 0.2.
-        maps = super().decode(ColorOutputs(outputs.distance * (0.2 / max(self.own.distance, 1e-9))), sizes)
-        maps = [m.select(m.areas() >= self.own.smallest).compact() for m in maps]
-        return [replace(m, ids=m.ids.flip(0)) if self.own.flip else m for m in maps]
+        maps = super().decode(ColorOutputs(outputs.distance * (0.2 / max(self.decoding.distance, 1e-9))), sizes)
+        maps = [m.select(m.areas() >= self.decoding.smallest).compact() for m in maps]
+        return [replace(m, ids=m.ids.flip(0)) if self.decoding.flip else m for m in maps]
 
 
 class Noisy:
