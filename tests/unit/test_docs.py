@@ -61,6 +61,7 @@ from panscape.training.run_options import RunOptions
 from panscape.training.schedule import Schedule
 from panscape.visualize import draw_segments
 from panscape.zoo import list_published
+from panscape.zoo.published.catalogue import catalogue
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -257,6 +258,24 @@ def test_the_page_of_bundled_models_has_the_numbers_of_their_cards() -> None:
         for name, values in weights.card["per category"].items():
             assert f"| {name} | " + " | ".join("-" if v is None else str(v) for v in values.values()) + " |" in section
         assert weights.path.stat().st_size < 12e6
+
+
+def test_the_guide_to_models_has_the_facts_of_the_catalogue() -> None:
+    bundled = {
+        weights.name: (weights.card["val"]["PQ"], weights.path.stat().st_size / 1e6) for weights in list_weights()
+    }
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+), (\w+) \| (\S+) \| ([^|]+) \|", PAGES["which_model.md"], re.MULTILINE)
+    assert len(rows) == 10
+    for name, quality, data, megabytes, licence in rows:
+        entry = catalogue()[name]
+        pq, size = bundled.get(name) or (entry.metrics["PQ"], entry.megabytes)
+        expected = (
+            f"{pq:.1f}",
+            entry.data,
+            "-" if size is None else f"{size:.0f}",
+            entry.publisher.licence or "not stated",
+        )
+        assert (quality, data, megabytes, licence) == expected, name
 
 
 def test_the_page_of_published_models_is_that_of_the_catalogue() -> None:

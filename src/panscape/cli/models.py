@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from panscape.cli.default_model import STRONG
 from panscape.cli.printing import fitted, print_json, say, terminal_columns, wrapped
 from panscape.errors import UnknownNameError
 
@@ -112,12 +113,12 @@ def _matching(entries: Iterable[CatalogueEntry], text: str) -> list[CatalogueEnt
 
 
 def _best(rows: Iterable[_Row]) -> list[_Row]:
-    """Return bundled models, and of the others the best of each system, dataset and kind of licence."""
+    """Return bundled models, the default, and of the others the best of each system, data and kind of licence."""
     best: dict[tuple[object, ...], _Row] = {}
     for row in rows:
         entry = row.entry
-        is_bundled = entry.access == "bundled"
-        key = (entry.name,) if is_bundled else (entry.system, entry.data, entry.publisher.is_non_commercial)
+        is_always_listed = entry.access == "bundled" or entry.name == STRONG
+        key = (entry.name,) if is_always_listed else (entry.system, entry.data, entry.publisher.is_non_commercial)
         if key not in best or _quality(row) > _quality(best[key]):
             best[key] = row
     return list(best.values())

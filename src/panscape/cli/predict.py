@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from panscape.cli import decode_arguments
 from panscape.cli.decode_arguments import Decode
+from panscape.cli.default_model import BUNDLED, default_model
 from panscape.cli.printing import say
 from panscape.errors import InvalidArgumentError
 
@@ -29,9 +30,10 @@ class Predict:
     sources: Annotated[Positional[tuple[str, ...]], arg(metavar="SOURCE [SOURCE ...]", help_behavior_hint="")] = ()
     """Images, videos, folders (searched recursively) and patterns such as "shots/**/*.jpg"."""
 
-    model: str = "street"
-    """Bundled or published model (see "panscape models"), .safetensors file, run directory (also unfinished), published
-    checkpoint (.pth, .pkl, .tar), id of a Hugging Face repository, or hf:owner/name or folder of transformers."""
+    model: Annotated[str | None, arg(metavar="MODEL")] = None
+    """Name (see "panscape models"), .safetensors file, run directory, published checkpoint (.pth, .pkl, .tar), id of a
+    Hugging Face repository, or hf:owner/name or folder of transformers. By default maskformer_r50_coco, for everyday
+    photos, if it has been fetched or you agree to that, else street."""
 
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Predict the images of this recipe's dataset instead of SOURCE; needs --data."""
@@ -121,7 +123,7 @@ class Predict:
         from panscape.cli.predict_split import run_submission
 
         return run_submission(
-            self._predictor(),
+            self._predictor(self.model or BUNDLED),
             recipe,
             data=self.data,
             split=self.split or "val",
@@ -136,7 +138,8 @@ class Predict:
         from panscape.inference.pipeline import PredictionRun
 
         sources = self._find_sources()
-        predictor = self._predictor()
+        chosen = default_model(may_ask=not self.json) if self.model is None and self.recipe is None else None
+        predictor = self._predictor(self.model or (BUNDLED if chosen is None else chosen.name))
         style = {"names": self.names, "min_score": self.min_score, "opacity": self.opacity, "palette": self.palette}
         labels, has_legend = predictor.model.labels, not self.no_legend
         with (
@@ -163,6 +166,8 @@ class Predict:
                 say(f"{reporter.num_earlier} of them by an earlier run; --overwrite predicts them again")
             if reporter.times:
                 say(f"mean {reporter.times}")
+            if chosen is not None and not failures:
+                _logger.info("%s", chosen.reason)
         return 1 if failures else 0
 
     def _find_sources(self) -> list[SourceFile]:
@@ -175,11 +180,11 @@ class Predict:
             given = images_of_split(self.recipe, self.data, self.split or "val")
         return find_sources(given, leave_out=self.out)
 
-    def _predictor(self) -> Predictor:
+    def _predictor(self, name: str) -> Predictor:
         import panscape
         from panscape.inference.predictor import Predictor
 
-        model = panscape.load(self.model)
+        model = panscape.load(name)
         decode_arguments.apply_arguments(model, self.decode, "panscape predict")
         return Predictor(
             model,

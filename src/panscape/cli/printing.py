@@ -92,3 +92,11 @@ def _column_starts(lines: list[str]) -> list[int]:
             gap = next(j for j in range(i, 0, -1) if not is_blank[j - 1])  # the first blank of the gap
             starts.append(gap)
     return starts
+
+
+def agrees(question: str) -> bool:
+    """Ask a question on standard error; without a terminal, or without an answer, the user does not agree."""
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
