@@ -59,6 +59,8 @@ def _run(
     os.setsid()  # a signal for all of its processes reaches no other
     os.chdir(folder)
     os.environ.update(environment)
+    if constants := sys.modules.get("huggingface_hub.constants"):  # Fabric imports torchmetrics, and that transformers
+        importlib.reload(constants)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for descriptor, path in ((1, out), (2, err)):
         opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

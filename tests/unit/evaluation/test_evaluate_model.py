@@ -209,7 +209,7 @@ def test_invalid_evaluations() -> None:
         evaluate(ColorModel(), Shifted(1), inference=InferenceOptions(-1))
     with pytest.raises(UnknownNameError, match="unknown protocol 'cocoo'; did you mean coco"):
         evaluate(ColorModel(), Shifted(1), options=EvaluationOptions(protocol="cocoo"))
-    with pytest.raises(UnknownNameError, match="unknown oracle 'semantic'; known: none"):
+    with pytest.raises(InvalidArgumentError, match="expected no oracles, as ColorModel has none, got semantic"):
         evaluate(ColorModel(), Shifted(1), oracle=("semantic",))
 
 
