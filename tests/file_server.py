@@ -25,6 +25,10 @@ class FileServer:
         has_ranges: whether it sends parts of the file.
         kind: the content type.
         states_length: whether it states the length.
+        headers: other headers than the right ones, of all answers.
+        part_headers: likewise, of answers with a part of the file.
+        sends_all: whether parts have the whole file as their content.
+        pause: seconds after which a connection is lost.
         wait: what it waits for before it answers.
         requests: path and Range of each request.
     """
@@ -35,6 +39,9 @@ class FileServer:
         self.statuses: dict[str, int] = {}
         self.moved: dict[str, str] = {}
         self.has_ranges = self.states_length = True
+        self.headers: dict[str, str] = {}
+        self.part_headers: dict[str, str] = {}
+        self.sends_all, self.pause = False, 0.0
         self.wait: threading.Event | None = None
         self.requests: list[tuple[str, str | None]] = []
         self.address = ""
@@ -60,15 +67,21 @@ class FileServer:
             request.send_error(416)
             return
         request.send_response(206 if start else 200)
-        request.send_header("Content-Type", self.kind)
-        request.send_header("ETag", self.etag)
         body = self.content[start:]
+        headers = {"Content-Type": self.kind, "ETag": self.etag}
         if start:
-            request.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
+            headers["Content-Range"] = f"bytes {start}-{len(self.content) - 1}/{len(self.content)}"
         if self.states_length:
-            request.send_header("Content-Length", str(len(body)))
+            headers["Content-Length"] = str(len(body))
+        for name, value in (headers | self.headers | (self.part_headers if start else {})).items():
+            request.send_header(name, value)
         request.end_headers()
-        request.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body)
+        if self.sends_all:
+            body = self.content
+        is_cut = bool(self.cuts)
+        request.wfile.write(body[: self.cuts.pop(0)] if is_cut else body)
+        if is_cut and self.pause:
+            time.sleep(self.pause)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from http.client import HTTPException, HTTPMessage, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse, responses
 from pathlib import Path
 from typing import IO, NamedTuple
 from urllib.error import HTTPError, URLError
@@ -26,9 +26,11 @@ _TIMEOUT = 10.0  # seconds without an answer or without data
 _ATTEMPTS = 5  # after the connection is lost
 _PAUSE = 1.0  # seconds before the second attempt, and twice as long before each other
 _CHUNK = 1 << 18
-_WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|script)", re.IGNORECASE)
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_MARKUP = re.compile(rb"(\xef\xbb\xbf)?\s*<[!?a-z]", re.IGNORECASE)  # also XML, as some hosts state errors
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(\d{1,18})")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _MEANINGS = {
+    **dict.fromkeys((301, 302, 303, 307, 308), "it leads in a circle, or to an address that is not of the web"),
     401: "it needs a login",
     403: "the server refuses it, perhaps because it was withdrawn or because of your network",
     404: "it is no longer there",
@@ -160,7 +162,9 @@ class _Download:
                         raise
                     _logger.debug("%s: %s", self._address, _reason(error))
                     return False
-            if total is not None and self._part.size < total:
+            if total is not None and self._part.size != total:
+                if self._part.size > total:  # the server has sent something else than the rest
+                    self._part.remove()
                 return False
         self._require_size(self._part.size)
         return True
@@ -169,7 +173,8 @@ class _Download:
         """Return a response that continues the part that is here, or that begins the file again, and its size."""
         if state is not None:
             response = self._open({"Range": f"bytes={self._part.size}-", "If-Range": state.version})
-            if response.status == 206 and _content_range(response) == (self._part.size, state.total):
+            is_rest = _content_range(response) == (self._part.size, state.total)
+            if response.status == 206 and is_rest and _version(response) in ("", state.version):
                 return response, state.total
             if response.status == 200:
                 _logger.info("the server has changed the file, or sends no parts of it; beginning again")
@@ -184,7 +189,7 @@ class _Download:
             response: HTTPResponse = build_opener(_SafeRedirects).open(request, timeout=_TIMEOUT)
         except HTTPError as error:
             error.close()
-            if error.code == 416:  # the file there is shorter than the part here
+            if error.code == 416 and "Range" in headers:  # the file there is shorter than the part here
                 self._part.remove()
                 return self._open({})
             raise self._refused(error) from error
@@ -196,12 +201,17 @@ class _Download:
 
     def _refused(self, error: HTTPError) -> UnreadableFileError:
         meaning = _MEANINGS.get(error.code, "the server fails; try again later" if error.code >= 500 else "")
-        return UnreadableFileError(self._address, f"{meaning or 'the server refuses it'} ({error.code} {error.reason})")
+        answer = f"{error.code} {responses.get(error.code, '')}".strip()  # the server's own words may be anything
+        return UnreadableFileError(self._address, f"{meaning or 'the server refuses it'} ({answer})")
 
     def _begin(self, response: HTTPResponse) -> int | None:
         """Prepare to receive the whole file, and return its size."""
         length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdecimal() else None
+        total = int(length) if _LENGTH.fullmatch(length) else None
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if response.status != 200 or encoding.lower() != "identity":
+            answer = f"{response.status} {responses.get(response.status, '')}, encoding {shown(encoding)}"
+            raise UnreadableFileError(self._address, f"expected the file as it is, got another answer ({answer})")
         if response.headers.get_content_type() == "text/html":
             raise self._web_page(response)
         if total is not None:
@@ -242,8 +252,8 @@ class _Download:
 
     def _copy(self, response: HTTPResponse, total: int | None, bar: ProgressBar) -> None:
         size = self._part.size
-        while content := response.read(_CHUNK):
-            if not size and _WEB_PAGE.match(content):
+        while content := response.read1(_CHUNK):  # what is there, so that little is lost with the connection
+            if not size and _MARKUP.match(content):
                 raise self._web_page(response)
             self._part.append(content)
             size += len(content)
