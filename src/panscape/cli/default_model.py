@@ -21,13 +21,15 @@ class DefaultModel(NamedTuple):
 def default_model(*, may_ask: bool) -> DefaultModel:
     """Return the published model of everyday photos if it is here, else a bundled one.
 
-    Nothing is fetched unasked: at a terminal, the user is asked whether to fetch the published model.
+    Nothing is fetched unasked: at a terminal, the user is asked whether to fetch the published model, unless downloads
+    are forbidden.
 
     Args:
         may_ask: whether the user may be asked.
     """
     from panscape.zoo.published.cache import WeightsCache
     from panscape.zoo.published.catalogue import catalogue
+    from panscape.zoo.published.fetch import forbidding_variable
 
     entry = catalogue()[STRONG]
     size = f"{entry.megabytes:.0f} MB, {entry.publisher.licence}"
@@ -35,6 +37,7 @@ def default_model(*, may_ask: bool) -> DefaultModel:
         f"{STRONG} segments everyday photos into 133 categories ({entry.data} PQ {entry.metrics['PQ']}; {size}); the "
         f"bundled {BUNDLED} is for street scenes.\nFetch {STRONG} once, and use it from now on?"
     )
+    may_ask = may_ask and forbidding_variable() is None
     if WeightsCache().find(entry) is not None or (may_ask and agrees(question)):
         return DefaultModel(
             STRONG, f"{STRONG} is for everyday photos; --model {BUNDLED} is for street scenes, and faster"

@@ -26,6 +26,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WeightsCache:
     monkeypatch.setenv("PANSCAPE_CACHE", str(tmp_path))
+    monkeypatch.delenv("PANSCAPE_OFFLINE")
     return WeightsCache()
 
 
@@ -44,10 +45,14 @@ def test_a_user_at_a_terminal_is_asked(answer: str, model: str, monkeypatch: pyt
     )
 
 
-@pytest.mark.parametrize("terminal", ["stdin", "stderr", "both"])
+@pytest.mark.parametrize("terminal", ["stdin", "stderr", "both", "offline"])
 def test_others_are_not(terminal: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("stdin", "stderr"):
-        monkeypatch.setattr(f"sys.{name}", Terminal("y\n") if terminal in (name, "both") else io.StringIO("y\n"))
+        monkeypatch.setattr(
+            f"sys.{name}", Terminal("y\n") if terminal in (name, "both", "offline") else io.StringIO("y\n")
+        )
+    if terminal == "offline":
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert default_model(may_ask=terminal != "both") == (BUNDLED, BUNDLED_LINE)
 
 

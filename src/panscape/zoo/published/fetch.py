@@ -205,11 +205,15 @@ def _require_licence(entry: CatalogueEntry, cache: WeightsCache) -> None:
 def _require_fetchable(entry: CatalogueEntry, cache: WeightsCache) -> None:
     if entry.access == "by hand":
         raise InvalidArgumentError(f"{entry.name} has to be downloaded by hand: {how_to_get(entry)}")
-    for variable in _OFFLINE:
-        if os.environ.get(variable, "").upper() in _TRUE:
-            raise UnreadableFileError(
-                entry.name, f"not in {cache.folder}, and {variable} forbids downloads; {_with_file(entry)}"
-            )
+    if (variable := forbidding_variable()) is not None:
+        raise UnreadableFileError(
+            entry.name, f"not in {cache.folder}, and {variable} forbids downloads; {_with_file(entry)}"
+        )
+
+
+def forbidding_variable() -> str | None:
+    """Return the environment variable that forbids downloads; None if they are allowed."""
+    return next((variable for variable in _OFFLINE if os.environ.get(variable, "").upper() in _TRUE), None)
 
 
 def how_to_get(entry: CatalogueEntry) -> str:

@@ -13,7 +13,10 @@ import torch
 
 from panscape import LabelSpace, create_model, list_models, list_weights
 from panscape.datasets.ade20k import ade20k_labels
+from panscape.nn.darknet import Darknet
+from panscape.nn.yolov3 import YoloV3
 from panscape.zoo.published.catalogue import CatalogueEntry, catalogue, find_entry, list_published
+from panscape.zoo.published.darknet import darknet_tensors
 from panscape.zoo.published.dense_detections import dense_detections_key
 from panscape.zoo.published.identify import identify
 from panscape.zoo.published.maskformer import maskformer_key
@@ -61,6 +64,16 @@ def test_entries_are_networks_with_a_known_layout(entry: CatalogueEntry) -> None
     is_semantic = labels.name.endswith("semantic")
     assert (found.model, found.num_categories, found.is_semantic) == (entry.model, len(labels), is_semantic)
     assert entry.options.items() <= found.options.items()
+
+
+def test_sizes_of_darknets_files() -> None:
+    """A file that is shorter than its network is refused, so all sizes are known."""
+    with torch.device("meta"):
+        networks = {"darknet53_imagenet": Darknet(), "yolov3_coco": YoloV3(80)}
+    for name, network in networks.items():
+        size = 4 * sum(tensor.numel() for tensor in darknet_tensors(network))
+        assert catalogue()[name].megabytes == round(size / 1e6, 1), name
+    assert all(e.megabytes for e in list_published() if e.access != "hub")
 
 
 def test_the_catalogue_is_consistent() -> None:
