@@ -91,7 +91,9 @@ def test_the_cache(server: FileServer, cache: Path, capsys: pytest.CaptureFixtur
     assert f"add --accept-licence {RESTRICTED}" in capsys.readouterr().err
     assert main([*fetch, "--accept-licence"]) == 2
     assert "expected the name of a model after --accept-licence, got none" in capsys.readouterr().err
-    assert main(["--accept-license", RESTRICTED, *fetch]) == 0
+    assert main([*fetch, "--accept-licence="]) == 2
+    assert "expected the name of a model after --accept-licence, got" in capsys.readouterr().err
+    assert main([f"--accept-license={RESTRICTED}", *fetch]) == 0
     said = capsys.readouterr()
     path = f"{cache / RESTRICTED}.weights"
     assert require_schema(json.loads(said.out), "weights") == {"model": RESTRICTED, "path": path, "megabytes": 0.0}

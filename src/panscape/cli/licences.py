@@ -19,14 +19,16 @@ def split_accepted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises:
         InvalidArgumentError: no name follows.
     """
-    others, names = [_OPTION if argument == _AMERICAN else argument for argument in arguments], []
+    others, names = list[str](), list[str]()
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        is_this = option in (_OPTION, _AMERICAN)
+        others += [_OPTION, *([value] if equals else [])] if is_this else [argument]
     while _OPTION in others:
         position = others.index(_OPTION)
-        name = others[position + 1 : position + 2]
-        if not name or name[0].startswith("-"):
-            raise InvalidArgumentError(
-                f"expected the name of a model after {_OPTION}, got {name[0] if name else 'none'}"
-            )
-        names += name
+        name = "".join(others[position + 1 : position + 2])
+        if not name or name.startswith("-"):
+            raise InvalidArgumentError(f"expected the name of a model after {_OPTION}, got {name or 'none'}")
+        names.append(name)
         del others[position : position + 2]
     return others, names
