@@ -7,6 +7,7 @@ message contains neither the file nor a remedy. Here, one short request checks t
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,16 @@ from pathlib import Path
 
 from panscape.errors import UnreadableFileError, UnwritableFileError
 
+HUB_PREFIX = "hf:"
+"""Beginning of the names of networks of transformers on the hub."""
+
 _logger = logging.getLogger(__name__)
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def is_hub_id(text: str) -> bool:
+    """Return whether a text can be the id of a repository, "owner/name"."""
+    return _ID.fullmatch(text) is not None
 
 
 def hub_address(repository: str, name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from panscape.atomic_io import atomic_write
 from panscape.errors import InvalidArgumentError, UnknownNameError, UnreadableFileError
-from panscape.hub import hub_file
+from panscape.hub import HUB_PREFIX, hub_file, is_hub_id
 from panscape.input_files import parse_json, to_path
 from panscape.labels import LabelSpace
 from panscape.models import PanopticModel
@@ -35,7 +34,7 @@ from panscape.zoo.transfer import (
     unique_tensors,
     warn_of_normalization,
 )
-from panscape.zoo.transformers.files import PREFIX, network_files
+from panscape.zoo.transformers.files import network_files
 
 _logger = logging.getLogger(__name__)
 
@@ -44,7 +43,6 @@ WEIGHTS_IN_FOLDER = "model.safetensors"
 """Name of the weights in run directories and in repositories on the hub."""
 _KEY = "panscape"
 # "owner/name" as the hub allows it; a name with the ending of a weights file is a mistyped path.
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _FILE_ENDINGS = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".tar", ".zip")
 _REMEDY = "the file is damaged or from another version of panscape"
 # Facts of a model card that its maps state, and their names there.
@@ -259,7 +257,7 @@ def _from_file(path: Path) -> _Saved:
 
 
 def _locate(name_or_path: str | os.PathLike[str]) -> Path:
-    name = os.fspath(name_or_path).removeprefix(PREFIX)
+    name = os.fspath(name_or_path).removeprefix(HUB_PREFIX)
     path = Path(name)
     if path.suffix == ".safetensors":
         return path
@@ -285,7 +283,7 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
     if path.name == name:
         raise UnknownNameError("model", name, catalogue(), command="panscape models")
     # If the first folder exists, it is a path; a request to the hub would only cost the time of its retries.
-    if _HUB_ID.fullmatch(name) and path.suffix not in _FILE_ENDINGS and not path.parent.is_dir():
+    if is_hub_id(name) and path.suffix not in _FILE_ENDINGS and not path.parent.is_dir():
         return _download(name)
     raise UnreadableFileError(
         path,

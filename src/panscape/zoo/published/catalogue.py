@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-HUB_PREFIX = "hf:"
-"""Beginning of the names of networks of transformers on the hub."""
+from panscape.hub import HUB_PREFIX
+
 Access = Literal["bundled", "https", "by hand", "hub"]
 
 _FILE = Path(__file__).with_name("catalogue.json")

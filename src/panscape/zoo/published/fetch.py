@@ -23,11 +23,12 @@ from panscape.errors import (
     UnwritableFileError,
 )
 from panscape.folder_lock import FolderLock
+from panscape.hub import HUB_PREFIX
 from panscape.input_files import to_path
 from panscape.user_cache import CACHE_VARIABLE
 from panscape.weights_file import read_header
 from panscape.zoo.published.cache import REMEDY, WeightsCache
-from panscape.zoo.published.catalogue import HUB_PREFIX, CatalogueEntry, catalogue, find_entry
+from panscape.zoo.published.catalogue import CatalogueEntry, catalogue, find_entry
 from panscape.zoo.published.darknet import read_darknet
 from panscape.zoo.published.download import download
 from panscape.zoo.published.integrity import digest_of, require_same_file, verified_digest

@@ -33,11 +33,10 @@ def checked_digest(path: Path) -> str:
     named = [KnownDigest(kind, match[1]) for pattern, kind in _NAMED if (match := pattern.fullmatch(path.name))]
     digest = digest_of(path)
     for known in named:
-        found = digest if known.kind == "sha256" else digest_of(path, known.kind)
-        if not found.startswith(known.digits):
+        if other := _other_than(known, path, digest):
             raise UnreadableFileError(
                 path,
-                f"expected a file whose {known}, as in its name, got {found}; download it again, or rename it if it is "
+                f"expected a file whose {known}, as in its name, got {other}; download it again, or rename it if it is "
                 "another file",
             )
     return digest
@@ -63,13 +62,17 @@ def verified_digest(path: Path, entry: CatalogueEntry) -> str:
     if entry.bytes is not None and size != entry.bytes:
         raise UnreadableFileError(path, f"expected {entry.bytes} bytes for {entry.name}, got {size}; download it again")
     digest, known = digest_of(path), entry.digest
-    if known is not None:
-        found = digest if known.kind == "sha256" else digest_of(path, known.kind)
-        if not found.startswith(known.digits):
-            raise UnreadableFileError(
-                path, f"expected the file of {entry.name}, whose {known}, got {found}; download it again"
-            )
+    if known is not None and (other := _other_than(known, path, digest)):
+        raise UnreadableFileError(
+            path, f"expected the file of {entry.name}, whose {known}, got {other}; download it again"
+        )
     return digest
+
+
+def _other_than(known: KnownDigest, path: Path, sha256: str) -> str | None:
+    """Return the digest of a file if it is another one than the known one."""
+    found = sha256 if known.kind == "sha256" else digest_of(path, known.kind)
+    return None if found.startswith(known.digits) else found
 
 
 def require_same_file(digest: str, first: Mapping[str, Any], path: Path, entry: CatalogueEntry) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,14 +9,11 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from panscape.errors import InvalidArgumentError, UnreadableFileError
-from panscape.hub import cached_file, find_hub_file, hub_file
+from panscape.hub import HUB_PREFIX, cached_file, find_hub_file, hub_file, is_hub_id
 from panscape.input_files import load_json
 from panscape.weights_file import read_tensors
 from panscape.zoo.published.read import read_checkpoint
 
-PREFIX = "hf:"
-"""What the id of a repository of the hub begins with."""
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _CONFIG, _PROCESSOR, _LABELS = "config.json", "preprocessor_config.json", "labels.json"
 _INDEX = "model.safetensors.index.json"
 WEIGHTS = ("model.safetensors", _INDEX, "pytorch_model.bin")
@@ -62,7 +58,7 @@ class NetworkFiles(NamedTuple):
     @property
     def repository(self) -> str:
         """The id on the hub."""
-        return self.name.removeprefix(PREFIX)
+        return self.name.removeprefix(HUB_PREFIX)
 
     def json(self, file: str) -> Mapping[str, Any]:
         """Return the content of a JSON with an object; empty if there is no such file."""
@@ -136,9 +132,9 @@ def network_files(name: str) -> NetworkFiles | None:
         InvalidArgumentError: "hf:" is not followed by the id of a repository.
         UnreadableFileError: ``config.json`` is damaged or cannot be fetched.
     """
-    if name.startswith(PREFIX):
-        repository = name.removeprefix(PREFIX)
-        if not _HUB_ID.fullmatch(repository):
+    if name.startswith(HUB_PREFIX):
+        repository = name.removeprefix(HUB_PREFIX)
+        if not is_hub_id(repository):
             raise InvalidArgumentError(f"expected the id of a repository after hf:, as in hf:owner/name, got {name!r}")
         path = hub_file(repository, _CONFIG, remedy=_REMEDY)
         config, folder = _json_object(path), None

@@ -20,11 +20,13 @@ from panscape.errors import (
     in_one_line,
     listed,
 )
+from panscape.hub import HUB_PREFIX
 from panscape.labels import LabelSpace
 from panscape.models.base import INPUT_NORMALIZATIONS, InputNormalization
 from panscape.models.transformers_model import FAMILIES, Family, InputSize, TransformersModel
 from panscape.representations.queries.representation import STRIDE as OUTPUT_STRIDE
 from panscape.zoo.description import parameters_at_most
+from panscape.zoo.published.catalogue import find_entry
 from panscape.zoo.transformers.files import WEIGHTS, NetworkFiles
 from panscape.zoo.transformers.labels import NetworkLabels, labels_of
 
@@ -34,7 +36,6 @@ _TASK = "the task is panoptic"
 _TASK_LENGTH = 77
 _UNUSED = ("criterion.", "text_mapper.", "model.text_mapper.")  # of training alone
 _OTHER_TASK = re.compile(r"[-_](semantic|instance)(?![a-z])|facebook/maskformer-.*-ade$")
-_NON_COMMERCIAL = re.compile(r"facebook/(mask2former|maskformer)-", re.IGNORECASE)
 _DELTA = re.compile(r"network\.|encoder\.backbone\.")
 _REFUSALS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, OSError, ImportError)
 
@@ -89,8 +90,9 @@ def transformers_card(files: NetworkFiles) -> dict[str, Any]:
     card: dict[str, Any] = {"system": _family(files).name, "class of transformers": _architecture(files)}
     if files.folder is None:
         card["source"] = f"https://huggingface.co/{files.repository}"
-        if _NON_COMMERCIAL.match(files.repository):
-            card["licence"] = "CC BY-NC 4.0: the authors' weights are for non-commercial use"
+        entry = find_entry(f"{HUB_PREFIX}{files.repository}")
+        if entry is not None and entry.publisher.licence is not None:
+            card["licence"] = entry.publisher.licence
     else:
         card["source"] = str(files.folder)
     return card
