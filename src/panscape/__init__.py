@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from panscape import datasets as datasets
     from panscape import errors as errors
     from panscape import evaluation as evaluation
+    from panscape import export as export
     from panscape import formats as formats
     from panscape import inference as inference
     from panscape import metrics as metrics
@@ -78,6 +79,7 @@ _PACKAGES = (
     "datasets",
     "errors",
     "evaluation",
+    "export",
     "formats",
     "inference",
     "metrics",

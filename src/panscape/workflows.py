@@ -144,7 +144,7 @@ def evaluate(
     if not isinstance(model, PanopticModel):
         model, device = zoo.load(os.fspath(model), labels=opened.labels), device or "auto"
     if device is not None:
-        model = model.to(choose_device(device))
+        model = model.to(choose_device(device, model))
     opened = relabeled(opened, model.labels)
     return evaluate_model(model, opened, options=metrics, inference=inference, workers=workers)
 

@@ -28,6 +28,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from panscape import __version__
 from panscape.cli import data_arguments, decode_arguments
 from panscape.cli.evaluate import Evaluate
+from panscape.cli.export import Export
 from panscape.cli.habits import command_hint
 from panscape.cli.licences import ACCEPT_HELP, split_accepted
 from panscape.cli.messages import on_stderr, split_verbosity
@@ -163,6 +164,7 @@ _Command = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Export, subcommand("export")]
     | Annotated[Recipes, subcommand("recipes")]
     | Annotated[Models, subcommand("models")]
     | Annotated[Weights, subcommand("weights")]
@@ -174,6 +176,7 @@ _COMMANDS: dict[str, type[Any]] = {
     "evaluate": Evaluate,
     "tune": Tune,
     "train": Train,
+    "export": Export,
     "recipes": Recipes,
     "models": Models,
     "weights": Weights,

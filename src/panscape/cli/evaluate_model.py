@@ -194,9 +194,9 @@ def run_on_model(command: Evaluate) -> int:
     """
     result, execution = command.result, command.execution
     require_writable(result.out, result.report)
-    device = choose_device(execution.device)
     recipe, dataset = command.dataset.load(command.model or "", "panscape evaluate")
-    model = load(command.model or "", labels=dataset.labels).to(device)
+    model = load(command.model or "", labels=dataset.labels)
+    model = model.to(choose_device(execution.device, model))
     dataset = relabeled(dataset, model.labels)
     apply_arguments(model, command.decode, "panscape evaluate")
     run = _Run(command, recipe, model, dataset)

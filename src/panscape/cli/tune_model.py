@@ -37,11 +37,11 @@ def tune_model(command: Tune) -> int:
         raise InvalidArgumentError(f"expected --out to end in .safetensors, got {command.out}")
     require_writable(command.out)
     split, name = command.dataset.split, command.model or ""
-    device = choose_device(command.execution.device)
     recipe, dataset = command.dataset.load(name, "panscape tune")
-    model = load(name, labels=dataset.labels).to(device)
+    model = load(name, labels=dataset.labels)
+    model = model.to(choose_device(command.execution.device, model))
     if command.out is not None:
-        describe_model(model)  # raises before hours of tuning if it cannot be saved
+        describe_model(model)  # which exported models cannot be saved with
     dataset = relabeled(dataset, model.labels)
     grid = parse_grid(model, command.decode, "panscape tune")
     if split != "train":

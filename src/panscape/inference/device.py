@@ -5,14 +5,21 @@ from __future__ import annotations
 import torch
 
 from panscape.errors import InvalidArgumentError
+from panscape.models import PanopticModel
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, model: PanopticModel | None = None) -> torch.device:
     """Return the device called ``name``; "auto" is CUDA if available, else the CPU.
+
+    Args:
+        name: "auto" or a torch device.
+        model: the model to run; for exported ones "auto" is the CPU.
 
     Raises:
         InvalidArgumentError: the name is not a torch device, or the device is not available.
     """
+    if name == "auto" and model is not None and model.exported_file is not None:
+        return torch.device("cpu")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

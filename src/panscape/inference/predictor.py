@@ -78,7 +78,7 @@ class Predictor:
     ) -> None:
         if longest_side is not None and longest_side < 1:
             raise InvalidArgumentError(f"expected a longest side of at least 1 pixel, got {longest_side}")
-        self.device = choose_device(device)
+        self.device = choose_device(device, model)
         require_precision(precision, self.device)
         self.precision = precision
         self.longest_side = longest_side

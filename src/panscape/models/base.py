@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar, overload
 
 import torch
@@ -88,6 +89,8 @@ class PanopticModel(nn.Module, Saving, ABC):
         spec: the arguments it was created with; None if its class was instantiated directly.
         card: facts that are saved with the weights: data, licence, measured results; replace it after more training.
         provenance: name or path of the loaded weights, with their data, licence and source; maps have it.
+        exported_file: the file whose graph is the forward pass of an exported model, which has no weights and runs on
+            the CPU; None for all other models.
     """
 
     mean: Tensor
@@ -118,6 +121,7 @@ class PanopticModel(nn.Module, Saving, ABC):
         self.spec: ModelSpec | None = None
         self.card = {}
         self.provenance = None
+        self.exported_file: Path | None = None
         self.register_buffer("mean", torch.zeros(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.ones(3, 1, 1), persistent=False)
         self.set_input_normalization(normalization)

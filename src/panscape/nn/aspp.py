@@ -62,8 +62,11 @@ class ASPP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, h, w] to [B, ``width``, h, w]."""
         height, width = x.shape[-2:]
-        rows, columns = self.window or (height, width)
-        means = F.avg_pool2d(x, (min(rows, height), min(columns, width)), stride=1)
+        if self.window is None:
+            means = x.mean((2, 3), keepdim=True)  # not by a window as large as the map, which a graph of any size lacks
+        else:
+            rows, columns = self.window
+            means = F.avg_pool2d(x, (min(rows, height), min(columns, width)), stride=1)
         means = torch.relu(self.mean(means))
         means = F.interpolate(means, size=(height, width), mode="bilinear", align_corners=self.align_corners)
         blended = self.blend(torch.cat([*(branch(x) for branch in self.branches), means], dim=1))

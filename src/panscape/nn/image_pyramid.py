@@ -23,8 +23,9 @@ def image_pyramid(images: Tensor, levels: int) -> list[Tensor]:
         levels: number of scales.
     """
     height, width = images.shape[-2:]
+    # Not shifted: ONNX shifts no sizes.
     return [images] + [
-        F.interpolate(images, size=(height >> i, width >> i), mode="bilinear", align_corners=True)
+        F.interpolate(images, size=(height // 2**i, width // 2**i), mode="bilinear", align_corners=True)
         for i in range(1, levels)
     ]
 

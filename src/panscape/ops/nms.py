@@ -35,15 +35,16 @@ def nms(box: Tensor, score: Tensor, max_overlap: float, group: Tensor | None = N
         nms: Any = ops.nms
         if group is not None:  # moved apart, in float64, so that coordinates stay exact
             box, score = box.double(), score.double()
-            span = 2 * torch.cat([box.new_zeros(1), box.flatten().abs()]).amax() + 1
-            box = box + (group * span)[:, None]
+            span = 2 * torch.cat([box.new_zeros(1), box.flatten().abs()]).amax(0) + 1
+            # In two directions, so that graphs in single precision, as those of ONNX are, lose less.
+            box = box + (torch.stack([group % 16, group // 16], dim=1) * span).repeat(1, 2)
         kept: Tensor
         if not torch.compiler.is_exporting():
             kept = nms(box, score, max_overlap)
             return kept
         # Graphs assume that torchvision keeps two boxes or more. Two apart from all others, which come last, are added.
-        beyond = torch.cat([box.new_zeros(1), box.flatten().abs()]).amax() + box.new_tensor([1, 3])[:, None]
-        last = torch.cat([score.new_zeros(1), score]).amin().expand(2) - 1
+        beyond = torch.cat([box.new_zeros(1), box.flatten().abs()]).amax(0) + box.new_tensor([1, 3])[:, None]
+        last = torch.cat([score.new_zeros(1), score]).amin(0).expand(2) - 1
         added = torch.cat([beyond, beyond, beyond + 1, beyond + 1], 1)
         kept = nms(torch.cat([box, added]), torch.cat([score, last]), max_overlap)
         return kept[kept < box.shape[0]]

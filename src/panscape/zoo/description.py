@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from threading import get_ident
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from panscape.errors import InvalidArgumentError, PanscapeError, UnknownNameError, UnreadableFileError
 from panscape.labels import LabelSpace
-from panscape.models import PanopticModel, create_model
+from panscape.models import ModelSpec, PanopticModel, create_model
 from panscape.serialization import to_plain
 from panscape.zoo.transfer import require_match, unique_state_dict
 
@@ -50,6 +50,7 @@ _PARTS = {
     "SemanticRepresentation": "representations.semantic",
     "StageSampling": "representations.regions",
 }
+_MOST_PARAMETERS = 20_000  # tensors; the largest network has some 800
 # What options that nobody checks raise while a network is built. PanscapeErrors are among them.
 _REFUSALS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -58,8 +59,13 @@ def describe_model(model: PanopticModel) -> dict[str, Any]:
     """Return the description of a model from which it is rebuilt, as plain JSON values.
 
     Raises:
-        InvalidArgumentError: the model was not created by :func:`panscape.create_model`.
+        InvalidArgumentError: the model was not created by :func:`panscape.create_model`, or is an exported one.
     """
+    if model.exported_file is not None:
+        raise InvalidArgumentError(
+            f"expected a model with weights, got the exported model {model.exported_file}, which has none; use the "
+            "model that it was exported from"
+        )
     if model.spec is None:
         raise InvalidArgumentError(
             f"expected a model made by panscape.create_model, whose options can be saved with it{model.saving_hint}"
@@ -87,14 +93,36 @@ def build_described(
         UnreadableFileError: the description is not one of a model that this version of panscape can build.
         CheckpointMismatchError: names or shapes of tensors differ.
     """
+    # A network may register parameters that it drops, but far fewer than these.
+    described = build_without_weights(description, path, most_parameters=100 + 4 * len(shapes))
+    needed = {name: tuple(tensor.shape) for name, tensor in unique_state_dict(described).items()}
+    require_match(needed, shapes, path, remedy=remedy)
+    spec = cast(ModelSpec, described.spec)
+    model = create_model(spec.name, described.labels, **spec.options)
+    model.card = described.card
+    return model
+
+
+def build_without_weights(
+    description: Mapping[str, Any], path: Path, *, most_parameters: int = _MOST_PARAMETERS
+) -> PanopticModel:
+    """Build the model of a description on the meta device, where tensors have no memory.
+
+    Args:
+        description: as of :func:`describe_model`, perhaps changed by somebody.
+        path: path of the file, for messages.
+        most_parameters: larger networks are refused.
+
+    Raises:
+        UnreadableFileError: the description is not one of a model that this version of panscape can build.
+    """
     try:
         name, labels = description["model"], LabelSpace.from_dict(description["labels"])
         # The file has all weights; others are never fetched.
         options = {k: _from_json(v) for k, v in description["options"].items() if k != "pretrained"}
         card = dict(description.get("card", {}))
-        # A network may register parameters that it drops, but far fewer than these.
-        with torch.device("meta"), parameters_at_most(100 + 4 * len(shapes)):
-            needed = {n: tuple(t.shape) for n, t in unique_state_dict(create_model(name, labels, **options)).items()}
+        with torch.device("meta"), parameters_at_most(most_parameters):
+            model = create_model(name, labels, **options)
     except _REFUSALS as error:
         if isinstance(error, PanscapeError):
             reason = f"{error}; update panscape, or save the model again"
@@ -102,8 +130,6 @@ def build_described(
             detail = f"no {error}" if isinstance(error, KeyError) else str(error).split("\n", 1)[0]
             reason = f"its description of the model is invalid ({detail}); download it again, or save the model again"
         raise UnreadableFileError(path, f"this version of panscape cannot build its model: {reason}") from error
-    require_match(needed, shapes, path, remedy=remedy)
-    model = create_model(name, labels, **options)
     model.card = card
     return model
 

@@ -21,6 +21,7 @@ from panscape.models import PanopticModel
 from panscape.weights_file import read_header, read_tensors
 from panscape.zoo.checkpoints import CHECKPOINTS_IN_RUN, load_newest, saved_steps
 from panscape.zoo.description import build_described, describe_model, described_normalization
+from panscape.zoo.exported import is_exported, load_exported, read_description
 from panscape.zoo.published.cache import WeightsCache
 from panscape.zoo.published.catalogue import catalogue, find_entry
 from panscape.zoo.published.darknet import is_darknet_file
@@ -43,7 +44,7 @@ WEIGHTS_IN_FOLDER = "model.safetensors"
 """Name of the weights in run directories and in repositories on the hub."""
 _KEY = "panscape"
 # "owner/name" as the hub allows it; a name with the ending of a weights file is a mistyped path.
-_FILE_ENDINGS = (".bin", ".ckpt", ".json", ".onnx", ".pkl", ".pt", ".tar", ".zip")
+_FILE_ENDINGS = (".bin", ".ckpt", ".json", ".pkl", ".pt", ".tar", ".zip")
 _REMEDY = "the file is damaged or from another version of panscape"
 # Facts of a model card that its maps state, and their names there.
 _FACTS = {"data": "data", "licence": "licence", "source": "source", "sha256 of that file": "source_sha256"}
@@ -76,7 +77,8 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
             Hugging Face hub ("owner/name"); the path of a checkpoint in its authors' layout (``.pth``, ``.pt``,
             ``.pkl``, ``.tar``), see :func:`panscape.zoo.published.load.create_published`; or a panoptic network of
             transformers, by the path of a folder of its ``save_pretrained`` or on the hub ("hf:owner/name"), see
-            :func:`panscape.zoo.transformers.load.load_transformers`.
+            :func:`panscape.zoo.transformers.load.load_transformers`; or an exported model (``.onnx``, ``.xml``), which
+            runs on the CPU, see :mod:`panscape.export`.
         labels: label space of a published checkpoint, which does not contain it, if it is not that of the dataset that
             it was published for; or of a network of transformers with other categories. Models saved by panscape
             contain theirs.
@@ -86,12 +88,15 @@ def load(name_or_path: str | os.PathLike[str], labels: LabelSpace | str | None =
         UnreadableFileError: the file is missing or damaged, was not saved by panscape or by a newer version of it, has
             weights that are not finite, or cannot be downloaded.
         CheckpointMismatchError: the weights do not match the model described in the file.
+        MissingExtraError: the runtime of an exported model is not installed.
         InvalidArgumentError: ``name_or_path`` is empty, or neither text nor a path; or a published checkpoint has
             another number of categories than the label space, needs an accepted licence, is to be downloaded by hand,
             or is a detector or a backbone alone; or as for networks of transformers.
         MissingExtraError: a network of transformers needs the extra ``panscape[transformers]``.
     """
     file = local_file(name_or_path, whole=True)
+    if is_exported(file):
+        return _with_provenance(load_exported(Path(file)), name_or_path)
     if _is_published(file):
         from panscape.zoo.published.load import create_published
 
@@ -196,6 +201,8 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
         if cached is None or entry.is_part:
             return {"name": entry.name, **entry.facts()}
         name_or_path = cached
+    if is_exported(name_or_path):
+        return dict(read_description(Path(name_or_path))["card"])
     if _is_published(name_or_path):
         return {}  # a published checkpoint has none
     files = network_files(os.fspath(name_or_path))
@@ -232,6 +239,10 @@ def _card(saved: _Saved) -> dict[str, Any]:
 
 
 def _open(name_or_path: str | os.PathLike[str]) -> _Saved:
+    if is_exported(name_or_path):
+        raise UnreadableFileError(
+            to_path(name_or_path), "an exported model has no weights to start from; use the model it was exported from"
+        )
     path = _locate(name_or_path)
     checkpoint = load_newest(path / CHECKPOINTS_IN_RUN) if path.suffix != ".safetensors" else None
     if checkpoint is None:

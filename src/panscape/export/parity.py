@@ -1,0 +1,167 @@
+"""Comparison of an exported model with the original, on the same images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from panscape.geometry import Size
+from panscape.metrics import PanopticQuality
+from panscape.metrics.matching import match_segments
+from panscape.models import PanopticModel
+from panscape.models.prediction import run_network
+from panscape.panoptic import PanopticMap
+
+
+@dataclass(frozen=True)
+class ParityFloor:
+    """What an exported model must reach.
+
+    Attributes:
+        equal_pixels: share of the pixels of all maps that are equal, 0 to 1.
+        pq: PQ of its maps against those of the original, 0 to 1.
+    """
+
+    equal_pixels: float
+    pq: float
+
+
+FLOORS: Mapping[str, ParityFloor] = {
+    "fp32": ParityFloor(0.999, 0.99),
+    "fp16": ParityFloor(0.99, 0.95),
+    "bf16": ParityFloor(0.98, 0.9),
+}
+"""The floors by precision. Rounding moves single pixels in fp32, and borders of segments in 16 bits."""
+
+
+@dataclass(frozen=True)
+class OutputDifference:
+    """How far an output is from the original.
+
+    Attributes:
+        largest_difference: largest absolute difference; nan if the shapes differ.
+        largest_value: largest absolute value in the original.
+    """
+
+    largest_difference: float
+    largest_value: float
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """The result of a comparison.
+
+    Attributes:
+        images: number of images.
+        source: where they come from.
+        outputs: difference of each output by name.
+        equal_pixels: share of equal pixels of the maps, 0 to 1: both void, or in segments that match.
+        pq: PQ of the maps against those of the original, 0 to 1; 1 if no map has a segment.
+        floor: what had to be reached.
+    """
+
+    images: int
+    source: str
+    outputs: dict[str, OutputDifference]
+    equal_pixels: float
+    pq: float
+    floor: ParityFloor
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the floor is reached."""
+        return self.equal_pixels >= self.floor.equal_pixels and self.pq >= self.floor.pq
+
+    @property
+    def first_departure(self) -> str:
+        """The first output that differs by more than 0.1 % of its largest value, or else the most different one."""
+        shares = {name: _share(d) for name, d in self.outputs.items()}
+        return next((name for name, share in shares.items() if not share <= 1e-3), max(shares, key=lambda n: shares[n]))
+
+    def __str__(self) -> str:
+        lines = [f"compared with the original on {self.images} images ({self.source}):"]
+        lines.append(
+            f"  equal pixels {100 * self.equal_pixels:.3f} % (at least {100 * self.floor.equal_pixels:g}), "
+            f"PQ {100 * self.pq:.2f} (at least {100 * self.floor.pq:g})"
+        )
+        lines += [
+            f"  {name}: largest difference {d.largest_difference:.2g}, of values up to {d.largest_value:.2g}"
+            for name, d in self.outputs.items()
+        ]
+        return "\n".join(lines)
+
+
+def _share(difference: OutputDifference) -> float:
+    return difference.largest_difference / max(difference.largest_value, 1e-12)
+
+
+def compare(
+    exported: PanopticModel,
+    original: PanopticModel,
+    images: Iterable[Tensor],
+    *,
+    floor: ParityFloor,
+    source: str,
+    most: Size | None = None,
+) -> ParityReport:
+    """Compare the outputs and maps of two models on images.
+
+    Args:
+        exported: the model to judge.
+        original: the model to compare it with; both on the CPU, in eval mode.
+        images: uint8 [3, H, W].
+        floor: what the exported model must reach.
+        source: where the images come from.
+        most: images that are larger enter the networks at a size that fits into this one.
+    """
+    quality = PanopticQuality(original.labels)
+    outputs: dict[str, OutputDifference] = {}
+    equal = pixels = number = 0
+    for image in images:
+        number += 1
+        geometry = original.geometry(Size(*image.shape[-2:]))
+        if most is not None and (geometry.inference_size[0] > most[0] or geometry.inference_size[1] > most[1]):
+            height, width = geometry.size
+            side = int(max(height, width) * min(most[0] / height, most[1] / width))
+            geometry = original.geometry(geometry.size, side)
+        found: list[tuple[Any, PanopticMap]] = []
+        with torch.inference_mode():
+            for model in (exported, original):
+                result = run_network(model, [image], [geometry], torch.device("cpu")).outputs
+                found.append((result, model.postprocess(result, [geometry])[0]))
+        (ours, map_of_ours), (theirs, map_of_theirs) = found
+        for name, a, b in zip(ours._fields, ours, theirs, strict=True):
+            if isinstance(a, Tensor):
+                outputs[name] = _larger(outputs.get(name), a, b)
+        quality.update(map_of_ours, map_of_theirs)
+        equal += count_equal_pixels(map_of_ours, map_of_theirs)
+        pixels += map_of_theirs.ids.numel()
+    pq = quality.compute().all.pq
+    return ParityReport(number, source, outputs, equal / max(pixels, 1), 1.0 if math.isnan(pq) else pq, floor)
+
+
+def _larger(known: OutputDifference | None, ours: Tensor, theirs: Tensor) -> OutputDifference:
+    difference = float((ours.double() - theirs.double()).abs().max()) if ours.shape == theirs.shape else math.nan
+    value = float(theirs.double().abs().max())
+    if known is None:
+        return OutputDifference(difference, value)
+    # nan, of outputs of other shapes, stays
+    largest = difference if not difference <= known.largest_difference else known.largest_difference
+    return OutputDifference(largest, max(value, known.largest_value))
+
+
+def count_equal_pixels(prediction: PanopticMap, truth: PanopticMap) -> int:
+    """Return the number of pixels that are void in both maps, or in segments of both that match.
+
+    Ids are not compared, as one segment more would shift those after it.
+    """
+    matches = match_segments(prediction, truth)
+    partner = torch.full((truth.num_segments + 1,), -1, dtype=torch.int32)
+    partner[0] = 0
+    partner[matches.truth + 1] = (matches.prediction + 1).int()
+    return int((prediction.ids == partner[truth.ids.long()]).sum())
