@@ -101,7 +101,8 @@ def export_model(
         raise InvalidArgumentError("expected at least one image for the comparison, got none")
     described = describe_model(model)
     model.eval()
-    graph = to_onnx(model, None if size is None else Size(*size), half=precision == "fp16" and target == "onnx")
+    fixed = None if size is None else Size(*size)
+    graph = to_onnx(model, fixed, half=precision == "fp16" and target == "onnx")
     description = described | _facts(model, target, size, precision, graph.sides)
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
@@ -111,10 +112,10 @@ def export_model(
             parity = compare(
                 exported,
                 model,
-                _scenes(graph.sides) if images is None else map(to_image_tensor, images),
+                _scenes(fixed, graph.sides) if images is None else map(to_image_tensor, images),
                 floor=FLOORS[precision],
                 source="synthetic scenes" if images is None else "given images",
-                most=None if size is None else Size(*size),
+                most=fixed,
             )
             if not parity.is_met:
                 raise InvalidArgumentError(
@@ -202,11 +203,11 @@ def _move(written: Path, path: Path) -> None:
     os.replace(written, path)  # noqa: PTH105 - Path.replace reads like str.replace here
 
 
-def _scenes(sides: tuple[SideRange, SideRange]) -> Iterator[Tensor]:
-    """Yield synthetic images of different sizes that a graph takes."""
+def _scenes(size: Size | None, sides: tuple[SideRange, SideRange]) -> Iterator[Tensor]:
+    """Yield synthetic images: of the size of the graph, or of different sizes that it takes."""
     for number in range(_SCENES):
-        height, width = (
+        height, width = size or (
             min(max(side.least, base) + step * number, side.most or _SIDES[1])
             for side, base, step in zip(sides, (192, 256), (21, 37), strict=True)
         )
-        yield Town(_SCENES, (max(height, 32), max(width, 32)), seed=1)[number].image
+        yield Town(_SCENES, (height, width), seed=1)[number].image

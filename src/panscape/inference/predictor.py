@@ -27,7 +27,6 @@ from panscape.precision import Precision, autocast, require_precision
 from panscape.serialization import to_plain
 
 _CATEGORIES_SHOWN = 2  # in visualisations of features
-_WARM_UP_SIZE = Size(64, 64)  # large enough for every network's stride
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,8 @@ class Predictor:
         Raises:
             InvalidArgumentError: the device is out of memory.
         """
-        self._predict(torch.zeros(3, *_WARM_UP_SIZE, dtype=torch.uint8), ImageGeometry.of(_WARM_UP_SIZE))
+        size = self.model.warm_up_size
+        self._predict(torch.zeros(3, *size, dtype=torch.uint8), ImageGeometry.of(size))
 
     def predict(self, image: ImageSource, *, scored: bool = False) -> Prediction:
         """Predict one image.

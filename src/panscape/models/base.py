@@ -164,6 +164,11 @@ class PanopticModel(nn.Module, Saving, ABC):
         """
 
     @property
+    def warm_up_size(self) -> Size:
+        """Height and width of a small image that the network takes."""
+        return Size(64, 64)
+
+    @property
     def needs_cut_off(self) -> bool:
         """Whether the ground truth of :meth:`encode` must record at which sides crops cut segments off."""
         return False

@@ -20,6 +20,7 @@ from panscape.geometry import Size
 from panscape.input_files import parse_json, to_path
 from panscape.models.base import PanopticModel
 from panscape.models.prediction import require_network_input
+from panscape.notes import note_once
 from panscape.zoo.description import build_without_weights
 from panscape.zoo.graphs import METADATA_KEY, Graph, open_graph
 
@@ -149,9 +150,17 @@ class _RunsGraph(PanopticModel):
                 )
         if exported.size is None or (rows, columns) == exported.size:
             return images
+        size = "x".join(map(str, exported.size))
+        note_once(exported.path, f"images smaller than {size} are padded, so that maps differ from the original's")
         padded = self.mean.expand(len(images), 3, *exported.size).clone()
         padded[..., :rows, :columns] = images
         return padded
+
+    @property
+    def warm_up_size(self) -> Size:
+        """See :attr:`PanopticModel.warm_up_size`."""
+        least = Size(max(64, self._exported.height.least), max(64, self._exported.width.least))
+        return self._exported.size or least
 
     def _refusal(self, expected: str, remedy: str) -> InvalidArgumentError:
         return InvalidArgumentError(f"the exported model {self._exported.path} takes {expected}; {remedy}")
